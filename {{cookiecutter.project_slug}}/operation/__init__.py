@@ -1,0 +1,1 @@
+"""How the core scripts are executed: the only place that knows Azure."""

@@ -1,0 +1,5 @@
+"""Verbs: one a file, each with an ``execute``.
+
+``python -m operation.execution VERB --env dev`` runs one; its exit status is 0 for yes, 1 if the
+answer is no, 2 if it could not be tried.
+"""

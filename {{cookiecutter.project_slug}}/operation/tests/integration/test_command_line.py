@@ -1,0 +1,90 @@
+"""``kedro run`` as a person types it: what it prints and its exit status."""
+
+import pytest
+from click.testing import CliRunner, Result
+from kedro.framework.startup import bootstrap_project
+
+from {{ cookiecutter.package_name }}.cli import run
+
+from operation.execution.__main__ import main
+from operation.tests.helpers import Project
+
+
+def kedro_run(project: Project, monkeypatch: pytest.MonkeyPatch, *arguments: str) -> Result:
+    monkeypatch.chdir(project.path)
+    bootstrap_project(project.path)
+    return CliRunner().invoke(run, arguments)
+
+
+def test_a_run_ends_with_its_report(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    result = kedro_run(project, monkeypatch, "--params", "detector.n_estimators=10")
+    assert result.exit_code == 0
+    assert "13,824 readings of 4 sensor(s) from data/raw/temperatures.csv" in result.output
+    assert "Held out: 5,532 readings" in result.output
+    assert "Gate: PASSED" in result.output
+
+
+@pytest.mark.parametrize(
+    ("parameters", "exit_code", "message"),
+    [
+        ("raw_file=data/raw/none.csv", 2, "There is no file data/raw/none.csv"),
+        ("raw_file=data/raw/bad.csv", 1, "data/raw/bad.csv: 1 of 2 readings cannot be used"),
+        ("train_row=5", 2, "there is no parameter train_row. Did you mean train_rows?"),
+        ("detector.seed=abc", 2, "Parameter 'detector'"),
+        ("detector.refit_every=often", 2, "often"),
+        ("train_fraction=2", 2, "train_fraction=2: give a number between 0 and 1"),
+    ],
+)
+def test_what_a_person_can_mend_is_said_without_a_traceback(
+    project: Project,
+    monkeypatch: pytest.MonkeyPatch,
+    parameters: str,
+    exit_code: int,
+    message: str,
+) -> None:
+    project.write("bad.csv", "timestamp,temperature\n2024-01-01,1\n2024-01-02,hot\n")
+    result = kedro_run(project, monkeypatch, "--params", parameters)
+    assert result.exit_code == exit_code
+    assert message in result.output
+    assert "Traceback" not in result.output
+    assert not project.processed("model").exists()
+
+
+def test_a_step_without_its_input_is_said_without_a_traceback(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    result = kedro_run(project, monkeypatch, "--pipelines", "data_science")
+    assert result.exit_code == 2
+    assert "train.parquet" in result.output
+
+
+def test_a_bug_keeps_its_traceback(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    def bug(**_: object) -> None:
+        raise KeyError("a bug")
+
+    monkeypatch.setattr("kedro.framework.cli.project.run.callback", bug)
+    result = kedro_run(project, monkeypatch)
+    assert isinstance(result.exception, KeyError)
+
+
+def test_the_gate_verb_answers_with_its_exit_status(
+    project: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(project.path)
+    assert main(["gate"]) == 2
+    assert "no run has reached the gate" in capsys.readouterr().err
+    project.run(detector={"n_estimators": 10})
+    assert main(["gate"]) == 0
+    assert "Gate: PASSED" in capsys.readouterr().out
+    project.run(gate={"minimum": 0.99})
+    assert main(["gate"]) == 1
+    assert "Gate: REFUSED" in capsys.readouterr().out
+
+
+def test_an_unknown_verb_is_refused_with_the_ones_there_are(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with pytest.raises(SystemExit) as end:
+        main(["gait"])
+    assert end.value.code == 2
+    assert "gate" in capsys.readouterr().err

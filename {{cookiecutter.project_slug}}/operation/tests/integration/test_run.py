@@ -1,0 +1,216 @@
+"""The whole pipeline on the sample: what it writes, tracks, registers and refuses."""
+
+import json
+from pathlib import Path
+
+import mlflow
+import numpy as np
+import pandas as pd
+import pytest
+from kedro.framework.project import pipelines
+
+from {{ cookiecutter.package_name }}.errors import ProjectError
+from {{ cookiecutter.package_name }}.models import digest, load_detector
+
+from operation.tests.helpers import ROOT, Project, series
+
+NAME = "{{ cookiecutter.project_slug }}"
+WORSE = {"n_estimators": 1, "max_samples": 2}
+
+
+def champion(project: Project, name: str = NAME) -> str:
+    return str(project.client().get_registered_model(name).aliases.get("champion"))
+
+
+def test_the_run_is_tracked_with_everything_it_needs_to_be_repeated(ran: Project) -> None:
+    client = ran.client()
+    experiment = client.get_experiment_by_name(NAME)
+    (run,) = client.search_runs([experiment.experiment_id])
+    assert run.info.status == "FINISHED"
+    assert run.data.params["detector.contamination"] == "0.005"
+    assert run.data.params["train_fraction"] == "0.6"
+    assert run.data.metrics == pytest.approx(ran.metrics())
+    report = json.loads((ran.path / "data/interim/cleaning_report.json").read_text())
+    assert run.data.tags["data.fingerprint"] == report["fingerprint"]
+    assert run.inputs.dataset_inputs[0].dataset.digest == report["fingerprint"][:36]
+    logged = {file.path for file in client.list_artifacts(run.info.run_id)}
+    assert {"timeline.png", "score_histogram.png", "precision_recall.png", "gate.json"} <= logged
+    assert "model" in logged
+
+
+def test_the_registered_version_is_the_model_on_disk_and_champion(ran: Project) -> None:
+    version = ran.client().get_model_version_by_alias(NAME, "champion")
+    assert str(version.version) == "1"
+    assert version.tags["gate"] == "passed"
+    assert version.tags["digest"] == digest(ran.processed("model"))
+    mlflow.set_tracking_uri(ran.client().tracking_uri)
+    fetched = Path(mlflow.artifacts.download_artifacts(f"models:/{NAME}@champion"))
+    features = pd.read_parquet(ran.path / "data/interim/test.parquet")
+    np.testing.assert_array_equal(
+        load_detector(fetched).score_samples(features),
+        load_detector(ran.processed("model")).score_samples(features),
+    )
+
+
+def test_the_sample_is_learnt_better_than_by_chance_and_by_one_line(ran: Project) -> None:
+    metrics = ran.metrics()
+    assert metrics["roc_auc"] > 0.8
+    assert metrics["average_precision"] > metrics["distance_from_median.average_precision"]
+    assert metrics["average_precision"] > 3 * metrics["random.average_precision"]
+    assert metrics["random.roc_auc"] == pytest.approx(0.5, abs=0.05)
+    assert ran.gate()["passed"]
+
+
+def test_every_line_of_the_input_has_a_score(ran: Project) -> None:
+    raw = pd.read_csv(ran.path / "data/raw/temperatures.csv", parse_dates=["timestamp"])
+    scores = ran.scores()
+    pd.testing.assert_frame_equal(scores[list(raw.columns)], raw)
+    assert list(scores.columns) == [*raw.columns, "score", "is_anomaly"]
+    np.testing.assert_array_equal(scores["is_anomaly"], scores["score"] > 1)
+    assert np.isfinite(scores["score"]).all()
+
+
+def test_the_plots_are_pictures(ran: Project) -> None:
+    for name in ("timeline", "score_histogram", "precision_recall"):
+        content = ran.processed(f"{name}.png").read_bytes()
+        assert content.startswith(b"\x89PNG")
+        assert len(content) > 5_000
+
+
+def test_the_report_says_what_the_gate_decided(ran: Project) -> None:
+    report = ran.processed("report.txt").read_text(encoding="utf-8")
+    assert "Gate: PASSED" in report
+    assert "there is no champion yet" in report
+    assert "random" in report
+
+
+def test_the_pipelines_are_the_four_and_all_of_them() -> None:
+    names = {"pre_processing", "data_engineering", "data_science", "metrics", "__default__"}
+    assert set(pipelines) == names
+    assert len(pipelines["__default__"].nodes) == sum(
+        len(pipelines[name].nodes) for name in names - {"__default__"}
+    )
+
+
+def test_a_worse_model_is_registered_but_does_not_become_champion(project: Project) -> None:
+    project.run()
+    project.run(detector=WORSE)
+    assert champion(project) == "1"
+    refused = project.client().get_model_version(NAME, "2")
+    assert refused.tags["gate"] == "refused"
+    assert "against" in refused.tags["gate.reasons"]
+    assert "Gate: REFUSED" in project.processed("report.txt").read_text(encoding="utf-8")
+    project.run()
+    assert champion(project) == "3"
+    assert project.gate()["champion_version"] == "1"
+
+
+def test_a_champion_whose_files_were_changed_is_not_loaded(project: Project) -> None:
+    project.run()
+    (model,) = (project.path / "mlartifacts").rglob("MLmodel")
+    model.write_text(model.read_text() + "# changed\n", encoding="utf-8")
+    project.run()
+    assert champion(project) == "1"
+    rule = next(rule for rule in project.gate()["rules"] if rule["rule"] == "champion")
+    assert not rule["passed"]
+    assert "version 1 are not those that were registered" in rule["reason"]
+
+
+def test_pipelines_run_alone_one_after_the_other(project: Project) -> None:
+    for name in ("pre_processing", "data_engineering", "data_science"):
+        project.run(name)
+        assert not project.processed("gate.json").exists()
+    project.run("metrics")
+    assert champion(project) == "1"
+    client = project.client()
+    runs = client.search_runs([client.get_experiment_by_name(NAME).experiment_id])
+    assert len(runs) == 4
+
+
+@pytest.mark.parametrize("env", ["dev", "stage", "prod"])
+def test_each_environment_has_its_own_champion(project: Project, env: str) -> None:
+    project.run(env=env, detector={"n_estimators": 20})
+    names = [model.name for model in project.client().search_registered_models()]
+    assert names == [f"{NAME}-{env}"]
+    assert champion(project, f"{NAME}-{env}") == "1"
+
+
+def test_an_environment_overrides_single_nested_values(project: Project) -> None:
+    project.configure("stage", "parameters.yml", "detector: {n_estimators: 7}\n")
+    project.run(env="stage")
+    client = project.client()
+    (run,) = client.search_runs([client.get_experiment_by_name(NAME).experiment_id])
+    assert run.data.params["detector.n_estimators"] == "7"
+    assert run.data.params["detector.max_samples"] == "256"
+
+
+@pytest.mark.parametrize("name", ["train_row", "detector.trees", "detecto"])
+def test_a_parameter_that_nothing_reads_is_refused(project: Project, name: str) -> None:
+    given: dict[str, object] = {name: 5}
+    if "." in name:
+        group, key = name.split(".")
+        given = {group: {key: 5}}
+    with pytest.raises(Exception, match=name.rsplit(".", maxsplit=1)[-1]):
+        project.run(**given)
+    assert not project.processed("model").exists()
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        {"train_rows": 0},
+        {"train_rows": 13_824},
+        {"train_rows": "many"},
+        {"train_rows": 1},
+        {"train_fraction": 1.0},
+        {"train_fraction": 0},
+    ],
+    ids=str,
+)
+def test_a_split_with_nothing_on_one_side_is_refused(
+    project: Project, parameters: dict[str, object]
+) -> None:
+    with pytest.raises(ProjectError, match=r"train_rows|train_fraction"):
+        project.run(**parameters)
+
+
+def test_train_rows_counts_readings_in_order_of_time(project: Project) -> None:
+    project.run("pre_processing", "data_engineering", train_rows=400)
+    train = pd.read_parquet(project.path / "data/interim/train.parquet")
+    test = pd.read_parquet(project.path / "data/interim/test.parquet")
+    assert len(train) == 400
+    assert train["timestamp"].max() < test["timestamp"].min()
+
+
+def test_a_file_from_outside_is_scored_line_by_line(project: Project) -> None:
+    readings = series(48 * 30, step="30min")
+    readings.loc[1200, "temperature"] += 20
+    untidy = pd.concat([readings, readings.iloc[[700, 701]]]).sample(frac=0.02, random_state=1)
+    untidy = pd.concat([readings.drop(untidy.index), untidy])  # some late, some sent twice
+    path = project.write("outside.csv", untidy.to_csv(index=False))
+    project.run(raw_file=path, train_rows=600)
+    scores = project.scores()
+    pd.testing.assert_frame_equal(
+        scores[["timestamp", "sensor_id", "temperature"]], untidy.reset_index(drop=True)
+    )
+    best = scores.loc[scores["score"].idxmax()]
+    assert best["temperature"] == readings.loc[1200, "temperature"]
+    assert best["is_anomaly"] == 1
+    assert not project.gate()["passed"], "no label, nothing to rank by"
+
+
+def test_no_score_of_an_outside_file_depends_on_later_rows(project: Project) -> None:
+    readings = series(48 * 30, step="30min")
+    path = project.write("whole.csv", readings.to_csv(index=False))
+    project.run("pre_processing", "data_engineering", "data_science", raw_file=path, train_rows=600)
+    whole = project.scores()
+    cut = project.write("cut.csv", readings.head(1000).to_csv(index=False))
+    project.run("pre_processing", "data_engineering", "data_science", raw_file=cut, train_rows=600)
+    pd.testing.assert_frame_equal(project.scores(), whole.head(1000))
+
+
+def test_the_sample_is_what_the_project_ships() -> None:
+    labels = pd.read_csv(ROOT / "data/raw/labels.csv")
+    kinds = {"spike", "level_shift", "drift", "stuck", "dropout", "noise"}
+    assert set(labels["fault"]) == kinds
+    assert (ROOT / "data/raw/temperatures.csv").stat().st_size < 500_000

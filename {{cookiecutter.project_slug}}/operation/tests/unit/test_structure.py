@@ -1,0 +1,47 @@
+"""The rules of the layout, checked on the source itself."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+from operation.tests.helpers import ROOT
+
+SOURCES = sorted((ROOT / "src").rglob("*.py"))
+
+
+def imported(path: Path) -> set[str]:
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            names.add(str(node.module).split(".")[0])
+    return names
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_src_knows_neither_azure_nor_operation(path: Path) -> None:
+    assert not imported(path) & {"azure", "azureml", "operation"}
+
+
+def test_a_file_that_imports_azure_would_be_found(tmp_path: Path) -> None:
+    guilty = tmp_path / "guilty.py"
+    guilty.write_text("def f():\n    from azure.ai import ml\n", encoding="utf-8")
+    assert imported(guilty) & {"azure"}
+
+
+@pytest.mark.parametrize(
+    "path",
+    [path for path in SOURCES if path.name == "nodes.py"],
+    ids=lambda path: path.parent.name,
+)
+def test_nodes_do_no_io(path: Path) -> None:
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    called = {
+        node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call)
+    }
+    assert not called & {"open", "read_csv", "to_csv", "read_text", "write_text", "print"}
+    assert not imported(path) & {"mlflow", "pathlib", "os"}

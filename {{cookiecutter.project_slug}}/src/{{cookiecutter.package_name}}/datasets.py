@@ -1,0 +1,137 @@
+"""Catalog datasets of our own: logger files as they come, optional labels."""
+
+from copy import copy
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from kedro.io import DatasetError
+from kedro_datasets.pandas import CSVDataset
+
+from .errors import ProjectError
+from .schemas import BadDataError, parse_times
+
+_LABEL_COLUMNS = ["sensor_id", "start", "end"]
+
+
+class MissingFileError(ProjectError, DatasetError):
+    """A file named in the configuration is not there (exit status 2)."""
+
+
+class TemperatureCSV(CSVDataset):
+    """Readings of one or several sensors, with or without a header.
+
+    Loads the columns ``timestamp`` and ``sensor_id`` as text and ``temperature`` as pandas reads
+    it, indexed by the line of the file. A column ``value`` is taken for ``temperature``. Without a
+    header the columns are time and reading, or time, sensor and reading. A file of one sensor gets
+    its own name as ``sensor_id``. Checks are left to the ``validator:`` of the catalog entry.
+    """
+
+    def load(self) -> pd.DataFrame:
+        """Read the file.
+
+        Raises
+        ------
+        MissingFileError
+            If there is no such file.
+        BadDataError
+            If the file is empty or not a table.
+        """
+        source = _relative(self._filepath)
+        if not self._exists():
+            raise MissingFileError(
+                f"There is no file {source}. Set raw_file in operation/configuration/<env>/"
+                'parameters.yml, or for one run: kedro run --params "raw_file=PATH".'
+            )
+        first_row = self._read(header=None, nrows=1, dtype=str)
+        has_header = not _looks_like_time(first_row.iloc[0, 0])
+        raw = self._read(
+            header=0 if has_header else None,
+            names=None if has_header else _headerless_names(first_row.shape[1]),
+            dtype={"timestamp": str, "sensor_id": str},
+            low_memory=False,
+        )
+        raw.columns = raw.columns.str.strip()
+        raw = raw.rename(columns={"value": "temperature"})
+        if "sensor_id" not in raw.columns:
+            raw["sensor_id"] = Path(self._filepath).stem
+        raw.index += 2 if has_header else 1
+        raw.attrs["source"] = source
+        return raw
+
+    def _read(self, **load_args: Any) -> pd.DataFrame:
+        reader = copy(self)
+        reader._load_args = {
+            "skipinitialspace": True,
+            "encoding": "utf-8-sig",
+            **load_args,
+            **self._load_args,
+        }
+        try:
+            return super(TemperatureCSV, reader).load()
+        except DatasetError as error:
+            raise _refusal(_relative(self._filepath), error) from error
+
+
+class LabelsCSV(CSVDataset):
+    """Known faults, columns ``sensor_id, start, end`` (ends included); none if no file is named."""
+
+    def __init__(self, *, filepath: str | None, **options: Any) -> None:
+        self._named = filepath is not None
+        super().__init__(filepath=filepath or "none", **options)
+
+    def load(self) -> pd.DataFrame:
+        """Read the labels, times as timestamps.
+
+        Raises
+        ------
+        MissingFileError
+            If a file is named and not there.
+        BadDataError
+            If a column is missing, a time cannot be read or a fault ends before it starts.
+        """
+        if not self._named:
+            empty = pd.DataFrame(columns=_LABEL_COLUMNS)
+            return empty.astype({"start": "datetime64[ns]", "end": "datetime64[ns]"})
+        source = _relative(self._filepath)
+        if not self._exists():
+            raise MissingFileError(
+                f"There is no file {source}. Set labels_file in operation/configuration/<env>/"
+                "parameters.yml; labels_file: null means that there are no labels."
+            )
+        labels = super().load()
+        if missing := [name for name in _LABEL_COLUMNS if name not in labels.columns]:
+            raise BadDataError(f"{source}: column {', '.join(missing)} is missing.")
+        labels = labels.astype({"sensor_id": str})
+        times = labels[["start", "end"]].astype(str).apply(parse_times)
+        wrong = times.isna().any(axis=1) | (times["end"] < times["start"])
+        if wrong.any():
+            raise BadDataError(
+                f"{source}: {wrong.sum()} labels have no readable start and end in order:\n"
+                f"{labels[wrong].head(10).to_string(index=False)}"
+            )
+        return labels.assign(start=times["start"], end=times["end"])
+
+
+def _headerless_names(columns: int) -> list[str]:
+    names = {2: ["timestamp", "temperature"], 3: ["timestamp", "sensor_id", "temperature"]}
+    return names.get(columns, [f"column {number}" for number in range(1, columns + 1)])
+
+
+def _looks_like_time(text: object) -> bool:
+    return bool(parse_times(pd.Series([str(text)])).notna().iloc[0])
+
+
+def _refusal(source: str, error: DatasetError) -> DatasetError:
+    """Say what is wrong with the content of a file; leave other errors as they are."""
+    cause = error.__cause__
+    if isinstance(cause, pd.errors.EmptyDataError):
+        return BadDataError(f"{source}: the file is empty, it holds no reading.")
+    if isinstance(cause, pd.errors.ParserError | UnicodeDecodeError):
+        return BadDataError(f"{source}: not a CSV table: {cause}")
+    return error
+
+
+def _relative(filepath: Any) -> str:
+    path = Path(filepath)
+    return path.relative_to(Path.cwd()).as_posix() if path.is_relative_to(Path.cwd()) else str(path)

@@ -1,0 +1,207 @@
+"""The anomaly detector: an isolation forest over causal features, with its threshold.
+
+Method: Liu, Ting and Zhou, "Isolation Forest", ICDM 2008. The threshold is a quantile of the
+training scores. Refits leave out the rows flagged since training, so no fault is learnt as usual.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from .features import FEATURES
+from .parameters import DetectorParameters, FeatureParameters
+
+if TYPE_CHECKING:  # scikit-learn takes a second to import: only commands that fit or score pay it
+    from sklearn.ensemble import IsolationForest
+
+logger = logging.getLogger(__name__)
+
+_FIRST_HISTORY = "7D"  # before it, a weekend or a time of day may be new and look like a fault
+_SMALLEST_SCALE = 1e-3  # keeps a sensor that never changed in training from dividing by zero
+
+
+@dataclass(frozen=True)
+class Detector:
+    """A fitted forest with what it takes to score any sensor it was trained on.
+
+    ``centre`` and ``threshold`` are raw forest scores: the median of the training scores and the
+    score above which a row is an anomaly. ``profiles`` holds a row a sensor and, for each feature,
+    its usual value (``centre``) and spread (``scale``) in training.
+    """
+
+    forest: IsolationForest
+    centre: float
+    threshold: float
+    profiles: pd.DataFrame
+    feature_parameters: FeatureParameters
+
+    def score_samples(self, features: pd.DataFrame) -> np.ndarray:
+        """Score rows of ``build_features``: 0 is usual, above 1 is an anomaly.
+
+        Returns
+        -------
+        One score a row, shape ``(n,)``, without unit, comparable between fits. A sensor that was
+        not in training has no usual value to be compared with and scores 0.
+        """
+        standard = standardise(features, self.profiles)
+        known = standard.notna().all(axis=1).to_numpy()
+        scores = np.zeros(len(features))
+        if known.any():
+            raw = -self.forest.score_samples(standard[known])
+            scores[known] = (raw - self.centre) / (self.threshold - self.centre)
+        return scores
+
+    def unknown_sensors(self, features: pd.DataFrame) -> list[str]:
+        """Name the sensors of these rows that training did not see."""
+        return sorted(set(features["sensor_id"]) - set(self.profiles.index))
+
+
+def fit_detector(
+    train: pd.DataFrame,
+    parameters: DetectorParameters,
+    feature_parameters: FeatureParameters,
+    earlier_scores: np.ndarray | None = None,
+) -> Detector:
+    """Fit the forest and set its threshold at the ``1 - contamination`` quantile of the scores.
+
+    Parameters
+    ----------
+    train
+        Rows of ``build_features``, at least two.
+    earlier_scores
+        For a refit: what these rows scored when they came, shape ``(n,)``, 0 for rows to be
+        trusted. The forest does not learn rows that were flagged. The threshold looks at the
+        weakest of them only, as many as ``contamination`` expects: with all of them one long fault
+        would raise it for good, with none of them it would fall at every refit.
+
+    Raises
+    ------
+    ValueError
+        If there are fewer than two rows to learn from.
+    """
+    scores = np.zeros(len(train)) if earlier_scores is None else earlier_scores
+    learn = train[scores <= 1]
+    if len(learn) < 2:
+        raise ValueError(f"a forest needs at least 2 rows to learn from, not {len(learn)}")
+    profiles = _profile(learn)
+    from sklearn.ensemble import IsolationForest
+
+    # scikit-learn's own contamination would score every row inside fit, nine times as slow.
+    forest = IsolationForest(
+        n_estimators=parameters.n_estimators,
+        max_samples=min(parameters.max_samples, len(learn)),
+        random_state=parameters.seed,
+    ).fit(standardise(learn, profiles))
+    judge = standardise(train[_without_strong_alarms(scores, parameters.contamination)], profiles)
+    raw = -forest.score_samples(judge.dropna())
+    centre, threshold = np.quantile(raw, [0.5, 1 - parameters.contamination])
+    threshold = max(threshold, centre + 1e-9)
+    forest.offset_ = -threshold  # so that forest.predict() agrees with score_samples() > 1
+    return Detector(forest, float(centre), float(threshold), profiles, feature_parameters)
+
+
+def _without_strong_alarms(scores: np.ndarray, contamination: float) -> np.ndarray:
+    """Keep unflagged rows and the weakest flagged ones: booleans, shape ``(n,)``."""
+    flagged = np.flatnonzero(scores > 1)
+    judged_so_far = np.count_nonzero(scores)
+    expected = int(np.ceil(contamination * judged_so_far))
+    keep = scores <= 1
+    keep[flagged[np.argsort(scores[flagged])[:expected]]] = True
+    return keep
+
+
+def score_forward(
+    features: pd.DataFrame,
+    train_until: pd.Timestamp,
+    detector: Detector,
+    parameters: DetectorParameters,
+) -> pd.Series:
+    """Score every row by a detector that had seen earlier rows only.
+
+    Rows from ``train_until`` on are scored by ``detector``, which is refitted every
+    ``refit_every`` on all that came before, without the rows flagged since training. Rows before
+    it are scored by detectors fitted on the history up to then, from the end of the first week on
+    and each time it has doubled; the rows before have no history to be judged by and score 0.
+
+    Parameters
+    ----------
+    features
+        Rows of ``build_features``, any order.
+
+    Returns
+    -------
+    Scores as of ``Detector.score_samples``, on the index of ``features``.
+    """
+    ordered = features.sort_values("timestamp", kind="stable")
+    times = ordered["timestamp"].to_numpy()
+    split = int(np.searchsorted(times, train_until.to_datetime64()))
+    cuts = _early_cuts(times, split, parameters) + _refit_cuts(times, split, parameters)
+    scores = np.zeros(len(ordered))
+    for start, stop in zip(cuts, [*cuts[1:], len(ordered)], strict=True):
+        if start == split:
+            current = detector
+        else:
+            earlier = np.where(np.arange(start) < split, 0.0, scores[:start])
+            current = fit_detector(
+                ordered.iloc[:start], parameters, detector.feature_parameters, earlier
+            )
+            logger.info("Refitted at %s on %d rows", ordered["timestamp"].iloc[start], start)
+        scores[start:stop] = current.score_samples(ordered.iloc[start:stop])
+    return pd.Series(scores, ordered.index).reindex(features.index)
+
+
+def standardise(features: pd.DataFrame, profiles: pd.DataFrame) -> pd.DataFrame:
+    """Express features as distances from their sensor's usual value, in its usual spreads.
+
+    Returns
+    -------
+    The columns of ``FEATURES``, without unit; rows of sensors without a profile are NaN.
+    """
+    profile = profiles.reindex(features["sensor_id"])
+    return (features[FEATURES] - profile["centre"].to_numpy()) / profile["scale"].to_numpy()
+
+
+def _profile(features: pd.DataFrame) -> pd.DataFrame:
+    """Find each sensor's median and interquartile range of each feature."""
+    by_sensor = features.groupby("sensor_id")[FEATURES]
+    spread = by_sensor.quantile(0.75) - by_sensor.quantile(0.25)
+    return pd.concat(
+        {"centre": by_sensor.median(), "scale": spread.clip(lower=_SMALLEST_SCALE)}, axis=1
+    )
+
+
+def _early_cuts(times: np.ndarray, split: int, parameters: DetectorParameters) -> list[int]:
+    """List the rows before the split at which history is long enough, then has doubled."""
+    cuts = []
+    cut = max(_after(times, 0, _FIRST_HISTORY), _at_new_time(times, parameters.max_samples))
+    while cut < split:
+        cuts.append(cut)
+        cut = max(_at_new_time(times, 2 * cut), _after(times, cut, parameters.refit_every))
+    return cuts
+
+
+def _refit_cuts(times: np.ndarray, split: int, parameters: DetectorParameters) -> list[int]:
+    """List the split and the rows after it at which the detector is refitted."""
+    cuts = []
+    cut = split
+    while cut < len(times):
+        cuts.append(cut)
+        cut = _after(times, cut, parameters.refit_every)
+    return cuts
+
+
+def _after(times: np.ndarray, cut: int, span: str | None) -> int:
+    """Find the first row at least ``span`` after row ``cut``; the end where nothing is refitted."""
+    if span is None:
+        return len(times)
+    return int(np.searchsorted(times, times[cut] + pd.Timedelta(span).to_timedelta64()))
+
+
+def _at_new_time(times: np.ndarray, row: int) -> int:
+    """Move a cut on to where a new time begins, so that sensors read together stay together."""
+    return int(np.searchsorted(times, times[row - 1], "right")) if row < len(times) else row

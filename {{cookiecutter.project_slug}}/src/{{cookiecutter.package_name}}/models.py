@@ -1,0 +1,215 @@
+"""Detectors on disk and in the registry: MLflow model folders in skops format, no pickle.
+
+A folder holds the forest; its ``MLmodel`` file holds, under ``metadata``, the threshold, the
+profiles of the sensors and the feature parameters, so a model is one folder and nothing else.
+"""
+
+import hashlib
+import platform
+import shutil
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import yaml
+from kedro.io import AbstractDataset, DatasetError
+
+from .detector import Detector
+from .features import FEATURES
+from .parameters import FeatureParameters
+
+# The only type of the forest that skops does not know; never the list stored in the model itself.
+TRUSTED_TYPES = ["sklearn.tree._tree.Tree"]
+# MLflow adds this file when a folder is fetched from its registry.
+_WRITTEN_BY_REGISTRY = {"registered_model_meta"}
+_REQUIREMENTS = ("mlflow", "numpy", "scikit-learn", "skops")
+
+
+class ModelFolder(AbstractDataset[Detector, Detector]):
+    """A detector as an MLflow model folder that is either whole or not there."""
+
+    def __init__(self, *, filepath: str, metadata: dict[str, Any] | None = None) -> None:
+        self.filepath = Path(filepath)
+        self.metadata = metadata
+
+    def load(self) -> Detector:
+        """Read the detector."""
+        return load_detector(self.filepath)
+
+    def save(self, data: Detector) -> None:
+        """Write the folder beside its place, then put it there."""
+        new = self.filepath.with_name(f"{self.filepath.name}.new")
+        old = self.filepath.with_name(f"{self.filepath.name}.old")
+        for leftover in (new, old):
+            shutil.rmtree(leftover, ignore_errors=True)
+        save_detector(data, new)
+        if self.filepath.exists():
+            self.filepath.rename(old)
+        new.rename(self.filepath)
+        shutil.rmtree(old, ignore_errors=True)
+
+    def _exists(self) -> bool:
+        return (self.filepath / "MLmodel").is_file()
+
+    def _describe(self) -> dict[str, Any]:
+        return {"filepath": self.filepath}
+
+
+@dataclass(frozen=True)
+class Champion:
+    """The model in service: none yet, a detector with its version, or why it could not be had."""
+
+    detector: Detector | None = None
+    version: str | None = None
+    problem: str | None = None
+
+
+class RegisteredChampion(AbstractDataset[None, Champion]):
+    """The registered model that holds an alias, from the tracking server of the run."""
+
+    def __init__(
+        self, *, name: str, alias: str = "champion", metadata: dict[str, Any] | None = None
+    ) -> None:
+        self._name = name
+        self._alias = alias
+        self.metadata = metadata
+
+    def load(self) -> Champion:
+        """Fetch the champion; a server that fails or changed files are its ``problem``."""
+        import mlflow
+
+        try:
+            return self._fetch(mlflow.MlflowClient())
+        except mlflow.MlflowException as error:
+            return Champion(problem=f"the tracking server did not answer: {_first_line(error)}")
+
+    def _fetch(self, client: Any) -> Champion:
+        import mlflow
+
+        found = version_of_alias(client, self._name, self._alias)
+        if found is None:
+            return Champion()
+        folder = Path(mlflow.artifacts.download_artifacts(f"models:/{self._name}/{found.version}"))
+        if digest(folder) != found.tags.get("digest"):
+            problem = f"the files of version {found.version} are not those that were registered"
+            return Champion(version=str(found.version), problem=problem)
+        return Champion(load_detector(folder), str(found.version))
+
+    def save(self, data: None) -> None:
+        """Refuse: the alias is moved by the gate, not by a node."""
+        raise DatasetError(
+            "The champion is set by the gate at the end of a run; it cannot be saved."
+        )
+
+    def _describe(self) -> dict[str, Any]:
+        return {"name": self._name, "alias": self._alias}
+
+
+def save_detector(detector: Detector, folder: Path) -> None:
+    """Write a detector as an MLflow model folder with signature and input example."""
+    import mlflow.sklearn
+    from mlflow.models import infer_signature
+
+    usual_reading = pd.DataFrame([[0.0] * len(FEATURES)], columns=FEATURES)
+    mlflow.sklearn.save_model(
+        detector.forest,
+        folder,
+        signature=infer_signature(usual_reading, detector.forest.predict(usual_reading)),
+        input_example=usual_reading,
+        serialization_format="skops",
+        skops_trusted_types=TRUSTED_TYPES,
+        conda_env=_conda_env(),
+        metadata={"detector": _to_metadata(detector)},
+    )
+
+
+def load_detector(folder: Path) -> Detector:
+    """Read a folder of ``save_detector``.
+
+    Raises
+    ------
+    DatasetError
+        If the folder holds no detector of this project, or types that we do not trust.
+    """
+    import skops.io
+
+    try:
+        mlmodel = yaml.safe_load((folder / "MLmodel").read_text(encoding="utf-8"))
+        forest = skops.io.load(folder / "model.skops", trusted=TRUSTED_TYPES)
+        return _from_metadata(forest, mlmodel["metadata"]["detector"])
+    except Exception as error:
+        raise DatasetError(f"{folder} holds no detector that can be loaded: {error}") from error
+
+
+def digest(folder: Path) -> str:
+    """Compute the SHA-256 of a model folder, over the names and bytes of its files."""
+    total = hashlib.sha256()
+    for file in sorted(path for path in folder.rglob("*") if path.is_file()):
+        name = file.relative_to(folder).as_posix()
+        if name in _WRITTEN_BY_REGISTRY:
+            continue
+        total.update(f"{name}\0{hashlib.sha256(file.read_bytes()).hexdigest()}\n".encode())
+    return total.hexdigest()
+
+
+def version_of_alias(client: Any, name: str, alias: str) -> Any | None:
+    """Return the model version that holds an alias; None without such a model or alias."""
+    from mlflow import MlflowException
+
+    try:
+        return client.get_model_version_by_alias(name, alias)
+    except MlflowException as error:
+        if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+            return None
+        raise
+
+
+def _conda_env() -> dict[str, Any]:
+    """Name what the model needs; to infer it MLflow would take ten seconds."""
+    pins = [f"{name}=={version(name)}" for name in _REQUIREMENTS]
+    return {
+        "channels": ["conda-forge"],
+        "dependencies": [f"python={platform.python_version()}", "pip", {"pip": pins}],
+    }
+
+
+def _to_metadata(detector: Detector) -> dict[str, Any]:
+    return {
+        "features": FEATURES,
+        "centre": detector.centre,
+        "threshold": detector.threshold,
+        "feature_parameters": detector.feature_parameters.model_dump(),
+        "profiles": {
+            str(sensor): {part: profile[part].tolist() for part in ("centre", "scale")}
+            for sensor, profile in detector.profiles.iterrows()
+        },
+    }
+
+
+def _from_metadata(forest: Any, metadata: dict[str, Any]) -> Detector:
+    if metadata["features"] != FEATURES:
+        raise ValueError(f"it was trained on other features: {metadata['features']}")
+    profiles = pd.concat(
+        {
+            part: pd.DataFrame.from_dict(
+                {sensor: profile[part] for sensor, profile in metadata["profiles"].items()},
+                orient="index",
+                columns=FEATURES,
+            )
+            for part in ("centre", "scale")
+        },
+        axis=1,
+    )
+    return Detector(
+        forest=forest,
+        centre=metadata["centre"],
+        threshold=metadata["threshold"],
+        profiles=profiles,
+        feature_parameters=FeatureParameters(**metadata["feature_parameters"]),
+    )
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).splitlines()[0] if str(error) else type(error).__name__

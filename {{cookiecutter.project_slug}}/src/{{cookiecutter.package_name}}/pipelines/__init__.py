@@ -1,0 +1,1 @@
+"""The pipelines: nodes are pure functions, all I/O is in the catalog."""

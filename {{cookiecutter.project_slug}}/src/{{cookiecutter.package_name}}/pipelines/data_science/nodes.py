@@ -1,0 +1,47 @@
+"""Train the detector and score readings with it."""
+
+import logging
+
+import pandas as pd
+
+from ...detector import Detector, fit_detector, score_forward
+from ...evaluation import as_scored
+from ...parameters import DetectorParameters, FeatureParameters
+
+logger = logging.getLogger(__name__)
+_READING = ["timestamp", "sensor_id", "temperature"]
+
+
+def train_detector(
+    train: pd.DataFrame, parameters: DetectorParameters, feature_parameters: FeatureParameters
+) -> Detector:
+    """Fit the detector on all training rows."""
+    return fit_detector(train, parameters, feature_parameters)
+
+
+def score_readings(
+    clean: pd.DataFrame,
+    train: pd.DataFrame,
+    test: pd.DataFrame,
+    detector: Detector,
+    parameters: DetectorParameters,
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Score every reading by a detector that knew only earlier ones, refitted as configured.
+
+    Returns
+    -------
+    Two frames of ``timestamp, sensor_id, temperature, score, is_anomaly``. The first has every line
+    of the input in its order, scored as described; the second the held-out readings, scored by
+    this detector alone. The score is 0 for a usual reading and above 1 for an anomaly.
+    """
+    if unknown := detector.unknown_sensors(test):
+        logger.warning("Not in the training rows, scored 0 until a refit: %s", ", ".join(unknown))
+    features = pd.concat([train, test])
+    scores = score_forward(features, test["timestamp"].min(), detector, parameters)
+    scored = features[_READING].assign(score=scores)
+    every_line = clean[_READING].reset_index().merge(scored, on=_READING, how="left", sort=False)
+    every_line = every_line.set_index("line").sort_index()
+    return (
+        as_scored(every_line, every_line["score"].to_numpy()),
+        as_scored(test, detector.score_samples(test)),
+    )

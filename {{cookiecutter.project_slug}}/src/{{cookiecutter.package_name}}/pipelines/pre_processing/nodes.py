@@ -1,0 +1,123 @@
+"""Put readings in order, count what real loggers do, refuse a file with too much of it."""
+
+import hashlib
+from typing import Any
+
+import pandas as pd
+
+from ...parameters import CleaningParameters
+from ...schemas import BadDataError, parse_times
+
+_ROWS_SHOWN = 10
+_COUNTED = ("repeated", "sent_twice", "unordered", "jittered")
+_TOO_MUCH = {
+    "repeated": "of the readings repeat a time of their sensor",
+    "unordered": "of the readings are older than the one before",
+    "jittered": "of the steps differ from the usual one by more than half of it",
+    "in_gaps": "of the time lies in gaps",
+}
+_READING = ["timestamp", "sensor_id", "temperature"]
+
+
+def clean(raw: pd.DataFrame, parameters: CleaningParameters) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """Order readings by sensor and time and mark the ones that were sent twice.
+
+    * No reading is dropped: the index is the line of the input file.
+    * Readings with a time that was there before stay in the order of the file; only one that
+      repeats sensor, time and value is marked ``repeated``, and later gets the score of its twin.
+    * Times with an offset become UTC; times without are taken as they are.
+    * Gaps and jitter are counted; the features that follow know how to live with them.
+
+    Parameters
+    ----------
+    raw
+        Validated ``timestamp``, ``sensor_id`` (text) and ``temperature``, any order.
+
+    Returns
+    -------
+    ``timestamp, sensor_id, temperature, repeated`` and the counts, for the log and the report.
+
+    Raises
+    ------
+    BadDataError
+        If a share is above its maximum in ``cleaning``, with the first rows concerned.
+    """
+    source = raw.attrs.get("source", "the data")
+    readings = _parse(raw)
+    in_order = readings.sort_values(["sensor_id", "timestamp"], kind="stable")
+    found = _find(readings, in_order, parameters.gap_steps)
+    shares = _shares(found)
+    for name, share in shares.items():
+        maximum = getattr(parameters, f"max_{name}")
+        if share > maximum:
+            raise BadDataError(
+                f"{source}: {share:.1%} {_TOO_MUCH[name]}, more than cleaning.max_{name} = "
+                f"{maximum:.1%}.\n\nThe first offending rows:\n{_first(readings[found[name]])}"
+            )
+    report = {"source": source} | _counts(readings, found)
+    report |= {"share_in_gaps": round(shares["in_gaps"], 4), "fingerprint": fingerprint(readings)}
+    return in_order.assign(repeated=found["sent_twice"]), report
+
+
+def fingerprint(readings: pd.DataFrame) -> str:
+    """Compute a SHA-256 of the readings in the order of the file, whatever the file's format."""
+    rows = pd.util.hash_pandas_object(readings[_READING], index=False)
+    return hashlib.sha256(rows.to_numpy().tobytes()).hexdigest()
+
+
+def _parse(raw: pd.DataFrame) -> pd.DataFrame:
+    return pd.DataFrame(
+        {
+            "timestamp": parse_times(raw["timestamp"]),
+            "sensor_id": raw["sensor_id"].astype(str).str.strip(),
+            "temperature": pd.to_numeric(raw["temperature"]).astype(float),
+        }
+    ).rename_axis("line")
+
+
+def _find(readings: pd.DataFrame, in_order: pd.DataFrame, gap_steps: float) -> pd.DataFrame:
+    """Mark what is unusual about each reading; ``step`` is the seconds since the one before."""
+    step = in_order.groupby("sensor_id")["timestamp"].diff().dt.total_seconds()
+    usual = step.where(step > 0).groupby(in_order["sensor_id"]).transform("median")
+    gap = step > gap_steps * usual
+    return pd.DataFrame(
+        {
+            "repeated": readings.duplicated(["sensor_id", "timestamp"]),
+            "sent_twice": readings.duplicated(_READING),
+            "unordered": _unordered(readings),
+            "jittered": (step > 0) & ~gap & ((step - usual).abs() > 0.5 * usual),
+            "in_gaps": gap,
+            "step": step,
+        }
+    )
+
+
+def _unordered(readings: pd.DataFrame) -> pd.Series:
+    """Mark readings older than the one before; a file with the newest first is in order too."""
+    step = readings.groupby("sensor_id")["timestamp"].diff().dt.total_seconds()
+    oldest_first, newest_first = step < 0, step > 0
+    return oldest_first if oldest_first.sum() <= newest_first.sum() else newest_first
+
+
+def _shares(found: pd.DataFrame) -> dict[str, float]:
+    """Give the share of readings, and of the time for gaps."""
+    of_readings = found[["repeated", "unordered", "jittered"]].mean().to_dict()
+    time = found["step"].sum()
+    return of_readings | {"in_gaps": found.loc[found["in_gaps"], "step"].sum() / max(time, 1e-9)}
+
+
+def _counts(readings: pd.DataFrame, found: pd.DataFrame) -> dict[str, Any]:
+    gaps = found.loc[found["in_gaps"], "step"]
+    return {
+        "rows": len(readings),
+        "sensors": int(readings["sensor_id"].nunique()),
+        "first": str(readings["timestamp"].min()),
+        "last": str(readings["timestamp"].max()),
+        **{name: int(found[name].sum()) for name in _COUNTED},
+        "gaps": len(gaps),
+        "longest_gap_hours": round(float(gaps.max()) / 3600, 2) if len(gaps) else 0.0,
+    }
+
+
+def _first(rows: pd.DataFrame) -> str:
+    return rows.head(_ROWS_SHOWN).reset_index().to_string(index=False)
