@@ -1,0 +1,222 @@
+"""Refuse bad answers before a file is written: all faults at once, and the command to try again."""
+
+import json
+import keyword
+import os
+import re
+import shlex
+import subprocess
+import sys
+import unicodedata
+from collections.abc import Iterator
+
+# The only way an answer may enter a hook: as JSON in a raw string nothing can break out of.
+CONTEXT: dict = json.loads(r'''{{ cookiecutter | tojson }}''')  # fmt: skip
+
+LONGEST = {
+    "project_name": 80,
+    "project_slug": 60,
+    "package_name": 40,
+    "description": 200,
+    "author_name": 80,
+}
+CHOICES = ["python_version", "ci_provider", "license"]
+ANSWERS = {key: str(CONTEXT[key] or "") for key in [*LONGEST, *CHOICES]}
+
+FREE_TEXT = {
+    "project_name": "My Project",
+    "description": "A machine-learning project.",
+    "author_name": "Data Science Team",
+}
+JINJA_MARKS = ["{" + mark for mark in ("{", "%", "#")]
+
+# Control characters, lone surrogates, line and paragraph separators: no file format takes them.
+UNPRINTABLE = {"Cc", "Cs", "Zl", "Zp"}
+
+DEVICES = {"con", "prn", "aux", "nul", "conin", "conout"}
+DEVICES |= {f"{port}{number}" for port in ("com", "lpt") for number in range(10)}
+
+# Modules that some Python from 3.10 on has and the one running this may lack.
+STANDARD_LIBRARY = sys.stdlib_module_names | set(
+    """aifc annotationlib asynchat asyncore audioop binhex cgi cgitb chunk compression crypt
+    distutils imghdr imp lib2to3 mailcap msilib nis nntplib ossaudiodev pipes smtpd sndhdr spwd
+    sunau telnetlib test tomllib uu xdrlib""".split()
+)
+
+# A package of such a name would hide what the project imports, or be hidden by it.
+DEPENDENCIES = set(
+    """adlfs azure azure_ai_ml azure_identity azureml azureml_inference_server_http
+    azureml_mlflow click detect_secrets fsspec ipython joblib jupyter kedro kedro_datasets
+    kedro_viz matplotlib mlflow mlflow_skinny nbstripout numpy omegaconf onnx onnxruntime pandas
+    pandera pip pre_commit pre_commit_hooks pyarrow pydantic pytest requests rich ruff
+    scikit_learn scipy setuptools skl2onnx sklearn skops sqlalchemy uv yaml yamllint""".split()
+)
+
+LAYOUT = set(
+    """azure_pipelines build conf configuration data dist docs execution mlartifacts mlruns
+    monitoring notebooks operation requirements src tests tools""".split()
+)
+
+
+def faults_of_text(text: str) -> Iterator[str]:
+    """Say why free text could not be written into every file that quotes it."""
+    if not text.strip():
+        yield "is empty"
+    elif text != text.strip():
+        yield "begins or ends with a space"
+    bad = [c for c in text if unicodedata.category(c) in UNPRINTABLE or ord(c) & 0xFFFE == 0xFFFE]
+    if bad:
+        yield "holds a line break or another control character: " + ascii("".join(bad[:5]))
+    for mark in JINJA_MARKS:
+        if mark in text:
+            yield f"holds {mark}, which this template would take for its own syntax"
+
+
+def faults_of_slug(slug: str) -> Iterator[str]:
+    """Say why a slug could not name a folder, a repository and Azure resources everywhere."""
+    if not re.fullmatch(r"[a-z][a-z0-9]*(-[a-z0-9]+)*", slug):
+        yield "is not lower-case letters and digits in words joined by single hyphens"
+    if len(slug) < 3:
+        yield "is shorter than 3 characters"
+    if slug.casefold() in DEVICES:
+        yield "is a device name on Windows, which cannot have such a folder"
+    if slug.casefold().replace("-", "_") in DEPENDENCIES:
+        yield "is the name of a package that the project installs"
+
+
+def faults_of_package(package: str) -> Iterator[str]:
+    """Say why a package name could not be imported, or would hide another module."""
+    name = package.casefold()
+    if not re.fullmatch(r"[a-z][a-z0-9]*(_[a-z0-9]+)*", package):
+        yield "is not a lower-case identifier: letters and digits in words joined by underscores"
+    if keyword.iskeyword(package) or keyword.issoftkeyword(package):
+        yield "is a keyword of Python"
+    if name in STANDARD_LIBRARY:
+        yield "is the name of a module in Python's standard library"
+    if name in DEPENDENCIES:
+        yield "is the name of a package that the project imports"
+    if name in LAYOUT:
+        yield "is the name of a folder in the project"
+    if name in DEVICES:
+        yield "is a device name on Windows, which cannot have such a folder"
+
+
+def faults_of(key: str, answer: str) -> list[str]:
+    """Say everything that is wrong with one answer."""
+    rule = {"project_slug": faults_of_slug, "package_name": faults_of_package}.get(key)
+    if rule is None and key not in FREE_TEXT:
+        return []
+    faults = list((rule or faults_of_text)(answer))
+    if len(answer) > LONGEST[key]:
+        faults.append(f"has {len(answer)} characters, {LONGEST[key]} are allowed")
+    return faults
+
+
+def mended_text(key: str) -> str:
+    """Return the free text with what was wrong taken out, or a stand-in if nothing is left."""
+    text = "".join(
+        " " if unicodedata.category(c) in UNPRINTABLE or ord(c) & 0xFFFE == 0xFFFE else c
+        for c in ANSWERS[key]
+    )
+    for mark in JINJA_MARKS:
+        text = text.replace(mark, "")
+    text = " ".join(text.split())[: LONGEST[key]].strip()
+    return FREE_TEXT[key] if faults_of(key, text) else text
+
+
+def mended_name(key: str, joint: str) -> str:
+    """Return the slug or package name nearest to the answer that is allowed."""
+    letters = unicodedata.normalize("NFKD", ANSWERS[key].casefold())
+    words = re.findall("[a-z0-9]+", letters.encode("ascii", "ignore").decode())
+    if not words or words[0][0].isdigit():
+        words.insert(0, "my")
+    name = joint.join(words)[: LONGEST[key]].strip(joint)
+    if faults_of(key, name):
+        name = name[: LONGEST[key] - len("-project")].strip(joint) + joint + "project"
+    return name
+
+
+def mended(key: str) -> str:
+    """Return an answer that is allowed: the given one where it is."""
+    if not faults_of(key, ANSWERS[key]):
+        return ANSWERS[key]
+    if key in FREE_TEXT:
+        return mended_text(key)
+    return mended_name(key, {"project_slug": "-", "package_name": "_"}[key])
+
+
+def git(*arguments: str) -> str:
+    """Return what git says of this folder, whatever repository the caller was working on."""
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("GIT_")}
+    command = ["git", "-c", "core.quotePath=false", *arguments]
+    return subprocess.run(
+        command,
+        env=environment | {"GIT_OPTIONAL_LOCKS": "0"},
+        check=True,
+        capture_output=True,
+        encoding="utf-8",
+        errors="replace",
+    ).stdout
+
+
+def fault_of_folder() -> str | None:
+    """Say why files already here could be lost; in a clean git work tree none can be."""
+    if not set(os.listdir()) - {".git"}:
+        return None
+    try:
+        changes = git("status", "--porcelain", "--untracked-files=all", "--", ".").splitlines()
+        known = git("ls-files", "--", ".")
+    except FileNotFoundError:
+        return "is not empty, and without git on PATH nothing says that its files are safe"
+    except subprocess.CalledProcessError:
+        return "is not empty and not in a git repository, so what is overwritten would be lost"
+    if changes:
+        first = "".join(f"\n      {line}" for line in changes[:5])
+        return f"has changes that git does not hold yet (commit or stash them first):{first}"
+    if not known:
+        return "is not empty, and git ignores all of it, so what is overwritten would be lost"
+    return None
+
+
+def retry_command() -> str:
+    """Return a line that renders with the good answers kept and the bad ones mended."""
+    # Not every caller says where to: cruft does not. The hook runs in the project's folder.
+    command = ["cookiecutter", "--no-input", "--output-dir", os.path.dirname(os.getcwd())]
+    if os.listdir():
+        command.append("--overwrite-if-exists")
+    if CONTEXT.get("_checkout"):
+        command += ["--checkout", CONTEXT["_checkout"]]
+    command.append(CONTEXT.get("_template") or "TEMPLATE")
+    command += [f"{key}={mended(key)}" for key in ANSWERS]
+    return subprocess.list2cmdline(command) if os.name == "nt" else shlex.join(command)
+
+
+def shown(answer: str) -> str:
+    """Return an answer as one short, printable line."""
+    short = answer if len(answer) <= 90 else answer[:87] + "..."
+    return '"' + "".join(c if c.isprintable() else ascii(c)[1:-1] for c in short) + '"'
+
+
+def main() -> int:
+    """Print all faults and how to go on; return the exit status."""
+    # A console that cannot show a character must not hide the message.
+    sys.stderr.reconfigure(errors="backslashreplace")
+    faults = [
+        f"{key} {shown(answer)} {fault}"
+        for key, answer in ANSWERS.items()
+        for fault in faults_of(key, answer)
+    ]
+    if folder := fault_of_folder():
+        faults.append(f"the folder {os.getcwd()} {folder}")
+    if not faults:
+        return 0
+    print("\nNothing was rendered, because", file=sys.stderr)
+    for fault in faults:
+        print(f"  - {fault}", file=sys.stderr)
+    print("\nTry again (bad answers are mended here, change them as you like):\n", file=sys.stderr)
+    print(f"  {retry_command()}\n", file=sys.stderr)
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,63 @@
+"""The house rules find what breaks them, and mend what can be mended."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import hygiene
+import pytest
+from conftest import ROOT
+
+BROKEN = {
+    "trailing_space": ("a \n", "line 1 ends with white space"),
+    "no_line_end": ("a", "does not end with exactly one line end"),
+    "two_line_ends": ("a\n\n", "does not end with exactly one line end"),
+    "carriage_return": ("a\r\n", "has line ends other than LF"),
+    "machine_path": ("see /" + "root/file\n", "line 1 holds a path of somebody's machine"),
+    "index_host": ("https://" + "pypi" + ".org/simple\n", "line 1 holds the address of a package"),
+}
+
+
+@pytest.mark.parametrize(("text", "fault"), BROKEN.values(), ids=BROKEN)
+def test_faults_of_text_are_found(tmp_path: Path, text: str, fault: str) -> None:
+    (tmp_path / "file.txt").write_bytes(text.encode())
+    found = list(hygiene.faults_below(tmp_path))
+    assert any(line.startswith(f"file.txt: {fault}") for line in found)
+
+
+@pytest.mark.parametrize("text", ["", "a\n", "\ta\n\nb\n", "src/root/file and /dev/null\n"])
+def test_good_text_is_taken(tmp_path: Path, text: str) -> None:
+    (tmp_path / "file.txt").write_bytes(text.encode())
+    assert list(hygiene.faults_below(tmp_path)) == []
+
+
+@pytest.mark.parametrize(
+    "names", [["a:b"], ["con.txt"], ["x/NUL"], ["end."], ['quo"te'], ["A", "a"], ["x" * 141]]
+)
+def test_bad_names_are_found(names: list[str]) -> None:
+    assert len(list(hygiene.faults_of_names(names))) == 1
+
+
+def test_good_names_are_taken() -> None:
+    assert list(hygiene.faults_of_names(["console.py", "a b/{% if c != 'd' %}e{% endif %}"])) == []
+
+
+def test_secrets_are_found_outside_of_locks(tmp_path: Path) -> None:
+    line = "token = 'gh" + "p_" + "0aB1" * 9 + "'\n"
+    (tmp_path / "settings.py").write_text(line, encoding="utf-8")
+    (tmp_path / "requirements").mkdir()
+    (tmp_path / "requirements" / "run.txt").write_text(line, encoding="utf-8")
+    (found,) = {fault.split(" looks")[0] for fault in hygiene.secrets_below(tmp_path)}
+    assert found == f"{tmp_path / 'settings.py'}: line 1"
+
+
+def test_white_space_is_mended_and_nothing_else(tmp_path: Path) -> None:
+    (tmp_path / "bad.txt").write_bytes(b"a  \r\nb\n\n\n")
+    (tmp_path / "good.txt").write_bytes(b"a\n\nb\n")
+    (tmp_path / "binary").write_bytes(b"a \0\r\n")
+    command = [sys.executable, ROOT / "tools" / "hygiene.py", tmp_path, "--fix"]
+    process = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert process.returncode == 0, process.stdout
+    assert (tmp_path / "bad.txt").read_bytes() == b"a\nb\n"
+    assert (tmp_path / "good.txt").read_bytes() == b"a\n\nb\n"
+    assert (tmp_path / "binary").read_bytes() == b"a \0\r\n"
