@@ -1,0 +1,339 @@
+"""From nothing to a first tracked run: this template beside Kedro's spaceflights-pandas starter.
+
+    python benchmarks/first_run.py --starter PATH/TO/kedro-starters/spaceflights-pandas
+
+Both sides start in an empty folder and use the same Python, the same uv and the same index, in
+turns in one run. Ours: install cookiecutter, render, ``make setup``, ``make run`` (tracked in
+MLflow). Theirs: install Kedro, ``kedro new``, install its requirements, ``kedro run``. Cold means
+an empty uv cache, warm the cache the cold turn has filled. Standard library only; POSIX only.
+
+Exit status: 0 if all targets are reached, 1 if one is missed, 2 if it could not be measured.
+"""
+
+import argparse
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import median
+
+TEMPLATE = Path(__file__).resolve().parent.parent
+BARE_SCRIPT = Path(__file__).resolve().with_name("bare_sample.py")
+KEDRO = "kedro==1.7.0"
+COOKIECUTTER = "cookiecutter==2.7.1"
+RENDERS = 5  # a render takes under a second: repeat it within a turn, too
+
+# Settings of the person who calls this must not reach either side.
+LEAKS = ("VIRTUAL_ENV", "PYTHONPATH", "PYTHONDONTWRITEBYTECODE", "PYTHONWARNINGS", "KEDRO_ENV")
+LEAKS += ("MLFLOW_TRACKING_URI", "MLFLOW_RUN_ID", "MAKEFLAGS", "MAKELEVEL", "MFLAGS")
+
+
+class MeasurementError(Exception):
+    """A step failed: the message holds the end of what it said."""
+
+
+@dataclass
+class Usage:
+    """What a command took, the processes it started included."""
+
+    wall: float = 0.0
+    cpu: float = 0.0
+
+    def __add__(self, other: "Usage") -> "Usage":
+        """Add what two commands took."""
+        return Usage(self.wall + other.wall, self.cpu + other.cpu)
+
+
+@dataclass
+class Machine:
+    """A machine as a newcomer has it: its own uv cache, caches of libraries and temporary files."""
+
+    folder: Path
+    python: str
+    uv: str
+    env: dict[str, str] = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Make its folders and the environment its commands see."""
+        for name in ("bin", "uv", "xdg", "tmp"):
+            (self.folder / name).mkdir(parents=True)
+        (self.folder / "bin/uv").symlink_to(self.uv)
+        self.env = {key: value for key, value in os.environ.items() if key not in LEAKS}
+        self.env |= {
+            "PATH": f"{self.folder / 'bin'}{os.pathsep}{self.env['PATH']}",
+            "UV_CACHE_DIR": str(self.folder / "uv"),
+            "XDG_CACHE_HOME": str(self.folder / "xdg"),
+            "TMPDIR": str(self.folder / "tmp"),
+            "DO_NOT_TRACK": "1",
+        }
+
+    def forget_libraries_caches(self) -> None:
+        """Remove what libraries keep between runs (fonts, above all), but for uv's cache."""
+        shutil.rmtree(self.folder / "xdg")
+        (self.folder / "xdg").mkdir()
+
+    def run(self, command: Sequence[str | Path], cwd: Path) -> Usage:
+        """Run a command and return what it took; say what failed."""
+        arguments = [str(word) for word in command]
+        with tempfile.TemporaryFile() as log:
+            start = time.perf_counter()
+            process = subprocess.Popen(
+                arguments, cwd=cwd, env=self.env, stdout=log, stderr=log, stdin=subprocess.DEVNULL
+            )
+            _, status, used = os.wait4(process.pid, 0)
+            wall = time.perf_counter() - start
+            process.returncode = os.waitstatus_to_exitcode(status)
+            if process.returncode:
+                log.seek(0)
+                said = log.read().decode(errors="replace").splitlines()[-30:]
+                raise MeasurementError("\n".join([f"failed: {' '.join(arguments)}", *said]))
+        return Usage(wall, used.ru_utime + used.ru_stime)
+
+    def environment(self, folder: Path, *requirements: str | Path) -> Usage:
+        """Make a virtual environment and install into it."""
+        return self.run(
+            [self.uv, "venv", "--quiet", "--python", self.python, folder], folder.parent
+        ) + self.run(
+            [self.uv, "pip", "install", "--quiet", "--python", folder, *requirements], folder.parent
+        )
+
+
+class Ours:
+    """The template in this repository."""
+
+    name = "ours"
+
+    def first_run(self, machine: Machine, folder: Path) -> tuple[Path, Usage]:
+        """Go from nothing to a tracked run; return the project and what it took."""
+        used = machine.environment(folder / "tools", COOKIECUTTER)
+        used += machine.run(render_command(folder, TEMPLATE, folder / "out"), folder)
+        (project,) = (folder / "out").iterdir()
+        used += machine.run(["make", "setup", f"PYTHON={machine.python}"], project)
+        used += machine.run(["make", "run"], project)
+        if not (project / "mlruns.db").exists():
+            raise MeasurementError("make run has tracked nothing: there is no mlruns.db")
+        return project, used
+
+    def second_run(self, machine: Machine, project: Path) -> Usage:
+        """Run the pipeline again."""
+        return machine.run([".venv/bin/kedro", "run"], project)
+
+    def run_environment(self, machine: Machine, project: Path, folder: Path) -> Path:
+        """Install what a run needs, and only that."""
+        machine.environment(folder / "run", "-r", project / "requirements/run.txt")
+        return folder / "run"
+
+
+class Theirs:
+    """Kedro's starter."""
+
+    name = "spaceflights-pandas"
+
+    def __init__(self, starter: str) -> None:
+        """Take the starter from a folder or by its name."""
+        self.starter = starter
+
+    def first_run(self, machine: Machine, folder: Path) -> tuple[Path, Usage]:
+        """Go from nothing to a run; return the project and what it took."""
+        environment = folder / "venv"
+        used = machine.environment(environment, KEDRO)
+        new = ["new", "--starter", self.starter, "--name", "Spaceflights", "--telemetry", "no"]
+        used += machine.run([environment / "bin/kedro", *new], folder)
+        project = folder / "spaceflights"
+        install = [machine.uv, "pip", "install", "--quiet", "--python", environment]
+        used += machine.run([*install, "-r", "requirements.txt"], project)
+        used += machine.run([environment / "bin/kedro", "run"], project)
+        return project, used
+
+    def second_run(self, machine: Machine, project: Path) -> Usage:
+        """Run the pipeline again."""
+        return machine.run([project.parent / "venv/bin/kedro", "run"], project)
+
+    def run_environment(self, machine: Machine, project: Path, folder: Path) -> Path:
+        """Install what the starter asks for: it has one set for everything."""
+        machine.environment(folder / "run", KEDRO, "-r", project / "requirements.txt")
+        return folder / "run"
+
+
+def render_command(folder: Path, template: Path, out: Path) -> list[str | Path]:
+    """Return the command that renders a template with its default answers."""
+    cookiecutter = folder / "tools/bin/cookiecutter"
+    return [cookiecutter, template, "--no-input", "--default-config", "--output-dir", out]
+
+
+def size_and_packages(environment: Path) -> tuple[float, int]:
+    """Return the disk space of an environment without bytecode, in MiB, and its packages."""
+    paths = [path for path in environment.rglob("*") if path.suffix != ".pyc"]
+    blocks = sum(path.lstat().st_blocks for path in paths)
+    packages = list(environment.glob("lib/python*/site-packages/*.dist-info"))
+    return blocks * 512 / 2**20, len(packages)
+
+
+def plain_template(folder: Path, project: Path) -> Path:
+    """Write a template with as many files of the same sizes in the same places, and no hooks."""
+    for path in [path for path in project.rglob("*") if path.is_file()]:
+        copy = folder / "{{cookiecutter.project_slug}}" / path.relative_to(project)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        copy.write_text("x" * path.stat().st_size)
+    (folder / "cookiecutter.json").write_text('{"project_slug": "plain"}\n')
+    return folder
+
+
+def render_times(machine: Machine, folder: Path) -> tuple[list[float], list[float]]:
+    """Render this template and a plain one of the same size, in turns; return the seconds."""
+    folder.mkdir()
+    machine.environment(folder / "tools", COOKIECUTTER)
+    machine.run(render_command(folder, TEMPLATE, folder / "first"), folder)
+    (project,) = (folder / "first").iterdir()
+    templates = (TEMPLATE, plain_template(folder / "plain", project))
+    times: tuple[list[float], list[float]] = ([], [])
+    for turn in range(RENDERS):
+        for side, (template, seconds) in enumerate(zip(templates, times, strict=True)):
+            out = folder / f"out-{turn}-{side}"
+            seconds.append(machine.run(render_command(folder, template, out), folder).wall)
+    return times
+
+
+class Benchmark:
+    """All turns of both sides, and what they took."""
+
+    def __init__(self, arguments: argparse.Namespace) -> None:
+        """Start with nothing found."""
+        self.arguments = arguments
+        self.sides = [Ours(), Theirs(arguments.starter)]
+        self.found: dict[tuple[str, str], list[float]] = {}
+
+    def note(self, what: str, who: str, value: float, unit: str) -> None:
+        """Keep a figure and show it."""
+        self.found.setdefault((what, who), []).append(value)
+        print(f"  {who:20} {what:28} {value:9.1f} {unit}", file=sys.stderr, flush=True)
+
+    def turn(self, number: int, folder: Path) -> None:
+        """Measure both sides once, one after the other at every step."""
+        print(f"turn {number} of {self.arguments.repeat}", file=sys.stderr, flush=True)
+        machines = {
+            side.name: Machine(
+                folder / f"machine-{side.name}", self.arguments.python, self.arguments.uv
+            )
+            for side in self.sides
+        }
+        for cache in ("cold", "warm"):
+            for side in self.sides:
+                machine = machines[side.name]
+                machine.forget_libraries_caches()
+                place = folder / f"{cache}-{side.name}"
+                place.mkdir()
+                project, used = side.first_run(machine, place)
+                self.note(f"first run, {cache}", side.name, used.wall, "s")
+                if cache == "warm":
+                    self.after_first_run(side, machine, project, place)
+        ours, plain = render_times(machines["ours"], folder / "render")
+        self.note("render", "ours", median(ours), "s")
+        self.note("render", "plain template", median(plain), "s")
+
+    def after_first_run(
+        self, side: Ours | Theirs, machine: Machine, project: Path, place: Path
+    ) -> None:
+        """Measure what a second run costs and how much is installed."""
+        self.note("second run, CPU", side.name, side.second_run(machine, project).cpu, "s")
+        if side.name == "ours" and BARE_SCRIPT.exists():
+            bare = machine.run([".venv/bin/python", BARE_SCRIPT], project)
+            self.note("second run, CPU", "bare script", bare.cpu, "s")
+        mebibytes, packages = size_and_packages(side.run_environment(machine, project, place))
+        self.note("run environment, size", side.name, mebibytes, "MiB")
+        self.note("run environment, packages", side.name, packages, "")
+
+    def table(self) -> tuple[str, bool]:
+        """Return the medians with their ratios and targets, and whether all are reached."""
+        lines = [
+            f"{'median of ' + str(self.arguments.repeat):28}{'ours':>9}{'other':>9}  ratio  target"
+        ]
+        reached = True
+        for what, other, target in TARGETS:
+            ours, theirs = self.found.get((what, "ours")), self.found.get((what, other))
+            if not (ours and theirs):
+                lines.append(f"{what:28}{'not measured':>18}")
+                reached = False
+                continue
+            ratio = median(ours) / median(theirs)
+            reached = reached and ratio <= target
+            verdict = "reached" if ratio <= target else "MISSED"
+            lines.append(
+                f"{what:28}{median(ours):9.2f}{median(theirs):9.2f}{ratio:7.2f}  <= {target:<5}"
+                f" {verdict} (other: {other})"
+            )
+        return "\n".join(lines), reached
+
+
+TARGETS = (
+    ("first run, cold", Theirs.name, 0.9),
+    ("first run, warm", Theirs.name, 0.6),
+    ("run environment, size", Theirs.name, 0.75),
+    ("run environment, packages", Theirs.name, 0.75),
+    ("second run, CPU", Theirs.name, 0.45),
+    ("second run, CPU", "bare script", 3.5),
+    ("render", "plain template", 1.3),
+)
+
+
+def machine_in_words(python: str, uv: str) -> str:
+    """Name what the figures depend on, and nothing that identifies the machine."""
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
+    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    versions = [
+        subprocess.run([tool, "--version"], capture_output=True, text=True, check=True).stdout
+        for tool in (python, uv)
+    ]
+    model = models[0] if models else platform.processor() or platform.machine()
+    words = [f"{os.cpu_count()} cores", model, platform.system(), *map(str.strip, versions)]
+    return ", ".join(words)
+
+
+def parse_arguments() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--starter",
+        default="spaceflights-pandas",
+        help="a local copy of the starter; by default Kedro fetches it from GitHub",
+    )
+    parser.add_argument("--repeat", type=int, default=3, help="turns; medians are printed")
+    parser.add_argument(
+        "--python", default=sys.executable, help="the Python both sides install into"
+    )
+    parser.add_argument("--uv", default=shutil.which("uv"), help="by default the one on PATH")
+    arguments = parser.parse_args()
+    if not arguments.uv:
+        parser.error("there is no uv on PATH: name one with --uv")
+    if Path(arguments.starter).is_dir():
+        arguments.starter = str(Path(arguments.starter).resolve())
+    return arguments
+
+
+def main() -> int:
+    """Measure and print."""
+    arguments = parse_arguments()
+    benchmark = Benchmark(arguments)
+    try:
+        for number in range(1, arguments.repeat + 1):
+            with tempfile.TemporaryDirectory(prefix="first-run-") as folder:
+                benchmark.turn(number, Path(folder))
+    except MeasurementError as problem:
+        print(problem, file=sys.stderr)
+        return 2
+    table, reached = benchmark.table()
+    print(f"{machine_in_words(arguments.python, arguments.uv)}\n\n{table}")
+    return 0 if reached else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
