@@ -6,6 +6,8 @@ import pkgutil
 import sys
 from collections.abc import Sequence
 
+from kedro.config import MissingConfigException
+
 from operation import execution
 
 
@@ -19,7 +21,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         verb.add_argument("--env", default="local", help="configuration to use: dev, stage, prod")
         verb.set_defaults(execute=module.execute)
     parsed = parser.parse_args(arguments)
-    return parsed.execute(parsed.env)
+    try:
+        return parsed.execute(parsed.env)
+    except MissingConfigException as error:
+        print(f"{parsed.verb}: {error}", file=sys.stderr)
+        return 2
 
 
 def _verbs() -> list[str]:

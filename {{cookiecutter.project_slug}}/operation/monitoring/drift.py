@@ -1,4 +1,4 @@
-"""Compare the newest readings with those the model was trained on.
+"""Compare the readings that the last run held out, its newest, with its training readings.
 
 ``python -m operation.monitoring.drift --env ENV`` prints a table; exit status 1 means drift.
 

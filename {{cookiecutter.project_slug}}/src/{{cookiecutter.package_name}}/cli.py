@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import click
+from kedro.config import MissingConfigException
 from kedro.framework.cli.project import run as kedro_run
 from kedro.io import DatasetError
 from kedro.validation import DataValidationError
@@ -12,7 +13,13 @@ from kedro.validation.exceptions import ParameterValidationError
 
 from .errors import ProjectError
 
-_EXPECTED = (ProjectError, DataValidationError, ParameterValidationError)
+_EXPECTED = (
+    ProjectError,
+    DataValidationError,
+    ParameterValidationError,
+    MissingConfigException,
+)
+_PIPELINES = f"{__package__}.pipelines."
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -39,6 +46,10 @@ def _in_words(error: Exception) -> click.ClickException | None:
     for cause in causes:
         if isinstance(cause, _EXPECTED):
             return _refusal(str(cause), getattr(cause, "exit_code", 2))
+    if isinstance(error, ImportError) and error.__cause__ is None and _PIPELINES in str(error):
+        # Kedro's words for a folder that is not there; one that cannot be imported has a cause.
+        name = str(error).split(_PIPELINES)[1].split("'")[0]
+        return _refusal(f"There is no pipeline {name}; see: kedro registry list", 2)
     if isinstance(error, DatasetError) and any(isinstance(cause, OSError) for cause in causes):
         return _refusal(str(error), 2)
     return None

@@ -1,5 +1,6 @@
 """Catalog datasets of our own: logger files as they come, optional labels."""
 
+import warnings
 from copy import copy
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from kedro_datasets.pandas import CSVDataset
 from .errors import ProjectError
 from .schemas import BadDataError, parse_times
 
+_MISSING = ["", "NA", "N/A", "NaN", "nan", "NULL", "null", "None"]
 _LABEL_COLUMNS = ["sensor_id", "start", "end"]
 
 
@@ -52,7 +54,8 @@ class TemperatureCSV(CSVDataset):
             low_memory=False,
         )
         raw.columns = raw.columns.str.strip()
-        raw = raw.rename(columns={"value": "temperature"})
+        if "temperature" not in raw.columns:
+            raw = raw.rename(columns={"value": "temperature"})
         if "sensor_id" not in raw.columns:
             raw["sensor_id"] = Path(self._filepath).stem
         raw.index += 2 if has_header else 1
@@ -64,11 +67,18 @@ class TemperatureCSV(CSVDataset):
         reader._load_args = {
             "skipinitialspace": True,
             "encoding": "utf-8-sig",
+            "index_col": False,
+            "keep_default_na": False,  # NA may be a sensor
+            "na_values": {"timestamp": [""], "sensor_id": [""]}
+            | dict.fromkeys(("temperature", "value"), _MISSING),
             **load_args,
             **self._load_args,
         }
         try:
-            return super(TemperatureCSV, reader).load()
+            with warnings.catch_warnings():
+                # pandas would cut off what is beyond the header and only warn
+                warnings.simplefilter("error", pd.errors.ParserWarning)
+                return super(TemperatureCSV, reader).load()
         except DatasetError as error:
             raise _refusal(_relative(self._filepath), error) from error
 
@@ -99,10 +109,11 @@ class LabelsCSV(CSVDataset):
                 f"There is no file {source}. Set labels_file in operation/configuration/<env>/"
                 "parameters.yml; labels_file: null means that there are no labels."
             )
+        self._load_args = {"dtype": {"sensor_id": str}, "skipinitialspace": True} | self._load_args
         labels = super().load()
         if missing := [name for name in _LABEL_COLUMNS if name not in labels.columns]:
             raise BadDataError(f"{source}: column {', '.join(missing)} is missing.")
-        labels = labels.astype({"sensor_id": str})
+        labels["sensor_id"] = labels["sensor_id"].astype(str).str.strip()
         times = labels[["start", "end"]].astype(str).apply(parse_times)
         wrong = times.isna().any(axis=1) | (times["end"] < times["start"])
         if wrong.any():
@@ -127,7 +138,7 @@ def _refusal(source: str, error: DatasetError) -> DatasetError:
     cause = error.__cause__
     if isinstance(cause, pd.errors.EmptyDataError):
         return BadDataError(f"{source}: the file is empty, it holds no reading.")
-    if isinstance(cause, pd.errors.ParserError | UnicodeDecodeError):
+    if isinstance(cause, pd.errors.ParserError | pd.errors.ParserWarning | UnicodeDecodeError):
         return BadDataError(f"{source}: not a CSV table: {cause}")
     return error
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from .errors import ProjectError
 from .features import FEATURES
 from .parameters import DetectorParameters, FeatureParameters
 
@@ -22,6 +23,9 @@ if TYPE_CHECKING:  # scikit-learn takes a second to import: only commands that f
 logger = logging.getLogger(__name__)
 
 _FIRST_HISTORY = "7D"  # before it, a weekend or a time of day may be new and look like a fault
+_FEWEST_ROWS = 50  # of a sensor; with fewer its median and spread say little
+_MOSTLY = 0.5  # a sensor flagged more than this since the last refit has changed, not failed
+_SMALLEST_MARGIN = 0.01  # of forest scores, which are between 0 and 1; readings all alike have none
 _SMALLEST_SCALE = 1e-3  # keeps a sensor that never changed in training from dividing by zero
 
 
@@ -30,8 +34,8 @@ class Detector:
     """A fitted forest with what it takes to score any sensor it was trained on.
 
     ``centre`` and ``threshold`` are raw forest scores: the median of the training scores and the
-    score above which a row is an anomaly. ``profiles`` holds a row a sensor and, for each feature,
-    its usual value (``centre``) and spread (``scale``) in training.
+    score above which a row is an anomaly. ``profiles`` holds a row a sensor with enough history
+    and, for each feature, its usual value (``centre``) and spread (``scale``) in training.
     """
 
     forest: IsolationForest
@@ -45,8 +49,8 @@ class Detector:
 
         Returns
         -------
-        One score a row, shape ``(n,)``, without unit, comparable between fits. A sensor that was
-        not in training has no usual value to be compared with and scores 0.
+        One score a row, shape ``(n,)``, without unit, comparable between fits. A sensor with too
+        little training has no usual value to be compared with and scores 0.
         """
         standard = standardise(features, self.profiles)
         known = standard.notna().all(axis=1).to_numpy()
@@ -57,7 +61,7 @@ class Detector:
         return scores
 
     def unknown_sensors(self, features: pd.DataFrame) -> list[str]:
-        """Name the sensors of these rows that training did not see."""
+        """Name the sensors of these rows that training saw too little of to know them."""
         return sorted(set(features["sensor_id"]) - set(self.profiles.index))
 
 
@@ -72,7 +76,7 @@ def fit_detector(
     Parameters
     ----------
     train
-        Rows of ``build_features``, at least two.
+        Rows of ``build_features``, at least 50 of one sensor.
     earlier_scores
         For a refit: what these rows scored when they came, shape ``(n,)``, 0 for rows to be
         trusted. The forest does not learn rows that were flagged. The threshold looks at the
@@ -81,14 +85,17 @@ def fit_detector(
 
     Raises
     ------
-    ValueError
-        If there are fewer than two rows to learn from.
+    ProjectError
+        If no sensor has enough rows to learn from.
     """
     scores = np.zeros(len(train)) if earlier_scores is None else earlier_scores
-    learn = train[scores <= 1]
-    if len(learn) < 2:
-        raise ValueError(f"a forest needs at least 2 rows to learn from, not {len(learn)}")
-    profiles = _profile(learn)
+    profiles = _profile(train[scores <= 1])
+    learn = train[(scores <= 1) & train["sensor_id"].isin(profiles.index)]
+    if learn.empty:
+        raise ProjectError(
+            f"No sensor has the {_FEWEST_ROWS} training readings that it takes to learn what is "
+            "usual. Give a larger train_rows or train_fraction."
+        )
     from sklearn.ensemble import IsolationForest
 
     # scikit-learn's own contamination would score every row inside fit, nine times as slow.
@@ -100,7 +107,7 @@ def fit_detector(
     judge = standardise(train[_without_strong_alarms(scores, parameters.contamination)], profiles)
     raw = -forest.score_samples(judge.dropna())
     centre, threshold = np.quantile(raw, [0.5, 1 - parameters.contamination])
-    threshold = max(threshold, centre + 1e-9)
+    threshold = max(threshold, centre + _SMALLEST_MARGIN)
     forest.offset_ = -threshold  # so that forest.predict() agrees with score_samples() > 1
     return Detector(forest, float(centre), float(threshold), profiles, feature_parameters)
 
@@ -124,7 +131,8 @@ def score_forward(
     """Score every row by a detector that had seen earlier rows only.
 
     Rows from ``train_until`` on are scored by ``detector``, which is refitted every
-    ``refit_every`` on all that came before, without the rows flagged since training. Rows before
+    ``refit_every`` on all that came before, without the rows flagged since training, unless a
+    sensor was flagged most of the time: then it has changed and is learnt anew. Rows before
     it are scored by detectors fitted on the history up to then, from the end of the first week on
     and each time it has doubled; the rows before have no history to be judged by and score 0.
 
@@ -142,17 +150,30 @@ def score_forward(
     split = int(np.searchsorted(times, train_until.to_datetime64()))
     cuts = _early_cuts(times, split, parameters) + _refit_cuts(times, split, parameters)
     scores = np.zeros(len(ordered))
+    trusted = np.zeros(len(ordered))  # scores that keep rows out of a refit; 0 lets them in
     for start, stop in zip(cuts, [*cuts[1:], len(ordered)], strict=True):
         if start == split:
             current = detector
         else:
-            earlier = np.where(np.arange(start) < split, 0.0, scores[:start])
             current = fit_detector(
-                ordered.iloc[:start], parameters, detector.feature_parameters, earlier
+                ordered.iloc[:start], parameters, detector.feature_parameters, trusted[:start]
             )
             logger.info("Refitted at %s on %d rows", ordered["timestamp"].iloc[start], start)
         scores[start:stop] = current.score_samples(ordered.iloc[start:stop])
+        if start >= split:
+            trusted[start:stop] = _forgive_what_changed(
+                ordered.iloc[start:stop], scores[start:stop]
+            )
     return pd.Series(scores, ordered.index).reindex(features.index)
+
+
+def _forgive_what_changed(rows: pd.DataFrame, scores: np.ndarray) -> np.ndarray:
+    """Set the scores of sensors that were flagged most of the time to 0, to learn them anew.
+
+    Left out for good, the rows after a lasting change would be flagged for good.
+    """
+    flagged = pd.Series(scores > 1, rows.index).groupby(rows["sensor_id"]).transform("mean")
+    return np.where(flagged > _MOSTLY, 0.0, scores)
 
 
 def standardise(features: pd.DataFrame, profiles: pd.DataFrame) -> pd.DataFrame:
@@ -167,8 +188,9 @@ def standardise(features: pd.DataFrame, profiles: pd.DataFrame) -> pd.DataFrame:
 
 
 def _profile(features: pd.DataFrame) -> pd.DataFrame:
-    """Find each sensor's median and interquartile range of each feature."""
-    by_sensor = features.groupby("sensor_id")[FEATURES]
+    """Find the median and interquartile range of each feature of each sensor with enough rows."""
+    enough = features.groupby("sensor_id")["sensor_id"].transform("size") >= _FEWEST_ROWS
+    by_sensor = features[enough].groupby("sensor_id")[FEATURES]
     spread = by_sensor.quantile(0.75) - by_sensor.quantile(0.25)
     return pd.concat(
         {"centre": by_sensor.median(), "scale": spread.clip(lower=_SMALLEST_SCALE)}, axis=1

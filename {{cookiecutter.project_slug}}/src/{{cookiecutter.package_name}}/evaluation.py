@@ -41,23 +41,33 @@ class Events:
             last = np.searchsorted(times[at], window.end.to_datetime64(), "right")
             yield at[first:last]
 
+    def echoing(self, hold: pd.Timedelta) -> "Events":
+        """Prolong each fault."""
+        return Events(self.windows.assign(end=self.windows["end"] + hold))
+
     def touching(self, rows: pd.DataFrame) -> "Events":
         """Keep the faults that hold at least one of these rows."""
         return Events(self.windows[self.found_by(rows)])
 
 
 def alarm_onsets(flagged: pd.DataFrame, hold: pd.Timedelta) -> pd.DataFrame:
-    """Merge flagged rows of a sensor that lie within ``hold`` of the one before into one alarm.
+    """Report the flagged rows of a sensor within ``hold`` of an alarm's first row as that alarm.
 
-    A fault echoes for as long as the longest window of the features; the hold reports it once.
+    An alarm that lasts is raised again each time the hold has passed.
 
     Returns
     -------
     The first row of each alarm.
     """
     ordered = flagged.sort_values(["sensor_id", "timestamp"], kind="stable")
-    since = ordered.groupby("sensor_id")["timestamp"].diff()
-    return ordered[since.isna() | (since > hold)]
+    onsets = []
+    for at in ordered.groupby("sensor_id").indices.values():
+        times = ordered["timestamp"].to_numpy()[at]
+        row = 0
+        while row < len(at):
+            onsets.append(at[row])
+            row = int(np.searchsorted(times, times[row] + hold.to_timedelta64(), "right"))
+    return ordered.iloc[onsets]
 
 
 def detection_metrics(scored: pd.DataFrame, events: Events, hold: pd.Timedelta) -> dict[str, float]:
@@ -72,7 +82,8 @@ def detection_metrics(scored: pd.DataFrame, events: Events, hold: pd.Timedelta) 
     -------
     ``share_flagged`` and ``alarms_per_week`` (alarms a sensor and week). Where the rows hold
     labelled faults also ``roc_auc`` and ``average_precision`` of the score, ``event_recall`` (share
-    of faults with a flagged row) and ``false_alarms_per_week`` (alarms that begin outside a fault).
+    of faults with a flagged row) and ``false_alarms_per_week`` (alarms that begin outside a fault
+    and not within ``hold`` after it, for as long as it echoes in the features).
     """
     flagged = scored[scored["is_anomaly"] == 1]
     onsets = alarm_onsets(flagged, hold)
@@ -89,7 +100,7 @@ def detection_metrics(scored: pd.DataFrame, events: Events, hold: pd.Timedelta) 
             "roc_auc": float(roc_auc_score(truth, scored["score"])),
             "average_precision": float(average_precision_score(truth, scored["score"])),
             "event_recall": float(events.touching(scored).found_by(flagged).mean()),
-            "false_alarms_per_week": int((~events.contain(onsets)).sum()) / weeks,
+            "false_alarms_per_week": int((~events.echoing(hold).contain(onsets)).sum()) / weeks,
         }
     return metrics
 

@@ -63,7 +63,7 @@ def _window(series: pd.Series, span: str, statistic: str) -> pd.Series:
 def _after_gap(timestamps: pd.DatetimeIndex, gap_steps: float) -> np.ndarray:
     """Mark rows that follow a hole of more than ``gap_steps`` usual sampling steps."""
     step = timestamps.to_series().diff().dt.total_seconds()
-    usual = step.rolling(25, min_periods=1).median().shift(1)
+    usual = step.where(step > 0).rolling(25, min_periods=1).median().shift(1)
     return (step > gap_steps * usual).to_numpy()
 
 

@@ -17,6 +17,7 @@ import yaml
 from kedro.io import AbstractDataset, DatasetError
 
 from .detector import Detector
+from .errors import first_line
 from .features import FEATURES
 from .parameters import FeatureParameters
 
@@ -42,10 +43,10 @@ class ModelFolder(AbstractDataset[Detector, Detector]):
         """Write the folder beside its place, then put it there."""
         new = self.filepath.with_name(f"{self.filepath.name}.new")
         old = self.filepath.with_name(f"{self.filepath.name}.old")
-        for leftover in (new, old):
-            shutil.rmtree(leftover, ignore_errors=True)
+        shutil.rmtree(new, ignore_errors=True)
         save_detector(data, new)
-        if self.filepath.exists():
+        if self.filepath.exists():  # else an earlier save died half-way, and `old` is all there is
+            shutil.rmtree(old, ignore_errors=True)
             self.filepath.rename(old)
         new.rename(self.filepath)
         shutil.rmtree(old, ignore_errors=True)
@@ -59,11 +60,20 @@ class ModelFolder(AbstractDataset[Detector, Detector]):
 
 @dataclass(frozen=True)
 class Champion:
-    """The model in service: none yet, a detector with its version, or why it could not be had."""
+    """The model in service: none yet, a detector with its version, or why it could not be had.
+
+    ``problem`` is a fault to be mended; ``incomparable`` says that the champion is sound, but that
+    this code or these readings are too different to compare it with.
+    """
 
     detector: Detector | None = None
     version: str | None = None
     problem: str | None = None
+    incomparable: str | None = None
+
+
+class OtherFeaturesError(DatasetError):
+    """A model was trained on features that this code does not make."""
 
 
 class RegisteredChampion(AbstractDataset[None, Champion]):
@@ -81,21 +91,29 @@ class RegisteredChampion(AbstractDataset[None, Champion]):
         import mlflow
 
         try:
-            return self._fetch(mlflow.MlflowClient())
-        except mlflow.MlflowException as error:
-            return Champion(problem=f"the tracking server did not answer: {_first_line(error)}")
+            found = version_of_alias(mlflow.MlflowClient(), self._name, self._alias)
+        except (mlflow.MlflowException, OSError) as error:
+            return Champion(problem=f"the tracking server did not answer: {first_line(error)}")
+        return Champion() if found is None else self._fetch(found)
 
-    def _fetch(self, client: Any) -> Champion:
+    def _fetch(self, found: Any) -> Champion:
         import mlflow
 
-        found = version_of_alias(client, self._name, self._alias)
-        if found is None:
-            return Champion()
-        folder = Path(mlflow.artifacts.download_artifacts(f"models:/{self._name}/{found.version}"))
+        version, uri = str(found.version), f"models:/{self._name}/{found.version}"
+        try:
+            folder = Path(mlflow.artifacts.download_artifacts(uri))
+        except (mlflow.MlflowException, OSError) as error:
+            problem = f"the files of version {version} cannot be fetched: {first_line(error)}"
+            return Champion(version=version, problem=problem)
         if digest(folder) != found.tags.get("digest"):
-            problem = f"the files of version {found.version} are not those that were registered"
-            return Champion(version=str(found.version), problem=problem)
-        return Champion(load_detector(folder), str(found.version))
+            problem = f"the files of version {version} are not those that were registered"
+            return Champion(version=version, problem=problem)
+        try:
+            return Champion(load_detector(folder), version)
+        except OtherFeaturesError as error:
+            return Champion(version=version, incomparable=f"version {version} {error}")
+        except DatasetError as error:
+            return Champion(version=version, problem=first_line(error))
 
     def save(self, data: None) -> None:
         """Refuse: the alias is moved by the gate, not by a node."""
@@ -130,6 +148,8 @@ def load_detector(folder: Path) -> Detector:
 
     Raises
     ------
+    OtherFeaturesError
+        If the model was trained on other features.
     DatasetError
         If the folder holds no detector of this project, or types that we do not trust.
     """
@@ -139,6 +159,8 @@ def load_detector(folder: Path) -> Detector:
         mlmodel = yaml.safe_load((folder / "MLmodel").read_text(encoding="utf-8"))
         forest = skops.io.load(folder / "model.skops", trusted=TRUSTED_TYPES)
         return _from_metadata(forest, mlmodel["metadata"]["detector"])
+    except OtherFeaturesError:
+        raise
     except Exception as error:
         raise DatasetError(f"{folder} holds no detector that can be loaded: {error}") from error
 
@@ -190,7 +212,7 @@ def _to_metadata(detector: Detector) -> dict[str, Any]:
 
 def _from_metadata(forest: Any, metadata: dict[str, Any]) -> Detector:
     if metadata["features"] != FEATURES:
-        raise ValueError(f"it was trained on other features: {metadata['features']}")
+        raise OtherFeaturesError(f"was trained on other features: {metadata['features']}")
     profiles = pd.concat(
         {
             part: pd.DataFrame.from_dict(
@@ -209,7 +231,3 @@ def _from_metadata(forest: Any, metadata: dict[str, Any]) -> Detector:
         profiles=profiles,
         feature_parameters=FeatureParameters(**metadata["feature_parameters"]),
     )
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).splitlines()[0] if str(error) else type(error).__name__

@@ -64,4 +64,5 @@ class GateParameters(_Parameters):
     champion_tolerance: float = Field(ge=0)
     must_beat: list[Literal["distance_from_median", "ewma_level", "random"]]
     max_share_flagged: Share
+    on_incomparable: Literal["refuse", "replace"]
     require_labels: bool

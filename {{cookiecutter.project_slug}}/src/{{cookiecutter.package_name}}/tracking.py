@@ -6,6 +6,7 @@ is saved to a folder by the catalog, logged as files and registered from there, 
 tracking can lose it.
 """
 
+import atexit
 import logging
 import os
 import subprocess
@@ -22,7 +23,7 @@ from kedro.io import AbstractVersionedDataset, CatalogProtocol, MemoryDataset
 from kedro.pipeline import Pipeline
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from .errors import ProjectError
+from .errors import ProjectError, first_line
 from .models import Champion, digest
 
 logger = logging.getLogger(__name__)
@@ -57,6 +58,7 @@ class TrackingConfig(BaseModel):
     artifacts: list[str]
     model: str
     champion: str
+    comparison: str
     gate: str
 
 
@@ -78,6 +80,11 @@ class MlflowTracking:
     def before_pipeline_run(self, run_params: dict[str, Any], catalog: CatalogProtocol) -> None:
         """Open a run, or stop here if the server does not answer and is required to."""
         _refuse_unknown_parameters(run_params.get("runtime_params") or {}, self._context)
+        if "ParallelRunner" in str(run_params.get("runner")):
+            raise ProjectError(
+                "ParallelRunner cannot hand models and plots between its processes. Use "
+                "--runner ThreadRunner, or none."
+            )
         if self._config.enabled:
             with self._reported_as(self._config.when_unreachable, "No run was started."):
                 self._open(run_params)
@@ -89,9 +96,12 @@ class MlflowTracking:
         """Send what the run has stored, register its model and let the gate move the alias."""
         if self._run is None:
             return
-        kept = "Nothing is lost: all results of the run are where the catalog keeps them."
+        kept = (
+            "Nothing is lost: all results of the run are where the catalog keeps them. To send "
+            "them again: kedro run --pipelines metrics"
+        )
         with self._reported_as(self._config.when_unreachable, kept):
-            self._fill(set(pipeline.all_outputs()), set(pipeline.inputs()), catalog)
+            self._fill(set(pipeline.all_outputs()), catalog)
             self._close("FINISHED")
 
     @hook_impl
@@ -107,12 +117,14 @@ class MlflowTracking:
         import mlflow  # over a second: paid only by commands that run a pipeline
 
         logging.getLogger("alembic").setLevel(logging.WARNING)
-        if "MLFLOW_TRACKING_URI" not in os.environ:
+        if not os.environ.get("MLFLOW_TRACKING_URI"):
             mlflow.set_tracking_uri(_below(self._root, self._config.tracking_uri))
         if "MLFLOW_RUN_ID" not in os.environ:  # else a cloud job opened the run: join it
             mlflow.set_experiment(experiment_id=self._experiment())
         names = run_params.get("pipeline_names") or ["__default__"]
         self._run = mlflow.start_run(run_name="+".join(names))
+        # Ctrl-C passes by Kedro's hooks; MLflow would end the run as if it had been finished.
+        atexit.register(self._abandon)
         mlflow.set_tags(
             {"kedro.env": self._context.env or "local", "kedro.run_id": run_params["run_id"]}
             | code_version(self._root)
@@ -132,11 +144,11 @@ class MlflowTracking:
         location = (self._root / "mlartifacts" / name).as_uri() if is_local else None
         return client.create_experiment(name, artifact_location=location)
 
-    def _fill(self, outputs: set[str], inputs: set[str], catalog: CatalogProtocol) -> None:
+    def _fill(self, outputs: set[str], catalog: CatalogProtocol) -> None:
         import mlflow
 
         config = self._config
-        report = catalog.load(config.report) if config.report in outputs | inputs else {}
+        report = catalog.load(config.report) if catalog.exists(config.report) else {}
         if report:
             mlflow.set_tag("data.fingerprint", report["fingerprint"])
             mlflow.log_input(_dataset(catalog, config.data, report["fingerprint"]), "training")
@@ -146,10 +158,12 @@ class MlflowTracking:
             mlflow.log_artifact(_stored_at(catalog, name))
         if config.model in outputs:
             self._register(Path(_stored_at(catalog, config.model)), report)
-        if config.gate in outputs:
-            self._judge(Path(_stored_at(catalog, config.model)), catalog.load(config.gate))
+        # Only numbers that this run has measured on the stored model may judge it.
+        if {config.gate, config.comparison} <= outputs:
+            folder = Path(_stored_at(catalog, config.model))
+            self._judge(folder, report, catalog.load(config.gate))
 
-    def _register(self, folder: Path, report: dict[str, Any]) -> None:
+    def _register(self, folder: Path, report: dict[str, Any]) -> str:
         import mlflow
 
         mlflow.log_artifacts(str(folder), "model")
@@ -160,19 +174,17 @@ class MlflowTracking:
         uri = f"runs:/{self._run.info.run_id}/model"
         version = str(mlflow.register_model(uri, name, tags=tags).version)
         logger.info("Registered %s version %s", name, version)
+        return version
 
-    def _judge(self, folder: Path, gate: dict[str, Any]) -> None:
+    def _judge(self, folder: Path, report: dict[str, Any], gate: dict[str, Any]) -> None:
         """Write the decision to the version of this very model; move the alias if it passed."""
         import mlflow
 
         client = mlflow.MlflowClient()
         name, alias = self._config.registered_model, self._config.champion_alias
+        # A model that was trained while the server was away is registered now.
         version = _version_of_digest(client, name, digest(folder))
-        if version is None:
-            raise TrackingError(
-                f"No version of {name} holds the model in {folder}: it was trained while tracking "
-                "was off or on another server. Train again: kedro run"
-            )
+        version = version or self._register(folder, report)
         reasons = "; ".join(rule["reason"] for rule in gate["rules"])
         verdict = "passed" if gate["passed"] else "refused"
         client.set_model_version_tag(name, version, "gate", verdict)
@@ -191,22 +203,28 @@ class MlflowTracking:
         where = mlflow.get_tracking_uri(), self._config.experiment
         logger.info("Tracked in %s, experiment %s, run %s: %s", *where, run.info.run_name, status)
 
+    def _abandon(self) -> None:
+        if self._run is not None:
+            with suppress(Exception):
+                self._close("KILLED")
+
     @contextmanager
     def _reported_as(self, severity: str, consequence: str) -> Iterator[None]:
         """Turn any fault of the tracking server into one clear error or warning."""
         from mlflow.exceptions import MlflowException
         from requests import RequestException
+        from sqlalchemy.exc import SQLAlchemyError
 
         try:
             yield
-        except (MlflowException, RequestException, OSError) as error:
+        except (MlflowException, RequestException, SQLAlchemyError, OSError) as error:
             import mlflow
 
             with suppress(Exception):
                 mlflow.end_run("FAILED")
             self._run = None
             message = (
-                f"MLflow at {mlflow.get_tracking_uri()} failed: {str(error).splitlines()[0]}\n"
+                f"MLflow at {mlflow.get_tracking_uri()} failed: {first_line(error)}\n"
                 f"{consequence}\nStart the server, name another one in MLFLOW_TRACKING_URI, or set "
                 "when_unreachable: warn in operation/configuration/<env>/mlflow.yml to run without."
             )

@@ -50,6 +50,30 @@ def test_what_a_person_can_mend_is_said_without_a_traceback(
     assert not project.processed("model").exists()
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--env", "stagee"], "stagee"),
+        (["--pipelines", "metrcs"], "There is no pipeline metrcs; see: kedro registry list"),
+        (["--runner", "ParallelRunner"], "--runner ThreadRunner"),
+    ],
+    ids=["environment", "pipeline", "runner"],
+)
+def test_a_wrong_option_is_said_without_a_traceback(
+    project: Project, monkeypatch: pytest.MonkeyPatch, arguments: list[str], message: str
+) -> None:
+    result = kedro_run(project, monkeypatch, *arguments)
+    assert result.exit_code == 2
+    assert message in result.output
+
+
+def test_threads_give_the_same_metrics(
+    project: Project, ran: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert kedro_run(project, monkeypatch, "--runner", "ThreadRunner").exit_code == 0
+    assert project.metrics() == pytest.approx(ran.metrics())
+
+
 def test_a_step_without_its_input_is_said_without_a_traceback(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -76,6 +100,10 @@ def test_the_gate_verb_answers_with_its_exit_status(
     project.run(detector={"n_estimators": 10})
     assert main(["gate"]) == 0
     assert "Gate: PASSED" in capsys.readouterr().out
+    assert main(["gate", "--env", "prod"]) == 2
+    assert "not of" in capsys.readouterr().err
+    assert main(["gate", "--env", "nowhere"]) == 2
+    assert "nowhere" in capsys.readouterr().err
     project.run(gate={"minimum": 0.99})
     assert main(["gate"]) == 1
     assert "Gate: REFUSED" in capsys.readouterr().out

@@ -15,6 +15,7 @@ from {{ cookiecutter.package_name }}.models import digest, load_detector
 from operation.tests.helpers import ROOT, Project, series
 
 NAME = "{{ cookiecutter.project_slug }}"
+SMALL = {"n_estimators": 20}
 WORSE = {"n_estimators": 1, "max_samples": 2}
 
 
@@ -116,6 +117,66 @@ def test_a_champion_whose_files_were_changed_is_not_loaded(project: Project) -> 
     assert "version 1 are not those that were registered" in rule["reason"]
 
 
+def test_a_champion_that_does_not_know_a_sensor_stays(project: Project) -> None:
+    project.run()
+    for name in ("temperatures.csv", "labels.csv"):
+        text = (project.path / "data" / "raw" / name).read_text(encoding="utf-8")
+        project.write(f"renamed_{name}", text.replace("hall", "lobby"))
+    renamed = {
+        "raw_file": "data/raw/renamed_temperatures.csv",
+        "labels_file": "data/raw/renamed_labels.csv",
+    }
+    project.run(**renamed)
+    assert champion(project) == "1"
+    assert "does not know the sensors lobby" in project.processed("report.txt").read_text()
+    project.run(**renamed, gate={"on_incomparable": "replace"})
+    assert champion(project) == "3"
+
+
+def test_a_champion_of_other_features_stays(project: Project) -> None:
+    project.run(detector=SMALL)
+    (model,) = (project.path / "mlartifacts").rglob("MLmodel")
+    text = model.read_text(encoding="utf-8")
+    model.write_text(text.replace("- seasonal_6h", "- other"), encoding="utf-8")
+    project.client().set_model_version_tag(NAME, "1", "digest", digest(model.parent))
+    project.run(detector=SMALL)
+    assert champion(project) == "1"
+    rule = next(rule for rule in project.gate()["rules"] if rule["rule"] == "champion")
+    assert "version 1 was trained on other features" in rule["reason"]
+
+
+def test_a_champion_whose_files_are_gone_is_named(project: Project) -> None:
+    project.run(detector=SMALL)
+    (model,) = (project.path / "mlartifacts").rglob("MLmodel")
+    model.parent.rename(project.path / "elsewhere")
+    project.run(detector=SMALL)
+    assert champion(project) == "1"
+    rule = next(rule for rule in project.gate()["rules"] if rule["rule"] == "champion")
+    assert "the files of version 1 cannot be fetched" in rule["reason"]
+
+
+def test_the_gate_judges_the_model_that_is_stored(project: Project) -> None:
+    project.run()
+    project.run("data_science", detector=WORSE)  # trained anew, not measured yet
+    assert champion(project) == "1"
+    project.run("metrics", detector=WORSE)
+    assert champion(project) == "1"
+    assert project.client().get_model_version(NAME, "2").tags["gate"] == "refused"
+
+
+def test_a_model_trained_without_tracking_is_registered_when_it_is_measured(
+    project: Project,
+) -> None:
+    config = project.path / "operation/configuration/base/mlflow.yml"
+    text = config.read_text(encoding="utf-8")
+    config.write_text(text.replace("enabled: true", "enabled: false"), encoding="utf-8")
+    project.run()
+    assert project.nothing_tracked()
+    config.write_text(text, encoding="utf-8")
+    project.run("metrics")
+    assert champion(project) == "1"
+
+
 def test_pipelines_run_alone_one_after_the_other(project: Project) -> None:
     for name in ("pre_processing", "data_engineering", "data_science"):
         project.run(name)
@@ -162,6 +223,7 @@ def test_a_parameter_that_nothing_reads_is_refused(project: Project, name: str) 
         {"train_rows": 13_824},
         {"train_rows": "many"},
         {"train_rows": 1},
+        {"train_rows": 20},
         {"train_fraction": 1.0},
         {"train_fraction": 0},
     ],
@@ -172,6 +234,12 @@ def test_a_split_with_nothing_on_one_side_is_refused(
 ) -> None:
     with pytest.raises(ProjectError, match=r"train_rows|train_fraction"):
         project.run(**parameters)
+
+
+def test_one_reading_is_refused(project: Project) -> None:
+    path = project.write("one.csv", "timestamp,temperature\n2024-01-01,20\n")
+    with pytest.raises(ProjectError, match="There is one reading"):
+        project.run(raw_file=path)
 
 
 def test_train_rows_counts_readings_in_order_of_time(project: Project) -> None:

@@ -144,6 +144,39 @@ def test_a_server_that_is_down_can_be_a_warning(
     assert not project.gate()["passed"], "a champion that cannot be seen is not beaten"
 
 
+def test_an_empty_address_in_the_environment_means_the_configured_one(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "")
+    project.run(detector=SMALL)
+    assert not project.nothing_tracked()
+
+
+def test_a_database_that_cannot_be_read_is_a_clear_error(project: Project) -> None:
+    (project.path / "mlruns.db").write_bytes(b"not a database" * 100)
+    with pytest.raises(TrackingError, match=r"mlruns\.db failed"):
+        project.run()
+    assert not project.processed("model").exists()
+
+
+def test_a_run_that_is_broken_off_by_hand_is_not_finished(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def ctrl_c(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    registered: list[Callable[[], None]] = []
+    monkeypatch.setattr("atexit.register", registered.append)
+    monkeypatch.setattr("kedro.runner.SequentialRunner._run", ctrl_c)
+    with pytest.raises(KeyboardInterrupt):
+        project.run()
+    for leave in reversed(registered):
+        leave()
+    client = project.client()
+    (run,) = client.search_runs([client.get_experiment_by_name(NAME).experiment_id])
+    assert run.info.status == "KILLED"
+
+
 def test_tracking_can_be_switched_off(project: Project) -> None:
     _change(project, "enabled: true", "enabled: false")
     project.run(detector=SMALL)

@@ -23,6 +23,8 @@ READINGS = [("2024-01-01 00:00", 20.5), ("2024-01-01 00:05", 21.0)]
         ("{0},a,20.5\n{1},a,21\n", "a", 1),
         ("\ufeff{0},20.5\r\n{1},21\r\n", "file", 1),
         ("temperature,extra,timestamp,sensor_id\n20.5,x,{0},7\n21,y,{1},7\n", "7", 2),
+        ("timestamp,sensor_id,temperature\n{0},NA,20.5\n{1},NA,21\n", "NA", 2),
+        ("timestamp,temperature,value\n{0},20.5,1\n{1},21,2\n", "file", 2),
     ],
     ids=[
         "three columns",
@@ -32,6 +34,8 @@ READINGS = [("2024-01-01 00:00", 20.5), ("2024-01-01 00:05", 21.0)]
         "no header, three columns",
         "byte order mark, Windows line ends",
         "other order, more columns",
+        "a sensor called NA",
+        "value beside temperature",
     ],
 )
 def test_logger_files_as_they_come(tmp_path: Path, text: str, sensor: str, first_line: int) -> None:
@@ -51,7 +55,16 @@ def test_a_file_that_is_not_there_is_named_with_what_to_do(tmp_path: Path) -> No
         LabelsCSV(filepath=str(tmp_path / "none.csv")).load()
 
 
-@pytest.mark.parametrize("content", [b"", b"\n\n", b"\x89PNG\r\n\x1a\n\x00\xff"])
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"\n\n",
+        b"\x89PNG\r\n\x1a\n\x00\xff",
+        b"timestamp,temperature\n2024-01-01,20.5,7\n2024-01-02,21,8\n",
+    ],
+    ids=["empty", "blank lines", "a picture", "more fields than the header"],
+)
 def test_a_file_that_is_no_table_is_refused(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "file.csv"
     path.write_bytes(content)
@@ -61,9 +74,9 @@ def test_a_file_that_is_no_table_is_refused(tmp_path: Path, content: bytes) -> N
 
 def test_labels_are_read_with_times(tmp_path: Path) -> None:
     path = tmp_path / "labels.csv"
-    path.write_text("sensor_id,start,end\n7,2024-01-01,2024-01-02 12:00\n", encoding="utf-8")
+    path.write_text("sensor_id,start,end\n007 ,2024-01-01,2024-01-02 12:00\n", encoding="utf-8")
     labels = LabelsCSV(filepath=str(path)).load()
-    assert labels["sensor_id"].tolist() == ["7"]
+    assert labels["sensor_id"].tolist() == ["007"]
     assert labels["end"].tolist() == [pd.Timestamp("2024-01-02 12:00")]
 
 

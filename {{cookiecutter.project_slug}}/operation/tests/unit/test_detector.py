@@ -8,6 +8,7 @@ from {{ cookiecutter.package_name }}.detector import (
     score_forward,
     standardise,
 )
+from {{ cookiecutter.package_name }}.errors import ProjectError
 from {{ cookiecutter.package_name }}.features import build_features
 from {{ cookiecutter.package_name }}.parameters import (
     DetectorParameters,
@@ -75,14 +76,41 @@ def test_a_sensor_that_training_did_not_see_scores_0() -> None:
     assert detector.unknown_sensors(features(series(50))) == []
 
 
-@pytest.mark.parametrize("rows", [0, 1])
+@pytest.mark.parametrize("rows", [0, 1, 49])
 def test_too_few_rows_to_learn_from_are_refused(rows: int) -> None:
-    with pytest.raises(ValueError, match=f"at least 2 rows to learn from, not {rows}"):
-        fit(features(series(2)).head(rows))
+    with pytest.raises(ProjectError, match="No sensor has the 50 training readings"):
+        fit(features(series(60)).head(rows))
 
 
-def test_two_rows_are_enough_to_learn_from() -> None:
-    assert fit(features(series(2))).profiles.index.tolist() == ["hall"]
+def test_fifty_rows_are_enough_to_learn_from() -> None:
+    assert fit(features(series(50))).profiles.index.tolist() == ["hall"]
+
+
+def test_a_sensor_with_little_history_is_not_judged_until_it_has_more() -> None:
+    hall, late = series(48 * 35), series(48 * 35, sensor="late", seed=1)
+    late = late[late["timestamp"] >= SPLIT + pd.Timedelta("6D23h")]  # an hour before a refit
+    scores = forward(features(pd.concat([hall, late], ignore_index=True)))
+    of_late = scores.tail(len(late)).to_numpy()
+    next_refit = 2 + 48 * 7
+    assert (of_late[:next_refit] == 0).all()
+    assert np.mean(of_late[next_refit:] > 1) < 0.1
+    assert np.std(of_late[next_refit:]) > 0
+
+
+def test_a_lasting_change_is_learnt_after_it_was_flagged() -> None:
+    readings = series(48 * 42)
+    readings.loc[48 * 15 :, "temperature"] += 8
+    scores = forward(features(readings))
+    assert (scores[48 * 16 : 48 * 20] > 1).mean() > 0.5
+    assert (scores[48 * 36 :] > 1).mean() < 0.1
+
+
+def test_a_sensor_that_never_changed_in_training_recovers() -> None:
+    readings = series(48 * 42)
+    readings.loc[: 48 * 15, "temperature"] = 20.0
+    scores = forward(features(readings))
+    assert scores.abs().max() < 100
+    assert (scores[48 * 36 :] > 1).mean() < 0.1
 
 
 def test_the_same_seed_gives_the_same_scores_and_another_seed_does_not() -> None:

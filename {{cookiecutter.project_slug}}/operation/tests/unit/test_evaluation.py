@@ -49,9 +49,29 @@ def test_a_fault_counts_as_found_with_one_flagged_row() -> None:
 
 
 def test_flagged_rows_within_the_hold_are_one_alarm() -> None:
-    rows = scored([10, 20, 60, 200])  # half hours: 5 h and 20 h apart, then 70 h
+    rows = scored([10, 20, 50, 60, 200])  # half hours: 5 h, 20 h and 25 h after the first
     onsets = alarm_onsets(rows[rows["is_anomaly"] == 1], HOLD)
-    assert onsets.index.tolist() == [10, 200]
+    assert onsets.index.tolist() == [10, 60, 200]
+
+
+def test_each_sensor_has_its_own_alarms() -> None:
+    both = pd.concat([scored([10, 11]), scored([12]).assign(sensor_id="cold")], ignore_index=True)
+    assert len(alarm_onsets(both[both["is_anomaly"] == 1], HOLD)) == 2
+
+
+def test_an_alarm_that_does_not_end_is_false_again_every_day() -> None:
+    faults = labels(("hall", "2024-01-01 05:00", "2024-01-01 06:00"))
+    metrics = detection_metrics(scored(list(range(48 * 7))), faults, HOLD)
+    weeks = (48 * 7 - 1) / (48 * 7)
+    # raised at 0:00, then every day and a half hour; the one of the second day is still an echo
+    assert metrics["alarms_per_week"] == pytest.approx(7 / weeks)
+    assert metrics["false_alarms_per_week"] == pytest.approx(6 / weeks)
+
+
+def test_the_echo_of_a_fault_is_no_false_alarm() -> None:
+    faults = labels(("hall", "2024-01-01 05:00", "2024-01-01 06:00"))
+    assert detection_metrics(scored([30]), faults, HOLD)["false_alarms_per_week"] == 0
+    assert detection_metrics(scored([70]), faults, HOLD)["false_alarms_per_week"] > 0
 
 
 def test_metrics_are_those_counted_by_hand() -> None:

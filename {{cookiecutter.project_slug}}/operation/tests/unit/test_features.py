@@ -70,6 +70,13 @@ def test_the_change_over_a_gap_is_not_a_jump() -> None:
     assert build_features(small_hole, PARAMETERS).loc[50, "diff"] > 15
 
 
+def test_a_jump_after_a_repeated_time_is_still_a_jump() -> None:
+    readings = series(100, step="10min")
+    readings.loc[50, "timestamp"] = readings.loc[49, "timestamp"]
+    readings.loc[51:, "temperature"] += 20
+    assert build_features(readings, PARAMETERS).loc[51, "diff"] > 15
+
+
 def test_the_seasonal_feature_compares_with_the_same_time_of_earlier_days() -> None:
     days = series(48 * 5)
     days["temperature"] = 10.0 + days["timestamp"].dt.hour

@@ -118,6 +118,20 @@ def test_a_folder_that_is_not_whole_is_refused(folder: Path, missing: str) -> No
         load_detector(folder)
 
 
+def test_a_save_after_a_save_that_died_keeps_the_only_copy(
+    folder: Path, detector: Detector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old = folder.rename(folder.with_name("model.old"))  # died between its two renames
+
+    def fail(*_: object) -> None:
+        raise OSError("disk full")
+
+    monkeypatch.setattr(models, "save_detector", fail)
+    with pytest.raises(DatasetError, match="disk full"):
+        ModelFolder(filepath=str(folder)).save(detector)
+    assert load_detector(old).profiles.index.equals(detector.profiles.index)
+
+
 def test_a_model_of_other_features_is_refused(folder: Path) -> None:
     text = (folder / "MLmodel").read_text(encoding="utf-8")
     (folder / "MLmodel").write_text(text.replace("- seasonal_6h", "- other"), encoding="utf-8")

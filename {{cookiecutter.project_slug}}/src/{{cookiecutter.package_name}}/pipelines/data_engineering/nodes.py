@@ -43,6 +43,8 @@ def split_by_time(
 
 
 def _training_rows(n_rows: int, train_rows: int | None, train_fraction: float) -> int:
+    if n_rows < 2:
+        raise ProjectError("There is one reading: nothing is left to hold out.")
     if train_rows is not None:
         if not isinstance(train_rows, int) or not 0 < train_rows < n_rows:
             raise ProjectError(

@@ -12,7 +12,6 @@ from ...models import Champion
 from ...parameters import (
     DetectorParameters,
     EvaluationParameters,
-    FeatureParameters,
     GateParameters,
 )
 
@@ -30,35 +29,42 @@ def compare_detectors(
     clean: pd.DataFrame,
     train: pd.DataFrame,
     test: pd.DataFrame,
-    held_out_scores: pd.DataFrame,
     scores: pd.DataFrame,
     labels: pd.DataFrame,
+    detector: Detector,
     champion: Champion,
-    feature_parameters: FeatureParameters,
     detector_parameters: DetectorParameters,
     parameters: EvaluationParameters,
-) -> pd.DataFrame:
+) -> tuple[pd.DataFrame, dict[str, str | None]]:
     """Measure the challenger, the champion and the one-line methods on the held-out rows.
 
     Returns
     -------
-    One row a detector, a column a metric of ``detection_metrics``. ``challenger`` is the model of
-    this run as it is registered; ``challenger_refitted`` is the same with its refits, which is what
-    the scores of this run show.
+    One row a detector, a column a metric of ``detection_metrics``; and which champion was compared
+    or why none could be. ``challenger`` is the stored model itself, the one that is registered;
+    ``challenger_refitted`` is the same with its refits, which is what the scores of this run show.
     """
     p = detector_parameters
-    scored = {"challenger": held_out_scores}
+    scored = {"challenger": as_scored(test, detector.score_samples(test))}
     if p.refit_every:
-        scored["challenger_refitted"] = scores[scores["timestamp"] >= test["timestamp"].min()]
-    if champion.detector:
-        rows = _rows_for(champion.detector, feature_parameters, clean, test)
+        distinct = scores.drop_duplicates(["timestamp", "sensor_id", "temperature"])
+        held_out = distinct["timestamp"] >= test["timestamp"].min()
+        scored["challenger_refitted"] = distinct[held_out]
+    incomparable = _why_incomparable(champion, test)
+    if champion.detector and not incomparable:
+        rows = _rows_for(champion.detector, detector, clean, test)
         scored["champion"] = as_scored(rows, champion.detector.score_samples(rows))
     scored |= challenger_scores(train, test, p.contamination, p.seed)
     hold = pd.Timedelta(parameters.alarm_hold)
     measured = {
         name: detection_metrics(rows, Events(labels), hold) for name, rows in scored.items()
     }
-    return pd.DataFrame.from_dict(measured, orient="index").rename_axis("detector")
+    compared = {
+        "version": champion.version,
+        "problem": champion.problem,
+        "incomparable": incomparable,
+    }
+    return pd.DataFrame.from_dict(measured, orient="index").rename_axis("detector"), compared
 
 
 def collect_metrics(comparison: pd.DataFrame) -> dict[str, float]:
@@ -72,46 +78,64 @@ def collect_metrics(comparison: pd.DataFrame) -> dict[str, float]:
 
 
 def decide(
-    comparison: pd.DataFrame, champion: Champion, parameters: GateParameters
+    comparison: pd.DataFrame,
+    champion: dict[str, str | None],
+    model_name: str,
+    parameters: GateParameters,
 ) -> dict[str, Any]:
     """Let the challenger pass if every rule of the gate holds; every rule gives its reason.
 
     Returns
     -------
-    ``passed``, ``champion_version`` and ``rules``, each with ``rule``, ``passed`` and ``reason``.
+    ``model``, ``passed``, ``champion_version`` and ``rules``, each with ``rule``, ``passed`` and
+    ``reason``.
     """
     challenger = comparison.loc["challenger"]
     flagged, most = float(challenger["share_flagged"]), parameters.max_share_flagged
     rules = [_rule("share flagged", flagged <= most, f"{flagged:.2%} flagged, at most {most:.2%}")]
+    rules.append(_champion_rule(comparison, champion, parameters))
     if parameters.metric in comparison.columns:
-        rules += _ranking_rules(comparison, champion, parameters)
+        rules += _ranking_rules(comparison, parameters)
     elif parameters.require_labels:
         reason = "no labelled fault in the held-out rows, nothing to rank by (gate.require_labels)"
         rules.append(_rule("labels", False, reason))
     return {
+        "model": model_name,
         "passed": all(rule["passed"] for rule in rules),
-        "champion_version": champion.version,
+        "champion_version": champion["version"],
         "rules": rules,
     }
 
 
-def _ranking_rules(
-    comparison: pd.DataFrame, champion: Champion, parameters: GateParameters
-) -> list[dict[str, Any]]:
+def _champion_rule(
+    comparison: pd.DataFrame, champion: dict[str, str | None], parameters: GateParameters
+) -> dict[str, Any]:
+    """Hold the challenger against the champion; what cannot be compared is not beaten."""
+    if champion["problem"]:
+        return _rule("champion", False, f"champion not compared: {champion['problem']}")
+    if champion["incomparable"]:
+        replace = parameters.on_incomparable == "replace"
+        hint = "replaced as configured" if replace else "gate.on_incomparable=replace lets it go"
+        reason = f"champion not compared: {champion['incomparable']} ({hint})"
+        return _rule("champion", replace, reason)
+    if champion["version"] is None:
+        return _rule("champion", True, "there is no champion yet")
+    if parameters.metric not in comparison.columns:
+        return _rule("champion", True, f"champion (version {champion['version']}) cannot be ranked")
+    ours = float(comparison.loc["challenger", parameters.metric])
+    theirs = float(comparison.loc["champion", parameters.metric])
+    allowed = parameters.champion_tolerance
+    whose = f"champion (version {champion['version']}), {allowed:g} worse allowed"
+    passed = ours >= theirs - allowed
+    return _rule("champion", passed, _than(_COLUMNS[parameters.metric], ours, theirs, whose))
+
+
+def _ranking_rules(comparison: pd.DataFrame, parameters: GateParameters) -> list[dict[str, Any]]:
     metric = parameters.metric
     ours = float(comparison.loc["challenger", metric])
     name = _COLUMNS[metric]
     least = parameters.minimum
     rules = [_rule("minimum", ours >= least, _than(name, ours, least, "minimum"))]
-    if champion.problem:
-        rules.append(_rule("champion", False, f"not compared: {champion.problem}"))
-    elif champion.detector is None:
-        rules.append(_rule("champion", True, "there is no champion yet"))
-    else:
-        theirs = float(comparison.loc["champion", metric])
-        allowed = parameters.champion_tolerance
-        whose = f"champion (version {champion.version}), {allowed:g} worse allowed"
-        rules.append(_rule("champion", ours >= theirs - allowed, _than(name, ours, theirs, whose)))
     for method in parameters.must_beat:
         theirs = float(comparison.loc[method, metric])
         rules.append(_rule(method, ours > theirs, _than(name, ours, theirs, method)))
@@ -157,11 +181,19 @@ def _table(comparison: pd.DataFrame) -> str:
     return shown.rename_axis(None).to_string(float_format=lambda value: f"{value:.3f}", na_rep="-")
 
 
+def _why_incomparable(champion: Champion, test: pd.DataFrame) -> str | None:
+    if champion.detector is None:
+        return champion.incomparable
+    if unknown := champion.detector.unknown_sensors(test):
+        return f"version {champion.version} does not know the sensors {', '.join(unknown)}"
+    return None
+
+
 def _rows_for(
-    champion: Detector, parameters: FeatureParameters, clean: pd.DataFrame, test: pd.DataFrame
+    champion: Detector, detector: Detector, clean: pd.DataFrame, test: pd.DataFrame
 ) -> pd.DataFrame:
     """Describe the held-out rows by the champion's own feature parameters."""
-    if champion.feature_parameters == parameters:
+    if champion.feature_parameters == detector.feature_parameters:
         return test
     distinct = clean[~clean["repeated"]].drop(columns="repeated")
     return build_features(distinct, champion.feature_parameters).loc[test.index]
