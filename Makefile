@@ -20,7 +20,6 @@ demo: setup ## render the default answers into build/demo, install the project a
 	rm -rf build/demo
 	$(BIN)/cookiecutter . --no-input --default-config --output-dir build/demo
 	@test ! -d .uv || ln -s "$(CURDIR)/.uv" $(DEMO)/.uv
-	$(MAKE) --no-print-directory -C $(DEMO) setup
 	$(MAKE) --no-print-directory -C $(DEMO) run
 	@printf '%s\n' '' 'The demo is in $(DEMO). Look next, there, at' \
 		'  README.md          what is where' \

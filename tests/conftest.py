@@ -1,110 +1,31 @@
-"""Fixtures that render the template, and the words that tests use for what comes out."""
+"""Fixtures that render the template, or try to."""
 
 import contextlib
+import hashlib
 import itertools
 import os
-import shlex
 import shutil
 import subprocess
-import tomllib
-from collections.abc import Callable
-from dataclasses import dataclass
+import sys
+from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import pytest
-import yaml
 from cookiecutter.cli import main as command_line
 from cookiecutter.generate import generate_context
-from cookiecutter.main import cookiecutter
 from cookiecutter.prompt import prompt_for_config
-
-ROOT = Path(__file__).parent.parent
-USERS_ENVIRONMENT = dict(os.environ)  # with the caches and the package index of who runs this
-PROJECT = "{{cookiecutter.project_slug}}"
-
-# What the shell of whoever runs the tests may hold and a render must not see.
-LEAKING = (
-    "AZURE", "CONDA", "COOKIECUTTER", "GIT_", "KEDRO", "MAKE", "MFLAGS", "MLFLOW", "PYTEST",
-    "PYTHON", "UV_PYTHON", "VIRTUAL_ENV",
-)  # fmt: skip
-
-
-def clean_environment(**changes: str) -> dict[str, str]:
-    """Return the environment of a shell that has just been opened."""
-    kept = {k: v for k, v in os.environ.items() if not k.startswith(LEAKING)}
-    return kept | {"LC_ALL": "C.UTF-8"} | changes
-
-
-@dataclass(frozen=True)
-class BakedProject:
-    """A rendered project and what a test wants to know of it."""
-
-    path: Path
-
-    @property
-    def files(self) -> set[str]:
-        """Names of all files, relative and with slashes."""
-        paths = (path for path in self.path.rglob("*") if path.is_file())
-        return {path.relative_to(self.path).as_posix() for path in paths}
-
-    def has_file(self, name: str) -> bool:
-        """Say whether there is such a file."""
-        return (self.path / name).is_file()
-
-    def read(self, name: str) -> str:
-        """Return the text of a file, its line ends as they are."""
-        return (self.path / name).read_bytes().decode("utf-8")
-
-    def toml(self, name: str) -> dict[str, Any]:
-        """Return what a TOML file says."""
-        return tomllib.loads(self.read(name))
-
-    def yaml(self, name: str) -> Any:  # noqa: ANN401
-        """Return what a YAML file says, scalars as text (so that `on` stays a key)."""
-        return yaml.load(self.read(name), Loader=yaml.BaseLoader)  # noqa: S506
-
-    def run(self, *command: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:
-        """Run a command in the project, in a clean environment."""
-        return subprocess.run(
-            [str(part) for part in command],
-            cwd=self.path,
-            env=clean_environment(**environment),
-            capture_output=True,
-            text=True,
-        )
-
-
-@dataclass(frozen=True)
-class Attempt:
-    """A call of cookiecutter, which may have been refused."""
-
-    output: Path
-    status: int
-    said: str
-
-    @property
-    def succeeded(self) -> bool:
-        """Say whether the project was rendered."""
-        return self.status == 0
-
-    @property
-    def left_nothing(self) -> bool:
-        """Say whether the output folder is as empty as before."""
-        return not any(self.output.iterdir())
-
-    @property
-    def project(self) -> BakedProject:
-        """The one project that was rendered."""
-        (path,) = self.output.iterdir()
-        return BakedProject(path)
-
-    @property
-    def retry(self) -> list[str]:
-        """The command that the message says to try, as the shell would split it."""
-        (line,) = (line for line in self.said.splitlines() if line.startswith("  cookiecutter "))
-        return shlex.split(line)
+from filelock import FileLock
+from helpers import (
+    LEAKING,
+    PROJECT,
+    ROOT,
+    USERS_ENVIRONMENT,
+    Attempt,
+    BakedProject,
+    InstalledProject,
+    render,
+)
 
 
 @pytest.fixture(scope="session")
@@ -130,33 +51,18 @@ def questions(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return copy
 
 
-@pytest.fixture(scope="session")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A home folder without settings; caches that are made once may stay in it."""
-    return tmp_path_factory.mktemp("home")
-
-
-@pytest.fixture(autouse=True)
-def opened_shell(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(scope="session", autouse=True)
+def _opened_shell(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Keep out the settings of whoever runs the tests, and leave nothing in their home."""
-    for name in list(os.environ):
-        if name.startswith(LEAKING) and not name.startswith("PYTEST"):
-            monkeypatch.delenv(name)
-    monkeypatch.setenv("HOME", str(home))
-    monkeypatch.setenv("USERPROFILE", str(home))
-    monkeypatch.setenv("GIT_CONFIG_NOSYSTEM", "1")
-
-
-def render(template: Path, output: Path, **answers: str) -> BakedProject:
-    """Render the template into a folder."""
-    path = cookiecutter(
-        str(template),
-        no_input=True,
-        extra_context=answers,
-        default_config=True,
-        output_dir=str(output),
-    )
-    return BakedProject(Path(path))
+    home = str(tmp_path_factory.mktemp("home"))
+    with pytest.MonkeyPatch.context() as shell:
+        for name in list(os.environ):
+            if name.startswith(LEAKING):
+                shell.delenv(name)
+        shell.setenv("HOME", home)
+        shell.setenv("USERPROFILE", home)
+        shell.setenv("GIT_CONFIG_NOSYSTEM", "1")
+        yield
 
 
 @pytest.fixture
@@ -170,6 +76,40 @@ def bake(template: Path, tmp_path: Path) -> Callable[..., BakedProject]:
 def baked(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., BakedProject]:
     """Render as `bake` does, but share the project between tests that only read it."""
     return cache(lambda **answers: render(template, tmp_path_factory.mktemp("baked"), **answers))
+
+
+@pytest.fixture(scope="session")
+def environment(template: Path) -> Path:
+    """The environment of the project's locks, installed once for all renders and kept in build/."""
+    locks = [template / PROJECT / "requirements" / f"{name}.txt" for name in ("run", "dev")]
+    key = hashlib.sha256(b"".join(lock.read_bytes() for lock in locks) + sys.version.encode())
+    folder = ROOT / "build" / f"environment-{key.hexdigest()[:12]}"
+    folder.parent.mkdir(exist_ok=True)
+    with FileLock(f"{folder}.lock"):
+        if not (folder / "complete").exists():
+            uv = ["sh", ROOT / "tools" / "uv.sh"]
+            where = USERS_ENVIRONMENT | {"VIRTUAL_ENV": str(folder)}
+            create = [*uv, "venv", "--quiet", "--clear", "--python", sys.executable, folder]
+            subprocess.run(create, env=where, check=True)
+            subprocess.run([*uv, "pip", "sync", "--quiet", *locks], env=where, check=True)
+            (folder / "complete").touch()
+    return folder
+
+
+@pytest.fixture(scope="session")
+def install(
+    template: Path, tmp_path_factory: pytest.TempPathFactory, environment: Path
+) -> Callable[..., InstalledProject]:
+    """Render with some answers and put the shared environment where `make setup` would."""
+
+    def installed(**answers: str) -> InstalledProject:
+        project = render(template, tmp_path_factory.mktemp("installed"), **answers)
+        (project.path / ".venv").symlink_to(environment)
+        for stamp in (".run", ".synced"):
+            (environment / stamp).touch()
+        return InstalledProject(project.path)
+
+    return installed
 
 
 @pytest.fixture

@@ -11,7 +11,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import PROJECT, ROOT, Attempt, BakedProject, clean_environment
+from helpers import (
+    PROJECT,
+    ROOT,
+    Attempt,
+    BakedProject,
+    clean_environment,
+    words_of_the_hook,
+)
 from jinja2.exceptions import UndefinedError
 from markdown_it import MarkdownIt
 
@@ -278,16 +285,6 @@ class TestFaults:
         known = words_of_the_hook("STANDARD_LIBRARY") | sys.stdlib_module_names
         assert gone_or_new <= known
         assert not {word for word in known if keyword.iskeyword(word)}
-
-
-def words_of_the_hook(name: str) -> set[str]:
-    """Return the words of one of the lists in the hook's source."""
-    source = (ROOT / "hooks" / "pre_gen_project.py").read_text(encoding="utf-8")
-    for node in ast.parse(source).body:
-        if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", None) == name:
-            texts = (n.value for n in ast.walk(node) if isinstance(n, ast.Constant))
-            return {word for text in texts for word in str(text).split()}
-    raise LookupError(name)
 
 
 class TestFreeText:

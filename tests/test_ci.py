@@ -7,10 +7,7 @@ from typing import Any
 
 import pytest
 from azure_schema import faults_of_azure_pipeline
-from conftest import BakedProject
-from test_render import tool
-
-pytestmark = pytest.mark.xdist_group("render")
+from helpers import BakedProject, tool
 
 AZURE = "azure_pipelines/ci.yml"
 GITHUB = ".github/workflows/ci.yml"

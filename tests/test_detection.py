@@ -5,7 +5,7 @@ import subprocess
 from collections.abc import Callable
 
 import pytest
-from conftest import ROOT, BakedProject
+from helpers import ROOT, BakedProject
 
 pytestmark = pytest.mark.slow
 

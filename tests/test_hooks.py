@@ -8,9 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import PROJECT, ROOT, Attempt, BakedProject, clean_environment
 from cookiecutter.exceptions import FailedHookException
 from cookiecutter.generate import generate_files
+from helpers import PROJECT, ROOT, Attempt, BakedProject, clean_environment
 
 NO_NETWORK = """
 import socket

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import hygiene
 import pytest
-from conftest import ROOT
+from helpers import ROOT
 
 BROKEN = {
     "trailing_space": ("a \n", "line 1 ends with white space"),

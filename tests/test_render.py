@@ -4,18 +4,12 @@ import ast
 import json
 import re
 import subprocess
-import sys
 from collections.abc import Callable
-from pathlib import Path
 
 import hygiene
 import pytest
-from conftest import PROJECT, ROOT, BakedProject
+from helpers import PROJECT, ROOT, BakedProject, listed, tool
 
-# In one worker: these tests read the same renders.
-pytestmark = pytest.mark.xdist_group("render")
-
-MANIFEST = Path(__file__).parent / "manifest"
 PROVIDERS = {
     "azure_pipelines": ["azure_pipelines"],
     "github_actions": ["github_actions"],
@@ -45,17 +39,6 @@ def project(request: pytest.FixtureRequest, baked: Callable[..., BakedProject]) 
     return baked(**request.param)
 
 
-def listed(name: str, package: str) -> set[str]:
-    """Return the file names of a manifest, for a package of that name."""
-    text = (MANIFEST / f"{name}.txt").read_text(encoding="utf-8")
-    return set(text.replace("<package>", package).splitlines())
-
-
-def tool(name: str) -> Path:
-    """Return the path of one of the template's tools."""
-    return Path(sys.executable).parent / name
-
-
 class TestFiles:
     @pytest.mark.parametrize("provider", PROVIDERS)
     @pytest.mark.parametrize("package", ["temperature_anomalies", "other"])
@@ -78,6 +61,23 @@ class TestFiles:
         package = OPTIONS[option].get("package_name", "temperature_anomalies")
         expected = listed("always", package) | listed("azure_pipelines", package)
         assert baked(**OPTIONS[option]).files == expected
+
+    @pytest.mark.parametrize(
+        ("provider", "empty"),
+        [
+            ("azure_pipelines", {".github", ".github/workflows"}),
+            ("github_actions", {"azure_pipelines"}),
+            ("both", set()),
+        ],
+    )
+    def test_are_in_all_folders_but_the_other_providers(
+        self, baked: Callable[..., BakedProject], provider: str, empty: set[str]
+    ) -> None:
+        """Cookiecutter cannot leave a folder out; git never sees an empty one."""
+        project = baked(ci_provider=provider)
+        folders = {p for p in project.path.rglob("*") if p.is_dir()}
+        full = {parent for name in project.files for parent in (project.path / name).parents}
+        assert {p.relative_to(project.path).as_posix() for p in folders - full} == empty
 
     def test_are_the_same_bytes_every_time(self, bake: Callable[..., BakedProject]) -> None:
         first, second = bake(ci_provider="both"), bake(ci_provider="both")

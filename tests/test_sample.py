@@ -6,7 +6,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from conftest import PROJECT, ROOT
+from helpers import PROJECT, ROOT
 
 RAW = ROOT / PROJECT / "data" / "raw"
 FAULTS = {"spike", "level_shift", "drift", "stuck", "dropout", "noise"}

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, clean_environment
+from helpers import ROOT, clean_environment
 
 # A Python that installs a uv which says how it was called, as far as ABLE_TO allows.
 PYTHON = """#!/bin/sh

@@ -1,4 +1,4 @@
-"""Write the sample that every rendered project starts with: four sensors, five weeks, labelled faults.
+"""Write the sample that every project starts with: four sensors, five weeks, labelled faults.
 
     python tools/make_sample.py
 
@@ -117,7 +117,7 @@ def _normal_readings(sensor: Sensor, random: np.random.Generator) -> Array:
 
 
 def _fault_plan(random: np.random.Generator) -> list[tuple[str, int, int]]:
-    """Place one fault of two kinds in the first three weeks and one of each kind in the last two."""
+    """Place two faults in the first three weeks and one of each kind in the last two."""
     early = random.choice(list(FAULTS), size=2, replace=False).tolist()
     late = random.permutation(list(FAULTS)).tolist()
     days = [6, 14, *range(23, 35, 2)]

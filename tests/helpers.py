@@ -1,0 +1,179 @@
+"""The words that tests use: what was rendered, what was refused, and how to look at it."""
+
+import ast
+import json
+import os
+import shlex
+import subprocess
+import sys
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from cookiecutter.main import cookiecutter
+
+ROOT = Path(__file__).parent.parent
+USERS_ENVIRONMENT = dict(os.environ)  # with the caches and the package index of who runs this
+PROJECT = "{{cookiecutter.project_slug}}"
+
+# What the shell of whoever runs the tests may hold and a render must not see.
+LEAKING = (
+    "ARGS", "AZURE", "CONDA", "COOKIECUTTER", "ENV", "GIT_", "KEDRO", "MAKE", "MFLAGS", "MLFLOW",
+    "PARAMS", "PORT", "PYTHON", "UV_PYTHON", "VENV", "VIRTUAL_ENV",
+)  # fmt: skip
+
+
+def clean_environment(**changes: str) -> dict[str, str]:
+    """Return the environment of a shell that has just been opened."""
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(LEAKING)}
+    return kept | {"LC_ALL": "C.UTF-8"} | changes
+
+
+@dataclass(frozen=True)
+class BakedProject:
+    """A rendered project and what a test wants to know of it."""
+
+    path: Path
+
+    @property
+    def files(self) -> set[str]:
+        """Names of all files, relative and with slashes."""
+        paths = (path for path in self.path.rglob("*") if path.is_file())
+        return {path.relative_to(self.path).as_posix() for path in paths}
+
+    def has_file(self, name: str) -> bool:
+        """Say whether there is such a file."""
+        return (self.path / name).is_file()
+
+    def read(self, name: str) -> str:
+        """Return the text of a file, its line ends as they are."""
+        return (self.path / name).read_bytes().decode("utf-8")
+
+    def toml(self, name: str) -> dict[str, Any]:
+        """Return what a TOML file says."""
+        return tomllib.loads(self.read(name))
+
+    def yaml(self, name: str) -> Any:  # noqa: ANN401
+        """Return what a YAML file says, scalars as text (so that `on` stays a key)."""
+        return yaml.load(self.read(name), Loader=yaml.BaseLoader)  # noqa: S506
+
+    def run(self, *command: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:
+        """Run a command in the project, in a clean environment."""
+        return subprocess.run(
+            [str(part) for part in command],
+            cwd=self.path,
+            env=clean_environment(**environment),
+            capture_output=True,
+            text=True,
+        )
+
+
+TRACKED = """
+import json
+from mlflow import MlflowClient
+
+client = MlflowClient("sqlite:///mlruns.db")
+runs = client.search_runs([e.experiment_id for e in client.search_experiments()])
+models = client.search_registered_models()
+print(json.dumps({
+    "runs": [{"status": r.info.status, "metrics": r.data.metrics, "params": r.data.params}
+             for r in runs],
+    "versions": sorted(int(v.version) for m in models
+                       for v in client.search_model_versions(f"name='{m.name}'")),
+    "models": {m.name: {alias: int(v) for alias, v in m.aliases.items()} for m in models},
+}))
+"""
+
+
+@dataclass(frozen=True)
+class Tracked:
+    """What a project's MLflow store holds."""
+
+    runs: list[dict[str, Any]]
+    versions: list[int]
+    models: dict[str, dict[str, int]]
+
+
+@dataclass(frozen=True)
+class InstalledProject(BakedProject):
+    """A rendered project whose environment is there."""
+
+    def make(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        """Call one of its verbs."""
+        return self.run("make", *arguments, **environment)
+
+    def python(self, code: str) -> str:
+        """Run some code in its environment and return what it prints."""
+        process = self.run(".venv/bin/python", "-c", code)
+        assert process.returncode == 0, process.stderr
+        return process.stdout
+
+    def tracked(self) -> Tracked:
+        """Return what its MLflow store holds."""
+        return Tracked(**json.loads(self.python(TRACKED)))
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """A call of cookiecutter, which may have been refused."""
+
+    output: Path
+    status: int
+    said: str
+
+    @property
+    def succeeded(self) -> bool:
+        """Say whether the project was rendered."""
+        return self.status == 0
+
+    @property
+    def left_nothing(self) -> bool:
+        """Say whether the output folder is as empty as before."""
+        return not any(self.output.iterdir())
+
+    @property
+    def project(self) -> BakedProject:
+        """The one project that was rendered."""
+        (path,) = self.output.iterdir()
+        return BakedProject(path)
+
+    @property
+    def retry(self) -> list[str]:
+        """The command that the message says to try, as the shell would split it."""
+        (line,) = (line for line in self.said.splitlines() if line.startswith("  cookiecutter "))
+        return shlex.split(line)
+
+
+def render(template: Path, output: Path, **answers: str) -> BakedProject:
+    """Render the template into a folder."""
+    path = cookiecutter(
+        str(template),
+        no_input=True,
+        extra_context=answers,
+        default_config=True,
+        output_dir=str(output),
+    )
+    return BakedProject(Path(path))
+
+
+def listed(name: str, package: str) -> set[str]:
+    """Return the file names of a manifest, for a package of that name."""
+    text = (ROOT / "tests" / "manifest" / f"{name}.txt").read_text(encoding="utf-8")
+    return set(text.replace("<package>", package).splitlines())
+
+
+def tool(name: str) -> Path:
+    """Return the path of one of the template's tools."""
+    return Path(sys.executable).parent / name
+
+
+def words_of_the_hook(name: str) -> set[str]:
+    """Return the words of one of the lists in the hook's source."""
+    source = (ROOT / "hooks" / "pre_gen_project.py").read_text(encoding="utf-8")
+    for node in ast.parse(source).body:
+        if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", None) == name:
+            texts = (n.value for n in ast.walk(node) if isinstance(n, ast.Constant))
+            return {word for text in texts for word in str(text).split()}
+    raise LookupError(name)
