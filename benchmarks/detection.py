@@ -94,7 +94,9 @@ def all_series() -> Iterator[Series]:
     for seed in SEEDS:
         yield _generated(seed)
     if not SHARED.is_dir():
-        print(f"no {SHARED.name} folder beside the repository: generated series only", file=sys.stderr)
+        print(
+            f"no {SHARED.name} folder beside the repository: generated series only", file=sys.stderr
+        )
         return
     yield _office()
     yield _tutorial()
@@ -151,7 +153,13 @@ def _tutorial() -> Series:
     return _series("tutorial's own file", times, data["value"], faults, int(0.4 * len(data)))
 
 
-def _series(name: str, times: Any, value: Any, faults: Any, train_rows: int) -> Series:
+def _series(
+    name: str,
+    times: pd.Series | pd.DatetimeIndex,
+    value: pd.Series | np.ndarray,
+    faults: list[tuple[object, object]],
+    train_rows: int,
+) -> Series:
     readings = pd.DataFrame({"timestamp": times, "sensor_id": "one", "temperature": value})
     windows = pd.DataFrame(faults, columns=["start", "end"]).apply(pd.to_datetime)
     return Series(
