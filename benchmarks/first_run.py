@@ -3,9 +3,10 @@
     python benchmarks/first_run.py --starter PATH/TO/kedro-starters/spaceflights-pandas
 
 Both sides start in an empty folder and use the same Python, the same uv and the same index, in
-turns in one run. Ours: install cookiecutter, render, ``make setup``, ``make run`` (tracked in
-MLflow). Theirs: install Kedro, ``kedro new``, install its requirements, ``kedro run``. Cold means
-an empty uv cache, warm the cache the cold turn has filled. Standard library only; POSIX only.
+turns in one run. Ours: install cookiecutter, render, ``make run``, which installs what a run needs
+and tracks it in MLflow. Theirs: install Kedro, ``kedro new``, install its requirements,
+``kedro run``. Cold means an empty uv cache, warm the cache the cold turn has filled. Standard
+library only; POSIX only.
 
 Exit status: 0 if all targets are reached, 1 if one is missed, 2 if it could not be measured.
 """
@@ -114,8 +115,7 @@ class Ours:
         used = machine.environment(folder / "tools", COOKIECUTTER)
         used += machine.run(render_command(folder, TEMPLATE, folder / "out"), folder)
         (project,) = (folder / "out").iterdir()
-        used += machine.run(["make", "setup", f"PYTHON={machine.python}"], project)
-        used += machine.run(["make", "run"], project)
+        used += machine.run(["make", "run", f"PYTHON={machine.python}"], project)
         if not (project / "mlruns.db").exists():
             raise MeasurementError("make run has tracked nothing: there is no mlruns.db")
         return project, used

@@ -1,8 +1,14 @@
 """Kedro's settings: where configuration lies, how environments merge, which hooks run."""
 
+import os
+
 from kedro.framework.project import LOGGING
 
 from .tracking import MlflowTracking
+
+# Nothing is reported to anybody, unless whoever runs this wants it: MLflow would by default, and so
+# would Kedro (.telemetry, and the plugins below).
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 
 CONF_SOURCE = "operation/configuration"
 CONFIG_LOADER_ARGS = {
@@ -35,5 +41,5 @@ LOGGING.configure(
 )
 
 HOOKS = (MlflowTracking(),)
-# Telemetry is refused in .telemetry too; kedro-viz would write a file at every run.
+# kedro-telemetry would report, kedro-viz would write a file, at every run.
 DISABLE_HOOKS_FOR_PLUGINS = ("kedro-telemetry", "kedro-viz")

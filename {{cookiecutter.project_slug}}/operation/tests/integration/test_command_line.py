@@ -1,5 +1,9 @@
 """``kedro run`` as a person types it: what it prints and its exit status."""
 
+import os
+import subprocess
+import sys
+
 import pytest
 from click.testing import CliRunner, Result
 from kedro.framework.startup import bootstrap_project
@@ -7,7 +11,7 @@ from kedro.framework.startup import bootstrap_project
 from {{ cookiecutter.package_name }}.cli import run
 
 from operation.execution.__main__ import main
-from operation.tests.helpers import Project
+from operation.tests.helpers import ROOT, Project
 
 
 def kedro_run(project: Project, monkeypatch: pytest.MonkeyPatch, *arguments: str) -> Result:
@@ -107,6 +111,24 @@ def test_the_gate_verb_answers_with_its_exit_status(
     project.run(gate={"minimum": 0.99})
     assert main(["gate"]) == 1
     assert "Gate: REFUSED" in capsys.readouterr().out
+
+
+def test_nothing_is_reported_to_anybody() -> None:
+    code = """
+import os
+from {{ cookiecutter.package_name }} import settings
+print(os.environ["MLFLOW_DISABLE_TELEMETRY"], *settings.DISABLE_HOOKS_FOR_PLUGINS)
+"""
+    asked = {k: v for k, v in os.environ.items() if k != "MLFLOW_DISABLE_TELEMETRY"}
+    answer = subprocess.run(
+        [sys.executable, "-c", code],
+        env=asked | {"PYTHONPATH": str(ROOT / "src")},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert {"true", "kedro-telemetry"} <= set(answer.stdout.split())
+    assert "consent: false" in (ROOT / ".telemetry").read_text(encoding="utf-8").splitlines()
 
 
 def test_an_unknown_verb_is_refused_with_the_ones_there_are(

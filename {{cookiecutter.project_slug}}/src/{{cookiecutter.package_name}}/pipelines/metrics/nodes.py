@@ -185,7 +185,8 @@ def _why_incomparable(champion: Champion, test: pd.DataFrame) -> str | None:
     if champion.detector is None:
         return champion.incomparable
     if unknown := champion.detector.unknown_sensors(test):
-        return f"version {champion.version} does not know the sensors {', '.join(unknown)}"
+        first = ", ".join(unknown[:5]) + (" ..." if len(unknown) > 5 else "")
+        return f"version {champion.version} does not know the sensors {first}"
     return None
 
 
