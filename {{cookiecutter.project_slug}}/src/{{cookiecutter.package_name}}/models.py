@@ -21,6 +21,7 @@ from .errors import first_line
 from .features import FEATURES
 from .parameters import FeatureParameters
 
+CHAMPION_ALIAS = "champion"  # read before the gate and moved after it: one name for both
 # The only type of the forest that skops does not know; never the list stored in the model itself.
 TRUSTED_TYPES = ["sklearn.tree._tree.Tree"]
 # MLflow adds this file when a folder is fetched from its registry.
@@ -79,11 +80,8 @@ class OtherFeaturesError(DatasetError):
 class RegisteredChampion(AbstractDataset[None, Champion]):
     """The registered model that holds an alias, from the tracking server of the run."""
 
-    def __init__(
-        self, *, name: str, alias: str = "champion", metadata: dict[str, Any] | None = None
-    ) -> None:
+    def __init__(self, *, name: str, metadata: dict[str, Any] | None = None) -> None:
         self._name = name
-        self._alias = alias
         self.metadata = metadata
 
     def load(self) -> Champion:
@@ -91,7 +89,7 @@ class RegisteredChampion(AbstractDataset[None, Champion]):
         import mlflow
 
         try:
-            found = version_of_alias(mlflow.MlflowClient(), self._name, self._alias)
+            found = version_of_alias(mlflow.MlflowClient(), self._name, CHAMPION_ALIAS)
         except (mlflow.MlflowException, OSError) as error:
             return Champion(problem=f"the tracking server did not answer: {first_line(error)}")
         return Champion() if found is None else self._fetch(found)
@@ -122,7 +120,7 @@ class RegisteredChampion(AbstractDataset[None, Champion]):
         )
 
     def _describe(self) -> dict[str, Any]:
-        return {"name": self._name, "alias": self._alias}
+        return {"name": self._name, "alias": CHAMPION_ALIAS}
 
 
 def save_detector(detector: Detector, folder: Path) -> None:

@@ -24,7 +24,7 @@ from kedro.pipeline import Pipeline
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from .errors import ProjectError, first_line
-from .models import Champion, digest
+from .models import CHAMPION_ALIAS, Champion, digest
 
 logger = logging.getLogger(__name__)
 
@@ -50,7 +50,6 @@ class TrackingConfig(BaseModel):
     tracking_uri: str
     experiment: str
     registered_model: str
-    champion_alias: str
     when_unreachable: Literal["error", "warn"]
     data: str
     report: str
@@ -181,7 +180,7 @@ class MlflowTracking:
         import mlflow
 
         client = mlflow.MlflowClient()
-        name, alias = self._config.registered_model, self._config.champion_alias
+        name, alias = self._config.registered_model, CHAMPION_ALIAS
         # A model that was trained while the server was away is registered now.
         version = _version_of_digest(client, name, digest(folder))
         version = version or self._register(folder, report)
