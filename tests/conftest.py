@@ -81,7 +81,8 @@ def baked(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[
 @pytest.fixture(scope="session")
 def environment(template: Path) -> Path:
     """The environment of the project's locks, installed once for all renders and kept in build/."""
-    locks = [template / PROJECT / "requirements" / f"{name}.txt" for name in ("run", "dev")]
+    folder = template / PROJECT / "requirements"
+    locks = [folder / f"{name}.txt" for name in ("run", "dev", "azure")]
     key = hashlib.sha256(b"".join(lock.read_bytes() for lock in locks) + sys.version.encode())
     folder = ROOT / "build" / f"environment-{key.hexdigest()[:12]}"
     folder.parent.mkdir(exist_ok=True)
@@ -105,7 +106,7 @@ def install(
     def installed(**answers: str) -> InstalledProject:
         project = render(template, tmp_path_factory.mktemp("installed"), **answers)
         (project.path / ".venv").symlink_to(environment)
-        for stamp in (".run", ".synced"):
+        for stamp in (".run", ".synced", ".azure"):
             (environment / stamp).touch()
         return InstalledProject(project.path)
 
