@@ -1,19 +1,29 @@
 """Fixtures: projects that are run in this process, each with a tracking database of its own."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import mlflow
 import pytest
 
+from operation.execution.__main__ import main
 from operation.tests.helpers import Project
+from operation.tests.history import Ask, History, make_history
+from operation.tests.mlflow_server import Server, serving
+
+_OF_A_JOB = (
+    *("MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_ID", "MLFLOW_EXPERIMENT_NAME"),
+    *("RANK", "OMPI_COMM_WORLD_RANK", "TF_CONFIG"),
+)
 
 
 @pytest.fixture(autouse=True)
-def _own_tracking(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def _own_tracking() -> Iterator[None]:
     """Keep a tracking server of the developer's, and that of one test, out of the next test."""
-    for name in ("MLFLOW_TRACKING_URI", "MLFLOW_RUN_ID", "KEDRO_ENV"):
-        monkeypatch.delenv(name, raising=False)
+    mlflow.set_tracking_uri(None)
+    for name in (*_OF_A_JOB, "MLFLOW_TRACKING_URI", "KEDRO_ENV"):
+        os.environ.pop(name, None)  # for good: MLflow sets one, which must not come back
     yield
     while mlflow.active_run():
         mlflow.end_run()
@@ -40,3 +50,35 @@ def ran(tmp_path_factory: pytest.TempPathFactory, database: Path) -> Project:
     project = Project.copy_to(tmp_path_factory.mktemp("ran") / "project", database)
     project.run()
     return project
+
+
+@pytest.fixture
+def server(
+    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Server]:
+    """A tracking server that the environment names."""
+    with serving(tmp_path_factory.mktemp("server")) as server:
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", server.uri)
+        monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+        yield server
+
+
+@pytest.fixture(scope="session")
+def history(tmp_path_factory: pytest.TempPathFactory, database: Path) -> History:
+    """A repository with a past; tests leave it as they find it."""
+    return make_history(Project.copy_to(tmp_path_factory.mktemp("history") / "project", database))
+
+
+@pytest.fixture
+def ask(
+    history: History, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> Ask:
+    """Call ``reproduce`` in that repository: exit status, what it prints, what it complains of."""
+    monkeypatch.chdir(history.project.path)
+
+    def call(*arguments: str) -> tuple[int, str, str]:
+        mlflow.set_tracking_uri(None)  # as it is in a process of its own
+        status = main(["reproduce", "--run", *arguments])
+        return status, *capfd.readouterr()
+
+    return call

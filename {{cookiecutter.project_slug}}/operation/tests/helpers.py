@@ -1,7 +1,10 @@
 """What the tests share: a project in a folder of its own, and series to feed it."""
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +16,19 @@ from kedro.framework.session import KedroSession
 from kedro.framework.startup import bootstrap_project
 
 ROOT = Path(__file__).parents[2]
-FILES = ("pyproject.toml", "src", "operation/configuration", "data/raw")
+FILES = (
+    ".amlignore",
+    ".telemetry",
+    "data/raw",
+    "operation/__init__.py",
+    "operation/azureml",
+    "operation/configuration",
+    "operation/errors.py",
+    "operation/execution",
+    "pyproject.toml",
+    "requirements",
+    "src",
+)
 
 
 @dataclass
@@ -28,6 +43,25 @@ class Project:
             project_path=self.path, env=env, runtime_params=parameters
         ) as session:
             return session.run(pipeline_names=list(pipelines) or None)
+
+    def verb(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        """Call a verb as a person would, in a process of its own."""
+        return self.python("-m", "operation.execution", *arguments, **environment)
+
+    def kedro(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        """Call Kedro as a person would, in a process of its own."""
+        return self.python("-m", "kedro", *arguments, **environment)
+
+    def python(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        """Start Python in the project's folder."""
+        return subprocess.run(
+            [sys.executable, *arguments],
+            cwd=self.path,
+            env=new_shell() | environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
 
     def configure(self, env: str, file: str, text: str) -> None:
         target = self.path / "operation" / "configuration" / env / file
@@ -64,10 +98,15 @@ class Project:
             if source.is_dir():
                 shutil.copytree(source, target / name, ignore=_only_what_is_shipped)
             else:
-                target.mkdir(parents=True, exist_ok=True)
+                (target / name).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy(source, target / name)
         shutil.copy(database, target / "mlruns.db")
         return cls(target)
+
+
+def new_shell() -> dict[str, str]:
+    """Return the environment without what Kedro has put there for the projects of other tests."""
+    return {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
 
 
 def _only_what_is_shipped(folder: str, names: list[str]) -> set[str]:

@@ -1,5 +1,6 @@
 """Catalog datasets of our own: logger files as they come, optional labels."""
 
+import re
 import warnings
 from copy import copy
 from pathlib import Path
@@ -9,15 +10,20 @@ import pandas as pd
 from kedro.io import DatasetError
 from kedro_datasets.pandas import CSVDataset
 
-from .errors import ProjectError
+from .errors import ProjectError, first_line
 from .schemas import BadDataError, parse_times
 
 _MISSING = ["", "NA", "N/A", "NaN", "nan", "NULL", "null", "None"]
 _LABEL_COLUMNS = ["sensor_id", "start", "end"]
+_OF_ACCOUNT = re.compile(r"(abfss?)://([^/@]+)@([\w-]+)\.(?:dfs|blob)\.core\.windows\.net/(.+)")
 
 
 class MissingFileError(ProjectError, DatasetError):
     """A file named in the configuration is not there (exit status 2)."""
+
+
+class UnreadableAddressError(ProjectError, DatasetError):
+    """A store does not let us read (exit status 2)."""
 
 
 class TemperatureCSV(CSVDataset):
@@ -27,7 +33,14 @@ class TemperatureCSV(CSVDataset):
     it, indexed by the line of the file. A column ``value`` is taken for ``temperature``. Without a
     header the columns are time and reading, or time, sensor and reading. A file of one sensor gets
     its own name as ``sensor_id``. Checks are left to the ``validator:`` of the catalog entry.
+
+    A path ``abfs://container@account.dfs.core.windows.net/...`` lies in Blob storage; it is opened
+    by identity.
     """
+
+    def __init__(self, *, filepath: str, **options: Any) -> None:
+        self._address = str(filepath)
+        super().__init__(**_opened_by_identity(filepath, options))
 
     def load(self) -> pd.DataFrame:
         """Read the file.
@@ -36,11 +49,13 @@ class TemperatureCSV(CSVDataset):
         ------
         MissingFileError
             If there is no such file.
+        UnreadableAddressError
+            If the store that it is in cannot be read.
         BadDataError
             If the file is empty or not a table.
         """
-        source = _relative(self._filepath)
-        if not self._exists():
+        source = _source(self)
+        if not _is_there(self):
             raise MissingFileError(
                 f"There is no file {source}. Set raw_file in operation/configuration/<env>/"
                 'parameters.yml, or for one run: kedro run --params "raw_file=PATH".'
@@ -80,7 +95,7 @@ class TemperatureCSV(CSVDataset):
                 warnings.simplefilter("error", pd.errors.ParserWarning)
                 return super(TemperatureCSV, reader).load()
         except DatasetError as error:
-            raise _refusal(_relative(self._filepath), error) from error
+            raise _refusal(_source(self), error) from error
 
 
 class LabelsCSV(CSVDataset):
@@ -88,7 +103,8 @@ class LabelsCSV(CSVDataset):
 
     def __init__(self, *, filepath: str | None, **options: Any) -> None:
         self._named = filepath is not None
-        super().__init__(filepath=filepath or "none", **options)
+        self._address = str(filepath)
+        super().__init__(**_opened_by_identity(filepath or "none", options))
 
     def load(self) -> pd.DataFrame:
         """Read the labels, times as timestamps.
@@ -97,14 +113,16 @@ class LabelsCSV(CSVDataset):
         ------
         MissingFileError
             If a file is named and not there.
+        UnreadableAddressError
+            If the store that it is in cannot be read.
         BadDataError
             If a column is missing, a time cannot be read or a fault ends before it starts.
         """
         if not self._named:
             empty = pd.DataFrame(columns=_LABEL_COLUMNS)
             return empty.astype({"start": "datetime64[ns]", "end": "datetime64[ns]"})
-        source = _relative(self._filepath)
-        if not self._exists():
+        source = _source(self)
+        if not _is_there(self):
             raise MissingFileError(
                 f"There is no file {source}. Set labels_file in operation/configuration/<env>/"
                 "parameters.yml; labels_file: null means that there are no labels."
@@ -122,6 +140,16 @@ class LabelsCSV(CSVDataset):
                 f"{labels[wrong].head(10).to_string(index=False)}"
             )
         return labels.assign(start=times["start"], end=times["end"])
+
+
+def _opened_by_identity(filepath: str, options: dict[str, Any]) -> dict[str, Any]:
+    """Take the storage account out of a path: Kedro would lose it, or the container."""
+    match = _OF_ACCOUNT.fullmatch(str(filepath))
+    if match is None:
+        return options | {"filepath": filepath}
+    protocol, container, account, path = match.groups()
+    fs_args = {"account_name": account, "anon": False} | (options.get("fs_args") or {})
+    return options | {"filepath": f"{protocol}://{container}/{path}", "fs_args": fs_args}
 
 
 def _headerless_names(columns: int) -> list[str]:
@@ -143,6 +171,22 @@ def _refusal(source: str, error: DatasetError) -> DatasetError:
     return error
 
 
-def _relative(filepath: Any) -> str:
-    path = Path(filepath)
+def _is_there(dataset: Any) -> bool:
+    try:
+        return dataset._exists()
+    except Exception as error:
+        # Each store has errors of its own, of packages that are not needed without it.
+        if dataset._protocol == "file":
+            raise
+        raise UnreadableAddressError(
+            f"{_source(dataset)} cannot be read: {first_line(error)} Whoever runs this must be "
+            "signed in (az login) and may need a role, such as Storage Blob Data Reader."
+        ) from error
+
+
+def _source(dataset: Any) -> str:
+    """Name a file as people do: without the project's folder, or as the catalog has its address."""
+    if dataset._protocol != "file":
+        return dataset._address.split("?", maxsplit=1)[0]  # what signs it is nobody's business
+    path = Path(dataset._filepath)
     return path.relative_to(Path.cwd()).as_posix() if path.is_relative_to(Path.cwd()) else str(path)

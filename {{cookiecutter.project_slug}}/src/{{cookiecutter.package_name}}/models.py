@@ -20,8 +20,8 @@ from .detector import Detector
 from .errors import first_line
 from .features import FEATURES
 from .parameters import FeatureParameters
+from .tracking.registry import CHAMPION, find_champion
 
-CHAMPION_ALIAS = "champion"  # read before the gate and moved after it: one name for both
 # The only type of the forest that skops does not know; never the list stored in the model itself.
 TRUSTED_TYPES = ["sklearn.tree._tree.Tree"]
 # MLflow adds this file when a folder is fetched from its registry.
@@ -41,7 +41,25 @@ class ModelFolder(AbstractDataset[Detector, Detector]):
         return load_detector(self.filepath)
 
     def save(self, data: Detector) -> None:
-        """Write the folder beside its place, then put it there."""
+        """Write the folder beside its place, then put it there; fill a folder that is given."""
+        if self.filepath.is_dir() and not any(self.filepath.iterdir()):
+            self._fill(data)
+        else:
+            self._replace(data)
+
+    def _fill(self, data: Detector) -> None:
+        """Write into an empty folder: a job's output, perhaps a mount that cannot be renamed."""
+        try:
+            save_detector(data, self.filepath)
+        except BaseException:
+            for half_written in self.filepath.iterdir():
+                if half_written.is_dir():
+                    shutil.rmtree(half_written, ignore_errors=True)
+                else:
+                    half_written.unlink()
+            raise
+
+    def _replace(self, data: Detector) -> None:
         new = self.filepath.with_name(f"{self.filepath.name}.new")
         old = self.filepath.with_name(f"{self.filepath.name}.old")
         shutil.rmtree(new, ignore_errors=True)
@@ -78,7 +96,7 @@ class OtherFeaturesError(DatasetError):
 
 
 class RegisteredChampion(AbstractDataset[None, Champion]):
-    """The registered model that holds an alias, from the tracking server of the run."""
+    """The registered model in service, from the tracking server of the run."""
 
     def __init__(self, *, name: str, metadata: dict[str, Any] | None = None) -> None:
         self._name = name
@@ -89,7 +107,7 @@ class RegisteredChampion(AbstractDataset[None, Champion]):
         import mlflow
 
         try:
-            found = version_of_alias(mlflow.MlflowClient(), self._name, CHAMPION_ALIAS)
+            found = find_champion(mlflow.MlflowClient(), self._name)
         except (mlflow.MlflowException, OSError) as error:
             return Champion(problem=f"the tracking server did not answer: {first_line(error)}")
         return Champion() if found is None else self._fetch(found)
@@ -120,7 +138,7 @@ class RegisteredChampion(AbstractDataset[None, Champion]):
         )
 
     def _describe(self) -> dict[str, Any]:
-        return {"name": self._name, "alias": CHAMPION_ALIAS}
+        return {"name": self._name, "alias": CHAMPION}
 
 
 def save_detector(detector: Detector, folder: Path) -> None:
@@ -166,24 +184,11 @@ def load_detector(folder: Path) -> Detector:
 def digest(folder: Path) -> str:
     """Compute the SHA-256 of a model folder, over the names and bytes of its files."""
     total = hashlib.sha256()
-    for file in sorted(path for path in folder.rglob("*") if path.is_file()):
-        name = file.relative_to(folder).as_posix()
-        if name in _WRITTEN_BY_REGISTRY:
-            continue
-        total.update(f"{name}\0{hashlib.sha256(file.read_bytes()).hexdigest()}\n".encode())
+    files = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*")}
+    for name, file in sorted(files.items()):
+        if file.is_file() and name not in _WRITTEN_BY_REGISTRY:
+            total.update(name.encode() + b"\0" + hashlib.sha256(file.read_bytes()).digest())
     return total.hexdigest()
-
-
-def version_of_alias(client: Any, name: str, alias: str) -> Any | None:
-    """Return the model version that holds an alias; None without such a model or alias."""
-    from mlflow import MlflowException
-
-    try:
-        return client.get_model_version_by_alias(name, alias)
-    except MlflowException as error:
-        if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
-            return None
-        raise
 
 
 def _conda_env() -> dict[str, Any]:

@@ -4,7 +4,8 @@ import os
 
 from kedro.framework.project import LOGGING
 
-from .tracking import MlflowTracking
+from .binding import Binding
+from .tracking.hook import MlflowTracking
 
 # Nothing is reported to anybody, unless whoever runs this wants it: MLflow would by default, and so
 # would Kedro (.telemetry, and the plugins below).
@@ -35,11 +36,12 @@ LOGGING.configure(
             "kedro.io.data_catalog": {"level": "WARNING"},
             "kedro.runner.sequential_runner": {"level": "WARNING"},
             "{{ cookiecutter.package_name }}": {"level": "INFO"},
+            "operation": {"level": "INFO"},
         },
         "root": {"level": "WARNING", "handlers": ["console"]},
     }
 )
 
-HOOKS = (MlflowTracking(),)
+HOOKS = (Binding(), MlflowTracking())
 # kedro-telemetry would report, kedro-viz would write a file, at every run.
 DISABLE_HOOKS_FOR_PLUGINS = ("kedro-telemetry", "kedro-viz")

@@ -1,81 +1,21 @@
 """Tracking against a real MLflow server on loopback, and against one that is down or breaks off."""
 
-import os
-import socket
-import subprocess
-import sys
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+import hashlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import mlflow
 import pytest
+import yaml
 
-from {{ cookiecutter.package_name }} import tracking
-from {{ cookiecutter.package_name }}.tracking import (
-    MlflowTracking,
-    TrackingError,
-    code_version,
-)
+from {{ cookiecutter.package_name }}.tracking.hook import MlflowTracking, TrackingError
 
 from operation.tests.helpers import Project
+from operation.tests.mlflow_server import Server, free_port
 
 NAME = "{{ cookiecutter.project_slug }}"
 SMALL = {"n_estimators": 10}
-
-
-@dataclass
-class Server:
-    """An MLflow server of its own process."""
-
-    uri: str
-    process: subprocess.Popen[str]
-
-    def stop(self) -> None:
-        self.process.terminate()
-        self.process.wait(timeout=30)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-@pytest.fixture
-def server(
-    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Server]:
-    folder = tmp_path_factory.mktemp("server")
-    port = free_port()
-    process = subprocess.Popen(
-        [
-            *(sys.executable, "-m", "mlflow", "server", "--workers", "1"),
-            *("--host", "127.0.0.1", "--port", str(port)),
-            *("--backend-store-uri", f"sqlite:///{folder.as_posix()}/server.db"),
-            *("--artifacts-destination", str(folder / "artifacts")),
-        ],
-        stderr=subprocess.STDOUT,
-        stdout=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
-    )
-    assert process.stdout
-    said = []
-    for line in process.stdout:  # ends with the process, so a server that fails does not hang this
-        said.append(line)
-        if "Application startup complete" in line:
-            break
-    else:
-        pytest.fail("mlflow server did not start:\n" + "".join(said))
-    server = Server(f"http://127.0.0.1:{port}", process)
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", server.uri)
-    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
-    yield server
-    if process.poll() is None:
-        server.stop()
-    process.stdout.close()
 
 
 def test_a_server_named_in_the_environment_gets_everything(
@@ -185,6 +125,36 @@ def test_tracking_can_be_switched_off(project: Project) -> None:
     assert not project.gate()["passed"], "without a server there is no champion to compare with"
 
 
+def test_a_run_says_what_it_was_made_of_and_what_it_made(ran: Project) -> None:
+    client = ran.client()
+    (run,) = client.search_runs([client.get_experiment_by_name(NAME).experiment_id])
+    tags = run.data.tags
+    assert tags["kedro.env"] == "local"
+    assert tags["kedro.pipelines"] == "__default__"
+    assert tags["scores.digest"] == sha256(ran.processed("scores.csv"))
+    for name, path in (("raw_temperatures", "temperatures.csv"), ("labels", "labels.csv")):
+        assert tags[f"data.path.{name}"] == f"data/raw/{path}"
+        assert tags[f"data.file.{name}"] == sha256(ran.path / "data/raw" / path)
+    assert "data.from_earlier_runs" not in tags
+    version = client.get_model_version_by_alias(NAME, "champion")
+    assert version.tags["data.file.labels"] == tags["data.file.labels"]
+
+
+def test_the_parameters_of_a_run_are_a_file_that_gives_them_again(project: Project) -> None:
+    project.run("pre_processing", train_rows=400, gate={"must_beat": ["random"]})
+    client = project.client()
+    (run,) = client.search_runs([client.get_experiment_by_name(NAME).experiment_id])
+    text = mlflow.artifacts.load_text(f"{run.info.artifact_uri}/parameters.yml")
+    project.configure("local", "parameters.yml", text)
+    project.run("pre_processing")
+    newest, _ = client.search_runs([run.info.experiment_id])
+    assert newest.data.params == run.data.params
+    assert newest.data.params["train_rows"] == "400"
+    assert newest.data.params["gate.must_beat"] == "['random']"
+    assert yaml.safe_load(text)["labels_file"] == "data/raw/labels.csv"
+    assert run.data.tags["kedro.params"] == "train_rows=400,gate.must_beat=[random]"
+
+
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
@@ -202,23 +172,8 @@ def test_a_wrong_line_in_mlflow_yml_is_named(
     assert message in str(refusal.value)
 
 
-def test_the_code_version_says_commit_and_whether_files_differ(tmp_path: Path) -> None:
-    assert code_version(tmp_path) == {}
-    identity = ["-c", "user.name=a", "-c", "user.email=a@localhost", "-c", "commit.gpgsign=false"]
-    for arguments in (["init", "-q"], [*identity, "commit", "-q", "--allow-empty", "-m", "x"]):
-        subprocess.run(["git", *arguments], cwd=tmp_path, check=True)
-    clean = code_version(tmp_path)
-    assert len(clean["git.commit"]) == 40
-    assert clean["git.dirty"] == "false"
-    (tmp_path / "new").touch()
-    assert code_version(tmp_path) == clean | {"git.dirty": "true"}
-
-
-def test_git_that_is_not_installed_is_no_error(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("PATH", "")
-    assert tracking.code_version(tmp_path) == {}
+def sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _before_filling(monkeypatch: pytest.MonkeyPatch, accident: Callable[[], None]) -> None:

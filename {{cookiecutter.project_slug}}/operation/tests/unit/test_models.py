@@ -137,3 +137,31 @@ def test_a_model_of_other_features_is_refused(folder: Path) -> None:
     (folder / "MLmodel").write_text(text.replace("- seasonal_6h", "- other"), encoding="utf-8")
     with pytest.raises(DatasetError, match="trained on other features"):
         load_detector(folder)
+
+
+def test_an_empty_folder_that_is_given_is_filled_and_not_replaced(
+    tmp_path: Path, detector: Detector, rows: pd.DataFrame
+) -> None:
+    given = tmp_path / "output"
+    given.mkdir()
+    before = given.stat().st_ino
+    ModelFolder(filepath=str(given)).save(detector)
+    assert given.stat().st_ino == before, "a mount point cannot be renamed"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["output"]
+    loaded = ModelFolder(filepath=str(given)).load()
+    np.testing.assert_array_equal(loaded.score_samples(rows), detector.score_samples(rows))
+
+
+def test_a_save_into_a_given_folder_that_fails_leaves_it_empty(
+    tmp_path: Path, detector: Detector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def half_write(_: Detector, target: Path) -> None:
+        (target / "code").mkdir()
+        (target / "MLmodel").write_bytes(b"half")
+        raise OSError("disk full")
+
+    monkeypatch.setattr(models, "save_detector", half_write)
+    with pytest.raises(DatasetError, match="disk full"):
+        ModelFolder(filepath=str(tmp_path)).save(detector)
+    assert not list(tmp_path.iterdir())
+    assert not ModelFolder(filepath=str(tmp_path)).exists()

@@ -1,0 +1,43 @@
+"""Which process of a distributed step this is: the first one alone writes and tracks."""
+
+import json
+import os
+
+from .errors import ProjectError
+
+# set by the launchers of PyTorch and of Open MPI
+_NUMBERS = ("RANK", "OMPI_COMM_WORLD_RANK")
+_LEADERS = ("chief", "master", "worker")
+
+
+def rank() -> int:
+    """Return the number of this process among those of its step; 0 for the first or only one.
+
+    Raises
+    ------
+    ProjectError
+        If the variable that should say so cannot be read.
+    """
+    for name in _NUMBERS:
+        if text := os.environ.get(name):
+            if not text.isdecimal():
+                raise ProjectError(f"{name} is {text!r}, it should be the number of this process.")
+            return int(text)
+    text = os.environ.get("TF_CONFIG")
+    return _of_tensorflow(text) if text else 0
+
+
+def _of_tensorflow(text: str) -> int:
+    """Count the chief first, else the workers, as TensorFlow chooses who saves."""
+    try:
+        config = json.loads(text)
+        cluster, task = config.get("cluster", {}), config.get("task", {})
+        kinds = [kind for kind in _LEADERS if kind in cluster]
+        kinds += [kind for kind in sorted(cluster) if kind not in _LEADERS]
+        tasks = [(kind, index) for kind in kinds for index in range(len(cluster[kind]))]
+        own = (task["type"], int(task["index"])) if task else None
+    except (ValueError, TypeError, AttributeError, KeyError) as error:
+        raise ProjectError(f"TF_CONFIG cannot be read: {text}") from error
+    if own is None:
+        return 0
+    return tasks.index(own) if own in tasks else len(tasks)

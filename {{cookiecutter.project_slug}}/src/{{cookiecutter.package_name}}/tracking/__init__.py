@@ -1,0 +1,1 @@
+"""Every run is recorded in MLflow."""

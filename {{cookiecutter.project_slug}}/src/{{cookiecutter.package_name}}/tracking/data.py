@@ -1,0 +1,108 @@
+"""What a run has read and made: where it lies, and a digest of its bytes."""
+
+import hashlib
+import warnings
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from kedro.framework.project import pipelines
+from kedro.io import AbstractVersionedDataset, CatalogProtocol
+from kedro.pipeline import Pipeline
+
+from ..models import digest
+
+
+def stored_at(catalog: CatalogProtocol, name: str) -> str:
+    """Return the path of a catalog entry, without the protocol of a remote one."""
+    return str(_path(catalog[name]))
+
+
+def digest_of(catalog: CatalogProtocol, name: str) -> str | None:
+    """Compute the SHA-256 of what an entry has stored; None if that is no file or folder."""
+    dataset = catalog[name]
+    path = _path(dataset)
+    if path is None:
+        return None
+    if Path(path).is_dir():
+        return digest(Path(path))
+    opener = Path(path).open if Path(path).is_file() else _remote(dataset, path)
+    if opener is None:
+        return None
+    with opener("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def data_tags(pipeline: Pipeline, catalog: CatalogProtocol, root: Path) -> dict[str, str]:
+    """Name what a run was given: digest and place of each raw file, and what other runs made."""
+    made = _made_by_nodes()
+    given = {name for name in pipeline.inputs() if not _is_parameter(name)}
+    tags = {}
+    for name in sorted(given):
+        if _bare(name) not in made and (found := digest_of(catalog, name)):
+            tags[f"data.file.{_bare(name)}"] = found
+            tags[f"data.path.{_bare(name)}"] = _place(catalog, name, root)
+    if earlier := sorted({_bare(name) for name in given} & made):
+        tags["data.from_earlier_runs"] = ",".join(earlier)
+    return tags
+
+
+def dataset_input(catalog: CatalogProtocol, name: str, fingerprint: str) -> Any:
+    """Describe the training data as MLflow shows it beside a run."""
+    from mlflow.data.dataset_source_registry import resolve_dataset_source
+    from mlflow.data.meta_dataset import MetaDataset
+    from mlflow.entities import Dataset, DatasetInput, InputTag
+
+    with warnings.catch_warnings():  # about two equal readings of a local path
+        warnings.simplefilter("ignore", UserWarning)
+        source = resolve_dataset_source(_unsigned(stored_at(catalog, name)))
+    # MLflow's own digest looks at the first rows only, and takes no more than 36 characters.
+    described = MetaDataset(source, name=name, digest=fingerprint[:36])
+    context = InputTag("mlflow.data.context", "training")
+    return DatasetInput(Dataset.from_dictionary(described.to_dict()), [context])
+
+
+def _path(dataset: Any) -> str | None:
+    if isinstance(dataset, AbstractVersionedDataset):
+        return str(dataset._get_load_path())  # Kedro has no public way to ask for the file
+    path = getattr(dataset, "filepath", None)
+    return None if path is None else str(path)
+
+
+def _made_by_nodes() -> set[str]:
+    pipelines.set_requested(None)  # Kedro has loaded those that run, and no others
+    try:
+        return {_bare(name) for one in pipelines.values() for name in one.all_outputs()}
+    except ImportError:  # of a pipeline that nobody has asked for
+        return set()
+
+
+def _remote(dataset: Any, path: str) -> Callable[..., Any] | None:
+    files = getattr(dataset, "_fs", None)  # as it opens its own files
+    return partial(files.open, path) if files and files.exists(path) else None
+
+
+def _is_parameter(name: str) -> bool:
+    return name == "parameters" or name.startswith("params:")
+
+
+def _bare(name: str) -> str:
+    """Leave out how a dataset is transcoded: ``x@pandas`` and ``x@spark`` are one."""
+    return name.split("@", maxsplit=1)[0]
+
+
+def _place(catalog: CatalogProtocol, name: str, root: Path) -> str:
+    """Write a path as a catalog does: below the project, or whole with its protocol."""
+    protocol = getattr(catalog[name], "_protocol", "file")
+    path = stored_at(catalog, name)
+    if protocol != "file":
+        return f"{protocol}://{_unsigned(path)}"
+    whole = (root / path).resolve()
+    inside = whole.is_relative_to(root.resolve())
+    return (whole.relative_to(root.resolve()) if inside else whole).as_posix()
+
+
+def _unsigned(address: str) -> str:
+    """Leave out what may open an address to everybody who reads it."""
+    return address.split("?", maxsplit=1)[0]

@@ -1,0 +1,182 @@
+"""Record every pipeline run in MLflow: parameters, data, metrics, plots, the model and its version.
+
+A direct hook, so that it works with a server that has no logged-models API (Azure ML): the model
+is saved to a folder by the catalog, logged as files and registered from there, never by
+``log_model``. Everything is sent after the run from what the catalog has stored, so no fault of
+tracking can lose it.
+"""
+
+import atexit
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from kedro.framework.hooks import hook_impl
+from kedro.io import CatalogProtocol, MemoryDataset
+from kedro.pipeline import Pipeline
+
+from ..errors import ProjectError, first_line
+from ..models import Champion, digest
+from ..ranks import rank
+from .code_version import code_version
+from .config import choose_server, read_config
+from .data import data_tags, dataset_input, digest_of, stored_at
+from .parameters import (
+    as_yaml,
+    command_tags,
+    flat,
+    pipelines_of,
+    refuse_unknown_parameters,
+)
+from .registry import make_champion, register, version_of_digest
+from .run import PARAMETERS, TrackedRun, open_run
+
+logger = logging.getLogger(__name__)
+
+
+class TrackingError(ProjectError):
+    """The run could not be tracked (exit status 2)."""
+
+
+class MlflowTracking:
+    """Kedro hook: opens or adopts an MLflow run before the pipeline and fills it after."""
+
+    def __init__(self) -> None:
+        self._run: TrackedRun | None = None
+
+    @hook_impl
+    def after_context_created(self, context: Any) -> None:
+        """Remember the context and check ``mlflow.yml`` before anything runs."""
+        self._run = None
+        self._context = context
+        self._root = Path(context.project_path)
+        self._config = read_config(context)
+
+    @hook_impl
+    def before_pipeline_run(self, run_params: dict[str, Any], catalog: CatalogProtocol) -> None:
+        """Open a run, or stop here if the server does not answer and is required to."""
+        refuse_unknown_parameters(run_params.get("runtime_params") or {}, self._context)
+        if "ParallelRunner" in str(run_params.get("runner")):
+            raise ProjectError(
+                "ParallelRunner cannot hand models and plots between its processes. Use "
+                "--runner ThreadRunner, or none."
+            )
+        if self._config.enabled and rank() == 0:
+            with self._reported_as(self._config.when_unreachable, "No run was started."):
+                self._open(run_params)
+        if self._run is None:  # nobody to ask; the gate refuses what it cannot compare
+            catalog[self._config.champion] = MemoryDataset(Champion(problem="tracking is off"))
+
+    @hook_impl
+    def after_pipeline_run(self, pipeline: Pipeline, catalog: CatalogProtocol) -> None:
+        """Send what the run has stored, register its model and let the gate move the alias."""
+        if self._run is None:
+            return
+        kept = (
+            "Nothing is lost: all results of the run are where the catalog keeps them. To send "
+            "them again: kedro run --pipelines metrics"
+        )
+        with self._reported_as(self._config.when_unreachable, kept):
+            self._fill(pipeline, catalog)
+            self._close("FINISHED")
+
+    @hook_impl
+    def on_pipeline_error(self) -> None:
+        """Mark the run as failed."""
+        if self._run is not None:
+            with self._reported_as("warn", "The pipeline failed first, see below."):
+                self._close("FAILED")
+
+    def _open(self, run_params: dict[str, Any]) -> None:
+        choose_server(self._config, self._root)
+        name = "+".join(pipelines_of(run_params))
+        self._run = run = open_run(self._config.experiment, self._root, name)
+        if not run.adopted:
+            # Ctrl-C passes by Kedro's hooks; MLflow would end the run as if it had been finished.
+            atexit.register(self._abandon)
+        self._origin = run.inherited_tags()
+        if "git.commit" not in self._origin:
+            self._origin |= code_version(self._root)
+        tags = {"kedro.env": self._context.env or "local"} | command_tags(run_params)
+        run.set_tags(tags | self._origin)
+        parameters = self._context.params
+        run.log_parameters(dict(flat(parameters)))
+        run.log_text(as_yaml(parameters), PARAMETERS)
+
+    def _fill(self, pipeline: Pipeline, catalog: CatalogProtocol) -> None:
+        config, run, outputs = self._config, self._run, pipeline.all_outputs()
+        report = catalog.load(config.report) if catalog.exists(config.report) else {}
+        self._origin |= data_tags(pipeline, catalog, self._root)
+        if report:
+            self._origin["data.fingerprint"] = report["fingerprint"]
+            run.log_input(dataset_input(catalog, config.data, report["fingerprint"]))
+        scored = digest_of(catalog, config.scores) if config.scores in outputs else None
+        run.set_tags(self._origin | ({"scores.digest": scored} if scored else {}))
+        for name in outputs.intersection(config.metrics):
+            run.log_metrics(catalog.load(name))
+        for name in outputs.intersection(config.artifacts):
+            run.log_file(stored_at(catalog, name))
+        if config.model in outputs:
+            self._register(Path(stored_at(catalog, config.model)))
+        # Only numbers that this run has measured on the stored model may judge it.
+        if {config.gate, config.comparison} <= outputs:
+            self._judge(Path(stored_at(catalog, config.model)), catalog.load(config.gate))
+
+    def _register(self, folder: Path) -> str:
+        run, name = self._run, self._config.registered_model
+        tags = {"digest": digest(folder)} | self._origin
+        return register(run.client, name, run.log_folder(folder, "model"), run.id, tags)
+
+    def _judge(self, folder: Path, gate: dict[str, Any]) -> None:
+        """Write the decision to the version of this very model; move the alias if it passed."""
+        client, name = self._run.client, self._config.registered_model
+        # A model that was trained while the server was away is registered now.
+        version = version_of_digest(client, name, digest(folder)) or self._register(folder)
+        reasons = "; ".join(rule["reason"] for rule in gate["rules"])
+        verdict = "passed" if gate["passed"] else "refused"
+        client.set_model_version_tag(name, version, "gate", verdict)
+        client.set_model_version_tag(name, version, "gate.reasons", reasons)
+        if gate["passed"]:
+            make_champion(client, name, version)
+            logger.info("The gate passed: %s version %s is now champion", name, version)
+        else:
+            logger.warning("The gate refused: %s version %s is not champion", name, version)
+
+    def _close(self, status: str) -> None:
+        import mlflow
+
+        run, self._run = self._run, None
+        run.end(status)
+        logger.info("Tracked in %s, run %s: %s", mlflow.get_tracking_uri(), run.id, status)
+
+    def _abandon(self) -> None:
+        if self._run is not None:
+            with suppress(Exception):
+                self._close("KILLED")
+
+    @contextmanager
+    def _reported_as(self, severity: str, consequence: str) -> Iterator[None]:
+        """Turn any fault of the tracking server into one clear error or warning."""
+        from mlflow.exceptions import MlflowException
+        from requests import RequestException
+        from sqlalchemy.exc import SQLAlchemyError
+
+        try:
+            yield
+        except (MlflowException, RequestException, SQLAlchemyError, OSError) as error:
+            import mlflow
+
+            run, self._run = self._run, None
+            if run is not None:
+                with suppress(Exception):
+                    run.end("FAILED")
+            message = (
+                f"MLflow at {mlflow.get_tracking_uri()} failed: {first_line(error)}\n"
+                f"{consequence}\nStart the server, name another one in MLFLOW_TRACKING_URI, or set "
+                "when_unreachable: warn in operation/configuration/<env>/mlflow.yml to run without."
+            )
+            if severity == "error":
+                raise TrackingError(message) from error
+            logger.warning(message)

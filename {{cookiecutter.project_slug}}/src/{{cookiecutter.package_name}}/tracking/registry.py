@@ -1,0 +1,82 @@
+"""Versions of the registered model, and which of them is the champion.
+
+The champion holds an alias. Azure ML's registry keeps versions and tags, and its documentation
+names no aliases: on a server without them the champion is the version that has the tag.
+"""
+
+import logging
+from typing import Any
+
+logger = logging.getLogger(__name__)
+
+CHAMPION = "champion"  # the alias, or the tag: read before the gate and moved after it
+_THERE = ("RESOURCE_ALREADY_EXISTS", "ALREADY_EXISTS")
+
+
+def is_unsupported(error: Exception) -> bool:
+    """Say whether a server may lack what it was asked for: it answered 404 or 501."""
+    from mlflow import MlflowException
+
+    codes = ("ENDPOINT_NOT_FOUND", "NOT_FOUND", "NOT_IMPLEMENTED", "RESOURCE_DOES_NOT_EXIST")
+    return isinstance(error, MlflowException) and error.error_code in codes
+
+
+def register(client: Any, name: str, source: str, run_id: str, tags: dict[str, str]) -> str:
+    """Register a model folder that is stored with a run and return its version."""
+    from mlflow import MlflowException
+
+    try:
+        client.create_registered_model(name)
+    except MlflowException as error:
+        if error.error_code not in _THERE:
+            raise
+    # not `mlflow.register_model`: it lists the files of the run in a way that Azure ML's plugin
+    # answers differently, and then asks for the logged model that is not there
+    version = str(client.create_model_version(name, source, run_id, tags=tags).version)
+    logger.info("Registered %s version %s", name, version)
+    return version
+
+
+def version_of_digest(client: Any, name: str, wanted: str) -> str | None:
+    """Return the newest version that has these files; None without one."""
+    same = [v for v in _newest_first(client, name) if v.tags.get("digest") == wanted]
+    return str(same[0].version) if same else None
+
+
+def find_champion(client: Any, name: str) -> Any | None:
+    """Return the version in service; None without such a model or champion."""
+    from mlflow import MlflowException
+
+    try:
+        return client.get_model_version_by_alias(name, CHAMPION)
+    except MlflowException as error:
+        if is_unsupported(error):  # or there is no such model, and then no version of it
+            return next(iter(_tagged(client, name)), None)
+        if error.error_code == "INVALID_PARAMETER_VALUE":  # no version holds the alias
+            return None
+        raise
+
+
+def make_champion(client: Any, name: str, version: str) -> None:
+    """Let a version be the champion, and no other."""
+    from mlflow import MlflowException
+
+    try:
+        client.set_registered_model_alias(name, CHAMPION, version)
+    except MlflowException as error:
+        if not is_unsupported(error):
+            raise
+        # the new one first: broken off in between there are two, and the newest counts
+        client.set_model_version_tag(name, version, CHAMPION, "true")
+        for other in _tagged(client, name):
+            if str(other.version) != version:
+                client.delete_model_version_tag(name, str(other.version), CHAMPION)
+
+
+def _tagged(client: Any, name: str) -> list[Any]:
+    return [v for v in _newest_first(client, name) if v.tags.get(CHAMPION) == "true"]
+
+
+def _newest_first(client: Any, name: str) -> list[Any]:
+    versions = client.search_model_versions(f"name='{name}'")
+    return sorted(versions, key=lambda version: int(version.version), reverse=True)
