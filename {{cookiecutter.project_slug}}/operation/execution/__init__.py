@@ -3,3 +3,10 @@
 ``python -m operation.execution VERB --env dev`` runs one; its exit status is 0 for yes, 1 if the
 answer is no, 2 if it could not be tried.
 """
+
+import logging
+
+# Kedro says at every start where its logging is configured: no part of a verb's answer.
+logging.getLogger("kedro.framework.project").addFilter(
+    lambda record: "logging conf" not in record.msg
+)

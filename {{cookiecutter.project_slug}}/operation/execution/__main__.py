@@ -8,22 +8,28 @@ from collections.abc import Sequence
 
 from kedro.config import MissingConfigException
 
+from {{ cookiecutter.package_name }}.errors import ProjectError
+
 from operation import execution
+from operation.errors import OperationError
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the verb that is asked for and return its exit status."""
     parser = argparse.ArgumentParser(prog="python -m operation.execution")
-    verbs = parser.add_subparsers(dest="verb", required=True)
+    verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
     for name in _verbs():
         module = importlib.import_module(f"{execution.__name__}.{name}")
-        verb = verbs.add_parser(name, help=module.__doc__, description=module.__doc__)
-        verb.add_argument("--env", default="local", help="configuration to use: dev, stage, prod")
+        summary = str(module.__doc__).splitlines()[0]
+        verb = verbs.add_parser(name, help=summary, description=module.__doc__)
+        default = getattr(module, "DEFAULT_ENV", "dev")
+        verb.add_argument("--env", default=default, help=f"dev, stage or prod; here {default}")
+        getattr(module, "add_arguments", lambda _: None)(verb)
         verb.set_defaults(execute=module.execute)
     parsed = parser.parse_args(arguments)
     try:
-        return parsed.execute(parsed.env)
-    except MissingConfigException as error:
+        return parsed.execute(parsed)
+    except (OperationError, ProjectError, MissingConfigException) as error:
         print(f"{parsed.verb}: {error}", file=sys.stderr)
         return 2
 

@@ -1,14 +1,18 @@
 """Print what the gate decided about the last run; exit status 1 if it refused."""
 
+import argparse
 import sys
 from pathlib import Path
 
 from kedro.framework.session import KedroSession
 from kedro.framework.startup import bootstrap_project
 
+DEFAULT_ENV = "local"
 
-def execute(env: str) -> int:
+
+def execute(arguments: argparse.Namespace) -> int:
     """Answer with the decision of the last run that reached the gate."""
+    env = arguments.env
     bootstrap_project(Path.cwd())
     with KedroSession.create(env=env) as session:
         context = session.load_context()

@@ -1,11 +1,13 @@
 """The rules of the layout, checked on the source itself."""
 
 import ast
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from operation.tests.helpers import ROOT
+from operation.tests.helpers import ROOT, new_shell
 
 SOURCES = sorted((ROOT / "src").rglob("*.py"))
 
@@ -29,6 +31,30 @@ def test_a_file_that_imports_azure_would_be_found(tmp_path: Path) -> None:
     guilty = tmp_path / "guilty.py"
     guilty.write_text("def f():\n    from azure.ai import ml\n", encoding="utf-8")
     assert imported(guilty) & {"azure"}
+
+
+EVERY_MODULE = """
+import importlib, pathlib, sys
+import operation  # finds src
+for folder in ("src", "operation"):
+    for path in sorted(pathlib.Path(folder).rglob("*.py")):
+        parts = path.with_suffix("").parts
+        if "tests" not in parts and path.stem not in ("__main__", "__init__"):
+            importlib.import_module(".".join(parts[folder == "src" :]))
+print(sorted(name for name in sys.modules if name.split(".")[0] in ("azure", "azureml", "adlfs")))
+"""
+
+
+def test_no_module_of_ours_imports_azure_by_being_imported() -> None:
+    process = subprocess.run(
+        [sys.executable, "-c", EVERY_MODULE],
+        cwd=ROOT,
+        env=new_shell(),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert process.stdout.splitlines()[-1] == "[]"
 
 
 @pytest.mark.parametrize(

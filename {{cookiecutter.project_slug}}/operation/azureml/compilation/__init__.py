@@ -1,0 +1,1 @@
+"""The pipeline becomes a job: a pure function, without Azure."""

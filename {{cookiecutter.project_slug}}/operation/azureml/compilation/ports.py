@@ -1,0 +1,219 @@
+"""Ports of steps: which datasets enter and leave a step as folders or files, and which must not."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from {{ cookiecutter.package_name }}.binding import entry_of, place_of, port_of
+
+from operation.azureml.compilation.cut import Cut
+from operation.azureml.config import Input, Output
+from operation.azureml.project import Project
+from operation.errors import OperationError
+
+# A port of these types is the dataset itself; others are folders that hold it.
+_ITSELF = ("uri_file", "mlflow_model", "custom_model", "mltable")
+
+
+@dataclass(frozen=True)
+class Port:
+    """A dataset that crosses the border of a step."""
+
+    dataset: str
+    type: str
+    file: str  # below the port, or empty if the port is the dataset itself
+
+    @property
+    def name(self) -> str:
+        """The port's name: letters, digits and underscores."""
+        return port_of(self.dataset)
+
+    def place(self, side: str) -> str:
+        """Return the path of the dataset, as a reference that Azure ML fills in."""
+        folder = reference_to(side, self.name)
+        return f"{folder}/{self.file}" if self.file else folder
+
+
+class Ports:
+    """The ports of a cut pipeline.
+
+    Raises
+    ------
+    OperationError
+        If a dataset cannot cross from one step to another, or is missing from ``inputs``.
+    """
+
+    def __init__(self, project: Project, cuts: list[Cut]) -> None:
+        self._project = project
+        self._cuts = cuts
+        self._makers = {_base(name): part.name for part in cuts for name in part.outputs}
+        self._readers = {
+            _base(name): part.name
+            for part in cuts
+            for name in part.inputs
+            if self._makers.get(_base(name), part.name) != part.name
+        }
+        self._refuse_unknown_names()
+        self._refuse_shared_names()
+
+    def maker(self, dataset: str) -> str | None:
+        """Name the step that makes a dataset; None if none does."""
+        return self._makers.get(dataset)
+
+    def given(self, part: Cut) -> list[Port]:
+        """Return what enters a step from the job's inputs."""
+        free = sorted({_base(name) for name in part.inputs} - set(self._makers))
+        ports = (self._given(part, name) for name in free)
+        return [port for port in ports if port is not None]
+
+    def linked(self, part: Cut) -> list[Port]:
+        """Return what enters a step from other steps."""
+        names = {_base(name) for name in part.inputs} & set(self._readers)
+        return [self._made(name) for name in sorted(names)]
+
+    def made(self, part: Cut) -> list[Port]:
+        """Return what leaves a step: for later steps, or as an output of the job."""
+        names = {_base(name) for name in part.outputs}
+        wanted = {n for n in names if n in self._readers or n in self._project.config.outputs}
+        return [self._made(name) for name in sorted(wanted)]
+
+    def path(self, dataset: str) -> str:
+        """Return where the job finds an input: what is configured, else the catalog's file."""
+        configured = self._input(dataset).path
+        return configured or str(place_of(self._entry(dataset)))
+
+    def reads_outside(self, part: Cut) -> bool:
+        """Say whether a step reads what no port carries: its result may change by itself."""
+        ported = {port.dataset for port in (*self.given(part), *self.linked(part))}
+        free = {_base(name) for name in part.inputs} - ported
+        return any(self._is_outside(name) for name in free)
+
+    def _given(self, part: Cut, name: str) -> Port | None:
+        entry, asked = self._entries().get(name), self._project.config.inputs
+        if entry is None:
+            raise OperationError(
+                f"step {part.name} reads {name}, which no step makes and no catalog entry names."
+            )
+        place = place_of(entry)
+        if name in asked and (self._input(name).path or _is_local(place)):
+            kind = self._input(name).type
+            in_folder = kind == "uri_folder" and not _is_folder(entry, str(place))
+            return Port(name, kind, _file(str(place)) if in_folder else "")
+        if _is_local(place) and not self._is_shipped(str(place)):
+            raise OperationError(
+                f"step {part.name} reads {name} from {place}, which is not uploaded with the code: "
+                f"add {name} to inputs in azureml.yml."
+            )
+        return None
+
+    def _made(self, name: str) -> Port:
+        """Return the port of a dataset that some step makes."""
+        output = self._project.config.outputs.get(name) or Output()
+        crosses = f"{name} crosses from step {self._makers[name]} to {self._readers.get(name)}"
+        if name not in self._readers:
+            crosses = f"{name} is an output of the job"
+        entries = {k: e for k in self._names(name) if (e := entry_of(self._project.catalog, k))}
+        if len(entries) < len(self._names(name)):
+            raise OperationError(f"{crosses}, but has no catalog entry that stores it in a file.")
+        places = {place_of(entry) for entry in entries.values()}
+        if None in places:
+            raise OperationError(
+                f"{crosses}, but its catalog entry has no filepath or path: it cannot be handed on "
+                "as a file. Store it in one, or keep its nodes in one step."
+            )
+        if not all(map(_is_local, places)) and name not in self._project.config.outputs:
+            raise OperationError(
+                f"{crosses}, but is stored outside of the job at {', '.join(map(str, places))}: "
+                "give it a local path, or list it in outputs in azureml.yml."
+            )
+        files = {_file(str(place)) for place in places}
+        if len(files) > 1:
+            raise OperationError(
+                f"{crosses}, but {' and '.join(sorted(entries))} are stored under different names: "
+                f"{', '.join(sorted(files))}."
+            )
+        return Port(name, output.type, "" if output.type in _ITSELF else files.pop())
+
+    def _names(self, base: str) -> list[str]:
+        """Name a dataset as nodes do: with how it is transcoded."""
+        used = {name for part in self._cuts for name in part.inputs | part.outputs}
+        return sorted(name for name in used if _base(name) == base)
+
+    def _entries(self) -> dict[str, Mapping[str, Any]]:
+        free = {name for part in self._cuts for name in part.inputs}
+        found = ((name, entry_of(self._project.catalog, name)) for name in sorted(free))
+        return {_base(name): entry for name, entry in found if entry is not None}
+
+    def _entry(self, name: str) -> Mapping[str, Any]:
+        return self._entries()[name]
+
+    def _input(self, name: str) -> Input:
+        return self._project.config.inputs.get(name) or Input()
+
+    def _is_outside(self, name: str) -> bool:
+        """Tell what may change by itself from a file that comes with the code."""
+        entry = self._entries()[name]
+        place = place_of(entry)
+        return not _names_a_place(entry) or (place is not None and not _is_local(place))
+
+    def _is_shipped(self, place: str) -> bool:
+        from operation.azureml.snapshot import files_to_upload
+
+        folder = self._project.root / place
+        files = files_to_upload(self._project.root)
+        shipped = [file if file.is_absolute() else self._project.root / file for file in files]
+        return any(file == folder or folder in file.parents for file in shipped)
+
+    def _refuse_unknown_names(self) -> None:
+        config = self._project.config
+        free = {_base(name) for part in self._cuts for name in part.inputs} - set(self._makers)
+        for kind, asked, known in (
+            ("inputs", config.inputs, free),
+            ("outputs", config.outputs, set(self._makers)),
+        ):
+            for name in asked:
+                if name not in known:
+                    raise OperationError(
+                        f"{kind}.{name} in azureml.yml: the pipeline has no such "
+                        f"{kind.removesuffix('s')}; it has: {', '.join(sorted(known))}."
+                    )
+
+    def _refuse_shared_names(self) -> None:
+        seen: dict[str, str] = {}
+        datasets = {_base(name) for part in self._cuts for name in part.inputs | part.outputs}
+        for name in sorted(datasets):
+            other = seen.setdefault(port_of(name).lower(), name)
+            if other != name:
+                raise OperationError(
+                    f"{other} and {name} would be one port, {port_of(name)}: rename one of them."
+                )
+
+
+def reference_to(scope: str, name: str) -> str:
+    """Write what Azure ML fills in: scope and name in two pairs of braces after a dollar sign."""
+    return f"${'{' * 2}{scope}.{name}{'}' * 2}"
+
+
+def _base(name: str) -> str:
+    return name.split("@", maxsplit=1)[0]
+
+
+def _file(place: str) -> str:
+    return PurePosixPath(place).name
+
+
+def _is_local(place: str | None) -> bool:
+    return place is not None and "://" not in place
+
+
+def _names_a_place(entry: Mapping[str, Any]) -> bool:
+    """Say whether an entry has a path, be it of no file, or one that it wraps has."""
+    inner = entry.get("dataset")
+    has_path = "filepath" in entry or "path" in entry
+    return has_path or (isinstance(inner, Mapping) and _names_a_place(inner))
+
+
+def _is_folder(entry: Mapping[str, Any], place: str) -> bool:
+    """Tell a folder of many files, such as a partitioned dataset, from a file."""
+    return "path" in entry or not Path(place).suffix

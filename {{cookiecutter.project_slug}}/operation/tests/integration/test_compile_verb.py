@@ -1,0 +1,118 @@
+"""The verb ``compile`` on the project itself, its ``--check``, and azure-ai-ml's own opinion."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from operation.execution.__main__ import main
+from operation.tests.helpers import Project
+
+STEPS = {
+    "prepare": {"pipelines": ["pre_processing", "data_engineering"], "compute": "cpu-large"},
+    "train": {
+        "pipelines": ["data_science"],
+        "instance_count": 2,
+        "distribution": {"type": "pytorch", "process_count_per_instance": 2},
+        "timeout_seconds": 3600,
+        "environment_variables": {"LEVEL": 1},
+        "identity": "user",
+        "shm_size": "2g",
+    },
+    "measure": {"pipelines": ["metrics"]},
+}
+
+
+@pytest.fixture
+def here(project: Project, monkeypatch: pytest.MonkeyPatch) -> Project:
+    monkeypatch.chdir(project.path)
+    return project
+
+
+def cut(project: Project, steps: dict[str, Any], env: str = "dev") -> None:
+    project.configure(env, "azureml.yml", json.dumps({"steps": steps}))  # JSON is YAML
+
+
+def compiled(project: Project, env: str = "dev") -> Path:
+    return project.path / "build" / "azureml" / f"{env}.yml"
+
+
+@pytest.mark.parametrize("env", ["dev", "stage", "prod"])
+def test_each_environment_compiles(here: Project, env: str) -> None:
+    assert main(["compile", "--env", env]) == 0
+    job = yaml.safe_load(compiled(here, env).read_text(encoding="utf-8"))
+    assert f"kedro run --env {env}" in job["jobs"]["pipeline"]["component"]["command"]
+    assert job["experiment_name"].endswith(f"-{env}")
+
+
+def test_check_accepts_the_file_until_the_project_changes(
+    here: Project, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["compile", "--check"]) == 2
+    assert "make compile ENV=dev" in capsys.readouterr().err
+    assert main(["compile"]) == 0
+    assert main(["compile", "--check"]) == 0
+    before = compiled(here).read_bytes()
+    cut(here, {"all": {"compute": "gpu"}})
+    capsys.readouterr()
+    assert main(["compile", "--check"]) == 1
+    assert "+    compute: azureml:gpu" in capsys.readouterr().out
+    assert compiled(here).read_bytes() == before
+
+
+def test_a_change_of_the_locks_changes_the_environment(here: Project) -> None:
+    assert main(["compile"]) == 0
+    lock = here.path / "requirements" / "run.txt"
+    lock.write_text(lock.read_text(encoding="utf-8") + "\n# changed\n", encoding="utf-8")
+    assert main(["compile", "--check"]) == 1
+
+
+def test_params_become_inputs_of_the_job(here: Project) -> None:
+    assert main(["compile", "--params", "detector.seed=7,raw_file=data/raw/other.csv"]) == 0
+    job = yaml.safe_load(compiled(here).read_text(encoding="utf-8"))
+    assert job["inputs"]["detector__seed"] == 7
+    assert job["inputs"]["raw_temperatures"]["path"] == "../../data/raw/other.csv"
+
+
+def test_labels_that_are_switched_off_are_no_input(here: Project) -> None:
+    here.configure("dev", "parameters.yml", "labels_file: null\n")
+    assert main(["compile"]) == 0
+    job = yaml.safe_load(compiled(here).read_text(encoding="utf-8"))
+    assert "labels" not in job["inputs"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--env", "local"], "--env dev, stage or prod"),
+        (["--env", "devv"], "devv"),
+        (["--params", "train_fractoin=1"], "no parameter train_fractoin"),
+    ],
+    ids=["local", "environment", "parameter"],
+)
+def test_what_cannot_be_compiled_writes_nothing(
+    here: Project, arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["compile", *arguments]) == 2
+    assert message in capsys.readouterr().err
+    assert not (here.path / "build").exists()
+
+
+@pytest.mark.parametrize(
+    "steps",
+    [{}, STEPS, STEPS | {"measure": {"pipelines": ["metrics"], "spark": {}}}],
+    ids=["one", "three", "spark"],
+)
+def test_azures_own_loader_takes_the_job(here: Project, steps: dict[str, Any]) -> None:
+    from azure.ai.ml import load_job
+
+    cut(here, steps)
+    assert main(["compile"]) == 0
+    job = load_job(compiled(here))
+    verdict = job._validate()
+    assert verdict.passed, verdict.error_messages
+    sent = job._to_rest_object().properties
+    assert set(sent.jobs) == set(steps or {"pipeline"})
+    assert sent.inputs["train_fraction"].value == "0.6"
