@@ -1,0 +1,1 @@
+"""A compiled job runs on this machine."""

@@ -1,0 +1,104 @@
+"""What a job that runs here tells whoever watches it."""
+
+import threading
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+_TAIL = 20  # lines of the log of a failed step
+
+
+@dataclass(frozen=True)
+class StepVerdict:
+    """How a step ended, and after how many seconds."""
+
+    status: Literal["finished", "reused", "failed", "not started"]
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """How a job ended, and where those outputs of the job are that were made."""
+
+    steps: Mapping[str, StepVerdict]
+    outputs: Mapping[str, Path]
+
+    @property
+    def succeeded(self) -> bool:
+        """Whether all steps are done."""
+        return all(step.status in ("finished", "reused") for step in self.steps.values())
+
+
+class Report:
+    """Tells of the steps, in whole lines, whichever thread has something to tell.
+
+    Parameters
+    ----------
+    say
+        Gets each line.
+    total
+        How many steps there are.
+    verb
+        The command that runs this job.
+    """
+
+    def __init__(self, say: Callable[[str], None], total: int, verb: str) -> None:
+        self._print, self._total, self._verb = say, total, verb
+        self._lock = threading.RLock()
+        self._done = 0
+
+    def say(self, line: str) -> None:
+        """Tell a line."""
+        with self._lock:
+            self._print(line)
+
+    def started(self, step: str, why: str) -> None:
+        """Tell that a step begins."""
+        self.say(f"{step}: started, {why}")
+
+    def reused(self, step: str) -> None:
+        """Tell that a step need not run."""
+        self._end(step, "reused, nothing it depends on has changed")
+
+    def finished(self, step: str, seconds: float) -> None:
+        """Tell that a step has succeeded."""
+        self._end(step, f"finished in {seconds:.1f} s")
+
+    def failed(self, step: str, problem: str, log: Path, seconds: float) -> None:
+        """Tell that a step has failed: why, the end of its log, and how to repeat it."""
+        with self._lock:
+            self._end(step, f"failed after {seconds:.1f} s: {problem}")
+            for line in _tail(log):
+                self.say(f"{step} ! {line}")
+            self.say(f"{step}: its whole log is in {shown(log)}")
+            self.say(f"{step}: to repeat it alone, type: {self._verb} --step {step}")
+
+    def ended(self, verdict: Verdict, seconds: float) -> None:
+        """Tell how the job ended and where its outputs are."""
+        for name, path in verdict.outputs.items():
+            self.say(f"output {name}: {shown(path)}")
+        by_status: dict[str, list[str]] = {}
+        for name, step in verdict.steps.items():
+            by_status.setdefault(step.status, []).append(name)
+        steps = "; ".join(f"{status} {', '.join(names)}" for status, names in by_status.items())
+        self.say(f"{'done' if verdict.succeeded else 'failed'} in {seconds:.1f} s: {steps}")
+
+    def _end(self, step: str, how: str) -> None:
+        with self._lock:
+            self._done += 1
+            self.say(f"{step}: {how} ({self._done} of {self._total})")
+
+
+def shown(path: Path) -> str:
+    """Write a path as short as one can type it here."""
+    here = Path.cwd()
+    return str(path.relative_to(here) if path.is_relative_to(here) else path)
+
+
+def _tail(log: Path) -> list[str]:
+    if not log.is_file():
+        return []
+    with log.open(encoding="utf-8") as lines:
+        return [line.rstrip("\n") for line in deque(lines, _TAIL)]
