@@ -1,0 +1,1 @@
+"""Jobs, data and schedules of a workspace."""

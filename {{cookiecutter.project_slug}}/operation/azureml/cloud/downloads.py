@@ -1,0 +1,169 @@
+"""What is in the workspace's storage, brought here: data assets, outputs and logs of steps."""
+
+import logging
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+from operation.azureml.cloud.assets import DIGEST, file_digest, require_data
+from operation.azureml.utils import azure_errors, workspace
+from operation.errors import OperationError
+
+if TYPE_CHECKING:
+    from azure.ai.ml import MLClient
+    from azure.ai.ml.entities import Data
+
+# Of its own accord the client calls its folders so.
+_OUTPUTS, _LOGS = "named-outputs", "artifacts/user_logs/std_log*.txt"
+_USUAL_PLACE = "azureml://datastores/workspaceblobstore/paths/azureml/{run}/{port}/"
+
+
+def download_asset(env: str, name: str, version: str, target: Path) -> Path:
+    """Bring a data asset into a folder, once, and return its file or folder.
+
+    Parameters
+    ----------
+    version
+        A version, or ``latest``.
+    target
+        The asset lies below it in a folder that is called as its version.
+
+    Raises
+    ------
+    OperationError
+        If there is no such asset, or it is not what was registered.
+    """
+    client = workspace(env)
+    return download_found(client, require_data(client, name, version), target)
+
+
+def download_found(client: "MLClient", asset: "Data", target: Path) -> Path:
+    """Bring an asset that was found into a folder; see ``download_asset``."""
+    folder = target / str(asset.version)
+    download_once(client, str(asset.path), folder, lambda made: _refuse_other_content(asset, made))
+    return _content(asset, folder)
+
+
+def download_once(
+    client: "MLClient", uri: str, folder: Path, check: Callable[[Path], None] = lambda _: None
+) -> None:
+    """Bring what lies in a datastore into a folder, unless the folder is there.
+
+    Parameters
+    ----------
+    check
+        Is given the folder before it gets its name, and may refuse it.
+    """
+    if folder.is_dir():
+        return
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    # What breaks off must not be taken for the whole.
+    with TemporaryDirectory(dir=folder.parent, prefix="part-") as partial:
+        download_uri(client, uri, Path(partial) / "made")
+        check(Path(partial) / "made")
+        _take_name(Path(partial) / "made", folder)
+
+
+def download_uri(client: "MLClient", uri: str, target: Path) -> None:
+    """Bring what lies in a datastore into a folder.
+
+    Raises
+    ------
+    OperationError
+        If it lies elsewhere, nothing is there, or Azure refuses.
+    """
+    # Azure's own documents name this function for it; there is no public one.
+    from azure.ai.ml._artifacts._artifact_utilities import download_artifact_from_aml_uri
+
+    if not uri.startswith("azureml:"):
+        raise OperationError(
+            f"{uri.split('?', maxsplit=1)[0]} lies in no datastore of the workspace: read it "
+            "through the catalog, as filepath: abfs://..."
+        )
+    with azure_errors(f"downloading {uri}"):
+        download_artifact_from_aml_uri(uri, str(target), client.datastores)
+    if not target.is_dir():
+        raise OperationError(f"downloading {uri}: nothing is there.")
+
+
+def download_output(client: "MLClient", run: str, port: str, target: Path) -> bool:
+    """Bring one output of a step into a folder ``<target>/<port>``; False if there is none.
+
+    Parameters
+    ----------
+    run
+        The name of the step's own job.
+
+    Raises
+    ------
+    OperationError
+        If Azure refuses.
+    """
+    target.mkdir(parents=True, exist_ok=True)
+    with _downloaded(client, run, target, output_name=port) as folder:
+        found = folder / _OUTPUTS / port
+        if not found.is_dir():
+            return False
+        shutil.rmtree(target / port, ignore_errors=True)
+        found.rename(target / port)
+    return True
+
+
+def read_log(client: "MLClient", run: str) -> str:
+    """Return the log of a step, empty if there is none.
+
+    Raises
+    ------
+    OperationError
+        If Azure refuses.
+    """
+    with _downloaded(client, run) as folder:
+        logs = sorted(folder.glob(_LOGS))
+        return "\n".join(log.read_text(encoding="utf-8", errors="replace") for log in logs)
+
+
+@contextmanager
+def _downloaded(
+    client: "MLClient", run: str, beside: Path | None = None, **what: Any
+) -> Iterator[Path]:
+    """Download to a folder of its own: what breaks off half-way is not taken for an output."""
+    logger = logging.getLogger("azure.ai.ml.operations._job_operations")
+    logger.setLevel(logging.WARNING)  # it would name the storage of each output
+    with TemporaryDirectory(dir=beside, prefix="part-") as folder:
+        with azure_errors(f"downloading what {run} made"):
+            try:
+                client.jobs.download(run, download_path=folder, **what)
+            except (AttributeError, TypeError):  # azure-ai-ml 1.35 cannot ask where models are
+                _download_model(client, run, what["output_name"], Path(folder))
+        yield Path(folder)
+
+
+def _download_model(client: "MLClient", run: str, port: str, folder: Path) -> None:
+    run = client.jobs.get(run).properties.get("azureml.reusedrunid", run)
+    uri = _USUAL_PLACE.format(run=run, port=port)
+    download_uri(client, uri, folder / _OUTPUTS / port)
+
+
+def _take_name(partial: Path, folder: Path) -> None:
+    try:
+        partial.rename(folder)
+    except OSError:  # another process was faster
+        if not folder.is_dir():
+            raise
+
+
+def _refuse_other_content(asset: "Data", folder: Path) -> None:
+    expected = (asset.tags or {}).get(DIGEST)
+    if expected and file_digest(_content(asset, folder)) != expected:
+        raise OperationError(
+            f"The data asset {asset.name}:{asset.version} is not what was registered: somebody has "
+            "changed its storage. Register the data again under another name."
+        )
+
+
+def _content(asset: "Data", folder: Path) -> Path:
+    is_file = asset.type == "uri_file"
+    return folder / PurePosixPath(str(asset.path)).name if is_file else folder

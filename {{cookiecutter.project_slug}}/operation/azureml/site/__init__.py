@@ -1,0 +1,1 @@
+"""What an environment needs in Azure, and how it is made."""

@@ -1,0 +1,68 @@
+"""Where a workspace keeps its files and secrets: storage account, containers, key vault."""
+
+from collections.abc import Callable
+from typing import Any
+
+from operation.azureml.site.names import EXISTS, MISSING, Item, Site
+
+Body = dict[str, Any]
+
+
+def stores(site: Site) -> list[Item]:
+    """Plan what a new workspace needs and azure-ai-ml would give names of its own.
+
+    Raises
+    ------
+    OperationError
+        If Azure refuses or cannot be reached.
+    """
+    bodies = {"storage_account": _storage_account, "key_vault": _key_vault}
+    return [
+        _item(site, key.replace("_", " "), id, body)
+        for key, body in bodies.items()
+        if (id := site.id(key))
+    ]
+
+
+def container(site: Site, name: str) -> Item:
+    """Plan a container of the workspace's own storage account.
+
+    Raises
+    ------
+    OperationError
+        If Azure refuses or cannot be reached.
+    """
+    id = f"{site.id('storage_account')}/blobServices/default/containers/{name}"
+    return _item(site, "container", id, lambda _: {})
+
+
+def _item(site: Site, kind: str, id: str, body: Callable[[Site], Body]) -> Item:
+    name = id.rsplit("/", 1)[1]
+    if site.look(f"{kind} {name}", lambda: site.manager.get(id)):
+        return Item(kind, name, EXISTS)
+    return Item(kind, name, MISSING, lambda: site.manager.put(id, body(site)))
+
+
+def _storage_account(site: Site) -> Body:
+    return {
+        "location": site.location(),
+        "kind": "StorageV2",
+        "sku": {"name": "Standard_LRS"},
+        "properties": {
+            "minimumTlsVersion": "TLS1_2",
+            "allowBlobPublicAccess": False,
+            "supportsHttpsTrafficOnly": True,
+        },
+    }
+
+
+def _key_vault(site: Site) -> Body:
+    subscription = site.manager.require(f"/subscriptions/{site.client.subscription_id}")
+    return {
+        "location": site.location(),
+        "properties": {
+            "tenantId": subscription["tenantId"],
+            "sku": {"family": "A", "name": "standard"},
+            "enableRbacAuthorization": True,
+        },
+    }
