@@ -1,0 +1,1 @@
+"""The model of a tracked run is made again."""
