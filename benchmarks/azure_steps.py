@@ -1,0 +1,218 @@
+"""What it costs to cut a pipeline into steps: one step, one per pipeline, one per node.
+
+    python benchmarks/azure_steps.py
+
+A step of an Azure ML job is a container that starts Python, imports the project and reads and
+writes its data. The compiled job of the sample, and of a pipeline of nine small nodes, is run by
+the project's own ``local`` as one step (the default), one step per pipeline and one per node, as
+kedro-azureml makes them; the time that Azure takes to start a container is not in it. ``compile``
+is measured beside ``kedro registry list``, in turns. Standard library only; POSIX only.
+
+Exit status: 0 if all targets are reached, 1 if one is missed, 2 if it could not be measured.
+"""
+
+import argparse
+import json
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+from statistics import median
+
+from first_run import (
+    COOKIECUTTER,
+    Machine,
+    MeasurementError,
+    Usage,
+    machine_in_words,
+    render_command,
+)
+
+TEMPLATE = Path(__file__).resolve().parent.parent
+SHARE_OF_PER_NODE = 0.25
+SHARE_OF_REGISTRY_LIST = 1.3
+LISTS = 5  # a listing takes a second or two: repeat it within a turn, too
+
+SAMPLE = {
+    "pre_processing": ["clean"],
+    "data_engineering": ["engineer_features", "split_by_time"],
+    "data_science": ["train_detector", "score_readings"],
+    "metrics": [
+        "compare_detectors",
+        "collect_metrics",
+        "decide",
+        "plot_timeline",
+        "plot_score_histogram",
+        "plot_precision_recall",
+        "write_report",
+    ],
+}
+NINE = {f"part_{p}": [f"add_{3 * p + n}" for n in range(3)] for p in range(3)}
+
+NODES = '''"""Nodes that hardly work."""
+
+import pandas as pd
+from kedro.pipeline import Node, Pipeline
+
+
+def add(frame: pd.DataFrame) -> pd.DataFrame:
+    """Add one."""
+    return frame.assign(x=frame["x"] + 1)
+
+
+def create_pipeline(**_: object) -> Pipeline:
+    """Chain three nodes."""
+    numbers = range(FIRST, FIRST + 3)
+    return Pipeline([Node(add, f"x{n}", f"x{n + 1}", name=f"add_{n}") for n in numbers])
+'''
+
+
+def cuts(pipelines: dict[str, list[str]]) -> dict[str, dict[str, dict[str, list[str]]]]:
+    """Return the three ways to cut, as `steps` of azureml.yml."""
+    return {
+        "one step": {},
+        "one per pipeline": {name: {"pipelines": [name]} for name in pipelines},
+        "one per node": {node: {"nodes": [node]} for nodes in pipelines.values() for node in nodes},
+    }
+
+
+def make_nine(sample: Path, target: Path) -> Path:
+    """Copy the project and put nine small nodes in place of its pipelines."""
+    shutil.copytree(sample, target, symlinks=True)
+    (pipelines,) = target.glob("src/*/pipelines")
+    configuration = target / "operation/configuration"
+    for folder in [path for path in pipelines.iterdir() if path.is_dir()]:
+        shutil.rmtree(folder)
+    for number, name in enumerate(NINE):
+        (pipelines / name).mkdir()
+        code = NODES.replace("FIRST", str(3 * number))
+        (pipelines / name / "__init__.py").write_text(code)
+    (target / "data/raw/x0.csv").write_text("x\n1\n2\n3\n")
+    entries = {
+        f"x{n}": {
+            "type": "pandas.CSVDataset",
+            "filepath": f"data/{'raw' if n == 0 else 'interim'}/x{n}.csv",
+        }
+        for n in range(10)
+    }
+    # JSON is YAML
+    (configuration / "base/catalog.yml").write_text(json.dumps(entries))
+    change(configuration / "base/mlflow.yml", "enabled: true", "enabled: false")
+    azureml = configuration / "base/azureml.yml"
+    text = azureml.read_text()
+    given = text[text.index("inputs:\n") : text.index("# Made from requirements")]
+    change(azureml, given, "inputs: {x0: {}}\noutputs: {x9: {}}\n")
+    return target
+
+
+def change(file: Path, old: str, new: str) -> None:
+    """Replace a part of a file that must be there."""
+    text = file.read_text()
+    if old not in text:
+        raise MeasurementError(f"{file.name} has changed: there is no {old!r}")
+    file.write_text(text.replace(old, new))
+
+
+def set_steps(project: Path, steps: dict[str, dict[str, list[str]]]) -> None:
+    """Cut the pipeline of the environment dev."""
+    file = project / "operation/configuration/dev/azureml.yml"
+    text = file.read_text().partition("\nsteps: ")[0]
+    file.write_text(f"{text.rstrip()}\nsteps: {json.dumps(steps)}\n")
+
+
+def run_locally(machine: Machine, project: Path) -> Usage:
+    """Run the compiled job from nothing."""
+    shutil.rmtree(project / "build", ignore_errors=True)
+    (project / "mlruns.db").unlink(missing_ok=True)
+    verb = [".venv/bin/python", "-m", "operation.execution", "local", "--env", "dev", "--force"]
+    return machine.run(verb, project)
+
+
+def compile_and_list(machine: Machine, project: Path) -> tuple[float, float]:
+    """Compile and list the registry in turns; return the medians of seconds."""
+    commands = (
+        [".venv/bin/python", "-m", "operation.execution", "compile", "--env", "dev"],
+        [".venv/bin/kedro", "registry", "list"],
+    )
+    times: list[list[float]] = [[], []]
+    for _ in range(LISTS):
+        for command, seconds in zip(commands, times, strict=True):
+            seconds.append(machine.run(command, project).wall)
+    return median(times[0]), median(times[1])
+
+
+def report(found: dict[tuple[str, str], list[Usage]], listed: list[tuple[float, float]]) -> bool:
+    """Print the medians; return whether all targets are reached."""
+    reached = True
+    print(f"{'':14}{'':18}{'containers':>11}{'CPU s':>9}{'wall s':>9}  CPU, share of one per node")
+    for name, pipelines in (("sample", SAMPLE), ("nine nodes", NINE)):
+        per_node = median(used.cpu for used in found[name, "one per node"])
+        for way, steps in cuts(pipelines).items():
+            cpu, wall = (median(getattr(u, k) for u in found[name, way]) for k in ("cpu", "wall"))
+            verdict = ""
+            if way == "one step":
+                good = cpu <= SHARE_OF_PER_NODE * per_node
+                reached = reached and good
+                verdict = f"  <= {SHARE_OF_PER_NODE} {'reached' if good else 'MISSED'}"
+            print(
+                f"{name:14}{way:18}{len(steps) or 1:11}{cpu:9.1f}{wall:9.1f}"
+                f"{cpu / per_node:7.2f}{verdict}"
+            )
+    compiled, registry = (median(values) for values in zip(*listed, strict=True))
+    ratio = compiled / registry
+    good = ratio <= SHARE_OF_REGISTRY_LIST
+    print(
+        f"\ncompile {compiled:.2f} s, kedro registry list {registry:.2f} s: ratio {ratio:.2f}"
+        f"  <= {SHARE_OF_REGISTRY_LIST} {'reached' if good else 'MISSED'}"
+    )
+    return reached and good
+
+
+def measure(arguments: argparse.Namespace) -> bool:
+    """Render, install, and run all ways in turns."""
+    with tempfile.TemporaryDirectory(prefix="azure-steps-") as folder:
+        place = Path(folder)
+        machine = Machine(place / "machine", arguments.python, arguments.uv)
+        machine.environment(place / "tools", COOKIECUTTER)
+        machine.run(render_command(place, TEMPLATE, place / "out"), place)
+        (sample,) = (place / "out").iterdir()
+        machine.run(["make", "setup", f"PYTHON={arguments.python}"], sample)
+        projects = {"sample": sample, "nine nodes": make_nine(sample, place / "nine")}
+        for project in projects.values():  # the first run of all compiles what was installed
+            run_locally(machine, project)
+        found: dict[tuple[str, str], list[Usage]] = {}
+        listed = []
+        for turn in range(1, arguments.repeat + 1):
+            print(f"turn {turn} of {arguments.repeat}", file=sys.stderr, flush=True)
+            for name, pipelines in (("sample", SAMPLE), ("nine nodes", NINE)):
+                for way, steps in cuts(pipelines).items():
+                    set_steps(projects[name], steps)
+                    used = run_locally(machine, projects[name])
+                    found.setdefault((name, way), []).append(used)
+                    print(f"  {name:12}{way:18}{used.cpu:8.1f} s CPU", file=sys.stderr, flush=True)
+            set_steps(sample, {})
+            listed.append(compile_and_list(machine, sample))
+    print(f"{machine_in_words(arguments.python, arguments.uv)}; median of {arguments.repeat}\n")
+    return report(found, listed)
+
+
+def main() -> int:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--repeat", type=int, default=3, help="turns; medians are printed")
+    parser.add_argument("--python", default=sys.executable, help="the Python that is installed")
+    parser.add_argument("--uv", default=shutil.which("uv"), help="by default the one on PATH")
+    arguments = parser.parse_args()
+    if not arguments.uv:
+        parser.error("there is no uv on PATH: name one with --uv")
+    try:
+        return 0 if measure(arguments) else 1
+    except MeasurementError as problem:
+        print(problem, file=sys.stderr)
+        return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())
