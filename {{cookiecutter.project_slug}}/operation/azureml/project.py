@@ -6,12 +6,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import yaml
 from kedro.config import OmegaConfigLoader
 from kedro.framework.project import pipelines
 from kedro.framework.session import KedroSession
 from kedro.framework.startup import bootstrap_project
 from kedro.pipeline import Pipeline
 from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from {{ cookiecutter.package_name }}.tracking.parameters import refuse_unknown_parameters
 
@@ -52,14 +54,12 @@ class Project:
         return value
 
     def used_outside_nodes(self) -> set[str]:
-        """Name the parameters that configuration files use: they matter to every step."""
-        texts = [
-            file.read_text(encoding="utf-8")
-            for env in ("base", self.env)
-            for file in (self.root / CONFIGURATION / env).glob("**/*.yml")
-        ]
-        pattern = re.compile(r"\$\{(?:runtime_params|globals):\s*([\w.]+)")
-        return {name for text in texts for name in pattern.findall(text)}
+        """Name what configuration files interpolate: such parameters matter to every step."""
+        folders = [self.root / CONFIGURATION / env for env in ("base", self.env)]
+        files = [file for folder in folders for file in folder.rglob("*") if file.is_file()]
+        texts = [f.read_text("utf-8") for f in files if f.suffix in (".yml", ".yaml", ".json")]
+        inside = [part for text in texts for part in re.findall(r"\$\{([^{}$]*)", text)]
+        return {name for part in inside for name in re.findall(r"[\w.]+", part)}
 
 
 def read_project(
@@ -103,8 +103,12 @@ def read_project(
 
 def typed(parameters: Mapping[str, str]) -> dict[str, Any]:
     """Read ``{"a.b": "1"}`` as ``kedro run --params`` does: ``{"a": {"b": 1}}``."""
-    dots = OmegaConf.from_dotlist([f"{name}={value}" for name, value in parameters.items()])
-    return OmegaConf.to_container(dots)
+    try:
+        dots = OmegaConf.from_dotlist([f"{name}={value}" for name, value in parameters.items()])
+        return OmegaConf.to_container(dots)
+    except (yaml.YAMLError, OmegaConfBaseException) as error:
+        given = ",".join(f"{name}={value}" for name, value in parameters.items())
+        raise OperationError(f"--params {given}: a value cannot be read: {error}") from error
 
 
 def split_parameters(text: str) -> dict[str, str]:

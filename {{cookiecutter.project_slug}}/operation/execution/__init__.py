@@ -4,7 +4,13 @@
 answer is no, 2 if it could not be tried.
 """
 
+import importlib.util
 import logging
+import sys
+
+if importlib.util.find_spec("kedro") is None:
+    print("This Python has no kedro. Type: source .venv/bin/activate", file=sys.stderr)
+    sys.exit(2)
 
 # Kedro says at every start where its logging is configured: no part of a verb's answer.
 logging.getLogger("kedro.framework.project").addFilter(

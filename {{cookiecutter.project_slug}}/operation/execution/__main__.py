@@ -5,8 +5,10 @@ import importlib
 import pkgutil
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from kedro.config import MissingConfigException
+from yaml import YAMLError
 
 from {{ cookiecutter.package_name }}.errors import ProjectError
 
@@ -23,13 +25,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         summary = str(module.__doc__).splitlines()[0]
         verb = verbs.add_parser(name, help=summary, description=module.__doc__)
         default = getattr(module, "DEFAULT_ENV", "dev")
-        verb.add_argument("--env", default=default, help=f"dev, stage or prod; here {default}")
+        verb.add_argument("--env", default=default, help=f"dev, stage or prod (default: {default})")
         getattr(module, "add_arguments", lambda _: None)(verb)
         verb.set_defaults(execute=module.execute)
     parsed = parser.parse_args(arguments)
     try:
         return parsed.execute(parsed)
-    except (OperationError, ProjectError, MissingConfigException) as error:
+    except MissingConfigException as error:
+        known = sorted(path.name for path in Path("operation/configuration").glob("*/"))
+        print(f"{parsed.verb}: {error}\nThere are: {', '.join(known)}", file=sys.stderr)
+        return 2
+    except (OperationError, ProjectError, YAMLError) as error:
         print(f"{parsed.verb}: {error}", file=sys.stderr)
         return 2
 

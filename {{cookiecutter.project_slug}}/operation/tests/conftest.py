@@ -14,7 +14,7 @@ from operation.tests.mlflow_server import Server, serving
 
 _OF_A_JOB = (
     *("MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_ID", "MLFLOW_EXPERIMENT_NAME"),
-    *("RANK", "OMPI_COMM_WORLD_RANK", "TF_CONFIG"),
+    *("RANK", "OMPI_COMM_WORLD_RANK", "TF_CONFIG", "WORLD_SIZE", "OMPI_COMM_WORLD_SIZE"),
 )
 
 

@@ -111,7 +111,7 @@ def new_shell() -> dict[str, str]:
 
 def _only_what_is_shipped(folder: str, names: list[str]) -> set[str]:
     """Leave out what is the developer's own: local configuration, data, compiled files."""
-    if Path(folder).name == "local":
+    if Path(folder).parts[-2:] == ("configuration", "local"):
         return set(names) - {"README.md"}
     if Path(folder).name == "raw":
         return set(names) - {"temperatures.csv", "labels.csv"}

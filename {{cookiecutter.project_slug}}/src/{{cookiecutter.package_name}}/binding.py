@@ -6,6 +6,7 @@ an entry needs is a ``filepath`` or ``path``: ordinary, factory, versioned, part
 transcoded entries are bound alike.
 """
 
+import logging
 import os
 import re
 import sys
@@ -19,6 +20,8 @@ from kedro.pipeline import Pipeline
 
 from .errors import ProjectError
 from .ranks import rank
+
+logger = logging.getLogger(__name__)
 
 PREFIX = "BIND__"
 _PLACES = ("filepath", "path")
@@ -47,6 +50,7 @@ class Binding:
         They all run the same nodes, and would overwrite each other's files.
         """
         if rank() > 0:
+            logger.info("Process %d of a distributed step: nothing is stored by it", rank())
             for name in pipeline.all_outputs():
                 catalog[name] = MemoryDataset(copy_mode="assign")
 
@@ -111,11 +115,19 @@ def moved(name: str, entry: Mapping[str, Any], place: str) -> dict[str, Any]:
     """
     for key in _PLACES:
         if key in entry:
-            useless = _REMOTE if "://" in str(entry[key]) else ()
-            return {k: v for k, v in entry.items() if k not in useless} | {key: place}
+            kept = _without_remote(entry) if "://" in str(entry[key]) else dict(entry)
+            return kept | {key: place}
     if isinstance(entry.get("dataset"), Mapping):
         return {**entry, "dataset": moved(name, entry["dataset"], place)}
     raise ProjectError(f"The catalog entry {name} has no filepath or path and cannot be bound.")
+
+
+def _without_remote(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """Leave out what opens a remote store, of a wrapped dataset too."""
+    kept = {key: value for key, value in entry.items() if key not in _REMOTE}
+    if isinstance(kept.get("dataset"), Mapping):
+        kept["dataset"] = _without_remote(kept["dataset"])
+    return kept
 
 
 def _datasets() -> Iterator[str]:

@@ -5,8 +5,9 @@ import os
 
 from .errors import ProjectError
 
-# set by the launchers of PyTorch and of Open MPI
-_NUMBERS = ("RANK", "OMPI_COMM_WORLD_RANK")
+# set by the launchers of PyTorch and of Open MPI: the number of a process, and of how many; others
+# use the name RANK too, for something else
+_NUMBERS = {"RANK": "WORLD_SIZE", "OMPI_COMM_WORLD_RANK": "OMPI_COMM_WORLD_SIZE"}
 _LEADERS = ("chief", "master", "worker")
 
 
@@ -18,8 +19,8 @@ def rank() -> int:
     ProjectError
         If the variable that should say so cannot be read.
     """
-    for name in _NUMBERS:
-        if text := os.environ.get(name):
+    for name, count in _NUMBERS.items():
+        if os.environ.get(count, "1") != "1" and (text := os.environ.get(name)):
             if not text.isdecimal():
                 raise ProjectError(f"{name} is {text!r}, it should be the number of this process.")
             return int(text)

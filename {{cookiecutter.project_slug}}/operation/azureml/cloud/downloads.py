@@ -137,6 +137,8 @@ def _downloaded(
             try:
                 client.jobs.download(run, download_path=folder, **what)
             except (AttributeError, TypeError):  # azure-ai-ml 1.35 cannot ask where models are
+                if "output_name" not in what:
+                    raise
                 _download_model(client, run, what["output_name"], Path(folder))
         yield Path(folder)
 

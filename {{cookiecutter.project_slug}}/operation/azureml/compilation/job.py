@@ -1,6 +1,6 @@
 """Compile the pipeline to an Azure ML pipeline job (CLI v2), without Azure: a pure function."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from operation.azureml.compilation.cut import cut
 from operation.azureml.compilation.ports import Port, Ports
 from operation.azureml.compilation.steps import identity_of, job_file, relative_path, step_of
 from operation.azureml.config import Output
-from operation.azureml.project import Project, read_project
+from operation.azureml.project import Project, read_project, typed
 from operation.errors import OperationError
 
 _SCHEMA = "https://azuremlschemas.azureedge.net/latest/pipelineJob.schema.json"
@@ -33,7 +33,7 @@ def write_job(
     Raises
     ------
     OperationError
-        If it cannot be compiled: says which line of which file is wrong.
+        If it cannot be compiled: says what is wrong and where.
     """
     project = read_project(env, parameters)
     file = job_file(project.root, env, parameters if for_once else None)
@@ -75,7 +75,8 @@ def compile_job(project: Project, parameters: Mapping[str, str] | None = None) -
     }
     given = {port.dataset: port for part in cuts for port in ports.given(part)}
     kept = [port for part in cuts for port in ports.made(part) if port.dataset in config.outputs]
-    _refuse_clashes(given, values)
+    _refuse_clashes(ports.datasets(), values)
+    _refuse_places_of_inputs(project, ports, given)
     job = {
         "$schema": _SCHEMA,
         "type": "pipeline",
@@ -96,18 +97,45 @@ def compile_job(project: Project, parameters: Mapping[str, str] | None = None) -
 
 def _value(project: Project, name: str) -> Any:
     value = project.parameter(name)
-    if value is None or (isinstance(value, str) and _UNSAFE & set(value)):
+    if not _arrives_as_it_is(value):
         raise OperationError(
             f"The parameter {name} is {value!r}: as an input of a job it must be a number, a truth "
-            "value or a plain text without quotes, commas and the like."
+            "value or a plain text that cannot be taken for one, without quotes, commas and the "
+            "like. Set it in parameters.yml of the environment instead."
         )
     return value
 
 
-def _refuse_clashes(given: Mapping[str, Port], values: Mapping[str, Any]) -> None:
-    for name in values:
-        if port_of(name) in {port.name for port in given.values()}:
-            raise OperationError(f"params.{name} in azureml.yml has the name of a dataset.")
+def _arrives_as_it_is(value: Any) -> bool:
+    """Say whether ``--params`` gives the same value: it takes the text ``007`` for a number."""
+    if value is None or _UNSAFE & set(str(value)):
+        return False
+    read = typed({"value": str(value)})["value"]
+    return type(read) is type(value) and read == value
+
+
+def _refuse_clashes(datasets: Iterable[str], parameters: Iterable[str]) -> None:
+    """Refuse parameters whose input would have the name of another one, or of a dataset."""
+    taken = {port_of(name).lower(): f"the dataset {name}" for name in datasets}
+    for name in parameters:
+        port = port_of(name).lower()
+        if port in taken:
+            raise OperationError(
+                f"The parameter {name} and {taken[port]} would be one input of the job, {port}: "
+                "leave the parameter out, or rename one of them."
+            )
+        taken[port] = f"the parameter {name}"
+
+
+def _refuse_places_of_inputs(project: Project, ports: Ports, given: Iterable[str]) -> None:
+    """Refuse to offer a path as parameter that the input of the same data has overruled."""
+    places = {ports.path(name): name for name in given}
+    for name in project.config.params:
+        if (value := project.parameter(name)) in places:
+            raise OperationError(
+                f"params: {name} in azureml.yml has no effect in a job, which is given the input "
+                f"{places[value]}: leave it out, and change that input instead."
+            )
 
 
 def _job_input(project: Project, ports: Ports, port: Port) -> dict[str, Any]:

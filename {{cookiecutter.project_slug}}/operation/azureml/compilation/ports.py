@@ -1,5 +1,6 @@
 """Ports of steps: which datasets enter and leave a step as folders or files, and which must not."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -12,6 +13,8 @@ from operation.azureml.config import Input, Output
 from operation.azureml.project import Project
 from operation.errors import OperationError
 
+# what a shell does not take as it is
+_UNSAFE = re.compile(r"""[\s$"'`\\;&|<>()*?\[\]{}!#~]""")
 # A port of these types is the dataset itself; others are folders that hold it.
 _ITSELF = ("uri_file", "mlflow_model", "custom_model", "mltable")
 
@@ -57,6 +60,10 @@ class Ports:
         self._refuse_unknown_names()
         self._refuse_shared_names()
 
+    def datasets(self) -> set[str]:
+        """Name all datasets that nodes read or write, without how they are transcoded."""
+        return {_base(name) for part in self._cuts for name in part.inputs | part.outputs}
+
     def maker(self, dataset: str) -> str | None:
         """Name the step that makes a dataset; None if none does."""
         return self._makers.get(dataset)
@@ -75,7 +82,8 @@ class Ports:
     def made(self, part: Cut) -> list[Port]:
         """Return what leaves a step: for later steps, or as an output of the job."""
         names = {_base(name) for name in part.outputs}
-        wanted = {n for n in names if n in self._readers or n in self._project.config.outputs}
+        asked = self._project.config.outputs
+        wanted = {n for n in names if n in self._readers or (n in asked and self._is_kept(n))}
         return [self._made(name) for name in sorted(wanted)]
 
     def path(self, dataset: str) -> str:
@@ -97,6 +105,7 @@ class Ports:
             )
         place = place_of(entry)
         if name in asked and (self._input(name).path or _is_local(place)):
+            self._refuse_other_kind(name, entry)
             kind = self._input(name).type
             in_folder = kind == "uri_folder" and not _is_folder(entry, str(place))
             return Port(name, kind, _file(str(place)) if in_folder else "")
@@ -106,6 +115,32 @@ class Ports:
                 f"add {name} to inputs in azureml.yml."
             )
         return None
+
+    def _refuse_other_kind(self, name: str, entry: Mapping[str, Any]) -> None:
+        """Refuse an input that is a folder and not a file, or several files, before it is sent."""
+        asked, path = self._input(name), self.path(name)
+        places = {
+            place_of(e) for k in self._names(name) if (e := entry_of(self._project.catalog, k))
+        }
+        if len(places) > 1:
+            raise OperationError(
+                f"The input {name} is read from several places, {', '.join(map(str, places))}: a "
+                "job gives one. Use datasets of different names."
+            )
+        if entry.get("versioned") and not (asked.type == "uri_folder" and asked.path):
+            raise OperationError(
+                f"The input {name} is versioned, a folder of versions. Name the folder that holds "
+                f"it, {PurePosixPath(path).parent}, as its path in inputs of azureml.yml, with "
+                "type: uri_folder."
+            )
+        local = self._project.root / path
+        wrong = {"uri_file": local.is_dir(), "uri_folder": local.is_file()}
+        if ":" not in path and wrong.get(asked.type):
+            raise OperationError(
+                f"The input {name} is {asked.type} in azureml.yml, but {path} is a "
+                f"{'folder' if local.is_dir() else 'file'}: change its type."
+            )
+        _refuse_unsafe(name, path)
 
     def _made(self, name: str) -> Port:
         """Return the port of a dataset that some step makes."""
@@ -133,7 +168,14 @@ class Ports:
                 f"{crosses}, but {' and '.join(sorted(entries))} are stored under different names: "
                 f"{', '.join(sorted(files))}."
             )
+        _refuse_unsafe(name, *files)
         return Port(name, output.type, "" if output.type in _ITSELF else files.pop())
+
+    def _is_kept(self, name: str) -> bool:
+        """Tell what the job must keep from what its nodes store in the cloud by themselves."""
+        entries = (entry_of(self._project.catalog, each) for each in self._names(name))
+        places = [place_of(entry) for entry in entries if entry]
+        return not places or not all(place and not _is_local(place) for place in places)
 
     def _names(self, base: str) -> list[str]:
         """Name a dataset as nodes do: with how it is transcoded."""
@@ -181,8 +223,7 @@ class Ports:
 
     def _refuse_shared_names(self) -> None:
         seen: dict[str, str] = {}
-        datasets = {_base(name) for part in self._cuts for name in part.inputs | part.outputs}
-        for name in sorted(datasets):
+        for name in sorted(self.datasets()):
             other = seen.setdefault(port_of(name).lower(), name)
             if other != name:
                 raise OperationError(
@@ -193,6 +234,16 @@ class Ports:
 def reference_to(scope: str, name: str) -> str:
     """Write what Azure ML fills in: scope and name in two pairs of braces after a dollar sign."""
     return f"${'{' * 2}{scope}.{name}{'}' * 2}"
+
+
+def _refuse_unsafe(name: str, *paths: str) -> None:
+    """Refuse names of files that the shell of a step would not take as one word."""
+    for path in paths:
+        if found := _UNSAFE.search(PurePosixPath(path).name):
+            raise OperationError(
+                f"{name} is stored as {path}: a step cannot be given a file with {found[0]!r} in "
+                "its name. Rename it."
+            )
 
 
 def _base(name: str) -> str:

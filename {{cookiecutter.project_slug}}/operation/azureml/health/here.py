@@ -9,6 +9,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from yaml import YAMLError
+
+from {{ cookiecutter.package_name }}.errors import ProjectError
+
 from operation.azureml.compilation.job import compile_job
 from operation.azureml.config import CONFIGURATION
 from operation.azureml.locks import pins
@@ -114,7 +118,7 @@ def compiles(root: Path, env: str) -> Check:
     """Check the configuration of an environment: its job must compile."""
     try:
         steps = compile_job(read_project(env, root=root))["jobs"]
-    except OperationError as error:
+    except (OperationError, ProjectError, YAMLError) as error:
         return Check(False, str(error))
     return Check(True, f"the configuration compiles, steps: {', '.join(steps)}")
 

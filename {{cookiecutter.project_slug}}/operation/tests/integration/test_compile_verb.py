@@ -100,6 +100,16 @@ def test_what_cannot_be_compiled_writes_nothing(
     assert not (here.path / "build").exists()
 
 
+def test_what_is_no_yaml_is_said_without_a_traceback(
+    here: Project, capsys: pytest.CaptureFixture[str]
+) -> None:
+    here.configure("dev", "azureml.yml", "steps:\n\ta: {}\n")
+    assert main(["compile"]) == 2
+    assert "azureml.yml" in capsys.readouterr().err
+    assert main(["doctor", "--env", "dev"]) == 1
+    assert "azureml.yml" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     "steps",
     [{}, STEPS, STEPS | {"measure": {"pipelines": ["metrics"], "spark": {}}}],

@@ -1,7 +1,6 @@
 """The verb ``local`` on the project itself: its result, its runs in MLflow, its failures."""
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -10,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from operation.execution.__main__ import main
-from operation.tests.helpers import ROOT, Project
+from operation.tests.helpers import ROOT, Project, new_shell
 
 NAME = "{{ cookiecutter.project_slug }}-dev"
 BAD_DATA = ROOT / "operation/tests/data_validation/fixtures/wrong_columns.csv"
@@ -133,7 +132,7 @@ def test_who_ends_the_verb_ends_the_job(project: Project, number: signal.Signals
     with subprocess.Popen(
         [sys.executable, "-m", "operation.execution", "local", "--env", "dev"],
         cwd=project.path,
-        env=dict(os.environ),
+        env=new_shell(),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

@@ -135,6 +135,8 @@ def test_of_many_processes_one_tracks(
     first: str,
     other: str,
 ) -> None:
+    for count in ("WORLD_SIZE", "OMPI_COMM_WORLD_SIZE"):
+        monkeypatch.setenv(count, "4")
     monkeypatch.setenv(variable, other)
     project.run("pre_processing")
     assert not job.step().data.params
@@ -146,6 +148,7 @@ def test_of_many_processes_one_tracks(
 def test_a_number_that_is_none_stops_the_run(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.setenv("RANK", "first")
     with pytest.raises(ProjectError, match="RANK is 'first'"):
         project.run("pre_processing")

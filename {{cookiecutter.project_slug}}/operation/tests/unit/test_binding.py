@@ -110,6 +110,7 @@ def test_without_variables_nothing_changes(project: Project) -> None:
 def test_only_the_first_process_of_a_distributed_step_writes(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.setenv("RANK", "1")
     project.run("pre_processing", "data_engineering")
     assert not (project.path / "data/interim").exists()

@@ -1,5 +1,6 @@
 """The pipeline becomes a job by a pure function, which refuses what would fail in the cloud."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -143,6 +144,16 @@ def test_a_parameter_of_no_node_goes_to_every_step() -> None:
     job = compile_job(project(steps=TWO_STEPS), {"file": "x"})
     assert all("file" in step["inputs"] for step in job["jobs"].values())
     assert job["jobs"]["fit"]["component"]["inputs"]["file"] == {"type": "string"}
+
+
+@pytest.mark.parametrize("text", ["007", "yes", "1e3", "", "a,b", 'say "x"', "$HOME"])
+def test_a_text_that_would_arrive_as_something_else_is_refused(text: str) -> None:
+    changed = project()
+    changed.parameters["file"] = text
+    with pytest.raises(OperationError, match="The parameter file is "):
+        compile_job(changed, {"file": text})
+    changed.parameters["file"] = "data/raw x.csv"
+    assert compile_job(changed, {"file": "x"})["inputs"]["file"] == "data/raw x.csv"
 
 
 def test_the_docker_flow_uploads_no_code() -> None:
@@ -295,6 +306,71 @@ def test_two_datasets_of_one_port_are_refused() -> None:
     )
     with pytest.raises(OperationError, match=r"part\.a and part__a would be one port"):
         compile_job(project(whole=whole, outputs={}))
+
+
+def test_a_parameter_behind_another_one_goes_to_every_step(tmp_path: Path) -> None:
+    folder = tmp_path / "operation/configuration/base"
+    folder.mkdir(parents=True)
+    (folder / "parameters.yaml").write_text("lag: ${share}\n", encoding="utf-8")
+    found = replace(project(steps=TWO_STEPS), root=tmp_path)
+    steps = compile_job(found, {"share": "0.5"})["jobs"].values()
+    assert all("share" in step["inputs"] for step in steps)
+
+
+@pytest.mark.parametrize("name", ["clean", "Clean", "a__b"])
+def test_a_parameter_with_the_name_of_another_input_is_refused(name: str) -> None:
+    found = project(steps=TWO_STEPS)
+    found.parameters.update({name: 1, "a": {"b": 2}})
+    with pytest.raises(OperationError, match=f"The parameter {name} and the .* would be one input"):
+        compile_job(found, {"a.b": "2", name: "1"})
+    assert compile_job(found, {"a.b": "2"})
+
+
+def test_a_path_that_an_input_overrules_is_no_parameter() -> None:
+    found = project(params=["file"])
+    found.parameters["file"] = PATHS["raw"]
+    with pytest.raises(OperationError, match=r"file in azureml\.yml has no effect .* input raw"):
+        compile_job(found)
+
+
+@pytest.mark.parametrize(
+    ("entry", "asked", "message"),
+    [
+        ({"versioned": True}, {}, "raw is versioned, a folder of versions"),
+        ({"filepath": "folder"}, {}, "raw is uri_file .* folder is a folder: change its type"),
+        ({"filepath": "file.csv"}, {"type": "uri_folder"}, "but file.csv is a file"),
+        ({"filepath": "data/my raw.csv"}, {}, "cannot be given a file with ' '"),
+    ],
+    ids=["versioned", "folder", "file", "blank"],
+)
+def test_an_input_of_another_kind_is_refused(
+    tmp_path: Path, entry: dict[str, Any], asked: dict[str, Any], message: str
+) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file.csv").touch()
+    raw = {"raw": {"type": "x", "filepath": PATHS["raw"]} | entry}
+    found = replace(project(catalog=raw, inputs={"raw": asked}), root=tmp_path)
+    with pytest.raises(OperationError, match=message):
+        compile_job(found)
+    good = {"type": "uri_folder", "path": "folder"} if "versioned" in entry else {}
+    usual = {"raw": raw["raw"] | {"filepath": PATHS["raw"]}}
+    assert compile_job(replace(project(catalog=usual, inputs={"raw": good}), root=tmp_path))
+
+
+def test_an_input_that_is_transcoded_from_two_places_is_refused() -> None:
+    whole = Pipeline([Node(same, ["raw@a", "raw@b"], "report", name="one")])
+    catalog = {f"raw@{kind}": {"type": kind, "filepath": f"data/{kind}.csv"} for kind in "ab"}
+    with pytest.raises(OperationError, match="raw is read from several places"):
+        compile_job(project(whole=whole, catalog=catalog))
+    catalog["raw@b"]["filepath"] = "data/a.csv"
+    assert compile_job(project(whole=whole, catalog=catalog))
+
+
+def test_an_output_that_is_stored_in_the_cloud_stays_there() -> None:
+    remote = {"report": {"type": "x", "filepath": "abfs://box@account/report.json"}}
+    job = compile_job(project(catalog=remote))
+    assert "outputs" not in job
+    assert "BIND__report" not in command(job, "pipeline")
 
 
 def test_parameters_of_the_command_line() -> None:

@@ -23,6 +23,8 @@ def test_launchers_number_their_processes(
     monkeypatch: pytest.MonkeyPatch, name: str, text: str, number: int
 ) -> None:
     monkeypatch.setenv(name, text)
+    assert rank() == 0, "without a number of processes the name may mean something else"
+    monkeypatch.setenv(name.replace("RANK", "SIZE") if "OMPI" in name else "WORLD_SIZE", "4")
     assert rank() == number
 
 
@@ -67,6 +69,7 @@ def test_tensorflow_without_a_task_is_a_process_alone(monkeypatch: pytest.Monkey
 def test_what_cannot_be_read_is_refused(
     monkeypatch: pytest.MonkeyPatch, name: str, text: str
 ) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.setenv(name, text)
     with pytest.raises(ProjectError, match=name):
         rank()

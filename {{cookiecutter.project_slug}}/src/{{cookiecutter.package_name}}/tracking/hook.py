@@ -121,7 +121,13 @@ class MlflowTracking:
         if config.model in outputs:
             self._register(Path(stored_at(catalog, config.model)))
         # Only numbers that this run has measured on the stored model may judge it.
-        if {config.gate, config.comparison} <= outputs:
+        if config.gate in outputs and config.comparison not in outputs:
+            logger.warning(
+                "The gate has decided on a comparison that this run has not made: no version is "
+                "marked and the champion stays. Keep the nodes that make %s and %s in one step.",
+                *(config.comparison, config.gate),
+            )
+        elif config.gate in outputs:
             self._judge(Path(stored_at(catalog, config.model)), catalog.load(config.gate))
 
     def _register(self, folder: Path) -> str:
