@@ -133,9 +133,11 @@ class Ports:
                 f"it, {PurePosixPath(path).parent}, as its path in inputs of azureml.yml, with "
                 "type: uri_folder."
             )
+        if ":" in path:  # an address or an asset: Azure ML knows what it is
+            return
         local = self._project.root / path
         wrong = {"uri_file": local.is_dir(), "uri_folder": local.is_file()}
-        if ":" not in path and wrong.get(asked.type):
+        if wrong.get(asked.type):
             raise OperationError(
                 f"The input {name} is {asked.type} in azureml.yml, but {path} is a "
                 f"{'folder' if local.is_dir() else 'file'}: change its type."
