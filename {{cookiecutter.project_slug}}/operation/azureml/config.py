@@ -207,6 +207,20 @@ class AzureML(_Strict):
         return self
 
 
+def refuse_no_project(root: Path) -> None:
+    """Refuse a folder that holds no project.
+
+    Raises
+    ------
+    OperationError
+        If there is no ``pyproject.toml``.
+    """
+    if not (root / "pyproject.toml").is_file():
+        raise OperationError(
+            f"{root.name} is not the folder of a project: there is no pyproject.toml."
+        )
+
+
 def read_config(root: Path, env: str, parameters: dict[str, Any] | None = None) -> AzureML:
     """Read ``azureml.yml`` of an environment, what it leaves out from base.
 

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from {{ cookiecutter.package_name }}.tracking.parameters import refuse_unknown_parameters
 
-from operation.azureml.config import CONFIGURATION, AzureML, read_config
+from operation.azureml.config import CONFIGURATION, AzureML, read_config, refuse_no_project
 from operation.errors import OperationError
 
 
@@ -53,6 +54,7 @@ class Project:
             raise OperationError(f"The parameter {name} is no single value: name one of its keys.")
         return value
 
+    @cached_property
     def used_outside_nodes(self) -> set[str]:
         """Name what configuration files interpolate: such parameters matter to every step."""
         folders = [self.root / CONFIGURATION / env for env in ("base", self.env)]
@@ -80,10 +82,7 @@ def read_project(
         If a parameter is given that no file names.
     """
     root = root or Path.cwd()
-    if not (root / "pyproject.toml").is_file():
-        raise OperationError(
-            f"{root.name} is not the folder of a project: there is no pyproject.toml."
-        )
+    refuse_no_project(root)
     metadata = bootstrap_project(root)
     given = typed(parameters or {})
     with KedroSession.create(project_path=root, env=env, runtime_params=given) as session:

@@ -5,9 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kedro.framework.startup import bootstrap_project
-
-from operation.azureml.config import CONFIGURATION, AzureML, read_config
+from operation.azureml.config import CONFIGURATION, AzureML, read_config, refuse_no_project
 from operation.azureml.faults import azure_errors
 from operation.azureml.identity import OF_JOB, credential, in_job, variable
 from operation.errors import OperationError
@@ -48,11 +46,7 @@ def configuration(env: str, root: Path) -> AzureML:
     OperationError
         If this is no project, or a key or value is wrong.
     """
-    if not (root / "pyproject.toml").is_file():
-        raise OperationError(
-            f"{root.name} is not the folder of a project: there is no pyproject.toml."
-        )
-    bootstrap_project(root)
+    refuse_no_project(root)
     return read_config(root, env)
 
 

@@ -7,9 +7,9 @@ import argparse
 from collections.abc import Iterable
 from pathlib import Path
 
+from operation.azureml.config import refuse_no_project
 from operation.azureml.health.cloud import cloud, sign_in
 from operation.azureml.health.here import Check, compiles, environments, machine
-from operation.errors import OperationError
 
 DEFAULT_ENV = "all"
 
@@ -17,10 +17,7 @@ DEFAULT_ENV = "all"
 def execute(arguments: argparse.Namespace) -> int:
     """Print a line for each check as it is made."""
     root = Path.cwd()
-    if not (root / "pyproject.toml").is_file():
-        raise OperationError(
-            f"{root.name} is not the folder of a project: there is no pyproject.toml."
-        )
+    refuse_no_project(root)
     names = environments(root) if arguments.env == DEFAULT_ENV else [arguments.env]
     faults = _tell("this machine", machine(root))
     configured = {env: compiles(root, env) for env in names}

@@ -83,7 +83,17 @@ def bind(catalog: Mapping[str, Any], places: Mapping[str, str]) -> dict[str, Any
 
 def port_of(name: str) -> str:
     """Name a dataset in letters, digits and ``_``; ``x@pandas`` and ``x@spark`` alike."""
-    return re.sub(r"\W", "__", name.split("@", maxsplit=1)[0])
+    return re.sub(r"\W", "__", base_of(name))
+
+
+def base_of(name: str) -> str:
+    """Leave out how a dataset is transcoded: ``x@pandas`` and ``x@spark`` are one."""
+    return name.split("@", maxsplit=1)[0]
+
+
+def is_parameter(name: str) -> bool:
+    """Say whether a node's input is a parameter and not data."""
+    return name == "parameters" or name.startswith("params:")
 
 
 def entry_of(catalog: Mapping[str, Any], name: str) -> dict[str, Any] | None:

@@ -1,6 +1,5 @@
 """Data assets whose version is the fingerprint of their content: registered once, found again."""
 
-import hashlib
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -35,14 +34,6 @@ class Registered:
     def reference(self) -> str:
         """Return how jobs name it."""
         return f"azureml:{self.name}:{self.version}"
-
-
-def file_digest(path: Path) -> str:
-    """Return the SHA-256 of a file's bytes; of a folder that of its files' names and bytes."""
-    if path.is_dir():
-        return content_digest(path)
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def version_of(digest: str) -> str:
@@ -84,7 +75,7 @@ def register_data(
         If there is nothing to upload, Azure would leave some of it out, or refuses.
     """
     refuse_what_is_not_whole(path, type)
-    digest = file_digest(path)
+    digest = content_digest(path)
     version = version_of(digest)
     there = find_data(client, name, version)
     if there is None:

@@ -8,7 +8,8 @@ from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from operation.azureml.cloud.assets import DIGEST, file_digest, require_data
+from operation.azureml.cloud.assets import DIGEST, require_data
+from operation.azureml.snapshot import content_digest
 from operation.azureml.utils import azure_errors, workspace
 from operation.errors import OperationError
 
@@ -159,7 +160,7 @@ def _take_name(partial: Path, folder: Path) -> None:
 
 def _refuse_other_content(asset: "Data", folder: Path) -> None:
     expected = (asset.tags or {}).get(DIGEST)
-    if expected and file_digest(_content(asset, folder)) != expected:
+    if expected and content_digest(_content(asset, folder)) != expected:
         raise OperationError(
             f"The data asset {asset.name}:{asset.version} is not what was registered: somebody has "
             "changed its storage. Register the data again under another name."

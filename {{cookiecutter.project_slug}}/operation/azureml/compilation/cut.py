@@ -6,6 +6,8 @@ from graphlib import CycleError, TopologicalSorter
 
 from kedro.pipeline import Pipeline
 
+from {{ cookiecutter.package_name }}.binding import base_of, is_parameter
+
 from operation.azureml.config import AzureML, Step
 from operation.errors import OperationError
 
@@ -49,11 +51,6 @@ def cut(pipelines: Mapping[str, Pipeline], config: AzureML) -> list[Cut]:
     ]
     _refuse_uncovered(cuts, whole)
     return _ordered(cuts)
-
-
-def is_parameter(dataset: str) -> bool:
-    """Say whether a node's input is a parameter and not data."""
-    return dataset == "parameters" or dataset.startswith("params:")
 
 
 def _nodes(name: str, step: Step, pipelines: Mapping[str, Pipeline], whole: Pipeline) -> Pipeline:
@@ -111,7 +108,8 @@ def _ordered(cuts: list[Cut]) -> list[Cut]:
         part.name: {
             other.name
             for other in cuts
-            if other is not part and _bases(part.inputs) & _bases(other.outputs)
+            if other is not part
+            and set(map(base_of, part.inputs)).intersection(map(base_of, other.outputs))
         }
         for part in cuts
     }
@@ -122,8 +120,3 @@ def _ordered(cuts: list[Cut]) -> list[Cut]:
             f"steps in azureml.yml wait for each other: {' -> '.join(reversed(error.args[1]))}. "
             "Move nodes until data flows one way."
         ) from error
-
-
-def _bases(names: Iterable[str]) -> set[str]:
-    """Leave out how a dataset is transcoded: ``x@pandas`` and ``x@spark`` are one."""
-    return {name.split("@")[0] for name in names}

@@ -3,10 +3,11 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from {{ cookiecutter.package_name }}.binding import entry_of, place_of, port_of
+from {{ cookiecutter.package_name }}.binding import base_of, entry_of, place_of, port_of
 
 from operation.azureml.compilation.cut import Cut
 from operation.azureml.config import Input, Output
@@ -50,19 +51,19 @@ class Ports:
     def __init__(self, project: Project, cuts: list[Cut]) -> None:
         self._project = project
         self._cuts = cuts
-        self._makers = {_base(name): part.name for part in cuts for name in part.outputs}
+        self._makers = {base_of(name): part.name for part in cuts for name in part.outputs}
         self._readers = {
-            _base(name): part.name
+            base_of(name): part.name
             for part in cuts
             for name in part.inputs
-            if self._makers.get(_base(name), part.name) != part.name
+            if self._makers.get(base_of(name), part.name) != part.name
         }
         self._refuse_unknown_names()
         self._refuse_shared_names()
 
     def datasets(self) -> set[str]:
         """Name all datasets that nodes read or write, without how they are transcoded."""
-        return {_base(name) for part in self._cuts for name in part.inputs | part.outputs}
+        return {base_of(name) for part in self._cuts for name in part.inputs | part.outputs}
 
     def maker(self, dataset: str) -> str | None:
         """Name the step that makes a dataset; None if none does."""
@@ -70,18 +71,18 @@ class Ports:
 
     def given(self, part: Cut) -> list[Port]:
         """Return what enters a step from the job's inputs."""
-        free = sorted({_base(name) for name in part.inputs} - set(self._makers))
+        free = sorted({base_of(name) for name in part.inputs} - set(self._makers))
         ports = (self._given(part, name) for name in free)
         return [port for port in ports if port is not None]
 
     def linked(self, part: Cut) -> list[Port]:
         """Return what enters a step from other steps."""
-        names = {_base(name) for name in part.inputs} & set(self._readers)
+        names = {base_of(name) for name in part.inputs} & set(self._readers)
         return [self._made(name) for name in sorted(names)]
 
     def made(self, part: Cut) -> list[Port]:
         """Return what leaves a step: for later steps, or as an output of the job."""
-        names = {_base(name) for name in part.outputs}
+        names = {base_of(name) for name in part.outputs}
         asked = self._project.config.outputs
         wanted = {n for n in names if n in self._readers or (n in asked and self._is_kept(n))}
         return [self._made(name) for name in sorted(wanted)]
@@ -89,16 +90,16 @@ class Ports:
     def path(self, dataset: str) -> str:
         """Return where the job finds an input: what is configured, else the catalog's file."""
         configured = self._input(dataset).path
-        return configured or str(place_of(self._entry(dataset)))
+        return configured or str(place_of(self._entries[dataset]))
 
     def reads_outside(self, part: Cut) -> bool:
         """Say whether a step reads what no port carries: its result may change by itself."""
         ported = {port.dataset for port in (*self.given(part), *self.linked(part))}
-        free = {_base(name) for name in part.inputs} - ported
+        free = {base_of(name) for name in part.inputs} - ported
         return any(self._is_outside(name) for name in free)
 
     def _given(self, part: Cut, name: str) -> Port | None:
-        entry, asked = self._entries().get(name), self._project.config.inputs
+        entry, asked = self._entries.get(name), self._project.config.inputs
         if entry is None:
             raise OperationError(
                 f"step {part.name} reads {name}, which no step makes and no catalog entry names."
@@ -119,9 +120,7 @@ class Ports:
     def _refuse_other_kind(self, name: str, entry: Mapping[str, Any]) -> None:
         """Refuse an input that is a folder and not a file, or several files, before it is sent."""
         asked, path = self._input(name), self.path(name)
-        places = {
-            place_of(e) for k in self._names(name) if (e := entry_of(self._project.catalog, k))
-        }
+        places = {place_of(stored) for stored in self._stored(name).values()}
         if len(places) > 1:
             raise OperationError(
                 f"The input {name} is read from several places, {', '.join(map(str, places))}: a "
@@ -150,7 +149,7 @@ class Ports:
         crosses = f"{name} crosses from step {self._makers[name]} to {self._readers.get(name)}"
         if name not in self._readers:
             crosses = f"{name} is an output of the job"
-        entries = {k: e for k in self._names(name) if (e := entry_of(self._project.catalog, k))}
+        entries = self._stored(name)
         if len(entries) < len(self._names(name)):
             raise OperationError(f"{crosses}, but has no catalog entry that stores it in a file.")
         places = {place_of(entry) for entry in entries.values()}
@@ -175,29 +174,31 @@ class Ports:
 
     def _is_kept(self, name: str) -> bool:
         """Tell what the job must keep from what its nodes store in the cloud by themselves."""
-        entries = (entry_of(self._project.catalog, each) for each in self._names(name))
-        places = [place_of(entry) for entry in entries if entry]
+        places = {place_of(entry) for entry in self._stored(name).values()}
         return not places or not all(place and not _is_local(place) for place in places)
+
+    def _stored(self, name: str) -> dict[str, dict[str, Any]]:
+        """Return the catalog's entries of a dataset, by how it is transcoded."""
+        found = ((each, entry_of(self._project.catalog, each)) for each in self._names(name))
+        return {each: entry for each, entry in found if entry}
 
     def _names(self, base: str) -> list[str]:
         """Name a dataset as nodes do: with how it is transcoded."""
         used = {name for part in self._cuts for name in part.inputs | part.outputs}
-        return sorted(name for name in used if _base(name) == base)
+        return sorted(name for name in used if base_of(name) == base)
 
+    @cached_property
     def _entries(self) -> dict[str, Mapping[str, Any]]:
         free = {name for part in self._cuts for name in part.inputs}
         found = ((name, entry_of(self._project.catalog, name)) for name in sorted(free))
-        return {_base(name): entry for name, entry in found if entry is not None}
-
-    def _entry(self, name: str) -> Mapping[str, Any]:
-        return self._entries()[name]
+        return {base_of(name): entry for name, entry in found if entry is not None}
 
     def _input(self, name: str) -> Input:
         return self._project.config.inputs.get(name) or Input()
 
     def _is_outside(self, name: str) -> bool:
         """Tell what may change by itself from a file that comes with the code."""
-        entry = self._entries()[name]
+        entry = self._entries[name]
         place = place_of(entry)
         return not _names_a_place(entry) or (place is not None and not _is_local(place))
 
@@ -211,7 +212,7 @@ class Ports:
 
     def _refuse_unknown_names(self) -> None:
         config = self._project.config
-        free = {_base(name) for part in self._cuts for name in part.inputs} - set(self._makers)
+        free = {base_of(name) for part in self._cuts for name in part.inputs} - set(self._makers)
         for kind, asked, known in (
             ("inputs", config.inputs, free),
             ("outputs", config.outputs, set(self._makers)),
@@ -246,10 +247,6 @@ def _refuse_unsafe(name: str, *paths: str) -> None:
                 f"{name} is stored as {path}: a step cannot be given a file with {found[0]!r} in "
                 "its name. Rename it."
             )
-
-
-def _base(name: str) -> str:
-    return name.split("@", maxsplit=1)[0]
 
 
 def _file(place: str) -> str:

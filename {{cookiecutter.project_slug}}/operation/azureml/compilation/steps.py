@@ -57,7 +57,7 @@ def step_of(project: Project, ports: Ports, part: Cut, values: Mapping[str, Any]
 def _taken(project: Project, part: Cut, values: Mapping[str, Any]) -> dict[str, Any]:
     """Choose the parameters that can matter to a step, so that others do not make it run again."""
     groups = {name.removeprefix("params:") for node in part.nodes.nodes for name in node.inputs}
-    everywhere = project.used_outside_nodes()
+    everywhere = project.used_outside_nodes
     of_nodes = {
         name.removeprefix("params:")
         for pipe in project.pipelines.values()

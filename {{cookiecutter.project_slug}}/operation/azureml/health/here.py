@@ -3,7 +3,6 @@
 import importlib.metadata
 import platform
 import shutil
-import subprocess
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from pathlib import Path
 from yaml import YAMLError
 
 from {{ cookiecutter.package_name }}.errors import ProjectError
+from {{ cookiecutter.package_name }}.tracking.code_version import ask_git
 
 from operation.azureml.compilation.job import compile_job
 from operation.azureml.config import CONFIGURATION
@@ -69,11 +69,11 @@ def git(root: Path) -> list[Check]:
     """Check that a run can know its commit."""
     if shutil.which("git") is None:
         return [Check(False, "git is not installed, so runs cannot know their commit: install it")]
-    commit = _git(root, "rev-parse", "--short", "HEAD")
+    commit = ask_git(root, "rev-parse", "--short", "HEAD")
     if commit is None:
         todo = "git init && git add --all && git commit -m Start"
         return [Check(False, f"There is no commit, so runs cannot know theirs. Type: {todo}")]
-    changed = len((_git(root, "status", "--porcelain", "--", ".") or "").splitlines())
+    changed = len((ask_git(root, "status", "--porcelain", "--", ".") or "").splitlines())
     state = f"files not committed: {changed}" if changed else "all is committed"
     return [Check(True, f"git: commit {commit}, {state}")]
 
@@ -121,10 +121,3 @@ def compiles(root: Path, env: str) -> Check:
     except (OperationError, ProjectError, YAMLError) as error:
         return Check(False, str(error))
     return Check(True, f"the configuration compiles, steps: {', '.join(steps)}")
-
-
-def _git(root: Path, *arguments: str) -> str | None:
-    answer = subprocess.run(
-        ["git", *arguments], cwd=root, capture_output=True, text=True, check=False
-    )
-    return answer.stdout.strip() if answer.returncode == 0 else None

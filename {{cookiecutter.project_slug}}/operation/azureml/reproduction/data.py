@@ -3,9 +3,9 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
-from operation.azureml.cloud.assets import file_digest
 from operation.azureml.reproduction.commands import Command
 from operation.azureml.reproduction.run import RecordedData
+from operation.azureml.snapshot import content_digest
 from operation.errors import OperationError
 
 
@@ -29,7 +29,7 @@ def find_data(
     OperationError
         If a file is not there or is another one, and no data asset is known.
     """
-    offered = {file_digest(path): path.resolve() for path in given if _is_there(path)}
+    offered = {content_digest(path): path.resolve() for path in given if _is_there(path)}
     wanted = {item.digest for item in data}
     for digest, path in offered.items():
         if digest not in wanted:
@@ -98,7 +98,7 @@ def _is_address(item: RecordedData) -> bool:
 
 def _with_content(item: RecordedData, places: Sequence[Path]) -> Path | None:
     for place in places:
-        if item.digest and place.exists() and file_digest(place) == item.digest:
+        if item.digest and place.exists() and content_digest(place) == item.digest:
             return place.resolve()
     return None
 

@@ -13,6 +13,7 @@ from operation.azureml.cloud import assets
 from operation.azureml.cloud.downloads import download_asset
 from operation.azureml.compilation.job import compile_job
 from operation.azureml.project import read_project
+from operation.azureml.snapshot import content_digest
 from operation.errors import OperationError
 from operation.tests.helpers import ROOT
 from operation.tests.sender import SMALL, Sender, sender_in, sha256
@@ -73,7 +74,7 @@ def test_a_folder_is_registered_whole_and_comes_back_whole(client: "MLClient") -
     version = assets.register_data(client, "all", Path("readings"), "uri_folder").version
     found = download_asset("dev", "all", version, Path("here"))
     assert found == Path("here") / version
-    assert assets.file_digest(found) == assets.file_digest(Path("readings"))
+    assert content_digest(found) == content_digest(Path("readings"))
 
 
 def test_an_asset_is_downloaded_once_and_checked(client: "MLClient", cloud: Sender) -> None:
@@ -102,7 +103,7 @@ def test_an_asset_of_other_content_is_refused(client: "MLClient") -> None:
     from azure.ai.ml.entities import Data
 
     Path("a.csv").write_text("1\n")
-    version = assets.version_of(assets.file_digest(Path("a.csv")))
+    version = assets.version_of(content_digest(Path("a.csv")))
     other = Data(name="readings", version=version, type="uri_file", path="a.csv")
     client.data.create_or_update(other)
     with pytest.raises(OperationError, match="was not made of this content"):

@@ -8,11 +8,11 @@ import pytest
 
 from operation.azureml.cloud.assets import (
     asset_name,
-    file_digest,
     refuse_what_is_not_whole,
     split_reference,
     version_of,
 )
+from operation.azureml.snapshot import content_digest
 from operation.errors import OperationError
 
 LEGAL = re.compile(r"[a-zA-Z0-9][\w.-]{0,254}", re.ASCII)
@@ -23,7 +23,7 @@ def test_the_digest_of_a_file_is_the_one_that_sha256sum_prints(
     tmp_path: Path, content: bytes
 ) -> None:
     (tmp_path / "a.csv").write_bytes(content)
-    assert file_digest(tmp_path / "a.csv") == hashlib.sha256(content).hexdigest()
+    assert content_digest(tmp_path / "a.csv") == hashlib.sha256(content).hexdigest()
 
 
 def test_a_folder_has_another_digest_when_a_name_or_a_byte_is_another(tmp_path: Path) -> None:
@@ -32,7 +32,7 @@ def test_a_folder_has_another_digest_when_a_name_or_a_byte_is_another(tmp_path: 
         for name, text in files.items():
             (folder / name).mkdir(parents=True)
             (folder / name / "x.csv").write_text(text)
-        return file_digest(folder)
+        return content_digest(folder)
 
     digests = [digest(a="1", b="2"), digest(a="2", b="1"), digest(a="1", c="2"), digest(a="12")]
     assert len(set(digests)) == len(digests)

@@ -10,7 +10,7 @@ from {{ cookiecutter.package_name }}.models import ModelFolder, digest
 from {{ cookiecutter.package_name }}.tracking import data as run_data
 from {{ cookiecutter.package_name }}.tracking.data import data_tags, digest_of
 
-from operation.azureml.cloud.assets import file_digest
+from operation.azureml.snapshot import content_digest
 
 TEXT = b"a,b\n1,2\n"
 
@@ -65,7 +65,7 @@ def test_folders_have_the_digest_of_a_data_asset(catalog: DataCatalog, tmp_path:
     for name in ("MLmodel.b", "c/d", "c.e", "C"):
         (tmp_path / "model" / name).parent.mkdir(exist_ok=True)
         (tmp_path / "model" / name).write_text(name, encoding="utf-8")
-    assert digest_of(catalog, "model") == file_digest(tmp_path / "model")
+    assert digest_of(catalog, "model") == content_digest(tmp_path / "model")
 
 
 def test_a_remote_file_has_the_digest_of_its_bytes(catalog: DataCatalog) -> None:

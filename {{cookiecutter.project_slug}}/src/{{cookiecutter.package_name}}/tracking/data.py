@@ -11,6 +11,7 @@ from kedro.framework.project import pipelines
 from kedro.io import AbstractVersionedDataset, CatalogProtocol
 from kedro.pipeline import Pipeline
 
+from ..binding import base_of, is_parameter
 from ..models import digest
 
 
@@ -37,13 +38,13 @@ def digest_of(catalog: CatalogProtocol, name: str) -> str | None:
 def data_tags(pipeline: Pipeline, catalog: CatalogProtocol, root: Path) -> dict[str, str]:
     """Name what a run was given: digest and place of each raw file, and what other runs made."""
     made = _made_by_nodes()
-    given = {name for name in pipeline.inputs() if not _is_parameter(name)}
+    given = {name for name in pipeline.inputs() if not is_parameter(name)}
     tags = {}
     for name in sorted(given):
-        if _bare(name) not in made and (found := digest_of(catalog, name)):
-            tags[f"data.file.{_bare(name)}"] = found
-            tags[f"data.path.{_bare(name)}"] = _place(catalog, name, root)
-    if earlier := sorted({_bare(name) for name in given} & made):
+        if base_of(name) not in made and (found := digest_of(catalog, name)):
+            tags[f"data.file.{base_of(name)}"] = found
+            tags[f"data.path.{base_of(name)}"] = _place(catalog, name, root)
+    if earlier := sorted({base_of(name) for name in given} & made):
         tags["data.from_earlier_runs"] = ",".join(earlier)
     return tags
 
@@ -73,7 +74,7 @@ def _path(dataset: Any) -> str | None:
 def _made_by_nodes() -> set[str]:
     pipelines.set_requested(None)  # Kedro has loaded those that run, and no others
     try:
-        return {_bare(name) for one in pipelines.values() for name in one.all_outputs()}
+        return {base_of(name) for one in pipelines.values() for name in one.all_outputs()}
     except ImportError:  # of a pipeline that nobody has asked for
         return set()
 
@@ -81,15 +82,6 @@ def _made_by_nodes() -> set[str]:
 def _remote(dataset: Any, path: str) -> Callable[..., Any] | None:
     files = getattr(dataset, "_fs", None)  # as it opens its own files
     return partial(files.open, path) if files and files.exists(path) else None
-
-
-def _is_parameter(name: str) -> bool:
-    return name == "parameters" or name.startswith("params:")
-
-
-def _bare(name: str) -> str:
-    """Leave out how a dataset is transcoded: ``x@pandas`` and ``x@spark`` are one."""
-    return name.split("@", maxsplit=1)[0]
 
 
 def _place(catalog: CatalogProtocol, name: str, root: Path) -> str:
