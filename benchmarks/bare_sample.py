@@ -66,7 +66,9 @@ def main() -> None:
         clean, features, settings["train_rows"], settings["train_fraction"]
     )
     nodes = load("pipelines.data_science.nodes")
-    detector = nodes.train_detector(train, p, feature_parameters)
+    detector = nodes.train_detector(
+        train, p, feature_parameters, types.ValidationParameters(**settings["validation"])
+    )
     scores, held_out = nodes.score_readings(clean, train, test, detector, p)
 
     evaluation = load("evaluation")

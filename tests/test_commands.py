@@ -13,7 +13,10 @@ from helpers import ROOT, USERS_ENVIRONMENT, InstalledProject, clean_environment
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("commands")]
 
-PIPELINES = {"pre_processing", "data_engineering", "data_science", "metrics", "__default__"}
+PIPELINES = {
+    *("pre_processing", "data_engineering", "data_science", "metrics", "__default__"),
+    *("backtest", "score"),
+}
 # What must not be in an archive that is handed on.
 SECRETS = ("stage/credentials.yml", "local/credentials.yml", "local/token.json")
 

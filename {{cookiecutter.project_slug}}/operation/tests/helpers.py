@@ -20,11 +20,7 @@ FILES = (
     ".amlignore",
     ".telemetry",
     "data/raw",
-    "operation/__init__.py",
-    "operation/azureml",
-    "operation/configuration",
-    "operation/errors.py",
-    "operation/execution",
+    "operation",
     "pyproject.toml",
     "requirements",
     "src",
@@ -84,6 +80,9 @@ class Project:
     def metrics(self) -> dict[str, float]:
         return json.loads(self.processed("metrics.json").read_text(encoding="utf-8"))
 
+    def cost(self) -> dict[str, float]:
+        return json.loads(self.processed("cost.json").read_text(encoding="utf-8"))
+
     def nothing_tracked(self) -> bool:
         return [e.name for e in self.client().search_experiments()] == ["Default"]
 
@@ -113,6 +112,8 @@ def _only_what_is_shipped(folder: str, names: list[str]) -> set[str]:
     """Leave out what is the developer's own: local configuration, data, compiled files."""
     if Path(folder).parts[-2:] == ("configuration", "local"):
         return set(names) - {"README.md"}
+    if Path(folder) == ROOT / "operation":
+        return {"__pycache__", "tests"}
     if Path(folder).name == "raw":
         return set(names) - {"temperatures.csv", "labels.csv"}
     return {"__pycache__"}.intersection(names)

@@ -19,6 +19,7 @@ _EXPECTED = (
     ParameterValidationError,
     MissingConfigException,
 )
+_REPORTS = ("report", "backtest_report")  # catalog entries that are shown at the end of a run
 _PIPELINES = f"{__package__}.pipelines."
 
 
@@ -35,8 +36,9 @@ def _run(**options: Any) -> dict[str, Any]:
         if refusal is None:
             raise
         raise refusal from error
-    if "report" in results:
-        click.echo("\n" + results["report"].load())
+    for report in _REPORTS:
+        if report in results:
+            click.echo("\n" + results[report].load())
     return results
 
 

@@ -7,6 +7,8 @@ training scores. Refits leave out the rows flagged since training, so no fault i
 from __future__ import annotations
 
 import logging
+import os
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -16,6 +18,7 @@ import pandas as pd
 from .errors import ProjectError
 from .features import FEATURES
 from .parameters import DetectorParameters, FeatureParameters
+from .scoring.scorer import Profile, Scorer
 
 if TYPE_CHECKING:  # scikit-learn takes a second to import: only commands that fit or score pay it
     from sklearn.ensemble import IsolationForest
@@ -26,6 +29,8 @@ _FIRST_HISTORY = "7D"  # before it, a weekend or a time of day may be new and lo
 _FEWEST_ROWS = 50  # of a sensor; with fewer its median and spread say little
 _MOSTLY = 0.5  # a sensor flagged more than this since the last refit has changed, not failed
 _SMALLEST_MARGIN = 0.01  # of forest scores, which are between 0 and 1; readings all alike have none
+_ROWS_A_THREAD = 10_000  # scikit-learn scores with one thread; fewer rows are not worth another
+_LIMITS = (-10_000.0, 10_000.0)  # of temperatures, where nobody gives closer ones
 _SMALLEST_SCALE = 1e-3  # keeps a sensor that never changed in training from dividing by zero
 
 
@@ -36,6 +41,7 @@ class Detector:
     ``centre`` and ``threshold`` are raw forest scores: the median of the training scores and the
     score above which a row is an anomaly. ``profiles`` holds a row a sensor with enough history
     and, for each feature, its usual value (``centre``) and spread (``scale``) in training.
+    ``limits`` are the readings between which a sensor can measure.
     """
 
     forest: IsolationForest
@@ -43,6 +49,7 @@ class Detector:
     threshold: float
     profiles: pd.DataFrame
     feature_parameters: FeatureParameters
+    limits: tuple[float, float] = _LIMITS
 
     def score_samples(self, features: pd.DataFrame) -> np.ndarray:
         """Score rows of ``build_features``: 0 is usual, above 1 is an anomaly.
@@ -52,13 +59,33 @@ class Detector:
         One score a row, shape ``(n,)``, without unit, comparable between fits. A sensor with too
         little training has no usual value to be compared with and scores 0.
         """
-        standard = standardise(features, self.profiles)
-        known = standard.notna().all(axis=1).to_numpy()
-        scores = np.zeros(len(features))
-        if known.any():
-            raw = -self.forest.score_samples(standard[known])
-            scores[known] = (raw - self.centre) / (self.threshold - self.centre)
-        return scores
+        standard = standardise(features, self.profiles).to_numpy()
+        return np.nan_to_num(self.scorer().judge(standard))
+
+    def scorer(self) -> Scorer:
+        """Return what scores readings without tables, as it is served."""
+        return Scorer(
+            forest=self._raw_scores,
+            centre=self.centre,
+            threshold=self.threshold,
+            profiles={
+                str(sensor): Profile(row["centre"].to_numpy(), row["scale"].to_numpy())
+                for sensor, row in self.profiles.iterrows()
+            },
+            settings=self.feature_parameters.model_dump(),
+            limits=self.limits,
+        )
+
+    def _raw_scores(self, standard: np.ndarray) -> np.ndarray:
+        """Score standardised features by the forest alone, on all cores."""
+        rows = pd.DataFrame(standard, columns=FEATURES)
+        threads = min(os.cpu_count() or 1, len(rows) // _ROWS_A_THREAD)
+        if threads < 2:
+            return -self.forest.score_samples(rows)
+        size = -(-len(rows) // threads)
+        parts = [rows.iloc[start : start + size] for start in range(0, len(rows), size)]
+        with ThreadPoolExecutor(threads) as pool:
+            return -np.concatenate(list(pool.map(self.forest.score_samples, parts)))
 
     def unknown_sensors(self, features: pd.DataFrame) -> list[str]:
         """Name the sensors of these rows that training saw too little of to know them."""

@@ -1,10 +1,12 @@
 """Detectors on disk and in the registry: MLflow model folders in skops format, no pickle.
 
-A folder holds the forest; its ``MLmodel`` file holds, under ``metadata``, the threshold, the
-profiles of the sensors and the feature parameters, so a model is one folder and nothing else.
+A folder holds the forest twice, for scikit-learn and exported to ONNX; ``detector.json`` holds the
+threshold, the profiles of the sensors and the feature parameters, so a model is one folder and
+nothing else.
 """
 
-import hashlib
+import json
+import logging
 import platform
 import shutil
 from dataclasses import dataclass
@@ -12,21 +14,41 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
-import yaml
 from kedro.io import AbstractDataset, DatasetError
 
 from .detector import Detector
 from .errors import first_line
 from .features import FEATURES
+from .onnx_export import ExportError, expected_path_length, to_onnx
 from .parameters import FeatureParameters
+from .scoring.digest import digest
+from .scoring.forest import MODEL
+from .scoring.scorer import (
+    DESCRIPTION,
+    OtherFeaturesError,
+    UnusableModelError,
+    read_description,
+)
 from .tracking.registry import CHAMPION, find_champion
+
+__all__ = [
+    "TRUSTED_TYPES",
+    "Champion",
+    "ModelFolder",
+    "RegisteredChampion",
+    "digest",
+    "load_detector",
+    "save_detector",
+]
+
+logger = logging.getLogger(__name__)
 
 # The only type of the forest that skops does not know; never the list stored in the model itself.
 TRUSTED_TYPES = ["sklearn.tree._tree.Tree"]
-# MLflow adds this file when a folder is fetched from its registry.
-_WRITTEN_BY_REGISTRY = {"registered_model_meta"}
 _REQUIREMENTS = ("mlflow", "numpy", "scikit-learn", "skops")
+_TEST_ROWS = 64  # standardised features whose scores a loaded model must give again
 
 
 class ModelFolder(AbstractDataset[Detector, Detector]):
@@ -91,10 +113,6 @@ class Champion:
     incomparable: str | None = None
 
 
-class OtherFeaturesError(DatasetError):
-    """A model was trained on features that this code does not make."""
-
-
 class RegisteredChampion(AbstractDataset[None, Champion]):
     """The registered model in service, from the tracking server of the run."""
 
@@ -155,8 +173,13 @@ def save_detector(detector: Detector, folder: Path) -> None:
         serialization_format="skops",
         skops_trusted_types=TRUSTED_TYPES,
         conda_env=_conda_env(),
-        metadata={"detector": _to_metadata(detector)},
     )
+    description = json.dumps(_describe(detector), indent=1, allow_nan=False)
+    (folder / DESCRIPTION).write_text(description + "\n", encoding="utf-8", newline="\n")
+    try:
+        (folder / MODEL).write_bytes(to_onnx(detector.forest))
+    except ExportError as error:
+        logger.warning("This model is not exported to ONNX and cannot be served: %s", error)
 
 
 def load_detector(folder: Path) -> Detector:
@@ -172,23 +195,15 @@ def load_detector(folder: Path) -> Detector:
     import skops.io
 
     try:
-        mlmodel = yaml.safe_load((folder / "MLmodel").read_text(encoding="utf-8"))
+        description = read_description(folder)
+        if not (folder / "MLmodel").is_file():
+            raise UnusableModelError("there is no MLmodel")
         forest = skops.io.load(folder / "model.skops", trusted=TRUSTED_TYPES)
-        return _from_metadata(forest, mlmodel["metadata"]["detector"])
+        return _from_description(forest, description)
     except OtherFeaturesError:
         raise
     except Exception as error:
         raise DatasetError(f"{folder} holds no detector that can be loaded: {error}") from error
-
-
-def digest(folder: Path) -> str:
-    """Compute the SHA-256 of a model folder, over the names and bytes of its files."""
-    total = hashlib.sha256()
-    files = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*")}
-    for name, file in sorted(files.items()):
-        if file.is_file() and name not in _WRITTEN_BY_REGISTRY:
-            total.update(name.encode() + b"\0" + hashlib.sha256(file.read_bytes()).digest())
-    return total.hexdigest()
 
 
 def _conda_env() -> dict[str, Any]:
@@ -200,26 +215,30 @@ def _conda_env() -> dict[str, Any]:
     }
 
 
-def _to_metadata(detector: Detector) -> dict[str, Any]:
+def _describe(detector: Detector) -> dict[str, Any]:
+    """Say all but the forest in JSON, with rows on which a loaded forest is tried."""
+    standard = np.random.default_rng(0).normal(0, 3, (_TEST_ROWS, len(FEATURES))).round(3)
+    raw = -detector.forest.score_samples(pd.DataFrame(standard, columns=FEATURES))
     return {
         "features": FEATURES,
         "centre": detector.centre,
         "threshold": detector.threshold,
+        "limits": list(detector.limits),
         "feature_parameters": detector.feature_parameters.model_dump(),
+        "expected_path_length": expected_path_length(detector.forest),
         "profiles": {
             str(sensor): {part: profile[part].tolist() for part in ("centre", "scale")}
             for sensor, profile in detector.profiles.iterrows()
         },
+        "self_test": {"standard": standard.tolist(), "raw": raw.tolist()},
     }
 
 
-def _from_metadata(forest: Any, metadata: dict[str, Any]) -> Detector:
-    if metadata["features"] != FEATURES:
-        raise OtherFeaturesError(f"was trained on other features: {metadata['features']}")
+def _from_description(forest: Any, description: dict[str, Any]) -> Detector:
     profiles = pd.concat(
         {
             part: pd.DataFrame.from_dict(
-                {sensor: profile[part] for sensor, profile in metadata["profiles"].items()},
+                {sensor: profile[part] for sensor, profile in description["profiles"].items()},
                 orient="index",
                 columns=FEATURES,
             )
@@ -227,10 +246,12 @@ def _from_metadata(forest: Any, metadata: dict[str, Any]) -> Detector:
         },
         axis=1,
     )
+    low, high = description["limits"]
     return Detector(
         forest=forest,
-        centre=metadata["centre"],
-        threshold=metadata["threshold"],
+        centre=description["centre"],
+        threshold=description["threshold"],
         profiles=profiles,
-        feature_parameters=FeatureParameters(**metadata["feature_parameters"]),
+        feature_parameters=FeatureParameters(**description["feature_parameters"]),
+        limits=(low, high),
     )

@@ -16,10 +16,26 @@ def _positive_span(text: str) -> str:
 
 
 Span = Annotated[str, AfterValidator(_positive_span)]
+Metric = Literal[
+    "roc_auc",
+    "average_precision",
+    "event_recall",
+    "false_alarms_per_week",
+    "alarms_per_week",
+    "share_flagged",
+]
 
 
 class _Parameters(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ValidationParameters(_Parameters):
+    """What a reading can be; the catalog checks it when a file is read, a server in a request."""
+
+    minimum: float
+    maximum: float
+    stuck_clock_rows: int = Field(ge=1)
 
 
 class CleaningParameters(_Parameters):
@@ -56,13 +72,33 @@ class EvaluationParameters(_Parameters):
     alarm_hold: Span
 
 
+class ScoreParameters(_Parameters):
+    """What is scored, with which model and in pieces of which size."""
+
+    input: str | None
+    output: str
+    model: Literal["champion", "trained"]
+    rows_per_piece: int = Field(ge=1)
+
+
+class BacktestParameters(_Parameters):
+    """What a walk over the history compares, and what counts as a gain."""
+
+    start_fraction: float = Field(gt=0, lt=1)
+    refit_every: list[Span | None] = Field(min_length=1)
+    period: Span
+    worthwhile: float = Field(ge=0)
+
+
 class GateParameters(_Parameters):
-    """When a challenger may become champion."""
+    """When a challenger may become champion; a metric with null is not looked at."""
 
     metric: Literal["average_precision", "roc_auc", "event_recall"]
-    minimum: float
-    champion_tolerance: float = Field(ge=0)
+    minimum: dict[Metric, float | None]
+    champion_tolerance: dict[Metric, Annotated[float, Field(ge=0)] | None]
     must_beat: list[Literal["distance_from_median", "ewma_level", "random"]]
     max_share_flagged: Share
+    max_latency_ms: float = Field(gt=0)
+    max_size_mb: float = Field(gt=0)
     on_incomparable: Literal["refuse", "replace"]
     require_labels: bool

@@ -108,7 +108,7 @@ def test_the_gate_verb_answers_with_its_exit_status(
     assert "not of" in capsys.readouterr().err
     assert main(["gate", "--env", "nowhere"]) == 2
     assert "nowhere" in capsys.readouterr().err
-    project.run(gate={"minimum": 0.99})
+    project.run(gate={"minimum": {"average_precision": 0.99}})
     assert main(["gate"]) == 1
     assert "Gate: REFUSED" in capsys.readouterr().out
 

@@ -49,9 +49,13 @@ def runs(project: Project) -> list:
 def test_the_job_makes_what_kedro_run_makes(local: Project, project: Project) -> None:
     project.configure("dev", "parameters.yml", PARAMETERS)
     project.run(env="dev")
-    for name in ("scores.csv", "comparison.csv", "metrics.json", "gate.json"):
+    for name in ("scores.csv", "comparison.csv", "metrics.json"):
         made = outputs_of_train(local) / Path(name).stem / name
         assert made.read_bytes() == project.processed(name).read_bytes()
+    gate = json.loads((outputs_of_train(local) / "gate/gate.json").read_text(encoding="utf-8"))
+    origin, expected = gate.pop("origin"), project.gate()
+    assert origin["data.fingerprint"] == expected.pop("origin")["data.fingerprint"]
+    assert gate == expected
     assert (outputs_of_train(local) / "detector/MLmodel").is_file()
 
 

@@ -63,7 +63,7 @@ def test_a_server_without_logged_models_gets_a_whole_run(
     project.run(detector=SMALL, model_name=name)
     version = client.get_model_version_by_alias(name, "champion")
     run = client.get_run(version.run_id)
-    assert run.data.metrics == pytest.approx(project.metrics())
+    assert run.data.metrics == pytest.approx(project.metrics() | project.cost())
     assert (run.info.run_id == job.id) if job else (run.info.status == "FINISHED")
     assert job is None or job.is_left_alone()
     fetched = Path(mlflow.artifacts.download_artifacts(f"models:/{name}@champion"))

@@ -30,7 +30,7 @@ def test_the_run_of_the_job_is_filled_and_otherwise_left_alone(project: Project,
     project.run(detector=SMALL)
     assert job.is_left_alone()
     data = job.step().data
-    assert data.metrics == pytest.approx(project.metrics())
+    assert data.metrics == pytest.approx(project.metrics() | project.cost())
     assert data.params["detector.n_estimators"] == "10"
     assert yaml.safe_load(job.text("parameters.yml"))["detector"]["n_estimators"] == 10
     version = job.client.get_model_version_by_alias(NAME, "champion")

@@ -16,6 +16,7 @@ from {{ cookiecutter.package_name }}.parameters import (
     DetectorParameters,
     FeatureParameters,
 )
+from {{ cookiecutter.package_name }}.scoring.scorer import OtherFeaturesError
 
 from operation.tests.helpers import series
 
@@ -111,7 +112,7 @@ def test_a_type_that_is_not_trusted_is_refused(
         load_detector(folder)
 
 
-@pytest.mark.parametrize("missing", ["MLmodel", "model.skops"])
+@pytest.mark.parametrize("missing", ["MLmodel", "detector.json", "model.skops"])
 def test_a_folder_that_is_not_whole_is_refused(folder: Path, missing: str) -> None:
     (folder / missing).unlink()
     with pytest.raises(DatasetError, match="holds no detector that can be loaded"):
@@ -133,9 +134,9 @@ def test_a_save_after_a_save_that_died_keeps_the_only_copy(
 
 
 def test_a_model_of_other_features_is_refused(folder: Path) -> None:
-    text = (folder / "MLmodel").read_text(encoding="utf-8")
-    (folder / "MLmodel").write_text(text.replace("- seasonal_6h", "- other"), encoding="utf-8")
-    with pytest.raises(DatasetError, match="trained on other features"):
+    text = (folder / "detector.json").read_text(encoding="utf-8")
+    (folder / "detector.json").write_text(text.replace("seasonal_6h", "other"), encoding="utf-8")
+    with pytest.raises(OtherFeaturesError, match="trained on other features"):
         load_detector(folder)
 
 

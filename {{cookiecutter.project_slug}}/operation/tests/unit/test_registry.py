@@ -72,6 +72,23 @@ def test_the_champion_holds_the_alias_and_no_tag(client: mlflow.MlflowClient) ->
     assert "champion" not in client.get_model_version(NAME, "2").tags
 
 
+@pytest.mark.parametrize("aliases", [True, False], ids=["aliases", "tags"])
+def test_a_version_says_since_when_it_is_champion_and_how(
+    client: mlflow.MlflowClient, request: pytest.FixtureRequest, aliases: bool
+) -> None:
+    if not aliases:
+        request.getfixturevalue("no_aliases")
+    make_champion(client, NAME, "1")
+    make_champion(client, NAME, "2", "promotion from dev version 5")
+    said = {number: _since(client, number) for number in ("1", "2")}
+    assert said == {"1": ["gate, after None"], "2": ["promotion from dev version 5, after 1"]}
+
+
+def _since(client: mlflow.MlflowClient, number: str) -> list[str]:
+    tags = client.get_model_version(NAME, number).tags.items()
+    return [text for name, text in tags if name.startswith("champion.since.")]
+
+
 def test_an_alias_that_was_taken_away_leaves_no_champion(client: mlflow.MlflowClient) -> None:
     client.set_model_version_tag(NAME, "1", "champion", "true")
     assert champion(client) is None

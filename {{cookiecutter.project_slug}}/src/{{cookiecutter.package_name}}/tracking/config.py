@@ -27,6 +27,7 @@ class TrackingConfig(BaseModel):
     experiment: str
     registered_model: str
     when_unreachable: Literal["error", "warn"]
+    moves_champion: bool
     data: str
     report: str
     metrics: list[str]
@@ -56,12 +57,25 @@ def read_config(context: Any) -> TrackingConfig:
 
 def choose_server(config: TrackingConfig, root: Path) -> None:
     """Point MLflow to the configured server, unless the environment names another one."""
-    for name, value in _DEFAULTS.items():
-        os.environ.setdefault(name, value)
+    uri = server_of(config.tracking_uri, root)
     import mlflow
 
     if not os.environ.get("MLFLOW_TRACKING_URI"):
-        mlflow.set_tracking_uri(_below(root, config.tracking_uri))
+        mlflow.set_tracking_uri(uri)
+
+
+def server_of(configured: str, root: Path, *, given: bool = False) -> str:
+    """Return the address of the tracking server, and let MLflow be patient for seconds only.
+
+    Parameters
+    ----------
+    given
+        Whether the configured address counts even if the environment names another one.
+    """
+    for name, value in _DEFAULTS.items():
+        os.environ.setdefault(name, value)
+    named = "" if given else os.environ.get("MLFLOW_TRACKING_URI", "")
+    return named or _below(root, configured)
 
 
 def _below(root: Path, uri: str) -> str:

@@ -14,6 +14,8 @@ from kedro.pipeline import Pipeline
 from ..binding import base_of, is_parameter
 from ..models import digest
 
+EARLIER = "data.from_earlier_runs"  # tag: what a run was given that other runs have made
+
 
 def stored_at(catalog: CatalogProtocol, name: str) -> str:
     """Return the path of a catalog entry, without the protocol of a remote one."""
@@ -45,7 +47,7 @@ def data_tags(pipeline: Pipeline, catalog: CatalogProtocol, root: Path) -> dict[
             tags[f"data.file.{base_of(name)}"] = found
             tags[f"data.path.{base_of(name)}"] = _place(catalog, name, root)
     if earlier := sorted({base_of(name) for name in given} & made):
-        tags["data.from_earlier_runs"] = ",".join(earlier)
+        tags[EARLIER] = ",".join(earlier)
     return tags
 
 

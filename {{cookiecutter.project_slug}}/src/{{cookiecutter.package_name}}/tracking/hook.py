@@ -8,13 +8,14 @@ tracking can lose it.
 
 import atexit
 import logging
+from collections import ChainMap
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from kedro.framework.hooks import hook_impl
-from kedro.io import CatalogProtocol, MemoryDataset
+from kedro.io import CatalogProtocol, DatasetError, MemoryDataset
 from kedro.pipeline import Pipeline
 
 from ..errors import ProjectError, first_line
@@ -22,7 +23,8 @@ from ..models import Champion, digest
 from ..ranks import rank
 from .code_version import code_version
 from .config import choose_server, read_config
-from .data import data_tags, dataset_input, digest_of, stored_at
+from .data import EARLIER, data_tags, dataset_input, digest_of, stored_at
+from .facts import FINGERPRINT, about_model, model_facts, verdict_facts
 from .parameters import (
     as_yaml,
     command_tags,
@@ -30,7 +32,7 @@ from .parameters import (
     pipelines_of,
     refuse_unknown_parameters,
 )
-from .registry import make_champion, register, version_of_digest
+from .registry import find_champion, make_champion, register, version_of_digest
 from .run import PARAMETERS, TrackedRun, open_run
 
 logger = logging.getLogger(__name__)
@@ -55,7 +57,9 @@ class MlflowTracking:
         self._config = read_config(context)
 
     @hook_impl
-    def before_pipeline_run(self, run_params: dict[str, Any], catalog: CatalogProtocol) -> None:
+    def before_pipeline_run(
+        self, run_params: dict[str, Any], pipeline: Pipeline, catalog: CatalogProtocol
+    ) -> None:
         """Open a run, or stop here if the server does not answer and is required to."""
         refuse_unknown_parameters(run_params.get("runtime_params") or {}, self._context)
         if "ParallelRunner" in str(run_params.get("runner")):
@@ -68,6 +72,17 @@ class MlflowTracking:
                 self._open(run_params)
         if self._run is None:  # nobody to ask; the gate refuses what it cannot compare
             catalog[self._config.champion] = MemoryDataset(Champion(problem="tracking is off"))
+            self._origin = code_version(self._root)
+        self._catalog, self._trains = catalog, self._config.model in pipeline.all_outputs()
+
+    @hook_impl
+    def before_dataset_saved(self, dataset_name: str, data: Any) -> None:
+        """Write beside the gate's decision of which code and data the model is that was judged.
+
+        Whoever registers the model later asks this, not what the project is like by then.
+        """
+        if dataset_name == self._config.gate:
+            data["origin"] = self._origin_of(data["fingerprint"])
 
     @hook_impl
     def after_pipeline_run(self, pipeline: Pipeline, catalog: CatalogProtocol) -> None:
@@ -109,17 +124,18 @@ class MlflowTracking:
         config, run, outputs = self._config, self._run, pipeline.all_outputs()
         report = catalog.load(config.report) if catalog.exists(config.report) else {}
         self._origin |= data_tags(pipeline, catalog, self._root)
-        if report:
-            self._origin["data.fingerprint"] = report["fingerprint"]
+        # a run that reads other data than training does has nothing to do with an old report
+        if report and (config.data in pipeline.inputs() or EARLIER in self._origin):
+            self._origin[FINGERPRINT] = report["fingerprint"]
             run.log_input(dataset_input(catalog, config.data, report["fingerprint"]))
         scored = digest_of(catalog, config.scores) if config.scores in outputs else None
         run.set_tags(self._origin | ({"scores.digest": scored} if scored else {}))
-        for name in outputs.intersection(config.metrics):
-            run.log_metrics(catalog.load(name))
+        measured = {name: catalog.load(name) for name in outputs.intersection(config.metrics)}
+        for numbers in measured.values():
+            run.log_metrics(numbers)
         for name in outputs.intersection(config.artifacts):
             run.log_file(stored_at(catalog, name))
-        if config.model in outputs:
-            self._register(Path(stored_at(catalog, config.model)))
+        verdict = None
         # Only numbers that this run has measured on the stored model may judge it.
         if config.gate in outputs and config.comparison not in outputs:
             logger.warning(
@@ -128,27 +144,72 @@ class MlflowTracking:
                 *(config.comparison, config.gate),
             )
         elif config.gate in outputs:
-            self._judge(Path(stored_at(catalog, config.model)), catalog.load(config.gate))
+            verdict = catalog.load(config.gate)
+        if verdict or config.model in outputs:
+            folder, numbers = Path(stored_at(catalog, config.model)), ChainMap(*measured.values())
+            facts = verdict_facts(verdict, numbers) if verdict else {}
+            origin = self._origin
+            if not self._trains:  # then the model is not of the code and data of this run
+                here = about_model(origin)
+                origin = {k: v for k, v in origin.items() if k not in here} | verdict["origin"]
+            version = self._register(folder, origin, facts)
+            if verdict:
+                self._judge(version, verdict)
 
-    def _register(self, folder: Path) -> str:
+    def _origin_of(self, fingerprint: str) -> dict[str, str]:
+        """Name the code and data of a model, empty if that is not known.
+
+        This run's, if it trains the model or is a step of the job that does; else what an earlier
+        decision on the very same model says.
+        """
+        catalog, config = self._catalog, self._config
+        if self._trains or (self._run is not None and self._run.adopted):
+            report = catalog.load(config.report) if catalog.exists(config.report) else {}
+            about_data = {FINGERPRINT: report["fingerprint"]} if report else {}
+            return about_model(self._origin | about_data)
+        with suppress(DatasetError):  # a file that cannot be read is replaced in a moment
+            before = catalog.load(config.gate) if catalog.exists(config.gate) else {}
+            if before.get("fingerprint") == fingerprint:
+                return before.get("origin", {})
+        return {}
+
+    def _register(self, folder: Path, origin: dict[str, str], facts: dict[str, str]) -> str:
+        """Register the stored model, or add to the version that has these very files."""
         run, name = self._run, self._config.registered_model
-        tags = {"digest": digest(folder)} | self._origin
-        return register(run.client, name, run.log_folder(folder, "model"), run.id, tags)
+        found = digest(folder)
+        version = None if self._trains else version_of_digest(run.client, name, found)
+        # A model that was trained while the server was away is registered when it is judged.
+        if version is None:
+            tags = model_facts(found, origin, self._context.params) | facts
+            return register(run.client, name, run.log_folder(folder, "model"), run.id, tags)
+        for key, text in facts.items():
+            run.client.set_model_version_tag(name, version, key, text)
+        return version
 
-    def _judge(self, folder: Path, gate: dict[str, Any]) -> None:
-        """Write the decision to the version of this very model; move the alias if it passed."""
+    def _judge(self, version: str, gate: dict[str, Any]) -> None:
+        """Move the alias if the gate passed, and if it has compared with the one that holds it."""
         client, name = self._run.client, self._config.registered_model
-        # A model that was trained while the server was away is registered now.
-        version = version_of_digest(client, name, digest(folder)) or self._register(folder)
-        reasons = "; ".join(rule["reason"] for rule in gate["rules"])
-        verdict = "passed" if gate["passed"] else "refused"
-        client.set_model_version_tag(name, version, "gate", verdict)
-        client.set_model_version_tag(name, version, "gate.reasons", reasons)
-        if gate["passed"]:
-            make_champion(client, name, version)
-            logger.info("The gate passed: %s version %s is now champion", name, version)
-        else:
+        if not gate["passed"]:
             logger.warning("The gate refused: %s version %s is not champion", name, version)
+            return
+        if not self._config.moves_champion:
+            logger.info(
+                "The gate passed %s version %s. The champion of %s comes by promotion",
+                *(name, version, self._context.env),
+            )
+            return
+        champion = find_champion(client, name)
+        there = str(champion.version) if champion else None
+        if there != gate["champion_version"]:
+            logger.warning(
+                "The gate passed %s version %s, but has compared it with champion %s, and by now "
+                "that is %s: the champion stays. Let the gate decide again: "
+                "kedro run --pipelines metrics",
+                *(name, version, gate["champion_version"], there),
+            )
+            return
+        make_champion(client, name, version)
+        logger.info("The gate passed: %s version %s is now champion", name, version)
 
     def _close(self, status: str) -> None:
         import mlflow

@@ -1,22 +1,27 @@
 """Train the detector and score readings with it."""
 
 import logging
+from dataclasses import replace
 
 import pandas as pd
 
 from ...detector import Detector, fit_detector, score_forward
 from ...evaluation import as_scored
-from ...parameters import DetectorParameters, FeatureParameters
+from ...parameters import DetectorParameters, FeatureParameters, ValidationParameters
 
 logger = logging.getLogger(__name__)
 _READING = ["timestamp", "sensor_id", "temperature"]
 
 
 def train_detector(
-    train: pd.DataFrame, parameters: DetectorParameters, feature_parameters: FeatureParameters
+    train: pd.DataFrame,
+    parameters: DetectorParameters,
+    feature_parameters: FeatureParameters,
+    validation: ValidationParameters,
 ) -> Detector:
-    """Fit the detector on all training rows."""
-    return fit_detector(train, parameters, feature_parameters)
+    """Fit the detector on all training rows; where it is served it refuses what training does."""
+    detector = fit_detector(train, parameters, feature_parameters)
+    return replace(detector, limits=(validation.minimum, validation.maximum))
 
 
 def score_readings(

@@ -11,7 +11,7 @@ def create_pipeline(**_: object) -> Pipeline:
         [
             Node(
                 train_detector,
-                inputs=["train", "params:detector", "params:features"],
+                inputs=["train", "params:detector", "params:features", "params:validation"],
                 outputs="detector",
                 name="train_detector",
             ),

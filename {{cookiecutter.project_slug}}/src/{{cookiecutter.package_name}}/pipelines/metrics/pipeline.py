@@ -2,7 +2,7 @@
 
 from kedro.pipeline import Node, Pipeline
 
-from .nodes import collect_metrics, compare_detectors, decide, write_report
+from .nodes import collect_metrics, compare_detectors, decide, measure_cost, write_report
 from .plots import plot_precision_recall, plot_score_histogram, plot_timeline
 
 
@@ -27,9 +27,17 @@ def create_pipeline(**_: object) -> Pipeline:
                 name="compare_detectors",
             ),
             Node(collect_metrics, inputs="comparison", outputs="metrics", name="collect_metrics"),
+            Node(measure_cost, inputs=["detector", "test"], outputs="cost", name="measure_cost"),
             Node(
                 decide,
-                inputs=["comparison", "compared_champion", "params:model_name", "params:gate"],
+                inputs=[
+                    "comparison",
+                    "compared_champion",
+                    "cost",
+                    "params:model_name",
+                    "params:gate",
+                    "parameters",
+                ],
                 outputs="gate",
                 name="decide",
             ),

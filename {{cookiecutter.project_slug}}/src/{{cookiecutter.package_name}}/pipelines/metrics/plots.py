@@ -47,7 +47,7 @@ def plot_score_histogram(held_out: pd.DataFrame, labels: pd.DataFrame) -> Figure
         axis.hist(score[fault], bins, color=_FAULT, alpha=0.8, label="in labelled faults")
     axis.axvline(1, color=_RED, linestyle="--", label="threshold")
     axis.set(xlabel="score (0 usual, above 1 anomaly)", ylabel="held-out readings", yscale="log")
-    axis.legend(frameon=False)
+    axis.legend(frameon=False, loc="upper right")
     return figure
 
 
@@ -69,7 +69,7 @@ def plot_precision_recall(held_out: pd.DataFrame, labels: pd.DataFrame) -> Figur
         at_threshold = (fault & flagged).sum() / fault.sum(), fault[flagged].mean()
         axis.plot(*at_threshold, "o", color=_RED, label="at the threshold")
     axis.axhline(fault.mean(), color=_GREY, linestyle="--", label="chance")
-    axis.legend(frameon=False)
+    axis.legend(frameon=False, loc="upper right")
     return figure
 
 

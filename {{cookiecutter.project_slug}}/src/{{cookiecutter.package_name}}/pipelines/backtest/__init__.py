@@ -1,0 +1,5 @@
+"""Pipeline ``backtest``."""
+
+from .pipeline import create_pipeline
+
+__all__ = ["create_pipeline"]

@@ -1,0 +1,196 @@
+"""Causal features of a temperature series: the one function that training and serving share.
+
+A window's value must not depend on how much history came before it, or a reading would get one
+score in a file and another from an endpoint that is sent the last weeks. So sums are made of whole
+numbers, which are exact, and every feature looks back a limited time.
+"""
+
+import numpy as np
+
+FEATURES = ["value", "diff", "mean_6h", "mean_1d", "log_std_1h", "seasonal", "seasonal_6h"]
+
+_HOUR = 3_600 * 10**9  # nanoseconds
+_DAY = 24 * _HOUR
+_HALF_HOUR = _HOUR // 2
+_SPANS = np.array([[_HOUR], [6 * _HOUR], [_DAY]])
+_IN_HOUR, _IN_SIX_HOURS, _IN_DAY = range(3)
+_MIN_ROWS = 6  # a window holds at least this many rows, however slowly the sensor is read
+_STEPS = 25  # the usual sampling step is the median of this many
+_HALFLIVES = 5  # a day weighs nothing once this many half-lives have passed: it would weigh 3 %
+_FINE, _COARSE = 1e-6, 1e-3  # of the unit of the readings: for sums, and for sums of squares
+_MOST = float(2**62)  # of a sum, so that 64 bits hold it
+
+
+def describe(
+    times: np.ndarray,
+    values: np.ndarray,
+    *,
+    gap_steps: float,
+    std_floor: float,
+    seasonal_halflife_days: float,
+) -> np.ndarray:
+    """Describe every reading of a sensor by itself and by what came before it.
+
+    Parameters
+    ----------
+    times
+        Shape ``(n,)``, ``datetime64``, ascending; a time may be there more than once.
+    values
+        Shape ``(n,)``, in any unit.
+    gap_steps
+        After a hole of more than this many usual sampling steps the difference is not a jump.
+    std_floor
+        Smallest standard deviation told apart, in the unit of the values.
+    seasonal_halflife_days
+        How fast the usual value of a time of day forgets earlier days.
+
+    Returns
+    -------
+    Shape ``(n, 7)``, the columns of ``FEATURES``, in the unit of the values except for
+    ``log_std_1h`` (natural logarithm of that unit).
+
+    Raises
+    ------
+    ValueError
+        If the values are too large for exact sums, which no temperature is.
+    """
+    ns = times.astype("datetime64[ns]").astype(np.int64)
+    seasonal = values - _usual_at_this_time_of_day(ns, values, seasonal_halflife_days)
+    seasonal[np.isnan(seasonal)] = 0.0
+    starts, counts = _windows(ns)
+    _refuse_too_large(values, counts[_IN_HOUR])
+    totals = _totals(values, seasonal)
+    features = np.empty((len(values), len(FEATURES)))
+    features[:, 0] = values
+    features[:, 1] = _differences(ns, values, gap_steps)
+    of_six_hours = _sums(totals[:2], starts[_IN_SIX_HOURS]) * _FINE / counts[_IN_SIX_HOURS]
+    features[:, 2] = of_six_hours[0]
+    features[:, 3] = _sums(totals[:1], starts[_IN_DAY])[0] * _FINE / counts[_IN_DAY]
+    deviation = _deviations(*_sums(totals[2:], starts[_IN_HOUR]), counts[_IN_HOUR])
+    features[:, 4] = np.log(deviation + std_floor)
+    features[:, 5] = seasonal
+    features[:, 6] = of_six_hours[1]
+    return features
+
+
+def rows_to_remember(times: np.ndarray, seasonal_halflife_days: float) -> int:
+    """Count the newest readings of a sensor that the features of the next one depend on."""
+    ns = times.astype("datetime64[ns]").astype(np.int64)
+    if len(ns) <= _MIN_ROWS:
+        return len(ns)
+    oldest_in_window = min(ns[-1] - _DAY, ns[-_MIN_ROWS])
+    first_day = oldest_in_window // _DAY - _look_back(seasonal_halflife_days)
+    in_time = len(ns) - int(np.searchsorted(ns, first_day * _DAY))
+    return min(max(in_time, _STEPS + _MIN_ROWS), len(ns))
+
+
+def look_back_days(seasonal_halflife_days: float) -> int:
+    """Say how many days of a sensor's history give its last reading the features of any more."""
+    return _look_back(seasonal_halflife_days) + 2  # the windows reach into the day before
+
+
+def _look_back(halflife_days: float) -> int:
+    return int(np.ceil(_HALFLIVES * halflife_days))
+
+
+def _windows(ns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Find the first row of each row's windows and how many rows these hold: shape ``(3, n)``.
+
+    A window is the last span of time, or the last six rows where that holds fewer.
+    """
+    ends = np.arange(1, len(ns) + 1)
+    by_time = np.searchsorted(ns, ns - _SPANS, "right")
+    starts = np.minimum(by_time, np.maximum(ends - _MIN_ROWS, 0))
+    return starts, ends - starts
+
+
+def _totals(values: np.ndarray, seasonal: np.ndarray) -> np.ndarray:
+    """Add up from the first row on, in whole numbers: shape ``(4, n + 1)``.
+
+    The rows are the values and the seasonal values in fine units, and the values and their squares
+    in coarse ones. Totals may overflow; what is between two of them does not.
+    """
+    exact = np.empty((3, len(values)))
+    np.divide(values, _FINE, out=exact[0])
+    np.divide(seasonal, _FINE, out=exact[1])
+    np.divide(values, _COARSE, out=exact[2])
+    whole = np.empty((4, len(values)), np.int64)
+    whole[:3] = np.rint(exact, out=exact)
+    np.multiply(whole[2], whole[2], out=whole[3])
+    totals = np.zeros((4, len(values) + 1), np.int64)
+    np.cumsum(whole, axis=1, out=totals[:, 1:])
+    return totals
+
+
+def _sums(totals: np.ndarray, starts: np.ndarray) -> np.ndarray:
+    """Add up each window, from what was added up to its ends."""
+    return totals[:, 1:] - totals[:, starts]
+
+
+def _refuse_too_large(values: np.ndarray, in_hour: np.ndarray) -> None:
+    if len(values) == 0:
+        return
+    largest = max(float(values.max()), -float(values.min()))
+    squares = (largest / _COARSE) ** 2 * int(in_hour.max())
+    if not max(squares, largest / _FINE * len(values)) < _MOST:
+        raise ValueError(f"a reading of {largest:g} is too large to be a temperature")
+
+
+def _deviations(total: np.ndarray, squares: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """Measure how each window spreads; 1 for a single row, which is neither stuck nor noisy."""
+    exact = total.astype(float)
+    spread = np.maximum(squares - exact * exact / counts, 0.0)
+    deviation = np.sqrt(spread / np.maximum(counts - 1, 1)) * _COARSE
+    deviation[counts == 1] = 1.0
+    return deviation
+
+
+def _differences(ns: np.ndarray, values: np.ndarray, gap_steps: float) -> np.ndarray:
+    differences = np.zeros(len(values))
+    if len(values) > 1:
+        np.subtract(values[1:], values[:-1], out=differences[1:])
+        differences[_after_gap(ns, gap_steps)] = 0.0
+    return differences
+
+
+def _after_gap(ns: np.ndarray, gap_steps: float) -> np.ndarray:
+    """Find the rows that follow a hole of more than ``gap_steps`` usual steps."""
+    steps = np.diff(ns)
+    if len(steps) < 2:
+        return np.zeros(0, np.int64)
+    earlier = np.full(len(steps) - 1 + _STEPS, np.inf)  # a repeated time is no step
+    earlier[_STEPS:] = np.where(steps[:-1] > 0, steps[:-1], np.inf)
+    before = np.lib.stride_tricks.sliding_window_view(earlier[1:], _STEPS)
+    # A hole is longer than the shortest of the steps before it: the median is taken of few rows.
+    candidates = np.flatnonzero(steps[1:] > gap_steps * before.min(axis=1))
+    found = [row for row in candidates if steps[row + 1] > gap_steps * _median(before[row])]
+    return np.array(found, np.int64) + 2
+
+
+def _median(steps: np.ndarray) -> float:
+    return float(np.median(steps[np.isfinite(steps)]))
+
+
+def _usual_at_this_time_of_day(
+    ns: np.ndarray, values: np.ndarray, halflife_days: float
+) -> np.ndarray:
+    """Average what this half hour was on earlier days, recent days weighing more; NaN at first."""
+    if len(ns) == 0 or ns[0] // _DAY == ns[-1] // _DAY:  # the same day
+        return np.full(len(values), np.nan)
+    day, in_day = np.divmod(ns, _DAY)
+    days, row = np.unique(day, return_inverse=True)
+    cell = row * 48 + in_day // _HALF_HOUR
+    count = np.bincount(cell, minlength=48 * len(days)).reshape(-1, 48)
+    total = np.bincount(cell, values, minlength=48 * len(days)).reshape(-1, 48)
+    mean = total / np.maximum(count, 1)
+    weighted, weights = np.zeros_like(mean), np.zeros_like(mean)
+    most = _look_back(halflife_days)
+    for back in range(1, min(most, len(days) - 1) + 1):
+        age = days[back:] - days[:-back]
+        weight = np.where(age <= most, 0.5 ** (age / halflife_days), 0.0)[:, None]
+        weight = weight * (count[:-back] > 0)
+        weighted[back:] += weight * mean[:-back]
+        weights[back:] += weight
+    known = weights > 0
+    usual = np.divide(weighted, weights, out=np.full_like(mean, np.nan), where=known)
+    return usual.ravel()[cell]
