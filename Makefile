@@ -34,7 +34,7 @@ check: setup ## say what is wrong with the files and change none
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/yamllint --strict .
-	$(BIN)/shellcheck tools/uv.sh .ci/run
+	$(BIN)/shellcheck tools/uv.sh .ci/run '{{cookiecutter.project_slug}}/operation/serving/device/install.sh'
 	$(BIN)/python tools/hygiene.py
 
 fix: setup ## mend what `check` finds and can be mended by itself

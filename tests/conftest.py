@@ -81,8 +81,17 @@ def baked(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[
 @pytest.fixture(scope="session")
 def environment(template: Path) -> Path:
     """The environment of the project's locks, installed once for all renders and kept in build/."""
-    folder = template / PROJECT / "requirements"
-    locks = [folder / f"{name}.txt" for name in ("run", "dev", "azure")]
+    return _environment(template, "run", "dev", "azure")
+
+
+@pytest.fixture(scope="session")
+def serving(template: Path) -> Path:
+    """The environment of the project's servers, installed in the same way."""
+    return _environment(template, "serve")
+
+
+def _environment(template: Path, *names: str) -> Path:
+    locks = [template / PROJECT / "requirements" / f"{name}.txt" for name in names]
     key = hashlib.sha256(b"".join(lock.read_bytes() for lock in locks) + sys.version.encode())
     folder = ROOT / "build" / f"environment-{key.hexdigest()[:12]}"
     folder.parent.mkdir(exist_ok=True)
@@ -99,15 +108,17 @@ def environment(template: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def install(
-    template: Path, tmp_path_factory: pytest.TempPathFactory, environment: Path
+    template: Path, tmp_path_factory: pytest.TempPathFactory, environment: Path, serving: Path
 ) -> Callable[..., InstalledProject]:
-    """Render with some answers and put the shared environment where `make setup` would."""
+    """Render with some answers and put the shared environments where its verbs would."""
 
     def installed(**answers: str) -> InstalledProject:
         project = render(template, tmp_path_factory.mktemp("installed"), **answers)
         (project.path / ".venv").symlink_to(environment)
+        (project.path / ".venv-serve").symlink_to(serving)
         for stamp in (".run", ".synced", ".azure"):
             (environment / stamp).touch()
+        (serving / ".synced").touch()
         return InstalledProject(project.path)
 
     return installed
