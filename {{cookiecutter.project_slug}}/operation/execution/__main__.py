@@ -13,7 +13,7 @@ from yaml import YAMLError
 from {{ cookiecutter.package_name }}.errors import ProjectError
 
 from operation import execution
-from operation.errors import OperationError
+from operation.errors import OperationError, RefusedError
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -25,19 +25,30 @@ def main(arguments: Sequence[str] | None = None) -> int:
         summary = str(module.__doc__).splitlines()[0]
         verb = verbs.add_parser(name, help=summary, description=module.__doc__)
         default = getattr(module, "DEFAULT_ENV", "dev")
-        verb.add_argument("--env", default=default, help=f"dev, stage or prod (default: {default})")
+        known = f"local, dev, stage or prod (default: {default})"
+        verb.add_argument("--env", default=default, help=known)
         getattr(module, "add_arguments", lambda _: None)(verb)
         verb.set_defaults(execute=module.execute)
     parsed = parser.parse_args(arguments)
     try:
         return parsed.execute(parsed)
     except MissingConfigException as error:
-        known = sorted(path.name for path in Path("operation/configuration").glob("*/"))
-        print(f"{parsed.verb}: {error}\nThere are: {', '.join(known)}", file=sys.stderr)
+        print(f"{parsed.verb}: {_no_environment(parsed.env) or error}", file=sys.stderr)
         return 2
+    except RefusedError as error:
+        print(f"{parsed.verb}: {error}", file=sys.stderr)
+        return error.exit_code
     except (OperationError, ProjectError, YAMLError) as error:
         print(f"{parsed.verb}: {error}", file=sys.stderr)
         return 2
+
+
+def _no_environment(env: str) -> str | None:
+    folders = Path("operation/configuration").glob("*/")
+    known = sorted(folder.name for folder in folders if folder.name != "base")
+    if env in known:
+        return None
+    return f"there is no environment {env} in operation/configuration: there are {', '.join(known)}"
 
 
 def _verbs() -> list[str]:

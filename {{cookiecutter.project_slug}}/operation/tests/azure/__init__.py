@@ -25,9 +25,11 @@ from typing import Self
 
 from operation.tests.azure import login, variables
 from operation.tests.azure.certificates import trust, write_certificates
+from operation.tests.azure.endpoints import HOST, Endpoints
 from operation.tests.azure.jobs import Jobs
 from operation.tests.azure.kinds import Body
 from operation.tests.azure.messages import Answer, Request
+from operation.tests.azure.models import Registries
 from operation.tests.azure.places import Places
 from operation.tests.azure.proxy import Fault, Proxy
 from operation.tests.azure.resources import Resources
@@ -43,6 +45,7 @@ _HOSTS = [
     "login.microsoftonline.com",
     "*.blob.core.windows.net",
     "*.api.azureml.ms",
+    f"*.{HOST}",
 ]
 
 
@@ -81,6 +84,8 @@ class StandIn:
         Name of a family of machines -> how many cores there may be.
     steps
         Name of a step -> what it asked for and how it went, in the latest job that has run it.
+    endpoints
+        What is deployed and runs, and how it is made to fail.
     """
 
     subscription = "33333333-3333-3333-3333-333333333333"
@@ -103,10 +108,13 @@ class StandIn:
         self.environment = way | variables.principal() | variables.POLLING
         self._storage, self._runs = Storage(), Runs(self._changed)
         self._resources = Resources(self._on_put)
+        self._registries = Registries(self._resources)
         around = Subscription(self._resources)
+        places = Places(self._resources, self._storage)
+        self.endpoints = Endpoints(self._resources, places, folder / "endpoints")
         self._jobs = Jobs(
             self._resources,
-            Places(self._resources, self._storage),
+            places,
             self._runs,
             self._changed,
             folder / "jobs",
@@ -134,6 +142,7 @@ class StandIn:
     ) -> None:
         self._jobs.stop()
         self._proxy.stop()
+        self.endpoints.stop()
 
     def fail(self, method: str, pattern: str, status: int, times: int = 1) -> None:
         """Answer the next requests whose host and path match the expression with this status."""
@@ -172,8 +181,12 @@ class StandIn:
                 return self._resources.answer(request)
             if request.host.endswith(".blob.core.windows.net"):
                 return self._storage.answer(request)
+            if request.host.endswith(".api.azureml.ms") and Registries.knows(request):
+                return self._registries.answer(request)
             if request.host.endswith(".api.azureml.ms"):
                 return self._runs.answer(request)
+            if request.host.endswith(HOST):
+                return self.endpoints.answer(request)
             return login.answer(request)
 
     def _on_put(self, id: str, body: Body) -> None:

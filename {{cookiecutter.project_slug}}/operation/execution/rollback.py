@@ -1,0 +1,29 @@
+"""Let the previous champion of an environment be the champion again; exit status 1 if refused."""
+
+import argparse
+import sys
+
+from operation.registry import open_registry
+from operation.registry.promotion import roll_back
+
+DEFAULT_ENV = "local"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of the verb."""
+    parser.add_argument("--to", metavar="N", help="this earlier champion, not the previous one")
+    parser.add_argument("--reason", metavar="TEXT", help="why; it is kept with the version")
+
+
+def execute(arguments: argparse.Namespace) -> int:
+    """Check the files of the earlier champion, then move back to it."""
+    reason = (arguments.reason or "").strip()
+    if not reason:
+        print("rollback: say why: --reason TEXT. Nothing was changed.", file=sys.stderr)
+        return 1
+    roll_back(open_registry(arguments.env), arguments.to, reason, _say)
+    return 0
+
+
+def _say(text: str) -> None:
+    print(f"rollback: {text}", flush=True)

@@ -1,0 +1,158 @@
+"""Move the champion of an environment: by promotion of a digest, or back again."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from {{ cookiecutter.package_name }}.parameters import GateParameters
+from {{ cookiecutter.package_name }}.tracking.registry import CHAMPION
+
+from operation.errors import OperationError
+from operation.registry.history import ROLLBACK, changes, previous_champion
+from operation.registry.interface import RefusedError, Registry, Version
+from operation.registry.rules import entry_rules, refuse_by
+
+Say = Callable[[str], None]
+
+# of the place where a version is, not of the model
+_STAYS_BEHIND = (CHAMPION, "approval.", "promoted.", "rollback.", "mlflow.")
+_PATH = "promoted.path"
+
+
+@dataclass(frozen=True)
+class Approval:
+    """Who lets a model into an environment, and why."""
+
+    by: str
+    reason: str
+
+    def tags(self, digest: str) -> dict[str, str]:
+        """Write it as tags of the version that is approved."""
+        return {
+            "approval.by": self.by,
+            "approval.reason": self.reason,
+            "approval.digest": digest,
+            "approval.time": _now(),
+        }
+
+
+@dataclass(frozen=True)
+class Gateway:
+    """Where a promotion leads, and what is asked there."""
+
+    registry: Registry
+    gate: GateParameters
+    needs_approval: bool
+
+
+def promote(
+    source: Registry, version: Version, target: Gateway, approval: Approval | None, say: Say
+) -> Version:
+    """Let a version of one environment be the champion of another: the very same files.
+
+    Raises
+    ------
+    RefusedError
+        If an approval is missing, or a rule of the target's gate does not hold.
+    OperationError
+        If the files are not what was registered, or somebody else is changing the target.
+    """
+    registry = target.registry
+    if champion := _same_champion(registry, version):
+        say(f"{champion} is champion of {registry.env} already, nothing to do")
+        return champion
+    if target.needs_approval and approval is None:
+        raise RefusedError(
+            f"{registry.env} needs an approval: add --approved-by NAME --reason TEXT, which are "
+            "kept with the version."
+        )
+    with registry.locked(f"the promotion of {version}") as lock:
+        if champion := _same_champion(registry, version):
+            say(f"{champion} is champion of {registry.env} already, nothing to do")
+            return champion
+        refuse_by(entry_rules(version, registry.champion(), target.gate), version, registry, say)
+        say(f"fetching {version} from {source.place}")
+        with TemporaryDirectory(prefix="promotion-") as folder:
+            files = source.fetch(version, Path(folder) / "model")
+            say(f"the digest is {version.digest}, as registered")
+            found = _registered(registry, files, _tags(source, version, registry, approval), say)
+        lock.check()
+        registry.make_champion(found, f"promotion from {source.env} version {version.number}")
+    say(f"{found} is now champion of {registry.env}")
+    return found
+
+
+def roll_back(registry: Registry, to: str | None, reason: str, say: Say) -> Version:
+    """Let the previous champion, or an earlier one, be the champion again.
+
+    Raises
+    ------
+    RefusedError
+        If no earlier champion is recorded.
+    OperationError
+        If its files are not what was registered, or somebody else is changing the registry.
+    """
+    with registry.locked(f"a rollback: {reason}") as lock:
+        champion, versions = registry.champion(), registry.versions()
+        if champion is None:
+            raise RefusedError(f"{registry.name} has no champion, nothing to roll back.")
+        earlier = registry.version(to) if to else _previous(registry, champion, versions)
+        if earlier.number == champion.number:
+            raise RefusedError(f"{earlier} is the champion already.")
+        if earlier.number not in {change.number for change in changes(versions)}:
+            raise RefusedError(f"{earlier} was never champion: promote it, or name one that was.")
+        say(f"checking the files of {earlier}")
+        with TemporaryDirectory(prefix="rollback-") as folder:
+            registry.fetch(earlier, Path(folder) / "model")
+        lock.check()
+        registry.make_champion(earlier, f"{ROLLBACK} ({reason})")
+        registry.tag(champion, {"rollback.reason": reason, "rollback.time": _now()})
+    say(f"{earlier} is champion of {registry.env} again, instead of version {champion.number}")
+    return earlier
+
+
+def _previous(registry: Registry, champion: Version, versions: list[Version]) -> Version:
+    number = previous_champion(versions, champion.number)
+    if number is None:
+        raise RefusedError(
+            f"No champion of {registry.env} before {champion} is recorded. See what there is: "
+            f"python -m operation.execution champion --env {registry.env} --history"
+        )
+    return registry.version(number)
+
+
+def _same_champion(registry: Registry, version: Version) -> Version | None:
+    champion = registry.champion()
+    return champion if champion and champion.digest == version.digest else None
+
+
+def _registered(registry: Registry, files: Path, tags: dict[str, str], say: Say) -> Version:
+    """Register the files, or find them: a version that was champion before is not stored twice."""
+    there = registry.find(tags["digest"])
+    if there is None:
+        say(f"registering it as {registry.name} in {registry.place}")
+        return registry.register(files, tags)
+    registry.fetch(there, files.with_name("there"))
+    registry.tag(there, tags)
+    return there
+
+
+def _tags(
+    source: Registry, version: Version, target: Registry, approval: Approval | None
+) -> dict[str, str]:
+    """Take along what a version carries, and add how it came here and who let it in."""
+    if not version.digest:
+        raise OperationError(f"{version} carries no digest: register it again with a run.")
+    carried = {k: v for k, v in version.tags.items() if not k.startswith(_STAYS_BEHIND)}
+    here = f"{source.env} {source.name}:{version.number}"
+    path = [text for text in (version.tags.get(_PATH), here, target.env) if text]
+    if version.tags.get(_PATH):  # which ends with the source
+        path[0] = path[0].rpartition(" > ")[0]
+    came = {"promoted.from": here, _PATH: " > ".join(path), "promoted.time": _now()}
+    return carried | came | (approval.tags(version.digest) if approval else {})
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
