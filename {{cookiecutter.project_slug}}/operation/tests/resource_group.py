@@ -25,7 +25,7 @@ class ResourceGroup:
         (self._deploy,) = (
             handler
             for method, pattern, handler in self._resources.routes
-            if method == "PUT" and "deployments" in pattern
+            if method == "PUT" and "Microsoft.Resources/deployments" in pattern
         )
         self._resources.routes[:0] = [
             ("GET", r"^/subscriptions/[^/]+$", self._subscription),

@@ -15,6 +15,7 @@ _FOREVER = 4102444800  # the year 2100
 _AUDIENCES = {
     "management.azure.com": ("https://management.azure.com", "https://management.core.windows.net"),
     "blob.core.windows.net": ("https://storage.azure.com",),
+    "inference.ml.azure.com": ("https://ml.azure.com",),
     "api.azureml.ms": ("https://management.azure.com", "https://ml.azure.com"),
 }
 

@@ -19,6 +19,7 @@ def way(port: int, authority: Path) -> dict[str, str]:
         "REQUESTS_CA_BUNDLE": str(authority),
         "SSL_CERT_FILE": str(authority),
         "MLFLOW_DISABLE_TELEMETRY": "true",  # it would ask a host that is not known here
+        "ORT_DISABLE_TELEMETRY": "1",  # and so would ONNX Runtime
     }
 
 

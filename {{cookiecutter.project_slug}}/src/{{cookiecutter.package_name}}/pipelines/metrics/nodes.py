@@ -33,7 +33,7 @@ from ...parameters import (
 )
 from ...tracking.facts import plain
 
-_TRIES = 9  # of which the median counts: a machine may be busy with something else for a moment
+_TRIES = 9  # of which the median counts
 _MILLISECONDS, _MEGABYTE = 1000, 1_000_000
 
 
@@ -96,8 +96,9 @@ def measure_cost(detector: Detector, test: pd.DataFrame) -> dict[str, float]:
 
     Returns
     -------
-    ``latency_ms``: median processor time to score one reading with scikit-learn, which serving is
-    faster than, and which what else the machine does makes no longer; ``size_mb``: size of the forest as it is served, left out if it cannot be.
+    ``latency_ms``: median processor time to score one reading with scikit-learn, which is slower
+    than serving, and as long whatever else the machine does; ``size_mb``: size of the forest as it
+    is served, left out if it cannot be.
     """
     reading = test.iloc[[0]]
     took = []

@@ -1,0 +1,1 @@
+"""How a registered model gets to an endpoint of Azure ML, and how it is taken back."""
