@@ -42,6 +42,8 @@ def test_it_holds_model_code_runner_and_checksums(folder: Path, model: Path) -> 
 
 
 def test_its_name_says_which_model_it_is(archive: Path, model: Path) -> None:
+    from operation.serving.bundle import NAME
+
     assert archive.stem == f"bundle-{NAME}-{digest(model)[:12]}"
     assert archive.parent.name == "dist"
 
@@ -75,7 +77,7 @@ def test_the_archive_is_sorted_without_times_and_its_installer_can_be_run(archiv
 
 
 def test_a_lock_that_is_not_there_leaves_no_archive(model: Path, tmp_path: Path) -> None:
-    from operation.serving.bundle import NAME, write_bundle
+    from operation.serving.bundle import write_bundle
     from operation.serving.model import fetch_model
 
     served = fetch_model("local", model, tmp_path, tmp_path / "build/model")
@@ -85,7 +87,7 @@ def test_a_lock_that_is_not_there_leaves_no_archive(model: Path, tmp_path: Path)
 
 
 def test_wheels_that_cannot_be_had_leave_no_archive(model: Path, tmp_path: Path) -> None:
-    from operation.serving.bundle import NAME, write_bundle
+    from operation.serving.bundle import write_bundle
     from operation.serving.model import fetch_model
 
     (tmp_path / "tools").mkdir()
