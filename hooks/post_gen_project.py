@@ -1,9 +1,140 @@
-"""Say what to type next."""
+"""Record what the project is made from, commit it, and say what to type next.
 
+Nothing here may make a render fail: what cannot be done is said.
+"""
+
+import json
 import os
+import re
 import subprocess
 import sys
 from shlex import quote
+
+# The only way an answer may enter a hook: as JSON in a raw string nothing can break out of.
+CONTEXT: dict = json.loads(r'''{{ cookiecutter | tojson }}''')  # fmt: skip
+
+RECORD = ".cruft.json"
+LATER = """Updates need the template's address and commit. Once it is known, type:
+make template-update ARGS="--link URL --to TAG" """.rstrip()
+COMMIT = "git init && git add --all --force && git commit --message 'Render the template'"
+
+# Set by a git command that started this one, they would lead git elsewhere.
+FOREIGN = {"GIT_DIR", "GIT_INDEX_FILE", "GIT_OBJECT_DIRECTORY", "GIT_PREFIX", "GIT_WORK_TREE"}
+
+
+class GitError(Exception):
+    """Git is not there, or failed; the message is what it said."""
+
+
+def git(*arguments: str, folder: str = ".") -> str:
+    """Run git without hooks, signatures and watchers, and return what it printed."""
+    plain = (f"core.hooksPath={os.devnull}", "commit.gpgSign=false", "core.fsmonitor=false")
+    options = [word for setting in plain for word in ("-c", setting)]
+    environment = {k: v for k, v in os.environ.items() if k not in FOREIGN} | {"LC_ALL": "C"}
+    try:
+        process = subprocess.run(
+            ["git", *options, *arguments],
+            cwd=folder,
+            env=environment,
+            capture_output=True,
+            check=False,
+            encoding="utf-8",
+            errors="replace",
+        )
+    except OSError as error:
+        raise GitError("there is no git on PATH") from error
+    if process.returncode:
+        raise GitError(process.stderr.strip())
+    return process.stdout.strip()
+
+
+def public(url: str) -> str | None:
+    """Return an address without credentials; None for a place on this machine."""
+    if re.match(r"https?://", url):
+        return re.sub(r"^(https?://)[^/]*@", r"\1", url)
+    if re.match(r"(ssh|git|git\+ssh)://", url):
+        return re.sub(r"^([a-z+]+://[^/:@]*):[^/@]*@", r"\1@", url)
+    return url if re.match(r"[\w.-]+@[\w.-]+:(?!/?\w:)", url) else None
+
+
+def origin() -> dict[str, str | None]:
+    """Return address, commit, tag and folder of the template.
+
+    Raises GitError where one of them is not known.
+    """
+    repository = CONTEXT["_repo_dir"]
+    try:
+        top = git("rev-parse", "--show-toplevel", folder=repository)
+        commit = git("rev-parse", "HEAD", folder=repository)
+    except (GitError, OSError) as error:
+        raise GitError("the template is no clone of a git repository") from error
+    directory = os.path.relpath(os.path.realpath(repository), os.path.realpath(top))
+    try:
+        url = public(git("config", "--get", "remote.origin.url", folder=repository))
+    except GitError:
+        url = None
+    if not url:
+        raise GitError("the template is a folder of this machine, with no address to update from")
+    if git("status", "--porcelain", "--", ".", folder=repository):
+        raise GitError("the template has changes that no commit holds")
+    if not git("for-each-ref", "--contains", "HEAD", "refs/remotes", "refs/tags", folder=top):
+        raise GitError("the template's commit was not pushed")
+    tags = git("tag", "--points-at", "HEAD", folder=repository).splitlines()
+    asked = CONTEXT.get("_checkout")
+    tag = asked if asked in tags or not tags else tags[-1]
+    folder = None if directory == "." else directory.replace(os.sep, "/")
+    return {"template": url, "commit": commit, "checkout": tag, "directory": folder}
+
+
+def record() -> None:
+    """Write where the project comes from, in the form that cruft reads too."""
+    found = origin()
+    answers = {key: answer for key, answer in CONTEXT.items() if not key.startswith("_")}
+    source = {"_template": found["template"], "_commit": found["commit"]}
+    state = {
+        "template": found["template"],
+        "commit": found["commit"],
+        "checkout": found["checkout"],
+        "context": {"cookiecutter": answers | source},
+        "directory": found["directory"],
+    }
+    with open(RECORD, "w", encoding="utf-8", newline="\n") as file:
+        json.dump(state, file, indent=2, ensure_ascii=False)
+        file.write("\n")
+
+
+def commit() -> None:
+    """Make a first commit of nothing but the render, unless a repository is around it."""
+    try:
+        git("rev-parse", "--git-dir")
+    except GitError as error:
+        if "not a git repository" not in str(error):
+            raise
+    else:
+        return
+    git("-c", "init.defaultBranch=main", "init", "--quiet")
+    git("-c", "core.safecrlf=false", "add", "--all", "--force", ".")
+    identity = []
+    for key, stand_in in {"name": "template", "email": "template@localhost"}.items():
+        try:
+            git("config", f"user.{key}")
+        except GitError:
+            identity += ["-c", f"user.{key}={stand_in}"]
+    git(*identity, "commit", "--quiet", "--no-verify", "--message", "Render the template")
+
+
+def remember() -> list[str]:
+    """Record and commit; return what is missing and why."""
+    missing = []
+    try:
+        record()
+    except (GitError, OSError) as error:
+        missing.append(f"Not recorded where this project comes from: {error}.\n{LATER}")
+    try:
+        commit()
+    except (GitError, OSError) as error:
+        missing.append(f"There is no first commit: {error}. Later, type:\n{COMMIT}")
+    return missing
 
 
 def quoted(path: str) -> str:
@@ -11,14 +142,25 @@ def quoted(path: str) -> str:
     return subprocess.list2cmdline([path]) if os.name == "nt" else quote(path)
 
 
-# A console that cannot show a character must not turn a good render into a failed one.
-sys.stdout.reconfigure(errors="backslashreplace")
-print(
-    f"""
+def main() -> None:
+    """Finish the render."""
+    # A console that cannot show a character must not turn a good render into a failed one.
+    sys.stdout.reconfigure(errors="backslashreplace")
+    # Only cookiecutter itself says where it renders to. Cruft and updates render to compare, where
+    # a file or a commit more would be a difference.
+    missing = remember() if "_output_dir" in CONTEXT else []
+    print(
+        f"""
 The project is ready. Next:
 
   cd {quoted(os.getcwd())}
   make setup
   make run
 """
-)
+    )
+    for text in missing:
+        print(f"{text}\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -39,9 +39,10 @@ class BakedProject:
 
     @property
     def files(self) -> set[str]:
-        """Names of all files, relative and with slashes."""
+        """Names of all files but git's, relative and with slashes."""
         paths = (path for path in self.path.rglob("*") if path.is_file())
-        return {path.relative_to(self.path).as_posix() for path in paths}
+        names = {path.relative_to(self.path).as_posix() for path in paths}
+        return {name for name in names if not name.startswith(".git/")}
 
     def has_file(self, name: str) -> bool:
         """Say whether there is such a file."""

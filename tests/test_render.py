@@ -75,7 +75,7 @@ class TestFiles:
     ) -> None:
         """Cookiecutter cannot leave a folder out; git never sees an empty one."""
         project = baked(ci_provider=provider)
-        folders = {p for p in project.path.rglob("*") if p.is_dir()}
+        folders = {p for p in project.path.rglob("*") if p.is_dir() and ".git" not in p.parts}
         full = {parent for name in project.files for parent in (project.path / name).parents}
         assert {p.relative_to(project.path).as_posix() for p in folders - full} == empty
 
