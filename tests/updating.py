@@ -167,6 +167,7 @@ class Project:
     def record(self, tag: str, **answers: str) -> None:
         """Write its `.cruft.json`."""
         variables = {"project_name": "Demo", "project_slug": "demo"} | answers
+        variables |= {"_template": self.template.url, "_commit": self.template.commits[tag]}
         state = {
             "template": self.template.url,
             "commit": self.template.commits[tag],
@@ -223,12 +224,17 @@ class Project:
             "head": git(self.path, "rev-parse", "HEAD"),
         }
 
+    @property
+    def path_of_updater(self) -> list[str]:
+        """Where Python finds the updater of a rendered project."""
+        return [str(ROOT / PROJECT)]
+
     def update(self, *arguments: str, **environment: str) -> Outcome:
         """Call the updater of a rendered project here."""
         process = subprocess.run(
             [sys.executable, "-m", "tools.template_update", *arguments],
             cwd=self.path,
-            env=self.template.shell | {"PYTHONPATH": str(ROOT / PROJECT)} | environment,
+            env=self.template.shell | {"PYTHONPATH": self.path_of_updater[0]} | environment,
             capture_output=True,
             encoding="utf-8",
             errors="surrogateescape",
