@@ -8,6 +8,7 @@ import os
 import re
 import subprocess
 import sys
+import tempfile
 from shlex import quote
 
 # The only way an answer may enter a hook: as JSON in a raw string nothing can break out of.
@@ -137,6 +138,12 @@ def remember() -> list[str]:
     return missing
 
 
+def is_temporary() -> bool:
+    """Say whether this render is only for a comparison, as far as its place tells."""
+    places = [os.path.realpath(tempfile.gettempdir()), os.path.realpath(os.getcwd())]
+    return os.path.commonprefix(places) == places[0]
+
+
 def quoted(path: str) -> str:
     """Return a path as the user's shell takes it."""
     return subprocess.list2cmdline([path]) if os.name == "nt" else quote(path)
@@ -148,7 +155,12 @@ def main() -> None:
     sys.stdout.reconfigure(errors="backslashreplace")
     # Only cookiecutter itself says where it renders to. Cruft and updates render to compare, where
     # a file or a commit more would be a difference.
-    missing = remember() if "_output_dir" in CONTEXT else []
+    if "_output_dir" in CONTEXT:
+        missing = remember()
+    elif is_temporary():
+        missing = []
+    else:
+        missing = [f"The first commit is yours. Type there:\n{COMMIT}"]
     print(
         f"""
 The project is ready. Next:

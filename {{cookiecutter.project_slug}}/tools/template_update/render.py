@@ -7,19 +7,72 @@ A request names the folder of a template, the answers to its questions and an ou
 import contextlib
 import json
 import os
+import re
+import shutil
 import sys
 from collections import OrderedDict
 from pathlib import Path
 from typing import Any
 
+from cookiecutter import generate
 from cookiecutter.exceptions import CookiecutterException, FailedHookException
-from cookiecutter.generate import generate_files
 from cookiecutter.prompt import render_variable
 from cookiecutter.utils import create_env_with_context
 from jinja2 import TemplateError
 
 TRUTHS = {"1": True, "true": True, "t": True, "yes": True, "y": True, "on": True}
 FALSEHOODS = {"0": False, "false": False, "f": False, "no": False, "n": False, "off": False}
+
+
+# A file with other tags, or with the whole context in it, may hold more than its source tells.
+TAG = re.compile(rb"[{]%[-+]?\s*(\w+)")
+PLAIN_TAGS = {b"if", b"elif", b"else", b"endif", b"for", b"endfor", b"set", b"raw", b"endraw"}
+UNSTEADY = re.compile(rb"\bcookiecutter\b(?!\.[a-z_])|_commit|random_ascii_string|uuid4")
+
+
+class Memory:
+    """What was rendered before: the same source with the same variables gives the same file.
+
+    Most files of two releases are the same, and a template takes a while to compile.
+    """
+
+    def __init__(self) -> None:
+        self.generate_file = generate.generate_file
+        self.files: dict[tuple[Any, ...], bytes | None] = {}
+        self.names: dict[tuple[str, str], str] = {}
+
+    def __call__(
+        self, project: str, source: str, context: dict[str, Any], env: Any, skip: bool = False
+    ) -> None:
+        """Take the place of cookiecutter's own function for one file."""
+        content = Path(source).read_bytes()
+        values = {k: v for k, v in context["cookiecutter"].items() if k != "_commit"}
+        if not self.may_remember(content, values):
+            self.generate_file(project, source, context, env, skip)
+            return
+        variables = json.dumps(values, sort_keys=True)
+        parts = (self.name(part, variables, context, env) for part in Path(source).parts)
+        target = Path(project, *parts)
+        key = (source, content, variables)
+        if key not in self.files:
+            self.generate_file(project, source, context, env, skip)
+            self.files[key] = target.read_bytes() if target.is_file() else None
+        elif (made := self.files[key]) is not None:
+            target.write_bytes(made)
+            shutil.copymode(source, target)
+
+    @staticmethod
+    def may_remember(content: bytes, values: dict[str, Any]) -> bool:
+        """Say whether a file depends on its source and the variables alone."""
+        steady = set(TAG.findall(content)) <= PLAIN_TAGS and not UNSTEADY.search(content)
+        return steady and not values.get("_extensions")
+
+    def name(self, part: str, variables: str, context: dict[str, Any], env: Any) -> str:
+        """Return a part of a path as it is rendered."""
+        key = (part, variables)
+        if key not in self.names:
+            self.names[key] = env.from_string(part).render(**context)
+        return self.names[key]
 
 
 class UnfitAnswerError(Exception):
@@ -84,17 +137,17 @@ def render(request: dict[str, Any]) -> dict[str, Any]:
         found |= {"_template": request["url"], "_commit": request["commit"]}
         context = {"cookiecutter": found}
 
-        def generate(hooks: bool) -> str:
-            output = Path(request["output"]) / ("hooks" if hooks else "bare")
-            return generate_files(template, context, str(output), accept_hooks=hooks)
+        def output(hooks: bool) -> str:
+            place = Path(request["output"]) / ("hooks" if hooks else "bare")
+            return generate.generate_files(template, context, str(place), accept_hooks=hooks)
 
         try:
-            project = generate(hooks=True)
+            project = output(hooks=True)
         except FailedHookException:
             # A fault in the hook of an old release can never be mended: leave it out.
             if request["strict"]:
                 raise
-            project = generate(hooks=False)
+            project = output(hooks=False)
     finally:
         sys.path.remove(str(template))
     public = {key: answer for key, answer in found.items() if not key.startswith("_")}
@@ -104,6 +157,7 @@ def render(request: dict[str, Any]) -> dict[str, Any]:
 def main() -> None:
     """Answer requests until there are none."""
     # What hooks print belongs to the messages, not to the answers.
+    generate.generate_file = Memory()
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
     for line in sys.stdin:
