@@ -36,6 +36,7 @@ check: setup ## say what is wrong with the files and change none
 	$(BIN)/yamllint --strict .
 	$(BIN)/shellcheck tools/uv.sh .ci/run '{{cookiecutter.project_slug}}/operation/serving/device/install.sh'
 	$(BIN)/python tools/hygiene.py
+	$(BIN)/python tools/release.py
 
 fix: setup ## mend what `check` finds and can be mended by itself
 	$(BIN)/ruff check --fix .

@@ -140,8 +140,8 @@ def remember() -> list[str]:
 
 def is_temporary() -> bool:
     """Say whether this render is only for a comparison, as far as its place tells."""
-    places = [os.path.realpath(tempfile.gettempdir()), os.path.realpath(os.getcwd())]
-    return os.path.commonprefix(places) == places[0]
+    temporary = os.path.realpath(tempfile.gettempdir())
+    return os.path.realpath(os.getcwd()).startswith(os.path.join(temporary, ""))
 
 
 def quoted(path: str) -> str:

@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+import release
 from helpers import ROOT
 from updating import Project, Template, git, lines, read
 
@@ -230,22 +231,20 @@ class TestLocks:
         assert ("yours kept", "requirements/dev.txt") in done.report
 
 
-def first_that_renders() -> str:
-    """Return the oldest commit of this repository that holds a template."""
+def beginnings() -> list[str]:
+    """Return from where updates to HEAD are tested; before a first release, from the beginning."""
     options = ("--reverse", "--diff-filter=A", "--format=%H")
-    listed = git(ROOT, "log", *options, "--", "cookiecutter.json", check=False)
-    return listed.split()[0]
+    listed = git(ROOT, "log", *options, "--", "cookiecutter.json", check=False).split()
+    has_history = git(ROOT, "rev-list", "-2", "HEAD", check=False).count("\n") == 2
+    return release.starts(ROOT) or (listed[:1] if has_history else [])
 
 
-@pytest.mark.skipif(
-    not (ROOT / ".git").exists() or len(git(ROOT, "rev-list", "-2", "HEAD").split()) < 2,
-    reason="this copy has no history",
-)
-def test_a_project_of_this_very_template_is_updated_to_its_head(tmp_path: Path) -> None:
+@pytest.mark.parametrize("start", beginnings())
+def test_a_project_of_this_very_template_is_updated_to_its_head(tmp_path: Path, start: str) -> None:
     clone = tmp_path / "template"
     git(tmp_path, "clone", "--quiet", str(ROOT), str(clone))
     template = Template(clone, "https://templates.example/this.git")
-    git(clone, "tag", "v0.0.1", first_that_renders())
+    git(clone, "tag", "v0.0.1", start)
     git(clone, "tag", "v0.0.2", "HEAD")
     template.commits = {tag: git(clone, "rev-parse", tag).strip() for tag in ("v0.0.1", "v0.0.2")}
     from cookiecutter.generate import generate_context
@@ -261,7 +260,7 @@ def test_a_project_of_this_very_template_is_updated_to_its_head(tmp_path: Path) 
     project.record("v0.0.1", **given)
     project.write({"README.md": "MINE\n", "operation/own.py": "MINE = 1\n"})
     project.commit()
-    done = project.update()
+    done = project.update("--to", "v0.0.2")
     assert done.status == 0, done.said
     found = read(path)
     expected = read(template.render("v0.0.2", tmp_path / "fresh"))

@@ -1,0 +1,65 @@
+"""Say what is wrong with the template's releases: tags, their sections in CHANGELOG.md, history.
+
+Rendered projects are updated from tag to tag for years. So each tag keeps its section, which says
+what people do after updating to it, and stays part of the history of the branch.
+"""
+
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+SECTION = re.compile(r"^## (\S+).*?\n(.*?)(?=^## |\Z)", re.MULTILINE | re.DOTALL)
+TO_DO = re.compile(r"^### What to do after updating\n+(?=[^#\s])", re.MULTILINE)
+OLDEST = re.compile(r"^Updates are supported from (v\d\S*) on\.$", re.MULTILINE)
+TAG = re.compile(r"v(\d+)\.(\d+)\.(\d+)")
+
+
+def git(root: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run git."""
+    return subprocess.run(
+        ["git", *arguments], cwd=root, capture_output=True, text=True, check=False
+    )
+
+
+def tags(root: Path) -> list[str]:
+    """Return the tags of a repository, oldest release first; none where there is no repository."""
+    listed = git(root, "tag", "--list", "v*").stdout.split()
+    return sorted(listed, key=lambda tag: [int(n) for n in re.findall(r"\d+", tag)])
+
+
+def starts(root: Path) -> list[str]:
+    """Return the tags from which updates are tested: the oldest supported and the last one."""
+    found = tags(root)
+    text = (root / "CHANGELOG.md").read_text(encoding="utf-8")
+    oldest = [match[1] for match in OLDEST.finditer(text) if match[1] in found] or found[:1]
+    return list(dict.fromkeys([*oldest, *found[-1:]]))
+
+
+def faults(root: Path) -> Iterator[str]:
+    """Say what is wrong with the releases of a repository."""
+    text = (root / "CHANGELOG.md").read_text(encoding="utf-8")
+    sections = {match[1]: match[2] for match in SECTION.finditer(text)}
+    for name in {*tags(root), *sections} - {"Unreleased"}:
+        if not TAG.fullmatch(name):
+            yield f"{name}: a release is called v1.2.3"
+        elif name not in sections:
+            yield f"CHANGELOG.md: the tag {name} has no section '## {name}'"
+    for name, section in sections.items():
+        if not TO_DO.search(section):
+            yield f"CHANGELOG.md: {name} does not say '### What to do after updating'"
+    for name in tags(root):
+        if git(root, "merge-base", "--is-ancestor", name, "HEAD").returncode:
+            yield f"{name} is not in the history of this branch: it must not be rewritten"
+
+
+def main() -> int:
+    """Print what is wrong; return 1 if there is something."""
+    found = list(faults(Path()))
+    print("\n".join(found) or "release: all is well")
+    return 1 if found else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
