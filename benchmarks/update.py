@@ -76,6 +76,7 @@ class Tool(ABC):
     name: str
 
     def __init__(self, programs: Path, template: Template) -> None:
+        """Take the folder of its programs and the template it renders."""
         self.programs = programs
         self.template = template
 
@@ -114,13 +115,16 @@ class Ours(Tool):
     name = "ours"
 
     def project(self, folder: Path) -> Path:
+        """Make a project from the first release and commit it."""
         return self.template.project("v1", folder).path
 
     def command(self, number: int) -> list[str]:
+        """Return the command that updates to a release."""
         python = str(self.programs / "python")
         return [python, "-m", "tools.template_update", "--to", f"v{number}"]
 
     def variables(self) -> dict[str, str]:
+        """Return what the environment holds besides."""
         return {"PYTHONPATH": str(ROOT / "{{cookiecutter.project_slug}}")}
 
 
@@ -130,9 +134,11 @@ class Cruft(Ours):
     name = "cruft"
 
     def command(self, number: int) -> list[str]:
+        """Return the command that updates to a release."""
         return [str(self.programs / "cruft"), "update", "-y", "--checkout", f"v{number}"]
 
     def variables(self) -> dict[str, str]:
+        """Return what the environment holds besides."""
         return {}
 
 
@@ -142,6 +148,7 @@ class Copier(Tool):
     name = "copier"
 
     def project(self, folder: Path) -> Path:
+        """Make a project from the first release and commit it."""
         target = folder / "demo"
         command = ["copy", "--quiet", "--defaults", "--vcs-ref", "v1", self.template.url]
         made = subprocess.run(
@@ -159,6 +166,7 @@ class Copier(Tool):
         return target
 
     def command(self, number: int) -> list[str]:
+        """Return the command that updates to a release."""
         return [str(self.programs / "copier"), "update", "--defaults", "--vcs-ref", f"v{number}"]
 
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import pytest
 from helpers import BakedProject
 from updating import URL, Template, git, read
 
+WORD = "not-for-others"
 NOBODY = {"GIT_CONFIG_NOSYSTEM": "1", "EMAIL": ""}
 Render = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -85,10 +87,10 @@ class TestRecord:
     @pytest.mark.parametrize(
         ("address", "public"),
         [
-            ("https://user:secret@templates.example/small.git", URL),
-            ("https://secret@templates.example/small.git", URL),
+            (f"https://user:{WORD}@templates.example/small.git", URL),
+            (f"https://{WORD}@templates.example/small.git", URL),
             ("git@templates.example:org/small.git", "git@templates.example:org/small.git"),
-            ("ssh://git:secret@templates.example/x", "ssh://git@templates.example/x"),
+            (f"ssh://git:{WORD}@templates.example/x", "ssh://git@templates.example/x"),
         ],
     )
     def test_holds_no_credentials(
@@ -100,8 +102,8 @@ class TestRecord:
         said = render(str(clone))
         text = rendered(tmp_path).read(".cruft.json")
         assert json.loads(text)["template"] == public
-        assert "secret" not in text
-        assert "secret" not in said.stdout + said.stderr
+        assert WORD not in text
+        assert WORD not in said.stdout + said.stderr
 
     def test_is_left_out_for_a_folder_without_address(
         self, render: Render, questions: Path, tmp_path: Path
@@ -244,3 +246,10 @@ def test_a_render_that_is_only_compared_leaves_nothing_behind(
     generate_files(released.checkout("v1.0.0"), context, tmp_path)
     made = set(os.listdir(tmp_path / "temperature-anomalies"))
     assert not made & {".git", ".cruft.json"}
+
+
+def test_the_record_is_no_secret_to_the_projects_checks(baked: Callable[..., BakedProject]) -> None:
+    (repository,) = baked().yaml(".pre-commit-config.yaml")["repos"]
+    (hook,) = (hook for hook in repository["hooks"] if hook["id"] == "detect-secrets")
+    assert re.search(hook["exclude"], ".cruft.json")
+    assert not re.search(hook["exclude"], "src/cruft.json")

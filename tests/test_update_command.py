@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -357,3 +358,21 @@ class TestLink:
         before = project.picture()
         assert project.update("--link", "https://elsewhere.example/x.git").status == 2
         assert project.picture() == before
+
+
+def test_a_project_made_without_the_template_adopts_it(template: Template, tmp_path: Path) -> None:
+    """By the commands of docs/updating.md."""
+    fresh = template.project("v1.9.0", tmp_path / "fresh")
+    mine = Project(tmp_path / "mine", template)
+    mine.path.mkdir()
+    git(mine.path, "init", "--quiet", "--initial-branch=main")
+    mine.edit({"a.py": lines("a", l25="MINE"), "own.py": "MINE\n", "README.md": "MINE\n"})
+    shutil.rmtree(fresh.path / ".git")
+    copy = ["cp", "-Rn", f"{fresh.path}/.", "."]
+    subprocess.run(copy, cwd=mine.path, check=False)
+    mine.commit("adopted")
+    assert mine.text("README.md") == mine.text("own.py") == "MINE\n"
+    assert mine.update().status == 0
+    assert mine.text("a.py") == lines("a", l10="TEMPLATE", l25="MINE")
+    assert mine.text("README.md") == mine.text("own.py") == "MINE\n"
+    assert mine.text("same.py") == lines("same")

@@ -11,7 +11,7 @@ from .git import Entries, index_lines, words
 from .workbench import Workbench
 
 LIST = ".template-owned"
-HOW_TO_SEE = "see: git diff template/old template/new -- {path}"
+HOW_TO_SEE = "see: git diff template/old template/new -- :/{path}"
 
 
 @dataclass

@@ -110,5 +110,5 @@ class Renderer:
         """Say why the process ended."""
         said = self.said()
         if NO_COOKIECUTTER in said:
-            return f"{sys.executable} has no cookiecutter. Type: make template-update"
+            return f"{sys.executable} has no cookiecutter: type make template-update"
         return f"the template could not be rendered:\n{said}"

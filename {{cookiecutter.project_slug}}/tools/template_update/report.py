@@ -11,7 +11,7 @@ ORDER = (
     "conflict", "merged", "updated", "added", "removed", "moved", "locked",
     "yours kept", "left deleted", "left out", "already so",
 )  # fmt: skip
-TEMPLATES = "the template's version: git show :3:{path}"
+TEMPLATES = "the template's version: git show :3:./{path}"
 
 
 @dataclass
@@ -117,7 +117,7 @@ def tell_file(sides: Sides, path: str, report: Report) -> None:
     elif now == mine and mine is None:
         report.say("left deleted", path, "you deleted it, the template changed it")
     elif now == mine:
-        report.say("yours kept", path, f"see: git diff template/old template/new -- {path}")
+        report.say("yours kept", path, f"see: git diff template/old template/new -- :/{path}")
     elif now == after:
         kind = "updated" if before and after else "added" if after else "removed"
         report.say(kind, path)
