@@ -1,5 +1,6 @@
 """The verbs of rendered projects, called as a person would."""
 
+import shutil
 from collections.abc import Callable
 
 import pytest
@@ -28,7 +29,9 @@ def project(
     request: pytest.FixtureRequest, install: Callable[..., InstalledProject]
 ) -> InstalledProject:
     """A project as rendered, without a git repository."""
-    return install(**request.param)
+    project = install(**request.param)
+    shutil.rmtree(project.path / ".git")
+    return project
 
 
 def test_check_passes_and_changes_nothing(project: InstalledProject) -> None:

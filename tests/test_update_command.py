@@ -319,6 +319,33 @@ class TestIsolation:
         assert project.update().status == 0
 
 
+class TestRender:
+    """A file is not rendered twice if nothing it depends on has changed, and only then."""
+
+    def test_of_a_file_follows_what_it_includes(self, tmp_path: Path) -> None:
+        template = Template(tmp_path / "parts", "https://templates.example/parts.git")
+        files = {
+            "whole.txt": "{% include 'part.txt' %}\n",
+            "same.txt": "{% if cookiecutter.project_name %}{{ cookiecutter.level }}{% endif %}\n",
+            "{{ cookiecutter.project_name }}/{{ cookiecutter.level }}.txt": "name\n",
+            "{% if cookiecutter.level == '1' %}one.txt{% endif %}": "one\n",
+        }
+        template.questions["level"] = "1"
+        template.release("v1", files, root={"templates/part.txt": "one\n"})
+        template.questions["__unused"] = "1"
+        template.release("v2", {}, root={"templates/part.txt": "two\n"})
+        project = template.project("v1", tmp_path / "project", level="1")
+        assert project.update().status == 0
+        assert project.text("whole.txt") == "two\n\n"
+        assert project.text("same.txt") == "1\n"
+        project.commit()
+        assert project.update("--answer", "level=2").status == 0
+        assert project.text("same.txt") == "2\n"
+        assert project.has("Demo/2.txt")
+        assert not project.has("Demo/1.txt")
+        assert not project.has("one.txt")
+
+
 class TestMonorepo:
     def test_only_the_projects_folder_is_changed(self, project: Project, tmp_path: Path) -> None:
         root = tmp_path / "mono"

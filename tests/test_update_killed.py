@@ -32,7 +32,7 @@ def run(command, *arguments, **options):
 subprocess.run = run
 """
 
-PREPARING = ["1 clone", "1 merge-tree", "1 update-ref refs/template/old"]
+PREPARING = ["1 clone", "1 merge-tree", "2 update-ref --stdin"]
 # Remove from the index, add to it, write files, mark conflicts.
 WRITING = [
     "1 update-index --force-remove",

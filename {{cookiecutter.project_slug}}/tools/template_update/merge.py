@@ -66,8 +66,9 @@ def merge(bench: Workbench, change: Change, yours: str) -> Merged:
     """
     base = bench.commit(bench.store_tree(change.before))
     # The names of these branches are the labels of conflict markers.
-    for label, tree in (("yours", yours), ("template", bench.store_tree(change.after))):
-        bench.must("update-ref", f"refs/heads/{label}", bench.commit(tree, base))
+    sides = {"yours": yours, "template": bench.store_tree(change.after)}
+    branches = (f"create refs/heads/{n} {bench.commit(t, base)}\n" for n, t in sides.items())
+    bench.must("update-ref", "--stdin", stdin="".join(branches).encode())
     options = [word for setting in SETTINGS for word in ("-c", setting)]
     process = bench.run(*options, "merge-tree", "--write-tree", "-z", "yours", "template")
     if process.returncode not in (0, 1):

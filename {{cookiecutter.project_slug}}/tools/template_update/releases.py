@@ -105,8 +105,9 @@ class Template:
             If the repository does not have it any more.
         """
         probe = ("cat-file", "-e", commit + PEELED)
-        if self.run(*probe) is None:
-            self.run("fetch", "--quiet", self.url, commit)
+        if self.run(*probe) is not None:
+            return
+        self.run("fetch", "--quiet", self.url, commit)
         if self.run(*probe) is None:
             message = (
                 f"the commit {commit} that this project was rendered from is not in {self.url}.\n"

@@ -231,8 +231,9 @@ def write(repository: Repository, prepared: Prepared) -> None:
             raise RefusedError(message)
 
     merged = prepared.merged
-    for name, tree in zip(("old", "new"), prepared.trees, strict=True):
-        must("update-ref", f"refs/template/{name}", tree, cwd=repository.root)
+    old, new = prepared.trees
+    references = f"update refs/template/old {old}\nupdate refs/template/new {new}\n"
+    must("update-ref", "--stdin", cwd=repository.root, stdin=references.encode())
     journal.write(repository, prepared.yours, merged.entries, merged.conflicts, check)
 
 

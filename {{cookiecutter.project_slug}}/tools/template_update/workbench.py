@@ -17,6 +17,7 @@ class Workbench:
         self.folder = folder
         self.repository = repository
         self.indexes = 0
+        self.trees: dict[bytes, str] = {}
         self.settings = {
             "GIT_DIR": str(folder),
             "GIT_OBJECT_DIRECTORY": str(repository.objects),
@@ -63,9 +64,12 @@ class Workbench:
 
     def store_tree(self, entries: Entries) -> str:
         """Store a tree of these files and return its name."""
-        index = self.new_index()
-        self.must("update-index", "-z", "--index-info", stdin=index_lines(entries), **index)
-        return self.must("write-tree", **index).decode().strip()
+        lines = index_lines(dict(sorted(entries.items())))
+        if lines not in self.trees:
+            index = self.new_index()
+            self.must("update-index", "-z", "--index-info", stdin=lines, **index)
+            self.trees[lines] = self.must("write-tree", **index).decode().strip()
+        return self.trees[lines]
 
     def export(self, entries: Entries, folder: Path) -> None:
         """Write files into a new folder."""
