@@ -79,6 +79,7 @@ class TestReleases:
         ahead = project.update()
         assert ahead.status == 0
         assert "nothing to do" in ahead.out
+        assert project.update("--check").status == 0
 
     def test_one_that_is_not_there_is_refused(self, project: Project) -> None:
         refused = project.update("--to", "v9")

@@ -32,12 +32,19 @@ def check(repository: Repository) -> int:
     if commit == known.commit:
         print(f"this project is at {tag}, the newest release")
         return 0
-    if known.tag and newest([tag, known.tag]) == known.tag:
-        print(f"this project is at {known.tag}; the newest release is {tag}")
-        return 0
     print(f"this project is at {known.tag or known.commit[:12]}; the newest release is {tag}")
+    if is_ahead(known, tag, commit):
+        return 0
     print("Type: make template-update")
     return 1
+
+
+def is_ahead(known: Record, tag: str, commit: str) -> bool:
+    """Say whether a project was made from something later than a release."""
+    if known.tag and newest([known.tag]):
+        return newest([tag, known.tag]) == known.tag
+    with tempfile.TemporaryDirectory(prefix="template-update-") as folder:
+        return Template.clone(known.url, Path(folder) / "template").contains(known.commit, commit)
 
 
 @dataclass(frozen=True)
