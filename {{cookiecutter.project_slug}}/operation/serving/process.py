@@ -19,7 +19,7 @@ _ONLINE = ("--worker-class", "gthread", "--threads", "4", "operation.serving.loc
 _PLAIN = ("--worker-class", "asgi", "operation.serving.plain:application")
 # Of the person's shell: what would turn the server into something else.
 _NOT_INHERITED = re.compile(r"(AZUREML_|AML_|GUNICORN_|MODEL_|PYTHON|SCORING_|WORKER_)")
-_TRIES, _PAUSE = 600, 0.1  # half a minute and more on a slow machine
+_TRIES, _PAUSE = 1200, 0.1  # two minutes: machines may be slow
 
 
 @contextlib.contextmanager

@@ -1,6 +1,7 @@
 import gc
 import json
 import logging
+import os
 import weakref
 from collections.abc import Iterator
 from pathlib import Path
@@ -394,16 +395,23 @@ def test_two_files_whose_scores_would_have_one_name_are_refused(
         dataset(tmp_path / "new").load()
 
 
-def test_only_the_scores_of_the_last_run_are_there(
+def test_scores_of_a_file_and_of_a_folder_do_not_replace_each_other(
     readings: pd.DataFrame, champion: Champion, tmp_path: Path
 ) -> None:
     file = write(tmp_path / "new.csv", readings)
     write(tmp_path / "new" / "a.csv", readings)
-    left = []
-    for source in (file, tmp_path / "new", tmp_path / "new", file):
+    left, scores = [], NewScores(filepath=str(tmp_path / "scores"))
+    for number, source in enumerate((file, tmp_path / "new", tmp_path / "new", file)):
         run(source, tmp_path / "scores", champion)
         left.append(sorted(p.name for p in tmp_path.iterdir() if p.name.startswith("scores")))
-    assert left == [["scores.csv"], ["scores"], ["scores"], ["scores.csv"]]
+        for place in tmp_path.glob("scores*"):  # clocks of file systems are coarse
+            os.utime(place, (0, number) if (source == file) == place.is_file() else (0, 0))
+        assert len(list(scores.load())) == 1
+    both = ["scores", "scores.csv"]
+    assert left == [["scores.csv"], both, both, both]
+    (tmp_path / "scores" / "b.csv").write_bytes((tmp_path / "scores" / "a.csv").read_bytes())
+    os.utime(tmp_path / "scores", (0, 100))
+    assert len(list(scores.load())) == 2
 
 
 def test_scores_are_not_written_to_a_remote_address() -> None:
