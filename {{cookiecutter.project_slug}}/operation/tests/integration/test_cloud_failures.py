@@ -114,7 +114,8 @@ def test_after_a_broken_upload_the_rest_is_sent(
     assert cloud.found("jobs") == {}
     cloud.azure.forget()
     assert cloud.verb(*SUBMIT)[0] == 0
-    sent = {Path(key).name for key in cloud.azure.uploads}
+    # the code has a Dockerfile too, besides that of the environment
+    sent = {Path(key).name for key in cloud.azure.uploads if "/serving/" not in key}
     assert not sent & there_already
     assert "pipeline_registry.py" in sent
     assert len(cloud.found("jobs")) == 1
