@@ -123,8 +123,8 @@ def test_what_is_not_known_is_refused_and_noted(ml: "MLClient", azure: StandIn) 
     from azure.core.exceptions import HttpResponseError
 
     with pytest.raises(HttpResponseError, match="does not know GET"):
-        list(ml.online_endpoints.list())
-    assert [line.rsplit("/", 1)[1] for line in azure.refused] == ["onlineEndpoints"]
+        list(ml.feature_sets.list())
+    assert [line.rsplit("/", 1)[1] for line in azure.refused] == ["featuresets"]
 
 
 @pytest.mark.usefixtures("ml")
