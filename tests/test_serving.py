@@ -62,7 +62,8 @@ def test_a_bundle_scores_where_there_is_no_network(ran: InstalledProject, tmp_pa
     expected = json.loads(ran.python(f"import sys; sys.path.insert(0, 'src')\n{EXPECTED}"))
     assert json.loads(scored.stdout)["data"] == expected["data"]
 
-    (folder / "wheels" / next((folder / "wheels").iterdir()).name).open("ab").write(b"\0")
+    wheel = next((folder / "wheels").iterdir())
+    wheel.write_bytes(wheel.read_bytes() + b"\0")
     refused = call("sh", "install.sh")
     assert refused.returncode == 2
     assert "a file is not as it was made" in refused.stderr
