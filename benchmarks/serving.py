@@ -5,7 +5,8 @@
 
 Requests: Azure's inference server and the plain application, as ``make serve`` starts them, beside
 ``mlflow models serve`` with the same model folder and one worker, and beside the call in a process
-(the limit). All are asked by the same number of clients that keep their connections, in turns; on a
+(the limit). All are asked by the same two clients, which keep their connections, in turns: a single
+one leaves the server idle while it works itself, and throughput would be the client's. On a
 machine that others use, the CPU time of a server per request says more than the clock. Ours
 get readings, check them and make their features; MLflow's server gets finished features, which is
 less work, and checks no more than its signature. Memory is the peak of the processes of a server.
@@ -459,7 +460,7 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--project", type=Path, default=ROOT / "build/demo/temperature-anomalies")
-    parser.add_argument("--clients", type=int, default=1, help="that ask at the same time")
+    parser.add_argument("--clients", type=int, default=2, help="that ask at the same time")
     parser.add_argument("--seconds", type=float, default=5, help="of each server and turn")
     parser.add_argument("--turns", type=int, default=3, help="medians are printed")
     sizes = "100000,1000000,10000000"

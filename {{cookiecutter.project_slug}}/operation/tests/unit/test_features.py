@@ -20,6 +20,23 @@ def test_a_row_does_not_depend_on_later_rows(step: str) -> None:
     pd.testing.assert_frame_equal(build_features(changed, PARAMETERS).head(200), cut)
 
 
+@pytest.mark.parametrize("value", [21.37, -4.0000005, -0.0, 2.5e-6, 1234.5678915, 1e5 / 3])
+def test_a_first_reading_is_described_as_the_first_of_many(value: float) -> None:
+    many = series(10)
+    many.loc[0, "temperature"] = value
+    alone = build_features(many.head(1), PARAMETERS)[FEATURES].to_numpy()
+    first = build_features(many, PARAMETERS)[FEATURES].to_numpy()[:1]
+    assert alone.tobytes() == first.tobytes()
+
+
+@pytest.mark.parametrize("rows", [1, 2])
+def test_a_reading_that_no_exact_sum_can_hold_is_refused(rows: int) -> None:
+    huge = series(rows).assign(temperature=1e13)
+    with pytest.raises(ValueError, match="too large to be a temperature"):
+        build_features(huge, PARAMETERS)
+    assert len(build_features(huge.assign(temperature=1e5), PARAMETERS)) == rows
+
+
 def test_a_row_does_depend_on_earlier_rows() -> None:
     whole = series(100)
     changed = whole.copy()

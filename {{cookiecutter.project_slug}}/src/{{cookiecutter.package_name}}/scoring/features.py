@@ -54,11 +54,14 @@ def describe(
     ValueError
         If the values are too large for exact sums, which no temperature is.
     """
+    if len(values) == 1:
+        return _of_first(float(values[0]), std_floor)
     ns = times.astype("datetime64[ns]").astype(np.int64)
     seasonal = values - _usual_at_this_time_of_day(ns, values, seasonal_halflife_days)
     seasonal[np.isnan(seasonal)] = 0.0
     starts, counts = _windows(ns)
-    _refuse_too_large(values, counts[_IN_HOUR])
+    if len(values):
+        _refuse_too_large(max(values.max(), -values.min()), len(values), counts[_IN_HOUR].max())
     totals = _totals(values, seasonal)
     features = np.empty((len(values), len(FEATURES)))
     features[:, 0] = values
@@ -71,6 +74,16 @@ def describe(
     features[:, 5] = seasonal
     features[:, 6] = of_six_hours[1]
     return features
+
+
+def _of_first(value: float, std_floor: float) -> np.ndarray:
+    """Describe a reading that nothing came before, as the general way would, in less time.
+
+    Requests of single readings are many; the general way is some fifty calls of numpy.
+    """
+    _refuse_too_large(abs(value), 1, 1)
+    mean = round(value / _FINE) * _FINE
+    return np.array([[value, 0.0, mean, mean, np.log(1.0 + std_floor), 0.0, 0.0]])
 
 
 def rows_to_remember(times: np.ndarray, seasonal_halflife_days: float) -> int:
@@ -127,12 +140,9 @@ def _sums(totals: np.ndarray, starts: np.ndarray) -> np.ndarray:
     return totals[:, 1:] - totals[:, starts]
 
 
-def _refuse_too_large(values: np.ndarray, in_hour: np.ndarray) -> None:
-    if len(values) == 0:
-        return
-    largest = max(float(values.max()), -float(values.min()))
-    squares = (largest / _COARSE) ** 2 * int(in_hour.max())
-    if not max(squares, largest / _FINE * len(values)) < _MOST:
+def _refuse_too_large(largest: float, rows: int, rows_in_hour: int) -> None:
+    squares = (float(largest) / _COARSE) ** 2 * int(rows_in_hour)
+    if not max(squares, float(largest) / _FINE * rows) < _MOST:
         raise ValueError(f"a reading of {largest:g} is too large to be a temperature")
 
 
