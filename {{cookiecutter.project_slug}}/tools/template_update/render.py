@@ -27,6 +27,10 @@ FALSEHOODS = {"0": False, "false": False, "f": False, "no": False, "n": False, "
 # A file with other tags, or with the whole context in it, may hold more than its source tells.
 TAG = re.compile(rb"[{]%[-+]?\s*(\w+)")
 PLAIN_TAGS = {b"if", b"elif", b"else", b"endif", b"for", b"endfor", b"set", b"raw", b"endraw"}
+# What has none of these is copied: Jinja and Windows line ends would be all that changes a file.
+MARK = re.compile(rb"[{]([{]|%|#)|\r")
+# A template that sets these means something else by them.
+UNUSUAL = {"_extensions", "_jinja2_env_vars", "_new_lines"}
 UNSTEADY = re.compile(rb"\bcookiecutter\b(?!\.[a-z_])|_commit|random_ascii_string|uuid4")
 
 
@@ -54,10 +58,13 @@ class Memory:
         parts = (self.name(part, variables, context, env) for part in Path(source).parts)
         target = Path(project, *parts)
         key = (source, content, variables)
-        if key not in self.files:
+        if not MARK.search(content):
+            self.files[key] = None if target.is_dir() else content  # a name can come to nothing
+        elif key not in self.files:
             self.generate_file(project, source, context, env, skip)
             self.files[key] = target.read_bytes() if target.is_file() else None
-        elif (made := self.files[key]) is not None:
+            return
+        if (made := self.files[key]) is not None:
             target.write_bytes(made)
             shutil.copymode(source, target)
 
@@ -65,7 +72,7 @@ class Memory:
     def may_remember(content: bytes, values: dict[str, Any]) -> bool:
         """Say whether a file depends on its source and the variables alone."""
         steady = set(TAG.findall(content)) <= PLAIN_TAGS and not UNSTEADY.search(content)
-        return steady and not values.get("_extensions")
+        return steady and not any(values.get(name) for name in UNUSUAL)
 
     def name(self, part: str, variables: str, context: dict[str, Any], env: Any) -> str:
         """Return a part of a path as it is rendered."""
