@@ -102,7 +102,9 @@ class TestDerivedNames:
         answers = derive(project_slug=slug)
         # Room for a suffix such as `stage`, so that each environment can have its own.
         assert re.fullmatch(r"[a-z0-9]{3,19}", answers["__storage_account"])
-        for key, longest in {"__key_vault": 18, "__endpoint": 26, "__workspace": 27}.items():
+        assert re.fullmatch(r"[a-z0-9]{5,48}", answers["__container_registry"] + "dev")
+        hyphened = {"__key_vault": 18, "__endpoint": 26, "__workspace": 27, "__log_analytics": 57}
+        for key, longest in hyphened.items():
             assert re.fullmatch(r"[a-z][a-z0-9]*(-[a-z0-9]+)*", answers[key]), key
             assert 3 <= len(answers[key]) <= longest
 
@@ -110,6 +112,8 @@ class TestDerivedNames:
         answers = derive(project_slug="cold-store")
         assert answers["__storage_account"] == "stcoldstore"
         assert answers["__key_vault"] == "kv-cold-store"
+        assert answers["__container_registry"] == "crcoldstore"
+        assert answers["__log_analytics"] == "log-cold-store"
         assert answers["__workspace"] == "mlw-cold-store"
         assert answers["__endpoint"] == "cold-store"
 
@@ -117,7 +121,8 @@ class TestDerivedNames:
         slugs = [f"{LONG_NAME[:50]}-{a}{b}" for a, b in itertools.product("ab01", repeat=2)]
         slugs += {LONG_NAME[:length].rstrip("-") for length in range(32, 61, 2)}
         derived = [derive(project_slug=slug) for slug in slugs]
-        for key in ("__storage_account", "__key_vault", "__endpoint", "__workspace"):
+        keys = ("storage_account", "key_vault", "container_registry", "log_analytics")
+        for key in ("__endpoint", "__workspace", *(f"__{key}" for key in keys)):
             assert len({answers[key] for answers in derived}) == len(slugs)
 
     def test_are_the_same_every_time(self, derive: Callable[..., dict[str, str]]) -> None:

@@ -51,8 +51,9 @@ class Workspace(_Strict):
     location: str | None = None  # where the resource group is
     storage_account: str | None = None
     key_vault: str | None = None
-    application_insights: str | None = None
     container_registry: str | None = None
+    application_insights: str | None = None
+    log_analytics: str | None = None  # where Application Insights keeps what it is sent
 
 
 class Cluster(_Strict):

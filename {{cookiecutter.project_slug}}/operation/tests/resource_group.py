@@ -1,7 +1,7 @@
 """What the stand-in for Azure knows of a resource group beside workspaces, for `provision`.
 
-Storage accounts with their containers, key vaults, the tenant of a subscription, and the error that
-tells a missing group from a missing workspace.
+Storage accounts with their containers, key vaults, registries, Application Insights and its logs,
+the tenant of a subscription, and the error that tells a missing group from a missing workspace.
 """
 
 import re
@@ -12,7 +12,19 @@ from operation.tests.azure.messages import Answer, Request
 
 _STORAGE = "Microsoft.Storage/storageAccounts"
 _VAULT = "Microsoft.KeyVault/vaults"
-_STORES = rf"/providers/({_STORAGE}/[^/]+(/blobServices/default/containers/[^/]+)?|{_VAULT}/[^/]+)$"
+_REGISTRY = "Microsoft.ContainerRegistry/registries"
+_INSIGHTS = "Microsoft.Insights/components"
+_LOGS = "Microsoft.OperationalInsights/workspaces"
+_PLAIN = "|".join((_STORAGE, _VAULT, _REGISTRY, _INSIGHTS, _LOGS))
+_STORES = rf"/providers/({_STORAGE}/[^/]+/blobServices/default/containers/[^/]+|({_PLAIN})/[^/]+)$"
+# what the parameters of a workspace's template name, and as what
+_UPON = {
+    "storageAccount": _STORAGE,
+    "keyVault": _VAULT,
+    "containerRegistry": _REGISTRY,
+    "applicationInsights": _INSIGHTS,
+}
+_ALWAYS = ("storageAccount", "keyVault")  # the template makes them, if they are not there
 _WORKSPACE = r"/providers/Microsoft.MachineLearningServices/workspaces/[^/]+$"
 _DEPLOYMENT = r"/providers/Microsoft.Resources/deployments/[^/]+$"
 
@@ -45,16 +57,25 @@ class ResourceGroup:
         missing = self._without_group(request)
         if missing:
             return missing
+        self._refuse_no_logs(request.json())
         made = self._resources.put(request.path, request.json())
         answer = Answer(201, made | {"properties": {"provisioningState": "Creating"}})
         made["properties"]["provisioningState"] = "Succeeded"  # when it is asked for the next time
         return answer
 
+    def _refuse_no_logs(self, body: dict[str, Any]) -> None:
+        """Refuse Application Insights whose place for logs is not there."""
+        if logs := body.get("properties", {}).get("WorkspaceResourceId"):
+            self._resources.get(logs)
+
     def _make_workspace(self, request: Request) -> Answer:
         """Let the stand-in make it, then note what it is made upon: that must be there."""
         given = {key: v.get("value") for key, v in _parameters(request).items()}
-        stores = {"storageAccount": _STORAGE, "keyVault": _VAULT}
-        ids = {key: _id(request, given, key, type) for key, type in stores.items()}
+        ids = {
+            key: _id(request, given, key, type)
+            for key, type in _UPON.items()
+            if key in _ALWAYS or given.get(f"{key}Option") == "existing"
+        }
         for key, id in ids.items():
             if given.get(f"{key}Option") == "existing":
                 self._resources.get(id)

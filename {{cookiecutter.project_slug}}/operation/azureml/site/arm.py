@@ -1,4 +1,4 @@
-"""Azure Resource Manager, for what azure-ai-ml does not make: storage accounts, key vaults."""
+"""Azure Resource Manager, for what azure-ai-ml makes not at all, or under names of its own."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +12,9 @@ _HOST = "https://management.azure.com"
 _VERSIONS = {
     "Microsoft.Storage/storageAccounts": "2023-05-01",
     "Microsoft.KeyVault/vaults": "2023-07-01",
+    "Microsoft.ContainerRegistry/registries": "2023-07-01",
+    "Microsoft.OperationalInsights/workspaces": "2023-09-01",
+    "Microsoft.Insights/components": "2020-02-02",
     "Microsoft.MachineLearningServices/workspaces": "2024-10-01",
 }
 _OF_GROUPS = "2022-09-01"

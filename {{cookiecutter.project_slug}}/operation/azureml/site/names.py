@@ -15,12 +15,14 @@ if TYPE_CHECKING:
 
 EXISTS, MISSING = "exists", "will be created"
 _LOCATION = "westeurope"  # where a resource group is suggested, if the configuration says nothing
+# what a workspace is made upon, by its names in `workspace`
 _TYPES = {
     "storage_account": "Microsoft.Storage/storageAccounts",
     "key_vault": "Microsoft.KeyVault/vaults",
-    "application_insights": "Microsoft.Insights/components",
     "container_registry": "Microsoft.ContainerRegistry/registries",
+    "application_insights": "Microsoft.Insights/components",
 }
+_LOGS = {"log_analytics": "Microsoft.OperationalInsights/workspaces"}
 Found = TypeVar("Found")
 
 
@@ -59,10 +61,10 @@ class Site:
         name = getattr(self.config.workspace, key)
         if not name or name.startswith("/"):
             return name
-        return f"{self.group}/providers/{_TYPES[key]}/{name}"
+        return f"{self.group}/providers/{(_TYPES | _LOGS)[key]}/{name}"
 
     def ids(self) -> dict[str, str | None]:
-        """Return the ARM ids of all resources that ``workspace`` can name."""
+        """Return the ARM ids of all that a workspace is told of when it is made."""
         return {key: self.id(key) for key in _TYPES}
 
     def location(self) -> str:

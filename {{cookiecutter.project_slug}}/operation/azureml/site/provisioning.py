@@ -81,7 +81,8 @@ def _workspace(site: Site, found: "entities.Workspace") -> Item:
     state = differences(found, {key: value for key, value in wanted.items() if value})
     if not state:
         return Item("workspace", str(found.name), EXISTS)
-    return Item("workspace", str(found.name), f"{state}; it keeps these for life, name them")
+    kept = f"{state}; it keeps what it has: name that in azureml.yml, or leave the key out"
+    return Item("workspace", str(found.name), kept)
 
 
 def _new_workspace(site: Site) -> Item:

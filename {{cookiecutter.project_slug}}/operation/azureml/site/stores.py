@@ -1,9 +1,10 @@
-"""Where a workspace keeps its files and secrets: storage account, containers, key vault."""
+"""Where a workspace keeps its files, secrets, images and logs."""
 
 from collections.abc import Callable
 from typing import Any
 
 from operation.azureml.site.names import EXISTS, MISSING, Item, Site
+from operation.errors import OperationError
 
 Body = dict[str, Any]
 
@@ -14,14 +15,30 @@ def stores(site: Site) -> list[Item]:
     Raises
     ------
     OperationError
-        If Azure refuses or cannot be reached.
+        If Application Insights is to be made and its logs have no place, or if Azure refuses or
+        cannot be reached.
     """
-    bodies = {"storage_account": _storage_account, "key_vault": _key_vault}
-    return [
-        _item(site, key.replace("_", " "), id, body)
+    # Application Insights is made upon the logs, so they come first.
+    bodies = {
+        "storage_account": _storage_account,
+        "key_vault": _key_vault,
+        "container_registry": _container_registry,
+        "log_analytics": _log_analytics,
+        "application_insights": _application_insights,
+    }
+    items = {
+        key: _item(site, key.replace("_", " "), id, body)
         for key, body in bodies.items()
         if (id := site.id(key))
-    ]
+    }
+    insights = items.get("application_insights")
+    if insights and insights.make and "log_analytics" not in items:
+        raise OperationError(
+            f"Application Insights {insights.name} is to be made, and nothing says where it keeps "
+            "its logs: name workspace.log_analytics in azureml.yml, or leave out "
+            "workspace.application_insights."
+        )
+    return list(items.values())
 
 
 def container(site: Site, name: str) -> Item:
@@ -64,5 +81,31 @@ def _key_vault(site: Site) -> Body:
             "tenantId": subscription["tenantId"],
             "sku": {"family": "A", "name": "standard"},
             "enableRbacAuthorization": True,
+        },
+    }
+
+
+def _container_registry(site: Site) -> Body:
+    return {
+        "location": site.location(),
+        "sku": {"name": "Basic"},
+        "properties": {"adminUserEnabled": False},
+    }
+
+
+def _log_analytics(site: Site) -> Body:
+    return {
+        "location": site.location(),
+        "properties": {"sku": {"name": "PerGB2018"}, "retentionInDays": 30},
+    }
+
+
+def _application_insights(site: Site) -> Body:
+    return {
+        "location": site.location(),
+        "kind": "web",
+        "properties": {
+            "Application_Type": "web",
+            "WorkspaceResourceId": site.id("log_analytics"),
         },
     }

@@ -1,14 +1,23 @@
 """What the verb makes in Azure, that it makes it once, and what it leaves alone."""
 
+import json
+import re
+from typing import Any
+
 import pytest
 
 from operation.tests.azure import StandIn
+from operation.tests.bicep_values import GROUP, deploy
 from operation.tests.cloud import Verb, changes, configure, found, group, versions
 from operation.tests.helpers import Project
 
 MORE = """\
+  location: westeurope
   storage_account: stcold
   key_vault: kv-cold
+  container_registry: crcold
+  application_insights: appi-cold
+  log_analytics: log-cold
 clusters:
   cpu-cluster: {size: Standard_DS3_v2, max_instances: 2, idle_seconds: 600}
 datastores:
@@ -29,13 +38,21 @@ def test_all_is_made_from_nothing(empty: Project, azure: StandIn, verb: Verb):
     said = verb("provision")
 
     assert said.status == 0
-    assert said.out.count("will be created") == 7
+    assert said.out.count("will be created") == 10
     providers = f"{group(azure)}/providers"
     account = f"{providers}/Microsoft.Storage/storageAccounts/stcold"
     assert azure.resources[account]["properties"]["allowBlobPublicAccess"] is False
     assert f"{account}/blobServices/default/containers/raw" in azure.resources
     vault = f"{providers}/Microsoft.KeyVault/vaults/kv-cold"
     assert azure.resources[vault]["properties"]["enableRbacAuthorization"] is True
+    registry = f"{providers}/Microsoft.ContainerRegistry/registries/crcold"
+    assert azure.resources[registry]["properties"]["adminUserEnabled"] is False
+    logs = f"{providers}/Microsoft.OperationalInsights/workspaces/log-cold"
+    insights = f"{providers}/Microsoft.Insights/components/appi-cold"
+    assert logs in azure.resources
+    assert azure.resources[insights]["properties"]["WorkspaceResourceId"] == logs
+    assert found(azure)["containerRegistry"] == registry
+    assert found(azure)["applicationInsights"] == insights
     assert found(azure)["storageAccount"] == account
     assert found(azure)["keyVault"] == vault
     scale = found(azure, "computes/cpu-cluster")["properties"]["scaleSettings"]
@@ -69,8 +86,80 @@ def test_a_dry_run_prints_the_plan_and_changes_nothing(empty: Project, azure: St
     lines = [" ".join(line.split()) for line in said.out.splitlines()]
     assert "storage account stcold will be created" in lines
     assert "datastore raw will be created" in lines
-    assert said.out.endswith("provision: 7 to make or change; nothing was changed\n")
+    assert said.out.endswith("provision: 10 to make or change; nothing was changed\n")
     assert changes(azure) == []
+
+
+def test_application_insights_without_a_place_for_its_logs_is_refused(
+    cloud_project: Project, azure: StandIn, verb: Verb
+):
+    configure(cloud_project, "  application_insights: appi-cold\n")
+    workspace = next(id for id, body in azure.resources.items() if body["type"] == "workspaces")
+    del azure.resources[workspace]
+
+    said = verb("provision")
+
+    assert said.status == 2
+    assert "appi-cold" in said.err
+    assert "name workspace.log_analytics in azureml.yml" in said.err
+    assert changes(azure) == []
+
+
+def test_application_insights_that_are_there_need_no_place_for_logs(
+    cloud_project: Project, azure: StandIn, verb: Verb
+):
+    configure(cloud_project, "  application_insights: appi-cold\n")
+    workspace = next(id for id, body in azure.resources.items() if body["type"] == "workspaces")
+    del azure.resources[workspace]
+    insights = f"{group(azure)}/providers/Microsoft.Insights/components/appi-cold"
+    azure.resources[insights] = {"id": insights, "type": "components", "properties": {}}
+
+    assert verb("provision").status == 0
+    assert found(azure)["applicationInsights"] == insights
+
+
+def test_what_bicep_made_is_as_configured(empty: Project, azure: StandIn, verb: Verb):
+    deployed(empty, azure)
+
+    said = verb("provision", "--dry-run")
+
+    assert said.status == 0
+    lines = [re.split("  +", line.strip()) for line in said.out.splitlines()]
+    states = {line[0]: line[2] for line in lines if len(line) == 3}
+    there = dict.fromkeys(("workspace", "compute cluster", "container"), "exists")
+    # what Bicep leaves to `provision`
+    missing = dict.fromkeys(("environment", "datastore"), "will be created")
+    assert states == there | missing
+
+
+def test_what_bicep_made_under_other_names_would_be_found(
+    empty: Project, azure: StandIn, verb: Verb
+):
+    main = empty.path / "operation/infrastructure/main.bicep"
+    text = main.read_text(encoding="utf-8")
+    other = text.replace("name: containerRegistryName", "name: 'crother'")
+    main.write_text(other.replace("wanted: one.value", "wanted: { size: 'Standard_DS4_v2' }"))
+    deployed(empty, azure)
+
+    said = verb("provision", "--dry-run")
+
+    assert said.status == 1
+    assert "differs: container_registry crother -> crcold" in said.out
+    assert "differs: size Standard_DS4_v2 -> Standard_DS3_v2" in said.out
+
+
+def deployed(project: Project, azure: StandIn) -> None:
+    """Put into the stand-in what a deployment of the Bicep files would make."""
+    folder = project.path / "operation/infrastructure"
+    for one in deploy(folder / "main.bicep", folder / "dev.bicepparam"):
+        if "Microsoft.Authorization" not in one.type:
+            id = one.id.replace(GROUP, group(azure))
+            azure._resources.put(id, _elsewhere(one.body, group(azure)))
+
+
+def _elsewhere(body: Any, group: str) -> Any:
+    """Name another resource group in all ids of a body."""
+    return json.loads(json.dumps(body).replace(GROUP, group))
 
 
 def test_the_environment_is_uploaded_with_both_locks(
@@ -152,8 +241,9 @@ def test_a_cluster_is_scaled_in_place(cloud_project: Project, azure: StandIn, ve
         ),
         ("  location: northeurope\n", "location westeurope -> northeurope"),
         ("  storage_account: other\n", "storage_account standin -> other"),
+        ("  container_registry: other\n", "container_registry None -> other; it keeps what it has"),
     ],
-    ids=["size", "tier", "datastore", "location", "storage"],
+    ids=["size", "tier", "datastore", "location", "storage", "registry"],
 )
 def test_what_cannot_be_changed_is_left_alone(
     cloud_project: Project, azure: StandIn, verb: Verb, differing: str, said: str

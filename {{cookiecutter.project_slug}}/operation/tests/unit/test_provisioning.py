@@ -52,6 +52,18 @@ def test_a_bare_name_is_of_the_resource_group(name: str | None, id: str | None):
     assert site.id("storage_account") == id
 
 
+def test_a_workspace_is_told_of_its_insights_and_not_of_where_their_logs_are():
+    client = SimpleNamespace(subscription_id="s", resource_group_name="rg")
+    config = SimpleNamespace(workspace=Workspace(application_insights="a", log_analytics="l"))
+
+    site = Site(cast("Any", client), Path(), cast("Any", config), cast("Any", None))
+
+    group = "/subscriptions/s/resourceGroups/rg/providers"
+    assert site.ids()["application_insights"] == f"{group}/Microsoft.Insights/components/a"
+    assert site.id("log_analytics") == f"{group}/Microsoft.OperationalInsights/workspaces/l"
+    assert "log_analytics" not in site.ids()
+
+
 def test_only_what_can_be_made_is_made():
     made: list[str] = []
     items = [
