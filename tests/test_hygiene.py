@@ -51,6 +51,14 @@ def test_secrets_are_found_outside_of_locks(tmp_path: Path) -> None:
     assert found == f"{tmp_path / 'settings.py'}: line 1"
 
 
+def test_kinds_that_the_rendered_project_adds_are_found_too(tmp_path: Path) -> None:
+    line = "raw_file: https://a.blob.core.windows.net/c/x.csv?sp=r&sig=" + "aB3%2F" * 8 + "%3D\n"
+    (tmp_path / "parameters.yml").write_text(line, encoding="utf-8")
+    (tmp_path / "good.yml").write_text("signature: sig=small, sigma=1\n", encoding="utf-8")
+    (found,) = hygiene.secrets_below(tmp_path)
+    assert "parameters.yml: line 1 looks like a secret (Shared access signature)" in found
+
+
 def test_white_space_is_mended_and_nothing_else(tmp_path: Path) -> None:
     (tmp_path / "bad.txt").write_bytes(b"a  \r\nb\n\n\n")
     (tmp_path / "good.txt").write_bytes(b"a\n\nb\n")

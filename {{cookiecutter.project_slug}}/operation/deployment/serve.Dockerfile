@@ -7,7 +7,7 @@ FROM ${IMAGE}
 COPY serve.txt /tmp/
 RUN python -m pip install --no-cache-dir --require-hashes -r /tmp/serve.txt && \
     useradd --create-home --uid 1000 server
-USER server
+USER 1000
 EXPOSE 5001
 # not azmlinfsrv: it would start a worker for each core, each with a model of its own
 CMD ["gunicorn", "--bind", "0.0.0.0:5001", "--workers", "1", "--threads", "4", \

@@ -11,6 +11,7 @@ from kedro.config import MissingConfigException
 from yaml import YAMLError
 
 from {{ cookiecutter.package_name }}.errors import ProjectError
+from {{ cookiecutter.package_name }}.output import protect_output
 
 from operation import execution
 from operation.errors import OperationError, RefusedError
@@ -58,4 +59,5 @@ def _verbs() -> list[str]:
 
 
 if __name__ == "__main__":
+    protect_output()
     sys.exit(main())

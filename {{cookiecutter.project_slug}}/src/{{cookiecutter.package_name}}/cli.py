@@ -12,6 +12,7 @@ from kedro.validation import DataValidationError
 from kedro.validation.exceptions import ParameterValidationError
 
 from .errors import ProjectError
+from .output import protect_output
 
 _EXPECTED = (
     ProjectError,
@@ -29,6 +30,7 @@ def cli() -> None:
 
 
 def _run(**options: Any) -> dict[str, Any]:
+    protect_output()
     try:
         results = kedro_run.callback(**options)
     except Exception as error:

@@ -5,6 +5,7 @@ import os
 from kedro.framework.project import LOGGING
 
 from .binding import Binding
+from .output import protect_logs
 from .tracking.hook import MlflowTracking
 
 # Nothing is reported to anybody, unless whoever runs this wants it: MLflow would by default, and so
@@ -41,6 +42,7 @@ LOGGING.configure(
         "root": {"level": "WARNING", "handlers": ["console"]},
     }
 )
+protect_logs()  # Kedro takes no formatter of a project's own
 
 HOOKS = (Binding(), MlflowTracking())
 # kedro-telemetry would report, kedro-viz would write a file, at every run.

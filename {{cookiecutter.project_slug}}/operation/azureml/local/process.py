@@ -13,6 +13,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from {{ cookiecutter.package_name }}.redaction import redact
+
 _GRACE = 10.0  # seconds that a process has to end by itself
 # Whatever else is set on this machine is not set in the cloud.
 _INHERITED = re.compile(
@@ -127,9 +129,9 @@ class StepProcess:
 
     def _read(self, rank: int, process: subprocess.Popen[str]) -> None:
         with self._logs[rank].open("w", encoding="utf-8") as log, process:
-            log.write(f"$ {self._command}\n")
+            log.write(redact(f"$ {self._command}\n"))
             for line in process.stdout or ():
-                log.write(line)
+                log.write(redact(line))
                 log.flush()
                 if rank == 0:
                     self._write(line.rstrip("\n"))

@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from ..gate import marked
+from ..redaction import redact
 
 DIGEST, GATE, PARAMETERS = "digest", "gate", "parameters"
 REASONS, FINGERPRINT = "gate.reasons", "data.fingerprint"
@@ -29,7 +30,7 @@ def model_facts(
         Tags about code and data: ``git.commit``, ``git.dirty``, ``data.fingerprint``,
         ``data.file.raw_temperatures``.
     """
-    return {DIGEST: digest} | dict(origin) | _as_tag(PARAMETERS, _compact(parameters))
+    return {DIGEST: digest} | dict(origin) | _as_tag(PARAMETERS, redact(_compact(parameters)))
 
 
 def about_model(origin: Mapping[str, str]) -> dict[str, str]:

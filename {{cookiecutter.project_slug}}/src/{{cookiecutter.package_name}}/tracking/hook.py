@@ -21,6 +21,7 @@ from kedro.pipeline import Pipeline
 from ..errors import ProjectError, first_line
 from ..models import Champion, digest
 from ..ranks import rank
+from ..redaction import redacted
 from .code_version import code_version
 from .config import choose_server, read_config
 from .data import EARLIER, data_tags, dataset_input, digest_of, stored_at
@@ -83,6 +84,7 @@ class MlflowTracking:
         """
         if dataset_name == self._config.gate:
             data["origin"] = self._origin_of(data["fingerprint"])
+            data["parameters"] = redacted(data["parameters"])
 
     @hook_impl
     def after_pipeline_run(self, pipeline: Pipeline, catalog: CatalogProtocol) -> None:

@@ -9,6 +9,8 @@ import logging
 from datetime import UTC, datetime
 from typing import Any
 
+from ..redaction import redacted
+
 logger = logging.getLogger(__name__)
 
 CHAMPION = "champion"  # the alias, or the tag: read before the gate and moved after it
@@ -37,6 +39,7 @@ def register(
     """Register a model folder that is stored with a run and return its version."""
     from mlflow import MlflowException
 
+    tags = redacted(tags)
     try:
         client.create_registered_model(name)
     except MlflowException as error:

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from ..redaction import redact, redacted
 from .registry import is_unsupported
 
 logger = logging.getLogger(__name__)
@@ -40,7 +41,7 @@ class TrackedRun:
         from mlflow.entities import RunTag
 
         attempt = {ATTEMPT: str(self._attempt)} if self.adopted else {}
-        found = [RunTag(*tag) for tag in (attempt | tags).items()]
+        found = [RunTag(*tag) for tag in redacted(attempt | tags).items()]
         self.client.log_batch(self.id, tags=found)
 
     def log_metrics(self, metrics: Mapping[str, float]) -> None:
@@ -55,7 +56,7 @@ class TrackedRun:
         """Log parameters; MLflow keeps those that an earlier attempt of this step has logged."""
         from mlflow.entities import Param
 
-        text = {name: str(value) for name, value in parameters.items()}
+        text = {name: redact(str(value)) for name, value in parameters.items()}
         there = self._there.params
         if other := [name for name in text if there.get(name, text[name]) != text[name]]:
             logger.warning(
@@ -79,7 +80,7 @@ class TrackedRun:
     def log_text(self, text: str, name: str) -> None:
         """Store text as a file of the run."""
         with _errors_of_mlflow():
-            self.client.log_text(self.id, text, self._place(name))
+            self.client.log_text(self.id, redact(text), self._place(name))
 
     def log_file(self, path: str) -> None:
         """Store a file with the run."""
