@@ -5,6 +5,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from {{ cookiecutter.package_name }}.redaction import redact
+
 from operation.azureml.identity import in_job, variable
 from operation.errors import OperationError
 
@@ -61,10 +63,10 @@ def azure_errors(doing: str, advice: Mapping[int, str] | None = None) -> Iterato
 
 
 def without_secrets(text: str) -> str:
-    """Leave out tokens, keys and signatures."""
+    """Leave out tokens, keys and signatures, and more of an address than must be."""
     for pattern, replacement in _SECRETS:
         text = pattern.sub(replacement, text)
-    return text
+    return redact(text)
 
 
 def _sentence(error: "AzureError", advice: Mapping[int, str]) -> str:
@@ -104,6 +106,11 @@ def _not_signed_in(said: str) -> str:
         return (
             "The job has no identity to sign in with. Give its cluster a managed identity, or set "
             f"identity: user in azureml.yml. Azure said: {said}"
+        )
+    if variable("AZURESUBSCRIPTION_CLIENT_ID"):
+        return (
+            "Azure does not take the service connection of this step. Check that its federation "
+            f"names this organization, project and connection. Azure said: {said}"
         )
     if variable("AZURE_CLIENT_ID"):
         return (

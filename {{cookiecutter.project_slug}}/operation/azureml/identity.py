@@ -1,10 +1,12 @@
-"""As whom to talk to Azure: a job's identity, else a service principal, else the user."""
+"""As whom to talk to Azure: a job, else a service principal, else a CI run, else the user."""
 
 import logging
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from operation.azureml.federation import federated
+from operation.azureml.variables import variable
 from operation.errors import OperationError
 
 if TYPE_CHECKING:
@@ -19,12 +21,12 @@ _CHATTY = ("azure.ai.ml._utils._experimental", "azure.identity")
 
 
 def credential() -> "TokenCredential":
-    """Return what signs in: the job's identity, else a service principal, else the user.
+    """Return what signs in: a job's identity, a service principal, a CI run's, or the user.
 
     Raises
     ------
     OperationError
-        If the variables of a service principal are half set, or the azure set is not installed.
+        If variables to sign in with are half set, or the azure set is not installed.
     """
     try:
         import azure.ai.ml
@@ -38,18 +40,16 @@ def credential() -> "TokenCredential":
         logging.getLogger(name).setLevel(logging.CRITICAL)
     if in_job():
         return _of_job()
-    return _service_principal() or _user()
+    if found := _service_principal() or federated():
+        return found
+    if variable("AZURE_CLIENT_ID"):
+        _refuse_half_set()
+    return _user()
 
 
 def in_job() -> bool:
     """Say whether this process runs inside a job of Azure ML."""
     return any(variable(name) for name in OF_JOB)
-
-
-def variable(name: str) -> str:
-    """Read a variable; Azure Pipelines passes one that is not defined as ``$(NAME)``."""
-    value = os.environ.get(name, "").strip()
-    return "" if value.startswith("$(") else value
 
 
 def _of_job() -> "TokenCredential":
@@ -72,8 +72,8 @@ def _service_principal() -> "TokenCredential | None":
 
     tenant, client = map(variable, _PRINCIPAL)
     secret, certificate, token_file = map(variable, _PROOFS)
-    # A tenant alone is no principal: people set it to choose where they sign in.
-    if not any((client, secret, certificate, token_file)):
+    # Without a proof a CI run may have its own; a tenant alone chooses where one signs in.
+    if not any((secret, certificate, token_file)):
         return None
     _refuse_half_set()
     if secret:

@@ -125,6 +125,14 @@ def clean(
     return names
 
 
+def is_under_way(endpoint: OnlineEndpoint, plan: Plan) -> bool:
+    """Say whether the endpoint still notes that traffic is being moved by this plan."""
+    try:
+        return endpoint.read().tags.get(NEW) == plan.new
+    except BaseException:  # noqa: BLE001, nobody may go back by a guess
+        return False
+
+
 def what_is_where(
     endpoint: OnlineEndpoint, plan: Plan, error: BaseException, second: BaseException
 ) -> str:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from operation.deployment.back import Say, take_back, what_is_where
+from operation.deployment.back import Say, is_under_way, take_back, what_is_where
 from operation.deployment.config import Deployment
 from operation.deployment.endpoint import OnlineEndpoint, State, shares, wait
 from operation.deployment.plan import (
@@ -30,13 +30,18 @@ _LINES_OF_LOG = 20
 
 @dataclass(frozen=True)
 class Rollout:
-    """A deployment on its way; ``build`` uploads what it needs and describes it to Azure."""
+    """A deployment on its way; ``build`` uploads what it needs and describes it to Azure.
+
+    ``tell``, as in ``operation.ci``, is told ``moved`` once the traffic stays where it was moved:
+    with the new deployment, or under way where it cannot be taken back.
+    """
 
     endpoint: OnlineEndpoint
     config: Deployment
     expected: Expected
     build: Callable[[], "ManagedOnlineDeployment"]
     say: Say
+    tell: Callable[..., None] = lambda **_: None
 
     def run(self, plan: Plan) -> None:
         """Carry out a plan.
@@ -66,6 +71,8 @@ class Rollout:
                 self._smoke(plan)
             self._mirror(plan)
             self._move(plan)
+        if plan.steps:
+            self.tell(moved=True)
         if plan.holds:
             self._keep(plan.new)
 
@@ -117,6 +124,8 @@ class Rollout:
             try:
                 take_back(self.endpoint, plan, self.say)
             except BaseException as second:  # noqa: BLE001
+                if is_under_way(self.endpoint, plan):
+                    self.tell(moved=True)
                 raise OperationError(what_is_where(self.endpoint, plan, error, second)) from error
             if isinstance(error, OperationError | RefusedError) or not isinstance(error, Exception):
                 raise

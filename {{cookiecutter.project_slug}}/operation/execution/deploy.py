@@ -3,7 +3,8 @@
 The new deployment is tried at 0 % of the traffic, then gets it in the steps of deployment.yml; if
 anything fails, the traffic returns and the new one is deleted. The same model, code and settings
 are deployed once. Exit status 1: the smoke test refused the deployment, all is as it was; only an
-endpoint made for it stays, and one of its name that had failed before stays deleted.
+endpoint made for it stays, and one of its name that had failed before stays deleted. In CI `deploy
+online` tells later steps the deployment's name, and whether this call moved traffic to it.
 """
 
 import argparse
@@ -12,16 +13,17 @@ from functools import partial
 from pathlib import Path
 
 from operation.azureml.utils import workspace
+from operation.ci import tell
 from operation.deployment import batch, online
 from operation.deployment.artifact import fetch
 from operation.deployment.back import body_at_hand, clean, go_back
 from operation.deployment.config import read_deployment
 from operation.deployment.endpoint import OnlineEndpoint
-from operation.deployment.interruption import INTERRUPTED, terminated_as_interrupted
 from operation.deployment.plan import lines
 from operation.deployment.rollout import Rollout, plan_of
 from operation.deployment.smoke import expected_of
 from operation.errors import OperationError
+from operation.interruption import INTERRUPTED, terminated_as_interrupted
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -74,6 +76,7 @@ def _deploy(arguments: argparse.Namespace) -> int:
     expected = expected_of(artifact.folder)
     code = online.write_code(root)
     name = artifact.deployment(online.settings(root, config), code)
+    tell(deployment=name, moved=False)
     endpoint = OnlineEndpoint(client, config, env)
     plan = plan_of(endpoint, name, config, traffic=not arguments.no_traffic)
     for forgotten in plan.forgotten:
@@ -87,7 +90,7 @@ def _deploy(arguments: argparse.Namespace) -> int:
         _say("nothing was changed")
         return 0
     build = partial(online.build, client, root, config, artifact, (name, code), _say)
-    Rollout(endpoint, config, expected, build, _say).run(plan)
+    Rollout(endpoint, config, expected, build, _say, tell).run(plan)
     clean(endpoint, _say, also_forgotten=False, keep={name})
     _say(f"{name} is deployed at {config.endpoint}")
     return 0

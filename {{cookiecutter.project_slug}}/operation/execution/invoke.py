@@ -13,9 +13,9 @@ from operation.azureml.cloud.job import COMPLETED
 from operation.azureml.utils import workspace
 from operation.deployment.config import read_deployment
 from operation.deployment.endpoint import OnlineEndpoint
-from operation.deployment.interruption import INTERRUPTED
 from operation.deployment.invocation import newest_readings, read_body, start_batch, table
 from operation.errors import OperationError
+from operation.interruption import INTERRUPTED
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -2,13 +2,9 @@
 
 import argparse
 import shlex
-import signal
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NoReturn
 
 from operation.azureml.cloud.repetition import Repetition, repetition_of
 from operation.azureml.compilation.job import write_job
@@ -16,9 +12,9 @@ from operation.azureml.local.run import run_job
 from operation.azureml.local.tracking import tracking_of
 from operation.azureml.project import split_parameters
 from operation.errors import OperationError
+from operation.interruption import INTERRUPTED, terminated_as_interrupted
 
 WORK = "build/local"
-_INTERRUPTED = 130  # as shells have it
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -60,7 +56,7 @@ def execute(arguments: argparse.Namespace) -> int:
     root, inputs = Path.cwd(), dict(map(_pair, arguments.input))
     what = _what(arguments, split_parameters(arguments.params), root)
     try:
-        with _terminated_as_interrupted():
+        with terminated_as_interrupted():
             verdict = run_job(
                 what.file,
                 what.work,
@@ -75,7 +71,7 @@ def execute(arguments: argparse.Namespace) -> int:
             )
     except KeyboardInterrupt:
         print("local: interrupted; what was running is ended and will run anew", file=sys.stderr)
-        return _INTERRUPTED
+        return INTERRUPTED
     return 0 if verdict.succeeded else 1
 
 
@@ -113,22 +109,6 @@ def _repeated(arguments: argparse.Namespace) -> str:
     words += ["--file", str(arguments.file)] if arguments.file else []
     words += ["--job", arguments.job] if arguments.job else []
     return shlex.join(words)
-
-
-@contextmanager
-def _terminated_as_interrupted() -> Iterator[None]:
-    """End the steps' processes also when it is not Ctrl-C that ends this one."""
-
-    def interrupt(*_: Any) -> NoReturn:
-        raise KeyboardInterrupt
-
-    numbers = [number for name in ("SIGTERM", "SIGHUP") if (number := getattr(signal, name, None))]
-    before = {number: signal.signal(number, interrupt) for number in numbers}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _say(line: str) -> None:

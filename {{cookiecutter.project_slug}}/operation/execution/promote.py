@@ -1,12 +1,16 @@
 """Promote the champion of the environment before to this one: the same digest; exit 1 if refused.
 
-dev is promoted to stage, stage to prod (promoted_from in registry.yml). prod needs an approval.
+dev is promoted to stage, stage to prod (promoted_from in registry.yml). prod needs an approval. In
+CI it tells later steps version and digest, whether the champion moved, and which it was before.
 """
 
 import argparse
+import sys
 from pathlib import Path
 
+from operation.ci import tell
 from operation.errors import OperationError, RefusedError
+from operation.interruption import INTERRUPTED, terminated_as_interrupted
 from operation.registry import open_registry
 from operation.registry.config import RegistrySettings, read_registry_settings
 from operation.registry.interface import Registry, Version
@@ -29,6 +33,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(arguments: argparse.Namespace) -> int:
     """Fetch the version, check it, register it here and let it be champion."""
+    try:
+        with terminated_as_interrupted():
+            return _execute(arguments)
+    except KeyboardInterrupt:
+        print("promote: interrupted; see: make champion", file=sys.stderr)
+        return INTERRUPTED
+
+
+def _execute(arguments: argparse.Namespace) -> int:
     root = Path.cwd()
     settings = read_registry_settings(root, arguments.env)
     target = open_registry(arguments.env, root)
@@ -39,7 +52,7 @@ def execute(arguments: argparse.Namespace) -> int:
     source = _source(settings, root)
     version = _wanted(source, arguments, root)
     gateway = Gateway(target, settings.gate, settings.config.approval)
-    promote(source, version, gateway, _approval(arguments), _say)
+    promote(source, version, gateway, _approval(arguments), _say, tell)
     return 0
 
 

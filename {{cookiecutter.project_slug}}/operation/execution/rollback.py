@@ -3,6 +3,7 @@
 import argparse
 import sys
 
+from operation.interruption import INTERRUPTED, terminated_as_interrupted
 from operation.registry import open_registry
 from operation.registry.promotion import roll_back
 
@@ -12,6 +13,9 @@ DEFAULT_ENV = "local"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of the verb."""
     parser.add_argument("--to", metavar="N", help="this earlier champion, not the previous one")
+    parser.add_argument(
+        "--if-champion", metavar="N", help="only if this version is the champion still"
+    )
     parser.add_argument("--reason", metavar="TEXT", help="why; it is kept with the version")
 
 
@@ -21,7 +25,13 @@ def execute(arguments: argparse.Namespace) -> int:
     if not reason:
         print("rollback: say why: --reason TEXT. Nothing was changed.", file=sys.stderr)
         return 1
-    roll_back(open_registry(arguments.env), arguments.to, reason, _say)
+    registry = open_registry(arguments.env)
+    try:
+        with terminated_as_interrupted():
+            roll_back(registry, arguments.to, reason, _say, expected=arguments.if_champion)
+    except KeyboardInterrupt:
+        print("rollback: interrupted; see: make champion", file=sys.stderr)
+        return INTERRUPTED
     return 0
 
 

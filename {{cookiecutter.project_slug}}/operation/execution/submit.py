@@ -1,21 +1,30 @@
-"""Send the pipeline to Azure ML as a job; with --wait follow it and exit with its verdict."""
+"""Send the pipeline to Azure ML as a job; with --wait follow it and exit with its verdict.
+
+In CI it tells later steps the job, its page, and the resource group, name and location of its
+workspace; a run of CI that is cancelled while it waits cancels the job.
+"""
 
 import argparse
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from operation.azureml.cloud.cancellation import cancel
 from operation.azureml.cloud.follow import download, follow, why_failed
 from operation.azureml.cloud.job import COMPLETED, CloudJob
 from operation.azureml.cloud.submission import submit
 from operation.azureml.project import read_project, split_parameters
 from operation.azureml.utils import azure_errors, workspace
+from operation.ci import in_ci, tell
 from operation.errors import OperationError
+from operation.interruption import (
+    INTERRUPTED,
+    terminated_as_interrupted,
+    undisturbed,
+)
 
 if TYPE_CHECKING:
     from azure.ai.ml import MLClient
-
-_INTERRUPTED = 130  # as shells have it
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -45,32 +54,53 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def execute(arguments: argparse.Namespace) -> int:
     """Send the job, or take one that was sent, and wait for it if that is asked for."""
     try:
-        return _execute(arguments)
+        with terminated_as_interrupted():
+            return _execute(arguments)
     except KeyboardInterrupt:
         print("\nsubmit: interrupted; a job that was not named was not sent", file=sys.stderr)
-        return _INTERRUPTED
+        return INTERRUPTED
 
 
 def _execute(arguments: argparse.Namespace) -> int:
     if arguments.job and (arguments.params or arguments.input):
         raise OperationError("--job NAME was sent already: it takes no --params and no --input.")
     client = workspace(arguments.env)
-    name = arguments.job or _send(client, arguments)
+    location = _location(client) if in_ci() else ""
+    name = arguments.job or _send(client, arguments, location)
     if not (arguments.job or arguments.wait or arguments.download):
         return 0
-    _say(f"following {name}; Ctrl-C stops that, and asks whether to cancel the job too")
+    asks = "stops that, and asks whether to cancel the job too"
+    _say(f"following {name}; Ctrl-C {'cancels the job too' if in_ci() else asks}")
     try:
         job = follow(client, name, print)
     except KeyboardInterrupt:
-        _offer_to_cancel(client, name, arguments.env)
-        return _INTERRUPTED
+        _on_interruption(client, name, arguments.env)
+        return INTERRUPTED
+    _tell(client, job.name, job.studio, location)
     return _verdict(client, job, arguments)
 
 
-def _send(client: "MLClient", arguments: argparse.Namespace) -> str:
+def _location(client: "MLClient") -> str:
+    """Ask before anything is sent: who waits for the job by other means needs to know."""
+    with azure_errors(f"looking for the workspace {client.workspace_name}"):
+        return str(client.workspaces.get(client.workspace_name).location)
+
+
+def _tell(client: "MLClient", job: str, studio: str, location: str) -> None:
+    tell(
+        job=job,
+        studio=studio,
+        resource_group=str(client.resource_group_name),
+        workspace=str(client.workspace_name),
+        location=location,
+    )
+
+
+def _send(client: "MLClient", arguments: argparse.Namespace, location: str) -> str:
     parameters = split_parameters(arguments.params)
     project = read_project(arguments.env, parameters)
     job = submit(client, project, parameters, _assets(arguments.input), _say)
+    _tell(client, str(job.name), str(job.studio_url), location)
     verbs, env = "python -m operation.execution", f"--env {arguments.env}"
     _say(f"sent the job {job.name}")
     print(f"  see it     {job.studio_url}")
@@ -109,11 +139,11 @@ def _verdict(client: "MLClient", job: CloudJob, arguments: argparse.Namespace) -
     return 1
 
 
-def _offer_to_cancel(client: "MLClient", name: str, env: str) -> None:
-    if _is_yes("\nCancel the cloud job too? [y/N] "):
-        with azure_errors(f"cancelling the job {name}"):
-            client.jobs.begin_cancel(name)
-        _say(f"the job {name} is being cancelled")
+def _on_interruption(client: "MLClient", name: str, env: str) -> None:
+    """Cancel the job where nobody can be asked, which is CI, or where the answer is yes."""
+    if in_ci() or _is_yes("\nCancel the cloud job too? [y/N] "):
+        with undisturbed():
+            _say(cancel(client, name))
         return
     _say(f"the job {name} goes on; to follow it again, or to cancel it with Ctrl-C, type:")
     print(f"  python -m operation.execution submit --env {env} --job {name}")

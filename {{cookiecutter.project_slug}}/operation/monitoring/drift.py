@@ -1,20 +1,11 @@
-"""Compare the readings that the last run held out, its newest, with its training readings.
-
-``python -m operation.monitoring.drift --env ENV`` prints a table; exit status 1 means drift.
+"""Compare new readings with those of the training.
 
 The population stability index (Siddiqi, Credit Risk Scorecards, 2006) compares shares of readings
 in the training deciles: below 0.1 is taken for stable, above 0.25 for drift.
 """
 
-import argparse
-import sys
-from collections.abc import Sequence
-from pathlib import Path
-
 import numpy as np
 import pandas as pd
-from kedro.framework.session import KedroSession
-from kedro.framework.startup import bootstrap_project
 
 _BINS = 10
 _FEWEST = 0.5  # of a reading: an empty bin would make the logarithm infinite
@@ -62,25 +53,6 @@ def compare(train: pd.DataFrame, new: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("sensor_id")
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Print the comparison of the stored held-out readings with the training readings."""
-    parser = argparse.ArgumentParser(prog="python -m operation.monitoring.drift")
-    parser.add_argument("--env", default="local", help="configuration to use: dev, stage, prod")
-    parser.add_argument("--most", type=float, default=0.25, help="index above which it is drift")
-    options = parser.parse_args(arguments)
-    bootstrap_project(Path.cwd())
-    with KedroSession.create(env=options.env) as session:
-        catalog = session.load_context().catalog
-        if not (catalog.exists("train") and catalog.exists("test")):
-            print("drift: there are no readings to compare yet, type: make run", file=sys.stderr)
-            return 2
-        table = compare(catalog.load("train"), catalog.load("test"))
-    print(table.to_string(float_format=lambda value: f"{value:.3f}", na_rep="new"))
-    drifted = table.index[(table["stability_index"] > options.most) | table.isna().any(axis=1)]
-    verdict = f"Drift: {', '.join(drifted)}" if len(drifted) else "No drift"
-    print(f"\n{verdict} (stability index above {options.most:g}, or a sensor not in training)")
-    return 1 if len(drifted) else 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+def drifted(table: pd.DataFrame, most: float) -> list[str]:
+    """Name the sensors of such a table whose index is above ``most``, or that have none."""
+    return list(table.index[(table["stability_index"] > most) | table["stability_index"].isna()])

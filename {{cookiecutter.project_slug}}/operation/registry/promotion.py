@@ -1,6 +1,7 @@
 """Move the champion of an environment: by promotion of a digest, or back again."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,6 +16,7 @@ from operation.registry.interface import RefusedError, Registry, Version
 from operation.registry.rules import entry_rules, refuse_by
 
 Say = Callable[[str], None]
+Tell = Callable[..., None]  # as in operation.ci
 
 # of the place where a version is, not of the model
 _STAYS_BEHIND = (CHAMPION, "approval.", "promoted.", "rollback.", "mlflow.")
@@ -48,9 +50,20 @@ class Gateway:
 
 
 def promote(
-    source: Registry, version: Version, target: Gateway, approval: Approval | None, say: Say
+    source: Registry,
+    version: Version,
+    target: Gateway,
+    approval: Approval | None,
+    say: Say,
+    tell: Tell = lambda **_: None,
 ) -> Version:
     """Let a version of one environment be the champion of another: the very same files.
+
+    Parameters
+    ----------
+    tell
+        Is told ``moved`` as soon as it is known, and ``version``, ``digest`` and ``before``: the
+        number of the champion until then.
 
     Raises
     ------
@@ -60,37 +73,65 @@ def promote(
         If the files are not what was registered, or somebody else is changing the target.
     """
     registry = target.registry
+    tell(moved=False)
     if champion := _same_champion(registry, version):
-        say(f"{champion} is champion of {registry.env} already, nothing to do")
-        return champion
+        return _nothing_to_do(registry, champion, say, tell)
     if target.needs_approval and approval is None:
         raise RefusedError(
             f"{registry.env} needs an approval: add --approved-by NAME --reason TEXT, which are "
             "kept with the version."
         )
     with registry.locked(f"the promotion of {version}") as lock:
-        if champion := _same_champion(registry, version):
-            say(f"{champion} is champion of {registry.env} already, nothing to do")
-            return champion
-        refuse_by(entry_rules(version, registry.champion(), target.gate), version, registry, say)
+        champion = registry.champion()
+        if champion and champion.digest == version.digest:
+            return _nothing_to_do(registry, champion, say, tell)
+        refuse_by(entry_rules(version, champion, target.gate), version, registry, say)
         say(f"fetching {version} from {source.place}")
         with TemporaryDirectory(prefix="promotion-") as folder:
             files = source.fetch(version, Path(folder) / "model")
             say(f"the digest is {version.digest}, as registered")
             found = _registered(registry, files, _tags(source, version, registry, approval), say)
+        before = champion.number if champion else ""
+        tell(version=found.number, digest=found.digest, before=before)
         lock.check()
-        registry.make_champion(found, f"promotion from {source.env} version {version.number}")
+        with _telling(registry, found, tell):
+            registry.make_champion(found, f"promotion from {source.env} version {version.number}")
     say(f"{found} is now champion of {registry.env}")
     return found
 
 
-def roll_back(registry: Registry, to: str | None, reason: str, say: Say) -> Version:
+@contextmanager
+def _telling(registry: Registry, found: Version, tell: Tell) -> Iterator[None]:
+    """Tell that the champion has moved, also where what follows in the registry fails."""
+    try:
+        yield
+    except BaseException:
+        with suppress(Exception):
+            tell(moved=_same_champion(registry, found) is not None)
+        raise
+    tell(moved=True)
+
+
+def _nothing_to_do(registry: Registry, champion: Version, say: Say, tell: Tell) -> Version:
+    say(f"{champion} is champion of {registry.env} already, nothing to do")
+    tell(version=champion.number, digest=champion.digest, before=champion.number)
+    return champion
+
+
+def roll_back(
+    registry: Registry, to: str | None, reason: str, say: Say, *, expected: str | None = None
+) -> Version:
     """Let the previous champion, or an earlier one, be the champion again.
+
+    Parameters
+    ----------
+    expected
+        The number of the version that has to be champion still.
 
     Raises
     ------
     RefusedError
-        If no earlier champion is recorded.
+        If no earlier champion is recorded, or another version is champion by now.
     OperationError
         If its files are not what was registered, or somebody else is changing the registry.
     """
@@ -98,6 +139,11 @@ def roll_back(registry: Registry, to: str | None, reason: str, say: Say) -> Vers
         champion, versions = registry.champion(), registry.versions()
         if champion is None:
             raise RefusedError(f"{registry.name} has no champion, nothing to roll back.")
+        if expected and champion.number != expected:
+            raise RefusedError(
+                f"Version {champion.number} is champion of {registry.env} by now, not {expected}: "
+                "nothing was changed."
+            )
         earlier = registry.version(to) if to else _previous(registry, champion, versions)
         if earlier.number == champion.number:
             raise RefusedError(f"{earlier} is the champion already.")

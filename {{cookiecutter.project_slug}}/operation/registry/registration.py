@@ -1,6 +1,6 @@
-"""Register the model of the last run with what the run has written about it."""
+"""Register the model of the last run, or of a cloud job, with what it has written about it."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,12 +9,18 @@ from kedro.framework.project import pipelines
 from kedro.framework.session import KedroSession
 from kedro.framework.startup import bootstrap_project
 
+from {{ cookiecutter.package_name }}.binding import bind, port_of
+from {{ cookiecutter.package_name }}.gate import marked
 from {{ cookiecutter.package_name }}.tracking.facts import METRICS
 
 from operation.errors import OperationError
 from operation.registry.config import RegistrySettings
 from operation.registry.interface import RefusedError, Registry, Version
 from operation.registry.rules import entry_rules, refuse_by
+
+Bring = Callable[[Sequence[str]], Mapping[str, Path]]
+"""Brings what a run has written under these ports, and says where it lies."""
+Tell = Callable[..., None]  # as in operation.ci
 
 
 @dataclass(frozen=True)
@@ -24,10 +30,20 @@ class LastRun:
     folder: Path
     facts: dict[str, str]
     verdict: dict[str, str]
+    rules: Sequence[str]
 
 
-def read_last_run(root: Path, env: str, folder: Path | None = None) -> LastRun:
-    """Read what the last run has left in the catalog, or of a model folder that lies elsewhere.
+def read_last_run(
+    root: Path, env: str, folder: Path | None = None, bring: Bring | None = None
+) -> LastRun:
+    """Read what the last run has left in the catalog.
+
+    Parameters
+    ----------
+    folder
+        Where the model lies, if that is elsewhere.
+    bring
+        Where all of it lies, if it is not the last run here that is read.
 
     Raises
     ------
@@ -44,10 +60,15 @@ def read_last_run(root: Path, env: str, folder: Path | None = None) -> LastRun:
     bootstrap_project(root)
     with KedroSession.create(project_path=root, env=env) as session:
         context = session.load_context()
-        catalog, config = context.catalog, read_config(context)
+        config = read_config(context)
         made = pipelines["__default__"].all_outputs()
         measured = [name for name in config.metrics if name in made]
         needed = [config.gate, *measured]
+        if bring:
+            places = bring([port_of(name) for name in (*needed, config.model)])
+            loader = context.config_loader
+            loader["catalog"] = bind(loader["catalog"], {k: str(v) for k, v in places.items()})
+        catalog = context.catalog
         if missing := [name for name in needed if not catalog.exists(name)]:
             raise OperationError(
                 f"The last run has not made {', '.join(missing)}. Type: kedro run --env {env}"
@@ -62,7 +83,8 @@ def read_last_run(root: Path, env: str, folder: Path | None = None) -> LastRun:
         )
     refuse_other_model(folder, gate)
     facts = model_facts(digest(folder), gate.get("origin", {}), gate["parameters"])
-    return LastRun(folder, facts, verdict_facts(gate, numbers))
+    rules = [marked(rule) for rule in gate["rules"]]
+    return LastRun(folder, facts, verdict_facts(gate, numbers), rules)
 
 
 def refuse_other_model(folder: Path, gate: Mapping[str, Any]) -> None:
@@ -97,9 +119,18 @@ def refuse_other_model(folder: Path, gate: Mapping[str, Any]) -> None:
 
 
 def register_last_run(
-    registry: Registry, settings: RegistrySettings, last: LastRun, say: Callable[[str], None]
+    registry: Registry,
+    settings: RegistrySettings,
+    last: LastRun,
+    say: Callable[[str], None],
+    tell: Tell = lambda **_: None,
 ) -> Version:
     """Register a model once, and let it be champion where runs decide about that.
+
+    Parameters
+    ----------
+    tell
+        Is told ``version``, ``digest`` and ``is_champion`` as soon as they are known.
 
     Raises
     ------
@@ -116,7 +147,9 @@ def register_last_run(
             version = registry.register(last.folder, last.facts | last.verdict)
             say(f"registered {version}")
         champion = registry.champion()
-        if champion and champion.digest == version.digest:
+        is_champion = champion is not None and champion.digest == version.digest
+        tell(version=version.number, digest=version.digest, is_champion=is_champion)
+        if is_champion:
             say("it is the champion")
             return version
         refuse_by(entry_rules(version, champion, settings.gate), version, registry, say)
@@ -125,6 +158,7 @@ def register_last_run(
             return version
         lock.check()
         registry.make_champion(version, "gate, by register")
+        tell(is_champion=True)
     say(f"the gate passed: {version} is now champion of {registry.env}")
     return version
 

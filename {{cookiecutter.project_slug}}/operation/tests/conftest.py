@@ -16,6 +16,17 @@ _OF_A_JOB = (
     *("MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_ID", "MLFLOW_EXPERIMENT_NAME"),
     *("RANK", "OMPI_COMM_WORLD_RANK", "TF_CONFIG", "WORLD_SIZE", "OMPI_COMM_WORLD_SIZE"),
 )
+# With these a verb tells what it found to the CI run that the tests themselves are a part of.
+_OF_CI = (
+    *("CI", "TF_BUILD", "GITHUB_ACTIONS", "GITHUB_OUTPUT", "SYSTEM_ACCESSTOKEN"),
+    *("ACTIONS_ID_TOKEN_REQUEST_URL", "ACTIONS_ID_TOKEN_REQUEST_TOKEN", "SYSTEM_OIDCREQUESTURI"),
+)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _outside_of_ci() -> None:
+    for name in _OF_CI:
+        os.environ.pop(name, None)
 
 
 @pytest.fixture(autouse=True)

@@ -21,6 +21,7 @@ from operation.azureml.cloud.job import (
     steps_of,
 )
 from operation.azureml.utils import azure_errors
+from operation.ci import disarmed
 
 if TYPE_CHECKING:
     from azure.ai.ml import MLClient
@@ -75,7 +76,7 @@ def why_failed(client: "MLClient", step: CloudStep) -> str:
         error = _details(client, step.run).error
     said = error.error.message if error and error.error else ""
     if log := read_log(client, step.run):
-        end = "\n".join(log.splitlines()[-_LINES_OF_LOG:])
+        end = disarmed("\n".join(log.splitlines()[-_LINES_OF_LOG:]))
         return f"{next(iter(said.splitlines()), '')}\nThe end of its log:\n{end}".lstrip()
     return said or "Azure gives no reason and there is no log; see the Studio."
 
@@ -111,7 +112,7 @@ def _show(
     # a line that is being written is shown when it is whole
     whole = len(text) if step.status in ENDED else text.rfind("\n") + 1
     for line in text[shown.characters : whole].splitlines():
-        show(f"{name} | {line}")
+        show(f"{name} | {disarmed(line)}")
     if step.status in ENDED:
         show(f"{name}: {step.status}")
     shown.status, shown.characters = step.status, max(whole, shown.characters)

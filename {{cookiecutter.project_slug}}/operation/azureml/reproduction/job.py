@@ -5,11 +5,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
-from operation.azureml.cloud.downloads import download_output
-from operation.azureml.cloud.job import COMPLETED, CloudJob, read_job
+from operation.azureml.cloud.job import CloudJob, read_job
+from operation.azureml.cloud.outputs import fetch_output
 from operation.azureml.reproduction.run import RecordedRun, data_in, parameters_in
 from operation.azureml.snapshot import content_digest
-from operation.errors import OperationError
 
 if TYPE_CHECKING:
     from azure.ai.ml import MLClient
@@ -51,19 +50,6 @@ def _texts(tags: Mapping[str, str], parameters: Mapping[str, str]) -> list[str]:
 
 def _digest(client: "MLClient", job: CloudJob, scores: str) -> str:
     """Compute the digest that the tracking hook gives the same file."""
-    steps = job.definition["jobs"].items()
-    maker = next((name for name, step in steps if scores in step.get("outputs", {})), None)
-    if maker is None:
-        raise OperationError(
-            f"The job {job.name} has no output {scores}: list it under outputs in azureml.yml, so "
-            "that later jobs can be compared."
-        )
-    if maker not in job.steps or job.steps[maker].status != COMPLETED:
-        raise OperationError(f"The job {job.name} is {job.status}: step {maker} made no {scores}.")
     with TemporaryDirectory() as folder:
-        if not download_output(client, job.steps[maker].run, scores, Path(folder)):
-            raise OperationError(
-                f"The {scores} of job {job.name} are not in the workspace any more."
-            )
-        (made,) = (Path(folder) / scores).iterdir()
+        (made,) = fetch_output(client, job, scores, Path(folder), "compared").iterdir()
         return content_digest(made)

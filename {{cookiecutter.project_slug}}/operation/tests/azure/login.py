@@ -2,6 +2,7 @@
 
 import base64
 import json
+from typing import Any
 from urllib.parse import parse_qs
 
 from operation.tests.azure.messages import Answer, NotKnownError, Request, ServiceError
@@ -11,6 +12,7 @@ CLIENT = "22222222-2222-2222-2222-222222222222"
 PROOF = "of the stand-in, good for nothing else"
 SAS = "sv=stand-in&sig=stand-in"
 IDENTITY = "/identity/token"  # asked at the proxy's own address, without TLS
+LIFETIME = 3600  # seconds that clients keep a token
 _FOREVER = 4102444800  # the year 2100
 _AUDIENCES = {
     "management.azure.com": ("https://management.azure.com", "https://management.core.windows.net"),
@@ -73,8 +75,8 @@ def _token(request: Request) -> Answer:
         raise NotKnownError(f"{request.url} with grant {form.get('grant_type')}")
     if form.get("client_id") != CLIENT or not proof:
         raise ServiceError(401, "AADSTS7000215: Invalid client secret provided.")
-    token = _jwt(form["scope"].removesuffix("/.default"))
-    return Answer(body={"access_token": token, "token_type": "Bearer", "expires_in": 3600})
+    token = _jwt(form["scope"].removesuffix("/.default"), form.get("client_assertion", ""))
+    return Answer(body={"access_token": token, "token_type": "Bearer", "expires_in": LIFETIME})
 
 
 def _managed(request: Request) -> Answer:
@@ -85,8 +87,15 @@ def _managed(request: Request) -> Answer:
     return Answer(body=token | {"expires_on": _FOREVER})
 
 
-def _jwt(audience: str) -> str:
-    claims = {"aud": audience, "oid": CLIENT, "tid": TENANT, "exp": _FOREVER}
+def claims_of(token: str) -> dict[str, Any]:
+    """Read what a token says; ``proof`` is the assertion that it was given for."""
+    claims = [*token.split("."), ""][1]
+    padded = claims + "=" * (-len(claims) % 4)
+    return json.loads(base64.urlsafe_b64decode(padded) or b"{}")
+
+
+def _jwt(audience: str, proof: str = "") -> str:
+    claims = {"aud": audience, "oid": CLIENT, "tid": TENANT, "exp": _FOREVER, "proof": proof}
     return f"{_encoded({'alg': 'none', 'typ': 'JWT'})}.{_encoded(claims)}.unsigned"
 
 
@@ -95,6 +104,4 @@ def _encoded(part: dict[str, object]) -> str:
 
 
 def _audience(token: str) -> str:
-    claims = [*token.split("."), ""][1]
-    padded = claims + "=" * (-len(claims) % 4)
-    return str(json.loads(base64.urlsafe_b64decode(padded) or b"{}").get("aud", ""))
+    return str(claims_of(token).get("aud", ""))

@@ -50,8 +50,9 @@ def test_each_environment_compiles(here: Project, env: str) -> None:
 def test_check_accepts_the_file_until_the_project_changes(
     here: Project, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["compile", "--check"]) == 2
-    assert "make compile ENV=dev" in capsys.readouterr().err
+    assert main(["compile", "--check"]) == 0
+    assert "there is no build/azureml/dev.yml to compare with" in capsys.readouterr().out
+    assert not compiled(here).exists()
     assert main(["compile"]) == 0
     assert main(["compile", "--check"]) == 0
     before = compiled(here).read_bytes()
@@ -60,6 +61,14 @@ def test_check_accepts_the_file_until_the_project_changes(
     assert main(["compile", "--check"]) == 1
     assert "+    compute: azureml:gpu" in capsys.readouterr().out
     assert compiled(here).read_bytes() == before
+
+
+def test_check_refuses_what_does_not_compile_where_no_file_is(
+    here: Project, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cut(here, {"one": {"pipelines": ["data_science"]}})
+    assert main(["compile", "--check"]) == 2
+    assert "in no step" in capsys.readouterr().err
 
 
 def test_a_change_of_the_locks_changes_the_environment(here: Project) -> None:

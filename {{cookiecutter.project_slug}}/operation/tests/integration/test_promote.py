@@ -2,6 +2,7 @@
 
 import os
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 
 from {{ cookiecutter.package_name }}.scoring.digest import digest
 
+from operation.errors import OperationError
 from operation.registry import Registry, Version, open_registry
 from operation.registry.azure_lock import AzureLock
 from operation.registry.interface import LockedError
@@ -430,3 +432,73 @@ def versions_and_champions(place: Place) -> Any:
 
 def versions_in(everything: Any) -> Any:
     return {env: versions for env, (versions, _, _) in everything.items()}
+
+
+def told_by(monkeypatch: pytest.MonkeyPatch, file: Path) -> Callable[[], dict[str, str]]:
+    """Return what reads the values that were told since the last look; the last word counts."""
+    monkeypatch.setenv("GITHUB_OUTPUT", str(file))
+
+    def read() -> dict[str, str]:
+        lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
+        file.unlink(missing_ok=True)
+        return dict(line.split("=", maxsplit=1) for line in lines)
+
+    return read
+
+
+def test_later_steps_are_told_what_moved(
+    place: Place, verb: Verb, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = told_by(monkeypatch, tmp_path / "told")
+    first = place.champion("dev", content="one")
+    assert verb("promote", "--env", "stage").status == 0
+    facts = {"version": "1", "digest": first.digest}
+    assert told() == facts | {"moved": "true", "before": ""}
+    assert verb("promote", "--env", "stage").status == 0
+    assert told() == facts | {"moved": "false", "before": "1"}, "not by this call"
+    second = place.champion("dev", content="two")
+    assert verb("promote", "--env", "stage").status == 0
+    facts = {"version": "2", "digest": second.digest}
+    assert told() == facts | {"moved": "true", "before": "1"}
+    assert verb("promote", "--env", "prod").status == 1
+    assert told() == {"moved": "false"}
+
+
+def test_what_fails_before_the_champion_moves_has_not_moved_it_and_after_it_has(
+    place: Place, verb: Verb, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = told_by(monkeypatch, tmp_path / "told")
+    place.champion("dev")
+    kind = type(place.registry("stage"))
+    make_champion = kind.make_champion
+
+    def fails_before(*_: Any) -> None:
+        raise OperationError("the line broke")
+
+    def fails_after(*arguments: Any) -> None:
+        make_champion(*arguments)
+        raise OperationError("the line broke")
+
+    monkeypatch.setattr(kind, "make_champion", fails_before)
+    assert verb("promote", "--env", "stage").status == 2
+    assert told()["moved"] == "false"
+    assert champion_of(place, "stage") is None
+    monkeypatch.setattr(kind, "make_champion", fails_after)
+    assert verb("promote", "--env", "stage").status == 2
+    assert told()["moved"] == "true"
+    assert champion_of(place, "stage") == "1"
+
+
+def test_a_rollback_of_another_champion_than_the_expected_is_refused(
+    place: Place, verb: Verb
+) -> None:
+    for text in ("one", "two", "three"):
+        place.champion("dev", content=text)
+    before = place.everything()
+    rollback = ("rollback", "--env", "dev", "--reason", "the deployment failed")
+    said = verb(*rollback, "--if-champion", "2")
+    assert said.status == 1
+    assert "Version 3 is champion of dev by now, not 2: nothing was changed" in said.err
+    assert place.everything() == before
+    assert verb(*rollback, "--if-champion", "3").status == 0
+    assert champion_of(place, "dev") == "2"

@@ -2,7 +2,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from operation.monitoring.drift import compare, main, population_stability
+from operation.execution.__main__ import main
+from operation.monitoring.drift import compare, population_stability
+from operation.monitoring.plots import plot_drift
 from operation.tests.helpers import Project, series
 
 
@@ -43,16 +45,44 @@ def test_each_sensor_is_compared_with_itself() -> None:
     assert np.isnan(table.loc["attic", "stability_index"])
 
 
-def test_the_verb_answers_with_its_exit_status(
+def test_the_verb_answers_with_its_exit_status_or_tells_its_answer(
     project: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(project.path)
-    assert main([]) == 2
-    assert "make run" in capsys.readouterr().err
+    told = project.path / "told"
+    monkeypatch.setenv("GITHUB_OUTPUT", str(told))
+    assert main(["drift"]) == 2
+    assert "type: make run ENV=local" in capsys.readouterr().err
+    assert main(["drift", "--answer"]) == 2, "who could not look has no answer"
+    assert not told.exists()
+    picture = project.processed("drift.png")
     steady, moved = series(1000), series(1000)
     moved.loc[700:, "temperature"] += 5
-    for readings, status, words in ((steady, 0, "No drift"), (moved, 1, "Drift: hall")):
+    pictures = []
+    for readings, status, words, answer in (
+        (steady, 0, "No drift", "drifted=false"),
+        (moved, 1, "Drift: hall", "drifted=true"),
+    ):
         path = project.write("readings.csv", readings.to_csv(index=False))
         project.run("pre_processing", "data_engineering", raw_file=path)
-        assert main([]) == status
+        assert main(["drift"]) == status
         assert words in capsys.readouterr().out
+        assert main(["drift", "--answer"]) == 0
+        assert words in capsys.readouterr().out
+        assert told.read_text(encoding="utf-8").splitlines()[-2:] == [answer] * 2
+        pictures.append(picture.read_bytes())
+    assert all(content.startswith(b"\x89PNG") for content in pictures)
+    assert pictures[0] != pictures[1]
+    assert main(["drift", "--most", "100"]) == 0
+
+
+def test_the_picture_shows_what_moved_furthest_first_and_not_more_than_fits() -> None:
+    train = pd.concat([series(200, sensor=f"s{number:02}") for number in range(13)])
+    new = pd.concat([series(200, sensor=f"s{number:02}", seed=1) for number in range(14)])
+    new.loc[new["sensor_id"] == "s07", "temperature"] += 5
+    drawn = plot_drift(train, new, compare(train, new), most=0.25).axes
+    titles = [axis.get_title() for axis in drawn]
+    assert len(titles) == 12
+    assert titles[0] == "s13: not in training"
+    assert titles[1].startswith("s07: stability index")
+    assert [axis.title.get_color() for axis in drawn[:3]] == ["#c1292e", "#c1292e", "black"]

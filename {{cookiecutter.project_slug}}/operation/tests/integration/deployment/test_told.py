@@ -1,0 +1,105 @@
+"""What `deploy online` tells the later steps of a CI run, which decide by it whether to go back."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from operation.tests.azure import StandIn
+from operation.tests.azure.messages import Answer
+from operation.tests.integration.deployment.conftest import ENDPOINT, Site
+
+
+@pytest.fixture
+def told(served: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Read the values that were told since the last look; the last word counts."""
+    file = tmp_path / "told"
+    monkeypatch.setenv("GITHUB_OUTPUT", str(file))
+
+    def read() -> dict[str, str]:
+        lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
+        file.unlink(missing_ok=True)
+        return dict(line.split("=", maxsplit=1) for line in lines)
+
+    return read
+
+
+def test_traffic_that_moved_is_told_once(served: Site, told: Any) -> None:
+    assert served.deploy("--dry-run").status == 0
+    name = told()["deployment"]
+    assert served.deploy("--no-traffic").status == 0
+    assert told() == {"deployment": name, "moved": "false"}
+    assert served.deploy().status == 0
+    assert told() == {"deployment": name, "moved": "true"}
+    assert served.traffic == {name: 100}
+    assert served.deploy().status == 0
+    assert told() == {"deployment": name, "moved": "false"}, "not by this call"
+    assert served.deploy("--back").status == 0
+    assert told() == {}
+
+
+def test_what_took_itself_back_has_moved_nothing(served: Site, azure: StandIn, told: Any) -> None:
+    before = served.state
+    (old,) = served.deployments
+
+    def broken(name: str, answer: Answer) -> Answer:
+        return answer if name == old or served.traffic == {old: 100} else Answer(500, {})
+
+    azure.endpoints.spoil = broken
+    assert served.deploy().status == 1
+    assert served.state == before
+    assert told()["moved"] == "false"
+
+
+def test_traffic_that_moved_is_told_though_the_cleaning_fails(
+    served: Site, azure: StandIn, told: Any
+) -> None:
+    (old,) = served.deployments
+    assert served.deploy().status == 0
+    hold = served.body(f"onlineEndpoints/{ENDPOINT}")["tags"]
+    hold[f"keep.{old}"] = "2020-01-01T00:00:00+00:00"
+    served.registry.champions_number = "3"
+    azure.fail("DELETE", "/deployments/", 403, times=9)
+    told()
+    assert served.deploy().status == 2
+    assert told()["moved"] == "true"
+    (name,) = served.traffic
+    assert name.startswith("v3-")
+
+
+def test_what_could_not_take_itself_back_is_told_as_moved_and_goes_back(
+    served: Site, azure: StandIn, told: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (old,) = served.deployments
+    put = azure.endpoints._put_endpoint
+
+    def first(request: Any) -> Answer:
+        monkeypatch.setattr(azure.endpoints, "_put_endpoint", put)
+        azure.fail("PUT", rf"/onlineEndpoints/{ENDPOINT}$", 403, 2)
+        return put(request)
+
+    monkeypatch.setattr(azure.endpoints, "_put_endpoint", first)
+    said = served.deploy()
+    assert "Taking it back failed too" in said.err
+    assert set(served.traffic) != {old}
+    assert told()["moved"] == "true"
+    assert served.deploy("--back").status == 0
+    assert served.traffic == {old: 100}
+    assert served.deployments == [old]
+
+
+def test_a_deployment_without_traffic_that_stays_behind_has_moved_nothing(
+    served: Site, azure: StandIn, told: Any
+) -> None:
+    before = served.traffic
+    (old,) = served.deployments
+
+    def broken(name: str, answer: Answer) -> Answer:
+        return answer if name == old else Answer(500, {})
+
+    azure.endpoints.spoil = broken
+    azure.fail("DELETE", "/deployments/", 403)
+    said = served.deploy()
+    assert "Taking it back failed too" in said.err
+    assert told()["moved"] == "false"
+    assert served.traffic == before

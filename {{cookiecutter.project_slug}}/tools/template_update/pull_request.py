@@ -1,0 +1,152 @@
+"""Update this project to the newest release of its template, as a pull request: for CI.
+
+The update is committed to a branch template-update/TAG of origin. The work tree and the branch that
+is checked out stay as they are, and no branch is made here.
+
+exit status: 0 proposed, or nothing to do; 1 the update has conflicts, which takes a person: nothing
+was pushed; 2 could not be tried
+"""
+
+import argparse
+import contextlib
+import io
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Iterator
+from pathlib import Path
+
+from . import journal, update
+from .branch import Update, push
+from .errors import RefusedError
+from .git import Repository, run
+from .hosting import Proposal
+from .record import Record
+from .services import host_of
+
+HEADS = "refs/heads/"
+
+
+def say(text: str) -> None:
+    """Tell what is done."""
+    print(f"template-pull-request: {text}", flush=True)
+
+
+def propose(repository: Repository, to: str | None) -> int:
+    """Update, push and open a pull request; return the exit status."""
+    host, base = host_of(repository.root), base_of(repository.root)
+    with staged(repository, to) as found:
+        if found is None:
+            say("nothing to do")
+            return 0
+        if found.conflicts:
+            say(f"the update to {found.name} has conflicts (above); nothing was pushed.")
+            say("Settle them on a laptop: make template-update")
+            return 1
+        if not push(repository.root, host, found, say):
+            return 0
+    proposal = Proposal(found.branch, base, found.title, quoted(found, host.longest))
+    if number := host.find(found.branch):
+        say(f"brought up to date: {host.change(number, proposal)}")
+    else:
+        say(f"opened: {host.open(proposal)}")
+    return 0
+
+
+@contextlib.contextmanager
+def staged(repository: Repository, to: str | None) -> Iterator[Update | None]:
+    """Stage the update for as long as this lasts; None if there is nothing to update."""
+    if is_staged(repository):
+        message = "something is staged and not committed: git commit, or git stash"
+        raise RefusedError(message)
+    said = io.StringIO()
+    with contextlib.redirect_stdout(said):
+        status = update.update(repository, to, {}, dry_run=False)
+    try:
+        if not is_staged(repository):
+            print(said.getvalue(), end="")
+            yield None
+            return
+        record = Record.read(repository.root)
+        # what the updater says after its report is for a person at this work tree
+        report = said.getvalue().partition("\nThe update to ")[0]
+        print(report)
+        yield Update(record.tag or record.commit[:12], report, conflicts=status != 0)
+    finally:
+        if is_staged(repository):
+            journal.abort(repository)
+
+
+def is_staged(repository: Repository) -> bool:
+    """Say whether the index holds something that no commit does, here or beside the project."""
+    return run("diff", "--cached", "--quiet", cwd=repository.root).returncode != 0
+
+
+def quoted(found: Update, longest: int) -> str:
+    """Write the report as the text of a pull request, as far as the service takes it."""
+    begin = f"The template's release {found.name}, merged into this project:\n\n```\n"
+    end = (
+        "\n```\n\nMade by `make template-pull-request`. To look at it on a laptop: "
+        f"`git fetch origin && git switch {found.branch}`"
+    )
+    rest = "\n  (the rest is in the message of the commit)"
+    room, report = longest - len(begin) - len(end), found.report
+    shown = report if len(report) <= room else report[: room - len(rest)] + rest
+    return f"{begin}{shown}{end}"
+
+
+def base_of(root: Path) -> str:
+    """Return the branch that is checked out, also where CI has checked out its commit.
+
+    Raises
+    ------
+    RefusedError
+        If it is not known.
+    """
+    here = run("symbolic-ref", "--short", "--quiet", "HEAD", cwd=root).stdout.decode().strip()
+    in_ci = [os.environ.get(name, "") for name in ("BUILD_SOURCEBRANCH", "GITHUB_REF")]
+    heads = [name.removeprefix(HEADS) for name in in_ci if name.startswith(HEADS)]
+    found = [name for name in (here, *heads) if name]
+    if not found:
+        message = "no branch is checked out, so there is none to propose a change to: git switch"
+        raise RefusedError(message)
+    return found[0]
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
+    found = argparse.ArgumentParser(
+        prog="make template-pull-request",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    found.add_argument(
+        "--to", metavar="TAG", help="a tag, branch or commit; default: newest release"
+    )
+    return found
+
+
+def main() -> int:
+    """Run the command line."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    to = parser().parse_args().to
+    try:
+        repository = Repository.around(Path.cwd())
+        if message := journal.recover(repository):
+            say(message)
+        return propose(repository, to)
+    except (RefusedError, OSError) as error:
+        print(f"template-pull-request: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("template-pull-request: interrupted", file=sys.stderr)
+        return 130
+    except Exception:  # noqa: BLE001 - Python would end with 1, which means conflicts
+        traceback.print_exc()
+        print("template-pull-request: this is a fault of its own", file=sys.stderr)
+        return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())
