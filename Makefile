@@ -4,7 +4,7 @@ UV = sh tools/uv.sh
 BIN = .venv/bin
 DEMO = build/demo/temperature-anomalies
 
-.PHONY: help setup demo test check fix lock clean
+.PHONY: help setup demo test check fix lock relock clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-6s %s\n", $$1, $$2 }' Makefile
@@ -35,6 +35,12 @@ check: setup ## say what is wrong with the files and change none
 	$(BIN)/ruff format --check .
 	$(BIN)/yamllint --strict .
 	$(BIN)/shellcheck tools/uv.sh .ci/run '{{cookiecutter.project_slug}}/operation/serving/device/install.sh'
+	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	$(BIN)/check-jsonschema --builtin-schema vendor.github-actions .github/actions/*/action.yml
+	$(BIN)/check-jsonschema --builtin-schema vendor.dependabot .github/dependabot.yml
+	$(BIN)/zizmor --offline --persona=auditor --quiet .github
+	PYTHONPATH='{{cookiecutter.project_slug}}' $(BIN)/python -m tools.checks.shell_in_yaml \
+		.github/workflows/*.yml .github/actions/*/action.yml
 	$(BIN)/python tools/hygiene.py
 	$(BIN)/python tools/release.py
 
@@ -47,6 +53,14 @@ lock: ## re-make requirements/dev.txt, keeping pins that still fit: make lock AR
 	$(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 		--custom-compile-command "make lock" $(ARGS) requirements/dev.in \
 		--output-file requirements/dev.txt
+
+relock: setup ## renew the locks of both layers
+	$(MAKE) --no-print-directory lock ARGS=--upgrade
+	rm -rf build/relock
+	$(BIN)/cookiecutter . --no-input --default-config --output-dir build/relock
+	@test ! -d .uv || ln -s "$(CURDIR)/.uv" build/relock/temperature-anomalies/.uv
+	$(MAKE) --no-print-directory -C build/relock/temperature-anomalies lock ARGS=--upgrade
+	cp build/relock/temperature-anomalies/requirements/*.txt '{{cookiecutter.project_slug}}/requirements/'
 
 clean: ## remove what the other verbs made, but for .venv
 	rm -rf build .pytest_cache .ruff_cache

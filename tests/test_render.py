@@ -65,8 +65,17 @@ class TestFiles:
     @pytest.mark.parametrize(
         ("provider", "empty"),
         [
-            ("azure_pipelines", {".github", ".github/workflows"}),
-            ("github_actions", {"azure_pipelines"}),
+            (
+                "azure_pipelines",
+                {
+                    ".github",
+                    ".github/actions",
+                    ".github/actions/make",
+                    ".github/actions/setup",
+                    ".github/workflows",
+                },
+            ),
+            ("github_actions", {"azure_pipelines", "azure_pipelines/templates"}),
             ("both", set()),
         ],
     )

@@ -1,9 +1,11 @@
 """Say what is wrong with the template's releases: tags, their sections in CHANGELOG.md, history.
 
 Rendered projects are updated from tag to tag for years. So each tag keeps its section, which says
-what people do after updating to it, and stays part of the history of the branch.
+what people do after updating to it, and stays part of the history of the branch. With --notes TAG
+the text of the tag's section is printed instead, unless something is wrong.
 """
 
+import argparse
 import re
 import subprocess
 import sys
@@ -54,11 +56,27 @@ def faults(root: Path) -> Iterator[str]:
             yield f"{name} is not in the history of this branch: it must not be rewritten"
 
 
+def notes(root: Path, tag: str) -> str:
+    """Return the text of a tag's section, empty where there is none."""
+    text = (root / "CHANGELOG.md").read_text(encoding="utf-8")
+    return next((match[2].strip() for match in SECTION.finditer(text) if match[1] == tag), "")
+
+
 def main() -> int:
-    """Print what is wrong; return 1 if there is something."""
+    """Print what is wrong, or a section; return 1 if something is wrong."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--notes", metavar="TAG", help="print the section of this tag")
+    tag = parser.parse_args().notes
     found = list(faults(Path()))
-    print("\n".join(found) or "release: all is well")
-    return 1 if found else 0
+    if tag and not TAG.fullmatch(tag):
+        found.append(f"{tag}: a release is called v1.2.3")
+    elif tag and not notes(Path(), tag):
+        found.append(f"CHANGELOG.md: the tag {tag} has no section '## {tag}'")
+    if found:
+        print("\n".join(found), file=sys.stderr if tag else sys.stdout)
+        return 1
+    print(notes(Path(), tag) if tag else "release: all is well")
+    return 0
 
 
 if __name__ == "__main__":

@@ -1,0 +1,223 @@
+"""Defects that we sow into rendered projects are refused by the hooks that the projects have."""
+
+import json
+import re
+import subprocess
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import pytest
+import yaml
+from helpers import BakedProject, InstalledProject, tool
+from secret_seeds import HARMLESS, SECRETS
+
+PROVIDERS = ("azure_pipelines", "github_actions", "both")
+
+DOCKER = {
+    "no_version": ("FROM python\nUSER 1000\n", "DL3006"),
+    "newest": ("FROM python:latest\nUSER 1000\n", "DL3007"),
+    "root": ("FROM python:3.12-slim\nUSER root\n", "DL3002"),
+    "unpinned": ("FROM python:3.12-slim\nRUN pip install --no-cache-dir pandas\n", "DL3013"),
+    "added": ("FROM python:3.12-slim\nADD . /app\n", "DL3020"),
+    "more_rights": ("FROM python:3.12-slim\nRUN sudo apt-get update\n", "DL3004"),
+    "no_list": ("FROM python:3.12-slim\nCMD python -m app\n", "DL3025"),
+}
+SHELL = {
+    "unquoted": ("rm -rf $1/build\n", "SC2086"),
+    "cd_may_fail": ('cd "$1"\nrm -rf build\n', "SC2164"),
+    "not_of_sh": ('names=(a b)\necho "${names[0]}"\n', "SC3030"),
+    "never_set": ('echo "$typpo"\n', "SC2154"),
+    "half": ("if true; then\n  echo yes\n", "SC1046"),
+}
+YAML = {
+    "key_twice": ("a: 1\nb: 2\na: 3\n", "duplication of key"),
+    "indented_anyhow": ("a:\n  b: 1\n c: 2\n", "syntax error"),
+    "truth": ("on: Yes\n", "truthy value"),
+}
+BICEP = {"half": ("param name string\nresource x 'A/b@2024-01-01' = {\n  name: name\n", "bicep")}
+GOOD = {
+    "good.Dockerfile": 'FROM python:3.12-slim\nUSER 1000\nCMD ["python", "-m", "app"]\n',
+    "good.sh": '#!/bin/sh\nset -e\nrm -rf "$1/build"\n',
+    "good.yml": "a: 1\nb:\n  - 2\n",
+    "good.bicep": "param name string\noutput same string = name\n",
+}
+
+
+@pytest.fixture(scope="module")
+def project(install: Callable[..., InstalledProject]) -> InstalledProject:
+    return install(project_slug="sown", ci_provider="both")
+
+
+def hook(
+    project: BakedProject, name: str, files: Iterable[str]
+) -> subprocess.CompletedProcess[str]:
+    """Run one hook of the project, as it is configured there, on some files."""
+    return project.run(".venv/bin/pre-commit", "run", name, "--files", *files)
+
+
+def sow(project: BakedProject, folder: str, texts: dict[str, str]) -> list[str]:
+    """Write files into a folder of the project and return their names."""
+    (project.path / folder).mkdir(exist_ok=True)
+    for name, text in texts.items():
+        (project.path / folder / name).write_text(text, encoding="utf-8")
+    return [f"{folder}/{name}" for name in texts]
+
+
+@pytest.fixture(scope="module")
+def said(project: InstalledProject) -> str:
+    """What the hook for secrets says of all seeds at once."""
+    seeds = {name: f"# seed\n{text}\n" for name, text in SECRETS.items()}
+    process = hook(project, "detect-secrets", sow(project, "secret", seeds))
+    assert process.returncode == 1, process.stdout + process.stderr
+    return process.stdout
+
+
+@pytest.mark.slow
+class TestSecrets:
+    @pytest.mark.parametrize("name", SECRETS)
+    def test_are_found(self, said: str, name: str) -> None:
+        assert re.search(rf"secret/{re.escape(name)}:2$", said, re.MULTILINE)
+
+    def test_are_not_shown(self, said: str) -> None:
+        assert not [text for text in SECRETS.values() if text.split()[-1] in said]
+
+    def test_are_not_seen_in_what_is_harmless(self, project: InstalledProject) -> None:
+        files = sow(project, "harmless", {name: f"{text}\n" for name, text in HARMLESS.items()})
+        passed = hook(project, "detect-secrets", files)
+        assert passed.returncode == 0, passed.stdout
+
+
+SOWN = {
+    "hadolint": (DOCKER, "Dockerfile"),
+    "shellcheck": (SHELL, "sh"),
+    "yamllint": (YAML, "yml"),
+    "bicep": (BICEP, "bicep"),
+}
+
+
+@pytest.mark.slow
+class TestDefects:
+    @pytest.mark.parametrize("name", SOWN)
+    def test_are_found_each_in_its_file(self, project: InstalledProject, name: str) -> None:
+        defects, suffix = SOWN[name]
+        start = "#!/bin/sh\n" if suffix == "sh" else ""
+        texts = {f"{key}.{suffix}": start + text for key, (text, _) in defects.items()}
+        refused = hook(project, name, sow(project, name, texts))
+        assert refused.returncode == 1
+        about = refused.stdout.split(f"{name}/")
+        for key, (_, fault) in defects.items():
+            said = [text for text in about if text.startswith(f"{key}.{suffix}")]
+            assert any(fault in text for text in said), f"{key}: {refused.stdout}"
+
+    @pytest.mark.parametrize("name", SOWN)
+    def test_are_not_seen_in_good_files(self, project: InstalledProject, name: str) -> None:
+        passed = hook(project, name, sow(project, "good", GOOD))
+        assert passed.returncode == 0, passed.stdout
+
+    @pytest.mark.parametrize(
+        ("name", "file", "old", "new"),
+        [
+            (
+                "azure-pipelines",
+                "azure_pipelines/ci.yml",
+                "vmImage: ubuntu-24.04",
+                "vmImage: ubuntu-18.04",
+            ),
+            ("github-workflows", ".github/workflows/ci.yml", "runs-on:", "runs_on:"),
+            ("zizmor", ".github/workflows/ci.yml", "permissions: {}", "permissions: write-all"),
+        ],
+    )
+    def test_of_a_pipeline_are_found(
+        self, project: InstalledProject, name: str, file: str, old: str, new: str
+    ) -> None:
+        text = project.read(file)
+        assert old in text
+        assert hook(project, name, [file]).returncode == 0
+        (project.path / file).write_text(text.replace(old, new), encoding="utf-8")
+        refused = hook(project, name, [file])
+        (project.path / file).write_text(text, encoding="utf-8")
+        assert refused.returncode == 1
+        assert Path(file).name in refused.stdout
+
+
+@pytest.mark.slow
+def test_check_refuses_all_at_once(install: Callable[..., InstalledProject]) -> None:
+    project = install(project_slug="all-at-once", ci_provider="github_actions")
+    kinds = {name: next(iter(defects.values()))[0] for name, (defects, _) in SOWN.items()}
+    texts = {f"{name}.{SOWN[name][1]}": text for name, text in kinds.items()}
+    texts["shellcheck.sh"] = "#!/bin/sh\n" + texts["shellcheck.sh"]
+    texts["secret.md"] = SECRETS["signed_address.md"] + "\n"
+    sow(project, "seeds", texts)
+    refused = project.make("check")
+    assert refused.returncode != 0
+    failed = re.findall(r"^- hook id: (\S+)", refused.stdout, re.MULTILINE)
+    assert set(failed) == {*SOWN, "detect-secrets"}
+
+
+def locks(project: BakedProject) -> set[str]:
+    return {name for name in project.files if re.fullmatch(r"requirements/\w+\.(in|txt)", name)}
+
+
+@pytest.mark.parametrize("provider", PROVIDERS)
+class TestUpdates:
+    """Whoever asks for newer versions can read what we pin, and nothing else is touched."""
+
+    def test_come_from_one_bot(self, baked: Callable[..., BakedProject], provider: str) -> None:
+        project = baked(ci_provider=provider)
+        is_github = provider == "github_actions"
+        assert project.has_file(".github/dependabot.yml") == is_github
+        assert project.has_file("renovate.json") != is_github
+
+    def test_fit_the_schema(self, baked: Callable[..., BakedProject], provider: str) -> None:
+        project = baked(ci_provider=provider)
+        is_github = provider == "github_actions"
+        kind, name = (
+            ("dependabot", ".github/dependabot.yml") if is_github else ("renovate", "renovate.json")
+        )
+        text = project.read(name)
+        checked = project.run(tool("check-jsonschema"), "--builtin-schema", f"vendor.{kind}", name)
+        assert checked.returncode == 0, checked.stdout
+        broken = re.sub(r'(version: |"schedule": ).*', r"\1{}" + ("," * (not is_github)), text)
+        other = project.path / f"broken{Path(name).suffix}"
+        other.write_text(broken, encoding="utf-8")
+        checked = project.run(
+            tool("check-jsonschema"), "--builtin-schema", f"vendor.{kind}", other.name
+        )
+        other.unlink()
+        assert checked.returncode == 1
+
+    def test_read_every_lock_and_every_workflow(
+        self, baked: Callable[..., BakedProject], provider: str
+    ) -> None:
+        project = baked(ci_provider=provider)
+        wanted = locks(project)
+        assert {"requirements/run.in", "requirements/serve.txt"} <= wanted
+        if provider == "github_actions":
+            asked = yaml.safe_load(project.read(".github/dependabot.yml"))["updates"]
+            kinds = {one["package-ecosystem"]: one for one in asked}
+            assert set(kinds) == {"github-actions", "uv"}
+            assert kinds["uv"]["directory"] == "/requirements"
+            inside = {name for name in project.files if name.startswith("requirements/")}
+            assert {name for name in inside if name.endswith((".in", ".txt"))} == wanted
+            assert kinds["github-actions"]["directories"] == ["/", "/.github/actions/*"]
+            for one in asked:
+                assert one["cooldown"]["default-days"] >= 7
+                assert list(one["groups"].values()) == [{"patterns": ["*"]}]
+            return
+        renovate = json.loads(project.read("renovate.json"))
+        assert self._matched(project, renovate["pip_requirements"]) == wanted
+        pipelines = {name for name in project.files if name.startswith("azure_pipelines/")}
+        found = self._matched(project, renovate["azure-pipelines"])
+        assert found == {name for name in pipelines if name.endswith(".yml")}
+        (images,) = renovate["customManagers"]
+        texts = [project.read(name) for name in self._matched(project, images)]
+        (pattern,) = images["matchStrings"]
+        pattern = pattern.replace("(?<", "(?P<")
+        seen = [match["currentValue"] for text in texts for match in re.finditer(pattern, text)]
+        assert len(seen) == 1
+        assert {"pip_requirements", "github-actions"} <= set(renovate["enabledManagers"])
+
+    @staticmethod
+    def _matched(project: BakedProject, manager: dict[str, list[str]]) -> set[str]:
+        patterns = [one.strip("/") for one in manager["managerFilePatterns"]]
+        return {name for name in project.files if any(re.search(p, name) for p in patterns)}
