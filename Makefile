@@ -18,6 +18,8 @@ setup: .venv/.synced ## install the template's own tools into .venv; does nothin
 
 demo: setup ## render the default answers into build/demo, install the project and run it
 	rm -rf build/demo
+	@# cookiecutter would render what Python leaves beside tools that were tried in place
+	@find '{{cookiecutter.project_slug}}' -name __pycache__ -prune -exec rm -rf {} +
 	$(BIN)/cookiecutter . --no-input --default-config --output-dir build/demo
 	@test ! -d .uv || ln -s "$(CURDIR)/.uv" $(DEMO)/.uv
 	$(MAKE) --no-print-directory -C $(DEMO) run
@@ -39,9 +41,9 @@ check: setup ## say what is wrong with the files and change none
 	$(BIN)/check-jsonschema --builtin-schema vendor.github-actions .github/actions/*/action.yml
 	$(BIN)/check-jsonschema --builtin-schema vendor.dependabot .github/dependabot.yml
 	$(BIN)/zizmor --offline --persona=auditor --quiet .github
-	PYTHONPATH='{{cookiecutter.project_slug}}' $(BIN)/python -m tools.checks.shell_in_yaml \
+	PYTHONPATH='{{cookiecutter.project_slug}}' $(BIN)/python -B -m tools.checks.shell_in_yaml \
 		.github/workflows/*.yml .github/actions/*/action.yml
-	$(BIN)/python tools/hygiene.py
+	$(BIN)/python -B tools/hygiene.py
 	$(BIN)/python tools/release.py
 
 fix: setup ## mend what `check` finds and can be mended by itself

@@ -12,7 +12,7 @@ from helpers import PROJECT, ROOT, BakedProject, listed, tool
 
 PROVIDERS = {
     "azure_pipelines": ["azure_pipelines"],
-    "github_actions": ["github_actions"],
+    "github_actions": ["github_actions", "github_actions_alone"],
     "both": ["azure_pipelines", "github_actions"],
 }
 
@@ -145,7 +145,8 @@ class TestText:
                 case "py":
                     ast.parse(project.read(name), filename=name)
                 case "sh":
-                    shell = subprocess.run(["sh", "-n", project.path / name], check=False)
+                    shell = "bash" if "bash" in project.read(name).splitlines()[0] else "sh"
+                    shell = subprocess.run([shell, "-n", project.path / name], check=False)
                     assert shell.returncode == 0, name
 
     def test_of_scripts_can_be_run(self, project: BakedProject) -> None:
