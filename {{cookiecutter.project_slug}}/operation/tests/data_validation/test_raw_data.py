@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from kedro.framework.session import KedroSession
+from kedro.framework.startup import bootstrap_project
 from kedro.io import DatasetError
 
 from {{ cookiecutter.package_name }}.datasets import TemperatureCSV
@@ -17,7 +19,7 @@ from {{ cookiecutter.package_name }}.pipelines.pre_processing.nodes import (
 )
 from {{ cookiecutter.package_name }}.schemas import BadDataError, RawTemperatures
 
-from operation.tests.helpers import Project
+from operation.tests.helpers import ROOT, Project
 
 NAME = "{{ cookiecutter.project_slug }}"
 FIXTURES = Path(__file__).parent / "fixtures"
@@ -56,6 +58,21 @@ ACCEPTED = {
 
 def load(name: str) -> pd.DataFrame:
     return VALIDATOR.validate(TemperatureCSV(filepath=str(FIXTURES / f"{name}.csv")).load())
+
+
+def test_the_readings_of_the_project_keep_the_rules() -> None:
+    """What `raw_file` names, if it is in the repository: CI says so before a run does."""
+    bootstrap_project(ROOT)
+    with KedroSession.create(project_path=ROOT) as session:
+        context = session.load_context()
+        catalog, cleaning = context.catalog, context.params["cleaning"]
+        if not catalog.exists("raw_temperatures"):
+            pytest.skip("raw_file is not in the repository")
+        readings, _ = clean(catalog.load("raw_temperatures"), cleaning)
+        labels = catalog.load("labels")
+    assert len(readings)
+    if labels is not None:
+        assert set(labels["sensor_id"]) <= set(readings["sensor_id"])
 
 
 def test_every_fixture_is_used() -> None:
