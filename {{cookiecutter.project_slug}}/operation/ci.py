@@ -41,8 +41,11 @@ def tell(**values: str | bool) -> None:
 
 
 def disarmed(text: str) -> str:
-    """Take the force from what Azure Pipelines would obey, in text that is not ours."""
-    return text.replace("##vso[", "##-vso[")
+    """Take the force from what Azure Pipelines or GitHub would obey, in text that is not ours.
+
+    GitHub obeys ``::`` too, but only where a line begins with it.
+    """
+    return text.replace("##vso[", "##-vso[").replace("##[", "##-[")
 
 
 def _in_azure_pipelines() -> bool:

@@ -1,12 +1,13 @@
 """Giving the traffic back: after a failure, by hand, and deleting what nobody keeps."""
 
 from collections.abc import Callable, Collection
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
 from operation.deployment.artifact import fetch
 from operation.deployment.config import Deployment
-from operation.deployment.endpoint import OnlineEndpoint, shares
+from operation.deployment.endpoint import OnlineEndpoint, State, shares
 from operation.deployment.invocation import newest_readings
 from operation.deployment.plan import (
     BEFORE,
@@ -21,6 +22,7 @@ from operation.deployment.plan import (
     tags_after,
 )
 from operation.deployment.smoke import expected_of, refuse_other_digest
+from operation.errors import RefusedError
 
 Say = Callable[[str], None]
 
@@ -33,13 +35,18 @@ def take_back(endpoint: OnlineEndpoint, plan: Plan, say: Say) -> None:
     OperationError
         If Azure refuses or cannot be reached.
     """
+
+    def tell(text: str) -> None:
+        with suppress(OSError):  # a cancelled CI run has closed the stream, the way back goes on
+            say(text)
+
     state = endpoint.read()
     if (state.traffic, state.mirror, state.tags) != (plan.before, {}, plan.tags):
-        say(f"giving the traffic back: {shares(plan.before)}")
+        tell(f"giving the traffic back: {shares(plan.before)}")
         endpoint.route(plan.before, plan.tags)
     made_here = plan.creates or KEEP + plan.new not in plan.tags
     if plan.new in state.deployments and made_here and not plan.before.get(plan.new):
-        say(f"deleting the deployment {plan.new}")
+        tell(f"deleting the deployment {plan.new}")
         endpoint.delete(plan.new)
 
 
@@ -61,21 +68,30 @@ def body_at_hand(env: str, root: Path, say: Say) -> bytes | None:
 
 
 def go_back(
-    endpoint: OnlineEndpoint, config: Deployment, body: Callable[[], bytes | None], say: Say
+    endpoint: OnlineEndpoint,
+    config: Deployment,
+    body: Callable[[], bytes | None],
+    say: Say,
+    only_from: str | None = None,
 ) -> str | None:
     """Give the traffic to the deployment that is kept; None if there is none.
 
     What an interrupted rollout has changed is given back instead. ``body`` makes a request to try
     the kept one with; it is asked only then, and without a request there is no smoke test.
+    ``only_from`` names the deployment to go back from, for who cannot know whether another rollout
+    has come in between.
 
     Raises
     ------
     RefusedError
-        If the kept deployment does not answer with its model; nothing is changed then.
+        If the kept deployment does not answer with its model, or the traffic is not, or no longer,
+        that of ``only_from``; nothing is changed then.
     OperationError
         If an A/B test is under way, or Azure refuses or cannot be reached.
     """
     state = endpoint.read()
+    if only_from:
+        _refuse_other(endpoint, state, only_from)
     refuse_what_is_under_way(state, state.tags.get(NEW, ""))
     if NEW in state.tags:
         new, before = state.tags[NEW], read(state.tags[BEFORE])
@@ -103,6 +119,16 @@ def go_back(
     return shares({names[0]: 100})
 
 
+def _refuse_other(endpoint: OnlineEndpoint, state: State, name: str) -> None:
+    """Refuse to go back from another rollout than the one that is named."""
+    serves = state.tags[NEW] == name if NEW in state.tags else state.traffic.get(name, 0) > 0
+    if not serves:
+        raise RefusedError(
+            f"{endpoint.name} does not serve {name}, nor is it on its way there: traffic is "
+            f"{shares(state.traffic)}. Nothing was changed."
+        )
+
+
 def clean(
     endpoint: OnlineEndpoint, say: Say, *, also_forgotten: bool, keep: Collection[str] = ()
 ) -> list[str]:
@@ -123,14 +149,6 @@ def clean(
         left = {key: value for key, value in state.tags.items() if key not in tags}
         endpoint.route(state.traffic, left, state.mirror)
     return names
-
-
-def is_under_way(endpoint: OnlineEndpoint, plan: Plan) -> bool:
-    """Say whether the endpoint still notes that traffic is being moved by this plan."""
-    try:
-        return endpoint.read().tags.get(NEW) == plan.new
-    except BaseException:  # noqa: BLE001, nobody may go back by a guess
-        return False
 
 
 def what_is_where(

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from operation.deployment.back import Say, is_under_way, take_back, what_is_where
+from operation.deployment.back import Say, take_back, what_is_where
 from operation.deployment.config import Deployment
 from operation.deployment.endpoint import OnlineEndpoint, State, shares, wait
 from operation.deployment.plan import (
@@ -71,8 +71,6 @@ class Rollout:
                 self._smoke(plan)
             self._mirror(plan)
             self._move(plan)
-        if plan.steps:
-            self.tell(moved=True)
         if plan.holds:
             self._keep(plan.new)
 
@@ -81,6 +79,7 @@ class Rollout:
         if not plan.mirrors or mirror is None:
             return
         self.say(f"mirroring {mirror.percent} % of the traffic to {plan.new}")
+        self.tell(moved=True)
         self.endpoint.route(plan.before, _under_way(plan), {plan.new: mirror.percent})
         wait(mirror.seconds, f"{plan.new} gets a copy of the traffic", self.say)
         self._smoke(plan)
@@ -90,6 +89,8 @@ class Rollout:
             traffic = divided(plan.before, plan.new, step)
             is_last = step == plan.steps[-1]
             self.say(f"traffic: {shares(traffic)}")
+            # before it is so: a CI run that is cut off here has to know that there is a way back
+            self.tell(moved=True)
             self.endpoint.route(traffic, _under_way(plan))
             self._smoke(plan)
             refuse_no_answer(self.endpoint, self.expected.body)
@@ -123,9 +124,9 @@ class Rollout:
                 self._show_log(plan, error)
             try:
                 take_back(self.endpoint, plan, self.say)
+                with suppress(OSError):
+                    self.tell(moved=False)
             except BaseException as second:  # noqa: BLE001
-                if is_under_way(self.endpoint, plan):
-                    self.tell(moved=True)
                 raise OperationError(what_is_where(self.endpoint, plan, error, second)) from error
             if isinstance(error, OperationError | RefusedError) or not isinstance(error, Exception):
                 raise

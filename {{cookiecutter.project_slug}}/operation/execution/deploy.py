@@ -38,6 +38,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--back", action="store_true", help="online: give the traffic to the one that is kept"
     )
     parser.add_argument(
+        "--if-deployment",
+        metavar="NAME",
+        help="with --back: only from this one; refused if the traffic is another's by now",
+    )
+    parser.add_argument(
         "--clean",
         action="store_true",
         help="online: delete deployments without traffic whose hold has passed or that have none",
@@ -58,6 +63,8 @@ def _execute(arguments: argparse.Namespace) -> int:
     only_online = [n for n in ("no_traffic", "back", "clean") if getattr(arguments, n)]
     if arguments.target == "batch" and only_online:
         raise OperationError(f"--{only_online[0].replace('_', '-')} goes with: deploy online")
+    if arguments.if_deployment and not arguments.back:
+        raise OperationError("--if-deployment NAME goes with --back.")
     if len(only_online) > 1:
         raise OperationError("Give one of --no-traffic, --back and --clean.")
     if arguments.target == "batch":
@@ -108,7 +115,8 @@ def _change(arguments: argparse.Namespace) -> int:
         names = clean(endpoint, _say, also_forgotten=True)
         _say(f"{len(names) or 'nothing'} deleted at {config.endpoint}")
         return 0
-    traffic = go_back(endpoint, config, partial(body_at_hand, arguments.env, root, _say), _say)
+    body = partial(body_at_hand, arguments.env, root, _say)
+    traffic = go_back(endpoint, config, body, _say, arguments.if_deployment)
     if traffic is None:
         print(f"deploy: {config.endpoint} keeps no deployment to go back to", file=sys.stderr)
         return 1

@@ -35,7 +35,7 @@ def execute(arguments: argparse.Namespace) -> int:
     """Answer with the sensors that drifted."""
     found = _stored(arguments.env)
     if found is None:
-        said = f"there are no readings to compare yet, type: make run ENV={arguments.env}"
+        said = f"there are no readings to compare yet, type: {_run(arguments.env)}"
         print(f"drift: {said}", file=sys.stderr)
         return 2
     train, new = found
@@ -59,3 +59,7 @@ def _stored(env: str) -> tuple[pd.DataFrame, pd.DataFrame] | None:
         if not (catalog.exists("train") and catalog.exists("test")):
             return None
         return catalog.load("train"), catalog.load("test")
+
+
+def _run(env: str) -> str:
+    return "make run" if env == DEFAULT_ENV else f"make run ENV={env}"

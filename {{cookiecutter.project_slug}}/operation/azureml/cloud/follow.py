@@ -74,9 +74,9 @@ def why_failed(client: "MLClient", step: CloudStep) -> str:
     """
     with azure_errors(f"reading the error of {step.run}"):
         error = _details(client, step.run).error
-    said = error.error.message if error and error.error else ""
+    said = disarmed(error.error.message or "") if error and error.error else ""
     if log := read_log(client, step.run):
-        end = disarmed("\n".join(log.splitlines()[-_LINES_OF_LOG:]))
+        end = "\n".join(f"| {line}" for line in disarmed(log).splitlines()[-_LINES_OF_LOG:])
         return f"{next(iter(said.splitlines()), '')}\nThe end of its log:\n{end}".lstrip()
     return said or "Azure gives no reason and there is no log; see the Studio."
 

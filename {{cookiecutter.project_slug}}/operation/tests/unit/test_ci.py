@@ -114,4 +114,5 @@ def test_what_others_print_hands_on_nothing() -> None:
     stolen = "train | ##vso[task.setvariable variable=moved;isOutput=true]true"
     assert read_by_azure(stolen) == {"moved": "true"}
     assert read_by_azure(disarmed(stolen)) == {}
+    assert disarmed("x ##[set-env name=PATH]y") == "x ##-[set-env name=PATH]y"
     assert disarmed("## a heading, vso[") == "## a heading, vso["

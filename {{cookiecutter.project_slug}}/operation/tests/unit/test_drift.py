@@ -52,7 +52,7 @@ def test_the_verb_answers_with_its_exit_status_or_tells_its_answer(
     told = project.path / "told"
     monkeypatch.setenv("GITHUB_OUTPUT", str(told))
     assert main(["drift"]) == 2
-    assert "type: make run ENV=local" in capsys.readouterr().err
+    assert "type: make run\n" in capsys.readouterr().err
     assert main(["drift", "--answer"]) == 2, "who could not look has no answer"
     assert not told.exists()
     picture = project.processed("drift.png")

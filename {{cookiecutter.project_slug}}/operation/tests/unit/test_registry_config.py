@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import pytest
 from kedro.config import MissingConfigException
 
@@ -43,6 +45,21 @@ def test_the_server_of_the_file_counts_before_that_of_the_environment(
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://of-the-environment")
     project.configure("dev", "registry.yml", text or "uri: null")
     assert read_registry_settings(project.path, "dev").server == server
+
+
+@pytest.mark.parametrize("ci", ["TF_BUILD", "GITHUB_ACTIONS", "CI"])
+def test_a_file_of_a_ci_runs_checkout_is_no_registry(
+    project: Project, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, ci: str
+) -> None:
+    monkeypatch.setenv(ci, "true")
+    with pytest.raises(OperationError, match=r"dev is the file mlruns\.db of this checkout"):
+        open_registry("dev", project.path)
+    assert open_registry("local", project.path).champion() is None
+    project.configure("dev", "registry.yml", f"uri: sqlite:///{tmp_path}/shared.db")
+    assert open_registry("dev", project.path).champion() is None
+    project.configure("dev", "registry.yml", "uri: null")
+    monkeypatch.delenv(ci)
+    assert open_registry("dev", project.path).champion() is None
 
 
 @pytest.mark.parametrize(

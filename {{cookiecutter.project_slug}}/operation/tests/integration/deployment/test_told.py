@@ -103,3 +103,60 @@ def test_a_deployment_without_traffic_that_stays_behind_has_moved_nothing(
     assert "Taking it back failed too" in said.err
     assert told()["moved"] == "false"
     assert served.traffic == before
+
+
+def test_a_rollout_that_is_cut_off_has_told_that_there_is_a_way_back(
+    served: Site, azure: StandIn, told: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when the agent kills it: nothing of ours runs any more once traffic has begun to move."""
+    (old,) = served.deployments
+    monkeypatch.setattr("operation.deployment.rollout.take_back", _killed)
+    azure.endpoints.spoil = lambda name, answer: (
+        answer if served.traffic == {old: 100} else Answer(500, {})
+    )
+    served.deploy()
+    found = told()
+    assert found["moved"] == "true"
+    assert set(served.traffic) == {old, found["deployment"]}
+    assert served.deploy("--back", "--if-deployment", found["deployment"]).status == 0
+    assert served.traffic == {old: 100}
+    assert served.deployments == [old]
+
+
+def _killed(*_: Any) -> None:
+    raise OSError("as if it were not there any more")
+
+
+def test_the_way_back_needs_nobody_who_listens(
+    served: Site, azure: StandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = served.state
+    (old,) = served.deployments
+    azure.endpoints.spoil = lambda name, answer: (
+        answer if name == old or served.traffic == {old: 100} else Answer(500, {})
+    )
+
+    def closed(text: str) -> None:
+        if "back" in text or "deleting" in text:
+            raise BrokenPipeError(text)
+
+    monkeypatch.setattr("operation.execution.deploy._say", closed)
+    assert served.deploy().status == 1
+    assert served.state == before
+
+
+def test_going_back_from_another_rollout_than_the_own_is_refused(served: Site, told: Any) -> None:
+    (first,) = served.deployments
+    assert served.deploy().status == 0
+    second = told()["deployment"]
+    served.registry.champions_number = "3"
+    assert served.deploy().status == 0
+    third = told()["deployment"]
+    before = served.state
+    refused = served.deploy("--back", "--if-deployment", second)
+    assert refused.status == 1
+    assert f"does not serve {second}" in refused.err
+    assert served.state == before
+    assert served.deploy("--back", "--if-deployment", third).status == 0
+    assert third not in {name for name, share in served.traffic.items() if share}
+    assert first
