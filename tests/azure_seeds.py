@@ -16,7 +16,7 @@ VERB = "azure_pipelines/templates/verb.yml"
 # bar). The message is about the edited file unless a fifth part names another.
 DEFECTS: dict[str, tuple[str, ...]] = {
     # the schema
-    "key of a step": (VERB, "- bash: bash", "- bsh: bash", "bsh"),
+    "key of a step": (VERB, "- bash: exec", "- bsh: exec", "bsh"),
     "key of a job": (
         CI,
         ("timeoutInMinutes: 30\n    steps:\n      - template: templates/setup.yml\n"
@@ -103,7 +103,7 @@ DEFECTS: dict[str, tuple[str, ...]] = {
         JOBS, "ne(dependencies.submit.outputs['submit.job'], ''))",
         "ne(dependencies.submit.outputs['submit.job'], '')", "unbalanced brackets",
     ),
-    "one bracket too much": (BACK, "'true')))", "'true'))))", "unbalanced brackets"),
+    "one bracket too much": (BACK, "''))))", "'')))))", "unbalanced brackets"),
     "open template expression": (
         TESTS, "job: ${{ parameters.suite }}", "job: ${{ parameters.suite }", "not closed",
     ),
@@ -238,10 +238,135 @@ DEFECTS: dict[str, tuple[str, ...]] = {
         VERB, "SYSTEM_ACCESSTOKEN: $(System.AccessToken)", "AZURE_CLIENT_SECRET: $(secret)",
         "AZURE_CLIENT_SECRET",
     ),
+    # what the project has
+    "output that the verb does not tell": (
+        RETRAIN, "look.drift.drifted", "look.drift.driftd", "tells no driftd",
+    ),
+    "output that another verb tells": (
+        JOBS, "outputs['submit.workspace']", "outputs['submit.digest']", "tells no digest",
+    ),
+    "output of a deployment that the verb does not tell": (
+        BACK, "'rollout.rollout.deploy.moved'", "'rollout.rollout.deploy.movd'", "tells no movd",
+    ),
+    "output across stages that the verb does not tell": (
+        DEPLOY, "'rollout.promote.digest'", "'rollout.promote.digets'", "tells no digets",
+    ),
+    "output of a verb that tells nothing": (
+        ROLLOUT, "verb: promote", "verb: champion", "tells no digest: it tells nothing", DEPLOY,
+    ),
+    "output in a macro that the verb does not tell": (
+        ROLLOUT, "      verb: invoke\n",
+        "      verb: invoke\n      arguments: $(deploy.deploymnt)\n", "tells no deploymnt",
+    ),
+    "verb that is not there": (RETRAIN, "verb: drift", "verb: drfit", "drfit: did you mean drift?"),
+    "verb for no sign-in that is not there": (CI, "verb: sbom", "verb: bom", "no target bom"),
+    "verb that a template names": (
+        SETUP, "verb: ${{ parameters.installs }}", "verb: instal", "no target instal",
+    ),
+    "environment that is not there": (CI, "env: stage", "env: staging", "no environment staging"),
+    "environment for a sign-in that is not there": (
+        RETRAIN, "env: prod", "env: production", "no environment production",
+    ),
+    "environment that is none": (CI, "env: stage", "env: base", "no environment base"),
+    "suite that is not there": (
+        CI, "suite: integration", "suite: integrations", "no suite integrations",
+    ),
+    "stage of another pipeline": (DEPLOY, "stages: [train]", "stages: [trian]", "no stage trian"),
+    "stage of a pipeline without it": (
+        RETRAIN, "- stage: train", "- stage: training", "no stage train: it has look, training",
+        DEPLOY,
+    ),
+    "pipeline that is not there": (
+        DEPLOY, "source: temperature-anomalies-train\n", "source: temperature-anomalies-trian\n",
+        "temperature-anomalies-trian",
+    ),
+    # values
+    "image that never was": (CI, "ubuntu-24.04", "ubuntu-24.40", "no image ubuntu-24.40"),
+    "image of the future": (TRAIN, "ubuntu-24.04", "windows-2099", "no image windows-2099"),
+    "image of another service": (TRAIN, "ubuntu-24.04", "ubuntu-slim", "no image ubuntu-slim"),
+    "image of a job": (
+        JOBS, "    displayName: submit\n",
+        "    displayName: submit\n    pool: {vmImage: macos-9}\n", "no image macos-9",
+    ),
+    "hour of a cron": (RETRAIN, "0 4 * * 1", "0 25 * * 1", "hour"),
+    "minute of a cron": (RETRAIN, "0 4 * * 1", "0-60 4 * * 1", "minute"),
+    "day of a cron": (RETRAIN, "0 4 * * 1", "0 4 0 * *", "day of the month"),
+    "month of a cron": (RETRAIN, "0 4 * * 1", "0 4 * 1,13 *", "month"),
+    "week day of a cron": (RETRAIN, "0 4 * * 1", "0 4 * * 8", "day of the week"),
+    "name in a cron": (RETRAIN, "0 4 * * 1", "0 4 * * Mn", "day of the week"),
+    "step of a cron": (RETRAIN, "0 4 * * 1", "*/0 4 * * 1", "minute"),
+    "minutes in words": (TESTS, "timeoutInMinutes: 60", "timeoutInMinutes: an hour", "an hour"),
+    "minutes with their unit": (
+        JOBS, "cancelTimeoutInMinutes: 15", "cancelTimeoutInMinutes: 15m", "15m",
+    ),
+    "version without quotes": (
+        SETUP, 'versionSpec: "3.12"', "versionSpec: 3.10", "reads 3.10 as 3.1",
+    ),
+    "misspelt variable": (BACK, "$(champion)", "$(champoin)", "did you mean $(champion)?"),
+    "misspelt variable of a deployment": (
+        ROLLOUT, "${{ parameters.promotion }}", "${{ parameters.promotion }} $(digets)",
+        "did you mean $(digest)?",
+    ),
+    "misspelt short variable": (JOBS, "--job $(job)", "--job $(jbo)", "did you mean $(job)?"),
+    "misspelt variable of a task": (
+        JOBS, "$(resource_group)", "$(resource_gruop)", "did you mean $(resource_group)?",
+    ),
     "identity handed to the script": (
         VERB, "scriptType: bash", "scriptType: bash\n          addSpnToEnvironment: true",
         "addSpnToEnvironment",
     ),
+}  # fmt: skip
+
+# Edits of the same kinds that are right: what is edited, what of it, into what.
+ACCEPTED: dict[str, tuple[str, str, str]] = {
+    "another output of the verb": (JOBS, "['submit.workspace']", "['submit.location']"),
+    "output in another case": (RETRAIN, "look.drift.drifted", "look.drift.Drifted"),
+    "output that the verb's package tells": (BACK, "promote.version", "promote.digest"),
+    "output in a macro": (
+        ROLLOUT, "      verb: invoke\n",
+        "      verb: invoke\n      arguments: $(deploy.deployment)\n",
+    ),
+    "another verb": (CI, "verb: sbom", "verb: package"),
+    "verb, environment and suite of the run": (
+        CI, "verb: sbom\n", "verb: $(verb)\n          env: $(where)\n          suite: $(which)\n",
+    ),
+    "another environment": (CI, "env: stage", "env: local"),
+    "suite in a suite": (
+        CI, "verb: sbom\n", "verb: test\n          suite: integration/deployment\n",
+    ),
+    "other stages": (DEPLOY, "stages: [train]", "stages: [look, Train]"),
+    "pipeline of others": (
+        DEPLOY, "source: temperature-anomalies-retrain\n", "source: readings-retrain\n",
+    ),
+    "pipeline of another project": (
+        DEPLOY, "source: temperature-anomalies-retrain\n",
+        "project: platform\n      source: temperature-anomalies-images\n",
+    ),
+    "image of Windows": (CI, "ubuntu-24.04", "windows-2025"),
+    "image of macOS": (CI, "ubuntu-24.04", "macOS-15"),
+    "newest image": (CI, "ubuntu-24.04", "ubuntu-26.04"),
+    "image of an own pool": (
+        CI, "  vmImage: ubuntu-24.04\n", "  name: ours\n  vmImage: our-image\n",
+    ),
+    "image of the run": (CI, "vmImage: ubuntu-24.04", "vmImage: $(image)"),
+    "lists, ranges and steps of a cron": (
+        RETRAIN, "0 4 * * 1", "*/15,59 0-23/2 1,31 Jan-Dec Mon-5",
+    ),
+    "last values of a cron": (RETRAIN, "0 4 * * 1", "59 23 31 12 6"),
+    "no limit": (TESTS, "timeoutInMinutes: 60", "timeoutInMinutes: 0"),
+    "limit of the run": (TESTS, "timeoutInMinutes: 60", "timeoutInMinutes: $[ variables.limit ]"),
+    "version that YAML keeps": (SETUP, 'versionSpec: "3.12"', "versionSpec: 3.12"),
+    "version in quotes": (SETUP, 'versionSpec: "3.12"', "versionSpec: '3.10'"),
+    "variable of the portal": (
+        ROLLOUT, "${{ parameters.promotion }}", "${{ parameters.promotion }} $(region)",
+    ),
+    "variable with another number": (
+        JOBS, "      job: $[ dependencies.submit.outputs['submit.job'] ]\n    steps",
+        ("      job: $[ dependencies.submit.outputs['submit.job'] ]\n      extra1: x\n"
+         "      more: $(extra2)\n    steps"),
+    ),
+    "variable in another case": (BACK, "$(champion)", "$(CHAMPION)"),
+    "variable named as a deployment": (BACK, "deployment: $[", "Deployment: $["),
 }  # fmt: skip
 
 # Folders of good files: nothing in them may be told as a fault.
@@ -427,6 +552,66 @@ parameters:
 variables:
   level: ${{ iif(parameters.strict, 'high', 'low') }}
   API_TOKEN: $(token-of-the-vault)
+""",
+    },
+    "values and variables that only look wrong": {
+        "main.yml": """
+trigger: none
+parameters:
+  - name: image
+    type: string
+    default: ubuntu-26.04
+    values: [ubuntu-26.04, macOS-26, windows-2025-vs2026]
+  - {name: minutes, type: number, default: 30}
+  - {name: python, type: string, default: "3.10"}
+schedules:
+  - cron: "0 0 1-7 * Mon"
+    branches: {include: [main]}
+  - cron: "0 */6 * January,JUL SUN-Sat"
+    branches: {include: [main]}
+resources:
+  pipelines:
+    - pipeline: one
+      source: other-ci
+      trigger: {stages: [whatever]}
+    - pipeline: two
+      source: temperature-anomalies-main
+      branch: main
+      trigger: true
+variables:
+  - group: shared
+  - {name: version, value: "1"}
+  - {name: dev, value: a}
+pool: {vmImage: "${{ parameters.image }}"}
+stages:
+  - stage: a
+    variables: {timeoutInMinutes: soon, vmImage: mine, deployment: x, champion: y}
+    jobs:
+      - job: one
+        timeoutInMinutes: ${{ parameters.minutes }}
+        strategy:
+          matrix:
+            old: {python_version: "3.10", image: x}
+        steps:
+          - task: UsePythonVersion@0
+            inputs: {versionSpec: "${{ parameters.python }}"}
+          - bash: |
+              echo "##vso[task.setvariable variable=colour]red"
+              echo $(champoin) $(date)
+          - bash: echo
+            timeoutInMinutes: 5
+            env: {A: $(colour), B: $(region), C: $(python_version), D: $(env), E: $(image)}
+      - job: two
+        pool: ours
+        timeoutInMinutes: $(limit)
+        steps:
+          - script: x
+            name: free
+            env: {CI_VERB: drift, CI_ENV: "", CI_SUITE: ""}
+      - job: three
+        dependsOn: two
+        condition: eq(dependencies.two.outputs['free.drifted'], 'true')
+        steps: [{script: x}]
 """,
     },
 }

@@ -9,7 +9,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
-from azure_seeds import CI, DEFECTS, GOOD, TRAIN
+from azure_seeds import ACCEPTED, CI, DEFECTS, GOOD, RETRAIN, TRAIN
 from helpers import BakedProject
 
 
@@ -28,18 +28,26 @@ def checker(project: BakedProject) -> Iterator[ModuleType]:
         del sys.modules[name]
 
 
-Look = Callable[[Path], list[str]]
+Look = Callable[..., list[str]]
 
 
 @pytest.fixture
 def look(checker: ModuleType, monkeypatch: pytest.MonkeyPatch) -> Look:
     """Check the pipelines of a folder and return the faults as they are printed."""
 
-    def looked(root: Path) -> list[str]:
+    def looked(root: Path, project: Path | None = None) -> list[str]:
         monkeypatch.chdir(root)
-        return [str(fault) for fault in checker.check(Path("azure_pipelines"))]
+        return [str(fault) for fault in checker.check(Path("azure_pipelines"), project)]
 
     return looked
+
+
+def edited(project: BakedProject, root: Path, file: str, old: str, new: str) -> None:
+    """Copy the project's pipelines and edit one of them."""
+    shutil.copytree(project.path / "azure_pipelines", root / "azure_pipelines")
+    text = (root / file).read_text(encoding="utf-8")
+    assert old in text, "the table of edits is older than the file"
+    (root / file).write_text(text.replace(old, new), encoding="utf-8")
 
 
 class TestDefects:
@@ -47,14 +55,10 @@ class TestDefects:
     def test_is_found_where_it_is(
         self, project: BakedProject, look: Look, tmp_path: Path, name: str
     ) -> None:
-        edited, old, new, named, *other = DEFECTS[name]
-        shutil.copytree(project.path / "azure_pipelines", tmp_path / "azure_pipelines")
-        file = tmp_path / edited
-        text = file.read_text(encoding="utf-8")
-        assert old in text, "the defect table is older than the file"
-        file.write_text(text.replace(old, new), encoding="utf-8")
-        found = look(tmp_path)
-        file_of_fault = (other or [edited])[0]
+        file, old, new, named, *other = DEFECTS[name]
+        edited(project, tmp_path, file, old, new)
+        found = look(tmp_path, project.path)
+        file_of_fault = (other or [file])[0]
         telling = [f for f in found if any(word in f for word in named.split("|"))]
         assert telling, found
         assert any(fault.startswith(f"{file_of_fault}:") for fault in telling), found
@@ -89,13 +93,57 @@ class TestGoodFiles:
         project = baked(ci_provider="both", project_name="Long " * 11 + "name")
         assert look(project.path) == []
 
+    @pytest.mark.parametrize("name", ACCEPTED)
+    def test_of_the_project_may_be_edited(
+        self, project: BakedProject, look: Look, tmp_path: Path, name: str
+    ) -> None:
+        edited(project, tmp_path, *ACCEPTED[name])
+        assert look(tmp_path, project.path) == []
+
     @pytest.mark.parametrize("name", GOOD)
-    def test_that_others_write_have_no_fault(self, look: Look, tmp_path: Path, name: str) -> None:
+    def test_that_others_write_have_no_fault(
+        self, project: BakedProject, look: Look, tmp_path: Path, name: str
+    ) -> None:
         for file, text in GOOD[name].items():
             path = tmp_path / "azure_pipelines" / file
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text, encoding="utf-8")
-        assert look(tmp_path) == []
+        assert look(tmp_path, project.path) == []
+
+
+class TestOfTheProject:
+    """What the pipelines name is looked up in the project they are in."""
+
+    def test_nothing_is_said_where_it_cannot_be_looked_up(
+        self, project: BakedProject, look: Look, tmp_path: Path
+    ) -> None:
+        for what in ("verb", "environment", "suite"):
+            edit = f"{what} that is not there"
+            edited(project, tmp_path / edit, *DEFECTS[edit][:3])
+            assert look(tmp_path / edit) == []
+
+    def test_a_verb_that_left_the_makefile_is_missed(
+        self, project: BakedProject, look: Look, tmp_path: Path
+    ) -> None:
+        edited(project, tmp_path, RETRAIN, "verb: drift", "verb: drift")
+        makefile = project.read("Makefile").replace("\ndrift:", "\nshift:")
+        (tmp_path / "Makefile").write_text(makefile, encoding="utf-8")
+        [fault] = look(tmp_path)
+        assert fault.startswith(f"{RETRAIN}:")
+        assert "no target drift" in fault
+
+    def test_an_output_that_left_the_verb_is_missed(
+        self, project: BakedProject, look: Look, tmp_path: Path
+    ) -> None:
+        edited(project, tmp_path, RETRAIN, "verb: drift", "verb: drift")
+        for folder in ("operation/execution", "operation/registry", "operation/deployment"):
+            shutil.copytree(project.path / folder, tmp_path / folder)
+        verb = tmp_path / "operation/execution/drift.py"
+        (tmp_path / "operation/ci.py").touch()
+        verb.write_text(verb.read_text(encoding="utf-8").replace("tell(drifted", "tell(moved"))
+        [fault] = look(tmp_path)
+        assert fault.startswith(f"{RETRAIN}:")
+        assert "tells no drifted: it tells moved" in fault
 
 
 class TestCommand:
