@@ -6,8 +6,11 @@ an input, a parameter or a column of a matrix are replaced by their values.
 
 import re
 import shlex
+import signal
 import subprocess
-from collections.abc import Iterator
+import sys
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,6 +23,22 @@ CONDITION = re.compile(r"\$\{\{ if parameters\.(\w+) \}\}")
 # where the list stands that a condition puts in place of a step
 IN_PLACE = "in place"
 REPEAT = re.compile(r"^To repeat this on a laptop: (.+)$", re.MULTILINE)
+DEADLINE = 120  # seconds; only what is broken takes so long
+
+# A verb that notes the interruptions it hears, and ends only when the test lets it.
+INTERRUPTED = """
+import signal, sys, time
+from pathlib import Path
+
+heard = []
+signal.signal(signal.SIGINT, lambda *_: (heard.append("INT"), Path("heard").touch()))
+signal.signal(signal.SIGTERM, lambda *_: heard.append("TERM"))
+Path("begun").touch()
+end = time.monotonic() + 120
+while not Path("go_on").exists() and time.monotonic() < end:
+    time.sleep(0.01)
+Path("taken_back").write_text(" ".join(heard))
+"""
 
 
 @dataclass(frozen=True)
@@ -68,6 +87,63 @@ def typed(
         text=True,
         check=False,
     )
+
+
+@dataclass(frozen=True)
+class Cancelled:
+    """How a step ended that was cancelled."""
+
+    code: int
+    heard: str
+    """The signals that its verb got."""
+    log: str
+
+
+def cancel(
+    folder: Path, script: str, options: tuple[str, ...], variables: dict[str, str]
+) -> Cancelled:
+    """Run a script with a verb that is at work, and signal the script's process as agents do.
+
+    ``make check`` takes a moment to end. First comes INT, then, while the verb ends, TERM.
+    """
+    (folder / "verb.py").write_text(INTERRUPTED, encoding="utf-8")
+    rule = f"check:\n\t@'{sys.executable}' verb.py 'quoted, so by a shell'\n"
+    (folder / "Makefile").write_text(rule, encoding="utf-8")
+    (folder / "step.sh").write_text(script, encoding="utf-8")
+    with (folder / "log").open("wb") as log:
+        process = subprocess.Popen(
+            ["bash", "--noprofile", "--norc", *options, "step.sh"],
+            cwd=folder,
+            env=clean_environment(**variables),
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+            # a shell cannot trap what is ignored where it begins
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        )
+        try:
+            _until((folder / "begun").exists)
+            process.send_signal(signal.SIGINT)
+            _until(lambda: (folder / "heard").exists() or process.poll() is not None)
+            process.send_signal(signal.SIGTERM)
+            (folder / "go_on").touch()
+            code = process.wait(DEADLINE)
+            there = (folder / "taken_back").exists()
+        finally:
+            (folder / "go_on").touch()  # the verb may outlive its step
+            _until((folder / "taken_back").exists)
+            process.kill()
+            process.wait()
+    heard = (folder / "taken_back").read_text(encoding="utf-8")
+    said = (folder / "log").read_text(encoding="utf-8")
+    return Cancelled(code, heard if there else "the step ended before its verb", said)
+
+
+def _until(holds: Callable[[], bool]) -> None:
+    end = time.monotonic() + DEADLINE
+    while not holds():
+        assert time.monotonic() < end
+        time.sleep(0.01)
 
 
 def words(command: str) -> list[str]:

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -15,10 +16,11 @@ from typing import Any
 
 import pytest
 import yaml
+from ci_steps import cancel
 from helpers import BakedProject, clean_environment
 
 PIPELINES = ("ci", "train", "deploy", "retrain", "template-update")
-SCRIPT = "bash azure_pipelines/templates/verb.sh"
+SCRIPT = "exec bash azure_pipelines/templates/verb.sh"
 
 
 @pytest.fixture(scope="module")
@@ -208,16 +210,27 @@ class TestTraining:
             ("cancel", True, "bold_apple", True),
             ("cancel", True, "", False),
             ("cancel", False, "bold_apple", False),
+            ("cancel", "verdict", "bold_apple", True),  # it ran out of time, the run goes on
+            ("cancel", "verdict", "", False),
         ],
     )
     def test_cancels_the_cloud_job_with_the_run(
         self, jobs_of: Callable[..., list[Any]], holds: Holds, job: str,
-        canceled: bool, sent: str, runs: bool,
+        canceled: bool | str, sent: str, runs: bool,
     ) -> None:  # fmt: skip
         found = next(j for j in jobs_of("train") if j.name == job)
         outputs = {"submit.job": sent} if sent else {}
-        dependencies = {"submit": {"outputs": outputs}}
-        assert holds(found.body["condition"], canceled, dependencies=dependencies) is runs
+        verdict = {"result": "Failed" if canceled is False else "Canceled", "outputs": {}}
+        dependencies = {"submit": {"outputs": outputs}, "verdict": verdict}
+        run = canceled is True
+        assert holds(found.body["condition"], run, dependencies=dependencies) is runs
+
+    def test_leave_time_to_cancel_on_agents_that_end_a_job_after_six_hours(
+        self, jobs_of: Callable[..., list[Any]]
+    ) -> None:
+        verdict = next(job for job in jobs_of("train") if job.name == "verdict").body
+        limits = ("timeoutInMinutes", "cancelTimeoutInMinutes")
+        assert sum(int(verdict[limit]) for limit in limits) < 360
 
     def test_cancels_after_all_that_could_still_need_the_job(
         self, jobs_of: Callable[..., list[Any]]
@@ -267,68 +280,91 @@ class TestRollout:
 
     @pytest.mark.parametrize("env", ["stage", "prod"])
     @pytest.mark.parametrize(
-        ("result", "deployed", "promoted", "runs"),
+        ("result", "deployed", "promoted", "before", "runs"),
         [
-            ("Succeeded", "true", "true", False),
-            ("Failed", "true", "true", True),
-            ("Canceled", "true", "true", True),
-            ("Failed", "false", "true", True),  # the deployment took itself back
-            ("Failed", "true", "false", True),  # the champion had been there before
-            ("Failed", "false", "false", False),
-            ("Failed", None, None, False),  # refused before anything moved
-            ("Skipped", None, None, False),  # not approved
+            ("Succeeded", "true", "true", "1", False),
+            ("Failed", "true", "true", "1", True),
+            ("Canceled", "true", "true", "1", True),
+            ("Failed", "false", "true", "1", True),  # the deployment took itself back
+            ("Failed", "true", "false", "2", True),  # the champion had been there before
+            ("Failed", "false", "false", "2", False),
+            ("Failed", None, None, None, False),  # refused before anything moved
+            ("Skipped", None, None, None, False),  # not approved
+            ("Failed", "true", "true", "", True),  # the first rollout: traffic may go back
+            ("Canceled", "false", "true", "", False),  # and a first champion stays
+            ("Failed", "false", "true", None, False),
         ],
     )
     def test_goes_back_if_something_moved(
         self, stages: dict[str, Any], holds: Holds, env: str, result: str,
-        deployed: str | None, promoted: str | None, runs: bool,
+        deployed: str | None, promoted: str | None, before: str | None, runs: bool,
     ) -> None:  # fmt: skip
-        told = {"deploy": deployed, "promote": promoted}
-        outputs = {f"rollout.rollout.{step}.moved": value for step, value in told.items() if value}
+        told = {"deploy.moved": deployed, "promote.moved": promoted, "promote.before": before}
+        outputs = {f"rollout.rollout.{k}": v for k, v in told.items() if v is not None}
         stage = {"result": result, "outputs": outputs}
         condition = stages[f"back_{env}"].body["condition"]
         for canceled in (False, True):  # a run that is cancelled goes back too
             assert holds(condition, canceled, dependencies={f"to_{env}": stage}) is runs
 
     @pytest.mark.parametrize(
-        ("deployed", "promoted", "verbs"),
+        ("deployed", "promoted", "before", "verbs"),
         [
-            ("true", "true", ["deploy", "rollback"]),
-            ("true", "false", ["deploy"]),
-            ("", "true", ["rollback"]),
+            ("true", "true", "1", ["deploy", "rollback"]),
+            ("true", "false", "2", ["deploy"]),
+            ("", "true", "1", ["rollback"]),
+            ("true", "true", "", ["deploy"]),
         ],
     )
     def test_takes_back_only_what_moved(
-        self, stages: dict[str, Any], holds: Holds, deployed: str, promoted: str, verbs: list[str],
+        self, stages: dict[str, Any], holds: Holds, deployed: str, promoted: str, before: str,
+        verbs: list[str],
     ) -> None:  # fmt: skip
         (job,) = stages["back_prod"].jobs
         assert not job.is_deployment  # nobody has to approve it
-        variables = {"deployed": deployed, "promoted": promoted}
+        variables = {"deployed": deployed, "promoted": promoted, "before": before}
         steps = [step for step in job.steps if verb_of(step) in ("deploy", "rollback")]
         for step in steps:
             step["condition"] = step["condition"].replace("succeededOrFailed()", "true")
         taken = [s for s in steps if holds(s["condition"], False, variables=variables)]
         assert [verb_of(step) for step in taken] == verbs
         told = {verb_of(step): step["env"]["CI_ARGUMENTS"] for step in steps}
-        assert told["deploy"] == "--back"
+        assert told["deploy"] == "--back --if-deployment $(deployment)"
         assert shlex.split(told["rollback"])[:3] == ["--if-champion", "$(champion)", "--reason"]
+        told_by = {
+            name: job.body["variables"][name] for name in ("deployment", "champion", "before")
+        }
+        assert told_by == {
+            name: f"$[ stageDependencies.to_prod.rollout.outputs['rollout.{output}'] ]"
+            for name, output in (
+                ("deployment", "deploy.deployment"),
+                ("champion", "promote.version"),
+                ("before", "promote.before"),
+            )
+        }
 
 
 class TestRetraining:
     @pytest.mark.parametrize(
-        ("force", "drifted", "runs"),
-        [(False, "true", True), (False, "false", False), (True, "false", True)],
+        ("force", "look", "drifted", "runs"),
+        [
+            (False, "Succeeded", "true", True),
+            (False, "Succeeded", "false", False),
+            (False, "Failed", "true", False),
+            (False, "Failed", None, False),
+            (True, "Skipped", None, True),
+        ],
     )
     def test_trains_if_prod_has_drifted(
-        self, checks: SimpleNamespace, expand: Expand, holds: Holds, force: bool,
-        drifted: str, runs: bool,
+        self, checks: SimpleNamespace, expand: Expand, holds: Holds, force: bool, look: str,
+        drifted: str | None, runs: bool,
     ) -> None:  # fmt: skip
         stages = checks.graph.stages_of(expand("retrain", force=force))
-        outputs = {"look.drift.drifted": drifted}
-        names = {"dependencies": {"look": {"outputs": outputs}}}
-        condition = stages[1].body["condition"]
-        assert holds(condition, False, **names) is runs
-        assert holds(condition, False, succeeded=False, **names) is False
+        outputs = {"look.drift.drifted": drifted} if drifted else {}
+        names = {"dependencies": {"look": {"result": look, "outputs": outputs}}}
+        assert holds(stages[0].body["condition"], False) is not force
+        condition, succeeded = stages[1].body["condition"], look == "Succeeded"
+        assert holds(condition, False, succeeded=succeeded, **names) is runs
+        assert holds(condition, True, succeeded=False, **names) is False
 
     def test_looks_at_prod_every_week_and_when_called(self, expand: Expand) -> None:
         pipeline = expand("retrain")
@@ -414,6 +450,15 @@ class TestScript:
         (line,) = re.findall(r"^To repeat this on a laptop: (.*)$", step.stdout, re.M)
         assert shlex.split(line) == ["make", *words]
 
+    def test_ends_its_verb_before_itself_when_the_run_is_cancelled(
+        self, project: BakedProject, tmp_path: Path
+    ) -> None:
+        folder = "azure_pipelines/templates"
+        (tmp_path / folder).mkdir(parents=True)
+        shutil.copy(project.path / folder / "verb.sh", tmp_path / folder)
+        ended = cancel(tmp_path, SCRIPT, (), {"CI_VERB": "check"})
+        assert (ended.heard, ended.code) == ("INT", 130), ended.log
+
     def test_runs_nothing_of_a_value(self, run: Callable[..., Any], tmp_path: Path) -> None:
         run(CI_VERB="drift", CI_ARGUMENTS="$(touch hit) `touch hit`; touch hit")
         assert not (tmp_path / "hit").exists()
@@ -481,6 +526,21 @@ class TestPage:
         trusted = json.loads((tmp_path / "trusted").read_text())
         assert trusted["subject"].endswith("workloadIdentityFederationSubject")
         assert not (tmp_path / "connection.json").exists()
+
+    @pytest.mark.parametrize("page", ["azure_devops", "github"])
+    def test_keeps_the_models_on_a_server(
+        self, bake: Callable[..., BakedProject], page: str
+    ) -> None:
+        project = bake(ci_provider="both")
+        found = re.findall(r"```bash\n(.*?)```", project.read(f"docs/ci/{page}.md"), re.S)
+        (command,) = (line for block in found for line in block.splitlines() if 'azureml"' in line)
+        folder = project.path / "operation" / "configuration"
+        before = yaml.safe_load((folder / "prod" / "registry.yml").read_text("utf-8"))
+        subprocess.run(["bash", "-euc", command], cwd=project.path, check=True)
+        for env in ("dev", "stage", "prod"):
+            keys = yaml.safe_load((folder / env / "registry.yml").read_text("utf-8"))
+            assert keys["kind"] == "azureml"
+        assert keys == before | {"kind": "azureml"}
 
     def test_has_commands_that_a_shell_can_read(self, blocks: list[str]) -> None:
         for block in blocks:

@@ -1,9 +1,12 @@
 """The template's own workflows: legal, pinned, and what they promise."""
 
+import json
+import os
 import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -187,6 +190,68 @@ class TestTests:
             check=False,
         )
         assert ran.returncode == code
+
+
+# Stands in for gh: answers with the pull requests of a file, through the filter that it is given.
+GH = """#!/bin/sh
+echo "$*" >>calls
+case "$*" in
+    "pr list"*) while [ "$1" != --jq ]; do shift; done; jq -r "$2" pulls.json ;;
+esac
+"""
+
+
+@pytest.mark.skipif(shutil.which("jq") is None, reason="needs jq, which gh has within")
+class TestRelock:
+    @pytest.fixture
+    def propose(self, tmp_path: Path) -> Callable[..., list[str]]:
+        """Run the step that proposes locks which `make relock` has changed."""
+        bare, work = tmp_path / "bare.git", tmp_path / "work"
+        git(tmp_path, "init", "--quiet", "--bare", str(bare))
+        git(tmp_path, "init", "--quiet", "--initial-branch=main", str(work))
+        (work / "lock.txt").write_text("a==1\n", encoding="utf-8")
+        git(work, "add", "--all")
+        git(work, "commit", "--quiet", "--message", "Locks")
+        git(work, "remote", "add", "origin", str(bare))
+        (tmp_path / "gh").write_text(GH, encoding="utf-8")
+        (tmp_path / "gh").chmod(0o755)
+        step = read(RELOCK)["jobs"]["relock"]["steps"][-1]
+        path = f"{tmp_path}{os.pathsep}{clean_environment()['PATH']}"
+
+        def proposed(pulls: list[dict], locks: str = "a==2\n") -> list[str]:
+            (work / "lock.txt").write_text(locks, encoding="utf-8")
+            (work / "pulls.json").write_text(json.dumps(pulls), encoding="utf-8")
+            subprocess.run(
+                ["bash", "-e", "-c", step["run"]],
+                cwd=work,
+                env=clean_environment(TITLE=step["env"]["TITLE"], PATH=path),
+                capture_output=True,
+                check=True,
+            )
+            calls = work / "calls"
+            asked = calls.read_text(encoding="utf-8").splitlines() if calls.exists() else []
+            if asked:
+                assert git(bare, "show", "refs/heads/relock:lock.txt") == locks
+            return [" ".join(call.split()[:2]) for call in asked]
+
+        return proposed
+
+    @pytest.mark.parametrize(
+        ("pulls", "opens"),
+        [
+            ([], True),
+            ([{"number": 3, "isCrossRepository": True}], True),
+            ([{"number": 4, "isCrossRepository": False}], False),
+            ([{"number": n, "isCrossRepository": n == 3} for n in (3, 4)], False),
+        ],
+    )
+    def test_opens_one_pull_request_of_its_own(
+        self, propose: Callable[..., list[str]], pulls: list[dict], opens: bool
+    ) -> None:
+        assert propose(pulls) == ["auth setup-git", "pr list"] + ["pr create"] * opens
+
+    def test_asks_for_nothing_without_a_newer_pin(self, propose: Callable[..., list[str]]) -> None:
+        assert propose([], locks="a==1\n") == []
 
 
 CHANGELOG = """# Changelog

@@ -118,6 +118,21 @@ def pushed_to(address: str, rendered: Project, template: Template, folder: Path)
     return origin
 
 
+def at_github(
+    number: int = 7, state: str = "OPEN", body: str = "", fork: bool = False
+) -> dict[str, Any]:
+    """A pull request as gh lists it."""
+    return {"number": number, "state": state, "body": body, "isCrossRepository": fork}
+
+
+def at_azure(
+    number: int = 7, status: str = "active", text: str = "", fork: bool = False
+) -> dict[str, Any]:
+    """A pull request as the Azure CLI lists it, which shows how its text begins."""
+    found = {"pullRequestId": number, "status": status, "description": text[:400] or None}
+    return found | ({"forkSource": {"name": "refs/heads/x"}} if fork else {})
+
+
 @pytest.fixture
 def github(rendered: Project, template: Template, tmp_path: Path) -> Origin:
     """A project at GitHub."""
@@ -146,12 +161,12 @@ def test_an_update_is_pushed_and_proposed_and_nothing_changes_here(
     assert (clone / "a.py").read_text() == lines("a", l10="TEMPLATE", l25="MINE")
     assert github.project.update().status == 0
     assert read(clone) == read(github.project.path), "as make template-update would"
-    looked, made = github.calls()
+    looked, opened = github.calls()
     assert looked["words"][:4] == ["pr", "list", "--head", BRANCH]
-    words = made["words"]
+    words = opened["words"]
     assert words[:6] == ["pr", "create", "--base", "main", "--head", BRANCH]
     assert words[words.index("--title") + 1] == "Update the template to v2"
-    assert "  merged       a.py  (your changes and the template's)" in made["body"]
+    assert "  merged       a.py  (your changes and the template's)" in opened["body"]
     assert "template-pull-request: opened: https://github.com/acme/demo/pull/7" in done.out
 
 
@@ -164,17 +179,17 @@ def test_azure_repos_is_asked_with_the_names_and_the_token_of_the_agent(azure: O
     }
     done = azure.propose(**names)
     assert done.status == 0, done.said
-    looked, made = azure.calls()
+    looked, opened = azure.calls()
     place = ["--organization", "https://dev.azure.com/acme/"]
     place += ["--project", "ml", "--repository", "demo"]
     assert looked["words"][:9] == ["repos", "pr", "list", *place]
-    words = made["words"]
+    words = opened["words"]
     assert words[:9] == ["repos", "pr", "create", *place]
     assert words[9:13] == ["--source-branch", BRANCH, "--target-branch", "main"]
     description = words[words.index("--description") + 1 : words.index("--output")]
     assert "  updated      a.py" in description, "a line is a word"
     assert not [line for line in description if line.startswith(("-", "@"))]
-    assert made["pat"] == "of the agent"
+    assert opened["pat"] == "of the agent"
     assert "of the agent" not in " ".join(words) + done.said
     assert HEAD in azure.branches()
 
@@ -193,7 +208,7 @@ def test_the_second_time_the_pull_request_is_brought_up_to_date(github: Origin) 
     github.propose()
     first = github.branches()
     github.calls()
-    github.answer(list=[{"number": 7}], edit="https://github.com/acme/demo/pull/7")
+    github.answer(list=[at_github()], edit="https://github.com/acme/demo/pull/7")
     again = github.propose()
     assert again.status == 0, again.said
     assert github.branches() == first, "the same update is not pushed anew"
@@ -211,11 +226,84 @@ def test_the_second_time_the_pull_request_is_brought_up_to_date(github: Origin) 
 def test_azure_repos_is_not_asked_twice_for_a_pull_request(azure: Origin) -> None:
     azure.propose()
     azure.calls()
-    azure.answer(list=[{"pullRequestId": 7}], update={"pullRequestId": 7})
+    azure.answer(list=[at_azure()], update={"pullRequestId": 7})
     assert azure.propose().status == 0
     changed = azure.calls()[-1]["words"]
     assert changed[:5] == ["repos", "pr", "update", "--id", "7"]
     assert "--repository" not in changed
+
+
+def made(calls: list[dict[str, Any]]) -> list[str]:
+    """Return what was asked for besides looking."""
+    kinds = ("list", "create", "edit", "update")
+    asked = [next(word for word in kinds if word in call["words"]) for call in calls]
+    return [kind for kind in asked if kind != "list"]
+
+
+def test_a_pull_request_of_a_fork_is_not_taken_for_ours(github: Origin) -> None:
+    create = "https://github.com/acme/demo/pull/8"
+    github.answer(list=[at_github(3, fork=True)], create=create)
+    done = github.propose()
+    assert done.status == 0, done.said
+    assert f"opened: {create}" in done.out
+    github.calls()
+    github.answer(list=[at_github(3, fork=True), at_github(8)], edit=create)
+    assert github.propose().status == 0
+    assert github.calls()[-1]["words"][:3] == ["pr", "edit", "8"]
+
+
+def test_azure_repos_has_forks_too(azure: Origin) -> None:
+    azure.answer(list=[at_azure(3, fork=True)], create={"pullRequestId": 8})
+    assert azure.propose().status == 0
+    assert made(azure.calls()) == ["create"]
+
+
+@pytest.mark.parametrize("service", ["github", "azure"])
+def test_what_a_person_has_closed_is_not_proposed_again(
+    request: pytest.FixtureRequest, service: str
+) -> None:
+    origin: Origin = request.getfixturevalue(service)
+    origin.propose()
+    words = origin.calls()[-1]
+    if service == "github":
+        closed, merged = (
+            at_github(7, "CLOSED", words["body"]),
+            at_github(6, "MERGED", words["body"]),
+        )
+        of_fork = at_github(5, "CLOSED", words["body"], fork=True)
+        anew = {"create": "https://github.com/acme/demo/pull/8"}
+    else:
+        description = words["words"][words["words"].index("--description") + 1 :]
+        text = "\n".join(description)
+        closed, merged = at_azure(7, "abandoned", text), at_azure(6, "completed", text)
+        of_fork = at_azure(5, "abandoned", text, fork=True)
+        anew = {"create": {"pullRequestId": 8}}
+    # the service may have deleted the branch with the pull request
+    git(origin.bare, "update-ref", "-d", HEAD)
+    branches, before = origin.branches(), origin.project.picture()
+    origin.answer(list=[closed])
+    done = origin.propose()
+    assert done.status == 0, done.said
+    assert "pull request 7 proposed this very update, and somebody closed it" in done.out
+    assert made(origin.calls()) == []
+    assert (origin.branches(), origin.project.picture()) == (branches, before)
+
+    origin.answer(list=[merged, of_fork], **anew)
+    assert origin.propose().status == 0
+    assert made(origin.calls()) == ["create"], "nobody of this project closed it"
+
+    origin.project.edit({"mine.py": "MINE\n"})
+    origin.answer(list=[closed], **anew)
+    assert origin.propose().status == 0
+    assert made(origin.calls()) == ["create"], "another update than the one that was closed"
+
+
+def test_one_that_is_open_beside_a_closed_one_is_brought_up_to_date(github: Origin) -> None:
+    github.propose()
+    closed = at_github(7, "CLOSED", github.calls()[-1]["body"])
+    github.answer(list=[at_github(8), closed], edit="https://github.com/acme/demo/pull/8")
+    assert github.propose().status == 0
+    assert github.calls()[-1]["words"][:3] == ["pr", "edit", "8"]
 
 
 def test_a_branch_that_somebody_has_worked_on_is_left_to_them(
@@ -232,7 +320,7 @@ def test_a_branch_that_somebody_has_worked_on_is_left_to_them(
     assert done.status == 0
     assert "somebody has worked on" in done.out
     assert github.branches() == theirs
-    assert github.calls() == []
+    assert made(github.calls()) == []
 
 
 def test_what_is_staged_beside_the_project_is_not_pushed_along(
@@ -320,7 +408,7 @@ def test_a_push_that_is_refused_asks_for_no_pull_request(github: Origin) -> None
     assert done.status == 2
     assert f"{BRANCH} could not be pushed to origin" in done.err
     assert "GITHUB_TOKEN may never" in done.err
-    assert github.calls() == []
+    assert made(github.calls()) == []
     assert github.project.picture() == before
 
 

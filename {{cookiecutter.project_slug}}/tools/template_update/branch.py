@@ -20,6 +20,8 @@ class Update:
     name: str
     report: str
     conflicts: bool
+    tree: str
+    """What is staged, as git names it."""
 
     @property
     def branch(self) -> str:
@@ -31,10 +33,15 @@ class Update:
         """What it is called."""
         return f"Update the template to {self.name}"
 
+    @property
+    def mark(self) -> str:
+        """The line by which its commit and its pull request are known."""
+        return f"{MARK}: {self.tree}"
+
 
 def push(root: Path, host: Host, found: Update, say: Callable[[str], None]) -> bool:
     """Push what is staged to the branch of the update; False if that is somebody else's by now."""
-    tree, settings = must("write-tree", cwd=root).decode().strip(), host.settings()
+    tree, settings = found.tree, host.settings()
     reference = f"refs/heads/{found.branch}"
     listed = must("ls-remote", "origin", reference, cwd=root, settings=settings).decode().split()
     there = listed[0] if listed else ""
@@ -48,7 +55,7 @@ def push(root: Path, host: Host, found: Update, say: Callable[[str], None]) -> b
         if tree_there == tree:
             say(f"{found.branch} of origin holds this update already")
             return True
-    message = f"{found.title}\n\n{found.report}\n\n{MARK}: {tree}\n"
+    message = f"{found.title}\n\n{found.report}\n\n{found.mark}\n"
     commit = must(
         *("commit-tree", tree, "-p", "HEAD"),
         cwd=root,

@@ -23,6 +23,15 @@ class Proposal:
     text: str
 
 
+@dataclass(frozen=True)
+class Known:
+    """A pull request of a branch of this very repository: open, or closed and not merged."""
+
+    number: str
+    is_open: bool
+    text: str
+
+
 class Host(ABC):
     """Opens pull requests by the program of a service, which knows how to sign in."""
 
@@ -40,8 +49,8 @@ class Host(ABC):
         self.path = found
 
     @abstractmethod
-    def find(self, branch: str) -> str | None:
-        """Return the number of the open pull request of a branch; None without one."""
+    def known(self, branch: str) -> list[Known]:
+        """Return the pull requests of a branch, those of forks and merged ones left out."""
 
     @abstractmethod
     def open(self, proposal: Proposal) -> str:

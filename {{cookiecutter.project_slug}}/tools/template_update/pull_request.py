@@ -20,7 +20,7 @@ from pathlib import Path
 from . import journal, update
 from .branch import Update, push
 from .errors import RefusedError
-from .git import Repository, run
+from .git import Repository, must, run
 from .hosting import Proposal
 from .record import Record
 from .services import host_of
@@ -44,11 +44,18 @@ def propose(repository: Repository, to: str | None) -> int:
             say(f"the update to {found.name} has conflicts (above); nothing was pushed.")
             say("Settle them on a laptop: make template-update")
             return 1
+        known = host.known(found.branch)
+        opened = next((one for one in known if one.is_open), None)
+        closed = next((one for one in known if found.mark in one.text), None)
+        if closed and not opened:
+            say(f"pull request {closed.number} proposed this very update, and somebody closed it.")
+            say("It is not proposed again; open that one anew if it is wanted after all")
+            return 0
         if not push(repository.root, host, found, say):
             return 0
     proposal = Proposal(found.branch, base, found.title, quoted(found, host.longest))
-    if number := host.find(found.branch):
-        say(f"brought up to date: {host.change(number, proposal)}")
+    if opened:
+        say(f"brought up to date: {host.change(opened.number, proposal)}")
     else:
         say(f"opened: {host.open(proposal)}")
     return 0
@@ -72,7 +79,10 @@ def staged(repository: Repository, to: str | None) -> Iterator[Update | None]:
         # what the updater says after its report is for a person at this work tree
         report = said.getvalue().partition("\nThe update to ")[0]
         print(report)
-        yield Update(record.tag or record.commit[:12], report, conflicts=status != 0)
+        conflicts = status != 0
+        # conflicts have no tree
+        tree = "" if conflicts else must("write-tree", cwd=repository.root).decode().strip()
+        yield Update(record.tag or record.commit[:12], report, conflicts, tree)
     finally:
         if is_staged(repository):
             journal.abort(repository)
@@ -85,7 +95,11 @@ def is_staged(repository: Repository) -> bool:
 
 def quoted(found: Update, longest: int) -> str:
     """Write the report as the text of a pull request, as far as the service takes it."""
-    begin = f"The template's release {found.name}, merged into this project:\n\n```\n"
+    # first, because Azure Repos shows in its lists only how a text begins
+    begin = (
+        f"<!-- {found.mark} -->\n"
+        f"The template's release {found.name}, merged into this project:\n\n```\n"
+    )
     end = (
         "\n```\n\nMade by `make template-pull-request`. To look at it on a laptop: "
         f"`git fetch origin && git switch {found.branch}`"

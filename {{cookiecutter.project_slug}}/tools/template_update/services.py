@@ -9,7 +9,7 @@ from typing import Any
 
 from .errors import RefusedError
 from .git import run
-from .hosting import Host, Proposal
+from .hosting import Host, Known, Proposal
 
 GITHUB = re.compile(r"(?:^|[@/.])github\.com[:/]")
 AZURE = re.compile(r"dev\.azure\.com[:/]|\.visualstudio\.com[:/]")
@@ -22,12 +22,15 @@ class GitHub(Host):
     token_names = ("GH_TOKEN", "GITHUB_TOKEN")
     longest = 60_000
 
-    def find(self, branch: str) -> str | None:
-        """Return the number of the open pull request of a branch; None without one."""
-        found = self.ask(
-            *("pr", "list", "--head", branch, "--state", "open", "--json", "number"),
-        )
-        return str(found[0]["number"]) if found else None
+    def known(self, branch: str) -> list[Known]:
+        """Return the pull requests of a branch, those of forks and merged ones left out."""
+        keys = "number,state,isCrossRepository,body"
+        which = ("--head", branch, "--state", "all", "--limit", "100")
+        return [
+            Known(str(found["number"]), found["state"] == "OPEN", found["body"])
+            for found in self.ask("pr", "list", *which, "--json", keys)
+            if found["state"] != "MERGED" and not found["isCrossRepository"]
+        ]
 
     def open(self, proposal: Proposal) -> str:
         """Open a pull request, and say where it is."""
@@ -57,11 +60,18 @@ class AzureRepos(Host):
     token_names = ("SYSTEM_ACCESSTOKEN",)
     longest = 4_000
 
-    def find(self, branch: str) -> str | None:
-        """Return the number of the open pull request of a branch; None without one."""
-        options = ("--source-branch", branch, "--status", "active")
-        found = self._ask("list", *self._place(), *options)
-        return str(found[0]["pullRequestId"]) if found else None
+    def known(self, branch: str) -> list[Known]:
+        """Return the pull requests of a branch, those of forks and merged ones left out."""
+        options = ("--source-branch", branch, "--status", "all", "--top", "100")
+        return [
+            Known(
+                str(found["pullRequestId"]),
+                found["status"] == "active",
+                found.get("description") or "",  # a list has the first 400 characters
+            )
+            for found in self._ask("list", *self._place(), *options)
+            if found["status"] != "completed" and not found.get("forkSource")
+        ]
 
     def open(self, proposal: Proposal) -> str:
         """Open a pull request, and say where it is."""
