@@ -23,6 +23,7 @@ def part(text: str) -> str:
 KEY = some(86, BASE64) + "=="
 ACCOUNT = "Account" + "Key="
 SAS = "sv=2024-11-04&sp=rl&se=2030-01-01T00:00:00Z&sig=" + some(20) + "%2B" + some(20) + "%3D"
+SIG = some(40) + "%3D"
 TOKEN = ".".join((part('{"alg":"RS256","typ":"JWT"}'), part('{"oid":"1","upn":"x"}'), some(43)))
 BASIC = base64.b64encode(f"{some(6)}:{some(14)}".encode()).decode()
 BASE32 = string.ascii_lowercase + "234567"
@@ -54,6 +55,34 @@ SECRETS = {
     "aws_secret.ini": f"aws_secret_access_key = {some(40, BASE64)}",
     "basic_auth.yml": f"headers: {{Authorization: Basic {BASIC}}}",
     "bearer.py": f"HEADERS = {{'Authorization': 'Bearer {some(40)}'}}",
+    "key_of_a_command.yml": f"run: az storage blob list --account-key {KEY}",
+    "key_of_a_command.sh": f"az storage blob list --output table --account-key={KEY}",
+    "key_bare.sh": f"call it {KEY}",
+    "key_in_a_comment.yml": f"a: 1 # {KEY}",
+    "variable.yml": f"variables: [{{name: clientSecret, value: {some(14)}7a}}]",
+    "password_of_a_command.sh": f'az login --service-principal --password "{some(18)}7a"',
+    "password_of_a_command.yml": f"run: mysql --host x --password='{some(18)}7a'",
+    "token.Dockerfile": f"ENV FEED_TOKEN {some(30)}7a",
+    "token_of_a_shell.sh": f"export FEED_TOKEN={some(30)}7a",
+    "function.md": f"Call https://f.azurewebsites.net/api/x?code={some(53, BASE64)}7==.",
+    "function.json": f'{{"u": "https://f.azurewebsites.net/api/x?a=b\\u0026code={some(53)}7=="}}',
+    "signed_address.json": f'{{"u": "https://a.blob.core.windows.net/x?sv=2024\\u0026sig={SIG}"}}',
+    "encrypted_key.pem.txt": "-----BEGIN " + "ENCRYPTED PRIVATE KEY-----",
+    "swagger.json": f'{{"password": "{some(14)}7a"}}',
+    "lock.txt": f"--index-url https://me:{some(14)}@host.example.com/simple",
+    "digest_elsewhere.yml": f"api_key: {some(32, HEX)}",
+    "secret_of_words.yml": "password: database-password",
+    "secret_of_other_words.yml": "secret: correct-horse-battery-staple",
+    "secret_name_random.yml": f"secret_name: {some(14)}7a",
+}
+
+# name of a file -> its lines; the secret is in the last one
+SECRETS_OF_LINES = {
+    "variables.yml": f"variables:\n  - name: clientSecret\n    value: {some(18)}7a",
+    "variables.json": f'[{{\n  "name": "API_TOKEN",\n  "value": "{some(18)}7a"}}]',
+    "variables_marked.yml": "v:\n  - name: clientSecret\n    isSecret: true\n"
+    f"    value: {some(18)}7a",
+    "comments.yml": f"a: 1\n# {KEY}\n",
 }
 
 # what looks like one to a hasty reader
@@ -69,4 +98,26 @@ HARMLESS = {
     "header.py": "headers = {'Authorization': f'Bearer {token}'}",
     "prose.md": "A connection string has its AccountKey in it; a bearer of it may read.",
     "marked.yml": f"note: {KEY} # pragma: allowlist secret",
+    "marked_comment.yml": f"# {KEY} # pragma: allowlist secret",
+    "MLmodel.yml": f"model_uuid: {some(32, HEX)}",
+    "MLmodel": f"model_uuid: {some(32, HEX)}",
+    "commit.json": f'{{"commit": "{some(40, HEX)}", "sha": "{some(40, HEX)}"}}',
+    "name.bicep": "secretName: 'database-password'",
+    "name.yml": "secret_name: database-password",
+    "name_short.yml": "secret: my-secret-name",
+    "placeholder.md": "    AZURE_CLIENT_SECRET=<your secret>",
+    "placeholder_inline.md": "Set `AZURE_CLIENT_SECRET=<your secret>` first.",
+    "tests/test_x.py": 'secret = "seed"',
+    "variables_kept.yml": "variables:\n  - name: clientSecret\n    value: $(clientSecret)",
+    "variables_other.yml": "variables:\n  - name: clientSecret\n    value: $(x)\n"
+    "  - name: image\n    value: ubuntu-24.04",
+    "variables_before.yml": "variables:\n  - name: image\n    value: ubuntu-24.04\n"
+    "  - name: clientSecret\n    value: $(x)",
+    "command.sh": 'az login --password "$PASSWORD" && docker login --password-stdin',
+    "command.md": "Type `mysql --password <your password>` or `gh auth --token TOKEN`.",
+    "build.Dockerfile": 'ENV FEED_TOKEN="" KEY=\nARG FEED_TOKEN\nENV TOKEN_URL https://x.com/v2',
+    "npm.md": f"It is sha512-{KEY} by its digest.",
+    "function.md": "Call https://f.azurewebsites.net/api/x?code=KEY, or ?code=$KEY.",
+    "swagger.yml": "paths: {/password: {get: {}}}",
+    "lock.txt": f"pandas==2.3.1 \\\n    --hash=sha256:{some(64, HEX)}",
 }

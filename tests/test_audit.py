@@ -98,6 +98,20 @@ def audit(
     ignored.write_text(shipped, encoding="utf-8")
 
 
+# makes pip-audit answer with the same weakness for whatever it is asked
+OTHER_RELEASE = """
+import json, re, sys
+from pathlib import Path
+from tools import audit
+told = json.loads(sys.argv.pop())
+def answer(file, answer, cache, timeout):
+    asked = re.findall(r"^(\\S+)==(\\S+)", Path(file).read_text(), re.MULTILINE)
+    found = [{"name": n, "version": v, "vulns": [told]} for n, v in asked]
+    answer.write_text(json.dumps({"dependencies": found}))
+    return ""
+audit._pip_audit = answer
+sys.exit(audit.main())
+"""
 Audit = Callable[..., subprocess.CompletedProcess[str]]
 
 
@@ -174,6 +188,19 @@ class TestAudit:
         assert failed.returncode == 2
         assert "means nothing" in failed.stderr
 
+    @pytest.mark.parametrize(("kept", "code"), [("id", 2), ("id fix_versions", 1)])
+    def test_an_answer_of_another_form_is_not_read_as_well(
+        self, small: InstalledProject, kept: str, code: int
+    ) -> None:
+        """Of a release of pip-audit that leaves something out of what it says of a weakness."""
+        told = {"id": "PYSEC-7", "fix_versions": ["99.1"]}
+        told = {name: value for name, value in told.items() if name in kept.split()}
+        asked = small.run(".venv/bin/python", "-c", OTHER_RELEASE, json.dumps(told))
+        assert asked.returncode == code, asked.stderr
+        assert ("another form" in asked.stderr) == (code == 2)
+        assert ("nothing is known" in asked.stderr) == (code == 2)
+        assert ("Traceback" in asked.stderr) is False
+
     def test_a_lock_without_pins_is_not_well(
         self, audit: Audit, service: Service, small: InstalledProject
     ) -> None:
@@ -216,6 +243,8 @@ class TestIgnoring:
             (entry(30, reason=""), "reason must be a str"),
             (entry(30).replace("until = ", "until = 'soon' # "), "until must be a date"),
             ("ignored = []\n", "holds [[ignore]] and nothing else"),
+            ("ignore = [1]\n", "entry 1: it must be a table with id, package, reason, until"),
+            ("ignore = 1\n", "holds [[ignore]] and nothing else, not ignore = 1"),
             ("[[ignore\n", "is no TOML"),
         ],
     )

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from ci_steps import calls_of_github, repeated, steps_of_github, words
+from ci_steps import GITHUB_OPTIONS, calls_of_github, cancel, repeated, steps_of_github, words
 from helpers import BakedProject, clean_environment, tool
 
 OPTIONS = [
@@ -62,8 +62,10 @@ CHECKS = ["schema", "actions", "zizmor", "yamllint", "references", "shell"]
 
 
 def copied(project: BakedProject, folder: Path) -> Copy:
-    """Return a copy of a project's workflows."""
-    shutil.copytree(project.path / ".github", folder / ".github")
+    """Return a copy of a project's workflows, beside what they name."""
+    for name in (".github", "operation/configuration"):
+        shutil.copytree(project.path / name, folder / name)
+    shutil.copy2(project.path / "Makefile", folder)
     return Copy(project, folder)
 
 
@@ -91,6 +93,7 @@ MAKE, SETUP = "actions/make/action.yml", "actions/setup/action.yml"
 PULL = "  pull_request:\n"
 CHECK_JOB = "    name: check\n"
 RESULTS = "          RESULTS:"
+RUNNER_OF_TESTS = "runs-on: ubuntu-24.04\n    timeout-minutes: 45"
 LAST = '          echo "check, test'
 
 # what: the check that finds it, file, what is replaced by what, words of the find
@@ -117,7 +120,7 @@ DEFECTS = {
     "title_in_run": ("zizmor", CI, LAST,
                      "          echo '${{ github.event.pull_request.title }}'\n" + LAST,
                      "template-injection"),
-    "input_in_run": ("zizmor", MAKE, 'make "$@" ||', "make ${{ inputs.verb }} ||",
+    "input_in_run": ("zizmor", MAKE, 'make "$@" &', "make ${{ inputs.verb }} &",
                      "template-injection"),
     "pull_request_target": ("zizmor", CI, PULL, "  pull_request_target:\n", "dangerous-triggers"),
     "workflow_run": ("zizmor", DEPLOY, "  workflow_dispatch:\n",
@@ -173,7 +176,7 @@ DEFECTS = {
                       "has no input suites"),
     "missing_input": ("references", CI, "          verb: check\n", "          env: dev\n",
                       "needs the input verb"),
-    "undeclared_input": ("references", RETRAIN, "&& inputs.force", "&& inputs.must", "inputs.must"),
+    "undeclared_input": ("references", RETRAIN, "(inputs.force", "(inputs.must", "inputs.must"),
     "undeclared_input_of_an_action": ("references", MAKE, "inputs.suite", "inputs.suites",
                                       "inputs.suites"),
     "unknown_column": ("references", CI, "suite: ${{ matrix.suite }}",
@@ -181,7 +184,73 @@ DEFECTS = {
     "permission_not_passed_on": ("references", RETRAIN,
                                  "      id-token: write # to sign in to Azure\n", "",
                                  "asks for `id-token: write`"),
-    "unquoted_word": ("shell", MAKE, 'make "$@" ||', "make $@ ||", "SC2068"),
+    "unknown_function": ("references", TRAIN, "if: cancelled() &&", "if: canceled() &&",
+                         "canceled(): there is no such function"),
+    "unknown_function_of_an_action": ("references", SETUP, "hashFiles(", "hashFile(", "hashFile()"),
+    "status_outside_of_a_condition": ("references", CI, "suite: ${{ matrix.suite }}",
+                                      "suite: ${{ cancelled() }}", "counts in `if` alone"),
+    "too_many_values": ("references", CI, "join(needs.*.result, ' ')",
+                        "contains(needs.*.result)", "contains() takes 2 to 2 values, and gets 1"),
+    "unknown_context": ("references", TRAIN, "${{ vars.AZURE_TENANT_ID }}",
+                        "${{ var.AZURE_TENANT_ID }}", "var: there is no such context"),
+    "context_that_actions_lack": ("references", MAKE, "${{ inputs.suite }}", "${{ vars.SUITE }}",
+                                  "vars: there is no such context here"),
+    "misspelt_outputs": ("references", TRAIN, "steps.register.outputs.", "steps.register.output.",
+                         "there is no output, there are outputs"),
+    "double_quotes": ("references", SETUP, "if: inputs.cache == 'true'",
+                      'if: inputs.cache == "true"', "single quotes, not double"),
+    "single_equals": ("references", TRAIN, "is_champion == 'true'", "is_champion = 'true'",
+                      "there is no operator =: write =="),
+    "bracket_not_closed": ("references", DEPLOY, "(failure() || cancelled()) &&",
+                           "(failure() || cancelled() &&", "unbalanced brackets: ) is missing"),
+    "bracket_too_many": ("references", CI, "${{ join(needs.*.result, ' ') }}",
+                         "${{ join(needs.*.result, ' ')) }}", "unbalanced brackets or a missing"),
+    "mark_not_closed": ("references", CI, "${{ matrix.suite }}\n          reports",
+                        "${{ matrix.suite }\n          reports", "is not closed"),
+    "mark_not_opened": ("references", CI, "suite: ${{ matrix.suite }}", "suite: ${ matrix.suite }}",
+                        "opens with one bracket"),
+    "quote_not_closed": ("references", UPDATE, "TEMPLATE_UPDATE == 'on'", "TEMPLATE_UPDATE == 'on",
+                         "the quote is not closed"),
+    "quote_of_a_mark_not_closed": ("references", CI, "join(needs.*.result, ' ')",
+                                   "join(needs.*.result, ' )", "is not closed"),
+    "no_condition": ("references", UPDATE, "if: vars.TEMPLATE_UPDATE == 'on'", "if: ''",
+                     "it ends too early"),
+    "text_around_a_condition": ("references", RETRAIN, "if: ${{ !inputs.force }}",
+                                "if: ${{ inputs.force }} == false", "always true"),
+    "unknown_step_in_brackets": ("references", TRAIN, "steps.submit.outputs.job }} --wait",
+                                 "steps['send'].outputs.job }} --wait", "steps.send: no step"),
+    "unknown_output_in_brackets": ("references", TRAIN, "steps.submit.outputs.job }} --wait",
+                                   "steps['submit']['outputs']['jobs'] }} --wait",
+                                   "steps.submit.outputs.jobs"),
+    "job_that_needs_itself": ("references", DEPLOY, "needs: stage", "needs: [stage, prod]",
+                              "jobs wait for each other: prod -> prod"),
+    "jobs_in_a_circle": ("references", CI, "  check:\n", "  check:\n    needs: [test, passed]\n",
+                         "jobs wait for each other: check -> passed -> check"),
+    "retired_runner_in_a_list": ("references", CI, "runs-on: ubuntu-24.04",
+                                 "runs-on: [ubuntu-20.04]", "runs-on ubuntu-20.04"),
+    "retired_runner_in_a_matrix": ("references", CI, RUNNER_OF_TESTS,
+                                   RUNNER_OF_TESTS.replace("ubuntu-24.04", "${{ matrix.suite }}"),
+                                   "runs-on data_validation"),
+    "time_that_never_comes": ("references", RETRAIN, 'cron: "17 4', 'cron: "99 4',
+                              "99 is no minute, write 0 to 59"),
+    "time_without_day": ("references", RETRAIN, 'cron: "17 4 * * 1"', 'cron: "17 4 * *"',
+                         "it has 4 fields"),
+    "client_secret": ("references", TRAIN, "${{ vars.AZURE_TENANT_ID }}",
+                      "${{ secrets.AZURE_CLIENT_SECRET }}", "sign in by GitHub's own token"),
+    "client_secret_by_its_variable": ("references", TRAIN, "      AZURE_TENANT_ID:",
+                                      "      AZURE_CLIENT_SECRET:", "is the secret of a client"),
+    "storage_key": ("references", TRAIN, "${{ vars.AZURE_TENANT_ID }}",
+                    "${{ secrets['AZURE_STORAGE_KEY'] }}", "secrets.AZURE_STORAGE_KEY"),
+    "sign_in_without_right": ("references", TRAIN, "      id-token: write #", "      #",
+                              "job train signs in to Azure"),
+    "commit_without_version": ("references", SETUP, " # v7.0.1", "", "write its version behind it"),
+    "commit_of_a_branch": ("references", CI, " # v7.0.0", " # main", "write its version behind it"),
+    "unknown_verb": ("references", CI, "verb: check", "verb: chekc", "verb chekc: the Makefile"),
+    "unknown_verb_of_a_matrix": ("references", CI, "verb: test\n          suite:", "verb:",
+                                 "verb data_validation: the Makefile"),
+    "unknown_environment": ("references", TRAIN, "env: dev", "env: develop",
+                            "there is no folder operation/configuration/develop"),
+    "unquoted_word": ("shell", MAKE, 'make "$@" &', "make $@ &", "SC2068"),
     "unquoted_word_of_a_workflow": ("shell", CI, 'test "$result" =', "test $result =", "SC2086"),
 }  # fmt: skip
 
@@ -243,6 +312,30 @@ class TestChecks:
             ("needs: [check, test, compile, supply]", "needs: check"),
             ("RESULTS: ${{ join(needs.*.result, ' ') }}",
              "RESULTS: ${{ needs.check.result }} ${{ 'needs.nothing.outputs.x' }}"),
+            ("RESULTS: ${{ join(needs.*.result, ' ') }}",
+             "RESULTS: ${{ needs['check'].result }} ${{ fromJSON('[1, 2]')[0] > -1.5e3 }}"),
+            ("RESULTS: ${{ join(needs.*.result, ' ') }}",
+             "RESULTS: ${{ format('{0} it''s }} {1}', github.event.inputs['a b'], 0xff) }}"),
+            ("RESULTS: ${{ join(needs.*.result, ' ') }}",
+             "RESULTS: ${{ toJson(needs) }} ${{ !contains(github.event.*.labels.*.name, 'x') }}"),
+            ("RESULTS: ${{ join(needs.*.result, ' ') }}",
+             "RESULTS: ${{ needs[github.job].result && (vars.X || secrets.FEED_TOKEN) }}"),
+            ("RESULTS: ${{ join(needs.*.result, ' ') }}", 'RESULTS: \'{"a": {"b": 1}}\''),
+            ("    if: always()\n", "    if: ${{ always() }}\n"),
+            ("    if: always()\n", "    if: Success() || (failure() && !cancelled())\n"),
+            ("    if: always()\n", "    env: {if: yes == no}\n    if: always()\n"),
+            ("        suite: [unit, integration, data_validation]",
+             "        suite: [unit]\n        include: [{os: a}]\n    env: {A: '${{ matrix.os }}'}"),
+            ("      matrix:\n        suite: [unit, integration, data_validation]",
+             "      matrix: ${{ fromJSON(vars.MATRIX) }}"),
+            ("runs-on: ubuntu-24.04", "runs-on: [gpu, linux]"),
+            ("runs-on: ubuntu-24.04", "runs-on: ${{ vars.RUNNER || 'ubuntu-24.04' }}"),
+            (PULL, f"{PULL}  schedule:\n    - cron: '*/15 0-6,22 1,15 JAN-mar mon-5/2'\n"),
+            ("verb: check", "verb: ${{ vars.VERB }}"),
+            ("    needs: [check, test, compile, supply]",
+             "    env: {AZURE_CLIENT_ID: 'x'}\n    needs: [check]"),
+            ("# v7.0.0", "# tag=v7.0.0"),
+            ("test \"$result\" =", "test \"${result}}\" ="),
         ],
     )  # fmt: skip
     def test_take_what_is_unusual_and_legal(self, broken: Copy, old: str, new: str) -> None:
@@ -381,9 +474,17 @@ class TestTraining:
         ]  # fmt: skip
         assert steps[-1]["if"] == "cancelled() && steps.submit.outputs.job != ''"
 
+    def test_ends_early_enough_to_cancel_the_cloud_job(self, project: BakedProject) -> None:
+        """After six hours GitHub ends a job with all its steps."""
+        job = project.yaml(".github/workflows/train.yml")["jobs"]["train"]
+        assert int(job["timeout-minutes"]) <= 360 - 15
+
     def test_deploys_a_new_champion_alone(self, project: BakedProject) -> None:
         deploy = project.yaml(".github/workflows/train.yml")["jobs"]["deploy"]
-        assert deploy["if"] == "needs.train.outputs.is_champion == 'true'"
+        assert deploy["if"] == (
+            "${{ !cancelled() && needs.train.result == 'success' "
+            "&& needs.train.outputs.is_champion == 'true' }}"
+        )
         assert deploy["uses"] == "$/.github/workflows/deploy.yml"
 
     def test_follows_drift_or_force(self, project: BakedProject) -> None:
@@ -392,8 +493,16 @@ class TestTraining:
         assert [(t["verb"], t["env"]) for t in told] == [("run", "prod"), ("drift", "prod")]
         assert told[1]["arguments"] == "--answer"
         assert jobs["drift"]["if"] == "${{ !inputs.force }}"
-        assert "needs.drift.outputs.drifted == 'true'" in jobs["train"]["if"]
-        assert "inputs.force" in jobs["train"]["if"]
+        drifted = "needs.drift.outputs.drifted == 'true'"
+        assert jobs["train"]["if"] == f"${{{{ !cancelled() && (inputs.force || {drifted}) }}}}"
+
+    def test_runs_to_its_end_where_the_look_was_skipped(self, project: BakedProject) -> None:
+        """What follows a skipped job is skipped, unless its condition names a status."""
+        for name in ("train", "deploy"):
+            for job in project.yaml(f".github/workflows/{name}.yml")["jobs"].values():
+                assert "!cancelled()" in job["if"]
+                needed = job.get("needs")
+                assert not needed or f"needs.{needed}.result == 'success'" in job["if"]
 
     def test_template_update_is_off_until_it_is_switched_on(self, project: BakedProject) -> None:
         job = project.yaml(".github/workflows/template-update.yml")["jobs"]["update"]
@@ -411,9 +520,11 @@ class TestDeployment:
         assert job["environment"] == env
         traffic, champion = steps[3:]
         failed = "(failure() || cancelled())"
-        assert traffic["with"]["arguments"] == "--back"
+        deployment = "${{ steps.deploy.outputs.deployment }}"
+        assert traffic["with"]["arguments"] == f"--back --if-deployment {deployment}"
         assert traffic["if"] == f"{failed} && steps.deploy.outputs.moved == 'true'"
-        assert champion["if"] == f"{failed} && steps.promote.outputs.moved == 'true'"
+        moved = f"{failed} && steps.promote.outputs.moved == 'true'"
+        assert champion["if"] == f"{moved} && steps.promote.outputs.before != ''"
         version = "--if-champion ${{ steps.promote.outputs.version }} --reason '"
         assert champion["with"]["arguments"].startswith(version)
 
@@ -502,6 +613,16 @@ class TestMake:
         self, call: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path, code: int
     ) -> None:
         assert call(code, verb="check").returncode == code
+        assert "**failed**" in (tmp_path / "summary.md").read_text(encoding="utf-8")
+
+    def test_ends_its_verb_before_itself_when_the_run_is_cancelled(
+        self, project: BakedProject, tmp_path: Path
+    ) -> None:
+        (step,) = project.yaml(".github/actions/make/action.yml")["runs"]["steps"]
+        given = dict.fromkeys(step["env"], "") | {"GIVEN_VERB": "check"}
+        given["GITHUB_STEP_SUMMARY"] = str(tmp_path / "summary.md")
+        ended = cancel(tmp_path, step["run"], GITHUB_OPTIONS, given)
+        assert (ended.heard, ended.code) == ("INT", 130), ended.log
         assert "**failed**" in (tmp_path / "summary.md").read_text(encoding="utf-8")
 
     @pytest.mark.parametrize(

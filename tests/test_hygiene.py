@@ -42,13 +42,24 @@ def test_good_names_are_taken() -> None:
     assert list(hygiene.faults_of_names(["console.py", "a b/{% if c != 'd' %}e{% endif %}"])) == []
 
 
-def test_secrets_are_found_outside_of_locks(tmp_path: Path) -> None:
-    line = "token = 'gh" + "p_" + "0aB1" * 9 + "'\n"
-    (tmp_path / "settings.py").write_text(line, encoding="utf-8")
+def test_secrets_are_found_in_locks_too(tmp_path: Path) -> None:
+    token = "token = 'gh" + "p_" + "0aB1" * 9 + "'\n"
+    lock = f"pandas==2.3.1 \\\n    --hash=sha256:{'0a1b2c3d' * 8}\n"
     (tmp_path / "requirements").mkdir()
-    (tmp_path / "requirements" / "run.txt").write_text(line, encoding="utf-8")
-    (found,) = {fault.split(" looks")[0] for fault in hygiene.secrets_below(tmp_path)}
-    assert found == f"{tmp_path / 'settings.py'}: line 1"
+    for name, text in {"run": lock, "dev": "--index-url https://me:" + "0aB1cD2e@host/x\n"}.items():
+        (tmp_path / "requirements" / f"{name}.txt").write_text(text, encoding="utf-8")
+    (tmp_path / "settings.py").write_text(token, encoding="utf-8")
+    found = {fault.split(" looks")[0] for fault in hygiene.secrets_below(tmp_path)}
+    files = (tmp_path / "settings.py", tmp_path / "requirements" / "dev.txt")
+    assert found == {f"{file}: line 1" for file in files}
+
+
+def test_what_the_rendered_project_lets_pass_is_let_pass(tmp_path: Path) -> None:
+    text = f"model_uuid: {'0a1b2c3d' * 4}\nsecret_name: database-password\n"
+    (tmp_path / "good.yml").write_text(text, encoding="utf-8")
+    (tmp_path / "bad.yml").write_text(f"api_key: {'0a1b2c3d' * 4}\n", encoding="utf-8")
+    found = {fault.split(":")[0] for fault in hygiene.secrets_below(tmp_path)}
+    assert found == {str(tmp_path / "bad.yml")}
 
 
 def test_kinds_that_the_rendered_project_adds_are_found_too(tmp_path: Path) -> None:

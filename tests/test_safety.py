@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 from helpers import BakedProject, InstalledProject, tool
-from secret_seeds import HARMLESS, SECRETS
+from secret_seeds import HARMLESS, SECRETS, SECRETS_OF_LINES
 
 PROVIDERS = ("azure_pipelines", "github_actions", "both")
 
@@ -57,16 +57,23 @@ def hook(
 
 def sow(project: BakedProject, folder: str, texts: dict[str, str]) -> list[str]:
     """Write files into a folder of the project and return their names."""
-    (project.path / folder).mkdir(exist_ok=True)
     for name, text in texts.items():
-        (project.path / folder / name).write_text(text, encoding="utf-8")
+        file = project.path / folder / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text, encoding="utf-8")
     return [f"{folder}/{name}" for name in texts]
+
+
+# name of a file -> the line of its secret
+LINES = dict.fromkeys(SECRETS, 2)
+LINES |= {name: len(text.splitlines()) for name, text in SECRETS_OF_LINES.items()}
 
 
 @pytest.fixture(scope="module")
 def said(project: InstalledProject) -> str:
     """What the hook for secrets says of all seeds at once."""
     seeds = {name: f"# seed\n{text}\n" for name, text in SECRETS.items()}
+    seeds |= {name: f"{text}\n" for name, text in SECRETS_OF_LINES.items()}
     process = hook(project, "detect-secrets", sow(project, "secret", seeds))
     assert process.returncode == 1, process.stdout + process.stderr
     return process.stdout
@@ -74,17 +81,52 @@ def said(project: InstalledProject) -> str:
 
 @pytest.mark.slow
 class TestSecrets:
-    @pytest.mark.parametrize("name", SECRETS)
+    @pytest.mark.parametrize("name", LINES)
     def test_are_found(self, said: str, name: str) -> None:
-        assert re.search(rf"secret/{re.escape(name)}:2$", said, re.MULTILINE)
+        found = rf"^secret/{re.escape(name)}:{LINES[name]}: .* key vault"
+        assert re.search(found, said, re.MULTILINE)
 
     def test_are_not_shown(self, said: str) -> None:
-        assert not [text for text in SECRETS.values() if text.split()[-1] in said]
+        seeds = [*SECRETS.values(), *SECRETS_OF_LINES.values()]
+        assert not [text for text in seeds if text.split()[-1] in said]
 
     def test_are_not_seen_in_what_is_harmless(self, project: InstalledProject) -> None:
         files = sow(project, "harmless", {name: f"{text}\n" for name, text in HARMLESS.items()})
         passed = hook(project, "detect-secrets", files)
         assert passed.returncode == 0, passed.stdout
+
+    @pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be"])
+    def test_are_found_in_other_encodings(self, project: InstalledProject, encoding: str) -> None:
+        harmless, secret = sow(project, "encoded", {"good.txt": "", "bad.txt": ""})
+        (project.path / harmless).write_text("a word\n", encoding=encoding)
+        text = f"a word\n{SECRETS['signed_address.yml']}\n"
+        (project.path / secret).write_text(text, encoding=encoding)
+        assert hook(project, "detect-secrets", [harmless]).returncode == 0
+        found = hook(project, "detect-secrets", [secret])
+        assert found.returncode == 1
+        assert f"{secret}:2: Shared access signature" in found.stdout
+
+    @pytest.mark.parametrize("name", ["client.pfx", "client.p12", "CLIENT.PFX"])
+    def test_are_found_in_stores_of_keys(self, project: InstalledProject, name: str) -> None:
+        folder = project.path / "stores"
+        folder.mkdir(exist_ok=True)
+        (folder / name).write_bytes(b"0\x82\0\1")
+        (folder / "picture.png").write_bytes(b"\x89PNG\r\n\0\0")
+        assert hook(project, "detect-secrets", ["stores/picture.png"]).returncode == 0
+        found = hook(project, "detect-secrets", [f"stores/{name}"])
+        assert found.returncode == 1
+        assert f"stores/{name}:1: Store of private keys" in found.stdout
+
+    def test_are_found_in_locks(self, project: InstalledProject) -> None:
+        lock = project.path / "requirements" / "run.txt"
+        text = lock.read_text(encoding="utf-8")
+        assert "--hash=sha256:" in text
+        assert hook(project, "detect-secrets", ["requirements/run.txt"]).returncode == 0
+        lock.write_text(f"{SECRETS['lock.txt']}\n{text}", encoding="utf-8")
+        found = hook(project, "detect-secrets", ["requirements/run.txt"])
+        lock.write_text(text, encoding="utf-8")
+        assert found.returncode == 1
+        assert "requirements/run.txt:1: Basic Auth Credentials" in found.stdout
 
 
 SOWN = {

@@ -3,13 +3,13 @@
 import argparse
 import os
 import re
+import runpy
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 SKIPPED = {".git", ".venv", ".uv", "build", "__pycache__", ".pytest_cache", ".ruff_cache"}
-KINDS = Path(__file__).parents[1] / "{{cookiecutter.project_slug}}" / "tools/checks/secrets.py"
-HASHED_LOCK = re.compile(r"requirements/\w+\.txt")
+CHECKS = Path(__file__).parents[1] / "{{cookiecutter.project_slug}}" / "tools/checks"
 
 DEVICE = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
 ILLEGAL_ON_WINDOWS = re.compile(r'[<>:"|?*\\\x00-\x1f]|[. ]$')
@@ -72,22 +72,12 @@ def faults_below(root: Path) -> Iterator[str]:
 
 
 def secrets_below(root: Path) -> Iterator[str]:
-    """Say which lines of a folder's files look like secrets."""
-    from detect_secrets import SecretsCollection
-    from detect_secrets.core.plugins.initialize import from_file
-    from detect_secrets.settings import default_settings, get_settings
-
-    found = SecretsCollection()
-    with default_settings():
-        # the kinds that the rendered project's own check adds
-        kinds = [kind.__name__ for kind in from_file(str(KINDS))]
-        get_settings().configure_plugins([{"name": k, "path": f"file://{KINDS}"} for k in kinds])
-        for path in files_below(root):
-            # Hashes look like secrets, and data like hashes.
-            if not HASHED_LOCK.search(path.as_posix()) and path.suffix != ".csv":
-                found.scan_file(str(path))
-    for name, secret in found:
-        yield f"{name}: line {secret.line_number} looks like a secret ({secret.type})"
+    """Say which lines of a folder's files look like secrets to the rendered project's hook."""
+    secrets_in = runpy.run_path(str(CHECKS / "secret_files.py"))["secrets_in"]
+    # Data looks like hashes.
+    files = [path for path in files_below(root) if path.suffix != ".csv"]
+    for path, line, kind in secrets_in(files):
+        yield f"{path}: line {line} looks like a secret ({kind})"
 
 
 def mend(path: Path) -> None:

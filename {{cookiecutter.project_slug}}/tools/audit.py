@@ -136,11 +136,22 @@ def _pip_audit(file: Path, answer: Path, cache: Path, timeout: int) -> str:
 
 def _read(answer: Path, asked: list[Pin], complaint: str) -> dict[Pin, list[Weakness]]:
     """Read the answer, and believe it only if it speaks of every package that was asked for."""
+    try:
+        return _told(answer, asked, complaint)
+    except (AttributeError, KeyError, TypeError) as error:
+        raise NotLookedUpError(
+            "the answer of pip-audit has another form than the one that is read here "
+            f"({type(error).__name__}: {error}): take the release that requirements/dev.txt pins, "
+            "or mend tools/audit.py"
+        ) from error
+
+
+def _told(answer: Path, asked: list[Pin], complaint: str) -> dict[Pin, list[Weakness]]:
     lines = [line for line in complaint.splitlines() if line.strip()]
     why = lines[-1][:300] if lines else "pip-audit says nothing"
     try:
         told: list[dict[str, Any]] = json.loads(answer.read_text(encoding="utf-8"))["dependencies"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError) as error:
         raise NotLookedUpError(f"could not look up: {why}") from error
     known = {(canonicalize_name(one["name"]), one.get("version")): one for one in told}
     silent = [pin for pin in asked if "vulns" not in known.get((pin.name, pin.version), {})]

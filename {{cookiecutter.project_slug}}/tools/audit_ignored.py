@@ -46,12 +46,15 @@ def read_ignored(file: Path) -> list[Ignored]:
         raise IgnoreListError(f"{file} is no TOML: {error}") from error
     entries = found.pop("ignore", [])
     if found or not isinstance(entries, list):
-        raise IgnoreListError(f"{file} holds [[ignore]] and nothing else, not {', '.join(found)}")
+        other = ", ".join(found) or f"ignore = {entries!r}"
+        raise IgnoreListError(f"{file} holds [[ignore]] and nothing else, not {other}")
     return [_entry(file, number, given) for number, given in enumerate(entries, start=1)]
 
 
 def _entry(file: Path, number: int, given: Any) -> Ignored:
     where = f"{file}, entry {number}"
+    if not isinstance(given, dict):
+        raise IgnoreListError(f"{where}: it must be a table with {', '.join(_KEYS)}, not {given!r}")
     if set(given) != set(_KEYS):
         raise IgnoreListError(f"{where}: give {', '.join(_KEYS)}, not {', '.join(given)}")
     for key, kind in _KEYS.items():

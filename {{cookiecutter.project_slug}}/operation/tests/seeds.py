@@ -24,6 +24,10 @@ PASSWORD = some(20)
 JWT = ".".join((_part('{"alg":"RS256","typ":"JWT"}'), _part('{"oid":"1","n":"x"}'), some(43)))
 HEX = "0123456789abcdef"
 
+_UNMARKED = "q2" + some(50, string.ascii_lowercase + "234567")
+_BRACKETS = "p$s{" + some(6) + "}1(*)[x"
+_WORDS = some(14, string.ascii_lowercase)
+
 # what it is -> the secret, and a text that holds it
 SEEDS = {
     "sas_url": (SIGNATURE, f"cannot read https://a.blob.core.windows.net/c/x.csv?{SAS}: 403"),
@@ -64,4 +68,24 @@ SEEDS = {
         PASSWORD,
         "-----BEGIN " + f"PRIVATE KEY-----\n{PASSWORD}\n-----END " + "PRIVATE KEY-----",
     ),
+    "json_in_json": (PASSWORD, rf"the body [\"password\": \"{PASSWORD}\", \"n\": 1]"),
+    "json_with_blanks": (PASSWORD, f'"n": 1, "password" :  "{PASSWORD}"'),
+    "two_blanks": (PASSWORD, f"password  =  {PASSWORD}"),
+    "blanks_and_colon": (PASSWORD, f"password :  {PASSWORD}"),
+    "brackets_in_connection": (_BRACKETS, f"Server=x;Password={_BRACKETS};User=y"),
+    "brackets_at_the_start": (_BRACKETS[1:], f"Password={_BRACKETS[1:]};User=y"),
+    "word_in_connection": (_WORDS, f"Server=x;Password={_WORDS};User=y"),
+    "word_first_in_connection": (_WORDS, f"Password={_WORDS};User=y"),
+    "option_password": (PASSWORD, f"$ tool --password {PASSWORD} --verbose"),
+    "option_account_key": (PASSWORD, f"$ az x --account-key {PASSWORD}"),
+    "option_sas_token": (PASSWORD, f"$ az x --sas-token {PASSWORD}"),
+    "option_in_list": (PASSWORD, f"Command ['tool', '--password', '{PASSWORD}'] returned 1"),
+    "sas_in_json": (SIGNATURE, rf'"url": "https://a/c?sp=r\u0026sig={SIGNATURE}"'),
+    "signature_in_json": (PASSWORD, f'body "sig": "{PASSWORD}="'),
+    "run_token": (PASSWORD, f"AZUREML_RUN_TOKEN={PASSWORD}"),
+    "token_of_another": (PASSWORD, f"env FEED_TOKEN={PASSWORD} set"),
+    "subscription_key": (PASSWORD, f"Ocp-Apim-Subscription-Key: {PASSWORD}"),
+    "functions_key": (PASSWORD, f"header x-functions-key: {PASSWORD}"),
+    "azure_devops_before": (_UNMARKED, f"the PAT {_UNMARKED} has expired"),
+    "basic_of_letters": ("dXNlcjpwYXNz", "Authorization: Basic " + "dXNlcjpwYXNz"),
 }

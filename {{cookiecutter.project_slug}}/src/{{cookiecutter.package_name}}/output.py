@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from types import TracebackType
 from typing import Any, TextIO
 
-from .redaction import redact
+from .redaction import Redactor, redact
 
 _LONGEST = 65_536  # characters that are held back for the end of their line
 
@@ -34,13 +34,18 @@ def protect_logs() -> None:
 
 
 class RedactedStream:
-    """A text stream that hides secrets, line by line; in all else it is the stream that it wraps.
+    """A text stream that hides secrets; in all else it is the stream that it wraps.
 
-    The beginning of a line waits for the end of it, or to be flushed, as in a terminal.
+    The beginning of a line waits for the end of it, or to be flushed. Where the stream is line
+    buffered, as in a terminal, a carriage return ends a line too: so progress bars are seen. A
+    stream that writes through (``python -u``) gets each piece at once: there a secret is hidden if
+    it is, with its name where it has no form of its own, in one piece. A private key is hidden to
+    its end, however many pieces it comes in.
     """
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
+        self._redactor = Redactor()
         self._begun = ""
         self._lock = threading.RLock()
 
@@ -50,13 +55,16 @@ class RedactedStream:
     def write(self, text: str) -> int:
         """Write the lines that are whole."""
         with self._lock:
-            whole, end, begun = text.rpartition("\n")
-            if end:
-                self._stream.write(redact(self._begun + whole + end))
-                self._begun = ""
-            self._begun += begun
-            if len(self._begun) > _LONGEST:
-                self._write_begun()
+            end = text.rfind("\n") + 1
+            if getattr(self._stream, "line_buffering", False):
+                end = max(end, text.rfind("\r") + 1)
+            if getattr(self._stream, "write_through", False):
+                end = len(text)
+            begun, self._begun = self._begun + text[:end], text[end:]
+            if end == 0 and len(begun) + len(text) <= _LONGEST:
+                self._begun = begun + text
+            else:
+                self._write(begun)
         return len(text)
 
     def writelines(self, lines: Iterable[str]) -> None:
@@ -70,10 +78,25 @@ class RedactedStream:
             self._write_begun()
             self._stream.flush()
 
+    def close(self) -> None:
+        """Write what is begun of a line and close the stream."""
+        with self._lock:
+            self._write_begun()
+            self._stream.close()
+
+    def __enter__(self) -> "RedactedStream":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
     def _write_begun(self) -> None:
-        if self._begun:
-            self._stream.write(redact(self._begun))
-            self._begun = ""
+        begun, self._begun = self._begun, ""
+        self._write(begun)
+
+    def _write(self, text: str) -> None:
+        if hidden := self._redactor.redact(text):
+            self._stream.write(hidden)
 
 
 def protect_output() -> None:

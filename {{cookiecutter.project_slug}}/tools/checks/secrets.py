@@ -1,7 +1,7 @@
-"""Kinds of secrets that users of Azure have and detect-secrets does not know: its plugins.
+"""Kinds of secrets that users of Azure have and detect-secrets does not know, by their form.
 
-``detect-secrets-hook --plugin tools/checks/secrets.py FILES``. Each class is one kind. What looks
-like one and is none is marked in its line: ``# pragma: allowlist secret``.
+Each class is one kind; `tools.checks.secret_files` looks for all. What looks like one and is none
+is marked in its line: ``# pragma: allowlist secret``.
 """
 
 import re
@@ -14,7 +14,9 @@ class SharedAccessSignatureDetector(RegexBasedDetector):
     """The signature of an address of Azure storage, Service Bus or Event Hubs."""
 
     secret_type = "Shared access signature"  # noqa: S105  # pragma: allowlist secret
-    denylist: ClassVar = [re.compile(r"\bsig(?:=|%3D)([A-Za-z0-9%+/_-]{20,}={0,2})", re.IGNORECASE)]
+    denylist: ClassVar = [
+        re.compile(r"(?:\b|\\u0026)sig(?:=|%3D)([A-Za-z0-9%+/_-]{20,}={0,2})", re.IGNORECASE)
+    ]
 
 
 class ConnectionStringDetector(RegexBasedDetector):
@@ -74,3 +76,17 @@ class GithubFineGrainedTokenDetector(RegexBasedDetector):
 
     secret_type = "GitHub fine-grained token"  # noqa: S105  # pragma: allowlist secret
     denylist: ClassVar = [re.compile(r"\b(github_pat_\w{40,})")]
+
+
+class StorageKeyDetector(RegexBasedDetector):
+    """A key of 64 bytes, as Azure's storage has it; the digests of npm begin with sha512-."""
+
+    secret_type = "Key of a storage account"  # noqa: S105  # pragma: allowlist secret
+    denylist: ClassVar = [re.compile(r"(?<![\w+/=])(?<!sha512-)([A-Za-z0-9+/]{86}==)(?![\w+/=])")]
+
+
+class EncryptedKeyDetector(RegexBasedDetector):
+    """A private key whose password can be guessed."""
+
+    secret_type = "Encrypted private key"  # noqa: S105  # pragma: allowlist secret
+    denylist: ClassVar = [re.compile(r"BEGIN (ENCRYPTED) PRIVATE KEY")]

@@ -13,7 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from {{ cookiecutter.package_name }}.redaction import redact
+from {{ cookiecutter.package_name }}.redaction import Redactor, redact
 
 _GRACE = 10.0  # seconds that a process has to end by itself
 # Whatever else is set on this machine is not set in the cloud.
@@ -130,11 +130,13 @@ class StepProcess:
     def _read(self, rank: int, process: subprocess.Popen[str]) -> None:
         with self._logs[rank].open("w", encoding="utf-8") as log, process:
             log.write(redact(f"$ {self._command}\n"))
+            redactor = Redactor()
             for line in process.stdout or ():
-                log.write(redact(line))
-                log.flush()
-                if rank == 0:
-                    self._write(line.rstrip("\n"))
+                if hidden := redactor.redact(line):
+                    log.write(hidden)
+                    log.flush()
+                    if rank == 0:
+                        self._write(hidden.rstrip("\n"))
 
     def _wait(
         self, statuses: queue.Queue[tuple[int, int]], count: int, timeout: float | None

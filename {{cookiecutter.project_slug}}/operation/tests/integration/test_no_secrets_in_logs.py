@@ -1,9 +1,11 @@
 """Seeded secrets never come back: not in what a command prints, nor in what it stores."""
 
+import json
 import threading
 from collections.abc import Iterator
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from string import ascii_lowercase
 from subprocess import CompletedProcess
 from typing import Any
 
@@ -65,6 +67,33 @@ def test_a_signed_address_that_can_be_read_is_nowhere(project: Project, shared: 
     assert hidden in version.tags["parameters"]
 
 
+def test_what_a_parameter_is_called_hides_it_everywhere(project: Project) -> None:
+    """In the file or given, with a form that tells nothing: the name alone says what it is."""
+    words = {name: some(14, ascii_lowercase) for name in ("password", "access_token", "user")}
+    project.configure(
+        "local",
+        "parameters_warehouse.yml",
+        f"warehouse:\n  password: {words['password']}\n  user: {words['user']}\n"
+        "  access_token: none\n",
+    )
+    params = f"warehouse.access_token={words['access_token']},{SMALL}"
+    ran = project.kedro("run", "--params", params)
+    assert ran.returncode == 0, said(ran)
+    hidden = {"password": "***", "access_token": "***", "user": words["user"]}
+    assert project.gate()["parameters"]["warehouse"] == hidden
+    client = project.client()
+    (run,) = client.search_runs([e.experiment_id for e in client.search_experiments()])
+    there = {name: run.data.params[f"warehouse.{name}"] for name in hidden}
+    assert there == hidden
+    assert "warehouse.access_token=***" in run.data.tags["kedro.params"]
+    (version,) = client.search_model_versions()
+    assert json.loads(version.tags["parameters"])["warehouse"] == hidden
+    for name in ("password", "access_token"):
+        assert words[name] not in said(ran)
+        assert files_with(words[name], project) == []
+    assert files_with(words["user"], project)
+
+
 def test_a_signed_address_that_cannot_be_read_is_nowhere(project: Project) -> None:
     address = f"http://127.0.0.1:{free_port()}/x.csv"
     ran = project.kedro("run", "--params", f"raw_file={address}?{SAS}")
@@ -107,6 +136,12 @@ def test_a_crash_shows_its_traceback_without_the_secret(project: Project) -> Non
 
 
 ACCOUNT_KEY = some(86) + "=="
+KEY_LINES = (
+    "-----BEGIN " + "PRIVATE KEY-----",
+    some(64),
+    some(30),
+    "-----END " + "PRIVATE KEY-----",
+)
 CONNECTION = f"AccountName=x;AccountKey={ACCOUNT_KEY}"
 
 
@@ -153,6 +188,7 @@ def test_a_step_that_prints_a_secret_is_quoted_without_it(project: Project) -> N
     (nodes,) = project.path.glob("src/*/pipelines/pre_processing/nodes.py")
     wrong = (
         f'\n    import sys\n    sys.__stdout__.write("plain AccountKey={ACCOUNT_KEY}\\n")'
+        f"\n    for line in {KEY_LINES}:\n        sys.__stdout__.write(line + chr(10))"
         f'\n    raise RuntimeError("token {JWT}")\n'
     )
     text = nodes.read_text(encoding="utf-8")
@@ -162,8 +198,12 @@ def test_a_step_that_prints_a_secret_is_quoted_without_it(project: Project) -> N
     assert ran.returncode == 1, said(ran)
     assert "plain AccountKey=***" in said(ran)
     assert "token ***" in said(ran)
-    for seed in (ACCOUNT_KEY, JWT.split(".")[1]):
+    assert f"{KEY_LINES[-1]}" in said(ran)
+    for seed in (ACCOUNT_KEY, JWT.split(".")[1], *KEY_LINES[1:3]):
         assert seed[:20] not in said(ran)
     logs = list((project.path / "build/local").rglob("log.txt"))
     assert logs
-    assert "plain AccountKey=***" in "".join(log.read_text(encoding="utf-8") for log in logs)
+    logged = "".join(log.read_text(encoding="utf-8") for log in logs)
+    assert "plain AccountKey=***" in logged
+    assert f"{KEY_LINES[0]} *** {KEY_LINES[-1]}\n" in logged
+    assert not any(seed in logged for seed in (ACCOUNT_KEY[:20], *KEY_LINES[1:3]))

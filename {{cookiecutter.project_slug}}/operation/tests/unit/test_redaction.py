@@ -4,11 +4,12 @@ import io
 import logging
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from {{ cookiecutter.package_name }}.output import RedactedStream, RedactingFormatter
-from {{ cookiecutter.package_name }}.redaction import redact, redacted
+from {{ cookiecutter.package_name }}.redaction import Redactor, redact, redacted
 
 from operation.tests.helpers import ROOT, new_shell
 from operation.tests.seeds import KEY, PASSWORD, SEEDS, SIGNATURE, some
@@ -45,6 +46,24 @@ ORDINARY = (
     "Uploading (0.5 MBs): 100%|##########| 500/500 [00:00<00:00, 12.3kB/s]\r",
     "\x1b[31mred\x1b[0m Zoë → 🌡️ café",
     "dapifoo eyJ.x gh" + "p_short",
+    "PWD=/srv/user/project OLDPWD=/srv/user2/projects",
+    "primary_key=sensor_id, primary_key='sensor_id'",
+    '{"primary_key": "sensor_id"}',
+    "storage_key = os.environ['X']",
+    "client_secret=client_secret",
+    "id_token=self.id_token",
+    "login(user, password=password)",
+    "password=${DB_PASSWORD_1} password=$PASSWORD password={password!r} --password <password>",
+    "password=getpass.getpass(), api_key=config2.get('k1')",
+    "if secret == another_secret1:",
+    "id_token: write",
+    "max_token=100000000, mask_token='[MASK]'",
+    "--password PASSWORD  what to sign in with",
+    "authorization: Contributor",
+    "Authorization: AuthorizationPermissionMismatch",
+    "docker:" + "//image:tag@sha256:" + "0656ab41" * 8,
+    "https://a.example/x?sig=small",
+    "a word of 52 letters: " + "abcdefghijklmnopqrstuvwxyz" * 2,
 )  # fmt: skip
 
 
@@ -73,6 +92,14 @@ def test_what_the_environment_holds_is_hidden(
     assert redact("it is x" + value.replace(" ", "_")) == "it is x" + value.replace(" ", "_")
 
 
+def test_a_value_that_is_changed_or_gone_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    for value in ("before-it", "after-it"):
+        monkeypatch.setenv("AZURE_CLIENT_SECRET", value)
+        assert redact("before-it after-it") == "before-it after-it".replace(value, "***")
+    monkeypatch.delenv("AZURE_CLIENT_SECRET")
+    assert redact("before-it after-it") == "before-it after-it"
+
+
 @pytest.mark.parametrize(
     "name", ["AZURE_FEDERATED_TOKEN_FILE", "AZURE_CLIENT_ID", "MLFLOW_TRACKING_USERNAME", "PATH"]
 )
@@ -98,7 +125,102 @@ def test_nested_values_are_redacted_and_numbers_kept() -> None:
     assert redacted(given) == {"a": ["AccountKey=***", 1.5], "b": {"c": None, "d": "x"}}
 
 
+def test_what_a_name_says_is_secret_is_hidden_whatever_it_looks_like() -> None:
+    names = ("password", "access_token", "storage-key", "pwd")
+    secrets = dict(zip(names, ("plain", "word", "a", "b"), strict=True))
+    assert redacted(secrets) == dict.fromkeys(secrets, "***")
+    assert redacted({"warehouse": {"token": ["x", {"y": "z"}]}}) == {
+        "warehouse": {"token": ["***", {"y": "***"}]}
+    }
+    assert redacted("plain", "warehouse.password") == "***"
+    assert redacted("plain", "warehouse.password.value") == "***"
+
+
+def test_what_a_name_does_not_say_is_secret_is_kept() -> None:
+    given = {
+        "password": None,
+        "secret": "",
+        "token": 5,
+        "_".join(("passwords", "file")): "x.txt",
+        "primary_key": "sensor_id",
+        "tokenizer": {"name": "bpe"},
+    }
+    assert redacted(given) == given
+    assert redacted("plain", "warehouse.user") == "plain"
+
+
+# what each pattern reads much of before it knows that it does not match
+LONG = (
+    *("ab-", "aB3-", "a.", "eyJ", "eyJ-", "eyJaaaaaaaa.", "eyJaaaaaaaa-", "://", "a://b:", "https://a@"),
+    *("password=", "password=a(", "password: ", "password:a", '"password":"', 'password="', "key"),
+    *("--", "--a", "--token ", "authorization:", "authorization: a ", "bearer "),
+    *("&sig=a", "_token=a", "a2", "=", "8Q~", "gh" + "p_", "password='\\", "primary_key="),
+    *("-----BEGIN ", "-----BEGIN " + "PRIVATE KEY-----", "-----END ", "\\", "[", "{", "$", " "),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("start", ["key ", "eyJ", "password="])
+def test_a_long_text_is_read_to_its_end(start: str) -> None:
+    """It takes minutes if a pattern reads the rest of the text again at each of its places."""
+    for piece in LONG:
+        redact(start + piece * (60_000 // len(piece)))
+        Redactor().redact(start + piece * (60_000 // len(piece)))
+
+
+class TestKeyOfManyLines:
+    LINES = ("-----BEGIN RSA " + "PRIVATE KEY-----", some(64), some(64), some(7), "")
+    END = "-----END RSA " + "PRIVATE KEY-----"
+
+    @pytest.mark.parametrize("before", ["", "12:00 INFO  "])
+    def test_is_hidden_to_its_end_and_no_further(self, before: str) -> None:
+        stream = RedactedStream(target := io.StringIO())
+        lines = [before + line for line in self.LINES[: 3 if before else None]]
+        for line in ("first", *lines, self.END, "after it", some(64)[:9]):
+            stream.write(line + "\n")
+        said = target.getvalue()
+        assert not any(line in said for line in self.LINES[1:4])
+        assert said.startswith(f"first\n{before}{self.LINES[0]} *** {self.END}\nafter it\n")
+
+    def test_nothing_is_hidden_after_a_key_that_is_whole(self) -> None:
+        redactor = Redactor()
+        assert some(64) not in redactor.redact("\n".join((*self.LINES, self.END, "")))
+        assert redactor.redact("one\n") == "one\n"
+
+    def test_who_only_speaks_of_one_is_heard_again(self) -> None:
+        redactor = Redactor()
+        redactor.redact(f"expected {self.LINES[0]} in the file\n")
+        assert redactor.redact("Traceback (most recent call last):\n").startswith("Traceback")
+        assert redactor.redact("one\n") == "one\n"
+
+
 class TestStream:
+    @staticmethod
+    def over(**options: bool) -> tuple[RedactedStream, io.BytesIO]:
+        target = io.BytesIO()
+        return RedactedStream(io.TextIOWrapper(target, "utf-8", newline="", **options)), target
+
+    def test_a_progress_bar_is_seen_where_lines_are(self) -> None:
+        stream, target = self.over(line_buffering=True)
+        stream.write(f" 10%\rAccountKey={KEY}\r 20%")
+        assert target.getvalue() == b" 10%\rAccountKey=***\r"
+        stream, target = self.over()
+        stream.write(" 10%\r")
+        assert target.getvalue() == b""
+
+    def test_what_writes_through_gets_each_piece_at_once(self) -> None:
+        stream, target = self.over(write_through=True)
+        stream.write("begun ")
+        assert target.getvalue() == b"begun "
+        stream.write(f"AccountKey={KEY}")
+        assert target.getvalue() == b"begun AccountKey=***"
+
+    def test_it_is_closed_with_all_that_was_begun(self, tmp_path: Path) -> None:
+        file = tmp_path / "said.txt"
+        with RedactedStream(file.open("w", encoding="utf-8")) as stream:
+            stream.write(f"AccountKey={KEY}")
+        assert stream.closed
+        assert file.read_text(encoding="utf-8") == "AccountKey=***"
+
     def test_a_secret_that_comes_in_pieces_is_hidden(self) -> None:
         stream = RedactedStream(target := io.StringIO())
         for piece in ("Account", "Key=", KEY[:9], KEY[9:], ";x\nnext"):

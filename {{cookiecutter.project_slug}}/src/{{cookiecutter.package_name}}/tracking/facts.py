@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from ..gate import marked
-from ..redaction import redact
+from ..redaction import redacted
 
 DIGEST, GATE, PARAMETERS = "digest", "gate", "parameters"
 REASONS, FINGERPRINT = "gate.reasons", "data.fingerprint"
@@ -30,7 +30,7 @@ def model_facts(
         Tags about code and data: ``git.commit``, ``git.dirty``, ``data.fingerprint``,
         ``data.file.raw_temperatures``.
     """
-    return {DIGEST: digest} | dict(origin) | _as_tag(PARAMETERS, redact(_compact(parameters)))
+    return {DIGEST: digest} | dict(origin) | _as_tag(PARAMETERS, _compact(parameters))
 
 
 def about_model(origin: Mapping[str, str]) -> dict[str, str]:
@@ -101,7 +101,7 @@ def _number(text: str) -> float:
 
 
 def _compact(parameters: Mapping[str, Any]) -> str:
-    given = plain(parameters)
+    given = redacted(plain(parameters))
     return json.dumps(given, separators=(",", ":"), sort_keys=True, ensure_ascii=False, default=str)
 
 

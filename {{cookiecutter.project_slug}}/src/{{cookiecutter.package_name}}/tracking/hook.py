@@ -116,11 +116,12 @@ class MlflowTracking:
         self._origin = run.inherited_tags()
         if "git.commit" not in self._origin:
             self._origin |= code_version(self._root)
-        tags = {"kedro.env": self._context.env or "local"} | command_tags(run_params)
+        given = {"runtime_params": redacted(run_params["runtime_params"])}
+        tags = {"kedro.env": self._context.env or "local"} | command_tags(run_params | given)
         run.set_tags(tags | self._origin)
         parameters = self._context.params
         run.log_parameters(dict(flat(parameters)))
-        run.log_text(as_yaml(parameters), PARAMETERS)
+        run.log_text(as_yaml(redacted(parameters)), PARAMETERS)
 
     def _fill(self, pipeline: Pipeline, catalog: CatalogProtocol) -> None:
         config, run, outputs = self._config, self._run, pipeline.all_outputs()

@@ -53,10 +53,14 @@ class TrackedRun:
         self.client.log_batch(self.id, metrics=found)
 
     def log_parameters(self, parameters: Mapping[str, Any]) -> None:
-        """Log parameters; MLflow keeps those that an earlier attempt of this step has logged."""
+        """Log parameters; MLflow keeps those that an earlier attempt of this step has logged.
+
+        What the name of one, ``warehouse.password``, says is a secret is not.
+        """
         from mlflow.entities import Param
 
-        text = {name: redact(str(value)) for name, value in parameters.items()}
+        # of a list the text is redacted too: a secret may be in two of its members
+        text = {name: redact(str(redacted(one, name))) for name, one in parameters.items()}
         there = self._there.params
         if other := [name for name in text if there.get(name, text[name]) != text[name]]:
             logger.warning(
