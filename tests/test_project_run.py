@@ -101,7 +101,7 @@ def test_no_package_can_have_the_name_of_an_installed_module(
     code = "from importlib.metadata import packages_distributions as p; print(*p())"
     installed = {name.lower() for name in install().python(code).split() if name.isidentifier()}
     # What wheels put beside their modules by mistake is never imported.
-    stray = re.compile("_.*|vendor_licenses|pydevd_plugins|kedro_datasets_.*|conftest")
+    stray = re.compile("_.*|vendor_licenses|pydevd_plugins|kedro_datasets_.*|conftest|.*__mypyc")
     modules = {name for name in installed if not stray.fullmatch(name)}
     assert modules - words_of_the_hook("DEPENDENCIES") - words_of_the_hook("LAYOUT") == set()
 
