@@ -27,6 +27,9 @@ from helpers import (
     render,
 )
 
+# Tests import tools from renders that others read too: these stay as they were rendered.
+sys.dont_write_bytecode = True
+
 
 @pytest.fixture(scope="session")
 def template(tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -9,7 +9,7 @@ import sys
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import yaml
 from cookiecutter.main import cookiecutter
@@ -36,6 +36,9 @@ class BakedProject:
     """A rendered project and what a test wants to know of it."""
 
     path: Path
+
+    # Tests share renders: what Python leaves beside a tool would be a file of the project's.
+    shell: ClassVar[dict[str, str]] = {"PYTHONDONTWRITEBYTECODE": "1"}
 
     @property
     def files(self) -> set[str]:
@@ -65,7 +68,7 @@ class BakedProject:
         return subprocess.run(
             [str(part) for part in command],
             cwd=self.path,
-            env=clean_environment(**environment),
+            env=clean_environment(**self.shell, **environment),
             capture_output=True,
             text=True,
         )
@@ -100,6 +103,8 @@ class Tracked:
 @dataclass(frozen=True)
 class InstalledProject(BakedProject):
     """A rendered project whose environment is there."""
+
+    shell: ClassVar[dict[str, str]] = {}
 
     def make(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
         """Call one of its verbs."""
