@@ -270,7 +270,7 @@ logging.basicConfig(level="INFO")
 protect_output(); protect_output()
 key = sys.argv[2]
 print("out", key, end=""); print("", flush=True)
-print("held", os.environ["AZURE_CLIENT_SECRET"])
+print("held", os.environ["AZURE_CLIENT_SECRET"], flush=True)
 subprocess.run([sys.executable, "-c", "print('child')"], stdout=sys.stdout, check=True)
 logging.getLogger("x").info("log %s", key) if sys.argv[1] == "late" else None
 warnings.warn("warn " + key)
