@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from helpers import PROJECT, ROOT
-from updating import FIRST, SECOND, Outcome, Project, Template, git, lines, read
+from updating import Outcome, Project, Template, git, lines, read, two_releases
 
 GITHUB, AZURE = "https://github.com/acme/demo.git", "https://acme@dev.azure.com/acme/ml/_git/demo"
 BRANCH = "template-update/v2"
@@ -87,10 +87,7 @@ class Origin:
 @pytest.fixture(scope="module")
 def template(tmp_path_factory: pytest.TempPathFactory) -> Template:
     """A template with two releases."""
-    template = Template(tmp_path_factory.mktemp("template") / "small")
-    template.release("v1", FIRST)
-    template.release("v2", SECOND)
-    return template
+    return two_releases(tmp_path_factory.mktemp("template") / "small")
 
 
 @pytest.fixture(scope="module")

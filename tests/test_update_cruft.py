@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from helpers import tool
-from updating import FIRST, IDENTITY, SECOND, URL, Project, Template, git, lines, read
+from updating import IDENTITY, URL, Project, Template, git, lines, read, two_releases
 
 
 def cruft(template: Template, folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -27,9 +27,7 @@ class TestSmallTemplate:
     @pytest.fixture
     def project(self, tmp_path: Path) -> Project:
         """A project made from the first of three releases."""
-        template = Template(tmp_path / "small")
-        template.release("v1", FIRST)
-        template.release("v2", SECOND)
+        template = two_releases(tmp_path / "small")
         template.release("v3", {"same.py": lines("same", l3="THIRD")})
         return template.project("v1", tmp_path / "project")
 

@@ -6,7 +6,7 @@ import signal
 from pathlib import Path
 
 import pytest
-from updating import FIRST, SECOND, Outcome, Project, Template, lines
+from updating import Outcome, Project, Template, lines, two_releases
 
 # Before the given call of git something happens to the updater, which runs it by subprocess.
 SITE = """
@@ -44,10 +44,7 @@ WRITING = [
 @pytest.fixture(scope="module")
 def template(tmp_path_factory: pytest.TempPathFactory) -> Template:
     """A template with two releases."""
-    template = Template(tmp_path_factory.mktemp("template") / "small")
-    template.release("v1", FIRST)
-    template.release("v2", SECOND)
-    return template
+    return two_releases(tmp_path_factory.mktemp("template") / "small")
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from updating import FIRST, MARKERS, PNG, SECOND, Project, Template, git, lines, read
+from updating import FIRST, MARKERS, PNG, SECOND, Project, Template, git, lines, read, two_releases
 
 NewProject = Callable[[], Project]
 
@@ -14,10 +14,7 @@ NewProject = Callable[[], Project]
 @pytest.fixture(scope="module")
 def template(tmp_path_factory: pytest.TempPathFactory) -> Template:
     """A template with two releases."""
-    template = Template(tmp_path_factory.mktemp("template") / "small")
-    template.release("v1", FIRST)
-    template.release("v2", SECOND)
-    return template
+    return two_releases(tmp_path_factory.mktemp("template") / "small")
 
 
 @pytest.fixture(scope="module")

@@ -279,3 +279,11 @@ SECOND: Files = {
     "sample/nodes.py": lines("nodes", l3="TEMPLATE"),
     "settings.yml": lines("params", l3="TEMPLATE"),
 }
+
+
+def two_releases(folder: Path) -> Template:
+    """Make the template of the scenarios, with both of its releases."""
+    template = Template(folder)
+    template.release("v1", FIRST)
+    template.release("v2", SECOND)
+    return template

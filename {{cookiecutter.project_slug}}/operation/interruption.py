@@ -1,6 +1,7 @@
 """Ctrl-C and its likes: a verb that is ended by a signal takes back what it has begun."""
 
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,6 +20,16 @@ def terminated_as_interrupted() -> Iterator[None]:
 
     with _handled(_ENDING, interrupt):
         yield
+
+
+def until_interrupted(work: Callable[[], int], said: str) -> int:
+    """Do the work of a verb; where it is ended by a signal, say what became of it."""
+    try:
+        with terminated_as_interrupted():
+            return work()
+    except KeyboardInterrupt:
+        sys.stderr.write(f"{said}\n")
+        return INTERRUPTED
 
 
 @contextmanager

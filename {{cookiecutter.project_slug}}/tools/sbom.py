@@ -26,14 +26,8 @@ def main() -> int:
     process = subprocess.run(
         [
             *(sys.executable, "-m", "cyclonedx_py", "requirements", str(LOCK)),
-            *(
-                "--pyproject",
-                str(PROJECT),
-                "--output-reproducible",
-                "--no-validate",
-                "--of",
-                "JSON",
-            ),
+            *("--pyproject", str(PROJECT), "--output-reproducible"),
+            *("--no-validate", "--of", "JSON"),
         ],
         capture_output=True,
         text=True,

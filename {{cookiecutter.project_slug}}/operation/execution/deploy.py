@@ -23,7 +23,7 @@ from operation.deployment.plan import lines
 from operation.deployment.rollout import Rollout, plan_of
 from operation.deployment.smoke import expected_of
 from operation.errors import OperationError
-from operation.interruption import INTERRUPTED, terminated_as_interrupted
+from operation.interruption import until_interrupted
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -51,12 +51,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(arguments: argparse.Namespace) -> int:
     """Deploy, go back or clean."""
-    try:
-        with terminated_as_interrupted():
-            return _execute(arguments)
-    except KeyboardInterrupt:
-        print("deploy: interrupted; what was begun is taken back", file=sys.stderr)
-        return INTERRUPTED
+    return until_interrupted(
+        partial(_execute, arguments), "deploy: interrupted; what was begun is taken back"
+    )
 
 
 def _execute(arguments: argparse.Namespace) -> int:

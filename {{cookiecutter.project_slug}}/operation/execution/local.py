@@ -2,7 +2,6 @@
 
 import argparse
 import shlex
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +11,7 @@ from operation.azureml.local.run import run_job
 from operation.azureml.local.tracking import tracking_of
 from operation.azureml.project import split_parameters
 from operation.errors import OperationError
-from operation.interruption import INTERRUPTED, terminated_as_interrupted
+from operation.interruption import until_interrupted
 
 WORK = "build/local"
 
@@ -55,24 +54,24 @@ def execute(arguments: argparse.Namespace) -> int:
         raise OperationError("--from-outputs DIR goes with --step NAME.")
     root, inputs = Path.cwd(), dict(map(_pair, arguments.input))
     what = _what(arguments, split_parameters(arguments.params), root)
-    try:
-        with terminated_as_interrupted():
-            verdict = run_job(
-                what.file,
-                what.work,
-                only=what.step,
-                from_outputs=what.outputs,
-                force=arguments.force,
-                parameters=what.parameters,
-                inputs={**what.inputs, **inputs},
-                say=_say,
-                tracking=tracking_of(root, arguments.env),
-                verb=_repeated(arguments),
-            )
-    except KeyboardInterrupt:
-        print("local: interrupted; what was running is ended and will run anew", file=sys.stderr)
-        return INTERRUPTED
-    return 0 if verdict.succeeded else 1
+
+    def work() -> int:
+        verdict = run_job(
+            what.file,
+            what.work,
+            only=what.step,
+            from_outputs=what.outputs,
+            force=arguments.force,
+            parameters=what.parameters,
+            inputs={**what.inputs, **inputs},
+            say=_say,
+            tracking=tracking_of(root, arguments.env),
+            verb=_repeated(arguments),
+        )
+        return 0 if verdict.succeeded else 1
+
+    said = "local: interrupted; what was running is ended and will run anew"
+    return until_interrupted(work, said)
 
 
 def _what(arguments: argparse.Namespace, given: dict[str, str], root: Path) -> Repetition:

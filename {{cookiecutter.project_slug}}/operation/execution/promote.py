@@ -5,12 +5,12 @@ CI it tells later steps version and digest, whether the champion moved, and whic
 """
 
 import argparse
-import sys
+from functools import partial
 from pathlib import Path
 
 from operation.ci import tell
 from operation.errors import OperationError, RefusedError
-from operation.interruption import INTERRUPTED, terminated_as_interrupted
+from operation.interruption import until_interrupted
 from operation.registry import open_registry
 from operation.registry.config import RegistrySettings, read_registry_settings
 from operation.registry.interface import Registry, Version
@@ -33,12 +33,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(arguments: argparse.Namespace) -> int:
     """Fetch the version, check it, register it here and let it be champion."""
-    try:
-        with terminated_as_interrupted():
-            return _execute(arguments)
-    except KeyboardInterrupt:
-        print("promote: interrupted; see: make champion", file=sys.stderr)
-        return INTERRUPTED
+    return until_interrupted(
+        partial(_execute, arguments), "promote: interrupted; see: make champion"
+    )
 
 
 def _execute(arguments: argparse.Namespace) -> int:

@@ -7,13 +7,13 @@ champion.
 """
 
 import argparse
-import sys
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from operation.ci import tell
 from operation.errors import OperationError
-from operation.interruption import INTERRUPTED, terminated_as_interrupted
+from operation.interruption import until_interrupted
 from operation.registry import open_registry
 from operation.registry.config import read_registry_settings
 from operation.registry.jobs import read_job_run
@@ -33,12 +33,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(arguments: argparse.Namespace) -> int:
     """Check that the gate has judged this very model, then register it."""
-    try:
-        with terminated_as_interrupted():
-            return _execute(arguments)
-    except KeyboardInterrupt:
-        print("register: interrupted; see: make champion", file=sys.stderr)
-        return INTERRUPTED
+    return until_interrupted(
+        partial(_execute, arguments), "register: interrupted; see: make champion"
+    )
 
 
 def _execute(arguments: argparse.Namespace) -> int:

@@ -3,7 +3,7 @@
 import argparse
 import sys
 
-from operation.interruption import INTERRUPTED, terminated_as_interrupted
+from operation.interruption import until_interrupted
 from operation.registry import open_registry
 from operation.registry.promotion import roll_back
 
@@ -26,13 +26,12 @@ def execute(arguments: argparse.Namespace) -> int:
         print("rollback: say why: --reason TEXT. Nothing was changed.", file=sys.stderr)
         return 1
     registry = open_registry(arguments.env)
-    try:
-        with terminated_as_interrupted():
-            roll_back(registry, arguments.to, reason, _say, expected=arguments.if_champion)
-    except KeyboardInterrupt:
-        print("rollback: interrupted; see: make champion", file=sys.stderr)
-        return INTERRUPTED
-    return 0
+
+    def work() -> int:
+        roll_back(registry, arguments.to, reason, _say, expected=arguments.if_champion)
+        return 0
+
+    return until_interrupted(work, "rollback: interrupted; see: make champion")
 
 
 def _say(text: str) -> None:

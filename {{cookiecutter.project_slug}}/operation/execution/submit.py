@@ -6,6 +6,7 @@ workspace; a run of CI that is cancelled while it waits cancels the job.
 
 import argparse
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,11 +18,7 @@ from operation.azureml.project import read_project, split_parameters
 from operation.azureml.utils import azure_errors, workspace
 from operation.ci import in_ci, tell
 from operation.errors import OperationError
-from operation.interruption import (
-    INTERRUPTED,
-    terminated_as_interrupted,
-    undisturbed,
-)
+from operation.interruption import INTERRUPTED, undisturbed, until_interrupted
 
 if TYPE_CHECKING:
     from azure.ai.ml import MLClient
@@ -53,12 +50,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(arguments: argparse.Namespace) -> int:
     """Send the job, or take one that was sent, and wait for it if that is asked for."""
-    try:
-        with terminated_as_interrupted():
-            return _execute(arguments)
-    except KeyboardInterrupt:
-        print("\nsubmit: interrupted; a job that was not named was not sent", file=sys.stderr)
-        return INTERRUPTED
+    return until_interrupted(
+        partial(_execute, arguments), "\nsubmit: interrupted; a job that was not named was not sent"
+    )
 
 
 def _execute(arguments: argparse.Namespace) -> int:

@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 import mlflow
 import numpy as np
 import pandas as pd
+import pytest
 from kedro.framework.session import KedroSession
 from kedro.framework.startup import bootstrap_project
 
@@ -101,6 +103,18 @@ class Project:
                 shutil.copy(source, target / name)
         shutil.copy(database, target / "mlruns.db")
         return cls(target)
+
+
+def told_by(monkeypatch: pytest.MonkeyPatch, file: Path) -> Callable[[], dict[str, str]]:
+    """Return what reads the values that were told since the last look; the last word counts."""
+    monkeypatch.setenv("GITHUB_OUTPUT", str(file))
+
+    def read() -> dict[str, str]:
+        lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
+        file.unlink(missing_ok=True)
+        return dict(line.split("=", maxsplit=1) for line in lines)
+
+    return read
 
 
 def new_shell() -> dict[str, str]:

@@ -72,8 +72,8 @@ def _known_to_detect_secrets(file: Path) -> Iterator[Find]:
 def _own(file: Path, text: str, kinds: list) -> Iterator[Find]:
     lines = text.splitlines()
     for number, line in enumerate(lines, start=1):
+        context = get_code_snippet(lines, number)
         for kind in kinds:
-            context = get_code_snippet(lines, number)
             found = kind.analyze_line(str(file), line, number, context)
             if found and not is_line_allowlisted(str(file), line, context):
                 yield number, kind.secret_type

@@ -5,13 +5,12 @@ release); 2 could not be tried, and nothing was changed
 """
 
 import argparse
-import signal
 import sys
-import traceback
+from functools import partial
 from pathlib import Path
 
 from . import journal, link, update
-from .errors import RefusedError
+from .errors import RefusedError, exit_status
 from .git import Repository
 
 
@@ -70,20 +69,8 @@ def act(options: argparse.Namespace) -> int:
 
 def main() -> int:
     """Run the command line."""
-    sys.stdout.reconfigure(errors="backslashreplace", line_buffering=True)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    try:
-        return act(parser().parse_args())
-    except (RefusedError, OSError) as error:
-        print(f"template-update: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("template-update: interrupted, nothing was changed", file=sys.stderr)
-        return 130
-    except Exception:  # noqa: BLE001 - Python would end with 1, which means conflicts
-        traceback.print_exc()
-        print("template-update: this is a fault of its own; nothing was changed", file=sys.stderr)
-        return 2
+    work = partial(act, parser().parse_args())
+    return exit_status("template-update", work, unchanged="nothing was changed")
 
 
 if __name__ == "__main__":

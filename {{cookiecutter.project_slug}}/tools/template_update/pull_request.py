@@ -11,15 +11,14 @@ import argparse
 import contextlib
 import io
 import os
-import signal
 import sys
-import traceback
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 from . import journal, update
 from .branch import Update, push
-from .errors import RefusedError
+from .errors import RefusedError, exit_status
 from .git import Repository, must, run
 from .hosting import Proposal
 from .record import Record
@@ -143,23 +142,15 @@ def parser() -> argparse.ArgumentParser:
 
 def main() -> int:
     """Run the command line."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    to = parser().parse_args().to
-    try:
-        repository = Repository.around(Path.cwd())
-        if message := journal.recover(repository):
-            say(message)
-        return propose(repository, to)
-    except (RefusedError, OSError) as error:
-        print(f"template-pull-request: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("template-pull-request: interrupted", file=sys.stderr)
-        return 130
-    except Exception:  # noqa: BLE001 - Python would end with 1, which means conflicts
-        traceback.print_exc()
-        print("template-pull-request: this is a fault of its own", file=sys.stderr)
-        return 2
+    return exit_status("template-pull-request", partial(act, parser().parse_args().to))
+
+
+def act(to: str | None) -> int:
+    """Mend what an update that was cut off has left, then propose the newest one."""
+    repository = Repository.around(Path.cwd())
+    if message := journal.recover(repository):
+        say(message)
+    return propose(repository, to)
 
 
 if __name__ == "__main__":

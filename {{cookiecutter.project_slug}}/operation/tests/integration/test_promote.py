@@ -2,7 +2,6 @@
 
 import os
 import threading
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ from operation.registry import Registry, Version, open_registry
 from operation.registry.azure_lock import AzureLock
 from operation.registry.interface import LockedError
 from operation.tests.cloud import Verb
-from operation.tests.helpers import Project
+from operation.tests.helpers import Project, told_by
 from operation.tests.mlflow_server import Server
 from operation.tests.registered import ENVIRONMENTS, FACTS, Place
 
@@ -432,18 +431,6 @@ def versions_and_champions(place: Place) -> Any:
 
 def versions_in(everything: Any) -> Any:
     return {env: versions for env, (versions, _, _) in everything.items()}
-
-
-def told_by(monkeypatch: pytest.MonkeyPatch, file: Path) -> Callable[[], dict[str, str]]:
-    """Return what reads the values that were told since the last look; the last word counts."""
-    monkeypatch.setenv("GITHUB_OUTPUT", str(file))
-
-    def read() -> dict[str, str]:
-        lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
-        file.unlink(missing_ok=True)
-        return dict(line.split("=", maxsplit=1) for line in lines)
-
-    return read
 
 
 def test_later_steps_are_told_what_moved(

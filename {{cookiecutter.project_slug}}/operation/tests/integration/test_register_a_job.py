@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from operation.registry import Registry, open_registry
+from operation.tests.helpers import told_by
 from operation.tests.sender import Sender, sender_in
 
 REGISTER = ("register", "--env", "dev", "--job")
@@ -43,15 +44,8 @@ def registry(done: Sender, database: Path, tmp_path: Path) -> Registry:
 
 @pytest.fixture
 def told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[], dict[str, str]]:
-    """Read what was told to later steps; the last word counts."""
-    file = tmp_path / "told"
-    monkeypatch.setenv("GITHUB_OUTPUT", str(file))
-
-    def read() -> dict[str, str]:
-        lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
-        return dict(line.split("=", maxsplit=1) for line in lines)
-
-    return read
+    """Read the values that were told since the last look; the last word counts."""
+    return told_by(monkeypatch, tmp_path / "told")
 
 
 @contextmanager

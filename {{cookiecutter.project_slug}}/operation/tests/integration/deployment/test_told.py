@@ -7,21 +7,14 @@ import pytest
 
 from operation.tests.azure import StandIn
 from operation.tests.azure.messages import Answer
+from operation.tests.helpers import told_by
 from operation.tests.integration.deployment.conftest import ENDPOINT, Site
 
 
 @pytest.fixture
 def told(served: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     """Read the values that were told since the last look; the last word counts."""
-    file = tmp_path / "told"
-    monkeypatch.setenv("GITHUB_OUTPUT", str(file))
-
-    def read() -> dict[str, str]:
-        lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
-        file.unlink(missing_ok=True)
-        return dict(line.split("=", maxsplit=1) for line in lines)
-
-    return read
+    return told_by(monkeypatch, tmp_path / "told")
 
 
 def test_traffic_that_moved_is_told_once(served: Site, told: Any) -> None:
