@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from updating import Outcome, Project, Template, lines, two_releases
 
-# Before the given call of git something happens to the updater, which runs it by subprocess.
+# Before the given call of git something happens to the updater, which runs it by subprocess. A call
+# is known by words of its command line and by the name of its index.
 SITE = """
 import os, signal, subprocess, sys
 
@@ -16,7 +17,8 @@ real, wanted, seen = subprocess.run, os.environ["DIE_BEFORE"].split(), 0
 
 def run(command, *arguments, **options):
     global seen
-    words = [str(word) for word in command]
+    index = (options.get("env") or {}).get("GIT_INDEX_FILE", "")
+    words = [*(str(word) for word in command), os.path.basename(index)]
     if words[0] == "git" and set(wanted[1:]) <= set(words):
         seen += 1
         if seen == int(wanted[0]):
@@ -33,11 +35,11 @@ subprocess.run = run
 """
 
 PREPARING = ["1 clone", "1 merge-tree", "2 update-ref --stdin"]
-# Remove from the index, add to it, write files, mark conflicts.
+# Change the index, write files, mark conflicts.
 WRITING = [
-    "1 update-index --force-remove",
-    "1 checkout-index --index",
-    "2 update-index --force-remove",
+    "1 update-index template-update.index",
+    "1 checkout-index template-update.index",
+    "2 update-index template-update.index",
 ]
 
 

@@ -4,7 +4,7 @@ import contextlib
 import os
 import shutil
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from . import git
@@ -53,10 +53,9 @@ class Index:
     def put(self, entries: dict[str, Entry | None]) -> None:
         """Write files into the work tree and the draft; None removes one."""
         root, prefix = self.repository.root, self.repository.prefix
-        names = b"".join(os.fsencode(path) + b"\0" for path in entries)
-        self.run("update-index", "--force-remove", "-z", "--stdin", stdin=names)
         kept = {path: (entry[0], entry[1]) for path, entry in entries.items() if entry}
-        self.run("update-index", "-z", "--index-info", stdin=index_lines(kept, prefix))
+        lines = self.removal(entries) + index_lines(kept, prefix)
+        self.run("update-index", "-z", "--index-info", stdin=lines)
         for path in entries.keys() - kept.keys():
             remove(root, path)
         files = [path for path, entry in kept.items() if entry[0] != SUBMODULE]
@@ -67,16 +66,19 @@ class Index:
         """Make the draft say which versions of a file are in conflict."""
         if not conflicts:
             return
-        names = b"".join(os.fsencode(path) + b"\0" for path in conflicts)
-        self.run("update-index", "--force-remove", "-z", "--stdin", stdin=names)
         prefix = self.repository.prefix
         lines = (
             f"{mode} {name} {stage}\t{prefix}{path}"
             for path, stages in conflicts.items()
             for stage, (mode, name) in sorted(stages.items())
         )
-        stdin = b"".join(os.fsencode(line) + b"\0" for line in lines)
-        self.run("update-index", "-z", "--index-info", stdin=stdin)
+        stages = b"".join(os.fsencode(line) + b"\0" for line in lines)
+        self.run("update-index", "-z", "--index-info", stdin=self.removal(conflicts) + stages)
+
+    def removal(self, paths: Iterable[str]) -> bytes:
+        """Return the lines that take files out of the draft, all versions of them."""
+        nothing = ("0", "0" * (64 if self.repository.hashes == "sha256" else 40))
+        return index_lines(dict.fromkeys(paths, nothing), self.repository.prefix)
 
     def publish(self) -> None:
         """Make the draft the index."""

@@ -58,6 +58,7 @@ class Journal:
 
 def write(
     repository: Repository,
+    head: str,
     yours: Entries,
     merged: Entries,
     conflicts: dict[str, Stages],
@@ -65,13 +66,13 @@ def write(
 ) -> None:
     """Write the outcome of a merge into the work tree and the index, whole or not at all.
 
-    `check` is called under the lock and may refuse.
+    `yours` is what the commit `head` holds. `check` is called under the lock and may refuse.
     """
     paths = {p for p in yours.keys() | merged.keys() if yours.get(p) != merged.get(p)}
     paths = sorted(paths | conflicts.keys())
     old = {path: yours.get(path) for path in paths}
     new = {path: merged.get(path) for path in paths}
-    journal = Journal(WRITING, repository.head, repository.prefix, old, new)
+    journal = Journal(WRITING, head, repository.prefix, old, new)
     with without_signals() as interrupted, Index(repository) as index:
         check()
         journal.write(repository)

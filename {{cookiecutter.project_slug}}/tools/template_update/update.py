@@ -84,6 +84,7 @@ def choose(template: Template, to: str | None, known: Record) -> Target:
 class Prepared:
     """An update that is ready to be written."""
 
+    head: str
     yours: Entries
     merged: merge.Merged
     report: report.Report
@@ -101,10 +102,10 @@ def update(
 ) -> int:
     """Update the project; return 1 if conflicts are left."""
     known = Record.read(repository.root)
-    worktree.require_clean(repository)
     with tempfile.TemporaryDirectory(prefix="template-update-") as folder:
         scratch = Path(folder).resolve()
         with Renderer(scratch / "render") as renderer:
+            worktree.require_clean(repository)
             progress(f"reading {known.url}")
             template = Template.clone(known.url, scratch / "template")
             template.require(known.commit)
@@ -142,14 +143,32 @@ def prepare(
     answers = carry_over(known.answers, given, new_template)
     renderer.ask(new_template, answers.values, url=known.url, commit=target.commit, strict=True)
     bench = Workbench(scratch / "bench", repository)
-    yours = repository.committed()
+    # All that can be done before the renders are there is done while they are made.
+    head, yours = repository.head, repository.committed()
+    mine = {path: entry for path, entry in yours.items() if path != record.NAME}
+    bench.store_tree(mine)
     old = renderer.answer(f"the release this project was made from ({known.commit[:12]})")
-    before = bench.store_folder(old.folder)
+    before = store(bench, old)
+    bench.store_tree(before)
     new = renderer.answer(target.name)
-    change = ownership.Change(before, bench.store_folder(new.folder))
+    change = ownership.Change(before, store(bench, new))
+    trees = bench.store_tree(change.before), bench.store_tree(change.after)
+    change.renames = bench.renames(*trees)
     remarks = [*answers.notes, *new_questions(answers.values, new)]
     following = known.moved(target.commit, target.tag, new.answers)
-    return combine(repository, bench, change, yours, following, remarks, scratch)
+    settled = apply_rules(repository, bench, change, mine, following.skipped)
+    merged = merge.merge(bench, change, bench.store_tree(mine))
+    told = report.tell(report.Sides.of(bench, change, mine, merged))
+    if settled.stale:
+        remarks.append(lock_again(repository, bench, merged, told, scratch))
+    merged.entries[record.NAME] = ("100644", bench.store_blob(following.text().encode("utf-8")))
+    return Prepared(head, yours, merged, told, remarks, trees)
+
+
+def store(bench: Workbench, rendered: Rendered) -> Entries:
+    """Store a render without its record, which is written anew and not merged."""
+    (rendered.folder / record.NAME).unlink(missing_ok=True)
+    return bench.store_folder(rendered.folder)
 
 
 def new_questions(answers: dict[str, Any], rendered: Rendered) -> list[str]:
@@ -159,31 +178,6 @@ def new_questions(answers: dict[str, Any], rendered: Rendered) -> list[str]:
         for question, answer in rendered.answers.items()
         if question not in answers
     ]
-
-
-def combine(
-    repository: Repository,
-    bench: Workbench,
-    change: ownership.Change,
-    yours: Entries,
-    following: Record,
-    remarks: list[str],
-    scratch: Path,
-) -> Prepared:
-    """Merge a change of the template into the project, by the rules of whose a file is."""
-    for entries in (change.before, change.after):
-        entries.pop(record.NAME, None)
-    mine = {path: entry for path, entry in yours.items() if path != record.NAME}
-    trees = bench.store_tree(change.before), bench.store_tree(change.after)
-    change.renames = bench.renames(*trees)
-    settled = apply_rules(repository, bench, change, mine, following.skipped)
-    merged = merge.merge(bench, change, bench.store_tree(mine))
-    told = report.tell(report.Sides.of(bench, change, mine, merged))
-    if settled.stale:
-        remarks = [*remarks, lock_again(repository, bench, merged, told, scratch)]
-    entry = ("100644", bench.store_blob(following.text().encode("utf-8")))
-    merged.entries[record.NAME] = entry
-    return Prepared(yours, merged, told, remarks, trees)
 
 
 def apply_rules(
@@ -229,11 +223,10 @@ def lock_again(
 
 def write(repository: Repository, prepared: Prepared) -> None:
     """Change the work tree, if it still is what the update was made for."""
-    head = repository.head
 
     def check() -> None:
         worktree.require_clean(repository)
-        if repository.head != head or repository.committed() != prepared.yours:
+        if repository.head != prepared.head:
             message = "a commit was made while the update was prepared: call it again"
             raise RefusedError(message)
 
@@ -241,7 +234,9 @@ def write(repository: Repository, prepared: Prepared) -> None:
     old, new = prepared.trees
     references = f"update refs/template/old {old}\nupdate refs/template/new {new}\n"
     must("update-ref", "--stdin", cwd=repository.root, stdin=references.encode())
-    journal.write(repository, prepared.yours, merged.entries, merged.conflicts, check)
+    journal.write(
+        repository, prepared.head, prepared.yours, merged.entries, merged.conflicts, check
+    )
 
 
 def say_what_is_next(repository: Repository, target: Target, prepared: Prepared) -> None:

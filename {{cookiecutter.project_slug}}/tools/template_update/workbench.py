@@ -17,7 +17,9 @@ class Workbench:
         self.folder = folder
         self.repository = repository
         self.indexes = 0
+        self.indexed: dict[bytes, dict[str, str]] = {}
         self.trees: dict[bytes, str] = {}
+        self.renamed: dict[tuple[str, str], dict[str, str]] = {}
         self.settings = {
             "GIT_DIR": str(folder),
             "GIT_OBJECT_DIRECTORY": str(repository.objects),
@@ -56,7 +58,9 @@ class Workbench:
         index = self.new_index()
         place = index | {"GIT_WORK_TREE": str(folder)}
         self.must("add", "--all", "--force", ".", **place)
-        return parse_entries(self.must("ls-files", "--stage", "-z", **index))
+        entries = parse_entries(self.must("ls-files", "--stage", "-z", **index))
+        self.indexed[listing(entries)] = index
+        return entries
 
     def store_blob(self, content: bytes) -> str:
         """Store some bytes and return their name."""
@@ -64,10 +68,12 @@ class Workbench:
 
     def store_tree(self, entries: Entries) -> str:
         """Store a tree of these files and return its name."""
-        lines = index_lines(dict(sorted(entries.items())))
+        lines = listing(entries)
         if lines not in self.trees:
-            index = self.new_index()
-            self.must("update-index", "-z", "--index-info", stdin=lines, **index)
+            index = self.indexed.get(lines)
+            if not index:
+                index = self.new_index()
+                self.must("update-index", "-z", "--index-info", stdin=lines, **index)
             self.trees[lines] = self.must("write-tree", **index).decode().strip()
         return self.trees[lines]
 
@@ -85,6 +91,13 @@ class Workbench:
 
     def renames(self, before: str, after: str) -> dict[str, str]:
         """Return which files of one tree have another name in the other, as git sees it."""
-        options = ("-r", "-z", "--find-renames", "-l0", "--diff-filter=R", "--name-status")
-        parts = words(self.must("diff-tree", *options, before, after))
-        return dict(zip(parts[1::3], parts[2::3], strict=True))
+        if (before, after) not in self.renamed:
+            options = ("-r", "-z", "--find-renames", "-l0", "--diff-filter=R", "--name-status")
+            parts = words(self.must("diff-tree", *options, before, after))
+            self.renamed[before, after] = dict(zip(parts[1::3], parts[2::3], strict=True))
+        return self.renamed[before, after]
+
+
+def listing(entries: Entries) -> bytes:
+    """Return what tells these files from others."""
+    return index_lines(dict(sorted(entries.items())))
