@@ -64,6 +64,21 @@ class TestWithoutEdits:
         assert project.update().status == 0
         assert read(clone.path) == read(project.path)
 
+    def test_a_repository_with_longer_hashes_is_updated_alike(
+        self, project: Project, template: Template, tmp_path: Path
+    ) -> None:
+        project.edit({"a.py": lines("a", l10="MINE")})  # conflicts
+        other = shutil.copytree(project.path, tmp_path / "sha256", ignore=lambda *_: [".git"])
+        git(other, "init", "--quiet", "--object-format=sha256")
+        longer = Project(Path(other), template)
+        longer.commit("the same files")
+        assert longer.update().status == project.update().status == 1
+        assert longer.status() == project.status()
+        files, expected = read(longer.path), read(project.path)
+        assert b"MINE" in files.pop("a.py")  # a marker names the commit, as long as hashes are
+        expected.pop("a.py")
+        assert files == expected
+
     def test_every_change_of_the_template_is_named(self, project: Project) -> None:
         told = {path for _, path in project.update().report}
         assert told == SECOND.keys() - {"old.py", "params.yml"}
