@@ -6,7 +6,6 @@ release); 2 could not be tried, and nothing was changed
 
 import argparse
 import sys
-from functools import partial
 from pathlib import Path
 
 from . import journal, link, update
@@ -69,8 +68,9 @@ def act(options: argparse.Namespace) -> int:
 
 def main() -> int:
     """Run the command line."""
-    work = partial(act, parser().parse_args())
-    return exit_status("template-update", work, unchanged="nothing was changed")
+    return exit_status(
+        "template-update", lambda: act(parser().parse_args()), unchanged="nothing was changed"
+    )
 
 
 if __name__ == "__main__":

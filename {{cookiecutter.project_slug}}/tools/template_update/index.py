@@ -72,8 +72,8 @@ class Index:
             for path, stages in conflicts.items()
             for stage, (mode, name) in sorted(stages.items())
         )
-        stages = b"".join(os.fsencode(line) + b"\0" for line in lines)
-        self.run("update-index", "-z", "--index-info", stdin=self.removal(conflicts) + stages)
+        stdin = self.removal(conflicts) + b"".join(os.fsencode(line) + b"\0" for line in lines)
+        self.run("update-index", "-z", "--index-info", stdin=stdin)
 
     def removal(self, paths: Iterable[str]) -> bytes:
         """Return the lines that take files out of the draft, all versions of them."""

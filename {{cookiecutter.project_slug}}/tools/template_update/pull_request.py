@@ -13,7 +13,6 @@ import io
 import os
 import sys
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 
 from . import journal, update
@@ -142,7 +141,7 @@ def parser() -> argparse.ArgumentParser:
 
 def main() -> int:
     """Run the command line."""
-    return exit_status("template-pull-request", partial(act, parser().parse_args().to))
+    return exit_status("template-pull-request", lambda: act(parser().parse_args().to))
 
 
 def act(to: str | None) -> int:

@@ -146,10 +146,9 @@ def prepare(
     # All that can be done before the renders are there is done while they are made.
     head, yours = repository.head, repository.committed()
     mine = {path: entry for path, entry in yours.items() if path != record.NAME}
-    bench.store_tree(mine)
+    my_tree = bench.store_tree(mine)
     old = renderer.answer(f"the release this project was made from ({known.commit[:12]})")
     before = store(bench, old)
-    bench.store_tree(before)
     new = renderer.answer(target.name)
     change = ownership.Change(before, store(bench, new))
     trees = bench.store_tree(change.before), bench.store_tree(change.after)
@@ -157,7 +156,7 @@ def prepare(
     remarks = [*answers.notes, *new_questions(answers.values, new)]
     following = known.moved(target.commit, target.tag, new.answers)
     settled = apply_rules(repository, bench, change, mine, following.skipped)
-    merged = merge.merge(bench, change, bench.store_tree(mine))
+    merged = merge.merge(bench, change, my_tree)
     told = report.tell(report.Sides.of(bench, change, mine, merged))
     if settled.stale:
         remarks.append(lock_again(repository, bench, merged, told, scratch))

@@ -17,7 +17,6 @@ class Workbench:
         self.folder = folder
         self.repository = repository
         self.indexes = 0
-        self.indexed: dict[bytes, dict[str, str]] = {}
         self.trees: dict[bytes, str] = {}
         self.renamed: dict[tuple[str, str], dict[str, str]] = {}
         self.settings = {
@@ -54,12 +53,12 @@ class Workbench:
         return {"GIT_INDEX_FILE": str(self.folder / f"index-{self.indexes}")}
 
     def store_folder(self, folder: Path) -> Entries:
-        """Store the files of a folder as `git add` in that folder would."""
+        """Store the files of a folder, and their tree, as `git add` in that folder would."""
         index = self.new_index()
         place = index | {"GIT_WORK_TREE": str(folder)}
         self.must("add", "--all", "--force", ".", **place)
         entries = parse_entries(self.must("ls-files", "--stage", "-z", **index))
-        self.indexed[listing(entries)] = index
+        self.trees[listing(entries)] = self.must("write-tree", **index).decode().strip()
         return entries
 
     def store_blob(self, content: bytes) -> str:
@@ -70,10 +69,8 @@ class Workbench:
         """Store a tree of these files and return its name."""
         lines = listing(entries)
         if lines not in self.trees:
-            index = self.indexed.get(lines)
-            if not index:
-                index = self.new_index()
-                self.must("update-index", "-z", "--index-info", stdin=lines, **index)
+            index = self.new_index()
+            self.must("update-index", "-z", "--index-info", stdin=lines, **index)
             self.trees[lines] = self.must("write-tree", **index).decode().strip()
         return self.trees[lines]
 
