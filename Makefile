@@ -1,25 +1,34 @@
-# The template's verbs. Each works straight after a clone and prints the commands it runs.
+# Each target works straight after a clone and prints the commands it runs.
 
 UV = sh tools/uv.sh
 BIN = .venv/bin
+PROJECT = {{cookiecutter.project_slug}}
 DEMO = build/demo/temperature-anomalies
+export UV_FIND_LINKS = $(CURDIR)/$(PROJECT)/wheels
 
-.PHONY: help setup demo test check fix lock relock clean
+.PHONY: help setup demo test check fix wheel docs lock relock clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-6s %s\n", $$1, $$2 }' Makefile
 
-setup: .venv/.synced ## install the template's own tools into .venv; does nothing when they are there
+setup: .venv/.synced .venv-serve/.synced ## install the tools, the plugin and what renders share; does nothing when they are there
 
-.venv/.synced: requirements/dev.txt tools/uv.sh
+.venv/.synced: requirements/dev.txt pyproject.toml tools/uv.sh
 	test -x $(BIN)/python || $(UV) venv --quiet --clear --python '>=3.11' .venv
-	VIRTUAL_ENV=.venv $(UV) pip sync --require-hashes requirements/dev.txt
+	VIRTUAL_ENV=.venv $(UV) pip sync --quiet --require-hashes requirements/dev.txt
+	VIRTUAL_ENV=.venv $(UV) pip install --quiet --no-deps --editable .
 	@touch $@
 
-demo: setup ## render the default answers into build/demo, install the project and run it
+# The inference server wants an older pydantic than Kedro does: an environment of its own.
+.venv-serve/.synced: $(PROJECT)/requirements/serve.txt tools/uv.sh | .venv/.synced
+	$(UV) venv --quiet --clear --python $(BIN)/python .venv-serve
+	VIRTUAL_ENV=.venv-serve $(UV) pip sync --quiet --require-hashes '$(PROJECT)/requirements/serve.txt'
+	@touch $@
+
+demo: .venv/.synced ## render the template with its default answers into build/demo, install the project and run it
 	rm -rf build/demo
-	@# cookiecutter would render what Python leaves beside tools that were tried in place
-	@find '{{cookiecutter.project_slug}}' -name __pycache__ -prune -exec rm -rf {} +
+	@# cookiecutter would render what Python leaves beside files that were tried in place
+	@find '$(PROJECT)' -name __pycache__ -prune -exec rm -rf {} +
 	$(BIN)/cookiecutter . --no-input --default-config --output-dir build/demo
 	@test ! -d .uv || ln -s "$(CURDIR)/.uv" $(DEMO)/.uv
 	$(MAKE) --no-print-directory -C $(DEMO) run
@@ -29,41 +38,57 @@ demo: setup ## render the default answers into build/demo, install the project a
 		'  make mlflow        the tracked run, in the browser' \
 		'  make viz           the pipeline, in the browser'
 
-test: setup ## run all tests: make test ARGS="-m 'not slow'" leaves out those that install a project
+test: setup ## run all tests: make test ARGS="tests/plugin -k gate"; ARGS="-m 'not slow'" leaves out those that install a project
 	$(BIN)/pytest -n auto $(ARGS)
 
-check: setup ## say what is wrong with the files and change none
+check: setup ## show what is wrong with the files and change none
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/mypy
 	$(BIN)/yamllint --strict .
-	$(BIN)/shellcheck tools/uv.sh .ci/run '{{cookiecutter.project_slug}}/operation/serving/device/install.sh'
+	$(BIN)/shellcheck tools/uv.sh .ci/run src/kedro_azure_mlops/serve/device/install.sh
+	$(BIN)/hadolint src/kedro_azure_mlops/azure/job.Dockerfile src/kedro_azure_mlops/serve/Dockerfile
 	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
 	$(BIN)/check-jsonschema --builtin-schema vendor.github-actions .github/actions/*/action.yml
 	$(BIN)/check-jsonschema --builtin-schema vendor.dependabot .github/dependabot.yml
 	$(BIN)/zizmor --offline --persona=auditor --quiet .github
-	PYTHONPATH='{{cookiecutter.project_slug}}' $(BIN)/python -B -m tools.checks.shell_in_yaml \
-		.github/workflows/*.yml .github/actions/*/action.yml
 	$(BIN)/python -B tools/hygiene.py
 	$(BIN)/python tools/release.py
+	$(BIN)/python tools/wheel.py --check
 
-fix: setup ## mend what `check` finds and can be mended by itself
+fix: setup ## fix what `check` finds and can be fixed automatically
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 	$(BIN)/python tools/hygiene.py --fix
 
-lock: ## re-make requirements/dev.txt, keeping pins that still fit: make lock ARGS=--upgrade
-	$(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
-		--custom-compile-command "make lock" $(ARGS) requirements/dev.in \
-		--output-file requirements/dev.txt
+wheel: .venv/.synced ## build the plugin's wheel into the template and name it in the template's locks
+	$(BIN)/python tools/wheel.py
 
-relock: setup ## renew the locks of both layers
-	$(MAKE) --no-print-directory lock ARGS=--upgrade
+docs: .venv/.synced ## build the site into build/docs; warnings are errors
+	$(BIN)/sphinx-build -W --keep-going -b html docs build/docs
+
+# One environment for the tests: what the repository and what a rendered project needs, with the
+# pins of the project's own locks.
+lock: ## make requirements/dev.txt again, keeping pins that still fit: make lock ARGS=--upgrade
+	@mkdir -p build
+	cat '$(PROJECT)'/requirements/run.txt '$(PROJECT)'/requirements/dev.txt '$(PROJECT)'/requirements/azure.txt >build/project.txt
+	$(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+		--no-annotate --no-emit-package kedro-azure-mlops --custom-compile-command "make lock" \
+		--constraint build/project.txt $(ARGS) requirements/dev.in '$(PROJECT)/requirements/run.in' \
+		'$(PROJECT)/requirements/dev.in' '$(PROJECT)/requirements/azure.in' --output-file requirements/dev.txt
+
+relock: .venv/.synced ## renew the locks of both layers
 	rm -rf build/relock
 	$(BIN)/cookiecutter . --no-input --default-config --output-dir build/relock
 	@test ! -d .uv || ln -s "$(CURDIR)/.uv" build/relock/temperature-anomalies/.uv
 	$(MAKE) --no-print-directory -C build/relock/temperature-anomalies lock ARGS=--upgrade
-	cp build/relock/temperature-anomalies/requirements/*.txt '{{cookiecutter.project_slug}}/requirements/'
+	cp build/relock/temperature-anomalies/requirements/*.txt '$(PROJECT)/requirements/'
+	$(MAKE) --no-print-directory lock ARGS=--upgrade
+	echo 'cookiecutter>=2.7.1,<3' | $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+		--no-emit-index-url --no-annotate --upgrade - --no-header --output-file build/update.txt
+	(head -2 src/kedro_azure_mlops/update/requirements.txt && cat build/update.txt) >build/renewed.txt
+	mv build/renewed.txt src/kedro_azure_mlops/update/requirements.txt
 
-clean: ## remove what the other verbs made, but for .venv
-	rm -rf build .pytest_cache .ruff_cache
-	find hooks tests tools -name __pycache__ -prune -exec rm -rf {} +
+clean: ## remove what the other targets made, but for the environments
+	rm -rf build .pytest_cache .ruff_cache .mypy_cache
+	find hooks src tests tools -name __pycache__ -prune -exec rm -rf {} +

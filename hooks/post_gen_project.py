@@ -1,8 +1,9 @@
-"""Record what the project is made from, commit it, and say what to type next.
+"""Record what the project is made from, commit it, and print what to type next.
 
-Nothing here may make a render fail: what cannot be done is said.
+Nothing here may make a render fail: what cannot be done is printed.
 """
 
+import contextlib
 import json
 import os
 import re
@@ -15,8 +16,9 @@ from shlex import quote
 CONTEXT: dict = json.loads(r'''{{ cookiecutter | tojson }}''')  # fmt: skip
 
 RECORD = ".cruft.json"
+GITHUB_FOLDERS = (".github/actions/setup", ".github/actions", ".github/workflows", ".github")
 LATER = """Updates need the template's address and commit. Once it is known, type:
-make template-update ARGS="--link URL --to TAG" """.rstrip()
+kedro mlops update --link URL --to TAG"""
 COMMIT = "git init && git add --all --force && git commit --message 'Render the template'"
 
 # Set by a git command that started this one, they would lead git elsewhere.
@@ -58,12 +60,28 @@ def public(url: str) -> str | None:
     return url if re.match(r"[\w.-]+@[\w.-]+:(?!/?\w:)", url) else None
 
 
+def template_folder() -> str:
+    """Return where the template is; a relative path begins where cookiecutter was started.
+
+    A hook runs in the project and is not given that place. It is the output folder, unless
+    ``--output-dir`` named another one; shells leave it in ``PWD``.
+    """
+    folder, output = CONTEXT["_repo_dir"], CONTEXT["_output_dir"]
+    starts = [output, os.environ.get("PWD", output)]
+    while (above := os.path.dirname(output)) != output:
+        starts.append(output := above)
+    found = (os.path.normpath(os.path.join(start, folder)) for start in starts)
+    return next(
+        (path for path in found if os.path.isfile(os.path.join(path, "cookiecutter.json"))), folder
+    )
+
+
 def origin() -> dict[str, str | None]:
     """Return address, commit, tag and folder of the template.
 
     Raises GitError where one of them is not known.
     """
-    repository = CONTEXT["_repo_dir"]
+    repository = template_folder()
     try:
         top = git("rev-parse", "--show-toplevel", folder=repository)
         commit = git("rev-parse", "HEAD", folder=repository)
@@ -139,7 +157,7 @@ def remember() -> list[str]:
 
 
 def is_temporary() -> bool:
-    """Say whether this render is only for a comparison, as far as its place tells."""
+    """Return whether this render is only for a comparison, judged by its place."""
     temporary = os.path.realpath(tempfile.gettempdir())
     return os.path.realpath(os.getcwd()).startswith(os.path.join(temporary, ""))
 
@@ -153,6 +171,10 @@ def main() -> None:
     """Finish the render."""
     # A console that cannot show a character must not turn a good render into a failed one.
     sys.stdout.reconfigure(errors="backslashreplace")
+    for folder in ("azure_pipelines/templates", "azure_pipelines", *GITHUB_FOLDERS):
+        # cookiecutter makes the folder of files that another answer leaves out
+        with contextlib.suppress(OSError):
+            os.rmdir(folder)
     # Only cookiecutter itself says where it renders to. Cruft and updates render to compare, where
     # a file or a commit more would be a difference.
     if "_output_dir" in CONTEXT:

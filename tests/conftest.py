@@ -1,11 +1,11 @@
 """Fixtures that render the template, or try to."""
 
 import contextlib
-import hashlib
 import itertools
+import logging
 import os
 import shutil
-import subprocess
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from functools import cache
@@ -15,12 +15,11 @@ import pytest
 from cookiecutter.cli import main as command_line
 from cookiecutter.generate import generate_context
 from cookiecutter.prompt import prompt_for_config
-from filelock import FileLock
-from helpers import (
+
+from tests.helpers import (
     LEAKING,
     PROJECT,
     ROOT,
-    USERS_ENVIRONMENT,
     Attempt,
     BakedProject,
     InstalledProject,
@@ -29,6 +28,11 @@ from helpers import (
 
 # Tests import tools from renders that others read too: these stay as they were rendered.
 sys.dont_write_bytecode = True
+
+# Where tests are started in the background (nohup make test &), Ctrl-C is ignored, and so it would
+# be in what they start: tests of interruptions would wait for ever.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
@@ -82,54 +86,37 @@ def baked(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[
 
 
 @pytest.fixture(scope="session")
-def environment(template: Path) -> Path:
-    """The environment of the project's locks, installed once for all renders and kept in build/."""
-    return _environment(template, "run", "dev", "azure")
-
-
-@pytest.fixture(scope="session")
-def serving(template: Path) -> Path:
-    """The environment of the project's servers, installed in the same way."""
-    return _environment(template, "serve")
-
-
-def _environment(template: Path, *names: str) -> Path:
-    locks = [template / PROJECT / "requirements" / f"{name}.txt" for name in names]
-    key = hashlib.sha256(b"".join(lock.read_bytes() for lock in locks) + sys.version.encode())
-    folder = ROOT / "build" / f"environment-{key.hexdigest()[:12]}"
-    folder.parent.mkdir(exist_ok=True)
-    with FileLock(f"{folder}.lock"):
-        if not (folder / "complete").exists():
-            uv = ["sh", ROOT / "tools" / "uv.sh"]
-            where = USERS_ENVIRONMENT | {"VIRTUAL_ENV": str(folder)}
-            create = [*uv, "venv", "--quiet", "--clear", "--python", sys.executable, folder]
-            subprocess.run(create, env=where, check=True)
-            subprocess.run([*uv, "pip", "sync", "--quiet", *locks], env=where, check=True)
-            (folder / "complete").touch()
-    return folder
+def environment() -> Path:
+    """The environment of these tests: it holds what the project's locks name, with their pins."""
+    return Path(sys.prefix)
 
 
 @pytest.fixture(scope="session")
 def install(
-    template: Path, tmp_path_factory: pytest.TempPathFactory, environment: Path, serving: Path
+    template: Path, tmp_path_factory: pytest.TempPathFactory, environment: Path
 ) -> Callable[..., InstalledProject]:
-    """Render with some answers and put the shared environments where its verbs would."""
+    """Render with some answers and put the shared environments where its targets would."""
 
     def installed(**answers: str) -> InstalledProject:
         project = render(template, tmp_path_factory.mktemp("installed"), **answers)
         (project.path / ".venv").symlink_to(environment)
-        (project.path / ".venv-serve").symlink_to(serving)
-        for stamp in (".run", ".synced", ".azure"):
+        (project.path / ".venv-serve").symlink_to(ROOT / ".venv-serve")
+        # as if installed after the locks were written
+        for stamp in (".run", ".dev", ".azure"):
             (environment / stamp).touch()
-        (serving / ".synced").touch()
+        (ROOT / ".venv-serve" / ".synced").touch()
         return InstalledProject(project.path)
 
     return installed
 
 
 @pytest.fixture
-def type_in(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> Callable[..., Attempt]:
+def type_in(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., Attempt]:
     """Call cookiecutter as if typed in an empty folder, in this process to save its start."""
+    # a run of Kedro in this process has put handlers on the root logger, which would print too
+    monkeypatch.setattr(logging.getLogger("cookiecutter"), "propagate", False)
     output = tmp_path / "output"
     output.mkdir(exist_ok=True)
 

@@ -1,4 +1,4 @@
-"""The words that tests use: what was rendered, what was refused, and how to look at it."""
+"""Shared by all tests: rendered projects, refused attempts, and how to look at them."""
 
 import ast
 import json
@@ -9,8 +9,9 @@ import sys
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
+import pytest
 import yaml
 from cookiecutter.main import cookiecutter
 
@@ -33,12 +34,14 @@ def clean_environment(**changes: str) -> dict[str, str]:
 
 @dataclass(frozen=True)
 class BakedProject:
-    """A rendered project and what a test wants to know of it."""
+    """A rendered project."""
 
     path: Path
 
-    # Tests share renders: what Python leaves beside a tool would be a file of the project's.
-    shell: ClassVar[dict[str, str]] = {"PYTHONDONTWRITEBYTECODE": "1"}
+    @property
+    def shell(self) -> dict[str, str]:
+        """Tests share renders: what Python leaves beside a script would be one of its files."""
+        return {"PYTHONDONTWRITEBYTECODE": "1"}
 
     @property
     def files(self) -> set[str]:
@@ -48,7 +51,7 @@ class BakedProject:
         return {name for name in names if not name.startswith(".git/")}
 
     def has_file(self, name: str) -> bool:
-        """Say whether there is such a file."""
+        """Return whether there is such a file."""
         return (self.path / name).is_file()
 
     def read(self, name: str) -> str:
@@ -59,7 +62,7 @@ class BakedProject:
         """Return what a TOML file says."""
         return tomllib.loads(self.read(name))
 
-    def yaml(self, name: str) -> Any:  # noqa: ANN401
+    def yaml(self, name: str) -> Any:
         """Return what a YAML file says, scalars as text (so that `on` stays a key)."""
         return yaml.load(self.read(name), Loader=yaml.BaseLoader)  # noqa: S506
 
@@ -93,7 +96,7 @@ print(json.dumps({
 
 @dataclass(frozen=True)
 class Tracked:
-    """What a project's MLflow store holds."""
+    """The MLflow store of a project."""
 
     runs: list[dict[str, Any]]
     versions: list[int]
@@ -102,13 +105,16 @@ class Tracked:
 
 @dataclass(frozen=True)
 class InstalledProject(BakedProject):
-    """A rendered project whose environment is there."""
+    """A rendered project with the environment of these tests as its own."""
 
-    shell: ClassVar[dict[str, str]] = {}
+    @property
+    def shell(self) -> dict[str, str]:
+        """The environment holds no project: its package is found where an editable one would be."""
+        return {"PYTHONPATH": str(self.path / "src")}
 
     def make(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-        """Call one of its verbs."""
-        return self.run("make", *arguments, **environment)
+        """Make a target; nothing may be installed into the environment of the tests."""
+        return self.run("make", "UV=false", *arguments, **environment)
 
     def python(self, code: str) -> str:
         """Run some code in its environment and return what it prints."""
@@ -131,12 +137,12 @@ class Attempt:
 
     @property
     def succeeded(self) -> bool:
-        """Say whether the project was rendered."""
+        """Return whether the project was rendered."""
         return self.status == 0
 
     @property
     def left_nothing(self) -> bool:
-        """Say whether the output folder is as empty as before."""
+        """Return whether the output folder is as empty as before."""
         return not any(self.output.iterdir())
 
     @property
@@ -166,13 +172,20 @@ def render(template: Path, output: Path, **answers: str) -> BakedProject:
 
 def listed(name: str, package: str) -> set[str]:
     """Return the file names of a manifest, for a package of that name."""
-    text = (ROOT / "tests" / "manifest" / f"{name}.txt").read_text(encoding="utf-8")
+    text = (ROOT / "tests" / "template" / "manifest" / f"{name}.txt").read_text(encoding="utf-8")
     return set(text.replace("<package>", package).splitlines())
 
 
 def tool(name: str) -> Path:
     """Return the path of one of the template's tools."""
     return Path(sys.executable).parent / name
+
+
+def yamllint_of(project: Path) -> list[str | Path]:
+    """Return yamllint with the rules that a rendered project's hook gives it."""
+    hooks = yaml.safe_load((project / ".pre-commit-config.yaml").read_text(encoding="utf-8"))
+    (hook,) = (hook for hook in hooks["repos"][0]["hooks"] if hook["id"] == "yamllint")
+    return [tool("yamllint"), *shlex.split(hook["entry"])[1:]]
 
 
 def words_of_the_hook(name: str) -> set[str]:
@@ -183,3 +196,19 @@ def words_of_the_hook(name: str) -> set[str]:
             texts = (n.value for n in ast.walk(node) if isinstance(n, ast.Constant))
             return {word for text in texts for word in str(text).split()}
     raise LookupError(name)
+
+
+def virtual_environment(place: Path, *packages: str) -> Path:
+    """Return the Python of a new environment; skip where its packages do not install."""
+    uv = ["sh", str(ROOT / "tools/uv.sh")]
+    subprocess.run([*uv, "venv", "--quiet", "--python", ">=3.11,<3.14", str(place)], check=True)
+    python = place / "bin/python"
+    installed = subprocess.run(
+        [*uv, "pip", "install", "--quiet", "--python", str(python), *packages],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if installed.returncode:
+        pytest.skip(f"these do not install together today: {installed.stderr[-500:]}")
+    return python

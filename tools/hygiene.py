@@ -1,21 +1,27 @@
-"""Say which files of a folder break its house rules; with --fix mend those of white space."""
+"""Report which files of a folder break the house rules; with --fix correct their white space."""
 
 import argparse
 import os
 import re
-import runpy
+import shlex
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-SKIPPED = {".git", ".venv", ".uv", "build", "__pycache__", ".pytest_cache", ".ruff_cache"}
-CHECKS = Path(__file__).parents[1] / "{{cookiecutter.project_slug}}" / "tools/checks"
+import yaml
+
+SKIPPED = {
+    *(".git", ".venv", ".venv-serve", ".uv", "build", "mlruns", "mlartifacts"),
+    *("__pycache__", ".pytest_cache", ".ruff_cache", ".mypy_cache"),
+}
+HOOKS = Path(__file__).parents[1] / "{{cookiecutter.project_slug}}" / ".pre-commit-config.yaml"
 
 DEVICE = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
 ILLEGAL_ON_WINDOWS = re.compile(r'[<>:"|?*\\\x00-\x1f]|[. ]$')
 
 LEAKS = {
-    "a path of somebody's machine": re.compile(r"(?:^|[^\w.])/(?:work|root|home/\w+)/"),
+    "a path of one machine": re.compile(r"(?:^|[^\w.])/(?:work|root|home/\w+)/"),
     "the address of a package index": re.compile(r"pypi[.]org|python[h]osted[.]org"),
 }
 
@@ -30,7 +36,7 @@ def files_below(root: Path) -> list[Path]:
 
 
 def faults_of_names(names: list[str]) -> Iterator[str]:
-    """Say which file names could not be checked out on Windows or macOS."""
+    """Name the files that could not be checked out on Windows or macOS."""
     seen: dict[str, str] = {}
     for name in names:
         if any(ILLEGAL_ON_WINDOWS.search(p) or DEVICE.fullmatch(p) for p in name.split("/")):
@@ -42,7 +48,7 @@ def faults_of_names(names: list[str]) -> Iterator[str]:
 
 
 def faults_of_text(text: str) -> Iterator[str]:
-    """Say what is wrong with the white space of a file, or should not be in it."""
+    """Report what is wrong with the white space of a file, or should not be in it."""
     if "\r" in text:
         yield "has line ends other than LF"
     if text and (not text.endswith("\n") or text.endswith("\n\n")):
@@ -62,7 +68,7 @@ def text_of(path: Path) -> str | None:
 
 
 def faults_below(root: Path) -> Iterator[str]:
-    """Say what is wrong with the names and the texts of a folder's files."""
+    """Report what is wrong with the names and the texts of a folder's files."""
     paths = {path.relative_to(root).as_posix(): path for path in files_below(root)}
     yield from faults_of_names(list(paths))
     for name, path in paths.items():
@@ -72,34 +78,50 @@ def faults_below(root: Path) -> Iterator[str]:
 
 
 def secrets_below(root: Path) -> Iterator[str]:
-    """Say which lines of a folder's files look like secrets to the rendered project's hook."""
-    secrets_in = runpy.run_path(str(CHECKS / "secret_files.py"))["secrets_in"]
-    # Data looks like hashes.
-    files = [path for path in files_below(root) if path.suffix != ".csv"]
-    for path, line, kind in secrets_in(files):
+    """Name the lines of a folder's files that look like secrets to the rendered project's hooks."""
+    hooks = secret_hooks()
+    # Data looks like hashes, and the forms themselves stand in the hooks.
+    files = [p for p in files_below(root) if p.suffix != ".csv" and p.name != HOOKS.name]
+    program, *options = shlex.split(hooks["detect-secrets"])
+    command = [Path(sys.executable).parent / Path(program).name, *options, *files]
+    found = subprocess.run(command, capture_output=True, text=True, check=False).stdout
+    for kind, place in re.findall(r"Secret Type: (.*)\nLocation: +(.*)", found):
+        path, _, line = place.rpartition(":")
         yield f"{path}: line {line} looks like a secret ({kind})"
+    form = re.compile(hooks["azure-secrets"].encode())
+    for path in files:
+        for number, line in enumerate(path.read_bytes().splitlines(), start=1):
+            if form.search(line):
+                yield f"{path}: line {number} looks like a secret (of Azure)"
 
 
-def mend(path: Path) -> None:
-    """Take trailing white space and superfluous line ends out of a text file."""
+def secret_hooks() -> dict[str, str]:
+    """Return the entries of the rendered project's hooks by their names."""
+    lines = HOOKS.read_text(encoding="utf-8").splitlines()
+    text = "\n".join(line for line in lines if not line.startswith("{%"))
+    return {hook["id"]: hook["entry"] for hook in yaml.safe_load(text)["repos"][0]["hooks"]}
+
+
+def fix(path: Path) -> None:
+    """Remove trailing white space and superfluous line ends from a text file."""
     text = text_of(path)
     if text is None:
         return
-    mended = "\n".join(line.rstrip() for line in text.splitlines()).rstrip("\n") + "\n"
-    if text and mended != text:
-        path.write_bytes(mended.encode("utf-8"))
-        print(f"mended {path}")
+    fixed = "\n".join(line.rstrip() for line in text.splitlines()).rstrip("\n") + "\n"
+    if text and fixed != text:
+        path.write_bytes(fixed.encode("utf-8"))
+        print(f"fixed {path}")
 
 
 def main() -> int:
-    """Check or mend the folder; return 1 when there is something left to mend."""
+    """Check or fix the folder; return 1 if something is left to fix."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("root", type=Path, nargs="?", default=Path())
     parser.add_argument("--fix", action="store_true")
     arguments = parser.parse_args()
     if arguments.fix:
         for path in files_below(arguments.root):
-            mend(path)
+            fix(path)
     faults = [*faults_below(arguments.root), *secrets_below(arguments.root)]
     print("\n".join(faults) or "hygiene: all is well")
     return 1 if faults else 0

@@ -1,4 +1,4 @@
-"""Say what is wrong with the template's releases: tags, their sections in CHANGELOG.md, history.
+"""Check the template's releases: tags, their sections in CHANGELOG.md, history.
 
 Rendered projects are updated from tag to tag for years. So each tag keeps its section, which says
 what people do after updating to it, and stays part of the history of the branch. With --notes TAG
@@ -9,6 +9,7 @@ import argparse
 import re
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -40,7 +41,7 @@ def starts(root: Path) -> list[str]:
 
 
 def faults(root: Path) -> Iterator[str]:
-    """Say what is wrong with the releases of a repository."""
+    """Report what is wrong with the releases of a repository."""
     text = (root / "CHANGELOG.md").read_text(encoding="utf-8")
     sections = {match[1]: match[2] for match in SECTION.finditer(text)}
     for name in {*tags(root), *sections} - {"Unreleased"}:
@@ -54,6 +55,17 @@ def faults(root: Path) -> Iterator[str]:
     for name in tags(root):
         if git(root, "merge-base", "--is-ancestor", name, "HEAD").returncode:
             yield f"{name} is not in the history of this branch: it must not be rewritten"
+
+
+def faults_of_version(root: Path, tag: str) -> Iterator[str]:
+    """Report where the plugin is not of the version that a tag names."""
+    project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    if tag != f"v{project['version']}":
+        yield f"pyproject.toml: the plugin is {project['version']}, the tag is {tag}"
+    wheels = [path.name for path in root.glob("*/wheels/*.whl")]
+    if [name.split("-")[1] for name in wheels] != [tag.removeprefix("v")]:
+        carried = ", ".join(wheels) or "no wheel"
+        yield f"the template carries {carried}, the tag is {tag}: make wheel"
 
 
 def notes(root: Path, tag: str) -> str:
@@ -72,6 +84,8 @@ def main() -> int:
         found.append(f"{tag}: a release is called v1.2.3")
     elif tag and not notes(Path(), tag):
         found.append(f"CHANGELOG.md: the tag {tag} has no section '## {tag}'")
+    if tag and not found:
+        found += faults_of_version(Path(), tag)
     if found:
         print("\n".join(found), file=sys.stderr if tag else sys.stdout)
         return 1

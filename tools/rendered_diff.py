@@ -23,7 +23,7 @@ SKIPPED = {".git", ".cruft.json"}
 
 
 class RenderError(Exception):
-    """What kept a revision from being rendered."""
+    """The reason why a revision could not be rendered."""
 
 
 def unpack(revision: str, folder: Path) -> None:

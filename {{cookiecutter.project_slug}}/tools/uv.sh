@@ -22,7 +22,7 @@ local_uv() {
 
 find_python() {
     for candidate in python3 python py; do
-        # Running it tells a real interpreter from a stub that only opens a shop.
+        # Only a real interpreter runs; a stub may just open a shop.
         if "$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 8))' >/dev/null 2>&1; then
             echo "$candidate"
             return
@@ -58,7 +58,11 @@ bootstrap() {
     exit 2
 }
 
-# Asking its version tells a working uv from a shim that has none.
-if uv --version >/dev/null 2>&1; then exec uv "$@"; fi
+# A working uv prints its version; a shim without one fails.
+# A uv on PATH that is a wrapper of this script must not come back here for ever.
+if [ -z "${IN_UV_SH:-}" ]; then
+    export IN_UV_SH=1
+    if uv --version >/dev/null 2>&1; then exec uv "$@"; fi
+fi
 local_uv >/dev/null || bootstrap
 exec "$(local_uv)" "$@"

@@ -1,39 +1,9 @@
-// What an environment needs in Azure, in one resource group. The parameter files take all names
-// from the azureml.yml that `make provision` reads; docs/azure/infrastructure.md has the commands.
+// What an environment needs in Azure, in one resource group: the same resources, under the same names,
+// as `kedro mlops provision` makes. All names come from azureml.yml, through the parameter files.
 targetScope = 'resourceGroup'
 
-@description('Where everything is made.')
-param location string
-
-@minLength(3)
-@maxLength(33)
-param workspaceName string
-
-@minLength(3)
-@maxLength(24)
-param storageAccountName string
-
-@minLength(3)
-@maxLength(24)
-param keyVaultName string
-
-@minLength(5)
-@maxLength(50)
-param containerRegistryName string
-
-@minLength(1)
-@maxLength(255)
-param applicationInsightsName string
-
-@minLength(4)
-@maxLength(63)
-param logAnalyticsName string
-
-@description('Name of a cluster -> its size, tier, least and most machines, idle seconds.')
-param clusters object
-
-@description('Name of a datastore -> its storage account and container.')
-param datastores object
+@description('The keys workspace, clusters and datastores of azureml.yml.')
+param configuration object
 
 @description('Disabled: reached through private endpoints only, and jobs run in a managed network.')
 @allowed([
@@ -51,102 +21,225 @@ param privateEndpointSubnetId string = ''
 @description('Object id of the service principal of CI; empty: it is given no roles here.')
 param ciPrincipalId string = ''
 
-module storage 'modules/storage.bicep' = {
-  name: 'storage'
-  params: {
-    name: storageAccountName
-    location: location
+var names = configuration.workspace
+var location = names.location
+var clusters = items(configuration.clusters)
+var isPrivate = publicNetworkAccess == 'Disabled'
+var account = names.storage_account
+var own = filter(items(configuration.datastores), store => store.value.account_name == account)
+var containers = union(map(own, store => store.value.container_name), [])
+var networkAcls = {
+  bypass: 'AzureServices'
+  defaultAction: isPrivate ? 'Deny' : 'Allow'
+}
+
+var roles = 'Microsoft.Authorization/roleDefinitions'
+var contributor = subscriptionResourceId(roles, 'b24988ac-6180-42a0-ab88-20f7382dd24c')
+var storageBlobDataContributor = subscriptionResourceId(roles, 'ba92f5b4-2d11-453d-a403-e96b0029c9fe')
+var keyVaultAdministrator = subscriptionResourceId(roles, '00482a5a-887f-4fb3-b363-3b7fe8e74483')
+
+// Data, code and models of the workspace: opened by identity, never with an account key.
+resource storage 'Microsoft.Storage/storageAccounts@2023-05-01' = {
+  name: account
+  location: location
+  kind: 'StorageV2'
+  sku: { name: 'Standard_LRS' }
+  properties: {
+    minimumTlsVersion: 'TLS1_2'
+    supportsHttpsTrafficOnly: true
+    allowBlobPublicAccess: false
+    allowSharedKeyAccess: false
+    defaultToOAuthAuthentication: true
     publicNetworkAccess: publicNetworkAccess
-    datastores: datastores
+    networkAcls: networkAcls
   }
 }
 
-module vault 'modules/vault.bicep' = {
-  name: 'vault'
-  params: {
-    name: keyVaultName
-    location: location
+resource blobs 'Microsoft.Storage/storageAccounts/blobServices@2023-05-01' = {
+  parent: storage
+  name: 'default'
+}
+
+resource container 'Microsoft.Storage/storageAccounts/blobServices/containers@2023-05-01' = [for one in containers: {
+  parent: blobs
+  name: one
+  properties: { publicAccess: 'None' }
+}]
+
+// Secrets that Azure ML keeps for the workspace; roles say who may read them.
+resource vault 'Microsoft.KeyVault/vaults@2023-07-01' = {
+  name: names.key_vault
+  location: location
+  properties: {
+    tenantId: subscription().tenantId
+    sku: { family: 'A', name: 'standard' }
+    enableRbacAuthorization: true
+    enableSoftDelete: true
+    softDeleteRetentionInDays: purgeProtection ? 90 : 7
+    // false is refused: it is on, or left out
+    enablePurgeProtection: purgeProtection ? true : null
     publicNetworkAccess: publicNetworkAccess
-    purgeProtection: purgeProtection
+    networkAcls: networkAcls
   }
 }
 
-module registry 'modules/registry.bicep' = {
-  name: 'registry'
-  params: {
-    name: containerRegistryName
-    location: location
+// Images of jobs and endpoints. Without the admin user there is no password.
+resource registry 'Microsoft.ContainerRegistry/registries@2023-07-01' = {
+  name: names.container_registry
+  location: location
+  sku: { name: isPrivate ? 'Premium' : 'Basic' } // only Premium has private endpoints
+  properties: {
+    adminUserEnabled: false
     publicNetworkAccess: publicNetworkAccess
+    networkRuleBypassOptions: 'AzureServices'
   }
 }
 
-module monitoring 'modules/monitoring.bicep' = {
-  name: 'monitoring'
-  params: {
-    name: applicationInsightsName
-    logAnalyticsName: logAnalyticsName
-    location: location
+// Logs and metrics of endpoints. They are sent in over the public address of Azure Monitor.
+resource logs 'Microsoft.OperationalInsights/workspaces@2023-09-01' = {
+  name: names.log_analytics
+  location: location
+  properties: {
+    sku: { name: 'PerGB2018' }
+    retentionInDays: 30
   }
 }
 
-module identity 'modules/identity.bicep' = {
-  name: 'identity'
-  params: {
-    name: 'id-${workspaceName}'
-    location: location
-    storageAccountName: storage.outputs.name
-    keyVaultName: vault.outputs.name
-    containerRegistryName: registry.outputs.name
-    applicationInsightsName: monitoring.outputs.name
+resource insights 'Microsoft.Insights/components@2020-02-02' = {
+  name: names.application_insights
+  location: location
+  kind: 'web'
+  properties: {
+    Application_Type: 'web'
+    WorkspaceResourceId: logs.id
   }
 }
 
-module workspace 'modules/workspace.bicep' = {
-  name: 'workspace'
-  params: {
-    name: workspaceName
-    location: location
+// The workspace's own identity, with the roles that Azure ML asks for.
+resource identity 'Microsoft.ManagedIdentity/userAssignedIdentities@2024-11-30' = {
+  name: 'id-${names.name}'
+  location: location
+}
+
+resource onStorage 'Microsoft.Authorization/roleAssignments@2022-04-01' = [for role in [contributor, storageBlobDataContributor]: {
+  name: guid(storage.id, identity.id, role)
+  scope: storage
+  properties: { principalId: identity.properties.principalId, principalType: 'ServicePrincipal', roleDefinitionId: role }
+}]
+
+resource onVault 'Microsoft.Authorization/roleAssignments@2022-04-01' = [for role in [contributor, keyVaultAdministrator]: {
+  name: guid(vault.id, identity.id, role)
+  scope: vault
+  properties: { principalId: identity.properties.principalId, principalType: 'ServicePrincipal', roleDefinitionId: role }
+}]
+
+resource onRegistry 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
+  name: guid(registry.id, identity.id, contributor)
+  scope: registry
+  properties: { principalId: identity.properties.principalId, principalType: 'ServicePrincipal', roleDefinitionId: contributor }
+}
+
+resource onInsights 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
+  name: guid(insights.id, identity.id, contributor)
+  scope: insights
+  properties: { principalId: identity.properties.principalId, principalType: 'ServicePrincipal', roleDefinitionId: contributor }
+}
+
+resource onWorkspace 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
+  name: guid(workspace.id, identity.id, contributor)
+  scope: workspace
+  properties: { principalId: identity.properties.principalId, principalType: 'ServicePrincipal', roleDefinitionId: contributor }
+}
+
+// Its datastores are opened by identity.
+resource workspace 'Microsoft.MachineLearningServices/workspaces@2025-06-01' = {
+  name: names.name
+  location: location
+  kind: 'Default'
+  sku: { name: 'Basic', tier: 'Basic' }
+  identity: {
+    type: 'UserAssigned'
+    userAssignedIdentities: { '${identity.id}': {} }
+  }
+  properties: {
+    friendlyName: names.name
+    primaryUserAssignedIdentity: identity.id
+    storageAccount: storage.id
+    keyVault: vault.id
+    containerRegistry: registry.id
+    applicationInsights: insights.id
+    systemDatastoresAuthMode: 'Identity'
     publicNetworkAccess: publicNetworkAccess
-    identityName: identity.outputs.name
-    storageAccountName: storage.outputs.name
-    keyVaultName: vault.outputs.name
-    containerRegistryName: registry.outputs.name
-    applicationInsightsName: monitoring.outputs.name
-    imageBuildCluster: empty(clusters) ? '' : items(clusters)[0].key
+    // builds images where the registry is private
+    imageBuildCompute: isPrivate && !empty(clusters) ? clusters[0].key : null
+    managedNetwork: { isolationMode: isPrivate ? 'AllowInternetOutbound' : 'Disabled' }
   }
+  dependsOn: [onStorage, onVault, onRegistry, onInsights]
 }
 
-module cluster 'modules/cluster.bicep' = [for one in items(clusters): {
-  name: 'cluster-${one.key}'
-  params: {
-    name: one.key
-    location: location
-    publicNetworkAccess: publicNetworkAccess
-    wanted: one.value
-    workspaceName: workspace.outputs.name
-    storageAccountName: storage.outputs.name
-    containerRegistryName: registry.outputs.name
+// Each cluster has an identity of its own, as which jobs run without keys. What azureml.yml leaves out
+// is as in the plugin.
+resource cluster 'Microsoft.MachineLearningServices/workspaces/computes@2025-06-01' = [for one in clusters: {
+  parent: workspace
+  name: one.key
+  location: location
+  identity: { type: 'SystemAssigned' }
+  properties: {
+    computeType: 'AmlCompute'
+    properties: {
+      vmSize: one.value.size
+      vmPriority: (one.value.?tier ?? 'dedicated') == 'dedicated' ? 'Dedicated' : 'LowPriority'
+      scaleSettings: {
+        minNodeCount: one.value.?min_instances ?? 0
+        maxNodeCount: one.value.?max_instances ?? 4
+        nodeIdleTimeBeforeScaleDown: 'PT${one.value.?idle_seconds ?? 300}S'
+      }
+      enableNodePublicIp: !isPrivate
+      remoteLoginPortPublicAccess: 'Disabled'
+    }
   }
 }]
 
-module ci 'modules/roles.bicep' = if (!empty(ciPrincipalId)) {
+module ofClusters 'roles.bicep' = [for (one, number) in clusters: {
+  name: 'roles-of-${one.key}'
+  params: {
+    principalId: cluster[number].identity.principalId
+    workspaceName: workspace.name
+    storageAccountName: storage.name
+    containerRegistryName: registry.name
+  }
+}]
+
+module ofCI 'roles.bicep' = if (!empty(ciPrincipalId)) {
   name: 'roles-of-ci'
   params: {
     principalId: ciPrincipalId
-    workspaceName: workspace.outputs.name
-    storageAccountName: storage.outputs.name
-    containerRegistryName: registry.outputs.name
+    workspaceName: workspace.name
+    storageAccountName: storage.name
+    containerRegistryName: registry.name
   }
 }
 
-module endpoints 'modules/private_endpoints.bicep' = if (!empty(privateEndpointSubnetId)) {
-  name: 'private-endpoints'
-  params: {
-    location: location
-    subnetId: privateEndpointSubnetId
-    workspaceName: workspace.outputs.name
-    storageAccountName: storage.outputs.name
-    keyVaultName: vault.outputs.name
-    containerRegistryName: registry.outputs.name
+// Ways into the private environment from one subnet. Their names in DNS are left to the network's own
+// policy, as most have one.
+var ways = empty(privateEndpointSubnetId) ? [] : [
+  { name: 'pe-${names.name}', target: workspace.id, group: 'amlworkspace' }
+  { name: 'pe-${names.storage_account}-blob', target: storage.id, group: 'blob' }
+  { name: 'pe-${names.storage_account}-file', target: storage.id, group: 'file' }
+  { name: 'pe-${names.key_vault}', target: vault.id, group: 'vault' }
+  { name: 'pe-${names.container_registry}', target: registry.id, group: 'registry' }
+]
+
+resource endpoint 'Microsoft.Network/privateEndpoints@2024-05-01' = [for way in ways: {
+  name: way.name
+  location: location
+  properties: {
+    subnet: { id: privateEndpointSubnetId }
+    privateLinkServiceConnections: [
+      {
+        name: way.name
+        properties: { privateLinkServiceId: way.target, groupIds: [way.group] }
+      }
+    ]
   }
-}
+}]

@@ -1,19 +1,10 @@
 using 'main.bicep'
 
-// As `make provision ENV=prod` reads it: the environment's file over base. Names are changed there.
+// As `kedro mlops provision --env prod` reads it: the environment's file over base. Change names there.
 var base = loadYamlContent('../configuration/base/azureml.yml')
 var own = loadYamlContent('../configuration/prod/azureml.yml')
-var configuration = union({ clusters: {}, datastores: {} }, base, own)
 
-param location = configuration.workspace.location
-param workspaceName = configuration.workspace.name
-param storageAccountName = configuration.workspace.storage_account
-param keyVaultName = configuration.workspace.key_vault
-param containerRegistryName = configuration.workspace.container_registry
-param applicationInsightsName = configuration.workspace.application_insights
-param logAnalyticsName = configuration.workspace.log_analytics
-param clusters = configuration.clusters
-param datastores = configuration.datastores
+param configuration = union({ clusters: {}, datastores: {} }, base, own)
 
 // Private: give the subnet below, and let CI run inside its network. 'Enabled' makes it public.
 param publicNetworkAccess = 'Disabled'

@@ -1,29 +1,22 @@
-"""Catalog datasets of our own: logger files as they come, optional labels."""
+"""Catalog datasets of our own: logger files as they come, labels, readings to be scored."""
 
-import re
 import warnings
-from copy import copy
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from kedro.io import DatasetError
+from kedro_azure_mlops.serve.batches import CsvPieces
+from kedro_azure_mlops.storage import MissingFileError, opened_by_identity, source_of
+from kedro_azure_mlops.validation import BadDataError, parse_times
 from kedro_datasets.pandas import CSVDataset
 
-from .errors import ProjectError, first_line
-from .schemas import BadDataError, parse_times
+from .features import READING
+from .schemas import RawTemperatures
 
 _MISSING = ["", "NA", "N/A", "NaN", "nan", "NULL", "null", "None"]
 _LABEL_COLUMNS = ["sensor_id", "start", "end"]
-_OF_ACCOUNT = re.compile(r"(abfss?)://([^/@]+)@([\w-]+)\.(?:dfs|blob)\.core\.windows\.net/(.+)")
-
-
-class MissingFileError(ProjectError, DatasetError):
-    """A file named in the configuration is not there (exit status 2)."""
-
-
-class UnreadableAddressError(ProjectError, DatasetError):
-    """A store does not let us read (exit status 2)."""
+_HEADERLESS = {2: ["timestamp", "temperature"], 3: READING}
 
 
 class TemperatureCSV(CSVDataset):
@@ -34,13 +27,12 @@ class TemperatureCSV(CSVDataset):
     header the columns are time and reading, or time, sensor and reading. A file of one sensor gets
     its own name as ``sensor_id``. Checks are left to the ``validator:`` of the catalog entry.
 
-    A path ``abfs://container@account.dfs.core.windows.net/...`` lies in Blob storage; it is opened
-    by identity.
+    A path ``abfs://container@account.dfs.core.windows.net/...`` is opened by identity.
     """
 
     def __init__(self, *, filepath: str, **options: Any) -> None:
         self._address = str(filepath)
-        super().__init__(**_opened_by_identity(filepath, options))
+        super().__init__(**opened_by_identity(filepath, options))
 
     def load(self) -> pd.DataFrame:
         """Read the file.
@@ -54,48 +46,59 @@ class TemperatureCSV(CSVDataset):
         BadDataError
             If the file is empty or not a table.
         """
-        source = _source(self)
-        if not _is_there(self):
-            raise MissingFileError(
-                f"There is no file {source}. Set raw_file in operation/configuration/<env>/"
-                'parameters.yml, or for one run: kedro run --params "raw_file=PATH".'
-            )
-        first_row = self._read(header=None, nrows=1, dtype=str)
-        has_header = not _looks_like_time(first_row.iloc[0, 0])
-        raw = self._read(
-            header=0 if has_header else None,
-            names=None if has_header else _headerless_names(first_row.shape[1]),
-            dtype={"timestamp": str, "sensor_id": str},
-            low_memory=False,
-        )
-        raw.columns = raw.columns.str.strip()
-        if "temperature" not in raw.columns:
-            raw = raw.rename(columns={"value": "temperature"})
-        if "sensor_id" not in raw.columns:
-            raw["sensor_id"] = Path(self._filepath).stem
-        raw.index += 2 if has_header else 1
-        raw.attrs["source"] = source
-        return raw
+        (whole,) = self.pieces(None)
+        return whole
 
-    def _read(self, **load_args: Any) -> pd.DataFrame:
-        reader = copy(self)
-        reader._load_args = {
-            "skipinitialspace": True,
-            "encoding": "utf-8-sig",
-            "index_col": False,
-            "keep_default_na": False,  # NA may be a sensor
-            "na_values": {"timestamp": [""], "sensor_id": [""]}
-            | dict.fromkeys(("temperature", "value"), _MISSING),
-            **load_args,
-            **self._load_args,
-        }
+    def pieces(self, rows: int | None) -> Iterator[pd.DataFrame]:
+        """Read the file in tables of at most so many rows; the errors are those of ``load``."""
+        source = source_of(
+            self,
+            self._address,
+            "Set raw_file in operation/configuration/<env>/parameters.yml, or for one run: "
+            'kedro run --params "raw_file=PATH".',
+        )
         try:
             with warnings.catch_warnings():
                 # pandas would cut off what is beyond the header and only warn
                 warnings.simplefilter("error", pd.errors.ParserWarning)
-                return super(TemperatureCSV, reader).load()
-        except DatasetError as error:
-            raise _refusal(_source(self), error) from error
+                yield from self._tables(source, rows)
+        except pd.errors.EmptyDataError as error:
+            raise BadDataError(f"{source}: the file is empty, it holds no reading.") from error
+        except (pd.errors.ParserError, pd.errors.ParserWarning, UnicodeDecodeError) as error:
+            raise BadDataError(f"{source}: not a CSV table: {error}") from error
+
+    def _tables(self, source: str, rows: int | None) -> Iterator[pd.DataFrame]:
+        options = {
+            "skipinitialspace": True,
+            "encoding": "utf-8-sig",
+            "index_col": False,
+            "float_precision": "round_trip",  # as JSON has numbers read
+            "keep_default_na": False,  # NA may be a sensor
+            "na_values": {"timestamp": [""], "sensor_id": [""]}
+            | dict.fromkeys(("temperature", "value"), _MISSING),
+            **self._load_args,
+        }
+        with self._fs.open(str(self._filepath), "rb") as file:
+            first = pd.read_csv(file, header=None, nrows=1, dtype=str, **options)
+        has_header = not _looks_like_time(first.iloc[0, 0])
+        given = [f"column {number + 1}" for number in range(first.shape[1])]
+        options |= {
+            "header": 0 if has_header else None,
+            "names": None if has_header else _HEADERLESS.get(first.shape[1], given),
+            "dtype": {"timestamp": str, "sensor_id": str},
+            "low_memory": False,
+        }
+        with self._fs.open(str(self._filepath), "rb") as file:
+            found = pd.read_csv(file, chunksize=rows, **options)
+            for read in [found] if rows is None else found:
+                table = read.rename(columns=str.strip)
+                if "temperature" not in table.columns:
+                    table = table.rename(columns={"value": "temperature"})
+                if "sensor_id" not in table.columns:
+                    table["sensor_id"] = Path(self._filepath).stem
+                table.index += 2 if has_header else 1
+                table.attrs["source"] = source
+                yield table
 
 
 class LabelsCSV(CSVDataset):
@@ -104,7 +107,7 @@ class LabelsCSV(CSVDataset):
     def __init__(self, *, filepath: str | None, **options: Any) -> None:
         self._named = filepath is not None
         self._address = str(filepath)
-        super().__init__(**_opened_by_identity(filepath or "none", options))
+        super().__init__(**opened_by_identity(filepath or "none", options))
 
     def load(self) -> pd.DataFrame:
         """Read the labels, times as timestamps.
@@ -112,7 +115,7 @@ class LabelsCSV(CSVDataset):
         Raises
         ------
         MissingFileError
-            If a file is named and not there.
+            If a file is named and does not exist.
         UnreadableAddressError
             If the store that it is in cannot be read.
         BadDataError
@@ -121,12 +124,12 @@ class LabelsCSV(CSVDataset):
         if not self._named:
             empty = pd.DataFrame(columns=_LABEL_COLUMNS)
             return empty.astype({"start": "datetime64[ns]", "end": "datetime64[ns]"})
-        source = _source(self)
-        if not _is_there(self):
-            raise MissingFileError(
-                f"There is no file {source}. Set labels_file in operation/configuration/<env>/"
-                "parameters.yml; labels_file: null means that there are no labels."
-            )
+        source = source_of(
+            self,
+            self._address,
+            "Set labels_file in operation/configuration/<env>/parameters.yml; labels_file: null "
+            "means that there are no labels.",
+        )
         self._load_args = {"dtype": {"sensor_id": str}, "skipinitialspace": True} | self._load_args
         labels = super().load()
         if missing := [name for name in _LABEL_COLUMNS if name not in labels.columns]:
@@ -142,51 +145,69 @@ class LabelsCSV(CSVDataset):
         return labels.assign(start=times["start"], end=times["end"])
 
 
-def _opened_by_identity(filepath: str, options: dict[str, Any]) -> dict[str, Any]:
-    """Take the storage account out of a path: Kedro would lose it, or the container."""
-    match = _OF_ACCOUNT.fullmatch(str(filepath))
-    if match is None:
-        return options | {"filepath": filepath}
-    protocol, container, account, path = match.groups()
-    fs_args = {"account_name": account, "anon": False} | (options.get("fs_args") or {})
-    return options | {"filepath": f"{protocol}://{container}/{path}", "fs_args": fs_args}
+class NewReadings(CsvPieces):
+    """Readings to be scored, a piece at a time: a file, or a folder in the order of its names.
+
+    CSV files are read as ``TemperatureCSV`` reads them, Parquet files have the three columns. Each
+    piece is validated as training data is.
+
+    Parameters
+    ----------
+    rows
+        Most readings of a piece.
+    minimum, maximum, stuck_clock_rows
+        See ``RawTemperatures``.
+    """
+
+    def __init__(
+        self, *, minimum: float, maximum: float, stuck_clock_rows: int, **options: Any
+    ) -> None:
+        super().__init__(**options)
+        self._validator = RawTemperatures(minimum, maximum, stuck_clock_rows)
+
+    def load(self) -> Iterator[pd.DataFrame]:
+        """Find the files, as ``CsvPieces.load``."""
+        if self.filepath is None:
+            raise MissingFileError(
+                "There is nothing to score: name a file or folder, "
+                'kedro run --pipelines score --params "score.input=PATH".'
+            )
+        return super().load()
+
+    def read_csv(self, address: str) -> Iterator[pd.DataFrame]:
+        """Read a logger file as pieces; the errors are those of ``TemperatureCSV``."""
+        return TemperatureCSV(filepath=address).pieces(self.rows)
+
+    def read_parquet(self, address: str) -> Iterator[pd.DataFrame]:
+        """Read a Parquet file as pieces, times as text."""
+        for piece in super().read_parquet(address):
+            times = piece.get("timestamp")
+            if times is not None and pd.api.types.is_datetime64_any_dtype(times):
+                texts = times.map(lambda time: time.isoformat(sep=" "), na_action="ignore")
+                piece["timestamp"] = texts.astype(object)
+            yield piece
+
+    def accept(self, pieces: Iterator[pd.DataFrame]) -> Iterator[pd.DataFrame]:
+        """Validate each piece after the rows that a clock which stands still began with."""
+        before = pd.DataFrame()
+        for piece in pieces:
+            rows = pd.concat([before, piece]) if len(before) else piece
+            rows.attrs = dict(piece.attrs)
+            self._validator.validate(rows)
+            before = _rows_with_newest_time(rows)
+            yield piece
+
+    def _file_system(self, address: str) -> tuple[Any, str]:
+        opened = TemperatureCSV(filepath=address)
+        return opened._fs, str(opened._filepath)
 
 
-def _headerless_names(columns: int) -> list[str]:
-    names = {2: ["timestamp", "temperature"], 3: ["timestamp", "sensor_id", "temperature"]}
-    return names.get(columns, [f"column {number}" for number in range(1, columns + 1)])
+def _rows_with_newest_time(rows: pd.DataFrame) -> pd.DataFrame:
+    """Keep of each sensor the last readings that have one time."""
+    sensors = rows["sensor_id"][::-1]
+    other = rows["timestamp"] != rows.groupby("sensor_id")["timestamp"].transform("last")
+    return rows[other[::-1].groupby(sensors).cumsum()[::-1] == 0]
 
 
 def _looks_like_time(text: object) -> bool:
     return bool(parse_times(pd.Series([str(text)])).notna().iloc[0])
-
-
-def _refusal(source: str, error: DatasetError) -> DatasetError:
-    """Say what is wrong with the content of a file; leave other errors as they are."""
-    cause = error.__cause__
-    if isinstance(cause, pd.errors.EmptyDataError):
-        return BadDataError(f"{source}: the file is empty, it holds no reading.")
-    if isinstance(cause, pd.errors.ParserError | pd.errors.ParserWarning | UnicodeDecodeError):
-        return BadDataError(f"{source}: not a CSV table: {cause}")
-    return error
-
-
-def _is_there(dataset: Any) -> bool:
-    try:
-        return dataset._exists()
-    except Exception as error:
-        # Each store has errors of its own, of packages that are not needed without it.
-        if dataset._protocol == "file":
-            raise
-        raise UnreadableAddressError(
-            f"{_source(dataset)} cannot be read: {first_line(error)} Whoever runs this must be "
-            "signed in (az login) and may need a role, such as Storage Blob Data Reader."
-        ) from error
-
-
-def _source(dataset: Any) -> str:
-    """Name a file as people do: without the project's folder, or as the catalog has its address."""
-    if dataset._protocol != "file":
-        return dataset._address.split("?", maxsplit=1)[0]  # what signs it is nobody's business
-    path = Path(dataset._filepath)
-    return path.relative_to(Path.cwd()).as_posix() if path.is_relative_to(Path.cwd()) else str(path)

@@ -1,256 +1,235 @@
-"""The anomaly detector: an isolation forest over causal features, with its threshold.
+"""The anomaly detector as it is stored and served: an estimator over causal features, a threshold.
 
-Method: Liu, Ting and Zhou, "Isolation Forest", ICDM 2008. The threshold is a quantile of the
-training scores. Refits leave out the rows flagged since training, so no fault is learnt as usual.
+It holds plain values and numpy arrays only and imports no pandas, so servers can use it as it is.
+``training.py`` fits it.
 """
 
 from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
+from kedro_azure_mlops.contract import Column, Columns, History, Schema
+from kedro_azure_mlops.serve.stream import Stream
 
-from .errors import ProjectError
-from .features import FEATURES
-from .parameters import DetectorParameters, FeatureParameters
-from .scoring.scorer import Profile, Scorer
+from .features import FEATURES, READING, describe, look_back
 
-if TYPE_CHECKING:  # scikit-learn takes a second to import: only commands that fit or score pay it
-    from sklearn.ensemble import IsolationForest
+if TYPE_CHECKING:
+    import pandas as pd
 
 logger = logging.getLogger(__name__)
 
-_FIRST_HISTORY = "7D"  # before it, a weekend or a time of day may be new and look like a fault
-_FEWEST_ROWS = 50  # of a sensor; with fewer its median and spread say little
-_MOSTLY = 0.5  # a sensor flagged more than this since the last refit has changed, not failed
-_SMALLEST_MARGIN = 0.01  # of forest scores, which are between 0 and 1; readings all alike have none
+LIMITS = (-10_000.0, 10_000.0)  # of temperatures, where no closer ones are given
+SCORES = ("score_samples", "decision_function")  # the first one that an estimator has is asked
 _ROWS_A_THREAD = 10_000  # scikit-learn scores with one thread; fewer rows are not worth another
-_LIMITS = (-10_000.0, 10_000.0)  # of temperatures, where nobody gives closer ones
-_SMALLEST_SCALE = 1e-3  # keeps a sensor that never changed in training from dividing by zero
+_EXAMPLE_ROWS, _FAR_OFF = 49, 10  # readings of the example; spreads by which the last one is off
+_OUTPUTS = (
+    Column("score", "double", nullable=True, decimals=6),
+    Column("is_anomaly", "boolean", nullable=True),
+)
 
 
-@dataclass(frozen=True)
 class Detector:
-    """A fitted forest with what it takes to score any sensor it was trained on.
+    """Scores readings of any sensor that it was trained on: 0 is usual, above 1 is an anomaly.
 
-    ``centre`` and ``threshold`` are raw forest scores: the median of the training scores and the
-    score above which a row is an anomaly. ``profiles`` holds a row a sensor with enough history
-    and, for each feature, its usual value (``centre``) and spread (``scale``) in training.
-    ``limits`` are the readings between which a sensor can measure.
+    Parameters
+    ----------
+    estimator
+        Fitted on standardised features, shape ``(n, 7)``; has ``score_samples`` or
+        ``decision_function``, lower for what is more unusual, as scikit-learn has it.
+    centre, threshold
+        Raw scores: the median of training, which becomes 0, and what becomes 1.
+    profiles
+        By sensor, shape ``(2, 7)``: the usual value of each feature in training and its spread.
+    settings
+        The parameters of ``build_features``.
+    limits
+        The smallest and the largest temperature that a sensor can measure.
     """
 
-    forest: IsolationForest
-    centre: float
-    threshold: float
-    profiles: pd.DataFrame
-    feature_parameters: FeatureParameters
-    limits: tuple[float, float] = _LIMITS
+    engine = "the stored model, by scikit-learn"
 
-    def score_samples(self, features: pd.DataFrame) -> np.ndarray:
-        """Score rows of ``build_features``: 0 is usual, above 1 is an anomaly.
+    def __init__(
+        self,
+        estimator: Any,
+        centre: float,
+        threshold: float,
+        profiles: Mapping[str, np.ndarray],
+        settings: Mapping[str, float],
+        limits: tuple[float, float] = LIMITS,
+    ) -> None:
+        self.estimator = estimator
+        self.centre = float(centre)
+        self.threshold = float(threshold)
+        self.sensors = list(profiles)
+        self.profile_values = np.array([*profiles.values()]).reshape(-1, 2, len(FEATURES))
+        self.settings = dict(settings)
+        self.limits = (float(limits[0]), float(limits[1]))
+        self.features = list(FEATURES)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name != "profiles"}
+
+    @cached_property
+    def profiles(self) -> dict[str, np.ndarray]:
+        """The usual values and spreads of each sensor's features, shape ``(2, 7)``."""
+        return dict(zip(self.sensors, self.profile_values, strict=True))
+
+    @property
+    def schema(self) -> Schema:
+        """Return the columns of a request and of its answer."""
+        rows, days = look_back(self.settings["seasonal_halflife_days"])
+        return Schema(
+            inputs=(
+                Column("timestamp", "datetime"),
+                Column("sensor_id", "string"),
+                Column("temperature", "double", *self.limits),
+            ),
+            outputs=_OUTPUTS,
+            history=History(order="timestamp", by="sensor_id", days=days, rows=rows),
+            echo=("timestamp", "sensor_id"),
+            flag="is_anomaly",
+        )
+
+    @property
+    def input_example(self) -> pd.DataFrame:
+        """A day of usual readings of the first sensor, and a last one that is far off."""
+        import pandas as pd
+
+        centres, scales = self.profile_values[0]
+        values = np.full(_EXAMPLE_ROWS, centres[0])
+        values[-1] = min(centres[0] + _FAR_OFF * scales[0], self.limits[1])
+        times = pd.date_range("2024-01-01", periods=_EXAMPLE_ROWS, freq="30min")
+        columns = [times, [self.sensors[0]] * _EXAMPLE_ROWS, values.round(2)]
+        return pd.DataFrame(dict(zip(READING, columns, strict=True)))
+
+    def predict(self, readings: pd.DataFrame) -> pd.DataFrame:
+        """Score raw readings; one that repeats time and value of another gets the same score.
+
+        Parameters
+        ----------
+        readings
+            ``timestamp``, ``sensor_id``, ``temperature``, in any order.
 
         Returns
         -------
-        One score a row, shape ``(n,)``, without unit, comparable between fits. A sensor with too
-        little training has no usual value to be compared with and scores 0.
+        ``score`` and ``is_anomaly`` on the index of the readings; missing where training did not
+        know the sensor.
         """
-        standard = standardise(features, self.profiles).to_numpy()
-        return np.nan_to_num(self.scorer().judge(standard))
+        import pandas as pd
 
-    def scorer(self) -> Scorer:
-        """Return what scores readings without tables, as it is served."""
-        return Scorer(
-            forest=self._raw_scores,
-            centre=self.centre,
-            threshold=self.threshold,
-            profiles={
-                str(sensor): Profile(row["centre"].to_numpy(), row["scale"].to_numpy())
-                for sensor, row in self.profiles.iterrows()
-            },
-            settings=self.feature_parameters.model_dump(),
-            limits=self.limits,
-        )
+        times = pd.to_datetime(readings["timestamp"], format="ISO8601", utc=True)
+        order = np.argsort(times.to_numpy(), kind="stable")
+        columns = {
+            "timestamp": times.dt.tz_localize(None).to_numpy("datetime64[ns]")[order],
+            "sensor_id": readings["sensor_id"].astype(str).to_numpy(object)[order],
+            "temperature": readings["temperature"].to_numpy(float)[order],
+        }
+        answers = pd.DataFrame(Stream(self).score(columns, remember=False))
+        return answers.iloc[np.argsort(order)].set_axis(readings.index)
 
-    def _raw_scores(self, standard: np.ndarray) -> np.ndarray:
-        """Score standardised features by the forest alone, on all cores."""
-        rows = pd.DataFrame(standard, columns=FEATURES)
-        threads = min(os.cpu_count() or 1, len(rows) // _ROWS_A_THREAD)
-        if threads < 2:
-            return -self.forest.score_samples(rows)
-        size = -(-len(rows) // threads)
-        parts = [rows.iloc[start : start + size] for start in range(0, len(rows), size)]
-        with ThreadPoolExecutor(threads) as pool:
-            return -np.concatenate(list(pool.map(self.forest.score_samples, parts)))
+    def score(self, columns: Columns, wanted: np.ndarray | None = None) -> Columns:
+        """Score readings on plain arrays, as ``kedro_azure_mlops.contract.Scorer`` describes.
+
+        The readings of a sensor are distinct and in the order of time, as ``Stream`` puts them.
+        """
+        times, sensors, values = (columns[name] for name in READING)
+        scores = np.full(len(values), np.nan)
+        groups, standard = [], []
+        for sensor, rows in _rows_by_sensor(sensors).items():
+            asked = slice(None) if wanted is None else wanted[rows]
+            if sensor in self.profiles and len(rows[asked]):
+                centre, scale = self.profiles[sensor]
+                features = describe(times[rows], values[rows], **self.settings)
+                groups.append(rows[asked])
+                standard.append((features[asked] - centre) / scale)
+        if groups:
+            whole = standard[0] if len(standard) == 1 else np.concatenate(standard)
+            scores[np.concatenate(groups)] = self._judged(whole)
+        if wanted is not None:
+            scores = scores[wanted]
+        return {"score": scores, "is_anomaly": _flags(scores)}
+
+    def score_samples(self, features: pd.DataFrame) -> np.ndarray:
+        """Score rows of ``build_features``.
+
+        Returns
+        -------
+        Shape ``(n,)``, without unit, comparable between fits. A sensor with too little training has
+        no usual value to be compared with and scores 0.
+        """
+        standard = standardise(features, self.profiles)
+        known = ~np.isnan(standard[:, 0])
+        scores = np.zeros(len(standard))
+        if known.any():
+            scores[known] = self._judged(standard if known.all() else standard[known])
+        return scores
 
     def unknown_sensors(self, features: pd.DataFrame) -> list[str]:
         """Name the sensors of these rows that training saw too little of to know them."""
-        return sorted(set(features["sensor_id"]) - set(self.profiles.index))
+        return sorted(set(features["sensor_id"]) - set(self.sensors))
+
+    def export(self, folder: Path) -> None:
+        """Write ``model.onnx`` and ``detector.json`` into a model folder, if it can.
+
+        Servers then need ONNX Runtime instead of scikit-learn, and are many times as fast.
+        """
+        from .onnx_export import ExportError, export
+
+        try:
+            export(self, folder)
+        except ExportError as error:
+            logger.info("Not exported to ONNX, the stored model itself is served: %s", error)
+
+    def _judged(self, standard: np.ndarray) -> np.ndarray:
+        """Score standardised features, shape ``(n, 7)``."""
+        if not len(standard):
+            return np.zeros(0)
+        return (raw_scores(self.estimator, standard) - self.centre) / (self.threshold - self.centre)
 
 
-def fit_detector(
-    train: pd.DataFrame,
-    parameters: DetectorParameters,
-    feature_parameters: FeatureParameters,
-    earlier_scores: np.ndarray | None = None,
-) -> Detector:
-    """Fit the forest and set its threshold at the ``1 - contamination`` quantile of the scores.
-
-    Parameters
-    ----------
-    train
-        Rows of ``build_features``, at least 50 of one sensor.
-    earlier_scores
-        For a refit: what these rows scored when they came, shape ``(n,)``, 0 for rows to be
-        trusted. The forest does not learn rows that were flagged. The threshold looks at the
-        weakest of them only, as many as ``contamination`` expects: with all of them one long fault
-        would raise it for good, with none of them it would fall at every refit.
-
-    Raises
-    ------
-    ProjectError
-        If no sensor has enough rows to learn from.
-    """
-    scores = np.zeros(len(train)) if earlier_scores is None else earlier_scores
-    profiles = _profile(train[scores <= 1])
-    learn = train[(scores <= 1) & train["sensor_id"].isin(profiles.index)]
-    if learn.empty:
-        raise ProjectError(
-            f"No sensor has the {_FEWEST_ROWS} training readings that it takes to learn what is "
-            "usual. Give a larger train_rows or train_fraction."
-        )
-    from sklearn.ensemble import IsolationForest
-
-    # scikit-learn's own contamination would score every row inside fit, nine times as slow.
-    forest = IsolationForest(
-        n_estimators=parameters.n_estimators,
-        max_samples=min(parameters.max_samples, len(learn)),
-        random_state=parameters.seed,
-    ).fit(standardise(learn, profiles))
-    judge = standardise(train[_without_strong_alarms(scores, parameters.contamination)], profiles)
-    raw = -forest.score_samples(judge.dropna())
-    centre, threshold = np.quantile(raw, [0.5, 1 - parameters.contamination])
-    threshold = max(threshold, centre + _SMALLEST_MARGIN)
-    forest.offset_ = -threshold  # so that forest.predict() agrees with score_samples() > 1
-    return Detector(forest, float(centre), float(threshold), profiles, feature_parameters)
+def raw_scores(estimator: Any, standard: np.ndarray) -> np.ndarray:
+    """Score standardised features by the estimator alone, on all cores: higher is more unusual."""
+    method = next(getattr(estimator, name) for name in SCORES if hasattr(estimator, name))
+    threads = min(os.cpu_count() or 1, len(standard) // _ROWS_A_THREAD)
+    if threads < 2:
+        return -np.ravel(method(standard))
+    with ThreadPoolExecutor(threads) as pool:
+        parts = pool.map(method, np.array_split(standard, threads))
+    return -np.concatenate([np.ravel(part) for part in parts])
 
 
-def _without_strong_alarms(scores: np.ndarray, contamination: float) -> np.ndarray:
-    """Keep unflagged rows and the weakest flagged ones: booleans, shape ``(n,)``."""
-    flagged = np.flatnonzero(scores > 1)
-    judged_so_far = np.count_nonzero(scores)
-    expected = int(np.ceil(contamination * judged_so_far))
-    keep = scores <= 1
-    keep[flagged[np.argsort(scores[flagged])[:expected]]] = True
-    return keep
-
-
-def score_forward(
-    features: pd.DataFrame,
-    train_until: pd.Timestamp,
-    detector: Detector,
-    parameters: DetectorParameters,
-) -> pd.Series:
-    """Score every row by a detector that had seen earlier rows only.
-
-    Rows from ``train_until`` on are scored by ``detector``, which is refitted every
-    ``refit_every`` on all that came before, without the rows flagged since training, unless a
-    sensor was flagged most of the time: then it has changed and is learnt anew. Rows before
-    it are scored by detectors fitted on the history up to then, from the end of the first week on
-    and each time it has doubled; the rows before have no history to be judged by and score 0.
-
-    Parameters
-    ----------
-    features
-        Rows of ``build_features``, any order.
-
-    Returns
-    -------
-    Scores as of ``Detector.score_samples``, on the index of ``features``.
-    """
-    ordered = features.sort_values("timestamp", kind="stable")
-    times = ordered["timestamp"].to_numpy()
-    split = int(np.searchsorted(times, train_until.to_datetime64()))
-    cuts = _early_cuts(times, split, parameters) + _refit_cuts(times, split, parameters)
-    scores = np.zeros(len(ordered))
-    trusted = np.zeros(len(ordered))  # scores that keep rows out of a refit; 0 lets them in
-    for start, stop in zip(cuts, [*cuts[1:], len(ordered)], strict=True):
-        if start == split:
-            current = detector
-        else:
-            current = fit_detector(
-                ordered.iloc[:start], parameters, detector.feature_parameters, trusted[:start]
-            )
-            logger.info("Refitted at %s on %d rows", ordered["timestamp"].iloc[start], start)
-        scores[start:stop] = current.score_samples(ordered.iloc[start:stop])
-        if start >= split:
-            trusted[start:stop] = _forgive_what_changed(
-                ordered.iloc[start:stop], scores[start:stop]
-            )
-    return pd.Series(scores, ordered.index).reindex(features.index)
-
-
-def _forgive_what_changed(rows: pd.DataFrame, scores: np.ndarray) -> np.ndarray:
-    """Set the scores of sensors that were flagged most of the time to 0, to learn them anew.
-
-    Left out for good, the rows after a lasting change would be flagged for good.
-    """
-    flagged = pd.Series(scores > 1, rows.index).groupby(rows["sensor_id"]).transform("mean")
-    return np.where(flagged > _MOSTLY, 0.0, scores)
-
-
-def standardise(features: pd.DataFrame, profiles: pd.DataFrame) -> pd.DataFrame:
+def standardise(features: pd.DataFrame, profiles: Mapping[str, np.ndarray]) -> np.ndarray:
     """Express features as distances from their sensor's usual value, in its usual spreads.
 
     Returns
     -------
-    The columns of ``FEATURES``, without unit; rows of sensors without a profile are NaN.
+    Shape ``(n, 7)``, without unit; rows of sensors without a profile are NaN.
     """
-    profile = profiles.reindex(features["sensor_id"])
-    return (features[FEATURES] - profile["centre"].to_numpy()) / profile["scale"].to_numpy()
+    known = [*profiles.values(), np.full((2, len(FEATURES)), np.nan)]
+    numbers = {sensor: number for number, sensor in enumerate(profiles)}
+    place = features["sensor_id"].map(numbers).fillna(len(profiles)).to_numpy(int)
+    centre, scale = np.array(known)[place].swapaxes(0, 1)
+    return (features[FEATURES].to_numpy() - centre) / scale
 
 
-def _profile(features: pd.DataFrame) -> pd.DataFrame:
-    """Find the median and interquartile range of each feature of each sensor with enough rows."""
-    enough = features.groupby("sensor_id")["sensor_id"].transform("size") >= _FEWEST_ROWS
-    by_sensor = features[enough].groupby("sensor_id")[FEATURES]
-    spread = by_sensor.quantile(0.75) - by_sensor.quantile(0.25)
-    return pd.concat(
-        {"centre": by_sensor.median(), "scale": spread.clip(lower=_SMALLEST_SCALE)}, axis=1
-    )
+def _rows_by_sensor(sensors: np.ndarray) -> dict[str, np.ndarray]:
+    if len(sensors) == 1:
+        return {sensors[0]: np.zeros(1, np.int64)}
+    found: dict[str, list[int]] = {}
+    for row, sensor in enumerate(sensors.tolist()):
+        found.setdefault(sensor, []).append(row)
+    return {sensor: np.array(rows) for sensor, rows in found.items()}
 
 
-def _early_cuts(times: np.ndarray, split: int, parameters: DetectorParameters) -> list[int]:
-    """List the rows before the split at which history is long enough, then has doubled."""
-    cuts = []
-    cut = max(_after(times, 0, _FIRST_HISTORY), _at_new_time(times, parameters.max_samples))
-    while cut < split:
-        cuts.append(cut)
-        cut = max(_at_new_time(times, 2 * cut), _after(times, cut, parameters.refit_every))
-    return cuts
-
-
-def _refit_cuts(times: np.ndarray, split: int, parameters: DetectorParameters) -> list[int]:
-    """List the split and the rows after it at which the detector is refitted."""
-    cuts = []
-    cut = split
-    while cut < len(times):
-        cuts.append(cut)
-        cut = _after(times, cut, parameters.refit_every)
-    return cuts
-
-
-def _after(times: np.ndarray, cut: int, span: str | None) -> int:
-    """Find the first row at least ``span`` after row ``cut``; the end where nothing is refitted."""
-    if span is None:
-        return len(times)
-    return int(np.searchsorted(times, times[cut] + pd.Timedelta(span).to_timedelta64()))
-
-
-def _at_new_time(times: np.ndarray, row: int) -> int:
-    """Move a cut on to where a new time begins, so that sensors read together stay together."""
-    return int(np.searchsorted(times, times[row - 1], "right")) if row < len(times) else row
+def _flags(scores: np.ndarray) -> np.ndarray:
+    flags = np.full(len(scores), None, object)
+    known = ~np.isnan(scores)
+    flags[known] = (scores[known] > 1).tolist()
+    return flags

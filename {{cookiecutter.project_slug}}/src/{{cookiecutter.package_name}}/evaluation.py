@@ -1,4 +1,4 @@
-"""How well scores find labelled faults, and the one-line challengers a detector has to beat."""
+"""How well scores find labelled faults, and the one-line baselines a detector has to beat."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -6,7 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-CHALLENGERS = ("distance_from_median", "ewma_level", "random")
+from .features import READING
+
+BASELINES = ("distance_from_median", "ewma_level", "random")
 _WEEK = pd.Timedelta("7D")
 
 
@@ -17,14 +19,14 @@ class Events:
     windows: pd.DataFrame
 
     def contain(self, rows: pd.DataFrame) -> np.ndarray:
-        """Tell which rows lie in a labelled fault of their sensor: booleans, shape ``(n,)``."""
+        """Return which rows lie in a labelled fault of their sensor: booleans, shape ``(n,)``."""
         inside = np.zeros(len(rows), bool)
         for positions in self._positions(rows):
             inside[positions] = True
         return inside
 
     def found_by(self, flagged: pd.DataFrame) -> np.ndarray:
-        """Tell which faults have at least one flagged row: booleans, one a fault."""
+        """Return which faults have at least one flagged row: booleans, one a fault."""
         return np.array([len(positions) > 0 for positions in self._positions(flagged)], bool)
 
     def _positions(self, rows: pd.DataFrame) -> Iterator[np.ndarray]:
@@ -88,10 +90,7 @@ def detection_metrics(scored: pd.DataFrame, events: Events, hold: pd.Timedelta) 
     flagged = scored[scored["is_anomaly"] == 1]
     onsets = alarm_onsets(flagged, hold)
     weeks = _sensor_weeks(scored)
-    metrics = {
-        "share_flagged": len(flagged) / len(scored),
-        "alarms_per_week": len(onsets) / weeks,
-    }
+    metrics = {"share_flagged": len(flagged) / len(scored), "alarms_per_week": len(onsets) / weeks}
     truth = events.contain(scored)
     if truth.any() and not truth.all():
         from sklearn.metrics import average_precision_score, roc_auc_score
@@ -105,10 +104,10 @@ def detection_metrics(scored: pd.DataFrame, events: Events, hold: pd.Timedelta) 
     return metrics
 
 
-def challenger_scores(
+def baseline_scores(
     train: pd.DataFrame, test: pd.DataFrame, contamination: float, seed: int
 ) -> dict[str, pd.DataFrame]:
-    """Score the held-out rows by methods of one line, with the same kind of threshold.
+    """Score the held-out rows by one-line baselines, with the same kind of threshold.
 
     ``distance_from_median`` is how far a reading is from its sensor's median in training,
     ``ewma_level`` the same for its exponentially weighted average with a half-life of six hours,
@@ -153,7 +152,7 @@ def _ewma(rows: pd.DataFrame) -> np.ndarray:
 
 def as_scored(rows: pd.DataFrame, score: np.ndarray) -> pd.DataFrame:
     """Put scores and flags beside the readings they belong to."""
-    scored = rows[["timestamp", "sensor_id", "temperature"]].assign(score=score)
+    scored = rows[READING].assign(score=score)
     return scored.assign(is_anomaly=(scored["score"] > 1).astype(int))
 
 

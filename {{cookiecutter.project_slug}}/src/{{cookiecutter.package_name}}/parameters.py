@@ -1,44 +1,27 @@
 """Typed parameters: a wrong name or type in ``parameters.yml`` stops the run before any node."""
 
-from typing import Annotated, Literal
+from typing import Any, Literal
 
-import pandas as pd
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from kedro_azure_mlops.estimators import new_estimator, refuse_unusable
+from kedro_azure_mlops.parameters import Parameters, Share, Span
+from pydantic import Field, model_validator
 
-Share = Annotated[float, Field(ge=0, le=1)]
+from .detector import SCORES
+from .features import FEATURES
+from .score import TRUSTED
 
-
-def _positive_span(text: str) -> str:
-    """Accept a length of time that pandas can read, such as ``7D`` or ``12h``."""
-    if not pd.Timedelta(text) > pd.Timedelta(0):
-        raise ValueError(f"{text!r} is not a length of time above zero, such as 7D or 12h")
-    return text
+_USUAL = "sklearn.ensemble.IsolationForest"  # known to be fine: trying it would take each run time
 
 
-Span = Annotated[str, AfterValidator(_positive_span)]
-Metric = Literal[
-    "roc_auc",
-    "average_precision",
-    "event_recall",
-    "false_alarms_per_week",
-    "alarms_per_week",
-    "share_flagged",
-]
-
-
-class _Parameters(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class ValidationParameters(_Parameters):
-    """What a reading can be; the catalog checks it when a file is read, a server in a request."""
+class ValidationParameters(Parameters):
+    """Bounds of a reading; the catalog checks them when a file is read, a server in a request."""
 
     minimum: float
     maximum: float
     stuck_clock_rows: int = Field(ge=1)
 
 
-class CleaningParameters(_Parameters):
+class CleaningParameters(Parameters):
     """Shares of rows above which a file is refused instead of repaired."""
 
     max_repeated: Share
@@ -48,7 +31,7 @@ class CleaningParameters(_Parameters):
     gap_steps: float = Field(gt=1)
 
 
-class FeatureParameters(_Parameters):
+class FeatureParameters(Parameters):
     """How a reading is described by what came before it."""
 
     gap_steps: float = Field(gt=1)
@@ -56,49 +39,41 @@ class FeatureParameters(_Parameters):
     seasonal_halflife_days: float = Field(gt=0)
 
 
-class DetectorParameters(_Parameters):
-    """The isolation forest, its threshold and its refits."""
+class DetectorParameters(Parameters):
+    """The estimator, its threshold and its refits.
 
-    n_estimators: int = Field(ge=1)
-    max_samples: int = Field(ge=2)
+    ``estimator`` is any class with ``fit`` and with ``score_samples`` or ``decision_function``,
+    lower for what is more unusual, as scikit-learn has it. It is refused here, before any node
+    runs, if it cannot be used or cannot be stored without pickle.
+    """
+
+    estimator: str
+    arguments: dict[str, Any]
     contamination: float = Field(gt=0, lt=0.5)
     refit_every: Span | None
     seed: int = Field(ge=0, lt=2**32)
 
+    def new_estimator(self) -> Any:
+        """Return an unfitted estimator; it gets the seed if it takes one."""
+        return new_estimator(self.estimator, self.arguments, self.seed)
 
-class EvaluationParameters(_Parameters):
+    @model_validator(mode="after")
+    def _can_be_used(self) -> "DetectorParameters":
+        if self.estimator != _USUAL or self.arguments:
+            refuse_unusable(self.estimator, self.arguments, SCORES, len(FEATURES), trusted=TRUSTED)
+        return self
+
+
+class EvaluationParameters(Parameters):
     """How flagged rows become alarms."""
 
     alarm_hold: Span
 
 
-class ScoreParameters(_Parameters):
-    """What is scored, with which model and in pieces of which size."""
+class ScoreParameters(Parameters):
+    """The files to score, the model, and the size of a piece."""
 
     input: str | None
     output: str
     model: Literal["champion", "trained"]
     rows_per_piece: int = Field(ge=1)
-
-
-class BacktestParameters(_Parameters):
-    """What a walk over the history compares, and what counts as a gain."""
-
-    start_fraction: float = Field(gt=0, lt=1)
-    refit_every: list[Span | None] = Field(min_length=1)
-    period: Span
-    worthwhile: float = Field(ge=0)
-
-
-class GateParameters(_Parameters):
-    """When a challenger may become champion; a metric with null is not looked at."""
-
-    metric: Literal["average_precision", "roc_auc", "event_recall"]
-    minimum: dict[Metric, float | None]
-    champion_tolerance: dict[Metric, Annotated[float, Field(ge=0)] | None]
-    must_beat: list[Literal["distance_from_median", "ewma_level", "random"]]
-    max_share_flagged: Share
-    max_latency_ms: float = Field(gt=0)
-    max_size_mb: float = Field(gt=0)
-    on_incomparable: Literal["refuse", "replace"]
-    require_labels: bool

@@ -3,8 +3,8 @@
 from kedro.framework.project import find_pipelines
 from kedro.pipeline import Pipeline
 
-# Run when they are asked for by name, and part of no other run.
-ON_DEMAND = {"backtest", "score"}
+# Run when named, and part of no other run.
+ON_DEMAND = {"score"}
 
 
 def register_pipelines() -> dict[str, Pipeline]:

@@ -1,133 +1,88 @@
-"""The one score function: endpoints, the local server, containers and devices all call it.
+"""The scorer that is served: ``load`` makes it from a model folder.
 
-``init`` loads a model once, ``run`` answers one request. What comes in is checked as strictly as
-training data is, and whatever it is, ``run`` answers and does not raise.
+Endpoints, the local server, bundles and jobs all score by it. It is light to import: an exported
+model needs numpy and ONNX Runtime, another one what it was trained with.
 """
 
 import json
-import logging
-import math
-import os
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
+from kedro_azure_mlops.contract import UnusableModelError
+from kedro_azure_mlops.onnx_trees import TreeSum
 
-from .scoring.request import MAX_BYTES, BadRequestError, Readings, parse
-from .scoring.scorer import DESCRIPTION, Scorer, UnusableModelError, load_scorer
-from .scoring.stream import Stream
+from .detector import Detector
+from .features import FEATURES
 
-__all__ = ["MAX_BYTES", "Answer", "Model", "answer", "init", "model", "refusal", "run"]
-
-logger = logging.getLogger(__name__)
-
-DECIMALS = 6  # of a score
-
-
-class Answer(NamedTuple):
-    """An HTTP status and the JSON object to send with it."""
-
-    status: int
-    body: dict[str, Any]
-
-    def text(self) -> str:
-        """Return the body as it is sent."""
-        return json.dumps(self.body, separators=(",", ":"))
+MODEL, DESCRIPTION, STORED = "model.onnx", "detector.json", "model.skops"
+# Types of other packages that your estimator holds, as `trusted` in the catalog has them.
+TRUSTED: tuple[str, ...] = ()
 
 
-class Model(NamedTuple):
-    """The model that answers."""
-
-    scorer: Scorer
-    version: str
-
-
-_loaded: Model | None = None
-
-
-def init(folder: Path | None = None) -> None:
-    """Load the model: from ``folder``, else from what is at or below ``AZUREML_MODEL_DIR``.
-
-    ``MODEL_DIGEST`` in the environment lets no other model be loaded; ``MODEL_VERSION`` is what
-    answers call it.
+def load(folder: Path) -> Detector:
+    """Load the scorer of a model folder: the exported forest, else the stored model itself.
 
     Raises
     ------
     UnusableModelError
-        If there is no model, several, one that cannot be used or another than is asked for.
+        If files are missing or the model was trained on other features.
     """
-    global _loaded  # noqa: PLW0603, a server has one model
-    scorer = load_scorer(folder or _given(), os.environ.get("MODEL_DIGEST"))
-    _loaded = Model(scorer, os.environ.get("MODEL_VERSION") or scorer.digest[:12])
-    logger.info("Serving model %s, digest %s", _loaded.version, scorer.digest)
+    detector = _exported(folder) if (folder / MODEL).is_file() else _stored(folder)
+    if detector.features != FEATURES:
+        raise UnusableModelError(f"it was trained on other features: {detector.features}")
+    return detector
 
 
-def model() -> Model:
-    """Return the model that ``init`` has loaded.
+class ExportedForest:
+    """An isolation forest as a sum of trees, run by ONNX Runtime: its scores are scikit-learn's."""
 
-    Raises
-    ------
-    UnusableModelError
-        If it has not loaded one.
-    """
-    if _loaded is None:
-        raise UnusableModelError("no model is loaded: call init() first")
-    return _loaded
+    def __init__(self, model: bytes, expected_path_length: float) -> None:
+        self._path_length = TreeSum(model)
+        self._expected = expected_path_length
 
-
-def run(body: bytes | str) -> Answer:
-    """Score the readings of a request, each by itself and by those before it in the request.
-
-    Send a sensor's recent history and look at its last reading: ``docs/model/serve.md`` says how
-    much history gives the very score that a file would.
-
-    Returns
-    -------
-    200 with a score a reading: 0 is usual, above 1 an anomaly, null of a sensor that training did
-    not know. 400 or 413 with the name of the field that is wrong.
-    """
-    return answer(model(), body)
+    def score_samples(self, standard: np.ndarray) -> np.ndarray:
+        """Score standardised features, shape ``(n, 7)``, as the trained forest does."""
+        # equation 2 of Liu, Ting and Zhou, "Isolation Forest", ICDM 2008
+        return -(2 ** (-self._path_length(standard) / self._expected))
 
 
-def answer(current: Model, body: bytes | str) -> Answer:
-    """Answer a request by a model that is given, as ``run`` does by the one that is loaded."""
+def average_path_length(n: np.ndarray) -> np.ndarray:
+    """Return the mean path length of a search in a random tree of ``n`` rows (their equation 1)."""
+    rows = np.asarray(n, float)
+    many = np.maximum(rows, 3.0)
+    of_many = 2.0 * (np.log(many - 1.0) + np.euler_gamma) - 2.0 * (many - 1.0) / many
+    return np.where(rows <= 1, 0.0, np.where(rows == 2, 1.0, of_many))
+
+
+def _exported(folder: Path) -> Detector:
     try:
-        readings = parse(body, current.scorer.limits)
-        scores = Stream(current.scorer).score(
-            readings.sensors, readings.times, readings.values, remember=False
+        description = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
+        model = (folder / MODEL).read_bytes()
+        detector = Detector(
+            estimator=ExportedForest(model, description["expected_path_length"]),
+            centre=description["centre"],
+            threshold=description["threshold"],
+            profiles={name: np.array(p) for name, p in description["profiles"].items()},
+            settings=description["settings"],
+            limits=description["limits"],
         )
-    except BadRequestError as error:
-        return refusal(error)
-    except ValueError as error:  # of the features, about all readings together
-        return refusal(BadRequestError("data", str(error)))
-    return Answer(200, _scored(current, readings, scores))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UnusableModelError(f"{DESCRIPTION} or {MODEL} cannot be read: {error!r}") from error
+    detector.features = description["features"]
+    detector.engine = "the exported forest, by ONNX Runtime"
+    return detector
 
 
-def refusal(error: BadRequestError) -> Answer:
-    """Answer a request that cannot be scored."""
-    return Answer(error.status, {"error": {"field": error.field, "message": error.message}})
+def _stored(folder: Path) -> Detector:
+    import skops.io
+    from kedro_azure_mlops.serve.stored import TRUSTED_TYPES
 
-
-def _scored(current: Model, readings: Readings, scores: np.ndarray) -> dict[str, Any]:
-    rows = zip(readings.timestamps, readings.sensors, scores.tolist(), strict=True)
-    data = [
-        {
-            "timestamp": timestamp,
-            "sensor_id": sensor,
-            "score": None if math.isnan(score) else round(score, DECIMALS),
-            "is_anomaly": None if math.isnan(score) else score > 1,
-        }
-        for timestamp, sensor, score in rows
-    ]
-    return {"model": {"version": current.version, "digest": current.scorer.digest}, "data": data}
-
-
-def _given() -> Path:
-    root = os.environ.get("AZUREML_MODEL_DIR")
-    if not root:
-        raise UnusableModelError("no model is given: set AZUREML_MODEL_DIR to its folder")
-    found = sorted(path.parent for path in Path(root).rglob(DESCRIPTION))
-    if len(found) != 1:
-        names = ", ".join(str(path.relative_to(root)) for path in found) or "none"
-        raise UnusableModelError(f"{root} should hold one model, it holds: {names}")
-    return found[0]
+    ours = f"{Detector.__module__}.{Detector.__name__}"
+    try:
+        found: Any = skops.io.load(folder / STORED, trusted=[*TRUSTED_TYPES, *TRUSTED, ours])
+    except (OSError, TypeError, skops.io.exceptions.UntrustedTypesFoundException) as error:
+        raise UnusableModelError(f"{STORED} cannot be read: {error}") from error
+    if not isinstance(found, Detector):
+        raise UnusableModelError(f"it is a {type(found).__name__}, and no detector of this project")
+    return found

@@ -1,5 +1,24 @@
-"""Pipeline ``data_engineering``."""
+"""Clean readings to features, split by time."""
 
-from .pipeline import create_pipeline
+from kedro.pipeline import Node, Pipeline
 
-__all__ = ["create_pipeline"]
+from .nodes import engineer_features, split_by_time
+
+
+def create_pipeline(**_: object) -> Pipeline:
+    """Build the features and split them into training and held-out rows."""
+    nodes = [
+        Node(
+            engineer_features,
+            inputs=["clean_temperatures", "params:features"],
+            outputs="features",
+            name="engineer_features",
+        ),
+        Node(
+            split_by_time,
+            inputs=["clean_temperatures", "features", "params:train_rows", "params:train_fraction"],
+            outputs=["train", "test"],
+            name="split_by_time",
+        ),
+    ]
+    return Pipeline(nodes)

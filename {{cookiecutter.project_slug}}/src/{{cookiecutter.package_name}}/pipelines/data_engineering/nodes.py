@@ -1,8 +1,8 @@
 """Describe readings by features and keep the newest ones for testing."""
 
 import pandas as pd
+from kedro_azure_mlops.errors import OperationError
 
-from ...errors import ProjectError
 from ...features import build_features
 from ...parameters import FeatureParameters
 
@@ -28,14 +28,14 @@ def split_by_time(
 
     Raises
     ------
-    ProjectError
+    OperationError
         If one of the parts would be empty.
     """
     times = clean["timestamp"].sort_values().to_numpy()
     rows = _training_rows(len(times), train_rows, train_fraction)
     before = features["timestamp"] < times[rows]
     if not before.any():
-        raise ProjectError(
+        raise OperationError(
             f"The first {rows} readings all have the time {times[0]}: nothing is left to train on. "
             "Give a larger train_rows or train_fraction."
         )
@@ -44,14 +44,14 @@ def split_by_time(
 
 def _training_rows(n_rows: int, train_rows: int | None, train_fraction: float) -> int:
     if n_rows < 2:
-        raise ProjectError("There is one reading: nothing is left to hold out.")
+        raise OperationError("There is one reading: nothing is left to hold out.")
     if train_rows is not None:
         if not isinstance(train_rows, int) or not 0 < train_rows < n_rows:
-            raise ProjectError(
+            raise OperationError(
                 f"train_rows={train_rows}: give a whole number from 1 to {n_rows - 1}, one less "
                 "than the readings, so that some are held out."
             )
         return train_rows
     if not isinstance(train_fraction, int | float) or not 0 < train_fraction < 1:
-        raise ProjectError(f"train_fraction={train_fraction}: give a number between 0 and 1.")
+        raise OperationError(f"train_fraction={train_fraction}: give a number between 0 and 1.")
     return max(int(train_fraction * n_rows), 1)

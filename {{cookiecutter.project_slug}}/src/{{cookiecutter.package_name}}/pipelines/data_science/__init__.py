@@ -1,5 +1,24 @@
-"""Pipeline ``data_science``."""
+"""Features to a detector and the scores of every reading."""
 
-from .pipeline import create_pipeline
+from kedro.pipeline import Node, Pipeline
 
-__all__ = ["create_pipeline"]
+from .nodes import score_readings, train_detector
+
+
+def create_pipeline(**_: object) -> Pipeline:
+    """Train the detector and score every reading by what was known before it."""
+    nodes = [
+        Node(
+            train_detector,
+            inputs=["train", "params:detector", "params:features", "params:validation"],
+            outputs="detector",
+            name="train_detector",
+        ),
+        Node(
+            score_readings,
+            inputs=["clean_temperatures", "train", "test", "detector", "params:detector"],
+            outputs=["scores", "held_out_scores"],
+            name="score_readings",
+        ),
+    ]
+    return Pipeline(nodes)

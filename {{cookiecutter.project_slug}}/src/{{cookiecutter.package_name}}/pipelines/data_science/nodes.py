@@ -1,16 +1,16 @@
 """Train the detector and score readings with it."""
 
 import logging
-from dataclasses import replace
 
 import pandas as pd
 
-from ...detector import Detector, fit_detector, score_forward
+from ...detector import Detector
 from ...evaluation import as_scored
+from ...features import READING
 from ...parameters import DetectorParameters, FeatureParameters, ValidationParameters
+from ...training import fit_detector, score_forward
 
 logger = logging.getLogger(__name__)
-_READING = ["timestamp", "sensor_id", "temperature"]
 
 
 def train_detector(
@@ -19,9 +19,9 @@ def train_detector(
     feature_parameters: FeatureParameters,
     validation: ValidationParameters,
 ) -> Detector:
-    """Fit the detector on all training rows; where it is served it refuses what training does."""
-    detector = fit_detector(train, parameters, feature_parameters)
-    return replace(detector, limits=(validation.minimum, validation.maximum))
+    """Fit the detector on all training rows; its requests have the limits of the training data."""
+    limits = (validation.minimum, validation.maximum)
+    return fit_detector(train, parameters, feature_parameters, limits=limits)
 
 
 def score_readings(
@@ -43,8 +43,8 @@ def score_readings(
         logger.warning("Not in the training rows, scored 0 until a refit: %s", ", ".join(unknown))
     features = pd.concat([train, test])
     scores = score_forward(features, test["timestamp"].min(), detector, parameters)
-    scored = features[_READING].assign(score=scores)
-    every_line = clean[_READING].reset_index().merge(scored, on=_READING, how="left", sort=False)
+    scored = features[READING].assign(score=scores)
+    every_line = clean[READING].reset_index().merge(scored, on=READING, how="left", sort=False)
     every_line = every_line.set_index("line").sort_index()
     return (
         as_scored(every_line, every_line["score"].to_numpy()),

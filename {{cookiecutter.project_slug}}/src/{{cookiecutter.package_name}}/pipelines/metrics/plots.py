@@ -12,7 +12,9 @@ _MOST_SENSORS = 8
 _MOST_POINTS = 50_000
 
 
-def plot_timeline(scores: pd.DataFrame, held_out: pd.DataFrame, labels: pd.DataFrame) -> Figure:
+def plot_timeline(
+    scores: pd.DataFrame, held_out: pd.DataFrame, labels: pd.DataFrame, unit: str
+) -> Figure:
     """Draw each sensor over time with flagged readings, labelled faults and the split.
 
     Of more than eight sensors, those with most flagged readings are drawn.
@@ -27,7 +29,7 @@ def plot_timeline(scores: pd.DataFrame, held_out: pd.DataFrame, labels: pd.DataF
     for axis, sensor in zip(axes, sensors, strict=True):
         rows = scores[scores["sensor_id"] == sensor].sort_values("timestamp", kind="stable")
         _draw_sensor(axis, rows, labels[labels["sensor_id"] == sensor], held_out["timestamp"].min())
-        axis.set_ylabel(sensor)
+        axis.set_ylabel(f"{sensor} [{unit}]")
     handles, names = axes[0].get_legend_handles_labels()
     figure.legend(handles, names, loc="upper center", ncols=4, frameon=False)
     left_out = len(flagged) - len(sensors)
@@ -42,12 +44,14 @@ def plot_score_histogram(held_out: pd.DataFrame, labels: pd.DataFrame) -> Figure
     fault = Events(labels).contain(held_out)
     figure, axis = _one_axis()
     bins = np.linspace(min(score.min(), 0), max(score.max(), 1.1), 60)
-    axis.hist(score[~fault], bins, color=_BLUE, label="outside labelled faults")
+    outside = "outside labelled faults" if fault.any() else "readings"
+    axis.hist(score[~fault], bins, color=_BLUE, label=outside)
     if fault.any():
         axis.hist(score[fault], bins, color=_FAULT, alpha=0.8, label="in labelled faults")
     axis.axvline(1, color=_RED, linestyle="--", label="threshold")
     axis.set(xlabel="score (0 usual, above 1 anomaly)", ylabel="held-out readings", yscale="log")
-    axis.legend(frameon=False, loc="upper right")
+    # above the axes, where it covers neither bars nor the threshold
+    figure.legend(loc="upper center", ncols=3, frameon=False)
     return figure
 
 

@@ -4,11 +4,11 @@ import hashlib
 from typing import Any
 
 import pandas as pd
+from kedro_azure_mlops.validation import BadDataError, first_rows, parse_times
 
+from ...features import READING
 from ...parameters import CleaningParameters
-from ...schemas import BadDataError, parse_times
 
-_ROWS_SHOWN = 10
 _COUNTED = ("repeated", "sent_twice", "unordered", "jittered")
 _TOO_MUCH = {
     "repeated": "of the readings repeat a time of their sensor",
@@ -16,7 +16,6 @@ _TOO_MUCH = {
     "jittered": "of the steps differ from the usual one by more than half of it",
     "in_gaps": "of the time lies in gaps",
 }
-_READING = ["timestamp", "sensor_id", "temperature"]
 
 
 def clean(raw: pd.DataFrame, parameters: CleaningParameters) -> tuple[pd.DataFrame, dict[str, Any]]:
@@ -52,7 +51,7 @@ def clean(raw: pd.DataFrame, parameters: CleaningParameters) -> tuple[pd.DataFra
         if share > maximum:
             raise BadDataError(
                 f"{source}: {share:.1%} {_TOO_MUCH[name]}, more than cleaning.max_{name} = "
-                f"{maximum:.1%}.\n\nThe first offending rows:\n{_first(readings[found[name]])}"
+                f"{maximum:.1%}.\n\nThe first offending rows:\n{first_rows(readings[found[name]])}"
             )
     report = {"source": source} | _counts(readings, found)
     report |= {"share_in_gaps": round(shares["in_gaps"], 4), "fingerprint": fingerprint(readings)}
@@ -61,7 +60,7 @@ def clean(raw: pd.DataFrame, parameters: CleaningParameters) -> tuple[pd.DataFra
 
 def fingerprint(readings: pd.DataFrame) -> str:
     """Compute a SHA-256 of the readings in the order of the file, whatever the file's format."""
-    rows = pd.util.hash_pandas_object(readings[_READING], index=False)
+    rows = pd.util.hash_pandas_object(readings[READING], index=False)
     return hashlib.sha256(rows.to_numpy().tobytes()).hexdigest()
 
 
@@ -83,7 +82,7 @@ def _find(readings: pd.DataFrame, in_order: pd.DataFrame, gap_steps: float) -> p
     return pd.DataFrame(
         {
             "repeated": readings.duplicated(["sensor_id", "timestamp"]),
-            "sent_twice": readings.duplicated(_READING),
+            "sent_twice": readings.duplicated(READING),
             "unordered": _unordered(readings),
             "jittered": (step > 0) & ~gap & ((step - usual).abs() > 0.5 * usual),
             "in_gaps": gap,
@@ -117,7 +116,3 @@ def _counts(readings: pd.DataFrame, found: pd.DataFrame) -> dict[str, Any]:
         "gaps": len(gaps),
         "longest_gap_hours": round(float(gaps.max()) / 3600, 2) if len(gaps) else 0.0,
     }
-
-
-def _first(rows: pd.DataFrame) -> str:
-    return rows.head(_ROWS_SHOWN).reset_index().to_string(index=False)

@@ -1,0 +1,116 @@
+"""Report in words what retraining would have given, and which schedule the numbers speak for."""
+
+import pandas as pd
+
+from ...evaluation import BASELINES, Events
+from .nodes import BacktestParameters
+
+_COLUMNS = {
+    "refits": "refits",
+    "roc_auc": "ROC AUC",
+    "average_precision": "avg precision",
+    "event_recall": "event recall",
+    "false_alarms_per_week": "false alarms/wk",
+    "alarms_per_week": "alarms/wk",
+    "share_flagged": "flagged",
+}
+_METRIC = "average_precision"
+
+
+def write_backtest_report(
+    backtest: pd.DataFrame,
+    scores: pd.DataFrame,
+    labels: pd.DataFrame,
+    parameters: BacktestParameters,
+) -> str:
+    """Put the table and the advice into plain text."""
+    one = scores[scores["detector"] == backtest.index[0]]
+    faults = len(Events(labels).touching(one).windows)
+    return "\n".join(
+        [
+            f"Backtest: {len(one):,} readings of {one['sensor_id'].nunique()} sensor(s), "
+            f"{one['timestamp'].min()} to {one['timestamp'].max()}, {faults} labelled faults.",
+            "Each was scored by what was known before it; rows flagged earlier were left out of "
+            "the refits.",
+            "",
+            _table(backtest),
+            "",
+            *_notes(backtest),
+            advise(backtest, faults, parameters.worthwhile),
+            "",
+        ]
+    )
+
+
+def advise(backtest: pd.DataFrame, faults: int, worthwhile: float) -> str:
+    """Name the rarest schedule that is nearly as good as the best, in one sentence of numbers.
+
+    Parameters
+    ----------
+    backtest
+        One row a detector, the schedules from the rarest refit to the most frequent one.
+    faults
+        Number of labelled faults that the numbers rest on.
+    worthwhile
+        A difference of average precision below this is no reason to retrain more often.
+    """
+    if _METRIC not in backtest.columns:
+        return (
+            "Advice: none. No labelled fault lies in these readings, so nothing says how well "
+            "a schedule finds them; the table says how many alarms each would have raised."
+        )
+    schedules = backtest[~backtest.index.isin(BASELINES)]
+    best = schedules[_METRIC].max()
+    chosen = schedules.index[schedules[_METRIC] >= best - worthwhile][0]
+    rarest = schedules.index[0]
+    if chosen == rarest:
+        return (
+            f"Advice: no difference worth retraining for. {_of(schedules, rarest)}, at best "
+            f"{best:.3f} with another schedule ({worthwhile:g} more would be worth it; "
+            f"{faults} faults)." + _beaten_by(backtest, chosen)
+        )
+    gain = schedules.loc[chosen, _METRIC] - schedules.loc[rarest, _METRIC]
+    alarms = schedules["false_alarms_per_week"]
+    return (
+        f"Advice: retrain {_words(chosen)}. {_of(schedules, chosen)}, {gain:+.3f} against "
+        f"{_words(rarest)}; false alarms {alarms[chosen]:.2f} against {alarms[rarest]:.2f} a "
+        f"sensor and week ({faults} faults)." + _beaten_by(backtest, chosen)
+    )
+
+
+def _of(schedules: pd.DataFrame, name: str) -> str:
+    return f"Refitted {_words(name)}, average precision is {schedules.loc[name, _METRIC]:.3f}"
+
+
+def _beaten_by(backtest: pd.DataFrame, chosen: str) -> str:
+    """Mention a baseline that does as well: then no schedule is worth its cost."""
+    ours = backtest.loc[chosen, _METRIC]
+    others = backtest.loc[backtest.index.isin(BASELINES), _METRIC]
+    if others.empty or others.max() < ours:
+        return ""
+    return f" But {_words(others.idxmax())}, a baseline, has {others.max():.3f}."
+
+
+def _notes(backtest: pd.DataFrame) -> list[str]:
+    """Name the schedules for which the history is too short."""
+    unused = [name for name in backtest.index if backtest.loc[name, "refits"] == 0]
+    return [
+        f"Note: the time after the start is too short for a refit {_words(name)}."
+        for name in unused
+        if name != "never"
+    ]
+
+
+def _words(name: str) -> str:
+    return name.replace("_", " ")
+
+
+def _table(backtest: pd.DataFrame) -> str:
+    shown = backtest[[name for name in _COLUMNS if name in backtest.columns]]
+    refits = shown["refits"].map(lambda count: "-" if pd.isna(count) else f"{count:.0f}")
+    shown = shown.assign(refits=refits).rename(index=_label, columns=_COLUMNS)
+    return shown.rename_axis(None).to_string(float_format=lambda value: f"{value:.3f}", na_rep="-")
+
+
+def _label(name: str) -> str:
+    return _words(name) if name in BASELINES else f"refit {_words(name)}"

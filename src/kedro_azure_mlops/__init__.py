@@ -1,0 +1,67 @@
+"""Kedro pipelines on a laptop, in CI and on Azure ML.
+
+The public functions are listed here in one place. Each is imported when it is first asked for, so
+``import kedro_azure_mlops`` costs nothing.
+"""
+
+import importlib
+from typing import Any
+
+__version__ = "0.2.0"
+
+_PUBLIC = {
+    "ModelDataset": "models",
+    "RegisteredChampion": "models",
+    "OperationError": "errors",
+    "RefusedError": "errors",
+    "initialise": "init",
+    "compile_job": "job.compilation",
+    "run_local": "local.run",
+    "plan_reproduction": "reproduce.plan",
+    "submit_job": "azure.submission",
+    "run_job": "azure.follow",
+    "wait_for_job": "azure.follow",
+    "cancel_job": "azure.submission",
+    "schedule_job": "azure.schedules",
+    "provision": "azure.provisioning",
+    "check": "azure.doctor",
+    "register": "registry",
+    "gate_verdict": "registry",
+    "champion": "registry",
+    "promote": "registry",
+    "rollback": "registry",
+    "clean_up": "deploy.rollout",
+    "deploy_online": "deploy.rollout",
+    "deploy_batch": "deploy.batch",
+    "go_back": "deploy.rollout",
+    "invoke": "deploy.invocation",
+    "invoke_batch": "deploy.invocation",
+    "share_traffic": "deploy.comparison",
+    "end_sharing": "deploy.comparison",
+    "compare_deployments": "deploy.comparison",
+    "serve_model": "serve.process",
+    "CsvPieces": "serve.batches",
+    "ScoredPieces": "serve.batches",
+    "score_pieces": "serve.batches",
+    "write_bundle": "serve.bundle",
+    "drift": "monitor.drift",
+    "plot_drift": "monitor.plots",
+    "update_project": "update.update",
+    "propose_update": "update.pull_request",
+    "audit_locks": "audit",
+    "write_sbom": "audit",
+    "report_outputs": "ci",
+    "run_until_interrupted": "ci",
+}
+
+__all__ = ["__version__", *_PUBLIC]  # noqa: PLE0604, all are text
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PUBLIC:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_PUBLIC[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_PUBLIC})

@@ -1,0 +1,247 @@
+"""Data assets whose version is the digest of their content, and the inputs of jobs."""
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from kedro_azure_mlops.azure.snapshot import content_digest
+from kedro_azure_mlops.azure.workspace import azure_errors
+from kedro_azure_mlops.errors import OperationError
+
+if TYPE_CHECKING:
+    from azure.ai.ml import MLClient
+    from azure.ai.ml.entities import Data
+
+DIGEST = "digest"  # the tag with the whole digest
+LATEST = "latest"
+_REFERENCE = re.compile(r"(?:azureml:)?([\w.-]+)([:@])([\w.-]+)")
+_MEGABYTE = 1_000_000
+# with one of these Azure's client silently leaves files out
+_IGNORE_FILES = (".amlignore", ".gitignore")
+
+
+@dataclass(frozen=True)
+class Registered:
+    """A data asset that was made of local data."""
+
+    name: str
+    version: str
+    digest: str
+
+    @property
+    def reference(self) -> str:
+        """How jobs refer to it."""
+        return f"azureml:{self.name}:{self.version}"
+
+
+def version_of(digest: str) -> str:
+    """Shorten a digest to what Azure takes as a version and people can compare."""
+    return digest[:20]
+
+
+def asset_name(port: str) -> str:
+    """Return a legal asset name for an input: a letter or digit, then also ``_``, ``-``, ``.``."""
+    return re.sub(r"[^\w.-]", "_", port, flags=re.ASCII).lstrip("_.-") or "data"
+
+
+def split_reference(text: str) -> tuple[str, str]:
+    """Split ``azureml:name:version`` or ``name@latest``.
+
+    Raises
+    ------
+    OperationError
+        If it is neither.
+    """
+    match = _REFERENCE.fullmatch(text)
+    if match is None or (match[2] == "@" and match[3] != LATEST):
+        raise OperationError(f"{text}: write NAME:VERSION of a data asset, or NAME@{LATEST}.")
+    return match[1], match[3]
+
+
+def register_data(
+    client: "MLClient",
+    name: str,
+    path: Path,
+    type: str,
+    say: Callable[[str], None] = lambda _: None,
+) -> Registered:
+    """Register a file or folder, unless an asset with this content is there already.
+
+    Raises
+    ------
+    OperationError
+        If there is nothing to upload, Azure would leave some of it out, or refuses.
+    """
+    refuse_what_is_not_whole(path, type)
+    digest = content_digest(path)
+    version = version_of(digest)
+    there = find_data(client, name, version)
+    if there is None:
+        say(f"uploading {_shown(path)} ({_size(path)}) as {name}:{version}")
+        _upload(client, name, path, type, digest)
+    elif (there.tags or {}).get(DIGEST) != digest:
+        raise OperationError(
+            f"The workspace has a data asset {name}:{version} that was not made of this content: "
+            "archive it in the Studio, or give the dataset another name."
+        )
+    else:
+        say(f"data {name}:{version} is there, nothing to upload")
+    return Registered(name, version, digest)
+
+
+def find_data(client: "MLClient", name: str, version: str) -> "Data | None":
+    """Return a data asset, ``latest`` as Azure's label says; None if there is none.
+
+    Raises
+    ------
+    OperationError
+        If Azure refuses.
+    """
+    from azure.core.exceptions import ResourceNotFoundError
+
+    with azure_errors(f"looking for the data asset {name}:{version}"):
+        try:
+            if version == LATEST:
+                return client.data.get(name, label=LATEST)
+            return client.data.get(name, version=version)
+        except ResourceNotFoundError:
+            return None
+
+
+def require_data(client: "MLClient", name: str, version: str) -> "Data":
+    """Return a data asset; see ``find_data``.
+
+    Raises
+    ------
+    OperationError
+        If there is none.
+    """
+    found = find_data(client, name, version)
+    if found is None:
+        raise OperationError(
+            f"The workspace {client.workspace_name} has no data asset {name}:{version}. To see "
+            f"which there are, type: az ml data list --name {name}"
+        )
+    return found
+
+
+def refuse_what_is_not_whole(path: Path, type: str) -> None:
+    """Refuse a path that Azure's client would not upload completely.
+
+    Raises
+    ------
+    OperationError
+        If there is no file, it is a folder or the reverse, or a folder says what to leave out.
+    """
+    if not path.exists():
+        raise OperationError(f"There is no {_shown(path)} to upload.")
+    if path.is_file() != (type == "uri_file"):
+        kind = "a file" if path.is_file() else "a folder"
+        raise OperationError(
+            f"{_shown(path)} is {kind} and cannot be a {type}: change the type under inputs in "
+            "azureml.yml, or name another path there."
+        )
+    if not path.is_dir():
+        return
+    if not any(file.is_file() for file in path.rglob("*")):
+        raise OperationError(f"{_shown(path)} holds no file to upload.")
+    for name in _IGNORE_FILES:
+        if (path / name).is_file():
+            raise OperationError(
+                f"By {_shown(path / name)} Azure would leave files out of the upload: remove it."
+            )
+
+
+def _upload(client: "MLClient", name: str, path: Path, type: str, digest: str) -> None:
+    from azure.ai.ml.entities import Data
+
+    data = Data(
+        name=name, version=version_of(digest), path=str(path), type=type, tags={DIGEST: digest}
+    )
+    with azure_errors(f"uploading {_shown(path)} as data asset {name}"):
+        client.data.create_or_update(data)
+
+
+def _size(path: Path) -> str:
+    files = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
+    size = sum(file.stat().st_size for file in files)
+    return f"{size / _MEGABYTE:.1f} MB" if size >= _MEGABYTE else f"{size} bytes"
+
+
+def _shown(path: Path) -> str:
+    return path.relative_to(Path.cwd()).as_posix() if path.is_relative_to(Path.cwd()) else str(path)
+
+
+_ASSET = re.compile(r"azureml:(?!/)")
+
+
+@dataclass(frozen=True)
+class JobData:
+    """The path of an input, and the digest of its content if known."""
+
+    path: str
+    digest: str | None = None
+    local: Path | None = None
+
+
+def find_or_register(
+    client: "MLClient",
+    job_file: Path,
+    inputs: Mapping[str, Any],
+    given: Mapping[str, str],
+    say: Callable[[str], None],
+) -> dict[str, JobData]:
+    """Find or register a data asset for each data input of a job that is not an address.
+
+    Parameters
+    ----------
+    job_file
+        Where the job is written: local paths are relative to its folder.
+    given
+        Data assets instead of what the job says, by names of inputs.
+
+    Raises
+    ------
+    OperationError
+        If there is no such input, asset or file, or Azure refuses.
+    """
+    wanted = {name: entry for name, entry in inputs.items() if isinstance(entry, dict)}
+    for name in given:
+        if name not in wanted:
+            raise OperationError(
+                f"--input {name}: the job is given no such data; it is given: {', '.join(wanted)}."
+            )
+    return {
+        name: _found(client, name, entry | {"path": given.get(name, entry["path"])}, job_file, say)
+        for name, entry in wanted.items()
+    }
+
+
+def _found(
+    client: "MLClient",
+    name: str,
+    entry: Mapping[str, str],
+    job_file: Path,
+    say: Callable[[str], None],
+) -> JobData:
+    path, type = entry["path"], entry["type"]
+    if _ASSET.match(path):
+        return _known(client, name, path, type)
+    if ":" in path:
+        return JobData(path)
+    local = (job_file.parent / path).resolve()
+    made = register_data(client, asset_name(name), local, type, say)
+    return JobData(made.reference, made.digest, local)
+
+
+def _known(client: "MLClient", name: str, reference: str, type: str) -> JobData:
+    """Look up an asset, so that the job records the version it was given."""
+    asset = require_data(client, *split_reference(reference))
+    if asset.type != type:
+        raise OperationError(
+            f"The input {name} is a {type}, but the data asset {asset.name}:{asset.version} is a "
+            f"{asset.type}."
+        )
+    return JobData(f"azureml:{asset.name}:{asset.version}", (asset.tags or {}).get(DIGEST))

@@ -1,0 +1,263 @@
+"""A submitted job: its state, its outputs, and what it takes to repeat a step of it here."""
+
+import io
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from kedro_azure_mlops.azure.assets import require_data
+from kedro_azure_mlops.azure.downloads import download_found, download_once, download_output
+from kedro_azure_mlops.azure.workspace import azure_errors, workspace
+from kedro_azure_mlops.errors import OperationError
+from kedro_azure_mlops.hooks.binding import port_of
+from kedro_azure_mlops.hooks.code_version import code_version
+from kedro_azure_mlops.job.compilation import compile_job
+from kedro_azure_mlops.job.project import split_parameters
+
+if TYPE_CHECKING:
+    from azure.ai.ml import MLClient
+
+COMPLETED, FAILED = "Completed", "Failed"
+ENDED = (COMPLETED, FAILED, "Canceled", "NotResponding")
+_INPUTS = "job-inputs"  # stands beside folders of steps, whose names have no hyphen
+_ASSET = re.compile(r"azureml:(?:/.*/data/)?([^:/@]+)(?::|/versions/)([^/:]+)")
+_OUTPUT = re.compile(r"parent\.jobs\.(\w+)\.outputs\.(\w+)")
+_INPUT = re.compile(r"parent\.inputs\.(\w+)")
+
+
+@dataclass(frozen=True)
+class CloudStep:
+    """A step that has started: ``run`` is the name of its own job."""
+
+    run: str
+    status: str
+
+
+@dataclass(frozen=True)
+class CloudJob:
+    """A pipeline job of a workspace; after ``fetch`` also where the inputs of its step lie."""
+
+    name: str
+    status: str
+    studio: str
+    tags: Mapping[str, str]
+    definition: Mapping[str, Any]
+    steps: Mapping[str, CloudStep]
+    step: str | None = None
+    inputs: Mapping[str, Path] = field(default_factory=dict)
+
+    @property
+    def ended(self) -> bool:
+        """Return whether it has finished, successfully or not."""
+        return self.status in ENDED
+
+    @property
+    def failed(self) -> list[str]:
+        """The names of the steps that failed."""
+        return [name for name, step in self.steps.items() if step.status == FAILED]
+
+    @property
+    def parameters(self) -> dict[str, str]:
+        """The values of its parameters as text, by the names of its inputs."""
+        given = self.definition.get("inputs", {}).items()
+        return {name: str(value) for name, value in given if not isinstance(value, dict)}
+
+    @property
+    def data(self) -> dict[str, dict[str, str]]:
+        """Type and path of the data it was given, by the names of its inputs."""
+        given = self.definition.get("inputs", {}).items()
+        return {name: value for name, value in given if isinstance(value, dict)}
+
+    def named_by(self, step: str, pattern: re.Pattern[str]) -> list[Any]:
+        """Return what the inputs of a step refer to."""
+        given = self.definition["jobs"][step].get("inputs", {})
+        return [match for value in given.values() for match in pattern.findall(str(value))]
+
+
+def read_job(client: "MLClient", name: str) -> CloudJob:
+    """Read a job and its steps.
+
+    Raises
+    ------
+    OperationError
+        If there is no such job, or it is no pipeline job.
+    """
+    with azure_errors(f"looking for the job {name}"):
+        job = client.jobs.get(name)
+        if job.type != "pipeline":
+            raise OperationError(f"{name} is a {job.type} job; give the name of a pipeline job.")
+        steps = steps_of(client, name)
+    text = io.StringIO()
+    job.dump(text)
+    return CloudJob(
+        name=name,
+        status=_plain(job.status),
+        studio=str(job.studio_url),
+        tags=dict(job.tags or {}),
+        definition=yaml.safe_load(text.getvalue()),
+        steps=steps,
+    )
+
+
+def steps_of(client: "MLClient", name: str) -> dict[str, CloudStep]:
+    """Return the steps of a job that have started."""
+    children = client.jobs.list(parent_job_name=name)
+    return {str(c.display_name or c.name): CloudStep(c.name, _plain(c.status)) for c in children}
+
+
+def fetch(client: "MLClient", name: str, target: Path, step: str | None = None) -> CloudJob:
+    """Download the inputs of a step of a job, so that it can be repeated here.
+
+    Parameters
+    ----------
+    target
+        Gets the outputs of earlier steps as ``<step>/<port>``, and the job's own inputs.
+    step
+        The step to repeat; without it the one that failed.
+
+    Raises
+    ------
+    OperationError
+        If there is no such job or step, none has failed, or an earlier step has no such output.
+    """
+    job = read_job(client, name)
+    step = step or _failed_step(job)
+    if step not in job.definition["jobs"]:
+        known = ", ".join(job.definition["jobs"])
+        raise OperationError(f"The job {name} has no step {step}; it has: {known}.")
+    for earlier, port in job.named_by(step, _OUTPUT):
+        _fetch_output(client, job, earlier, port, target / earlier)
+    wanted = {key: job.data[key] for key in job.named_by(step, _INPUT) if key in job.data}
+    inputs = {key: _fetch_input(client, d, target / _INPUTS / key) for key, d in wanted.items()}
+    return replace(job, step=step, inputs=inputs)
+
+
+def _plain(status: Any) -> str:
+    """Read a status, which is a text or an Enum."""
+    return str(getattr(status, "value", status))
+
+
+def _failed_step(job: CloudJob) -> str:
+    if job.failed:
+        return job.failed[0]
+    if not job.ended:
+        raise OperationError(f"The job {job.name} is {job.status}: no step has failed yet.")
+    raise OperationError(
+        f"The job {job.name} is {job.status} and no step of it failed. Give --step to repeat one: "
+        f"{', '.join(job.definition['jobs'])}."
+    )
+
+
+def _fetch_output(client: "MLClient", job: CloudJob, step: str, port: str, target: Path) -> None:
+    if (target / port).exists():  # what a step made does not change any more
+        return
+    status = job.steps[step].status if step in job.steps else "not started"
+    if status != COMPLETED:
+        raise OperationError(f"The step {step} is {status}: there is no {port} to go on from.")
+    if not download_output(client, job.steps[step].run, port, target):
+        raise OperationError(f"The output {port} of step {step} is not in the workspace any more.")
+
+
+def _fetch_input(client: "MLClient", data: Mapping[str, str], target: Path) -> Path:
+    if match := _ASSET.fullmatch(data["path"]):
+        return download_found(client, require_data(client, match[1], match[2]), target)
+    download_once(client, data["path"], target)
+    return next(target.iterdir()) if data["type"] == "uri_file" else target
+
+
+def fetch_output(client: "MLClient", job: CloudJob, port: str, target: Path, why: str) -> Path:
+    """Download an output of a job into ``<target>/<port>`` and return that folder.
+
+    Parameters
+    ----------
+    why
+        Why it is needed: completes the advice to list it in ``azureml.yml``.
+
+    Raises
+    ------
+    OperationError
+        If no step has it, or the step has not ended well, or it was deleted.
+    """
+    steps = job.definition["jobs"].items()
+    maker = next((name for name, step in steps if port in step.get("outputs", {})), None)
+    if maker is None:
+        raise OperationError(
+            f"The job {job.name} has no output {port}: list it under outputs in azureml.yml, so "
+            f"that later jobs can be {why}."
+        )
+    if maker not in job.steps or job.steps[maker].status != COMPLETED:
+        raise OperationError(f"The job {job.name} is {job.status}: step {maker} made no {port}.")
+    if not download_output(client, job.steps[maker].run, port, target):
+        raise OperationError(f"The {port} of job {job.name} is not in the workspace any more.")
+    return target / port
+
+
+FOLDER = "build/cloud"
+_RUN = "local-run"  # stands beside folders of steps, whose names have no hyphen
+
+
+@dataclass(frozen=True)
+class Repetition:
+    """The arguments of ``run_local`` that repeat a step."""
+
+    file: Path
+    work: Path
+    step: str | None = None
+    outputs: Path | None = None
+    parameters: Mapping[str, str] = field(default_factory=dict)
+    inputs: Mapping[str, str] = field(default_factory=dict)
+
+
+def repetition_of(
+    env: str, name: str, step: str | None, root: Path, say: Callable[[str], None]
+) -> Repetition:
+    """Fetch the inputs of the failed step of a job, or of another step.
+
+    Parameters
+    ----------
+    say
+        Called with a sentence for each difference between the code here and the job's.
+
+    Raises
+    ------
+    OperationError
+        If there is no such job, step or output, or the job is of another environment.
+    """
+    target = root / FOLDER / name
+    job = fetch(workspace(env, root), name, target, step)
+    if job.tags.get("env", env) != env:
+        raise OperationError(f"The job {name} was sent with --env {job.tags['env']}: give that.")
+    for warning in _other_code(job, root):
+        say(warning)
+    asked = split_parameters(job.tags.get("params", ""))
+    given = {key: job.parameters.get(port_of(key), value) for key, value in asked.items()}
+    file = compile_job(env, given, for_once=True, root=root).file
+    known = yaml.safe_load(file.read_text(encoding="utf-8"))["inputs"]
+    return Repetition(
+        file=file,
+        work=target / _RUN,
+        step=job.step,
+        outputs=target,
+        parameters={key: value for key, value in job.parameters.items() if key in known},
+        inputs={key: str(path) for key, path in job.inputs.items() if key in known},
+    )
+
+
+def _other_code(job: CloudJob, root: Path) -> Iterator[str]:
+    here, commit = code_version(root), job.tags.get("git.commit")
+    if commit is None:
+        yield "the job does not say which commit it was made of; what runs is the code here"
+        return
+    if here.get("git.commit") != commit:
+        yield (
+            f"the job was made of commit {commit}, here is {here.get('git.commit', 'none')}; what "
+            f"runs is the code here. For the job's, type: git checkout {commit}"
+        )
+    elif here["git.dirty"] == "true":
+        yield f"files here differ from commit {commit}, which the job was made of"
+    if job.tags.get("git.dirty") == "true":
+        yield f"the job was made of files that differed from commit {commit}"

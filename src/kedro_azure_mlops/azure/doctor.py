@@ -1,0 +1,310 @@
+"""Check this machine, the project and its access to Azure; each fault says what to do."""
+
+import importlib
+import importlib.metadata
+import platform
+import shutil
+import tomllib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from kedro.framework.project import settings
+from packaging.specifiers import SpecifierSet
+from packaging.utils import canonicalize_name
+from yaml import YAMLError
+
+from kedro_azure_mlops.azure.environment import (
+    WHEELS,
+    Pin,
+    pins,
+    read_lock,
+    refuse_changed_wheels,
+    wheels_in,
+)
+from kedro_azure_mlops.azure.snapshot import files_to_upload, refuse_links_that_leave
+from kedro_azure_mlops.config import (
+    configuration_folder,
+    environments,
+    read_mlops,
+    refuse_no_project,
+)
+from kedro_azure_mlops.errors import OperationError, first_line
+from kedro_azure_mlops.hooks.code_version import ask_git
+from kedro_azure_mlops.job.compilation import compile_job
+
+PLUGIN = "kedro-azure-mlops"
+_ENTRY_POINTS = ("kedro.hooks", "kedro.project_commands")
+_REQUIREMENTS = "requirements"
+_SHOWN = 3  # of the packages that are not as locked
+_SETUP = "uv pip sync requirements/run.txt requirements/dev.txt (make setup)"
+_INSTALLS = {  # lock -> what installs it
+    "run": _SETUP,
+    "dev": _SETUP,
+    "azure": "uv pip install -r requirements/azure.txt (make azure)",
+}
+
+
+@dataclass(frozen=True)
+class Check:
+    """A check and its result; a fault also says what to do."""
+
+    is_ok: bool
+    text: str
+
+
+def check(env: str | None = None, *, root: Path | None = None) -> Iterator[tuple[str, Check]]:
+    """Check this machine, the configuration and the access to Azure.
+
+    Parameters
+    ----------
+    env
+        An environment; None: all that are configured.
+    root
+        Folder of the project; by default the current one.
+
+    Yields
+    ------
+    str, Check
+        What the check is about (this machine, an environment, Azure), and its result.
+
+    Raises
+    ------
+    OperationError
+        If the folder holds no project, or there is no such environment.
+    """
+    from kedro_azure_mlops.azure.doctor_azure import check_cloud, sign_in
+
+    root = root or Path.cwd()
+    refuse_no_project(root)
+    names = [_known(root, env)] if env else configured_environments(root)
+    for found in check_machine(root):
+        yield "this machine", found
+    sends_jobs = []
+    for name in names:
+        results = list(check_project(root, name))
+        yield from ((name, found) for found in results)
+        if _has(root, name, "azureml") and all(found.is_ok for found in results):
+            sends_jobs.append(name)
+    signed_in = sign_in()
+    yield "Azure", signed_in
+    if signed_in.is_ok:
+        for name in sends_jobs:
+            yield from ((f"Azure, {name}", found) for found in check_cloud(root, name))
+
+
+def configured_environments(root: Path) -> list[str]:
+    """Return the environments that have an ``azureml.yml`` or ``mlops.yml`` of their own."""
+    folder = root / configuration_folder(root)
+    files = (*folder.glob("*/azureml.y*ml"), *folder.glob("*/mlops.y*ml"))
+    return sorted({file.parent.name for file in files} - {"base", "local"})
+
+
+def check_machine(root: Path) -> Iterator[Check]:
+    """Check all that needs no environment, no network and no sign-in."""
+    yield python_version(root, platform.python_version())
+    yield from plugin(importlib.metadata.entry_points())
+    yield from git(root)
+    installed = installed_packages()
+    for name in _INSTALLS:
+        if (root / _REQUIREMENTS / f"{name}.txt").is_file():
+            yield lock(root, name, installed)
+    yield from wheels(root)
+    yield snapshot(root)
+
+
+def check_project(root: Path, env: str) -> Iterator[Check]:
+    """Check the configuration of an environment, its scorer, and that its job compiles."""
+    if _has(root, env, "mlops"):
+        yield from settings_of(root, env)
+    if _has(root, env, "azureml"):
+        yield compiles(root, env)
+
+
+def python_version(root: Path, version: str) -> Check:
+    """Compare a Python version with what ``pyproject.toml`` asks for."""
+    wanted = _pyproject(root).get("project", {}).get("requires-python", "")
+    if version in SpecifierSet(wanted):
+        return Check(True, f"Python {version}")
+    return Check(
+        False,
+        f"Python {version}, but the project asks for {wanted}. Install one, remove .venv and type: "
+        f"{_SETUP}",
+    )
+
+
+def plugin(known: Any) -> Iterator[Check]:
+    """Check that Kedro finds the plugin: of one that cannot be imported it only logs a line.
+
+    Parameters
+    ----------
+    known
+        Entry points of what is installed, ``importlib.metadata.EntryPoints``.
+    """
+    for group in _ENTRY_POINTS:
+        found = [each for each in known.select(group=group) if each.value.startswith("kedro_azure")]
+        if not found:
+            yield Check(
+                False,
+                f"{PLUGIN} is not registered under {group}, so Kedro does not load it. Install it "
+                f"again: {_SETUP}",
+            )
+        for entry in found:
+            try:
+                entry.load()
+            except Exception as error:  # noqa: BLE001, whatever its import raises
+                yield Check(
+                    False,
+                    f"Kedro cannot load {entry.value} ({group}) and goes on without it: "
+                    f"{type(error).__name__}: {first_line(error)}. Install again: {_SETUP}",
+                )
+                return
+    if PLUGIN in (settings.DISABLE_HOOKS_FOR_PLUGINS or ()):
+        yield Check(
+            False,
+            f"settings.py disables the hooks of {PLUGIN} (DISABLE_HOOKS_FOR_PLUGINS): no run is "
+            "tracked and no job finds its data. Remove it from there.",
+        )
+        return
+    yield Check(True, f"{PLUGIN} {importlib.metadata.version(PLUGIN)} is loaded by Kedro")
+
+
+def git(root: Path) -> list[Check]:
+    """Check that a run can record its commit."""
+    if shutil.which("git") is None:
+        return [Check(False, "git is not installed, so runs cannot know their commit: install it")]
+    commit = ask_git(root, "rev-parse", "--short", "HEAD")
+    if commit is None:
+        todo = "git init && git add --all && git commit -m Start"
+        return [Check(False, f"There is no commit, so runs cannot know theirs. Type: {todo}")]
+    changed = len((ask_git(root, "status", "--porcelain", "--", ".") or "").splitlines())
+    state = f"files not committed: {changed}" if changed else "all is committed"
+    return [Check(True, f"git: commit {commit}, {state}")]
+
+
+def installed_packages() -> dict[str, str]:
+    """Return the packages of this Python and their versions."""
+    found = importlib.metadata.distributions()
+    return {canonicalize_name(each.name): each.version for each in found if each.name}
+
+
+def lock(root: Path, name: str, installed: Mapping[str, str]) -> Check:
+    """Compare what is installed with what a lock names."""
+    wanted = pins(root / _REQUIREMENTS / f"{name}.txt")
+    wrong = [
+        f"{package} {installed.get(package, 'is missing')}, not {version}"
+        for package, version in wanted.items()
+        if installed.get(package) != version
+    ]
+    if not wrong:
+        return Check(True, f"requirements/{name}.txt: all {len(wanted)} packages are as locked")
+    more = f" and {len(wrong) - _SHOWN} more" if len(wrong) > _SHOWN else ""
+    return Check(
+        False,
+        f"requirements/{name}.txt is not what is installed: {'; '.join(wrong[:_SHOWN])}{more}. "
+        f"Type: {_INSTALLS[name]}",
+    )
+
+
+def wheels(root: Path) -> Iterator[Check]:
+    """Check that the wheels in ``wheels/`` are those that the locks name, with the same hashes.
+
+    A package that no wheel there belongs to comes from an index, unless ``pyproject.toml`` says
+    that the plugin is found there.
+    """
+    there = wheels_in(root)
+    expected = {name for name, _ in there}
+    if WHEELS in _pyproject(root).get("tool", {}).get("uv", {}).get("find-links", []):
+        expected.add(PLUGIN)
+    locks = [f"{_REQUIREMENTS}/{file.name}" for file in sorted(root.glob(f"{_REQUIREMENTS}/*.txt"))]
+    missing: dict[tuple[str, str], str] = {}
+    named: set[Pin] = set()
+    for name in locks:
+        for pin in read_lock(root / name):
+            if pin.name in expected:
+                named.add(pin)
+                if (pin.name, pin.version) not in there:
+                    missing.setdefault((pin.name, pin.version), name)
+    for (package, version), name in missing.items():
+        others = [each for of, each in there if of == package]
+        held = f"holds only {', '.join(others)} of it" if others else "holds none of it"
+        yield Check(
+            False,
+            f"{name} names {package}=={version}, but {WHEELS}/ {held}. Restore the wheel (git "
+            f"checkout -- {WHEELS}), lock again (make lock), or, if {package} is on your index, "
+            f"remove its wheels and find-links in pyproject.toml.",
+        )
+    try:
+        refuse_changed_wheels(root, locks)
+    except OperationError as error:
+        yield Check(False, str(error))
+        return
+    if named and not missing:
+        yield Check(True, f"{WHEELS}/ holds what the locks name: {_listed(named)}")
+
+
+def snapshot(root: Path) -> Check:
+    """Check what would be uploaded: no link may lead out of the project."""
+    try:
+        files = files_to_upload(root)
+        refuse_links_that_leave(root, files)
+    except OperationError as error:
+        return Check(False, str(error))
+    return Check(True, f"{len(files)} files would be uploaded, none from outside the project")
+
+
+def settings_of(root: Path, env: str) -> Iterator[Check]:
+    """Check ``mlops.yml`` of an environment, and that the scorer that it names can be imported."""
+    try:
+        found = read_mlops(root, env)
+    except (OperationError, YAMLError) as error:
+        yield Check(False, str(error))
+        return
+    yield Check(True, "mlops.yml is valid")
+    if found.scorer:
+        yield scorer(found.scorer)
+
+
+def scorer(name: str) -> Check:
+    """Check that a scorer, ``package.module:function``, can be imported."""
+    module, _, function = name.partition(":")
+    where = f"scorer: {name} in mlops.yml"
+    try:
+        found = getattr(importlib.import_module(module), function, None)
+    except Exception as error:  # noqa: BLE001, whatever its import raises
+        said = f"{type(error).__name__}: {first_line(error)}"
+        return Check(False, f"{where} cannot be imported: {said}")
+    if not callable(found):
+        return Check(False, f"{where}: {module} has no function {function or '(write pkg.mod:f)'}")
+    return Check(True, f"the scorer {name} can be imported")
+
+
+def compiles(root: Path, env: str) -> Check:
+    """Check ``azureml.yml`` of an environment: its job must compile."""
+    try:
+        steps = compile_job(env, write=False, root=root).job["jobs"]
+    except (OperationError, YAMLError) as error:
+        return Check(False, str(error))
+    return Check(True, f"the configuration compiles, steps: {', '.join(steps)}")
+
+
+def _known(root: Path, env: str) -> str:
+    known = environments(root)
+    if env not in known:
+        folder = configuration_folder(root)
+        raise OperationError(f"there is no environment {env} in {folder}: {', '.join(known)}")
+    return env
+
+
+def _has(root: Path, env: str, name: str) -> bool:
+    folder = root / configuration_folder(root)
+    return any(any(folder.glob(f"{place}/{name}.y*ml")) for place in ("base", env))
+
+
+def _pyproject(root: Path) -> dict[str, Any]:
+    return tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))
+
+
+def _listed(named: set[Pin]) -> str:
+    return ", ".join(sorted({f"{pin.name} {pin.version}" for pin in named}))

@@ -1,0 +1,173 @@
+"""Check what must be right in Azure before a job can run; each fault says what to do."""
+
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from kedro_azure_mlops.azure.doctor import Check
+from kedro_azure_mlops.azure.identity import credential
+from kedro_azure_mlops.azure.resources import ResourceManager
+from kedro_azure_mlops.azure.workspace import azure_errors, workspace
+from kedro_azure_mlops.config import SERVERLESS, AzureML, Cluster, read_azureml
+from kedro_azure_mlops.errors import OperationError
+
+if TYPE_CHECKING:
+    from azure.ai.ml import MLClient
+    from azure.ai.ml.entities import Usage, VmSize
+
+_PROVISION = "kedro mlops provision --env"
+_SCOPE = "https://management.azure.com/.default"
+_CLOCK_MAY_DIFFER = timedelta(minutes=5)  # as Microsoft Entra allows
+
+
+def sign_in() -> Check:
+    """Check that Azure gives a token to the identity that is set up here."""
+    try:
+        signed_in = credential()
+        with azure_errors("signing in"):
+            signed_in.get_token(_SCOPE)
+    except OperationError as error:
+        return Check(False, str(error))
+    return Check(True, "sign-in works")
+
+
+def check_cloud(root: Path, env: str) -> Iterator[Check]:
+    """Check one environment's workspace, its clusters and the quota they need."""
+    try:
+        client = workspace(env, root)
+        yield from _workspace(client, env)
+        config = read_azureml(root, env)
+        for name in sorted(_computes(config)):
+            yield _compute(client, env, name)
+        yield from _quotas(client, config)
+    except OperationError as error:
+        yield Check(False, str(error))
+
+
+def clock(date: str, now: datetime) -> Check:
+    """Compare the clock with the ``Date`` of an answer from Azure."""
+    ahead = now - parsedate_to_datetime(date)
+    if abs(ahead) <= _CLOCK_MAY_DIFFER:
+        return Check(True, "the clock agrees with Azure's")
+    minutes = round(abs(ahead).total_seconds() / 60)
+    side = "ahead of" if ahead > timedelta() else "behind"
+    return Check(
+        False,
+        f"the clock is {minutes} minutes {side} Azure's, which then refuses the sign-in. Set it: "
+        "sudo timedatectl set-ntp true (on Windows: w32tm /resync)",
+    )
+
+
+def _workspace(client: "MLClient", env: str) -> Iterator[Check]:
+    name = client.workspace_name
+    advice = {404: f"There is none. Make it: {_PROVISION} {env}"}
+    id = (
+        f"/subscriptions/{client.subscription_id}/resourceGroups/{client.resource_group_name}"
+        f"/providers/Microsoft.MachineLearningServices/workspaces/{name}"
+    )
+    with azure_errors(f"looking for the workspace {name}", advice):
+        response = ResourceManager().response(id)
+        checked = clock(response.headers["Date"], datetime.now(UTC))
+        if not checked.is_ok:
+            yield checked
+        response.raise_for_status()
+    yield Check(True, f"the workspace {name} answers, and the clock agrees with Azure's")
+
+
+def _computes(config: AzureML) -> set[str]:
+    """Return the names of the clusters that steps run on."""
+    named = {step.compute for step in config.steps.values() if step and step.compute}
+    return (named | {config.compute}) - {SERVERLESS}
+
+
+def _compute(client: "MLClient", env: str, name: str) -> Check:
+    from azure.core.exceptions import ResourceNotFoundError
+
+    with azure_errors(f"looking for the compute {name}"):
+        try:
+            found = client.compute.get(name)
+        except ResourceNotFoundError:
+            return Check(False, f"there is no compute {name}. Make it: {_PROVISION} {env}")
+    if found.provisioning_state == "Failed":
+        return Check(False, f"the compute {name} has failed to start: look at it in the Studio")
+    return Check(True, f"the compute {name} is there")
+
+
+def _quotas(client: "MLClient", config: AzureML) -> Iterator[Check]:
+    if not config.clusters:
+        return
+    with azure_errors("asking for the quota"):
+        sizes = {str(size.name).lower(): size for size in client.compute.list_sizes()}
+        usages = list(client.compute.list_usage())
+    for name, cluster in config.clusters.items():
+        size = sizes.get(cluster.size.lower())
+        if size is None:
+            yield Check(
+                False,
+                f"clusters.{name} in azureml.yml: there is no {cluster.size} in this region. To "
+                "see what there is: az ml compute list-sizes",
+            )
+            continue
+        limits = _limits(cluster, str(_wire(size, "family")), usages)
+        yield quota(name, cluster, int(_wire(size, "vCPUs")), limits)
+
+
+def quota(name: str, cluster: Cluster, cores: int, limits: Mapping[str, tuple[int, int]]) -> Check:
+    """Compare the cores that a cluster needs with the quota.
+
+    Parameters
+    ----------
+    cores
+        Of one instance.
+    limits
+        Name of a quota -> cores that it allows, and cores that are in use now.
+    """
+    needed = cluster.max_instances * cores
+    for of, (limit, used) in limits.items():
+        if limit < cores:
+            return Check(
+                False,
+                f"the cluster {name} cannot start: {cluster.size} has {cores} cores, and the quota "
+                f"{of} allows {limit}. Name another size in azureml.yml, or ask for more: "
+                "https://ml.azure.com/quota",
+            )
+        if limit - used < needed:
+            most = max(limit - used, 0) // cores
+            return Check(
+                True,
+                f"the quota allows {name} {most} more instances now, of {cluster.max_instances} "
+                f"({of}: {used} of {limit} cores are in use)",
+            )
+    return Check(True, f"the quota allows {name} its {cluster.max_instances} instances")
+
+
+def _limits(cluster: Cluster, family: str, usages: list["Usage"]) -> dict[str, tuple[int, int]]:
+    """Return the quotas that apply to a cluster: of its family of machines, and in total."""
+    counting: tuple[str, ...]
+    if cluster.tier == "low_priority":
+        counting = ("total cluster lowpriority regional",)
+    else:
+        counting = (f"{family} cluster dedicated", "total cluster dedicated regional")
+    found = {(usage.name or {})["value"]: usage for usage in usages}
+    return {
+        name: (int(_wire(usage, "limit")), int(_wire(usage, "currentValue")))
+        for name, usage in found.items()
+        if _plain(name).startswith(tuple(map(_plain, counting)))
+    }
+
+
+def _plain(name: str) -> str:
+    """Ignore what differs: ``standardDSv2Family`` and ``Standard DSv2 Family`` are one."""
+    return "".join(name.lower().split())
+
+
+def _wire(entity: "Usage | VmSize", name: str) -> Any:
+    """Return a field that azure-ai-ml 1.35 keeps under the name of the REST API or its own.
+
+    Its own are ``current_value`` for ``currentValue`` and ``v_cp_us`` for ``vCPUs``.
+    """
+    own = {"currentValue": "current_value", "vCPUs": "v_cp_us"}.get(name, name)
+    fields = vars(entity)
+    return fields[name] if fields.get(name) is not None else fields[own]

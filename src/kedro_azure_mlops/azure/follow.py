@@ -1,0 +1,233 @@
+"""Follow a job until it has ended: its steps, their logs, why one failed, their outputs."""
+
+import os
+import re
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import requests
+
+from kedro_azure_mlops.azure.cloud_job import (
+    COMPLETED,
+    ENDED,
+    FAILED,
+    CloudJob,
+    CloudStep,
+    read_job,
+    steps_of,
+)
+from kedro_azure_mlops.azure.downloads import download_output, read_log
+from kedro_azure_mlops.azure.submission import cancel, location_for_ci, report_job, submit_job
+from kedro_azure_mlops.azure.workspace import azure_errors, workspace
+from kedro_azure_mlops.ci import (
+    in_ci,
+    shielded_from_interrupts,
+    termination_as_interrupt,
+    without_ci_commands,
+)
+from kedro_azure_mlops.errors import RefusedError
+
+if TYPE_CHECKING:
+    from azure.ai.ml import MLClient
+
+_LOG = re.compile(r"user_logs/std_log.*\.txt")
+_LINES_OF_LOG = 15
+_SECONDS_BETWEEN_LOOKS = 5.0
+_PATIENCE = (5, 60)  # seconds to connect, and to be answered
+
+
+@dataclass
+class _Shown:
+    """The part of a step's status and log that was already shown."""
+
+    status: str = ""
+    characters: int = 0
+
+
+def run_job(
+    env: str,
+    parameters: Mapping[str, str] | None = None,
+    data: Mapping[str, str] | None = None,
+    *,
+    download_to: Path | None = None,
+    root: Path | None = None,
+    show: Callable[[str], None] = print,
+) -> CloudJob:
+    """Send the pipeline to Azure ML, follow the job, and return it when it has completed.
+
+    Parameters
+    ----------
+    parameters, data, root
+        As for ``submit_job``.
+    download_to
+        Gets what each step made, as ``<download_to>/<step>/<output>``.
+    show
+        Called with each line about uploads, steps and logs.
+
+    Raises
+    ------
+    RefusedError
+        If the job fails or is cancelled: with the failed steps, their logs, and the command that
+        repeats the first of them here.
+    OperationError
+        If it cannot be sent or followed.
+    """
+    sent = submit_job(env, parameters, data, root=root, say=show)
+    return wait_for_job(env, sent.name, download_to=download_to, root=root, show=show)
+
+
+def wait_for_job(
+    env: str,
+    name: str,
+    *,
+    download_to: Path | None = None,
+    root: Path | None = None,
+    show: Callable[[str], None] = print,
+) -> CloudJob:
+    """Follow a job until it has completed. A CI run that is cancelled meanwhile cancels the job.
+
+    Parameters and errors are those of ``run_job``.
+
+    Raises
+    ------
+    RefusedError
+        If the job fails or is cancelled.
+    OperationError
+        If it cannot be followed any more; the job goes on.
+    """
+    client = workspace(env, root)
+    location = location_for_ci(client)
+    try:
+        with termination_as_interrupt():
+            job = follow(client, name, show)
+    except KeyboardInterrupt:
+        if in_ci():
+            with shielded_from_interrupts():
+                show(cancel(client, name))
+        raise
+    report_job(client, job.name, job.studio, location)
+    if download_to:
+        for place in download(client, job, download_to):
+            show(f"  {place}")
+    if job.status != COMPLETED:
+        raise RefusedError(explain_failure(client, job, env))
+    return job
+
+
+def explain_failure(client: "MLClient", job: CloudJob, env: str) -> str:
+    """Return why a job did not complete: its failed steps, their logs, and how to repeat one here.
+
+    Raises
+    ------
+    OperationError
+        If Azure refuses.
+    """
+    said = [f"the job {job.name} is {job.status}, see {job.studio}"]
+    for name in job.failed:
+        said.append(f"\nStep {name} failed: {why_failed(client, job.steps[name])}\n")
+    if job.failed:
+        said.append(f"To repeat step {job.failed[0]} here, with the inputs it was given, type:")
+        said.append(f"  kedro mlops local --env {env} --job {job.name}")
+    return "\n".join(said)
+
+
+def follow(client: "MLClient", name: str, show: Callable[[str], None]) -> CloudJob:
+    """Show the status and logs of a job's steps until it has ended; return the job.
+
+    (``jobs.stream`` of azure-ai-ml shows when steps begin and end, not what they log.)
+
+    Raises
+    ------
+    OperationError
+        If it cannot be followed any more.
+    """
+    shown: dict[str, _Shown] = {}
+    while True:
+        with azure_errors(f"following the job {name}, which goes on"):
+            ended = _details(client, name).status in ENDED
+            for step, state in steps_of(client, name).items():
+                _show(client, step, state, shown.setdefault(step, _Shown()), show)
+        if ended:
+            return read_job(client, name)
+        # the variable is Azure's own
+        time.sleep(
+            float(os.environ.get("AZUREML_RUN_POLLING_INTERVAL_MIN", _SECONDS_BETWEEN_LOOKS))
+        )
+
+
+def why_failed(client: "MLClient", step: CloudStep) -> str:
+    """Return the error of a failed step and the end of its log.
+
+    Raises
+    ------
+    OperationError
+        If Azure refuses.
+    """
+    with azure_errors(f"reading the error of {step.run}"):
+        error = _details(client, step.run).error
+    said = without_ci_commands(error.error.message or "") if error and error.error else ""
+    if log := read_log(client, step.run):
+        end = "\n".join(
+            f"| {line}" for line in without_ci_commands(log).splitlines()[-_LINES_OF_LOG:]
+        )
+        return f"{next(iter(said.splitlines()), '')}\nThe end of its log:\n{end}".lstrip()
+    return said or "Azure gives no reason and there is no log; see the Studio."
+
+
+def download(client: "MLClient", job: CloudJob, target: Path) -> list[Path]:
+    """Download the outputs of a job into ``<target>/<step>/<port>``, and its logs.
+
+    Raises
+    ------
+    OperationError
+        If Azure refuses.
+    """
+    target.mkdir(parents=True, exist_ok=True)
+    found = []
+    for name, step in job.steps.items():
+        ports = job.definition["jobs"].get(name, {}).get("outputs", {})
+        if step.status in {COMPLETED, FAILED}:
+            (target / f"{name}.log").write_text(read_log(client, step.run), encoding="utf-8")
+        for port in ports:
+            if step.status == COMPLETED and download_output(client, step.run, port, target / name):
+                found.append(target / name / port)
+    return found
+
+
+def _show(
+    client: "MLClient", name: str, step: CloudStep, shown: _Shown, show: Callable[[str], None]
+) -> None:
+    if shown.status in ENDED:
+        return
+    if step.status != shown.status and step.status not in ENDED:
+        show(f"{name}: {step.status}")
+    text = _log(client, step)
+    # a line that is being written is shown when it is whole
+    whole = len(text) if step.status in ENDED else text.rfind("\n") + 1
+    for line in text[shown.characters : whole].splitlines():
+        show(f"{name} | {without_ci_commands(line)}")
+    if step.status in ENDED:
+        show(f"{name}: {step.status}")
+    shown.status, shown.characters = step.status, max(whole, shown.characters)
+
+
+def _log(client: "MLClient", step: CloudStep) -> str:
+    """Read a log so far; one that cannot be read now is read at the next poll."""
+    logs = _details(client, step.run).log_files or {}
+    names = sorted(name for name in logs if _LOG.fullmatch(name))
+    if not names:
+        return ""
+    try:
+        answer = requests.get(logs[names[0]], timeout=_PATIENCE)
+        answer.raise_for_status()
+    except requests.RequestException:
+        return ""
+    return answer.content.decode("utf-8", errors="replace")
+
+
+def _details(client: "MLClient", run: str) -> Any:
+    # the public methods of the client show neither the error of a step nor its log
+    return client.jobs._runs_operations.get_run_details(run)

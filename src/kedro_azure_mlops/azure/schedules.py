@@ -1,0 +1,344 @@
+"""Schedules of a workspace: when Azure ML starts a job by itself."""
+
+import difflib
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from kedro_azure_mlops.azure.submission import prepare_job
+from kedro_azure_mlops.azure.workspace import azure_errors, workspace
+from kedro_azure_mlops.errors import OperationError
+from kedro_azure_mlops.job.compilation import compile_job
+
+if TYPE_CHECKING:
+    from azure.ai.ml import MLClient
+    from azure.ai.ml.entities import CronTrigger, PipelineJob, RecurrenceTrigger, Schedule
+
+EVERY = ("hour", "day", "week", "month")
+_DAYS = ("sunday", "monday", "tuesday", "wednesday", "thursday", "friday", "saturday")
+# a value or a range of values, each with a step
+_PART = re.compile(r"(?:\*|(?P<first>\w+)(?:-(?P<last>\w+))?)(?:/(?P<step>\d+))?")
+
+
+@dataclass(frozen=True)
+class Cron:
+    """Minute, hour, day, month and day of the week, as in a crontab."""
+
+    expression: str
+    time_zone: str
+
+    def entity(self) -> "CronTrigger":
+        """Return it as Azure ML takes it."""
+        from azure.ai.ml.entities import CronTrigger
+
+        return CronTrigger(expression=self.expression, time_zone=self.time_zone)
+
+
+@dataclass(frozen=True)
+class Recurrence:
+    """Every hour, day, week or month, at a time, on days of the week or of the month."""
+
+    every: str
+    hour: int
+    minute: int
+    time_zone: str
+    week_days: tuple[str, ...] = ()
+    month_days: tuple[int, ...] = ()
+
+    def entity(self) -> "RecurrenceTrigger":
+        """Return it as Azure ML takes it."""
+        from azure.ai.ml.entities import RecurrencePattern, RecurrenceTrigger
+
+        pattern = RecurrencePattern(
+            hours=[self.hour],
+            minutes=[self.minute],
+            week_days=list(self.week_days) or None,
+            month_days=list(self.month_days) or None,
+        )
+        return RecurrenceTrigger(
+            frequency=self.every,
+            interval=1,
+            schedule=None if self.every == "hour" else pattern,
+            time_zone=self.time_zone,
+        )
+
+
+def read_cron(expression: str, time_zone: str = "UTC") -> Cron:
+    """Read a crontab expression of five fields.
+
+    Raises
+    ------
+    OperationError
+        If it is invalid, or names days of the month or months, which Azure ML ignores.
+    """
+    fields = expression.split()
+    if len(fields) != 5:
+        raise OperationError(
+            f'--cron "{expression}" has {len(fields)} fields instead of five: minute hour day '
+            'month weekday, as in "0 2 * * *" for two in the morning.'
+        )
+    if fields[2:4] != ["*", "*"]:
+        raise OperationError(
+            f'--cron "{expression}": Azure ML ignores the day of the month and the month, and '
+            "would start the job every day: write * for both. For some days of the month take "
+            "--every month --on 1,15."
+        )
+    names = {name: number for number, day in enumerate(_DAYS) for name in (day, day[:3])}
+    for field, what, highest, known in (
+        (fields[0], "minute", 59, {}),
+        (fields[1], "hour", 23, {}),
+        (fields[4], "weekday", 6, names),
+    ):
+        if not all(_is_part(part, highest, known) for part in field.split(",")):
+            raise OperationError(
+                f'--cron "{expression}": {field} is no {what}, which is 0 to {highest}, *, a list '
+                "1,2, a range 1-5 or a step */2."
+            )
+    return Cron(" ".join(fields), _known_zone(time_zone))
+
+
+def read_recurrence(
+    every: str, at: str | None = None, on: str | None = None, time_zone: str = "UTC"
+) -> Recurrence:
+    """Read ``--every``, ``--at`` and ``--on``.
+
+    Raises
+    ------
+    OperationError
+        If they do not fit together, or are no time or no days.
+    """
+    if every == "hour" and (at or on):
+        raise OperationError("--every hour takes no --at and no --on: it starts every hour.")
+    if (every in {"week", "month"}) != bool(on):
+        raise OperationError(
+            "--on names days: it is needed with --every week (--on monday,friday) and --every "
+            "month (--on 1,15), and of no use with others."
+        )
+    hour, minute = _time(at or "00:00")
+    days = [day.strip().lower() for day in on.split(",")] if on else []
+    return Recurrence(
+        every,
+        hour,
+        minute,
+        _known_zone(time_zone),
+        week_days=tuple(map(_week_day, days)) if every == "week" else (),
+        month_days=tuple(map(_month_day, days)) if every == "month" else (),
+    )
+
+
+def describe(trigger: "CronTrigger | RecurrenceTrigger") -> str:
+    """Return a trigger in words, also one that was made elsewhere."""
+    if hasattr(trigger, "expression"):
+        return f"{trigger.expression} ({trigger.time_zone})"
+    pattern = trigger.schedule
+    hours, minutes = _listed(pattern.hours), _listed(pattern.minutes)
+    times = [f"{hour:02}:{minute:02}" for hour in hours for minute in minutes]
+    days = [str(day).lower() for day in _listed(pattern.week_days or pattern.month_days)]
+    often = trigger.interval > 1
+    every = f"{trigger.interval} {trigger.frequency}s" if often else trigger.frequency
+    at = f" at {', '.join(times)}" if times else ""
+    on = f" on {', '.join(days)}" if days else ""
+    return f"every {every}{at}{on} ({trigger.time_zone})"
+
+
+def _listed(value: Any) -> list[Any]:
+    """Return a list also of a single value, as Azure ML takes one, and of none."""
+    if value is None:
+        return []
+    return list(value) if isinstance(value, list | tuple) else [value]
+
+
+def _is_part(part: str, highest: int, names: Mapping[str, int]) -> bool:
+    match = _PART.fullmatch(part)
+    if not match or match["step"] == "0":
+        return False
+    values = [names.get(text.lower(), text) for text in (match["first"], match["last"]) if text]
+    if not all(isinstance(value, int) or value.isdecimal() for value in values):
+        return False
+    numbers = [int(value) for value in values]
+    return all(number <= highest for number in numbers) and numbers == sorted(numbers)
+
+
+def _time(text: str) -> tuple[int, int]:
+    match = re.fullmatch(r"([01]?\d|2[0-3]):([0-5]\d)", text)
+    if not match:
+        raise OperationError(f"--at {text} is no time of day: write it as 02:00, up to 23:59.")
+    return int(match[1]), int(match[2])
+
+
+def _week_day(text: str) -> str:
+    if text not in _DAYS:
+        raise OperationError(f"--on {text}: a week has {', '.join(_DAYS)}.")
+    return text
+
+
+def _month_day(text: str) -> int:
+    if not (text.isdecimal() and 1 <= int(text) <= 31):
+        raise OperationError(f"--on {text}: a month has the days 1 to 31.")
+    return int(text)
+
+
+def _known_zone(name: str) -> str:
+    from azure.ai.ml.constants import TimeZone
+
+    known = [zone.value for zone in TimeZone]
+    if name in known:
+        return name
+    near = difflib.get_close_matches(name, known, n=3, cutoff=0.4)
+    raise OperationError(
+        f'--time-zone "{name}" is not known to Azure ML, which takes the names of Windows'
+        f"{', near it: ' + ', '.join(near) if near else ''}. All of them are in "
+        "https://learn.microsoft.com/windows-hardware/manufacture/desktop/default-time-zones"
+    )
+
+
+_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_-]{0,253}")
+
+
+@dataclass(frozen=True)
+class Scheduled:
+    """A schedule: its name, whether it starts jobs, and when.
+
+    ``fixed_data`` names the inputs that ``schedule_job`` has uploaded: each job reads them as they
+    were then.
+    """
+
+    name: str
+    is_enabled: bool
+    when: str
+    fixed_data: tuple[str, ...] = ()
+
+
+def schedule_job(
+    env: str,
+    name: str,
+    when: Cron | Recurrence,
+    parameters: Mapping[str, str] | None = None,
+    *,
+    root: Path | None = None,
+    say: Callable[[str], None] = lambda _: None,
+) -> Scheduled:
+    """Schedule the pipeline on Azure ML; replaces and enables a schedule of that name.
+
+    Parameters
+    ----------
+    when
+        From ``read_cron`` or ``read_recurrence``.
+    parameters, root, say
+        As for ``submit_job``.
+
+    Raises
+    ------
+    OperationError
+        If the name is illegal, the job cannot be prepared, or Azure refuses.
+    """
+    check_name(name)
+    root = root or Path.cwd()
+    compiled = compile_job(env, parameters, for_once=True, write=False, root=root)
+    client = workspace(env, root)
+    job = prepare_job(client, compiled, parameters, say=say)
+    set_schedule(client, name, when, job)
+    start = "data.digest."
+    fixed = [tag.removeprefix(start) for tag in job.tags or () if tag.startswith(start)]
+    return Scheduled(name, True, describe(when.entity()), tuple(fixed))
+
+
+def check_name(name: str) -> None:
+    """Refuse an illegal name of a schedule.
+
+    Raises
+    ------
+    OperationError
+        If it is.
+    """
+    if not _NAME.fullmatch(name):
+        raise OperationError(
+            f"{name} is no name of a schedule: it has letters, digits, hyphens and underscores."
+        )
+
+
+def set_schedule(
+    client: "MLClient", name: str, when: Cron | Recurrence, job: "PipelineJob"
+) -> None:
+    """Make a schedule, or replace the one of that name; it is enabled.
+
+    Raises
+    ------
+    OperationError
+        If Azure refuses or cannot be reached.
+    """
+    from azure.ai.ml.entities import JobSchedule
+
+    schedule = JobSchedule(name=name, trigger=when.entity(), create_job=job, is_enabled=True)
+    with azure_errors(f"storing the schedule {name}"):
+        client.schedules.begin_create_or_update(schedule).result()
+
+
+def list_schedules(client: "MLClient") -> list[Scheduled]:
+    """List all schedules, also disabled ones.
+
+    Raises
+    ------
+    OperationError
+        If Azure refuses or cannot be reached.
+    """
+    with azure_errors("listing the schedules"):
+        found = list(client.schedules.list(list_view_type="All"))
+    return [Scheduled(each.name, _is_enabled(each), describe(each.trigger)) for each in found]
+
+
+def enable(client: "MLClient", name: str) -> None:
+    """Enable a schedule.
+
+    Raises
+    ------
+    OperationError
+        If there is no such schedule, or Azure refuses or cannot be reached.
+    """
+    _find(client, name)
+    with azure_errors(f"enabling the schedule {name}"):
+        client.schedules.begin_enable(name).result()
+
+
+def disable(client: "MLClient", name: str) -> None:
+    """Keep a schedule, but let it start nothing.
+
+    Raises
+    ------
+    OperationError
+        If there is no such schedule, or Azure refuses or cannot be reached.
+    """
+    _find(client, name)
+    with azure_errors(f"disabling the schedule {name}"):
+        client.schedules.begin_disable(name).result()
+
+
+def delete(client: "MLClient", name: str) -> None:
+    """Delete a schedule; jobs it has started go on.
+
+    Raises
+    ------
+    OperationError
+        If there is no such schedule, or Azure refuses or cannot be reached.
+    """
+    if _is_enabled(_find(client, name)):
+        disable(client, name)  # Azure ML deletes no other
+    with azure_errors(f"deleting the schedule {name}"):
+        client.schedules.begin_delete(name).result()
+
+
+def _find(client: "MLClient", name: str) -> "Schedule":
+    from azure.core.exceptions import ResourceNotFoundError
+
+    with azure_errors(f"looking for the schedule {name}"):
+        try:
+            return client.schedules.get(name)
+        except ResourceNotFoundError as error:
+            known = ", ".join(each.name for each in list_schedules(client)) or "none"
+            raise OperationError(f"There is no schedule {name}; there are: {known}.") from error
+
+
+def _is_enabled(schedule: "Schedule") -> bool:
+    return schedule.is_enabled is not False

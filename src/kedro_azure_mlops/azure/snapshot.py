@@ -1,0 +1,208 @@
+"""The snapshot of a folder of code: exactly what Azure ML's client would upload of it."""
+
+import hashlib
+import os
+import re
+import shutil
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from pathspec.patterns.gitignore import GitIgnorePatternError
+from pathspec.patterns.gitignore.spec import GitIgnoreSpecPattern
+
+from kedro_azure_mlops.errors import OperationError
+
+_FILES = (".amlignore", ".gitignore")
+# Azure ML adds this to every file of rules.
+_ALWAYS = "__pycache__"
+# patterns that git and Azure ML read differently: [^a], an open [ (below), and a lone !/ or /**/
+_TWO_MEANINGS = re.compile(r"(?<!\\)\[\^|^!?/(\*\*/)+$|^!/$")
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One line: which paths it is about, and whether they are left out or brought back."""
+
+    text: str
+    pattern: GitIgnoreSpecPattern
+
+    @property
+    def brings_back(self) -> bool:
+        """True if it begins with ``!``."""
+        return self.pattern.include is False
+
+    def is_about(self, path: str) -> bool:
+        """Return whether a path is meant, by itself or because of a folder above it."""
+        return self.pattern.match_file(path) is not None
+
+    def may_be_about_something_in(self, folder: str) -> bool:
+        """Return False only if no path below a folder can be meant."""
+        text = self.text.removeprefix("!")
+        if "/" not in text.rstrip("/") or "[" in text:
+            return True
+        segments, parts = text.strip("/").split("/"), folder.split("/")
+        depth = min(len(segments), len(parts))
+        if "**" in segments[:depth]:
+            return True
+        begin = GitIgnoreSpecPattern("/" + "/".join(segments[:depth]))
+        return begin.match_file("/".join(parts[:depth])) is not None
+
+
+class Rules:
+    """All rules of a folder; the last rule that matches a path decides.
+
+    Raises
+    ------
+    OperationError
+        If a line is no pattern, or one that git and Azure ML understand differently.
+    """
+
+    def __init__(self, root: Path) -> None:
+        file = next((root / name for name in _FILES if (root / name).exists()), None)
+        lines = file.read_text(encoding="utf-8-sig").splitlines() if file else []
+        rules = [_rule(file, number, line) for number, line in enumerate([*lines, _ALWAYS], 1)]
+        self._rules = [rule for rule in rules if rule is not None]
+
+    def leave_out(self, path: str) -> bool:
+        """Return whether a file is left out; its path is relative to the folder of the rules."""
+        about = (not rule.brings_back for rule in reversed(self._rules) if rule.is_about(path))
+        return next(about, False)
+
+    def leave_out_all_of(self, folder: str) -> bool:
+        """Return whether everything below a folder is left out, so that it need not be searched."""
+        for rule in reversed(self._rules):
+            if rule.brings_back:
+                if rule.may_be_about_something_in(folder):
+                    return False
+            # a rule that ends with this folder is about all that is in it
+            elif rule.is_about(f"{folder}/") and rule.is_about(f"{folder}/\x01"):
+                return True
+        return False
+
+
+def _rule(file: Path | None, number: int, line: str) -> Rule | None:
+    text = line.strip()
+    if not text or text.startswith("#") or text == "/":
+        return None
+    try:
+        pattern = GitIgnoreSpecPattern(text)
+    except GitIgnorePatternError:
+        pattern = None
+    if pattern is None or pattern.include is None or _TWO_MEANINGS.search(text):
+        raise OperationError(
+            f"{file.name if file else ''} line {number}: git and Azure ML do not both understand "
+            f"{text!r}: write it in another way."
+        )
+    return Rule(text, pattern)
+
+
+def files_to_upload(root: Path) -> list[Path]:
+    """List the files, relative to the folder and sorted; what a link leads to has the link's name.
+
+    As in Azure ML, empty folders vanish, rules look at where a linked folder really lies, and only
+    the folder's own ``.amlignore`` counts, or its ``.gitignore`` if there is none. Folders of which
+    nothing can be wanted are not searched.
+
+    Raises
+    ------
+    OperationError
+        If a rule cannot be read, or a link leads to a folder that the link itself lies in.
+    """
+    root = root.resolve()
+    return sorted(_files(root, root, Rules(root)), key=Path.as_posix)
+
+
+def refuse_links_that_leave(root: Path, files: Iterable[Path]) -> None:
+    """Refuse what Azure ML would upload though it does not lie in the folder.
+
+    Raises
+    ------
+    OperationError
+        If a file is reached through a link that leads out of the folder, or to nothing.
+    """
+    root = root.resolve()
+    for file in files:
+        if _stays(root, file) and (root / file).exists():
+            continue
+        ways = [file, *file.parents][-2::-1]
+        links = [way for way in ways if (root / way).is_symlink()]
+        link = next((way for way in links if not _stays(root, way)), links[-1])
+        wrong = "out of the project" if (root / file).exists() else "to nothing"
+        raise OperationError(
+            f"{link.as_posix()} is a link that leads {wrong}: {(root / link).readlink()}. Azure ML "
+            "would upload what it finds there. Copy that into the project, or remove the link."
+        )
+
+
+def copy_snapshot(root: Path, target: Path) -> Path:
+    """Copy the files to a folder, which is made, and return it.
+
+    Raises
+    ------
+    OperationError
+        If there are none, or a link leads out of the folder.
+    """
+    files = files_to_upload(root)
+    refuse_links_that_leave(root, files)
+    if not files:
+        raise OperationError(f"Nothing of {root} would be uploaded: look into its .amlignore.")
+    target.mkdir(parents=True, exist_ok=True)
+    for file in files:
+        (target / file).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(root / file, target / file)  # blobs have no permissions
+    return target
+
+
+def snapshot_digest(root: Path) -> str:
+    """Return the SHA-256 of the names and bytes of the files."""
+    return digest_of_files(root, files_to_upload(root))
+
+
+def content_digest(path: Path) -> str:
+    """Return the SHA-256 of a file's bytes, or of the names and bytes of all files in a folder."""
+    if path.is_file():
+        return _sha256(path).hexdigest()
+    files = (file.relative_to(path) for file in path.rglob("*") if file.is_file())
+    return digest_of_files(path, sorted(files, key=Path.as_posix))
+
+
+def digest_of_files(root: Path, files: Iterable[Path]) -> str:
+    """Return the SHA-256 of the names and bytes of files."""
+    total = hashlib.sha256()
+    for file in files:
+        # no name holds a zero byte, and a digest has a fixed length: no two lists look alike
+        total.update(file.as_posix().encode() + b"\0" + _sha256(root / file).digest())
+    return total.hexdigest()
+
+
+def _sha256(path: Path) -> "hashlib._Hash":
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256")
+
+
+def _files(root: Path, folder: Path, rules: Rules) -> Iterator[Path]:
+    """Find files in a folder that is reached under this name, perhaps through links."""
+    # Azure ML resolves a folder, but not a file, before it looks at the rules.
+    real = folder.resolve()
+    for path in folder.iterdir():
+        if not path.is_dir():
+            if not rules.leave_out(_relative(real / path.name, root)):
+                yield path.relative_to(root)
+            continue
+        inner = path.resolve()
+        if real.is_relative_to(inner):
+            raise OperationError(
+                f"{path.relative_to(root).as_posix()} is a link to a folder that it lies in, so "
+                "Azure ML would find files without end: remove the link."
+            )
+        if not rules.leave_out_all_of(_relative(inner, root)):
+            yield from _files(root, path, rules)
+
+
+def _stays(root: Path, file: Path) -> bool:
+    return Path(os.path.realpath(root / file)).is_relative_to(root)
+
+
+def _relative(path: Path, root: Path) -> str:
+    return Path(os.path.relpath(path, root)).as_posix()

@@ -1,0 +1,254 @@
+"""Send a compiled job with all that it needs (data, environment, tags), and cancel a job."""
+
+import weakref
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any, cast
+
+from kedro_azure_mlops.azure.assets import JobData, find_or_register
+from kedro_azure_mlops.azure.cloud_job import ENDED
+from kedro_azure_mlops.azure.environment import ensure_environment, reference
+from kedro_azure_mlops.azure.snapshot import copy_snapshot
+from kedro_azure_mlops.azure.workspace import azure_errors, workspace
+from kedro_azure_mlops.ci import in_ci, report_outputs
+from kedro_azure_mlops.config import SERVERLESS
+from kedro_azure_mlops.errors import OperationError
+from kedro_azure_mlops.hooks.code_version import code_version
+from kedro_azure_mlops.job.compilation import Compiled, compile_job
+from kedro_azure_mlops.job.project import Project
+
+if TYPE_CHECKING:
+    from azure.ai.ml import MLClient
+    from azure.ai.ml.entities import PipelineJob
+
+_CANCELLING = "CancelRequested"
+
+
+@dataclass(frozen=True)
+class SentJob:
+    """A job that was sent: its name and its page in the Studio."""
+
+    name: str
+    studio: str
+
+
+def submit_job(
+    env: str,
+    parameters: Mapping[str, str] | None = None,
+    data: Mapping[str, str] | None = None,
+    *,
+    root: Path | None = None,
+    say: Callable[[str], None] = lambda _: None,
+) -> SentJob:
+    """Send the pipeline to Azure ML as a job; in CI also report it to later steps.
+
+    Reported are ``job``, ``studio``, and ``resource_group``, ``workspace``, ``location``.
+
+    Parameters
+    ----------
+    env
+        Environment whose job it is.
+    parameters
+        Dotted names of parameters and their values as text; they become inputs of the job.
+    data
+        Data assets, ``azureml:name:version`` or ``azureml:name@latest``, instead of local data.
+    root
+        Folder of the project; by default the current one.
+    say
+        Called with a line for each upload, and for what exists already.
+
+    Raises
+    ------
+    OperationError
+        If the job cannot be prepared or sent; there is no job then.
+    """
+    root = root or Path.cwd()
+    client = workspace(env, root)
+    location = location_for_ci(client)  # before anything is sent
+    compiled = compile_job(env, parameters, for_once=True, write=False, root=root)
+    job = prepare_job(client, compiled, parameters, data, say)
+    with azure_errors("sending the job"):
+        made = client.jobs.create_or_update(job)
+    sent = SentJob(str(made.name), str(made.studio_url))
+    report_job(client, sent.name, sent.studio, location)
+    return sent
+
+
+def cancel_job(env: str, name: str, *, root: Path | None = None) -> str:
+    """Cancel a job, and return what happened as a sentence; one that has ended stays as it is.
+
+    Raises
+    ------
+    OperationError
+        If there is no such job, or Azure refuses.
+    """
+    return cancel(workspace(env, root), name)
+
+
+def location_for_ci(client: "MLClient") -> str:
+    """Return the workspace's location, which waiting CI steps need; empty outside of CI.
+
+    Raises
+    ------
+    OperationError
+        If there is no such workspace, or Azure refuses.
+    """
+    if not in_ci():
+        return ""
+    with azure_errors(f"looking for the workspace {client.workspace_name}"):
+        return str(client.workspaces.get(client.workspace_name).location)
+
+
+def report_job(client: "MLClient", job: str, studio: str, location: str) -> None:
+    """Report a job to the later steps of a CI run."""
+    report_outputs(
+        job=job,
+        studio=studio,
+        resource_group=str(client.resource_group_name),
+        workspace=str(client.workspace_name),
+        location=location,
+    )
+
+
+def prepare_job(
+    client: "MLClient",
+    compiled: Compiled,
+    parameters: Mapping[str, str] | None = None,
+    given: Mapping[str, str] | None = None,
+    say: Callable[[str], None] = lambda _: None,
+) -> "PipelineJob":
+    """Register what a compiled job needs, and return it ready to be sent or scheduled.
+
+    Parameters
+    ----------
+    parameters
+        Those that the job was compiled with.
+    given
+        Data assets, ``azureml:name:version`` or ``azureml:name@latest``, instead of local data.
+    say
+        Called with a line for each upload, and for what exists already.
+
+    Raises
+    ------
+    OperationError
+        If the project cannot be compiled or uploaded as it is, or Azure refuses.
+    """
+    project, body = compiled.project, compiled.job
+    for line in (*compiled.notes, *(f"warning: {line}" for line in compiled.warnings)):
+        say(line)
+    with ExitStack() as stack:
+        code = _copied(project.root, stack) if _steps_with_code(body) else ""
+        compiled.write()
+        _refuse_unknown_computes(client, project.env, body)
+        data = find_or_register(client, compiled.file, body["inputs"], given or {}, say)
+        if _takes_environment(project, body):
+            ensure_environment(client, project.root, project.config, say)
+        changes = {f"inputs.{name}.path": found.path for name, found in data.items()}
+        job = _loaded(compiled.file, changes | dict.fromkeys(_steps_with_code(body), code))
+        job.tags = _tags(project, parameters or {}, data)
+        # the copy is needed until the job is sent
+        weakref.finalize(job, stack.pop_all().close)
+    return job
+
+
+def _copied(root: Path, stack: ExitStack) -> str:
+    """Copy what is to be uploaded: Azure's client would search ignored folders too, many times."""
+    folder = Path(stack.enter_context(TemporaryDirectory(prefix="snapshot-")))
+    return str(copy_snapshot(root, folder / "code"))
+
+
+def _steps_with_code(compiled: Mapping[str, Any]) -> list[str]:
+    """Return the keys under which steps have their code."""
+    steps = {
+        f"jobs.{name}.component" if "component" in step else f"jobs.{name}": step
+        for name, step in compiled["jobs"].items()
+    }
+    return [f"{key}.code" for key, step in steps.items() if "code" in step.get("component", step)]
+
+
+def _refuse_unknown_computes(client: "MLClient", env: str, compiled: Mapping[str, Any]) -> None:
+    """Check before anything is uploaded: Azure ML would refuse only afterwards."""
+    from azure.core.exceptions import ResourceNotFoundError
+
+    default = compiled["settings"]["default_compute"]
+    steps = [step for step in compiled["jobs"].values() if step["type"] != "spark"]
+    names = {step.get("compute", default).removeprefix("azureml:") for step in steps}
+    for name in sorted(names - {SERVERLESS}):
+        with azure_errors(f"looking for the compute {name}"):
+            try:
+                client.compute.get(name)
+            except ResourceNotFoundError as error:
+                raise OperationError(
+                    f"The workspace {client.workspace_name} has no compute {name}: name another in "
+                    "azureml.yml, or make it with: "
+                    f"kedro mlops provision --env {env}"
+                ) from error
+
+
+def _takes_environment(project: Project, compiled: Mapping[str, Any]) -> bool:
+    ours = reference(project.root, project.config)
+    steps = (step.get("component", step) for step in compiled["jobs"].values())
+    return any(step.get("environment") == ours for step in steps)
+
+
+def _loaded(file: Path, changes: Mapping[str, Any]) -> "PipelineJob":
+    from azure.ai.ml import load_job
+
+    with azure_errors(f"reading {file.name}"):
+        overrides = [{key: value} for key, value in changes.items()]
+        return cast("PipelineJob", load_job(file, params_override=overrides))
+
+
+def _tags(
+    project: Project, parameters: Mapping[str, str], data: Mapping[str, JobData]
+) -> dict[str, str]:
+    """Return what the job is made of; ``reproduce`` and the tracking hook of a step read it."""
+    tags = code_version(project.root) | {"env": project.env}
+    if parameters:
+        tags["params"] = ",".join(f"{name}={value}" for name, value in parameters.items())
+    for name, found in data.items():
+        # an address may be signed
+        tags[f"data.{name}"] = found.path.removeprefix("azureml:").split("?")[0]
+        if found.digest:
+            tags[f"data.digest.{name}"] = found.digest
+        if found.local:
+            inside = found.local.is_relative_to(project.root.resolve())
+            place = found.local.relative_to(project.root.resolve()) if inside else found.local.name
+            tags[f"data.path.{name}"] = Path(place).as_posix()
+    return tags
+
+
+def cancel(client: "MLClient", name: str) -> str:
+    """Cancel a job and return what happened, as a sentence.
+
+    A job that has ended stays as it is.
+
+    Raises
+    ------
+    OperationError
+        If there is no such job, or Azure refuses.
+    """
+    from azure.core.exceptions import HttpResponseError
+
+    status = _status(client, name)
+    if status not in {*ENDED, _CANCELLING}:
+        with azure_errors(f"cancelling the job {name}"):
+            try:
+                # do not wait until all its machines are released
+                client.jobs.begin_cancel(name, polling=False)
+            except HttpResponseError:
+                status = _status(client, name)
+                if status not in ENDED:  # it may have ended in between
+                    raise
+    if status in ENDED:
+        return f"the job {name} has ended already: it is {status}"
+    return f"the job {name} is being cancelled"
+
+
+def _status(client: "MLClient", name: str) -> str:
+    with azure_errors(f"looking for the job {name}"):
+        status = client.jobs.get(name).status
+    return str(getattr(status, "value", status))

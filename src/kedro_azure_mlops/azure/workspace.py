@@ -1,0 +1,243 @@
+"""The way to a workspace: which one, and what Azure's errors mean."""
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from kedro_azure_mlops.azure.identity import OF_JOB, credential, in_job, variable
+from kedro_azure_mlops.config import configuration_folder, read_azureml
+from kedro_azure_mlops.errors import OperationError
+from kedro_azure_mlops.safety import redact
+
+if TYPE_CHECKING:
+    from azure.ai.ml import MLClient
+    from azure.core.exceptions import AzureError
+
+_UNAUTHORIZED, _FORBIDDEN, _NOT_FOUND, _CONFLICT, _TOO_MANY, _SERVER = 401, 403, 404, 409, 429, 500
+_ADVICE = {
+    _UNAUTHORIZED: "Azure does not accept the sign-in. Sign in again: az login (in CI look at "
+    "AZURE_TENANT_ID, AZURE_CLIENT_ID and what proves them)",
+    _FORBIDDEN: "You may not do that. Ask an owner of the resource group for a role that may, such "
+    "as AzureML Data Scientist (to run) or Contributor (to provision)",
+    _NOT_FOUND: "It is not there. Compare the names in azureml.yml with what exists: "
+    "kedro mlops provision --dry-run --env ENV",
+    _CONFLICT: "It exists already in another form, or is being changed just now. Look at it in the "
+    "Studio, then try again",
+    _TOO_MANY: "Azure asks for fewer requests, also after several tries. Try again in some minutes",
+    _SERVER: "The fault is Azure's and did not pass after several tries. Try again later; "
+    "https://status.azure.com lists known faults",
+}
+_LONGEST = 400
+_SECRETS = (
+    # the query of an address may be a SAS
+    (re.compile(r"(https?://[^\s?'\"]+)\?[^\s'\")]*"), r"\1"),
+    (re.compile(r"\beyJ[\w-]+\.[\w-]+\.?[\w-]*"), "<token>"),
+    (re.compile(r"(?i)(sig|secret|password|accountkey)=[^\s&;'\"]+"), r"\1=***"),
+    (re.compile(r"(?i)(bearer) [\w.~+/-]+"), r"\1 ***"),
+)
+
+
+@contextmanager
+def azure_errors(doing: str, advice: Mapping[int, str] | None = None) -> Iterator[None]:
+    """Turn errors of Azure's clients into one clear sentence.
+
+    Parameters
+    ----------
+    doing
+        What is tried, as in "registering the environment plant:3f2a".
+    advice
+        What to do about a status, where it is more specific than the general advice.
+
+    Raises
+    ------
+    OperationError
+        If Azure refuses, fails or cannot be reached.
+    """
+    from azure.core.exceptions import AzureError
+
+    try:
+        yield
+    except AzureError as error:
+        said = _sentence(_cause(error), _ADVICE | dict(advice or {}))
+        raise OperationError(f"{doing}: {said}") from error
+
+
+def without_secrets(text: str) -> str:
+    """Remove tokens, keys and signatures, and the query of every address."""
+    for pattern, replacement in _SECRETS:
+        text = pattern.sub(replacement, text)
+    return redact(text)
+
+
+def _sentence(error: "AzureError", advice: Mapping[int, str]) -> str:
+    from azure.core.exceptions import (
+        ClientAuthenticationError,
+        HttpResponseError,
+        ServiceRequestError,
+        ServiceResponseError,
+    )
+
+    said = _first_line(error)
+    status = getattr(error, "status_code", None)
+    if isinstance(error, HttpResponseError) and status:
+        what_to_do = advice.get(min(status, _SERVER), "Azure does not take it as it is")
+        return f"{what_to_do}. Azure said ({status}): {said}"
+    if isinstance(error, ClientAuthenticationError):
+        return _not_signed_in(said)
+    if isinstance(error, ServiceRequestError | ServiceResponseError):
+        return (
+            "Azure could not be reached, or the connection broke off. Check the network (and "
+            f"HTTPS_PROXY, if there is a proxy), then try again. The fault: {said}"
+        )
+    return said
+
+
+def _cause(error: "AzureError") -> "AzureError":
+    """Return the error that azure-ai-ml has wrapped, as it does in uploads and downloads."""
+    from azure.core.exceptions import AzureError, HttpResponseError
+
+    while not isinstance(error, HttpResponseError) and isinstance(error.__cause__, AzureError):
+        error = error.__cause__
+    return error
+
+
+def _not_signed_in(said: str) -> str:
+    if in_job():
+        return (
+            "The job has no identity to sign in with. Give its cluster a managed identity, or set "
+            f"identity: user in azureml.yml. Azure said: {said}"
+        )
+    if variable("AZURESUBSCRIPTION_CLIENT_ID"):
+        return (
+            "Azure does not take the service connection of this step. Check that its federation "
+            f"names this organization, project and connection. Azure said: {said}"
+        )
+    if variable("AZURE_CLIENT_ID"):
+        return (
+            "Azure does not take the service principal that AZURE_CLIENT_ID names. Check that, "
+            "AZURE_TENANT_ID and what proves them: a secret may have expired. Azure said: "
+            f"{said}"
+        )
+    return (
+        "You are not signed in to Azure. Type: az login (in CI set AZURE_TENANT_ID, "
+        f"AZURE_CLIENT_ID and what proves them). The Azure CLI said: {said}"
+    )
+
+
+def _first_line(error: "AzureError") -> str:
+    text = str(getattr(error, "message", None) or error).strip()
+    # of the ways in which a user may be signed in, what the usual one said
+    usual = re.search(r"AzureCliCredential: (.+)", text)
+    line = usual[1] if usual else text.partition("\n")[0]
+    return without_secrets(line or type(error).__name__)[:_LONGEST]
+
+
+__all__ = ["azure_errors", "credential", "identifiers", "in_job", "workspace"]
+
+IDENTIFIERS = ("subscription_id", "resource_group", "workspace_name")
+_SUBSCRIPTION = "AZURE_SUBSCRIPTION_ID"
+
+
+def workspace(env: str, root: Path | None = None) -> "MLClient":
+    """Return a client of an environment's workspace; nothing is sent yet.
+
+    Inside a job it is the job's workspace; else the one of ``azureml.yml``.
+
+    Raises
+    ------
+    OperationError
+        If the workspace is not known or half known, or what to sign in with is half set.
+    """
+    ids = identifiers(env, root or Path.cwd())
+    signed_in = credential()
+    from azure.ai.ml import MLClient
+
+    # It shows progress even without a terminal: with show_progress=False azure-ai-ml 1.35 overlooks
+    # errors of uploads and waits forever for what was not sent.
+    return MLClient(signed_in, *ids.values(), enable_telemetry=False)
+
+
+def identifiers(env: str, root: Path) -> dict[str, str]:
+    """Return subscription, resource group and name of an environment's workspace.
+
+    Raises
+    ------
+    OperationError
+        If one is missing, or ``config.json`` is needed but is for another workspace.
+    """
+    if in_job():
+        return _of_job()
+    ids = _configured(env, root)
+    if ids["workspace_name"]:
+        ids["subscription_id"] = ids["subscription_id"] or variable(_SUBSCRIPTION)
+    if all(ids.values()):
+        return ids
+    file = _config_json(root)
+    if file is None:
+        raise OperationError(_how_to_name(env, ids, _file(root, env)))
+    return _merged(env, ids, file, root)
+
+
+def _of_job() -> dict[str, str]:
+    missing = [name for name in OF_JOB if not variable(name)]
+    if missing:
+        raise OperationError(
+            f"This looks like a job of Azure ML, but {' and '.join(missing)} is not set: set all "
+            f"of {', '.join(OF_JOB)}, or none of them."
+        )
+    return dict(zip(IDENTIFIERS, map(variable, OF_JOB), strict=True))
+
+
+def _configured(env: str, root: Path) -> dict[str, str]:
+    names = read_azureml(root, env).workspace
+    values = (names.subscription_id, names.resource_group, names.name)
+    return {key: value or "" for key, value in zip(IDENTIFIERS, values, strict=True)}
+
+
+def _config_json(root: Path) -> Path | None:
+    files = (root / "config.json", root / ".azureml" / "config.json")
+    return next((file for file in files if file.is_file()), None)
+
+
+def _read(file: Path) -> Mapping[str, Any]:
+    try:
+        found = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise OperationError(
+            f"{file.name} is no JSON ({error}): download it again from the workspace's page."
+        ) from error
+    return found if isinstance(found, dict) else {}
+
+
+def _merged(env: str, ids: Mapping[str, str], file: Path, root: Path) -> dict[str, str]:
+    """Fill in what ``azureml.yml`` leaves open, unless the file is for another workspace."""
+    name, found = file.relative_to(root).as_posix(), _read(file)
+    missing = [key for key in IDENTIFIERS if not found.get(key)]
+    if missing:
+        raise OperationError(
+            f"{name} has no {' and no '.join(missing)}: download it again from the page of the "
+            "workspace."
+        )
+    for key, value in ids.items():
+        if value and value.lower() != str(found[key]).lower():
+            raise OperationError(
+                f"{name} is for {key} {found[key]}, but {env} is {value} in {_file(root, env)}. "
+                f"Give workspace.subscription_id there, or {_SUBSCRIPTION}, or {env}'s own file."
+            )
+    return {key: value or str(found[key]) for key, value in ids.items()}
+
+
+def _how_to_name(env: str, ids: Mapping[str, str], where: str) -> str:
+    missing = " and ".join(key for key, value in ids.items() if not value)
+    return (
+        f"The workspace of {env} is not known: there is no {missing}. Give it under workspace in "
+        f"{where}, or put the workspace's config.json (its page in the Azure portal offers "
+        f"it) into the project's folder; the subscription may also be in {_SUBSCRIPTION}."
+    )
+
+
+def _file(root: Path, env: str) -> str:
+    return f"{configuration_folder(root)}/{env}/azureml.yml"

@@ -1,0 +1,139 @@
+"""Commands in CI: values for later steps, and a clean end when a signal arrives.
+
+Azure Pipelines reads output variables from the log, GitHub from the file that ``GITHUB_OUTPUT``
+names. Elsewhere nothing is reported. Of a value reported twice, the last one counts.
+"""
+
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NoReturn
+
+from kedro_azure_mlops.errors import OperationError
+
+INTERRUPTED = 130  # exit status, as shells have it
+
+# as the agent of Azure Pipelines reads them back; the percent sign first: the others begin with it
+_ESCAPES = {"%": "%AZP25", "\r": "%0D", "\n": "%0A", ";": "%3B", "]": "%5D"}
+_DELIMITER = "END_OF_VALUE"
+_TERMINATION = ("SIGTERM", "SIGHUP")
+
+
+def in_ci() -> bool:
+    """Return whether this command is a step of a CI run."""
+    return _in_azure_pipelines() or any(
+        os.environ.get(name, "").lower() in {"true", "1"} for name in ("GITHUB_ACTIONS", "CI")
+    )
+
+
+def report_outputs(**values: str | bool) -> None:
+    """Report values to the later steps of a CI run; do nothing elsewhere.
+
+    Raises
+    ------
+    OperationError
+        If the file that ``GITHUB_OUTPUT`` names cannot be written.
+    """
+    texts = {
+        name: str(value).lower() if isinstance(value, bool) else value
+        for name, value in values.items()
+    }
+    if _in_azure_pipelines():
+        for name, text in texts.items():
+            command = f"##vso[task.setvariable variable={name};isOutput=true]"
+            sys.stdout.write(f"{command}{_escaped(text)}\n")
+        sys.stdout.flush()
+    if file := os.environ.get("GITHUB_OUTPUT"):
+        _append(Path(file), "".join(_github_entry(name, text) for name, text in texts.items()))
+
+
+def without_ci_commands(text: str) -> str:
+    """Return text of another program with nothing in it that a CI system would obey.
+
+    GitHub also obeys ``::``, but only at the beginning of a line, where callers put a prefix.
+    """
+    return text.replace("##vso[", "##-vso[").replace("##[", "##-[")
+
+
+def run_until_interrupted(work: Callable[[], int], message: str) -> int:
+    """Return the exit status of ``work``; if a signal ends it, print a message and return 130."""
+    try:
+        with termination_as_interrupt():
+            return work()
+    except KeyboardInterrupt:
+        sys.stderr.write(f"{message}\n")
+        return INTERRUPTED
+
+
+@contextmanager
+def termination_as_interrupt() -> Iterator[None]:
+    """Raise KeyboardInterrupt also where CI or a closed terminal ends the process.
+
+    A signal that is ignored stays ignored: ``nohup`` means it.
+    """
+
+    def interrupt(*_: Any) -> NoReturn:
+        raise KeyboardInterrupt
+
+    with _signals_handled(_TERMINATION, interrupt):
+        yield
+
+
+@contextmanager
+def shielded_from_interrupts() -> Iterator[None]:
+    """Ignore Ctrl-C and termination during a short clean-up: CI sends one signal after another."""
+    with _signals_handled(("SIGINT", *_TERMINATION), signal.SIG_IGN):
+        yield
+
+
+@contextmanager
+def _signals_handled(names: tuple[str, ...], handler: Callable[..., Any] | int) -> Iterator[None]:
+    if threading.current_thread() is not threading.main_thread():  # only it may set handlers
+        yield
+        return
+    numbers = [number for name in names if (number := getattr(signal, name, None))]
+    before = {
+        number: signal.signal(number, handler)
+        for number in numbers
+        if signal.getsignal(number) != signal.SIG_IGN
+    }
+    try:
+        yield
+    finally:
+        for number, old in before.items():
+            signal.signal(number, old)
+
+
+def _in_azure_pipelines() -> bool:
+    return bool(os.environ.get("TF_BUILD"))
+
+
+def _escaped(text: str) -> str:
+    for character, escape in _ESCAPES.items():
+        text = text.replace(character, escape)
+    return text
+
+
+def _github_entry(name: str, text: str) -> str:
+    """Return an entry of GitHub's file; a value of several lines ends at its own delimiter."""
+    if not {"\r", "\n"}.intersection(text):
+        return f"{name}={text}\n"
+    delimiter = _DELIMITER
+    while delimiter in text:
+        delimiter += "_"
+    return f"{name}<<{delimiter}\n{text}\n{delimiter}\n"
+
+
+def _append(file: Path, text: str) -> None:
+    try:
+        with file.open("a", encoding="utf-8", newline="") as output:
+            output.write(text)
+    except OSError as error:
+        raise OperationError(
+            f"GITHUB_OUTPUT names a file that cannot be written: {error}. Unset it outside of "
+            "GitHub Actions."
+        ) from error

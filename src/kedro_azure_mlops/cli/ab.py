@@ -1,0 +1,53 @@
+"""``kedro mlops ab``."""
+
+import click
+
+from kedro_azure_mlops.cli import Command, env_option
+from kedro_azure_mlops.errors import OperationError
+
+
+@click.command("ab", cls=Command)
+@env_option("dev")
+@click.option("--share", type=int, metavar="PERCENT", help="of the challenger, 1 to 99")
+@click.option("--compare", is_flag=True, help="print both side by side")
+@click.option(
+    "--end",
+    type=click.Choice(["champion", "challenger"]),
+    help="the one that gets all traffic",
+)
+@click.option("--challenger", metavar="NAME", help="instead of the newest deployment")
+def command(
+    env: str, share: int | None, compare: bool, end: str | None, challenger: str | None
+) -> int:
+    """Share traffic between the two newest deployments, compare them, and end the test.
+
+    --share N gives the challenger N % of the traffic; deploy it first, with deploy online
+    --no-traffic. --compare prints what Azure has measured of both; --end names the one that gets
+    all traffic.
+    """
+    from kedro_azure_mlops.deploy.comparison import (
+        compare_deployments,
+        end_sharing,
+        share_traffic,
+    )
+
+    if sum((share is not None, compare, end is not None)) != 1:
+        raise click.UsageError("give one of --share, --compare and --end")
+    if challenger and share is None:
+        raise OperationError("--challenger requires --share.")
+    if end:
+        end_sharing(env, "champion" if end == "champion" else "challenger", say=_say)
+    elif compare:
+        for line in compare_deployments(env, say=_say):
+            print(line)
+    elif share is not None:
+        pair = share_traffic(env, share, challenger=challenger, say=_say)
+        _say(
+            f"champion {pair.champion}, challenger {pair.challenger}; later: kedro mlops ab "
+            f"--env {env} --compare"
+        )
+    return 0
+
+
+def _say(text: str) -> None:
+    print(f"ab: {text}", flush=True)

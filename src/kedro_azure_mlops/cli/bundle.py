@@ -1,0 +1,65 @@
+"""``kedro mlops bundle``: the champion as one archive for a device without network."""
+
+import hashlib
+import platform
+import re
+from pathlib import Path
+
+import click
+
+from kedro_azure_mlops.cli import Command, env_option
+from kedro_azure_mlops.errors import OperationError
+from kedro_azure_mlops.serve.wheels import PLATFORMS, Wheels, this_machine
+
+_PYTHON = ".".join(platform.python_version_tuple()[:2])
+
+
+@click.command("bundle", cls=Command)
+@env_option("local")
+@click.option(
+    "--model",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="bundle this model folder, such as that of the last run, not the champion",
+)
+@click.option(
+    "--wheels-for",
+    type=click.Choice(PLATFORMS),
+    default=this_machine(),
+    help=f"the device (default: {this_machine()}, this machine)",
+)
+@click.option(
+    "--python",
+    default=_PYTHON,
+    metavar="VERSION",
+    help=f"of the device (default: {_PYTHON}, as here)",
+)
+@click.option("--no-wheels", is_flag=True, help="leave the wheels out: nothing is downloaded")
+def command(
+    env: str, model: Path | None, wheels_for: str | None, python: str, no_wheels: bool
+) -> int:
+    """Write the champion as one archive for a device: model, code, runner and wheels."""
+    from kedro_azure_mlops.serve.bundle import write_bundle
+
+    wheels = None if no_wheels else _wheels(wheels_for, python)
+    root = Path.cwd()
+    archive = write_bundle(env, model, wheels, root, say=_say)
+    content = archive.read_bytes()
+    _say(f"wrote {archive.relative_to(root).as_posix()}, {len(content) / 1e6:.1f} MB")
+    click.echo(f"  sha256 {hashlib.sha256(content).hexdigest()}")
+    click.echo("On the device, unpack it and type: sh install.sh")
+    return 0
+
+
+def _say(text: str) -> None:
+    click.echo(f"bundle: {text}")
+
+
+def _wheels(wheels_for: str | None, python: str) -> Wheels:
+    if wheels_for is None:
+        raise OperationError(
+            f"Name the device with --wheels-for {' or '.join(PLATFORMS)}, or give --no-wheels."
+        )
+    if not re.fullmatch(r"3\.\d{1,2}", python):
+        raise OperationError(f"--python {python}: write it as 3.11.")
+    return Wheels(wheels_for, python)

@@ -1,0 +1,110 @@
+"""``kedro mlops deploy``."""
+
+import sys
+from functools import partial
+from pathlib import Path
+
+import click
+
+from kedro_azure_mlops.ci import run_until_interrupted
+from kedro_azure_mlops.cli import Command, env_option
+from kedro_azure_mlops.errors import OperationError
+
+
+@click.command("deploy", cls=Command)
+@click.argument("target", type=click.Choice(["online", "batch"]))
+@env_option("dev")
+@click.option("--version", metavar="N", help="this version instead of the champion")
+@click.option("--dry-run", is_flag=True, help="print the plan and change nothing")
+@click.option("--no-traffic", is_flag=True, help="online: make and try it, at 0 %, as for `ab`")
+@click.option("--back", is_flag=True, help="online: give the traffic to the one that is kept")
+@click.option(
+    "--if-deployment",
+    metavar="NAME",
+    help="with --back: only from this one; refused if the traffic is another's by now",
+)
+@click.option(
+    "--clean",
+    is_flag=True,
+    help="online: delete deployments without traffic whose hold has passed or that have none",
+)
+def command(
+    target: str,
+    env: str,
+    version: str | None,
+    dry_run: bool,
+    no_traffic: bool,
+    back: bool,
+    if_deployment: str | None,
+    clean: bool,
+) -> int:
+    """Deploy the champion to an endpoint of Azure ML: online, step by step, or batch.
+
+    The new deployment is tried at 0 % of the traffic, then gets it in the steps of
+    deployment.traffic in mlops.yml; if anything fails, the traffic returns and the new one is
+    deleted. The same model, code and settings are deployed once. Exit status 1: the smoke test
+    refused the deployment, all is as it was; only an endpoint made for it stays, and one of its
+    name that had failed before stays deleted. In CI `deploy online` reports the deployment's name
+    to later steps, and whether this call moved traffic to it.
+    """
+    only_online = {"--no-traffic": no_traffic, "--back": back, "--clean": clean}
+    given = [option for option, is_given in only_online.items() if is_given]
+    if target == "batch" and given:
+        raise OperationError(f"{given[0]} is an option of: deploy online")
+    if if_deployment and not back:
+        raise OperationError("--if-deployment requires --back.")
+    if len(given) > 1:
+        raise OperationError("Give one of --no-traffic, --back and --clean.")
+    if (back or clean) and (version or dry_run):
+        option = "--version" if version else "--dry-run"
+        raise OperationError(f"{option} cannot be combined with --back or --clean.")
+    if target == "batch":
+        work = partial(_batch, env, version, dry_run)
+    elif back:
+        work = partial(_back, env, if_deployment)
+    elif clean:
+        work = partial(_clean, env)
+    else:
+        work = partial(_online, env, version, dry_run, not no_traffic)
+    return run_until_interrupted(work, "deploy: interrupted; what was begun is taken back")
+
+
+def _online(env: str, version: str | None, dry_run: bool, traffic: bool) -> int:
+    from kedro_azure_mlops.deploy.rollout import deploy_online
+
+    deploy_online(env, version=version, traffic=traffic, dry_run=dry_run, say=_say)
+    return 0
+
+
+def _batch(env: str, version: str | None, dry_run: bool) -> int:
+    from kedro_azure_mlops.deploy.batch import deploy_batch
+
+    deploy_batch(env, version=version, dry_run=dry_run, say=_say)
+    return 0
+
+
+def _back(env: str, only_from: str | None) -> int:
+    from kedro_azure_mlops.config import deployment_of
+    from kedro_azure_mlops.deploy.endpoint import format_shares
+    from kedro_azure_mlops.deploy.rollout import go_back
+
+    traffic = go_back(env, only_from=only_from, say=_say)
+    endpoint = deployment_of(Path.cwd(), env).endpoint
+    if traffic is None:
+        print(f"deploy: {endpoint} keeps no deployment to go back to", file=sys.stderr)
+        return 1
+    _say(f"traffic of {endpoint} is {format_shares(traffic)}")
+    return 0
+
+
+def _clean(env: str) -> int:
+    from kedro_azure_mlops.config import deployment_of
+    from kedro_azure_mlops.deploy.rollout import clean_up
+
+    names = clean_up(env, say=_say)
+    _say(f"{len(names) or 'nothing'} deleted at {deployment_of(Path.cwd(), env).endpoint}")
+    return 0
+
+
+def _say(text: str) -> None:
+    print(text if text.startswith("  ") else f"deploy: {text}", flush=True)

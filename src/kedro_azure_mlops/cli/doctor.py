@@ -1,0 +1,26 @@
+"""``kedro mlops doctor``."""
+
+from itertools import groupby
+
+import click
+
+from kedro_azure_mlops.cli import Command
+
+
+@click.command("doctor", cls=Command)
+@click.option("--env", metavar="ENV", help="an environment of the configuration (default: all)")
+def command(env: str | None) -> int:
+    """Check this machine, the configuration and the access to Azure; print how to fix each fault.
+
+    Exit status 1: there is a fault.
+    """
+    from kedro_azure_mlops.azure.doctor import check
+
+    faults = 0
+    for title, checks in groupby(check(None if env == "all" else env), key=lambda found: found[0]):
+        click.echo(title)
+        for _, found in checks:
+            click.echo(f"  {'ok   ' if found.is_ok else 'FAULT'}  {found.text}")
+            faults += not found.is_ok
+    click.echo(f"doctor: {faults or 'no'} fault{'' if faults == 1 else 's'}")
+    return 1 if faults else 0

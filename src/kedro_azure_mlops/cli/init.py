@@ -1,0 +1,27 @@
+"""``kedro mlops init``."""
+
+from pathlib import Path
+
+import click
+
+from kedro_azure_mlops.cli import Command
+
+
+@click.command("init", cls=Command)
+def command() -> int:
+    """Write mlops.yml, azureml.yml and .amlignore; a file that exists is left as it is."""
+    from kedro_azure_mlops.init import initialise
+
+    written = initialise(Path.cwd())
+    for name in written.new:
+        click.echo(f"wrote  {name}")
+    for name in written.kept:
+        click.echo(f"kept   {name}, which was there")
+    click.echo(
+        "\nnext:\n"
+        "  kedro run              a run is now tracked in MLflow (mlruns.db)\n"
+        "  kedro mlops compile    the pipeline as an Azure ML job, in build/azureml\n"
+        "  kedro mlops local      run that job here, step by step\n"
+        "  kedro mlops submit     send it, once azureml.yml names a workspace"
+    )
+    return 0

@@ -1,0 +1,94 @@
+"""``kedro mlops invoke``."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from kedro_azure_mlops.cli import Command, env_option
+from kedro_azure_mlops.errors import OperationError
+
+
+@click.command("invoke", cls=Command)
+@env_option("dev")
+@click.option("--file", type=Path, metavar="BODY.json", help="send this request as it is")
+@click.option("--deployment", metavar="NAME", help="ask this one, whatever its traffic")
+@click.option("--batch", is_flag=True, help="ask the batch endpoint")
+@click.option(
+    "--input",
+    "given",
+    metavar="PATH",
+    help="rows to send, a .csv file or a request in .json; "
+    "batch: a file or folder, or azureml:ASSET:VERSION",
+)
+@click.option("--download", type=Path, metavar="DIR", help="batch: download the scores")
+def command(
+    env: str,
+    file: Path | None,
+    deployment: str | None,
+    batch: bool,
+    given: str | None,
+    download: Path | None,
+) -> int:
+    """Send a request to an endpoint and print the answer: the model's own example, or a file.
+
+    With --batch --input PATH the batch endpoint scores files: its job is followed until it has
+    ended. Exit status 1: the endpoint rejected the request, or the job failed.
+    """
+    if batch:
+        if not given or file or deployment:
+            raise OperationError("Write: invoke --batch --input PATH")
+        return _batch(env, given, download)
+    if download:
+        raise OperationError("--download requires --batch.")
+    if file and given:
+        raise OperationError("Give one of --file and --input.")
+    return _online(env, file or (Path(given) if given else None), deployment)
+
+
+def _online(env: str, request: Path | None, deployment: str | None) -> int:
+    from kedro_azure_mlops.deploy.invocation import format_answer, invoke
+
+    answer = invoke(env, request=request, deployment=deployment, say=_say)
+    if answer.status == 200:
+        for line in format_answer(answer.body, answer.contract):
+            print(line)
+        print(f"invoke: {answer.endpoint}, deployment {answer.deployment}")
+        return 0
+    error: Any = answer.body.get("error", {}) if isinstance(answer.body, dict) else {}
+    said = " ".join(str(error[key]) for key in ("field", "message") if key in error)
+    why = said or answer.body
+    print(f"invoke: {answer.endpoint} answers {answer.status}: {why}", file=sys.stderr)
+    return 1
+
+
+def _batch(env: str, given: str, folder: Path | None) -> int:
+    from kedro_azure_mlops.azure.cloud_job import COMPLETED
+    from kedro_azure_mlops.azure.follow import download, follow, why_failed
+    from kedro_azure_mlops.azure.workspace import workspace
+    from kedro_azure_mlops.ci import INTERRUPTED
+    from kedro_azure_mlops.deploy.invocation import invoke_batch
+
+    name = invoke_batch(env, given, say=_say)
+    _say("Ctrl-C leaves it alone")
+    client = workspace(env)
+    try:
+        job = follow(client, name, print)
+    except KeyboardInterrupt:
+        _say(f"the job {name} goes on")
+        return INTERRUPTED
+    if job.status != COMPLETED:
+        for step in job.failed:
+            print(f"\n{why_failed(client, job.steps[step])}\n", file=sys.stderr)
+        print(f"invoke: the job {name} is {job.status}, see {job.studio}", file=sys.stderr)
+        return 1
+    _say(f"the job {name} is done, see {job.studio}")
+    if folder:
+        for place in download(client, job, folder):
+            print(f"  {place}")
+    return 0
+
+
+def _say(text: str) -> None:
+    print(f"invoke: {text}", flush=True)

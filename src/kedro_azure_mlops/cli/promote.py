@@ -1,0 +1,50 @@
+"""Promote the champion of one environment to the next."""
+
+from functools import partial
+
+import click
+
+from kedro_azure_mlops.ci import run_until_interrupted
+from kedro_azure_mlops.cli import Command, env_option
+
+
+@click.command("promote", cls=Command)
+@env_option("stage")
+@click.option("--version", metavar="N", help="this version instead of the champion")
+@click.option("--digest", metavar="D", help="the version with this digest, or its beginning")
+@click.option("--approved-by", metavar="NAME", help="who approves it")
+@click.option("--reason", metavar="TEXT", help="why")
+@click.option("--clear-lock", is_flag=True, help="only remove what a dead promotion has left")
+def command(
+    env: str,
+    version: str | None,
+    digest: str | None,
+    approved_by: str | None,
+    reason: str | None,
+    clear_lock: bool,
+) -> int:
+    """Promote the champion of the environment before this one: the same digest; 1 if refused.
+
+    dev is promoted to stage, stage to prod (registry.promoted_from in mlops.yml). prod needs an
+    approval. In CI it reports version, digest, whether the champion moved, and which it was before.
+    """
+    from kedro_azure_mlops.registry import open_registry, promote
+
+    if version and digest:
+        raise click.UsageError("--version and --digest exclude each other.")
+
+    def work() -> int:
+        if clear_lock:
+            target = open_registry(env)
+            holder = target.clear_lock()
+            _say(f"cleared the lock of {holder}" if holder else f"{target.name} is not locked")
+            return 0
+        wanted = version or digest
+        promote(env, version=wanted, approved_by=approved_by, reason=reason, say=_say)
+        return 0
+
+    interrupted = f"promote: interrupted; see: kedro mlops champion --env {env}"
+    return run_until_interrupted(work, interrupted)
+
+
+_say = partial(print, "promote:", flush=True)

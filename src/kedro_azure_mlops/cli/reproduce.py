@@ -1,0 +1,47 @@
+"""``kedro mlops reproduce``."""
+
+from pathlib import Path
+
+import click
+
+from kedro_azure_mlops.cli import Command, env_option
+
+
+@click.command("reproduce", cls=Command)
+@env_option("local")
+@click.option("--run", metavar="ID", help="a run on the tracking server, or a local job")
+@click.option("--job", metavar="NAME", help="a job on Azure ML, of the workspace of --env")
+@click.option("--go", is_flag=True, help="run the commands too")
+@click.option(
+    "--data",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    metavar="PATH",
+    help="a file that the run has read, if it is not where it was; may be repeated",
+)
+@click.option("--anyway", is_flag=True, help="try it though its changes were not committed")
+def command(
+    env: str, run: str | None, job: str | None, go: bool, data: tuple[Path, ...], anyway: bool
+) -> int:
+    """Print the commands that make a model again; --go runs them and compares the scores.
+
+    After --go the exit status is 0 if the scores are the same, else 1.
+    """
+    from kedro_azure_mlops.reproduce.plan import plan_reproduction
+
+    plan = plan_reproduction(env, run=run, job=job, data=data, anyway=anyway)
+    recorded = plan.recorded
+    for warning in plan.warnings:
+        click.echo(f"reproduce: {warning}", err=True)
+    if not go:
+        click.echo("\n".join(map(str, plan.commands)))
+        click.echo(f"# The scores of run {recorded.id} have the SHA-256 {recorded.scores}")
+        return 0
+    made = plan.run(click.echo)
+    if made == recorded.scores:
+        click.echo(f"reproduce: the same scores as run {recorded.id}: {made}")
+        return 0
+    click.echo(
+        f"reproduce: other scores than run {recorded.id}:\n  then {recorded.scores}\n  now  {made}"
+    )
+    return 1

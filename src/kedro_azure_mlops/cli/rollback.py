@@ -1,0 +1,31 @@
+"""Make the champion before this one champion again."""
+
+from functools import partial
+
+import click
+
+from kedro_azure_mlops.ci import run_until_interrupted
+from kedro_azure_mlops.cli import Command, env_option
+
+
+@click.command("rollback", cls=Command)
+@env_option("local")
+@click.option("--to", metavar="N", help="this earlier champion, not the previous one")
+@click.option("--if-champion", metavar="N", help="only if this version is still the champion")
+@click.option("--reason", metavar="TEXT", default="", help="why; it is kept with the version")
+def command(env: str, to: str | None, if_champion: str | None, reason: str) -> int:
+    """Make the previous champion of an environment champion again; exit status 1 if refused.
+
+    The files of the earlier champion are checked first.
+    """
+    from kedro_azure_mlops.registry import rollback
+
+    def work() -> int:
+        rollback(env, reason=reason, to=to, if_champion=if_champion, say=_say)
+        return 0
+
+    interrupted = f"rollback: interrupted; see: kedro mlops champion --env {env}"
+    return run_until_interrupted(work, interrupted)
+
+
+_say = partial(print, "rollback:", flush=True)

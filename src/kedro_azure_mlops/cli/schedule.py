@@ -1,0 +1,112 @@
+"""``kedro mlops schedule set|list|disable|enable|delete``."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import click
+
+from kedro_azure_mlops.cli import Command, env_option
+from kedro_azure_mlops.errors import OperationError
+
+if TYPE_CHECKING:
+    from kedro_azure_mlops.azure.schedules import Cron, Recurrence
+
+
+@click.group("schedule")
+@env_option("dev")
+@click.pass_context
+def command(ctx: click.Context, env: str) -> None:
+    """Schedule the pipeline on Azure ML.
+
+    For example: schedule --env prod set nightly --every day --at 02:00, or --cron "0 2 * * mon-fri"
+    """
+    ctx.obj = env
+
+
+def _action(name: str, **about: str) -> Callable[[Callable[..., int]], click.Command]:
+    """Return a decorator that adds an action whose errors begin with the name of the group."""
+
+    def add(function: Callable[..., int]) -> click.Command:
+        made = click.command("schedule", cls=Command, **about)(function)
+        command.add_command(made, name)
+        return made
+
+    return add
+
+
+@_action("set")
+@click.argument("name")
+@click.option("--cron", metavar='"0 2 * * *"', help="minute hour * * weekday")
+@click.option("--every", type=click.Choice(["hour", "day", "week", "month"]))
+@click.option("--at", metavar="02:00", help="time of day, with --every; else midnight")
+@click.option("--on", metavar="DAYS", help="monday,friday for a week; 1,15 for a month")
+@click.option("--time-zone", default="UTC", metavar="NAME", help="as Windows names it")
+@click.option("--params", default="", metavar="NAME=VALUE,...", help="parameters of the job")
+@click.pass_obj
+def _set(env: str, /, name: str, params: str, **when: str | None) -> int:
+    """Make a schedule, or replace one."""
+    from kedro_azure_mlops.azure.schedules import schedule_job
+    from kedro_azure_mlops.job.project import split_parameters
+
+    made = schedule_job(env, name, _when(**when), split_parameters(params), say=_say)
+    _say(f"{name} starts the pipeline of {env}: {made.when}")
+    if made.fixed_data:
+        _say(
+            f"each of its jobs reads {', '.join(made.fixed_data)} as of now. To have it read new "
+            "data, name a place under inputs in azureml.yml: path: azureml://datastores/..."
+        )
+    return 0
+
+
+def _when(
+    cron: str | None, every: str | None, at: str | None, on: str | None, time_zone: str | None
+) -> "Cron | Recurrence":
+    from kedro_azure_mlops.azure.schedules import read_cron, read_recurrence
+
+    if bool(cron) == bool(every):
+        raise click.UsageError("give one of --cron and --every")
+    if cron:
+        if at or on:
+            raise OperationError("--cron contains the time: leave out --at and --on.")
+        return read_cron(cron, time_zone or "UTC")
+    return read_recurrence(str(every), at, on, time_zone or "UTC")
+
+
+@_action("list")
+@click.pass_obj
+def _list(env: str) -> int:
+    """Show all schedules of the workspace."""
+    from kedro_azure_mlops.azure.schedules import list_schedules
+    from kedro_azure_mlops.azure.workspace import workspace
+
+    found = list_schedules(workspace(env))
+    if not found:
+        _say("there is none; make one with: set NAME --every day --at 02:00")
+        return 0
+    width = max(len(each.name) for each in found)
+    for each in found:
+        state = "enabled" if each.is_enabled else "disabled"
+        click.echo(f"  {each.name:{width}}  {state:8}  {each.when}")
+    return 0
+
+
+for _name, _text in (
+    ("disable", "Keep a schedule, but let it start nothing."),
+    ("enable", "Let a disabled schedule start jobs again."),
+    ("delete", "Delete a schedule; jobs it has started go on."),
+):
+
+    @_action(_name, help=_text)
+    @click.argument("name")
+    @click.pass_obj
+    def _change(env: str, /, name: str, *, does: str = _name) -> int:
+        from kedro_azure_mlops.azure import schedules
+        from kedro_azure_mlops.azure.workspace import workspace
+
+        getattr(schedules, does)(workspace(env), name)
+        _say(f"{name} is {does}d")
+        return 0
+
+
+def _say(text: str) -> None:
+    click.echo(f"schedule: {text}")

@@ -1,0 +1,68 @@
+"""``kedro mlops serve``: a server of the champion on this machine."""
+
+import sys
+from pathlib import Path
+
+import click
+
+from kedro_azure_mlops.cli import Command, env_option
+from kedro_azure_mlops.serve.process import (
+    PORT,
+    PYTHON,
+    WORK,
+    Prepared,
+    prepare,
+    serve_model,
+    write_image_context,
+)
+
+
+@click.command("serve", cls=Command)
+@env_option("local")
+@click.option("--port", type=int, default=PORT, help=f"on loopback (default: {PORT})")
+@click.option(
+    "--model",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="serve this model folder, such as that of the last run, not the champion",
+)
+@click.option("--plain", is_flag=True, help="serve as the container does, without Azure's server")
+@click.option("--prepare", "prepares", is_flag=True, help="write build/serve for docker, and end")
+@click.option(
+    "--python",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help=f"of an environment with requirements/serve.txt (default: {PYTHON}; where the stored "
+    "model itself is served, this one)",
+)
+def command(
+    env: str, port: int, model: Path | None, plain: bool, prepares: bool, python: Path | None
+) -> int:
+    """Serve the champion on this machine, by the server that Azure ML runs; Ctrl-C ends it."""
+    if not prepares:
+        return serve_model(
+            env, model=model, port=port, plain=plain, python=python, say=_say_at_once
+        )
+    prepared = prepare(env, model)
+    write_image_context(prepared, Path.cwd())
+    _print_docker(prepared)
+    return 0
+
+
+def _say_at_once(text: str) -> None:
+    click.echo(text)
+    sys.stdout.flush()
+
+
+def _print_docker(prepared: Prepared) -> None:
+    model, name = prepared.model, prepared.folder.parents[1].name.lower()
+    click.echo(
+        f"serve: {WORK.as_posix()} holds {model.label}, and the code; to make an image of it, "
+        "type:\n\n"
+        f"  docker build --tag {name}:{model.version} \\\n"
+        f"    --build-arg MODEL_DIGEST={model.digest} \\\n"
+        f"    --build-arg MODEL_VERSION={model.version} \\\n"
+        f"    --build-arg IMAGE_DIGEST=sha256:... {WORK.as_posix()}\n\n"
+        "IMAGE_DIGEST is that of the base image, which its registry shows:\n"
+        "docker buildx imagetools inspect IMAGE (see ARG IMAGE in the Dockerfile)."
+    )

@@ -1,0 +1,123 @@
+"""``kedro mlops submit``."""
+
+import sys
+from pathlib import Path
+
+import click
+
+from kedro_azure_mlops.cli import Command, env_option
+from kedro_azure_mlops.errors import OperationError
+
+
+@click.command("submit", cls=Command)
+@env_option("dev")
+@click.option("--params", default="", metavar="NAME=VALUE,...", help="parameters of the job")
+@click.option(
+    "--input",
+    "inputs",
+    multiple=True,
+    metavar="NAME=azureml:ASSET:VERSION",
+    help="a data asset instead of local data; may be given several times",
+)
+@click.option("--wait", is_flag=True, help="show the log and exit with 1 if the job fails")
+@click.option(
+    "--download",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="wait, then download what each step made to DIR/<step>/<output>",
+)
+@click.option("--job", metavar="NAME", help="wait for a job that was sent before")
+def command(
+    env: str, params: str, inputs: tuple[str, ...], wait: bool, download: Path | None, job: str
+) -> int:
+    """Send the pipeline to Azure ML as a job.
+
+    With --wait it follows the job and exits with its verdict. In CI it reports the job, its page
+    and its workspace to later steps; a CI run that is cancelled while it waits cancels the job.
+    """
+    from kedro_azure_mlops.ci import run_until_interrupted
+
+    if job and (params or inputs):
+        raise OperationError("--job NAME was sent already: it takes no --params and no --input.")
+    name = job
+
+    def send() -> int:
+        nonlocal name
+        name = _send(env, params, inputs)
+        return 0
+
+    if not job:
+        message = "\nsubmit: interrupted; a job that was not named was not sent"
+        status = run_until_interrupted(send, message)
+        if status or not (wait or download):
+            return status
+    return _wait(env, name, download)
+
+
+def _send(env: str, params: str, inputs: tuple[str, ...]) -> str:
+    from kedro_azure_mlops.azure.submission import submit_job
+    from kedro_azure_mlops.job.project import split_parameters
+
+    sent = submit_job(env, split_parameters(params), _assets(inputs), say=_say)
+    again = f"kedro mlops submit --env {env} --job {sent.name}"
+    _say(f"sent the job {sent.name}")
+    click.echo(f"  see it     {sent.studio}")
+    click.echo(f"  follow     {again}")
+    click.echo(f"  download   {again} --download DIR")
+    click.echo(f"  reproduce  kedro mlops reproduce --env {env} --job {sent.name}")
+    return sent.name
+
+
+def _assets(given: tuple[str, ...]) -> dict[str, str]:
+    pairs = [text.partition("=") for text in given]
+    for name, _, asset in pairs:
+        if not name or not asset.startswith("azureml:"):
+            raise OperationError(
+                f"--input {name}: write NAME=azureml:ASSET:VERSION, or NAME=azureml:ASSET@latest."
+            )
+    return {name: asset for name, _, asset in pairs}
+
+
+def _wait(env: str, name: str, download: Path | None) -> int:
+    from kedro_azure_mlops.azure.follow import wait_for_job
+    from kedro_azure_mlops.ci import INTERRUPTED, in_ci
+
+    on_interrupt = "cancels the job too" if in_ci() else "stops that, and asks about the job"
+    _say(f"following {name}; Ctrl-C {on_interrupt}")
+    try:
+        wait_for_job(env, name, download_to=download, show=click.echo)
+    except KeyboardInterrupt:
+        _on_interruption(env, name)
+        return INTERRUPTED
+    _say(f"the job {name} is done")
+    return 0
+
+
+def _on_interruption(env: str, name: str) -> None:
+    """Cancel the job if the answer is yes; in CI it is cancelled already."""
+    from kedro_azure_mlops.azure.submission import cancel_job
+    from kedro_azure_mlops.ci import in_ci, shielded_from_interrupts
+
+    if in_ci():
+        return
+    if _is_yes("\nCancel the cloud job too? [y/N] "):
+        with shielded_from_interrupts():
+            _say(cancel_job(env, name))
+        return
+    _say(f"the job {name} goes on; to follow it again, or to cancel it with Ctrl-C, type:")
+    click.echo(f"  kedro mlops submit --env {env} --job {name}")
+
+
+def _is_yes(question: str) -> bool:
+    """Ask, if a person is there to answer; no answer is a no."""
+    if not sys.stdin.isatty():
+        return False
+    try:
+        return input(question).strip().lower() in {"y", "yes"}
+    except (EOFError, KeyboardInterrupt):
+        click.echo()
+        return False
+
+
+def _say(text: str) -> None:
+    click.echo(f"submit: {text}")

@@ -1,0 +1,99 @@
+"""``kedro mlops update``: take a newer release of the template.
+
+It needs neither Kedro nor the project's environment: ``python -m kedro_azure_mlops update`` works
+from the wheel alone, with a Python that has click.
+"""
+
+import io
+import signal
+import sys
+import traceback
+from pathlib import Path
+from typing import Any
+
+import click
+
+from kedro_azure_mlops.cli import Command
+from kedro_azure_mlops.errors import OperationError
+from kedro_azure_mlops.safety import RedactedStream
+
+
+class _Update(Command):
+    """A command whose faults end with 2, because 1 means conflicts."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except (click.ClickException, click.exceptions.Exit, click.Abort):
+            raise
+        except KeyboardInterrupt:
+            click.echo("update: interrupted, nothing was changed", err=True)
+            ctx.exit(130)
+        except OSError as error:
+            click.echo(f"update: {error}", err=True)
+            ctx.exit(2)
+        except Exception:  # noqa: BLE001 - Python would end with 1
+            traceback.print_exc()
+            click.echo("update: this is a bug of the update; nothing was changed", err=True)
+            ctx.exit(2)
+
+
+@click.command("update", cls=_Update)
+@click.option("--check", is_flag=True, help="only say whether there is a newer release")
+@click.option("--dry-run", is_flag=True, help="say what would be done, change nothing")
+@click.option("--abort", is_flag=True, help="undo an update that is not committed")
+@click.option("--link", metavar="URL", help="write the record of a project that has none")
+@click.option("--pull-request", is_flag=True, help="propose it on a branch of its own: for CI")
+@click.option("--to", metavar="TAG", help="a tag, branch or commit (default: newest release)")
+@click.option(
+    "--answer", "answers", metavar="KEY=VALUE", multiple=True, help="change an answer; repeatable"
+)
+def command(
+    check: bool,
+    dry_run: bool,
+    abort: bool,
+    link: str | None,
+    pull_request: bool,
+    to: str | None,
+    answers: tuple[str, ...],
+) -> int:
+    """Merge a newer release of the template into this project and stage the outcome.
+
+    Exit status: 0 done, or nothing to do; 1 conflicts are left to you (with --check: there is a
+    newer release); 2 could not be tried, and nothing was changed.
+    """
+    from kedro_azure_mlops.update import update
+
+    if sum(map(bool, (check, dry_run, abort, link, pull_request))) > 1:
+        raise click.UsageError("--check, --dry-run, --abort, --link and --pull-request: give one")
+    given = _given(answers)
+    if pull_request and given:
+        raise click.UsageError("--pull-request takes no --answer: answer on a laptop")
+    # Names of files may hold what a console cannot show; a pipe is to show lines as they come.
+    if isinstance(console := sys.stdout, io.TextIOWrapper | RedactedStream):
+        console.reconfigure(errors="backslashreplace", line_buffering=True)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    folder = Path.cwd()
+    if abort:
+        update.abort_update(folder)
+    elif check:
+        return int(update.check_for_release(folder))
+    elif link:
+        update.link_project(folder, link, to, given)
+    elif pull_request:
+        from kedro_azure_mlops.update.pull_request import propose_update
+
+        return int(not propose_update(folder, to, _say))
+    else:
+        return int(bool(update.update_project(folder, to, given, dry_run=dry_run).conflicts))
+    return 0
+
+
+def _given(pairs: tuple[str, ...]) -> dict[str, str]:
+    if unfit := [pair for pair in pairs if "=" not in pair]:
+        raise OperationError(f"--answer takes KEY=VALUE, not {unfit[0]}")
+    return dict(pair.split("=", maxsplit=1) for pair in pairs)
+
+
+def _say(text: str) -> None:
+    print(f"update: {text}", flush=True)

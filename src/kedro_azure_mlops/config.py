@@ -1,0 +1,609 @@
+"""The one reader of ``azureml.yml`` and ``mlops.yml``: strict models, errors with file and key.
+
+``azureml.yml`` says how the pipeline becomes a job and where it runs; ``mlops.yml`` what is
+tracked, how a model becomes champion, what is served, deployed and watched. Both are read as Kedro
+reads configuration: an environment holds what differs from ``base``, ``${globals:...}`` works.
+"""
+
+import hashlib
+import os
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+import yaml
+from kedro.config import MissingConfigException, OmegaConfigLoader
+from kedro.framework import project
+from kedro.framework.project import settings
+from kedro.framework.startup import ProjectMetadata, bootstrap_project
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+    model_validator,
+)
+
+from kedro_azure_mlops.errors import OperationError
+
+SERVERLESS = "serverless"  # machines that Azure ML finds by itself: no cluster to make
+LONGEST_NAME = 32  # of endpoints and deployments in Azure
+StepName = Annotated[str, StringConstraints(pattern=r"^[a-z_][a-z0-9_]*$")]
+Count = Annotated[int, Field(ge=1)]
+Percent = Annotated[int, Field(ge=1, le=100)]
+Seconds = Annotated[int, Field(ge=0)]
+Mode = Literal["ro_mount", "rw_mount", "download", "upload", "direct", "eval_mount"]
+_ENDPOINT = re.compile(r"[A-Za-z][A-Za-z0-9-]{1,30}[A-Za-z0-9]")
+# what pydantic puts into the place of a fault besides the keys of the file
+_NO_KEYS = ("pytorch", "mpi", "tensorflow", "Environment", "[key]")
+
+
+def _legal(name: str) -> str:
+    if not _ENDPOINT.fullmatch(name):
+        raise ValueError(
+            "Azure takes 3 to 32 letters, digits and hyphens, a letter first and no hyphen last"
+        )
+    return name
+
+
+EndpointName = Annotated[str, AfterValidator(_legal)]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _known_keys(cls, given: Any) -> Any:
+        if isinstance(given, dict):
+            for key in given:
+                if key not in cls.model_fields:
+                    allowed = ", ".join(cls.model_fields)
+                    raise ValueError(f"unknown key {key!r}; allowed are {allowed}")
+        return given
+
+
+class Workspace(_Strict):
+    """The workspace of one environment, and the names of what belongs to it."""
+
+    subscription_id: str | None = None
+    resource_group: str | None = None
+    name: str | None = None
+    location: str | None = None  # where the resource group is
+    storage_account: str | None = None
+    key_vault: str | None = None
+    container_registry: str | None = None
+    application_insights: str | None = None
+    log_analytics: str | None = None  # where Application Insights keeps what it is sent
+
+
+class Cluster(_Strict):
+    """A compute cluster that ``provision`` makes."""
+
+    size: str
+    min_instances: Annotated[int, Field(ge=0)] = 0
+    max_instances: Count = 4
+    idle_seconds: Annotated[int, Field(ge=60)] = 300
+    tier: Literal["dedicated", "low_priority"] = "dedicated"
+
+
+class Datastore(_Strict):
+    """A blob container that ``provision`` makes known to the workspace, opened by identity."""
+
+    account_name: str
+    container_name: str
+
+
+class Environment(_Strict):
+    """The environment of the steps, made from the locks of ``requirements/``."""
+
+    name: str
+    kind: Literal["docker", "conda"]
+    image: str  # what it is built upon
+    python: str
+    locks: list[str] = ["requirements/run.txt", "requirements/job.txt"]
+    dockerfile: str | None = None  # of the project; None: the plugin's
+
+
+class PyTorch(_Strict):
+    """One process per GPU or core on each instance, as ``torchrun`` starts them."""
+
+    type: Literal["pytorch"]
+    process_count_per_instance: Count = 1
+
+
+class Mpi(_Strict):
+    """Processes started by MPI."""
+
+    type: Literal["mpi"]
+    process_count_per_instance: Count = 1
+
+
+class TensorFlow(_Strict):
+    """Workers and parameter servers that know each other by ``TF_CONFIG``."""
+
+    type: Literal["tensorflow"]
+    worker_count: Count = 1
+    parameter_server_count: Annotated[int, Field(ge=0)] = 0
+
+
+class Spark(_Strict):
+    """Sizes of a serverless Spark session."""
+
+    entry: str = "spark_entry.py"  # file of the project that calls job.spark_entry.main(__file__)
+    instance_type: str = "standard_e4s_v3"
+    runtime_version: str = "3.4"
+    driver_cores: Count = 1
+    driver_memory: str = "2g"
+    executor_cores: Count = 2
+    executor_memory: str = "2g"
+    executor_instances: Count = 2
+    conf: dict[str, Any] = {}
+
+
+class Step(_Strict):
+    """A step: the filters of ``kedro run``, and where and how it runs."""
+
+    pipelines: list[str] = []
+    tags: list[str] = []
+    nodes: list[str] = []
+    namespaces: list[str] = []
+    compute: str | None = None
+    environment: str | None = None
+    instance_type: str | None = None
+    instance_count: Count | None = None
+    shm_size: str | None = None
+    distribution: Annotated[PyTorch | Mpi | TensorFlow, Field(discriminator="type")] | None = None
+    timeout_seconds: Count | None = None
+    environment_variables: dict[str, str | int | float | bool] = {}
+    identity: Literal["user", "managed"] | None = None
+    reuse: bool | None = None
+    spark: Spark | None = None
+
+    @model_validator(mode="after")
+    def _fits_spark(self) -> "Step":
+        refused = {
+            "environment_variables": self.environment_variables,
+            "distribution": self.distribution,
+            "instance_count": self.instance_count,
+            "instance_type": self.instance_type,
+            "shm_size": self.shm_size,
+            "compute": self.compute,
+            "timeout_seconds": self.timeout_seconds,
+        }
+        wrong = [name for name, value in refused.items() if value]
+        if self.spark and wrong:
+            raise ValueError(
+                f"a Spark step takes no {', '.join(wrong)}: Azure ML runs it on serverless Spark, "
+                "which is set under spark: (variables as conf: spark.yarn.appMasterEnv.NAME)"
+            )
+        return self
+
+
+class Input(_Strict):
+    """A dataset that the job is given; without ``path`` the file that the catalog names."""
+
+    path: str | None = None
+    type: Literal["uri_file", "uri_folder", "mltable"] = "uri_file"
+    mode: Mode | None = None
+
+
+class Output(_Strict):
+    """A dataset that the job keeps."""
+
+    type: Literal["uri_folder", "uri_file", "mltable", "mlflow_model", "custom_model"] = (
+        "uri_folder"
+    )
+    # uploaded when the step has ended: models are moved into place, which a mount may refuse
+    mode: Literal["upload", "rw_mount", "direct"] = "upload"
+    path: str | None = None
+    name: str | None = None
+    version: str | None = None
+
+
+class AzureML(_Strict):
+    """How the pipeline of one environment becomes an Azure ML job."""
+
+    workspace: Workspace = Workspace()
+    experiment: str | None = None  # None: the project's name and the environment
+    pipeline: str = "__default__"
+    code: Literal["."] | None = "."
+    image: str | None = None
+    working_directory: str | None = None
+    environment: Environment | str | None = None
+    compute: str
+    clusters: dict[str, Cluster] = {}
+    datastores: dict[str, Datastore] = {}
+    identity: Literal["user", "managed"] | None = None
+    steps: dict[StepName, Step | None] = {}
+    inputs: dict[str, Input | None] = {}
+    outputs: dict[str, Output | None] = {}
+    params: list[str] = []
+    carry: bool = True  # whether what no catalog entry stores is carried between steps
+
+    @model_validator(mode="after")
+    def _has_code(self) -> "AzureML":
+        if self.code is None and not (self.image and self.working_directory):
+            raise ValueError(
+                "code: null means that the code is in a Docker image: name it in image, and its "
+                "folder of the project in working_directory"
+            )
+        if not (self.image or self.environment):
+            raise ValueError("give an environment or an image")
+        return self
+
+
+class Tracking(_Strict):
+    """The catalog entries of a run that are recorded in MLflow."""
+
+    enabled: bool = True
+    uri: str = "sqlite:///mlruns.db"  # relative to the project; MLFLOW_TRACKING_URI goes before it
+    experiment: str | None = None  # None: the name of the project's package
+    when_unreachable: Literal["error", "warn"] = "error"
+    model: str | None = None  # the trained model, an entry of type ModelDataset
+    data: str | None = None  # the data that it is trained on
+    data_report: str | None = None  # a JSON entry about the data, with the key "fingerprint"
+    scores: str | None = None  # whose digest says whether a run could be reproduced
+    metrics: list[str] | None = None  # entries of numbers; None: every JSON entry of numbers
+    artifacts: list[str] = []  # entries whose files are stored with the run
+
+
+class Registry(_Strict):
+    """Where the registered models of an environment are kept, and how they get there."""
+
+    kind: Literal["mlflow", "azureml"] = "mlflow"
+    name: str | None = None  # of the registered model; None: the name of the experiment
+    uri: str | None = None  # of MLflow; None: MLFLOW_TRACKING_URI or tracking.uri
+    shared_registry: str | None = None  # of azureml: a registry that several workspaces share
+    moves_champion: bool = True  # whether a run's model that passes the gate becomes champion
+    promoted_from: str | None = None  # the environment whose champion is promoted to this one
+    approval: bool = False  # whether a promotion must name who approved it, and why
+
+    @model_validator(mode="after")
+    def _keys_fit_the_kind(self) -> "Registry":
+        if self.kind == "azureml" and self.uri:
+            raise ValueError("uri is for kind: mlflow; azureml asks the workspace of azureml.yml")
+        if self.kind == "mlflow" and self.shared_registry:
+            raise ValueError("shared_registry is for kind: azureml")
+        return self
+
+
+class Rule(_Strict):
+    """A rule of the gate about one metric of the challenger."""
+
+    metric: str
+    better: Literal["higher", "lower"] = "higher"
+    minimum: float | None = None
+    maximum: float | None = None
+    champion_tolerance: Annotated[float, Field(ge=0)] | None = None  # how much worse is allowed
+    beats: list[str] = []  # rows of the table that the challenger must be better than
+    needs_labels: bool = False  # whether it can only be measured where labels exist
+    label: str | None = None  # what people read; None: the metric's name
+    quiet: bool = False  # whether its number is named only where it is the reason to refuse
+
+
+class Gate(_Strict):
+    """When a challenger may become champion."""
+
+    rules: list[Rule] = []  # none: the first model passes, and says so
+    table: str | None = None  # entry: a row for challenger, champion and each baseline
+    decision: str | None = (
+        None  # JSON entry: the gate's decision, if a node of the project makes it
+    )
+    on_incomparable: Literal["refuse", "replace"] = "refuse"
+    require_labels: bool = False  # refuse a model that no rule with needs_labels could judge
+
+    @model_validator(mode="after")
+    def _one_rule_a_metric(self) -> "Gate":
+        names = [rule.metric for rule in self.rules]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(f"rules name the metric {', '.join(twice)} twice")
+        return self
+
+
+class ServingEnvironment(_Strict):
+    """The image that the serving lock is installed upon."""
+
+    name: str
+    image: str
+
+
+class Mirror(_Strict):
+    """How much of the traffic is copied to a new deployment, whose answers are discarded."""
+
+    percent: Annotated[int, Field(ge=1, le=50)]  # Azure mirrors no more
+    seconds: Seconds
+
+
+class Batch(_Strict):
+    """The batch endpoint; without a name it has the one of the online endpoint and ``-batch``."""
+
+    endpoint: EndpointName | None = None
+    compute: str
+    pipeline: str = "score"  # the registered pipeline that scores a batch
+    input: str | None = None  # the entry it reads; None: the only one besides models
+    output: str | None = None  # the entry it makes; None: the only one
+    example: str | None = None  # a file to try it with; None: the model's own example, as CSV
+
+
+class Deployment(_Strict):
+    """How the models of one environment are deployed."""
+
+    endpoint: EndpointName | None = None
+    auth_mode: Literal["aad_token", "key"] = "aad_token"
+    instance_type: str = "Standard_DS3_v2"
+    instance_count: Count = 1
+    request_timeout_seconds: Annotated[int, Field(ge=1, le=180)] = 5
+    environment: ServingEnvironment | None = None
+    traffic: list[Percent] = [10, 50, 100]
+    seconds_between_steps: Seconds = 60
+    mirror: Mirror | None = None
+    keep_old_hours: Annotated[float, Field(ge=0)] = 24
+    metrics: list[Literal["requests", "errors", "latency_p50", "latency_p95"]] = []
+    batch: Batch | None = None
+
+    @model_validator(mode="after")
+    def _rises_to_all(self) -> "Deployment":
+        steps = self.traffic
+        if not steps or steps != sorted(set(steps)) or steps[-1] != 100:
+            raise ValueError("traffic must rise and end with 100, as in [10, 50, 100]")
+        return self
+
+    @property
+    def batch_endpoint(self) -> str:
+        """The name of the batch endpoint: all endpoints of a region need names of their own."""
+        given = self.batch.endpoint if self.batch else None
+        name = f"{self.endpoint}-batch"
+        if given or len(name) <= LONGEST_NAME:
+            return given or name
+        short = hashlib.sha256(str(self.endpoint).encode()).hexdigest()[:4]
+        return f"{str(self.endpoint)[: LONGEST_NAME - 11].rstrip('-')}-{short}-batch"
+
+
+class Monitoring(_Strict):
+    """The columns that are compared with the training, by default those of the schema."""
+
+    data: str | None = None  # entry with the newest data; None: tracking.data
+    reference: str | None = None  # entry with older data; None: the older rows of `data`
+    columns: list[str] | None = None  # None: the numbers of the model's schema
+    time: str | None = None  # the column that says which rows of `data` are newest
+    by: str | None = None  # the column that separates series
+    limit: Annotated[float, Field(gt=0)] = 0.25  # population stability index that is drift
+
+
+class Mlops(_Strict):
+    """The settings of the plugin for one environment of a project."""
+
+    tracking: Tracking = Tracking()
+    registry: Registry = Registry()
+    gate: Gate = Gate()
+    scorer: str | None = None  # package.module:function, folder -> Scorer; None: the MLflow model
+    champion: str | None = None  # entry of type RegisteredChampion that the comparison reads
+    report: list[str] = []  # text entries that are shown at the end of a run
+    deployment: Deployment = Deployment()
+    monitoring: Monitoring = Monitoring()
+
+    @property
+    def experiment(self) -> str:
+        """The name of the experiment that runs are recorded in."""
+        return str(self.tracking.experiment)
+
+    @property
+    def model_name(self) -> str:
+        """The name of the registered model."""
+        return str(self.registry.name)
+
+
+Model = TypeVar("Model", bound=_Strict)
+
+
+def refuse_no_project(root: Path) -> None:
+    """Refuse a folder that holds no Kedro project.
+
+    Raises
+    ------
+    OperationError
+        If there is no ``pyproject.toml``.
+    """
+    if not (root / "pyproject.toml").is_file():
+        raise OperationError(
+            f"{root.name} is not the folder of a project: there is no pyproject.toml."
+        )
+
+
+def bootstrap(root: Path) -> ProjectMetadata:
+    """Configure Kedro for a project, as its ``bootstrap_project`` does, unless that is done.
+
+    Kedro's own reads the settings each time, which takes longer the more modules are loaded.
+    """
+    global _bootstrapped  # noqa: PLW0603, so is Kedro's own state
+    root = root.resolve()
+    if _bootstrapped is not None:
+        state, settings_then, metadata = _bootstrapped
+        # Kedro makes new settings whenever it is configured
+        if settings._wrapped is settings_then and state == _state(root, metadata):
+            return metadata
+    metadata = bootstrap_project(root)
+    _bootstrapped = (_state(root, metadata), settings._wrapped, metadata)
+    return metadata
+
+
+_bootstrapped: tuple[tuple[object, ...], object, ProjectMetadata] | None = None
+
+
+def _state(root: Path, metadata: ProjectMetadata) -> tuple[object, ...]:
+    source = Path(metadata.source_dir)
+    files = (root / "pyproject.toml", source / metadata.package_name / "settings.py")
+    times = [file.stat().st_mtime_ns if file.is_file() else 0 for file in files]
+    return (root, *times, str(source) in sys.path)
+
+
+def configuration_folder(root: Path) -> str:
+    """Return the configuration folder of a project, relative to it, by default ``conf``.
+
+    Raises
+    ------
+    OperationError
+        If the folder holds no project.
+    """
+    refuse_no_project(root)
+    bootstrap(root)
+    return Path(os.path.relpath(root / settings.CONF_SOURCE, root)).as_posix()
+
+
+def environments(root: Path) -> list[str]:
+    """List the environments of a project: the folders of its configuration but for ``base``."""
+    folders = (root / configuration_folder(root)).glob("*/")
+    return sorted(folder.name for folder in folders if folder.name != "base")
+
+
+def read_azureml(root: Path, env: str, parameters: dict[str, Any] | None = None) -> AzureML:
+    """Read ``azureml.yml`` of an environment, what it leaves out from base.
+
+    Raises
+    ------
+    OperationError
+        If there is no such file or environment, or a key or value is wrong: names the file, the
+        key and what is allowed.
+    """
+    return _read(AzureML, "azureml", root, env, parameters)
+
+
+def read_mlops(root: Path, env: str, parameters: dict[str, Any] | None = None) -> Mlops:
+    """Read ``mlops.yml`` of an environment, what it leaves out from base.
+
+    The experiment's name defaults to that of the project's package, the registered model's to that
+    of the experiment.
+
+    Raises
+    ------
+    OperationError
+        As ``read_azureml``.
+    """
+    return _named(_read(Mlops, "mlops", root, env, parameters))
+
+
+def mlops_of_context(context: Any) -> Mlops:
+    """Read ``mlops.yml`` for a run of Kedro, from the configuration folder of that run."""
+    loader = context.config_loader
+    return _named(
+        _read(
+            Mlops,
+            "mlops",
+            Path(context.project_path),
+            context.env or getattr(loader, "default_run_env", None) or "base",
+            dict(getattr(loader, "runtime_params", None) or {}),
+            Path(str(loader.conf_source)),
+        )
+    )
+
+
+def _named(found: Mlops) -> Mlops:
+    """Fill in the names that the file leaves out."""
+    experiment = found.tracking.experiment or str(project.PACKAGE_NAME)
+    tracking = found.tracking.model_copy(update={"experiment": experiment})
+    name = {"name": found.registry.name or experiment}
+    registry = found.registry.model_copy(update=name)
+    return found.model_copy(update={"tracking": tracking, "registry": registry})
+
+
+def deployment_of(root: Path, env: str) -> Deployment:
+    """Read the section ``deployment`` of ``mlops.yml``.
+
+    Raises
+    ------
+    OperationError
+        As ``read_azureml``; also if the environment names no endpoint.
+    """
+    found = read_mlops(root, env).deployment
+    if found.endpoint is None:
+        raise OperationError(
+            f"{configuration_folder(root)}/{env}/mlops.yml names no deployment.endpoint: models "
+            "are deployed to environments that have one, such as dev, stage or prod; give --env."
+        )
+    return found
+
+
+def _read(
+    model: type[Model],
+    name: str,
+    root: Path,
+    env: str,
+    parameters: dict[str, Any] | None,
+    source: Path | None = None,
+) -> Model:
+    if source is None:
+        source = root / configuration_folder(root)
+    inside = source.is_relative_to(root)
+    folder = source.relative_to(root).as_posix() if inside else source.as_posix()
+    known = sorted(found.name for found in source.glob("*/") if found.name != "base")
+    if env != "base" and env not in known and not source.is_file():  # an archive is one file
+        raise OperationError(
+            f"there is no environment {env} in {folder}: there are {', '.join(known)}"
+        )
+    options = dict(settings.CONFIG_LOADER_ARGS)
+    options |= {
+        "config_patterns": {**options.get("config_patterns", {}), name: [f"{name}*"]},
+        "merge_strategy": {**options.get("merge_strategy", {}), name: "soft"},
+    }
+    loader = OmegaConfigLoader(
+        conf_source=str(source), env=env, runtime_params=parameters, **options
+    )
+    try:
+        found = loader[name]
+    except MissingConfigException as error:
+        raise OperationError(
+            f"there is no {folder}/base/{name}.yml: kedro mlops init writes one"
+        ) from error
+    try:
+        return model(**found)
+    except ValidationError as error:
+        faults = list(_sentences(source, folder, env, name, error))
+        raise OperationError("\n".join(faults)) from error
+
+
+def _sentences(
+    root: Path, folder: str, env: str, name: str, error: ValidationError
+) -> Iterator[str]:
+    # of the two ways to give an environment the one with keys is explained
+    for fault in error.errors():
+        if fault["loc"][-1:] == ("str",):
+            continue
+        keys = [str(key) for key in fault["loc"] if key not in _NO_KEYS]
+        message = re.sub("^Value error, ", "", fault["msg"])
+        if fault["type"] == "string_pattern_mismatch":
+            message = "a name of lower-case letters, digits and _ is needed, as Azure ML asks"
+        given = "" if isinstance(fault["input"], dict) else f" (it is {fault['input']!r})"
+        unknown = re.match("unknown key '(.+?)'; ", message)
+        file = _file_of(root, env, name, [*keys, unknown[1]] if unknown else keys)
+        yield f"{folder}/{file}: {'.'.join(keys) or f'{name}.yml'}: {message}{given}"
+
+
+def _file_of(root: Path, env: str, name: str, keys: list[str]) -> str:
+    """Find the file that says what is wrong: the environment's own, else base's."""
+    files = {place: root / place / f"{name}.yml" for place in (env, "base")}
+    found = {
+        place: yaml.safe_load(file.read_text("utf-8"))
+        for place, file in files.items()
+        if file.is_file()
+    }
+    for length in range(len(keys), 0, -1):  # a key that is missing: the file with what lacks it
+        for place, content in found.items():
+            if _has(content, keys[:length]):
+                return f"{place}/{name}.yml"
+    return f"base/{name}.yml"
+
+
+def _has(found: Any, keys: list[str]) -> bool:
+    for key in keys:
+        if isinstance(found, list) and key.isdecimal() and int(key) < len(found):
+            found = found[int(key)]
+        elif isinstance(found, dict) and key in found:
+            found = found[key]
+        else:
+            return False
+    return True

@@ -1,0 +1,365 @@
+"""The seam: what the plugin asks of a project's model, and what a model folder holds.
+
+A server imports this module and nothing else of the plugin's core, so it needs numpy alone.
+
+A model folder is an MLflow model (``MLmodel`` with its signature) plus ``contract.json``: the
+schema of a request, an input example and the answer that the trained model gave to it. Whoever
+loads a model replays the example, so a model proves itself wherever it goes. The folder's digest is
+the model's identity.
+"""
+
+import hashlib
+import importlib
+import json
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal, Protocol, runtime_checkable
+
+import numpy as np
+
+__all__ = [
+    "CONTRACT",
+    "Column",
+    "Columns",
+    "Contract",
+    "History",
+    "ProjectModel",
+    "Schema",
+    "Scorer",
+    "UnusableModelError",
+    "columns_of_rows",
+    "digest",
+    "load_proven_scorer",
+    "prove",
+    "read_contract",
+    "rows_of_columns",
+    "write_contract",
+]
+
+CONTRACT = "contract.json"
+# MLflow adds this file when a folder is fetched from its registry.
+_ADDED_BY_REGISTRY = {"registered_model_meta"}
+
+ColumnType = Literal["string", "double", "long", "boolean", "datetime"]
+Columns = Mapping[str, np.ndarray]
+"""Columns of one table by name: one-dimensional arrays of one length."""
+
+_ARRAYS: dict[ColumnType, Any] = {
+    "string": object,
+    "double": np.float64,
+    "long": np.int64,
+    "boolean": object,  # True, False or None
+    "datetime": "datetime64[ns]",
+}
+
+
+class UnusableModelError(ValueError):
+    """A model folder is incomplete, altered, or does not do what it recorded."""
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of a request or of an answer.
+
+    ``minimum`` and ``maximum`` (both included, in the column's own unit) bound numbers;
+    ``nullable`` says whether a value may be missing. ``decimals`` is how many decimals of an output
+    servers and files of scores show; None shows all.
+    """
+
+    name: str
+    type: ColumnType
+    minimum: float | None = None
+    maximum: float | None = None
+    nullable: bool = False
+    decimals: int | None = None
+
+
+@dataclass(frozen=True)
+class History:
+    """The earlier rows of its own series that a row needs.
+
+    ``by`` names the column that separates series (None: all rows are one series), ``order`` the
+    datetime column that orders them, ``days`` how far back the newest row looks and ``rows`` how
+    many earlier rows it takes at least where these lie further back.
+    """
+
+    order: str
+    by: str | None = None
+    days: float = 0.0
+    rows: int = 0
+
+
+@dataclass(frozen=True)
+class Schema:
+    """The columns of a request and of its answer.
+
+    ``echo`` names the input columns that an answer repeats before its own, so that rows can be
+    recognised. ``flag`` names the boolean output that marks a row, where there is one.
+    """
+
+    inputs: tuple[Column, ...]
+    outputs: tuple[Column, ...]
+    history: History | None = None
+    echo: tuple[str, ...] = ()
+    flag: str | None = None
+
+    def input(self, name: str) -> Column:
+        """Return an input column by its name."""
+        return next(column for column in self.inputs if column.name == name)
+
+    @classmethod
+    def from_dict(cls, found: Mapping[str, Any]) -> "Schema":
+        """Read what ``dataclasses.asdict`` wrote, from JSON."""
+        return cls(
+            inputs=tuple(Column(**column) for column in found["inputs"]),
+            outputs=tuple(Column(**column) for column in found["outputs"]),
+            history=History(**found["history"]) if found.get("history") else None,
+            echo=tuple(found.get("echo", ())),
+            flag=found.get("flag"),
+        )
+
+
+@runtime_checkable
+class Scorer(Protocol):
+    """A model as it is served: columns in, columns out, on plain numpy arrays."""
+
+    schema: Schema
+
+    def score(self, columns: Columns, wanted: np.ndarray | None = None) -> Columns:
+        """Score rows.
+
+        Parameters
+        ----------
+        columns
+            The columns of ``schema.inputs``, each of shape ``(n,)``: object arrays of text,
+            ``float64``, ``int64``, object arrays of booleans or ``datetime64[ns]``.
+        wanted
+            Booleans of shape ``(n,)``: the rows to answer; the others are history only. None
+            answers all.
+
+        Returns
+        -------
+        The columns of ``schema.outputs``, one value for each wanted row in the order of the input.
+        A missing number is NaN, a missing boolean or text None.
+        """
+        ...
+
+
+class ProjectModel(Protocol):
+    """Optional members of a model that ``ModelDataset`` saves, beyond ``predict``.
+
+    ``schema``: a ``Schema``, where the types of the example and the answer say too little (bounds,
+    history). ``input_example``: rows that a request could hold, as a DataFrame. ``export(folder)``:
+    writes further files, such as an ONNX export, into the model folder.
+    """
+
+    schema: Schema
+    input_example: Any
+
+    def export(self, folder: Path) -> None:
+        """Write further files into the model folder."""
+
+
+@dataclass(frozen=True)
+class Contract:
+    """The description in a model folder: its schema, an example, the recorded answer.
+
+    ``tolerance`` is the largest difference of a number to the recorded one. ``attributes`` names
+    what the model had of this itself, which it gets again when it is loaded.
+    """
+
+    schema: Schema
+    example: list[dict[str, Any]]
+    answer: list[dict[str, Any]]
+    tolerance: float = 1e-9
+    made_by: Mapping[str, str] = field(default_factory=dict)
+    attributes: tuple[str, ...] = ()
+
+
+def digest(folder: Path) -> str:
+    """Compute the SHA-256 of a model folder, over the names and bytes of its files."""
+    total = hashlib.sha256()
+    files = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*")}
+    for name, file in sorted(files.items()):
+        if file.is_file() and name not in _ADDED_BY_REGISTRY:
+            with file.open("rb") as content:
+                of_file = hashlib.file_digest(content, "sha256").digest()
+            total.update(name.encode() + b"\0" + of_file)
+    return total.hexdigest()
+
+
+def write_contract(folder: Path, contract: Contract) -> None:
+    """Write a folder's ``contract.json``."""
+    text = json.dumps(asdict(contract), indent=1, allow_nan=False, ensure_ascii=False)
+    (folder / CONTRACT).write_text(text + "\n", encoding="utf-8", newline="\n")
+
+
+def read_contract(folder: Path) -> Contract:
+    """Read a folder's ``contract.json``.
+
+    Raises
+    ------
+    UnusableModelError
+        If it is missing or cannot be read.
+    """
+    file = folder / CONTRACT
+    try:
+        found = json.loads(file.read_text(encoding="utf-8"))
+        return Contract(
+            schema=Schema.from_dict(found["schema"]),
+            example=found["example"],
+            answer=found["answer"],
+            tolerance=found["tolerance"],
+            made_by=found.get("made_by", {}),
+            attributes=tuple(found.get("attributes", ())),
+        )
+    except (OSError, ValueError, KeyError, TypeError, StopIteration) as error:
+        raise UnusableModelError(
+            f"{file} cannot be read ({error!r}): this is no model that ModelDataset has saved"
+        ) from error
+
+
+def columns_of_rows(rows: Sequence[Mapping[str, Any]], columns: Sequence[Column]) -> Columns:
+    """Turn checked JSON rows into arrays of the types that ``Scorer.score`` takes.
+
+    A missing number becomes NaN (so whole numbers that may be missing are ``float64``), a missing
+    time NaT.
+    """
+    found: dict[str, np.ndarray] = {}
+    for column in columns:
+        values = [row.get(column.name) for row in rows]
+        if column.type == "double":
+            values = [math.nan if value is None else value for value in values]
+        elif column.type == "datetime":
+            values = ["NaT" if value is None else str(value).removesuffix("Z") for value in values]
+        elif column.type == "long" and column.nullable:  # as NaN, which whole numbers lack
+            found[column.name] = np.array(values, np.float64)
+            continue
+        found[column.name] = np.array(values, dtype=_ARRAYS[column.type])
+    return found
+
+
+def rows_of_columns(
+    columns: Columns, wanted: Sequence[Column], decimals: int | None = None
+) -> list[dict[str, Any]]:
+    """Turn arrays into JSON rows; NaN, NaT and pandas' missing values become null.
+
+    Parameters
+    ----------
+    decimals
+        How many decimals of a floating-point number are kept; None keeps all.
+    """
+    texts = [_plain(columns[column.name], column, decimals) for column in wanted]
+    names = [column.name for column in wanted]
+    return [dict(zip(names, row, strict=True)) for row in zip(*texts, strict=True)]
+
+
+def _plain(values: np.ndarray, column: Column, decimals: int | None) -> list[Any]:
+    if column.type == "datetime":
+        texts = np.datetime_as_string(np.asarray(values, "datetime64[us]")).tolist()
+        return [None if text == "NaT" else _shorter(text) for text in texts]
+    if column.type == "double":
+        numbers = np.asarray(values, float).tolist()
+        kept = numbers if decimals is None else [round(number, decimals) for number in numbers]
+        return [None if math.isnan(number) else number for number in kept]
+    if column.type == "long":
+        return [None if value is None or math.isnan(value) else int(value) for value in values]
+    if column.type == "boolean":
+        return [value if value is None else bool(value) for value in np.asarray(values, object)]
+    return [None if value is None else str(value) for value in np.asarray(values, object)]
+
+
+def _shorter(time: str) -> str:
+    """Leave out a fraction of a second that is zero."""
+    return time.removesuffix(".000000")
+
+
+def prove(scorer: Scorer, contract: Contract) -> None:
+    """Replay the input example and compare with the answer that was recorded at training.
+
+    Raises
+    ------
+    UnusableModelError
+        If columns or rows are missing, or a value differs by more than the tolerance.
+    """
+    example = columns_of_rows(contract.example, scorer.schema.inputs)
+    found = scorer.score(example)
+    expected = contract.schema.outputs
+    if missing := [column.name for column in expected if column.name not in found]:
+        raise UnusableModelError(f"the answer lacks the column {', '.join(missing)}")
+    for column in expected:
+        if len(found[column.name]) != len(contract.example):
+            raise UnusableModelError(
+                f"{len(contract.example)} rows were asked and {len(found[column.name])} answered"
+            )
+    got = rows_of_columns(found, expected)
+    for number, (ours, recorded) in enumerate(zip(got, contract.answer, strict=True)):
+        for column in expected:
+            one, other = ours[column.name], recorded[column.name]
+            if not _same(one, other, contract.tolerance):
+                raise UnusableModelError(
+                    f"the example's row {number} has {column.name} {one!r}, recorded at training "
+                    f"was {other!r}: the files or this machine's versions are not those of training"
+                )
+
+
+def _same(one: Any, other: Any, tolerance: float) -> bool:
+    if isinstance(one, float) and isinstance(other, float | int):
+        return abs(one - other) <= tolerance * max(1.0, abs(other))
+    return bool(one == other)
+
+
+def load_proven_scorer(
+    folder: Path, load: str | None, wanted: str | None = None, trusted: Sequence[str] = ()
+) -> tuple[Scorer, Contract]:
+    """Load what serves a model folder, once its digest is the wanted one, and let it prove itself.
+
+    Parameters
+    ----------
+    load
+        ``package.module:function`` of the project, called with the folder; None loads the stored
+        model itself (which needs what it was trained with, see ``serve/stored.py``).
+    wanted
+        The digest that the folder must have, looked at before anything of it is used.
+    trusted
+        Types of the stored model that may be loaded besides the usual ones; a function of the
+        project knows its own.
+
+    Raises
+    ------
+    UnusableModelError
+        If the files are not the wanted ones, the function cannot be imported, or the example is
+        answered differently.
+    """
+    if wanted and (found := digest(folder)) != wanted:
+        raise UnusableModelError(
+            f"the model has the digest {found}, but {wanted} is asked for: its files are not those "
+            "that were registered"
+        )
+    contract = read_contract(folder)
+    try:
+        if load:
+            scorer = _imported(load)(folder)
+        else:
+            from kedro_azure_mlops.serve.stored import load_stored_scorer
+
+            scorer = load_stored_scorer(folder, trusted)
+        prove(scorer, contract)
+    except UnusableModelError as error:
+        raise UnusableModelError(f"{folder} cannot be served: {error}") from error
+    except Exception as error:  # a project's own code may raise anything
+        by = load or "its stored model"
+        raise UnusableModelError(f"{folder} cannot be served by {by}: {error!r}") from error
+    return scorer, contract
+
+
+def _imported(load: str) -> Callable[[Path], Scorer]:
+    module, colon, name = load.partition(":")
+    try:
+        if not colon:
+            raise ImportError("write package.module:function")
+        return getattr(importlib.import_module(module), name)  # type: ignore[no-any-return]
+    except (ImportError, AttributeError) as error:
+        raise UnusableModelError(f"scorer: {load} cannot be imported: {error}") from error

@@ -1,0 +1,342 @@
+"""The parts of a deployment: the registered model, the code that serves it, and the image."""
+
+import hashlib
+import re
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+from kedro_azure_mlops.azure.assets import DIGEST, version_of
+from kedro_azure_mlops.azure.downloads import download_uri
+from kedro_azure_mlops.azure.environment import WHEELS, local_wheels, refuse_changed_wheels
+from kedro_azure_mlops.azure.snapshot import content_digest
+from kedro_azure_mlops.azure.workspace import azure_errors
+from kedro_azure_mlops.config import Deployment, ServingEnvironment, read_mlops
+from kedro_azure_mlops.contract import CONTRACT, Contract, UnusableModelError, read_contract
+from kedro_azure_mlops.errors import OperationError
+from kedro_azure_mlops.registry import Version, open_registry
+from kedro_azure_mlops.serve.code import ENTRY, copy_served_code, trusted_types
+
+if TYPE_CHECKING:
+    from azure.ai.ml import MLClient
+    from azure.ai.ml.entities import Environment, ManagedOnlineDeployment
+
+Say = Callable[[str], None]
+BUILD = "build/deployment"
+LOCK = "requirements/serve.txt"
+_DOCKERFILE = Path(__file__).with_name("serve.Dockerfile")
+# Not the name of the registered model: where the registry is the workspace, that one is its own.
+_SERVED = "-served"
+_MILLISECONDS = 1000
+# Azure's server would send answers to Application Insights, if that is on.
+_QUIET = {"APP_INSIGHTS_LOG_RESPONSE_ENABLED": "false"}
+_ROUTE = {"port": 5001, "path": "/"}
+_ROUTES = {
+    "liveness_route": _ROUTE,
+    "readiness_route": _ROUTE,
+    "scoring_route": {"port": 5001, "path": "/score"},
+}
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """A model folder that was fetched and checked, and the version that it is."""
+
+    version: Version
+    folder: Path
+
+    @property
+    def asset(self) -> tuple[str, str]:
+        """Name and version of the model asset in the workspace that endpoints are given."""
+        return f"{self.version.name}{_SERVED}", version_of(self.version.digest)
+
+    @property
+    def reference(self) -> str:
+        """How deployments name the model."""
+        return "azureml:{}:{}".format(*self.asset)
+
+    @property
+    def variables(self) -> dict[str, str]:
+        """The variables by which a container refuses another model, and how it calls this one."""
+        return {"MODEL_DIGEST": self.version.digest, "MODEL_VERSION": self.version.number}
+
+    @property
+    def tags(self) -> dict[str, str]:
+        """Return the tags of a deployment."""
+        return {
+            "model": self.version.name,
+            "version": self.version.number,
+            DIGEST: self.version.digest,
+        }
+
+    def deployment_name(self, settings: Mapping[str, Any], code: Path) -> str:
+        """Return a name that the same model, settings and code always have, and no others."""
+        parts = [self.version.digest, self.version.number, content_digest(code)]
+        parts += [f"{key}={settings[key]}" for key in sorted(settings)]
+        made_of = hashlib.sha256("\n".join(parts).encode()).hexdigest()[:10]
+        number = re.sub("[^0-9A-Za-z]", "", self.version.number)[:12]
+        return f"v{number}-{made_of}"
+
+
+def fetch_artifact(env: str, root: Path, wanted: str | None) -> Artifact:
+    """Fetch the champion of an environment, or the wanted version, and check its digest.
+
+    Raises
+    ------
+    OperationError
+        If there is none, or its files are not those that were registered.
+    """
+    registry = open_registry(env, root)
+    found = registry.version(wanted) if wanted else registry.champion()
+    if found is None:
+        raise OperationError(
+            f"{env} has no champion to deploy: train and register one, or name a version with "
+            f"--version N. To see which there are, type: kedro mlops champion --env {env} --history"
+        )
+    folder = root / BUILD / "model"
+    shutil.rmtree(folder, ignore_errors=True)
+    return Artifact(found, registry.fetch(found, folder))
+
+
+def write_code(env: str, root: Path, model: Path) -> Path:
+    """Write what is uploaded: the code that serves a model, and nothing else.
+
+    The model is loaded by it here and answers its own example.
+
+    Raises
+    ------
+    OperationError
+        If the project's scorer cannot be imported, or the model not be served.
+    """
+    mlops = read_mlops(root, env)
+    trusted = trusted_types(root, env, mlops)
+    return copy_served_code(root, mlops, root / BUILD / "code", model=model, trusted=trusted).folder
+
+
+def deployment_settings(root: Path, config: Deployment) -> dict[str, Any]:
+    """Return what, besides model and code, makes two deployments different."""
+    return {
+        "instance_type": config.instance_type,
+        "instance_count": config.instance_count,
+        "request_timeout_seconds": config.request_timeout_seconds,
+        "environment": environment_reference(root, serving_environment(config)),
+    }
+
+
+def describe_deployment(
+    client: "MLClient",
+    root: Path,
+    config: Deployment,
+    artifact: Artifact,
+    name: str,
+    code: Path,
+    say: Say,
+) -> "ManagedOnlineDeployment":
+    """Register model and environment, and describe the deployment as Azure ML takes it.
+
+    Raises
+    ------
+    OperationError
+        If Azure refuses or cannot be reached.
+    """
+    from azure.ai.ml.entities import (
+        CodeConfiguration,
+        ManagedOnlineDeployment,
+        OnlineRequestSettings,
+    )
+
+    timeout = config.request_timeout_seconds * _MILLISECONDS
+    return ManagedOnlineDeployment(
+        name=name,
+        endpoint_name=config.endpoint,
+        model=ensure_model_asset(client, artifact, say),
+        environment=ensure_environment(client, root, serving_environment(config), say),
+        code_configuration=CodeConfiguration(code=str(code), scoring_script=ENTRY),
+        environment_variables=artifact.variables | _QUIET,
+        instance_type=config.instance_type,
+        instance_count=config.instance_count,
+        request_settings=OnlineRequestSettings(request_timeout_ms=timeout),
+        tags=artifact.tags,
+    )
+
+
+def ensure_model_asset(client: "MLClient", artifact: Artifact, say: Say) -> str:
+    """Register the model in the workspace unless it is there, and return its reference.
+
+    Raises
+    ------
+    OperationError
+        If one with this version is another model, Azure refuses it or cannot be reached.
+    """
+    from azure.ai.ml.entities import Model
+
+    if _is_asset(client, artifact):
+        return artifact.reference
+    name, version = artifact.asset
+    say(f"uploading the model as {name}:{version}")
+    model = Model(
+        name=name,
+        version=version,
+        path=str(artifact.folder),
+        type="custom_model",
+        tags=artifact.tags,
+    )
+    with azure_errors(f"registering the model {name}:{version}"):
+        client.models.create_or_update(model)
+    return artifact.reference
+
+
+def download_contract(client: "MLClient", tags: Mapping[str, str]) -> Contract:
+    """Download what the model of a deployment says of itself: its schema and its example.
+
+    It comes from the workspace, so that no registry is needed to ask a deployment.
+
+    Parameters
+    ----------
+    tags
+        Those of the deployment.
+
+    Raises
+    ------
+    OperationError
+        If the model is not there any more, holds no contract, or Azure refuses.
+    """
+    name, version = f"{tags.get('model')}{_SERVED}", version_of(tags.get(DIGEST, ""))
+    doing = f"fetching the example request of the model {name}:{version}"
+    with azure_errors(doing), TemporaryDirectory() as folder:
+        model = client.models.get(name, version)
+        download_uri(client, f"{str(model.path).rstrip('/')}/{CONTRACT}", Path(folder))
+        found = next(Path(folder).rglob(CONTRACT), Path(folder, CONTRACT))
+        try:
+            return read_contract(found.parent)
+        except UnusableModelError as error:
+            raise OperationError(f"{doing}: {error}") from error
+
+
+def serving_environment(config: Deployment) -> ServingEnvironment:
+    """Return the environment that online deployments run in.
+
+    Raises
+    ------
+    OperationError
+        If ``mlops.yml`` names none.
+    """
+    if config.environment is None:
+        raise OperationError(
+            "mlops.yml names no deployment.environment: give it a name, and the image that "
+            f"{LOCK} is installed upon, as in {{name: serving, image: python:3.12-slim}}."
+        )
+    return config.environment
+
+
+def environment_reference(root: Path, environment: ServingEnvironment) -> str:
+    """Return the registered environment's name, ``azureml:name:version``.
+
+    The version is a digest of the lock and of what it is installed upon.
+
+    Raises
+    ------
+    OperationError
+        If the project has no such lock.
+    """
+    return f"azureml:{environment.name}:{_environment_version(root, environment)}"
+
+
+def ensure_environment(
+    client: "MLClient", root: Path, environment: ServingEnvironment, say: Say
+) -> str:
+    """Register the environment unless that version is there, and return its reference.
+
+    Raises
+    ------
+    OperationError
+        If Azure refuses it or cannot be reached.
+    """
+    from azure.core.exceptions import ResourceNotFoundError
+
+    name = environment_reference(root, environment)
+    with azure_errors(f"looking for the environment {name}"):
+        try:
+            client.environments.get(environment.name, _environment_version(root, environment))
+        except ResourceNotFoundError:
+            pass
+        else:
+            return name
+    say(f"registering the environment {name}; Azure ML builds its image, that takes minutes")
+    with azure_errors(f"registering the environment {name}"):
+        client.environments.create_or_update(_environment(root, environment))
+    return name
+
+
+def write_build_context(root: Path, environment: ServingEnvironment) -> Path:
+    """Write Dockerfile, lock and wheels: ``docker build`` of the folder makes the same image.
+
+    Raises
+    ------
+    OperationError
+        If there is no lock, or a wheel is not the one that it names.
+    """
+    lock = _read_lock(root)
+    refuse_changed_wheels(root, [LOCK])
+    folder = root / BUILD / "environment"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    (folder / Path(LOCK).name).write_text(lock, encoding="utf-8", newline="\n")
+    for wheel in local_wheels(root, [LOCK]).values():
+        (folder / WHEELS).mkdir(exist_ok=True)
+        shutil.copyfile(wheel, folder / WHEELS / wheel.name)
+    text = _DOCKERFILE.read_text(encoding="utf-8")
+    # Azure ML passes no arguments to the build.
+    text = re.sub(r"^ARG IMAGE$", f"ARG IMAGE={environment.image}", text, flags=re.MULTILINE)
+    (folder / "Dockerfile").write_text(text, encoding="utf-8", newline="\n")
+    return folder
+
+
+def _is_asset(client: "MLClient", artifact: Artifact) -> bool:
+    from azure.core.exceptions import ResourceNotFoundError
+
+    name, version = artifact.asset
+    with azure_errors(f"looking for the model {name}:{version}"):
+        try:
+            found = client.models.get(name, version)
+        except ResourceNotFoundError:
+            return False
+    if (found.tags or {}).get(DIGEST) != artifact.version.digest:
+        raise OperationError(
+            f"The workspace has a model {name}:{version} that was not made of this version: "
+            "archive it in the Studio."
+        )
+    return True
+
+
+def _environment_version(root: Path, environment: ServingEnvironment) -> str:
+    total = hashlib.sha256(environment.model_dump_json().encode())
+    total.update(_read_lock(root).encode() + _DOCKERFILE.read_bytes())
+    return total.hexdigest()[:12]
+
+
+def _read_lock(root: Path) -> str:
+    try:
+        return (root / LOCK).read_text(encoding="utf-8")
+    except FileNotFoundError as error:
+        raise OperationError(
+            f"There is no {LOCK}, the packages that an endpoint installs: lock them, with hashes, "
+            "into this file."
+        ) from error
+
+
+def _environment(root: Path, environment: ServingEnvironment) -> "Environment":
+    from azure.ai.ml.entities import BuildContext, Environment
+
+    return Environment(
+        name=environment.name,
+        version=_environment_version(root, environment),
+        description=f"Made from {LOCK}.",
+        build=BuildContext(
+            path=str(write_build_context(root, environment)), dockerfile_path="Dockerfile"
+        ),
+        inference_config=_ROUTES,
+    )

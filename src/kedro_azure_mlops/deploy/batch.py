@@ -1,0 +1,361 @@
+"""The batch endpoint: a pipeline of the project that scores files, in the environment of the jobs.
+
+A pipeline is deployed, not a model with a scoring script: such a script needs azureml-core, which
+cannot be installed beside azure-ai-ml. A step is also given all files, so that what one file says
+of a series is known in the next, as in ``kedro run --pipelines score``.
+"""
+
+import csv
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from kedro_azure_mlops.azure.environment import ensure_environment, reference
+from kedro_azure_mlops.azure.snapshot import copy_snapshot
+from kedro_azure_mlops.azure.workspace import azure_errors, workspace
+from kedro_azure_mlops.config import (
+    AzureML,
+    Batch,
+    Deployment,
+    bootstrap,
+    deployment_of,
+    read_azureml,
+)
+from kedro_azure_mlops.contract import UnusableModelError, read_contract
+from kedro_azure_mlops.deploy.artifact import BUILD, Artifact, Say, fetch_artifact
+from kedro_azure_mlops.errors import OperationError, RefusedError
+
+if TYPE_CHECKING:
+    from azure.ai.ml import MLClient
+    from azure.ai.ml.entities import Component
+
+INPUT, OUTPUT = "data", "scores"  # what a job of the endpoint is given, and makes
+_ENTRY = "kedro_azure_mlops.deploy.batch_entry"
+_MODEL = "model"  # its folder beside the code
+_SHOWN = 1000
+
+
+def deploy_batch(
+    env: str,
+    root: Path | None = None,
+    *,
+    version: str | None = None,
+    dry_run: bool = False,
+    say: Say = print,
+) -> str:
+    """Deploy the champion of an environment for batches, and return the deployment's name.
+
+    The pipeline ``deployment.batch.pipeline`` is deployed with this model in the place of each
+    model that it reads. A new deployment becomes the default one once it is made, then the others
+    are deleted. A second time nothing is changed.
+
+    Parameters
+    ----------
+    version
+        A number or the beginning of a digest, instead of the champion.
+    dry_run
+        Report the plan and change nothing.
+    say
+        Called with each line of progress; lines of the plan are indented.
+
+    Raises
+    ------
+    RefusedError
+        If what would be uploaded does not score here.
+    OperationError
+        If it cannot be deployed; what answered by default still does.
+    """
+    root = root or Path.cwd()
+    client = workspace(env, root)
+    wanted = _wanted(env, root, version)
+    endpoint = wanted.endpoint
+    say(f"{env}: {wanted.artifact.version}")
+    default, names = _read(client, endpoint)
+    if default == wanted.name:
+        say(f"{wanted.name} is deployed at {endpoint}, nothing to change")
+        return wanted.name
+    for line in _plan_lines(wanted, default, names):
+        say(f"  {line}")
+    if dry_run:
+        say("nothing was changed")
+        return wanted.name
+    _carry_out(client, root, wanted, default, names, say)
+    say(f"{wanted.name} is deployed at {endpoint}; to score a folder of files, type:")
+    say(f"  kedro mlops invoke --env {env} --batch --input FOLDER")
+    return wanted.name
+
+
+@dataclass(frozen=True)
+class _Wanted:
+    """All that a deployment is made of; ``name`` is made from it."""
+
+    env: str
+    name: str
+    artifact: Artifact
+    code: Path
+    environment: str
+    endpoint: str
+    batch: Batch
+    ports: tuple[str, str]  # catalog entries: what the pipeline reads and makes
+    of_jobs: AzureML
+
+    @cached_property
+    def command(self) -> list[str]:
+        version, (read, made) = self.artifact.version, self.ports
+        return [
+            *("-m", _ENTRY, "--env", self.env, "--pipeline", self.batch.pipeline),
+            *("--reads", read, "--makes", made),
+            *("--model", _MODEL, "--digest", version.digest, "--version", version.number),
+        ]
+
+
+def _wanted(env: str, root: Path, version: str | None) -> _Wanted:
+    config, of_jobs = deployment_of(root, env), read_azureml(root, env)
+    batch = _batch_of(config)
+    if of_jobs.environment is None:
+        raise OperationError(
+            "azureml.yml names no environment: the steps of a batch endpoint run in one, so name "
+            "one besides the image."
+        )
+    ports = _ports(env, root, batch)
+    artifact = fetch_artifact(env, root, version)
+    code = root / BUILD / "batch"
+    shutil.rmtree(code, ignore_errors=True)
+    copy_snapshot(root, code)
+    shutil.copytree(artifact.folder, code / _MODEL)
+    environment = reference(root, of_jobs)
+    settings = {"batch": batch.model_dump(), "environment": environment}
+    name = artifact.deployment_name(settings, code)
+    endpoint = config.batch_endpoint
+    return _Wanted(env, name, artifact, code, environment, endpoint, batch, ports, of_jobs)
+
+
+def _batch_of(config: Deployment) -> Batch:
+    if config.batch is None:
+        raise OperationError(
+            "mlops.yml has no deployment.batch: name the cluster and the pipeline there, as in "
+            "{compute: cpu-cluster, pipeline: score}."
+        )
+    return config.batch
+
+
+def _ports(env: str, root: Path, batch: Batch) -> tuple[str, str]:
+    """Return the entries that a job of the endpoint binds: what it reads and what it makes."""
+    from kedro.framework.project import pipelines
+    from kedro.framework.session import KedroSession
+
+    bootstrap(root)
+    if batch.pipeline not in pipelines:
+        raise OperationError(
+            f"deployment.batch.pipeline in mlops.yml: there is no pipeline {batch.pipeline}; there "
+            f"are: {', '.join(sorted(pipelines))}."
+        )
+    pipeline = pipelines[batch.pipeline]
+    catalog = KedroSession.create(project_path=root, env=env).load_context().catalog
+    models = set(model_entries(catalog, pipeline))
+    inputs = {n for n in pipeline.inputs() if not n.startswith("params:")} - {"parameters"} - models
+    return (
+        _chosen("input", batch.input, inputs, batch.pipeline),
+        _chosen("output", batch.output, pipeline.outputs(), batch.pipeline),
+    )
+
+
+def model_entries(catalog: Any, pipeline: Any) -> list[str]:
+    """Return the entries of models that a pipeline reads: a deployment gives its own instead."""
+    from kedro_azure_mlops.models import ModelDataset, RegisteredChampion
+
+    kinds = (ModelDataset, RegisteredChampion)
+    names = (name for name in pipeline.inputs() if not name.startswith("params:"))
+    return sorted(name for name in names if isinstance(catalog.get(name), kinds))
+
+
+def _chosen(key: str, asked: str | None, known: set[str], pipeline: str) -> str:
+    if asked in known or (asked is None and len(known) == 1):
+        return asked or next(iter(known))
+    raise OperationError(
+        f"deployment.batch.{key} in mlops.yml: name one of the {key}s of the pipeline {pipeline}: "
+        f"{', '.join(sorted(known)) or 'it has none'}."
+    )
+
+
+def _read(client: "MLClient", endpoint: str) -> tuple[str | None, list[str]]:
+    """Return the default deployment and all; None and nothing if there is no endpoint."""
+    from azure.core.exceptions import ResourceNotFoundError
+
+    with azure_errors(f"looking up the batch endpoint {endpoint}"):
+        try:
+            found = client.batch_endpoints.get(endpoint)
+        except ResourceNotFoundError:
+            client.workspaces.get(client.workspace_name)  # a missing one answers the same
+            return None, []
+        names = [str(each.name) for each in client.batch_deployments.list(endpoint)]
+    defaults: Any = found.defaults
+    return (defaults.get("deploymentName") if defaults else None) or "", names
+
+
+def _plan_lines(wanted: _Wanted, default: str | None, names: Sequence[str]) -> list[str]:
+    lines = [f"make the batch endpoint {wanted.endpoint}"] if default is None else []
+    if wanted.name not in names:
+        lines.append(
+            f"make the deployment {wanted.name} of the pipeline {wanted.batch.pipeline} on "
+            f"{wanted.batch.compute}"
+        )
+    lines.append(f"let {wanted.name} be the default deployment")
+    return lines + [f"delete the deployment {name}" for name in names if name != wanted.name]
+
+
+def _carry_out(
+    client: "MLClient",
+    root: Path,
+    wanted: _Wanted,
+    default: str | None,
+    names: Sequence[str],
+    say: Say,
+) -> None:
+    from azure.ai.ml.entities import BatchEndpoint
+
+    endpoint = wanted.endpoint
+    if wanted.name not in names:
+        say(f"trying {wanted.name} here, on a few rows")
+        _try_here(root, wanted)
+    if default is None:
+        say(f"making the batch endpoint {endpoint}")
+        with azure_errors(f"making the batch endpoint {endpoint}"):
+            client.batch_endpoints.begin_create_or_update(BatchEndpoint(name=endpoint)).result()
+    if wanted.name not in names:
+        _make(client, root, wanted, say)
+    # only then: until it is the default, nothing is sent to it
+    say(f"letting {wanted.name} be the default deployment")
+    with azure_errors(f"changing the default deployment of {endpoint}"):
+        found = client.batch_endpoints.get(endpoint)
+        found.defaults = {"deployment_name": wanted.name}
+        client.batch_endpoints.begin_create_or_update(found).result()
+    for name in names:
+        if name != wanted.name:
+            say(f"deleting the deployment {name}; jobs it has started go on")
+            with azure_errors(f"deleting the deployment {name} of {endpoint}"):
+                client.batch_deployments.begin_delete(name, endpoint).result()
+
+
+def _make(client: "MLClient", root: Path, wanted: _Wanted, say: Say) -> None:
+    from azure.ai.ml.entities import PipelineComponentBatchDeployment
+
+    ensure_environment(client, root, wanted.of_jobs, say)
+    say(f"uploading code and model of {wanted.name}")
+    with azure_errors(f"registering what {wanted.name} runs"):
+        component = client.components.create_or_update(_component(wanted))
+    settings: Any = {
+        "default_compute": wanted.batch.compute,
+        "continue_on_step_failure": False,
+    }
+    deployment = PipelineComponentBatchDeployment(
+        name=wanted.name,
+        endpoint_name=wanted.endpoint,
+        component=component.id,
+        settings=settings,
+        tags=wanted.artifact.tags,
+    )
+    say(f"making the deployment {wanted.name}")
+    try:
+        with azure_errors(f"making the deployment {wanted.name}"):
+            client.batch_deployments.begin_create_or_update(deployment).result()
+    except BaseException:
+        _remove(client, wanted, say)
+        raise
+
+
+def _remove(client: "MLClient", wanted: _Wanted, say: Say) -> None:
+    """Delete what was half made; a fault of that must not hide the first one."""
+    name, endpoint = wanted.name, wanted.endpoint
+    try:
+        with azure_errors(f"deleting the deployment {name}"):
+            client.batch_deployments.begin_delete(name, endpoint).result()
+    except BaseException as error:  # noqa: BLE001
+        say(f"{name} could not be deleted either, see {endpoint} in the Studio: {error}")
+
+
+def _component(wanted: _Wanted) -> "Component":
+    """Write the pipeline into ``build/`` as ``az ml component create`` takes it, and load it."""
+    from azure.ai.ml import load_component
+
+    words = [
+        *("python", *wanted.command),
+        *(f"--{INPUT}", _reference(f"inputs.{INPUT}")),
+        *(f"--{OUTPUT}", _reference(f"outputs.{OUTPUT}")),
+    ]
+    folder = {"type": "uri_folder"}
+    step = {
+        "type": "command",
+        "command": " ".join(words),
+        "code": wanted.code.name,
+        "environment": wanted.environment,
+        "inputs": {INPUT: {**folder, "path": _reference(f"parent.inputs.{INPUT}")}},
+        "outputs": {OUTPUT: _reference(f"parent.outputs.{OUTPUT}")},
+    }
+    pipeline = {
+        "type": "pipeline",
+        "name": re.sub("[^a-z0-9]", "_", f"{wanted.artifact.version.name}_batch".lower()),
+        "version": wanted.name,
+        "description": f"Scores files by the pipeline {wanted.batch.pipeline}.",
+        "inputs": {INPUT: folder},
+        # uploaded at the end: it is written beside its place and moved, which a mount may refuse
+        "outputs": {OUTPUT: {**folder, "mode": "upload"}},
+        "jobs": {"score": step},
+    }
+    file = wanted.code.parent / "batch.yml"
+    file.write_text(yaml.safe_dump(pipeline, sort_keys=False, width=1000), encoding="utf-8")
+    return load_component(file)
+
+
+def _try_here(root: Path, wanted: _Wanted) -> None:
+    """Score an example by what would be uploaded."""
+    with TemporaryDirectory() as folder:
+        data, scores = Path(folder, INPUT), Path(folder, OUTPUT)
+        data.mkdir()
+        _write_example(root, wanted, data)
+        kept = {name: text for name, text in os.environ.items() if name != "PYTHONPATH"}
+        done = subprocess.run(
+            [sys.executable, *wanted.command, f"--{INPUT}", data, f"--{OUTPUT}", scores],
+            cwd=wanted.code,
+            env=kept | {"PYTHONDONTWRITEBYTECODE": "1"},  # the code stays what is uploaded
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        made = [file for file in scores.rglob("*") if file.is_file() and file.stat().st_size]
+    if done.returncode or not made:
+        raise RefusedError(
+            f"{wanted.name} does not score here, in a copy of what would be uploaded: "
+            f"{done.stderr[-_SHOWN:].strip() or 'it made no file'}"
+        )
+
+
+def _write_example(root: Path, wanted: _Wanted, folder: Path) -> None:
+    if example := wanted.batch.example:
+        if not (root / example).is_file():
+            raise OperationError(f"deployment.batch.example in mlops.yml: no file {example}.")
+        shutil.copy(root / example, folder)
+        return
+    try:
+        rows = read_contract(wanted.artifact.folder).example
+    except UnusableModelError as error:
+        raise OperationError(f"The model cannot be deployed: {error}") from error
+    with (folder / "example.csv").open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def _reference(name: str) -> str:
+    """Return a reference to a port, as Azure ML fills it in."""
+    return "$" + "{" * 2 + name + "}" * 2

@@ -1,0 +1,169 @@
+"""Entry of a batch endpoint's job: run a pipeline over a folder of files, by the model beside it.
+
+``python -m kedro_azure_mlops.deploy.batch_entry --env ENV --pipeline NAME --reads ENTRY --makes
+ENTRY --model DIR --digest D --version N --data FOLDER --scores FOLDER``
+
+The entry that the pipeline reads is bound to the folder, if it is one that takes folders; else the
+pipeline runs once for each file. The scores are whole or not there.
+"""
+
+import argparse
+import logging
+import shutil
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from kedro_azure_mlops.errors import OperationError
+
+_PART = ".part"  # until all files are scored
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Score; return 1 if a file cannot be scored, 2 if scoring could not be tried."""
+    parser = argparse.ArgumentParser(prog="python -m kedro_azure_mlops.deploy.batch_entry")
+    parser.add_argument("--env", required=True, help="whose configuration applies")
+    parser.add_argument("--pipeline", required=True, help="the registered pipeline that runs")
+    parser.add_argument("--reads", required=True, help="the catalog entry that is bound to --data")
+    parser.add_argument("--makes", required=True, help="the entry that is bound to --scores")
+    for name in ("--model", "--data", "--scores"):
+        parser.add_argument(name, type=Path, required=True)
+    parser.add_argument("--digest", required=True, help="of the model: another one is refused")
+    parser.add_argument("--version", required=True, help="what the scores call the model")
+    given = parser.parse_args(arguments)
+    part = given.scores / _PART
+    try:
+        _score(given, part)
+        for made in list(part.iterdir()):
+            made.rename(given.scores / made.name)
+    except Exception as error:
+        refusal = _refusal(error)
+        if refusal is None:
+            raise
+        status, cause = refusal
+        print(f"{cause}\nNothing was scored.", file=sys.stderr)  # noqa: T201, the log of the job
+        return status
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+    return 0
+
+
+def _score(given: argparse.Namespace, part: Path) -> None:
+    from kedro.framework.project import pipelines
+    from kedro.framework.session import KedroSession
+    from kedro.runner import SequentialRunner
+
+    from kedro_azure_mlops.config import bootstrap
+    from kedro_azure_mlops.contract import digest
+    from kedro_azure_mlops.deploy.batch import model_entries
+
+    found = digest(given.model)
+    if found != given.digest:
+        raise OperationError(
+            f"The model beside the code has the digest {found}, not {given.digest}: deploy it "
+            "again."
+        )
+    logging.getLogger("kedro.io.data_catalog").addFilter(_is_not_about_replacing)
+    root = Path.cwd()
+    bootstrap(root)
+    pipeline = pipelines[given.pipeline]
+    context = KedroSession.create(project_path=root, env=given.env).load_context()
+    catalog, entries = context.catalog, context.config_loader["catalog"]
+    for name in model_entries(catalog, pipeline):
+        catalog[name] = _given_model(catalog.get(name), given)
+    for data, scores in _places(given, entries, part):
+        catalog[given.reads] = _bound(entries, given.reads, data)
+        catalog[given.makes] = _bound(entries, given.makes, scores)
+        # without the hooks of a run: a batch is no experiment
+        SequentialRunner().run(pipeline, catalog)
+
+
+def _is_not_about_replacing(record: logging.LogRecord) -> bool:
+    return "Replacing dataset" not in str(record.msg)
+
+
+def _given_model(dataset: Any, given: argparse.Namespace) -> Any:
+    """Return a dataset that gives the model beside the code in the form of the one it replaces."""
+    from kedro.io import MemoryDataset
+
+    from kedro_azure_mlops.models import Champion, RegisteredChampion, load_model
+
+    model = load_model(given.model, dataset.trusted)
+    if isinstance(dataset, RegisteredChampion):
+        model = Champion(model, given.version, given.digest)
+    return MemoryDataset(model, copy_mode="assign")
+
+
+def _places(
+    given: argparse.Namespace, entries: Mapping[str, Any], part: Path
+) -> Iterator[tuple[Path, Path]]:
+    """Yield what is read and where its scores go: all at once, or file by file."""
+    part.mkdir(parents=True)
+    made = PurePosixPath(_place(entries, given.makes))
+    makes_folder = _takes_folders(entries, given.makes)
+    if _takes_folders(entries, given.reads):
+        yield given.data, part / (made.stem if makes_folder else made.name)
+        return
+    files = [given.data] if given.data.is_file() else sorted(given.data.rglob("*"))
+    files = [file for file in files if file.is_file() and not file.name.startswith(".")]
+    if not files:
+        raise OperationError(f"{given.data} holds no file to score.")
+    suffix = "" if makes_folder else made.suffix
+    for file in files:
+        inside = file.relative_to(given.data).parent if given.data.is_dir() else Path()
+        target = part / inside / f"{file.stem}{suffix}"
+        if target.exists():
+            raise OperationError(f"The scores of {file.name} and of another file have one name.")
+        yield file, target
+
+
+def _takes_folders(entries: Mapping[str, Any], name: str) -> bool:
+    from kedro.io.core import parse_dataset_definition
+
+    from kedro_azure_mlops.hooks.binding import entry_of
+    from kedro_azure_mlops.serve.batches import CsvPieces, ScoredPieces
+
+    entry = entry_of(entries, name) or {}
+    kind, _ = parse_dataset_definition(dict(entry))
+    is_file = PurePosixPath(_place(entries, name)).suffix and "path" not in entry
+    return issubclass(kind, CsvPieces | ScoredPieces) or not is_file
+
+
+def _place(entries: Mapping[str, Any], name: str) -> str:
+    from kedro_azure_mlops.hooks.binding import entry_of, place_of
+
+    entry = entry_of(entries, name)
+    place = place_of(entry) if entry else None
+    if place is None:
+        raise OperationError(
+            f"The entry {name} has no filepath or path: store it in a file, or name another one "
+            "under deployment.batch in mlops.yml."
+        )
+    return place
+
+
+def _bound(entries: Mapping[str, Any], name: str, place: Path) -> Any:
+    from kedro.io import AbstractDataset
+
+    from kedro_azure_mlops.hooks.binding import entry_of, moved
+
+    entry = moved(name, entry_of(entries, name) or {}, place.as_posix())
+    entry.pop("credentials", None)  # of the place it had
+    return AbstractDataset.from_config(name, entry)
+
+
+def _refusal(error: BaseException | None) -> tuple[int, BaseException] | None:
+    """Return what a person can fix among the causes of an error, with its exit status."""
+    from kedro_azure_mlops.cli import status_of
+
+    while error is not None:
+        status = status_of(error)
+        if status is not None:
+            return status, error
+        error = error.__cause__
+    return None
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,220 @@
+"""An online endpoint: its state, the changes made to it, and its answers."""
+
+import json
+import logging
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import requests
+
+from kedro_azure_mlops.azure.workspace import azure_errors
+from kedro_azure_mlops.config import Deployment
+from kedro_azure_mlops.errors import OperationError, RefusedError
+
+if TYPE_CHECKING:
+    from azure.ai.ml import MLClient, entities
+
+SUCCEEDED = "Succeeded"
+_DEPLOYMENT = "azureml-model-deployment"
+# Azure answers 424 for a model that answers anything but 200, and names that in a header.
+_MODEL_STATUS = "ms-azureml-model-error-statuscode"
+_CHATTY = "azure.ai.ml.operations._online_deployment_operations"  # says what it checks
+_CONNECT_SECONDS = 10
+_TRIES = 3
+
+
+@dataclass(frozen=True)
+class Found:
+    """A deployment as Azure reports it."""
+
+    name: str
+    state: str
+    tags: Mapping[str, str]
+    created: str
+
+
+@dataclass(frozen=True)
+class State:
+    """The state of an endpoint of ``env``; ``traffic`` names only deployments that have some."""
+
+    exists: bool = False
+    traffic: Mapping[str, int] = field(default_factory=dict)
+    mirror: Mapping[str, int] = field(default_factory=dict)
+    tags: Mapping[str, str] = field(default_factory=dict)
+    deployments: Mapping[str, Found] = field(default_factory=dict)
+    env: str = "ENV"
+
+
+@dataclass(frozen=True)
+class Reply:
+    """An answer from the address of an endpoint; ``status`` is the model's own."""
+
+    status: int
+    body: Any
+    deployment: str
+
+
+class OnlineEndpoint:
+    """The endpoint of one environment.
+
+    All methods raise OperationError if Azure refuses or cannot be reached.
+    """
+
+    def __init__(self, client: "MLClient", config: Deployment, env: str) -> None:
+        self._client, self.config, self.env = client, config, env
+        self.name = str(config.endpoint)
+        self._address = ""
+
+    def read(self) -> State:
+        """Return its state."""
+        from azure.core.exceptions import ResourceNotFoundError
+
+        with azure_errors(f"looking up the endpoint {self.name}"):
+            try:
+                found = self._client.online_endpoints.get(self.name)
+            except ResourceNotFoundError:
+                # also what a missing workspace answers: then this one fails
+                self._client.workspaces.get(self._client.workspace_name)
+                return State(env=self.env)
+            every = list(self._client.online_deployments.list(self.name))
+        return State(
+            exists=True,
+            traffic={name: share for name, share in found.traffic.items() if share},
+            mirror={name: share for name, share in found.mirror_traffic.items() if share},
+            tags=dict(found.tags or {}),
+            deployments={each.name: _found(each) for each in every},
+            env=self.env,
+        )
+
+    def create(self) -> None:
+        """Make the endpoint, without a deployment."""
+        from azure.ai.ml.entities import ManagedOnlineEndpoint
+
+        endpoint = ManagedOnlineEndpoint(name=self.name, auth_mode=self.config.auth_mode)
+        advice = {
+            409: "Another endpoint of the region has this name: change deployment.endpoint in "
+            "mlops.yml"
+        }
+        with azure_errors(f"making the endpoint {self.name}", advice):
+            self._client.online_endpoints.begin_create_or_update(endpoint).result()
+
+    def route(
+        self,
+        traffic: Mapping[str, int],
+        tags: Mapping[str, str],
+        mirror: Mapping[str, int] | None = None,
+    ) -> None:
+        """Set traffic, mirror and tags, in one request."""
+        with azure_errors(f"changing the traffic of {self.name} to {format_shares(traffic)}"):
+            endpoint = self._client.online_endpoints.get(self.name)
+            endpoint.traffic, endpoint.mirror_traffic = dict(traffic), dict(mirror or {})
+            endpoint.tags = dict(tags)
+            self._client.online_endpoints.begin_create_or_update(endpoint).result()
+
+    def deploy(self, deployment: "entities.ManagedOnlineDeployment") -> None:
+        """Make a deployment and wait until it is ready."""
+        doing = f"making the deployment {deployment.name}"
+        logging.getLogger(_CHATTY).setLevel(logging.WARNING)
+        with azure_errors(doing):
+            made = self._client.online_deployments.begin_create_or_update(deployment).result()
+        if (state := _text_of(made.provisioning_state)) != SUCCEEDED:
+            raise OperationError(f"{doing}: Azure says {state}.")
+
+    def delete(self, name: str) -> None:
+        """Delete a deployment."""
+        with azure_errors(f"deleting the deployment {name} of {self.name}"):
+            self._client.online_deployments.begin_delete(name, self.name).result()
+
+    def logs(self, name: str, lines: int) -> str:
+        """Return the end of a deployment's log; empty if there is none."""
+        try:
+            with azure_errors(f"fetching the log of {name}"):
+                return str(self._client.online_deployments.get_logs(name, self.name, lines))
+        except OperationError:
+            return ""
+
+    def score(self, body: bytes, deployment: str | None = None) -> Reply:
+        """Send a body to the endpoint, or to one of its deployments whatever its traffic.
+
+        Raises
+        ------
+        RefusedError
+            If the answer names a status that is not a number.
+        OperationError
+            If the endpoint cannot be reached.
+        """
+        # Azure's client has `invoke`, which hides the status and keeps a header for later calls.
+        uri, headers = self._address_and_key()
+        headers = headers | ({_DEPLOYMENT: deployment} if deployment else {})
+        patience = (_CONNECT_SECONDS, self.config.request_timeout_seconds + _CONNECT_SECONDS)
+        for tried in range(1, _TRIES + 1):
+            try:
+                answer = requests.post(uri, data=body, headers=headers, timeout=patience)
+                break
+            except requests.RequestException as error:
+                if tried == _TRIES:
+                    raise OperationError(
+                        f"{self.name} could not be reached: {type(error).__name__}. Check the "
+                        "network, and HTTPS_PROXY if there is a proxy."
+                    ) from error
+        return Reply(
+            status=_status(answer),
+            body=_json(answer),
+            deployment=answer.headers.get(_DEPLOYMENT, deployment or ""),
+        )
+
+    def _address_and_key(self) -> tuple[str, dict[str, str]]:
+        with azure_errors(f"asking for the address and a token of {self.name}"):
+            endpoints = self._client.online_endpoints
+            self._address = self._address or str(endpoints.get(self.name).scoring_uri)
+            keys: Any = endpoints.get_keys(self.name)  # again: a token may expire between two steps
+        token = getattr(keys, "primary_key", None) or keys.access_token
+        headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
+        return self._address, headers
+
+
+def format_shares(traffic: Mapping[str, int]) -> str:
+    """Return ``a 90 %, b 10 %``, or ``none``."""
+    return ", ".join(f"{name} {share} %" for name, share in traffic.items()) or "none"
+
+
+def wait(seconds: float, why: str, say: Callable[[str], None]) -> None:
+    """Wait, and report what is left every half minute."""
+    left = seconds
+    while left > 0:
+        say(f"{why}, {left:g} s to go")
+        time.sleep(min(left, 30))
+        left -= 30
+
+
+def _found(entity: Any) -> Found:
+    context = entity.creation_context
+    return Found(
+        name=str(entity.name),
+        state=_text_of(entity.provisioning_state),
+        tags=dict(entity.tags or {}),
+        created=str(getattr(context, "created_at", "") or ""),
+    )
+
+
+def _text_of(state: Any) -> str:
+    """Return the text of a state: of the same answer, Azure's client makes texts or enums."""
+    return str(getattr(state, "value", state))
+
+
+def _status(answer: requests.Response) -> int:
+    text = answer.headers.get(_MODEL_STATUS, str(answer.status_code))
+    try:
+        return int(text)
+    except ValueError:
+        said = f"The header {_MODEL_STATUS} of an answer is no status: {text}"
+        raise RefusedError(said) from None
+
+
+def _json(answer: requests.Response) -> Any:
+    try:
+        return json.loads(answer.content)
+    except (ValueError, RecursionError):
+        return answer.text

@@ -1,0 +1,191 @@
+"""The plan of a deployment as a plain list; nothing here asks Azure or changes it."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+
+from kedro_azure_mlops.config import Deployment
+from kedro_azure_mlops.deploy.endpoint import SUCCEEDED, State, format_shares
+from kedro_azure_mlops.errors import OperationError
+
+# Tags of an endpoint: Azure keeps them, so that any machine can go on.
+KEEP = "keep."  # and the name of a deployment without traffic: until when it is kept
+NEW, BEFORE = "rollout.new", "rollout.before"  # while traffic is being moved
+AB = "ab"  # champion and challenger
+_ALL = 100
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A planned rollout; ``steps`` are the shares that ``new`` gets, one after the other."""
+
+    new: str
+    before: Mapping[str, int]
+    tags: Mapping[str, str]
+    creates_endpoint: bool
+    creates: bool
+    replaces_failed: bool
+    steps: Sequence[int]
+    mirrors: bool
+    retired: Sequence[str]
+    forgotten: Sequence[str] = field(default_factory=list)
+    holds: bool = False  # whether ``new`` stays without traffic, and is kept from now on
+
+    @property
+    def is_nothing(self) -> bool:
+        """Return whether there is nothing to do."""
+        return not (self.creates or self.steps or self.retired or self.holds)
+
+
+def make_plan(
+    state: State, new: str, config: Deployment, now: datetime, *, traffic: bool = True
+) -> Plan:
+    """Plan how a deployment gets the traffic of an endpoint.
+
+    Parameters
+    ----------
+    traffic
+        Whether it is to get any; else it is made and tried only.
+
+    Raises
+    ------
+    OperationError
+        If an A/B test, or another deployment, is under way.
+    """
+    refuse_if_under_way(state, new)
+    found = state.deployments.get(new)
+    share = state.traffic.get(new, 0)
+    others = {name: part for name, part in state.traffic.items() if name != new}
+    # without another that has traffic there are no callers to protect
+    wanted = [step for step in config.traffic if step > share] if others else [_ALL]
+    steps = wanted if traffic and share < _ALL else []
+    return Plan(
+        new=new,
+        before=_before(state),
+        tags={key: value for key, value in state.tags.items() if key not in {NEW, BEFORE}},
+        creates_endpoint=not state.exists,
+        creates=found is None or found.state != SUCCEEDED,
+        replaces_failed=found is not None and found.state != SUCCEEDED,
+        steps=steps,
+        mirrors=bool(steps and others and not share and config.mirror),
+        retired=[name for name in expired(state, now) if name != new],
+        forgotten=[name for name in forgotten(state) if name != new],
+        holds=not traffic and not share,
+    )
+
+
+def plan_lines(plan: Plan, config: Deployment) -> list[str]:
+    """Return a plan as lines of text."""
+    found = [f"make the endpoint {config.endpoint}"] if plan.creates_endpoint else []
+    if plan.replaces_failed:
+        found.append(f"delete the deployment {plan.new}, which has failed")
+    if plan.creates:
+        machines = f"{config.instance_count} x {config.instance_type}"
+        found += [f"make the deployment {plan.new} at 0 % on {machines}"]
+    if plan.creates or plan.steps:
+        found.append(f"smoke test of {plan.new}, here and after each step")
+    if plan.mirrors and config.mirror:
+        found.append(f"mirror {config.mirror.percent} % for {config.mirror.seconds} s")
+    found += [
+        f"traffic {format_shares(divided(plan.before, plan.new, step))}" for step in plan.steps
+    ]
+    if plan.steps and (olds := [name for name in plan.before if name != plan.new]):
+        found.append(f"keep {', '.join(olds)} at 0 % for {config.keep_old_hours:g} h")
+    if plan.holds:
+        found.append(f"keep {plan.new} at 0 % for {config.keep_old_hours:g} h")
+    found += [f"delete the deployment {name}, its hold has passed" for name in plan.retired]
+    return found
+
+
+def divided(before: Mapping[str, int], new: str, share: int) -> dict[str, int]:
+    """Give ``share`` to one deployment and divide the rest among the others as before."""
+    others = {name: part for name, part in before.items() if name != new and part}
+    total, left = sum(others.values()), _ALL - share
+    parts = {name: left * part // total for name, part in others.items()} if total else {}
+    if parts:
+        parts[next(iter(parts))] += left - sum(parts.values())
+    given = {new: share if parts else _ALL}
+    return {name: part for name, part in (parts | given).items() if part}
+
+
+def expired(state: State, now: datetime) -> list[str]:
+    """Return the deployments without traffic whose hold has passed."""
+    kept = {name: _until(state, name) for name in state.deployments if not _in_use(state, name)}
+    return [name for name, until in kept.items() if until and until <= now]
+
+
+def forgotten(state: State) -> list[str]:
+    """Return the deployments that have neither traffic nor a hold."""
+    return [n for n in state.deployments if not _in_use(state, n) and not _until(state, n)]
+
+
+def kept(state: State) -> list[str]:
+    """Return the deployments that are kept, the one that was kept last first."""
+    holds = {name: _until(state, name) for name in state.deployments if not _in_use(state, name)}
+    found = [(until, name) for name, until in holds.items() if until]
+    return [name for _, name in sorted(found, reverse=True)]
+
+
+def tags_after(
+    state: State, serving: Sequence[str], config: Deployment, now: datetime
+) -> dict[str, str]:
+    """Return the tags of an endpoint once ``serving`` has the traffic: who is kept, and until when.
+
+    Nothing is under way any more by these tags.
+    """
+    until = (now + timedelta(hours=config.keep_old_hours)).isoformat(timespec="seconds")
+    own = (NEW, BEFORE, AB)
+    tags = {k: v for k, v in state.tags.items() if k not in own and not k.startswith(KEEP)}
+    for name in state.deployments:
+        old = state.tags.get(KEEP + name)
+        if name not in serving and (old or name in state.traffic):
+            tags[KEEP + name] = until if name in state.traffic else str(old)
+    return tags
+
+
+def traffic_as_tag(traffic: Mapping[str, int]) -> str:
+    """Return traffic as the value of a tag."""
+    return " ".join(f"{name}={share}" for name, share in traffic.items())
+
+
+def traffic_of_tag(text: str) -> dict[str, int]:
+    """Return the traffic that ``traffic_as_tag`` has written."""
+    pairs = (part.partition("=") for part in text.split())
+    return {name: int(share) for name, _, share in pairs}
+
+
+def refuse_if_under_way(state: State, new: str) -> None:
+    """Refuse to change traffic while another change of it is under way.
+
+    Raises
+    ------
+    OperationError
+        If an A/B test, or the rollout of another deployment, has begun and not ended.
+    """
+    if AB in state.tags:
+        raise OperationError(
+            f"An A/B test of {state.tags[AB].replace(' ', ' and ')} is under way. End it first: "
+            f"kedro mlops ab --env {state.env} --end champion"
+        )
+    if state.tags.get(NEW, new) != new:
+        raise OperationError(
+            f"The deployment of {state.tags[NEW]} was begun and not ended. If no one is running it "
+            f"any more, take it back: kedro mlops deploy online --env {state.env} --back"
+        )
+
+
+def _before(state: State) -> dict[str, int]:
+    """Return the traffic before, as an interrupted rollout of this deployment has noted it."""
+    return traffic_of_tag(state.tags[BEFORE]) if BEFORE in state.tags else dict(state.traffic)
+
+
+def _in_use(state: State, name: str) -> bool:
+    return name in state.traffic or name in state.mirror
+
+
+def _until(state: State, name: str) -> datetime | None:
+    text = state.tags.get(KEEP + name)
+    try:
+        return datetime.fromisoformat(text).astimezone(UTC) if text else None
+    except ValueError:
+        return None

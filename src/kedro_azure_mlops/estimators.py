@@ -1,0 +1,101 @@
+"""Estimators that parameters name, ``sklearn.linear_model.Ridge``, checked early.
+
+A typed parameter calls ``refuse_unusable`` when it is read, so a run stops before its first node.
+"""
+
+import inspect
+import warnings
+from collections.abc import Mapping, Sequence
+from importlib import import_module
+from typing import Any
+
+import numpy as np
+
+from kedro_azure_mlops.models import refuse_untrusted
+from kedro_azure_mlops.serve.stored import TRUSTED_TYPES
+
+_TRIED_ROWS = 64
+
+
+def new_estimator(name: str, arguments: Mapping[str, Any], seed: int | None = None) -> Any:
+    """Return an unfitted estimator.
+
+    Parameters
+    ----------
+    name
+        ``module.Class``.
+    arguments
+        Of the class; what is left out has the class's own default.
+    seed
+        Becomes ``random_state`` where the class takes one and ``arguments`` name none.
+
+    Raises
+    ------
+    ValueError
+        If the class cannot be imported or does not take the arguments.
+    """
+    kind, given = _imported(name), dict(arguments)
+    try:
+        if seed is not None and "random_state" in inspect.signature(kind).parameters:
+            given.setdefault("random_state", seed)
+        return kind(**given)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{name} cannot be made: {error}") from error
+
+
+def refuse_unusable(
+    name: str,
+    arguments: Mapping[str, Any],
+    methods: Sequence[str],
+    columns: int,
+    *,
+    trusted: Sequence[str] = (),
+) -> None:
+    """Refuse an estimator that cannot be fitted without labels, asked, or stored without pickle.
+
+    Parameters
+    ----------
+    methods
+        Of these it needs one, ``score_samples`` or ``decision_function``.
+    columns
+        How many features it is tried on, 64 rows of them.
+    trusted
+        Types that may be stored besides ``models.TRUSTED_TYPES``.
+
+    Raises
+    ------
+    ValueError
+        Naming the estimator and what it lacks.
+    """
+    if not callable(getattr(_imported(name), "fit", None)):
+        raise ValueError(f"{name} has no fit()")
+    estimator = new_estimator(name, arguments)
+    if not any(callable(getattr(estimator, method, None)) for method in methods):
+        raise ValueError(f"{name} has no {' or '.join(methods)}: {_why(estimator, methods[0])}")
+    rows = np.random.default_rng(0).normal(size=(_TRIED_ROWS, columns))
+    try:
+        with warnings.catch_warnings(action="ignore"):
+            fitted = estimator.fit(rows)
+            next(getattr(fitted, name) for name in methods if hasattr(fitted, name))(rows)
+    except Exception as error:  # an estimator may raise anything
+        raise ValueError(f"{name} cannot be fitted: {error}") from error
+    try:
+        refuse_untrusted(fitted, [*TRUSTED_TYPES, *trusted])
+    except Exception as error:
+        raise ValueError(f"{name} cannot be stored safely: {error}") from error
+
+
+def _imported(name: str) -> Any:
+    module, _, kind = name.rpartition(".")
+    try:
+        return getattr(import_module(module), kind)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ValueError(f"{name} cannot be imported, write it as module.Class: {error}") from error
+
+
+def _why(estimator: Any, method: str) -> str:
+    """Return what the estimator itself says, which may be an argument that is missing."""
+    try:
+        return f"{getattr(estimator, method)!r} is no method"
+    except AttributeError as error:
+        return str(error.__cause__ or error)

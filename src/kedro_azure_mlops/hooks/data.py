@@ -1,0 +1,148 @@
+"""The data that a run has read and made: their place, and a digest of their bytes."""
+
+import hashlib
+import warnings
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from kedro.framework.project import pipelines
+from kedro.io import AbstractVersionedDataset, CatalogProtocol
+from kedro.pipeline import Pipeline
+
+from kedro_azure_mlops.config import Mlops
+from kedro_azure_mlops.contract import digest
+from kedro_azure_mlops.hooks.binding import base_of, is_parameter, port_of
+
+EARLIER = "data.from_earlier_runs"  # tag: what a run was given that other runs have made
+
+
+def stored_at(catalog: CatalogProtocol, name: str) -> str:
+    """Return the path of a catalog entry, without the protocol of a remote one."""
+    return str(_path(catalog[name]))
+
+
+def is_stored(catalog: CatalogProtocol, name: str) -> bool:
+    """Return whether a catalog entry has a file or folder."""
+    return _path(catalog[name]) is not None
+
+
+def digest_of(catalog: CatalogProtocol, name: str) -> str | None:
+    """Compute the SHA-256 of what an entry has stored; None if that is no file or folder."""
+    dataset = catalog[name]
+    path = _path(dataset)
+    if path is None:
+        return None
+    if Path(path).is_dir():
+        return digest(Path(path))
+    opener = Path(path).open if Path(path).is_file() else _remote(dataset, path)
+    if opener is None:
+        return None
+    with opener("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def measured(
+    catalog: CatalogProtocol, names: Iterable[str], config: Mlops
+) -> dict[str, dict[str, float]]:
+    """Load the metrics among stored entries: numbers by name, NaN too, for each entry.
+
+    Without a list in ``tracking.metrics`` these are all JSON entries that hold numbers by name. Of
+    a name that two entries use, the second one's begins with the entry: ``cost.seconds``.
+    """
+    wanted = config.tracking.metrics
+    found: dict[str, dict[str, float]] = {}
+    taken: set[str] = set()
+    for name in sorted(names) if wanted is None else [one for one in wanted if one in set(names)]:
+        if name == config.gate.decision or (wanted is None and not _is_json(catalog, name)):
+            continue
+        if not catalog.exists(name):
+            continue
+        numbers = _numbers(catalog.load(name))
+        if wanted is None and numbers is None:
+            continue
+        given = numbers or {}
+        found[name] = {f"{name}.{k}" if k in taken else k: v for k, v in given.items()}
+        taken |= given.keys()
+    return found
+
+
+def _is_json(catalog: CatalogProtocol, name: str) -> bool:
+    return name in catalog and "JSON" in type(catalog[name]).__name__
+
+
+def _numbers(content: Any) -> dict[str, float] | None:
+    """Return a mapping of names to numbers; None if the content is something else."""
+    if not isinstance(content, Mapping) or not content:
+        return None
+    values = list(content.values())
+    if any(isinstance(one, bool) or not isinstance(one, int | float) for one in values):
+        return None
+    return {str(name): float(value) for name, value in content.items()}
+
+
+def data_tags(pipeline: Pipeline, catalog: CatalogProtocol, root: Path) -> dict[str, str]:
+    """Name what a run was given: digest and place of each raw file, and what other runs made."""
+    made = _made_by_nodes()
+    given = {name for name in pipeline.inputs() if not is_parameter(name)}
+    tags = {}
+    for name in sorted(given):
+        if base_of(name) not in made and (found := digest_of(catalog, name)):
+            tags[f"data.file.{port_of(name)}"] = found
+            tags[f"data.path.{port_of(name)}"] = _place(catalog, name, root)
+    if earlier := sorted({base_of(name) for name in given} & made):
+        tags[EARLIER] = ",".join(earlier)
+    return tags
+
+
+def dataset_input(catalog: CatalogProtocol, name: str, fingerprint: str) -> Any:
+    """Describe the training data as MLflow shows it beside a run."""
+    from mlflow.data.dataset_source_registry import resolve_dataset_source
+    from mlflow.data.meta_dataset import MetaDataset
+    from mlflow.entities import Dataset, DatasetInput, InputTag
+
+    with warnings.catch_warnings():  # about two interpretations of a local path
+        warnings.simplefilter("ignore", UserWarning)
+        source = resolve_dataset_source(_unsigned(stored_at(catalog, name)))
+    # MLflow's own digest looks at the first rows only, and takes no more than 36 characters.
+    described = MetaDataset(source, name=name, digest=fingerprint[:36])
+    context = InputTag("mlflow.data.context", "training")
+    return DatasetInput(Dataset.from_dictionary(described.to_dict()), [context])
+
+
+def _path(dataset: Any) -> str | None:
+    if isinstance(dataset, AbstractVersionedDataset):
+        return str(dataset._get_load_path())  # Kedro has no public way to ask for the file
+    path = getattr(dataset, "filepath", None)
+    return None if path is None else str(path)
+
+
+def _made_by_nodes() -> set[str]:
+    if hasattr(pipelines, "set_requested"):  # newer Kedro has loaded those that run, and no others
+        pipelines.set_requested(None)
+    try:
+        return {base_of(name) for one in pipelines.values() for name in one.all_outputs()}
+    except ImportError:  # of a pipeline that is not run
+        return set()
+
+
+def _remote(dataset: Any, path: str) -> Callable[..., Any] | None:
+    files = getattr(dataset, "_fs", None)  # as it opens its own files
+    return partial(files.open, path) if files and files.exists(path) else None
+
+
+def _place(catalog: CatalogProtocol, name: str, root: Path) -> str:
+    """Write a path as a catalog does: below the project, or whole with its protocol."""
+    protocol = getattr(catalog[name], "_protocol", "file")
+    path = stored_at(catalog, name)
+    if protocol != "file":
+        return f"{protocol}://{_unsigned(path)}"
+    whole = (root / path).resolve()
+    inside = whole.is_relative_to(root.resolve())
+    return (whole.relative_to(root.resolve()) if inside else whole).as_posix()
+
+
+def _unsigned(address: str) -> str:
+    """Remove what gives access from an address: credentials and signatures."""
+    return address.split("?", maxsplit=1)[0]

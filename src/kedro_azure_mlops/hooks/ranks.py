@@ -1,0 +1,63 @@
+"""Which process of a distributed step this is: the first one alone writes and tracks."""
+
+import json
+import logging
+import os
+from typing import Any
+
+from kedro_azure_mlops.errors import OperationError
+
+logger = logging.getLogger(__name__)
+
+# set by the launchers of PyTorch and of Open MPI: the number of a process, and of how many; others
+# use the name RANK too, for something else
+_NUMBERS = {"RANK": "WORLD_SIZE", "OMPI_COMM_WORLD_RANK": "OMPI_COMM_WORLD_SIZE"}
+_LEADERS = ("chief", "master", "worker")
+
+
+def rank() -> int:
+    """Return the number of this process among those of its step; 0 for the first or only one.
+
+    Raises
+    ------
+    OperationError
+        If the variable that should say so cannot be read.
+    """
+    for name, count in _NUMBERS.items():
+        if os.environ.get(count, "1") != "1" and (text := os.environ.get(name)):
+            if not text.isdecimal():
+                raise OperationError(
+                    f"{name} is {text!r}, it should be the number of this process."
+                )
+            return int(text)
+    text = os.environ.get("TF_CONFIG")
+    return _of_tensorflow(text) if text else 0
+
+
+def store_nothing_unless_first(pipeline: Any, catalog: Any) -> None:
+    """Keep what a process makes in its memory, unless it is the first of its step.
+
+    All processes of a distributed step run the same nodes, and would overwrite each other's files.
+    """
+    from kedro.io import MemoryDataset
+
+    if rank() > 0:
+        logger.info("Process %d of a distributed step: it stores nothing", rank())
+        for name in pipeline.all_outputs():
+            catalog[name] = MemoryDataset(copy_mode="assign")
+
+
+def _of_tensorflow(text: str) -> int:
+    """Count the chief first, else the workers, as TensorFlow chooses who saves."""
+    try:
+        config = json.loads(text)
+        cluster, task = config.get("cluster", {}), config.get("task", {})
+        kinds = [kind for kind in _LEADERS if kind in cluster]
+        kinds += [kind for kind in sorted(cluster) if kind not in _LEADERS]
+        tasks = [(kind, index) for kind in kinds for index in range(len(cluster[kind]))]
+        own = (task["type"], int(task["index"])) if task else None
+    except (ValueError, TypeError, AttributeError, KeyError) as error:
+        raise OperationError(f"TF_CONFIG cannot be read: {text}") from error
+    if own is None:
+        return 0
+    return tasks.index(own) if own in tasks else len(tasks)

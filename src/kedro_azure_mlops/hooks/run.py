@@ -1,0 +1,146 @@
+"""An MLflow run: one that we open and end, or the own run of the cloud job that we are in.
+
+A job's run is only written to. Its name, its status and its end are the platform's, so it never
+becomes MLflow's active run, which MLflow itself would end when the process ends.
+"""
+
+import logging
+import os
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from kedro_azure_mlops.hooks.server import experiment_id
+from kedro_azure_mlops.registry.versions import is_unsupported
+from kedro_azure_mlops.safety import redact, redacted
+
+logger = logging.getLogger(__name__)
+
+PARAMETERS = "parameters.yml"
+ATTEMPT = "kedro.attempt"
+_PARENT = "mlflow.parentRunId"
+_INHERITED = ("git.", "data.")
+
+
+class TrackedRun:
+    """A run on the tracking server that is being filled."""
+
+    def __init__(self, run: Any, adopted: bool) -> None:
+        import mlflow
+
+        self.id = run.info.run_id
+        self.adopted = adopted
+        self.client = mlflow.MlflowClient()
+        self._there = run.data
+        self._uri = run.info.artifact_uri
+        self._attempt = int(run.data.tags.get(ATTEMPT, 0)) + 1 if adopted else 1
+
+    def set_tags(self, tags: Mapping[str, str]) -> None:
+        """Set tags, replacing those of the same name."""
+        from mlflow.entities import RunTag
+
+        attempt = {ATTEMPT: str(self._attempt)} if self.adopted else {}
+        found = [RunTag(*tag) for tag in redacted(attempt | dict(tags)).items()]
+        self.client.log_batch(self.id, tags=found)
+
+    def log_metrics(self, metrics: Mapping[str, float]) -> None:
+        """Log numbers."""
+        from mlflow.entities import Metric
+
+        now = int(time.time() * 1000)
+        found = [Metric(name, value, now, step=0) for name, value in metrics.items()]
+        self.client.log_batch(self.id, metrics=found)
+
+    def log_parameters(self, parameters: Mapping[str, Any]) -> None:
+        """Log parameters; MLflow keeps those that an earlier attempt of this step has logged.
+
+        What the name of one, ``warehouse.password``, says is a secret is not.
+        """
+        from mlflow.entities import Param
+
+        # of a list the text is redacted too: a secret may be in two of its members
+        text = {name: redact(str(redacted(one, name))) for name, one in parameters.items()}
+        there = self._there.params
+        if other := [name for name in text if there.get(name, text[name]) != text[name]]:
+            logger.warning(
+                "Run %s keeps other values of %s, which an earlier attempt of this step has "
+                "logged. Those of this attempt are in its %s.",
+                *(self.id, ", ".join(other), self._place(PARAMETERS)),
+            )
+        new = [Param(*parameter) for parameter in text.items() if parameter[0] not in there]
+        self.client.log_batch(self.id, params=new)
+
+    def log_input(self, dataset_input: Any) -> None:
+        """Show the data beside the run, on servers that can."""
+        from mlflow import MlflowException
+
+        try:
+            self.client.log_inputs(self.id, [dataset_input])
+        except MlflowException as error:
+            if not is_unsupported(error):
+                raise
+
+    def log_text(self, text: str, name: str) -> None:
+        """Store text as a file of the run."""
+        with _errors_of_mlflow():
+            self.client.log_text(self.id, redact(text), self._place(name))
+
+    def log_file(self, path: str) -> None:
+        """Store a file with the run."""
+        with _errors_of_mlflow():
+            self.client.log_artifact(self.id, path, self._place("") or None)
+
+    def log_folder(self, path: Path, name: str) -> str:
+        """Store a folder with the run and return its address."""
+        with _errors_of_mlflow():
+            self.client.log_artifacts(self.id, str(path), self._place(name))
+        return f"{self._uri}/{self._place(name)}"
+
+    def inherited_tags(self) -> dict[str, str]:
+        """Return what the submitter has written about code and data on a job or on its parent."""
+        from mlflow import MlflowException
+
+        if not self.adopted:
+            return {}
+        tags = self._there.tags
+        if parent := tags.get(_PARENT):
+            try:
+                tags = tags | self.client.get_run(parent).data.tags
+            except MlflowException as error:
+                logger.warning("Run %s misses what its parent knows: %s", self.id, error)
+        return {name: value for name, value in tags.items() if name.startswith(_INHERITED)}
+
+    def end(self, status: str) -> None:
+        """End the run, if it is ours."""
+        import mlflow
+
+        if not self.adopted:
+            mlflow.end_run(status)
+
+    def _place(self, name: str) -> str:
+        """Keep the files of each attempt: Azure ML refuses to write one again."""
+        return name if self._attempt == 1 else f"attempt_{self._attempt}/{name}".rstrip("/")
+
+
+def open_run(experiment: str, root: Path, name: str) -> TrackedRun:
+    """Adopt the run of the job we are in, or open one of our own."""
+    import mlflow  # over a second: paid only by commands that run a pipeline
+
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+    if job := os.environ.get("MLFLOW_RUN_ID"):
+        return TrackedRun(mlflow.MlflowClient().get_run(job), adopted=True)
+    mlflow.set_experiment(experiment_id=experiment_id(mlflow.MlflowClient(), experiment, root))
+    return TrackedRun(mlflow.start_run(run_name=name), adopted=False)
+
+
+@contextmanager
+def _errors_of_mlflow() -> Iterator[None]:
+    """Give faults of storage one name; Azure ML's plugin raises plain exceptions."""
+    from mlflow import MlflowException
+
+    try:
+        yield
+    except Exception as error:
+        raise MlflowException(str(error)) from error

@@ -1,0 +1,392 @@
+"""Record every pipeline run in MLflow: parameters, data, metrics, files, the model and its version.
+
+It works with a server that has no logged-models API (Azure ML): the model is saved to a folder by
+the catalog, logged as files and registered from there, never by ``log_model``. Everything is sent
+after the run from what the catalog has stored, so no fault of tracking can lose it.
+"""
+
+import atexit
+import logging
+from collections import ChainMap
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from difflib import get_close_matches
+from math import isfinite
+from pathlib import Path
+from typing import Any
+
+from kedro.io import CatalogProtocol, DatasetError, MemoryDataset
+from kedro.pipeline import Pipeline
+
+from kedro_azure_mlops.config import Mlops
+from kedro_azure_mlops.contract import digest
+from kedro_azure_mlops.errors import OperationError, first_line
+from kedro_azure_mlops.hooks.code_version import code_version
+from kedro_azure_mlops.hooks.data import (
+    EARLIER,
+    data_tags,
+    dataset_input,
+    digest_of,
+    is_stored,
+    measured,
+    stored_at,
+)
+from kedro_azure_mlops.hooks.parameters import (
+    as_yaml,
+    command_tags,
+    flat,
+    pipelines_of,
+    refuse_unknown_parameters,
+)
+from kedro_azure_mlops.hooks.ranks import rank
+from kedro_azure_mlops.hooks.run import PARAMETERS, TrackedRun, open_run
+from kedro_azure_mlops.hooks.server import choose_server
+from kedro_azure_mlops.models import Champion
+from kedro_azure_mlops.registry.facts import (
+    FINGERPRINT,
+    about_model,
+    model_facts,
+    untyped,
+    verdict_facts,
+)
+from kedro_azure_mlops.registry.gate import NO_RULES, decide_alone
+from kedro_azure_mlops.registry.registration import model_entry, prove
+from kedro_azure_mlops.registry.versions import (
+    find_champion,
+    make_champion,
+    register,
+    version_of_digest,
+)
+from kedro_azure_mlops.safety import redacted
+
+logger = logging.getLogger(__name__)
+
+
+class TrackingError(OperationError):
+    """The run could not be tracked (exit status 2)."""
+
+
+class MlflowTracking:
+    """One session's tracking: opens or adopts an MLflow run before the pipeline, fills it after."""
+
+    def __init__(self, context: Any, config: Mlops) -> None:
+        self._context, self._config = context, config
+        self._root = Path(context.project_path)
+        self._run: TrackedRun | None = None
+        self._champion: Champion | None = None
+        self._trains = self._is_stored = False
+
+    def begin(
+        self, run_params: dict[str, Any], pipeline: Pipeline, catalog: CatalogProtocol
+    ) -> None:
+        """Open a run, or stop here if the server does not answer and is required to."""
+        config, outputs = self._config, pipeline.all_outputs()
+        refuse_unknown_parameters(run_params.get("runtime_params") or {}, self._context)
+        self._refuse_unknown_entries(catalog)
+        if config.tracking.model:
+            model_entry(catalog, config.tracking.model)
+        if "ParallelRunner" in str(run_params.get("runner")) and config.gate.decision in outputs:
+            raise OperationError(
+                "ParallelRunner runs nodes in processes that know nothing of this run, so the "
+                "gate's decision would not say which model it is about. Use --runner ThreadRunner, "
+                "or none."
+            )
+        if config.tracking.enabled and rank() == 0:
+            with self._reported_as(config.tracking.when_unreachable, "No run was started."):
+                self._open(run_params)
+        if self._run is None:  # no server to ask; the gate refuses what it cannot compare
+            if config.champion:
+                catalog[config.champion] = MemoryDataset(Champion(problem="tracking is off"))
+            self._origin = code_version(self._root)
+        self._catalog, self._trains = catalog, config.tracking.model in outputs
+
+    def loaded(self, name: str, data: Any) -> None:
+        """Remember the champion that this run compares with."""
+        if name == self._config.champion and isinstance(data, Champion):
+            self._champion = data
+
+    def saved(self, name: str) -> None:
+        """Remember that the model of this run is stored."""
+        self._is_stored |= name == self._config.tracking.model
+
+    def before_saved(self, name: str, data: Any) -> None:
+        """Add to the gate's decision which model it is about, and what that is made of.
+
+        Whoever registers the model later reads this, not what the project is like by then.
+        """
+        if name != self._config.gate.decision:
+            return
+        if not isinstance(data, dict) or not {"passed", "rules"} <= data.keys():
+            raise OperationError(
+                f"The entry {name} (gate.decision in mlops.yml) must be the dict that "
+                "kedro_azure_mlops.registry.gate.decide returns: it lacks passed or rules."
+            )
+        data["model"] = self._config.model_name
+        data["digest"] = self._digest()
+        data["origin"] = self._origin_of(data["digest"])
+        data["parameters"] = redacted(untyped(data.get("parameters", self._context.params)))
+
+    def finish(self, pipeline: Pipeline, catalog: CatalogProtocol) -> None:
+        """Send what the run has stored, register its model and let the gate move the alias."""
+        run = self._run
+        if run is None:
+            return
+        kept = (
+            "Nothing is lost: all results of the run are where the catalog keeps them. To send "
+            "them again, run the pipeline that makes the gate's decision."
+        )
+        with self._reported_as(self._config.tracking.when_unreachable, kept):
+            try:
+                self._fill(run, pipeline, catalog)
+            except OperationError:  # a model that cannot be served; what is sent already stays
+                self._close("FAILED")
+                raise
+            self._close("FINISHED")
+
+    def fail(self) -> None:
+        """Mark the run as failed."""
+        if self._run is not None:
+            with self._reported_as("warn", "The pipeline failed first, see below."):
+                self._close("FAILED")
+
+    def _open(self, run_params: dict[str, Any]) -> None:
+        choose_server(self._config, self._root)
+        name = "+".join(pipelines_of(run_params))
+        self._run = run = open_run(self._config.experiment, self._root, name)
+        if not run.adopted:
+            # Ctrl-C bypasses Kedro's hooks; MLflow would end the run as if it had finished.
+            atexit.register(self._abandon)
+        self._origin = run.inherited_tags()
+        if "git.commit" not in self._origin:
+            self._origin |= code_version(self._root)
+        given = {"runtime_params": redacted(run_params["runtime_params"])}
+        tags = {"kedro.env": self._context.env or "local"} | command_tags(run_params | given)
+        run.set_tags(tags | self._origin)
+        parameters = self._context.params
+        run.log_parameters(dict(flat(parameters)))
+        run.log_text(as_yaml(redacted(parameters)), PARAMETERS)
+
+    def _fill(self, run: TrackedRun, pipeline: Pipeline, catalog: CatalogProtocol) -> None:
+        config, outputs = self._config.tracking, pipeline.all_outputs()
+        self._origin |= data_tags(pipeline, catalog, self._root)
+        # a run that reads other data than training does has nothing to do with an old report
+        if config.data and (config.data in pipeline.inputs() or EARLIER in self._origin):
+            fingerprint = self._fingerprint()
+            if fingerprint:
+                self._origin[FINGERPRINT] = fingerprint
+                run.log_input(dataset_input(catalog, config.data, fingerprint))
+        is_scored = config.scores is not None and config.scores in outputs
+        scored = digest_of(catalog, str(config.scores)) if is_scored else None
+        run.set_tags(self._origin | ({"scores.digest": scored} if scored else {}))
+        metrics = measured(catalog, outputs, self._config)
+        for numbers in metrics.values():
+            run.log_metrics({k: v for k, v in numbers.items() if isfinite(v)})
+        for name in outputs.intersection(config.artifacts):
+            run.log_file(stored_at(catalog, name))
+        numbers = dict(ChainMap(*metrics.values()))
+        verdict = self._verdict(run, outputs, catalog, numbers)
+        if config.model and (verdict or self._trains):
+            facts = verdict_facts(verdict, numbers) if verdict else {}
+            version = self._register(run, config.model, self._made_of(verdict), facts)
+            if verdict:
+                self._judge(run, version, verdict)
+
+    def _made_of(self, verdict: dict[str, Any] | None) -> dict[str, str]:
+        """Return the tags of the model about code and data."""
+        if verdict is None or self._trains:
+            return self._origin
+        # then the model is not of this run's code and data
+        here = about_model(self._origin)
+        kept = {k: v for k, v in self._origin.items() if k not in here}
+        return kept | dict(verdict.get("origin", {}))
+
+    def _verdict(
+        self,
+        run: TrackedRun,
+        outputs: set[str],
+        catalog: CatalogProtocol,
+        numbers: dict[str, float],
+    ) -> dict[str, Any] | None:
+        """Return the gate's decision; None where this run has measured nothing to decide on."""
+        gate = self._config.gate
+        if gate.decision:
+            if gate.decision not in outputs:
+                return None
+            # Only numbers that this run has measured on the stored model may judge it.
+            if gate.table and gate.table not in outputs:
+                logger.warning(
+                    "The gate has decided on a comparison that this run has not made: no version "
+                    "is marked and the champion stays. Keep the nodes that make %s and %s in one "
+                    "step.",
+                    *(gate.table, gate.decision),
+                )
+                return None
+            return dict(catalog.load(gate.decision))
+        if not self._trains and gate.table not in outputs:
+            return None
+        table = catalog.load(gate.table) if gate.table in outputs else None
+        found = self._champion_in_service(run)
+        champion = (str(found.version), found.tags) if found else None
+        problem = self._champion.problem if self._champion else None
+        return decide_alone(gate, table, numbers, champion, problem)
+
+    def _champion_in_service(self, run: TrackedRun) -> Any | None:
+        """Return the version that this run has compared with, else the one in service now."""
+        client, name = run.client, self._config.model_name
+        if self._champion is not None:
+            number = self._champion.version
+            return client.get_model_version(name, number) if number else None
+        return find_champion(client, name)
+
+    def _digest(self) -> str | None:
+        """Compute the digest of the stored model; None where there is none."""
+        model = self._config.tracking.model
+        if model is None:
+            return None
+        if self._trains and not self._is_stored:
+            raise OperationError(
+                f"The gate decides before the model is stored: let the node that makes "
+                f"{self._config.gate.decision}, or one before it, take {model} as an input."
+            )
+        folder = Path(stored_at(self._catalog, model))
+        return digest(folder) if folder.is_dir() else None
+
+    def _fingerprint(self) -> str | None:
+        """Return what identifies the training data: its report says it, else its bytes do."""
+        config = self._config.tracking
+        if config.data_report and self._catalog.exists(config.data_report):
+            report = self._catalog.load(config.data_report)
+            if isinstance(report, dict) and report.get("fingerprint"):
+                return str(report["fingerprint"])
+        if config.data and self._catalog.exists(config.data):
+            return digest_of(self._catalog, config.data)
+        return None
+
+    def _origin_of(self, judged: str | None) -> dict[str, str]:
+        """Return which code and data a model is made of, empty if that is not known.
+
+        This run's, if it trains the model or is a step of the job that does; else what an earlier
+        decision on the very same model says.
+        """
+        catalog, decision = self._catalog, self._config.gate.decision
+        if self._trains or (self._run is not None and self._run.adopted):
+            fingerprint = self._fingerprint()
+            about_data = {FINGERPRINT: fingerprint} if fingerprint else {}
+            return about_model(self._origin | about_data)
+        with suppress(DatasetError):  # a file that cannot be read is replaced in a moment
+            before = catalog.load(decision) if decision and catalog.exists(decision) else {}
+            if judged and before.get("digest") == judged:
+                return dict(before.get("origin", {}))
+        return {}
+
+    def _register(
+        self, run: TrackedRun, model: str, origin: dict[str, str], facts: dict[str, str]
+    ) -> str:
+        """Register the stored model, or add to the version that has these very files."""
+        name, folder = self._config.model_name, Path(stored_at(self._catalog, model))
+        found = digest(folder)
+        version = None if self._trains else version_of_digest(run.client, name, found)
+        # A model that was trained while the server was away is registered when it is judged.
+        if version is None:
+            prove(folder, self._config, model_entry(self._catalog, model))
+            tags = model_facts(found, origin, self._context.params) | facts
+            return register(run.client, name, run.log_folder(folder, "model"), run.id, tags)
+        for key, text in facts.items():
+            run.client.set_model_version_tag(name, version, key, text)
+        return version
+
+    def _judge(self, run: TrackedRun, version: str, gate: dict[str, Any]) -> None:
+        """Move the alias if the gate passed, and if it has compared with the one that holds it."""
+        client, name = run.client, self._config.model_name
+        if not gate["passed"]:
+            logger.warning("The gate refused: %s version %s is not champion", name, version)
+            return
+        if not self._config.gate.rules:
+            logger.info("The gate: %s", NO_RULES)
+        if not self._config.registry.moves_champion:
+            logger.info(
+                "The gate passed %s version %s. The champion of %s comes by promotion",
+                *(name, version, self._context.env),
+            )
+            return
+        champion = find_champion(client, name)
+        there = str(champion.version) if champion else None
+        if there != gate["champion_version"]:
+            logger.warning(
+                "The gate passed %s version %s, but has compared it with champion %s, and by now "
+                "that is %s: the champion stays. Run again to let the gate decide again.",
+                *(name, version, gate["champion_version"], there),
+            )
+            return
+        make_champion(client, name, version)
+        logger.info("The gate passed: %s version %s is now champion", name, version)
+
+    def _close(self, status: str) -> None:
+        import mlflow
+
+        run, self._run = self._run, None
+        if run is None:
+            return
+        run.end(status)
+        logger.info("Tracked in %s, run %s: %s", mlflow.get_tracking_uri(), run.id, status)
+
+    def _abandon(self) -> None:
+        if self._run is not None:
+            with suppress(Exception):
+                self._close("KILLED")
+
+    def _refuse_unknown_entries(self, catalog: CatalogProtocol) -> None:
+        """Refuse names in ``mlops.yml`` that no catalog entry has: nothing would be recorded."""
+        config = self._config
+        named = {
+            "tracking.model": config.tracking.model,
+            "tracking.data": config.tracking.data,
+            "tracking.data_report": config.tracking.data_report,
+            "tracking.scores": config.tracking.scores,
+            "gate.table": config.gate.table,
+            "gate.decision": config.gate.decision,
+            "champion": config.champion,
+        }
+        lists = {
+            "tracking.metrics": config.tracking.metrics or [],
+            "tracking.artifacts": config.tracking.artifacts,
+            "report": config.report,
+        }
+        every = [*named.items(), *((key, name) for key, names in lists.items() for name in names)]
+        for key, name in every:
+            if name is None or name in catalog:
+                continue
+            close = get_close_matches(name, list(catalog.keys()), n=1)
+            hint = f" Did you mean {close[0]}?" if close else ""
+            raise OperationError(f"mlops.yml: {key}: there is no catalog entry {name}.{hint}")
+        for name in config.tracking.artifacts:
+            if not is_stored(catalog, name):
+                raise OperationError(
+                    f"mlops.yml: tracking.artifacts: the catalog entry {name} has no file that "
+                    "could be stored with the run."
+                )
+
+    @contextmanager
+    def _reported_as(self, severity: str, consequence: str) -> Iterator[None]:
+        """Turn any fault of the tracking server into one clear error or warning."""
+        from mlflow.exceptions import MlflowException
+        from requests import RequestException
+        from sqlalchemy.exc import SQLAlchemyError
+
+        try:
+            yield
+        except (MlflowException, RequestException, SQLAlchemyError, OSError) as error:
+            import mlflow
+
+            run, self._run = self._run, None
+            if run is not None:
+                with suppress(Exception):
+                    run.end("FAILED")
+            message = (
+                f"MLflow at {mlflow.get_tracking_uri()} failed: {first_line(error)}\n"
+                f"{consequence}\nStart the server, name another one in MLFLOW_TRACKING_URI, or set "
+                "tracking.when_unreachable: warn in mlops.yml to run without."
+            )
+            if severity == "error":
+                raise TrackingError(message) from error
+            logger.warning(message)

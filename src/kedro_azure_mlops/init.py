@@ -1,0 +1,201 @@
+"""Write the plugin's three files into a Kedro project; never overwrite one."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from kedro_azure_mlops.config import configuration_folder, refuse_no_project
+
+_MLOPS = """\
+# What kedro-azure-mlops does for this project. Every key is optional; an environment's own
+# mlops.yml holds what differs.
+
+tracking: # names of catalog entries
+  uri: sqlite:///mlruns.db # in the project; MLFLOW_TRACKING_URI names another server
+  model: {model} # the trained model, an entry of type kedro_azure_mlops.ModelDataset
+  artifacts: [] # entries whose files are stored with a run
+
+registry:
+  moves_champion: true # whether a model that passes the gate becomes champion
+
+# When the model of a run becomes champion. Without rules every model passes, and the log says so.
+#   rules:
+#     - {{metric: r2, better: higher, minimum: 0.5, champion_tolerance: 0.01}}
+gate:
+  rules: []
+
+# What serves a model: package.module:function, called with its folder. null: the stored model.
+scorer: null
+"""
+
+_AZUREML = """\
+# How the pipeline becomes an Azure ML job: kedro mlops compile. An environment's own azureml.yml
+# holds what differs, most often the workspace.
+
+compute: cpu-cluster # where a step runs that names none
+workspace: {{}} # resource_group, name, location; subscription_id or AZURE_SUBSCRIPTION_ID
+
+# One step is one container that runs `kedro run`. Cut the pipeline where machines should differ,
+# with the filters of kedro run: pipelines, tags, nodes, namespaces. For example
+#   steps:
+#     prepare: {{tags: [prepare]}}
+#     train: {{nodes: [train_model], compute: cpu-large}}
+steps: {{}}
+
+inputs: {inputs}
+outputs: {outputs}
+
+environment:
+  name: {name}
+  kind: docker
+  image: mcr.microsoft.com/azureml/openmpi5.0-ubuntu24.04:20260901.v1
+  python: "3.12"
+  locks: [{locks}] # better with hashes: uv pip compile --generate-hashes
+"""
+
+_AMLIGNORE = """\
+# What Azure ML uploads with a job: deny by default, then what a run needs. Azure ML reads this file
+# instead of .gitignore, so nothing that is ignored there may slip in here. Last match wins.
+*
+
+!/src/**
+!/{configuration}/**
+!/requirements/**
+!/requirements*.txt
+!/pyproject.toml
+!/spark_entry.py
+!/.telemetry
+
+/{configuration}/local/**
+!/{configuration}/local/.gitkeep
+**/credentials*
+**/credentials*/**
+**/.netrc
+**/.pypirc
+**/.secrets*
+**/.env
+**/.env.*
+**/config.json
+**/.azureml/**
+**/.azure/**
+**/.git
+**/.git/**
+
+# keys
+**/*.pem
+**/*.key
+**/*.pfx
+**/*.p12
+**/*.jks
+**/*.ppk
+**/*.publishsettings
+**/id_*
+
+# environments and what is built or tracked
+**/.venv*/**
+**/venv/**
+**/node_modules/**
+**/*.egg-info/**
+**/*.whl
+**/mlruns.db*
+**/mlruns/**
+**/mlartifacts/**
+**/.viz/**
+
+# caches, notebooks, desktops and editors
+**/__pycache__/**
+**/*.pyc
+**/*.ipynb
+**/.ipynb_checkpoints/**
+**/.pytest_cache/**
+**/.ruff_cache/**
+**/.coverage*
+**/.DS_Store
+**/.idea/**
+**/.vscode/**
+"""
+
+
+@dataclass(frozen=True)
+class Written:
+    """The files that were written and those that were there before, relative to the project."""
+
+    new: list[str]
+    kept: list[str]
+
+
+def initialise(root: Path) -> Written:
+    """Write ``mlops.yml``, ``azureml.yml`` and ``.amlignore`` into a Kedro project.
+
+    The files are filled in from the project's pipelines and catalog as far as these can be read. A
+    file that exists is left as it is.
+
+    Raises
+    ------
+    OperationError
+        If the folder holds no Kedro project.
+    """
+    refuse_no_project(root)
+    folder = configuration_folder(root)
+    given, kept, model = _ports(root)
+    name = _package_of(root).replace("_", "-")
+    files = {
+        f"{folder}/base/mlops.yml": _MLOPS.format(model=model or "null"),
+        f"{folder}/base/azureml.yml": _AZUREML.format(
+            name=name, inputs=_block(given), outputs=_block(kept), locks=_locks(root)
+        ),
+        ".amlignore": _AMLIGNORE.format(configuration=folder),
+    }
+    found = Written([], [])
+    for path, text in files.items():
+        file = root / path
+        if file.exists():
+            found.kept.append(path)
+            continue
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text, encoding="utf-8", newline="\n")
+        found.new.append(path)
+    return found
+
+
+def _ports(root: Path) -> tuple[list[str], list[str], str | None]:
+    """Return the stored inputs and the final stored outputs of the pipeline, and its model."""
+    from kedro.framework.project import pipelines
+    from kedro.framework.session import KedroSession
+
+    from kedro_azure_mlops.hooks.binding import entry_of, is_parameter, place_of
+
+    with KedroSession.create(project_path=root) as session:
+        catalog: Any = session.load_context().config_loader["catalog"]
+    pipeline = pipelines["__default__"]
+
+    def is_stored(name: str) -> bool:
+        entry = entry_of(catalog, name)
+        return bool(entry and place_of(entry))
+
+    given = sorted(n for n in pipeline.inputs() if not is_parameter(n) and is_stored(n))
+    kept = sorted(n for n in pipeline.outputs() if is_stored(n))
+    models = [
+        n
+        for n in sorted(pipeline.all_outputs())
+        if "ModelDataset" in str((entry_of(catalog, n) or {}).get("type"))
+    ]
+    return given, sorted({*kept, *models}), models[0] if models else None
+
+
+def _locks(root: Path) -> str:
+    there = sorted(file.relative_to(root).as_posix() for file in root.glob("requirements/*.txt"))
+    return ", ".join(there) if there else "requirements.txt"
+
+
+def _block(names: list[str]) -> str:
+    """Write catalog entries as keys of a YAML mapping."""
+    if not names:
+        return "{}"
+    return "".join(f"\n  {name}: {{}}" for name in names)
+
+
+def _package_of(root: Path) -> str:
+    from kedro.framework.startup import bootstrap_project
+
+    return str(bootstrap_project(root).package_name)

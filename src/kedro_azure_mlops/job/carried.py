@@ -1,0 +1,210 @@
+"""Data that crosses the steps of a job without a catalog entry: stored by its type.
+
+A pandas DataFrame or Series becomes Parquet, a numpy array npy, what JSON gives back unchanged
+JSON, a scikit-learn estimator a skops file. All else, and what one of these formats would change
+(an index with a frequency, a column of mixed objects), is pickled by value with cloudpickle.
+
+Loading a pickle, or a skops file whose types are all trusted, runs code. That is acceptable within
+one job: its own steps made the folder a moment before, with the code that reads it. Do not point
+this dataset to a folder of unknown origin, and give what outlives the job a catalog entry.
+"""
+
+import json
+import shutil
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from kedro.io import AbstractDataset, DatasetError
+
+from kedro_azure_mlops.errors import first_line
+
+TYPE_FILE = "type.json"  # written last: a folder without it is not whole
+FORMATS = "Parquet, npy, JSON or skops by what it is, else a pickle"
+_ADVICE = "give it a catalog entry that stores it, or keep the nodes that need it in one step"
+
+
+class CarriedDataset(AbstractDataset[Any, Any]):
+    """A dataset between two steps of a job, in a folder of its own.
+
+    Parameters
+    ----------
+    path
+        The folder: data in one file, and what it is in ``type.json``.
+    """
+
+    def __init__(self, *, path: str, metadata: dict[str, Any] | None = None) -> None:
+        self.path = Path(path)
+        self.metadata = metadata
+
+    def save(self, data: Any) -> None:
+        """Write the data in the first format that gives it back unchanged.
+
+        Raises
+        ------
+        DatasetError
+            If it cannot be pickled either: a generator, an open file, a connection.
+        """
+        self._clear()
+        kind = next(kind for kind in _FORMATS if self._is_written(kind, data))
+        about = {"format": kind, "type": f"{type(data).__module__}.{type(data).__qualname__}"}
+        (self.path / TYPE_FILE).write_text(json.dumps(about) + "\n", encoding="utf-8")
+
+    def load(self) -> Any:
+        """Read the data.
+
+        Raises
+        ------
+        DatasetError
+            If the folder is not whole, or cannot be read.
+        """
+        try:
+            kind = json.loads((self.path / TYPE_FILE).read_text(encoding="utf-8"))["format"]
+            _, read = _FORMATS[kind]
+        except (OSError, ValueError, KeyError) as error:
+            raise DatasetError(f"{self.path} holds no data of a step: {error!r}") from error
+        return read(self.path / kind)
+
+    def _clear(self) -> None:
+        """Empty the folder, which may be a mount that cannot be replaced; the type first."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        (self.path / TYPE_FILE).unlink(missing_ok=True)
+        for old in self.path.iterdir():
+            shutil.rmtree(old) if old.is_dir() else old.unlink()
+
+    def _is_written(self, kind: str, data: Any) -> bool:
+        write, _ = _FORMATS[kind]
+        file = self.path / kind
+        if kind == "data.pickle":
+            try:
+                write(data, file)
+            except Exception as error:  # pickling calls code of the objects
+                file.unlink(missing_ok=True)
+                raise DatasetError(
+                    f"a {type(data).__name__} cannot be carried to the next step "
+                    f"({first_line(error)}): {_ADVICE}"
+                ) from error
+            return True
+        # of every fault of a format it is enough to know that another one is needed
+        with suppress(Exception):
+            if write(data, file):
+                return True
+        file.unlink(missing_ok=True)
+        return False
+
+    def _exists(self) -> bool:
+        return (self.path / TYPE_FILE).is_file()
+
+    def _describe(self) -> dict[str, Any]:
+        return {"path": self.path}
+
+
+def _write_frame(data: Any, file: Path) -> bool:
+    import pandas as pd
+
+    if type(data) is not pd.DataFrame:
+        return False
+    mixed = (c for c in range(data.shape[1]) if data.iloc[:, c].dtype == object)
+    if any(pd.api.types.infer_dtype(data.iloc[:, c], skipna=False) != "string" for c in mixed):
+        return False
+    data.to_parquet(file)
+    pd.testing.assert_frame_equal(_read_frame(file), data, check_exact=True)
+    return True
+
+
+def _read_frame(file: Path) -> Any:
+    import pandas as pd
+
+    return pd.read_parquet(file)
+
+
+def _write_series(data: Any, file: Path) -> bool:
+    import pandas as pd
+
+    if type(data) is not pd.Series:
+        return False
+    named = data.name is None or isinstance(data.name, str)
+    return named and _write_frame(data.to_frame(), file)
+
+
+def _read_series(file: Path) -> Any:
+    column = _read_frame(file).iloc[:, 0]
+    return column.rename(None) if column.name == 0 else column
+
+
+def _write_array(data: Any, file: Path) -> bool:
+    import numpy as np
+
+    if type(data) is not np.ndarray or data.dtype.hasobject:
+        return False
+    with file.open("wb") as target:
+        np.save(target, data, allow_pickle=False)
+    return True
+
+
+def _read_array(file: Path) -> Any:
+    import numpy as np
+
+    return np.load(file, allow_pickle=False)
+
+
+def _write_json(data: Any, file: Path) -> bool:
+    if not _is_plain(data):
+        return False
+    file.write_text(json.dumps(data, ensure_ascii=False), encoding="utf-8")
+    return True
+
+
+def _read_json(file: Path) -> Any:
+    return json.loads(file.read_text(encoding="utf-8"))
+
+
+def _is_plain(value: Any) -> bool:
+    """Return whether JSON gives the same back: no tuples, no keys but texts, no numpy numbers."""
+    if type(value) is dict:
+        return all(type(key) is str and _is_plain(item) for key, item in value.items())
+    if type(value) is list:
+        return all(map(_is_plain, value))
+    return value is None or type(value) in (bool, int, float, str)
+
+
+def _write_estimator(data: Any, file: Path) -> bool:
+    from sklearn.base import BaseEstimator
+    from skops.io import dump
+
+    if not isinstance(data, BaseEstimator):
+        return False
+    dump(data, file)
+    return type(_read_estimator(file)) is type(data)
+
+
+def _read_estimator(file: Path) -> Any:
+    from skops.io import get_untrusted_types, load
+
+    return load(file, trusted=get_untrusted_types(file=file))
+
+
+def _write_pickle(data: Any, file: Path) -> bool:
+    import cloudpickle
+
+    with file.open("wb") as target:
+        cloudpickle.dump(data, target)
+    return True
+
+
+def _read_pickle(file: Path) -> Any:
+    import pickle
+
+    with file.open("rb") as source:
+        return pickle.load(source)  # noqa: S301 - made by a step of the same job, see above
+
+
+_FORMATS: dict[str, tuple[Callable[[Any, Path], bool], Callable[[Path], Any]]] = {
+    "data.parquet": (_write_frame, _read_frame),
+    "series.parquet": (_write_series, _read_series),
+    "data.npy": (_write_array, _read_array),
+    "data.json": (_write_json, _read_json),
+    "data.skops": (_write_estimator, _read_estimator),
+    "data.pickle": (_write_pickle, _read_pickle),
+}

@@ -1,0 +1,449 @@
+"""Compile the pipeline to an Azure ML pipeline job (CLI v2), without Azure: a pure function.
+
+The job's steps run the ``kedro run`` that a person would type, with the places of their ports in
+front. ``az ml job create -f`` takes the same file as ``submit`` and ``local``.
+"""
+
+import difflib
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from kedro_azure_mlops.config import Output, Step
+from kedro_azure_mlops.errors import OperationError
+from kedro_azure_mlops.hooks.binding import PREFIX, port_of
+from kedro_azure_mlops.job.carried import FORMATS
+from kedro_azure_mlops.job.cut import Cut, cut
+from kedro_azure_mlops.job.ports import Port, Ports, reference_to
+from kedro_azure_mlops.job.project import Project, read_project, typed
+
+FOLDER = "build/azureml"
+_SCHEMA = "https://azuremlschemas.azureedge.net/latest/pipelineJob.schema.json"
+# Values stand between double quotes in the command of a step.
+_UNSAFE = set('",$`\\\n{}[]')
+_IDENTITIES = {"user": "user_identity", "managed": "managed"}
+_TYPES = {bool: "boolean", int: "integer", float: "number", str: "string"}
+_SPARK_SIZES = ("driver_cores", "driver_memory", "executor_cores", "executor_memory")
+
+
+@dataclass(frozen=True)
+class Compiled:
+    """A compiled job and where it is, or would be, kept.
+
+    ``notes`` are what a person should know of it, ``warnings`` what will not work as it looks;
+    ``champion_readers`` are the steps whose result depends on the champion and on nothing else
+    outside of the job: locally they are reused while the champion is the same.
+    """
+
+    project: Project
+    file: Path
+    job: Mapping[str, Any]
+    notes: list[str]
+    warnings: list[str]
+    champion_readers: list[str]
+
+    @property
+    def text(self) -> str:
+        """The job as YAML."""
+        return as_yaml(self.job)
+
+    def write(self) -> None:
+        """Write the file."""
+        self.file.parent.mkdir(parents=True, exist_ok=True)
+        self.file.write_text(self.text, encoding="utf-8")
+
+    def differences(self) -> list[str]:
+        """Compare with the file that is there, as lines of a unified diff; none if it is current.
+
+        Raises
+        ------
+        FileNotFoundError
+            If there is none.
+        """
+        there = self.file.read_text(encoding="utf-8").splitlines()
+        name = self.file.relative_to(self.project.root).as_posix()
+        now = self.text.splitlines()
+        return list(difflib.unified_diff(there, now, name, "compiled now", n=1, lineterm=""))
+
+
+def compile_job(
+    env: str,
+    parameters: Mapping[str, str] | None = None,
+    *,
+    for_once: bool = False,
+    write: bool = True,
+    root: Path | None = None,
+) -> Compiled:
+    """Compile the job of an environment to ``build/azureml/<env>.yml``.
+
+    Parameters
+    ----------
+    env
+        An environment of the configuration, such as ``dev``.
+    parameters
+        What becomes inputs of the job besides ``params`` of ``azureml.yml``: dotted names and their
+        values, as text.
+    for_once
+        Keep a job with parameters apart, in ``<env>-params.yml``: the other one may be committed.
+    write
+        Whether the file is written.
+    root
+        The folder of the project; the current one by default.
+
+    Raises
+    ------
+    OperationError
+        If it cannot be compiled: says what is wrong and where.
+
+    References
+    ----------
+    https://learn.microsoft.com/azure/machine-learning/reference-yaml-job-pipeline
+    """
+    compiled = compile_project(read_project(env, parameters, root), parameters, for_once=for_once)
+    if write:
+        compiled.write()
+    return compiled
+
+
+def compile_project(
+    project: Project, parameters: Mapping[str, str] | None = None, *, for_once: bool = False
+) -> Compiled:
+    """Turn a project that was read into a pipeline job; nothing is written.
+
+    Raises
+    ------
+    OperationError
+        If the pipeline cannot be cut as configured, or a dataset cannot cross between steps.
+    """
+    if project.env == "local":
+        raise OperationError(
+            "The environment local is yours alone: its folder is not uploaded, so a job would run "
+            "without it. Give --env dev, stage or prod."
+        )
+    cuts = cut(project.pipelines, project.config)
+    ports = Ports(project, cuts)
+    return Compiled(
+        project=project,
+        file=job_file(project.root, project.env, parameters if for_once else None),
+        job=_job(project, cuts, ports, parameters),
+        notes=_notes(ports),
+        warnings=_warnings(project, ports),
+        champion_readers=[part.name for part in cuts if _reads_only_champion(project, ports, part)],
+    )
+
+
+def as_yaml(job: Mapping[str, Any]) -> str:
+    """Write a job as YAML, the same bytes for the same job."""
+    head = "# Made by `kedro mlops compile`; do not edit. `az ml job create -f` takes it too.\n"
+    return head + yaml.safe_dump(dict(job), sort_keys=False, width=10_000, allow_unicode=True)
+
+
+def job_file(root: Path, env: str, given: Mapping[str, str] | None = None) -> Path:
+    """Return where the compiled job of an environment is kept.
+
+    One with parameters that were ``given`` for once lies beside it: the other may be committed.
+    """
+    return root / FOLDER / f"{env}{'-params' if given else ''}.yml"
+
+
+def _job(
+    project: Project, cuts: list[Cut], ports: Ports, parameters: Mapping[str, str] | None
+) -> dict[str, Any]:
+    config = project.config
+    values = {
+        name: _value(project, name) for name in dict.fromkeys([*config.params, *(parameters or ())])
+    }
+    given = {port.dataset: port for part in cuts for port in ports.given(part)}
+    kept = [port for part in cuts for port in ports.made(part) if port.dataset in config.outputs]
+    _refuse_clashes(ports.datasets(), values)
+    _refuse_places_of_inputs(project, ports, given)
+    job = {
+        "$schema": _SCHEMA,
+        "type": "pipeline",
+        "display_name": project.name,
+        "experiment_name": project.experiment,
+        "settings": {
+            "default_compute": f"azureml:{config.compute}",
+            "continue_on_step_failure": False,
+        },
+        "identity": _identity(config.identity),
+        "inputs": {port.name: _job_input(project, ports, port) for port in given.values()}
+        | {port_of(name): value for name, value in values.items()},
+        "outputs": {port.name: _job_output(project, port) for port in kept},
+        "jobs": {part.name: _step(project, ports, part, values) for part in cuts},
+    }
+    found: dict[str, Any] = _without_none(job)
+    return found
+
+
+def _notes(ports: Ports) -> list[str]:
+    """Name what is carried: whoever wants it stored otherwise can give it an entry."""
+    carried = [
+        f"{name} ({maker} -> {reader})" if reader else f"{name} (an output of {maker})"
+        for name, (maker, reader) in ports.carried().items()
+    ]
+    if not carried:
+        return []
+    return [
+        f"carried between steps as {FORMATS}, because no catalog entry stores it: "
+        + ", ".join(carried)
+    ]
+
+
+def _warnings(project: Project, ports: Ports) -> list[str]:
+    """Explain a gate that will move no champion: it judges what another run has measured."""
+    gate = project.mlops.gate if project.mlops else None
+    if gate is None or gate.table is None or gate.decision is None:
+        return []
+    table, decision = ports.maker(gate.table), ports.maker(gate.decision)
+    if table is None or decision is None or table == decision:
+        return []
+    return [
+        f"step {decision} decides about the model ({gate.decision}) on numbers that step {table} "
+        f"has measured ({gate.table}), and a champion is only moved by a step that measured it "
+        "itself: no model of this job becomes champion. Put both nodes in one step of azureml.yml."
+    ]
+
+
+def _reads_only_champion(project: Project, ports: Ports, part: Cut) -> bool:
+    champion = project.mlops.champion if project.mlops else None
+    return part.step.reuse is None and ports.read_outside(part) == [champion]
+
+
+def _value(project: Project, name: str) -> Any:
+    value = project.parameter(name)
+    if not _arrives_unchanged(value):
+        raise OperationError(
+            f"The parameter {name} is {value!r}: as an input of a job it must be a number, a truth "
+            "value or a plain text that cannot be taken for one, without quotes, commas and the "
+            "like. Set it in parameters.yml of the environment instead."
+        )
+    return value
+
+
+def _arrives_unchanged(value: Any) -> bool:
+    """Return whether ``--params`` gives the same value: it takes the text ``007`` for a number."""
+    if value is None or _UNSAFE & set(str(value)):
+        return False
+    read = typed({"value": str(value)})["value"]
+    return type(read) is type(value) and bool(read == value)
+
+
+def _refuse_clashes(datasets: Iterable[str], parameters: Iterable[str]) -> None:
+    """Refuse parameters whose input would have the name of another one, or of a dataset."""
+    taken = {port_of(name).lower(): f"the dataset {name}" for name in datasets}
+    for name in parameters:
+        port = port_of(name).lower()
+        if port in taken:
+            raise OperationError(
+                f"The parameter {name} and {taken[port]} would be one input of the job, {port}: "
+                "leave the parameter out, or rename one of them."
+            )
+        taken[port] = f"the parameter {name}"
+
+
+def _refuse_places_of_inputs(project: Project, ports: Ports, given: Iterable[str]) -> None:
+    """Refuse to offer a path as parameter that the input of the same data has overruled."""
+    places = {ports.path(name): name for name in given}
+    for name in project.config.params:
+        if (value := project.parameter(name)) in places:
+            raise OperationError(
+                f"params: {name} in azureml.yml has no effect in a job, which is given the input "
+                f"{places[value]}: leave it out, and change that input instead."
+            )
+
+
+def _relative(project: Project, path: str) -> str:
+    """Make a local path relative to the compiled file, as ``az ml`` reads it."""
+    if ":" in path:
+        return path
+    folder = job_file(project.root, project.env).parent
+    return Path(os.path.relpath(project.root / path, folder)).as_posix()
+
+
+def _job_input(project: Project, ports: Ports, port: Port) -> dict[str, Any]:
+    configured = project.config.inputs.get(port.dataset)
+    return {
+        "type": port.type,
+        "path": _relative(project, ports.path(port.dataset)),
+        "mode": configured.mode if configured else None,
+    }
+
+
+def _job_output(project: Project, port: Port) -> dict[str, Any]:
+    output = project.config.outputs[port.dataset] or Output()
+    return {
+        "type": output.type,
+        "mode": output.mode,
+        "path": output.path,
+        "name": output.name,
+        "version": output.version,
+    }
+
+
+def _step(project: Project, ports: Ports, part: Cut, values: Mapping[str, Any]) -> dict[str, Any]:
+    taken = _taken(project, part, values)
+    body = _spark if part.step.spark else _command
+    inputs: dict[str, Any] = {
+        port.name: reference_to("parent.inputs", port.name) for port in ports.given(part)
+    }
+    for port in ports.linked(part):
+        source = reference_to(f"parent.jobs.{ports.maker(port.dataset)}.outputs", port.name)
+        inputs[port.name] = {"type": port.type, "path": source}
+    inputs |= {port_of(name): reference_to("parent.inputs", port_of(name)) for name in taken}
+    outputs = {port.name: _step_output(project, part, port) for port in ports.made(part)}
+    return body(project, ports, part, taken) | {"inputs": inputs, "outputs": outputs}
+
+
+def _taken(project: Project, part: Cut, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Choose the parameters that can matter to a step, so that others do not make it run again."""
+    groups = {name.removeprefix("params:") for node in part.nodes.nodes for name in node.inputs}
+    everywhere = project.used_outside_nodes
+    of_nodes = {
+        name.removeprefix("params:")
+        for pipe in project.pipelines.values()
+        for name in pipe.inputs()
+    }
+
+    def matters(name: str) -> bool:
+        family = {".".join(name.split(".")[: n + 1]) for n in range(name.count(".") + 1)}
+        # a node may take one key of a group, params:model.alpha, when the whole group is given
+        below = {each for each in groups if each.startswith(f"{name}.")}
+        unknown = not family & of_nodes and not any(n.startswith(f"{name}.") for n in of_nodes)
+        return bool(
+            "parameters" in groups or family & groups or below or family & everywhere or unknown
+        )
+
+    return {name: value for name, value in values.items() if matters(name)}
+
+
+def _command(project: Project, ports: Ports, part: Cut, taken: Mapping[str, Any]) -> dict[str, Any]:
+    step, config = part.step, project.config
+    bindings, run = _bindings(ports, part), _kedro_run(project, step, taken)
+    command = " ".join(["env", *bindings, "kedro", *run] if bindings else ["kedro", *run])
+    if config.code is None:
+        command = f"cd {config.working_directory} && {command}"
+    component = {
+        "type": "command",
+        "name": part.name,
+        "command": command,
+        "code": _relative(project, config.code) if config.code else None,
+        "environment": _environment(project, step),
+        "is_deterministic": not ports.read_outside(part) if step.reuse is None else step.reuse,
+        "inputs": {
+            port.name: {"type": port.type} for port in (*ports.given(part), *ports.linked(part))
+        }
+        | {port_of(name): {"type": _TYPES[type(value)]} for name, value in taken.items()},
+        "outputs": {port.name: {"type": port.type} for port in ports.made(part)},
+    }
+    return {
+        "type": "command",
+        "display_name": part.name,
+        "compute": f"azureml:{step.compute}" if step.compute else None,
+        "resources": {
+            "instance_count": step.instance_count,
+            "instance_type": step.instance_type,
+            "shm_size": step.shm_size,
+        },
+        "distribution": step.distribution.model_dump() if step.distribution else None,
+        "limits": {"timeout": step.timeout_seconds},
+        "identity": _identity(step.identity),
+        "environment_variables": {k: str(v) for k, v in step.environment_variables.items()},
+        "component": component,
+    }
+
+
+def _spark(project: Project, ports: Ports, part: Cut, taken: Mapping[str, Any]) -> dict[str, Any]:
+    spark = part.step.spark
+    assert spark is not None  # noqa: S101 - the caller has asked
+    if not (project.root / spark.entry).is_file():
+        raise OperationError(
+            f"step {part.name} runs on Spark, which starts a file of the project, and there is no "
+            f"{spark.entry}. Write it, two lines:\n"
+            "from kedro_azure_mlops.job.spark_entry import main\nmain(__file__)"
+        )
+    sizes = {f"spark.{key.replace('_', '.')}": getattr(spark, key) for key in _SPARK_SIZES}
+    return {
+        "type": "spark",
+        "display_name": part.name,
+        "code": _relative(project, project.config.code or "."),
+        "entry": {"file": spark.entry},
+        "args": " ".join([*_bindings(ports, part), *_kedro_run(project, part.step, taken)]),
+        "conf": sizes | {"spark.executor.instances": spark.executor_instances} | spark.conf,
+        "resources": {
+            "instance_type": spark.instance_type,
+            "runtime_version": spark.runtime_version,
+        },
+        "environment": part.step.environment,
+        "identity": _identity(part.step.identity or "managed"),
+    }
+
+
+def _bindings(ports: Ports, part: Cut) -> list[str]:
+    sides = (("inputs", ports.given(part) + ports.linked(part)), ("outputs", ports.made(part)))
+    return [f"{PREFIX}{port.name}={port.place(side)}" for side, of in sides for port in of]
+
+
+def _kedro_run(project: Project, step: Step, taken: Mapping[str, Any]) -> list[str]:
+    """Write the command that a person would type."""
+    pipeline = project.config.pipeline
+    pipelines = step.pipelines or ([pipeline] if pipeline != "__default__" else [])
+    filters = {
+        _pipelines_option(pipelines): pipelines,
+        "--tags": step.tags,
+        "--nodes": step.nodes,
+        "--namespaces": step.namespaces,
+    }
+    run = ["run", "--env", project.env]
+    for option, names in filters.items():
+        run += [option, ",".join(names)] if names else []
+    if taken:
+        pairs = (f"{name}={reference_to('inputs', port_of(name))}" for name in taken)
+        run += ["--params", f'"{",".join(pairs)}"']
+    return run
+
+
+def _pipelines_option(names: list[str]) -> str:
+    """Name the option that the installed Kedro has: early releases of 1.x run one pipeline."""
+    from kedro.framework.cli.project import run
+
+    if any("--pipelines" in option.opts for option in run.params):
+        return "--pipelines"
+    if len(names) > 1:
+        raise OperationError(
+            f"a step of the pipelines {', '.join(names)} needs a Kedro whose `kedro run` has "
+            "--pipelines: update Kedro, or name one pipeline, tags or nodes."
+        )
+    return "--pipeline"
+
+
+def _step_output(project: Project, part: Cut, port: Port) -> str | dict[str, Any]:
+    if port.dataset in project.config.outputs:
+        return reference_to("parent.outputs", port.name)
+    return {"type": port.type, "mode": "direct" if part.step.spark else "upload"}
+
+
+def _environment(project: Project, step: Step) -> str | dict[str, Any]:
+    from kedro_azure_mlops.azure.environment import reference
+
+    if step.environment:
+        return step.environment
+    if project.config.image:
+        return {"image": project.config.image}
+    return reference(project.root, project.config)
+
+
+def _identity(kind: str | None) -> dict[str, str] | None:
+    return {"type": _IDENTITIES[kind]} if kind else None
+
+
+def _without_none(value: Any) -> Any:
+    """Leave out what is not set: None, and mappings of nothing else."""
+    if not isinstance(value, Mapping):
+        return value
+    kept = {key: _without_none(item) for key, item in value.items()}
+    return {key: item for key, item in kept.items() if item is not None and item != {}}

@@ -1,0 +1,308 @@
+"""Ports of steps: which datasets enter and leave a step as folders or files, and which must not."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from kedro_azure_mlops.config import Input, Output
+from kedro_azure_mlops.errors import OperationError
+from kedro_azure_mlops.hooks.binding import base_of, entry_of, is_in_memory, place_of, port_of
+from kedro_azure_mlops.job.cut import Cut
+from kedro_azure_mlops.job.project import Project
+
+# what a shell does not take as it is
+_UNSAFE = re.compile(r"""[\s$"'`\\;&|<>()*?\[\]{}!#~]""")
+# A port of these types is the dataset itself; others are folders that hold it.
+_ITSELF = ("uri_file", "mlflow_model", "custom_model", "mltable")
+
+
+@dataclass(frozen=True)
+class Port:
+    """A dataset that crosses the border of a step."""
+
+    dataset: str
+    type: str
+    file: str  # below the port, or empty if the port is the dataset itself
+
+    @property
+    def name(self) -> str:
+        """The port's name: letters, digits and underscores."""
+        return port_of(self.dataset)
+
+    def place(self, side: str) -> str:
+        """Return the path of the dataset, as a reference that Azure ML fills in."""
+        folder = reference_to(side, self.name)
+        return f"{folder}/{self.file}" if self.file else folder
+
+
+class Ports:
+    """The ports of a cut pipeline.
+
+    Raises
+    ------
+    OperationError
+        If a dataset cannot cross from one step to another, or is missing from ``inputs``.
+    """
+
+    def __init__(self, project: Project, cuts: list[Cut]) -> None:
+        self._project = project
+        self._cuts = cuts
+        self._makers = {base_of(name): part.name for part in cuts for name in part.outputs}
+        self._readers = {
+            base_of(name): part.name
+            for part in cuts
+            for name in part.inputs
+            if self._makers.get(base_of(name), part.name) != part.name
+        }
+        self._refuse_unknown_names()
+        self._refuse_shared_names()
+
+    def datasets(self) -> set[str]:
+        """Name all datasets that nodes read or write, without how they are transcoded."""
+        return {name for part in self._cuts for name in self._touched(part)}
+
+    def maker(self, dataset: str) -> str | None:
+        """Name the step that makes a dataset; None if none does."""
+        return self._makers.get(dataset)
+
+    def given(self, part: Cut) -> list[Port]:
+        """Return what enters a step from the job's inputs."""
+        free = sorted({base_of(name) for name in part.inputs} - set(self._makers))
+        ports = (self._given(part, name) for name in free)
+        return [port for port in ports if port is not None]
+
+    def linked(self, part: Cut) -> list[Port]:
+        """Return what enters a step from other steps."""
+        names = {base_of(name) for name in part.inputs} & set(self._readers)
+        return [self._made(name) for name in sorted(names)]
+
+    def made(self, part: Cut) -> list[Port]:
+        """Return what leaves a step: for later steps, or as an output of the job."""
+        names = {base_of(name) for name in part.outputs}
+        asked = self._project.config.outputs
+        wanted = {n for n in names if n in self._readers or (n in asked and self._is_kept(n))}
+        return [self._made(name) for name in sorted(wanted)]
+
+    def path(self, dataset: str) -> str:
+        """Return where the job finds an input: what is configured, else the catalog's file."""
+        configured = self._input(dataset).path
+        return configured or str(place_of(self._entries[dataset]))
+
+    def carried(self) -> dict[str, tuple[str, str | None]]:
+        """Return what crosses steps without a catalog entry: the step that makes it, and a reader.
+
+        A dataset that is only an output of the job has no reader.
+        """
+        ports = {port.dataset for part in self._cuts for port in self.made(part)}
+        return {
+            name: (self._makers[name], self._readers.get(name))
+            for name in sorted(ports)
+            if self._is_carried(name)
+        }
+
+    def read_outside(self, part: Cut) -> list[str]:
+        """Name what a step reads that no port hands over: its result may change by itself."""
+        ported = {port.dataset for port in (*self.given(part), *self.linked(part))}
+        free = {base_of(name) for name in part.inputs} - ported
+        return sorted(name for name in free if self._is_outside(name))
+
+    def _given(self, part: Cut, name: str) -> Port | None:
+        entry, asked = self._entries.get(name), self._project.config.inputs
+        if entry is None:
+            raise OperationError(
+                f"step {part.name} reads {name}, which no step makes and no catalog entry names."
+            )
+        place = place_of(entry)
+        if name in asked and (self._input(name).path or _is_local(place)):
+            self._refuse_other_kind(name, entry)
+            kind = self._input(name).type
+            in_folder = kind == "uri_folder" and not _is_folder(entry, str(place))
+            return Port(name, kind, _file(str(place)) if in_folder else "")
+        if _is_local(place) and not self._is_shipped(str(place)):
+            raise OperationError(
+                f"step {part.name} reads {name} from {place}, which is not uploaded with the code: "
+                f"add {name} to inputs in azureml.yml."
+            )
+        return None
+
+    def _refuse_other_kind(self, name: str, entry: Mapping[str, Any]) -> None:
+        """Refuse an input that is a folder and not a file, or several files, before it is sent."""
+        asked, path = self._input(name), self.path(name)
+        places = {place_of(stored) for stored in self._stored(name).values()}
+        if len(places) > 1:
+            raise OperationError(
+                f"The input {name} is read from several places, {', '.join(map(str, places))}: a "
+                "job gives one. Use datasets of different names."
+            )
+        if entry.get("versioned") and not (asked.type == "uri_folder" and asked.path):
+            raise OperationError(
+                f"The input {name} is versioned, a folder of versions. Name the folder that holds "
+                f"it, {PurePosixPath(path).parent}, as its path in inputs of azureml.yml, with "
+                "type: uri_folder."
+            )
+        if ":" in path:  # an address or an asset: Azure ML knows what it is
+            return
+        local = self._project.root / path
+        wrong = {"uri_file": local.is_dir(), "uri_folder": local.is_file()}
+        if wrong.get(asked.type):
+            raise OperationError(
+                f"The input {name} is {asked.type} in azureml.yml, but {path} is a "
+                f"{'folder' if local.is_dir() else 'file'}: change its type."
+            )
+        _refuse_unsafe(name, path)
+
+    def _made(self, name: str) -> Port:
+        """Return the port of a dataset that some step makes."""
+        output = self._project.config.outputs.get(name) or Output()
+        crosses = f"{name} crosses from step {self._makers[name]} to {self._readers.get(name)}"
+        if name not in self._readers:
+            crosses = f"{name} is an output of the job"
+        if self._is_carried(name):
+            return self._carried(name, output, crosses)
+        entries = self._stored(name)
+        if len(entries) < len(self._names(name)):
+            raise OperationError(
+                f"{crosses}, but has no catalog entry that stores it in a file: add one, or set "
+                "carry: true in azureml.yml."
+            )
+        places = {place_of(entry) for entry in entries.values()}
+        if None in places:
+            raise OperationError(
+                f"{crosses}, but its catalog entry has no filepath or path: it cannot be handed on "
+                "as a file. Store it in one, or keep its nodes in one step."
+            )
+        if not all(map(_is_local, places)) and name not in self._project.config.outputs:
+            raise OperationError(
+                f"{crosses}, but is stored outside of the job at {', '.join(map(str, places))}: "
+                "give it a local path, or list it in outputs in azureml.yml."
+            )
+        files = {_file(str(place)) for place in places}
+        if len(files) > 1:
+            raise OperationError(
+                f"{crosses}, but {' and '.join(sorted(entries))} are stored under different names: "
+                f"{', '.join(sorted(files))}."
+            )
+        _refuse_unsafe(name, *files)
+        return Port(name, output.type, "" if output.type in _ITSELF else files.pop())
+
+    def _carried(self, name: str, output: Output, crosses: str) -> Port:
+        """Return the port of a dataset that is stored by what it is, see ``job.carried``."""
+        if output.type != "uri_folder":
+            raise OperationError(
+                f"{crosses}, of type {output.type} in azureml.yml, but has no catalog entry that "
+                "stores it so: add one, or leave out the type."
+            )
+        if any(part.step.spark for part in self._cuts if name in self._touched(part)):
+            raise OperationError(
+                f"{crosses}, but has no catalog entry, and a Spark step is given addresses and no "
+                "folders: give it an entry that opens them."
+            )
+        return Port(name, output.type, "")
+
+    def _is_carried(self, name: str) -> bool:
+        """Return whether nothing in the catalog stores a dataset, or memory alone."""
+        stored = self._stored(name)
+        whole = not stored or len(stored) == len(self._names(name))
+        return self._project.config.carry and whole and all(map(is_in_memory, stored.values()))
+
+    def _touched(self, part: Cut) -> set[str]:
+        return {base_of(name) for name in part.inputs | part.outputs}
+
+    def _is_kept(self, name: str) -> bool:
+        """Return whether the job must keep it: nodes store some data in the cloud themselves."""
+        places = {place_of(entry) for entry in self._stored(name).values()}
+        return not places or not all(place and not _is_local(place) for place in places)
+
+    def _stored(self, name: str) -> dict[str, dict[str, Any]]:
+        """Return the catalog's entries of a dataset, by how it is transcoded."""
+        found = ((each, entry_of(self._project.catalog, each)) for each in self._names(name))
+        return {each: entry for each, entry in found if entry}
+
+    def _names(self, base: str) -> list[str]:
+        """Name a dataset as nodes do: with how it is transcoded."""
+        used = {name for part in self._cuts for name in part.inputs | part.outputs}
+        return sorted(name for name in used if base_of(name) == base)
+
+    @cached_property
+    def _entries(self) -> dict[str, Mapping[str, Any]]:
+        free = {name for part in self._cuts for name in part.inputs}
+        found = ((name, entry_of(self._project.catalog, name)) for name in sorted(free))
+        return {base_of(name): entry for name, entry in found if entry is not None}
+
+    def _input(self, name: str) -> Input:
+        return self._project.config.inputs.get(name) or Input()
+
+    def _is_outside(self, name: str) -> bool:
+        """Return whether it may change by itself, unlike a file that comes with the code."""
+        entry = self._entries[name]
+        place = place_of(entry)
+        return not _names_a_place(entry) or (place is not None and not _is_local(place))
+
+    def _is_shipped(self, place: str) -> bool:
+        from kedro_azure_mlops.azure.snapshot import files_to_upload
+
+        folder = self._project.root / place
+        files = files_to_upload(self._project.root)
+        shipped = [file if file.is_absolute() else self._project.root / file for file in files]
+        return any(file == folder or folder in file.parents for file in shipped)
+
+    def _refuse_unknown_names(self) -> None:
+        config = self._project.config
+        free = {base_of(name) for part in self._cuts for name in part.inputs} - set(self._makers)
+        for kind, asked, known in (
+            ("inputs", config.inputs, free),
+            ("outputs", config.outputs, set(self._makers)),
+        ):
+            for name in asked:
+                if name not in known:
+                    raise OperationError(
+                        f"{kind}.{name} in azureml.yml: the pipeline has no such "
+                        f"{kind.removesuffix('s')}; it has: {', '.join(sorted(known))}."
+                    )
+
+    def _refuse_shared_names(self) -> None:
+        seen: dict[str, str] = {}
+        for name in sorted(self.datasets()):
+            other = seen.setdefault(port_of(name).lower(), name)
+            if other != name:
+                raise OperationError(
+                    f"{other} and {name} would be one port, {port_of(name)}: rename one of them."
+                )
+
+
+def reference_to(scope: str, name: str) -> str:
+    """Write what Azure ML fills in: scope and name in two pairs of braces after a dollar sign."""
+    return f"${'{' * 2}{scope}.{name}{'}' * 2}"
+
+
+def _refuse_unsafe(name: str, *paths: str) -> None:
+    """Refuse names of files that the shell of a step would not take as one word."""
+    for path in paths:
+        if found := _UNSAFE.search(PurePosixPath(path).name):
+            raise OperationError(
+                f"{name} is stored as {path}: a step cannot be given a file with {found[0]!r} in "
+                "its name. Rename it."
+            )
+
+
+def _file(place: str) -> str:
+    return PurePosixPath(place).name
+
+
+def _is_local(place: str | None) -> bool:
+    return place is not None and "://" not in place
+
+
+def _names_a_place(entry: Mapping[str, Any]) -> bool:
+    """Return whether an entry, or one that it wraps, has the key of a path, even without one."""
+    inner = entry.get("dataset")
+    has_path = "filepath" in entry or "path" in entry
+    return has_path or (isinstance(inner, Mapping) and _names_a_place(inner))
+
+
+def _is_folder(entry: Mapping[str, Any], place: str) -> bool:
+    """Return whether an entry is a folder of files, as a partitioned dataset is."""
+    return "path" in entry or not Path(place).suffix

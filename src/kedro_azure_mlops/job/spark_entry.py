@@ -1,0 +1,33 @@
+"""Entry of a Spark step: ``kedro run`` in the Python of the Spark driver.
+
+Azure ML starts a file of the uploaded code, so a project with Spark steps has one of two lines,
+``spark_entry.py``::
+
+    from kedro_azure_mlops.job.spark_entry import main
+    main(__file__)
+
+Its arguments are the bindings of the step's ports, then those of ``kedro``.
+"""
+
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+
+def main(file: str, arguments: Sequence[str] | None = None) -> None:
+    """Bind the ports and run ``kedro`` in the project that a file belongs to."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    here = Path(file).resolve()
+    root = next((p for p in here.parents if (p / "pyproject.toml").is_file()), here.parent)
+    bindings = [argument for argument in given if argument.startswith("BIND__")]
+    for binding in bindings:
+        name, _, place = binding.partition("=")
+        os.environ[name] = place
+    os.chdir(root)
+    # The driver joins arguments by blanks and leaves quotes in them.
+    rest = (argument.strip('"') for argument in given[len(bindings) :])
+    sys.argv = ["kedro", *rest]
+    from kedro.framework.cli.cli import main as kedro
+
+    kedro()

@@ -1,0 +1,161 @@
+"""Inputs of the steps of a job on this machine: values, files, and outputs of other steps."""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+from kedro_azure_mlops.errors import OperationError
+from kedro_azure_mlops.hooks.binding import port_of
+from kedro_azure_mlops.local.job_file import Data, FromJob, FromStep, Job, Step, Value
+from kedro_azure_mlops.local.step import Given, has_succeeded, output_path
+
+# one letter before a colon is a drive
+_ADDRESS = re.compile(r"[a-zA-Z][\w+.-]+:")
+
+
+class Inputs:
+    """Finds what each step is given.
+
+    Parameters
+    ----------
+    work
+        Where steps run: a step's outputs are in ``<work>/<step>/outputs/<port>``.
+    outputs
+        Where outputs were downloaded to, ``<outputs>/<step>/<port>``, to be read instead.
+    parameters, paths
+        What replaces inputs of the job: values, and files or folders.
+
+    Raises
+    ------
+    OperationError
+        If the job has no such inputs.
+    """
+
+    def __init__(
+        self,
+        job: Job,
+        work: Path,
+        outputs: Path | None,
+        parameters: Mapping[str, str],
+        paths: Mapping[str, str],
+    ) -> None:
+        self._job, self._work, self._outputs = job, work, outputs
+        values = [name for name, source in job.inputs.items() if isinstance(source, Value)]
+        data = [name for name, source in job.inputs.items() if isinstance(source, Data)]
+        self._values = {
+            _known("--params", port_of(name), values, data): text
+            for name, text in parameters.items()
+        }
+        self._paths = {_known("--input", n, data, values): path for n, path in paths.items()}
+
+    def of(self, step: Step) -> Given:
+        """Return what a step is given, of which other steps must have made their part.
+
+        Raises
+        ------
+        OperationError
+            If something is not there: says which, and what to type.
+        """
+        found = {name: self._resolved(name, source) for name, source in step.inputs.items()}
+        return Given(
+            {name: value for name, value in found.items() if isinstance(value, str)},
+            {name: value for name, value in found.items() if isinstance(value, Path)},
+        )
+
+    def check(self, step: Step, running: set[str]) -> None:
+        """Refuse a step that could not be given all it needs, before anything runs.
+
+        Parameters
+        ----------
+        running
+            Steps that will have run before.
+
+        Raises
+        ------
+        OperationError
+            As ``of``.
+        """
+        for name, source in step.inputs.items():
+            if not (isinstance(source, FromStep) and source.step in running):
+                self._resolved(name, source)
+
+    def job_data(self, steps: list[Step]) -> dict[str, Path]:
+        """Return the inputs of the job that are data and that these steps read."""
+        sources = [source for step in steps for source in step.inputs.values()]
+        names = {source.name for source in sources if isinstance(source, FromJob)}
+        found = {name: self._of_job(name) for name in sorted(names)}
+        return {name: value for name, value in found.items() if isinstance(value, Path)}
+
+    @property
+    def changed(self) -> Mapping[str, str]:
+        """Parameters that replace those of the job."""
+        return self._values
+
+    def _resolved(self, name: str, source: object) -> str | Path:
+        match source:
+            case Value(text):
+                return text
+            case Data(path):
+                return self._file(name, path, self._job.file.parent)
+            case FromJob(given):
+                return self._of_job(given)
+            case FromStep(step, port):
+                return self._made(step, port)
+        raise TypeError(source)
+
+    def _of_job(self, name: str) -> str | Path:
+        if name in self._values:
+            return self._values[name]
+        if name in self._paths:
+            return self._file(name, self._paths[name], Path.cwd())
+        return self._resolved(name, self._job.inputs[name])
+
+    def _file(self, name: str, path: str, folder: Path) -> Path:
+        if _ADDRESS.match(path):
+            raise OperationError(
+                f"The input {name} is {path}, which cannot be read on this machine: name a copy of "
+                f"it with --input {name}=PATH"
+            )
+        found = (folder / path).resolve()
+        if not found.exists():
+            raise OperationError(
+                f"The input {name} is to be read from {found}, where nothing is: put it there, or "
+                f"name another place with --input {name}=PATH"
+            )
+        return found
+
+    def _made(self, step: str, port: str) -> Path:
+        if self._outputs:
+            path = self._outputs.absolute() / step / port
+            return self._downloaded(path, step, port)
+        path = output_path(self._work / step, port)
+        if not (has_succeeded(self._work / step) and path.exists()):
+            raise OperationError(
+                f"The output {port} of step {step} is needed, but {step} has not run here (or has "
+                f"failed): run it first with --step {step}, or the whole job without --step."
+            )
+        return path
+
+    def _downloaded(self, path: Path, step: str, port: str) -> Path:
+        if not path.exists():
+            raise OperationError(
+                f"The output {port} of step {step} is needed, but is not in {path}. Fetch outputs "
+                "of a job on Azure ML with: kedro mlops submit --job NAME --download DIR"
+            )
+        files = list(path.iterdir()) if path.is_dir() else []
+        is_file = self._job.steps[step].outputs[port] == "uri_file"
+        return files[0] if is_file and len(files) == 1 else path
+
+
+def _known(option: str, name: str, names: list[str], others: list[str]) -> str:
+    if name in names:
+        return name
+    hint = {"--params": "--input", "--input": "--params"}[option]
+    raise OperationError(
+        f"{option} {name}: "
+        + (
+            f"that is set with {hint}."
+            if name in others
+            else f"the job has no such input; it has: {', '.join(names) or 'none'}."
+        )
+    )

@@ -1,0 +1,322 @@
+"""A pipeline job file (CLI v2), read as far as it can be run on this machine.
+
+A step is its component and its own settings put together; references, such as inputs and outputs in
+a command, are read into what they stand for.
+"""
+
+import re
+import shlex
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from kedro_azure_mlops.errors import OperationError
+
+_REFERENCE = re.compile(r"\$\{\{\s*([\w.-]+)\s*\}\}")
+# what is quoted in a command, from its quote to the next one
+_QUOTED = re.compile(r"\\.|'[^']*'|\"(?:\\.|[^\"\\])*\"", re.DOTALL)
+# of a Spark job: variables of its driver
+_DRIVER_VARIABLE = "spark.yarn.appMasterEnv."
+
+
+@dataclass(frozen=True)
+class Value:
+    """A literal."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class Data:
+    """A file or folder, as the job file names it."""
+
+    path: str
+
+
+@dataclass(frozen=True)
+class FromJob:
+    """An input of the job."""
+
+    name: str
+
+
+@dataclass(frozen=True)
+class FromStep:
+    """An output of another step."""
+
+    step: str
+    port: str
+
+
+Source = Value | Data | FromJob | FromStep
+
+
+@dataclass(frozen=True)
+class Step:
+    """A step as it can be run here."""
+
+    name: str
+    command: str
+    code: Path | None  # None: the code is in the image
+    environment: str
+    variables: Mapping[str, str]
+    inputs: Mapping[str, Source]
+    outputs: Mapping[str, str]  # types by port
+    kept: Mapping[str, str]  # outputs of the job by port
+    distribution: Mapping[str, Any]
+    instances: int
+    timeout: float | None
+    is_deterministic: bool
+
+    @property
+    def needs(self) -> set[str]:
+        """Names of the steps that must be done before."""
+        return {source.step for source in self.inputs.values() if isinstance(source, FromStep)}
+
+
+@dataclass(frozen=True)
+class Job:
+    """A pipeline job; its steps are in an order in which they can run."""
+
+    file: Path
+    name: str
+    experiment: str
+    inputs: Mapping[str, Source]
+    steps: Mapping[str, Step]
+    goes_on_after_failure: bool = False
+    reuses_nothing: bool = False
+
+    def step(self, name: str) -> Step:
+        """Return a step by name.
+
+        Raises
+        ------
+        OperationError
+            If there is none.
+        """
+        if name not in self.steps:
+            raise OperationError(
+                f"There is no step {name}; the steps are: {', '.join(self.steps)}."
+            )
+        return self.steps[name]
+
+
+def read_job(file: Path) -> Job:
+    """Read a job.
+
+    Raises
+    ------
+    OperationError
+        If it is no pipeline job, or has what cannot be run here: says which step and what.
+    """
+    found = _yaml(file)
+    if not isinstance(found, Mapping) or not isinstance(found.get("jobs"), Mapping):
+        raise OperationError(f"{file.name} is no pipeline job: it has no jobs.")
+    settings, outputs = found.get("settings") or {}, found.get("outputs") or {}
+    steps = {
+        name: _read_step(name, raw, file.parent, outputs) for name, raw in found["jobs"].items()
+    }
+    job = Job(
+        file=file,
+        name=str(found.get("display_name") or file.stem),
+        experiment=str(found.get("experiment_name") or file.stem),
+        inputs={
+            name: _source_of(f"inputs.{name}", raw)
+            for name, raw in (found.get("inputs") or {}).items()
+        },
+        steps=_ordered(steps),
+        goes_on_after_failure=bool(settings.get("continue_on_step_failure")),
+        reuses_nothing=bool(settings.get("force_rerun")),
+    )
+    for fault in _faults(job):
+        raise OperationError(f"{file.name}: {fault}")
+    return job
+
+
+def _yaml(file: Path) -> Any:
+    if not file.is_file():
+        raise OperationError(f"There is no job file {file}.")
+    try:
+        return yaml.safe_load(file.read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        raise OperationError(f"{file.name} is no YAML: {error}") from error
+
+
+def _ordered(steps: Mapping[str, Step]) -> dict[str, Step]:
+    graph = {name: step.needs & set(steps) for name, step in steps.items()}
+    try:
+        return {name: steps[name] for name in TopologicalSorter(graph).static_order()}
+    except CycleError as error:
+        raise OperationError(f"Steps wait for each other: {' -> '.join(error.args[1])}.") from error
+
+
+def _faults(job: Job) -> Iterator[str]:
+    for step in job.steps.values():
+        for name, source in step.inputs.items():
+            match source:
+                case FromJob(given) if given not in job.inputs:
+                    yield f"input {name} of step {step.name} is {given}, no input of the job."
+                case FromStep(maker, port) if port not in _outputs(job, maker):
+                    yield f"input {name} of step {step.name} is {port} of {maker}: no such output."
+        known = {f"inputs.{n}" for n in step.inputs} | {f"outputs.{n}" for n in step.outputs}
+        for name in references_in(step.command):
+            if name not in known:
+                yield f"the command of step {step.name} uses {name}, which the step does not have."
+
+
+def _outputs(job: Job, step: str) -> Mapping[str, str]:
+    return job.steps[step].outputs if step in job.steps else {}
+
+
+def _read_step(
+    name: str, raw: Mapping[str, Any], folder: Path, job_outputs: Mapping[str, Any]
+) -> Step:
+    """Read a step.
+
+    Parameters
+    ----------
+    folder
+        What its code is relative to.
+    job_outputs
+        The outputs of the job, which say the types of those that it keeps.
+
+    Raises
+    ------
+    OperationError
+        If it cannot be run here.
+    """
+    component = raw.get("component") or {}
+    if not isinstance(component, Mapping):
+        raise OperationError(
+            f"Step {name} uses the component {component}, which is not in this file: only steps "
+            "that are written out can run here."
+        )
+    both = {**component, **raw}
+    if both.get("type", "command") not in ("command", "spark"):
+        raise OperationError(
+            f"Step {name} is of type {both['type']}; only command and spark can run here."
+        )
+    resources, limits = both.get("resources") or {}, both.get("limits") or {}
+    declared, given = component.get("outputs") or {}, raw.get("outputs") or {}
+    kept = {port: found for port, output in given.items() if (found := _job_output_of(output))}
+    return Step(
+        name=name,
+        command=_command(name, both),
+        code=(folder / both["code"]).resolve() if both.get("code") else None,
+        environment=str(both.get("environment") or ""),
+        variables={key: str(value) for key, value in _variables(both)},
+        inputs=dict(_inputs(name, component.get("inputs") or {}, raw.get("inputs") or {})),
+        outputs={
+            port: _type(given.get(port), job_outputs.get(kept.get(port, "")), declared.get(port))
+            for port in {**declared, **given}
+        },
+        kept=kept,
+        distribution=both.get("distribution") or {},
+        instances=int(resources.get("instance_count") or 1),
+        timeout=float(limits["timeout"]) if limits.get("timeout") else None,
+        is_deterministic=both.get("is_deterministic", True),
+    )
+
+
+def _command(name: str, both: Mapping[str, Any]) -> str:
+    if both.get("type") == "spark":
+        entry = both.get("entry")
+        if not isinstance(entry, Mapping) or "file" not in entry:
+            raise OperationError(f"Step {name} has no entry.file, which is what is started here.")
+        return f"{shlex.quote(sys.executable)} {entry['file']} {both.get('args') or ''}".strip()
+    command = str(both.get("command") or "")
+    if not command or "$[[" in command:
+        raise OperationError(
+            f"Step {name} has {'optional parts in its' if command else 'no'} command: that cannot "
+            "run here."
+        )
+    # the folder of the project in the image, whose place this project takes
+    return command if both.get("code") else re.sub(r"^\s*cd\s+\S+\s*&&\s*", "", command)
+
+
+def _variables(both: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    yield from (both.get("environment_variables") or {}).items()
+    for key, value in (both.get("conf") or {}).items():
+        if key.startswith(_DRIVER_VARIABLE):
+            yield key.removeprefix(_DRIVER_VARIABLE), value
+
+
+def _inputs(
+    step: str, declared: Mapping[str, Any], given: Mapping[str, Any]
+) -> Iterator[tuple[str, Source]]:
+    for name, raw in given.items():
+        yield name, _source_of(f"input {name} of step {step}", raw)
+    for name, raw in declared.items():
+        if name not in given and isinstance(raw, Mapping) and "default" in raw:
+            yield name, Value(str(raw["default"]))
+
+
+def _type(*outputs: Any) -> str:
+    """Return the first type that is given: the step's, the job's, the component's."""
+    types = (output.get("type") for output in outputs if isinstance(output, Mapping))
+    return next((str(kind) for kind in types if kind), "uri_folder")
+
+
+def _source_of(where: str, raw: Any) -> Source:
+    """Read what an input is given.
+
+    Raises
+    ------
+    OperationError
+        If that is nothing, or a reference to something that no input can be.
+    """
+    text = raw.get("path") if isinstance(raw, Mapping) else raw
+    if text is None:
+        raise OperationError(f"{where} has neither a value nor a path.")
+    match (_only_reference(text) or "").split("."):
+        case ["parent", "inputs", name]:
+            return FromJob(name)
+        case ["parent", "jobs", step, "outputs", port]:
+            return FromStep(step, port)
+    if references_in(str(text)):
+        raise OperationError(
+            f"{where} is {text}: that is no input of the job and no step's output."
+        )
+    return Data(str(text)) if isinstance(raw, Mapping) else Value(str(text))
+
+
+def _job_output_of(output: Any) -> str | None:
+    """Name the output of the job that an output of a step is; None if it is none."""
+    text = output.get("path") if isinstance(output, Mapping) else output
+    found = _only_reference(text)
+    return found.removeprefix("parent.outputs.") if found else None
+
+
+def references_in(text: str) -> list[str]:
+    """Name what a text refers to."""
+    return _REFERENCE.findall(text)
+
+
+def fill_in(command: str, values: Mapping[str, str | Path]) -> str:
+    """Put values in the place of references: text as it is, as Azure ML does; paths quoted."""
+
+    def value(match: re.Match[str]) -> str:
+        found = values[match[1]]
+        return found if isinstance(found, str) else _quoted(command[: match.start()], str(found))
+
+    return _REFERENCE.sub(value, command)
+
+
+def _only_reference(text: Any) -> str | None:
+    found = _REFERENCE.fullmatch(str(text).strip())
+    return found[1] if found else None
+
+
+def _quoted(before: str, path: str) -> str:
+    """Quote a path for the place where it stands: within quotes or outside of them."""
+    open_quote = re.search("[\"']", _QUOTED.sub("", before))
+    if open_quote is None:
+        return shlex.quote(path)
+    if open_quote[0] == "'":
+        return path.replace("'", "'\\''")
+    return re.sub(r'(["$`\\])', r"\\\1", path)

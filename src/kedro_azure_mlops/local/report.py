@@ -1,0 +1,104 @@
+"""The output of a local job: its progress, and how it ended."""
+
+import threading
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+_TAIL = 20  # lines of the log of a failed step
+
+
+@dataclass(frozen=True)
+class StepVerdict:
+    """How a step ended, and after how many seconds."""
+
+    status: Literal["finished", "reused", "failed", "not started"]
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """How a job ended, and where those outputs of the job are that were made."""
+
+    steps: Mapping[str, StepVerdict]
+    outputs: Mapping[str, Path]
+
+    @property
+    def succeeded(self) -> bool:
+        """Return whether all steps are done."""
+        return all(step.status in ("finished", "reused") for step in self.steps.values())
+
+
+class Report:
+    """Reports on the steps in whole lines, from any thread.
+
+    Parameters
+    ----------
+    say
+        Gets each line.
+    total
+        How many steps there are.
+    command
+        The command that runs this job.
+    """
+
+    def __init__(self, say: Callable[[str], None], total: int, command: str) -> None:
+        self._print, self._total, self._command = say, total, command
+        self._lock = threading.RLock()
+        self._done = 0
+
+    def say(self, line: str) -> None:
+        """Print a line."""
+        with self._lock:
+            self._print(line)
+
+    def started(self, step: str, why: str) -> None:
+        """Report that a step begins."""
+        self.say(f"{step}: started, {why}")
+
+    def reused(self, step: str) -> None:
+        """Report that a step need not run."""
+        self._end(step, "reused, nothing it depends on has changed")
+
+    def finished(self, step: str, seconds: float) -> None:
+        """Report that a step has succeeded."""
+        self._end(step, f"finished in {seconds:.1f} s")
+
+    def failed(self, step: str, problem: str, log: Path, seconds: float) -> None:
+        """Report that a step has failed: why, the end of its log, and how to repeat it."""
+        with self._lock:
+            self._end(step, f"failed after {seconds:.1f} s: {problem}")
+            for line in _tail(log):
+                self.say(f"{step} ! {line}")
+            self.say(f"{step}: its whole log is in {shown(log)}")
+            self.say(f"{step}: to repeat it alone, type: {self._command} --step {step}")
+
+    def ended(self, verdict: Verdict, seconds: float) -> None:
+        """Report how the job ended and where its outputs are."""
+        for name, path in verdict.outputs.items():
+            self.say(f"output {name}: {shown(path)}")
+        by_status: dict[str, list[str]] = {}
+        for name, step in verdict.steps.items():
+            by_status.setdefault(step.status, []).append(name)
+        steps = "; ".join(f"{status} {', '.join(names)}" for status, names in by_status.items())
+        self.say(f"{'done' if verdict.succeeded else 'failed'} in {seconds:.1f} s: {steps}")
+
+    def _end(self, step: str, how: str) -> None:
+        with self._lock:
+            self._done += 1
+            self.say(f"{step}: {how} ({self._done} of {self._total})")
+
+
+def shown(path: Path) -> str:
+    """Write a path as short as one can type it here."""
+    here = Path.cwd()
+    return str(path.relative_to(here) if path.is_relative_to(here) else path)
+
+
+def _tail(log: Path) -> list[str]:
+    if not log.is_file():
+        return []
+    with log.open(encoding="utf-8") as lines:
+        return [line.rstrip("\n") for line in deque(lines, _TAIL)]

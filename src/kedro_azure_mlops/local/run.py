@@ -1,0 +1,351 @@
+"""Run a compiled job on this machine: step by step, from a copy of exactly what is uploaded."""
+
+import os
+import threading
+import time
+from collections.abc import Callable, Collection, Mapping, Set
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from functools import partial
+from graphlib import TopologicalSorter
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from kedro_azure_mlops.azure.snapshot import content_digest
+from kedro_azure_mlops.errors import OperationError
+from kedro_azure_mlops.hooks.binding import entry_of
+from kedro_azure_mlops.job.compilation import Compiled, compile_job
+from kedro_azure_mlops.local.inputs import Inputs
+from kedro_azure_mlops.local.job_file import Job, Step, read_job
+from kedro_azure_mlops.local.report import Report, StepVerdict, Verdict, shown
+from kedro_azure_mlops.local.step import LocalStep, Snapshot, locked, output_path, take_snapshot
+from kedro_azure_mlops.local.tracking import NoTracking, Tracking, tracking_of
+
+WORK = "build/local"
+_COMMAND = "kedro mlops local"
+
+
+def run_local(
+    env: str,
+    *,
+    step: str | None = None,
+    from_outputs: Path | None = None,
+    force: bool = False,
+    parameters: Mapping[str, str] | None = None,
+    inputs: Mapping[str, str] | None = None,
+    file: Path | None = None,
+    job: str | None = None,
+    say: Callable[[str], None] = print,
+    root: Path | None = None,
+    command: str | None = None,
+) -> Verdict:
+    """Compile the job of an environment and run it here, or one step of it.
+
+    Parameters
+    ----------
+    step
+        Run this step alone, with what earlier steps have made.
+    from_outputs
+        Where that is instead, in ``<from_outputs>/<step>/<output>``; needs ``step``.
+    force
+        Reuse nothing.
+    parameters, inputs
+        Other values of the job's inputs, as text, and other files or folders for them.
+    file
+        Run this job file instead of compiling the project.
+    job
+        Repeat the failed step of this job on Azure ML, or ``step``, with what it was given.
+    say
+        Gets each line of the report and of the steps.
+    root
+        The folder of the project; the current one by default.
+    command
+        What a person types to run this again; names the repetition of a failed step.
+
+    Raises
+    ------
+    OperationError
+        If it cannot be tried; nothing has run then.
+    """
+    if from_outputs and not step:
+        raise OperationError("--from-outputs DIR requires --step NAME.")
+    if job and (file or from_outputs):
+        raise OperationError("--job cannot be combined with --file or --from-outputs.")
+    root = root or Path.cwd()
+    run = partial(
+        run_job,
+        force=force,
+        say=say,
+        root=root,
+        tracking=tracking_of(root, env),
+        command=command or f"{_COMMAND} --env {env}",
+    )
+    if job:
+        from kedro_azure_mlops.azure.cloud_job import repetition_of
+
+        what = repetition_of(env, job, step, root, say)
+        return run(
+            what.file,
+            what.work,
+            only=what.step,
+            from_outputs=what.outputs,
+            parameters={**what.parameters, **(parameters or {})},
+            inputs={**what.inputs, **(inputs or {})},
+        )
+    if file:
+        return run(
+            file,
+            root / WORK / file.stem,
+            only=step,
+            from_outputs=from_outputs,
+            parameters=parameters,
+            inputs=inputs,
+        )
+    compiled = compile_job(env, parameters, for_once=True, root=root)
+    for note in (*compiled.notes, *(f"warning: {text}" for text in compiled.warnings)):
+        say(note)
+    return run(
+        compiled.file,
+        root / WORK / env,
+        only=step,
+        from_outputs=from_outputs,
+        inputs=inputs,
+        champion=_champion_of(compiled),
+    )
+
+
+@dataclass(frozen=True)
+class ReadChampion:
+    """The registered model whose champion some steps read, and nothing else outside of the job."""
+
+    name: str
+    readers: Collection[str]
+
+
+def run_job(
+    job_file: Path,
+    work: Path,
+    *,
+    only: str | None = None,
+    from_outputs: Path | None = None,
+    force: bool = False,
+    parameters: Mapping[str, str] | None = None,
+    inputs: Mapping[str, str] | None = None,
+    say: Callable[[str], None] = print,
+    tracking: Tracking | None = None,
+    root: Path | None = None,
+    command: str = _COMMAND,
+    champion: ReadChampion | None = None,
+) -> Verdict:
+    """Run the steps of a job file, each as soon as those before it are done.
+
+    Parameters
+    ----------
+    work
+        The folder the steps run in; kept, so that the next run can reuse unchanged steps.
+    only
+        Run this step alone, with what the others have made before.
+    from_outputs
+        Where that is instead, in ``<from_outputs>/<step>/<port>``.
+    force
+        Reuse nothing.
+    parameters, inputs
+        Values and paths that replace inputs of the job.
+    root
+        The project whose code takes the place of an image's; the current folder by default.
+    command
+        The command that runs this job; names the repetition of a failed step.
+    champion
+        Steps that are reused while the champion of this model is the same.
+
+    Raises
+    ------
+    OperationError
+        If it cannot be tried; nothing has run then.
+    """
+    job, work, root = read_job(job_file), work.absolute(), root or Path.cwd()
+    steps = [job.step(only)] if only else list(job.steps.values())
+    found = Inputs(job, work, from_outputs, parameters or {}, inputs or {})
+    for step in steps:
+        found.check(step, running={other.name for other in steps} - {step.name})
+    work.mkdir(parents=True, exist_ok=True)
+    with locked(work), TemporaryDirectory(dir=work, prefix="code-") as copies:
+        codes = dict.fromkeys(step.code or root for step in steps)
+        taken = {code: take_snapshot(code, Path(copies) / str(n)) for n, code in enumerate(codes)}
+        snapshots = {step.name: taken[step.code or root] for step in steps}
+        report = Report(say, len(steps), command)
+        report.say(f"{job.name}: {len(steps)} of {len(job.steps)} steps in {shown(work)}")
+        run = _Run(job, work, found, snapshots, tracking or NoTracking(), report, champion)
+        return run.run(steps, force=force or job.reuses_nothing or only is not None)
+
+
+def run_in_order(
+    needs: Mapping[str, Set[str]],
+    run: Callable[[str], bool],
+    may_start: Callable[[], bool],
+    stop: Callable[[], None],
+) -> None:
+    """Run steps in threads, at most one for each processor.
+
+    Parameters
+    ----------
+    needs
+        The names of the steps, and of those before each.
+    run
+        Runs a step and returns whether it succeeded.
+    may_start
+        Returns whether a step may still be started after others have failed; those that need a
+        failed one are not started in any case.
+    stop
+        Makes running steps end; called before an exception, such as Ctrl-C, goes on.
+    """
+    order = TopologicalSorter(needs)
+    order.prepare()
+    ready: list[str] = []
+    running: dict[Future[bool], str] = {}
+    limit = os.cpu_count() or 1
+    with ThreadPoolExecutor(limit) as pool:
+        try:
+            while order.is_active():
+                ready += order.get_ready()
+                while ready and may_start() and len(running) < limit:
+                    name = ready.pop(0)
+                    running[pool.submit(run, name)] = name
+                if not running:
+                    return
+                for future in wait(running, return_when=FIRST_COMPLETED).done:
+                    name = running.pop(future)
+                    if future.result():
+                        order.done(name)
+        except BaseException:
+            stop()
+            raise
+
+
+def _champion_of(compiled: Compiled) -> ReadChampion | None:
+    mlops = compiled.project.mlops
+    entry = entry_of(compiled.project.catalog, str(mlops.champion)) if mlops else None
+    if not (entry and entry.get("name") and compiled.champion_readers):
+        return None
+    return ReadChampion(str(entry["name"]), compiled.champion_readers)
+
+
+class _Run:
+    """The run of a job."""
+
+    def __init__(
+        self,
+        job: Job,
+        work: Path,
+        inputs: Inputs,
+        snapshots: Mapping[str, Snapshot],
+        tracking: Tracking,
+        report: Report,
+        champion: ReadChampion | None,
+    ) -> None:
+        self._job, self._work, self._inputs, self._snapshots = job, work, inputs, snapshots
+        self._tracking, self._report, self._champion = tracking, report, champion
+        self._lock = threading.Lock()
+        self._running: list[LocalStep] = []
+        self._stopped = False
+        self._verdicts: dict[str, StepVerdict] = {}
+
+    def run(self, steps: list[Step], *, force: bool) -> Verdict:
+        names = {step.name for step in steps}
+        self._force, began, status = force, time.monotonic(), "KILLED"
+        self._tracking.begin(self._job, self._tags(steps))
+        try:
+            run_in_order(
+                {step.name: step.needs & names for step in steps},
+                self._run_step,
+                self._may_start,
+                self._stop,
+            )
+            verdict = self._verdict(steps)
+            status = "FINISHED" if verdict.succeeded else "FAILED"
+        finally:
+            self._tracking.close(status)
+        self._report.ended(verdict, time.monotonic() - began)
+        return verdict
+
+    def _run_step(self, name: str) -> bool:
+        step = self._job.steps[name]
+        local = LocalStep(
+            step,
+            self._work / name,
+            self._inputs.of(step),
+            self._snapshots[name],
+            self._champion_for(name),
+        )
+        why = "as you ask" if self._force else local.why_run()
+        if why is None:
+            self._verdicts[name] = StepVerdict("reused")
+            self._report.reused(name)
+            return True
+        with self._lock:
+            if self._stopped:
+                return False
+            self._running.append(local)
+        self._report.started(name, why)
+        return self._run_process(name, local)
+
+    def _champion_for(self, step: str) -> str | None:
+        """Look up the champion when the step that reads it begins: an earlier step may move it."""
+        if self._champion is None or step not in self._champion.readers:
+            return None
+        return self._tracking.champion(self._champion.name)
+
+    def _run_process(self, name: str, local: LocalStep) -> bool:
+        if local.step.code is None:
+            self._report.say(f"{name}: the image itself is not started, its command runs here")
+        began, status = time.monotonic(), "KILLED"
+        variables = self._tracking.start(name)
+        try:
+            ended = local.run(variables, lambda line: self._report.say(f"{name} | {line}"))
+            if not local.interrupted:
+                status = "FAILED" if ended.problem else "FINISHED"
+        finally:
+            self._tracking.end(name, status)
+        seconds = time.monotonic() - began
+        if ended.problem is None:
+            self._verdicts[name] = StepVerdict("finished", seconds)
+            self._report.finished(name, seconds)
+            return True
+        self._verdicts[name] = StepVerdict("failed", seconds)
+        if not local.interrupted:
+            self._report.failed(name, ended.problem, ended.log, seconds)
+        return False
+
+    def _may_start(self) -> bool:
+        failed = any(verdict.status == "failed" for verdict in list(self._verdicts.values()))
+        return self._job.goes_on_after_failure or not failed
+
+    def _stop(self) -> None:
+        """End all that runs, and let nothing start."""
+        with self._lock:
+            self._stopped = True
+            running = list(self._running)
+        threads = [threading.Thread(target=local.end) for local in running]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+
+    def _tags(self, steps: list[Step]) -> dict[str, str]:
+        """Write what the job was given: ``reproduce`` and the tracking of a step read this."""
+        data = self._inputs.job_data(steps)
+        tags = {f"data.{name}": content_digest(path) for name, path in data.items()}
+        if self._inputs.changed:
+            tags["params"] = ",".join(f"{k}={v}" for k, v in self._inputs.changed.items())
+        return tags
+
+    def _verdict(self, steps: list[Step]) -> Verdict:
+        waiting = dict.fromkeys((step.name for step in steps), StepVerdict("not started"))
+        verdicts = waiting | self._verdicts
+        outputs = {
+            output: output_path(self._work / step.name, port)
+            for step in steps
+            if verdicts[step.name].status in ("finished", "reused")
+            for port, output in step.kept.items()
+        }
+        return Verdict(verdicts, outputs)

@@ -1,0 +1,234 @@
+"""One step of a job that runs here: in a fresh copy of the code, its ports bound to folders.
+
+A step that would make what it has made before is reused, as Azure ML reuses steps: beside its
+outputs lies a record of all that they depend on.
+"""
+
+import hashlib
+import json
+import shutil
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from kedro_azure_mlops.azure.snapshot import content_digest, copy_snapshot
+from kedro_azure_mlops.errors import OperationError
+from kedro_azure_mlops.local.job_file import Step, fill_in
+from kedro_azure_mlops.local.process import (
+    Ended,
+    StepProcess,
+    clean_environment,
+    variables_of_ranks,
+)
+
+# outputs of other types are folders, which are given empty
+_FILE = "uri_file"
+_RECORD = "succeeded.json"
+
+
+@dataclass(frozen=True)
+class Given:
+    """The inputs of one step: values of parameters, and files or folders."""
+
+    values: Mapping[str, str]
+    data: Mapping[str, Path]
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """A copy of code that does not change while the job runs."""
+
+    folder: Path
+    digest: str
+
+
+def take_snapshot(code: Path, target: Path) -> Snapshot:
+    """Copy what would be uploaded of a folder.
+
+    Raises
+    ------
+    OperationError
+        If nothing would be, or a link leads out of it.
+    """
+    if not code.is_dir():
+        raise OperationError(f"The job takes its code from {code}, which is no folder.")
+    copy_snapshot(code, target)
+    return Snapshot(target, content_digest(target))
+
+
+def output_path(folder: Path, port: str) -> Path:
+    """Return where a step that runs in a folder finds one of its outputs."""
+    return folder / "outputs" / port
+
+
+def has_succeeded(folder: Path) -> bool:
+    """Return whether a step has succeeded in a folder, and its outputs are whole."""
+    return _read_record(folder) is not None
+
+
+@contextmanager
+def locked(work: Path) -> Iterator[None]:
+    """Keep a second run out of a folder, as long as this one uses it.
+
+    Raises
+    ------
+    OperationError
+        If another run uses it.
+    """
+    try:
+        from fcntl import LOCK_EX, LOCK_NB, flock
+    except ImportError:  # not on Windows
+        yield
+        return
+    with (work / ".lock").open("w", encoding="utf-8") as lock:
+        try:
+            flock(lock, LOCK_EX | LOCK_NB)
+        except OSError as error:
+            raise OperationError(f"Another run is at work in {work}: wait for it.") from error
+        yield
+
+
+class LocalStep:
+    """A step, the folder it runs in and what it is given.
+
+    Parameters
+    ----------
+    champion
+        The champion that the step reads, in a text that changes with it. None: it reads none, or
+        none that could be looked up.
+    """
+
+    def __init__(
+        self, step: Step, folder: Path, given: Given, code: Snapshot, champion: str | None = None
+    ) -> None:
+        self.step = step
+        self._folder = folder
+        self._given = given
+        self._code = code
+        self._is_reusable = step.is_deterministic or champion is not None
+        self._cause = _cause_of(step, code.digest, given, champion)
+        self._outputs = {port: output_path(folder, port) for port in step.outputs}
+        self._lock = threading.Lock()
+        self._process: StepProcess | None = None
+        self.interrupted = False
+
+    @property
+    def log(self) -> Path:
+        """The log of the first process."""
+        return self._folder / "log.txt"
+
+    def why_run(self) -> str | None:
+        """Return why it has to run; None if what lies in its folder can be reused."""
+        if not self._is_reusable:
+            return "it is never reused"
+        record = _read_record(self._folder)
+        if record is None:
+            return "it has no result yet"
+        then = record["cause"]
+        names = [*self._cause, *(name for name in then if name not in self._cause)]
+        changed = [name for name in names if then.get(name) != self._cause.get(name)]
+        if changed:
+            return f"its {' and '.join(changed)} changed"
+        if _contents(self._outputs) != record["made"]:
+            return "what it had made was changed since"
+        return None
+
+    def run(self, variables: Mapping[str, str], write: Callable[[str], None]) -> Ended:
+        """Run its command and record its success.
+
+        Parameters
+        ----------
+        variables
+            Variables for it, besides its own.
+        write
+            Gets each line of the first process.
+        """
+        self._prepare()
+        ended = self._started(variables, write).run(self.step.timeout)
+        if self.interrupted:
+            return Ended("it was interrupted", self.log)
+        missing = [port for port, path in self._outputs.items() if not path.exists()]
+        if ended.problem is None and missing:
+            return Ended(f"it has not made its output {missing[0]}", self.log)
+        if ended.problem is None:
+            self._record()
+        return ended
+
+    def end(self) -> None:
+        """End it; what it has made by then is not trusted."""
+        with self._lock:
+            self.interrupted = True
+        if self._process:
+            self._process.end()
+
+    def _prepare(self) -> None:
+        """Begin with empty folders; the record goes first, so that nothing trusts the rest."""
+        (self._folder / _RECORD).unlink(missing_ok=True)
+        if self._folder.is_dir():
+            shutil.rmtree(self._folder)
+        for port, path in self._outputs.items():
+            is_file = self.step.outputs[port] == _FILE
+            (path.parent if is_file else path).mkdir(parents=True, exist_ok=True)
+        shutil.copytree(self._code.folder, self._folder / "code")
+
+    def _record(self) -> None:
+        record = {"cause": self._cause, "made": _contents(self._outputs)}
+        partial = self._folder / f"{_RECORD}.part"
+        partial.write_text(json.dumps(record, indent=1), encoding="utf-8")
+        partial.replace(self._folder / _RECORD)
+
+    def _started(self, variables: Mapping[str, str], write: Callable[[str], None]) -> StepProcess:
+        own = {**clean_environment(), **variables}
+        ranks = variables_of_ranks(self.step.distribution, self.step.instances)
+        environments = [{**own, **rank, **self.step.variables} for rank in ranks]
+        process = StepProcess(
+            self._command(), self._folder / "code", environments, self._folder, write
+        )
+        with self._lock:
+            self._process = process
+            if self.interrupted:
+                process.end()
+        return process
+
+    def _command(self) -> str:
+        places: dict[str, str | Path] = {}
+        for given in (self._given.values, self._given.data):
+            places |= {f"inputs.{name}": value for name, value in given.items()}
+        places |= {f"outputs.{name}": path for name, path in self._outputs.items()}
+        return fill_in(self.step.command, places)
+
+
+def _cause_of(step: Step, code: str, given: Given, champion: str | None) -> dict[str, str]:
+    """Return digests of all that the result of a step depends on."""
+    causes: dict[str, Any] = {
+        "code": code,
+        "command": step.command,
+        "environment": step.environment,
+        "environment variables": dict(step.variables),
+        "parameters": dict(given.values),
+        "data": {port: content_digest(path) for port, path in given.data.items()},
+        "outputs": dict(step.outputs),
+        "distribution": [dict(step.distribution), step.instances],
+    }
+    if champion is not None:
+        causes["champion"] = champion
+    return {name: _digest(cause) for name, cause in causes.items()}
+
+
+def _digest(cause: Any) -> str:
+    return hashlib.sha256(json.dumps(cause, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def _contents(outputs: Mapping[str, Path]) -> dict[str, str]:
+    return {port: content_digest(path) for port, path in outputs.items() if path.exists()}
+
+
+def _read_record(folder: Path) -> dict[str, Any] | None:
+    try:
+        found: dict[str, Any] = json.loads((folder / _RECORD).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return found

@@ -1,0 +1,192 @@
+"""MLflow runs of a job that runs here: one for the job and one for each step, as Azure ML's."""
+
+import logging
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Protocol
+
+from kedro_azure_mlops.config import Mlops, configuration_folder, read_mlops
+from kedro_azure_mlops.errors import OperationError, first_line
+from kedro_azure_mlops.hooks import has_configuration
+from kedro_azure_mlops.hooks.code_version import code_version
+from kedro_azure_mlops.hooks.server import choose_server, experiment_id
+from kedro_azure_mlops.local.job_file import Job
+
+logger = logging.getLogger(__name__)
+
+
+class Tracking(Protocol):
+    """Records a job and its steps."""
+
+    def begin(self, job: Job, tags: Mapping[str, str]) -> None:
+        """Remember a job; it gets a run with its first step that is not reused."""
+
+    def start(self, step: str) -> dict[str, str]:
+        """Open the run of a step and return the variables that name it to the step."""
+
+    def end(self, step: str, status: str) -> None:
+        """End the run of a step: FINISHED, FAILED or KILLED."""
+
+    def close(self, status: str) -> None:
+        """End the run of the job."""
+
+    def champion(self, model: str) -> str | None:
+        """Return a text that changes with the champion; None if it cannot be looked up."""
+
+
+class NoTracking:
+    """Nothing is tracked."""
+
+    def begin(self, job: Job, tags: Mapping[str, str]) -> None:
+        """Do nothing."""
+
+    def start(self, step: str) -> dict[str, str]:
+        """Return no variables."""
+        return {}
+
+    def end(self, step: str, status: str) -> None:
+        """Do nothing."""
+
+    def close(self, status: str) -> None:
+        """Do nothing."""
+
+    def champion(self, model: str) -> str | None:
+        """Return that there is none, for every step sees that as well."""
+        return "tracking is off"
+
+
+class MlflowJob:
+    """Runs in the project's tracking store.
+
+    Raises
+    ------
+    OperationError
+        If the server does not answer and ``when_unreachable`` is error.
+    """
+
+    def __init__(self, config: Mlops, root: Path, env: str) -> None:
+        self._config = config
+        self._root = root
+        self._tags = code_version(root) | {"env": env}
+        self._lock = threading.Lock()
+        self._runs: dict[str, Any] = {}
+        self._parent: Any = None
+        self._client: Any = None
+        self._uri = ""
+        self._given_up = False
+
+    def begin(self, job: Job, tags: Mapping[str, str]) -> None:
+        """Remember a job; it gets a run with its first step that is not reused."""
+        self._job = job
+        self._tags |= tags
+
+    def start(self, step: str) -> dict[str, str]:
+        """Open the run of a step and return the variables that name it to the step."""
+        with self._lock:
+            if not self._given_up:
+                with self._reported(self._config.tracking.when_unreachable):
+                    self._open(step)
+                self._given_up = step not in self._runs
+        variables = {"MLFLOW_TRACKING_URI": self._uri} if self._uri else {}
+        if step not in self._runs:
+            return variables
+        return variables | {
+            "MLFLOW_RUN_ID": self._runs[step].info.run_id,
+            "MLFLOW_EXPERIMENT_ID": self._parent.info.experiment_id,
+            "MLFLOW_EXPERIMENT_NAME": self._job.experiment,
+        }
+
+    def end(self, step: str, status: str) -> None:
+        """End the run of a step: FINISHED, FAILED or KILLED."""
+        self._end(self._runs.pop(step, None), status)
+
+    def close(self, status: str) -> None:
+        """End the run of the job."""
+        self._end(self._parent, status)
+
+    def champion(self, model: str) -> str | None:
+        """Return the digest of the champion's files; None if the server does not answer.
+
+        A version that was registered without a digest is known by its number.
+        """
+        from mlflow.exceptions import MlflowException
+        from requests import RequestException
+        from sqlalchemy.exc import SQLAlchemyError
+
+        from kedro_azure_mlops.registry.versions import find_champion
+
+        try:
+            with self._lock:
+                self._connect()
+                found = find_champion(self._client, model)
+        except (MlflowException, RequestException, SQLAlchemyError, OSError):
+            return None
+        if found is None:
+            return "none yet"
+        return str(found.tags.get("digest") or f"version {found.version}")
+
+    def _open(self, step: str) -> None:
+        self._connect()
+        if self._parent is None:
+            self._experiment = experiment_id(self._client, self._job.experiment, self._root)
+            self._parent = self._create(self._job.name, self._tags)
+        below = {"mlflow.parentRunId": self._parent.info.run_id}
+        self._runs[step] = self._create(step, below)
+
+    def _connect(self) -> None:
+        if self._client is not None:
+            return
+        import mlflow  # takes over a second
+
+        choose_server(self._config, self._root)
+        self._uri = _absolute(mlflow.get_tracking_uri(), self._root)
+        self._client = mlflow.MlflowClient(self._uri)
+
+    def _create(self, name: str, tags: Mapping[str, str]) -> Any:
+        return self._client.create_run(self._experiment, run_name=name, tags=dict(tags))
+
+    def _end(self, run: Any, status: str) -> None:
+        if run is not None:
+            with self._lock, self._reported("warn"):
+                self._client.set_terminated(run.info.run_id, status)
+
+    @contextmanager
+    def _reported(self, severity: str) -> Iterator[None]:
+        """Turn any fault of the tracking server into one clear error, or into a warning."""
+        from mlflow.exceptions import MlflowException
+        from requests import RequestException
+        from sqlalchemy.exc import SQLAlchemyError
+
+        try:
+            yield
+        except (MlflowException, RequestException, SQLAlchemyError, OSError) as error:
+            message = (
+                f"MLflow at {self._uri} failed: {first_line(error)}\nStart the server, name "
+                "another one in MLFLOW_TRACKING_URI, or set enabled: false or when_unreachable: "
+                f"warn under tracking in {configuration_folder(self._root)}/<env>/mlops.yml."
+            )
+            if severity == "error":
+                raise OperationError(message) from error
+            logger.warning(message)
+
+
+def tracking_of(root: Path, env: str) -> Tracking:
+    """Return how the jobs of an environment are tracked: as ``tracking`` in ``mlops.yml`` says.
+
+    Raises
+    ------
+    OperationError
+        If a key or a value of it is wrong.
+    """
+    if not has_configuration(root / configuration_folder(root), "mlops"):
+        return NoTracking()
+    config = read_mlops(root, env)
+    return MlflowJob(config, root, env) if config.tracking.enabled else NoTracking()
+
+
+def _absolute(uri: str, root: Path) -> str:
+    """Place a relative SQLite file in the project: steps run elsewhere."""
+    scheme = "sqlite:///"
+    return scheme + (root / uri.removeprefix(scheme)).as_posix() if uri.startswith(scheme) else uri

@@ -1,0 +1,95 @@
+"""Make the files of a model depend on the model alone, so that its digest identifies it.
+
+The same code, data and parameters give the same estimator, but not the same files: MLflow writes
+the time and a random identifier into ``MLmodel``, skops the addresses that objects had in memory,
+and a zip archive the time of each member.
+"""
+
+import hashlib
+import json
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+_MLMODEL = "MLmodel"
+_SCHEMA = "schema.json"
+_EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest time that a zip archive can hold
+_OF_THE_RUN = ("utc_time_created", "run_id")
+
+
+def normalise_folder(folder: Path) -> None:
+    """Rewrite ``MLmodel`` without what is different each time it is written.
+
+    The identifier of the model becomes one that its other files give.
+    """
+    file = folder / _MLMODEL
+    others = sorted(path for path in folder.rglob("*") if path.is_file() and path != file)
+    content = hashlib.sha256()
+    for path in others:
+        content.update(path.relative_to(folder).as_posix().encode() + b"\0" + path.read_bytes())
+    found = yaml.safe_load(file.read_text(encoding="utf-8"))
+    found = {name: value for name, value in found.items() if name not in _OF_THE_RUN}
+    found["model_uuid"] = content.hexdigest()[:32]
+    found["model_size_bytes"] = sum(path.stat().st_size for path in others)
+    file.write_text(yaml.safe_dump(found, sort_keys=True), encoding="utf-8", newline="\n")
+
+
+def normalise_skops(file: Path) -> None:
+    """Rewrite a file of skops with numbers in the place of memory addresses, and without times."""
+    with zipfile.ZipFile(file) as archive:
+        members = {member.filename: member for member in archive.infolist()}
+        contents = {name: archive.read(name) for name in members}
+    schema = json.loads(contents.pop(_SCHEMA))
+    renumber = _Renumbering()
+    schema = renumber.applied(schema)
+    stored = {renumber.files.get(name, name): name for name in contents}
+    texts = {new: contents[old] for new, old in stored.items()}
+    kinds = {new: members[old].compress_type for new, old in stored.items()}
+    kinds[_SCHEMA] = members[_SCHEMA].compress_type
+    texts[_SCHEMA] = json.dumps(schema, indent=2).encode()
+    with zipfile.ZipFile(file, "w") as archive:
+        for name in sorted(texts):
+            archive.writestr(zipfile.ZipInfo(name, _EPOCH), texts[name], kinds[name])
+
+
+class _Renumbering:
+    """Numbers for what skops identifies by its address: the first one that is met is 1."""
+
+    def __init__(self) -> None:
+        self.files: dict[str, str] = {}
+        self._numbers: dict[int, int] = {}
+        self._last = 0
+
+    def applied(self, node: Any) -> Any:
+        if isinstance(node, list):
+            return [self.applied(one) for one in node]
+        if not isinstance(node, dict):
+            return node
+        found: dict[str, Any] = {}
+        for key, value in node.items():
+            if key == "__id__":
+                # Whether two equal constants are one object is left to Python: none share a number.
+                found[key] = self._next() if node.get("is_json") else self._number(value)
+            elif key == "file" and isinstance(value, str):
+                found[key] = self._file(value)
+            else:
+                found[key] = self.applied(value)
+        return found
+
+    def _number(self, address: int) -> int:
+        if address not in self._numbers:
+            self._numbers[address] = self._next()
+        return self._numbers[address]
+
+    def _file(self, name: str) -> str:
+        if name not in self.files:
+            stem, dot, ending = name.rpartition(".")
+            number = self._number(int(stem)) if stem.isdecimal() else None
+            self.files[name] = name if number is None else f"{number}{dot}{ending}"
+        return self.files[name]
+
+    def _next(self) -> int:
+        self._last += 1
+        return self._last

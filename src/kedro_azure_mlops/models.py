@@ -1,0 +1,504 @@
+"""Catalog entries for models: the one a run trains, and the registered one in service.
+
+A model is any scikit-learn-compatible estimator or ``mlflow.pyfunc.PythonModel``. It is saved as an
+MLflow model in the skops format, which runs no code when it is loaded, with its signature, an input
+example and the answer it gave to it (see ``contract``).
+"""
+
+import copy
+import logging
+import platform
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from statistics import median
+from typing import Any, Literal
+
+import numpy as np
+from kedro.io import AbstractDataset, DatasetError
+
+from kedro_azure_mlops.contract import (
+    Column,
+    ColumnType,
+    Contract,
+    Schema,
+    Scorer,
+    UnusableModelError,
+    digest,
+    read_contract,
+    rows_of_columns,
+    write_contract,
+)
+from kedro_azure_mlops.errors import OperationError, first_line
+from kedro_azure_mlops.model_files import normalise_folder, normalise_skops
+from kedro_azure_mlops.serve.stored import (
+    MODEL_FILE,
+    TRUSTED_TYPES,
+    arrays_of,
+    load_stored,
+    load_stored_scorer,
+    predict,
+)
+
+logger = logging.getLogger(__name__)
+
+_REQUIREMENTS = ("mlflow", "numpy", "scikit-learn", "skops")
+_TRIES = 9  # of which the median counts
+_MILLISECONDS, _MEGABYTE = 1000, 1_000_000
+
+
+class ModelDataset(AbstractDataset[Any, Any]):
+    """A model as an MLflow model folder that is either complete or absent.
+
+    Parameters
+    ----------
+    filepath
+        The folder.
+    trusted
+        Types, ``module.Class``, that may be loaded besides ``TRUSTED_TYPES``: a project's own
+        estimator classes.
+    """
+
+    def __init__(
+        self,
+        *,
+        filepath: str,
+        trusted: Sequence[str] = (),
+        metadata: dict[str, Any] | None = None,
+    ) -> None:
+        self.filepath = Path(filepath)
+        self.trusted = tuple(trusted)
+        self.metadata = metadata
+
+    def load(self) -> Any:
+        """Load the model."""
+        return load_model(self.filepath, self.trusted)
+
+    def save(self, data: Any) -> None:
+        """Write the folder beside its place, then move it there; fill an empty folder in place."""
+        if self.filepath.is_dir() and not any(self.filepath.iterdir()):
+            self._fill(data)
+        else:
+            self._replace(data)
+
+    def _fill(self, data: Any) -> None:
+        """Write into an empty folder: a job's output, perhaps a mount that cannot be renamed."""
+        try:
+            save_model(data, self.filepath, self.trusted)
+        except BaseException:
+            for half_written in self.filepath.iterdir():
+                if half_written.is_dir():
+                    shutil.rmtree(half_written, ignore_errors=True)
+                else:
+                    half_written.unlink()
+            raise
+
+    def _replace(self, data: Any) -> None:
+        new = self.filepath.with_name(f"{self.filepath.name}.new")
+        old = self.filepath.with_name(f"{self.filepath.name}.old")
+        shutil.rmtree(new, ignore_errors=True)
+        save_model(data, new, self.trusted)
+        if self.filepath.exists():  # else an earlier save died half-way, and `old` is all there is
+            shutil.rmtree(old, ignore_errors=True)
+            self.filepath.rename(old)
+        new.rename(self.filepath)
+        shutil.rmtree(old, ignore_errors=True)
+
+    def _exists(self) -> bool:
+        return (self.filepath / "MLmodel").is_file()
+
+    def _describe(self) -> dict[str, Any]:
+        return {"filepath": self.filepath}
+
+
+@dataclass(frozen=True)
+class Champion:
+    """The model in service: none yet, a model with its version, or why it could not be had.
+
+    ``problem`` is a fault to be fixed; a comparison that meets one must not pass.
+    """
+
+    model: Any = None
+    version: str | None = None
+    digest: str | None = None
+    problem: str | None = None
+
+
+class RegisteredChampion(AbstractDataset[None, Champion]):
+    """The registered model in service, from the tracking server of the run.
+
+    Parameters
+    ----------
+    name
+        The name of the registered model.
+    trusted
+        As of ``ModelDataset``.
+    """
+
+    def __init__(
+        self, *, name: str, trusted: Sequence[str] = (), metadata: dict[str, Any] | None = None
+    ) -> None:
+        self._name = name
+        self.trusted = tuple(trusted)
+        self.metadata = metadata
+
+    def load(self) -> Champion:
+        """Fetch the champion; a server that fails or changed files are its ``problem``."""
+        import mlflow
+
+        from kedro_azure_mlops.registry.versions import find_champion
+
+        try:
+            found = find_champion(mlflow.MlflowClient(), self._name)
+        except (mlflow.MlflowException, OSError) as error:
+            return Champion(problem=f"the tracking server did not answer: {first_line(error)}")
+        return Champion() if found is None else self._fetch(found)
+
+    def _fetch(self, found: Any) -> Champion:
+        import mlflow
+
+        number, uri = str(found.version), f"models:/{self._name}/{found.version}"
+        try:
+            folder = Path(mlflow.artifacts.download_artifacts(uri))
+        except (mlflow.MlflowException, OSError) as error:
+            problem = f"the files of version {number} cannot be fetched: {first_line(error)}"
+            return Champion(version=number, problem=problem)
+        if digest(folder) != found.tags.get("digest"):
+            problem = f"the files of version {number} are not those that were registered"
+            return Champion(version=number, problem=problem)
+        try:
+            return Champion(load_model(folder, self.trusted), number, found.tags.get("digest"))
+        except DatasetError as error:
+            return Champion(version=number, problem=first_line(error))
+
+    def save(self, data: None) -> None:
+        """Refuse: the champion is set by the gate, not by a node."""
+        raise DatasetError(
+            "The champion is set by the gate at the end of a run; it cannot be saved."
+        )
+
+    def _describe(self) -> dict[str, Any]:
+        return {"name": self._name}
+
+
+class TrainedModel(AbstractDataset[None, Champion]):
+    """The model of the last run as if it was in service; its version begins its digest.
+
+    Parameters
+    ----------
+    path
+        The folder of the entry that the run saves it by (not ``filepath``: that would make it data
+        of every run that could use it).
+    trusted
+        As of ``ModelDataset``.
+    """
+
+    def __init__(
+        self, *, path: str, trusted: Sequence[str] = (), metadata: dict[str, Any] | None = None
+    ) -> None:
+        self._folder = Path(path)
+        self.trusted = tuple(trusted)
+        self.metadata = metadata
+
+    def load(self) -> Champion:
+        """Read the model folder; one that cannot be read is a ``problem``, as of a champion."""
+        if not self._folder.is_dir():
+            return Champion()
+        try:
+            found = digest(self._folder)
+            return Champion(load_model(self._folder, self.trusted), found[:12], found)
+        except (DatasetError, OSError) as error:
+            return Champion(problem=first_line(error))
+
+    def save(self, data: None) -> None:
+        """Refuse: it is written by the entry of type ``ModelDataset``."""
+        raise DatasetError("The trained model is saved by the entry that mlops.yml tracks.")
+
+    def _describe(self) -> dict[str, Any]:
+        return {"path": self._folder}
+
+
+def choose_model(
+    champion: Champion, trained: Champion, which: Literal["champion", "trained"]
+) -> Champion:
+    """Take the model in service, or the one of the last run, to score with.
+
+    Parameters
+    ----------
+    champion, trained
+        What ``RegisteredChampion`` and ``TrainedModel`` load.
+
+    Raises
+    ------
+    OperationError
+        If there is none or it cannot be used: nothing else is scored with instead.
+    """
+    model, name = champion, "the champion"
+    if which == "trained":
+        model, name = trained, "the model of the last run"
+    if model.model is not None:
+        return model
+    if model.problem:
+        raise OperationError(f"Nothing was scored, {name} cannot be used: {model.problem}.")
+    raise OperationError(
+        f"Nothing was scored: {name} does not exist. Train and register one with `kedro run` (in "
+        "this environment), or score with the model of the last run, whatever the gate decided "
+        'about it: --params "score.model=trained".'
+    )
+
+
+def save_model(model: Any, folder: Path, trusted: Sequence[str] = ()) -> None:
+    """Write a model as an MLflow model folder with signature, input example and recorded answer.
+
+    Parameters
+    ----------
+    model
+        A fitted estimator with ``predict``, or a ``PythonModel``; see ``contract.ProjectModel`` for
+        what else it may offer.
+    trusted
+        Types that may be saved besides ``TRUSTED_TYPES``.
+
+    Raises
+    ------
+    DatasetError
+        If it has no ``predict``, holds types that are not trusted, or nothing says what its input
+        looks like.
+    """
+    import mlflow.pyfunc
+    import mlflow.sklearn
+    from mlflow.models import infer_signature
+
+    if not callable(getattr(model, "predict", None)):
+        raise DatasetError(f"a {type(model).__name__} is no model: it has no predict()")
+    trusted_types = [*TRUSTED_TYPES, *trusted]
+    example = _example_of(model)
+    answer = predict(model, example)
+    schema = getattr(model, "schema", None) or _inferred_schema(example, answer)
+    kept = _in_contract(model)
+    stored = _without(model, kept)
+    refuse_untrusted(stored, trusted_types)
+    options: dict[str, Any] = {
+        "signature": infer_signature(example, answer),
+        "input_example": example,
+    }
+    if isinstance(model, mlflow.pyfunc.PythonModel):
+        _save_python_model(stored, folder, options)
+    else:
+        mlflow.sklearn.save_model(
+            stored,
+            folder,
+            serialization_format="skops",
+            skops_trusted_types=trusted_types,
+            conda_env=_conda_env(),
+            **options,
+        )
+        normalise_skops(folder / MODEL_FILE)
+    contract = Contract(
+        schema=schema,
+        example=rows_of_columns(arrays_of(example, schema.inputs), schema.inputs),
+        answer=rows_of_columns(arrays_of(answer, schema.outputs), schema.outputs),
+        tolerance=getattr(model, "tolerance", 1e-9),
+        made_by={name: version(name) for name in _REQUIREMENTS},
+        attributes=kept,
+    )
+    try:
+        write_contract(folder, contract)
+    except ValueError as error:  # JSON has no infinite numbers
+        raise DatasetError(
+            f"the input example of a {type(model).__name__} or its answer holds infinite numbers: "
+            "set its attribute input_example to rows that a request could hold"
+        ) from error
+    export = getattr(model, "export", None)
+    if callable(export):
+        export(folder)
+    normalise_folder(folder)
+
+
+def load_model(folder: Path, trusted: Sequence[str] = ()) -> Any:
+    """Load a model that ``save_model`` has written.
+
+    Raises
+    ------
+    DatasetError
+        If the folder holds no such model, or types that are not trusted.
+    """
+    try:
+        if not (folder / "MLmodel").is_file():
+            raise UnusableModelError("there is no MLmodel")
+        return load_stored(folder, read_contract(folder), trusted)
+    except Exception as error:
+        raise DatasetError(f"{folder} holds no model that can be loaded: {error}") from error
+
+
+def measure_cost(model: Any, ask: Callable[[], object]) -> dict[str, float]:
+    """Measure what it costs to serve a model, for rules of the gate.
+
+    Parameters
+    ----------
+    ask
+        Asks the model for the answer to one row.
+
+    Returns
+    -------
+    ``latency_ms``: median processor time of ``ask``, which is as long whatever else the machine
+    does; ``size_mb``: size of what is served, the files that ``model.export`` writes or, where it
+    has no such method or writes none, the stored model.
+    """
+    took = []
+    for _ in range(_TRIES):
+        start = time.process_time()
+        ask()
+        took.append((time.process_time() - start) * _MILLISECONDS)
+    return {"latency_ms": median(took), "size_mb": _bytes_served(model) / _MEGABYTE}
+
+
+def refuse_untrusted(model: Any, trusted: Sequence[str]) -> None:
+    """Refuse a model that holds types which are not listed as trusted.
+
+    Raises
+    ------
+    DatasetError
+        Naming the types.
+    """
+    import skops.io
+
+    try:
+        found = skops.io.get_untrusted_types(data=skops.io.dumps(model))
+    except Exception as error:
+        raise DatasetError(
+            f"a {type(model).__name__} cannot be saved without pickle: {first_line(error)}"
+        ) from error
+    if unknown := sorted(set(found) - set(trusted)):
+        raise DatasetError(
+            f"a {type(model).__name__} holds types that are not trusted: {', '.join(unknown)}. If "
+            "they are yours or you know them, list them under trusted: in the model's catalog entry"
+        )
+
+
+def load_mlflow_scorer(folder: Path, trusted: Sequence[str] = ()) -> Scorer:
+    """Load the stored model as a scorer; see ``serve.stored.load_stored_scorer``."""
+    return load_stored_scorer(folder, trusted)
+
+
+def _load_pyfunc(path: str) -> Any:
+    """Load a ``PythonModel`` for ``mlflow.pyfunc``, which calls this by its name."""
+    import skops.io
+
+    return _WithoutContext(skops.io.load(Path(path), trusted=list(TRUSTED_TYPES)))
+
+
+class _WithoutContext:
+    def __init__(self, model: Any) -> None:
+        self._model = model
+
+    def predict(self, model_input: Any, params: dict[str, Any] | None = None) -> Any:
+        return predict(self._model, model_input)
+
+
+def _save_python_model(model: Any, folder: Path, options: dict[str, Any]) -> None:
+    import mlflow.pyfunc
+    import skops.io
+
+    with tempfile.TemporaryDirectory() as place:
+        file = Path(place) / MODEL_FILE
+        skops.io.dump(model, file)
+        normalise_skops(file)
+        mlflow.pyfunc.save_model(
+            folder,
+            loader_module=__name__,
+            data_path=file,
+            conda_env=_conda_env(),
+            **options,
+        )
+
+
+def _bytes_served(model: Any) -> int:
+    import skops.io
+
+    with tempfile.TemporaryDirectory() as place:
+        if callable(getattr(model, "export", None)):
+            model.export(Path(place))
+        exported = sum(file.stat().st_size for file in Path(place).rglob("*") if file.is_file())
+    return exported or len(skops.io.dumps(_without(model, _in_contract(model))))
+
+
+def _in_contract(model: Any) -> tuple[str, ...]:
+    """List the attributes that ``contract.json`` keeps: skops cannot store a DataFrame."""
+    return tuple(name for name in ("input_example", "schema") if name in vars(model))
+
+
+def _without(model: Any, attributes: Sequence[str]) -> Any:
+    if not attributes:
+        return model
+    bare = copy.copy(model)
+    for name in attributes:
+        delattr(bare, name)
+    return bare
+
+
+def _example_of(model: Any) -> Any:
+    """Return the model's own example, else a row of zeros under the names it was trained on."""
+    import pandas as pd
+
+    example = getattr(model, "input_example", None)
+    if isinstance(example, pd.DataFrame):
+        return example
+    if example is not None:
+        rows = pd.DataFrame(np.asarray(example))
+        return rows.rename(columns=str)
+    names = getattr(model, "feature_names_in_", None)
+    if names is None:
+        raise DatasetError(
+            f"nothing says what a {type(model).__name__} is asked: train it on a DataFrame, or set "
+            "its attribute input_example to some rows"
+        )
+    logger.info("The model has no input_example: a row of zeros is recorded as its example")
+    return pd.DataFrame([[0.0] * len(names)], columns=list(names))
+
+
+def _inferred_schema(example: Any, answer: Any) -> Schema:
+    import pandas as pd
+
+    if isinstance(answer, pd.DataFrame):
+        outputs = answer
+    else:
+        array = np.asarray(answer)
+        flat = array.reshape(len(array), -1)
+        names = ["prediction"] if flat.shape[1] == 1 else [f"p{n}" for n in range(flat.shape[1])]
+        outputs = pd.DataFrame(flat, columns=names)
+    return Schema(inputs=_columns(example), outputs=_columns(outputs))
+
+
+def _columns(table: Any) -> tuple[Column, ...]:
+    found = []
+    for name in table.columns:
+        has_missing = bool(table[name].isna().any())
+        found.append(Column(str(name), _type_of(table[name]), nullable=has_missing))
+    return tuple(found)
+
+
+def _type_of(values: Any) -> ColumnType:
+    import pandas as pd
+
+    if pd.api.types.is_bool_dtype(values):
+        return "boolean"
+    if pd.api.types.is_integer_dtype(values):
+        return "long"
+    if pd.api.types.is_numeric_dtype(values):
+        return "double"
+    if pd.api.types.is_datetime64_any_dtype(values):
+        return "datetime"
+    return "string"
+
+
+def _conda_env() -> dict[str, Any]:
+    """Name what the model needs; to infer it MLflow would take ten seconds."""
+    pins = [f"{name}=={version(name)}" for name in _REQUIREMENTS]
+    return {
+        "channels": ["conda-forge"],
+        "dependencies": [f"python={platform.python_version()}", "pip", {"pip": pins}],
+    }

@@ -1,0 +1,240 @@
+"""The registered models of each environment, wherever they are kept.
+
+``open_registry(env)`` opens the registry that ``mlops.yml`` of the environment names. The other
+functions are what the commands ``register``, ``gate``, ``champion``, ``promote`` and ``rollback``
+do, for a project's own scripts.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from kedro_azure_mlops.ci import in_ci, report_outputs
+from kedro_azure_mlops.config import Mlops, read_mlops
+from kedro_azure_mlops.errors import OperationError, RefusedError
+from kedro_azure_mlops.registry.interface import Registry, Version
+
+__all__ = [
+    "Registry",
+    "Version",
+    "champion",
+    "gate_verdict",
+    "open_registry",
+    "promote",
+    "register",
+    "rollback",
+]
+
+Say = Callable[[str], None]
+
+
+def open_registry(env: str, root: Path | None = None) -> Registry:
+    """Open the registry of an environment; that changes nothing.
+
+    Raises
+    ------
+    OperationError
+        If there is no such environment, a key or value of ``mlops.yml`` is wrong, the workspace is
+        not known, or this is a CI run and the registry a file of its checkout.
+    """
+    root = root or Path.cwd()
+    config = read_mlops(root, env)
+    if config.registry.kind == "azureml":
+        from kedro_azure_mlops.registry.on_azureml import AzureRegistry
+
+        return AzureRegistry(env, config, root)
+    from kedro_azure_mlops.registry.on_mlflow import MlflowRegistry, named_server
+
+    _refuse_what_ends_with_the_run(named_server(config, root), env, root)
+    return MlflowRegistry(env, config, root)
+
+
+def register(
+    env: str = "local",
+    *,
+    folder: Path | None = None,
+    job: str | None = None,
+    root: Path | None = None,
+    say: Say = print,
+) -> Version:
+    """Register the model of the last run, and make it champion where the gate and runs decide that.
+
+    Parameters
+    ----------
+    env
+        The environment of the run.
+    folder
+        Where the model lies, if not where the catalog says.
+    job
+        The name of a job on Azure ML whose model is registered instead.
+    root
+        The project; the current folder by default.
+    say
+        Gets each line about progress.
+
+    Raises
+    ------
+    OperationError
+        If there is no such run, or its model cannot be served.
+    RefusedError
+        If the folder holds another model than the judged one, or the gate refused it.
+    """
+    from kedro_azure_mlops.registry.registration import (
+        read_job_run,
+        read_last_run,
+        register_last_run,
+    )
+
+    root = root or Path.cwd()
+    config, registry = read_mlops(root, env), open_registry(env, root)
+    if job is None:
+        last = read_last_run(root, env, registry, folder)
+        return register_last_run(registry, config, last, say, report_outputs)
+    if env == "local":
+        raise OperationError("--job NAME needs the environment of its workspace: --env dev.")
+    with TemporaryDirectory(prefix="registration-") as target:
+        last = read_job_run(env, job, root, registry, Path(target), say)
+        return register_last_run(registry, config, last, say, report_outputs)
+
+
+def gate_verdict(env: str = "local", *, root: Path | None = None) -> dict[str, Any]:
+    """Return what the gate has decided about the last run: ``passed``, ``rules`` and more.
+
+    Raises
+    ------
+    OperationError
+        If no run has reached the gate, or the last one was of another environment.
+    """
+    from kedro_azure_mlops.registry.registration import read_decision
+
+    root = root or Path.cwd()
+    return read_decision(root, env, lambda: open_registry(env, root).champion())
+
+
+def champion(env: str = "local", *, root: Path | None = None) -> Version | None:
+    """Return the model in service of an environment; None without one.
+
+    Raises
+    ------
+    OperationError
+        As ``open_registry``; also if the registry does not answer.
+    """
+    return open_registry(env, root).champion()
+
+
+def promote(
+    env: str,
+    *,
+    version: str | None = None,
+    approved_by: str | None = None,
+    reason: str | None = None,
+    root: Path | None = None,
+    say: Say = print,
+) -> Version:
+    """Make the champion of the environment before this one the champion here: the same files.
+
+    Parameters
+    ----------
+    env
+        The environment that is promoted to; ``registry.promoted_from`` names the one before.
+    version
+        The number of a version there, or the beginning of its digest, instead of the champion.
+    approved_by, reason
+        Who approved it and why, where ``registry.approval`` asks for that.
+    root, say
+        As of ``register``.
+
+    Raises
+    ------
+    OperationError
+        If nothing is promoted to this environment, there is no such version, its files are not
+        those that were registered, or another process is changing the registry.
+    RefusedError
+        If an approval is missing, or a rule of this environment's gate does not hold.
+    """
+    from kedro_azure_mlops.registry.promotion import Approval, Gateway, promote_version
+
+    root = root or Path.cwd()
+    config, target = read_mlops(root, env), open_registry(env, root)
+    source = _source(config, env, root)
+    wanted = source.version(version) if version else _champion_of(source, root)
+    by, why = (approved_by or "").strip(), (reason or "").strip()
+    if bool(by) != bool(why):
+        raise RefusedError("An approval names who approves and why: --approved-by and --reason.")
+    approval = Approval(by, why) if by else None
+    gateway = Gateway(target, config.gate, config.registry.approval)
+    return promote_version(source, wanted, gateway, approval, say, report_outputs)
+
+
+def rollback(
+    env: str = "local",
+    *,
+    reason: str,
+    to: str | None = None,
+    if_champion: str | None = None,
+    root: Path | None = None,
+    say: Say = print,
+) -> Version:
+    """Make the previous champion of an environment champion again.
+
+    Parameters
+    ----------
+    reason
+        Why; it is kept with the version.
+    to
+        The number of an earlier champion, instead of the previous one.
+    if_champion
+        Only if this version is still the champion.
+    root, say
+        As of ``register``.
+
+    Raises
+    ------
+    OperationError
+        If its files are not those that were registered, or another process is changing the
+        registry.
+    RefusedError
+        If no reason is given, no earlier champion is recorded, or another version is champion.
+    """
+    from kedro_azure_mlops.registry.promotion import roll_back
+
+    if not reason.strip():
+        raise RefusedError("say why: --reason TEXT. Nothing was changed.")
+    registry = open_registry(env, root)
+    return roll_back(registry, to, reason.strip(), say, expected=if_champion)
+
+
+def _source(config: Mlops, env: str, root: Path) -> Registry:
+    before = config.registry.promoted_from
+    if before is None:
+        raise OperationError(
+            f"Nothing is promoted to {env}: its champions come from runs. To promote something to "
+            "it, set registry.promoted_from in its mlops.yml."
+        )
+    return open_registry(before, root)
+
+
+def _champion_of(source: Registry, root: Path) -> Version:
+    found = source.champion()
+    if found is None:
+        before = read_mlops(root, source.env).registry.promoted_from
+        command = "kedro mlops promote" if before else "kedro run"
+        raise OperationError(
+            f"{source.env} has no champion of {source.name} to promote. Make one first: "
+            f"{command} --env {source.env}"
+        )
+    return found
+
+
+def _refuse_what_ends_with_the_run(server: str, env: str, root: Path) -> None:
+    """Refuse a registry that ends with a CI run: what is registered there would be lost."""
+    kind, _, place = server.partition(":///")
+    if kind not in {"sqlite", "file"} or env == "local" or not in_ci():
+        return
+    if (root / place).resolve().is_relative_to(root.resolve()):
+        raise OperationError(
+            f"The registry of {env} is the file {Path(place).name} of this checkout, which ends "
+            "with the CI run. Set registry.kind: azureml or registry.uri in mlops.yml of "
+            f"{env}, or MLFLOW_TRACKING_URI."
+        )

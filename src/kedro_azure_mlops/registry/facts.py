@@ -1,0 +1,114 @@
+"""The tags of a registered version, which go with it from one registry to another."""
+
+import json
+import re
+from collections.abc import Mapping
+from contextlib import suppress
+from math import isfinite, nan
+from typing import Any
+
+from pydantic import BaseModel
+
+from kedro_azure_mlops.safety import redacted
+
+DIGEST, GATE, PARAMETERS = "digest", "gate", "parameters"
+REASONS, FINGERPRINT = "gate.reasons", "data.fingerprint"
+METRICS = "metrics."  # before the name of each number
+LONGEST = 5_000  # characters that every server keeps of a tag
+PASSED, REFUSED = "passed", "refused"
+
+
+def model_facts(
+    digest: str, origin: Mapping[str, str], parameters: Mapping[str, Any]
+) -> dict[str, str]:
+    """Return the tags of a model: its digest, and the data, code and parameters it was made of.
+
+    Parameters
+    ----------
+    origin
+        Tags about code and data: ``git.commit``, ``git.dirty``, ``data.fingerprint``,
+        ``data.file.<entry>``.
+    """
+    return {DIGEST: digest} | dict(origin) | _as_tag(PARAMETERS, _compact(parameters))
+
+
+def about_model(origin: Mapping[str, str]) -> dict[str, str]:
+    """Choose the tags that say of which code and training data a model is."""
+    return {k: v for k, v in origin.items() if k.startswith("git.") or k == FINGERPRINT}
+
+
+def verdict_facts(gate: Mapping[str, Any], metrics: Mapping[str, float]) -> dict[str, str]:
+    """Return the tags of a verdict, with the challenger's metrics that it is based on.
+
+    Parameters
+    ----------
+    metrics
+        Those of other models, ``champion.r2``, have a dot in their names and are left out, as are
+        those that are no finite numbers.
+    """
+    numbers = {
+        f"{METRICS}{name}": repr(float(value))
+        for name, value in metrics.items()
+        if "." not in name and isfinite(value)
+    }
+    reasons = "; ".join(format_rule(rule) for rule in gate["rules"])
+    verdict = PASSED if gate["passed"] else REFUSED
+    return {GATE: verdict} | _as_tag(REASONS, reasons) | numbers
+
+
+def format_rule(rule: Mapping[str, Any]) -> str:
+    """Write what a rule has decided on one line, the verdict first."""
+    return f"{'ok' if rule['passed'] else 'NO'}  {rule['reason']}"
+
+
+def claimed_numbers(tags: Mapping[str, str]) -> dict[str, float]:
+    """Read the metrics from the tags of a version; NaN stands for what is no finite number."""
+    return {
+        name.removeprefix(METRICS): _number(text)
+        for name, text in tags.items()
+        if name.startswith(METRICS)
+    }
+
+
+def failed_reasons(tags: Mapping[str, str]) -> str:
+    """Return the reasons of the rules that did not hold; all that is there if none is marked."""
+    reasons = tags.get(REASONS, "no reason is recorded")
+    clauses = re.split(r"; (?=(?:ok|NO)  )", reasons)
+    failed = [one.removeprefix("NO  ") for one in clauses if one.startswith("NO  ")]
+    return "; ".join(failed) or reasons
+
+
+def untyped(parameters: Any) -> Any:
+    """Return parameters as JSON can hold them, the same whether or not a run has typed them.
+
+    Kedro types those that the nodes of a run ask for: 6 becomes 6.0 in one step of a job, and stays
+    6 in the next.
+    """
+    if isinstance(parameters, BaseModel):
+        return untyped(parameters.model_dump(mode="json"))
+    if isinstance(parameters, Mapping):
+        return {name: untyped(value) for name, value in parameters.items()}
+    if isinstance(parameters, list | tuple):
+        return [untyped(value) for value in parameters]
+    if isinstance(parameters, float) and parameters.is_integer():
+        return int(parameters)
+    return parameters
+
+
+def _number(text: str) -> float:
+    with suppress(ValueError):
+        if isfinite(number := float(text)):
+            return number
+    return nan
+
+
+def _compact(parameters: Mapping[str, Any]) -> str:
+    given = redacted(untyped(parameters))
+    return json.dumps(given, separators=(",", ":"), sort_keys=True, ensure_ascii=False, default=str)
+
+
+def _as_tag(name: str, text: str) -> dict[str, str]:
+    """Return a text as a tag; of one that is too long only its length."""
+    if len(text) <= LONGEST:
+        return {name: text}
+    return {name: f"left out: {len(text):,} characters, see the files of the run"}

@@ -1,0 +1,288 @@
+"""The rules of the gate on plain numbers: runs and promotions apply them."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from math import inf, isfinite, nan
+from typing import TYPE_CHECKING, Any
+
+from kedro_azure_mlops.config import Gate
+from kedro_azure_mlops.config import Rule as Criterion
+from kedro_azure_mlops.errors import RefusedError
+from kedro_azure_mlops.registry.facts import (
+    GATE,
+    PASSED,
+    claimed_numbers,
+    failed_reasons,
+    format_rule,
+)
+
+if TYPE_CHECKING:
+    from kedro_azure_mlops.registry.interface import Registry, Version
+
+__all__ = ["decide", "decide_alone", "entry_rules", "format_rule", "refuse_by"]
+
+Rule = dict[str, Any]
+Numbers = Mapping[str, float]
+CHALLENGER, CHAMPION = "challenger", "champion"  # rows of the table
+NO_RULES = "no rules are set (gate in mlops.yml): every model passes"
+
+
+def decide(
+    table: Any,
+    compared: Mapping[str, Any],
+    gate: Gate | Mapping[str, Any],
+    measured: Numbers | None = None,
+) -> dict[str, Any]:
+    """Decide whether the challenger passes every rule of the gate; each rule gives its reason.
+
+    Parameters
+    ----------
+    table
+        A row for ``challenger``, for ``champion`` where one was compared, and for each baseline; a
+        column for each metric. A DataFrame, or a mapping of mappings.
+    compared
+        ``version`` of the champion, None without one; ``problem``, a fault that kept it from being
+        compared; ``incomparable``, a reason why a sound champion could not be.
+    gate
+        The section ``gate`` of ``mlops.yml``.
+    measured
+        Further numbers of the challenger, such as its size or latency.
+
+    Returns
+    -------
+    ``passed``, ``champion_version`` and ``rules``, each with ``rule``, ``passed`` and ``reason``.
+    """
+    gate = gate if isinstance(gate, Gate) else Gate(**gate)
+    rows = _rows(table)
+    ours = rows.get(CHALLENGER, {}) | dict(measured or {})
+    if gate.rules:
+        rules = level_rules(ours, gate)
+        rules += _rules_on_champion(ours, rows.get(CHAMPION), compared, gate)
+        rules += _ranking_rules(ours, rows, gate)
+    else:
+        rules = [_rule("gate", True, NO_RULES)]
+        if compared.get("problem"):
+            rules += _rules_on_champion(ours, None, compared, gate)
+    return {
+        "passed": all(rule["passed"] for rule in rules),
+        "champion_version": compared.get("version"),
+        "rules": rules,
+    }
+
+
+def decide_alone(
+    gate: Gate,
+    table: Any,
+    numbers: Numbers,
+    champion: tuple[str, Mapping[str, str]] | None,
+    problem: str | None = None,
+) -> dict[str, Any]:
+    """Decide for a project that has no node for it, on what a run has measured.
+
+    Parameters
+    ----------
+    table
+        As of ``decide``; None where the project makes none.
+    numbers
+        The challenger's metrics, for what the table lacks.
+    champion
+        Number and tags of the version in service; its tags hold what the table lacks of it.
+    problem
+        Why the champion could not be compared.
+    """
+    rows = _rows(table)
+    ours = dict(numbers) | rows.get(CHALLENGER, {})
+    if champion:
+        rows[CHAMPION] = claimed_numbers(champion[1]) | rows.get(CHAMPION, {})
+    version = champion[0] if champion else None
+    return decide(rows, {"version": version, "problem": problem}, gate, ours)
+
+
+def entry_rules(version: "Version", champion: "Version | None", gate: Gate) -> list[Rule]:
+    """Apply the rules of an environment to a version that another environment's gate has passed.
+
+    Parameters
+    ----------
+    champion
+        Of the environment that the version is to enter.
+    gate
+        The rules of that environment.
+    """
+    verdict = version.tags.get(GATE)
+    texts = {None: "the gate has not judged it", PASSED: "the gate has passed it"}
+    reason = texts.get(verdict, f"the gate has {verdict} it: {failed_reasons(version.tags)}")
+    ours = claimed_numbers(version.tags)
+    rules = [_rule("gate", verdict == PASSED, reason), *level_rules(ours, gate)]
+    if champion is None:
+        return [*rules, _rule(CHAMPION, True, "there is no champion yet")]
+    return rules + champion_rules(ours, claimed_numbers(champion.tags), champion.number, gate)
+
+
+def refuse_by(
+    rules: Sequence[Rule], version: "Version", registry: "Registry", say: Callable[[str], None]
+) -> None:
+    """Print what each rule has decided, and go on only if all of them hold.
+
+    Raises
+    ------
+    RefusedError
+        With the reasons of those that do not.
+    """
+    for one in rules:
+        say(f"  {format_rule(one)}")
+    reasons = [one["reason"] for one in rules if not one["passed"]]
+    if reasons:
+        raise RefusedError(
+            f"{version} does not become champion of {registry.env}: {'; '.join(reasons)}. The "
+            f"rules are gate in mlops.yml of {registry.env}."
+        )
+
+
+def level_rules(ours: Numbers, gate: Gate) -> list[Rule]:
+    """Compare each metric with its minimum and its maximum; NaN, infinity and no number fail."""
+    rules = list(_label_rules(ours, gate))
+    for one in _applicable(gate, ours):
+        for name, limit in (("minimum", one.minimum), ("maximum", one.maximum)):
+            if limit is None:
+                continue
+            value = ours.get(one.metric, nan)
+            if not isfinite(value):
+                rules.append(_missing_metric(name, one.metric))
+                continue
+            passed = value >= limit if name == "minimum" else value <= limit
+            reason = format_comparison(one, value, limit, name)
+            if one.quiet and passed:
+                words = "at least" if name == "minimum" else "at most"
+                reason = f"{_label(one)} is {words} {limit:g}"
+            rules.append(_rule(name, passed, reason))
+    return rules
+
+
+def champion_rules(ours: Numbers, theirs: Numbers, version: str, gate: Gate) -> list[Rule]:
+    """Compare with the champion; ``champion_tolerance`` is how much worse the challenger may be.
+
+    A metric that the champion was never measured by is not compared. A NaN or infinite metric of
+    the champion is a fault, and blocks the challenger.
+    """
+    rules = []
+    for one in _applicable(gate, ours):
+        name, allowed = one.metric, one.champion_tolerance
+        if allowed is None:
+            continue
+        if not isfinite(ours.get(name, nan)):
+            rules.append(_missing_metric(CHAMPION, name))
+        elif name not in theirs:
+            reason = f"champion (version {version}) was not measured by {_label(one)}"
+            rules.append(_rule(CHAMPION, True, reason))
+        else:
+            limit = theirs[name] + (allowed if one.better == "lower" else -allowed)
+            passed = isfinite(theirs[name]) and not _is_worse(one, ours[name], limit)
+            whose = f"champion (version {version}), {allowed:g} worse allowed"
+            reason = format_comparison(one, ours[name], theirs[name], whose)
+            if one.quiet and passed:
+                reason = (
+                    f"{_label(one)} is at most {allowed:g} worse than champion (version {version})"
+                )
+            rules.append(_rule(CHAMPION, passed, reason))
+    return rules
+
+
+def format_comparison(rule: Criterion, ours: float, theirs: float, whose: str) -> str:
+    """Write two numbers of one metric side by side, with enough digits to show the difference."""
+    one, other = _number(ours), _number(theirs)
+    if one == other and ours != theirs:
+        one, other = f"{ours:.9g}", f"{theirs:.9g}"
+    return f"{_label(rule)} {one} against {other}, {whose}"
+
+
+def _rules_on_champion(
+    ours: Numbers, theirs: Numbers | None, compared: Mapping[str, Any], gate: Gate
+) -> list[Rule]:
+    """Compare with the champion; one that cannot be compared is not beaten."""
+    version = compared.get("version")
+    if compared.get("problem"):
+        return [_rule(CHAMPION, False, f"champion not compared: {compared['problem']}")]
+    incomparable = compared.get("incomparable")
+    if version is None and not incomparable:
+        return [_rule(CHAMPION, True, "there is no champion yet")]
+    if theirs is None and any(one.champion_tolerance is not None for one in gate.rules):
+        incomparable = incomparable or f"version {version} has no row champion in the table"
+    if incomparable:
+        replace = gate.on_incomparable == "replace"
+        hint = "replaced as configured" if replace else "gate.on_incomparable: replace allows it"
+        return [_rule(CHAMPION, replace, f"champion not compared: {incomparable} ({hint})")]
+    rules = champion_rules(ours, theirs or {}, str(version), gate)
+    nothing = f"champion (version {version}) is not compared: no rule asks for it"
+    return rules or [_rule(CHAMPION, True, nothing)]
+
+
+def _ranking_rules(ours: Numbers, rows: Mapping[str, Numbers], gate: Gate) -> list[Rule]:
+    """Compare with the baselines that a metric has to beat."""
+    rules = []
+    for one in _applicable(gate, ours):
+        for baseline in one.beats:
+            mine, theirs = ours.get(one.metric, nan), rows.get(baseline, {}).get(one.metric, nan)
+            if not (isfinite(mine) and isfinite(theirs)):
+                rules.append(_missing_metric(baseline, one.metric))
+                continue
+            passed = mine < theirs if one.better == "lower" else mine > theirs
+            reason = format_comparison(one, mine, theirs, baseline.replace("_", " "))
+            if one.quiet and passed:
+                reason = f"{_label(one)} is better than that of {baseline}"
+            rules.append(_rule(baseline, passed, reason))
+    return rules
+
+
+def _label_rules(ours: Numbers, gate: Gate) -> Iterator[Rule]:
+    if gate.require_labels and not _has_labels(gate, ours):
+        reason = "nothing was measured that needs labels, nothing to rank by (gate.require_labels)"
+        yield _rule("labels", False, reason)
+
+
+def _applicable(gate: Gate, ours: Numbers) -> Iterator[Criterion]:
+    """List the rules that apply: without labels those that need none."""
+    labelled = _has_labels(gate, ours)
+    return (one for one in gate.rules if labelled or not one.needs_labels)
+
+
+def _has_labels(gate: Gate, ours: Numbers) -> bool:
+    return any(one.needs_labels and one.metric in ours for one in gate.rules)
+
+
+def _is_worse(rule: Criterion, ours: float, limit: float) -> bool:
+    # asked this way round, for NaN is neither more nor less than anything
+    return not (ours <= limit if rule.better == "lower" else ours >= limit)
+
+
+def _rule(name: str, passed: bool, reason: str) -> Rule:
+    return {"rule": name, "passed": bool(passed), "reason": reason}
+
+
+def _missing_metric(name: str, metric: str) -> Rule:
+    return _rule(name, False, f"missing metric: {metric}")
+
+
+def _label(rule: Criterion) -> str:
+    return rule.label or rule.metric
+
+
+def _number(value: float) -> str:
+    is_plain = value == 0 or 0.001 <= abs(value) < 100_000
+    return f"{value:.3f}" if is_plain or abs(value) == inf else f"{value:.4g}"
+
+
+def _rows(table: Any) -> dict[str, dict[str, float]]:
+    """Read a DataFrame or a mapping of mappings; what is no number becomes NaN."""
+    if table is None:
+        return {}
+    rows = table.iterrows() if hasattr(table, "iterrows") else table.items()
+    return {
+        str(name): {str(metric): _as_float(value) for metric, value in row.items()}
+        for name, row in rows
+    }
+
+
+def _as_float(value: Any) -> float:
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        return nan

@@ -1,0 +1,200 @@
+"""A registry of MLflow: a SQLite file, a server, Databricks."""
+
+import logging
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from kedro_azure_mlops.config import Mlops
+from kedro_azure_mlops.errors import OperationError, first_line
+from kedro_azure_mlops.hooks.server import experiment_id, server_of
+from kedro_azure_mlops.registry import versions as tracked
+from kedro_azure_mlops.registry.facts import DIGEST
+from kedro_azure_mlops.registry.interface import (
+    LOCK,
+    Holder,
+    Lock,
+    Registry,
+    Version,
+    locked_by,
+    lost,
+)
+
+_THERE = ("RESOURCE_ALREADY_EXISTS", "ALREADY_EXISTS")
+_NOT_THERE = ("RESOURCE_DOES_NOT_EXIST", "NOT_FOUND", "ENDPOINT_NOT_FOUND")
+_OF_MLFLOW = "registered_model_meta"  # which it adds to what it downloads
+
+
+class MlflowRegistry(Registry):
+    """The versions of a registered model on an MLflow server."""
+
+    def __init__(self, env: str, config: Mlops, root: Path) -> None:
+        super().__init__(env, config.model_name)
+        # read by MLflow whenever it copies files; the commands report themselves what they do
+        os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+        import mlflow
+
+        logging.getLogger("alembic").setLevel(logging.WARNING)
+        self._config, self._root = config, root
+        self._named = named_server(config, root)
+        # Databricks has two registries beside the one server of its runs.
+        is_databricks = self._named.startswith("databricks")
+        self._server = self._named.replace("databricks-uc", "databricks")
+        elsewhere = "" if is_databricks else os.environ.get("MLFLOW_REGISTRY_URI", "")
+        self._registry = elsewhere or self._named
+        with self._asking("looking for the registry"):
+            self._client = mlflow.MlflowClient(self._server, self._registry)
+
+    @property
+    def place(self) -> str:
+        """Where the models are kept, in words."""
+        return f"MLflow at {_without_login(self._named, self._root)}"
+
+    def versions(self) -> list[Version]:
+        """List all versions, the newest first."""
+        with self._asking(f"listing the versions of {self.name}"):
+            return [_version(found) for found in tracked.newest_first(self._client, self.name)]
+
+    def champion(self) -> Version | None:
+        """Return the version that holds the alias; on a server without aliases, the tagged one."""
+        with self._asking(f"looking for the champion of {self.name}"):
+            found = tracked.find_champion(self._client, self.name)
+        return _version(found) if found else None
+
+    def register(self, folder: Path, tags: Mapping[str, str]) -> Version:
+        """Store a model folder with a run of its own, and register it from there."""
+        client = self._client
+        with self._asking(f"registering {self.name}"):
+            experiment = experiment_id(client, self._config.experiment, self._root)
+            run = client.create_run(experiment, run_name="registration")
+            try:
+                client.log_artifacts(run.info.run_id, str(folder), "model")
+                source = f"{run.info.artifact_uri}/model"
+                number = tracked.register(
+                    client, self.name, source, run.info.run_id, dict(tags), announce=False
+                )
+            except BaseException:
+                with suppress(Exception):
+                    client.set_terminated(run.info.run_id, "FAILED")
+                raise
+            client.set_terminated(run.info.run_id, "FINISHED")
+        return Version(self.name, number, tags[DIGEST], dict(tags))
+
+    def tag(self, version: Version, tags: Mapping[str, str]) -> None:
+        """Set tags of a version, replacing those of the same name."""
+        with self._asking(f"marking {version}"):
+            for name, text in tags.items():
+                self._client.set_model_version_tag(self.name, version.number, name, text)
+
+    def make_champion(self, version: Version, how: str) -> None:
+        """Make a version the only champion, and record since when and how."""
+        with self._asking(f"making {version} the champion"):
+            tracked.make_champion(self._client, self.name, version.number, how)
+
+    @contextmanager
+    def locked(self, doing: str) -> Iterator[Lock]:
+        """Create a registered model whose name marks this one as locked: only one process can."""
+        me = Holder.me(doing)
+        with self._asking(f"locking {self.name}"):
+            self._take(me)
+        try:
+            yield _Held(self, me)
+        finally:
+            with self._asking(f"unlocking {self.name}"):
+                if self.holder() == me:
+                    self._client.delete_registered_model(self._lock)
+
+    def clear_lock(self) -> str | None:
+        """Remove a lock that was left behind; return whose it was, None if there is none."""
+        with self._asking(f"unlocking {self.name}"):
+            holder = self.holder()
+            if holder:
+                self._client.delete_registered_model(self._lock)
+        return str(holder) if holder else None
+
+    def holder(self) -> Holder | None:
+        """Return who holds the lock."""
+        from mlflow import MlflowException
+
+        try:
+            return Holder.read(self._client.get_registered_model(self._lock).tags)
+        except MlflowException as error:
+            if error.error_code not in _NOT_THERE:
+                raise
+            return None
+
+    @property
+    def _lock(self) -> str:
+        return f"{self.name}{LOCK}"
+
+    def _take(self, me: Holder) -> None:
+        from mlflow import MlflowException
+
+        try:
+            self._client.create_registered_model(self._lock, tags=me.tags())
+        except MlflowException as error:
+            if error.error_code not in _THERE:
+                raise
+            raise locked_by(self.holder() or Holder.read({}), self.name, self.env) from error
+
+    def _download(self, version: Version, target: Path) -> None:
+        import mlflow
+
+        with self._asking(f"fetching {version}"):
+            # of a models:/ address MLflow asks the server that the process has set, not this one;
+            # only Databricks needs one, which opens the storage of its models by it
+            uri = f"models:/{self.name}/{version.number}"
+            if not self._server.startswith("databricks"):
+                uri = self._client.get_model_version_download_uri(self.name, version.number)
+            with TemporaryDirectory(dir=target.parent, prefix="part-") as part:
+                found = mlflow.artifacts.download_artifacts(
+                    uri, dst_path=part, tracking_uri=self._server, registry_uri=self._registry
+                )
+                shutil.copytree(found, target)
+        (target / _OF_MLFLOW).unlink(missing_ok=True)
+
+    @contextmanager
+    def _asking(self, doing: str) -> Iterator[None]:
+        from mlflow import MlflowException
+        from requests import RequestException
+        from sqlalchemy.exc import SQLAlchemyError
+
+        try:
+            yield
+        except (MlflowException, RequestException, SQLAlchemyError, OSError) as error:
+            raise OperationError(
+                f"{doing}: {self.place} failed: {first_line(error)}\nCheck registry.uri in "
+                f"mlops.yml of {self.env}, MLFLOW_TRACKING_URI, and that the server is up."
+            ) from error
+
+
+class _Held(Lock):
+    def __init__(self, registry: MlflowRegistry, me: Holder) -> None:
+        self._registry, self._me = registry, me
+
+    def check(self) -> None:
+        """Refuse to go on if the lock was cleared."""
+        if self._registry.holder() != self._me:
+            raise lost(self._registry.name)
+
+
+def named_server(config: Mlops, root: Path) -> str:
+    """Return the address of the server: ``registry.uri``, else that of tracking."""
+    named = config.registry.uri
+    return server_of(named or config.tracking.uri, root, given=named is not None)
+
+
+def _version(found: Any) -> Version:
+    tags = dict(found.tags)
+    return Version(found.name, str(found.version), tags.get(DIGEST, ""), tags)
+
+
+def _without_login(uri: str, root: Path) -> str:
+    """Return an address without what stands before its ``@`` and the project's place."""
+    scheme, _, rest = uri.rpartition("://")
+    shown = f"{scheme}://{rest.rpartition('@')[2]}" if scheme else rest
+    return shown.replace(f"{root.as_posix()}/", "")

@@ -1,0 +1,334 @@
+"""Register the model of the last run, or of a cloud job, with what it has written about it."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from kedro.framework.project import pipelines
+from kedro.framework.session import KedroSession
+from kedro.framework.startup import bootstrap_project
+
+from kedro_azure_mlops.config import Mlops, read_azureml, read_mlops
+from kedro_azure_mlops.contract import UnusableModelError, digest, load_proven_scorer
+from kedro_azure_mlops.errors import OperationError, RefusedError
+from kedro_azure_mlops.hooks.binding import bind, entry_of, port_of
+from kedro_azure_mlops.hooks.data import measured, stored_at
+from kedro_azure_mlops.models import ModelDataset
+from kedro_azure_mlops.registry.facts import METRICS, format_rule, model_facts, verdict_facts
+from kedro_azure_mlops.registry.gate import decide_alone, entry_rules, refuse_by
+from kedro_azure_mlops.registry.interface import Registry, Version
+
+if TYPE_CHECKING:
+    from kedro_azure_mlops.azure.cloud_job import CloudJob
+
+Say = Callable[[str], None]
+Report = Callable[..., None]  # as ci.report_outputs
+Bring = Callable[[Sequence[str]], Mapping[str, Path]]
+"""Downloads what a job has written under these ports, and returns where it lies."""
+
+
+@dataclass(frozen=True)
+class LastRun:
+    """A model folder, what its version carries, and what the gate has decided about it."""
+
+    folder: Path
+    facts: dict[str, str]
+    verdict: dict[str, str]
+    rules: Sequence[str]
+
+
+def read_last_run(
+    root: Path,
+    env: str,
+    registry: Registry,
+    folder: Path | None = None,
+    bring: Bring | None = None,
+) -> LastRun:
+    """Read what the last run has left in the catalog, and let its model prove itself.
+
+    Parameters
+    ----------
+    registry
+        Whose champion counts where the project has no node that decides.
+    folder
+        Where the model lies, if that is elsewhere.
+    bring
+        Downloads all of it, if it is not the last run here that is read.
+
+    Raises
+    ------
+    OperationError
+        If something is missing, is of another model, or the model cannot be served.
+    RefusedError
+        If the gate has judged another model than the one in the folder.
+    """
+    config = read_mlops(root, env)
+    if config.tracking.model is None:
+        raise OperationError("mlops.yml names no tracking.model: there is nothing to register.")
+    bootstrap_project(root)
+    with KedroSession.create(project_path=root, env=env) as session:
+        context = session.load_context()
+        needed = _needed(config)
+        if bring:
+            loader = context.config_loader
+            also = _also_brought(config, read_azureml(root, env).outputs, loader["catalog"])
+            ports = [*needed, *also, config.tracking.model]
+            places = bring([port_of(name) for name in ports])
+            loader["catalog"] = bind(loader["catalog"], {k: str(v) for k, v in places.items()})
+        catalog = context.catalog
+        if missing := [name for name in needed if not catalog.exists(name)]:
+            raise OperationError(
+                f"The last run has not made {', '.join(missing)}. Type: kedro run --env {env}"
+            )
+        numbers = _all_numbers(catalog, config)
+        gate = _decision(catalog, config, numbers, registry.champion, env)
+        model = model_entry(catalog, config.tracking.model)
+        folder = folder or root / stored_at(catalog, config.tracking.model)
+        parameters = gate.get("parameters", context.params)
+    if config.gate.decision:
+        refuse_other_model(folder, gate)
+    prove(folder, config, model)
+    facts = model_facts(digest(folder), gate.get("origin", {}), parameters)
+    rules = [format_rule(rule) for rule in gate["rules"]]
+    return LastRun(folder, facts, verdict_facts(gate, numbers), rules)
+
+
+def read_decision(root: Path, env: str, champion: Callable[[], Version | None]) -> dict[str, Any]:
+    """Read what the gate has decided about the last run.
+
+    Parameters
+    ----------
+    champion
+        Returns the champion, which counts where the project has no node that decides.
+
+    Raises
+    ------
+    OperationError
+        If no run has reached the gate, or the last one was of another environment's model.
+    """
+    config = read_mlops(root, env)
+    bootstrap_project(root)
+    with KedroSession.create(project_path=root, env=env) as session:
+        catalog = session.load_context().catalog
+        decision = config.gate.decision
+        if decision and not catalog.exists(decision):
+            raise OperationError(f"no run has reached the gate yet. Type: kedro run --env {env}")
+        return _decision(catalog, config, _all_numbers(catalog, config), champion, env)
+
+
+def read_job_run(
+    env: str, name: str, root: Path, registry: Registry, target: Path, say: Say
+) -> LastRun:
+    """Download model, verdict and metrics of a job into a folder, and read them.
+
+    Parameters
+    ----------
+    target
+        The folder; it has to stay until the model is registered.
+
+    Raises
+    ------
+    OperationError
+        If there is no such job, it is of another environment, it has not ended well, or it has no
+        such outputs.
+    RefusedError
+        If the gate has judged another model than the one that the job has made.
+    """
+    from kedro_azure_mlops.azure.cloud_job import fetch_output, read_job
+    from kedro_azure_mlops.azure.workspace import workspace
+
+    client = workspace(env, root)
+    job = read_job(client, name)
+    _refuse_job_without_model(job, env)
+
+    def bring(ports: Sequence[str]) -> Mapping[str, Path]:
+        say(f"fetching {', '.join(ports)} of the job {name}")
+        folders = {port: fetch_output(client, job, port, target, "registered") for port in ports}
+        return {port: _content(folder) for port, folder in folders.items()}
+
+    last = read_last_run(root, env, registry, bring=bring)
+    say("the gate of the job has decided:")
+    for rule in last.rules:
+        say(f"  {rule}")
+    return last
+
+
+def register_last_run(
+    registry: Registry, config: Mlops, last: LastRun, say: Say, report: Report
+) -> Version:
+    """Register a model once, and make it champion where runs decide about that.
+
+    Parameters
+    ----------
+    report
+        Gets ``version``, ``digest`` and ``is_champion`` as soon as they are known.
+
+    Raises
+    ------
+    RefusedError
+        If it is registered and does not become champion, because a gate says no.
+    """
+    with registry.locked("a registration") as lock:
+        there = registry.find(last.facts["digest"])
+        if there:
+            say(f"{there} is registered already")
+            version = _completed(registry, there, last)
+        else:
+            say(f"registering {registry.name} in {registry.place}")
+            version = registry.register(last.folder, last.facts | last.verdict)
+            say(f"registered {version}")
+        champion = registry.champion()
+        is_champion = champion is not None and champion.digest == version.digest
+        report(version=version.number, digest=version.digest, is_champion=is_champion)
+        if is_champion:
+            say("it is the champion")
+            return version
+        refuse_by(entry_rules(version, champion, config.gate), version, registry, say)
+        if not config.registry.moves_champion or config.registry.promoted_from:
+            say(f"the gate passed; the champion of {registry.env} comes by promotion")
+            return version
+        lock.check()
+        registry.make_champion(version, "gate, by register")
+        report(is_champion=True)
+    say(f"the gate passed: {version} is now champion of {registry.env}")
+    return version
+
+
+def model_entry(catalog: Any, name: str) -> ModelDataset:
+    """Return the catalog entry of the model.
+
+    Raises
+    ------
+    OperationError
+        If it is no ``ModelDataset``: of a single file, a pickle say, nothing could be registered.
+    """
+    dataset = catalog[name]
+    if not isinstance(dataset, ModelDataset):
+        raise OperationError(
+            f"The catalog entry {name}, which mlops.yml names as tracking.model, is a "
+            f"{type(dataset).__name__}. A model that is registered is a folder that checks itself: "
+            "give the entry the type kedro_azure_mlops.ModelDataset."
+        )
+    return dataset
+
+
+def prove(folder: Path, config: Mlops, entry: ModelDataset) -> None:
+    """Load what will serve a model, and let it replay its example, before it is registered.
+
+    Raises
+    ------
+    OperationError
+        If there is no such model, its scorer cannot be imported, or it answers differently.
+    """
+    try:
+        load_proven_scorer(folder, config.scorer, trusted=entry.trusted)
+    except UnusableModelError as error:
+        raise OperationError(f"The model cannot be registered: {error}") from error
+
+
+def refuse_other_model(folder: Path, gate: Mapping[str, Any]) -> None:
+    """Refuse a folder that is not the one that was judged.
+
+    Raises
+    ------
+    OperationError
+        If there is no model, or the decision does not say which one it is about.
+    RefusedError
+        If it is another one.
+    """
+    if not (folder / "MLmodel").is_file():
+        raise OperationError(f"{folder} holds no model. Type: kedro run")
+    if not gate.get("digest"):
+        raise OperationError(
+            "The gate's decision does not say which model it is about: the plugin's hooks add that "
+            "when it is saved. Type: kedro run"
+        )
+    if digest(folder) != gate["digest"]:
+        raise RefusedError(
+            f"The model in {folder.name} is not the one that the gate has judged: it was changed "
+            "or replaced since. Nothing was registered. Let the gate judge it: kedro run"
+        )
+
+
+def _needed(config: Mlops) -> list[str]:
+    made = _made()
+    metrics = [name for name in config.tracking.metrics or [] if name in made]
+    return [*([config.gate.decision] if config.gate.decision else []), *metrics]
+
+
+def _also_brought(config: Mlops, outputs: Iterable[str], catalog: Mapping[str, Any]) -> list[str]:
+    """List the outputs of a job that may hold metrics, where no entries are named."""
+    if config.tracking.metrics is not None:
+        return []
+    kept = {name for name in outputs if name != config.gate.decision} & _made()
+    entries = {name: entry_of(catalog, name) or {} for name in kept}
+    return sorted(name for name, entry in entries.items() if "JSON" in str(entry.get("type")))
+
+
+def _made() -> set[str]:
+    """Return what a whole run makes."""
+    whole = pipelines.get("__default__")
+    return set((whole if whole is not None else sum(pipelines.values())).all_outputs())
+
+
+def _all_numbers(catalog: Any, config: Mlops) -> dict[str, float]:
+    every = measured(catalog, _made(), config).values()
+    return {name: number for numbers in every for name, number in numbers.items()}
+
+
+def _decision(
+    catalog: Any,
+    config: Mlops,
+    numbers: Mapping[str, float],
+    champion: Callable[[], Version | None],
+    env: str,
+) -> dict[str, Any]:
+    """Read the decision, or make it where the project has no node that does."""
+    if config.gate.decision is None:
+        table = config.gate.table
+        rows = catalog.load(table) if table and catalog.exists(table) else None
+        best = champion()
+        there = (best.number, best.tags) if best else None
+        return decide_alone(config.gate, rows, numbers, there) | {"model": config.model_name}
+    decision = dict(catalog.load(config.gate.decision))
+    if decision.get("model") != config.model_name:
+        raise OperationError(
+            f"The last run was of {decision.get('model')}, not of {config.model_name}: give its "
+            f"--env, or type: kedro run --env {env}"
+        )
+    return decision
+
+
+def _completed(registry: Registry, there: Version, last: LastRun) -> Version:
+    """Give a version what it lacks and what the gate says by now; what it is made of stays.
+
+    The answer has the metrics of this verdict alone: an older one may have had more.
+    """
+    wanted = last.facts | dict(there.tags) | last.verdict
+    if changed := {k: v for k, v in wanted.items() if there.tags.get(k) != v}:
+        registry.tag(there, changed)
+    tags = {k: v for k, v in wanted.items() if k in last.verdict or not k.startswith(METRICS)}
+    return Version(there.name, there.number, there.digest, tags)
+
+
+def _refuse_job_without_model(job: "CloudJob", env: str) -> None:
+    from kedro_azure_mlops.azure.cloud_job import COMPLETED
+
+    see = f"kedro mlops submit --env {env} --job {job.name}"
+    if job.tags.get("env", env) != env:
+        raise OperationError(
+            f"The job {job.name} was sent with --env {job.tags['env']}: give that."
+        )
+    if not job.ended:
+        raise OperationError(f"The job {job.name} is {job.status}. Wait for it: {see}")
+    if job.status != COMPLETED:
+        raise OperationError(
+            f"The job {job.name} is {job.status}: there is no model to register. See why: {see}"
+        )
+
+
+def _content(folder: Path) -> Path:
+    """Return the file of an output that is one file; a model is a folder of several."""
+    found = list(folder.iterdir())
+    return found[0] if len(found) == 1 and found[0].is_file() else folder

@@ -1,0 +1,109 @@
+"""Versions of the registered model, and which of them is the champion.
+
+The champion holds an alias. Azure ML's registry keeps versions and tags, and its documentation
+names no aliases: on a server without them the champion is the version that has the tag. Each time a
+version becomes champion a tag of it says so: ``champion.since.<time>`` is how, and after which one.
+"""
+
+import logging
+from datetime import UTC, datetime
+from typing import Any
+
+from kedro_azure_mlops.safety import redacted
+
+logger = logging.getLogger(__name__)
+
+CHAMPION = "champion"  # the alias, or the tag: read before the gate and moved after it
+SINCE = "champion.since."
+BY_GATE = "gate"
+_THERE = ("RESOURCE_ALREADY_EXISTS", "ALREADY_EXISTS")
+
+
+def is_unsupported(error: Exception) -> bool:
+    """Return whether a server may lack what it was asked for: it answered 404 or 501."""
+    from mlflow import MlflowException
+
+    codes = ("ENDPOINT_NOT_FOUND", "NOT_FOUND", "NOT_IMPLEMENTED", "RESOURCE_DOES_NOT_EXIST")
+    return isinstance(error, MlflowException) and error.error_code in codes
+
+
+def register(
+    client: Any,
+    name: str,
+    source: str,
+    run_id: str,
+    tags: dict[str, str],
+    *,
+    announce: bool = True,
+) -> str:
+    """Register a model folder that is stored with a run and return its version."""
+    from mlflow import MlflowException
+
+    tags = redacted(tags)
+    try:
+        client.create_registered_model(name)
+    except MlflowException as error:
+        if error.error_code not in _THERE:
+            raise
+    # not `mlflow.register_model`: it lists the files of the run in a way that Azure ML's plugin
+    # answers differently, and then asks for the logged model that is not there
+    version = str(client.create_model_version(name, source, run_id, tags=tags).version)
+    if announce:
+        logger.info("Registered %s version %s", name, version)
+    return version
+
+
+def version_of_digest(client: Any, name: str, wanted: str) -> str | None:
+    """Return the newest version that has these files; None without one."""
+    same = [v for v in newest_first(client, name) if v.tags.get("digest") == wanted]
+    return str(same[0].version) if same else None
+
+
+def find_champion(client: Any, name: str) -> Any | None:
+    """Return the version in service; None without such a model or champion."""
+    from mlflow import MlflowException
+
+    try:
+        return client.get_model_version_by_alias(name, CHAMPION)
+    except MlflowException as error:
+        if is_unsupported(error):  # or there is no such model, and then no version of it
+            return next(iter(_tagged(client, name)), None)
+        if error.error_code == "INVALID_PARAMETER_VALUE":  # no version holds the alias
+            return None
+        raise
+
+
+def make_champion(client: Any, name: str, version: str, how: str = BY_GATE) -> None:
+    """Make a version the only champion, and record since when and how."""
+    from mlflow import MlflowException
+
+    before = find_champion(client, name)
+    try:
+        client.set_registered_model_alias(name, CHAMPION, version)
+    except MlflowException as error:
+        if not is_unsupported(error):
+            raise
+        # the new one first: interrupted in between there are two, and the newest counts
+        client.set_model_version_tag(name, version, CHAMPION, "true")
+        for other in _tagged(client, name):
+            if str(other.version) != version:
+                client.delete_model_version_tag(name, str(other.version), CHAMPION)
+    key, text = champion_event(how, str(before.version) if before else None)
+    client.set_model_version_tag(name, version, key, text)
+
+
+def champion_event(how: str, before: str | None) -> tuple[str, str]:
+    """Return the name and text of the tag that says since when a version is champion."""
+    # tags of MLflow may hold no plus sign, which the usual way to write a time zone has
+    now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return f"{SINCE}{now}", f"{how}, after {before}"
+
+
+def _tagged(client: Any, name: str) -> list[Any]:
+    return [v for v in newest_first(client, name) if v.tags.get(CHAMPION) == "true"]
+
+
+def newest_first(client: Any, name: str) -> list[Any]:
+    """List all versions of a model."""
+    versions = client.search_model_versions(f"name='{name}'")
+    return sorted(versions, key=lambda version: int(version.version), reverse=True)

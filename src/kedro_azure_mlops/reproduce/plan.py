@@ -1,0 +1,359 @@
+"""The commands that make the model of a run again, from its commit, its data, its parameters.
+
+They are printed as a person would type them, and run just so.
+"""
+
+import os
+import shlex
+import subprocess
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path, PurePosixPath
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from kedro_azure_mlops.azure.snapshot import content_digest
+from kedro_azure_mlops.config import Mlops, configuration_folder, read_mlops
+from kedro_azure_mlops.errors import OperationError
+from kedro_azure_mlops.hooks.binding import PREFIX, place_of, port_of
+from kedro_azure_mlops.hooks.server import choose_server
+from kedro_azure_mlops.reproduce.recorded import (
+    RecordedData,
+    RecordedRun,
+    find_data,
+    find_job,
+    find_run,
+    is_address,
+    unchecked,
+)
+
+FOLDER = "build/reproduce"
+DEFAULT_ENV = "local"
+_SQLITE = "sqlite:///"
+STORE = "sqlite:///mlruns.db"
+_LOCK = "requirements/run.txt"
+_SHOWN = 5
+# Of the process that asks, and not of the command: a job, bindings, code on the path.
+_NOT_HANDED_ON = (
+    *("MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_ID", "MLFLOW_EXPERIMENT_NAME", "PYTHONPATH"),
+    *("RANK", "OMPI_COMM_WORLD_RANK", "TF_CONFIG"),
+)
+
+
+@dataclass(frozen=True)
+class Command:
+    """A command, the folder below the project to run it in, and its variables."""
+
+    words: tuple[str, ...]
+    folder: str = "."
+    variables: Mapping[str, str] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        pairs = [f"{name}={value}" for name, value in self.variables.items()]
+        typed = shlex.join((*(["env", *pairs] if pairs else []), *self.words))
+        return typed if self.folder == "." else f"(cd {shlex.quote(self.folder)} && {typed})"
+
+    def run(self, root: Path) -> None:
+        """Run it with the tools of this environment.
+
+        Raises
+        ------
+        OperationError
+            If it fails or there is no such program.
+        """
+        try:
+            subprocess.run(
+                self.words,
+                cwd=root / self.folder,
+                env={**_environment(), **self.variables},
+                check=True,
+            )
+        except (OSError, subprocess.CalledProcessError) as error:
+            raise OperationError(f"This command failed ({error}):\n{self}") from error
+
+
+@dataclass(frozen=True)
+class Reproduction:
+    """The commands that make the model of a run again, in order, and the place of its results.
+
+    ``recorded`` is the run, ``project`` the folder of its code below this one, ``made`` the scores.
+    """
+
+    recorded: RecordedRun
+    commands: Sequence[Command]
+    project: str
+    warnings: Sequence[str]
+    made: Path
+    root: Path
+
+    def run(self, say: Callable[[str], None] = print) -> str:
+        """Run the commands, each of which is shown first, and return the digest of the scores.
+
+        Raises
+        ------
+        OperationError
+            If a command fails, or no scores are made.
+        """
+        for command in self.commands:
+            say(f"$ {command}")
+            command.run(self.root)
+        if not self.made.exists():
+            raise OperationError(f"The repeated run in {self.project} has written no scores.")
+        return content_digest(self.made)
+
+
+def plan_reproduction(
+    env: str = DEFAULT_ENV,
+    *,
+    run: str | None = None,
+    job: str | None = None,
+    data: Sequence[Path] = (),
+    anyway: bool = False,
+    root: Path | None = None,
+) -> Reproduction:
+    """Find out how the model of a run is made again; nothing is run yet.
+
+    Parameters
+    ----------
+    env
+        The environment whose tracking server, or workspace, is asked.
+    run
+        A run on the tracking server, or a local job.
+    job
+        A job on Azure ML instead.
+    data
+        Files that the run has read, where they are not where they were.
+    anyway
+        Try it though changes of its code were not committed.
+    root
+        The folder of the project; the current one by default.
+
+    Returns
+    -------
+    The commands; the same scores as then are those whose digest is ``recorded.scores``.
+
+    Raises
+    ------
+    OperationError
+        If there is no such run or job, or its code or data cannot be had.
+    """
+    root = root or Path.cwd()
+    config, catalog = read_mlops(root, env), _places(root, env)
+    scores = config.tracking.scores
+    if scores is None or port_of(scores) not in catalog:
+        raise OperationError(
+            f"tracking.scores in {configuration_folder(root)}/base/mlops.yml names no catalog "
+            "entry that is a file: its digest is what a repetition is compared by."
+        )
+    server = None if os.environ.get("MLFLOW_TRACKING_URI") else config.tracking.uri
+    recorded = _recorded(root, env, config, run, job)
+    _refuse_unknown_code(recorded, root, anyway)
+    found = find_data(recorded.data, data, catalog, root)
+    tree = f"{FOLDER}/{recorded.id}"
+    project = (PurePosixPath(tree) / _git(root, "rev-parse", "--show-prefix").strip()).as_posix()
+    places, bring = _ways_to_data(recorded.data, found, recorded.env, f"{tree}.data", root)
+    made = root / f"{tree}.data" / "made" / PurePosixPath(catalog[port_of(scores)]).name
+    commands = [
+        *_checkout(root, tree, str(recorded.commit)),
+        *_parameters(root, recorded, project, server),
+        *bring,
+        _kedro_run(recorded, project, {port_of(scores): str(made)} | places, scores),
+    ]
+    warnings = (
+        *_other_packages(root, str(recorded.commit), project),
+        *unchecked(recorded.data, found),
+    )
+    return Reproduction(recorded, commands, project, warnings, made, root)
+
+
+def _recorded(root: Path, env: str, config: Mlops, run: str | None, job: str | None) -> RecordedRun:
+    if bool(run) == bool(job):
+        raise OperationError("give either --run ID or --job NAME.")
+    if job:
+        if env == DEFAULT_ENV:
+            raise OperationError("--job NAME needs the environment of its workspace: --env dev.")
+        from kedro_azure_mlops.azure.workspace import workspace
+
+        return find_job(workspace(env), job, env, port_of(str(config.tracking.scores)))
+    import mlflow
+
+    choose_server(config, root)
+    uri = mlflow.get_tracking_uri()
+    if uri.startswith(_SQLITE) and not Path(uri.removeprefix(_SQLITE)).is_file():
+        raise OperationError(f"No run is tracked at {uri}; MLFLOW_TRACKING_URI names a server.")
+    return find_run(mlflow.MlflowClient(), str(run))
+
+
+def _places(root: Path, env: str) -> dict[str, str]:
+    """Return where the catalog of an environment reads each port from."""
+    from kedro.framework.session import KedroSession
+    from kedro.framework.startup import bootstrap_project
+
+    bootstrap_project(root)
+    session: Any = KedroSession.create(project_path=root, env=env)
+    with session:
+        catalog = session.load_context().config_loader["catalog"]
+    places = {port_of(name): place_of(entry) for name, entry in catalog.items()}
+    return {port: place for port, place in places.items() if place}
+
+
+def _refuse_unknown_code(run: RecordedRun, root: Path, anyway: bool) -> None:
+    """Refuse a run whose code cannot be had.
+
+    Raises
+    ------
+    OperationError
+        If its commit is not known or not here, or its files were changed (unless ``anyway``).
+    """
+    if run.commit is None:
+        raise OperationError(
+            f"The run {run.id} has no commit: it was made outside of git, its code is not known."
+        )
+    if run.dirty and not anyway:
+        raise OperationError(
+            f"The run {run.id} was made with changes that are not in commit {run.commit}. "
+            "--anyway tries without them."
+        )
+    if _git(root, "cat-file", "-t", run.commit).strip() != "commit":
+        raise OperationError(
+            f"The commit {run.commit} of run {run.id} is not in this clone, type: "
+            "git fetch --all (and --unshallow, if the clone is shallow)"
+        )
+
+
+def _checkout(root: Path, tree: str, commit: str) -> list[Command]:
+    again = Path(root / tree).exists()
+    remove = [Command(("git", "worktree", "remove", "--force", tree))] if again else []
+    # --force: also where a folder was deleted by hand, which git still remembers
+    return [*remove, Command(("git", "worktree", "add", "--force", "--detach", tree, commit))]
+
+
+def _ways_to_data(
+    data: Sequence[RecordedData], found: Mapping[str, Path], env: str, folder: str, root: Path
+) -> tuple[dict[str, str], list[Command]]:
+    """Return where each port is read from, and the commands that bring it there first.
+
+    A file keeps the name it had: code may read something from it.
+    """
+    places, commands = {}, []
+    for item in data:
+        name = PurePosixPath(item.path or item.port).name
+        target = f"{folder}/{item.port}/{name}"
+        path = found.get(item.port)
+        if path is None and is_address(item) and not item.asset:
+            continue  # read from where the catalog of that commit says
+        if path and (path.name == name or not item.path):
+            places[item.port] = str(path)
+            continue
+        command = ("cp", "-r", str(path), target) if path else _fetch(item, env, target)
+        commands += [Command(("mkdir", "-p", f"{folder}/{item.port}")), Command(command)]
+        places[item.port] = str(root / target)
+    clean = [Command(("rm", "-rf", folder))] if (root / folder).exists() else []
+    return places, [*clean, *commands]
+
+
+def _parameters(root: Path, run: RecordedRun, project: str, server: str | None) -> list[Command]:
+    """Put the parameters of the run in the place of those of its environment.
+
+    A job was sent with its parameters and those of its commit, and has no file of them.
+    """
+    if run.parameters_file is None:
+        return []
+    folder = f"{project}/{configuration_folder(root)}/{run.env}"
+    others = [f"{project}/{name}" for name in _other_parameters(root, run)]
+    download = Command(
+        (
+            *("mlflow", "artifacts", "download", "--run-id", run.id),
+            *("--artifact-path", run.parameters_file, "--dst-path", folder),
+        ),
+        variables={"MLFLOW_TRACKING_URI": server} if server else {},
+    )
+    commands = [Command(("rm", *others))] if others else []
+    commands.append(download)
+    if "/" in run.parameters_file:
+        fetched = f"{folder}/{run.parameters_file}"
+        commands.append(Command(("mv", fetched, f"{folder}/parameters.yml")))
+    return commands
+
+
+def _other_parameters(root: Path, run: RecordedRun) -> list[str]:
+    """Name files of the environment whose parameters would be there twice."""
+    folder = f"{configuration_folder(root)}/{run.env}"
+    files = _git(root, "ls-tree", "-r", "--name-only", str(run.commit), f"{folder}/").splitlines()
+    old = [name for name in files if PurePosixPath(name).name.startswith("parameters")]
+    return [name for name in old if name != f"{folder}/parameters.yml"]
+
+
+def _kedro_run(run: RecordedRun, project: str, places: dict[str, str], scores: str) -> Command:
+    words = ["kedro", "run", "--env", run.env]
+    if run.in_steps:
+        words += ["--to-outputs", scores]
+        given = ",".join(f"{name}={value}" for name, value in run.parameters.items())
+        words += ["--params", given] if given else []
+    else:
+        words += shlex.split(run.filters)
+        if run.pipelines != ("__default__",):
+            words += ["--pipelines", ",".join(run.pipelines)]
+    bound = {f"{PREFIX}{port}": place for port, place in places.items()}
+    return Command(tuple(words), project, {"MLFLOW_TRACKING_URI": STORE} | bound)
+
+
+def _other_packages(root: Path, commit: str, project: str) -> list[str]:
+    """Compare the lock of that time with what is installed here."""
+    differences = [
+        f"{name} {pinned} (here {installed})"
+        for name, pinned in _pins(_git(root, "show", f"{commit}:./{_LOCK}")).items()
+        if (installed := _installed(name)) != pinned
+    ]
+    if not differences:
+        return []
+    more = f" and {len(differences) - _SHOWN} more" if len(differences) > _SHOWN else ""
+    return [
+        f"the scores may differ, for other packages are installed here than {_LOCK} of that commit "
+        f"names: {', '.join(differences[:_SHOWN])}{more}. For an environment of that time, after "
+        f"the first command: uv venv {project}/.venv; uv pip sync --python {project}/.venv "
+        f"{project}/{_LOCK}; then put {project}/.venv/bin first on PATH and type the others."
+    ]
+
+
+def _pins(lock: str) -> dict[str, str]:
+    from kedro_azure_mlops.azure.environment import pins
+
+    with TemporaryDirectory() as folder:
+        file = Path(folder) / "lock.txt"
+        file.write_text(lock, encoding="utf-8")
+        return dict(pins(file))
+
+
+def _installed(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return "none"
+
+
+def _git(root: Path, *arguments: str) -> str:
+    """Return what git prints; nothing if it fails."""
+    try:
+        answer = subprocess.run(
+            ["git", *arguments], cwd=root, capture_output=True, text=True, check=False
+        )
+    except OSError as error:
+        raise OperationError("reproduce needs git, which is not installed.") from error
+    return str(answer.stdout)
+
+
+def _fetch(item: RecordedData, env: str, target: str) -> tuple[str, ...]:
+    return ("python", "-m", "kedro_azure_mlops.azure.fetch", "--env", env, str(item.asset), target)
+
+
+def _environment() -> dict[str, str]:
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if name not in _NOT_HANDED_ON and not name.startswith("BIND__")
+    }
+    tools = str(Path(sys.executable).parent)
+    return kept | {"PATH": os.pathsep.join((tools, kept.get("PATH", os.defpath)))}

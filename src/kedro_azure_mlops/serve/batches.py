@@ -1,0 +1,610 @@
+"""Files of any length, scored piece by piece: a reader, a writer, and the function between them.
+
+``CsvPieces`` and ``ScoredPieces`` are catalog entries, ``score_pieces`` is what a node calls::
+
+    new_rows:
+      type: kedro_azure_mlops.serve.batches.CsvPieces
+      filepath: data/new
+      rows: 100000
+    new_scores:
+      type: kedro_azure_mlops.serve.batches.ScoredPieces
+      filepath: data/scores
+"""
+
+import logging
+import shutil
+import warnings
+from collections.abc import Callable, Iterable, Iterator
+from datetime import timedelta
+from pathlib import Path, PurePosixPath
+from typing import IO, Any, Literal
+
+import numpy as np
+import pandas as pd
+from kedro.io import AbstractDataset, DatasetError
+
+from kedro_azure_mlops.contract import Column, Columns, Schema, Scorer
+from kedro_azure_mlops.errors import OperationError, RefusedError, first_line
+from kedro_azure_mlops.serve.stream import MOST_LATE, LateRowsError, Stream
+
+logger = logging.getLogger(__name__)
+
+PART = "part"  # attribute of a piece: the name of its file, if it is one of a folder
+SOURCE = "source"  # attribute of a piece: what messages call its file
+_SUFFIXES = (".csv", ".parquet")
+_FIRST_LINE = 2  # after the header
+_ROWS_BETWEEN_LINES = 500_000  # of the log: some seconds
+_ROWS_SHOWN = 10
+_NAMES_SHOWN = 20
+
+
+class CsvPieces(AbstractDataset[None, Iterator[pd.DataFrame]]):
+    """New rows: a CSV or Parquet file, or a folder of them in the order of their names.
+
+    Loads an iterator of pieces. Each is a DataFrame indexed by the line of its file (Parquet: by
+    the number of the row) with the attributes ``source`` (the file, for messages) and ``part`` (the
+    name of the file without its suffix, None of a single file). In a folder, files whose names
+    begin with ``_`` or a dot are left out, and so is what is neither CSV nor Parquet.
+
+    A project with rules of its own overrides ``read_csv(address)`` or ``read_parquet(address)``,
+    which read a file as pieces, or ``accept(pieces)``, which validates or changes those of a file.
+
+    Parameters
+    ----------
+    filepath
+        A file or folder, here or at any address that fsspec opens.
+    rows
+        The most rows of a piece.
+    load_args
+        Further arguments of ``pandas.read_csv``, such as ``dtype: {machine: str}``.
+    credentials, fs_args
+        As of Kedro's own datasets.
+    """
+
+    def __init__(
+        self,
+        *,
+        filepath: str | None,
+        rows: int = 100_000,
+        load_args: dict[str, Any] | None = None,
+        credentials: dict[str, Any] | None = None,
+        fs_args: dict[str, Any] | None = None,
+        metadata: dict[str, Any] | None = None,
+    ) -> None:
+        self.filepath = filepath
+        self.rows = rows
+        self.load_args = load_args or {}
+        self._storage = {**(fs_args or {}), **(credentials or {})}
+        self.metadata = metadata
+
+    def load(self) -> Iterator[pd.DataFrame]:
+        """Find the files; each is opened when its first piece is asked for.
+
+        Raises
+        ------
+        OperationError
+            If no file is named, or there is none. The iterator raises ``RefusedError`` where a file
+            cannot be read as a table.
+        """
+        if self.filepath is None:
+            raise OperationError("There is nothing to score: no file or folder is named.")
+        return self._pieces(self._parts(self.filepath))
+
+    def read_csv(self, address: str) -> Iterator[pd.DataFrame]:
+        """Read one CSV file as pieces; override it for files of another form.
+
+        Raises
+        ------
+        RefusedError
+            If it is no CSV table.
+        """
+        # as JSON has numbers read: an answer must not depend on how a row was sent
+        options: dict[str, Any] = {"float_precision": "round_trip", **self.load_args}
+        done = 0
+        with self.open(address) as file, warnings.catch_warnings():
+            warnings.simplefilter("error", pd.errors.ParserWarning)
+            try:
+                with pd.read_csv(file, chunksize=self.rows, **options) as reader:
+                    for piece in reader:
+                        first = done + _FIRST_LINE
+                        piece.index = pd.RangeIndex(first, first + len(piece))
+                        done += len(piece)
+                        yield piece
+            except (pd.errors.ParserError, pd.errors.ParserWarning, UnicodeDecodeError) as error:
+                raise RefusedError(f"{shown(address)}: not a CSV table: {error}") from error
+            except pd.errors.EmptyDataError as error:
+                raise RefusedError(f"{shown(address)}: the file is empty.") from error
+
+    def read_parquet(self, address: str) -> Iterator[pd.DataFrame]:
+        """Read one Parquet file as pieces; override it for files of another form.
+
+        Raises
+        ------
+        RefusedError
+            If it is no Parquet table.
+        """
+        import pyarrow
+        import pyarrow.parquet
+
+        done = 0
+        with self.open(address) as file:
+            try:
+                for batch in pyarrow.parquet.ParquetFile(file).iter_batches(self.rows):
+                    piece = batch.to_pandas()
+                    piece.index = pd.RangeIndex(done + 1, done + 1 + len(piece))
+                    done += len(piece)
+                    yield piece
+            except pyarrow.ArrowInvalid as error:
+                raise RefusedError(
+                    f"{shown(address)}: not a Parquet table: {first_line(error)}"
+                ) from error
+
+    def accept(self, pieces: Iterator[pd.DataFrame]) -> Iterator[pd.DataFrame]:
+        """Pass on the pieces of one file; override it to validate or change them."""
+        return pieces
+
+    def open(self, address: str) -> IO[bytes]:
+        """Open a file for its bytes."""
+        files, path = self._file_system(address)
+        return files.open(path, "rb")  # type: ignore[no-any-return]
+
+    def save(self, data: None) -> None:
+        """Refuse: these files are someone else's."""
+        raise DatasetError("Rows that are to be scored are never written.")
+
+    def _file_system(self, address: str) -> tuple[Any, str]:
+        from fsspec.core import url_to_fs
+
+        files, path = url_to_fs(address, **self._storage)
+        return files, str(path)
+
+    def _parts(self, address: str) -> dict[str | None, str]:
+        """Find the address of each file, by its name if it is one of a folder."""
+        files, folder = self._file_system(address)
+        if not files.exists(folder):
+            raise OperationError(f"There is no file {shown(address)} to score.")
+        if not files.isdir(folder):
+            return {None: address}
+        names = sorted(PurePosixPath(path).name for path in files.ls(folder, detail=False))
+        parts = [
+            name for name in names if name.endswith(_SUFFIXES) and not name.startswith(("_", "."))
+        ]
+        stems = [PurePosixPath(name).stem for name in parts]
+        if twice := sorted({stem for stem in stems if stems.count(stem) > 1}):
+            raise OperationError(
+                f"{shown(address)} holds two files {twice[0]}, of different kinds: their scores "
+                "would get one name. Rename one."
+            )
+        if not parts:
+            raise OperationError(
+                f"The folder {shown(address)} holds no file to score, {' or '.join(_SUFFIXES)}."
+            )
+        root = address.rstrip("/")
+        return {stem: f"{root}/{name}" for stem, name in zip(stems, parts, strict=True)}
+
+    def _pieces(self, parts: dict[str | None, str]) -> Iterator[pd.DataFrame]:
+        for part, address in parts.items():
+            read = self.read_parquet if address.endswith(".parquet") else self.read_csv
+            for piece in self.accept(self._named(read(address), address)):
+                piece.attrs.update({SOURCE: shown(address), PART: part})
+                yield piece
+
+    def _named(self, pieces: Iterator[pd.DataFrame], address: str) -> Iterator[pd.DataFrame]:
+        rows = 0
+        for piece in pieces:
+            piece.attrs[SOURCE] = shown(address)
+            rows += len(piece)
+            yield piece
+        if not rows:
+            raise RefusedError(f"{shown(address)}: the file is empty, it holds no row.")
+
+    def _describe(self) -> dict[str, Any]:
+        return {"filepath": self.filepath, "rows": self.rows}
+
+
+class ScoredPieces(AbstractDataset[Iterable[pd.DataFrame], Iterator[pd.DataFrame]]):
+    """Scored rows: one file, or a folder of a file a part where the rows came from a folder.
+
+    It is written beside its place and put there at the end, so it is whole or not there. What an
+    earlier run has left there is then gone.
+
+    Parameters
+    ----------
+    filepath
+        A local place without suffix: ``scores`` becomes the file ``scores.csv`` or the folder
+        ``scores`` (a suffix ``.csv`` or ``.parquet`` may be given and says the format).
+    format
+        What is written: ``csv`` (default) or ``parquet``.
+    load_args
+        Further arguments of ``pandas.read_csv``, for who loads the scores again.
+    """
+
+    def __init__(
+        self,
+        *,
+        filepath: str,
+        format: Literal["csv", "parquet"] | None = None,
+        load_args: dict[str, Any] | None = None,
+        metadata: dict[str, Any] | None = None,
+    ) -> None:
+        if "://" in filepath:
+            raise OperationError(f"{filepath} is not a folder on this machine.")
+        place = Path(filepath)
+        kind = place.suffix.removeprefix(".")
+        if kind not in {"csv", "parquet"}:
+            kind = ""
+        self.format = format or kind or "csv"
+        if self.format not in {"csv", "parquet"}:
+            raise OperationError(f"scores are written as csv or parquet, not as {self.format}.")
+        self._folder = place.with_suffix("") if kind else place
+        self._file = self._folder.with_name(f"{self._folder.name}.{self.format}")
+        self.load_args = load_args or {}
+        self.metadata = metadata
+
+    def load(self) -> Iterator[pd.DataFrame]:
+        """Read the scores that were written last, a table a file."""
+        places = [place for place in (self._folder, self._file) if place.exists()]
+        newest = max(places, key=lambda place: place.stat().st_mtime_ns, default=self._file)
+        files = sorted(newest.glob(f"*.{self.format}")) if newest.is_dir() else [newest]
+        if self.format == "parquet":
+            return (pd.read_parquet(file) for file in files)
+        return (pd.read_csv(file, **self.load_args) for file in files)
+
+    def save(self, data: Iterable[pd.DataFrame]) -> None:
+        """Write the pieces as they come; the files of a folder differ in ``attrs["part"]``."""
+        new = self._folder.with_name(f"{self._folder.name}.new")
+        _remove(new)
+        new.mkdir(parents=True)
+        try:
+            parts = self._write(data, new)
+            self._put(new, parts)
+        finally:
+            _remove(new)
+
+    def _write(self, pieces: Iterable[pd.DataFrame], folder: Path) -> list[str | None]:
+        """Write the pieces of each part into one file; return the parts."""
+        parts: list[str | None] = []
+        writer: _CsvWriter | _ParquetWriter | None = None
+        kind: Callable[[Path], _CsvWriter | _ParquetWriter]
+        kind = _CsvWriter if self.format == "csv" else _ParquetWriter
+        try:
+            for piece in pieces:
+                part = piece.attrs.get(PART)
+                if writer is None or part != parts[-1]:
+                    if writer is not None:
+                        writer.close()
+                    writer = kind(folder / self._name(part))
+                    parts.append(part)
+                writer.write(piece)
+        finally:
+            if writer is not None:
+                writer.close()
+        return parts
+
+    def _put(self, new: Path, parts: list[str | None]) -> None:
+        if parts == [None]:
+            (new / self._name(None)).replace(self._file)
+            logger.info("The scores are in %s", shown(str(self._file)))
+            return
+        old = self._folder.with_name(f"{self._folder.name}.old")
+        _remove(old)
+        if self._folder.exists():
+            self._folder.rename(old)
+        new.rename(self._folder)
+        _remove(old)
+        logger.info("The scores are in %s/", shown(str(self._folder)))
+
+    def _name(self, part: str | None) -> str:
+        return f"{part or 'scores'}.{self.format}"
+
+    def _exists(self) -> bool:
+        return self._folder.is_dir() or self._file.is_file()
+
+    def _describe(self) -> dict[str, Any]:
+        return {"filepath": self._folder, "format": self.format}
+
+
+class _CsvWriter:
+    """Writes by pyarrow: pandas itself would take a third of the time of a whole run for it."""
+
+    def __init__(self, file: Path) -> None:
+        self._file = file.open("wb")
+        self._is_new = True
+
+    def write(self, piece: pd.DataFrame) -> None:
+        import pyarrow
+        import pyarrow.csv
+
+        if self._is_new:
+            self._file.write((",".join(map(_quoted, piece.columns)) + "\n").encode())
+            self._is_new = False
+        table = pyarrow.Table.from_pandas(piece, preserve_index=False)
+        options = pyarrow.csv.WriteOptions(include_header=False, quoting_style="needed")
+        pyarrow.csv.write_csv(table, self._file, options)
+
+    def close(self) -> None:
+        self._file.close()
+
+
+class _ParquetWriter:
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        self._writer: Any = None
+
+    def write(self, piece: pd.DataFrame) -> None:
+        import pyarrow
+        import pyarrow.parquet
+
+        schema = self._writer.schema if self._writer else None
+        table = pyarrow.Table.from_pandas(piece, schema=schema, preserve_index=False)
+        if self._writer is None:
+            # a column without any value in the first piece says nothing of its type
+            named = [
+                field.with_type(pyarrow.string()) if pyarrow.types.is_null(field.type) else field
+                for field in table.schema
+            ]
+            table = table.cast(pyarrow.schema(named, table.schema.metadata))
+            self._writer = pyarrow.parquet.ParquetWriter(self._file, table.schema)
+        self._writer.write_table(table)
+
+    def close(self) -> None:
+        if self._writer:
+            self._writer.close()
+
+
+def score_pieces(
+    pieces: Iterable[pd.DataFrame],
+    scorer: Scorer,
+    version: str | None,
+    *,
+    most_late: timedelta = MOST_LATE,
+) -> Iterator[pd.DataFrame]:
+    """Score rows piece by piece, each by itself and by what its series did before it.
+
+    How the rows are cut into pieces makes no difference to any answer, and memory stays flat: of
+    each series only what ``scorer.schema.history`` declares is remembered. Can be a node's function
+    or be called in one; Kedro saves what it returns through ``ScoredPieces``.
+
+    Parameters
+    ----------
+    pieces
+        DataFrames with the columns of ``scorer.schema.inputs`` (others are left out), times as text
+        or as datetimes, as ``CsvPieces`` loads them. Several series may be mixed. The rows of a
+        series come in the order of time, or at most ``most_late`` late.
+    scorer
+        What answers; see ``contract.Scorer``.
+    version
+        The model's version, for the last column.
+
+    Returns
+    -------
+    An iterator (it reads nothing before it is asked) of a DataFrame for each piece, with its index
+    and ``attrs``: the input columns, the output columns (numbers rounded to ``Column.decimals``,
+    booleans as 0 and 1, what is missing as missing) and ``model_version``.
+
+    Raises
+    ------
+    RefusedError
+        While iterating: if columns are missing, values do not fit the schema or rows come too late,
+        with a table of the first such rows.
+    """
+    # not a generator itself: Kedro would save what those yield piece by piece
+    return _Scoring(scorer, version, most_late).run(pieces)
+
+
+def columns_of_table(table: pd.DataFrame, schema: Schema) -> Columns:
+    """Check the rows of a DataFrame against a schema and return them as a scorer takes them.
+
+    Parameters
+    ----------
+    table
+        The columns of ``schema.inputs``, times as text or as datetimes (offsets become UTC);
+        others are ignored.
+
+    Raises
+    ------
+    RefusedError
+        If columns are missing, or values have another type or are out of bounds: with the number of
+        rows and a table of the first of them by their index.
+    """
+    source = table.attrs.get(SOURCE, "the data")
+    if missing := [one.name for one in schema.inputs if one.name not in table.columns]:
+        raise RefusedError(
+            f"{source}: wrong columns, {', '.join(missing)} missing.\n"
+            f"It has: {', '.join(map(str, table.columns))}\n"
+            f"It needs: {', '.join(column.name for column in schema.inputs)}"
+        )
+    needed = {schema.history.by, schema.history.order} if schema.history else set()
+    found: dict[str, np.ndarray] = {}
+    faults: dict[str, np.ndarray] = {}
+    for column in schema.inputs:
+        values, wrong = _converted(table[column.name], column, column.name in needed)
+        found[column.name] = values
+        faults |= {why: rows for why, rows in wrong.items() if rows.any()}
+    if faults:
+        raise RefusedError(_offending_rows(table, schema, faults))
+    return found
+
+
+def shown(address: str) -> str:
+    """Name a file as people do, without the project's folder."""
+    path = Path(address)
+    return path.relative_to(Path.cwd()).as_posix() if path.is_relative_to(Path.cwd()) else address
+
+
+class _Scoring:
+    """The rows that are remembered from piece to piece."""
+
+    def __init__(self, scorer: Scorer, version: str | None, most_late: timedelta) -> None:
+        self._schema = scorer.schema
+        self._version = version
+        self._stream = Stream(scorer, most_late)
+        self._rows = self._flagged = 0
+        self._unanswered: set[str] = set()
+
+    def run(self, pieces: Iterable[pd.DataFrame]) -> Iterator[pd.DataFrame]:
+        for piece in pieces:
+            before = self._rows
+            yield self._score(piece)
+            if self._rows // _ROWS_BETWEEN_LINES > before // _ROWS_BETWEEN_LINES:
+                logger.info("Scored %s rows", f"{self._rows:,}")
+        flagged = f"{self._flagged:,} flagged, " if self._schema.flag else ""
+        logger.info(
+            "Scored %s rows with model %s: %s%s late",
+            *(f"{self._rows:,}", self._version, flagged, f"{self._stream.late:,}"),
+        )
+        if self._unanswered:
+            names = sorted(self._unanswered)
+            more = f" and {len(names) - _NAMES_SHOWN:,} more" if len(names) > _NAMES_SHOWN else ""
+            logger.warning(
+                "Not known to the model, not scored: %s%s", ", ".join(names[:_NAMES_SHOWN]), more
+            )
+
+    def _score(self, piece: pd.DataFrame) -> pd.DataFrame:
+        columns = columns_of_table(piece, self._schema)
+        try:
+            answers = self._stream.score(columns)
+        except LateRowsError as error:
+            raise RefusedError(_too_late(piece, self._schema, error)) from error
+        except ValueError as error:  # of the model, about all rows together
+            lines = f"{piece.index[0]} to {piece.index[-1]}"
+            raise RefusedError(f"{_source(piece)}, lines {lines}: {error}") from error
+        self._count(columns, answers)
+        given = {
+            one.name: piece[one.name] if one.type == "datetime" else columns[one.name]
+            for one in self._schema.inputs
+        }
+        outputs = {one.name: _shown_values(answers[one.name], one) for one in self._schema.outputs}
+        scored = pd.DataFrame({**given, **outputs}, index=piece.index)
+        scored["model_version"] = self._version
+        scored.attrs = dict(piece.attrs)
+        return scored
+
+    def _count(self, columns: Columns, answers: Columns) -> None:
+        self._rows += len(next(iter(columns.values())))
+        if self._schema.flag:
+            self._flagged += int(np.count_nonzero(answers[self._schema.flag] == True))  # noqa: E712
+        history = self._schema.history
+        if history and history.by:
+            missing = np.all([pd.isna(answers[one.name]) for one in self._schema.outputs], axis=0)
+            self._unanswered |= set(columns[history.by][missing].tolist())
+
+
+def _converted(
+    values: pd.Series, column: Column, is_needed: bool
+) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """Convert a column; also which rows are wrong, by what is wrong with them."""
+    missing = values.isna().to_numpy()
+    wrong = {}
+    if is_needed or not column.nullable:
+        wrong[f"{column.name} is missing"] = missing
+    if column.type == "string":
+        texts = values.astype(str).to_numpy(object)
+        if is_needed:
+            texts = np.array([text.strip() for text in texts], object)
+        texts[missing] = None
+        return texts, wrong
+    if column.type == "datetime":
+        times = parse_times(values)
+        wrong[f"{column.name} is not a date and time such as 2024-01-31 13:00"] = (
+            np.isnat(times) & ~missing
+        )
+        return times, wrong
+    if column.type == "boolean":
+        known = values.astype(str).str.strip().str.lower().map(_BOOLEANS).to_numpy(object)
+        unknown = pd.isna(known)
+        known[unknown | missing] = None
+        wrong[f"{column.name} is not true or false"] = unknown & ~missing
+        return known, wrong
+    numbers = _numbers(values)
+    unreadable = np.isnan(numbers) & ~missing
+    wrong[f"{column.name} is not a number"] = unreadable
+    low = -np.inf if column.minimum is None else column.minimum
+    high = np.inf if column.maximum is None else column.maximum
+    is_outside = ~((numbers >= low) & (numbers <= high)) & ~missing & ~unreadable
+    wrong[f"{column.name} is outside {low:g} to {high:g}"] = is_outside
+    wrong[f"{column.name} is not finite"] = np.isinf(numbers) & ~is_outside
+    if column.type == "long":
+        wrong[f"{column.name} is not a whole number"] = ~np.isnan(numbers) & (
+            numbers != np.floor(numbers)
+        )
+        if not missing.any() and not any(rows.any() for rows in wrong.values()):
+            numbers = values.astype("int64").to_numpy()
+    return numbers, wrong
+
+
+_BOOLEANS = {"true": True, "false": False, "1": True, "0": False, "1.0": True, "0.0": False}
+
+
+def parse_times(values: pd.Series) -> np.ndarray:
+    """Read ISO 8601 times as ``datetime64[ns]`` in UTC; what cannot be read becomes NaT."""
+    if values.dtype == "datetime64[ns]":
+        return values.to_numpy()
+    times = pd.to_datetime(values, format="ISO8601", errors="coerce", utc=True)
+    return times.dt.tz_localize(None).to_numpy("datetime64[ns]")
+
+
+def _numbers(values: pd.Series) -> np.ndarray:
+    if pd.api.types.is_bool_dtype(values):
+        return np.full(len(values), np.nan)
+    return pd.to_numeric(values, errors="coerce").to_numpy(float, na_value=np.nan)
+
+
+def _shown_values(values: np.ndarray, column: Column) -> Any:
+    """Return an output as it is written; one type in every piece, so that none looks different."""
+    if column.type == "boolean":
+        return pd.array(values, dtype="boolean").astype("Int64")
+    if column.type == "double":
+        numbers = np.asarray(values, float)
+        return numbers if column.decimals is None else numbers.round(column.decimals)
+    if column.type == "long":
+        return pd.array(values, dtype="Int64")
+    return values
+
+
+def _offending_rows(table: pd.DataFrame, schema: Schema, faults: dict[str, np.ndarray]) -> str:
+    any_wrong = np.logical_or.reduce([*faults.values()])
+    first = np.flatnonzero(any_wrong)[:_ROWS_SHOWN]
+    rows = table.iloc[first][[column.name for column in schema.inputs]].astype(object)
+    rows["why"] = ["; ".join(why for why, wrong in faults.items() if wrong[n]) for n in first]
+    count = int(any_wrong.sum())
+    more = f"\n... and {count - len(first):,} more" if count > len(first) else ""
+    summary = "\n".join(f"  {int(wrong.sum()):,} x {why}" for why, wrong in faults.items())
+    return (
+        f"{_source(table)}: {count:,} of {len(table):,} rows cannot be used:\n{summary}\n\n"
+        f"The first offending rows:\n{_as_text(rows)}{more}"
+    )
+
+
+def _too_late(piece: pd.DataFrame, schema: Schema, error: LateRowsError) -> str:
+    first = error.rows[:_ROWS_SHOWN]
+    rows = piece.iloc[first][[column.name for column in schema.inputs]]
+    rows = rows.assign(newest=error.newest[:_ROWS_SHOWN])
+    hours = error.most_late / timedelta(hours=1)
+    return (
+        f"{_source(piece)}: {len(error.rows):,} of {len(piece):,} rows are more than {hours:g} "
+        "hours older than one of their series that came before (newest): what they should be "
+        "compared with is no longer remembered. Sort the rows by time; the files of a folder are "
+        f"read in the order of their names.\n\nThe first offending rows:\n{_as_text(rows)}"
+    )
+
+
+def _as_text(rows: pd.DataFrame) -> str:
+    table = rows.rename_axis("line").reset_index().astype(object)
+    return str(table.where(table.notna(), "").to_string(index=False))
+
+
+def _source(table: pd.DataFrame) -> str:
+    return str(table.attrs.get(SOURCE, "the data"))
+
+
+def _quoted(name: object) -> str:
+    text = str(name)
+    return '"' + text.replace('"', '""') + '"' if set(text) & set(',"\n\r') else text
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)

@@ -1,0 +1,229 @@
+"""The bundle of a device that has no network: one archive with model, code, runner and wheels."""
+
+import hashlib
+import json
+import logging
+import math
+import os
+import shutil
+import stat
+import subprocess
+import sys
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+from kedro_azure_mlops.config import Mlops, read_mlops
+from kedro_azure_mlops.contract import Schema, read_contract
+from kedro_azure_mlops.errors import OperationError
+from kedro_azure_mlops.serve.code import copy_served_code, source_folder, trusted_types
+from kedro_azure_mlops.serve.model import ServedModel, example_request, fetch_model
+from kedro_azure_mlops.serve.packages import LOCK, SCORER, STORED, lock_of, names_of
+from kedro_azure_mlops.serve.wheels import Wheels
+
+logger = logging.getLogger(__name__)
+
+WORK = Path("build/bundle")
+_DEVICE = Path(__file__).with_name("device")
+_SUMS = "SHA256SUMS"
+_EARLIEST = (1980, 1, 1, 0, 0, 0)  # that a zip can name
+# Lets a bundle answer its example with its own code, and with no package but those of its lock.
+_SELF_TEST = """
+import json, re, sys
+from importlib.metadata import packages_distributions
+from pathlib import Path
+bundle, source, allowed = json.loads(sys.argv[1])
+known = packages_distributions()
+def is_absent(name):
+    of = known.get(name)
+    return of and not {re.sub("[-_.]+", "-", one).lower() for one in of} & set(allowed)
+class NotOnTheDevice:
+    def find_spec(self, name, path=None, target=None):
+        if is_absent(name.partition(".")[0]):
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+sys.path[:] = [bundle, *(p for p in sys.path if Path(p).resolve() != Path(source))]
+sys.meta_path.insert(0, NotOnTheDevice())
+import score_file
+try:
+    score = score_file.load()
+except score_file.NotTriedError as error:
+    sys.exit(str(error).partition(": run sh install.sh")[0])
+answer = score.run((Path(bundle) / "request.json").read_bytes())
+if answer.status != 200:
+    error = answer.body["error"]
+    sys.exit(f"its own example is refused: {error['field']} {error['message']}")
+"""
+
+
+def write_bundle(
+    env: str,
+    model: Path | None = None,
+    wheels: Wheels | None = None,
+    root: Path | None = None,
+    *,
+    say: Callable[[str], None] = logger.info,
+) -> Path:
+    """Write ``dist/bundle-<name>-<version>-<digest>.zip``: from the same model the same bytes.
+
+    Parameters
+    ----------
+    env
+        The environment whose champion is packed.
+    model
+        A model folder to pack instead, relative to ``root``.
+    wheels
+        For which machine wheels are downloaded; None leaves them out.
+    root
+        The project; None: the current folder.
+    say
+        What is called with what is being done.
+
+    Raises
+    ------
+    OperationError
+        If there is no such model, the bundle could not score its own example, or the wheels cannot
+        be had. Nothing is written then.
+    """
+    root = root or Path.cwd()
+    mlops = read_mlops(root, env)
+    served = fetch_model(env, model, root, root / WORK / "model")
+    say(f"packing {served.label}")
+    if wheels:
+        say(f"with the wheels for {wheels.platform}, Python {wheels.python}")
+    return pack(served, wheels, root, mlops, trusted_types(root, env, mlops))
+
+
+def pack(
+    model: ServedModel,
+    wheels: Wheels | None,
+    root: Path,
+    mlops: Mlops,
+    trusted: tuple[str, ...] = (),
+) -> Path:
+    """Write the archive of a model that was fetched; see ``write_bundle``."""
+    # dev and prod count their versions separately: the digest makes the name unique
+    digest = "" if model.digest.startswith(model.version) else f"-{model.digest[:12]}"
+    name = f"bundle-{_project(root)}-{model.version}{digest}"
+    folder = root / WORK / name
+    _fill(folder, model, wheels, root, mlops, trusted)
+    archive = root / "dist" / f"{name}.zip"
+    archive.parent.mkdir(exist_ok=True)
+    part = archive.with_name(f"{archive.name}.part")
+    try:
+        _zip(folder, part)
+        part.replace(archive)
+    finally:
+        part.unlink(missing_ok=True)
+    return archive
+
+
+def _project(root: Path) -> str:
+    from kedro.framework.startup import bootstrap_project
+
+    return str(bootstrap_project(root).package_name).replace("_", "-")
+
+
+def _fill(
+    folder: Path,
+    model: ServedModel,
+    wheels: Wheels | None,
+    root: Path,
+    mlops: Mlops,
+    trusted: tuple[str, ...],
+) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
+    code = copy_served_code(
+        root, mlops, folder / "code", model=model.folder, trusted=trusted, with_servers=False
+    )
+    shutil.copytree(model.folder, folder / "model")
+    for file in ("install.sh", "score_file.py"):
+        shutil.copyfile(_DEVICE / file, folder / file)
+    _write(folder / "README.md", _readme(read_contract(model.folder).schema))
+    names = {"MODEL_DIGEST": model.digest, "MODEL_VERSION": model.version}
+    _write(folder / "model.json", json.dumps(names, indent=1) + "\n")
+    _write(folder / "request.json", example_request(model.folder) + "\n")
+    requirements = lock_of(root, code.packages, SCORER if code.scorer else STORED)
+    _write(folder / "requirements.txt", requirements)
+    refuse_unable(folder, root, names_of(requirements))
+    if wheels:
+        _write(folder / "python-version", wheels.python + "\n")
+        wheels.download(folder / "requirements.txt", folder / "wheels", root)
+    _write(folder / _SUMS, "".join(_sums(folder)))
+
+
+def refuse_unable(folder: Path, root: Path, packages: set[str]) -> None:
+    """Refuse a bundle that does not answer its own example where only some packages are installed.
+
+    Raises
+    ------
+    OperationError
+        Saying what is missing.
+    """
+    given = json.dumps([str(folder), str(source_folder(root).resolve()), sorted(packages)])
+    done = subprocess.run(
+        [sys.executable, "-B", "-c", _SELF_TEST, given],
+        cwd=folder,
+        env=_without_python_variables(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        lines = done.stderr.strip().splitlines() or ["it said nothing"]
+        raise OperationError(
+            f"This bundle could not score on a device, so it is not written: {lines[-1]}.\n"
+            f"What it needs must be in {LOCK.as_posix()}, or among the modules that the scorer "
+            "of mlops.yml imports."
+        )
+
+
+def _without_python_variables() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+
+
+def _readme(schema: Schema) -> str:
+    history = schema.history
+    needs = ""
+    if history:
+        of = f"of each {history.by} " if history.by else ""
+        needs = (
+            f"\nBegin a file with the last {math.ceil(history.days)} days {of}(at least "
+            f"{history.rows} rows), in the order\nof {history.order}: its first new row is "
+            "answered by what came before it."
+        )
+    return (
+        (_DEVICE / "README.md")
+        .read_text(encoding="utf-8")
+        .format(
+            inputs=",".join(column.name for column in schema.inputs),
+            outputs=", ".join(f"`{column.name}`" for column in schema.outputs),
+            history=needs,
+        )
+    )
+
+
+def _write(file: Path, text: str) -> None:
+    file.write_text(text, encoding="utf-8", newline="\n")
+
+
+def _sums(folder: Path) -> list[str]:
+    return [
+        f"{hashlib.sha256(file.read_bytes()).hexdigest()}  {file.relative_to(folder).as_posix()}\n"
+        for file in _files(folder)
+    ]
+
+
+def _files(folder: Path) -> list[Path]:
+    found = [path for path in folder.rglob("*") if path.is_file()]
+    return sorted(found, key=lambda path: path.relative_to(folder).as_posix())
+
+
+def _zip(folder: Path, target: Path) -> None:
+    """Store the files uncompressed: wheels are compressed, and libraries differ in how they do."""
+    with zipfile.ZipFile(target, "w", zipfile.ZIP_STORED) as archive:
+        for file in _files(folder):
+            inside = file.relative_to(folder.parent).as_posix()
+            entry = zipfile.ZipInfo(inside, date_time=_EARLIEST)
+            mode = 0o755 if file.suffix == ".sh" else 0o644
+            entry.create_system, entry.external_attr = 3, (stat.S_IFREG | mode) << 16  # as on POSIX
+            archive.writestr(entry, file.read_bytes())

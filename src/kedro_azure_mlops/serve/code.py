@@ -1,0 +1,187 @@
+"""The code that a server gets: what scoring needs, found by doing it, and no more."""
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from kedro_azure_mlops.config import Mlops, configuration_folder, refuse_no_project
+from kedro_azure_mlops.errors import OperationError
+from kedro_azure_mlops.serve.score import SERVED
+
+PLUGIN = "kedro_azure_mlops"
+ENTRY = f"{PLUGIN}/serve/online.py"
+"""The entry script of Azure ML's server, relative to a code folder."""
+
+_PACKAGE = Path(__file__).parents[1]
+_SCORING = (
+    *("__init__.py", "contract.py", "serve/__init__.py"),
+    *("serve/request.py", "serve/score.py", "serve/stream.py"),
+)
+_STORED = ("serve/stored.py",)
+_SERVERS = tuple(f"serve/{name}.py" for name in ("answers", "local", "metrics", "online", "plain"))
+# Imports what serves in a process of its own and writes the files and packages that this took.
+_FINDER = """
+import importlib, json, sys
+from importlib.metadata import packages_distributions
+from pathlib import Path
+given = json.loads(sys.argv[1])
+sys.path[:0] = given["path"]
+for name in given["modules"]:
+    importlib.import_module(name)
+engine = None
+if given["scorer"]:
+    from kedro_azure_mlops.contract import _imported
+    load = _imported(given["scorer"])
+if given["model"]:
+    from kedro_azure_mlops.serve.score import load_served
+    model = load_served(Path(given["model"]), given["scorer"], given["trusted"])
+    engine = model.engine
+files, packages = set(), set()
+known = packages_distributions()
+for name, module in list(sys.modules.items()):
+    file = getattr(module, "__file__", None)
+    root = next((r for r in given["path"] if file and Path(file).is_relative_to(r)), None)
+    if root:
+        files.add((root, Path(file).relative_to(root).as_posix()))
+    elif name.partition(".")[0] == "kedro_azure_mlops" and file:
+        files.add((given["plugin"], Path(file).relative_to(given["plugin"]).as_posix()))
+    else:
+        packages.update(known.get(name.partition(".")[0], ()))
+answer = {"engine": engine, "files": sorted(files), "packages": sorted(packages)}
+sys.__stdout__.write("\\n" + json.dumps(answer) + "\\n")
+"""
+
+
+@dataclass(frozen=True)
+class ServedCode:
+    """A folder of code that serves: what loads the model there, and what that needs.
+
+    ``engine`` says in words what computes the answers (None where no model was given to find out),
+    ``packages`` names the distributions that were imported.
+    """
+
+    folder: Path
+    scorer: str | None
+    engine: str | None
+    packages: tuple[str, ...]
+
+
+def copy_served_code(
+    root: Path,
+    mlops: Mlops,
+    target: Path,
+    *,
+    model: Path | None = None,
+    trusted: tuple[str, ...] = (),
+    with_servers: bool = True,
+) -> ServedCode:
+    """Write what serving needs into a folder, and nothing else: what was there is removed.
+
+    The scorer of the project is imported in a process of its own, and those modules of the project
+    that this took are copied; without a scorer it is what loads the stored model.
+
+    Parameters
+    ----------
+    root
+        The project.
+    mlops
+        Its configuration, for ``scorer``.
+    target
+        The folder that is written. A server has it on its path; ``ENTRY`` is the entry script for
+        Azure ML's server.
+    model
+        A model folder that is then loaded and answers its own example, so that what is imported
+        late is found as well.
+    trusted
+        Types of the stored model that may be loaded, see ``trusted_types``.
+    with_servers
+        Whether the servers around the score function are needed, too.
+
+    Raises
+    ------
+    OperationError
+        If the scorer cannot be imported, or the model not be served by it.
+    """
+    modules = sorted({name.rpartition(".")[0] for name in trusted if _is_ours(root, name)})
+    found = _find(root, mlops.scorer, model, trusted, modules)
+    shutil.rmtree(target, ignore_errors=True)
+    own = [*_SCORING, *(() if mlops.scorer else _STORED), *(_SERVERS if with_servers else ())]
+    files = {f"{PLUGIN}/{name}": _PACKAGE / name for name in own}
+    for place, name in found["files"]:
+        files.setdefault(name, Path(place) / name)
+    for name, file in sorted(files.items()):
+        copy = target / name
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(file, copy)
+    served = {"scorer": mlops.scorer, "trusted": list(trusted)}
+    text = json.dumps(served, indent=1) + "\n"
+    (target / SERVED).write_text(text, encoding="utf-8", newline="\n")
+    return ServedCode(target, mlops.scorer, found["engine"], tuple(found["packages"]))
+
+
+def trusted_types(root: Path, env: str, mlops: Mlops) -> tuple[str, ...]:
+    """Return the types that the catalog trusts in the trained model (``trusted`` of its entry)."""
+    if mlops.scorer or mlops.tracking.model is None:
+        return ()
+    from kedro.framework.project import settings
+    from kedro.io import CatalogConfigResolver
+
+    loader = settings.CONFIG_LOADER_CLASS(
+        conf_source=str(root / configuration_folder(root)), env=env, **settings.CONFIG_LOADER_ARGS
+    )
+    default = {"{default}": {"type": "kedro.io.MemoryDataset"}}
+    resolver = CatalogConfigResolver(loader["catalog"], default_runtime_patterns=default)
+    entry = resolver.resolve_pattern(mlops.tracking.model)
+    return tuple(entry.get("trusted") or ())
+
+
+def source_folder(root: Path) -> Path:
+    """Return the folder that holds a project's packages.
+
+    Raises
+    ------
+    OperationError
+        If the folder holds no project.
+    """
+    from kedro.framework.startup import bootstrap_project
+
+    refuse_no_project(root)
+    return Path(bootstrap_project(root).source_dir)
+
+
+def _is_ours(root: Path, name: str) -> bool:
+    return (source_folder(root) / name.partition(".")[0]).is_dir()
+
+
+def _find(
+    root: Path,
+    scorer: str | None,
+    model: Path | None,
+    trusted: tuple[str, ...],
+    modules: list[str],
+) -> dict[str, Any]:
+    given = {
+        "path": [str(source_folder(root).resolve())],
+        "plugin": str(_PACKAGE.parent),
+        "modules": modules,
+        "scorer": scorer,
+        "model": str(model.resolve()) if model else None,
+        "trusted": trusted,
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", _FINDER, json.dumps(given)],
+        cwd=root,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        last = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
+        why = re.sub(r"^[\w.]+(Error|Exception): ", "", last)
+        raise OperationError(f"What serves cannot be loaded: {why}")
+    return json.loads(done.stdout.splitlines()[-1])  # type: ignore[no-any-return]

@@ -1,0 +1,26 @@
+#!/bin/sh
+# Install what this bundle needs into .venv, from the wheels beside this file: no network is used.
+# usage: sh install.sh; PYTHON=python3.11 sh install.sh takes another Python
+set -eu
+
+cd "$(dirname -- "$0")"
+python=${PYTHON:-python3}
+
+fail() { echo "install.sh: $*" >&2; exit 2; }
+
+if command -v sha256sum >/dev/null; then sums="sha256sum -c"; else sums="shasum -a 256 -c"; fi
+$sums SHA256SUMS >sums.log 2>&1 || {
+    grep -v ': OK$' sums.log >&2
+    rm -f sums.log
+    fail "a file was altered: unpack the bundle again"
+}
+rm -f sums.log
+
+[ -d wheels ] || fail "this bundle was made without wheels: make it again on a machine with network"
+"$python" -c "import sys; sys.exit('%d.%d' % sys.version_info[:2] != '$(cat python-version)')" ||
+    fail "the wheels are for Python $(cat python-version): PYTHON=/path/to/it sh install.sh"
+"$python" -m venv --clear .venv || fail "$python cannot make environments (Debian: python3-venv)"
+.venv/bin/python -m pip install --quiet --disable-pip-version-check --no-index \
+    --find-links wheels --require-hashes --only-binary :all: --requirement requirements.txt ||
+    fail "the wheels do not fit this machine: make the bundle with --wheels-for and --python"
+.venv/bin/python score_file.py --check

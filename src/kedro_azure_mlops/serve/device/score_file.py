@@ -1,0 +1,298 @@
+"""Score rows on a device that has no network: a CSV file, or one JSON request.
+
+    .venv/bin/python score_file.py rows.csv scores.csv
+    .venv/bin/python score_file.py < request.json
+
+The rows are checked as an endpoint checks them and scored by the same code, piece by piece, so
+that a file of any length fits into little memory. Nothing is scored if a file of this folder is not
+as it was made.
+
+Exit status: 0 if the rows are scored, 1 if they are refused, 2 if it could not be tried.
+"""
+
+import argparse
+import csv
+import hashlib
+import itertools
+import json
+import os
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).resolve().parent
+ROWS_PER_PIECE = 10_000
+_SUMS = "SHA256SUMS"
+_FIRST_LINE = 2  # after the header
+_BOOLEANS = {"true": True, "false": False, "1": True, "0": False}
+
+
+class NotTriedError(Exception):
+    """It could not be tried: the message says why."""
+
+
+class RefusedError(Exception):
+    """The rows are refused: the message names the field."""
+
+
+def main() -> int:
+    """Score what the command line names."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("rows", type=Path, nargs="?", help="CSV file; without it JSON on stdin")
+    parser.add_argument("scores", type=Path, nargs="?", help="CSV file to write")
+    parser.add_argument("--check", action="store_true", help="check this folder and its model")
+    options = parser.parse_args()
+    try:
+        refuse_changed_files()
+        score = load()
+        if options.check:
+            _say(f"model {score.model().version} is whole, and scores as it was trained to")
+        elif options.rows is None:
+            return score_request(score)
+        elif options.scores is None:
+            raise NotTriedError("name the file to write, too: score_file.py ROWS SCORES")
+        else:
+            score_file(score, options.rows, options.scores)
+    except RefusedError as refusal:
+        _complain(str(refusal))
+        return 1
+    except NotTriedError as problem:
+        _complain(str(problem))
+        return 2
+    except OSError as problem:
+        _complain(f"{problem.filename}: {problem.strerror}")
+        return 2
+    return 0
+
+
+def refuse_changed_files() -> None:
+    """Compare the files beside this one with their checksums; wheels may have been deleted.
+
+    Raises
+    ------
+    NotTriedError
+        If one is missing or has changed.
+    """
+    lines = (HERE / _SUMS).read_text(encoding="utf-8").splitlines()
+    for expected, name in (line.split("  ", 1) for line in lines):
+        file = HERE / name
+        if name.startswith("wheels/") and not file.exists():
+            continue
+        if not file.is_file() or hashlib.sha256(file.read_bytes()).hexdigest() != expected:
+            raise NotTriedError(f"{name} was altered: unpack the bundle again")
+
+
+def load() -> Any:
+    """Import the score function of this folder and load the model.
+
+    Raises
+    ------
+    NotTriedError
+        If what it needs is not installed, or the model is not the one that was bundled.
+    """
+    sys.dont_write_bytecode = True
+    sys.path.insert(0, str(HERE / "code"))
+    try:
+        from kedro_azure_mlops.serve import score
+    except ImportError as error:
+        raise NotTriedError(f"{error}: run sh install.sh, and use .venv/bin/python") from error
+    os.environ.update(json.loads((HERE / "model.json").read_text(encoding="utf-8")))
+    try:
+        score.init(HERE / "model")
+    except (ValueError, ImportError) as error:
+        raise NotTriedError(str(error)) from error
+    return score
+
+
+def score_request(score: Any) -> int:
+    """Answer the request on standard input, as an endpoint would."""
+    answer = score.run(sys.stdin.buffer.read(score.MAX_BYTES + 1))
+    _say(answer.text())
+    if answer.status == 200:
+        return 0
+    error = answer.body["error"]
+    _complain(f"{error['field']} {error['message']}")
+    return 1
+
+
+def score_file(score: Any, source: Path, target: Path) -> None:
+    """Write a line of answers for each row; the file is whole or not there.
+
+    Raises
+    ------
+    RefusedError
+        Naming the first line and field that is wrong.
+    """
+    if target.exists() and source.samefile(target):
+        raise NotTriedError(f"{target} is the file of the rows: name another one for the scores")
+    part = target.with_name(f"{target.name}.part")
+    flag = score.model().schema.flag
+    try:
+        with (
+            source.open(encoding="utf-8-sig", newline="") as read,
+            part.open("w", encoding="utf-8", newline="") as write,
+        ):
+            file = _File(score, csv.reader(read))
+            writer = csv.writer(write, lineterminator="\n")
+            writer.writerow([*file.columns, *file.outputs, "model_version"])
+            scored = flagged = 0
+            for rows, answers in file.scored():
+                cells = zip(
+                    *([_cell(value) for value in values] for values in answers), strict=True
+                )
+                for row, answer in zip(rows, cells, strict=True):
+                    writer.writerow([*row, *answer, score.model().version])
+                scored += len(rows)
+                flagged += answers[file.outputs.index(flag)].count(True) if flag else 0
+        part.replace(target)
+        marked = f", {flagged:,} flagged" if flag else ""
+        _say(f"{scored:,} rows scored{marked}: {target}")
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise RefusedError(f"{source} is not a CSV file in UTF-8: {error}") from error
+    finally:
+        part.unlink(missing_ok=True)
+
+
+class _File:
+    """A CSV file whose columns are those that the model is asked."""
+
+    def __init__(self, score: Any, lines: Iterator[list[str]]) -> None:
+        from kedro_azure_mlops.serve.stream import Stream
+
+        self._model = score.model()
+        self._stream = Stream(self._model.scorer)
+        self._lines = lines
+        schema = self._model.schema
+        self._converters = {one.name: _converter(one) for one in schema.inputs}
+        self._history = schema.history
+        self._latest: dict[Any, Any] = {}
+        self.outputs = [one.name for one in schema.outputs]
+        self.columns = next(lines, [])
+        self._refuse_other_columns()
+
+    def scored(self) -> Iterator[tuple[list[list[str]], list[list[Any]]]]:
+        """Score piece by piece: the lines, and the columns of what is answered to them."""
+        number, rows = _FIRST_LINE, _without_blank_end(self._lines)
+        while piece := list(itertools.islice(rows, ROWS_PER_PIECE)):
+            checked = self._checked(piece, number)
+            self._refuse_disorder(checked.columns, number)
+            try:
+                found = self._stream.score(checked.columns)
+            except ValueError as error:  # of the model, about all rows together
+                raise RefusedError(
+                    f"lines {number} to {number + len(piece) - 1}: {error}"
+                ) from error
+            yield piece, self._model.outputs(found, len(piece))
+            number += len(piece)
+
+    def _refuse_other_columns(self) -> None:
+        wanted = ",".join(self._converters)
+        missing = [name for name in self._converters if name not in self.columns]
+        other = [name for name in self.columns if name not in self._converters]
+        for names, what in ((missing, "is missing"), (other, "is not known")):
+            if names:
+                raise RefusedError(
+                    f"the first line must be {wanted}, in any order: {', '.join(names)} {what}"
+                )
+        if len(set(self.columns)) < len(self.columns):
+            raise RefusedError(f"the first line must be {wanted}: a name is there twice")
+
+    def _checked(self, piece: list[list[str]], number: int) -> Any:
+        """Check a piece as the body of a request is checked."""
+        from kedro_azure_mlops.serve.request import BadRequestError
+
+        width = len(self.columns)
+        rows = [
+            {
+                name: self._converters[name](text)
+                for name, text in zip(self.columns, row, strict=True)
+            }
+            for row in itertools.takewhile(lambda row: len(row) == width, piece)
+        ]
+        try:
+            checked = self._model.reader.check(rows)
+        except BadRequestError as error:
+            raise RefusedError(_with_lines(str(error), number)) from error
+        if len(rows) < len(piece):
+            fields = ", ".join(self.columns)
+            raise RefusedError(f"line {number + len(rows)} must have the fields {fields}")
+        return checked
+
+    def _refuse_disorder(self, columns: Any, number: int) -> None:
+        """Refuse what the check of a single piece cannot see: time that goes back between two."""
+        if self._history is None:
+            return
+        times = columns[self._history.order]
+        by = self._history.by
+        names = columns[by].tolist() if by else [None] * len(times)
+        for row, (name, time) in enumerate(zip(names, times, strict=True)):
+            if name in self._latest and time < self._latest[name]:
+                raise RefusedError(
+                    f"line {number + row} {self._history.order} is before that of an earlier line: "
+                    "send the rows of a series in order"
+                )
+            self._latest[name] = time
+
+
+def _without_blank_end(lines: Iterator[list[str]]) -> Iterator[list[str]]:
+    """Leave out lines without anything at the end of the file; elsewhere they are refused."""
+    blank = 0
+    for row in lines:
+        if not row:
+            blank += 1
+            continue
+        yield from ([] for _ in range(blank))
+        blank = 0
+        yield row
+
+
+def _converter(column: Any) -> Any:
+    """Return what makes a request's value of a cell; what cannot be one the check refuses."""
+    read = {"double": _number, "long": _whole, "boolean": _boolean}.get(column.type, str)
+    if column.nullable:
+        return lambda text: read(text) if text.strip() else None
+    return read
+
+
+def _number(text: str) -> float | str:
+    try:
+        return text if "_" in text else float(text)
+    except ValueError:
+        return text
+
+
+def _whole(text: str) -> int | str:
+    try:
+        return text if "_" in text else int(text)
+    except ValueError:
+        return text
+
+
+def _boolean(text: str) -> bool | str:
+    return _BOOLEANS.get(text.strip().lower(), text)
+
+
+def _cell(value: Any) -> Any:
+    """Write booleans as 0 and 1, as files of scores have them, and nothing for what is missing."""
+    return "" if value is None else int(value) if isinstance(value, bool) else value
+
+
+def _with_lines(text: str, first: int) -> str:
+    """Name lines of the file, where a request's refusal counts the rows of its body."""
+    return re.sub(r"data\[(\d+)\]\.?", lambda row: f"line {first + int(row[1])} ", text)
+
+
+def _say(text: str) -> None:
+    sys.stdout.write(text + "\n")
+
+
+def _complain(text: str) -> None:
+    sys.stderr.write(f"score_file: {text}\n")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

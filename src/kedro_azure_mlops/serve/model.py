@@ -1,0 +1,108 @@
+"""The model to serve: the champion of an environment, or a folder, checked and put in its place."""
+
+import json
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from kedro_azure_mlops.contract import CONTRACT, UnusableModelError, digest, read_contract
+from kedro_azure_mlops.errors import OperationError
+
+_PLACE = "served/1"  # below AZUREML_MODEL_DIR, where Azure has the name and version of a model
+
+
+@dataclass(frozen=True)
+class ServedModel:
+    """A model folder, what answers call its version, and its digest."""
+
+    root: Path  # what AZUREML_MODEL_DIR names
+    version: str
+    digest: str
+    label: str  # for people
+
+    @property
+    def folder(self) -> Path:
+        """The model folder."""
+        return self.root / _PLACE
+
+    @property
+    def variables(self) -> dict[str, str]:
+        """The environment variables that name it to the score function."""
+        return {
+            "AZUREML_MODEL_DIR": str(self.root),
+            "MODEL_DIGEST": self.digest,
+            "MODEL_VERSION": self.version,
+        }
+
+
+def fetch_model(env: str, given: Path | None, root: Path, target: Path) -> ServedModel:
+    """Put the champion of an environment, or the folder that is given, below ``target``.
+
+    Raises
+    ------
+    OperationError
+        If there is no such model, its files are not those that were registered, or it says nothing
+        of what it is asked and answers.
+    """
+    if given is None or not (root / given).resolve().is_relative_to(target.resolve()):
+        shutil.rmtree(target, ignore_errors=True)  # what a killed process has left is no model
+    found = _folder(root / given, given, target) if given else _champion(env, root, target)
+    refuse_without_contract(found.folder, found.label)
+    return found
+
+
+def refuse_without_contract(folder: Path, label: str) -> None:
+    """Refuse a model folder that cannot be served for want of its ``contract.json``.
+
+    Raises
+    ------
+    OperationError
+        Naming what is missing.
+    """
+    if not (folder / CONTRACT).is_file():
+        raise OperationError(
+            f"{label} cannot be served: it has no {CONTRACT}, which says what it is asked and "
+            "answers. A catalog entry of type kedro_azure_mlops.ModelDataset writes it: train "
+            "again with such an entry as tracking.model of mlops.yml."
+        )
+    try:
+        read_contract(folder)
+    except UnusableModelError as error:
+        raise OperationError(f"{label} cannot be served: {error}") from error
+
+
+def example_request(folder: Path) -> str:
+    """Return the body of the request that a model folder holds as its example.
+
+    Raises
+    ------
+    UnusableModelError
+        If the folder has no readable ``contract.json``.
+    """
+    return json.dumps({"data": read_contract(folder).example})
+
+
+def _champion(env: str, root: Path, target: Path) -> ServedModel:
+    from kedro_azure_mlops.registry import open_registry
+
+    registry = open_registry(env, root)
+    champion = registry.champion()
+    if champion is None:
+        raise OperationError(
+            f"{env} has no champion to serve yet. To train one, type: kedro run; to serve what the "
+            "last run has trained, name its folder: --model DIR."
+        )
+    registry.fetch(champion, target / _PLACE)
+    label = f"the champion of {env}, {champion}"
+    return ServedModel(target, champion.number, champion.digest, label)
+
+
+def _folder(source: Path, name: Path, target: Path) -> ServedModel:
+    if not (source / "MLmodel").is_file():
+        raise OperationError(f"{name} is not a model folder: it has no MLmodel. Try: kedro run")
+    folder = target / _PLACE
+    if source.resolve() != folder.resolve():
+        shutil.rmtree(folder, ignore_errors=True)
+        shutil.copytree(source, folder)
+    found = digest(folder)
+    return ServedModel(target, found[:12], found, f"the model in {name}, digest {found[:12]}")

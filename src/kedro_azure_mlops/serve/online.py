@@ -1,0 +1,39 @@
+"""The entry script of Azure ML's inference server, on an endpoint and on a laptop.
+
+It takes the request raw, so that the length of a body is known before it is read, and answers
+itself whatever happens: the server's own error pages name no field.
+"""
+
+import logging
+import sys
+from pathlib import Path
+
+from azureml_inference_server_http.api.aml_request import AMLRequest, rawhttp
+from azureml_inference_server_http.api.aml_response import AMLResponse
+
+# The server loads this file by its path; what it imports lies around it, see code.py.
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from kedro_azure_mlops.serve import answers, score
+from kedro_azure_mlops.serve.request import refuse_too_long
+
+
+def init() -> None:
+    """Load the model that Azure ML has put at ``AZUREML_MODEL_DIR``."""
+    score.init()
+    # It logs two lines a request; the endpoint and /metrics count them.
+    logging.getLogger("azmlinfsrv").setLevel(logging.WARNING)
+
+
+@rawhttp  # type: ignore[untyped-decorator]
+def run(request: AMLRequest) -> AMLResponse:
+    """Answer a request to ``/score``."""
+    answer = answers.answer(request.method, lambda: _body(request))
+    return AMLResponse(answer.text(), answer.status, {"Content-Type": "application/json"})
+
+
+def _body(request: AMLRequest) -> bytes:
+    """Read the body, once its length is known to be bearable; a chunked one up to the limit."""
+    refuse_too_long(request.content_length or 0)
+    body: bytes = request.stream.read(score.MAX_BYTES + 1)
+    return body

@@ -1,0 +1,344 @@
+"""A server on this machine: what it needs in ``build/serve``, and its own process on loopback."""
+
+import contextlib
+import http.client
+import json
+import os
+import platform
+import re
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from kedro_azure_mlops.ci import termination_as_interrupt
+from kedro_azure_mlops.config import read_mlops
+from kedro_azure_mlops.errors import OperationError
+from kedro_azure_mlops.serve.code import ENTRY, ServedCode, copy_served_code, trusted_types
+from kedro_azure_mlops.serve.model import ServedModel, example_request, fetch_model
+from kedro_azure_mlops.serve.packages import PLAIN, SCORER, STORED, lock_of
+
+HOST = "127.0.0.1"
+PORT = 5001
+WORK = Path("build/serve")
+PYTHON = Path(".venv-serve/bin/python")
+"""Of the environment with requirements/serve.txt, relative to a project."""
+
+_DOCKERFILE = Path(__file__).with_name("Dockerfile")
+_APPLICATION = "kedro_azure_mlops.serve.plain:application"
+# One process each. Threads keep the connections of Azure's server open.
+_ONLINE = ("--worker-class", "gthread", "--threads", "4", "kedro_azure_mlops.serve.local:app")
+_PLAIN = ("--worker-class", "asgi", _APPLICATION)
+# Of the person's shell: what would turn the server into something else.
+_NOT_INHERITED = re.compile(
+    r"(AZUREML_|AML_|GUNICORN_|MODEL_|PYTHON|SCORING_|UVICORN_|WORKER_|WEB_CONCURRENCY)"
+)
+_TRIES, _PAUSE = 1200, 0.1  # two minutes: machines may be slow
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """The content of ``build/serve``: a model, the code that serves it, and a request.
+
+    ``is_plain_only`` is true where the stored model itself is served, which needs the project's own
+    environment: Azure's server cannot be installed there.
+    """
+
+    folder: Path
+    model: ServedModel
+    code: ServedCode
+
+    @property
+    def request(self) -> Path:
+        """The file of the example request."""
+        return self.folder / "request.json"
+
+    @property
+    def is_plain_only(self) -> bool:
+        """Return whether only the plain application can serve it here."""
+        return self.code.scorer is None
+
+
+def prepare(env: str, model: Path | None = None, root: Path | None = None) -> Prepared:
+    """Write ``build/serve``: the model, the code that serves it and its example request.
+
+    Parameters
+    ----------
+    env
+        The environment whose champion is served.
+    model
+        A model folder to serve instead, relative to ``root``.
+    root
+        The project; None: the current folder.
+
+    Raises
+    ------
+    OperationError
+        If there is no such model, or it cannot be served.
+    """
+    root = root or Path.cwd()
+    mlops = read_mlops(root, env)
+    folder = root / WORK
+    served = fetch_model(env, model, root, folder / "model")
+    code = copy_served_code(
+        root,
+        mlops,
+        folder / "code",
+        model=served.folder,
+        trusted=trusted_types(root, env, mlops),
+    )
+    prepared = Prepared(folder, served, code)
+    text = example_request(served.folder) + "\n"
+    prepared.request.write_text(text, encoding="utf-8", newline="\n")
+    return prepared
+
+
+def write_image_context(prepared: Prepared, root: Path) -> None:
+    """Add to ``build/serve`` what ``docker build build/serve`` needs: packages and Dockerfile.
+
+    Raises
+    ------
+    OperationError
+        If ``requirements/serve.txt`` does not lock what serving needs.
+    """
+    needed = STORED if prepared.is_plain_only else SCORER
+    lock = lock_of(root, prepared.code.packages, (*needed, *PLAIN))
+    (prepared.folder / "requirements.txt").write_text(lock, encoding="utf-8", newline="\n")
+    python = ".".join(platform.python_version_tuple()[:2])
+    text = _DOCKERFILE.read_text(encoding="utf-8")
+    text = re.sub(r"^ARG IMAGE=.*$", f"ARG IMAGE=python:{python}-slim", text, flags=re.MULTILINE)
+    (prepared.folder / "Dockerfile").write_text(text, encoding="utf-8", newline="\n")
+
+
+def serve_model(
+    env: str,
+    *,
+    model: Path | None = None,
+    port: int = PORT,
+    plain: bool = False,
+    python: Path | None = None,
+    root: Path | None = None,
+    say: Callable[[str], None] = print,
+) -> int:
+    """Serve a model on this machine until Ctrl-C or SIGTERM, and return the exit status.
+
+    Parameters
+    ----------
+    env, model, root
+        As of ``prepare``.
+    port
+        On loopback.
+    plain
+        Whether the plain application serves, instead of Azure's server. It also does where the
+        stored model itself is served.
+    python
+        Of the environment that the server runs in; None: that of ``.venv-serve``, or this one where
+        the stored model itself is served.
+    say
+        What is called with each message.
+
+    Returns
+    -------
+    0 if it was ended from outside, 2 if the server ended by itself.
+
+    Raises
+    ------
+    OperationError
+        If the port is in use, or model, code or environment cannot be used.
+    """
+    root = root or Path.cwd()
+    refuse_used(port)
+    python = python_of(root, python, has_scorer=read_mlops(root, env).scorer is not None)
+    prepared = prepare(env, model, root)
+    plain = plain or prepared.is_plain_only
+    address = f"http://{HOST}:{port}"
+    try:
+        with termination_as_interrupt():
+            engine = prepared.code.engine
+            say(f"serve: starting with {prepared.model.label}, answered by {engine}")
+            with serving(prepared, python, port, plain=plain) as process:
+                say(f"serve: ready at {address}, Ctrl-C ends it; /metrics is for Prometheus")
+                say("serve: the example of the model as a request:\n")
+                request = prepared.request.relative_to(root).as_posix()
+                say(
+                    f'  curl --silent --header "Content-Type: application/json" \\\n'
+                    f"    --data @{request} {address}/score\n"
+                )
+                process.wait()
+    except KeyboardInterrupt:
+        say("serve: ended")
+        return 0
+    say(f"serve: the server ended with exit status {process.returncode}")
+    return 2
+
+
+@contextlib.contextmanager
+def serving(
+    prepared: Prepared, python: Path, port: int = PORT, *, plain: bool = False
+) -> Iterator["subprocess.Popen[bytes]"]:
+    """Run the server of what was prepared; it answers once the block begins, and ends with it.
+
+    Parameters
+    ----------
+    python
+        Of the environment that the server runs in.
+    port
+        On loopback.
+    plain
+        Whether the plain application serves, instead of Azure's server.
+
+    Raises
+    ------
+    OperationError
+        If the port is in use, or the server ends before it answers.
+    """
+    refuse_used(port)
+    command = [str(python), "-m", *_server(python, port, plain=plain)]
+    code = prepared.code.folder
+    process = subprocess.Popen(command, cwd=code, env=_environment(code, prepared.model))
+    try:
+        _wait_until_ready(process, port)
+        yield process
+    finally:
+        _end(process)
+
+
+def python_of(root: Path, given: Path | None, *, has_scorer: bool) -> Path:
+    """Return the Python that a server runs in: that of ``.venv-serve``, or this one.
+
+    Parameters
+    ----------
+    given
+        What a person has named instead.
+    has_scorer
+        Whether a scorer of the project serves; else the stored model needs this environment.
+
+    Raises
+    ------
+    OperationError
+        If it is not there.
+    """
+    if os.name == "nt":
+        raise OperationError("The server runs on Linux and macOS: use WSL on Windows.")
+    if given is None and not has_scorer:
+        return Path(sys.executable)
+    name = given or PYTHON
+    if not (root / name).is_file():
+        raise OperationError(
+            f"There is no {name}: it belongs to an environment with requirements/serve.txt. "
+            "`make serve` makes it; without make: uv venv .venv-serve, then "
+            "uv pip sync --python .venv-serve requirements/serve.txt"
+        )
+    return root / name
+
+
+def refuse_used(port: int) -> None:
+    """Refuse a port on which something listens.
+
+    Raises
+    ------
+    OperationError
+        Naming another way.
+    """
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+        except (OSError, OverflowError) as error:
+            raise OperationError(
+                f"Port {port} is not available ({error}): stop what uses it, or choose another "
+                f"one, as in: kedro mlops serve --port {port + 1}"
+            ) from error
+
+
+def _server(python: Path, port: int, *, plain: bool) -> list[str]:
+    """Return the module that serves, and its arguments.
+
+    Raises
+    ------
+    OperationError
+        If none is installed in that environment.
+    """
+    gunicorn = [
+        *("gunicorn", "--bind", f"{HOST}:{port}", "--workers", "1"),
+        *("--no-control-socket", "--log-level", "warning"),
+    ]
+    if not plain:
+        return [*gunicorn, *_ONLINE]
+    # early releases of gunicorn have no worker for ASGI
+    there = _installed(python, ["gunicorn", "gunicorn.asgi", "uvicorn"])
+    if "gunicorn.asgi" in there:
+        return [*gunicorn, *_PLAIN]
+    if "uvicorn" in there:
+        return [
+            *("uvicorn", "--host", HOST, "--port", str(port), "--lifespan", "on"),
+            *("--log-level", "warning", "--no-access-log", "--no-server-header", _APPLICATION),
+        ]
+    raise OperationError(
+        f"{python} has no server for the plain application: install gunicorn (25 or newer) or "
+        "uvicorn there."
+    )
+
+
+def _installed(python: Path, names: list[str]) -> list[str]:
+    script = (
+        "import importlib.util as u, json\n"
+        "def there(n):\n"
+        "    try: return u.find_spec(n) is not None\n"
+        "    except ImportError: return False\n"
+        f"print(json.dumps([n for n in {names!r} if there(n)]))"
+    )
+    done = subprocess.run([str(python), "-c", script], capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise OperationError(f"{python} does not run: {done.stderr.strip()}")
+    found: list[str] = json.loads(done.stdout)
+    return found
+
+
+def _environment(code: Path, model: ServedModel) -> dict[str, str]:
+    inherited = {k: v for k, v in os.environ.items() if not _NOT_INHERITED.match(k)}
+    return {
+        **inherited,
+        **model.variables,
+        "AML_APP_ROOT": str(code),
+        "AZUREML_ENTRY_SCRIPT": ENTRY,
+        "PYTHONPATH": str(code),
+        "PYTHONDONTWRITEBYTECODE": "1",  # the code stays what would be uploaded
+        # its messages at start: what it prints goes to its log, at this level and above
+        "PYTHONUNBUFFERED": "1",
+    }
+
+
+def _wait_until_ready(process: "subprocess.Popen[bytes]", port: int) -> None:
+    for _ in range(_TRIES):
+        if process.poll() is not None:
+            raise OperationError(
+                f"The server ended with exit status {process.returncode}; its output is above."
+            )
+        if _answers(port):
+            return
+        time.sleep(_PAUSE)
+    raise OperationError("The server does not answer; its output is above.")
+
+
+def _answers(port: int) -> bool:
+    connection = http.client.HTTPConnection(HOST, port, timeout=5)
+    try:
+        connection.request("GET", "/health")
+        return connection.getresponse().status == http.HTTPStatus.OK
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
+
+
+def _end(process: "subprocess.Popen[bytes]") -> None:
+    process.terminate()
+    try:
+        process.wait(timeout=10)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()

@@ -1,0 +1,285 @@
+"""Bodies of scoring requests: what is accepted, and what is refused with the name of the field.
+
+``Reader`` is made once from a model's schema; what it does for each request is plain Python, since
+requests of single rows are many and a call of numpy or pandas takes as long as all of it.
+"""
+
+import json
+import math
+import re
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from kedro_azure_mlops.contract import Column, Columns, Schema
+
+MAX_BYTES = 4_000_000  # some 45,000 rows of three columns
+MAX_SERIES = 1_000  # each costs as much as some hundred rows
+_TIME = re.compile(
+    r"\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d(\.\d{1,6})?)?([Zz]|[+-]\d\d:?(\d\d)?)?)?", re.ASCII
+)
+_FIRST_YEAR, _LAST_YEAR = 1678, 2261  # what 64 bits of nanoseconds hold
+_LARGEST = 2**63  # of whole numbers
+
+
+class BadRequestError(ValueError):
+    """A request that cannot be answered: the field, what is wrong with it, and the HTTP status."""
+
+    def __init__(self, field: str, message: str, status: int = 400) -> None:
+        super().__init__(f"{field} {message}")
+        self.field, self.message, self.status = field, message, status
+
+
+class Rows(NamedTuple):
+    """Rows that were checked: as they were sent, and as the columns that a scorer takes.
+
+    ``newest`` is the time of the last row of each series, ``has_ties`` whether a series has two
+    rows of one time.
+    """
+
+    sent: Sequence[dict[str, Any]]
+    columns: Columns
+    newest: dict[Any, datetime]
+    has_ties: bool
+
+
+class Reader:
+    """Reads and checks the requests that a model with this schema can answer."""
+
+    def __init__(self, schema: Schema) -> None:
+        history = schema.history
+        self._order = history.order if history else None
+        self._by = history.by if history else None
+        needed = {self._order, self._by}
+        self._fields = [
+            (one.name, _converter(one, one.name in needed, one.name == self._by), _array(one))
+            for one in schema.inputs
+        ]
+        self._names = [one.name for one in schema.inputs]
+        self._needed = set(self._names)
+
+    def read(self, body: bytes | str) -> Rows:
+        """Read ``{"data": [{column: value, ...}, ...]}``.
+
+        Raises
+        ------
+        BadRequestError
+            Naming the first field that is wrong.
+        """
+        refuse_too_long(len(body))
+        rows = self.check(_rows(body))
+        if len(rows.newest) > MAX_SERIES:
+            raise BadRequestError(
+                "data",
+                f"holds more than {MAX_SERIES:,} values of {self._by}: send fewer at once",
+            )
+        return rows
+
+    def check(self, rows: Sequence[Any]) -> Rows:
+        """Check the rows of a request, as ``read`` does; any number of them.
+
+        Raises
+        ------
+        BadRequestError
+            Naming the first field that is wrong.
+        """
+        try:
+            if any(row.keys() != self._needed for row in rows):
+                raise ValueError
+            values = {
+                name: [convert(row[name]) for row in rows] for name, convert, _ in self._fields
+            }
+        except (ValueError, AttributeError):
+            self._refuse_first_fault(rows)
+            raise  # never reached: what could not be converted at first cannot be now
+        newest: dict[Any, datetime] = {}
+        has_ties = False
+        if self._order is not None:
+            series = values[self._by] if self._by is not None else [None] * len(rows)
+            times = values[self._order]
+            if len(rows) == 1:
+                newest = {series[0]: times[0]}
+            else:
+                newest, has_ties = self._ordered(series, times)
+        columns = {name: array(values[name]) for name, _, array in self._fields}
+        return Rows(rows, columns, newest, has_ties)
+
+    def _ordered(
+        self, series: list[Any], times: list[datetime]
+    ) -> tuple[dict[Any, datetime], bool]:
+        """Refuse rows of a series that are not in the order of time."""
+        newest: dict[Any, datetime] = {}
+        has_ties = False
+        for number, (name, time) in enumerate(zip(series, times, strict=True)):
+            before = newest.get(name)
+            if before is not None and time <= before:
+                if time < before:
+                    last = max(n for n in range(number) if series[n] == name)
+                    raise BadRequestError(
+                        f"data[{number}].{self._order}",
+                        f"is before data[{last}].{self._order}: send the rows of a series in order",
+                    )
+                has_ties = True
+            newest[name] = time
+        return newest, has_ties
+
+    def _refuse_first_fault(self, rows: Sequence[Any]) -> None:
+        for number, row in enumerate(rows):
+            self._refuse_other_columns(number, row)
+            for name, convert, _ in self._fields:
+                try:
+                    convert(row[name])
+                except ValueError as error:
+                    raise BadRequestError(f"data[{number}].{name}", str(error)) from None
+
+    def _refuse_other_columns(self, number: int, row: Any) -> None:
+        if not isinstance(row, dict):
+            fields = ", ".join(self._names)
+            raise BadRequestError(f"data[{number}]", f"must have the fields {fields}")
+        for name in self._names:
+            if name not in row:
+                raise BadRequestError(f"data[{number}].{name}", "is missing")
+        if other := sorted(set(row) - self._needed):
+            raise BadRequestError(f"data[{number}].{other[0][:50]}", "is not known")
+
+
+def refuse_too_long(length: int) -> None:
+    """Refuse a body of more than ``MAX_BYTES``, which a server can say before it reads it.
+
+    Raises
+    ------
+    BadRequestError
+        With status 413.
+    """
+    if length > MAX_BYTES:
+        raise BadRequestError("body", f"has more than {MAX_BYTES:,} bytes: send fewer rows", 413)
+
+
+def read_time(text: Any) -> datetime:
+    """Read an ISO 8601 time; with ``Z`` or an offset it becomes UTC.
+
+    Raises
+    ------
+    ValueError
+        If it is none, or of a year that 64 bits of nanoseconds do not hold.
+    """
+    try:
+        stripped = text.strip()
+        if not _TIME.fullmatch(stripped):
+            raise ValueError
+        time = datetime.fromisoformat(stripped)
+        if time.tzinfo is not None:
+            time = time.astimezone(UTC).replace(tzinfo=None)
+        if _FIRST_YEAR <= time.year <= _LAST_YEAR:
+            return time
+    except (AttributeError, ValueError, OverflowError):
+        pass
+    raise ValueError(
+        "must be a date and time such as 2024-01-31T13:00:00, with Z or an offset if not in UTC"
+    )
+
+
+def _rows(body: bytes | str) -> list[Any]:
+    try:
+        document = json.loads(body)
+    except (ValueError, RecursionError) as error:
+        raise BadRequestError("body", f"is not JSON: {error}") from error
+    if not isinstance(document, dict) or "data" not in document:
+        raise BadRequestError("data", 'is missing: send {"data": [{...}, ...]}')
+    if other := sorted(set(document) - {"data"}):
+        raise BadRequestError(other[0][:50], 'is not known: send {"data": [{...}, ...]}')
+    rows = document["data"]
+    if not isinstance(rows, list) or not rows:
+        raise BadRequestError("data", "must be a list of at least one row")
+    return rows
+
+
+def _converter(column: Column, is_needed: bool, is_name: bool) -> Callable[[Any], Any]:
+    """Return what checks one value of a column; it raises ValueError with what is wrong."""
+    if column.type in {"double", "long"}:
+        convert = _number(column)
+    elif is_name and column.type == "string":
+        convert = _name
+    else:
+        convert = _CONVERTERS[column.type]
+    if not column.nullable or is_needed:
+        return convert
+    return lambda value: None if value is None else convert(value)
+
+
+def _number(column: Column) -> Callable[[Any], Any]:
+    is_whole = column.type == "long"
+    low = -math.inf if column.minimum is None else column.minimum
+    high = math.inf if column.maximum is None else column.maximum
+    outside = f"is outside {low:g} to {high:g}"
+    is_bounded = (column.minimum, column.maximum) != (None, None)
+
+    def convert(value: Any) -> Any:
+        kind = type(value)
+        if kind is float:
+            if value != value:  # noqa: PLR0124, NaN
+                raise ValueError("must be a number")
+            if is_whole:
+                raise ValueError("must be a whole number")
+        elif kind is not int:
+            raise ValueError("must be a whole number" if is_whole else "must be a number")
+        if not low <= value <= high:
+            raise ValueError(outside)
+        if kind is float:
+            if value in (math.inf, -math.inf):
+                raise ValueError(outside if is_bounded else "must be a finite number")
+        elif is_whole:
+            if not -_LARGEST <= value < _LARGEST:
+                raise ValueError("is too large")
+        else:
+            try:
+                return float(value)
+            except OverflowError:
+                raise ValueError("is too large") from None
+        return value
+
+    return convert
+
+
+def _text(value: Any) -> str:
+    if type(value) is not str:
+        raise ValueError("must be a text")
+    return value
+
+
+def _name(value: Any) -> str:
+    if type(value) is not str or not (name := value.strip()):
+        raise ValueError("must be a text that is not empty")
+    return name
+
+
+def _boolean(value: Any) -> bool:
+    if type(value) is not bool:
+        raise ValueError("must be true or false")
+    return value
+
+
+_CONVERTERS: dict[str, Callable[[Any], Any]] = {
+    "string": _text,
+    "boolean": _boolean,
+    "datetime": read_time,
+}
+
+
+def _array(column: Column) -> Callable[[list[Any]], np.ndarray]:
+    """Return what makes a scorer's array of checked values."""
+    if column.type == "datetime":
+        return lambda values: np.array(values, "datetime64[ns]")  # NaT of None
+    if column.type == "double" or (column.nullable and column.type == "long"):
+        return lambda values: np.array(values, np.float64)  # NaN of None
+    if column.type == "long":
+        return lambda values: np.array(values, np.int64)
+    return _objects
+
+
+def _objects(values: list[Any]) -> np.ndarray:
+    found = np.empty(len(values), object)
+    found[:] = values
+    return found

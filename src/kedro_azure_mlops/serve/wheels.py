@@ -1,0 +1,81 @@
+"""Wheels of a lock for another machine, downloaded by pip and checked against its hashes."""
+
+import importlib.util
+import os
+import platform
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from kedro_azure_mlops.errors import OperationError
+
+PLATFORMS = ("linux_x86_64", "linux_aarch64")
+_GLIBC = ("manylinux_2_28", "manylinux_2_27", "manylinux_2_17", "manylinux2014")
+
+
+@dataclass(frozen=True)
+class Wheels:
+    """Which machine the wheels are for, and its Python, as ``3.11``."""
+
+    platform: str
+    python: str
+
+    def download(self, requirements: Path, target: Path, root: Path) -> None:
+        """Fill a folder with the wheels of a lock.
+
+        Raises
+        ------
+        OperationError
+            If one cannot be had.
+        """
+        architecture = self.platform.removeprefix("linux_")
+        kinds = [word for tag in _GLIBC for word in ("--platform", f"{tag}_{architecture}")]
+        command = [
+            *(*_pip(root), "download", "--quiet"),
+            *("--require-hashes", "--only-binary", ":all:", "--no-deps", "--dest", str(target)),
+            *("--implementation", "cp", "--python-version", self.python, *kinds),
+            *("--disable-pip-version-check", "--requirement", str(requirements)),
+        ]
+        done = subprocess.run(
+            command,
+            cwd=root,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+        )
+        if done.returncode:
+            raise OperationError(
+                f"The wheels for {self.platform} and Python {self.python} cannot be downloaded "
+                f"(--no-wheels leaves them out):\n{done.stdout.strip()}"
+            )
+
+
+def this_machine() -> str | None:
+    """Return the platform of this machine; None if it is none that wheels are downloaded for."""
+    architecture = {"amd64": "x86_64", "arm64": "aarch64"}.get(
+        platform.machine().lower(), platform.machine()
+    )
+    name = f"linux_{architecture}"
+    return name if sys.platform == "linux" and name in PLATFORMS else None
+
+
+def _pip(root: Path) -> list[str]:
+    """Return how pip is called: by uv, which may lie beside the project's Python, or as a module.
+
+    Raises
+    ------
+    OperationError
+        If there is neither.
+    """
+    beside = (root / ".uv" / "bin", root / ".uv" / "Scripts", Path(sys.executable).parent)
+    places = os.pathsep.join([os.environ.get("PATH", ""), *map(str, beside)])
+    if uv := shutil.which("uv", path=places):
+        return [uv, "tool", "run", "--quiet", "pip"]
+    if importlib.util.find_spec("pip"):
+        return [sys.executable, "-m", "pip"]
+    raise OperationError(
+        "Neither uv nor pip is there to download wheels: install one, or give --no-wheels."
+    )

@@ -1,0 +1,85 @@
+"""Files in Azure's storage as catalog entries have them: opened by identity, explained when not.
+
+An address ``abfs://container@account.dfs.core.windows.net/...`` names its storage account, which
+Kedro's own datasets would lose.
+"""
+
+import re
+from pathlib import Path
+from typing import Any
+
+from kedro.io import DatasetError
+
+from kedro_azure_mlops.errors import OperationError, first_line
+
+_OF_ACCOUNT = re.compile(r"(abfss?)://([^/@]+)@([\w-]+)\.(?:dfs|blob)\.core\.windows\.net/(.+)")
+
+
+class UnreadableAddressError(OperationError, DatasetError):
+    """A store does not let us read (exit status 2)."""
+
+
+class MissingFileError(OperationError, DatasetError):
+    """A file named in the configuration does not exist (exit status 2)."""
+
+
+def opened_by_identity(filepath: str, options: dict[str, Any]) -> dict[str, Any]:
+    """Return a dataset's options with the account of its address in ``fs_args``."""
+    match = _OF_ACCOUNT.fullmatch(str(filepath))
+    if match is None:
+        return options | {"filepath": filepath}
+    protocol, container, account, path = match.groups()
+    fs_args = {"account_name": account, "anon": False} | (options.get("fs_args") or {})
+    return options | {"filepath": f"{protocol}://{container}/{path}", "fs_args": fs_args}
+
+
+def exists(dataset: Any, address: str) -> bool:
+    """Return whether a dataset's file exists.
+
+    Raises
+    ------
+    UnreadableAddressError
+        If the store that it is in cannot be read.
+    """
+    try:
+        return bool(dataset._exists())
+    except Exception as error:
+        # Each store has errors of its own, of packages that are not needed without it.
+        if dataset._protocol == "file":
+            raise
+        raise UnreadableAddressError(
+            f"{shown(address)} cannot be read: {first_line(error)} Whoever runs this must be "
+            "signed in (az login) and may need a role, such as Storage Blob Data Reader."
+        ) from error
+
+
+def source_of(dataset: Any, address: str, hint: str) -> str:
+    """Return what messages call the file of a dataset.
+
+    Parameters
+    ----------
+    address
+        The path or URL that the configuration names.
+    hint
+        What to do if there is no such file, a sentence.
+
+    Raises
+    ------
+    MissingFileError
+        If there is none.
+    UnreadableAddressError
+        If the store that it is in cannot be read.
+    """
+    is_here = dataset._protocol == "file"
+    source = shown(str(dataset._filepath) if is_here else address)
+    if not exists(dataset, address):
+        raise MissingFileError(f"There is no file {source}. {hint}")
+    return source
+
+
+def shown(address: str) -> str:
+    """Name a file as people do: without the project's folder, without what signs an address."""
+    if "://" in address:
+        return address.split("?", maxsplit=1)[0]
+    path = Path(address)
+    return path.relative_to(Path.cwd()).as_posix() if path.is_relative_to(Path.cwd()) else address

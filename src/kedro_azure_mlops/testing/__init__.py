@@ -1,0 +1,16 @@
+"""A stand-in for Azure on loopback, for tests: ``StandIn``, and the fixture ``azure_stand_in``.
+
+Imported by every run of pytest where the plugin is installed, so it imports nothing itself.
+"""
+
+from typing import Any
+
+__all__ = ["StandIn"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from kedro_azure_mlops.testing import stand_in
+
+    return getattr(stand_in, name)

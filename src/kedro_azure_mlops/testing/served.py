@@ -1,0 +1,71 @@
+"""An online deployment: a process with the uploaded code and model, asked over its pipes."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from kedro_azure_mlops.testing.messages import Answer
+
+# Of the tests' own process: how it reaches the stand-in, who it is, what it runs.
+_NOT_INHERITED = re.compile(r"(AZURE|KEDRO|MLFLOW|MODEL_|MSI|PYTHON)|.*_PROXY$|.*_BUNDLE$", re.I)
+# The core that the entry script calls; the entry script itself needs Azure's server.
+_RUNNER = """
+import json, sys
+from kedro_azure_mlops.serve import score
+out, sys.stdout = sys.stdout, sys.stderr
+score.init()
+print("ready", file=out, flush=True)
+while line := sys.stdin.buffer.readline():
+    answer = score.run(sys.stdin.buffer.read(int(line)))
+    print(json.dumps([answer.status, answer.body]), file=out, flush=True)
+"""
+
+
+class Served:
+    """Runs ``score.init``, ``score.run`` in ``<folder>/code``; ``is_ready`` if init succeeded."""
+
+    def __init__(self, folder: Path, variables: dict[str, str]) -> None:
+        inherited = {k: v for k, v in os.environ.items() if not _NOT_INHERITED.match(k)}
+        place = {"AZUREML_MODEL_DIR": str(folder / "models/served/1")}
+        self._log = folder / "log.txt"
+        with self._log.open("wb") as log:
+            self._process: subprocess.Popen[bytes] = subprocess.Popen(
+                [sys.executable, "-c", _RUNNER],
+                cwd=folder / "code",
+                env=inherited | place | variables,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+            )
+        self.is_ready = self._line() == b"ready\n"
+
+    def score(self, body: bytes) -> Answer:
+        """Send a body and return what the code answers; 500 if it has ended."""
+        if self._process.stdin is None or self._process.poll() is not None:
+            return Answer(500, {"error": {"message": "the container has ended"}})
+        self._process.stdin.write(b"%d\n" % len(body) + body)
+        self._process.stdin.flush()
+        line = self._line()
+        if not line:
+            return Answer(500, {"error": {"message": "the container has ended"}})
+        said: list[Any] = json.loads(line)
+        return Answer(said[0], said[1])
+
+    def log(self) -> str:
+        """Return what it has logged."""
+        return self._log.read_text(encoding="utf-8", errors="replace")
+
+    def stop(self) -> None:
+        """End it."""
+        for pipe in (self._process.stdin, self._process.stdout):
+            if pipe:
+                pipe.close()
+        self._process.kill()
+        self._process.wait()
+
+    def _line(self) -> bytes:
+        return self._process.stdout.readline() if self._process.stdout else b""

@@ -1,0 +1,277 @@
+"""Git as the update calls it: no hooks, no watchers, nothing of a surrounding git command."""
+
+import os
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from kedro_azure_mlops.errors import OperationError
+
+OLDEST = (2, 38)  # the first with `merge-tree --write-tree`
+
+# What a git command that started us would pass on, and what would send objects elsewhere.
+FOREIGN = {
+    "GIT_ALTERNATE_OBJECT_DIRECTORIES",
+    "GIT_COMMON_DIR",
+    "GIT_DIR",
+    "GIT_GRAFT_FILE",
+    "GIT_IMPLICIT_WORK_TREE",
+    "GIT_INDEX_FILE",
+    "GIT_LITERAL_PATHSPECS",
+    "GIT_NAMESPACE",
+    "GIT_OBJECT_DIRECTORY",
+    "GIT_PREFIX",
+    "GIT_SHALLOW_FILE",
+    "GIT_WORK_TREE",
+}
+NEUTRAL = (
+    f"core.hooksPath={os.devnull}",
+    "core.fsmonitor=false",
+    "core.quotePath=false",
+    "gc.auto=0",
+    "maintenance.auto=false",
+    "submodule.recurse=false",
+)
+
+Entry = tuple[str, str]
+"""Mode and object name of a file."""
+Entries = dict[str, Entry]
+"""The files of a tree, by their path."""
+Stages = dict[int, Entry]
+"""The versions of a conflicting file: 1 as rendered before, 2 yours, 3 the template's."""
+
+
+def run(
+    *arguments: str | Path,
+    cwd: Path,
+    stdin: bytes | None = None,
+    settings: Mapping[str, str] | None = None,
+) -> subprocess.CompletedProcess[bytes]:
+    """Run git and return the finished process, whatever its exit status.
+
+    Raises
+    ------
+    OperationError
+        If there is no git on PATH.
+    """
+    environment = {name: value for name, value in os.environ.items() if name not in FOREIGN}
+    options = [word for setting in NEUTRAL for word in ("-c", setting)]
+    try:
+        return subprocess.run(
+            ["git", *options, *(str(argument) for argument in arguments)],
+            cwd=cwd,
+            input=stdin if stdin is not None else b"",
+            env=environment | {"LC_ALL": "C"} | dict(settings or {}),
+            capture_output=True,
+            check=False,
+        )
+    except FileNotFoundError as error:
+        raise OperationError("there is no git on PATH: install git 2.38 or newer") from error
+
+
+def must(
+    *arguments: str | Path,
+    cwd: Path,
+    stdin: bytes | None = None,
+    settings: Mapping[str, str] | None = None,
+) -> bytes:
+    """Run git and return what it printed.
+
+    Raises
+    ------
+    OperationError
+        If git fails; the message holds its own.
+    """
+    process = run(*arguments, cwd=cwd, stdin=stdin, settings=settings)
+    if process.returncode:
+        complaint = process.stderr.decode(errors="replace").strip()
+        command = " ".join(str(argument) for argument in arguments)
+        raise OperationError(f"git {command} failed: {complaint}")
+    return process.stdout
+
+
+def words(output: bytes) -> list[str]:
+    """Return the parts of an output that are ended by NUL."""
+    return [os.fsdecode(part) for part in output.split(b"\0") if part]
+
+
+def parse_entries(listing: bytes) -> Entries:
+    """Return the entries of `ls-tree -r -z` or `ls-files --stage -z`."""
+    entries: Entries = {}
+    for line in words(listing):
+        details, _, path = line.partition("\t")
+        fields = details.split()
+        # "mode type object" of a tree, "mode object stage" of an index
+        entries[path] = (fields[0], fields[2] if fields[2:] and len(fields[2]) > 1 else fields[1])
+    return entries
+
+
+def index_lines(entries: Entries, prefix: str = "") -> bytes:
+    """Return what `update-index -z --index-info` takes."""
+    lines = (f"{mode} {name}\t{prefix}{path}" for path, (mode, name) in entries.items())
+    return b"".join(os.fsencode(line) + b"\0" for line in lines)
+
+
+def check_version(cwd: Path) -> None:
+    """Raise OperationError for a git that cannot merge without a work tree."""
+    version = must("--version", cwd=cwd).decode()
+    numbers = version.removeprefix("git version ").split(".")
+    if tuple(int(n) for n in numbers[:2]) < OLDEST:
+        raise OperationError(f"{version.strip()} is too old: an update needs git 2.38 or newer")
+
+
+@dataclass(frozen=True)
+class Repository:
+    """The project's folder and the git repository it lies in."""
+
+    root: Path
+    prefix: str
+    git_dir: Path
+    objects: Path
+    index: Path
+    hashes: str
+
+    @classmethod
+    def around(cls, folder: Path) -> "Repository":
+        """Find the repository of a project.
+
+        Raises
+        ------
+        OperationError
+            If there is none, or it has no commit.
+        """
+        check_version(folder)
+        asked = run(
+            "rev-parse",
+            *("--show-prefix", "--absolute-git-dir", "--show-object-format"),
+            *("--path-format=absolute", "--git-path", "objects", "--git-path", "index"),
+            cwd=folder,
+        )
+        lines = os.fsdecode(asked.stdout).splitlines()
+        if asked.returncode or len(lines) != 5:
+            complaint = asked.stderr.decode(errors="replace").strip()
+            raise OperationError(
+                f"this folder is in no git repository that can be read ({complaint}).\n"
+                "Type: git init && git add --all && git commit --message 'before the update'"
+            )
+        found = cls(folder, lines[0], Path(lines[1]), Path(lines[3]), Path(lines[4]), lines[2])
+        if run("rev-parse", "--verify", "--quiet", "HEAD", cwd=folder).returncode:
+            raise OperationError("there is no commit yet. Type: git add --all && git commit")
+        return found
+
+    @property
+    def head(self) -> str:
+        """The commit that is checked out."""
+        return must("rev-parse", "HEAD", cwd=self.root).decode().strip()
+
+    def committed(self) -> Entries:
+        """Return the project's files as HEAD holds them."""
+        tree = f"HEAD:{self.prefix}" if self.prefix else "HEAD"
+        return parse_entries(must("ls-tree", "-r", "-z", "--full-tree", tree, cwd=self.root))
+
+    def read(self, entry: Entry) -> bytes:
+        """Return the content of a file."""
+        return must("cat-file", "blob", entry[1], cwd=self.root)
+
+
+class Workbench:
+    """A scratch git directory in which renders become trees and trees are compared.
+
+    It has no index, work tree or settings of the project's. What it makes is stored among the
+    project's objects, where nothing refers to it.
+    """
+
+    plain = ("-c", f"core.attributesFile={os.devnull}", "-c", "core.autocrlf=false")
+
+    def __init__(self, folder: Path, repository: Repository) -> None:
+        self.folder = folder
+        self.repository = repository
+        self.indexes = 0
+        self.trees: dict[bytes, str] = {}
+        self.renamed: dict[tuple[str, str], dict[str, str]] = {}
+        self.settings = {
+            "GIT_DIR": str(folder),
+            "GIT_OBJECT_DIRECTORY": str(repository.objects),
+            "GIT_CONFIG_GLOBAL": os.devnull,
+            "GIT_CONFIG_NOSYSTEM": "1",
+            "GIT_ATTR_NOSYSTEM": "1",
+        }
+        for role in ("AUTHOR", "COMMITTER"):
+            self.settings |= {
+                f"GIT_{role}_NAME": "template",
+                f"GIT_{role}_EMAIL": "template@localhost",
+                f"GIT_{role}_DATE": "2000-01-01T00:00:00Z",
+            }
+        folder.mkdir(parents=True)
+        options = ("--quiet", "--bare", "--template=", f"--object-format={repository.hashes}")
+        must("init", *options, folder, cwd=folder)
+
+    def run(
+        self, *arguments: str | Path, settings: Mapping[str, str] | None = None
+    ) -> subprocess.CompletedProcess[bytes]:
+        """Run git here, with additional variables, whatever its exit status."""
+        variables = self.settings | dict(settings or {})
+        return run(*self.plain, *arguments, cwd=self.folder, settings=variables)
+
+    def must(
+        self,
+        *arguments: str | Path,
+        stdin: bytes | None = None,
+        settings: Mapping[str, str] | None = None,
+    ) -> bytes:
+        """Run git here, with additional variables; raise OperationError if it fails."""
+        variables = self.settings | dict(settings or {})
+        return must(*self.plain, *arguments, cwd=self.folder, stdin=stdin, settings=variables)
+
+    def new_index(self) -> dict[str, str]:
+        """Return the variable that names an index nothing else uses."""
+        self.indexes += 1
+        return {"GIT_INDEX_FILE": str(self.folder / f"index-{self.indexes}")}
+
+    def store_folder(self, folder: Path) -> Entries:
+        """Store the files of a folder, and their tree, as `git add` in that folder would."""
+        index = self.new_index()
+        place = index | {"GIT_WORK_TREE": str(folder)}
+        self.must("add", "--all", "--force", ".", settings=place)
+        entries = parse_entries(self.must("ls-files", "--stage", "-z", settings=index))
+        self.trees[listing(entries)] = self.must("write-tree", settings=index).decode().strip()
+        return entries
+
+    def store_blob(self, content: bytes) -> str:
+        """Store some bytes and return their name."""
+        return self.must("hash-object", "-w", "--stdin", stdin=content).decode().strip()
+
+    def store_tree(self, entries: Entries) -> str:
+        """Store a tree of these files and return its name."""
+        lines = listing(entries)
+        if lines not in self.trees:
+            index = self.new_index()
+            self.must("update-index", "-z", "--index-info", stdin=lines, settings=index)
+            self.trees[lines] = self.must("write-tree", settings=index).decode().strip()
+        return self.trees[lines]
+
+    def export(self, entries: Entries, folder: Path) -> None:
+        """Write files into a new folder."""
+        folder.mkdir(parents=True)
+        place = self.new_index() | {"GIT_WORK_TREE": str(folder)}
+        self.must("update-index", "-z", "--index-info", stdin=index_lines(entries), settings=place)
+        self.must("checkout-index", "--all", "--force", f"--prefix={folder}/", settings=place)
+
+    def commit(self, tree: str, *parents: str) -> str:
+        """Store a commit that nothing refers to."""
+        options = [word for parent in parents for word in ("-p", parent)]
+        return self.must("commit-tree", tree, *options, "-m", "update").decode().strip()
+
+    def renames(self, before: str, after: str) -> dict[str, str]:
+        """Return the files of one tree that have another name in the other, as git sees it."""
+        if (before, after) not in self.renamed:
+            options = ("-r", "-z", "--find-renames", "-l0", "--diff-filter=R", "--name-status")
+            parts = words(self.must("diff-tree", *options, before, after))
+            self.renamed[before, after] = dict(zip(parts[1::3], parts[2::3], strict=True))
+        return self.renamed[before, after]
+
+
+def listing(entries: Entries) -> bytes:
+    """Return the entries as text, in an order of their own: equal for equal trees."""
+    return index_lines(dict(sorted(entries.items())))

@@ -1,0 +1,271 @@
+"""Merge what the template changed into what the user has, by git and in memory.
+
+Some of it is left out first: files of the user's (``.template-owned`` lists them in the patterns of
+``.gitignore``) once they are edited, files in folders that the user removed, and locks (``X.txt``
+beside ``X.in``), which are taken whole or made again and never merged line by line.
+"""
+
+import os
+import re
+import subprocess
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+
+from kedro_azure_mlops.errors import OperationError
+from kedro_azure_mlops.update.git import (
+    Entries,
+    Repository,
+    Stages,
+    Workbench,
+    index_lines,
+    parse_entries,
+    words,
+)
+
+LIST = ".template-owned"
+HOW_TO_SEE = "see: git diff template/old template/new -- :/{path}"
+LOCKS = "requirements/"
+LOCK_BY_HAND = "type: make lock"
+# a requirement of a lock with the hashes and the comments that belong to it
+PLUGIN_PIN = re.compile(rb"^kedro-azure-mlops(?:\[[^\]]*\])?==.*(?:\n .*)*", re.MULTILINE)
+SETTINGS = (
+    "merge.conflictStyle=diff3",
+    # A file of the user's follows a renamed folder only if a person moves it.
+    "merge.directoryRenames=false",
+    "merge.renames=true",
+    "merge.renameLimit=100000",
+)
+
+
+@dataclass
+class Change:
+    """The template's changes to its files, and those that an update leaves out and why."""
+
+    before: Entries
+    after: Entries
+    renames: dict[str, str] = field(default_factory=dict)
+    notes: list[tuple[str, str, str]] = field(default_factory=list)
+    """Kind, path and remark of each file that is left out."""
+
+    @property
+    def changed(self) -> list[str]:
+        """The paths that are not the same before and after."""
+        paths = sorted(self.before.keys() | self.after.keys())
+        return [path for path in paths if self.before.get(path) != self.after.get(path)]
+
+    def leave_out(self, path: str, kind: str, remark: str) -> None:
+        """Make a file what it was, so that the merge sees no change of the template's."""
+        if path in self.before:
+            self.after[path] = self.before[path]
+        else:
+            self.after.pop(path, None)
+        self.notes.append((kind, path, remark))
+
+
+def matching(bench: Workbench, paths: set[str], patterns: str) -> set[str]:
+    """Return the paths that match patterns in the form of a .gitignore."""
+    if not patterns.strip() or not paths:
+        return set()
+    place = bench.new_index() | {"GIT_WORK_TREE": str(bench.folder)}
+    empty = ("100644", bench.store_blob(b""))
+    rules = bench.folder / "patterns"
+    rules.write_text(patterns, encoding="utf-8")
+    stdin = index_lines(dict.fromkeys(sorted(paths), empty))
+    bench.must("update-index", "-z", "--index-info", stdin=stdin, settings=place)
+    listed = ("ls-files", "--cached", "--ignored", "-z", f"--exclude-from={rules}")
+    return set(words(bench.must(*listed, settings=place)))
+
+
+def is_untouched(path: str, change: Change, yours: Entries) -> bool:
+    """Return whether a file is as the template made it, in its place or moved unchanged."""
+    if yours.get(path) == change.before.get(path):
+        return True
+    made = change.before.get(path)
+    return path not in yours and any(
+        entry == made for other, entry in yours.items() if other not in change.before
+    )
+
+
+def keep_owned(change: Change, yours: Entries, owned: set[str]) -> None:
+    """Leave files of the user's that were edited as they are; only their name may change."""
+    targets = {new: old for old, new in change.renames.items()}
+    for path in change.changed:
+        old = targets.get(path)
+        if old in owned and old in yours and not is_untouched(old, change, yours):
+            change.after[path] = change.before[old]
+            remark = f"moved there from {old}; {HOW_TO_SEE.format(path=path)}"
+            change.notes.append(("yours kept", path, remark))
+            continue
+        differs = yours.get(path) != change.after.get(path)
+        stays = path in owned and path not in change.renames and differs
+        if stays and not is_untouched(path, change, yours):
+            kind = "yours kept" if path in yours else "left deleted"
+            change.leave_out(path, kind, HOW_TO_SEE.format(path=path))
+
+
+def leave_out_of_removed_folders(change: Change, yours: Entries) -> None:
+    """Leave out what the template adds to a folder that the user removed as a whole."""
+
+    def folders(paths: Entries) -> set[str]:
+        return {str(parent) for path in paths for parent in PurePosixPath(path).parents}
+
+    removed = folders(change.before) - folders(yours)
+    for path in change.changed:
+        if path in change.before or path in yours or path in change.renames.values():
+            continue
+        parents = (str(parent) for parent in PurePosixPath(path).parents)
+        if folder := next((parent for parent in parents if parent in removed), None):
+            change.leave_out(path, "left out", f"you removed or renamed {folder}/")
+
+
+def keep_locks(change: Change, yours: Entries) -> bool:
+    """Leave the user's locks out of the merge if both sides changed what is locked.
+
+    Locks are solved together, so this holds for all of them or none.
+
+    Returns
+    -------
+    bool
+        Whether they have to be made again from the merged ``.in`` files.
+    """
+    paths = change.before.keys() | change.after.keys() | yours.keys()
+    sources = {path for path in paths if path.startswith(LOCKS) and path.endswith(".in")}
+    locks = sorted(path for source in sources if (path := source[:-3] + ".txt") in paths)
+    involved = [path for path in [*sources, *locks] if path in change.before]
+    if not set(change.changed) & {*sources, *locks}:
+        return False
+    if all(yours.get(path) == change.before[path] for path in involved):
+        return False
+    stale = bool(set(change.changed) & sources)
+    for path in locks:
+        if path in yours and path in change.changed and yours[path] != change.after.get(path):
+            remark = "made again below" if stale else HOW_TO_SEE.format(path=path)
+            change.leave_out(path, "yours kept", remark)
+    return stale
+
+
+def make_locks(
+    bench: Workbench, repository: Repository, merged: Entries, folder: Path
+) -> tuple[Entries, str]:
+    """Run the merged project's `make lock` in a copy; return the new locks, or why there are none.
+
+    What the project pins stays pinned where it still fits.
+    """
+    if "Makefile" not in merged:
+        return {}, "there is no Makefile"
+    bench.export(merged, folder)
+    if (repository.root / ".uv").exists():
+        (folder / ".uv").symlink_to(repository.root / ".uv")
+    environment = {k: v for k, v in os.environ.items() if not k.startswith(("GIT_", "MAKE"))}
+    try:
+        made = subprocess.run(
+            ["make", "lock"], cwd=folder, env=environment, capture_output=True, check=False
+        )
+    except FileNotFoundError:
+        return {}, "there is no make on PATH"
+    if made.returncode:
+        complaint = made.stderr.decode(errors="replace").strip().splitlines()
+        return {}, " ".join(complaint[-3:])
+    if (folder / ".uv").is_symlink():
+        (folder / ".uv").unlink()
+    found = bench.store_folder(folder)
+    return {
+        path: entry
+        for path, entry in found.items()
+        if path.startswith(LOCKS) and path.endswith(".txt") and merged.get(path) != entry
+    }, ""
+
+
+def pin_plugin(
+    bench: Workbench, repository: Repository, merged: Entries, rendered: Entries
+) -> Entries:
+    """Return the user's locks with the template's pin of the plugin, for want of new locks.
+
+    The wheel of the release before is gone, so with its pin nothing could be installed.
+    """
+    changed: Entries = {}
+    for path in merged.keys() & rendered.keys():
+        if not (path.startswith(LOCKS) and path.endswith(".txt")):
+            continue
+        pin = PLUGIN_PIN.search(repository.read(rendered[path]))
+        text = repository.read(merged[path])
+        if pin and (new := PLUGIN_PIN.sub(pin[0].replace(b"\\", b"\\\\"), text)) != text:
+            changed[path] = (merged[path][0], bench.store_blob(new))
+    return changed
+
+
+@dataclass
+class Merged:
+    """The outcome of a merge."""
+
+    entries: Entries
+    """The files that the work tree is to hold, conflict markers included."""
+    conflicts: dict[str, Stages] = field(default_factory=dict)
+    mentioned: dict[str, list[str]] = field(default_factory=dict)
+    """The versions that git lists of each conflicting path."""
+    deleted: list[str] = field(default_factory=list)
+    """Paths that the user had deleted and the template changed or moved: they stay deleted."""
+
+
+def parse_conflicts(listing: bytes) -> dict[str, Stages]:
+    """Return the versions of each conflicting path."""
+    conflicts: dict[str, Stages] = {}
+    for part in words(listing):
+        details, _, path = part.partition("\t")
+        mode, name, stage = details.split()
+        conflicts.setdefault(path, {})[int(stage)] = (mode, name)
+    return conflicts
+
+
+def parse_messages(listing: bytes) -> list[tuple[list[str], str]]:
+    """Return paths and text of each message about a conflict."""
+    parts = [os.fsdecode(part) for part in listing.split(b"\0")]
+    messages = []
+    while len(parts) > 1:
+        end = int(parts[0]) + 1
+        kind, text = parts[end : end + 2]
+        if kind.startswith("CONFLICT"):
+            messages.append((parts[1:end], text.strip()))
+        parts = parts[end + 2 :]
+    return messages
+
+
+def merge(bench: Workbench, change: Change, yours: str) -> Merged:
+    """Merge a change of the template into a tree.
+
+    Raises
+    ------
+    OperationError
+        If git cannot merge at all.
+    """
+    base = bench.commit(bench.store_tree(change.before))
+    # The names of these branches are the labels of conflict markers.
+    sides = {"yours": yours, "template": bench.store_tree(change.after)}
+    branches = (f"create refs/heads/{n} {bench.commit(t, base)}\n" for n, t in sides.items())
+    bench.must("update-ref", "--stdin", stdin="".join(branches).encode())
+    options = [word for setting in SETTINGS for word in ("-c", setting)]
+    process = bench.run(*options, "merge-tree", "--write-tree", "-z", "yours", "template")
+    if process.returncode not in (0, 1):
+        complaint = process.stderr.decode(errors="replace").strip()
+        raise OperationError(f"git could not merge: {complaint}")
+    tree, _, rest = process.stdout.partition(b"\0")
+    merged = Merged(parse_entries(bench.must("ls-tree", "-r", "-z", tree.decode())))
+    if process.returncode == 0:
+        return merged
+    # An empty part stands between the conflicting files and git's messages.
+    conflicts, _, messages = (b"\0" + rest).partition(b"\0\0")
+    merged.conflicts = parse_conflicts(conflicts)
+    for paths, text in parse_messages(messages):
+        for path in paths:
+            merged.mentioned.setdefault(path, []).append(text)
+    keep_deleted(merged)
+    return merged
+
+
+def keep_deleted(merged: Merged) -> None:
+    """Leave out what the user deleted, whatever the template did to it."""
+    for path, stages in list(merged.conflicts.items()):
+        if set(stages) == {1, 3}:
+            del merged.conflicts[path]
+            merged.entries.pop(path, None)
+            merged.deleted.append(path)

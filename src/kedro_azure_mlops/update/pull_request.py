@@ -1,0 +1,212 @@
+"""Update a project to the newest release of its template, as a pull request: for CI.
+
+The update is committed to a branch template-update/TAG of origin. The work tree and the branch that
+is checked out stay as they are, and no local branch is made.
+"""
+
+import contextlib
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from kedro_azure_mlops.errors import OperationError
+from kedro_azure_mlops.update import journal
+from kedro_azure_mlops.update.git import Repository, must, run
+from kedro_azure_mlops.update.hosting import Host, Proposal, host_of
+from kedro_azure_mlops.update.update import open_repository, update_project
+
+Say = Callable[[str], None]
+
+MARK = "Template-Update-Tree"
+"""Trailer of our commits: another tree under it means that a person has amended one."""
+UNKNOWN_AUTHOR = {"NAME": "template-update", "EMAIL": "template-update@localhost"}
+HEADS = "refs/heads/"
+
+
+@dataclass(frozen=True)
+class StagedUpdate:
+    """An update that is staged."""
+
+    release: str
+    report: str
+    conflicts: bool
+    tree: str
+    """The name that git gives to what is staged; empty if there are conflicts."""
+
+    @property
+    def branch(self) -> str:
+        """Where it is pushed to."""
+        return f"template-update/{self.release}"
+
+    @property
+    def title(self) -> str:
+        """The title of its commit and its pull request."""
+        return f"Update the template to {self.release}"
+
+    @property
+    def mark(self) -> str:
+        """The line by which its commit and its pull request are recognized."""
+        return f"{MARK}: {self.tree}"
+
+
+def propose_update(folder: Path, to: str | None = None, say: Say = print) -> bool:
+    """Open a pull request with an update, or bring the open one up to date.
+
+    Parameters
+    ----------
+    folder
+        The project; its origin is at GitHub (``gh`` opens the request) or Azure Repos (``az``).
+    to
+        A tag, branch or commit of the template; by default its newest release.
+
+    Returns
+    -------
+    bool
+        False if the update has conflicts: nothing was pushed, they take a person.
+
+    Raises
+    ------
+    OperationError
+        If it could not be tried, pushed or opened.
+    """
+    repository = open_repository(folder, say)
+    host, base = host_of(repository.root), _base_branch(repository.root)
+    with _staged(repository, to, say) as found:
+        if found is None:
+            return True
+        if found.conflicts:
+            say(f"the update to {found.release} has conflicts (above); nothing was pushed.")
+            say("Settle them on a laptop: kedro mlops update")
+            return False
+        known = host.known(found.branch)
+        opened = next((one for one in known if one.is_open), None)
+        closed = next((one for one in known if found.mark in one.text), None)
+        if closed and not opened:
+            say(f"pull request {closed.number} proposed this same update and was closed.")
+            say("It is not proposed again: reopen that one if you want it after all")
+            return True
+        if not _push(repository.root, host, found, say):
+            return True
+    proposal = Proposal(found.branch, base, found.title, _quoted(found, host.longest))
+    if opened:
+        say(f"brought up to date: {host.change(opened.number, proposal)}")
+    else:
+        say(f"opened: {host.open(proposal)}")
+    return True
+
+
+@contextlib.contextmanager
+def _staged(repository: Repository, to: str | None, say: Say) -> Iterator[StagedUpdate | None]:
+    """Stage the update for as long as this lasts; None if there is nothing to update."""
+    if _is_staged(repository):
+        raise OperationError("something is staged and not committed: git commit, or git stash")
+    messages: list[str] = []
+    done = update_project(repository.root, to, say=messages.append)
+    try:
+        if not _is_staged(repository):
+            say("\n".join(messages))
+            yield None
+            return
+        print(done.report)
+        # conflicts have no tree
+        tree = "" if done.conflicts else must("write-tree", cwd=repository.root).decode().strip()
+        yield StagedUpdate(done.release, done.report, bool(done.conflicts), tree)
+    finally:
+        if _is_staged(repository):
+            journal.abort(repository)
+
+
+def _is_staged(repository: Repository) -> bool:
+    """Return whether the index differs from HEAD, in the project or beside it."""
+    return run("diff", "--cached", "--quiet", cwd=repository.root).returncode != 0
+
+
+def _push(root: Path, host: Host, found: StagedUpdate, say: Say) -> bool:
+    """Push what is staged to the branch of the update; False if someone else has worked there."""
+    tree, settings = found.tree, host.settings()
+    reference = f"{HEADS}{found.branch}"
+    listed = must("ls-remote", "origin", reference, cwd=root, settings=settings).decode().split()
+    there = listed[0] if listed else ""
+    if there:
+        must("fetch", "--quiet", "--no-tags", "origin", reference, cwd=root, settings=settings)
+        message = must("log", "-1", "--format=%T%n%B", there, cwd=root).decode()
+        tree_there, _, body = message.partition("\n")
+        if f"{MARK}: {tree_there}" not in body.splitlines():
+            say(f"someone else has worked on {found.branch} of origin: it is left unchanged")
+            return False
+        if tree_there == tree:
+            say(f"{found.branch} of origin holds this update already")
+            return True
+    message = f"{found.title}\n\n{found.report}\n\n{found.mark}\n"
+    commit = must(
+        *("commit-tree", tree, "-p", "HEAD"),
+        cwd=root,
+        stdin=message.encode(),
+        settings=_identity(root),
+    )
+    # only the commit that was looked at is replaced
+    lease = f"--force-with-lease={reference}:{there}"
+    target = f"{commit.decode().strip()}:{reference}"
+    pushed = run("push", "--quiet", lease, "origin", target, cwd=root, settings=settings)
+    if pushed.returncode:
+        raise OperationError(_not_pushed(found, pushed.stderr.decode(errors="replace").strip()))
+    say(f"pushed {found.branch}")
+    return True
+
+
+def _not_pushed(found: StagedUpdate, complaint: str) -> str:
+    """Return why it was not pushed, and what to do."""
+    message = f"{found.branch} could not be pushed to origin: {complaint}"
+    if "workflow" in complaint:
+        message += (
+            "\nThe update changes files in .github/workflows, which GITHUB_TOKEN may never: give "
+            "the step, as GH_TOKEN, the token of an app or a person that may write workflows."
+        )
+    return message
+
+
+def _identity(root: Path) -> dict[str, str]:
+    """Return the variables that name an author, where git knows none."""
+    settings: dict[str, str] = {}
+    for role in ("AUTHOR", "COMMITTER"):
+        known = run("-c", "user.useConfigOnly=true", "var", f"GIT_{role}_IDENT", cwd=root)
+        if known.returncode:
+            settings |= {f"GIT_{role}_{key}": value for key, value in UNKNOWN_AUTHOR.items()}
+    return settings
+
+
+def _quoted(found: StagedUpdate, longest: int) -> str:
+    """Return the report as the text of a pull request, cut to what the service takes."""
+    # first, because Azure Repos shows in its lists only how a text begins
+    begin = (
+        f"<!-- {found.mark} -->\n"
+        f"The template's release {found.release}, merged into this project:\n\n```\n"
+    )
+    end = (
+        "\n```\n\nMade by `kedro mlops update --pull-request`. To look at it on a laptop: "
+        f"`git fetch origin && git switch {found.branch}`"
+    )
+    rest = "\n  (the rest is in the message of the commit)"
+    room, report = longest - len(begin) - len(end), found.report
+    shown = report if len(report) <= room else report[: room - len(rest)] + rest
+    return f"{begin}{shown}{end}"
+
+
+def _base_branch(root: Path) -> str:
+    """Return the branch that is checked out, also where CI has checked out its commit.
+
+    Raises
+    ------
+    OperationError
+        If it is not known.
+    """
+    here = run("symbolic-ref", "--short", "--quiet", "HEAD", cwd=root).stdout.decode().strip()
+    in_ci = [os.environ.get(name, "") for name in ("BUILD_SOURCEBRANCH", "GITHUB_REF")]
+    heads = [name.removeprefix(HEADS) for name in in_ci if name.startswith(HEADS)]
+    found = [name for name in (here, *heads) if name]
+    if not found:
+        raise OperationError(
+            "no branch is checked out, so there is none to propose a change to: git switch"
+        )
+    return found[0]

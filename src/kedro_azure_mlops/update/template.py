@@ -1,0 +1,279 @@
+"""Where a project comes from: its record, the template's releases, and the answers for one of them.
+
+The record is ``.cruft.json``, which cruft reads and writes too. The template's ``migrations.json``
+says what became of questions and choices:
+
+    [{"question": "ci", "renamed": "ci_provider"},
+     {"question": "license", "choices": {"GPL": "Proprietary"}},
+     {"question": "use_docker", "removed": "Docker is always there"}]
+"""
+
+import json
+import os
+import re
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from kedro_azure_mlops.errors import OperationError
+from kedro_azure_mlops.update import git
+
+RECORD = ".cruft.json"
+MIGRATIONS = "migrations.json"
+PEELED = "^{commit}"
+RELEASE = re.compile(r"v?(\d+(?:\.\d+)*)")
+
+_HELP = "To write it: kedro mlops update --link URL --to TAG --answer key=value"
+
+
+@dataclass(frozen=True)
+class Record:
+    """Template, commit and answers of a project."""
+
+    url: str
+    commit: str
+    tag: str | None
+    answers: dict[str, Any]
+    directory: str | None
+    rest: dict[str, Any]
+
+    @property
+    def skipped(self) -> list[str]:
+        """Patterns of files that no update may touch, as cruft knows them."""
+        return [str(pattern) for pattern in self.rest.get("skip") or []]
+
+    @classmethod
+    def read(cls, root: Path) -> "Record":
+        """Read the record of a project.
+
+        Raises
+        ------
+        OperationError
+            If there is none, or it cannot be read.
+        """
+        try:
+            state = json.loads((root / RECORD).read_text(encoding="utf-8"))
+            variables = state.pop("context")["cookiecutter"]
+            return cls(
+                url=state.pop("template"),
+                commit=state.pop("commit"),
+                tag=state.pop("checkout", None),
+                answers={k: v for k, v in variables.items() if not k.startswith("_")},
+                directory=state.pop("directory", None) or None,
+                rest=state,
+            )
+        except FileNotFoundError:
+            raise OperationError(
+                f"there is no {RECORD}: nothing says what this project was made from.\n{_HELP}"
+            ) from None
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise OperationError(
+                f"{RECORD} is no record of a template ({error!r}).\n{_HELP}"
+            ) from error
+
+    def moved(self, commit: str, tag: str | None, answers: dict[str, Any]) -> "Record":
+        """Return the record of the same project at another commit."""
+        return replace(self, commit=commit, tag=tag, answers=answers)
+
+    def text(self) -> str:
+        """Return the record as it is written."""
+        answers = dict(sorted(self.answers.items()))
+        variables = answers | {"_template": self.url, "_commit": self.commit}
+        state = {
+            "template": self.url,
+            "commit": self.commit,
+            "checkout": self.tag,
+            "context": {"cookiecutter": variables},
+            "directory": self.directory,
+        } | self.rest
+        return json.dumps(state, indent=2, ensure_ascii=False) + "\n"
+
+
+def newest(tags: list[str]) -> str | None:
+    """Return the tag of the highest release; one with a suffix (1.0rc1) is not a release."""
+    releases = {tag: found for tag in tags if (found := RELEASE.fullmatch(tag))}
+    return max(
+        releases,
+        key=lambda tag: [int(number) for number in releases[tag][1].split(".")],
+        default=None,
+    )
+
+
+def newest_of(url: str, cwd: Path) -> tuple[str, str] | None:
+    """Return tag and commit of a repository's newest release; None if it has none.
+
+    Raises
+    ------
+    OperationError
+        If the repository does not answer.
+    """
+    asked = git.run("ls-remote", "--tags", url, cwd=cwd)
+    if asked.returncode:
+        raise OperationError(unreachable(url, asked.stderr))
+    lines = (line.split("\t") for line in asked.stdout.decode().splitlines())
+    commits = {name.removeprefix("refs/tags/"): commit for commit, name in lines}
+    tag = newest(list(commits))
+    return (tag, commits.get(tag + "^{}", commits[tag])) if tag else None
+
+
+def unreachable(url: str, complaint: bytes) -> str:
+    """Return the message about a repository that does not answer."""
+    return (
+        f"the template's repository {url} could not be read:\n"
+        f"{complaint.decode(errors='replace').strip()}\n"
+        "Is the network there, and may you read that repository (git ls-remote)?"
+    )
+
+
+@dataclass(frozen=True)
+class Template:
+    """A copy of the template's repository, with all its history."""
+
+    url: str
+    folder: Path
+
+    @classmethod
+    def clone(cls, url: str, folder: Path) -> "Template":
+        """Copy a repository.
+
+        Raises
+        ------
+        OperationError
+            If it cannot be read.
+        """
+        folder.mkdir(parents=True)
+        cloned = git.run("clone", "--quiet", "--bare", "--", url, folder / "git", cwd=folder)
+        if cloned.returncode:
+            raise OperationError(unreachable(url, cloned.stderr))
+        return cls(url, folder)
+
+    def run(self, *arguments: str | Path) -> str | None:
+        """Run git in the copy; return what it printed, None if it failed."""
+        process = git.run(f"--git-dir={self.folder / 'git'}", *arguments, cwd=self.folder)
+        return None if process.returncode else os.fsdecode(process.stdout).strip()
+
+    @property
+    def tags(self) -> list[str]:
+        """Names of all tags."""
+        return (self.run("tag", "--list") or "").splitlines()
+
+    def find(self, name: str) -> str:
+        """Return the commit that a tag, a branch or a hash names.
+
+        Raises
+        ------
+        OperationError
+            If there is no such thing.
+        """
+        for reference in (f"refs/tags/{name}", f"refs/heads/{name}", name):
+            commit = self.run("rev-parse", "--verify", "--quiet", reference + PEELED)
+            if commit:
+                return commit
+        known = ", ".join(self.tags[-8:]) or "none"
+        raise OperationError(f"the template has no tag, branch or commit {name} (tags: {known})")
+
+    def require(self, commit: str) -> None:
+        """Fetch the commit a project was rendered from, if it is not there.
+
+        Raises
+        ------
+        OperationError
+            If the repository no longer has it.
+        """
+        probe = ("cat-file", "-e", commit + PEELED)
+        if self.run(*probe) is not None:
+            return
+        self.run("fetch", "--quiet", self.url, commit)
+        if self.run(*probe) is None:
+            raise OperationError(
+                f"the commit {commit} that this project was rendered from is not in {self.url}.\n"
+                "Was the template's history rewritten, or is `template` in .cruft.json another "
+                "repository? Correct .cruft.json: the commit of the release you began with."
+            )
+
+    def contains(self, commit: str, older: str) -> bool:
+        """Return whether one commit was made on top of another."""
+        return self.run("merge-base", "--is-ancestor", older, commit) is not None
+
+    def checkout(self, commit: str, name: str, directory: str | None) -> Path:
+        """Write the files of a commit and return the folder that holds the template."""
+        target = self.folder / name
+        target.mkdir()
+        index = {"GIT_INDEX_FILE": str(self.folder / f"{name}.index")}
+        plain = ("-c", "core.autocrlf=false", "-c", "core.eol=lf")
+        places = (f"--git-dir={self.folder / 'git'}", f"--work-tree={target}")
+        checkout = ("checkout", "--quiet", "--force", commit, "--", ".")
+        git.must(*plain, *places, *checkout, cwd=self.folder, settings=index)
+        return target / directory if directory else target
+
+
+@dataclass
+class Answers:
+    """The answers for a release, and notes about them for the user."""
+
+    values: dict[str, Any]
+    notes: list[str] = field(default_factory=list)
+
+
+def read_questions(template: Path) -> dict[str, Any]:
+    """Return the questions of a release, without its computed variables.
+
+    Raises
+    ------
+    OperationError
+        If the folder holds no template.
+    """
+    try:
+        questions = json.loads((template / "cookiecutter.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise OperationError(
+            f"that commit of the template holds no cookiecutter.json ({error})"
+        ) from error
+    return {key: default for key, default in questions.items() if not key.startswith("_")}
+
+
+def read_table(template: Path) -> list[dict[str, Any]]:
+    """Return the rows of a release's table of migrations, which it may not have."""
+    path = template / MIGRATIONS
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []
+
+
+def migrate(row: dict[str, Any], answers: Answers, questions: dict[str, Any]) -> None:
+    """Apply a row of the table to an answer that no longer fits."""
+    question = row["question"]
+    if question not in answers.values:
+        return
+    answer = answers.values[question]
+    if "choices" in row:
+        if answer in row["choices"] and answer not in questions.get(question, []):
+            answers.values[question] = row["choices"][answer]
+            answers.notes.append(f"{question}: {answer} became {row['choices'][answer]}")
+    elif question in questions:
+        return  # asked again since, so the row no longer applies
+    elif "renamed" in row:
+        answers.values.setdefault(row["renamed"], answers.values.pop(question))
+        answers.notes.append(f"{question} is called {row['renamed']}")
+    else:
+        del answers.values[question]
+        answers.notes.append(f"{question} ({answer}) is not asked any more: {row['removed']}")
+
+
+def carry_over(recorded: dict[str, Any], given: dict[str, str], template: Path) -> Answers:
+    """Return the answers for a release: the recorded ones, replaced by those given now.
+
+    Raises
+    ------
+    OperationError
+        If an answer is given to a question that the release does not ask.
+    """
+    questions = read_questions(template)
+    answers = Answers(dict(recorded))
+    for row in read_table(template):
+        migrate(row, answers, questions)
+    for question in [key for key in answers.values if key not in questions]:
+        answers.notes.append(f"{question} ({answers.values.pop(question)}) is not asked any more")
+    if unknown := sorted(set(given) - set(questions)):
+        asked = ", ".join(questions)
+        raise OperationError(f"the template does not ask {', '.join(unknown)}; it asks {asked}")
+    answers.values |= given
+    return answers

@@ -1,0 +1,392 @@
+"""The update itself: render twice, merge, report, write."""
+
+import sys
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from kedro_azure_mlops.errors import OperationError
+from kedro_azure_mlops.update import journal, merge, report, worktree
+from kedro_azure_mlops.update.environment import python_with_cookiecutter
+from kedro_azure_mlops.update.git import Entries, Repository, Workbench, must
+from kedro_azure_mlops.update.renderer import Rendered, Renderer
+from kedro_azure_mlops.update.template import (
+    RECORD,
+    Record,
+    Template,
+    carry_over,
+    newest,
+    newest_of,
+    read_questions,
+)
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Update:
+    """The outcome of an update, or of a dry run."""
+
+    release: str
+    """The tag, or the commit where it has none."""
+    report: str
+    """A line for each file that the template or the update changed."""
+    conflicts: list[str]
+    """Paths that a person has to settle."""
+    is_staged: bool
+    """True if files were changed: not after a dry run, nor if there was nothing to do."""
+
+
+def check_for_release(folder: Path, say: Say = print) -> bool:
+    """Return whether the template has a newer release than a project was made from.
+
+    Raises
+    ------
+    OperationError
+        If the project has no record, or the template's repository does not answer.
+    """
+    repository = open_repository(folder, say)
+    known = Record.read(repository.root)
+    found = newest_of(known.url, repository.root)
+    if not found:
+        say(f"{known.url} has no release yet")
+        return False
+    tag, commit = found
+    if commit == known.commit:
+        say(f"this project is at {tag}, the newest release")
+        return False
+    say(f"this project is at {known.tag or known.commit[:12]}; the newest release is {tag}")
+    if _is_ahead(known, tag, commit):
+        return False
+    say("Type: kedro mlops update")
+    return True
+
+
+def update_project(
+    folder: Path,
+    to: str | None = None,
+    answers: Mapping[str, str] | None = None,
+    *,
+    dry_run: bool = False,
+    say: Say = print,
+) -> Update:
+    """Merge a release of the template into a project and stage the outcome.
+
+    Parameters
+    ----------
+    folder
+        The project, all of it committed.
+    to
+        A tag, branch or commit of the template; by default its newest release.
+    answers
+        New answers to the template's questions; the recorded ones stay.
+    dry_run
+        Change nothing.
+    say
+        Takes the report and what comes next.
+
+    Raises
+    ------
+    OperationError
+        If it could not be tried; nothing was changed then.
+    """
+    repository = open_repository(folder, say)
+    known, answers = Record.read(repository.root), dict(answers or {})
+    python = python_with_cookiecutter(progress)
+    with tempfile.TemporaryDirectory(prefix="template-update-") as scratch_folder:
+        scratch = Path(scratch_folder).resolve()
+        with Renderer(scratch / "render", python) as renderer:
+            worktree.require_clean(repository)
+            progress(f"fetching {known.url}")
+            template = Template.clone(known.url, scratch / "template")
+            template.require(known.commit)
+            target = choose(template, to, known)
+            if target.commit == known.commit and not answers:
+                say(f"nothing to do: this project is at {target.name}")
+                return Update(target.name, "", [], is_staged=False)
+            progress(f"rendering {known.tag or known.commit[:12]} and {target.name}")
+            prepared = prepare(repository, known, target, answers, template, renderer, scratch)
+        text = "\n".join([*prepared.remarks, prepared.report.text() or "  no file changes"])
+        say(text)
+        worktree.require_room(repository, prepared.yours, prepared.merged.entries)
+        conflicts = sorted(prepared.merged.conflicts)
+        if dry_run:
+            say(f"Nothing was changed. An update to {target.name} would do this.")
+            return Update(target.name, text, conflicts, is_staged=False)
+        write(repository, prepared)
+    say(_next_steps(target.name, conflicts))
+    return Update(target.name, text, conflicts, is_staged=True)
+
+
+def abort_update(folder: Path, say: Say = print) -> None:
+    """Undo an update that is staged; edits made since are kept in a folder that is named.
+
+    Raises
+    ------
+    OperationError
+        If there is none, or it is committed.
+    """
+    say(journal.abort(open_repository(folder, say)))
+
+
+def link_project(
+    folder: Path,
+    url: str,
+    to: str | None = None,
+    answers: Mapping[str, str] | None = None,
+    say: Say = print,
+) -> None:
+    """Write the record of a project that has none, and report how well it fits the files here.
+
+    Its template was a folder or an archive, its hooks were refused, or it was made without a
+    template.
+
+    Raises
+    ------
+    OperationError
+        If there is a record, or the template does not ask what is answered.
+    """
+    repository = open_repository(folder, say)
+    path, answers = repository.root / RECORD, dict(answers or {})
+    if path.exists():
+        raise OperationError(f"there is a {RECORD}: remove it first if it is wrong")
+    python = python_with_cookiecutter(progress)
+    with tempfile.TemporaryDirectory(prefix="template-update-") as scratch_folder:
+        scratch = Path(scratch_folder).resolve()
+        with Renderer(scratch / "render", python) as renderer:
+            template = Template.clone(url, scratch / "template")
+            target = choose(template, to, Record(url, "", None, {}, None, {}))
+            checkout = template.checkout(target.commit, "new", None)
+            questions = read_questions(checkout)
+            if unknown := sorted(set(answers) - set(questions)):
+                raise OperationError(f"the template does not ask {', '.join(unknown)}")
+            slug = {"project_slug": repository.root.name}
+            given = {key: value for key, value in slug.items() if key in questions} | answers
+            renderer.ask(checkout, given, url=url, commit=target.commit, strict=True)
+            rendered = renderer.answer(target.name)
+            made = Workbench(scratch / "bench", repository).store_folder(rendered.folder)
+    found = Record(url, target.commit, target.tag, rendered.answers, None, {})
+    path.write_text(found.text(), encoding="utf-8", newline="\n")
+    say("\n".join(_fit(repository, found, target, made)))
+
+
+def open_repository(folder: Path, say: Say) -> Repository:
+    """Return a project's repository; what a killed update left half written is undone first."""
+    repository = Repository.around(folder)
+    if message := journal.recover(repository):
+        say(message)
+    return repository
+
+
+def progress(text: str) -> None:
+    """Print what is being done, apart from the report."""
+    print(f"update: {text}", file=sys.stderr)
+
+
+@dataclass(frozen=True)
+class Target:
+    """Where an update leads."""
+
+    commit: str
+    tag: str | None
+
+    @property
+    def name(self) -> str:
+        """The tag, or the commit where it has none."""
+        return self.tag or self.commit[:12]
+
+
+def choose(template: Template, to: str | None, known: Record) -> Target:
+    """Return the commit to update to.
+
+    Raises
+    ------
+    OperationError
+        If there is no such commit, or no release.
+    """
+    if to:
+        return Target(template.find(to), to if to in template.tags else None)
+    tag = newest(template.tags)
+    if not tag:
+        raise OperationError(
+            f"{template.url} has no release yet. Name a branch or commit: --to main"
+        )
+    commit = template.find(tag)
+    if template.contains(known.commit, commit):
+        return Target(known.commit, known.tag)  # made from something later than the release
+    return Target(commit, tag)
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """An update that is ready to be written."""
+
+    head: str
+    yours: Entries
+    merged: merge.Merged
+    report: report.Report
+    remarks: list[str]
+    trees: tuple[str, str]
+
+
+def prepare(
+    repository: Repository,
+    known: Record,
+    target: Target,
+    given: dict[str, str],
+    template: Template,
+    renderer: Renderer,
+    scratch: Path,
+) -> Prepared:
+    """Render, merge and report; nothing outside of the scratch folder is changed."""
+    old_template = template.checkout(known.commit, "old", known.directory)
+    renderer.ask(old_template, known.answers, url=known.url, commit=known.commit, strict=False)
+    new_template = template.checkout(target.commit, "new", known.directory)
+    answers = carry_over(known.answers, given, new_template)
+    renderer.ask(new_template, answers.values, url=known.url, commit=target.commit, strict=True)
+    bench = Workbench(scratch / "bench", repository)
+    # What can be done before the renders are there is done while they are made.
+    head, yours = repository.head, repository.committed()
+    mine = {path: entry for path, entry in yours.items() if path != RECORD}
+    my_tree = bench.store_tree(mine)
+    old = renderer.answer(f"the release this project was made from ({known.commit[:12]})")
+    before = _store(bench, old)
+    new = renderer.answer(target.name)
+    rendered = _store(bench, new)
+    change = merge.Change(before, dict(rendered))
+    trees = bench.store_tree(change.before), bench.store_tree(change.after)
+    change.renames = bench.renames(*trees)
+    remarks = [*answers.notes, *_new_questions(answers.values, new)]
+    following = known.moved(target.commit, target.tag, new.answers)
+    locks_are_stale = _apply_rules(repository, bench, change, mine, following.skipped)
+    merged = merge.merge(bench, change, my_tree)
+    found = report.make_report(report.Sides.of(bench, change, mine, merged))
+    if locks_are_stale:
+        remarks.append(_lock_again(repository, bench, merged, rendered, found, scratch))
+    merged.entries[RECORD] = ("100644", bench.store_blob(following.text().encode("utf-8")))
+    return Prepared(head, yours, merged, found, remarks, trees)
+
+
+def write(repository: Repository, prepared: Prepared) -> None:
+    """Change the work tree, if it still is what the update was made for."""
+
+    def check() -> None:
+        worktree.require_clean(repository)
+        if repository.head != prepared.head:
+            raise OperationError("a commit was made while the update was prepared: call it again")
+
+    merged = prepared.merged
+    old, new = prepared.trees
+    references = f"update refs/template/old {old}\nupdate refs/template/new {new}\n"
+    must("update-ref", "--stdin", cwd=repository.root, stdin=references.encode())
+    journal.write(
+        repository, prepared.head, prepared.yours, merged.entries, merged.conflicts, check
+    )
+
+
+def _store(bench: Workbench, rendered: Rendered) -> Entries:
+    """Store a render without its record, which is written afresh and not merged."""
+    (rendered.folder / RECORD).unlink(missing_ok=True)
+    return bench.store_folder(rendered.folder)
+
+
+def _is_ahead(known: Record, tag: str, commit: str) -> bool:
+    """Return whether a project was made from something later than a release."""
+    if known.tag and newest([known.tag]):
+        return newest([tag, known.tag]) == known.tag
+    with tempfile.TemporaryDirectory(prefix="template-update-") as folder:
+        return Template.clone(known.url, Path(folder) / "template").contains(known.commit, commit)
+
+
+def _new_questions(answers: dict[str, Any], rendered: Rendered) -> list[str]:
+    """Return a remark on each question that was answered by its default."""
+    return [
+        f"{question} is a new question: {answer} was taken (--answer {question}=... changes it)"
+        for question, answer in rendered.answers.items()
+        if question not in answers
+    ]
+
+
+def _apply_rules(
+    repository: Repository,
+    bench: Workbench,
+    change: merge.Change,
+    yours: Entries,
+    skipped: list[str],
+) -> bool:
+    """Leave out of a change what the user has made their own; return whether locks are stale."""
+    paths = change.before.keys() | change.after.keys() | yours.keys()
+    for path in sorted(merge.matching(bench, paths, "\n".join(skipped))):
+        if path in change.changed:
+            change.leave_out(path, "yours kept", f"{RECORD} says to skip it")
+    locks_are_stale = merge.keep_locks(change, yours)
+    listed = yours.get(merge.LIST) or change.after.get(merge.LIST)
+    patterns = repository.read(listed).decode("utf-8", "replace") if listed else ""
+    merge.keep_owned(change, yours, merge.matching(bench, paths, patterns))
+    merge.leave_out_of_removed_folders(change, yours)
+    return locks_are_stale
+
+
+def _lock_again(
+    repository: Repository,
+    bench: Workbench,
+    merged: merge.Merged,
+    rendered: Entries,
+    found: report.Report,
+    scratch: Path,
+) -> str:
+    """Make the locks of the merged project; return a remark on it."""
+    made: Entries = {}
+    how = "made again from the merged .in files"
+    if any(path.endswith(".in") or path == "Makefile" for path in merged.conflicts):
+        remark = f"The locks are not made again: settle the conflicts, then {merge.LOCK_BY_HAND}"
+        fault = remark
+    else:
+        progress("both sides changed what is locked: make lock")
+        made, fault = merge.make_locks(bench, repository, merged.entries, scratch / "locks")
+        remark = (
+            f"The locks could not be made again ({fault}): {merge.LOCK_BY_HAND}"
+            if fault
+            else "The locks were made again from the merged .in files."
+        )
+    if fault:
+        made = merge.pin_plugin(bench, repository, merged.entries, rendered)
+        how = "yours, with the template's pin of kedro-azure-mlops"
+        remark += ". Until then they are as you had them" + (", but for the plugin" if made else "")
+    merged.entries |= made
+    for path in made:
+        found.add("locked", path, how)
+    return remark
+
+
+def _next_steps(release: str, conflicts: list[str]) -> str:
+    """Return what a person does now."""
+    if conflicts:
+        steps = [
+            f"The update to {release} is staged, but for these conflicts:",
+            *(f"  {path}" for path in conflicts),
+            "Settle each (edit, then git add or git rm it), then: git commit",
+        ]
+    else:
+        steps = [
+            f"The update to {release} is staged. Look at it: git diff --cached",
+            f"Then: git commit --message 'Update the template to {release}'",
+        ]
+    return "\n".join([*steps, "To undo it: kedro mlops update --abort"])
+
+
+def _fit(repository: Repository, found: Record, target: Target, made: Entries) -> list[str]:
+    """Return how well a record fits the files of a project."""
+    yours = repository.committed()
+    same = sum(yours.get(name) == entry for name, entry in made.items())
+    lost = sum(name not in yours for name in made)
+    return [
+        f"{RECORD} says: {found.url} at {target.name}, with the answers",
+        *(f"  {question}: {answer}" for question, answer in found.answers.items()),
+        f"Of the {len(made)} files of such a project {same} are here as they are rendered, ",
+        f"{len(made) - same - lost} are different and {lost} are not here.",
+        "If that is far from what you expect, remove it and give other answers or another --to.",
+        f"Then: git add {RECORD} && git commit",
+    ]

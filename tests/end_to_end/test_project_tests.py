@@ -1,0 +1,15 @@
+"""The tests that a rendered project brings along."""
+
+from collections.abc import Callable
+
+import pytest
+
+from tests.helpers import InstalledProject
+
+pytestmark = pytest.mark.slow
+
+
+def test_pass(install: Callable[..., InstalledProject]) -> None:
+    tested = install().make("test")
+    assert tested.returncode == 0, tested.stdout[-5000:] + tested.stderr
+    assert " skipped" not in tested.stdout.splitlines()[-1]

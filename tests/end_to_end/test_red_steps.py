@@ -1,0 +1,120 @@
+"""A red step of CI is the command that a person types to see the same failure.
+
+Each step of the rendered YAML is one command. Here it is run as an agent runs it, in a clone of a
+commit with a fault, and typed into a fresh shell in another clone of the same commit.
+"""
+
+import re
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.helpers import InstalledProject, clean_environment
+from tests.plugin.update.updating import git
+from tests.template.ci_steps import Step, steps_of_azure, steps_of_github
+
+pytestmark = pytest.mark.slow
+
+
+def style(project: Path) -> None:
+    """Use a name that does not exist."""
+    module = project / "src" / "temperature_anomalies" / "fault.py"
+    module.write_text('"""A module."""\n\nANSWER = undefined\n', encoding="utf-8")
+
+
+def suite(project: Path) -> None:
+    """Add a test that fails."""
+    file = project / "operation" / "tests" / "unit" / "test_fault.py"
+    file.write_text("def test_fault():\n    assert 1 + 1 == 3\n", encoding="utf-8")
+
+
+def configuration(project: Path) -> None:
+    """Name a pipeline that does not exist."""
+    file = project / "operation" / "configuration" / "stage" / "azureml.yml"
+    with file.open("a", encoding="utf-8") as text:
+        text.write("\nsteps:\n  fit: {pipelines: [data_sciense]}\n")
+
+
+# what puts the fault in, words of the step's command, what the failure is known by
+FAULTS = {
+    "style": (style, "make check", r"F821 .*|.*fault\.py:3:\d+"),
+    "test": (suite, ".venv/bin/pytest", r"FAILED \S+::test_fault"),
+    "configuration": (configuration, "compile --env stage", r".*data_sciense.*"),
+}
+# Agent and laptop run the tests of the broken file alone, which saves a minute and no step.
+QUICK = {"PYTEST_ADDOPTS": "-k fault"}
+AGENTS = {
+    "github_actions": {"CI": "true", "GITHUB_ACTIONS": "true"},
+    "azure_pipelines": {"TF_BUILD": "True", "BUILD_REASON": "PullRequest"},
+}
+
+
+@pytest.fixture(scope="module")
+def project(install: Callable[..., InstalledProject]) -> InstalledProject:
+    return install(ci_provider="both")
+
+
+@pytest.fixture
+def clones(project: InstalledProject, tmp_path: Path) -> Callable[..., list[Path]]:
+    """Commit a fault and clone it twice: for the agent, and for the laptop of someone else."""
+
+    def cloned(put_in: Callable[[Path], None]) -> list[Path]:
+        pushed = tmp_path / "pushed"
+        kept = shutil.ignore_patterns(".git", ".venv", ".venv-serve")
+        shutil.copytree(project.path, pushed, ignore=kept)
+        put_in(pushed)
+        git(pushed, "init", "--quiet", "--initial-branch=main")
+        git(pushed, "add", "--all")
+        git(pushed, "commit", "--quiet", "--message", "A fault")
+        folders = [tmp_path / "agent", tmp_path / "laptop"]
+        for folder in folders:
+            git(tmp_path, "clone", "--quiet", str(pushed), str(folder))
+            (folder / ".venv").symlink_to((project.path / ".venv").resolve())
+        for stamp in (".run", ".dev", ".azure"):  # installed after the locks were written
+            (project.path / ".venv" / stamp).touch()
+        return folders
+
+    return cloned
+
+
+def run(step: Step, folder: Path, **variables: str) -> subprocess.CompletedProcess[str]:
+    """Run a step's script; make must not install into the environment of these tests."""
+    shell = {"PYTHONPATH": str(folder / "src"), "MAKEFLAGS": "UV=false"} | QUICK | variables
+    return subprocess.run(
+        ["bash", "--noprofile", "--norc", "-e", "-c", step.script],
+        cwd=folder,
+        env=clean_environment(**shell),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def failure(log: subprocess.CompletedProcess[str], known_by: str) -> set[str]:
+    """Return what a failure is known by, without colours."""
+    text = re.sub(r"\x1b\[[0-9;]*m", "", log.stdout + log.stderr)
+    return set(re.findall(known_by, text, re.MULTILINE))
+
+
+@pytest.mark.parametrize("provider", AGENTS)
+@pytest.mark.parametrize(("put_in", "command", "known_by"), FAULTS.values(), ids=FAULTS)
+def test_the_same_command_shows_the_same_failure(
+    project: InstalledProject, clones: Callable[..., list[Path]], monkeypatch: pytest.MonkeyPatch,
+    provider: str, put_in: Callable[[Path], None], command: str, known_by: str,
+) -> None:  # fmt: skip
+    monkeypatch.chdir(project.path)
+    agent, laptop = clones(put_in)
+    found = steps_of_azure(project) if provider == "azure_pipelines" else steps_of_github(project)
+    steps = {step.script: step for step in found if command in step.script}
+    (step,) = steps.values()
+
+    red = run(step, agent, **AGENTS[provider])
+    assert red.returncode != 0, red.stdout
+    assert failure(red, known_by), red.stdout + red.stderr
+
+    again = run(step, laptop)
+    assert again.returncode != 0
+    assert failure(again, known_by) == failure(red, known_by)

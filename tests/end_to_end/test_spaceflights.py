@@ -1,0 +1,76 @@
+"""Kedro's spaceflights-pandas, which knows nothing of the plugin: init, compile, run, local.
+
+``SPACEFLIGHTS=PATH/TO/kedro-starters/spaceflights-pandas make test ARGS="-k spaceflights"``
+"""
+
+import os
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.helpers import ROOT, tool, virtual_environment
+
+STARTER = os.environ.get("SPACEFLIGHTS", "")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not STARTER, reason="SPACEFLIGHTS names no copy of spaceflights-pandas"),
+]
+KINDS = ("csvdataset", "exceldataset", "parquetdataset")
+
+
+@pytest.fixture(scope="module")
+def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An environment with what the starter needs and the plugin."""
+    datasets = ",".join(f"pandas-{kind}" for kind in KINDS)
+    datasets += ",plotly-plotlydataset,plotly-jsondataset,matplotlib-matplotlibdataset"
+    wanted = ("--editable", str(ROOT), f"kedro-datasets[{datasets}]", "seaborn", "openpyxl")
+    return virtual_environment(tmp_path_factory.mktemp("spaceflights") / ".venv", *wanted)
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The starter, its model stored by ModelDataset; nothing else of it is changed."""
+    place = tmp_path_factory.mktemp("starter")
+    answers = ["kedro_version=1.7.0", "tools=none", "example_pipeline=True"]
+    options = ["--no-input", "--default-config", "--output-dir", str(place)]
+    subprocess.run([tool("cookiecutter"), STARTER, *options, *answers], check=True)
+    (project,) = place.iterdir()
+    catalog = project / "conf/base/catalog.yml"
+    model = (
+        "regressor:\n  type: kedro_azure_mlops.ModelDataset\n  filepath: data/06_models/model\n\n"
+    )
+    text = re.sub(r"(?ms)^regressor:.*?(?=^\S|\Z)", model, catalog.read_text(encoding="utf-8"))
+    catalog.write_text(text, encoding="utf-8")
+    return project
+
+
+def kedro(python: Path, project: Path, *arguments: str) -> str:
+    """Call Kedro in the project and return what it prints."""
+    done = subprocess.run(
+        [python, "-m", "kedro", *arguments],
+        cwd=project,
+        env=os.environ | {"DO_NOT_TRACK": "1", "COLUMNS": "200"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+def test_it_becomes_a_job_of_three_steps_that_runs_here(python: Path, project: Path) -> None:
+    assert "wrote  conf/base/mlops.yml" in kedro(python, project, "mlops", "init")
+    file = project / "conf/base/azureml.yml"
+    config = yaml.safe_load(file.read_text(encoding="utf-8"))
+    names = ("data_processing", "data_science", "reporting")
+    config["steps"] = {name: {"pipelines": [name]} for name in names}
+    file.write_text(yaml.safe_dump(config), encoding="utf-8")
+
+    kedro(python, project, "mlops", "compile")
+    assert (project / "build/azureml/base.yml").is_file()
+    kedro(python, project, "run")
+    assert "version 1, champion of" in kedro(python, project, "mlops", "champion")
+    assert "done in" in kedro(python, project, "mlops", "local")

@@ -1,0 +1,142 @@
+"""Fixtures: three models, and an endpoint to deploy them to.
+
+The registry is three folders: what real ones do is tested elsewhere.
+"""
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from kedro_azure_mlops.contract import digest
+from kedro_azure_mlops.errors import OperationError
+from kedro_azure_mlops.registry import Version
+from kedro_azure_mlops.testing import StandIn
+from tests.plugin.cloud import Said, Verb, found, group
+from tests.plugin.deployed import SCORER, copy_linear_model, save_linear_model
+from tests.plugin.helpers import Project
+
+STEPS = [10, 50, 100]
+ENDPOINT = "heat"
+
+
+@dataclass
+class Folders:
+    """A registry: a folder a version."""
+
+    folders: dict[str, Path]
+    champions_number: str | None = "1"
+
+    def champion(self) -> Version | None:
+        return self.version(self.champions_number) if self.champions_number else None
+
+    def version(self, name: str) -> Version:
+        return Version("plant-dev", name, digest(self.folders[name]))
+
+    def fetch(self, version: Version, target: Path) -> Path:
+        if digest(self.folders[version.number]) != version.digest:
+            raise OperationError(f"{version} is not what was registered.")
+        return Path(shutil.copytree(self.folders[version.number], target))
+
+
+@dataclass
+class Site:
+    """A project and the endpoint of its environment dev."""
+
+    project: Project
+    azure: StandIn
+    call: Verb
+    registry: Folders
+
+    def deploy(self, *arguments: str) -> Said:
+        return self.call("deploy", "online", "--env", "dev", *arguments)
+
+    def configure(self, **more: Any) -> None:
+        """Write the ``mlops.yml`` of dev; keywords are further keys of ``deployment``."""
+        keys = {
+            "endpoint": ENDPOINT,
+            "environment": {"name": "plant-serving", "image": "python:3.12-slim"},
+            "traffic": STEPS,
+            "seconds_between_steps": 0,
+            "keep_old_hours": 1,
+            "metrics": ["requests", "errors", "latency_p50", "latency_p95"],
+            "batch": {"compute": "cpu-cluster"},
+        }
+        text = yaml.safe_dump({"scorer": SCORER, "deployment": keys | more})
+        self.project.configure("dev", "mlops.yml", text)
+
+    @property
+    def endpoint(self) -> Any:
+        return found(self.azure, f"onlineEndpoints/{ENDPOINT}")
+
+    @property
+    def traffic(self) -> dict[str, int]:
+        return {name: share for name, share in self.endpoint["traffic"].items() if share}
+
+    @property
+    def tags(self) -> dict[str, str]:
+        return self.body(f"onlineEndpoints/{ENDPOINT}")["tags"]
+
+    def body(self, path: str) -> Any:
+        kind = "Microsoft.MachineLearningServices/workspaces"
+        id = f"{group(self.azure)}/providers/{kind}/{self.azure.workspace}/{path}"
+        return self.azure.resources[id]
+
+    @property
+    def deployments(self) -> list[str]:
+        ids = [id for id in self.azure.resources if f"/{ENDPOINT}/deployments/" in id]
+        return [id.rsplit("/", 1)[1] for id in ids]
+
+    @property
+    def state(self) -> Any:
+        """All that matters to callers of the endpoint."""
+        return self.traffic, self.endpoint["mirrorTraffic"], self.tags, self.deployments
+
+    def put(self, kind: str = "onlineEndpoints") -> list[Any]:
+        """Return what was put into endpoints, in this order."""
+        asked = [r for r in self.azure.requests if r.method == "PUT" and r.status in (200, 201)]
+        return [r.json() for r in asked if r.path.split("/")[-2] == kind]
+
+    def routed(self) -> list[dict[str, int]]:
+        """Return the traffic that was set, in this order."""
+        return [body["properties"]["traffic"] for body in self.put()]
+
+
+@pytest.fixture(scope="session")
+def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Three models that differ in their threshold."""
+    folder = tmp_path_factory.mktemp("models")
+    first = save_linear_model(folder / "1")
+    others = {
+        version: copy_linear_model(first, folder / version, threshold)
+        for version, threshold in (("2", 420.0), ("3", 440.0))
+    }
+    return {"1": first, **others}
+
+
+@pytest.fixture
+def site(
+    cloud_project: Project,
+    azure: StandIn,
+    models: dict[str, Path],
+    verb: Verb,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Site:
+    """The project, whose endpoint does not exist yet; version 1 is the champion."""
+    registry = Folders(models)
+    monkeypatch.setattr("kedro_azure_mlops.deploy.artifact.open_registry", lambda *_: registry)
+    site = Site(cloud_project, azure, verb, registry)
+    site.configure()
+    return site
+
+
+@pytest.fixture
+def served(site: Site) -> Site:
+    """The same with version 1 deployed, and version 2 the champion to be deployed next."""
+    assert site.deploy().status == 0
+    site.registry.champions_number = "2"
+    site.azure.forget()
+    return site

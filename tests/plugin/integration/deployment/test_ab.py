@@ -1,0 +1,145 @@
+"""An A/B test: two deployments share the traffic, are compared, and one of them gets it all."""
+
+import pandas as pd
+import pytest
+
+from kedro_azure_mlops.testing import StandIn
+from kedro_azure_mlops.testing.messages import Answer
+from tests.plugin.cloud import Said, changes
+from tests.plugin.deployed import hours
+from tests.plugin.integration.deployment.conftest import Site
+
+
+@pytest.fixture
+def two(served: Site) -> Site:
+    """Version 1 with all traffic, version 2 beside it."""
+    assert served.deploy("--no-traffic").status == 0
+    served.azure.forget()
+    return served
+
+
+def ab(site: Site, *arguments: str) -> Said:
+    return site.call("ab", "--env", "dev", *arguments)
+
+
+def names(site: Site) -> tuple[str, str]:
+    return next(n for n in site.deployments if n[1] == "1"), next(
+        n for n in site.deployments if n[1] == "2"
+    )
+
+
+def test_traffic_is_shared_and_the_challenger_wins(two: Site) -> None:
+    champion, challenger = names(two)
+
+    assert ab(two, "--share", "20").status == 0
+    assert two.traffic == {champion: 80, challenger: 20}
+    assert two.tags == {"ab": f"{champion} {challenger}"}
+
+    assert ab(two, "--share", "50").status == 0
+    assert two.traffic == {champion: 50, challenger: 50}
+
+    assert ab(two, "--end", "challenger").status == 0
+    assert two.traffic == {challenger: 100}
+    assert set(two.tags) == {f"keep.{champion}"}
+
+
+def test_the_champion_may_keep_its_traffic(two: Site) -> None:
+    champion, challenger = names(two)
+    ab(two, "--share", "20")
+
+    assert ab(two, "--end", "champion").status == 0
+
+    assert two.traffic == {champion: 100}
+    assert set(two.tags) == {f"keep.{challenger}"}
+
+
+def test_the_same_share_is_set_once(two: Site, azure: StandIn) -> None:
+    ab(two, "--share", "20")
+    azure.forget()
+
+    assert ab(two, "--share", "20").status == 0
+    assert changes(azure) == []
+
+
+def test_both_are_compared(two: Site) -> None:
+    champion, challenger = names(two)
+    two.azure.endpoints.spoil = lambda name, answer: (
+        Answer(500, {}) if len(two.azure.endpoints.counted) % 4 == 3 else answer
+    )
+    for _ in range(8):
+        two.call("invoke", "--env", "dev", "--deployment", challenger)
+    two.azure.endpoints.spoil = None
+    ab(two, "--share", "20")
+
+    said = ab(two, "--compare")
+
+    assert said.status == 0, said.err
+    head, *lines = said.out.splitlines()
+    assert head.split() == [champion, challenger]
+    found = {line.split()[0]: line.split()[1:] for line in lines[:4]}
+    counted = two.azure.endpoints.counted
+    of_challenger = [status for name, status in counted[:-2] if name == challenger]
+    bad = sum(status >= 500 for status in of_challenger)
+    assert found["requests"][1] == str(len(of_challenger))
+    assert found["errors"][1] == f"{bad / len(of_challenger):.4g}"
+    assert found["latency_p95"] == ["7", "7"]
+    of_newest, energy, is_high = lines[-3:]
+    times = pd.to_datetime(hours()["time"])
+    assert of_newest == f"of {sum(times > times.max() - pd.Timedelta(days=2))} newest rows:"
+    assert energy.startswith("  energy differs in 0, at most by 0; mean ")
+    assert is_high.startswith("  is_high differs in ")
+    one, other = map(int, is_high.split("; true in ")[1].split(" and "))
+    assert one > other > 0  # the thresholds are 400 and 420
+
+
+def test_a_challenger_that_does_not_answer_gets_no_traffic(two: Site) -> None:
+    before = two.state
+    _, challenger = names(two)
+
+    def dead(name: str, answer: Answer) -> Answer:
+        return Answer(500, {}) if name == challenger else answer
+
+    two.azure.endpoints.spoil = dead
+    said = ab(two, "--share", "20")
+
+    assert said.status == 1
+    assert two.state == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--share", "100"), "write 1 to 99"),
+        ((), "give one of --share, --compare and --end"),
+        (("--share", "20", "--compare"), "give one of --share, --compare and --end"),
+        (("--end", "champion"), "No A/B test is under way"),
+        (("--compare",), "No A/B test is under way"),
+        (("--compare", "--challenger", "x"), "--challenger requires --share"),
+        (("--share", "20", "--challenger", "v9-none"), "There is no v9-none that is ready"),
+    ],
+)
+def test_what_makes_no_sense_changes_nothing(
+    two: Site, azure: StandIn, arguments: tuple[str, ...], said: str
+) -> None:
+    answer = ab(two, *arguments)
+
+    assert answer.status == 2
+    assert said in answer.err
+    assert changes(azure) == []
+
+
+def test_one_deployment_is_not_compared_with_itself(served: Site) -> None:
+    said = ab(served, "--share", "20")
+
+    assert said.status == 2
+    assert "There is one deployment only" in said.err
+
+
+def test_without_the_right_to_see_metrics_it_says_what_to_do(two: Site, azure: StandIn) -> None:
+    ab(two, "--share", "20")
+    azure.fail("GET", "Microsoft.Insights", 403)
+
+    said = ab(two, "--compare")
+
+    assert said.status == 2
+    assert "Monitoring Reader" in said.err

@@ -1,0 +1,172 @@
+"""Going back to the deployment that is kept, and deleting those that are no longer needed."""
+
+from typing import Any
+
+import pytest
+
+from kedro_azure_mlops.errors import OperationError
+from kedro_azure_mlops.testing import StandIn
+from kedro_azure_mlops.testing.messages import Answer
+from tests.plugin.cloud import changes
+from tests.plugin.integration.deployment.conftest import ENDPOINT, Site
+
+LONG_AGO = "2020-01-01T00:00:00+00:00"
+
+
+def test_traffic_goes_back_to_the_kept_one_and_forth(served: Site) -> None:
+    (old,) = served.deployments
+    served.deploy()
+    (new,) = served.traffic
+
+    assert served.deploy("--back").status == 0
+    assert served.traffic == {old: 100}
+    assert set(served.tags) == {f"keep.{new}"}
+
+    assert served.deploy("--back").status == 0
+    assert served.traffic == {new: 100}
+    assert set(served.tags) == {f"keep.{old}"}
+
+
+def test_without_one_that_is_kept_there_is_no_way_back(served: Site, azure: StandIn) -> None:
+    said = served.deploy("--back")
+
+    assert said.status == 1
+    assert "keeps no deployment to go back to" in said.err
+    assert changes(azure) == []
+
+
+def test_during_a_test_of_two_there_is_no_way_back(served: Site, azure: StandIn) -> None:
+    served.deploy()
+    served.body(f"onlineEndpoints/{ENDPOINT}")["tags"]["ab"] = "one other"
+    azure.forget()
+
+    assert served.deploy("--back").status == 2
+    assert changes(azure) == []
+
+
+def test_a_kept_one_that_does_not_answer_gets_no_traffic(served: Site, azure: StandIn) -> None:
+    (old,) = served.deployments
+    served.deploy()
+    before = served.state
+
+    def dead(name: str, answer: Answer) -> Answer:
+        return Answer(503, {}) if name == old else answer
+
+    azure.endpoints.spoil = dead
+    said = served.deploy("--back")
+
+    assert said.status == 1
+    assert f"{old} answers 503" in said.err
+    assert served.state == before
+
+
+def test_clean_deletes_what_is_not_kept(served: Site) -> None:
+    (old,) = served.deployments
+    served.deploy()
+    served.deploy("--no-traffic", "--version", "3")
+    (new,) = served.traffic
+    (tried,) = set(served.deployments) - {old, new}
+    before = served.state
+    assert set(served.tags) == {f"keep.{old}", f"keep.{tried}"}
+
+    assert "nothing deleted" in served.deploy("--clean").out
+    assert served.state == before
+
+    tags = served.body(f"onlineEndpoints/{ENDPOINT}")["tags"]
+    tags[f"keep.{old}"] = LONG_AGO
+    del tags[f"keep.{tried}"]
+    said = served.deploy("--clean")
+
+    assert said.status == 0
+    assert served.deployments == [new]
+    assert served.traffic == {new: 100}
+    assert served.tags == {}
+
+
+def test_one_without_traffic_is_tried_and_kept(served: Site) -> None:
+    before = served.traffic
+
+    said = served.deploy("--no-traffic")
+
+    assert said.status == 0
+    assert "smoke test of v2-" in said.out
+    assert served.traffic == before
+    assert len(served.deployments) == 2
+
+
+def test_a_kept_one_that_is_deployed_again_is_not_made_again(served: Site) -> None:
+    (old,) = served.deployments
+    served.deploy()
+    served.registry.champions_number = "1"
+    served.azure.forget()
+
+    assert served.deploy().status == 0
+
+    assert served.put("deployments") == []
+    assert served.traffic == {old: 100}
+
+
+def test_a_kept_one_that_fails_again_is_not_deleted(served: Site, azure: StandIn) -> None:
+    (old,) = served.deployments
+    served.deploy()
+    before = served.state
+    served.registry.champions_number = "1"
+
+    def fails(name: str, answer: Answer) -> Answer:
+        return Answer(500, {}) if name == old else answer
+
+    azure.endpoints.spoil = fails
+    assert served.deploy().status == 1
+    assert served.state == before
+
+
+@pytest.mark.parametrize("has_model", [True, False])
+def test_the_way_back_needs_no_registry(
+    served: Site, azure: StandIn, monkeypatch: pytest.MonkeyPatch, has_model: bool
+) -> None:
+    (old,) = served.deployments
+    served.deploy()
+
+    def down(*_: Any) -> Any:
+        raise OperationError("the registry is down")
+
+    monkeypatch.setattr("kedro_azure_mlops.deploy.artifact.open_registry", down)
+    if not has_model:
+        azure.fail("GET", "/models/", 404)
+    azure.forget()
+    said = served.deploy("--back")
+
+    assert said.status == 0, said.err
+    assert ("without a smoke test" in said.out) != has_model
+    assert any(r.path == "/score" for r in azure.requests) == has_model
+    assert served.traffic == {old: 100}
+
+
+def test_what_was_begun_is_taken_back_without_a_champion(served: Site) -> None:
+    (old,) = served.deployments
+    tags = served.body(f"onlineEndpoints/{ENDPOINT}")["tags"]
+    tags |= {"rollout.new": "v2-x", "rollout.before": f"{old}=100"}
+    served.registry.champions_number = None
+
+    said = served.deploy("--back")
+
+    assert said.status == 0, said.err
+    assert "champion" not in said.out
+    assert served.tags == {}
+
+
+def test_one_asked_for_again_is_kept_again_and_not_deleted(served: Site) -> None:
+    (old,) = served.deployments
+    served.deploy("--no-traffic")
+    served.deploy("--no-traffic", "--version", "3")
+    wanted = next(name for name in served.deployments if name.startswith("v2-"))
+    other = next(name for name in served.deployments if name.startswith("v3-"))
+    tags = served.body(f"onlineEndpoints/{ENDPOINT}")["tags"]
+    tags |= {f"keep.{wanted}": LONG_AGO, f"keep.{other}": LONG_AGO}
+
+    said = served.deploy("--no-traffic")
+
+    assert said.status == 0, said.err
+    assert set(served.deployments) == {old, wanted}
+    assert set(served.tags) == {f"keep.{wanted}"}
+    assert served.tags[f"keep.{wanted}"] > LONG_AGO

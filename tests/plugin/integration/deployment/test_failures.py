@@ -1,0 +1,328 @@
+"""Whatever fails while deploying: the traffic returns and the new deployment is gone."""
+
+import signal
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from kedro_azure_mlops.testing import StandIn
+from kedro_azure_mlops.testing.messages import Answer
+from tests.plugin.cloud import changes
+from tests.plugin.integration.deployment.conftest import ENDPOINT, Site
+
+Spoil = Callable[[str, Answer], Answer]
+
+
+def only(version: str, change: Callable[[Answer], Answer]) -> Spoil:
+    """Change good answers of one version alone."""
+
+    def spoil(name: str, answer: Answer) -> Answer:
+        is_meant = name.startswith(f"v{version}-") and answer.status == 200
+        return change(answer) if is_meant else answer
+
+    return spoil
+
+
+def other_digest(answer: Answer) -> Answer:
+    return Answer(200, answer.body | {"model": {"version": "2", "digest": "0" * 64}})
+
+
+def data(answer: Answer, rows: Any) -> Answer:
+    return Answer(200, answer.body | {"data": rows})
+
+
+def text_value(answer: Answer) -> Answer:
+    first, *others = answer.body["data"]
+    return data(answer, [first | {"energy": "high"}, *others])
+
+
+def without_column(answer: Answer) -> Answer:
+    rows = [{k: v for k, v in row.items() if k != "is_high"} for row in answer.body["data"]]
+    return data(answer, rows)
+
+
+def crash(answer: Answer) -> Answer:
+    return Answer(500, {"error": {"message": "boom"}})
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (crash, "answers 500 to a good request"),
+        (other_digest, "answers with the model 0000"),
+        (lambda answer: data(answer, [None]), "does not answer a list of rows: [null]"),
+        (lambda answer: data(answer, ["oops"]), "does not answer a list of rows"),
+        (lambda answer: data(answer, 5), "does not answer a list of rows: 5"),
+        (text_value, "answers data[0].energy high, recorded at training was"),
+        (without_column, "answers data[0] without the column is_high"),
+        (lambda answer: data(answer, answer.body["data"][1:]), "answers 5 rows to 6"),
+    ],
+)
+def test_a_deployment_that_answers_otherwise_is_refused(
+    served: Site, azure: StandIn, change: Callable[[Answer], Answer], said: str
+) -> None:
+    before = served.state
+    azure.endpoints.spoil = only("2", change)
+
+    answer = served.deploy()
+
+    assert answer.status == 1
+    assert said in answer.err
+    assert served.state == before
+    assert served.routed() == []  # it never had traffic
+
+
+def test_what_fails_under_traffic_is_taken_back(served: Site, azure: StandIn) -> None:
+    (old,) = served.deployments
+    before = served.state
+
+    def fails_at_half(name: str, answer: Answer) -> Answer:
+        is_new = name != old and served.traffic.get(name, 0) >= 50
+        return crash(answer) if is_new else answer
+
+    azure.endpoints.spoil = fails_at_half
+    answer = served.deploy()
+
+    assert answer.status == 1
+    (new, *_) = {name for traffic in served.routed() for name in traffic} - {old}
+    assert served.routed() == [{old: 90, new: 10}, {old: 50, new: 50}, {old: 100}]
+    assert served.state == before
+
+
+def test_the_first_deployment_that_fails_leaves_the_endpoint_empty(
+    site: Site, azure: StandIn
+) -> None:
+    azure.endpoints.spoil = only("1", crash)
+
+    assert site.deploy().status == 1
+    assert site.state == ({}, {}, {}, [])
+
+    azure.endpoints.spoil = None
+    assert site.deploy().status == 0
+
+
+def test_code_that_cannot_be_uploaded_is_not_deployed(site: Site, azure: StandIn) -> None:
+    azure.fail("PUT", r"/codes/.*/versions/", 403)
+
+    assert site.deploy().status == 2
+    assert site.state == ({}, {}, {}, [])
+    assert site.deploy().status == 0
+
+
+def test_a_deployment_that_does_not_start_is_deleted(served: Site, azure: StandIn) -> None:
+    before = served.state
+    azure.endpoints.creation_fails = True
+
+    answer = served.deploy()
+
+    assert answer.status == 2
+    assert "making the deployment v2-" in answer.err
+    assert served.state == before
+
+
+def test_other_files_than_were_registered_do_not_start(
+    served: Site, azure: StandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = served.state
+
+    def swap(host: str) -> None:
+        for key in [key for key in azure.blobs if key.endswith("/linear.json")]:
+            azure.blobs[key] = azure.blobs[key].replace(b'"base"', b' "base"')
+
+    serve = azure.endpoints._serve
+    monkeypatch.setattr(azure.endpoints, "_serve", lambda *a: (swap(""), serve(*a)))
+    answer = served.deploy()
+
+    assert answer.status == 2
+    assert "its files are not those that were registered" in answer.out  # the end of its log
+    assert served.state == before
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        r"/models/.*/versions/",
+        r"/environments/.*/versions/",
+        rf"/onlineEndpoints/{ENDPOINT}/deployments/v2-",
+        rf"/onlineEndpoints/{ENDPOINT}$",
+    ],
+    ids=["model", "environment", "deployment", "traffic"],
+)
+def test_what_azure_refuses_changes_nothing(served: Site, azure: StandIn, pattern: str) -> None:
+    served.configure(environment={"name": "other", "image": "python:3.12-slim"})
+    before = served.state
+    azure.fail("PUT", pattern, 403)
+
+    answer = served.deploy()
+
+    assert answer.status == 2
+    assert "You may not do that" in answer.err
+    assert served.state == before
+    assert azure.endpoints.served.keys() == set(served.deployments)
+
+
+def test_a_refused_change_of_traffic_in_the_middle_is_taken_back(
+    served: Site, azure: StandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = served.state
+    fail_after_a_step(azure, monkeypatch)
+
+    answer = served.deploy()
+
+    assert answer.status == 2
+    assert len(served.routed()) == 2  # 10 %, and back
+    assert served.state == before
+
+
+def fail_after_a_step(azure: StandIn, patch: pytest.MonkeyPatch, times: int = 1) -> None:
+    """Accept the next change of the endpoint, and make those after it fail."""
+    put = azure.endpoints._put_endpoint
+
+    def first(request: Any) -> Answer:
+        patch.setattr(azure.endpoints, "_put_endpoint", put)
+        azure.fail("PUT", rf"/onlineEndpoints/{ENDPOINT}$", 403, times)
+        return put(request)
+
+    patch.setattr(azure.endpoints, "_put_endpoint", first)
+
+
+def test_when_going_back_fails_too_it_says_what_is_where(
+    served: Site, azure: StandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (old,) = served.deployments
+    before = served.state
+    fail_after_a_step(azure, monkeypatch, times=2)
+
+    answer = served.deploy()
+
+    assert answer.status == 2
+    (new,) = set(served.deployments) - {old}
+    assert "Taking it back failed too" in answer.err
+    assert f"Traffic is {old} 90 %, {new} 10 %; deployments there are: {old}, {new}" in answer.err
+    assert "deploy online --env dev --back" in answer.err
+
+    again = served.deploy("--back")
+    assert again.status == 0
+    assert served.state == before
+
+
+def test_another_version_does_not_go_over_what_was_begun(
+    served: Site, azure: StandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fail_after_a_step(azure, monkeypatch, times=2)
+    served.deploy()
+    azure.forget()
+
+    answer = served.deploy("--version", "3")
+
+    assert answer.status == 2
+    assert "was begun and not ended" in answer.err
+    assert changes(azure) == []
+
+
+def test_the_same_version_goes_on_where_it_was(
+    served: Site, azure: StandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (old,) = served.deployments
+    fail_after_a_step(azure, monkeypatch, times=2)
+    served.deploy()
+    azure.forget()
+
+    assert served.deploy().status == 0
+    (new,) = served.traffic
+    assert served.routed() == [{old: 50, new: 50}, {new: 100}, {new: 100}]
+    assert set(served.tags) == {f"keep.{old}"}
+
+
+def test_a_deletion_that_fails_is_reported_and_made_up_for(served: Site, azure: StandIn) -> None:
+    before = served.state
+    azure.endpoints.spoil = only("2", crash)
+    azure.fail("DELETE", "/deployments/", 403)
+
+    answer = served.deploy()
+
+    assert answer.status == 2
+    assert "Taking it back failed too" in answer.err
+    assert "answers 500" in answer.err
+    assert answer.err.rstrip().endswith("deploy online --env dev --clean")
+
+    assert served.deploy("--clean").status == 0
+    assert served.state == before
+
+
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
+def test_an_interruption_takes_back_what_was_begun(
+    served: Site, monkeypatch: pytest.MonkeyPatch, how: signal.Signals
+) -> None:
+    served.configure(seconds_between_steps=600)
+    before = served.state
+    monkeypatch.setattr("time.sleep", lambda _: signal.raise_signal(how))
+
+    # also where the tests run in the background of a shell, which ignores Ctrl-C there
+    handler = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        answer = served.deploy()
+    finally:
+        signal.signal(signal.SIGINT, handler)
+
+    assert answer.status == 130
+    assert served.routed()[0] != before[0]  # it had begun
+    assert served.state == before
+
+
+def test_a_model_that_was_changed_is_not_deployed(
+    served: Site, azure: StandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    registered = served.registry.version("2")
+    monkeypatch.setattr(served.registry, "champion", lambda: registered)
+    served.registry.folders = served.registry.folders | {"2": served.registry.folders["3"]}
+
+    answer = served.deploy()
+
+    assert answer.status == 2
+    assert "is not what was registered" in answer.err
+    assert changes(azure) == []
+
+
+def test_a_failed_deployment_of_others_is_made_again(served: Site, azure: StandIn) -> None:
+    assert served.deploy("--no-traffic").status == 0
+    (new,) = set(served.deployments) - set(served.traffic)
+    path = f"onlineEndpoints/{ENDPOINT}/deployments/{new}"
+    served.body(path)["properties"]["provisioningState"] = "Failed"
+
+    answer = served.deploy()
+
+    assert answer.status == 0
+    assert f"delete the deployment {new}, which has failed" in answer.out
+    assert served.traffic == {new: 100}
+
+
+def test_an_unreadable_header_and_any_fault_under_traffic_are_taken_back(
+    served: Site, azure: StandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (old,) = served.deployments
+    before = served.state
+
+    def unreadable(name: str, answer: Answer) -> Answer:
+        if name == old or not served.traffic.get(name):
+            return answer
+        return Answer(200, answer.body, {"ms-azureml-model-error-statuscode": "good"})
+
+    azure.endpoints.spoil = unreadable
+    answer = served.deploy()
+    assert answer.status == 1
+    assert "is no status: good" in answer.err
+    assert len(served.routed()) == 2  # 10 %, and back
+    assert served.state == before
+
+    azure.endpoints.spoil = None
+
+    def fault(*_: Any) -> None:
+        raise TypeError("of a client")
+
+    monkeypatch.setattr("kedro_azure_mlops.deploy.rollout.refuse_no_answer", fault)
+    answer = served.deploy()
+    assert answer.status == 2
+    assert "was taken back after a fault, TypeError: of a client" in answer.err
+    assert served.state == before

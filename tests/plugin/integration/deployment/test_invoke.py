@@ -1,0 +1,193 @@
+"""Requests and output of `invoke`, with online endpoints and batch endpoints."""
+
+import json
+from dataclasses import replace
+
+import pandas as pd
+import pytest
+
+from kedro_azure_mlops.contract import History
+from kedro_azure_mlops.errors import OperationError
+from kedro_azure_mlops.testing import StandIn
+from kedro_azure_mlops.testing.messages import Answer
+from tests.plugin.cloud import Said
+from tests.plugin.deployed import SCHEMA, hours
+from tests.plugin.integration.deployment.conftest import ENDPOINT, Site
+
+
+def invoke(site: Site, *arguments: str) -> Said:
+    return site.call("invoke", "--env", "dev", *arguments)
+
+
+def sent(azure: StandIn) -> list[dict[str, object]]:
+    """Return the rows of the only request."""
+    (request,) = [r for r in azure.requests if r.path == "/score"]
+    return json.loads(request.body)["data"]
+
+
+def test_the_example_of_the_model_is_answered(served: Site, azure: StandIn) -> None:
+    said = invoke(served)
+
+    assert said.status == 0, said.err
+    head, *rows, total, asked = said.out.splitlines()
+    assert head.split() == ["time", "unit", "energy", "is_high"]
+    assert [row.split()[1] for row in rows] == ["north"] * 3 + ["south"] * 3
+    flagged = sum(row.endswith("True") for row in rows)
+    digest = served.registry.version("1").digest
+    assert total == f"6 rows, is_high in {flagged}; model 1, {digest[:12]}"
+    (name,) = served.deployments
+    assert asked == f"invoke: {ENDPOINT}, deployment {name}"
+    (request,) = [r for r in azure.requests if r.path == "/score"]
+    assert "azureml-model-deployment" not in request.headers
+
+
+def test_a_table_is_read_by_the_schema_and_the_last_rows_of_each_series_are_shown(
+    served: Site, azure: StandIn
+) -> None:
+    table = hours()
+    path = served.project.write("new.csv", table.assign(note="x").to_csv(index=False))
+
+    said = invoke(served, "--input", path)
+
+    assert said.status == 0, said.err
+    assert sent(azure) == table[["time", "unit", "load", "pressure"]].to_dict("records")
+    _, *rows, total, _ = said.out.splitlines()
+    assert [row.split()[1] for row in rows] == ["north"] * 5 + ["south"] * 5
+    assert f"{len(table)} rows, is_high in " in total
+    assert ", the last 5 of each unit are shown; model 1, " in total
+
+
+def test_a_file_is_sent_as_it_is_to_the_deployment_that_is_named(
+    served: Site, azure: StandIn
+) -> None:
+    served.deploy("--no-traffic")
+    new = next(name for name in served.deployments if name.startswith("v2-"))
+    body = served.project.path / "body.json"
+    row = {"time": "2024-01-01", "unit": "north", "load": 20, "pressure": 1.5}
+    body.write_text(json.dumps({"data": [row]}), encoding="utf-8")
+
+    for option in ("--file", "--input"):
+        azure.forget()
+        said = invoke(served, option, "body.json", "--deployment", new)
+
+        assert said.status == 0, said.err
+        assert said.out.endswith(f"deployment {new}\n")
+        (request,) = [r for r in azure.requests if r.path == "/score"]
+        assert request.body == body.read_bytes()
+
+
+def test_what_the_model_refuses_is_reported_with_its_field(served: Site) -> None:
+    (served.project.path / "bad.json").write_text('{"data": [{}]}', encoding="utf-8")
+
+    said = invoke(served, "--file", "bad.json")
+
+    assert said.status == 1
+    assert f"{ENDPOINT} answers 400: data[0].time is missing" in said.err
+
+
+def test_a_cell_of_another_type_is_named_by_the_model(served: Site) -> None:
+    path = served.project.write("bad.csv", "time,unit,load,pressure\n2024-01-01,north,warm,1\n")
+
+    said = invoke(served, "--input", path)
+
+    assert said.status == 1
+    assert f"{ENDPOINT} answers 400: data[0].load must be a number" in said.err
+
+
+def test_a_model_that_fails_is_reported(served: Site, azure: StandIn) -> None:
+    azure.endpoints.spoil = lambda _, answer: Answer(503, {})
+
+    said = invoke(served)
+
+    assert said.status == 1
+    assert "answers 503" in said.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--file", "none.json"), "There is no file none.json to send"),
+        (("--input", "none.csv"), "There is no file none.csv to send"),
+        (("--file", "a.json", "--input", "b.csv"), "Give one of --file and --input"),
+        (("--batch",), "Write: invoke --batch --input PATH"),
+        (("--download", "x"), "--download requires --batch"),
+        (("--deployment", "v9"), "heat has no deployment v9; there are: v1-"),
+    ],
+)
+def test_what_cannot_be_sent_is_reported(
+    served: Site, arguments: tuple[str, ...], said: str
+) -> None:
+    answer = invoke(served, *arguments)
+
+    assert answer.status == 2
+    assert said in answer.err
+
+
+def test_a_table_without_a_column_is_not_sent(served: Site, azure: StandIn) -> None:
+    path = served.project.write("few.csv", "time,unit,load\n2024-01-01,north,1\n")
+
+    said = invoke(served, "--input", path)
+
+    assert said.status == 2
+    assert "has no column pressure: the model is asked time, unit, load, pressure" in said.err
+    assert not [r for r in azure.requests if r.path == "/score"]
+
+
+def test_without_an_endpoint_there_is_nothing_to_ask(site: Site) -> None:
+    said = invoke(site)
+
+    assert said.status == 2
+    assert f"{ENDPOINT} has no deployment that answers, type: kedro mlops deploy online" in said.err
+
+
+def test_no_more_than_answers_depend_on_is_read_and_a_cut_is_reported(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from kedro_azure_mlops.deploy import invocation
+
+    said: list[str] = []
+    root = site.project.path
+    rows = invocation.newest_rows(root, "dev", SCHEMA, said.append)
+    times = [row["time"] for row in rows]
+    assert said == []
+    assert len(times) == 2 * 24 * 2  # two days of two units, of five in the file
+    assert times == sorted(times)
+
+    monkeypatch.setattr(invocation, "_MOST_ROWS", 50)
+    assert invocation.newest_rows(root, "dev", SCHEMA, said.append) == rows[-50:]
+    (line,) = said
+    assert line == (
+        "the last 2 days, which answers depend on, hold 96 rows: only the newest 50 are sent"
+    )
+
+    said.clear()
+    file = root / "data/raw/hours.csv"
+    assert len(invocation.read_rows(file, SCHEMA, said.append)) == 50
+    assert said == [f"{file} holds 240 rows: only the newest 50 are sent"]
+
+
+def test_the_newest_row_of_each_series_is_sent_with_the_rows_that_it_takes(site: Site) -> None:
+    from kedro_azure_mlops.deploy import invocation
+
+    table = hours()
+    old = (table["unit"] == "south") & (table["time"] > "2024-01-02")  # it fell silent
+    broken = {"time": "soon", "unit": "north", "load": 1, "pressure": 1, "energy": 1}
+    table = pd.concat([table[~old], pd.DataFrame([broken])])
+    path = site.project.write("gap.csv", table.to_csv(index=False))
+    site.project.configure("dev", "parameters.yml", f"raw_file: {path}\nmodel_name: plant-dev\n")
+    schema = replace(SCHEMA, history=History(order="time", by="unit", days=1, rows=2))
+
+    rows = invocation.newest_rows(site.project.path, "dev", schema, print)
+
+    assert [row["unit"] for row in rows].count("south") == 3
+    assert [row["unit"] for row in rows].count("north") == 24
+
+
+def test_newest_rows_without_the_models_columns_are_refused(site: Site) -> None:
+    from kedro_azure_mlops.deploy import invocation
+
+    path = site.project.write("other.csv", "a,b\n1,2\n")
+    site.project.configure("dev", "parameters.yml", f"raw_file: {path}\nmodel_name: plant-dev\n")
+
+    with pytest.raises(OperationError, match="raw_hours has no column time, unit, load, pressure"):
+        invocation.newest_rows(site.project.path, "dev", SCHEMA, print)

@@ -1,0 +1,73 @@
+"""The stand-in's endpoints as the real client sees them: what the service would refuse."""
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from kedro_azure_mlops.testing import StandIn
+
+if TYPE_CHECKING:
+    from azure.ai.ml import MLClient
+
+ML = "Microsoft.MachineLearningServices/workspaces"
+
+
+@pytest.fixture
+def endpoint(ml: "MLClient", azure: StandIn) -> str:
+    """An endpoint with two deployments that were put there without running anything."""
+    from azure.ai.ml.entities import ManagedOnlineEndpoint
+
+    ml.online_endpoints.begin_create_or_update(ManagedOnlineEndpoint(name="heat")).result()
+    group = f"/subscriptions/{azure.subscription}/resourceGroups/{azure.resource_group}"
+    id = f"{group}/providers/{ML}/{azure.workspace}/onlineEndpoints/heat"
+    for name in ("blue", "green"):
+        properties = {"endpointComputeType": "Managed", "provisioningState": "Succeeded"}
+        properties["scaleSettings"] = {"scaleType": "Default"}
+        body = {"properties": properties, "sku": {"name": "Default", "capacity": 1}}
+        azure._resources.put(f"{id}/deployments/{name}", body)
+    return "heat"
+
+
+def route(ml: "MLClient", traffic: dict[str, int], mirror: dict[str, int] | None = None) -> None:
+    found = ml.online_endpoints.get("heat")
+    found.traffic, found.mirror_traffic = traffic, mirror or {}
+    ml.online_endpoints.begin_create_or_update(found).result()
+
+
+def test_traffic_is_kept(ml: "MLClient", endpoint: str) -> None:
+    route(ml, {"blue": 90, "green": 10})
+    assert ml.online_endpoints.get(endpoint).traffic == {"blue": 90, "green": 10}
+    assert [each.name for each in ml.online_deployments.list(endpoint)] == ["blue", "green"]
+
+
+@pytest.mark.parametrize(
+    ("traffic", "mirror", "said"),
+    [
+        ({"blue": 60}, {}, "sums to 60"),
+        ({"blue": 90, "green": 20}, {}, "sums to 110"),
+        ({"red": 100}, {}, "There is no deployment red"),
+        ({"blue": 100}, {"green": 60}, "at most 50 percent"),
+        ({"blue": 90, "green": 10}, {"green": 10}, "cannot be mirrored to"),
+    ],
+)
+def test_traffic_that_cannot_be_is_refused(
+    ml: "MLClient", endpoint: str, traffic: dict[str, int], mirror: dict[str, int], said: str
+) -> None:
+    from azure.core.exceptions import HttpResponseError
+
+    with pytest.raises(HttpResponseError, match=said):
+        route(ml, traffic, mirror)
+
+
+def test_what_has_traffic_cannot_be_deleted(ml: "MLClient", endpoint: str) -> None:
+    from azure.core.exceptions import HttpResponseError
+
+    route(ml, {"blue": 100})
+    with pytest.raises(HttpResponseError, match="take it away first"):
+        ml.online_deployments.begin_delete("blue", endpoint).result()
+    ml.online_deployments.begin_delete("green", endpoint).result()
+    assert [each.name for each in ml.online_deployments.list(endpoint)] == ["blue"]
+
+
+def test_keys_belong_to_endpoints_that_take_them(ml: "MLClient", endpoint: str) -> None:
+    assert ml.online_endpoints.get_keys(endpoint).primary_key

@@ -1,0 +1,144 @@
+"""Failures in Azure or on the way become one sentence, or are tried again."""
+
+import pytest
+
+from kedro_azure_mlops.azure.workspace import without_secrets
+from kedro_azure_mlops.testing import StandIn
+from tests.plugin.cloud import Verb, changes, found, group, versions
+from tests.plugin.helpers import Project
+
+# put together here, so that it is not taken for a real one
+JWT = ".".join(("eyJhbGciOiJub25lIn0", "eyJvaWQiOiIxIn0", "Ab-c_d"))
+TRIES = 4  # that the clients make before they give up
+
+
+@pytest.mark.parametrize(
+    ("status", "said"),
+    [
+        (400, "Azure does not take it as it is"),
+        (401, "Azure does not accept the sign-in"),
+        (403, "You may not do that"),
+        (409, "It exists already in another form"),
+        (429, "Azure asks for fewer requests"),
+        (500, "The fault is Azure's"),
+        (503, "The fault is Azure's"),
+    ],
+)
+def test_a_refusal_becomes_one_sentence(
+    cloud_project: Project, azure: StandIn, verb: Verb, status: int, said: str
+):
+    azure.fail("GET", f"/workspaces/{azure.workspace}$", status, times=TRIES)
+
+    answer = verb("provision")
+
+    assert answer.status == 2
+    assert answer.err.startswith(f"provision: looking for the workspace {azure.workspace}: {said}")
+    assert f"({status})" in answer.err
+    assert answer.err.count("\n") == 1
+
+
+def test_no_connection_becomes_one_sentence(cloud_project: Project, azure: StandIn, verb: Verb):
+    azure.drop("GET", f"/workspaces/{azure.workspace}$", times=TRIES)
+
+    said = verb("provision")
+
+    assert said.status == 2
+    assert "Azure could not be reached, or the connection broke off" in said.err
+    assert said.err.count("\n") == 1
+
+
+def test_a_wrong_secret_becomes_one_sentence(
+    cloud_project: Project, azure: StandIn, verb: Verb, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("AZURE_CLIENT_SECRET", "mistyped")
+
+    said = verb("provision")
+
+    assert said.status == 2
+    assert "Azure does not take the service principal that AZURE_CLIENT_ID names" in said.err
+    assert "AADSTS7000215" in said.err
+    assert "mistyped" not in said.err
+    assert said.err.count("\n") == 1
+
+
+@pytest.mark.parametrize("status", [429, 500, 503, None])
+def test_what_passes_is_tried_again(
+    cloud_project: Project, azure: StandIn, verb: Verb, status: int | None
+):
+    for method, pattern in (("GET", "/workspaces/"), ("PUT", "/computes/")):
+        if status:
+            azure.fail(method, pattern, status, times=2)
+        else:
+            azure.drop(method, pattern, times=2)
+
+    assert verb("provision").status == 0
+    assert found(azure, "computes/cpu-cluster")["properties"]["vmSize"] == "Standard_DS3_v2"
+
+
+@pytest.mark.parametrize("options", [(), ("--dry-run",)])
+def test_a_missing_resource_group_is_named_with_the_command(
+    cloud_project: Project, azure: StandIn, verb: Verb, options: tuple[str, ...]
+):
+    azure.resources.clear()
+
+    said = verb("provision", *options)
+
+    assert said.status == 2
+    assert f"az group create --name {azure.resource_group} --location westeurope" in said.err
+    assert changes(azure) == []
+
+
+def test_missing_rights_are_named_with_the_command(
+    cloud_project: Project, azure: StandIn, verb: Verb
+):
+    azure.fail("PUT", "/computes/", 403)
+
+    said = verb("provision")
+
+    assert said.status == 2
+    assert "making the compute cluster cpu-cluster: You may not do that." in said.err
+    assert f"--role Contributor --scope {group(azure)}" in said.err
+    assert found(azure, "computes/cpu-cluster") is None
+
+
+@pytest.mark.parametrize("status", [403, None])
+def test_an_upload_that_fails_leaves_no_environment(
+    cloud_project: Project, azure: StandIn, verb: Verb, status: int | None
+):
+    if status:
+        azure.fail("PUT", "/job.txt$", status)
+    else:
+        azure.drop("PUT", "/job.txt$", times=TRIES)
+
+    assert verb("provision").status == 2
+    assert versions(azure, "environments") == []
+
+    assert verb("provision").status == 0
+    assert len(versions(azure, "environments")) == 1
+
+
+@pytest.mark.parametrize(
+    ("said", "shown"),
+    [
+        ("PUT https://a.blob.core.windows.net/c/x?sv=1&sig=Ab%3D failed", "PUT https://a.blob."),
+        (f"token {JWT} expired", "token <token> expired"),
+        ("AccountKey=Ab/c+d==;EndpointSuffix=x", "AccountKey=***;EndpointSuffix=x"),
+        ("Authorization: Bearer Ab.c", "Authorization: Bearer ***"),
+        ("client_secret=Ab~c&grant_type=x", "client_secret=***&grant_type=x"),
+    ],
+)
+def test_secrets_are_not_repeated(said: str, shown: str):
+    assert without_secrets(said).startswith(shown)
+    assert "Ab" not in without_secrets(said)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "(AuthorizationFailed) The client 'x' may not do this.",
+        "AADSTS7000215: Invalid client secret provided.",
+        "see https://aka.ms/x.",
+    ],
+)
+def test_what_holds_no_secret_is_repeated(said: str):
+    assert without_secrets(said) == said

@@ -1,0 +1,268 @@
+import hashlib
+import importlib.util
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from kedro_azure_mlops.contract import digest
+from kedro_azure_mlops.serve import score
+from tests.plugin.bundled import call, make_bundle, run, unpack
+from tests.plugin.cloud import Verb
+from tests.plugin.trained import (
+    SCORER,
+    body_of,
+    measured,
+    project_with_scorer,
+    save_small_model,
+    series,
+    small_scorer,
+)
+
+HEAD = "time,unit,load\n"
+GOOD = "2024-01-01 00:00,north,20\n"
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_small_model(tmp_path_factory.mktemp("trained") / "model")
+
+
+@pytest.fixture(scope="module")
+def archive(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_bundle(model, tmp_path_factory.mktemp("bundle") / "project")
+
+
+@pytest.fixture(scope="module")
+def bundle(archive: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An unpacked bundle that no test changes."""
+    return unpack(archive, tmp_path_factory.mktemp("unpacked"))
+
+
+@pytest.fixture
+def own(archive: Path, tmp_path: Path) -> Path:
+    """An unpacked bundle that a test may change."""
+    return unpack(archive, tmp_path / "unpacked")
+
+
+@pytest.fixture
+def _loaded(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    small_scorer()  # its package can be imported from now on
+    monkeypatch.setattr(score, "_loaded", score.load_served(model, SCORER))
+
+
+@pytest.fixture
+def runner(bundle: Path, _loaded: None) -> Any:
+    """The runner as a module of this process, which is quicker."""
+    spec = importlib.util.spec_from_file_location("runner_of_a_bundle", bundle / "score_file.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def write(folder: Path, table: pd.DataFrame) -> Path:
+    file = folder / "rows.csv"
+    table.to_csv(file, index=False)
+    return file
+
+
+@pytest.mark.usefixtures("_loaded")
+def test_a_request_gets_the_answer_of_the_score_function(bundle: Path) -> None:
+    body = body_of(measured(100))
+    said = run(bundle, stdin=body)
+    assert (said.status, said.err) == (0, "")
+    assert json.loads(said.out) == score.run(body).body
+
+
+@pytest.mark.usefixtures("_loaded")
+def test_a_file_gets_the_answers_of_the_score_function(bundle: Path, tmp_path: Path) -> None:
+    table = pd.concat([measured(100), series(8, unit="south")])
+    said = run(bundle, str(write(tmp_path, table)), str(tmp_path / "scores.csv"))
+    assert (said.status, said.err) == (0, "")
+    expected = pd.DataFrame(score.run(body_of(table)).body["data"])
+    found = pd.read_csv(tmp_path / "scores.csv", dtype={"unit": str, "is_far": "Int64"})
+    assert list(found) == ["time", "unit", "load", "deviation", "is_far", "model_version"]
+    assert found["deviation"].tolist()[:-8] == expected["deviation"].tolist()[:-8]
+    assert found["deviation"].isna().sum() == expected["deviation"].isna().sum() == 8
+    flags = expected["is_far"].astype("boolean").astype("Int64")
+    pd.testing.assert_series_equal(found["is_far"], flags)
+    assert found["is_far"].sum() >= 2
+    assert f"208 rows scored, {found['is_far'].sum()} flagged" in said.out
+    assert found["unit"].tolist() == table["unit"].tolist()
+    assert set(found["model_version"]) == {score.model().version}
+
+
+def test_a_file_longer_than_a_piece_is_scored_as_in_one(
+    runner: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = write(tmp_path, measured(100))
+    runner.score_file(score, source, tmp_path / "whole.csv")
+    monkeypatch.setattr(runner, "ROWS_PER_PIECE", 7)
+    runner.score_file(score, source, tmp_path / "pieces.csv")
+    assert (tmp_path / "whole.csv").read_bytes() == (tmp_path / "pieces.csv").read_bytes()
+
+
+def test_columns_may_have_any_order(runner: Any, tmp_path: Path) -> None:
+    table = measured(100)
+    runner.score_file(score, write(tmp_path, table), tmp_path / "one.csv")
+    other = write(tmp_path, table[["load", "unit", "time"]])
+    runner.score_file(score, other, tmp_path / "other.csv")
+    one, other = (pd.read_csv(tmp_path / f"{name}.csv") for name in ("one", "other"))
+    assert list(other)[:4] == ["load", "unit", "time", "deviation"]
+    pd.testing.assert_frame_equal(one, other[list(one)])
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("time,unit,value\n", "the first line must be time,unit,load, in any order: load is miss"),
+        (
+            "time,unit,load,a,b\n",
+            "the first line must be time,unit,load, in any order: a, b is not",
+        ),
+        ("time,unit,load,load\n", "the first line must be time,unit,load: a name is there twice"),
+        ("", "the first line must be time,unit,load, in any order: time, unit, load is missing"),
+        (HEAD + "2024-01-01 00:00,north\n", "line 2 must have the fields time, unit"),
+        (HEAD + GOOD + "2024-01-01 01:00,north,much\n", "line 3 load must be a number"),
+        (HEAD + GOOD + "2024-01-01 01:00,north,nan\n", "line 3 load must be a number"),
+        (HEAD + GOOD + "2024-01-01 01:00,north,\n", "line 3 load must be a number"),
+        (HEAD + GOOD + "2024-01-01 01:00,north,1_0\n", "line 3 load must be a number"),
+        (HEAD + GOOD + "2024-01-01 01:00,north,9000\n", "line 3 load is outside 0 to 200"),
+        (HEAD + GOOD + "soon,north,20\n", "line 3 time must be a date and time"),
+        (HEAD + GOOD + "2024-01-01 01:00, ,20\n", "line 3 unit must be a text that is not empty"),
+        (HEAD + GOOD + "2023-01-01 01:00,north,20\n", "line 3 time is before line 2 time"),
+        (HEAD + GOOD + "2024-01-01 01:00,north,195\n", "lines 2 to 3: the loads are too large"),
+    ],
+)
+def test_a_file_that_an_endpoint_would_refuse_is_refused(
+    runner: Any, tmp_path: Path, text: str, why: str
+) -> None:
+    (tmp_path / "bad.csv").write_text(text, encoding="utf-8")
+    with pytest.raises(runner.RefusedError, match=f"^{why}"):
+        runner.score_file(score, tmp_path / "bad.csv", tmp_path / "scores.csv")
+    assert [path.name for path in tmp_path.iterdir()] == ["bad.csv"]
+
+
+def test_a_file_that_is_no_text_is_refused(runner: Any, tmp_path: Path) -> None:
+    (tmp_path / "bad.csv").write_bytes(HEAD.encode() + b"\xff\xfe\n")
+    with pytest.raises(runner.RefusedError, match="is not a CSV file in UTF-8"):
+        runner.score_file(score, tmp_path / "bad.csv", tmp_path / "scores.csv")
+
+
+def test_time_that_goes_back_between_two_pieces_is_refused(
+    runner: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runner, "ROWS_PER_PIECE", 7)
+    table = measured(50)
+    table.loc[99, "time"] = table["time"].min()
+    with pytest.raises(runner.RefusedError, match="line 101 time is before that of an earlier"):
+        runner.score_file(score, write(tmp_path, table), tmp_path / "scores.csv")
+    assert not (tmp_path / "scores.csv").exists()
+
+
+def test_a_file_that_is_refused_ends_the_runner_with_1(bundle: Path, tmp_path: Path) -> None:
+    source = write(tmp_path, series(4).assign(load=9000))
+    said = run(bundle, str(source), str(tmp_path / "scores.csv"))
+    assert said.status == 1
+    assert said.err == "score_file: line 2 load is outside 0 to 200\n"
+
+
+def test_a_request_that_an_endpoint_would_refuse_is_refused(bundle: Path) -> None:
+    said = run(bundle, stdin=b'{"data": [{"time": "2024-01-01", "unit": "north"}]}')
+    assert said.status == 1
+    assert json.loads(said.out)["error"]["field"] == "data[0].load"
+    assert said.err == "score_file: data[0].load is missing\n"
+
+
+def test_the_rows_are_not_overwritten_by_their_scores(bundle: Path, tmp_path: Path) -> None:
+    file = write(tmp_path, measured().tail(4))
+    before = file.read_bytes()
+    said = run(bundle, str(file), str(file))
+    assert (said.status, file.read_bytes()) == (2, before)
+    assert "name another one for the scores" in said.err
+
+
+def test_blank_lines_at_the_end_are_no_rows(runner: Any, tmp_path: Path) -> None:
+    file = write(tmp_path, measured().tail(4))
+    file.write_text(file.read_text(encoding="utf-8") + "\n\n", encoding="utf-8")
+    runner.score_file(score, file, tmp_path / "scores.csv")
+    assert len((tmp_path / "scores.csv").read_text(encoding="utf-8").splitlines()) == 5
+    first, rest = file.read_text(encoding="utf-8").split("\n", 1)
+    file.write_text(f"{first}\n\n{rest}", encoding="utf-8")
+    with pytest.raises(runner.RefusedError, match="line 2 must have the fields"):
+        runner.score_file(score, file, tmp_path / "scores.csv")
+
+
+def test_a_file_that_is_not_there_could_not_be_tried(bundle: Path, tmp_path: Path) -> None:
+    said = run(bundle, str(tmp_path / "none.csv"), str(tmp_path / "scores.csv"))
+    assert (said.status, "none.csv" in said.err) == (2, True)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", ["model/rolling.json", "code/plant/rolling.py", "README.md"])
+def test_a_changed_byte_is_refused_by_runner_and_installer(own: Path, name: str) -> None:
+    assert run(own, "--check").status == 0
+    content = bytearray((own / name).read_bytes())
+    content[len(content) // 2] ^= 1
+    (own / name).write_bytes(content)
+    for said in (run(own, "--check"), call(["sh", "install.sh"], own)):
+        assert said.status == 2
+        assert name in said.err
+        assert "was altered: unpack the bundle again" in said.err
+
+
+def test_another_model_with_its_own_checksums_is_refused(own: Path) -> None:
+    weights = own / "model/rolling.json"
+    text = weights.read_text(encoding="utf-8")
+    before, after = (hashlib.sha256(one.encode()).hexdigest() for one in (text, text + " "))
+    weights.write_text(text + " ", encoding="utf-8")
+    sums = own / "SHA256SUMS"
+    sums.write_text(sums.read_text(encoding="utf-8").replace(before, after), encoding="utf-8")
+    said = run(own, "--check")
+    assert (said.status, "those that were registered" in said.err) == (2, True)
+
+
+def test_a_file_that_is_missing_is_refused(own: Path) -> None:
+    (own / "code").rename(own / "elsewhere")
+    said = run(own, "--check")
+    assert (said.status, "was altered" in said.err) == (2, True)
+
+
+def test_a_bundle_without_wheels_cannot_be_installed(bundle: Path) -> None:
+    said = call(["sh", "install.sh"], bundle, PYTHON=sys.executable)
+    assert said.status == 2
+    assert "made without wheels" in said.err
+    assert not (bundle / ".venv").exists()
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A project whose scorer serves, as the current folder."""
+    found = project_with_scorer(tmp_path / "project")
+    monkeypatch.chdir(found)
+    return found
+
+
+def test_the_command_bundles_a_folder(model: Path, project: Path, verb: Verb) -> None:
+    said = verb("bundle", "--model", str(model), "--no-wheels")
+    assert said.status == 0, said.err
+    (archive,) = (project / "dist").iterdir()
+    assert f"wrote dist/{archive.name}" in said.out
+    assert f"packing the model in {model}, digest {digest(model)[:12]}" in said.out
+    assert hashlib.sha256(archive.read_bytes()).hexdigest() in said.out
+
+
+def test_the_command_refuses_a_python_that_is_none(model: Path, project: Path, verb: Verb) -> None:
+    wheels = ("--wheels-for", "linux_x86_64", "--python", "newest")
+    said = verb("bundle", "--model", str(model), *wheels)
+    assert (said.status, "write it as 3.11" in said.err) == (2, True)
+    assert not (project / "dist").exists()
+
+
+@pytest.mark.usefixtures("project")
+def test_without_a_champion_the_command_says_what_to_do(verb: Verb) -> None:
+    said = verb("bundle", "--no-wheels")
+    assert (said.status, "local has no champion to serve yet" in said.err) == (2, True)

@@ -1,0 +1,141 @@
+"""Cancelling a job that was sent: by the command, and where the CI run that waits is cancelled."""
+
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from tests.plugin.sender import Sender, sender_in
+
+SUBMIT = ("submit", "--env", "dev")
+
+
+@pytest.fixture(scope="module")
+def cloud(tmp_path_factory: pytest.TempPathFactory, database: Path) -> Iterator[Sender]:
+    """Jobs that are sent are not run."""
+    with sender_in(tmp_path_factory.mktemp("cancel"), database) as cloud, cloud.azure.hold():
+        yield cloud
+
+
+@pytest.fixture
+def job(cloud: Sender) -> str:
+    """A job that runs, as far as Azure is concerned."""
+    status, _, err = cloud.verb(*SUBMIT)
+    assert status == 0, err
+    return cloud.job()
+
+
+def status_of(cloud: Sender, job: str) -> str:
+    return str(cloud.found("jobs")[job]["status"])
+
+
+def cancellations(cloud: Sender) -> int:
+    return sum(r.method == "POST" and r.path.endswith("/cancel") for r in cloud.azure.requests)
+
+
+def test_a_job_is_cancelled_once(cloud: Sender, job: str) -> None:
+    before = cancellations(cloud)
+    status, out, err = cloud.verb("cancel", "--env", "dev", "--job", job)
+    assert (status, err) == (0, "")
+    assert f"cancel: the job {job} is being cancelled" in out
+    assert status_of(cloud, job) == "Canceled"
+    status, out, _ = cloud.verb("cancel", "--env", "dev", "--job", job)
+    assert status == 0
+    assert f"the job {job} has ended already: it is Canceled" in out
+    assert cancellations(cloud) == before + 1
+
+
+def test_one_that_ends_while_it_is_asked_for_has_ended(
+    cloud: Sender, job: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from azure.ai.ml.operations import JobOperations
+    from azure.core.exceptions import HttpResponseError
+
+    def too_late(self: JobOperations, name: str, **_: object) -> None:
+        cloud.found("jobs")[name]["status"] = "Completed"
+        raise HttpResponseError("The job has ended.")
+
+    monkeypatch.setattr(JobOperations, "begin_cancel", too_late)
+    status, out, err = cloud.verb("cancel", "--env", "dev", "--job", job)
+    assert (status, err) == (0, "")
+    assert "has ended already: it is Completed" in out
+
+
+def test_a_job_that_is_not_there_cannot_be_cancelled(cloud: Sender) -> None:
+    status, _, err = cloud.verb("cancel", "--env", "dev", "--job", "gone")
+    assert status == 2
+    assert "looking for the job gone" in err
+
+
+def test_what_azure_refuses_is_said_and_the_job_goes_on(cloud: Sender, job: str) -> None:
+    cloud.azure.fail("POST", r"/cancel$", 403)
+    status, _, err = cloud.verb("cancel", "--env", "dev", "--job", job)
+    assert status == 2
+    assert f"cancelling the job {job}: You may not do that" in err
+    assert status_of(cloud, job) == "Running"
+
+
+@pytest.mark.parametrize("ended_by", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("in_ci", [True, False])
+def test_a_ci_run_that_is_cancelled_takes_its_job_along(
+    cloud: Sender, job: str, monkeypatch: pytest.MonkeyPatch, ended_by: int, in_ci: bool
+) -> None:
+    monkeypatch.setattr("builtins.input", lambda _: pytest.fail("asked where no one is"))
+    if in_ci:
+        monkeypatch.setenv("TF_BUILD", "True")
+    stopped = SimpleNamespace(sleep=lambda _: signal.raise_signal(ended_by))
+    monkeypatch.setattr("kedro_azure_mlops.azure.follow.time", stopped)
+    status, out, _ = cloud.verb(*SUBMIT, "--job", job)
+    assert status == 130
+    assert status_of(cloud, job) == ("Canceled" if in_ci else "Running")
+    assert (f"the job {job} is being cancelled" in out) == in_ci
+
+
+def test_a_second_signal_does_not_end_the_cancelling(
+    cloud: Sender, job: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from azure.ai.ml.operations import JobOperations
+
+    begin = JobOperations.begin_cancel
+
+    def impatient(self: JobOperations, name: str, **options: object) -> object:
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGTERM)
+        return begin(self, name, **options)
+
+    monkeypatch.setattr(JobOperations, "begin_cancel", impatient)
+    monkeypatch.setenv("CI", "true")
+    stopped = SimpleNamespace(sleep=lambda _: signal.raise_signal(signal.SIGINT))
+    monkeypatch.setattr("kedro_azure_mlops.azure.follow.time", stopped)
+    assert cloud.verb(*SUBMIT, "--job", job)[0] == 130
+    assert status_of(cloud, job) == "Canceled"
+
+
+def test_what_was_sent_is_told_to_later_steps(
+    cloud: Sender, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
+    monkeypatch.setenv("GITHUB_OUTPUT", str(tmp_path / "told"))
+    assert cloud.verb(*SUBMIT)[0] == 0
+    lines = (tmp_path / "told").read_text(encoding="utf-8").splitlines()
+    told = dict(line.split("=", maxsplit=1) for line in lines)
+    studio = told.pop("studio")
+    assert told == {
+        "job": cloud.job(),
+        "resource_group": cloud.azure.resource_group,
+        "workspace": cloud.azure.workspace,
+        "location": "westeurope",
+    }
+    assert studio.startswith(f"https://ml.azure.com/runs/{cloud.job()}?")
+
+
+def test_a_job_that_was_not_sent_is_not_told(
+    cloud: Sender, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
+    monkeypatch.setenv("GITHUB_OUTPUT", str(tmp_path / "told"))
+    cloud.azure.fail("PUT", r"/jobs/[^/]+$", 403)
+    assert cloud.verb(*SUBMIT)[0] == 2
+    assert not (tmp_path / "told").exists()

@@ -1,0 +1,190 @@
+"""Messages and remains when Azure refuses, the connection breaks, or a step fails."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from kedro_azure_mlops.azure.cloud_job import repetition_of
+from kedro_azure_mlops.testing.stand_in import without_pauses
+from tests.plugin.sender import Sender, sender_in
+
+SUBMIT = ("submit", "--env", "dev")
+TWO = {
+    "prepare": {"pipelines": ["prepare"]},
+    "train": {"pipelines": ["train", "evaluate"]},
+}
+ALWAYS = 1000
+FILE = r"\.blob\..*/pipeline_registry\.py$"
+DATA = r"\.blob\..*/hours\.csv$"
+JOB = r"/jobs/[^/]+$"
+CODE = r"/startPendingUpload$"
+BUG = """
+    if len(train) > 10:
+        raise ArithmeticError(f"cannot fit {len(train)} rows, {model['arguments']['alpha']}")
+"""
+
+
+@pytest.fixture
+def cloud(tmp_path: Path, database: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Sender]:
+    """Jobs that are sent are not run, and retries do not wait."""
+    with sender_in(tmp_path, database) as cloud, cloud.azure.hold():
+        without_pauses(monkeypatch)
+        yield cloud
+
+
+@pytest.fixture(scope="module")
+def failed(tmp_path_factory: pytest.TempPathFactory, database: Path) -> Iterator[Sender]:
+    """A project with a bug in its second step that only its data brings to light."""
+    with sender_in(tmp_path_factory.mktemp("failed"), database) as cloud:
+        cloud.configure(steps=TWO)
+        nodes = cloud.project.path / "src/plant/nodes.py"
+        code = nodes.read_text(encoding="utf-8")
+        broken = re.sub(r"(def fit\(.*\n)", rf"\1{BUG}", code)
+        assert broken != code
+        nodes.write_text(broken, encoding="utf-8")
+        cloud.commit()
+        yield cloud
+
+
+@pytest.mark.parametrize(
+    ("method", "pattern", "status", "message"),
+    [
+        ("GET", r"/data/raw_hours/versions/", 401, "Azure does not accept the sign-in"),
+        ("PUT", DATA, 403, "You may not do that"),
+        ("PUT", DATA, 500, "The fault is Azure's"),
+        ("PUT", r"/environments/", 403, "You may not do that"),
+        ("POST", CODE, 429, "Azure asks for fewer requests"),
+        ("PUT", FILE, 403, "You may not do that"),
+        ("PUT", FILE, None, "the connection broke off"),
+        ("PUT", JOB, 401, "Azure does not accept the sign-in"),
+        ("PUT", JOB, 500, "The fault is Azure's"),
+    ],
+)
+def test_a_lasting_fault_is_said_and_leaves_no_job(
+    cloud: Sender, method: str, pattern: str, status: int | None, message: str
+) -> None:
+    if status:
+        cloud.azure.fail(method, pattern, status, times=ALWAYS)
+    else:
+        cloud.azure.drop(method, pattern, times=ALWAYS)
+    verdict, _, err = cloud.verb(*SUBMIT)
+    assert verdict == 2
+    assert message in err
+    assert "sig=" not in err
+    assert len(err.splitlines()[-1]) < 700
+    assert cloud.found("jobs") == {}
+
+
+@pytest.mark.parametrize(
+    ("method", "pattern", "status"),
+    [
+        ("GET", r"/data/raw_hours/versions/", 429),
+        ("PUT", DATA, 500),
+        ("PUT", FILE, None),
+        ("PUT", JOB, 429),
+    ],
+)
+def test_a_passing_fault_is_not_even_noticed(
+    cloud: Sender, method: str, pattern: str, status: int | None
+) -> None:
+    if status:
+        cloud.azure.fail(method, pattern, status, times=2)
+    else:
+        cloud.azure.drop(method, pattern, times=2)
+    verdict, _, err = cloud.verb(*SUBMIT)
+    assert verdict == 0, err
+    assert len(cloud.found("jobs")) == 1
+    whole = cloud.project.path / "data/raw/hours.csv"
+    (key,) = [key for key in cloud.azure.blobs if key.endswith("/hours.csv")]
+    assert cloud.azure.blobs[key] == whole.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("pattern", "there_already"),
+    [(DATA, set()), (FILE, {"hours.csv", "Dockerfile"})],
+)
+def test_after_a_broken_upload_the_rest_is_sent(
+    cloud: Sender, pattern: str, there_already: set[str]
+) -> None:
+    tries = 4
+    cloud.azure.drop("PUT", pattern, times=tries)
+    assert cloud.verb(*SUBMIT)[0] == 2
+    assert cloud.found("jobs") == {}
+    cloud.azure.forget()
+    assert cloud.verb(*SUBMIT)[0] == 0
+    sent = {Path(key).name for key in cloud.azure.uploads}
+    assert not sent & there_already
+    assert "pipeline_registry.py" in sent
+    assert len(cloud.found("jobs")) == 1
+
+
+def test_following_ends_when_azure_cannot_be_asked_and_the_job_goes_on(cloud: Sender) -> None:
+    cloud.verb(*SUBMIT)
+    cloud.azure.fail("GET", r"/details$", 403, times=1)
+    status, _, err = cloud.verb(*SUBMIT, "--job", cloud.job())
+    assert status == 2
+    assert f"following the job {cloud.job()}, which goes on: You may not do that" in err
+    assert cloud.found("jobs")[cloud.job()]["status"] == "Running"
+
+
+def test_a_job_that_is_not_there_is_said(cloud: Sender) -> None:
+    status, _, err = cloud.verb(*SUBMIT, "--job", "gone")
+    assert status == 2
+    assert "gone" in err
+    status, _, err = cloud.verb("local", "--env", "dev", "--job", "gone")
+    assert status == 2
+    assert "looking for the job gone" in err
+
+
+def test_a_failed_step_is_told_and_repeated_here_by_the_command_that_is_told(
+    failed: Sender,
+) -> None:
+    status, out, err = failed.verb(
+        *SUBMIT, "--params", "model.arguments.alpha=7.5", "--download", "build/made"
+    )
+    message = r"ArithmeticError: cannot fit \d+ rows, 7\.5"
+    assert status == 1
+    assert "train: Failed" in out
+    assert "Step train failed: Execution failed." in err
+    (said,) = set(re.findall(message, err))
+    command = err.splitlines()[-1].split()
+    assert command[:2] == ["kedro", "mlops"]
+    assert (failed.project.path / "build/made/prepare/train/train.parquet").is_file()
+    assert not (failed.project.path / "build/made/train").exists()
+    status, out, _ = failed.verb(*command[2:])
+    assert status == 1
+    assert set(re.findall(message, out)) == {said}
+    assert "commit" not in out
+    cloud_folder = failed.project.path / "build/cloud" / failed.job()
+    assert (cloud_folder / "prepare/train/train.parquet").is_file()
+
+
+def test_a_step_that_did_not_fail_is_repeated_too(failed: Sender) -> None:
+    repeat = ("local", "--env", "dev", "--job", failed.job())
+    # What it was given is fetched, and is not what lies here.
+    (failed.project.path / "data/raw/hours.csv").unlink()
+    failed.azure.forget()
+    status, out, err = failed.verb(*repeat, "--step", "prepare")
+    assert status == 0, err
+    assert "files here differ from commit" in out
+    assert failed.azure.uploads == []
+    fetched = failed.project.path / "build/cloud" / failed.job() / "job-inputs"
+    assert list(fetched.glob("raw_hours/*/hours.csv"))
+    assert failed.verb(*repeat, "--step", "none")[0] == 2
+    assert failed.verb("local", "--env", "stage", "--job", failed.job())[0] == 2
+
+
+def test_it_is_told_when_the_code_here_is_not_the_jobs(failed: Sender) -> None:
+    said: list[str] = []
+    root, job = failed.project.path, failed.job()
+    made_of = failed.found("jobs")[job]["tags"]["git.commit"]
+    (root / "src" / "other.py").touch()
+    here = failed.commit()
+    repetition = repetition_of("dev", job, None, root, said.append)
+    assert repetition.step == "train"
+    assert repetition.parameters["model__arguments__alpha"] == "7.5"
+    (line,) = said
+    assert line.startswith(f"the job was made of commit {made_of}, here is {here}")
+    assert line.endswith(f"git checkout {made_of}")

@@ -1,0 +1,147 @@
+"""``kedro run`` and the commands as a person types them: what they print, their exit status."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+from kedro.framework.startup import bootstrap_project
+from kedro.io import DatasetError
+from kedro.validation import DataValidationError
+
+from kedro_azure_mlops.cli import COMMANDS, main
+from kedro_azure_mlops.cli.run import cli
+from kedro_azure_mlops.errors import RefusedError
+from tests.plugin.helpers import Project
+
+
+def kedro_run(project: Project, monkeypatch: pytest.MonkeyPatch, *arguments: str) -> Result:
+    monkeypatch.chdir(project.path)
+    bootstrap_project(project.path)
+    return CliRunner().invoke(cli, ["run", *arguments])
+
+
+def test_a_run_ends_with_its_report(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    result = kedro_run(project, monkeypatch, "--params", "model.arguments.alpha=2")
+    assert result.exit_code == 0
+    assert "Held out: r2 0." in result.output
+    assert result.output.endswith("Gate: PASSED\n")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--params", "raw_file=data/raw/none.csv"], "data/raw/none.csv"),
+        (
+            ["--params", "train_fracton=5"],
+            "no parameter train_fracton. Did you mean train_fraction",
+        ),
+        (["--env", "stagee"], "stagee"),
+        (["--pipelines", "metrcs"], "There is no pipeline metrcs; see: kedro registry list"),
+        (["--runner", "ParallelRunner"], "--runner ThreadRunner"),
+        (["--pipelines", "train"], "train.parquet"),
+    ],
+    ids=["no_file", "parameter", "environment", "pipeline", "runner", "no_earlier_step"],
+)
+def test_what_a_person_can_fix_is_said_without_a_traceback(
+    project: Project, monkeypatch: pytest.MonkeyPatch, arguments: list[str], message: str
+) -> None:
+    result = kedro_run(project, monkeypatch, *arguments)
+    assert result.exit_code == 2
+    assert message in result.output
+    assert isinstance(result.exception, SystemExit), "no bug, which would keep its traceback"
+    assert not project.processed("model").exists()
+
+
+def failing(error: Exception) -> Any:
+    def run(**_: object) -> None:
+        raise error
+
+    return run
+
+
+def in_a_node(cause: Exception) -> Exception:
+    """Wrap an error as Kedro does, which loads and saves what nodes need."""
+    error = DatasetError("Failed while loading data")
+    error.__cause__ = cause
+    return error
+
+
+@pytest.mark.parametrize(
+    ("error", "exit_code", "message"),
+    [
+        (RefusedError("these rows cannot be used"), 1, "these rows cannot be used"),
+        (in_a_node(RefusedError("nor these")), 1, "nor these"),
+        (in_a_node(DataValidationError("not as declared")), 2, "not as declared"),
+        (in_a_node(FileNotFoundError("gone")), 2, "Failed while loading data"),
+    ],
+    ids=["refused", "refused_in_a_node", "schema", "file"],
+)
+def test_an_answer_that_is_no_has_another_status_than_what_could_not_be_tried(
+    project: Project,
+    monkeypatch: pytest.MonkeyPatch,
+    error: Exception,
+    exit_code: int,
+    message: str,
+) -> None:
+    monkeypatch.setattr("kedro.framework.cli.project.run.callback", failing(error))
+    result = kedro_run(project, monkeypatch)
+    assert result.exit_code == exit_code
+    assert message in result.output
+
+
+@pytest.mark.parametrize("error", [KeyError("a bug"), in_a_node(KeyError("a bug"))])
+def test_a_bug_keeps_its_traceback(
+    project: Project, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    monkeypatch.setattr("kedro.framework.cli.project.run.callback", failing(error))
+    assert kedro_run(project, monkeypatch).exception is error
+
+
+def test_threads_give_the_same_metrics(
+    project: Project, ran: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert kedro_run(project, monkeypatch, "--runner", "ThreadRunner").exit_code == 0
+    assert project.metrics() == pytest.approx(ran.metrics())
+
+
+def test_the_gate_command_answers_with_its_exit_status(
+    project: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(project.path)
+    assert main(["gate"]) == 2
+    assert "no run has reached the gate" in capsys.readouterr().err
+    project.run()
+    assert main(["gate"]) == 0
+    assert "Gate: PASSED" in capsys.readouterr().out
+    assert main(["gate", "--env", "prod"]) == 2
+    assert "not of" in capsys.readouterr().err
+    assert main(["gate", "--env", "nowhere"]) == 2
+    assert "nowhere" in capsys.readouterr().err
+    project.run(gate={"rules": [{"metric": "r2", "minimum": 0.9999}]})
+    assert main(["gate"]) == 1
+    assert "Gate: REFUSED" in capsys.readouterr().out
+
+
+def test_an_unknown_command_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["gait"]) == 2
+    assert "gait" in capsys.readouterr().err
+
+
+def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--help"]) == 0
+    listed = capsys.readouterr().out
+    assert [name for name in COMMANDS if f"  {name} " not in listed] == []
+
+
+@pytest.mark.parametrize("command", ["compile", "local", "reproduce"])
+def test_no_command_runs_outside_of_a_project(
+    command: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    arguments = ["--run", "a"] if command == "reproduce" else []
+    assert main([command, *arguments]) == 2
+    assert f"{command}: {tmp_path.name} is not the folder of a project" in capsys.readouterr().err

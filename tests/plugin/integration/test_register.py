@@ -1,0 +1,346 @@
+"""Runs register their models, and the command registers the model of a run elsewhere."""
+
+import json
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pandas as pd
+import pytest
+from sklearn.linear_model import LinearRegression
+
+from kedro_azure_mlops import registry as public
+from kedro_azure_mlops.contract import digest
+from kedro_azure_mlops.errors import OperationError, RefusedError
+from kedro_azure_mlops.hooks import tracking
+from kedro_azure_mlops.models import save_model
+from kedro_azure_mlops.registry import Registry, open_registry
+from tests.plugin.cloud import Verb
+from tests.plugin.helpers import Project
+from tests.plugin.history import git
+from tests.plugin.registered import set_keys
+
+NAME = "plant-dev"
+MODEL = {"arguments": {"alpha": 2.0}}
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory, database: Path) -> Project:
+    """A project of which dev was run once; tests leave its files as they find them."""
+    project = Project.copy_to(tmp_path_factory.mktemp("trained") / "project", database)
+    git(project.path, "init", "--quiet")
+    commit(project)
+    project.run(env="dev", model=MODEL)
+    return project
+
+
+def commit(project: Project) -> str:
+    """Make a commit that changes nothing, and name it."""
+    git(project.path, "commit", "--quiet", "--allow-empty", "-m", "another")
+    return git(project.path, "rev-parse", "HEAD")
+
+
+@pytest.fixture
+def elsewhere(
+    trained: Project, database: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Registry:
+    """An empty registry that is not where the run was tracked."""
+    shutil.copy(database, tmp_path / "other.db")
+    uri = f"sqlite:///{(tmp_path / 'other.db').as_posix()}"
+    set_keys(trained, "dev", registry={"uri": uri})
+    monkeypatch.chdir(trained.path)
+    return open_registry("dev", trained.path)
+
+
+@contextmanager
+def changed(file: Path, content: bytes | None) -> Iterator[None]:
+    """Change a file, or take it away, for as long as this lasts."""
+    before = file.read_bytes()
+    if content is None:
+        file.unlink()
+    else:
+        file.write_bytes(content)
+    try:
+        yield
+    finally:
+        file.write_bytes(before)
+
+
+def test_a_version_of_a_run_carries_all_that_a_promotion_asks_for(trained: Project) -> None:
+    client = trained.client()
+    version = client.get_model_version_by_alias(NAME, "champion")
+    tags = version.tags
+    assert tags["digest"] == digest(trained.processed("model"))
+    assert tags["gate"] == "passed"
+    for rule in trained.gate()["rules"]:
+        assert rule["reason"] in tags["gate.reasons"]
+    numbers = trained.metrics()
+    assert set(numbers) == {"r2", "rmse"}
+    carried = {k.removeprefix("metrics."): float(v) for k, v in tags.items() if "metrics." in k}
+    assert carried == numbers
+    report = json.loads(trained.processed("cleaning_report.json").read_text())
+    assert tags["data.fingerprint"] == report["fingerprint"]
+    parameters = json.loads(tags["parameters"])
+    assert parameters["model"]["arguments"]["alpha"] == 2
+    assert parameters["gate"]["rules"][0]["minimum"] == 0.3
+    (since,) = (text for name, text in tags.items() if name.startswith("champion.since."))
+    assert since == "gate, after None"
+    assert client.get_run(version.run_id).data.metrics["rmse"] == numbers["rmse"]
+
+
+def test_the_model_of_a_run_is_registered_elsewhere_once(
+    trained: Project, elsewhere: Registry, verb: Verb
+) -> None:
+    assert verb("register", "--env", "dev").status == 0
+    champion = elsewhere.champion()
+    assert champion
+    assert champion.digest == digest(trained.processed("model"))
+    of_the_run = trained.client().get_model_version_by_alias(NAME, "champion").tags
+    same = {k for k in of_the_run if k.startswith(("metrics.", "gate", "parameters", "digest"))}
+    assert {k: champion.tags[k] for k in same} == {k: of_the_run[k] for k in same}
+    assert champion.tags["data.fingerprint"] == of_the_run["data.fingerprint"]
+    again = verb("register", "--env", "dev")
+    assert again.status == 0
+    assert "is registered already" in again.out
+    assert [version.number for version in elsewhere.versions()] == ["1"]
+
+
+def test_a_later_commit_and_later_data_are_not_taken_for_the_models(
+    trained: Project, elsewhere: Registry, verb: Verb
+) -> None:
+    made_of = {k: v for k, v in trained.gate()["origin"].items() if k != "git.dirty"}
+    of_the_run = trained.client().get_model_version_by_alias(NAME, "champion").tags
+    assert made_of == {k: of_the_run[k] for k in ("git.commit", "data.fingerprint")}
+    assert commit(trained) != made_of["git.commit"]
+    report = trained.processed("cleaning_report.json")
+    with changed(report, json.dumps({"fingerprint": "of other data"}).encode()):
+        assert verb("register", "--env", "dev").status == 0
+    (version,) = elsewhere.versions()
+    assert made_of == {k: version.tags[k] for k in made_of}
+
+
+def test_a_version_that_the_run_has_registered_stays_as_it_is(
+    trained: Project, verb: Verb, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    set_keys(trained, "dev", registry={"uri": "sqlite:///mlruns.db"})
+    monkeypatch.chdir(trained.path)
+    client = trained.client()
+    before = client.get_model_version_by_alias(NAME, "champion")
+    commit(trained)
+    assert verb("register", "--env", "dev").status == 0
+    assert client.get_model_version(NAME, before.version).tags == before.tags
+    client.delete_model_version_tag(NAME, before.version, "data.fingerprint")
+    assert verb("register", "--env", "dev").status == 0
+    assert client.get_model_version(NAME, before.version).tags == before.tags, "it lacked one"
+    assert len(client.search_model_versions(f"name='{NAME}'")) == 1
+
+
+def test_the_gate_says_what_the_model_is_made_of_and_not_its_own_run(
+    trained: Project, tmp_path: Path
+) -> None:
+    project = Project(tmp_path / "copy")
+    shutil.copytree(trained.path, project.path)
+    set_keys(project, "dev", tracking={"enabled": False})
+    first, second = project.gate()["origin"], commit(project)
+    assert first["git.commit"] != second
+    project.run("evaluate", env="dev", model=MODEL)
+    assert project.gate()["origin"] == first
+    unknown = json.dumps(project.gate() | {"digest": "of another model"})
+    project.processed("gate.json").write_text(unknown, encoding="utf-8")
+    project.run("evaluate", env="dev", model=MODEL)
+    assert project.gate()["origin"] == {}, "who trained it is not known"
+    project.run("train", "evaluate", env="dev", model=MODEL)
+    assert project.gate()["origin"] == first | {"git.commit": second}
+
+
+def test_a_folder_that_was_downloaded_is_registered(
+    trained: Project, elsewhere: Registry, verb: Verb, tmp_path: Path
+) -> None:
+    folder = shutil.copytree(trained.processed("model"), tmp_path / "downloaded")
+    assert verb("register", "--env", "dev", "--folder", str(folder)).status == 0
+    assert len(elsewhere.versions()) == 1
+
+
+def test_another_model_than_the_judged_one_is_refused(
+    trained: Project, elsewhere: Registry, verb: Verb, tmp_path: Path
+) -> None:
+    save_model(other_model(), tmp_path / "other")
+    said = verb("register", "--env", "dev", "--folder", str(tmp_path / "other"))
+    assert said.status == 1
+    assert "is not the one that the gate has judged" in said.err
+    for name in ("MLmodel", "contract.json", "model.skops"):
+        with changed(trained.processed("model") / name, (tmp_path / "other" / name).read_bytes()):
+            assert verb("register", "--env", "dev").status == 1
+    assert elsewhere.versions() == []
+
+
+def other_model() -> LinearRegression:
+    rows = pd.DataFrame({"load": [0.0, 1.0, 3.0], "pressure": [1.0, 5.0, 2.0]})
+    return LinearRegression().fit(rows, [0.0, 1.0, 2.0])
+
+
+def test_a_folder_without_a_model_is_no_model(
+    trained: Project, elsewhere: Registry, verb: Verb, tmp_path: Path
+) -> None:
+    said = verb("register", "--env", "dev", "--folder", str(tmp_path))
+    assert said.status == 2
+    assert "holds no model" in said.err
+    without = json.dumps({k: v for k, v in trained.gate().items() if k != "digest"}).encode()
+    with changed(trained.processed("gate.json"), without):
+        said = verb("register", "--env", "dev")
+    assert said.status == 2
+    assert "does not say which model it is about" in said.err
+    assert elsewhere.versions() == []
+
+
+def test_a_model_that_cannot_be_served_is_not_registered(
+    trained: Project, elsewhere: Registry, verb: Verb
+) -> None:
+    set_keys(trained, "base", tracking={})
+    base = trained.path / "conf/base/mlops.yml"
+    with changed(base, base.read_bytes() + b"\nscorer: nowhere.score:load\n"):
+        said = verb("register", "--env", "dev")
+    assert said.status == 2
+    assert "nowhere.score:load cannot be imported" in said.err
+    assert elsewhere.versions() == []
+    contract = trained.processed("model") / "contract.json"
+    recorded = json.loads(contract.read_text(encoding="utf-8"))
+    recorded["answer"][0]["prediction"] += 1
+    with changed(contract, json.dumps(recorded).encode()):
+        gate = trained.gate() | {"digest": digest(trained.processed("model"))}
+        with changed(trained.processed("gate.json"), json.dumps(gate).encode()):
+            said = verb("register", "--env", "dev")
+    assert said.status == 2
+    assert "the example's row 0 has prediction" in said.err
+    assert elsewhere.versions() == []
+
+
+def test_a_projects_own_script_registers_and_reads_the_verdict(
+    trained: Project, elsewhere: Registry
+) -> None:
+    lines: list[str] = []
+    version = public.register("dev", root=trained.path, say=lines.append)
+    assert version.digest == digest(trained.processed("model"))
+    assert lines[-1] == f"the gate passed: {version} is now champion of dev"
+    verdict = public.gate_verdict("dev", root=trained.path)
+    assert verdict["passed"]
+    assert verdict["digest"] == version.digest
+    with pytest.raises(OperationError, match="The last run was of plant-dev"):
+        public.gate_verdict("prod", root=trained.path)
+    refused = verdict | {"passed": False}
+    with (
+        changed(trained.processed("gate.json"), json.dumps(refused).encode()),
+        pytest.raises(RefusedError, match="the gate has refused it"),
+    ):
+        elsewhere.make_champion(elsewhere.register(*_placeholder(trained)), "test")
+        public.register("dev", root=trained.path, say=lines.append)
+
+
+def _placeholder(project: Project) -> tuple[Path, dict[str, str]]:
+    folder = project.path / "build/placeholder"
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "MLmodel").write_text("flavors: {}", encoding="utf-8")
+    return folder, {"digest": "a" * 64, "metrics.r2": "0.0"}
+
+
+def test_the_gate_is_shown_with_every_reason(
+    trained: Project, elsewhere: Registry, verb: Verb
+) -> None:
+    said = verb("gate", "--env", "dev")
+    assert said.status == 0
+    assert said.out.splitlines()[0] == "Gate: PASSED"
+    for rule in trained.gate()["rules"]:
+        assert f"  ok  {rule['reason']}" in said.out
+    gate = trained.gate() | {"passed": False}
+    with changed(trained.processed("gate.json"), json.dumps(gate).encode()):
+        assert verb("gate", "--env", "dev").status == 1
+    with changed(trained.processed("gate.json"), None):
+        said = verb("gate", "--env", "dev")
+    assert said.status == 2
+    assert "no run has reached the gate yet. Type: kedro run --env dev" in said.err
+
+
+def test_a_refused_model_is_registered_and_the_champion_stays(
+    trained: Project, elsewhere: Registry, verb: Verb
+) -> None:
+    gate = trained.gate()
+    gate["passed"], gate["rules"][0] = False, {"rule": "x", "passed": False, "reason": "too odd"}
+    with changed(trained.processed("gate.json"), json.dumps(gate).encode()):
+        said = verb("register", "--env", "dev")
+        (version,) = elsewhere.versions()
+        commit(trained)
+        again = verb("register", "--env", "dev")
+    assert said.status == again.status == 1
+    assert "the gate has refused it: too odd. The rules" in said.err
+    assert version.tags["gate"] == "refused"
+    assert elsewhere.champion() is None
+    assert elsewhere.versions() == [version], "a refusal that is repeated changes nothing"
+
+
+@pytest.mark.parametrize(
+    ("better", "status"), [(0.0, 0), (0.2, 1)], ids=["no better champion", "a better champion"]
+)
+def test_a_model_is_held_against_the_champion_that_is_there(
+    trained: Project, elsewhere: Registry, verb: Verb, tmp_path: Path, better: float, status: int
+) -> None:
+    number = trained.metrics()["r2"] + better
+    (tmp_path / "MLmodel").write_text("flavors: {}", encoding="utf-8")
+    tags = {"digest": "a" * 64, "metrics.r2": str(number)}
+    elsewhere.make_champion(elsewhere.register(tmp_path, tags), "test")
+    assert verb("register", "--env", "dev").status == status
+    champion = elsewhere.champion()
+    assert champion
+    assert champion.number == ("1" if status else "2")
+
+
+@pytest.mark.parametrize("name", ["gate", "metrics"])
+def test_a_run_that_has_not_measured_or_decided_is_not_registered(
+    trained: Project, elsewhere: Registry, verb: Verb, name: str
+) -> None:
+    with changed(trained.processed(f"{name}.json"), None):
+        said = verb("register", "--env", "dev")
+    assert said.status == 2
+    assert f"has not made {name}. Type: kedro run --env dev" in said.err
+    assert elsewhere.versions() == []
+
+
+def test_a_metric_that_is_missing_keeps_the_champion(
+    trained: Project, elsewhere: Registry, verb: Verb
+) -> None:
+    numbers = {k: v for k, v in trained.metrics().items() if k != "r2"}
+    with changed(trained.processed("metrics.json"), json.dumps(numbers).encode()):
+        said = verb("register", "--env", "dev")
+    assert said.status == 1
+    assert "missing metric: r2" in said.err
+    assert elsewhere.champion() is None
+
+
+def test_the_run_of_another_environment_is_not_registered(elsewhere: Registry, verb: Verb) -> None:
+    said = verb("register", "--env", "prod")
+    assert said.status == 2
+    assert f"The last run was of {NAME}" in said.err
+    assert elsewhere.versions() == []
+
+
+def test_a_run_in_prod_makes_no_champion_without_an_approval(project: Project) -> None:
+    project.run(env="prod", model=MODEL)
+    name = f"{NAME.removesuffix('-dev')}-prod"
+    version = project.client().get_model_version(name, "1")
+    assert version.tags["gate"] == "passed"
+    assert project.client().get_registered_model(name).aliases == {}
+
+
+def test_a_champion_that_has_changed_during_the_run_stays(
+    project: Project, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    somebody_elses: Any = SimpleNamespace(version="7")
+    with monkeypatch.context() as patch:
+        patch.setattr(tracking, "find_champion", lambda *_: somebody_elses)
+        project.run(env="dev", model=MODEL)
+    assert "by now that is 7: the champion stays" in caplog.text
+    assert project.client().get_registered_model(NAME).aliases == {}
+    project.run("evaluate", env="dev", model=MODEL)
+    assert project.client().get_registered_model(NAME).aliases.keys() == {"champion"}

@@ -1,0 +1,218 @@
+"""The registered models and the champion after each of several runs."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import mlflow
+import numpy as np
+import pandas as pd
+import pytest
+from kedro.framework.session import KedroSession
+from kedro.io import DatasetError
+
+from kedro_azure_mlops.contract import digest
+from kedro_azure_mlops.errors import OperationError
+from kedro_azure_mlops.models import Champion, RegisteredChampion, load_model
+from tests.plugin.helpers import Project, new_shell
+from tests.plugin.registered import set_keys
+
+NAME = "plant"
+WORSE = {"arguments": {"alpha": 1e9}}
+
+
+def champion(project: Project, name: str = NAME) -> str | None:
+    version = project.client().get_registered_model(name).aliases.get("champion")
+    return None if version is None else str(version)
+
+
+def reason_about_champion(project: Project) -> str:
+    (rule,) = (rule for rule in project.gate()["rules"] if rule["rule"] == "champion")
+    assert not rule["passed"]
+    return rule["reason"]
+
+
+def test_the_registered_version_is_the_model_on_disk_and_champion(ran: Project) -> None:
+    version = ran.client().get_model_version_by_alias(NAME, "champion")
+    assert str(version.version) == "1"
+    assert version.tags["gate"] == "passed"
+    assert version.tags["digest"] == digest(ran.processed("model")) == ran.gate()["digest"]
+    mlflow.set_tracking_uri(ran.client().tracking_uri)
+    fetched = Path(mlflow.artifacts.download_artifacts(f"models:/{NAME}@champion"))
+    rows = pd.read_parquet(ran.processed("test.parquet"))[["load", "pressure"]]
+    kept = load_model(ran.processed("model"))
+    np.testing.assert_array_equal(load_model(fetched).predict(rows), kept.predict(rows))
+
+
+def test_the_training_data_is_shown_beside_the_run(ran: Project) -> None:
+    client = ran.client()
+    (run,) = client.search_runs([client.get_experiment_by_name(NAME).experiment_id])
+    (given,) = run.inputs.dataset_inputs
+    assert given.dataset.name == "raw_hours"
+    assert given.dataset.digest == run.data.tags["data.fingerprint"][:36]
+
+
+def test_a_worse_model_is_registered_but_does_not_become_champion(project: Project) -> None:
+    project.run()
+    project.run(model=WORSE)
+    assert champion(project) == "1"
+    refused = project.client().get_model_version(NAME, "2")
+    assert refused.tags["gate"] == "refused"
+    assert "against" in refused.tags["gate.reasons"]
+    project.run()
+    assert champion(project) == "3"
+    assert project.gate()["champion_version"] == "1"
+
+
+def test_the_same_run_makes_the_same_model_again(project: Project) -> None:
+    project.run()
+    project.run()
+    first, second = (project.client().get_model_version(NAME, number) for number in ("1", "2"))
+    assert first.tags["digest"] == second.tags["digest"]
+    project.run(model=WORSE)
+    third = project.client().get_model_version(NAME, "3")
+    assert third.tags["digest"] != first.tags["digest"]
+
+
+def test_a_champion_whose_files_were_changed_is_not_loaded(project: Project) -> None:
+    project.run()
+    (model,) = (project.path / "mlartifacts").rglob("MLmodel")
+    model.write_text(model.read_text() + "# changed\n", encoding="utf-8")
+    project.run()
+    assert champion(project) == "1"
+    assert "version 1 are not those that were registered" in reason_about_champion(project)
+
+
+def test_a_champion_whose_files_are_gone_is_named(project: Project) -> None:
+    project.run()
+    (model,) = (project.path / "mlartifacts").rglob("MLmodel")
+    model.parent.rename(project.path / "elsewhere")
+    project.run()
+    assert champion(project) == "1"
+    assert "the files of version 1 cannot be fetched" in reason_about_champion(project)
+
+
+def test_a_champion_that_cannot_be_loaded_is_a_problem_and_no_error(project: Project) -> None:
+    project.run()
+    dataset = RegisteredChampion(name=NAME)
+    mlflow.set_tracking_uri(project.client().tracking_uri)
+    found = dataset.load()
+    assert found.version == "1"
+    assert found.digest == project.gate()["digest"]
+    (file,) = (project.path / "mlartifacts").rglob("model.skops")
+    file.write_bytes(b"no skops file")
+    changed = digest(file.parent)
+    project.client().set_model_version_tag(NAME, "1", "digest", changed)
+    broken = dataset.load()
+    assert broken.model is None
+    assert broken.problem
+    assert "holds no model that can be loaded" in broken.problem
+    assert RegisteredChampion(name="nothing").load() == Champion()
+    with pytest.raises(DatasetError, match="it cannot be saved"):
+        dataset.save(broken)  # type: ignore[arg-type]
+
+
+def test_the_gate_judges_the_model_that_is_stored(project: Project) -> None:
+    project.run()
+    project.run("train", model=WORSE)  # trained again, not measured yet
+    assert champion(project) == "1"
+    assert "gate" not in project.client().get_model_version(NAME, "2").tags
+    project.run("evaluate", model=WORSE)
+    assert champion(project) == "1"
+    assert project.client().get_model_version(NAME, "2").tags["gate"] == "refused"
+
+
+def test_a_decision_on_a_comparison_of_another_run_marks_nothing(
+    project: Project, caplog: pytest.LogCaptureFixture
+) -> None:
+    project.run("prepare", "train")
+    project.run("evaluate")
+    with KedroSession.create(project_path=project.path) as session:
+        session.run(pipeline_names=["evaluate"], node_names=["decide"])
+    assert "a comparison that this run has not made: no version is marked" in caplog.text
+    assert champion(project) == "1"
+
+
+def test_a_model_trained_without_tracking_is_registered_when_it_is_measured(
+    project: Project,
+) -> None:
+    set_keys(project, "local", tracking={"enabled": False})
+    project.run()
+    assert project.nothing_tracked()
+    assert "tracking is off" in reason_about_champion(project)
+    set_keys(project, "local", tracking={"enabled": True})
+    project.run("evaluate")
+    assert champion(project) == "1"
+
+
+def test_pipelines_run_alone_one_after_the_other(project: Project) -> None:
+    for name in ("prepare", "train"):
+        project.run(name)
+        assert not project.processed("gate.json").exists()
+    project.run("evaluate")
+    assert champion(project) == "1"
+    client = project.client()
+    assert len(client.search_runs([client.get_experiment_by_name(NAME).experiment_id])) == 3
+
+
+def test_dev_has_a_champion_of_its_own(project: Project) -> None:
+    project.run(env="dev")
+    names = [model.name for model in project.client().search_registered_models()]
+    assert names == [f"{NAME}-dev"]
+    assert champion(project, f"{NAME}-dev") == "1"
+
+
+@pytest.mark.parametrize("env", ["stage", "prod"])
+def test_a_run_in_stage_or_prod_makes_no_champion(project: Project, env: str) -> None:
+    """Theirs come by promotion; the version says what the gate has decided all the same."""
+    project.run(env=env)
+    version = project.client().get_model_version(f"{NAME}-{env}", "1")
+    assert version.tags["gate"] == "passed"
+    assert champion(project, f"{NAME}-{env}") is None
+
+
+@pytest.mark.parametrize(
+    ("given", "hint"),
+    [
+        ({"train_fractio": 5}, "Did you mean train_fraction?"),
+        ({"model": {"estimater": 5}}, "Did you mean model.estimator?"),
+        ({"zzz": 5}, "There are: "),
+    ],
+    ids=str,
+)
+def test_a_parameter_that_nothing_reads_is_refused(
+    project: Project, given: dict[str, object], hint: str
+) -> None:
+    with pytest.raises(OperationError, match="there is no parameter") as refusal:
+        project.run(**given)
+    assert hint in str(refusal.value)
+    assert not project.processed("model").exists()
+
+
+def test_processes_that_know_nothing_of_the_run_may_prepare_but_not_decide(
+    project: Project,
+) -> None:
+    parallel = ("run", "--runner", "ParallelRunner")
+    refused = project.kedro(*parallel)
+    assert refused.returncode != 0
+    said = " ".join((refused.stdout + refused.stderr).split())
+    assert "ParallelRunner runs nodes in processes that know nothing of this run" in said
+    threads = project.kedro("run", "--runner", "ThreadRunner")
+    assert threads.returncode == 0, threads.stderr
+    assert champion(project) == "1"
+    assert project.gate()["digest"] == digest(project.processed("model"))
+
+
+_IMPORTED = """
+import sys
+import kedro_azure_mlops.hooks
+heavy = ("mlflow", "pydantic", "pandas", "numpy", "omegaconf", "kedro_azure_mlops.config")
+print([name for name in heavy if name in sys.modules])
+"""
+
+
+def test_every_kedro_command_imports_the_hooks_and_nothing_heavy() -> None:
+    made = subprocess.run(
+        [sys.executable, "-c", _IMPORTED], capture_output=True, text=True, env=new_shell()
+    )
+    assert made.stdout.strip() == "[]", made.stderr

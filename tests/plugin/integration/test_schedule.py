@@ -1,0 +1,160 @@
+"""The command stores, disables and deletes schedules in the workspace, and rejects faulty ones."""
+
+from typing import Any
+
+import pytest
+
+from kedro_azure_mlops.testing import StandIn
+from tests.plugin.cloud import Verb, configure, found, provisioned
+from tests.plugin.helpers import Project
+
+CRON = ("schedule", "set", "nightly", "--cron", "0 2 * * mon-fri")
+
+
+@pytest.fixture
+def ready(cloud_project: Project, azure: StandIn, verb: Verb) -> Project:
+    """A project whose workspace has what its job needs."""
+    provisioned(azure, verb)
+    return cloud_project
+
+
+@pytest.fixture
+def light(cloud_project: Project, azure: StandIn, verb: Verb) -> Project:
+    """The same with the code in an image, so that little is uploaded."""
+    image = "code: null\nimage: example.azurecr.io/cold:1\nworking_directory: /app\n"
+    provisioned(azure, verb)
+    configure(cloud_project, image)
+    return cloud_project
+
+
+def stored(azure: StandIn, name: str = "nightly") -> Any:
+    return found(azure, f"schedules/{name}")
+
+
+def test_a_cron_schedule_is_stored_with_the_compiled_job(
+    ready: Project, azure: StandIn, verb: Verb
+):
+    said = verb(
+        *CRON, "--time-zone", "W. Europe Standard Time", "--params", "model.arguments.alpha=2.5"
+    )
+
+    assert said.status == 0
+    assert stored(azure)["isEnabled"] is True
+    trigger = stored(azure)["trigger"]
+    assert trigger["expression"] == "0 2 * * mon-fri"
+    assert trigger["timeZone"] == "W. Europe Standard Time"
+    job = stored(azure)["action"]["jobDefinition"]
+    assert list(job["jobs"]) == ["pipeline"]
+    assert job["inputs"]["model__arguments__alpha"]["value"] == "2.5"
+    (data,) = [id for id in azure.resources if "/data/raw_hours/versions/" in id]
+    assert job["inputs"]["raw_hours"]["uri"].endswith(data)
+    assert "each of its jobs reads" in said.out
+
+
+def test_a_recurrence_is_stored(light: Project, azure: StandIn, verb: Verb):
+    when = ("--every", "week", "--at", "03:15", "--on", "monday,friday")
+
+    assert verb("schedule", "set", "weekly", *when).status == 0
+
+    trigger = stored(azure, "weekly")["trigger"]
+    assert (trigger["frequency"].lower(), trigger["interval"]) == ("week", 1)
+    assert trigger["timeZone"] == "UTC"
+    pattern = {"hours": [3], "minutes": [15], "weekDays": ["monday", "friday"]}
+    assert trigger["schedule"] == pattern
+
+
+def test_setting_again_replaces_and_uploads_nothing(ready: Project, azure: StandIn, verb: Verb):
+    verb(*CRON)
+    verb("schedule", "disable", "nightly")
+    azure.forget()
+
+    assert verb("schedule", "set", "nightly", "--every", "day", "--at", "04:00").status == 0
+
+    (sent,) = (r.json() for r in azure.requests if r.method == "PUT" and "/schedules/" in r.path)
+    assert sent["properties"]["isEnabled"] is True
+    assert stored(azure)["trigger"]["schedule"] == {"hours": [4], "minutes": [0]}
+    assert azure.uploads == []
+
+
+def test_disabling_and_enabling_keep_the_rest(light: Project, azure: StandIn, verb: Verb):
+    verb(*CRON)
+    before = dict(stored(azure))
+
+    assert verb("schedule", "disable", "nightly").out == "schedule: nightly is disabled\n"
+    assert stored(azure) == before | {"isEnabled": False}
+
+    assert verb("schedule", "enable", "nightly").out == "schedule: nightly is enabled\n"
+    assert stored(azure) == before
+
+
+@pytest.mark.parametrize("first", ["enable", "disable"])
+def test_a_schedule_is_deleted_enabled_or_not(
+    light: Project, azure: StandIn, verb: Verb, first: str
+):
+    verb(*CRON)
+    verb("schedule", first, "nightly")
+
+    assert verb("schedule", "delete", "nightly").status == 0
+
+    assert stored(azure) is None
+
+
+def test_all_schedules_are_listed_with_their_state(light: Project, azure: StandIn, verb: Verb):
+    assert "there is none" in verb("schedule", "list").out
+    verb(*CRON)
+    verb("schedule", "set", "weekly", "--every", "week", "--on", "sunday")
+    verb("schedule", "disable", "nightly")
+
+    lines = verb("schedule", "list").out.splitlines()
+
+    assert sorted(" ".join(line.split()) for line in lines) == [
+        "nightly disabled 0 2 * * mon-fri (UTC)",
+        "weekly enabled every week at 00:00 on sunday (UTC)",
+    ]
+    assert azure.requests[-1].query["listViewType"] == "All"  # else disabled ones are left out
+
+
+@pytest.mark.parametrize("action", ["disable", "enable", "delete"])
+def test_an_unknown_name_is_refused_and_the_known_are_named(
+    light: Project, azure: StandIn, verb: Verb, action: str
+):
+    verb(*CRON)
+
+    said = verb("schedule", action, "weekly")
+
+    assert said.status == 2
+    assert said.err == "schedule: There is no schedule weekly; there are: nightly.\n"
+    assert stored(azure)["isEnabled"] is True
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("nightly", "--cron", "0 25 * * *"), "25 is no hour"),
+        (("nightly", "--cron", "0 2 1 * *"), "Azure ML ignores the day of the month"),
+        (("nightly", "--cron", "0 2 * * *", "--at", "03:00"), "leave out --at and --on"),
+        (("nightly", "--every", "day", "--at", "25:00"), "--at 25:00 is no time of day"),
+        (("nightly", "--every", "day", "--time-zone", "Mars"), "is not known to Azure ML"),
+        (("a/b", "--every", "day"), "a/b is no name of a schedule"),
+        (("nightly", "--every", "day", "--params", "nothing=1"), "there is no parameter nothing"),
+    ],
+)
+def test_what_cannot_be_is_refused_before_anything_is_sent(
+    cloud_project: Project, azure: StandIn, verb: Verb, arguments: tuple[str, ...], message: str
+):
+    said = verb("schedule", "set", *arguments)
+
+    assert said.status == 2
+    assert message in said.err
+    assert azure.requests == []
+
+
+def test_a_schedule_that_azure_refuses_is_not_there(light: Project, azure: StandIn, verb: Verb):
+    azure.fail("PUT", "/schedules/", 403)
+
+    said = verb(*CRON)
+
+    assert said.status == 2
+    assert "storing the schedule nightly: You may not do that" in said.err
+    assert stored(azure) is None
+    assert verb(*CRON).status == 0

@@ -1,0 +1,344 @@
+"""A job is sent by the unchanged client, runs from what was uploaded, and is reported."""
+
+import gc
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from kedro_azure_mlops.azure.follow import run_job
+from kedro_azure_mlops.azure.submission import cancel_job
+from kedro_azure_mlops.errors import RefusedError
+from tests.plugin.sender import Sender, sender_in, sha256
+
+THREE = {
+    "prepare": {"pipelines": ["prepare"]},
+    "train": {"pipelines": ["train"]},
+    "judge": {"pipelines": ["evaluate"]},
+}
+SUBMIT = ("submit", "--env", "dev")
+
+
+@pytest.fixture
+def cloud(tmp_path: Path, database: Path) -> Iterator[Sender]:
+    """Jobs that are sent are not run."""
+    with sender_in(tmp_path, database) as cloud, cloud.azure.hold():
+        yield cloud
+
+
+@pytest.fixture(scope="module")
+def cut_in_three(tmp_path_factory: pytest.TempPathFactory, database: Path) -> Iterator[Sender]:
+    """A project whose job has three steps and was run; its outputs are in ``outputs``."""
+    with sender_in(tmp_path_factory.mktemp("three"), database) as cloud:
+        cloud.configure(steps=THREE)
+        yield cloud
+
+
+@pytest.fixture(scope="module")
+def local_scores(cut_in_three: Sender) -> str:
+    """The digest of what a run makes here."""
+    cut_in_three.project.run(env="dev")
+    return sha256(cut_in_three.project.processed("predictions.csv"))
+
+
+def test_three_steps_make_what_a_local_run_makes(cut_in_three: Sender, local_scores: str) -> None:
+    cloud = cut_in_three
+    cloud.azure.reports_models = True
+    status, out, err = cloud.verb(*SUBMIT, "--download", "outputs")
+    assert status == 0, err
+    lines = out.splitlines()
+    assert lines.index("prepare: Completed") < lines.index("train: Running")
+    assert any(line.startswith("judge | ") and "decide" in line for line in lines)
+    outputs = cloud.project.path / "outputs"
+    assert (outputs / "prepare" / "train" / "train.parquet").is_file()
+    assert (outputs / "train" / "model" / "MLmodel").is_file()
+    assert "Running node" in (outputs / "judge.log").read_text()
+    assert sha256(outputs / "train" / "predictions" / "predictions.csv") == local_scores
+
+
+def test_one_step_makes_the_same(cut_in_three: Sender, local_scores: str) -> None:
+    cloud = cut_in_three
+    cloud.configure()
+    status, out, err = cloud.verb(*SUBMIT, "--wait")
+    assert status == 0, err
+    assert out.endswith(f"submit: the job {cloud.job()} is done\n")
+    cloud.verb(*SUBMIT, "--job", cloud.job(), "--download", "later")
+    later = cloud.project.path / "later" / "pipeline"
+    names = {folder.name for folder in later.iterdir()}
+    assert names == set(cloud.azure.steps["pipeline"].outputs)
+    assert sha256(later / "predictions/predictions.csv") == local_scores
+
+
+def test_what_was_sent_is_told(cloud: Sender) -> None:
+    status, out, _ = cloud.verb(*SUBMIT)
+    assert status == 0
+    name = cloud.job()
+    assert f"submit: sent the job {name}\n  see it     https://ml.azure.com/runs/{name}?" in out
+    for line in (
+        f"submit --env dev --job {name}\n",
+        f"submit --env dev --job {name} --download DIR\n",
+        f"reproduce --env dev --job {name}\n",
+    ):
+        assert f"kedro mlops {line}" in out
+
+
+def test_a_second_submit_uploads_nothing(cloud: Sender) -> None:
+    cloud.configure(steps=THREE)
+    cloud.verb(*SUBMIT)
+    uploaded = {Path(key).name for key in cloud.azure.uploads}
+    assert {"hours.csv", "Dockerfile", "pipeline_registry.py"} <= uploaded
+    cloud.azure.forget()
+    status, out, _ = cloud.verb(*SUBMIT)
+    assert status == 0
+    assert cloud.azure.uploads == []
+    assert cloud.changed() == {"components", "jobs"}
+    assert out.count("is there") == 2
+    first, second = cloud.found("jobs").values()
+    assert first["jobs"] == second["jobs"]
+
+
+def test_only_what_has_changed_is_uploaded(cloud: Sender) -> None:
+    cloud.verb(*SUBMIT)
+    cloud.azure.forget()
+    (cloud.project.path / "data/raw/hours.csv").write_text("load,pressure,energy\n")
+    _, out, _ = cloud.verb(*SUBMIT)
+    assert [Path(key).name for key in cloud.azure.uploads] == ["hours.csv"]
+    assert "uploading data/raw/hours.csv (21 bytes) as raw_hours:" in out
+    assert len([key for key in cloud.found("data") if key.startswith("raw_hours/")]) == 2
+    cloud.azure.forget()
+    (cloud.project.path / "src" / "new.py").touch()
+    cloud.verb(*SUBMIT)
+    names = {Path(key).name for key in cloud.azure.uploads}
+    assert {"new.py", "pyproject.toml"} <= names
+    assert not {"hours.csv", "Dockerfile"} & names
+
+
+def test_nothing_private_and_no_copy_is_left_or_uploaded(
+    cloud: Sender, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "temporary"))
+    (cloud.project.path / ".env").write_text("PASSWORD=1")
+    cloud.verb(*SUBMIT)
+    gc.collect()
+    assert not [key for key in cloud.azure.uploads if key.endswith(".env")]
+    assert list((tmp_path / "temporary").iterdir()) == []
+
+
+def test_a_link_that_leaves_the_project_is_refused(cloud: Sender, tmp_path: Path) -> None:
+    (tmp_path / "secret.txt").touch()
+    link = cloud.project.path / "src" / "secret.txt"
+    link.symlink_to(tmp_path / "secret.txt")
+    status, _, err = cloud.verb(*SUBMIT)
+    assert status == 2
+    assert "src/secret.txt is a link that leads out of the project" in err
+    assert cloud.azure.requests == []
+    link.unlink()
+    assert cloud.verb(*SUBMIT)[0] == 0
+
+
+def test_tags_say_what_the_job_is_made_of(cloud: Sender) -> None:
+    commit = cloud.commit()
+    cloud.verb(*SUBMIT, "--params", "model.arguments.alpha=3.5,train_fraction=0.5")
+    job = cloud.found("jobs")[cloud.job()]
+    raw = sha256(cloud.project.path / "data/raw/hours.csv")
+    tags = job["tags"]
+    assert tags["git.commit"] == commit
+    assert tags["git.dirty"] == "false"
+    assert tags["env"] == "dev"
+    assert tags["params"] == "model.arguments.alpha=3.5,train_fraction=0.5"
+    assert tags["data.raw_hours"] == f"raw_hours:{raw[:20]}"
+    assert tags["data.digest.raw_hours"] == raw
+    assert job["inputs"]["model__arguments__alpha"]["value"] == "3.5"
+    assert job["inputs"]["raw_hours"]["uri"].endswith(f"/data/raw_hours/versions/{raw[:20]}")
+    (cloud.project.path / "src" / "new.py").touch()
+    cloud.verb(*SUBMIT)
+    tags = cloud.found("jobs")[cloud.job()]["tags"]
+    assert tags["git.dirty"] == "true"
+    assert "params" not in tags
+
+
+def test_without_git_the_tags_name_no_commit(cloud: Sender) -> None:
+    cloud.verb(*SUBMIT)
+    tags = cloud.found("jobs")[cloud.job()]["tags"]
+    assert "git.commit" not in tags
+    assert tags["env"] == "dev"
+
+
+def test_a_data_asset_takes_the_place_of_local_data(cloud: Sender) -> None:
+    cloud.verb(*SUBMIT)
+    known = cloud.found("jobs")[cloud.job()]["tags"]
+    raw = cloud.project.path / "data" / "raw"
+    (raw / "hours.csv").unlink()
+    status, _, err = cloud.verb(*SUBMIT)
+    assert (status, "There is no data/raw/hours.csv to upload" in err) == (2, True)
+    given = ("--input", "raw_hours=azureml:raw_hours@latest")
+    assert cloud.verb(*SUBMIT, *given)[0] == 0
+    tags = cloud.found("jobs")[cloud.job()]["tags"]
+    for tag in ("data.raw_hours", "data.digest.raw_hours"):
+        assert tags[tag] == known[tag]
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ("raw_hours=data/raw/hours.csv", "write NAME=azureml:ASSET:VERSION"),
+        ("hours=azureml:hours:1", "it is given: raw_hours."),
+        ("raw_hours=azureml:hours:1", "has no data asset hours:1"),
+        (
+            "raw_hours=azureml:folder:1",
+            "is a uri_file, but the data asset folder:1 is a uri_folder",
+        ),
+    ],
+)
+def test_wrong_data_is_refused(cloud: Sender, given: str, message: str) -> None:
+    from azure.ai.ml.entities import Data
+
+    from kedro_azure_mlops.azure.workspace import workspace
+
+    (cloud.project.path / "folder").mkdir()
+    (cloud.project.path / "folder" / "a.csv").touch()
+    folder = Data(name="folder", version="1", type="uri_folder", path="folder")
+    workspace("dev").data.create_or_update(folder)
+    status, _, err = cloud.verb(*SUBMIT, "--input", given)
+    assert status == 2
+    assert message in err
+    assert cloud.found("jobs") == {}
+
+
+def test_an_address_is_handed_on_without_its_signature_in_the_tags(cloud: Sender) -> None:
+    signed = "https://cold.blob.core.windows.net/raw/t.csv?sv=1&sig=abc"
+    cloud.configure(inputs={"raw_hours": {"path": signed}})
+    status, _, err = cloud.verb(*SUBMIT)
+    assert status == 0, err
+    job = cloud.found("jobs")[cloud.job()]
+    assert job["inputs"]["raw_hours"]["uri"] == signed
+    assert job["tags"]["data.raw_hours"] == signed.split("?", maxsplit=1)[0]
+    assert "data.digest.raw_hours" not in job["tags"]
+
+
+def test_a_place_in_a_datastore_is_handed_on(cloud: Sender) -> None:
+    address = "azureml://datastores/workspaceblobstore/paths/hours.csv"
+    cloud.configure(inputs={"raw_hours": {"path": address}})
+    status, _, err = cloud.verb(*SUBMIT)
+    assert status == 0, err
+    tags = cloud.found("jobs")[cloud.job()]["tags"]
+    assert tags["data.raw_hours"] == address.removeprefix("azureml:")
+    assert "data.digest.raw_hours" not in tags
+    assert not [key for key in cloud.azure.uploads if key.endswith(".csv")]
+
+
+def test_code_in_an_image_is_not_uploaded(cloud: Sender) -> None:
+    image = "cold.azurecr.io/store:1"
+    cloud.configure(code=None, image=image, working_directory="/app")
+    status, _, err = cloud.verb(*SUBMIT)
+    assert status == 0, err
+    names = sorted(Path(key).name for key in cloud.azure.uploads)
+    assert names == ["hours.csv"]
+    assert cloud.found("codes") == {}
+    assert [e["image"] for e in cloud.found("environments").values() if "image" in e] == [image]
+    (component,) = cloud.found("components").values()
+    assert component["componentSpec"]["command"].startswith("cd /app && env BIND__")
+
+
+def test_all_steps_share_one_upload_of_the_code(cloud: Sender) -> None:
+    entry = "from kedro_azure_mlops.job.spark_entry import main\n\nmain(__file__)\n"
+    (cloud.project.path / "src" / "spark_entry.py").write_text(entry, encoding="utf-8")
+    cloud.configure(
+        steps=THREE | {"train": {"pipelines": ["train"], "spark": {"entry": "src/spark_entry.py"}}}
+    )
+    status, _, err = cloud.verb(*SUBMIT)
+    assert status == 0, err
+    (code,) = cloud.found("codes")
+    specs = [component["componentSpec"] for component in cloud.found("components").values()]
+    assert {spec["type"] for spec in specs} == {"command", "spark"}
+    assert {spec["code"].rsplit("/codes/")[1] for spec in specs} == {code}
+    status, _, err = cloud.verb("local", "--env", "dev", "--job", cloud.job())
+    assert status == 2
+    assert f"The job {cloud.job()} is Running: no step has failed yet" in err
+
+
+def test_a_missing_cluster_is_told_before_anything_is_uploaded(cloud: Sender) -> None:
+    cloud.configure(steps=THREE | {"train": THREE["train"] | {"compute": "gpu"}})
+    status, _, err = cloud.verb(*SUBMIT)
+    assert status == 2
+    assert "has no compute gpu" in err
+    assert "provision --env dev" in err
+    assert cloud.azure.uploads == []
+
+
+def interrupted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Press Ctrl-C when the command has looked at the job for the first time."""
+    ctrl_c = SimpleNamespace(sleep=lambda _: signal.raise_signal(signal.SIGINT))
+    monkeypatch.setattr("kedro_azure_mlops.azure.follow.time", ctrl_c)
+
+
+def answering(monkeypatch: pytest.MonkeyPatch, answer: Any) -> list[str]:
+    """Sit at a terminal."""
+    asked: list[str] = []
+
+    def reply(question: str) -> str:
+        asked.append(question)
+        if isinstance(answer, str):
+            return answer
+        raise answer
+
+    monkeypatch.setattr("sys.stdin", SimpleNamespace(isatty=lambda: True))
+    monkeypatch.setattr("builtins.input", reply)
+    return asked
+
+
+def test_after_ctrl_c_only_a_yes_cancels_the_job(
+    cloud: Sender, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    interrupted(monkeypatch)
+    monkeypatch.setattr("builtins.input", lambda _: pytest.fail("asked without a terminal"))
+    status, out, _ = cloud.verb(*SUBMIT, "--wait")
+    job = ("--job", cloud.job())
+    assert status == 130
+    assert f"the job {cloud.job()} goes on" in out
+    for answer in ("", "n", "what?", EOFError(), KeyboardInterrupt()):
+        asked = answering(monkeypatch, answer)
+        status, out, _ = cloud.verb(*SUBMIT, *job)
+        assert (status, asked) == (130, ["\nCancel the cloud job too? [y/N] "])
+        assert f"the job {cloud.job()} goes on" in out
+        assert cloud.found("jobs")[cloud.job()]["status"] == "Running"
+    answering(monkeypatch, "y")
+    status, out, _ = cloud.verb(*SUBMIT, *job)
+    assert status == 130
+    assert f"the job {cloud.job()} is being cancelled" in out
+    assert cloud.found("jobs")[cloud.job()]["status"] == "Canceled"
+    status, _, err = cloud.verb(*SUBMIT, *job)
+    assert status == 1
+    assert f"the job {cloud.job()} is Canceled" in err
+
+
+def test_ctrl_c_before_the_job_is_sent_sends_none(
+    cloud: Sender, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(*_: Any) -> None:
+        signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr("kedro_azure_mlops.azure.submission.ensure_environment", stop)
+    status, _, err = cloud.verb(*SUBMIT)
+    assert status == 130
+    assert "submit: interrupted; a job that was not named was not sent" in err
+    assert cloud.found("jobs") == {}
+    assert cloud.verb(*SUBMIT, "--job", "a", "--params", "b=1")[0] == 2
+
+
+def test_a_script_runs_a_job_and_learns_that_it_did_not_complete(
+    cloud: Sender, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cancelled: list[str] = []
+    cancels = SimpleNamespace(sleep=lambda _: cancelled.append(cancel_job("dev", cloud.job())))
+    monkeypatch.setattr("kedro_azure_mlops.azure.follow.time", cancels)
+    shown: list[str] = []
+    with pytest.raises(RefusedError, match=r"the job \S+ is Canceled, see https://ml\.azure\.com"):
+        run_job("dev", {"train_fraction": "0.6"}, root=cloud.project.path, show=shown.append)
+    assert cancelled == [f"the job {cloud.job()} is being cancelled"]
+    assert any("uploading data/raw/hours.csv" in line for line in shown)
+    assert cloud.found("jobs")[cloud.job()]["tags"]["params"] == "train_fraction=0.6"

@@ -1,0 +1,8 @@
+"""A Kedro project as others write it: configuration in conf/, nothing of the template."""
+
+CONFIG_LOADER_ARGS = {
+    "base_env": "base",
+    "default_run_env": "local",
+    "config_patterns": {"globals": ["globals*", "parameters*"]},
+    "merge_strategy": {"parameters": "soft", "globals": "soft"},
+}

@@ -1,0 +1,95 @@
+"""Shared by tests of the registry: models that are registered without being trained."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from kedro_azure_mlops.contract import digest
+from kedro_azure_mlops.registry import Registry, Version, open_registry
+from tests.plugin.helpers import CONFIGURATION, Project
+
+ENVIRONMENTS = ("dev", "stage", "prod")
+RULES: list[dict[str, Any]] = [
+    {
+        "metric": "r2",
+        "label": "R²",
+        "minimum": 0.3,
+        "champion_tolerance": 0.01,
+        "needs_labels": True,
+    },
+    {"metric": "recall", "champion_tolerance": 0.1, "needs_labels": True},
+    {"metric": "misses", "better": "lower", "champion_tolerance": 1.0, "needs_labels": True},
+    {"metric": "share", "better": "lower", "maximum": 0.1},
+    {"metric": "latency_ms", "better": "lower", "maximum": 100, "quiet": True},
+    {"metric": "size_mb", "label": "size in MB", "better": "lower", "maximum": 5},
+]
+FACTS = {
+    "gate": "passed",
+    "gate.reasons": "all is well",
+    "metrics.r2": "0.7",
+    "metrics.recall": "0.5",
+    "metrics.misses": "0.1",
+    "metrics.share": "0.01",
+    "metrics.latency_ms": "5.0",
+    "metrics.size_mb": "0.2",
+    "data.fingerprint": "f1n9e2",
+    "git.commit": "c0ffee",
+    "parameters": '{"model":{"alpha":1}}',
+}
+
+
+def set_keys(project: Project, env: str, **sections: Any) -> None:
+    """Set keys in sections of an environment's ``mlops.yml``, and keep the others."""
+    file = project.path / CONFIGURATION / env / "mlops.yml"
+    found = yaml.safe_load(file.read_text(encoding="utf-8")) if file.exists() else {}
+    for name, keys in sections.items():
+        found[name] = (found.get(name) or {}) | keys
+    file.write_text(yaml.safe_dump(found), encoding="utf-8")
+
+
+@dataclass
+class Place:
+    """Where a project keeps its models, and how its files are changed behind its back."""
+
+    project: Project
+    tamper: Callable[[Version], None]
+    work: Path
+    made: list[Version] = field(default_factory=list)
+
+    def registry(self, env: str) -> Registry:
+        return open_registry(env, self.project.path)
+
+    def register(self, env: str, *, content: str = "some weights", **facts: Any) -> Version:
+        """Register a model; a fact that is None is left out."""
+        folder = self.work / f"model-{len(self.made)}"
+        (folder / "data").mkdir(parents=True)
+        (folder / "MLmodel").write_text("flavors: {}\n", encoding="utf-8")
+        (folder / "data" / "weights.txt").write_text(content, encoding="utf-8")
+        tags = FACTS | facts | {"digest": digest(folder)}
+        tags = {name: text for name, text in tags.items() if text is not None}
+        self.made.append(self.registry(env).register(folder, tags))
+        return self.made[-1]
+
+    def champion(self, env: str, *, content: str = "some weights", **facts: Any) -> Version:
+        """Register a model and let it be champion."""
+        version = self.register(env, content=content, **facts)
+        self.registry(env).make_champion(version, "test")
+        return version
+
+    def everything(self) -> Any:
+        """Return all versions of all environments with all they carry, the champion, the lock."""
+        found = {}
+        for env in ENVIRONMENTS:
+            registry = self.registry(env)
+            champion = registry.champion()
+            versions = [(one.number, dict(one.tags)) for one in registry.versions()]
+            found[env] = (versions, champion.number if champion else None, registry.clear_lock())
+        return found
+
+    def file_of(self, version: Version) -> Path:
+        """Find a file of a version in the project's artifacts."""
+        source = self.project.client().get_model_version(version.name, version.number).source
+        return Path(source.removeprefix("file://")) / "data" / "weights.txt"

@@ -1,0 +1,506 @@
+import gc
+import json
+import logging
+import os
+import weakref
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from kedro.io import DatasetError
+
+from kedro_azure_mlops.contract import Column, Columns, Schema
+from kedro_azure_mlops.errors import OperationError, RefusedError
+from kedro_azure_mlops.serve import score
+from kedro_azure_mlops.serve.batches import CsvPieces, ScoredPieces, columns_of_table, score_pieces
+from tests.plugin.trained import measured, small_scorer
+
+INPUTS = ["time", "unit", "load"]
+COLUMNS = [*INPUTS, "deviation", "is_far", "model_version"]
+
+
+@pytest.fixture(scope="module")
+def rows() -> pd.DataFrame:
+    """Six days of two units in turn, some of them far off, times as text as a file has them."""
+    table = measured().tail(600).reset_index(drop=True)
+    return table.assign(time=table["time"].dt.strftime("%Y-%m-%d %H:%M"))
+
+
+def cut(table: pd.DataFrame, size: int) -> Iterator[pd.DataFrame]:
+    return (table.iloc[start : start + size] for start in range(0, len(table), size))
+
+
+def scored(table: pd.DataFrame, size: int = 10_000) -> pd.DataFrame:
+    return pd.concat(score_pieces(cut(table, size), small_scorer(), "3"))
+
+
+def pieces_of(path: Path, size: int = 1000) -> CsvPieces:
+    return CsvPieces(filepath=str(path), rows=size, load_args={"dtype": {"unit": str}})
+
+
+def scores_at(path: Path, **options: Any) -> ScoredPieces:
+    return ScoredPieces(filepath=str(path), load_args={"dtype": {"unit": str}}, **options)
+
+
+def write(path: Path, table: pd.DataFrame) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    table.to_csv(path, index=False)
+    return path
+
+
+def run(source: Path, target: Path, size: int = 1000, **options: Any) -> None:
+    pieces = pieces_of(source, size).load()
+    scores_at(target, **options).save(score_pieces(pieces, small_scorer(), "3"))
+
+
+def untidy(rows: pd.DataFrame) -> pd.DataFrame:
+    """Some late, some sent twice, some with the time of the one before."""
+    order = np.arange(len(rows), dtype=float)
+    order[[100, 101, 110, 300, 405]] += [9, 3, 16, 20, 5]
+    table = rows.iloc[np.argsort(order, kind="stable")]
+    table = pd.concat([table[:200], table[190:195], table[200:]], ignore_index=True)
+    table.loc[230, "time"] = table.loc[228, "time"]
+    return table
+
+
+# The scores
+
+
+@pytest.mark.parametrize("is_tidy", [True, False], ids=["tidy", "untidy"])
+@pytest.mark.parametrize("size", [1, 7, 1000])
+def test_pieces_of_any_size_give_the_same_scores(
+    rows: pd.DataFrame, size: int, is_tidy: bool
+) -> None:
+    table = (rows if is_tidy else untidy(rows)).head(240)
+    whole = scored(table)
+    assert whole["deviation"].nunique() > 100
+    pd.testing.assert_frame_equal(scored(table, size), whole, check_exact=True)
+
+
+def test_scores_are_those_of_an_endpoint_that_is_sent_all_rows(rows: pd.DataFrame) -> None:
+    model = score.Model(small_scorer(), "d" * 64)
+    answer = score.answer(model, json.dumps({"data": rows.to_dict("records")}))
+    ours = scored(rows, 7)
+    assert [row["deviation"] for row in answer.body["data"]] == ours["deviation"].tolist()
+    assert [row["is_far"] for row in answer.body["data"]] == (ours["is_far"] == 1).tolist()
+    assert [row["time"] for row in answer.body["data"]] == ours["time"].tolist()
+
+
+def test_every_line_has_its_score_in_its_order(rows: pd.DataFrame) -> None:
+    result = scored(rows, 100)
+    assert list(result.columns) == COLUMNS
+    pd.testing.assert_frame_equal(result[INPUTS], rows)
+    assert (result["model_version"] == "3").all()
+    assert result["is_far"].tolist() == (result["deviation"].abs() > 10).astype(int).tolist()
+    assert 0 < result["is_far"].mean() < 0.1
+
+
+def test_what_the_model_does_not_know_has_no_score(
+    rows: pd.DataFrame, caplog: pytest.LogCaptureFixture
+) -> None:
+    south = rows.replace({"unit": {"7": "south"}})
+    result = scored(south)
+    of_south = result["unit"] == "south"
+    assert result.loc[of_south, ["deviation", "is_far"]].isna().all(axis=None)
+    assert result.loc[~of_south, ["deviation", "is_far"]].notna().all(axis=None)
+    assert "Not known to the model, not scored: south" in caplog.text
+
+
+def test_late_rows_are_counted(rows: pd.DataFrame, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO):
+        scored(untidy(rows), 50)
+    table = untidy(rows)
+    times = pd.to_datetime(table["time"])
+    late = (times < times.groupby(table["unit"]).cummax()).sum()
+    assert late >= 5
+    assert f"Scored {len(table)} rows with model 3" in caplog.text
+    assert f" flagged, {late} late" in caplog.text
+
+
+def test_progress_is_logged(
+    rows: pd.DataFrame, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("kedro_azure_mlops.serve.batches._ROWS_BETWEEN_LINES", 250)
+    with caplog.at_level(logging.INFO):
+        scored(rows, 100)
+    lines = [record.message for record in caplog.records]
+    assert lines[:2] == ["Scored 300 rows", "Scored 500 rows"]
+
+
+@pytest.mark.parametrize("size", [1, 1000])
+@pytest.mark.parametrize(("hours", "is_refused"), [(12, False), (12.5, True)])
+def test_rows_that_are_too_late_are_refused(
+    rows: pd.DataFrame, size: int, hours: float, is_refused: bool
+) -> None:
+    north = rows[rows["unit"] == "north"].head(150).reset_index(drop=True)
+    steps = int(hours * 2)
+    late = pd.concat([north[:100], north[101 : 102 + steps - 1], north[100:101]])
+    late = pd.concat([late, north[102 + steps - 1 :]]).rename_axis("line")
+    if not is_refused:
+        assert len(scored(late, size)) == len(north)
+        return
+    with pytest.raises(RefusedError, match=r"more than 12 hours older(.|\n)*2024-01-09 08:00"):
+        scored(late, size)
+
+
+def test_no_more_than_one_piece_is_alive_at_a_time(rows: pd.DataFrame) -> None:
+    alive: list[weakref.ref[pd.DataFrame]] = []
+    most = 0
+
+    def pieces() -> Iterator[pd.DataFrame]:
+        for piece in cut(rows, 60):
+            copy = piece.copy()
+            alive.append(weakref.ref(copy))
+            yield copy
+            del copy
+
+    for _ in score_pieces(pieces(), small_scorer(), "3"):
+        gc.collect()
+        most = max(most, sum(piece() is not None for piece in alive))
+    assert len(alive) == 10
+    assert most <= 2
+
+
+def test_nothing_is_read_before_it_is_asked_for(rows: pd.DataFrame) -> None:
+    """Kedro saves what a node has returned, and only then asks for the first piece."""
+    asked = []
+
+    def pieces() -> Iterator[pd.DataFrame]:
+        asked.append(1)
+        yield rows
+
+    found = score_pieces(pieces(), small_scorer(), "3")
+    assert not asked
+    assert len(next(found)) == len(rows)
+
+
+# The values of a table
+
+
+class OfAnyType:
+    schema = Schema(
+        inputs=(
+            Column("size", "double", minimum=0),
+            Column("count", "long", maximum=9),
+            Column("is_new", "boolean", nullable=True),
+            Column("kind", "string", nullable=True),
+            Column("since", "datetime", nullable=True),
+        ),
+        outputs=(
+            Column("class", "string"),
+            Column("steps", "long", nullable=True),
+            Column("share", "double", decimals=1),
+        ),
+    )
+
+    def score(self, columns: Columns, wanted: np.ndarray | None = None) -> Columns:
+        rows = len(columns["size"])
+        return {
+            "class": np.array(["a"] * rows, object),
+            "steps": np.full(rows, np.nan),
+            "share": columns["size"] / 3,
+        }
+
+
+TABLE = pd.DataFrame(
+    {
+        "size": ["1", "2.5", "0"],
+        "count": [1, 2, 3],
+        "is_new": ["true", "0", None],
+        "kind": [1, "b", None],
+        "since": ["2024-01-01T01:00:00+01:00", None, "2024-02-01"],
+        "more": ["is", "left", "out"],
+    },
+    index=[2, 3, 4],
+)
+
+
+def test_columns_become_what_a_scorer_takes() -> None:
+    columns = columns_of_table(TABLE, OfAnyType.schema)
+    assert columns["size"].tolist() == [1.0, 2.5, 0.0]
+    assert columns["count"].dtype == np.int64
+    assert columns["is_new"].tolist() == [True, False, None]
+    assert columns["kind"].tolist() == ["1", "b", None]
+    assert np.isnat(columns["since"]).tolist() == [False, True, False]
+    assert columns["since"][0] == np.datetime64("2024-01-01")
+    times = TABLE.assign(since=pd.to_datetime(TABLE["since"], utc=True, format="ISO8601"))
+    again = columns_of_table(times, OfAnyType.schema)
+    np.testing.assert_array_equal(again["since"], columns["since"])
+
+
+def test_outputs_of_any_type_are_written_alike() -> None:
+    (piece,) = score_pieces([TABLE], OfAnyType(), None)
+    assert list(piece) == [*list(TABLE)[:5], "class", "steps", "share", "model_version"]
+    assert piece["share"].tolist() == [0.3, 0.8, 0.0]
+    assert piece["steps"].isna().all()
+    assert piece["steps"].dtype == "Int64"
+    assert piece.index.tolist() == [2, 3, 4]
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({"size": ["x", 2, 3]}, "size is not a number"),
+        ({"size": [None, 2, 3]}, "size is missing"),
+        ({"size": [-1, 2, 3]}, "size is outside 0 to inf"),
+        ({"size": [float("inf"), 2, 3]}, "size is not finite"),
+        ({"size": [True, False, True]}, "size is not a number"),
+        ({"count": [1.5, 2, 3]}, "count is not a whole number"),
+        ({"count": [10, 2, 3]}, "count is outside -inf to 9"),
+        ({"is_new": ["maybe", "true", None]}, "is_new is not true or false"),
+        ({"since": ["soon", None, None]}, "since is not a date and time"),
+    ],
+    ids=str,
+)
+def test_values_that_do_not_fit_are_refused_by_their_line(
+    changes: dict[str, list[Any]], why: str
+) -> None:
+    table = TABLE.assign(**changes)
+    with pytest.raises(RefusedError, match=why) as refusal:
+        columns_of_table(table, OfAnyType.schema)
+    assert "of 3 rows cannot be used" in str(refusal.value)
+    assert "\n   2 " in str(refusal.value)
+
+
+def test_missing_columns_are_named() -> None:
+    with pytest.raises(RefusedError, match=r"wrong columns, size, kind missing"):
+        columns_of_table(TABLE.drop(columns=["size", "kind"]), OfAnyType.schema)
+
+
+def test_what_the_scorer_itself_refuses_names_the_lines(rows: pd.DataFrame) -> None:
+    table = rows.assign(load=195.0)
+    with pytest.raises(RefusedError, match="lines 0 to 599: the loads are too large"):
+        scored(table)
+
+
+# The files
+
+
+def test_a_file_is_scored_into_a_file_whatever_the_size_of_its_pieces(
+    rows: pd.DataFrame, tmp_path: Path
+) -> None:
+    source = write(tmp_path / "new.csv", untidy(rows))
+    contents = set()
+    for size in (100, 333, 5000):
+        run(source, tmp_path / "scores", size)
+        contents.add((tmp_path / "scores.csv").read_bytes())
+    assert len(contents) == 1
+    result = pd.read_csv(tmp_path / "scores.csv", dtype={"unit": str})
+    assert list(result.columns) == COLUMNS
+    pd.testing.assert_frame_equal(result[INPUTS], untidy(rows))
+    assert {path.name for path in tmp_path.iterdir()} == {"new.csv", "scores.csv"}
+
+
+def test_a_day_of_whole_numbers_is_written_alike(rows: pd.DataFrame, tmp_path: Path) -> None:
+    """No piece decides by itself how its times and numbers look."""
+    table = rows.head(60).copy()
+    table.loc[:30, "load"] = 20.0
+    table["time"] = [f"2024-01-{1 + row // 2:02}" for row in range(60)]
+    source = write(tmp_path / "new.csv", table)
+    contents = set()
+    for size in (1, 60):
+        run(source, tmp_path / "scores", size)
+        contents.add((tmp_path / "scores.csv").read_bytes())
+    assert len(contents) == 1
+
+
+def test_numbers_are_read_as_a_request_has_them_read(tmp_path: Path) -> None:
+    (tmp_path / "new.csv").write_text("time,unit,load\n2024-01-01,north,21.074012061756214\n")
+    (piece,) = pieces_of(tmp_path / "new.csv").load()
+    assert piece["load"].tolist() == [json.loads("21.074012061756214")]
+    assert piece.index.tolist() == [2]
+
+
+@pytest.mark.parametrize("at", [1, 100, 401])
+def test_a_folder_gives_the_scores_of_one_file_wherever_it_is_cut(
+    rows: pd.DataFrame, tmp_path: Path, at: int
+) -> None:
+    write(tmp_path / "new" / "part-0.csv", rows[:at])
+    write(tmp_path / "new" / "part-1.csv", rows[at:])
+    (tmp_path / "new" / "_SUCCESS").write_text("")
+    (tmp_path / "new" / ".hidden.csv").write_text("")
+    (tmp_path / "new" / "README.md").write_text("")
+    run(tmp_path / "new", tmp_path / "scores", 250)
+    written = sorted((tmp_path / "scores").iterdir())
+    assert [path.name for path in written] == ["part-0.csv", "part-1.csv"]
+    first, second = (path.read_text() for path in written)
+    run(write(tmp_path / "whole.csv", rows), tmp_path / "other")
+    header = ",".join(COLUMNS) + "\n"
+    assert first + second.removeprefix(header) == (tmp_path / "other.csv").read_text()
+
+
+class Headerless(CsvPieces):
+    """Files of one unit each, named by it, without a header; load may not repeat."""
+
+    def read_csv(self, address: str) -> Iterator[pd.DataFrame]:
+        self.load_args = {"header": None, "names": ["time", "load"]}
+        for piece in super().read_csv(address):
+            yield piece.assign(unit=Path(address).stem)
+
+    def accept(self, pieces: Iterator[pd.DataFrame]) -> Iterator[pd.DataFrame]:
+        last = None
+        for piece in pieces:
+            if piece["load"].iloc[0] == last:
+                raise RefusedError(f"{piece.attrs['source']}: the load stands still")
+            last = piece["load"].iloc[-1]
+            yield piece
+
+
+def test_a_project_reads_and_checks_files_by_rules_of_its_own(
+    rows: pd.DataFrame, tmp_path: Path
+) -> None:
+    (tmp_path / "new").mkdir()
+    for unit, of_unit in rows.groupby("unit"):
+        path = tmp_path / "new" / f"{unit}.csv"
+        of_unit[["time", "load"]].to_csv(path, index=False, header=False)
+    pieces = Headerless(filepath=str(tmp_path / "new"), rows=100).load()
+    found = pd.concat(score_pieces(pieces, small_scorer(), "3"))
+    north = found[found["unit"] == "north"]
+    expected = scored(rows).query("unit == 'north'")
+    assert north["deviation"].tolist() == expected["deviation"].tolist()
+    (tmp_path / "still.csv").write_text("2024-01-01,1\n2024-01-02,1\n")
+    with pytest.raises(RefusedError, match=r"still\.csv: the load stands still"):
+        list(Headerless(filepath=str(tmp_path / "still.csv"), rows=1).load())
+
+
+@pytest.mark.parametrize("is_text", [True, False], ids=["text", "timestamps"])
+def test_parquet_parts_are_scored_as_csv_is(
+    rows: pd.DataFrame, tmp_path: Path, is_text: bool
+) -> None:
+    table = rows if is_text else rows.astype({"time": "datetime64[us]"})
+    (tmp_path / "new").mkdir()
+    table[:400].to_parquet(tmp_path / "new" / "a.parquet")
+    write(tmp_path / "new" / "b.csv", rows[400:])
+    run(tmp_path / "new", tmp_path / "scores", 300)
+    result = pd.concat([*scores_at(tmp_path / "scores").load()])
+    assert result["deviation"].tolist() == scored(rows)["deviation"].tolist()
+    times = pd.to_datetime(result["time"], format="ISO8601").tolist()
+    assert times == pd.to_datetime(rows["time"]).tolist()
+
+
+@pytest.mark.parametrize("options", [{"format": "parquet"}, {}], ids=["format", "suffix"])
+def test_scores_are_written_as_parquet_too(
+    rows: pd.DataFrame, tmp_path: Path, options: dict[str, str]
+) -> None:
+    target = tmp_path / ("scores" if options else "scores.parquet")
+    table = rows.assign(unit=["south"] * 200 + rows["unit"][200:].tolist())
+    run(write(tmp_path / "new.csv", table), target, 100, **options)
+    assert [path.name for path in tmp_path.iterdir() if path.name != "new.csv"] == [
+        "scores.parquet"
+    ]
+    (result,) = scores_at(target, **options).load()
+    pd.testing.assert_frame_equal(result, scored(table))
+
+
+def test_names_that_need_quotes_are_quoted(rows: pd.DataFrame, tmp_path: Path) -> None:
+    table = rows.head(10).replace({"unit": {"7": 'a "b", c'}})
+    run(write(tmp_path / "new.csv", table), tmp_path / "scores")
+    result = pd.read_csv(tmp_path / "scores.csv")
+    assert result["unit"].tolist() == table["unit"].tolist()
+
+
+def test_a_bad_row_stops_it_with_its_line_and_leaves_what_was_there(
+    rows: pd.DataFrame, tmp_path: Path
+) -> None:
+    bad = rows.astype({"load": object})
+    bad.loc[450, "load"] = "hot"
+    bad.loc[451, "load"] = 1e6
+    source = write(tmp_path / "new.csv", bad)
+    (tmp_path / "scores.csv").write_text("of an earlier run")
+    with pytest.raises(DatasetError) as refusal:
+        run(source, tmp_path / "scores", 100)
+    assert isinstance(refusal.value.__cause__, RefusedError)  # what `kedro run` shows
+    for text in ("new.csv", "452", "hot", "load is not a number", "453", "outside 0 to 200"):
+        assert text in str(refusal.value)
+    assert {path.name for path in tmp_path.iterdir()} == {"new.csv", "scores.csv"}
+    assert (tmp_path / "scores.csv").read_text() == "of an earlier run"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "the file is empty"),
+        ("time,unit,load\n", "the file is empty"),
+        ("time,unit,load\n2024-01-01,a,1\n2024-01-01,a,1,2\n", "not a CSV table"),
+        ("time,unit,load\n" + "2024-01-01,a,1\n" * 3 + "2024-01-01,a,1,2\n", "not a CSV table"),
+    ],
+    ids=["empty", "header only", "long line", "long line in a later piece"],
+)
+def test_a_file_that_is_no_table_is_refused(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "new.csv"
+    path.write_text(text)
+    with pytest.raises(RefusedError, match=f"new.csv: {message}"):
+        list(pieces_of(path, 2).load())
+
+
+def test_an_empty_part_of_a_folder_is_named(rows: pd.DataFrame, tmp_path: Path) -> None:
+    write(tmp_path / "new" / "a.csv", rows)
+    rows.head(0).to_parquet(tmp_path / "new" / "b.parquet")
+    with pytest.raises(RefusedError, match=r"b\.parquet: the file is empty"):
+        list(pieces_of(tmp_path / "new").load())
+
+
+def test_a_parquet_file_that_is_none_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.parquet").write_text("no parquet")
+    with pytest.raises(RefusedError, match=r"a\.parquet: not a Parquet table"):
+        list(pieces_of(tmp_path / "a.parquet").load())
+
+
+def test_files_that_are_not_there_are_named(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match="There is no file") as refusal:
+        pieces_of(tmp_path / "none.csv").load()
+    assert isinstance(refusal.value.__cause__, OperationError)  # what `kedro run` shows
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DatasetError, match="holds no file to score"):
+        pieces_of(tmp_path / "empty").load()
+    with pytest.raises(DatasetError, match="no file or folder is named"):
+        CsvPieces(filepath=None).load()
+    with pytest.raises(DatasetError, match="never written"):
+        pieces_of(tmp_path / "empty").save(pd.DataFrame())
+
+
+def test_two_files_whose_scores_would_have_one_name_are_refused(
+    rows: pd.DataFrame, tmp_path: Path
+) -> None:
+    write(tmp_path / "new" / "a.csv", rows)
+    rows.to_parquet(tmp_path / "new" / "a.parquet")
+    with pytest.raises(DatasetError, match="holds two files a"):
+        pieces_of(tmp_path / "new").load()
+
+
+def test_scores_of_a_file_and_of_a_folder_do_not_replace_each_other(
+    rows: pd.DataFrame, tmp_path: Path
+) -> None:
+    file = write(tmp_path / "new.csv", rows)
+    write(tmp_path / "new" / "a.csv", rows)
+    left, scores = [], scores_at(tmp_path / "scores")
+    for number, source in enumerate((file, tmp_path / "new", tmp_path / "new", file)):
+        run(source, tmp_path / "scores")
+        left.append(sorted(p.name for p in tmp_path.iterdir() if p.name.startswith("scores")))
+        for place in tmp_path.glob("scores*"):  # clocks of file systems are coarse
+            os.utime(place, (0, number) if (source == file) == place.is_file() else (0, 0))
+        assert len(list(scores.load())) == 1
+    both = ["scores", "scores.csv"]
+    assert left == [["scores.csv"], both, both, both]
+    (tmp_path / "scores" / "b.csv").write_bytes((tmp_path / "scores" / "a.csv").read_bytes())
+    os.utime(tmp_path / "scores", (0, 100))
+    assert len(list(scores.load())) == 2
+
+
+def test_scores_are_not_written_to_a_remote_address() -> None:
+    with pytest.raises(DatasetError, match="not a folder on this machine"):
+        ScoredPieces.from_config(
+            "new_scores", {"type": ScoredPieces, "filepath": "abfs://scores@account/new"}
+        )
+
+
+def test_rows_are_read_from_any_address(rows: pd.DataFrame) -> None:
+    import fsspec
+
+    with fsspec.filesystem("memory").open("/new/rows.csv", "w") as file:
+        rows.to_csv(file, index=False)
+    pieces = CsvPieces(filepath="memory://new/rows.csv", load_args={"dtype": {"unit": str}})
+    pd.testing.assert_frame_equal(pd.concat(pieces.load()).reset_index(drop=True), rows)

@@ -1,0 +1,176 @@
+"""Outputs for later CI steps, as Azure's agent and GitHub's runner read them; signals."""
+
+import os
+import re
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from kedro_azure_mlops.ci import (
+    in_ci,
+    report_outputs,
+    run_until_interrupted,
+    shielded_from_interrupts,
+    without_ci_commands,
+)
+from kedro_azure_mlops.errors import OperationError
+
+HARD = {
+    "percent": "100 %3B %0A %AZP25",
+    "ends": "one\ntwo\r\nthree\rfour",
+    "closes": "a]b;c=d;isSecret=true",
+    "injects": "x\n##vso[task.setvariable variable=stolen]y\nstolen=1\nEND_OF_VALUE\nEND_OF_VALUE_",
+    "empty": "",
+    "name": "grüße = 5 °C",
+}
+_UNESCAPES = (("%3B", ";"), ("%0D", "\r"), ("%0A", "\n"), ("%5D", "]"), ("%AZP25", "%"))
+
+
+def read_by_azure(log: str) -> dict[str, str]:
+    """Read output variables from a log, a line at a time, as the agent does."""
+    found = {}
+    for line in log.split("\n"):
+        if match := re.search(r"##vso\[task\.setvariable ([^\]]*)\](.*)", line):
+            assert "isOutput=true" in match[1].split(";")
+            (name,) = re.findall(r"variable=([^;]*)", match[1])
+            text = match[2]
+            for escape, character in _UNESCAPES:
+                text = text.replace(escape, character)
+            found[name] = text
+    return found
+
+
+def read_by_github(file: Path) -> dict[str, str]:
+    """Read outputs from the file, as the runner does: a delimiter ends what began with it."""
+    lines = iter(file.read_bytes().decode().split("\n")[:-1])
+    found = {}
+    for line in lines:
+        if match := re.fullmatch(r"(\w+)<<(.+)", line):
+            text = []
+            while (part := next(lines)) != match[2]:
+                text.append(part)
+            found[match[1]] = "\n".join(text)
+        else:
+            name, _, found_text = line.partition("=")
+            found[name] = found_text
+    return found
+
+
+def test_azure_pipelines_reads_every_value_as_it_was(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("TF_BUILD", "True")
+    report_outputs(**HARD)
+    log = capsys.readouterr().out
+    assert log.count("\n") == len(HARD), "a command is one line"
+    assert read_by_azure(log) == HARD
+
+
+def test_github_reads_every_value_as_it_was(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    file = tmp_path / "output"
+    file.write_text("before=1\n", encoding="utf-8")
+    monkeypatch.setenv("GITHUB_OUTPUT", str(file))
+    report_outputs(**HARD)
+    assert read_by_github(file) == {"before": "1"} | HARD
+    assert capsys.readouterr().out == ""
+
+
+def test_the_last_value_counts_and_booleans_are_lower_case(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.setenv("TF_BUILD", "True")
+    monkeypatch.setenv("GITHUB_OUTPUT", str(tmp_path / "output"))
+    report_outputs(moved=False, version="3")
+    report_outputs(moved=True)
+    reported = {"moved": "true", "version": "3"}
+    assert read_by_azure(capsys.readouterr().out) == reported
+    assert read_by_github(tmp_path / "output") == reported
+
+
+def test_nothing_is_reported_on_a_laptop(capsys: pytest.CaptureFixture[str]) -> None:
+    report_outputs(moved=True)
+    assert capsys.readouterr().out == ""
+    assert not in_ci()
+
+
+def test_a_file_that_cannot_be_written_is_named(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("GITHUB_OUTPUT", str(tmp_path / "no" / "output"))
+    with pytest.raises(OperationError, match=r"GITHUB_OUTPUT names a file .*no.output"):
+        report_outputs(moved=True)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "is_ci"),
+    [
+        ("TF_BUILD", "True", True),
+        ("GITHUB_ACTIONS", "true", True),
+        ("CI", "1", True),
+        ("CI", "false", False),
+    ],
+)
+def test_a_ci_run_is_recognized(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str, is_ci: bool
+) -> None:
+    monkeypatch.setenv(name, value)
+    assert in_ci() == is_ci
+
+
+def test_what_others_print_hands_on_nothing() -> None:
+    stolen = "train | ##vso[task.setvariable variable=moved;isOutput=true]true"
+    assert read_by_azure(stolen) == {"moved": "true"}
+    assert read_by_azure(without_ci_commands(stolen)) == {}
+    assert without_ci_commands("x ##[set-env name=PATH]y") == "x ##-[set-env name=PATH]y"
+    assert without_ci_commands("## a heading, vso[") == "## a heading, vso["
+
+
+@pytest.fixture
+def handlers() -> Iterator[None]:
+    """Give back the handlers of signals after a test."""
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = {number: signal.getsignal(number) for number in numbers}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+def send(name: str) -> int:
+    """Send a signal to this very process, which is handled before the next line."""
+    os.kill(os.getpid(), getattr(signal, name))
+    return 0
+
+
+@pytest.mark.usefixtures("handlers")
+class TestSignals:
+    @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
+    def test_an_ended_command_says_so_and_returns_130(
+        self, name: str, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        before = signal.getsignal(signal.SIGTERM)
+        assert run_until_interrupted(lambda: send(name), "submit: stopped") == 130
+        assert capsys.readouterr().err == "submit: stopped\n"
+        assert signal.getsignal(signal.SIGTERM) == before
+
+    def test_a_command_that_ends_by_itself_keeps_its_status(self) -> None:
+        assert run_until_interrupted(lambda: 1, "never said") == 1
+
+    def test_a_hangup_that_nohup_ignores_stays_ignored(self) -> None:
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        assert run_until_interrupted(lambda: send("SIGHUP"), "never said") == 0
+
+    @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
+    def test_a_clean_up_is_not_interrupted(self, name: str) -> None:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+        def work() -> int:
+            with shielded_from_interrupts():
+                send(name)
+            return 0
+
+        assert run_until_interrupted(work, "never said") == 0

@@ -1,0 +1,524 @@
+"""The pipeline becomes a job by a pure function, which refuses what would fail in the cloud."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from kedro.framework.cli.project import run
+from kedro.pipeline import Node, Pipeline
+
+from kedro_azure_mlops.config import AzureML, Mlops
+from kedro_azure_mlops.errors import OperationError
+from kedro_azure_mlops.job.compilation import as_yaml, compile_project
+from kedro_azure_mlops.job.project import Project, split_parameters, typed
+
+# Kedro warns of dots in names, which are those of namespaces here
+pytestmark = pytest.mark.filterwarnings("ignore:One or more dataset names contain:UserWarning")
+
+PATHS = {
+    "raw": "data/raw.csv",
+    "clean": "data/clean.parquet",
+    "part.a": "data/a.parquet",
+    "model": "data/model",
+    "report": "data/report.json",
+}
+CONFIG: dict[str, Any] = {
+    "experiment": "e",
+    "compute": "cpu",
+    "environment": "azureml:env:1",
+    "inputs": {"raw": {}},
+    "outputs": {"report": {}},
+}
+TWO_STEPS = {"prepare": {"tags": ["prepare"]}, "fit": {"nodes": ["train", "judge"]}}
+
+
+def same(*given: Any) -> Any:
+    return given
+
+
+def pipeline() -> Pipeline:
+    return Pipeline(
+        [
+            Node(same, ["raw", "params:share"], "clean", name="wash", tags=["prepare"]),
+            Node(same, "clean", "part.a", name="split", tags=["prepare"], namespace="part"),
+            Node(same, ["part.a", "params:model"], "model", name="train"),
+            Node(same, ["model", "clean"], "report", name="judge"),
+        ]
+    )
+
+
+def project(
+    *, catalog: dict[str, Any] | None = None, whole: Pipeline | None = None, **config: Any
+) -> Project:
+    entries = {name: {"type": "x", "filepath": path} for name, path in PATHS.items()}
+    return Project(
+        root=Path(__file__).parent,
+        name="Cold store",
+        env="dev",
+        pipelines={"__default__": whole or pipeline()},
+        catalog=entries | (catalog or {}),
+        parameters={"share": 0.5, "model": {"depth": 3, "kind": "big"}, "lag": None, "file": "x"},
+        config=AzureML(**CONFIG | config),
+    )
+
+
+def job_of(project: Project, parameters: dict[str, str] | None = None) -> dict[str, Any]:
+    return dict(compile_project(project, parameters).job)
+
+
+def notes_of(project: Project) -> tuple[list[str], list[str]]:
+    compiled = compile_project(project)
+    return compiled.notes, compiled.warnings
+
+
+def command(job: dict[str, Any], step: str) -> str:
+    return job["jobs"][step]["component"]["command"]
+
+
+def test_the_default_is_one_step_that_runs_what_a_person_would_type() -> None:
+    job = job_of(project())
+    (step,) = job["jobs"].values()
+    assert command(job, "pipeline") == (
+        "env BIND__raw=${{inputs.raw}} BIND__report=${{outputs.report}}/report.json "
+        "kedro run --env dev"
+    )
+    assert step["inputs"] == {"raw": "${{parent.inputs.raw}}"}
+    assert step["outputs"] == {"report": "${{parent.outputs.report}}"}
+    assert job["inputs"]["raw"] == {"type": "uri_file", "path": "../../data/raw.csv"}
+    assert job["outputs"]["report"] == {"type": "uri_folder", "mode": "upload"}
+
+
+def test_what_later_steps_need_is_handed_on_and_nothing_else() -> None:
+    job = job_of(project(steps=TWO_STEPS))
+    assert list(job["jobs"]) == ["prepare", "fit"]
+    assert set(job["jobs"]["prepare"]["outputs"]) == {"clean", "part__a"}
+    assert job["jobs"]["fit"]["inputs"] == {
+        "clean": {
+            "type": "uri_folder",
+            "path": "${{parent.jobs.prepare.outputs.clean}}",
+        },
+        "part__a": {
+            "type": "uri_folder",
+            "path": "${{parent.jobs.prepare.outputs.part__a}}",
+        },
+    }
+    assert "BIND__part__a=${{inputs.part__a}}/a.parquet" in command(job, "fit")
+    assert command(job, "fit").endswith("kedro run --env dev --nodes train,judge")
+    assert command(job, "prepare").endswith("kedro run --env dev --tags prepare")
+
+
+def test_an_early_release_of_kedro_runs_one_pipeline(monkeypatch: pytest.MonkeyPatch) -> None:
+    def steps(*names: str) -> Project:
+        found = project(steps={"a": {"pipelines": list(names)}})
+        return replace(found, pipelines={**found.pipelines, "b": Pipeline([]), "c": pipeline()})
+
+    assert command(job_of(steps("b", "c")), "a").endswith(" --pipelines b,c")
+    options = [one for one in run.params if "--pipelines" not in one.opts]
+    monkeypatch.setattr(run, "params", options)
+    assert command(job_of(steps("c")), "a").endswith(" --pipeline c")
+    with pytest.raises(OperationError, match="the pipelines b, c needs a Kedro whose `kedro run`"):
+        job_of(steps("b", "c"))
+
+
+def test_a_step_says_where_and_how_it_runs() -> None:
+    fit = {
+        "nodes": ["train", "judge"],
+        "compute": "gpu",
+        "instance_count": 2,
+        "shm_size": "8g",
+        "distribution": {"type": "pytorch", "process_count_per_instance": 4},
+        "timeout_seconds": 60,
+        "identity": "user",
+        "environment_variables": {"LEVEL": 3},
+    }
+    step = job_of(project(steps=TWO_STEPS | {"fit": fit}))["jobs"]["fit"]
+    assert step["compute"] == "azureml:gpu"
+    assert step["resources"] == {"instance_count": 2, "shm_size": "8g"}
+    assert step["distribution"] == {"type": "pytorch", "process_count_per_instance": 4}
+    assert step["limits"] == {"timeout": 60}
+    assert step["identity"] == {"type": "user_identity"}
+    assert step["environment_variables"] == {"LEVEL": "3"}
+
+
+def test_a_spark_step_runs_the_same_through_an_entry_file() -> None:
+    prepare = {"tags": ["prepare"], "spark": {"entry": Path(__file__).name}}
+    job = job_of(project(steps=TWO_STEPS | {"prepare": prepare}))
+    step = job["jobs"]["prepare"]
+    assert step["type"] == "spark"
+    assert step["entry"] == {"file": Path(__file__).name}
+    assert step["args"].endswith(" run --env dev --tags prepare")
+    assert "BIND__clean=${{outputs.clean}}/clean.parquet" in step["args"]
+    assert step["outputs"]["clean"]["mode"] == "direct"
+    assert "compute" not in step
+
+
+def test_a_spark_step_needs_its_entry_file() -> None:
+    steps = TWO_STEPS | {"prepare": {"tags": ["prepare"], "spark": {}}}
+    with pytest.raises(OperationError, match=r"there is no spark_entry\.py\. Write it, two lines"):
+        job_of(project(steps=steps))
+
+
+def test_parameters_are_typed_inputs_of_the_steps_they_matter_to() -> None:
+    job = job_of(project(steps=TWO_STEPS, params=["share", "model.depth"]))
+    assert job["inputs"]["share"] == 0.5
+    assert job["inputs"]["model__depth"] == 3
+    fit, prepare = job["jobs"]["fit"], job["jobs"]["prepare"]
+    assert fit["component"]["inputs"]["model__depth"] == {"type": "integer"}
+    assert prepare["component"]["inputs"]["share"] == {"type": "number"}
+    assert "share" not in fit["inputs"]
+    assert '--params "model.depth=${{inputs.model__depth}}"' in command(job, "fit")
+
+
+def test_a_key_of_a_group_matters_to_the_node_that_takes_it() -> None:
+    whole = Pipeline(
+        [
+            Node(same, ["raw", "params:model.depth"], "clean", name="one"),
+            Node(same, ["clean", "params:model.kind"], "report", name="two"),
+        ]
+    )
+    steps = {"a": {"nodes": ["one"]}, "b": {"nodes": ["two"]}}
+    job = job_of(project(whole=whole, steps=steps, params=["model.depth"]))
+    assert "model__depth" in job["jobs"]["a"]["inputs"]
+    assert "model__depth" not in job["jobs"]["b"]["inputs"]
+
+
+def test_a_parameter_of_no_node_goes_to_every_step() -> None:
+    job = job_of(project(steps=TWO_STEPS), {"file": "x"})
+    assert all("file" in step["inputs"] for step in job["jobs"].values())
+    assert job["jobs"]["fit"]["component"]["inputs"]["file"] == {"type": "string"}
+
+
+@pytest.mark.parametrize("text", ["007", "yes", "1e3", "", "a,b", 'say "x"', "$HOME"])
+def test_a_text_that_would_arrive_as_something_else_is_refused(text: str) -> None:
+    changed = project()
+    changed.parameters["file"] = text
+    with pytest.raises(OperationError, match="The parameter file is "):
+        job_of(changed, {"file": text})
+    changed.parameters["file"] = "data/raw x.csv"
+    assert job_of(changed, {"file": "x"})["inputs"]["file"] == "data/raw x.csv"
+
+
+def test_the_docker_flow_uploads_no_code() -> None:
+    docker = {"code": None, "image": "acr.example/x:1", "working_directory": "/app"}
+    job = job_of(project(**docker))
+    component = job["jobs"]["pipeline"]["component"]
+    assert "code" not in component
+    assert component["environment"] == {"image": "acr.example/x:1"}
+    assert component["command"].startswith("cd /app && env BIND__raw=")
+
+
+def test_a_model_is_the_output_itself() -> None:
+    job = job_of(project(outputs={"model": {"type": "mlflow_model", "name": "cold"}}))
+    assert "BIND__model=${{outputs.model}} " in command(job, "pipeline")
+    assert job["outputs"]["model"]["name"] == "cold"
+
+
+@pytest.mark.parametrize(
+    ("entry", "deterministic"),
+    [
+        ({"type": "x", "filepath": "abfs://box/raw.csv"}, False),
+        ({"type": "x.Registry", "name": "m"}, False),
+        ({"type": "x", "filepath": None}, True),
+    ],
+    ids=["remote", "no_file", "no_data"],
+)
+def test_a_step_that_reads_outside_is_never_reused(
+    entry: dict[str, Any], deterministic: bool
+) -> None:
+    job = job_of(project(catalog={"raw": entry}))
+    assert job["jobs"]["pipeline"]["component"]["is_deterministic"] is deterministic
+    assert "raw" not in job["jobs"]["pipeline"].get("inputs", {})
+
+
+def test_a_step_that_reads_nothing_outside_but_the_champion_is_known() -> None:
+    whole = Pipeline(
+        [
+            Node(same, ["raw", "champion"], "clean", name="one"),
+            Node(same, ["clean", "champion", "far"], "report", name="two"),
+        ]
+    )
+    catalog = {"champion": {"type": "x.Registry", "name": "m"}, "far": {"filepath": "abfs://a/b"}}
+    steps: dict[str, Any] = {name: {"nodes": [name]} for name in ("one", "two")}
+    found = replace(project(whole=whole, catalog=catalog, steps=steps), mlops=gate())
+    assert compile_project(found).champion_readers == ["one"]
+    steps["one"]["reuse"] = False
+    found = replace(project(whole=whole, catalog=catalog, steps=steps), mlops=gate())
+    assert compile_project(found).champion_readers == []
+    assert compile_project(replace(found, mlops=None)).champion_readers == []
+
+
+def test_reuse_can_be_decided_by_hand() -> None:
+    steps = {"all": {"reuse": False}}
+    step = job_of(project(steps=steps))["jobs"]["all"]
+    assert step["component"]["is_deterministic"] is False
+
+
+def test_compiling_twice_gives_the_same_bytes() -> None:
+    first, second = (as_yaml(job_of(project(steps=TWO_STEPS))) for _ in range(2))
+    assert first == second
+    assert "\\" not in yaml.safe_load(first)["inputs"]["raw"]["path"]
+
+
+@pytest.mark.parametrize(
+    ("steps", "message"),
+    [
+        ({"a": {"nodes": ["wash"]}}, "node part.split is in no step"),
+        (
+            {"a": {}, "b": {"nodes": ["train"]}},
+            "node train is in the steps a and b",
+        ),
+        (
+            {"a": {"nodes": ["wash", "train", "judge"]}, "b": {"namespaces": ["part"]}},
+            "wait for each other: ",
+        ),
+        ({"a": {"nodes": ["wahs"]}}, "steps.a: there is no node wahs; there are: judge"),
+        ({"a": {"tags": ["x"]}}, "there is no tag x; there are: prepare"),
+        ({"a": {"namespaces": ["x"]}}, "there is no namespace x; there are: part"),
+        ({"a": {"pipelines": ["x"]}}, "there is no pipeline x; there are: __default__"),
+        ({"a": {"nodes": ["train"], "tags": ["prepare"]}}, "steps.a: no node passes all"),
+    ],
+    ids=["uncovered", "twice", "cycle", "node", "tag", "namespace", "pipeline", "nothing"],
+)
+def test_a_cut_that_cannot_run_is_refused(steps: dict[str, Any], message: str) -> None:
+    with pytest.raises(OperationError, match=message.replace(".", r"\.")):
+        job_of(project(steps=steps))
+
+
+@pytest.mark.parametrize(
+    ("entry", "message"),
+    [
+        ({"type": "x.SQLTable", "table_name": "t"}, "clean crosses .* no filepath or path"),
+        ({"type": "x", "filepath": "abfs://box/c.parquet"}, "clean crosses .* list it in outputs"),
+    ],
+    ids=["table", "remote"],
+)
+def test_a_dataset_that_cannot_cross_is_refused(entry: dict[str, Any], message: str) -> None:
+    with pytest.raises(OperationError, match=message):
+        job_of(project(steps=TWO_STEPS, catalog={"clean": entry}))
+    assert job_of(project(catalog={"clean": entry})), "within one step it may be anything"
+
+
+def test_a_remote_dataset_crosses_when_it_is_listed() -> None:
+    remote = {"clean": {"type": "x", "filepath": "abfs://box/c.parquet"}}
+    job = job_of(project(steps=TWO_STEPS, catalog=remote, outputs={"clean": {}}))
+    assert "BIND__clean=${{inputs.clean}}/c.parquet" in command(job, "fit")
+
+
+def crossing(name: str) -> Pipeline:
+    """Two nodes in a namespace that hand something on; in one step nothing of it shows."""
+    return Pipeline(
+        [
+            Node(same, ["raw", "params:share"], name, name="one", namespace="part"),
+            Node(same, name, "report", name="two", namespace="part"),
+        ]
+    )
+
+
+APART = {"a": {"nodes": ["part.one"]}, "b": {"nodes": ["part.two"]}}
+
+
+@pytest.mark.parametrize(
+    ("name", "catalog", "refusal"),
+    [
+        ("memo", {}, "has no catalog entry that stores it in a file"),
+        ("part.memo", {}, "has no catalog entry that stores it in a file"),
+        ("memo", {"memo": {"type": "MemoryDataset"}}, "has no filepath or path"),
+        ("memo", {"memo": {"type": "kedro.io.MemoryDataset"}}, "has no filepath or path"),
+        ("memo", {"{any}mo": {"type": "MemoryDataset", "copy_mode": "assign"}}, "no filepath"),
+    ],
+    ids=["no_entry", "namespace", "memory", "memory_of_kedro", "factory"],
+)
+def test_a_dataset_that_nothing_stores_is_carried_unless_that_is_refused(
+    name: str, catalog: dict[str, Any], refusal: str
+) -> None:
+    settings = {"whole": crossing(name), "catalog": catalog, "steps": APART}
+    found = project(**settings)
+    job, port = job_of(found), name.replace(".", "__")
+    assert f"BIND__{port}=${{{{outputs.{port}}}}} " in command(job, "a")
+    assert f"BIND__{port}=${{{{inputs.{port}}}}} " in command(job, "b")
+    (note,), warnings = notes_of(found)
+    assert note.startswith("carried between steps as Parquet, npy, JSON or skops")
+    assert note.endswith(f": {name} (a -> b)")
+    assert warnings == []
+    message = f"{name} crosses from step a to b, but .*{refusal}"
+    with pytest.raises(OperationError, match=message):
+        job_of(project(**settings, carry=False))
+    alone = project(**settings | {"steps": {}}, carry=False)
+    assert job_of(alone), "within one step it may be anything"
+    assert notes_of(alone) == ([], [])
+
+
+def test_an_output_of_the_job_may_be_carried_as_a_folder_only() -> None:
+    settings = {"whole": crossing("memo"), "outputs": {"memo": {}}}
+    job = job_of(project(**settings))
+    assert job["outputs"]["memo"]["type"] == "uri_folder"
+    assert notes_of(project(**settings))[0][0].endswith("memo (an output of pipeline)")
+    with pytest.raises(OperationError, match="memo is an output of the job, of type mlflow_model"):
+        job_of(project(**settings | {"outputs": {"memo": {"type": "mlflow_model"}}}))
+    with pytest.raises(OperationError, match="memo is an output of the job, but has no catalog"):
+        job_of(project(**settings, carry=False))
+
+
+def test_nothing_is_carried_to_a_spark_step() -> None:
+    spark = {"nodes": ["part.two"], "spark": {"entry": Path(__file__).name}}
+    settings = {"whole": crossing("memo"), "steps": APART | {"b": spark}}
+    with pytest.raises(OperationError, match=r"memo crosses from step a to b, .* Spark step"):
+        job_of(project(**settings))
+    stored = {"memo": {"type": "x", "filepath": "data/memo.parquet"}}
+    assert job_of(project(**settings, catalog=stored))
+
+
+def test_half_an_entry_is_refused() -> None:
+    whole = Pipeline(
+        [Node(same, "raw", "x@a", name="one"), Node(same, "x@b", "report", name="two")]
+    )
+    catalog = {"x@a": {"type": "s", "filepath": "data/x.parquet"}}
+    steps = {name: {"nodes": [name]} for name in ("one", "two")}
+    with pytest.raises(OperationError, match="x crosses from step one to two, but has no catalog"):
+        job_of(project(whole=whole, catalog=catalog, steps=steps))
+
+
+def gate(**keys: Any) -> Mlops:
+    return Mlops.model_validate({"gate": keys, "champion": "champion"})
+
+
+def test_a_gate_on_numbers_of_another_step_is_a_warning() -> None:
+    found = replace(project(steps=TWO_STEPS), mlops=gate(table="clean", decision="report"))
+    (warning,) = notes_of(found)[1]
+    assert "step fit decides about the model (report)" in warning
+    assert "step prepare has measured (clean)" in warning
+    assert "no model of this job becomes champion" in warning
+    for silent in (
+        replace(found, mlops=gate(table="model", decision="report")),
+        replace(found, mlops=gate(table="clean")),
+        replace(found, mlops=gate(table="clean", decision="gone")),
+        replace(found, mlops=None),
+        replace(project(), mlops=gate(table="clean", decision="report")),
+    ):
+        assert notes_of(silent)[1] == []
+
+
+def test_factories_and_transcodings_cross() -> None:
+    whole = Pipeline(
+        [
+            Node(same, "raw", "x@spark", name="one"),
+            Node(same, "x@pandas", "day_sum", name="two"),
+            Node(same, "day_sum", "report", name="three"),
+        ]
+    )
+    catalog = {
+        "x@spark": {"type": "s", "filepath": "data/x.parquet"},
+        "x@pandas": {"type": "p", "filepath": "data/x.parquet"},
+        "{span}_sum": {"type": "p", "filepath": "data/{span}.csv", "versioned": True},
+    }
+    steps = {name: {"nodes": [name]} for name in ("one", "two", "three")}
+    job = job_of(project(whole=whole, steps=steps, catalog=catalog))
+    assert "BIND__x=${{outputs.x}}/x.parquet" in command(job, "one")
+    assert "BIND__x=${{inputs.x}}/x.parquet" in command(job, "two")
+    assert "BIND__day_sum=${{inputs.day_sum}}/day.csv" in command(job, "three")
+    catalog["x@pandas"]["filepath"] = "data/y.parquet"
+    with pytest.raises(OperationError, match=r"different names: x\.parquet, y\.parquet"):
+        job_of(project(whole=whole, steps=steps, catalog=catalog))
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ({"inputs": {}}, "step pipeline reads raw from data/raw.csv, .* add raw to inputs"),
+        ({"inputs": {"rwa": {}}}, r"inputs\.rwa .*; it has: raw"),
+        ({"outputs": {"raw": {}}}, r"outputs\.raw .*; it has: clean, model, part\.a, report"),
+        ({"params": ["shaer"]}, "no parameter shaer"),
+        ({"params": ["model"]}, "model is a group"),
+        ({"params": ["lag"]}, "lag is None"),
+        ({"pipeline": "x"}, "no pipeline x"),
+    ],
+    ids=["undeclared", "input", "output", "parameter", "group", "null", "pipeline"],
+)
+def test_a_name_that_leads_nowhere_is_refused(config: dict[str, Any], message: str) -> None:
+    with pytest.raises(OperationError, match=message):
+        job_of(project(**config))
+
+
+def test_two_datasets_of_one_port_are_refused() -> None:
+    whole = Pipeline(
+        [
+            Node(same, "raw", "part.a", name="one", namespace="part"),
+            Node(same, "part.a", "part__a", name="two"),
+        ]
+    )
+    with pytest.raises(OperationError, match=r"part\.a and part__a would be one port"):
+        job_of(project(whole=whole, outputs={}))
+
+
+def test_a_parameter_behind_another_one_goes_to_every_step(tmp_path: Path) -> None:
+    folder = tmp_path / "conf/base"
+    folder.mkdir(parents=True)
+    (folder / "parameters.yaml").write_text("lag: ${share}\n", encoding="utf-8")
+    found = replace(project(steps=TWO_STEPS), root=tmp_path)
+    steps = job_of(found, {"share": "0.5"})["jobs"].values()
+    assert all("share" in step["inputs"] for step in steps)
+
+
+@pytest.mark.parametrize("name", ["clean", "Clean", "a__b"])
+def test_a_parameter_with_the_name_of_another_input_is_refused(name: str) -> None:
+    found = project(steps=TWO_STEPS)
+    found.parameters.update({name: 1, "a": {"b": 2}})
+    with pytest.raises(OperationError, match=f"The parameter {name} and the .* would be one input"):
+        job_of(found, {"a.b": "2", name: "1"})
+    assert job_of(found, {"a.b": "2"})
+
+
+def test_a_path_that_an_input_overrules_is_no_parameter() -> None:
+    found = project(params=["file"])
+    found.parameters["file"] = PATHS["raw"]
+    with pytest.raises(OperationError, match=r"file in azureml\.yml has no effect .* input raw"):
+        job_of(found)
+
+
+@pytest.mark.parametrize(
+    ("entry", "asked", "message"),
+    [
+        ({"versioned": True}, {}, "raw is versioned, a folder of versions"),
+        ({"filepath": "folder"}, {}, "raw is uri_file .* folder is a folder: change its type"),
+        ({"filepath": "file.csv"}, {"type": "uri_folder"}, "but file.csv is a file"),
+        ({"filepath": "data/my raw.csv"}, {}, "cannot be given a file with ' '"),
+    ],
+    ids=["versioned", "folder", "file", "blank"],
+)
+def test_an_input_of_another_kind_is_refused(
+    tmp_path: Path, entry: dict[str, Any], asked: dict[str, Any], message: str
+) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file.csv").touch()
+    raw = {"raw": {"type": "x", "filepath": PATHS["raw"]} | entry}
+    found = replace(project(catalog=raw, inputs={"raw": asked}), root=tmp_path)
+    with pytest.raises(OperationError, match=message):
+        job_of(found)
+    good = {"type": "uri_folder", "path": "folder"} if "versioned" in entry else {}
+    usual = {"raw": raw["raw"] | {"filepath": PATHS["raw"]}}
+    assert job_of(replace(project(catalog=usual, inputs={"raw": good}), root=tmp_path))
+
+
+def test_an_input_that_is_transcoded_from_two_places_is_refused() -> None:
+    whole = Pipeline([Node(same, ["raw@a", "raw@b"], "report", name="one")])
+    catalog = {f"raw@{kind}": {"type": kind, "filepath": f"data/{kind}.csv"} for kind in "ab"}
+    with pytest.raises(OperationError, match="raw is read from several places"):
+        job_of(project(whole=whole, catalog=catalog))
+    catalog["raw@b"]["filepath"] = "data/a.csv"
+    assert job_of(project(whole=whole, catalog=catalog))
+
+
+def test_an_output_that_is_stored_in_the_cloud_stays_there() -> None:
+    remote = {"report": {"type": "x", "filepath": "abfs://box@account/report.json"}}
+    job = job_of(project(catalog=remote))
+    assert "outputs" not in job
+    assert "BIND__report" not in command(job, "pipeline")
+
+
+def test_parameters_of_the_command_line() -> None:
+    assert split_parameters("a=1, b.c=x=y,") == {"a": "1", "b.c": "x=y"}
+    assert typed({"a": "1", "b.c": "true"}) == {"a": 1, "b": {"c": True}}
+    with pytest.raises(OperationError, match="write name=value"):
+        split_parameters("a")

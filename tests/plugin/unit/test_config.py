@@ -1,0 +1,118 @@
+"""``azureml.yml`` is read strictly: a message names the file, the key and what is allowed."""
+
+from pathlib import Path
+
+import pytest
+
+from kedro_azure_mlops.config import read_azureml
+from kedro_azure_mlops.errors import OperationError
+from kedro_azure_mlops.job.project import read_project
+from tests.plugin.helpers import Project
+
+
+@pytest.fixture(scope="module")
+def copied(tmp_path_factory: pytest.TempPathFactory, database: Path) -> Project:
+    return Project.copy_to(tmp_path_factory.mktemp("config") / "project", database)
+
+
+@pytest.fixture(autouse=True)
+def _nothing_of_ones_own(copied: Project) -> None:
+    copied.configure("local", "azureml.yml", "{}\n")
+
+
+def refusal(project: Project, text: str) -> str:
+    project.configure("local", "azureml.yml", text)
+    with pytest.raises(OperationError) as error:
+        read_azureml(project.path, "local")
+    return str(error.value)
+
+
+def test_each_environment_has_a_workspace_of_its_own(copied: Project) -> None:
+    names = {read_azureml(copied.path, env).workspace.name for env in ("dev", "stage", "prod")}
+    assert len(names) == 3
+
+
+def test_an_environment_keeps_what_it_does_not_name(copied: Project) -> None:
+    copied.configure("local", "azureml.yml", "clusters: {cpu-cluster: {max_instances: 9}}\n")
+    cluster = read_azureml(copied.path, "local").clusters["cpu-cluster"]
+    assert cluster.max_instances == 9
+    assert cluster.size == read_azureml(copied.path, "dev").clusters["cpu-cluster"].size
+
+
+def test_the_experiment_is_named_or_that_of_project_and_environment(copied: Project) -> None:
+    found = [read_project(env, root=copied.path).experiment for env in ("dev", "prod")]
+    assert found == ["plant-dev", "plant-prod"]
+    copied.configure("local", "azureml.yml", "experiment: ${runtime_params:model_name}\n")
+    assert read_azureml(copied.path, "local", {"model_name": "x"}).experiment == "x"
+
+
+@pytest.mark.parametrize(
+    ("text", "key", "allowed"),
+    [
+        ("computee: x", "azureml.yml", "unknown key 'computee'; allowed are workspace, experiment"),
+        ("steps: {a: {node: [x]}}", "steps.a", "unknown key 'node'; allowed are pipelines, tags"),
+        ("steps: {a: {instance_count: 0}}", "steps.a.instance_count", "greater than or equal to 1"),
+        ("steps: {a: {tags: x}}", "steps.a.tags", "valid list (it is 'x')"),
+        ("steps: {Fit-it: {}}", "steps.Fit-it", "lower-case letters, digits and _"),
+        ("steps: {a: {identity: me}}", "steps.a.identity", "'user' or 'managed' (it is 'me')"),
+        ("outputs: {metrics: {type: csv}}", "outputs.metrics.type", "'uri_folder', 'uri_file'"),
+        ("compute: 3", "compute", "valid string (it is 3)"),
+        ("carry: maybe", "carry", "valid boolean"),
+        ("environment: 3", "environment", "(it is 3)"),
+        (
+            "steps: {a: {distribution: {type: horovod}}}",
+            "steps.a.distribution",
+            "'pytorch', 'mpi', 'tensorflow'",
+        ),
+        (
+            "steps: {a: {distribution: {type: mpi, worker_count: 1}}}",
+            "steps.a.distribution",
+            "unknown key 'worker_count'; allowed are type, process_count_per_instance",
+        ),
+    ],
+    ids=lambda value: value.split(":")[-1].strip("{} ") if ":" in value else None,
+)
+def test_what_is_wrong_is_named(copied: Project, text: str, key: str, allowed: str) -> None:
+    message = refusal(copied, text + "\n")
+    assert message.startswith(f"conf/local/azureml.yml: {key}: ")
+    assert allowed in message
+
+
+def test_a_fault_in_base_is_looked_for_there(copied: Project) -> None:
+    base = copied.path / "conf/base/azureml.yml"
+    text = base.read_text(encoding="utf-8")
+    base.write_text(text.replace("kind: docker", "kind: podman"), encoding="utf-8")
+    try:
+        with pytest.raises(OperationError, match=r"base/azureml\.yml: environment\.kind: .*docker"):
+            read_azureml(copied.path, "dev")
+    finally:
+        base.write_text(text, encoding="utf-8")
+
+
+def test_all_faults_are_named_at_once(copied: Project) -> None:
+    message = refusal(copied, "compute: 3\nsteps: {a: {timeout_seconds: -1}}\n")
+    assert len(message.splitlines()) == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ("code: null\n", "name it in image"),
+        ("code: null\nimage: acr.example/x:1\n", "working_directory"),
+        ("environment: null\n", "give an environment or an image"),
+        ("steps: {a: {spark: {}, compute: x}}\n", "a Spark step takes no compute"),
+        ("steps: {a: {spark: {}, environment_variables: {A: 1}}}\n", "spark.yarn.appMasterEnv"),
+    ],
+    ids=["no_image", "no_folder", "no_environment", "compute_of_spark", "variables_of_spark"],
+)
+def test_keys_that_do_not_fit_each_other_are_refused(
+    copied: Project, text: str, wanted: str
+) -> None:
+    assert wanted in refusal(copied, text)
+
+
+def test_the_docker_flow_is_accepted(copied: Project) -> None:
+    copied.configure(
+        "local", "azureml.yml", "code: null\nimage: acr.example/x:1\nworking_directory: /app\n"
+    )
+    assert read_azureml(copied.path, "local").code is None

@@ -1,0 +1,149 @@
+"""Plans of a deployment, given the state of the endpoint."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from kedro_azure_mlops.config import Deployment
+from kedro_azure_mlops.deploy.endpoint import Found, State
+from kedro_azure_mlops.deploy.plan import (
+    AB,
+    BEFORE,
+    KEEP,
+    NEW,
+    divided,
+    expired,
+    forgotten,
+    kept,
+    make_plan,
+    plan_lines,
+    tags_after,
+    traffic_as_tag,
+    traffic_of_tag,
+)
+from kedro_azure_mlops.errors import OperationError
+
+NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
+CONFIG = Deployment(
+    endpoint="heat",
+    instance_type="small",
+    environment={"name": "serving", "image": "python"},
+    traffic=[10, 50, 100],
+    seconds_between_steps=0,
+    keep_old_hours=2,
+    mirror={"percent": 10, "seconds": 60},
+    batch={"compute": "cpu-cluster"},
+)
+
+
+def state(traffic: dict[str, int], *others: str, failed: str = "", **tags: str) -> State:
+    names = [*traffic, *others]
+    found = {n: Found(n, "Failed" if n == failed else "Succeeded", {}, "") for n in names}
+    return State(True, {n: s for n, s in traffic.items() if s}, {}, tags, found)
+
+
+def plan(found: State, new: str = "new", **more: Any) -> Any:
+    return make_plan(found, new, CONFIG, NOW, **more)
+
+
+def test_the_first_deployment_gets_all_traffic_at_once() -> None:
+    made = plan(State())
+    assert (made.creates_endpoint, made.creates, made.steps) == (True, True, [100])
+    assert not made.mirrors
+    assert plan_lines(made, CONFIG)[0] == "make the endpoint heat"
+
+
+def test_a_second_one_goes_by_steps() -> None:
+    made = plan(state({"old": 100}))
+    assert (made.creates, made.steps, made.mirrors) == (True, [10, 50, 100], True)
+    assert plan_lines(made, CONFIG) == [
+        "make the deployment new at 0 % on 1 x small",
+        "smoke test of new, here and after each step",
+        "mirror 10 % for 60 s",
+        "traffic old 90 %, new 10 %",
+        "traffic old 50 %, new 50 %",
+        "traffic new 100 %",
+        "keep old at 0 % for 2 h",
+    ]
+
+
+def test_what_has_all_traffic_needs_nothing() -> None:
+    assert plan(state({"new": 100})).is_nothing
+
+
+def test_what_is_there_without_traffic_is_not_made_again() -> None:
+    made = plan(state({"old": 100}, "new"))
+    assert (made.creates, made.steps) == (False, [10, 50, 100])
+
+
+def test_what_has_failed_is_made_again() -> None:
+    made = plan(state({"old": 100}, "new", failed="new"))
+    assert (made.replaces_failed, made.creates) == (True, True)
+
+
+def test_what_was_interrupted_goes_on() -> None:
+    found = state({"old": 90, "new": 10}, **{NEW: "new", BEFORE: "old=100"})
+    made = plan(found)
+    assert (made.steps, made.before, made.mirrors) == ([50, 100], {"old": 100}, False)
+    assert made.tags == {}
+
+
+@pytest.mark.parametrize("tags", [{AB: "a b"}, {NEW: "other", BEFORE: "old=100"}])
+def test_nothing_goes_over_what_is_under_way(tags: dict[str, str]) -> None:
+    with pytest.raises(OperationError, match=r"under way|not ended"):
+        plan(state({"old": 100}, **tags))
+
+
+def test_without_traffic_nothing_is_moved() -> None:
+    made = plan(state({"old": 100}), traffic=False)
+    assert (made.creates, made.steps, made.mirrors) == (True, [], False)
+
+
+@pytest.mark.parametrize(
+    ("before", "share", "after"),
+    [
+        ({"old": 100}, 10, {"old": 90, "new": 10}),
+        ({"old": 100}, 100, {"new": 100}),
+        ({"a": 70, "b": 30}, 50, {"a": 35, "b": 15, "new": 50}),
+        ({"a": 33, "b": 33, "c": 34}, 10, {"a": 31, "b": 29, "c": 30, "new": 10}),
+        ({"old": 90, "new": 10}, 50, {"old": 50, "new": 50}),
+        ({}, 10, {"new": 100}),
+    ],
+)
+def test_traffic_always_sums_to_a_hundred(
+    before: dict[str, int], share: int, after: dict[str, int]
+) -> None:
+    assert divided(before, "new", share) == after
+    assert sum(after.values()) == 100
+
+
+def test_holds() -> None:
+    past, future = (NOW + timedelta(hours=h) for h in (-1, 1))
+    tags = {KEEP + "a": past.isoformat(), KEEP + "b": future.isoformat(), KEEP + "on": "soon"}
+    found = state({"on": 100}, "a", "b", "c", **tags)
+    assert expired(found, NOW) == ["a"]
+    assert forgotten(found) == ["c"]
+    assert kept(found) == ["b", "a"]
+
+
+def test_what_had_traffic_is_kept_and_what_is_over_is_forgotten() -> None:
+    found = state({"old": 60, "new": 40}, "older", **{KEEP + "older": "x", AB: "a b", "team": "ml"})
+    assert tags_after(found, ["new"], CONFIG, NOW) == {
+        "team": "ml",
+        KEEP + "older": "x",
+        KEEP + "old": "2026-01-01T14:00:00+00:00",
+    }
+
+
+def test_traffic_is_written_into_a_tag_and_read_again() -> None:
+    traffic = {"v1-a": 90, "v2-b": 10}
+    assert traffic_of_tag(traffic_as_tag(traffic)) == traffic
+    assert traffic_of_tag(traffic_as_tag({})) == {}
+
+
+def test_one_without_traffic_is_kept_again_each_time() -> None:
+    made = plan(state({"old": 100}, "new"), traffic=False)
+    assert (made.holds, made.is_nothing) == (True, False)
+    assert plan_lines(made, CONFIG) == ["keep new at 0 % for 2 h"]
+    assert plan(state({"new": 100}), traffic=False).is_nothing

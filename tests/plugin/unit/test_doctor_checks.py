@@ -1,0 +1,270 @@
+"""Each check of the doctor says what is wrong and what to do, and finds the same thing right."""
+
+import hashlib
+import importlib.metadata
+import subprocess
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+from importlib.metadata import EntryPoint, EntryPoints
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from kedro_azure_mlops.azure import doctor as checks
+from kedro_azure_mlops.azure.doctor import (
+    PLUGIN,
+    Check,
+    compiles,
+    git,
+    lock,
+    plugin,
+    python_version,
+    scorer,
+    snapshot,
+    wheels,
+)
+from kedro_azure_mlops.azure.doctor_azure import clock, quota
+from kedro_azure_mlops.config import Cluster
+from tests.plugin.helpers import Project
+
+NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
+
+
+def fault(check: Check) -> str:
+    assert not check.is_ok
+    return check.text
+
+
+@pytest.mark.parametrize("version", ["3.11.0", "3.13.9"])
+def test_a_python_that_fits(project: Project, version):
+    assert python_version(project.path, version) == Check(True, f"Python {version}")
+
+
+@pytest.mark.parametrize("version", ["3.10.14", "3.14.0"])
+def test_a_python_that_does_not(project: Project, version):
+    text = fault(python_version(project.path, version))
+
+    assert f"Python {version}, but the project asks for >=3.11" in text
+    assert text.endswith("(make setup)")
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Path:
+    who = ("-c", "user.name=n", "-c", "user.email=e@example.com", "-c", "commit.gpgsign=false")
+    for command in (("init",), (*who, "commit", "--allow-empty", "-m", "Start")):
+        subprocess.run(["git", *command], cwd=tmp_path, check=True, capture_output=True)
+    return tmp_path
+
+
+def test_a_commit_is_named_and_what_is_not_in_it(repository: Path):
+    (clean,) = git(repository)
+    (repository / "new.txt").touch()
+    (dirty,) = git(repository)
+
+    assert clean.is_ok
+    assert dirty.is_ok
+    assert clean.text.endswith("all is committed")
+    assert dirty.text.endswith("files not committed: 1")
+
+
+def test_a_repository_without_a_commit(tmp_path: Path):
+    subprocess.run(["git", "init"], cwd=tmp_path, check=True, capture_output=True)
+
+    assert "git commit" in fault(git(tmp_path)[0])
+
+
+def test_a_machine_without_git(tmp_path: Path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+
+    assert "git is not installed" in fault(git(tmp_path)[0])
+
+
+@pytest.fixture
+def locked(tmp_path: Path) -> Path:
+    (tmp_path / "requirements").mkdir()
+    lines = [f"{name}==1.0 \\\n    --hash=sha256:aa" for name in ("a", "b", "c", "d", "e")]
+    (tmp_path / "requirements/run.txt").write_text("\n".join(lines), encoding="utf-8")
+    return tmp_path
+
+
+def test_packages_as_locked(locked: Path):
+    installed = dict.fromkeys("abcdef", "1.0")
+
+    assert lock(locked, "run", installed).is_ok
+
+
+def test_packages_that_are_not_as_locked(locked: Path):
+    text = fault(lock(locked, "run", {"a": "1.0", "b": "2.0"}))
+
+    assert "b 2.0, not 1.0; c is missing, not 1.0; d is missing, not 1.0 and 1 more" in text
+    assert text.endswith("(make setup)")
+
+
+def test_links_that_stay_and_links_that_leave(project: Project, tmp_path: Path):
+    (project.path / "src" / "stays").symlink_to(project.path / "pyproject.toml")
+    assert snapshot(project.path).is_ok
+
+    (tmp_path / "outside.txt").write_text("secret", encoding="utf-8")
+    (project.path / "src" / "leaves").symlink_to(tmp_path / "outside.txt")
+    assert "src/leaves is a link that leads out of the project" in fault(snapshot(project.path))
+
+
+def test_a_configuration_that_compiles(project: Project):
+    assert compiles(project.path, "stage") == Check(
+        True, "the configuration compiles, steps: pipeline"
+    )
+
+
+def test_a_configuration_that_does_not(project: Project):
+    project.configure("stage", "azureml.yml", "steps: {fit: {nodes: [nothing]}}\n")
+
+    assert "there is no node nothing" in fault(compiles(project.path, "stage"))
+    assert compiles(project.path, "dev").is_ok
+
+
+@pytest.mark.parametrize("minutes", [-5, 0, 5])
+def test_a_clock_that_is_right(minutes):
+    assert clock(format_datetime(NOW), NOW + timedelta(minutes=minutes)).is_ok
+
+
+@pytest.mark.parametrize(
+    ("minutes", "said"), [(-7, "7 minutes behind Azure's"), (90, "90 minutes ahead of Azure's")]
+)
+def test_a_clock_that_is_wrong(minutes, said):
+    assert said in fault(clock(format_datetime(NOW), NOW + timedelta(minutes=minutes)))
+
+
+CLUSTER = Cluster(size="Standard_DS3_v2", max_instances=4)
+
+
+def test_a_quota_for_all_instances():
+    assert quota("cpu", CLUSTER, 4, {"DSv2": (16, 0), "all": (100, 20)}) == Check(
+        True, "the quota allows cpu its 4 instances"
+    )
+
+
+def test_a_quota_for_some_instances():
+    check = quota("cpu", CLUSTER, 4, {"DSv2": (16, 7)})
+
+    assert check.is_ok
+    assert "2 more instances now, of 4 (DSv2: 7 of 16 cores are in use)" in check.text
+
+
+@pytest.mark.parametrize("limits", [{"DSv2": (3, 0), "all": (100, 0)}, {"all": (0, 0)}])
+def test_a_quota_for_no_instance(limits):
+    text = fault(quota("cpu", CLUSTER, 4, limits))
+
+    assert "cannot start: Standard_DS3_v2 has 4 cores" in text
+    assert "ask for more" in text
+
+
+def test_a_project_that_asks_for_no_python_takes_any(tmp_path: Path):
+    (tmp_path / "pyproject.toml").write_text("[tool.kedro]\n", encoding="utf-8")
+
+    assert python_version(tmp_path, "3.99.0").is_ok
+
+
+def entry_points(*, hooks: str = "kedro_azure_mlops.hooks:hooks") -> EntryPoints:
+    commands = "kedro_azure_mlops.cli:commands"
+    return EntryPoints(
+        [
+            EntryPoint("mlops", hooks, "kedro.hooks"),
+            EntryPoint("mlops", commands, "kedro.project_commands"),
+        ]
+    )
+
+
+def test_a_plugin_that_kedro_loads():
+    (check,) = plugin(entry_points())
+
+    assert check.is_ok
+    assert check.text.startswith(f"{PLUGIN} ")
+    assert plugin_faults(importlib.metadata.entry_points()) == []  # what is installed here
+
+
+def plugin_faults(known: EntryPoints) -> list[str]:
+    return [check.text for check in plugin(known) if not check.is_ok]
+
+
+def test_a_plugin_that_is_not_registered():
+    (text,) = plugin_faults(EntryPoints(entry_points().select(group="kedro.hooks")))
+
+    assert "is not registered under kedro.project_commands" in text
+
+
+def test_a_plugin_that_cannot_be_imported():
+    (text,) = plugin_faults(entry_points(hooks="kedro_azure_mlops.none:hooks"))
+
+    assert "Kedro cannot load kedro_azure_mlops.none:hooks (kedro.hooks)" in text
+
+
+def test_hooks_that_the_project_disables(monkeypatch):
+    monkeypatch.setattr(checks, "settings", SimpleNamespace(DISABLE_HOOKS_FOR_PLUGINS=(PLUGIN,)))
+
+    (text,) = plugin_faults(entry_points())
+
+    assert "DISABLE_HOOKS_FOR_PLUGINS" in text
+
+
+@pytest.fixture
+def with_wheel(tmp_path: Path) -> Path:
+    """A project whose lock names a wheel of ``wheels/``."""
+    (tmp_path / "requirements").mkdir()
+    (tmp_path / "wheels").mkdir()
+    (tmp_path / "wheels/kedro_azure_mlops-1.0-py3-none-any.whl").write_bytes(b"wheel")
+    digest = hashlib.sha256(b"wheel").hexdigest()
+    text = f"other==1 --hash=sha256:aa\n{PLUGIN}==1.0 --hash=sha256:{digest}\n"
+    (tmp_path / "requirements/run.txt").write_text(text, encoding="utf-8")
+    find_links = '[tool.uv]\nfind-links = ["wheels"]\n'
+    (tmp_path / "pyproject.toml").write_text(find_links, encoding="utf-8")
+    return tmp_path
+
+
+def test_a_wheel_that_is_the_one_of_the_lock(with_wheel: Path):
+    assert list(wheels(with_wheel)) == [
+        Check(True, f"wheels/ holds what the locks name: {PLUGIN} 1.0")
+    ]
+
+
+def test_a_wheel_that_has_changed(with_wheel: Path):
+    (with_wheel / "wheels/kedro_azure_mlops-1.0-py3-none-any.whl").write_bytes(b"other")
+
+    (check,) = wheels(with_wheel)
+
+    assert "kedro_azure_mlops-1.0-py3-none-any.whl is not the wheel that the locks" in fault(check)
+
+
+def test_a_wheel_of_another_version(with_wheel: Path):
+    (with_wheel / "wheels/kedro_azure_mlops-1.0-py3-none-any.whl").rename(
+        with_wheel / "wheels/kedro_azure_mlops-0.9-py3-none-any.whl"
+    )
+
+    (check,) = wheels(with_wheel)
+
+    assert f"requirements/run.txt names {PLUGIN}==1.0, but wheels/ holds only 0.9 of it" in fault(
+        check
+    )
+
+
+def test_a_wheel_that_is_missing(with_wheel: Path):
+    (with_wheel / "wheels/kedro_azure_mlops-1.0-py3-none-any.whl").unlink()
+
+    (check,) = wheels(with_wheel)
+    assert "but wheels/ holds none of it. Restore the wheel (git checkout" in fault(check)
+
+    (with_wheel / "pyproject.toml").write_text("", encoding="utf-8")  # it comes from an index
+    assert list(wheels(with_wheel)) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("none.at.all:load", "cannot be imported: ModuleNotFoundError"),
+        ("json:none", "json has no function none"),
+        ("json", "json has no function (write pkg.mod:f)"),
+    ],
+)
+def test_a_scorer_that_is_none(name, said):
+    assert said in fault(scorer(name))
+    assert scorer("json:loads").is_ok

@@ -1,0 +1,338 @@
+"""The rules of the gate, on a table as a project's node makes it and on plain numbers."""
+
+import json
+from typing import Any
+
+import pandas as pd
+import pytest
+from pydantic import ValidationError
+
+from kedro_azure_mlops.config import Gate
+from kedro_azure_mlops.registry import Version
+from kedro_azure_mlops.registry.facts import untyped
+from kedro_azure_mlops.registry.gate import (
+    champion_rules,
+    decide,
+    decide_alone,
+    entry_rules,
+    level_rules,
+)
+
+R2: dict[str, Any] = {
+    "metric": "r2",
+    "label": "R²",
+    "minimum": 0.3,
+    "champion_tolerance": 0.01,
+    "beats": ["mean"],
+    "needs_labels": True,
+}
+SHARE = {"metric": "share", "better": "lower", "maximum": 0.1}
+LATENCY = {"metric": "latency_ms", "label": "latency in ms", "maximum": 100, "quiet": True}
+RULES: dict[str, Any] = {"rules": [R2, SHARE, LATENCY], "require_labels": True}
+CHAMPION = {"version": "7", "problem": None, "incomparable": None}
+NONE_YET = CHAMPION | {"version": None}
+COST = {"latency_ms": 4.0}
+NAN = float("nan")
+
+
+def comparison(**scores: float) -> pd.DataFrame:
+    rows = {"challenger": 0.6, "champion": 0.6, "mean": 0.2} | scores
+    return pd.DataFrame({"r2": rows, "share": dict.fromkeys(rows, 0.01)})
+
+
+def gate(*rules: dict[str, Any], **options: Any) -> Gate:
+    return Gate(rules=list(rules), **options)
+
+
+def refused_rules(decision: dict[str, Any]) -> list[str]:
+    return [rule["rule"] for rule in decision["rules"] if not rule["passed"]]
+
+
+def reasons(decision: dict[str, Any], passed: bool | None = None) -> list[str]:
+    rules = decision["rules"]
+    return [one["reason"] for one in rules if passed is None or one["passed"] is passed]
+
+
+@pytest.mark.parametrize(
+    ("scores", "champion", "refused"),
+    [
+        ({}, CHAMPION, []),
+        ({}, NONE_YET, []),
+        ({"challenger": 0.591}, CHAMPION, []),
+        ({"challenger": 0.589}, CHAMPION, ["champion"]),
+        ({"challenger": 0.30, "champion": 0.3}, CHAMPION, []),
+        ({"challenger": 0.29, "champion": 0.29}, CHAMPION, ["minimum"]),
+        ({"mean": 0.59}, CHAMPION, []),
+        ({"mean": 0.60}, CHAMPION, ["mean"]),
+        ({}, CHAMPION | {"problem": "it is gone"}, ["champion"]),
+        ({}, CHAMPION | {"incomparable": "other columns"}, ["champion"]),
+    ],
+    ids=[
+        "as good as the champion",
+        "no champion yet",
+        "a little worse than the champion",
+        "worse than the champion",
+        "at the minimum",
+        "below the minimum",
+        "just better than a baseline",
+        "no better than a baseline",
+        "champion cannot be loaded",
+        "champion cannot be compared",
+    ],
+)
+def test_the_gate_on_a_ranking(
+    scores: dict[str, float], champion: dict[str, str | None], refused: list[str]
+) -> None:
+    decision = decide(comparison(**scores), champion, RULES, COST)
+    assert refused_rules(decision) == refused
+    assert decision["passed"] is not bool(refused)
+
+
+def test_the_gate_gives_its_reasons_with_the_numbers() -> None:
+    decision = decide(comparison(challenger=0.5), CHAMPION, RULES, COST)
+    assert "R² 0.500 against 0.600, champion (version 7), 0.01 worse allowed" in reasons(decision)
+    assert "R² 0.500 against 0.300, minimum" in reasons(decision)
+    assert "R² 0.500 against 0.200, mean" in reasons(decision)
+    assert decision["champion_version"] == "7"
+
+
+def test_numbers_that_differ_are_written_so_that_they_do() -> None:
+    (reason,) = reasons(decide(comparison(challenger=0.29999), NONE_YET, RULES, COST), False)
+    assert reason == "R² 0.29999 against 0.3, minimum"
+
+
+def test_a_table_may_be_a_mapping_and_a_gate_its_model() -> None:
+    table = comparison().to_dict(orient="index")
+    assert decide(table, CHAMPION, Gate(**RULES), COST) == decide(
+        comparison(), CHAMPION, RULES, COST
+    )
+
+
+@pytest.mark.parametrize(("share", "passed"), [(0.1, True), (0.11, False)])
+def test_the_gate_on_a_maximum(share: float, passed: bool) -> None:
+    decision = decide(comparison().assign(share=share), CHAMPION, RULES, COST)
+    assert refused_rules(decision) == ([] if passed else ["maximum"])
+
+
+@pytest.mark.parametrize(("required", "passed"), [(True, False), (False, True)])
+def test_the_gate_without_labels(required: bool, passed: bool) -> None:
+    unlabelled = comparison().drop(columns="r2")
+    decision = decide(unlabelled, CHAMPION, RULES | {"require_labels": required}, COST)
+    assert decision["passed"] is passed
+    assert refused_rules(decision) == ([] if passed else ["labels"])
+
+
+def test_labels_without_a_number_do_not_wave_a_model_through() -> None:
+    decision = decide(comparison(challenger=NAN), CHAMPION, RULES, COST)
+    assert refused_rules(decision) == ["minimum", "champion", "mean"]
+    assert set(reasons(decision, False)) == {"missing metric: r2"}
+
+
+def test_a_champion_that_cannot_be_compared_goes_only_when_configured() -> None:
+    champion = CHAMPION | {"incomparable": "version 7 was trained on other columns"}
+    refused = decide(comparison(), champion, RULES, COST)
+    assert refused_rules(refused) == ["champion"]
+    decision = decide(comparison(), champion, RULES | {"on_incomparable": "replace"}, COST)
+    assert decision["passed"]
+    assert any("trained on other columns" in reason for reason in reasons(decision))
+
+
+def test_a_champion_that_the_table_lacks_is_not_beaten() -> None:
+    table = comparison().drop(index="champion")
+    decision = decide(table, CHAMPION, RULES, COST)
+    assert refused_rules(decision) == ["champion"]
+    assert "version 7 has no row champion in the table" in reasons(decision, False)[0]
+    assert decide(table, NONE_YET, RULES, COST)["passed"]
+    no_comparison = gate(R2 | {"champion_tolerance": None}, SHARE)
+    assert decide(table, CHAMPION, no_comparison, COST)["passed"]
+
+
+@pytest.mark.parametrize(
+    "options", [{"require_labels": False}, {"on_incomparable": "replace"}, {"rules": []}], ids=str
+)
+def test_a_champion_with_a_fault_is_never_replaced(options: dict[str, Any]) -> None:
+    unlabelled = comparison().drop(columns="r2")
+    champion = CHAMPION | {"problem": "its files were changed"}
+    decision = decide(unlabelled, champion, RULES | options, COST)
+    assert "champion" in refused_rules(decision)
+
+
+@pytest.mark.parametrize(
+    ("better", "allowed", "value", "passed"),
+    [
+        ("lower", 1.0, 3.0, True),
+        ("lower", 1.0, 3.1, False),
+        ("higher", 0.1, 1.9, True),
+        ("higher", 0.1, 1.8, False),
+        ("higher", None, 0.3, True),
+    ],
+)
+def test_each_metric_may_be_so_much_worse(
+    better: str, allowed: float | None, value: float, passed: bool
+) -> None:
+    table = comparison().assign(other=2.0)
+    table.loc["challenger", "other"] = value
+    other = {"metric": "other", "better": better, "champion_tolerance": allowed}
+    decision = decide(table, CHAMPION, gate(other), COST)
+    assert refused_rules(decision) == ([] if passed else ["champion"])
+
+
+def test_without_a_tolerance_the_champion_is_not_compared_and_that_is_said() -> None:
+    decision = decide(comparison(), CHAMPION, gate(SHARE), COST)
+    assert "champion (version 7) is not compared: no rule asks for it" in reasons(decision)
+
+
+@pytest.mark.parametrize(("better", "passed"), [("higher", False), ("lower", True)])
+def test_a_baseline_is_beaten_on_the_better_side(better: str, passed: bool) -> None:
+    rule = {"metric": "r2", "better": better, "beats": ["mean"]}
+    decision = decide(comparison(mean=0.7), NONE_YET, gate(rule), COST)
+    assert refused_rules(decision) == ([] if passed else ["mean"])
+
+
+@pytest.mark.parametrize("limit", [{"minimum": 0.1}, {"champion_tolerance": 0.1}], ids=str)
+def test_a_metric_of_a_rule_that_is_missing_is_a_refusal(limit: dict[str, float]) -> None:
+    table = comparison().assign(recall=NAN)
+    rules = {**RULES, "rules": [*RULES["rules"], {"metric": "recall", **limit}]}
+    decision = decide(table, CHAMPION, rules, COST)
+    assert not decision["passed"]
+    assert reasons(decision, False) == ["missing metric: recall"]
+    table["recall"] = 0.5
+    assert decide(table, CHAMPION, rules, COST)["passed"]
+
+
+@pytest.mark.parametrize("better", ["higher", "lower"])
+@pytest.mark.parametrize("theirs", [NAN, float("inf"), float("-inf"), None, "n/a"], ids=str)
+def test_a_metric_of_the_champion_that_is_no_number_blocks_the_challenger(
+    better: str, theirs: Any
+) -> None:
+    table = comparison().assign(other=0.5).astype({"other": object})
+    rules = gate({"metric": "other", "better": better, "champion_tolerance": 0.1})
+    assert decide(table, CHAMPION, rules, COST)["passed"]
+    table.loc["champion", "other"] = theirs
+    assert refused_rules(decide(table, CHAMPION, rules, COST)) == ["champion"]
+
+
+@pytest.mark.parametrize("ours", [NAN, float("inf"), float("-inf")], ids=str)
+@pytest.mark.parametrize("better", ["higher", "lower"])
+def test_of_a_metric_that_is_no_number_each_rule_says_that_it_is_missing(
+    better: str, ours: float
+) -> None:
+    limit = {"minimum" if better == "higher" else "maximum": 0.3}
+    rules = gate({"metric": "m", "better": better, "champion_tolerance": 0.1, **limit})
+    sound, broken = {"m": 0.3}, {"m": ours}
+    for found in (champion_rules(broken, sound, "7", rules), level_rules(broken, rules)):
+        assert [one["reason"] for one in found if not one["passed"]] == ["missing metric: m"]
+    for found in (champion_rules(sound, sound, "7", rules), level_rules(sound, rules)):
+        assert all(one["passed"] for one in found)
+
+
+@pytest.mark.parametrize("row", ["challenger", "mean"])
+def test_a_baseline_that_cannot_be_compared_is_a_refusal(row: str) -> None:
+    rules = gate({"metric": "r2", "beats": ["mean"]})
+    assert decide(comparison(), NONE_YET, rules, COST)["passed"]
+    decision = decide(comparison(**{row: NAN}), NONE_YET, rules, COST)
+    assert reasons(decision, False) == ["missing metric: r2"]
+    assert refused_rules(decide(comparison().drop(index="mean"), NONE_YET, rules)) == ["mean"]
+
+
+@pytest.mark.parametrize(
+    ("latency", "refused", "reason"),
+    [
+        (100.0, [], "latency in ms is at most 100"),
+        (100.1, ["maximum"], "latency in ms 100.100 against 100.000, maximum"),
+        (None, ["maximum"], "missing metric: latency_ms"),
+        (NAN, ["maximum"], "missing metric: latency_ms"),
+    ],
+)
+def test_a_quiet_rule_names_its_number_only_when_it_refuses(
+    latency: float | None, refused: list[str], reason: str
+) -> None:
+    measured = {} if latency is None else {"latency_ms": latency}
+    decision = decide(comparison(), CHAMPION, RULES, measured)
+    assert refused_rules(decision) == refused
+    assert reason in reasons(decision)
+
+
+def test_a_quiet_rule_is_quiet_about_champion_and_baselines_too() -> None:
+    rule = {"metric": "r2", "champion_tolerance": 0.1, "beats": ["mean"], "quiet": True}
+    assert reasons(decide(comparison(), CHAMPION, gate(rule))) == [
+        "r2 is at most 0.1 worse than champion (version 7)",
+        "r2 is better than that of mean",
+    ]
+
+
+def test_two_runs_of_one_model_get_the_same_decision() -> None:
+    first, second = (
+        decide(comparison(), CHAMPION, RULES, {"latency_ms": took}) for took in (4.0, 40.0)
+    )
+    assert json.dumps(first) == json.dumps(second)
+
+
+def test_parameters_are_written_the_same_typed_or_not() -> None:
+    typed = {"features": {"gap": 6.0}, "gate": gate(SHARE)}
+    assert json.dumps(untyped(typed)["features"]) == '{"gap": 6}'
+    assert untyped(typed)["gate"]["rules"][0]["maximum"] == 0.1
+
+
+def test_without_rules_every_model_passes_and_the_reason_says_so() -> None:
+    decision = decide(comparison(), CHAMPION, gate())
+    assert decision["passed"]
+    assert reasons(decision) == ["no rules are set (gate in mlops.yml): every model passes"]
+
+
+@pytest.mark.parametrize(
+    ("rules", "message"),
+    [
+        ([{"metric": "a", "champion_tolerance": -1}], "greater than or equal to 0"),
+        ([{"metric": "a", "better": "more"}], "'higher' or 'lower'"),
+        ([{"metric": "a", "minimun": 1}], "unknown key 'minimun'; allowed are metric, better"),
+        ([{"metric": "a"}, {"metric": "a"}], "rules name the metric a twice"),
+    ],
+)
+def test_a_rule_that_makes_no_sense_is_refused(rules: list[Any], message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
+        Gate(rules=rules)
+
+
+@pytest.mark.parametrize(("r2", "passed"), [(0.59, True), (0.58, False)])
+def test_a_project_without_a_node_is_decided_on_metrics_and_tags(r2: float, passed: bool) -> None:
+    rules = gate({"metric": "r2", "champion_tolerance": 0.01})
+    champion = ("7", {"metrics.r2": "0.6", "gate": "passed"})
+    decision = decide_alone(rules, None, {"r2": r2}, champion)
+    assert decision["passed"] is passed
+    assert decision["champion_version"] == "7"
+    assert decide_alone(rules, None, {"r2": r2}, None)["passed"]
+    assert not decide_alone(rules, None, {"r2": r2}, None, "it cannot be loaded")["passed"]
+    assert reasons(decide_alone(rules, None, {}, champion), False) == ["missing metric: r2"]
+
+
+def test_without_a_node_too_a_metric_that_is_no_number_never_passes() -> None:
+    rules = gate({"metric": "r2", "minimum": 0.1, "needs_labels": True})
+    assert decide_alone(rules, None, {"r2": 0.2}, None)["passed"]
+    assert not decide_alone(rules, None, {"r2": NAN}, None)["passed"]
+    assert decide_alone(rules, None, {"rmse": 1.0}, None)["passed"], "there are no labels"
+
+
+def test_a_table_counts_before_metrics_and_tags() -> None:
+    champion = ("7", {"metrics.r2": "0.9"})
+    assert decide_alone(Gate(**RULES), comparison(), {"r2": 0.1} | COST, champion)["passed"]
+
+
+@pytest.mark.parametrize(
+    ("tags", "refused"),
+    [
+        ({"gate": "passed", "metrics.r2": "0.7"}, []),
+        ({"metrics.r2": "0.7"}, ["gate"]),
+        ({"gate": "refused", "metrics.r2": "0.7"}, ["gate"]),
+        ({"gate": "passed", "metrics.r2": "0.2"}, ["minimum", "champion"]),
+        ({"gate": "passed", "metrics.r2": "nan"}, ["minimum", "champion"]),
+        ({"gate": "passed"}, ["minimum", "champion"]),
+    ],
+)
+def test_a_version_that_enters_an_environment_meets_its_rules(
+    tags: dict[str, str], refused: list[str]
+) -> None:
+    champion = Version("model", "3", "c" * 64, {"metrics.r2": "0.7"})
+    rules = gate(R2 | {"needs_labels": False})
+    found = entry_rules(Version("model", "1", "d" * 64, tags), champion, rules)
+    assert [one["rule"] for one in found if not one["passed"]] == refused

@@ -1,0 +1,113 @@
+"""Job files: what is read of them, and what cannot be run here."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from kedro_azure_mlops.errors import OperationError
+from kedro_azure_mlops.local.job_file import FromJob, FromStep, Value, read_job
+
+
+def job_of(folder: Path, steps: dict[str, Any], **more: Any) -> Path:
+    file = folder / "dev.yml"
+    file.write_text(yaml.safe_dump({"type": "pipeline", "jobs": steps} | more), encoding="utf-8")
+    return file
+
+
+def step(command: str = "true", **more: Any) -> dict[str, Any]:
+    return {"type": "command", "code": "..", "environment": "e", "command": command} | more
+
+
+def test_a_component_and_its_step_are_put_together(tmp_path: Path) -> None:
+    file = job_of(
+        tmp_path,
+        {
+            "train": {
+                "type": "command",
+                "environment_variables": {"A": 1},
+                "resources": {"instance_count": 2},
+                "limits": {"timeout": 60},
+                "inputs": {"x": "${{parent.inputs.x}}"},
+                "outputs": {"model": "${{parent.outputs.model}}"},
+                "component": {
+                    "type": "command",
+                    "command": "run ${{inputs.x}} ${{inputs.n}} ${{outputs.model}}",
+                    "code": "..",
+                    "environment": {"image": "i"},
+                    "is_deterministic": False,
+                    "inputs": {
+                        "x": {"type": "number"},
+                        "n": {"type": "number", "default": 3},
+                    },
+                    "outputs": {"model": {"type": "mlflow_model"}, "more": {"type": "uri_file"}},
+                },
+            }
+        },
+        inputs={"x": 0.5},
+    )
+    train = read_job(file).step("train")
+    assert train.inputs == {"x": FromJob("x"), "n": Value("3")}
+    assert train.outputs == {"model": "mlflow_model", "more": "uri_file"}
+    assert train.kept == {"model": "model"}
+    assert train.variables == {"A": "1"}
+    assert (train.instances, train.timeout, train.is_deterministic) == (2, 60.0, False)
+    assert train.code == tmp_path.parent.resolve()
+
+
+def test_the_type_of_an_output_may_be_the_jobs(tmp_path: Path) -> None:
+    steps = {"a": step(outputs={"m": "${{parent.outputs.kept}}", "x": None})}
+    found = read_job(job_of(tmp_path, steps, outputs={"kept": {"type": "mlflow_model"}}))
+    assert found.step("a").outputs == {"m": "mlflow_model", "x": "uri_folder"}
+
+
+def test_steps_come_in_the_order_in_which_they_run(tmp_path: Path) -> None:
+    after = {"x": {"type": "uri_folder", "path": "${{ parent.jobs.a.outputs.x }}"}}
+    job = read_job(job_of(tmp_path, {"b": step(inputs=after), "a": step(outputs={"x": None})}))
+    assert list(job.steps) == ["a", "b"]
+    assert job.step("b").inputs == {"x": FromStep("a", "x")}
+    assert job.step("b").needs == {"a"}
+
+
+@pytest.mark.parametrize(
+    ("steps", "message"),
+    [
+        ({"a": step(inputs={"x": "${{parent.inputs.gone}}"})}, "is gone, no input of the job"),
+        ({"a": step(inputs={"x": "${{parent.jobs.z.outputs.x}}"})}, "is x of z: no such output"),
+        ({"a": step("cat ${{inputs.x}}")}, "command of step a uses inputs.x, which"),
+        ({"a": step("cat ${{outputs.x}}")}, "command of step a uses outputs.x, which"),
+        ({"a": step(inputs={"x": "a-${{parent.inputs.x}}"})}, "that is no input of the job"),
+        ({"a": step(inputs={"x": {"type": "uri_file"}})}, "neither a value nor a path"),
+        (
+            {
+                "a": step(inputs={"x": "${{parent.jobs.b.outputs.x}}"}, outputs={"x": None}),
+                "b": step(inputs={"x": "${{parent.jobs.a.outputs.x}}"}, outputs={"x": None}),
+            },
+            "Steps wait for each other: a -> b -> a|b -> a -> b",
+        ),
+        ({"a": {"type": "command", "component": "azureml:c:1"}}, "component azureml:c:1, which is"),
+        ({"a": step(type="sweep")}, "of type sweep; only command and spark"),
+        ({"a": step("run $[[--x ${{inputs.x}}]]")}, "optional parts"),
+        ({"a": {"type": "command", "code": ".."}}, "has no command"),
+        ({"a": {"type": "spark", "code": ".."}}, "has no entry.file"),
+    ],
+)
+def test_what_cannot_run_is_refused(tmp_path: Path, steps: dict[str, Any], message: str) -> None:
+    with pytest.raises(OperationError, match=message):
+        read_job(job_of(tmp_path, steps))
+
+
+@pytest.mark.parametrize("text", ["type: command\ncommand: x\n", "- a\n", ""])
+def test_only_pipeline_jobs_run(tmp_path: Path, text: str) -> None:
+    (tmp_path / "dev.yml").write_text(text, encoding="utf-8")
+    with pytest.raises(OperationError, match=r"dev\.yml is no pipeline job"):
+        read_job(tmp_path / "dev.yml")
+
+
+def test_a_file_that_is_not_there_or_no_yaml_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(OperationError, match="no job file"):
+        read_job(tmp_path / "dev.yml")
+    (tmp_path / "dev.yml").write_text("a: [", encoding="utf-8")
+    with pytest.raises(OperationError, match=r"dev\.yml is no YAML"):
+        read_job(tmp_path / "dev.yml")

@@ -1,0 +1,201 @@
+"""``mlops.yml`` is read strictly: a message names the file, the key and what is allowed."""
+
+from pathlib import Path
+
+import pytest
+
+from kedro_azure_mlops.config import (
+    configuration_folder,
+    deployment_of,
+    environments,
+    read_azureml,
+    read_mlops,
+)
+from kedro_azure_mlops.errors import OperationError
+from tests.plugin.helpers import Project
+
+
+@pytest.fixture(scope="module")
+def copied(tmp_path_factory: pytest.TempPathFactory, database: Path) -> Project:
+    return Project.copy_to(tmp_path_factory.mktemp("config") / "project", database)
+
+
+@pytest.fixture(autouse=True)
+def _nothing_of_ones_own(copied: Project) -> None:
+    copied.configure("local", "mlops.yml", "{}\n")
+
+
+def refusal(project: Project, text: str) -> str:
+    project.configure("local", "mlops.yml", text)
+    with pytest.raises(OperationError) as error:
+        read_mlops(project.path, "local")
+    return str(error.value)
+
+
+def test_an_empty_file_means_the_defaults(project: Project) -> None:
+    project.configure("base", "mlops.yml", "{}\n")
+    found = read_mlops(project.path, "local")
+    assert found.experiment == found.model_name == "plant", "the name of the package"
+    assert found.tracking.enabled
+    assert found.tracking.metrics is None
+    assert found.gate.rules == []
+    assert found.registry.kind == "mlflow"
+    assert found.scorer is None
+
+
+def test_the_registered_model_is_named_after_the_experiment(project: Project) -> None:
+    project.configure("base", "mlops.yml", "tracking: {experiment: heat}\n")
+    assert read_mlops(project.path, "local").model_name == "heat"
+    project.configure("local", "mlops.yml", "registry: {name: pump}\n")
+    found = read_mlops(project.path, "local")
+    assert (found.experiment, found.model_name) == ("heat", "pump")
+
+
+def test_an_environment_keeps_what_it_does_not_name(copied: Project) -> None:
+    prod, dev = (read_mlops(copied.path, env) for env in ("prod", "dev"))
+    assert prod.registry.approval
+    assert not dev.registry.approval
+    assert prod.tracking.model == dev.tracking.model == "model"
+    assert prod.model_name == "plant-prod"
+
+
+def test_parameters_of_a_run_reach_the_file(copied: Project) -> None:
+    found = read_mlops(copied.path, "dev", {"gate": {"on_incomparable": "replace"}})
+    assert found.gate.on_incomparable == "replace"
+    assert [rule.metric for rule in found.gate.rules] == ["r2", "rmse"]
+
+
+@pytest.mark.parametrize(
+    ("text", "where", "allowed"),
+    [
+        (
+            "trackin: {}",
+            "conf/local/mlops.yml: mlops.yml: ",
+            "unknown key 'trackin'; allowed are tracking, registry, gate",
+        ),
+        (
+            "tracking: {enable: true}",
+            "conf/local/mlops.yml: tracking: ",
+            "unknown key 'enable'; allowed are enabled, uri",
+        ),
+        (
+            "tracking: {enabled: perhaps}",
+            "conf/local/mlops.yml: tracking.enabled: ",
+            "valid boolean, unable to interpret input (it is 'perhaps')",
+        ),
+        (
+            "tracking: {when_unreachable: maybe}",
+            "conf/local/mlops.yml: tracking.when_unreachable: ",
+            "should be 'error' or 'warn' (it is 'maybe')",
+        ),
+        (
+            "tracking: {metrics: metrics}",
+            "conf/local/mlops.yml: tracking.metrics: ",
+            "should be a valid list (it is 'metrics')",
+        ),
+        (
+            "gate: {rules: [{metric: r2, minimum: much}]}",
+            "conf/local/mlops.yml: gate.rules.0.minimum: ",
+            "should be a valid number",
+        ),
+        (
+            "gate: {rules: [{minimum: 0.1}]}",
+            "gate.rules.0.metric: ",
+            "Field required",
+        ),
+        (
+            "deployment: {traffic: [10, 50]}",
+            "conf/local/mlops.yml: deployment: ",
+            "traffic must rise and end with 100, as in [10, 50, 100]",
+        ),
+        (
+            "deployment: {endpoint: 1a}",
+            "conf/local/mlops.yml: deployment.endpoint: ",
+            "3 to 32 letters, digits and hyphens, a letter first and no hyphen last",
+        ),
+        (
+            "monitoring: {limit: 0}",
+            "conf/local/mlops.yml: monitoring.limit: ",
+            "greater than 0 (it is 0)",
+        ),
+    ],
+)
+def test_a_wrong_line_is_named_with_what_is_allowed(
+    copied: Project, text: str, where: str, allowed: str
+) -> None:
+    message = refusal(copied, text)
+    assert where in message
+    assert allowed in message
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "tracking: {enabled: false, when_unreachable: warn, metrics: [metrics]}",
+        "gate: {rules: [{metric: r2, minimum: 0.5, better: higher, beats: [mean]}]}",
+        "deployment: {traffic: [10, 50, 100], endpoint: a-1}",
+        "monitoring: {limit: 0.1, columns: [load]}",
+    ],
+)
+def test_a_line_that_is_right_is_taken(copied: Project, text: str) -> None:
+    copied.configure("local", "mlops.yml", text)
+    assert read_mlops(copied.path, "local")
+
+
+def test_all_faults_are_named_at_once(copied: Project) -> None:
+    message = refusal(copied, "tracking: {enabled: perhaps}\nmonitoring: {limit: 0}")
+    assert len(message.splitlines()) == 2
+
+
+@pytest.mark.parametrize("fault", ["enabled: perhaps", "enable: true"])
+def test_a_fault_in_base_is_found_there(project: Project, fault: str) -> None:
+    project.configure("base", "mlops.yml", f"tracking: {{{fault}}}")
+    project.configure("dev", "mlops.yml", "tracking: {experiment: heat}")
+    with pytest.raises(OperationError, match=r"conf/base/mlops\.yml: tracking"):
+        read_mlops(project.path, "dev")
+
+
+@pytest.mark.parametrize("read", [read_mlops, read_azureml])
+def test_what_is_missing_is_named(project: Project, tmp_path: Path, read: object) -> None:
+    assert callable(read)
+    assert read(project.path, "dev")
+    with pytest.raises(OperationError, match="no environment nowhere in conf: there are dev"):
+        read(project.path, "nowhere")
+    for file in project.path.glob("conf/*/*.yml"):
+        if file.name in ("mlops.yml", "azureml.yml"):
+            file.unlink()
+    with pytest.raises(OperationError, match=r"there is no conf/base/\w+\.yml: kedro mlops init"):
+        read(project.path, "dev")
+    with pytest.raises(OperationError, match=r"there is no pyproject\.toml"):
+        read(tmp_path, "dev")
+
+
+def test_the_folder_of_most_projects_is_conf(copied: Project) -> None:
+    assert configuration_folder(copied.path) == "conf"
+    assert environments(copied.path) == ["dev", "local", "prod", "stage"]
+
+
+def test_an_environment_without_an_endpoint_cannot_be_deployed_to(copied: Project) -> None:
+    assert deployment_of(copied.path, "dev").endpoint == "plant-dev"
+    with pytest.raises(OperationError, match=r"local/mlops\.yml names no deployment\.endpoint"):
+        deployment_of(copied.path, "local")
+
+
+_OTHER_FOLDER = """
+from pathlib import Path
+from kedro_azure_mlops.config import configuration_folder, environments, read_mlops
+here = Path.cwd()
+print("found", configuration_folder(here), *environments(here), read_mlops(here, "dev").model_name)
+read_mlops(here, "nowhere")
+"""
+
+
+def test_the_folder_of_the_configuration_is_the_projects_own(project: Project) -> None:
+    settings = project.path / "src/plant/settings.py"
+    text = settings.read_text(encoding="utf-8")
+    settings.write_text(f'{text}\nCONF_SOURCE = "operation/configuration"\n', encoding="utf-8")
+    (project.path / "operation").mkdir()
+    (project.path / "conf").rename(project.path / "operation/configuration")
+    result = project.python("-c", _OTHER_FOLDER)
+    assert "found operation/configuration dev local prod stage plant-dev" in result.stdout
+    assert "there is no environment nowhere in operation/configuration" in result.stderr

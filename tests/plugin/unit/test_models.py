@@ -1,0 +1,416 @@
+"""Model folders: any estimator in, the same answers out, and nothing that runs code on loading."""
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+from kedro.io import DatasetError
+from sklearn.base import BaseEstimator
+from sklearn.ensemble import IsolationForest, RandomForestClassifier
+from sklearn.linear_model import LinearRegression
+from sklearn.neighbors import LocalOutlierFactor
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.svm import OneClassSVM
+
+from kedro_azure_mlops import models
+from kedro_azure_mlops.contract import (
+    Column,
+    Schema,
+    UnusableModelError,
+    columns_of_rows,
+    digest,
+    load_proven_scorer,
+    read_contract,
+)
+from kedro_azure_mlops.errors import OperationError
+from kedro_azure_mlops.models import ModelDataset, load_model, save_model
+
+ROWS = 60
+
+
+@pytest.fixture(scope="module")
+def rows() -> pd.DataFrame:
+    random = np.random.default_rng(0)
+    return pd.DataFrame({"load": random.uniform(0, 9, ROWS), "pressure": random.normal(5, 1, ROWS)})
+
+
+@pytest.fixture(scope="module")
+def model(rows: pd.DataFrame) -> LinearRegression:
+    found = LinearRegression().fit(rows, rows["load"] * 2 + rows["pressure"])
+    found.input_example = rows.head(3)
+    return found
+
+
+@pytest.fixture
+def folder(tmp_path: Path, model: LinearRegression) -> Path:
+    ModelDataset(filepath=str(tmp_path / "model")).save(model)
+    return tmp_path / "model"
+
+
+class Doubling(mlflow.pyfunc.PythonModel):
+    """A model of no library."""
+
+    def __init__(self) -> None:
+        self.factor = 2.0
+        self.input_example = pd.DataFrame({"x": [1.0, 2.0]})
+
+    def predict(self, context: Any, model_input: pd.DataFrame, params: Any = None) -> pd.Series:
+        return model_input["x"] * self.factor
+
+
+class Flagging(BaseEstimator):
+    """A project's own estimator: text and times in, a table out, a schema of its own."""
+
+    def fit(self, rows: pd.DataFrame) -> "Flagging":
+        self.limit_ = float(rows["load"].max())
+        self.schema = Schema(
+            inputs=(
+                Column("time", "datetime"),
+                Column("unit", "string"),
+                Column("load", "double", minimum=0, nullable=True),
+            ),
+            outputs=(Column("score", "double", nullable=True), Column("is_high", "boolean")),
+            echo=("unit", "time"),
+            flag="is_high",
+        )
+        self.input_example = pd.DataFrame(
+            {
+                "time": pd.to_datetime(["2026-01-01", "2026-01-02"]),
+                "unit": ["a", "b"],
+                "load": [1.0, np.nan],
+            }
+        )
+        return self
+
+    def predict(self, rows: pd.DataFrame) -> pd.DataFrame:
+        score = rows["load"] / self.limit_
+        return pd.DataFrame({"score": score, "is_high": score > self.schema.inputs[2].minimum})
+
+    def export(self, folder: Path) -> None:
+        (folder / "limit.json").write_text(json.dumps(self.limit_), encoding="utf-8")
+
+
+OWN = [f"{__name__}.Flagging"]
+
+
+ESTIMATORS: dict[str, Callable[[], Any]] = {
+    "IsolationForest": lambda: IsolationForest(n_estimators=5, random_state=0),
+    "OneClassSVM": OneClassSVM,
+    "LocalOutlierFactor": lambda: LocalOutlierFactor(n_neighbors=5, novelty=True),
+    "Pipeline": lambda: make_pipeline(StandardScaler(), LinearRegression()),
+    "RandomForestClassifier": lambda: RandomForestClassifier(n_estimators=3, random_state=0),
+}
+
+
+# LocalOutlierFactor itself drops the names of the columns on its way
+@pytest.mark.filterwarnings("ignore:X does not have valid feature names")
+@pytest.mark.parametrize("name", ESTIMATORS)
+def test_any_estimator_answers_the_same_when_it_is_loaded(
+    rows: pd.DataFrame, tmp_path: Path, name: str
+) -> None:
+    model = ESTIMATORS[name]().fit(rows, (rows["load"] > 4).astype(int))
+    model.input_example = rows.head(4)
+    dataset = ModelDataset(filepath=str(tmp_path / "model"))
+    dataset.save(model)
+    loaded = dataset.load()
+    np.testing.assert_array_equal(loaded.predict(rows), model.predict(rows))
+    scorer, contract = load_proven_scorer(tmp_path / "model", None)
+    assert [column.name for column in contract.schema.inputs] == ["load", "pressure"]
+    answer = scorer.score({name: rows[name].to_numpy() for name in rows.columns})
+    np.testing.assert_array_equal(answer["prediction"], model.predict(rows))
+
+
+def test_a_python_model_is_stored_without_a_pickle(tmp_path: Path) -> None:
+    own = [f"{__name__}.Doubling"]
+    with pytest.raises(DatasetError, match=r"not trusted: .*Doubling.*list them under trusted"):
+        save_model(Doubling(), tmp_path / "refused")
+    save_model(Doubling(), tmp_path / "model", own)
+    assert not list((tmp_path / "model").rglob("*.pkl"))
+    assert load_model(tmp_path / "model", own).predict(None, pd.DataFrame({"x": [3.0]}))[0] == 6
+    scorer, _ = load_proven_scorer(tmp_path / "model", None, trusted=own)
+    assert scorer.score({"x": np.array([4.0])})["prediction"].tolist() == [8.0]
+
+
+def test_a_type_of_the_project_is_stored_where_the_entry_trusts_it(
+    rows: pd.DataFrame, tmp_path: Path
+) -> None:
+    model, path = Flagging().fit(rows), str(tmp_path / "model")
+    with pytest.raises(DatasetError, match=r"not trusted: .*Flagging.*list them under trusted"):
+        ModelDataset(filepath=path).save(model)
+    assert not ModelDataset(filepath=path).exists()
+    ModelDataset(filepath=path, trusted=OWN).save(model)
+    with pytest.raises(DatasetError, match="Untrusted types"):
+        ModelDataset(filepath=path).load()
+    loaded = ModelDataset(filepath=path, trusted=OWN).load()
+    assert loaded.limit_ == model.limit_
+    assert loaded.schema == model.schema
+    pd.testing.assert_frame_equal(loaded.input_example, model.input_example, check_dtype=False)
+
+
+def test_what_a_model_says_of_itself_is_in_its_contract(rows: pd.DataFrame, tmp_path: Path) -> None:
+    model = Flagging().fit(rows)
+    save_model(model, tmp_path / "model", OWN)
+    contract = read_contract(tmp_path / "model")
+    assert contract.schema == model.schema
+    assert contract.example[1] == {"time": "2026-01-02T00:00:00", "unit": "b", "load": None}
+    assert contract.answer[0] == {"score": 1.0 / model.limit_, "is_high": True}
+    assert contract.answer[1] == {"score": None, "is_high": False}
+    assert json.loads((tmp_path / "model" / "limit.json").read_text()) == model.limit_
+    scorer, _ = load_proven_scorer(tmp_path / "model", None, trusted=OWN)
+    asked = columns_of_rows(contract.example, contract.schema.inputs)
+    assert scorer.score(asked, np.array([False, True]))["is_high"].tolist() == [False]
+    with pytest.raises(UnusableModelError, match="Untrusted types"):
+        load_proven_scorer(tmp_path / "model", None)
+
+
+def test_a_model_that_was_loaded_can_be_saved_again(folder: Path, rows: pd.DataFrame) -> None:
+    loaded = load_model(folder)
+    assert loaded.input_example["load"].tolist() == rows["load"].head(3).tolist()
+    save_model(loaded, folder.with_name("again"))
+    assert digest(folder.with_name("again")) == digest(folder)
+
+
+def test_a_model_without_an_example_needs_the_names_of_its_columns(
+    rows: pd.DataFrame, tmp_path: Path
+) -> None:
+    with pytest.raises(DatasetError, match="train it on a DataFrame, or set its attribute"):
+        save_model(LinearRegression().fit(rows.to_numpy(), rows["load"]), tmp_path / "refused")
+    save_model(LinearRegression().fit(rows, rows["load"]), tmp_path / "model")
+    assert read_contract(tmp_path / "model").example == [{"load": 0.0, "pressure": 0.0}]
+
+
+def test_a_model_that_was_trained_on_an_array_may_have_an_array_as_its_example(
+    rows: pd.DataFrame, tmp_path: Path
+) -> None:
+    model = LinearRegression().fit(rows.to_numpy(), rows["load"])
+    model.input_example = rows.to_numpy()[:2]
+    save_model(model, tmp_path / "model")
+    scorer, contract = load_proven_scorer(tmp_path / "model", None)
+    assert [column.name for column in contract.schema.inputs] == ["0", "1"]
+    answer = scorer.score({"0": np.array([3.0]), "1": np.array([5.0])})["prediction"]
+    assert answer == pytest.approx([3.0])
+
+
+def test_an_answer_that_json_cannot_hold_is_refused(tmp_path: Path) -> None:
+    model = Doubling()
+    model.input_example = pd.DataFrame({"x": [1.0, np.inf]})
+    with pytest.raises(DatasetError, match="holds infinite numbers: set its attribute"):
+        save_model(model, tmp_path / "model", [f"{__name__}.Doubling"])
+
+
+class Plain(mlflow.pyfunc.PythonModel):
+    """A model that leaves out the context, as MLflow allows."""
+
+    input_example = pd.DataFrame({"x": [1.0]})
+
+    def predict(self, model_input: pd.DataFrame) -> pd.Series:
+        return model_input["x"] + 1
+
+
+# MLflow recommends type hints of its own
+@pytest.mark.filterwarnings("ignore:.*type hint.*")
+def test_a_python_model_may_leave_out_the_context(tmp_path: Path) -> None:
+    own = [f"{__name__}.Plain"]
+    save_model(Plain(), tmp_path / "model", own)
+    scorer, _ = load_proven_scorer(tmp_path / "model", None, trusted=own)
+    assert scorer.score({"x": np.array([4.0])})["prediction"].tolist() == [5.0]
+
+
+@pytest.mark.parametrize("thing", [{"a": 1}, "text", None], ids=repr)
+def test_what_has_no_predict_is_no_model(tmp_path: Path, thing: Any) -> None:
+    with pytest.raises(DatasetError, match="is no model: it has no predict"):
+        save_model(thing, tmp_path / "model")
+
+
+def test_a_model_that_needs_a_pickle_is_refused(tmp_path: Path) -> None:
+    odd = LinearRegression().fit([[0.0], [1.0]], [0.0, 1.0])  # on an array, without names
+    odd.input_example, odd.opened = pd.DataFrame({"x": [1.0]}), (n for n in range(3))
+    with pytest.raises(DatasetError, match="a LinearRegression"):
+        save_model(odd, tmp_path / "model")
+    del odd.opened
+    save_model(odd, tmp_path / "model")
+
+
+def test_a_single_file_is_no_model(tmp_path: Path) -> None:
+    (tmp_path / "model.pkl").write_bytes(b"\x80\x04N.")
+    with pytest.raises(DatasetError, match="holds no model that can be loaded"):
+        ModelDataset(filepath=str(tmp_path / "model.pkl")).load()
+    assert not ModelDataset(filepath=str(tmp_path / "model.pkl")).exists()
+
+
+def test_the_folder_is_an_mlflow_model_without_a_pickle(folder: Path, rows: pd.DataFrame) -> None:
+    model = yaml.safe_load((folder / "MLmodel").read_text(encoding="utf-8"))
+    assert model["flavors"]["sklearn"]["serialization_format"] == "skops"
+    names = [column["name"] for column in json.loads(model["signature"]["inputs"])]
+    assert names == ["load", "pressure"]
+    assert model["saved_input_example_info"]["artifact_path"] == "input_example.json"
+    assert not list(folder.rglob("*.pkl"))
+    answer = mlflow.pyfunc.load_model(str(folder)).predict(rows.head(2))
+    assert answer == pytest.approx(load_model(folder).predict(rows.head(2)))
+
+
+_AGAIN = """
+import sys
+import numpy as np, pandas as pd
+from pathlib import Path
+from sklearn.ensemble import IsolationForest
+from kedro_azure_mlops.contract import digest
+from kedro_azure_mlops.models import save_model
+rows = pd.DataFrame({"x": np.arange(40.0), "y": np.arange(40.0) ** 2})
+model = IsolationForest(n_estimators=4, random_state=int(sys.argv[2])).fit(rows)
+save_model(model, Path(sys.argv[1]))
+print(digest(Path(sys.argv[1])))
+"""
+
+
+def test_the_same_code_data_and_parameters_give_the_same_digest(tmp_path: Path) -> None:
+    """In processes of their own, where no object lies at the same address."""
+    found = []
+    for number, (seed, hashes) in enumerate([(0, "1"), (0, "2"), (1, "1")]):
+        command = [sys.executable, "-c", _AGAIN, str(tmp_path / str(number)), str(seed)]
+        made = subprocess.run(
+            command, capture_output=True, text=True, check=True, env={"PYTHONHASHSEED": hashes}
+        )
+        found.append(made.stdout.split()[-1])
+    assert found[0] == found[1]
+    assert found[2] != found[0]
+
+
+def test_a_save_that_fails_leaves_the_model_before_it(
+    folder: Path, model: LinearRegression, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = digest(folder)
+
+    def half_write(_: Any, target: Path, __: Any) -> None:
+        target.mkdir()
+        (target / "model.skops").write_bytes(b"half")
+        raise OSError("disk full")
+
+    monkeypatch.setattr(models, "save_model", half_write)
+    with pytest.raises(DatasetError, match="disk full"):
+        ModelDataset(filepath=str(folder)).save(model)
+    assert digest(folder) == before
+
+
+def test_a_save_replaces_the_model_before_it(folder: Path, rows: pd.DataFrame) -> None:
+    before = digest(folder)
+    ModelDataset(filepath=str(folder)).save(LinearRegression().fit(rows, rows["load"]))
+    assert digest(folder) != before
+    assert sorted(path.name for path in folder.parent.iterdir()) == ["model"]
+
+
+@pytest.mark.parametrize("change", ["a byte", "a name", "a new file", "a missing file"])
+def test_the_digest_sees_every_change(folder: Path, change: str) -> None:
+    before = digest(folder)
+    file = folder / "model.skops"
+    if change == "a byte":
+        file.write_bytes(file.read_bytes()[:-1] + b"!")
+    elif change == "a name":
+        file.rename(folder / "other.skops")
+    elif change == "a new file":
+        (folder / "new").touch()
+    else:
+        file.unlink()
+    assert digest(folder) != before
+
+
+def test_the_digest_of_the_same_files_is_the_same(folder: Path) -> None:
+    before = digest(folder)
+    copy = shutil.copytree(folder, folder.with_name("copy"))
+    (copy / "registered_model_meta").touch()  # as MLflow adds it to what it downloads
+    assert before == digest(folder) == digest(copy)
+
+
+@pytest.mark.parametrize("missing", ["MLmodel", "contract.json", "model.skops"])
+def test_a_folder_that_is_incomplete_is_refused(folder: Path, missing: str) -> None:
+    assert load_model(folder)
+    (folder / missing).unlink()
+    with pytest.raises(DatasetError, match="holds no model that can be loaded"):
+        load_model(folder)
+
+
+def test_a_save_after_a_save_that_died_keeps_the_only_copy(
+    folder: Path, model: LinearRegression, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old = folder.rename(folder.with_name("model.old"))  # died between its two renames
+
+    def fail(*_: object) -> None:
+        raise OSError("disk full")
+
+    monkeypatch.setattr(models, "save_model", fail)
+    with pytest.raises(DatasetError, match="disk full"):
+        ModelDataset(filepath=str(folder)).save(model)
+    assert load_model(old).coef_.tolist() == model.coef_.tolist()
+
+
+def test_an_empty_folder_that_is_given_is_filled_and_not_replaced(
+    tmp_path: Path, model: LinearRegression
+) -> None:
+    given = tmp_path / "output"
+    given.mkdir()
+    before = given.stat().st_ino
+    ModelDataset(filepath=str(given)).save(model)
+    assert given.stat().st_ino == before, "a mount point cannot be renamed"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["output"]
+    assert ModelDataset(filepath=str(given)).load().coef_.tolist() == model.coef_.tolist()
+
+
+def test_a_save_into_a_given_folder_that_fails_leaves_it_empty(
+    tmp_path: Path, model: LinearRegression, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def half_write(_: Any, target: Path, __: Any) -> None:
+        (target / "code").mkdir()
+        (target / "MLmodel").write_bytes(b"half")
+        raise OSError("disk full")
+
+    monkeypatch.setattr(models, "save_model", half_write)
+    with pytest.raises(DatasetError, match="disk full"):
+        ModelDataset(filepath=str(tmp_path)).save(model)
+    assert not list(tmp_path.iterdir())
+    assert not ModelDataset(filepath=str(tmp_path)).exists()
+
+
+class Exporting(LinearRegression):
+    """Is served by what it exports, if it can."""
+
+    texts: tuple[str, ...] = ("1234", "56")
+
+    def export(self, folder: Path) -> None:
+        for number, text in enumerate(self.texts):
+            (folder / f"{number}.txt").write_text(text, encoding="utf-8")
+
+
+def test_the_cost_of_serving_is_that_of_what_is_served(
+    rows: pd.DataFrame, model: LinearRegression, folder: Path
+) -> None:
+    asked: list[int] = []
+    cost = models.measure_cost(model, lambda: asked.append(len(model.predict(rows.head(1)))))
+    assert set(asked) == {1}
+    assert 0 <= cost["latency_ms"] < 1000
+    stored = (folder / models.MODEL_FILE).stat().st_size
+    assert cost["size_mb"] * 1e6 == pytest.approx(stored, rel=0.2)
+    exporting = Exporting().fit(rows, rows["load"])
+    assert models.measure_cost(exporting, lambda: None)["size_mb"] == 6e-6
+    exporting.texts = ()  # nothing can be exported: the stored model is served
+    assert models.measure_cost(exporting, lambda: None)["size_mb"] > 1e-4
+
+
+def test_the_model_to_score_with_is_the_one_that_is_asked_for_or_none() -> None:
+    champion, trained = models.Champion("a", "1"), models.Champion("b", "2")
+    none, broken = models.Champion(), models.Champion(problem="it is torn")
+    assert models.choose_model(champion, trained, "champion") is champion
+    assert models.choose_model(champion, trained, "trained") is trained
+    with pytest.raises(OperationError, match="the champion cannot be used: it is torn"):
+        models.choose_model(broken, trained, "champion")
+    with pytest.raises(OperationError, match="the model of the last run does not exist"):
+        models.choose_model(champion, none, "trained")

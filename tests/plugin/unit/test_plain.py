@@ -1,0 +1,175 @@
+"""The plain application in this process; integration/test_serve.py asks it over the network."""
+
+import asyncio
+import json
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kedro_azure_mlops.serve import answers, metrics, plain, score
+from tests.plugin.trained import SCORER, body_of, measured, save_small_model, small_scorer
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    small_scorer()  # its package can be imported from now on
+    return save_small_model(tmp_path_factory.mktemp("trained") / "model")
+
+
+@pytest.fixture(autouse=True)
+def _loaded(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("AZUREML_MODEL_DIR", "MODEL_DIGEST", "MODEL_VERSION"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(score, "_loaded", score.load_served(model, SCORER))
+
+
+def ask(
+    method: str, path: str, *parts: bytes, announced: int | None = None, ends: bool = True
+) -> tuple[int, dict[str, str], bytes] | None:
+    """Send a request whose body comes in parts; None if nothing was answered."""
+    parts = parts or (b"",)
+    messages: Iterator[dict[str, Any]] = iter(
+        [
+            *(
+                {"type": "http.request", "body": part, "more_body": not ends or part != parts[-1]}
+                for part in parts
+            ),
+            {"type": "http.disconnect"},
+        ]
+    )
+    sent: list[Any] = []
+
+    async def receive() -> Any:
+        return next(messages)
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    length = sum(map(len, parts)) if announced is None else announced
+    headers = [(b"content-length", str(length).encode())]
+    scope = {"type": "http", "method": method, "path": path, "headers": headers}
+    asyncio.run(plain.application(scope, receive, send))
+    if not sent:
+        return None
+    start, body = sent
+    found = {name.decode(): value.decode() for name, value in start["headers"]}
+    return start["status"], found, body["body"]
+
+
+def test_a_body_in_parts_is_scored() -> None:
+    body = body_of(measured().tail(20))
+    status, headers, text = ask("POST", "/score", body[:50], body[50:])
+    assert (status, json.loads(text)) == score.run(body)
+    assert headers == {"content-type": "application/json", "content-length": str(len(text))}
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "field"),
+    [
+        ("GET", "/score", 405, "method"),
+        ("POST", "/health", 405, "method"),
+        ("GET", "/admin", 404, "path"),
+    ],
+)
+def test_what_is_not_known_is_refused(method: str, path: str, status: int, field: str) -> None:
+    found, headers, text = ask(method, path)
+    assert (found, json.loads(text)["error"]["field"]) == (status, field)
+    assert headers.get("allow") == {"/score": "POST", "/health": "GET"}.get(path)
+
+
+def test_health_names_the_model(model: Path) -> None:
+    status, _, text = ask("GET", "/health")
+    assert (status, json.loads(text)["model"]["digest"]) == (200, score.model().digest)
+
+
+@pytest.mark.parametrize("announced", [score.MAX_BYTES + 1, 0], ids=["announced", "sent"])
+def test_a_body_that_is_too_long_is_refused(announced: int) -> None:
+    status, _, text = ask("POST", "/score", b" " * score.MAX_BYTES, b"  ", announced=announced)
+    assert (status, json.loads(text)["error"]["field"]) == (413, "body")
+
+
+def test_nobody_answers_a_client_that_has_gone() -> None:
+    assert ask("POST", "/score", b"{", ends=False) is None
+
+
+def test_what_fails_is_logged_without_what_was_sent(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    words = "patient-17"
+
+    def fail(*_: object, **__: object) -> None:
+        raise RuntimeError(words)
+
+    monkeypatch.setattr(score.model().scorer, "score", fail)
+    with caplog.at_level(logging.ERROR):
+        status, _, text = ask("POST", "/score", body_of(measured().tail(2)))
+    assert (status, json.loads(text)["error"]["field"]) == (500, "server")
+    assert "A request failed with RuntimeError" in caplog.text
+    assert words not in caplog.text
+
+
+def test_figures_are_counted() -> None:
+    def figures() -> dict[str, float]:
+        status, headers, text = ask("GET", "/metrics")
+        assert (status, headers["content-type"]) == (200, metrics.CONTENT_TYPE)
+        lines = [line for line in text.decode().splitlines() if not line.startswith("#")]
+        return {name: float(value) for name, value in (line.rsplit(" ", 1) for line in lines)}
+
+    ask("POST", "/score", b"nothing")
+    before = figures()
+    table = measured().tail(120).assign(unit=["south", "north"] * 60)
+    body = json.loads(ask("POST", "/score", body_of(table))[2])["data"]
+    ask("POST", "/score", b"nothing")
+    after = figures()
+    counted = {name: after[name] - before.get(name, 0) for name in after if "score_r" in name}
+    assert counted['score_requests_total{status="200"}'] == 1
+    assert counted['score_requests_total{status="400"}'] == 1
+    assert counted["score_rows_total"] == 120
+    assert counted["score_rows_unknown_total"] == 60
+    assert counted["score_rows_flagged_total"] == sum(row["is_far"] is True for row in body) > 0
+
+
+def test_without_a_flag_rows_without_any_answer_are_unknown(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from dataclasses import replace
+
+    monkeypatch.setattr(score.model(), "schema", replace(score.model().schema, flag=None))
+    counted = []
+    monkeypatch.setattr(metrics._figures.unknown, "inc", counted.append)
+    row = {"deviation": None, "is_far": None}
+    metrics.count(score.Answer(200, {"data": [row, row | {"deviation": 1.0}]}), 0.1)
+    assert counted == [1]
+
+
+def test_where_prometheus_is_missing_nothing_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(metrics, "_figures", None)
+    assert answers.answer("POST", lambda: b"{").status == 400
+    assert ask("GET", "/metrics")[2].startswith(b"# prometheus_client is not installed")
+
+
+@pytest.mark.parametrize("is_there", [True, False])
+def test_it_starts_with_a_model_only(
+    model: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, is_there: bool
+) -> None:
+    served = tmp_path / "served.json"
+    served.write_text(json.dumps({"scorer": SCORER}), encoding="utf-8")
+    monkeypatch.setattr(score, "SERVED", str(served))
+    monkeypatch.setenv("AZUREML_MODEL_DIR", str(model if is_there else tmp_path))
+    sent: list[Any] = []
+
+    async def receive() -> Any:
+        return {}
+
+    async def send(message: Any) -> None:
+        sent.append(message["type"])
+
+    asyncio.run(plain.application({"type": "lifespan"}, receive, send))
+    assert sent == (
+        ["lifespan.startup.complete", "lifespan.shutdown.complete"]
+        if is_there
+        else ["lifespan.startup.failed"]
+    )

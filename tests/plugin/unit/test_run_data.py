@@ -1,0 +1,150 @@
+import hashlib
+from pathlib import Path
+
+import pytest
+from kedro.io import DataCatalog, MemoryDataset
+from kedro.pipeline import Node, Pipeline
+from kedro_datasets.json import JSONDataset
+from kedro_datasets.pandas import CSVDataset
+
+from kedro_azure_mlops.azure.snapshot import content_digest
+from kedro_azure_mlops.config import Gate, Mlops, Tracking
+from kedro_azure_mlops.contract import digest
+from kedro_azure_mlops.hooks import data as run_data
+from kedro_azure_mlops.hooks.data import data_tags, digest_of, measured
+from kedro_azure_mlops.models import ModelDataset
+
+TEXT = b"a,b\n1,2\n"
+
+
+def nothing(*_: object) -> None:
+    """Do nothing."""
+
+
+class _Registered(dict[str, Pipeline]):
+    """The registered pipelines, of which Kedro shows only those that run: none here."""
+
+    whole = False
+
+    def set_requested(self, names: None) -> None:
+        self.whole = names is None
+
+    def values(self) -> list[Pipeline]:
+        return list(super().values()) if self.whole else []
+
+
+class _Broken(_Registered):
+    def values(self) -> list[Pipeline]:
+        raise ImportError("one of them has a fault")
+
+
+@pytest.fixture
+def catalog(tmp_path: Path) -> DataCatalog:
+    (tmp_path / "raw.csv").write_bytes(TEXT)
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "MLmodel").write_bytes(TEXT)
+    return DataCatalog(
+        {
+            "raw": CSVDataset(filepath=str(tmp_path / "raw.csv")),
+            "clean": CSVDataset(filepath=str(tmp_path / "raw.csv")),
+            "gone": CSVDataset(filepath=str(tmp_path / "gone.csv")),
+            "remote": CSVDataset(filepath="memory:///test_run_data/raw.csv"),
+            "model": ModelDataset(filepath=str(tmp_path / "model")),
+            "memory": MemoryDataset(1),
+        }
+    )
+
+
+def test_a_file_has_the_digest_of_its_bytes(catalog: DataCatalog) -> None:
+    assert digest_of(catalog, "raw") == hashlib.sha256(TEXT).hexdigest()
+
+
+def test_a_folder_has_the_digest_of_a_model(catalog: DataCatalog, tmp_path: Path) -> None:
+    assert digest_of(catalog, "model") == digest(tmp_path / "model")
+
+
+def test_folders_have_the_digest_of_a_data_asset(catalog: DataCatalog, tmp_path: Path) -> None:
+    for name in ("MLmodel.b", "c/d", "c.e", "C"):
+        (tmp_path / "model" / name).parent.mkdir(exist_ok=True)
+        (tmp_path / "model" / name).write_text(name, encoding="utf-8")
+    assert digest_of(catalog, "model") == content_digest(tmp_path / "model")
+
+
+def test_a_remote_file_has_the_digest_of_its_bytes(catalog: DataCatalog) -> None:
+    assert digest_of(catalog, "remote") is None
+    catalog["remote"]._fs.pipe("/test_run_data/raw.csv", TEXT)
+    assert digest_of(catalog, "remote") == digest_of(catalog, "raw")
+
+
+@pytest.mark.parametrize("name", ["gone", "memory"])
+def test_what_is_no_file_has_no_digest(catalog: DataCatalog, name: str) -> None:
+    assert digest_of(catalog, name) is None
+
+
+def test_a_pipeline_that_is_broken_and_not_asked_for_does_no_harm(
+    catalog: DataCatalog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use = Pipeline([Node(nothing, ["clean"], "used")])
+    monkeypatch.setattr(run_data, "pipelines", _Broken())
+    assert data_tags(use, catalog, tmp_path)["data.path.clean"] == "raw.csv"
+
+
+def test_the_signature_of_an_address_is_not_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
+    signed = DataCatalog({"raw": CSVDataset(filepath="https://host/raw.csv?sig=secret")})
+    monkeypatch.setattr(run_data, "digest_of", lambda *_: "digest")
+    monkeypatch.setattr(run_data, "pipelines", _Registered())
+    tags = data_tags(Pipeline([Node(nothing, "raw", "used")]), signed, Path("/project"))
+    assert tags["data.path.raw"] == "https://host/raw.csv"
+
+
+def test_raw_files_are_named_and_what_other_runs_made_is_told_apart(
+    catalog: DataCatalog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cleaning = Node(nothing, ["raw", "params:cleaning"], "clean")
+    use = Node(nothing, ["clean", "raw", "gone", "memory", "parameters"], "used")
+    registered = _Registered({"one": Pipeline([cleaning]), "two": Pipeline([use])})
+    monkeypatch.setattr(run_data, "pipelines", registered)
+    raw = {"data.file.raw": hashlib.sha256(TEXT).hexdigest(), "data.path.raw": "raw.csv"}
+    assert data_tags(registered["one"], catalog, tmp_path) == raw
+    assert data_tags(registered["one"] + registered["two"], catalog, tmp_path) == raw
+    assert data_tags(registered["two"], catalog, tmp_path) == raw | {
+        "data.from_earlier_runs": "clean"
+    }
+    outside = data_tags(registered["one"], catalog, tmp_path / "model")
+    assert outside["data.path.raw"] == (tmp_path / "raw.csv").as_posix()
+
+
+@pytest.fixture
+def numbers(tmp_path: Path) -> DataCatalog:
+    """Entries of numbers, and others that hold none."""
+    contents = {
+        "metrics": {"r2": 0.9, "rows": 3, "odd": float("nan")},
+        "cost": {"r2": 0.1, "seconds": 4.0},
+        "gate": {"score": 1.0},
+        "report": {"rows": 3, "source": "a file"},
+        "flags": {"is_good": True},
+        "names": ["a"],
+        "empty": {},
+    }
+    entries = {name: JSONDataset(filepath=f"{tmp_path}/{name}.json") for name in contents}
+    for name, content in contents.items():
+        entries[name].save(content)
+    entries["gone"] = JSONDataset(filepath=f"{tmp_path}/gone.json")
+    table = CSVDataset(filepath=f"{tmp_path}/table.csv")
+    return DataCatalog(entries | {"table": table, "memory": MemoryDataset({"r2": 0.5})})
+
+
+def test_every_json_entry_of_numbers_is_recorded_by_default(numbers: DataCatalog) -> None:
+    found = measured(numbers, list(numbers.keys()), Mlops(gate=Gate(decision="gate")))
+    assert found.keys() == {"cost", "metrics"}
+    assert found["cost"] == {"r2": 0.1, "seconds": 4.0}
+    numbers_of_metrics = {"metrics.r2": 0.9, "rows": 3.0, "odd": float("nan")}
+    assert found["metrics"] == pytest.approx(numbers_of_metrics, nan_ok=True)
+
+
+def test_entries_that_are_named_are_recorded_and_no_others(numbers: DataCatalog) -> None:
+    config = Mlops(tracking=Tracking(metrics=["metrics", "gone", "elsewhere"]))
+    found = measured(numbers, list(numbers.keys()), config)
+    assert list(found) == ["metrics"]
+    assert found["metrics"]["r2"] == 0.9
+    assert measured(numbers, list(numbers.keys()), Mlops(tracking=Tracking(metrics=[]))) == {}

@@ -1,0 +1,383 @@
+import json
+import logging
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.linear_model import LinearRegression
+
+from kedro_azure_mlops.contract import (
+    Column,
+    Columns,
+    Contract,
+    Schema,
+    UnusableModelError,
+    digest,
+    write_contract,
+)
+from kedro_azure_mlops.models import save_model
+from kedro_azure_mlops.serve import score
+from kedro_azure_mlops.serve.stored import StoredScorer
+from kedro_azure_mlops.serve.stream import Stream
+from tests.plugin.trained import (
+    SCORER,
+    arrays_of,
+    body_of,
+    measured,
+    save_small_model,
+    small_scorer,
+)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model folder that no test changes."""
+    small_scorer()  # its package can be imported from now on
+    return save_small_model(tmp_path_factory.mktemp("trained") / "model")
+
+
+@pytest.fixture
+def model(trained: Path, tmp_path: Path) -> Path:
+    """A copy of it that may be changed."""
+    return Path(shutil.copytree(trained, tmp_path / "given" / "model"))
+
+
+@pytest.fixture(autouse=True)
+def _nothing_loaded(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in ("AZUREML_MODEL_DIR", "MODEL_DIGEST", "MODEL_VERSION"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(score, "_loaded", None)
+    # as in a code folder, where it lies beside the packages
+    served = tmp_path / "served.json"
+    served.write_text(json.dumps({"scorer": SCORER, "trusted": []}), encoding="utf-8")
+    monkeypatch.setattr(score, "SERVED", str(served))
+
+
+def change(folder: Path, name: str, old: str, new: str) -> None:
+    file = folder / name
+    text = file.read_text(encoding="utf-8")
+    assert old in text
+    file.write_text(text.replace(old, new, 1), encoding="utf-8")
+
+
+def test_requests_are_answered_as_streams_are(trained: Path) -> None:
+    score.init(trained)
+    table = measured()
+    answer = score.run(body_of(table))
+    exact = Stream(small_scorer()).score(arrays_of(table))
+    found = answer.body["data"]
+    assert [row["deviation"] for row in found] == exact["deviation"].round(6).tolist()
+    assert [row["is_far"] for row in found] == exact["is_far"].tolist()
+    assert 0 < sum(row["is_far"] for row in found) < 50
+
+
+def test_rows_that_are_sent_twice_get_one_answer(trained: Path) -> None:
+    score.init(trained)
+    rows = json.loads(body_of(measured().tail(60)))["data"]
+    twice = [row for row in rows for _ in range(2)]
+    once, both = (score.run(json.dumps({"data": sent})).body["data"] for sent in (rows, twice))
+    assert both == [row for row in once for _ in range(2)]
+
+
+def test_an_answer_has_a_row_for_each_row_and_names_the_model(trained: Path) -> None:
+    score.init(trained)
+    table = measured().tail(3)
+    answer = score.run(body_of(table))
+    assert answer.status == 200
+    assert answer.body["model"] == {"version": digest(trained)[:12], "digest": digest(trained)}
+    assert [row["unit"] for row in answer.body["data"]] == table["unit"].tolist()
+    assert list(answer.body["data"][0]) == ["time", "unit", "deviation", "is_far"]
+    assert json.loads(answer.text()) == answer.body
+
+
+def test_a_request_leaves_nothing_behind_for_the_next(trained: Path) -> None:
+    score.init(trained)
+    first = score.run(body_of(measured().tail(20)))
+    score.run(body_of(measured()))
+    assert score.run(body_of(measured().tail(20))) == first
+
+
+def test_what_the_model_has_no_answer_to_is_null(trained: Path) -> None:
+    score.init(trained)
+    table = measured().tail(2).assign(unit=["south", "north"])
+    south, north = score.run(body_of(table)).body["data"]
+    assert (south["deviation"], south["is_far"]) == (None, None)
+    assert north["deviation"] is not None
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "field"),
+    [
+        (b"{", 400, "body"),
+        (b'{"data": []}', 400, "data"),
+        (b" " * (score.MAX_BYTES + 1), 413, "body"),
+        (body_of(measured().tail(4).iloc[[2, 1]].assign(unit="7")), 400, "data[1].time"),
+        (body_of(measured().tail(1).assign(load=999.0)), 400, "data[0].load"),
+        (body_of(measured().tail(1).assign(load=195.0)), 400, "data"),
+    ],
+    ids=["malformed", "empty", "too long", "unsorted", "an error code", "the scorer's own"],
+)
+def test_what_is_refused_names_its_field_and_the_next_request_is_answered(
+    trained: Path, body: bytes, status: int, field: str
+) -> None:
+    score.init(trained)
+    refused = score.run(body)
+    assert (refused.status, refused.body["error"]["field"]) == (status, field)
+    assert score.run(body_of(measured().tail(2))).status == 200
+
+
+def test_without_a_model_nothing_is_answered() -> None:
+    with pytest.raises(UnusableModelError, match=r"call init\(\) first"):
+        score.run(b"{}")
+
+
+def test_the_model_is_found_below_the_folder_that_azure_names(
+    model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(UnusableModelError, match="set AZUREML_MODEL_DIR"):
+        score.init()
+    monkeypatch.setenv("AZUREML_MODEL_DIR", str(model.parent))
+    monkeypatch.setenv("MODEL_VERSION", "7")
+    score.init()
+    assert score.model().version == "7"
+    shutil.copytree(model, model.with_name("second"))
+    with pytest.raises(UnusableModelError, match="holds: model, second"):
+        score.init()
+    assert score.model().version == "7"
+
+
+def test_only_the_model_that_is_asked_for_is_loaded(
+    model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MODEL_DIGEST", digest(model))
+    score.init(model)
+    (model / "README").touch()
+    with pytest.raises(UnusableModelError, match="not those that were registered"):
+        score.init(model)
+    (model / "rolling.json").write_bytes(b"nothing that could be loaded")
+    with pytest.raises(UnusableModelError, match="not those that were registered"):
+        score.init(model)
+
+
+def test_what_serves_is_logged(trained: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    score.init(trained)
+    assert f"digest {digest(trained)}, by the rolling mean" in caplog.text
+
+
+def test_a_model_that_answers_its_example_otherwise_is_refused(model: Path) -> None:
+    change(model, "rolling.json", "10.0", "1.0")
+    with pytest.raises(UnusableModelError, match="recorded at training"):
+        score.init(model)
+
+
+@pytest.mark.parametrize("name", ["rolling.json", "contract.json"])
+@pytest.mark.parametrize("content", [None, b"", b"[]"], ids=["missing", "empty", "other"])
+def test_a_folder_that_is_not_whole_is_refused(
+    model: Path, name: str, content: bytes | None
+) -> None:
+    (model / name).unlink()
+    if content is not None:
+        (model / name).write_bytes(content)
+    with pytest.raises(UnusableModelError):
+        score.init(model)
+
+
+class OfAnyType:
+    """Gives a fixed answer."""
+
+    schema = Schema(
+        inputs=(Column("x", "double"),),
+        outputs=(
+            Column("text", "string", nullable=True),
+            Column("number", "double", nullable=True),
+            Column("short", "double", decimals=2),
+            Column("count", "long", nullable=True),
+            Column("time", "datetime", nullable=True),
+        ),
+    )
+
+    def __init__(self, **changes: Any) -> None:
+        self.found: dict[str, Any] = {
+            "text": np.array(["a", None], object),
+            "number": np.array([1e-9, np.inf]),
+            "short": np.array([0.123, 7]),
+            "count": np.array([3, np.nan]),
+            "time": np.array(["2024-01-01T00:00:00.5", "NaT"], "datetime64[ns]"),
+        }
+        self.found |= changes
+
+    def score(self, columns: Columns, wanted: np.ndarray | None = None) -> Columns:
+        return {name: values for name, values in self.found.items() if values is not None}
+
+
+def answer_of(scorer: OfAnyType) -> score.Answer:
+    return score.answer(score.Model(scorer, "d" * 64), '{"data": [{"x": 1}, {"x": 2}]}')
+
+
+def test_every_type_is_answered_as_json_has_it() -> None:
+    answer = answer_of(OfAnyType())
+    assert answer.body["data"] == [
+        {
+            **{"text": "a", "number": 1e-9, "short": 0.12, "count": 3},
+            "time": "2024-01-01T00:00:00.500000",
+        },
+        {"text": None, "number": None, "short": 7.0, "count": None, "time": None},
+    ]
+    assert json.loads(answer.text()) == answer.body
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"text": None}, "does not answer 'text'"),
+        ({"short": np.zeros(1)}, "answers 1 of 2 rows"),
+    ],
+    ids=["a column less", "a row less"],
+)
+def test_an_answer_that_breaks_the_promise_is_no_answer(
+    changes: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(RuntimeError, match=message):
+        answer_of(OfAnyType(**changes))
+
+
+# Without a scorer of the project
+
+
+@pytest.fixture(scope="module")
+def stored(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A regression as a run saves it."""
+    table = pd.DataFrame({"a": [1.0, 2.0, 3.0, 4.0], "b": [0.0, 1.0, 0.0, 2.0]})
+    model = LinearRegression().fit(table, [1.0, 3.0, 5.0, 8.0])
+    folder = tmp_path_factory.mktemp("stored") / "model"
+    save_model(model, folder)
+    return folder
+
+
+def test_the_stored_model_itself_is_served_where_no_scorer_is_named(stored: Path) -> None:
+    current = score.load_served(stored, None)
+    assert current.engine == "the stored model"
+    answer = score.answer(current, '{"data": [{"a": 1, "b": 0}, {"a": 4, "b": 2.0}]}')
+    assert [list(row) for row in answer.body["data"]] == [["prediction"]] * 2
+    assert answer.body["data"][1]["prediction"] == pytest.approx(8, abs=0.5)
+    refused = score.answer(current, '{"data": [{"a": 1, "c": 0}]}')
+    assert refused.body["error"] == {"field": "data[0].b", "message": "is missing"}
+
+
+def test_a_scorer_that_cannot_be_imported_is_named(stored: Path) -> None:
+    for scorer in ("plant.none:load", "plant.rolling:none", "plant.rolling"):
+        with pytest.raises(UnusableModelError, match=f"scorer: {scorer} cannot be imported"):
+            score.load_served(stored, scorer)
+
+
+def test_a_stored_model_of_types_that_nobody_trusts_is_not_loaded(
+    stored: Path, tmp_path: Path
+) -> None:
+    import skops.io
+
+    folder = Path(shutil.copytree(stored, tmp_path / "model"))
+    skops.io.dump(small_scorer(), folder / "model.skops")
+    with pytest.raises(UnusableModelError, match=r"plant\.rolling\.RollingLoad"):
+        score.load_served(folder, None)
+
+
+def test_what_a_stored_model_needs_and_is_not_installed_is_named(
+    stored: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import sys
+
+    monkeypatch.setitem(sys.modules, "skops", None)
+    monkeypatch.setitem(sys.modules, "skops.io", None)
+    with pytest.raises(UnusableModelError, match=r"needs skops.*not installed here"):
+        score.load_served(stored, None)
+
+
+def test_a_folder_without_its_model_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "MLmodel").write_text("flavors: {}\n", encoding="utf-8")
+    write_contract(tmp_path, Contract(OfAnyType.schema, [{"x": 1.0}], []))
+    with pytest.raises(UnusableModelError, match=r"model\.skops cannot be loaded"):
+        score.load_served(tmp_path, None)
+
+
+class Kinds:
+    """An estimator-like model that answers every type, in the form of an array or a table."""
+
+    def __init__(self, answer: Any) -> None:
+        self.answer = answer
+
+    def predict(self, table: pd.DataFrame) -> Any:
+        self.asked = table
+        return self.answer
+
+
+MIXED = (
+    Column("name", "string", nullable=True),
+    Column("count", "long"),
+    Column("maybe", "long", nullable=True),
+    Column("is_new", "boolean", nullable=True),
+    Column("time", "datetime", nullable=True),
+)
+
+
+def test_a_stored_model_may_answer_every_type() -> None:
+    found = pd.DataFrame(
+        {
+            "name": ["a", None],
+            "count": [1, 2],
+            "maybe": pd.array([1, None], "Int64"),
+            "is_new": [True, None],
+            "time": pd.to_datetime(["2024-01-01T02:00:00+02:00", None]),
+        }
+    )
+    columns = StoredScorer(Kinds(found), Schema((Column("x", "double"),), MIXED)).score(
+        {"x": np.zeros(2)}, np.array([True, True])
+    )
+    assert columns["name"].tolist() == ["a", None]
+    assert columns["count"].dtype == np.int64
+    assert np.isnan(columns["maybe"]).tolist() == [False, True]
+    assert columns["is_new"].tolist() == [True, None]
+    assert columns["time"][0] == np.datetime64("2024-01-01")
+    assert np.isnat(columns["time"][1])
+
+
+def test_a_stored_model_may_answer_an_array_of_several_columns() -> None:
+    outputs = (Column("p0", "double"), Column("p1", "double"))
+    scorer = StoredScorer(
+        Kinds([[0.1, 0.9], [0.2, 0.8]]), Schema((Column("x", "double"),), outputs)
+    )
+    wanted = np.array([False, True])
+    found = scorer.score({"x": np.zeros(2)}, wanted)
+    assert {name: values.tolist() for name, values in found.items()} == {"p0": [0.2], "p1": [0.8]}
+
+
+def test_a_stored_model_is_asked_with_the_types_of_its_training() -> None:
+    inputs = (Column("is_new", "boolean"), Column("count", "long"), Column("name", "string"))
+    model = Kinds([1.0])
+    scorer = StoredScorer(model, Schema(inputs, (Column("y", "double"),)))
+    columns = {"is_new": np.array([True], object), "count": np.array([3])}
+    scorer.score({**columns, "name": np.array(["a"], object)})
+    assert model.asked.dtypes.tolist() == [bool, np.int64, object]
+
+
+def test_a_column_that_a_stored_model_does_not_answer_is_named() -> None:
+    schema = Schema((Column("x", "double"),), MIXED)
+    scorer = StoredScorer(Kinds(pd.DataFrame({"name": ["a"]})), schema)
+    with pytest.raises(ValueError, match="there is no column count, maybe, is_new, time"):
+        scorer.score({"x": np.zeros(1)})
+
+
+def test_an_mlflow_python_model_is_asked_as_mlflow_asks() -> None:
+    # by its name and module: MLflow's own prints a warning about every class of a test
+    base = type("PythonModel", (), {"__module__": "mlflow.pyfunc.model"})
+
+    class Doubles(base):
+        def predict(self, context: Any, model_input: Any) -> Any:
+            assert context is None
+            return model_input["x"] * 2
+
+    scorer = StoredScorer(Doubles(), Schema((Column("x", "double"),), (Column("y", "double"),)))
+    assert scorer.score({"x": np.array([2.0])})["y"].tolist() == [4.0]

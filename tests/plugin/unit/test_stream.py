@@ -1,0 +1,194 @@
+from datetime import timedelta
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from kedro_azure_mlops.contract import Column, Columns, History, Schema
+from kedro_azure_mlops.serve.stream import LateRowsError, Stream
+from tests.plugin.trained import arrays_of, measured, small_scorer
+
+
+class Sums:
+    """Sums a row and up to ``rows`` earlier ones that are at most ``days`` older."""
+
+    def __init__(self, days: float, rows: int, by: str | None = "unit") -> None:
+        self.days, self.rows = days, rows
+        self.most = 0  # rows that it was given at once
+        self.schema = Schema(
+            inputs=(Column("time", "datetime"), Column("unit", "string"), Column("load", "double")),
+            outputs=(Column("sum", "double"), Column("count", "long")),
+            history=History(order="time", by=by, days=days, rows=rows),
+        )
+
+    def score(self, columns: Columns, wanted: np.ndarray | None = None) -> Columns:
+        self.most = max(self.most, len(columns["load"]))
+        sums, counts = [], []
+        units = columns["unit"] if self.schema.history.by else np.full(len(columns["load"]), "")
+        for row, (time, unit) in enumerate(zip(columns["time"], units, strict=True)):
+            if wanted is not None and not wanted[row]:
+                continue
+            before = np.flatnonzero(units[: row + 1] == unit)
+            in_days = before[time - columns["time"][before] <= np.timedelta64(1, "D") * self.days]
+            taken = in_days if len(in_days) > self.rows else before[-self.rows - 1 :]
+            sums.append(columns["load"][taken].sum())
+            counts.append(len(taken))
+        return {"sum": np.array(sums, float), "count": np.array(counts, np.int64)}
+
+
+def in_pieces(stream: Stream, table: pd.DataFrame, size: int) -> pd.DataFrame:
+    pieces = [table.iloc[start : start + size] for start in range(0, len(table), size)]
+    return pd.concat([score(stream, piece) for piece in pieces])
+
+
+def score(stream: Stream, table: pd.DataFrame) -> pd.DataFrame:
+    return pd.DataFrame(stream.score(arrays_of(table)), table.index)
+
+
+def long_history() -> pd.DataFrame:
+    """More than a row looks back on, with a gap, a slow series and rows sent twice."""
+    table = measured(300)
+    late_half = table["time"] > table["time"].median()
+    table.loc[late_half, "time"] += pd.Timedelta("3D 7min")
+    slow = pd.DataFrame(
+        {"time": pd.date_range("2024-01-01", periods=8, freq="36h"), "unit": "slow", "load": 5.0}
+    )
+    slow["load"] += range(8)
+    twice = table.iloc[[200, 201, 400]]
+    return pd.concat([table, twice, slow]).sort_values("time", kind="stable", ignore_index=True)
+
+
+@pytest.mark.parametrize("size", [1, 7, 100])
+@pytest.mark.parametrize(("days", "rows"), [(1, 3), (2.5, 0), (0, 4), (0, 0), (30, 5)])
+def test_pieces_are_answered_as_the_whole_is(size: int, days: float, rows: int) -> None:
+    table = long_history().head(400 if size > 1 else 120)
+    whole = score(Stream(Sums(days, rows)), table)
+    found = in_pieces(Stream(Sums(days, rows)), table, size)
+    pd.testing.assert_frame_equal(found, whole)
+    assert found.dtypes.tolist() == [np.float64, np.int64]
+    assert whole["count"].max() > rows
+
+
+def test_the_whole_is_answered_as_the_scorer_alone_does() -> None:
+    table = long_history().drop_duplicates().reset_index(drop=True)
+    alone = Sums(1, 3).score(arrays_of(table))
+    pd.testing.assert_frame_equal(score(Stream(Sums(1, 3)), table), pd.DataFrame(alone))
+
+
+def test_a_single_series_needs_no_name() -> None:
+    table = measured(100).drop_duplicates("time").reset_index(drop=True)
+    whole = score(Stream(Sums(1, 3, by=None)), table)
+    pd.testing.assert_frame_equal(in_pieces(Stream(Sums(1, 3, by=None)), table, 7), whole)
+    assert whole["count"].max() == 49
+
+
+def test_rows_without_history_are_answered_each_by_itself() -> None:
+    class Doubles:
+        schema = Schema((Column("load", "double"),), (Column("double", "double"),))
+
+        def score(self, columns: Columns, wanted: np.ndarray | None = None) -> Columns:
+            assert wanted is None
+            return {"double": columns["load"] * 2}
+
+    stream = Stream(Doubles())
+    assert stream.score({"load": np.array([1.0, 1.0, 3.0])})["double"].tolist() == [2, 2, 6]
+    assert stream.late == 0
+
+
+def test_a_row_that_is_sent_twice_gets_the_answer_of_its_twin() -> None:
+    table = long_history()
+    twins = table.duplicated(keep=False)
+    assert twins.sum() == 6
+    for size in (1_000_000, 5):
+        found = in_pieces(Stream(Sums(1, 3)), table, size)[twins]
+        groups = [table["unit"], table["time"]]
+        assert found["sum"].groupby(groups).nunique().max() == 1
+
+
+def test_rows_of_one_time_that_differ_are_no_twins() -> None:
+    table = measured(100).head(20)
+    table = pd.concat([table, table.tail(2).assign(load=1.0), table.tail(2)], ignore_index=True)
+    for size in (100, 1):
+        found = in_pieces(Stream(Sums(1, 3)), table, size)["sum"].to_numpy()
+        assert found[18:20].tolist() == found[22:24].tolist()
+        assert found[20:22].tolist() == (found[18:20] + 1).tolist()
+
+
+def test_missing_values_are_twins_of_missing_values() -> None:
+    table = measured(100).head(4).assign(load=np.nan)
+    again = pd.concat([table, table], ignore_index=True)
+    stream = Stream(Sums(0, 0))
+    assert score(stream, again)["count"].tolist() == [1] * 8
+    assert len(stream._past["north"].columns["time"]) == 2
+
+
+def test_memory_does_not_grow_with_the_rows() -> None:
+    scorer = Sums(2, 5)
+    stream, most = Stream(scorer), []
+    table = measured(1000)
+    for start in range(0, 2000, 100):
+        score(stream, table.iloc[start : start + 100])
+        most.append(max(len(past.columns["time"]) for past in stream._past.values()))
+    days = np.array(most) / 48
+    assert 2.5 <= days[-1] <= days.max() <= 2.8  # and half a day for late rows
+    assert scorer.most <= 100 + 2 * 2.8 * 48
+
+
+def test_what_is_not_remembered_changes_nothing() -> None:
+    table = measured(200)
+    stream = Stream(Sums(1, 3))
+    first = stream.score(arrays_of(table.tail(20)), remember=False)
+    assert not stream._past
+    again = stream.score(arrays_of(table.tail(20)), remember=False)
+    assert again["sum"].tolist() == first["sum"].tolist()
+
+
+def test_late_rows_are_counted_and_answered_by_what_was_before_them() -> None:
+    table = measured(200)
+    north = table[table["unit"] == "north"].reset_index(drop=True)
+    late = north.iloc[[150, 151]]
+    in_order, stream = Stream(small_scorer()), Stream(small_scorer())
+    expected = score(in_order, north)
+    score(stream, north.drop(late.index).head(170))
+    found = score(stream, late)
+    assert (in_order.late, stream.late) == (0, 2)
+    assert found["deviation"].tolist() == expected["deviation"][late.index].tolist()
+
+
+def untidy(table: pd.DataFrame) -> pd.DataFrame:
+    """Some late, some sent twice, some with the time of the one before."""
+    order = np.arange(len(table), dtype=float)
+    order[[100, 101, 110, 130, 205]] += [9, 3, 16, 20, 5]
+    table = table.iloc[np.argsort(order, kind="stable")]
+    table = pd.concat([table[:150], table[140:145], table[150:]], ignore_index=True)
+    table.loc[180, "time"] = table.loc[178, "time"]
+    return table
+
+
+@pytest.mark.parametrize("size", [1, 7, 40])
+def test_late_rows_are_answered_alike_however_the_rows_are_cut(size: int) -> None:
+    table = untidy(measured(200)).head(240)
+    whole, cut = Stream(Sums(1, 3)), Stream(Sums(1, 3))
+    pd.testing.assert_frame_equal(in_pieces(cut, table, size), score(whole, table))
+    assert whole.late == cut.late >= 5
+
+
+@pytest.mark.parametrize("size", [1, 1000])
+@pytest.mark.parametrize(("hours", "is_refused"), [(3, False), (3.5, True)])
+def test_rows_that_are_too_late_are_named(size: int, hours: float, is_refused: bool) -> None:
+    north = measured(200).query("unit == 'north'").head(100).reset_index(drop=True)
+    steps = int(hours * 2)
+    table = pd.concat([north[:50], north[51 : 51 + steps], north[50:51]], ignore_index=True)
+    stream = Stream(Sums(1, 3), most_late=timedelta(hours=3))
+    if not is_refused:
+        assert len(in_pieces(stream, table, size)) == len(table)
+        return
+    with pytest.raises(LateRowsError, match="1 rows are more than 3 hours older") as refusal:
+        in_pieces(stream, table, size)
+    assert refusal.value.rows.tolist() == [0 if size == 1 else len(table) - 1]
+    assert refusal.value.newest[0] == table["time"].max()
+
+
+def test_nothing_is_answered_to_nothing() -> None:
+    found = Stream(small_scorer()).score(arrays_of(measured().head(0)))
+    assert found["deviation"].shape == (0,)

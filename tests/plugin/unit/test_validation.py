@@ -1,0 +1,78 @@
+import pandas as pd
+import pandera.pandas as pa
+import pytest
+
+from kedro_azure_mlops.validation import (
+    BadDataError,
+    check,
+    column,
+    is_number,
+    is_time,
+    is_within,
+    parse_times,
+    refuse_offending_rows,
+)
+
+SCHEMA = pa.DataFrameSchema(
+    {
+        "load": pa.Column(checks=pa.Check.le(100, error="load is above 100")),
+        "unit": pa.Column(nullable=True, checks=pa.Check.isin(["a", "b"], error="unknown unit")),
+    }
+)
+
+
+def table(loads: list[float], unit: str | None = "a") -> pd.DataFrame:
+    frame = pd.DataFrame({"load": loads, "unit": unit, "note": "x"})
+    frame.index += 2
+    frame.attrs["source"] = "hours.csv"
+    return frame
+
+
+def test_rows_that_fit_are_returned() -> None:
+    pd.testing.assert_frame_equal(
+        refuse_offending_rows(table([1.0, 2.0]), SCHEMA, ["load"]), table([1.0, 2.0])
+    )
+
+
+def test_the_first_offending_rows_are_shown_with_their_lines() -> None:
+    with pytest.raises(BadDataError) as refusal:
+        refuse_offending_rows(table([1.0, 200.0]), SCHEMA, ["load", "unit"])
+    text = str(refusal.value)
+    assert "hours.csv: 1 of 2 rows cannot be used:\n  1 x load is above 100\n" in text
+    assert text.splitlines()[-1].split()[:3] == ["3", "200.0", "a"]
+    assert "note" not in text
+    assert refusal.value.exit_code == 1
+
+
+def test_a_row_with_two_faults_is_one_row_and_of_many_ten_are_shown() -> None:
+    with pytest.raises(BadDataError, match=r"2 rows.*\n.*\.\.\. and|12 of 12 rows") as refusal:
+        refuse_offending_rows(table([200.0] * 12, unit="c"), SCHEMA, ["load"])
+    assert str(refusal.value).endswith("... and 2 more")
+    assert "load is above 100; unknown unit" in str(refusal.value)
+
+
+def test_each_fault_of_a_column_is_reported_by_one_check() -> None:
+    number = check(is_number, "load is no number")
+    within = check(lambda loads: is_within(loads, 0, 100), "load is outside 0 to 100")
+    schema = pa.DataFrameSchema({"load": column("load", number, within)})
+    loads = pd.DataFrame({"load": ["1", "warm", "", "200", "inf", 100]}).replace("", None)
+    with pytest.raises(BadDataError) as refusal:
+        refuse_offending_rows(loads, schema, ["load"])
+    counted = str(refusal.value).split("\n\n")[0].splitlines()[1:]
+    assert sorted(line.strip() for line in counted) == [
+        "1 x load is missing",
+        "1 x load is no number",
+        "2 x load is outside 0 to 100",
+    ]
+
+
+def test_true_and_false_are_no_numbers() -> None:
+    assert not is_number(pd.Series([True, False])).any()
+    assert is_number(pd.Series([1.5, None, "2"])).all()
+
+
+def test_times_are_read_in_utc() -> None:
+    texts = pd.Series(["2024-01-01 13:00", "2024-01-01T00:00+01:00", "soon", None])
+    assert is_time(texts).tolist() == [True, True, False, True]
+    expected = ["2024-01-01 13:00", "2023-12-31 23:00"]
+    assert parse_times(texts).dropna().tolist() == [pd.Timestamp(text) for text in expected]

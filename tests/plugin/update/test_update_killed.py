@@ -1,0 +1,126 @@
+"""An update that is interrupted, at any moment, leaves the work tree as it was."""
+
+import os
+import shutil
+import signal
+from pathlib import Path
+
+import pytest
+
+from tests.plugin.update.rendering import SOURCES
+from tests.plugin.update.updating import Outcome, Project, Template, lines, two_releases
+
+# Before the given call of git something happens to the updater, which runs it by subprocess. A call
+# is known by words of its command line and by the name of its index.
+SITE = """
+import os, signal, subprocess, sys
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # nohup ignores it
+real, wanted, seen = subprocess.run, os.environ["DIE_BEFORE"].split(), 0
+
+def run(command, *arguments, **options):
+    global seen
+    index = (options.get("env") or {}).get("GIT_INDEX_FILE", "")
+    words = [*(str(word) for word in command), os.path.basename(index)]
+    if words[0] == "git" and set(wanted[1:]) <= set(words):
+        seen += 1
+        if seen == int(wanted[0]):
+            if os.environ["DIE_HOW"] == "TORN":
+                with open("a.py", "w") as file:
+                    file.write("half a li")
+            if os.environ["DIE_HOW"] == "FAIL":
+                raise OSError("the disk is full")
+            how = "SIGKILL" if os.environ["DIE_HOW"] == "TORN" else os.environ["DIE_HOW"]
+            os.kill(os.getpid(), getattr(signal, how))
+    return real(command, *arguments, **options)
+
+subprocess.run = run
+"""
+
+PREPARING = ["1 clone", "1 merge-tree", "2 update-ref --stdin"]
+# Change the index, write files, mark conflicts.
+WRITING = [
+    "1 update-index template-update.index",
+    "1 checkout-index template-update.index",
+    "2 update-index template-update.index",
+]
+
+
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Template:
+    """A template with two releases."""
+    return two_releases(tmp_path_factory.mktemp("template") / "small")
+
+
+@pytest.fixture(scope="module")
+def rendered(template: Template, tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """A project whose update moves, merges, adds, removes and leaves a conflict."""
+    project = template.project("v1", tmp_path_factory.mktemp("rendered"))
+    project.edit({"a.py": lines("a", l10="MINE"), "old.py": lines("old", l25="MINE")})
+    return project
+
+
+@pytest.fixture
+def project(rendered: Project, template: Template, tmp_path: Path) -> Project:
+    """A copy of that project, with a file that git does not hold."""
+    copy = shutil.copytree(rendered.path, tmp_path / "demo", symlinks=True)
+    project = Project(Path(copy), template)
+    project.write({"notes.txt": "MINE\n"})
+    return project
+
+
+def die(project: Project, moment: str, how: str) -> Outcome:
+    """Update, and be interrupted at a moment."""
+    site = project.path.parent / "site"
+    site.mkdir(exist_ok=True)
+    (site / "sitecustomize.py").write_text(SITE, encoding="utf-8")
+    path = os.pathsep.join([str(site), str(SOURCES)])
+    return project.update(PYTHONPATH=path, DIE_BEFORE=moment, DIE_HOW=how)
+
+
+@pytest.mark.parametrize("moment", [PREPARING[0], PREPARING[1], *WRITING])
+@pytest.mark.parametrize("how", ["SIGINT", "SIGTERM"])
+def test_an_interrupted_update_has_changed_nothing(project: Project, moment: str, how: str) -> None:
+    before = project.picture()
+    done = die(project, moment, how)
+    assert done.status in (130, 143, -signal.SIGTERM)
+    assert "Traceback" not in done.err
+    assert project.picture() == before
+    assert project.update().status == 1
+
+
+@pytest.mark.parametrize("moment", PREPARING)
+def test_an_update_that_is_killed_while_it_prepares_has_changed_nothing(
+    project: Project, moment: str
+) -> None:
+    before = project.picture()
+    assert die(project, moment, "SIGKILL").status == -signal.SIGKILL
+    assert project.picture() == before
+
+
+@pytest.mark.parametrize("moment", WRITING)
+@pytest.mark.parametrize("how", ["SIGKILL", "TORN"])
+def test_an_update_that_is_killed_while_it_writes_is_undone_by_the_next_call(
+    project: Project, moment: str, how: str
+) -> None:
+    before = project.picture()
+    assert die(project, moment, how).status == -signal.SIGKILL
+    repaired = project.update("--check")
+    assert "the work tree is as it was before" in repaired.out
+    assert project.picture() == before
+    assert project.update().status == 1
+
+
+def test_an_update_that_cannot_write_is_undone_at_once(project: Project) -> None:
+    before = project.picture()
+    assert die(project, WRITING[1], "FAIL").status not in (0, 1)
+    assert project.picture() == before
+
+
+def test_edits_made_after_a_kill_are_put_aside(project: Project) -> None:
+    die(project, WRITING[2], "SIGKILL")
+    project.write({"folder/deep.py": "edited since\n"})
+    repaired = project.update("--check")
+    folder = Path(repaired.out.splitlines()[1].rpartition(" ")[2])
+    assert (folder / "folder" / "deep.py").read_text(encoding="utf-8") == "edited since\n"
+    assert project.text("folder/deep.py") == lines("deep")

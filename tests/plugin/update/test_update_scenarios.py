@@ -1,0 +1,351 @@
+"""A project's files after an update, one situation per test."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.plugin.update.updating import (
+    FIRST,
+    MARKERS,
+    PNG,
+    SECOND,
+    Project,
+    Template,
+    git,
+    lines,
+    read,
+    two_releases,
+)
+
+NewProject = Callable[[], Project]
+
+
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Template:
+    """A template with two releases."""
+    return two_releases(tmp_path_factory.mktemp("template") / "small")
+
+
+@pytest.fixture(scope="module")
+def rendered(template: Template, tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """A project made from the first release, for copies."""
+    return template.project("v1", tmp_path_factory.mktemp("rendered"))
+
+
+@pytest.fixture
+def project(rendered: Project, template: Template, tmp_path: Path) -> Project:
+    """A project made from the first release."""
+    return Project(Path(shutil.copytree(rendered.path, tmp_path / "demo", symlinks=True)), template)
+
+
+def fresh(template: Template, tmp_path: Path, tag: str = "v2") -> dict[str, bytes]:
+    """Return the files of a fresh render."""
+    return read(template.render(tag, tmp_path / "fresh"))
+
+
+def without_record(files: dict[str, bytes]) -> dict[str, bytes]:
+    """Return files but for the record."""
+    return {name: content for name, content in files.items() if name != ".cruft.json"}
+
+
+class TestWithoutEdits:
+    def test_the_tree_is_a_fresh_render(self, project: Project, tmp_path: Path) -> None:
+        done = project.update()
+        assert done.status == 0, done.said
+        assert without_record(read(project.path)) == fresh(project.template, tmp_path)
+        assert project.state["checkout"] == "v2"
+        assert project.state["commit"] == project.template.commits["v2"]
+        assert all(line[1] == " " for line in project.status()), "something is not staged"
+
+    def test_a_second_update_does_nothing(self, project: Project) -> None:
+        project.update()
+        project.commit("updated")
+        before = project.picture()
+        again = project.update()
+        assert again.status == 0
+        assert "nothing to do: this project is at v2" in again.out
+        assert project.picture() == before
+
+    def test_a_fresh_clone_is_updated_alike(self, project: Project, tmp_path: Path) -> None:
+        git(tmp_path, "clone", "--quiet", str(project.path), str(tmp_path / "clone"))
+        clone = Project(tmp_path / "clone", project.template)
+        assert clone.update().status == 0
+        assert project.update().status == 0
+        assert read(clone.path) == read(project.path)
+
+    def test_a_repository_with_longer_hashes_is_updated_alike(
+        self, project: Project, template: Template, tmp_path: Path
+    ) -> None:
+        project.edit({"a.py": lines("a", l10="MINE")})  # conflicts
+        other = shutil.copytree(project.path, tmp_path / "sha256", ignore=lambda *_: [".git"])
+        git(other, "init", "--quiet", "--object-format=sha256")
+        longer = Project(Path(other), template)
+        longer.commit("the same files")
+        assert longer.update().status == project.update().status == 1
+        assert longer.status() == project.status()
+        files, expected = read(longer.path), read(project.path)
+        assert b"MINE" in files.pop("a.py")  # a marker names the commit, as long as hashes are
+        expected.pop("a.py")
+        assert files == expected
+
+    def test_every_change_of_the_template_is_named(self, project: Project) -> None:
+        told = {path for _, path in project.update().report}
+        assert told == SECOND.keys() - {"old.py", "params.yml"}
+
+
+class TestText:
+    def test_edits_of_different_lines_are_merged(self, project: Project) -> None:
+        project.edit({"a.py": lines("a", l25="MINE")})
+        done = project.update()
+        assert done.status == 0
+        assert project.text("a.py") == lines("a", l10="TEMPLATE", l25="MINE")
+        assert ("merged", "a.py") in done.report
+
+    @pytest.mark.parametrize("line", ["l10", "l11", "l9"])
+    def test_edits_of_the_same_or_the_adjacent_line_conflict(
+        self, project: Project, line: str
+    ) -> None:
+        project.edit({"a.py": lines("a", **{line: "MINE"})})
+        done = project.update()
+        assert done.status == 1
+        assert ("conflict", "a.py") in done.report
+        text = project.text("a.py")
+        assert all(marker in text for marker in (*MARKERS, "MINE\n", "TEMPLATE\n"))
+        assert "UU a.py" in project.status()
+
+    def test_the_same_edit_on_both_sides_is_no_conflict(self, project: Project) -> None:
+        project.edit({"a.py": lines("a", l10="TEMPLATE")})
+        done = project.update()
+        assert done.status == 0
+        assert ("already so", "a.py") in done.report
+
+    @pytest.mark.parametrize("how", ["indented", "crlf"])
+    def test_a_reformatted_file_conflicts_and_keeps_both(self, project: Project, how: str) -> None:
+        mine = lines("a").replace("\n", "\r\n" if how == "crlf" else "\n    ")
+        project.edit({"a.py": mine})
+        done = project.update()
+        assert done.status == 1
+        text = project.text("a.py")
+        assert "TEMPLATE" in text
+        assert all(line in text for line in mine.splitlines())
+
+    def test_an_invalid_pyproject_is_merged_like_any_text(self, project: Project) -> None:
+        project.edit({"pyproject.toml": "[project\n" + FIRST["pyproject.toml"] + "x = \n" * 9})
+        done = project.update()
+        assert done.status in (0, 1)
+        assert project.text("pyproject.toml").startswith("[project\n")
+        assert 'version = "2"' in project.text("pyproject.toml")
+
+    def test_a_file_the_template_leaves_alone_keeps_its_edits(self, project: Project) -> None:
+        project.edit({"same.py": lines("mine")})
+        done = project.update()
+        assert done.status == 0
+        assert project.text("same.py") == lines("mine")
+        assert "same.py" not in done.out
+
+
+class TestDeletedAndMoved:
+    def test_a_deleted_sample_stays_deleted(self, project: Project) -> None:
+        """The template changes one of its files and adds one."""
+        project.edit({"sample/nodes.py": None, "sample/pipeline.py": None})
+        done = project.update()
+        assert done.status == 0
+        assert not [name for name in read(project.path) if name.startswith("sample/")]
+        assert ("left deleted", "sample/nodes.py") in done.report
+        assert ("left out", "sample/extra.py") in done.report
+
+    def test_a_file_is_added_to_a_folder_that_is_kept_in_part(self, project: Project) -> None:
+        project.edit({"sample/nodes.py": None})
+        done = project.update()
+        assert project.text("sample/extra.py") == lines("extra")
+        assert ("added", "sample/extra.py") in done.report
+        assert ("left deleted", "sample/nodes.py") in done.report
+
+    def test_an_edited_file_follows_the_templates_rename(self, project: Project) -> None:
+        project.edit({"old.py": lines("old", l25="MINE")})
+        done = project.update()
+        assert done.status == 0
+        assert not project.has("old.py")
+        assert project.text("new.py") == lines("old", l3="TEMPLATE", l25="MINE")
+        assert ("moved", "new.py") in done.report
+
+    def test_a_deleted_file_stays_deleted_when_the_template_renames_it(
+        self, project: Project
+    ) -> None:
+        project.edit({"old.py": None})
+        done = project.update()
+        assert done.status == 0
+        assert not project.has("new.py")
+        assert ("left deleted", "old.py") in done.report
+
+    def test_a_rename_onto_a_file_of_the_users_conflicts(self, project: Project) -> None:
+        project.edit({"new.py": lines("quite different"), "old.py": lines("old", l25="MINE")})
+        done = project.update()
+        assert done.status == 1
+        assert ("conflict", "new.py") in done.report
+        text = project.text("new.py")
+        assert all(line in text for line in lines("quite different").splitlines())
+        assert "MINE" in text
+        assert "TEMPLATE" in text
+
+    def test_an_edited_file_that_the_template_deletes_is_kept_and_conflicts(
+        self, project: Project
+    ) -> None:
+        project.edit({"dropped.py": lines("dropped", l25="MINE")})
+        done = project.update()
+        assert done.status == 1
+        assert project.text("dropped.py") == lines("dropped", l25="MINE")
+        assert ("conflict", "dropped.py") in done.report
+        assert "UD dropped.py" in project.status()
+
+    def test_a_file_that_the_template_deletes_is_removed_if_nobody_edited_it(
+        self, project: Project
+    ) -> None:
+        done = project.update()
+        assert not project.has("dropped.py")
+        assert ("removed", "dropped.py") in done.report
+
+    def test_a_moved_file_gets_the_templates_change(self, project: Project) -> None:
+        project.move("folder/deep.py", "elsewhere/deep.py")
+        done = project.update()
+        assert done.status == 0
+        assert project.text("elsewhere/deep.py") == lines("deep", l3="TEMPLATE")
+        assert not project.has("folder/deep.py")
+        assert ("merged", "elsewhere/deep.py") in done.report
+        assert "folder/deep.py" in done.out
+
+    def test_a_file_that_both_moved_conflicts(self, project: Project) -> None:
+        project.move("old.py", "mine.py")
+        done = project.update()
+        assert done.status == 1
+        assert project.text("mine.py") == project.text("new.py")
+        assert {"conflict"} == {kind for kind, path in done.report if path in ("mine.py", "new.py")}
+
+
+class TestOwnFiles:
+    def test_a_file_the_template_adds_too_conflicts(self, project: Project) -> None:
+        project.edit({"added.py": "MINE\n"})
+        done = project.update()
+        assert done.status == 1
+        assert "MINE\n" in project.text("added.py")
+        assert "added line 1\n" in project.text("added.py")
+        assert ("conflict", "added.py") in done.report
+
+    @pytest.mark.parametrize("name", ["added.py", "debug.log"], ids=["untracked", "ignored"])
+    def test_one_that_git_does_not_hold_is_never_overwritten(
+        self, project: Project, name: str
+    ) -> None:
+        project.write({name: "MINE\n"})
+        before = project.picture()
+        refused = project.update()
+        assert refused.status == 2
+        assert f"  {name}" in refused.err
+        assert project.picture() == before
+        (project.path / name).unlink()
+        assert project.update().status == 0
+
+    def test_one_where_the_template_needs_a_folder_is_never_overwritten(
+        self, project: Project
+    ) -> None:
+        project.edit({"folder/deep.py": None})
+        git(project.path, "mv", "sample", "kept")
+        project.commit()
+        project.write({"sample": "MINE\n"})
+        assert project.update().status == 0  # nothing is added to a folder that was moved
+        assert project.text("sample") == "MINE\n"
+
+    def test_others_may_lie_about(self, project: Project) -> None:
+        project.write({"notes.txt": "MINE\n", "private/key": "MINE\n"})
+        assert project.update().status == 0
+        assert project.text("notes.txt") == project.text("private/key") == "MINE\n"
+
+    @pytest.mark.parametrize("flag", ["--assume-unchanged", "--skip-worktree"])
+    def test_one_that_git_was_told_not_to_look_at_is_never_overwritten(
+        self, project: Project, flag: str
+    ) -> None:
+        git(project.path, "update-index", flag, "a.py")
+        project.write({"a.py": "MINE\n"})
+        refused = project.update()
+        assert refused.status == 2
+        assert "  a.py" in refused.err
+        assert project.text("a.py") == "MINE\n"
+
+
+class TestBinaries:
+    def test_the_templates_is_taken_if_the_user_left_it_alone(self, project: Project) -> None:
+        assert project.update().status == 0
+        assert (project.path / "picture.png").read_bytes() == PNG[::-1]
+
+    def test_the_users_is_kept_if_both_changed_it(self, project: Project) -> None:
+        project.edit({"picture.png": PNG + b"\0mine"})
+        done = project.update()
+        assert done.status == 1
+        assert (project.path / "picture.png").read_bytes() == PNG + b"\0mine"
+        assert ("conflict", "picture.png") in done.report
+        theirs = git(project.path, "rev-parse", ":3:picture.png")
+        assert theirs == git(
+            project.template.path, "rev-parse", "v2:./{{cookiecutter.project_slug}}/picture.png"
+        )
+
+    def test_the_users_is_kept_if_only_the_user_changed_it(self, project: Project) -> None:
+        project.edit({"mine.png": PNG, "notebooks/plot.png": PNG * 2})
+        assert project.update().status == 0
+        assert (project.path / "mine.png").read_bytes() == PNG
+        assert (project.path / "notebooks" / "plot.png").read_bytes() == PNG * 2
+
+
+class TestOwnedByTheUser:
+    def test_is_updated_while_nobody_edited_it(self, project: Project) -> None:
+        done = project.update()
+        assert project.text("README.md") == lines("readme", l3="TEMPLATE")
+        assert ("updated", "README.md") in done.report
+
+    def test_stays_as_it_is_once_edited(self, project: Project) -> None:
+        project.edit({"README.md": lines("readme", l25="MINE"), "notebooks/look.ipynb": "MINE\n"})
+        done = project.update()
+        assert done.status == 0
+        assert project.text("README.md") == lines("readme", l25="MINE")
+        assert project.text("notebooks/look.ipynb") == "MINE\n"
+        kept = {path for kind, path in done.report if kind == "yours kept"}
+        assert kept == {"README.md", "notebooks/look.ipynb"}
+        shown = git(project.path, "diff", "template/old", "template/new", "--", "README.md")
+        assert "+TEMPLATE" in shown
+
+    def test_moves_with_the_template_and_keeps_its_edits(self, project: Project) -> None:
+        project.edit({"params.yml": lines("params", l3="MINE")})
+        done = project.update()
+        assert done.status == 0
+        assert project.text("settings.yml") == lines("params", l3="MINE")
+        assert not project.has("params.yml")
+        assert ("yours kept", "settings.yml") in done.report
+
+    def test_stays_deleted(self, project: Project) -> None:
+        project.edit({"README.md": None})
+        done = project.update()
+        assert done.status == 0
+        assert not project.has("README.md")
+        assert ("left deleted", "README.md") in done.report
+
+    def test_the_users_list_is_what_counts(self, project: Project) -> None:
+        project.edit(
+            {".template-owned": "/a.py\n", "a.py": lines("a", l25="MINE"),
+             "README.md": lines("readme", l25="MINE")}
+        )  # fmt: skip
+        done = project.update()
+        assert ("yours kept", "a.py") in done.report
+        assert ("merged", "README.md") in done.report
+
+    def test_what_cruft_is_told_to_skip_is_skipped(self, project: Project) -> None:
+        state = project.state | {"skip": ["sample", "a.py"]}
+        project.edit({".cruft.json": json.dumps(state, indent=2) + "\n"})
+        done = project.update()
+        assert done.status == 0
+        assert project.text("a.py") == lines("a")
+        assert project.text("sample/nodes.py") == lines("nodes")
+        assert not project.has("sample/extra.py")
+        assert project.state["skip"] == ["sample", "a.py"]
+        kept = {path for kind, path in done.report if kind == "yours kept"}
+        assert kept == {"a.py", "sample/extra.py", "sample/nodes.py"}

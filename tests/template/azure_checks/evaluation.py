@@ -1,0 +1,122 @@
+"""Compute what a template expression gives, as far as it is known before a run."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from tests.template.azure_checks.expressions import Call, Literal, Name, Node, Part
+
+
+class _Unknown:
+    """A value that only a run has."""
+
+    def __repr__(self) -> str:
+        return "UNKNOWN"
+
+
+UNKNOWN = _Unknown()
+
+
+def evaluate(node: Node, names: Mapping[str, Any]) -> Any:
+    """Return the value of an expression, or `UNKNOWN`."""
+    if isinstance(node, Literal):
+        return node.value
+    if isinstance(node, Name):
+        return names.get(node.name.lower(), UNKNOWN)
+    if isinstance(node, Part):
+        return _part(evaluate(node.of, names), evaluate(node.key, names))
+    values = [evaluate(argument, names) for argument in node.arguments]
+    return _call(node, values)
+
+
+def _part(of: Any, key: Any) -> Any:
+    if of is UNKNOWN or key is UNKNOWN or key == "*":
+        return UNKNOWN
+    if isinstance(of, Mapping):
+        return next((v for k, v in of.items() if same(k, key)), "")
+    if isinstance(of, list) and isinstance(key, float) and int(key) < len(of):
+        return of[int(key)]
+    return ""
+
+
+def _call(node: Call, values: list[Any]) -> Any:
+    if node.function == "and" and any(v is not UNKNOWN and not truth(v) for v in values):
+        return False
+    if node.function == "or" and any(v is not UNKNOWN and truth(v) for v in values):
+        return True
+    function = _FUNCTIONS.get(node.function)
+    if function is None or any(value is UNKNOWN for value in values):
+        return UNKNOWN
+    return function(*values)
+
+
+def truth(value: Any) -> bool:
+    """Return whether a condition of that value holds: an empty text, 0 and null do not."""
+    return bool(value)
+
+
+def as_text(value: Any) -> str:
+    """Return what stands in the file in the place of an expression."""
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return str(value)
+    if isinstance(value, float):
+        return f"{value:g}"
+    return str(value)
+
+
+def same(one: Any, other: Any) -> bool:
+    """Compare as Azure does: without regard to case, the second turned into the first's kind."""
+    return as_text(one).lower() == as_text(other).lower()
+
+
+def _inside(where: Any, what: Any) -> bool:
+    values = where.values() if isinstance(where, Mapping) else where
+    return any(same(value, what) for value in values)
+
+
+def _format(pattern: Any, *values: Any) -> str:
+    text = as_text(pattern)
+    for number, value in enumerate(values):
+        text = text.replace("{" + str(number) + "}", as_text(value))
+    return text
+
+
+def _order(compare: Callable[[Any, Any], bool]) -> Callable[[Any, Any], Any]:
+    def ordered(one: Any, other: Any) -> Any:
+        try:
+            return compare(float(one), float(other))
+        except (TypeError, ValueError):
+            return compare(as_text(one).lower(), as_text(other).lower())
+
+    return ordered
+
+
+_FUNCTIONS: dict[str, Callable[..., Any]] = {
+    "and": lambda *v: all(map(truth, v)),
+    "or": lambda *v: any(map(truth, v)),
+    "not": lambda v: not truth(v),
+    "xor": lambda a, b: truth(a) != truth(b),
+    "eq": same,
+    "ne": lambda a, b: not same(a, b),
+    "gt": _order(lambda a, b: a > b),
+    "ge": _order(lambda a, b: a >= b),
+    "lt": _order(lambda a, b: a < b),
+    "le": _order(lambda a, b: a <= b),
+    "in": lambda a, *v: any(same(a, b) for b in v),
+    "notin": lambda a, *v: not any(same(a, b) for b in v),
+    "coalesce": lambda *v: next((a for a in v if a not in (None, "")), ""),
+    "contains": lambda a, b: as_text(b).lower() in as_text(a).lower(),
+    "containsvalue": _inside,
+    "startswith": lambda a, b: as_text(a).lower().startswith(as_text(b).lower()),
+    "endswith": lambda a, b: as_text(a).lower().endswith(as_text(b).lower()),
+    "format": _format,
+    "iif": lambda a, b, c: b if truth(a) else c,
+    "join": lambda a, v: as_text(a).join(map(as_text, v)),
+    "length": lambda v: float(len(v)),
+    "lower": lambda v: as_text(v).lower(),
+    "upper": lambda v: as_text(v).upper(),
+    "trim": lambda v: as_text(v).strip(),
+    "replace": lambda v, a, b: as_text(v).replace(as_text(a), as_text(b)),
+    "split": lambda v, a: as_text(v).split(as_text(a)),
+}

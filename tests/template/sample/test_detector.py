@@ -1,0 +1,157 @@
+import numpy as np
+import pandas as pd
+import pytest
+from temperature_anomalies.detector import Detector
+from temperature_anomalies.features import build_features
+from temperature_anomalies.parameters import DetectorParameters, FeatureParameters
+from temperature_anomalies.training import fit_detector, score_forward
+
+from kedro_azure_mlops.errors import OperationError
+from tests.template.sample.helpers import FOREST, series
+
+FEATURES = FeatureParameters(gap_steps=6, std_floor=0.02, seasonal_halflife_days=3)
+DETECTOR = DetectorParameters(
+    estimator=FOREST,
+    arguments={"n_estimators": 25, "max_samples": 128},
+    contamination=0.01,
+    refit_every="7D",
+    seed=0,
+)
+SPLIT = pd.Timestamp("2024-01-15")
+
+
+def features(readings: pd.DataFrame) -> pd.DataFrame:
+    return build_features(readings, FEATURES)
+
+
+def fit(train: pd.DataFrame, parameters: DetectorParameters = DETECTOR) -> Detector:
+    return fit_detector(train, parameters, FEATURES)
+
+
+def forward(rows: pd.DataFrame, parameters: DetectorParameters = DETECTOR) -> pd.Series:
+    detector = fit(rows[rows["timestamp"] < SPLIT], parameters)
+    return score_forward(rows, SPLIT, detector, parameters)
+
+
+def test_the_share_flagged_in_training_is_the_contamination() -> None:
+    train = features(series(2000))
+    scores = fit(train).score_samples(train)
+    assert np.mean(scores > 1) == pytest.approx(DETECTOR.contamination, abs=0.002)
+    assert np.median(scores) == pytest.approx(0)
+
+
+def test_a_fault_scores_above_the_threshold_and_a_usual_day_does_not() -> None:
+    readings = series(1500)
+    detector = fit(features(readings.head(1000)))
+    faulty = readings.copy()
+    faulty.loc[1200, "temperature"] += 15
+    assert detector.score_samples(features(faulty))[1200] > 1
+    assert np.mean(detector.score_samples(features(readings))[1000:] > 1) < 0.05
+
+
+def test_sensors_at_different_levels_share_one_forest() -> None:
+    hall, cold = series(700), series(700, sensor="cold", seed=1)
+    cold["temperature"] -= 40
+    train = features(pd.concat([cold, hall], ignore_index=True))
+    scores = pd.Series(fit(train).score_samples(train)).groupby(train["sensor_id"]).median()
+    assert scores.abs().max() < 0.15
+
+
+def test_a_sensor_that_training_did_not_see_scores_0() -> None:
+    detector = fit(features(series(500)))
+    unknown = features(series(50, sensor="attic"))
+    assert detector.unknown_sensors(unknown) == ["attic"]
+    assert (detector.score_samples(unknown) == 0).all()
+    assert detector.unknown_sensors(features(series(50))) == []
+
+
+@pytest.mark.parametrize("rows", [0, 1, 49])
+def test_too_few_rows_to_learn_from_are_refused(rows: int) -> None:
+    with pytest.raises(OperationError, match="No sensor has the 50 training readings"):
+        fit(features(series(60)).head(rows))
+
+
+def test_fifty_rows_are_enough_to_learn_from() -> None:
+    assert fit(features(series(50))).sensors == ["hall"]
+
+
+def test_a_sensor_with_little_history_is_not_judged_until_it_has_more() -> None:
+    hall, late = series(48 * 35), series(48 * 35, sensor="late", seed=1)
+    late = late[late["timestamp"] >= SPLIT + pd.Timedelta("6D23h")]  # an hour before a refit
+    scores = forward(features(pd.concat([hall, late], ignore_index=True)))
+    of_late = scores.tail(len(late)).to_numpy()
+    next_refit = 2 + 48 * 7
+    assert (of_late[:next_refit] == 0).all()
+    assert np.mean(of_late[next_refit:] > 1) < 0.1
+    assert np.std(of_late[next_refit:]) > 0
+
+
+def test_a_lasting_change_is_learnt_after_it_was_flagged() -> None:
+    readings = series(48 * 42)
+    readings.loc[48 * 15 :, "temperature"] += 8
+    scores = forward(features(readings))
+    assert (scores[48 * 16 : 48 * 20] > 1).mean() > 0.5
+    assert (scores[48 * 36 :] > 1).mean() < 0.1
+
+
+def test_a_sensor_that_never_changed_in_training_recovers() -> None:
+    readings = series(48 * 42)
+    readings.loc[: 48 * 15, "temperature"] = 20.0
+    scores = forward(features(readings))
+    assert scores.abs().max() < 100
+    assert (scores[48 * 36 :] > 1).mean() < 0.1
+
+
+def test_the_same_seed_gives_the_same_scores_and_another_seed_does_not() -> None:
+    train = features(series(500))
+    again = fit(train).score_samples(train)
+    other = fit(train, DETECTOR.model_copy(update={"seed": 1})).score_samples(train)
+    np.testing.assert_array_equal(fit(train).score_samples(train), again)
+    assert (other != again).any()
+
+
+@pytest.mark.parametrize("changed_from", [500, 800, 1100], ids=["training", "first week", "refit"])
+def test_no_score_depends_on_a_later_row(changed_from: int) -> None:
+    readings = series(1300)
+    changed = readings.copy()
+    changed.loc[changed_from:, "temperature"] = 99.0
+    before = forward(features(readings))
+    after = forward(features(changed))
+    np.testing.assert_array_equal(before[:changed_from], after[:changed_from])
+    assert (before[changed_from:] != after[changed_from:]).any()
+
+
+def test_training_rows_are_scored_by_what_was_known_then() -> None:
+    scores = forward(features(series(1300)))
+    first_week = 48 * 7
+    assert (scores[:first_week] == 0).all()
+    assert (scores[first_week:] != 0).all()
+
+
+def test_without_refits_the_held_out_rows_are_scored_by_one_detector() -> None:
+    rows = features(series(1300))
+    once = DETECTOR.model_copy(update={"refit_every": None})
+    held_out = rows["timestamp"] >= SPLIT
+    detector = fit(rows[~held_out], once)
+    expected = detector.score_samples(rows[held_out])
+    np.testing.assert_array_equal(score_forward(rows, SPLIT, detector, once)[held_out], expected)
+    assert (forward(rows)[held_out] != expected).any()
+
+
+def test_a_refit_does_not_take_a_fault_for_usual() -> None:
+    readings = series(48 * 42)
+    first, second = slice(48 * 15, 48 * 16), slice(48 * 36, 48 * 37)
+    readings.loc[first.start : first.stop - 1, "temperature"] += 30  # before the first refit
+    readings.loc[second.start : second.stop - 1, "temperature"] += 30
+    rows = features(readings)
+    scores = forward(rows)
+    assert (scores[first] > 1).mean() > 0.5
+    assert (scores[second] > 1).mean() > 0.5
+    learnt = fit(rows.iloc[: second.start]).score_samples(rows.iloc[second])
+    assert (learnt > 1).mean() < 0.5, "had it been learned, it would have been missed"
+
+
+def test_refits_do_not_lower_the_threshold_step_by_step() -> None:
+    scores = forward(features(series(48 * 70)))
+    held_out = scores[48 * 14 :]
+    assert np.mean(held_out[-48 * 21 :] > 1) < 3 * DETECTOR.contamination

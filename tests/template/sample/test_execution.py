@@ -1,0 +1,92 @@
+"""The ops scripts call the plugin's functions, which are replaced, in the right order."""
+
+import importlib.util
+import sys
+from collections.abc import Callable
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+import kedro_azure_mlops as mlops
+from tests.template.sample.helpers import rendered
+
+FOLDER = rendered() / "operation" / "execution"
+SCRIPTS = sorted(path.stem for path in FOLDER.glob("*.py"))
+ANSWERS: dict[str, Any] = {
+    "champion": SimpleNamespace(number="1"),
+    "promote": SimpleNamespace(number="2", digest="d"),
+    "submit_job": SimpleNamespace(name="job"),
+    "invoke": SimpleNamespace(status=200, endpoint="e", deployment="d"),
+}
+
+
+@pytest.fixture
+def call(monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[Result, list[str]]]:
+    """Return what runs a script and names the functions that it called, in their order."""
+    monkeypatch.syspath_prepend(FOLDER)
+    monkeypatch.chdir(rendered())
+
+    def run(script: str, *arguments: str, **answers: Any) -> tuple[Result, list[str]]:
+        called: list[str] = []
+        names = (*ANSWERS, "deploy_online", "go_back", "register", "rollback", "wait_for_job")
+        for name in (*names, "report_outputs"):
+            answer = answers.get(name, ANSWERS.get(name))
+
+            def replaced(*_: Any, name: str = name, answer: Any = answer, **__: Any) -> Any:
+                called.append(name)
+                if isinstance(answer, Exception):
+                    raise answer
+                return answer
+
+            monkeypatch.setattr(mlops, name, replaced, raising=False)
+        result = CliRunner().invoke(load(script).main, list(arguments))
+        return result, [name for name in called if name != "report_outputs"]
+
+    return run
+
+
+def load(script: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(f"script_{script}", FOLDER / f"{script}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_each_script_explains_itself(call: Callable, script: str) -> None:
+    result, called = call(script, "--help")
+    assert result.exit_code == 0, result.output
+    assert "--env" in result.output
+    assert not called
+    sys.modules.pop("train", None)
+
+
+def test_a_training_is_sent_awaited_and_registered(call: Callable) -> None:
+    assert call("train")[1] == ["submit_job", "wait_for_job", "register"]
+    assert call("train", "--no-wait")[1] == ["submit_job"]
+    assert call("train", "--job", "sent")[1] == ["wait_for_job", "register"]
+
+
+def test_a_model_that_the_gate_refuses_is_status_1(call: Callable) -> None:
+    assert call("train", register=mlops.RefusedError("worse"))[0].exit_code == 1
+    assert call("train", submit_job=mlops.OperationError("no workspace"))[0].exit_code == 2
+
+
+def test_a_rollout_promotes_deploys_and_asks(call: Callable) -> None:
+    result, called = call("deploy", "--env", "stage")
+    assert result.exit_code == 0, result.output
+    assert called == ["champion", "promote", "champion", "deploy_online", "invoke"]
+    bad = SimpleNamespace(status=500, endpoint="e", deployment="d")
+    assert call("deploy", invoke=bad)[0].exit_code == 1
+    refused, called = call("deploy", promote=mlops.RefusedError("no approval"))
+    assert (refused.exit_code, called) == (1, ["champion", "promote", "champion"])
+
+
+def test_the_way_back_takes_only_what_was_moved(call: Callable) -> None:
+    moved = ("--if-deployment", "d", "--if-champion", "2")
+    assert call("deploy", "--back", *moved)[1] == ["go_back", "rollback"]
+    assert call("deploy", "--back", "--if-deployment", "", "--if-champion", "2")[1] == ["rollback"]
+    refused, called = call("deploy", "--back", *moved, go_back=mlops.RefusedError("not there"))
+    assert (refused.exit_code, called) == (1, ["go_back", "rollback"])

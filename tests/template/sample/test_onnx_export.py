@@ -1,0 +1,80 @@
+from collections.abc import Callable
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.ensemble import IsolationForest, RandomForestRegressor
+from temperature_anomalies.features import FEATURES
+from temperature_anomalies.onnx_export import (
+    ExportError,
+    expected_path_length,
+    to_onnx,
+)
+from temperature_anomalies.score import ExportedForest
+
+
+def table(rows: int, seed: int = 0) -> pd.DataFrame:
+    random = np.random.default_rng(seed)
+    return pd.DataFrame(random.normal(size=(rows, len(FEATURES))), columns=FEATURES)
+
+
+def exported(forest: IsolationForest) -> Callable[[np.ndarray], np.ndarray]:
+    return ExportedForest(to_onnx(forest), expected_path_length(forest)).score_samples
+
+
+@pytest.mark.parametrize("rows", [2, 3, 40, 3000])
+@pytest.mark.parametrize("max_features", [1.0, 0.5])
+def test_the_exported_forest_gives_the_scores_of_scikit_learn(
+    rows: int, max_features: float
+) -> None:
+    forest = IsolationForest(
+        n_estimators=100, max_samples=min(256, rows), max_features=max_features, random_state=0
+    ).fit(table(rows))
+    scores = exported(forest)
+    found = table(5000, seed=1)
+    difference = np.abs(scores(found.to_numpy()) - forest.score_samples(found)).max()
+    assert difference == 0
+
+
+def test_rows_on_a_split_fall_to_the_same_side() -> None:
+    """Whole numbers lie on splits often: one side too far is another leaf."""
+    train = table(500).mul(3).round()
+    forest = IsolationForest(n_estimators=50, random_state=0).fit(train)
+    splits = np.concatenate([tree.tree_.threshold for tree in forest.estimators_])
+    at_splits = pd.DataFrame(np.tile(splits[:, None], len(FEATURES)), columns=FEATURES)
+    scores = exported(forest)
+    for rows in (train, at_splits):
+        np.testing.assert_array_equal(scores(rows.to_numpy()), forest.score_samples(rows))
+
+
+def test_one_row_scores_as_it_does_among_others() -> None:
+    forest = IsolationForest(n_estimators=100, random_state=0).fit(table(500))
+    scores = exported(forest)
+    rows = table(50, seed=2).to_numpy()
+    together = scores(rows)
+    assert [scores(row[None])[0] for row in rows] == together.tolist()
+
+
+def test_the_same_forest_is_the_same_file() -> None:
+    first, second = (IsolationForest(n_estimators=5, random_state=0).fit(table(100)) for _ in "ab")
+    assert to_onnx(first) == to_onnx(second)
+
+
+@pytest.mark.parametrize(
+    ("forest", "why"),
+    [
+        (IsolationForest(), "not a fitted isolation forest"),
+        (object(), "this object is not a fitted isolation forest"),
+        (IsolationForest(n_estimators=3).fit(table(50) * 0), "has no split"),
+    ],
+    ids=["not fitted", "no forest", "all readings the same"],
+)
+def test_what_cannot_be_exported_is_refused(forest: IsolationForest, why: str) -> None:
+    with pytest.raises(ExportError, match=why):
+        to_onnx(forest)
+
+
+def test_a_forest_of_another_kind_is_refused() -> None:
+    forest = RandomForestRegressor(n_estimators=3).fit(table(50), np.arange(50))
+    with pytest.raises(ExportError, match="RandomForestRegressor is not a fitted isolation forest"):
+        to_onnx(forest)

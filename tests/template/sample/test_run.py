@@ -1,0 +1,357 @@
+"""The whole pipeline on the sample: what it writes, tracks, registers and refuses."""
+
+import json
+import shutil
+from pathlib import Path
+
+import mlflow
+import numpy as np
+import pandas as pd
+import pytest
+from click.testing import CliRunner, Result
+from kedro.framework.project import pipelines
+from kedro.framework.startup import bootstrap_project
+from temperature_anomalies.cli import cli
+from temperature_anomalies.datasets import LabelsCSV
+from temperature_anomalies.pipelines.metrics.plots import plot_score_histogram, plot_timeline
+
+from kedro_azure_mlops.contract import digest, load_proven_scorer
+from kedro_azure_mlops.errors import OperationError
+from kedro_azure_mlops.models import load_model, save_model
+from tests.template.sample.helpers import NAME, Project, rendered, series
+
+SMALL = {"arguments": {"n_estimators": 20}}
+WORSE = {"arguments": {"n_estimators": 1, "max_samples": 2}}
+TRUSTED = ["temperature_anomalies.detector.Detector"]
+
+
+def test_the_run_is_tracked_with_everything_it_needs_to_be_repeated(ran: Project) -> None:
+    client = ran.client()
+    experiment = client.get_experiment_by_name(NAME)
+    (run,) = client.search_runs([experiment.experiment_id])
+    assert run.info.status == "FINISHED"
+    assert run.data.params["detector.contamination"] == "0.005"
+    assert run.data.params["train_fraction"] == "0.6"
+    assert run.data.metrics == pytest.approx(ran.read("metrics") | ran.read("cost"))
+    report = json.loads((ran.path / "data/interim/cleaning_report.json").read_text())
+    assert run.data.tags["data.fingerprint"] == report["fingerprint"]
+    assert run.inputs.dataset_inputs[0].dataset.digest == report["fingerprint"][:36]
+    logged = {file.path for file in client.list_artifacts(run.info.run_id)}
+    assert {"timeline.png", "score_histogram.png", "precision_recall.png", "gate.json"} <= logged
+    assert "model" in logged
+
+
+def test_the_registered_version_is_the_model_on_disk_and_champion(ran: Project) -> None:
+    version = ran.client().get_model_version_by_alias(NAME, "champion")
+    assert str(version.version) == "1"
+    assert version.tags["gate"] == "passed"
+    assert version.tags["digest"] == digest(ran.processed("model"))
+    mlflow.set_tracking_uri(ran.client().tracking_uri)
+    fetched = Path(mlflow.artifacts.download_artifacts(f"models:/{NAME}@champion"))
+    features = pd.read_parquet(ran.path / "data/interim/test.parquet")
+    np.testing.assert_array_equal(
+        load_model(fetched, TRUSTED).score_samples(features),
+        load_model(ran.processed("model"), TRUSTED).score_samples(features),
+    )
+
+
+def test_the_sample_is_learnt_better_than_by_chance_and_by_one_line(ran: Project) -> None:
+    metrics = ran.read("metrics")
+    assert metrics["roc_auc"] > 0.8
+    assert metrics["average_precision"] > metrics["distance_from_median.average_precision"]
+    assert metrics["average_precision"] > 3 * metrics["random.average_precision"]
+    assert metrics["random.roc_auc"] == pytest.approx(0.5, abs=0.05)
+    assert ran.read("gate")["passed"]
+
+
+def test_every_line_of_the_input_has_a_score(ran: Project) -> None:
+    raw = pd.read_csv(ran.path / "data/raw/temperatures.csv", parse_dates=["timestamp"])
+    scores = ran.scores()
+    pd.testing.assert_frame_equal(scores[list(raw.columns)], raw)
+    assert list(scores.columns) == [*raw.columns, "score", "is_anomaly"]
+    np.testing.assert_array_equal(scores["is_anomaly"], scores["score"] > 1)
+    assert np.isfinite(scores["score"]).all()
+
+
+def test_the_plots_are_pictures(ran: Project) -> None:
+    for name in ("timeline", "score_histogram", "precision_recall"):
+        content = ran.processed(f"{name}.png").read_bytes()
+        assert content.startswith(b"\x89PNG")
+        assert len(content) > 5_000
+
+
+def test_the_report_says_what_the_gate_decided(ran: Project) -> None:
+    report = ran.processed("report.txt").read_text(encoding="utf-8")
+    assert "Gate: PASSED" in report
+    assert "there is no champion yet" in report
+    assert "random" in report
+
+
+def test_the_pipelines_are_the_four_all_of_them_and_one_on_demand() -> None:
+    names = {"pre_processing", "data_engineering", "data_science", "metrics"}
+    assert set(pipelines) == names | {"__default__", "score"}
+    of_the_four = {node.name for name in names for node in pipelines[name].nodes}
+    assert {node.name for node in pipelines["__default__"].nodes} == of_the_four
+
+
+def test_a_worse_model_is_registered_but_does_not_become_champion(project: Project) -> None:
+    project.run()
+    project.run(detector=WORSE)
+    assert project.champion() == "1"
+    refused = project.client().get_model_version(NAME, "2")
+    assert refused.tags["gate"] == "refused"
+    assert "against" in refused.tags["gate.reasons"]
+    assert "Gate: REFUSED" in project.processed("report.txt").read_text(encoding="utf-8")
+    project.run()
+    assert project.champion() == "3"
+    assert project.read("gate")["champion_version"] == "1"
+
+
+def test_a_champion_whose_files_were_changed_is_not_loaded(project: Project) -> None:
+    project.run()
+    (model,) = (project.path / "mlartifacts").rglob("MLmodel")
+    model.write_text(model.read_text() + "# changed\n", encoding="utf-8")
+    project.run()
+    assert project.champion() == "1"
+    rule = project.rule("champion")
+    assert not rule["passed"]
+    assert "version 1 are not those that were registered" in rule["reason"]
+
+
+def test_a_champion_that_does_not_know_a_sensor_stays(project: Project) -> None:
+    project.run()
+    for name in ("temperatures.csv", "labels.csv"):
+        text = (project.path / "data" / "raw" / name).read_text(encoding="utf-8")
+        project.write(f"renamed_{name}", text.replace("hall", "lobby"))
+    renamed = {
+        "raw_file": "data/raw/renamed_temperatures.csv",
+        "labels_file": "data/raw/renamed_labels.csv",
+    }
+    project.run(**renamed)
+    assert project.champion() == "1"
+    assert "does not know the sensors lobby" in project.processed("report.txt").read_text()
+    project.run(**renamed, gate={"on_incomparable": "replace"})
+    assert project.champion() == "3"
+
+
+def test_a_champion_of_other_features_stays(project: Project) -> None:
+    project.run(detector=SMALL)
+    (model,) = (project.path / "mlartifacts").rglob("MLmodel")
+    other = load_model(model.parent, TRUSTED)
+    other.features = [*other.features[:-1], "other"]
+    shutil.rmtree(model.parent)
+    save_model(other, model.parent, TRUSTED)
+    project.client().set_model_version_tag(NAME, "1", "digest", digest(model.parent))
+    project.run(detector=SMALL)
+    assert project.champion() == "1"
+    rule = project.rule("champion")
+    assert "version 1 was trained on other features" in rule["reason"]
+
+
+def test_a_champion_whose_files_are_gone_is_named(project: Project) -> None:
+    project.run(detector=SMALL)
+    (model,) = (project.path / "mlartifacts").rglob("MLmodel")
+    model.parent.rename(project.path / "elsewhere")
+    project.run(detector=SMALL)
+    assert project.champion() == "1"
+    rule = project.rule("champion")
+    assert "the files of version 1 cannot be fetched" in rule["reason"]
+
+
+def test_the_gate_judges_the_model_that_is_stored(project: Project) -> None:
+    project.run()
+    project.run("data_science", detector=WORSE)  # trained again, not measured yet
+    assert project.champion() == "1"
+    project.run("metrics", detector=WORSE)
+    assert project.champion() == "1"
+    assert project.client().get_model_version(NAME, "2").tags["gate"] == "refused"
+
+
+def test_a_model_trained_without_tracking_is_registered_when_it_is_measured(
+    project: Project,
+) -> None:
+    config = project.path / "operation/configuration/base/mlops.yml"
+    text = config.read_text(encoding="utf-8")
+    config.write_text(text.replace("enabled: true", "enabled: false"), encoding="utf-8")
+    project.run()
+    assert project.nothing_tracked()
+    config.write_text(text, encoding="utf-8")
+    project.run("metrics")
+    assert project.champion() == "1"
+
+
+def test_pipelines_run_alone_one_after_the_other(project: Project) -> None:
+    for name in ("pre_processing", "data_engineering", "data_science"):
+        project.run(name)
+        assert not project.processed("gate.json").exists()
+    project.run("metrics")
+    assert project.champion() == "1"
+    client = project.client()
+    runs = client.search_runs([client.get_experiment_by_name(NAME).experiment_id])
+    assert len(runs) == 4
+
+
+def test_dev_has_a_champion_of_its_own(project: Project) -> None:
+    project.run(env="dev", detector=SMALL)
+    names = [model.name for model in project.client().search_registered_models()]
+    assert names == [f"{NAME}-dev"]
+    assert project.champion(f"{NAME}-dev") == "1"
+
+
+@pytest.mark.parametrize("env", ["stage", "prod"])
+def test_a_run_in_stage_or_prod_makes_no_champion(project: Project, env: str) -> None:
+    """Theirs come by promotion; the version says what the gate has decided all the same."""
+    project.run(env=env, detector=SMALL)
+    version = project.client().get_model_version(f"{NAME}-{env}", "1")
+    assert version.tags["gate"] == "passed"
+    assert project.champion(f"{NAME}-{env}") is None
+
+
+def test_an_environment_overrides_single_nested_values(project: Project) -> None:
+    project.configure("stage", "parameters.yml", "detector: {seed: 7}\n")
+    project.run(env="stage")
+    client = project.client()
+    (run,) = client.search_runs([client.get_experiment_by_name(NAME).experiment_id])
+    assert run.data.params["detector.seed"] == "7"
+    assert run.data.params["detector.contamination"] == "0.005"
+
+
+@pytest.mark.parametrize("name", ["train_row", "detector.trees", "detecto"])
+def test_a_parameter_that_nothing_reads_is_refused(project: Project, name: str) -> None:
+    given: dict[str, object] = {name: 5}
+    if "." in name:
+        group, key = name.split(".")
+        given = {group: {key: 5}}
+    with pytest.raises(Exception, match=name.rsplit(".", maxsplit=1)[-1]):
+        project.run(**given)
+    assert not project.processed("model").exists()
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        {"train_rows": 0},
+        {"train_rows": 13_824},
+        {"train_rows": "many"},
+        {"train_rows": 1},
+        {"train_rows": 20},
+        {"train_fraction": 1.0},
+        {"train_fraction": 0},
+    ],
+    ids=str,
+)
+def test_a_split_with_nothing_on_one_side_is_refused(
+    project: Project, parameters: dict[str, object]
+) -> None:
+    with pytest.raises(OperationError, match=r"train_rows|train_fraction"):
+        project.run(**parameters)
+
+
+def test_one_reading_is_refused(project: Project) -> None:
+    path = project.write("one.csv", "timestamp,temperature\n2024-01-01,20\n")
+    with pytest.raises(OperationError, match="There is one reading"):
+        project.run(raw_file=path)
+
+
+def test_train_rows_counts_readings_in_order_of_time(project: Project) -> None:
+    project.run("pre_processing", "data_engineering", train_rows=400)
+    train = pd.read_parquet(project.path / "data/interim/train.parquet")
+    test = pd.read_parquet(project.path / "data/interim/test.parquet")
+    assert len(train) == 400
+    assert train["timestamp"].max() < test["timestamp"].min()
+
+
+def test_a_file_from_outside_is_scored_line_by_line(project: Project) -> None:
+    readings = series(48 * 30, step="30min")
+    readings.loc[1200, "temperature"] += 20
+    untidy = pd.concat([readings, readings.iloc[[700, 701]]]).sample(frac=0.02, random_state=1)
+    untidy = pd.concat([readings.drop(untidy.index), untidy])  # some late, some sent twice
+    path = project.write("outside.csv", untidy.to_csv(index=False))
+    project.run(raw_file=path, train_rows=600)
+    scores = project.scores()
+    pd.testing.assert_frame_equal(
+        scores[["timestamp", "sensor_id", "temperature"]], untidy.reset_index(drop=True)
+    )
+    best = scores.loc[scores["score"].idxmax()]
+    assert best["temperature"] == readings.loc[1200, "temperature"]
+    assert best["is_anomaly"] == 1
+    assert not project.read("gate")["passed"], "no label, nothing to rank by"
+
+
+def test_no_score_of_an_outside_file_depends_on_later_rows(project: Project) -> None:
+    readings = series(48 * 30, step="30min")
+    path = project.write("whole.csv", readings.to_csv(index=False))
+    project.run("pre_processing", "data_engineering", "data_science", raw_file=path, train_rows=600)
+    whole = project.scores()
+    cut = project.write("cut.csv", readings.head(1000).to_csv(index=False))
+    project.run("pre_processing", "data_engineering", "data_science", raw_file=cut, train_rows=600)
+    pd.testing.assert_frame_equal(project.scores(), whole.head(1000))
+
+
+def test_the_sample_is_what_the_project_ships() -> None:
+    labels = pd.read_csv(rendered() / "data/raw/labels.csv")
+    kinds = {"spike", "level_shift", "drift", "stuck", "dropout", "noise"}
+    assert set(labels["fault"]) == kinds
+    assert (rendered() / "data/raw/temperatures.csv").stat().st_size < 500_000
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        "detector.estimator=sklearn.svm.OneClassSVM",
+        "detector.estimator=sklearn.neighbors.LocalOutlierFactor,detector.arguments.novelty=true",
+    ],
+)
+def test_another_estimator_is_a_whole_run(
+    project: Project, monkeypatch: pytest.MonkeyPatch, given: str
+) -> None:
+    path = project.write("outside.csv", series(48 * 30).to_csv(index=False))
+    result = typed(project, monkeypatch, f"{given},raw_file={path},train_rows=1000")
+    assert result.exit_code == 0, result.output
+    assert "Gate: " in result.stdout
+    version = project.client().get_model_version(NAME, "1")
+    assert version.tags["digest"] == digest(project.processed("model"))
+    assert project.read("cost")["size_mb"] > 0
+    scorer, _ = load_proven_scorer(project.processed("model"), "temperature_anomalies.score:load")
+    assert "scikit-learn" in scorer.engine
+
+
+@pytest.mark.parametrize("estimator", ["sklearn.linear_model.Ridge", "no.such.Thing"])
+def test_an_estimator_that_cannot_be_used_stops_the_run_before_any_node(
+    project: Project, monkeypatch: pytest.MonkeyPatch, estimator: str
+) -> None:
+    result = typed(project, monkeypatch, f"detector.estimator={estimator}")
+    assert result.exit_code == 2
+    assert estimator in result.stderr
+    assert not (project.path / "data/interim/clean_temperatures.parquet").exists()
+
+
+def test_refused_data_are_shown_without_a_hint_to_repeat_the_command(
+    project: Project, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = project.write("bad.csv", "timestamp,temperature\n2024-01-01,hot\n")
+    result = typed(project, monkeypatch, f"raw_file={path}")
+    assert result.exit_code == 1
+    assert "1 x temperature is not a number" in result.stderr
+    assert "No nodes ran" not in result.output + caplog.text
+
+
+def test_plots_carry_the_unit_and_speak_of_labels_only_where_there_are_some(ran: Project) -> None:
+    held_out = pd.read_parquet(ran.path / "data/interim/held_out_scores.parquet")
+    none = LabelsCSV(filepath=None).load()
+    figure = plot_timeline(ran.scores(), held_out, none, "K")
+    assert all(axis.get_ylabel().endswith("[K]") for axis in figure.axes)
+    some = LabelsCSV(filepath=str(ran.path / "data/raw/labels.csv")).load()
+    for labels, speaks in ((none, False), (some, True)):
+        histogram = plot_score_histogram(held_out, labels)
+        words = " ".join(text.get_text() for text in histogram.legends[0].get_texts())
+        assert ("labelled" in words) is speaks
+        histogram.canvas.draw()
+        covered = histogram.legends[0].get_window_extent().y0
+        assert covered >= histogram.axes[0].get_window_extent().y1, "it covers the threshold"
+
+
+def typed(project: Project, monkeypatch: pytest.MonkeyPatch, given: str) -> Result:
+    bootstrap_project(project.path)
+    monkeypatch.chdir(project.path)
+    return CliRunner().invoke(cli, ["run", "--params", given])

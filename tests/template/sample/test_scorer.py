@@ -1,0 +1,258 @@
+"""The detector as it is served: rows one by one, in pieces and all at once score the same."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from temperature_anomalies.detector import Detector
+from temperature_anomalies.features import FEATURES, build_features
+from temperature_anomalies.parameters import DetectorParameters, FeatureParameters
+from temperature_anomalies.score import load
+from temperature_anomalies.training import fit_detector
+
+from kedro_azure_mlops.contract import UnusableModelError, load_proven_scorer
+from kedro_azure_mlops.models import load_model, save_model
+from kedro_azure_mlops.serve.stream import Stream
+from tests.template.sample.helpers import FOREST, series
+
+FEATURE_PARAMETERS = FeatureParameters(gap_steps=6, std_floor=0.02, seasonal_halflife_days=3)
+LIMITS = (-100.0, 400.0)
+TRUSTED = ["temperature_anomalies.detector.Detector"]
+SCORER = "temperature_anomalies.score:load"
+OTHERS = {
+    "sklearn.svm.OneClassSVM": {},
+    "sklearn.neighbors.LocalOutlierFactor": {"novelty": True},
+    "sklearn.covariance.EllipticEnvelope": {},
+    "sklearn.mixture.GaussianMixture": {"n_components": 2},
+}
+
+
+def readings(rows: int = 600) -> pd.DataFrame:
+    """Readings of the sensors ``hall`` and ``7``, taken in turn; two of them are faults."""
+    hall, seven = series(rows), series(rows, sensor="7", seed=1)
+    hall.loc[rows - 40, "temperature"] += 15
+    seven.loc[rows - 20, "temperature"] -= 15
+    both = pd.concat([hall, seven]).sort_values("timestamp", kind="stable")
+    return both.reset_index(drop=True)
+
+
+def small_detector(estimator: str = FOREST, arguments: dict[str, object] | None = None) -> Detector:
+    parameters = DetectorParameters(
+        estimator=estimator,
+        arguments={"n_estimators": 10, "max_samples": 64} if arguments is None else arguments,
+        contamination=0.01,
+        refit_every=None,
+        seed=0,
+    )
+    train = readings().head(800).sort_values(["sensor_id", "timestamp"], kind="stable")
+    features = build_features(train, FEATURE_PARAMETERS)
+    return fit_detector(features, parameters, FEATURE_PARAMETERS, limits=LIMITS)
+
+
+@pytest.fixture(scope="module")
+def detector() -> Detector:
+    return small_detector()
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory, detector: Detector) -> Path:
+    folder = tmp_path_factory.mktemp("model") / "model"
+    save_model(detector, folder, TRUSTED)
+    return folder
+
+
+def batch(detector: Detector, table: pd.DataFrame) -> pd.Series:
+    """Score a table as the pipelines do."""
+    ordered = table.sort_values(["sensor_id", "timestamp"], kind="stable")
+    distinct = ordered[~ordered.duplicated(["sensor_id", "timestamp", "temperature"])]
+    scores = detector.score_samples(build_features(distinct, FEATURE_PARAMETERS))
+    return pd.Series(scores, distinct.index)
+
+
+def columns(table: pd.DataFrame) -> dict[str, np.ndarray]:
+    return {
+        "timestamp": table["timestamp"].to_numpy("datetime64[ns]"),
+        "sensor_id": table["sensor_id"].to_numpy(object),
+        "temperature": table["temperature"].to_numpy(float),
+    }
+
+
+def in_pieces(stream: Stream, table: pd.DataFrame, size: int) -> np.ndarray:
+    pieces = [table.iloc[start : start + size] for start in range(0, len(table), size)]
+    return np.concatenate([stream.score(columns(piece))["score"] for piece in pieces])
+
+
+def long_history() -> pd.DataFrame:
+    """More than a sensor's features look back on, with a gap, a jump and readings sent twice."""
+    table = readings(1500)
+    late_half = table["timestamp"] > table["timestamp"].median()
+    table.loc[late_half, "timestamp"] += pd.Timedelta("3D 7min")
+    twice = table.iloc[[700, 701, 1400]]
+    return pd.concat([table, twice]).sort_values("timestamp", kind="stable", ignore_index=True)
+
+
+@pytest.mark.parametrize("size", [1, 7, 400, 10_000])
+def test_pieces_score_as_the_whole_does_in_the_pipelines(detector: Detector, size: int) -> None:
+    table = long_history() if size > 1 else long_history().head(300)
+    found = in_pieces(Stream(detector), table, size)
+    expected = batch(detector, table).reindex(table.index)
+    is_twin = expected.isna().to_numpy()
+    np.testing.assert_array_equal(found[~is_twin], expected[~is_twin])
+    assert (found > 1).any()
+
+
+def test_the_exported_forest_gives_the_scores_of_the_trained_one(
+    detector: Detector, folder: Path
+) -> None:
+    scorer, contract = load_proven_scorer(folder, SCORER)
+    table = long_history()
+    theirs, ours = scorer.score(columns(table)), detector.score(columns(table))
+    assert theirs["score"].tobytes() == ours["score"].tobytes()
+    assert theirs["is_anomaly"].tolist() == ours["is_anomaly"].tolist()
+    assert "ONNX" in scorer.engine
+    assert contract.answer[-1]["score"] > max(row["score"] for row in contract.answer[:-1])
+
+
+def test_predict_takes_readings_in_any_order(detector: Detector) -> None:
+    table = readings(200)
+    mixed = table.sample(frac=1, random_state=0).astype({"timestamp": str})
+    expected = batch(detector, table)
+    found = detector.predict(mixed)
+    assert list(found.columns) == ["score", "is_anomaly"]
+    pd.testing.assert_series_equal(
+        found["score"].sort_index(), expected.sort_index(), check_names=False
+    )
+    assert found["is_anomaly"].eq(found["score"] > 1).all()
+
+
+def test_a_reading_that_is_sent_twice_gets_the_score_of_its_twin(detector: Detector) -> None:
+    table = long_history()
+    twins = table.duplicated(["sensor_id", "timestamp", "temperature"], keep=False)
+    assert twins.sum() == 6
+    for size in (1_000_000, 5):
+        scores = in_pieces(Stream(detector), table, size)
+        by_reading = pd.Series(scores)[twins].groupby([table["sensor_id"], table["timestamp"]])
+        assert by_reading.nunique().max() == 1
+
+
+@pytest.mark.parametrize("rows", [[0], [3, 5, 1399], [1402]])
+def test_only_wanted_rows_are_answered_by_the_same_scores(
+    detector: Detector, rows: list[int]
+) -> None:
+    table = long_history()
+    wanted = np.zeros(len(table), bool)
+    wanted[rows] = True
+    some = detector.score(columns(table), wanted)
+    np.testing.assert_array_equal(some["score"], detector.score(columns(table))["score"][wanted])
+    assert len(some["is_anomaly"]) == len(rows)
+
+
+def test_the_declared_history_gives_the_score_of_the_whole(detector: Detector) -> None:
+    """An endpoint that is sent the last weeks answers what a file of years would give."""
+    table = long_history()
+    history = detector.schema.history
+    look_back = pd.Timedelta(days=history.days)
+    recent = table[table["timestamp"] > table["timestamp"].max() - look_back]
+    assert history.rows < len(recent) < len(table)
+    whole = detector.score(columns(table))["score"]
+    found = pd.Series(detector.score(columns(recent))["score"], recent.index)
+    last = recent.groupby("sensor_id").tail(1).index
+    assert found[last].tolist() == whole[last].tolist()
+    early = recent.groupby("sensor_id").head(1).index
+    assert found[early].tolist() != whole[early].tolist()
+
+
+def test_a_sensor_that_training_did_not_know_has_no_score(detector: Detector) -> None:
+    table = readings(100)
+    table.loc[table["sensor_id"] == "7", "sensor_id"] = "attic"
+    found = detector.score(columns(table))
+    is_attic = (table["sensor_id"] == "attic").to_numpy()
+    assert np.isnan(found["score"][is_attic]).all()
+    assert set(found["is_anomaly"][is_attic]) == {None}
+    assert np.isfinite(found["score"][~is_attic]).all()
+
+
+def test_nothing_is_scored_to_nothing(detector: Detector) -> None:
+    assert detector.score(columns(readings().head(0)))["score"].shape == (0,)
+
+
+def test_the_schema_says_what_a_request_holds(detector: Detector) -> None:
+    schema = detector.schema
+    temperature = schema.input("temperature")
+    assert (temperature.minimum, temperature.maximum) == LIMITS
+    assert schema.echo == ("timestamp", "sensor_id")
+    assert schema.history.by == "sensor_id"
+
+
+@pytest.mark.parametrize(("estimator", "arguments"), OTHERS.items())
+def test_another_estimator_is_stored_and_served(
+    tmp_path: Path, estimator: str, arguments: dict[str, object]
+) -> None:
+    detector = small_detector(estimator, arguments)
+    save_model(detector, tmp_path / "model", TRUSTED)
+    assert not (tmp_path / "model" / "model.onnx").exists()
+    scorer, _ = load_proven_scorer(tmp_path / "model", SCORER)
+    assert "scikit-learn" in scorer.engine
+    table = readings()
+    found = scorer.score(columns(table))["score"]
+    np.testing.assert_allclose(found, detector.score(columns(table))["score"], rtol=1e-12)
+    is_fault = table.index.isin(table["temperature"].sub(20).abs().nlargest(2).index)
+    assert found[is_fault].min() > np.quantile(found[~is_fault], 0.95)
+
+
+def test_a_stored_detector_scores_as_before(detector: Detector, folder: Path) -> None:
+    loaded = load_model(folder, TRUSTED)
+    features = build_features(series(200), FEATURE_PARAMETERS)
+    np.testing.assert_array_equal(loaded.score_samples(features), detector.score_samples(features))
+    assert loaded.features == FEATURES
+
+
+def test_a_model_of_other_features_is_not_served(folder: Path, tmp_path: Path) -> None:
+    other = small_detector()
+    other.features = [*FEATURES[:-1], "other"]
+    save_model(other, tmp_path / "model", TRUSTED)
+    with pytest.raises(UnusableModelError, match="other features"):
+        load(tmp_path / "model")
+    load(folder)
+
+
+@pytest.mark.parametrize("name", ["detector.json", "model.onnx"])
+def test_damaged_files_are_not_served(tmp_path: Path, detector: Detector, name: str) -> None:
+    save_model(detector, tmp_path / "model", TRUSTED)
+    (tmp_path / "model" / name).write_bytes(b"{}")
+    with pytest.raises(UnusableModelError):
+        load_proven_scorer(tmp_path / "model", SCORER)
+
+
+@pytest.mark.parametrize(
+    ("estimator", "arguments", "why"),
+    [
+        ("no.such.Thing", {}, "cannot be imported"),
+        ("Thing", {}, "cannot be imported"),
+        ("sklearn.ensemble.Thing", {}, "cannot be imported"),
+        ("collections.Counter", {}, r"has no fit\(\)"),
+        ("sklearn.linear_model.Ridge", {}, "no score_samples or decision_function"),
+        ("sklearn.neighbors.LocalOutlierFactor", {}, "novelty"),
+        (FOREST, {"trees": 5}, "unexpected keyword argument 'trees'"),
+        (FOREST, {"n_estimators": -1}, "n_estimators"),
+        ("tests.template.sample.test_scorer.Unsaveable", {}, "cannot be stored safely"),
+    ],
+)
+def test_an_estimator_that_cannot_be_used_is_refused(
+    estimator: str, arguments: dict[str, object], why: str
+) -> None:
+    with pytest.raises(ValueError, match=why) as refusal:
+        small_detector(estimator, arguments)
+    assert estimator in str(refusal.value)
+
+
+class Unsaveable:
+    """Fits and scores, and is a type that is not listed as trusted."""
+
+    def fit(self, rows: np.ndarray) -> "Unsaveable":
+        self.rows_ = rows
+        return self
+
+    def score_samples(self, rows: np.ndarray) -> np.ndarray:
+        return rows[:, 0]

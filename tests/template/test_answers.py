@@ -1,0 +1,353 @@
+"""The questions: accepted answers, derived values, and rejected answers."""
+
+import ast
+import itertools
+import json
+import keyword
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from jinja2.exceptions import UndefinedError
+from markdown_it import MarkdownIt
+
+from tests.helpers import (
+    PROJECT,
+    ROOT,
+    Attempt,
+    BakedProject,
+    clean_environment,
+    words_of_the_hook,
+)
+
+QUESTIONS = [
+    "project_name",
+    "project_slug",
+    "package_name",
+    "description",
+    "author_name",
+    "python_version",
+    "ci_provider",
+    "license",
+]
+
+LONG_NAME = "a-slug-of-sixty-characters-which-is-as-long-as-it-may-ever-be"[:60]
+
+HOSTILE = {
+    "quotes": """It's "quoted" and ''' and \"\"\" too""",
+    "backslashes": r"C:\new\table \\server\share \u0041 \N{BULLET}",
+    "trailing_backslash": "ends with a \\",
+    "trailing_quote": 'ends with a "',
+    "emoji": "Grüße 🌡️ 👩‍🔬 温度 \N{COMBINING ACUTE ACCENT}",
+    "yaml": "key: value # no comment, - no list, ? ! & * | > @ `x` [a] {b}",
+    "toml": "x = 'y' [table] # no comment",
+    "shell": "$HOME $(reboot) `reboot` ; rm -rf / && %PATH% !!",
+    "markdown": "1. *not* _a_ list <b>nor</b> &amp; [link](x) ~~gone~~ | $math$ # end #",
+    "heading": "# not a heading",
+    "bullet": "- not a bullet",
+    "braces": "{ single { braces } and %s %(x)s {0} } }} %} #}",
+    "comment": "*/ --> <!-- // ]]>",
+    "python": "''' + __import__('os').name + '''",
+}
+
+
+def test_there_are_eight_questions_in_this_order_each_with_a_sentence() -> None:
+    asked = json.loads((ROOT / "cookiecutter.json").read_text(encoding="utf-8"))
+    assert [key for key in asked if not key.startswith("_")] == QUESTIONS
+    for key in QUESTIONS:
+        prompt = asked["__prompts__"][key]
+        sentence = prompt["__prompt__"] if isinstance(prompt, dict) else prompt
+        assert len(sentence.split()) >= 4, key
+
+
+class TestDerivedNames:
+    @pytest.mark.parametrize(
+        ("name", "slug", "package"),
+        [
+            pytest.param(
+                "Temperature Anomalies",
+                "temperature-anomalies",
+                "temperature_anomalies",
+                id="usual",
+            ),
+            pytest.param("  Öl & Gas / 2 ", "ol-gas-2", "ol_gas_2", id="accents_and_signs"),
+            pytest.param("ABC_def.ghi", "abc-def-ghi", "abc_def_ghi", id="case_and_dots"),
+            pytest.param("word " * 16, "word-" * 11 + "word", "word_" * 7 + "word", id="longest"),
+        ],
+    )
+    def test_come_from_the_project_name(
+        self, derive: Callable[..., dict[str, str]], name: str, slug: str, package: str
+    ) -> None:
+        answers = derive(project_name=name)
+        assert answers["project_slug"][:60] == slug[:60].rstrip("-")
+        assert answers["package_name"] == package[:40].rstrip("_")
+
+    @pytest.mark.parametrize(
+        "slug",
+        [
+            "abc",
+            "a-b",
+            "temperature-anomalies",
+            "x" * 60,
+            "a-" * 29 + "ab",
+            LONG_NAME,
+            *(("cold-" * 8)[:length].rstrip("-") for length in range(9, 39)),
+        ],
+    )
+    def test_are_legal_in_azure_in_every_environment(
+        self, derive: Callable[..., dict[str, str]], slug: str
+    ) -> None:
+        answers = derive(project_slug=slug)
+        # Room for a suffix such as `stage`, so that each environment can have its own.
+        assert re.fullmatch(r"[a-z0-9]{3,19}", answers["__storage_account"])
+        assert re.fullmatch(r"[a-z0-9]{5,48}", answers["__container_registry"] + "dev")
+        hyphened = {"__key_vault": 18, "__endpoint": 26, "__workspace": 27, "__log_analytics": 57}
+        for key, longest in hyphened.items():
+            assert re.fullmatch(r"[a-z][a-z0-9]*(-[a-z0-9]+)*", answers[key]), key
+            assert 3 <= len(answers[key]) <= longest
+
+    def test_are_readable_while_they_fit(self, derive: Callable[..., dict[str, str]]) -> None:
+        answers = derive(project_slug="cold-store")
+        assert answers["__storage_account"] == "stcoldstore"
+        assert answers["__key_vault"] == "kv-cold-store"
+        assert answers["__container_registry"] == "crcoldstore"
+        assert answers["__log_analytics"] == "log-cold-store"
+        assert answers["__workspace"] == "mlw-cold-store"
+        assert answers["__endpoint"] == "cold-store"
+
+    def test_stay_apart_when_they_are_cut(self, derive: Callable[..., dict[str, str]]) -> None:
+        slugs = [f"{LONG_NAME[:50]}-{a}{b}" for a, b in itertools.product("ab01", repeat=2)]
+        slugs += {LONG_NAME[:length].rstrip("-") for length in range(32, 61, 2)}
+        derived = [derive(project_slug=slug) for slug in slugs]
+        keys = ("storage_account", "key_vault", "container_registry", "log_analytics")
+        for key in ("__endpoint", "__workspace", *(f"__{key}" for key in keys)):
+            assert len({answers[key] for answers in derived}) == len(slugs)
+
+    def test_are_the_same_every_time(self, derive: Callable[..., dict[str, str]]) -> None:
+        assert derive(project_slug=LONG_NAME)["__key_vault"] == "kv-a-slug-o-c7626f"
+
+
+PATHS = {
+    "parent": "../x",
+    "absolute": "/x",
+    "nested": "a/b",
+    "empty": "",
+    "home": "~",
+    "home_of": "~user",
+    "dots": "..",
+    "dot": ".",
+    "backslash": "a\\b",
+    "drive": "C:x",
+    "line_end": "a\nb",
+}
+
+
+class TestGuard:
+    @pytest.mark.parametrize("path", PATHS.values(), ids=PATHS)
+    @pytest.mark.parametrize("key", ["project_slug", "package_name"])
+    def test_stops_a_path_while_the_questions_are_asked(
+        self, derive: Callable[..., dict[str, str]], key: str, path: str
+    ) -> None:
+        with pytest.raises(
+            UndefinedError, match=f"ERROR_{key}_must_be_a_plain_name_and_not_a_path"
+        ):
+            derive(**{key: path})
+
+    @pytest.mark.parametrize("key", ["project_slug", "package_name"])
+    def test_lets_a_plain_name_pass(self, derive: Callable[..., dict[str, str]], key: str) -> None:
+        assert derive(**{key: "plain"})[key] == "plain"
+
+    @pytest.mark.parametrize("path", ["../outside", "", "~"])
+    def test_leaves_nothing_on_disk_even_with_hooks_refused(
+        self, questions: Path, tmp_path: Path, path: str
+    ) -> None:
+        output = tmp_path / "output"
+        output.mkdir()
+        command = [sys.executable, "-m", "cookiecutter", "--no-input", "--accept-hooks", "no"]
+        tried = subprocess.run(
+            [*command, questions, f"project_slug={path}"],
+            cwd=output,
+            env=clean_environment(),
+            capture_output=True,
+            text=True,
+        )
+        assert tried.returncode != 0
+        assert "project_slug_must_be_a_plain_name_and_not_a_path" in tried.stderr.splitlines()[-1]
+        assert list(output.iterdir()) == []
+        assert not (tmp_path / "outside").exists()
+
+
+FAULTS = {
+    "keyword": ("package_name", "class", "keyword of Python"),
+    "soft_keyword": ("package_name", "match", "keyword of Python"),
+    "standard_module": ("package_name", "statistics", "standard library"),
+    "module_that_is_gone": ("package_name", "distutils", "standard library"),
+    "dependency": ("package_name", "sklearn", "package that the project imports"),
+    "layout_folder": ("package_name", "operation", "folder in the project"),
+    "hyphen_in_package": ("package_name", "my-package", "identifier"),
+    "digit_first": ("package_name", "2nd", "identifier"),
+    "upper_case_package": ("package_name", "MyPackage", "identifier"),
+    "foreign_letters": ("package_name", "größe", "identifier"),
+    "device_package": ("package_name", "nul", "device name"),
+    "long_package": ("package_name", "p" * 41, "41 characters, 40 are allowed"),
+    "device_slug": ("project_slug", "com1", "device name"),
+    "upper_case_slug": ("project_slug", "MySlug", "lower-case"),
+    "underscore_slug": ("project_slug", "my_slug", "lower-case"),
+    "double_hyphen": ("project_slug", "my--slug", "lower-case"),
+    "digit_first_slug": ("project_slug", "3d-prints", "lower-case"),
+    "short_slug": ("project_slug", "ab", "shorter than 3"),
+    "long_slug": ("project_slug", "s" * 61, "61 characters, 60 are allowed"),
+    "slug_of_dependency": ("project_slug", "scikit-learn", "package that the project installs"),
+    "empty_name": ("project_name", "", "is empty"),
+    "blank_author": ("author_name", "  ", "is empty"),
+    "space_at_end": ("description", "ends so ", "space"),
+    "line_end": ("description", "two\nlines", "line break"),
+    "escape_character": ("author_name", "red \x1b[31m", "control character"),
+    "line_separator": ("description", "a\u2028b", "line break"),
+    "jinja_expression": ("description", "a {{ '{{' }} b", "holds {{"),
+    "jinja_statement": ("project_name", "a {{ '{%' }} b", "holds {%"),
+    "jinja_comment": ("author_name", "a {{ '{#' }} b", "holds {#"),
+    "long_name": ("project_name", "n" * 81, "81 characters, 80 are allowed"),
+    "long_description": ("description", "d" * 201, "201 characters, 200 are allowed"),
+    "long_author": ("author_name", "a" * 81, "81 characters, 80 are allowed"),
+}
+
+
+class TestFaults:
+    @pytest.mark.parametrize(("key", "answer", "fault"), FAULTS.values(), ids=FAULTS)
+    def test_are_refused_and_the_command_to_try_again_works(
+        self,
+        attempt: Callable[..., Attempt],
+        type_in: Callable[..., Attempt],
+        key: str,
+        answer: str,
+        fault: str,
+    ) -> None:
+        given = {"project_name": "Mine", "project_slug": "mine", "package_name": "mine"}
+        refused = attempt(**given | {key: answer})
+        assert not refused.succeeded
+        (line,) = (line for line in refused.said.splitlines() if fault in line)
+        assert line.startswith(f"  - {key} ")
+        assert refused.left_nothing
+
+        accepted = type_in(*refused.retry)
+        assert accepted.succeeded, accepted.said
+        kept = {k: v for k, v in given.items() if k != key}
+        assert {f"{k}={v}" for k, v in kept.items()} <= set(refused.retry)
+
+    def test_are_listed_all_at_once(
+        self, attempt: Callable[..., Attempt], type_in: Callable[..., Attempt]
+    ) -> None:
+        refused = attempt(
+            project_name="",
+            project_slug="Con",
+            package_name="import",
+            description="x" * 201 + "\n",
+            author_name='It\'s "me"',
+            license="BSD-3-Clause",
+        )
+        faults = [line for line in refused.said.splitlines() if line.startswith("  - ")]
+        assert [fault.split()[1] for fault in faults] == [
+            "project_name",
+            "project_slug",
+            "project_slug",
+            "package_name",
+            "description",
+            "description",
+            "description",
+        ]
+        assert refused.left_nothing
+        accepted = type_in(*refused.retry)
+        assert accepted.succeeded
+        assert 'It\'s "me"' in accepted.project.read("LICENSE")
+        assert accepted.project.read("LICENSE").startswith("BSD 3-Clause")
+
+    @pytest.mark.parametrize("answer", ["azure", "", "both "])
+    def test_of_a_choice_are_refused_by_cookiecutter_itself(
+        self, derive: Callable[..., dict[str, str]], answer: str
+    ) -> None:
+        with pytest.raises(ValueError, match="but the choices are"):
+            derive(ci_provider=answer)
+        assert derive(ci_provider="both")["ci_provider"] == "both"
+
+    def test_of_the_package_cover_every_folder_of_the_layout(self) -> None:
+        layout = {path.name for path in (ROOT / PROJECT).iterdir() if path.is_dir()}
+        assert {name for name in layout if name.isidentifier()} <= words_of_the_hook("LAYOUT")
+
+    def test_of_the_package_cover_every_direct_dependency(self) -> None:
+        imported_as = {"scikit_learn": "sklearn", "pyyaml": "yaml"}
+        for requirements in (ROOT / PROJECT / "requirements").glob("*.in"):
+            lines = requirements.read_text(encoding="utf-8").splitlines()
+            names = {re.split(r"[^\w.-]", line)[0] for line in lines if line and line[0].isalpha()}
+            modules = {name.lower().replace("-", "_") for name in names}
+            modules = {imported_as.get(name, name) for name in modules}
+            assert modules <= words_of_the_hook("DEPENDENCIES"), requirements.name
+
+    def test_of_the_package_cover_modules_of_other_pythons(self) -> None:
+        """The hook's own list must not depend on the Python that runs it."""
+        gone_or_new = {"imp", "distutils", "asyncore", "cgi", "telnetlib", "tomllib", "compression"}
+        known = words_of_the_hook("STANDARD_LIBRARY") | sys.stdlib_module_names
+        assert gone_or_new <= known
+        assert not {word for word in known if keyword.iskeyword(word)}
+
+
+class TestFreeText:
+    @pytest.fixture(params=HOSTILE.values(), ids=HOSTILE)
+    def text(self, request: pytest.FixtureRequest) -> str:
+        """Text that breaks files into which it is pasted."""
+        return request.param
+
+    @pytest.fixture
+    def project(self, bake: Callable[..., BakedProject], text: str) -> BakedProject:
+        """A project all of whose free answers are that text."""
+        return bake(
+            project_name=text,
+            project_slug="hostile",
+            package_name="hostile",
+            description=text,
+            author_name=text,
+        )
+
+    def test_comes_out_right(self, project: BakedProject, text: str) -> None:
+        metadata = project.toml("pyproject.toml")
+        assert metadata["project"]["description"] == text
+        assert metadata["project"]["authors"] == [{"name": text}]
+        assert metadata["tool"]["kedro"]["project_name"] == text
+        assert text in project.read("LICENSE")
+        assert shown_words(text) in shown_words(markdown_text(project.read("README.md")))
+        for name in project.files:
+            if name.endswith(".py"):
+                ast.parse(project.read(name), filename=name)
+            if name.endswith((".yml", ".yaml")):
+                project.yaml(name)
+
+    def test_can_be_quoted_in_any_format(
+        self, derive: Callable[..., dict[str, str]], tmp_path: Path, text: str
+    ) -> None:
+        answers = derive(description=text, project_name=text, project_slug="hostile")
+        quoted = f'"{answers["__description_toml"]}"'
+        (tmp_path / "file.toml").write_text(f"x = {quoted}\n", encoding="utf-8")
+        (tmp_path / "file.yml").write_text(f"x: {quoted}\n", encoding="utf-8")
+        project = BakedProject(tmp_path)
+        assert project.toml("file.toml") == {"x": text}
+        assert project.yaml("file.yml") == {"x": text}
+        assert ast.literal_eval(quoted) == text
+        for key in ("__description_markdown", "__project_name_markdown"):
+            assert markdown_text(f"{answers[key]}\n") == text
+            assert markdown_text(f"# {answers[key]}\n") == text
+
+
+def markdown_text(source: str) -> str:
+    """Return what a reader of Markdown sees, without its marks."""
+    blocks = MarkdownIt("gfm-like", {"linkify": False}).parse(source)
+    kinds = {block.type for block in blocks} - {"inline"}
+    shown = ("".join(leaf.content for leaf in block.children or ()) for block in blocks)
+    return "" if "html_block" in kinds else "\n".join(filter(None, shown))
+
+
+def shown_words(text: str) -> str:
+    """Return text as browsers set it, any white space as one space."""
+    return " ".join(text.split())

@@ -1,0 +1,403 @@
+"""The Bicep files make what ``provision`` makes, under the same names, private and without keys."""
+
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kedro_azure_mlops.azure import resources as arm
+from kedro_azure_mlops.config import Cluster, read_azureml
+from tests.helpers import BakedProject
+from tests.template.bicep_source import read, walk
+from tests.template.bicep_values import NotKnownError, Sent, assigned, deploy
+
+ENVIRONMENTS = ("dev", "stage", "prod")
+FOLDER = "operation/infrastructure"
+ML = "Microsoft.MachineLearningServices/workspaces"
+TYPES = {
+    "name": ML,
+    "storage_account": "Microsoft.Storage/storageAccounts",
+    "key_vault": "Microsoft.KeyVault/vaults",
+    "container_registry": "Microsoft.ContainerRegistry/registries",
+    "application_insights": "Microsoft.Insights/components",
+    "log_analytics": "Microsoft.OperationalInsights/workspaces",
+}
+ROLES = {
+    "00482a5a-887f-4fb3-b363-3b7fe8e74483": "Key Vault Administrator",
+    "7f951dda-4ed3-4680-a7ca-43fe172d538d": "AcrPull",
+    "b24988ac-6180-42a0-ab88-20f7382dd24c": "Contributor",
+    "ba92f5b4-2d11-453d-a403-e96b0029c9fe": "Storage Blob Data Contributor",
+    "f6c7c914-8db3-469d-8ca1-694a8f32e121": "AzureML Data Scientist",
+}
+MORE = """\
+clusters:
+  gpu: {size: Standard_NC6s_v3, tier: low_priority, max_instances: 1, idle_seconds: 60}
+  small: {size: Standard_DS2_v2}
+datastores:
+  raw: {account_name: ACCOUNT, container_name: raw}
+  raw-again: {account_name: ACCOUNT, container_name: raw}
+  elsewhere: {account_name: stother, container_name: other}
+"""
+
+
+@pytest.fixture(scope="session")
+def original(baked: Callable[..., BakedProject]) -> BakedProject:
+    return baked()
+
+
+@pytest.fixture
+def copied(original: BakedProject, tmp_path: Path) -> BakedProject:
+    """A copy of what a test may change: infrastructure and configuration."""
+    return copy_of(original, tmp_path / "project")
+
+
+def copy_of(project: BakedProject, path: Path) -> BakedProject:
+    for name in (FOLDER, "operation/configuration", "src"):
+        shutil.copytree(project.path / name, path / name)
+    shutil.copy(project.path / "pyproject.toml", path)
+    return BakedProject(path)
+
+
+def sent(project: BakedProject, env: str) -> list[Sent]:
+    folder = project.path / FOLDER
+    return deploy(folder / "main.bicep", folder / f"{env}.bicepparam")
+
+
+def change(project: BakedProject, name: str, old: str, new: str) -> None:
+    path = project.path / "operation" / name
+    text = path.read_text(encoding="utf-8")
+    assert old in text
+    path.write_text(text.replace(old, new), encoding="utf-8")
+
+
+def more(project: BakedProject) -> None:
+    """Give dev clusters and datastores of all kinds."""
+    account = str(read_azureml(project.path, "dev").workspace.storage_account)
+    path = project.path / "operation/configuration/dev/azureml.yml"
+    text = path.read_text(encoding="utf-8") + MORE.replace("ACCOUNT", account)
+    path.write_text(text, encoding="utf-8")
+
+
+def made_by_bicep(project: BakedProject, env: str) -> dict[str, Any]:
+    """Write what Bicep makes in the words of azureml.yml."""
+    things = sent(project, env)
+    made: dict[str, Any] = {
+        key: next(one.body["name"] for one in things if one.type == type)
+        for key, type in TYPES.items()
+    }
+    made["location"] = {one.body["location"] for one in things if "location" in one.body}
+    clusters = [one.body for one in things if one.type == f"{ML}/computes"]
+    made["clusters"] = {
+        body["name"]: _cluster(body["properties"]["properties"]) for body in clusters
+    }
+    containers = [one.body["name"] for one in things if one.type.endswith("/containers")]
+    return made | {"containers": sorted(containers)}
+
+
+def wanted_by_provision(project: BakedProject, env: str) -> dict[str, Any]:
+    config = read_azureml(project.path, env)
+    names = config.workspace
+    stores = [s for s in config.datastores.values() if s.account_name == names.storage_account]
+    wanted = {key: getattr(names, key) for key in TYPES}
+    return wanted | {
+        "location": {names.location},
+        "clusters": config.clusters,
+        "containers": sorted({store.container_name for store in stores}),
+    }
+
+
+def _cluster(properties: dict[str, Any]) -> Cluster:
+    scale = properties["scaleSettings"]
+    tiers = {"Dedicated": "dedicated", "LowPriority": "low_priority"}
+    return Cluster(
+        size=properties["vmSize"],
+        tier=tiers[properties["vmPriority"]],
+        min_instances=scale["minNodeCount"],
+        max_instances=scale["maxNodeCount"],
+        idle_seconds=int(scale["nodeIdleTimeBeforeScaleDown"].removeprefix("PT").rstrip("S")),
+    )
+
+
+@pytest.mark.parametrize("env", ENVIRONMENTS)
+def test_bicep_and_provision_agree_on_every_name(original: BakedProject, env: str):
+    wanted = wanted_by_provision(original, env)
+    assert None not in wanted.values()
+    assert wanted["clusters"]
+    assert made_by_bicep(original, env) == wanted
+
+
+def test_they_agree_on_clusters_and_containers_of_all_kinds(copied: BakedProject):
+    more(copied)
+
+    made = made_by_bicep(copied, "dev")
+
+    assert made == wanted_by_provision(copied, "dev")
+    assert set(made["clusters"]) == {"cpu-cluster", "gpu", "small"}
+    assert made["containers"] == ["raw"]
+
+
+@pytest.mark.parametrize("key", TYPES)
+def test_a_name_is_changed_in_one_place(copied: BakedProject, key: str):
+    old = f"  {key}: {getattr(read_azureml(copied.path, 'dev').workspace, key)}\n"
+    change(copied, "configuration/dev/azureml.yml", old, f"  {key}: changed\n")
+
+    assert made_by_bicep(copied, "dev")[key] == "changed"
+    assert made_by_bicep(copied, "dev") == wanted_by_provision(copied, "dev")
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new"),
+    [
+        ("dev.bicepparam", "dev/azureml.yml", "prod/azureml.yml"),
+        ("dev.bicepparam", "datastores: {} }, base, own)", "datastores: {} }, own)"),
+        ("main.bicep", "= names.location", "= names.name"),
+        ("main.bicep", "name: names.key_vault", "name: 'kv-other'"),
+        ("main.bicep", "name: names.container_registry", "name: names.storage_account"),
+        ("main.bicep", "name: names.name", "name: 'other'"),
+        ("main.bicep", "name: account", "name: '${account}x'"),
+        ("main.bicep", "name: names.log_analytics", "name: 'log-${names.name}'"),
+        ("main.bicep", "name: names.application_insights", "name: 'appi'"),
+        ("main.bicep", "?? 300", "?? 600"),
+        ("main.bicep", "one.value.size", "'Standard_DS2_v2'"),
+        ("main.bicep", "== 'dedicated'", "!= 'dedicated'"),
+        ("main.bicep", "name: one\n", "name: 'x${one}'\n"),
+        ("main.bicep", "== account)", "!= account)"),
+        ("main.bicep", "items(configuration.datastores)", "items({})"),
+    ],
+)
+def test_a_name_that_differs_would_be_found(copied: BakedProject, file: str, old: str, new: str):
+    more(copied)
+    change(copied, f"infrastructure/{file}", old, new)
+
+    assert made_by_bicep(copied, "dev") != wanted_by_provision(copied, "dev")
+
+
+def test_what_these_tests_cannot_read_is_not_passed_over(copied: BakedProject):
+    change(copied, "infrastructure/main.bicep", "name: names.name", "name: toLower(names.name)")
+
+    with pytest.raises(NotKnownError, match="toLower"):
+        sent(copied, "dev")
+
+
+@pytest.mark.parametrize(
+    ("env", "access"), [("dev", "Enabled"), ("stage", "Disabled"), ("prod", "Disabled")]
+)
+def test_what_is_private(original: BakedProject, env: str, access: str):
+    things = sent(original, env)
+
+    switches = {
+        one.type: one.body["properties"]["publicNetworkAccess"]
+        for one in things
+        if "publicNetworkAccess" in one.body.get("properties", {})
+    }
+    stores = ("name", "storage_account", "key_vault", "container_registry")
+    assert switches == {TYPES[key]: access for key in stores}
+    (cluster,) = (one.body["properties"] for one in things if one.type.endswith("/computes"))
+    assert cluster["properties"]["enableNodePublicIp"] is (access == "Enabled")
+    workspace = of(things, "name")["properties"]
+    managed = "Disabled" if access == "Enabled" else "AllowInternetOutbound"
+    assert workspace["managedNetwork"] == {"isolationMode": managed}
+    assert workspace["imageBuildCompute"] == (None if access == "Enabled" else "cpu-cluster")
+    vault = of(things, "key_vault")["properties"]
+    assert vault["enablePurgeProtection"] is (None if env == "dev" else True)
+
+
+def test_what_says_nothing_is_private(copied: BakedProject):
+    said = "param publicNetworkAccess = 'Enabled'\n"
+    change(copied, "infrastructure/dev.bicepparam", said, "")
+
+    assert of(sent(copied, "dev"), "name")["properties"]["publicNetworkAccess"] == "Disabled"
+
+
+@pytest.mark.parametrize("env", ENVIRONMENTS)
+def test_there_are_no_keys(original: BakedProject, env: str):
+    things = sent(original, env)
+
+    storage = of(things, "storage_account")["properties"]
+    assert storage["allowSharedKeyAccess"] is storage["allowBlobPublicAccess"] is False
+    assert storage["minimumTlsVersion"] == "TLS1_2"
+    assert of(things, "container_registry")["properties"]["adminUserEnabled"] is False
+    assert of(things, "key_vault")["properties"]["enableRbacAuthorization"] is True
+    assert of(things, "name")["properties"]["systemDatastoresAuthMode"] == "Identity"
+
+
+def test_each_identity_has_the_roles_it_needs_and_no_more(original: BakedProject):
+    names = read_azureml(original.path, "dev").workspace
+    own, job = f"principal of id-{names.name}", "principal of cpu-cluster"
+
+    assert roles(sent(original, "dev")) == {
+        (own, names.storage_account, "Contributor"),
+        (own, names.storage_account, "Storage Blob Data Contributor"),
+        (own, names.key_vault, "Contributor"),
+        (own, names.key_vault, "Key Vault Administrator"),
+        (own, names.container_registry, "Contributor"),
+        (own, names.application_insights, "Contributor"),
+        (own, names.name, "Contributor"),
+        *((job, *right) for right in rights_of_jobs(original)),
+    }
+
+
+def test_ci_gets_roles_when_it_is_named(copied: BakedProject):
+    before = roles(sent(copied, "dev"))
+    change(copied, "infrastructure/dev.bicepparam", "PrincipalId = ''", "PrincipalId = 'ci'")
+
+    more = roles(sent(copied, "dev")) - before
+
+    assert more == {("ci", *right) for right in rights_of_jobs(copied)}
+
+
+def test_private_endpoints_are_made_in_the_subnet_that_is_named(copied: BakedProject):
+    kind = "Microsoft.Network/privateEndpoints"
+    assert not [one for one in sent(copied, "prod") if one.type == kind]
+    change(copied, "infrastructure/prod.bicepparam", "SubnetId = ''", "SubnetId = '/subnets/x'")
+
+    made = [one.body["properties"] for one in sent(copied, "prod") if one.type == kind]
+
+    names = read_azureml(copied.path, "prod").workspace
+    links = [body["privateLinkServiceConnections"][0]["properties"] for body in made]
+    assert {
+        (link["privateLinkServiceId"].rsplit("/", 1)[1], *link["groupIds"]) for link in links
+    } == {
+        (names.name, "amlworkspace"),
+        (names.storage_account, "blob"),
+        (names.storage_account, "file"),
+        (names.key_vault, "vault"),
+        (names.container_registry, "registry"),
+    }
+    assert {body["subnet"]["id"] for body in made} == {"/subnets/x"}
+
+
+def test_the_workspace_is_made_upon_what_is_named(original: BakedProject):
+    names = read_azureml(original.path, "dev").workspace
+    workspace = of(sent(original, "dev"), "name")["properties"]
+    keys = {
+        "storageAccount": "storage_account",
+        "keyVault": "key_vault",
+        "containerRegistry": "container_registry",
+        "applicationInsights": "application_insights",
+    }
+    for theirs, ours in keys.items():
+        assert workspace[theirs].endswith(f"/{TYPES[ours]}/{getattr(names, ours)}")
+
+
+def test_both_speak_the_same_version_of_an_api(original: BakedProject):
+    versions = {one.type: one.version for one in sent(original, "dev")}
+    of_provision = {kind: v for kind, v in arm._VERSIONS.items() if kind != ML}
+    assert of_provision.items() <= versions.items()
+
+
+def test_values_that_bicep_reads_are_plain(original: BakedProject):
+    """Bicep takes as they stand the values that Kedro would fill in."""
+    for env in ENVIRONMENTS:
+        values = assigned(original.path / FOLDER / f"{env}.bicepparam")["configuration"]
+        read = {key: values[key] for key in ("workspace", "clusters", "datastores")}
+        assert "${" not in str(read)
+
+
+def of(things: list[Sent], key: str) -> dict[str, Any]:
+    (body,) = (one.body for one in things if one.type == TYPES[key])
+    return body
+
+
+def roles(things: list[Sent]) -> set[tuple[str, str, str]]:
+    """Return who may do what where."""
+    given = [one for one in things if one.type == "Microsoft.Authorization/roleAssignments"]
+    assert len({one.id for one in given}) == len(given)
+    return {
+        (
+            one.body["properties"]["principalId"],
+            one.id.split("/providers/Microsoft.Authorization/")[0].rsplit("/", 1)[1],
+            ROLES[one.body["properties"]["roleDefinitionId"].rsplit("/", 1)[1]],
+        )
+        for one in given
+    }
+
+
+def rights_of_jobs(project: BakedProject) -> set[tuple[str | None, str]]:
+    names = read_azureml(project.path, "dev").workspace
+    return {
+        (names.name, "AzureML Data Scientist"),
+        (names.storage_account, "Storage Blob Data Contributor"),
+        (names.container_registry, "AcrPull"),
+    }
+
+
+SLUGS = ["abc", "a-b", "cold-store", "x" * 60, "a-" * 29 + "ab", ("word-" * 12).rstrip("-")]
+# What Azure takes as a name: characters, shortest, longest.
+RULES = {
+    ML: (r"[A-Za-z0-9][A-Za-z0-9-]*", 3, 33),
+    f"{ML}/computes": (r"[a-zA-Z][a-zA-Z0-9-]*", 3, 24),
+    "Microsoft.Storage/storageAccounts": (r"[a-z0-9]+", 3, 24),
+    "Microsoft.KeyVault/vaults": (r"[a-z](-?[a-z0-9])*", 3, 24),
+    "Microsoft.ContainerRegistry/registries": (r"[a-zA-Z0-9]+", 5, 50),
+    "Microsoft.Insights/components": (r"[A-Za-z0-9._()-]*[A-Za-z0-9_()-]", 1, 255),
+    "Microsoft.OperationalInsights/workspaces": (r"[A-Za-z0-9](-?[A-Za-z0-9])*", 4, 63),
+    "Microsoft.ManagedIdentity/userAssignedIdentities": (r"[A-Za-z0-9][A-Za-z0-9_-]*", 3, 128),
+    "Microsoft.Network/privateEndpoints": (r"[A-Za-z0-9][A-Za-z0-9._-]*[A-Za-z0-9_]", 2, 64),
+}
+
+
+@pytest.mark.parametrize("slug", SLUGS, ids=lambda slug: f"{slug[:10]}-{len(slug)}")
+class TestOfEverySlug:
+    @pytest.fixture
+    def project(
+        self, baked: Callable[..., BakedProject], slug: str, tmp_path: Path
+    ) -> BakedProject:
+        """A project of that slug whose environments have private endpoints."""
+        project = copy_of(baked(project_slug=slug, package_name="mine"), tmp_path / "project")
+        for env in ENVIRONMENTS:
+            change(project, f"infrastructure/{env}.bicepparam", "SubnetId = ''", "SubnetId = '/s'")
+        return project
+
+    def test_the_names_are_legal_and_of_one_environment(self, project: BakedProject):
+        names: dict[str, set[str]] = {}
+        for env in ENVIRONMENTS:
+            things = sent(project, env)
+            assert {one.type for one in things} >= set(RULES)
+            for one in (one for one in things if one.type in RULES):
+                characters, shortest, longest = RULES[one.type]
+                assert re.fullmatch(characters, one.body["name"]), one
+                assert shortest <= len(one.body["name"]) <= longest, one
+                names.setdefault(one.type, set()).add(one.body["name"])
+        assert all(len(names[kind]) == len(ENVIRONMENTS) for kind in TYPES.values())
+
+    def test_they_are_those_of_provision(self, project: BakedProject):
+        for env in ENVIRONMENTS:
+            assert made_by_bicep(project, env) == wanted_by_provision(project, env)
+
+
+def test_the_syntax_is_right(original: BakedProject):
+    files = [name for name in original.files if name.endswith((".bicep", ".bicepparam"))]
+    assert len(files) == 5
+    for name in files:
+        assert not read(original.path / name).root.has_error, name
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new"),
+    [
+        ("main.bicep", "    properties: {", "    properties: ["),
+        ("main.bicep", "  properties: {\n    tenantId", "  properties:\n    tenantId"),
+        ("main.bicep", "'StorageV2'", "'StorageV2"),
+        ("main.bicep", "resource vault", "resourse vault"),
+        ("main.bicep", "param purgeProtection bool", "param purgeProtection"),
+        ("prod.bicepparam", "purgeProtection = true", "purgeProtection ="),
+    ],
+    ids=["bracket", "brace", "quote", "word", "no_type", "value"],
+)
+def test_an_error_of_syntax_would_be_found(copied: BakedProject, file: str, old: str, new: str):
+    change(copied, f"infrastructure/{file}", old, new)
+
+    assert read(copied.path / FOLDER / file).root.has_error
+
+
+def test_every_resource_names_the_version_of_its_api(original: BakedProject):
+    for file in ("main.bicep", "roles.bicep"):
+        nodes = walk(read(original.path / FOLDER / file).root)
+        kinds = [n.named_children[1] for n in nodes if n.type == "resource_declaration"]
+        assert kinds
+        for kind in kinds:
+            assert re.fullmatch(rb"'[\w./]+@\d{4}-\d\d-\d\d'", kind.text or b"")

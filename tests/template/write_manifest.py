@@ -1,0 +1,45 @@
+"""Write the manifests from what is rendered now: python -m tests.template.write_manifest.
+
+The difference in git is what a change adds to every project, and takes from it.
+"""
+
+import shutil
+import tempfile
+from pathlib import Path
+
+from tests.helpers import PROJECT, ROOT, render
+
+PACKAGE = "a_package"
+
+
+def main() -> None:
+    """Render for each provider and sort the names."""
+    with tempfile.TemporaryDirectory() as folder:
+        template = Path(folder) / "template"
+        template.mkdir()
+        shutil.copy(ROOT / "cookiecutter.json", template)
+        junk = shutil.ignore_patterns("__pycache__", ".*_cache", ".venv", "*.egg-info")
+        for name in ("hooks", PROJECT):
+            shutil.copytree(ROOT / name, template / name, ignore=junk)
+        files = {
+            provider: render(
+                template, Path(folder) / provider, ci_provider=provider, package_name=PACKAGE
+            ).files
+            for provider in ("azure_pipelines", "github_actions", "both")
+        }
+    azure, github, both = files.values()
+    manifests = {
+        "always": azure & github & both,
+        "azure_pipelines": (azure & both) - github,
+        "github_actions": (github & both) - azure,
+        "github_actions_alone": github - azure - both,
+    }
+    for name, names in manifests.items():
+        text = "".join(f"{one.replace(PACKAGE, '<package>')}\n" for one in sorted(names))
+        path = ROOT / "tests" / "template" / "manifest" / f"{name}.txt"
+        path.write_text(text, encoding="utf-8", newline="\n")
+        print(f"{path.relative_to(ROOT)}: {len(names)}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,1 +1,0 @@
-"""Jobs, data and schedules of a workspace."""

@@ -1,1 +1,0 @@
-"""The pipeline becomes a job: a pure function, without Azure."""

@@ -1,1 +1,0 @@
-"""A compiled job runs on this machine."""

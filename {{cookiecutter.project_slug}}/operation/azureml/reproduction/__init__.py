@@ -1,1 +1,0 @@
-"""The model of a tracked run is made again."""

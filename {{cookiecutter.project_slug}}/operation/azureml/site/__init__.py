@@ -1,1 +1,0 @@
-"""What an environment needs in Azure, and how it is made."""

@@ -1,5 +1,0 @@
-"""Pipeline ``backtest``."""
-
-from .pipeline import create_pipeline
-
-__all__ = ["create_pipeline"]

@@ -1,1 +1,0 @@
-"""What turns readings into scores, wherever a model is served: numpy and, for its forest, ONNX."""

@@ -1,1 +1,0 @@
-"""Every run is recorded in MLflow."""
