@@ -1,4 +1,4 @@
-"""What it costs to cut a pipeline into steps: one step, one per pipeline, one per node.
+"""The cost of cutting a pipeline into steps: one step, one per pipeline, one per node.
 
     python benchmarks/azure_steps.py
 
@@ -13,6 +13,7 @@ Exit status: 0 if all targets are reached, 1 if one is missed, 2 if it could not
 
 import argparse
 import json
+import re
 import shutil
 import sys
 import tempfile
@@ -40,6 +41,7 @@ SAMPLE = {
     "metrics": [
         "compare_detectors",
         "collect_metrics",
+        "measure_cost",
         "decide",
         "plot_timeline",
         "plot_score_histogram",
@@ -97,11 +99,14 @@ def make_nine(sample: Path, target: Path) -> Path:
     }
     # JSON is YAML
     (configuration / "base/catalog.yml").write_text(json.dumps(entries))
-    change(configuration / "base/mlflow.yml", "enabled: true", "enabled: false")
+    (configuration / "base/mlops.yml").write_text("tracking: {enabled: false}\n")
+    for env in ("dev", "stage", "prod"):
+        (configuration / env / "mlops.yml").unlink()
     azureml = configuration / "base/azureml.yml"
     text = azureml.read_text()
-    given = text[text.index("inputs:\n") : text.index("# Made from requirements")]
-    change(azureml, given, "inputs: {x0: {}}\noutputs: {x9: {}}\n")
+    text = re.sub(r"(?ms)^(inputs|outputs):.*?(?=^\S)", "", text)
+    text = re.sub(r"(?m)^params:.*$", "params: []", text)
+    azureml.write_text(text + "inputs: {x0: {}}\noutputs: {x9: {}}\n")
     return target
 
 
@@ -124,14 +129,14 @@ def run_locally(machine: Machine, project: Path) -> Usage:
     """Run the compiled job from nothing."""
     shutil.rmtree(project / "build", ignore_errors=True)
     (project / "mlruns.db").unlink(missing_ok=True)
-    verb = [".venv/bin/python", "-m", "operation.execution", "local", "--env", "dev", "--force"]
-    return machine.run(verb, project)
+    command = [".venv/bin/kedro", "mlops", "local", "--env", "dev", "--force"]
+    return machine.run(command, project)
 
 
 def compile_and_list(machine: Machine, project: Path) -> tuple[float, float]:
     """Compile and list the registry in turns; return the medians of seconds."""
     commands = (
-        [".venv/bin/python", "-m", "operation.execution", "compile", "--env", "dev"],
+        [".venv/bin/kedro", "mlops", "compile", "--env", "dev"],
         [".venv/bin/kedro", "registry", "list"],
     )
     times: list[list[float]] = [[], []]

@@ -33,7 +33,7 @@ def import_package(source: Path) -> str:
 
 def pipelines(package: Path) -> list[Path]:
     """Return the folders of the pipelines."""
-    return [path.parent for path in package.glob("pipelines/*/pipeline.py")]
+    return [path.parent for path in package.glob("pipelines/*/nodes.py")]
 
 
 def import_from(package: str, name: str) -> ModuleType:
@@ -75,7 +75,7 @@ def main() -> None:
     scored = {
         "challenger": held_out,
         "challenger_refitted": scores[scores["timestamp"] >= test["timestamp"].min()],
-        **evaluation.challenger_scores(train, test, p.contamination, p.seed),
+        **evaluation.baseline_scores(train, test, p.contamination, p.seed),
     }
     hold = pd.Timedelta(settings["evaluation"]["alarm_hold"])
     events = evaluation.Events(labels)
@@ -84,7 +84,7 @@ def main() -> None:
     }
 
     plots = load("pipelines.metrics.plots")
-    plots.plot_timeline(scores, held_out, labels).savefig(out / "timeline.png")
+    plots.plot_timeline(scores, held_out, labels, settings["unit"]).savefig(out / "timeline.png")
     plots.plot_score_histogram(held_out, labels).savefig(out / "histogram.png")
     plots.plot_precision_recall(held_out, labels).savefig(out / "precision_recall.png")
     tables = {"clean": clean, "features": features, "train": train, "test": test}
@@ -92,7 +92,7 @@ def main() -> None:
         table.to_parquet(out / f"{name}.parquet")
     scores.to_csv(out / "scores.csv", index=False)
     (out / "comparison.json").write_text(json.dumps(comparison, indent=2))
-    import_module("skops.io").dump(detector.forest, out / "model.skops")
+    import_module("skops.io").dump(detector.estimator, out / "model.skops")
     print(pd.DataFrame.from_dict(comparison, orient="index").round(3).to_string())
 
 

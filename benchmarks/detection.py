@@ -62,17 +62,17 @@ def measure(series: Series, project: Path) -> dict[str, dict[str, float]]:
     """Score the held-out rows of a series with each detector."""
     package = __import__(next((project / "src").glob("*/features.py")).parent.name)
     name = package.__name__
-    parts = ("detector", "evaluation", "features", "parameters")
+    parts = ("evaluation", "features", "parameters", "training")
     modules = {part: __import__(f"{name}.{part}", fromlist=[part]) for part in parts}
-    detector, evaluation = modules["detector"], modules["evaluation"]
+    training, evaluation = modules["training"], modules["evaluation"]
     given = _parameters(project)
     detector_parameters = modules["parameters"].DetectorParameters(**given["detector"])
     feature_parameters = modules["parameters"].FeatureParameters(**given["features"])
 
     features = modules["features"].build_features(series.readings, feature_parameters)
     train, test = features[: series.train_rows], features[series.train_rows :]
-    fitted = detector.fit_detector(train, detector_parameters, feature_parameters)
-    forward = detector.score_forward(
+    fitted = training.fit_detector(train, detector_parameters, feature_parameters)
+    forward = training.score_forward(
         features, test["timestamp"].iloc[0], fitted, detector_parameters
     )
     scores = {
@@ -173,8 +173,8 @@ def _series(
 def _raw_forest(train: pd.DataFrame, test: pd.DataFrame, contamination: float) -> np.ndarray:
     """Score as the tutorial does: the value alone; 1 is the threshold of that contamination."""
     forest = IsolationForest(random_state=0).fit(train[["temperature"]])
-    learnt = -forest.score_samples(train[["temperature"]])
-    centre, threshold = np.quantile(learnt, [0.5, 1 - contamination])
+    known = -forest.score_samples(train[["temperature"]])
+    centre, threshold = np.quantile(known, [0.5, 1 - contamination])
     return (-forest.score_samples(test[["temperature"]]) - centre) / (threshold - centre)
 
 

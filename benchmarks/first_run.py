@@ -41,7 +41,7 @@ class MeasurementError(Exception):
 
 @dataclass
 class Usage:
-    """What a command took, the processes it started included."""
+    """The cost of a command, including the processes it started."""
 
     wall: float = 0.0
     cpu: float = 0.0

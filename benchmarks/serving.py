@@ -3,13 +3,15 @@
     python benchmarks/serving.py                      # after `make demo`
     python benchmarks/serving.py --rows 100000 --seconds 2 --turns 1    # a quick look
 
-Requests: Azure's inference server and the plain application, as ``make serve`` starts them, beside
+Requests: Azure's inference server and the plain application, as ``kedro mlops serve`` starts them,
+beside
 ``mlflow models serve`` with the same model folder and one worker, and beside the call in a process
 (the limit). All are asked by the same two clients, which keep their connections, in turns: a single
 one leaves the server idle while it works itself, and throughput would be the client's. On a
-machine that others use, the CPU time of a server per request says more than the clock. Ours
-get readings, check them and make their features; MLflow's server gets finished features, which is
-less work, and checks no more than its signature. Memory is the peak of the processes of a server.
+machine that others use, the CPU time of a server per request says more than the clock. All get the
+same readings; ours check them, MLflow's server checks no more than its signature. (Before 0.2 it
+got finished features: the stored model makes them itself now.) Memory is the peak of the processes
+of a server.
 
 Batch: ``kedro run --pipelines score`` beside a script of plain scikit-learn that reads the file
 whole, makes the same features by the same function, calls ``score_samples`` and writes the scores.
@@ -54,8 +56,8 @@ FLAT = 1.25  # memory at the most rows, of that at the fewest
 IN_PROCESS = """
 import sys, time
 from pathlib import Path
-sys.path[:0] = [sys.argv[1] + "/build/serve/code/src"]
-from {package} import score
+sys.path[:0] = [sys.argv[1] + "/build/serve/code"]
+from kedro_azure_mlops.serve import score
 score.init(Path(sys.argv[2]))
 print("ready", flush=True)
 for line in sys.stdin:
@@ -76,15 +78,13 @@ import sys
 sys.path[:0] = [sys.argv[1] + "/src"]
 from pathlib import Path
 import pandas as pd
-from {package}.detector import standardise
 from {package}.features import build_features
-from {package}.models import load_detector
-detector = load_detector(Path(sys.argv[2]))
+from kedro_azure_mlops.models import load_model
+detector = load_model(Path(sys.argv[2]), ["{package}.detector.Detector"])
 readings = pd.read_csv(sys.argv[3], parse_dates=["timestamp"])
 ordered = readings.sort_values(["sensor_id", "timestamp"], kind="stable")
 features = build_features(ordered, detector.feature_parameters)
-raw = -detector.forest.score_samples(standardise(features, detector.profiles))
-score = (raw - detector.centre) / (detector.threshold - detector.centre)
+score = detector.score_samples(features)
 scored = ordered.assign(score=score.round(6), is_anomaly=(score > 1).astype(int)).sort_index()
 scored.to_csv(sys.argv[4], index=False)
 """
@@ -127,7 +127,7 @@ def environment(**more: str) -> dict[str, str]:
 
 def readings(rows: int) -> Iterator[tuple[str, str, float]]:
     """Make readings of the sample's sensors, a minute apart, on a daily swing."""
-    draw = random.Random(0)  # noqa: S311
+    draw = random.Random(0)
     usual = {"boiler": 60.0, "cold_room": 4.0, "hall": 20.0, "outdoor": 6.0}
     start = datetime(2024, 3, 1, tzinfo=UTC)
     for number in range(rows):
@@ -144,11 +144,10 @@ def bodies_of_ours() -> dict[int, bytes]:
     return {count: json.dumps({"data": rows[:count]}).encode() for count in (1, MANY)}
 
 
-def bodies_of_mlflow(model: Path) -> dict[int, bytes]:
-    """Write requests of as many rows of features."""
-    names = json.loads((model / "detector.json").read_text())["features"]
-    draw = random.Random(0)  # noqa: S311
-    rows = [[draw.gauss(0, 1) for _ in names] for _ in range(MANY)]
+def bodies_of_mlflow() -> dict[int, bytes]:
+    """Write the same requests as MLflow takes them."""
+    names = ["timestamp", "sensor_id", "temperature"]
+    rows = [list(row) for row in readings(MANY)]
     return {
         count: json.dumps({"dataframe_split": {"columns": names, "data": rows[:count]}}).encode()
         for count in (1, MANY)
@@ -156,7 +155,7 @@ def bodies_of_mlflow(model: Path) -> dict[int, bytes]:
 
 
 def free_port() -> int:
-    """Find a port that nobody uses."""
+    """Find a free port."""
     with socket.socket() as probe:
         probe.bind((HOST, 0))
         return int(probe.getsockname()[1])
@@ -245,7 +244,7 @@ def load(server: Server, rows: int, seconds: float, clients: int) -> Measured:
 def processes(process: "subprocess.Popen[bytes]") -> list[Path]:
     """List the folders in /proc of a process and of those it started.
 
-    The verb is left out: it waits beside its server and serves nothing; a container has none.
+    The command is left out: it waits beside its server and serves nothing; a container has none.
     """
     parents = {}
     for folder in Path("/proc").glob("[0-9]*"):
@@ -256,7 +255,7 @@ def processes(process: "subprocess.Popen[bytes]") -> list[Path]:
         before = len(tree)
         tree |= {pid for pid, parent in parents.items() if parent in tree}
     folders = [Path("/proc", str(pid)) for pid in tree]
-    return [path for path in folders if "operation.execution" not in (path / "cmdline").read_text()]
+    return [path for path in folders if "mlops\0serve" not in (path / "cmdline").read_text()]
 
 
 def _stat(folder: Path) -> list[str]:
@@ -277,16 +276,16 @@ def cpu_seconds(process: "subprocess.Popen[bytes]") -> float:
 
 def measure_requests(project: Path, model: Path, options: argparse.Namespace) -> bool:
     """Start all servers, ask them in turns, print; return whether all targets are reached."""
-    ours, mlflow = bodies_of_ours(), bodies_of_mlflow(model)
-    verb = [".venv/bin/python", "-m", "operation.execution", "serve", "--model", str(model)]
+    ours, mlflow = bodies_of_ours(), bodies_of_mlflow()
+    serve = [".venv/bin/kedro", "mlops", "serve", "--model", str(model)]
     ports = {name: free_port() for name in (AZURE, PLAIN, MLFLOW)}
     mlflow_serve = [
         *(".venv/bin/mlflow", "models", "serve", "--model-uri", str(model), "--host", HOST),
         *("--port", str(ports[MLFLOW]), "--env-manager", "local", "--workers", "1"),
     ]
     commands = {
-        AZURE: [*verb, "--port", str(ports[AZURE])],
-        PLAIN: [*verb, "--plain", "--port", str(ports[PLAIN])],
+        AZURE: [*serve, "--port", str(ports[AZURE])],
+        PLAIN: [*serve, "--plain", "--port", str(ports[PLAIN])],
         MLFLOW: mlflow_serve,
     }
     package = next((project / "src").glob("*/score.py")).parent.name

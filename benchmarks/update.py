@@ -1,13 +1,13 @@
-"""Updates of rendered projects: this template's updater beside cruft and copier.
+"""Updates of rendered projects: `kedro mlops update` beside cruft and copier.
 
     .venv/bin/python benchmarks/update.py --seeds 40
 
 Each seed is one life of a project: random edits, an update to the second release, conflicts settled
-so that everything is kept, more edits, an update to the third (tests/update_seeds.py). The three
-tools live through the same lives in turns, with the same git and Python, each in an environment
-that is installed into build/ first. Columns: what the user wrote and is gone, changes of the
-template that are neither in the project nor mentioned, exit statuses that do not tell conflicts
-from none, deleted files that came back, and the median seconds of an update.
+so that everything is kept, more edits, an update to the third (update_seeds.py of the tests). The
+three tools live through the same lives in turns, with the same git and Python, each in an
+environment that is installed into build/ first. Columns: what the user wrote and is gone, changes
+of the template that are neither in the project nor mentioned, exit statuses that do not
+show conflicts, deleted files that came back, and the median seconds of an update.
 
 Exit status: 0 if all targets are reached, 1 if one is missed, 2 if it could not be measured.
 """
@@ -26,11 +26,11 @@ from pathlib import Path
 from statistics import median
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "tools")]
+sys.path.insert(0, str(ROOT))
 
-from helpers import USERS_ENVIRONMENT  # noqa: E402
-from update_seeds import User, conflicts, judge, release, settle  # noqa: E402
-from updating import IDENTITY, Template, git, write  # noqa: E402
+from tests.plugin.update.rendering import SOURCES, USERS_ENVIRONMENT  # noqa: E402
+from tests.plugin.update.update_seeds import User, conflicts, judge, release, settle  # noqa: E402
+from tests.plugin.update.updating import IDENTITY, Template, git, write  # noqa: E402
 
 CRUFT, COPIER, COOKIECUTTER = "cruft==2.16.0", "copier==9.19.0", "cookiecutter==2.7.1"
 RELEASES = (1, 2, 3)
@@ -58,7 +58,7 @@ def environment(name: str, *packages: str) -> Path:
 
 @dataclass
 class Score:
-    """What one tool did in all lives."""
+    """The results of one tool in all lives."""
 
     updates: int = 0
     lost: int = 0
@@ -110,7 +110,7 @@ class Tool(ABC):
 
 
 class Ours(Tool):
-    """The updater of a rendered project."""
+    """`kedro mlops update`."""
 
     name = "ours"
 
@@ -121,11 +121,11 @@ class Ours(Tool):
     def command(self, number: int) -> list[str]:
         """Return the command that updates to a release."""
         python = str(self.programs / "python")
-        return [python, "-m", "tools.template_update", "--to", f"v{number}"]
+        return [python, "-m", "kedro_azure_mlops", "update", "--to", f"v{number}"]
 
     def variables(self) -> dict[str, str]:
         """Return what the environment holds besides."""
-        return {"PYTHONPATH": str(ROOT / "{{cookiecutter.project_slug}}")}
+        return {"PYTHONPATH": str(SOURCES)}
 
 
 class Cruft(Ours):
@@ -238,7 +238,7 @@ def show(scores: dict[str, Score]) -> None:
 
 
 def reached(scores: dict[str, Score]) -> bool:
-    """Say which targets are reached."""
+    """Print which targets are reached."""
     ours, ratio = scores["ours"], 0.0
     ratio = median(ours.seconds) / median(scores["cruft"].seconds)
     targets = {
