@@ -4,14 +4,13 @@
     python benchmarks/serving.py --rows 100000 --seconds 2 --turns 1    # a quick look
 
 Requests: Azure's inference server and the plain application, as ``kedro mlops serve`` starts them,
-beside
-``mlflow models serve`` with the same model folder and one worker, and beside the call in a process
-(the limit). All are asked by the same two clients, which keep their connections, in turns: a single
-one leaves the server idle while it works itself, and throughput would be the client's. On a
-machine that others use, the CPU time of a server per request says more than the clock. All get the
-same readings; ours check them, MLflow's server checks no more than its signature. (Before 0.2 it
-got finished features: the stored model makes them itself now.) Memory is the peak of the processes
-of a server.
+beside ``mlflow models serve`` with the same model folder and one worker, and beside the call in a
+process (the limit). All are asked by the same two clients, which keep their connections, in turns:
+a single one leaves the server idle while it works itself, and throughput would be the client's. On
+a machine that others use, the CPU time of a server per request says more than the clock. All get
+the same readings; ours check them, MLflow's server checks no more than its signature. (Before 0.2
+it got finished features: the stored model makes them itself now.) Memory is the peak of the
+processes of a server.
 
 Batch: ``kedro run --pipelines score`` beside a script of plain scikit-learn that reads the file
 whole, makes the same features by the same function, calls ``score_samples`` and writes the scores.

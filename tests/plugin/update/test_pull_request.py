@@ -270,13 +270,13 @@ def test_what_a_person_has_closed_is_not_proposed_again(
             at_github(6, "MERGED", words["body"]),
         )
         of_fork = at_github(5, "CLOSED", words["body"], fork=True)
-        anew = {"create": "https://github.com/acme/demo/pull/8"}
+        again = {"create": "https://github.com/acme/demo/pull/8"}
     else:
         description = words["words"][words["words"].index("--description") + 1 :]
         text = "\n".join(description)
         closed, merged = at_azure(7, "abandoned", text), at_azure(6, "completed", text)
         of_fork = at_azure(5, "abandoned", text, fork=True)
-        anew = {"create": {"pullRequestId": 8}}
+        again = {"create": {"pullRequestId": 8}}
     # the service may have deleted the branch with the pull request
     git(origin.bare, "update-ref", "-d", HEAD)
     branches, before = origin.branches(), origin.project.picture()
@@ -287,12 +287,12 @@ def test_what_a_person_has_closed_is_not_proposed_again(
     assert made(origin.calls()) == []
     assert (origin.branches(), origin.project.picture()) == (branches, before)
 
-    origin.answer(list=[merged, of_fork], **anew)
+    origin.answer(list=[merged, of_fork], **again)
     assert origin.propose().status == 0
     assert made(origin.calls()) == ["create"], "no one in this project closed it"
 
     origin.project.edit({"mine.py": "MINE\n"})
-    origin.answer(list=[closed], **anew)
+    origin.answer(list=[closed], **again)
     assert origin.propose().status == 0
     assert made(origin.calls()) == ["create"], "another update than the one that was closed"
 

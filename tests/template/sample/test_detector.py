@@ -147,8 +147,8 @@ def test_a_refit_does_not_take_a_fault_for_usual() -> None:
     scores = forward(rows)
     assert (scores[first] > 1).mean() > 0.5
     assert (scores[second] > 1).mean() > 0.5
-    learnt = fit(rows.iloc[: second.start]).score_samples(rows.iloc[second])
-    assert (learnt > 1).mean() < 0.5, "had it been learned, it would have been missed"
+    learned = fit(rows.iloc[: second.start]).score_samples(rows.iloc[second])
+    assert (learned > 1).mean() < 0.5, "had it been learned, it would have been missed"
 
 
 def test_refits_do_not_lower_the_threshold_step_by_step() -> None:
