@@ -9,6 +9,7 @@ import mlflow
 import pytest
 
 from kedro_azure_mlops.cli import main
+from kedro_azure_mlops.config import bootstrap
 from tests.plugin.helpers import Project
 from tests.plugin.history import Ask, History, make_history
 from tests.plugin.mlflow_server import Server, serving
@@ -58,11 +59,17 @@ def project(tmp_path: Path, database: Path) -> Project:
 
 
 @pytest.fixture(scope="session")
-def ran(tmp_path_factory: pytest.TempPathFactory, database: Path) -> Project:
-    """A copy of the project that was run once as it is; tests look at it and change nothing."""
+def _ran(tmp_path_factory: pytest.TempPathFactory, database: Path) -> Project:
     project = Project.copy_to(tmp_path_factory.mktemp("ran") / "project", database)
     project.run()
     return project
+
+
+@pytest.fixture
+def ran(_ran: Project) -> Project:
+    """A copy of the project that was run once as it is; tests look at it and change nothing."""
+    bootstrap(_ran.path)  # a test before may have configured Kedro for another project
+    return _ran
 
 
 @pytest.fixture
