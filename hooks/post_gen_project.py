@@ -98,7 +98,8 @@ def origin() -> dict[str, str | None]:
         raise GitError("the template has changes that no commit holds")
     if not git("for-each-ref", "--contains", "HEAD", "refs/remotes", "refs/tags", folder=top):
         raise GitError("the template's commit was not pushed")
-    tags = git("tag", "--points-at", "HEAD", folder=repository).splitlines()
+    listing = ("for-each-ref", "--points-at=HEAD", "--format=%(refname:strip=2)", "refs/tags")
+    tags = git(*listing, folder=repository).splitlines()
     asked = CONTEXT.get("_checkout")
     tag = asked if asked in tags or not tags else tags[-1]
     folder = None if directory == "." else directory.replace(os.sep, "/")

@@ -1,5 +1,6 @@
 """Refuse bad answers before a file is written: all faults at once, and the command to try again."""
 
+import contextlib
 import json
 import keyword
 import os
@@ -29,6 +30,9 @@ FREE_TEXT = {
     "author_name": "Data Science Team",
 }
 JINJA_MARKS = ["{" + mark for mark in ("{", "%", "#")]
+
+# The slug that cookiecutter.json makes of a name without a letter or digit, and the package of it.
+NAMELESS = {"project_slug": "no name", "package_name": "no_name"}
 
 # Control characters, lone surrogates, line and paragraph separators: no file format takes them.
 UNPRINTABLE = {"Cc", "Cs", "Zl", "Zp"}
@@ -85,13 +89,42 @@ LAYOUT = set(
 )
 
 
+def fault_of_encoding(answer: str) -> str | None:
+    """Return why letters are not those that were typed: Python reads them as the locale says."""
+    encoding = sys.getfilesystemencoding()
+    found = None
+    if unread := "".join(c for c in answer if is_unread(c)):
+        number = os.fsencode(unread).hex(" ")
+        found = f"holds letters that cannot be read as {encoding} (bytes {number})"
+    elif encoding != "utf-8" and as_typed(answer) != answer:
+        found = f"looks like UTF-8 that was read as {encoding}"
+    return found and (
+        f"{found}: this locale, or the terminal, is not UTF-8. Type first: export LC_ALL=C.UTF-8"
+    )
+
+
+def is_unread(letter: str) -> bool:
+    """Return whether a letter stands for a byte that could not be read."""
+    return "\udc80" <= letter <= "\udcff"
+
+
+def as_typed(answer: str) -> str:
+    """Return an answer with the letters that were meant, whatever it was read as."""
+    for encoding in ("utf-8", "cp1252", "latin-1"):
+        with contextlib.suppress(UnicodeError):
+            return os.fsencode(answer).decode(encoding)
+        if not any(map(is_unread, answer)):
+            break
+    return answer
+
+
 def faults_of_text(text: str) -> Iterator[str]:
     """Yield why free text could not be written into every file that quotes it."""
     if not text.strip():
         yield "is empty"
     elif text != text.strip():
         yield "begins or ends with a space"
-    bad = [c for c in text if unicodedata.category(c) in UNPRINTABLE or ord(c) & 0xFFFE == 0xFFFE]
+    bad = [c for c in text if is_unprintable(c) and not is_unread(c)]
     if bad:
         yield "holds a line break or another control character: " + ascii("".join(bad[:5]))
     for mark in JINJA_MARKS:
@@ -99,8 +132,16 @@ def faults_of_text(text: str) -> Iterator[str]:
             yield f"holds {mark}, which this template would take for its own syntax"
 
 
+def is_unprintable(letter: str) -> bool:
+    """Return whether no file format takes a letter."""
+    return unicodedata.category(letter) in UNPRINTABLE or ord(letter) & 0xFFFE == 0xFFFE
+
+
 def faults_of_slug(slug: str) -> Iterator[str]:
     """Yield why a slug could not name a folder, a repository and Azure resources everywhere."""
+    if slug == NAMELESS["project_slug"]:
+        yield "is no answer: project_name has no letter or digit to make a slug of, so give one"
+        return
     if not re.fullmatch(r"[a-z][a-z0-9]*(-[a-z0-9]+)*", slug):
         yield "is not lower-case letters and digits in words joined by single hyphens"
     if len(slug) < 3:
@@ -134,6 +175,8 @@ def faults_of(key: str, answer: str) -> list[str]:
     if rule is None and key not in FREE_TEXT:
         return []
     faults = list((rule or faults_of_text)(answer))
+    if encoding := fault_of_encoding(answer):
+        faults.insert(0, encoding)
     if len(answer) > LONGEST[key]:
         faults.append(f"has {len(answer)} characters, {LONGEST[key]} are allowed")
     return faults
@@ -141,10 +184,7 @@ def faults_of(key: str, answer: str) -> list[str]:
 
 def corrected_text(key: str) -> str:
     """Return the free text with what was wrong taken out, or a stand-in if nothing is left."""
-    text = "".join(
-        " " if unicodedata.category(c) in UNPRINTABLE or ord(c) & 0xFFFE == 0xFFFE else c
-        for c in ANSWERS[key]
-    )
+    text = "".join(" " if is_unprintable(c) else c for c in as_typed(ANSWERS[key]))
     for mark in JINJA_MARKS:
         text = text.replace(mark, "")
     text = " ".join(text.split())[: LONGEST[key]].strip()
@@ -153,19 +193,26 @@ def corrected_text(key: str) -> str:
 
 def corrected_name(key: str, joint: str) -> str:
     """Return the slug or package name nearest to the answer that is allowed."""
-    letters = unicodedata.normalize("NFKD", ANSWERS[key].casefold())
+    answer = "" if is_nameless(key) else as_typed(ANSWERS[key])
+    letters = unicodedata.normalize("NFKD", answer.casefold())
     words = re.findall("[a-z0-9]+", letters.encode("ascii", "ignore").decode())
     if not words or words[0][0].isdigit():
-        words.insert(0, "my")
+        words = ["my", *(words or ["project"])]
     name = joint.join(words)[: LONGEST[key]].strip(joint)
     if faults_of(key, name):
         name = name[: LONGEST[key] - len("-project")].strip(joint) + joint + "project"
     return name
 
 
+def is_nameless(key: str) -> bool:
+    """Return whether a slug or package name comes from a name without a letter or digit."""
+    slug = ANSWERS["project_slug"] == NAMELESS["project_slug"]
+    return slug and ANSWERS[key] == NAMELESS.get(key)
+
+
 def corrected(key: str) -> str:
     """Return an answer that is allowed: the given one where it is."""
-    if not faults_of(key, ANSWERS[key]):
+    if not faults_of(key, ANSWERS[key]) and not is_nameless(key):
         return ANSWERS[key]
     if key in FREE_TEXT:
         return corrected_text(key)
@@ -178,7 +225,7 @@ def git(*arguments: str) -> str:
     command = ["git", "-c", "core.quotePath=false", *arguments]
     return subprocess.run(
         command,
-        env=environment | {"GIT_OPTIONAL_LOCKS": "0"},
+        env=environment | {"GIT_OPTIONAL_LOCKS": "0", "LC_ALL": "C"},
         check=True,
         capture_output=True,
         encoding="utf-8",
@@ -195,7 +242,9 @@ def fault_of_folder() -> str | None:
         known = git("ls-files", "--", ".")
     except FileNotFoundError:
         return "is not empty, and without git on PATH nothing says that its files are safe"
-    except subprocess.CalledProcessError:
+    except subprocess.CalledProcessError as error:
+        if "not a git repository" not in error.stderr:
+            return f"is not empty, and git does not read its repository:\n{error.stderr.strip()}"
         return "is not empty and not in a git repository, so what is overwritten would be lost"
     if changes:
         first = "".join(f"\n      {line}" for line in changes[:5])
@@ -237,6 +286,8 @@ def main() -> int:
         faults.append(f"the folder {os.getcwd()} {folder}")
     if not faults:
         return 0
+    if any(map(fault_of_encoding, ANSWERS.values())):
+        sys.stderr.reconfigure(encoding="utf-8")  # to show what was meant
     print("\nNothing was rendered, because", file=sys.stderr)
     for fault in faults:
         print(f"  - {fault}", file=sys.stderr)

@@ -34,6 +34,13 @@ sys.dont_write_bytecode = True
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
+# What a job of Azure ML and a developer's shell say about tracking.
+_OF_A_RUN = (
+    *("MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_ID", "MLFLOW_EXPERIMENT_NAME", "MLFLOW_TRACKING_URI"),
+    *("RANK", "OMPI_COMM_WORLD_RANK", "TF_CONFIG", "WORLD_SIZE", "OMPI_COMM_WORLD_SIZE"),
+    "KEDRO_ENV",
+)
+
 
 @pytest.fixture(scope="session")
 def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -70,6 +77,34 @@ def _opened_shell(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         shell.setenv("USERPROFILE", home)
         shell.setenv("GIT_CONFIG_NOSYSTEM", "1")
         yield
+
+
+@pytest.fixture(autouse=True)
+def _own_tracking() -> Iterator[None]:
+    """Keep a tracking server of the developer's, and that of one test, out of the next test."""
+    _forget_tracking()
+    for name in _OF_A_RUN:
+        os.environ.pop(name, None)  # for good: MLflow sets one, which must not come back
+    yield
+    _forget_tracking()
+
+
+def _forget_tracking() -> None:
+    if mlflow := sys.modules.get("mlflow"):  # it takes a second to import: most tests do without
+        while mlflow.active_run():
+            mlflow.end_run()
+        mlflow.set_tracking_uri(None)
+
+
+@pytest.fixture(scope="session")
+def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An empty tracking database: MLflow takes seconds to make one, a copy takes none."""
+    import mlflow
+
+    path = tmp_path_factory.mktemp("database") / "mlruns.db"
+    with contextlib.chdir(path.parent):  # where the files of the default experiment go
+        mlflow.MlflowClient(f"sqlite:///{path.as_posix()}").search_experiments()
+    return path
 
 
 @pytest.fixture

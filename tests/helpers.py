@@ -22,7 +22,8 @@ PROJECT = "{{cookiecutter.project_slug}}"
 # What the shell of whoever runs the tests may hold and a render must not see.
 LEAKING = (
     "ARGS", "AZURE", "CI", "CONDA", "COOKIECUTTER", "ENV", "GIT_", "GITHUB_", "KEDRO", "MAKE",
-    "MFLAGS", "MLFLOW", "PARAMS", "PORT", "PYTHON", "TF_BUILD", "UV_PYTHON", "VENV", "VIRTUAL_ENV",
+    "MFLAGS", "MLFLOW", "PARAMS", "PORT", "PYTHON", "SYSTEM_", "TF_BUILD", "UV_PYTHON", "VENV",
+    "VIRTUAL_ENV", "XDG_",
 )  # fmt: skip
 
 

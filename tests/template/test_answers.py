@@ -1,9 +1,11 @@
 """The questions: accepted answers, derived values, and rejected answers."""
 
 import ast
+import contextlib
 import itertools
 import json
 import keyword
+import os
 import re
 import subprocess
 import sys
@@ -191,6 +193,10 @@ FAULTS = {
     "digit_first": ("package_name", "2nd", "identifier"),
     "upper_case_package": ("package_name", "MyPackage", "identifier"),
     "foreign_letters": ("package_name", "größe", "identifier"),
+    "emoji_package": ("package_name", "👩‍🔬", "identifier"),
+    "emoji_slug": ("project_slug", "🌡️", "lower-case"),
+    "byte_in_slug": ("project_slug", "gr\udcfcn", "bytes fc"),
+    "byte_in_name": ("author_name", "M\udcfcller", "bytes fc"),
     "device_package": ("package_name", "nul", "device name"),
     "long_package": ("package_name", "p" * 41, "41 characters, 40 are allowed"),
     "device_slug": ("project_slug", "com1", "device name"),
@@ -292,6 +298,122 @@ class TestFaults:
         known = words_of_the_hook("STANDARD_LIBRARY") | sys.stdlib_module_names
         assert gone_or_new <= known
         assert not {word for word in known if keyword.iskeyword(word)}
+
+
+class TestNameWithoutLetters:
+    @pytest.mark.parametrize("name", ["🌡️", "👩‍🔬 ♥", "!?", "— … —"])
+    def test_needs_a_slug(
+        self,
+        attempt: Callable[..., Attempt],
+        type_in: Callable[..., Attempt],
+        name: str,
+    ) -> None:
+        refused = attempt(project_name=name)
+        assert not refused.succeeded
+        (fault,) = (line for line in refused.said.splitlines() if line.startswith("  - "))
+        assert "project_name has no letter or digit to make a slug of, so give one" in fault
+        assert "jinja2" not in refused.said
+        assert refused.left_nothing
+        assert "project_slug=my-project" in refused.retry
+        assert "package_name=my_project" in refused.retry
+        accepted = type_in(*refused.retry)
+        assert accepted.succeeded, accepted.said
+        assert accepted.project.toml("pyproject.toml")["tool"]["kedro"]["project_name"] == name
+
+    def test_is_taken_with_a_slug(self, attempt: Callable[..., Attempt]) -> None:
+        accepted = attempt(project_name="🌡️", project_slug="thermometer")
+        assert accepted.succeeded, accepted.said
+        project = accepted.project
+        assert project.path.name == "thermometer"
+        assert project.toml("pyproject.toml")["tool"]["kedro"]["package_name"] == "thermometer"
+
+
+TYPED = "Müller & Söhne"
+
+
+@pytest.fixture(scope="module")
+def latin(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """A locale that is not UTF-8 and knows umlauts."""
+    folder = tmp_path_factory.mktemp("locales")
+    make = ["localedef", "-i", "de_DE", "-f", "ISO-8859-1", str(folder / "de_DE.ISO-8859-1")]
+    with contextlib.suppress(FileNotFoundError):
+        if subprocess.run(make, capture_output=True).returncode in (0, 1):
+            return {"LC_ALL": "de_DE.ISO-8859-1", "LOCPATH": str(folder)}
+    pytest.skip("there is no localedef, or no source of a locale for it")
+
+
+class TestLocale:
+    """What is typed is read as the locale says; letters that were not meant are never taken."""
+
+    @pytest.fixture
+    def render(self, questions: Path, tmp_path: Path) -> Callable[..., Attempt]:
+        """Type a name in some encoding in a shell with some locale."""
+
+        def call(encoding: str, locale: dict[str, str]) -> Attempt:
+            name = os.fsdecode(TYPED.encode(encoding))
+            command = [sys.executable, "-m", "cookiecutter", "--no-input", "--default-config"]
+            process = subprocess.run(
+                [*command, str(questions), f"project_name={name}", "project_slug=mine"],
+                cwd=tmp_path,
+                env=clean_environment(**locale),
+                capture_output=True,
+            )
+            said = (process.stdout + process.stderr).decode("utf-8", "replace")
+            return Attempt(tmp_path, process.returncode, said)
+
+        return call
+
+    def refused(self, attempt: Attempt, words: str, type_in: Callable[..., Attempt]) -> None:
+        assert not attempt.succeeded
+        (fault,) = (line for line in attempt.said.splitlines() if line.startswith("  - "))
+        assert fault.startswith("  - project_name ")
+        assert words in fault
+        assert "is not UTF-8. Type first: export LC_ALL=C.UTF-8" in fault
+        assert "control character" not in fault
+        assert not (attempt.output / "mine").exists()
+        assert f"project_name={TYPED}" in attempt.retry
+        options = attempt.retry[: attempt.retry.index("--output-dir")]
+        answers = attempt.retry[attempt.retry.index("--output-dir") + 2 :]
+        assert self.holds_the_name(type_in(*options, *answers))
+
+    def holds_the_name(self, accepted: Attempt) -> bool:
+        assert accepted.succeeded, accepted.said
+        folder = next(path.parent for path in accepted.output.glob("*/pyproject.toml"))
+        metadata = BakedProject(folder).toml("pyproject.toml")
+        return bool(metadata["tool"]["kedro"]["project_name"] == TYPED)
+
+    def test_without_umlauts_is_named(
+        self, render: Callable[..., Attempt], type_in: Callable[..., Attempt]
+    ) -> None:
+        self.refused(
+            render("utf-8", {"LC_ALL": "C", "PYTHONUTF8": "0"}),
+            "read as ascii (bytes c3 bc c3 b6)",
+            type_in,
+        )
+
+    def test_of_another_terminal_is_named(
+        self, render: Callable[..., Attempt], type_in: Callable[..., Attempt]
+    ) -> None:
+        self.refused(render("latin-1", {}), "read as utf-8 (bytes fc f6)", type_in)
+
+    def test_that_takes_utf_8_for_latin_letters_is_named(
+        self,
+        render: Callable[..., Attempt],
+        type_in: Callable[..., Attempt],
+        latin: dict[str, str],
+    ) -> None:
+        self.refused(render("utf-8", latin), "UTF-8 that was read as iso8859-1", type_in)
+
+    def test_in_which_the_letters_were_typed_is_accepted(
+        self, render: Callable[..., Attempt], latin: dict[str, str]
+    ) -> None:
+        assert self.holds_the_name(render("latin-1", latin))
+
+    @pytest.mark.parametrize("name", ["C", "POSIX", "C.UTF-8"])
+    def test_that_python_reads_as_utf_8_is_accepted(
+        self, render: Callable[..., Attempt], name: str
+    ) -> None:
+        assert self.holds_the_name(render("utf-8", {"LC_ALL": name}))
 
 
 class TestFreeText:

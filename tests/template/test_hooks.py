@@ -1,6 +1,7 @@
 """The hooks never overwrite what could be lost, and touch nothing else."""
 
 import ast
+import os
 import shlex
 import subprocess
 import sys
@@ -64,6 +65,20 @@ class TestFolderThatIsNotEmpty:
         assert not refused.succeeded
         assert "not empty and not in a git repository" in refused.said
         assert [path.name for path in folder.iterdir()] == ["LICENSE"]
+        assert (folder / "LICENSE").read_text(encoding="utf-8") == "mine\n"
+
+    @pytest.mark.skipif(os.name == "nt" or os.geteuid() != 0, reason="gives a folder away")
+    def test_is_refused_with_the_advice_of_git_where_someone_else_owns_it(
+        self, attempt: Callable[..., Attempt], folder: Path
+    ) -> None:
+        git(folder, "init", "--quiet")
+        commit_all(folder)
+        for path in (folder, folder / ".git"):
+            os.chown(path, 65534, 65534)
+        refused = attempt("--overwrite-if-exists")
+        assert not refused.succeeded
+        assert "git config --global --add safe.directory" in refused.said
+        assert "not in a git repository" not in refused.said
         assert (folder / "LICENSE").read_text(encoding="utf-8") == "mine\n"
 
     def test_is_refused_with_uncommitted_changes(

@@ -92,7 +92,17 @@ def command(
 def _given(pairs: tuple[str, ...]) -> dict[str, str]:
     if unfit := [pair for pair in pairs if "=" not in pair]:
         raise OperationError(f"--answer takes KEY=VALUE, not {unfit[0]}")
+    if unread := [pair for pair in pairs if not _is_unicode(pair)]:
+        raise OperationError(
+            f"--answer {unread[0]!a} holds letters that cannot be read: this locale, or the "
+            "terminal, is not UTF-8. Type first: export LC_ALL=C.UTF-8"
+        )
     return dict(pair.split("=", maxsplit=1) for pair in pairs)
+
+
+def _is_unicode(text: str) -> bool:
+    """Return whether a text holds no bytes that could not be read."""
+    return not any("\udc80" <= letter <= "\udcff" for letter in text)
 
 
 def _say(text: str) -> None:

@@ -1,6 +1,12 @@
-"""Git as the update calls it: no hooks, no watchers, nothing of a surrounding git command."""
+"""Git as the update calls it: no hooks, no watchers, nothing of a surrounding git command.
 
+What git prints is read only from plumbing commands, whose form no setting changes.
+"""
+
+import errno
 import os
+import re
+import shutil
 import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,13 +19,19 @@ OLDEST = (2, 38)  # the first with `merge-tree --write-tree`
 # What a git command that started us would pass on, and what would send objects elsewhere.
 FOREIGN = {
     "GIT_ALTERNATE_OBJECT_DIRECTORIES",
+    "GIT_ATTR_SOURCE",
     "GIT_COMMON_DIR",
+    "GIT_DIFF_OPTS",
     "GIT_DIR",
+    "GIT_EXTERNAL_DIFF",
+    "GIT_GLOB_PATHSPECS",
     "GIT_GRAFT_FILE",
+    "GIT_ICASE_PATHSPECS",
     "GIT_IMPLICIT_WORK_TREE",
     "GIT_INDEX_FILE",
     "GIT_LITERAL_PATHSPECS",
     "GIT_NAMESPACE",
+    "GIT_NOGLOB_PATHSPECS",
     "GIT_OBJECT_DIRECTORY",
     "GIT_PREFIX",
     "GIT_SHALLOW_FILE",
@@ -27,11 +39,26 @@ FOREIGN = {
 }
 NEUTRAL = (
     f"core.hooksPath={os.devnull}",
+    "color.ui=false",
+    "column.ui=never",
     "core.fsmonitor=false",
     "core.quotePath=false",
+    "core.safecrlf=false",
+    "core.splitIndex=false",
     "gc.auto=0",
+    "i18n.commitEncoding=UTF-8",
+    "i18n.logOutputEncoding=UTF-8",
     "maintenance.auto=false",
+    "push.followTags=false",
+    "push.gpgSign=false",
     "submodule.recurse=false",
+)
+# Commands that convert files, and what they print if they could not: where a filter is not
+# `required`, git goes on.
+CONVERTING = {"checkout", "checkout-index", "hash-object", "status"}
+NOT_CONVERTED = re.compile(
+    r"external filter '|(clean|smudge) filter '?[^\n]+'? failed|the remote end hung up"
+    r"|cannot fork to run subprocess|failed to encode|BOM is "
 )
 
 Entry = tuple[str, str]
@@ -81,12 +108,21 @@ def must(
     Raises
     ------
     OperationError
-        If git fails; the message holds its own.
+        If git fails, or could not convert a file; the message holds its own.
     """
     process = run(*arguments, cwd=cwd, stdin=stdin, settings=settings)
+    complaint = process.stderr.decode(errors="replace").strip()
+    if CONVERTING.intersection(arguments) and NOT_CONVERTED.search(complaint):
+        raise OperationError(
+            "git could not convert a file as .gitattributes says: a filter or an encoding failed. "
+            "Is the filter's program on PATH (git-lfs: git lfs install), and can it get what it "
+            f"needs? Git's own words:\n{complaint}"
+        )
     if process.returncode:
-        complaint = process.stderr.decode(errors="replace").strip()
         command = " ".join(str(argument) for argument in arguments)
+        # of files that it checks out, git does not say why it could not write them
+        if "unable to write file" in complaint and shutil.disk_usage(cwd).free < 2**16:
+            complaint += f"\n{os.strerror(errno.ENOSPC)}"
         raise OperationError(f"git {command} failed: {complaint}")
     return process.stdout
 
@@ -131,6 +167,8 @@ class Repository:
     objects: Path
     index: Path
     hashes: str
+    started_at: str
+    """The commit that was checked out when the command began."""
 
     @classmethod
     def around(cls, folder: Path) -> "Repository":
@@ -146,28 +184,37 @@ class Repository:
             "rev-parse",
             *("--show-prefix", "--absolute-git-dir", "--show-object-format"),
             *("--path-format=absolute", "--git-path", "objects", "--git-path", "index"),
+            *("HEAD", "--"),
             cwd=folder,
         )
         lines = os.fsdecode(asked.stdout).splitlines()
-        if asked.returncode or len(lines) != 5:
+        if len(lines) < 5:
             complaint = asked.stderr.decode(errors="replace").strip()
+            if "not a git repository" not in complaint:
+                raise OperationError(f"git does not read this repository. Its words:\n{complaint}")
             raise OperationError(
-                f"this folder is in no git repository that can be read ({complaint}).\n"
+                f"this folder is in no git repository ({complaint}).\n"
                 "Type: git init && git add --all && git commit --message 'before the update'"
             )
-        found = cls(folder, lines[0], Path(lines[1]), Path(lines[3]), Path(lines[4]), lines[2])
-        if run("rev-parse", "--verify", "--quiet", "HEAD", cwd=folder).returncode:
+        if asked.returncode:
             raise OperationError("there is no commit yet. Type: git add --all && git commit")
-        return found
+        prefix, git_dir, hashes, objects, index, commit = lines[:6]
+        return cls(folder, prefix, Path(git_dir), Path(objects), Path(index), hashes, commit)
 
     @property
     def head(self) -> str:
         """The commit that is checked out."""
         return must("rev-parse", "HEAD", cwd=self.root).decode().strip()
 
+    @property
+    def top(self) -> Path:
+        """The folder of the whole work tree, of which the project may be a part."""
+        depth = self.prefix.count("/")
+        return self.root.parents[depth - 1] if depth else self.root
+
     def committed(self) -> Entries:
-        """Return the project's files as HEAD holds them."""
-        tree = f"HEAD:{self.prefix}" if self.prefix else "HEAD"
+        """Return the project's files as the commit holds them that was checked out at first."""
+        tree = f"{self.started_at}:{self.prefix}" if self.prefix else self.started_at
         return parse_entries(must("ls-tree", "-r", "-z", "--full-tree", tree, cwd=self.root))
 
     def read(self, entry: Entry) -> bytes:
@@ -229,17 +276,8 @@ class Workbench:
         self.indexes += 1
         return {"GIT_INDEX_FILE": str(self.folder / f"index-{self.indexes}")}
 
-    def store_folder(self, folder: Path) -> Entries:
-        """Store the files of a folder, and their tree, as `git add` in that folder would."""
-        index = self.new_index()
-        place = index | {"GIT_WORK_TREE": str(folder)}
-        self.must("add", "--all", "--force", ".", settings=place)
-        entries = parse_entries(self.must("ls-files", "--stage", "-z", settings=index))
-        self.trees[listing(entries)] = self.must("write-tree", settings=index).decode().strip()
-        return entries
-
     def store_blob(self, content: bytes) -> str:
-        """Store some bytes and return their name."""
+        """Store some bytes as they are and return their name."""
         return self.must("hash-object", "-w", "--stdin", stdin=content).decode().strip()
 
     def store_tree(self, entries: Entries) -> str:
@@ -250,13 +288,6 @@ class Workbench:
             self.must("update-index", "-z", "--index-info", stdin=lines, settings=index)
             self.trees[lines] = self.must("write-tree", settings=index).decode().strip()
         return self.trees[lines]
-
-    def export(self, entries: Entries, folder: Path) -> None:
-        """Write files into a new folder."""
-        folder.mkdir(parents=True)
-        place = self.new_index() | {"GIT_WORK_TREE": str(folder)}
-        self.must("update-index", "-z", "--index-info", stdin=index_lines(entries), settings=place)
-        self.must("checkout-index", "--all", "--force", f"--prefix={folder}/", settings=place)
 
     def commit(self, tree: str, *parents: str) -> str:
         """Store a commit that nothing refers to."""

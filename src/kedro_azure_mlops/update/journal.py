@@ -1,63 +1,60 @@
 """Change the work tree in one step, and undo that step: after a kill, or because it is asked for.
 
-Before anything is written, a journal in the git directory says which files will be, and what they
-are in HEAD. As long as it is there, the step can be undone.
+Before a file of the project is touched, copies of those that will be are in the git directory, the
+new ones lie beside them as git writes them, and a journal says which they are. To undo the step,
+the copies are moved back: no filter runs for that, and no space is needed.
 """
 
 import json
 import os
 import shutil
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from kedro_azure_mlops.errors import OperationError
-from kedro_azure_mlops.update import git
+from kedro_azure_mlops.update.conversion import SUBMODULE
 from kedro_azure_mlops.update.git import Entries, Entry, Repository, Stages
-from kedro_azure_mlops.update.worktree import Index, lock_of, without_signals
+from kedro_azure_mlops.update.worktree import Index, lock_of, put, remove, without_signals
 
-WRITING, DONE = "writing", "done"
+DRAFT, WRITING, DONE = "journal.draft", "writing.json", "journal.json"
+OLD, NEW, RESERVED = "old", "new", "reserve"
+RESERVE = 2**16
+"""Bytes for the lock and the like of an undoing, beside twice the size of the index."""
 
 
 @dataclass
 class Journal:
     """The changes of an update to the files of a project."""
 
-    state: str
     head: str
-    prefix: str
     old: dict[str, Entry | None]
     new: dict[str, Entry | None]
-
-    @staticmethod
-    def path(repository: Repository) -> Path:
-        """Return where the journal of a repository is."""
-        return repository.git_dir / "template-update" / "journal.json"
+    digests: dict[str, list[str]] = field(default_factory=dict)
+    """Of each file as it was, and as the update writes it."""
 
     @classmethod
-    def read(cls, repository: Repository) -> "Journal | None":
-        """Return the journal of this project's last update, None if there is none."""
-        path = cls.path(repository)
-        if not path.is_file():
-            return None
-        found = cls(**json.loads(path.read_text(encoding="utf-8")))
-        return found if found.prefix == repository.prefix else None
+    def read(cls, repository: Repository, name: str) -> "Journal | None":
+        """Return a journal of this project, None if there is none."""
+        path = _folder(repository) / name
+        return cls(**json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else None
 
     def write(self, repository: Repository) -> None:
-        """Write the journal, whole or not at all."""
-        path = self.path(repository)
-        path.parent.mkdir(exist_ok=True)
-        draft = path.with_suffix(".draft")
+        """Write the journal of an update that begins, whole or not at all."""
+        path, draft = (_folder(repository) / name for name in (WRITING, DRAFT))
         with draft.open("w", encoding="utf-8") as file:
             json.dump(asdict(self), file)
             file.flush()
             os.fsync(file.fileno())
         draft.replace(path)
 
+    def files(self, side: dict[str, Entry | None]) -> list[str]:
+        """Return the paths of one side that are files or links."""
+        return [path for path, entry in side.items() if entry and entry[0] != SUBMODULE]
+
 
 def write(
     repository: Repository,
-    head: str,
     yours: Entries,
     merged: Entries,
     conflicts: dict[str, Stages],
@@ -65,40 +62,41 @@ def write(
 ) -> None:
     """Write the outcome of a merge into the work tree and the index, whole or not at all.
 
-    `yours` is what the commit `head` holds. `check` is called under the lock and may refuse.
+    `yours` is what the commit holds. `check` is called under the lock and may refuse.
     """
     changed = {p for p in yours.keys() | merged.keys() if yours.get(p) != merged.get(p)}
     paths = sorted(changed | conflicts.keys())
     old = {path: yours.get(path) for path in paths}
     new = {path: merged.get(path) for path in paths}
-    journal = Journal(WRITING, head, repository.prefix, old, new)
+    journal = Journal(repository.started_at, old, new)
     with without_signals() as interrupted, Index(repository) as index:
         check()
-        journal.write(repository)
         try:
-            index.put(new)
+            _keep(repository, journal)
+            journal.write(repository)
+            index.load(new)
+            index.export(journal.files(new), _folder(repository) / NEW)
+            _note_digests(repository, journal, NEW, new)
+            journal.write(repository)
             index.mark(conflicts)
+            _place(repository, journal)
             index.publish()
-            if interrupted():
-                index.put(old)
-                index.publish()
-                Journal.path(repository).unlink()
-                return
         except BaseException:
-            shutil.copyfile(repository.index, index.draft)
-            index.put(old)
-            index.publish()
-            Journal.path(repository).unlink()
+            _restore(repository, journal)
+            _forget(repository)
             raise
-        journal.state = DONE
-        journal.write(repository)
+        if interrupted():
+            index.renew()
+            _undo(repository, journal, index)
+        else:
+            _folder(repository).joinpath(WRITING).replace(_folder(repository) / DONE)
 
 
 def recover(repository: Repository) -> str | None:
     """Undo what a killed update left half written; return what was done, None if nothing."""
     drop_dead_lock(repository)
-    journal = Journal.read(repository)
-    if not journal or journal.state == DONE:
+    journal = Journal.read(repository, WRITING)
+    if not journal:
         return None
     saved = undo(repository, journal)
     return f"an update was killed while it wrote: the work tree is as it was before.{saved}"
@@ -112,7 +110,7 @@ def abort(repository: Repository) -> str:
     OperationError
         If there is none, or it is committed.
     """
-    journal = Journal.read(repository)
+    journal = Journal.read(repository, DONE)
     if not journal:
         raise OperationError("no update is waiting to be committed: there is nothing to undo")
     if journal.head != repository.head:
@@ -146,35 +144,124 @@ def drop_dead_lock(repository: Repository) -> None:
 
 
 def undo(repository: Repository, journal: Journal) -> str:
-    """Restore files as they are in HEAD; return a remark on edits made since, which are kept."""
+    """Restore files as they were; return a remark on edits made since, which are kept.
+
+    Raises
+    ------
+    OperationError
+        If someone has removed the copies.
+    """
+    root, folder = repository.root, _folder(repository)
+    lost = [p for p in journal.files(journal.old) if not os.path.lexists(folder / OLD / p)]
+    if gone := [p for p in lost if not _is_as_it_was(root, journal, p)]:
+        raise OperationError(
+            f"the copies to restore from are not in {folder / OLD} any more ({gone[0]}). "
+            "Type: git restore --source=HEAD --staged --worktree -- ."
+        )
+    (folder / RESERVED).unlink(missing_ok=True)
     with without_signals(), Index(repository) as index:
-        aside = put_aside(repository, journal)
-        index.put(journal.old)
-        index.publish()
-        Journal.path(repository).unlink()
-    if not aside:
-        return ""
-    return f"\nWhat you edited since is in {aside}"
+        aside = _undo(repository, journal, index)
+    return f"\nWhat you edited since is in {aside}" if aside else ""
+
+
+def _undo(repository: Repository, journal: Journal, index: Index) -> Path | None:
+    """Restore files and index; return where the edits are that were made since."""
+    aside = put_aside(repository, journal)
+    _restore(repository, journal)
+    index.load(journal.old)
+    index.refresh()
+    index.publish()
+    _forget(repository)
+    return aside
 
 
 def put_aside(repository: Repository, journal: Journal) -> Path | None:
-    """Copy the files that are neither as in HEAD nor as the update wrote them."""
+    """Move away the files that are neither as they were nor as the update wrote them."""
     root = repository.root
     paths = [p for p in journal.old if (root / p).is_file() and not (root / p).is_symlink()]
-    # Git reads these names from the top of the work tree.
-    stdin = b"".join(os.fsencode(repository.prefix + path) + b"\n" for path in paths)
-    names = git.must("hash-object", "--stdin-paths", cwd=root, stdin=stdin).decode().split()
-    edited = [
-        path
-        for path, name in zip(paths, names, strict=True)
-        if name not in [entry[1] for entry in (journal.old[path], journal.new[path]) if entry]
-    ]
+    edited = [p for p in paths if _digest(root / p) not in journal.digests.get(p, ())]
     if not edited:
         return None
     numbers = range(1, 10**6)
-    folders = (repository.git_dir / "template-update" / f"edited-{n}" for n in numbers)
+    folders = (_folder(repository) / f"edited-{n}" for n in numbers)
     folder = next(folder for folder in folders if not folder.exists())
     for path in edited:
-        (folder / path).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy2(root / path, folder / path)
+        put(root / path, folder / path)
     return folder
+
+
+def _folder(repository: Repository) -> Path:
+    """Return where journal and copies of this project are."""
+    project = repository.prefix.rstrip("/").replace("%", "%25").replace("/", "%2F")
+    return repository.git_dir / f"template-update{project and '-'}{project}"
+
+
+def _keep(repository: Repository, journal: Journal) -> None:
+    """Copy the files that will be changed, and reserve the space that an undoing needs."""
+    _forget(repository)
+    folder = _folder(repository)
+    folder.mkdir(exist_ok=True)
+    size = repository.index.stat().st_size
+    (folder / RESERVED).write_bytes(b"\0" * (RESERVE + 2 * size))
+    for path in journal.files(journal.old):
+        copy = folder / OLD / path
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(repository.root / path, copy, follow_symlinks=False)
+    _note_digests(repository, journal, OLD, journal.old)
+
+
+def _note_digests(
+    repository: Repository, journal: Journal, name: str, side: dict[str, Entry | None]
+) -> None:
+    """Note the digests of the files that lie in one of the folders."""
+    place = _folder(repository) / name / (repository.prefix if name == NEW else "")
+    for path in journal.files(side):
+        journal.digests.setdefault(path, []).append(_digest(place / path))
+
+
+def _digest(file: Path) -> str:
+    """Return the digest of a file, or of where a link leads; of nothing else."""
+    import hashlib  # takes long, and is needed here alone
+
+    if file.is_symlink():
+        return "link " + str(file.readlink())
+    if not file.is_file():
+        return ""
+    with file.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()
+
+
+def _place(repository: Repository, journal: Journal) -> None:
+    """Move the new files to their places, and remove those that go."""
+    for path, entry in journal.new.items():
+        if not entry:
+            remove(repository.root, path)
+    place = _folder(repository) / NEW / repository.prefix
+    for path in journal.files(journal.new):
+        put(place / path, repository.root / path)
+
+
+def _restore(repository: Repository, journal: Journal) -> None:
+    """Remove what the update has added, and move the copies back where something else is."""
+    root = repository.root
+    # Digests are known only of what is copied, or may have been written.
+    for path, (*_, made) in journal.digests.items():
+        if not journal.old[path] and _digest(root / path) == made:
+            remove(root, path)
+    for path in journal.files(journal.old):
+        if path in journal.digests and not _is_as_it_was(root, journal, path):
+            put(_folder(repository) / OLD / path, root / path)
+
+
+def _is_as_it_was(root: Path, journal: Journal, path: str) -> bool:
+    """Return whether a file of the project has not been changed, or is restored already."""
+    return _digest(root / path) == journal.digests[path][0]
+
+
+def _forget(repository: Repository) -> None:
+    """Remove journal and copies, but not the edits that were put aside."""
+    folder = _folder(repository)
+    for name in (DRAFT, WRITING, DONE, RESERVED):
+        (folder / name).unlink(missing_ok=True)
+    for name in (OLD, NEW):
+        shutil.rmtree(folder / name, ignore_errors=True)

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from kedro_azure_mlops.errors import OperationError
+from kedro_azure_mlops.update.conversion import Conversion, files_of
 from kedro_azure_mlops.update.git import (
     Entries,
     Repository,
@@ -67,10 +68,10 @@ def matching(bench: Workbench, paths: set[str], patterns: str) -> set[str]:
     if not patterns.strip() or not paths:
         return set()
     place = bench.new_index() | {"GIT_WORK_TREE": str(bench.folder)}
-    empty = ("100644", bench.store_blob(b""))
+    nothing = ("100644", "1" * (64 if bench.repository.hashes == "sha256" else 40))
     rules = bench.folder / "patterns"
     rules.write_text(patterns, encoding="utf-8")
-    stdin = index_lines(dict.fromkeys(sorted(paths), empty))
+    stdin = index_lines(dict.fromkeys(sorted(paths), nothing))
     bench.must("update-index", "-z", "--index-info", stdin=stdin, settings=place)
     listed = ("ls-files", "--cached", "--ignored", "-z", f"--exclude-from={rules}")
     return set(words(bench.must(*listed, settings=place)))
@@ -145,7 +146,7 @@ def keep_locks(change: Change, yours: Entries) -> bool:
 
 
 def make_locks(
-    bench: Workbench, repository: Repository, merged: Entries, folder: Path
+    conversion: Conversion, repository: Repository, merged: Entries
 ) -> tuple[Entries, str]:
     """Run the merged project's `make lock` in a copy; return the new locks, or why there are none.
 
@@ -153,7 +154,11 @@ def make_locks(
     """
     if "Makefile" not in merged:
         return {}, "there is no Makefile"
-    bench.export(merged, folder)
+    folder = conversion.stand_in()
+    try:
+        conversion.export(merged, folder)
+    except OperationError as error:
+        return {}, " ".join(str(error).split())
     if (repository.root / ".uv").exists():
         (folder / ".uv").symlink_to(repository.root / ".uv")
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("GIT_", "MAKE"))}
@@ -166,14 +171,10 @@ def make_locks(
     if made.returncode:
         complaint = made.stderr.decode(errors="replace").strip().splitlines()
         return {}, " ".join(complaint[-3:])
-    if (folder / ".uv").is_symlink():
-        (folder / ".uv").unlink()
-    found = bench.store_folder(folder)
-    return {
-        path: entry
-        for path, entry in found.items()
-        if path.startswith(LOCKS) and path.endswith(".txt") and merged.get(path) != entry
-    }, ""
+    modes = files_of(folder)
+    locks = {p: modes[p] for p in modes if p.startswith(LOCKS) and p.endswith(".txt")}
+    found = conversion.store_files(folder, locks)
+    return {path: entry for path, entry in found.items() if merged.get(path) != entry}, ""
 
 
 def pin_plugin(
@@ -205,6 +206,8 @@ class Merged:
     """The versions that git lists of each conflicting path."""
     deleted: list[str] = field(default_factory=list)
     """Paths that the user had deleted and the template changed or moved: they stay deleted."""
+    filtered: set[str] = field(default_factory=set)
+    """Conflicting binaries whose blobs are something else, such as the pointers of git-lfs."""
 
 
 def parse_conflicts(listing: bytes) -> dict[str, Stages]:
@@ -269,3 +272,29 @@ def keep_deleted(merged: Merged) -> None:
             del merged.conflicts[path]
             merged.entries.pop(path, None)
             merged.deleted.append(path)
+
+
+def keep_filtered(conversion: Conversion, yours: Entries, merged: Merged) -> None:
+    """Keep yours of conflicting binaries that git takes for text, for it sees what a filter made.
+
+    Markers in the pointer of a picture would be neither text nor a picture.
+    """
+    places = {entry: path for path, entry in yours.items()}  # where the template moved them from
+    binaries = [
+        path
+        for path, stages in merged.conflicts.items()
+        if {2, 3} <= set(stages) and merged.entries.get(path) not in (None, stages[2])
+        if is_binary(conversion.repository.root / places.get(stages[2], path))
+    ]
+    if binaries:
+        merged.filtered = set(conversion.attribute("filter", binaries))
+    for path in merged.filtered:
+        merged.entries[path] = merged.conflicts[path][2]
+
+
+def is_binary(file: Path) -> bool:
+    """Return whether git would take a file for binary."""
+    if not file.is_file():
+        return False
+    with file.open("rb") as opened:
+        return b"\0" in opened.read(8000)

@@ -119,7 +119,8 @@ def _staged(repository: Repository, to: str | None, say: Say) -> Iterator[Staged
 
 def _is_staged(repository: Repository) -> bool:
     """Return whether the index differs from HEAD, in the project or beside it."""
-    return run("diff", "--cached", "--quiet", cwd=repository.root).returncode != 0
+    compare = ("diff-index", "--cached", "--quiet", "HEAD")
+    return run(*compare, cwd=repository.root).returncode != 0
 
 
 def _push(root: Path, host: Host, found: StagedUpdate, say: Say) -> bool:
@@ -130,7 +131,8 @@ def _push(root: Path, host: Host, found: StagedUpdate, say: Say) -> bool:
     there = listed[0] if listed else ""
     if there:
         must("fetch", "--quiet", "--no-tags", "origin", reference, cwd=root, settings=settings)
-        message = must("log", "-1", "--format=%T%n%B", there, cwd=root).decode()
+        show = ("rev-list", "--max-count=1", "--no-commit-header", "--format=%T%n%B")
+        message = must(*show, there, cwd=root).decode()
         tree_there, _, body = message.partition("\n")
         if f"{MARK}: {tree_there}" not in body.splitlines():
             say(f"someone else has worked on {found.branch} of origin: it is left unchanged")

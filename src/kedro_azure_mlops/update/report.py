@@ -10,6 +10,7 @@ ORDER = (
     "yours kept", "left deleted", "left out", "already so",
 )  # fmt: skip
 TEMPLATES = "the template's version: git show :3:./{path}"
+FILTERED = "the template's version: git cat-file --filters :3:./{path}"
 
 
 @dataclass
@@ -76,7 +77,8 @@ def report_conflicts(sides: Sides, report: Report) -> None:
             remark = "you changed what the template removed: git add or git rm it"
         elif 3 in stages and 2 in stages and path in merged.entries:
             binary = "holds both" if has_markers(sides, path) else "is yours"
-            remark = f"both changed it; the file {binary}; {TEMPLATES.format(path=path)}"
+            how = FILTERED if path in merged.filtered else TEMPLATES
+            remark = f"both changed it; the file {binary}; {how.format(path=path)}"
         else:
             remark = "; ".join(merged.mentioned.get(path, ["see git status"]))
         report.add("conflict", path, remark, *about)

@@ -52,7 +52,7 @@ class Record:
             If there is none, or it cannot be read.
         """
         try:
-            state = json.loads((root / RECORD).read_text(encoding="utf-8"))
+            state = json.loads((root / RECORD).read_bytes())  # in any encoding of Unicode
             variables = state.pop("context")["cookiecutter"]
             return cls(
                 url=state.pop("template"),
@@ -118,11 +118,11 @@ def newest_of(url: str, cwd: Path) -> tuple[str, str] | None:
 
 def unreachable(url: str, complaint: bytes) -> str:
     """Return the message about a repository that does not answer."""
-    return (
-        f"the template's repository {url} could not be read:\n"
-        f"{complaint.decode(errors='replace').strip()}\n"
-        "Is the network there, and may you read that repository (git ls-remote)?"
-    )
+    words = complaint.decode(errors="replace").strip()
+    message = f"the template's repository {url} could not be read:\n{words}"
+    if "safe.directory" in words:
+        return message
+    return f"{message}\nIs the network there, and may you read that repository (git ls-remote)?"
 
 
 @dataclass(frozen=True)
@@ -155,7 +155,8 @@ class Template:
     @property
     def tags(self) -> list[str]:
         """Names of all tags."""
-        return (self.run("tag", "--list") or "").splitlines()
+        listed = self.run("for-each-ref", "--format=%(refname:strip=2)", "refs/tags")
+        return (listed or "").splitlines()
 
     def find(self, name: str) -> str:
         """Return the commit that a tag, a branch or a hash names.

@@ -9,6 +9,7 @@ from typing import Any
 
 from kedro_azure_mlops.errors import OperationError
 from kedro_azure_mlops.update import journal, merge, report, worktree
+from kedro_azure_mlops.update.conversion import Conversion
 from kedro_azure_mlops.update.environment import python_with_cookiecutter
 from kedro_azure_mlops.update.git import Entries, Repository, Workbench, must
 from kedro_azure_mlops.update.renderer import Rendered, Renderer
@@ -23,6 +24,11 @@ from kedro_azure_mlops.update.template import (
 )
 
 Say = Callable[[str], None]
+
+RULES_CHANGED = (
+    "The attributes of files (.gitattributes) change. What this update writes is stored by the new "
+    "ones; your other files are when you type: git add --renormalize ."
+)
 
 
 @dataclass(frozen=True)
@@ -95,7 +101,10 @@ def update_project(
     repository = open_repository(folder, say)
     known, answers = Record.read(repository.root), dict(answers or {})
     python = python_with_cookiecutter(progress)
-    with tempfile.TemporaryDirectory(prefix="template-update-") as scratch_folder:
+    with (
+        worktree.naming_a_full_disk(repository),
+        tempfile.TemporaryDirectory(prefix="template-update-") as scratch_folder,
+    ):
         scratch = Path(scratch_folder).resolve()
         with Renderer(scratch / "render", python) as renderer:
             worktree.require_clean(repository)
@@ -128,7 +137,9 @@ def abort_update(folder: Path, say: Say = print) -> None:
     OperationError
         If there is none, or it is committed.
     """
-    say(journal.abort(open_repository(folder, say)))
+    repository = open_repository(folder, say)
+    with worktree.naming_a_full_disk(repository):
+        say(journal.abort(repository))
 
 
 def link_project(
@@ -153,7 +164,10 @@ def link_project(
     if path.exists():
         raise OperationError(f"there is a {RECORD}: remove it first if it is wrong")
     python = python_with_cookiecutter(progress)
-    with tempfile.TemporaryDirectory(prefix="template-update-") as scratch_folder:
+    with (
+        worktree.naming_a_full_disk(repository),
+        tempfile.TemporaryDirectory(prefix="template-update-") as scratch_folder,
+    ):
         scratch = Path(scratch_folder).resolve()
         with Renderer(scratch / "render", python) as renderer:
             template = Template.clone(url, scratch / "template")
@@ -166,7 +180,8 @@ def link_project(
             given = {key: value for key, value in slug.items() if key in questions} | answers
             renderer.ask(checkout, given, url=url, commit=target.commit, strict=True)
             rendered = renderer.answer(target.name)
-            made = Workbench(scratch / "bench", repository).store_folder(rendered.folder)
+            conversion = Conversion(repository, scratch, repository.committed())
+            made = conversion.store(conversion.move_in(rendered.folder))
     found = Record(url, target.commit, target.tag, rendered.answers, None, {})
     path.write_text(found.text(), encoding="utf-8", newline="\n")
     say("\n".join(_fit(repository, found, target, made)))
@@ -175,8 +190,9 @@ def link_project(
 def open_repository(folder: Path, say: Say) -> Repository:
     """Return a project's repository; what a killed update left half written is undone first."""
     repository = Repository.around(folder)
-    if message := journal.recover(repository):
-        say(message)
+    with worktree.naming_a_full_disk(repository):
+        if message := journal.recover(repository):
+            say(message)
     return repository
 
 
@@ -223,7 +239,6 @@ def choose(template: Template, to: str | None, known: Record) -> Target:
 class Prepared:
     """An update that is ready to be written."""
 
-    head: str
     yours: Entries
     merged: merge.Merged
     report: report.Report
@@ -248,25 +263,31 @@ def prepare(
     renderer.ask(new_template, answers.values, url=known.url, commit=target.commit, strict=True)
     bench = Workbench(scratch / "bench", repository)
     # What can be done before the renders are there is done while they are made.
-    head, yours = repository.head, repository.committed()
+    yours = repository.committed()
+    conversion = Conversion(repository, scratch, yours)
     mine = {path: entry for path, entry in yours.items() if path != RECORD}
     my_tree = bench.store_tree(mine)
     old = renderer.answer(f"the release this project was made from ({known.commit[:12]})")
-    before = _store(bench, old)
+    place, before = _store(conversion, old)
     new = renderer.answer(target.name)
-    rendered = _store(bench, new)
+    _, rendered = _store(conversion, new)
+    conversion.take_unconverted(place, before, rendered, mine)
     change = merge.Change(before, dict(rendered))
+    conversion.require_lfs(change.changed)
     trees = bench.store_tree(change.before), bench.store_tree(change.after)
     change.renames = bench.renames(*trees)
     remarks = [*answers.notes, *_new_questions(answers.values, new)]
     following = known.moved(target.commit, target.tag, new.answers)
     locks_are_stale = _apply_rules(repository, bench, change, mine, following.skipped)
     merged = merge.merge(bench, change, my_tree)
+    merge.keep_filtered(conversion, mine, merged)
     found = report.make_report(report.Sides.of(bench, change, mine, merged))
     if locks_are_stale:
-        remarks.append(_lock_again(repository, bench, merged, rendered, found, scratch))
-    merged.entries[RECORD] = ("100644", bench.store_blob(following.text().encode("utf-8")))
-    return Prepared(head, yours, merged, found, remarks, trees)
+        remarks.append(_lock_again(conversion, bench, merged, rendered, found))
+    merged.entries[RECORD] = ("100644", conversion.store_text(RECORD, following.text()))
+    if conversion.follow(yours, merged.entries):
+        remarks.append(RULES_CHANGED)
+    return Prepared(yours, merged, found, remarks, trees)
 
 
 def write(repository: Repository, prepared: Prepared) -> None:
@@ -274,22 +295,21 @@ def write(repository: Repository, prepared: Prepared) -> None:
 
     def check() -> None:
         worktree.require_clean(repository)
-        if repository.head != prepared.head:
+        if repository.head != repository.started_at:
             raise OperationError("a commit was made while the update was prepared: call it again")
 
     merged = prepared.merged
     old, new = prepared.trees
     references = f"update refs/template/old {old}\nupdate refs/template/new {new}\n"
     must("update-ref", "--stdin", cwd=repository.root, stdin=references.encode())
-    journal.write(
-        repository, prepared.head, prepared.yours, merged.entries, merged.conflicts, check
-    )
+    journal.write(repository, prepared.yours, merged.entries, merged.conflicts, check)
 
 
-def _store(bench: Workbench, rendered: Rendered) -> Entries:
+def _store(conversion: Conversion, rendered: Rendered) -> tuple[Path, Entries]:
     """Store a render without its record, which is written afresh and not merged."""
     (rendered.folder / RECORD).unlink(missing_ok=True)
-    return bench.store_folder(rendered.folder)
+    place = conversion.move_in(rendered.folder)
+    return place, conversion.store(place)
 
 
 def _is_ahead(known: Record, tag: str, commit: str) -> bool:
@@ -330,14 +350,14 @@ def _apply_rules(
 
 
 def _lock_again(
-    repository: Repository,
+    conversion: Conversion,
     bench: Workbench,
     merged: merge.Merged,
     rendered: Entries,
     found: report.Report,
-    scratch: Path,
 ) -> str:
     """Make the locks of the merged project; return a remark on it."""
+    repository = conversion.repository
     made: Entries = {}
     how = "made again from the merged .in files"
     if any(path.endswith(".in") or path == "Makefile" for path in merged.conflicts):
@@ -345,7 +365,7 @@ def _lock_again(
         fault = remark
     else:
         progress("both sides changed what is locked: make lock")
-        made, fault = merge.make_locks(bench, repository, merged.entries, scratch / "locks")
+        made, fault = merge.make_locks(conversion, repository, merged.entries)
         remark = (
             f"The locks could not be made again ({fault}): {merge.LOCK_BY_HAND}"
             if fault

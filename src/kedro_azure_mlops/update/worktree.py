@@ -1,14 +1,17 @@
 """The project's work tree and index: what must hold before they are written, and the writing."""
 
 import contextlib
+import errno
 import os
 import shutil
 import signal
+import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path, PurePosixPath
 
 from kedro_azure_mlops.errors import OperationError
 from kedro_azure_mlops.update import git
+from kedro_azure_mlops.update.conversion import standing_in
 from kedro_azure_mlops.update.git import Entries, Entry, Repository, Stages, index_lines, words
 
 UNFINISHED = {
@@ -40,7 +43,8 @@ def require_clean(repository: Repository) -> None:
             raise OperationError(
                 f"a {what} is going on in this repository: finish it first (git status)"
             )
-    options = ("--porcelain", "-z", "--untracked-files=no", "--no-renames")
+    # This form is made for scripts: no setting changes it (git help status).
+    options = ("--porcelain=v1", "-z", "--untracked-files=no", "--no-renames")
     settings = {"GIT_OPTIONAL_LOCKS": "0"}
     changes = git.must("status", *options, "--", ".", cwd=repository.root, settings=settings)
     if changes:
@@ -97,9 +101,6 @@ def holds_only(root: Path, folder: Path, yours: Entries) -> bool:
     return all(path.relative_to(root).as_posix() in yours for path in files)
 
 
-SUBMODULE = "160000"
-
-
 class Index:
     """A draft of the project's index, under git's own lock."""
 
@@ -117,11 +118,16 @@ class Index:
             If another git command holds it.
         """
         try:
-            with self.lock.open("x", encoding="utf-8") as file:
-                file.write(f"template-update {os.getpid()}\n")
+            file = self.lock.open("x", encoding="utf-8")
         except FileExistsError:
             raise OperationError(f"another git command holds {self.lock}: wait for it") from None
-        shutil.copyfile(self.repository.index, self.draft)
+        try:
+            with file:
+                file.write(f"template-update {os.getpid()}\n")
+            self.renew()
+        except OSError:
+            self.__exit__()
+            raise
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -134,17 +140,29 @@ class Index:
         settings = {"GIT_INDEX_FILE": str(self.draft)}
         git.must(*arguments, cwd=self.repository.root, stdin=stdin, settings=settings)
 
-    def put(self, entries: dict[str, Entry | None]) -> None:
-        """Write files into the work tree and the draft; None removes one."""
-        root, prefix = self.repository.root, self.repository.prefix
-        kept = {path: (entry[0], entry[1]) for path, entry in entries.items() if entry}
-        lines = self.removal(entries) + index_lines(kept, prefix)
+    def renew(self) -> None:
+        """Make the draft a copy of the index."""
+        shutil.copyfile(self.repository.index, self.draft)
+
+    def load(self, entries: dict[str, Entry | None]) -> None:
+        """Put files into the draft; None takes one out."""
+        kept = {path: entry for path, entry in entries.items() if entry}
+        lines = self.removal(entries) + index_lines(kept, self.repository.prefix)
         self.run("update-index", "-z", "--index-info", stdin=lines)
-        for path in entries.keys() - kept.keys():
-            remove(root, path)
-        files = [path for path, entry in kept.items() if entry[0] != SUBMODULE]
-        names = b"".join(os.fsencode(path) + b"\0" for path in files)
-        self.run("checkout-index", "--force", "--index", "-z", "--stdin", stdin=names)
+
+    def export(self, paths: Iterable[str], folder: Path) -> None:
+        """Write files of the draft into a folder, through the filters that the draft names."""
+        place = folder / self.repository.prefix
+        place.mkdir(parents=True)
+        settings = standing_in(self.repository, place) | {"GIT_INDEX_FILE": str(self.draft)}
+        names = b"".join(os.fsencode(path) + b"\0" for path in paths)
+        arguments = ("checkout-index", "--force", "-z", "--stdin")
+        git.must(*arguments, cwd=place, stdin=names, settings=settings)
+
+    def refresh(self) -> None:
+        """Note in the draft which files are as it says, as far as their filters work."""
+        settings = {"GIT_INDEX_FILE": str(self.draft)}
+        git.run("update-index", "-q", "--refresh", cwd=self.repository.root, settings=settings)
 
     def mark(self, conflicts: dict[str, Stages]) -> None:
         """Record the versions of conflicting files in the draft."""
@@ -167,7 +185,6 @@ class Index:
     def publish(self) -> None:
         """Make the draft the index."""
         self.draft.replace(self.repository.index)
-        shutil.copyfile(self.repository.index, self.draft)
 
 
 def lock_of(repository: Repository) -> Path:
@@ -177,15 +194,76 @@ def lock_of(repository: Repository) -> Path:
 
 def remove(root: Path, path: str) -> None:
     """Remove a file, and the folders that are empty without it."""
-    with contextlib.suppress(OSError):
-        (root / path).unlink()
-    for parent in list((root / path).parents):
+    place = root / path
+    if place.is_symlink() or not place.is_dir():
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            place.unlink()
+    for parent in place.parents:
         if parent == root:
             return
         try:
             parent.rmdir()
         except OSError:
             return
+
+
+def put(source: Path, target: Path) -> None:
+    """Move a file to its place; what is there is there until the new one is."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if target.is_dir() and not target.is_symlink():  # of folders without a file: see obstacles()
+        try:
+            for parent, _, _ in os.walk(target, topdown=False):
+                Path(parent).rmdir()
+        except OSError as error:
+            raise OperationError(
+                f"{target} is to be a file, and is a folder with files that git does not hold: "
+                "move them away, then type the command again"
+            ) from error
+    try:
+        source.replace(target)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        beside = target.with_name(f".{target.name}.template-update")
+        try:
+            shutil.copy2(source, beside, follow_symlinks=False)
+            beside.replace(target)
+        finally:
+            beside.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def naming_a_full_disk(repository: Repository) -> Iterator[None]:
+    """Name the folder and the space that is needed where a disk turns out to be full.
+
+    Git's drafts of objects are removed then: it leaves them for `git gc`.
+    """
+    began = time.time()
+    try:
+        yield
+    except (OSError, OperationError) as error:
+        from kedro_azure_mlops.writing import full_disk_in, out_of_space, shown_size
+
+        places = [repository.git_dir, repository.root]
+        cause = full_disk_in(str(error)) or _said_otherwise(str(error), places) or error
+        files = (repository.root / path for path in repository.committed())
+        size = sum(file.lstat().st_size for file in files if os.path.lexists(file))
+        what = f"an update of this project, which takes about {shown_size(4 * size)},"
+        full = out_of_space(cause, places, what)
+        if full is None:
+            raise
+        for draft in repository.objects.glob("*/tmp_*"):
+            if draft.stat().st_mtime >= began:
+                draft.unlink(missing_ok=True)
+        raise type(full)(f"{full}\n{error}") from error
+
+
+def _said_otherwise(complaint: str, places: list[Path]) -> OSError | None:
+    """Return the full disk that git, or Python in search of a temporary folder, speaks of."""
+    is_short = min(shutil.disk_usage(place).free for place in places) < 2**20
+    if "Out of diskspace" in complaint or ("No usable temporary" in complaint and is_short):
+        return OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    return None
 
 
 @contextlib.contextmanager

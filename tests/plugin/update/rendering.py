@@ -1,31 +1,16 @@
 """Places, and a shell in which nothing of whoever runs the tests is seen."""
 
 import json
-import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).parents[3]
+from tests.helpers import PROJECT, ROOT, USERS_ENVIRONMENT, clean_environment
+
+__all__ = ["PROJECT", "ROOT", "SOURCES", "USERS_ENVIRONMENT", "clean_environment"]
+
 SOURCES = ROOT / "src"
-PROJECT = "{{cookiecutter.project_slug}}"
-
-# Before tests move HOME: caches of package managers are there.
-USERS_ENVIRONMENT = dict(os.environ)
-
-# What the shell of whoever runs the tests may hold and an update must not see.
-LEAKING = (
-    "ARGS", "AZURE", "CI", "CONDA", "COOKIECUTTER", "ENV", "GIT_", "GITHUB_", "KEDRO", "MAKE",
-    "MFLAGS", "MLFLOW", "PARAMS", "PORT", "PYTHON", "SYSTEM_", "TF_BUILD", "UV_PYTHON", "VENV",
-    "VIRTUAL_ENV", "XDG_",
-)  # fmt: skip
-
-
-def clean_environment(**changes: str) -> dict[str, str]:
-    """Return the environment of a shell that has just been opened."""
-    kept = {k: v for k, v in os.environ.items() if not k.startswith(LEAKING)}
-    return kept | {"LC_ALL": "C.UTF-8"} | changes
 
 
 def tool(name: str) -> Path:

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from kedro_azure_mlops.update.hosting import AzureRepos, GitHub
+from tests.plugin.update.hostile import hostile_shell
 from tests.plugin.update.rendering import SOURCES
 from tests.plugin.update.updating import Outcome, Project, Template, git, lines, read, two_releases
 
@@ -492,3 +493,22 @@ def test_git_pushes_with_the_token_of_the_run_and_shows_it_to_nobody_else(
             )
             assert said.stdout.strip() == header
         assert GitHub(root, "git@github.com:acme/demo.git").settings() == {}
+
+
+def test_settings_that_change_what_git_prints_change_nothing(
+    github: Origin, template: Template, tmp_path: Path
+) -> None:
+    github.project.edit({"größe.txt": "MINE\n"})
+    git(github.project.path, "push", "--quiet", "origin", "HEAD")
+    shell = hostile_shell(template, tmp_path / "settings")
+    before = github.project.picture()
+    done = github.propose(**shell)
+    assert done.status == 0, done.said
+    assert "opened: https://github.com/acme/demo/pull/7" in done.out
+    assert github.project.picture() == before
+    commit = git(github.bare, "cat-file", "commit", HEAD)
+    assert "\nencoding " not in commit
+    assert "\n  updated      a.py\n" in commit
+    github.answer(list=[at_github()], edit="")
+    assert "holds this update already" in github.propose(**shell).out
+    assert not (tmp_path / "settings" / "called").exists()

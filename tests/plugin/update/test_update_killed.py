@@ -22,7 +22,7 @@ def run(command, *arguments, **options):
     global seen
     index = (options.get("env") or {}).get("GIT_INDEX_FILE", "")
     words = [*(str(word) for word in command), os.path.basename(index)]
-    if words[0] == "git" and set(wanted[1:]) <= set(words):
+    if words[0] == "git" and wanted[0].isdigit() and set(wanted[1:]) <= set(words):
         seen += 1
         if seen == int(wanted[0]):
             if os.environ["DIE_HOW"] == "TORN":
@@ -35,6 +35,18 @@ def run(command, *arguments, **options):
     return real(command, *arguments, **options)
 
 subprocess.run = run
+
+# Or before a file takes its place.
+rename = os.replace
+
+def replace(source, target, **options):
+    if os.environ["DIE_BEFORE"] == "replace " + os.path.basename(target):
+        if os.environ["DIE_HOW"] == "FAIL":
+            raise OSError("the disk is broken")
+        os.kill(os.getpid(), getattr(signal, os.environ["DIE_HOW"]))
+    return rename(source, target, **options)
+
+os.replace = replace
 """
 
 PREPARING = ["1 clone", "1 merge-tree", "2 update-ref --stdin"]
@@ -44,6 +56,8 @@ WRITING = [
     "1 checkout-index template-update.index",
     "2 update-index template-update.index",
 ]
+# The first and the last file, the index, and the word that all is done.
+PLACING = ["replace README.md", "replace settings.yml", "replace index", "replace journal.json"]
 
 
 @pytest.fixture(scope="module")
@@ -69,16 +83,16 @@ def project(rendered: Project, template: Template, tmp_path: Path) -> Project:
     return project
 
 
-def die(project: Project, moment: str, how: str) -> Outcome:
+def die(project: Project, moment: str, how: str, *arguments: str) -> Outcome:
     """Update, and be interrupted at a moment."""
     site = project.path.parent / "site"
     site.mkdir(exist_ok=True)
     (site / "sitecustomize.py").write_text(SITE, encoding="utf-8")
     path = os.pathsep.join([str(site), str(SOURCES)])
-    return project.update(PYTHONPATH=path, DIE_BEFORE=moment, DIE_HOW=how)
+    return project.update(*arguments, PYTHONPATH=path, DIE_BEFORE=moment, DIE_HOW=how)
 
 
-@pytest.mark.parametrize("moment", [PREPARING[0], PREPARING[1], *WRITING])
+@pytest.mark.parametrize("moment", [PREPARING[0], PREPARING[1], *WRITING, *PLACING[:3]])
 @pytest.mark.parametrize("how", ["SIGINT", "SIGTERM"])
 def test_an_interrupted_update_has_changed_nothing(project: Project, moment: str, how: str) -> None:
     before = project.picture()
@@ -111,10 +125,34 @@ def test_an_update_that_is_killed_while_it_writes_is_undone_by_the_next_call(
     assert project.update().status == 1
 
 
-def test_an_update_that_cannot_write_is_undone_at_once(project: Project) -> None:
+@pytest.mark.parametrize("moment", PLACING)
+def test_an_update_that_is_killed_while_files_take_their_places_is_undone_by_the_next_call(
+    project: Project, moment: str
+) -> None:
     before = project.picture()
-    assert die(project, WRITING[1], "FAIL").status not in (0, 1)
+    assert die(project, moment, "SIGKILL").status == -signal.SIGKILL
+    repaired = project.update("--check")
+    assert "the work tree is as it was before" in repaired.out
     assert project.picture() == before
+    assert project.update().status == 1
+
+
+@pytest.mark.parametrize("moment", ["replace README.md", "replace settings.yml", "replace index"])
+def test_an_undoing_that_is_killed_is_done_again(project: Project, moment: str) -> None:
+    before = project.picture()
+    assert project.update().status == 1
+    moment = moment.replace("settings.yml", "params.yml")  # which it was before
+    assert die(project, moment, "SIGKILL", "--abort").status == -signal.SIGKILL
+    assert project.update("--abort").status == 0
+    assert project.picture() == before
+
+
+@pytest.mark.parametrize("moment", [WRITING[1], *PLACING[:3]])
+def test_an_update_that_cannot_write_is_undone_at_once(project: Project, moment: str) -> None:
+    before = project.picture()
+    assert die(project, moment, "FAIL").status not in (0, 1)
+    assert project.picture() == before
+    assert "no update is waiting" in project.update("--abort").err
 
 
 def test_edits_made_after_a_kill_are_put_aside(project: Project) -> None:

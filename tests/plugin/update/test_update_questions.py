@@ -270,3 +270,16 @@ def test_a_project_of_this_very_template_is_updated_to_its_head(tmp_path: Path, 
     del found[".cruft.json"], expected["README.md"]
     assert found == expected
     assert os.access(path / "tools" / "uv.sh", os.X_OK)
+
+
+def test_an_answer_in_letters_that_cannot_be_read_is_refused(
+    template: Template, tmp_path: Path
+) -> None:
+    project = make(template, tmp_path)
+    before = project.picture()
+    refused = project.update("--to", "v2", "--answer", os.fsdecode(b"author=M\xfcller"))
+    assert refused.status == 2
+    assert "is not UTF-8. Type first: export LC_ALL=C.UTF-8" in refused.err
+    assert project.picture() == before
+    assert project.update("--to", "v2", "--answer", "author=Müller").status == 0
+    assert project.text("answers.txt") == "Müller\n"

@@ -92,8 +92,8 @@ class TestWithoutEdits:
         assert files == expected
 
     def test_every_change_of_the_template_is_named(self, project: Project) -> None:
-        told = {path for _, path in project.update().report}
-        assert told == SECOND.keys() - {"old.py", "params.yml"}
+        reported = {path for _, path in project.update().report}
+        assert reported == SECOND.keys() - {"old.py", "params.yml"}
 
 
 class TestText:

@@ -1,0 +1,196 @@
+"""Write files and folders whole or not at all, and call a full disk a full disk."""
+
+import contextlib
+import errno
+import logging
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from kedro_azure_mlops.errors import OperationError
+
+_FULL = {errno.ENOSPC, errno.EDQUOT}
+_UNITS = ("bytes", "kB", "MB", "GB")
+_THOUSAND = 1000
+_NEARLY_FULL = 64_000_000  # bytes: with more than these, another disk is meant
+
+
+class OutOfSpaceError(OperationError):
+    """A disk is full (exit status 2): the message names the folder and how much is free there."""
+
+
+def out_of_space(
+    error: BaseException, places: Iterable[Path | str], what: str = "What was to be written"
+) -> OperationError | None:
+    """Return a full disk in words, if one is among the causes of an error; None if none is.
+
+    An ``OperationError`` that was raised from such words is returned as it is.
+
+    Call it after what was half written is removed: what is free then was not enough.
+
+    Parameters
+    ----------
+    places
+        The files or folders that were written when the error came. Of these, and of those that
+        the error names, the one on the fullest disk is the cause.
+    what
+        Was to be written, as the subject of a sentence.
+    """
+    causes = list(_causes(error))
+    for cause in causes:
+        if isinstance(cause, OutOfSpaceError):
+            return error if isinstance(error, OperationError) else cause
+    full = next((cause for cause in causes if _is_full(cause)), None)
+    if full is None:
+        return None
+    named = [getattr(full, name, None) for name in ("filename", "filename2")]  # of a copy, both
+    sure = [Path(os.fsdecode(one)) for one in (*places, *named) if isinstance(one, str | Path)]
+    possible = [*(sure or [Path()]), _temporary()]
+    folder = min(map(_existing, possible), key=lambda place: shutil.disk_usage(place).free)
+    if not sure and shutil.disk_usage(folder).free > _NEARLY_FULL:
+        return OutOfSpaceError(f"No space left on the disk that {what} goes to.")
+    if getattr(full, "errno", None) == errno.EDQUOT:
+        found = f"Your quota for {folder} is used up: {what} does not fit into it."
+    elif _has_no_inodes(folder):
+        found = f"No space left in {folder}: its disk cannot hold more files. Remove some there."
+    else:
+        free = shown_size(shutil.disk_usage(folder).free)
+        found = f"No space left in {folder}: {what} needs more than the {free} that are free there."
+    return OutOfSpaceError(f"{found} Free some space and type the same command again.")
+
+
+def full_disk_in(output: str) -> OSError | None:
+    """Return the full disk that another program complains of, to raise an error from."""
+    is_full = os.strerror(errno.ENOSPC) in output
+    return OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) if is_full else None
+
+
+@contextlib.contextmanager
+def naming_a_full_disk(*places: Path | str, what: str) -> Iterator[None]:
+    """Raise ``OutOfSpaceError`` in the place of an error that a full disk has caused."""
+    try:
+        yield
+    except Exception as error:
+        full = out_of_space(error, places, what)
+        if full is None or full is error:
+            raise
+        raise full from error
+
+
+def name_full_disks_of_logs() -> None:
+    """Let a log that cannot be written say so once, in words, instead of at each of its lines."""
+    known = [logging.getLogger(), *logging.Logger.manager.loggerDict.values()]
+    for logger in known:
+        for handler in getattr(logger, "handlers", []):
+            if "handleError" not in vars(handler):
+                handler.handleError = _Complaint(handler)
+
+
+class _Complaint:
+    """What a handler does with an error of its own."""
+
+    def __init__(self, handler: logging.Handler) -> None:
+        self._before = handler.handleError
+        file = getattr(handler, "baseFilename", None)
+        self._places = [file] if file else []
+        self._was_made = False
+
+    def __call__(self, record: logging.LogRecord) -> None:
+        error = sys.exc_info()[1]
+        full = out_of_space(error, self._places, "the log") if error else None
+        if full is None:
+            self._before(record)
+        elif not self._was_made:
+            self._was_made = True
+            with contextlib.suppress(OSError):
+                sys.stderr.write(f"{full} The log has a gap from here on; the run goes on.\n")
+
+
+def shown_size(count: float) -> str:
+    """Return a number of bytes as people write it: ``1.2 MB``."""
+    for unit in _UNITS:
+        if count < _THOUSAND or unit == _UNITS[-1]:
+            break
+        count /= _THOUSAND
+    return f"{count:.0f} {unit}" if unit == "bytes" else f"{count:.1f} {unit}"
+
+
+def new_beside(place: Path) -> Path:
+    """Return the folder in which the next content of a folder is made."""
+    return place.with_name(f"{place.name}.new")
+
+
+def put_in_place(new: Path, place: Path) -> None:
+    """Let a folder take the place of another one: a killed process leaves one of them whole."""
+    old = _old_beside(place)
+    if place.exists():  # else an earlier process was killed here, and `old` is all there is
+        remove(old)
+        place.rename(old)
+    new.rename(place)
+    remove(old)
+
+
+def clean_up(place: Path) -> None:
+    """Remove what a killed process has left of writing a folder, and put the old one back."""
+    old = _old_beside(place)
+    remove(new_beside(place))
+    if place.exists():
+        remove(old)
+    elif old.exists():
+        old.rename(place)
+
+
+def remove(path: Path) -> None:
+    """Remove a file or a folder, if there is one."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _old_beside(place: Path) -> Path:
+    return place.with_name(f"{place.name}.old")
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    """Yield an error and what it came from; SQLAlchemy keeps that in an attribute of its own."""
+    seen: set[int] = set()
+    waiting = [error]
+    while waiting:
+        one = waiting.pop(0)
+        if isinstance(one, BaseException) and id(one) not in seen:
+            seen.add(id(one))
+            yield one
+            waiting += [getattr(one, "orig", None), one.__cause__, one.__context__]
+
+
+def _is_full(error: BaseException) -> bool:
+    if type(error).__module__ == "sqlite3":  # not imported: every kedro command would pay for it
+        return getattr(error, "sqlite_errorname", None) == "SQLITE_FULL"
+    if isinstance(error, shutil.Error):  # of a whole tree: it has texts alone
+        return os.strerror(errno.ENOSPC) in str(error)
+    return isinstance(error, OSError) and error.errno in _FULL
+
+
+def _existing(place: Path) -> Path:
+    """Return the nearest folder that exists."""
+    place = place.absolute()
+    return next(folder for folder in (place, *place.parents) if folder.is_dir())
+
+
+def _temporary() -> Path:
+    """Return where libraries put temporary files; without space even that cannot be found out."""
+    try:
+        return Path(tempfile.gettempdir())
+    except OSError:
+        return Path.cwd()
+
+
+def _has_no_inodes(folder: Path) -> bool:
+    if not hasattr(os, "statvfs"):  # Windows
+        return False
+    found = os.statvfs(folder)
+    return found.f_files > 0 and found.f_favail == 0

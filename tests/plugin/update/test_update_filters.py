@@ -1,0 +1,331 @@
+"""Content passes the project's own filters both ways; one that fails leaves nothing half written.
+
+git-lfs need not be installed: the driver here does the same, a pointer for the content.
+"""
+
+import os
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.plugin.update.updating import Files, Outcome, Project, Template, git, lines, read
+
+PICTURES = {f"p{number}.png": bytes([number]) + bytes(range(256)) * 4 for number in range(1, 6)}
+TRACK = "*.png filter=big diff=big merge=big -text\n"
+
+CLEAN = """#!/bin/sh
+test -z "$NO_CLEAN" || exit 1
+copy=$(mktemp "{store}/new.XXXXXX")
+cat > "$copy"
+if test "$(head -c 8 "$copy" | tr -d '\\0')" = "pointer "; then cat "$copy"; rm "$copy"; exit; fi
+name=$(sha256sum < "$copy" | cut -c 1-64)
+mv "$copy" "{store}/$name"
+echo "pointer $name"
+"""
+SMUDGE = """#!/bin/sh
+case " $NO_SMUDGE " in *" $1 "*) echo "no $1 today" >&2; exit 1;; esac
+read -r word name
+cat "{store}/$name"
+"""
+
+
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Template:
+    """A template that changes all pictures, and adds one; then changes one of them again."""
+    template = Template(tmp_path_factory.mktemp("template") / "small")
+    template.release("v1", {**PICTURES, "a.py": lines("a"), "b.txt": lines("b"), "gone.py": "x\n"})
+    changed = {name: content[::-1] for name, content in PICTURES.items()}
+    text = {"a.py": lines("a", l10="TEMPLATE"), "b.txt": lines("b", l10="TEMPLATE")}
+    template.release("v2", {**changed, **text, "p6.png": b"\0six", "gone.py": None})
+    template.release("v3", {"p1.png": b"\0one", "b.txt": lines("b", l10="AGAIN")})
+    return template
+
+
+def use_filter(project: Project, store: Path, *, required: bool = True) -> None:
+    """Set the driver up, as git-lfs sets itself up."""
+    store.mkdir(exist_ok=True)
+    for name, text in {"clean": CLEAN, "smudge": SMUDGE}.items():
+        (store / name).write_text(text.format(store=store), encoding="utf-8")
+        (store / name).chmod(0o755)
+    settings = {
+        "clean": f"{store}/clean",
+        "smudge": f"{store}/smudge %f",
+        "required": str(required),
+    }
+    for key, value in settings.items():
+        git(project.path, "config", f"filter.big.{key}", value)
+
+
+@pytest.fixture(scope="module")
+def filtered(template: Template, tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """A project whose pictures pass the filter, for copies."""
+    project = template.project("v1", tmp_path_factory.mktemp("filtered"))
+    use_filter(project, tmp_path_factory.mktemp("store"))
+    project.write({".gitattributes": TRACK})
+    git(project.path, "add", "--renormalize", ".")
+    project.commit("pictures in the store")
+    return project
+
+
+@pytest.fixture(scope="module")
+def rendered(template: Template, tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """A project without a filter, for copies."""
+    return template.project("v1", tmp_path_factory.mktemp("rendered"))
+
+
+@pytest.fixture
+def copy(tmp_path: Path) -> Callable[[Project], Project]:
+    """Copy a project."""
+    number = iter(range(9))
+
+    def make(project: Project) -> Project:
+        folder = shutil.copytree(project.path, tmp_path / f"{next(number)}" / "demo", symlinks=True)
+        return Project(Path(folder), project.template)
+
+    return make
+
+
+@pytest.fixture
+def project(filtered: Project, copy: Callable[[Project], Project]) -> Project:
+    """A project whose pictures pass the filter."""
+    return copy(filtered)
+
+
+def blob(project: Project, name: str, stage: int = 0) -> str:
+    """Return what git holds of a file."""
+    return git(project.path, "cat-file", "blob", f":{stage}:{name}")
+
+
+def accepted(project: Project, to: str, **environment: str) -> Outcome:
+    """Update, commit, and check that git sees nothing that differs from it."""
+    done = project.update("--to", to, **environment)
+    assert done.status == 0, done.said
+    project.commit(to)
+    git(project.path, "add", "--renormalize", ".")  # what the filters make of the files now
+    assert project.status() == []
+    return done
+
+
+class TestFilter:
+    def test_pictures_of_the_template_pass_it_both_ways(self, project: Project) -> None:
+        done = accepted(project, "v2")
+        assert ("updated", "p3.png") in done.report
+        assert ("added", "p6.png") in done.report
+        for name in ("p3.png", "p6.png"):
+            assert blob(project, name).startswith("pointer ")
+        assert (project.path / "p3.png").read_bytes() == PICTURES["p3.png"][::-1]
+        assert (project.path / "p6.png").read_bytes() == b"\0six"
+        accepted(project, "v3")
+        assert (project.path / "p1.png").read_bytes() == b"\0one"
+
+    def test_yours_is_kept_of_a_picture_that_both_changed(self, project: Project) -> None:
+        project.edit({"p2.png": b"\0mine"})
+        done = project.update("--to", "v2")
+        assert done.status == 1
+        assert [path for kind, path in done.report if kind == "conflict"] == ["p2.png"]
+        assert (project.path / "p2.png").read_bytes() == b"\0mine"
+        assert blob(project, "p2.png", stage=3).startswith("pointer ")
+        shown = next(line for line in done.out.splitlines() if "p2.png" in line).split("version: ")
+        command = shown[1].rstrip(")").split()[1:]
+        theirs = subprocess.run(["git", *command], cwd=project.path, capture_output=True).stdout
+        assert theirs == PICTURES["p2.png"][::-1]
+
+    def test_pictures_from_before_the_filter_are_no_edits(
+        self, rendered: Project, copy: Callable[[Project], Project], tmp_path: Path
+    ) -> None:
+        """`git add` alone does not store a file again because of its attributes."""
+        project = copy(rendered)
+        use_filter(project, tmp_path / "store")
+        for name in PICTURES:
+            os.utime(project.path / name, (1e9, 1e9))  # not as young as the index
+        git(project.path, "update-index", "--refresh")
+        project.write({".gitattributes": TRACK})
+        git(project.path, "add", ".gitattributes")
+        git(project.path, "commit", "--quiet", "--message", "from now on")
+        assert not blob(project, "p1.png").startswith("pointer ")
+        done = project.update("--to", "v2")
+        assert done.status == 0, done.said
+        assert blob(project, "p1.png").startswith("pointer ")
+        assert (project.path / "p1.png").read_bytes() == PICTURES["p1.png"][::-1]
+
+    @pytest.mark.parametrize("where", ["info", "above"])
+    def test_is_found_wherever_git_looks(
+        self, rendered: Project, copy: Callable[[Project], Project], tmp_path: Path, where: str
+    ) -> None:
+        project = copy(rendered)
+        if where == "info":
+            project.write({".git/info/attributes": TRACK})
+        else:
+            (project.path / ".git").rename(project.path.parent / ".git")
+            (project.path.parent / ".gitattributes").write_text("demo/" + TRACK, encoding="utf-8")
+        use_filter(project, tmp_path / "store")
+        git(project.path, "add", "--renormalize", ".")
+        git(project.path, "add", "--all", ":/")
+        project.commit("pictures in the store")
+        accepted(project, "v2")
+        assert git(project.path, "cat-file", "blob", ":./p6.png").startswith("pointer ")
+        assert (project.path / "p6.png").read_bytes() == b"\0six"
+
+    def test_that_the_template_brings_is_used_at_once(self, tmp_path: Path) -> None:
+        template = Template(tmp_path / "bringing", "https://templates.example/bringing.git")
+        template.release("v1", {"p1.png": PICTURES["p1.png"], "same.png": b"\0same"})
+        attributes = TRACK + "*.txt text working-tree-encoding=UTF-16LE-BOM\n"
+        text = "\ufeffgrüße\n".encode("utf-16-le")
+        files: Files = {".gitattributes": attributes, "p1.png": b"\0new", "u.txt": text}
+        template.release("v2", files)
+        project = template.project("v1", tmp_path / "project")
+        use_filter(project, tmp_path / "store")
+        done = project.update()
+        assert done.status == 0, done.said
+        assert "git add --renormalize ." in done.out
+        assert blob(project, "p1.png").startswith("pointer ")
+        assert (project.path / "p1.png").read_bytes() == b"\0new"
+        assert blob(project, "u.txt") == "grüße\n"
+        assert (project.path / "u.txt").read_bytes() == text
+
+    def test_of_git_lfs_must_be_set_up_where_pictures_change(
+        self, rendered: Project, copy: Callable[[Project], Project]
+    ) -> None:
+        project = copy(rendered)
+        project.edit({".gitattributes": "*.png filter=lfs -text\n*.md filter=unknown\n"})
+        before = project.picture()
+        refused = project.update("--to", "v2")
+        assert refused.status == 2
+        assert "git lfs install" in refused.err
+        assert project.picture() == before
+        project.edit({".gitattributes": "*.gif filter=lfs -text\n*.py filter=unknown\n"})
+        assert project.update("--to", "v2").status == 0
+
+
+class TestLineEndsAndEncodings:
+    def test_line_ends_of_the_project_are_written(
+        self, rendered: Project, copy: Callable[[Project], Project]
+    ) -> None:
+        project = copy(rendered)
+        project.edit({".gitattributes": "*.txt text eol=crlf\n"})
+        accepted(project, "v2")
+        text = lines("b", l10="TEMPLATE")
+        assert blob(project, "b.txt") == text
+        assert project.text("b.txt") == text.replace("\n", "\r\n")
+        accepted(project, "v3")
+
+    def test_line_ends_of_the_users_settings_are_written(
+        self, rendered: Project, copy: Callable[[Project], Project]
+    ) -> None:
+        project = copy(rendered)
+        git(project.path, "config", "core.autocrlf", "true")
+        accepted(project, "v2")
+        text = lines("b", l10="TEMPLATE")
+        assert blob(project, "b.txt") == text
+        assert project.text("b.txt") == text.replace("\n", "\r\n")
+        assert (project.path / "p1.png").read_bytes() == PICTURES["p1.png"][::-1]
+        accepted(project, "v3")
+
+    @pytest.mark.parametrize("encoding", ["UTF-16", "UTF-16LE-BOM", "ISO-8859-1"])
+    def test_the_encoding_of_the_project_is_written(
+        self, rendered: Project, copy: Callable[[Project], Project], encoding: str
+    ) -> None:
+        project = copy(rendered)
+        name = {"UTF-16LE-BOM": "utf-16"}.get(encoding, encoding)
+        project.write({".gitattributes": f"*.txt text working-tree-encoding={encoding}\n"})
+        mine = lines("b", l25="größer")
+        project.edit({"b.txt": mine.encode(name)})
+        assert blob(project, "b.txt") == mine
+        done = accepted(project, "v2")
+        assert ("merged", "b.txt") in done.report
+        merged = lines("b", l10="TEMPLATE", l25="größer")
+        assert blob(project, "b.txt") == merged
+        assert (project.path / "b.txt").read_bytes().decode(name) == merged
+        accepted(project, "v3")
+
+    def test_the_record_may_be_in_another_encoding(
+        self, rendered: Project, copy: Callable[[Project], Project]
+    ) -> None:
+        project = copy(rendered)
+        project.write({".gitattributes": "*.json text working-tree-encoding=UTF-16\n"})
+        project.edit({".cruft.json": project.text(".cruft.json").encode("utf-16")})
+        accepted(project, "v2")
+        assert '"checkout": "v2"' in (project.path / ".cruft.json").read_bytes().decode("utf-16")
+
+
+class TestFailure:
+    """Of a filter: the update is refused in our words and git's, and nothing has changed."""
+
+    def refused(self, project: Project, words: str, **environment: str) -> None:
+        before = read(project.path), git(project.path, "ls-files", "--stage")
+        refused = project.update("--to", "v2", **environment)
+        assert refused.status == 2, refused.said
+        assert "git could not convert a file" in refused.err
+        assert words in refused.err
+        assert "Traceback" not in refused.err
+        assert not (project.path / ".git" / "index.lock").exists()
+        assert project.update("--abort").status == 2  # nothing is left to undo
+        assert (read(project.path), git(project.path, "ls-files", "--stage")) == before
+
+    @pytest.mark.parametrize("name", ["p1.png", "p3.png", "p6.png"])
+    @pytest.mark.parametrize("required", [True, False])
+    def test_while_a_file_is_written(self, project: Project, name: str, required: bool) -> None:
+        git(project.path, "config", "filter.big.required", str(required))
+        self.refused(project, f"no {name} today", NO_SMUDGE=name)
+        assert project.update("--to", "v2").status == 0
+
+    @pytest.mark.parametrize("required", [True, False])
+    def test_while_a_render_is_stored(self, project: Project, required: bool) -> None:
+        git(project.path, "config", "filter.big.required", str(required))
+        self.refused(project, "clean", NO_CLEAN="1")
+        assert project.update("--to", "v2").status == 0
+
+    @pytest.mark.parametrize("way", ["clean", "smudge", "process"])
+    def test_of_a_program_that_is_not_there(self, project: Project, way: str) -> None:
+        config = project.path / ".git" / "config"
+        working = config.read_text(encoding="utf-8")
+        git(project.path, "config", f"filter.big.{way}", "no-such-program")
+        self.refused(project, "no-such-program")
+        config.write_text(working, encoding="utf-8")
+        assert project.update("--to", "v2").status == 0
+
+    def test_of_an_object_that_is_missing(
+        self, rendered: Project, copy: Callable[[Project], Project], tmp_path: Path
+    ) -> None:
+        project = copy(rendered)
+        use_filter(project, tmp_path / "store")
+        project.write({".gitattributes": TRACK})
+        git(project.path, "add", "--renormalize", ".")
+        project.commit("pictures in the store")
+        clean = tmp_path / "store" / "clean"
+        text = clean.read_text(encoding="utf-8")
+        clean.write_text(text.replace("mv ", "rm "), encoding="utf-8")  # stores nothing
+        self.refused(project, "No such file")
+
+    @pytest.mark.parametrize("conflict", [False, True])
+    def test_does_not_keep_an_update_from_being_undone(
+        self, project: Project, conflict: bool
+    ) -> None:
+        if conflict:
+            project.edit({"a.py": lines("a", l10="MINE"), "p2.png": b"\0mine"})
+        before = project.picture()
+        assert project.update("--to", "v2").status == int(conflict)
+        settings = {way: git(project.path, "config", f"filter.big.{way}").strip()
+                    for way in ("clean", "smudge")}  # fmt: skip
+        for way in settings:
+            git(project.path, "config", f"filter.big.{way}", "no-such-program")
+        undone = project.update("--abort")
+        assert undone.status == 0, undone.said
+        for way, command in settings.items():
+            git(project.path, "config", f"filter.big.{way}", command)
+        assert project.picture() == before
+        assert not (project.path / ".git" / "template-update" / "old").exists()
+
+    def test_keeps_edits_made_before_the_update_is_undone(self, project: Project) -> None:
+        before = project.picture()
+        assert project.update("--to", "v2").status == 0
+        project.write({"p3.png": b"\0edited"})
+        undone = project.update("--abort", NO_CLEAN="1", NO_SMUDGE="p3.png")
+        assert undone.status == 0, undone.said
+        folder = Path(undone.out.strip().rpartition(" ")[2])
+        assert (folder / "p3.png").read_bytes() == b"\0edited"
+        assert [path.name for path in folder.iterdir()] == ["p3.png"]
+        assert project.picture() == before
