@@ -5,6 +5,9 @@ BIN = .venv/bin
 PROJECT = {{cookiecutter.project_slug}}
 DEMO = build/demo/temperature-anomalies
 export UV_FIND_LINKS = $(CURDIR)/$(PROJECT)/wheels
+# What is typed as ARGS is split into words, and nothing in it is expanded.
+export TYPED_ARGS := $(value ARGS)
+override ARGS := $(value ARGS)
 
 .PHONY: help setup demo test check fix wheel docs lock relock clean
 
@@ -39,7 +42,7 @@ demo: .venv/.synced ## render the template with its default answers into build/d
 		'  make viz           the pipeline, in the browser'
 
 test: setup ## run all tests: make test ARGS="tests/plugin -k gate"; ARGS="-m 'not slow'" leaves out those that install a project
-	$(BIN)/pytest -n auto $(ARGS)
+	@$(BIN)/python -m kedro_azure_mlops.arguments $(BIN)/pytest -n auto
 
 check: setup ## show what is wrong with the files and change none
 	$(BIN)/ruff check .
@@ -72,9 +75,9 @@ docs: .venv/.synced ## build the site into build/docs; warnings are errors
 lock: ## make requirements/dev.txt again, keeping pins that still fit: make lock ARGS=--upgrade
 	@mkdir -p build
 	cat '$(PROJECT)'/requirements/run.txt '$(PROJECT)'/requirements/dev.txt '$(PROJECT)'/requirements/azure.txt >build/project.txt
-	$(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+	set -f; $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 		--no-annotate --no-emit-package kedro-azure-mlops --custom-compile-command "make lock" \
-		--constraint build/project.txt $(ARGS) requirements/dev.in '$(PROJECT)/requirements/run.in' \
+		--constraint build/project.txt $$TYPED_ARGS requirements/dev.in '$(PROJECT)/requirements/run.in' \
 		'$(PROJECT)/requirements/dev.in' '$(PROJECT)/requirements/azure.in' --output-file requirements/dev.txt
 
 relock: .venv/.synced ## renew the locks of both layers

@@ -20,6 +20,8 @@ HOOKS = Path(__file__).parents[1] / "{{cookiecutter.project_slug}}" / ".pre-comm
 DEVICE = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
 ILLEGAL_ON_WINDOWS = re.compile(r'[<>:"|?*\\\x00-\x1f]|[. ]$')
 
+BYTES = "tests/fuzz/corpus/"  # whatever they are, they are meant so
+
 LEAKS = {
     "a path of one machine": re.compile(r"(?:^|[^\w.])/(?:work|root|home/\w+)/"),
     "the address of a package index": re.compile(r"pypi[.]org|python[h]osted[.]org"),
@@ -72,7 +74,7 @@ def faults_below(root: Path) -> Iterator[str]:
     paths = {path.relative_to(root).as_posix(): path for path in files_below(root)}
     yield from faults_of_names(list(paths))
     for name, path in paths.items():
-        text = text_of(path)
+        text = None if name.startswith(BYTES) else text_of(path)
         if text is not None:
             yield from (f"{name}: {fault}" for fault in faults_of_text(text))
 

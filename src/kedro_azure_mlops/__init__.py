@@ -14,6 +14,8 @@ _PUBLIC = {
     "RegisteredChampion": "models",
     "OperationError": "errors",
     "RefusedError": "errors",
+    "find_error_codes": "error_codes",
+    "list_error_codes": "error_codes",
     "initialise": "init",
     "compile_job": "job.compilation",
     "run_local": "local.run",

@@ -9,37 +9,30 @@ import hashlib
 import os
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
 from kedro.config import MissingConfigException, OmegaConfigLoader
 from kedro.framework import project
-from kedro.framework.project import settings
+from kedro.framework.project import pipelines, settings
 from kedro.framework.startup import ProjectMetadata, bootstrap_project
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    ConfigDict,
-    Field,
-    StringConstraints,
-    ValidationError,
-    model_validator,
-)
+from omegaconf.errors import OmegaConfBaseException
+from pydantic import AfterValidator, BaseModel, Field, ValidationError, model_validator
 
 from kedro_azure_mlops.errors import OperationError
+from kedro_azure_mlops.parameters import Parameters, explain
 
 SERVERLESS = "serverless"  # machines that Azure ML finds by itself: no cluster to make
 LONGEST_NAME = 32  # of endpoints and deployments in Azure
-StepName = Annotated[str, StringConstraints(pattern=r"^[a-z_][a-z0-9_]*$")]
 Count = Annotated[int, Field(ge=1)]
 Percent = Annotated[int, Field(ge=1, le=100)]
 Seconds = Annotated[int, Field(ge=0)]
 Mode = Literal["ro_mount", "rw_mount", "download", "upload", "direct", "eval_mount"]
 _ENDPOINT = re.compile(r"[A-Za-z][A-Za-z0-9-]{1,30}[A-Za-z0-9]")
-# what pydantic puts into the place of a fault besides the keys of the file
-_NO_KEYS = ("pytorch", "mpi", "tensorflow", "Environment", "[key]")
+_STEP = re.compile(r"[a-z_][a-z0-9_]*")
 
 
 def _legal(name: str) -> str:
@@ -50,21 +43,18 @@ def _legal(name: str) -> str:
     return name
 
 
+def _legal_step(name: str) -> str:
+    if not _STEP.fullmatch(name):
+        raise ValueError("a name of lower-case letters, digits and _ is needed, as Azure ML asks")
+    return name
+
+
 EndpointName = Annotated[str, AfterValidator(_legal)]
+StepName = Annotated[str, AfterValidator(_legal_step)]
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _known_keys(cls, given: Any) -> Any:
-        if isinstance(given, dict):
-            for key in given:
-                if key not in cls.model_fields:
-                    allowed = ", ".join(cls.model_fields)
-                    raise ValueError(f"unknown key {key!r}; allowed are {allowed}")
-        return given
+class _Strict(Parameters, BaseModel):  # the second for ruff, which looks at one file
+    """A group of keys, read as strictly as parameters are."""
 
 
 class Workspace(_Strict):
@@ -399,6 +389,31 @@ class Mlops(_Strict):
 
 
 Model = TypeVar("Model", bound=_Strict)
+# what Kedro and OmegaConf raise on files that are no YAML, or no mapping, or name what is not there
+_UNREADABLE = (
+    OmegaConfBaseException,
+    yaml.YAMLError,
+    ValueError,
+    TypeError,
+    AttributeError,
+    OSError,
+)
+
+
+@contextmanager
+def readable(what: str) -> Iterator[None]:
+    """Give one name to what Kedro's reader of configuration raises, but for a missing file.
+
+    Raises
+    ------
+    OperationError
+        Says what cannot be read, and why.
+    """
+    try:
+        yield
+    except _UNREADABLE as error:
+        why = " ".join(line.strip() for line in str(error).splitlines()[:2])
+        raise OperationError(f"{what} cannot be read: {why or type(error).__name__}") from error
 
 
 def refuse_no_project(root: Path) -> None:
@@ -426,6 +441,8 @@ def bootstrap(root: Path) -> ProjectMetadata:
         state, settings_then, metadata = _bootstrapped
         # Kedro makes new settings whenever it is configured
         if settings._wrapped is settings_then and state == _state(root, metadata):
+            if hasattr(pipelines, "set_requested"):  # a run may have loaded its own pipelines alone
+                pipelines.set_requested(None)
             return metadata
     metadata = bootstrap_project(root)
     _bootstrapped = (_state(root, metadata), settings._wrapped, metadata)
@@ -550,40 +567,57 @@ def _read(
         "config_patterns": {**options.get("config_patterns", {}), name: [f"{name}*"]},
         "merge_strategy": {**options.get("merge_strategy", {}), name: "soft"},
     }
-    loader = OmegaConfigLoader(
-        conf_source=str(source), env=env, runtime_params=parameters, **options
-    )
     try:
-        found = loader[name]
+        with readable(f"{folder}: {name}.yml of {env}"):
+            loader = OmegaConfigLoader(
+                conf_source=str(source), env=env, runtime_params=parameters, **options
+            )
+            share_given(loader)
+            found = loader[name]
     except MissingConfigException as error:
-        raise OperationError(
-            f"there is no {folder}/base/{name}.yml: kedro mlops init writes one"
-        ) from error
+        why = f"there is no {folder}/base/{name}.yml: kedro mlops init writes one"
+        if "[" in source.as_posix():
+            why = f"Kedro takes the [ in {source.as_posix()} for a pattern: rename that folder"
+        raise OperationError(why) from error
     try:
-        return model(**found)
+        return model.model_validate(found)
     except ValidationError as error:
-        faults = list(_sentences(source, folder, env, name, error))
+        faults = list(_sentences(source, folder, env, name, explain(error, found)))
         raise OperationError("\n".join(faults)) from error
 
 
+def share_given(loader: Any) -> None:
+    """Let ``${globals:...}`` see the parameters that a run is given, where they are globals too.
+
+    So configuration and nodes have the same value, whichever way a file names it.
+    """
+    given = getattr(loader, "runtime_params", None)
+    patterns = (getattr(loader, "config_patterns", None) or {}).get("globals", [])
+    if given and any("parameters" in pattern for pattern in patterns):
+        loader["globals"] = merged(loader["globals"], given)
+
+
+def merged(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Return nested values with some of them changed, as ``--params`` does."""
+    both = [name for name in changes if isinstance(changes[name], Mapping)]
+    inner = {
+        name: merged(values[name], changes[name])
+        for name in both
+        if isinstance(values.get(name), Mapping)
+    }
+    return {**values, **changes, **inner}
+
+
 def _sentences(
-    root: Path, folder: str, env: str, name: str, error: ValidationError
+    root: Path, folder: str, env: str, name: str, faults: list[tuple[list[str], str]]
 ) -> Iterator[str]:
-    # of the two ways to give an environment the one with keys is explained
-    for fault in error.errors():
-        if fault["loc"][-1:] == ("str",):
-            continue
-        keys = [str(key) for key in fault["loc"] if key not in _NO_KEYS]
-        message = re.sub("^Value error, ", "", fault["msg"])
-        if fault["type"] == "string_pattern_mismatch":
-            message = "a name of lower-case letters, digits and _ is needed, as Azure ML asks"
-        given = "" if isinstance(fault["input"], dict) else f" (it is {fault['input']!r})"
+    for keys, message in faults:
         unknown = re.match("unknown key '(.+?)'; ", message)
-        file = _file_of(root, env, name, [*keys, unknown[1]] if unknown else keys)
-        yield f"{folder}/{file}: {'.'.join(keys) or f'{name}.yml'}: {message}{given}"
+        file = file_of(root, env, name, [*keys, unknown[1]] if unknown else keys)
+        yield f"{folder}/{file}: {'.'.join(keys) or f'{name}.yml'}: {message}"
 
 
-def _file_of(root: Path, env: str, name: str, keys: list[str]) -> str:
+def file_of(root: Path, env: str, name: str, keys: list[str]) -> str:
     """Find the file that says what is wrong: the environment's own, else base's."""
     files = {place: root / place / f"{name}.yml" for place in (env, "base")}
     found = {

@@ -3,9 +3,10 @@
 A server imports this module and nothing else of the plugin's core, so it needs numpy alone.
 
 A model folder is an MLflow model (``MLmodel`` with its signature) plus ``contract.json``: the
-schema of a request, an input example and the answer that the trained model gave to it. Whoever
-loads a model replays the example, so a model proves itself wherever it goes. The folder's digest is
-the model's identity.
+schema of a request, an input example and the answer that the trained model gave to it, and
+``SHA256SUMS``: the files that it was saved with. Whoever loads a model compares the files and
+replays the example, so a model proves itself wherever it goes. The folder's digest is the model's
+identity.
 """
 
 import hashlib
@@ -21,6 +22,7 @@ import numpy as np
 
 __all__ = [
     "CONTRACT",
+    "MANIFEST",
     "Column",
     "Columns",
     "Contract",
@@ -34,12 +36,17 @@ __all__ = [
     "load_proven_scorer",
     "prove",
     "read_contract",
+    "refuse_changed_files",
     "rows_of_columns",
     "write_contract",
+    "write_manifest",
 ]
 
 CONTRACT = "contract.json"
+MANIFEST = "SHA256SUMS"
+"""Names and SHA-256 of all other files of a model folder, as ``sha256sum --check`` reads them."""
 # MLflow adds this file when a folder is fetched from its registry.
+_ANY = "surrogateescape"  # also names of files that are no text
 _ADDED_BY_REGISTRY = {"registered_model_meta"}
 
 ColumnType = Literal["string", "double", "long", "boolean", "datetime"]
@@ -96,7 +103,8 @@ class Schema:
     """The columns of a request and of its answer.
 
     ``echo`` names the input columns that an answer repeats before its own, so that rows can be
-    recognised. ``flag`` names the boolean output that marks a row, where there is one.
+    recognised. ``flag`` names the boolean output that marks a row, where there is one, and
+    ``reason`` the text that says why a row has no answer: the other outputs are missing then.
     """
 
     inputs: tuple[Column, ...]
@@ -104,6 +112,7 @@ class Schema:
     history: History | None = None
     echo: tuple[str, ...] = ()
     flag: str | None = None
+    reason: str | None = None
 
     def input(self, name: str) -> Column:
         """Return an input column by its name."""
@@ -118,6 +127,7 @@ class Schema:
             history=History(**found["history"]) if found.get("history") else None,
             echo=tuple(found.get("echo", ())),
             flag=found.get("flag"),
+            reason=found.get("reason"),
         )
 
 
@@ -180,14 +190,96 @@ class Contract:
 
 def digest(folder: Path) -> str:
     """Compute the SHA-256 of a model folder, over the names and bytes of its files."""
-    total = hashlib.sha256()
+    return _digest(_sums(folder))
+
+
+def write_manifest(folder: Path) -> None:
+    """Write a folder's ``SHA256SUMS``, once all of its other files are written."""
+    (folder / MANIFEST).write_bytes(_manifest(_sums(folder)))
+
+
+def refuse_changed_files(folder: Path, wanted: str | None = None) -> None:
+    """Refuse a model folder that does not hold exactly the files that it was saved with.
+
+    What an operating system adds, such as ``.DS_Store``, is refused like any other file: it would
+    be registered and deployed with the model.
+
+    Parameters
+    ----------
+    wanted
+        The digest that was registered. Only with it may ``SHA256SUMS`` be missing, as in models
+        that were registered before there was such a file.
+
+    Raises
+    ------
+    UnusableModelError
+        Naming the files that were changed, added or removed, or the two digests.
+    """
+    if not folder.is_dir():
+        raise UnusableModelError("there is no such folder")
+    try:
+        sums = _sums(folder)
+        recorded = (folder / MANIFEST).read_bytes() if MANIFEST in sums else None
+    except OSError as error:
+        raise UnusableModelError(f"its files cannot be read: {error}") from error
+    if recorded is None and wanted is None:
+        raise UnusableModelError(
+            f"it has no {MANIFEST}, which names the files that it was saved with: the file was "
+            "removed, or the model was saved by an earlier version. Train it again"
+        )
+    if recorded is not None and recorded != _manifest(sums):
+        what = "it was saved with" if wanted is None else "were registered"
+        changes = _changes(recorded, sums)
+        hint = "Delete what was added" if changes.endswith(" was added") else "Train it again"
+        raise UnusableModelError(f"its files are not those that {what}: {changes}. {hint}")
+    if wanted is not None and (found := _digest(sums)) != wanted:
+        raise UnusableModelError(
+            f"the model has the digest {found}, but {wanted or 'none'} is asked for: its files are "
+            "not those that were registered"
+        )
+
+
+def _sums(folder: Path) -> dict[str, str]:
+    """Compute the SHA-256 of each file, sorted by the names of the files."""
     files = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*")}
+    sums = {}
     for name, file in sorted(files.items()):
         if file.is_file() and name not in _ADDED_BY_REGISTRY:
             with file.open("rb") as content:
-                of_file = hashlib.file_digest(content, "sha256").digest()
-            total.update(name.encode() + b"\0" + of_file)
+                sums[name] = hashlib.file_digest(content, "sha256").hexdigest()
+    return sums
+
+
+def _digest(sums: Mapping[str, str]) -> str:
+    total = hashlib.sha256()
+    for name, of_file in sums.items():
+        total.update(name.encode(errors=_ANY) + b"\0" + bytes.fromhex(of_file))
     return total.hexdigest()
+
+
+def _manifest(sums: Mapping[str, str]) -> bytes:
+    """Write a line for each file, and a comment that is the digest of these lines."""
+    files = (f"{of_file}  {name}\n" for name, of_file in sums.items() if name != MANIFEST)
+    return _signed("".join(files).encode(errors=_ANY))
+
+
+def _signed(lines: bytes) -> bytes:
+    return lines + f"# {hashlib.sha256(lines).hexdigest()}\n".encode()
+
+
+def _changes(recorded: bytes, sums: Mapping[str, str]) -> str:
+    """Name the files that are not as the manifest has them; else it is the manifest itself."""
+    lines = recorded[: recorded.rfind(b"#")]
+    if recorded != _signed(lines):
+        return f"{MANIFEST} was changed"
+    saved = {line[66:]: line[:64] for line in lines.decode(errors=_ANY).split("\n") if line}
+    there = {name: of_file for name, of_file in sums.items() if name != MANIFEST}
+    faults = [
+        *(f"{name} was changed" for name in saved if there.get(name, saved[name]) != saved[name]),
+        *(f"{name} is missing" for name in saved if name not in there),
+        *(f"{name} was added" for name in there if name not in saved),
+    ]
+    return ", ".join(faults).encode(errors="replace").decode()
 
 
 def write_contract(folder: Path, contract: Contract) -> None:
@@ -314,7 +406,7 @@ def _same(one: Any, other: Any, tolerance: float) -> bool:
 def load_proven_scorer(
     folder: Path, load: str | None, wanted: str | None = None, trusted: Sequence[str] = ()
 ) -> tuple[Scorer, Contract]:
-    """Load what serves a model folder, once its digest is the wanted one, and let it prove itself.
+    """Load what serves a model folder, once its files are the right ones, and let it prove itself.
 
     Parameters
     ----------
@@ -322,7 +414,7 @@ def load_proven_scorer(
         ``package.module:function`` of the project, called with the folder; None loads the stored
         model itself (which needs what it was trained with, see ``serve/stored.py``).
     wanted
-        The digest that the folder must have, looked at before anything of it is used.
+        As of ``refuse_changed_files``, which looks before anything of the folder is used.
     trusted
         Types of the stored model that may be loaded besides the usual ones; a function of the
         project knows its own.
@@ -330,16 +422,12 @@ def load_proven_scorer(
     Raises
     ------
     UnusableModelError
-        If the files are not the wanted ones, the function cannot be imported, or the example is
-        answered differently.
+        If the files are not those that were saved or not the wanted ones, the function cannot be
+        imported, or the example is answered differently.
     """
-    if wanted and (found := digest(folder)) != wanted:
-        raise UnusableModelError(
-            f"the model has the digest {found}, but {wanted} is asked for: its files are not those "
-            "that were registered"
-        )
-    contract = read_contract(folder)
     try:
+        refuse_changed_files(folder, wanted or None)
+        contract = read_contract(folder)
         if load:
             scorer = _imported(load)(folder)
         else:

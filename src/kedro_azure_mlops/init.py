@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from kedro_azure_mlops.config import configuration_folder, refuse_no_project
+from kedro_azure_mlops.config import bootstrap, configuration_folder, refuse_no_project
 
 _MLOPS = """\
 # What kedro-azure-mlops does for this project. Every key is optional; an environment's own
@@ -196,6 +196,4 @@ def _block(names: list[str]) -> str:
 
 
 def _package_of(root: Path) -> str:
-    from kedro.framework.startup import bootstrap_project
-
-    return str(bootstrap_project(root).package_name)
+    return str(bootstrap(root).package_name)

@@ -30,8 +30,10 @@ from kedro_azure_mlops.contract import (
     UnusableModelError,
     digest,
     read_contract,
+    refuse_changed_files,
     rows_of_columns,
     write_contract,
+    write_manifest,
 )
 from kedro_azure_mlops.errors import OperationError, first_line
 from kedro_azure_mlops.model_files import normalise_folder, normalise_skops
@@ -42,6 +44,13 @@ from kedro_azure_mlops.serve.stored import (
     load_stored,
     load_stored_scorer,
     predict,
+)
+from kedro_azure_mlops.writing import (
+    clean_up,
+    naming_a_full_disk,
+    new_beside,
+    out_of_space,
+    put_in_place,
 )
 
 logger = logging.getLogger(__name__)
@@ -80,10 +89,15 @@ class ModelDataset(AbstractDataset[Any, Any]):
 
     def save(self, data: Any) -> None:
         """Write the folder beside its place, then move it there; fill an empty folder in place."""
-        if self.filepath.is_dir() and not any(self.filepath.iterdir()):
-            self._fill(data)
-        else:
-            self._replace(data)
+        with naming_a_full_disk(self.filepath, what="the model"):
+            if self.filepath.is_dir() and not any(self.filepath.iterdir()):
+                self._fill(data)
+            else:
+                self._replace(data)
+
+    def clean_up(self) -> None:
+        """Remove what a run that was killed while it saved has left; the model stays."""
+        clean_up(self.filepath)
 
     def _fill(self, data: Any) -> None:
         """Write into an empty folder: a job's output, perhaps a mount that cannot be renamed."""
@@ -98,15 +112,14 @@ class ModelDataset(AbstractDataset[Any, Any]):
             raise
 
     def _replace(self, data: Any) -> None:
-        new = self.filepath.with_name(f"{self.filepath.name}.new")
-        old = self.filepath.with_name(f"{self.filepath.name}.old")
-        shutil.rmtree(new, ignore_errors=True)
-        save_model(data, new, self.trusted)
-        if self.filepath.exists():  # else an earlier save died half-way, and `old` is all there is
-            shutil.rmtree(old, ignore_errors=True)
-            self.filepath.rename(old)
-        new.rename(self.filepath)
-        shutil.rmtree(old, ignore_errors=True)
+        self.clean_up()
+        new = new_beside(self.filepath)
+        try:
+            save_model(data, new, self.trusted)
+            put_in_place(new, self.filepath)
+        except BaseException:
+            self.clean_up()
+            raise
 
     def _exists(self) -> bool:
         return (self.filepath / "MLmodel").is_file()
@@ -161,17 +174,26 @@ class RegisteredChampion(AbstractDataset[None, Champion]):
     def _fetch(self, found: Any) -> Champion:
         import mlflow
 
+        from kedro_azure_mlops.hooks.server import database_of
+
         number, uri = str(found.version), f"models:/{self._name}/{found.version}"
+        if database_of(mlflow.get_tracking_uri()):  # else MLflow adds a file to what it has stored
+            uri = mlflow.MlflowClient().get_model_version_download_uri(self._name, number)
         try:
             folder = Path(mlflow.artifacts.download_artifacts(uri))
         except (mlflow.MlflowException, OSError) as error:
+            if full := out_of_space(error, (), "the champion's files"):
+                raise full from error
             problem = f"the files of version {number} cannot be fetched: {first_line(error)}"
             return Champion(version=number, problem=problem)
-        if digest(folder) != found.tags.get("digest"):
-            problem = f"the files of version {number} are not those that were registered"
+        registered = found.tags.get("digest", "")
+        try:
+            refuse_changed_files(folder, registered)
+        except UnusableModelError as error:
+            problem = str(error).replace("its files", f"the files of version {number}")
             return Champion(version=number, problem=problem)
         try:
-            return Champion(load_model(folder, self.trusted), number, found.tags.get("digest"))
+            return Champion(load_model(folder, self.trusted, registered), number, registered)
         except DatasetError as error:
             return Champion(version=number, problem=first_line(error))
 
@@ -316,22 +338,34 @@ def save_model(model: Any, folder: Path, trusted: Sequence[str] = ()) -> None:
     if callable(export):
         export(folder)
     normalise_folder(folder)
+    write_manifest(folder)
 
 
-def load_model(folder: Path, trusted: Sequence[str] = ()) -> Any:
-    """Load a model that ``save_model`` has written.
+class UnloadableModelError(OperationError, DatasetError):
+    """A folder holds no model that can be loaded (exit status 2)."""
+
+
+def load_model(folder: Path, trusted: Sequence[str] = (), wanted: str | None = None) -> Any:
+    """Load a model that ``save_model`` has written, if its files are still those.
+
+    Parameters
+    ----------
+    wanted
+        As of ``contract.refuse_changed_files``.
 
     Raises
     ------
-    DatasetError
-        If the folder holds no such model, or types that are not trusted.
+    UnloadableModelError
+        If the folder holds no such model, other files, or types that are not trusted.
     """
     try:
         if not (folder / "MLmodel").is_file():
             raise UnusableModelError("there is no MLmodel")
+        refuse_changed_files(folder, wanted)
         return load_stored(folder, read_contract(folder), trusted)
     except Exception as error:
-        raise DatasetError(f"{folder} holds no model that can be loaded: {error}") from error
+        message = f"{folder} holds no model that can be loaded: {error}"
+        raise UnloadableModelError(message) from error
 
 
 def measure_cost(model: Any, ask: Callable[[], object]) -> dict[str, float]:

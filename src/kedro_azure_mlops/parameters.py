@@ -1,22 +1,53 @@
 """Types for a project's typed parameters: a wrong one stops a run before its first node."""
 
-from typing import Annotated
+import re
+from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
+from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
 
-__all__ = ["Parameters", "Share", "Span"]
+__all__ = ["Parameters", "Share", "Span", "explain"]
 
 
 class Parameters(BaseModel):
-    """A group of ``parameters.yml`` that refuses unknown names and is not changed by nodes."""
+    """A group of ``parameters.yml`` that refuses unknown names and is not changed by nodes.
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    Values have the very type that is asked for: ``"12"`` and ``true`` are no numbers, and ``nan``
+    and ``inf`` are none either unless a field says ``Field(allow_inf_nan=True)``. A whole number
+    may be given for a ``float``.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _known_keys(cls, given: Any) -> Any:
+        if isinstance(given, dict):
+            for key in given:
+                if key not in cls.model_fields:
+                    close = get_close_matches(str(key), cls.model_fields, n=1)
+                    hint = f"; did you mean {close[0]}?" if close else ""
+                    allowed = ", ".join(cls.model_fields)
+                    raise ValueError(f"unknown key {key!r}; allowed are {allowed}{hint}")
+        return given
 
 
 def _positive_span(text: str) -> str:
     import pandas as pd
 
-    if not pd.Timedelta(text) > pd.Timedelta(0):
+    try:
+        is_positive = pd.Timedelta(text) > pd.Timedelta(0)
+    except ValueError:  # also of one that is too long
+        is_positive = False
+    if not is_positive or not re.search("[A-Za-z:]", text):  # pandas takes 7 for nanoseconds
         raise ValueError(f"{text!r} is not a length of time above zero, such as 7D or 12h")
     return text
 
@@ -26,3 +57,88 @@ Share = Annotated[float, Field(ge=0, le=1)]
 
 Span = Annotated[str, AfterValidator(_positive_span)]
 """A length of time that pandas can read, such as ``7D`` or ``12h``."""
+
+_GROUP = "must be a group of keys and values"
+_WORDS = {
+    "int": "must be a whole number",
+    "float": "must be a number",
+    "finite_number": "must be a number that is neither nan nor inf",
+    "string": "must be text",
+    "bool": "must be true or false",
+    "none_required": "must be null",
+    "list": "must be a list",
+    "tuple": "must be a list",
+    "set": "must be a list",
+    "dict": _GROUP,
+    "mapping": _GROUP,
+    "model": _GROUP,
+    "dataclass": _GROUP,
+    "missing": "is missing",
+    "extra_forbidden": "is unknown",
+}
+_AS_YAML = {None: "null", True: "true", False: "false"}
+_LONGEST = 120  # characters of a value that a message shows
+
+
+def explain(error: ValidationError, given: Any) -> list[tuple[list[str], str]]:
+    """Put in words what pydantic refuses.
+
+    Parameters
+    ----------
+    given
+        What was validated.
+
+    Returns
+    -------
+    For each fault its keys, from the outermost, and what is allowed there and what it is:
+    ``(["validation", "maximum"], "must be a number (it is 'abc')")``. Of the ways to give a value
+    (``int | str``) all are named, or the one that its keys fit.
+    """
+    found: dict[tuple[str, ...], list[str]] = {}
+    values: dict[tuple[str, ...], Any] = {}
+    for fault in error.errors(include_url=False):
+        keys = tuple(_keys(fault["loc"], given, is_missing=fault["type"] == "missing"))
+        words = found.setdefault(keys, [])
+        if (sentence := _sentence(fault["type"], fault["msg"])) not in words:
+            words.append(sentence)
+        values[keys] = fault["input"]
+    inner = {keys[:length] for keys in found for length in range(len(keys))}
+    return [
+        (list(keys), _joined(words) + _shown(values[keys], keys, words))
+        for keys, words in found.items()
+        if keys not in inner
+    ]
+
+
+def _keys(place: Sequence[str | int], given: Any, *, is_missing: bool) -> list[str]:
+    """Leave out of pydantic's place of a fault what is no key of the data, as names of types."""
+    keys: list[str] = []
+    for number, part in enumerate(place):
+        if is_missing and number == len(place) - 1:
+            return [*keys, str(part)]
+        is_index = isinstance(given, list | tuple) and isinstance(part, int) and part < len(given)
+        if is_index or (isinstance(given, Mapping) and part in given):
+            keys, given = [*keys, str(part)], given[part]
+    return keys
+
+
+def _sentence(kind: str, message: str) -> str:
+    if kind == "value_error":
+        return message.removeprefix("Value error, ")
+    known = _WORDS.get(kind) or _WORDS.get(re.sub("_(type|parsing|from_float|size)$", "", kind))
+    return known or re.sub("^Input should", "must", message)
+
+
+def _joined(sentences: Sequence[str]) -> str:
+    first, *others = sentences
+    return " or ".join([first, *(other.removeprefix("must be ") for other in others)])
+
+
+def _shown(value: Any, keys: Sequence[str], sentences: Sequence[str]) -> str:
+    from kedro_azure_mlops.safety import redacted
+
+    if isinstance(value, Mapping) or sentences == ["is missing"]:
+        return ""
+    hidden = redacted(value, ".".join(keys))
+    text = _AS_YAML[value] if value is None or isinstance(value, bool) else repr(hidden)
+    return f" (it is {text if len(text) <= _LONGEST else text[:_LONGEST] + '...'})"

@@ -7,10 +7,13 @@ columns as they were read, often text.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 from kedro.validation import CheckFailure, DataValidationError
+
+from kedro_azure_mlops.values import Times, read_numbers, read_times
 
 if TYPE_CHECKING:  # pandera takes half a second to import: only commands that load data pay it
     import pandera.pandas as pa
@@ -84,10 +87,60 @@ def check(accepts: Callable[..., pd.Series], refusal: str) -> pa.Check:
     return pa.Check(accepts, name=refusal, error=refusal, ignore_na=False)
 
 
-def parse_times(column: pd.Series) -> pd.Series:
-    """Read ISO 8601 times; offsets are turned into UTC, what cannot be read becomes NaT."""
-    times = pd.to_datetime(column, format="ISO8601", errors="coerce", utc=True)
-    return times.dt.tz_localize(None)
+def parse_times(column: pd.Series, zone: str | None = None) -> pd.Series:
+    """Read ISO 8601 times; offsets are turned into UTC, what cannot be read becomes NaT.
+
+    Parameters
+    ----------
+    zone
+        Of times without an offset, such as ``Europe/Berlin``; None takes them as they are. Of an
+        hour that clocks repeat it is the first; what they leave out becomes NaT.
+    """
+    times = read_times(column)
+    found = pd.Series(times.values, column.index, name=column.name)
+    if zone is None:
+        return found
+    from kedro_azure_mlops.tables.local_time import zone_of
+
+    is_first = np.ones(len(found), bool)
+    local = found.dt.tz_localize(zone_of(zone), ambiguous=is_first, nonexistent="NaT")
+    return found.where(times.has_offset, local.dt.tz_convert("UTC").dt.tz_localize(None))
+
+
+def parse_numbers(column: pd.Series) -> pd.Series:
+    """Read decimal numbers, as files and requests have them; what cannot be read becomes NaN."""
+    return pd.Series(read_numbers(column), column.index, name=column.name)
+
+
+def refuse_mixed_offsets(seen: list[Any], times: Times, texts: pd.Series, source: str) -> None:
+    """Refuse a file in which some times have an offset and others have none.
+
+    Parameters
+    ----------
+    seen
+        The first row without an offset and the first with one, None for none: of the pieces of the
+        file before this one. It is updated.
+    times
+        What was read.
+    texts
+        The column that it was read from, indexed by the line of the file.
+
+    Raises
+    ------
+    BadDataError
+        With the line of each.
+    """
+    is_time = ~np.isnat(times.values)
+    for kind, wanted in enumerate((is_time & ~times.has_offset, is_time & times.has_offset)):
+        if seen[kind] is None and wanted.any():
+            row = int(np.argmax(wanted))
+            seen[kind] = f"line {texts.index[row]}: {texts.iloc[row]}"
+    if seen[0] and seen[1]:
+        raise BadDataError(
+            f"{source}: times with and without an offset are mixed, so what those without "
+            f"mean is not known.\n  without an offset, {seen[0]}\n  with an offset, {seen[1]}\n"
+            "Write all of them with an offset (or Z), or all without."
+        )
 
 
 def is_time(column: pd.Series) -> pd.Series:
@@ -97,12 +150,12 @@ def is_time(column: pd.Series) -> pd.Series:
 
 def is_number(column: pd.Series) -> pd.Series:
     """Return where a column holds a number, or nothing; true and false are no numbers."""
-    return _number(column).notna() | column.isna()
+    return parse_numbers(column).notna() | column.isna()
 
 
 def is_within(column: pd.Series, minimum: float, maximum: float) -> pd.Series:
     """Return where a column is from ``minimum`` to ``maximum``, or no number."""
-    number = _number(column)
+    number = parse_numbers(column)
     return number.between(minimum, maximum) | number.isna()
 
 
@@ -110,12 +163,6 @@ def first_rows(rows: pd.DataFrame) -> str:
     """Write the first rows of a table with their index."""
     shown = rows.head(_ROWS_SHOWN).reset_index().astype(object)
     return shown.where(shown.notna(), "").to_string(index=False)
-
-
-def _number(column: pd.Series) -> pd.Series:
-    if pd.api.types.is_bool_dtype(column):
-        return pd.Series(float("nan"), column.index)
-    return pd.to_numeric(column, errors="coerce")
 
 
 def _offending_table(

@@ -18,7 +18,7 @@ class Said:
     err: str
 
 
-Verb = Callable[..., Said]
+Command = Callable[..., Said]
 
 
 def group(azure: StandIn) -> str:
@@ -54,11 +54,11 @@ def configure(project: Project, more: str) -> None:
 _PROVISIONED: dict[str, Any] = {}
 
 
-def provisioned(azure: StandIn, verb: Verb) -> None:
+def provisioned(azure: StandIn, mlops: Command) -> None:
     """Make what ``provision`` makes for the project; after the first time copied, not made."""
     if not _PROVISIONED:
         before = set(azure.resources)
-        assert verb("provision").status == 0
+        assert mlops("provision").status == 0
         made = {id: body for id, body in azure.resources.items() if id not in before}
         _PROVISIONED.update(copy.deepcopy(made))
     azure.resources.update(copy.deepcopy(_PROVISIONED))

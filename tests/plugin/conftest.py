@@ -1,6 +1,5 @@
 """Fixtures: projects that are run in this process, each with a tracking database of its own."""
 
-import contextlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,15 +8,11 @@ import mlflow
 import pytest
 
 from kedro_azure_mlops.cli import main
-from kedro_azure_mlops.config import bootstrap
 from tests.plugin.helpers import Project
 from tests.plugin.history import Ask, History, make_history
 from tests.plugin.mlflow_server import Server, serving
+from tests.projects import fixtures_of
 
-_OF_A_JOB = (
-    *("MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_ID", "MLFLOW_EXPERIMENT_NAME"),
-    *("RANK", "OMPI_COMM_WORLD_RANK", "TF_CONFIG", "WORLD_SIZE", "OMPI_COMM_WORLD_SIZE"),
-)
 # With these a command reports to the CI run that the tests themselves are a part of.
 _OF_CI = (
     *("CI", "TF_BUILD", "GITHUB_ACTIONS", "GITHUB_OUTPUT", "SYSTEM_ACCESSTOKEN"),
@@ -31,45 +26,7 @@ def _outside_of_ci() -> None:
         os.environ.pop(name, None)
 
 
-@pytest.fixture(autouse=True)
-def _own_tracking() -> Iterator[None]:
-    """Keep a tracking server of the developer's, and that of one test, out of the next test."""
-    mlflow.set_tracking_uri(None)
-    for name in (*_OF_A_JOB, "MLFLOW_TRACKING_URI", "KEDRO_ENV"):
-        os.environ.pop(name, None)  # for good: MLflow sets one, which must not come back
-    yield
-    while mlflow.active_run():
-        mlflow.end_run()
-    mlflow.set_tracking_uri(None)
-
-
-@pytest.fixture(scope="session")
-def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An empty tracking database: MLflow takes seconds to make one, a copy takes none."""
-    path = tmp_path_factory.mktemp("database") / "mlruns.db"
-    with contextlib.chdir(path.parent):  # where the files of the default experiment go
-        mlflow.MlflowClient(f"sqlite:///{path.as_posix()}").search_experiments()
-    return path
-
-
-@pytest.fixture
-def project(tmp_path: Path, database: Path) -> Project:
-    """A fresh copy of the project that was never run."""
-    return Project.copy_to(tmp_path / "project", database)
-
-
-@pytest.fixture(scope="session")
-def _ran(tmp_path_factory: pytest.TempPathFactory, database: Path) -> Project:
-    project = Project.copy_to(tmp_path_factory.mktemp("ran") / "project", database)
-    project.run()
-    return project
-
-
-@pytest.fixture
-def ran(_ran: Project) -> Project:
-    """A copy of the project that was run once as it is; tests look at it and change nothing."""
-    bootstrap(_ran.path)  # a test before may have configured Kedro for another project
-    return _ran
+project, _ran, ran = fixtures_of(Project)
 
 
 @pytest.fixture

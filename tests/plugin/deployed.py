@@ -16,6 +16,7 @@ from kedro_azure_mlops.contract import (
     columns_of_rows,
     rows_of_columns,
     write_contract,
+    write_manifest,
 )
 from kedro_azure_mlops.models import save_model
 from tests.plugin.helpers import ROOT
@@ -64,6 +65,7 @@ def _describe(folder: Path, coefficients: dict[str, float], threshold: float) ->
     found = linear(numbers).score(columns_of_rows(rows, SCHEMA.inputs))
     answer = rows_of_columns(found, SCHEMA.outputs)
     write_contract(folder, Contract(SCHEMA, rows, answer, tolerance=1e-9))
+    write_manifest(folder)
     return folder
 
 

@@ -34,7 +34,7 @@ class Project:
         ) as session:
             return session.run(pipeline_names=list(pipelines) or None)
 
-    def verb(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    def mlops(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
         """Call a command as a person would, in a process of its own."""
         return self.python("-m", "kedro_azure_mlops", *arguments, **environment)
 
@@ -88,7 +88,7 @@ class Project:
         return cls(target)
 
 
-def told_by(monkeypatch: pytest.MonkeyPatch, file: Path) -> Callable[[], dict[str, str]]:
+def reported_by(monkeypatch: pytest.MonkeyPatch, file: Path) -> Callable[[], dict[str, str]]:
     """Return a reader of the values reported since the last look; of two the last one counts."""
     monkeypatch.setenv("GITHUB_OUTPUT", str(file))
 

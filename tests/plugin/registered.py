@@ -1,5 +1,6 @@
 """Shared by tests of the registry: models that are registered without being trained."""
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -7,10 +8,18 @@ from typing import Any
 
 import yaml
 
-from kedro_azure_mlops.contract import digest
+from kedro_azure_mlops.contract import (
+    Column,
+    Contract,
+    Schema,
+    digest,
+    write_contract,
+    write_manifest,
+)
 from kedro_azure_mlops.registry import Registry, Version, open_registry
 from tests.plugin.helpers import CONFIGURATION, Project
 
+SCORER = "plant.linear:load"  # of the models here
 ENVIRONMENTS = ("dev", "stage", "prod")
 RULES: list[dict[str, Any]] = [
     {
@@ -50,6 +59,21 @@ def set_keys(project: Project, env: str, **sections: Any) -> None:
     file.write_text(yaml.safe_dump(found), encoding="utf-8")
 
 
+def save_fixed_model(folder: Path, content: str, answer: float = 5.0) -> Path:
+    """Write a model folder that the project's scorer serves; one answer is 5, as it would say."""
+    (folder / "data").mkdir(parents=True)
+    (folder / "MLmodel").write_text("flavors: {}\n", encoding="utf-8")
+    (folder / "data" / "weights.txt").write_text(content, encoding="utf-8")
+    numbers = {"load": 1.0, "pressure": 2.0, "base": 0.0, "threshold": 9.0}
+    (folder / "linear.json").write_text(json.dumps(numbers), encoding="utf-8")
+    inputs = (Column("load", "double"), Column("pressure", "double"))
+    schema = Schema(inputs, (Column("energy", "double"), Column("is_high", "boolean")))
+    example = [{"load": 1.0, "pressure": 2.0}]
+    write_contract(folder, Contract(schema, example, [{"energy": answer, "is_high": False}]))
+    write_manifest(folder)
+    return folder
+
+
 @dataclass
 class Place:
     """Where a project keeps its models, and how its files are changed behind its back."""
@@ -62,12 +86,11 @@ class Place:
     def registry(self, env: str) -> Registry:
         return open_registry(env, self.project.path)
 
-    def register(self, env: str, *, content: str = "some weights", **facts: Any) -> Version:
+    def register(
+        self, env: str, *, content: str = "some weights", answer: float = 5.0, **facts: Any
+    ) -> Version:
         """Register a model; a fact that is None is left out."""
-        folder = self.work / f"model-{len(self.made)}"
-        (folder / "data").mkdir(parents=True)
-        (folder / "MLmodel").write_text("flavors: {}\n", encoding="utf-8")
-        (folder / "data" / "weights.txt").write_text(content, encoding="utf-8")
+        folder = save_fixed_model(self.work / f"model-{len(self.made)}", content, answer)
         tags = FACTS | facts | {"digest": digest(folder)}
         tags = {name: text for name, text in tags.items() if text is not None}
         self.made.append(self.registry(env).register(folder, tags))

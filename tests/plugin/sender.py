@@ -28,7 +28,7 @@ class Sender:
     azure: StandIn
     project: Project
 
-    def verb(self, *arguments: str | Path) -> tuple[int, str, str]:
+    def mlops(self, *arguments: str | Path) -> tuple[int, str, str]:
         """Return a command's exit status, output and errors."""
         out, err = io.StringIO(), io.StringIO()
         with redirect_stdout(out), redirect_stderr(err):

@@ -3,6 +3,7 @@
 import http.client
 import json
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -51,6 +52,14 @@ class LocalServer:
         finally:
             connection.close()
 
+    def send(self, data: bytes, *, ends: bool = False) -> int:
+        """Send bytes as they are, perhaps as all there is, and return the status of the answer."""
+        with socket.create_connection(("127.0.0.1", self.port), timeout=30) as connection:
+            connection.sendall(data)
+            if ends:
+                connection.shutdown(socket.SHUT_WR)
+            return int(connection.recv(12).split()[1])
+
     def end(self, number: int = signal.SIGINT) -> int:
         """Send a signal and return the exit status."""
         self.process.send_signal(number)
@@ -58,7 +67,9 @@ class LocalServer:
 
 
 @contextmanager
-def served(project: Path, *arguments: str, python: Path | None = PYTHON) -> Iterator[LocalServer]:
+def served(
+    project: Path, *arguments: str, python: Path | None = PYTHON, **environment: str
+) -> Iterator[LocalServer]:
     """Call ``serve`` in a project until it says that it is ready."""
     port, log = free_port(), project / "serve.log"
     command = [sys.executable, "-m", "kedro_azure_mlops", "serve", "--port", str(port)]
@@ -66,7 +77,7 @@ def served(project: Path, *arguments: str, python: Path | None = PYTHON) -> Iter
         process = subprocess.Popen(
             [*command, *(("--python", str(python)) if python else ()), *arguments],
             cwd=project,
-            env=new_shell(),
+            env=new_shell() | environment,
             stdout=subprocess.PIPE,
             stderr=errors,
         )

@@ -15,6 +15,7 @@ from kedro_azure_mlops.contract import (
     columns_of_rows,
     rows_of_columns,
     write_contract,
+    write_manifest,
 )
 from tests.plugin.helpers import ROOT
 
@@ -84,6 +85,7 @@ def save_small_model(folder: Path) -> Path:
     answer = scorer.score(columns_of_rows(example, scorer.schema.inputs))
     recorded = rows_of_columns(answer, scorer.schema.outputs)
     write_contract(folder, Contract(scorer.schema, example, recorded))
+    write_manifest(folder)
     return folder
 
 

@@ -129,8 +129,8 @@ class _File:
             self._sent.append(Sent(type, version, id, body))
         principal = {"principalId": f"principal of {name}"}
         properties, identity = body.get("properties", {}), body.get("identity", {})
-        told = {"properties": properties | principal, "identity": identity | principal}
-        return body | told | {"id": id}
+        reported = {"properties": properties | principal, "identity": identity | principal}
+        return body | reported | {"id": id}
 
     def _module(self, one: Declaration, local: Local) -> Any:
         body = self.value(body_of(one.node), local)

@@ -249,8 +249,8 @@ class TestRollout:
         moved: str | None, champion: str | None, back: list[str],
     ) -> None:  # fmt: skip
         steps = dict(zip(("traffic", "champion"), jobs[env].steps[-2:], strict=True))
-        told = {"deploy.moved": moved, "deploy.champion": champion}
-        variables = {name: value for name, value in told.items() if value is not None}
+        reported = {"deploy.moved": moved, "deploy.champion": champion}
+        variables = {name: value for name, value in reported.items() if value is not None}
         names = {"failed": failed, "canceled": canceled, "variables": variables}
         assert [n for n, step in steps.items() if holds(step["condition"], **names)] == back
 

@@ -122,7 +122,11 @@ def test_shellcheck_would_find_an_unquoted_value(steps: list[Step]) -> None:
         assert "SC2086" in checked.stdout
 
 
-HOSTILE = ["$(touch hit)", "`touch hit`", "x; touch hit", "a\nb", 'a" "b', "*", "", "--help"]
+HOSTILE = [
+    "$(touch hit)", "`touch hit`", "x; touch hit", "x | touch hit", "x && touch hit", "a\nb",
+    'a" "b', "it's", "*", "", "--help", "-", "%s", "$HOME $(az.hit)", "back\\slash", "ä € 漢",
+    "<(touch hit)", "##vso[task.setvariable variable=x]y", "${{ github.token }}",
+]  # fmt: skip
 RECORDER = '#!/bin/sh\nfor word in "$@"; do printf "%s\\0" "$word"; done >words\n'
 
 

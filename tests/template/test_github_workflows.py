@@ -256,8 +256,8 @@ class TestWorkflows:
                 values |= {value for value in found if not value.replace(".", "").isdigit()}
         values -= {"champion"}  # an alias, and a word
         assert len(values) > 5
-        told = {word for text in texts for word in re.findall(r"[\w.-]+", text)}
-        assert not told & values
+        reported = {word for text in texts for word in re.findall(r"[\w.-]+", text)}
+        assert not reported & values
 
     def test_refer_only_to_what_is_there(self, project: BakedProject) -> None:
         """Jobs, outputs, inputs, actions and workflows, which no stock tool looks up."""

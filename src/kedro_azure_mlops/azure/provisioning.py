@@ -4,7 +4,7 @@ Nothing that exists is replaced: what cannot be changed in place is named, and l
 """
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from threading import Event, Thread
@@ -110,7 +110,8 @@ def _lines_meanwhile(doing: str, say: Callable[[str], None]) -> Iterator[None]:
         seconds = 0
         while not done.wait(_SECONDS_BETWEEN_LINES):
             seconds += _SECONDS_BETWEEN_LINES
-            say(f"still {doing}, {seconds} s")
+            with suppress(BrokenPipeError):  # what is printed next ends the command
+                say(f"still {doing}, {seconds} s")
 
     reporter = Thread(target=report, daemon=True)
     reporter.start()

@@ -289,44 +289,23 @@ def list_schedules(client: "MLClient") -> list[Scheduled]:
     return [Scheduled(each.name, _is_enabled(each), describe(each.trigger)) for each in found]
 
 
-def enable(client: "MLClient", name: str) -> None:
-    """Enable a schedule.
+def change_schedule(client: "MLClient", action: str, name: str) -> None:
+    """Enable, disable or delete a schedule; jobs that it has started go on.
+
+    Parameters
+    ----------
+    action
+        ``enable``, ``disable`` or ``delete``.
 
     Raises
     ------
     OperationError
         If there is no such schedule, or Azure refuses or cannot be reached.
     """
-    _find(client, name)
-    with azure_errors(f"enabling the schedule {name}"):
-        client.schedules.begin_enable(name).result()
-
-
-def disable(client: "MLClient", name: str) -> None:
-    """Keep a schedule, but let it start nothing.
-
-    Raises
-    ------
-    OperationError
-        If there is no such schedule, or Azure refuses or cannot be reached.
-    """
-    _find(client, name)
-    with azure_errors(f"disabling the schedule {name}"):
-        client.schedules.begin_disable(name).result()
-
-
-def delete(client: "MLClient", name: str) -> None:
-    """Delete a schedule; jobs it has started go on.
-
-    Raises
-    ------
-    OperationError
-        If there is no such schedule, or Azure refuses or cannot be reached.
-    """
-    if _is_enabled(_find(client, name)):
-        disable(client, name)  # Azure ML deletes no other
-    with azure_errors(f"deleting the schedule {name}"):
-        client.schedules.begin_delete(name).result()
+    if _is_enabled(_find(client, name)) and action == "delete":
+        change_schedule(client, "disable", name)  # Azure ML deletes no other
+    with azure_errors(f"{action.removesuffix('e')}ing the schedule {name}"):
+        getattr(client.schedules, f"begin_{action}")(name).result()
 
 
 def _find(client: "MLClient", name: str) -> "Schedule":

@@ -8,8 +8,9 @@ import contextlib
 import importlib
 import logging
 import os
+import select
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import click
@@ -46,7 +47,70 @@ COMMANDS = {
 _SIGPIPE = 141  # as shells have it
 
 
-class _Commands(click.Group):
+@contextlib.contextmanager
+def ends_with_its_reader() -> Iterator[None]:
+    """End without a word where the output has lost its reader, as in ``... | head -3``.
+
+    The exit status is then that of a program that SIGPIPE ends. SIGPIPE itself stays ignored: it
+    would also end a command whose connection to Azure breaks.
+    """
+    try:
+        yield
+        sys.stdout.flush()  # else the interpreter does, and complains
+    except BaseException as error:
+        is_lost = isinstance(error, BrokenPipeError) and _drop_unread()
+        # rich has dropped the output itself and ends with 1
+        if is_lost or (
+            isinstance(error, SystemExit) and isinstance(error.__context__, BrokenPipeError)
+        ):
+            raise click.exceptions.Exit(_SIGPIPE) from None
+        with contextlib.suppress(ValueError):  # a stream that was closed
+            try:
+                sys.stdout.flush()
+            except BrokenPipeError:
+                _drop_unread()
+        raise
+
+
+def _drop_unread() -> bool:
+    """Drop what is still to be printed to a reader that is gone; return whether one is."""
+    gone = [stream for stream in (sys.stdout, sys.stderr) if _has_lost_reader(stream)]
+    for stream in gone:
+        drop_output(stream)
+    return bool(gone)
+
+
+def drop_output(stream: Any = None) -> None:
+    """Drop what is still to be printed to a stream, the standard output by default."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, (stream or sys.stdout).fileno())
+    os.close(nowhere)
+
+
+def _has_lost_reader(stream: Any) -> bool:
+    if not hasattr(select, "poll"):  # Windows
+        return stream is sys.stdout
+    try:
+        watch = select.poll()
+        watch.register(stream.fileno(), select.POLLOUT)
+        return any(event & (select.POLLERR | select.POLLHUP) for _, event in watch.poll(0))
+    except (AttributeError, OSError, ValueError):  # no file
+        return False
+
+
+class _Quiet(click.Command):
+    """A command that ends as its reader does, whether it runs or shows its help."""
+
+    def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
+        with ends_with_its_reader():
+            return super().make_context(*args, **kwargs)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        with ends_with_its_reader():
+            return super().invoke(ctx)
+
+
+class _Commands(_Quiet, click.Group):
     """A group whose commands are imported one by one, when they are used."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -66,7 +130,7 @@ class _Commands(click.Group):
 _TALKATIVE = ("kedro.validation.parameter_validator", "kedro.io.data_catalog")
 
 
-class Command(click.Command):
+class Command(_Quiet):
     """A command whose function returns its exit status and whose known errors are one message."""
 
     def invoke(self, ctx: click.Context) -> Any:
@@ -74,20 +138,20 @@ class Command(click.Command):
         quiet_kedro()
         for name in _TALKATIVE:
             logging.getLogger(name).addFilter(_is_important)
+        with ends_with_its_reader():
+            ctx.exit(self._status(ctx) or 0)
+
+    def _status(self, ctx: click.Context) -> Any:
         try:
-            status = super().invoke(ctx)
-            sys.stdout.flush()
+            return super().invoke(ctx)
         except (click.ClickException, click.exceptions.Exit, click.Abort):
             raise
-        except BrokenPipeError:
-            status = _end_without_reader()
         except Exception as error:
-            code = status_of(error)
-            if code is None:
+            shown = in_words(error)
+            if shown is None:
                 raise
-            click.echo(f"{self.name}: {error}", err=True)
-            status = code
-        ctx.exit(status or 0)
+            click.echo(f"{self.name}: {shown}", err=True)
+            return status_of(shown)
 
 
 def quiet_kedro() -> None:
@@ -110,6 +174,14 @@ def _says_nothing_of_logging(record: logging.LogRecord) -> bool:
     return "logging conf" not in str(record.msg)
 
 
+def in_words(error: Exception) -> Exception | None:
+    """Return the error that a person can fix: a full disk, if that is the cause; None for a bug."""
+    from kedro_azure_mlops.writing import out_of_space
+
+    full = out_of_space(error, (), "what this command writes")
+    return full or (error if status_of(error) is not None else None)
+
+
 def status_of(error: BaseException) -> int | None:
     """Return the exit status of an error that a person can fix; None for a bug."""
     if isinstance(error, OperationError | RefusedError):
@@ -118,15 +190,6 @@ def status_of(error: BaseException) -> int | None:
     names = {"kedro.config": "MissingConfigException", "yaml": "YAMLError"}
     kinds = tuple(getattr(sys.modules[at], kind) for at, kind in names.items() if at in sys.modules)
     return 2 if isinstance(error, kinds) else None
-
-
-def _end_without_reader() -> int:
-    """Drop what is still to be printed, as in ``... | head -3``; return the status of SIGPIPE."""
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(OSError, ValueError):
-            os.dup2(nowhere, stream.fileno())
-    return _SIGPIPE
 
 
 @click.group(name="mlops", cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})

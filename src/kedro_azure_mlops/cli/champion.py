@@ -43,9 +43,14 @@ def command(env: str, history: bool) -> int:
 
 
 def _show(registry: "Registry", champion: "Version") -> None:
+    from kedro_azure_mlops.registry.facts import GATE, JUDGED, verdict_of
+
     print(f"{champion.name} version {champion.number}, champion of {registry.env}")
     print(f"  digest          {champion.digest}")
     print(f"  kept in         {registry.place}")
+    if GATE in champion.tags and verdict_of(champion.tags) is None:
+        judged = champion.tags[JUDGED][:12]
+        print(f"  {'not judged':<15} the verdict below is about another model, {judged}")
     for title, prefix in _GROUPS.items():
         found = {name: text for name, text in champion.tags.items() if name.startswith(prefix)}
         for row, (name, text) in enumerate(sorted(found.items()) or [(prefix, "none recorded")]):
@@ -54,6 +59,7 @@ def _show(registry: "Registry", champion: "Version") -> None:
 
 
 def _show_history(registry: "Registry", champion: "Version | None") -> None:
+    from kedro_azure_mlops.registry.facts import verdict_of
     from kedro_azure_mlops.registry.promotion import changes
 
     versions = registry.versions()
@@ -61,7 +67,7 @@ def _show_history(registry: "Registry", champion: "Version | None") -> None:
     for version in versions:
         is_champion = champion is not None and version.number == champion.number
         mark = "champion" if is_champion else ""
-        gate = version.tags.get("gate", "not judged")
+        gate = verdict_of(version.tags) or "not judged"
         print(f"{version.number:>5}  {version.digest[:12]:12}  {gate:10}  {mark}".rstrip())
         for change in times:
             if change.number == version.number:

@@ -23,8 +23,9 @@ def command(env: str, folder: Path | None, job: str | None) -> int:
 
     Runs register their models themselves. This is for a run without tracking, for a registry that
     is not the tracking server, with --folder for a model that lies elsewhere, and with --job for
-    the model of a job on Azure ML. It checks that the gate has judged this very model, and that the
-    model can be served. In CI it reports version, digest and is_champion to later steps.
+    the model of a job on Azure ML. It checks that the gate has judged this very model, that its
+    files are those it was saved with, and that it can be served. In CI it reports version, digest
+    and is_champion to later steps.
     """
     from kedro_azure_mlops.registry import register
 

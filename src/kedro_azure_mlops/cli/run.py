@@ -6,7 +6,8 @@ from typing import Any
 
 import click
 
-from kedro_azure_mlops.cli import quiet_kedro, status_of
+from kedro_azure_mlops.cli import drop_output, ends_with_its_reader, quiet_kedro, status_of
+from kedro_azure_mlops.writing import name_full_disks_of_logs, out_of_space
 
 # Kedro's errors about data and parameters, by name: Kedro 1.0 does not have them
 _VALIDATION = {"DataValidationError", "ParameterValidationError"}
@@ -18,12 +19,27 @@ def cli() -> None:
 
 
 def _run(**options: Any) -> dict[str, Any]:
+    try:
+        with ends_with_its_reader():
+            return _run_and_report(options)
+    except OSError as error:  # of the report: the results are stored
+        full = out_of_space(error, (), "the output of this command")
+        if full is None:
+            raise
+        drop_output()
+        raise _refusal(str(full), full.exit_code) from error
+
+
+def _run_and_report(options: dict[str, Any]) -> dict[str, Any]:
     from kedro.framework.cli.project import run as kedro_run
 
+    from kedro_azure_mlops.hooks import hooks
     from kedro_azure_mlops.safety import protect_output
 
     protect_output()
     quiet_kedro()
+    name_full_disks_of_logs()
+    hooks.waits = options.pop("wait", None)
     try:
         results = kedro_run.callback(**options)
     except Exception as error:
@@ -56,17 +72,30 @@ def _in_words(error: Exception) -> click.ClickException | None:
             return _refusal(str(cause), status)
         if _VALIDATION.intersection(kind.__name__ for kind in type(cause).__mro__):
             return _refusal(str(cause), getattr(cause, "exit_code", 2))
-    inside = f"{PACKAGE_NAME}.pipelines."
+    inside, name = f"{PACKAGE_NAME}.pipelines.", None
     if isinstance(error, ImportError) and error.__cause__ is None and inside in str(error):
         # Kedro's words for a folder that does not exist; one that cannot be imported has a cause.
         name = str(error).split(inside)[1].split("'")[0]
-        return _refusal(f"There is no pipeline {name}; see: kedro registry list", 2)
-    if isinstance(error, ValueError) and "Failed to find the pipeline named" in str(error):
+    elif isinstance(error, ValueError) and "Failed to find the pipeline named" in str(error):
         name = str(error).split("'")[1]
+    if name is not None:
         return _refusal(f"There is no pipeline {name}; see: kedro registry list", 2)
     if isinstance(error, DatasetError) and any(isinstance(cause, OSError) for cause in causes):
         return _refusal(str(error), 2)
+    if _is_of_configuration(error):
+        why = " ".join(line.strip() for line in str(error).splitlines()[:2])
+        return _refusal(f"The configuration cannot be read: {why or type(error).__name__}", 2)
     return None
+
+
+def _is_of_configuration(error: BaseException) -> bool:
+    """Return whether Kedro's reader of configuration has stumbled: it raises what it comes upon."""
+    place = error.__traceback__
+    while place is not None:
+        if str(place.tb_frame.f_globals.get("__name__")).startswith("kedro.config."):
+            return True
+        place = place.tb_next
+    return False
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:
@@ -88,6 +117,9 @@ def _run_command() -> click.Command:
 
     command = copy.copy(kedro_run)
     command.callback = _run
+    text = "wait until other runs that use the same files have ended (usual), or exit with 2"
+    option = click.Option(["--wait/--no-wait"], default=None, help=text)
+    command.params = [*kedro_run.params, option]
     return command
 
 

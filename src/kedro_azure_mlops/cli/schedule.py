@@ -100,10 +100,10 @@ for _name, _text in (
     @click.argument("name")
     @click.pass_obj
     def _change(env: str, /, name: str, *, does: str = _name) -> int:
-        from kedro_azure_mlops.azure import schedules
+        from kedro_azure_mlops.azure.schedules import change_schedule
         from kedro_azure_mlops.azure.workspace import workspace
 
-        getattr(schedules, does)(workspace(env), name)
+        change_schedule(workspace(env), does, name)
         _say(f"{name} is {does}d")
         return 0
 

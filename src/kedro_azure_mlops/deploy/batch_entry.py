@@ -55,15 +55,13 @@ def _score(given: argparse.Namespace, part: Path) -> None:
     from kedro.runner import SequentialRunner
 
     from kedro_azure_mlops.config import bootstrap
-    from kedro_azure_mlops.contract import digest
+    from kedro_azure_mlops.contract import UnusableModelError, refuse_changed_files
     from kedro_azure_mlops.deploy.batch import model_entries
 
-    found = digest(given.model)
-    if found != given.digest:
-        raise OperationError(
-            f"The model beside the code has the digest {found}, not {given.digest}: deploy it "
-            "again."
-        )
+    try:
+        refuse_changed_files(given.model, given.digest)
+    except UnusableModelError as error:
+        raise OperationError(f"The model beside the code: {error}; deploy it again.") from error
     logging.getLogger("kedro.io.data_catalog").addFilter(_is_not_about_replacing)
     root = Path.cwd()
     bootstrap(root)
@@ -89,7 +87,7 @@ def _given_model(dataset: Any, given: argparse.Namespace) -> Any:
 
     from kedro_azure_mlops.models import Champion, RegisteredChampion, load_model
 
-    model = load_model(given.model, dataset.trusted)
+    model = load_model(given.model, dataset.trusted, given.digest)
     if isinstance(dataset, RegisteredChampion):
         model = Champion(model, given.version, given.digest)
     return MemoryDataset(model, copy_mode="assign")

@@ -1,6 +1,5 @@
 """Requests to endpoints: the model's example, a file, the newest rows; and answers as tables."""
 
-import csv
 import json
 import logging
 import math
@@ -19,6 +18,7 @@ from kedro_azure_mlops.deploy.artifact import BUILD, Say, download_contract
 from kedro_azure_mlops.deploy.batch import INPUT
 from kedro_azure_mlops.deploy.endpoint import OnlineEndpoint
 from kedro_azure_mlops.errors import OperationError
+from kedro_azure_mlops.values import read_number, read_times
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -120,13 +120,16 @@ def read_rows(file: Path, schema: Schema, say: Say) -> list[dict[str, Any]]:
     OperationError
         If it is no CSV file with the columns of the schema.
     """
+    from kedro_azure_mlops.tables.delimited import read_text
+    from kedro_azure_mlops.validation import BadDataError
+
     try:
-        with file.open(encoding="utf-8-sig", newline="") as lines:
-            reader = csv.DictReader(lines)
-            rows, header = list(reader), list(reader.fieldnames or [])
-    except (ValueError, csv.Error) as error:
-        raise OperationError(f"{file} cannot be read as CSV: {error}") from error
-    _refuse_missing(str(file), header, schema)
+        table = read_text(lambda: file.open("rb"), str(file))
+    except BadDataError as error:
+        raise OperationError(str(error)) from error
+    _refuse_missing(str(file), list(table.columns), schema)
+    cells = table.astype(object).where(table.notna(), None).to_numpy().tolist()
+    rows = [dict(zip(table.columns, row, strict=True)) for row in cells]
     return [
         {column.name: _value(row[column.name], column) for column in schema.inputs}
         for row in _newest(rows, f"{file} holds {len(rows):,} rows", say)
@@ -224,9 +227,10 @@ def _value(text: str | None, column: Column) -> Any:
         return None
     try:
         if column.type == "double":
-            number = float(text)
+            number = read_number(text)
             return number if math.isfinite(number) else text
         if column.type == "long":
+            read_number(text)  # which takes no 1_000, and no digits of other scripts
             return int(text)
     except ValueError:
         return text
@@ -249,7 +253,7 @@ def _newest_with_history(table: "pd.DataFrame", history: History) -> "pd.DataFra
     import pandas as pd
 
     table = table.reset_index(drop=True)
-    times = pd.to_datetime(table[history.order], format="ISO8601", utc=True, errors="coerce")
+    times = pd.Series(read_times(table[history.order]).values, table.index)
     times = times.dropna().sort_values(kind="stable")
     table = table.loc[times.index]
     series = table[history.by] if history.by else pd.Series(0, table.index)

@@ -7,14 +7,20 @@ a look at the names of its configuration files and nothing else.
 
 import logging
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
+from click import ClickException
 from kedro.framework.hooks import hook_impl
+
+from kedro_azure_mlops.errors import OperationError, RefusedError
 
 if TYPE_CHECKING:
     from kedro_azure_mlops.config import Mlops
     from kedro_azure_mlops.hooks.tracking import MlflowTracking
+    from kedro_azure_mlops.hooks.work import Work
 
 BINDING = "BIND__"  # begins the names of the variables that move catalog entries
 
@@ -24,7 +30,9 @@ class PluginHooks:
 
     def __init__(self) -> None:
         self.configuration: Mlops | None = None
+        self.waits: bool | None = None  # for other runs; None: as usual
         self._tracking: MlflowTracking | None = None
+        self._work: Work | None = None
         self._may_be_distributed = False
         ours = logging.getLogger("kedro_azure_mlops")
         if ours.level == logging.NOTSET:  # Kedro shows INFO of itself and of the project alone
@@ -32,35 +40,58 @@ class PluginHooks:
 
     @hook_impl
     def after_context_created(self, context: Any) -> None:
-        """Move bound catalog entries and check ``mlops.yml`` before anything runs."""
+        """Check parameters and ``mlops.yml``, and move bound entries, before anything runs."""
+        if self._tracking is not None:  # a run in this process, as of a notebook, was interrupted
+            self._tracking.abandon()
+        self._leave()
         self.configuration = self._tracking = None
-        is_bound = any(name.startswith(BINDING) for name in os.environ)
+        is_bound = binds_ports()
         source = context.config_loader.conf_source
+        has_mlops = has_configuration(source, "mlops")
         self._may_be_distributed = is_bound or has_configuration(source, "azureml")
+        if has_mlops or self._may_be_distributed:
+            from kedro_azure_mlops.config import share_given
+            from kedro_azure_mlops.hooks.parameter_types import refuse_wrong_parameters
+
+            with _shown_by_kedro():
+                refuse_wrong_parameters(context)
+            share_given(context.config_loader)
+        if has_mlops:
+            from kedro_azure_mlops.config import mlops_of_context
+            from kedro_azure_mlops.hooks.tracking import MlflowTracking
+            from kedro_azure_mlops.hooks.work import Work
+            from kedro_azure_mlops.safety import protect_logs, protect_output
+            from kedro_azure_mlops.writing import name_full_disks_of_logs
+
+            protect_output()
+            protect_logs()
+            name_full_disks_of_logs()
+            self._may_be_distributed = True
+            with _shown_by_kedro():
+                self.configuration = mlops_of_context(context)
+            self._tracking = MlflowTracking(context, self.configuration)
+            self._work = Work(Path(context.project_path), is_bound=is_bound)
         if is_bound:
             from kedro_azure_mlops.hooks.binding import bind_context
 
             bind_context(context)
-        if has_configuration(source, "mlops"):
-            from kedro_azure_mlops.config import mlops_of_context
-            from kedro_azure_mlops.hooks.tracking import MlflowTracking
-            from kedro_azure_mlops.safety import protect_logs, protect_output
-
-            protect_output()
-            protect_logs()
-            self._may_be_distributed = True
-            self.configuration = mlops_of_context(context)
-            self._tracking = MlflowTracking(context, self.configuration)
 
     @hook_impl
     def before_pipeline_run(self, run_params: dict[str, Any], pipeline: Any, catalog: Any) -> None:
-        """Open a run; let only the first process of a distributed step write."""
-        if self._tracking is not None:
-            self._tracking.begin(run_params, pipeline, catalog)
-        if self._may_be_distributed:
-            from kedro_azure_mlops.hooks.ranks import store_nothing_unless_first
+        """Keep other runs out, open a run; let only the first process of a step write."""
+        try:
+            with _shown_by_kedro():
+                if self._tracking is not None and self._work is not None:
+                    self._work.begin(pipeline, catalog, self.waits)
+                    with self._work.naming_a_full_disk():
+                        self._tracking.begin(run_params, pipeline, catalog)
+                if self._may_be_distributed:
+                    from kedro_azure_mlops.hooks.ranks import store_nothing_unless_first
 
-            store_nothing_unless_first(pipeline, catalog)
+                    store_nothing_unless_first(pipeline, catalog)
+        except BaseException:
+            self._leave()
+            raise
 
     @hook_impl
     def after_dataset_loaded(self, dataset_name: str, data: Any) -> None:
@@ -68,29 +99,65 @@ class PluginHooks:
         if self._tracking is not None:
             self._tracking.loaded(dataset_name, data)
 
-    @hook_impl
+    @hook_impl(trylast=True)
     def before_dataset_saved(self, dataset_name: str, data: Any) -> None:
-        """Add to the gate's decision which model it is about."""
+        """Add to the gate's decision which model it is about; let the entry be written whole."""
         if self._tracking is not None:
             self._tracking.before_saved(dataset_name, data)
+        if self._work is not None:
+            self._work.before_saved(dataset_name)
 
-    @hook_impl
+    @hook_impl(tryfirst=True)
     def after_dataset_saved(self, dataset_name: str) -> None:
-        """Remember that the model of this run is stored."""
+        """Put what is complete in its place; remember that the model of this run is stored."""
+        if self._work is not None:
+            self._work.saved(dataset_name)
         if self._tracking is not None:
             self._tracking.saved(dataset_name)
 
     @hook_impl
     def after_pipeline_run(self, pipeline: Any, catalog: Any) -> None:
         """Send what the run has stored, register its model and let the gate move the champion."""
-        if self._tracking is not None:
-            self._tracking.finish(pipeline, catalog)
+        try:
+            if self._tracking is not None and self._work is not None:
+                with _shown_by_kedro(), self._work.naming_a_full_disk():
+                    self._tracking.finish(pipeline, catalog)
+        finally:
+            self._leave()
 
-    @hook_impl
-    def on_pipeline_error(self) -> None:
-        """Mark the run as failed."""
-        if self._tracking is not None:
-            self._tracking.fail()
+    @hook_impl(trylast=True)
+    def on_pipeline_error(self, error: Exception) -> None:
+        """Mark the run as failed, leave nothing half written, and say so if a disk is full."""
+        try:
+            if self._tracking is not None:
+                self._tracking.fail()
+            if self._work is not None:
+                with _shown_by_kedro():
+                    self._work.failed(error)
+        finally:
+            self._leave()
+
+    def _leave(self) -> None:
+        """Let other runs begin."""
+        if self._work is not None:
+            self._work.end()
+            self._work = None
+
+
+@contextmanager
+def _shown_by_kedro() -> Iterator[None]:
+    """Let any project's ``kedro run`` print an error's message alone, and end with its status."""
+    try:
+        yield
+    except (OperationError, RefusedError) as error:
+        kind = type(error)
+        shown = type(kind.__name__, (kind, ClickException), {"__module__": kind.__module__})
+        raise shown(str(error)) from error
+
+
+def binds_ports() -> bool:
+    """Return whether this is a step of a job, whose ports are bound to catalog entries."""
+    return any(name.startswith(BINDING) for name in os.environ)
 
 
 def has_configuration(source: str | Path, name: str) -> bool:

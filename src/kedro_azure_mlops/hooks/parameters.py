@@ -1,15 +1,11 @@
-"""The parameters of a run: which may be given, and how they are written down."""
+"""The parameters of a run, and how they are written down."""
 
 import shlex
 from collections.abc import Iterator, Mapping
-from difflib import get_close_matches
 from typing import Any
 
 import yaml
-from kedro.framework.project import settings
 from pydantic import BaseModel
-
-from kedro_azure_mlops.errors import OperationError
 
 # what Kedro calls the filters of a run, and their options on its command line
 _FILTERS = {
@@ -21,41 +17,6 @@ _FILTERS = {
     "from_inputs": "--from-inputs",
     "to_outputs": "--to-outputs",
 }
-
-
-def refuse_unknown_parameters(given: Mapping[str, Any], context: Any) -> None:
-    """Refuse ``--params`` with a name that is in no ``parameters.yml``: nothing would read it.
-
-    Raises
-    ------
-    OperationError
-        With the closest name there is.
-    """
-    if not given:
-        return
-    loader = context.config_loader
-    files = type(loader)(
-        conf_source=loader.conf_source, env=context.env, **settings.CONFIG_LOADER_ARGS
-    )
-    known = {name for name, _ in flat(files["parameters"])}
-    groups = set(files["parameters"])
-    for name, _ in flat(given):
-        if name in known or name in groups or _is_open(name.split("."), context.params):
-            continue
-        close = get_close_matches(name, known, n=1)
-        hint = f" Did you mean {close[0]}?" if close else f" There are: {', '.join(sorted(known))}."
-        raise OperationError(f"--params: there is no parameter {name}.{hint}")
-
-
-def _is_open(keys: list[str], parameters: Any) -> bool:
-    """Return whether a name lies in a mapping that a typed parameter leaves open (a ``dict``)."""
-    is_typed = False
-    for key in keys[:-1]:
-        if isinstance(parameters, BaseModel):
-            is_typed, parameters = True, getattr(parameters, key, None)
-        else:
-            parameters = parameters.get(key) if isinstance(parameters, Mapping) else None
-    return is_typed and isinstance(parameters, Mapping)
 
 
 def flat(nested: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

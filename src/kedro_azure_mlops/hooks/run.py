@@ -8,11 +8,12 @@ import logging
 import os
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from kedro_azure_mlops.hooks.server import experiment_id
+from kedro_azure_mlops.hooks.server import database_of, experiment_id
+from kedro_azure_mlops.processes import Process
 from kedro_azure_mlops.registry.versions import is_unsupported
 from kedro_azure_mlops.safety import redact, redacted
 
@@ -84,17 +85,17 @@ class TrackedRun:
 
     def log_text(self, text: str, name: str) -> None:
         """Store text as a file of the run."""
-        with _errors_of_mlflow():
+        with self._storing(name):
             self.client.log_text(self.id, redact(text), self._place(name))
 
     def log_file(self, path: str) -> None:
         """Store a file with the run."""
-        with _errors_of_mlflow():
+        with self._storing(Path(path).name):
             self.client.log_artifact(self.id, path, self._place("") or None)
 
     def log_folder(self, path: Path, name: str) -> str:
         """Store a folder with the run and return its address."""
-        with _errors_of_mlflow():
+        with self._storing(name):
             self.client.log_artifacts(self.id, str(path), self._place(name))
         return f"{self._uri}/{self._place(name)}"
 
@@ -119,28 +120,58 @@ class TrackedRun:
         if not self.adopted:
             mlflow.end_run(status)
 
+    @contextmanager
+    def _storing(self, name: str) -> Iterator[None]:
+        """Give faults of storage one name, and leave nothing half copied on this machine.
+
+        Azure ML's plugin raises plain exceptions.
+        """
+        from mlflow import MlflowException
+        from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+        from mlflow.store.artifact.local_artifact_repo import LocalArtifactRepository
+
+        try:
+            yield
+        except Exception as error:
+            with suppress(Exception):
+                files = get_artifact_repository(self._uri)
+                if isinstance(files, LocalArtifactRepository):
+                    files.delete_artifacts(self._place(name))
+            raise MlflowException(str(error)) from error
+
     def _place(self, name: str) -> str:
         """Keep the files of each attempt: Azure ML refuses to write one again."""
         return name if self._attempt == 1 else f"attempt_{self._attempt}/{name}".rstrip("/")
 
 
-def open_run(experiment: str, root: Path, name: str) -> TrackedRun:
+def open_run(experiment: str, name: str) -> TrackedRun:
     """Adopt the run of the job we are in, or open one of our own."""
     import mlflow  # over a second: paid only by commands that run a pipeline
 
-    logging.getLogger("alembic").setLevel(logging.WARNING)
+    # it would print a traceback of each fault of a database, which we put in words
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
     if job := os.environ.get("MLFLOW_RUN_ID"):
         return TrackedRun(mlflow.MlflowClient().get_run(job), adopted=True)
-    mlflow.set_experiment(experiment_id=experiment_id(mlflow.MlflowClient(), experiment, root))
-    return TrackedRun(mlflow.start_run(run_name=name), adopted=False)
+    client = mlflow.MlflowClient()
+    found = experiment_id(client, experiment)
+    end_runs_of_dead_processes(client, found)
+    mlflow.set_experiment(experiment_id=found)
+    return TrackedRun(mlflow.start_run(run_name=name, tags=Process.me().tags()), adopted=False)
 
 
-@contextmanager
-def _errors_of_mlflow() -> Iterator[None]:
-    """Give faults of storage one name; Azure ML's plugin raises plain exceptions."""
-    from mlflow import MlflowException
+def end_runs_of_dead_processes(client: Any, experiment: str) -> None:
+    """Mark runs KILLED whose process on this machine was killed before it could end them.
 
-    try:
-        yield
-    except Exception as error:
-        raise MlflowException(str(error)) from error
+    Runs of other machines and containers, and those that say nothing about their process, stay.
+    """
+    experiments = [experiment]
+    if database_of(client.tracking_uri):  # a job has an experiment of its own
+        experiments = [one.experiment_id for one in client.search_experiments()]
+    for run in client.search_runs(experiments, "attributes.status = 'RUNNING'"):
+        process = Process.read(run.data.tags)
+        if process.is_gone():
+            client.set_terminated(run.info.run_id, "KILLED")
+            logger.warning(
+                "Run %s is marked KILLED: its process %s has ended without a word",
+                *(run.info.run_id, process.pid),
+            )

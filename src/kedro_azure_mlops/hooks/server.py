@@ -1,10 +1,13 @@
 """Which MLflow server a project tracks on, and the experiment there."""
 
 import os
+import shlex
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote, unquote
 
 from kedro_azure_mlops.config import Mlops
+from kedro_azure_mlops.errors import OperationError
 
 # A dead server is reported in seconds; MLflow's own defaults would try for many minutes.
 _DEFAULTS = {
@@ -13,16 +16,32 @@ _DEFAULTS = {
     # looks for a Databricks notebook at every run, and imports IPython for it
     "MLFLOW_ENABLE_SGC_RUN_RESUMPTION_FOR_DATABRICKS_JOBS": "false",
 }
+ARTIFACTS = "mlartifacts"  # the folder of a database's files, beside it
+_LONGEST = 100  # characters of a folder's name
 _SQLITE = "sqlite:///"
+_IN_MEMORY = ("", ":memory:")
+_chosen: set[str] = set()  # addresses that this process has set itself
+_FILE = "file:"  # before a path whose quoted characters SQLite decodes
+
+
+class DeletedExperimentError(OperationError):
+    """The experiment was deleted on the server (exit status 2)."""
 
 
 def choose_server(config: Mlops, root: Path) -> None:
-    """Point MLflow to the configured server, unless the environment names another one."""
+    """Point MLflow to the configured server, unless the environment names another one.
+
+    A database is opened, which makes it or brings it up to date; see ``database.open_database``.
+    """
+    from kedro_azure_mlops.hooks.database import open_database
+
     uri = server_of(config.tracking.uri, root)
     import mlflow
 
-    if not os.environ.get("MLFLOW_TRACKING_URI"):
+    if uri != os.environ.get("MLFLOW_TRACKING_URI"):
         mlflow.set_tracking_uri(uri)
+        _chosen.add(uri)
+    open_database(uri)
 
 
 def server_of(configured: str, root: Path, *, given: bool = False) -> str:
@@ -38,16 +57,79 @@ def server_of(configured: str, root: Path, *, given: bool = False) -> str:
     for name, value in _DEFAULTS.items():
         os.environ.setdefault(name, value)
     named = "" if given else os.environ.get("MLFLOW_TRACKING_URI", "")
-    if named or not configured.startswith(_SQLITE):
-        return named or configured
-    return _SQLITE + (root / configured.removeprefix(_SQLITE)).as_posix()
+    if named in _chosen:  # MLflow keeps there what was chosen for another project
+        named = ""
+    address = named or configured
+    path, mark, options = address.removeprefix(_SQLITE).partition("?")
+    if not address.startswith(_SQLITE) or Path(path).is_absolute() or path in _IN_MEMORY:
+        return address
+    address = sqlite_address(root / path)
+    return f"{address}{'&' if '?' in address else mark}{options}" if mark else address
 
 
-def experiment_id(client: Any, name: str, root: Path) -> str:
-    """Find an experiment or create it, local artifacts beside the local database."""
+def sqlite_address(path: Path) -> str:
+    """Return the address of a SQLite file, whatever characters its folders have."""
+    from sqlalchemy import URL, make_url
+
+    plain = _SQLITE + path.as_posix()
+    if not {"#", "?", "%"}.intersection(plain) and make_url(plain).database == path.as_posix():
+        return plain
+    # SQLAlchemy before 2.1 has no way to quote a question mark, but SQLite itself has one; with the
+    # driver's name MLflow makes no folder of what it takes for the path
+    file = URL.create("sqlite+pysqlite", database=_FILE + quote(path.as_posix()))
+    return file.update_query_dict({"uri": "true"}).render_as_string()
+
+
+def database_of(address: str) -> Path | None:
+    """Return the file of a SQLite address; None if it is that of a server."""
+    if not address.startswith(("sqlite:", "sqlite+")):
+        return None
+    from sqlalchemy import make_url
+
+    url = make_url(address)
+    path = url.database or ""
+    if path.startswith(_FILE) and url.query.get("uri") == "true":
+        path = unquote(path.removeprefix(_FILE))
+    return None if path in _IN_MEMORY else Path(path)
+
+
+def shown_address(address: str) -> str:
+    """Return an address as people read it."""
+    return f"{_SQLITE}{database_of(address)}" if address.startswith("sqlite+") else address
+
+
+def experiment_id(client: Any, name: str) -> str:
+    """Find an experiment or create it, the files of a local database in a folder beside it.
+
+    Raises
+    ------
+    DeletedExperimentError
+        If it was deleted.
+    """
+    from mlflow import MlflowException
+
     found = client.get_experiment_by_name(name)
-    if found is not None:
-        return str(found.experiment_id)
-    is_local = client.tracking_uri.startswith("sqlite:")
-    location = (root / "mlartifacts" / name).as_uri() if is_local else None
-    return str(client.create_experiment(name, artifact_location=location))
+    if found is None:
+        database = database_of(client.tracking_uri)
+        location = _location(database, name) if database else None
+        try:
+            return str(client.create_experiment(name, artifact_location=location))
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                raise
+            found = client.get_experiment_by_name(name)  # of another run, which was faster
+    if found.lifecycle_stage == "deleted":
+        raise DeletedExperimentError(
+            f"The experiment {name} was deleted on MLflow at {shown_address(client.tracking_uri)}. "
+            f"To restore it, type:\nMLFLOW_TRACKING_URI={shlex.quote(client.tracking_uri)} mlflow "
+            f"experiments restore --experiment-id {found.experiment_id}\nTo record in another one, "
+            "set tracking.experiment in mlops.yml."
+        )
+    return str(found.experiment_id)
+
+
+def _location(database: Path, name: str) -> str:
+    """Return where the files of an experiment go; its name may look like a path."""
+    folder = name.replace("/", "-").replace("\\", "-")[:_LONGEST]
+    folder = f"-{folder}" if folder in {".", ".."} else folder
+    return (database.resolve().parent / ARTIFACTS / folder).as_uri()

@@ -19,8 +19,9 @@ from kedro.io import CatalogProtocol, DatasetError, MemoryDataset
 from kedro.pipeline import Pipeline
 
 from kedro_azure_mlops.config import Mlops
-from kedro_azure_mlops.contract import digest
-from kedro_azure_mlops.errors import OperationError, first_line
+from kedro_azure_mlops.contract import UnusableModelError, digest, refuse_changed_files
+from kedro_azure_mlops.errors import OperationError, RefusedError
+from kedro_azure_mlops.hooks import binds_ports
 from kedro_azure_mlops.hooks.code_version import code_version
 from kedro_azure_mlops.hooks.data import (
     EARLIER,
@@ -31,16 +32,16 @@ from kedro_azure_mlops.hooks.data import (
     measured,
     stored_at,
 )
+from kedro_azure_mlops.hooks.faults import fault_in_words, faults
 from kedro_azure_mlops.hooks.parameters import (
     as_yaml,
     command_tags,
     flat,
     pipelines_of,
-    refuse_unknown_parameters,
 )
 from kedro_azure_mlops.hooks.ranks import rank
 from kedro_azure_mlops.hooks.run import PARAMETERS, TrackedRun, open_run
-from kedro_azure_mlops.hooks.server import choose_server
+from kedro_azure_mlops.hooks.server import choose_server, database_of, shown_address
 from kedro_azure_mlops.models import Champion
 from kedro_azure_mlops.registry.facts import (
     FINGERPRINT,
@@ -50,14 +51,17 @@ from kedro_azure_mlops.registry.facts import (
     verdict_facts,
 )
 from kedro_azure_mlops.registry.gate import NO_RULES, decide_alone
+from kedro_azure_mlops.registry.judged import record_measured, refuse_other_model
 from kedro_azure_mlops.registry.registration import model_entry, prove
 from kedro_azure_mlops.registry.versions import (
     find_champion,
     make_champion,
     register,
+    stored_fault,
     version_of_digest,
 )
 from kedro_azure_mlops.safety import redacted
+from kedro_azure_mlops.writing import out_of_space
 
 logger = logging.getLogger(__name__)
 
@@ -81,7 +85,6 @@ class MlflowTracking:
     ) -> None:
         """Open a run, or stop here if the server does not answer and is required to."""
         config, outputs = self._config, pipeline.all_outputs()
-        refuse_unknown_parameters(run_params.get("runtime_params") or {}, self._context)
         self._refuse_unknown_entries(catalog)
         if config.tracking.model:
             model_entry(catalog, config.tracking.model)
@@ -128,6 +131,7 @@ class MlflowTracking:
 
     def finish(self, pipeline: Pipeline, catalog: CatalogProtocol) -> None:
         """Send what the run has stored, register its model and let the gate move the alias."""
+        self._record_measured(pipeline.all_outputs())
         run = self._run
         if run is None:
             return
@@ -138,7 +142,7 @@ class MlflowTracking:
         with self._reported_as(self._config.tracking.when_unreachable, kept):
             try:
                 self._fill(run, pipeline, catalog)
-            except OperationError:  # a model that cannot be served; what is sent already stays
+            except (OperationError, RefusedError):  # of the model; what is sent already stays
                 self._close("FAILED")
                 raise
             self._close("FINISHED")
@@ -152,10 +156,10 @@ class MlflowTracking:
     def _open(self, run_params: dict[str, Any]) -> None:
         choose_server(self._config, self._root)
         name = "+".join(pipelines_of(run_params))
-        self._run = run = open_run(self._config.experiment, self._root, name)
+        self._run = run = open_run(self._config.experiment, name)
         if not run.adopted:
             # Ctrl-C bypasses Kedro's hooks; MLflow would end the run as if it had finished.
-            atexit.register(self._abandon)
+            atexit.register(self.abandon)
         self._origin = run.inherited_tags()
         if "git.commit" not in self._origin:
             self._origin |= code_version(self._root)
@@ -187,6 +191,8 @@ class MlflowTracking:
         verdict = self._verdict(run, outputs, catalog, numbers)
         if config.model and (verdict or self._trains):
             facts = verdict_facts(verdict, numbers) if verdict else {}
+            if verdict:
+                refuse_other_model(Path(stored_at(catalog, config.model)), verdict)
             version = self._register(run, config.model, self._made_of(verdict), facts)
             if verdict:
                 self._judge(run, version, verdict)
@@ -228,7 +234,8 @@ class MlflowTracking:
         found = self._champion_in_service(run)
         champion = (str(found.version), found.tags) if found else None
         problem = self._champion.problem if self._champion else None
-        return decide_alone(gate, table, numbers, champion, problem)
+        decision = decide_alone(gate, table, numbers, champion, problem)
+        return decision | {"digest": self._digest()}
 
     def _champion_in_service(self, run: TrackedRun) -> Any | None:
         """Return the version that this run has compared with, else the one in service now."""
@@ -239,7 +246,7 @@ class MlflowTracking:
         return find_champion(client, name)
 
     def _digest(self) -> str | None:
-        """Compute the digest of the stored model; None where there is none."""
+        """Compute the digest of the stored model, if its files are whole; None where is none."""
         model = self._config.tracking.model
         if model is None:
             return None
@@ -249,7 +256,22 @@ class MlflowTracking:
                 f"{self._config.gate.decision}, or one before it, take {model} as an input."
             )
         folder = Path(stored_at(self._catalog, model))
-        return digest(folder) if folder.is_dir() else None
+        if not folder.is_dir():
+            return None
+        try:
+            refuse_changed_files(folder)
+        except UnusableModelError as error:
+            message = f"The gate cannot judge the model in {folder}: {error}."
+            raise OperationError(message) from error
+        return digest(folder)
+
+    def _record_measured(self, outputs: set[str]) -> None:
+        """Note which model this run has measured."""
+        model = self._config.tracking.model
+        if model is None or rank() or binds_ports():
+            return  # or it is a step of a job, which makes one model and measures that
+        if (folder := Path(stored_at(self._catalog, model))).is_dir():
+            record_measured(folder, outputs)
 
     def _fingerprint(self) -> str | None:
         """Return what identifies the training data: its report says it, else its bytes do."""
@@ -286,9 +308,12 @@ class MlflowTracking:
         name, folder = self._config.model_name, Path(stored_at(self._catalog, model))
         found = digest(folder)
         version = None if self._trains else version_of_digest(run.client, name, found)
+        if version and (fault := stored_fault(name, version, found)):
+            logger.warning("%s version %s is registered again: %s", name, version, fault)
+            version = None
+        prove(folder, self._config, model_entry(self._catalog, model))
         # A model that was trained while the server was away is registered when it is judged.
         if version is None:
-            prove(folder, self._config, model_entry(self._catalog, model))
             tags = model_facts(found, origin, self._context.params) | facts
             return register(run.client, name, run.log_folder(folder, "model"), run.id, tags)
         for key, text in facts.items():
@@ -328,9 +353,11 @@ class MlflowTracking:
         if run is None:
             return
         run.end(status)
-        logger.info("Tracked in %s, run %s: %s", mlflow.get_tracking_uri(), run.id, status)
+        uri = shown_address(mlflow.get_tracking_uri())
+        logger.info("Tracked in %s, run %s: %s", uri, run.id, status)
 
-    def _abandon(self) -> None:
+    def abandon(self) -> None:
+        """Mark a run as killed that is still open: Ctrl-C bypasses Kedro's hooks."""
         if self._run is not None:
             with suppress(Exception):
                 self._close("KILLED")
@@ -369,24 +396,23 @@ class MlflowTracking:
     @contextmanager
     def _reported_as(self, severity: str, consequence: str) -> Iterator[None]:
         """Turn any fault of the tracking server into one clear error or warning."""
-        from mlflow.exceptions import MlflowException
-        from requests import RequestException
-        from sqlalchemy.exc import SQLAlchemyError
+        import mlflow
 
         try:
             yield
-        except (MlflowException, RequestException, SQLAlchemyError, OSError) as error:
-            import mlflow
-
+        except faults() as error:
             run, self._run = self._run, None
             if run is not None:
                 with suppress(Exception):
                     run.end("FAILED")
-            message = (
-                f"MLflow at {mlflow.get_tracking_uri()} failed: {first_line(error)}\n"
-                f"{consequence}\nStart the server, name another one in MLFLOW_TRACKING_URI, or set "
-                "tracking.when_unreachable: warn in mlops.yml to run without."
-            )
+            uri = mlflow.get_tracking_uri()
+            stores = [self._root, database_of(uri) or self._root]
+            full = out_of_space(error, stores, "what MLflow records of the run")
+            message = f"{full or fault_in_words(error, uri)}\n{consequence}"
+            if not full:
+                message += (
+                    "\nTo run without a record, set tracking.when_unreachable: warn in mlops.yml."
+                )
             if severity == "error":
-                raise TrackingError(message) from error
+                raise TrackingError(message) from (full or error)
             logger.warning(message)

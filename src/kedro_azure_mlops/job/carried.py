@@ -12,13 +12,13 @@ this dataset to a folder of unknown origin, and give what outlives the job a cat
 import json
 import shutil
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from kedro.io import AbstractDataset, DatasetError
 
 from kedro_azure_mlops.errors import first_line
+from kedro_azure_mlops.writing import out_of_space
 
 TYPE_FILE = "type.json"  # written last: a folder without it is not whole
 FORMATS = "Parquet, npy, JSON or skops by what it is, else a pickle"
@@ -81,17 +81,24 @@ class CarriedDataset(AbstractDataset[Any, Any]):
                 write(data, file)
             except Exception as error:  # pickling calls code of the objects
                 file.unlink(missing_ok=True)
+                self._refuse_full_disk(error)
                 raise DatasetError(
                     f"a {type(data).__name__} cannot be carried to the next step "
                     f"({first_line(error)}): {_ADVICE}"
                 ) from error
             return True
-        # of every fault of a format it is enough to know that another one is needed
-        with suppress(Exception):
+        try:
             if write(data, file):
                 return True
+        except Exception as error:  # noqa: BLE001 # it is enough that another format is needed
+            file.unlink(missing_ok=True)
+            self._refuse_full_disk(error)
         file.unlink(missing_ok=True)
         return False
+
+    def _refuse_full_disk(self, error: Exception) -> None:
+        if full := out_of_space(error, [self.path], "what goes to the next step"):
+            raise full from error
 
     def _exists(self) -> bool:
         return (self.path / TYPE_FILE).is_file()

@@ -10,15 +10,20 @@ from typing import Any
 import yaml
 from kedro.framework.project import pipelines
 from kedro.framework.session import KedroSession
-from kedro.framework.startup import bootstrap_project
 from kedro.pipeline import Pipeline
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from kedro_azure_mlops.config import AzureML, Mlops, configuration_folder, read_azureml, read_mlops
+from kedro_azure_mlops.config import (
+    AzureML,
+    Mlops,
+    bootstrap,
+    configuration_folder,
+    read_azureml,
+    read_mlops,
+)
 from kedro_azure_mlops.errors import OperationError
 from kedro_azure_mlops.hooks import has_configuration
-from kedro_azure_mlops.hooks.parameters import refuse_unknown_parameters
 
 
 @dataclass(frozen=True)
@@ -94,11 +99,10 @@ def read_project(
     configuration = configuration_folder(root)
     tracked = has_configuration(root / configuration, "mlops")
     mlops = read_mlops(root, env, given) if tracked else None
-    metadata = bootstrap_project(root)
+    metadata = bootstrap(root)
     session: Any = KedroSession.create(project_path=root, env=env, runtime_params=given)
     with session:
         context = session.load_context()
-        refuse_unknown_parameters(given, context)
         return Project(
             root=root,
             name=metadata.project_name,

@@ -17,9 +17,10 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from kedro_azure_mlops.safety import Redactor, redact
+from kedro_azure_mlops.writing import out_of_space
 
 _HERE = "127.0.0.1"
 _GRACE = 10.0  # seconds that a process has to end by itself
@@ -155,15 +156,15 @@ class StepProcess:
                 _kill(process, number)
 
     def _read(self, rank: int, process: subprocess.Popen[str]) -> None:
-        with self._logs[rank].open("w", encoding="utf-8") as log, process:
+        with _Log(self._logs[rank], self._write) as log, process:
             log.write(redact(f"$ {self._command}\n"))
             redactor = Redactor()
             for line in process.stdout or ():
                 if hidden := redactor.redact(line):
                     log.write(hidden)
-                    log.flush()
                     if rank == 0:
-                        self._write(hidden.rstrip("\n"))
+                        with suppress(BrokenPipeError):  # whoever read it has gone; the log stays
+                            self._write(hidden.rstrip("\n"))
 
     def _wait(
         self, statuses: queue.Queue[tuple[int, int]], count: int, timeout: float | None
@@ -181,6 +182,35 @@ class StepProcess:
                 of_rank = f" of rank {rank}" if count > 1 else ""
                 return Ended(f"its command{of_rank} {_in_words(status)}", self._logs[rank])
         return Ended(None, self._logs[0])
+
+
+class _Log:
+    """The log of a process. If it cannot be written that is said once, and the process goes on."""
+
+    def __init__(self, path: Path, say: Callable[[str], None]) -> None:
+        self._path, self._say = path, say
+        self._file: TextIO | None = None
+        self._is_whole = True
+
+    def write(self, text: str) -> None:
+        if not self._is_whole:
+            return
+        try:
+            if self._file is None:
+                self._file = self._path.open("w", encoding="utf-8")
+            self._file.write(text)
+            self._file.flush()
+        except OSError as error:
+            self._is_whole = False
+            self._say(str(out_of_space(error, [self._path], "the log of this step") or error))
+
+    def __enter__(self) -> "_Log":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        with suppress(OSError):  # it was said already
+            if self._file is not None:
+                self._file.close()
 
 
 def _popen(command: str, folder: Path, environment: Mapping[str, str]) -> subprocess.Popen[str]:

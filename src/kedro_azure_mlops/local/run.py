@@ -18,8 +18,9 @@ from kedro_azure_mlops.job.compilation import Compiled, compile_job
 from kedro_azure_mlops.local.inputs import Inputs
 from kedro_azure_mlops.local.job_file import Job, Step, read_job
 from kedro_azure_mlops.local.report import Report, StepVerdict, Verdict, shown
-from kedro_azure_mlops.local.step import LocalStep, Snapshot, locked, output_path, take_snapshot
+from kedro_azure_mlops.local.step import LocalStep, Snapshot, output_path, take_snapshot
 from kedro_azure_mlops.local.tracking import NoTracking, Tracking, tracking_of
+from kedro_azure_mlops.running import claim
 
 WORK = "build/local"
 _COMMAND = "kedro mlops local"
@@ -169,7 +170,9 @@ def run_job(
     for step in steps:
         found.check(step, running={other.name for other in steps} - {step.name})
     work.mkdir(parents=True, exist_ok=True)
-    with locked(work), TemporaryDirectory(dir=work, prefix="code-") as copies:
+    # not in the project, of which all might be uploaded
+    busy = claim(root, writes=[str(work)], records=work / ".runs", say=say)
+    with busy, TemporaryDirectory(dir=work, prefix="code-") as copies:
         codes = dict.fromkeys(step.code or root for step in steps)
         taken = {code: take_snapshot(code, Path(copies) / str(n)) for n, code in enumerate(codes)}
         snapshots = {step.name: taken[step.code or root] for step in steps}

@@ -8,8 +8,7 @@ import hashlib
 import json
 import shutil
 import threading
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -67,28 +66,6 @@ def output_path(folder: Path, port: str) -> Path:
 def has_succeeded(folder: Path) -> bool:
     """Return whether a step has succeeded in a folder, and its outputs are whole."""
     return _read_record(folder) is not None
-
-
-@contextmanager
-def locked(work: Path) -> Iterator[None]:
-    """Keep a second run out of a folder, as long as this one uses it.
-
-    Raises
-    ------
-    OperationError
-        If another run uses it.
-    """
-    try:
-        from fcntl import LOCK_EX, LOCK_NB, flock
-    except ImportError:  # not on Windows
-        yield
-        return
-    with (work / ".lock").open("w", encoding="utf-8") as lock:
-        try:
-            flock(lock, LOCK_EX | LOCK_NB)
-        except OSError as error:
-            raise OperationError(f"Another run is at work in {work}: wait for it.") from error
-        yield
 
 
 class LocalStep:

@@ -8,11 +8,18 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from kedro_azure_mlops.config import Mlops, configuration_folder, read_mlops
-from kedro_azure_mlops.errors import OperationError, first_line
+from kedro_azure_mlops.errors import OperationError
 from kedro_azure_mlops.hooks import has_configuration
 from kedro_azure_mlops.hooks.code_version import code_version
-from kedro_azure_mlops.hooks.server import choose_server, experiment_id
+from kedro_azure_mlops.hooks.faults import fault_in_words, faults
+from kedro_azure_mlops.hooks.run import end_runs_of_dead_processes
+from kedro_azure_mlops.hooks.server import (
+    choose_server,
+    experiment_id,
+    server_of,
+)
 from kedro_azure_mlops.local.job_file import Job
+from kedro_azure_mlops.processes import Process
 
 logger = logging.getLogger(__name__)
 
@@ -111,17 +118,13 @@ class MlflowJob:
 
         A version that was registered without a digest is known by its number.
         """
-        from mlflow.exceptions import MlflowException
-        from requests import RequestException
-        from sqlalchemy.exc import SQLAlchemyError
-
         from kedro_azure_mlops.registry.versions import find_champion
 
         try:
             with self._lock:
                 self._connect()
                 found = find_champion(self._client, model)
-        except (MlflowException, RequestException, SQLAlchemyError, OSError):
+        except faults():
             return None
         if found is None:
             return "none yet"
@@ -130,7 +133,8 @@ class MlflowJob:
     def _open(self, step: str) -> None:
         self._connect()
         if self._parent is None:
-            self._experiment = experiment_id(self._client, self._job.experiment, self._root)
+            self._experiment = experiment_id(self._client, self._job.experiment)
+            end_runs_of_dead_processes(self._client, self._experiment)
             self._parent = self._create(self._job.name, self._tags)
         below = {"mlflow.parentRunId": self._parent.info.run_id}
         self._runs[step] = self._create(step, below)
@@ -140,12 +144,13 @@ class MlflowJob:
             return
         import mlflow  # takes over a second
 
+        self._uri = server_of(self._config.tracking.uri, self._root)
         choose_server(self._config, self._root)
-        self._uri = _absolute(mlflow.get_tracking_uri(), self._root)
         self._client = mlflow.MlflowClient(self._uri)
 
     def _create(self, name: str, tags: Mapping[str, str]) -> Any:
-        return self._client.create_run(self._experiment, run_name=name, tags=dict(tags))
+        own = Process.me().tags() | dict(tags)  # it would end the runs of the steps too
+        return self._client.create_run(self._experiment, run_name=name, tags=own)
 
     def _end(self, run: Any, status: str) -> None:
         if run is not None:
@@ -155,17 +160,13 @@ class MlflowJob:
     @contextmanager
     def _reported(self, severity: str) -> Iterator[None]:
         """Turn any fault of the tracking server into one clear error, or into a warning."""
-        from mlflow.exceptions import MlflowException
-        from requests import RequestException
-        from sqlalchemy.exc import SQLAlchemyError
-
         try:
             yield
-        except (MlflowException, RequestException, SQLAlchemyError, OSError) as error:
+        except faults() as error:
             message = (
-                f"MLflow at {self._uri} failed: {first_line(error)}\nStart the server, name "
-                "another one in MLFLOW_TRACKING_URI, or set enabled: false or when_unreachable: "
-                f"warn under tracking in {configuration_folder(self._root)}/<env>/mlops.yml."
+                f"{fault_in_words(error, self._uri)}\nTo run without a record, set enabled: false "
+                "or when_unreachable: warn under tracking in "
+                f"{configuration_folder(self._root)}/<env>/mlops.yml."
             )
             if severity == "error":
                 raise OperationError(message) from error
@@ -184,9 +185,3 @@ def tracking_of(root: Path, env: str) -> Tracking:
         return NoTracking()
     config = read_mlops(root, env)
     return MlflowJob(config, root, env) if config.tracking.enabled else NoTracking()
-
-
-def _absolute(uri: str, root: Path) -> str:
-    """Place a relative SQLite file in the project: steps run elsewhere."""
-    scheme = "sqlite:///"
-    return scheme + (root / uri.removeprefix(scheme)).as_posix() if uri.startswith(scheme) else uri

@@ -13,9 +13,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from kedro_azure_mlops.config import Mlops, read_mlops
+from kedro_azure_mlops.config import Mlops, bootstrap, read_mlops
 from kedro_azure_mlops.contract import CONTRACT, Schema, UnusableModelError, read_contract
 from kedro_azure_mlops.errors import OperationError
+from kedro_azure_mlops.validation import parse_times
 
 NEWEST = 0.2
 """The share of new rows, where the newest of one entry are compared with the others."""
@@ -162,7 +163,6 @@ def _median(values: np.ndarray) -> float:
 def _stored(root: Path, env: str, mlops: Mlops) -> tuple[pd.DataFrame, pd.DataFrame, Schema | None]:
     """Load the data of the training, the new ones, and what the model says of its columns."""
     from kedro.framework.session import KedroSession
-    from kedro.framework.startup import bootstrap_project
 
     monitoring = mlops.monitoring
     name = monitoring.data or mlops.tracking.data
@@ -171,7 +171,7 @@ def _stored(root: Path, env: str, mlops: Mlops) -> tuple[pd.DataFrame, pd.DataFr
             "mlops.yml names no data to compare: set monitoring.data, or tracking.data, to an "
             "entry of the catalog."
         )
-    bootstrap_project(root)
+    bootstrap(root)
     with KedroSession.create(project_path=root, env=env) as session:
         catalog = session.load_context().catalog
         schema = _schema(catalog, mlops)
@@ -254,8 +254,7 @@ def _refuse_missing(
 
 def _cut(data: pd.DataFrame, name: str, time: str) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Cut a table at the time after which the newest share of its rows comes."""
-    times = pd.to_datetime(data[time], format="ISO8601", utc=True, errors="coerce")
-    times = times.dt.tz_localize(None)
+    times = parse_times(data[time])
     if times.isna().all():
         raise OperationError(f"{name}: {time} holds no dates and times.")
     known = np.sort(times.dropna().to_numpy())

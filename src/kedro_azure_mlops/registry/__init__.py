@@ -8,12 +8,16 @@ do, for a project's own scripts.
 from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kedro_azure_mlops.ci import in_ci, report_outputs
 from kedro_azure_mlops.config import Mlops, read_mlops
 from kedro_azure_mlops.errors import OperationError, RefusedError
+from kedro_azure_mlops.hooks.server import database_of
 from kedro_azure_mlops.registry.interface import Registry, Version
+
+if TYPE_CHECKING:
+    from kedro_azure_mlops.registry.promotion import Prove
 
 __all__ = [
     "Registry",
@@ -78,7 +82,8 @@ def register(
     OperationError
         If there is no such run, or its model cannot be served.
     RefusedError
-        If the folder holds another model than the judged one, or the gate refused it.
+        If the folder holds another model than the judged one, or other files than it was saved
+        with, or the gate refused it.
     """
     from kedro_azure_mlops.registry.registration import (
         read_job_run,
@@ -104,7 +109,10 @@ def gate_verdict(env: str = "local", *, root: Path | None = None) -> dict[str, A
     Raises
     ------
     OperationError
-        If no run has reached the gate, or the last one was of another environment.
+        If no run has reached the gate, the last one was of another environment, or the decision
+        does not say which model it is about.
+    RefusedError
+        If another model is there by now than the one that was judged.
     """
     from kedro_azure_mlops.registry.registration import read_decision
 
@@ -149,7 +157,8 @@ def promote(
     ------
     OperationError
         If nothing is promoted to this environment, there is no such version, its files are not
-        those that were registered, or another process is changing the registry.
+        those that were registered, it cannot be loaded or answers its own example differently, or
+        another process is changing the registry.
     RefusedError
         If an approval is missing, or a rule of this environment's gate does not hold.
     """
@@ -163,7 +172,8 @@ def promote(
     if bool(by) != bool(why):
         raise RefusedError("An approval names who approves and why: --approved-by and --reason.")
     approval = Approval(by, why) if by else None
-    gateway = Gateway(target, config.gate, config.registry.approval)
+    prove = _proof(env, config, root)
+    gateway = Gateway(target, config.gate, config.registry.approval, prove)
     return promote_version(source, wanted, gateway, approval, say, report_outputs)
 
 
@@ -192,8 +202,8 @@ def rollback(
     Raises
     ------
     OperationError
-        If its files are not those that were registered, or another process is changing the
-        registry.
+        If its files are not those that were registered, it cannot be loaded or answers its own
+        example differently, or another process is changing the registry.
     RefusedError
         If no reason is given, no earlier champion is recorded, or another version is champion.
     """
@@ -201,8 +211,25 @@ def rollback(
 
     if not reason.strip():
         raise RefusedError("say why: --reason TEXT. Nothing was changed.")
+    root = root or Path.cwd()
+    prove = _proof(env, read_mlops(root, env), root)
     registry = open_registry(env, root)
-    return roll_back(registry, to, reason.strip(), say, expected=if_champion)
+    return roll_back(registry, to, reason.strip(), say, prove=prove, expected=if_champion)
+
+
+def _proof(env: str, config: Mlops, root: Path) -> "Prove":
+    """Return what loads a version as an environment serves it, and lets it answer its example."""
+    from kedro_azure_mlops.contract import UnusableModelError, load_proven_scorer
+    from kedro_azure_mlops.serve.code import trusted_types
+
+    def prove(folder: Path, version: Version) -> None:
+        trusted = trusted_types(root, env, config)
+        try:
+            load_proven_scorer(folder, config.scorer, version.digest, trusted)
+        except UnusableModelError as error:
+            raise OperationError(f"{version} cannot be champion of {env}: {error}") from error
+
+    return prove
 
 
 def _source(config: Mlops, env: str, root: Path) -> Registry:
@@ -229,12 +256,15 @@ def _champion_of(source: Registry, root: Path) -> Version:
 
 def _refuse_what_ends_with_the_run(server: str, env: str, root: Path) -> None:
     """Refuse a registry that ends with a CI run: what is registered there would be lost."""
-    kind, _, place = server.partition(":///")
-    if kind not in {"sqlite", "file"} or env == "local" or not in_ci():
+    from mlflow.utils.file_utils import get_local_path_or_none
+
+    local = get_local_path_or_none(server) if server.startswith("file:") else None
+    place = Path(local) if local else database_of(server)
+    if place is None or env == "local" or not in_ci():
         return
     if (root / place).resolve().is_relative_to(root.resolve()):
         raise OperationError(
-            f"The registry of {env} is the file {Path(place).name} of this checkout, which ends "
+            f"The registry of {env} is the file {place.name} of this checkout, which ends "
             "with the CI run. Set registry.kind: azureml or registry.uri in mlops.yml of "
             f"{env}, or MLFLOW_TRACKING_URI."
         )

@@ -12,7 +12,7 @@ from pydantic import BaseModel
 from kedro_azure_mlops.safety import redacted
 
 DIGEST, GATE, PARAMETERS = "digest", "gate", "parameters"
-REASONS, FINGERPRINT = "gate.reasons", "data.fingerprint"
+REASONS, JUDGED, FINGERPRINT = "gate.reasons", "gate.digest", "data.fingerprint"
 METRICS = "metrics."  # before the name of each number
 LONGEST = 5_000  # characters that every server keeps of a tag
 PASSED, REFUSED = "passed", "refused"
@@ -42,6 +42,8 @@ def verdict_facts(gate: Mapping[str, Any], metrics: Mapping[str, float]) -> dict
 
     Parameters
     ----------
+    gate
+        The decision; its ``digest`` is that of the model it is about.
     metrics
         Those of other models, ``champion.r2``, have a dot in their names and are left out, as are
         those that are no finite numbers.
@@ -53,7 +55,14 @@ def verdict_facts(gate: Mapping[str, Any], metrics: Mapping[str, float]) -> dict
     }
     reasons = "; ".join(format_rule(rule) for rule in gate["rules"])
     verdict = PASSED if gate["passed"] else REFUSED
-    return {GATE: verdict} | _as_tag(REASONS, reasons) | numbers
+    about = {JUDGED: gate["digest"]} if gate.get("digest") else {}
+    return {GATE: verdict} | about | _as_tag(REASONS, reasons) | numbers
+
+
+def verdict_of(tags: Mapping[str, str]) -> str | None:
+    """Return what the gate has decided about a version; None if it has judged none or another."""
+    digest = tags.get(DIGEST)
+    return tags.get(GATE) if tags.get(JUDGED, digest) == digest else None
 
 
 def format_rule(rule: Mapping[str, Any]) -> str:

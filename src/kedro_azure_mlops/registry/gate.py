@@ -4,15 +4,18 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from math import inf, isfinite, nan
 from typing import TYPE_CHECKING, Any
 
+from pydantic import ValidationError
+
 from kedro_azure_mlops.config import Gate
 from kedro_azure_mlops.config import Rule as Criterion
-from kedro_azure_mlops.errors import RefusedError
+from kedro_azure_mlops.errors import OperationError, RefusedError
+from kedro_azure_mlops.parameters import explain
 from kedro_azure_mlops.registry.facts import (
-    GATE,
     PASSED,
     claimed_numbers,
     failed_reasons,
     format_rule,
+    verdict_of,
 )
 
 if TYPE_CHECKING:
@@ -50,8 +53,13 @@ def decide(
     Returns
     -------
     ``passed``, ``champion_version`` and ``rules``, each with ``rule``, ``passed`` and ``reason``.
+
+    Raises
+    ------
+    OperationError
+        If ``gate`` is a mapping that is no such section.
     """
-    gate = gate if isinstance(gate, Gate) else Gate(**gate)
+    gate = gate if isinstance(gate, Gate) else _checked(gate)
     rows = _rows(table)
     ours = rows.get(CHALLENGER, {}) | dict(measured or {})
     if gate.rules:
@@ -67,6 +75,14 @@ def decide(
         "champion_version": compared.get("version"),
         "rules": rules,
     }
+
+
+def _checked(gate: Mapping[str, Any]) -> Gate:
+    try:
+        return Gate.model_validate(gate)
+    except ValidationError as error:
+        faults = [f"{'.'.join(['gate', *keys])}: {why}" for keys, why in explain(error, gate)]
+        raise OperationError("\n".join(faults)) from error
 
 
 def decide_alone(
@@ -107,7 +123,7 @@ def entry_rules(version: "Version", champion: "Version | None", gate: Gate) -> l
     gate
         The rules of that environment.
     """
-    verdict = version.tags.get(GATE)
+    verdict = verdict_of(version.tags)
     texts = {None: "the gate has not judged it", PASSED: "the gate has passed it"}
     reason = texts.get(verdict, f"the gate has {verdict} it: {failed_reasons(version.tags)}")
     ours = claimed_numbers(version.tags)

@@ -1,22 +1,29 @@
 """The interface that commands use, whichever service keeps the registry."""
 
 import getpass
+import logging
 import os
 import shutil
-import socket
 import uuid
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
-from contextlib import AbstractContextManager
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from hashlib import sha256
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import TemporaryDirectory, gettempdir
 
-from kedro_azure_mlops.contract import digest as digest_of
+from kedro_azure_mlops.contract import UnusableModelError, refuse_changed_files
 from kedro_azure_mlops.errors import OperationError
+from kedro_azure_mlops.hooks.database import alone
+from kedro_azure_mlops.processes import UNKNOWN, Process
+from kedro_azure_mlops.registry.facts import DIGEST
+
+logger = logging.getLogger(__name__)
 
 LOCK = "-promotion"  # after the model's name: the name of what holds the lock
+_LOCK_TAG = "lock."
 _SHORTEST = 6  # characters of a digest that name a version
 _ACTORS = ("GITHUB_ACTOR", "BUILD_REQUESTEDFOR")  # who has started a run of CI
 
@@ -53,9 +60,20 @@ class Registry(ABC):
     def champion(self) -> Version | None:
         """Return the version in service; None if there is none."""
 
-    @abstractmethod
     def register(self, folder: Path, tags: Mapping[str, str]) -> Version:
-        """Store a model folder as a version that carries these tags, ``digest`` among them."""
+        """Store a model folder as a version that carries these tags, ``digest`` among them.
+
+        Raises
+        ------
+        OperationError
+            If the folder does not hold the files that it was saved with or has another digest, or
+            the registry fails.
+        """
+        try:
+            refuse_changed_files(folder, tags[DIGEST])
+        except UnusableModelError as error:
+            raise OperationError(f"The model cannot be registered: {error}.") from error
+        return self._store(folder, tags)
 
     @abstractmethod
     def tag(self, version: Version, tags: Mapping[str, str]) -> None:
@@ -78,6 +96,10 @@ class Registry(ABC):
     @abstractmethod
     def clear_lock(self) -> str | None:
         """Remove a lock that was left behind; return whose it was, None if there is none."""
+
+    @abstractmethod
+    def _store(self, folder: Path, tags: Mapping[str, str]) -> Version:
+        """Store a model folder that was checked."""
 
     @abstractmethod
     def _download(self, version: Version, target: Path) -> None:
@@ -120,12 +142,13 @@ class Registry(ABC):
         with TemporaryDirectory(dir=target.parent, prefix="part-") as part:
             folder = Path(part) / "model"
             self._download(version, folder)
-            found = digest_of(folder)
-            if found != version.digest:
+            try:
+                refuse_changed_files(folder, version.digest)
+            except UnusableModelError as error:
                 raise OperationError(
-                    f"{version} of {self.place} is not what was registered: its files have the "
-                    f"digest {found[:12]}. They were changed; register the model again."
-                )
+                    f"{version} of {self.place} is not what was registered: {error}, and register "
+                    "it again."
+                ) from error
             shutil.rmtree(target, ignore_errors=True)
             folder.rename(target)
         return target
@@ -157,21 +180,28 @@ class Holder:
     who: str
     since: str
     doing: str
+    process: Process
 
     @classmethod
     def me(cls, doing: str) -> "Holder":
         """Describe this process."""
-        now = datetime.now(UTC).isoformat(timespec="seconds")
-        return cls(uuid.uuid4().hex, f"{_user()} on {socket.gethostname()}", now, doing)
+        now, process = datetime.now(UTC).isoformat(timespec="seconds"), Process.me()
+        return cls(uuid.uuid4().hex, f"{_user()} on {process.host}", now, doing, process)
 
     @classmethod
     def read(cls, tags: Mapping[str, str]) -> "Holder":
         """Read a holder from the tags of what holds the lock."""
-        return cls(**{name: tags.get(f"lock.{name}", "unknown") for name in cls.__annotations__})
+        named = {name: tags.get(_LOCK_TAG + name, UNKNOWN) for name in cls._texts()}
+        return cls(**named, process=Process.read(tags, _LOCK_TAG))
 
     def tags(self) -> dict[str, str]:
         """Return the holder as tags."""
-        return {f"lock.{name}": text for name, text in asdict(self).items()}
+        named = {_LOCK_TAG + name: str(getattr(self, name)) for name in self._texts()}
+        return named | self.process.tags(_LOCK_TAG)
+
+    @classmethod
+    def _texts(cls) -> list[str]:
+        return [name for name in cls.__annotations__ if name != "process"]
 
     def __str__(self) -> str:
         return f"{self.who}, since {self.since}, for {self.doing}"
@@ -183,6 +213,19 @@ def locked_by(holder: Holder, name: str, env: str) -> LockedError:
         f"{name} is being changed by {holder}. Nothing was changed. Try again when that is done; "
         f"if that process has died, type: kedro mlops promote --env {env} --clear-lock"
     )
+
+
+@contextmanager
+def taking_over(holder: Holder, lock: str) -> Iterator[None]:
+    """Report that a dead process of this machine has left a lock, which is removed meanwhile.
+
+    Only processes of the same machine can know that: one at a time looks and removes it, so that
+    none removes the lock of another one that was faster.
+    """
+    name = sha256(lock.encode()).hexdigest()[:16]
+    with alone(Path(gettempdir()) / f"kedro-mlops-{name}.lock"):
+        yield
+    logger.warning("The lock left by %s is taken over: its process has ended.", holder)
 
 
 def lost(name: str) -> LockedError:

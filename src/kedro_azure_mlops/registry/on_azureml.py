@@ -20,6 +20,7 @@ from kedro_azure_mlops.registry.interface import (
     Version,
     locked_by,
     lost,
+    taking_over,
 )
 from kedro_azure_mlops.registry.versions import CHAMPION, champion_event
 
@@ -65,7 +66,7 @@ class AzureRegistry(Registry):
         tagged = (one for one in self.versions() if one.tags.get(CHAMPION) == _TRUE)
         return next(tagged, None)
 
-    def register(self, folder: Path, tags: Mapping[str, str]) -> Version:
+    def _store(self, folder: Path, tags: Mapping[str, str]) -> Version:
         """Upload a model folder as the next version."""
         from azure.ai.ml.entities import Model
 
@@ -179,7 +180,11 @@ class AzureLock(Lock):
         from azure.core.exceptions import AzureError
 
         if holder := self._holder():
-            raise locked_by(holder, self._model, self._env)
+            if not holder.process.is_gone():
+                raise locked_by(holder, self._model, self._env)
+            with taking_over(holder, self._name):
+                if self._holder() == holder:
+                    self._free()
         latest = self._latest()
         version = str(int(latest.version) + 1 if latest else 1)
         tags = me.tags() | {_STATE: _HELD}

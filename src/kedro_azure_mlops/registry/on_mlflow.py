@@ -1,6 +1,5 @@
 """A registry of MLflow: a SQLite file, a server, Databricks."""
 
-import logging
 import os
 import shutil
 from collections.abc import Iterator, Mapping
@@ -11,7 +10,15 @@ from typing import Any
 
 from kedro_azure_mlops.config import Mlops
 from kedro_azure_mlops.errors import OperationError, first_line
-from kedro_azure_mlops.hooks.server import experiment_id, server_of
+from kedro_azure_mlops.hooks.database import open_database
+from kedro_azure_mlops.hooks.faults import advice_on, faults
+from kedro_azure_mlops.hooks.server import (
+    DeletedExperimentError,
+    database_of,
+    experiment_id,
+    server_of,
+)
+from kedro_azure_mlops.processes import Process
 from kedro_azure_mlops.registry import versions as tracked
 from kedro_azure_mlops.registry.facts import DIGEST
 from kedro_azure_mlops.registry.interface import (
@@ -22,6 +29,7 @@ from kedro_azure_mlops.registry.interface import (
     Version,
     locked_by,
     lost,
+    taking_over,
 )
 
 _THERE = ("RESOURCE_ALREADY_EXISTS", "ALREADY_EXISTS")
@@ -38,7 +46,6 @@ class MlflowRegistry(Registry):
         os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
         import mlflow
 
-        logging.getLogger("alembic").setLevel(logging.WARNING)
         self._config, self._root = config, root
         self._named = named_server(config, root)
         # Databricks has two registries beside the one server of its runs.
@@ -47,6 +54,8 @@ class MlflowRegistry(Registry):
         elsewhere = "" if is_databricks else os.environ.get("MLFLOW_REGISTRY_URI", "")
         self._registry = elsewhere or self._named
         with self._asking("looking for the registry"):
+            for address in {self._server, self._registry}:
+                open_database(address)
             self._client = mlflow.MlflowClient(self._server, self._registry)
 
     @property
@@ -65,12 +74,13 @@ class MlflowRegistry(Registry):
             found = tracked.find_champion(self._client, self.name)
         return _version(found) if found else None
 
-    def register(self, folder: Path, tags: Mapping[str, str]) -> Version:
+    def _store(self, folder: Path, tags: Mapping[str, str]) -> Version:
         """Store a model folder with a run of its own, and register it from there."""
         client = self._client
         with self._asking(f"registering {self.name}"):
-            experiment = experiment_id(client, self._config.experiment, self._root)
-            run = client.create_run(experiment, run_name="registration")
+            experiment = experiment_id(client, self._config.experiment)
+            tags_of_run = Process.me().tags()
+            run = client.create_run(experiment, run_name="registration", tags=tags_of_run)
             try:
                 client.log_artifacts(run.info.run_id, str(folder), "model")
                 source = f"{run.info.artifact_uri}/model"
@@ -139,7 +149,13 @@ class MlflowRegistry(Registry):
         except MlflowException as error:
             if error.error_code not in _THERE:
                 raise
-            raise locked_by(self.holder() or Holder.read({}), self.name, self.env) from error
+            holder = self.holder() or Holder.read({})
+            if not holder.process.is_gone():
+                raise locked_by(holder, self.name, self.env) from error
+            with taking_over(holder, f"{self._lock} in {self._registry}"):
+                if self.holder() == holder:
+                    self._client.delete_registered_model(self._lock)
+            self._take(me)
 
     def _download(self, version: Version, target: Path) -> None:
         import mlflow
@@ -159,16 +175,14 @@ class MlflowRegistry(Registry):
 
     @contextmanager
     def _asking(self, doing: str) -> Iterator[None]:
-        from mlflow import MlflowException
-        from requests import RequestException
-        from sqlalchemy.exc import SQLAlchemyError
-
         try:
             yield
-        except (MlflowException, RequestException, SQLAlchemyError, OSError) as error:
+        except DeletedExperimentError:
+            raise
+        except faults() as error:
             raise OperationError(
-                f"{doing}: {self.place} failed: {first_line(error)}\nCheck registry.uri in "
-                f"mlops.yml of {self.env}, MLFLOW_TRACKING_URI, and that the server is up."
+                f"{doing}: {self.place} failed: {first_line(error)}\n{advice_on(error)}. "
+                f"Check registry.uri in mlops.yml of {self.env}, and MLFLOW_TRACKING_URI."
             ) from error
 
 
@@ -195,6 +209,8 @@ def _version(found: Any) -> Version:
 
 def _without_login(uri: str, root: Path) -> str:
     """Return an address without what stands before its ``@`` and the project's place."""
+    if database := database_of(uri):
+        inside = database.is_relative_to(root)
+        return f"sqlite:///{database.relative_to(root) if inside else database}"
     scheme, _, rest = uri.rpartition("://")
-    shown = f"{scheme}://{rest.rpartition('@')[2]}" if scheme else rest
-    return shown.replace(f"{root.as_posix()}/", "")
+    return f"{scheme}://{rest.rpartition('@')[2]}" if scheme else rest

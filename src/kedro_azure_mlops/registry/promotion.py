@@ -15,6 +15,8 @@ from kedro_azure_mlops.registry.versions import CHAMPION, SINCE
 
 Say = Callable[[str], None]
 Report = Callable[..., None]  # as ci.report_outputs
+Prove = Callable[[Path, Version], None]
+"""Loads the files of a version and lets it answer its own example; refuses one that does not."""
 
 # of the place where a version is, not of the model
 _STAYS_BEHIND = (CHAMPION, "approval.", "promoted.", "rollback.", "mlflow.")
@@ -46,6 +48,7 @@ class Gateway:
     registry: Registry
     gate: Gate
     needs_approval: bool
+    prove: Prove
 
 
 def promote_version(
@@ -62,14 +65,16 @@ def promote_version(
     ----------
     report
         Gets ``moved`` as soon as it is known, and ``version``, ``digest`` and ``before``: the
-        number of the champion until then.
+        number of the champion until then. ``champion`` is the version to roll back from, if there
+        was a champion before: it is reported first, so that a process that is killed has said it.
 
     Raises
     ------
     RefusedError
         If an approval is missing, or a rule of the target's gate does not hold.
     OperationError
-        If the files are not what was registered, or another process is changing the target.
+        If the files are not what was registered, the model does not answer its own example, or
+        another process is changing the target.
     """
     registry = target.registry
     report(moved=False)
@@ -89,11 +94,13 @@ def promote_version(
         with TemporaryDirectory(prefix="promotion-") as folder:
             files = source.fetch(version, Path(folder) / "model")
             say(f"the digest is {version.digest}, as registered")
+            target.prove(files, version)
             found = _registered(registry, files, _tags(source, version, registry, approval), say)
         before = champion.number if champion else ""
-        report(version=found.number, digest=found.digest, before=before)
-        lock.check()
+        back = found.number if before else ""
+        report(version=found.number, digest=found.digest, before=before, champion=back)
         with _moved_reported(registry, found, report):
+            lock.check()
             registry.make_champion(found, f"promotion from {source.env} version {version.number}")
     say(f"{found} is now champion of {registry.env}")
     return found
@@ -106,7 +113,8 @@ def _moved_reported(registry: Registry, found: Version, report: Report) -> Itera
         yield
     except BaseException:
         with suppress(Exception):
-            report(moved=_same_champion(registry, found) is not None)
+            moved = _same_champion(registry, found) is not None
+            report(moved=moved, **({} if moved else {"champion": ""}))
         raise
     report(moved=True)
 
@@ -118,7 +126,13 @@ def _nothing_to_do(registry: Registry, champion: Version, say: Say, report: Repo
 
 
 def roll_back(
-    registry: Registry, to: str | None, reason: str, say: Say, *, expected: str | None = None
+    registry: Registry,
+    to: str | None,
+    reason: str,
+    say: Say,
+    *,
+    prove: Prove,
+    expected: str | None = None,
 ) -> Version:
     """Make the previous champion, or an earlier one, champion again.
 
@@ -132,7 +146,8 @@ def roll_back(
     RefusedError
         If no earlier champion is recorded, or another version is champion by now.
     OperationError
-        If its files are not what was registered, or another process is changing the registry.
+        If its files are not what was registered, it does not answer its own example, or another
+        process is changing the registry.
     """
     with registry.locked(f"a rollback: {reason}") as lock:
         champion, versions = registry.champion(), registry.versions()
@@ -150,7 +165,7 @@ def roll_back(
             raise RefusedError(f"{earlier} was never champion: promote it, or name one that was.")
         say(f"checking the files of {earlier}")
         with TemporaryDirectory(prefix="rollback-") as folder:
-            registry.fetch(earlier, Path(folder) / "model")
+            prove(registry.fetch(earlier, Path(folder) / "model"), earlier)
         lock.check()
         registry.make_champion(earlier, f"{ROLLBACK} ({reason})")
         registry.tag(champion, {"rollback.reason": reason, "rollback.time": _now()})

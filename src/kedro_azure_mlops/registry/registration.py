@@ -3,21 +3,27 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from kedro.framework.project import pipelines
 from kedro.framework.session import KedroSession
-from kedro.framework.startup import bootstrap_project
 
-from kedro_azure_mlops.config import Mlops, read_azureml, read_mlops
+from kedro_azure_mlops.config import Mlops, bootstrap, read_azureml, read_mlops
 from kedro_azure_mlops.contract import UnusableModelError, digest, load_proven_scorer
-from kedro_azure_mlops.errors import OperationError, RefusedError
+from kedro_azure_mlops.errors import OperationError
 from kedro_azure_mlops.hooks.binding import bind, entry_of, port_of
-from kedro_azure_mlops.hooks.data import measured, stored_at
+from kedro_azure_mlops.hooks.data import measured
 from kedro_azure_mlops.models import ModelDataset
 from kedro_azure_mlops.registry.facts import METRICS, format_rule, model_facts, verdict_facts
 from kedro_azure_mlops.registry.gate import decide_alone, entry_rules, refuse_by
 from kedro_azure_mlops.registry.interface import Registry, Version
+from kedro_azure_mlops.registry.judged import (
+    measured_digest,
+    read_measured,
+    refuse_other_model,
+    refuse_stale_metrics,
+)
 
 if TYPE_CHECKING:
     from kedro_azure_mlops.azure.cloud_job import CloudJob
@@ -66,14 +72,16 @@ def read_last_run(
     config = read_mlops(root, env)
     if config.tracking.model is None:
         raise OperationError("mlops.yml names no tracking.model: there is nothing to register.")
-    bootstrap_project(root)
+    bootstrap(root)
     with KedroSession.create(project_path=root, env=env) as session:
         context = session.load_context()
         needed = _needed(config)
         if bring:
             loader = context.config_loader
             also = _also_brought(config, read_azureml(root, env).outputs, loader["catalog"])
-            ports = [*needed, *also, config.tracking.model]
+            # without it the verdict would be on a table that a run here has left
+            table = [config.gate.table] if config.gate.table and not config.gate.decision else []
+            ports = [*needed, *also, *table, config.tracking.model]
             places = bring([port_of(name) for name in ports])
             loader["catalog"] = bind(loader["catalog"], {k: str(v) for k, v in places.items()})
         catalog = context.catalog
@@ -81,16 +89,21 @@ def read_last_run(
             raise OperationError(
                 f"The last run has not made {', '.join(missing)}. Type: kedro run --env {env}"
             )
-        numbers = _all_numbers(catalog, config)
-        gate = _decision(catalog, config, numbers, registry.champion, env)
         model = model_entry(catalog, config.tracking.model)
-        folder = folder or root / stored_at(catalog, config.tracking.model)
+        metrics = measured(catalog, _made(), config)
+        made_with = _Made(folder or root / model.filepath, read_measured(root / model.filepath))
+        if bring:  # all that a job has made is of the one model that it has made
+            made_with = _Made(root / model.filepath, None)
+        gate = _decision(catalog, config, metrics, made_with, registry.champion, env)
         parameters = gate.get("parameters", context.params)
-    if config.gate.decision:
-        refuse_other_model(folder, gate)
+    folder = made_with.folder
+    refuse_other_model(folder, gate)
+    if made_with.recorded is not None:
+        refuse_stale_metrics(gate, made_with.recorded, _of_model(config, metrics))
     prove(folder, config, model)
     facts = model_facts(digest(folder), gate.get("origin", {}), parameters)
     rules = [format_rule(rule) for rule in gate["rules"]]
+    numbers = {name: number for entry in metrics.values() for name, number in entry.items()}
     return LastRun(folder, facts, verdict_facts(gate, numbers), rules)
 
 
@@ -106,15 +119,26 @@ def read_decision(root: Path, env: str, champion: Callable[[], Version | None]) 
     ------
     OperationError
         If no run has reached the gate, or the last one was of another environment's model.
+    RefusedError
+        If the gate has judged another model than the one that is there by now.
     """
     config = read_mlops(root, env)
-    bootstrap_project(root)
+    bootstrap(root)
     with KedroSession.create(project_path=root, env=env) as session:
         catalog = session.load_context().catalog
         decision = config.gate.decision
         if decision and not catalog.exists(decision):
             raise OperationError(f"no run has reached the gate yet. Type: kedro run --env {env}")
-        return _decision(catalog, config, _all_numbers(catalog, config), champion, env)
+        model = config.tracking.model
+        made_with = None
+        if model:
+            folder = root / model_entry(catalog, model).filepath
+            made_with = _Made(folder, read_measured(folder))
+        metrics = measured(catalog, _made(), config)
+        verdict = _decision(catalog, config, metrics, made_with, champion, env)
+    if made_with:
+        refuse_other_model(made_with.folder, verdict)
+    return verdict
 
 
 def read_job_run(
@@ -171,7 +195,7 @@ def register_last_run(
     """
     with registry.locked("a registration") as lock:
         there = registry.find(last.facts["digest"])
-        if there:
+        if there and _is_whole(registry, there, say):
             say(f"{there} is registered already")
             version = _completed(registry, there, last)
         else:
@@ -227,30 +251,6 @@ def prove(folder: Path, config: Mlops, entry: ModelDataset) -> None:
         raise OperationError(f"The model cannot be registered: {error}") from error
 
 
-def refuse_other_model(folder: Path, gate: Mapping[str, Any]) -> None:
-    """Refuse a folder that is not the one that was judged.
-
-    Raises
-    ------
-    OperationError
-        If there is no model, or the decision does not say which one it is about.
-    RefusedError
-        If it is another one.
-    """
-    if not (folder / "MLmodel").is_file():
-        raise OperationError(f"{folder} holds no model. Type: kedro run")
-    if not gate.get("digest"):
-        raise OperationError(
-            "The gate's decision does not say which model it is about: the plugin's hooks add that "
-            "when it is saved. Type: kedro run"
-        )
-    if digest(folder) != gate["digest"]:
-        raise RefusedError(
-            f"The model in {folder.name} is not the one that the gate has judged: it was changed "
-            "or replaced since. Nothing was registered. Let the gate judge it: kedro run"
-        )
-
-
 def _needed(config: Mlops) -> list[str]:
     made = _made()
     metrics = [name for name in config.tracking.metrics or [] if name in made]
@@ -268,19 +268,35 @@ def _also_brought(config: Mlops, outputs: Iterable[str], catalog: Mapping[str, A
 
 def _made() -> set[str]:
     """Return what a whole run makes."""
+    return set(_whole().all_outputs())
+
+
+def _whole() -> Any:
     whole = pipelines.get("__default__")
-    return set((whole if whole is not None else sum(pipelines.values())).all_outputs())
+    return whole if whole is not None else sum(pipelines.values())
 
 
-def _all_numbers(catalog: Any, config: Mlops) -> dict[str, float]:
-    every = measured(catalog, _made(), config).values()
-    return {name: number for numbers in every for name, number in numbers.items()}
+def _of_model(config: Mlops, names: Iterable[str]) -> list[str]:
+    """List the entries among these that depend on the model, or are made together with it."""
+    whole, model = _whole(), str(config.tracking.model)
+    makers = {name for node in whole.nodes if model in node.outputs for name in node.outputs}
+    takers = whole.from_inputs(model).all_outputs() if model in whole.datasets() else set()
+    return [name for name in names if name in makers | takers]
+
+
+@dataclass(frozen=True)
+class _Made:
+    """A model folder, and with which model each entry was made; None: all with this one."""
+
+    folder: Path
+    recorded: Mapping[str, str] | None
 
 
 def _decision(
     catalog: Any,
     config: Mlops,
-    numbers: Mapping[str, float],
+    metrics: Mapping[str, Mapping[str, float]],
+    made_with: _Made | None,
     champion: Callable[[], Version | None],
     env: str,
 ) -> dict[str, Any]:
@@ -290,7 +306,15 @@ def _decision(
         rows = catalog.load(table) if table and catalog.exists(table) else None
         best = champion()
         there = (best.number, best.tags) if best else None
-        return decide_alone(config.gate, rows, numbers, there) | {"model": config.model_name}
+        numbers = {name: number for entry in metrics.values() for name, number in entry.items()}
+        decision = decide_alone(config.gate, rows, numbers, there) | {"model": config.model_name}
+        if made_with is None:
+            return decision
+        judged: str | None = digest(made_with.folder)
+        if made_with.recorded is not None:
+            entries = _of_model(config, [*metrics, *([] if rows is None else [str(table)])])
+            judged = measured_digest(str(judged), made_with.recorded, entries)
+        return decision | {"digest": judged}
     decision = dict(catalog.load(config.gate.decision))
     if decision.get("model") != config.model_name:
         raise OperationError(
@@ -298,6 +322,17 @@ def _decision(
             f"--env, or type: kedro run --env {env}"
         )
     return decision
+
+
+def _is_whole(registry: Registry, version: Version, say: Say) -> bool:
+    """Return whether the stored files of a version are those that were registered; else say it."""
+    with TemporaryDirectory(prefix="registered-") as folder:
+        try:
+            registry.fetch(version, Path(folder) / "model")
+        except OperationError as error:
+            say(str(error))
+            return False
+    return True
 
 
 def _completed(registry: Registry, there: Version, last: LastRun) -> Version:

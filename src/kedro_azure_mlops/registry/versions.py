@@ -7,8 +7,10 @@ version becomes champion a tag of it says so: ``champion.since.<time>`` is how, 
 
 import logging
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
+from kedro_azure_mlops.contract import UnusableModelError, refuse_changed_files
 from kedro_azure_mlops.safety import redacted
 
 logger = logging.getLogger(__name__)
@@ -57,6 +59,18 @@ def version_of_digest(client: Any, name: str, wanted: str) -> str | None:
     """Return the newest version that has these files; None without one."""
     same = [v for v in newest_first(client, name) if v.tags.get("digest") == wanted]
     return str(same[0].version) if same else None
+
+
+def stored_fault(name: str, version: str, digest: str) -> str | None:
+    """Return what is wrong with the stored files of a version; None if they have this digest."""
+    import mlflow
+
+    folder = Path(mlflow.artifacts.download_artifacts(f"models:/{name}/{version}"))
+    try:
+        refuse_changed_files(folder, digest)
+    except UnusableModelError as error:
+        return str(error)
+    return None
 
 
 def find_champion(client: Any, name: str) -> Any | None:

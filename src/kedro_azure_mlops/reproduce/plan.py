@@ -15,10 +15,16 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from kedro_azure_mlops.azure.snapshot import content_digest
-from kedro_azure_mlops.config import Mlops, configuration_folder, read_mlops
+from kedro_azure_mlops.config import Mlops, bootstrap, configuration_folder, read_mlops
 from kedro_azure_mlops.errors import OperationError
 from kedro_azure_mlops.hooks.binding import PREFIX, place_of, port_of
-from kedro_azure_mlops.hooks.server import choose_server
+from kedro_azure_mlops.hooks.faults import fault_in_words, faults
+from kedro_azure_mlops.hooks.server import (
+    choose_server,
+    database_of,
+    server_of,
+    shown_address,
+)
 from kedro_azure_mlops.reproduce.recorded import (
     RecordedData,
     RecordedRun,
@@ -31,7 +37,6 @@ from kedro_azure_mlops.reproduce.recorded import (
 
 FOLDER = "build/reproduce"
 DEFAULT_ENV = "local"
-_SQLITE = "sqlite:///"
 STORE = "sqlite:///mlruns.db"
 _LOCK = "requirements/run.txt"
 _SHOWN = 5
@@ -179,19 +184,24 @@ def _recorded(root: Path, env: str, config: Mlops, run: str | None, job: str | N
         return find_job(workspace(env), job, env, port_of(str(config.tracking.scores)))
     import mlflow
 
-    choose_server(config, root)
-    uri = mlflow.get_tracking_uri()
-    if uri.startswith(_SQLITE) and not Path(uri.removeprefix(_SQLITE)).is_file():
-        raise OperationError(f"No run is tracked at {uri}; MLFLOW_TRACKING_URI names a server.")
+    address = server_of(config.tracking.uri, root)
+    database = database_of(address)
+    if database and not database.is_file():
+        raise OperationError(
+            f"No run is tracked at {shown_address(address)}; MLFLOW_TRACKING_URI names a server."
+        )
+    try:
+        choose_server(config, root)
+    except faults() as error:
+        raise OperationError(fault_in_words(error, address)) from error
     return find_run(mlflow.MlflowClient(), str(run))
 
 
 def _places(root: Path, env: str) -> dict[str, str]:
     """Return where the catalog of an environment reads each port from."""
     from kedro.framework.session import KedroSession
-    from kedro.framework.startup import bootstrap_project
 
-    bootstrap_project(root)
+    bootstrap(root)
     session: Any = KedroSession.create(project_path=root, env=env)
     with session:
         catalog = session.load_context().config_loader["catalog"]

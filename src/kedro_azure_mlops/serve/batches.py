@@ -12,9 +12,9 @@
 """
 
 import logging
-import shutil
-import warnings
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing
 from datetime import timedelta
 from pathlib import Path, PurePosixPath
 from typing import IO, Any, Literal
@@ -26,16 +26,20 @@ from kedro.io import AbstractDataset, DatasetError
 from kedro_azure_mlops.contract import Column, Columns, Schema, Scorer
 from kedro_azure_mlops.errors import OperationError, RefusedError, first_line
 from kedro_azure_mlops.serve.stream import MOST_LATE, LateRowsError, Stream
+from kedro_azure_mlops.tables.delimited import Form, Lines
+from kedro_azure_mlops.validation import BadDataError, refuse_mixed_offsets
+from kedro_azure_mlops.values import Times, read_numbers, read_times
+from kedro_azure_mlops.writing import clean_up, naming_a_full_disk, new_beside, put_in_place
 
 logger = logging.getLogger(__name__)
 
 PART = "part"  # attribute of a piece: the name of its file, if it is one of a folder
 SOURCE = "source"  # attribute of a piece: what messages call its file
 _SUFFIXES = (".csv", ".parquet")
-_FIRST_LINE = 2  # after the header
 _ROWS_BETWEEN_LINES = 500_000  # of the log: some seconds
 _ROWS_SHOWN = 10
 _NAMES_SHOWN = 20
+_NO_REASON = "not known to the model"
 
 
 class CsvPieces(AbstractDataset[None, Iterator[pd.DataFrame]]):
@@ -56,7 +60,8 @@ class CsvPieces(AbstractDataset[None, Iterator[pd.DataFrame]]):
     rows
         The most rows of a piece.
     load_args
-        Further arguments of ``pandas.read_csv``, such as ``dtype: {machine: str}``.
+        Further arguments of ``pandas.read_csv``, such as ``dtype: {machine: str}``; names of
+        digits, as ``007``, need it.
     credentials, fs_args
         As of Kedro's own datasets.
     """
@@ -98,22 +103,23 @@ class CsvPieces(AbstractDataset[None, Iterator[pd.DataFrame]]):
         RefusedError
             If it is no CSV table.
         """
-        # as JSON has numbers read: an answer must not depend on how a row was sent
-        options: dict[str, Any] = {"float_precision": "round_trip", **self.load_args}
-        done = 0
-        with self.open(address) as file, warnings.catch_warnings():
-            warnings.simplefilter("error", pd.errors.ParserWarning)
-            try:
-                with pd.read_csv(file, chunksize=self.rows, **options) as reader:
-                    for piece in reader:
-                        first = done + _FIRST_LINE
-                        piece.index = pd.RangeIndex(first, first + len(piece))
-                        done += len(piece)
-                        yield piece
-            except (pd.errors.ParserError, pd.errors.ParserWarning, UnicodeDecodeError) as error:
-                raise RefusedError(f"{shown(address)}: not a CSV table: {error}") from error
-            except pd.errors.EmptyDataError as error:
-                raise RefusedError(f"{shown(address)}: the file is empty.") from error
+        options = dict(self.load_args)
+        form = Form(
+            options.pop("sep", options.pop("delimiter", ",")),
+            options.pop("encoding", "utf-8"),
+            options.pop("skiprows", 0),
+        )
+        names, header = options.pop("names", None), options.pop("header", "infer")
+        try:
+            with closing(
+                Lines(lambda: self.open(address), shown(address), form, header=header is not None)
+            ) as lines:
+                if names is not None:
+                    lines.header.names[:] = names
+                lines.refuse_repeated_names()
+                yield from lines.tables(self.rows, **options)
+        except BadDataError as error:
+            raise RefusedError(str(error)) from error
 
     def read_parquet(self, address: str) -> Iterator[pd.DataFrame]:
         """Read one Parquet file as pieces; override it for files of another form.
@@ -252,14 +258,18 @@ class ScoredPieces(AbstractDataset[Iterable[pd.DataFrame], Iterator[pd.DataFrame
 
     def save(self, data: Iterable[pd.DataFrame]) -> None:
         """Write the pieces as they come; the files of a folder differ in ``attrs["part"]``."""
-        new = self._folder.with_name(f"{self._folder.name}.new")
-        _remove(new)
-        new.mkdir(parents=True)
-        try:
-            parts = self._write(data, new)
-            self._put(new, parts)
-        finally:
-            _remove(new)
+        self.clean_up()
+        new = new_beside(self._folder)
+        with naming_a_full_disk(self._folder, what="the table of scores"):
+            try:
+                new.mkdir(parents=True)
+                self._put(new, self._write(data, new))
+            finally:
+                self.clean_up()
+
+    def clean_up(self) -> None:
+        """Remove what a run that was killed while it saved has left; earlier scores stay."""
+        clean_up(self._folder)
 
     def _write(self, pieces: Iterable[pd.DataFrame], folder: Path) -> list[str | None]:
         """Write the pieces of each part into one file; return the parts."""
@@ -286,12 +296,7 @@ class ScoredPieces(AbstractDataset[Iterable[pd.DataFrame], Iterator[pd.DataFrame
             (new / self._name(None)).replace(self._file)
             logger.info("The scores are in %s", shown(str(self._file)))
             return
-        old = self._folder.with_name(f"{self._folder.name}.old")
-        _remove(old)
-        if self._folder.exists():
-            self._folder.rename(old)
-        new.rename(self._folder)
-        _remove(old)
+        put_in_place(new, self._folder)
         logger.info("The scores are in %s/", shown(str(self._folder)))
 
     def _name(self, part: str | None) -> str:
@@ -407,6 +412,11 @@ def columns_of_table(table: pd.DataFrame, schema: Schema) -> Columns:
         If columns are missing, or values have another type or are out of bounds: with the number of
         rows and a table of the first of them by their index.
     """
+    return _columns_and_times(table, schema)[0]
+
+
+def _columns_and_times(table: pd.DataFrame, schema: Schema) -> tuple[Columns, Times | None]:
+    """Check the rows of a DataFrame; also return what orders them, as it was read."""
     source = table.attrs.get(SOURCE, "the data")
     if missing := [one.name for one in schema.inputs if one.name not in table.columns]:
         raise RefusedError(
@@ -415,15 +425,20 @@ def columns_of_table(table: pd.DataFrame, schema: Schema) -> Columns:
             f"It needs: {', '.join(column.name for column in schema.inputs)}"
         )
     needed = {schema.history.by, schema.history.order} if schema.history else set()
+    times: Times | None = None
     found: dict[str, np.ndarray] = {}
     faults: dict[str, np.ndarray] = {}
     for column in schema.inputs:
-        values, wrong = _converted(table[column.name], column, column.name in needed)
+        given, is_needed = table[column.name], column.name in needed
+        read = read_times(given) if column.type == "datetime" else None
+        if schema.history and column.name == schema.history.order:
+            times = read
+        values, wrong = _converted(given, column, is_needed, read)
         found[column.name] = values
         faults |= {why: rows for why, rows in wrong.items() if rows.any()}
     if faults:
         raise RefusedError(_offending_rows(table, schema, faults))
-    return found
+    return found, times
 
 
 def shown(address: str) -> str:
@@ -440,7 +455,9 @@ class _Scoring:
         self._version = version
         self._stream = Stream(scorer, most_late)
         self._rows = self._flagged = 0
-        self._unanswered: set[str] = set()
+        self._unanswered: dict[str, Counter[str]] = {}  # by reason, rows of each series
+        self._file: tuple[str, Any] | None = None
+        self._offsets: list[Any] = [None, None]
 
     def run(self, pieces: Iterable[pd.DataFrame]) -> Iterator[pd.DataFrame]:
         for piece in pieces:
@@ -453,15 +470,17 @@ class _Scoring:
             "Scored %s rows with model %s: %s%s late",
             *(f"{self._rows:,}", self._version, flagged, f"{self._stream.late:,}"),
         )
-        if self._unanswered:
-            names = sorted(self._unanswered)
+        for reason, found in self._unanswered.items():
+            names = sorted(found)
             more = f" and {len(names) - _NAMES_SHOWN:,} more" if len(names) > _NAMES_SHOWN else ""
             logger.warning(
-                "Not known to the model, not scored: %s%s", ", ".join(names[:_NAMES_SHOWN]), more
+                "%s rows not scored, %s: %s%s",
+                *(f"{found.total():,}", reason, ", ".join(names[:_NAMES_SHOWN]), more),
             )
 
     def _score(self, piece: pd.DataFrame) -> pd.DataFrame:
-        columns = columns_of_table(piece, self._schema)
+        columns, times = _columns_and_times(piece, self._schema)
+        self._look_at(piece, times)
         try:
             answers = self._stream.score(columns)
         except LateRowsError as error:
@@ -480,18 +499,37 @@ class _Scoring:
         scored.attrs = dict(piece.attrs)
         return scored
 
+    def _look_at(self, piece: pd.DataFrame, times: Times | None) -> None:
+        """Name the columns that are not used; refuse a file that mixes two kinds of times."""
+        file = (_source(piece), piece.attrs.get(PART))
+        if file != self._file:
+            self._file, self._offsets = file, [None, None]
+            inputs = {one.name for one in self._schema.inputs}
+            if others := [str(name) for name in piece.columns if name not in inputs]:
+                logger.warning("%s: columns that are not used: %s", file[0], ", ".join(others))
+        if self._schema.history and times is not None:
+            texts = piece[self._schema.history.order]
+            try:
+                refuse_mixed_offsets(self._offsets, times, texts, file[0])
+            except BadDataError as error:
+                raise RefusedError(str(error)) from error
+
     def _count(self, columns: Columns, answers: Columns) -> None:
         self._rows += len(next(iter(columns.values())))
         if self._schema.flag:
             self._flagged += int(np.count_nonzero(answers[self._schema.flag] == True))  # noqa: E712
         history = self._schema.history
         if history and history.by:
-            missing = np.all([pd.isna(answers[one.name]) for one in self._schema.outputs], axis=0)
-            self._unanswered |= set(columns[history.by][missing].tolist())
+            why = self._schema.reason
+            names = [one.name for one in self._schema.outputs if one.name != why]
+            missing = np.all([pd.isna(answers[name]) for name in names], axis=0)
+            reasons = answers[why][missing] if why else [_NO_REASON] * int(missing.sum())
+            for reason, name in zip(reasons, columns[history.by][missing], strict=True):
+                self._unanswered.setdefault(str(reason), Counter())[name] += 1
 
 
 def _converted(
-    values: pd.Series, column: Column, is_needed: bool
+    values: pd.Series, column: Column, is_needed: bool, read: Times | None
 ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     """Convert a column; also which rows are wrong, by what is wrong with them."""
     missing = values.isna().to_numpy()
@@ -504,8 +542,8 @@ def _converted(
             texts = np.array([text.strip() for text in texts], object)
         texts[missing] = None
         return texts, wrong
-    if column.type == "datetime":
-        times = parse_times(values)
+    if read is not None:
+        times = read.values
         wrong[f"{column.name} is not a date and time such as 2024-01-31 13:00"] = (
             np.isnat(times) & ~missing
         )
@@ -516,7 +554,7 @@ def _converted(
         known[unknown | missing] = None
         wrong[f"{column.name} is not true or false"] = unknown & ~missing
         return known, wrong
-    numbers = _numbers(values)
+    numbers = read_numbers(values)
     unreadable = np.isnan(numbers) & ~missing
     wrong[f"{column.name} is not a number"] = unreadable
     low = -np.inf if column.minimum is None else column.minimum
@@ -538,16 +576,7 @@ _BOOLEANS = {"true": True, "false": False, "1": True, "0": False, "1.0": True, "
 
 def parse_times(values: pd.Series) -> np.ndarray:
     """Read ISO 8601 times as ``datetime64[ns]`` in UTC; what cannot be read becomes NaT."""
-    if values.dtype == "datetime64[ns]":
-        return values.to_numpy()
-    times = pd.to_datetime(values, format="ISO8601", errors="coerce", utc=True)
-    return times.dt.tz_localize(None).to_numpy("datetime64[ns]")
-
-
-def _numbers(values: pd.Series) -> np.ndarray:
-    if pd.api.types.is_bool_dtype(values):
-        return np.full(len(values), np.nan)
-    return pd.to_numeric(values, errors="coerce").to_numpy(float, na_value=np.nan)
+    return read_times(values).values
 
 
 def _shown_values(values: np.ndarray, column: Column) -> Any:
@@ -601,10 +630,3 @@ def _source(table: pd.DataFrame) -> str:
 def _quoted(name: object) -> str:
     text = str(name)
     return '"' + text.replace('"', '""') + '"' if set(text) & set(',"\n\r') else text
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)

@@ -13,13 +13,15 @@ import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
-from kedro_azure_mlops.config import Mlops, read_mlops
+from kedro_azure_mlops.config import Mlops, bootstrap, read_mlops
 from kedro_azure_mlops.contract import Schema, read_contract
 from kedro_azure_mlops.errors import OperationError
+from kedro_azure_mlops.running import claim
 from kedro_azure_mlops.serve.code import copy_served_code, source_folder, trusted_types
 from kedro_azure_mlops.serve.model import ServedModel, example_request, fetch_model
 from kedro_azure_mlops.serve.packages import LOCK, SCORER, STORED, lock_of, names_of
 from kedro_azure_mlops.serve.wheels import Wheels
+from kedro_azure_mlops.writing import full_disk_in, naming_a_full_disk, remove
 
 logger = logging.getLogger(__name__)
 
@@ -86,11 +88,22 @@ def write_bundle(
     """
     root = root or Path.cwd()
     mlops = read_mlops(root, env)
-    served = fetch_model(env, model, root, root / WORK / "model")
-    say(f"packing {served.label}")
-    if wheels:
-        say(f"with the wheels for {wheels.platform}, Python {wheels.python}")
-    return pack(served, wheels, root, mlops, trusted_types(root, env, mlops))
+    places, fetched = [str(root / WORK), str(root / "dist")], root / WORK / "model"
+    read = [str(root / model)] if model else []
+    with (
+        claim(root, writes=places, reads=read, say=say),
+        naming_a_full_disk(*places, what="the bundle"),
+    ):
+        try:
+            served = fetch_model(env, model, root, fetched)
+            say(f"packing {served.label}")
+            if wheels:
+                say(f"with the wheels for {wheels.platform}, Python {wheels.python}")
+            return pack(served, wheels, root, mlops, trusted_types(root, env, mlops))
+        except BaseException:
+            if model is None or not (root / model).resolve().is_relative_to(fetched.resolve()):
+                remove(fetched)
+            raise
 
 
 def pack(
@@ -104,23 +117,23 @@ def pack(
     # dev and prod count their versions separately: the digest makes the name unique
     digest = "" if model.digest.startswith(model.version) else f"-{model.digest[:12]}"
     name = f"bundle-{_project(root)}-{model.version}{digest}"
-    folder = root / WORK / name
-    _fill(folder, model, wheels, root, mlops, trusted)
-    archive = root / "dist" / f"{name}.zip"
-    archive.parent.mkdir(exist_ok=True)
+    folder, archive = root / WORK / name, root / "dist" / f"{name}.zip"
     part = archive.with_name(f"{archive.name}.part")
     try:
+        _fill(folder, model, wheels, root, mlops, trusted)
+        archive.parent.mkdir(exist_ok=True)
         _zip(folder, part)
         part.replace(archive)
+    except BaseException:
+        remove(folder)
+        raise
     finally:
         part.unlink(missing_ok=True)
     return archive
 
 
 def _project(root: Path) -> str:
-    from kedro.framework.startup import bootstrap_project
-
-    return str(bootstrap_project(root).package_name).replace("_", "-")
+    return str(bootstrap(root).package_name).replace("_", "-")
 
 
 def _fill(
@@ -174,7 +187,7 @@ def refuse_unable(folder: Path, root: Path, packages: set[str]) -> None:
             f"This bundle could not score on a device, so it is not written: {lines[-1]}.\n"
             f"What it needs must be in {LOCK.as_posix()}, or among the modules that the scorer "
             "of mlops.yml imports."
-        )
+        ) from full_disk_in(done.stderr)
 
 
 def _without_python_variables() -> dict[str, str]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from kedro_azure_mlops.config import Mlops, configuration_folder, refuse_no_project
+from kedro_azure_mlops.config import Mlops, bootstrap, configuration_folder, refuse_no_project
 from kedro_azure_mlops.errors import OperationError
 from kedro_azure_mlops.serve.score import SERVED
 
@@ -21,9 +21,12 @@ _PACKAGE = Path(__file__).parents[1]
 _SCORING = (
     *("__init__.py", "contract.py", "serve/__init__.py"),
     *("serve/request.py", "serve/score.py", "serve/stream.py"),
+    "values.py",
 )
 _STORED = ("serve/stored.py",)
-_SERVERS = tuple(f"serve/{name}.py" for name in ("answers", "local", "metrics", "online", "plain"))
+_SERVERS = tuple(
+    f"serve/{name}.py" for name in ("answers", "connections", "local", "metrics", "online", "plain")
+)
 # Imports what serves in a process of its own and writes the files and packages that this took.
 _FINDER = """
 import importlib, json, sys
@@ -148,10 +151,8 @@ def source_folder(root: Path) -> Path:
     OperationError
         If the folder holds no project.
     """
-    from kedro.framework.startup import bootstrap_project
-
     refuse_no_project(root)
-    return Path(bootstrap_project(root).source_dir)
+    return Path(bootstrap(root).source_dir)
 
 
 def _is_ours(root: Path, name: str) -> bool:

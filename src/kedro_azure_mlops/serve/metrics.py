@@ -60,7 +60,7 @@ def count(answer: score.Answer, seconds: float) -> None:
         _figures.flagged.inc(flags.count(True))
         _figures.unknown.inc(flags.count(None))
     else:
-        names = [column.name for column in schema.outputs]
+        names = [column.name for column in schema.outputs if column.name != schema.reason]
         _figures.unknown.inc(sum(all(row[name] is None for name in names) for row in rows))
 
 

@@ -5,7 +5,13 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from kedro_azure_mlops.contract import CONTRACT, UnusableModelError, digest, read_contract
+from kedro_azure_mlops.contract import (
+    CONTRACT,
+    UnusableModelError,
+    digest,
+    read_contract,
+    refuse_changed_files,
+)
 from kedro_azure_mlops.errors import OperationError
 
 _PLACE = "served/1"  # below AZUREML_MODEL_DIR, where Azure has the name and version of a model
@@ -41,13 +47,17 @@ def fetch_model(env: str, given: Path | None, root: Path, target: Path) -> Serve
     Raises
     ------
     OperationError
-        If there is no such model, its files are not those that were registered, or it says nothing
-        of what it is asked and answers.
+        If there is no such model, its files are not those that were registered or that it was saved
+        with, or it says nothing of what it is asked and answers.
     """
     if given is None or not (root / given).resolve().is_relative_to(target.resolve()):
         shutil.rmtree(target, ignore_errors=True)  # what a killed process has left is no model
     found = _folder(root / given, given, target) if given else _champion(env, root, target)
     refuse_without_contract(found.folder, found.label)
+    try:
+        refuse_changed_files(found.folder, None if given else found.digest)
+    except UnusableModelError as error:
+        raise OperationError(f"{found.label} cannot be served: {error}.") from error
     return found
 
 

@@ -15,7 +15,8 @@ from azureml_inference_server_http.api.aml_response import AMLResponse
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from kedro_azure_mlops.serve import answers, score
-from kedro_azure_mlops.serve.request import refuse_too_long
+from kedro_azure_mlops.serve.connections import SECONDS
+from kedro_azure_mlops.serve.request import BadRequestError, refuse_too_long
 
 
 def init() -> None:
@@ -33,7 +34,23 @@ def run(request: AMLRequest) -> AMLResponse:
 
 
 def _body(request: AMLRequest) -> bytes:
-    """Read the body, once its length is known to be bearable; a chunked one up to the limit."""
+    """Read the body, once its length is known to be bearable; a chunked one up to the limit.
+
+    On an endpoint gunicorn reads it from the connection meanwhile: a client that falls silent would
+    keep its process for good.
+    """
     refuse_too_long(request.content_length or 0)
-    body: bytes = request.stream.read(score.MAX_BYTES + 1)
+    connection = request.environ.get("gunicorn.socket")
+    try:
+        if connection is not None:
+            connection.settimeout(SECONDS)
+        body: bytes = request.stream.read(score.MAX_BYTES + 1)
+    except TimeoutError:
+        late = f"stops for {SECONDS:g} s: send it at once"
+        raise BadRequestError("body", late, 408) from None
+    except Exception as error:  # of gunicorn's parser, or Flask's
+        raise BadRequestError("body", "is malformed, or ends before it is whole") from error
+    finally:
+        if connection is not None:
+            connection.settimeout(None)
     return body

@@ -1,23 +1,20 @@
 """The score function as an ASGI application, without Azure and without a framework.
 
-``gunicorn --worker-class asgi kedro_azure_mlops.serve.plain:application`` serves it, and so does
-uvicorn: ``POST /score``, ``GET /health`` and ``GET /metrics``. The model is the one that
-``AZUREML_MODEL_DIR`` and ``MODEL_DIGEST`` name; it is loaded when the server starts. A client that
-sends slowly blocks no other client; requests are scored one at a time.
+``gunicorn --worker-class kedro_azure_mlops.serve.connections.Worker
+kedro_azure_mlops.serve.plain:application`` serves it: ``POST /score``, ``GET /health`` and
+``GET /metrics``. The model is the one that ``AZUREML_MODEL_DIR`` and ``MODEL_DIGEST`` name; it is
+loaded when the server starts. A client that sends slowly blocks no other client; requests are
+scored one at a time.
 """
 
-from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any
+from collections.abc import Callable
 
 from kedro_azure_mlops.serve import answers, metrics, score
+from kedro_azure_mlops.serve.connections import SECONDS, Message, Receive, Send
 from kedro_azure_mlops.serve.request import BadRequestError, refuse_too_long
 
 _JSON = "application/json"
 _METHODS = {"/score": "POST", "/health": "GET", "/metrics": "GET"}
-
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
 
 
 class DisconnectedError(Exception):
@@ -38,15 +35,16 @@ def create() -> None:
 async def application(scope: Message, receive: Receive, send: Send) -> None:
     """Load the model at the start, and answer requests."""
     if scope["type"] == "lifespan":
-        await _live(receive, send)
+        await live(receive, send, create)
     elif scope["type"] == "http":
         await _respond(scope, receive, send)
 
 
-async def _live(receive: Receive, send: Send) -> None:
+async def live(receive: Receive, send: Send, start: Callable[[], None] = lambda: None) -> None:
+    """Start with a server and end with it."""
     await receive()
     try:
-        create()
+        start()
     except (ValueError, ImportError) as error:
         await send({"type": "lifespan.startup.failed", "message": str(error)})
         return
@@ -59,23 +57,24 @@ async def _respond(scope: Message, receive: Receive, send: Send) -> None:
     path, method = scope["path"], scope["method"]
     if path == "/metrics" and method == "GET":
         await _send(send, 200, metrics.text(), metrics.CONTENT_TYPE)
-        return
-    try:
-        answer = await _answer(path, method, scope, receive)
-    except DisconnectedError:
-        return
-    allowed = [("allow", _METHODS[path])] if answer.status == 405 else []
-    await _send(send, answer.status, answer.text().encode(), _JSON, *allowed)
-
-
-async def _answer(path: str, method: str, scope: Message, receive: Receive) -> score.Answer:
-    if path == "/score":
-        refused = None
+    elif path == "/score" and method == "POST":
         try:
-            body = await _body(scope, receive) if method == "POST" else b""
+            body = await read_body(scope, receive)
+        except DisconnectedError:
+            return
         except BadRequestError as error:
-            body, refused = b"", error
-        return answers.answer(method, lambda: _given(body, refused))
+            await refuse(scope, send, error)
+            return
+        await _send_answer(send, answers.answer(method, lambda: body))
+    else:
+        answer = _answer(path, method)
+        allowed = [("allow", _METHODS[path])] if answer.status == 405 else []
+        await _send_answer(send, answer, *allowed)
+
+
+def _answer(path: str, method: str) -> score.Answer:
+    if path == "/score":
+        return answers.answer(method, lambda: b"")
     if path not in _METHODS:
         return answers.refuse("path", f"is not known: there are {', '.join(_METHODS)}", 404)
     if method != "GET":
@@ -83,18 +82,27 @@ async def _answer(path: str, method: str, scope: Message, receive: Receive) -> s
     return answers.health()
 
 
-def _given(body: bytes, refused: BadRequestError | None) -> bytes:
-    if refused:
-        raise refused
-    return body
+async def read_body(scope: Message, receive: Receive) -> bytes:
+    """Read the body, once its length is known to be bearable; a chunked one up to the limit.
 
-
-async def _body(scope: Message, receive: Receive) -> bytes:
-    """Read the body, once its length is known to be bearable; a chunked one up to the limit."""
-    refuse_too_long(int(dict(scope["headers"]).get(b"content-length", 0)))
+    Raises
+    ------
+    BadRequestError
+        If it is too long, late, or ends before it is whole.
+    DisconnectedError
+        If there is no one to answer.
+    """
+    announced = dict(scope["headers"]).get(b"content-length", b"").lstrip(b"0")
+    refuse_too_long(int(announced[:20] or 0))  # more digits are too long as well
     parts, length, more = [], 0, True
     while more:
-        message = await receive()
+        try:
+            message = await receive()
+        except TimeoutError:
+            late = f"is not there after {SECONDS:g} s: send it at once"
+            raise BadRequestError("body", late, 408) from None
+        except EOFError:
+            raise BadRequestError("body", "ends before it is whole") from None
         if message["type"] == "http.disconnect":
             raise DisconnectedError
         parts.append(message.get("body", b""))
@@ -102,6 +110,20 @@ async def _body(scope: Message, receive: Receive) -> bytes:
         refuse_too_long(length)
         more = message.get("more_body", False)
     return b"".join(parts)
+
+
+async def refuse(scope: Message, send: Send, error: BadRequestError) -> None:
+    """Answer a request whose body was not read to its end, after which the connection ends."""
+
+    def fail() -> bytes:
+        raise error
+
+    found = answers.answer("POST", fail) if scope["path"] == "/score" else score.refusal(error)
+    await _send_answer(send, found, ("connection", "close"))
+
+
+async def _send_answer(send: Send, answer: score.Answer, *more: tuple[str, str]) -> None:
+    await _send(send, answer.status, answer.text().encode(), _JSON, *more)
 
 
 async def _send(

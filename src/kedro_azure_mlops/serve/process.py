@@ -3,6 +3,7 @@
 import contextlib
 import http.client
 import json
+import math
 import os
 import platform
 import re
@@ -28,10 +29,7 @@ PYTHON = Path(".venv-serve/bin/python")
 """Of the environment with requirements/serve.txt, relative to a project."""
 
 _DOCKERFILE = Path(__file__).with_name("Dockerfile")
-_APPLICATION = "kedro_azure_mlops.serve.plain:application"
-# One process each. Threads keep the connections of Azure's server open.
-_ONLINE = ("--worker-class", "gthread", "--threads", "4", "kedro_azure_mlops.serve.local:app")
-_PLAIN = ("--worker-class", "asgi", _APPLICATION)
+_SERVE = "kedro_azure_mlops.serve"
 # Of the person's shell: what would turn the server into something else.
 _NOT_INHERITED = re.compile(
     r"(AZUREML_|AML_|GUNICORN_|MODEL_|PYTHON|SCORING_|UVICORN_|WORKER_|WEB_CONCURRENCY)"
@@ -193,8 +191,10 @@ def serving(
     Raises
     ------
     OperationError
-        If the port is in use, or the server ends before it answers.
+        If the port is in use, the environment has no usable ``SERVE_DEADLINE``, or the server ends
+        before it answers.
     """
+    _refuse_deadline()
     refuse_used(port)
     command = [str(python), "-m", *_server(python, port, plain=plain)]
     code = prepared.code.folder
@@ -254,6 +254,19 @@ def refuse_used(port: int) -> None:
             ) from error
 
 
+def _refuse_deadline() -> None:
+    text = os.environ.get("SERVE_DEADLINE")
+    try:
+        is_usable = not text or 0 < float(text) < math.inf
+    except ValueError:
+        is_usable = False
+    if not is_usable:
+        raise OperationError(
+            f"SERVE_DEADLINE is {text}: it must be a number of seconds above 0, in which a request "
+            "has to arrive; leave it out for 20."
+        )
+
+
 def _server(python: Path, port: int, *, plain: bool) -> list[str]:
     """Return the module that serves, and its arguments.
 
@@ -262,20 +275,19 @@ def _server(python: Path, port: int, *, plain: bool) -> list[str]:
     OperationError
         If none is installed in that environment.
     """
-    gunicorn = [
-        *("gunicorn", "--bind", f"{HOST}:{port}", "--workers", "1"),
-        *("--no-control-socket", "--log-level", "warning"),
-    ]
-    if not plain:
-        return [*gunicorn, *_ONLINE]
+    application = f"{_SERVE}.{'plain' if plain else 'local'}:application"
     # early releases of gunicorn have no worker for ASGI
     there = _installed(python, ["gunicorn", "gunicorn.asgi", "uvicorn"])
     if "gunicorn.asgi" in there:
-        return [*gunicorn, *_PLAIN]
+        return [
+            *("gunicorn", "--bind", f"{HOST}:{port}", "--workers", "1", "--log-level", "warning"),
+            *("--worker-class", f"{_SERVE}.connections.Worker", "--no-control-socket", application),
+        ]
     if "uvicorn" in there:
         return [
             *("uvicorn", "--host", HOST, "--port", str(port), "--lifespan", "on"),
-            *("--log-level", "warning", "--no-access-log", "--no-server-header", _APPLICATION),
+            *("--http", f"{_SERVE}.connections:UvicornConnection", "--log-level", "warning"),
+            *("--no-access-log", "--no-server-header", application),
         ]
     raise OperationError(
         f"{python} has no server for the plain application: install gunicorn (25 or newer) or "

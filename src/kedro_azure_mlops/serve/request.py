@@ -6,21 +6,17 @@ requests of single rows are many and a call of numpy or pandas takes as long as 
 
 import json
 import math
-import re
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from kedro_azure_mlops.contract import Column, Columns, Schema
+from kedro_azure_mlops.values import read_time
 
 MAX_BYTES = 4_000_000  # some 45,000 rows of three columns
 MAX_SERIES = 1_000  # each costs as much as some hundred rows
-_TIME = re.compile(
-    r"\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d(\.\d{1,6})?)?([Zz]|[+-]\d\d:?(\d\d)?)?)?", re.ASCII
-)
-_FIRST_YEAR, _LAST_YEAR = 1678, 2261  # what 64 bits of nanoseconds hold
 _LARGEST = 2**63  # of whole numbers
 
 
@@ -157,30 +153,6 @@ def refuse_too_long(length: int) -> None:
         raise BadRequestError("body", f"has more than {MAX_BYTES:,} bytes: send fewer rows", 413)
 
 
-def read_time(text: Any) -> datetime:
-    """Read an ISO 8601 time; with ``Z`` or an offset it becomes UTC.
-
-    Raises
-    ------
-    ValueError
-        If it is none, or of a year that 64 bits of nanoseconds do not hold.
-    """
-    try:
-        stripped = text.strip()
-        if not _TIME.fullmatch(stripped):
-            raise ValueError
-        time = datetime.fromisoformat(stripped)
-        if time.tzinfo is not None:
-            time = time.astimezone(UTC).replace(tzinfo=None)
-        if _FIRST_YEAR <= time.year <= _LAST_YEAR:
-            return time
-    except (AttributeError, ValueError, OverflowError):
-        pass
-    raise ValueError(
-        "must be a date and time such as 2024-01-31T13:00:00, with Z or an offset if not in UTC"
-    )
-
-
 def _rows(body: bytes | str) -> list[Any]:
     try:
         document = json.loads(body)
@@ -250,7 +222,7 @@ def _text(value: Any) -> str:
 
 
 def _name(value: Any) -> str:
-    if type(value) is not str or not (name := value.strip()):
+    if type(value) is not str or not (name := value.strip()) or "\0" in name:
         raise ValueError("must be a text that is not empty")
     return name
 

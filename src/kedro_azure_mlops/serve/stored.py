@@ -20,6 +20,7 @@ from kedro_azure_mlops.contract import (
     columns_of_rows,
     read_contract,
 )
+from kedro_azure_mlops.values import read_times
 
 MODEL_FILE = "model.skops"
 # Compiled types of scikit-learn that skops does not know; a catalog entry may list more. The list
@@ -159,8 +160,10 @@ def _array(values: Any, column: Column) -> np.ndarray:
     if column.type == "long":
         return np.asarray(values.astype("int64"))
     if column.type == "datetime":
-        times = pd.to_datetime(values, utc=True).dt.tz_localize(None)
-        return np.asarray(times.to_numpy("datetime64[ns]"))
+        times = read_times(values).values
+        if (np.isnat(times) & values.notna().to_numpy()).any():
+            raise ValueError(f"{column.name} holds what is no date and time")
+        return times
     convert = bool if column.type == "boolean" else str
     found = np.empty(len(values), object)
     found[:] = [None if pd.isna(value) else convert(value) for value in values.tolist()]

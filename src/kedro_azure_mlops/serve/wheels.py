@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kedro_azure_mlops.errors import OperationError
+from kedro_azure_mlops.writing import full_disk_in
 
 PLATFORMS = ("linux_x86_64", "linux_aarch64")
 _GLIBC = ("manylinux_2_28", "manylinux_2_27", "manylinux_2_17", "manylinux2014")
@@ -50,7 +51,7 @@ class Wheels:
             raise OperationError(
                 f"The wheels for {self.platform} and Python {self.python} cannot be downloaded "
                 f"(--no-wheels leaves them out):\n{done.stdout.strip()}"
-            )
+            ) from full_disk_in(done.stdout)
 
 
 def this_machine() -> str | None:

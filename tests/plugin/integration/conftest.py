@@ -4,7 +4,7 @@ import pytest
 
 from kedro_azure_mlops.cli import main
 from kedro_azure_mlops.testing import StandIn
-from tests.plugin.cloud import Said, Verb
+from tests.plugin.cloud import Command, Said
 from tests.plugin.helpers import Project
 
 
@@ -24,7 +24,7 @@ def cloud_project(project: Project, azure: StandIn, monkeypatch: pytest.MonkeyPa
 
 
 @pytest.fixture
-def verb(capsys: pytest.CaptureFixture[str]) -> Verb:
+def mlops(capsys: pytest.CaptureFixture[str]) -> Command:
     """Call a command as ``kedro mlops`` does, in the current folder."""
 
     def call(*arguments: str) -> Said:

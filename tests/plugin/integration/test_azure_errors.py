@@ -4,7 +4,7 @@ import pytest
 
 from kedro_azure_mlops.azure.workspace import without_secrets
 from kedro_azure_mlops.testing import StandIn
-from tests.plugin.cloud import Verb, changes, found, group, versions
+from tests.plugin.cloud import Command, changes, found, group, versions
 from tests.plugin.helpers import Project
 
 # put together here, so that it is not taken for a real one
@@ -25,11 +25,11 @@ TRIES = 4  # that the clients make before they give up
     ],
 )
 def test_a_refusal_becomes_one_sentence(
-    cloud_project: Project, azure: StandIn, verb: Verb, status: int, said: str
+    cloud_project: Project, azure: StandIn, mlops: Command, status: int, said: str
 ):
     azure.fail("GET", f"/workspaces/{azure.workspace}$", status, times=TRIES)
 
-    answer = verb("provision")
+    answer = mlops("provision")
 
     assert answer.status == 2
     assert answer.err.startswith(f"provision: looking for the workspace {azure.workspace}: {said}")
@@ -37,10 +37,10 @@ def test_a_refusal_becomes_one_sentence(
     assert answer.err.count("\n") == 1
 
 
-def test_no_connection_becomes_one_sentence(cloud_project: Project, azure: StandIn, verb: Verb):
+def test_no_connection_becomes_one_sentence(cloud_project: Project, azure: StandIn, mlops: Command):
     azure.drop("GET", f"/workspaces/{azure.workspace}$", times=TRIES)
 
-    said = verb("provision")
+    said = mlops("provision")
 
     assert said.status == 2
     assert "Azure could not be reached, or the connection broke off" in said.err
@@ -48,11 +48,11 @@ def test_no_connection_becomes_one_sentence(cloud_project: Project, azure: Stand
 
 
 def test_a_wrong_secret_becomes_one_sentence(
-    cloud_project: Project, azure: StandIn, verb: Verb, monkeypatch: pytest.MonkeyPatch
+    cloud_project: Project, azure: StandIn, mlops: Command, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setenv("AZURE_CLIENT_SECRET", "mistyped")
 
-    said = verb("provision")
+    said = mlops("provision")
 
     assert said.status == 2
     assert "Azure does not take the service principal that AZURE_CLIENT_ID names" in said.err
@@ -63,7 +63,7 @@ def test_a_wrong_secret_becomes_one_sentence(
 
 @pytest.mark.parametrize("status", [429, 500, 503, None])
 def test_what_passes_is_tried_again(
-    cloud_project: Project, azure: StandIn, verb: Verb, status: int | None
+    cloud_project: Project, azure: StandIn, mlops: Command, status: int | None
 ):
     for method, pattern in (("GET", "/workspaces/"), ("PUT", "/computes/")):
         if status:
@@ -71,17 +71,17 @@ def test_what_passes_is_tried_again(
         else:
             azure.drop(method, pattern, times=2)
 
-    assert verb("provision").status == 0
+    assert mlops("provision").status == 0
     assert found(azure, "computes/cpu-cluster")["properties"]["vmSize"] == "Standard_DS3_v2"
 
 
 @pytest.mark.parametrize("options", [(), ("--dry-run",)])
 def test_a_missing_resource_group_is_named_with_the_command(
-    cloud_project: Project, azure: StandIn, verb: Verb, options: tuple[str, ...]
+    cloud_project: Project, azure: StandIn, mlops: Command, options: tuple[str, ...]
 ):
     azure.resources.clear()
 
-    said = verb("provision", *options)
+    said = mlops("provision", *options)
 
     assert said.status == 2
     assert f"az group create --name {azure.resource_group} --location westeurope" in said.err
@@ -89,11 +89,11 @@ def test_a_missing_resource_group_is_named_with_the_command(
 
 
 def test_missing_rights_are_named_with_the_command(
-    cloud_project: Project, azure: StandIn, verb: Verb
+    cloud_project: Project, azure: StandIn, mlops: Command
 ):
     azure.fail("PUT", "/computes/", 403)
 
-    said = verb("provision")
+    said = mlops("provision")
 
     assert said.status == 2
     assert "making the compute cluster cpu-cluster: You may not do that." in said.err
@@ -103,17 +103,17 @@ def test_missing_rights_are_named_with_the_command(
 
 @pytest.mark.parametrize("status", [403, None])
 def test_an_upload_that_fails_leaves_no_environment(
-    cloud_project: Project, azure: StandIn, verb: Verb, status: int | None
+    cloud_project: Project, azure: StandIn, mlops: Command, status: int | None
 ):
     if status:
         azure.fail("PUT", "/job.txt$", status)
     else:
         azure.drop("PUT", "/job.txt$", times=TRIES)
 
-    assert verb("provision").status == 2
+    assert mlops("provision").status == 2
     assert versions(azure, "environments") == []
 
-    assert verb("provision").status == 0
+    assert mlops("provision").status == 0
     assert len(versions(azure, "environments")) == 1
 
 

@@ -11,7 +11,7 @@ import pytest
 from kedro_azure_mlops.contract import digest
 from kedro_azure_mlops.serve import score
 from tests.plugin.bundled import call, make_bundle, run, unpack
-from tests.plugin.cloud import Verb
+from tests.plugin.cloud import Command
 from tests.plugin.trained import (
     SCORER,
     body_of,
@@ -135,6 +135,10 @@ def test_columns_may_have_any_order(runner: Any, tmp_path: Path) -> None:
         (HEAD + GOOD + "2024-01-01 01:00, ,20\n", "line 3 unit must be a text that is not empty"),
         (HEAD + GOOD + "2023-01-01 01:00,north,20\n", "line 3 time is before line 2 time"),
         (HEAD + GOOD + "2024-01-01 01:00,north,195\n", "lines 2 to 3: the loads are too large"),
+        (HEAD + GOOD + '2024-01-01 01:00,"a\nb",20\nsoon,north,20\n', "line 5 time must be a date"),
+        (HEAD + GOOD + "2024-01-01 01:00,north,2\x009\n", "line 3 holds a NUL byte"),
+        (HEAD + GOOD + "2024-01-01T01:00Z,north,20\n", "line 2 time has no offset, line 3 has one"),
+        (HEAD + GOOD + "2024-01-01 01:00,north,\u0662\u0660\n", "line 3 load must be a number"),
     ],
 )
 def test_a_file_that_an_endpoint_would_refuse_is_refused(
@@ -246,8 +250,8 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return found
 
 
-def test_the_command_bundles_a_folder(model: Path, project: Path, verb: Verb) -> None:
-    said = verb("bundle", "--model", str(model), "--no-wheels")
+def test_the_command_bundles_a_folder(model: Path, project: Path, mlops: Command) -> None:
+    said = mlops("bundle", "--model", str(model), "--no-wheels")
     assert said.status == 0, said.err
     (archive,) = (project / "dist").iterdir()
     assert f"wrote dist/{archive.name}" in said.out
@@ -255,14 +259,16 @@ def test_the_command_bundles_a_folder(model: Path, project: Path, verb: Verb) ->
     assert hashlib.sha256(archive.read_bytes()).hexdigest() in said.out
 
 
-def test_the_command_refuses_a_python_that_is_none(model: Path, project: Path, verb: Verb) -> None:
+def test_the_command_refuses_a_python_that_is_none(
+    model: Path, project: Path, mlops: Command
+) -> None:
     wheels = ("--wheels-for", "linux_x86_64", "--python", "newest")
-    said = verb("bundle", "--model", str(model), *wheels)
+    said = mlops("bundle", "--model", str(model), *wheels)
     assert (said.status, "write it as 3.11" in said.err) == (2, True)
     assert not (project / "dist").exists()
 
 
 @pytest.mark.usefixtures("project")
-def test_without_a_champion_the_command_says_what_to_do(verb: Verb) -> None:
-    said = verb("bundle", "--no-wheels")
+def test_without_a_champion_the_command_says_what_to_do(mlops: Command) -> None:
+    said = mlops("bundle", "--no-wheels")
     assert (said.status, "local has no champion to serve yet" in said.err) == (2, True)

@@ -22,7 +22,7 @@ def cloud(tmp_path_factory: pytest.TempPathFactory, database: Path) -> Iterator[
 @pytest.fixture
 def job(cloud: Sender) -> str:
     """A job that runs, as far as Azure is concerned."""
-    status, _, err = cloud.verb(*SUBMIT)
+    status, _, err = cloud.mlops(*SUBMIT)
     assert status == 0, err
     return cloud.job()
 
@@ -37,11 +37,11 @@ def cancellations(cloud: Sender) -> int:
 
 def test_a_job_is_cancelled_once(cloud: Sender, job: str) -> None:
     before = cancellations(cloud)
-    status, out, err = cloud.verb("cancel", "--env", "dev", "--job", job)
+    status, out, err = cloud.mlops("cancel", "--env", "dev", "--job", job)
     assert (status, err) == (0, "")
     assert f"cancel: the job {job} is being cancelled" in out
     assert status_of(cloud, job) == "Canceled"
-    status, out, _ = cloud.verb("cancel", "--env", "dev", "--job", job)
+    status, out, _ = cloud.mlops("cancel", "--env", "dev", "--job", job)
     assert status == 0
     assert f"the job {job} has ended already: it is Canceled" in out
     assert cancellations(cloud) == before + 1
@@ -58,20 +58,20 @@ def test_one_that_ends_while_it_is_asked_for_has_ended(
         raise HttpResponseError("The job has ended.")
 
     monkeypatch.setattr(JobOperations, "begin_cancel", too_late)
-    status, out, err = cloud.verb("cancel", "--env", "dev", "--job", job)
+    status, out, err = cloud.mlops("cancel", "--env", "dev", "--job", job)
     assert (status, err) == (0, "")
     assert "has ended already: it is Completed" in out
 
 
 def test_a_job_that_is_not_there_cannot_be_cancelled(cloud: Sender) -> None:
-    status, _, err = cloud.verb("cancel", "--env", "dev", "--job", "gone")
+    status, _, err = cloud.mlops("cancel", "--env", "dev", "--job", "gone")
     assert status == 2
     assert "looking for the job gone" in err
 
 
 def test_what_azure_refuses_is_said_and_the_job_goes_on(cloud: Sender, job: str) -> None:
     cloud.azure.fail("POST", r"/cancel$", 403)
-    status, _, err = cloud.verb("cancel", "--env", "dev", "--job", job)
+    status, _, err = cloud.mlops("cancel", "--env", "dev", "--job", job)
     assert status == 2
     assert f"cancelling the job {job}: You may not do that" in err
     assert status_of(cloud, job) == "Running"
@@ -87,7 +87,7 @@ def test_a_ci_run_that_is_cancelled_takes_its_job_along(
         monkeypatch.setenv("TF_BUILD", "True")
     stopped = SimpleNamespace(sleep=lambda _: signal.raise_signal(ended_by))
     monkeypatch.setattr("kedro_azure_mlops.azure.follow.time", stopped)
-    status, out, _ = cloud.verb(*SUBMIT, "--job", job)
+    status, out, _ = cloud.mlops(*SUBMIT, "--job", job)
     assert status == 130
     assert status_of(cloud, job) == ("Canceled" if in_ci else "Running")
     assert (f"the job {job} is being cancelled" in out) == in_ci
@@ -109,7 +109,7 @@ def test_a_second_signal_does_not_end_the_cancelling(
     monkeypatch.setenv("CI", "true")
     stopped = SimpleNamespace(sleep=lambda _: signal.raise_signal(signal.SIGINT))
     monkeypatch.setattr("kedro_azure_mlops.azure.follow.time", stopped)
-    assert cloud.verb(*SUBMIT, "--job", job)[0] == 130
+    assert cloud.mlops(*SUBMIT, "--job", job)[0] == 130
     assert status_of(cloud, job) == "Canceled"
 
 
@@ -117,12 +117,12 @@ def test_what_was_sent_is_told_to_later_steps(
     cloud: Sender, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("GITHUB_ACTIONS", "true")
-    monkeypatch.setenv("GITHUB_OUTPUT", str(tmp_path / "told"))
-    assert cloud.verb(*SUBMIT)[0] == 0
-    lines = (tmp_path / "told").read_text(encoding="utf-8").splitlines()
-    told = dict(line.split("=", maxsplit=1) for line in lines)
-    studio = told.pop("studio")
-    assert told == {
+    monkeypatch.setenv("GITHUB_OUTPUT", str(tmp_path / "outputs"))
+    assert cloud.mlops(*SUBMIT)[0] == 0
+    lines = (tmp_path / "outputs").read_text(encoding="utf-8").splitlines()
+    reported = dict(line.split("=", maxsplit=1) for line in lines)
+    studio = reported.pop("studio")
+    assert reported == {
         "job": cloud.job(),
         "resource_group": cloud.azure.resource_group,
         "workspace": cloud.azure.workspace,
@@ -135,7 +135,7 @@ def test_a_job_that_was_not_sent_is_not_told(
     cloud: Sender, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("GITHUB_ACTIONS", "true")
-    monkeypatch.setenv("GITHUB_OUTPUT", str(tmp_path / "told"))
+    monkeypatch.setenv("GITHUB_OUTPUT", str(tmp_path / "outputs"))
     cloud.azure.fail("PUT", r"/jobs/[^/]+$", 403)
-    assert cloud.verb(*SUBMIT)[0] == 2
-    assert not (tmp_path / "told").exists()
+    assert cloud.mlops(*SUBMIT)[0] == 2
+    assert not (tmp_path / "outputs").exists()

@@ -69,7 +69,7 @@ def test_a_lasting_fault_is_said_and_leaves_no_job(
         cloud.azure.fail(method, pattern, status, times=ALWAYS)
     else:
         cloud.azure.drop(method, pattern, times=ALWAYS)
-    verdict, _, err = cloud.verb(*SUBMIT)
+    verdict, _, err = cloud.mlops(*SUBMIT)
     assert verdict == 2
     assert message in err
     assert "sig=" not in err
@@ -93,7 +93,7 @@ def test_a_passing_fault_is_not_even_noticed(
         cloud.azure.fail(method, pattern, status, times=2)
     else:
         cloud.azure.drop(method, pattern, times=2)
-    verdict, _, err = cloud.verb(*SUBMIT)
+    verdict, _, err = cloud.mlops(*SUBMIT)
     assert verdict == 0, err
     assert len(cloud.found("jobs")) == 1
     whole = cloud.project.path / "data/raw/hours.csv"
@@ -110,10 +110,10 @@ def test_after_a_broken_upload_the_rest_is_sent(
 ) -> None:
     tries = 4
     cloud.azure.drop("PUT", pattern, times=tries)
-    assert cloud.verb(*SUBMIT)[0] == 2
+    assert cloud.mlops(*SUBMIT)[0] == 2
     assert cloud.found("jobs") == {}
     cloud.azure.forget()
-    assert cloud.verb(*SUBMIT)[0] == 0
+    assert cloud.mlops(*SUBMIT)[0] == 0
     sent = {Path(key).name for key in cloud.azure.uploads}
     assert not sent & there_already
     assert "pipeline_registry.py" in sent
@@ -121,19 +121,19 @@ def test_after_a_broken_upload_the_rest_is_sent(
 
 
 def test_following_ends_when_azure_cannot_be_asked_and_the_job_goes_on(cloud: Sender) -> None:
-    cloud.verb(*SUBMIT)
+    cloud.mlops(*SUBMIT)
     cloud.azure.fail("GET", r"/details$", 403, times=1)
-    status, _, err = cloud.verb(*SUBMIT, "--job", cloud.job())
+    status, _, err = cloud.mlops(*SUBMIT, "--job", cloud.job())
     assert status == 2
     assert f"following the job {cloud.job()}, which goes on: You may not do that" in err
     assert cloud.found("jobs")[cloud.job()]["status"] == "Running"
 
 
 def test_a_job_that_is_not_there_is_said(cloud: Sender) -> None:
-    status, _, err = cloud.verb(*SUBMIT, "--job", "gone")
+    status, _, err = cloud.mlops(*SUBMIT, "--job", "gone")
     assert status == 2
     assert "gone" in err
-    status, _, err = cloud.verb("local", "--env", "dev", "--job", "gone")
+    status, _, err = cloud.mlops("local", "--env", "dev", "--job", "gone")
     assert status == 2
     assert "looking for the job gone" in err
 
@@ -141,7 +141,7 @@ def test_a_job_that_is_not_there_is_said(cloud: Sender) -> None:
 def test_a_failed_step_is_told_and_repeated_here_by_the_command_that_is_told(
     failed: Sender,
 ) -> None:
-    status, out, err = failed.verb(
+    status, out, err = failed.mlops(
         *SUBMIT, "--params", "model.arguments.alpha=7.5", "--download", "build/made"
     )
     message = r"ArithmeticError: cannot fit \d+ rows, 7\.5"
@@ -153,7 +153,7 @@ def test_a_failed_step_is_told_and_repeated_here_by_the_command_that_is_told(
     assert command[:2] == ["kedro", "mlops"]
     assert (failed.project.path / "build/made/prepare/train/train.parquet").is_file()
     assert not (failed.project.path / "build/made/train").exists()
-    status, out, _ = failed.verb(*command[2:])
+    status, out, _ = failed.mlops(*command[2:])
     assert status == 1
     assert set(re.findall(message, out)) == {said}
     assert "commit" not in out
@@ -166,14 +166,14 @@ def test_a_step_that_did_not_fail_is_repeated_too(failed: Sender) -> None:
     # What it was given is fetched, and is not what lies here.
     (failed.project.path / "data/raw/hours.csv").unlink()
     failed.azure.forget()
-    status, out, err = failed.verb(*repeat, "--step", "prepare")
+    status, out, err = failed.mlops(*repeat, "--step", "prepare")
     assert status == 0, err
     assert "files here differ from commit" in out
     assert failed.azure.uploads == []
     fetched = failed.project.path / "build/cloud" / failed.job() / "job-inputs"
     assert list(fetched.glob("raw_hours/*/hours.csv"))
-    assert failed.verb(*repeat, "--step", "none")[0] == 2
-    assert failed.verb("local", "--env", "stage", "--job", failed.job())[0] == 2
+    assert failed.mlops(*repeat, "--step", "none")[0] == 2
+    assert failed.mlops("local", "--env", "stage", "--job", failed.job())[0] == 2
 
 
 def test_it_is_told_when_the_code_here_is_not_the_jobs(failed: Sender) -> None:

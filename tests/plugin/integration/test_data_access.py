@@ -177,7 +177,7 @@ def test_a_job_reads_the_workspace_as_its_own_identity(
     through_the_workspace(cloud, client)
     cloud.configure()
     cloud.azure.forget()
-    status, out, err = cloud.verb("submit", "--env", "dev", "--wait")
+    status, out, err = cloud.mlops("submit", "--env", "dev", "--wait")
     assert status == 0, out + err
     assert "Loading the data asset hours:" in out
     job = cloud.found("jobs")[cloud.job()]

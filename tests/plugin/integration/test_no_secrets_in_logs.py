@@ -173,9 +173,9 @@ def test_a_connection_string_is_not_repeated(project: Project) -> None:
     assert files_with(ACCOUNT_KEY[:20], project) == []
 
 
-@pytest.mark.parametrize("verb", ["doctor", "submit"])
+@pytest.mark.parametrize("command", ["doctor", "submit"])
 def test_a_token_that_azure_repeats_is_not(
-    cloud_project: Project, azure: StandIn, verb: str, monkeypatch: pytest.MonkeyPatch
+    cloud_project: Project, azure: StandIn, command: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(request: Request) -> Answer:
         if request.host.startswith("login."):
@@ -184,7 +184,7 @@ def test_a_token_that_azure_repeats_is_not(
 
     answer = azure._proxy.answer
     monkeypatch.setattr(azure._proxy, "answer", refuse)
-    ran = cloud_project.verb(verb, "--env", "dev")
+    ran = cloud_project.mlops(command, "--env", "dev")
     assert ran.returncode in {1, 2}
     assert "may not, says the stand-in" in said(ran)
     assert JWT.split(".")[1] not in said(ran)
@@ -194,7 +194,7 @@ def test_a_token_that_azure_repeats_is_not(
 
 def test_a_client_secret_is_not_repeated(cloud_project: Project) -> None:
     wrong = f"mis{PASSWORD}typed"
-    ran = cloud_project.verb("doctor", "--env", "dev", AZURE_CLIENT_SECRET=wrong)
+    ran = cloud_project.mlops("doctor", "--env", "dev", AZURE_CLIENT_SECRET=wrong)
     assert ran.returncode == 1
     assert "AADSTS7000215" in ran.stdout
     assert PASSWORD not in said(ran)
@@ -208,7 +208,7 @@ def test_a_step_that_prints_a_secret_is_quoted_without_it(project: Project) -> N
         f'\n    raise RuntimeError("token {JWT}")\n'
     )
     add_to_clean(project, wrong)
-    ran = project.verb("local", "--env", "dev")
+    ran = project.mlops("local", "--env", "dev")
     assert ran.returncode == 1, said(ran)
     assert "plain AccountKey=***" in said(ran)
     assert "token ***" in said(ran)

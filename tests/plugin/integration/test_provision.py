@@ -5,7 +5,7 @@ import hashlib
 import pytest
 
 from kedro_azure_mlops.testing import StandIn
-from tests.plugin.cloud import Verb, changes, configure, found, group, versions
+from tests.plugin.cloud import Command, changes, configure, found, group, versions
 from tests.plugin.helpers import Project
 
 WHEEL = "plug_in-1.0-py3-none-any.whl"
@@ -32,8 +32,8 @@ def empty(cloud_project: Project, azure: StandIn) -> Project:
     return cloud_project
 
 
-def test_all_is_made_from_nothing(empty: Project, azure: StandIn, verb: Verb):
-    said = verb("provision")
+def test_all_is_made_from_nothing(empty: Project, azure: StandIn, mlops: Command):
+    said = mlops("provision")
 
     assert said.status == 0
     assert said.out.count("will be created") == 10
@@ -58,27 +58,29 @@ def test_all_is_made_from_nothing(empty: Project, azure: StandIn, verb: Verb):
     assert found(azure, "datastores/raw")["credentials"] == {"credentialsType": "None"}
 
 
-def test_what_is_being_made_is_waited_for(empty: Project, azure: StandIn, verb: Verb):
-    verb("provision")
+def test_what_is_being_made_is_waited_for(empty: Project, azure: StandIn, mlops: Command):
+    mlops("provision")
 
     asked = [f"{r.method} {r.path.rsplit('/', 1)[1]}" for r in azure.requests]
     made = asked.index("PUT stcold")  # answered with "Creating"
     assert "GET stcold" in asked[made : asked.index("PUT kv-cold")]
 
 
-def test_a_second_time_nothing_is_changed(empty: Project, azure: StandIn, verb: Verb):
-    verb("provision")
+def test_a_second_time_nothing_is_changed(empty: Project, azure: StandIn, mlops: Command):
+    mlops("provision")
     azure.forget()
 
-    said = verb("provision")
+    said = mlops("provision")
 
     assert said.status == 0
     assert changes(azure) == azure.uploads == []
     assert "provision: all is as configured" in said.out
 
 
-def test_a_dry_run_prints_the_plan_and_changes_nothing(empty: Project, azure: StandIn, verb: Verb):
-    said = verb("provision", "--dry-run")
+def test_a_dry_run_prints_the_plan_and_changes_nothing(
+    empty: Project, azure: StandIn, mlops: Command
+):
+    said = mlops("provision", "--dry-run")
 
     assert said.status == 0
     lines = [" ".join(line.split()) for line in said.out.splitlines()]
@@ -89,13 +91,13 @@ def test_a_dry_run_prints_the_plan_and_changes_nothing(empty: Project, azure: St
 
 
 def test_application_insights_without_a_place_for_its_logs_is_refused(
-    cloud_project: Project, azure: StandIn, verb: Verb
+    cloud_project: Project, azure: StandIn, mlops: Command
 ):
     configure(cloud_project, "  application_insights: appi-cold\n")
     workspace = next(id for id, body in azure.resources.items() if body["type"] == "workspaces")
     del azure.resources[workspace]
 
-    said = verb("provision")
+    said = mlops("provision")
 
     assert said.status == 2
     assert "appi-cold" in said.err
@@ -104,7 +106,7 @@ def test_application_insights_without_a_place_for_its_logs_is_refused(
 
 
 def test_application_insights_that_are_there_need_no_place_for_logs(
-    cloud_project: Project, azure: StandIn, verb: Verb
+    cloud_project: Project, azure: StandIn, mlops: Command
 ):
     configure(cloud_project, "  application_insights: appi-cold\n")
     workspace = next(id for id, body in azure.resources.items() if body["type"] == "workspaces")
@@ -112,14 +114,14 @@ def test_application_insights_that_are_there_need_no_place_for_logs(
     insights = f"{group(azure)}/providers/Microsoft.Insights/components/appi-cold"
     azure.resources[insights] = {"id": insights, "type": "components", "properties": {}}
 
-    assert verb("provision").status == 0
+    assert mlops("provision").status == 0
     assert found(azure)["applicationInsights"] == insights
 
 
 def test_the_environment_is_uploaded_with_both_locks(
-    cloud_project: Project, azure: StandIn, verb: Verb
+    cloud_project: Project, azure: StandIn, mlops: Command
 ):
-    verb("provision")
+    mlops("provision")
 
     (environment,) = versions(azure, "environments")
     host, _, folder = environment["build"]["contextUri"].removeprefix("https://").partition("/")
@@ -131,36 +133,36 @@ def test_the_environment_is_uploaded_with_both_locks(
 
 
 def test_a_changed_lock_makes_another_environment(
-    cloud_project: Project, azure: StandIn, verb: Verb
+    cloud_project: Project, azure: StandIn, mlops: Command
 ):
-    verb("provision")
+    mlops("provision")
     with (cloud_project.path / "requirements/run.txt").open("a", encoding="utf-8") as file:
         file.write("# changed\n")
 
-    said = verb("provision")
+    said = mlops("provision")
 
     assert "making the environment" in said.out
     assert len(versions(azure, "environments")) == 2
 
 
 def test_the_wheel_that_a_lock_names_is_uploaded_too(
-    cloud_project: Project, azure: StandIn, verb: Verb
+    cloud_project: Project, azure: StandIn, mlops: Command
 ):
     lock_a_wheel(cloud_project)
 
-    assert verb("provision").status == 0
+    assert mlops("provision").status == 0
 
     names = {key.rpartition("/")[2] for key in azure.uploads}
     assert names == {"Dockerfile", "run.txt", "job.txt", WHEEL}
 
 
 def test_a_changed_wheel_is_refused_before_anything_is_sent(
-    cloud_project: Project, azure: StandIn, verb: Verb
+    cloud_project: Project, azure: StandIn, mlops: Command
 ):
     lock_a_wheel(cloud_project)
     (cloud_project.path / "wheels" / WHEEL).write_text("other", encoding="utf-8")
 
-    said = verb("provision")
+    said = mlops("provision")
 
     assert said.status == 2
     assert f"wheels/{WHEEL} is not the wheel that the locks name" in said.err
@@ -170,12 +172,12 @@ def test_a_changed_wheel_is_refused_before_anything_is_sent(
 
 @pytest.mark.parametrize("command", [("compile",), ("submit",), ("provision",)])
 def test_a_conda_environment_that_would_need_a_wheel_is_refused(
-    cloud_project: Project, azure: StandIn, verb: Verb, command: tuple[str, ...]
+    cloud_project: Project, azure: StandIn, mlops: Command, command: tuple[str, ...]
 ):
     lock_a_wheel(cloud_project)
     configure(cloud_project, "environment: {kind: conda}\n")
 
-    said = verb(*command)
+    said = mlops(*command)
 
     assert said.status == 2
     assert "cannot take plug-in==1.0 from wheels/" in said.err
@@ -192,10 +194,12 @@ def lock_a_wheel(project: Project) -> None:
         lock.write(f"plug-in==1.0 --hash=sha256:{digest}\n")
 
 
-def test_a_conda_environment_needs_no_upload(cloud_project: Project, azure: StandIn, verb: Verb):
+def test_a_conda_environment_needs_no_upload(
+    cloud_project: Project, azure: StandIn, mlops: Command
+):
     configure(cloud_project, "environment: {kind: conda}\n")
 
-    assert verb("provision").status == 0
+    assert mlops("provision").status == 0
 
     (environment,) = versions(azure, "environments")
     assert "--hash=sha256:" in environment["condaFile"]
@@ -203,22 +207,22 @@ def test_a_conda_environment_needs_no_upload(cloud_project: Project, azure: Stan
 
 
 def test_without_an_environment_of_its_own_none_is_made(
-    cloud_project: Project, azure: StandIn, verb: Verb
+    cloud_project: Project, azure: StandIn, mlops: Command
 ):
     configure(cloud_project, "image: example.azurecr.io/cold:1\n")
 
-    assert "environment" not in verb("provision").out
+    assert "environment" not in mlops("provision").out
     assert versions(azure, "environments") == []
 
 
-def test_a_cluster_is_scaled_in_place(cloud_project: Project, azure: StandIn, verb: Verb):
-    verb("provision")
+def test_a_cluster_is_scaled_in_place(cloud_project: Project, azure: StandIn, mlops: Command):
+    mlops("provision")
     made = found(azure, "computes/cpu-cluster")
     made["properties"]["enableNodePublicIp"] = False  # what others have set
     size = "{size: STANDARD_DS3_V2, max_instances: 8}"
     configure(cloud_project, f"clusters:\n  cpu-cluster: {size}\n")
 
-    said = verb("provision")
+    said = mlops("provision")
 
     assert said.status == 0
     assert "differs: max_instances 4 -> 8\n" in said.out
@@ -226,7 +230,7 @@ def test_a_cluster_is_scaled_in_place(cloud_project: Project, azure: StandIn, ve
     assert scaled["scaleSettings"]["maxNodeCount"] == 8
     assert scaled["enableNodePublicIp"] is False
     azure.forget()
-    assert verb("provision").status == 0
+    assert mlops("provision").status == 0
     assert changes(azure) == []
 
 
@@ -249,13 +253,13 @@ def test_a_cluster_is_scaled_in_place(cloud_project: Project, azure: StandIn, ve
     ids=["size", "tier", "datastore", "location", "storage", "registry"],
 )
 def test_what_cannot_be_changed_is_left_alone(
-    cloud_project: Project, azure: StandIn, verb: Verb, differing: str, said: str
+    cloud_project: Project, azure: StandIn, mlops: Command, differing: str, said: str
 ):
-    verb("provision")
+    mlops("provision")
     azure.forget()
     configure(cloud_project, differing)
 
-    answer = verb("provision")
+    answer = mlops("provision")
 
     assert answer.status == 1
     assert said in answer.out

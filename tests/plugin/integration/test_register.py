@@ -13,12 +13,12 @@ import pytest
 from sklearn.linear_model import LinearRegression
 
 from kedro_azure_mlops import registry as public
-from kedro_azure_mlops.contract import digest
+from kedro_azure_mlops.contract import digest, write_manifest
 from kedro_azure_mlops.errors import OperationError, RefusedError
 from kedro_azure_mlops.hooks import tracking
 from kedro_azure_mlops.models import save_model
 from kedro_azure_mlops.registry import Registry, open_registry
-from tests.plugin.cloud import Verb
+from tests.plugin.cloud import Command
 from tests.plugin.helpers import Project
 from tests.plugin.history import git
 from tests.plugin.registered import set_keys
@@ -92,9 +92,9 @@ def test_a_version_of_a_run_carries_all_that_a_promotion_asks_for(trained: Proje
 
 
 def test_the_model_of_a_run_is_registered_elsewhere_once(
-    trained: Project, elsewhere: Registry, verb: Verb
+    trained: Project, elsewhere: Registry, mlops: Command
 ) -> None:
-    assert verb("register", "--env", "dev").status == 0
+    assert mlops("register", "--env", "dev").status == 0
     champion = elsewhere.champion()
     assert champion
     assert champion.digest == digest(trained.processed("model"))
@@ -102,14 +102,14 @@ def test_the_model_of_a_run_is_registered_elsewhere_once(
     same = {k for k in of_the_run if k.startswith(("metrics.", "gate", "parameters", "digest"))}
     assert {k: champion.tags[k] for k in same} == {k: of_the_run[k] for k in same}
     assert champion.tags["data.fingerprint"] == of_the_run["data.fingerprint"]
-    again = verb("register", "--env", "dev")
+    again = mlops("register", "--env", "dev")
     assert again.status == 0
     assert "is registered already" in again.out
     assert [version.number for version in elsewhere.versions()] == ["1"]
 
 
 def test_a_later_commit_and_later_data_are_not_taken_for_the_models(
-    trained: Project, elsewhere: Registry, verb: Verb
+    trained: Project, elsewhere: Registry, mlops: Command
 ) -> None:
     made_of = {k: v for k, v in trained.gate()["origin"].items() if k != "git.dirty"}
     of_the_run = trained.client().get_model_version_by_alias(NAME, "champion").tags
@@ -117,23 +117,23 @@ def test_a_later_commit_and_later_data_are_not_taken_for_the_models(
     assert commit(trained) != made_of["git.commit"]
     report = trained.processed("cleaning_report.json")
     with changed(report, json.dumps({"fingerprint": "of other data"}).encode()):
-        assert verb("register", "--env", "dev").status == 0
+        assert mlops("register", "--env", "dev").status == 0
     (version,) = elsewhere.versions()
     assert made_of == {k: version.tags[k] for k in made_of}
 
 
 def test_a_version_that_the_run_has_registered_stays_as_it_is(
-    trained: Project, verb: Verb, monkeypatch: pytest.MonkeyPatch
+    trained: Project, mlops: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     set_keys(trained, "dev", registry={"uri": "sqlite:///mlruns.db"})
     monkeypatch.chdir(trained.path)
     client = trained.client()
     before = client.get_model_version_by_alias(NAME, "champion")
     commit(trained)
-    assert verb("register", "--env", "dev").status == 0
+    assert mlops("register", "--env", "dev").status == 0
     assert client.get_model_version(NAME, before.version).tags == before.tags
     client.delete_model_version_tag(NAME, before.version, "data.fingerprint")
-    assert verb("register", "--env", "dev").status == 0
+    assert mlops("register", "--env", "dev").status == 0
     assert client.get_model_version(NAME, before.version).tags == before.tags, "it lacked one"
     assert len(client.search_model_versions(f"name='{NAME}'")) == 1
 
@@ -157,23 +157,23 @@ def test_the_gate_says_what_the_model_is_made_of_and_not_its_own_run(
 
 
 def test_a_folder_that_was_downloaded_is_registered(
-    trained: Project, elsewhere: Registry, verb: Verb, tmp_path: Path
+    trained: Project, elsewhere: Registry, mlops: Command, tmp_path: Path
 ) -> None:
     folder = shutil.copytree(trained.processed("model"), tmp_path / "downloaded")
-    assert verb("register", "--env", "dev", "--folder", str(folder)).status == 0
+    assert mlops("register", "--env", "dev", "--folder", str(folder)).status == 0
     assert len(elsewhere.versions()) == 1
 
 
 def test_another_model_than_the_judged_one_is_refused(
-    trained: Project, elsewhere: Registry, verb: Verb, tmp_path: Path
+    trained: Project, elsewhere: Registry, mlops: Command, tmp_path: Path
 ) -> None:
     save_model(other_model(), tmp_path / "other")
-    said = verb("register", "--env", "dev", "--folder", str(tmp_path / "other"))
+    said = mlops("register", "--env", "dev", "--folder", str(tmp_path / "other"))
     assert said.status == 1
     assert "is not the one that the gate has judged" in said.err
     for name in ("MLmodel", "contract.json", "model.skops"):
         with changed(trained.processed("model") / name, (tmp_path / "other" / name).read_bytes()):
-            assert verb("register", "--env", "dev").status == 1
+            assert mlops("register", "--env", "dev").status == 1
     assert elsewhere.versions() == []
 
 
@@ -183,43 +183,49 @@ def other_model() -> LinearRegression:
 
 
 def test_a_folder_without_a_model_is_no_model(
-    trained: Project, elsewhere: Registry, verb: Verb, tmp_path: Path
+    trained: Project, elsewhere: Registry, mlops: Command, tmp_path: Path
 ) -> None:
-    said = verb("register", "--env", "dev", "--folder", str(tmp_path))
+    said = mlops("register", "--env", "dev", "--folder", str(tmp_path))
     assert said.status == 2
     assert "holds no model" in said.err
     without = json.dumps({k: v for k, v in trained.gate().items() if k != "digest"}).encode()
     with changed(trained.processed("gate.json"), without):
-        said = verb("register", "--env", "dev")
+        said = mlops("register", "--env", "dev")
     assert said.status == 2
     assert "does not say which model it is about" in said.err
     assert elsewhere.versions() == []
 
 
 def test_a_model_that_cannot_be_served_is_not_registered(
-    trained: Project, elsewhere: Registry, verb: Verb
+    trained: Project, elsewhere: Registry, mlops: Command
 ) -> None:
     set_keys(trained, "base", tracking={})
     base = trained.path / "conf/base/mlops.yml"
     with changed(base, base.read_bytes() + b"\nscorer: nowhere.score:load\n"):
-        said = verb("register", "--env", "dev")
+        said = mlops("register", "--env", "dev")
     assert said.status == 2
     assert "nowhere.score:load cannot be imported" in said.err
     assert elsewhere.versions() == []
     contract = trained.processed("model") / "contract.json"
     recorded = json.loads(contract.read_text(encoding="utf-8"))
     recorded["answer"][0]["prediction"] += 1
-    with changed(contract, json.dumps(recorded).encode()):
+    manifest = trained.processed("model") / "SHA256SUMS"
+    with changed(contract, json.dumps(recorded).encode()), changed(manifest, b""):
+        write_manifest(trained.processed("model"))
         gate = trained.gate() | {"digest": digest(trained.processed("model"))}
-        with changed(trained.processed("gate.json"), json.dumps(gate).encode()):
-            said = verb("register", "--env", "dev")
+        measured = trained.processed("model.measured.json")
+        with (
+            changed(trained.processed("gate.json"), json.dumps(gate).encode()),
+            changed(measured, b"{}"),
+        ):
+            said = mlops("register", "--env", "dev")
     assert said.status == 2
     assert "the example's row 0 has prediction" in said.err
     assert elsewhere.versions() == []
 
 
 def test_a_projects_own_script_registers_and_reads_the_verdict(
-    trained: Project, elsewhere: Registry
+    trained: Project, elsewhere: Registry, tmp_path: Path
 ) -> None:
     lines: list[str] = []
     version = public.register("dev", root=trained.path, say=lines.append)
@@ -235,44 +241,44 @@ def test_a_projects_own_script_registers_and_reads_the_verdict(
         changed(trained.processed("gate.json"), json.dumps(refused).encode()),
         pytest.raises(RefusedError, match="the gate has refused it"),
     ):
-        elsewhere.make_champion(elsewhere.register(*_placeholder(trained)), "test")
+        elsewhere.make_champion(elsewhere.register(*_placeholder(tmp_path / "placeholder")), "test")
         public.register("dev", root=trained.path, say=lines.append)
 
 
-def _placeholder(project: Project) -> tuple[Path, dict[str, str]]:
-    folder = project.path / "build/placeholder"
+def _placeholder(folder: Path, r2: float = 0.0) -> tuple[Path, dict[str, str]]:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "MLmodel").write_text("flavors: {}", encoding="utf-8")
-    return folder, {"digest": "a" * 64, "metrics.r2": "0.0"}
+    write_manifest(folder)
+    return folder, {"digest": digest(folder), "metrics.r2": str(r2)}
 
 
 def test_the_gate_is_shown_with_every_reason(
-    trained: Project, elsewhere: Registry, verb: Verb
+    trained: Project, elsewhere: Registry, mlops: Command
 ) -> None:
-    said = verb("gate", "--env", "dev")
+    said = mlops("gate", "--env", "dev")
     assert said.status == 0
     assert said.out.splitlines()[0] == "Gate: PASSED"
     for rule in trained.gate()["rules"]:
         assert f"  ok  {rule['reason']}" in said.out
     gate = trained.gate() | {"passed": False}
     with changed(trained.processed("gate.json"), json.dumps(gate).encode()):
-        assert verb("gate", "--env", "dev").status == 1
+        assert mlops("gate", "--env", "dev").status == 1
     with changed(trained.processed("gate.json"), None):
-        said = verb("gate", "--env", "dev")
+        said = mlops("gate", "--env", "dev")
     assert said.status == 2
     assert "no run has reached the gate yet. Type: kedro run --env dev" in said.err
 
 
 def test_a_refused_model_is_registered_and_the_champion_stays(
-    trained: Project, elsewhere: Registry, verb: Verb
+    trained: Project, elsewhere: Registry, mlops: Command
 ) -> None:
     gate = trained.gate()
     gate["passed"], gate["rules"][0] = False, {"rule": "x", "passed": False, "reason": "too odd"}
     with changed(trained.processed("gate.json"), json.dumps(gate).encode()):
-        said = verb("register", "--env", "dev")
+        said = mlops("register", "--env", "dev")
         (version,) = elsewhere.versions()
         commit(trained)
-        again = verb("register", "--env", "dev")
+        again = mlops("register", "--env", "dev")
     assert said.status == again.status == 1
     assert "the gate has refused it: too odd. The rules" in said.err
     assert version.tags["gate"] == "refused"
@@ -284,13 +290,17 @@ def test_a_refused_model_is_registered_and_the_champion_stays(
     ("better", "status"), [(0.0, 0), (0.2, 1)], ids=["no better champion", "a better champion"]
 )
 def test_a_model_is_held_against_the_champion_that_is_there(
-    trained: Project, elsewhere: Registry, verb: Verb, tmp_path: Path, better: float, status: int
+    trained: Project,
+    elsewhere: Registry,
+    mlops: Command,
+    tmp_path: Path,
+    better: float,
+    status: int,
 ) -> None:
     number = trained.metrics()["r2"] + better
-    (tmp_path / "MLmodel").write_text("flavors: {}", encoding="utf-8")
-    tags = {"digest": "a" * 64, "metrics.r2": str(number)}
-    elsewhere.make_champion(elsewhere.register(tmp_path, tags), "test")
-    assert verb("register", "--env", "dev").status == status
+    champion_before = elsewhere.register(*_placeholder(tmp_path / "placeholder", number))
+    elsewhere.make_champion(champion_before, "test")
+    assert mlops("register", "--env", "dev").status == status
     champion = elsewhere.champion()
     assert champion
     assert champion.number == ("1" if status else "2")
@@ -298,28 +308,30 @@ def test_a_model_is_held_against_the_champion_that_is_there(
 
 @pytest.mark.parametrize("name", ["gate", "metrics"])
 def test_a_run_that_has_not_measured_or_decided_is_not_registered(
-    trained: Project, elsewhere: Registry, verb: Verb, name: str
+    trained: Project, elsewhere: Registry, mlops: Command, name: str
 ) -> None:
     with changed(trained.processed(f"{name}.json"), None):
-        said = verb("register", "--env", "dev")
+        said = mlops("register", "--env", "dev")
     assert said.status == 2
     assert f"has not made {name}. Type: kedro run --env dev" in said.err
     assert elsewhere.versions() == []
 
 
 def test_a_metric_that_is_missing_keeps_the_champion(
-    trained: Project, elsewhere: Registry, verb: Verb
+    trained: Project, elsewhere: Registry, mlops: Command
 ) -> None:
     numbers = {k: v for k, v in trained.metrics().items() if k != "r2"}
     with changed(trained.processed("metrics.json"), json.dumps(numbers).encode()):
-        said = verb("register", "--env", "dev")
+        said = mlops("register", "--env", "dev")
     assert said.status == 1
     assert "missing metric: r2" in said.err
     assert elsewhere.champion() is None
 
 
-def test_the_run_of_another_environment_is_not_registered(elsewhere: Registry, verb: Verb) -> None:
-    said = verb("register", "--env", "prod")
+def test_the_run_of_another_environment_is_not_registered(
+    elsewhere: Registry, mlops: Command
+) -> None:
+    said = mlops("register", "--env", "prod")
     assert said.status == 2
     assert f"The last run was of {NAME}" in said.err
     assert elsewhere.versions() == []

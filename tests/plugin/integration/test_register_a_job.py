@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from kedro_azure_mlops.registry import Registry, open_registry
-from tests.plugin.helpers import told_by
+from tests.plugin.helpers import reported_by
 from tests.plugin.registered import set_keys
 from tests.plugin.sender import Sender, sender_in
 
@@ -23,7 +23,7 @@ def done(tmp_path_factory: pytest.TempPathFactory, database: Path) -> Iterator[S
     with sender_in(tmp_path_factory.mktemp("done"), database) as cloud:
         # the job's own server, which vanishes with it: without one its gate passes nothing
         set_keys(cloud.project, "dev", tracking={"enabled": True})
-        status, _, err = cloud.verb("submit", "--env", "dev", "--wait")
+        status, _, err = cloud.mlops("submit", "--env", "dev", "--wait")
         assert status == 0, err
         yield cloud
 
@@ -44,9 +44,9 @@ def registry(done: Sender, database: Path, tmp_path: Path) -> Registry:
 
 
 @pytest.fixture
-def told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[], dict[str, str]]:
+def reported(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[], dict[str, str]]:
     """Return the values reported since the last look; of two the last one counts."""
-    return told_by(monkeypatch, tmp_path / "told")
+    return reported_by(monkeypatch, tmp_path / "outputs")
 
 
 @contextmanager
@@ -71,13 +71,13 @@ def test_the_model_of_a_job_is_registered_once(
     done: Sender,
     job: str,
     registry: Registry,
-    told: Callable[[], dict[str, str]],
+    reported: Callable[[], dict[str, str]],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     (tmp_path / "temporary").mkdir()
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "temporary"))
-    status, out, err = done.verb(*REGISTER, job)
+    status, out, err = done.mlops(*REGISTER, job)
     assert status == 0, err
     assert "the gate of the job has decided:\nregister:   ok  " in out
     champion = registry.champion()
@@ -88,38 +88,58 @@ def test_the_model_of_a_job_is_registered_once(
     folder = registry.fetch(champion, tmp_path / "fetched")
     assert (folder / "model.skops").read_bytes() == made
     facts = {"version": "1", "digest": champion.digest, "is_champion": "true"}
-    assert told() == facts
+    assert reported() == facts
     assert not done.project.processed("model").exists()
     assert list((tmp_path / "temporary").iterdir()) == []
-    status, out, _ = done.verb(*REGISTER, job)
-    assert (status, told()) == (0, facts)
+    status, out, _ = done.mlops(*REGISTER, job)
+    assert (status, reported()) == (0, facts)
     assert "is registered already" in out
     assert [version.number for version in registry.versions()] == ["1"]
 
 
 def test_a_model_that_its_gate_refused_is_registered_and_no_champion(
-    done: Sender, job: str, registry: Registry, told: Callable[[], dict[str, str]]
+    done: Sender, job: str, registry: Registry, reported: Callable[[], dict[str, str]]
 ) -> None:
     with changed(done, "gate.json", refused):
-        status, out, err = done.verb(*REGISTER, job)
+        status, out, err = done.mlops(*REGISTER, job)
     assert status == 1
     assert "register:   NO  too odd" in out
     assert "the gate has refused it: too odd" in err
     (version,) = registry.versions()
     assert version.tags["gate"] == "refused"
     assert registry.champion() is None
-    assert told() == {"version": "1", "digest": version.digest, "is_champion": "false"}
+    assert reported() == {"version": "1", "digest": version.digest, "is_champion": "false"}
 
 
 def test_another_model_than_the_judged_one_is_not_registered(
-    done: Sender, job: str, registry: Registry, told: Callable[[], dict[str, str]]
+    done: Sender, job: str, registry: Registry, reported: Callable[[], dict[str, str]]
 ) -> None:
     with changed(done, "contract.json", lambda content: content + b" "):
-        status, _, err = done.verb(*REGISTER, job)
+        status, _, err = done.mlops(*REGISTER, job)
     assert status == 1
     assert "is not the one that the gate has judged" in err
+    assert "contract.json was changed" in err
     assert registry.versions() == []
-    assert told() == {}
+    assert reported() == {}
+
+
+def test_a_job_without_a_node_that_decides_has_measured_the_model_that_it_made(
+    done: Sender, job: str, registry: Registry
+) -> None:
+    set_keys(done.project, "dev", gate={"decision": None})
+    try:
+        with changed(done, "model.skops", lambda content: content[:-1] + b"x"):
+            status, _, err = done.mlops(*REGISTER, job)
+        assert status == 2
+        assert "model.skops was changed" in err
+        assert registry.versions() == []
+        status, _, err = done.mlops(*REGISTER, job)
+    finally:
+        set_keys(done.project, "dev", gate={"decision": "gate"})
+    assert status == 0, err
+    champion = registry.champion()
+    assert champion
+    assert champion.tags["gate.digest"] == champion.digest
 
 
 def test_where_no_metrics_are_named_the_outputs_that_may_hold_some_are_fetched(
@@ -127,7 +147,7 @@ def test_where_no_metrics_are_named_the_outputs_that_may_hold_some_are_fetched(
 ) -> None:
     set_keys(done.project, "dev", tracking={"metrics": None})
     try:
-        status, out, err = done.verb(*REGISTER, job)
+        status, out, err = done.mlops(*REGISTER, job)
     finally:
         set_keys(done.project, "dev", tracking={"metrics": ["metrics"]})
     assert status == 0, err
@@ -143,7 +163,7 @@ def test_a_job_without_such_an_output_says_where_to_list_it(
     outputs: dict[str, Any] = done.found("jobs")[job]["jobs"]["pipeline"]["outputs"]
     taken = outputs.pop("gate")
     try:
-        status, _, err = done.verb(*REGISTER, job)
+        status, _, err = done.mlops(*REGISTER, job)
     finally:
         outputs["gate"] = taken
     assert status == 2
@@ -153,13 +173,13 @@ def test_a_job_without_such_an_output_says_where_to_list_it(
 
 def test_a_job_that_has_not_ended_well_has_no_model(done: Sender, registry: Registry) -> None:
     with done.azure.hold():
-        done.verb("submit", "--env", "dev")
+        done.mlops("submit", "--env", "dev")
         job = done.job()
-        status, _, err = done.verb(*REGISTER, job)
+        status, _, err = done.mlops(*REGISTER, job)
         assert status == 2
         assert f"The job {job} is Running. Wait for it: " in err
-        assert done.verb("cancel", "--env", "dev", "--job", job)[0] == 0
-    status, _, err = done.verb(*REGISTER, job)
+        assert done.mlops("cancel", "--env", "dev", "--job", job)[0] == 0
+    status, _, err = done.mlops(*REGISTER, job)
     assert status == 2
     assert f"The job {job} is Canceled: there is no model to register" in err
     assert registry.versions() == []
@@ -171,15 +191,15 @@ def test_a_job_of_another_environment_or_of_none_is_refused(
     tags = done.found("jobs")[job]["tags"]
     tags["env"] = "stage"
     try:
-        status, _, err = done.verb(*REGISTER, job)
+        status, _, err = done.mlops(*REGISTER, job)
     finally:
         tags["env"] = "dev"
     assert status == 2
     assert f"The job {job} was sent with --env stage: give that" in err
-    status, _, err = done.verb(*REGISTER, "gone")
+    status, _, err = done.mlops(*REGISTER, "gone")
     assert status == 2
     assert "looking for the job gone" in err
-    status, _, err = done.verb("register", "--job", job)
+    status, _, err = done.mlops("register", "--job", job)
     assert status == 2
     assert "needs the environment of its workspace: --env dev" in err
     assert registry.versions() == []

@@ -20,7 +20,7 @@ def sent(tmp_path_factory: pytest.TempPathFactory, database: object) -> Iterator
         git(root, "init", "-q")
         git(root, "add", ".")
         git(root, "commit", "-q", "-m", "first")
-        status, _, err = cloud.verb("submit", "--env", "dev", "--wait", "--params", PARAMETERS)
+        status, _, err = cloud.mlops("submit", "--env", "dev", "--wait", "--params", PARAMETERS)
         assert status == 0, err
         for nodes in root.glob("src/*/nodes.py"):
             nodes.write_text('raise RuntimeError("not the code of that job")\n', encoding="utf-8")
@@ -30,7 +30,7 @@ def sent(tmp_path_factory: pytest.TempPathFactory, database: object) -> Iterator
 
 def test_the_same_scores_are_made_and_the_checkout_is_left_alone(sent: Sender) -> None:
     state = git(sent.project.path, "status", "--porcelain")
-    status, out, err = sent.verb("reproduce", "--env", "dev", "--job", sent.job(), "--go")
+    status, out, err = sent.mlops("reproduce", "--env", "dev", "--job", sent.job(), "--go")
     assert status == 0, out + err
     assert "reproduce: the same scores as run" in out
     assert git(sent.project.path, "status", "--porcelain") == state
@@ -41,7 +41,7 @@ def test_data_that_is_not_here_any_more_comes_from_the_workspace(sent: Sender) -
     kept = raw.read_bytes()
     raw.write_bytes(kept[: len(kept) // 2])
     try:
-        status, out, _ = sent.verb("reproduce", "--env", "dev", "--job", sent.job())
+        status, out, _ = sent.mlops("reproduce", "--env", "dev", "--job", sent.job())
     finally:
         raw.write_bytes(kept)
     assert status == 0
@@ -57,7 +57,7 @@ def test_other_scores_are_a_failure(sent: Sender, monkeypatch: pytest.MonkeyPatc
     kept = sent.azure.blobs[key]
     sent.azure.blobs[key] = kept + b"\n"
     try:
-        status, out, _ = sent.verb("reproduce", "--env", "dev", "--job", sent.job(), "--go")
+        status, out, _ = sent.mlops("reproduce", "--env", "dev", "--job", sent.job(), "--go")
     finally:
         sent.azure.blobs[key] = kept
     assert status == 1
@@ -75,6 +75,6 @@ def test_other_scores_are_a_failure(sent: Sender, monkeypatch: pytest.MonkeyPatc
 def test_a_job_that_cannot_be_found_is_refused(
     sent: Sender, arguments: tuple[str, ...], message: str
 ) -> None:
-    status, _, err = sent.verb("reproduce", *arguments)
+    status, _, err = sent.mlops("reproduce", *arguments)
     assert status == 2
     assert message in err

@@ -11,7 +11,7 @@ import pytest
 from kedro.framework.session import KedroSession
 from kedro.io import DatasetError
 
-from kedro_azure_mlops.contract import digest
+from kedro_azure_mlops.contract import digest, write_manifest
 from kedro_azure_mlops.errors import OperationError
 from kedro_azure_mlops.models import Champion, RegisteredChampion, load_model
 from tests.plugin.helpers import Project, new_shell
@@ -101,6 +101,7 @@ def test_a_champion_that_cannot_be_loaded_is_a_problem_and_no_error(project: Pro
     assert found.digest == project.gate()["digest"]
     (file,) = (project.path / "mlartifacts").rglob("model.skops")
     file.write_bytes(b"no skops file")
+    write_manifest(file.parent)
     changed = digest(file.parent)
     project.client().set_model_version_tag(NAME, "1", "digest", changed)
     broken = dataset.load()

@@ -5,24 +5,24 @@ from typing import Any
 import pytest
 
 from kedro_azure_mlops.testing import StandIn
-from tests.plugin.cloud import Verb, configure, found, provisioned
+from tests.plugin.cloud import Command, configure, found, provisioned
 from tests.plugin.helpers import Project
 
 CRON = ("schedule", "set", "nightly", "--cron", "0 2 * * mon-fri")
 
 
 @pytest.fixture
-def ready(cloud_project: Project, azure: StandIn, verb: Verb) -> Project:
+def ready(cloud_project: Project, azure: StandIn, mlops: Command) -> Project:
     """A project whose workspace has what its job needs."""
-    provisioned(azure, verb)
+    provisioned(azure, mlops)
     return cloud_project
 
 
 @pytest.fixture
-def light(cloud_project: Project, azure: StandIn, verb: Verb) -> Project:
+def light(cloud_project: Project, azure: StandIn, mlops: Command) -> Project:
     """The same with the code in an image, so that little is uploaded."""
     image = "code: null\nimage: example.azurecr.io/cold:1\nworking_directory: /app\n"
-    provisioned(azure, verb)
+    provisioned(azure, mlops)
     configure(cloud_project, image)
     return cloud_project
 
@@ -32,9 +32,9 @@ def stored(azure: StandIn, name: str = "nightly") -> Any:
 
 
 def test_a_cron_schedule_is_stored_with_the_compiled_job(
-    ready: Project, azure: StandIn, verb: Verb
+    ready: Project, azure: StandIn, mlops: Command
 ):
-    said = verb(
+    said = mlops(
         *CRON, "--time-zone", "W. Europe Standard Time", "--params", "model.arguments.alpha=2.5"
     )
 
@@ -51,10 +51,10 @@ def test_a_cron_schedule_is_stored_with_the_compiled_job(
     assert "each of its jobs reads" in said.out
 
 
-def test_a_recurrence_is_stored(light: Project, azure: StandIn, verb: Verb):
+def test_a_recurrence_is_stored(light: Project, azure: StandIn, mlops: Command):
     when = ("--every", "week", "--at", "03:15", "--on", "monday,friday")
 
-    assert verb("schedule", "set", "weekly", *when).status == 0
+    assert mlops("schedule", "set", "weekly", *when).status == 0
 
     trigger = stored(azure, "weekly")["trigger"]
     assert (trigger["frequency"].lower(), trigger["interval"]) == ("week", 1)
@@ -63,12 +63,12 @@ def test_a_recurrence_is_stored(light: Project, azure: StandIn, verb: Verb):
     assert trigger["schedule"] == pattern
 
 
-def test_setting_again_replaces_and_uploads_nothing(ready: Project, azure: StandIn, verb: Verb):
-    verb(*CRON)
-    verb("schedule", "disable", "nightly")
+def test_setting_again_replaces_and_uploads_nothing(ready: Project, azure: StandIn, mlops: Command):
+    mlops(*CRON)
+    mlops("schedule", "disable", "nightly")
     azure.forget()
 
-    assert verb("schedule", "set", "nightly", "--every", "day", "--at", "04:00").status == 0
+    assert mlops("schedule", "set", "nightly", "--every", "day", "--at", "04:00").status == 0
 
     (sent,) = (r.json() for r in azure.requests if r.method == "PUT" and "/schedules/" in r.path)
     assert sent["properties"]["isEnabled"] is True
@@ -76,36 +76,36 @@ def test_setting_again_replaces_and_uploads_nothing(ready: Project, azure: Stand
     assert azure.uploads == []
 
 
-def test_disabling_and_enabling_keep_the_rest(light: Project, azure: StandIn, verb: Verb):
-    verb(*CRON)
+def test_disabling_and_enabling_keep_the_rest(light: Project, azure: StandIn, mlops: Command):
+    mlops(*CRON)
     before = dict(stored(azure))
 
-    assert verb("schedule", "disable", "nightly").out == "schedule: nightly is disabled\n"
+    assert mlops("schedule", "disable", "nightly").out == "schedule: nightly is disabled\n"
     assert stored(azure) == before | {"isEnabled": False}
 
-    assert verb("schedule", "enable", "nightly").out == "schedule: nightly is enabled\n"
+    assert mlops("schedule", "enable", "nightly").out == "schedule: nightly is enabled\n"
     assert stored(azure) == before
 
 
 @pytest.mark.parametrize("first", ["enable", "disable"])
 def test_a_schedule_is_deleted_enabled_or_not(
-    light: Project, azure: StandIn, verb: Verb, first: str
+    light: Project, azure: StandIn, mlops: Command, first: str
 ):
-    verb(*CRON)
-    verb("schedule", first, "nightly")
+    mlops(*CRON)
+    mlops("schedule", first, "nightly")
 
-    assert verb("schedule", "delete", "nightly").status == 0
+    assert mlops("schedule", "delete", "nightly").status == 0
 
     assert stored(azure) is None
 
 
-def test_all_schedules_are_listed_with_their_state(light: Project, azure: StandIn, verb: Verb):
-    assert "there is none" in verb("schedule", "list").out
-    verb(*CRON)
-    verb("schedule", "set", "weekly", "--every", "week", "--on", "sunday")
-    verb("schedule", "disable", "nightly")
+def test_all_schedules_are_listed_with_their_state(light: Project, azure: StandIn, mlops: Command):
+    assert "there is none" in mlops("schedule", "list").out
+    mlops(*CRON)
+    mlops("schedule", "set", "weekly", "--every", "week", "--on", "sunday")
+    mlops("schedule", "disable", "nightly")
 
-    lines = verb("schedule", "list").out.splitlines()
+    lines = mlops("schedule", "list").out.splitlines()
 
     assert sorted(" ".join(line.split()) for line in lines) == [
         "nightly disabled 0 2 * * mon-fri (UTC)",
@@ -116,11 +116,11 @@ def test_all_schedules_are_listed_with_their_state(light: Project, azure: StandI
 
 @pytest.mark.parametrize("action", ["disable", "enable", "delete"])
 def test_an_unknown_name_is_refused_and_the_known_are_named(
-    light: Project, azure: StandIn, verb: Verb, action: str
+    light: Project, azure: StandIn, mlops: Command, action: str
 ):
-    verb(*CRON)
+    mlops(*CRON)
 
-    said = verb("schedule", action, "weekly")
+    said = mlops("schedule", action, "weekly")
 
     assert said.status == 2
     assert said.err == "schedule: There is no schedule weekly; there are: nightly.\n"
@@ -140,21 +140,21 @@ def test_an_unknown_name_is_refused_and_the_known_are_named(
     ],
 )
 def test_what_cannot_be_is_refused_before_anything_is_sent(
-    cloud_project: Project, azure: StandIn, verb: Verb, arguments: tuple[str, ...], message: str
+    cloud_project: Project, azure: StandIn, mlops: Command, arguments: tuple[str, ...], message: str
 ):
-    said = verb("schedule", "set", *arguments)
+    said = mlops("schedule", "set", *arguments)
 
     assert said.status == 2
     assert message in said.err
     assert azure.requests == []
 
 
-def test_a_schedule_that_azure_refuses_is_not_there(light: Project, azure: StandIn, verb: Verb):
+def test_a_schedule_that_azure_refuses_is_not_there(light: Project, azure: StandIn, mlops: Command):
     azure.fail("PUT", "/schedules/", 403)
 
-    said = verb(*CRON)
+    said = mlops(*CRON)
 
     assert said.status == 2
     assert "storing the schedule nightly: You may not do that" in said.err
     assert stored(azure) is None
-    assert verb(*CRON).status == 0
+    assert mlops(*CRON).status == 0

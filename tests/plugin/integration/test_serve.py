@@ -1,3 +1,4 @@
+import contextlib
 import http.client
 import json
 import shlex
@@ -6,17 +7,19 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from kedro_azure_mlops.contract import digest
+from kedro_azure_mlops.contract import digest, write_manifest
 from kedro_azure_mlops.serve import score
 from kedro_azure_mlops.serve.model import fetch_model
-from kedro_azure_mlops.serve.process import HOST
-from tests.plugin.cloud import Verb
+from kedro_azure_mlops.serve.process import HOST, _environment, prepare
+from tests.plugin.cloud import Command
 from tests.plugin.helpers import Project
+from tests.plugin.mlflow_server import free_port
 from tests.plugin.servers import PYTHON, LocalServer, served
 from tests.plugin.trained import (
     SCORER,
@@ -231,6 +234,7 @@ def test_a_server_does_not_start_with_a_model_that_cannot_be_used(
 ) -> None:
     broken = Path(shutil.copytree(model, tmp_path / "broken"))
     (broken / "rolling.json").write_bytes(b"no weights")
+    write_manifest(broken)
     with (
         pytest.raises(RuntimeError, match=r"serve: .*rolling\.json cannot be read"),
         served(own, "--model", str(broken), "--plain"),
@@ -283,12 +287,12 @@ def script(file: Path, line: str) -> Path:
 
 
 def test_an_environment_without_a_server_is_named(
-    ran: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, verb: Verb
+    ran: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mlops: Command
 ) -> None:
     project = Path(shutil.copytree(ran.path, tmp_path / "project", symlinks=True))
     monkeypatch.chdir(project)
     python = script(tmp_path / "python", "echo '[]'")
-    said = verb("serve", "--port", "0", "--python", str(python))
+    said = mlops("serve", "--port", "0", "--python", str(python))
     assert (said.status, "has no server for the plain application" in said.err) == (2, True)
 
 
@@ -301,52 +305,52 @@ def test_what_a_killed_process_has_left_is_not_served(ran: Project, tmp_path: Pa
 
 
 def test_without_a_champion_it_says_what_to_do(
-    project: Project, monkeypatch: pytest.MonkeyPatch, verb: Verb
+    project: Project, monkeypatch: pytest.MonkeyPatch, mlops: Command
 ) -> None:
     monkeypatch.chdir(project.path)
-    said = verb("serve", "--prepare")
+    said = mlops("serve", "--prepare")
     assert said.status == 2
     assert "local has no champion to serve yet" in said.err
     assert "type: kedro run" in said.err
 
 
 def test_a_model_without_a_contract_is_refused_by_what_it_lacks(
-    own: Path, tmp_path: Path, verb: Verb
+    own: Path, tmp_path: Path, mlops: Command
 ) -> None:
     (tmp_path / "model").mkdir()
     (tmp_path / "model/MLmodel").write_text("flavors: {}\n", encoding="utf-8")
-    said = verb("serve", "--prepare", "--model", str(tmp_path / "model"))
+    said = mlops("serve", "--prepare", "--model", str(tmp_path / "model"))
     assert (said.status, "it has no contract.json" in said.err) == (2, True)
     (tmp_path / "model/MLmodel").unlink()
-    said = verb("serve", "--prepare", "--model", str(tmp_path / "model"))
+    said = mlops("serve", "--prepare", "--model", str(tmp_path / "model"))
     assert (said.status, "is not a model folder: it has no MLmodel" in said.err) == (2, True)
     assert own.is_dir()
 
 
-def test_a_scorer_that_is_gone_is_named(own: Path, model: Path, verb: Verb) -> None:
+def test_a_scorer_that_is_gone_is_named(own: Path, model: Path, mlops: Command) -> None:
     serve_by(own, "plant.gone:load")
-    said = verb("serve", "--prepare", "--model", str(model))
+    said = mlops("serve", "--prepare", "--model", str(model))
     assert said.status == 2
     assert "plant.gone:load cannot be imported: No module named 'plant.gone'" in said.err
 
 
 @pytest.mark.usefixtures("own")
-def test_a_port_in_use_is_refused(verb: Verb) -> None:
+def test_a_port_in_use_is_refused(mlops: Command) -> None:
     with socket.create_server((HOST, 0)) as taken:
         port = taken.getsockname()[1]
-        said = verb("serve", "--port", str(port))
+        said = mlops("serve", "--port", str(port))
     assert (said.status, f"Port {port} is not available" in said.err) == (2, True)
     assert f"kedro mlops serve --port {port + 1}" in said.err
 
 
-def test_a_missing_environment_is_refused(own: Path, model: Path, verb: Verb) -> None:
-    said = verb("serve", "--model", str(model), "--port", "0", "--python", "none/bin/python")
+def test_a_missing_environment_is_refused(own: Path, model: Path, mlops: Command) -> None:
+    said = mlops("serve", "--model", str(model), "--port", "0", "--python", "none/bin/python")
     assert (said.status, "`make serve` makes it" in said.err) == (2, True)
     assert not (own / "build/serve").exists()
 
 
-def test_prepare_writes_what_the_image_is_made_of(own: Path, model: Path, verb: Verb) -> None:
-    said = verb("serve", "--prepare", "--model", str(model))
+def test_prepare_writes_what_the_image_is_made_of(own: Path, model: Path, mlops: Command) -> None:
+    said = mlops("serve", "--prepare", "--model", str(model))
     assert said.status == 0, said.err
     assert digest(own / "build/serve/model/served/1") == digest(model)
     assert (own / "build/serve/code/kedro_azure_mlops/serve/plain.py").is_file()
@@ -362,12 +366,132 @@ def test_a_client_that_sends_slowly_keeps_nobody_waiting(server: LocalServer) ->
         assert slow.recv(12) == b"HTTP/1.1 400"
 
 
+POST = b"POST /score HTTP/1.1\r\nHost: x\r\n"
+HALF_SENT = [
+    b"POST /sc",
+    POST,
+    POST + b"Content-Length: 100\r\n\r\n",
+    POST + b"Content-Length: 100\r\n\r\n{",
+    POST + b"Transfer-Encoding: chunked\r\n\r\n5\r\nab",
+]
+
+
+@needs_servers
+def test_fifty_half_sent_requests_keep_nobody_waiting(server: LocalServer) -> None:
+    with contextlib.ExitStack() as clients:
+        for number in range(50):
+            client = socket.create_connection((HOST, server.port), timeout=30)
+            clients.enter_context(client).sendall(HALF_SENT[number % len(HALF_SENT)])
+        assert server.ask("GET", "/health").status == 200
+        assert server.ask("GET", "/metrics").status == 200
+        assert server.ask("POST", "/score", body_of(measured(40))).status == 200
+        assert server.ask("GET", "/health").status == 200
+
+
+BROKEN = {
+    "malformed_chunk": (POST + b"Transfer-Encoding: chunked\r\n\r\nzz\r\n{}\r\n0\r\n\r\n", 400),
+    "endless_length": (POST + b"Content-Length: " + b"9" * 5_000 + b"\r\n\r\n{}", 400),
+    "two_lengths": (POST + b"Content-Length: 2\r\nContent-Length: 3\r\n\r\n{}", 400),
+    "length_and_chunks": (
+        POST + b"Content-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400
+    ),
+    "long_header": (POST + b"X: " + b"a" * 1_000_000 + b"\r\n\r\n", 431),
+}  # fmt: skip
+
+
+@needs_servers
+@pytest.mark.parametrize("name", BROKEN)
+def test_what_is_no_request_is_refused_without_a_traceback(server: LocalServer, name: str) -> None:
+    sent, status = BROKEN[name]
+    assert server.send(sent) == status
+    assert "Traceback" not in server.log.read_text(encoding="utf-8")
+
+
+@needs_servers
+@pytest.mark.parametrize("number", range(len(HALF_SENT)))
+def test_a_request_that_its_client_cuts_is_a_bad_one(server: LocalServer, number: int) -> None:
+    assert server.send(HALF_SENT[number], ends=True) == 400
+    assert server.ask("GET", "/health").status == 200
+
+
+@needs_servers
+def test_azures_own_routes_are_answered_by_its_application(
+    server: LocalServer, request: pytest.FixtureRequest
+) -> None:
+    if "plain" in request.node.callspec.id:
+        assert server.ask("GET", "/").status == 404
+        return
+    assert server.ask("GET", "/").text == "Healthy"
+    assert "/score" in server.ask("GET", "/swagger.json?version=3").body["paths"]
+    asked = server.ask("POST", "/score", body_of(measured(40)), x_ms_client_request_id="mine")
+    assert asked.headers["x-ms-client-request-id"] == "mine"
+    assert float(asked.headers["x-ms-run-fn-exec-ms"]) > 0
+
+
+@needs_servers
+def test_a_server_has_the_deadline_of_the_environment(own: Path, model: Path) -> None:
+    with served(own, "--model", str(model), SERVE_DEADLINE="0.2") as server:
+        assert [server.send(sent) for sent in HALF_SENT] == [408] * len(HALF_SENT)
+
+
+@needs_servers
+@pytest.mark.parametrize("text", ["soon", "0", "-1", "nan", "inf"])
+def test_a_deadline_that_is_none_is_refused(
+    own: Path, model: Path, mlops: Command, monkeypatch: pytest.MonkeyPatch, text: str
+) -> None:
+    monkeypatch.setenv("SERVE_DEADLINE", text)
+    said = mlops("serve", "--model", str(model), "--port", "0", "--python", str(PYTHON))
+    assert (said.status, f"SERVE_DEADLINE is {text}: it must be" in said.err) == (2, True)
+    assert own.is_dir()
+
+
+@needs_servers
+def test_on_an_endpoint_the_entry_script_refuses_what_it_cannot_read(
+    own: Path, model: Path, tmp_path: Path
+) -> None:
+    """There gunicorn calls Azure's application itself, in a process that reads one request."""
+    prepared = prepare("local", model, own)
+    port, log = free_port(), tmp_path / "log"
+    application = "azureml_inference_server_http.server.entry:app"
+    settings = ["--bind", f"{HOST}:{port}", "--no-control-socket", "--log-level", "warning"]
+    with log.open("wb") as said:
+        process = subprocess.Popen(
+            [PYTHON, "-m", "gunicorn", *settings, application],
+            cwd=prepared.code.folder,
+            env=_environment(prepared.code.folder, prepared.model) | {"SERVE_DEADLINE": "0.2"},
+            stdout=said,
+            stderr=said,
+        )
+    server = LocalServer(port, log, process)
+    try:
+        _until_it_listens(process, port)
+        assert server.send(BROKEN["malformed_chunk"][0]) == 400
+        for sent in HALF_SENT[2:]:
+            assert server.send(sent) == 408
+            assert server.send(sent, ends=True) == 400
+        reply = server.ask("POST", "/score", body_of(measured(40)))
+        assert (reply.status, len(reply.body["data"])) == (200, 80)
+        reply = server.ask("POST", "/score", [b'{"data"', b": []}"])
+        assert (reply.status, reply.body["error"]["field"]) == (400, "data")
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+def _until_it_listens(process: "subprocess.Popen[bytes]", port: int) -> None:
+    while process.poll() is None:
+        with contextlib.suppress(OSError), socket.create_connection((HOST, port), timeout=30):
+            return
+        time.sleep(0.05)
+    raise RuntimeError("it has ended")
+
+
 @needs_servers
 @pytest.mark.parametrize("changed", [False, True], ids=["whole", "changed"])
 def test_the_check_of_the_image_refuses_another_model(
-    own: Path, model: Path, verb: Verb, changed: bool
+    own: Path, model: Path, mlops: Command, changed: bool
 ) -> None:
-    assert verb("serve", "--prepare", "--model", str(model)).status == 0
+    assert mlops("serve", "--prepare", "--model", str(model)).status == 0
     if changed:
         with (own / "build/serve/model/served/1/rolling.json").open("ab") as file:
             file.write(b"\n")

@@ -47,7 +47,7 @@ def local_scores(cut_in_three: Sender) -> str:
 def test_three_steps_make_what_a_local_run_makes(cut_in_three: Sender, local_scores: str) -> None:
     cloud = cut_in_three
     cloud.azure.reports_models = True
-    status, out, err = cloud.verb(*SUBMIT, "--download", "outputs")
+    status, out, err = cloud.mlops(*SUBMIT, "--download", "outputs")
     assert status == 0, err
     lines = out.splitlines()
     assert lines.index("prepare: Completed") < lines.index("train: Running")
@@ -62,10 +62,10 @@ def test_three_steps_make_what_a_local_run_makes(cut_in_three: Sender, local_sco
 def test_one_step_makes_the_same(cut_in_three: Sender, local_scores: str) -> None:
     cloud = cut_in_three
     cloud.configure()
-    status, out, err = cloud.verb(*SUBMIT, "--wait")
+    status, out, err = cloud.mlops(*SUBMIT, "--wait")
     assert status == 0, err
     assert out.endswith(f"submit: the job {cloud.job()} is done\n")
-    cloud.verb(*SUBMIT, "--job", cloud.job(), "--download", "later")
+    cloud.mlops(*SUBMIT, "--job", cloud.job(), "--download", "later")
     later = cloud.project.path / "later" / "pipeline"
     names = {folder.name for folder in later.iterdir()}
     assert names == set(cloud.azure.steps["pipeline"].outputs)
@@ -73,7 +73,7 @@ def test_one_step_makes_the_same(cut_in_three: Sender, local_scores: str) -> Non
 
 
 def test_what_was_sent_is_told(cloud: Sender) -> None:
-    status, out, _ = cloud.verb(*SUBMIT)
+    status, out, _ = cloud.mlops(*SUBMIT)
     assert status == 0
     name = cloud.job()
     assert f"submit: sent the job {name}\n  see it     https://ml.azure.com/runs/{name}?" in out
@@ -87,11 +87,11 @@ def test_what_was_sent_is_told(cloud: Sender) -> None:
 
 def test_a_second_submit_uploads_nothing(cloud: Sender) -> None:
     cloud.configure(steps=THREE)
-    cloud.verb(*SUBMIT)
+    cloud.mlops(*SUBMIT)
     uploaded = {Path(key).name for key in cloud.azure.uploads}
     assert {"hours.csv", "Dockerfile", "pipeline_registry.py"} <= uploaded
     cloud.azure.forget()
-    status, out, _ = cloud.verb(*SUBMIT)
+    status, out, _ = cloud.mlops(*SUBMIT)
     assert status == 0
     assert cloud.azure.uploads == []
     assert cloud.changed() == {"components", "jobs"}
@@ -101,16 +101,16 @@ def test_a_second_submit_uploads_nothing(cloud: Sender) -> None:
 
 
 def test_only_what_has_changed_is_uploaded(cloud: Sender) -> None:
-    cloud.verb(*SUBMIT)
+    cloud.mlops(*SUBMIT)
     cloud.azure.forget()
     (cloud.project.path / "data/raw/hours.csv").write_text("load,pressure,energy\n")
-    _, out, _ = cloud.verb(*SUBMIT)
+    _, out, _ = cloud.mlops(*SUBMIT)
     assert [Path(key).name for key in cloud.azure.uploads] == ["hours.csv"]
     assert "uploading data/raw/hours.csv (21 bytes) as raw_hours:" in out
     assert len([key for key in cloud.found("data") if key.startswith("raw_hours/")]) == 2
     cloud.azure.forget()
     (cloud.project.path / "src" / "new.py").touch()
-    cloud.verb(*SUBMIT)
+    cloud.mlops(*SUBMIT)
     names = {Path(key).name for key in cloud.azure.uploads}
     assert {"new.py", "pyproject.toml"} <= names
     assert not {"hours.csv", "Dockerfile"} & names
@@ -122,7 +122,7 @@ def test_nothing_private_and_no_copy_is_left_or_uploaded(
     (tmp_path / "temporary").mkdir()
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "temporary"))
     (cloud.project.path / ".env").write_text("PASSWORD=1")
-    cloud.verb(*SUBMIT)
+    cloud.mlops(*SUBMIT)
     gc.collect()
     assert not [key for key in cloud.azure.uploads if key.endswith(".env")]
     assert list((tmp_path / "temporary").iterdir()) == []
@@ -132,17 +132,17 @@ def test_a_link_that_leaves_the_project_is_refused(cloud: Sender, tmp_path: Path
     (tmp_path / "secret.txt").touch()
     link = cloud.project.path / "src" / "secret.txt"
     link.symlink_to(tmp_path / "secret.txt")
-    status, _, err = cloud.verb(*SUBMIT)
+    status, _, err = cloud.mlops(*SUBMIT)
     assert status == 2
     assert "src/secret.txt is a link that leads out of the project" in err
     assert cloud.azure.requests == []
     link.unlink()
-    assert cloud.verb(*SUBMIT)[0] == 0
+    assert cloud.mlops(*SUBMIT)[0] == 0
 
 
 def test_tags_say_what_the_job_is_made_of(cloud: Sender) -> None:
     commit = cloud.commit()
-    cloud.verb(*SUBMIT, "--params", "model.arguments.alpha=3.5,train_fraction=0.5")
+    cloud.mlops(*SUBMIT, "--params", "model.arguments.alpha=3.5,train_fraction=0.5")
     job = cloud.found("jobs")[cloud.job()]
     raw = sha256(cloud.project.path / "data/raw/hours.csv")
     tags = job["tags"]
@@ -155,28 +155,28 @@ def test_tags_say_what_the_job_is_made_of(cloud: Sender) -> None:
     assert job["inputs"]["model__arguments__alpha"]["value"] == "3.5"
     assert job["inputs"]["raw_hours"]["uri"].endswith(f"/data/raw_hours/versions/{raw[:20]}")
     (cloud.project.path / "src" / "new.py").touch()
-    cloud.verb(*SUBMIT)
+    cloud.mlops(*SUBMIT)
     tags = cloud.found("jobs")[cloud.job()]["tags"]
     assert tags["git.dirty"] == "true"
     assert "params" not in tags
 
 
 def test_without_git_the_tags_name_no_commit(cloud: Sender) -> None:
-    cloud.verb(*SUBMIT)
+    cloud.mlops(*SUBMIT)
     tags = cloud.found("jobs")[cloud.job()]["tags"]
     assert "git.commit" not in tags
     assert tags["env"] == "dev"
 
 
 def test_a_data_asset_takes_the_place_of_local_data(cloud: Sender) -> None:
-    cloud.verb(*SUBMIT)
+    cloud.mlops(*SUBMIT)
     known = cloud.found("jobs")[cloud.job()]["tags"]
     raw = cloud.project.path / "data" / "raw"
     (raw / "hours.csv").unlink()
-    status, _, err = cloud.verb(*SUBMIT)
+    status, _, err = cloud.mlops(*SUBMIT)
     assert (status, "There is no data/raw/hours.csv to upload" in err) == (2, True)
     given = ("--input", "raw_hours=azureml:raw_hours@latest")
-    assert cloud.verb(*SUBMIT, *given)[0] == 0
+    assert cloud.mlops(*SUBMIT, *given)[0] == 0
     tags = cloud.found("jobs")[cloud.job()]["tags"]
     for tag in ("data.raw_hours", "data.digest.raw_hours"):
         assert tags[tag] == known[tag]
@@ -203,7 +203,7 @@ def test_wrong_data_is_refused(cloud: Sender, given: str, message: str) -> None:
     (cloud.project.path / "folder" / "a.csv").touch()
     folder = Data(name="folder", version="1", type="uri_folder", path="folder")
     workspace("dev").data.create_or_update(folder)
-    status, _, err = cloud.verb(*SUBMIT, "--input", given)
+    status, _, err = cloud.mlops(*SUBMIT, "--input", given)
     assert status == 2
     assert message in err
     assert cloud.found("jobs") == {}
@@ -212,7 +212,7 @@ def test_wrong_data_is_refused(cloud: Sender, given: str, message: str) -> None:
 def test_an_address_is_handed_on_without_its_signature_in_the_tags(cloud: Sender) -> None:
     signed = "https://cold.blob.core.windows.net/raw/t.csv?sv=1&sig=abc"
     cloud.configure(inputs={"raw_hours": {"path": signed}})
-    status, _, err = cloud.verb(*SUBMIT)
+    status, _, err = cloud.mlops(*SUBMIT)
     assert status == 0, err
     job = cloud.found("jobs")[cloud.job()]
     assert job["inputs"]["raw_hours"]["uri"] == signed
@@ -223,7 +223,7 @@ def test_an_address_is_handed_on_without_its_signature_in_the_tags(cloud: Sender
 def test_a_place_in_a_datastore_is_handed_on(cloud: Sender) -> None:
     address = "azureml://datastores/workspaceblobstore/paths/hours.csv"
     cloud.configure(inputs={"raw_hours": {"path": address}})
-    status, _, err = cloud.verb(*SUBMIT)
+    status, _, err = cloud.mlops(*SUBMIT)
     assert status == 0, err
     tags = cloud.found("jobs")[cloud.job()]["tags"]
     assert tags["data.raw_hours"] == address.removeprefix("azureml:")
@@ -234,7 +234,7 @@ def test_a_place_in_a_datastore_is_handed_on(cloud: Sender) -> None:
 def test_code_in_an_image_is_not_uploaded(cloud: Sender) -> None:
     image = "cold.azurecr.io/store:1"
     cloud.configure(code=None, image=image, working_directory="/app")
-    status, _, err = cloud.verb(*SUBMIT)
+    status, _, err = cloud.mlops(*SUBMIT)
     assert status == 0, err
     names = sorted(Path(key).name for key in cloud.azure.uploads)
     assert names == ["hours.csv"]
@@ -250,20 +250,20 @@ def test_all_steps_share_one_upload_of_the_code(cloud: Sender) -> None:
     cloud.configure(
         steps=THREE | {"train": {"pipelines": ["train"], "spark": {"entry": "src/spark_entry.py"}}}
     )
-    status, _, err = cloud.verb(*SUBMIT)
+    status, _, err = cloud.mlops(*SUBMIT)
     assert status == 0, err
     (code,) = cloud.found("codes")
     specs = [component["componentSpec"] for component in cloud.found("components").values()]
     assert {spec["type"] for spec in specs} == {"command", "spark"}
     assert {spec["code"].rsplit("/codes/")[1] for spec in specs} == {code}
-    status, _, err = cloud.verb("local", "--env", "dev", "--job", cloud.job())
+    status, _, err = cloud.mlops("local", "--env", "dev", "--job", cloud.job())
     assert status == 2
     assert f"The job {cloud.job()} is Running: no step has failed yet" in err
 
 
 def test_a_missing_cluster_is_told_before_anything_is_uploaded(cloud: Sender) -> None:
     cloud.configure(steps=THREE | {"train": THREE["train"] | {"compute": "gpu"}})
-    status, _, err = cloud.verb(*SUBMIT)
+    status, _, err = cloud.mlops(*SUBMIT)
     assert status == 2
     assert "has no compute gpu" in err
     assert "provision --env dev" in err
@@ -296,22 +296,22 @@ def test_after_ctrl_c_only_a_yes_cancels_the_job(
 ) -> None:
     interrupted(monkeypatch)
     monkeypatch.setattr("builtins.input", lambda _: pytest.fail("asked without a terminal"))
-    status, out, _ = cloud.verb(*SUBMIT, "--wait")
+    status, out, _ = cloud.mlops(*SUBMIT, "--wait")
     job = ("--job", cloud.job())
     assert status == 130
     assert f"the job {cloud.job()} goes on" in out
     for answer in ("", "n", "what?", EOFError(), KeyboardInterrupt()):
         asked = answering(monkeypatch, answer)
-        status, out, _ = cloud.verb(*SUBMIT, *job)
+        status, out, _ = cloud.mlops(*SUBMIT, *job)
         assert (status, asked) == (130, ["\nCancel the cloud job too? [y/N] "])
         assert f"the job {cloud.job()} goes on" in out
         assert cloud.found("jobs")[cloud.job()]["status"] == "Running"
     answering(monkeypatch, "y")
-    status, out, _ = cloud.verb(*SUBMIT, *job)
+    status, out, _ = cloud.mlops(*SUBMIT, *job)
     assert status == 130
     assert f"the job {cloud.job()} is being cancelled" in out
     assert cloud.found("jobs")[cloud.job()]["status"] == "Canceled"
-    status, _, err = cloud.verb(*SUBMIT, *job)
+    status, _, err = cloud.mlops(*SUBMIT, *job)
     assert status == 1
     assert f"the job {cloud.job()} is Canceled" in err
 
@@ -323,11 +323,11 @@ def test_ctrl_c_before_the_job_is_sent_sends_none(
         signal.raise_signal(signal.SIGINT)
 
     monkeypatch.setattr("kedro_azure_mlops.azure.submission.ensure_environment", stop)
-    status, _, err = cloud.verb(*SUBMIT)
+    status, _, err = cloud.mlops(*SUBMIT)
     assert status == 130
     assert "submit: interrupted; a job that was not named was not sent" in err
     assert cloud.found("jobs") == {}
-    assert cloud.verb(*SUBMIT, "--job", "a", "--params", "b=1")[0] == 2
+    assert cloud.mlops(*SUBMIT, "--job", "a", "--params", "b=1")[0] == 2
 
 
 def test_a_script_runs_a_job_and_learns_that_it_did_not_complete(

@@ -180,16 +180,16 @@ class TestAudit:
         assert ["colorama", "0.4", "PYSEC-8", "no", "release", "run"] in lines
         assert "make lock" in found.stderr
 
-    @pytest.mark.parametrize("told", [404, 503, 403, "half", "page", "never"])
+    @pytest.mark.parametrize("reported", [404, 503, 403, "half", "page", "never"])
     def test_what_was_not_looked_up_is_not_well(
-        self, audit: Audit, service: Service, told: int | str
+        self, audit: Audit, service: Service, reported: int | str
     ) -> None:
-        service.knows(beta_x=told, alpha=[])
+        service.knows(beta_x=reported, alpha=[])
         failed = audit("--timeout", "2")
         assert failed.returncode == 2
         assert "requirements/serve.txt" in failed.stderr
         assert "could not look up" in failed.stderr
-        assert told != 404 or "beta-x 3.0" in failed.stderr
+        assert reported != 404 or "beta-x 3.0" in failed.stderr
         assert "nothing is known" in failed.stderr
         assert "no vulnerability counts" not in failed.stdout
 

@@ -106,7 +106,7 @@ def test_what_the_model_does_not_know_has_no_score(
     of_south = result["unit"] == "south"
     assert result.loc[of_south, ["deviation", "is_far"]].isna().all(axis=None)
     assert result.loc[~of_south, ["deviation", "is_far"]].notna().all(axis=None)
-    assert "Not known to the model, not scored: south" in caplog.text
+    assert "300 rows not scored, not known to the model: south" in caplog.text
 
 
 def test_late_rows_are_counted(rows: pd.DataFrame, caplog: pytest.LogCaptureFixture) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from kedro_azure_mlops.contract import digest
+from kedro_azure_mlops.contract import digest, write_manifest
 from kedro_azure_mlops.errors import OperationError
 from kedro_azure_mlops.serve.bundle import write_bundle
 from kedro_azure_mlops.serve.wheels import Wheels
@@ -43,7 +43,7 @@ def test_it_holds_model_code_runner_and_checksums(folder: Path, model: Path) -> 
         *("requirements.txt", "score_file.py"),
     }
     assert {name for name in names if name.startswith("model/")} == {
-        *("model/MLmodel", "model/contract.json", "model/rolling.json"),
+        *("model/MLmodel", "model/SHA256SUMS", "model/contract.json", "model/rolling.json"),
     }
     assert {"code/served.json", "code/plant/rolling.py", "code/plant/weights.py"} <= names
     assert not [name for name in names if name.startswith("wheels") or "plain" in name]
@@ -68,7 +68,8 @@ def test_its_name_says_which_model_it_is(archive: Path, model: Path) -> None:
 def test_every_file_is_in_the_checksums(folder: Path) -> None:
     lines = (folder / "SHA256SUMS").read_text(encoding="utf-8").splitlines()
     sums = dict(reversed(line.split("  ", 1)) for line in lines)
-    files = [path for path in folder.rglob("*") if path.is_file() and path.name != "SHA256SUMS"]
+    its_own = folder / "SHA256SUMS"
+    files = [path for path in folder.rglob("*") if path.is_file() and path != its_own]
     assert sums == {
         path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in files
@@ -151,6 +152,7 @@ def test_an_example_that_would_be_refused_leaves_no_archive(model: Path, tmp_pat
     found = json.loads(file.read_text(encoding="utf-8"))
     found["example"][3]["humidity"] = 3
     file.write_text(json.dumps(found), encoding="utf-8")
+    write_manifest(folder)
     with pytest.raises(OperationError, match=r"example is refused: data\[3\]\.humidity is not"):
         make_bundle(folder, place)
 

@@ -152,6 +152,7 @@ class TestSignals:
         self, name: str, capsys: pytest.CaptureFixture[str]
     ) -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)  # ignored where the tests run under nohup
         before = signal.getsignal(signal.SIGTERM)
         assert run_until_interrupted(lambda: send(name), "submit: stopped") == 130
         assert capsys.readouterr().err == "submit: stopped\n"

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -24,8 +25,10 @@ from kedro_azure_mlops.contract import (
     load_proven_scorer,
     prove,
     read_contract,
+    refuse_changed_files,
     rows_of_columns,
     write_contract,
+    write_manifest,
 )
 
 SCHEMA = Schema(
@@ -51,6 +54,21 @@ CONTRACT = Contract(
     attributes=("schema",),
 )
 ANSWER = {"score": np.array([6.0, np.nan]), "is_high": np.array([True, False], object)}
+
+
+def flip(file: Path) -> None:
+    """Change the middle byte of a file."""
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(bytes(content))
+
+
+def empty(file: Path) -> None:
+    file.write_bytes(b"")
+
+
+def remove(file: Path) -> None:
+    file.unlink()
 
 
 class Fixed:
@@ -154,6 +172,7 @@ def test_a_model_that_answers_differently_is_refused(answer: dict[str, Any], mes
 def folder(tmp_path: Path) -> Path:
     (tmp_path / "model").mkdir()
     write_contract(tmp_path / "model", CONTRACT)
+    write_manifest(tmp_path / "model")
     return tmp_path / "model"
 
 
@@ -205,6 +224,89 @@ def test_a_scorer_that_fails_or_answers_differently_is_refused(
     other = project(lambda _: Fixed(score=np.array([1.0, 2.0])))
     with pytest.raises(UnusableModelError, match=r"cannot be served: the example's row 0"):
         load_proven_scorer(folder, other)
+
+
+def model_folder(folder: Path) -> Path:
+    """Write a folder whose files have all kinds of names."""
+    for name in ("MLmodel", "data/model.skops", "with space.txt", "ä.json", ".hidden"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(b"content of " + name.encode())
+    write_manifest(folder)
+    return folder
+
+
+@pytest.mark.parametrize(
+    "name", ["MLmodel", "data/model.skops", "with space.txt", "ä.json", ".hidden", "SHA256SUMS"]
+)
+@pytest.mark.parametrize("change", [flip, empty, remove])
+def test_a_file_that_was_changed_or_removed_is_named(
+    tmp_path: Path, name: str, change: Callable[[Path], None]
+) -> None:
+    folder = model_folder(tmp_path / "model")
+    refuse_changed_files(folder)
+    refuse_changed_files(folder, digest(folder))
+    change(folder / name)
+    with pytest.raises(UnusableModelError, match=f": {name} (was changed|is missing)|no {name}"):
+        refuse_changed_files(folder)
+
+
+@pytest.mark.parametrize(
+    "name", [".DS_Store", "Thumbs.db", "__pycache__/x.pyc", "data/more", "a\udcff"]
+)
+def test_a_file_that_was_added_is_named_and_deleting_it_is_enough(
+    tmp_path: Path, name: str
+) -> None:
+    folder = model_folder(tmp_path / "model")
+    added, shown = folder / name, name.replace("\udcff", r"\?")
+    added.parent.mkdir(exist_ok=True)
+    added.touch()
+    with pytest.raises(UnusableModelError, match=f": {shown} was added. Delete what was added"):
+        refuse_changed_files(folder)
+    added.unlink()
+    (folder / "registered_model_meta").touch()  # which MLflow adds to what it downloads
+    refuse_changed_files(folder)
+
+
+def test_every_byte_of_the_manifest_counts(tmp_path: Path) -> None:
+    folder = model_folder(tmp_path / "model")
+    manifest = folder / "SHA256SUMS"
+    written = manifest.read_bytes()
+    for place in range(len(written)):
+        for bits in (1, 255):
+            changed = bytearray(written)
+            changed[place] ^= bits
+            manifest.write_bytes(bytes(changed))
+            with pytest.raises(UnusableModelError, match="SHA256SUMS was changed"):
+                refuse_changed_files(folder)
+    for other in (b"", written[:-1], written + b"\n", written + written):
+        manifest.write_bytes(other)
+        with pytest.raises(UnusableModelError, match="SHA256SUMS was changed"):
+            refuse_changed_files(folder)
+    manifest.write_bytes(written)
+    refuse_changed_files(folder)
+
+
+def test_a_model_of_an_earlier_version_is_known_by_its_registered_digest_alone(
+    tmp_path: Path,
+) -> None:
+    folder = model_folder(tmp_path / "model")
+    (folder / "SHA256SUMS").unlink()
+    refuse_changed_files(folder, digest(folder))
+    with pytest.raises(UnusableModelError, match=r"saved by an earlier version\. Train it again"):
+        refuse_changed_files(folder)
+    with pytest.raises(UnusableModelError, match="none is asked for"):
+        refuse_changed_files(folder, "")
+    with pytest.raises(UnusableModelError, match="no such folder"):
+        refuse_changed_files(tmp_path / "nowhere")
+
+
+def test_the_manifest_is_read_by_a_stock_tool(tmp_path: Path) -> None:
+    folder = model_folder(tmp_path / "model")
+    check = ["sha256sum", "--check", "--strict", "SHA256SUMS"]
+    said = subprocess.run(check, cwd=folder, capture_output=True, text=True, check=True)
+    assert len(said.stdout.splitlines()) == 5
+    flip(folder / "MLmodel")
+    assert subprocess.run(check, cwd=folder, capture_output=True, check=False).returncode == 1
 
 
 def test_files_that_were_changed_are_refused_before_they_are_used(

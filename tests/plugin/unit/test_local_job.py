@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from kedro_azure_mlops.errors import OperationError
-from kedro_azure_mlops.local.step import locked
+from kedro_azure_mlops.running import claim
 from tests.plugin.tiny_job import FOLDER, TinyJob, in_a_row
 
 
@@ -336,8 +336,10 @@ def test_a_step_that_takes_too_long_fails(job: TinyJob) -> None:
 
 def test_two_runs_do_not_share_a_folder(job: TinyJob) -> None:
     job.step("a", "true")
-    job.work.mkdir()
-    with locked(job.work), pytest.raises(OperationError, match="Another run is at work"):
+    with (
+        claim(job.project, writes=[str(job.work)], records=job.work / ".runs"),
+        pytest.raises(OperationError, match=r"Another run is at work here: .* It writes"),
+    ):
         job.run()
     assert job.run().succeeded
 
@@ -345,7 +347,7 @@ def test_two_runs_do_not_share_a_folder(job: TinyJob) -> None:
 def test_nothing_is_left_of_the_copies_that_steps_are_made_from(job: TinyJob) -> None:
     job.step("a", "true")
     job.run()
-    assert sorted(path.name for path in job.work.iterdir()) == [".lock", "a"]
+    assert sorted(path.name for path in job.work.iterdir()) == ["a"]
 
 
 def test_a_command_is_shown_that_can_be_typed_again(tmp_path: Path) -> None:

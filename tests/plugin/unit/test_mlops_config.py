@@ -81,27 +81,27 @@ def test_parameters_of_a_run_reach_the_file(copied: Project) -> None:
         (
             "tracking: {enabled: perhaps}",
             "conf/local/mlops.yml: tracking.enabled: ",
-            "valid boolean, unable to interpret input (it is 'perhaps')",
+            "must be true or false (it is 'perhaps')",
         ),
         (
             "tracking: {when_unreachable: maybe}",
             "conf/local/mlops.yml: tracking.when_unreachable: ",
-            "should be 'error' or 'warn' (it is 'maybe')",
+            "must be 'error' or 'warn' (it is 'maybe')",
         ),
         (
             "tracking: {metrics: metrics}",
             "conf/local/mlops.yml: tracking.metrics: ",
-            "should be a valid list (it is 'metrics')",
+            "must be a list (it is 'metrics')",
         ),
         (
             "gate: {rules: [{metric: r2, minimum: much}]}",
             "conf/local/mlops.yml: gate.rules.0.minimum: ",
-            "should be a valid number",
+            "must be a number (it is 'much')",
         ),
         (
             "gate: {rules: [{minimum: 0.1}]}",
             "gate.rules.0.metric: ",
-            "Field required",
+            "is missing",
         ),
         (
             "deployment: {traffic: [10, 50]}",

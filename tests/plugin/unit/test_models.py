@@ -350,7 +350,8 @@ def test_a_save_after_a_save_that_died_keeps_the_only_copy(
     monkeypatch.setattr(models, "save_model", fail)
     with pytest.raises(DatasetError, match="disk full"):
         ModelDataset(filepath=str(folder)).save(model)
-    assert load_model(old).coef_.tolist() == model.coef_.tolist()
+    assert not old.exists()
+    assert load_model(folder).coef_.tolist() == model.coef_.tolist()
 
 
 def test_an_empty_folder_that_is_given_is_filled_and_not_replaced(

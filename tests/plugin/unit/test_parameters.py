@@ -1,6 +1,7 @@
 import pytest
+from pydantic import Field, ValidationError
 
-from kedro_azure_mlops.parameters import Parameters, Share, Span
+from kedro_azure_mlops.parameters import Parameters, Share, Span, explain
 
 
 class Split(Parameters):
@@ -30,3 +31,66 @@ def test_what_is_wrong_is_named(wrong: dict[str, object], why: str) -> None:
 def test_a_node_cannot_change_them() -> None:
     with pytest.raises(ValueError, match="frozen"):
         Split(share=0.5, every="7D").share = 0.6
+
+
+@pytest.mark.parametrize("value", ["0.5", True, None, [0.5], {"a": 1}, float("nan"), float("inf")])
+def test_what_only_looks_like_a_number_is_none(value: object) -> None:
+    with pytest.raises(ValidationError) as refusal:
+        Split(share=value, every=None)  # type: ignore[arg-type]
+    ((keys, sentence),) = explain(refusal.value, {"share": value, "every": None})
+    assert keys == ["share"]
+    assert sentence.startswith("must be a number")
+
+
+@pytest.mark.parametrize("every", ["7", "NaT", "1e999 days", ""])
+def test_a_length_of_time_has_a_unit(every: str) -> None:
+    with pytest.raises(ValueError, match="is not a length of time above zero"):
+        Split(share=0.5, every=every)
+
+
+_LACKS = {"split.every": "is missing"}
+
+
+class Nested(Parameters):
+    split: Split | None = None
+    splits: list[Split] = Field(default=[])
+    many: int | list[int] = 0
+    kind: Split | str = ""
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({"many": "x"}, {"many": "must be a whole number or a list (it is 'x')"}),
+        ({"many": [1, "x"]}, {"many.1": "must be a whole number (it is 'x')"}),
+        ({"split": {"share": "x"}}, {"split.share": "must be a number (it is 'x')", **_LACKS}),
+        ({"splits": [{"share": 1, "every": 7}]}, {"splits.0.every": "must be text (it is 7)"}),
+        (
+            {"kind": {"share": 2, "every": None}},
+            {"kind.share": "must be less than or equal to 1 (it is 2)"},
+        ),
+        ({"kind": 5}, {"kind": "must be a group of keys and values or text (it is 5)"}),
+        ({"splits": None}, {"splits": "must be a list (it is null)"}),
+        (
+            {"split": {"shrae": 1}},
+            {"split": "unknown key 'shrae'; allowed are share, every; did you mean share?"},
+        ),
+    ],
+    ids=str,
+)
+def test_each_fault_is_named_by_its_keys_and_what_is_allowed(
+    given: dict[str, object], expected: dict[str, str]
+) -> None:
+    with pytest.raises(ValidationError) as refusal:
+        Nested.model_validate(given)
+    assert {".".join(keys): why for keys, why in explain(refusal.value, given)} == expected
+
+
+def test_a_secret_is_not_shown() -> None:
+    class Warehouse(Parameters):
+        password: int
+
+    given = {"password": "-".join(["Tr0ub4dor", "3"])}
+    with pytest.raises(ValidationError) as refusal:
+        Warehouse.model_validate(given)
+    assert explain(refusal.value, given) == [(["password"], "must be a whole number (it is '***')")]

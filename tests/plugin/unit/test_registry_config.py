@@ -66,7 +66,7 @@ def test_a_file_of_a_ci_runs_checkout_is_no_registry(
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("kind: git", "registry.kind: Input should be 'mlflow' or 'azureml'"),
+        ("kind: git", "registry.kind: must be 'mlflow' or 'azureml'"),
         ("aproval: true", "registry: unknown key 'aproval'; allowed are kind, name, uri"),
         ("shared_registry: everybody", "shared_registry is for kind: azureml"),
         ("kind: azureml, uri: 'http://x'", "uri is for kind: mlflow"),

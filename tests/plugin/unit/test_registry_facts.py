@@ -11,6 +11,7 @@ from kedro_azure_mlops.registry.facts import (
     failed_reasons,
     model_facts,
     verdict_facts,
+    verdict_of,
 )
 
 RULES = [{"passed": True, "reason": "one; of two"}, {"passed": False, "reason": "three"}]
@@ -44,6 +45,15 @@ def test_a_version_carries_the_verdict_with_the_challengers_numbers(
         "metrics.latency_ms": "4.0",
     }
     assert claimed_numbers(facts) == {"r2": 0.1 + 0.2, "latency_ms": 4.0}
+
+
+def test_a_verdict_counts_for_the_model_that_it_names() -> None:
+    facts = verdict_facts(GATE | {"passed": True, "digest": "d19e57"}, {})
+    assert facts["gate.digest"] == "d19e57"
+    assert verdict_of(facts | {"digest": "d19e57"}) == "passed"
+    assert verdict_of(facts | {"digest": "07be25"}) is None
+    assert verdict_of({"digest": "d19e57"}) is None
+    assert verdict_of({"digest": "d19e57", "gate": "refused"}) == "refused", "as before it named it"
 
 
 @pytest.mark.parametrize("text", ["nan", "inf", "-inf", "n/a", ""])

@@ -60,6 +60,7 @@ def refused(body: bytes | str, reader: Reader = READER) -> BadRequestError:
         ({"time": "2024-01-31T12:59:59"}, "time", "is before data[0].time"),
         ({"unit": 7}, "unit", "must be a text that is not empty"),
         ({"unit": " "}, "unit", "must be a text that is not empty"),
+        ({"unit": "no\0rth"}, "unit", "must be a text that is not empty"),
         ({"humidity": 3}, "humidity", "is not known"),
     ],
     ids=lambda value: str(value)[:40],

@@ -17,6 +17,7 @@ from kedro_azure_mlops.contract import (
     UnusableModelError,
     digest,
     write_contract,
+    write_manifest,
 )
 from kedro_azure_mlops.models import save_model
 from kedro_azure_mlops.serve import score
@@ -170,6 +171,7 @@ def test_what_serves_is_logged(trained: Path, caplog: pytest.LogCaptureFixture) 
 
 def test_a_model_that_answers_its_example_otherwise_is_refused(model: Path) -> None:
     change(model, "rolling.json", "10.0", "1.0")
+    write_manifest(model)
     with pytest.raises(UnusableModelError, match="recorded at training"):
         score.init(model)
 
@@ -182,6 +184,7 @@ def test_a_folder_that_is_not_whole_is_refused(
     (model / name).unlink()
     if content is not None:
         (model / name).write_bytes(content)
+    write_manifest(model)
     with pytest.raises(UnusableModelError):
         score.init(model)
 
@@ -281,6 +284,7 @@ def test_a_stored_model_of_types_that_nobody_trusts_is_not_loaded(
 
     folder = Path(shutil.copytree(stored, tmp_path / "model"))
     skops.io.dump(small_scorer(), folder / "model.skops")
+    write_manifest(folder)
     with pytest.raises(UnusableModelError, match=r"plant\.rolling\.RollingLoad"):
         score.load_served(folder, None)
 
@@ -299,6 +303,7 @@ def test_what_a_stored_model_needs_and_is_not_installed_is_named(
 def test_a_folder_without_its_model_is_refused(tmp_path: Path) -> None:
     (tmp_path / "MLmodel").write_text("flavors: {}\n", encoding="utf-8")
     write_contract(tmp_path, Contract(OfAnyType.schema, [{"x": 1.0}], []))
+    write_manifest(tmp_path)
     with pytest.raises(UnusableModelError, match=r"model\.skops cannot be loaded"):
         score.load_served(tmp_path, None)
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from kedro_azure_mlops.config import read_mlops
+from kedro_azure_mlops.contract import write_manifest
 from kedro_azure_mlops.errors import OperationError
 from kedro_azure_mlops.serve import process
 from kedro_azure_mlops.serve.code import ENTRY, ServedCode, copy_served_code, trusted_types
@@ -17,11 +18,12 @@ from tests.plugin.helpers import REPOSITORY
 from tests.plugin.trained import LOCK, project_with_scorer, save_small_model, serve_by
 
 PLUGIN = REPOSITORY / "src/kedro_azure_mlops"
-ALLOWED = {"azureml_inference_server_http", "flask", "numpy", "prometheus_client"}
+ALLOWED = {"azureml_inference_server_http", "flask", "gunicorn", "numpy", "prometheus_client"}
 OF_STORED_MODELS = {"pandas", "skops"}
-SERVERS = ("answers", "local", "metrics", "online", "plain")
+SERVERS = ("answers", "connections", "local", "metrics", "online", "plain")
 SCORING = {
     *("kedro_azure_mlops/__init__.py", "kedro_azure_mlops/contract.py", "served.json"),
+    "kedro_azure_mlops/values.py",
     *(f"kedro_azure_mlops/serve/{name}.py" for name in ("__init__", "request", "score", "stream")),
 }
 
@@ -105,7 +107,10 @@ def test_served_code_imports_itself_and_the_serving_environment_only(
     folder = copy(own, tmp_path / "code").folder
     allowed = sys.stdlib_module_names | ALLOWED | (OF_STORED_MODELS if not has_scorer else set())
     there = {name.removesuffix(".py").replace("/", ".") for name in names(folder)}
-    late = set() if not has_scorer else {"kedro_azure_mlops.serve.stored.load_stored_scorer"}
+    # connections.py is for uvicorn too, where that serves
+    late = {"uvicorn.protocols.http.auto.AutoHTTPProtocol"}
+    if has_scorer:
+        late.add("kedro_azure_mlops.serve.stored.load_stored_scorer")
     for path in sorted((folder / "kedro_azure_mlops").rglob("*.py")):
         for module in modules(path) - late:
             if module.startswith("kedro_azure_mlops"):
@@ -128,17 +133,17 @@ def test_the_served_code_runs_without_the_plugin_and_the_project(
     code: ServedCode, tmp_path: Path
 ) -> None:
     """As on a server: nothing but the folder, numpy and the standard library is there."""
-    model = save_small_model(tmp_path / "model")
+    model, request = save_small_model(tmp_path / "model"), tmp_path / "request"
     script = (
         f"import sys; sys.path.insert(0, {str(code.folder)!r})\n"
         "for name in ('kedro', 'mlflow', 'pandas', 'sklearn'): sys.modules[name] = None\n"
         "from kedro_azure_mlops.serve import score; score.init()\n"
-        f"print(score.run(open({str(model / 'request')!r}, 'rb').read()).status)\n"
+        f"print(score.run(open({str(request)!r}, 'rb').read()).status)\n"
         "import kedro_azure_mlops; print(kedro_azure_mlops.__file__)"
     )
     from kedro_azure_mlops.serve.model import example_request
 
-    (model / "request").write_text(example_request(model), encoding="utf-8")
+    request.write_text(example_request(model), encoding="utf-8")
     done = subprocess.run(
         [sys.executable, "-c", script],
         env={"AZUREML_MODEL_DIR": str(tmp_path), "PYTHONDONTWRITEBYTECODE": "1"},
@@ -175,6 +180,7 @@ def test_a_scorer_that_answers_otherwise_than_at_training_is_refused(
 ) -> None:
     model = save_small_model(tmp_path / "model")
     (model / "rolling.json").write_text('{"limit": 1, "units": []}', encoding="utf-8")
+    write_manifest(model)
     with pytest.raises(OperationError, match="recorded at training"):
         copy_served_code(own, read_mlops(own, "local"), tmp_path / "code", model=model)
 

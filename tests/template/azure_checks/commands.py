@@ -71,8 +71,8 @@ class Commands:
             for name in scripts if "name" in step else ():
                 file = self.root / "operation" / "execution" / f"{name}.py"
                 if file.is_file():
-                    told = reported_in(file) | reported_by_plugin()
-                    found[str(step["name"]).lower()] = frozenset(map(str.lower, told))
+                    reported = reported_in(file) | reported_by_plugin()
+                    found[str(step["name"]).lower()] = frozenset(map(str.lower, reported))
         return found
 
 

@@ -20,7 +20,9 @@ class Job:
     is_deployment: bool
     depends_on: list[Text]
     steps: list[Mapping] = field(default_factory=list)
-    told: dict[str, frozenset[str]] = field(default_factory=dict)  # what steps tell, where known
+    reported: dict[str, frozenset[str]] = field(
+        default_factory=dict
+    )  # what steps tell, where known
 
     @property
     def strategy(self) -> str:

@@ -147,9 +147,9 @@ def _output(place: Place, key: str, job: Job, prefix: str) -> Iterator[Fault]:
 
 
 def _told(place: Place, job: Job, step: str, name: str) -> Iterator[Fault]:
-    told = job.told.get(step.lower())
-    if told is not None and name.lower() not in told:
-        have = ", ".join(sorted(told)) or "nothing"
+    reported = job.reported.get(step.lower())
+    if reported is not None and name.lower() not in reported:
+        have = ", ".join(sorted(reported)) or "nothing"
         yield Fault(place, f"step {step} of job {job.name} reports no {name}: it has {have}")
 
 

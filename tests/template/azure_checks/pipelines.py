@@ -90,7 +90,7 @@ def _of_pipelines(documents: dict[str, Mapping], faults: set[Fault], root: Path)
                 stages = graph.stages_of(pipeline)
                 names |= triggers.names_of(stages)
                 for job in (job for stage in stages for job in stage.jobs):
-                    job.told |= commands.told_in(job)
+                    job.reported |= commands.told_in(job)
                 faults.update(expansion.faults)
                 faults.update(schema.faults_of(pipeline))
                 faults.update(marks.faults_of_run(pipeline))

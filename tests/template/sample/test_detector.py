@@ -36,8 +36,9 @@ def forward(rows: pd.DataFrame, parameters: DetectorParameters = DETECTOR) -> pd
 def test_the_share_flagged_in_training_is_the_contamination() -> None:
     train = features(series(2000))
     scores = fit(train).score_samples(train)
-    assert np.mean(scores > 1) == pytest.approx(DETECTOR.contamination, abs=0.002)
-    assert np.median(scores) == pytest.approx(0)
+    judged = scores[train["has_history"]]
+    assert np.mean(judged > 1) == pytest.approx(DETECTOR.contamination, abs=0.002)
+    assert np.median(judged) == pytest.approx(0)
 
 
 def test_a_fault_scores_above_the_threshold_and_a_usual_day_does_not() -> None:
@@ -47,6 +48,7 @@ def test_a_fault_scores_above_the_threshold_and_a_usual_day_does_not() -> None:
     faulty.loc[1200, "temperature"] += 15
     assert detector.score_samples(features(faulty))[1200] > 1
     assert np.mean(detector.score_samples(features(readings))[1000:] > 1) < 0.05
+    assert np.isfinite(detector.score_samples(features(readings))[1000:]).all()
 
 
 def test_sensors_at_different_levels_share_one_forest() -> None:
@@ -57,11 +59,11 @@ def test_sensors_at_different_levels_share_one_forest() -> None:
     assert scores.abs().max() < 0.15
 
 
-def test_a_sensor_that_training_did_not_see_scores_0() -> None:
+def test_a_sensor_that_training_did_not_see_has_no_score() -> None:
     detector = fit(features(series(500)))
     unknown = features(series(50, sensor="attic"))
     assert detector.unknown_sensors(unknown) == ["attic"]
-    assert (detector.score_samples(unknown) == 0).all()
+    assert np.isnan(detector.score_samples(unknown)).all()
     assert detector.unknown_sensors(features(series(50))) == []
 
 
@@ -81,7 +83,7 @@ def test_a_sensor_with_little_history_is_not_judged_until_it_has_more() -> None:
     scores = forward(features(pd.concat([hall, late], ignore_index=True)))
     of_late = scores.tail(len(late)).to_numpy()
     next_refit = 2 + 48 * 7
-    assert (of_late[:next_refit] == 0).all()
+    assert np.isnan(of_late[:next_refit]).all()
     assert np.mean(of_late[next_refit:] > 1) < 0.1
     assert np.std(of_late[next_refit:]) > 0
 
@@ -124,8 +126,8 @@ def test_no_score_depends_on_a_later_row(changed_from: int) -> None:
 def test_training_rows_are_scored_by_what_was_known_then() -> None:
     scores = forward(features(series(1300)))
     first_week = 48 * 7
-    assert (scores[:first_week] == 0).all()
-    assert (scores[first_week:] != 0).all()
+    assert scores[:first_week].isna().all()
+    assert np.isfinite(scores[first_week:]).all()
 
 
 def test_without_refits_the_held_out_rows_are_scored_by_one_detector() -> None:
@@ -155,3 +157,20 @@ def test_refits_do_not_lower_the_threshold_step_by_step() -> None:
     scores = forward(features(series(48 * 70)))
     held_out = scores[48 * 14 :]
     assert np.mean(held_out[-48 * 21 :] > 1) < 3 * DETECTOR.contamination
+
+
+@pytest.mark.parametrize("rows", [1, 5, 12])
+def test_a_fault_in_training_does_not_widen_the_range(rows: int) -> None:
+    readings = series(1500)
+    low, high, spread = fit(features(readings)).ranges["hall"]
+    readings.loc[700 : 700 + rows - 1, "temperature"] = 90 + np.arange(rows) / 10
+    found = fit(features(readings)).ranges["hall"]
+    assert found[0] == pytest.approx(low, abs=0.2 * spread)
+    assert high - 0.2 * spread < found[1] < high + 3 * spread
+
+
+def test_what_a_sensor_often_does_is_in_its_range_however_far_it_is() -> None:
+    readings = series(1500)
+    is_hot = readings.index % 100 < 5  # passing values between, as a heater does
+    readings.loc[is_hot, "temperature"] += 20 * (readings.index[is_hot] % 100)
+    assert fit(features(readings)).ranges["hall"][1] > 80

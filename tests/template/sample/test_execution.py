@@ -77,11 +77,11 @@ def test_a_model_that_the_gate_refuses_is_status_1(call: Callable) -> None:
 def test_a_rollout_promotes_deploys_and_asks(call: Callable) -> None:
     result, called = call("deploy", "--env", "stage")
     assert result.exit_code == 0, result.output
-    assert called == ["champion", "promote", "champion", "deploy_online", "invoke"]
+    assert called == ["promote", "deploy_online", "invoke"]
     bad = SimpleNamespace(status=500, endpoint="e", deployment="d")
     assert call("deploy", invoke=bad)[0].exit_code == 1
     refused, called = call("deploy", promote=mlops.RefusedError("no approval"))
-    assert (refused.exit_code, called) == (1, ["champion", "promote", "champion"])
+    assert (refused.exit_code, called) == (1, ["promote"])
 
 
 def test_the_way_back_takes_only_what_was_moved(call: Callable) -> None:

@@ -45,8 +45,11 @@ def test_a_new_file_is_scored_by_the_champion(
         pd.read_csv(trained.path / "data/raw/new.csv"),
     )
     assert set(scores["model_version"]) == {1}
-    assert scores["score"].notna().all()
-    assert scores["is_anomaly"].eq(scores["score"] > 1).all()
+    judged = scores[scores["score"].notna()]
+    assert judged["is_anomaly"].eq(judged["score"] > 1).all()
+    assert judged.index.tolist() == list(range(60, 200)), "readings with 30 hours before them"
+    assert scores.drop(judged.index)["is_anomaly"].isna().all()
+    assert scores["reason"].notna().eq(scores["score"].isna()).all()
 
 
 def test_the_held_out_readings_score_what_they_scored_in_training(

@@ -11,7 +11,7 @@ from temperature_anomalies.parameters import DetectorParameters, FeatureParamete
 from temperature_anomalies.score import load
 from temperature_anomalies.training import fit_detector
 
-from kedro_azure_mlops.contract import UnusableModelError, load_proven_scorer
+from kedro_azure_mlops.contract import UnusableModelError, load_proven_scorer, write_manifest
 from kedro_azure_mlops.models import load_model, save_model
 from kedro_azure_mlops.serve.stream import Stream
 from tests.template.sample.helpers import FOREST, series
@@ -111,7 +111,12 @@ def test_the_exported_forest_gives_the_scores_of_the_trained_one(
     assert theirs["score"].tobytes() == ours["score"].tobytes()
     assert theirs["is_anomaly"].tolist() == ours["is_anomaly"].tolist()
     assert "ONNX" in scorer.engine
-    assert contract.answer[-1]["score"] > max(row["score"] for row in contract.answer[:-1])
+    *unjudged, usual, far = contract.answer
+    assert far["is_anomaly"] is True
+    assert far["score"] > usual["score"]
+    assert (usual["is_anomaly"], usual["reason"]) == (False, None)
+    assert unjudged[0]["score"] is unjudged[0]["is_anomaly"] is None
+    assert "30 hours" in unjudged[0]["reason"]
 
 
 def test_predict_takes_readings_in_any_order(detector: Detector) -> None:
@@ -119,11 +124,15 @@ def test_predict_takes_readings_in_any_order(detector: Detector) -> None:
     mixed = table.sample(frac=1, random_state=0).astype({"timestamp": str})
     expected = batch(detector, table)
     found = detector.predict(mixed)
-    assert list(found.columns) == ["score", "is_anomaly"]
+    assert list(found.columns) == ["score", "is_anomaly", "reason"]
     pd.testing.assert_series_equal(
         found["score"].sort_index(), expected.sort_index(), check_names=False
     )
-    assert found["is_anomaly"].eq(found["score"] > 1).all()
+    judged = found[found["score"].notna()]
+    assert 0 < len(judged) < len(found)
+    assert judged["is_anomaly"].eq(judged["score"] > 1).all()
+    assert judged["reason"].isna().all()
+    assert found.drop(judged.index)["reason"].str.contains("earlier readings").all()
 
 
 def test_a_reading_that_is_sent_twice_gets_the_score_of_its_twin(detector: Detector) -> None:
@@ -170,7 +179,8 @@ def test_a_sensor_that_training_did_not_know_has_no_score(detector: Detector) ->
     is_attic = (table["sensor_id"] == "attic").to_numpy()
     assert np.isnan(found["score"][is_attic]).all()
     assert set(found["is_anomaly"][is_attic]) == {None}
-    assert np.isfinite(found["score"][~is_attic]).all()
+    assert set(found["reason"][is_attic]) == {"the model does not know this sensor"}
+    assert np.isfinite(found["score"][~is_attic][60:]).all()
 
 
 def test_nothing_is_scored_to_nothing(detector: Detector) -> None:
@@ -198,7 +208,7 @@ def test_another_estimator_is_stored_and_served(
     found = scorer.score(columns(table))["score"]
     np.testing.assert_allclose(found, detector.score(columns(table))["score"], rtol=1e-12)
     is_fault = table.index.isin(table["temperature"].sub(20).abs().nlargest(2).index)
-    assert found[is_fault].min() > np.quantile(found[~is_fault], 0.95)
+    assert found[is_fault].min() > np.nanquantile(found[~is_fault], 0.95)
 
 
 def test_a_stored_detector_scores_as_before(detector: Detector, folder: Path) -> None:
@@ -221,6 +231,7 @@ def test_a_model_of_other_features_is_not_served(folder: Path, tmp_path: Path) -
 def test_damaged_files_are_not_served(tmp_path: Path, detector: Detector, name: str) -> None:
     save_model(detector, tmp_path / "model", TRUSTED)
     (tmp_path / "model" / name).write_bytes(b"{}")
+    write_manifest(tmp_path / "model")
     with pytest.raises(UnusableModelError):
         load_proven_scorer(tmp_path / "model", SCORER)
 

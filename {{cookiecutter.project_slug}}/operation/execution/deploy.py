@@ -14,15 +14,8 @@ from kedro_azure_mlops.cli import Command, env_option
 
 def roll_out(env: str, digest: str | None, approved_by: str | None, reason: str | None) -> int:
     """Promote, deploy step by step, and send the model's own example to the endpoint."""
-    before = mlops.champion(env)
-    try:
-        now = mlops.promote(
-            env, version=digest, approved_by=approved_by, reason=reason, say=click.echo
-        )
-    finally:  # also where it was interrupted in the middle
-        after = mlops.champion(env)
-        if before and after and before.number != after.number:  # else there is no way back
-            mlops.report_outputs(champion=after.number)
+    # which reports the output champion itself, before it moves anything
+    now = mlops.promote(env, version=digest, approved_by=approved_by, reason=reason, say=click.echo)
     mlops.report_outputs(digest=now.digest, moved=False)
     mlops.deploy_online(env, say=click.echo)
     answer = mlops.invoke(env, say=click.echo)

@@ -1,37 +1,44 @@
 """Catalog datasets of our own: logger files as they come, labels, readings to be scored."""
 
-import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 from kedro_azure_mlops.serve.batches import CsvPieces
-from kedro_azure_mlops.storage import MissingFileError, opened_by_identity, source_of
+from kedro_azure_mlops.storage import MissingFileError, opened_by_identity, shown, source_of
+from kedro_azure_mlops.tables.delimited import read_text
+from kedro_azure_mlops.tables.series import Names, ReaderOptions, SeriesReader
 from kedro_azure_mlops.validation import BadDataError, parse_times
 from kedro_datasets.pandas import CSVDataset
 
 from .features import READING
 from .schemas import RawTemperatures
 
-_MISSING = ["", "NA", "N/A", "NaN", "nan", "NULL", "null", "None"]
+_NAMES = Names(*READING, aliases={"value": "temperature", "sensor": "sensor_id"})
 _LABEL_COLUMNS = ["sensor_id", "start", "end"]
-_HEADERLESS = {2: ["timestamp", "temperature"], 3: READING}
+_Reader = ReaderOptions | dict[str, Any] | None
+_SETTINGS = "operation/configuration/<env>/parameters.yml"
 
 
 class TemperatureCSV(CSVDataset):
     """Readings of one or several sensors, with or without a header.
 
-    Loads the columns ``timestamp`` and ``sensor_id`` as text and ``temperature`` as pandas reads
-    it, indexed by the line of the file. A column ``value`` is taken for ``temperature``. Without a
-    header the columns are time and reading, or time, sensor and reading. A file of one sensor gets
-    its own name as ``sensor_id``. Checks are left to the ``validator:`` of the catalog entry.
+    Loads the columns ``timestamp`` and ``sensor_id`` as text and ``temperature`` as numbers where
+    it is that, indexed by the line of the file; ``attrs["notes"]`` says what was not used. Checks
+    of the values are left to the ``validator:`` of the catalog entry.
 
     A path ``abfs://container@account.dfs.core.windows.net/...`` is opened by identity.
+
+    Parameters
+    ----------
+    reader
+        How the files are read, see ``ReaderOptions``.
     """
 
-    def __init__(self, *, filepath: str, **options: Any) -> None:
+    def __init__(self, *, filepath: str, reader: _Reader = None, **options: Any) -> None:
         self._address = str(filepath)
+        self._reader = ReaderOptions.of(reader)
         super().__init__(**opened_by_identity(filepath, options))
 
     def load(self) -> pd.DataFrame:
@@ -44,7 +51,7 @@ class TemperatureCSV(CSVDataset):
         UnreadableAddressError
             If the store that it is in cannot be read.
         BadDataError
-            If the file is empty or not a table.
+            If the file is empty, not a table, or not of the form that ``reader`` says.
         """
         (whole,) = self.pieces(None)
         return whole
@@ -54,58 +61,28 @@ class TemperatureCSV(CSVDataset):
         source = source_of(
             self,
             self._address,
-            "Set raw_file in operation/configuration/<env>/parameters.yml, or for one run: "
-            'kedro run --params "raw_file=PATH".',
+            f'Set raw_file in {_SETTINGS}, or for one run: kedro run --params "raw_file=PATH".',
         )
-        try:
-            with warnings.catch_warnings():
-                # pandas would cut off what is beyond the header and only warn
-                warnings.simplefilter("error", pd.errors.ParserWarning)
-                yield from self._tables(source, rows)
-        except pd.errors.EmptyDataError as error:
-            raise BadDataError(f"{source}: the file is empty, it holds no reading.") from error
-        except (pd.errors.ParserError, pd.errors.ParserWarning, UnicodeDecodeError) as error:
-            raise BadDataError(f"{source}: not a CSV table: {error}") from error
+        yield from self.series(source).read_csv(self.open, rows)
 
-    def _tables(self, source: str, rows: int | None) -> Iterator[pd.DataFrame]:
-        options = {
-            "skipinitialspace": True,
-            "encoding": "utf-8-sig",
-            "index_col": False,
-            "float_precision": "round_trip",  # as JSON has numbers read
-            "keep_default_na": False,  # NA may be a sensor
-            "na_values": {"timestamp": [""], "sensor_id": [""]}
-            | dict.fromkeys(("temperature", "value"), _MISSING),
-            **self._load_args,
-        }
-        with self._fs.open(str(self._filepath), "rb") as file:
-            first = pd.read_csv(file, header=None, nrows=1, dtype=str, **options)
-        has_header = not _looks_like_time(first.iloc[0, 0])
-        given = [f"column {number + 1}" for number in range(first.shape[1])]
-        options |= {
-            "header": 0 if has_header else None,
-            "names": None if has_header else _HEADERLESS.get(first.shape[1], given),
-            "dtype": {"timestamp": str, "sensor_id": str},
-            "low_memory": False,
-        }
-        with self._fs.open(str(self._filepath), "rb") as file:
-            found = pd.read_csv(file, chunksize=rows, **options)
-            for read in [found] if rows is None else found:
-                table = read.rename(columns=str.strip)
-                if "temperature" not in table.columns:
-                    table = table.rename(columns={"value": "temperature"})
-                if "sensor_id" not in table.columns:
-                    table["sensor_id"] = Path(self._filepath).stem
-                table.index += 2 if has_header else 1
-                table.attrs["source"] = source
-                yield table
+    def series(self, source: str) -> SeriesReader:
+        """Return what takes our columns out of the tables of this file."""
+        return SeriesReader(_NAMES, self._reader, source, Path(self._filepath).stem, _SETTINGS)
+
+    def open(self) -> Any:
+        """Open the file for its bytes."""
+        return self._fs.open(str(self._filepath), "rb")
 
 
 class LabelsCSV(CSVDataset):
-    """Known faults, columns ``sensor_id, start, end`` (ends included); none if no file is named."""
+    """Known faults, columns ``sensor_id, start, end`` (ends included); none if no file is named.
 
-    def __init__(self, *, filepath: str | None, **options: Any) -> None:
+    Times without an offset are of the zone of the readings; see ``TemperatureCSV`` for ``reader``.
+    """
+
+    def __init__(self, *, filepath: str | None, reader: _Reader = None, **options: Any) -> None:
         self._named = filepath is not None
+        self._time_zone = ReaderOptions.of(reader).time_zone
         self._address = str(filepath)
         super().__init__(**opened_by_identity(filepath or "none", options))
 
@@ -127,15 +104,13 @@ class LabelsCSV(CSVDataset):
         source = source_of(
             self,
             self._address,
-            "Set labels_file in operation/configuration/<env>/parameters.yml; labels_file: null "
-            "means that there are no labels.",
+            f"Set labels_file in {_SETTINGS}; labels_file: null means that there are no labels.",
         )
-        self._load_args = {"dtype": {"sensor_id": str}, "skipinitialspace": True} | self._load_args
-        labels = super().load()
+        labels = read_text(lambda: self._fs.open(str(self._filepath), "rb"), source)
         if missing := [name for name in _LABEL_COLUMNS if name not in labels.columns]:
             raise BadDataError(f"{source}: column {', '.join(missing)} is missing.")
-        labels["sensor_id"] = labels["sensor_id"].astype(str).str.strip()
-        times = labels[["start", "end"]].astype(str).apply(parse_times)
+        labels["sensor_id"] = labels["sensor_id"].str.strip()
+        times = labels[["start", "end"]].apply(parse_times, zone=self._time_zone)
         wrong = times.isna().any(axis=1) | (times["end"] < times["start"])
         if wrong.any():
             raise BadDataError(
@@ -155,14 +130,23 @@ class NewReadings(CsvPieces):
     ----------
     rows
         Most readings of a piece.
+    reader
+        See ``TemperatureCSV``.
     minimum, maximum, stuck_clock_rows
         See ``RawTemperatures``.
     """
 
     def __init__(
-        self, *, minimum: float, maximum: float, stuck_clock_rows: int, **options: Any
+        self,
+        *,
+        minimum: float,
+        maximum: float,
+        stuck_clock_rows: int,
+        reader: _Reader = None,
+        **options: Any,
     ) -> None:
         super().__init__(**options)
+        self._reader = reader
         self._validator = RawTemperatures(minimum, maximum, stuck_clock_rows)
 
     def load(self) -> Iterator[pd.DataFrame]:
@@ -176,16 +160,11 @@ class NewReadings(CsvPieces):
 
     def read_csv(self, address: str) -> Iterator[pd.DataFrame]:
         """Read a logger file as pieces; the errors are those of ``TemperatureCSV``."""
-        return TemperatureCSV(filepath=address).pieces(self.rows)
+        return self._file(address).pieces(self.rows)
 
     def read_parquet(self, address: str) -> Iterator[pd.DataFrame]:
-        """Read a Parquet file as pieces, times as text."""
-        for piece in super().read_parquet(address):
-            times = piece.get("timestamp")
-            if times is not None and pd.api.types.is_datetime64_any_dtype(times):
-                texts = times.map(lambda time: time.isoformat(sep=" "), na_action="ignore")
-                piece["timestamp"] = texts.astype(object)
-            yield piece
+        """Read a Parquet file as pieces, by the same rules."""
+        return self._file(address).series(shown(address)).select(super().read_parquet(address))
 
     def accept(self, pieces: Iterator[pd.DataFrame]) -> Iterator[pd.DataFrame]:
         """Validate each piece after the rows that a clock which stands still began with."""
@@ -198,8 +177,11 @@ class NewReadings(CsvPieces):
             yield piece
 
     def _file_system(self, address: str) -> tuple[Any, str]:
-        opened = TemperatureCSV(filepath=address)
+        opened = self._file(address)
         return opened._fs, str(opened._filepath)
+
+    def _file(self, address: str) -> TemperatureCSV:
+        return TemperatureCSV(filepath=address, reader=self._reader)
 
 
 def _rows_with_newest_time(rows: pd.DataFrame) -> pd.DataFrame:
@@ -207,7 +189,3 @@ def _rows_with_newest_time(rows: pd.DataFrame) -> pd.DataFrame:
     sensors = rows["sensor_id"][::-1]
     other = rows["timestamp"] != rows.groupby("sensor_id")["timestamp"].transform("last")
     return rows[other[::-1].groupby(sensors).cumsum()[::-1] == 0]
-
-
-def _looks_like_time(text: object) -> bool:
-    return bool(parse_times(pd.Series([str(text)])).notna().iloc[0])

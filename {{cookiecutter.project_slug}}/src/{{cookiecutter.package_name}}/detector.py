@@ -16,9 +16,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from kedro_azure_mlops.contract import Column, Columns, History, Schema
+from kedro_azure_mlops.judging import beyond, outside_range
 from kedro_azure_mlops.serve.stream import Stream
+from kedro_azure_mlops.values import read_times
 
-from .features import FEATURES, READING, describe, look_back
+from .features import ENOUGH, FEATURES, READING, can_be_judged, describe, look_back
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -28,15 +30,21 @@ logger = logging.getLogger(__name__)
 LIMITS = (-10_000.0, 10_000.0)  # of temperatures, where no closer ones are given
 SCORES = ("score_samples", "decision_function")  # the first one that an estimator has is asked
 _ROWS_A_THREAD = 10_000  # scikit-learn scores with one thread; fewer rows are not worth another
-_EXAMPLE_ROWS, _FAR_OFF = 49, 10  # readings of the example; spreads by which the last one is off
+_EXAMPLE_ROWS, _FAR_OFF = 63, 10  # readings of the example; spreads by which the last one is off
+_UNKNOWN = "the model does not know this sensor"
+_TOO_EARLY = "needs 5 earlier readings of this sensor, one of them at least 30 hours older"
 _OUTPUTS = (
     Column("score", "double", nullable=True, decimals=6),
     Column("is_anomaly", "boolean", nullable=True),
+    Column("reason", "string", nullable=True),
 )
 
 
 class Detector:
     """Scores readings of any sensor that it was trained on: 0 is usual, above 1 is an anomaly.
+
+    What lies far outside the range of training is one whatever came before it; any other reading
+    with too little history has no score.
 
     Parameters
     ----------
@@ -47,6 +55,8 @@ class Detector:
         Raw scores: the median of training, which becomes 0, and what becomes 1.
     profiles
         By sensor, shape ``(2, 7)``: the usual value of each feature in training and its spread.
+    ranges
+        By sensor, shape ``(3,)``: of the temperatures in training, see ``usual_range``.
     settings
         The parameters of ``build_features``.
     limits
@@ -61,6 +71,7 @@ class Detector:
         centre: float,
         threshold: float,
         profiles: Mapping[str, np.ndarray],
+        ranges: Mapping[str, np.ndarray],
         settings: Mapping[str, float],
         limits: tuple[float, float] = LIMITS,
     ) -> None:
@@ -69,17 +80,23 @@ class Detector:
         self.threshold = float(threshold)
         self.sensors = list(profiles)
         self.profile_values = np.array([*profiles.values()]).reshape(-1, 2, len(FEATURES))
+        self.range_values = np.array([ranges[sensor] for sensor in profiles]).reshape(-1, 3)
         self.settings = dict(settings)
         self.limits = (float(limits[0]), float(limits[1]))
         self.features = list(FEATURES)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in vars(self).items() if name != "profiles"}
+        return {k: value for k, value in vars(self).items() if k not in ("profiles", "ranges")}
 
     @cached_property
     def profiles(self) -> dict[str, np.ndarray]:
         """The usual values and spreads of each sensor's features, shape ``(2, 7)``."""
         return dict(zip(self.sensors, self.profile_values, strict=True))
+
+    @cached_property
+    def ranges(self) -> dict[str, np.ndarray]:
+        """The usual range of each sensor, shape ``(3,)``."""
+        return dict(zip(self.sensors, self.range_values, strict=True))
 
     @property
     def schema(self) -> Schema:
@@ -95,11 +112,12 @@ class Detector:
             history=History(order="timestamp", by="sensor_id", days=days, rows=rows),
             echo=("timestamp", "sensor_id"),
             flag="is_anomaly",
+            reason="reason",
         )
 
     @property
     def input_example(self) -> pd.DataFrame:
-        """A day of usual readings of the first sensor, and a last one that is far off."""
+        """The history that it takes to judge two readings, a usual one and one that is far off."""
         import pandas as pd
 
         centres, scales = self.profile_values[0]
@@ -120,14 +138,16 @@ class Detector:
         Returns
         -------
         ``score`` and ``is_anomaly`` on the index of the readings; missing where training did not
-        know the sensor.
+        know the sensor or its history is too short, which is the ``reason`` then.
         """
         import pandas as pd
 
-        times = pd.to_datetime(readings["timestamp"], format="ISO8601", utc=True)
-        order = np.argsort(times.to_numpy(), kind="stable")
+        times = read_times(readings["timestamp"]).values
+        if np.isnat(times).any():
+            raise ValueError("timestamp holds what is no date and time")
+        order = np.argsort(times, kind="stable")
         columns = {
-            "timestamp": times.dt.tz_localize(None).to_numpy("datetime64[ns]")[order],
+            "timestamp": times[order],
             "sensor_id": readings["sensor_id"].astype(str).to_numpy(object)[order],
             "temperature": readings["temperature"].to_numpy(float)[order],
         }
@@ -140,11 +160,20 @@ class Detector:
         The readings of a sensor are distinct and in the order of time, as ``Stream`` puts them.
         """
         times, sensors, values = (columns[name] for name in READING)
-        scores = np.full(len(values), np.nan)
+        scores, outside = np.full((2, len(values)), np.nan)
+        reasons = np.full(len(values), _UNKNOWN, object)
         groups, standard = [], []
         for sensor, rows in _rows_by_sensor(sensors).items():
-            asked = slice(None) if wanted is None else wanted[rows]
-            if sensor in self.profiles and len(rows[asked]):
+            if sensor not in self.profiles:
+                continue
+            outside[rows] = outside_range(values[rows], self.ranges[sensor])
+            reasons[rows] = _TOO_EARLY
+            if len(rows) == 1:  # most requests hold a single reading
+                continue
+            asked = can_be_judged(times[rows], self.settings["seasonal_halflife_days"])
+            if wanted is not None:
+                asked &= wanted[rows]
+            if asked.any():
                 centre, scale = self.profiles[sensor]
                 features = describe(times[rows], values[rows], **self.settings)
                 groups.append(rows[asked])
@@ -152,24 +181,37 @@ class Detector:
         if groups:
             whole = standard[0] if len(standard) == 1 else np.concatenate(standard)
             scores[np.concatenate(groups)] = self._judged(whole)
+        scores = beyond(scores, outside)
         if wanted is not None:
-            scores = scores[wanted]
-        return {"score": scores, "is_anomaly": _flags(scores)}
+            scores, reasons = scores[wanted], reasons[wanted]
+        reasons[~np.isnan(scores)] = None
+        return {"score": scores, "is_anomaly": _flags(scores), "reason": reasons}
 
     def score_samples(self, features: pd.DataFrame) -> np.ndarray:
         """Score rows of ``build_features``.
 
         Returns
         -------
-        Shape ``(n,)``, without unit, comparable between fits. A sensor with too little training has
-        no usual value to be compared with and scores 0.
+        Shape ``(n,)``, without unit, comparable between fits. Missing where training did not know
+        the sensor or a row has too little history, unless it lies far outside the range.
         """
+        return beyond(self.model_scores(features), self.outside(features))
+
+    def model_scores(self, features: pd.DataFrame) -> np.ndarray:
+        """Score rows of ``build_features`` by the estimator alone; missing as ``score_samples``."""
         standard = standardise(features, self.profiles)
-        known = ~np.isnan(standard[:, 0])
-        scores = np.zeros(len(standard))
+        known = features[ENOUGH].to_numpy(bool) & ~np.isnan(standard[:, 0])
+        scores = np.full(len(standard), np.nan)
         if known.any():
             scores[known] = self._judged(standard if known.all() else standard[known])
         return scores
+
+    def outside(self, features: pd.DataFrame) -> np.ndarray:
+        """Score rows by ``outside_range``; missing where training did not know the sensor."""
+        nothing = np.full(3, np.nan)
+        ranges = [self.ranges.get(sensor, nothing) for sensor in features["sensor_id"].tolist()]
+        values = features["temperature"].to_numpy(float)
+        return outside_range(values, np.array(ranges).reshape(-1, 3).T)
 
     def unknown_sensors(self, features: pd.DataFrame) -> list[str]:
         """Name the sensors of these rows that training saw too little of to know them."""

@@ -87,6 +87,7 @@ def detection_metrics(scored: pd.DataFrame, events: Events, hold: pd.Timedelta) 
     of faults with a flagged row) and ``false_alarms_per_week`` (alarms that begin outside a fault
     and not within ``hold`` after it, for as long as it echoes in the features).
     """
+    scored = scored.fillna({"score": 0.0})  # who says nothing has found nothing
     flagged = scored[scored["is_anomaly"] == 1]
     onsets = alarm_onsets(flagged, hold)
     weeks = _sensor_weeks(scored)
@@ -151,9 +152,10 @@ def _ewma(rows: pd.DataFrame) -> np.ndarray:
 
 
 def as_scored(rows: pd.DataFrame, score: np.ndarray) -> pd.DataFrame:
-    """Put scores and flags beside the readings they belong to."""
+    """Put scores and flags beside the readings they belong to; both are missing where one is."""
     scored = rows[READING].assign(score=score)
-    return scored.assign(is_anomaly=(scored["score"] > 1).astype(int))
+    flags = (scored["score"] > 1).astype("Int64")
+    return scored.assign(is_anomaly=flags.mask(scored["score"].isna()))
 
 
 def _sensor_weeks(rows: pd.DataFrame) -> float:

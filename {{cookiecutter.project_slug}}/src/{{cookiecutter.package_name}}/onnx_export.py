@@ -32,6 +32,7 @@ def export(detector: "Detector", folder: Path) -> None:
         "settings": detector.settings,
         "expected_path_length": expected_path_length(detector.estimator),
         "profiles": {sensor: values.tolist() for sensor, values in detector.profiles.items()},
+        "ranges": {sensor: values.tolist() for sensor, values in detector.ranges.items()},
     }
     text = json.dumps(description, indent=1, allow_nan=False)
     (folder / DESCRIPTION).write_text(text + "\n", encoding="utf-8", newline="\n")

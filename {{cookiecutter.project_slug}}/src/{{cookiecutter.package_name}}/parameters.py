@@ -28,6 +28,7 @@ class CleaningParameters(Parameters):
     max_unordered: Share
     max_in_gaps: Share
     max_jittered: Share
+    max_error_codes: Share = 0.05
     gap_steps: float = Field(gt=1)
 
 

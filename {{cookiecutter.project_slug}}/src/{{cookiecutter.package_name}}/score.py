@@ -64,6 +64,7 @@ def _exported(folder: Path) -> Detector:
             centre=description["centre"],
             threshold=description["threshold"],
             profiles={name: np.array(p) for name, p in description["profiles"].items()},
+            ranges=description["ranges"],
             settings=description["settings"],
             limits=description["limits"],
         )

@@ -3,6 +3,7 @@
 The estimator of ``parameters.yml`` learns causal features in the usual spreads of each sensor; by
 default it is an isolation forest (Liu, Ting and Zhou, ICDM 2008). The threshold is a quantile of
 the training scores. Refits leave out the rows flagged since training: no fault is taken for usual.
+No fit sees error codes that look like readings, as `kedro_azure_mlops.error_codes` finds them.
 """
 
 import logging
@@ -11,10 +12,12 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from kedro_azure_mlops.error_codes import find_error_codes
 from kedro_azure_mlops.errors import OperationError
+from kedro_azure_mlops.judging import beyond, usual_range
 
 from .detector import LIMITS, Detector, raw_scores, standardise
-from .features import FEATURES
+from .features import ENOUGH, FEATURES, READING, build_features
 from .parameters import DetectorParameters, FeatureParameters
 
 logger = logging.getLogger(__name__)
@@ -24,6 +27,7 @@ _FIRST_ROWS = 256
 _FEWEST_ROWS = 50  # of a sensor; with fewer its median and spread say little
 _MOSTLY = 0.5  # a sensor flagged more than this since the last refit has changed, not failed
 _SMALLEST_MARGIN = 0.01  # of raw scores between median and threshold; readings all alike have none
+_ABSURD = 1.7  # so far outside the range, no refit takes a reading for usual
 _SMALLEST_SCALE = 1e-3  # keeps a sensor that never changed in training from dividing by zero
 
 
@@ -54,6 +58,10 @@ def fit_detector(
         If no sensor has enough rows to learn from, or the estimator cannot be fitted.
     """
     scores = np.zeros(len(train)) if earlier_scores is None else earlier_scores
+    codes = find_error_codes(train["temperature"], train["sensor_id"])
+    if codes.any():  # nor may they be in what other readings are compared with
+        scores = scores[~codes]
+        train = build_features(train.loc[~codes, READING], feature_parameters)
     profiles = _profile(train[scores <= 1])
     learn = train[(scores <= 1) & train["sensor_id"].isin(list(profiles))]
     if learn.empty:
@@ -62,12 +70,20 @@ def fit_detector(
             "usual. Give a larger train_rows or train_fraction."
         )
     estimator = _fitted(parameters, standardise(learn, profiles))
-    judge = standardise(train[_without_strong_alarms(scores, parameters.contamination)], profiles)
-    raw = raw_scores(estimator, judge[~np.isnan(judge[:, 0])])
+    trusted = train[_without_strong_alarms(scores, parameters.contamination)]
+    if trusted[ENOUGH].any():  # no other row will be judged
+        trusted = trusted[trusted[ENOUGH]]
+    judge = standardise(trusted, profiles)
+    known = ~np.isnan(judge[:, 0])
+    raw = raw_scores(estimator, judge[known])
     centre, threshold = np.quantile(raw, [0.5, 1 - parameters.contamination])
     threshold = max(threshold, centre + _SMALLEST_MARGIN)
     settings = feature_parameters.model_dump()
-    return Detector(estimator, centre, threshold, profiles, settings, limits)
+    ranges = {
+        str(sensor): usual_range(rows["temperature"], rows["usual"], settings["std_floor"])
+        for sensor, rows in trusted[known].assign(usual=raw <= threshold).groupby("sensor_id")
+    }
+    return Detector(estimator, centre, threshold, profiles, ranges, settings, limits)
 
 
 def _fitted(parameters: DetectorParameters, standard: np.ndarray) -> Any:
@@ -97,7 +113,7 @@ def score_forward(
     sensor was flagged most of the time: then it has changed, and the change is learned. Rows before
     ``train_until`` are scored by detectors fitted on the history up to then, from the end of the
     first week on and each time it has doubled; rows before that have no history to be judged by and
-    score 0.
+    no score.
 
     Parameters
     ----------
@@ -113,7 +129,7 @@ def score_forward(
     times = ordered["timestamp"].to_numpy()
     split = int(np.searchsorted(times, train_until.to_datetime64()))
     cuts = _cuts(times, split, parameters.refit_every)
-    scores = np.zeros(len(ordered))
+    scores = np.full(len(ordered), np.nan)
     trusted = np.zeros(len(ordered))  # scores that keep rows out of a refit; 0 lets them in
     for start, stop in zip(cuts, [*cuts[1:], len(ordered)], strict=True):
         if start == split:
@@ -122,10 +138,12 @@ def score_forward(
             earlier = ordered.iloc[:start]
             current = fit_detector(earlier, parameters, feature_parameters, trusted[:start])
             logger.info("Refitted at %s on %d rows", ordered["timestamp"].iloc[start], start)
-        scores[start:stop] = current.score_samples(ordered.iloc[start:stop])
+        rows = ordered.iloc[start:stop]
+        by_model, outside = current.model_scores(rows), current.outside(rows)
+        scores[start:stop] = beyond(by_model, outside)
         if start >= split:
-            rows = ordered.iloc[start:stop]
-            trusted[start:stop] = _forgive_what_changed(rows, scores[start:stop])
+            judged = np.where(outside > _ABSURD, outside, np.nan_to_num(by_model))
+            trusted[start:stop] = _forgive_what_changed(rows, judged)
     return pd.Series(scores, ordered.index).reindex(features.index)
 
 

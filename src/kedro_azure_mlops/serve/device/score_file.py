@@ -18,14 +18,13 @@ import json
 import os
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).resolve().parent
 ROWS_PER_PIECE = 10_000
 _SUMS = "SHA256SUMS"
-_FIRST_LINE = 2  # after the header
 _BOOLEANS = {"true": True, "false": False, "1": True, "0": False}
 
 
@@ -136,7 +135,7 @@ def score_file(score: Any, source: Path, target: Path) -> None:
             source.open(encoding="utf-8-sig", newline="") as read,
             part.open("w", encoding="utf-8", newline="") as write,
         ):
-            file = _File(score, csv.reader(read))
+            file = _File(score, _lines(read))
             writer = csv.writer(write, lineterminator="\n")
             writer.writerow([*file.columns, *file.outputs, "model_version"])
             scored = flagged = 0
@@ -160,8 +159,9 @@ def score_file(score: Any, source: Path, target: Path) -> None:
 class _File:
     """A CSV file whose columns are those that the model is asked."""
 
-    def __init__(self, score: Any, lines: Iterator[list[str]]) -> None:
+    def __init__(self, score: Any, lines: Iterator[tuple[int, list[str]]]) -> None:
         from kedro_azure_mlops.serve.stream import Stream
+        from kedro_azure_mlops.values import has_offset
 
         self._model = score.model()
         self._stream = Stream(self._model.scorer)
@@ -170,24 +170,25 @@ class _File:
         self._converters = {one.name: _converter(one) for one in schema.inputs}
         self._history = schema.history
         self._latest: dict[Any, Any] = {}
+        self._has_offset = has_offset
+        self._kinds: dict[bool, int] = {}  # first lines without and with an offset
         self.outputs = [one.name for one in schema.outputs]
-        self.columns = next(lines, [])
+        self.columns = next((row for _, row in lines), [])
         self._refuse_other_columns()
 
     def scored(self) -> Iterator[tuple[list[list[str]], list[list[Any]]]]:
         """Score piece by piece: the lines, and the columns of what is answered to them."""
-        number, rows = _FIRST_LINE, _without_blank_end(self._lines)
-        while piece := list(itertools.islice(rows, ROWS_PER_PIECE)):
-            checked = self._checked(piece, number)
-            self._refuse_disorder(checked.columns, number)
+        rows = _without_blank_end(self._lines)
+        while numbered := list(itertools.islice(rows, ROWS_PER_PIECE)):
+            numbers, piece = [line for line, _ in numbered], [row for _, row in numbered]
+            checked = self._checked(piece, numbers)
+            self._refuse_mixed_offsets(piece, numbers)
+            self._refuse_disorder(checked.columns, numbers)
             try:
                 found = self._stream.score(checked.columns)
             except ValueError as error:  # of the model, about all rows together
-                raise RefusedError(
-                    f"lines {number} to {number + len(piece) - 1}: {error}"
-                ) from error
+                raise RefusedError(f"lines {numbers[0]} to {numbers[-1]}: {error}") from error
             yield piece, self._model.outputs(found, len(piece))
-            number += len(piece)
 
     def _refuse_other_columns(self) -> None:
         wanted = ",".join(self._converters)
@@ -201,7 +202,7 @@ class _File:
         if len(set(self.columns)) < len(self.columns):
             raise RefusedError(f"the first line must be {wanted}: a name is there twice")
 
-    def _checked(self, piece: list[list[str]], number: int) -> Any:
+    def _checked(self, piece: list[list[str]], numbers: list[int]) -> Any:
         """Check a piece as the body of a request is checked."""
         from kedro_azure_mlops.serve.request import BadRequestError
 
@@ -216,13 +217,26 @@ class _File:
         try:
             checked = self._model.reader.check(rows)
         except BadRequestError as error:
-            raise RefusedError(_with_lines(str(error), number)) from error
+            raise RefusedError(_with_lines(str(error), numbers)) from error
         if len(rows) < len(piece):
             fields = ", ".join(self.columns)
-            raise RefusedError(f"line {number + len(rows)} must have the fields {fields}")
+            raise RefusedError(f"line {numbers[len(rows)]} must have the fields {fields}")
         return checked
 
-    def _refuse_disorder(self, columns: Any, number: int) -> None:
+    def _refuse_mixed_offsets(self, piece: list[list[str]], numbers: list[int]) -> None:
+        """Refuse a file in which some times have an offset and others have none."""
+        if self._history is None:
+            return
+        place = self.columns.index(self._history.order)
+        for line, row in zip(numbers, piece, strict=True):
+            self._kinds.setdefault(self._has_offset(row[place]), line)
+            if len(self._kinds) > 1:
+                raise RefusedError(
+                    f"line {self._kinds[False]} {self._history.order} has no offset, line "
+                    f"{self._kinds[True]} has one: write all with an offset (or Z), or all without"
+                )
+
+    def _refuse_disorder(self, columns: Any, numbers: list[int]) -> None:
         """Refuse what the check of a single piece cannot see: time that goes back between two."""
         if self._history is None:
             return
@@ -232,22 +246,34 @@ class _File:
         for row, (name, time) in enumerate(zip(names, times, strict=True)):
             if name in self._latest and time < self._latest[name]:
                 raise RefusedError(
-                    f"line {number + row} {self._history.order} is before that of an earlier line: "
+                    f"line {numbers[row]} {self._history.order} is before that of an earlier line: "
                     "send the rows of a series in order"
                 )
             self._latest[name] = time
 
 
-def _without_blank_end(lines: Iterator[list[str]]) -> Iterator[list[str]]:
+def _lines(text: Iterable[str]) -> Iterator[tuple[int, list[str]]]:
+    """Cut text into rows, each with the line that it begins in; refuse NUL, which ends numbers."""
+    reader, line = csv.reader(text), 1
+    for row in reader:
+        if any("\0" in cell for cell in row):
+            raise RefusedError(f"line {line} holds a NUL byte: the file was damaged, copy it again")
+        yield line, row
+        line = reader.line_num + 1
+
+
+def _without_blank_end(
+    lines: Iterator[tuple[int, list[str]]],
+) -> Iterator[tuple[int, list[str]]]:
     """Leave out lines without anything at the end of the file; elsewhere they are refused."""
-    blank = 0
-    for row in lines:
+    blank: list[int] = []
+    for line, row in lines:
         if not row:
-            blank += 1
+            blank.append(line)
             continue
-        yield from ([] for _ in range(blank))
-        blank = 0
-        yield row
+        yield from ((number, []) for number in blank)
+        blank = []
+        yield line, row
 
 
 def _converter(column: Any) -> Any:
@@ -259,15 +285,17 @@ def _converter(column: Any) -> Any:
 
 
 def _number(text: str) -> float | str:
+    from kedro_azure_mlops.values import read_number
+
     try:
-        return text if "_" in text else float(text)
+        return read_number(text)
     except ValueError:
         return text
 
 
 def _whole(text: str) -> int | str:
     try:
-        return text if "_" in text else int(text)
+        return int(text) if isinstance(_number(text), float) else text
     except ValueError:
         return text
 
@@ -281,9 +309,9 @@ def _cell(value: Any) -> Any:
     return "" if value is None else int(value) if isinstance(value, bool) else value
 
 
-def _with_lines(text: str, first: int) -> str:
+def _with_lines(text: str, numbers: list[int]) -> str:
     """Name lines of the file, where a request's refusal counts the rows of its body."""
-    return re.sub(r"data\[(\d+)\]\.?", lambda row: f"line {first + int(row[1])} ", text)
+    return re.sub(r"data\[(\d+)\]\.?", lambda row: f"line {numbers[int(row[1])]} ", text)
 
 
 def _say(text: str) -> None:

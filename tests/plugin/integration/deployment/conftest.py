@@ -15,7 +15,7 @@ from kedro_azure_mlops.contract import digest
 from kedro_azure_mlops.errors import OperationError
 from kedro_azure_mlops.registry import Version
 from kedro_azure_mlops.testing import StandIn
-from tests.plugin.cloud import Said, Verb, found, group
+from tests.plugin.cloud import Command, Said, found, group
 from tests.plugin.deployed import SCORER, copy_linear_model, save_linear_model
 from tests.plugin.helpers import Project
 
@@ -48,7 +48,7 @@ class Site:
 
     project: Project
     azure: StandIn
-    call: Verb
+    call: Command
     registry: Folders
 
     def deploy(self, *arguments: str) -> Said:
@@ -122,13 +122,13 @@ def site(
     cloud_project: Project,
     azure: StandIn,
     models: dict[str, Path],
-    verb: Verb,
+    mlops: Command,
     monkeypatch: pytest.MonkeyPatch,
 ) -> Site:
     """The project, whose endpoint does not exist yet; version 1 is the champion."""
     registry = Folders(models)
     monkeypatch.setattr("kedro_azure_mlops.deploy.artifact.open_registry", lambda *_: registry)
-    site = Site(cloud_project, azure, verb, registry)
+    site = Site(cloud_project, azure, mlops, registry)
     site.configure()
     return site
 

@@ -97,7 +97,7 @@ def test_rows_that_are_refused_are_named_without_a_traceback(
 
     assert run(data, models["1"], pipeline="copy") == 1
     err = capsys.readouterr().err
-    assert "a.csv: the file is empty." in err
+    assert "a.csv: the file is empty, it holds no row." in err
     assert "Nothing was scored." in err
     assert made(data) == []
 
@@ -145,12 +145,13 @@ def test_an_entry_without_a_place_is_refused(
 
 
 def test_the_model_is_given_in_the_form_that_the_pipeline_reads(models: dict[str, Path]) -> None:
-    given = argparse.Namespace(model=models["1"], version="7", digest="d1")
+    registered = digest(models["1"])
+    given = argparse.Namespace(model=models["1"], version="7", digest=registered)
 
     champion = batch_entry._given_model(RegisteredChampion(name="plant"), given).load()
     model = batch_entry._given_model(ModelDataset(filepath="data/model"), given).load()
 
     assert isinstance(champion, Champion)
-    assert (champion.version, champion.digest) == ("7", "d1")
+    assert (champion.version, champion.digest) == ("7", registered)
     assert type(champion.model) is type(model)
     assert model.predict(hours()[["load", "pressure"]]).shape == (240,)

@@ -5,13 +5,13 @@ from pathlib import Path
 from kedro_azure_mlops.contract import digest
 from kedro_azure_mlops.registry import open_registry
 from kedro_azure_mlops.testing import StandIn
-from tests.plugin.cloud import Verb, found
+from tests.plugin.cloud import Command, found
 from tests.plugin.deployed import SCORER, save_linear_model
 from tests.plugin.helpers import Project
 
 
 def test_the_champion_of_mlflow_is_deployed(
-    cloud_project: Project, azure: StandIn, verb: Verb, tmp_path: Path
+    cloud_project: Project, azure: StandIn, mlops: Command, tmp_path: Path
 ) -> None:
     model = save_linear_model(tmp_path / "model")
     registry = open_registry("dev", cloud_project.path)
@@ -20,23 +20,23 @@ def test_the_champion_of_mlflow_is_deployed(
     text = (cloud_project.path / "conf/dev/mlops.yml").read_text(encoding="utf-8")
     cloud_project.configure("dev", "mlops.yml", f"scorer: {SCORER}\n{text}")
 
-    said = verb("deploy", "online", "--env", "dev")
+    said = mlops("deploy", "online", "--env", "dev")
 
     assert said.status == 0, said.err
     (name,) = found(azure, "onlineEndpoints/plant-dev")["traffic"]
-    (answer,) = {verb("invoke", "--env", "dev").out.splitlines()[-1]}
+    (answer,) = {mlops("invoke", "--env", "dev").out.splitlines()[-1]}
     assert answer == f"invoke: plant-dev, deployment {name}"
 
 
 def test_what_a_run_has_trained_is_deployed_without_a_scorer_of_the_projects(
-    cloud_project: Project, azure: StandIn, verb: Verb
+    cloud_project: Project, azure: StandIn, mlops: Command
 ) -> None:
     cloud_project.run(env="dev")
 
-    said = verb("deploy", "online", "--env", "dev")
+    said = mlops("deploy", "online", "--env", "dev")
 
     assert said.status == 0, said.err
-    head, *rows, total, _ = verb("invoke", "--env", "dev").out.splitlines()
+    head, *rows, total, _ = mlops("invoke", "--env", "dev").out.splitlines()
     assert head.split() == ["prediction"]
     assert len(rows) == 3
     assert total.startswith("3 rows; model 1, ")

@@ -7,14 +7,14 @@ import pytest
 
 from kedro_azure_mlops.testing import StandIn
 from kedro_azure_mlops.testing.messages import Answer
-from tests.plugin.helpers import told_by
+from tests.plugin.helpers import reported_by
 from tests.plugin.integration.deployment.conftest import ENDPOINT, Site
 
 
 @pytest.fixture
 def reported(served: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     """Read the values that were reported since the last look; of each the last counts."""
-    return told_by(monkeypatch, tmp_path / "outputs")
+    return reported_by(monkeypatch, tmp_path / "outputs")
 
 
 def test_traffic_that_moved_is_reported_once(served: Site, reported: Any) -> None:

@@ -37,6 +37,7 @@ REFUSED = {
     "1 x timestamp is missing": [*ROWS, ",hall,20"],
     "1 x timestamp is not a date and time": [*ROWS, "soon,hall,20"],
     "1 x sensor_id is missing": [*ROWS, "2024-01-01 04:00,,20"],
+    "times with and without an offset are mixed": [*ROWS, "2024-01-01T04:00Z,hall,20"],
     "6 x clock stands still for more than 5 readings": [*ROWS, *["2024-01-02,hall,20"] * 6],
 }
 ACCEPTED = {

@@ -24,6 +24,7 @@ _COUNTED = {
     "sent_twice": "of them sent twice",
     "unordered": "out of order",
     "jittered": "jittered steps",
+    "error_codes": "error codes",
 }
 
 
@@ -91,6 +92,8 @@ def write_report(
             f"Read {cleaning['rows']:,} readings of {cleaning['sensors']} sensor(s) from "
             f"{cleaning['source']}, {cleaning['first']} to {cleaning['last']}",
             f"  found: {', '.join([*counts, gaps])}",
+            *(f"  note: {note}" for note in cleaning.get("notes", [])),
+            *(f"  error code, left out of training: {code}" for code in cleaning["found_codes"]),
             "",
             f"Held out: {len(held_out):,} readings from {held_out['timestamp'].min()} on",
             _table(comparison),
@@ -113,6 +116,8 @@ def _why_incomparable(champion: Champion, test: pd.DataFrame) -> str | None:
         return None
     if getattr(champion.model, "features", None) != FEATURES:
         return f"version {champion.version} was trained on other features"
+    if not hasattr(champion.model, "ranges"):
+        return f"version {champion.version} was trained by an earlier version of this project"
     if unknown := champion.model.unknown_sensors(test):
         first = ", ".join(unknown[:5]) + (" ..." if len(unknown) > 5 else "")
         return f"version {champion.version} does not know the sensors {first}"

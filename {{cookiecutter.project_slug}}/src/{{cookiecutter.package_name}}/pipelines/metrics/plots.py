@@ -40,7 +40,7 @@ def plot_timeline(
 
 def plot_score_histogram(held_out: pd.DataFrame, labels: pd.DataFrame) -> Figure:
     """Draw how the held-out readings score, faults apart, with the threshold."""
-    score = held_out["score"].to_numpy()
+    score = held_out["score"].fillna(0).to_numpy()
     fault = Events(labels).contain(held_out)
     figure, axis = _one_axis()
     bins = np.linspace(min(score.min(), 0), max(score.max(), 1.1), 60)
@@ -65,7 +65,7 @@ def plot_precision_recall(held_out: pd.DataFrame, labels: pd.DataFrame) -> Figur
         return figure
     from sklearn.metrics import precision_recall_curve
 
-    score = held_out["score"].to_numpy()
+    score = held_out["score"].fillna(0).to_numpy()
     precision, recall, _ = precision_recall_curve(fault, score)
     axis.plot(recall, precision, color=_BLUE, label="challenger")
     flagged = score > 1

@@ -4,17 +4,19 @@ import hashlib
 from typing import Any
 
 import pandas as pd
-from kedro_azure_mlops.validation import BadDataError, first_rows, parse_times
+from kedro_azure_mlops.error_codes import find_error_codes, list_error_codes
+from kedro_azure_mlops.validation import BadDataError, first_rows, parse_numbers, parse_times
 
 from ...features import READING
 from ...parameters import CleaningParameters
 
-_COUNTED = ("repeated", "sent_twice", "unordered", "jittered")
+_COUNTED = ("repeated", "sent_twice", "unordered", "jittered", "error_codes")
 _TOO_MUCH = {
     "repeated": "of the readings repeat a time of their sensor",
     "unordered": "of the readings are older than the one before",
     "jittered": "of the steps differ from the usual one by more than half of it",
     "in_gaps": "of the time lies in gaps",
+    "error_codes": "of the readings are error codes: one value far outside that comes and goes",
 }
 
 
@@ -26,6 +28,7 @@ def clean(raw: pd.DataFrame, parameters: CleaningParameters) -> tuple[pd.DataFra
       repeats sensor, time and value is marked ``repeated``, and later gets the score of its twin.
     * Times with an offset become UTC; times without are taken as they are.
     * Gaps and jitter are counted; the features that follow know how to live with them.
+    * Error codes that look like readings are counted and listed; training leaves them out.
 
     Parameters
     ----------
@@ -53,7 +56,9 @@ def clean(raw: pd.DataFrame, parameters: CleaningParameters) -> tuple[pd.DataFra
                 f"{source}: {share:.1%} {_TOO_MUCH[name]}, more than cleaning.max_{name} = "
                 f"{maximum:.1%}.\n\nThe first offending rows:\n{first_rows(readings[found[name]])}"
             )
-    report = {"source": source} | _counts(readings, found)
+    codes = list_error_codes(readings[found["error_codes"]], "temperature", "sensor_id")
+    report = {"source": source, "notes": raw.attrs.get("notes", []), "found_codes": codes}
+    report |= _counts(readings, found)
     report |= {"share_in_gaps": round(shares["in_gaps"], 4), "fingerprint": fingerprint(readings)}
     return in_order.assign(repeated=found["sent_twice"]), report
 
@@ -69,7 +74,7 @@ def _parse(raw: pd.DataFrame) -> pd.DataFrame:
         {
             "timestamp": parse_times(raw["timestamp"]),
             "sensor_id": raw["sensor_id"].astype(str).str.strip(),
-            "temperature": pd.to_numeric(raw["temperature"]).astype(float),
+            "temperature": parse_numbers(raw["temperature"]),
         }
     ).rename_axis("line")
 
@@ -79,6 +84,7 @@ def _find(readings: pd.DataFrame, in_order: pd.DataFrame, gap_steps: float) -> p
     step = in_order.groupby("sensor_id")["timestamp"].diff().dt.total_seconds()
     usual = step.where(step > 0).groupby(in_order["sensor_id"]).transform("median")
     gap = step > gap_steps * usual
+    codes = find_error_codes(in_order["temperature"], in_order["sensor_id"])
     return pd.DataFrame(
         {
             "repeated": readings.duplicated(["sensor_id", "timestamp"]),
@@ -86,6 +92,7 @@ def _find(readings: pd.DataFrame, in_order: pd.DataFrame, gap_steps: float) -> p
             "unordered": _unordered(readings),
             "jittered": (step > 0) & ~gap & ((step - usual).abs() > 0.5 * usual),
             "in_gaps": gap,
+            "error_codes": pd.Series(codes, in_order.index),
             "step": step,
         }
     )
@@ -100,7 +107,7 @@ def _unordered(readings: pd.DataFrame) -> pd.Series:
 
 def _shares(found: pd.DataFrame) -> dict[str, float]:
     """Give the share of readings, and of the time for gaps."""
-    of_readings = found[["repeated", "unordered", "jittered"]].mean().to_dict()
+    of_readings = found[["repeated", "unordered", "jittered", "error_codes"]].mean().to_dict()
     time = found["step"].sum()
     return of_readings | {"in_gaps": found.loc[found["in_gaps"], "step"].sum() / max(time, 1e-9)}
 

@@ -1,0 +1,46 @@
+"""Run a program with more words: ``python -m kedro_azure_mlops.arguments PROGRAM ...``.
+
+Makefiles call it, with what was typed as ``ARGS="--reason 'it is fine'"`` in ``TYPED_ARGS``. It is
+split into words, and neither make nor a shell expands anything in it.
+"""
+
+import contextlib
+import os
+import shlex
+import sys
+from collections.abc import Sequence
+
+
+def main(program: Sequence[str]) -> int:
+    """Become the program; return 2 if ``ARGS`` cannot be split or the program not be started."""
+    text = os.environ.get("TYPED_ARGS", "")
+    try:
+        words = [*program, *shlex.split(text)]
+    except ValueError as error:
+        sys.stderr.write(
+            f"make: ARGS cannot be split into words: {text}\n"
+            f"{error}. Quotes hold words together, as in ARGS=\"--reason 'it is fine'\"; "
+            'a single one is typed as ARGS="it\\\'s".\n'
+        )
+        return 2
+    if not _is_silent():
+        with contextlib.suppress(BrokenPipeError):
+            sys.stdout.write(f"{shlex.join(words)}\n")
+            sys.stdout.flush()
+    for name in [name for name in os.environ if name.startswith("TYPED_")]:
+        del os.environ[name]  # not for the programs that this one starts
+    try:
+        os.execvp(words[0], words)  # noqa: S606, that no shell sees them is the point
+    except (OSError, ValueError) as error:
+        sys.stderr.write(f"make: {words[0]} cannot be started: {error}\n")
+        return 2
+
+
+def _is_silent() -> bool:
+    """Return whether this is ``make --silent``: its options come first, without a dash."""
+    options = os.environ.get("MAKEFLAGS", "").partition(" ")[0]
+    return "s" in options and not options.startswith("-")
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

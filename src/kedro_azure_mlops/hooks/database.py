@@ -1,0 +1,196 @@
+"""The SQLite file that a project tracks in: made by one process at a time, at home where it lies.
+
+MLflow stores absolute addresses of the files of runs and models. A project that was moved or copied
+would write into the folder that it came from, so they are corrected when the database is opened.
+"""
+
+import logging
+import os
+import sqlite3
+import sys
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
+from pathlib import Path
+
+from kedro_azure_mlops.hooks.server import ARTIFACTS, database_of, sqlite_address
+
+logger = logging.getLogger(__name__)
+
+_FOLDERS = (ARTIFACTS, "mlruns")  # which MLflow itself keeps files in
+_PATIENCE = 600  # seconds that another process may take to make the tables
+_LOCATIONS = (
+    ("experiments", "artifact_location", ""),
+    ("runs", "artifact_uri", ""),
+    ("logged_models", "artifact_location", ""),
+    ("model_versions", "source", ""),
+    ("model_versions", "storage_location", ""),
+    ("trace_tags", "value", "WHERE key = 'mlflow.artifactLocation'"),
+)
+
+
+def open_database(address: str) -> None:
+    """Make the tables of a new database, and find the files of one that was moved or copied.
+
+    Processes that open it at once wait for one another; a database that a killed process has left
+    half made is made again. Nothing is done to a server.
+
+    Raises
+    ------
+    sqlite3.Error
+        If the file cannot be opened, or holds no database.
+    """
+    database = database_of(address)
+    if database is None:
+        return
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+    database.parent.mkdir(parents=True, exist_ok=True)
+    # a client would put the path of the current folder into SQL as it is, apostrophes and all
+    files = (database.resolve().parent / ARTIFACTS).as_uri()
+    lock = database.with_name(f"{database.name}.lock")
+    with alone(lock) as is_alone, _made_whole(database, is_alone):
+        with closing(sqlite3.connect(database)) as file:  # MLflow would try again for 100 seconds
+            file.execute("PRAGMA schema_version")
+        SqlAlchemyStore(address, files)
+        _find_files(database)
+
+
+@contextmanager
+def _made_whole(database: Path, is_alone: bool) -> Iterator[None]:
+    """Leave no half-made database: not after an error, and not after a process that was killed."""
+    half_made = database.with_name(f"{database.name}.unfinished")
+    if half_made.exists() and is_alone:  # else another process may be making it
+        database.unlink(missing_ok=True)
+    is_new = not (database.exists() and database.stat().st_size)
+    if is_new:
+        with suppress(OSError):  # what forbids it forbids the database too
+            half_made.touch()
+    try:
+        yield
+    except BaseException:
+        with suppress(OSError):
+            if is_new:
+                database.unlink(missing_ok=True)
+            half_made.unlink(missing_ok=True)
+        raise
+    half_made.unlink(missing_ok=True)
+
+
+@contextmanager
+def alone(lock: Path) -> Iterator[bool]:
+    """Let one process at a time go on, and say whether that is sure.
+
+    A folder that cannot be written, or that has no locks, is not waited for. It is SQLite's own
+    lock, which all platforms have and which ends with the process.
+    """
+    held = _take(lock)
+    if held is None:
+        yield False
+        return
+    with closing(held):
+        try:
+            yield True
+        finally:
+            with suppress(OSError):  # on Windows, where it stays
+                lock.unlink()
+
+
+def _take(lock: Path) -> sqlite3.Connection | None:
+    for _ in range(_PATIENCE):
+        try:
+            lock.touch()
+            seen = lock.stat()
+            file = sqlite3.connect(lock, timeout=1, isolation_level=None)
+        except (OSError, sqlite3.Error):
+            return None
+        try:
+            file.execute("BEGIN EXCLUSIVE")
+            if os.path.samestat(seen, lock.stat()):
+                return file
+        except FileNotFoundError:  # another process has removed it while this one waited
+            pass
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY:
+                file.close()
+                return None
+        file.close()
+    raise TimeoutError(f"another process has kept {lock} for {_PATIENCE} seconds")
+
+
+def _find_files(database: Path) -> None:
+    """Correct the addresses of files that lie beside the database now and lay elsewhere before."""
+    home = database.resolve().parent
+    with closing(sqlite3.connect(database, timeout=20, isolation_level=None)) as store:
+        before = _former_homes(store, home, database.name)
+        if not before:
+            return
+        store.execute("BEGIN IMMEDIATE")
+        with store:  # all or nothing
+            for table, column, which in _LOCATIONS:
+                query = f"SELECT rowid, {column} FROM {table} {which}"  # noqa: S608
+                for row, location in store.execute(query).fetchall():
+                    stays = table != "experiments"
+                    found = _address_now(location or "", before, home, stays_if_only_there=stays)
+                    if found:
+                        change = f"UPDATE {table} SET {column} = ? WHERE rowid = ?"  # noqa: S608
+                        store.execute(change, (found, row))
+    logger.info(
+        "The tracking database was made in %s: its runs and models are now those in %s",
+        *(", ".join(map(str, before)), home),
+    )
+
+
+def _former_homes(store: sqlite3.Connection, home: Path, name: str) -> list[Path]:
+    """List the folders that the database lay in, the innermost first.
+
+    An experiment's files are in a folder of a certain name beside the database. If that is not
+    beside this one, the database came from there: the other place is gone, has a database of its
+    own, or its files came along. Else the files were put there on purpose.
+    """
+    found = set()
+    for (location,) in store.execute("SELECT artifact_location FROM experiments"):
+        path = _path_of(location or "")
+        folder = path and next((one for one in path.parents if one.name in _FOLDERS), None)
+        if path is None or folder is None or folder.parent == home:
+            continue
+        there = folder.parent
+        here = home / path.relative_to(there)
+        if not _is_there(there) or _is_there(there / name) or _is_there(here):
+            found.add(there)
+    return sorted(found, key=lambda one: len(one.parts), reverse=True)
+
+
+def _address_now(
+    location: str, before: list[Path], home: Path, *, stays_if_only_there: bool
+) -> str | None:
+    """Return the address of the same file beside the database; None if it has not changed."""
+    path = _path_of(location)
+    if path is None or any(path.is_relative_to(home / folder) for folder in _FOLDERS):
+        return None
+    there = next((one for one in before if path.is_relative_to(one)), None)
+    if there is None:
+        return None
+    here = home / path.relative_to(there)
+    if stays_if_only_there and _is_there(path) and not _is_there(here):
+        return None
+    return here.as_uri()  # of a plain path MLflow decodes what looks like a quoted character
+
+
+def _is_there(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:  # in the folder of someone else
+        return False
+
+
+def _path_of(location: str) -> Path | None:
+    from mlflow.utils.file_utils import local_file_uri_to_path
+
+    is_address = location.startswith("file:")
+    path = Path(local_file_uri_to_path(location) if is_address else location)
+    return path if path.is_absolute() else None
+
+
+if __name__ == "__main__":  # `make mlflow` does this before MLflow's own server opens the file
+    open_database(sqlite_address(Path(sys.argv[1]).resolve()))

@@ -1,0 +1,133 @@
+"""Results that are whole or not there: Kedro's own datasets write in place, and cut what was there.
+
+While one of them saves, it is given a hidden place beside its own, and what is complete is moved.
+Who reads meanwhile, and a run after one that was killed, finds the earlier content or the new one.
+"""
+
+import logging
+import os
+import shutil
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from kedro.io import AbstractVersionedDataset, CatalogProtocol
+
+from kedro_azure_mlops.running import place_of
+from kedro_azure_mlops.writing import remove
+
+logger = logging.getLogger(__name__)
+
+_REDIRECTED = "_get_save_path"  # what Kedro's datasets ask for the place to write to
+_KEDROS_OWN = "kedro_datasets."
+_OPTIONS = ("_fs_open_args_save", "_save_args", "_writer_args")
+_NEW_CONTENT = {"w", "wb", "wt", "overwrite"}  # modes; others add to what is there
+
+
+@dataclass(frozen=True)
+class _Save:
+    """A save that has begun: into ``new``, or in place where that is None."""
+
+    place: Path
+    new: Path | None
+    existed: bool
+    cleans_up: bool  # the dataset itself, after a save that fails
+
+
+class WholeFiles:
+    """Moves what the datasets of one run save to its place when it is complete."""
+
+    def __init__(self, catalog: CatalogProtocol) -> None:
+        self._catalog = catalog
+        self._begun: dict[str, _Save] = {}
+        self._saved: set[Path] = set()
+
+    def begin(self, name: str) -> None:
+        """Redirect a dataset that is about to be saved, if it is one of Kedro's own in a file."""
+        dataset = self._catalog.get(name)
+        where = place_of(dataset)
+        if where is None or "://" in where:
+            return
+        place = Path(where)
+        new = hidden_beside(place) if is_written_whole(dataset, place) else None
+        self._begun[name] = _Save(place, new, place.exists(), hasattr(dataset, "clean_up"))
+        if new is not None:
+            remove(new)
+            to = PurePosixPath(new.as_posix())
+            setattr(dataset, _REDIRECTED, lambda: to)
+
+    def end(self, name: str) -> None:
+        """Move what was saved to its place."""
+        save = self._ended(name)
+        if save is None:
+            return
+        self._saved.add(save.place)
+        if save.new is None or not save.new.exists():
+            return
+        if save.existed:
+            with suppress(OSError):
+                shutil.copymode(save.place, save.new)
+        try:
+            save.new.replace(save.place)
+        except OSError:  # a file that is mounted by itself can be filled, not replaced
+            shutil.copyfile(save.new, save.place)
+            remove(save.new)
+
+    def discard(self) -> dict[str, Path]:
+        """Remove what was half written; return the places of the saves that were not completed.
+
+        What was there before, and what its dataset changes in place, is not ours to remove. A
+        warning names it.
+        """
+        saves = {name: save for name in [*self._begun] if (save := self._ended(name))}
+        for name, save in saves.items():
+            if save.new is not None:
+                remove(save.new)
+            elif not save.existed and not any(save.place in one.parents for one in self._saved):
+                remove(save.place)
+            elif not save.cleans_up:
+                logger.warning("The entry %s may be half written: %s", name, save.place)
+        return {name: save.place for name, save in saves.items()}
+
+    def _ended(self, name: str) -> _Save | None:
+        save = self._begun.pop(name, None)
+        if save is not None and save.new is not None:
+            with suppress(AttributeError):
+                delattr(self._catalog.get(name), _REDIRECTED)
+        return save
+
+
+def clean_up_after_killed_runs(catalog: CatalogProtocol, names: Iterable[str]) -> None:
+    """Remove what a run that was killed has half written of these entries."""
+    for name in names:
+        dataset = catalog.get(name)
+        if hasattr(dataset, "clean_up"):
+            dataset.clean_up()
+        elif (where := place_of(dataset)) and "://" not in where:
+            with suppress(OSError):
+                remove(hidden_beside(Path(where)))
+
+
+def is_written_whole(dataset: Any, place: Path) -> bool:
+    """Return whether a dataset makes one local file from nothing, and asks Kedro where to."""
+    if not isinstance(dataset, AbstractVersionedDataset) or dataset._version is not None:
+        return False
+    if getattr(dataset, "_protocol", None) != "file":
+        return False
+    if not type(dataset).save.__module__.startswith(_KEDROS_OWN):
+        return False  # a project's own code may write more than this file
+    options = [getattr(dataset, name, None) or {} for name in _OPTIONS]
+    modes = [str(one["mode"]) for one in options if isinstance(one, dict) and one.get("mode")]
+    if not _NEW_CONTENT.issuperset(modes):
+        return False
+    if place.exists():
+        return place.is_file() and os.access(place, os.W_OK) and os.access(place.parent, os.W_OK)
+    return True
+
+
+def hidden_beside(place: Path) -> Path:
+    """Return where a file is made; it keeps its suffixes, which some formats are chosen by."""
+    name, dot, suffixes = place.name.partition(".")
+    return place.with_name(f".{name}.new{dot}{suffixes}")

@@ -1,0 +1,91 @@
+"""What a run does to the folders of a project: alone there, with results that are whole."""
+
+import logging
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+from kedro.io import CatalogProtocol
+from kedro.pipeline import Pipeline
+
+from kedro_azure_mlops.hooks.binding import is_parameter
+from kedro_azure_mlops.hooks.ranks import rank
+from kedro_azure_mlops.hooks.whole import WholeFiles, clean_up_after_killed_runs
+from kedro_azure_mlops.running import Claim, claim, place_of
+from kedro_azure_mlops.writing import naming_a_full_disk, out_of_space
+
+logger = logging.getLogger(__name__)
+
+
+class Work:
+    """One run's work on the places of its catalog entries.
+
+    Parameters
+    ----------
+    root
+        The project.
+    is_bound
+        Whether this is a step of a job. Its outputs are its own, perhaps mounts where nothing can
+        be moved, and are not used if it fails.
+    """
+
+    def __init__(self, root: Path, *, is_bound: bool = False) -> None:
+        self._root, self._is_bound = root, is_bound
+        self._claim = Claim()
+        self._whole: WholeFiles | None = None
+
+    def begin(self, pipeline: Pipeline, catalog: CatalogProtocol, waits: bool | None) -> None:
+        """Keep other runs from the places of this one, and tidy up after one that was killed.
+
+        Raises
+        ------
+        BusyError
+            If another run is at work on them.
+        """
+        stores = rank() == 0
+        outputs = sorted(pipeline.all_outputs()) if stores else []
+        inputs = [name for name in pipeline.inputs() if not is_parameter(name)]
+        self._claim = claim(
+            self._root,
+            writes=_places(catalog, outputs),
+            reads=_places(catalog, inputs),
+            wait=waits,
+            say=logger.warning,
+        )
+        if stores and not self._is_bound:
+            clean_up_after_killed_runs(catalog, outputs)
+            self._whole = WholeFiles(catalog)
+
+    def before_saved(self, name: str) -> None:
+        """Let an entry be written beside its place."""
+        if self._whole is not None:
+            self._whole.begin(name)
+
+    def saved(self, name: str) -> None:
+        """Put an entry that is complete in its place."""
+        if self._whole is not None:
+            self._whole.end(name)
+
+    def failed(self, error: BaseException) -> None:
+        """Remove what is half written.
+
+        Raises
+        ------
+        OutOfSpaceError
+            If a full disk has stopped the run.
+        """
+        places = self._whole.discard() if self._whole else {}
+        what = f"the entry {' and '.join(places)}" if places else "what the run stores"
+        if full := out_of_space(error, places.values() or [self._root], what):
+            raise full from error
+
+    def naming_a_full_disk(self) -> AbstractContextManager[None]:
+        """Raise a full disk in words, in the place of what it has caused outside of the nodes."""
+        return naming_a_full_disk(self._root, what="what is recorded of the run")
+
+    def end(self) -> None:
+        """Let other runs begin."""
+        self._claim.release()
+
+
+def _places(catalog: CatalogProtocol, names: list[str]) -> list[str]:
+    return [place for name in names if (place := place_of(catalog.get(name)))]

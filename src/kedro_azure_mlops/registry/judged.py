@@ -1,0 +1,99 @@
+"""Which model a verdict is about: the gate's decision names its digest, and counts for no other.
+
+Which model the metrics were measured on stands in a file beside the model folder, which each run
+writes when it ends. A project without a node that decides is judged by these.
+"""
+
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from kedro_azure_mlops.contract import UnusableModelError, digest, refuse_changed_files
+from kedro_azure_mlops.errors import OperationError, RefusedError
+
+_RECORD = ".measured.json"  # after the name of the model folder
+
+
+def refuse_other_model(folder: Path, verdict: Mapping[str, Any]) -> None:
+    """Refuse a model folder that is not the one that a verdict is about.
+
+    Raises
+    ------
+    OperationError
+        If there is no model, or the verdict does not say which one it is about.
+    RefusedError
+        If it is another one: naming the files that were changed, or the two digests.
+    """
+    if not (folder / "MLmodel").is_file():
+        raise OperationError(f"{folder} holds no model. Type: kedro run")
+    judged = verdict.get("digest")
+    if not judged:
+        raise OperationError(
+            "The gate has judged an unknown model: its decision does not say which model it is "
+            "about. The plugin's hooks add that at the end of a run. Run again what measures the "
+            "model and decides about it: kedro run"
+        )
+    there = digest(folder)
+    if there == judged:
+        return
+    try:
+        refuse_changed_files(folder)
+        why = f"its digest is {there[:12]}, and {judged[:12]} was judged"
+    except UnusableModelError as error:
+        why = str(error)
+    raise RefusedError(
+        f"The model in {folder.name} is not the one that the gate has judged: {why}. No verdict on "
+        "it is known and nothing was registered. Let the gate judge it: kedro run"
+    )
+
+
+def record_measured(folder: Path, outputs: Iterable[str]) -> None:
+    """Note that a run has ended which has made these entries, with the model that lies there."""
+    file = folder.with_name(f"{folder.name}{_RECORD}")
+    found = read_measured(folder) | dict.fromkeys(outputs, digest(folder))
+    new = file.with_name(f"{file.name}.new")
+    new.write_text(json.dumps(found, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    new.replace(file)
+
+
+def read_measured(folder: Path) -> dict[str, str]:
+    """Return the digest of the model with which each entry was made, as far as that is known."""
+    try:
+        found = json.loads(folder.with_name(f"{folder.name}{_RECORD}").read_text(encoding="utf-8"))
+    except (OSError, ValueError):  # then no entry is known to be of any model
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def measured_digest(there: str, recorded: Mapping[str, str], entries: Iterable[str]) -> str | None:
+    """Return the digest of the model that entries were made with; None if that is not known.
+
+    Parameters
+    ----------
+    there
+        The digest of the model that they should be of: of entries of several models another one is
+        named.
+    recorded
+        As of ``read_measured``.
+    """
+    return next((recorded.get(name) for name in entries if recorded.get(name) != there), there)
+
+
+def refuse_stale_metrics(
+    verdict: Mapping[str, Any], recorded: Mapping[str, str], entries: Iterable[str]
+) -> None:
+    """Refuse metrics that were made with another model than the one that a verdict is about.
+
+    Raises
+    ------
+    RefusedError
+        Naming the entries.
+    """
+    judged = verdict.get("digest")
+    if stale := sorted(name for name in entries if recorded.get(name, judged) != judged):
+        raise RefusedError(
+            f"The gate has judged the model {str(judged)[:12]}, but the last run that made "
+            f"{', '.join(stale)} and ended had another one: a run was broken off since. Nothing "
+            "was registered. Type: kedro run"
+        )

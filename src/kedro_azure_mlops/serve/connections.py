@@ -1,0 +1,152 @@
+"""Connections with a deadline: a client that sends half a request keeps nothing but its own.
+
+``Worker`` is gunicorn's worker for ASGI with it, ``UvicornConnection`` the same for uvicorn.
+Headers must arrive within ``SECONDS``, and so must a body after them. What comes late is answered
+with 408, what ends in the middle with 400. ``SERVE_DEADLINE`` in the environment sets another
+number of seconds.
+"""
+
+import asyncio
+import contextlib
+import json
+import os
+from collections.abc import Awaitable, Callable, MutableMapping
+from functools import partial
+from http import HTTPStatus
+from typing import Any
+
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+Application = Callable[[Message, Receive, Send], Awaitable[None]]
+
+VARIABLE = "SERVE_DEADLINE"
+SECONDS = float(os.environ.get(VARIABLE) or 20)
+_GRACE = 1.0  # seconds for a request that is whole, from a client that sends nothing more
+_END_OF_HEADERS = b"\r\n\r\n"
+
+
+class Guarded(asyncio.Protocol):
+    """Mixin of the protocol of an ASGI server, which calls ``self.app`` for each request.
+
+    ``receive`` raises TimeoutError where the rest of a body is late, and EOFError where the client
+    has ended it: the application can then still answer.
+    """
+
+    app: Application
+
+    def connection_made(self, transport: Any) -> None:
+        """Begin to wait for headers."""
+        self._wire: asyncio.Transport = transport
+        self._loop = asyncio.get_running_loop()
+        self._asked, self.app = self.app, self._answer
+        self._begun, self._has_headers, self._has_ended, self._is_cut = b"", False, False, False
+        self._body: asyncio.Timeout | None = None
+        self._wait_for_headers(SECONDS)
+        super().connection_made(transport)
+
+    def data_received(self, data: bytes) -> None:
+        """Hand data on, and answer what the server's parser fails at."""
+        if not self._has_headers:
+            self._begun = (self._begun + data)[-len(data) - 3 :]
+            self._has_headers = _END_OF_HEADERS in self._begun
+        try:
+            super().data_received(data)
+        except ValueError:  # of a Content-Length that has more digits than Python reads
+            self._refuse(HTTPStatus.BAD_REQUEST, "cannot be read")
+
+    def eof_received(self) -> bool:
+        """Answer a client that sends nothing more: its request, or that this was cut."""
+        self._has_ended = True
+        if self._body is not None:
+            self._body.reschedule(self._loop.time())
+        elif self._has_headers:
+            self._wait_for_headers(_GRACE, has_headers=True)
+        elif self._begun:
+            self._refuse(HTTPStatus.BAD_REQUEST, "ends within its headers")
+        else:
+            return False
+        return True
+
+    def connection_lost(self, error: Exception | None) -> None:
+        """Wait for nothing more."""
+        self._timer.cancel()
+        super().connection_lost(error)
+
+    async def _answer(self, scope: Message, receive: Receive, send: Send) -> None:
+        self._timer.cancel()
+        due = self._loop.time() + SECONDS
+        try:
+            await self._asked(scope, partial(self._receive, receive, due), send)
+        finally:
+            if self._is_cut:
+                self._wire.close()
+            elif not self._wire.is_closing():
+                self._wait_for_headers(_GRACE if self._has_ended else SECONDS)
+
+    async def _receive(self, receive: Receive, due: float) -> Message:
+        """Return the next part of a body, or raise what keeps it."""
+        try:
+            async with asyncio.timeout_at(self._loop.time() if self._has_ended else due) as body:
+                self._body = body
+                message = await receive()
+            if message["type"] != "http.disconnect" or self._wire.is_closing():
+                return message
+            raise TimeoutError  # the server itself has lost patience
+        except TimeoutError:
+            self._is_cut = True
+            if self._has_ended:
+                raise EOFError from None
+            raise
+        finally:
+            self._body = None
+
+    def _wait_for_headers(self, seconds: float, *, has_headers: bool = False) -> None:
+        self._begun, self._has_headers = b"", has_headers
+        self._timer = self._loop.call_later(seconds, self._expire)
+
+    def _expire(self) -> None:
+        if self._has_ended:
+            self._refuse(HTTPStatus.BAD_REQUEST, "ends before it is whole")
+        elif self._has_headers:  # a request that waits for its turn
+            self._timer = self._loop.call_later(SECONDS, self._expire)
+        elif self._begun:
+            self._refuse(HTTPStatus.REQUEST_TIMEOUT, f"has no headers after {SECONDS:g} s")
+        else:
+            self._wire.close()
+
+    def _refuse(self, status: HTTPStatus, message: str) -> None:
+        """Answer what never became a request to the application, and end the connection."""
+        if self._wire.is_closing():
+            return
+        body = json.dumps({"error": {"field": "request", "message": message}}).encode()
+        head = (
+            f"HTTP/1.1 {status.value} {status.phrase}\r\nContent-Type: application/json\r\n"
+            f"Content-Length: {len(body)}\r\nConnection: close\r\n\r\n"
+        )
+        self._wire.write(head.encode() + body)
+        self._wire.close()
+
+
+try:
+    from gunicorn.asgi.protocol import ASGIProtocol
+    from gunicorn.workers import gasgi
+except ImportError:  # early releases of gunicorn have no worker for ASGI
+    with contextlib.suppress(ImportError):
+        from uvicorn.protocols.http.auto import AutoHTTPProtocol
+
+        class UvicornConnection(Guarded, AutoHTTPProtocol):  # type: ignore[misc, valid-type]
+            """A connection of uvicorn."""
+
+else:
+
+    class GunicornConnection(Guarded, ASGIProtocol):  # type: ignore[misc]
+        """A connection of gunicorn."""
+
+    class Worker(gasgi.ASGIWorker):  # type: ignore[misc]
+        """``gunicorn --worker-class kedro_azure_mlops.serve.connections.Worker``."""
+
+        def run(self) -> None:
+            """Serve; the worker has no setting for the kind of its connections."""
+            gasgi.ASGIProtocol = GunicornConnection
+            super().run()

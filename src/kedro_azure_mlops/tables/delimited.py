@@ -1,0 +1,392 @@
+"""Delimited text as tables that are indexed by the line of the file, or a refusal that names it.
+
+``read_tables`` is fast where each line is a row. Only where it is not (blank lines, line breaks in
+quoted fields) are the lines counted one by one.
+"""
+
+import codecs
+import csv
+import io
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from itertools import chain, islice
+from typing import IO, Any, NamedTuple
+
+import pandas as pd
+
+from kedro_azure_mlops.tables.layout import is_header
+from kedro_azure_mlops.validation import BadDataError
+
+Open = Callable[[], IO[bytes]]
+
+_ROWS_AT_ONCE = 500_000  # of a file that is read whole: the text of more would be in memory
+_BLOCK = 2**18  # bytes that are read at a time
+_HEAD = 4096  # bytes that show the encoding
+_BLANK = " \t\r\n"
+
+
+class FormError(BadDataError):
+    """The file is not of the form that it is read by; it may be of another."""
+
+
+class Form(NamedTuple):
+    """How the text of a file is cut: encoding, separator, lines to skip before the table."""
+
+    separator: str = ","
+    encoding: str = "utf-8"
+    skip_rows: int = 0
+    is_pair: bool = False  # of two columns: commas after the first are decimal signs
+
+
+class Header(NamedTuple):
+    """The names of the columns, and the line that they are in; none are ``column 1`` and so on."""
+
+    names: list[str]
+    line: int | None
+
+
+class _Bytes(io.RawIOBase):
+    """The bytes of any file object; some of these are slow to be read line by line."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        found = self._file.read(len(buffer))
+        buffer[: len(found)] = found
+        return len(found)
+
+    def close(self) -> None:
+        self._file.close()
+        super().close()
+
+
+class Record(NamedTuple):
+    """A row cut into cells: the line it begins with, its text, and how many lines that has."""
+
+    line: int
+    cells: list[str]
+    text: str
+    lines: int
+
+
+class Lines:
+    """The lines of a file from its table on, and what its header says.
+
+    Parameters
+    ----------
+    open_file
+        Opens the file for its bytes; called again to find the place of a fault.
+    source
+        What messages call the file.
+    known
+        Names of columns by which a header is recognised even beside cells that look like values.
+    header
+        Whether there is one; None finds it out.
+
+    Raises
+    ------
+    BadDataError
+        If the file is empty, or its bytes are no text of the encoding.
+    """
+
+    def __init__(
+        self,
+        open_file: Open,
+        source: str,
+        form: Form,
+        known: Sequence[str] = (),
+        header: bool | None = None,
+    ) -> None:
+        self.source, self.form = source, form
+        self.taken = 0  # lines of the file that were read
+        self._open = open_file
+        self._file: Any = open_file()
+        try:
+            self._refuse_other_encoding()
+            # signed UTF-8 is UTF-8 with a mark before it
+            name = "utf-8-sig" if _is_utf_8(form.encoding) else form.encoding
+            opened = io.BufferedReader(_Bytes(self._file), _BLOCK)
+            # line ends become \n: after a single \r pandas drops the separator of an empty field
+            self._file = io.TextIOWrapper(opened, encoding=name, newline=None)
+            self._lines: Iterator[str] = self._file
+            first = [line.removeprefix("\ufeff") for line in self._take(1)]
+            self._lines = chain(first, self._lines)
+            if form.is_pair:
+                self._lines = (line.replace(",", ";", 1) for line in self._lines)
+                self.form = form._replace(separator=";")
+            self.taken += len(self._take(form.skip_rows))
+            self.header = self._read_header(known, header)
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+    def refuse_repeated_names(self) -> None:
+        """Refuse two columns of one name: which of them is meant is not known.
+
+        Raises
+        ------
+        BadDataError
+            With the numbers of both.
+        """
+        names = self.header.names
+        for name in names:
+            if name and names.count(name) > 1:
+                places = " and ".join(str(n) for n, one in enumerate(names, 1) if one == name)
+                raise BadDataError(f"{self.source}: columns {places} are both called {name}.")
+        names[:] = [name or f"column {number}" for number, name in enumerate(names, 1)]
+
+    def tables(self, rows: int | None, **options: Any) -> Iterator[pd.DataFrame]:
+        """Read the rows as tables of at most so many; None reads all into one.
+
+        Parameters
+        ----------
+        options
+            Further arguments of ``pandas.read_csv``.
+        """
+        if rows is None:
+            parts = list(self.tables(_ROWS_AT_ONCE, **options))
+            if parts:
+                yield parts[0] if len(parts) == 1 else pd.concat(parts)
+            return
+        while lines := self._take(rows):
+            table = self._of_single_lines(lines, options)
+            if table is None:
+                self._lines = chain(lines, self._lines)
+                table = self._of_records(rows, options)
+            else:
+                self.taken += len(lines)
+            if len(table):
+                yield table
+
+    def head(self, rows: int) -> list[Record]:
+        """Look at the first rows without taking them."""
+        kept, lines = self._lines, []
+
+        def looked_at() -> Iterator[str]:
+            for line in kept:
+                lines.append(line)
+                yield line
+
+        self._lines = looked_at()
+        found = [record for record in islice(self._records(), rows) if record.cells]
+        self._lines = chain(lines, kept)
+        return found
+
+    def _take(self, count: int) -> list[str]:
+        try:
+            lines = list(islice(self._lines, count))
+        except UnicodeError as error:
+            raise self._bad_text(error) from error
+        if "\0" in "".join(lines):
+            at = next(n for n, line in enumerate(lines) if "\0" in line)
+            self._refuse_nul(self.taken + 1 + at, lines[at])
+        return lines
+
+    def _records(self) -> Iterator[Record]:
+        """Cut the lines into rows one by one; a blank line has no cells."""
+        taken: list[str] = []
+        blank = _BLANK.replace(self.form.separator, "")
+
+        def feed() -> Iterator[str]:
+            while lines := self._take(1):
+                taken.extend(lines)
+                yield lines[0]
+
+        reader = csv.reader(feed(), delimiter=self.form.separator, skipinitialspace=True)
+        first = self.taken + 1
+        while True:
+            try:
+                cells = next(reader)
+            except StopIteration:
+                return
+            except csv.Error as error:
+                raise BadDataError(
+                    f"{self.source}: not a CSV table: line {first}: {error}. A quote may be opened "
+                    "there and not closed."
+                ) from error
+            text, count = "".join(taken), len(taken)
+            taken.clear()
+            yield Record(first, cells if text.strip(blank) else [], text, count)
+            first += count
+
+    def _of_single_lines(self, lines: list[str], options: dict[str, Any]) -> pd.DataFrame | None:
+        """Read lines of which each is a row or blank; None if they are not that."""
+        text = "".join(lines)
+        table = self._parse(text, options)
+        if table is None:
+            return None
+        first = self.taken + 1
+        if len(table) == len(lines):
+            table.index = pd.RangeIndex(first, first + len(lines))
+            return table
+        if '"' in text:
+            return None
+        blank = _BLANK.replace(self.form.separator, "")
+        numbers = [number for number, line in enumerate(lines, first) if line.strip(blank)]
+        if len(numbers) != len(table):
+            return None
+        table.index = pd.Index(numbers, dtype="int64")
+        return table
+
+    def _of_records(self, rows: int, options: dict[str, Any]) -> pd.DataFrame:
+        """Read rows that may have line breaks in their quoted fields."""
+        numbers, texts, first = [], [], self.taken + 1
+        for record in self._records():
+            self.taken += record.lines
+            if record.cells:
+                self._refuse_other_width(record)
+                numbers.append(record.line)
+                texts.append(self._cut_to_width(record))
+            if len(numbers) == rows:
+                break
+        table = self._parse("".join(texts), options)
+        if table is None or len(table) != len(numbers):
+            raise BadDataError(
+                f"{self.source}: not a CSV table: from line {first} to {self.taken} the lines "
+                "cannot be cut into rows: a quote may be opened and not closed."
+            )
+        table.index = pd.Index(numbers, dtype="int64")
+        return table
+
+    def _cut_to_width(self, record: Record) -> str:
+        """Leave out empty cells beyond the header, which pandas takes in all rows or in none."""
+        width = len(self.header.names)
+        if len(record.cells) <= width:
+            return record.text
+        text = io.StringIO()
+        csv.writer(text, delimiter=self.form.separator).writerow(record.cells[:width])
+        return text.getvalue()
+
+    def _parse(self, text: str, options: dict[str, Any]) -> pd.DataFrame | None:
+        if not text.strip(_BLANK):
+            return pd.DataFrame(columns=self.header.names)
+        given = {
+            "skipinitialspace": True,
+            "float_precision": "round_trip",  # as JSON has numbers read
+            "low_memory": False,
+            **options,
+            "sep": self.form.separator,
+            "header": None,
+            "names": self.header.names,
+            "index_col": False,
+            "encoding": "utf-8",
+        }
+        with warnings.catch_warnings():
+            # pandas would cut off what is beyond the header and only warn
+            warnings.simplefilter("error", pd.errors.ParserWarning)
+            try:
+                return pd.read_csv(io.BytesIO(text.encode("utf-8")), **given)
+            except (pd.errors.ParserError, pd.errors.ParserWarning):
+                return None
+
+    def _read_header(self, known: Sequence[str], given: bool | None) -> Header:
+        """Read the names of the columns, and put back the line that is none."""
+        for record in self._records():
+            if not record.cells:
+                self.taken += record.lines
+                continue
+            if is_header(record.cells, known) if given is None else given:
+                self.taken += record.lines
+                return Header([cell.strip() for cell in record.cells], record.line)
+            self._lines = chain(io.StringIO(record.text, newline=""), self._lines)
+            names = [f"column {number}" for number in range(1, len(record.cells) + 1)]
+            return Header(names, None)
+        raise BadDataError(f"{self.source}: the file is empty, it holds no row.")
+
+    def _refuse_nul(self, line: int, text: str) -> None:
+        raise BadDataError(
+            f"{self.source}: not a CSV table: line {line} holds a NUL byte, {text.strip()[:80]!r}, "
+            "and a number around it would be cut off. The file was damaged when it was written or "
+            "copied: copy it again, or correct that line."
+        )
+
+    def _refuse_other_width(self, record: Record) -> None:
+        width = len(self.header.names)
+        if any(cell.strip() for cell in record.cells[width:]):
+            line = self.header.line
+            raise FormError(
+                f"{self.source}: not a CSV table: line {record.line} has {len(record.cells)} "
+                f"fields, {f'the header in line {line}' if line else 'the first row'} has {width}: "
+                f"{record.text.strip()[:80]}"
+            )
+
+    def _refuse_other_encoding(self) -> None:
+        """Refuse UTF-16 and UTF-32 that is not asked for, which reads as text full of NULs."""
+        head = self._file.read(_HEAD)
+        self._file.seek(0)
+        found = _wide_encoding(head)
+        if found and _is_utf_8(self.form.encoding):
+            raise BadDataError(f"{self.source}: not a CSV table: {_looks_like(found, self.source)}")
+
+    def _bad_text(self, found: UnicodeError) -> BadDataError:
+        """Say which byte is no text of the encoding, where, and what it could be instead."""
+        with self._open() as file:
+            content = file.read()
+        other = "Set reader.encoding to what the file was written in."
+        why = f"{found}. {other}"
+        try:
+            content.decode(self.form.encoding)
+        except UnicodeDecodeError as error:
+            line = content.count(b"\n", 0, error.start) + 1
+            start = content.rfind(b"\n", 0, error.start) + 1
+            shown = content[start : error.start + 20].split(b"\n")[0].strip()
+            why = f"byte 0x{content[error.start]:02x} in line {line} is not {self.form.encoding}. "
+            is_binary = any(byte < 9 for byte in content[:_HEAD])
+            if _is_utf_8(self.form.encoding) and not is_binary:
+                as_text = shown.decode("cp1252", "replace")
+                why += f"Read as cp1252 it is {as_text!r}: {_looks_like('cp1252', self.source)}"
+            elif not is_binary:
+                why += other
+        return BadDataError(f"{self.source}: not a CSV table: {why}")
+
+
+def read_text(open_file: Open, source: str) -> pd.DataFrame:
+    """Read a whole file with a header, separated by commas, as text; nothing counts as missing.
+
+    Raises
+    ------
+    BadDataError
+        If it is empty or no table.
+    """
+    with closing(Lines(open_file, source, Form(), header=True)) as lines:
+        lines.refuse_repeated_names()
+        empty = pd.DataFrame(columns=lines.header.names, dtype=object)
+        return next(lines.tables(None, dtype=str, keep_default_na=False), empty)
+
+
+def _is_utf_8(encoding: str) -> bool:
+    return codecs.lookup(encoding).name in {"utf-8", "utf-8-sig"}
+
+
+def _wide_encoding(head: bytes) -> str | None:
+    marks = (
+        (codecs.BOM_UTF32_LE, "utf-32"),
+        (codecs.BOM_UTF32_BE, "utf-32"),
+        (codecs.BOM_UTF16_LE, "utf-16"),
+        (codecs.BOM_UTF16_BE, "utf-16"),
+    )
+    for mark, name in marks:
+        if head.startswith(mark):
+            return name
+    half = max(len(head) // 2, 1)
+    if head[1::2].count(0) > 0.7 * half:
+        return "utf-16-le"
+    if head[0::2].count(0) > 0.7 * half:
+        return "utf-16-be"
+    return None
+
+
+def _looks_like(encoding: str, source: str) -> str:
+    return (
+        f"the file looks like {encoding}. Set reader.encoding: {encoding}, or convert it:\n"
+        f"  iconv -f {encoding} -t utf-8 {source} > new.csv"
+    )

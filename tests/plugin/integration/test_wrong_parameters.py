@@ -1,0 +1,272 @@
+"""A parameter of a wrong type is refused before anything is loaded, whoever uses it."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+import pytest
+from click.testing import CliRunner, Result
+from kedro.framework.cli.project import run as kedros_run
+from kedro.framework.session import KedroSession
+from kedro.framework.startup import bootstrap_project
+from kedro.pipeline import Node, Pipeline
+from pydantic import BaseModel, Field
+
+from kedro_azure_mlops.cli import main
+from kedro_azure_mlops.cli.run import cli
+from kedro_azure_mlops.config import Gate, read_mlops
+from kedro_azure_mlops.hooks import parameter_types
+from kedro_azure_mlops.hooks.parameter_types import Use, uses_of_parameters, wrong_parameters
+from kedro_azure_mlops.parameters import Parameters
+from tests.plugin.helpers import Project
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory, database: Path) -> Project:
+    """A project that is never run: every test sees a refusal."""
+    return Project.copy_to(tmp_path_factory.mktemp("refused") / "project", database)
+
+
+def kedro_run(project: Project, monkeypatch: pytest.MonkeyPatch, given: str, *more: str) -> Result:
+    monkeypatch.chdir(project.path)
+    bootstrap_project(project.path)
+    return CliRunner().invoke(cli, ["run", "--params", given, *more])
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ("train_fraction=abc", "--params: train_fraction: must be a number (it is 'abc')"),
+        ("train_fraction=null", "--params: train_fraction: must be a number (it is null)"),
+        ("train_fraction=true", "--params: train_fraction: must be a number (it is true)"),
+        ("train_fraction=nan", "--params: train_fraction: must be a number (it is 'nan')"),
+        ("model=5", "--params: model: must be a group of keys and values (it is 5)"),
+        ("raw_file=7", "--params: raw_file: must be text (it is 7)"),
+        ("new_file=1e3", "--params: new_file: must be text (it is 1000.0)"),
+        ("model_name=12", "--params: model_name: must be text (it is 12)"),
+        ("gate.on_incomparable=5", "gate.on_incomparable: must be 'refuse' or 'replace'"),
+        ("gate.rules.0.minimum=5", "gate.rules has no keys, it is a list"),
+        ("train_fraction.deep=5", "train_fraction has no keys, it is one value"),
+    ],
+    ids=lambda text: text.split(":")[0] if "=" in text else None,
+)
+@pytest.mark.parametrize("pipelines", [(), ("--pipelines", "evaluate")], ids=["all", "others"])
+def test_a_wrong_type_is_refused_before_anything_is_loaded(
+    shared: Project,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    given: str,
+    message: str,
+    pipelines: tuple[str, ...],
+) -> None:
+    result = kedro_run(shared, monkeypatch, given, *pipelines)
+    assert result.exit_code == 2, result.output
+    assert message in result.output
+    assert "Traceback" not in result.output
+    assert "pydantic" not in result.output
+    assert "Loading data" not in caplog.text
+    assert shared.nothing_tracked()
+
+
+def test_right_values_are_used(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A whole number is a number, and what is open takes any."""
+    given = "train_fraction=0.5,model.arguments.alpha=2,gate.on_incomparable=replace,new_file='7'"
+    assert kedro_run(project, monkeypatch, given).exit_code == 0
+    (run,) = project.client().search_runs(["1"])
+    assert run.data.params["train_fraction"] == "0.5"
+    assert run.data.params["model.arguments.alpha"] == "2"
+
+
+def test_a_wrong_value_in_a_file_is_named_with_the_file(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project.configure("local", "parameters.yml", "raw_file: 7\n")
+    base = project.path / "conf/base/parameters.yml"
+    text = base.read_text(encoding="utf-8")
+    base.write_text(text.replace("train_fraction: 0.7", "train_fraction: most"), encoding="utf-8")
+    result = kedro_run(project, monkeypatch, "model.arguments.alpha=1")
+    assert result.exit_code == 2
+    assert "conf/base/parameters.yml: train_fraction: must be a number (it is 'most')" in (
+        result.output
+    )
+    assert "conf/local/parameters.yml: raw_file: must be text (it is 7)" in result.output
+
+
+def test_kedros_own_command_says_the_same_without_a_traceback(
+    shared: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As of a project that does not have our ``cli.py``."""
+    monkeypatch.chdir(shared.path)
+    bootstrap_project(shared.path)
+    result = CliRunner().invoke(kedros_run, ["--params", "raw_file=7"])
+    assert result.exit_code == 2
+    message = "--params: raw_file: must be text (it is 7); put quotes around it: raw_file='...'"
+    assert result.output.endswith(f"Error: {message}\n")
+
+
+def test_a_job_is_not_compiled_with_a_wrong_value(
+    shared: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(shared.path)
+    assert main(["compile", "--params", "train_fraction=most"]) == 2
+    assert "train_fraction: must be a number (it is 'most')" in capsys.readouterr().err
+    assert not (shared.path / "build").exists()
+
+
+def test_configuration_sees_what_the_nodes_are_given(shared: Project) -> None:
+    """``${globals:gate}`` has the values of --params, where parameters are globals."""
+    shared.configure(
+        "local", "mlops.yml", "gate:\n  on_incomparable: ${globals:gate.on_incomparable}\n"
+    )
+    try:
+        found = [
+            read_mlops(shared.path, "local", given).gate.on_incomparable
+            for given in (None, {"gate": {"on_incomparable": "replace"}})
+        ]
+    finally:
+        (shared.path / "conf/local/mlops.yml").unlink()
+    assert found == ["refuse", "replace"]
+
+
+@pytest.mark.parametrize("is_tracked", [True, False])
+def test_the_catalog_sees_what_the_nodes_are_given(project: Project, is_tracked: bool) -> None:
+    catalog = project.path / "conf/base/catalog.yml"
+    text = catalog.read_text(encoding="utf-8")
+    named = text.replace("${runtime_params:raw_file,${globals:raw_file}}", "${globals:raw_file}")
+    catalog.write_text(named, encoding="utf-8")
+    if not is_tracked:
+        for file in project.path.glob("conf/*/mlops.yml"):
+            file.unlink()
+    bootstrap_project(project.path)
+    found = []
+    for given in ({"raw_file": "data/raw/other.csv"}, None):
+        with KedroSession.create(project_path=project.path, runtime_params=given) as session:
+            context = session.load_context()
+            entry = context.config_loader["catalog"]["raw_hours"]["filepath"]
+            found.append((entry, context.params["raw_file"]))
+    assert found == [("data/raw/other.csv",) * 2, ("data/raw/hours.csv",) * 2]
+
+
+class Limits(Parameters):
+    low: float
+    high: float | None = None
+    more: dict[str, Any] = Field(default={})
+
+
+class Lax(BaseModel):
+    rows: int
+
+
+def limited(
+    limits: Limits,
+    lax: Lax,
+    sizes: tuple[int, int],
+    place: Path,
+    gate: Gate | dict[str, Any],
+    untyped,
+    share: Annotated[float, Field(gt=0)] | None = None,
+) -> None: ...
+
+
+NAMES = ["limits", "lax", "sizes", "place", "gate", "untyped", "share"]
+RIGHT: dict[str, Any] = {
+    "limits": {"low": 1, "more": {"any": [1, "x"]}},
+    "lax": {"rows": "3"},
+    "sizes": [1, 2],
+    "place": "data/raw",
+    "gate": {"rules": [{"metric": "r2", "minimum": 1}]},
+    "untyped": {"anything": [None]},
+    "share": None,
+}
+
+
+@pytest.fixture
+def uses(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Use]]:
+    """The uses of a node that is given its parameters by name, in another order."""
+    by_name = Node(limited, {name: f"params:{name}" for name in reversed(NAMES)}, None, name="a")
+    by_place = Node(limited, [f"params:{name}" for name in NAMES], None, name="b")
+    pipelines = {"one": Pipeline([by_name]), "other": Pipeline([by_place])}
+    monkeypatch.setattr(parameter_types, "pipelines", pipelines)
+
+    class Loader:
+        conf_source, env = "nowhere", None
+
+    found = uses_of_parameters(Loader())
+    assert sorted(name for name, _ in found) == sorted(set(NAMES) - {"untyped"})
+    yield found
+
+
+def test_what_pydantic_would_make_of_a_value_is_accepted(uses: list[Use]) -> None:
+    assert wrong_parameters(RIGHT, uses) == {}
+    assert wrong_parameters({}, uses) == {}, "Kedro says what is missing"
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({"limits": {"low": "1"}}, {"limits.low": "must be a number (it is '1')"}),
+        ({"limits": {"low": 1, "hihg": 2}}, {"limits": "did you mean high?"}),
+        ({"lax": {"rows": "many"}}, {"lax.rows": "must be a whole number (it is 'many')"}),
+        ({"sizes": [1, "x"]}, {"sizes.1": "must be a whole number (it is 'x')"}),
+        ({"place": 7}, {"place": "(it is 7)"}),
+        ({"gate": {"rules": [{"metric": 5}]}}, {"gate.rules.0.metric": "must be text (it is 5)"}),
+        ({"gate": 5}, {"gate": "must be a group of keys and values (it is 5)"}),
+        ({"share": 0}, {"share": "must be greater than 0 (it is 0)"}),
+    ],
+    ids=str,
+)
+def test_the_hint_of_a_node_says_what_is_right(
+    uses: list[Use], given: dict[str, Any], expected: dict[str, str]
+) -> None:
+    found = wrong_parameters(RIGHT | given, uses)
+    assert found.keys() == expected.keys()
+    assert all(why in found[name] for name, why in expected.items()), found
+
+
+@pytest.mark.parametrize(
+    "text", ["-007\n", "- a\n- list\n", "raw_file: [\n", "raw_file: ${nothing}\n", "1: 2\n"]
+)
+def test_a_file_that_is_no_configuration_is_refused_in_words(
+    project: Project, monkeypatch: pytest.MonkeyPatch, text: str
+) -> None:
+    project.configure("local", "parameters.yml", text)
+    result = kedro_run(project, monkeypatch, "train_fraction=0.5")
+    assert result.exit_code == 2, result.output
+    assert "Traceback" not in result.output
+    assert isinstance(result.exception, SystemExit)
+
+
+def test_what_cannot_be_looked_at_is_left_to_kedro(project: Project) -> None:
+    """A class that is not there, a catalog that is no YAML, a hint that names nothing."""
+    catalog = project.path / "conf/base/catalog.yml"
+    text = catalog.read_text(encoding="utf-8")
+    gone = "gone:\n  type: nowhere.Gone\n  filepath: ${globals:raw_file}\n"
+    catalog.write_text(text + gone, encoding="utf-8")
+    project.configure("local", "catalog.yml", "a: [\n")
+    bootstrap_project(project.path)
+    with KedroSession.create(project_path=project.path) as session:
+        found = uses_of_parameters(session.load_context().config_loader)
+    assert {"raw_file", "new_file", "model_name", "train_fraction"} <= {name for name, _ in found}
+
+
+def test_a_pipeline_that_cannot_be_imported_hides_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Pipelines(dict[str, Pipeline]):
+        _requested_pipelines: Any = ("sound",)
+
+        def set_requested(self, names: Any) -> None:
+            self._requested_pipelines = names
+
+        def keys(self) -> Any:
+            if self._requested_pipelines is None:
+                raise ImportError("broken")
+            return super().keys()
+
+    node = Node(limited, {name: f"params:{name}" for name in NAMES}, None, name="a")
+    several = Pipelines(sound=Pipeline([node, Node(len, "params:place", "n", name="builtin")]))
+    monkeypatch.setattr(parameter_types, "pipelines", several)
+
+    class Loader:
+        conf_source, env = "nowhere", None
+
+    assert {name for name, _ in uses_of_parameters(Loader())} == set(NAMES) - {"untyped"}
+    assert several._requested_pipelines == ("sound",), "as it was"

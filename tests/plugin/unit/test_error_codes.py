@@ -1,0 +1,92 @@
+"""Error codes are found by what they do; what is held, and the end of a scale, are none."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from kedro_azure_mlops.error_codes import find_error_codes, list_error_codes
+
+ROWS = 2000
+CODES = (85.0, -99.9, -127.0, 999.9, 6553.5, 0.0)
+
+
+def swing(seed: int = 0, decimals: int = 2) -> np.ndarray:
+    """Values of a daily swing between 16 and 24, every quarter of an hour."""
+    noise = np.random.default_rng(seed).normal(0, 0.3, ROWS)
+    return (20 + 3 * np.sin(2 * np.pi * np.arange(ROWS) / 96) + noise).round(decimals)
+
+
+def at_random(values: np.ndarray, code: float, count: int, seed: int = 1) -> np.ndarray:
+    changed = values.copy()
+    changed[np.random.default_rng(seed).choice(ROWS, count, replace=False)] = code
+    return changed
+
+
+def with_shape(values: np.ndarray, shape: list[float], times: int = 9) -> np.ndarray:
+    changed = values.copy()
+    for start in range(100, 100 + 200 * times, 200):
+        changed[start : start + len(shape)] = shape
+    return changed
+
+
+@pytest.mark.parametrize("code", CODES)
+@pytest.mark.parametrize("count", [3, 12, 400, 1200])
+@pytest.mark.parametrize("decimals", [1, 2])
+def test_a_code_is_found_however_often_it_comes(code: float, count: int, decimals: int) -> None:
+    values = at_random(swing(decimals=decimals), code, count)
+    np.testing.assert_array_equal(find_error_codes(values), values == code)
+
+
+def test_two_codes_do_not_hide_each_other() -> None:
+    values = at_random(at_random(swing(), 85.0, 12), -99.9, 200, seed=2)
+    np.testing.assert_array_equal(find_error_codes(values), np.isin(values, [85.0, -99.9]))
+
+
+def test_a_code_that_lasts_some_rows_is_found() -> None:
+    values = with_shape(swing(), [-127.0] * 6)
+    assert find_error_codes(values).sum() == 54
+
+
+NO_CODES = {
+    "clean": swing(),
+    "twice only": at_random(swing(), 85.0, 2),
+    "different each time": np.where(
+        at_random(swing(), 1e3, 12) == 1e3, 85 + np.arange(ROWS) / 100, swing()
+    ),
+    "one long stretch": with_shape(swing(), [85.0] * 12, times=1),
+    "near the others": at_random(swing(), 26.5, 12),
+    "a thermostat": np.where(np.arange(ROWS) % 96 < 30, 16.0, 21.0),
+    "a thermostat that hardly moves": np.where(np.arange(ROWS) % 7 < 6, 21.0, 20.5),
+    "held for days": with_shape(swing(), [8.0] * 96),
+    "the end of a scale": with_shape(swing(), [30, 45, 60, 75, 85, 85, 85, 85, 70, 55, 40, 30]),
+    "a steep rise to it": with_shape(swing(), [85, 85, 85, 60, 35]),
+    "a steep fall from it": with_shape(swing(), [40, 65, 85, 85, 85]),
+    "on and off": np.arange(ROWS) % 2 * 100.0,
+    "constant": np.full(ROWS, 20.0),
+    "nothing": np.zeros(0),
+}
+
+
+@pytest.mark.parametrize("values", NO_CODES.values(), ids=NO_CODES)
+def test_what_is_no_code_is_left_alone(values: np.ndarray) -> None:
+    assert not find_error_codes(values).any()
+
+
+def test_each_series_is_judged_by_its_own_values() -> None:
+    """85 is usual for a boiler whose rows lie between those of the other series."""
+    cold = at_random(swing(), 85.0, 12)
+    hot = (85 + swing(seed=3) - 20).round(1)
+    values, series = np.stack([cold, hot], axis=1).ravel(), np.array(["cold", "hot"] * ROWS, object)
+    np.testing.assert_array_equal(
+        find_error_codes(values, series), (values == 85.0) & (series == "cold")
+    )
+
+
+def test_codes_are_listed_with_their_count_and_lines() -> None:
+    lines = pd.RangeIndex(2, 16)
+    rows = pd.DataFrame({"unit": "a", "load": [85.0] * 12 + [-99.9] * 2}, index=lines)
+    assert list_error_codes(rows, "load", "unit") == [
+        "a: -99.9 2 times, lines 14, 15",
+        "a: 85 12 times, lines 2, 3, 4, 5, 6, 7, 8, 9, 10, 11 and 2 more",
+    ]
+    assert list_error_codes(rows[:0], "load", "unit") == []

@@ -1,0 +1,470 @@
+"""Text files of many forms: read rightly, or refused with the line and what to type."""
+
+import io
+import random
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+
+from kedro_azure_mlops.deploy.invocation import read_rows
+from kedro_azure_mlops.errors import OperationError, RefusedError
+from kedro_azure_mlops.serve.batches import CsvPieces, score_pieces
+from kedro_azure_mlops.tables.delimited import read_text
+from kedro_azure_mlops.tables.series import Names, ReaderOptions, SeriesReader
+from kedro_azure_mlops.validation import BadDataError, parse_times
+from tests.plugin.trained import small_scorer
+
+NAMES = Names("time", "device", "load", {"value": "load"})
+HEAD = "time,device,load\n"
+
+
+def pieces(content: str | bytes, rows: int | None = None, **options: Any) -> Iterator[pd.DataFrame]:
+    data = content if isinstance(content, bytes) else content.encode()
+    reader = SeriesReader(NAMES, ReaderOptions.of(options), "new.csv", "new")
+    return reader.read_csv(lambda: io.BytesIO(data), rows)
+
+
+def read(content: str | bytes, rows: int | None = None, **options: Any) -> pd.DataFrame:
+    found = list(pieces(content, rows, **options))
+    whole = pd.concat(found)
+    whole.attrs = found[-1].attrs
+    return whole
+
+
+def refusal(content: str | bytes, rows: int | None = None, **options: Any) -> str:
+    with pytest.raises(BadDataError) as refused:
+        read(content, rows, **options)
+    return str(refused.value)
+
+
+def values(table: pd.DataFrame) -> list[tuple[Any, ...]]:
+    return [(line, *row) for line, *row in table.itertuples()]
+
+
+def suggested(message: str) -> dict[str, Any]:
+    """Return the options that a refusal proposes."""
+    return dict(yaml.safe_load(message[message.index("\nreader:\n") :])["reader"])
+
+
+# Lines
+
+
+@pytest.mark.parametrize("rows", [None, 1, 2, 100])
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_a_row_has_the_line_of_its_file(rows: int | None, end: str) -> None:
+    lines = [
+        *("time,device,load,note", "2024-01-01,a,1,", "", "  ", '2024-01-02,a,2,"one'),
+        *("", 'two, ""three"""', "2024-01-03,a,3,", "", '"2024-01-04",a,4,x', "", ""),
+    ]
+    table = read(end.join(lines), rows, ignore="note")
+    assert values(table[["load"]]) == [(2, 1), (5, 2), (8, 3), (10, 4)]
+
+
+def test_lines_are_counted_before_the_header_too() -> None:
+    text = 'Plot "x",\n\n' + HEAD + "2024-01-01,a,1\n2024-01-02,a,2\n"
+    assert list(read(text, skip_rows=2).index) == [4, 5]
+
+
+@pytest.mark.parametrize("number", range(12))
+def test_no_row_depends_on_how_a_file_is_cut(number: int) -> None:
+    """Blank lines, quotes, line breaks and offsets, in pieces of any size."""
+    chance = random.Random(number)  # noqa: S311
+    stamp = "2024-10-2{}T{:02}:{:02}:00" + chance.choice(["", "Z", "+02:00"])
+    lines = ["note,time,device,load"]
+    for row in range(60):
+        note = chance.choice(["", "x", '"a, b"', '"a\nb"', '5"', '"say ""a"""', '"\n\n"'])
+        time = stamp.format(6 + row // 30, row // 4 % 24, row % 4 * 15)
+        lines.append(f"{note},{time},{chance.choice(['7', 'north', '07', 'NA'])},{row / 8}")
+        lines += [""] * (chance.random() < 0.1)
+    text = "\n".join(lines)
+    whole = read(text)
+    assert len(whole) == 60
+    where = "\n".join(f"{n}:{line}" for n, line in enumerate(text.split("\n"), 1))
+    assert all(re.search(rf"^{line}:", where, re.MULTILINE) for line in whole.index)
+    assert whole["load"].tolist() == [row / 8 for row in range(60)]
+    for rows in (1, 7, chance.randrange(2, 60)):
+        pd.testing.assert_frame_equal(read(text, rows), whole)
+
+
+def test_a_quote_that_is_not_closed_is_refused() -> None:
+    text = 'time,load,note\n2024-01-01,1,\n2024-01-02,2,"x\n2024-01-03,3,\n'
+    assert "from line 2 to 4" in refusal(text) and "quote" in refusal(text)
+    assert len(read(text.replace('"x', '"x"'))) == 3
+
+
+def test_a_row_with_more_fields_is_named_by_its_line() -> None:
+    text = "time,load\n2024-01-01,1\n\n2024-01-02,2,5\n"
+    for rows in (None, 1):
+        assert "line 4 has 3 fields, the header in line 1 has 2" in refusal(text, rows)
+    for ends in ("2,", "2"):  # a separator at the end is no value
+        assert read(text.replace("2,5", ends).replace("1\n", "1,\n"))["load"].tolist() == [1, 2]
+
+
+# Bytes
+
+
+def test_a_nul_byte_is_refused_with_its_line() -> None:
+    text = HEAD + "2024-01-01,a,1\n\n2024-01-02,a,22.\x0069\n"
+    for rows in (None, 1):
+        assert "line 4 holds a NUL byte" in refusal(text, rows)
+    assert read(text.replace("\0", "")).at[4, "load"] == 22.69
+
+
+@pytest.mark.parametrize("name", ["utf-16", "utf-16-le", "utf-16-be", "utf-32", "cp1252"])
+def test_another_encoding_is_named_and_read_when_it_is_set(name: str) -> None:
+    text = "time,device,load\n2024-01-01,Kühlraum °C,1\n2024-01-02,Kühlraum °C,2\n"
+    message = refusal(text.encode(name))
+    assert f"reader.encoding: {name}" in message
+    assert f"iconv -f {name} -t utf-8 new.csv" in message
+    assert read(text.encode(name), encoding=name)["device"].tolist() == ["Kühlraum °C"] * 2
+    assert read(text.encode())["device"].tolist() == ["Kühlraum °C"] * 2
+
+
+def test_a_byte_that_is_no_text_is_named_by_its_line() -> None:
+    content = (HEAD + "2024-01-01,a,1\n" * 20_000).encode() + b"2024-01-02,\xb0,2\n"
+    assert "byte 0xb0 in line 20002 is not utf-8" in refusal(content)
+    assert "byte 0xb0 in line 20002" in refusal(content, 7000)
+    assert "not a CSV table" in refusal(b"\x89PNG\r\n\x1a\n\x00\xff")
+    assert "reader.encoding" in refusal((HEAD + "2024-01-01,a,1\n").encode(), encoding="utf-16")
+
+
+# Times with and without an offset
+
+
+@pytest.mark.parametrize("rows", [None, 1, 2])
+def test_a_file_that_mixes_times_with_and_without_offset_is_refused(rows: int | None) -> None:
+    lines = ["2024-10-28T00:00:00-05:00,a,20", "2024-10-28T00:30:00-05:00,a,20"]
+    mixed = HEAD + "\n".join([*lines, "2024-10-28T01:00,a,20", "2024-10-28T02:00,b,20"])
+    message = refusal(mixed, rows)
+    assert "without an offset, line 4: 2024-10-28T01:00" in message
+    assert "with an offset, line 2: 2024-10-28T00:00:00-05:00" in message
+    aware = mixed.replace("1:00,", "1:00Z,").replace("2:00,", "2:00+01:00,")
+    hours = parse_times(read(aware, rows)["time"]).dt.hour.tolist()
+    assert hours == [5, 5, 1, 1]
+    naive = mixed.replace("-05:00", "")
+    assert parse_times(read(naive, rows)["time"]).dt.hour.tolist() == [0, 0, 1, 2]
+
+
+@pytest.mark.parametrize("size", [1, 2, 100])
+def test_scoring_refuses_a_mixed_file_however_it_is_cut(size: int, tmp_path: Path) -> None:
+    path = tmp_path / "new.csv"
+    lines = ["time,unit,load", "2024-10-28T00:00-05:00,7,20", "2024-10-28T06:00,7,20"]
+    path.write_text("\n".join(lines), encoding="utf-8")
+    options: dict[str, Any] = {"rows": size, "load_args": {"dtype": {"unit": str}}}
+    with pytest.raises(RefusedError, match=r"mixed(.|\n)*line 3: 2024-10-28T06:00\n"):
+        list(score_pieces(CsvPieces(filepath=str(path), **options).load(), small_scorer(), "3"))
+    path.write_text("\n".join([*lines[:2], lines[2].replace("6:00", "6:00Z")]), encoding="utf-8")
+    found = list(score_pieces(CsvPieces(filepath=str(path), **options).load(), small_scorer(), "3"))
+    assert sum(map(len, found)) == 2
+
+
+# Columns without a header
+
+
+@pytest.mark.parametrize(
+    ("rows", "could", "options", "expected"),
+    [
+        ("{0},4,45\n{1},4,50\n", "with a decimal comma", {"decimal": "comma"}, [4.45, 4.5]),
+        (
+            "{0},20,43\n{1},20,44\n",
+            "the first is meant",
+            {"columns": {"time": 1, "load": 2}},
+            [20, 20],
+        ),
+        (
+            "{0},20,43\n{1},20,44\n",
+            "the second is meant",
+            {"columns": {"time": 1, "load": 3}},
+            [43, 44],
+        ),
+        (
+            "{0},7,43\n{1},7,44\n",
+            "a device '7'",
+            {"columns": {"time": 1, "device": 2, "load": 3}},
+            [43, 44],
+        ),
+        ("{0},°C,43\n{1},°C,44\n", "says nothing", {"columns": {"time": 1, "load": 3}}, [43, 44]),
+        ("{0},ok,43\n{1},ok,44\n", "says nothing", {"columns": {"time": 1, "load": 3}}, [43, 44]),
+        (
+            "{0},load,43\n{1},load,44\n",
+            "says nothing",
+            {"columns": {"time": 1, "load": 3}},
+            [43, 44],
+        ),
+        (
+            "2024-03-04,00:00,43\n2024-03-04,00:15,44\n",
+            "date and time of day",
+            {"columns": {"time": [1, 2], "load": 3}},
+            [43, 44],
+        ),
+    ],
+)
+def test_columns_that_could_be_more_than_one_thing_are_refused(
+    rows: str, could: str, options: dict[str, Any], expected: list[float]
+) -> None:
+    text = rows.format("2024-03-04 00:00", "2024-03-04 00:15")
+    message = refusal(text)
+    assert "line 1 does not say" in message
+    assert could in message
+    assert yaml.safe_load("{" + re.search(rf"{could}.*?:  (.*)", message)[1] + "}")
+    table = read(text, **options)
+    assert table["load"].tolist() == expected
+    assert parse_times(table["time"]).dt.minute.tolist() == [0, 15]
+
+
+def test_a_number_among_the_names_is_refused_wherever_it_is() -> None:
+    text = "".join(f"2024-03-0{day},{'hall' if day < 4 else '20'},5\n" for day in range(1, 6))
+    for rows in (None, 1, 2):
+        assert "line 4 does not say" in refusal(text, rows)
+    assert read(text.replace(",20,", ",t20,"))["device"].tolist() == ["hall"] * 3 + ["t20"] * 2
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "04.03.2024,00:10:00,20.1\n04.03.2024,00:20:00,20.5\n",
+        "2010,2024-03-04 00:10:00,20.1\n2011,2024-03-04 00:20:00,20.5\n",
+        "17,2024-03-04 00:10:00,20.1\n23,2024-03-04 00:20:00,20.5\n",
+        "04.03.2024 00:10;20,1\n04.03.2024 00:20;20,5\n",
+        "2024-03-04 00:10\t20,1\n2024-03-04 00:20\t20,5\n",
+        "Logger 4711;\n\nDatum;Zeit;T [°C]\n04.03.2024;00:10;20,1\n04.03.2024;00:20;20,5\n",
+        "time;device;load\n2024-03-04 00:10;a;20,1\n2024-03-04 00:20;a;20,5\n",
+        "Time,Load\n2024-03-04 00:10,20.1\n2024-03-04 00:20,20.5\n",
+        "time,load\n04/03/2024 00:10,20.1\n14/03/2024 00:20,20.5\n",
+        "id;MESS_DATUM;T;eor\n44;202403040010;  20.1;eor\n44;202403040020;  20.5;eor\n",
+    ],
+    ids=lambda text: text[:20].replace("\n", " "),
+)
+def test_another_form_is_refused_with_the_options_that_read_it(text: str) -> None:
+    message = refusal(text)
+    table = read(text, **suggested(message))
+    assert table["load"].tolist() == [20.1, 20.5]
+    assert parse_times(table["time"]).dt.minute.tolist() == [10, 20]
+    assert parse_times(table["time"]).iloc[0] == pd.Timestamp("2024-03-04 00:10")
+
+
+# What the columns say
+
+
+@pytest.mark.parametrize("name", ["parameter", "Variable", "_field", "unit", "UoM", "quantity"])
+@pytest.mark.parametrize("rows", [None, 1])
+def test_several_quantities_or_units_are_refused(name: str, rows: int | None) -> None:
+    text = f"time,device,{name},load\n2024-01-01,a,x,20\n2024-01-02,a,x,21\n2024-01-02,a,y,40\n"
+    message = refusal(text, rows)
+    assert f"the column {name} holds several" in message
+    assert "x, y (line 4: y)" in message
+    table = read(text, rows, where=f"{name}=x")
+    assert table["load"].tolist() == [20, 21]
+    assert table.attrs["notes"] == [f"1 rows left out where {name} is not x"]
+    assert len(read(text, rows, ignore=name)) == 3
+    one = read(text.replace(",y,", ",x,"), rows)
+    assert one.attrs["notes"] == [f"columns that are not used: {name} (x)"]
+
+
+def test_several_series_under_another_name_are_refused() -> None:
+    text = "time,station,load\n2024-01-01,a,1\n2024-01-01,b,2\n2024-01-02,b,3\n"
+    assert "holds several series" in refusal(text)
+    assert read(text, columns={"device": "station"})["device"].tolist() == ["a", "b", "b"]
+    numbered = read(text.replace("station", "id").replace("a,", "1,").replace("b,3", "c,3"))
+    assert numbered.attrs["notes"] == ["columns that are not used: id (1 x 1, 1 x b, 1 x c)"]
+
+
+def test_what_else_is_there_is_named(caplog: pytest.LogCaptureFixture) -> None:
+    text = "time,device,load,quality,note,\n2024-01-01,a,1,ok,x,\n2024-01-02,a,2,bad,,\n"
+    for rows in (None, 1):
+        (note,) = read(text, rows).attrs["notes"]
+        assert note.startswith("columns that are not used: quality (1 x ok, 1 x bad), note")
+    assert f"new.csv: {note}" in caplog.text
+    assert read(HEAD + "2024-01-01,a,1\n").attrs["notes"] == []
+
+
+def test_two_columns_of_one_name_are_refused() -> None:
+    text = "time,load,load\n2024-01-01,1,2\n"
+    assert "columns 2 and 3 are both called load" in refusal(text)
+    assert read(text, columns={"load": 3})["load"].tolist() == [2]
+    assert read("time,load,x,x\n2024-01-01,1,2,3\n")["load"].tolist() == [1]
+
+
+def test_missing_values_of_ones_own_are_left_out_and_counted() -> None:
+    text = HEAD + "2024-01-01,a,-999\n2024-01-02,a,2\n2024-01-03,a,-999.0\n2024-01-04,a,\n"
+    assert read(text)["load"].isna().sum() == 1
+    table = read(text, missing=[-999, ""])
+    assert values(table[["load"]]) == [(3, 2)]
+    assert table.attrs["notes"] == ["3 rows left out with '-999' or '' for a number"]
+    assert read(text.replace("-999", "off"), missing=["off", "off.0", ""])["load"].tolist() == [2]
+    assert "no row is left" in refusal(HEAD + "2024-01-01,a,-999\n", missing=-999)
+
+
+# Options
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"separatr": ";"}, "separatr"),
+        ({"separator": ";;"}, r"reader\.separator: must be one character"),
+        ({"decimal": "'"}, r"reader\.decimal: "),
+        ({"encoding": "utf-61"}, r"reader\.encoding: 'utf-61' is no encoding"),
+        ({"skip_rows": -1}, r"reader\.skip_rows: "),
+        ({"skip_rows": "x"}, r"reader\.skip_rows: "),
+        ({"columns": {"time": 0}}, r"reader\.columns"),
+        ({"time_format": "dd.mm"}, r"reader\.time_format: must have directives"),
+        ({"time_zone": "Berlin"}, r"reader\.time_zone: 'Berlin' is no time zone"),
+        ({"where": "x"}, r"reader\.where: 'x' must have the form column=value"),
+    ],
+)
+def test_an_option_that_is_wrong_is_named(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(OperationError, match=message):
+        ReaderOptions.of(options)
+
+
+def test_options_override_one_another_key_by_key() -> None:
+    base = {"separator": ",", "columns": {"time": None, "load": "x"}, "time_zone": None}
+    options = ReaderOptions.of(base, {"separator": "tab", "columns": {"time": 2}}, None)
+    assert (options.separator, options.columns) == ("\t", {"time": 2, "load": "x"})
+    with pytest.raises(OperationError, match=r"reader\.columns: speed is none of time"):
+        SeriesReader(NAMES, ReaderOptions.of({"columns": {"speed": 1}}), "new.csv", "new")
+
+
+def test_a_column_that_the_options_name_must_be_there() -> None:
+    message = refusal(HEAD + "2024-01-01,a,1\n", columns={"load": "speed"})
+    assert "no column 'speed', which reader.columns.load names" in message
+    assert "The file has: time, device, load" in message
+    assert "reader.where names" in refusal(HEAD + "2024-01-01,a,1\n", where="kind=x")
+
+
+def test_numbers_with_the_other_decimal_sign_are_refused() -> None:
+    text = "time;load\n2024-01-01;1,5\n2024-01-02;2.5\n"
+    assert "decimal sign ','" in refusal(text, separator=";", decimal=",")
+    assert "2.5" in refusal(text, separator=";", decimal=",")
+    good = text.replace("2.5", "2,5")
+    assert read(good, separator="semicolon", decimal="comma")["load"].tolist() == [1.5, 2.5]
+
+
+def test_times_of_another_form_than_the_option_are_refused() -> None:
+    text = "time,load\n2024123100,1\n2024123101,2\n"
+    table = read(text, time_format="%Y%m%d%H")
+    assert table["time"].tolist() == ["2024-12-31T00:00:00", "2024-12-31T01:00:00"]
+    for other in ("20241231", "202412310", "2024-12-31"):  # shorter ones could be other days
+        message = refusal(text.replace("2024123101", other), time_format="%Y%m%d%H")
+        assert "not of the form %Y%m%d%H" in message
+        assert (
+            f"3 {other:>10}" in message.replace("  ", " ").replace("   ", " ") or other in message
+        )
+    aware = read("time,load\n04.03.2024 01:00 +0100,1\n", time_format="%d.%m.%Y %H:%M %z")
+    assert aware["time"].tolist() == ["2024-03-04T00:00:00Z"]
+
+
+# Local time
+
+
+def local_day(step: str, start: str = "2024-10-26 12:00", periods: int = 0) -> pd.Series:
+    """Times of a clock in Berlin over the end of daylight saving, and what they are in UTC."""
+    end = pd.Timestamp(start) + pd.Timedelta("36h")
+    utc = pd.date_range(start, end, freq=step, tz="Europe/Berlin")
+    return pd.Series(utc.tz_localize(None).astype(str), utc.tz_convert("UTC").tz_localize(None))
+
+
+@pytest.mark.parametrize(
+    ("step", "rows"),
+    [
+        *(("1min", None), ("1min", 500), ("15min", None), ("15min", 1), ("15min", 5)),
+        *(("20min", 30), ("30min", None), ("30min", 20), ("1h", None), ("1h", 1)),
+    ],
+)
+@pytest.mark.parametrize("is_newest_first", [False, True])
+def test_local_times_become_those_of_their_zone(
+    step: str, rows: int | None, is_newest_first: bool
+) -> None:
+    local = local_day(step)[:: -1 if is_newest_first else 1]
+    text = "time,load\n" + "".join(f"{time},1\n" for time in local)
+    table = read(text, rows, time_zone="Europe/Berlin")
+    assert parse_times(table["time"]).tolist() == local.index.tolist()
+    assert table["time"].str.endswith(("+01:00", "+02:00")).all()
+
+
+def test_the_hours_of_several_series_follow_from_the_order_of_each() -> None:
+    one, two = local_day("15min"), local_day("1h")
+    both = pd.concat([one.to_frame("t").assign(d="a"), two.to_frame("t").assign(d="b")])
+    both = both.sort_index(kind="stable")
+    text = HEAD + "".join(f"{row.t},{row.d},1\n" for row in both.itertuples())
+    for rows in (None, 13):
+        table = read(text, rows, time_zone="Europe/Berlin")
+        assert parse_times(table["time"]).tolist() == both.index.tolist()
+
+
+def test_a_reading_that_is_late_or_missing_keeps_its_hour() -> None:
+    local = local_day("15min")
+    order = np.arange(len(local), dtype=float)
+    order[49] += 1.5  # within the first of both hours
+    found = local.iloc[np.argsort(order)].drop(local.index[55])
+    text = "time,load\n" + "".join(f"{time},1\n" for time in found)
+    table = read(text, time_zone="Europe/Berlin")
+    assert parse_times(table["time"]).tolist() == found.index.tolist()
+
+
+def test_a_time_that_clocks_leave_out_is_refused() -> None:
+    text = "time,load\n2024-03-31 01:45,1\n2024-03-31 02:15,2\n2024-03-31 03:15,2\n"
+    message = refusal(text, time_zone="Europe/Berlin")
+    assert "does not exist in Europe/Berlin" in message
+    assert "3 2024-03-31 02:15" in re.sub(" +", " ", message)
+    hours = parse_times(read(text, time_zone="+01:00")["time"]).dt.hour.tolist()
+    assert hours == [0, 1, 2]
+
+
+def test_a_repeated_hour_is_reported_where_no_zone_is_set() -> None:
+    for step in ("5min", "15min", "1h"):
+        for rows in (None, 30):
+            text = "time,load\n" + "".join(f"{time},1\n" for time in local_day(step))
+            (note,) = read(text, rows).attrs["notes"]
+            assert "times go back by an hour at 2024-10-27 02:00" in note
+            assert "reader.time_zone" in note
+            newest_first = "time,load\n" + "".join(f"{t},1\n" for t in local_day(step)[::-1])
+            assert "go back by an hour" in read(newest_first, rows).attrs["notes"][0]
+    utc = "time,load\n" + "".join(f"{time},1\n" for time in local_day("15min").index)
+    assert read(utc).attrs["notes"] == []
+    late = utc.splitlines()
+    late[60], late[61] = late[61], late[60]
+    assert read("\n".join(late)).attrs["notes"] == []
+
+
+def test_times_with_an_offset_need_no_zone() -> None:
+    text = "time,load\n2024-10-27T02:30:00+02:00,1\n2024-10-27T02:30:00+01:00,2\n"
+    assert read(text, time_zone="Europe/Berlin")["time"].tolist() == read(text)["time"].tolist()
+
+
+# Other readers of files
+
+
+def test_a_text_file_is_read_as_it_is(tmp_path: Path) -> None:
+    found = read_text(lambda: io.BytesIO(b"a,b\n007,NA\n,x\n"), "x.csv")
+    assert found.to_dict("list") == {"a": ["007", ""], "b": ["NA", "x"]}
+    with pytest.raises(BadDataError, match="columns 1 and 3 are both called a"):
+        read_text(lambda: io.BytesIO(b"a,b,a\n1,2,3\n"), "x.csv")
+    path = tmp_path / "x.csv"
+    path.write_text("time,unit,load\n2024-01-01,a,1_0\n2024-01-01,a,10\n", encoding="utf-8")
+    rows = read_rows(path, small_scorer().schema, print)
+    assert [row["load"] for row in rows] == ["1_0", 10.0], "Python's own parser takes 1_0 for 10"
+
+
+def test_pieces_refuse_two_columns_of_one_name(tmp_path: Path) -> None:
+    path = tmp_path / "new.csv"
+    path.write_text("time,unit,load,load\n2024-01-01,a,1,2\n", encoding="utf-8")
+    with pytest.raises(RefusedError, match="columns 3 and 4 are both called load"):
+        list(CsvPieces(filepath=str(path)).load())
+    path.write_text("time;unit;load\n\n2024-01-01;a;1\n", encoding="utf-8")
+    (piece,) = CsvPieces(filepath=str(path), load_args={"sep": ";"}).load()
+    assert values(piece[["load"]]) == [(3, 1)]
+
+
+def test_columns_that_the_model_is_not_asked_are_named(caplog: pytest.LogCaptureFixture) -> None:
+    rows = pd.DataFrame({"time": ["2024-01-01"], "unit": "7", "load": 1.0, "humidity": 3})
+    rows.attrs["source"] = "new.csv"
+    list(score_pieces([rows, rows], small_scorer(), "3"))
+    assert caplog.text.count("new.csv: columns that are not used: humidity") == 1
