@@ -46,9 +46,10 @@ ROOT = Path(__file__).resolve().parent.parent
 HOST = "127.0.0.1"
 AZURE, PLAIN, MLFLOW, LIMIT = "Azure's server", "plain app", "mlflow models serve", "in process"
 MANY = 1_000
+JUDGED = 7  # rows: a reading with the least history that it takes to judge it
 SENSORS = ("boiler", "cold_room", "hall", "outdoor")
 
-TIMES = {AZURE: 15, PLAIN: 30}  # the throughput of MLflow's server, at single rows
+TIMES = {AZURE: 15, PLAIN: 30}  # the throughput of MLflow's server, at a judged reading
 P99, MEMORY, BATCH = 1 / 5, 1 / 3, 1.3
 FLAT = 1.25  # memory at the most rows, of that at the fewest
 
@@ -78,11 +79,12 @@ sys.path[:0] = [sys.argv[1] + "/src"]
 from pathlib import Path
 import pandas as pd
 from {package}.features import build_features
+from {package}.parameters import FeatureParameters
 from kedro_azure_mlops.models import load_model
 detector = load_model(Path(sys.argv[2]), ["{package}.detector.Detector"])
 readings = pd.read_csv(sys.argv[3], parse_dates=["timestamp"])
 ordered = readings.sort_values(["sensor_id", "timestamp"], kind="stable")
-features = build_features(ordered, detector.feature_parameters)
+features = build_features(ordered, FeatureParameters(**detector.settings))
 score = detector.score_samples(features)
 scored = ordered.assign(score=score.round(6), is_anomaly=(score > 1).astype(int)).sort_index()
 scored.to_csv(sys.argv[4], index=False)
@@ -124,32 +126,40 @@ def environment(**more: str) -> dict[str, str]:
     return {key: value for key, value in os.environ.items() if key not in leaks} | more
 
 
-def readings(rows: int) -> Iterator[tuple[str, str, float]]:
-    """Make readings of the sample's sensors, a minute apart, on a daily swing."""
+def readings(rows: int, step: int = 1) -> Iterator[tuple[str, str, float]]:
+    """Make readings of the sample's sensors, some minutes apart, on a daily swing."""
     draw = random.Random(0)
     usual = {"boiler": 60.0, "cold_room": 4.0, "hall": 20.0, "outdoor": 6.0}
     start = datetime(2024, 3, 1, tzinfo=UTC)
     for number in range(rows):
-        minute, sensor = number // len(SENSORS), SENSORS[number % len(SENSORS)]
+        minute, sensor = step * (number // len(SENSORS)), SENSORS[number % len(SENSORS)]
         time_of = (start + timedelta(minutes=minute)).strftime("%Y-%m-%d %H:%M:%S")
         swing = math.sin(2 * math.pi * minute / 1440)
         yield time_of, sensor, round(usual[sensor] + swing + draw.gauss(0, 0.2), 2)
 
 
+def requests() -> dict[int, list[tuple[str, str, float]]]:
+    """Make a lone reading, which is not judged but for its range, a judged one, and many."""
+    many = list(readings(MANY, step=60))
+    of_one = [row for row in many if row[1] == SENSORS[0]]
+    return {1: many[:1], JUDGED: [of_one[0], *of_one[32 : 31 + JUDGED]], MANY: many}
+
+
 def bodies_of_ours() -> dict[int, bytes]:
-    """Write requests of one reading and of many."""
+    """Write the requests as our servers take them."""
     names = ("timestamp", "sensor_id", "temperature")
-    rows = [dict(zip(names, row, strict=True)) for row in readings(MANY)]
-    return {count: json.dumps({"data": rows[:count]}).encode() for count in (1, MANY)}
+    return {
+        count: json.dumps({"data": [dict(zip(names, row, strict=True)) for row in rows]}).encode()
+        for count, rows in requests().items()
+    }
 
 
 def bodies_of_mlflow() -> dict[int, bytes]:
     """Write the same requests as MLflow takes them."""
     names = ["timestamp", "sensor_id", "temperature"]
-    rows = [list(row) for row in readings(MANY)]
     return {
-        count: json.dumps({"dataframe_split": {"columns": names, "data": rows[:count]}}).encode()
-        for count in (1, MANY)
+        count: json.dumps({"dataframe_split": {"columns": names, "data": rows}}).encode()
+        for count, rows in requests().items()
     }
 
 
@@ -371,10 +381,11 @@ def _report_requests(
     good = True
     for name, times in TIMES.items():
         rate, _, p99, _ = (
-            mine / theirs for mine, theirs in zip(numbers[name, 1], numbers[MLFLOW, 1], strict=True)
+            mine / theirs
+            for mine, theirs in zip(numbers[name, JUDGED], numbers[MLFLOW, JUDGED], strict=True)
         )
-        good &= _target(f"{name}, throughput, single rows", rate, ">=", times)
-        good &= _target(f"{name}, p99, single rows", p99, "<=", P99)
+        good &= _target(f"{name}, throughput, a judged reading", rate, ">=", times)
+        good &= _target(f"{name}, p99, a judged reading", p99, "<=", P99)
         good &= _target(f"{name}, memory", memory[name] / memory[MLFLOW], "<=", MEMORY)
     return good
 

@@ -63,12 +63,15 @@ def labels(*windows: tuple[str, str]) -> pd.DataFrame:
 FAULTS = labels(("2024-01-20 00:00", "2024-01-20 04:00"), ("2024-02-08 00:00", "2024-02-08 04:00"))
 
 
+RISE = 5.0  # of a fault: it stays within what the sensor reaches later
+
+
 def readings(days: int = 42) -> pd.DataFrame:
     """Six weeks of a sensor that warms up slowly and fails twice."""
     rows = series(48 * days)
     rows["temperature"] += np.linspace(0, 6, len(rows))
     for fault in FAULTS.itertuples():
-        rows.loc[rows["timestamp"].between(fault.start, fault.end), "temperature"] += 12
+        rows.loc[rows["timestamp"].between(fault.start, fault.end), "temperature"] += RISE
     return rows
 
 
@@ -140,7 +143,7 @@ def test_rows_flagged_earlier_do_not_teach_a_refit() -> None:
     """A fault that returns is found again by a schedule that has met it in between."""
     again = readings()
     recurring = again["timestamp"].between("2024-01-26", "2024-01-26 12:00")
-    again.loc[recurring, "temperature"] += 12
+    again.loc[recurring, "temperature"] += RISE
     rows = score_by_schedule(build_features(again, FEATURES), DETECTOR, FEATURES, BACKTEST)
     weekly = rows[(rows["detector"] == "every_7_days") & (rows["is_anomaly"] == 1)]
     assert weekly["timestamp"].between("2024-02-08", "2024-02-08 04:00").any()
