@@ -587,7 +587,7 @@ def _read(
 
 
 def share_given(loader: Any) -> None:
-    """Let ``${globals:...}`` see the parameters that a run is given, where they are globals too.
+    """Make ``${globals:...}`` see the parameters given to a run, where they are globals too.
 
     So configuration and nodes have the same value, whichever way a file names it.
     """

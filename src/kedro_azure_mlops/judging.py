@@ -1,4 +1,4 @@
-"""What can be said of a value without a model: by the range of its series, by its history.
+"""Judge a value without a model: by the range of its series, and by its history.
 
 A model of trees does not extrapolate, and its features say little of a row that has no history. So
 what lies far outside the range of training is flagged whatever the model says, and where there is

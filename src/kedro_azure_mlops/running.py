@@ -36,7 +36,7 @@ class BusyError(OperationError):
 
 @dataclass(frozen=True)
 class Record:
-    """What a run says about itself."""
+    """The record that a run leaves while it is active."""
 
     command: str
     pid: int
@@ -69,7 +69,7 @@ class Claim:
             os.environ[_WITHIN] = f"{self._within or ''} {os.getpid()}".strip()
 
     def release(self) -> None:
-        """Let others have them; does nothing the second time."""
+        """Release the places; does nothing the second time."""
         file, self._file = self._file, None
         if file is None:
             return

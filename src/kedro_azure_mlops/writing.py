@@ -81,7 +81,7 @@ def naming_a_full_disk(*places: Path | str, what: str) -> Iterator[None]:
 
 
 def name_full_disks_of_logs() -> None:
-    """Let a log that cannot be written say so once, in words, instead of at each of its lines."""
+    """Make a log that cannot be written report it once, instead of at each line."""
     known = [logging.getLogger(), *logging.Logger.manager.loggerDict.values()]
     for logger in known:
         for handler in getattr(logger, "handlers", []):
@@ -90,7 +90,7 @@ def name_full_disks_of_logs() -> None:
 
 
 class _Complaint:
-    """What a handler does with an error of its own."""
+    """Error handler of a logging handler."""
 
     def __init__(self, handler: logging.Handler) -> None:
         self._before = handler.handleError
@@ -124,7 +124,7 @@ def new_beside(place: Path) -> Path:
 
 
 def put_in_place(new: Path, place: Path) -> None:
-    """Let a folder take the place of another one: a killed process leaves one of them whole."""
+    """Replace a folder by another; a killed process leaves one of them whole."""
     old = _old_beside(place)
     if place.exists():  # else an earlier process was killed here, and `old` is all there is
         remove(old)

@@ -343,7 +343,7 @@ def latin(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 
 
 class TestLocale:
-    """What is typed is read as the locale says; letters that were not meant are never taken."""
+    """Answers are read as the locale says; unintended letters are never accepted."""
 
     @pytest.fixture
     def render(self, questions: Path, tmp_path: Path) -> Callable[..., Attempt]:

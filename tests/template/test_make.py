@@ -1,4 +1,4 @@
-"""What is typed after ``make`` reaches the program as words; no make and no shell expands it."""
+"""Text typed after ``make`` reaches the program as words; neither make nor a shell expands it."""
 
 import shutil
 import subprocess

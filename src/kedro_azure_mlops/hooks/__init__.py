@@ -138,7 +138,7 @@ class PluginHooks:
             self._leave()
 
     def _leave(self) -> None:
-        """Let other runs begin."""
+        """Allow other runs to begin."""
         if self._work is not None:
             self._work.end()
             self._work = None
@@ -146,7 +146,7 @@ class PluginHooks:
 
 @contextmanager
 def _shown_by_kedro() -> Iterator[None]:
-    """Let any project's ``kedro run`` print an error's message alone, and end with its status."""
+    """Make any project's ``kedro run`` print only an error's message and exit with its status."""
     try:
         yield
     except (OperationError, RefusedError) as error:

@@ -79,7 +79,7 @@ def _made_whole(database: Path, is_alone: bool) -> Iterator[None]:
 
 @contextmanager
 def alone(lock: Path) -> Iterator[bool]:
-    """Let one process at a time go on, and say whether that is sure.
+    """Admit one process at a time, and yield whether that is certain.
 
     A folder that cannot be written, or that has no locks, is not waited for. It is SQLite's own
     lock, which all platforms have and which ends with the process.

@@ -1,4 +1,4 @@
-"""What can go wrong with a tracking server or its database, and what to do about each."""
+"""Faults of a tracking server or its database, each with its remedy."""
 
 import os
 import sqlite3

@@ -1,4 +1,4 @@
-"""What a run may be given: the names of ``parameters.yml``, each with a value of the right type.
+"""Check a run's parameters: the names of ``parameters.yml``, each with a value of the right type.
 
 What a parameter must be is said where it is used: by the type hint of a node's argument, or, for
 one that the catalog interpolates, by that of the dataset's or the validator's constructor. A wrong
@@ -83,7 +83,7 @@ def _written(loader: Any) -> Mapping[str, Any]:
 
 
 def wrong_parameters(parameters: Mapping[str, Any], uses: Iterable[Use]) -> dict[str, str]:
-    """Say of each parameter that cannot be used as it is asked for what it must be and what it is.
+    """Describe each parameter of a wrong type: what it must be and what it is.
 
     Parameters
     ----------
@@ -272,7 +272,7 @@ def _hints(function: Any) -> dict[str, Any]:
 
 
 def _faults(hint: Any, value: Any) -> list[tuple[list[str], str]]:
-    """Say what is wrong with a value: the keys inside of it, and a sentence."""
+    """Yield the faults of a value: the keys inside it, and a sentence."""
     hint = _without_mapping(hint)
     is_model, has_fields = _is_model(hint), is_dataclass(hint) or is_typeddict(hint)
     try:

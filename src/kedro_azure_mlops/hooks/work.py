@@ -1,4 +1,4 @@
-"""What a run does to the folders of a project: alone there, with results that are whole."""
+"""Guard the folders that a run works on: one run at a time, complete results."""
 
 import logging
 from contextlib import AbstractContextManager
@@ -56,7 +56,7 @@ class Work:
             self._whole = WholeFiles(catalog)
 
     def before_saved(self, name: str) -> None:
-        """Let an entry be written beside its place."""
+        """Redirect an entry to a file beside its place."""
         if self._whole is not None:
             self._whole.begin(name)
 
@@ -83,7 +83,7 @@ class Work:
         return naming_a_full_disk(self._root, what="what is recorded of the run")
 
     def end(self) -> None:
-        """Let other runs begin."""
+        """Allow other runs to begin."""
         self._claim.release()
 
 

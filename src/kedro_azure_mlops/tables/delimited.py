@@ -328,7 +328,7 @@ class Lines:
             raise BadDataError(f"{self.source}: not a CSV table: {_looks_like(found, self.source)}")
 
     def _bad_text(self, found: UnicodeError) -> BadDataError:
-        """Say which byte is no text of the encoding, where, and what it could be instead."""
+        """Name the byte that the encoding cannot decode, its line, and a likely encoding."""
         with self._open() as file:
             content = file.read()
         other = "Set reader.encoding to what the file was written in."

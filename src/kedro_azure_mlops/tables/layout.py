@@ -1,4 +1,4 @@
-"""What a file looks like: its separator, decimal sign, header and times, for a message that helps.
+"""Guess a file's separator, decimal sign, header and times, for a helpful message.
 
 Nothing here decides how a file is read: it only words what was seen, as options to be set.
 """

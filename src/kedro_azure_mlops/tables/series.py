@@ -176,7 +176,7 @@ class ReaderOptions(Parameters):
 
 
 class Names(NamedTuple):
-    """What the columns of a table are called: the time, the series, the number.
+    """Names of a table's columns: the time, the series, the number.
 
     ``aliases`` are other names that are taken for one of these where that is not in the file.
     """
@@ -571,7 +571,7 @@ class SeriesReader:
         )
 
     def _unclear(self, line: int, cells: Sequence[str]) -> str:
-        """Say what the columns of a file without header could be, and how to say it."""
+        """List what the columns of a headerless file could be, with the option for each."""
         time, series, number = self._names.all
         could = []
         if len(cells) == 3 and not np.isnat(read_times(np.array(cells[:1], object)).values[0]):

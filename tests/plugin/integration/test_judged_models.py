@@ -1,4 +1,4 @@
-"""What is judged and registered is whole, and a verdict counts for the model that it was about."""
+"""Only intact models are judged and registered, and a verdict counts for its own model only."""
 
 import json
 import shutil

@@ -1,4 +1,4 @@
-"""What Kedro's own datasets leave: the earlier content, or the new one."""
+"""Kedro's own datasets leave the earlier content, or the new one."""
 
 from collections.abc import Callable
 from pathlib import Path

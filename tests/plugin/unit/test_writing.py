@@ -1,4 +1,4 @@
-"""What is a full disk, what is none, and how it is put."""
+"""A full disk is recognised and described; other errors are left alone."""
 
 import errno
 import logging
@@ -34,7 +34,7 @@ FULL = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 @pytest.fixture
 def full_database(tmp_path: Path) -> Iterator[Exception]:
-    """What SQLAlchemy raises where SQLite has no space; its limit of pages is the same error."""
+    """Raise as SQLAlchemy does where SQLite has no space: its page limit is the same error."""
     engine = create_engine(f"sqlite:///{tmp_path / 'full.db'}")
     with engine.connect() as store, pytest.raises(OperationalError) as error:
         store.execute(text("PRAGMA max_page_count = 2"))
