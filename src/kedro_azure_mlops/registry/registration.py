@@ -103,7 +103,7 @@ def read_last_run(
     prove(folder, config, model)
     facts = model_facts(digest(folder), gate.get("origin", {}), parameters)
     rules = [format_rule(rule) for rule in gate["rules"]]
-    numbers = {name: number for entry in metrics.values() for name, number in entry.items()}
+    numbers = _all_numbers(metrics)
     return LastRun(folder, facts, verdict_facts(gate, numbers), rules)
 
 
@@ -284,6 +284,10 @@ def _of_model(config: Mlops, names: Iterable[str]) -> list[str]:
     return [name for name in names if name in makers | takers]
 
 
+def _all_numbers(metrics: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
+    return {name: number for entry in metrics.values() for name, number in entry.items()}
+
+
 @dataclass(frozen=True)
 class _Made:
     """A model folder, and with which model each entry was made; None: all with this one."""
@@ -306,7 +310,7 @@ def _decision(
         rows = catalog.load(table) if table and catalog.exists(table) else None
         best = champion()
         there = (best.number, best.tags) if best else None
-        numbers = {name: number for entry in metrics.values() for name, number in entry.items()}
+        numbers = _all_numbers(metrics)
         decision = decide_alone(config.gate, rows, numbers, there) | {"model": config.model_name}
         if made_with is None:
             return decision

@@ -97,8 +97,6 @@ def describe(
     ValueError
         If the values are too large for exact sums; no temperature is.
     """
-    if len(values) == 1:
-        return _of_first(float(values[0]), std_floor)
     ns = times.astype("datetime64[ns]").astype(np.int64)
     seasonal = values - _usual_at_this_time_of_day(ns, values, seasonal_halflife_days)
     seasonal[np.isnan(seasonal)] = 0.0
@@ -112,16 +110,6 @@ def describe(
     deviation = _deviations(*_sums(totals[2:], starts[_IN_HOUR]), counts[_IN_HOUR])
     log_std_1h = np.log(deviation + std_floor)
     return np.column_stack([values, jumps, mean_6h, mean_1d, log_std_1h, seasonal, seasonal_6h])
-
-
-def _of_first(value: float, std_floor: float) -> np.ndarray:
-    """Describe a reading without history, as the general case would but faster.
-
-    Most requests hold a single reading; the general case takes some fifty calls of numpy.
-    """
-    _refuse_too_large(abs(value), 1, 1)
-    mean = round(value / _FINE) * _FINE
-    return np.array([[value, 0.0, mean, mean, np.log(1.0 + std_floor), 0.0, 0.0]])
 
 
 def can_be_judged(times: np.ndarray, seasonal_halflife_days: float) -> np.ndarray:
