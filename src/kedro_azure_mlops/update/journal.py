@@ -13,9 +13,17 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from kedro_azure_mlops.errors import OperationError
+from kedro_azure_mlops.processes import Process
 from kedro_azure_mlops.update.conversion import SUBMODULE
 from kedro_azure_mlops.update.git import Entries, Entry, Repository, Stages
-from kedro_azure_mlops.update.worktree import Index, lock_of, put, remove, without_signals
+from kedro_azure_mlops.update.worktree import (
+    HOLDER,
+    Index,
+    lock_of,
+    put,
+    remove,
+    without_signals,
+)
 
 DRAFT, WRITING, DONE = "journal.draft", "writing.json", "journal.json"
 OLD, NEW, RESERVED = "old", "new", "reserve"
@@ -130,17 +138,20 @@ def drop_dead_lock(repository: Repository) -> None:
     """
     lock = lock_of(repository)
     try:
-        name, _, process = lock.read_text(encoding="utf-8").partition(" ")
+        name, _, text = lock.read_text(encoding="utf-8").partition(" ")
     except (OSError, ValueError):
         return
-    if name != "template-update":
+    if name != HOLDER:
         return
     try:
-        os.kill(int(process), 0)
-    except (OSError, ValueError):
-        lock.unlink()
-        return
-    raise OperationError("another update is running in this repository: wait for it")
+        is_gone = Process.read(json.loads(text)).is_gone()
+    except (AttributeError, ValueError):  # it was killed while it wrote this
+        is_gone = True
+    if not is_gone:
+        raise OperationError(
+            f"another update is running in this repository: wait for it. If none is, remove {lock}"
+        )
+    lock.unlink()
 
 
 def undo(repository: Repository, journal: Journal) -> str:

@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import json
 import os
 import shutil
 import signal
@@ -10,10 +11,12 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path, PurePosixPath
 
 from kedro_azure_mlops.errors import OperationError
+from kedro_azure_mlops.processes import Process
 from kedro_azure_mlops.update import git
 from kedro_azure_mlops.update.conversion import standing_in
 from kedro_azure_mlops.update.git import Entries, Entry, Repository, Stages, index_lines, words
 
+HOLDER = "template-update"  # of git's lock: an update names itself and its process in it
 UNFINISHED = {
     "MERGE_HEAD": "merge",
     "CHERRY_PICK_HEAD": "cherry-pick",
@@ -123,7 +126,7 @@ class Index:
             raise OperationError(f"another git command holds {self.lock}: wait for it") from None
         try:
             with file:
-                file.write(f"template-update {os.getpid()}\n")
+                file.write(f"{HOLDER} {json.dumps(Process.me().tags())}\n")
             self.renew()
         except OSError:
             self.__exit__()
