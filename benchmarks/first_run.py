@@ -277,7 +277,7 @@ TARGETS = (
     ("run environment, size", Theirs.name, 0.75),
     ("run environment, packages", Theirs.name, 0.75),
     ("second run, CPU", Theirs.name, 0.45),
-    ("second run, CPU", "bare script", 3.5),
+    ("second run, CPU", "bare script", 2.2),
     ("render", "plain template", 1.3),
 )
 

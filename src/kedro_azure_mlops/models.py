@@ -12,6 +12,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -19,6 +20,7 @@ from statistics import median
 from typing import Any, Literal
 
 import numpy as np
+import yaml
 from kedro.io import AbstractDataset, DatasetError
 
 from kedro_azure_mlops.contract import (
@@ -56,7 +58,11 @@ from kedro_azure_mlops.writing import (
 logger = logging.getLogger(__name__)
 
 _REQUIREMENTS = ("mlflow", "numpy", "scikit-learn", "skops")
+# MLflow compares each pin that applies with what is installed, for which it reads the list of files
+# of every package there is. These are pins of what is installed: none applies while it writes.
+_UNCHECKED = '; python_version < "3"'
 _TRIES = 9  # of which the median counts
+_KEPT_BYTES = 50_000_000  # of a stored model: a second copy of a larger one is not kept in memory
 _MILLISECONDS, _MEGABYTE = 1000, 1_000_000
 
 
@@ -82,10 +88,19 @@ class ModelDataset(AbstractDataset[Any, Any]):
         self.filepath = Path(filepath)
         self.trusted = tuple(trusted)
         self.metadata = metadata
+        self._kept: tuple[str, Any] | None = None  # until no node needs it any more
 
     def load(self) -> Any:
-        """Load the model."""
-        return load_model(self.filepath, self.trusted)
+        """Load the model: a copy of it where another node of this run has loaded these files."""
+        found, kept = self._identity(), self._kept
+        if kept and kept[0] == found:
+            return copy.deepcopy(kept[1])
+        model = load_model(self.filepath, self.trusted)
+        size = sum(file.stat().st_size for file in self.filepath.rglob("*"))
+        if found and size <= _KEPT_BYTES:
+            with suppress(Exception):  # of a model's own code
+                self._kept = found, copy.deepcopy(model)
+        return model
 
     def save(self, data: Any) -> None:
         """Write the folder beside its place, then move it there; fill an empty folder in place."""
@@ -104,11 +119,7 @@ class ModelDataset(AbstractDataset[Any, Any]):
         try:
             save_model(data, self.filepath, self.trusted)
         except BaseException:
-            for half_written in self.filepath.iterdir():
-                if half_written.is_dir():
-                    shutil.rmtree(half_written, ignore_errors=True)
-                else:
-                    half_written.unlink()
+            _empty(self.filepath)
             raise
 
     def _replace(self, data: Any) -> None:
@@ -123,6 +134,14 @@ class ModelDataset(AbstractDataset[Any, Any]):
 
     def _exists(self) -> bool:
         return (self.filepath / "MLmodel").is_file()
+
+    def _identity(self) -> str | None:
+        with suppress(OSError):  # which `load_model` puts in words
+            return digest(self.filepath) if self._exists() else None
+        return None
+
+    def _release(self) -> None:
+        self._kept = None
 
     def _describe(self) -> dict[str, Any]:
         return {"filepath": self.filepath}
@@ -302,23 +321,31 @@ def save_model(model: Any, folder: Path, trusted: Sequence[str] = ()) -> None:
     schema = getattr(model, "schema", None) or _inferred_schema(example, answer)
     kept = _in_contract(model)
     stored = _without(model, kept)
-    refuse_untrusted(stored, trusted_types)
     options: dict[str, Any] = {
         "signature": infer_signature(example, answer),
         "input_example": example,
+        "conda_env": _conda_env(_UNCHECKED),
     }
     if isinstance(model, mlflow.pyfunc.PythonModel):
+        refuse_untrusted(stored, trusted_types)
         _save_python_model(stored, folder, options)
     else:
-        mlflow.sklearn.save_model(
-            stored,
-            folder,
-            serialization_format="skops",
-            skops_trusted_types=trusted_types,
-            conda_env=_conda_env(),
-            **options,
-        )
+        is_empty = not folder.is_dir() or not any(folder.iterdir())
+        try:
+            mlflow.sklearn.save_model(
+                stored,
+                folder,
+                serialization_format="skops",
+                skops_trusted_types=trusted_types,
+                **options,
+            )
+        except mlflow.MlflowException:  # it loads what it has written, but does not name the types
+            if is_empty:
+                _empty(folder)
+            refuse_untrusted(stored, trusted_types)
+            raise
         normalise_skops(folder / MODEL_FILE)
+    _write_requirements(folder)
     contract = Contract(
         schema=schema,
         example=rows_of_columns(arrays_of(example, schema.inputs), schema.inputs),
@@ -445,7 +472,6 @@ def _save_python_model(model: Any, folder: Path, options: dict[str, Any]) -> Non
             folder,
             loader_module=__name__,
             data_path=file,
-            conda_env=_conda_env(),
             **options,
         )
 
@@ -529,9 +555,27 @@ def _type_of(values: Any) -> ColumnType:
     return "string"
 
 
-def _conda_env() -> dict[str, Any]:
+def _empty(folder: Path) -> None:
+    """Remove what a save that failed has left in a folder that stays."""
+    for half_written in folder.glob("*"):
+        if half_written.is_dir():
+            shutil.rmtree(half_written, ignore_errors=True)
+        else:
+            half_written.unlink()
+
+
+def _write_requirements(folder: Path) -> None:
+    """Write what the model needs where MLflow has written the same with a marker."""
+    needed = _conda_env()
+    lines = yaml.safe_dump(needed, default_flow_style=False)
+    (folder / "conda.yaml").write_text(lines, encoding="utf-8", newline="\n")
+    pins = "\n".join(needed["dependencies"][-1]["pip"])
+    (folder / "requirements.txt").write_text(pins, encoding="utf-8", newline="\n")
+
+
+def _conda_env(marker: str = "") -> dict[str, Any]:
     """Name what the model needs; to infer it MLflow would take ten seconds."""
-    pins = [f"{name}=={version(name)}" for name in _REQUIREMENTS]
+    pins = [f"{name}=={version(name)}{marker}" for name in _REQUIREMENTS]
     return {
         "channels": ["conda-forge"],
         "dependencies": [f"python={platform.python_version()}", "pip", {"pip": pins}],

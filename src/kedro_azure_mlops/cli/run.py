@@ -1,7 +1,10 @@
 """``kedro run`` with a report after it and errors in words; a project's ``cli.py`` imports it."""
 
+import atexit
 import copy
+import gc
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import click
@@ -12,6 +15,8 @@ from kedro_azure_mlops.writing import name_full_disks_of_logs, out_of_space
 # Kedro's errors about data and parameters, by name: Kedro 1.0 does not have them
 _VALIDATION = {"DataValidationError", "ParameterValidationError"}
 
+_OBJECTS = 50_000  # that come into being between two collections
+
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 def cli() -> None:
@@ -20,7 +25,7 @@ def cli() -> None:
 
 def _run(**options: Any) -> dict[str, Any]:
     try:
-        with ends_with_its_reader():
+        with ends_with_its_reader(), _fewer_collections():
             return _run_and_report(options)
     except OSError as error:  # of the report: the results are stored
         full = out_of_space(error, (), "the output of this command")
@@ -28,6 +33,34 @@ def _run(**options: Any) -> dict[str, Any]:
             raise
         drop_output()
         raise _refusal(str(full), full.exit_code) from error
+
+
+@contextmanager
+def _fewer_collections() -> Iterator[None]:
+    """Let Python not look for cyclic garbage in what is imported, and not at all when it exits.
+
+    A run imports thousands of modules, and what they define stays. With its own threshold of 700
+    objects Python would search it again and again, then three times more at the end. From the first
+    node on it looks as often as ever, at what nodes have made: tables may be held by a cycle. What
+    was open is closed at the exit: the last call there is the one that is registered first.
+    """
+    from kedro_azure_mlops.hooks import hooks
+
+    before = gc.get_threshold()
+
+    def as_usual() -> None:
+        gc.freeze()
+        gc.set_threshold(*before)
+
+    gc.set_threshold(max(before[0], _OBJECTS), *before[1:])
+    hooks.before_first_node = as_usual
+    atexit.unregister(gc.freeze)  # of an earlier run in this process
+    atexit.register(gc.freeze)
+    try:
+        yield
+    finally:
+        hooks.before_first_node = None
+        gc.set_threshold(*before)
 
 
 def _run_and_report(options: dict[str, Any]) -> dict[str, Any]:

@@ -7,7 +7,7 @@ a look at the names of its configuration files and nothing else.
 
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
@@ -31,6 +31,7 @@ class PluginHooks:
     def __init__(self) -> None:
         self.configuration: Mlops | None = None
         self.waits: bool | None = None  # for other runs; None: as usual
+        self.before_first_node: Callable[[], None] | None = None
         self._tracking: MlflowTracking | None = None
         self._work: Work | None = None
         self._may_be_distributed = False
@@ -92,6 +93,8 @@ class PluginHooks:
         except BaseException:
             self._leave()
             raise
+        if self.before_first_node is not None:
+            self.before_first_node()
 
     @hook_impl
     def after_dataset_loaded(self, dataset_name: str, data: Any) -> None:

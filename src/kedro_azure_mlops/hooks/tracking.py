@@ -11,6 +11,7 @@ from collections import ChainMap
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from difflib import get_close_matches
+from importlib import import_module
 from math import isfinite
 from pathlib import Path
 from typing import Any
@@ -88,6 +89,9 @@ class MlflowTracking:
         self._refuse_unknown_entries(catalog)
         if config.tracking.model:
             model_entry(catalog, config.tracking.model)
+            if config.tracking.model in pipeline.datasets():
+                # It looks through all modules that are imported by then, and MLflow's are many.
+                import_module("skops.io")
         if "ParallelRunner" in str(run_params.get("runner")) and config.gate.decision in outputs:
             raise OperationError(
                 "ParallelRunner runs nodes in processes that know nothing of this run, so the "

@@ -1,5 +1,8 @@
 """``kedro run`` and the commands as a person types them: what they print, their exit status."""
 
+import gc
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +13,11 @@ from kedro.io import DatasetError
 from kedro.validation import DataValidationError
 
 from kedro_azure_mlops.cli import COMMANDS, main
+from kedro_azure_mlops.cli import run as module
 from kedro_azure_mlops.cli.run import cli
 from kedro_azure_mlops.errors import RefusedError
-from tests.plugin.helpers import Project
+from kedro_azure_mlops.hooks import hooks
+from tests.plugin.helpers import Project, new_shell
 
 
 def kedro_run(project: Project, monkeypatch: pytest.MonkeyPatch, *arguments: str) -> Result:
@@ -145,3 +150,44 @@ def test_no_command_runs_outside_of_a_project(
     arguments = ["--run", "a"] if command == "reproduce" else []
     assert main([command, *arguments]) == 2
     assert f"{command}: {tmp_path.name} is not the folder of a project" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_run_looks_for_garbage_seldom_until_its_first_node_and_then_as_before(
+    monkeypatch: pytest.MonkeyPatch, fails: bool
+) -> None:
+    before, during = gc.get_threshold(), []
+
+    def run(_: dict[str, Any]) -> dict[str, Any]:
+        during.append(gc.get_threshold())
+        hooks.before_first_node()
+        during.append(gc.get_threshold())
+        return {"failed": 1 / 0} if fails else {}
+
+    monkeypatch.setattr(module, "_run_and_report", run)
+    result = CliRunner().invoke(cli, ["run"])
+    assert isinstance(result.exception, ZeroDivisionError) == fails
+    gc.unfreeze()
+    assert during[0][0] > before[0]
+    assert during[1] == gc.get_threshold() == before
+    assert hooks.before_first_node is None
+
+
+_AT_EXIT = """
+import atexit, gc
+from kedro_azure_mlops.cli import run as module
+
+def at_exit(whose):
+    atexit.register(lambda: print(whose, gc.get_freeze_count() > 0))
+
+module._run_and_report = lambda options: at_exit("of the run")
+at_exit("of the process")
+module.run.callback()
+"""
+
+
+def test_what_a_run_leaves_to_the_exit_is_done_before_garbage_is_ignored() -> None:
+    made = subprocess.run(
+        [sys.executable, "-c", _AT_EXIT], capture_output=True, text=True, env=new_shell()
+    )
+    assert made.stdout.endswith("of the run False\nof the process True\n"), made.stderr

@@ -217,3 +217,27 @@ def test_every_kedro_command_imports_the_hooks_and_nothing_heavy() -> None:
         [sys.executable, "-c", _IMPORTED], capture_output=True, text=True, env=new_shell()
     )
     assert made.stdout.strip() == "[]", made.stderr
+
+
+_ORDER = """
+import sys
+from pathlib import Path
+from kedro.framework.session import KedroSession
+from kedro.framework.startup import bootstrap_project
+bootstrap_project(Path.cwd())
+with KedroSession.create() as session:
+    session.run(pipeline_names=[sys.argv[1]])
+print([name for name in sys.modules if name in ("skops.io", "mlflow", "kedro_azure_mlops.hooks")])
+"""
+
+
+@pytest.mark.parametrize("pipeline", ["prepare", "__default__"])
+def test_skops_is_imported_before_mlflow_and_only_if_there_is_a_model_to_store(
+    project: Project, pipeline: str
+) -> None:
+    """Its import looks through all modules there are by then, and MLflow brings a thousand."""
+    made = project.python("-c", _ORDER, pipeline)
+    expected = ["kedro_azure_mlops.hooks", "skops.io", "mlflow"]
+    if pipeline == "prepare":
+        expected.remove("skops.io")
+    assert made.stdout.splitlines()[-1] == str(expected), made.stderr

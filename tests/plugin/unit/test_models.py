@@ -1,10 +1,12 @@
 """Model folders: any estimator in, the same answers out, and nothing that runs code on loading."""
 
 import json
+import platform
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -237,6 +239,7 @@ def test_a_model_that_needs_a_pickle_is_refused(tmp_path: Path) -> None:
     odd.input_example, odd.opened = pd.DataFrame({"x": [1.0]}), (n for n in range(3))
     with pytest.raises(DatasetError, match="a LinearRegression"):
         save_model(odd, tmp_path / "model")
+    assert not any((tmp_path / "model").glob("*"))
     del odd.opened
     save_model(odd, tmp_path / "model")
 
@@ -257,6 +260,74 @@ def test_the_folder_is_an_mlflow_model_without_a_pickle(folder: Path, rows: pd.D
     assert not list(folder.rglob("*.pkl"))
     answer = mlflow.pyfunc.load_model(str(folder)).predict(rows.head(2))
     assert answer == pytest.approx(load_model(folder).predict(rows.head(2)))
+
+
+def test_mlflow_is_told_to_install_what_is_installed_here(folder: Path) -> None:
+    pins = [f"{one}=={version(one)}" for one in ("mlflow", "numpy", "scikit-learn", "skops")]
+    assert (folder / "requirements.txt").read_text(encoding="utf-8").splitlines() == pins
+    conda = yaml.safe_load((folder / "conda.yaml").read_text(encoding="utf-8"))
+    assert conda["dependencies"] == [f"python={platform.python_version()}", "pip", {"pip": pins}]
+    assert Path(mlflow.pyfunc.get_model_dependencies(str(folder))).read_text().split() == pins
+
+
+def test_the_files_are_those_that_mlflow_itself_writes(
+    tmp_path: Path, model: LinearRegression, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With pins that it compares with what is installed."""
+    save_model(model, tmp_path / "ours")
+    monkeypatch.setattr(models, "_UNCHECKED", "")
+    monkeypatch.setattr(models, "_write_requirements", lambda _: None)
+    save_model(model, tmp_path / "theirs")
+    assert digest(tmp_path / "ours") == digest(tmp_path / "theirs")
+
+
+def test_nodes_of_a_run_get_models_of_their_own(
+    folder: Path, rows: pd.DataFrame, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = []
+    load = models.load_model
+    monkeypatch.setattr(models, "load_model", lambda *a: (read.append(a), load(*a))[1])
+    dataset = ModelDataset(filepath=str(folder))
+    before = dataset.load().predict(rows)
+    changed = dataset.load()
+    changed.coef_[:] = 0
+    np.testing.assert_array_equal(dataset.load().predict(rows), before)
+    assert len(read) == 1  # the files are read once
+    dataset.release()
+    np.testing.assert_array_equal(dataset.load().predict(rows), before)
+    assert len(read) == 2
+    dataset.release()
+    monkeypatch.setattr(models, "_KEPT_BYTES", 100)  # too few for this model
+    dataset.load()
+    dataset.load()
+    assert len(read) == 4
+
+
+def test_a_model_that_cannot_be_copied_is_read_each_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = [f"{__name__}.Doubling"]
+    save_model(Doubling(), tmp_path / "model", own)
+
+    def refuse(*_: Any) -> None:
+        raise TypeError("cannot be copied")
+
+    monkeypatch.setattr(Doubling, "__deepcopy__", refuse, raising=False)
+    dataset = ModelDataset(filepath=str(tmp_path / "model"), trusted=own)
+    for _ in range(2):
+        assert dataset.load().predict(None, pd.DataFrame({"x": [3.0]}))[0] == 6
+
+
+def test_a_model_whose_files_change_during_a_run_is_not_taken_for_the_one_before(
+    folder: Path, rows: pd.DataFrame
+) -> None:
+    dataset = ModelDataset(filepath=str(folder))
+    before = dataset.load().predict(rows)
+    ModelDataset(filepath=str(folder)).save(LinearRegression().fit(rows, rows["pressure"]))
+    assert not np.allclose(dataset.load().predict(rows), before)
+    (folder / "model.skops").write_bytes(b"broken")
+    with pytest.raises(DatasetError, match="holds no model that can be loaded"):
+        dataset.load()
 
 
 _AGAIN = """
