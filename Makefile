@@ -14,7 +14,7 @@ override ARGS := $(value ARGS)
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-6s %s\n", $$1, $$2 }' Makefile
 
-setup: .venv/.synced .venv-serve/.synced ## install the tools, the plugin and what renders share; does nothing when they are there
+setup: .venv/.synced .venv-serve/.synced .venv-spark/.synced ## install the tools, the plugin and what renders share; does nothing when they are there
 
 .venv/.synced: requirements/dev.txt pyproject.toml tools/uv.sh
 	test -x $(BIN)/python || $(UV) venv --quiet --clear --python '>=3.11' .venv
@@ -26,6 +26,15 @@ setup: .venv/.synced .venv-serve/.synced ## install the tools, the plugin and wh
 .venv-serve/.synced: $(PROJECT)/requirements/serve.txt tools/uv.sh | .venv/.synced
 	$(UV) venv --quiet --clear --python $(BIN)/python .venv-serve
 	VIRTUAL_ENV=.venv-serve $(UV) pip sync --quiet --require-hashes '$(PROJECT)/requirements/serve.txt'
+	@touch $@
+
+# Spark has 500 MB, and other packages change where it is: an environment of its own, which sees the
+# packages of .venv. Without Java it stays empty, and the tests on Spark are skipped.
+.venv-spark/.synced: requirements/spark.txt tools/uv.sh | .venv/.synced
+	$(UV) venv --quiet --clear --python $(BIN)/python .venv-spark
+	! java -version 2>/dev/null || VIRTUAL_ENV=.venv-spark $(UV) pip sync --quiet --require-hashes requirements/spark.txt
+	$(BIN)/python -c 'import site; print(f"import site; site.addsitedir({site.getsitepackages()[0]!r})")' >.venv-spark/tools.pth
+	mv .venv-spark/tools.pth "$$(.venv-spark/bin/python -c 'import site; print(site.getsitepackages()[0])')"
 	@touch $@
 
 demo: .venv/.synced ## render the template with its default answers into build/demo, install the project and run it
@@ -43,6 +52,8 @@ demo: .venv/.synced ## render the template with its default answers into build/d
 
 test: setup ## run all tests: make test ARGS="tests/plugin -k gate"; ARGS="-m 'not slow'" leaves out those that install a project
 	@$(BIN)/python -m kedro_azure_mlops.arguments $(BIN)/pytest -n auto
+	@test -n "$$TYPED_ARGS" || ! .venv-spark/bin/python -c 'import pyspark' 2>/dev/null || \
+		.venv-spark/bin/python -m pytest -m spark tests/plugin/spark
 
 check: setup ## show what is wrong with the files and change none
 	$(BIN)/ruff check .
@@ -72,13 +83,16 @@ docs: .venv/.synced ## build the site into build/docs; warnings are errors
 
 # One environment for the tests: what the repository and what a rendered project needs, with the
 # pins of the project's own locks.
-lock: ## make requirements/dev.txt again, keeping pins that still fit: make lock ARGS=--upgrade
+lock: ## make requirements/*.txt again, keeping pins that still fit: make lock ARGS=--upgrade
 	@mkdir -p build
 	cat '$(PROJECT)'/requirements/run.txt '$(PROJECT)'/requirements/dev.txt '$(PROJECT)'/requirements/azure.txt >build/project.txt
 	set -f; $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 		--no-annotate --no-emit-package kedro-azure-mlops --custom-compile-command "make lock" \
 		--constraint build/project.txt $$TYPED_ARGS requirements/dev.in '$(PROJECT)/requirements/run.in' \
 		'$(PROJECT)/requirements/dev.in' '$(PROJECT)/requirements/azure.in' --output-file requirements/dev.txt
+	set -f; $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+		--no-annotate --custom-compile-command "make lock" --constraint requirements/dev.txt $$TYPED_ARGS \
+		requirements/spark.in --output-file requirements/spark.txt
 
 relock: .venv/.synced ## renew the locks of both layers
 	rm -rf build/relock

@@ -12,7 +12,7 @@ from pathlib import Path
 import yaml
 
 SKIPPED = {
-    *(".git", ".venv", ".venv-serve", ".uv", "build", "mlruns", "mlartifacts"),
+    *(".git", ".venv", ".venv-serve", ".venv-spark", ".uv", "build", "mlruns", "mlartifacts"),
     *("__pycache__", ".pytest_cache", ".ruff_cache", ".mypy_cache"),
 }
 HOOKS = Path(__file__).parents[1] / "{{cookiecutter.project_slug}}" / ".pre-commit-config.yaml"

@@ -126,7 +126,7 @@ class Spark(_Strict):
 
     entry: str = "spark_entry.py"  # file of the project that calls job.spark_entry.main(__file__)
     instance_type: str = "standard_e4s_v3"
-    runtime_version: str = "3.4"
+    runtime_version: str = "3.5"  # its Python is 3.11; that of 3.4 is older than the plugin needs
     driver_cores: Count = 1
     driver_memory: str = "2g"
     executor_cores: Count = 2

@@ -1,0 +1,220 @@
+"""Node functions that know no engine, on a pandas or a Spark table, whichever they are given.
+
+Tables have columns of the contract's types: ``string``, ``double``, ``long``, ``boolean`` and
+``datetime``. Functions get and return pandas rows, on both engines of the same types and in the
+same order, so what they return is equal to the bit. Spark is imported when a Spark table comes.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from types import ModuleType
+from typing import Any, get_args
+
+import pandas as pd
+
+from kedro_azure_mlops.contract import ColumnType, History
+from kedro_azure_mlops.engine import exact, on_pandas, on_spark
+from kedro_azure_mlops.engine.rows import OneGroup, Types, refuse_unknown_types
+from kedro_azure_mlops.engine.session import send_packages, spark_session
+from kedro_azure_mlops.errors import OperationError
+
+__all__ = [
+    "aggregate",
+    "map_groups",
+    "map_rows",
+    "sample",
+    "send_packages",
+    "spark_errors",
+    "spark_session",
+    "to_pandas",
+]
+
+Table = Any
+"""A ``pandas.DataFrame`` or a ``pyspark.sql.DataFrame``; the result is of the same engine."""
+
+spark_errors = on_spark.spark_errors
+
+
+def map_groups(
+    frame: Table,
+    by: str | Sequence[str],
+    function: Callable[[pd.DataFrame], pd.DataFrame],
+    schema: Types,
+    *,
+    order_by: str | Sequence[str] = (),
+    history: History | None = None,
+    most_rows: int = 1_000_000,
+) -> Table:
+    """Apply a function to the rows of each group.
+
+    Parameters
+    ----------
+    frame
+        A pandas or Spark table. Times with a zone become UTC without one; whole numbers may not be
+        missing.
+    by
+        Columns that separate groups, of any type but ``double``; a missing value is a group too.
+    function
+        Takes the rows of one group, never none, and returns rows. Groups run in parallel.
+    schema
+        The columns that it returns, and their types, as ``{"unit": "string", "mean": "double"}``.
+    order_by
+        Columns that order a group's rows; ties are ordered by all other columns. Without it, the
+        order is the table's on pandas and undefined on Spark.
+    history
+        The earlier rows of its group that a row needs, ordered by ``history.order``, which may not
+        be missing then (``history.by`` is not used). The function returns one row per row, in their
+        order, and a row may depend on nothing but this history. Spark then splits large groups by
+        time, gives each part the history of its first row and drops what was returned for that.
+    most_rows
+        About how many rows, besides their history, Spark gives to the function at once.
+
+    Returns
+    -------
+    The rows that the function returned, on pandas in the order of the groups (missing last).
+
+    Raises
+    ------
+    OperationError
+        On a column or a type that cannot be used; if the function fails or returns other columns,
+        types or, with ``history``, another number of rows than promised. ``RefusedError`` if the
+        function's own error has exit status 1. Spark raises the errors of a function when the
+        result is used: see ``spark_errors``.
+    """
+    refuse_unknown_types(schema)
+    engine, types = _opened(frame)
+    keys, order = _keys(types, by), _names(order_by)
+    if history is not None:
+        if order and order[0] != history.order:
+            raise OperationError(f"order_by begins with {order[0]}, history with {history.order}")
+        order = order or [history.order]
+    _refuse_missing_columns(types, order)
+    if history is not None and types[history.order] != "datetime":
+        raise OperationError(f"history is ordered by {history.order}, which is no datetime column")
+    of_group = OneGroup(function, schema, keys, order, history)
+    return engine.map_groups(frame, types, of_group, most_rows)
+
+
+def map_rows(
+    frame: Table, function: Callable[[pd.DataFrame], pd.DataFrame], schema: Types
+) -> Table:
+    """Apply a function to blocks of rows, in parallel.
+
+    Parameters
+    ----------
+    frame
+        A pandas or Spark table, as ``map_groups`` takes it.
+    function
+        Takes any block of rows, never none, and returns rows; a row may not depend on others of its
+        block. What is costly, such as loading a model, it does once a process: ``functools.cache``.
+    schema
+        The columns that it returns, and their types.
+
+    Returns
+    -------
+    The rows that the function returned, on pandas in the order of the table.
+
+    Raises
+    ------
+    OperationError, RefusedError
+        As ``map_groups``.
+    """
+    refuse_unknown_types(schema)
+    engine, types = _opened(frame)
+    return engine.map_rows(frame, types, function, schema)
+
+
+def sample(frame: Table, rows: int, key: str | Sequence[str], seed: int = 0) -> pd.DataFrame:
+    """Choose rows by a hash of what they are, the same ones on every engine and cluster.
+
+    Parameters
+    ----------
+    rows
+        How many to choose; a smaller table is returned whole. They must fit into memory.
+    key
+        Columns that identify a row; rows of equal keys have equal hashes.
+    seed
+        Another seed chooses other rows.
+
+    Returns
+    -------
+    A pandas table on both engines, ordered by the key, then by all other columns. Where keys are
+    distinct, each set of so many rows is equally likely.
+    """
+    engine, types = _opened(frame)
+    keys = _names(key)
+    _refuse_missing_columns(types, keys)
+    if not keys or rows < 1:
+        raise OperationError(f"a sample needs a key and at least one row, not {keys} and {rows}")
+    return engine.sample(frame, types, rows, keys, seed)
+
+
+def aggregate(
+    frame: Table, by: str | Sequence[str], functions: Mapping[str, str | Sequence[str]]
+) -> Table:
+    """Aggregate columns by group, exactly: no order or number of blocks changes a bit.
+
+    Sums are the exact ones, rounded once (Shewchuk 1997, as ``math.fsum``), and a mean is the
+    rounded sum divided by the count. Missing values are left out: a group without others has the
+    count and the sum 0, and no mean, minimum or maximum.
+
+    Parameters
+    ----------
+    by
+        As in ``map_groups``.
+    functions
+        One of ``count``, ``sum``, ``min``, ``max`` and ``mean``, or several, by column, as
+        ``{"value": ["count", "mean"]}``. Sums and means are of numbers.
+
+    Returns
+    -------
+    A row a group: the columns of ``by``, then ``value_count``, ``value_mean`` and so on.
+
+    Raises
+    ------
+    OperationError
+        If a column has no such function, or a sum of whole numbers does not fit into 64 bits.
+    """
+    engine, types = _opened(frame)
+    keys = _keys(types, by)
+    wanted = {column: _names(names) for column, names in functions.items()}
+    _refuse_missing_columns(types, [*wanted])
+    exact.refuse_unusable(types, wanted)
+    return engine.aggregate(frame, types, keys, wanted)
+
+
+def to_pandas(frame: Table) -> pd.DataFrame:
+    """Return a whole table as pandas; it must fit into memory."""
+    engine, types = _opened(frame)
+    return engine.to_pandas(frame, types)
+
+
+def _opened(frame: Table) -> tuple[ModuleType, Types]:
+    """Return the engine of a table, and the types of its columns."""
+    engine: ModuleType
+    if isinstance(frame, pd.DataFrame):
+        engine = on_pandas
+    elif any(kind.__module__.startswith("pyspark.sql.") for kind in type(frame).__mro__):
+        engine = on_spark
+    else:
+        raise OperationError(f"a table is a pandas or Spark DataFrame, not {type(frame).__name__}")
+    types: dict[str, ColumnType] = engine.types_of(frame)
+    if wrong := {name: kind for name, kind in types.items() if kind not in get_args(ColumnType)}:
+        raise OperationError(f"convert or drop columns of types that functions do not get: {wrong}")
+    return engine, types
+
+
+def _names(given: str | Sequence[str]) -> list[str]:
+    return [given] if isinstance(given, str) else [*given]
+
+
+def _keys(types: Types, by: str | Sequence[str]) -> list[str]:
+    keys = _names(by)
+    _refuse_missing_columns(types, keys)
+    if not keys or any(types[key] == "double" for key in keys):
+        raise OperationError(f"by names {keys}: at least one column, and none of type double")
+    return keys
+
+
+def _refuse_missing_columns(types: Types, names: Sequence[str]) -> None:
+    if missing := [name for name in names if name not in types]:
+        raise OperationError(f"there is no column {missing[0]}; there are {', '.join(types)}")

@@ -1,0 +1,140 @@
+"""Aggregates that no order of rows changes: what blocks add to their groups, and what it comes to.
+
+The sum of floats is the exact one, rounded once. A block passes on a few floats by group that add
+up to its own exact sum (an expansion, Shewchuk 1997), so it does not matter what a block is.
+"""
+
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from kedro_azure_mlops.contract import ColumnType
+from kedro_azure_mlops.engine.rows import Types, grouped
+from kedro_azure_mlops.errors import OperationError
+
+Wanted = Mapping[str, Sequence[str]]
+"""Names of functions by column."""
+
+_NUMBERS: tuple[ColumnType, ...] = ("double", "long")
+_TYPES_OF: dict[str, tuple[ColumnType, ...]] = {
+    "count": (*_NUMBERS, "string", "boolean", "datetime"),
+    "sum": _NUMBERS,
+    "min": (*_NUMBERS, "datetime"),
+    "max": (*_NUMBERS, "datetime"),
+    "mean": _NUMBERS,
+}
+
+
+def refuse_unusable(types: Types, wanted: Wanted) -> None:
+    """Refuse functions that there are not, or that a column's type does not have."""
+    for column, name in _pairs(wanted):
+        if types[column] not in _TYPES_OF.get(name, ()):
+            known = "; ".join(f"{one} of {', '.join(of)}" for one, of in _TYPES_OF.items())
+            raise OperationError(f"no {name} of {column}, which is {types[column]}: {known}")
+
+
+def result_types(types: Types, by: Sequence[str], wanted: Wanted) -> dict[str, ColumnType]:
+    """Return the columns of a result, and their types."""
+    fixed: dict[str, ColumnType] = {"count": "long", "mean": "double"}
+    found = {f"{column}_{name}": fixed.get(name, types[column]) for column, name in _pairs(wanted)}
+    return {key: types[key] for key in by} | found
+
+
+def partial_types(types: Types, by: Sequence[str], wanted: Wanted) -> dict[str, ColumnType]:
+    """Return the columns of partial results, and their types: a sum is the text of its terms."""
+    found = result_types(types, by, _parts(wanted))
+    texts: dict[str, ColumnType] = {f"{column}_sum": "string" for column in wanted}
+    return found | {name: kind for name, kind in texts.items() if name in found}
+
+
+def partials(rows: pd.DataFrame, by: Sequence[str], wanted: Wanted) -> pd.DataFrame:
+    """Return what a block of rows adds to its groups: a row a group."""
+    rows, starts = grouped(rows, by)
+    found = rows[[*by]].take(starts).reset_index(drop=True)
+    for column, name in _pairs(_parts(wanted)):
+        if name == "sum":
+            sums = [json.dumps(_terms(values)) for values in _lists(rows[column], starts)]
+            found[f"{column}_sum"] = pd.Series(sums, dtype=object)
+        else:
+            found[f"{column}_{name}"] = _reduced(name, rows[column], starts)
+    return found
+
+
+def totals(rows: pd.DataFrame, by: Sequence[str], types: Types, wanted: Wanted) -> pd.DataFrame:
+    """Return what partial results come to: a row a group.
+
+    Raises
+    ------
+    OperationError
+        If a sum of whole numbers does not fit into 64 bits.
+    """
+    rows, starts = grouped(rows, by)
+    found = rows[[*by]].take(starts).reset_index(drop=True)
+    for column, name in _pairs(wanted):
+        counts = _reduced("sum", rows[f"{column}_count"], starts)
+        if name in ("sum", "mean"):
+            sums = [_total(texts) for texts in _lists(rows[f"{column}_sum"], starts)]
+        if name == "mean":
+            pairs = zip(sums, counts.tolist(), strict=True)
+            found[f"{column}_mean"] = [total / n if n else math.nan for total, n in pairs]
+        elif name == "sum" and types[column] == "long":
+            if any(not -(2**63) <= total < 2**63 for total in sums):
+                raise OperationError(f"a sum of {column} does not fit into 64 bits: make it double")
+            found[f"{column}_sum"] = np.array(sums, np.int64)
+        elif name == "sum":
+            found[f"{column}_sum"] = np.array(sums, np.float64)
+        else:
+            of = rows[f"{column}_{name}"]
+            found[f"{column}_{name}"] = counts if name == "count" else _reduced(name, of, starts)
+    return found
+
+
+def _parts(wanted: Wanted) -> Wanted:
+    """Return what blocks compute: always the count, and the sum for a mean."""
+    own = {"mean": "sum"}
+    return {
+        column: [*dict.fromkeys(["count", *(own.get(name, name) for name in names)])]
+        for column, names in wanted.items()
+    }
+
+
+def _pairs(wanted: Wanted) -> Iterator[tuple[str, str]]:
+    return ((column, name) for column, names in wanted.items() for name in names)
+
+
+def _lists(column: pd.Series, starts: np.ndarray) -> Iterator[list[Any]]:
+    """Yield the values of each group that are there."""
+    values = column.tolist()
+    for start, end in zip(starts, np.append(starts, len(values))[1:], strict=True):
+        yield [value for value in values[start:end] if value == value]  # noqa: PLR0124, NaN
+
+
+def _reduced(name: str, column: pd.Series, starts: np.ndarray) -> np.ndarray:
+    if name == "count":
+        return np.add.reduceat(column.notna().to_numpy(np.int64), starts)
+    reduce = {"sum": np.add, "min": np.fmin, "max": np.fmax}[name]  # fmin leaves missing ones out
+    found = reduce.reduceat(column.to_numpy(), starts)
+    return found + 0.0 if found.dtype == np.float64 else found  # which of 0.0 and -0.0 came first
+
+
+def _terms(values: list[Any]) -> list[Any]:
+    """Return a few numbers whose exact sum is that of the values."""
+    if values and isinstance(values[0], int):
+        return [sum(values)]
+    if infinite := {value for value in values if math.isinf(value)}:
+        return [*infinite]
+    terms: list[float] = []
+    while rest := math.fsum([*values, *(-term for term in terms)]):
+        terms.append(rest)
+    return terms
+
+
+def _total(texts: list[str]) -> Any:
+    terms = [term for text in texts for term in json.loads(text)]
+    if infinite := [term for term in terms if term in (math.inf, -math.inf)]:
+        return sum(infinite)
+    return sum(terms) if all(isinstance(term, int) for term in terms) else math.fsum(terms)

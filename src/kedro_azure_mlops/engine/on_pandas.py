@@ -1,0 +1,91 @@
+"""The engine on pandas: groups and blocks in threads, results in a defined order."""
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+
+import numpy as np
+import pandas as pd
+
+from kedro_azure_mlops.engine import exact
+from kedro_azure_mlops.engine.rows import (
+    HASH,
+    Function,
+    OneGroup,
+    Types,
+    call,
+    grouped,
+    hashes,
+    in_order,
+    settle,
+    type_of,
+)
+from kedro_azure_mlops.errors import OperationError
+
+_BLOCK = 100_000  # rows that a function gets at once
+_SHARES = 64  # of the groups: one at a time would wait for threads more than it works
+
+
+def types_of(frame: pd.DataFrame) -> dict[str, str]:
+    """Return the types of a table's columns; text where nothing shows another."""
+    if not frame.columns.is_unique:
+        raise OperationError(f"columns have the same name: {', '.join(map(str, frame.columns))}")
+    found = {name: type_of(frame[name]) for name in frame.columns}
+    return {name: "string" if kind == "missing" else kind for name, kind in found.items()}
+
+
+def map_groups(
+    frame: pd.DataFrame, types: Types, of_group: OneGroup, most_rows: int
+) -> pd.DataFrame:
+    """Apply a function to groups, whatever their size."""
+    rows, starts = grouped(settle(frame, types), of_group.by)
+    return _in_threads(of_group, rows, starts, of_group.schema)
+
+
+def map_rows(frame: pd.DataFrame, types: Types, function: Function, schema: Types) -> pd.DataFrame:
+    """Apply a function to blocks of rows."""
+    starts = np.arange(0, len(frame), _BLOCK)
+    rows = settle(frame, types)
+    return _in_threads(lambda block: call(function, block, schema), rows, starts, schema)
+
+
+def sample(
+    frame: pd.DataFrame, types: Types, rows: int, key: Sequence[str], seed: int
+) -> pd.DataFrame:
+    """Choose the rows of the smallest hashes, in the order of the key."""
+    table = settle(frame, types)
+    if rows < len(table):
+        found = hashes(table[[*key]], seed)
+        nearly = found <= np.partition(found, rows - 1)[rows - 1]  # more than so many, if tied
+        table = in_order(table[nearly].assign(**{HASH: found[nearly]}), [HASH]).drop(columns=HASH)
+    return in_order(table.head(rows), key)
+
+
+def aggregate(
+    frame: pd.DataFrame, types: Types, by: Sequence[str], wanted: exact.Wanted
+) -> pd.DataFrame:
+    """Aggregate a table as one block."""
+    of_rows = partial(exact.partials, by=by, wanted=wanted)
+    of_groups = partial(exact.totals, by=by, types=types, wanted=wanted)
+    block = call(of_rows, settle(frame, types), exact.partial_types(types, by, wanted))
+    return call(of_groups, block, exact.result_types(types, by, wanted))
+
+
+def to_pandas(frame: pd.DataFrame, types: Types) -> pd.DataFrame:
+    """Return a table with the arrays that functions get."""
+    return settle(frame, types)
+
+
+def _in_threads(
+    function: Function, rows: pd.DataFrame, starts: np.ndarray, schema: Types
+) -> pd.DataFrame:
+    """Apply a function to slices of rows, which begin at ``starts``."""
+
+    def of_share(share: np.ndarray) -> list[pd.DataFrame]:
+        return [function(rows.iloc[start:end].reset_index(drop=True)) for start, end in share]
+
+    slices = np.column_stack([starts, np.append(starts, len(rows))[1:]])
+    with ThreadPoolExecutor() as pool:
+        shares = pool.map(of_share, np.array_split(slices, min(_SHARES, max(len(slices), 1))))
+        found = [piece for share in shares for piece in share if len(piece)]
+    return settle(pd.concat(found) if found else pd.DataFrame(columns=[*schema]), schema)

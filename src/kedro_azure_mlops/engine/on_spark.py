@@ -1,0 +1,220 @@
+"""The engine on Spark: the same functions on executors, by Arrow.
+
+Nothing runs before a result is used, but for ``sample`` and ``to_pandas``.
+"""
+
+import re
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial, reduce
+from operator import and_
+from typing import Any
+
+import pandas as pd
+
+from kedro_azure_mlops.contract import ColumnType, History
+from kedro_azure_mlops.engine import exact
+from kedro_azure_mlops.engine.rows import (
+    HASH,
+    IS_WANTED,
+    Function,
+    OneGroup,
+    Types,
+    call,
+    hashes,
+    in_order,
+    settle,
+)
+from kedro_azure_mlops.errors import OperationError, RefusedError
+
+_SPARK_TYPES: dict[ColumnType, str] = {
+    "string": "string",
+    "double": "double",
+    "long": "bigint",
+    "boolean": "boolean",
+    "datetime": "timestamp_ntz",
+}
+_TYPES: dict[str, ColumnType] = {
+    **{spark: ours for ours, spark in _SPARK_TYPES.items()},
+    **dict.fromkeys(("tinyint", "smallint", "int"), "long"),
+    "float": "double",
+    "timestamp": "datetime",
+}
+_PART = "__part"
+_OURS = re.compile(  # what a worker has raised last; further lines of a message are indented
+    r".*^kedro_azure_mlops\.errors\.(\w+): ([^\n]*(?:\n  [^\n]*)*)", re.DOTALL | re.MULTILINE
+)
+_NOT_THERE = re.compile(r"ModuleNotFoundError: No module named '([\w.]+)'")
+
+
+def types_of(frame: Any) -> dict[str, str]:
+    """Return the types of a table's columns.
+
+    Raises
+    ------
+    OperationError
+        If there are instants, of which functions get the time in UTC, and the session's zone is
+        another.
+    """
+    found = {field.name: field.dataType.simpleString() for field in frame.schema.fields}
+    zone = frame.sparkSession.conf.get("spark.sql.session.timeZone")
+    if "timestamp" in found.values() and zone not in ("UTC", "Etc/UTC", "GMT", "Z"):
+        raise OperationError(
+            f"the session has times of {zone}, and functions get those of UTC: "
+            'spark.conf.set("spark.sql.session.timeZone", "UTC"), as spark_session() does'
+        )
+    return {name: _TYPES.get(kind, kind) for name, kind in found.items()}
+
+
+def map_groups(frame: Any, types: Types, of_group: OneGroup, most_rows: int) -> Any:
+    """Apply a function to groups, or to the parts of those that are too large."""
+    table = _plain(frame, types)
+    keys = [_column(key) for key in of_group.by]
+    if of_group.history is not None:
+        table = _in_parts(table, of_group.by, of_group.history, most_rows)
+        types = {**types, IS_WANTED: "boolean"}
+        keys.append(_column(_PART))
+
+    def one(rows: pd.DataFrame) -> pd.DataFrame:
+        return of_group(settle(rows, types))
+
+    return table.groupBy(*keys).applyInPandas(one, _ddl(of_group.schema))
+
+
+def map_rows(frame: Any, types: Types, function: Function, schema: Types) -> Any:
+    """Apply a function to Arrow's blocks of rows."""
+
+    def some(blocks: Iterator[pd.DataFrame]) -> Iterator[pd.DataFrame]:
+        return (call(function, settle(rows, types), schema) for rows in blocks if len(rows))
+
+    return _plain(frame, types).mapInPandas(some, _ddl(schema))
+
+
+def sample(frame: Any, types: Types, rows: int, key: Sequence[str], seed: int) -> pd.DataFrame:
+    """Choose the rows of the smallest hashes, each executor its own and the driver of those."""
+    from pyspark.sql import functions as f
+
+    of_key = {name: types[name] for name in key}
+
+    @f.pandas_udf("bigint")
+    def hashed(found: pd.DataFrame) -> pd.Series:
+        return pd.Series(hashes(settle(found, of_key), seed))
+
+    table = _plain(frame, types)
+    order = [_column(name).asc_nulls_last() for name in types]
+    table = table.withColumn(HASH, hashed(f.struct(*map(_column, key))))
+    return in_order(to_pandas(table.orderBy(HASH, *order).limit(rows).drop(HASH), types), key)
+
+
+def aggregate(frame: Any, types: Types, by: Sequence[str], wanted: exact.Wanted) -> Any:
+    """Aggregate blocks where they are, then what they add to the groups of a hash of the keys."""
+    from pyspark.sql import functions as f
+
+    parts = exact.partial_types(types, by, wanted)
+    blocks = map_rows(frame, types, partial(exact.partials, by=by, wanted=wanted), parts)
+    schema = exact.result_types(types, by, wanted)
+    of_groups = partial(exact.totals, by=by, types=types, wanted=wanted)
+
+    def total(rows: pd.DataFrame) -> pd.DataFrame:
+        return call(of_groups, settle(rows, parts), schema)
+
+    shares = int(frame.sparkSession.conf.get("spark.sql.shuffle.partitions"))
+    share = f.pmod(f.hash(*map(_column, by)), f.lit(shares))
+    return blocks.groupBy(share).applyInPandas(total, _ddl(schema))
+
+
+def to_pandas(frame: Any, types: Types) -> pd.DataFrame:
+    """Collect a table on the driver."""
+    with spark_errors(), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "toPandas attempted Arrow")  # repeats what is raised
+        return settle(_plain(frame, types).toPandas(), types)
+
+
+@contextmanager
+def spark_errors() -> Iterator[None]:
+    """Raise the error of a function on an executor as it would be raised on pandas.
+
+    For what uses a Spark table outside of these functions: ``with spark_errors(): frame.count()``.
+
+    Raises
+    ------
+    OperationError, RefusedError
+        With the function's own message, and if the executors lack a package.
+    """
+    try:
+        yield
+    except Exception as error:
+        text = "\n\n".join(_messages(error))
+        if found := _OURS.match(text):
+            kind = RefusedError if found[1] == "RefusedError" else OperationError
+            raise kind(found[2]) from error
+        if "PythonException" in text and (found := _NOT_THERE.search(text)):
+            raise OperationError(
+                f"the executors have no {found[1]}: install it there, or send what is pure Python "
+                f'by send_packages(spark, "{found[1].split(".")[0]}")'
+            ) from error
+        raise
+
+
+def _messages(error: BaseException | None) -> Iterator[str]:
+    while error is not None:
+        yield f"{type(error).__name__}: {error}"
+        error = error.__cause__ or error.__context__
+
+
+def _in_parts(table: Any, by: Sequence[str], history: History, most_rows: int) -> Any:
+    """Add to each row the part of its group that it is in, and whether only as history.
+
+    Parts begin between times, where a multiple of ``most_rows`` is passed. A part looks back from
+    its first time over ``history.rows`` earlier times, which are at least as many rows, and from
+    there over ``history.days``, as ``serve.stream`` does. Groups that are not large stay whole.
+    """
+    from pyspark.sql import Window
+    from pyspark.sql import functions as f
+
+    named = {f"__key{n}": _column(name) for n, name in enumerate(by)}
+    keys, ours, time = [*named], _column(history.order), f.col("__time")
+    is_same = reduce(and_, [column.eqNullSafe(f.col(key)) for key, column in named.items()])
+    large = table.groupBy(*(column.alias(key) for key, column in named.items())).count()
+    large = large.where(f.col("count") > most_rows).drop("count")
+    times = table.join(f.broadcast(large), is_same).groupBy(*keys, ours.alias("__time")).count()
+    window = Window.partitionBy(*keys).orderBy(time)
+    before = f.sum("count").over(window.rowsBetween(Window.unboundedPreceding, -1))
+    number = f.floor(f.coalesce(before, f.lit(0)) / most_rows)
+    span = f.expr(f"make_dt_interval(0, 0, 0, {history.days * 86_400:.6f})")
+    parts = (
+        times.withColumn(_PART, number)
+        .withColumn("__from", f.lag(time, history.rows).over(window) - span)
+        .withColumn("__last", f.lag(_PART, 1, -1).over(window))
+        .where(f.col("__last") != f.col(_PART))
+        .withColumn("__until", f.lead(time).over(window))
+    )
+    is_in_part = f.coalesce(ours >= f.col("__from"), f.lit(True))  # the first looks back no further
+    is_in_part &= f.coalesce(ours < f.col("__until"), f.lit(True))
+    return table.join(f.broadcast(parts.drop("count")), is_same & is_in_part, "left").select(
+        *map(_column, table.columns),
+        f.coalesce(ours >= time, f.lit(True)).alias(IS_WANTED),
+        f.coalesce(_PART, f.lit(0)).alias(_PART),
+    )
+
+
+def _plain(frame: Any, types: Types) -> Any:
+    """Return the columns in Spark's own types for those of the contract."""
+    return frame.select(
+        *(_column(name).cast(_SPARK_TYPES[kind]).alias(name) for name, kind in types.items())
+    )
+
+
+def _column(name: str) -> Any:
+    from pyspark.sql import functions as f
+
+    return f.col(_quoted(name))
+
+
+def _quoted(name: str) -> str:
+    return "`" + name.replace("`", "``") + "`"  # a dot would be a field of a struct
+
+
+def _ddl(schema: Types) -> str:
+    return ", ".join(f"{_quoted(name)} {_SPARK_TYPES[kind]}" for name, kind in schema.items())

@@ -1,0 +1,145 @@
+"""The Spark session of a project: the one that a platform has opened, or one of its own."""
+
+import importlib.util
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from kedro_azure_mlops.errors import OperationError
+
+_JAVAS = (17, 21)
+_INSTALL = "install one, on Debian or Ubuntu by apt-get install openjdk-17-jre-headless"
+# Of a process whose Spark a platform has started.
+_OF_PLATFORMS = ("PYSPARK_GATEWAY_PORT", "DATABRICKS_RUNTIME_VERSION")
+_SECONDS = 5
+_RUNTIME = {
+    # a time without offset must mean the same here, there and in pandas
+    "spark.sql.session.timeZone": "UTC",
+    "spark.sql.execution.arrow.pyspark.enabled": "true",
+}
+_LOCAL = {
+    "spark.driver.bindAddress": "127.0.0.1",
+    "spark.driver.host": "127.0.0.1",
+    "spark.ui.enabled": "false",
+    "spark.ui.showConsoleProgress": "false",
+    "spark.log.level": "FATAL",  # errors are raised; Spark would print each of them three times
+}
+
+
+def spark_session(master: str | None = None, settings: Mapping[str, str] | None = None) -> Any:
+    """Return the Spark session: an existing one, as platforms have, or a new one.
+
+    Times are in UTC and tables are passed by Arrow, in an existing session too. A local session
+    listens on the loopback address only, and its executors are this Python with its ``sys.path``.
+
+    Parameters
+    ----------
+    master
+        For a new session: ``local[2]``, ``spark://host:7077``, ``yarn`` and so on; default: that of
+        the variable ``SPARK_MASTER``, else ``local[*]``.
+    settings
+        Further settings of a new session, such as ``{"spark.driver.memory": "4g"}``.
+
+    Raises
+    ------
+    OperationError
+        If pyspark or a Java 17 or 21 is missing, or no master answers there.
+    """
+    try:
+        from pyspark.sql import SparkSession
+    except ImportError as error:
+        raise OperationError(
+            f"Spark cannot be imported ({error}): pip install 'kedro-azure-mlops[spark]'"
+        ) from error
+    if (spark := SparkSession.getActiveSession()) is not None:
+        for name, value in _RUNTIME.items():
+            if spark.conf.get(name, value) != value:
+                spark.conf.set(name, value)
+        return spark
+    builder, own = SparkSession.builder, {}
+    if not any(name in os.environ for name in _OF_PLATFORMS):
+        master = master or os.environ.get("SPARK_MASTER") or "local[*]"
+        _refuse_unfit_java()
+        _refuse_silent_masters(master)
+        builder, own = builder.master(master).appName("kedro"), _own(master)
+    for name, value in (_RUNTIME | own | dict(settings or {})).items():
+        builder = builder.config(name, value)
+    return builder.getOrCreate()
+
+
+def send_packages(spark: Any, *names: str) -> None:
+    """Send importable packages of pure Python to the executors of a cluster.
+
+    Not needed for a local session, nor where the project's wheel is installed on the cluster.
+
+    Parameters
+    ----------
+    names
+        Such as ``"kedro_azure_mlops"``, which executors need as well, and the project's own.
+
+    Raises
+    ------
+    OperationError
+        If there is no such package here.
+    """
+    for name in names:
+        found = importlib.util.find_spec(name)
+        if found is None or not found.submodule_search_locations:
+            raise OperationError(f"there is no package {name} here that executors could be sent")
+        folder = Path(next(iter(found.submodule_search_locations)))
+        archive = shutil.make_archive(
+            str(Path(tempfile.mkdtemp()) / name), "zip", folder.parent, folder.name
+        )
+        if type(spark).__module__.startswith("pyspark.sql.connect."):  # without a context
+            spark.addArtifacts(archive, pyfile=True)
+        else:
+            spark.sparkContext.addPyFile(archive)
+
+
+def _own(master: str) -> dict[str, str]:
+    """Return settings of a session on this machine; a cluster has its own."""
+    if not master.startswith("local"):
+        return {}
+    os.environ["PYSPARK_PYTHON"] = sys.executable
+    os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
+    return _LOCAL | {"spark.executorEnv.PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+
+
+def _refuse_unfit_java() -> None:
+    home = os.environ.get("JAVA_HOME")
+    java = shutil.which("java", path=f"{home}/bin") if home else shutil.which("java")
+    wanted = f"Spark needs Java {' or '.join(map(str, _JAVAS))}"
+    if java is None:
+        where = f"JAVA_HOME names {home}, where there is none" if home else "there is none on PATH"
+        raise OperationError(f"{wanted}, and {where}: {_INSTALL}")
+    done = subprocess.run([java, "-version"], capture_output=True, text=True, check=False)
+    found = re.search(r'version "(?:1\.)?(\d+)', done.stderr)
+    if found is None or int(found[1]) not in _JAVAS:
+        shown = f"Java {found[1]}" if found else "no Java that knows its version"
+        raise OperationError(f"{wanted}, and {java} is {shown}: {_INSTALL}, or set JAVA_HOME to it")
+
+
+def _refuse_silent_masters(master: str) -> None:
+    """Ask Spark's own masters whether they are there; Spark would try for a minute."""
+    if not master.startswith("spark://"):
+        return
+    failures = []
+    for address in master.removeprefix("spark://").split(","):
+        host, _, port = address.rpartition(":")
+        try:
+            socket.create_connection((host, int(port)), _SECONDS).close()
+        except (OSError, ValueError) as error:
+            failures.append(f"{address}: {error}")
+        else:
+            return
+    raise OperationError(
+        f"no Spark master answers at {master} ({'; '.join(failures)}): start it, or name another "
+        "one, in SPARK_MASTER for example"
+    )

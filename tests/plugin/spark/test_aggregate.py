@@ -1,0 +1,139 @@
+"""Aggregates are exact, so they are equal to the bit on every engine."""
+
+from fractions import Fraction
+from itertools import permutations
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from pandas.testing import assert_frame_equal
+
+from kedro_azure_mlops.engine import aggregate, exact, to_pandas
+from kedro_azure_mlops.engine.rows import Types
+from kedro_azure_mlops.errors import OperationError
+from tests.plugin.spark.conftest import Give
+from tests.plugin.spark.functions import rows
+
+ALL = {
+    "value": ["count", "sum", "min", "max", "mean"],
+    "number": ["mean", "min"],
+    "time": ["min", "max", "count"],
+    "is_good": "count",
+}
+LARGE = 2**62
+
+
+def collected(frame: Any) -> pd.DataFrame:
+    return to_pandas(frame).sort_values("unit", ignore_index=True)
+
+
+def test_results_are_those_of_exact_arithmetic(give: Give) -> None:
+    found = collected(aggregate(give(rows()), "unit", ALL))
+    groups = [group for _, group in rows().groupby("unit", dropna=False)]
+    values = [[Fraction(v) for v in group["value"].dropna()] for group in groups]
+    numbers = [[*map(int, group["number"])] for group in groups]
+    wanted = pd.DataFrame(
+        {
+            "unit": ["a", "b", "ü", None],
+            "value_count": [len(v) for v in values],
+            "value_sum": [float(sum(v)) for v in values],
+            "value_min": [group["value"].min() for group in groups],
+            "value_max": [group["value"].max() for group in groups],
+            "value_mean": [float(sum(v)) / len(v) for v in values],
+            "number_mean": [sum(n) / len(n) for n in numbers],
+            "number_min": [min(n) for n in numbers],
+            "time_min": [group["time"].min() for group in groups],
+            "time_max": [group["time"].max() for group in groups],
+            "time_count": [len(group) for group in groups],
+            "is_good_count": [group["is_good"].notna().sum() for group in groups],
+        }
+    )
+    assert_frame_equal(found, wanted, check_exact=True)
+
+
+@pytest.mark.spark
+def test_no_number_of_blocks_changes_a_bit(spark: Any) -> None:
+    spark.conf.set("spark.sql.execution.arrow.maxRecordsPerBatch", "64")
+    try:
+        found = collected(aggregate(spark.createDataFrame(rows()).repartition(5), "unit", ALL))
+    finally:
+        spark.conf.unset("spark.sql.execution.arrow.maxRecordsPerBatch")
+    assert_frame_equal(found, collected(aggregate(rows(), "unit", ALL)), check_exact=True)
+
+
+def test_missing_and_infinite_values(give: Give) -> None:
+    """Infinite ones are in a block of their own, too, where Spark cuts so."""
+    table = pd.DataFrame(
+        {
+            "unit": [
+                "none",
+                "none",
+                "up",
+                "up",
+                "both",
+                "both",
+                "both",
+                "cancels",
+                "cancels",
+                "cancels",
+            ],
+            "value": [np.nan, np.nan, np.inf, 1.0, np.inf, 1.0, -np.inf, 1e16, 1.0, -1e16],
+        }
+    )
+    wanted = {"value": ["count", "sum", "mean", "min"]}
+    found = collected(aggregate(give(table), ["unit"], wanted)).set_index("unit")
+    assert found.loc["none"].tolist()[:2] == [0, 0.0]
+    assert found.loc["none"].isna().tolist() == [False, False, True, True]
+    assert found.loc["up"].tolist() == [2, np.inf, np.inf, 1.0]
+    assert found.loc["both", "value_count"] == 3
+    assert found.loc["both"].isna().tolist() == [False, True, True, False]
+    assert found.loc["cancels"].tolist() == [3, 1.0, 1 / 3, -1e16]
+
+
+@pytest.mark.parametrize(
+    "values",
+    [[1e16, 1.0, -1e16], [np.inf, 1.0, 2.0], [np.inf, 1.0, -np.inf], [0.0, -0.0, np.nan]],
+    ids=["cancels", "infinite", "not a number", "zeros"],
+)
+def test_blocks_of_one_row_change_nothing(values: list[float]) -> None:
+    wanted = {"value": ["count", "sum", "mean", "min", "max"]}
+    table = pd.DataFrame({"unit": "a", "value": values})
+    types: Types = {"unit": "string", "value": "double"}
+    for order in permutations(range(3)):
+        blocks = [exact.partials(table.iloc[[place]], ["unit"], wanted) for place in order]
+        found = exact.totals(pd.concat(blocks, ignore_index=True), ["unit"], types, wanted)
+        assert_frame_equal(found, aggregate(table, "unit", wanted), check_exact=True)
+        assert np.signbit(found["value_min"][0]) == (min(values[1:]) < 0)
+
+
+def test_a_sum_of_whole_numbers_fits_or_is_refused(give: Give) -> None:
+    table = pd.DataFrame({"unit": "a", "number": [LARGE, LARGE, -LARGE, LARGE - 1]})
+    found = to_pandas(aggregate(give(table), "unit", {"number": ["sum", "mean"]}))
+    assert [*found["number_sum"]] == [2**63 - 1]
+    assert [*found["number_mean"]] == [(2**63 - 1) / 4]
+    too_large = give(table.assign(number=LARGE))
+    with pytest.raises(OperationError, match="sum of number does not fit into 64 bits"):
+        to_pandas(aggregate(too_large, "unit", {"number": "sum"}))
+    assert [*to_pandas(aggregate(too_large, "unit", {"number": "mean"}))["number_mean"]] == [LARGE]
+
+
+def test_a_table_without_rows_has_no_groups(give: Give) -> None:
+    table = give(rows().head(0).astype({"is_good": bool}))
+    found = to_pandas(aggregate(table, "unit", ALL))
+    assert len(found) == 0
+    assert found.dtypes[["value_sum", "value_count"]].tolist() == [np.float64, np.int64]
+
+
+@pytest.mark.parametrize(
+    ("functions", "message"),
+    [
+        ({"value": "median"}, "no median of value, which is double: count of "),
+        ({"unit": "mean"}, "no mean of unit, which is string"),
+        ({"who": "count"}, "there is no column who"),
+    ],
+)
+def test_functions_that_there_are_not_are_refused(functions: dict[str, str], message: str) -> None:
+    with pytest.raises(OperationError, match=message):
+        aggregate(rows(), "unit", functions)
+    assert len(aggregate(rows(), "unit", {"unit": "count"})) == 4

@@ -1,0 +1,87 @@
+"""One pipeline, one catalog of files: on pandas or on Spark, as the catalog's types say."""
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from kedro.io import DataCatalog
+from kedro.pipeline import Pipeline, node
+from kedro.runner import SequentialRunner
+from pandas.testing import assert_frame_equal
+
+from kedro_azure_mlops.engine import aggregate, map_groups, sample, spark_errors
+from kedro_azure_mlops.errors import OperationError
+from tests.plugin.spark import functions
+from tests.plugin.spark.functions import ROWS, WITH_TOTAL, rows
+
+ENGINES = {
+    "pandas": {"type": "pandas.ParquetDataset"},
+    "spark": {
+        "type": "spark.SparkDatasetV2",
+        "file_format": "parquet",
+        "save_args": {"mode": "overwrite"},
+    },
+}
+NAMES = ("totals", "profiles")
+
+
+def describe(table: Any) -> Any:
+    return map_groups(table, "unit", functions.running_total, WITH_TOTAL, order_by="time")
+
+
+def profile(table: Any) -> Any:
+    return aggregate(table, "unit", {"total": ["count", "mean"]})
+
+
+def choose(table: Any) -> pd.DataFrame:
+    return sample(table, 50, ["unit", "time", "number"])
+
+
+PIPELINE = Pipeline(
+    [
+        node(describe, "rows", "totals"),
+        node(profile, "totals", "profiles"),
+        node(choose, "totals", "chosen"),
+    ]
+)
+
+
+def catalog_of(engine: str, folder: Path) -> DataCatalog:
+    folder.mkdir()
+    rows().astype({"time": "datetime64[us]"}).to_parquet(folder / "rows")
+    entries = {
+        name: ENGINES[engine] | {"filepath": str(folder / name)} for name in ("rows", *NAMES)
+    }
+    return DataCatalog.from_config(entries | {"chosen": {"type": "MemoryDataset"}})
+
+
+def run(engine: str, folder: Path) -> list[pd.DataFrame]:
+    catalog = catalog_of(engine, folder)
+    SequentialRunner().run(PIPELINE, catalog)
+    tables = [pd.read_parquet(folder / name) for name in NAMES]
+    tables = [table.sort_values([*table.columns], ignore_index=True) for table in tables]
+    return [*tables, catalog.load("chosen")]
+
+
+@pytest.mark.spark
+def test_a_pipeline_gives_the_same_files_on_both_engines(spark: Any, tmp_path: Path) -> None:
+    for ours, theirs in zip(
+        run("spark", tmp_path / "spark"), run("pandas", tmp_path / "pandas"), strict=True
+    ):
+        assert_frame_equal(ours, theirs, check_exact=True, check_dtype=False)
+
+
+@pytest.mark.spark
+def test_a_failure_is_clear_where_kedro_saves_what_a_node_returned(
+    spark: Any, tmp_path: Path
+) -> None:
+    """Spark runs a node's function when its output is saved, so Kedro reports a failed dataset."""
+
+    def fail(table: Any) -> Any:
+        return map_groups(table, "unit", functions.failing, ROWS)
+
+    failing = Pipeline([node(fail, "rows", "totals")])
+    message = r"^failing, given .* of unit=b, failed"
+    with pytest.raises(OperationError, match=message), spark_errors():
+        SequentialRunner().run(failing, catalog_of("spark", tmp_path / "spark"))

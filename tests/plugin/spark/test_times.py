@@ -1,0 +1,42 @@
+"""Times are those of UTC, without a zone, wherever a session or a machine is."""
+
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from kedro_azure_mlops.engine import map_rows, to_pandas
+from kedro_azure_mlops.errors import OperationError
+
+TIMES = pd.to_datetime(["2024-03-31 00:30", "2024-03-31 02:30", "2024-10-27 00:30", None])
+SCHEMA = {"time": "datetime"}
+
+
+def test_times_with_a_zone_become_those_of_utc() -> None:
+    table = pd.DataFrame({"time": TIMES.tz_localize("UTC").tz_convert("Europe/Berlin")})
+    assert to_pandas(table)["time"].equals(pd.Series(TIMES))
+
+
+@pytest.mark.spark
+@pytest.mark.parametrize("kind", ["timestamp", "timestamp_ntz"])
+def test_times_come_and_go_unchanged(spark: Any, kind: str) -> None:
+    """2:30 on the day when clocks go forward, which there is not in Berlin, and 0:30 twice."""
+    table = spark.createDataFrame(pd.DataFrame({"time": TIMES}), f"time {kind}")
+    result = map_rows(table, lambda rows: rows, SCHEMA)
+    assert result.schema["time"].dataType.simpleString() == "timestamp_ntz"
+    assert to_pandas(result)["time"].sort_values(ignore_index=True).equals(pd.Series(TIMES))
+
+
+@pytest.mark.spark
+def test_instants_are_refused_where_a_session_shows_those_of_another_zone(spark: Any) -> None:
+    frames = {
+        kind: spark.createDataFrame(pd.DataFrame({"time": TIMES}), f"time {kind}")
+        for kind in ("timestamp", "timestamp_ntz")
+    }
+    spark.conf.set("spark.sql.session.timeZone", "Europe/Berlin")
+    try:
+        with pytest.raises(OperationError, match="the session has times of Europe/Berlin"):
+            to_pandas(frames["timestamp"])
+        assert to_pandas(frames["timestamp_ntz"])["time"].equals(pd.Series(TIMES))
+    finally:
+        spark.conf.set("spark.sql.session.timeZone", "UTC")
