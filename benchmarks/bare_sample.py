@@ -69,7 +69,7 @@ def main() -> None:
     detector = nodes.train_detector(
         train, p, feature_parameters, types.ValidationParameters(**settings["validation"])
     )
-    scores, held_out = nodes.score_readings(clean, train, test, detector, p)
+    scores, held_out = nodes.score_readings(clean, features, test, detector, p)
 
     evaluation = load("evaluation")
     scored = {

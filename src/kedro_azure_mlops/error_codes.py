@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from kedro_azure_mlops.windows import by_series
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -17,6 +19,7 @@ _LONGEST_VISIT = 20  # rows; the median visit of a plateau that is held is longe
 _FAR_OUT = 3.0  # interquartile ranges beyond the quartiles: Tukey's outer fences
 _STEPS = 20  # of the resolution: of coarse values a few steps are not far
 _ON_THE_WAY = 0.25  # of the way to the code: a neighbour beyond it belongs to a rise or a fall
+_MANY_ROWS = 500  # of a series: one with fewer is not looked at by itself without a reason
 _LINES_SHOWN = 10
 
 
@@ -48,14 +51,19 @@ def find_error_codes(
     """
     values = np.asarray(values, float)
     found = np.zeros(len(values), bool)
-    groups = [np.arange(len(values))]
-    if series is not None and len(values):
-        names = np.asarray(series, object)
-        order = np.argsort(names, kind="stable")
-        names = names[order]
-        groups = np.split(order, np.flatnonzero(names[1:] != names[:-1]) + 1)
-    for rows in groups:
-        found[rows] = np.isin(values[rows], _codes(values[rows]))
+    if not len(values):
+        return found
+    order, starts = by_series(_numbers(series, len(values)))
+    ordered, is_code = values[order], np.zeros(len(values), bool)
+    lengths = np.diff(starts, append=len(values))
+    chosen = lengths >= _MANY_ROWS
+    is_short = np.repeat(~chosen, lengths)
+    chosen[~chosen] = _may_have_codes(ordered[is_short], lengths[~chosen])
+    for start, length in zip(starts[chosen].tolist(), lengths[chosen].tolist(), strict=True):
+        rows = slice(start, start + length)
+        if len(codes := _codes(ordered[rows])):
+            is_code[rows] = np.isin(ordered[rows], codes)
+    found[order] = is_code
     return found
 
 
@@ -77,6 +85,51 @@ def list_error_codes(rows: "pd.DataFrame", value: str, by: str) -> list[str]:
         more = f" and {len(lines) - _LINES_SHOWN:,} more" if len(lines) > _LINES_SHOWN else ""
         found.append(f"{name}: {code:g} {len(lines):,} times, lines {first}{more}")
     return found
+
+
+def _numbers(series: "np.ndarray | pd.Series | None", rows: int) -> np.ndarray:
+    """Return the number of each row's series."""
+    if series is None:
+        return np.zeros(rows, int)
+    import pandas as pd
+
+    return np.asarray(pd.factorize(np.asarray(series, object))[0])
+
+
+def _may_have_codes(values: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+    """Return which series have a frequent value beyond the fences: a code of others is none.
+
+    Parameters
+    ----------
+    values
+        Those of one series after the other.
+    lengths
+        How many rows each series has.
+    """
+    if not len(values):
+        return np.zeros(len(lengths), bool)
+    series = np.repeat(np.arange(len(lengths)), lengths)
+    pairs = np.empty(len(values), complex)  # numpy sorts these by the first part, then the second
+    pairs.real, pairs.imag = series, values
+    values = np.sort(pairs).imag
+    is_new = np.ones(len(values), bool)
+    is_new[1:] = (values[1:] != values[:-1]) | (series[1:] != series[:-1])
+    rows = np.flatnonzero(is_new)
+    distinct, series, counts = values[rows], series[rows], np.diff(rows, append=len(values))
+    sizes = np.bincount(series)
+    first = np.cumsum(sizes) - sizes
+
+    def quantile(share: float) -> np.ndarray:
+        place = share * (sizes - 1)
+        below = place.astype(int)
+        above = np.minimum(below + 1, sizes - 1)
+        step = distinct[first + above] - distinct[first + below]
+        return distinct[first + below] + (place - below) * step
+
+    low, high = quantile(0.25), quantile(0.75)
+    fence = _FAR_OUT * (high - low) - 1e-9 * np.maximum(abs(low), abs(high))  # for rounding
+    is_far = (distinct < (low - fence)[series]) | (distinct > (high + fence)[series])
+    return np.bincount(series[is_far & (counts >= _FEWEST_VISITS)], minlength=len(lengths)) > 0
 
 
 def _codes(values: np.ndarray) -> np.ndarray:

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from kedro_azure_mlops.errors import OperationError
 from kedro_azure_mlops.models import refuse_untrusted
 from kedro_azure_mlops.serve.stored import TRUSTED_TYPES
 
@@ -41,6 +42,21 @@ def new_estimator(name: str, arguments: Mapping[str, Any], seed: int | None = No
         return kind(**given)
     except (TypeError, ValueError) as error:
         raise ValueError(f"{name} cannot be made: {error}") from error
+
+
+def fit(estimator: Any, rows: np.ndarray, name: str) -> Any:
+    """Fit an estimator on rows without labels, shape ``(n, columns)``, and return it.
+
+    Raises
+    ------
+    OperationError
+        If it cannot be fitted on them; the message begins with ``name``, the parameter.
+    """
+    try:
+        with warnings.catch_warnings(action="ignore", category=UserWarning):
+            return estimator.fit(rows)
+    except (ValueError, TypeError) as error:
+        raise OperationError(f"{name} cannot be fitted on {len(rows)} rows: {error}") from error
 
 
 def refuse_unusable(

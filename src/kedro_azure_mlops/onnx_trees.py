@@ -71,7 +71,7 @@ class TreeSum:
         """Return the sums for rows of shape ``(n, features)``, shape ``(n,)``."""
         # scikit-learn's trees compare features in single precision
         rounded = rows.astype(np.float32).astype(np.float64)
-        return np.asarray(self._session.run(None, {self._input: rounded})[0][:, 0])
+        return np.asarray(self._session.run([OUTPUT], {self._input: rounded})[0][:, 0])
 
 
 def tree_ensemble(trees: Sequence[Tree], features: int) -> bytes:

@@ -14,6 +14,7 @@ import pandas as pd
 from kedro.validation import CheckFailure, DataValidationError
 
 from kedro_azure_mlops.values import Times, read_numbers, read_times
+from kedro_azure_mlops.windows import by_series
 
 if TYPE_CHECKING:  # pandera takes half a second to import: only commands that load data pay it
     import pandera.pandas as pa
@@ -51,7 +52,10 @@ def refuse_offending_rows(
     import pandera.errors
 
     try:
-        return schema.validate(frame, lazy=True)
+        accepted = schema.validate(frame, lazy=True)
+        for table in (frame, accepted):  # kept by a cycle otherwise: the accessor refers to it
+            vars(table).pop("pandera", None)
+        return accepted
     except pandera.errors.SchemaErrors as error:
         cases = error.failure_cases
         counts = cases.groupby("check", sort=False)["index"].nunique()
@@ -145,7 +149,46 @@ def refuse_mixed_offsets(seen: list[Any], times: Times, texts: pd.Series, source
 
 def is_time(column: pd.Series) -> pd.Series:
     """Return where a column holds an ISO 8601 time, or nothing."""
-    return parse_times(column).notna() | column.isna()
+    found = parse_times(column).notna()
+    return found if found.all() else found | column.isna()
+
+
+def is_held(column: pd.Series, series: pd.Series, rows: int) -> pd.Series:
+    """Return where a series has the same value for more than so many rows on end.
+
+    Parameters
+    ----------
+    column
+        In the order of the file, whatever rows of other series are between those of one.
+    series
+        The name of each row's series. A missing value, or one without a name, is like no other.
+    """
+    order, _, starts = _stretches(column, series)
+    lengths = np.diff(starts, append=len(column))
+    found = np.empty(len(column), bool)
+    found[order] = np.repeat(lengths > rows, lengths)
+    return pd.Series(found, column.index)
+
+
+def is_last(column: pd.Series, series: pd.Series) -> pd.Series:
+    """Return the last rows of each series, as many as have the same value; see ``is_held``."""
+    order, numbers, starts = _stretches(column, series)
+    is_end = np.append(numbers[starts][1:] != numbers[starts][:-1], True)
+    found = np.empty(len(column), bool)
+    found[order] = np.repeat(is_end, np.diff(starts, append=len(column)))
+    return pd.Series(found, column.index)
+
+
+def _stretches(
+    column: pd.Series, series: pd.Series
+) -> tuple[np.ndarray | slice, np.ndarray, np.ndarray]:
+    """Order rows by series; also the series of each, and where each stretch of a value starts."""
+    numbers, _ = pd.factorize(series)
+    order, _ = by_series(numbers)
+    numbers, values = numbers[order], column.to_numpy()[order]
+    is_new = np.ones(len(values), bool)
+    is_new[1:] = (numbers[1:] != numbers[:-1]) | (numbers[1:] < 0) | (values[1:] != values[:-1])
+    return order, numbers, np.flatnonzero(is_new)
 
 
 def is_number(column: pd.Series) -> pd.Series:

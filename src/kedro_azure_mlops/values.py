@@ -7,8 +7,9 @@ depends on the values beside it. Runs on servers too, so it needs numpy alone.
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator
 from datetime import UTC, datetime
+from itertools import compress
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -24,9 +25,13 @@ _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 _INFINITE = re.compile(r"[+-]?inf(inity)?", re.IGNORECASE | re.ASCII)
 _FIRST_YEAR, _LAST_YEAR = 1678, 2261  # what 64 bits of nanoseconds hold
 _FIRST, _END = np.datetime64("1678-01-01", "us"), np.datetime64("2262-01-01", "us")
+_SECONDS = _FIRST.astype("datetime64[s]").astype(int), _END.astype("datetime64[s]").astype(int)
+_MONTHS = np.arange("1677-01", "2263-02", dtype="datetime64[M]").astype("datetime64[D]").astype(int)
+_DAYS = np.diff(_MONTHS)  # of each month from January 1677 on
 _LONGEST = 32  # characters of a time that are compared; a longer one is read by itself
 _ROWS = 20_000  # that are read at a time: they stay in the cache
 _MOST_FORMS = 20  # of one column that are read as columns; more are read one by one
+_PLAIN = b"0123456789+-eE \n"  # of these and a decimal sign `float` reads what our grammar has
 
 
 class Times(NamedTuple):
@@ -107,14 +112,16 @@ def read_times(column: Any) -> Times:
     if isinstance(kind, np.dtype) and kind.kind == "M":
         return Times(_nanoseconds(np.asarray(column)), np.zeros(len(column), bool))
     values = np.asarray(column, object)
-    found = np.full(len(values), "NaT", "datetime64[us]")
+    found = np.full(len(values), "NaT", "datetime64[ns]")
     offset = np.zeros(len(values), bool)
     for start in range(0, len(values), _ROWS):
         part = slice(start, start + _ROWS)
         is_left = _read_texts(values[part].tolist(), found[part], offset[part])
         for row in (start + np.flatnonzero(is_left)).tolist():
-            found[row], offset[row] = _read_any_time(values[row])
-    return Times(_nanoseconds(found), offset)
+            time, offset[row] = _read_any_time(values[row])
+            if _FIRST <= time < _END:  # numpy would wrap around, not refuse
+                found[row] = time
+    return Times(found, offset)
 
 
 def read_numbers(column: Any, decimal: str = ".") -> np.ndarray:
@@ -134,11 +141,27 @@ def read_numbers(column: Any, decimal: str = ".") -> np.ndarray:
         if hasattr(column, "to_numpy"):
             return np.asarray(column.to_numpy(float, na_value=np.nan))
         return np.asarray(column, float)
-    return np.fromiter(
-        (_read_any_number(value, decimal) for value in np.asarray(column, object).tolist()),
-        float,
-        len(column),
-    )
+    values = np.asarray(column, object)
+    found = np.empty(len(values))
+    for start in range(0, len(values), _ROWS):
+        part = values[start : start + _ROWS].tolist()
+        plain = _plain_numbers(part, decimal)
+        if plain is None:
+            plain = [_read_any_number(value, decimal) for value in part]
+        found[start : start + _ROWS] = plain
+    return found
+
+
+def _plain_numbers(texts: list[Any], decimal: str) -> list[float] | None:
+    """Read texts of digits, signs and blanks by ``float``; None if there are others."""
+    try:
+        joined = "\n".join(texts)
+        if joined.encode("ascii").translate(None, _PLAIN + decimal.encode()):
+            return None
+        found = [*map(float, joined.replace(decimal, ".").split("\n"))]
+    except (TypeError, ValueError):
+        return None
+    return found if len(found) == len(texts) else None  # else a text has a line break
 
 
 def _read_any_number(value: Any, decimal: str) -> float:
@@ -171,80 +194,90 @@ def _read_any_time(value: Any) -> tuple[Any, bool]:
     return np.datetime64("NaT"), False
 
 
-def _read_texts(texts: Sequence[Any], found: np.ndarray, offset: np.ndarray) -> np.ndarray:
+def _read_texts(texts: list[Any], found: np.ndarray, offset: np.ndarray) -> np.ndarray:
     """Read the texts of the most frequent forms as columns of digits; return which rows are left.
 
     A form is the text with each digit as 0. What the grammar makes of a form says where year,
     month and so on stand in all rows that have it.
     """
-    cells, lengths = _bytes_of(texts)
-    table = cells.view(np.uint8).reshape(len(texts), _LONGEST)
-    is_digit = (table - np.uint8(ord("0"))) < 10
-    forms = np.where(is_digit, np.uint8(ord("0")), table)
-    words = forms.view(np.uint64)  # compared eight characters at a time
-    is_left = is_new = np.ones(len(texts), bool)
-    for _ in range(_MOST_FORMS):
-        first = int(np.argmax(is_new))
-        if not is_new[first]:
-            break
-        form = forms[first].tobytes().rstrip(b"\0").decode("ascii")
-        # numpy leaves out a NUL at the end of a text, and what is longer than its cells
-        same = (words == words[first]).all(axis=1)
-        is_new = is_new & ~same
-        same &= lengths == len(form)
-        at = _TIME.fullmatch(form)
-        if at is not None and same.any():
-            times, is_valid = _of_digits(table if same.all() else table[same], at)
-            done = np.flatnonzero(same)[is_valid]
+    is_left = np.ones(len(texts), bool)
+    for rows, columns in _of_one_length(texts):
+        digits = columns - np.uint8(ord("0"))
+        forms = np.where(digits < 10, np.uint8(ord("0")), columns)
+        is_new = np.ones(len(rows), bool)
+        for _ in range(_MOST_FORMS):
+            first = int(np.argmax(is_new))
+            if not is_new[first]:
+                break
+            same = (forms == forms[:, first, None]).all(axis=0)
+            is_new &= ~same
+            at = _TIME.fullmatch(forms[:, first].tobytes().decode("ascii"))
+            if at is None:
+                continue
+            is_all = bool(same.all())
+            times, is_valid = _of_digits(digits if is_all else digits[:, same], at)
+            done = (rows if is_all else rows[same])[is_valid]
             found[done], offset[done] = times[is_valid], at["offset"] is not None
-            is_left = is_left.copy()
             is_left[done] = False
     return is_left
 
 
-def _bytes_of(texts: Sequence[Any]) -> tuple[np.ndarray, np.ndarray]:
-    """Return texts as fixed rows of bytes with their lengths; what is no text is empty."""
+def _of_one_length(texts: list[Any]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yield the rows of texts that are equally long, and their bytes: shape ``(length, rows)``."""
+    rows = np.arange(len(texts))
+    columns = _columns(texts)
+    if columns is not None:
+        yield rows, columns
+        return
+    is_text = [type(text) is str for text in texts]
+    rows, texts = rows[is_text], [*compress(texts, is_text)]
+    cells = np.frombuffer("".join(texts).encode("ascii", "replace"), np.uint8)  # ? is in no form
+    lengths = np.fromiter(map(len, texts), int, len(texts))
+    starts = np.cumsum(lengths) - lengths
+    for length in np.unique(lengths).tolist():
+        if 0 < length <= _LONGEST:
+            same = np.flatnonzero(lengths == length)
+            yield rows[same], cells[starts[same] + np.arange(length)[:, None]]
+
+
+def _columns(texts: list[Any]) -> np.ndarray | None:
+    """Return the bytes of texts that are all equally long, without a look at each of them."""
     try:
-        if set(map(type, texts)) != {str}:
-            raise ValueError
-        lengths = np.fromiter(map(len, texts), np.int64, len(texts))
-        return np.array(texts, f"S{_LONGEST}"), lengths
-    except ValueError:  # not texts alone, or not of ASCII: a ? is in no form
-        plain = [text.encode("ascii", "replace") if type(text) is str else b"" for text in texts]
-        lengths = np.fromiter(map(len, plain), np.int64, len(plain))
-        return np.array(plain, f"S{_LONGEST}"), lengths
+        cells = np.frombuffer("\n".join([*texts, ""]).encode("ascii", "replace"), np.uint8)
+    except TypeError:
+        return None
+    length, is_end = len(cells) // len(texts) - 1, cells == ord("\n")
+    is_table = len(cells) == len(texts) * (length + 1) and 0 < length <= _LONGEST
+    if not is_table or not is_end[length :: length + 1].all() or is_end.sum() != len(texts):
+        return None
+    return np.ascontiguousarray(cells.reshape(-1, length + 1).T)[:-1]
 
 
-def _of_digits(table: np.ndarray, at: re.Match[str]) -> tuple[np.ndarray, np.ndarray]:
+def _of_digits(digits: np.ndarray, at: re.Match[str]) -> tuple[np.ndarray, np.ndarray]:
     """Make times of rows of one form; also which of them are times that exist."""
 
     def number(name: str) -> Any:
         start, end = at.span(name)
         total: Any = 0
         for place in range(max(start, 0), max(end, 0)):
-            total = total * 10 + (table[:, place].astype(np.int64) - ord("0"))
+            total = total * 10 + digits[place].astype(np.int32)
         return total
 
     year, month, day = number("year"), number("month"), number("day")
     hour, minute, second = number("hour"), number("minute"), number("second")
-    is_month = (month >= 1) & (month <= 12)
-    months = (12 * (year - 1970) + np.where(is_month, month, 1) - 1).astype("datetime64[M]")
-    first = months.astype("datetime64[D]")
-    days = ((months + 1).astype("datetime64[D]") - first).astype(np.int64)
-    is_valid = is_month & (day >= 1) & (day <= days)
-    is_valid &= (hour <= 23) & (minute <= 59) & (second <= 59) & (year >= 1)
-    digits = at["fraction"] or ""
-    micros = ((hour * 60 + minute) * 60 + second) * 10**6
-    micros += number("fraction") * 10 ** (6 - len(digits))
+    is_valid = (year >= _FIRST_YEAR - 1) & (year <= _LAST_YEAR + 1) & (month >= 1) & (month <= 12)
+    months = np.where(is_valid, 12 * (year - _FIRST_YEAR + 1) + month - 1, 0)
+    is_valid &= (day >= 1) & (day <= _DAYS[months])
+    is_valid &= (hour <= 23) & (minute <= 59) & (second <= 59)
+    seconds = 86_400 * (_MONTHS[months] + day - 1) + ((hour * 60 + minute) * 60 + second)
     if at["sign"]:
         hours, minutes = number("hours"), number("minutes")
         is_valid &= (hours <= 23) & (minutes <= 59)
-        sign = np.where(table[:, at.start("sign")] == ord("-"), -1, 1)
-        micros -= sign * (hours * 60 + minutes) * 60 * 10**6
-    times = (first + (day - 1)).astype("datetime64[us]") + np.asarray(micros).astype(
-        "timedelta64[us]"
-    )
-    return times, is_valid & (times >= _FIRST) & (times < _END)
+        is_minus = digits[at.start("sign")] == np.uint8(ord("-") - ord("0") + 256)
+        seconds += np.where(is_minus, 1, -1) * (hours * 60 + minutes) * 60
+    is_valid &= (seconds >= _SECONDS[0]) & (seconds < _SECONDS[1])
+    times = seconds * 10**9 + number("fraction") * 10 ** (9 - len(at["fraction"] or ""))
+    return times.astype("datetime64[ns]"), is_valid
 
 
 def _nanoseconds(times: np.ndarray) -> np.ndarray:

@@ -36,6 +36,29 @@ def plot_drift(found: Drift) -> Figure:
     return figure
 
 
+def visible_rows(values: np.ndarray, columns: int = 2_000) -> np.ndarray:
+    """Choose the rows of a long line that can be seen: the lowest and the highest of each column.
+
+    Parameters
+    ----------
+    values
+        Shape ``(n,)``, in the order in which they are drawn.
+    columns
+        In how many the line is cut, more than the picture has pixels.
+
+    Returns
+    -------
+    Rows, ascending; all of them where they are few.
+    """
+    rows = len(values) // columns
+    if rows < 3:
+        return np.arange(len(values))
+    cut = values[: rows * columns].reshape(columns, rows)
+    chosen = np.stack([cut.argmin(axis=1), cut.argmax(axis=1)], axis=1)
+    chosen += rows * np.arange(columns)[:, None]
+    return np.unique(np.append(chosen, np.arange(rows * columns, len(values))))
+
+
 def _draw(axis: Axes, before: np.ndarray, now: np.ndarray) -> None:
     before, now = (values[np.isfinite(values)] for values in (before, now))
     both = np.concatenate([before, now])

@@ -12,6 +12,7 @@
 """
 
 import logging
+import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
@@ -25,8 +26,9 @@ from kedro.io import AbstractDataset, DatasetError
 
 from kedro_azure_mlops.contract import Column, Columns, Schema, Scorer
 from kedro_azure_mlops.errors import OperationError, RefusedError, first_line
+from kedro_azure_mlops.progress import Progress
 from kedro_azure_mlops.serve.stream import MOST_LATE, LateRowsError, Stream
-from kedro_azure_mlops.tables.delimited import Form, Lines
+from kedro_azure_mlops.tables.delimited import SHARE, Form, Lines
 from kedro_azure_mlops.validation import BadDataError, refuse_mixed_offsets
 from kedro_azure_mlops.values import Times, read_numbers, read_times
 from kedro_azure_mlops.writing import clean_up, naming_a_full_disk, new_beside, put_in_place
@@ -36,7 +38,6 @@ logger = logging.getLogger(__name__)
 PART = "part"  # attribute of a piece: the name of its file, if it is one of a folder
 SOURCE = "source"  # attribute of a piece: what messages call its file
 _SUFFIXES = (".csv", ".parquet")
-_ROWS_BETWEEN_LINES = 500_000  # of the log: some seconds
 _ROWS_SHOWN = 10
 _NAMES_SHOWN = 20
 _NO_REASON = "not known to the model"
@@ -46,9 +47,10 @@ class CsvPieces(AbstractDataset[None, Iterator[pd.DataFrame]]):
     """New rows: a CSV or Parquet file, or a folder of them in the order of their names.
 
     Loads an iterator of pieces. Each is a DataFrame indexed by the line of its file (Parquet: by
-    the number of the row) with the attributes ``source`` (the file, for messages) and ``part`` (the
-    name of the file without its suffix, None of a single file). In a folder, files whose names
-    begin with ``_`` or a dot are left out, and so is what is neither CSV nor Parquet.
+    the number of the row) with the attributes ``source`` (the file, for messages), ``part`` (the
+    name of the file without its suffix, None of a single file) and, where sizes are known,
+    ``share`` (how much of all files is read). In a folder, files whose names begin with ``_`` or a
+    dot are left out, and so is what is neither CSV nor Parquet.
 
     A project with rules of its own overrides ``read_csv(address)`` or ``read_parquet(address)``,
     which read a file as pieces, or ``accept(pieces)``, which validates or changes those of a file.
@@ -135,10 +137,12 @@ class CsvPieces(AbstractDataset[None, Iterator[pd.DataFrame]]):
         done = 0
         with self.open(address) as file:
             try:
-                for batch in pyarrow.parquet.ParquetFile(file).iter_batches(self.rows):
+                table = pyarrow.parquet.ParquetFile(file)
+                for batch in table.iter_batches(self.rows):
                     piece = batch.to_pandas()
                     piece.index = pd.RangeIndex(done + 1, done + 1 + len(piece))
                     done += len(piece)
+                    piece.attrs[SHARE] = done / table.metadata.num_rows
                     yield piece
             except pyarrow.ArrowInvalid as error:
                 raise RefusedError(
@@ -189,11 +193,22 @@ class CsvPieces(AbstractDataset[None, Iterator[pd.DataFrame]]):
         return {stem: f"{root}/{name}" for stem, name in zip(stems, parts, strict=True)}
 
     def _pieces(self, parts: dict[str | None, str]) -> Iterator[pd.DataFrame]:
+        sizes = {address: self._size(address) for address in parts.values()}
+        total, done = sum(sizes.values()), 0
         for part, address in parts.items():
             read = self.read_parquet if address.endswith(".parquet") else self.read_csv
             for piece in self.accept(self._named(read(address), address)):
                 piece.attrs.update({SOURCE: shown(address), PART: part})
+                share = piece.attrs.pop(SHARE, None)
+                if share is not None and all(sizes.values()):
+                    piece.attrs[SHARE] = (done + share * sizes[address]) / total
                 yield piece
+            done += sizes[address]
+
+    def _size(self, address: str) -> int:
+        """Return how many bytes a file of this machine has; 0 of others, whose store is asked."""
+        path = self._file_system(address)[1]
+        return Path(path).stat().st_size if Path(path).is_file() else 0
 
     def _named(self, pieces: Iterator[pd.DataFrame], address: str) -> Iterator[pd.DataFrame]:
         rows = 0
@@ -323,7 +338,7 @@ class _CsvWriter:
         if self._is_new:
             self._file.write((",".join(map(_quoted, piece.columns)) + "\n").encode())
             self._is_new = False
-        table = pyarrow.Table.from_pandas(piece, preserve_index=False)
+        table = pyarrow.Table.from_pandas(piece, preserve_index=False, nthreads=1)
         options = pyarrow.csv.WriteOptions(include_header=False, quoting_style="needed")
         pyarrow.csv.write_csv(table, self._file, options)
 
@@ -363,6 +378,7 @@ def score_pieces(
     version: str | None,
     *,
     most_late: timedelta = MOST_LATE,
+    clock: Callable[[], float] = time.monotonic,
 ) -> Iterator[pd.DataFrame]:
     """Score rows piece by piece, each by itself and by what its series did before it.
 
@@ -380,6 +396,8 @@ def score_pieces(
         What answers; see ``contract.Scorer``.
     version
         The model's version, for the last column.
+    clock
+        Returns seconds: a line of the log in five tells how far it is.
 
     Returns
     -------
@@ -394,7 +412,7 @@ def score_pieces(
         with a table of the first such rows.
     """
     # not a generator itself: Kedro would save what those yield piece by piece
-    return _Scoring(scorer, version, most_late).run(pieces)
+    return _Scoring(scorer, version, most_late, clock).run(pieces)
 
 
 def columns_of_table(table: pd.DataFrame, schema: Schema) -> Columns:
@@ -450,8 +468,15 @@ def shown(address: str) -> str:
 class _Scoring:
     """The rows that are remembered from piece to piece."""
 
-    def __init__(self, scorer: Scorer, version: str | None, most_late: timedelta) -> None:
+    def __init__(
+        self,
+        scorer: Scorer,
+        version: str | None,
+        most_late: timedelta,
+        clock: Callable[[], float],
+    ) -> None:
         self._schema = scorer.schema
+        self._clock = clock
         self._version = version
         self._stream = Stream(scorer, most_late)
         self._rows = self._flagged = 0
@@ -460,11 +485,10 @@ class _Scoring:
         self._offsets: list[Any] = [None, None]
 
     def run(self, pieces: Iterable[pd.DataFrame]) -> Iterator[pd.DataFrame]:
+        progress = Progress("Scored", None, logger, self._clock)
         for piece in pieces:
-            before = self._rows
             yield self._score(piece)
-            if self._rows // _ROWS_BETWEEN_LINES > before // _ROWS_BETWEEN_LINES:
-                logger.info("Scored %s rows", f"{self._rows:,}")
+            progress.advance(len(piece), piece.attrs.get(SHARE))
         flagged = f"{self._flagged:,} flagged, " if self._schema.flag else ""
         logger.info(
             "Scored %s rows with model %s: %s%s late",
@@ -532,16 +556,17 @@ def _converted(
     values: pd.Series, column: Column, is_needed: bool, read: Times | None
 ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     """Convert a column; also which rows are wrong, by what is wrong with them."""
-    missing = values.isna().to_numpy()
+    if read is not None and not np.isnat(read.values).any():
+        return read.values, {}
     wrong = {}
+    if column.type == "string":
+        texts, missing = _texts(values, is_needed)
+        if is_needed or not column.nullable:
+            wrong[f"{column.name} is missing"] = missing
+        return texts, wrong
+    missing = values.isna().to_numpy()
     if is_needed or not column.nullable:
         wrong[f"{column.name} is missing"] = missing
-    if column.type == "string":
-        texts = values.astype(str).to_numpy(object)
-        if is_needed:
-            texts = np.array([text.strip() for text in texts], object)
-        texts[missing] = None
-        return texts, wrong
     if read is not None:
         times = read.values
         wrong[f"{column.name} is not a date and time such as 2024-01-31 13:00"] = (
@@ -569,6 +594,21 @@ def _converted(
         if not missing.any() and not any(rows.any() for rows in wrong.values()):
             numbers = values.astype("int64").to_numpy()
     return numbers, wrong
+
+
+def _texts(values: pd.Series, is_stripped: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Return values as text, None where one is missing; also where that is."""
+    places, found = pd.factorize(values)
+    if values.dtype != object or not all(type(one) is str for one in found):
+        texts = values.astype(str).to_numpy(object)
+        missing = values.isna().to_numpy()
+        if is_stripped:
+            texts = np.array([text.strip() for text in texts], object)
+    else:
+        names = [name.strip() if is_stripped else name for name in found]
+        texts, missing = np.array([*names, None], object)[places], places < 0
+    texts[missing] = None
+    return texts, missing
 
 
 _BOOLEANS = {"true": True, "false": False, "1": True, "0": False, "1.0": True, "0.0": False}

@@ -21,7 +21,7 @@ _PACKAGE = Path(__file__).parents[1]
 _SCORING = (
     *("__init__.py", "contract.py", "serve/__init__.py"),
     *("serve/request.py", "serve/score.py", "serve/stream.py"),
-    "values.py",
+    *("values.py", "windows.py"),
 )
 _STORED = ("serve/stored.py",)
 _SERVERS = tuple(

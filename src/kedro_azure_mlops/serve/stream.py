@@ -1,14 +1,19 @@
 """Rows that come piece by piece, answered as if they had come all at once. Runs on servers too."""
 
+from collections import defaultdict
 from collections.abc import Iterator
 from datetime import timedelta
-from typing import Any, NamedTuple
+from itertools import count, repeat
+from typing import Any
 
 import numpy as np
 
 from kedro_azure_mlops.contract import Columns, History, Scorer
+from kedro_azure_mlops.windows import by_series
 
 MOST_LATE = timedelta(hours=12)
+_LONG_AGO = np.datetime64(1 - 2**63, "ns")  # before any row
+_OF = "answered "  # begins the name of a column that is remembered of the answers
 
 
 class LateRowsError(ValueError):
@@ -27,12 +32,63 @@ class LateRowsError(ValueError):
         self.rows, self.newest, self.most_late = rows, newest, most_late
 
 
-class _Past(NamedTuple):
-    """The newest rows of a series, ascending in time and distinct, and what was answered."""
+class _Past:
+    """The newest rows of all series, those of each ascending in time and distinct.
 
-    columns: dict[str, np.ndarray]
-    answers: dict[str, np.ndarray]
-    newest: np.datetime64
+    They lie one after the other in arrays that have room for more. The rows of a series are put at
+    the end, all together, whenever it has new ones; what is left behind is given up when the room
+    is used up.
+    """
+
+    def __init__(self) -> None:
+        self._columns: dict[str, np.ndarray] = {}
+        self._used = 0
+        self._starts = self._ends = np.zeros(0, np.int64)
+        self.newest = np.zeros(0, "datetime64[ns]")  # time of each series
+
+    def __len__(self) -> int:
+        return int((self._ends - self._starts).sum())
+
+    @property
+    def capacity(self) -> int:
+        """The number of rows that the arrays have room for."""
+        return len(next(iter(self._columns.values()), ()))
+
+    def make_room_for_series(self, count: int) -> None:
+        """Know so many series, the new ones without a row."""
+        new = count - len(self.newest)
+        if new > 0:
+            self._starts = np.append(self._starts, np.zeros(new, np.int64))
+            self._ends = np.append(self._ends, np.zeros(new, np.int64))
+            self.newest = np.append(self.newest, np.full(new, _LONG_AGO))
+
+    def rows(self, series: np.ndarray) -> tuple[dict[str, np.ndarray], np.ndarray]:
+        """Return all columns of the rows of some series, and the number of rows of each."""
+        starts, lengths = self._starts[series], self._ends[series] - self._starts[series]
+        at = _ranges(starts, lengths)
+        return {name: values[at] for name, values in self._columns.items()}, lengths
+
+    def put(self, series: np.ndarray, lengths: np.ndarray, columns: dict[str, np.ndarray]) -> None:
+        """Remember rows of some series, ordered by these, and nothing else of them."""
+        new = int(lengths.sum())
+        self._ends[series] = self._starts[series]
+        if self._used + new > self.capacity:
+            self._move(new, columns)
+        for name, values in columns.items():
+            self._columns[name][self._used : self._used + new] = values
+        self._ends[series] = self._used + np.cumsum(lengths)
+        self._starts[series] = self._ends[series] - lengths
+        self._used += new
+
+    def _move(self, new: int, columns: dict[str, np.ndarray]) -> None:
+        """Move the rows to arrays with room for as many again."""
+        kept, lengths = self.rows(np.arange(len(self.newest)))
+        self._used = int(lengths.sum())
+        for name, values in columns.items():
+            self._columns[name] = np.empty(2 * (self._used + new), values.dtype)
+            self._columns[name][: self._used] = kept.get(name, values[:0])
+        self._ends = np.cumsum(lengths)
+        self._starts = self._ends - lengths
 
 
 class Stream:
@@ -54,8 +110,14 @@ class Stream:
         self._history = scorer.schema.history or History(order="")
         self._most_late = most_late
         self._order = self._history.order  # none: rows are answered each by itself
-        self._past: dict[Any, _Past] = {}
+        self._numbers: dict[Any, int] = defaultdict(count().__next__)  # of the series, by name
+        self._past = _Past()
         self.late = 0
+
+    @property
+    def remembered(self) -> int:
+        """The number of rows that are remembered."""
+        return len(self._past)
 
     def score(self, columns: Columns, *, remember: bool = True) -> Columns:
         """Answer the next rows.
@@ -79,63 +141,63 @@ class Stream:
         if not self._order or not len(columns[self._order]):
             return self._scorer.score(columns)
         found: dict[str, np.ndarray] = {}
-        names, numbers = _series(columns, self._history)
-        for rows in self._turns(columns[self._order], names, numbers):
-            answers = self._score(columns, names, numbers, rows, remember)
+        numbers = self._series(columns)
+        for rows in self._turns(columns[self._order], numbers):
+            answers = self._score(columns, numbers, rows, remember)
             for name, values in answers.items():
                 if name not in found:
                     found[name] = np.empty(len(numbers), values.dtype)
                 found[name][rows] = values
         return found
 
-    def _turns(
-        self, times: np.ndarray, names: list[Any], numbers: np.ndarray
-    ) -> Iterator[np.ndarray]:
+    def _series(self, columns: Columns) -> np.ndarray:
+        """Return the number of each row's series; all rows are one where none separates them."""
+        by, rows = self._history.by, len(columns[self._order])
+        names = repeat(None, rows) if by is None else columns[by].tolist()
+        numbers = np.fromiter(map(self._numbers.__getitem__, names), np.int64, rows)
+        self._past.make_room_for_series(len(self._numbers))
+        return numbers
+
+    def _turns(self, times: np.ndarray, numbers: np.ndarray) -> Iterator[np.ndarray]:
         """Yield row numbers in turns; a late row starts one, as it must not affect those before."""
-        newest = np.empty(len(times), "datetime64[ns]")  # of the series, before or with the row
-        order = np.argsort(numbers, kind="stable")
-        ends = np.searchsorted(numbers[order], np.arange(len(names)), "right")
-        groups = np.split(order, ends[:-1])
-        for name, rows in zip(names, groups, strict=True):
-            newest[rows] = np.maximum.accumulate(times[rows])
-            if (past := self._past.get(name)) is not None:
-                newest[rows] = np.maximum(newest[rows], past.newest)
-        is_late = times < newest
-        if not is_late.any():
+        order, starts = by_series(numbers)
+        ordered, lengths = times[order], np.diff(starts, append=len(times))
+        before = self._past.newest[numbers[order][starts]]
+        is_sorted = ordered[1:] >= ordered[:-1]
+        is_sorted[starts[1:] - 1] = True
+        if is_sorted.all() and (before <= ordered[starts]).all():
             yield np.arange(len(times))
             return
-        too_late = np.flatnonzero(newest - times > np.timedelta64(self._most_late))
-        if len(too_late):
-            raise LateRowsError(too_late, newest[too_late], self._most_late)
+        newest = ordered.copy()  # of the series, before or with the row
+        newest[starts] = np.maximum(newest[starts], before)
+        known, rank = np.unique(newest, return_inverse=True)
+        base = len(known) * np.repeat(np.arange(len(starts)), lengths)
+        newest = known[np.maximum.accumulate(base + rank) - base]
+        is_late = ordered < newest
+        too_late = newest - ordered > np.timedelta64(self._most_late)
+        if too_late.any():
+            at = np.arange(len(times))[order][too_late]
+            by_row = np.argsort(at)
+            raise LateRowsError(at[by_row], newest[too_late][by_row], self._most_late)
         self.late += int(is_late.sum())
+        turns = np.cumsum(is_late)
         turn = np.empty(len(times), np.int64)
-        for rows in groups:
-            turn[rows] = np.cumsum(is_late[rows])
-        for number in range(int(turn.max()) + 1):
-            rows = np.flatnonzero(turn == number)
-            if len(rows):
-                yield rows
+        turn[order] = turns - np.repeat(turns[starts] - is_late[starts], lengths)
+        for number in range(int(turn.min()), int(turn.max()) + 1):  # there are rows of each
+            yield np.flatnonzero(turn == number)
 
     def _score(
-        self,
-        columns: Columns,
-        all_names: list[Any],
-        numbers: np.ndarray,
-        rows: np.ndarray,
-        remember: bool,
+        self, columns: Columns, numbers: np.ndarray, rows: np.ndarray, remember: bool
     ) -> dict[str, np.ndarray]:
         """Answer rows of which only the first of a series may be late."""
         present, asked = np.unique(numbers[rows], return_inverse=True)
-        names = [all_names[number] for number in present.tolist()]
-        pasts = [(n, self._past[name]) for n, name in enumerate(names) if name in self._past]
+        past, lengths = self._past.rows(present)
+        remembered = int(lengths.sum())
         table = {
-            name: np.concatenate([*(past.columns[name] for _, past in pasts), values[rows]])
+            name: np.concatenate([past[name], values[rows]]) if remembered else values[rows]
             for name, values in columns.items()
         }
-        lengths = [len(next(iter(past.columns.values()))) for _, past in pasts]
-        remembered = sum(lengths)
-        of_past = np.repeat(np.array([n for n, _ in pasts], np.int64), lengths)
-        series = np.concatenate([of_past, asked])
+        series = np.concatenate([np.repeat(np.arange(len(present)), lengths), asked])
         order = np.lexsort((table[self._order], series))
         twin = _twins(table, series, order, self._order)
         is_distinct = twin == np.arange(len(order))
@@ -146,11 +208,10 @@ class Stream:
         if remembered:
             old = distinct[~is_fresh]
             for name, fresh in answers.items():
-                before = np.concatenate([past.answers[name] for _, past in pasts])
                 answers[name] = np.empty(len(distinct), fresh.dtype)
-                answers[name][is_fresh], answers[name][~is_fresh] = fresh, before[old]
+                answers[name][is_fresh], answers[name][~is_fresh] = fresh, past[_OF + name][old]
         if remember:
-            self._remember(table, answers, series[distinct], names)
+            self._remember(table, answers, series[distinct], present)
         place = np.empty(len(order), np.int64)
         place[order] = (np.cumsum(is_distinct) - 1)[twin]
         return {name: values[place[remembered:]] for name, values in answers.items()}
@@ -160,36 +221,27 @@ class Stream:
         table: dict[str, np.ndarray],
         answers: dict[str, np.ndarray],
         series: np.ndarray,
-        names: list[Any],
+        present: np.ndarray,
     ) -> None:
-        ends = np.searchsorted(series, np.arange(len(names)), "right").tolist()
-        starts = [0, *ends[:-1]]
-        for name, start, end in zip(names, starts, ends, strict=True):
-            times = table[self._order][start:end]
-            keep = slice(start + self._first_to_keep(times), end)
-            # copies: a slice would keep the whole piece in memory
-            self._past[name] = _Past(
-                {column: values[keep].copy() for column, values in table.items()},
-                {column: values[keep].copy() for column, values in answers.items()},
-                times[-1],
-            )
-
-    def _first_to_keep(self, times: np.ndarray) -> int:
-        """Find the oldest row that the next one may need, even if that comes late."""
-        latest = times[-1] - np.timedelta64(self._most_late)
-        rows_before = int(np.searchsorted(times, latest, "right"))
-        oldest = times[max(rows_before - self._history.rows, 0)]
+        """Keep from the oldest row on that the next one may need, even if that comes late."""
+        times = table[self._order]
+        ends = np.searchsorted(series, np.arange(len(present)), "right")
+        starts = np.append(0, ends[:-1])
+        latest = times[ends - 1] - np.timedelta64(self._most_late)
+        rows_before = np.add.reduceat(times <= latest[series], starts, dtype=np.int64)
+        oldest = times[np.clip(starts + rows_before - self._history.rows, starts, ends - 1)]
         span = np.timedelta64(int(self._history.days * 86_400 * 10**9), "ns")
-        return int(np.searchsorted(times, min(oldest, latest) - span))
+        keep = times >= (np.minimum(oldest, latest) - span)[series]
+        kept = {name: values[keep] for name, values in table.items()}
+        kept |= {_OF + name: values[keep] for name, values in answers.items()}
+        self._past.put(present, np.add.reduceat(keep, starts, dtype=np.int64), kept)
+        self._past.newest[present] = times[ends - 1]
 
 
-def _series(columns: Columns, history: History) -> tuple[list[Any], np.ndarray]:
-    """Return the names of the series, and the place in these of each row's."""
-    if history.by is None:
-        return [None], np.zeros(len(columns[history.order]), np.int64)
-    names: dict[Any, int] = {}
-    found = [names.setdefault(name, len(names)) for name in columns[history.by].tolist()]
-    return [*names], np.array(found, np.int64)
+def _ranges(starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+    """List the numbers from each start on, as many as its length."""
+    ends = np.cumsum(lengths)
+    return np.arange(ends[-1] if len(ends) else 0) + np.repeat(starts - (ends - lengths), lengths)
 
 
 def _twins(

@@ -1,7 +1,8 @@
 """Delimited text as tables that are indexed by the line of the file, or a refusal that names it.
 
-``read_tables`` is fast where each line is a row. Only where it is not (blank lines, line breaks in
-quoted fields) are the lines counted one by one.
+Where each line is a row of plain fields, pyarrow reads them; where it is not (quotes, blank lines,
+rows of other widths, numbers of other forms) pandas does, and what both read is the same. Only
+where fields have line breaks are the lines counted one by one.
 """
 
 import codecs
@@ -9,19 +10,22 @@ import csv
 import io
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing
-from itertools import chain, islice
+from contextlib import closing, suppress
+from itertools import islice
 from typing import IO, Any, NamedTuple
 
+import numpy as np
 import pandas as pd
 
 from kedro_azure_mlops.tables.layout import is_header
+from kedro_azure_mlops.tables.text import Text, count_lines
 from kedro_azure_mlops.validation import BadDataError
 
 Open = Callable[[], IO[bytes]]
 
+SHARE = "share"  # attribute of a table that is not all of a file: how much of it was read by then
+
 _ROWS_AT_ONCE = 500_000  # of a file that is read whole: the text of more would be in memory
-_BLOCK = 2**18  # bytes that are read at a time
 _HEAD = 4096  # bytes that show the encoding
 _BLANK = " \t\r\n"
 
@@ -46,23 +50,26 @@ class Header(NamedTuple):
     line: int | None
 
 
-class _Bytes(io.RawIOBase):
-    """The bytes of any file object; some of these are slow to be read line by line."""
+class Kinds(NamedTuple):
+    """The columns whose values are wanted; of others only the names are right.
 
-    def __init__(self, file: IO[bytes]) -> None:
-        self._file = file
+    ``texts`` are read as text, where an empty one is missing, ``numbers`` as numbers, where any
+    text of ``missing`` is; ``is_text`` leaves these as text too.
+    """
 
-    def readable(self) -> bool:
-        return True
+    texts: Sequence[str]
+    numbers: Sequence[str]
+    missing: Sequence[str]
+    is_text: bool = False
 
-    def readinto(self, buffer: Any) -> int:
-        found = self._file.read(len(buffer))
-        buffer[: len(found)] = found
-        return len(found)
-
-    def close(self) -> None:
-        self._file.close()
-        super().close()
+    def options(self) -> dict[str, Any]:
+        """Return the arguments of ``pandas.read_csv``."""
+        return {
+            "dtype": dict.fromkeys([*self.texts, *(self.numbers if self.is_text else [])], str),
+            "keep_default_na": False,
+            "na_values": {name: [""] for name in self.texts}
+            | dict.fromkeys(self.numbers, self.missing),
+        }
 
 
 class Record(NamedTuple):
@@ -110,16 +117,11 @@ class Lines:
             self._refuse_other_encoding()
             # signed UTF-8 is UTF-8 with a mark before it
             name = "utf-8-sig" if _is_utf_8(form.encoding) else form.encoding
-            opened = io.BufferedReader(_Bytes(self._file), _BLOCK)
-            # line ends become \n: after a single \r pandas drops the separator of an empty field
-            self._file = io.TextIOWrapper(opened, encoding=name, newline=None)
-            self._lines: Iterator[str] = self._file
-            first = [line.removeprefix("\ufeff") for line in self._take(1)]
-            self._lines = chain(first, self._lines)
+            self._text = Text(self._file, name, form.is_pair)
             if form.is_pair:
-                self._lines = (line.replace(",", ";", 1) for line in self._lines)
                 self.form = form._replace(separator=";")
-            self.taken += len(self._take(form.skip_rows))
+            for _ in range(form.skip_rows):
+                self.taken += bool(self._line())
             self.header = self._read_header(known, header)
         except BaseException:
             self.close()
@@ -144,52 +146,65 @@ class Lines:
                 raise BadDataError(f"{self.source}: columns {places} are both called {name}.")
         names[:] = [name or f"column {number}" for number, name in enumerate(names, 1)]
 
-    def tables(self, rows: int | None, **options: Any) -> Iterator[pd.DataFrame]:
+    def tables(
+        self, rows: int | None, kinds: Kinds | None = None, **options: Any
+    ) -> Iterator[pd.DataFrame]:
         """Read the rows as tables of at most so many; None reads all into one.
 
         Parameters
         ----------
+        kinds
+            What is wanted; None reads all columns as pandas does.
         options
             Further arguments of ``pandas.read_csv``.
         """
         if rows is None:
-            parts = list(self.tables(_ROWS_AT_ONCE, **options))
+            parts = list(self.tables(_ROWS_AT_ONCE, kinds, **options))
             if parts:
-                yield parts[0] if len(parts) == 1 else pd.concat(parts)
+                whole = parts[0] if len(parts) == 1 else pd.concat(parts)
+                whole.attrs.pop(SHARE, None)
+                yield whole
             return
+        if kinds:
+            options = kinds.options()
         while lines := self._take(rows):
-            table = self._of_single_lines(lines, options)
+            table = self._of_plain_lines(lines, kinds) if kinds else None
             if table is None:
-                self._lines = chain(lines, self._lines)
+                table = self._of_single_lines(lines, options)
+            if table is None:
+                self._text.put_back(lines)
                 table = self._of_records(rows, options)
             else:
-                self.taken += len(lines)
+                self.taken += count_lines(lines)
             if len(table):
+                if size := getattr(self._file, "size", None):
+                    table.attrs[SHARE] = min(self._text.bytes / size, 1.0)
                 yield table
 
     def head(self, rows: int) -> list[Record]:
         """Look at the first rows without taking them."""
-        kept, lines = self._lines, []
+        found = list(islice(self._records(), rows))
+        self._text.put_back("".join(record.text for record in found).encode())
+        return [record for record in found if record.cells]
 
-        def looked_at() -> Iterator[str]:
-            for line in kept:
-                lines.append(line)
-                yield line
-
-        self._lines = looked_at()
-        found = [record for record in islice(self._records(), rows) if record.cells]
-        self._lines = chain(lines, kept)
-        return found
-
-    def _take(self, count: int) -> list[str]:
+    def _take(self, count: int) -> bytes:
         try:
-            lines = list(islice(self._lines, count))
+            lines = self._text.take(count)
         except UnicodeError as error:
             raise self._bad_text(error) from error
-        if "\0" in "".join(lines):
-            at = next(n for n, line in enumerate(lines) if "\0" in line)
-            self._refuse_nul(self.taken + 1 + at, lines[at])
+        if (at := lines.find(0)) >= 0:
+            before = lines.count(b"\n", 0, at)
+            self._refuse_nul(self.taken + 1 + before, lines.split(b"\n")[before].decode())
         return lines
+
+    def _line(self) -> str:
+        try:
+            line = self._text.line()
+        except UnicodeError as error:
+            raise self._bad_text(error) from error
+        if "\0" in line:
+            self._refuse_nul(self.taken + 1, line)
+        return line
 
     def _records(self) -> Iterator[Record]:
         """Cut the lines into rows one by one; a blank line has no cells."""
@@ -197,9 +212,9 @@ class Lines:
         blank = _BLANK.replace(self.form.separator, "")
 
         def feed() -> Iterator[str]:
-            while lines := self._take(1):
-                taken.extend(lines)
-                yield lines[0]
+            while line := self._line():
+                taken.append(line)
+                yield line
 
         reader = csv.reader(feed(), delimiter=self.form.separator, skipinitialspace=True)
         first = self.taken + 1
@@ -218,20 +233,28 @@ class Lines:
             yield Record(first, cells if text.strip(blank) else [], text, count)
             first += count
 
-    def _of_single_lines(self, lines: list[str], options: dict[str, Any]) -> pd.DataFrame | None:
+    def _of_plain_lines(self, lines: bytes, kinds: Kinds) -> pd.DataFrame | None:
+        """Read lines of which each is a row of plain fields; None if they are not that."""
+        plain = _plain(lines, self.form.separator)
+        table = _read_plain(plain, self.form.separator, self.header.names, kinds) if plain else None
+        if table is None or len(table) != count_lines(lines):
+            return None
+        table.index = pd.RangeIndex(self.taken + 1, self.taken + 1 + len(table))
+        return table
+
+    def _of_single_lines(self, lines: bytes, options: dict[str, Any]) -> pd.DataFrame | None:
         """Read lines of which each is a row or blank; None if they are not that."""
-        text = "".join(lines)
-        table = self._parse(text, options)
+        table = self._parse(lines, options)
         if table is None:
             return None
-        first = self.taken + 1
-        if len(table) == len(lines):
-            table.index = pd.RangeIndex(first, first + len(lines))
+        first, count = self.taken + 1, count_lines(lines)
+        if len(table) == count:
+            table.index = pd.RangeIndex(first, first + count)
             return table
-        if '"' in text:
+        if b'"' in lines:
             return None
-        blank = _BLANK.replace(self.form.separator, "")
-        numbers = [number for number, line in enumerate(lines, first) if line.strip(blank)]
+        blank = _BLANK.replace(self.form.separator, "").encode()
+        numbers = [n for n, line in enumerate(lines.split(b"\n"), first) if line.strip(blank)]
         if len(numbers) != len(table):
             return None
         table.index = pd.Index(numbers, dtype="int64")
@@ -248,7 +271,7 @@ class Lines:
                 texts.append(self._cut_to_width(record))
             if len(numbers) == rows:
                 break
-        table = self._parse("".join(texts), options)
+        table = self._parse("".join(texts).encode(), options)
         if table is None or len(table) != len(numbers):
             raise BadDataError(
                 f"{self.source}: not a CSV table: from line {first} to {self.taken} the lines "
@@ -266,8 +289,8 @@ class Lines:
         csv.writer(text, delimiter=self.form.separator).writerow(record.cells[:width])
         return text.getvalue()
 
-    def _parse(self, text: str, options: dict[str, Any]) -> pd.DataFrame | None:
-        if not text.strip(_BLANK):
+    def _parse(self, text: bytes, options: dict[str, Any]) -> pd.DataFrame | None:
+        if not text.strip(_BLANK.encode()):
             return pd.DataFrame(columns=self.header.names)
         given = {
             "skipinitialspace": True,
@@ -284,7 +307,7 @@ class Lines:
             # pandas would cut off what is beyond the header and only warn
             warnings.simplefilter("error", pd.errors.ParserWarning)
             try:
-                return pd.read_csv(io.BytesIO(text.encode("utf-8")), **given)
+                return pd.read_csv(io.BytesIO(text), **given)
             except (pd.errors.ParserError, pd.errors.ParserWarning):
                 return None
 
@@ -297,7 +320,7 @@ class Lines:
             if is_header(record.cells, known) if given is None else given:
                 self.taken += record.lines
                 return Header([cell.strip() for cell in record.cells], record.line)
-            self._lines = chain(io.StringIO(record.text, newline=""), self._lines)
+            self._text.put_back(record.text.encode())
             names = [f"column {number}" for number in range(1, len(record.cells) + 1)]
             return Header(names, None)
         raise BadDataError(f"{self.source}: the file is empty, it holds no row.")
@@ -361,6 +384,85 @@ def read_text(open_file: Open, source: str) -> pd.DataFrame:
         lines.refuse_repeated_names()
         empty = pd.DataFrame(columns=lines.header.names, dtype=object)
         return next(lines.tables(None, dtype=str, keep_default_na=False), empty)
+
+
+def _plain(lines: bytes, separator: str) -> bytes | None:
+    """Return lines without blanks after separators; None if there are others, quotes or no text."""
+    mark = separator.encode()
+    if len(mark) > 1 or mark in b' "' or b'"' in lines or b"\n\n" in lines or lines[:1] == b"\n":
+        return None
+    blanks = b" \t".replace(mark, b"")
+    if not any(blank in lines for blank in (blanks[:1], blanks[1:]) if blank):
+        return lines
+    while mark + b" " in lines:
+        lines = lines.replace(mark + b" ", mark)
+    cells = np.frombuffer(b"\n" + lines + b"\n", np.uint8)
+    is_blank = (cells == blanks[0]) | (cells == blanks[-1])
+    at = np.flatnonzero(is_blank)
+    around = np.concatenate([cells[at - 1], cells[at + 1]])
+    return None if np.isin(around, [mark[0], ord("\n")]).any() else lines
+
+
+def _read_plain(
+    lines: bytes, separator: str, names: list[str], kinds: Kinds
+) -> pd.DataFrame | None:
+    """Read plain fields by pyarrow, as pandas would; None if it could read them as something else.
+
+    It takes no number for missing and no text for a number that pandas does not.
+    """
+    import pyarrow as pa
+    import pyarrow.compute
+    import pyarrow.csv
+
+    numbers = set() if kinds.is_text else {*kinds.numbers} - {*kinds.texts}
+
+    def read(wanted: list[str], number: Any) -> pa.Table:
+        types = {name: number if name in numbers else pa.string() for name in names}
+        return pyarrow.csv.read_csv(
+            pa.py_buffer(lines),
+            pyarrow.csv.ReadOptions(use_threads=False, column_names=names),
+            pyarrow.csv.ParseOptions(
+                delimiter=separator, quote_char=False, ignore_empty_lines=False
+            ),
+            pyarrow.csv.ConvertOptions(
+                check_utf8=False,
+                column_types=types,
+                include_columns=wanted,
+                null_values=kinds.missing,
+            ),
+        )
+
+    def text(column: pa.ChunkedArray, missing: Sequence[str]) -> pd.Series:
+        is_missing = pyarrow.compute.is_in(column, pa.array(missing, pa.string()))
+        found = column.to_pandas()
+        return (
+            found.mask(is_missing.to_numpy()) if pyarrow.compute.any(is_missing).as_py() else found
+        )
+
+    found: dict[str, Any] = {}
+    try:
+        table = read(names, pa.float64())
+        for name, column in zip(names, table.columns, strict=True):
+            if name in numbers:
+                found[name] = values = column.to_numpy()
+                known = values[np.isfinite(values)]
+                if len(known) != len(values) - column.null_count:
+                    return None  # infinite, or a text that only pyarrow takes for NaN
+                if (known == np.rint(known)).all():
+                    if not column.null_count:
+                        with suppress(pa.ArrowInvalid):  # 20.0 is not written as a whole number
+                            found[name] = read([name], pa.int64())[name].to_numpy()
+                    # pandas takes +5 for a whole number, and of -0 beside a missing one 0
+                    is_other = (abs(known) >= 2**63) | ((known == 0) & np.signbit(known))
+                    if found[name] is values and (b"+" in lines or is_other.any()):
+                        return None
+            elif name in kinds.texts or name in kinds.numbers:
+                found[name] = text(column, kinds.missing if name in kinds.numbers else [""])
+            else:
+                found[name] = pd.array(column, dtype=pd.ArrowDtype(pa.string()))
+    except pa.ArrowInvalid:
+        return None
+    return pd.DataFrame(found)
 
 
 def _is_utf_8(encoding: str) -> bool:

@@ -8,16 +8,18 @@ are. So it does not matter how a file is cut into pieces.
 import re
 from collections.abc import Hashable
 from datetime import UTC, timedelta, timezone
-from typing import Any
+from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo, available_timezones
 
 import numpy as np
 import pandas as pd
 
-_HOUR = np.timedelta64(1, "h")
+from kedro_azure_mlops.windows import by_series
+
+_HOUR, _SECOND = np.timedelta64(1, "h"), np.timedelta64(1, "s")
 _REMEMBERED = 6  # times of a series: the usual step is the median of those between them
 _OFFSET = re.compile(r"(?:UTC|GMT)?([+-])(\d\d?)(?::?(\d\d))?", re.ASCII)
-_SUNDAY, _MONTHS = 6, (3, 4, 10, 11)  # when clocks go back, north and south of the equator
+_SUNDAY, _MONTHS = 3, (3, 4, 10, 11)  # days after a Thursday as 1970 begins; north and south
 
 
 def zone_of(name: str) -> Any:
@@ -51,7 +53,8 @@ class Clock:
 
     def __init__(self, zone: Any) -> None:
         self._zone = zone
-        self._past: dict[Hashable, np.ndarray] = {}
+        self._numbers: dict[Hashable, int] = {}  # of the series
+        self._past = np.empty((0, _REMEMBERED), "datetime64[ns]")  # by these, as in _LinedUp
         self.repeated: dict[Hashable, np.datetime64] = {}  # by series, the first time of it
         self.unclear = 0  # rows of a repeated hour with nothing before them to compare with
 
@@ -69,67 +72,147 @@ class Clock:
         -------
         ``datetime64[ns]`` in UTC, and which of the local times do not exist: clocks went forward.
         """
+        first, second = self._both(local)
+        is_missing = np.isnat(first) & ~np.isnat(local)
+        is_twice = (first != second) & ~np.isnat(first)
+        utc = first.astype("datetime64[ns]")
+        line = self._line_up(utc, series)
+        chosen = np.flatnonzero(is_twice[line.rows])
+        for row, place in zip(line.rows[chosen], line.places[chosen], strict=True):
+            is_second, is_clear = _is_nearer(line.before(place), first[row], second[row])
+            self.unclear += not is_clear
+            if is_second:
+                utc[row] = line.times[place] = second[row]
+        self._remember(line)
+        return utc, is_missing
+
+    def _both(self, local: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return what local times can be in UTC: the first and, where there are two, the second.
+
+        Localizing takes microseconds a time. A day on whose two ends clocks have one offset, which
+        is most of them, is moved by that.
+        """
+        first = local.astype("datetime64[ns]")
+        second = first.copy()
+        known = np.flatnonzero(~np.isnat(local))
+        if not len(known):
+            return first, second
+        days = local[known].astype("datetime64[D]").astype(np.int64)
+        is_there = np.bincount(days - days.min()) > 0
+        places = (np.cumsum(is_there) - 1)[days - days.min()]
+        ends = (np.flatnonzero(is_there) + days.min() + [[0], [1]]).astype("datetime64[D]")
+        ends = ends.astype("datetime64[ns]")
+        offsets = np.stack(
+            [(ends - utc.reshape(ends.shape)) for utc in self._localized(ends.ravel())]
+        )
+        offsets = offsets.reshape(4, -1)
+        is_plain = (offsets == offsets[0]).all(axis=0)
+        plain = known[is_plain[places]]
+        first[plain] -= offsets[0][places[is_plain[places]]]
+        second[plain] = first[plain]
+        others = known[~is_plain[places]]
+        first[others], second[others] = self._localized(local[others])
+        return first, second
+
+    def _localized(self, local: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         index = pd.DatetimeIndex(local)
         both = [
             index.tz_localize(self._zone, ambiguous=np.full(len(index), first), nonexistent="NaT")
             for first in (True, False)
         ]
         first, second = (times.tz_convert("UTC").tz_localize(None).to_numpy() for times in both)
-        is_missing = np.isnat(first) & ~np.isnat(local)
-        is_twice = (first != second) & ~np.isnat(first)
-        utc = first.astype("datetime64[ns]")
-        for name, rows in _by_series(series, ~np.isnat(utc)):
-            known = self._past.get(name, utc[:0])
-            for place in np.flatnonzero(is_twice[rows]).tolist():
-                before = utc[rows[max(place - _REMEMBERED, 0) : place]]
-                row = rows[place]
-                is_second, is_clear = _is_nearer(
-                    np.concatenate([known, before])[-_REMEMBERED:], first[row], second[row]
-                )
-                self.unclear += not is_clear
-                if is_second:
-                    utc[row] = second[row]
-            self._past[name] = np.concatenate([known, utc[rows[-_REMEMBERED:]]])[-_REMEMBERED:]
-        return utc, is_missing
+        return first.astype("datetime64[ns]"), second.astype("datetime64[ns]")
 
     def look(self, times: np.ndarray, series: pd.Series) -> None:
         """Look for an hour that is repeated on a night on which clocks go back."""
-        days = pd.DatetimeIndex(times)
-        is_night = np.asarray(
-            (days.dayofweek == _SUNDAY) & days.month.isin(_MONTHS) & (days.hour < 4)
-        )
-        for name, rows in _by_series(series, ~np.isnat(times)):
-            known = self._past.get(name, times[:0])
-            if name not in self.repeated and is_night[rows].any():
-                self._look_at(name, known, times[rows], is_night[rows])
-            self._past[name] = np.concatenate([known, times[rows[-_REMEMBERED:]]])[-_REMEMBERED:]
+        line = self._line_up(times, series)
+        places = line.places[_is_night(line.times[line.places])]
+        before = line.times[places[:, None] + np.arange(-_REMEMBERED, 0)]
+        for place in places[_may_go_back(before, line.times[places])].tolist():
+            name = line.names[int(np.searchsorted(line.starts, place, "right")) - 1]
+            if name not in self.repeated and _goes_back(line.before(place), line.times[place]):
+                self.repeated[name] = line.times[place]
+        self._remember(line)
 
-    def _look_at(
-        self, name: Hashable, known: np.ndarray, times: np.ndarray, is_night: np.ndarray
-    ) -> None:
-        whole = np.concatenate([known, times])
-        if len(whole) < 3:
-            return
-        steps = np.diff(whole)
-        is_other = np.append([False] * 2, (steps[1:] != steps[:-1]) & (abs(steps[1:]) < _HOUR))
-        is_other &= np.append(np.zeros(len(known), bool), is_night)
-        for at in np.flatnonzero(is_other).tolist():
-            usual = _usual_step(whole[max(at - _REMEMBERED, 0) : at])
-            back = _HOUR if usual > np.timedelta64(0) else -_HOUR
-            is_on_time = abs(steps[at - 1] - usual) <= abs(usual) / 2
-            would_be = abs(steps[at - 1] + back - usual) < abs(usual) / 4
-            if would_be and not is_on_time and abs(usual) <= _HOUR:
-                self.repeated[name] = whole[at]
-                return
+    def _line_up(self, times: np.ndarray, series: pd.Series) -> "_LinedUp":
+        codes, found = pd.factorize(series)
+        names = [*found, np.nan]  # the last one of rows without a name
+        codes[codes < 0] = len(found)
+        order, _ = by_series(codes)
+        rows = np.arange(len(codes))[order]
+        rows = rows[~np.isnat(times[rows])]
+        counts = np.bincount(codes[rows], minlength=len(names)) + _REMEMBERED
+        ends = np.cumsum(counts)
+        places = np.arange(len(rows)) + _REMEMBERED * (codes[rows] + 1)
+        for name in names:
+            self._numbers.setdefault(name, len(self._numbers))
+        new = len(self._numbers) - len(self._past)
+        self._past = np.pad(self._past, ((0, new), (0, 0)), constant_values=np.datetime64("NaT"))
+        whole = np.empty(int(counts.sum()), "datetime64[ns]")
+        whole[places] = times[rows]
+        starts = ends - counts
+        numbers = np.array([self._numbers[name] for name in names], int)
+        whole[starts[:, None] + np.arange(_REMEMBERED)] = self._past[numbers]
+        return _LinedUp(whole, rows, places, names, numbers, starts)
+
+    def _remember(self, line: "_LinedUp") -> None:
+        ends = np.append(line.starts[1:], len(line.times))[: len(line.names)]
+        self._past[line.numbers] = line.times[ends[:, None] + np.arange(-_REMEMBERED, 0)]
 
 
-def _by_series(series: pd.Series, wanted: np.ndarray) -> list[tuple[Hashable, np.ndarray]]:
-    """Return those of the rows of each series that are wanted, in their order."""
-    codes, names = pd.factorize(series, use_na_sentinel=False)
-    order = np.argsort(codes, kind="stable")
-    order = order[wanted[order]]
-    ends = np.searchsorted(codes[order], np.arange(len(names)), "right")
-    return list(zip(list(names), np.split(order, ends[:-1]), strict=True)) if len(names) else []
+class _LinedUp(NamedTuple):
+    """The times of a piece by series, each series after the six that it had before; NaT for none.
+
+    ``rows`` are the rows of the piece in that order, ``places`` where their times are, ``starts``
+    where each series begins.
+    """
+
+    times: np.ndarray
+    rows: np.ndarray
+    places: np.ndarray
+    names: list[Hashable]
+    numbers: np.ndarray
+    starts: np.ndarray
+
+    def before(self, place: int) -> np.ndarray:
+        """Return the times before one of its series."""
+        known = self.times[place - _REMEMBERED : place]
+        return known[~np.isnat(known)]
+
+
+def _is_night(times: np.ndarray) -> np.ndarray:
+    """Return which times are of the small hours of a Sunday of a month in which clocks go back."""
+    hours = times.astype("datetime64[h]").astype(np.int64)
+    is_night = (hours // 24 % 7 == _SUNDAY) & (hours % 24 < 4)
+    months = times[is_night].astype("datetime64[M]").astype(np.int64) % 12 + 1
+    is_night[is_night] = np.isin(months, _MONTHS)
+    return is_night
+
+
+def _may_go_back(before: np.ndarray, times: np.ndarray) -> np.ndarray:
+    """Return which times ``_goes_back`` has to look at: others do not, whatever the usual step is.
+
+    Parameters
+    ----------
+    before
+        The times before each, shape ``(n, 6)``; NaT on the left where there are fewer.
+    """
+    steps, earlier = times - before[:, -1], np.diff(before)
+    is_other = (steps != earlier[:, -1]) & (abs(steps) < _HOUR) & ~np.isnat(earlier[:, -1])
+    # the usual step is at least 4/5 of what this one is an hour later: one of them is as long
+    seconds = np.where(np.isnat(earlier), 0.0, earlier / _SECOND)
+    back, forth = (_HOUR + steps) / _SECOND, (_HOUR - steps) / _SECOND
+    is_long = (seconds.max(axis=1) > 0.7 * back) | (-seconds.min(axis=1) > 0.7 * forth)
+    return is_other & is_long
+
+
+def _goes_back(before: np.ndarray, time: np.datetime64) -> bool:
+    """Return whether a step would be usual if it were an hour longer, and is not as it is."""
+    step, usual = time - before[-1], _usual_step(before)
+    back = _HOUR if usual > np.timedelta64(0) else -_HOUR
+    is_on_time = abs(step - usual) <= abs(usual) / 2
+    would_be = abs(step + back - usual) < abs(usual) / 4
+    return bool(would_be and not is_on_time and abs(usual) <= _HOUR)
 
 
 def _usual_step(times: np.ndarray) -> np.timedelta64:

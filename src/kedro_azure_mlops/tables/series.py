@@ -19,7 +19,15 @@ from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
 
 from kedro_azure_mlops.errors import OperationError
 from kedro_azure_mlops.parameters import Parameters, explain
-from kedro_azure_mlops.tables.delimited import Form, FormError, Lines, Open, Record
+from kedro_azure_mlops.tables.delimited import (
+    SHARE,
+    Form,
+    FormError,
+    Kinds,
+    Lines,
+    Open,
+    Record,
+)
 from kedro_azure_mlops.tables.layout import Layout, is_number_like, is_time_like, layout_of
 from kedro_azure_mlops.tables.local_time import Clock, zone_of
 from kedro_azure_mlops.validation import BadDataError, first_rows, refuse_mixed_offsets
@@ -284,12 +292,8 @@ class SeriesReader:
         numbers = self._places(self._names.number, header.names)
         is_text = self._options.decimal != "." or len(numbers) != 1
         empty = pd.DataFrame(columns=header.names, dtype=object)
-        found = lines.tables(
-            rows,
-            dtype=dict.fromkeys([*texts, *(numbers if is_text else [])], str),
-            keep_default_na=False,  # NA may be the name of a series
-            na_values={name: [""] for name in texts} | dict.fromkeys(numbers, _MISSING),
-        )
+        # NA may be the name of a series
+        found = lines.tables(rows, Kinds(texts, numbers, _MISSING, is_text))
         yield next(found, empty)
         yield from found
 
@@ -370,6 +374,8 @@ class SeriesReader:
         found[self._names.number] = self._numbers(table[places[self._names.number][0]], found)
         found[self._names.time] = self._times(found)
         found.attrs["source"] = self._source
+        if SHARE in table.attrs:
+            found.attrs[SHARE] = table.attrs[SHARE]
         return found
 
     def _refuse_missing(self, there: Sequence[str]) -> None:
@@ -532,8 +538,7 @@ class SeriesReader:
 
     def _refuse_other_form(self, times: np.ndarray, texts: pd.Series) -> None:
         """Refuse a table of which no time can be read: they are of another form."""
-        there = texts.dropna()
-        if len(there) > 1 and np.isnat(times).all():
+        if np.isnat(times).all() and len(there := texts.dropna()) > 1:
             raise FormError(
                 f"{self._source}: {self._names.time} is not a date and time such as "
                 f"2024-01-31 13:00: {there.iloc[0]} in line {there.index[0]}."

@@ -2,6 +2,7 @@ import gc
 import json
 import logging
 import os
+import re
 import weakref
 from collections.abc import Iterator
 from pathlib import Path
@@ -120,14 +121,33 @@ def test_late_rows_are_counted(rows: pd.DataFrame, caplog: pytest.LogCaptureFixt
     assert f" flagged, {late} late" in caplog.text
 
 
-def test_progress_is_logged(
-    rows: pd.DataFrame, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+def test_progress_is_logged_every_few_seconds(
+    rows: pd.DataFrame, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("kedro_azure_mlops.serve.batches._ROWS_BETWEEN_LINES", 250)
+    seconds = iter(range(0, 100, 2))
     with caplog.at_level(logging.INFO):
-        scored(rows, 100)
+        list(score_pieces(cut(rows, 100), small_scorer(), "3", clock=lambda: next(seconds)))
     lines = [record.message for record in caplog.records]
-    assert lines[:2] == ["Scored 300 rows", "Scored 500 rows"]
+    assert lines[:2] == ["Scored 300 rows", "Scored 600 rows"]
+    assert lines[2].startswith("Scored 600 rows with model 3")
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+def test_progress_in_files_tells_how_much_is_left(
+    tmp_path: Path, rows: pd.DataFrame, caplog: pytest.LogCaptureFixture, kind: str
+) -> None:
+    (tmp_path / "new").mkdir()
+    for name, table in {"a": rows[:200], "b": rows[200:]}.items():
+        path = tmp_path / f"new/{name}.{kind}"
+        table.to_csv(path, index=False) if kind == "csv" else table.to_parquet(path, index=False)
+    seconds = iter(range(0, 100, 10))
+    pieces = pieces_of(tmp_path / "new", 200).load()
+    with caplog.at_level(logging.INFO):
+        list(score_pieces(pieces, small_scorer(), "3", clock=lambda: next(seconds)))
+    first, second, last = [record.message for record in caplog.records][:3]
+    assert re.fullmatch(r"Scored 200 rows, [34]\d%, about 0:00:[12]\d left", first)
+    assert second.startswith("Scored 400 rows, ")
+    assert last == "Scored 600 rows, 100%, about 0:00:00 left"
 
 
 @pytest.mark.parametrize("size", [1, 1000])

@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from kedro_azure_mlops import error_codes
 from kedro_azure_mlops.error_codes import find_error_codes, list_error_codes
 
 ROWS = 2000
@@ -79,6 +80,28 @@ def test_each_series_is_judged_by_its_own_values() -> None:
     values, series = np.stack([cold, hot], axis=1).ravel(), np.array(["cold", "hot"] * ROWS, object)
     np.testing.assert_array_equal(
         find_error_codes(values, series), (values == 85.0) & (series == "cold")
+    )
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_many_short_series_are_judged_as_each_of_them_is(seed: int) -> None:
+    """Most of them are passed over together: none of those has a code."""
+    chance = np.random.default_rng(seed)
+    found, expected = [], []
+    for number in range(60):
+        values = swing(seed=100 * seed + number, decimals=number % 3)[: chance.integers(1, 60)]
+        if number % 2:
+            places = chance.integers(0, len(values), chance.integers(1, 8))
+            values[places] = chance.choice([85.0, -127.0, 30.0])
+        found.append(pd.DataFrame({"values": values, "series": f"s{number}"}))
+        expected.append(np.isin(values, error_codes._codes(values)))
+    table = (
+        pd.concat(found).assign(expected=np.concatenate(expected)).sample(frac=1, random_state=1)
+    )
+    table = table.sort_index(kind="stable")  # the rows of a series in their order, but not together
+    assert 0 < table["expected"].sum() < len(table)
+    np.testing.assert_array_equal(
+        find_error_codes(table["values"], table["series"]), table["expected"]
     )
 
 

@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from kedro_azure_mlops.estimators import new_estimator, refuse_unusable
+from kedro_azure_mlops.errors import OperationError
+from kedro_azure_mlops.estimators import fit, new_estimator, refuse_unusable
 
 RIDGE = "sklearn.linear_model.Ridge"
 
@@ -55,3 +56,11 @@ def test_what_cannot_be_used_is_refused_by_name(name: str, arguments: dict, why:
     with pytest.raises(ValueError, match=why) as refusal:
         refuse_unusable(name, arguments, ["score_samples", "decision_function"], columns=3)
     assert name in str(refusal.value)
+
+
+def test_what_cannot_be_fitted_on_the_data_names_its_parameter() -> None:
+    rows = np.zeros((3, 2))
+    message = r"^model\.estimator=X cannot be fitted on 3 rows: .*nu"
+    with pytest.raises(OperationError, match=message):
+        fit(new_estimator("sklearn.svm.OneClassSVM", {"nu": 7}), rows, "model.estimator=X")
+    assert fit(Unsaveable(), rows, "model.estimator=X").rows_ is rows

@@ -237,3 +237,18 @@ def test_the_order_of_a_single_series_is_checked_too() -> None:
     rows = [{"time": f"2024-01-0{day}", "load": 1} for day in (1, 3, 2)]
     assert "is before data[1].time" in refused(json.dumps({"data": rows}), reader).message
     assert len(reader.check(rows[:2]).newest) == 1
+
+
+def test_times_are_those_that_numpy_makes() -> None:
+    schema = Schema(inputs=(Column("since", "datetime", nullable=True),), outputs=())
+    texts = [
+        "1678-01-01",
+        "1969-12-31T23:59:59.999999",
+        "2024-02-29 12:30",
+        "2261-12-31T23:59:59.5",
+    ]
+    rows = [{"since": text} for text in [*texts, None]]
+    found = Reader(schema).check(rows).columns["since"]
+    expected = np.array([*texts, "NaT"], "datetime64[ns]")
+    assert found.dtype == expected.dtype
+    np.testing.assert_array_equal(found, expected)

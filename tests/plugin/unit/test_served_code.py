@@ -24,6 +24,7 @@ SERVERS = ("answers", "connections", "local", "metrics", "online", "plain")
 SCORING = {
     *("kedro_azure_mlops/__init__.py", "kedro_azure_mlops/contract.py", "served.json"),
     "kedro_azure_mlops/values.py",
+    "kedro_azure_mlops/windows.py",
     *(f"kedro_azure_mlops/serve/{name}.py" for name in ("__init__", "request", "score", "stream")),
 }
 

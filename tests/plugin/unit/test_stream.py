@@ -119,7 +119,7 @@ def test_missing_values_are_twins_of_missing_values() -> None:
     again = pd.concat([table, table], ignore_index=True)
     stream = Stream(Sums(0, 0))
     assert score(stream, again)["count"].tolist() == [1] * 8
-    assert len(stream._past["north"].columns["time"]) == 2
+    assert stream.remembered == 4
 
 
 def test_memory_does_not_grow_with_the_rows() -> None:
@@ -128,17 +128,34 @@ def test_memory_does_not_grow_with_the_rows() -> None:
     table = measured(1000)
     for start in range(0, 2000, 100):
         score(stream, table.iloc[start : start + 100])
-        most.append(max(len(past.columns["time"]) for past in stream._past.values()))
-    days = np.array(most) / 48
+        most.append(stream.remembered)
+        assert stream._past.capacity <= 3 * max(most) + 2 * 100
+    days = np.array(most) / 2 / 48
     assert 2.5 <= days[-1] <= days.max() <= 2.8  # and half a day for late rows
     assert scorer.most <= 100 + 2 * 2.8 * 48
+
+
+def test_a_thousand_series_are_remembered_each_for_itself() -> None:
+    """Some series come in every piece, most seldom: what is remembered is moved meanwhile."""
+    random = np.random.default_rng(0)
+    steps = np.where(random.random(3000) < 0.3, random.integers(0, 3), random.integers(0, 1000))
+    table = pd.DataFrame(
+        {
+            "time": pd.date_range("2024-01-01", periods=3000, freq="7min"),
+            "unit": [f"u{step}" for step in steps],
+            "load": random.integers(0, 9, 3000).astype(float),
+        }
+    )
+    expected = pd.DataFrame(Sums(1, 3).score(arrays_of(table)), table.index)
+    for size in (40, 1000):
+        pd.testing.assert_frame_equal(in_pieces(Stream(Sums(1, 3)), table, size), expected)
 
 
 def test_what_is_not_remembered_changes_nothing() -> None:
     table = measured(200)
     stream = Stream(Sums(1, 3))
     first = stream.score(arrays_of(table.tail(20)), remember=False)
-    assert not stream._past
+    assert stream.remembered == 0
     again = stream.score(arrays_of(table.tail(20)), remember=False)
     assert again["sum"].tolist() == first["sum"].tolist()
 

@@ -15,6 +15,7 @@ import yaml
 from kedro_azure_mlops.deploy.invocation import read_rows
 from kedro_azure_mlops.errors import OperationError, RefusedError
 from kedro_azure_mlops.serve.batches import CsvPieces, score_pieces
+from kedro_azure_mlops.tables import delimited
 from kedro_azure_mlops.tables.delimited import read_text
 from kedro_azure_mlops.tables.series import Names, ReaderOptions, SeriesReader
 from kedro_azure_mlops.validation import BadDataError, parse_times
@@ -90,6 +91,79 @@ def test_no_row_depends_on_how_a_file_is_cut(number: int) -> None:
     assert whole["load"].tolist() == [row / 8 for row in range(60)]
     for rows in (1, 7, chance.randrange(2, 60)):
         pd.testing.assert_frame_equal(read(text, rows), whole)
+
+
+NUMBERS = (
+    *(
+        "20.5,19.25,-3.125",
+        "20,21,-3,0",
+        "20,20.0,21",
+        "20.5,,19",
+        ",NA",
+        "20,,NA",
+        "007,8",
+        "-0,1",
+    ),
+    *("9223372036854775807,5", "9223372036854775808,5", "18446744073709551615,", "-0,,5", "+5,6"),
+    *("-9223372036854775808,", "True,False", "0x10,5", "inf,5.5", "NAN,5", "1e400,5", "1e-400,5.5"),
+    *("0.30000000000000004,2.2250738585072014e-308", "12345678901234567890.5,0.1", "1_0,5", "5e,5"),
+    *("  7,7", "7 ,8", "\t5,6", "warm,5", "null,None", "4.,.5", "1e5,20", "123456789012345678,"),
+)
+
+
+@pytest.mark.parametrize("number", range(20))
+def test_the_quick_reader_and_pandas_read_the_same(
+    number: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Texts of all kinds, blanks, short and long rows: equal values, types, lines and refusals."""
+    chance = random.Random(number)  # noqa: S311
+    separator = chance.choice([",", ";", "\t"])
+    tidy = chance.random() < 0.6
+    text = separator.join(["note", "time", "device", "load"]) + "\n"
+    numbers = chance.choice(NUMBERS).split(",")
+    for row in range(chance.choice([1, 3, 40])):
+        cells = [chance.choice(["", "x y", "5"]), f"2024-01-01 {row // 4:02}:{row % 4 * 15:02}"]
+        names = ["a", "NA", "Kühl", "x0x1", ""] + ([" b", "b "] if not tidy else [])
+        cells += [chance.choice(names), chance.choice(numbers)]
+        line = separator.join(cells)
+        if not tidy:
+            ends = [separator, separator + "9", "\n", '"', "\n \t", separator + '"a\nb"', ""]
+            line += chance.choice(ends) if chance.random() < 0.1 else ""
+            line = line.rsplit(separator, 1)[0] if chance.random() < 0.05 else line
+        text += line + "\n"
+
+    def answers() -> list[Any]:
+        found: list[Any] = []
+        for rows in (None, 1, 7):
+            try:
+                found.append(read(text, rows, separator=separator))
+            except BadDataError as refused:
+                found.append(str(refused))
+        return found
+
+    quick = answers()
+    monkeypatch.setattr(delimited, "_plain", lambda *_: None)
+    for one, other in zip(quick, answers(), strict=True):
+        if isinstance(one, str):
+            assert one == other
+        else:
+            pd.testing.assert_frame_equal(one, other, check_exact=True, check_index_type="exact")
+
+
+def test_a_table_of_plain_fields_is_read_by_the_quick_reader(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fail(*_: Any) -> None:
+        raise AssertionError("pandas was asked")
+
+    monkeypatch.setattr(delimited.Lines, "_parse", fail)
+    rows = "2024-01-01 00:00, a,20\n2024-01-01 00:15, ,NA\n"
+    table = read("\ufeff" + HEAD + rows)
+    assert table["load"].tolist()[:1] == [20.0]
+    assert table["device"].isna().tolist() == [False, True]
+    assert read(HEAD + rows.replace("NA", "21"))["load"].dtype == "int64"
+    with pytest.raises(AssertionError, match="pandas"):
+        read(HEAD + rows.replace("NA", "warm"))
 
 
 def test_a_quote_that_is_not_closed_is_refused() -> None:

@@ -1,3 +1,6 @@
+import gc
+import weakref
+
 import pandas as pd
 import pandera.pandas as pa
 import pytest
@@ -6,6 +9,8 @@ from kedro_azure_mlops.validation import (
     BadDataError,
     check,
     column,
+    is_held,
+    is_last,
     is_number,
     is_time,
     is_within,
@@ -76,3 +81,36 @@ def test_times_are_read_in_utc() -> None:
     assert is_time(texts).tolist() == [True, True, False, True]
     expected = ["2024-01-01 13:00", "2023-12-31 23:00"]
     assert parse_times(texts).dropna().tolist() == [pd.Timestamp(text) for text in expected]
+
+
+def test_what_is_held_is_found_though_rows_of_other_series_are_between() -> None:
+    rows = pd.DataFrame({"time": list("xyxyxzxz"), "unit": list("abababcb")}, index=range(2, 10))
+    held = is_held(rows["time"], rows["unit"], 2)
+    assert held.index[held].tolist() == [2, 4, 6]
+    assert not is_held(rows["time"], rows["unit"], 3).any()
+    rows.loc[4, "time"] = None
+    assert not is_held(rows["time"], rows["unit"], 2).any(), "what is missing is like nothing"
+    rows["unit"] = None
+    assert not is_held(rows["time"], rows["unit"], 1).any()
+
+
+def test_the_last_rows_of_each_series_are_those_of_its_last_value() -> None:
+    rows = pd.DataFrame({"time": list("xxyzyz"), "unit": list("ababaa")})
+    last = is_last(rows["time"], rows["unit"])
+    assert last.index[last].tolist() == [3, 5]
+    rows.loc[5, "time"] = "y"
+    last = is_last(rows["time"], rows["unit"])
+    assert last.index[last].tolist() == [2, 3, 4, 5]
+
+
+def test_a_table_that_was_checked_is_not_kept_by_a_cycle() -> None:
+    gc.collect()
+    gc.disable()
+    try:
+        frame = pd.DataFrame({"value": ["1.5"]})
+        schema = pa.DataFrameSchema({"value": column("value", check(is_number, "no number"))})
+        accepted = weakref.ref(refuse_offending_rows(frame, schema, ["value"]))
+        del frame
+        assert accepted() is None
+    finally:
+        gc.enable()

@@ -166,6 +166,20 @@ def test_no_value_depends_on_the_values_beside_it(number: int) -> None:
     np.testing.assert_array_equal(whole, alone)
 
 
+def test_columns_of_equally_long_texts_are_read_as_each_of_them_is() -> None:
+    """Such a column is read without a look at its single texts: a line break must not shift it."""
+    times = ["2024-01-31T13:00:00", "2024-01-31T13:00+02", "2024-01-31 13:00:00.5", "soon"]
+    for text in (*times, "2024-01-31T13:00:0\n", "2024-01-31\n13:00:00", "2024-01-31T13:00:0é"):
+        column = [times[0]] * 3 + [text] + [times[0]] * 3
+        whole = read_times(pd.Series(column))
+        alone = [read_times(pd.Series([one])) for one in column]
+        np.testing.assert_array_equal(whole.values, np.concatenate([one.values for one in alone]))
+        assert whole.has_offset.tolist() == [bool(one.has_offset[0]) for one in alone]
+    broken = ["2024-01-31T13:00:002\n", "024-01-31T13:00:00"]  # together two times and a break
+    assert np.isnat(read_times(pd.Series(broken)).values).all()
+    np.testing.assert_array_equal(read_numbers(pd.Series(["1\n2", "3", "\n4\n"])), [np.nan, 3, 4])
+
+
 def test_a_request_and_a_column_read_the_same_texts() -> None:
     schema = Schema(
         (Column("time", "datetime"), Column("load", "double")), (Column("x", "double"),)

@@ -1,6 +1,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+from temperature_anomalies import training
 from temperature_anomalies.detector import Detector
 from temperature_anomalies.features import build_features
 from temperature_anomalies.parameters import DetectorParameters, FeatureParameters
@@ -174,3 +175,60 @@ def test_what_a_sensor_often_does_is_in_its_range_however_far_it_is() -> None:
     is_hot = readings.index % 100 < 5  # passing values between, as a heater does
     readings.loc[is_hot, "temperature"] += 20 * (readings.index[is_hot] % 100)
     assert fit(features(readings)).ranges["hall"][1] > 80
+
+
+def test_a_refit_looks_at_a_bounded_sample_and_each_row_is_scored_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    fitted, thresholds, scored = [], [], []
+    fit_estimator, raw_scores, judge = training.fit, training.raw_scores, training._Past.score
+
+    def counted_fit(estimator: object, standard: np.ndarray, name: str) -> object:
+        fitted.append(len(standard))
+        return fit_estimator(estimator, standard, name)
+
+    def counted_scores(estimator: object, standard: np.ndarray) -> np.ndarray:
+        thresholds.append(len(standard))
+        return raw_scores(estimator, standard)
+
+    def counted_judgement(past: object, rows: np.ndarray, *others: object) -> object:
+        scored.append(rows)
+        return judge(past, rows, *others)
+
+    rows = features(pd.concat([series(48 * 70), series(48 * 70, sensor="cold", seed=1)]))
+    detector = fit(rows[rows["timestamp"] < SPLIT])
+    monkeypatch.setattr(training, "_MOST_ROWS", 500)
+    monkeypatch.setattr(training, "fit", counted_fit)
+    monkeypatch.setattr(training, "raw_scores", counted_scores)
+    monkeypatch.setattr(training._Past, "score", counted_judgement)
+    scores = score_forward(rows, SPLIT, detector, DETECTOR)
+    assert len(fitted) == 8
+    assert max(fitted) <= 500
+    assert max(thresholds) <= 500
+    every = np.concatenate(scored)
+    assert len(every) == len(set(every.tolist())) == scores.notna().sum()
+    usual = (scores[rows["timestamp"] >= SPLIT] > 1).mean()
+    assert usual < 3 * DETECTOR.contamination
+
+
+def test_sensors_that_are_read_too_seldom_for_a_first_fit_are_scored_from_the_split_on() -> None:
+    readings = series(48 * 40).iloc[::16]  # three a day: no fifty in the first fortnight
+    rows = features(readings)
+    split = pd.Timestamp("2024-01-25")
+    held_out = rows["timestamp"] >= split
+    scores = score_forward(rows, split, fit(rows[~held_out]), DETECTOR)
+    assert scores[rows["timestamp"] < split].isna().all()
+    assert scores[held_out].notna().all()
+
+
+def test_a_sensor_of_which_no_row_can_be_judged_yet_has_a_range() -> None:
+    hall = series(1000)
+    late = pd.DataFrame({"timestamp": hall["timestamp"].iloc[-1], "sensor_id": "late"}, range(60))
+    late["timestamp"] += pd.to_timedelta(np.arange(60), "min")
+    late["temperature"] = 5 + np.sin(np.arange(60))
+    detector = fit(features(pd.concat([hall, late], ignore_index=True)))
+    least, most, spread = detector.ranges["late"]
+    assert 4 <= least < most <= 6
+    assert spread > 0
+    far = late.assign(temperature=50.0)
+    assert (detector.score_samples(features(far)) > 1).all()

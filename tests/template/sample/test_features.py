@@ -1,7 +1,8 @@
 import numpy as np
 import pandas as pd
 import pytest
-from temperature_anomalies.features import FEATURES, build_features
+from temperature_anomalies import features
+from temperature_anomalies.features import FEATURES, build_features, describe_judged
 from temperature_anomalies.parameters import FeatureParameters
 
 from tests.template.sample.helpers import series
@@ -51,6 +52,47 @@ def test_sensors_do_not_depend_on_each_other() -> None:
     np.testing.assert_array_equal(both.tail(100)[FEATURES], alone[FEATURES])
 
 
+def irregular(random: np.random.Generator, sensor: str) -> pd.DataFrame:
+    """Make readings with repeated times, holes up to a year, an hour or years of data."""
+    rows = int(random.choice([1, 2, 6, 30, 120]))
+    steps = random.choice([0, 0.4, 1, 1, 1, 1, 1, 8, 100], rows) * random.choice([60, 1800, 86_400])
+    steps[random.integers(rows)] += 86_400 * random.choice([0, 3, 15, 365])
+    times = pd.Timestamp("2023-12-31 23:30") + pd.to_timedelta(np.cumsum(steps), unit="s")
+    values = random.normal(20, 3, rows).round(2)
+    return pd.DataFrame({"timestamp": times, "sensor_id": sensor, "temperature": values})
+
+
+def test_many_sensors_at_once_are_described_as_each_alone() -> None:
+    random = np.random.default_rng(0)
+    for _ in range(20):
+        alone = [irregular(random, f"s{n}") for n in range(random.integers(2, 12))]
+        expected = pd.concat([build_features(one, PARAMETERS) for one in alone], ignore_index=True)
+        together = build_features(pd.concat(alone, ignore_index=True), PARAMETERS)
+        pd.testing.assert_frame_equal(together, expected, check_exact=True)
+        mixed = pd.concat(alone, ignore_index=True).sort_values("timestamp", kind="stable")
+        again = build_features(mixed, PARAMETERS)
+        pd.testing.assert_frame_equal(again, expected.loc[again.index], check_exact=True)
+
+
+def test_a_few_readings_are_described_as_among_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    random, judged = np.random.default_rng(1), 0
+    for _ in range(300):
+        alone = [irregular(random, f"s{n}").tail(10) for n in range(3)]
+        few = pd.concat(alone).sort_values("timestamp", kind="stable", ignore_index=True)
+        numbers = few["sensor_id"].map({"s0": 0, "s1": -1, "s2": 1}).to_numpy()
+        given = few["timestamp"].to_numpy(), few["temperature"].to_numpy(), numbers
+        wanted = random.random(len(few)) < 0.8
+        monkeypatch.setattr(features, "_FEW", 32)
+        rows, described = describe_judged(*given, wanted, **PARAMETERS.model_dump())
+        monkeypatch.setattr(features, "_FEW", 0)
+        expected_rows, expected = describe_judged(*given, wanted, **PARAMETERS.model_dump())
+        order, expected_order = np.argsort(rows), np.argsort(expected_rows)
+        assert rows[order].tolist() == expected_rows[expected_order].tolist()
+        assert described[order].tobytes() == expected[expected_order].tobytes()
+        judged += len(rows)
+    assert judged > 200
+
+
 def test_every_feature_of_every_row_is_a_finite_number() -> None:
     one_row = build_features(series(1), PARAMETERS)
     many = build_features(series(300), PARAMETERS)
@@ -61,25 +103,25 @@ def test_every_feature_of_every_row_is_a_finite_number() -> None:
 def test_a_stuck_sensor_has_the_lowest_log_std() -> None:
     stuck = series(200, step="5min")
     stuck.loc[150:, "temperature"] = stuck.loc[150, "temperature"]
-    features = build_features(stuck, PARAMETERS)
-    assert features["log_std_1h"].iloc[-1] == pytest.approx(np.log(PARAMETERS.std_floor))
-    assert features["log_std_1h"].idxmin() > 150
+    found = build_features(stuck, PARAMETERS)
+    assert found["log_std_1h"].iloc[-1] == pytest.approx(np.log(PARAMETERS.std_floor))
+    assert found["log_std_1h"].idxmin() > 150
 
 
 def test_a_slow_sensor_still_gets_windows_of_six_rows() -> None:
     slow = series(20, step="3h")
-    features = build_features(slow, PARAMETERS)
+    found = build_features(slow, PARAMETERS)
     last_six = slow["temperature"].tail(6)
-    assert features["mean_6h"].iloc[-1] == pytest.approx(last_six.mean())
-    assert features["log_std_1h"].iloc[-1] == pytest.approx(np.log(last_six.std() + 0.02))
+    assert found["mean_6h"].iloc[-1] == pytest.approx(last_six.mean())
+    assert found["log_std_1h"].iloc[-1] == pytest.approx(np.log(last_six.std() + 0.02))
 
 
 def test_the_change_over_a_gap_is_not_a_jump() -> None:
     readings = series(100, step="10min")
     readings.loc[50:, "timestamp"] += pd.Timedelta("3D")
     readings.loc[50:, "temperature"] += 20
-    features = build_features(readings, PARAMETERS)
-    assert features.loc[50, "diff"] == 0
+    found = build_features(readings, PARAMETERS)
+    assert found.loc[50, "diff"] == 0
     small_hole = series(100, step="10min")
     small_hole.loc[50:, "timestamp"] += pd.Timedelta("20min")
     small_hole.loc[50:, "temperature"] += 20

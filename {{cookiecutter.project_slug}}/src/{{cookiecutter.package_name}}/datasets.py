@@ -9,7 +9,7 @@ from kedro_azure_mlops.serve.batches import CsvPieces
 from kedro_azure_mlops.storage import MissingFileError, opened_by_identity, shown, source_of
 from kedro_azure_mlops.tables.delimited import read_text
 from kedro_azure_mlops.tables.series import Names, ReaderOptions, SeriesReader
-from kedro_azure_mlops.validation import BadDataError, parse_times
+from kedro_azure_mlops.validation import BadDataError, is_last, parse_times
 from kedro_datasets.pandas import CSVDataset
 
 from .features import READING
@@ -173,7 +173,7 @@ class NewReadings(CsvPieces):
             rows = pd.concat([before, piece]) if len(before) else piece
             rows.attrs = dict(piece.attrs)
             self._validator.validate(rows)
-            before = _rows_with_newest_time(rows)
+            before = rows[is_last(rows["timestamp"], rows["sensor_id"])]
             yield piece
 
     def _file_system(self, address: str) -> tuple[Any, str]:
@@ -182,10 +182,3 @@ class NewReadings(CsvPieces):
 
     def _file(self, address: str) -> TemperatureCSV:
         return TemperatureCSV(filepath=address, reader=self._reader)
-
-
-def _rows_with_newest_time(rows: pd.DataFrame) -> pd.DataFrame:
-    """Keep of each sensor the last readings that have one time."""
-    sensors = rows["sensor_id"][::-1]
-    other = rows["timestamp"] != rows.groupby("sensor_id")["timestamp"].transform("last")
-    return rows[other[::-1].groupby(sensors).cumsum()[::-1] == 0]

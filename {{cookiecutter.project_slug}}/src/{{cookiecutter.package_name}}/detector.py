@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
+from itertools import repeat
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +21,7 @@ from kedro_azure_mlops.judging import beyond, outside_range
 from kedro_azure_mlops.serve.stream import Stream
 from kedro_azure_mlops.values import read_times
 
-from .features import ENOUGH, FEATURES, READING, can_be_judged, describe, look_back
+from .features import ENOUGH, FEATURES, READING, describe_judged, look_back
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -29,10 +30,11 @@ logger = logging.getLogger(__name__)
 
 LIMITS = (-10_000.0, 10_000.0)  # of temperatures, where no closer ones are given
 SCORES = ("score_samples", "decision_function")  # the first one that an estimator has is asked
-_ROWS_A_THREAD = 10_000  # scikit-learn scores with one thread; fewer rows are not worth another
+_BLOCK = 25_000  # rows that a thread scores at a time: scikit-learn itself uses one
 _EXAMPLE_ROWS, _FAR_OFF = 63, 10  # readings of the example; spreads by which the last one is off
-_UNKNOWN = "the model does not know this sensor"
 _TOO_EARLY = "needs 5 earlier readings of this sensor, one of them at least 30 hours older"
+_REASONS = np.array([_TOO_EARLY, "the model does not know this sensor", None], object)
+_FLAGS = np.array([False, True, None], object)
 _OUTPUTS = (
     Column("score", "double", nullable=True, decimals=6),
     Column("is_anomaly", "boolean", nullable=True),
@@ -86,7 +88,8 @@ class Detector:
         self.features = list(FEATURES)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {k: value for k, value in vars(self).items() if k not in ("profiles", "ranges")}
+        made = ("profiles", "ranges", "_known")
+        return {name: value for name, value in vars(self).items() if name not in made}
 
     @cached_property
     def profiles(self) -> dict[str, np.ndarray]:
@@ -97,6 +100,12 @@ class Detector:
     def ranges(self) -> dict[str, np.ndarray]:
         """The usual range of each sensor, shape ``(3,)``."""
         return dict(zip(self.sensors, self.range_values, strict=True))
+
+    @cached_property
+    def _known(self) -> tuple[dict[str, int], np.ndarray]:
+        """The number of each sensor, and the ranges by number, shape ``(3, s + 1)``; NaN at -1."""
+        numbers = {sensor: number for number, sensor in enumerate(self.sensors)}
+        return numbers, np.append(self.range_values.T, np.full((3, 1), np.nan), axis=1)
 
     @property
     def schema(self) -> Schema:
@@ -160,32 +169,18 @@ class Detector:
         The readings of a sensor are distinct and in the order of time, as ``Stream`` puts them.
         """
         times, sensors, values = (columns[name] for name in READING)
-        scores, outside = np.full((2, len(values)), np.nan)
-        reasons = np.full(len(values), _UNKNOWN, object)
-        groups, standard = [], []
-        for sensor, rows in _rows_by_sensor(sensors).items():
-            if sensor not in self.profiles:
-                continue
-            outside[rows] = outside_range(values[rows], self.ranges[sensor])
-            reasons[rows] = _TOO_EARLY
-            if len(rows) == 1:  # most requests hold a single reading
-                continue
-            asked = can_be_judged(times[rows], self.settings["seasonal_halflife_days"])
-            if wanted is not None:
-                asked &= wanted[rows]
-            if asked.any():
-                centre, scale = self.profiles[sensor]
-                features = describe(times[rows], values[rows], **self.settings)
-                groups.append(rows[asked])
-                standard.append((features[asked] - centre) / scale)
-        if groups:
-            whole = standard[0] if len(standard) == 1 else np.concatenate(standard)
-            scores[np.concatenate(groups)] = self._judged(whole)
-        scores = beyond(scores, outside)
+        numbers = self.numbers(sensors)
+        rows, features = describe_judged(times, values, numbers, wanted, **self.settings)
+        scores = np.full(len(values), np.nan)
+        if len(rows):
+            scores[rows] = self._judged(self._standard(features, numbers[rows]))
+        scores = beyond(scores, outside_range(values, self.ranges_of(numbers)))
         if wanted is not None:
-            scores, reasons = scores[wanted], reasons[wanted]
-        reasons[~np.isnan(scores)] = None
-        return {"score": scores, "is_anomaly": _flags(scores), "reason": reasons}
+            scores, numbers = scores[wanted], numbers[wanted]
+        is_missing = np.isnan(scores)
+        flags = _FLAGS[np.where(is_missing, 2, scores > 1)]
+        reasons = _REASONS[np.where(is_missing, numbers < 0, 2)]
+        return {"score": scores, "is_anomaly": flags, "reason": reasons}
 
     def score_samples(self, features: pd.DataFrame) -> np.ndarray:
         """Score rows of ``build_features``.
@@ -199,19 +194,30 @@ class Detector:
 
     def model_scores(self, features: pd.DataFrame) -> np.ndarray:
         """Score rows of ``build_features`` by the estimator alone; missing as ``score_samples``."""
-        standard = standardise(features, self.profiles)
-        known = features[ENOUGH].to_numpy(bool) & ~np.isnan(standard[:, 0])
-        scores = np.full(len(standard), np.nan)
-        if known.any():
-            scores[known] = self._judged(standard if known.all() else standard[known])
+        described, enough = features[FEATURES].to_numpy(), features[ENOUGH].to_numpy(bool)
+        return self.scores_of(described, enough, self.numbers(features["sensor_id"]))
+
+    def scores_of(
+        self, described: np.ndarray, enough: np.ndarray, numbers: np.ndarray
+    ) -> np.ndarray:
+        """Score as ``model_scores``, by the ``numbers`` of the sensors."""
+        known = enough & (numbers >= 0)
+        scores = np.full(len(numbers), np.nan)
+        scores[known] = self._judged(self._standard(described[known], numbers[known]))
         return scores
 
     def outside(self, features: pd.DataFrame) -> np.ndarray:
         """Score rows by ``outside_range``; missing where training did not know the sensor."""
-        nothing = np.full(3, np.nan)
-        ranges = [self.ranges.get(sensor, nothing) for sensor in features["sensor_id"].tolist()]
-        values = features["temperature"].to_numpy(float)
-        return outside_range(values, np.array(ranges).reshape(-1, 3).T)
+        usual = self.ranges_of(self.numbers(features["sensor_id"]))
+        return outside_range(features["temperature"].to_numpy(float), usual)
+
+    def numbers(self, sensors: Iterable[str]) -> np.ndarray:
+        """Return the numbers of sensors, -1 for those that training did not know."""
+        return np.fromiter(map(self._known[0].get, sensors, repeat(-1)), np.int64)
+
+    def ranges_of(self, numbers: np.ndarray) -> np.ndarray:
+        """Return the usual ranges of sensors by their numbers, shape ``(3, n)``; NaN at -1."""
+        return self._known[1].take(numbers, 1)
 
     def unknown_sensors(self, features: pd.DataFrame) -> list[str]:
         """Name the sensors of these rows that training saw too little of to know them."""
@@ -229,6 +235,11 @@ class Detector:
         except ExportError as error:
             logger.info("Not exported to ONNX, the stored model itself is served: %s", error)
 
+    def _standard(self, features: np.ndarray, numbers: np.ndarray) -> np.ndarray:
+        """Express features as distances from their sensor's usual value, in its usual spreads."""
+        profiles = self.profile_values[numbers]
+        return (features - profiles[:, 0]) / profiles[:, 1]
+
     def _judged(self, standard: np.ndarray) -> np.ndarray:
         """Score standardised features, shape ``(n, 7)``."""
         if not len(standard):
@@ -239,39 +250,8 @@ class Detector:
 def raw_scores(estimator: Any, standard: np.ndarray) -> np.ndarray:
     """Score standardised features by the estimator alone, on all cores: higher is more unusual."""
     method = next(getattr(estimator, name) for name in SCORES if hasattr(estimator, name))
-    threads = min(os.cpu_count() or 1, len(standard) // _ROWS_A_THREAD)
-    if threads < 2:
+    if len(standard) <= _BLOCK:
         return -np.ravel(method(standard))
-    with ThreadPoolExecutor(threads) as pool:
-        parts = pool.map(method, np.array_split(standard, threads))
-    return -np.concatenate([np.ravel(part) for part in parts])
-
-
-def standardise(features: pd.DataFrame, profiles: Mapping[str, np.ndarray]) -> np.ndarray:
-    """Express features as distances from their sensor's usual value, in its usual spreads.
-
-    Returns
-    -------
-    Shape ``(n, 7)``, without unit; rows of sensors without a profile are NaN.
-    """
-    known = [*profiles.values(), np.full((2, len(FEATURES)), np.nan)]
-    numbers = {sensor: number for number, sensor in enumerate(profiles)}
-    place = features["sensor_id"].map(numbers).fillna(len(profiles)).to_numpy(int)
-    centre, scale = np.array(known)[place].swapaxes(0, 1)
-    return (features[FEATURES].to_numpy() - centre) / scale
-
-
-def _rows_by_sensor(sensors: np.ndarray) -> dict[str, np.ndarray]:
-    if len(sensors) == 1:
-        return {sensors[0]: np.zeros(1, np.int64)}
-    found: dict[str, list[int]] = {}
-    for row, sensor in enumerate(sensors.tolist()):
-        found.setdefault(sensor, []).append(row)
-    return {sensor: np.array(rows) for sensor, rows in found.items()}
-
-
-def _flags(scores: np.ndarray) -> np.ndarray:
-    flags = np.full(len(scores), None, object)
-    known = ~np.isnan(scores)
-    flags[known] = (scores[known] > 1).tolist()
-    return flags
+    blocks = [standard[start : start + _BLOCK] for start in range(0, len(standard), _BLOCK)]
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        return -np.concatenate([np.ravel(part) for part in pool.map(method, blocks)])

@@ -31,12 +31,13 @@ class Events:
 
     def _positions(self, rows: pd.DataFrame) -> Iterator[np.ndarray]:
         """Find the rows of each fault: positions in ``rows``."""
-        by_sensor = rows.groupby("sensor_id").indices
-        times = rows["timestamp"].to_numpy()
-        ordered = {
-            sensor: at[np.argsort(times[at], kind="stable")] for sensor, at in by_sensor.items()
-        }
-        nothing = np.array([], int)
+        times, nothing = rows["timestamp"].to_numpy(), np.array([], int)
+        labelled = np.flatnonzero(rows["sensor_id"].isin(self.windows["sensor_id"]))
+        by_sensor = rows["sensor_id"].iloc[labelled].groupby(rows["sensor_id"].iloc[labelled])
+        ordered = {}
+        for sensor, places in by_sensor.indices.items():
+            at = labelled[places]
+            ordered[sensor] = at[np.argsort(times[at], kind="stable")]
         for window in self.windows.itertuples():
             at = ordered.get(window.sensor_id, nothing)
             first = np.searchsorted(times[at], window.start.to_datetime64(), "left")
@@ -114,7 +115,7 @@ def baseline_scores(
     ``ewma_level`` the same for its exponentially weighted average with a half-life of six hours,
     ``random`` is no method at all.
     """
-    both = pd.concat([train, test])
+    both = pd.concat([train[READING], test[READING]])  # no features: they are many times as much
     level = _distance_from_median(both, train)
     scores = {
         "distance_from_median": np.abs(level),
@@ -143,12 +144,10 @@ def _distance_from_median(rows: pd.DataFrame, train: pd.DataFrame) -> np.ndarray
 
 
 def _ewma(rows: pd.DataFrame) -> np.ndarray:
-    ordered = rows.reset_index(drop=True).sort_values("timestamp", kind="stable")
-    averages = [
-        sensor["level"].ewm(halflife="6h", times=sensor["timestamp"]).mean()
-        for _, sensor in ordered.groupby("sensor_id")
-    ]
-    return pd.concat(averages).sort_index().to_numpy()
+    ordered = rows.reset_index(drop=True).sort_values(["sensor_id", "timestamp"], kind="stable")
+    by_sensor = ordered.groupby("sensor_id")["level"]
+    averages = by_sensor.ewm(halflife="6h", times=ordered["timestamp"]).mean()
+    return averages.droplevel(0).sort_index().to_numpy()
 
 
 def as_scored(rows: pd.DataFrame, score: np.ndarray) -> pd.DataFrame:

@@ -9,10 +9,13 @@ Servers import this module, so it needs numpy alone.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
-from kedro_azure_mlops.judging import has_history
+from kedro_azure_mlops import windows
+from kedro_azure_mlops.windows import DAY, ShortSeries, Timeline
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -23,16 +26,16 @@ READING = ["timestamp", "sensor_id", "temperature"]
 ENOUGH = "has_history"  # whether a row has the history that it takes to judge it
 FEATURES = ["value", "diff", "mean_6h", "mean_1d", "log_std_1h", "seasonal", "seasonal_6h"]
 
-_HOUR = 3_600 * 10**9  # nanoseconds
-_DAY = 24 * _HOUR
-_HALF_HOUR = _HOUR // 2
-_SPANS = np.array([[_HOUR], [6 * _HOUR], [_DAY]])
-_IN_HOUR, _IN_SIX_HOURS, _IN_DAY = range(3)
+_SPANS = DAY // 24, DAY // 4, DAY  # of the windows: an hour, six, and a day
 _MIN_ROWS = 6  # a window holds at least this many rows, however slowly the sensor is read
+_DAY_AND_SIX_HOURS = 5 * DAY // 4
 _STEPS = 25  # the usual sampling step is the median of this many
 _HALFLIVES = 5  # a day weighs nothing once this many half-lives have passed: it would weigh 3 %
 _FINE, _COARSE = 1e-6, 1e-3  # of the unit of the readings: for sums, and for sums of squares
 _MOST = float(2**62)  # of a sum, so that 64 bits hold it
+# As many rows, of values as small, are described in plain Python, which is many times as fast as
+# numpy then. For features that you add to `describe` alone, set _FEW to 0.
+_FEW, _SMALL = 32, 1e5
 
 
 def build_features(clean: pd.DataFrame, parameters: FeatureParameters) -> pd.DataFrame:
@@ -52,34 +55,34 @@ def build_features(clean: pd.DataFrame, parameters: FeatureParameters) -> pd.Dat
     """
     import pandas as pd
 
-    settings = parameters.model_dump()
-    by_sensor = []
-    for _, rows in clean.groupby("sensor_id", sort=False):
-        times, values = rows["timestamp"].to_numpy(), rows["temperature"].to_numpy(float)
-        described = pd.DataFrame(describe(times, values, **settings), rows.index, FEATURES)
-        enough = can_be_judged(times, parameters.seasonal_halflife_days)
-        by_sensor.append(described.assign(**{ENOUGH: enough}))
-    if not by_sensor:
-        return clean.assign(**dict.fromkeys(FEATURES, 0.0), **{ENOUGH: False})
-    return clean.join(pd.concat(by_sensor))
+    order, starts = windows.by_series(pd.factorize(clean["sensor_id"])[0])
+    times = clean["timestamp"].to_numpy()[order]
+    values = clean["temperature"].to_numpy(float)[order]
+    described = describe(times, values, starts, **parameters.model_dump())
+    features = pd.DataFrame(described, clean.index[order], FEATURES, copy=False)
+    features[ENOUGH] = can_be_judged(times, parameters.seasonal_halflife_days, starts)
+    return clean.join(features)
 
 
 def describe(
     times: np.ndarray,
     values: np.ndarray,
+    starts: np.ndarray | None = None,
     *,
     gap_steps: float,
     std_floor: float,
     seasonal_halflife_days: float,
 ) -> np.ndarray:
-    """Describe every reading of a sensor by itself and by what came before it.
+    """Describe every reading of some sensors by itself and by what came before it.
 
     Parameters
     ----------
     times
-        Shape ``(n,)``, ``datetime64``, ascending; a time may occur more than once.
+        Shape ``(n,)``, ``datetime64``, ascending for each sensor; a time may occur more than once.
     values
         Shape ``(n,)``, in any unit.
+    starts
+        The first row of each sensor; None: they are all of one.
     gap_steps
         After a hole of more than this many usual sampling steps the difference is not a jump.
     std_floor
@@ -97,27 +100,64 @@ def describe(
     ValueError
         If the values are too large for exact sums; no temperature is.
     """
-    ns = times.astype("datetime64[ns]").astype(np.int64)
-    seasonal = values - _usual_at_this_time_of_day(ns, values, seasonal_halflife_days)
-    seasonal[np.isnan(seasonal)] = 0.0
-    starts, counts = _windows(ns)
-    if len(values):
-        _refuse_too_large(max(values.max(), -values.min()), len(values), counts[_IN_HOUR].max())
-    totals = _totals(values, seasonal)
-    jumps = _differences(ns, values, gap_steps)
-    mean_6h, seasonal_6h = _sums(totals[:2], starts[_IN_SIX_HOURS]) * _FINE / counts[_IN_SIX_HOURS]
-    mean_1d = _sums(totals[0], starts[_IN_DAY]) * _FINE / counts[_IN_DAY]
-    deviation = _deviations(*_sums(totals[2:], starts[_IN_HOUR]), counts[_IN_HOUR])
-    log_std_1h = np.log(deviation + std_floor)
-    return np.column_stack([values, jumps, mean_6h, mean_1d, log_std_1h, seasonal, seasonal_6h])
+    found = np.empty((len(FEATURES), len(values)))
+    most = _days_that_count(seasonal_halflife_days)
+    for rows, line in windows.timelines(times, starts, look_back(seasonal_halflife_days)[1]):
+        own, features = values[rows], found[:, rows]
+        seasonal = line.seasonal_deviations(own, seasonal_halflife_days, most)
+        first_1h, first_6h, first_1d = (line.windows(span, _MIN_ROWS) for span in _SPANS)
+        ends = np.arange(1, len(own) + 1)
+        count_1h, count_6h, count_1d = ends - first_1h, ends - first_6h, ends - first_1d
+        _refuse_too_large(line, own, count_1h)
+        totals = _totals(own, seasonal)
+        features[0] = own
+        features[1] = _differences(line, own, gap_steps)
+        features[2] = _sums(totals[0], first_6h) * _FINE / count_6h
+        features[3] = _sums(totals[0], first_1d) * _FINE / count_1d
+        in_hour = _sums(totals[2], first_1h), _sums(totals[3], first_1h)
+        features[4] = np.log(_deviations(*in_hour, count_1h) + std_floor)
+        features[5] = seasonal
+        features[6] = _sums(totals[1], first_6h) * _FINE / count_6h
+    return found.T
 
 
-def can_be_judged(times: np.ndarray, seasonal_halflife_days: float) -> np.ndarray:
+def can_be_judged(
+    times: np.ndarray, seasonal_halflife_days: float, starts: np.ndarray | None = None
+) -> np.ndarray:
     """Return which readings have what it takes: a day, and the six hours that are compared with it.
 
     With less at most 35 % of the sample's faults are found that are found with all history.
     """
-    return has_history(times, _MIN_ROWS - 1, 1.25, look_back(seasonal_halflife_days)[1])
+    return windows.has_history(times, starts, *_history(seasonal_halflife_days))
+
+
+def describe_judged(
+    times: np.ndarray,
+    values: np.ndarray,
+    sensors: np.ndarray,
+    wanted: np.ndarray | None = None,
+    **settings: float,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Describe those readings alone that can be judged.
+
+    Parameters
+    ----------
+    sensors
+        The number of each reading's sensor, shape ``(n,)``; with a negative one it is left out.
+    wanted
+        Booleans, shape ``(n,)``: the readings to describe; None: all of them.
+    settings
+        Those of ``describe``.
+
+    Returns
+    -------
+    Their rows, and what ``describe`` finds for these among all.
+    """
+    if len(values) <= _FEW and all(-_SMALL < value < _SMALL for value in values.tolist()):
+        return _describe_few(times, values, sensors, wanted, **settings)
+    history = _history(settings["seasonal_halflife_days"])
+    rows, starts, asked = windows.with_history(times, sensors, wanted, *history)
+    return rows[asked], describe(times[rows], values[rows], starts, **settings)[asked]
 
 
 def look_back(seasonal_halflife_days: float) -> tuple[int, int]:
@@ -131,19 +171,57 @@ def look_back(seasonal_halflife_days: float) -> tuple[int, int]:
     return _STEPS + _MIN_ROWS, _days_that_count(seasonal_halflife_days) + 2
 
 
+def _history(halflife_days: float) -> tuple[int, int, int]:
+    """Return the earlier readings and the nanoseconds, at least and at most, that one needs."""
+    return _MIN_ROWS - 1, _DAY_AND_SIX_HOURS, look_back(halflife_days)[1] * DAY
+
+
 def _days_that_count(halflife_days: float) -> int:
     return int(np.ceil(_HALFLIVES * halflife_days))
 
 
-def _windows(ns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Find the first row of each row's windows and how many rows these hold: shape ``(3, n)``.
+def _describe_few(
+    times: np.ndarray,
+    values: np.ndarray,
+    sensors: np.ndarray,
+    wanted: np.ndarray | None,
+    gap_steps: float,
+    std_floor: float,
+    seasonal_halflife_days: float,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Describe one reading after the other in plain Python, bit by bit as ``describe``."""
+    rows, found, most = [], [], _days_that_count(seasonal_halflife_days)
+    history = _history(seasonal_halflife_days)
+    for line, asked, at in windows.short_series(times, values, sensors, wanted, *history):
+        first = line.window(asked[0], _SPANS[1], _MIN_ROWS)
+        described = range(first, asked[-1] + 1)
+        seasonal = [line.seasonal_deviation(n, seasonal_halflife_days, most) for n in described]
+        found += _describe_rows(line, asked, [0.0] * first + seasonal, gap_steps)
+        rows += at
+    features = np.array(found).reshape(-1, len(FEATURES))
+    features[:, 4] = np.log(features[:, 4] + std_floor)  # that of Python is another in the last bit
+    return np.array(rows, np.int64), features
 
-    A window is the last span of time, or the last six rows where that holds fewer.
-    """
-    ends = np.arange(1, len(ns) + 1)
-    by_time = np.searchsorted(ns, ns - _SPANS, "right")
-    starts = np.minimum(by_time, np.maximum(ends - _MIN_ROWS, 0))
-    return starts, ends - starts
+
+def _describe_rows(
+    line: ShortSeries, rows: list[int], seasonal: list[float], gap_steps: float
+) -> Iterator[list[float]]:
+    values = line.values
+    fine, coarse = ([round(value / unit) for value in values] for unit in (_FINE, _COARSE))
+    fine_seasonal = [round(value / _FINE) for value in seasonal]
+    for row in rows:
+        in_1h, in_6h, in_1d = (slice(line.window(row, s, _MIN_ROWS), row + 1) for s in _SPANS)
+        is_jump = not line.is_after_gap(row, gap_steps, _STEPS)
+        mean_6h, mean_1d, seasonal_6h = (
+            sum(some) * _FINE / len(some)
+            for some in (fine[in_6h], fine[in_1d], fine_seasonal[in_6h])
+        )
+        total, squares = float(sum(coarse[in_1h])), sum(value * value for value in coarse[in_1h])
+        count = in_1h.stop - in_1h.start
+        spread = max(squares - total * total / count, 0.0)
+        deviation = math.sqrt(spread / (count - 1)) * _COARSE
+        jump = values[row] - values[row - 1] if is_jump else 0.0
+        yield [values[row], jump, mean_6h, mean_1d, deviation, seasonal[row], seasonal_6h]
 
 
 def _totals(values: np.ndarray, seasonal: np.ndarray) -> np.ndarray:
@@ -169,10 +247,13 @@ def _sums(totals: np.ndarray, starts: np.ndarray) -> np.ndarray:
     return totals[..., 1:] - totals[..., starts]
 
 
-def _refuse_too_large(largest: float, rows: int, rows_in_hour: int) -> None:
-    squares = (float(largest) / _COARSE) ** 2 * int(rows_in_hour)
-    if not max(squares, float(largest) / _FINE * rows) < _MOST:
-        raise ValueError(f"a reading of {largest:g} is too large to be a temperature")
+def _refuse_too_large(line: Timeline, values: np.ndarray, in_hour: np.ndarray) -> None:
+    largest = np.maximum.reduceat(np.abs(values), line.starts)
+    squares = (largest / _COARSE) ** 2 * np.maximum.reduceat(in_hour, line.starts)
+    rows = np.diff(line.starts, append=len(values))
+    fits = np.maximum(squares, largest / _FINE * rows) < _MOST
+    if not fits.all():
+        raise ValueError(f"a reading of {largest[~fits][0]:g} is too large to be a temperature")
 
 
 def _deviations(total: np.ndarray, squares: np.ndarray, counts: np.ndarray) -> np.ndarray:
@@ -184,46 +265,8 @@ def _deviations(total: np.ndarray, squares: np.ndarray, counts: np.ndarray) -> n
     return deviation
 
 
-def _differences(ns: np.ndarray, values: np.ndarray, gap_steps: float) -> np.ndarray:
+def _differences(line: Timeline, values: np.ndarray, gap_steps: float) -> np.ndarray:
     differences = np.diff(values, prepend=values[:1])
-    differences[_after_gap(ns, gap_steps)] = 0.0
+    differences[line.starts] = 0.0
+    differences[line.after_gaps(gap_steps, _STEPS)] = 0.0
     return differences
-
-
-def _after_gap(ns: np.ndarray, gap_steps: float) -> np.ndarray:
-    """Find the rows that follow a hole of more than ``gap_steps`` usual steps."""
-    steps = np.diff(ns)
-    if len(steps) < 2:
-        return np.zeros(0, np.int64)
-    earlier = np.full(len(steps) - 1 + _STEPS, np.inf)  # a repeated time is no step
-    earlier[_STEPS:] = np.where(steps[:-1] > 0, steps[:-1], np.inf)
-    before = np.lib.stride_tricks.sliding_window_view(earlier[1:], _STEPS)
-    # A hole is longer than the shortest of the steps before it: the median is taken of few rows.
-    candidates = np.flatnonzero(steps[1:] > gap_steps * before.min(axis=1))
-    usual = [np.median(row[np.isfinite(row)]) for row in before[candidates]]
-    return candidates[steps[candidates + 1] > gap_steps * np.array(usual)] + 2
-
-
-def _usual_at_this_time_of_day(
-    ns: np.ndarray, values: np.ndarray, halflife_days: float
-) -> np.ndarray:
-    """Average what this half hour was on earlier days, recent days weighing more; NaN at first."""
-    if len(ns) == 0 or ns[0] // _DAY == ns[-1] // _DAY:  # the same day
-        return np.full(len(values), np.nan)
-    day, in_day = np.divmod(ns, _DAY)
-    days, row = np.unique(day, return_inverse=True)
-    cell = row * 48 + in_day // _HALF_HOUR
-    count = np.bincount(cell, minlength=48 * len(days)).reshape(-1, 48)
-    total = np.bincount(cell, values, minlength=48 * len(days)).reshape(-1, 48)
-    mean = total / np.maximum(count, 1)
-    weighted, weights = np.zeros_like(mean), np.zeros_like(mean)
-    most = _days_that_count(halflife_days)
-    for back in range(1, min(most, len(days) - 1) + 1):
-        age = days[back:] - days[:-back]
-        weight = np.where(age <= most, 0.5 ** (age / halflife_days), 0.0)[:, None]
-        weight = weight * (count[:-back] > 0)
-        weighted[back:] += weight * mean[:-back]
-        weights[back:] += weight
-    known = weights > 0
-    usual = np.divide(weighted, weights, out=np.full_like(mean, np.nan), where=known)
-    return usual.ravel()[cell]

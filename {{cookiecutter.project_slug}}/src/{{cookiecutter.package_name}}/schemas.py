@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import pandas as pd
 from kedro_azure_mlops.validation import (
     BadDataError,
     check,
     column,
+    is_held,
     is_number,
     is_time,
     is_within,
@@ -18,6 +18,7 @@ from kedro_azure_mlops.validation import (
 from .features import READING
 
 if TYPE_CHECKING:
+    import pandas as pd
     import pandera.pandas as pa
 
 
@@ -66,7 +67,7 @@ def _raw_schema(minimum: float, maximum: float, stuck_clock_rows: int) -> pa.Dat
         f"temperature is outside {minimum:g} to {maximum:g}",
     )
     clock = check(
-        lambda frame: ~_clock_stands_still(frame, stuck_clock_rows),
+        lambda frame: ~is_held(frame["timestamp"], frame["sensor_id"], stuck_clock_rows),
         f"clock stands still for more than {stuck_clock_rows} readings",
     )
     columns = {
@@ -75,11 +76,3 @@ def _raw_schema(minimum: float, maximum: float, stuck_clock_rows: int) -> pa.Dat
         "temperature": column("temperature", number, within),
     }
     return pa.DataFrameSchema(columns, checks=clock)
-
-
-def _clock_stands_still(frame: pd.DataFrame, rows: int) -> pd.Series:
-    by_sensor = frame.sort_values("sensor_id", kind="stable")
-    times_and_sensors = by_sensor[["timestamp", "sensor_id"]]
-    same = times_and_sensors.eq(times_and_sensors.shift()).all(axis=1)
-    stretch = (~same).cumsum()
-    return (stretch.map(stretch.value_counts()) > rows).reindex(frame.index)

@@ -4,20 +4,27 @@ The estimator of ``parameters.yml`` learns causal features in the usual spreads 
 default it is an isolation forest (Liu, Ting and Zhou, ICDM 2008). The threshold is a quantile of
 the training scores. Refits leave out the rows flagged since training: no fault is taken for usual.
 No fit sees error codes that look like readings, as `kedro_azure_mlops.error_codes` finds them.
+
+A fit looks at samples of bounded size, so a refit costs the same however long the history is.
 """
 
 import logging
-import warnings
-from typing import Any
 
 import numpy as np
 import pandas as pd
-from kedro_azure_mlops.error_codes import find_error_codes
 from kedro_azure_mlops.errors import OperationError
-from kedro_azure_mlops.judging import beyond, usual_range
+from kedro_azure_mlops.estimators import fit
+from kedro_azure_mlops.history import (
+    ScoredPast,
+    refit_cuts,
+    robust_profiles,
+    without_strong_alarms,
+)
+from kedro_azure_mlops.judging import beyond, outside_range
+from kedro_azure_mlops.progress import Progress
 
-from .detector import LIMITS, Detector, raw_scores, standardise
-from .features import ENOUGH, FEATURES, READING, build_features
+from .detector import LIMITS, Detector, raw_scores
+from .features import ENOUGH, FEATURES, can_be_judged, describe
 from .parameters import DetectorParameters, FeatureParameters
 
 logger = logging.getLogger(__name__)
@@ -25,17 +32,17 @@ logger = logging.getLogger(__name__)
 _FIRST_HISTORY = "7D"  # before it, a weekend or a time of day may be new and look like a fault
 _FIRST_ROWS = 256
 _FEWEST_ROWS = 50  # of a sensor; with fewer its median and spread say little
-_MOSTLY = 0.5  # a sensor flagged more than this since the last refit has changed, not failed
+_MOST_ROWS = 50_000  # that estimator and threshold are fitted on; quantiles of the rest are close
+_MOST_OF_SENSOR = 300  # rows that its profile is made of, at least, where it has as many
 _SMALLEST_MARGIN = 0.01  # of raw scores between median and threshold; readings all alike have none
-_ABSURD = 1.7  # so far outside the range, no refit takes a reading for usual
 _SMALLEST_SCALE = 1e-3  # keeps a sensor that never changed in training from dividing by zero
+_BLOCK = 500_000  # rows that are scored at a time
 
 
 def fit_detector(
     train: pd.DataFrame,
     parameters: DetectorParameters,
     feature_parameters: FeatureParameters,
-    earlier_scores: np.ndarray | None = None,
     limits: tuple[float, float] = LIMITS,
 ) -> Detector:
     """Fit the estimator and set the threshold at the ``1 - contamination`` quantile of its scores.
@@ -43,12 +50,8 @@ def fit_detector(
     Parameters
     ----------
     train
-        Rows of ``build_features``, at least 50 of one sensor.
-    earlier_scores
-        For a refit: what these rows scored when they came, shape ``(n,)``, 0 for rows to be
-        trusted. The estimator does not see rows that were flagged. The threshold looks at the
-        weakest of them only, as many as ``contamination`` expects: with all of them one long fault
-        would raise it for good, with none of them it would fall at every refit.
+        Rows of ``build_features``, at least 50 of one sensor. Of more than 50,000 the estimator and
+        the threshold see a seeded sample.
     limits
         The temperatures between which a sensor can measure, for the schema of requests.
 
@@ -57,47 +60,8 @@ def fit_detector(
     OperationError
         If no sensor has enough rows to learn from, or the estimator cannot be fitted.
     """
-    scores = np.zeros(len(train)) if earlier_scores is None else earlier_scores
-    codes = find_error_codes(train["temperature"], train["sensor_id"])
-    if codes.any():  # nor may they be in what other readings are compared with
-        scores = scores[~codes]
-        train = build_features(train.loc[~codes, READING], feature_parameters)
-    profiles = _profile(train[scores <= 1])
-    learn = train[(scores <= 1) & train["sensor_id"].isin(list(profiles))]
-    if learn.empty:
-        raise OperationError(
-            f"No sensor has the {_FEWEST_ROWS} training readings that it takes to learn what is "
-            "usual. Give a larger train_rows or train_fraction."
-        )
-    estimator = _fitted(parameters, standardise(learn, profiles))
-    trusted = train[_without_strong_alarms(scores, parameters.contamination)]
-    if trusted[ENOUGH].any():  # no other row will be judged
-        trusted = trusted[trusted[ENOUGH]]
-    judge = standardise(trusted, profiles)
-    known = ~np.isnan(judge[:, 0])
-    raw = raw_scores(estimator, judge[known])
-    centre, threshold = np.quantile(raw, [0.5, 1 - parameters.contamination])
-    threshold = max(threshold, centre + _SMALLEST_MARGIN)
-    settings = feature_parameters.model_dump()
-    ranges = {
-        str(sensor): usual_range(rows["temperature"], rows["usual"], settings["std_floor"])
-        for sensor, rows in trusted[known].assign(usual=raw <= threshold).groupby("sensor_id")
-    }
-    return Detector(estimator, centre, threshold, profiles, ranges, settings, limits)
-
-
-def _fitted(parameters: DetectorParameters, standard: np.ndarray) -> Any:
-    """Fit the estimator on rows without labels."""
-    # scikit-learn's own contamination would score every row inside fit, nine times as slow
-    estimator = parameters.new_estimator()
-    try:
-        with warnings.catch_warnings(action="ignore", category=UserWarning):
-            return estimator.fit(standard)
-    except (ValueError, TypeError) as error:
-        raise OperationError(
-            f"detector.estimator={parameters.estimator} cannot be fitted on {len(standard)} "
-            f"readings: {error}"
-        ) from error
+    past = _Past(train, parameters, feature_parameters.model_dump(), limits)
+    return past.fit(past.ends)
 
 
 def score_forward(
@@ -124,83 +88,133 @@ def score_forward(
     -------
     Scores as of ``Detector.score_samples``, on the index of ``features``.
     """
-    feature_parameters = FeatureParameters(**detector.settings)
-    ordered = features.sort_values("timestamp", kind="stable")
-    times = ordered["timestamp"].to_numpy()
+    past = _Past(features, parameters, detector.settings, detector.limits)
+    times = np.sort(past.times)
     split = int(np.searchsorted(times, train_until.to_datetime64()))
-    cuts = _cuts(times, split, parameters.refit_every)
-    scores = np.full(len(ordered), np.nan)
-    trusted = np.zeros(len(ordered))  # scores that keep rows out of a refit; 0 lets them in
-    for start, stop in zip(cuts, [*cuts[1:], len(ordered)], strict=True):
-        if start == split:
+    cuts = refit_cuts(times, split, parameters.refit_every, _FIRST_HISTORY, _FIRST_ROWS)
+    bounds = np.column_stack([past.bounds(times[cuts]), past.ends])
+    scores = np.full(len(times), np.nan)
+    progress = Progress("Scored", len(times) - cuts[0] if cuts else None, logger)
+    for number, cut in enumerate(cuts):
+        until, stops = bounds[:, number], bounds[:, number + 1]
+        if cut == split:
+            past.go_on_from_detector(detector, until)
             current = detector
+        elif (until - past.starts).max() < _FEWEST_ROWS:
+            continue  # nothing can be known yet of sensors that are read this seldom
         else:
-            earlier = ordered.iloc[:start]
-            current = fit_detector(earlier, parameters, feature_parameters, trusted[:start])
-            logger.info("Refitted at %s on %d rows", ordered["timestamp"].iloc[start], start)
-        rows = ordered.iloc[start:stop]
-        by_model, outside = current.model_scores(rows), current.outside(rows)
-        scores[start:stop] = beyond(by_model, outside)
-        if start >= split:
-            judged = np.where(outside > _ABSURD, outside, np.nan_to_num(by_model))
-            trusted[start:stop] = _forgive_what_changed(rows, judged)
-    return pd.Series(scores, ordered.index).reindex(features.index)
+            # before the split each fit is on its own; refits after it go on from the one before
+            current = past.fit(until, current if cut > split else None)
+            logger.info("Refitted at %s on %s rows", pd.Timestamp(times[cut]), f"{cut:,}")
+        rows = past.between(until, stops)
+        by_model, outside = past.score(rows, current, progress)
+        scores[rows] = beyond(by_model, outside)
+        if cut >= split:
+            past.remember(rows, by_model, outside)
+    return pd.Series(past.as_given(scores), features.index)
 
 
-def _without_strong_alarms(scores: np.ndarray, contamination: float) -> np.ndarray:
-    """Keep unflagged rows and the weakest flagged ones: booleans, shape ``(n,)``."""
-    flagged = np.flatnonzero(scores > 1)
-    judged_so_far = np.count_nonzero(scores)
-    expected = int(np.ceil(contamination * judged_so_far))
-    keep = scores <= 1
-    keep[flagged[np.argsort(scores[flagged])[:expected]]] = True
-    return keep
+class _Past(ScoredPast):
+    """Described readings, and which of them a fit may learn from."""
 
+    def __init__(
+        self,
+        features: pd.DataFrame,
+        parameters: DetectorParameters,
+        settings: dict[str, float],
+        limits: tuple[float, float],
+    ) -> None:
+        readings = (features[name].to_numpy() for name in ("sensor_id", "timestamp", "temperature"))
+        super().__init__(*readings)
+        self._parameters, self._settings, self._limits = parameters, settings, limits
+        self._described = self.in_order(features[FEATURES].to_numpy(float))
+        self._enough = self.in_order(features[ENOUGH].to_numpy(bool))
+        self._learned = self._described, self._enough  # the same without error codes
 
-def _forgive_what_changed(rows: pd.DataFrame, scores: np.ndarray) -> np.ndarray:
-    """Set the scores of sensors that were flagged most of the time to 0.
+    def fit(self, stops: np.ndarray, before: Detector | None = None) -> Detector:
+        """Fit a detector on the rows before the bounds.
 
-    Left out of all refits, the rows after a lasting change would be flagged for good.
-    """
-    flagged = pd.Series(scores > 1, rows.index).groupby(rows["sensor_id"]).transform("mean")
-    return np.where(flagged > _MOSTLY, 0.0, scores)
+        The estimator does not see rows that were flagged when they came. The threshold looks at the
+        weakest of them only, as many as ``contamination`` expects: with all of them one long fault
+        would raise it for good, with none of them it would fall at every refit.
 
+        Parameters
+        ----------
+        before
+            The detector that has scored the newest of the rows, None where none has.
+        """
+        p, random = self._parameters, np.random.default_rng(self._parameters.seed)
+        self._leave_out_codes(
+            self.look_for_new_codes(stops) if before else self.look_for_codes(stops)
+        )
+        most = max(_MOST_OF_SENSOR, -(-_MOST_ROWS // max(len(self.names), 1)))
+        at, is_row = self.sample_each(stops, most, random)
+        is_row &= self.is_trusted(at)
+        profiles = robust_profiles(self._learned[0], at, is_row, _FEWEST_ROWS, _SMALLEST_SCALE)
+        chosen = self.sample(stops, _MOST_ROWS, random)
+        chosen = chosen[~self.is_code[chosen]]
+        standard, scores = self._standard(chosen, profiles), self.scores[chosen]
+        known = ~np.isnan(standard[:, 0])
+        learn = known & (scores <= 1)
+        if not learn.any():
+            raise OperationError(
+                f"No sensor has the {_FEWEST_ROWS} training readings that it takes to learn what "
+                "is usual. Give a larger train_rows or train_fraction."
+            )
+        estimator = fit(p.new_estimator(), standard[learn], f"detector.estimator={p.estimator}")
+        trusted = known & without_strong_alarms(scores, p.contamination)
+        if (trusted & self._learned[1][chosen]).any():  # no other row will be judged
+            trusted &= self._learned[1][chosen]
+        raw = raw_scores(estimator, standard[trusted])
+        centre, threshold = np.quantile(raw, [0.5, 1 - p.contamination])
+        threshold = max(threshold, centre + _SMALLEST_MARGIN)
 
-def _profile(features: pd.DataFrame) -> dict[str, np.ndarray]:
-    """Find median and interquartile range of each feature of each sensor with enough rows."""
-    enough = features.groupby("sensor_id")["sensor_id"].transform("size") >= _FEWEST_ROWS
-    by_sensor = features[enough].groupby("sensor_id")[FEATURES]
-    spread = by_sensor.quantile(0.75) - by_sensor.quantile(0.25)
-    centres, scales = by_sensor.median(), spread.clip(lower=_SMALLEST_SCALE)
-    both = np.stack([centres.to_numpy(float), scales.to_numpy(float)], axis=1)
-    return dict(zip(map(str, centres.index), both, strict=True))
+        def would_be_usual(rows: np.ndarray) -> np.ndarray:
+            standard = self._standard(rows, profiles)
+            is_usual = self._learned[1][rows] & ~np.isnan(standard[:, 0])
+            if is_usual.any():
+                is_usual[is_usual] = raw_scores(estimator, standard[is_usual]) <= threshold
+            return is_usual
 
+        flagged = chosen[trusted][raw > threshold]
+        anew = np.array([before is None or name not in before.profiles for name in self.names])
+        smallest = self._settings["std_floor"]
+        ranges = self.ranges(at, is_row, flagged, stops, anew, would_be_usual, smallest)
+        found = ~np.isnan(profiles[:, 0, 0])
+        names = np.array(self.names)[found].tolist()
+        by_name = (dict(zip(names, values[found], strict=True)) for values in (profiles, ranges))
+        return Detector(estimator, centre, threshold, *by_name, self._settings, self._limits)
 
-def _cuts(times: np.ndarray, split: int, refit_every: str | None) -> list[int]:
-    """List the rows from which on another detector scores.
+    def score(
+        self, rows: np.ndarray, detector: Detector, progress: Progress
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Score rows by the estimator of a detector and by its ranges."""
+        sensors = detector.numbers(self.names)
+        by_model, outside = np.empty((2, len(rows)))
+        for start in range(0, len(rows), _BLOCK):
+            part = slice(start, start + _BLOCK)
+            at, numbers = rows[part], sensors[self.series[rows[part]]]
+            by_model[part] = detector.scores_of(self._described[at], self._enough[at], numbers)
+            outside[part] = outside_range(self.values[at], detector.ranges_of(numbers))
+            progress.advance(len(at))
+        return by_model, outside
 
-    Before the split these are where history is long enough, then has doubled; then the split and
-    every refit after it.
-    """
-    cuts = []
-    cut = max(_after(times, 0, _FIRST_HISTORY), _at_new_time(times, _FIRST_ROWS))
-    while cut < split:
-        cuts.append(cut)
-        cut = max(_at_new_time(times, 2 * cut), _after(times, cut, refit_every))
-    cut = split
-    while cut < len(times):
-        cuts.append(cut)
-        cut = _after(times, cut, refit_every)
-    return cuts
+    def go_on_from_detector(self, detector: Detector, stops: np.ndarray) -> None:
+        """Refit from now on as from a detector that was fitted on the rows before the bounds."""
+        self._leave_out_codes(self.look_for_codes(stops))
+        self.go_on_from(detector.ranges_of(detector.numbers(self.names)))
 
+    def _leave_out_codes(self, sensors: list[int]) -> None:
+        """Describe the readings of some sensors as if their error codes had not come."""
+        if sensors and self._learned[0] is self._described:
+            self._learned = self._described.copy(), self._enough.copy()
+        for number in sensors:
+            rows = np.arange(self.starts[number], self.ends[number])
+            rows = rows[~self.is_code[rows]]
+            times = self.times[rows]
+            self._learned[0][rows] = describe(times, self.values[rows], **self._settings)
+            self._learned[1][rows] = can_be_judged(times, self._settings["seasonal_halflife_days"])
 
-def _after(times: np.ndarray, cut: int, span: str | None) -> int:
-    """Find the first row at least ``span`` after row ``cut``; the end where nothing is refitted."""
-    if span is None:
-        return len(times)
-    return int(np.searchsorted(times, times[cut] + pd.Timedelta(span).to_timedelta64()))
-
-
-def _at_new_time(times: np.ndarray, row: int) -> int:
-    """Move a cut on to where a new time begins, so that sensors read together stay together."""
-    return int(np.searchsorted(times, times[row - 1], "right")) if row < len(times) else row
+    def _standard(self, rows: np.ndarray, profiles: np.ndarray) -> np.ndarray:
+        centre, scale = profiles[self.series[rows]].swapaxes(0, 1)
+        return np.asarray((self._learned[0][rows] - centre) / scale)

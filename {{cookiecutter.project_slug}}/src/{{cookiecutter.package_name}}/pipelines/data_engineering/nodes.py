@@ -1,5 +1,6 @@
 """Describe readings by features and keep the newest ones for testing."""
 
+import numpy as np
 import pandas as pd
 from kedro_azure_mlops.errors import OperationError
 
@@ -31,12 +32,12 @@ def split_by_time(
     OperationError
         If one of the parts would be empty.
     """
-    times = clean["timestamp"].sort_values().to_numpy()
-    rows = _training_rows(len(times), train_rows, train_fraction)
-    before = features["timestamp"] < times[rows]
+    rows = _training_rows(len(clean), train_rows, train_fraction)
+    split = np.partition(clean["timestamp"].to_numpy(), rows)[rows]
+    before = features["timestamp"] < split
     if not before.any():
         raise OperationError(
-            f"The first {rows} readings all have the time {times[0]}: nothing is left to train on. "
+            f"The first {rows} readings all have the time {split}: nothing is left to train on. "
             "Give a larger train_rows or train_fraction."
         )
     return features[before], features[~before]

@@ -16,7 +16,7 @@ def create_pipeline(**_: object) -> Pipeline:
         ),
         Node(
             score_readings,
-            inputs=["clean_temperatures", "train", "test", "detector", "params:detector"],
+            inputs=["clean_temperatures", "features", "test", "detector", "params:detector"],
             outputs=["scores", "held_out_scores"],
             name="score_readings",
         ),

@@ -5,6 +5,7 @@ import logging
 import numpy as np
 import pandas as pd
 from kedro_azure_mlops.error_codes import find_error_codes
+from kedro_azure_mlops.history import scores_of_twins
 
 from ...detector import Detector
 from ...evaluation import as_scored
@@ -28,7 +29,7 @@ def train_detector(
 
 def score_readings(
     clean: pd.DataFrame,
-    train: pd.DataFrame,
+    features: pd.DataFrame,
     test: pd.DataFrame,
     detector: Detector,
     parameters: DetectorParameters,
@@ -39,21 +40,19 @@ def score_readings(
     -------
     Two frames of ``timestamp, sensor_id, temperature, score, is_anomaly``. The first has every line
     of the input in its order, scored as described; the second the held-out readings, scored by
-    this detector alone. The score is 0 for a usual reading and above 1 for an anomaly, as of the
-    error codes that were kept out of training; it is missing where nothing could be known yet.
+    this detector alone, beside their score in the first, ``refitted``. The score is 0 for a usual
+    reading and above 1 for an anomaly, as of the error codes that were kept out of training; it is
+    missing where nothing could be known yet.
     """
     if unknown := detector.unknown_sensors(test):
         logger.warning("Not in the training rows, not scored until a refit: %s", ", ".join(unknown))
-    features = pd.concat([train, test])
-    scores = score_forward(features, test["timestamp"].min(), detector, parameters)
+    split = test["timestamp"].min()
+    scores = score_forward(features, split, detector, parameters)
+    train = features[features["timestamp"] < split]
     codes = find_error_codes(train["temperature"], train["sensor_id"])
     scores[train.index[codes]] = np.fmax(scores[train.index[codes]], detector.outside(train[codes]))
     if unscored := int(scores.isna().sum()):
         logger.warning("%s readings have too little history to be scored", f"{unscored:,}")
-    scored = features[READING].assign(score=scores)
-    every_line = clean[READING].reset_index().merge(scored, on=READING, how="left", sort=False)
-    every_line = every_line.set_index("line").sort_index()
-    return (
-        as_scored(every_line, every_line["score"].to_numpy()),
-        as_scored(test, detector.score_samples(test)),
-    )
+    every_line = as_scored(clean, scores_of_twins(scores, clean, READING, clean["repeated"]))
+    held_out = as_scored(test, detector.score_samples(test))
+    return every_line.sort_index(), held_out.assign(refitted=scores.loc[test.index])

@@ -6,7 +6,8 @@ from kedro_azure_mlops.registry.gate import decide
 from .nodes import collect_metrics, compare_detectors, cost_of_serving, write_report
 from .plots import plot_precision_recall, plot_score_histogram, plot_timeline
 
-_COMPARED = ["clean_temperatures", "train", "test", "scores", "labels", "detector", "champion"]
+_COMPARED = ["clean_temperatures", "train", "test", "held_out_scores"]
+_BY = ["labels", "detector", "champion"]
 _REPORTED = ["cleaning_report", "held_out_scores", "comparison", "gate"]
 _JUDGED = ["comparison", "compared_champion", "params:gate", "cost"]
 _DRAWN = ["held_out_scores", "labels"]
@@ -17,7 +18,7 @@ def create_pipeline(**_: object) -> Pipeline:
     nodes = [
         Node(
             compare_detectors,
-            inputs=[*_COMPARED, "params:detector", "params:evaluation"],
+            inputs=[*_COMPARED, *_BY, "params:detector", "params:evaluation"],
             outputs=["comparison", "compared_champion"],
             name="compare_detectors",
         ),

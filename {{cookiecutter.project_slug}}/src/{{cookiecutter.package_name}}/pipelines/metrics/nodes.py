@@ -8,7 +8,7 @@ from kedro_azure_mlops.models import Champion, measure_cost
 
 from ...detector import Detector
 from ...evaluation import Events, as_scored, baseline_scores, detection_metrics
-from ...features import FEATURES, READING, build_features
+from ...features import FEATURES, build_features
 from ...parameters import DetectorParameters, EvaluationParameters, FeatureParameters
 
 _COLUMNS = {
@@ -32,7 +32,7 @@ def compare_detectors(
     clean: pd.DataFrame,
     train: pd.DataFrame,
     test: pd.DataFrame,
-    scores: pd.DataFrame,
+    held_out: pd.DataFrame,
     labels: pd.DataFrame,
     detector: Detector,
     champion: Champion,
@@ -48,11 +48,9 @@ def compare_detectors(
     ``challenger_refitted`` is the same with its refits, which is what the scores of this run show.
     """
     p = detector_parameters
-    scored = {"challenger": as_scored(test, detector.score_samples(test))}
+    scored = {"challenger": held_out}
     if p.refit_every:
-        distinct = scores.drop_duplicates(READING)
-        held_out = distinct["timestamp"] >= test["timestamp"].min()
-        scored["challenger_refitted"] = distinct[held_out]
+        scored["challenger_refitted"] = as_scored(test, held_out["refitted"].to_numpy())
     why = _why_incomparable(champion, test)
     if champion.model is not None and not why:
         rows = _features_for(champion.model, detector, clean, test)

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pandas as pd
+from kedro_azure_mlops.monitor.plots import visible_rows
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -9,7 +10,6 @@ from ...evaluation import Events
 
 _BLUE, _RED, _GREY, _FAULT = "#2f6690", "#c1292e", "#8d99ae", "#f4a259"
 _MOST_SENSORS = 8
-_MOST_POINTS = 50_000
 
 
 def plot_timeline(
@@ -78,7 +78,7 @@ def plot_precision_recall(held_out: pd.DataFrame, labels: pd.DataFrame) -> Figur
 
 
 def _draw_sensor(axis: Axes, rows: pd.DataFrame, faults: pd.DataFrame, split: pd.Timestamp) -> None:
-    drawn = rows.iloc[:: max(len(rows) // _MOST_POINTS, 1)]  # enough to see every hour of years
+    drawn = rows.iloc[visible_rows(rows["temperature"].to_numpy())]
     axis.plot(drawn["timestamp"], drawn["temperature"], color=_BLUE, linewidth=0.6, label="reading")
     flagged = rows[rows["is_anomaly"] == 1]
     axis.plot(flagged["timestamp"], flagged["temperature"], ".", color=_RED, label="flagged")

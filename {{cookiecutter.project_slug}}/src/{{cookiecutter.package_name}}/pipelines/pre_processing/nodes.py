@@ -3,8 +3,10 @@
 import hashlib
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from kedro_azure_mlops.error_codes import find_error_codes, list_error_codes
+from kedro_azure_mlops.tables.steps import Steps, find_steps
 from kedro_azure_mlops.validation import BadDataError, first_rows, parse_numbers, parse_times
 
 from ...features import READING
@@ -45,9 +47,9 @@ def clean(raw: pd.DataFrame, parameters: CleaningParameters) -> tuple[pd.DataFra
         If a share is above its maximum in ``cleaning``, with the first rows concerned.
     """
     source = raw.attrs.get("source", "the data")
-    readings = _parse(raw)
-    in_order = readings.sort_values(["sensor_id", "timestamp"], kind="stable")
-    found = _find(readings, in_order, parameters.gap_steps)
+    readings, sensors = _parse(raw)
+    steps = find_steps(sensors, readings["timestamp"].to_numpy())
+    found = _find(readings, sensors, steps, parameters.gap_steps)
     shares = _shares(found)
     for name, share in shares.items():
         maximum = getattr(parameters, f"max_{name}")
@@ -58,9 +60,9 @@ def clean(raw: pd.DataFrame, parameters: CleaningParameters) -> tuple[pd.DataFra
             )
     codes = list_error_codes(readings[found["error_codes"]], "temperature", "sensor_id")
     report = {"source": source, "notes": raw.attrs.get("notes", []), "found_codes": codes}
-    report |= _counts(readings, found)
+    report |= _counts(readings, sensors, found)
     report |= {"share_in_gaps": round(shares["in_gaps"], 4), "fingerprint": fingerprint(readings)}
-    return in_order.assign(repeated=found["sent_twice"]), report
+    return readings.assign(repeated=found["sent_twice"]).iloc[steps.order], report
 
 
 def fingerprint(readings: pd.DataFrame) -> str:
@@ -69,40 +71,39 @@ def fingerprint(readings: pd.DataFrame) -> str:
     return hashlib.sha256(rows.to_numpy().tobytes()).hexdigest()
 
 
-def _parse(raw: pd.DataFrame) -> pd.DataFrame:
-    return pd.DataFrame(
-        {
-            "timestamp": parse_times(raw["timestamp"]),
-            "sensor_id": raw["sensor_id"].astype(str).str.strip(),
-            "temperature": parse_numbers(raw["temperature"]),
-        }
-    ).rename_axis("line")
+def _parse(raw: pd.DataFrame) -> tuple[pd.DataFrame, np.ndarray]:
+    """Read times and numbers; also the number of each sensor in the order of their names."""
+    places, sensors = pd.factorize(raw["sensor_id"])
+    names = np.array([str(name).strip() for name in [*sensors, np.nan]], object)
+    columns = {
+        "timestamp": parse_times(raw["timestamp"]),
+        "sensor_id": names[places],
+        "temperature": parse_numbers(raw["temperature"]),
+    }
+    return pd.DataFrame(columns).rename_axis("line"), pd.factorize(names, sort=True)[0][places]
 
 
-def _find(readings: pd.DataFrame, in_order: pd.DataFrame, gap_steps: float) -> pd.DataFrame:
+def _find(
+    readings: pd.DataFrame, sensors: np.ndarray, steps: Steps, gap_steps: float
+) -> pd.DataFrame:
     """Mark what is unusual about each reading; ``step`` is the seconds since the one before."""
-    step = in_order.groupby("sensor_id")["timestamp"].diff().dt.total_seconds()
-    usual = step.where(step > 0).groupby(in_order["sensor_id"]).transform("median")
+    order, step, usual = steps.order, steps.seconds, steps.usual
     gap = step > gap_steps * usual
-    codes = find_error_codes(in_order["temperature"], in_order["sensor_id"])
+    codes, sent_twice = np.zeros(len(readings), bool), steps.is_twin.copy()
+    codes[order] = find_error_codes(readings["temperature"].to_numpy()[order], sensors[order])
+    sent_twice[sent_twice] = readings[sent_twice].duplicated(READING)
     return pd.DataFrame(
         {
-            "repeated": readings.duplicated(["sensor_id", "timestamp"]),
-            "sent_twice": readings.duplicated(READING),
-            "unordered": _unordered(readings),
-            "jittered": (step > 0) & ~gap & ((step - usual).abs() > 0.5 * usual),
+            "repeated": step == 0,
+            "sent_twice": sent_twice,
+            "unordered": steps.is_older,
+            "jittered": (step > 0) & ~gap & (np.abs(step - usual) > 0.5 * usual),
             "in_gaps": gap,
-            "error_codes": pd.Series(codes, in_order.index),
+            "error_codes": codes,
             "step": step,
-        }
+        },
+        index=readings.index,
     )
-
-
-def _unordered(readings: pd.DataFrame) -> pd.Series:
-    """Mark readings older than the one before; a file with the newest first is in order too."""
-    step = readings.groupby("sensor_id")["timestamp"].diff().dt.total_seconds()
-    oldest_first, newest_first = step < 0, step > 0
-    return oldest_first if oldest_first.sum() <= newest_first.sum() else newest_first
 
 
 def _shares(found: pd.DataFrame) -> dict[str, float]:
@@ -112,11 +113,11 @@ def _shares(found: pd.DataFrame) -> dict[str, float]:
     return of_readings | {"in_gaps": found.loc[found["in_gaps"], "step"].sum() / max(time, 1e-9)}
 
 
-def _counts(readings: pd.DataFrame, found: pd.DataFrame) -> dict[str, Any]:
+def _counts(readings: pd.DataFrame, sensors: np.ndarray, found: pd.DataFrame) -> dict[str, Any]:
     gaps = found.loc[found["in_gaps"], "step"]
     return {
         "rows": len(readings),
-        "sensors": int(readings["sensor_id"].nunique()),
+        "sensors": len(np.unique(sensors)),
         "first": str(readings["timestamp"].min()),
         "last": str(readings["timestamp"].max()),
         **{name: int(found[name].sum()) for name in _COUNTED},

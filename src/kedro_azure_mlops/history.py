@@ -1,0 +1,420 @@
+"""What a refit looks at: the rows of several series up to a time, by samples of bounded size.
+
+A model that is refitted on all history costs rows times refits. A sample of fixed size costs the
+same each time, and says as much: a quantile, or a tree that sees a few hundred rows, needs no more.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from kedro_azure_mlops.error_codes import find_error_codes
+from kedro_azure_mlops.judging import QUANTILES, usual_range
+
+__all__ = [
+    "ScoredPast",
+    "SeriesRows",
+    "quantiles_of_rows",
+    "refit_cuts",
+    "robust_profiles",
+    "scores_of_twins",
+    "without_strong_alarms",
+]
+
+_MOSTLY = 0.5  # a series flagged more than this since the last fit has changed, not failed
+_ABSURD = 1.7  # so far outside the range, no fit takes a value for usual
+_CODE_VISITS = 3  # of one value outside the range, before it may be an error code
+_CODE_ROWS = 100_000  # of a series, its newest, that are looked at then
+_SERIES_AT_ONCE = 1_000  # whose profiles are made in one step
+
+
+class SeriesRows:
+    """Where the rows of each series are, once all rows are ordered by series and by time.
+
+    Parameters
+    ----------
+    names
+        The series of each row, shape ``(n,)``, in any order.
+    times
+        Shape ``(n,)``, ``datetime64``; of a series several rows may have one time.
+
+    Attributes
+    ----------
+    names
+        Those of the series, sorted: ``s`` of them.
+    series
+        Shape ``(n,)``: the number of each row's series, in the order of series and time.
+    times
+        Shape ``(n,)``, in that order.
+    starts, ends
+        Shape ``(s,)``: the first row of each series, and the one after its last.
+    """
+
+    def __init__(self, names: Any, times: np.ndarray) -> None:
+        series, found = pd.factorize(names, sort=True)
+        self.names = found.tolist()
+        later, next_one = times[1:] >= times[:-1], series[1:] - series[:-1]
+        if ((next_one > 0) | ((next_one == 0) & later)).all():
+            self._order = None  # they are given in order: nothing is copied
+        else:
+            self._order = np.lexsort((times, series))
+        self.series = self.in_order(series).astype(np.int32)
+        self.times = self.in_order(times)
+        self.ends = np.searchsorted(self.series, np.arange(len(self.names)), "right")
+        self.starts = np.concatenate([[0], self.ends[:-1]]).astype(np.int64)
+
+    def in_order(self, values: np.ndarray) -> np.ndarray:
+        """Put what belongs to the rows, as they were given, in the order of series and time."""
+        return values if self._order is None else values[self._order]
+
+    def as_given(self, values: np.ndarray) -> np.ndarray:
+        """Put values in that order, shape ``(n,)``, back in the order of the rows as given."""
+        if self._order is None:
+            return values
+        given = np.empty_like(values)
+        given[self._order] = values
+        return given
+
+    def bounds(self, cuts: np.ndarray) -> np.ndarray:
+        """Find the first row of each series at or after each of some times.
+
+        Parameters
+        ----------
+        cuts
+            Shape ``(c,)``, ascending.
+
+        Returns
+        -------
+        Shape ``(s, c)``.
+        """
+        part = np.searchsorted(cuts, self.times, "right")  # how many cuts are not after the row
+        cell = self.series.astype(np.int64) * (len(cuts) + 1) + part
+        counts = np.bincount(cell, minlength=len(self.names) * (len(cuts) + 1))
+        before = counts.reshape(len(self.names), -1)[:, :-1].cumsum(axis=1)
+        return np.asarray(self.starts[:, None] + before)
+
+    def between(self, starts: np.ndarray, stops: np.ndarray) -> np.ndarray:
+        """List the rows from one bound of each series to the next, both of shape ``(s,)``."""
+        counts = stops - starts
+        first = np.cumsum(counts) - counts
+        return np.repeat(starts - first, counts) + np.arange(counts.sum())
+
+    def sample(self, stops: np.ndarray, most: int, random: np.random.Generator) -> np.ndarray:
+        """Choose at most so many rows before the bounds, spread evenly over them.
+
+        Returns
+        -------
+        Shape ``(min(most, rows),)``, ascending: all rows where there are no more. Each of the equal
+        parts that the rows are cut into gives one, which one is random: no hour of the day is
+        preferred, as it would be by every so-manieth row.
+        """
+        counts = stops - self.starts
+        before = np.cumsum(counts)
+        place = _spread(np.array([before[-1] if len(before) else 0]), most, random)[0]
+        series = np.searchsorted(before, place, "right")
+        return np.asarray(self.starts[series] + place - (before - counts)[series])
+
+    def sample_each(
+        self, stops: np.ndarray, most: int, random: np.random.Generator
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Choose at most so many rows of each series before the bounds, as ``sample`` does.
+
+        Returns
+        -------
+        The rows, shape ``(s, width)``, and which of these places hold one, the others hold any row.
+        """
+        counts = stops - self.starts
+        place = _spread(counts, most, random)
+        is_row = np.arange(place.shape[1]) < np.minimum(counts, most)[:, None]
+        return np.where(is_row, self.starts[:, None] + place, 0), is_row
+
+
+class ScoredPast(SeriesRows):
+    """Series of values, what they scored when they came, and which of them a fit may learn from.
+
+    A value of a series is flagged above a score of 1. Error codes, see ``find_error_codes``, are
+    learned by no fit.
+
+    Parameters
+    ----------
+    values
+        Shape ``(n,)``, finite, in any unit.
+
+    Attributes
+    ----------
+    values, scores, is_code
+        Shape ``(n,)``, in the order of series and time. A score above 1 keeps a row out of fits; it
+        is 0 for rows to be trusted, as all are at first.
+    """
+
+    def __init__(self, names: Any, times: np.ndarray, values: np.ndarray) -> None:
+        super().__init__(names, times)
+        self.values = self.in_order(values)
+        self.scores = np.zeros(len(values))
+        self.is_code = np.zeros(len(values), bool)
+        self._least = np.full(len(self.names), np.nan)  # of the usual values since the range
+        self._most = np.full(len(self.names), np.nan)
+        self._outside = np.zeros(0, np.int64)  # rows since codes were last looked for
+
+    def is_trusted(self, rows: np.ndarray) -> np.ndarray:
+        """Return which rows a fit may learn from, in the shape of ``rows``."""
+        return ~self.is_code[rows] & (self.scores[rows] <= 1)
+
+    def remember(self, rows: np.ndarray, by_model: np.ndarray, outside: np.ndarray) -> None:
+        """Keep what new rows scored, for the fits after them.
+
+        Those of series that were flagged most of the time are kept as usual: left out of all fits,
+        the rows after a lasting change would be flagged for good.
+
+        Parameters
+        ----------
+        by_model, outside
+            Scores by a model and by ``outside_range``, shape ``(len(rows),)``; NaN where none is
+            known.
+        """
+        judged = np.where(outside > _ABSURD, outside, np.nan_to_num(by_model))
+        series = self.series[rows]
+        flagged = np.bincount(series, judged > 1) / np.maximum(np.bincount(series), 1)
+        self.scores[rows] = np.where(flagged[series] > _MOSTLY, 0.0, judged)
+        usual = rows[self.is_trusted(rows)]
+        np.fmin.at(self._least, self.series[usual], self.values[usual])
+        np.fmax.at(self._most, self.series[usual], self.values[usual])
+        self._outside = np.append(self._outside, rows[outside > 1])
+
+    def look_for_codes(self, stops: np.ndarray) -> list[int]:
+        """Find error codes in all rows before the bounds; return the numbers of their series."""
+        return self._mark(self.between(self.starts, stops))
+
+    def look_for_new_codes(self, stops: np.ndarray) -> list[int]:
+        """Find error codes of series that had a value outside their range again and again."""
+        new = self._outside[~self.is_code[self._outside]]
+        of_value = np.stack([self.series[new], self.values[new]])
+        of_value, visits = np.unique(of_value, axis=1, return_counts=True)
+        is_looked_at = np.zeros(len(self.names), bool)
+        is_looked_at[of_value[0, visits >= _CODE_VISITS].astype(int)] = True
+        self._outside = new[~is_looked_at[self.series[new]]]
+        starts = np.maximum(self.starts, stops - _CODE_ROWS)
+        return self._mark(self.between(np.where(is_looked_at, starts, stops), stops))
+
+    def ranges(
+        self,
+        at: np.ndarray,
+        is_row: np.ndarray,
+        flagged: np.ndarray,
+        stops: np.ndarray,
+        learns_anew: np.ndarray,
+        would_be_usual: Callable[[np.ndarray], np.ndarray],
+        smallest_spread: float,
+    ) -> np.ndarray:
+        """Find the usual range of each series before the bounds, see ``usual_range``.
+
+        Parameters
+        ----------
+        at, is_row
+            A sample of each series as of ``sample_each``, and which of it may be learned from.
+        flagged
+            The rows of it that the new fit flags. A series without others learns from these.
+        learns_anew
+            Booleans, shape ``(s,)``: series whose values beyond the sample are judged now; those of
+            the others were when they came, see ``remember``.
+        would_be_usual
+            Returns which of some rows the new fit does not flag.
+
+        Returns
+        -------
+        Shape ``(s, 3)``; NaN of a series without a row.
+        """
+        is_usual = is_row & ~np.isin(at, flagged)
+        is_usual |= is_row & ~is_usual.any(axis=1, keepdims=True)
+        quantiles = quantiles_of_rows(self.values[at], is_usual, QUANTILES)
+        least, most = quantiles[:, 0], quantiles[:, -1]
+        rows = self.between(np.where(learns_anew, self.starts, stops), stops)
+        series, values = self.series[rows], self.values[rows]
+        rows = rows[(values < least[series]) | (values > most[series])]
+        rows = rows[self.is_trusted(rows)]
+        rows = rows[would_be_usual(rows)]
+        self._least[learns_anew] = self._most[learns_anew] = np.nan
+        np.fmin.at(self._least, self.series[rows], self.values[rows])
+        np.fmax.at(self._most, self.series[rows], self.values[rows])
+        quantiles[:, 0], quantiles[:, -1] = np.fmin(least, self._least), np.fmax(most, self._most)
+        found = usual_range(quantiles.T, smallest_spread)
+        self.go_on_from(found)
+        return found.T
+
+    def go_on_from(self, ranges: np.ndarray) -> None:
+        """Take ranges of shape ``(3, s)`` for those that the values from now on extend."""
+        self._least, self._most = ranges[0].copy(), ranges[1].copy()
+
+    def _mark(self, rows: np.ndarray) -> list[int]:
+        """Mark the codes among some rows, in all rows of their series."""
+        codes = rows[find_error_codes(self.values[rows], self.series[rows])]
+        codes = codes[~self.is_code[codes]]
+        found = np.unique(self.series[codes]).tolist()
+        for number in found:
+            all_rows = slice(self.starts[number], self.ends[number])
+            of_series = self.values[codes[self.series[codes] == number]]
+            self.is_code[all_rows] |= np.isin(self.values[all_rows], of_series)
+        return found
+
+
+def quantiles_of_rows(table: np.ndarray, wanted: np.ndarray, shares: Sequence[float]) -> np.ndarray:
+    """Compute quantiles along the last axis of the values that are wanted, linear between two.
+
+    Parameters
+    ----------
+    table
+        Shape ``(..., width)``, finite.
+    wanted
+        Booleans that broadcast to it.
+    shares
+        The quantiles, each from 0 to 1.
+
+    Returns
+    -------
+    Shape ``(..., len(shares))``; NaN where nothing is wanted.
+    """
+    ordered = np.sort(np.where(wanted, table, np.inf), axis=-1)
+    counts = np.broadcast_to(wanted, table.shape).sum(axis=-1)[..., None]
+    place = np.asarray(shares) * np.maximum(counts - 1, 0)
+    below = np.floor(place).astype(np.int64)
+    above = np.minimum(below + 1, np.maximum(counts - 1, 0))
+    low = np.take_along_axis(ordered, below, axis=-1)
+    high = np.take_along_axis(ordered, above, axis=-1)
+    with np.errstate(invalid="ignore"):  # infinite where nothing is wanted
+        found = low + (high - low) * (place - below)
+    return np.where(counts > 0, found, np.nan)
+
+
+def robust_profiles(
+    table: np.ndarray, at: np.ndarray, is_row: np.ndarray, fewest: int, smallest_scale: float
+) -> np.ndarray:
+    """Find the median and the interquartile range of each feature of each series.
+
+    Parameters
+    ----------
+    table
+        Features of all rows, shape ``(n, f)``.
+    at, is_row
+        A sample of each series, see ``SeriesRows.sample_each``.
+    fewest
+        Rows without which nothing is known of a series.
+    smallest_scale
+        What a range is at least, so that one can divide by it.
+
+    Returns
+    -------
+    Shape ``(s, 2, f)``; NaN where nothing is known.
+    """
+    found = np.full((len(at), 2, table.shape[1]), np.nan)
+    enough = np.flatnonzero(is_row.sum(axis=1) >= fewest)
+    for number in range(0, len(enough), _SERIES_AT_ONCE):
+        some = enough[number : number + _SERIES_AT_ONCE]
+        rows = table[at[some]].swapaxes(1, 2)
+        low, middle, high = quantiles_of_rows(rows, is_row[some, None], (0.25, 0.5, 0.75)).T
+        found[some, 0], found[some, 1] = middle.T, np.maximum(high - low, smallest_scale).T
+    return found
+
+
+def without_strong_alarms(scores: np.ndarray, contamination: float) -> np.ndarray:
+    """Keep rows that were not flagged, and the weakest of those that were.
+
+    As many of them are kept as ``contamination`` expects of the rows that were scored, those whose
+    score is not 0. A threshold that is set without any flagged row falls at every refit.
+
+    Returns
+    -------
+    Booleans, in the shape of ``scores``, ``(n,)``.
+    """
+    flagged = np.flatnonzero(scores > 1)
+    expected = int(np.ceil(contamination * np.count_nonzero(scores)))
+    keep = scores <= 1
+    keep[flagged[np.argsort(scores[flagged])[:expected]]] = True
+    return keep
+
+
+def scores_of_twins(
+    scores: pd.Series, rows: pd.DataFrame, columns: Sequence[str], is_repeated: pd.Series
+) -> np.ndarray:
+    """Give rows that were sent twice the score of the first.
+
+    Parameters
+    ----------
+    scores
+        Of the rows that are not repeated, by their index.
+    rows
+        All rows, in the order of time and series.
+    columns
+        Those in which twins are equal; the first two are time and series.
+    is_repeated
+        Booleans on the index of ``rows``.
+
+    Returns
+    -------
+    Shape ``(len(rows),)``.
+    """
+    found = scores.reindex(rows.index)
+    if is_repeated.any():
+        moment = rows[[*columns[:2]]]
+        number = (moment != moment.shift()).any(axis=1).cumsum()
+        asked = number.isin(number[is_repeated])  # few: all rows would be compared for long
+        found[asked] = (
+            found[asked].groupby([rows.loc[asked, name] for name in columns]).transform("max")
+        )
+    return found.to_numpy()
+
+
+def refit_cuts(
+    times: np.ndarray, split: int, every: str | None, first_history: str, first_rows: int
+) -> list[int]:
+    """List the rows from which on another fit scores.
+
+    Before the split these are where history is long enough, then has doubled; then the split and
+    every refit after it.
+
+    Parameters
+    ----------
+    times
+        Of all rows, shape ``(n,)``, ascending.
+    split
+        The first row that is held out.
+    every
+        The span between two refits, such as ``7D``; None for none.
+    first_history, first_rows
+        The span and the number of rows that the first fit needs at least.
+    """
+    cuts = []
+    cut = max(_after(times, 0, first_history), _at_new_time(times, first_rows))
+    while cut < split:
+        cuts.append(cut)
+        cut = max(_at_new_time(times, 2 * cut), _after(times, cut, every))
+    cut = split
+    while cut < len(times):
+        cuts.append(cut)
+        cut = _after(times, cut, every)
+    return cuts
+
+
+def _after(times: np.ndarray, cut: int, span: str | None) -> int:
+    """Find the first row at least ``span`` after row ``cut``; the end where nothing is refitted."""
+    if span is None:
+        return len(times)
+    return int(np.searchsorted(times, times[cut] + pd.Timedelta(span).to_timedelta64()))
+
+
+def _at_new_time(times: np.ndarray, row: int) -> int:
+    """Move a cut on to where a new time begins, so that rows of one moment stay together."""
+    return int(np.searchsorted(times, times[row - 1], "right")) if row < len(times) else row
+
+
+def _spread(counts: np.ndarray, most: int, random: np.random.Generator) -> np.ndarray:
+    """Choose numbers below each count, shape ``(len(counts), min(most, largest count))``."""
+    width = min(most, int(counts.max(initial=0)))
+    parts = np.arange(width)
+    if width < most or not width:
+        return np.broadcast_to(parts, (len(counts), width))
+    shift = random.random((len(counts), width))
+    chosen = ((parts + shift) * (counts[:, None] / most)).astype(np.int64)
+    chosen = np.minimum(chosen, np.maximum(counts[:, None] - 1, 0))
+    return np.where(counts[:, None] <= most, parts, chosen)

@@ -1,0 +1,88 @@
+"""A table of results that people open while it is small, and programs when it is large."""
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from kedro.io import AbstractDataset
+
+from kedro_azure_mlops.errors import OperationError
+from kedro_azure_mlops.writing import clean_up, naming_a_full_disk, new_beside
+
+__all__ = ["ResultTable"]
+
+
+class ResultTable(AbstractDataset[pd.DataFrame, pd.DataFrame]):
+    """A CSV file, or beside its place a Parquet file where the table is long.
+
+    A million rows take seconds to be written as text and read again, and no spreadsheet opens
+    them. The index is not stored. A table replaces that of an earlier run, whatever its form; it is
+    whole or not there.
+
+    Parameters
+    ----------
+    filepath
+        The CSV file, on this machine; the other one has its name with the suffix ``.parquet``.
+    most_csv_rows
+        Longer tables are Parquet.
+    load_args
+        Further arguments of ``pandas.read_csv``.
+    """
+
+    def __init__(
+        self,
+        *,
+        filepath: str,
+        most_csv_rows: int = 500_000,
+        load_args: dict[str, Any] | None = None,
+        metadata: dict[str, Any] | None = None,
+    ) -> None:
+        if "://" in str(filepath):
+            raise OperationError(
+                f"{filepath} is not on this machine: for an address use the type pandas.CSVDataset "
+                "or pandas.ParquetDataset in the catalog."
+            )
+        self.filepath = Path(filepath)
+        self.most_csv_rows = most_csv_rows
+        self.load_args = load_args or {}
+        self.metadata = metadata
+
+    def load(self) -> pd.DataFrame:
+        """Read the table that was written last."""
+        if self._parquet.exists():
+            return pd.read_parquet(self._parquet)
+        return pd.read_csv(self.filepath, **self.load_args)
+
+    def save(self, data: pd.DataFrame) -> None:
+        """Write the table, and remove an earlier one of the other form."""
+        is_long = len(data) > self.most_csv_rows
+        place, other = self.filepath, self._parquet
+        if is_long:
+            place, other = other, place
+        place.parent.mkdir(parents=True, exist_ok=True)
+        new = new_beside(place)
+        with naming_a_full_disk(place, what="the table of results"):
+            try:
+                if is_long:
+                    data.to_parquet(new, index=False)
+                else:
+                    data.to_csv(new, index=False)
+                new.replace(place)
+            finally:
+                self.clean_up()
+        other.unlink(missing_ok=True)
+
+    def clean_up(self) -> None:
+        """Remove what a run that was killed while it saved has left; an earlier table stays."""
+        clean_up(self.filepath)
+        clean_up(self._parquet)
+
+    @property
+    def _parquet(self) -> Path:
+        return self.filepath.with_suffix(".parquet")
+
+    def _exists(self) -> bool:
+        return self.filepath.is_file() or self._parquet.is_file()
+
+    def _describe(self) -> dict[str, Any]:
+        return {"filepath": self.filepath, "most_csv_rows": self.most_csv_rows}

@@ -1,0 +1,65 @@
+"""Steps of time from row to row of each series: how long they are, usually are, and go back."""
+
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from kedro_azure_mlops.windows import by_series
+
+
+class Steps(NamedTuple):
+    """What ``find_steps`` has found; all but ``order`` is of the rows as they are in the file.
+
+    ``order`` takes the rows by series and time, those of one time as they are in the file.
+    ``seconds`` are those since the row before in that order, NaN for the first of a series, and
+    ``usual`` the median of all such steps of a series that are longer than nothing. ``is_twin`` are
+    rows that have the time of another one. ``is_older`` are rows that are older than the one of
+    their series before them in the file, or newer if fewer are that: a file may begin with the
+    newest.
+    """
+
+    order: np.ndarray | slice
+    seconds: np.ndarray
+    usual: np.ndarray
+    is_twin: np.ndarray
+    is_older: np.ndarray
+
+
+def find_steps(series: np.ndarray, times: np.ndarray) -> Steps:
+    """Measure the steps of each series, whatever order the rows are in.
+
+    Parameters
+    ----------
+    series
+        The number of each row's series, shape ``(n,)``, in the order that they are wanted in.
+    times
+        ``datetime64``, shape ``(n,)``, NaT nowhere.
+    """
+    order = _order(series, times)
+    step = _seconds(series[order], times[order])
+    usual = pd.Series(step).where(step > 0).groupby(series[order]).transform("median").to_numpy()
+    is_twin = (step == 0) | np.append(step[1:] == 0, np.zeros(min(len(step), 1), bool))
+    seconds, usual_seconds = np.empty_like(step), np.empty_like(step)
+    has_twin = np.empty_like(is_twin)
+    seconds[order], usual_seconds[order], has_twin[order] = step, usual, is_twin
+    rows, _ = by_series(series)
+    in_file = _seconds(series[rows], times[rows])
+    is_newest_first = (in_file < 0).sum() > (in_file > 0).sum()
+    is_older = np.empty(len(step), bool)
+    is_older[rows] = in_file > 0 if is_newest_first else in_file < 0
+    return Steps(order, seconds, usual_seconds, has_twin, is_older)
+
+
+def _order(series: np.ndarray, times: np.ndarray) -> np.ndarray | slice:
+    is_next = (series[1:] == series[:-1]) & (times[1:] >= times[:-1])
+    if (is_next | (series[1:] > series[:-1])).all():
+        return slice(None)
+    return np.lexsort((times, series))
+
+
+def _seconds(series: np.ndarray, times: np.ndarray) -> np.ndarray:
+    """Return the seconds since the row before; NaN for the first row of a series."""
+    steps = np.diff(times, prepend=times[:1]).astype("timedelta64[ns]").astype(np.int64) / 10**9
+    steps[np.diff(series, prepend=series[:1] - 1) != 0] = np.nan
+    return steps

@@ -1,0 +1,95 @@
+"""The text of a file in blocks of whole lines, whatever its encoding and its line ends."""
+
+import codecs
+import io
+import re
+from collections import deque
+from typing import IO
+
+import numpy as np
+
+_BLOCK = 2**18  # bytes that are read at a time
+_FIRST_COMMA = re.compile(r"^([^,\n]*),", re.MULTILINE)
+
+
+class Text:
+    r"""Lines to be taken one by one or many at once; each ends with ``\n``, but maybe the last.
+
+    Parameters
+    ----------
+    encoding
+        Of the file; blocks are UTF-8.
+    is_pair
+        Whether the first comma of a line separates two columns: it becomes a semicolon.
+    """
+
+    def __init__(self, file: IO[bytes], encoding: str, is_pair: bool = False) -> None:
+        self._file, self._is_pair = file, is_pair
+        # a single \r ends a line too: after one pandas drops the separator of an empty field
+        self._decoder = io.IncrementalNewlineDecoder(
+            codecs.getincrementaldecoder(encoding)(), translate=True
+        )
+        self._blocks: list[bytes] = []  # put back, the next one last
+        self._lines: deque[str] = deque()  # of a block that is read line by line
+        self._rest = ""  # of the file's text: the beginning of a line
+        self._is_begun = self._is_read = False
+        self.bytes = 0  # of the file that were read
+
+    def take(self, lines: int) -> bytes:
+        """Take at most so many lines, fewer at the end of the file.
+
+        Raises
+        ------
+        UnicodeError
+            If the bytes are no text of the encoding.
+        """
+        parts = []
+        while lines > 0 and (block := self._next()):
+            if (there := count_lines(block)) > lines:
+                end = int(np.flatnonzero(np.frombuffer(block, np.uint8) == ord("\n"))[lines - 1])
+                self._blocks.append(block[end + 1 :])
+                block = block[: end + 1]
+            parts.append(block)
+            lines -= there
+        return b"".join(parts)
+
+    def line(self) -> str:
+        """Take a line; an empty text at the end of the file. The error is that of ``take``."""
+        if not self._lines:
+            self._lines.extend(io.StringIO(self._next().decode(), newline="\n"))
+        return self._lines.popleft() if self._lines else ""
+
+    def put_back(self, block: bytes) -> None:
+        """Put back lines before those that are left."""
+        self._blocks += [self._left_of_lines(), block]
+
+    def _left_of_lines(self) -> bytes:
+        text = "".join(self._lines)
+        self._lines.clear()
+        return text.encode()
+
+    def _next(self) -> bytes:
+        """Take the next lines, as many as it comes; nothing at the end of the file."""
+        if self._lines:
+            return self._left_of_lines()
+        while self._blocks:
+            if block := self._blocks.pop():
+                return block
+        while not self._is_read:
+            data = self._file.read(_BLOCK)
+            self._is_read = not data
+            self.bytes += len(data)
+            text = self._rest + self._decoder.decode(data, final=self._is_read)
+            if text and not self._is_begun:
+                text = text.removeprefix("\ufeff")
+                self._is_begun = True
+            end = len(text) if self._is_read else text.rfind("\n") + 1
+            text, self._rest = text[:end], text[end:]
+            if text:
+                return (_FIRST_COMMA.sub(r"\1;", text) if self._is_pair else text).encode()
+        return b""
+
+
+def count_lines(block: bytes) -> int:
+    """Count lines, of which the last may have no end."""
+    return block.count(b"\n") + (not block.endswith(b"\n"))

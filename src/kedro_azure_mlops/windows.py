@@ -1,0 +1,321 @@
+"""What came before each row of a series, for many series in one pass of numpy.
+
+The series of a table are put on one axis of time, one after the other and so far apart that nothing
+that looks back reaches another series, each moved by whole days so that times of day stay. What is
+found for a row is what is found for its series alone, bit by bit. Runs on servers too, so it needs
+numpy alone.
+"""
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterator
+from functools import lru_cache
+from itertools import pairwise
+
+import numpy as np
+
+__all__ = ["Timeline", "by_series", "timelines"]
+
+DAY = 86_400 * 10**9  # nanoseconds
+_HALF_HOUR = DAY // 48
+_ROWS = 100_000  # of a timeline: what is made of them stays in the cache
+_DAYS = 60_000  # of a timeline: 64 bits of nanoseconds hold 106,000 from 1970 on
+
+
+def by_series(numbers: np.ndarray) -> tuple[np.ndarray | slice, np.ndarray]:
+    """Order rows by their series, those of a series as they are.
+
+    Parameters
+    ----------
+    numbers
+        The number of each row's series, shape ``(n,)``.
+
+    Returns
+    -------
+    What takes the rows in that order, and the place there of the first one of each series.
+    """
+    order: np.ndarray | slice = slice(None)
+    if (numbers[1:] < numbers[:-1]).any():
+        order = np.argsort(numbers, kind="stable")
+        numbers = numbers[order]
+    return order, np.flatnonzero(np.diff(numbers, prepend=numbers[:1] - 1))
+
+
+def with_history(
+    times: np.ndarray, numbers: np.ndarray, wanted: np.ndarray | None, *history: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Find the rows that have enough before them, and the series that hold such rows.
+
+    Parameters
+    ----------
+    times
+        Shape ``(n,)``, ``datetime64``, ascending within each series.
+    numbers
+        As of ``by_series``; the rows of a negative one are left out.
+    wanted
+        Booleans, shape ``(n,)``: the rows that are asked; None: all of them.
+    history
+        What ``Timeline.has_history`` is asked.
+
+    Returns
+    -------
+    The rows of these series, ordered by them; the place there of each one's first row; and which of
+    the rows are wanted and have enough before them.
+    """
+    rows = np.flatnonzero(numbers >= 0)
+    order, starts = by_series(numbers[rows])
+    rows = rows[order]
+    asked = has_history(times[rows], starts, *history)
+    if wanted is not None:
+        asked &= wanted[rows]
+    if len(starts):
+        lengths = np.diff(starts, append=len(rows))
+        kept = np.repeat(np.logical_or.reduceat(asked, starts), lengths)
+        rows, asked = rows[kept], asked[kept]
+    return rows, by_series(numbers[rows])[1], asked
+
+
+def has_history(times: np.ndarray, starts: np.ndarray | None, *history: int) -> np.ndarray:
+    """Return which rows have enough before them; see ``timelines``, ``Timeline.has_history``."""
+    found = np.empty(len(times), bool)
+    for rows, line in timelines(times, starts, -(-history[-1] // DAY)):
+        found[rows] = line.has_history(*history)
+    return found
+
+
+def timelines(
+    times: np.ndarray, starts: np.ndarray | None, look_back: int
+) -> Iterator[tuple[slice, "Timeline"]]:
+    """Put series on axes of time, as many on one as are worked on at a time.
+
+    Parameters
+    ----------
+    times
+        Shape ``(n,)``, ``datetime64``, ascending within each series.
+    starts
+        The first row of each series, the first one being 0. None: it is one series.
+    look_back
+        The days that anything looks back, at least.
+
+    Yields
+    ------
+    Rows and the timeline of these.
+    """
+    ns = times.astype("datetime64[ns]").astype(np.int64)
+    if starts is None or len(starts) < 2:
+        yield slice(0, len(ns)), Timeline(ns, np.zeros(min(len(ns), 1), np.int64))
+        return
+    ends = np.append(starts[1:], len(ns))
+    first_days = ns[starts] // DAY
+    days = np.cumsum(ns[ends - 1] // DAY - first_days + look_back + 2)
+    begin = 0
+    while begin < len(starts):
+        row, day = (int(ends[begin - 1]), int(days[begin - 1])) if begin else (0, 0)
+        of_rows, of_days = np.searchsorted(ends, row + _ROWS), np.searchsorted(days, day + _DAYS)
+        end = max(min(int(of_rows), int(of_days)), begin + 1)
+        rows = slice(row, int(ends[end - 1]))
+        if end == begin + 1:  # as it is: it may be of more days than an axis is given
+            yield rows, Timeline(ns[rows], np.zeros(1, np.int64))
+        else:
+            shifts = np.append(day, days[begin : end - 1]) - day - first_days[begin:end]
+            lengths = ends[begin:end] - starts[begin:end]
+            shifted = ns[rows] + np.repeat(shifts * DAY, lengths)
+            yield rows, Timeline(shifted, starts[begin:end] - row)
+        begin = end
+
+
+class Timeline:
+    """Series on one axis of time.
+
+    Parameters
+    ----------
+    ns
+        Nanoseconds, ascending, shape ``(n,)``; a time may occur more than once.
+    starts
+        The first row of each series.
+    """
+
+    def __init__(self, ns: np.ndarray, starts: np.ndarray) -> None:
+        self.ns = ns
+        self.starts = starts
+        self._numbers = np.arange(len(ns))
+        self._first = np.repeat(starts, np.diff(starts, append=len(ns)))
+
+    def windows(self, span: int, fewest: int) -> np.ndarray:
+        """Find the first row of each row's window, which ends with the row itself.
+
+        A window is the last ``span`` nanoseconds, its older end left out, or the last ``fewest``
+        rows where that holds fewer.
+        """
+        by_time = np.searchsorted(self.ns, self.ns - span, "right")
+        return np.minimum(by_time, np.maximum(self._numbers - (fewest - 1), self._first))
+
+    def has_history(self, rows: int, span: int, look_back: int) -> np.ndarray:
+        """Return which rows have ``rows`` before them, one at least ``span`` nanoseconds older.
+
+        A row that is more than ``look_back`` nanoseconds older does not count for that.
+        """
+        old_enough = np.searchsorted(self.ns, self.ns - span, "right")
+        too_old = np.searchsorted(self.ns, self.ns - look_back)
+        return (old_enough > too_old) & (self._numbers - self._first >= rows)
+
+    def after_gaps(self, gap_steps: float, among: int) -> np.ndarray:
+        """Find the rows after a gap: more than ``gap_steps`` usual steps of their series.
+
+        The usual step is the median of the last ``among`` steps before it; a repeated time is no
+        step.
+        """
+        steps = np.diff(self.ns)
+        if len(steps) < 2:
+            return np.zeros(0, np.int64)
+        earlier = np.full(len(steps) - 2 + among, np.inf)
+        earlier[among - 1 :] = np.where(steps[:-1] > 0, steps[:-1], np.inf)
+        # A gap is longer than the shortest of the steps before it: the median is taken of few rows.
+        # Steps of the series before may be among these here, which makes them a few more.
+        may_be = steps[1:] > gap_steps * _sliding_minimum(earlier, among)
+        may_be &= self._numbers[2:] - self._first[2:] >= 2
+        rows = np.flatnonzero(may_be) + 2
+        before = np.lib.stride_tricks.sliding_window_view(earlier, among)[rows - 2]
+        of_own = rows - 1 - self._first[rows]
+        before = np.where(np.arange(among, 0, -1) <= of_own[:, None], before, np.inf)
+        return rows[steps[rows - 1] > gap_steps * _medians(before)]
+
+    def seasonal_deviations(
+        self, values: np.ndarray, halflife_days: float, most_days: int
+    ) -> np.ndarray:
+        """Compare values with the average of their half hour on earlier days; 0 where is none.
+
+        A day weighs half as much as one that is ``halflife_days`` younger, and nothing if it is
+        more than ``most_days`` ago.
+        """
+        day = self.ns // DAY
+        begins = np.diff(day, prepend=day[:1] - 1) > 0
+        days = day[begins]
+        cell = (np.cumsum(begins) - 1) * 48 + (self.ns - day * DAY) // _HALF_HOUR
+        count = np.bincount(cell, minlength=48 * len(days)).reshape(-1, 48)
+        total = np.bincount(cell, values, minlength=48 * len(days)).reshape(-1, 48)
+        mean, has_mean = total / np.maximum(count, 1), count > 0
+        weighted, weights = np.zeros_like(mean), np.zeros_like(mean)
+        by_age = np.array(weights_by_age(halflife_days, most_days))
+        for back in range(1, len(days)):
+            age = days[back:] - days[:-back]
+            if age.min() > most_days:
+                break
+            weight = by_age[np.minimum(age, most_days + 1), None] * has_mean[:-back]
+            weights[back:] += weight
+            weight *= mean[:-back]
+            weighted[back:] += weight
+        usual = np.full_like(mean, np.nan)
+        np.divide(weighted, weights, out=usual, where=weights > 0)
+        deviations = values - usual.ravel()[cell]
+        deviations[np.isnan(deviations)] = 0.0
+        return deviations
+
+
+@lru_cache
+def weights_by_age(halflife_days: float, most_days: int) -> tuple[float, ...]:
+    """Return what days weigh by their age, from 0 to one day more than count."""
+    return *(0.5 ** (np.arange(most_days + 1) / halflife_days)).tolist(), 0.0
+
+
+def _sliding_minimum(values: np.ndarray, width: int) -> np.ndarray:
+    """Find the smallest of each ``width`` neighbours, from those of half as many."""
+    covered = 1
+    while 2 * covered <= width:
+        values = np.minimum(values[:-covered], values[covered:])
+        covered *= 2
+    rest = width - covered
+    return np.minimum(values[:-rest], values[rest:]) if rest else values
+
+
+def _medians(rows: np.ndarray) -> np.ndarray:
+    """Take the median of each row's finite numbers; infinite where there is none."""
+    ordered = np.sort(rows, axis=1)
+    known, number = np.isfinite(ordered).sum(axis=1), np.arange(len(rows))
+    return (ordered[number, np.maximum(known - 1, 0) // 2] + ordered[number, known // 2]) / 2
+
+
+def short_series(
+    times: np.ndarray,
+    values: np.ndarray,
+    numbers: np.ndarray,
+    wanted: np.ndarray | None,
+    *history: int,
+) -> Iterator[tuple["ShortSeries", list[int], list[int]]]:
+    """Find among a few rows those that have enough before them, as ``with_history``.
+
+    Yields
+    ------
+    Each series that has such rows, these rows within the series, and within all rows.
+    """
+    rows_of: dict[int, list[int]] = {}
+    for row, number in enumerate(numbers.tolist()):
+        rows_of.setdefault(number, []).append(row)
+    ns = times.astype("datetime64[ns]").astype(np.int64).tolist()
+    found = values.tolist()
+    for number, rows in rows_of.items():
+        if number < 0 or len(rows) <= history[0]:
+            continue
+        line = ShortSeries([ns[row] for row in rows], [found[row] for row in rows])
+        asked = [n for n in range(history[0], len(rows)) if line.has_history(n, *history)]
+        if wanted is not None:
+            asked = [n for n in asked if wanted[rows[n]]]
+        if asked:
+            yield line, asked, [rows[n] for n in asked]
+
+
+class ShortSeries:
+    """Looks back from single rows of a series of few, in plain Python.
+
+    What it finds is what ``Timeline`` finds, bit by bit: numpy takes as long for one row as for
+    some hundred.
+
+    Parameters
+    ----------
+    ns
+        Nanoseconds, ascending.
+    values
+        Those of the rows.
+    """
+
+    def __init__(self, ns: list[int], values: list[float]) -> None:
+        self.ns = ns
+        self.values = values
+        self._half_hours = [time // _HALF_HOUR for time in ns]
+
+    def window(self, row: int, span: int, fewest: int) -> int:
+        """Find the first row of a row's window, as ``Timeline.windows``."""
+        by_time = bisect_right(self.ns, self.ns[row] - span)
+        return min(by_time, max(row - (fewest - 1), 0))
+
+    def has_history(self, row: int, rows: int, span: int, look_back: int) -> bool:
+        """Return whether a row has enough before it, as ``Timeline.has_history``."""
+        time = self.ns[row]
+        if row < rows or time - span < self.ns[0]:  # as most often
+            return False
+        return bisect_right(self.ns, time - span) > bisect_left(self.ns, time - look_back)
+
+    def is_after_gap(self, row: int, gap_steps: float, among: int) -> bool:
+        """Return whether a row follows a gap, as ``Timeline.after_gaps``."""
+        times = self.ns[max(row - 1 - among, 0) : row + 1]
+        *before, step = [float(end - begin) for begin, end in pairwise(times)] or [0.0]
+        before = sorted(one for one in before if one > 0)
+        if not before:
+            return False
+        usual = (before[(len(before) - 1) // 2] + before[len(before) // 2]) / 2
+        return step > gap_steps * usual
+
+    def seasonal_deviation(self, row: int, halflife_days: float, most_days: int) -> float:
+        """Compare a value with earlier days, as ``Timeline.seasonal_deviations``."""
+        own, days = self._half_hours[row], dict[int, tuple[float, int]]()
+        if own - self._half_hours[0] < 48:
+            return 0.0
+        for earlier in range(row):
+            age, other = divmod(own - self._half_hours[earlier], 48)
+            if other == 0 and 0 < age <= most_days:
+                total, count = days.get(age, (0.0, 0))
+                days[age] = total + self.values[earlier], count + 1
+        weights, weighted, weight = weights_by_age(halflife_days, most_days), 0.0, 0.0
+        for age, (total, count) in reversed(days.items()):  # the newest day first
+            weighted += weights[age] * (total / count)
+            weight += weights[age]
+        return self.values[row] - weighted / weight if weight else 0.0
