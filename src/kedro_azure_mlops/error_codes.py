@@ -93,7 +93,7 @@ def _numbers(series: "np.ndarray | pd.Series | None", rows: int) -> np.ndarray:
         return np.zeros(rows, int)
     import pandas as pd
 
-    return np.asarray(pd.factorize(np.asarray(series, object))[0])
+    return np.asarray(pd.factorize(series)[0])
 
 
 def _may_have_codes(values: np.ndarray, lengths: np.ndarray) -> np.ndarray:

@@ -12,6 +12,7 @@ import pandas as pd
 
 from kedro_azure_mlops.error_codes import find_error_codes
 from kedro_azure_mlops.judging import QUANTILES, usual_range
+from kedro_azure_mlops.windows import by_series_and_time, ranges
 
 __all__ = [
     "ScoredPast",
@@ -55,11 +56,7 @@ class SeriesRows:
     def __init__(self, names: Any, times: np.ndarray) -> None:
         series, found = pd.factorize(names, sort=True)
         self.names = found.tolist()
-        later, next_one = times[1:] >= times[:-1], series[1:] - series[:-1]
-        if ((next_one > 0) | ((next_one == 0) & later)).all():
-            self._order = None  # they are given in order: nothing is copied
-        else:
-            self._order = np.lexsort((times, series))
+        self._order = by_series_and_time(series, times)
         self.series = self.in_order(series).astype(np.int32)
         self.times = self.in_order(times)
         self.ends = np.searchsorted(self.series, np.arange(len(self.names)), "right")
@@ -67,11 +64,11 @@ class SeriesRows:
 
     def in_order(self, values: np.ndarray) -> np.ndarray:
         """Put what belongs to the rows, as they were given, in the order of series and time."""
-        return values if self._order is None else values[self._order]
+        return values if isinstance(self._order, slice) else values[self._order]
 
     def as_given(self, values: np.ndarray) -> np.ndarray:
         """Put values in that order, shape ``(n,)``, back in the order of the rows as given."""
-        if self._order is None:
+        if isinstance(self._order, slice):
             return values
         given = np.empty_like(values)
         given[self._order] = values
@@ -97,9 +94,7 @@ class SeriesRows:
 
     def between(self, starts: np.ndarray, stops: np.ndarray) -> np.ndarray:
         """List the rows from one bound of each series to the next, both of shape ``(s,)``."""
-        counts = stops - starts
-        first = np.cumsum(counts) - counts
-        return np.repeat(starts - first, counts) + np.arange(counts.sum())
+        return ranges(starts, stops - starts)
 
     def sample(self, stops: np.ndarray, most: int, random: np.random.Generator) -> np.ndarray:
         """Choose at most so many rows before the bounds, spread evenly over them.
@@ -107,8 +102,8 @@ class SeriesRows:
         Returns
         -------
         Shape ``(min(most, rows),)``, ascending: all rows where there are no more. Each of the equal
-        parts that the rows are cut into gives one, which one is random: no hour of the day is
-        preferred, as it would be by every so-manieth row.
+        parts that the rows are cut into gives one row, chosen at random: taking every n-th row
+        could always hit the same hour of the day.
         """
         counts = stops - self.starts
         before = np.cumsum(counts)

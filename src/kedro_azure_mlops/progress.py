@@ -13,7 +13,7 @@ _SECONDS_BETWEEN_LINES = 5.0
 class Progress:
     """Logs how far work over rows has come, at most a line every five seconds.
 
-    What is done sooner logs nothing.
+    Shorter work logs nothing.
 
     Parameters
     ----------

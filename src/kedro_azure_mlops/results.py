@@ -16,8 +16,8 @@ class ResultTable(AbstractDataset[pd.DataFrame, pd.DataFrame]):
     """A CSV file, or beside its place a Parquet file where the table is long.
 
     A million rows take seconds to be written as text and read again, and no spreadsheet opens
-    them. The index is not stored. A table replaces that of an earlier run, whatever its form; it is
-    whole or not there.
+    them. The index is not stored. A table replaces that of an earlier run, whatever its form, and
+    is written completely or not at all.
 
     Parameters
     ----------

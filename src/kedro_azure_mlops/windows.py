@@ -13,7 +13,7 @@ from itertools import pairwise
 
 import numpy as np
 
-__all__ = ["Timeline", "by_series", "timelines"]
+__all__ = ["Timeline", "by_series", "by_series_and_time", "ranges", "timelines"]
 
 DAY = 86_400 * 10**9  # nanoseconds
 _HALF_HOUR = DAY // 48
@@ -38,6 +38,23 @@ def by_series(numbers: np.ndarray) -> tuple[np.ndarray | slice, np.ndarray]:
         order = np.argsort(numbers, kind="stable")
         numbers = numbers[order]
     return order, np.flatnonzero(np.diff(numbers, prepend=numbers[:1] - 1))
+
+
+def by_series_and_time(numbers: np.ndarray, times: np.ndarray) -> np.ndarray | slice:
+    """Return what takes rows by series and then by time, those of one time as they are.
+
+    It is a slice, which copies nothing, where they are in that order already.
+    """
+    is_next = (numbers[1:] == numbers[:-1]) & (times[1:] >= times[:-1])
+    if (is_next | (numbers[1:] > numbers[:-1])).all():
+        return slice(None)
+    return np.lexsort((times, numbers))
+
+
+def ranges(starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+    """List the numbers from each start on, as many as its length."""
+    ends = np.cumsum(lengths)
+    return np.arange(ends[-1] if len(ends) else 0) + np.repeat(starts - (ends - lengths), lengths)
 
 
 def with_history(

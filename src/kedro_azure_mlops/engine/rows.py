@@ -10,6 +10,7 @@ from pandas.api import types as dtypes
 
 from kedro_azure_mlops.contract import ColumnType, History
 from kedro_azure_mlops.errors import OperationError, RefusedError
+from kedro_azure_mlops.windows import by_series
 
 Types = Mapping[str, ColumnType]
 """The columns of a table, in their order, and their types."""
@@ -178,8 +179,8 @@ def in_order(rows: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
 def grouped(rows: pd.DataFrame, by: Sequence[str]) -> tuple[pd.DataFrame, np.ndarray]:
     """Return rows with those of a group together, and where each group begins."""
     codes = rows.groupby([*by], sort=True, dropna=False).ngroup().to_numpy()
-    order = np.argsort(codes, kind="stable")
-    return rows.take(order), np.flatnonzero(np.diff(codes[order], prepend=-1))
+    order, starts = by_series(codes)
+    return rows.iloc[order], starts
 
 
 def hashes(rows: pd.DataFrame, seed: int) -> np.ndarray:

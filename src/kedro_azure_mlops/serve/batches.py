@@ -397,7 +397,7 @@ def score_pieces(
     version
         The model's version, for the last column.
     clock
-        Returns seconds: a line of the log in five tells how far it is.
+        Returns seconds; progress is logged at most every five of them.
 
     Returns
     -------

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from kedro_azure_mlops.contract import Columns, History, Scorer
-from kedro_azure_mlops.windows import by_series
+from kedro_azure_mlops.windows import by_series, ranges
 
 MOST_LATE = timedelta(hours=12)
 _LONG_AGO = np.datetime64(1 - 2**63, "ns")  # before any row
@@ -65,7 +65,7 @@ class _Past:
     def rows(self, series: np.ndarray) -> tuple[dict[str, np.ndarray], np.ndarray]:
         """Return all columns of the rows of some series, and the number of rows of each."""
         starts, lengths = self._starts[series], self._ends[series] - self._starts[series]
-        at = _ranges(starts, lengths)
+        at = ranges(starts, lengths)
         return {name: values[at] for name, values in self._columns.items()}, lengths
 
     def put(self, series: np.ndarray, lengths: np.ndarray, columns: dict[str, np.ndarray]) -> None:
@@ -236,12 +236,6 @@ class Stream:
         kept |= {_OF + name: values[keep] for name, values in answers.items()}
         self._past.put(present, np.add.reduceat(keep, starts, dtype=np.int64), kept)
         self._past.newest[present] = times[ends - 1]
-
-
-def _ranges(starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
-    """List the numbers from each start on, as many as its length."""
-    ends = np.cumsum(lengths)
-    return np.arange(ends[-1] if len(ends) else 0) + np.repeat(starts - (ends - lengths), lengths)
 
 
 def _twins(

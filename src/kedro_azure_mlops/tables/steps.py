@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from kedro_azure_mlops.windows import by_series
+from kedro_azure_mlops.windows import by_series, by_series_and_time
 
 
 class Steps(NamedTuple):
@@ -36,7 +36,7 @@ def find_steps(series: np.ndarray, times: np.ndarray) -> Steps:
     times
         ``datetime64``, shape ``(n,)``, NaT nowhere.
     """
-    order = _order(series, times)
+    order = by_series_and_time(series, times)
     step = _seconds(series[order], times[order])
     usual = pd.Series(step).where(step > 0).groupby(series[order]).transform("median").to_numpy()
     is_twin = (step == 0) | np.append(step[1:] == 0, np.zeros(min(len(step), 1), bool))
@@ -49,13 +49,6 @@ def find_steps(series: np.ndarray, times: np.ndarray) -> Steps:
     is_older = np.empty(len(step), bool)
     is_older[rows] = in_file > 0 if is_newest_first else in_file < 0
     return Steps(order, seconds, usual_seconds, has_twin, is_older)
-
-
-def _order(series: np.ndarray, times: np.ndarray) -> np.ndarray | slice:
-    is_next = (series[1:] == series[:-1]) & (times[1:] >= times[:-1])
-    if (is_next | (series[1:] > series[:-1])).all():
-        return slice(None)
-    return np.lexsort((times, series))
 
 
 def _seconds(series: np.ndarray, times: np.ndarray) -> np.ndarray:
