@@ -40,9 +40,12 @@ SAMPLE = {
     "data_science": ["train_detector", "score_readings"],
     "metrics": [
         "compare_detectors",
+        "refit_challenger",
+        "measure_slices",
         "collect_metrics",
         "measure_cost",
         "decide",
+        "choose_model",
         "plot_timeline",
         "plot_score_histogram",
         "plot_precision_recall",

@@ -61,14 +61,12 @@ def main() -> None:
     clean = clean.rename_axis("line")
 
     nodes = load("pipelines.data_engineering.nodes")
-    features = nodes.engineer_features(clean, feature_parameters)
-    train, test = nodes.split_by_time(
-        clean, features, settings["train_rows"], settings["train_fraction"]
-    )
+    training = types.TrainingParameters(**settings["training"])
+    features = nodes.engineer_features(clean, feature_parameters, training)
+    train, test = nodes.split_by_time(clean, features, training)
     nodes = load("pipelines.data_science.nodes")
-    detector = nodes.train_detector(
-        train, p, feature_parameters, types.ValidationParameters(**settings["validation"])
-    )
+    limits = types.ValidationParameters(**settings["validation"])
+    detector = nodes.train_detector(train, labels, p, feature_parameters, limits)
     scores, held_out = nodes.score_readings(clean, features, test, detector, p)
 
     evaluation = load("evaluation")
@@ -79,9 +77,10 @@ def main() -> None:
     }
     hold = pd.Timedelta(settings["evaluation"]["alarm_hold"])
     events = evaluation.Events(labels)
-    comparison = {
-        name: evaluation.detection_metrics(rows, events, hold) for name, rows in scored.items()
-    }
+    comparison = {name: events.metrics(rows, hold) for name, rows in scored.items()}
+    kept = events.leave_out(features)
+    judged = held_out["judged"].reindex(kept.index).to_numpy()
+    refitted = load("training").refit_on_all(kept, judged, detector, p)
 
     plots = load("pipelines.metrics.plots")
     plots.plot_timeline(scores, held_out, labels, settings["unit"]).savefig(out / "timeline.png")
@@ -92,7 +91,7 @@ def main() -> None:
         table.to_parquet(out / f"{name}.parquet")
     scores.to_csv(out / "scores.csv", index=False)
     (out / "comparison.json").write_text(json.dumps(comparison, indent=2))
-    import_module("skops.io").dump(detector.estimator, out / "model.skops")
+    import_module("skops.io").dump(refitted.estimator, out / "model.skops")
     print(pd.DataFrame.from_dict(comparison, orient="index").round(3).to_string())
 
 

@@ -84,7 +84,7 @@ def measure(series: Series, project: Path) -> dict[str, dict[str, float]]:
     events = evaluation.Events(series.faults)
     hold = pd.Timedelta(given["evaluation"]["alarm_hold"])
     return {
-        name: evaluation.detection_metrics(evaluation.as_scored(test, score), events, hold)
+        name: events.metrics(evaluation.as_scored(test, score), hold)
         for name, score in scores.items()
     }
 

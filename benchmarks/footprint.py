@@ -157,7 +157,7 @@ def _own_file(project: Path) -> None:
 
 
 def _other_value(project: Path) -> None:
-    _edit(project, "train_fraction: 0.6", "train_fraction: 0.5")
+    _edit(project, "holdout: 0.4", "holdout: 0.5")
 
 
 def _one_more_node(project: Path) -> None:

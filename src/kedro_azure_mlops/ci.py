@@ -1,4 +1,4 @@
-"""Commands in CI: values for later steps, and a clean end when a signal arrives.
+"""Commands in CI: values for later steps, warnings, and a clean end when a signal arrives.
 
 Azure Pipelines reads output variables from the log, GitHub from the file that ``GITHUB_OUTPUT``
 names. Elsewhere nothing is reported. Of a value reported twice, the last one counts.
@@ -8,10 +8,10 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, Literal, NoReturn
 
 from kedro_azure_mlops.errors import OperationError
 
@@ -49,6 +49,17 @@ def report_outputs(**values: str | bool) -> None:
         sys.stdout.flush()
     if file := os.environ.get("GITHUB_OUTPUT"):
         _append(Path(file), "".join(_github_entry(name, text) for name, text in texts.items()))
+
+
+def annotate(texts: Iterable[str], *, kind: Literal["warning", "error"] = "warning") -> None:
+    """Show warnings or errors on the page of a CI run; do nothing elsewhere. Each is one line."""
+    for text in texts:
+        if _in_azure_pipelines():
+            sys.stdout.write(f"##vso[task.logissue type={kind}]{_escaped(text)}\n")
+        elif os.environ.get("GITHUB_ACTIONS", "").lower() == "true":
+            line = text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+            sys.stdout.write(f"::{kind}::{line}\n")
+    sys.stdout.flush()
 
 
 def without_ci_commands(text: str) -> str:

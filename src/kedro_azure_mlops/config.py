@@ -12,7 +12,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 import yaml
 from kedro.config import MissingConfigException, OmegaConfigLoader
@@ -20,10 +20,20 @@ from kedro.framework import project
 from kedro.framework.project import pipelines, settings
 from kedro.framework.startup import ProjectMetadata, bootstrap_project
 from omegaconf.errors import OmegaConfBaseException
-from pydantic import AfterValidator, BaseModel, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from kedro_azure_mlops.errors import OperationError
-from kedro_azure_mlops.parameters import Parameters, explain
+from kedro_azure_mlops.parameters import Parameters, Span, explain
+
+if TYPE_CHECKING:  # of what runs on servers
+    from kedro_azure_mlops.serve.record import Settings
 
 SERVERLESS = "serverless"  # machines that Azure ML finds by itself: no cluster to make
 LONGEST_NAME = 32  # of endpoints and deployments in Azure
@@ -233,6 +243,7 @@ class Tracking(_Strict):
     enabled: bool = True
     uri: str = "sqlite:///mlruns.db"  # relative to the project; MLFLOW_TRACKING_URI goes before it
     experiment: str | None = None  # None: the name of the project's package
+    experiment_folder: str | None = None  # on Databricks; None: /Shared/ and the package's name
     when_unreachable: Literal["error", "warn"] = "error"
     model: str | None = None  # the trained model, an entry of type ModelDataset
     data: str | None = None  # the data that it is trained on
@@ -241,13 +252,22 @@ class Tracking(_Strict):
     metrics: list[str] | None = None  # entries of numbers; None: every JSON entry of numbers
     artifacts: list[str] = []  # entries whose files are stored with the run
 
+    @field_validator("experiment_folder")
+    @classmethod
+    def _is_absolute(cls, folder: str | None) -> str | None:
+        if folder is not None and not folder.startswith("/"):
+            raise ValueError(f"a path of the workspace is needed, such as /Shared/{folder}")
+        return folder
+
 
 class Registry(_Strict):
     """Where the registered models of an environment are kept, and how they get there."""
 
     kind: Literal["mlflow", "azureml"] = "mlflow"
     name: str | None = None  # of the registered model; None: the name of the experiment
-    uri: str | None = None  # of MLflow; None: MLFLOW_TRACKING_URI or tracking.uri
+    # of MLflow; None: MLFLOW_TRACKING_URI or tracking.uri. On Databricks `databricks` is the
+    # registry of the workspace, `databricks-uc` Unity Catalog
+    uri: str | None = None
     shared_registry: str | None = None  # of azureml: a registry that several workspaces share
     moves_champion: bool = True  # whether a run's model that passes the gate becomes champion
     promoted_from: str | None = None  # the environment whose champion is promoted to this one
@@ -272,8 +292,23 @@ class Rule(_Strict):
     champion_tolerance: Annotated[float, Field(ge=0)] | None = None  # how much worse is allowed
     beats: list[str] = []  # rows of the table that the challenger must be better than
     needs_labels: bool = False  # whether it can only be measured where labels exist
+    without_labels: bool = False  # whether it takes the place of those, where nothing is labelled
+    slice: Literal["worst"] | None = None  # judge the slice with the worst value, by gate.slices
     label: str | None = None  # what people read; None: the metric's name
     quiet: bool = False  # whether its number is named only where it is the reason to refuse
+
+    @property
+    def key(self) -> str:
+        """The name of its number among all that are measured."""
+        return f"{self.metric}.{self.slice}" if self.slice else self.metric
+
+    @model_validator(mode="after")
+    def _can_be_applied(self) -> "Rule":
+        if self.needs_labels and self.without_labels:
+            raise ValueError("needs_labels and without_labels exclude each other")
+        if self.slice and (self.beats or self.champion_tolerance is not None):
+            raise ValueError("a rule about a slice takes minimum or maximum only")
+        return self
 
 
 class Gate(_Strict):
@@ -281,17 +316,35 @@ class Gate(_Strict):
 
     rules: list[Rule] = []  # none: the first model passes, and says so
     table: str | None = None  # entry: a row for challenger, champion and each baseline
+    slices: str | None = None  # entry: a row for each slice of the data, a column for each metric
+    judged: str | None = None  # the model that was measured, if tracking.model is its refit
     decision: str | None = (
         None  # JSON entry: the gate's decision, if a node of the project makes it
     )
     on_incomparable: Literal["refuse", "replace"] = "refuse"
-    require_labels: bool = False  # refuse a model that no rule with needs_labels could judge
+    require_labels: bool = False  # refuse a model that no rule about labels could judge
+    second_path: bool = True  # whether rules with without_labels count as such
 
     @model_validator(mode="after")
     def _one_rule_a_metric(self) -> "Gate":
-        names = [rule.metric for rule in self.rules]
+        names = [rule.key + " without labels" * rule.without_labels for rule in self.rules]
         if twice := sorted({name for name in names if names.count(name) > 1}):
             raise ValueError(f"rules name the metric {', '.join(twice)} twice")
+        return self
+
+
+class UpdatePolicy(_Strict):
+    """When the model of an environment is trained again, and on whose data."""
+
+    when: Literal["drift", "schedule", "never"] = "drift"
+    every: Span | None = None  # not sooner after the champion was made; with schedule, this often
+    watch: str | None = None  # the environment whose answers are monitored; None: this one
+    parameters: list[str] = []  # taken from that environment, such as those that name its data
+
+    @model_validator(mode="after")
+    def _has_a_schedule(self) -> "UpdatePolicy":
+        if self.when == "schedule" and self.every is None:
+            raise ValueError("when: schedule needs every, such as 7D")
         return self
 
 
@@ -355,14 +408,38 @@ class Deployment(_Strict):
 
 
 class Monitoring(_Strict):
-    """The columns that are compared with the training, by default those of the schema."""
+    """What is compared with the profile of the model in service."""
 
-    data: str | None = None  # entry with the newest data; None: tracking.data
-    reference: str | None = None  # entry with older data; None: the older rows of `data`
-    columns: list[str] | None = None  # None: the numbers of the model's schema
-    time: str | None = None  # the column that says which rows of `data` are newest
-    by: str | None = None  # the column that separates series
-    limit: Annotated[float, Field(gt=0)] = 0.25  # population stability index that is drift
+    # None: recorded answers where they are kept; collected: those that Azure ML has stored
+    source: Literal["served", "collected", "data"] | None = None
+    data: str | None = None  # entry with the newest rows
+    since: str | None = None  # how much of the newest data is judged; None: a window of the profile
+    labels: str | None = None  # entry: a row per labelled row or event
+    metrics: str | None = None  # package.module:function, (rows, labels) -> numbers by name
+
+
+class Recording(_Strict):
+    """What servers, batch runs and devices keep of what they answer."""
+
+    enabled: bool = False
+    folder: str = "data/served"  # relative to the project
+    share: Annotated[float, Field(gt=0, le=1)] = 1.0  # of the requests; each is recorded whole
+    max_megabytes: Annotated[float, Field(gt=0)] = 1000  # then the oldest files are removed
+    keep_days: Annotated[float, Field(gt=0)] = 30
+    leave_out: list[str] = []  # columns of the model that are never written to the disk
+
+    def settings(self, root: Path) -> "Settings":
+        """Return it for a process of this machine that writes for a project."""
+        from kedro_azure_mlops.serve.record import Settings
+
+        return Settings(
+            (root / self.folder).resolve(),
+            self.share,
+            self.max_megabytes,
+            self.keep_days,
+            tuple(self.leave_out),
+            sys.executable,
+        )
 
 
 class Mlops(_Strict):
@@ -376,6 +453,8 @@ class Mlops(_Strict):
     report: list[str] = []  # text entries that are shown at the end of a run
     deployment: Deployment = Deployment()
     monitoring: Monitoring = Monitoring()
+    recording: Recording = Recording()
+    update_policy: UpdatePolicy = UpdatePolicy()
 
     @property
     def experiment(self) -> str:

@@ -23,9 +23,12 @@ import numpy as np
 __all__ = [
     "CONTRACT",
     "MANIFEST",
+    "CannotExplainError",
     "Column",
     "Columns",
     "Contract",
+    "Explainable",
+    "ExplainableScorer",
     "History",
     "ProjectModel",
     "Schema",
@@ -64,6 +67,10 @@ _ARRAYS: dict[ColumnType, Any] = {
 
 class UnusableModelError(ValueError):
     """A model folder is incomplete, altered, or does not do what it recorded."""
+
+
+class CannotExplainError(ValueError):
+    """A model cannot explain its answers; the message is a sentence that says why."""
 
 
 @dataclass(frozen=True)
@@ -153,6 +160,55 @@ class Scorer(Protocol):
         -------
         The columns of ``schema.outputs``, one value for each wanted row in the order of the input.
         A missing number is NaN, a missing boolean or text None.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class Explainable:
+    """Rows as the features that their score is computed from, beside the usual ones.
+
+    Parameters
+    ----------
+    output
+        The output column that is explained.
+    names
+        The ``d`` features, as ``contributions`` of an explanation name them.
+    values, baseline
+        Shape ``(n, d)``, in any unit: the features of each row, and those that it is compared with.
+        The baseline may differ from row to row, for example by series.
+    function
+        Takes features, shape ``(m, d)``, each value either the row's or the baseline's, and the
+        number of the row that each line belongs to, shape ``(m,)``; returns their scores, ``(m,)``.
+        Of ``values`` themselves these are what ``score`` answers.
+    words
+        Takes the numbers of a row and of a feature; returns in a few words how the one differs
+        there. None: the name and both values.
+    """
+
+    output: str
+    names: Sequence[str]
+    values: np.ndarray
+    baseline: np.ndarray
+    function: Callable[[np.ndarray, np.ndarray], np.ndarray]
+    words: Callable[[int, int], str] | None = None
+
+
+class ExplainableScorer(Scorer, Protocol):
+    """A scorer that can also explain its answers, by ``explain.py``: an optional member."""
+
+    def explained(self, columns: Columns, wanted: np.ndarray | None = None) -> Explainable:
+        """Return what the scores of some rows are computed from.
+
+        Parameters
+        ----------
+        columns, wanted
+            As of ``score``, also of no rows at all. Every wanted row has an answer.
+
+        Raises
+        ------
+        CannotExplainError
+            If this model cannot.
         """
         ...
 

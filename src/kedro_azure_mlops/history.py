@@ -142,12 +142,15 @@ class ScoredPast(SeriesRows):
     values, scores, is_code
         Shape ``(n,)``, in the order of series and time. A score above 1 keeps a row out of fits; it
         is 0 for rows to be trusted, as all are at first.
+    judged
+        Shape ``(n,)``: the scores before those of series that have changed became 0; NaN at first.
     """
 
     def __init__(self, names: Any, times: np.ndarray, values: np.ndarray) -> None:
         super().__init__(names, times)
         self.values = self.in_order(values)
         self.scores = np.zeros(len(values))
+        self.judged = np.full(len(values), np.nan)
         self.is_code = np.zeros(len(values), bool)
         self._least = np.full(len(self.names), np.nan)  # of the usual values since the range
         self._most = np.full(len(self.names), np.nan)
@@ -172,6 +175,7 @@ class ScoredPast(SeriesRows):
         judged = np.where(outside > _ABSURD, outside, np.nan_to_num(by_model))
         series = self.series[rows]
         flagged = np.bincount(series, judged > 1) / np.maximum(np.bincount(series), 1)
+        self.judged[rows] = judged
         self.scores[rows] = np.where(flagged[series] > _MOSTLY, 0.0, judged)
         usual = rows[self.is_trusted(rows)]
         np.fmin.at(self._least, self.series[usual], self.values[usual])
@@ -199,7 +203,7 @@ class ScoredPast(SeriesRows):
         is_row: np.ndarray,
         flagged: np.ndarray,
         stops: np.ndarray,
-        learns_anew: np.ndarray,
+        starts_fresh: np.ndarray,
         would_be_usual: Callable[[np.ndarray], np.ndarray],
         smallest_spread: float,
     ) -> np.ndarray:
@@ -211,7 +215,7 @@ class ScoredPast(SeriesRows):
             A sample of each series as of ``sample_each``, and which of it may be learned from.
         flagged
             The rows of it that the new fit flags. A series without others learns from these.
-        learns_anew
+        starts_fresh
             Booleans, shape ``(s,)``: series whose values beyond the sample are judged now; those of
             the others were when they came, see ``remember``.
         would_be_usual
@@ -225,12 +229,12 @@ class ScoredPast(SeriesRows):
         is_usual |= is_row & ~is_usual.any(axis=1, keepdims=True)
         quantiles = quantiles_of_rows(self.values[at], is_usual, QUANTILES)
         least, most = quantiles[:, 0], quantiles[:, -1]
-        rows = self.between(np.where(learns_anew, self.starts, stops), stops)
+        rows = self.between(np.where(starts_fresh, self.starts, stops), stops)
         series, values = self.series[rows], self.values[rows]
         rows = rows[(values < least[series]) | (values > most[series])]
         rows = rows[self.is_trusted(rows)]
         rows = rows[would_be_usual(rows)]
-        self._least[learns_anew] = self._most[learns_anew] = np.nan
+        self._least[starts_fresh] = self._most[starts_fresh] = np.nan
         np.fmin.at(self._least, self.series[rows], self.values[rows])
         np.fmax.at(self._most, self.series[rows], self.values[rows])
         quantiles[:, 0], quantiles[:, -1] = np.fmin(least, self._least), np.fmax(most, self._most)

@@ -2,20 +2,23 @@
 
 The same code, data and parameters give the same estimator, but not the same files: MLflow writes
 the time and a random identifier into ``MLmodel``, skops the addresses that objects had in memory,
-and a zip archive the time of each member.
+a zip archive the time of each member, and tables of numpy what was in memory between their fields.
 """
 
 import hashlib
+import io
 import json
 import zipfile
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import yaml
 
 _MLMODEL = "MLmodel"
 _SCHEMA = "schema.json"
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest time that a zip archive can hold
+_HEADER = 32  # bytes of an .npy file in which its type begins
 _OF_THE_RUN = ("utc_time_created", "run_id")
 
 
@@ -45,13 +48,29 @@ def normalise_skops(file: Path) -> None:
     renumber = _Renumbering()
     schema = renumber.applied(schema)
     stored = {renumber.files.get(name, name): name for name in contents}
-    texts = {new: contents[old] for new, old in stored.items()}
+    texts = {new: _without_padding(contents[old]) for new, old in stored.items()}
     kinds = {new: members[old].compress_type for new, old in stored.items()}
     kinds[_SCHEMA] = members[_SCHEMA].compress_type
     texts[_SCHEMA] = json.dumps(schema, indent=2).encode()
     with zipfile.ZipFile(file, "w") as archive:
         for name in sorted(texts):
             archive.writestr(zipfile.ZipInfo(name, _EPOCH), texts[name], kinds[name])
+
+
+def _without_padding(content: bytes) -> bytes:
+    """Zero what lies between the fields of a stored table, such as the nodes of a tree.
+
+    It is whatever was in memory there.
+    """
+    if b"'descr': [" not in content[:_HEADER]:
+        return content
+    table = np.load(io.BytesIO(content), allow_pickle=False)
+    padded = np.zeros(table.shape, table.dtype)
+    for name in table.dtype.names:
+        padded[name] = table[name]
+    buffer = io.BytesIO()
+    np.save(buffer, padded, allow_pickle=False)
+    return buffer.getvalue()
 
 
 class _Renumbering:

@@ -39,6 +39,7 @@ from kedro_azure_mlops.contract import (
 )
 from kedro_azure_mlops.errors import OperationError, first_line
 from kedro_azure_mlops.model_files import normalise_folder, normalise_skops
+from kedro_azure_mlops.monitor.profile import profile_of, read_content, write_profile
 from kedro_azure_mlops.serve.stored import (
     MODEL_FILE,
     TRUSTED_TYPES,
@@ -182,10 +183,10 @@ class RegisteredChampion(AbstractDataset[None, Champion]):
         """Fetch the champion; a server that fails or changed files are its ``problem``."""
         import mlflow
 
-        from kedro_azure_mlops.registry.versions import find_champion
+        from kedro_azure_mlops.registry.versions import find_champion, open_client
 
         try:
-            found = find_champion(mlflow.MlflowClient(), self._name)
+            found = find_champion(open_client(), self._name)
         except (mlflow.MlflowException, OSError) as error:
             return Champion(problem=f"the tracking server did not answer: {first_line(error)}")
         return Champion() if found is None else self._fetch(found)
@@ -200,7 +201,7 @@ class RegisteredChampion(AbstractDataset[None, Champion]):
             uri = mlflow.MlflowClient().get_model_version_download_uri(self._name, number)
         try:
             folder = Path(mlflow.artifacts.download_artifacts(uri))
-        except (mlflow.MlflowException, OSError) as error:
+        except (mlflow.MlflowException, OSError, ImportError) as error:
             if full := out_of_space(error, (), "the champion's files"):
                 raise full from error
             problem = f"the files of version {number} cannot be fetched: {first_line(error)}"
@@ -299,7 +300,8 @@ def save_model(model: Any, folder: Path, trusted: Sequence[str] = ()) -> None:
     ----------
     model
         A fitted estimator with ``predict``, or a ``PythonModel``; see ``contract.ProjectModel`` for
-        what else it may offer.
+        what else it may offer. Its attribute ``profile``, as ``reference_profile`` returns it, is
+        written as ``profile.json``; a model that is loaded has it again.
     trusted
         Types that may be saved besides ``TRUSTED_TYPES``.
 
@@ -318,9 +320,9 @@ def save_model(model: Any, folder: Path, trusted: Sequence[str] = ()) -> None:
     trusted_types = [*TRUSTED_TYPES, *trusted]
     example = _example_of(model)
     answer = predict(model, example)
-    schema = getattr(model, "schema", None) or _inferred_schema(example, answer)
-    kept = _in_contract(model)
-    stored = _without(model, kept)
+    schema = getattr(model, "schema", None) or inferred_schema(example, answer)
+    kept, profile = _in_contract(model), profile_of(model)
+    stored = _without(model, _not_in_skops(model))
     options: dict[str, Any] = {
         "signature": infer_signature(example, answer),
         "input_example": example,
@@ -364,6 +366,8 @@ def save_model(model: Any, folder: Path, trusted: Sequence[str] = ()) -> None:
     export = getattr(model, "export", None)
     if callable(export):
         export(folder)
+    if profile is not None:
+        write_profile(folder, profile)
     normalise_folder(folder)
     write_manifest(folder)
 
@@ -389,7 +393,10 @@ def load_model(folder: Path, trusted: Sequence[str] = (), wanted: str | None = N
         if not (folder / "MLmodel").is_file():
             raise UnusableModelError("there is no MLmodel")
         refuse_changed_files(folder, wanted)
-        return load_stored(folder, read_contract(folder), trusted)
+        model = load_stored(folder, read_contract(folder), trusted)
+        if (profile := read_content(folder)) is not None:
+            model.profile = profile
+        return model
     except Exception as error:
         message = f"{folder} holds no model that can be loaded: {error}"
         raise UnloadableModelError(message) from error
@@ -483,12 +490,16 @@ def _bytes_served(model: Any) -> int:
         if callable(getattr(model, "export", None)):
             model.export(Path(place))
         exported = sum(file.stat().st_size for file in Path(place).rglob("*") if file.is_file())
-    return exported or len(skops.io.dumps(_without(model, _in_contract(model))))
+    return exported or len(skops.io.dumps(_without(model, _not_in_skops(model))))
 
 
 def _in_contract(model: Any) -> tuple[str, ...]:
     """List the attributes that ``contract.json`` keeps: skops cannot store a DataFrame."""
     return tuple(name for name in ("input_example", "schema") if name in vars(model))
+
+
+def _not_in_skops(model: Any) -> tuple[str, ...]:
+    return _in_contract(model) + (() if profile_of(model) is None else ("profile",))
 
 
 def _without(model: Any, attributes: Sequence[str]) -> Any:
@@ -520,7 +531,8 @@ def _example_of(model: Any) -> Any:
     return pd.DataFrame([[0.0] * len(names)], columns=list(names))
 
 
-def _inferred_schema(example: Any, answer: Any) -> Schema:
+def inferred_schema(example: Any, answer: Any) -> Schema:
+    """Infer the schema of a model that has none from some rows and its answer to them."""
     import pandas as pd
 
     if isinstance(answer, pd.DataFrame):

@@ -1,12 +1,13 @@
 """Refuse rows of a table in words: how many, why, and the first of them with their lines.
 
-A schema is made of ``column`` and ``check``; ``is_number``, ``is_within`` and ``is_time`` look at
-columns as they were read, often text.
+A ``RowValidator`` is made of ``column``, ``time_column``, ``number_column`` and ``check``;
+``is_number``, ``is_within`` and ``is_time`` look at columns as they were read, often text.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -32,6 +33,45 @@ class BadDataError(DataValidationError):
         return str(self.message)
 
 
+class RowValidator:
+    """A schema of rows, for ``validator:`` in the catalog.
+
+    ::
+
+        class RawHours(RowValidator):
+            def __init__(self, most: float) -> None:
+                columns = {"time": time_column("time"), "load": number_column("load", 0, most)}
+                super().__init__(columns)
+
+    Parameters
+    ----------
+    columns
+        The columns that rows must have; others are not looked at.
+    checks
+        Rules about several columns.
+    """
+
+    def __init__(self, columns: Mapping[str, pa.Column], *checks: pa.Check) -> None:
+        import pandera.pandas as pa
+
+        self._columns = list(columns)
+        self._schema = pa.DataFrameSchema(dict(columns), checks=list(checks))
+
+    def validate(self, rows: pd.DataFrame) -> pd.DataFrame:
+        """Return the rows unchanged.
+
+        Raises
+        ------
+        BadDataError
+            With a table of the first offending rows, all kinds of fault together.
+        """
+        return refuse_offending_rows(rows, self._schema, self._columns)
+
+
+class NoRowsError(BadDataError):
+    """A file was read and holds no row."""
+
+
 def refuse_offending_rows(
     frame: pd.DataFrame, schema: pa.DataFrameSchema, columns: Sequence[str]
 ) -> pd.DataFrame:
@@ -47,10 +87,20 @@ def refuse_offending_rows(
     Raises
     ------
     BadDataError
-        With the number of rows that each check refuses and a table of the first of them.
+        If there is no row or a column is missing; with the number of rows that each check refuses
+        and a table of the first of them.
     """
     import pandera.errors
 
+    source = frame.attrs.get("source", "the data")
+    if missing := [name for name in columns if name not in frame.columns]:
+        raise BadDataError(
+            f"{source}: wrong columns, {', '.join(missing)} missing.\n"
+            f"The file has: {', '.join(map(str, frame.columns))}\n"
+            f"It needs: {', '.join(columns)}."
+        )
+    if frame.empty:
+        raise NoRowsError(f"{source}: the file is empty, it holds no row.")
     try:
         accepted = schema.validate(frame, lazy=True)
         for table in (frame, accepted):  # kept by a cycle otherwise: the accessor refers to it
@@ -73,6 +123,20 @@ def column(name: str, *checks: pa.Check) -> pa.Column:
     import pandera.pandas as pa
 
     return pa.Column(nullable=True, checks=[check(pd.Series.notna, f"{name} is missing"), *checks])
+
+
+def time_column(name: str) -> pa.Column:
+    """Return a column of a schema that holds ISO 8601 times, as text or as datetimes."""
+    return column(name, check(is_time, f"{name} is not a date and time such as 2024-01-31 13:00"))
+
+
+def number_column(name: str, minimum: float = -np.inf, maximum: float = np.inf) -> pa.Column:
+    """Return a column of a schema that holds numbers from ``minimum`` to ``maximum``."""
+    within = check(
+        lambda values: is_within(values, minimum, maximum),
+        f"{name} is outside {minimum:g} to {maximum:g}",
+    )
+    return column(name, check(is_number, f"{name} is not a number"), within)
 
 
 def check(accepts: Callable[..., pd.Series], refusal: str) -> pa.Check:
@@ -200,6 +264,12 @@ def is_within(column: pd.Series, minimum: float, maximum: float) -> pd.Series:
     """Return where a column is from ``minimum`` to ``maximum``, or no number."""
     number = parse_numbers(column)
     return number.between(minimum, maximum) | number.isna()
+
+
+def fingerprint(rows: pd.DataFrame) -> str:
+    """Compute a SHA-256 of rows in their order, whatever the format of the file they came from."""
+    hashed = pd.util.hash_pandas_object(rows, index=False)
+    return hashlib.sha256(hashed.to_numpy().tobytes()).hexdigest()
 
 
 def first_rows(rows: pd.DataFrame) -> str:

@@ -44,7 +44,9 @@ def rows(body: bytes) -> list[tuple[datetime, str, float]] | None:
         document = json.loads(body)
     except (ValueError, RecursionError):
         return None
-    if not isinstance(document, dict) or list(document) != ["data"]:
+    if not isinstance(document, dict) or not {"data"} <= set(document) <= {"data", "explain"}:
+        return None
+    if not isinstance(document.get("explain", False), bool):
         return None
     if not isinstance(document["data"], list) or not document["data"]:
         return None

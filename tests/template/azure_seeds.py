@@ -96,7 +96,7 @@ DEFECTS: dict[str, tuple[str, ...]] = {
         TRAIN, "ne(dependencies.submit.outputs['submit.job'], ''))",
         "ne(dependencies.submit.outputs['submit.job'], '')", "unbalanced brackets",
     ),
-    "one bracket too much": (TRAIN, "'true'))))", "'true')))))", "unbalanced brackets"),
+    "one bracket too much": (TRAIN, "''))))", "'')))))", "unbalanced brackets"),
     "open template expression": (
         AZURE, "condition: ${{ parameters.condition }}", "condition: ${{ parameters.condition }",
         "not closed",
@@ -175,8 +175,8 @@ DEFECTS: dict[str, tuple[str, ...]] = {
         ROLLOUT, "name: deploy", "name: deployment", "no step of the name deploy", DEPLOY,
     ),
     "condition of a stage": (
-        TRAIN, "dependencies.look.outputs['look.drift.drifted']",
-        "stageDependencies.look.look.outputs['drift.drifted']", "knows no stageDependencies",
+        TRAIN, "dependencies.look.outputs['look.decide.data_of']",
+        "stageDependencies.look.look.outputs['decide.data_of']", "knows no stageDependencies",
     ),
     "condition of a step": (
         ROLLOUT, "variables['deploy.moved']", "dependencies.back.outputs['x.y']",
@@ -238,7 +238,7 @@ DEFECTS: dict[str, tuple[str, ...]] = {
     ),
     # what the project has
     "output that the script does not report": (
-        TRAIN, "look.drift.drifted", "look.drift.driftd", "reports no driftd",
+        TRAIN, "look.decide.data_of", "look.decide.data_fo", "reports no data_fo",
     ),
     "output across stages that the script does not report": (
         DEPLOY, "'rollout.deploy.digest'", "'rollout.deploy.digets'", "reports no digets",
@@ -304,7 +304,7 @@ DEFECTS: dict[str, tuple[str, ...]] = {
 # Edits of the same kinds that are right: what is edited, what of it, into what.
 ACCEPTED: dict[str, tuple[str, str, str]] = {
     "another output of the script": (TRAIN, "['submit.workspace']", "['submit.studio']"),
-    "output in another case": (TRAIN, "look.drift.drifted", "look.drift.Drifted"),
+    "output in another case": (TRAIN, "look.decide.data_of", "look.decide.Data_Of"),
     "another target": (CI, "bash: make check", "bash: make package"),
     "environment of the run": (CI, "--env stage", '--env "$WHERE"'),
     "another environment": (CI, "--env stage", "--env local"),

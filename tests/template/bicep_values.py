@@ -222,6 +222,7 @@ def _shared(first: dict[str, Any], second: dict[str, Any]) -> list[str]:
 
 
 _FUNCTIONS: dict[str, Callable[..., Any]] = {
+    "concat": lambda *values: [each for value in values for each in value],
     "empty": lambda value: not value,
     "filter": lambda values, test: [each for each in values if test(each)],
     "guid": lambda *parts: f"guid of {' '.join(parts)}",

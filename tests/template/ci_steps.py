@@ -59,7 +59,8 @@ def _of_azure_job(file: str, pipeline: Any, job: Any) -> Iterator[Step]:
         for script in scripts_of(step):
             yield Step(f"{file} {job.name}", str(script), names, connection.rpartition("-")[2])
         if "name" in step:  # its outputs are variables of the steps after it
-            known = known | {f"{step['name']}.{output}" for output in ("deployment", "champion")}
+            outputs = ("deployment", "champion", "drifted", "quality")
+            known = known | {f"{step['name']}.{output}" for output in outputs}
 
 
 def steps_of_github(project: BakedProject) -> Iterator[Step]:

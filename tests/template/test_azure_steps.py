@@ -152,7 +152,7 @@ class TestTraining:
 
     def test_sends_once_and_follows_what_it_sent(self, jobs_of: Callable[..., list[Any]]) -> None:
         jobs = {job.name: job for job in jobs_of("train")}
-        assert command_of(jobs["submit"].steps[-1]).endswith("train.py --env dev --no-wait")
+        assert "train.py --env dev --no-wait" in command_of(jobs["submit"].steps[-1])
         assert command_of(jobs["verdict"].steps[-1]).endswith('train.py --env dev --job "$JOB"')
         assert command_of(jobs["cancel"].steps[-1]).endswith('cancel --env dev --job "$JOB"')
         for name in ("wait", "verdict", "cancel"):
@@ -276,24 +276,49 @@ class TestRetraining:
         assert holds(look["condition"], succeeded=True, variables=variables) is looks
 
     @pytest.mark.parametrize(
-        ("look", "drifted", "runs"),
+        ("look", "data_of", "runs"),
         [
             ("Skipped", None, True),  # a change of the code, or by hand
-            ("Succeeded", "true", True),
-            ("Succeeded", "false", False),
-            ("Failed", "true", False),
-            ("Failed", None, False),
+            ("Succeeded", "prod", True),
+            ("Succeeded", "", False),  # nothing is due
+            ("Failed", "prod", False),
+            ("Failed", None, False),  # the data cannot be trusted
         ],
     )
-    def test_trains_if_nobody_looked_or_prod_has_drifted(
-        self, expand: Expand, look: str, drifted: str | None, runs: bool
+    def test_trains_if_nobody_looked_or_a_training_is_due(
+        self, expand: Expand, look: str, data_of: str | None, runs: bool
     ) -> None:
         condition = stages_of(expand("train"))[1].body["condition"]
-        outputs = {"look.drift.drifted": drifted} if drifted else {}
+        outputs = {} if data_of is None else {"look.decide.data_of": data_of}
         names = {"dependencies": {"look": {"result": look, "outputs": outputs}}}
         succeeded = look == "Succeeded"
         assert holds(condition, canceled=False, succeeded=succeeded, **names) is runs
         assert holds(condition, canceled=True, succeeded=False, **names) is False
+
+    def test_decides_as_dev_about_what_prod_has_shown(
+        self, jobs_of: Callable[..., list[Any]]
+    ) -> None:
+        (look, *_) = jobs_of("train")
+        *_, monitor, decide = look.steps
+        assert command_of(monitor).endswith("monitor.py --env prod --answer")
+        words = '--answer --drifted "$MONITOR_DRIFTED" --quality "$MONITOR_QUALITY"'
+        assert command_of(decide).endswith(f"retrain.py --env dev {words}")
+        assert [step["inputs"]["azureSubscription"].rpartition("-")[2]
+                for step in (monitor, decide)] == ["prod", "dev"]  # fmt: skip
+
+    @pytest.mark.parametrize(
+        ("decided", "asked", "data_of"),
+        [("prod", "dev", "prod"), (None, "dev", "dev"), (None, "prod", "prod")],
+    )
+    def test_trains_on_the_data_of_the_environment_that_is_watched(
+        self, jobs_of: Callable[..., list[Any]], decided: str | None, asked: str, data_of: str
+    ) -> None:
+        submit = next(job for job in jobs_of("train", data_of=asked) if job.name == "submit")
+        assert command_of(submit.steps[-1]).endswith('--data-of "$DATA_OF"')
+        outputs = {"decide.data_of": decided} if decided else {}
+        names = {"stagedependencies": {"look": {"look": {"outputs": outputs}}}}
+        expression = submit.body["variables"]["data_of"].removeprefix("$[").removesuffix("]")
+        assert evaluate(parse(expression.strip()), names) == data_of
 
     def test_is_scheduled_also_when_nothing_changed(self, expand: Expand) -> None:
         (schedule,) = expand("train")["schedules"]

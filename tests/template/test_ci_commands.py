@@ -20,7 +20,7 @@ from tests.template.ci_steps import GIVEN, Step, steps_of_azure, steps_of_github
 
 VARIABLE = re.compile(r"\$\{?([A-Za-z_]\w*)")
 # What GitHub's own bookkeeping of a workflow needs besides commands.
-BOOKKEEPING = ("passed",)
+BOOKKEEPING = ("passed", "issue")
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +79,8 @@ def test_each_option_is_one_of_the_command(project: BakedProject, steps: list[St
 
 
 @pytest.mark.parametrize(
-    ("step", "script"), [("train", "train"), ("deploy", "deploy"), ("drift", "monitor")]
+    ("step", "script"),
+    [("train", "train"), ("deploy", "deploy"), ("monitor", "monitor"), ("decide", "retrain")],
 )
 def test_workflows_read_only_outputs_that_a_step_reports(
     project: BakedProject, step: str, script: str

@@ -221,7 +221,8 @@ class TestWorkflows:
             "ci/check": read, "ci/test": read, "ci/supply": read, "ci/passed": {},
             "train/train": azure, "train/deploy": azure,
             "deploy/stage": azure, "deploy/prod": azure,
-            "retrain/drift": azure, "retrain/train": azure,
+            "retrain/monitor": azure, "retrain/issue": {"issues": "write"},
+            "retrain/train": azure,
             "template-update/update": {"contents": "write", "pull-requests": "write"},
         }  # fmt: skip
 
@@ -264,11 +265,12 @@ class TestWorkflows:
         action = project.yaml(".github/actions/setup/action.yml")
         for name in WORKFLOWS:
             workflow = project.yaml(f".github/workflows/{name}.yml")
-            inputs = (workflow["on"].get("workflow_dispatch") or {}) or {}
+            events = ("workflow_dispatch", "workflow_call")
+            inputs = {n for e in events for n in (workflow["on"].get(e) or {}).get("inputs", ())}
             for used in re.findall(
                 r"\binputs\.(\w+)", project.read(f".github/workflows/{name}.yml")
             ):
-                assert used in inputs["inputs"]
+                assert used in inputs
             for job in workflow["jobs"].values():
                 _look_up(project, workflow["jobs"], job, action)
 
@@ -295,7 +297,9 @@ def _look_up(
         assert called in ids
     if "uses" in job:
         called = project.yaml(job["uses"].removeprefix("$/"))
-        assert "workflow_call" in called["on"]
+        assert set(job.get("with", {})) <= set(
+            (called["on"]["workflow_call"] or {}).get("inputs", ())
+        )
         rights = [set(one["permissions"].items()) for one in called["jobs"].values()]
         assert set().union(*rights) <= set(job["permissions"].items())
 
@@ -328,8 +332,8 @@ class TestCi:
 
 class TestTraining:
     def test_trains_and_cancels_the_job_it_submitted(self, project: BakedProject) -> None:
-        _, train, cancel = project.yaml(".github/workflows/train.yml")["jobs"]["train"]["steps"]
-        assert train["run"].endswith("train.py --env dev")
+        *_, train, cancel = project.yaml(".github/workflows/train.yml")["jobs"]["train"]["steps"]
+        assert train["run"].endswith('train.py --env dev --data-of "$DATA_OF"')
         assert cancel["run"].endswith('kedro mlops cancel --env dev --job "$JOB"')
         assert cancel["env"] == {"JOB": "${{ steps.train.outputs.job }}"}
         assert cancel["if"] == "cancelled() && steps.train.outputs.job != ''"
@@ -347,12 +351,49 @@ class TestTraining:
         )
         assert deploy["uses"] == "$/.github/workflows/deploy.yml"
 
-    def test_follows_drift_or_force(self, project: BakedProject) -> None:
+    def test_looks_first_unless_it_is_forced(self, project: BakedProject) -> None:
         jobs = project.yaml(".github/workflows/retrain.yml")["jobs"]
-        assert jobs["drift"]["steps"][-1]["run"].endswith("monitor.py --env prod --answer")
-        assert jobs["drift"]["if"] == "${{ !inputs.force }}"
-        drifted = "needs.drift.outputs.drifted == 'true'"
-        assert jobs["train"]["if"] == f"${{{{ !cancelled() && (inputs.force || {drifted}) }}}}"
+        assert jobs["monitor"]["steps"][-1]["run"].endswith("monitor.py --env prod --answer")
+        assert jobs["monitor"]["environment"] == "prod-read"  # which waits for no reviewer
+        assert jobs["monitor"]["if"] == "${{ !inputs.force }}"
+        good = "needs.monitor.outputs.quality == 'false'"
+        assert jobs["train"]["if"] == f"${{{{ !cancelled() && (inputs.force || {good}) }}}}"
+        given = {"data_of": "prod", "drifted": "${{ needs.monitor.outputs.drifted }}"}
+        assert jobs["train"]["with"] == given
+
+    def test_trains_where_the_update_policy_says_so(self, project: BakedProject) -> None:
+        job = project.yaml(".github/workflows/train.yml")["jobs"]["train"]
+        _, decide, train, _ = job["steps"]
+        assert decide["if"] == "inputs.drifted != ''"  # else a change of the code, or force
+        assert decide["run"].endswith('retrain.py --env dev --drifted "$DRIFTED" --answer')
+        due = "!inputs.drifted || steps.decide.outputs.data_of"
+        assert train["if"] == f"${{{{ {due} }}}}"
+        data_of = "steps.decide.outputs.data_of || inputs.data_of"
+        assert train["env"] == {"DATA_OF": f"${{{{ {data_of} }}}}"}
+
+    @pytest.mark.parametrize("there", ["", "7 OPEN The data of prod cannot be trusted"])
+    def test_opens_one_issue_about_data_that_cannot_be_trusted(
+        self, project: BakedProject, tmp_path: Path, there: str
+    ) -> None:
+        job = project.yaml(".github/workflows/retrain.yml")["jobs"]["issue"]
+        assert job["if"] == "${{ needs.monitor.outputs.quality == 'true' }}"
+        assert "environment" not in job  # it signs in nowhere
+        (step,) = job["steps"]
+        said = tmp_path / "said"
+        program = tmp_path / "gh"
+        program.write_text(f'#!/bin/sh\n[ "$2" = list ] && echo "{there}" || echo "$@" >{said}\n')
+        program.chmod(0o755)
+        title = "The data of `prod` $(touch hit)"
+        ran = project.run(
+            "bash", "-e", "-c", step["run"],
+            PATH=f"{tmp_path}:/usr/bin:/bin", TITLE=title, BODY='see "run"',
+        )  # fmt: skip
+        assert ran.returncode == 0, ran.stderr
+        if there:
+            assert not said.exists()
+        else:
+            assert said.read_text() == f'issue create --title {title} --body see "run"\n'
+        assert not (project.path / "hit").exists()
 
     def test_runs_to_its_end_where_the_look_was_skipped(self, project: BakedProject) -> None:
         """A job after a skipped one is skipped, unless its condition names a status."""
@@ -371,16 +412,18 @@ class TestDeployment:
     @pytest.mark.parametrize("env", ["stage", "prod"])
     def test_goes_back_from_what_this_run_moved(self, project: BakedProject, env: str) -> None:
         job = project.yaml(".github/workflows/deploy.yml")["jobs"][env]
-        _, deploy, traffic, champion = job["steps"]
+        _, deploy, back = job["steps"]
         assert job["environment"] == env
         assert f"deploy.py --env {env}" in deploy["run"]
         failed, outputs = "(failure() || cancelled())", "steps.deploy.outputs"
-        assert traffic["if"] == f"{failed} && {outputs}.moved == 'true'"
-        assert traffic["env"] == {"DEPLOYMENT": "${{ steps.deploy.outputs.deployment }}"}
-        assert f'deploy.py --env {env} --back --if-deployment "$DEPLOYMENT"' in traffic["run"]
-        assert champion["if"] == f"{failed} && {outputs}.champion != ''"
-        assert champion["env"] == {"CHAMPION": "${{ steps.deploy.outputs.champion }}"}
-        assert f'deploy.py --env {env} --back --if-champion "$CHAMPION"' in champion["run"]
+        moved = f"{outputs}.moved == 'true'"
+        assert back["if"] == f"{failed} && ({moved} || {outputs}.champion != '')"
+        assert back["env"] == {  # what is empty stays as it is
+            "DEPLOYMENT": f"${{{{ {moved} && {outputs}.deployment || '' }}}}",
+            "CHAMPION": f"${{{{ {outputs}.champion }}}}",
+        }
+        options = '--back --if-deployment "$DEPLOYMENT" --if-champion "$CHAMPION" --reason "'
+        assert f"deploy.py --env {env} {options}" in back["run"]
 
     def test_takes_to_prod_the_digest_that_stage_took(self, project: BakedProject) -> None:
         jobs = project.yaml(".github/workflows/deploy.yml")["jobs"]

@@ -270,6 +270,84 @@ def test_private_endpoints_are_made_in_the_subnet_that_is_named(copied: BakedPro
     assert {body["subnet"]["id"] for body in made} == {"/subnets/x"}
 
 
+INSIGHTS = "Microsoft.Insights"
+ALERTS = (f"{INSIGHTS}/metricAlerts", f"{INSIGHTS}/scheduledQueryRules")
+
+
+def alerts(project: BakedProject, env: str, **parameters: str) -> dict[str, dict[str, Any]]:
+    """Return the alert rules of an environment with parameters, by what stands before its name."""
+    for name, value in parameters.items():
+        change(project, f"infrastructure/{env}.bicepparam", f"{name} = ''", f"{name} = '{value}'")
+    names = read_azureml(project.path, env).workspace
+    made = [one.body for one in sent(project, env) if one.type in ALERTS]
+    return {body["name"].removesuffix(f"-{names.name}"): body["properties"] for body in made}
+
+
+def test_nobody_is_alerted_unless_someone_is_named(copied: BakedProject):
+    assert alerts(copied, "prod", alertEndpoint="heat") == {}
+    kinds = {one.type for one in sent(copied, "prod")}
+    assert f"{INSIGHTS}/actionGroups" not in kinds
+
+
+def test_before_there_is_an_endpoint_failed_jobs_are_watched(copied: BakedProject):
+    made = alerts(copied, "prod", alertEmail="ops@example.com")
+
+    assert list(made) == ["job-failed"]
+    (scope,) = made["job-failed"]["scopes"]
+    assert scope.endswith(f"/{ML}/{read_azureml(copied.path, 'prod').workspace.name}")
+    (rule,) = made["job-failed"]["criteria"]["allOf"]
+    assert (rule["metricName"], rule["timeAggregation"]) == ("Failed Runs", "Total")
+    assert (rule["operator"], rule["threshold"]) == ("GreaterThan", 0)
+
+
+def test_an_endpoint_is_watched_for_errors_latency_and_silence(copied: BakedProject):
+    made = alerts(copied, "prod", alertEmail="ops@example.com", alertEndpoint="heat")
+
+    watched = ["endpoint-errors", "model-errors", "latency"]
+    assert list(made) == [*("job-failed", *watched), "no-traffic"]
+    rules = {name: made[name]["criteria"]["allOf"][0] for name in made}
+    for name in watched:
+        (scope,) = made[name]["scopes"]
+        names = read_azureml(copied.path, "prod").workspace
+        assert scope.endswith(f"/{ML}/{names.name}/onlineEndpoints/heat")
+        assert made[name]["criteria"]["odata.type"].endswith("SingleResourceMultipleMetricCriteria")
+    # the metrics that `kedro mlops ab --compare` asks for, too
+    assert {rules[name]["metricName"] for name in watched} == {
+        "RequestsPerMinute",
+        "RequestLatency_P95",
+    }
+    failures = [rules[name]["dimensions"][0] for name in ("endpoint-errors", "model-errors")]
+    assert [(one["name"], one["operator"]) for one in failures] == [
+        ("statusCodeClass", "Include"),
+        ("modelStatusCode", "Include"),
+    ]
+    assert rules["latency"]["threshold"] == 1000
+    silence = rules["no-traffic"]
+    assert (silence["timeAggregation"], silence["operator"], silence["threshold"]) == (
+        *("Count", "LessThan"),
+        1,
+    )
+    names = read_azureml(copied.path, "prod").workspace
+    assert made["no-traffic"]["scopes"][0].endswith(names.application_insights)
+
+
+def test_all_alerts_go_to_those_who_are_named(copied: BakedProject):
+    made = alerts(copied, "prod", alertEmail="ops@example.com", alertEndpoint="heat")
+
+    (group,) = [one for one in sent(copied, "prod") if one.type == f"{INSIGHTS}/actionGroups"]
+    (receiver,) = group.body["properties"]["emailReceivers"]
+    assert receiver["emailAddress"] == "ops@example.com"
+    assert len(group.body["properties"]["groupShortName"]) <= 12
+    for name, body in made.items():
+        actions = body["actions"]
+        ids = (
+            actions["actionGroups"]
+            if name == "no-traffic"
+            else [one["actionGroupId"] for one in actions]
+        )
+        assert ids == [group.id], name
+
+
 def test_the_workspace_is_made_upon_what_is_named(original: BakedProject):
     names = read_azureml(original.path, "dev").workspace
     workspace = of(sent(original, "dev"), "name")["properties"]

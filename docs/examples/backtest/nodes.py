@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from kedro_azure_mlops.errors import OperationError
 
-from ...evaluation import Events, alarm_onsets, as_scored, baseline_scores, detection_metrics
+from ...evaluation import Events, as_scored, baseline_scores
 from ...parameters import DetectorParameters, EvaluationParameters, FeatureParameters, Span
 from ...training import fit_detector, score_forward
 
@@ -114,7 +114,7 @@ def measure_schedules(
     Returns
     -------
     One row a detector, and one row a detector and period (``start``, ``end``): the metrics of
-    ``detection_metrics``. The first also counts the ``refits`` of each schedule; in the second a
+    ``Events.metrics``. The first also counts the ``refits`` of each schedule; in the second a
     period without a fault has false alarms too, if there are labels at all.
     """
     cadences = schedules(parameters, detector_parameters)
@@ -122,9 +122,9 @@ def measure_schedules(
     overall, by_period = {}, []
     for name, rows in scores.groupby("detector", sort=False):
         refits = _count_refits(rows["timestamp"], cadences[name]) if name in cadences else np.nan
-        overall[name] = {"refits": refits} | detection_metrics(rows, events, hold)
+        overall[name] = {"refits": refits} | events.metrics(rows, hold)
         for (start, end), part in _periods(rows, parameters.period):
-            metrics = detection_metrics(part, events, hold)
+            metrics = events.metrics(part, hold)
             if "roc_auc" in overall[name]:
                 metrics["false_alarms_per_week"] = _false_alarms(part, events, hold, metrics)
             by_period.append({"detector": name, "start": start, "end": end} | metrics)
@@ -135,7 +135,7 @@ def measure_schedules(
 def _false_alarms(
     rows: pd.DataFrame, events: Events, hold: pd.Timedelta, metrics: dict[str, float]
 ) -> float:
-    onsets = alarm_onsets(rows[rows["is_anomaly"] == 1], hold)
+    onsets = events.onsets(rows, hold)
     false = ~events.echoing(hold).contain(onsets)
     return metrics["alarms_per_week"] * float(false.mean()) if len(onsets) else 0.0
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from kedro_azure_mlops.azure.submission import prepare_job
 from kedro_azure_mlops.azure.workspace import azure_errors, workspace
 from kedro_azure_mlops.errors import OperationError
-from kedro_azure_mlops.job.compilation import compile_job
+from kedro_azure_mlops.job.compilation import compile_job, compile_monitor
 
 if TYPE_CHECKING:
     from azure.ai.ml import MLClient
@@ -243,6 +243,37 @@ def schedule_job(
     start = "data.digest."
     fixed = [tag.removeprefix(start) for tag in job.tags or () if tag.startswith(start)]
     return Scheduled(name, True, describe(when.entity()), tuple(fixed))
+
+
+def schedule_monitor(
+    env: str,
+    name: str,
+    when: Cron | Recurrence,
+    *,
+    root: Path | None = None,
+    say: Callable[[str], None] = lambda _: None,
+) -> Scheduled:
+    """Schedule ``kedro mlops monitor`` on Azure ML; replaces and enables a schedule of that name.
+
+    Each of its jobs runs the code and configuration as they are now, and fails where the monitor
+    raises an alarm or could not judge.
+
+    Parameters
+    ----------
+    when, root, say
+        As for ``schedule_job``.
+
+    Raises
+    ------
+    OperationError
+        If the name is illegal, the job cannot be prepared, or Azure refuses.
+    """
+    check_name(name)
+    root = root or Path.cwd()
+    compiled = compile_monitor(env, root=root)
+    client = workspace(env, root)
+    set_schedule(client, name, when, prepare_job(client, compiled, say=say))
+    return Scheduled(name, True, describe(when.entity()))
 
 
 def check_name(name: str) -> None:

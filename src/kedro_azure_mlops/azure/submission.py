@@ -18,7 +18,7 @@ from kedro_azure_mlops.config import SERVERLESS
 from kedro_azure_mlops.errors import OperationError
 from kedro_azure_mlops.hooks.code_version import code_version
 from kedro_azure_mlops.job.compilation import Compiled, compile_job
-from kedro_azure_mlops.job.project import Project
+from kedro_azure_mlops.job.project import Project, read_project
 
 if TYPE_CHECKING:
     from azure.ai.ml import MLClient
@@ -40,6 +40,7 @@ def submit_job(
     parameters: Mapping[str, str] | None = None,
     data: Mapping[str, str] | None = None,
     *,
+    data_of: str | None = None,
     root: Path | None = None,
     say: Callable[[str], None] = lambda _: None,
 ) -> SentJob:
@@ -55,6 +56,9 @@ def submit_job(
         Dotted names of parameters and their values as text; they become inputs of the job.
     data
         Data assets, ``azureml:name:version`` or ``azureml:name@latest``, instead of local data.
+    data_of
+        The environment that ``update_policy`` of ``mlops.yml`` watches: the parameters that the
+        policy names are taken from it, so that the job trains on its data, by reference.
     root
         Folder of the project; by default the current one.
     say
@@ -63,9 +67,12 @@ def submit_job(
     Raises
     ------
     OperationError
-        If the job cannot be prepared or sent; there is no job then.
+        If the job cannot be prepared or sent, or ``data_of`` is another environment than the one
+        that is watched; there is no job then.
     """
     root = root or Path.cwd()
+    if data_of and data_of != env:
+        parameters = _watched_parameters(env, data_of, root, say) | dict(parameters or {})
     client = workspace(env, root)
     location = location_for_ci(client)  # before anything is sent
     compiled = compile_job(env, parameters, for_once=True, write=False, root=root)
@@ -86,6 +93,27 @@ def cancel_job(env: str, name: str, *, root: Path | None = None) -> str:
         If there is no such job, or Azure refuses.
     """
     return cancel(workspace(env, root), name)
+
+
+def _watched_parameters(
+    env: str, watched: str, root: Path, say: Callable[[str], None]
+) -> dict[str, str]:
+    """Return the parameters of a training by the update policy that differ from its own."""
+    from kedro_azure_mlops.refresh import read_update_policy
+
+    policy = read_update_policy(env, root)
+    if policy.watch != watched:
+        raise OperationError(
+            f"update_policy of {env} watches {policy.watch}, not {watched}: to train on the data "
+            f"of {watched}, set update_policy.watch in mlops.yml of {env}."
+        )
+    if not policy.parameters:
+        say(f"update_policy.parameters is empty: the job trains on the data of {env} itself")
+    own = read_project(env, None, root)
+    changed = {k: v for k, v in policy.parameters.items() if own.parameter(k) != v}
+    if changed:
+        say(f"taken from {watched}: {', '.join(changed)}")
+    return {name: policy.as_text[name] for name in changed}
 
 
 def location_for_ci(client: "MLClient") -> str:
@@ -143,7 +171,7 @@ def prepare_job(
         code = _copied(project.root, stack) if _steps_with_code(body) else ""
         compiled.write()
         _refuse_unknown_computes(client, project.env, body)
-        data = find_or_register(client, compiled.file, body["inputs"], given or {}, say)
+        data = find_or_register(client, compiled.file, body.get("inputs", {}), given or {}, say)
         if _takes_environment(project, body):
             ensure_environment(client, project.root, project.config, say)
         changes = {f"inputs.{name}.path": found.path for name, found in data.items()}

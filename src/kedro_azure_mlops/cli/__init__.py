@@ -38,7 +38,7 @@ COMMANDS = {
     "ab": "share traffic between two deployments",
     "serve": "serve the champion on this machine",
     "bundle": "pack the champion for a device without network",
-    "drift": "compare the newest data with those of the training",
+    "monitor": "compare what the champion is asked now with its training",
     "update": "take a newer release of the template",
     "audit": "look up known vulnerabilities of what is locked",
 }

@@ -16,9 +16,11 @@ if TYPE_CHECKING:
 @env_option("dev")
 @click.pass_context
 def command(ctx: click.Context, env: str) -> None:
-    """Schedule the pipeline on Azure ML.
+    """Schedule the pipeline on Azure ML, or the monitor.
 
     For example: schedule --env prod set nightly --every day --at 02:00, or --cron "0 2 * * mon-fri"
+
+    The monitor: schedule --env prod set watch --monitor --every hour
     """
     ctx.obj = env
 
@@ -42,12 +44,19 @@ def _action(name: str, **about: str) -> Callable[[Callable[..., int]], click.Com
 @click.option("--on", metavar="DAYS", help="monday,friday for a week; 1,15 for a month")
 @click.option("--time-zone", default="UTC", metavar="NAME", help="as Windows names it")
 @click.option("--params", default="", metavar="NAME=VALUE,...", help="parameters of the job")
+@click.option("--monitor", is_flag=True, help="run `kedro mlops monitor` instead of the pipeline")
 @click.pass_obj
-def _set(env: str, /, name: str, params: str, **when: str | None) -> int:
+def _set(env: str, /, name: str, params: str, monitor: bool, **when: str | None) -> int:
     """Make a schedule, or replace one."""
-    from kedro_azure_mlops.azure.schedules import schedule_job
+    from kedro_azure_mlops.azure.schedules import schedule_job, schedule_monitor
     from kedro_azure_mlops.job.project import split_parameters
 
+    if monitor and params:
+        raise OperationError("--monitor runs no pipeline: it takes no --params.")
+    if monitor:
+        made = schedule_monitor(env, name, _when(**when), say=_say)
+        _say(f"{name} starts the monitor of {env}: {made.when}; its job fails on an alarm")
+        return 0
     made = schedule_job(env, name, _when(**when), split_parameters(params), say=_say)
     _say(f"{name} starts the pipeline of {env}: {made.when}")
     if made.fixed_data:

@@ -27,6 +27,7 @@ from kedro_azure_mlops.serve.process import (
     help="serve this model folder, such as that of the last run, not the champion",
 )
 @click.option("--plain", is_flag=True, help="serve as the container does, without Azure's server")
+@click.option("--record", is_flag=True, help="record its answers, as recording.enabled does")
 @click.option("--prepare", "prepares", is_flag=True, help="write build/serve for docker, and end")
 @click.option(
     "--python",
@@ -36,14 +37,26 @@ from kedro_azure_mlops.serve.process import (
     "model itself is served, this one)",
 )
 def command(
-    env: str, port: int, model: Path | None, plain: bool, prepares: bool, python: Path | None
+    env: str,
+    port: int,
+    model: Path | None,
+    plain: bool,
+    record: bool,
+    prepares: bool,
+    python: Path | None,
 ) -> int:
     """Serve the champion on this machine, by the server that Azure ML runs; Ctrl-C ends it."""
     if not prepares:
         return serve_model(
-            env, model=model, port=port, plain=plain, python=python, say=_say_at_once
+            env,
+            model=model,
+            port=port,
+            plain=plain,
+            record=record,
+            python=python,
+            say=_say_at_once,
         )
-    prepared = prepare(env, model)
+    prepared = prepare(env, model, record=record)
     write_image_context(prepared, Path.cwd())
     _print_docker(prepared)
     return 0

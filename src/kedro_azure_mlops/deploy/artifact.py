@@ -1,6 +1,7 @@
 """The parts of a deployment: the registered model, the code that serves it, and the image."""
 
 import hashlib
+import json
 import re
 import shutil
 from collections.abc import Callable, Mapping
@@ -14,15 +15,16 @@ from kedro_azure_mlops.azure.downloads import download_uri
 from kedro_azure_mlops.azure.environment import WHEELS, local_wheels, refuse_changed_wheels
 from kedro_azure_mlops.azure.snapshot import content_digest
 from kedro_azure_mlops.azure.workspace import azure_errors
-from kedro_azure_mlops.config import Deployment, ServingEnvironment, read_mlops
+from kedro_azure_mlops.config import Deployment, Recording, ServingEnvironment, read_mlops
 from kedro_azure_mlops.contract import CONTRACT, Contract, UnusableModelError, read_contract
 from kedro_azure_mlops.errors import OperationError
 from kedro_azure_mlops.registry import Version, open_registry
 from kedro_azure_mlops.serve.code import ENTRY, copy_served_code, trusted_types
+from kedro_azure_mlops.serve.collector import INPUTS, OUTPUTS
 
 if TYPE_CHECKING:
     from azure.ai.ml import MLClient
-    from azure.ai.ml.entities import Environment, ManagedOnlineDeployment
+    from azure.ai.ml.entities import DataCollector, Environment, ManagedOnlineDeployment
 
 Say = Callable[[str], None]
 BUILD = "build/deployment"
@@ -33,6 +35,10 @@ _SERVED = "-served"
 _MILLISECONDS = 1000
 # Azure's server would send answers to Application Insights, if that is on.
 _QUIET = {"APP_INSIGHTS_LOG_RESPONSE_ENABLED": "false"}
+# What Azure's data collector stores: whole bodies, which it sees itself, or the columns that the
+# entry script hands it through this package.
+_PAYLOADS, _COLUMNS = ("request", "response"), (INPUTS, OUTPUTS)
+_COLLECTOR = "azureml-ai-monitoring"
 _ROUTE = {"port": 5001, "path": "/"}
 _ROUTES = {
     "liveness_route": _ROUTE,
@@ -116,9 +122,50 @@ def write_code(env: str, root: Path, model: Path) -> Path:
     return copy_served_code(root, mlops, root / BUILD / "code", model=model, trusted=trusted).folder
 
 
-def deployment_settings(root: Path, config: Deployment) -> dict[str, Any]:
-    """Return what, besides model and code, makes two deployments different."""
-    return {
+def collections_of(root: Path, recording: Recording) -> tuple[str, ...]:
+    """Return what Azure's data collector stores of the answers of a deployment; () if nothing.
+
+    Columns, as ``model_inputs`` and ``model_outputs``, where the serving lock has the package
+    ``azureml-ai-monitoring``; else whole bodies, as ``request`` and ``response``, which takes no
+    package and no code.
+
+    Raises
+    ------
+    OperationError
+        If columns are left out, and the collector could store whole bodies only.
+
+    References
+    ----------
+    https://learn.microsoft.com/azure/machine-learning/how-to-collect-production-data
+    """
+    if not recording.enabled:
+        return ()
+    if re.search(rf"^{_COLLECTOR}\b", _read_lock(root), re.MULTILINE):
+        return _COLUMNS
+    if recording.leave_out:
+        raise OperationError(
+            f"recording.leave_out in mlops.yml names {', '.join(recording.leave_out)}, but on "
+            f"Azure ML whole requests would be stored, with these columns. Add {_COLLECTOR} to "
+            f"requirements/serve.in and lock it ({LOCK}): with it columns are stored. Or empty "
+            "leave_out, or set recording.enabled: false for this environment."
+        )
+    return _PAYLOADS
+
+
+def deployment_settings(root: Path, config: Deployment, recording: Recording) -> dict[str, Any]:
+    """Return what, besides model and code, makes two deployments different.
+
+    Raises
+    ------
+    OperationError
+        As ``collections_of`` and ``environment_reference``.
+    """
+    stored = collections_of(root, recording)
+    more: dict[str, Any] = {}
+    if stored:
+        left_out = ", ".join(recording.leave_out) or "nothing"
+        more["recording"] = f"{recording.share:g} of {' '.join(stored)} without {left_out}"
+    return more | {
         "instance_type": config.instance_type,
         "instance_count": config.instance_count,
         "request_timeout_seconds": config.request_timeout_seconds,
@@ -130,12 +177,16 @@ def describe_deployment(
     client: "MLClient",
     root: Path,
     config: Deployment,
+    recording: Recording,
     artifact: Artifact,
     name: str,
     code: Path,
     say: Say,
 ) -> "ManagedOnlineDeployment":
     """Register model and environment, and describe the deployment as Azure ML takes it.
+
+    Where answers are recorded, Azure's data collector stores them in the workspace's storage, and
+    Application Insights gets each request's time and status, without its content.
 
     Raises
     ------
@@ -155,12 +206,33 @@ def describe_deployment(
         model=ensure_model_asset(client, artifact, say),
         environment=ensure_environment(client, root, serving_environment(config), say),
         code_configuration=CodeConfiguration(code=str(code), scoring_script=ENTRY),
-        environment_variables=artifact.variables | _QUIET,
+        environment_variables=artifact.variables | _QUIET | _recording_variables(root, recording),
         instance_type=config.instance_type,
         instance_count=config.instance_count,
         request_settings=OnlineRequestSettings(request_timeout_ms=timeout),
+        app_insights_enabled=recording.enabled,
+        data_collector=_data_collector(root, recording),
         tags=artifact.tags,
     )
+
+
+def _data_collector(root: Path, recording: Recording) -> "DataCollector | None":
+    from azure.ai.ml.entities import DataCollector, DeploymentCollection
+
+    names = collections_of(root, recording)
+    if not names:
+        return None
+    collections = {name: DeploymentCollection(enabled="true") for name in names}
+    # of columns the entry script takes its share: Azure would draw inputs and outputs apart
+    share = 1.0 if names == _COLUMNS else recording.share
+    return DataCollector(collections, rolling_rate="hour", sampling_rate=share)
+
+
+def _recording_variables(root: Path, recording: Recording) -> dict[str, str]:
+    if collections_of(root, recording) != _COLUMNS:
+        return {}
+    left_out = json.dumps(recording.leave_out)
+    return {"RECORD_SHARE": str(recording.share), "RECORD_LEAVE_OUT": left_out}
 
 
 def ensure_model_asset(client: "MLClient", artifact: Artifact, say: Say) -> str:

@@ -74,14 +74,15 @@ def make_plan(
     )
 
 
-def plan_lines(plan: Plan, config: Deployment) -> list[str]:
-    """Return a plan as lines of text."""
+def plan_lines(plan: Plan, config: Deployment, recorded: Sequence[str] = ()) -> list[str]:
+    """Return a plan as lines of text; ``recorded`` is what Azure stores of the answers."""
     found = [f"make the endpoint {config.endpoint}"] if plan.creates_endpoint else []
     if plan.replaces_failed:
         found.append(f"delete the deployment {plan.new}, which has failed")
     if plan.creates:
         machines = f"{config.instance_count} x {config.instance_type}"
         found += [f"make the deployment {plan.new} at 0 % on {machines}"]
+        found += [f"its {' and '.join(recorded)} are stored in the workspace"] if recorded else []
     if plan.creates or plan.steps:
         found.append(f"smoke test of {plan.new}, here and after each step")
     if plan.mirrors and config.mirror:

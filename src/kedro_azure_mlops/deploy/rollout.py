@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 
 from kedro_azure_mlops.azure.workspace import workspace
 from kedro_azure_mlops.ci import report_outputs
-from kedro_azure_mlops.config import Deployment, deployment_of
+from kedro_azure_mlops.config import Deployment, deployment_of, read_mlops
 from kedro_azure_mlops.deploy.artifact import (
     Say,
+    collections_of,
     deployment_settings,
     describe_deployment,
     download_contract,
@@ -85,7 +86,8 @@ def deploy_online(
     root = root or Path.cwd()
     config = deployment_of(root, env)
     client = workspace(env, root)
-    settings = deployment_settings(root, config)
+    recording = read_mlops(root, env).recording
+    settings = deployment_settings(root, config, recording)
     artifact = fetch_artifact(env, root, version)
     say(f"{env}: {artifact.version}")
     code = write_code(env, root, artifact.folder)
@@ -99,12 +101,12 @@ def deploy_online(
     if plan.is_nothing:
         say(f"{name} is deployed at {config.endpoint}, nothing to change")
         return name
-    for line in plan_lines(plan, config):
+    for line in plan_lines(plan, config, collections_of(root, recording)):
         say(f"  {line}")
     if dry_run:
         say("nothing was changed")
         return name
-    build = partial(describe_deployment, client, root, config, artifact, name, code, say)
+    build = partial(describe_deployment, client, root, config, recording, artifact, name, code, say)
     Rollout(endpoint, config, expected, build, say, report_outputs).run(plan)
     delete_unused(endpoint, say, also_forgotten=False, keep={name})
     say(f"{name} is deployed at {config.endpoint}")

@@ -97,6 +97,17 @@ class PluginHooks:
             self.before_first_node()
 
     @hook_impl
+    def after_node_run(self, inputs: dict[str, Any], outputs: dict[str, Any]) -> None:
+        """Describe what a model was trained on, if it does not say so itself."""
+        if self._tracking is None or self.configuration is None:
+            return
+        names = {self.configuration.tracking.model, self.configuration.gate.judged}
+        for name in names & outputs.keys():
+            from kedro_azure_mlops.hooks.profile import add_profile
+
+            add_profile(outputs[str(name)], inputs)
+
+    @hook_impl
     def after_dataset_loaded(self, dataset_name: str, data: Any) -> None:
         """Remember the champion that the run compares with."""
         if self._tracking is not None:

@@ -5,6 +5,7 @@ import sqlite3
 from collections.abc import Iterator
 
 from kedro_azure_mlops.errors import first_line
+from kedro_azure_mlops.hooks import databricks
 from kedro_azure_mlops.hooks.server import DeletedExperimentError, shown_address
 
 START = "Start the server, or name another one in MLFLOW_TRACKING_URI or under uri in mlops.yml"
@@ -48,17 +49,23 @@ def faults() -> tuple[type[Exception], ...]:
     from sqlalchemy.exc import SQLAlchemyError
 
     of_database = (SQLAlchemyError, sqlite3.Error, CommandError)
-    return (MlflowException, RequestException, *of_database, DeletedExperimentError, OSError)
+    # MLflow imports the client of a cloud's storage when it opens it
+    of_storage = (OSError, ImportError)
+    return (MlflowException, RequestException, *of_database, DeletedExperimentError, *of_storage)
 
 
 def fault_in_words(error: BaseException, address: str) -> str:
     """Return what has failed, and in a second line what to do about it."""
     if isinstance(error, DeletedExperimentError):
         return str(error)
-    return f"MLflow at {shown_address(address)} failed: {first_line(error)}\n{advice_on(error)}."
+    why = first_line(error)
+    if databricks.is_databricks(address):
+        why = databricks.essence(why)
+    what = f"MLflow at {shown_address(address)} failed: {why}"
+    return f"{what}\n{advice_on(error, address)}."
 
 
-def advice_on(error: BaseException) -> str:
+def advice_on(error: BaseException, address: str = "") -> str:
     """Return what to do about a fault of a tracking server, without a full stop."""
     from mlflow.exceptions import RestException
     from requests import ConnectionError, Timeout
@@ -66,6 +73,9 @@ def advice_on(error: BaseException) -> str:
 
     causes = list(_causes(error))
     text = " ".join(map(str, causes))
+    if databricks.is_databricks(address):
+        known = databricks.advice(text, getattr(error, "error_code", ""), address)
+        return known or _OTHER
     if found := next((advice for part, advice in _BY_TEXT.items() if part in text), ""):
         return found
     by_type = {

@@ -12,9 +12,10 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from kedro_azure_mlops.hooks.databricks import is_databricks, log_long_values, shortened
 from kedro_azure_mlops.hooks.server import database_of, experiment_id
 from kedro_azure_mlops.processes import Process
-from kedro_azure_mlops.registry.versions import is_unsupported
+from kedro_azure_mlops.registry.versions import is_unsupported, open_client
 from kedro_azure_mlops.safety import redact, redacted
 
 logger = logging.getLogger(__name__)
@@ -29,11 +30,10 @@ class TrackedRun:
     """A run on the tracking server that is being filled."""
 
     def __init__(self, run: Any, adopted: bool) -> None:
-        import mlflow
-
         self.id = run.info.run_id
         self.adopted = adopted
-        self.client = mlflow.MlflowClient()
+        self.client = open_client()
+        self._has_limits = is_databricks(self.client.tracking_uri)
         self._there = run.data
         self._uri = run.info.artifact_uri
         self._attempt = int(run.data.tags.get(ATTEMPT, 0)) + 1 if adopted else 1
@@ -43,8 +43,10 @@ class TrackedRun:
         from mlflow.entities import RunTag
 
         attempt = {ATTEMPT: str(self._attempt)} if self.adopted else {}
-        found = [RunTag(*tag) for tag in redacted(attempt | dict(tags)).items()]
-        self.client.log_batch(self.id, tags=found)
+        found = redacted(attempt | dict(tags))
+        if self._has_limits:
+            log_long_values(self.client, self.id, found, {})
+        self.client.log_batch(self.id, tags=[RunTag(*tag) for tag in found.items()])
 
     def log_metrics(self, metrics: Mapping[str, float]) -> None:
         """Log numbers."""
@@ -63,6 +65,8 @@ class TrackedRun:
 
         # of a list the text is redacted too: a secret may be in two of its members
         text = {name: redact(str(redacted(one, name))) for name, one in parameters.items()}
+        if self._has_limits:
+            text = {name: shortened(one) for name, one in text.items()}
         there = self._there.params
         if other := [name for name in text if there.get(name, text[name]) != text[name]]:
             logger.warning(
@@ -70,8 +74,10 @@ class TrackedRun:
                 "logged. Those of this attempt are in its %s.",
                 *(self.id, ", ".join(other), self._place(PARAMETERS)),
             )
-        new = [Param(*parameter) for parameter in text.items() if parameter[0] not in there]
-        self.client.log_batch(self.id, params=new)
+        new = {name: one for name, one in text.items() if name not in there}
+        if self._has_limits:
+            log_long_values(self.client, self.id, {}, new)
+        self.client.log_batch(self.id, params=[Param(*one) for one in new.items()])
 
     def log_input(self, dataset_input: Any) -> None:
         """Show the data beside the run, on servers that can."""
@@ -144,8 +150,14 @@ class TrackedRun:
         return name if self._attempt == 1 else f"attempt_{self._attempt}/{name}".rstrip("/")
 
 
-def open_run(experiment: str, name: str) -> TrackedRun:
-    """Adopt the run of the job we are in, or open one of our own."""
+def open_run(experiment: str, name: str, folder: str | None = None) -> TrackedRun:
+    """Adopt the run of the job we are in, or open one of our own.
+
+    Parameters
+    ----------
+    folder
+        As of ``placed_experiment``.
+    """
     import mlflow  # over a second: paid only by commands that run a pipeline
 
     # it would print a traceback of each fault of a database, which we put in words
@@ -153,7 +165,7 @@ def open_run(experiment: str, name: str) -> TrackedRun:
     if job := os.environ.get("MLFLOW_RUN_ID"):
         return TrackedRun(mlflow.MlflowClient().get_run(job), adopted=True)
     client = mlflow.MlflowClient()
-    found = experiment_id(client, experiment)
+    found = experiment_id(client, experiment, folder)
     end_runs_of_dead_processes(client, found)
     mlflow.set_experiment(experiment_id=found)
     return TrackedRun(mlflow.start_run(run_name=name, tags=Process.me().tags()), adopted=False)

@@ -8,11 +8,23 @@ from urllib.parse import quote, unquote
 
 from kedro_azure_mlops.config import Mlops
 from kedro_azure_mlops.errors import OperationError
+from kedro_azure_mlops.hooks.databricks import (
+    experiment_path,
+    is_databricks,
+    is_missing_model,
+    make_folder,
+    of_same_workspace,
+    refuse_model_name,
+    refuse_silence,
+    shown,
+    use_profile,
+)
 
 # A dead server is reported in seconds; MLflow's own defaults would try for many minutes.
 _DEFAULTS = {
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
+    "MLFLOW_DATABRICKS_ENDPOINT_HTTP_RETRY_TIMEOUT": "10",
     # looks for a Databricks notebook at every run, and imports IPython for it
     "MLFLOW_ENABLE_SGC_RUN_RESUMPTION_FOR_DATABRICKS_JOBS": "false",
 }
@@ -21,6 +33,8 @@ _LONGEST = 100  # characters of a folder's name
 _SQLITE = "sqlite:///"
 _IN_MEMORY = ("", ":memory:")
 _chosen: set[str] = set()  # addresses that this process has set itself
+_chosen_registry: list[str] = []  # the last one that this process has set
+_REGISTRY = "MLFLOW_REGISTRY_URI"
 _FILE = "file:"  # before a path whose quoted characters SQLite decodes
 
 
@@ -32,6 +46,7 @@ def choose_server(config: Mlops, root: Path) -> None:
     """Point MLflow to the configured server, unless the environment names another one.
 
     A database is opened, which makes it or brings it up to date; see ``database.open_database``.
+    The registry of Databricks is named too: MLflow would take Unity Catalog for any.
     """
     from kedro_azure_mlops.hooks.database import open_database
 
@@ -41,7 +56,71 @@ def choose_server(config: Mlops, root: Path) -> None:
     if uri != os.environ.get("MLFLOW_TRACKING_URI"):
         mlflow.set_tracking_uri(uri)
         _chosen.add(uri)
+    registry = registry_of(config, root)
+    for address in (uri, registry):
+        if is_databricks(address):
+            use_profile(address)
+            refuse_silence(address)
+    _choose_registry(registry)
     open_database(uri)
+
+
+def registry_of(config: Mlops, root: Path) -> str:
+    """Return the address of the registry that runs use; empty if it is the tracking server's own.
+
+    On Databricks it is what ``registry.uri`` names, else MLFLOW_REGISTRY_URI, else the address of
+    the runs: ``databricks`` is the registry of the workspace, as everywhere in MLflow's addresses.
+    """
+    server = server_of(config.tracking.uri, root)
+    named = config.registry.uri
+    registry = server_of(named, root, given=True) if named else (asked_registry() or server)
+    if not (is_databricks(registry) or is_databricks(server)):
+        return ""
+    return of_same_workspace(registry, server)
+
+
+def refuse_unfit_registry(config: Mlops, root: Path) -> None:
+    """Refuse a registry on Databricks that cannot have the model, before a run trains it.
+
+    Raises
+    ------
+    OperationError
+        If it has no such names: says which key of ``mlops.yml`` to change.
+    MlflowException
+        If the registry does not answer, has no such catalog or schema, or lets this user not in.
+    """
+    from mlflow import MlflowException
+
+    from kedro_azure_mlops.registry.versions import open_client
+
+    registry = registry_of(config, root)
+    if not is_databricks(registry) or not (config.tracking.model or config.champion):
+        return
+    refuse_model_name(config.model_name, registry)
+    try:
+        open_client().get_registered_model(config.model_name)
+    except MlflowException as error:
+        if not is_missing_model(error):
+            raise
+
+
+def asked_registry() -> str:
+    """Return what MLFLOW_REGISTRY_URI names, unless this process has set it itself."""
+    asked = os.environ.get(_REGISTRY, "")
+    return "" if asked in _chosen_registry else asked
+
+
+def _choose_registry(address: str) -> None:
+    import mlflow
+
+    given = os.environ.get(_REGISTRY, "")
+    if address:
+        if address != given:
+            _chosen_registry[:] = [address]
+        mlflow.set_registry_uri(address)
+    elif given and given in _chosen_registry:  # MLflow keeps what was chosen for another project
+        mlflow.set_registry_uri(None)
+        os.environ.pop(_REGISTRY)
 
 
 def server_of(configured: str, root: Path, *, given: bool = False) -> str:
@@ -95,11 +174,31 @@ def database_of(address: str) -> Path | None:
 
 def shown_address(address: str) -> str:
     """Return an address as people read it."""
+    if is_databricks(address):
+        return shown(address)
     return f"{_SQLITE}{database_of(address)}" if address.startswith("sqlite+") else address
 
 
-def experiment_id(client: Any, name: str) -> str:
+def placed_experiment(name: str, address: str, folder: str | None = None) -> str:
+    """Return the name of an experiment on a server: on Databricks, a path in the workspace.
+
+    Parameters
+    ----------
+    folder
+        ``tracking.experiment_folder``; None: the folder of the project below ``/Shared``.
+    """
+    return experiment_path(name, folder) if is_databricks(address) else name
+
+
+def experiment_id(client: Any, name: str, folder: str | None = None) -> str:
     """Find an experiment or create it, the files of a local database in a folder beside it.
+
+    On Databricks a name that is no path is placed in a folder, which is made.
+
+    Parameters
+    ----------
+    folder
+        As of ``placed_experiment``.
 
     Raises
     ------
@@ -108,12 +207,12 @@ def experiment_id(client: Any, name: str) -> str:
     """
     from mlflow import MlflowException
 
+    is_placed = is_databricks(client.tracking_uri) and not name.startswith("/")
+    name = placed_experiment(name, client.tracking_uri, folder)
     found = client.get_experiment_by_name(name)
     if found is None:
-        database = database_of(client.tracking_uri)
-        location = _location(database, name) if database else None
         try:
-            return str(client.create_experiment(name, artifact_location=location))
+            return _made_experiment(client, name, is_placed)
         except MlflowException as error:
             if error.error_code != "RESOURCE_ALREADY_EXISTS":
                 raise
@@ -126,6 +225,21 @@ def experiment_id(client: Any, name: str) -> str:
             "set tracking.experiment in mlops.yml."
         )
     return str(found.experiment_id)
+
+
+def _made_experiment(client: Any, name: str, is_placed: bool) -> str:
+    """Make an experiment, and on Databricks the folder in which we place it."""
+    from mlflow import MlflowException
+
+    database = database_of(client.tracking_uri)
+    location = _location(database, name) if database else None
+    try:
+        return str(client.create_experiment(name, artifact_location=location))
+    except MlflowException as error:
+        if not is_placed or error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
+    make_folder(client.tracking_uri, name.rpartition("/")[0])
+    return str(client.create_experiment(name))
 
 
 def _location(database: Path, name: str) -> str:

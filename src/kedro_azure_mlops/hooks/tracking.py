@@ -8,7 +8,7 @@ after the run from what the catalog has stored, so no fault of tracking can lose
 import atexit
 import logging
 from collections import ChainMap
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from difflib import get_close_matches
 from importlib import import_module
@@ -42,7 +42,12 @@ from kedro_azure_mlops.hooks.parameters import (
 )
 from kedro_azure_mlops.hooks.ranks import rank
 from kedro_azure_mlops.hooks.run import PARAMETERS, TrackedRun, open_run
-from kedro_azure_mlops.hooks.server import choose_server, database_of, shown_address
+from kedro_azure_mlops.hooks.server import (
+    choose_server,
+    database_of,
+    refuse_unfit_registry,
+    shown_address,
+)
 from kedro_azure_mlops.models import Champion
 from kedro_azure_mlops.registry.facts import (
     FINGERPRINT,
@@ -52,7 +57,7 @@ from kedro_azure_mlops.registry.facts import (
     verdict_facts,
 )
 from kedro_azure_mlops.registry.gate import NO_RULES, decide_alone
-from kedro_azure_mlops.registry.judged import record_measured, refuse_other_model
+from kedro_azure_mlops.registry.judged import identity, record_measured, refuse_other_model
 from kedro_azure_mlops.registry.registration import model_entry, prove
 from kedro_azure_mlops.registry.versions import (
     find_champion,
@@ -79,7 +84,7 @@ class MlflowTracking:
         self._root = Path(context.project_path)
         self._run: TrackedRun | None = None
         self._champion: Champion | None = None
-        self._trains = self._is_stored = False
+        self._trains = self._makes_model = self._is_stored = False
 
     def begin(
         self, run_params: dict[str, Any], pipeline: Pipeline, catalog: CatalogProtocol
@@ -105,7 +110,10 @@ class MlflowTracking:
             if config.champion:
                 catalog[config.champion] = MemoryDataset(Champion(problem="tracking is off"))
             self._origin = code_version(self._root)
-        self._catalog, self._trains = catalog, config.tracking.model in outputs
+        self._catalog = catalog
+        self._makes_model = config.tracking.model in outputs
+        # a run that refits a model which was trained before does not say what that is made of
+        self._trains = (config.gate.judged or config.tracking.model) in outputs
 
     def loaded(self, name: str, data: Any) -> None:
         """Remember the champion that this run compares with."""
@@ -129,7 +137,7 @@ class MlflowTracking:
                 "kedro_azure_mlops.registry.gate.decide returns: it lacks passed or rules."
             )
         data["model"] = self._config.model_name
-        data["digest"] = self._digest()
+        data |= self._identity()
         data["origin"] = self._origin_of(data["digest"])
         data["parameters"] = redacted(untyped(data.get("parameters", self._context.params)))
 
@@ -159,8 +167,11 @@ class MlflowTracking:
 
     def _open(self, run_params: dict[str, Any]) -> None:
         choose_server(self._config, self._root)
+        refuse_unfit_registry(self._config, self._root)
         name = "+".join(pipelines_of(run_params))
-        self._run = run = open_run(self._config.experiment, name)
+        self._run = run = open_run(
+            self._config.experiment, name, self._config.tracking.experiment_folder
+        )
         if not run.adopted:
             # Ctrl-C bypasses Kedro's hooks; MLflow would end the run as if it had finished.
             atexit.register(self.abandon)
@@ -193,7 +204,7 @@ class MlflowTracking:
             run.log_file(stored_at(catalog, name))
         numbers = dict(ChainMap(*metrics.values()))
         verdict = self._verdict(run, outputs, catalog, numbers)
-        if config.model and (verdict or self._trains):
+        if config.model and (verdict or self._makes_model):
             facts = verdict_facts(verdict, numbers) if verdict else {}
             if verdict:
                 refuse_other_model(Path(stored_at(catalog, config.model)), verdict)
@@ -234,12 +245,14 @@ class MlflowTracking:
             return dict(catalog.load(gate.decision))
         if not self._trains and gate.table not in outputs:
             return None
-        table = catalog.load(gate.table) if gate.table in outputs else None
+        table, slices = (
+            catalog.load(name) if name in outputs else None for name in (gate.table, gate.slices)
+        )
         found = self._champion_in_service(run)
         champion = (str(found.version), found.tags) if found else None
         problem = self._champion.problem if self._champion else None
-        decision = decide_alone(gate, table, numbers, champion, problem)
-        return decision | {"digest": self._digest()}
+        decision = decide_alone(gate, table, numbers, champion, problem, slices)
+        return decision | dict(self._identity())
 
     def _champion_in_service(self, run: TrackedRun) -> Any | None:
         """Return the version that this run has compared with, else the one in service now."""
@@ -249,25 +262,26 @@ class MlflowTracking:
             return client.get_model_version(name, number) if number else None
         return find_champion(client, name)
 
-    def _digest(self) -> str | None:
-        """Compute the digest of the stored model, if its files are whole; None where is none."""
+    def _identity(self) -> Mapping[str, str | None]:
+        """Return the digest of the stored model, if its files are whole; None where is none."""
         model = self._config.tracking.model
         if model is None:
-            return None
-        if self._trains and not self._is_stored:
+            return {"digest": None}
+        if self._makes_model and not self._is_stored:
             raise OperationError(
                 f"The gate decides before the model is stored: let the node that makes "
                 f"{self._config.gate.decision}, or one before it, take {model} as an input."
             )
         folder = Path(stored_at(self._catalog, model))
         if not folder.is_dir():
-            return None
+            return {"digest": None}
         try:
             refuse_changed_files(folder)
         except UnusableModelError as error:
             message = f"The gate cannot judge the model in {folder}: {error}."
             raise OperationError(message) from error
-        return digest(folder)
+        judged = self._config.gate.judged
+        return identity(folder, Path(stored_at(self._catalog, judged)) if judged else None)
 
     def _record_measured(self, outputs: set[str]) -> None:
         """Note which model this run has measured."""
@@ -311,7 +325,7 @@ class MlflowTracking:
         """Register the stored model, or add to the version that has these very files."""
         name, folder = self._config.model_name, Path(stored_at(self._catalog, model))
         found = digest(folder)
-        version = None if self._trains else version_of_digest(run.client, name, found)
+        version = version_of_digest(run.client, name, found)
         if version and (fault := stored_fault(name, version, found)):
             logger.warning("%s version %s is registered again: %s", name, version, fault)
             version = None
@@ -320,6 +334,9 @@ class MlflowTracking:
         if version is None:
             tags = model_facts(found, origin, self._context.params) | facts
             return register(run.client, name, run.log_folder(folder, "model"), run.id, tags)
+        champion = find_champion(run.client, name) if self._trains else None
+        if champion and str(champion.version) == version:
+            return version  # what it was judged by when it entered service stays
         for key, text in facts.items():
             run.client.set_model_version_tag(name, version, key, text)
         return version
@@ -327,6 +344,14 @@ class MlflowTracking:
     def _judge(self, run: TrackedRun, version: str, gate: dict[str, Any]) -> None:
         """Move the alias if the gate passed, and if it has compared with the one that holds it."""
         client, name = run.client, self._config.model_name
+        champion = find_champion(client, name)
+        there = str(champion.version) if champion else None
+        if there == version:
+            logger.info(
+                "This model is in service already, as %s version %s: nothing is registered",
+                *(name, version),
+            )
+            return
         if not gate["passed"]:
             logger.warning("The gate refused: %s version %s is not champion", name, version)
             return
@@ -338,8 +363,6 @@ class MlflowTracking:
                 *(name, version, self._context.env),
             )
             return
-        champion = find_champion(client, name)
-        there = str(champion.version) if champion else None
         if there != gate["champion_version"]:
             logger.warning(
                 "The gate passed %s version %s, but has compared it with champion %s, and by now "
@@ -375,6 +398,8 @@ class MlflowTracking:
             "tracking.data_report": config.tracking.data_report,
             "tracking.scores": config.tracking.scores,
             "gate.table": config.gate.table,
+            "gate.slices": config.gate.slices,
+            "gate.judged": config.gate.judged,
             "gate.decision": config.gate.decision,
             "champion": config.champion,
         }

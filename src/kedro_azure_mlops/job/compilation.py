@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml
 
-from kedro_azure_mlops.config import Output, Step
+from kedro_azure_mlops.config import Output, Step, read_mlops
 from kedro_azure_mlops.errors import OperationError
 from kedro_azure_mlops.hooks.binding import PREFIX, port_of
 from kedro_azure_mlops.job.carried import FORMATS
@@ -22,6 +22,7 @@ from kedro_azure_mlops.job.ports import Port, Ports, reference_to
 from kedro_azure_mlops.job.project import Project, read_project, typed
 
 FOLDER = "build/azureml"
+MONITOR = "monitor"
 _SCHEMA = "https://azuremlschemas.azureedge.net/latest/pipelineJob.schema.json"
 # Values stand between double quotes in the command of a step.
 _UNSAFE = set('",$`\\\n{}[]')
@@ -119,11 +120,7 @@ def compile_project(
     OperationError
         If the pipeline cannot be cut as configured, or a dataset cannot cross between steps.
     """
-    if project.env == "local":
-        raise OperationError(
-            "The environment local is yours alone: its folder is not uploaded, so a job would run "
-            "without it. Give --env dev, stage or prod."
-        )
+    _refuse_local(project)
     cuts = cut(project.pipelines, project.config)
     ports = Ports(project, cuts)
     return Compiled(
@@ -134,6 +131,40 @@ def compile_project(
         warnings=_warnings(project, ports),
         champion_readers=[part.name for part in cuts if _reads_only_champion(project, ports, part)],
     )
+
+
+def compile_monitor(env: str, *, root: Path | None = None) -> Compiled:
+    """Compile the job that monitors an environment to ``build/azureml/<env>-monitor.yml``.
+
+    Its one step runs ``kedro mlops monitor``, which exits with 1 on an alarm: then the job fails.
+    Nothing is written.
+
+    Raises
+    ------
+    OperationError
+        As ``compile_job``; also for the environment ``local``, which is not uploaded.
+    """
+    from kedro_azure_mlops.monitor.result import history_of
+
+    project = read_project(env, None, root)
+    _refuse_local(project)
+    config = project.config
+    experiment = history_of(read_mlops(project.root, env), env)  # which holds what each look finds
+    command = f"kedro mlops monitor --env {env}"
+    if config.code is None:
+        command = f"cd {config.working_directory} && {command}"
+    component = {
+        "type": "command",
+        "name": MONITOR,
+        "command": command,
+        "code": _relative(project, config.code) if config.code else None,
+        "environment": _environment(project, Step()),
+        "is_deterministic": False,
+    }
+    step = {"type": "command", "display_name": MONITOR, "component": component}
+    job = _head(project, experiment) | {"jobs": {MONITOR: step}}
+    file = project.root / FOLDER / f"{env}-{MONITOR}.yml"
+    return Compiled(project, file, _without_none(job), [], [], [])
 
 
 def as_yaml(job: Mapping[str, Any]) -> str:
@@ -150,29 +181,45 @@ def job_file(root: Path, env: str, given: Mapping[str, str] | None = None) -> Pa
     return root / FOLDER / f"{env}{'-params' if given else ''}.yml"
 
 
+def _refuse_local(project: Project) -> None:
+    if project.env == "local":
+        raise OperationError(
+            "The environment local is yours alone: its folder is not uploaded, so a job would run "
+            "without it. Give --env dev, stage or prod."
+        )
+
+
+def _head(project: Project, experiment: str) -> dict[str, Any]:
+    """Return what every job of an environment begins with."""
+    return {
+        "$schema": _SCHEMA,
+        "type": "pipeline",
+        "display_name": project.name,
+        "experiment_name": experiment,
+        "settings": {
+            "default_compute": f"azureml:{project.config.compute}",
+            "continue_on_step_failure": False,
+        },
+        "identity": _identity(project.config.identity),
+    }
+
+
 def _job(
     project: Project, cuts: list[Cut], ports: Ports, parameters: Mapping[str, str] | None
 ) -> dict[str, Any]:
     config = project.config
+    asked = parameters or {}
     values = {
-        name: _value(project, name) for name in dict.fromkeys([*config.params, *(parameters or ())])
+        name: _value(project, name, is_given=name in asked)
+        for name in dict.fromkeys([*config.params, *asked])
     }
     given = {port.dataset: port for part in cuts for port in ports.given(part)}
     kept = [port for part in cuts for port in ports.made(part) if port.dataset in config.outputs]
     _refuse_clashes(ports.datasets(), values)
-    _refuse_places_of_inputs(project, ports, given)
-    job = {
-        "$schema": _SCHEMA,
-        "type": "pipeline",
-        "display_name": project.name,
-        "experiment_name": project.experiment,
-        "settings": {
-            "default_compute": f"azureml:{config.compute}",
-            "continue_on_step_failure": False,
-        },
-        "identity": _identity(config.identity),
+    _refuse_places_of_inputs(project, ports, given, asked)
+    job = _head(project, project.experiment) | {
         "inputs": {port.name: _job_input(project, ports, port) for port in given.values()}
-        | {port_of(name): value for name, value in values.items()},
+        | {port_of(name): value for name, value in values.items() if value is not None},
         "outputs": {port.name: _job_output(project, port) for port in kept},
         "jobs": {part.name: _step(project, ports, part, values) for part in cuts},
     }
@@ -214,8 +261,10 @@ def _reads_only_champion(project: Project, ports: Ports, part: Cut) -> bool:
     return part.step.reuse is None and ports.read_outside(part) == [champion]
 
 
-def _value(project: Project, name: str) -> Any:
+def _value(project: Project, name: str, *, is_given: bool) -> Any:
     value = project.parameter(name)
+    if value is None and is_given:
+        return None  # no input of a job is null: the command says it
     if not _arrives_unchanged(value):
         raise OperationError(
             f"The parameter {name} is {value!r}: as an input of a job it must be a number, a truth "
@@ -246,8 +295,17 @@ def _refuse_clashes(datasets: Iterable[str], parameters: Iterable[str]) -> None:
         taken[port] = f"the parameter {name}"
 
 
-def _refuse_places_of_inputs(project: Project, ports: Ports, given: Iterable[str]) -> None:
-    """Refuse to offer a path as parameter that the input of the same data has overruled."""
+def _refuse_places_of_inputs(
+    project: Project, ports: Ports, given: Iterable[str], asked: Iterable[str]
+) -> None:
+    """Refuse a path as parameter that the input of the same data has overruled."""
+    overruled = {ports.overruled(name): name for name in given}
+    for name in asked:
+        if (value := project.parameter(name)) is not None and value in overruled:
+            raise OperationError(
+                f"The parameter {name}={value} would have no effect: azureml.yml gives the job "
+                f"inputs.{overruled[value]}.path instead. Leave one of them out."
+            )
     places = {ports.path(name): name for name in given}
     for name in project.config.params:
         if (value := project.parameter(name)) in places:
@@ -294,7 +352,11 @@ def _step(project: Project, ports: Ports, part: Cut, values: Mapping[str, Any]) 
     for port in ports.linked(part):
         source = reference_to(f"parent.jobs.{ports.maker(port.dataset)}.outputs", port.name)
         inputs[port.name] = {"type": port.type, "path": source}
-    inputs |= {port_of(name): reference_to("parent.inputs", port_of(name)) for name in taken}
+    inputs |= {
+        port_of(name): reference_to("parent.inputs", port_of(name))
+        for name, value in taken.items()
+        if value is not None
+    }
     outputs = {port.name: _step_output(project, part, port) for port in ports.made(part)}
     return body(project, ports, part, taken) | {"inputs": inputs, "outputs": outputs}
 
@@ -337,7 +399,11 @@ def _command(project: Project, ports: Ports, part: Cut, taken: Mapping[str, Any]
         "inputs": {
             port.name: {"type": port.type} for port in (*ports.given(part), *ports.linked(part))
         }
-        | {port_of(name): {"type": _TYPES[type(value)]} for name, value in taken.items()},
+        | {
+            port_of(name): {"type": _TYPES[type(value)]}
+            for name, value in taken.items()
+            if value is not None
+        },
         "outputs": {port.name: {"type": port.type} for port in ports.made(part)},
     }
     return {
@@ -402,7 +468,10 @@ def _kedro_run(project: Project, step: Step, taken: Mapping[str, Any]) -> list[s
     for option, names in filters.items():
         run += [option, ",".join(names)] if names else []
     if taken:
-        pairs = (f"{name}={reference_to('inputs', port_of(name))}" for name in taken)
+        pairs = (
+            f"{name}={'null' if value is None else reference_to('inputs', port_of(name))}"
+            for name, value in taken.items()
+        )
         run += ["--params", f'"{",".join(pairs)}"']
     return run
 

@@ -91,6 +91,10 @@ class Ports:
         configured = self._input(dataset).path
         return configured or str(place_of(self._entries[dataset]))
 
+    def overruled(self, dataset: str) -> str | None:
+        """Return where the catalog finds an input that ``azureml.yml`` takes from elsewhere."""
+        return place_of(self._entries[dataset]) if self._input(dataset).path else None
+
     def carried(self) -> dict[str, tuple[str, str | None]]:
         """Return what crosses steps without a catalog entry: the step that makes it, and a reader.
 

@@ -133,7 +133,8 @@ class MlflowJob:
     def _open(self, step: str) -> None:
         self._connect()
         if self._parent is None:
-            self._experiment = experiment_id(self._client, self._job.experiment)
+            folder = self._config.tracking.experiment_folder
+            self._experiment = experiment_id(self._client, self._job.experiment, folder)
             end_runs_of_dead_processes(self._client, self._experiment)
             self._parent = self._create(self._job.name, self._tags)
         below = {"mlflow.parentRunId": self._parent.info.run_id}
@@ -142,11 +143,11 @@ class MlflowJob:
     def _connect(self) -> None:
         if self._client is not None:
             return
-        import mlflow  # takes over a second
+        from kedro_azure_mlops.registry.versions import open_client  # takes over a second
 
         self._uri = server_of(self._config.tracking.uri, self._root)
         choose_server(self._config, self._root)
-        self._client = mlflow.MlflowClient(self._uri)
+        self._client = open_client(self._uri)
 
     def _create(self, name: str, tags: Mapping[str, str]) -> Any:
         own = Process.me().tags() | dict(tags)  # it would end the runs of the steps too

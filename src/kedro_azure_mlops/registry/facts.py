@@ -13,8 +13,9 @@ from kedro_azure_mlops.safety import redacted
 
 DIGEST, GATE, PARAMETERS = "digest", "gate", "parameters"
 REASONS, JUDGED, FINGERPRINT = "gate.reasons", "gate.digest", "data.fingerprint"
+REFIT = "refit.of"  # digest of the model that was measured, of one that is its refit on all data
 METRICS = "metrics."  # before the name of each number
-LONGEST = 5_000  # characters that every server keeps of a tag
+LONGEST = 5_000  # bytes that every server keeps of a tag
 PASSED, REFUSED = "passed", "refused"
 
 
@@ -43,19 +44,22 @@ def verdict_facts(gate: Mapping[str, Any], metrics: Mapping[str, float]) -> dict
     Parameters
     ----------
     gate
-        The decision; its ``digest`` is that of the model it is about.
+        The decision; its ``digest`` is that of the model it is about, ``judged`` that of the one
+        that was measured, if the model is its refit.
     metrics
         Those of other models, ``champion.r2``, have a dot in their names and are left out, as are
         those that are no finite numbers.
     """
+    named = {name: value for name, value in metrics.items() if "." not in name}
     numbers = {
         f"{METRICS}{name}": repr(float(value))
-        for name, value in metrics.items()
-        if "." not in name and isfinite(value)
+        for name, value in (named | dict(gate.get("worst", {}))).items()
+        if isfinite(value)
     }
     reasons = "; ".join(format_rule(rule) for rule in gate["rules"])
     verdict = PASSED if gate["passed"] else REFUSED
     about = {JUDGED: gate["digest"]} if gate.get("digest") else {}
+    about |= {REFIT: gate["judged"]} if gate.get("judged") else {}
     return {GATE: verdict} | about | _as_tag(REASONS, reasons) | numbers
 
 
@@ -118,6 +122,6 @@ def _compact(parameters: Mapping[str, Any]) -> str:
 
 def _as_tag(name: str, text: str) -> dict[str, str]:
     """Return a text as a tag; of one that is too long only its length."""
-    if len(text) <= LONGEST:
+    if len(text.encode()) <= LONGEST:
         return {name: text}
     return {name: f"left out: {len(text):,} characters, see the files of the run"}

@@ -34,6 +34,7 @@ def decide(
     compared: Mapping[str, Any],
     gate: Gate | Mapping[str, Any],
     measured: Numbers | None = None,
+    slices: Any = None,
 ) -> dict[str, Any]:
     """Decide whether the challenger passes every rule of the gate; each rule gives its reason.
 
@@ -49,10 +50,14 @@ def decide(
         The section ``gate`` of ``mlops.yml``.
     measured
         Further numbers of the challenger, such as its size or latency.
+    slices
+        A row for each slice of the data, a column for each metric of the challenger there: for the
+        rules with ``slice: worst``.
 
     Returns
     -------
-    ``passed``, ``champion_version`` and ``rules``, each with ``rule``, ``passed`` and ``reason``.
+    ``passed``, ``champion_version`` and ``rules``, each with ``rule``, ``passed`` and ``reason``;
+    where rules are about slices also ``worst``, the worst value by ``metric.worst``.
 
     Raises
     ------
@@ -62,19 +67,24 @@ def decide(
     gate = gate if isinstance(gate, Gate) else _checked(gate)
     rows = _rows(table)
     ours = rows.get(CHALLENGER, {}) | dict(measured or {})
+    worst = _worst_slices(gate, _rows(slices))
+    ours |= {key: value for key, (_, value) in worst.items()}
     if gate.rules:
-        rules = level_rules(ours, gate)
+        rules = level_rules(ours, gate, {key: name for key, (name, _) in worst.items()})
         rules += _rules_on_champion(ours, rows.get(CHAMPION), compared, gate)
         rules += _ranking_rules(ours, rows, gate)
     else:
         rules = [_rule("gate", True, NO_RULES)]
         if compared.get("problem"):
             rules += _rules_on_champion(ours, None, compared, gate)
-    return {
+    decision = {
         "passed": all(rule["passed"] for rule in rules),
         "champion_version": compared.get("version"),
         "rules": rules,
     }
+    if worst:
+        decision["worst"] = {key: value for key, (_, value) in worst.items()}
+    return decision
 
 
 def _checked(gate: Mapping[str, Any]) -> Gate:
@@ -91,6 +101,7 @@ def decide_alone(
     numbers: Numbers,
     champion: tuple[str, Mapping[str, str]] | None,
     problem: str | None = None,
+    slices: Any = None,
 ) -> dict[str, Any]:
     """Decide for a project that has no node for it, on what a run has measured.
 
@@ -104,13 +115,15 @@ def decide_alone(
         Number and tags of the version in service; its tags hold what the table lacks of it.
     problem
         Why the champion could not be compared.
+    slices
+        As of ``decide``.
     """
     rows = _rows(table)
     ours = dict(numbers) | rows.get(CHALLENGER, {})
     if champion:
         rows[CHAMPION] = claimed_numbers(champion[1]) | rows.get(CHAMPION, {})
     version = champion[0] if champion else None
-    return decide(rows, {"version": version, "problem": problem}, gate, ours)
+    return decide(rows, {"version": version, "problem": problem}, gate, ours, slices)
 
 
 def entry_rules(version: "Version", champion: "Version | None", gate: Gate) -> list[Rule]:
@@ -153,19 +166,26 @@ def refuse_by(
         )
 
 
-def level_rules(ours: Numbers, gate: Gate) -> list[Rule]:
-    """Compare each metric with its minimum and its maximum; NaN, infinity and no number fail."""
+def level_rules(ours: Numbers, gate: Gate, slices: Mapping[str, str] | None = None) -> list[Rule]:
+    """Compare each metric with its minimum and its maximum; NaN, infinity and no number fail.
+
+    Parameters
+    ----------
+    slices
+        The slice that a number of ``ours`` is of, by the key of its rule.
+    """
     rules = list(_label_rules(ours, gate))
     for one in _applicable(gate, ours):
         for name, limit in (("minimum", one.minimum), ("maximum", one.maximum)):
             if limit is None:
                 continue
-            value = ours.get(one.metric, nan)
+            value = ours.get(one.key, nan)
             if not isfinite(value):
-                rules.append(_missing_metric(name, one.metric))
+                rules.append(_missing_metric(name, one.key))
                 continue
             passed = value >= limit if name == "minimum" else value <= limit
-            reason = format_comparison(one, value, limit, name)
+            of = (slices or {}).get(one.key)
+            reason = format_comparison(one, value, limit, f"{of}, {name}" if of else name)
             if one.quiet and passed:
                 words = "at least" if name == "minimum" else "at most"
                 reason = f"{_label(one)} is {words} {limit:g}"
@@ -249,19 +269,50 @@ def _ranking_rules(ours: Numbers, rows: Mapping[str, Numbers], gate: Gate) -> li
 
 
 def _label_rules(ours: Numbers, gate: Gate) -> Iterator[Rule]:
-    if gate.require_labels and not _has_labels(gate, ours):
-        reason = "nothing was measured that needs labels, nothing to rank by (gate.require_labels)"
-        yield _rule("labels", False, reason)
+    if not gate.require_labels or _has_labels(gate, ours):
+        return
+    instead = [one for one in gate.rules if one.without_labels] if gate.second_path else []
+    if any(one.key in ours for one in instead):
+        names = ", ".join(_label(one) for one in instead)
+        yield _rule("labels", True, f"nothing newly labelled: judged by {names} in its place")
+        return
+    reason = "nothing was measured that needs labels, nothing to rank by (gate.require_labels)"
+    yield _rule("labels", False, reason)
 
 
 def _applicable(gate: Gate, ours: Numbers) -> Iterator[Criterion]:
-    """List the rules that apply: without labels those that need none."""
+    """List the rules that apply: without labels those that need none, or stand in for them."""
     labelled = _has_labels(gate, ours)
-    return (one for one in gate.rules if labelled or not one.needs_labels)
+    for one in gate.rules:
+        if one.without_labels:
+            if gate.second_path and not labelled:
+                yield one
+        elif labelled or not one.needs_labels:
+            yield one
+
+
+def _worst_slices(gate: Gate, slices: Mapping[str, Numbers]) -> dict[str, tuple[str, float]]:
+    """Find the worst slice for each rule about one: its name and its value, by the rule's key.
+
+    A slice in which the metric could not be measured is left out.
+    """
+    found = {}
+    for one in gate.rules:
+        if one.slice is None:
+            continue
+        known = [
+            (row[one.metric], name)
+            for name, row in slices.items()
+            if isfinite(row.get(one.metric, nan))
+        ]
+        if known:
+            value, name = max(known) if one.better == "lower" else min(known)
+            found[one.key] = (name, value)
+    return found
 
 
 def _has_labels(gate: Gate, ours: Numbers) -> bool:
-    return any(one.needs_labels and one.metric in ours for one in gate.rules)
+    return any(one.needs_labels and one.key in ours for one in gate.rules)
 
 
 def _is_worse(rule: Criterion, ours: float, limit: float) -> bool:

@@ -48,6 +48,21 @@ def refuse_other_model(folder: Path, verdict: Mapping[str, Any]) -> None:
     )
 
 
+def identity(folder: Path, measured: Path | None) -> dict[str, str]:
+    """Return the ``digest`` of a model that a verdict is about.
+
+    Where it is a refit of the model that was measured, ``judged`` is the digest of that one.
+    """
+    found = {"digest": digest(folder)}
+    if (
+        measured is not None
+        and measured.is_dir()
+        and (judged := digest(measured)) != found["digest"]
+    ):
+        found["judged"] = judged
+    return found
+
+
 def record_measured(folder: Path, outputs: Iterable[str]) -> None:
     """Note that a run has ended which has made these entries, with the model that lies there."""
     file = folder.with_name(f"{folder.name}{_RECORD}")

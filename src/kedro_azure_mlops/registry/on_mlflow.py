@@ -11,12 +11,23 @@ from typing import Any
 from kedro_azure_mlops.config import Mlops
 from kedro_azure_mlops.errors import OperationError, first_line
 from kedro_azure_mlops.hooks.database import open_database
+from kedro_azure_mlops.hooks.databricks import (
+    essence,
+    is_databricks,
+    refuse_model_name,
+    refuse_silence,
+    runs_beside,
+    use_profile,
+)
 from kedro_azure_mlops.hooks.faults import advice_on, faults
 from kedro_azure_mlops.hooks.server import (
     DeletedExperimentError,
+    asked_registry,
     database_of,
     experiment_id,
+    registry_of,
     server_of,
+    shown_address,
 )
 from kedro_azure_mlops.processes import Process
 from kedro_azure_mlops.registry import versions as tracked
@@ -44,19 +55,21 @@ class MlflowRegistry(Registry):
         super().__init__(env, config.model_name)
         # read by MLflow whenever it copies files; the commands report themselves what they do
         os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-        import mlflow
-
         self._config, self._root = config, root
-        self._named = named_server(config, root)
+        on_databricks = registry_of(config, root)
+        self._named = on_databricks or named_server(config, root)
         # Databricks has two registries beside the one server of its runs.
-        is_databricks = self._named.startswith("databricks")
-        self._server = self._named.replace("databricks-uc", "databricks")
-        elsewhere = "" if is_databricks else os.environ.get("MLFLOW_REGISTRY_URI", "")
+        self._server = runs_beside(self._named)
+        elsewhere = "" if on_databricks else asked_registry()
         self._registry = elsewhere or self._named
+        refuse_model_name(self.name, self._registry)
+        use_profile(self._server)
         with self._asking("looking for the registry"):
             for address in {self._server, self._registry}:
+                if is_databricks(address):
+                    refuse_silence(address)
                 open_database(address)
-            self._client = mlflow.MlflowClient(self._server, self._registry)
+            self._client = tracked.open_client(self._server, self._registry)
 
     @property
     def place(self) -> str:
@@ -78,7 +91,9 @@ class MlflowRegistry(Registry):
         """Store a model folder with a run of its own, and register it from there."""
         client = self._client
         with self._asking(f"registering {self.name}"):
-            experiment = experiment_id(client, self._config.experiment)
+            experiment = experiment_id(
+                client, self._config.experiment, self._config.tracking.experiment_folder
+            )
             tags_of_run = Process.me().tags()
             run = client.create_run(experiment, run_name="registration", tags=tags_of_run)
             try:
@@ -164,7 +179,7 @@ class MlflowRegistry(Registry):
             # of a models:/ address MLflow asks the server that the process has set, not this one;
             # only Databricks needs one, which opens the storage of its models by it
             uri = f"models:/{self.name}/{version.number}"
-            if not self._server.startswith("databricks"):
+            if not is_databricks(self._server):
                 uri = self._client.get_model_version_download_uri(self.name, version.number)
             with TemporaryDirectory(dir=target.parent, prefix="part-") as part:
                 found = mlflow.artifacts.download_artifacts(
@@ -181,7 +196,8 @@ class MlflowRegistry(Registry):
             raise
         except faults() as error:
             raise OperationError(
-                f"{doing}: {self.place} failed: {first_line(error)}\n{advice_on(error)}. "
+                f"{doing}: {self.place} failed: {essence(first_line(error))}\n"
+                f"{advice_on(error, self._registry)}. "
                 f"Check registry.uri in mlops.yml of {self.env}, and MLFLOW_TRACKING_URI."
             ) from error
 
@@ -209,6 +225,8 @@ def _version(found: Any) -> Version:
 
 def _without_login(uri: str, root: Path) -> str:
     """Return an address without what stands before its ``@`` and the project's place."""
+    if is_databricks(uri):
+        return shown_address(uri)
     if database := database_of(uri):
         inside = database.is_relative_to(root)
         return f"sqlite:///{database.relative_to(root) if inside else database}"

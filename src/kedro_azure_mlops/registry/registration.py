@@ -19,6 +19,7 @@ from kedro_azure_mlops.registry.facts import METRICS, format_rule, model_facts, 
 from kedro_azure_mlops.registry.gate import decide_alone, entry_rules, refuse_by
 from kedro_azure_mlops.registry.interface import Registry, Version
 from kedro_azure_mlops.registry.judged import (
+    identity,
     measured_digest,
     read_measured,
     refuse_other_model,
@@ -80,7 +81,8 @@ def read_last_run(
             loader = context.config_loader
             also = _also_brought(config, read_azureml(root, env).outputs, loader["catalog"])
             # without it the verdict would be on a table that a run here has left
-            table = [config.gate.table] if config.gate.table and not config.gate.decision else []
+            measured_by = [config.gate.table, config.gate.slices]
+            table = [] if config.gate.decision else [name for name in measured_by if name]
             ports = [*needed, *also, *table, config.tracking.model]
             places = bring([port_of(name) for name in ports])
             loader["catalog"] = bind(loader["catalog"], {k: str(v) for k, v in places.items()})
@@ -91,9 +93,11 @@ def read_last_run(
             )
         model = model_entry(catalog, config.tracking.model)
         metrics = measured(catalog, _made(), config)
-        made_with = _Made(folder or root / model.filepath, read_measured(root / model.filepath))
-        if bring:  # all that a job has made is of the one model that it has made
-            made_with = _Made(root / model.filepath, None)
+        recorded = None if bring else read_measured(root / model.filepath)
+        measured_model = _measured_model(catalog, config, root)
+        # all that a job has made is of the one model that it has made
+        place = root / model.filepath if bring else folder or root / model.filepath
+        made_with = _Made(place, recorded, measured_model)
         gate = _decision(catalog, config, metrics, made_with, registry.champion, env)
         parameters = gate.get("parameters", context.params)
     folder = made_with.folder
@@ -133,7 +137,7 @@ def read_decision(root: Path, env: str, champion: Callable[[], Version | None]) 
         made_with = None
         if model:
             folder = root / model_entry(catalog, model).filepath
-            made_with = _Made(folder, read_measured(folder))
+            made_with = _Made(folder, read_measured(folder), _measured_model(catalog, config, root))
         metrics = measured(catalog, _made(), config)
         verdict = _decision(catalog, config, metrics, made_with, champion, env)
     if made_with:
@@ -278,7 +282,7 @@ def _whole() -> Any:
 
 def _of_model(config: Mlops, names: Iterable[str]) -> list[str]:
     """List the entries among these that depend on the model, or are made together with it."""
-    whole, model = _whole(), str(config.tracking.model)
+    whole, model = _whole(), str(config.gate.judged or config.tracking.model)
     makers = {name for node in whole.nodes if model in node.outputs for name in node.outputs}
     takers = whole.from_inputs(model).all_outputs() if model in whole.datasets() else set()
     return [name for name in names if name in makers | takers]
@@ -290,10 +294,19 @@ def _all_numbers(metrics: Mapping[str, Mapping[str, float]]) -> dict[str, float]
 
 @dataclass(frozen=True)
 class _Made:
-    """A model folder, and with which model each entry was made; None: all with this one."""
+    """A model folder, and with which model each entry was made; None: all with this one.
+
+    ``measured`` is the folder of the model that was measured, if the other one is its refit.
+    """
 
     folder: Path
     recorded: Mapping[str, str] | None
+    measured: Path | None = None
+
+
+def _measured_model(catalog: Any, config: Mlops, root: Path) -> Path | None:
+    name = config.gate.judged
+    return root / model_entry(catalog, name).filepath if name else None
 
 
 def _decision(
@@ -307,18 +320,23 @@ def _decision(
     """Read the decision, or make it where the project has no node that does."""
     if config.gate.decision is None:
         table = config.gate.table
-        rows = catalog.load(table) if table and catalog.exists(table) else None
+        rows, slices = (
+            catalog.load(name) if name and catalog.exists(name) else None
+            for name in (table, config.gate.slices)
+        )
         best = champion()
         there = (best.number, best.tags) if best else None
         numbers = _all_numbers(metrics)
-        decision = decide_alone(config.gate, rows, numbers, there) | {"model": config.model_name}
+        decision = decide_alone(config.gate, rows, numbers, there, slices=slices)
+        decision |= {"model": config.model_name}
         if made_with is None:
             return decision
-        judged: str | None = digest(made_with.folder)
-        if made_with.recorded is not None:
-            entries = _of_model(config, [*metrics, *([] if rows is None else [str(table)])])
-            judged = measured_digest(str(judged), made_with.recorded, entries)
-        return decision | {"digest": judged}
+        about = identity(made_with.folder, made_with.measured)
+        if made_with.recorded is None:
+            return decision | about
+        entries = _of_model(config, [*metrics, *([] if rows is None else [str(table)])])
+        judged = measured_digest(about["digest"], made_with.recorded, entries)
+        return decision | about | {"digest": judged}
     decision = dict(catalog.load(config.gate.decision))
     if decision.get("model") != config.model_name:
         raise OperationError(

@@ -1,8 +1,9 @@
 """Versions of the registered model, and which of them is the champion.
 
 The champion holds an alias. Azure ML's registry keeps versions and tags, and its documentation
-names no aliases: on a server without them the champion is the version that has the tag. Each time a
-version becomes champion a tag of it says so: ``champion.since.<time>`` is how, and after which one.
+names no aliases, and the registry of a Databricks workspace has none: there the champion is the
+version that has the tag. Each time a version becomes champion a tag of it says so:
+``champion.since.<time>`` is how, and after which one.
 """
 
 import logging
@@ -11,6 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from kedro_azure_mlops.contract import UnusableModelError, refuse_changed_files
+from kedro_azure_mlops.errors import first_line
+from kedro_azure_mlops.hooks.databricks import is_missing_model, is_unity_catalog
+from kedro_azure_mlops.registry.unity_catalog import UnityCatalogClient
 from kedro_azure_mlops.safety import redacted
 
 logger = logging.getLogger(__name__)
@@ -19,12 +23,27 @@ CHAMPION = "champion"  # the alias, or the tag: read before the gate and moved a
 SINCE = "champion.since."
 BY_GATE = "gate"
 _THERE = ("RESOURCE_ALREADY_EXISTS", "ALREADY_EXISTS")
+_NOT_THERE = "RESOURCE_DOES_NOT_EXIST"
+# MLflow says it itself, without asking the server
+_IN_WORKSPACE = "is unsupported for models in the Workspace Model Registry"
+
+
+def open_client(tracking_uri: str | None = None, registry_uri: str | None = None) -> Any:
+    """Return a client of MLflow; None stands for the addresses that MLflow was set to."""
+    import mlflow
+
+    client = mlflow.MlflowClient(tracking_uri, registry_uri)
+    if is_unity_catalog(registry_uri or mlflow.get_registry_uri()):
+        return UnityCatalogClient(client)
+    return client
 
 
 def is_unsupported(error: Exception) -> bool:
     """Return whether a server may lack what it was asked for: it answered 404 or 501."""
     from mlflow import MlflowException
 
+    if isinstance(error, MlflowException) and _IN_WORKSPACE in str(error):
+        return True
     codes = ("ENDPOINT_NOT_FOUND", "NOT_FOUND", "NOT_IMPLEMENTED", "RESOURCE_DOES_NOT_EXIST")
     return isinstance(error, MlflowException) and error.error_code in codes
 
@@ -65,9 +84,11 @@ def stored_fault(name: str, version: str, digest: str) -> str | None:
     """Return what is wrong with the stored files of a version; None if they have this digest."""
     import mlflow
 
-    folder = Path(mlflow.artifacts.download_artifacts(f"models:/{name}/{version}"))
     try:
+        folder = Path(mlflow.artifacts.download_artifacts(f"models:/{name}/{version}"))
         refuse_changed_files(folder, digest)
+    except (mlflow.MlflowException, OSError) as error:
+        return f"its files cannot be fetched: {first_line(error)}"
     except UnusableModelError as error:
         return str(error)
     return None
@@ -80,6 +101,10 @@ def find_champion(client: Any, name: str) -> Any | None:
     try:
         return client.get_model_version_by_alias(name, CHAMPION)
     except MlflowException as error:
+        if getattr(client, "has_aliases", False):  # of Unity Catalog, whose answer is clear
+            if is_missing_model(error):
+                return None
+            raise
         if is_unsupported(error):  # or there is no such model, and then no version of it
             return next(iter(_tagged(client, name)), None)
         if error.error_code == "INVALID_PARAMETER_VALUE":  # no version holds the alias
@@ -119,5 +144,15 @@ def _tagged(client: Any, name: str) -> list[Any]:
 
 def newest_first(client: Any, name: str) -> list[Any]:
     """List all versions of a model."""
-    versions = client.search_model_versions(f"name='{name}'")
+    from mlflow import MlflowException
+
+    versions, token = [], None
+    try:
+        while token is None or token:
+            page = client.search_model_versions(f"name='{name}'", page_token=token)
+            versions.extend(page)
+            token = getattr(page, "token", None) or ""
+    except MlflowException as error:
+        if error.error_code != _NOT_THERE or versions:
+            raise  # else there is no such model
     return sorted(versions, key=lambda version: int(version.version), reverse=True)

@@ -1,21 +1,67 @@
-"""Answers to requests, the same for both servers, which only translate them."""
+"""Answers to requests, the same for both servers, which only translate them.
+
+What is answered is counted, and recorded if ``RECORD_FOLDER`` names a folder (see ``record.py``) or
+Azure's data collector asks for columns (see ``collector.py``).
+"""
 
 import logging
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from kedro_azure_mlops.serve import metrics, score
-from kedro_azure_mlops.serve.request import BadRequestError
+from kedro_azure_mlops.serve.collector import AzureCollector, open_collector
+from kedro_azure_mlops.serve.record import Recorder, Settings, identified
+from kedro_azure_mlops.serve.request import BadRequestError, Rows
 
 logger = logging.getLogger(__name__)
 
+_recorder: Recorder | AzureCollector | None = None
 
-def answer(method: str, read: Callable[[], bytes]) -> score.Answer:
+
+def begin() -> None:
+    """Load the model, and begin to record what it answers where the environment asks for it.
+
+    Raises
+    ------
+    UnusableModelError
+        If there is no model that can be served, or another than is asked for.
+    ValueError
+        If a variable is wrong, or the folder cannot be written.
+    """
+    global _recorder  # noqa: PLW0603, a server has one
+    score.init()
+    end()
+    model, settings = score.model(), Settings.from_variables()
+    if settings is not None:
+        _recorder = Recorder(settings, model.schema, model.digest)
+        _recorder.start()
+        logger.info("Recording answers in %s", settings.folder)
+    else:
+        _recorder = open_collector(model.schema, model.digest)
+    if _recorder is not None:
+        metrics.watch(_recorder)
+
+
+def end() -> None:
+    """Write what is still to be recorded."""
+    global _recorder  # noqa: PLW0603
+    if _recorder is not None:
+        _recorder.close()
+        _recorder = None
+
+
+def answer(method: str, read: Callable[[], bytes], request_id: str | None = None) -> score.Answer:
     """Answer a request to ``/score``; ``read`` gives its body or refuses it."""
     started = time.perf_counter()
-    found = _answer(method, read)
-    metrics.count(found, time.perf_counter() - started)
+    kept: list[tuple[Rows, Sequence[Sequence[Any]]]] = []
+    found = _answer(method, read, None if _recorder is None else lambda *one: kept.append(one))
+    seconds = time.perf_counter() - started
+    metrics.count(found, seconds)
+    if _recorder is not None and kept:
+        rows, outputs = kept[0]
+        _recorder.put(request_id or identified(None), seconds, rows.columns, outputs)
     return found
 
 
@@ -30,11 +76,11 @@ def refuse(field: str, message: str, status: int) -> score.Answer:
     return score.refusal(BadRequestError(field, message, status))
 
 
-def _answer(method: str, read: Callable[[], bytes]) -> score.Answer:
+def _answer(method: str, read: Callable[[], bytes], keep: score.Keep | None) -> score.Answer:
     if method != "POST":
         return refuse("method", f"{method[:20]} is not known here: POST the rows", 405)
     try:
-        return score.run(read())
+        return score.run(read(), keep)
     except BadRequestError as error:
         return score.refusal(error)
     except Exception as error:  # noqa: BLE001, a server goes on

@@ -14,7 +14,7 @@
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from datetime import timedelta
 from pathlib import Path, PurePosixPath
@@ -24,9 +24,12 @@ import numpy as np
 import pandas as pd
 from kedro.io import AbstractDataset, DatasetError
 
-from kedro_azure_mlops.contract import Column, Columns, Schema, Scorer
+from kedro_azure_mlops.contract import CannotExplainError, Column, Columns, Schema, Scorer
 from kedro_azure_mlops.errors import OperationError, RefusedError, first_line
+from kedro_azure_mlops.explain import EXPLANATION, Explaining, flagged_rows
 from kedro_azure_mlops.progress import Progress
+from kedro_azure_mlops.serve.record import Recorder
+from kedro_azure_mlops.serve.score import values_writer
 from kedro_azure_mlops.serve.stream import MOST_LATE, LateRowsError, Stream
 from kedro_azure_mlops.tables.delimited import SHARE, Form, Lines
 from kedro_azure_mlops.validation import BadDataError, refuse_mixed_offsets
@@ -41,6 +44,10 @@ _SUFFIXES = (".csv", ".parquet")
 _ROWS_SHOWN = 10
 _NAMES_SHOWN = 20
 _NO_REASON = "not known to the model"
+
+
+class EmptyFileError(RefusedError):
+    """A file was read and holds no row (exit status 1)."""
 
 
 class CsvPieces(AbstractDataset[None, Iterator[pd.DataFrame]]):
@@ -217,7 +224,7 @@ class CsvPieces(AbstractDataset[None, Iterator[pd.DataFrame]]):
             rows += len(piece)
             yield piece
         if not rows:
-            raise RefusedError(f"{shown(address)}: the file is empty, it holds no row.")
+            raise EmptyFileError(f"{shown(address)}: the file is empty, it holds no row.")
 
     def _describe(self) -> dict[str, Any]:
         return {"filepath": self.filepath, "rows": self.rows}
@@ -378,13 +385,17 @@ def score_pieces(
     version: str | None,
     *,
     most_late: timedelta = MOST_LATE,
+    explain: bool = False,
+    digest: str | None = None,
     clock: Callable[[], float] = time.monotonic,
 ) -> Iterator[pd.DataFrame]:
     """Score rows piece by piece, each by itself and by what its series did before it.
 
     How the rows are cut into pieces makes no difference to any answer, and memory stays flat: of
     each series only what ``scorer.schema.history`` declares is remembered. Can be a node's function
-    or be called in one; Kedro saves what it returns through ``ScoredPieces``.
+    or be called in one; Kedro saves what it returns through ``ScoredPieces``. Where ``recording``
+    of ``mlops.yml`` is enabled, the answers of a run that ends well are recorded as those of a
+    server are, but not in a job, whose disk goes with it: monitor its scores.
 
     Parameters
     ----------
@@ -396,6 +407,11 @@ def score_pieces(
         What answers; see ``contract.Scorer``.
     version
         The model's version, for the last column.
+    explain
+        Whether to add a column ``explanation``: in a line why a row was flagged (why it was scored
+        so, of a model that flags none).
+    digest
+        The model's, for what is recorded.
     clock
         Returns seconds; progress is logged at most every five of them.
 
@@ -407,12 +423,20 @@ def score_pieces(
 
     Raises
     ------
+    OperationError
+        If the model cannot explain its answers, but should, or these cannot be recorded.
     RefusedError
         While iterating: if columns are missing, values do not fit the schema or rows come too late,
         with a table of the first such rows.
     """
+    if explain:
+        try:
+            scorer = Explaining(scorer, flagged_rows)
+        except CannotExplainError as error:
+            raise OperationError(f"The scores cannot be explained: {error}.") from error
     # not a generator itself: Kedro would save what those yield piece by piece
-    return _Scoring(scorer, version, most_late, clock).run(pieces)
+    recorder = _recorder(scorer.schema, digest)
+    return _Scoring(scorer, version, most_late, clock, recorder).run(pieces)
 
 
 def columns_of_table(table: pd.DataFrame, schema: Schema) -> Columns:
@@ -431,6 +455,25 @@ def columns_of_table(table: pd.DataFrame, schema: Schema) -> Columns:
         rows and a table of the first of them by their index.
     """
     return _columns_and_times(table, schema)[0]
+
+
+def readable_columns(table: pd.DataFrame, columns: Sequence[Column]) -> tuple[Columns, np.ndarray]:
+    """Convert columns of a DataFrame as ``columns_of_table``, and refuse no row.
+
+    Returns
+    -------
+    The columns, what cannot be read as missing, and booleans, shape ``(n,)``: the rows in which
+    each value fits its column.
+    """
+    found: dict[str, np.ndarray] = {}
+    fits = np.ones(len(table), bool)
+    for column in columns:
+        given = table[column.name]
+        read = read_times(given) if column.type == "datetime" else None
+        found[column.name], wrong = _converted(given, column, not column.nullable, read)
+        for rows in wrong.values():
+            fits &= ~rows
+    return found, fits
 
 
 def _columns_and_times(table: pd.DataFrame, schema: Schema) -> tuple[Columns, Times | None]:
@@ -465,6 +508,18 @@ def shown(address: str) -> str:
     return path.relative_to(Path.cwd()).as_posix() if path.is_relative_to(Path.cwd()) else address
 
 
+def _recorder(schema: Schema, digest: str | None) -> Recorder | None:
+    from kedro_azure_mlops.hooks import binds_ports, last_configuration
+
+    configuration = last_configuration()
+    if configuration is None or not configuration.recording.enabled or binds_ports():
+        return None
+    try:
+        return Recorder(configuration.recording.settings(Path.cwd()), schema, digest or "")
+    except ValueError as error:
+        raise OperationError(f"recording of mlops.yml: {error}.") from error
+
+
 class _Scoring:
     """The rows that are remembered from piece to piece."""
 
@@ -474,8 +529,12 @@ class _Scoring:
         version: str | None,
         most_late: timedelta,
         clock: Callable[[], float],
+        recorder: Recorder | None,
     ) -> None:
         self._schema = scorer.schema
+        self._recorder = recorder
+        self._writers = [(one.name, values_writer(one)) for one in self._schema.outputs]
+        self._explains = isinstance(scorer, Explaining)
         self._clock = clock
         self._version = version
         self._stream = Stream(scorer, most_late)
@@ -486,9 +545,16 @@ class _Scoring:
 
     def run(self, pieces: Iterable[pd.DataFrame]) -> Iterator[pd.DataFrame]:
         progress = Progress("Scored", None, logger, self._clock)
-        for piece in pieces:
-            yield self._score(piece)
-            progress.advance(len(piece), piece.attrs.get(SHARE))
+        try:
+            for piece in pieces:
+                yield self._score(piece)
+                progress.advance(len(piece), piece.attrs.get(SHARE))
+        except BaseException:  # its scores are not kept either
+            if self._recorder is not None:
+                self._recorder.abandon()
+            raise
+        if self._recorder is not None:
+            self._recorder.close(None)
         flagged = f"{self._flagged:,} flagged, " if self._schema.flag else ""
         logger.info(
             "Scored %s rows with model %s: %s%s late",
@@ -513,11 +579,17 @@ class _Scoring:
             lines = f"{piece.index[0]} to {piece.index[-1]}"
             raise RefusedError(f"{_source(piece)}, lines {lines}: {error}") from error
         self._count(columns, answers)
+        if self._recorder is not None:
+            name = f"{_source(piece)}:{piece.index[0]}" if len(piece) else _source(piece)
+            written = [write(answers[output]) for output, write in self._writers]
+            self._recorder.write(name, columns, written)
         given = {
             one.name: piece[one.name] if one.type == "datetime" else columns[one.name]
             for one in self._schema.inputs
         }
         outputs = {one.name: _shown_values(answers[one.name], one) for one in self._schema.outputs}
+        if self._explains:
+            outputs[EXPLANATION] = [why and why.words for why in answers[EXPLANATION]]
         scored = pd.DataFrame({**given, **outputs}, index=piece.index)
         scored["model_version"] = self._version
         scored.attrs = dict(piece.attrs)

@@ -19,13 +19,15 @@ ENTRY = f"{PLUGIN}/serve/online.py"
 
 _PACKAGE = Path(__file__).parents[1]
 _SCORING = (
-    *("__init__.py", "contract.py", "serve/__init__.py"),
+    *("__init__.py", "contract.py", "explain.py", "serve/__init__.py"),
     *("serve/request.py", "serve/score.py", "serve/stream.py"),
+    *("serve/record.py", "serve/parts.py"),
     *("values.py", "windows.py"),
 )
 _STORED = ("serve/stored.py",)
 _SERVERS = tuple(
-    f"serve/{name}.py" for name in ("answers", "connections", "local", "metrics", "online", "plain")
+    f"serve/{name}.py"
+    for name in ("answers", "collector", "connections", "local", "metrics", "online", "plain")
 )
 # Imports what serves in a process of its own and writes the files and packages that this took.
 _FINDER = """

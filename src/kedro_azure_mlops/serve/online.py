@@ -10,18 +10,20 @@ from pathlib import Path
 
 from azureml_inference_server_http.api.aml_request import AMLRequest, rawhttp
 from azureml_inference_server_http.api.aml_response import AMLResponse
+from flask import g
 
 # The server loads this file by its path; what it imports lies around it, see code.py.
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from kedro_azure_mlops.serve import answers, score
 from kedro_azure_mlops.serve.connections import SECONDS
+from kedro_azure_mlops.serve.record import identified
 from kedro_azure_mlops.serve.request import BadRequestError, refuse_too_long
 
 
 def init() -> None:
     """Load the model that Azure ML has put at ``AZUREML_MODEL_DIR``."""
-    score.init()
+    answers.begin()
     # It logs two lines a request; the endpoint and /metrics count them.
     logging.getLogger("azmlinfsrv").setLevel(logging.WARNING)
 
@@ -29,7 +31,9 @@ def init() -> None:
 @rawhttp  # type: ignore[untyped-decorator]
 def run(request: AMLRequest) -> AMLResponse:
     """Answer a request to ``/score``."""
-    answer = answers.answer(request.method, lambda: _body(request))
+    # the server answers with the id of the request, which it has made where none was sent
+    request_id = identified(getattr(g, "request_id", None))
+    answer = answers.answer(request.method, lambda: _body(request), request_id)
     return AMLResponse(answer.text(), answer.status, {"Content-Type": "application/json"})
 
 

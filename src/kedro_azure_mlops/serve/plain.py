@@ -11,9 +11,11 @@ from collections.abc import Callable
 
 from kedro_azure_mlops.serve import answers, metrics, score
 from kedro_azure_mlops.serve.connections import SECONDS, Message, Receive, Send
+from kedro_azure_mlops.serve.record import identified
 from kedro_azure_mlops.serve.request import BadRequestError, refuse_too_long
 
 _JSON = "application/json"
+_IDS = (b"x-request-id", b"x-ms-request-id")
 _METHODS = {"/score": "POST", "/health": "GET", "/metrics": "GET"}
 
 
@@ -22,14 +24,8 @@ class DisconnectedError(Exception):
 
 
 def create() -> None:
-    """Load the model.
-
-    Raises
-    ------
-    UnusableModelError
-        If there is no model that can be served, or another than is asked for.
-    """
-    score.init()
+    """Load the model, and record its answers if that is asked for; see ``answers.begin``."""
+    answers.begin()
 
 
 async def application(scope: Message, receive: Receive, send: Send) -> None:
@@ -50,6 +46,7 @@ async def live(receive: Receive, send: Send, start: Callable[[], None] = lambda:
         return
     await send({"type": "lifespan.startup.complete"})
     await receive()
+    answers.end()
     await send({"type": "lifespan.shutdown.complete"})
 
 
@@ -65,11 +62,19 @@ async def _respond(scope: Message, receive: Receive, send: Send) -> None:
         except BadRequestError as error:
             await refuse(scope, send, error)
             return
-        await _send_answer(send, answers.answer(method, lambda: body))
+        found = _request_id(scope)
+        answer = answers.answer(method, lambda: body, found)
+        await _send_answer(send, answer, ("x-request-id", found))
     else:
         answer = _answer(path, method)
         allowed = [("allow", _METHODS[path])] if answer.status == 405 else []
         await _send_answer(send, answer, *allowed)
+
+
+def _request_id(scope: Message) -> str:
+    """Return the id that a client, or what stands between, has given to a request, or a new one."""
+    given = next((value for name, value in scope["headers"] if name in _IDS), b"")
+    return identified(given.decode("latin-1"))
 
 
 def _answer(path: str, method: str) -> score.Answer:

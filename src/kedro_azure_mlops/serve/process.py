@@ -16,11 +16,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kedro_azure_mlops.ci import termination_as_interrupt
-from kedro_azure_mlops.config import read_mlops
+from kedro_azure_mlops.config import Mlops, read_mlops
+from kedro_azure_mlops.contract import read_contract
 from kedro_azure_mlops.errors import OperationError
 from kedro_azure_mlops.serve.code import ENTRY, ServedCode, copy_served_code, trusted_types
 from kedro_azure_mlops.serve.model import ServedModel, example_request, fetch_model
 from kedro_azure_mlops.serve.packages import PLAIN, SCORER, STORED, lock_of
+from kedro_azure_mlops.serve.parts import Form
+from kedro_azure_mlops.serve.record import Settings
+from kedro_azure_mlops.storage import shown
 
 HOST = "127.0.0.1"
 PORT = 5001
@@ -32,7 +36,7 @@ _DOCKERFILE = Path(__file__).with_name("Dockerfile")
 _SERVE = "kedro_azure_mlops.serve"
 # Of the person's shell: what would turn the server into something else.
 _NOT_INHERITED = re.compile(
-    r"(AZUREML_|AML_|GUNICORN_|MODEL_|PYTHON|SCORING_|UVICORN_|WORKER_|WEB_CONCURRENCY)"
+    r"(AZUREML_|AML_|GUNICORN_|MODEL_|PYTHON|RECORD_|SCORING_|UVICORN_|WORKER_|WEB_CONCURRENCY)"
 )
 _TRIES, _PAUSE = 1200, 0.1  # two minutes: machines may be slow
 
@@ -42,12 +46,14 @@ class Prepared:
     """The content of ``build/serve``: a model, the code that serves it, and a request.
 
     ``is_plain_only`` is true where the stored model itself is served, which needs the project's own
-    environment: Azure's server cannot be installed there.
+    environment: Azure's server cannot be installed there. ``recording`` says where answers are
+    recorded, if they are.
     """
 
     folder: Path
     model: ServedModel
     code: ServedCode
+    recording: Settings | None = None
 
     @property
     def request(self) -> Path:
@@ -60,7 +66,9 @@ class Prepared:
         return self.code.scorer is None
 
 
-def prepare(env: str, model: Path | None = None, root: Path | None = None) -> Prepared:
+def prepare(
+    env: str, model: Path | None = None, root: Path | None = None, *, record: bool = False
+) -> Prepared:
     """Write ``build/serve``: the model, the code that serves it and its example request.
 
     Parameters
@@ -71,11 +79,13 @@ def prepare(env: str, model: Path | None = None, root: Path | None = None) -> Pr
         A model folder to serve instead, relative to ``root``.
     root
         The project; None: the current folder.
+    record
+        Whether answers are recorded even if ``recording`` of ``mlops.yml`` does not say so.
 
     Raises
     ------
     OperationError
-        If there is no such model, or it cannot be served.
+        If there is no such model, it cannot be served, or its answers not be recorded.
     """
     root = root or Path.cwd()
     mlops = read_mlops(root, env)
@@ -88,10 +98,21 @@ def prepare(env: str, model: Path | None = None, root: Path | None = None) -> Pr
         model=served.folder,
         trusted=trusted_types(root, env, mlops),
     )
-    prepared = Prepared(folder, served, code)
+    prepared = Prepared(folder, served, code, _recording(mlops, root, served, record))
     text = example_request(served.folder) + "\n"
     prepared.request.write_text(text, encoding="utf-8", newline="\n")
     return prepared
+
+
+def _recording(mlops: Mlops, root: Path, model: ServedModel, record: bool) -> Settings | None:
+    if not (record or mlops.recording.enabled):
+        return None
+    found = mlops.recording.settings(root)
+    try:
+        Form(read_contract(model.folder).schema, model.digest, found.leave_out)
+    except ValueError as error:
+        raise OperationError(f"recording of mlops.yml: {error}.") from error
+    return found
 
 
 def write_image_context(prepared: Prepared, root: Path) -> None:
@@ -103,7 +124,9 @@ def write_image_context(prepared: Prepared, root: Path) -> None:
         If ``requirements/serve.txt`` does not lock what serving needs.
     """
     needed = STORED if prepared.is_plain_only else SCORER
-    lock = lock_of(root, prepared.code.packages, (*needed, *PLAIN))
+    # makes Parquet of what is recorded, where the project has locked it
+    also = () if prepared.recording is None else ("pyarrow",)
+    lock = lock_of(root, (*prepared.code.packages, *also), (*needed, *PLAIN))
     (prepared.folder / "requirements.txt").write_text(lock, encoding="utf-8", newline="\n")
     python = ".".join(platform.python_version_tuple()[:2])
     text = _DOCKERFILE.read_text(encoding="utf-8")
@@ -117,6 +140,7 @@ def serve_model(
     model: Path | None = None,
     port: int = PORT,
     plain: bool = False,
+    record: bool = False,
     python: Path | None = None,
     root: Path | None = None,
     say: Callable[[str], None] = print,
@@ -125,7 +149,7 @@ def serve_model(
 
     Parameters
     ----------
-    env, model, root
+    env, model, root, record
         As of ``prepare``.
     port
         On loopback.
@@ -150,7 +174,7 @@ def serve_model(
     root = root or Path.cwd()
     refuse_used(port)
     python = python_of(root, python, has_scorer=read_mlops(root, env).scorer is not None)
-    prepared = prepare(env, model, root)
+    prepared = prepare(env, model, root, record=record)
     plain = plain or prepared.is_plain_only
     address = f"http://{HOST}:{port}"
     try:
@@ -159,6 +183,8 @@ def serve_model(
             say(f"serve: starting with {prepared.model.label}, answered by {engine}")
             with serving(prepared, python, port, plain=plain) as process:
                 say(f"serve: ready at {address}, Ctrl-C ends it; /metrics is for Prometheus")
+                if prepared.recording is not None:
+                    say(f"serve: recording its answers in {shown(str(prepared.recording.folder))}")
                 say("serve: the example of the model as a request:\n")
                 request = prepared.request.relative_to(root).as_posix()
                 say(
@@ -198,7 +224,10 @@ def serving(
     refuse_used(port)
     command = [str(python), "-m", *_server(python, port, plain=plain)]
     code = prepared.code.folder
-    process = subprocess.Popen(command, cwd=code, env=_environment(code, prepared.model))
+    variables = _environment(code, prepared.model)
+    if prepared.recording is not None:
+        variables |= prepared.recording.variables()
+    process = subprocess.Popen(command, cwd=code, env=variables)
     try:
         _wait_until_ready(process, port)
         yield process
@@ -350,7 +379,7 @@ def _answers(port: int) -> bool:
 def _end(process: "subprocess.Popen[bytes]") -> None:
     process.terminate()
     try:
-        process.wait(timeout=10)
+        process.wait(timeout=30)  # it may have answers to write
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()

@@ -33,13 +33,14 @@ class Rows(NamedTuple):
     """Rows that were checked: as they were sent, and as the columns that a scorer takes.
 
     ``newest`` is the time of the last row of each series, ``has_ties`` whether a series has two
-    rows of one time.
+    rows of one time, ``explain`` whether the answers are to be explained.
     """
 
     sent: Sequence[dict[str, Any]]
     columns: Columns
     newest: dict[Any, datetime]
     has_ties: bool
+    explain: bool = False
 
 
 class Reader:
@@ -58,7 +59,7 @@ class Reader:
         self._needed = set(self._names)
 
     def read(self, body: bytes | str) -> Rows:
-        """Read ``{"data": [{column: value, ...}, ...]}``.
+        """Read ``{"data": [{column: value, ...}, ...]}``, perhaps with ``"explain": true``.
 
         Raises
         ------
@@ -66,13 +67,14 @@ class Reader:
             Naming the first field that is wrong.
         """
         refuse_too_long(len(body))
-        rows = self.check(_rows(body))
+        sent, explain = _document(body)
+        rows = self.check(sent)
         if len(rows.newest) > MAX_SERIES:
             raise BadRequestError(
                 "data",
                 f"holds more than {MAX_SERIES:,} values of {self._by}: send fewer at once",
             )
-        return rows
+        return rows._replace(explain=True) if explain else rows
 
     def check(self, rows: Sequence[Any]) -> Rows:
         """Check the rows of a request, as ``read`` does; any number of them.
@@ -154,19 +156,23 @@ def refuse_too_long(length: int) -> None:
         raise BadRequestError("body", f"has more than {MAX_BYTES:,} bytes: send fewer rows", 413)
 
 
-def _rows(body: bytes | str) -> list[Any]:
+def _document(body: bytes | str) -> tuple[list[Any], bool]:
+    """Read the rows of a body, not yet checked, and whether their answers are to be explained."""
     try:
         document = json.loads(body)
     except (ValueError, RecursionError) as error:
         raise BadRequestError("body", f"is not JSON: {error}") from error
     if not isinstance(document, dict) or "data" not in document:
         raise BadRequestError("data", 'is missing: send {"data": [{...}, ...]}')
-    if other := sorted(set(document) - {"data"}):
+    if other := sorted(set(document) - {"data", "explain"}):
         raise BadRequestError(other[0][:50], 'is not known: send {"data": [{...}, ...]}')
     rows = document["data"]
     if not isinstance(rows, list) or not rows:
         raise BadRequestError("data", "must be a list of at least one row")
-    return rows
+    explain = document.get("explain", False)
+    if type(explain) is not bool:
+        raise BadRequestError("explain", "must be true or false")
+    return rows, explain
 
 
 def _converter(column: Column, is_needed: bool, is_name: bool) -> Callable[[Any], Any]:

@@ -16,6 +16,7 @@ import numpy as np
 
 from kedro_azure_mlops.contract import (
     CONTRACT,
+    CannotExplainError,
     Column,
     Columns,
     Schema,
@@ -23,6 +24,12 @@ from kedro_azure_mlops.contract import (
     UnusableModelError,
     digest,
     load_proven_scorer,
+)
+from kedro_azure_mlops.explain import (
+    EXPLANATION,
+    MOST_ROWS,
+    Explaining,
+    newest_and_flagged_rows,
 )
 from kedro_azure_mlops.serve.request import MAX_BYTES, BadRequestError, Reader, Rows
 from kedro_azure_mlops.serve.stream import Stream
@@ -84,9 +91,12 @@ class Model:
 
     def score(self, rows: Rows) -> Columns:
         """Score rows by themselves and by those of their series before them in the same request."""
+        scorer = self.scorer
+        if rows.explain:
+            scorer = Explaining(scorer, newest_and_flagged_rows, MOST_ROWS)
         if rows.has_ties:
-            return Stream(self.scorer).score(rows.columns, remember=False)
-        return self.scorer.score(rows.columns)
+            return Stream(scorer).score(rows.columns, remember=False)
+        return scorer.score(rows.columns)
 
     def outputs(self, found: Columns, rows: int) -> list[list[Any]]:
         """Write the columns of the outputs of some rows as JSON has their values.
@@ -105,15 +115,21 @@ class Model:
                 raise RuntimeError(f"the scorer answers {len(values)} of {rows} rows")
         return columns
 
-    def body(self, rows: Rows, found: Columns) -> dict[str, Any]:
-        """Write the answer to a request."""
+    def body(self, rows: Rows, found: Columns, outputs: Sequence[Sequence[Any]]) -> dict[str, Any]:
+        """Write the answer to a request; ``outputs`` are those that were written of ``found``."""
         sent = rows.sent
-        columns = [[row[name] for row in sent] for name in self.schema.echo]
-        columns += self.outputs(found, len(sent))
+        columns: list[Sequence[Any]] = [[row[name] for row in sent] for name in self.schema.echo]
+        columns += outputs
         names = self._names
+        if rows.explain:
+            columns.append([why and why.to_json() for why in found[EXPLANATION]])
+            names = [*names, EXPLANATION]
         data = [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]
         return {"model": self._named, "data": data}
 
+
+Keep = Callable[[Rows, Sequence[Sequence[Any]]], None]
+"""Takes the rows of a request and, by column, the outputs that were answered."""
 
 _loaded: Model | None = None
 
@@ -183,31 +199,43 @@ def model() -> Model:
     return _loaded
 
 
-def run(body: bytes | str) -> Answer:
+def run(body: bytes | str, keep: Keep | None = None) -> Answer:
     """Score the rows of a request, each by itself and by those before it in the request.
 
     Where the model's schema declares a history, send the recent rows of a series and look at the
     answer to the last one.
 
+    Parameters
+    ----------
+    keep
+        Is called with what was answered, if it was.
+
     Returns
     -------
     200 with an answer a row: the columns of ``schema.echo`` as they were sent and those of
-    ``schema.outputs``, null for what is missing. 400 or 413 with the name of the field that is
-    wrong.
+    ``schema.outputs``, null for what is missing; with ``"explain": true`` also ``explanation`` (see
+    ``explain.newest_and_flagged_rows`` for the rows that have one). 400 or 413 with the name of the
+    field that is wrong.
     """
-    return answer(model(), body)
+    return answer(model(), body, keep)
 
 
-def answer(current: Model, body: bytes | str) -> Answer:
+def answer(current: Model, body: bytes | str, keep: Keep | None = None) -> Answer:
     """Answer a request by a model that is given, as ``run`` does by the one that is loaded."""
     try:
         rows = current.reader.read(body)
         found = current.score(rows)
     except BadRequestError as error:
         return refusal(error)
+    except CannotExplainError as error:
+        return refusal(BadRequestError("explain", f"is not possible: {error}"))
     except ValueError as error:  # of the model, about all rows together
         return refusal(BadRequestError("data", str(error)))
-    return Answer(200, current.body(rows, found))
+    outputs = current.outputs(found, len(rows.sent))
+    answered = Answer(200, current.body(rows, found, outputs))
+    if keep is not None:
+        keep(rows, outputs)
+    return answered
 
 
 def refusal(error: BadRequestError) -> Answer:

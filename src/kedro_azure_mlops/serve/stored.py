@@ -5,16 +5,19 @@ model is an ``mlflow.pyfunc.PythonModel``): a server can run it.
 """
 
 import inspect
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from kedro_azure_mlops.contract import (
+    CannotExplainError,
     Column,
     Columns,
     Contract,
+    Explainable,
     Schema,
     UnusableModelError,
     columns_of_rows,
@@ -23,6 +26,8 @@ from kedro_azure_mlops.contract import (
 from kedro_azure_mlops.values import read_times
 
 MODEL_FILE = "model.skops"
+_PROFILE = "profile.json"  # of monitor/profile.py, which servers do not have
+_NUMBERS = ("double", "long")
 # Compiled types of scikit-learn that skops does not know; a catalog entry may list more. The list
 # that MLflow stores in the model itself is never used.
 TRUSTED_TYPES = (
@@ -42,13 +47,22 @@ TRUSTED_TYPES = (
 
 
 class StoredScorer:
-    """A stored model behind the interface of a ``Scorer``."""
+    """A stored model behind the interface of a ``Scorer``.
+
+    Parameters
+    ----------
+    medians
+        Those of each input in training, by name, with which explanations compare a row.
+    """
 
     engine = "the stored model"
 
-    def __init__(self, model: Any, schema: Schema) -> None:
+    def __init__(
+        self, model: Any, schema: Schema, medians: Mapping[str, float] | None = None
+    ) -> None:
         self._model = model
         self.schema = schema
+        self._medians = medians or {}
 
     def score(self, columns: Columns, wanted: np.ndarray | None = None) -> Columns:
         """Score rows, as ``Scorer.score`` says."""
@@ -60,6 +74,49 @@ class StoredScorer:
                 table[column.name] = table[column.name].astype(bool)
         answer = arrays_of(predict(self._model, table), self.schema.outputs)
         return answer if wanted is None else {name: part[wanted] for name, part in answer.items()}
+
+    def explained(self, columns: Columns, wanted: np.ndarray | None = None) -> Explainable:
+        """Return the inputs themselves, as ``contract.ExplainableScorer`` says.
+
+        Raises
+        ------
+        CannotExplainError
+            If rows look back on others, an input or the answer is no number, or nothing says what
+            was usual in training.
+        """
+        self._refuse_to_explain()
+        inputs, output = self.schema.inputs, self.schema.outputs[0].name
+        names = [one.name for one in inputs]
+        values = np.column_stack([np.asarray(columns[name], float) for name in names])
+        usual = np.array([self._medians[name] for name in names])
+        usual = np.where([one.type == "long" for one in inputs], np.rint(usual), usual)
+
+        def score(mixed: np.ndarray, rows: np.ndarray) -> np.ndarray:
+            is_whole = [one.type == "long" and not one.nullable for one in inputs]
+            given = {
+                name: part.astype(np.int64) if whole else part
+                for name, part, whole in zip(names, mixed.T, is_whole, strict=True)
+            }
+            return np.asarray(self.score(given)[output], float)
+
+        asked = values if wanted is None else values[wanted]
+        return Explainable(output, names, asked, np.broadcast_to(usual, asked.shape), score)
+
+    def _refuse_to_explain(self) -> None:
+        schema = self.schema
+        if schema.history:
+            raise CannotExplainError("the stored model looks back on earlier rows by itself")
+        if others := [one.name for one in schema.inputs if one.type not in _NUMBERS]:
+            raise CannotExplainError(
+                f"the stored model is asked what is no number: {', '.join(others)}"
+            )
+        if len(schema.outputs) != 1 or schema.outputs[0].type not in _NUMBERS:
+            raise CannotExplainError("the stored model does not answer a single number")
+        if missing := [one.name for one in schema.inputs if one.name not in self._medians]:
+            raise CannotExplainError(
+                f"no {_PROFILE} in the model folder says what is usual for {', '.join(missing)}: "
+                "train the model again"
+            )
 
 
 def load_stored_scorer(folder: Path, trusted: Sequence[str] = ()) -> StoredScorer:
@@ -89,7 +146,21 @@ def load_stored_scorer(folder: Path, trusted: Sequence[str] = ()) -> StoredScore
         model = load_stored(folder, contract, trusted)
     except Exception as error:  # those of skops and of a model's own code have nothing in common
         raise UnusableModelError(f"{MODEL_FILE} cannot be loaded: {error}") from error
-    return StoredScorer(model, contract.schema)
+    return StoredScorer(model, contract.schema, _medians(folder))
+
+
+def _medians(folder: Path) -> dict[str, float]:
+    """Read the median of each number in training, where the folder has a profile of one series."""
+    file = folder / _PROFILE
+    if not file.is_file():
+        return {}
+    try:
+        (series,) = json.loads(file.read_text(encoding="utf-8"))["series"]
+        quantiles = {name: one.get("quantiles") for name, one in series["columns"].items()}
+        # deciles: the one in the middle
+        return {name: float(part[len(part) // 2]) for name, part in quantiles.items() if part}
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}  # of several series, or of another version: what is usual is not known
 
 
 def load_stored(folder: Path, contract: Contract, trusted: Sequence[str]) -> Any:

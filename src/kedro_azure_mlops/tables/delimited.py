@@ -19,7 +19,7 @@ import pandas as pd
 
 from kedro_azure_mlops.tables.layout import is_header
 from kedro_azure_mlops.tables.text import Text, count_lines
-from kedro_azure_mlops.validation import BadDataError
+from kedro_azure_mlops.validation import BadDataError, NoRowsError
 
 Open = Callable[[], IO[bytes]]
 
@@ -323,7 +323,7 @@ class Lines:
             self._text.put_back(record.text.encode())
             names = [f"column {number}" for number in range(1, len(record.cells) + 1)]
             return Header(names, None)
-        raise BadDataError(f"{self.source}: the file is empty, it holds no row.")
+        raise NoRowsError(f"{self.source}: the file is empty, it holds no row.")
 
     def _refuse_nul(self, line: int, text: str) -> None:
         raise BadDataError(

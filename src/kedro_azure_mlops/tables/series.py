@@ -1,4 +1,4 @@
-"""Long tables of series: a time, a name and a number a row, from files of many forms.
+"""Long tables of series: a time, a name and a number or several a row, from files of many forms.
 
 ``ReaderOptions`` are what a project sets (``reader:`` in its ``parameters.yml``), ``SeriesReader``
 reads a file by them. What the file says is used, named in a note, or refused; never left out in
@@ -186,18 +186,25 @@ class ReaderOptions(Parameters):
 class Names(NamedTuple):
     """Names of a table's columns: the time, the series, the number.
 
-    ``aliases`` are other names that are taken for one of these where that is not in the file.
+    ``aliases`` are other names that are taken for one of these where that is not in the file,
+    ``others`` further numbers that every row has.
     """
 
     time: str
     series: str
     number: str
     aliases: Mapping[str, str] = {}
+    others: Sequence[str] = ()
+
+    @property
+    def numbers(self) -> list[str]:
+        """The names of all numbers."""
+        return [self.number, *self.others]
 
     @property
     def all(self) -> list[str]:
-        """The three names."""
-        return [self.time, self.series, self.number]
+        """All names, in the order of a table."""
+        return [self.time, self.series, *self.numbers]
 
 
 class SeriesReader:
@@ -232,16 +239,17 @@ class SeriesReader:
         self._given_series = True
         if wrong := sorted(set(options.columns) - set(names.all)):
             raise OperationError(f"reader.columns: {wrong[0]} is none of {', '.join(names.all)}.")
-        if isinstance(options.columns.get(names.number), list):
-            raise OperationError(f"reader.columns.{names.number} must be one column, not a list.")
+        for number in names.numbers:
+            if isinstance(options.columns.get(number), list):
+                raise OperationError(f"reader.columns.{number} must be one column, not a list.")
 
     def read_csv(self, open_file: Open, rows: int | None) -> Iterator[pd.DataFrame]:
         """Read delimited text as tables of at most so many rows, indexed by the line of the file.
 
         Returns
         -------
-        Tables with the time as text, the series as text, and the number, as it could be read. The
-        last one has the notes about the whole file in ``attrs["notes"]``.
+        Tables with the time as text, the series as text, and the numbers, as they could be read.
+        The last one has the notes about the whole file in ``attrs["notes"]``.
 
         Raises
         ------
@@ -249,7 +257,7 @@ class SeriesReader:
             Naming the line and, where the file looks like another form, the options for that.
         """
         options = self._options
-        is_pair = options.separator == options.decimal == ","
+        is_pair = options.separator == options.decimal == "," and not self._names.others
         form = Form(options.separator, options.encoding, options.skip_rows, is_pair)
         known = [*self._names.all, *self._names.aliases]
         with closing(Lines(open_file, self._source, form, known)) as lines:
@@ -289,8 +297,9 @@ class SeriesReader:
             self._refuse_unclear(lines.head(1)[0])
         self._refuse_missing(header.names)
         texts = self._text_columns(header.names)
-        numbers = self._places(self._names.number, header.names)
-        is_text = self._options.decimal != "." or len(numbers) != 1
+        names = self._names.numbers
+        numbers = [place for name in names for place in self._places(name, header.names)]
+        is_text = self._options.decimal != "." or len(numbers) != len(names)
         empty = pd.DataFrame(columns=header.names, dtype=object)
         # NA may be the name of a series
         found = lines.tables(rows, Kinds(texts, numbers, _MISSING, is_text))
@@ -304,6 +313,7 @@ class SeriesReader:
         given = self._options.columns.get(name)
         if given is None and not self._has_header and not any(self._options.columns.values()):
             order = {2: [self._names.time, self._names.number], 3: self._names.all}
+            order = {} if self._names.others else order
             ours = order.get(len(there), [])
             return [there[ours.index(name)]] if name in ours else []
         if given is None:
@@ -329,11 +339,11 @@ class SeriesReader:
         """Name the columns that are read as text: time, series, and what says what a row is."""
         ours = [*self._places(self._names.time, there), *self._places(self._names.series, there)]
         where = [text.partition("=")[0].strip() for text in self._options.where]
+        numbers = {place for name in self._names.numbers for place in self._places(name, there)}
         says = [
             name
             for name in there
-            if any(kind.fullmatch(name) for kind in _TELLING)
-            and name not in self._places(self._names.number, there)
+            if any(kind.fullmatch(name) for kind in _TELLING) and name not in numbers
         ]
         return list(dict.fromkeys([*ours, *(n for n in where if n in there), *says]))
 
@@ -371,7 +381,10 @@ class SeriesReader:
             found[self._names.series] = _joined(table, places[self._names.series])
         else:
             found[self._names.series] = self._series
-        found[self._names.number] = self._numbers(table[places[self._names.number][0]], found)
+        for name in self._names.numbers:
+            found[name] = table[places[name][0]]
+        for name in self._names.numbers:
+            found[name] = self._numbers(name, found)
         found[self._names.time] = self._times(found)
         found.attrs["source"] = self._source
         if SHARE in table.attrs:
@@ -379,13 +392,13 @@ class SeriesReader:
         return found
 
     def _refuse_missing(self, there: Sequence[str]) -> None:
-        needed = (self._names.time, self._names.number)
+        needed = (self._names.time, *self._names.numbers)
         if missing := [name for name in needed if not self._places(name, there)]:
+            bare = f" (or no header and two columns: {', '.join(needed)})"
             raise FormError(
                 f"{self._source}: wrong columns, {', '.join(missing)} missing.\n"
                 f"The file has: {', '.join(there)}\n"
-                f"It needs: {', '.join(self._names.all)} (or no header and two columns: "
-                f"{self._names.time}, {self._names.number})."
+                f"It needs: {', '.join(self._names.all)}{bare * (len(needed) == 2)}."
             )
 
     def _filtered(self, table: pd.DataFrame, places: Mapping[str, list[str]]) -> pd.DataFrame:
@@ -399,8 +412,8 @@ class SeriesReader:
                 )
             keep = table[column].astype(str).str.strip() == value
             table = self._kept(table, keep, f"where {column} is not {value}")
-        if self._options.missing:
-            numbers = table[places[self._names.number][0]]
+        for name in self._names.numbers if self._options.missing else []:
+            numbers = table[places[name][0]]
             texts = numbers.astype(object).where(numbers.notna(), "").astype(str).str.strip()
             codes = [read_numbers([code])[0] for code in self._options.missing]
             is_code = texts.isin(self._options.missing)
@@ -410,7 +423,8 @@ class SeriesReader:
                 [code for code in codes if not np.isnan(code)]
             )
             said = " or ".join(map(repr, self._options.missing))
-            table = self._kept(table, ~is_code, f"with {said} for a number")
+            which = name if self._names.others else "a number"
+            table = self._kept(table, ~is_code, f"with {said} for {which}")
         return table
 
     def _kept(self, table: pd.DataFrame, keep: pd.Series, why: str) -> pd.DataFrame:
@@ -459,8 +473,9 @@ class SeriesReader:
 
     # What the values are
 
-    def _numbers(self, column: pd.Series, found: pd.DataFrame) -> pd.Series:
+    def _numbers(self, name: str, found: pd.DataFrame) -> pd.Series:
         """Read numbers with another decimal sign; what cannot be read stays as it was."""
+        column = found[name]
         if self._options.decimal == ".":
             self._refuse_decimal_commas(column)
             if column.dtype != object:
@@ -470,11 +485,10 @@ class SeriesReader:
         numbers = pd.Series(read_numbers(column, self._options.decimal), column.index)
         wrong = numbers.isna() & column.notna()
         if wrong.any():
-            rows = found[wrong].assign(**{self._names.number: column[wrong]})
             raise self._of_rows(
-                f"{self._names.number} is not a number with the decimal sign "
-                f"{self._options.decimal!r} (reader.decimal)",
-                rows,
+                f"{name} is not a number with the decimal sign {self._options.decimal!r} "
+                "(reader.decimal)",
+                found[wrong],
             )
         return numbers
 
@@ -484,7 +498,7 @@ class SeriesReader:
         texts = column.dropna().astype(str)
         if len(texts) and texts.str.fullmatch(r" *[+-]?\d+,\d+ *").mean() > 0.5:
             raise FormError(
-                f"{self._source}: {self._names.number} has decimal commas, {texts.iloc[0]} in line "
+                f"{self._source}: {column.name} has decimal commas, {texts.iloc[0]} in line "
                 f"{texts.index[0]}, and reader.decimal is a point."
             )
 
@@ -550,6 +564,12 @@ class SeriesReader:
         """Refuse columns without names that could be more than one thing."""
         if any(self._options.columns.values()):
             return
+        if self._names.others:
+            raise FormError(
+                f"{self._source}: the file has no header, and line {first.line} does not say "
+                f"which columns are {', '.join(self._names.all)}: {','.join(first.cells)}\n"
+                f"Give their numbers under reader: columns: in {self._settings}."
+            )
         is_time = not np.isnat(read_times(np.array(first.cells[:1], object)).values[0])
         if len(first.cells) not in {2, 3} or not (is_time or self._options.time_format):
             raise FormError(self._unclear(first.line, first.cells))
@@ -663,6 +683,9 @@ def suggestion(layout: Layout, names: Names) -> dict[str, Any] | None:
     """Return the options that read a file of this layout; None if it holds no time and number."""
     places = layout.columns("time") or [*layout.columns("date"), *layout.columns("clock")]
     numbers = layout.columns("number") or layout.columns("count")
+    if set(names.others) - set(map(layout.name, numbers)):
+        return None
+    numbers = [place for place in numbers if layout.name(place) not in names.others]
     if not places or not numbers:
         return None
     found: dict[str, Any] = {}

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from kedro_azure_mlops.testing import login
+from kedro_azure_mlops.testing import collector, login
 from kedro_azure_mlops.testing.messages import Answer, NotKnownError, Request, ServiceError
 from kedro_azure_mlops.testing.resources import Body, Resources
 from kedro_azure_mlops.testing.served import Served
@@ -30,6 +30,13 @@ _LATENCY = 7.0  # milliseconds, whatever a request takes
 _MODEL_STATUS = "ms-azureml-model-error-statuscode"
 _TYPES = {"UriFile": "uri_file", "UriFolder": "uri_folder"}
 _DEPLOYMENT = "azureml-model-deployment"
+# what a managed online deployment may say of itself
+_OF_A_DEPLOYMENT = {
+    *("appInsightsEnabled", "codeConfiguration", "dataCollector", "description"),
+    *("endpointComputeType", "environmentId", "environmentVariables", "instanceType"),
+    *("livenessProbe", "model", "properties", "provisioningState", "readinessProbe"),
+    *("requestSettings", "scaleSettings"),
+}
 
 # what a deployment answers instead of the true answer
 Spoil = Callable[[str, Answer], Answer]
@@ -42,6 +49,8 @@ class Endpoints:
     ----------
     served
         Name of an online deployment -> its process.
+    collected
+        Name of an online deployment -> what stores its requests and answers, if it has one.
     counted
         Deployment and status of each answer.
     mirrored
@@ -54,6 +63,7 @@ class Endpoints:
 
     def __init__(self, resources: Resources, places: Places, folder: Path) -> None:
         self.served: dict[str, Served] = {}
+        self.collected: dict[str, collector.Collected] = {}
         self.counted: list[tuple[str, int]] = []
         self.mirrored: list[str] = []
         self.creation_fails = False
@@ -107,8 +117,7 @@ class Endpoints:
         if name not in self.served or not self._at(endpoint, name):
             raise ServiceError(404, f"The endpoint has no deployment {name} that runs.")
         self._mirror(request, endpoint)
-        answer = self.served[name].score(request.body)
-        answer = self.spoil(name, answer) if self.spoil else answer
+        answer = self._asked_of(name, request)
         self.counted.append((name, answer.status))
         if answer.status != 200:
             answer.headers[_MODEL_STATUS] = str(answer.status)
@@ -153,7 +162,16 @@ class Endpoints:
         for name, share in endpoint["properties"]["mirrorTraffic"].items():
             if self._asked * 61 % 100 < share and _DEPLOYMENT not in request.headers:
                 self.mirrored.append(name)
-                self.served[name].score(request.body)
+                self._asked_of(name, request)
+
+    def _asked_of(self, name: str, request: Request) -> Answer:
+        """Ask a deployment, and store what it was asked and answered if it says so."""
+        answer = self.served[name].score(request.body)
+        answer = self.spoil(name, answer) if self.spoil else answer
+        if name in self.collected:
+            bodies = {"request": request.body, "response": answer.content()}
+            self.collected[name].keep(bodies, str(uuid.uuid4()))
+        return answer
 
     def _start_job(self, request: Request, endpoint: Body) -> Answer:
         """Start the pipeline that is deployed, with the inputs that the request names."""
@@ -259,12 +277,21 @@ class Endpoints:
         properties = body["properties"]
         properties |= {"provisioningState": "Succeeded"}
         if "/onlineEndpoints/" in id:
+            if unknown := set(properties) - _OF_A_DEPLOYMENT:
+                raise NotKnownError(f"a deployment with {', '.join(sorted(unknown))}")
+            self._collect(id, name, properties.get("dataCollector"))
             scale = properties.get("scaleSettings") or {"scaleType": "Default"}
             properties["scaleSettings"] = scale
             self._serve(endpoint.split("/onlineEndpoints/")[0], name, properties)
         if self.creation_fails:
             properties["provisioningState"] = "Failed"
         return Answer(201, self._resources.put(id, body))
+
+    def _collect(self, id: str, name: str, wanted: Body | None) -> None:
+        self.collected.pop(name, None)
+        if wanted is not None:
+            collector.check(wanted)
+            self.collected[name] = collector.Collected(self._places, id, wanted)
 
     def _serve(self, workspace: str, name: str, properties: Body) -> None:
         """Start the uploaded code with the uploaded model."""

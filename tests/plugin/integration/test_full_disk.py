@@ -152,7 +152,7 @@ def test_the_store_of_mlflow_after_a_run(
     monkeypatch.setattr(MlflowTracking, "finish", finish)
     before = disk.files()
     with pytest.raises(Exception, match="No space left in") as refusal:
-        used.run()
+        used.run(train_fraction=0.69)  # another model: that in service would not be stored again
     assert refusal.value.exit_code == 2
     assert f"No space left in {used.path}: what MLflow records" in str(refusal.value)
     assert "Nothing is lost" in str(refusal.value)

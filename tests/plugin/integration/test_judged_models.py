@@ -21,7 +21,8 @@ from tests.plugin.registered import set_keys
 
 FILES = (
     *("MLmodel", "SHA256SUMS", "conda.yaml", "contract.json", "input_example.json"),
-    *("model.skops", "python_env.yaml", "requirements.txt", "serving_input_example.json"),
+    *("model.skops", "profile.json", "python_env.yaml", "requirements.txt"),
+    "serving_input_example.json",
 )
 OTHER = {"arguments": {"alpha": 5.0}}
 

@@ -18,6 +18,7 @@ from kedro_azure_mlops.hooks.server import database_of, experiment_id, server_of
 from kedro_azure_mlops.registry import open_registry
 from tests.plugin.helpers import Project
 
+ANOTHER_MODEL = {"train_fraction": 0.69}  # that in service is not registered again
 LOCATIONS = (
     ("experiments", "artifact_location"),
     ("runs", "artifact_uri"),
@@ -79,7 +80,7 @@ def original(ran: Project, tmp_path: Path) -> Project:
 def test_a_copy_writes_nothing_into_the_original(original: Project, tmp_path: Path) -> None:
     before = content(original.path)
     copy = Project(Path(shutil.copytree(original.path, tmp_path / "a copy")))
-    copy.run()
+    copy.run(**ANOTHER_MODEL)
     assert copy.gate()["champion_version"] == "1", "the copy has the champion of the original"
     assert copy.gate()["passed"]
     assert champion_of(copy, tmp_path) == "2"
@@ -112,7 +113,7 @@ def test_a_project_that_was_moved_goes_on(original: Project, tmp_path: Path) -> 
     moved = Project(Path(shutil.move(original.path, tmp_path / "moved")))
     Project.copy_to(tmp_path / "original", moved.path / "mlruns.db")  # another one takes its place
     (tmp_path / "original/mlruns.db").unlink()
-    moved.run()
+    moved.run(**ANOTHER_MODEL)
     assert moved.gate()["champion_version"] == "1"
     assert champion_of(moved, tmp_path) == "2"
     assert is_at_home(moved)
@@ -125,7 +126,7 @@ def test_a_copy_of_the_database_alone_reads_there_and_writes_here(
     copy = Project.copy_to(tmp_path / "copy", original.path / "mlruns.db")
     before = content(original.path)
     assert champion_of(copy, tmp_path) == "1", "its files are only there"
-    copy.run()
+    copy.run(**ANOTHER_MODEL)
     assert copy.gate()["champion_version"] == "1"
     assert content(original.path) == before
     assert {path.name for path in (copy.path / "mlartifacts").iterdir()} == {"plant"}

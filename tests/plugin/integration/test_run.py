@@ -11,14 +11,16 @@ import pytest
 from kedro.framework.session import KedroSession
 from kedro.io import DatasetError
 
-from kedro_azure_mlops.contract import digest, write_manifest
+from kedro_azure_mlops.contract import digest, read_contract, write_manifest
 from kedro_azure_mlops.errors import OperationError
 from kedro_azure_mlops.models import Champion, RegisteredChampion, load_model
+from kedro_azure_mlops.monitor.comparison import compare_rows
+from kedro_azure_mlops.monitor.profile import read_profile
 from tests.plugin.helpers import Project, new_shell
 from tests.plugin.registered import set_keys
 
 NAME = "plant"
-WORSE = {"arguments": {"alpha": 1e9}}
+WORSE, OTHER = {"arguments": {"alpha": 1e9}}, {"arguments": {"alpha": 0.5}}
 
 
 def champion(project: Project, name: str = NAME) -> str | None:
@@ -44,6 +46,22 @@ def test_the_registered_version_is_the_model_on_disk_and_champion(ran: Project) 
     np.testing.assert_array_equal(load_model(fetched).predict(rows), kept.predict(rows))
 
 
+def test_a_model_that_brings_no_profile_gets_one_of_the_table_it_was_trained_on(
+    ran: Project,
+) -> None:
+    profile, schema = (
+        read_profile(ran.processed("model")),
+        read_contract(ran.processed("model")).schema,
+    )
+    train, test = (pd.read_parquet(ran.processed(f"{name}.parquet")) for name in ("train", "test"))
+    assert (profile.rows, profile.columns) == (len(train), ["load", "pressure", "prediction"])
+    load = profile.content["series"][0]["columns"]["load"]
+    assert load["quantiles"][5] == pytest.approx(train["load"].median())
+    assert compare_rows(test, profile, schema).findings == []
+    heavier = compare_rows(test.assign(load=test["load"] + 80), profile, schema)
+    assert [(one.kind, one.column) for one in heavier.findings] == [("drift", "load")]
+
+
 def test_the_training_data_is_shown_beside_the_run(ran: Project) -> None:
     client = ran.client()
     (run,) = client.search_runs([client.get_experiment_by_name(NAME).experiment_id])
@@ -59,19 +77,20 @@ def test_a_worse_model_is_registered_but_does_not_become_champion(project: Proje
     refused = project.client().get_model_version(NAME, "2")
     assert refused.tags["gate"] == "refused"
     assert "against" in refused.tags["gate.reasons"]
-    project.run()
+    project.run(model=OTHER)
     assert champion(project) == "3"
     assert project.gate()["champion_version"] == "1"
 
 
 def test_the_same_run_makes_the_same_model_again(project: Project) -> None:
     project.run()
+    first = project.gate()["digest"]
     project.run()
-    first, second = (project.client().get_model_version(NAME, number) for number in ("1", "2"))
-    assert first.tags["digest"] == second.tags["digest"]
+    assert project.gate()["digest"] == first
+    assert len(project.client().search_model_versions(f"name='{NAME}'")) == 1
     project.run(model=WORSE)
-    third = project.client().get_model_version(NAME, "3")
-    assert third.tags["digest"] != first.tags["digest"]
+    other = project.client().get_model_version(NAME, "2")
+    assert other.tags["digest"] != first
 
 
 def test_a_champion_whose_files_were_changed_is_not_loaded(project: Project) -> None:

@@ -51,6 +51,39 @@ def test_a_cron_schedule_is_stored_with_the_compiled_job(
     assert "each of its jobs reads" in said.out
 
 
+def test_the_monitor_is_scheduled_as_a_job_of_its_own(
+    ready: Project, azure: StandIn, mlops: Command
+):
+    said = mlops("schedule", "set", "watch", "--monitor", "--every", "hour")
+
+    assert said.status == 0, said.err
+    assert "watch starts the monitor of dev: every hour (UTC)" in said.out
+    assert stored(azure, "watch")["trigger"]["frequency"].lower() == "hour"
+    job = stored(azure, "watch")["action"]["jobDefinition"]
+    assert job["experimentName"] == "plant-dev-monitor"
+    assert job.get("inputs", {}) == {}
+    (step,) = job["jobs"].values()
+    component = azure.resources[step["componentId"]]["properties"]["componentSpec"]
+    assert component["command"] == "kedro mlops monitor --env dev"
+    assert component["is_deterministic"] is False  # else Azure would reuse the last verdict
+    assert component["environment"].removeprefix("azureml:") in azure.resources
+    assert component["code"].removeprefix("azureml:") in azure.resources
+    assert not [id for id in azure.resources if "/data/" in id]  # it reads what is there then
+    assert job["tags"]["env"] == "dev"
+
+
+def test_the_monitor_runs_in_the_image_that_holds_the_code(
+    light: Project, azure: StandIn, mlops: Command
+):
+    assert mlops("schedule", "set", "watch", "--monitor", "--cron", "0 * * * *").status == 0
+
+    (step,) = stored(azure, "watch")["action"]["jobDefinition"]["jobs"].values()
+    component = azure.resources[step["componentId"]]["properties"]["componentSpec"]
+    assert component["command"] == "cd /app && kedro mlops monitor --env dev"
+    assert "code" not in component
+    assert [id for id in azure.resources if "/codes/" in id] == []
+
+
 def test_a_recurrence_is_stored(light: Project, azure: StandIn, mlops: Command):
     when = ("--every", "week", "--at", "03:15", "--on", "monday,friday")
 
@@ -137,6 +170,8 @@ def test_an_unknown_name_is_refused_and_the_known_are_named(
         (("nightly", "--every", "day", "--time-zone", "Mars"), "is not known to Azure ML"),
         (("a/b", "--every", "day"), "a/b is no name of a schedule"),
         (("nightly", "--every", "day", "--params", "nothing=1"), "there is no parameter nothing"),
+        (("watch", "--monitor", "--every", "day", "--params", "a=1"), "it takes no --params"),
+        (("a/b", "--monitor", "--every", "day"), "a/b is no name of a schedule"),
     ],
 )
 def test_what_cannot_be_is_refused_before_anything_is_sent(

@@ -8,10 +8,11 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import yaml
 
 from kedro_azure_mlops.azure.follow import run_job
-from kedro_azure_mlops.azure.submission import cancel_job
-from kedro_azure_mlops.errors import RefusedError
+from kedro_azure_mlops.azure.submission import cancel_job, submit_job
+from kedro_azure_mlops.errors import OperationError, RefusedError
 from tests.plugin.sender import Sender, sender_in, sha256
 
 THREE = {
@@ -342,3 +343,47 @@ def test_a_script_runs_a_job_and_learns_that_it_did_not_complete(
     assert cancelled == [f"the job {cloud.job()} is being cancelled"]
     assert any("uploading data/raw/hours.csv" in line for line in shown)
     assert cloud.found("jobs")[cloud.job()]["tags"]["params"] == "train_fraction=0.6"
+
+
+class TestDataOfAnotherEnvironment:
+    """``data_of``: parameters that the update policy names come from the environment it watches."""
+
+    @pytest.fixture
+    def watching(self, cloud: Sender) -> Sender:
+        policy = {"watch": "prod", "parameters": ["raw_file", "new_file"]}
+        config = {"tracking": {"enabled": False}, "update_policy": policy}
+        cloud.project.configure("dev", "mlops.yml", yaml.safe_dump(config))
+        return cloud
+
+    def test_are_named_to_the_job_by_reference(self, watching: Sender) -> None:
+        place = "abfs://raw@stplantprod.dfs.core.windows.net/hours.csv"
+        watching.project.configure("prod", "parameters.yml", f"raw_file: {place}\n")
+
+        submit_job("dev", data_of="prod", say=(said := []).append)
+
+        (job,) = watching.found("jobs").values()
+        assert job["inputs"]["raw_file"]["value"] == place
+        assert "raw_hours" not in job["inputs"]  # nothing is uploaded: the step opens the address
+        assert not watching.found("data")
+        assert job["tags"]["params"] == f"raw_file={place}"
+        (step,) = watching.found("components").values()
+        assert "raw_file=${{inputs.raw_file}}" in step["componentSpec"]["command"]
+        assert "taken from prod: raw_file" in said
+
+    def test_that_are_the_same_change_nothing(self, watching: Sender) -> None:
+        submit_job("dev", data_of="prod")
+        (job,) = watching.found("jobs").values()
+        assert "raw_file" not in job["inputs"]
+        assert "params" not in job["tags"]
+
+    def test_of_one_that_is_not_watched_is_refused(self, watching: Sender) -> None:
+        with pytest.raises(OperationError, match="update_policy of dev watches prod, not stage"):
+            submit_job("dev", data_of="stage")
+        assert not watching.found("jobs")
+
+    def test_without_parameters_is_said_to_be_its_own(self, watching: Sender) -> None:
+        watching.project.configure(
+            "dev", "mlops.yml", "tracking: {enabled: false}\nupdate_policy: {watch: prod}\n"
+        )
+        submit_job("dev", data_of="prod", say=(said := []).append)
+        assert "update_policy.parameters is empty: the job trains on the data of dev itself" in said

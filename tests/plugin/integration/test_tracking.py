@@ -31,9 +31,22 @@ def test_a_server_named_in_the_environment_gets_everything(
     assert version.run_id == run.info.run_id
     assert run.data.metrics["r2"] > 0.3
     assert project.nothing_tracked()
-    project.run()
+    project.run(train_fraction=0.69)
     assert project.gate()["champion_version"] == "1"
     assert client.get_model_version_by_alias(NAME, "champion").version == "2"
+
+
+def test_a_run_that_yields_the_model_in_service_registers_nothing(
+    project: Project, caplog: pytest.LogCaptureFixture
+) -> None:
+    client = project.client()
+    project.run()
+    (before,) = client.search_model_versions(f"name='{NAME}'")
+    assert "in service already" not in caplog.text
+    project.run()
+    (after,) = client.search_model_versions(f"name='{NAME}'")
+    assert after.tags == before.tags, "what it was judged by when it entered service"
+    assert f"in service already, as {NAME} version 1: nothing is registered" in caplog.text
 
 
 def test_a_server_that_breaks_off_does_not_lose_the_model(
@@ -210,7 +223,10 @@ def bare(project: Project, mlops: str | None) -> None:
         project.configure("base", "mlops.yml", mlops)
 
 
-def test_a_project_without_mlops_yml_is_left_alone(project: Project) -> None:
+def test_a_project_without_mlops_yml_is_left_alone(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(project.path)  # where MLflow's own default puts its database
     bare(project, None)
     project.run()
     assert last_configuration() is None

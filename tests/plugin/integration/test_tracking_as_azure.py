@@ -25,6 +25,7 @@ from tests.plugin.mlflow_server import (
 NAME = "plant"
 GOOD = {"arguments": {"alpha": 1.0}}
 WORSE = {"arguments": {"alpha": 1e9}}
+OTHER = {"arguments": {"alpha": 0.5}}
 
 
 @pytest.fixture(scope="module")
@@ -96,7 +97,7 @@ def test_a_server_without_aliases_knows_its_champion_by_a_tag(
 ) -> None:
     proxy, client = hidden(*LOGGED_MODELS, *ALIASES)
     name = "without-aliases"
-    for model, champion in ((GOOD, "1"), (WORSE, "1"), (GOOD, "3")):
+    for model, champion in ((GOOD, "1"), (WORSE, "1"), (OTHER, "3")):
         project.run(model=model, model_name=name)
         versions = client.search_model_versions(f"name='{name}'")
         tagged = [str(v.version) for v in versions if v.tags.get("champion") == "true"]

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from kedro_azure_mlops.ci import (
+    annotate,
     in_ci,
     report_outputs,
     run_until_interrupted,
@@ -175,3 +176,23 @@ class TestSignals:
             return 0
 
         assert run_until_interrupted(work, "never said") == 0
+
+
+@pytest.mark.parametrize("kind", ["warning", "error"])
+def test_annotations_are_lines_that_each_service_shows(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], kind: str
+) -> None:
+    text = "hall: 100 % of 5;\n::stop::x"
+    monkeypatch.setenv("TF_BUILD", "True")
+    annotate([text], kind=kind)  # type: ignore[arg-type]
+    line = f"##vso[task.logissue type={kind}]hall: 100 %AZP25 of 5%3B%0A::stop::x\n"
+    assert capsys.readouterr().out == line
+
+    monkeypatch.delenv("TF_BUILD")
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
+    annotate([text], kind=kind)  # type: ignore[arg-type]
+    assert capsys.readouterr().out == f"::{kind}::hall: 100 %25 of 5;%0A::stop::x\n"
+
+    monkeypatch.delenv("GITHUB_ACTIONS")
+    annotate([text])
+    assert capsys.readouterr().out == ""

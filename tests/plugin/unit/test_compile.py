@@ -190,6 +190,15 @@ def test_a_parameter_of_no_node_goes_to_every_step() -> None:
     assert job["jobs"]["fit"]["component"]["inputs"]["file"] == {"type": "string"}
 
 
+def test_a_parameter_that_is_given_as_null_stands_in_the_command() -> None:
+    job = job_of(project(steps=TWO_STEPS), {"lag": "null", "file": "x"})
+    assert "lag" not in job["inputs"]
+    for step in job["jobs"].values():
+        assert set(step["component"]["inputs"]) & {"lag", "file"} == {"file"}
+        command = step["component"]["command"]
+        assert command.endswith('--params "lag=null,file=${{inputs.file}}"')
+
+
 @pytest.mark.parametrize("text", ["007", "yes", "1e3", "", "a,b", 'say "x"', "$HOME"])
 def test_a_text_that_would_arrive_as_something_else_is_refused(text: str) -> None:
     changed = project()
@@ -475,6 +484,18 @@ def test_a_path_that_an_input_overrules_is_no_parameter() -> None:
     found.parameters["file"] = PATHS["raw"]
     with pytest.raises(OperationError, match=r"file in azureml\.yml has no effect .* input raw"):
         job_of(found)
+
+
+def test_a_place_that_is_given_and_overruled_by_an_input_is_refused() -> None:
+    """Else a job would read other data than it was asked to, without a word."""
+    elsewhere = {"raw": {"path": "azureml:raw:1"}}
+    with pytest.raises(OperationError, match=r"file=data/raw.csv would have no effect.*raw\.path"):
+        found = project(inputs=elsewhere)
+        found.parameters["file"] = PATHS["raw"]
+        job_of(found, {"file": PATHS["raw"]})
+    found = project()
+    found.parameters["file"] = PATHS["raw"]
+    assert job_of(found, {"file": PATHS["raw"]})["inputs"]["file"] == PATHS["raw"]
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from kedro_azure_mlops.config import Gate
 from kedro_azure_mlops.registry import Version
-from kedro_azure_mlops.registry.facts import untyped
+from kedro_azure_mlops.registry.facts import untyped, verdict_facts
 from kedro_azure_mlops.registry.gate import (
     champion_rules,
     decide,
@@ -336,3 +336,104 @@ def test_a_version_that_enters_an_environment_meets_its_rules(
     rules = gate(R2 | {"needs_labels": False})
     found = entry_rules(Version("model", "1", "d" * 64, tags), champion, rules)
     assert [one["rule"] for one in found if not one["passed"]] == refused
+
+
+AGREES: dict[str, Any] = {"metric": "agreement", "minimum": 0.95, "without_labels": True}
+EARLIER: dict[str, Any] = {
+    "metric": "earlier_r2",
+    "label": "R² of the last labelled period",
+    "champion_tolerance": 0.02,
+    "without_labels": True,
+}
+SECOND = {"rules": [*RULES["rules"], AGREES, EARLIER], "require_labels": True}
+
+
+def unlabelled(**ours: float) -> dict[str, dict[str, float]]:
+    champion = {"share": 0.01, "earlier_r2": 0.5}
+    return {"challenger": {"share": 0.01, **ours}, "champion": champion}
+
+
+@pytest.mark.parametrize(
+    ("ours", "refused"),
+    [
+        ({"agreement": 0.97, "earlier_r2": 0.49}, []),
+        ({"agreement": 0.94, "earlier_r2": 0.49}, ["minimum"]),
+        ({"agreement": 0.97, "earlier_r2": 0.47}, ["champion"]),
+        ({"agreement": 0.97, "earlier_r2": 0.49, "share": 0.2}, ["maximum"]),
+        ({"agreement": NAN, "earlier_r2": 0.49}, ["minimum"]),
+    ],
+    ids=["as good", "disagrees", "worse on what was labelled", "flags too much", "not measured"],
+)
+def test_without_new_labels_a_second_path_is_judged(
+    ours: dict[str, float], refused: list[str]
+) -> None:
+    decision = decide(unlabelled(**ours), CHAMPION, SECOND, COST)
+    assert refused_rules(decision) == refused
+    assert decision["passed"] == (not refused)
+    assert any("nothing newly labelled" in reason for reason in reasons(decision, passed=True))
+
+
+def test_the_second_path_can_be_switched_off() -> None:
+    table = unlabelled(agreement=0.97, earlier_r2=0.49)
+    decision = decide(table, CHAMPION, SECOND | {"second_path": False}, COST)
+    assert refused_rules(decision) == ["labels"]
+
+
+def test_the_second_path_does_not_count_where_something_is_labelled() -> None:
+    table = comparison().assign(agreement=0.1, earlier_r2=0.1)
+    assert refused_rules(decide(table, CHAMPION, SECOND, COST)) == []
+    worse = comparison(challenger=0.2).assign(agreement=1.0, earlier_r2=0.9)
+    assert "minimum" in refused_rules(decide(worse, CHAMPION, SECOND, COST))
+
+
+def test_nothing_is_judged_where_neither_path_was_measured() -> None:
+    assert "labels" in refused_rules(decide(unlabelled(), CHAMPION, SECOND, COST))
+
+
+WORST: dict[str, Any] = {"metric": "share", "better": "lower", "maximum": 0.5, "slice": "worst"}
+
+
+@pytest.mark.parametrize(("worst", "refused"), [(0.4, []), (0.6, ["maximum"])])
+def test_a_rule_judges_the_worst_slice(worst: float, refused: list[str]) -> None:
+    slices = pd.DataFrame({"share": {"north": 0.1, "south": worst, "new": NAN}})
+    decision = decide(comparison(), CHAMPION, gate(R2, SHARE, WORST), COST, slices)
+    assert refused_rules(decision) == refused
+    assert any("south" in reason and f"{worst:.3f}" in reason for reason in reasons(decision))
+    assert decision["worst"] == {"share.worst": worst}
+
+
+def test_the_worst_is_the_lowest_where_higher_is_better() -> None:
+    rule = {"metric": "r2", "minimum": 0.2, "slice": "worst"}
+    slices = {"north": {"r2": 0.9}, "south": {"r2": 0.1}}
+    decision = decide(comparison(), NONE_YET, gate(rule), slices=slices)
+    assert refused_rules(decision) == ["minimum"]
+    assert "south" in reasons(decision, passed=False)[0]
+
+
+def test_a_rule_about_slices_is_refused_where_none_were_measured() -> None:
+    decision = decide(comparison(), CHAMPION, gate(WORST), COST)
+    assert reasons(decision, passed=False) == ["missing metric: share.worst"]
+
+
+def test_the_worst_slice_goes_with_a_version_to_other_environments() -> None:
+    slices = {"south": {"share": 0.4}}
+    decision = decide(comparison(), NONE_YET, gate(WORST), slices=slices)
+    tags = verdict_facts(decision, {})
+    version = Version("plant", "1", "a", tags | {"digest": "a"})
+    assert all(rule["passed"] for rule in entry_rules(version, None, gate(WORST)))
+    strict = gate(WORST | {"maximum": 0.3})
+    assert not all(rule["passed"] for rule in entry_rules(version, None, strict))
+
+
+@pytest.mark.parametrize(
+    ("rule", "message"),
+    [
+        (AGREES | {"needs_labels": True}, "exclude each other"),
+        (WORST | {"champion_tolerance": 0.1}, "minimum or maximum only"),
+        (WORST | {"beats": ["mean"]}, "minimum or maximum only"),
+    ],
+)
+def test_rules_that_cannot_be_applied_are_refused(rule: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
+        gate(rule)
+    assert gate(AGREES, WORST).rules

@@ -114,9 +114,9 @@ def test_parameters_of_a_run_reach_the_file(copied: Project) -> None:
             "3 to 32 letters, digits and hyphens, a letter first and no hyphen last",
         ),
         (
-            "monitoring: {limit: 0}",
-            "conf/local/mlops.yml: monitoring.limit: ",
-            "greater than 0 (it is 0)",
+            "monitoring: {source: files}",
+            "conf/local/mlops.yml: monitoring.source: ",
+            "served",
         ),
     ],
 )
@@ -134,7 +134,7 @@ def test_a_wrong_line_is_named_with_what_is_allowed(
         "tracking: {enabled: false, when_unreachable: warn, metrics: [metrics]}",
         "gate: {rules: [{metric: r2, minimum: 0.5, better: higher, beats: [mean]}]}",
         "deployment: {traffic: [10, 50, 100], endpoint: a-1}",
-        "monitoring: {limit: 0.1, columns: [load]}",
+        "monitoring: {source: data, data: raw_hours, since: 7D, metrics: 'a.b:c'}",
     ],
 )
 def test_a_line_that_is_right_is_taken(copied: Project, text: str) -> None:
@@ -143,7 +143,7 @@ def test_a_line_that_is_right_is_taken(copied: Project, text: str) -> None:
 
 
 def test_all_faults_are_named_at_once(copied: Project) -> None:
-    message = refusal(copied, "tracking: {enabled: perhaps}\nmonitoring: {limit: 0}")
+    message = refusal(copied, "tracking: {enabled: perhaps}\nmonitoring: {source: files}")
     assert len(message.splitlines()) == 2
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import logging
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -63,6 +64,7 @@ def test_a_body_in_parts_is_scored() -> None:
     body = body_of(measured().tail(20))
     status, headers, text = ask("POST", "/score", body[:50], body[50:])
     assert (status, json.loads(text)) == score.run(body)
+    assert re.fullmatch("[0-9a-f]{16}", headers.pop("x-request-id"))
     assert headers == {"content-type": "application/json", "content-length": str(len(text))}
 
 
@@ -130,6 +132,14 @@ def test_figures_are_counted() -> None:
     assert counted["score_rows_total"] == 120
     assert counted["score_rows_unknown_total"] == 60
     assert counted["score_rows_flagged_total"] == sum(row["is_far"] is True for row in body) > 0
+    assert counted["score_rows_recorded_total"] == 0
+
+    def seen(name: str) -> float:
+        return after[f"score_value_{name}"] - before.get(f"score_value_{name}", 0)
+
+    scores = [row["deviation"] for row in body if row["deviation"] is not None]
+    assert seen('bucket{le="+Inf"}') == len(scores) == 60
+    assert seen('bucket{le="1.0"}') == sum(score <= 1 for score in scores)
 
 
 def test_without_a_flag_rows_without_any_answer_are_unknown(
@@ -173,3 +183,17 @@ def test_it_starts_with_a_model_only(
         if is_there
         else ["lifespan.startup.failed"]
     )
+
+
+@pytest.mark.parametrize(
+    ("name", "sent", "answered"),
+    [
+        (b"x-request-id", b"mine-1", "mine-1"),
+        (b"x-ms-request-id", b"azure-1", "azure-1"),
+        (b"x-request-id", b"a\r\nset-cookie: b", None),
+    ],
+)
+def test_the_id_of_a_request_is_answered(name: bytes, sent: bytes, answered: str | None) -> None:
+    scope = {"headers": [(b"host", b"here"), (name, sent)]}
+    found = plain._request_id(scope)
+    assert found == answered if answered else re.fullmatch("[0-9a-f]{16}", found)

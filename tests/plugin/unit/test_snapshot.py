@@ -49,6 +49,7 @@ TRAPS = (
     "build/azureml/dev.yml",
     "build/local/dev/train/log.txt",
     "docs/data/table.csv",
+    "operation/monitoring/alerts.yml",
     ".venv/bin/activate",
     ".venv/lib/python3.12/site-packages/kedro/__init__.py",
     "src/.env",
@@ -85,7 +86,6 @@ WANTED = (
     "operation/configuration/base/catalog.yml",
     "operation/configuration/dev/azureml.yml",
     "operation/configuration/local/README.md",
-    "operation/monitoring/drift.py",
 )
 RULES = """
 # comment

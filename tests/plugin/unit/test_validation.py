@@ -7,6 +7,7 @@ import pytest
 
 from kedro_azure_mlops.validation import (
     BadDataError,
+    RowValidator,
     check,
     column,
     is_held,
@@ -14,8 +15,10 @@ from kedro_azure_mlops.validation import (
     is_number,
     is_time,
     is_within,
+    number_column,
     parse_times,
     refuse_offending_rows,
+    time_column,
 )
 
 SCHEMA = pa.DataFrameSchema(
@@ -54,6 +57,52 @@ def test_a_row_with_two_faults_is_one_row_and_of_many_ten_are_shown() -> None:
         refuse_offending_rows(table([200.0] * 12, unit="c"), SCHEMA, ["load"])
     assert str(refusal.value).endswith("... and 2 more")
     assert "load is above 100; unknown unit" in str(refusal.value)
+
+
+def hours(*rows: tuple[object, object], names: tuple[str, ...] = ("time", "load")) -> pd.DataFrame:
+    frame = pd.DataFrame(rows, columns=list(names), index=range(2, 2 + len(rows)), dtype=object)
+    frame.attrs["source"] = "hours.csv"
+    return frame
+
+
+def validator() -> RowValidator:
+    columns = {"time": time_column("time"), "load": number_column("load", 0, 100)}
+    twice = check(lambda rows: ~rows["time"].duplicated(), "the time was there before")
+    return RowValidator(columns, twice)
+
+
+def test_a_validator_returns_what_it_accepts() -> None:
+    rows = hours(("2024-01-01", 0), ("2024-01-02T00:00Z", "100")).assign(note="x")
+    pd.testing.assert_frame_equal(validator().validate(rows), rows)
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        (("soon", 1), "1 x time is not a date and time such as 2024-01-31 13:00"),
+        ((None, 1), "1 x time is missing"),
+        (("2024-01-02", "warm"), "1 x load is not a number"),
+        (("2024-01-02", None), "1 x load is missing"),
+        (("2024-01-02", 101), "1 x load is outside 0 to 100"),
+        (("2024-01-02", "inf"), "1 x load is outside 0 to 100"),
+        (("2024-01-01", 1), "1 x the time was there before"),
+    ],
+)
+def test_a_validator_refuses_a_row_with_its_line(row: tuple[object, object], message: str) -> None:
+    with pytest.raises(BadDataError) as refusal:
+        validator().validate(hours(("2024-01-01", 1), row))
+    lines = str(refusal.value).splitlines()
+    assert lines[1] == f"  {message}"
+    assert lines[-1].split()[0] == "3"
+
+
+def test_columns_and_rows_that_are_not_there_are_refused_first() -> None:
+    with pytest.raises(
+        BadDataError, match=r"hours\.csv: wrong columns, load missing\.\n.*time, speed"
+    ):
+        validator().validate(hours(("soon", 1), names=("time", "speed")))
+    with pytest.raises(BadDataError, match=r"hours\.csv: the file is empty, it holds no row"):
+        validator().validate(hours())
 
 
 def test_each_fault_of_a_column_is_reported_by_one_check() -> None:

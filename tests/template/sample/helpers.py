@@ -14,8 +14,10 @@ import mlflow
 import numpy as np
 import pandas as pd
 from cookiecutter.main import cookiecutter
+from kedro.config import OmegaConfigLoader
 from kedro.framework.session import KedroSession
 from kedro.framework.startup import bootstrap_project
+from kedro.io import AbstractDataset
 
 REPOSITORY = Path(__file__).parents[3]
 NAME = "temperature-anomalies"
@@ -45,6 +47,20 @@ def rendered() -> Path:
     )
     sys.path.insert(0, str(Path(path) / "src"))
     return Path(path)
+
+
+@cache
+def _catalog() -> dict[str, Any]:
+    from temperature_anomalies.settings import CONFIG_LOADER_ARGS
+
+    source = str(rendered() / "operation/configuration")
+    return dict(OmegaConfigLoader(source, **CONFIG_LOADER_ARGS)["catalog"])
+
+
+def entry(name: str, **changes: Any) -> Any:
+    """Make a dataset as the sample's catalog has it, but for some of its options."""
+    config = {key: value for key, value in _catalog()[name].items() if key != "validator"}
+    return AbstractDataset.from_config(name, config | changes)
 
 
 @dataclass

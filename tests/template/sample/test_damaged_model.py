@@ -41,13 +41,14 @@ def flip(file: Path) -> None:
 @pytest.mark.parametrize("name", ["model.onnx", "model.skops", "detector.json"])
 def test_a_damaged_file_is_named_and_nothing_is_registered(copied: Project, name: str) -> None:
     before, verdict = registered(copied), copied.processed("gate.json").read_bytes()
-    flip(copied.processed("model") / name)
+    judged = copied.path / "data/interim/challenger"
+    flip(judged / name)
     said = judge_again()
     assert said.exit_code == 2
     assert f"{name} was changed" in said.output
     assert "Traceback" not in said.output
     assert registered(copied) == before
     assert copied.processed("gate.json").read_bytes() == verdict
-    flip(copied.processed("model") / name)
+    flip(judged / name)
     assert judge_again().exit_code == 0
     assert registered(copied)[0] == "1"

@@ -118,7 +118,8 @@ def test_a_run_reports_flags_and_stores_them(project: Project) -> None:
     table = readings(85.0)
     table.loc[[20, 50], "temperature"] = 85.0  # in the first week, which has no scores otherwise
     path = project.write("codes.csv", table.to_csv(index=False))
-    project.run(raw_file=path, train_rows=TRAINED, labels_file=None, detector={"arguments": {}})
+    split = {"holdout": f"{(len(table) - TRAINED) // 2}h"}
+    project.run(raw_file=path, training=split, labels_file=None, detector={"arguments": {}})
     found = project.scores()
     is_code = found["temperature"] == 85.0
     assert is_code.sum() == 14

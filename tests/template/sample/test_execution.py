@@ -3,6 +3,7 @@
 import importlib.util
 import sys
 from collections.abc import Callable
+from functools import partial
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
@@ -20,6 +21,13 @@ ANSWERS: dict[str, Any] = {
     "submit_job": SimpleNamespace(name="job"),
     "invoke": SimpleNamespace(status=200, endpoint="e", deployment="d"),
 }
+DONE: list[str] = []
+
+
+def found(alarm: bool) -> SimpleNamespace:
+    """Stand in for what the monitor found; it notes what is done with it."""
+    parts = {name: partial(DONE.append, name) for name in ("write", "announce", "record")}
+    return SimpleNamespace(alarm=alarm, summary=lambda: "- hall moved", **parts)
 
 
 @pytest.fixture
@@ -31,6 +39,7 @@ def call(monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[Result, list[st
     def run(script: str, *arguments: str, **answers: Any) -> tuple[Result, list[str]]:
         called: list[str] = []
         names = (*ANSWERS, "deploy_online", "go_back", "register", "rollback", "wait_for_job")
+        names = (*names, "monitor_model")
         for name in (*names, "report_outputs"):
             answer = answers.get(name, ANSWERS.get(name))
 
@@ -72,6 +81,16 @@ def test_a_training_is_sent_awaited_and_registered(call: Callable) -> None:
 def test_a_model_that_the_gate_refuses_is_status_1(call: Callable) -> None:
     assert call("train", register=mlops.RefusedError("worse"))[0].exit_code == 1
     assert call("train", submit_job=mlops.OperationError("no workspace"))[0].exit_code == 2
+
+
+def test_an_alarm_is_status_1_and_all_of_it_is_reported(call: Callable) -> None:
+    for alarm, options, status in ((True, [], 1), (True, ["--answer"], 0), (False, [], 0)):
+        DONE.clear()
+        result, called = call("monitor", *options, monitor_model=found(alarm))
+        assert (result.exit_code, called) == (status, ["monitor_model"]), result.output
+        assert "- hall moved\n" in result.output
+        assert DONE == ["write", "announce", "record"]
+    assert call("monitor", monitor_model=mlops.OperationError("no profile"))[0].exit_code == 2
 
 
 def test_a_rollout_promotes_deploys_and_asks(call: Callable) -> None:

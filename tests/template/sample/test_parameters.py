@@ -33,16 +33,18 @@ SAMPLES: dict[str, list[Any]] = {
 # besides the kind of the value that is there; a whole number is a number everywhere
 MORE = {
     "labels_file": {"nothing"},
-    "train_rows": {"whole"},
+    "training.holdout": {"text"},
     "detector.refit_every": {"nothing"},
     "detector.arguments": {"group"},
     "score.input": {"text"},
     "gate.table": {"nothing"},
     "gate.decision": {"nothing"},
+    "gate.slices": {"nothing"},
+    "gate.judged": {"nothing"},
 }
 _KINDS = {str: "text", int: "whole", float: "number", bool: "truth", list: "list", dict: "group"}
 # of integers; the others that are written as one are shares and spans
-WHOLE = {"train_rows", "validation.stuck_clock_rows", "detector.seed", "score.rows_per_piece"}
+WHOLE = {"validation.stuck_clock_rows", "detector.seed", "score.rows_per_piece"}
 
 
 def leaves(nested: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -135,7 +137,11 @@ def test_several_wrong_ones_are_named_together(uses: list[Use]) -> None:
         ("validation.maximum=abc", "validation.maximum: must be a number (it is 'abc')"),
         ("validation.maximum=null", "validation.maximum: must be a number (it is null)"),
         ("validation.maximum=nan", "validation.maximum: must be a number (it is 'nan')"),
-        ("train_rows=1e3", "train_rows: must be a whole number (it is 1000.0)"),
+        ("training.holdout=1.5", "training.holdout: must be less than 1 (it is 1.5)"),
+        ("training.holdout=true", "training.holdout: must be a number (it is true)"),
+        ("training.holdout=soon", "training.holdout: 'soon' is not a length of time"),
+        ("training.window=90", "training.window: must be text (it is 90)"),
+        ("training.window=everything", "training.window: 'everything' is not a length of time"),
         ("unit=3", "unit: must be text (it is 3)"),
         ("raw_file=7", "raw_file: must be text (it is 7)"),
         ("labels_file=false", "labels_file: must be text (it is false)"),

@@ -8,16 +8,12 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from kedro.io import DatasetError
-from temperature_anomalies.datasets import TemperatureCSV
 from temperature_anomalies.parameters import CleaningParameters
-from temperature_anomalies.pipelines.pre_processing.nodes import (
-    clean,
-    fingerprint,
-)
+from temperature_anomalies.pipelines.pre_processing.nodes import clean
 from temperature_anomalies.schemas import RawTemperatures
 
 from kedro_azure_mlops.validation import BadDataError
-from tests.template.sample.helpers import NAME, Project
+from tests.template.sample.helpers import NAME, Project, entry
 
 FIXTURES = Path(__file__).parent / "fixtures"
 CLEANING = CleaningParameters(
@@ -28,7 +24,7 @@ VALIDATOR = RawTemperatures(minimum=-100, maximum=400, stuck_clock_rows=5)
 
 REFUSED = {
     "wrong_columns": r"wrong columns, timestamp, temperature missing",
-    "header_only": r"the file is empty, it holds no reading",
+    "header_only": r"the file is empty, it holds no row",
     "empty": r"the file is empty",
     "wrong_types": r"1 x temperature is not a number",
     "true_and_false": r"2 x temperature is not a number",
@@ -54,7 +50,9 @@ ACCEPTED = {
 
 
 def load(name: str) -> pd.DataFrame:
-    return VALIDATOR.validate(TemperatureCSV(filepath=str(FIXTURES / f"{name}.csv")).load())
+    return VALIDATOR.validate(
+        entry("raw_temperatures", filepath=str(FIXTURES / f"{name}.csv")).load()
+    )
 
 
 def test_every_fixture_is_used() -> None:
@@ -134,11 +132,11 @@ def test_the_fingerprint_follows_the_content_alone(tmp_path: Path) -> None:
     same.write_text(text.replace("\n", "\r\n"), encoding="utf-8", newline="")
     other.write_text(text.replace("20.1", "20.2", 1), encoding="utf-8")
     found = [
-        clean(TemperatureCSV(filepath=str(path)).load(), CLEANING)[1]["fingerprint"]
+        clean(entry("raw_temperatures", filepath=str(path)).load(), CLEANING)[1]["fingerprint"]
         for path in (FIXTURES / "good.csv", same, other)
     ]
     assert found[0] == found[1] != found[2]
-    assert len(fingerprint(clean(load("good"), CLEANING)[0])) == 64
+    assert len(found[0]) == 64
 
 
 @pytest.mark.parametrize("name", ["wrong_types", "stuck_clock", "header_only", "wrong_columns"])

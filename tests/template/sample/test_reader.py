@@ -2,18 +2,16 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import pytest
 import yaml
-from temperature_anomalies.datasets import LabelsCSV, NewReadings, TemperatureCSV
 from temperature_anomalies.parameters import CleaningParameters
 from temperature_anomalies.pipelines.pre_processing.nodes import clean
 from temperature_anomalies.schemas import RawTemperatures
 
 from kedro_azure_mlops.validation import BadDataError, parse_times
-from tests.template.sample.helpers import Project, rendered, series
+from tests.template.sample.helpers import Project, entry, rendered, series
 
 HOBOWARE = """\
 "Plot Title: Cold room"
@@ -118,27 +116,26 @@ def test_exports_are_read_by_the_options_and_refused_without(
     text, options = NAMED[name]
     path = write(text.replace("\n", "\r\n"), encoding=options.get("encoding", "utf-8"))
     with pytest.raises(BadDataError, match=r"wrong columns|not a CSV table") as refusal:
-        TemperatureCSV(filepath=path).load()
+        entry("raw_temperatures", filepath=path).load()
     assert "reader" in str(refusal.value)
-    whole = TemperatureCSV(filepath=path, reader=options).load()
+    whole = entry("raw_temperatures", filepath=path, reader=options).load()
     expected = TIMES if name != "DWD" else [TIMES[0].floor("h"), TIMES[1]]
     assert parse_times(whole["timestamp"]).tolist() == expected
     assert whole["temperature"].astype(float).tolist() == [20.1, 20.5]
     lines = text.splitlines()
     assert all("20.1" in lines[n - 1] or "20,1" in lines[n - 1] for n in whole.index[:1])
-    limits: dict[str, Any] = {"minimum": -100, "maximum": 400, "stuck_clock_rows": 5}
     for rows in (1, 2, 100):
-        pieces = NewReadings(filepath=path, rows=rows, reader=options, **limits).load()
+        pieces = entry("new_readings", filepath=path, rows=rows, reader=options).load()
         found = pd.concat(pieces)
         pd.testing.assert_frame_equal(found, whole, check_dtype=False)
 
 
 def test_the_refusal_of_an_export_says_what_is_seen(write: Callable[..., str]) -> None:
     with pytest.raises(BadDataError, match="decimal commas; header in line 2") as refusal:
-        TemperatureCSV(filepath=write(TESTO)).load()
+        entry("raw_temperatures", filepath=write(TESTO)).load()
     message = str(refusal.value)
     options = yaml.safe_load(message[message.index("\nreader:\n") :])["reader"]
-    found = TemperatureCSV(filepath=write(TESTO), reader=options).load()
+    found = entry("raw_temperatures", filepath=write(TESTO), reader=options).load()
     assert found["temperature"].tolist() == [20.1, 20.5]
 
 
@@ -149,8 +146,8 @@ def test_humidity_is_not_taken_for_temperature(write: Callable[..., str]) -> Non
         rows += [f"2024-03-04 0{hour}:00,hall,humidity,4{hour}"]
     path = write("\n".join(rows))
     with pytest.raises(BadDataError, match=r"parameter holds several.*\n?.*line 3: humidity"):
-        TemperatureCSV(filepath=path).load()
-    raw = TemperatureCSV(filepath=path, reader={"where": "parameter=temperature"}).load()
+        entry("raw_temperatures", filepath=path).load()
+    raw = entry("raw_temperatures", filepath=path, reader={"where": "parameter=temperature"}).load()
     assert raw["temperature"].tolist() == [20, 21, 22, 23, 24]
     _, report = clean(raw, LENIENT)
     assert report["notes"] == ["5 rows left out where parameter is not temperature"]
@@ -158,7 +155,7 @@ def test_humidity_is_not_taken_for_temperature(write: Callable[..., str]) -> Non
 
 def test_the_report_names_columns_that_are_not_used(write: Callable[..., str]) -> None:
     path = write("timestamp,sensor,temperature,flag\n2024-01-01,a,1,ok\n2024-01-02,a,2,ok\n")
-    raw = RawTemperatures(-100, 400, 5).validate(TemperatureCSV(filepath=path).load())
+    raw = RawTemperatures(-100, 400, 5).validate(entry("raw_temperatures", filepath=path).load())
     assert raw["sensor_id"].tolist() == ["a", "a"]
     assert clean(raw, LENIENT)[1]["notes"] == ["columns that are not used: flag (ok)"]
 
@@ -170,28 +167,30 @@ def test_parquet_files_are_read_as_csv_files_are(tmp_path: Path, zone: str | Non
     rows.astype({"timestamp": str}).to_csv(tmp_path / "a.csv", index=False)
     rows.to_parquet(tmp_path / "b.parquet")
     reader = {"time_zone": zone, "columns": {"sensor_id": None}}
-    limits: dict[str, Any] = {"minimum": -100, "maximum": 400, "stuck_clock_rows": 5}
     csv, parquet = (
-        pd.concat(NewReadings(filepath=str(file), rows=70, reader=reader, **limits).load())
+        pd.concat(entry("new_readings", filepath=str(file), rows=70, reader=reader).load())
         for file in sorted(tmp_path.iterdir())
     )
     assert parse_times(csv["timestamp"]).tolist() == parse_times(parquet["timestamp"]).tolist()
     assert csv["temperature"].tolist() == parquet["temperature"].tolist()
     aware = rows.assign(timestamp=rows["timestamp"].dt.tz_localize("UTC"))
     aware.to_parquet(tmp_path / "b.parquet")
-    found = pd.concat(NewReadings(filepath=str(tmp_path / "b.parquet"), **limits).load())
+    found = pd.concat(entry("new_readings", filepath=str(tmp_path / "b.parquet")).load())
     assert parse_times(found["timestamp"]).tolist() == rows["timestamp"].tolist()
 
 
 def test_labels_are_of_the_zone_of_the_readings(write: Callable[..., str]) -> None:
     path = write("sensor_id,start,end\nNA,2024-07-01 12:00,2024-07-01T12:00:00Z\n")
-    labels = LabelsCSV(filepath=path, reader={"time_zone": "Europe/Berlin"}).load()
+    labels = entry("labels", filepath=path, reader={"time_zone": "Europe/Berlin"}).load()
     assert labels["sensor_id"].tolist() == ["NA"]
     assert labels["start"].tolist() == [pd.Timestamp("2024-07-01 10:00")]
     assert labels["end"].tolist() == [pd.Timestamp("2024-07-01 12:00")]
     with pytest.raises(BadDataError, match="in order"):
-        LabelsCSV(filepath=write(path_text := "sensor_id,start,end\na,2024-07-01,x\n")).load()
-    assert LabelsCSV(filepath=write(path_text.replace("x", "2024-07-02"))).load().shape == (1, 3)
+        entry("labels", filepath=write(path_text := "sensor_id,start,end\na,2024-07-01,x\n")).load()
+    assert entry("labels", filepath=write(path_text.replace("x", "2024-07-02"))).load().shape == (
+        1,
+        3,
+    )
 
 
 def test_a_run_reads_an_export_by_its_parameters(project: Project) -> None:

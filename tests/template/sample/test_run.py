@@ -12,13 +12,14 @@ from click.testing import CliRunner, Result
 from kedro.framework.project import pipelines
 from kedro.framework.startup import bootstrap_project
 from temperature_anomalies.cli import cli
-from temperature_anomalies.datasets import LabelsCSV
 from temperature_anomalies.pipelines.metrics.plots import plot_score_histogram, plot_timeline
 
 from kedro_azure_mlops.contract import digest, load_proven_scorer
 from kedro_azure_mlops.errors import OperationError
 from kedro_azure_mlops.models import load_model, save_model
-from tests.template.sample.helpers import NAME, Project, rendered, series
+from kedro_azure_mlops.monitor.comparison import compare_rows
+from kedro_azure_mlops.monitor.profile import PROFILE, read_profile
+from tests.template.sample.helpers import NAME, Project, entry, rendered, series
 
 SMALL = {"arguments": {"n_estimators": 20}}
 WORSE = {"arguments": {"n_estimators": 1, "max_samples": 2}}
@@ -31,7 +32,7 @@ def test_the_run_is_tracked_with_everything_it_needs_to_be_repeated(ran: Project
     (run,) = client.search_runs([experiment.experiment_id])
     assert run.info.status == "FINISHED"
     assert run.data.params["detector.contamination"] == "0.005"
-    assert run.data.params["train_fraction"] == "0.6"
+    assert run.data.params["training.holdout"] == "0.4"
     assert run.data.metrics == pytest.approx(ran.read("metrics") | ran.read("cost"))
     report = json.loads((ran.path / "data/interim/cleaning_report.json").read_text())
     assert run.data.tags["data.fingerprint"] == report["fingerprint"]
@@ -53,6 +54,27 @@ def test_the_registered_version_is_the_model_on_disk_and_champion(ran: Project) 
         load_model(fetched, TRUSTED).score_samples(features),
         load_model(ran.processed("model"), TRUSTED).score_samples(features),
     )
+
+
+def test_the_same_run_twice_makes_the_same_model(project: Project, ran: Project) -> None:
+    project.run()
+    found, first = (one.processed("model") for one in (project, ran))
+    assert (found / PROFILE).read_bytes() == (first / PROFILE).read_bytes()
+    assert digest(found) == digest(first)
+
+
+def test_the_model_says_what_it_was_trained_on(ran: Project) -> None:
+    profile = read_profile(ran.processed("model"))
+    assert profile.keys == ["boiler", "cold_room", "hall", "outdoor"]
+    assert profile.columns == ["temperature", "score", "is_anomaly"]
+    assert profile.limits["how"] == "calibrated"
+    assert (ran.processed("model") / PROFILE).stat().st_size < 200_000
+    scored = ran.scores()
+    latest = scored[scored["timestamp"] > scored["timestamp"].max() - pd.Timedelta("3D")]
+    schema = load_model(ran.processed("model"), TRUSTED).schema
+    higher = latest.assign(temperature=latest["temperature"] + 20)
+    assert not compare_rows(latest, profile, schema).retrain
+    assert {one.key for one in compare_rows(higher, profile, schema).findings} >= {*profile.keys}
 
 
 def test_the_sample_is_learnt_better_than_by_chance_and_by_one_line(ran: Project) -> None:
@@ -99,7 +121,7 @@ def test_the_pipelines_are_the_four_all_of_them_and_one_on_demand() -> None:
 
 
 def test_a_worse_model_is_registered_but_does_not_become_champion(project: Project) -> None:
-    project.run()
+    project.run(detector=SMALL)
     project.run(detector=WORSE)
     assert project.champion() == "1"
     refused = project.client().get_model_version(NAME, "2")
@@ -234,21 +256,26 @@ def test_a_parameter_that_nothing_reads_is_refused(project: Project, name: str) 
 @pytest.mark.parametrize(
     "parameters",
     [
-        {"train_rows": 0},
-        {"train_rows": 13_824},
-        {"train_rows": "many"},
-        {"train_rows": 1},
-        {"train_rows": 20},
-        {"train_fraction": 1.0},
-        {"train_fraction": 0},
+        {"holdout": 0},
+        {"holdout": 1.0},
+        {"holdout": "many"},
+        {"holdout": "0D"},
+        {"holdout": "36D"},
+        {"holdout": 0.9999},
+        {"holdout": 0.998},
+        {"window": 7},
+        {"window": "some"},
+        {"window": "1D", "holdout": "1D"},
+        {"window": "10min"},
     ],
     ids=str,
 )
 def test_a_split_with_nothing_on_one_side_is_refused(
     project: Project, parameters: dict[str, object]
 ) -> None:
-    with pytest.raises(OperationError, match=r"train_rows|train_fraction"):
-        project.run(**parameters)
+    with pytest.raises(OperationError, match=r"training\.(holdout|window)"):
+        project.run(training=parameters)
+    assert not project.processed("model").exists()
 
 
 def test_one_reading_is_refused(project: Project) -> None:
@@ -257,11 +284,11 @@ def test_one_reading_is_refused(project: Project) -> None:
         project.run(raw_file=path)
 
 
-def test_train_rows_counts_readings_in_order_of_time(project: Project) -> None:
-    project.run("pre_processing", "data_engineering", train_rows=400)
+def test_a_holdout_counts_readings_in_order_of_time(project: Project) -> None:
+    project.run("pre_processing", "data_engineering", training={"holdout": 0.75})
     train = pd.read_parquet(project.path / "data/interim/train.parquet")
     test = pd.read_parquet(project.path / "data/interim/test.parquet")
-    assert len(train) == 400
+    assert len(train) == 3456
     assert train["timestamp"].max() < test["timestamp"].min()
 
 
@@ -271,7 +298,7 @@ def test_a_file_from_outside_is_scored_line_by_line(project: Project) -> None:
     untidy = pd.concat([readings, readings.iloc[[700, 701]]]).sample(frac=0.02, random_state=1)
     untidy = pd.concat([readings.drop(untidy.index), untidy])  # some late, some sent twice
     path = project.write("outside.csv", untidy.to_csv(index=False))
-    project.run(raw_file=path, train_rows=600)
+    project.run(raw_file=path, training={"holdout": "420h"})
     scores = project.scores()
     pd.testing.assert_frame_equal(
         scores[["timestamp", "sensor_id", "temperature"]], untidy.reset_index(drop=True)
@@ -285,10 +312,11 @@ def test_a_file_from_outside_is_scored_line_by_line(project: Project) -> None:
 def test_no_score_of_an_outside_file_depends_on_later_rows(project: Project) -> None:
     readings = series(48 * 30, step="30min")
     path = project.write("whole.csv", readings.to_csv(index=False))
-    project.run("pre_processing", "data_engineering", "data_science", raw_file=path, train_rows=600)
+    steps = ("pre_processing", "data_engineering", "data_science")
+    project.run(*steps, raw_file=path, training={"holdout": "420h"})
     whole = project.scores()
     cut = project.write("cut.csv", readings.head(1000).to_csv(index=False))
-    project.run("pre_processing", "data_engineering", "data_science", raw_file=cut, train_rows=600)
+    project.run(*steps, raw_file=cut, training={"holdout": "200h"})
     pd.testing.assert_frame_equal(project.scores(), whole.head(1000))
 
 
@@ -310,7 +338,7 @@ def test_another_estimator_is_a_whole_run(
     project: Project, monkeypatch: pytest.MonkeyPatch, given: str
 ) -> None:
     path = project.write("outside.csv", series(48 * 30).to_csv(index=False))
-    result = typed(project, monkeypatch, f"{given},raw_file={path},train_rows=1000")
+    result = typed(project, monkeypatch, f"{given},raw_file={path},training.holdout=220h")
     assert result.exit_code == 0, result.output
     assert "Gate: " in result.stdout
     version = project.client().get_model_version(NAME, "1")
@@ -342,10 +370,10 @@ def test_refused_data_are_shown_without_a_hint_to_repeat_the_command(
 
 def test_plots_carry_the_unit_and_speak_of_labels_only_where_there_are_some(ran: Project) -> None:
     held_out = pd.read_parquet(ran.path / "data/interim/held_out_scores.parquet")
-    none = LabelsCSV(filepath=None).load()
+    none = entry("labels", filepath=None).load()
     figure = plot_timeline(ran.scores(), held_out, none, "K")
     assert all(axis.get_ylabel().endswith("[K]") for axis in figure.axes)
-    some = LabelsCSV(filepath=str(ran.path / "data/raw/labels.csv")).load()
+    some = entry("labels", filepath=str(ran.path / "data/raw/labels.csv")).load()
     for labels, speaks in ((none, False), (some, True)):
         histogram = plot_score_histogram(held_out, labels)
         words = " ".join(text.get_text() for text in histogram.legends[0].get_texts())

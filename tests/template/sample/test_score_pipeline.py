@@ -26,7 +26,8 @@ def score(project: Project, monkeypatch: pytest.MonkeyPatch, *given: str) -> Res
 def trained(tmp_path_factory: pytest.TempPathFactory, database: Path) -> Project:
     """A project with a champion; tests leave it as it is."""
     project = Project.copy_to(tmp_path_factory.mktemp("trained") / "project", database)
-    project.run(detector=SMALL, gate=LENIENT)
+    as_judged = {"refit_on_all_after_gate": False}
+    project.run(detector=SMALL, gate=LENIENT, training=as_judged)
     return project
 
 

@@ -1,43 +1,33 @@
-"""Look for drift: compare the newest data of an environment with those of the training.
+"""Compare what the model in service is asked and answers now with its own training.
 
 python operation/execution/monitor.py --env prod
 
-In CI later steps get the output drifted.
+In CI each reason of an alarm is an annotation, and later steps get the outputs drifted, quality
+and retrain.
 """
-
-from pathlib import Path
 
 import click
 import kedro_azure_mlops as mlops
-from kedro.framework.session import KedroSession
-from kedro.framework.startup import bootstrap_project
 from kedro_azure_mlops.cli import Command, env_option
 
-PIPELINES = ["pre_processing", "data_engineering"]  # which make the data that are compared
-PICTURE = Path("data/processed/drift.png")
 
-
-def look_for_drift(env: str) -> list[str]:
-    """Read the newest data and name what drifted; print a table and draw a picture."""
-    bootstrap_project(Path.cwd())
-    with KedroSession.create(env=env) as session:
-        session.run(pipeline_names=PIPELINES)
-    found = mlops.drift(env)
-    PICTURE.parent.mkdir(parents=True, exist_ok=True)
-    mlops.plot_drift(found).savefig(PICTURE)
-    click.echo(found.table.to_string(float_format="{:.3f}".format, na_rep="new"))
-    click.echo(f"drifted: {', '.join(found.drifted) or 'nothing'}; see {PICTURE.as_posix()}")
-    mlops.report_outputs(drifted=bool(found.drifted))
-    return found.drifted
+def look(env: str, since: str | None = None) -> mlops.MonitorReport:
+    """Judge the newest rows, print the reasons of an alarm, write a report and record the look."""
+    found = mlops.monitor_model(env, since=since)
+    page = found.write()
+    click.echo(f"{found.summary()}\nsee {page}")
+    found.announce()
+    found.record()
+    return found
 
 
 @click.command("monitor", cls=Command)
 @env_option("prod")
-@click.option("--answer", is_flag=True, help="exit status 0 also if there is drift, for CI")
-def main(env: str, answer: bool) -> int:
-    """Look for drift; exit status 1 if there is some."""
-    drifted = look_for_drift(env)
-    return 1 if drifted and not answer else 0
+@click.option("--since", metavar="SPAN", help="look at the newest 24h, 7D ...")
+@click.option("--answer", is_flag=True, help="exit status 0 also if there is an alarm, for CI")
+def main(env: str, since: str | None, answer: bool) -> int:
+    """Look at the model in service; exit status 1 if there is an alarm."""
+    return 1 if look(env, since).alarm and not answer else 0
 
 
 if __name__ == "__main__":

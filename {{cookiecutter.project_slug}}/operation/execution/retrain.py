@@ -1,22 +1,49 @@
-"""Train again if the data in service drifted from those of the training.
+"""Train again where update_policy of mlops.yml says so, on the data of the environment it watches.
 
-python operation/execution/retrain.py --env dev --watch prod
+python operation/execution/retrain.py --env dev
+
+CI gives what monitor.py has found, as another identity, and trains in a job of its own: with
+--answer later steps get the output data_of, whose data train, empty if no training is due.
 """
 
 import click
+import kedro_azure_mlops as mlops
 from kedro_azure_mlops.cli import Command, env_option
-from monitor import look_for_drift
+from monitor import look
 from train import train
+
+ANSWER = click.Choice(["true", "false"])
+
+
+def decide(env: str, drifted: bool, quality: bool) -> bool:
+    """Return whether a training is due; refuse it while the data cannot be trusted."""
+    policy = mlops.read_update_policy(env)
+    if quality:
+        why = f"the data of {policy.watch} cannot be trusted: nothing is trained"
+        mlops.annotate([why], kind="error")
+        raise mlops.RefusedError(why)
+    since = mlops.champion_since(env)
+    found = mlops.decide_refresh(policy, drifted=drifted, quality=quality, champion_since=since)
+    click.echo(found.reason)
+    return found.is_due
 
 
 @click.command("retrain", cls=Command)
 @env_option("dev")
-@click.option("--watch", default="prod", metavar="ENV", help="whose data are compared")
-@click.option("--force", is_flag=True, help="train again, drifted or not")
-def main(env: str, watch: str, force: bool) -> int:
-    """Look for drift in one environment and train in another if there is some."""
-    if force or look_for_drift(watch):
-        train(env)
+@click.option("--drifted", type=ANSWER, help="what monitor.py has found, instead of a look here")
+@click.option("--quality", type=ANSWER, help="the same: whether the data cannot be trusted")
+@click.option("--answer", is_flag=True, help="only decide, for CI")
+def main(env: str, drifted: str | None, quality: str | None, answer: bool) -> int:
+    """Look at the model in service and train where that is due; exit status 1 for bad data."""
+    watched = mlops.read_update_policy(env).watch
+    if drifted is None:
+        found = look(watched)
+        is_due = decide(env, found.drifted, found.quality)
+    else:
+        is_due = decide(env, drifted == "true", quality == "true")
+    mlops.report_outputs(data_of=watched if is_due else "")
+    if is_due and not answer:
+        train(env, data_of=watched)
     return 0
 
 

@@ -10,17 +10,21 @@ import kedro_azure_mlops as mlops
 from kedro_azure_mlops.cli import Command, env_option
 
 
-def train(env: str, *, job: str | None = None, wait: bool = True) -> None:
+def train(
+    env: str, *, data_of: str | None = None, job: str | None = None, wait: bool = True
+) -> None:
     """Train and register; the gate decides whether the model becomes champion.
 
     Parameters
     ----------
+    data_of
+        The environment that update_policy watches, to train on its data.
     job
         A job that was sent before, to wait for instead of sending one.
     wait
         False only sends the job.
     """
-    name = job or mlops.submit_job(env, say=click.echo).name
+    name = job or mlops.submit_job(env, data_of=data_of, say=click.echo).name
     if wait:
         mlops.wait_for_job(env, name, show=click.echo)
         mlops.register(env, job=name, say=click.echo)
@@ -28,13 +32,14 @@ def train(env: str, *, job: str | None = None, wait: bool = True) -> None:
 
 @click.command("train", cls=Command)
 @env_option("dev")
+@click.option("--data-of", metavar="ENV", help="train on the data of the environment it watches")
 @click.option("--job", metavar="NAME", help="wait for this job instead of sending one")
 @click.option("--no-wait", is_flag=True, help="send the job and leave it alone")
-def main(env: str, job: str | None, no_wait: bool) -> int:
+def main(env: str, data_of: str | None, job: str | None, no_wait: bool) -> int:
     """Train on Azure ML; exit status 1 if the job fails or the gate refuses its model."""
 
     def work() -> int:
-        train(env, job=job, wait=not no_wait)
+        train(env, data_of=data_of or None, job=job, wait=not no_wait)
         return 0
 
     return mlops.run_until_interrupted(work, "train: interrupted; in CI the job is cancelled too")

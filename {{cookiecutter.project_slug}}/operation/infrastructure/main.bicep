@@ -21,6 +21,12 @@ param privateEndpointSubnetId string = ''
 @description('Object id of the service principal of CI; empty: it is given no roles here.')
 param ciPrincipalId string = ''
 
+@description('Address of those who get the alerts; empty: there are none.')
+param alertEmail string = ''
+
+@description('deployment.endpoint of mlops.yml, once it is deployed; empty: alerts watch no endpoint.')
+param alertEndpoint string = ''
+
 var names = configuration.workspace
 var location = names.location
 var clusters = items(configuration.clusters)
@@ -243,3 +249,52 @@ resource endpoint 'Microsoft.Network/privateEndpoints@2024-05-01' = [for way in 
     ]
   }
 }]
+
+// Alerts by e-mail. Jobs of the monitor fail on an alarm. The limit of the latency is in milliseconds.
+resource people 'Microsoft.Insights/actionGroups@2023-01-01' = if (!empty(alertEmail)) {
+  name: 'ag-${names.name}'
+  location: 'global'
+  properties: { groupShortName: 'mlops', enabled: true, emailReceivers: [{ name: 'mlops', emailAddress: alertEmail, useCommonAlertSchema: true }] }
+}
+
+var endpointId = '${workspace.id}/onlineEndpoints/${alertEndpoint}'
+var jobFailed = { name: 'job-failed', scope: workspace.id, metric: 'Failed Runs', of: 'Total', above: 0, by: 'ExperimentName', values: ['*'] }
+var endpointRules = [
+  { name: 'endpoint-errors', scope: endpointId, metric: 'RequestsPerMinute', of: 'Average', above: 0, by: 'statusCodeClass', values: ['5xx'] }
+  { name: 'model-errors', scope: endpointId, metric: 'RequestsPerMinute', of: 'Average', above: 0, by: 'modelStatusCode', values: ['500', '502', '503', '504'] }
+  { name: 'latency', scope: endpointId, metric: 'RequestLatency_P95', of: 'Average', above: 1000, by: 'deployment', values: ['*'] }
+]
+var rules = empty(alertEmail) ? [] : concat([jobFailed], empty(alertEndpoint) ? [] : endpointRules)
+
+resource alert 'Microsoft.Insights/metricAlerts@2018-03-01' = [for rule in rules: {
+  name: '${rule.name}-${names.name}'
+  location: 'global'
+  properties: {
+    severity: 2
+    enabled: true
+    scopes: [rule.scope]
+    evaluationFrequency: 'PT5M'
+    windowSize: 'PT15M'
+    criteria: {
+      'odata.type': 'Microsoft.Azure.Monitor.SingleResourceMultipleMetricCriteria'
+      allOf: [
+        { name: rule.name, criterionType: 'StaticThresholdCriterion', metricName: rule.metric, timeAggregation: rule.of, operator: 'GreaterThan', threshold: rule.above, dimensions: [{ name: rule.by, operator: 'Include', values: rule.values }] }
+      ]
+    }
+    actions: [{ actionGroupId: people.id }]
+  }
+}]
+
+// Application Insights sees each request where `recording` of mlops.yml is enabled.
+resource noTraffic 'Microsoft.Insights/scheduledQueryRules@2022-06-15' = if (!empty(alertEmail) && !empty(alertEndpoint)) {
+  name: 'no-traffic-${names.name}'
+  location: location
+  properties: {
+    severity: 2
+    scopes: [insights.id]
+    evaluationFrequency: 'PT1H'
+    windowSize: 'PT1H'
+    criteria: { allOf: [{ query: 'requests', timeAggregation: 'Count', operator: 'LessThan', threshold: 1 }] }
+    actions: { actionGroups: [people.id] }
+  }
+}

@@ -13,3 +13,6 @@ param purgeProtection = true
 
 // Object id of the service principal of CI: az ad sp show --id CLIENT_ID --query id
 param ciPrincipalId = ''
+// Alerts: to whom, and about which endpoint (mlops.yml), once it is deployed.
+param alertEmail = ''
+param alertEndpoint = ''

@@ -66,8 +66,7 @@ def with_data(
             "parameters.yml",
             raw_file=project.write("readings.csv", readings),
             labels_file=project.write("labels.csv", labels),
-            train_rows=None,
-            train_fraction=0.6,
+            training={"window": "all", "holdout": 0.4, "refit_on_all_after_gate": True},
             validation={"minimum": -50.0, "maximum": 100.0, "stuck_clock_rows": 10},
         )
         return project

@@ -16,12 +16,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from kedro_azure_mlops.contract import Column, Columns, History, Schema
+from kedro_azure_mlops.contract import Column, Columns, Explainable, History, Schema
 from kedro_azure_mlops.judging import beyond, outside_range
 from kedro_azure_mlops.serve.stream import Stream
 from kedro_azure_mlops.values import read_times
 
-from .features import ENOUGH, FEATURES, READING, describe_judged, look_back
+from .features import ENOUGH, FEATURES, IN_WORDS, READING, describe_judged, look_back
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -66,6 +66,7 @@ class Detector:
     """
 
     engine = "the stored model, by scikit-learn"
+    profile: dict[str, Any]  # what it was trained on, in a file of its own
 
     def __init__(
         self,
@@ -181,6 +182,38 @@ class Detector:
         flags = _FLAGS[np.where(is_missing, 2, scores > 1)]
         reasons = _REASONS[np.where(is_missing, numbers < 0, 2)]
         return {"score": scores, "is_anomaly": flags, "reason": reasons}
+
+    def explained(self, columns: Columns, wanted: np.ndarray | None = None) -> Explainable:
+        """Return what scores are made of, as ``kedro_azure_mlops.explain`` asks.
+
+        What is usual is that of the sensor. A reading with too little history has its value alone.
+        """
+        times, sensors, values = (columns[name] for name in READING)
+        numbers = self.numbers(sensors)
+        rows, features = describe_judged(times, values, numbers, wanted, **self.settings)
+        asked = np.flatnonzero(np.ones(len(values), bool) if wanted is None else wanted)
+        numbers, is_judged = numbers[asked], np.isin(asked, rows)
+        usual, spread = self.profile_values[numbers].transpose(1, 0, 2)
+        described = usual.copy()
+        described[:, 0] = values[asked]
+        described[np.searchsorted(asked, rows)] = features
+
+        def score(mixed: np.ndarray, rows: np.ndarray) -> np.ndarray:
+            outside = outside_range(mixed[:, 0], self.ranges_of(numbers[rows]))
+            scores = self._judged(self._standard(mixed, numbers[rows]))
+            return np.where(is_judged[rows], beyond(scores, outside), outside)
+
+        def in_words(row: int, feature: int) -> str:
+            value, (least, most, _) = described[row, 0], self.ranges_of(numbers[row])
+            if feature == 0 and value > most:
+                return f"{value:g} is {value - most:.4g} above the highest usual reading"
+            if feature == 0 and value < least:
+                return f"{value:g} is {least - value:.4g} below the lowest usual reading"
+            spreads = (described[row, feature] - usual[row, feature]) / spread[row, feature]
+            side = "above" if spreads >= 0 else "below"
+            return f"{IN_WORDS[FEATURES[feature]]} {abs(spreads):.1f} spreads {side} usual"
+
+        return Explainable("score", FEATURES, described, usual, score, in_words)
 
     def score_samples(self, features: pd.DataFrame) -> np.ndarray:
         """Score rows of ``build_features``.

@@ -1,109 +1,28 @@
 """How well scores find labelled faults, and the one-line baselines a detector has to beat."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+from kedro_azure_mlops import events
 
 from .features import READING
 
 BASELINES = ("distance_from_median", "ewma_level", "random")
-_WEEK = pd.Timedelta("7D")
 
 
 @dataclass(frozen=True)
-class Events:
+class Events(events.Events):
     """Labelled faults: ``sensor_id``, ``start``, ``end`` (included), one a row."""
 
-    windows: pd.DataFrame
-
-    def contain(self, rows: pd.DataFrame) -> np.ndarray:
-        """Return which rows lie in a labelled fault of their sensor: booleans, shape ``(n,)``."""
-        inside = np.zeros(len(rows), bool)
-        for positions in self._positions(rows):
-            inside[positions] = True
-        return inside
-
-    def found_by(self, flagged: pd.DataFrame) -> np.ndarray:
-        """Return which faults have at least one flagged row: booleans, one a fault."""
-        return np.array([len(positions) > 0 for positions in self._positions(flagged)], bool)
-
-    def _positions(self, rows: pd.DataFrame) -> Iterator[np.ndarray]:
-        """Find the rows of each fault: positions in ``rows``."""
-        times, nothing = rows["timestamp"].to_numpy(), np.array([], int)
-        labelled = np.flatnonzero(rows["sensor_id"].isin(self.windows["sensor_id"]))
-        by_sensor = rows["sensor_id"].iloc[labelled].groupby(rows["sensor_id"].iloc[labelled])
-        ordered = {}
-        for sensor, places in by_sensor.indices.items():
-            at = labelled[places]
-            ordered[sensor] = at[np.argsort(times[at], kind="stable")]
-        for window in self.windows.itertuples():
-            at = ordered.get(window.sensor_id, nothing)
-            first = np.searchsorted(times[at], window.start.to_datetime64(), "left")
-            last = np.searchsorted(times[at], window.end.to_datetime64(), "right")
-            yield at[first:last]
-
-    def echoing(self, hold: pd.Timedelta) -> "Events":
-        """Prolong each fault."""
-        return Events(self.windows.assign(end=self.windows["end"] + hold))
-
-    def touching(self, rows: pd.DataFrame) -> "Events":
-        """Keep the faults that hold at least one of these rows."""
-        return Events(self.windows[self.found_by(rows)])
+    by: str = "sensor_id"
+    time: str = "timestamp"
+    flag: str = "is_anomaly"
 
 
-def alarm_onsets(flagged: pd.DataFrame, hold: pd.Timedelta) -> pd.DataFrame:
-    """Report the flagged rows of a sensor within ``hold`` of an alarm's first row as that alarm.
-
-    An alarm that lasts is raised again each time the hold has passed.
-
-    Returns
-    -------
-    The first row of each alarm.
-    """
-    ordered = flagged.sort_values(["sensor_id", "timestamp"], kind="stable")
-    onsets = []
-    for at in ordered.groupby("sensor_id").indices.values():
-        times = ordered["timestamp"].to_numpy()[at]
-        row = 0
-        while row < len(at):
-            onsets.append(at[row])
-            row = int(np.searchsorted(times, times[row] + hold.to_timedelta64(), "right"))
-    return ordered.iloc[onsets]
-
-
-def detection_metrics(scored: pd.DataFrame, events: Events, hold: pd.Timedelta) -> dict[str, float]:
-    """Measure scores against labelled faults.
-
-    Parameters
-    ----------
-    scored
-        Held-out rows: ``timestamp, sensor_id, score, is_anomaly``.
-
-    Returns
-    -------
-    ``share_flagged`` and ``alarms_per_week`` (alarms a sensor and week). Where the rows hold
-    labelled faults also ``roc_auc`` and ``average_precision`` of the score, ``event_recall`` (share
-    of faults with a flagged row) and ``false_alarms_per_week`` (alarms that begin outside a fault
-    and not within ``hold`` after it, for as long as it echoes in the features).
-    """
-    scored = scored.fillna({"score": 0.0})  # who says nothing has found nothing
-    flagged = scored[scored["is_anomaly"] == 1]
-    onsets = alarm_onsets(flagged, hold)
-    weeks = _sensor_weeks(scored)
-    metrics = {"share_flagged": len(flagged) / len(scored), "alarms_per_week": len(onsets) / weeks}
-    truth = events.contain(scored)
-    if truth.any() and not truth.all():
-        from sklearn.metrics import average_precision_score, roc_auc_score
-
-        metrics |= {
-            "roc_auc": float(roc_auc_score(truth, scored["score"])),
-            "average_precision": float(average_precision_score(truth, scored["score"])),
-            "event_recall": float(events.touching(scored).found_by(flagged).mean()),
-            "false_alarms_per_week": int((~events.echoing(hold).contain(onsets)).sum()) / weeks,
-        }
-    return metrics
+def measure(rows: pd.DataFrame, labels: pd.DataFrame) -> dict[str, float]:
+    """Measure what was answered against labels, as the gate does, for the monitor."""
+    return Events(labels).metrics(rows, pd.Timedelta("1D"))
 
 
 def baseline_scores(
@@ -155,8 +74,3 @@ def as_scored(rows: pd.DataFrame, score: np.ndarray) -> pd.DataFrame:
     scored = rows[READING].assign(score=score)
     flags = (scored["score"] > 1).astype("Int64")
     return scored.assign(is_anomaly=flags.mask(scored["score"].isna()))
-
-
-def _sensor_weeks(rows: pd.DataFrame) -> float:
-    times = rows.groupby("sensor_id")["timestamp"]
-    return max(float(((times.max() - times.min()) / _WEEK).sum()), 1 / 7)

@@ -24,7 +24,12 @@ if TYPE_CHECKING:
 
 READING = ["timestamp", "sensor_id", "temperature"]
 ENOUGH = "has_history"  # whether a row has the history that it takes to judge it
-FEATURES = ["value", "diff", "mean_6h", "mean_1d", "log_std_1h", "seasonal", "seasonal_6h"]
+IN_WORDS = {  # the features, and what explanations call them
+    **{"value": "reading", "diff": "change from the last reading", "mean_6h": "6 h mean"},
+    **{"mean_1d": "24 h mean", "log_std_1h": "noise within 1 h"},
+    **{"seasonal": "reading for the time of day", "seasonal_6h": "6 h mean for the time of day"},
+}
+FEATURES = [*IN_WORDS]
 
 _SPANS = DAY // 24, DAY // 4, DAY  # of the windows: an hour, six, and a day
 _MIN_ROWS = 6  # a window holds at least this many rows, however slowly the sensor is read

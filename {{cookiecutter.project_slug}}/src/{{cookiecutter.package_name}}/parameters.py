@@ -1,16 +1,35 @@
 """Typed parameters: a wrong name or type in ``parameters.yml`` stops the run before any node."""
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from kedro_azure_mlops.estimators import new_estimator, refuse_unusable
 from kedro_azure_mlops.parameters import Parameters, Share, Span
-from pydantic import Field, model_validator
+from pydantic import Discriminator, Field, Tag, WrapValidator, model_validator
 
 from .detector import SCORES
 from .features import FEATURES
 from .score import TRUSTED
 
 _USUAL = "sklearn.ensemble.IsolationForest"  # known to be fine: trying it would take each run time
+
+
+_Window = Annotated[Span, WrapValidator(lambda text, check: text if text == "all" else check(text))]
+_Holdout = Annotated[
+    Annotated[float, Field(gt=0, lt=1), Tag("share")] | Annotated[Span, Tag("span")],
+    Discriminator(lambda given: "span" if isinstance(given, str) else "share"),
+]
+
+
+class TrainingParameters(Parameters):
+    """The newest readings to learn from, and how many of them judge the model first.
+
+    ``window`` is ``all`` or a span before the newest reading; ``holdout`` is a share of the
+    readings in it, the newest ones, or a span.
+    """
+
+    window: _Window
+    holdout: _Holdout
+    refit_on_all_after_gate: bool
 
 
 class ValidationParameters(Parameters):
@@ -72,9 +91,10 @@ class EvaluationParameters(Parameters):
 
 
 class ScoreParameters(Parameters):
-    """The files to score, the model, and the size of a piece."""
+    """The files to score, the model, whether flags are explained, and the size of a piece."""
 
     input: str | None
     output: str
     model: Literal["champion", "trained"]
+    explain: bool = False
     rows_per_piece: int = Field(ge=1)

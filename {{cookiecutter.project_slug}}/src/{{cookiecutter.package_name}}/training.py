@@ -9,6 +9,7 @@ A fit looks at samples of bounded size, so a refit costs the same however long t
 """
 
 import logging
+from itertools import pairwise
 
 import numpy as np
 import pandas as pd
@@ -21,21 +22,25 @@ from kedro_azure_mlops.history import (
     without_strong_alarms,
 )
 from kedro_azure_mlops.judging import beyond, outside_range
+from kedro_azure_mlops.monitor.profile import reference_profile
 from kedro_azure_mlops.progress import Progress
 
 from .detector import LIMITS, Detector, raw_scores
-from .features import ENOUGH, FEATURES, can_be_judged, describe
+from .evaluation import as_scored
+from .features import ENOUGH, FEATURES, READING, can_be_judged, describe
 from .parameters import DetectorParameters, FeatureParameters
 
 logger = logging.getLogger(__name__)
 
 _FIRST_HISTORY = "7D"  # before it, a weekend or a time of day may be new and look like a fault
 _FIRST_ROWS = 256
+_USUAL_REFIT = "7D"  # where there are no refits: the span in which a sensor has changed or failed
 _FEWEST_ROWS = 50  # of a sensor; with fewer its median and spread say little
 _MOST_ROWS = 50_000  # that estimator and threshold are fitted on; quantiles of the rest are close
 _MOST_OF_SENSOR = 300  # rows that its profile is made of, at least, where it has as many
 _SMALLEST_MARGIN = 0.01  # of raw scores between median and threshold; readings all alike have none
 _SMALLEST_SCALE = 1e-3  # keeps a sensor that never changed in training from dividing by zero
+_MOST_SCORED = 100_000  # rows whose scores the reference profile describes
 _BLOCK = 500_000  # rows that are scored at a time
 
 
@@ -61,7 +66,7 @@ def fit_detector(
         If no sensor has enough rows to learn from, or the estimator cannot be fitted.
     """
     past = _Past(train, parameters, feature_parameters.model_dump(), limits)
-    return past.fit(past.ends)
+    return _with_profile(past.fit(past.ends), past, train)
 
 
 def score_forward(
@@ -88,6 +93,22 @@ def score_forward(
     -------
     Scores as of ``Detector.score_samples``, on the index of ``features``.
     """
+    return judge_forward(features, train_until, detector, parameters)["score"]
+
+
+def judge_forward(
+    features: pd.DataFrame,
+    train_until: pd.Timestamp,
+    detector: Detector,
+    parameters: DetectorParameters,
+) -> pd.DataFrame:
+    """Score every row as ``score_forward``, and keep what a refit has to know of each.
+
+    Returns
+    -------
+    ``score``, and ``judged``: above 1 where a fit would leave the row out by itself; missing before
+    ``train_until``.
+    """
     past = _Past(features, parameters, detector.settings, detector.limits)
     times = np.sort(past.times)
     split = int(np.searchsorted(times, train_until.to_datetime64()))
@@ -111,7 +132,46 @@ def score_forward(
         scores[rows] = beyond(by_model, outside)
         if cut >= split:
             past.remember(rows, by_model, outside)
-    return pd.Series(past.as_given(scores), features.index)
+    found = {"score": past.as_given(scores), "judged": past.as_given(past.judged)}
+    return pd.DataFrame(found, features.index)
+
+
+def refit_on_all(
+    features: pd.DataFrame,
+    judged: np.ndarray,
+    detector: Detector,
+    parameters: DetectorParameters,
+) -> Detector:
+    """Fit the detector again on all rows, as ``score_forward`` would refit it after the last one.
+
+    Left out are rows that were flagged when they came, unless their sensor was flagged most of the
+    time, in a span of ``refit_every`` counted back from the newest row: then it has changed.
+
+    Parameters
+    ----------
+    judged
+        As of ``judge_forward`` with this detector, shape ``(n,)``.
+    """
+    past = _Past(features, parameters, detector.settings, detector.limits)
+    judged = past.in_order(judged)
+    span = pd.Timedelta(parameters.refit_every or _USUAL_REFIT).to_timedelta64()
+    first, newest = past.times[~np.isnan(judged)].min(), past.times.max()
+    cuts = newest - span * np.arange((newest - first) // span + 1, -1, -1)
+    bounds = past.bounds(cuts)
+    bounds[:, -1] = past.ends
+    for start, stop in pairwise(bounds.T):
+        rows = past.between(start, stop)
+        past.remember(rows, judged[rows], np.zeros(len(rows)))
+    return _with_profile(past.fit(past.ends), past, features)
+
+
+def _with_profile(detector: Detector, past: "_Past", rows: pd.DataFrame) -> Detector:
+    """Describe for monitoring what the detector has learned from, and how it scores that."""
+    rows = rows[past.as_given(past.is_trusted(np.arange(len(rows))))]
+    some = rows.sample(min(len(rows), _MOST_SCORED), random_state=0)
+    scored = as_scored(some, detector.score_samples(some))[["score", "is_anomaly"]]
+    detector.profile = reference_profile(rows[READING].join(scored), detector.schema)
+    return detector
 
 
 class _Past(ScoredPast):
@@ -159,7 +219,7 @@ class _Past(ScoredPast):
         if not learn.any():
             raise OperationError(
                 f"No sensor has the {_FEWEST_ROWS} training readings that it takes to learn what "
-                "is usual. Give a larger train_rows or train_fraction."
+                "is usual. Give a longer training.window or a smaller training.holdout."
             )
         estimator = fit(p.new_estimator(), standard[learn], f"detector.estimator={p.estimator}")
         trusted = known & without_strong_alarms(scores, p.contamination)
@@ -177,9 +237,9 @@ class _Past(ScoredPast):
             return is_usual
 
         flagged = chosen[trusted][raw > threshold]
-        anew = np.array([before is None or name not in before.profiles for name in self.names])
+        is_new = np.array([before is None or name not in before.profiles for name in self.names])
         smallest = self._settings["std_floor"]
-        ranges = self.ranges(at, is_row, flagged, stops, anew, would_be_usual, smallest)
+        ranges = self.ranges(at, is_row, flagged, stops, is_new, would_be_usual, smallest)
         found = ~np.isnan(profiles[:, 0, 0])
         names = np.array(self.names)[found].tolist()
         by_name = (dict(zip(names, values[found], strict=True)) for values in (profiles, ranges))

@@ -2,10 +2,12 @@
 
     .venv/bin/python score_file.py rows.csv scores.csv
     .venv/bin/python score_file.py < request.json
+    .venv/bin/python score_file.py --record served rows.csv scores.csv
 
 The rows are checked as an endpoint checks them and scored by the same code, piece by piece, so
 that a file of any length fits into little memory. Nothing is scored if a file of this folder is not
-as it was made.
+as it was made. --record FOLDER keeps the answers as well, as servers do: carry the folder home and
+let `kedro mlops monitor` look at it.
 
 Exit status: 0 if the rows are scored, 1 if they are refused, 2 if it could not be tried.
 """
@@ -43,6 +45,7 @@ def main() -> int:
     )
     parser.add_argument("rows", type=Path, nargs="?", help="CSV file; without it JSON on stdin")
     parser.add_argument("scores", type=Path, nargs="?", help="CSV file to write")
+    parser.add_argument("--record", type=Path, metavar="FOLDER", help="keep the answers there")
     parser.add_argument("--check", action="store_true", help="check this folder and its model")
     options = parser.parse_args()
     try:
@@ -51,11 +54,11 @@ def main() -> int:
         if options.check:
             _say(f"model {score.model().version} is whole, and scores as it was trained to")
         elif options.rows is None:
-            return score_request(score)
+            return score_request(score, options.record)
         elif options.scores is None:
             raise NotTriedError("name the file to write, too: score_file.py ROWS SCORES")
         else:
-            score_file(score, options.rows, options.scores)
+            score_file(score, options.rows, options.scores, options.record)
     except RefusedError as refusal:
         _complain(str(refusal))
         return 1
@@ -107,10 +110,33 @@ def load() -> Any:
     return score
 
 
-def score_request(score: Any) -> int:
+def recorder_in(folder: Path | None, score: Any) -> Any:
+    """Return what records answers in a folder, None without one.
+
+    Raises
+    ------
+    NotTriedError
+        If it cannot be written.
+    """
+    if folder is None:
+        return None
+    from kedro_azure_mlops.serve.record import Recorder, Settings
+
+    try:
+        return Recorder(Settings(folder), score.model().schema, score.model().digest)
+    except ValueError as error:
+        raise NotTriedError(str(error)) from error
+
+
+def score_request(score: Any, record: Path | None = None) -> int:
     """Answer the request on standard input, as an endpoint would."""
-    answer = score.run(sys.stdin.buffer.read(score.MAX_BYTES + 1))
+    recorder, kept = recorder_in(record, score), []
+    body = sys.stdin.buffer.read(score.MAX_BYTES + 1)
+    answer = score.run(body, lambda *found: kept.append(found))
     _say(answer.text())
+    for rows, outputs in kept if recorder else ():
+        recorder.write("request", rows.columns, outputs)
+        _end(recorder)
     if answer.status == 200:
         return 0
     error = answer.body["error"]
@@ -118,7 +144,7 @@ def score_request(score: Any) -> int:
     return 1
 
 
-def score_file(score: Any, source: Path, target: Path) -> None:
+def score_file(score: Any, source: Path, target: Path, record: Path | None = None) -> None:
     """Write a line of answers for each row; the file is whole or not there.
 
     Raises
@@ -130,6 +156,7 @@ def score_file(score: Any, source: Path, target: Path) -> None:
         raise NotTriedError(f"{target} is the file of the rows: name another one for the scores")
     part = target.with_name(f"{target.name}.part")
     flag = score.model().schema.flag
+    recorder = recorder_in(record, score)
     try:
         with (
             source.open(encoding="utf-8-sig", newline="") as read,
@@ -139,7 +166,9 @@ def score_file(score: Any, source: Path, target: Path) -> None:
             writer = csv.writer(write, lineterminator="\n")
             writer.writerow([*file.columns, *file.outputs, "model_version"])
             scored = flagged = 0
-            for rows, answers in file.scored():
+            for rows, columns, answers in file.scored():
+                if recorder:
+                    recorder.write(f"{source.name}:{scored + 2}", columns, answers)
                 cells = zip(
                     *([_cell(value) for value in values] for values in answers), strict=True
                 )
@@ -148,12 +177,23 @@ def score_file(score: Any, source: Path, target: Path) -> None:
                 scored += len(rows)
                 flagged += answers[file.outputs.index(flag)].count(True) if flag else 0
         part.replace(target)
+        if recorder:
+            _end(recorder)
         marked = f", {flagged:,} flagged" if flag else ""
         _say(f"{scored:,} rows scored{marked}: {target}")
     except (UnicodeDecodeError, csv.Error) as error:
         raise RefusedError(f"{source} is not a CSV file in UTF-8: {error}") from error
     finally:
         part.unlink(missing_ok=True)
+        if recorder:
+            recorder.abandon()  # what was not ended, as its scores are not there
+
+
+def _end(recorder: Any) -> None:
+    """Put in its place what was recorded; that it could not be is no reason to fail."""
+    recorder.close(None)
+    if recorder.dropped:
+        _complain(f"{recorder.dropped:,} rows are not recorded, see above")
 
 
 class _File:
@@ -176,8 +216,8 @@ class _File:
         self.columns = next((row for _, row in lines), [])
         self._refuse_other_columns()
 
-    def scored(self) -> Iterator[tuple[list[list[str]], list[list[Any]]]]:
-        """Score piece by piece: the lines, and the columns of what is answered to them."""
+    def scored(self) -> Iterator[tuple[list[list[str]], Any, list[list[Any]]]]:
+        """Score piece by piece: the lines, what was read, and the columns of what is answered."""
         rows = _without_blank_end(self._lines)
         while numbered := list(itertools.islice(rows, ROWS_PER_PIECE)):
             numbers, piece = [line for line, _ in numbered], [row for _, row in numbered]
@@ -188,7 +228,7 @@ class _File:
                 found = self._stream.score(checked.columns)
             except ValueError as error:  # of the model, about all rows together
                 raise RefusedError(f"lines {numbers[0]} to {numbers[-1]}: {error}") from error
-            yield piece, self._model.outputs(found, len(piece))
+            yield piece, checked.columns, self._model.outputs(found, len(piece))
 
     def _refuse_other_columns(self) -> None:
         wanted = ",".join(self._converters)

@@ -71,3 +71,43 @@ def test_what_has_traffic_cannot_be_deleted(ml: "MLClient", endpoint: str) -> No
 
 def test_keys_belong_to_endpoints_that_take_them(ml: "MLClient", endpoint: str) -> None:
     assert ml.online_endpoints.get_keys(endpoint).primary_key
+
+
+def put(ml: "MLClient", **more: object) -> None:
+    """Put a deployment as the client would, until the service looks for what it serves."""
+    from azure.ai.ml.entities import ManagedOnlineDeployment
+
+    deployment = ManagedOnlineDeployment(
+        name="red", endpoint_name="heat", model="azureml:m:1", environment="azureml:e:1", **more
+    )
+    ml.online_deployments.begin_create_or_update(deployment).result()
+
+
+@pytest.mark.parametrize(
+    ("names", "keywords", "said"),
+    [
+        ([], {}, "has no collections"),
+        (["request"], {"sampling_rate": 1.5}, "is not between 0 and 1"),
+        (["request"], {"rolling_rate": "year"}, "There is no rolling rate"),
+        ([f"c{n}" for n in range(6)], {}, "There may be 5 collections"),
+    ],
+)
+def test_a_collector_that_cannot_be_is_refused(
+    ml: "MLClient", endpoint: str, names: list[str], keywords: dict[str, object], said: str
+) -> None:
+    from azure.ai.ml.entities import DataCollector, DeploymentCollection
+    from azure.core.exceptions import HttpResponseError
+
+    collections = {name: DeploymentCollection(enabled="true") for name in names}
+    with pytest.raises(HttpResponseError, match=said):
+        put(ml, data_collector=DataCollector(collections, **keywords))
+    assert [each.name for each in ml.online_deployments.list(endpoint)] == ["blue", "green"]
+
+
+def test_a_key_that_is_not_known_is_refused(ml: "MLClient", azure: StandIn, endpoint: str) -> None:
+    from azure.core.exceptions import HttpResponseError
+
+    with pytest.raises(HttpResponseError, match="egressPublicNetworkAccess"):
+        put(ml, egress_public_network_access="disabled")
+    assert azure.refused == ["PUT a deployment with egressPublicNetworkAccess"]
+    azure.refused.clear()

@@ -10,6 +10,7 @@ from kedro_azure_mlops.models import save_model
 from kedro_azure_mlops.serve.batches import columns_of_table
 
 from {{ cookiecutter.package_name }}.detector import Detector
+from {{ cookiecutter.package_name }}.evaluation import Events, baseline_scores
 from {{ cookiecutter.package_name }}.features import build_features
 from {{ cookiecutter.package_name }}.parameters import (
     DetectorParameters,
@@ -127,3 +128,15 @@ def test_a_stored_model_gives_the_same_scores_where_it_is_served(
     columns = columns_of_table(readings, scorer.schema)
     expected = detector.score_samples(features(readings))
     np.testing.assert_allclose(scorer.score(columns)["score"], expected, rtol=1e-12, atol=1e-12)
+
+
+def test_the_baselines_rank_a_jump_and_chance_does_not(series: Callable) -> None:
+    train, test = series(48 * 14), series(48 * 28).tail(48 * 14)
+    test.loc[1000, "temperature"] = 60.0
+    found = baseline_scores(train, test, contamination=0.01, seed=0)
+    assert found["distance_from_median"]["score"].idxmax() == 1000
+    assert found["ewma_level"]["score"][1000] > found["ewma_level"]["score"][999]
+    days = pd.to_datetime(["2024-01-20", "2024-01-22"])
+    faults = Events(pd.DataFrame({"sensor_id": ["one"], "start": days[:1], "end": days[1:]}))
+    chance = faults.metrics(found["random"], pd.Timedelta("1D"))
+    assert chance["roc_auc"] == pytest.approx(0.5, abs=0.1)

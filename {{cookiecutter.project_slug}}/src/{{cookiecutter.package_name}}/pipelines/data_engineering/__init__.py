@@ -10,13 +10,13 @@ def create_pipeline(**_: object) -> Pipeline:
     nodes = [
         Node(
             engineer_features,
-            inputs=["clean_temperatures", "params:features"],
+            inputs=["clean_temperatures", "params:features", "params:training"],
             outputs="features",
             name="engineer_features",
         ),
         Node(
             split_by_time,
-            inputs=["clean_temperatures", "features", "params:train_rows", "params:train_fraction"],
+            inputs=["clean_temperatures", "features", "params:training"],
             outputs=["train", "test"],
             name="split_by_time",
         ),

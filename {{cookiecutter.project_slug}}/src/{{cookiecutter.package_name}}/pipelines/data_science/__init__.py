@@ -10,13 +10,13 @@ def create_pipeline(**_: object) -> Pipeline:
     nodes = [
         Node(
             train_detector,
-            inputs=["train", "params:detector", "params:features", "params:validation"],
-            outputs="detector",
+            inputs=["train", "labels", "params:detector", "params:features", "params:validation"],
+            outputs="challenger",
             name="train_detector",
         ),
         Node(
             score_readings,
-            inputs=["clean_temperatures", "features", "test", "detector", "params:detector"],
+            inputs=["clean_temperatures", "features", "test", "challenger", "params:detector"],
             outputs=["scores", "held_out_scores"],
             name="score_readings",
         ),

@@ -1,13 +1,18 @@
 """Put readings in order, count what real loggers do, refuse a file with too much of it."""
 
-import hashlib
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from kedro_azure_mlops.error_codes import find_error_codes, list_error_codes
 from kedro_azure_mlops.tables.steps import Steps, find_steps
-from kedro_azure_mlops.validation import BadDataError, first_rows, parse_numbers, parse_times
+from kedro_azure_mlops.validation import (
+    BadDataError,
+    fingerprint,
+    first_rows,
+    parse_numbers,
+    parse_times,
+)
 
 from ...features import READING
 from ...parameters import CleaningParameters
@@ -61,14 +66,9 @@ def clean(raw: pd.DataFrame, parameters: CleaningParameters) -> tuple[pd.DataFra
     codes = list_error_codes(readings[found["error_codes"]], "temperature", "sensor_id")
     report = {"source": source, "notes": raw.attrs.get("notes", []), "found_codes": codes}
     report |= _counts(readings, sensors, found)
-    report |= {"share_in_gaps": round(shares["in_gaps"], 4), "fingerprint": fingerprint(readings)}
+    report["share_in_gaps"] = round(shares["in_gaps"], 4)
+    report["fingerprint"] = fingerprint(readings[READING])
     return readings.assign(repeated=found["sent_twice"]).iloc[steps.order], report
-
-
-def fingerprint(readings: pd.DataFrame) -> str:
-    """Compute a SHA-256 of the readings in the order of the file, whatever the file's format."""
-    rows = pd.util.hash_pandas_object(readings[READING], index=False)
-    return hashlib.sha256(rows.to_numpy().tobytes()).hexdigest()
 
 
 def _parse(raw: pd.DataFrame) -> tuple[pd.DataFrame, np.ndarray]:

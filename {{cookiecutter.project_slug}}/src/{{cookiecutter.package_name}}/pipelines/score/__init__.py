@@ -13,7 +13,7 @@ def create_pipeline(**_: object) -> Pipeline:
         Node(model_to_score_with, _MODELS, "scoring_model", name="choose_model"),
         Node(
             score_new_readings,
-            inputs=["new_readings", "scoring_model"],
+            inputs=["new_readings", "scoring_model", "params:score"],
             outputs="new_scores",
             name="score_new_readings",
         ),

@@ -17,7 +17,7 @@ def model_to_score_with(
 
 
 def score_new_readings(
-    pieces: Iterable[pd.DataFrame], champion: Champion
+    pieces: Iterable[pd.DataFrame], champion: Champion, parameters: ScoreParameters
 ) -> Iterator[pd.DataFrame]:
     """Score readings by a model that is not refitted, each by what its sensor did before it.
 
@@ -25,6 +25,12 @@ def score_new_readings(
     -------
     For each piece ``timestamp, sensor_id, temperature, score, is_anomaly, model_version`` of its
     readings in their order, see ``score_pieces``; score and flag of a sensor that the model does
-    not know are missing.
+    not know are missing. With ``explain``, ``explanation`` says in words why one was flagged.
     """
-    return score_pieces(pieces, champion.model, champion.version)
+    return score_pieces(
+        pieces,
+        champion.model,
+        champion.version,
+        digest=champion.digest,
+        explain=parameters.explain,
+    )

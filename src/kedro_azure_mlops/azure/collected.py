@@ -1,0 +1,196 @@
+"""Bring home what Azure's data collector has stored of an endpoint's answers.
+
+The collector writes lines of JSON into the workspace's blob container, a folder for each endpoint,
+deployment, collection and hour. They become the files that servers of one's own record (see
+``serve.parts``), so that ``monitor.served`` reads both.
+"""
+
+import json
+import math
+import re
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from kedro_azure_mlops.azure.workspace import azure_errors, workspace
+from kedro_azure_mlops.config import deployment_of
+from kedro_azure_mlops.contract import Schema, columns_of_rows
+from kedro_azure_mlops.errors import OperationError
+from kedro_azure_mlops.serve.collector import INPUTS, OUTPUTS
+from kedro_azure_mlops.serve.parts import LINES, Answered, Form
+from kedro_azure_mlops.serve.request import BadRequestError, Reader
+
+if TYPE_CHECKING:
+    from azure.ai.ml import MLClient
+
+FOLDER = "build/collected"
+STORE, PLACE = "workspaceblobstore", "modelDataCollector"
+_OF_REQUESTS, _OF_ANSWERS = ("request", INPUTS), ("response", OUTPUTS)
+_NAME = re.compile(r"/([^/]+)/([^/]+)/(\d{4})/(\d\d)/(\d\d)/(\d\d)/[^/]+\.jsonl$")
+_HOUR = pd.Timedelta("1h")
+
+
+@dataclass
+class _Home:
+    """What was read so far: answers by hour and model, and what had to be left out."""
+
+    schema: Schema
+    answers: dict[tuple[str, str, tuple[str, ...]], list[Answered]] = field(default_factory=dict)
+    too_large: int = 0
+    unreadable: int = 0
+    files: int = 0
+    rows: int = 0
+
+    def take(self, request: Mapping[str, Any], answer: Mapping[str, Any]) -> None:
+        """Keep a request and its answer, if it was answered with values."""
+        try:
+            found = self._read(request, answer)
+        except (BadRequestError, KeyError, TypeError, ValueError):
+            self.unreadable += 1
+            return
+        if found is not None:
+            digest, left_out, one = found
+            hour = pd.Timestamp(one.at).strftime("%Y-%m-%d/%H")
+            self.answers.setdefault((hour, digest, left_out), []).append(one)
+            self.rows += one.rows
+
+    def _read(
+        self, request: Mapping[str, Any], answer: Mapping[str, Any]
+    ) -> tuple[str, tuple[str, ...], Answered] | None:
+        sent, said = _data(request), _data(answer)
+        left_out: tuple[str, ...] = ()
+        if isinstance(said, dict):  # whole bodies
+            if "error" in said:
+                return None
+            digest, answers, seconds = said["model"]["digest"], said["data"], math.nan
+            columns = Reader(self.schema).check(sent["data"]).columns
+        else:
+            digest, answers = said[0]["model_digest"], said
+            seconds = said[0].get("latency_ms", math.nan) / 1e3
+            every = (*self.schema.inputs, *self.schema.outputs)
+            there = {*sent[0], *said[0]}
+            left_out = tuple(one.name for one in every if one.name not in there)
+            kept = [one for one in self.schema.inputs if one.name not in left_out]
+            columns = columns_of_rows(sent, kept)
+        outputs = [[row.get(one.name) for row in answers] for one in self.schema.outputs]
+        if len(answers) != len(next(iter(columns.values()))):
+            raise ValueError
+        at = pd.Timestamp(str(request["time"])).tz_convert("UTC").value
+        id = str(request.get("correlationid") or request.get("xrequestid") or request["id"])
+        return digest, left_out, Answered(at, id, seconds, len(answers), columns, outputs)
+
+    def write(self, folder: Path) -> None:
+        """Write a file for each hour, model and set of columns."""
+        for number, ((hour, digest, left_out), found) in enumerate(sorted(self.answers.items())):
+            file = folder / f"{hour}-azure-{number}{LINES}"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            form = Form(self.schema, digest, left_out)
+            file.write_bytes(b"".join(form.line([one]) for one in found))
+
+
+def collect_answers(
+    env: str,
+    schema: Schema,
+    *,
+    since: pd.Timestamp,
+    root: Path | None = None,
+    say: Callable[[str], None] = lambda _: None,
+) -> Path:
+    """Download the answers that the endpoint of an environment gave, and return their folder.
+
+    Parameters
+    ----------
+    schema
+        Of the model: rows with other columns are left out, and counted.
+    since
+        The oldest answers, in UTC where it has no zone; whole hours are brought home.
+    say
+        Called with a sentence about what was brought, and about what could not be read.
+
+    Returns
+    -------
+    The folder, ``build/collected/ENV``, for ``monitor.served.read_served``; empty without answers.
+
+    Raises
+    ------
+    OperationError
+        If the environment names no endpoint, nothing of it was ever collected, or Azure refuses.
+
+    References
+    ----------
+    https://learn.microsoft.com/azure/machine-learning/how-to-collect-production-data
+    """
+    root = root or Path.cwd()
+    endpoint = deployment_of(root, env).endpoint
+    since = since.tz_localize("UTC") if since.tzinfo is None else since.tz_convert("UTC")
+    oldest, home = f"{since:%Y-%m-%d %H:%M} UTC", _Home(schema)
+    waiting: dict[tuple[str, str], dict[bool, Any]] = {}
+    place = f"{PLACE}/{endpoint}/"
+    with azure_errors(f"downloading what {endpoint} has answered"):
+        for deployment, collection, event in _events(workspace(env, root), place, since, home):
+            if collection not in (*_OF_REQUESTS, *_OF_ANSWERS):
+                continue
+            if str(event.get("datainblob", "")).lower() == "true":
+                home.too_large += 1
+                continue
+            # a request and its answer may lie in the files of two hours
+            key = deployment, str(event.get("correlationid"))
+            pair = waiting.setdefault(key, {})
+            pair[collection in _OF_ANSWERS] = event
+            if len(pair) == 2:
+                home.take(pair[False], pair[True])
+                del waiting[key]
+    if not home.files:
+        raise OperationError(
+            f"Azure's data collector has stored no answers of {endpoint}. To have it store them, "
+            f"set recording.enabled in mlops.yml of {env} and deploy again."
+        )
+    folder = root / FOLDER / env
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    home.write(folder)
+    say(f"{home.rows:,} rows that {endpoint} answered since {oldest}")
+    for count, why in (
+        (len(waiting), "requests or answers have no counterpart"),
+        (home.too_large, "are too large for a line of the collector"),
+        (home.unreadable, "are of a model with other columns, or cannot be read"),
+    ):
+        if count:
+            say(f"left out: {count:,} {why}")
+    return folder
+
+
+def _events(
+    client: "MLClient", place: str, since: pd.Timestamp, home: _Home
+) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    """Yield deployment, collection and event of all lines of an endpoint since an hour."""
+    # as `az ml` downloads from a datastore; there is no public way to list one
+    from azure.ai.ml._artifacts._artifact_utilities import get_datastore_info
+    from azure.ai.ml._utils._storage_utils import get_storage_client
+
+    store = get_storage_client(**get_datastore_info(client.datastores, STORE)).container_client
+    for name in sorted(blob.name for blob in store.list_blobs(name_starts_with=place)):
+        match = _NAME.search(f"/{name.removeprefix(place)}")
+        if match is None:
+            continue
+        home.files += 1
+        deployment, collection, *day, hour = match.groups()
+        if pd.Timestamp(f"{'-'.join(day)}T{hour}:00", tz="UTC") + _HOUR <= since:
+            continue
+        for line in store.download_blob(name).readall().splitlines():
+            try:
+                event = json.loads(line)
+            except ValueError:  # it is being written
+                continue
+            if isinstance(event, dict):
+                yield deployment, collection, event
+
+
+def _data(event: Mapping[str, Any]) -> Any:
+    """Return the data of an event, which Azure keeps as text where it does not know the type."""
+    found = event["data"]
+    return json.loads(found) if isinstance(found, str) else found

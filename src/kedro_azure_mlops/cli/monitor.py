@@ -1,0 +1,58 @@
+"""``kedro mlops monitor``: the model in service against its own profile."""
+
+from pathlib import Path
+
+import click
+
+from kedro_azure_mlops.cli import Command, env_option
+
+
+@click.command("monitor", cls=Command)
+@env_option("local")
+@click.option(
+    "--since", metavar="SPAN", help="look at the newest 24h, 7D ... (default: 14 windows)"
+)
+@click.option(
+    "--input",
+    "inputs",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="judge this CSV or Parquet file; may be given several times",
+)
+@click.option(
+    "--model",
+    type=click.Path(path_type=Path, file_okay=False),
+    metavar="DIR",
+    help="compare with this model folder instead of the champion",
+)
+@click.option(
+    "--labels",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="what is known by now about the rows (default: monitoring.labels)",
+)
+@click.option("--answer", is_flag=True, help="exit status 0 also if there is an alarm, for CI")
+def command(
+    env: str,
+    since: str | None,
+    inputs: tuple[Path, ...],
+    model: Path | None,
+    labels: Path | None,
+    answer: bool,
+) -> int:
+    """Compare what the model in service is asked and answers now with its own training.
+
+    The rows are the recorded answers, the catalog entry monitoring.data, or files. Prints a table
+    and the reasons of an alarm, writes build/monitor/ENV/report.html and records the look in
+    MLflow. Exit status 1 is an alarm. In CI each reason is an annotation, and later steps get the
+    outputs "drifted", "quality" and "retrain".
+    """
+    from kedro_azure_mlops.monitor.look import monitor_model
+
+    found = monitor_model(env, since=since, inputs=inputs, model=model, labels=labels)
+    page = found.write()
+    click.echo(f"{found.summary()}\nmonitor: see {page}")
+    found.announce()
+    found.record()
+    return 1 if found.alarm and not answer else 0

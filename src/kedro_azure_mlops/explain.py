@@ -1,0 +1,379 @@
+"""Why a row got its score: exact Shapley values against a single baseline row.
+
+The score of a row is taken apart into what each of its features adds to the score of the baseline.
+It is asked for every mix of the row's features and the baseline's, ``2^d`` of them, so nothing is
+estimated. Sundararajan and Najmi call this baseline Shapley ("The many Shapley values for model
+explanation", ICML 2020): the values add up to the difference of the two scores, features that play
+the same part get the same value, and a feature without effect gets exactly 0.
+
+A scorer says by ``contract.ExplainableScorer`` what its scores are computed from. Runs on servers
+and devices too, so it needs numpy alone.
+"""
+
+import logging
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from kedro_azure_mlops.contract import (
+    CannotExplainError,
+    Columns,
+    Explainable,
+    Schema,
+    Scorer,
+    columns_of_rows,
+)
+from kedro_azure_mlops.serve.stream import Stream
+
+__all__ = [
+    "EXPLANATION",
+    "MOST_FEATURES",
+    "MOST_ROWS",
+    "Explaining",
+    "Explanation",
+    "explain_rows",
+    "flagged_rows",
+    "newest_and_flagged_rows",
+    "reason_not_explained",
+    "shapley_values",
+]
+
+logger = logging.getLogger(__name__)
+
+EXPLANATION = "explanation"
+"""The column of an answer, or of a file of scores, that explains it."""
+MOST_FEATURES = 12  # 4,096 scores a row
+MOST_ROWS = 1_000  # of a request: each costs as much as 2^d rows
+_AT_ONCE = 2**16  # rows of mixed features in one call of the model
+_SHOWN = 3  # features in words
+_WORTH_SHOWING = 0.2  # of the largest contribution
+_SAME = 1e-6  # largest difference, relative, of the explained score to the one that was answered
+_PICKED = "\0picked"  # name of a column that marks the rows to explain
+_NO_ANSWER = "the model has no answer to this row"
+_NOT_FINITE = (
+    "not explained: with some of its features at their usual values the score is no number"
+)
+
+Picker = Callable[[Schema, Columns, Columns, np.ndarray], np.ndarray]
+"""Takes the schema, all rows, the answers and the numbers of the answered rows; returns booleans,
+one an answer: whether to explain it."""
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """Why a row got its score.
+
+    ``words`` is one line with the largest contributions, ``contributions`` what each feature adds
+    to ``baseline_score``, together ``score``, all in the unit of the score. A row without a score
+    has its reason in words, no contributions, and None for both scores.
+    """
+
+    words: str
+    contributions: dict[str, float] = field(default_factory=dict)
+    score: float | None = None
+    baseline_score: float | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as an answer has it; the score stands in the row already."""
+        return {
+            "words": self.words,
+            "contributions": self.contributions,
+            "baseline_score": self.baseline_score,
+        }
+
+
+def shapley_values(
+    function: Callable[[np.ndarray, np.ndarray], np.ndarray],
+    values: np.ndarray,
+    baseline: np.ndarray,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Take scores apart into exact Shapley values.
+
+    Parameters
+    ----------
+    function, values, baseline
+        As of ``contract.Explainable``.
+
+    Returns
+    -------
+    The values, shape ``(n, d)``, which add up to the difference of the two scores; the scores of
+    the rows and those of the baselines, shape ``(n,)``.
+
+    Raises
+    ------
+    CannotExplainError
+        If there are more than ``MOST_FEATURES`` features.
+
+    References
+    ----------
+    Sundararajan and Najmi, "The many Shapley values for model explanation", ICML 2020, section 2.
+    """
+    rows, features = values.shape
+    refuse_too_many(features)
+    subsets = np.arange(2**features)
+    members = (subsets[:, None] >> np.arange(features) & 1).astype(bool)  # (2^d, d)
+    contributions, ends = np.empty((rows, features)), np.empty((rows, 2))
+    at_once = max(1, _AT_ONCE // len(subsets))  # whole rows
+    for first in range(0, rows, at_once):
+        some = np.arange(first, min(first + at_once, rows))
+        mixed = np.where(members, values[some, None], baseline[some, None])
+        found = function(mixed.reshape(-1, features), some.repeat(len(subsets)))
+        scores = np.reshape(found, (len(some), -1))
+        ends[some] = scores[:, [-1, 0]]
+        for feature in range(features):
+            without = subsets[~members[:, feature]]
+            weights = _weights(features)[members[without].sum(1)]
+            # differences first: a feature without effect has exactly 0
+            added = scores[:, without | 1 << feature] - scores[:, without]
+            # not by BLAS, whose last bit depends on how many rows there are
+            contributions[some, feature] = (weights * added).sum(1)
+    return contributions, ends[:, 0], ends[:, 1]
+
+
+def _weights(features: int) -> np.ndarray:
+    """Return the share of all orders in which a feature comes after so many given others."""
+    return np.array(
+        [1 / (features * math.comb(features - 1, before)) for before in range(features)]
+    )
+
+
+def refuse_too_many(features: int) -> None:
+    """Refuse a number of features that would take too long.
+
+    Raises
+    ------
+    CannotExplainError
+        If there are more than ``MOST_FEATURES``.
+    """
+    if features > MOST_FEATURES:
+        raise CannotExplainError(
+            f"its score is computed from {features} features, and exact Shapley values take "
+            f"2^{features} scores a row: at most {MOST_FEATURES} features can be explained"
+        )
+
+
+def reason_not_explained(scorer: Scorer) -> str | None:
+    """Return in a sentence why a scorer cannot explain its answers; None if it can."""
+    explained = getattr(scorer, "explained", None)
+    if explained is None:
+        return "the scorer of this model does not say what its score is computed from"
+    schema = scorer.schema
+    if EXPLANATION in {*schema.echo, *(one.name for one in (*schema.inputs, *schema.outputs))}:
+        return f"a column of this model is called {EXPLANATION} already"
+    try:
+        refuse_too_many(len(explained(columns_of_rows([], schema.inputs)).names))
+    except CannotExplainError as error:
+        return str(error)
+    return None
+
+
+class Explaining:
+    """A scorer that also answers why: with a further column, ``EXPLANATION``, of ``Explanation``.
+
+    So whatever goes by a scorer, such as ``serve.stream.Stream``, explains rows as it scores them.
+    None stands where no explanation is asked for.
+
+    Parameters
+    ----------
+    scorer
+        What answers; see ``contract.ExplainableScorer``.
+    picked
+        Which rows to explain.
+    most
+        How many rows may be explained at once; None: any number.
+
+    Raises
+    ------
+    CannotExplainError
+        If the scorer cannot; when it scores, if more rows are to be explained, or the scorer
+        explains other scores than those that it answers.
+    """
+
+    def __init__(self, scorer: Scorer, picked: "Picker", most: int | None = None) -> None:
+        if why := reason_not_explained(scorer):
+            raise CannotExplainError(why)
+        self.schema = scorer.schema
+        self._scorer: Any = scorer
+        self._picked, self._most = picked, most
+
+    def score(self, columns: Columns, wanted: np.ndarray | None = None) -> Columns:
+        """Score rows, as ``contract.Scorer.score`` says, and explain those that are picked."""
+        known = {name: values for name, values in columns.items() if name != _PICKED}
+        answers = self._scorer.score(known, wanted)
+        length = len(next(iter(columns.values())))
+        rows = np.arange(length) if wanted is None else np.flatnonzero(wanted)
+        picked = np.flatnonzero(self._picked(self.schema, columns, answers, rows))
+        if self._most is not None and len(picked) > self._most:
+            raise CannotExplainError(
+                f"{len(picked):,} rows are to be explained, at most {self._most:,} at once: send "
+                "fewer rows"
+            )
+        found = np.full(len(rows), None, object)
+        if len(picked):
+            found[picked] = self._explain(known, answers, rows, picked)
+        return {**answers, EXPLANATION: found}
+
+    def _explain(
+        self, columns: Columns, answers: Columns, rows: np.ndarray, picked: np.ndarray
+    ) -> np.ndarray:
+        found = np.empty(len(picked), object)
+        labels = self._labels(columns, rows[picked])
+        reasons = self._reasons(answers, picked)
+        answered = [number for number, reason in enumerate(reasons) if reason is None]
+        for number, (label, reason) in enumerate(zip(labels, reasons, strict=True)):
+            found[number] = Explanation(f"{label}{reason}")
+        if answered:
+            wanted = np.zeros(len(next(iter(columns.values()))), bool)
+            wanted[rows[picked[answered]]] = True
+            explained = self._scorer.explained(columns, wanted)
+            scores = np.asarray(answers[explained.output][picked[answered]], float)
+            found[answered] = _explanations(explained, scores, [labels[n] for n in answered])
+        return found
+
+    def _labels(self, columns: Columns, rows: np.ndarray) -> list[str]:
+        """Name the series of each row, where there are several."""
+        by = self.schema.history.by if self.schema.history else None
+        return [""] * len(rows) if by is None else [f"{name}: " for name in columns[by][rows]]
+
+    def _reasons(self, answers: Columns, rows: np.ndarray) -> list[str | None]:
+        """Return why rows have no answer; None for those that have one."""
+        why = self.schema.reason
+        names = [one.name for one in self.schema.outputs if one.name != why]
+        missing = np.all([_is_missing(answers[name][rows]) for name in names], axis=0)
+        given = answers[why][rows] if why else [None] * len(rows)
+        return [
+            (reason or _NO_ANSWER) if is_missing else None
+            for reason, is_missing in zip(given, missing, strict=True)
+        ]
+
+
+def newest_and_flagged_rows(
+    schema: Schema, columns: Columns, answers: Columns, rows: np.ndarray
+) -> np.ndarray:
+    """Pick for a request: the flagged rows, and the newest of each series, flagged or not.
+
+    The others are history of these. Without a history every row is picked.
+    """
+    history = schema.history
+    if history is None:
+        return np.ones(len(rows), bool)
+    names = [None] * len(rows) if history.by is None else columns[history.by][rows].tolist()
+    newest: dict[Any, int] = {}
+    for place in np.argsort(columns[history.order][rows], kind="stable").tolist():
+        newest[names[place]] = place
+    picked = np.zeros(len(rows), bool)
+    picked[[*newest.values()]] = True
+    return picked | _is_true(answers[schema.flag]) if schema.flag else picked
+
+
+def flagged_rows(
+    schema: Schema, columns: Columns, answers: Columns, rows: np.ndarray
+) -> np.ndarray:
+    """Pick for a file: the flagged rows; all of a model that flags none."""
+    return _is_true(answers[schema.flag]) if schema.flag else np.ones(len(rows), bool)
+
+
+def explain_rows(
+    scorer: Scorer, columns: Columns, rows: np.ndarray | None = None
+) -> list[Explanation] | None:
+    """Explain some rows of a table, for a report.
+
+    Parameters
+    ----------
+    scorer
+        What answers; see ``contract.ExplainableScorer``.
+    columns
+        As ``Scorer.score`` takes them, in any order: the rows to explain and those that they look
+        back on.
+    rows
+        Their numbers, shape ``(k,)``, or booleans, shape ``(n,)``; None: all.
+
+    Returns
+    -------
+    An explanation a row, in the order of ``rows``. None where the model cannot explain its answers;
+    a warning says why then, as ``reason_not_explained`` does.
+    """
+    length = len(next(iter(columns.values())))
+    numbers = np.arange(length)[slice(None) if rows is None else rows]
+    try:
+        explaining = Explaining(scorer, _marked_rows)
+        found = _in_order(explaining, columns, numbers) if len(numbers) else []
+    except CannotExplainError as error:
+        logger.warning("Not explained: %s", error)
+        return None
+    return [found[number] for number in numbers.tolist()] if len(numbers) else []
+
+
+def _in_order(scorer: Explaining, columns: Columns, numbers: np.ndarray) -> Any:
+    """Score rows in the order of time, and repeated ones once, as they were when they came."""
+    history = scorer.schema.history
+    # a row that is there twice must be marked twice, or its twins would not be the same
+    values = [*zip(*(column.tolist() for column in columns.values()), strict=True)]
+    asked = {values[number] for number in numbers.tolist()}
+    marks = np.array([row in asked for row in values], bool)
+    order = np.arange(len(values))
+    if history is not None:
+        order = np.argsort(columns[history.order], kind="stable")
+    if history is not None and history.by is not None:
+        by = columns[history.by]
+        series = set(by[numbers].tolist())
+        order = order[[name in series for name in by[order].tolist()]]
+    table = {name: column[order] for name, column in columns.items()} | {_PICKED: marks[order]}
+    found = np.full(len(values), None, object)
+    found[order] = Stream(scorer).score(table, remember=False)[EXPLANATION]
+    return found
+
+
+def _marked_rows(
+    schema: Schema, columns: Columns, answers: Columns, rows: np.ndarray
+) -> np.ndarray:
+    return columns[_PICKED][rows]
+
+
+def _is_true(flags: np.ndarray) -> np.ndarray:
+    return np.array([flag is not None and bool(flag) for flag in flags], bool)
+
+
+def _is_missing(values: np.ndarray) -> np.ndarray:
+    return np.array([value is None or value != value for value in values], bool)  # noqa: PLR0124
+
+
+def _explanations(
+    explained: Explainable, answered: np.ndarray, labels: list[str]
+) -> list[Explanation]:
+    contributions, scores, baselines = shapley_values(
+        explained.function, explained.values, explained.baseline
+    )
+    if not np.allclose(scores, answered, rtol=_SAME, atol=_SAME, equal_nan=True):
+        other = int(np.argmax(~np.isclose(scores, answered, rtol=_SAME, atol=_SAME)))
+        raise CannotExplainError(
+            f"its scorer explains the {explained.output} {scores[other]:g} and answers "
+            f"{answered[other]:g}"
+        )
+    found = []
+    for row, (label, values) in enumerate(zip(labels, contributions, strict=True)):
+        if not np.isfinite(values).all():
+            found.append(Explanation(f"{label}{_NOT_FINITE}"))
+            continue
+        named = dict(zip(explained.names, values.tolist(), strict=True))
+        words = label + _in_words(explained, row, values)
+        found.append(Explanation(words, named, float(scores[row]), float(baselines[row])))
+    return found
+
+
+def _in_words(explained: Explainable, row: int, contributions: np.ndarray) -> str:
+    """Name what moves the score most, among what moves it to where it is."""
+    towards = contributions if contributions.sum() >= 0 else -contributions
+    largest = np.argsort(-towards, kind="stable")[:_SHOWN].tolist()
+    least = _WORTH_SHOWING * towards[largest[0]]
+    words = explained.words or _default_words(explained)
+    shown = [words(row, one) for one in largest if towards[one] > 0 and towards[one] >= least]
+    return ", ".join(shown) or "nothing differs from what is usual"
+
+
+def _default_words(explained: Explainable) -> Callable[[int, int], str]:
+    names, values, usual = explained.names, explained.values, explained.baseline
+    return lambda row, one: f"{names[one]} {values[row, one]:.4g} (usual {usual[row, one]:.4g})"

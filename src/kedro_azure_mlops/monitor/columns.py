@@ -1,0 +1,390 @@
+"""Looks at single columns of new rows, by window and key, with what a profile says of them."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from kedro_azure_mlops.contract import Column, Schema
+from kedro_azure_mlops.monitor.conversions import find_conversion
+from kedro_azure_mlops.monitor.findings import KINDS, NEVER, Finding, Kind
+from kedro_azure_mlops.monitor.limits import fixed_limit
+from kedro_azure_mlops.monitor.profile import Profile
+from kedro_azure_mlops.monitor.readers import numbers_of, texts_of, times_of
+from kedro_azure_mlops.monitor.reference import (
+    ENOUGH_FOR_SHAPE,
+    ENOUGH_FOR_SPREAD,
+    WHOLE,
+    common_level,
+    is_out_of_range,
+)
+from kedro_azure_mlops.monitor.statistics import (
+    Cut,
+    Moments,
+    bins_of,
+    counts_of,
+    population_stability,
+    runs_so_far,
+)
+from kedro_azure_mlops.monitor.usual import Reference, measure
+
+__all__ = ["FEWEST_SHARE", "ColumnLooks", "Look", "in_short"]
+
+FEWEST_SHARE = 0.1  # of a usual window's rows, that a distribution is judged by, or a key learned
+_TOLERATED = pd.Timedelta("1h")  # by which a clock may be ahead
+_LARGEST_KS = 0.98  # beyond it there is hardly a value in common
+_ENOUGH_FOR_QUARTER = 4 * ENOUGH_FOR_SPREAD  # rows of a window, of which a quarter says enough
+
+
+@dataclass(frozen=True)
+class Look:
+    """One check on one column: values and limits of shape ``(windows, keys)``."""
+
+    check: str
+    column: str | None
+    keys: Sequence[str | None]
+    value: np.ndarray
+    limit: np.ndarray
+    words: Callable[[int], str]  # of the newest window, by the number of the key
+
+    @property
+    def alarm(self) -> np.ndarray:
+        """Where values exceed their limits."""
+        with np.errstate(invalid="ignore"):
+            return np.asarray(self.value > self.limit)
+
+
+def _moved(
+    column: str,
+    check: str,
+    found: np.ndarray,
+    limit: np.ndarray,
+    of: Reference,
+    raw: Moments,
+    key: int,
+) -> str:
+    before, after = of.medians[key], raw.shift[-1, key]
+    said = f"{_SHORT[check]} {in_short(found[-1, key])}, limit {in_short(limit[-1, key])}"
+    if (
+        check in ("spread", "slow_spread", "ks", "psi")
+        and abs(after - before) < of.spreads[key] / 4
+    ):
+        return f"{column} is distributed otherwise ({said})"
+    return f"{column} moved, median {in_short(before)} -> {in_short(after)} ({said})"
+
+
+_SHORT = {
+    "level": "level",
+    "slow": "slow change",
+    "spread": "spread",
+    "slow_spread": "slow change of spread",
+    "ks": "KS",
+    "psi": "stability index",
+}
+
+
+class ColumnLooks:
+    """New rows, cut into windows, and what the profile says of their keys and columns."""
+
+    def __init__(
+        self,
+        rows: pd.DataFrame,
+        profile: Profile,
+        schema: Schema,
+        now: pd.Timestamp | None,
+        flag: str | None,
+    ) -> None:
+        self.profile, self.schema, self.now, self.flag = profile, schema, now, flag
+        self.content, self.width = profile.content, profile.window.value
+        self.found: list[Finding] = []
+        self.notes: list[str] = []
+        self.looks: list[Look] = []
+        times = times_of(rows, [profile.time, "served_at"])
+        self.has_times = times is not None
+        times = np.zeros(len(rows), "datetime64[ns]") if times is None else times
+        self.given = len(rows)
+        known = ~np.isnat(times)
+        self.without_time = int(len(rows) - known.sum())
+        early = known & ~self._is_late(times)
+        kept = early if early.any() else known
+        self.rows, self.ns = rows[kept], times[kept].astype(np.int64)
+        self.series: list[dict[str, Any]] = self.content["series"]
+        self.codes, self.names = self._keys()
+        self.keys = [one["key"] for one in self.series]
+        self.cut = Cut.of(self.codes, self.ns, len(self.series) + 1, self.width)
+        self.n = self.cut.total()[:, :-1]  # the last one is what training did not know
+        self.usual = np.array([one["rows_per_window"] or 0.0 for one in self.series])
+
+    def _is_late(self, times: np.ndarray) -> np.ndarray:
+        if self.now is None or not self.has_times:
+            return np.zeros(len(times), bool)
+        is_late = times > (self.now + _TOLERATED).to_datetime64()
+        if is_late.any():
+            hours = float(
+                (times[is_late].max() - self.now.to_datetime64()) / np.timedelta64(1, "h")
+            )
+            since = pd.Timestamp(times[is_late].min())
+            words = (
+                f"{int(is_late.sum()):,} rows are later than now, by up to {in_short(hours)} "
+                "hours: clocks differ, or times are in another zone"
+            )
+            self.find("clock", None, None, hours, 1.0, since, words)
+        return np.asarray(is_late)
+
+    def _keys(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return the number of each row's key: its place in the profile, or one after the last."""
+        last = len(self.series)
+        if self.profile.by is None:
+            self.unknown, self.keyless = np.zeros(0, np.int64), 0
+            return np.zeros(len(self.rows), np.int64), np.array([None], object)
+        codes, names = texts_of(self.rows, self.profile.by)
+        places = {one["key"]: number for number, one in enumerate(self.series)}
+        others = places.get(None, last)
+        is_known = self.profile.knows if self.content["knows_keys"] else lambda name: True
+        self.unknown = np.array([n for n, name in enumerate(names) if not is_known(name)], np.int64)
+        if not self.content["knows_keys"]:
+            self.notes.append("The profile has too many keys to know a new one.")
+        place = np.array([places.get(name, others) for name in names] + [last], np.int64)
+        place[self.unknown] = last
+        self.keyless = int((codes < 0).sum())
+        self.key_of_row = codes
+        return place[codes], names
+
+    def look_at_numbers(self, column: Column) -> None:
+        """Look for drift and faults of a column of numbers."""
+        values = numbers_of(self.rows, column)[self.cut.rows]
+        of = Reference(self.series, column.name)
+        missing = np.isnan(values)
+        self._share("missing", column, missing, of, "have no value, or one of another type")
+        if column.minimum is not None or column.maximum is not None:
+            low, high = column.minimum, column.maximum
+            words = f"lie outside {_bounds(low, high)}, the limits of the schema"
+            self._share("out_of_range", column, is_out_of_range(values, column), of, words)
+        cut = self.cut.only(~missing).first_keys(len(self.series))
+        values = values[~missing & (self.cut.key < len(self.series))]
+        if not len(values):
+            return
+        self._runs(column, cut, values, of)
+        measured = measure(cut, values, of, self._unseen())
+        n = measured["n"]
+        with np.errstate(invalid="ignore"):
+            few = n < np.maximum(FEWEST_SHARE * self.usual, 1)
+        newest = cut.window == cut.windows - 1
+        raw = Moments.of(cut.only(newest), values[newest], np.zeros(int(newest.sum())))
+        for check in ("level", "slow", "spread", "slow_spread", "ks", "psi"):
+            found = np.where(few, np.nan, np.abs(measured[check]))
+            limit = self._limits(check, of, n)
+            moved = partial(_moved, column.name, check, found, limit, of, raw)
+            self.looks.append(Look(check, column.name, self.keys, found, limit, moved))
+        self._common(column, measured["level"], few)
+        self._units(column, cut, values, of)
+
+    def _unseen(self) -> int:
+        """Return the end of the first window that holds no row of the training (nanoseconds).
+
+        A level that the model has learned may be new in the training itself.
+        """
+        if not self.has_times or self.content["end"] is None:
+            return 0
+        return int(self.profile.end.value) + self.width - 1
+
+    def _common(self, column: Column, level: np.ndarray, few: np.ndarray) -> None:
+        """Look at all keys together: noise of each of them hides what moves all a little."""
+        if len(self.series) < 2:
+            return
+        overall = Reference([self.content["overall"]], column.name)
+        found = np.abs(common_level(np.where(few, np.nan, level)))
+        limit = np.broadcast_to(overall.limits("common"), found.shape)
+        limit = np.where(np.isnan(limit), fixed_limit("common", self.n.sum(axis=1)[:, None]), limit)
+
+        def words(key: int) -> str:
+            said = f"{in_short(found[-1, 0])} spreads, limit {in_short(limit[-1, 0])}"
+            return f"{column.name} of all keys together moved (by {said})"
+
+        self.looks.append(Look("common", column.name, [None], found, limit, words))
+
+    def _limits(self, check: str, of: Reference, n: np.ndarray) -> np.ndarray:
+        """Return limits, wider where a window has fewer rows than usual."""
+        limit = of.limits(check)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            wider = np.sqrt(np.maximum(self.usual / n, 1))
+        if check.startswith("slow"):
+            wider = np.ones(n.shape)
+        limit = np.where(np.isnan(limit), fixed_limit(check, n), limit * wider)
+        return np.minimum(limit, _LARGEST_KS) if check == "ks" else np.asarray(limit)
+
+    def _share(
+        self, check: str, column: Column, is_so: np.ndarray, of: Reference, words: str
+    ) -> None:
+        counted = self.cut.total(is_so.astype(float))[:, :-1]
+        with np.errstate(invalid="ignore", divide="ignore"):
+            share = counted / self.n
+
+        def said(key: int) -> str:
+            return f"{share[-1, key]:.1%} of the values of {column.name} {words}"
+
+        limit = self._limits(check, of, self.n)
+        self.looks.append(Look(check, column.name, self.keys, share, limit, said))
+
+    def _runs(self, column: Column, cut: Cut, values: np.ndarray, of: Reference) -> None:
+        runs = cut.largest(runs_so_far(cut, values)).astype(float)
+        runs[cut.total() == 0] = np.nan
+        limit = np.broadcast_to(of.limits("stuck"), runs.shape)
+
+        def words(key: int) -> str:
+            return f"{column.name} is stuck: one value in {runs[-1, key]:.0f} rows on end"
+
+        self.looks.append(Look("stuck", column.name, self.keys, runs, limit, words))
+
+    def _units(self, column: Column, cut: Cut, values: np.ndarray, of: Reference) -> None:
+        """Find keys whose newest rows fit after a known conversion, and do not without."""
+        looks = [one for one in self.looks if one.column == column.name]
+        level, spread = (
+            next(one for one in looks if one.check == name) for name in ("level", "spread")
+        )
+        alarm = level.alarm | spread.alarm
+        for key in np.flatnonzero(alarm[-1]).tolist():
+            in_window = np.flatnonzero((cut.key == key) & (cut.window == cut.windows - 1))
+            is_whole = len(in_window) >= max(WHOLE * self.usual[key], _ENOUGH_FOR_QUARTER)
+            quarter = [in_window[-(len(in_window) // 4) :]] if is_whole else []
+            own = Reference([self.series[key]], column.name)
+            for rows in (in_window, *quarter):
+                part, n = cut.only(rows).one_key(), np.full((1, len(self.series)), len(rows))
+                limits = {
+                    check: float(self._limits(check, of, n)[-1, key])
+                    for check in ("level", "spread", "ks")
+                }
+
+                def measured(values: np.ndarray, part: Cut = part, own: Reference = own) -> Any:
+                    return {name: one[-1, 0] for name, one in measure(part, values, own).items()}
+
+                found = find_conversion(values[rows], measured, limits)
+                if found is not None:
+                    since = self.since(alarm[:, key], level.value[:, key])
+                    words = f"{column.name} fits again once converted: it was changed {found[0]}"
+                    moved = (self.keys[key], found[1], limits["level"])
+                    self.find("unit", column.name, *moved, since, words)
+                    break
+
+    def look_at_score(self, column: Column) -> None:
+        """Look at the distribution of an output."""
+        values = numbers_of(self.rows, column)[self.cut.rows]
+        of = Reference(self.series, column.name)
+        wanted = ~np.isnan(values) & (self.cut.key < len(self.series))
+        cut = self.cut.only(wanted).first_keys(len(self.series))
+        counts = counts_of(cut, bins_of(cut, values[wanted], of.edges), of.shares.shape[1])
+        n = counts.sum(axis=-1)
+        found = np.where(n >= ENOUGH_FOR_SHAPE, population_stability(counts, of.shares), np.nan)
+        found[:, of.rows == 0] = np.nan
+        limit = self._limits("score_psi", of, n)
+
+        def words(key: int) -> str:
+            said = f"{in_short(found[-1, key])}, limit {in_short(limit[-1, key])}"
+            return f"{column.name} is distributed otherwise (stability index {said})"
+
+        self.looks.append(Look("score_psi", column.name, self.keys, found, limit, words))
+
+    def look_at_flag(self, column: Column) -> None:
+        """Look at the share of rows that are marked."""
+        values = numbers_of(self.rows, column)[self.cut.rows]
+        wanted = ~np.isnan(values)
+        cut = self.cut.only(wanted)
+        n, marked = cut.total()[:, :-1], cut.total(values[wanted])[:, :-1]
+        overall = Reference([self.content["overall"]], column.name)
+        parts = [(self.keys, n, marked, Reference(self.series, column.name))]
+        if len(self.series) > 1:
+            every = n.sum(axis=1, keepdims=True), marked.sum(axis=1, keepdims=True)
+            parts.append(([None], *every, overall))
+        for keys, rows, part, of in parts:
+            with np.errstate(invalid="ignore", divide="ignore"):
+                share = part / rows
+            limit = of.limits("flagged")
+            limit = np.where(np.isnan(limit), of.of("share") + fixed_limit("flagged", rows), limit)
+
+            def words(key: int, share: Any = share, of: Any = of) -> str:
+                return (
+                    f"{column.name} marks {share[-1, key]:.1%} of the rows, "
+                    f"{of.of('share')[key]:.1%} in training"
+                )
+
+            self.looks.append(Look("flagged", column.name, keys, share, limit, words))
+
+    def look_at_categories(self, column: Column, about: dict[str, Any]) -> None:
+        """Look at the shares of categories of all keys together."""
+        codes, names = texts_of(self.rows, column.name)
+        codes, cut = codes[self.cut.rows], self.cut.one_key()
+        n = cut.total()
+        limits = about.get("limits", {})
+
+        def add(
+            check: str, found: np.ndarray, rows: np.ndarray, words: Callable[[int], str]
+        ) -> None:
+            limit = np.full(found.shape, float(limits.get(check) or np.nan))
+            limit = np.where(np.isnan(limit), fixed_limit(check, rows), limit)
+            self.looks.append(Look(check, column.name, [None], found, limit, words))
+
+        with np.errstate(invalid="ignore"):
+            missing = cut.total((codes < 0).astype(float)) / n
+        add("missing", missing, n, lambda key: f"{missing[-1, 0]:.1%} of {column.name} is missing")
+        known = about.get("categories")
+        if known is None or not (codes >= 0).any():
+            return
+        place = {name: number for number, name in enumerate(known)}
+        numbers = np.array([place.get(str(name), len(place)) for name in names], np.int64)
+        there = cut.only(codes >= 0)
+        counts = counts_of(there, numbers[codes[codes >= 0]], len(place) + 1)
+        shares = np.array([*known.values(), max(1 - sum(known.values()), 0.0)])
+        rows = counts.sum(axis=-1)
+        found = population_stability(counts, shares)
+        add("psi", found, rows, lambda key: f"{column.name} has other shares of its categories")
+        new = [str(name) for name in names if str(name) not in place]
+        with np.errstate(invalid="ignore", divide="ignore"):
+            other = counts[..., -1] / rows
+
+        def words(key: int) -> str:
+            shown = ", ".join(new[:3]) + (" ..." if len(new) > 3 else "")
+            return f"{other[-1, 0]:.1%} of {column.name} is of no category of training: {shown}"
+
+        add("new_category", other, rows, words)
+
+    def since(self, alarm: np.ndarray, value: np.ndarray) -> pd.Timestamp:
+        """Return where the unbroken row of alarms begins; windows without a value do not break."""
+        if not self.has_times:
+            return NEVER
+        broken = np.flatnonzero(~alarm & np.isfinite(value))
+        after = int(broken[-1]) + 1 if len(broken) else 0
+        first = after + int(np.argmax(alarm[after:])) if alarm[after:].any() else len(alarm) - 1
+        return max(pd.Timestamp(self.cut.ends[first] - self.width), pd.Timestamp(self.ns.min()))
+
+    def find(
+        self,
+        check: str,
+        column: str | None,
+        key: str | None,
+        value: float,
+        limit: float,
+        since: pd.Timestamp,
+        words: str,
+        kind: Kind | None = None,
+    ) -> None:
+        """Add a finding; its words begin with the key and end with the time."""
+        kind = kind or KINDS.get(check, "drift")
+        if key is not None and not words.startswith(f"{key}:"):
+            words = f"{key}: {words}"
+        if not pd.isna(since):
+            words += f", since {since:%Y-%m-%d %H:%M}"
+        self.found.append(Finding(kind, check, column, key, value, limit, since, words))
+
+
+def in_short(value: Any) -> str:
+    """Write a number for people."""
+    return f"{float(value):.3g}" if abs(value) < 1_000 else f"{float(value):,.0f}"
+
+
+def _bounds(low: float | None, high: float | None) -> str:
+    if low is None or high is None:
+        return f"from {in_short(low)}" if low is not None else f"up to {in_short(high or 0)}"
+    return f"{in_short(low)} to {in_short(high)}"

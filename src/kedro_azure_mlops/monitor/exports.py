@@ -1,0 +1,186 @@
+"""A look as a table, as JSON, and for the textfile collector of Prometheus' node exporter."""
+
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any, get_args
+
+import numpy as np
+import pandas as pd
+
+from kedro_azure_mlops.monitor.findings import Kind
+from kedro_azure_mlops.monitor.result import MonitorReport
+
+_SHOWN = 12  # checks of the table, and as many alarms as there are up to twice that
+_WIDTHS = {"key": 16, "column": 14, "check": 13}
+
+
+def table(found: MonitorReport) -> Iterator[str]:
+    """Write the newest checks as lines of at most 80 characters, and each reason in one line."""
+    compared = found.comparison
+    yield f"{found.model}, {found.version_in_words}, in {found.env}"
+    span = f", {minute(compared.start)} to {minute(compared.end)}" if compared.rows else ""
+    yield f"{compared.rows:,} rows{span}"
+    since = {(one.check, one.column, one.key): one.since for one in found.findings}
+    checks = found.newest_checks
+    alarms = sum(bool(one["alarm"]) for one in checks)
+    shown = checks[: max(_SHOWN, min(alarms, 2 * _SHOWN))]
+    rows = [[*_WIDTHS, "value", "limit", "since"]]
+    for one in shown:
+        names = [_cell(one[name], width) for name, width in _WIDTHS.items()]
+        began = since.get((one["check"], *(_none(one[name]) for name in ("column", "key"))))
+        numbers = [f"{one['value']:.3g}", f"{one['limit']:.3g}"]
+        state = "alarm" if one["alarm"] else ""
+        rows.append([*names, *numbers, state if began is None else minute(began)])
+    if shown:
+        yield ""
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        for row in rows:
+            cells = [
+                f"{cell:>{width}}" if place in {3, 4} else f"{cell:{width}}"
+                for place, (cell, width) in enumerate(zip(row, widths, strict=True))
+            ]
+            yield "  ".join(cells).rstrip()
+        if len(checks) > len(shown):
+            yield f"and {len(checks) - len(shown):,} more, in report.json"
+    yield ""
+    for note in found.notes:
+        yield f"note: {note}"
+    reasons = found.reasons
+    yield f"{len(reasons)} alarm{'s' if len(reasons) > 1 else ''}:" if reasons else "No alarm"
+    yield from (f"- {reason}" for reason in reasons)
+
+
+def minute(time: Any) -> str:
+    """Write a time to the minute."""
+    return "-" if time is None or pd.isna(time) else f"{pd.Timestamp(time):%Y-%m-%d %H:%M}"
+
+
+def _cell(value: Any, width: int) -> str:
+    text = "all" if pd.isna(value) else " ".join(str(value).split())
+    return text if len(text) <= width else f"{text[: width - 1]}…"
+
+
+def _none(value: Any) -> Any:
+    return None if pd.isna(value) else value
+
+
+def json_report(found: MonitorReport) -> dict[str, Any]:
+    """Return a look as values that JSON takes; what is not known is null."""
+    compared, profile = found.comparison, found.profile
+    return {
+        "env": found.env,
+        "model": {"name": found.model, "version": found.version, "digest": found.digest},
+        "at": f"{found.at.isoformat()}Z",
+        "alarm": found.alarm,
+        "drifted": found.drifted,
+        "quality": found.quality,
+        "retrain": found.retrain,
+        "reasons": found.reasons,
+        "findings": [_plain(vars(one)) for one in found.findings],
+        "judged": _plain(
+            {
+                "source": found.source,
+                "rows": compared.rows,
+                "start": compared.start,
+                "end": compared.end,
+            }
+        ),
+        "metrics": _plain(found.metrics),
+        "slices": {str(key): _plain(dict(row)) for key, row in found.slices.iterrows()},
+        "newest_window": [_plain(row) for row in found.newest_checks],
+        "flagged": [_plain(row) for row in found.flagged.to_dict("records")],
+        "notes": found.notes,
+        "profile": _plain(
+            {
+                "rows": profile.rows,
+                "start": profile.start,
+                "end": profile.end,
+                "window_seconds": profile.window.total_seconds(),
+                "keys": len(profile.keys),
+            }
+        ),
+    }
+
+
+def textfile(found: MonitorReport) -> str:
+    """Write the newest values for the textfile collector of Prometheus' node exporter.
+
+    A check that is in alarm has a line of ``mlops_monitor_alarm``; once it is not, the line is
+    gone, so an alert on it resolves.
+    """
+    base = {"env": found.env, "model": found.model}
+    findings, newest = found.findings, found.newest_checks
+    kinds: list[str] = [one.kind for one in findings]
+    alarms = [base | {"kind": one.kind} | _labels(vars(one)) for one in findings]
+    checks = [base | _labels(one) for one in newest]
+    info = base | {"version": found.version, "digest": found.digest}
+    families: list[tuple[str, str, list[tuple[dict[str, str], float]]]] = [
+        ("alarm", "1 for each check that is in alarm", [(one, 1.0) for one in alarms]),
+        (
+            "alarms",
+            "Checks that are in alarm, by kind",
+            [(base | {"kind": kind}, float(kinds.count(kind))) for kind in get_args(Kind)],
+        ),
+        (
+            "index",
+            "Value of a check in the newest window",
+            [(one, row["value"]) for one, row in zip(checks, newest, strict=True)],
+        ),
+        (
+            "limit",
+            "Value above which a check is in alarm",
+            [(one, row["limit"]) for one, row in zip(checks, newest, strict=True)],
+        ),
+        (
+            "metric",
+            "What was measured by labels",
+            [(base | {"metric": name}, value) for name, value in found.metrics.items()],
+        ),
+        ("rows", "Rows that were judged", [(base, found.comparison.rows)]),
+        ("look_timestamp_seconds", "Time of the look", [(base, _seconds(found.at))]),
+        (
+            "newest_row_timestamp_seconds",
+            "Time of the newest row, by the clock of the rows",
+            [(base, _seconds(found.comparison.end))],
+        ),
+        ("model_info", "The model whose profile is compared with", [(info, 1)]),
+    ]
+    return "".join(_family(*family) for family in families)
+
+
+def _family(name: str, words: str, samples: Sequence[tuple[dict[str, str], float]]) -> str:
+    lines = [f"# HELP mlops_monitor_{name} {words}", f"# TYPE mlops_monitor_{name} gauge"]
+    seen = set()
+    for labels, value in samples:
+        text = ",".join(f'{key}="{_escaped(value)}"' for key, value in labels.items())
+        if text not in seen and not math.isnan(value):  # a repeated one spoils the whole file
+            seen.add(text)
+            shown = {math.inf: "+Inf", -math.inf: "-Inf"}.get(value) or repr(float(value))
+            lines.append(f"mlops_monitor_{name}{{{text}}} {shown}")
+    return "\n".join(lines) + "\n" if seen else ""
+
+
+def _labels(check: dict[str, Any]) -> dict[str, str]:
+    found = {name: check[name] for name in ("check", "column", "key")}
+    return {name: "" if pd.isna(value) else str(value) for name, value in found.items()}
+
+
+def _escaped(value: str) -> str:
+    return value.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")
+
+
+def _seconds(time: pd.Timestamp) -> float:
+    return math.nan if pd.isna(time) else time.timestamp()
+
+
+def _plain(values: dict[Any, Any]) -> dict[str, Any]:
+    """Turn values into those of JSON: times as text, what is missing or infinite as None."""
+    found: dict[str, Any] = {}
+    for name, value in values.items():
+        plain = value.item() if isinstance(value, np.generic) else value
+        if isinstance(plain, pd.Timestamp):
+            plain = plain.isoformat()
+        if plain is pd.NaT or (isinstance(plain, float) and not math.isfinite(plain)):
+            plain = None
+        found[str(name)] = plain
+    return found

@@ -1,0 +1,167 @@
+"""What a model is worth by labels that have arrived since: metrics in all and of each series.
+
+A row of labels is about a row (the columns of the schema's series and times) or about an event
+(``start`` and ``end``, both included, and the column of the series where there is one).
+"""
+
+import importlib
+from collections.abc import Callable, Mapping
+from math import isfinite
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from kedro_azure_mlops.config import Rule
+from kedro_azure_mlops.contract import Schema
+from kedro_azure_mlops.errors import OperationError
+from kedro_azure_mlops.monitor.comparison import Finding
+from kedro_azure_mlops.values import read_times
+
+Metrics = Callable[[pd.DataFrame, pd.DataFrame], Mapping[str, float]]
+_START, _END = "start", "end"
+
+
+def load_metrics(name: str | None) -> Metrics:
+    """Import the function that ``monitoring.metrics`` names.
+
+    Raises
+    ------
+    OperationError
+        If there is none, or it cannot be imported.
+    """
+    if name is None:
+        raise OperationError(
+            "Labels are named, but nothing measures by them: set monitoring.metrics in mlops.yml "
+            "to package.module:function, which takes rows and labels and returns numbers by name."
+        )
+    module, colon, function = name.partition(":")
+    try:
+        if not colon:
+            raise ImportError("write package.module:function")
+        return getattr(importlib.import_module(module), function)  # type: ignore[no-any-return]
+    except (ImportError, AttributeError) as error:
+        raise OperationError(
+            f"monitoring.metrics of mlops.yml: {name} cannot be imported: {error}"
+        ) from error
+
+
+def slices_of(rows: pd.DataFrame, schema: Schema) -> pd.DataFrame:
+    """Count the rows of each series, and the share of them that the model flagged.
+
+    Returns
+    -------
+    A row a series, ordered by name: ``rows`` and, where the schema has a flag, ``flagged``.
+    """
+    by = schema.history.by if schema.history else None
+    if by is None or rows.empty:
+        return pd.DataFrame(columns=["rows"])
+    groups = rows.groupby(by, sort=True)
+    found = pd.DataFrame({"rows": groups.size()})
+    if schema.flag and schema.flag in rows.columns:
+        found["flagged"] = groups[schema.flag].apply(lambda flags: float((flags == 1).mean()))
+    return found
+
+
+def measure(
+    metrics: Metrics, rows: pd.DataFrame, labels: pd.DataFrame, schema: Schema
+) -> tuple[dict[str, float], pd.DataFrame, list[str]]:
+    """Measure rows by their labels, in all and by series.
+
+    Returns
+    -------
+    The numbers of all rows by name; a table with a row a series and a column a metric; and
+    sentences about the labels that are of no row.
+
+    Raises
+    ------
+    OperationError
+        If the function fails, or returns what are no numbers by name.
+    """
+    labels, notes = _of_rows(labels, rows, schema)
+    by = schema.history.by if schema.history else None
+    found = {}
+    if by is not None:
+        for key, part in rows.groupby(by, sort=True):
+            own = labels[labels[by] == key] if by in labels.columns else labels
+            found[key] = _numbers(metrics, part, own)
+    table = pd.DataFrame.from_dict(found, orient="index")
+    return _numbers(metrics, rows, labels), table, notes
+
+
+def missed_levels(
+    rules: list[Rule], metrics: dict[str, float], slices: pd.DataFrame, since: pd.Timestamp
+) -> list[Finding]:
+    """Find the metrics that do not reach a level of the gate.
+
+    A rule with ``slice: worst`` is about each series, any other one about all rows together.
+    """
+    found = []
+    for rule in rules:
+        values: dict[Any, float] = {}
+        if rule.slice and rule.metric in slices.columns:
+            values = slices[rule.metric].dropna().to_dict()
+        elif not rule.slice and rule.metric in metrics:
+            values = {None: metrics[rule.metric]}
+        for key, value in values.items():
+            for limit, is_missed, word in (
+                (rule.minimum, value < (rule.minimum or 0), "minimum"),
+                (rule.maximum, value > (rule.maximum or 0), "maximum"),
+            ):
+                if limit is None or not is_missed:
+                    continue
+                whose = "" if key is None else f"{key}: "
+                words = f"{whose}{rule.label or rule.metric} {value:.3g}, {word} {limit:g}"
+                name = None if key is None else str(key)
+                found.append(Finding("drift", rule.metric, None, name, value, limit, since, words))
+    return found
+
+
+def _numbers(metrics: Metrics, rows: pd.DataFrame, labels: pd.DataFrame) -> dict[str, float]:
+    name = getattr(metrics, "__name__", "it")
+    try:
+        found = metrics(rows.reset_index(drop=True), labels.reset_index(drop=True))
+        numbers = {str(key): float(value) for key, value in found.items()}
+    except Exception as error:  # the project's own code may raise anything
+        raise OperationError(
+            f"monitoring.metrics of mlops.yml: {name} failed on {len(rows):,} rows and "
+            f"{len(labels):,} labels: {error!r}"
+        ) from error
+    return {key: value for key, value in numbers.items() if isfinite(value)}
+
+
+def _of_rows(
+    labels: pd.DataFrame, rows: pd.DataFrame, schema: Schema
+) -> tuple[pd.DataFrame, list[str]]:
+    """Keep the labels of rows that were judged, and say what the others are."""
+    history = schema.history
+    if history is None or labels.empty:
+        return labels, []
+    first, last = rows[history.order].min(), rows[history.order].max()
+    by = history.by if history.by in labels.columns else None
+    starts: np.ndarray | None
+    ends: np.ndarray | None
+    if _START in labels.columns and _END in labels.columns:
+        starts, ends = (read_times(labels[name]).values for name in (_START, _END))
+    elif history.order in labels.columns:
+        starts = ends = read_times(labels[history.order]).values
+    else:
+        starts = ends = None
+    in_time = np.ones(len(labels), bool)
+    if starts is not None and ends is not None:
+        in_time = (ends >= first.to_datetime64()) & (starts <= last.to_datetime64())
+    served = in_time.copy()
+    times = dict(iter(rows.groupby(by)[history.order])) if by else {None: rows[history.order]}
+    for row in np.flatnonzero(in_time).tolist():
+        own = times.get(labels[by].iloc[row] if by else None)
+        if own is None or starts is None or ends is None:
+            served[row] = own is not None
+            continue
+        after = int(np.searchsorted(own.to_numpy(), starts[row]))
+        served[row] = after < len(own) and own.iloc[after] <= ends[row]
+    notes = []
+    if never := int((in_time & ~served).sum()):
+        notes.append(f"Labels of rows that were never served, left out: {never:,}.")
+    if outside := int((~in_time).sum()):
+        notes.append(f"Labels of another time than the rows, left out: {outside:,}.")
+    return labels[served], notes

@@ -1,0 +1,207 @@
+"""Limits beyond which a window is not ordinary, calibrated from the windows of the training.
+
+A statistic of a training window is taken against the other folds, as that of a new window will be.
+It is standardised by the median and the spread of its own key and pooled over keys. The tail is
+that of a Weibull distribution through two of its quantiles, where windows are too few to show it.
+Blocks of windows are drawn again and again (the moving-block bootstrap, Kuensch 1989), which keeps
+what neighbouring windows have in common: the limit is one that nine of ten draws stay below.
+
+A window that is far beyond that is a fault which the training rows hold, if a series has few of
+them. What the newest windows show without a break is none: the model has learned it.
+
+Each check has a share of the alarms that a model may raise in a quarter of ordinary windows
+(``BUDGET``), and divides it by the looks of a quarter, one for each window, key and column. All
+checks together stay below one.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+__all__ = ["BUDGET", "FEWEST_WINDOWS", "FLOORS", "Calibration", "fixed_limit", "upper_limits"]
+
+BUDGET = {
+    "level": 0.2,
+    "common": 0.1,
+    "slow": 0.1,
+    "spread": 0.1,
+    "slow_spread": 0.05,
+    "ks": 0.05,
+    "psi": 0.05,
+    "score_psi": 0.05,
+    "flagged": 0.05,
+    "missing": 0.05,
+    "out_of_range": 0.05,
+    "new_category": 0.05,
+    "volume": 0.05,
+}
+"""False alarms of each check in a quarter, at most: 0.95 together."""
+FLOORS = {
+    "level": 0.25,
+    "common": 0.2,
+    "slow": 0.2,
+    "spread": 0.2,
+    "slow_spread": 0.15,
+    "ks": 0.1,
+    "psi": 0.1,
+    "score_psi": 0.25,
+    "flagged": 0.1,
+    "missing": 0.1,
+    "out_of_range": 0.02,
+    "new_category": 0.02,
+    "volume": 0.7,
+}
+"""What a statistic must exceed its usual value by: less matters to nobody."""
+FEWEST_WINDOWS = 14
+"""With fewer whole windows limits are fixed."""
+
+_FEWEST_FOR_SLOW = 35  # windows: what is slow shows in weeks
+_QUARTER = pd.Timedelta("91D")
+_DRAWS, _BELOW = 200, 0.9
+_FOR_FEW = 4  # windows: draws from few of them do not show how far later ones go
+_MOST_DRAWN = 4_000_000  # statistics in memory at a time
+_MIDDLE, _HIGHEST = 0.5, 0.95  # quantiles that the tail is fitted through; the second one has
+_BEYOND = 10  # values beyond it, if the middle leaves room for so many
+_PRIOR_WINDOWS = 5.0  # that the spread of all keys counts for in that of one
+_GROSS, _MOST_GROSS = 1.5, 0.1  # limits by which a fault exceeds; the share of windows it may have
+_MARGIN = 1.05
+_SMALLEST_SHAPE = 1.0  # of the tail: one heavier than this says more of faults than of the usual
+_TINY = 1e-9
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Whole windows of the training: what limits are made from.
+
+    ``width`` is that of a window, ``block`` how many windows the bootstrap draws at a time.
+    """
+
+    width: pd.Timedelta
+    block: int
+    seed: int
+
+    def looks(self, series: int) -> float:
+        """Return how often a check looks in a quarter."""
+        return max(_QUARTER / self.width, 1.0) * series
+
+
+def upper_limits(
+    found: np.ndarray, check: str, how: Calibration, *, centred: bool = False
+) -> np.ndarray:
+    """Find the limit of a statistic for each key.
+
+    Parameters
+    ----------
+    found
+        Shape ``(windows, series)``, at least ``FEWEST_WINDOWS``; NaN where there is none. A series
+        is a key of a column.
+    check
+        Of ``BUDGET`` and ``FLOORS``.
+    centred
+        Whether the statistic has a sign and is 0 where nothing has moved.
+
+    Returns
+    -------
+    Shape ``(series,)``; NaN for a series without statistics, or too few of them.
+    """
+    known = np.isfinite(found).any(axis=0)
+    if not known.any() or (check.startswith("slow") and len(found) < _FEWEST_FOR_SLOW):
+        return np.full(found.shape[1], np.nan)
+    there = found[:, known]
+    usual = np.zeros(there.shape[1]) if centred else np.nanmedian(there, axis=0)
+    away = np.abs(there) if centred else there - usual
+    scale, floor = np.maximum(_scales(there), _TINY), FLOORS[check]
+    standard = away / scale
+    limit = 0.0
+    if np.nanmax(away) > floor / 4:  # else nothing ever came near the floor
+        limit = _bootstrapped(standard, BUDGET[check] / how.looks(len(known)), how)
+        limit = _above_ordinary(standard, limit)
+    reached = np.maximum(limit * scale, floor)
+    newest = _newest_run(away, reached)
+    reached = np.where(newest > reached, _MARGIN * newest, reached)
+    limits = np.full(len(known), np.nan)
+    limits[known] = usual + reached
+    return limits
+
+
+def _scales(found: np.ndarray) -> np.ndarray:
+    """Return the robust spread of each series over its windows, drawn to that of all series."""
+    middle = np.nanmedian(found, axis=0)
+    own = 1.4826 * np.nanmedian(np.abs(found - middle), axis=0)
+    of_all = float(np.median(own[own > 0])) if (own > 0).any() else 0.0
+    windows = np.isfinite(found).sum(axis=0)
+    both = windows * own**2 + _PRIOR_WINDOWS * of_all**2
+    return np.asarray(np.sqrt(both / (windows + _PRIOR_WINDOWS)))
+
+
+def _bootstrapped(standard: np.ndarray, p: float, how: Calibration) -> float:
+    random = np.random.default_rng(how.seed)
+    windows, series = standard.shape
+    most = max(_MOST_DRAWN // (windows * _DRAWS), 1)
+    if series > most:  # a sample of series says as much of the tail
+        standard = standard[:, random.choice(series, most, replace=False)]
+    block = min(how.block, windows)
+    starts = random.integers(0, windows, (_DRAWS, -(-windows // block)))
+    drawn = (starts[:, :, None] + np.arange(block)) % windows  # the last block goes on at the first
+    drawn = drawn.reshape(_DRAWS, -1)[:, :windows]
+    limits = [_tail(standard[rows], p) for rows in drawn]
+    return float(np.quantile(limits, _BELOW)) * (1 + _FOR_FEW / windows)
+
+
+def _tail(standard: np.ndarray, p: float) -> float:
+    """Extrapolate the quantile that is exceeded with probability ``p``."""
+    known = standard[np.isfinite(standard)]
+    values = known[known > 0]  # the lower half of a statistic says nothing of its upper tail
+    if not len(values):
+        return 0.0
+    upper = float(np.clip(1 - _BEYOND / len(values), 0.75, _HIGHEST))
+    p = min(p * len(known) / len(values), 1 - upper)
+    low, high = (max(float(one), _TINY) for one in np.quantile(values, (_MIDDLE, upper)))
+    of_low, of_high = -np.log(1 - _MIDDLE), -np.log(1 - upper)
+    shape = np.log(of_high / of_low) / max(np.log(high / low), _TINY)
+    return float(high * (-np.log(p) / of_high) ** (1 / max(shape, _SMALLEST_SHAPE)))
+
+
+def _above_ordinary(standard: np.ndarray, limit: float) -> float:
+    """Raise a limit above the windows of the training that are beyond it, but for faults."""
+    with np.errstate(invalid="ignore"):
+        is_gross = standard > _GROSS * limit
+    few = is_gross.sum(axis=0) <= _MOST_GROSS * np.isfinite(standard).sum(axis=0)
+    ordinary = np.where(is_gross & few, np.nan, standard)
+    largest = float(np.nanmax(ordinary)) if np.isfinite(ordinary).any() else 0.0
+    return max(limit, _MARGIN * largest if largest > limit else 0.0)
+
+
+def _newest_run(away: np.ndarray, reached: np.ndarray) -> np.ndarray:
+    """Return the largest value of each series in the newest windows that are all beyond limits."""
+    with np.errstate(invalid="ignore"):
+        is_within = away <= reached  # a window without a value ends no run
+    is_newest = ~np.logical_or.accumulate(is_within[::-1], axis=0)[::-1]
+    return np.where(is_newest & np.isfinite(away), away, 0.0).max(axis=0)
+
+
+def fixed_limit(check: str, n: np.ndarray) -> np.ndarray:
+    """Return the limit of a check where training says too little: wider for few rows.
+
+    The allowance for chance is that of independent rows: of Kolmogorov's distribution at 1 %, of
+    the mean and of the logarithm of a standard deviation at four of their spreads, and twice the
+    expected index of equal samples. Slow changes show in more windows than such a training has.
+    """
+    n = np.maximum(n, 1)
+    by_check = {
+        "level": 0.75 + 4 / np.sqrt(n),
+        "common": 0.75 + 4 / np.sqrt(n),
+        "slow": np.full(np.shape(n), np.inf),
+        "slow_spread": np.full(np.shape(n), np.inf),
+        "spread": np.log(2) + 4 / np.sqrt(2 * n),
+        "ks": 0.3 + 1.63 / np.sqrt(n),
+        "psi": 0.5 + 18 / n,
+        "score_psi": 0.5 + 18 / n,
+        "flagged": 0.3 + 2 / np.sqrt(n),
+        "missing": 0.1 + 2 / np.sqrt(n),
+        "out_of_range": 0.02 + 1 / n,
+        "new_category": 0.02 + 1 / n,
+        "volume": np.full(np.shape(n), 1.4),
+    }
+    return np.asarray(by_check[check])

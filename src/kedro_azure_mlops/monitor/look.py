@@ -1,0 +1,293 @@
+"""A look at the model in service: what it is asked and answers now, against its own profile."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from kedro_azure_mlops.azure.collected import collect_answers
+from kedro_azure_mlops.config import Mlops, bootstrap, read_mlops
+from kedro_azure_mlops.contract import (
+    Schema,
+    Scorer,
+    UnusableModelError,
+    load_proven_scorer,
+    read_contract,
+)
+from kedro_azure_mlops.errors import OperationError
+from kedro_azure_mlops.explain import EXPLANATION, explain_rows, reason_not_explained
+from kedro_azure_mlops.monitor.comparison import Comparison, Finding, compare_rows
+from kedro_azure_mlops.monitor.labels import load_metrics, measure, missed_levels, slices_of
+from kedro_azure_mlops.monitor.profile import Profile, read_profile
+from kedro_azure_mlops.monitor.result import MonitorReport, in_words, score_of
+from kedro_azure_mlops.monitor.rows import (
+    SERVED_AT,
+    ProjectData,
+    Rows,
+    newest_part,
+    recorded_rows,
+    scored_rows,
+    unreadable_as_error,
+)
+from kedro_azure_mlops.serve.batches import readable_columns
+from kedro_azure_mlops.serve.code import trusted_types
+from kedro_azure_mlops.serve.model import fetch_model
+from kedro_azure_mlops.storage import shown
+
+_WINDOWS = 14  # that are looked at where nobody says how many: they show since when
+_EXAMPLES = 20  # flagged rows in the report
+_SAME = 1e-4  # largest difference of a score to the one that was answered
+_WINDOW_COLUMNS = ["start", "end", "key", "column", "check", "value", "limit", "alarm"]
+_OTHER_HISTORY = "not explained: what came before it is not all known here"
+
+
+def monitor_model(
+    env: str,
+    *,
+    since: str | None = None,
+    inputs: Sequence[Path | str] = (),
+    model: Path | str | None = None,
+    labels: Path | str | None = None,
+    root: Path | None = None,
+    now: pd.Timestamp | None = None,
+) -> MonitorReport:
+    """Compare what a model is asked and answers now with the profile in its folder.
+
+    Parameters
+    ----------
+    env
+        The environment: its champion, its data, its ``monitoring`` in ``mlops.yml``.
+    since
+        How much of the newest data is looked at, such as ``24h`` or ``7D``; the newest window of
+        the profile is judged, earlier ones say since when. None: ``monitoring.since``, else 14
+        windows.
+    inputs
+        Files (CSV or Parquet) in the place of the recorded answers or of ``monitoring.data``. Rows
+        without answers are scored by the model.
+    model
+        A model folder in the place of the champion.
+    labels
+        A file of labels in the place of ``monitoring.labels``.
+    root
+        The project; None: the current folder.
+    now
+        The time of the look, in UTC; None: this moment.
+
+    Raises
+    ------
+    OperationError
+        If nothing can be judged: there is no champion or no profile, files cannot be read or have
+        other columns, or ``since`` is shorter than a window. Says what to do.
+    """
+    root = (root or Path.cwd()).resolve()
+    config = read_mlops(root, env)
+    bootstrap(root)
+    at = now or pd.Timestamp.now("UTC").tz_localize(None)
+    with TemporaryDirectory(prefix="monitor-") as place:
+        given = Path(model) if model else None
+        served = fetch_model(env, given, root, Path(place) / "model")
+        schema, profile = read_contract(served.folder).schema, read_profile(served.folder)
+        span = _span(since or config.monitoring.since, profile)
+
+        @cache
+        def scorer() -> Scorer:
+            trusted = trusted_types(root, env, config)
+            try:
+                return load_proven_scorer(served.folder, config.scorer, served.digest, trusted)[0]
+            except UnusableModelError as error:
+                raise OperationError(f"{served.label} cannot be asked: {error}") from error
+
+        data = ProjectData(root, env)
+        if inputs or not _are_recorded(config, root):
+            loaded = _loaded(config, data, [Path(one) for one in inputs])
+            found = scored_rows(loaded, schema, scorer, span)
+        else:
+            folder, collected = root / config.recording.folder, list[str]()
+            if config.monitoring.source == "collected":
+                back = span + pd.Timedelta(days=schema.history.days if schema.history else 0)
+                folder = collect_answers(
+                    env, schema, since=at - back, root=root, say=collected.append
+                )
+            found = recorded_rows(folder, schema, span, served.digest, at)
+            found.notes.extend(collected)
+        if since and found.order is None:
+            raise OperationError(
+                f"Nothing was judged: --since {since} needs times, and the model's schema has none."
+            )
+        judged = newest_part(found.table, found.order, span, found.now)
+        rows = found.table[judged].reset_index(drop=True)
+        comparison = _compared(rows, profile, schema, found, at, span)
+        flagged = _examples(found, judged, schema, profile.window, scorer)
+    notes, slices = found.notes, slices_of(rows, schema)
+    metrics: dict[str, float] = {}
+    missed: list[Finding] = []
+    marked = _labels(config, data, labels)
+    if marked is not None and len(rows):
+        function = load_metrics(config.monitoring.metrics)
+        metrics, table, about = measure(function, rows, marked, schema)
+        slices, notes = slices.join(table), notes + about
+        missed = missed_levels(config.gate.rules, metrics, table, comparison.start)
+    return MonitorReport(
+        env=env,
+        model=config.model_name,
+        version=served.version,
+        digest=served.digest,
+        at=at,
+        source=found.source,
+        comparison=comparison,
+        metrics=metrics,
+        slices=slices,
+        missed=missed,
+        flagged=flagged,
+        rows=rows.drop(columns=found.absent),
+        order=found.order,
+        notes=[*notes, *comparison.notes],
+        profile=profile,
+        schema=schema,
+        config=config,
+        root=root,
+    )
+
+
+def _span(since: str | None, profile: Profile) -> pd.Timedelta:
+    if since is None:
+        return _WINDOWS * profile.window
+    try:
+        span = pd.Timedelta(since)
+    except ValueError as error:
+        message = f"--since {since} is no time span: write 24h or 7D."
+        raise OperationError(message) from error
+    if pd.isna(span) or span < profile.window:
+        raise OperationError(
+            f"Nothing was judged: --since {since} is shorter than the windows that the model's "
+            f"profile compares, {in_words(profile.window)}. Give at least that, or nothing."
+        )
+    return span
+
+
+def _are_recorded(config: Mlops, root: Path) -> bool:
+    """Return whether the recorded answers are judged: see ``Monitoring.source``."""
+    monitoring, recording = config.monitoring, config.recording
+    if monitoring.source:
+        return monitoring.source != "data"
+    if recording.enabled:
+        return True
+    return monitoring.data is None and (root / recording.folder).is_dir()
+
+
+def _loaded(config: Mlops, data: ProjectData, inputs: Sequence[Path]) -> Iterator[tuple[str, Any]]:
+    """Load the files, or the entry, one after the other."""
+    entry = config.monitoring.data
+    if inputs:
+        batch = config.deployment.batch
+        for file in inputs:
+            yield shown(str(file)), data.load_file(file, (batch.input if batch else None, entry))
+    elif entry:
+        yield entry, data.load(entry, "monitoring.data")
+    else:
+        raise OperationError(
+            "There is nothing to judge. Record what is answered (recording.enabled: true in "
+            "mlops.yml), name an entry of the catalog in monitoring.data, or a file: --input FILE."
+        )
+
+
+def _compared(
+    rows: pd.DataFrame,
+    profile: Profile,
+    schema: Schema,
+    found: Rows,
+    at: pd.Timestamp,
+    span: pd.Timedelta,
+) -> Comparison:
+    if len(rows):
+        timed = rows.set_index(SERVED_AT, drop=False) if found.order == SERVED_AT else rows
+        compared = compare_rows(timed, profile, schema, now=found.now, flagged=schema.flag)
+        return _without(compared, found.absent) if found.absent else compared
+    end = found.now or at
+    words = f"no traffic: not one row in the last {in_words(span)} ({found.source})"
+    finding = Finding("traffic", "no_rows", None, None, 0.0, 1.0, end - span, words)
+    nothing = pd.DataFrame(columns=_WINDOW_COLUMNS)
+    no_time: Any = pd.NaT
+    return Comparison([finding], nothing, 0, no_time, no_time)
+
+
+def _without(compared: Comparison, absent: list[str]) -> Comparison:
+    """Leave out checks of columns that were never recorded: they are not missing."""
+    windows = compared.windows[~compared.windows["column"].isin(absent)]
+    findings = [one for one in compared.findings if one.column not in absent]
+    return replace(compared, findings=findings, windows=windows)
+
+
+def _examples(
+    found: Rows,
+    judged: np.ndarray,
+    schema: Schema,
+    window: pd.Timedelta,
+    scorer: Callable[[], Scorer],
+) -> pd.DataFrame:
+    """Choose flagged rows, the worst of each series and window first, and explain them."""
+    table = found.table
+    if schema.flag is None or schema.flag not in table.columns:
+        return pd.DataFrame()
+    flagged = table[judged & (table[schema.flag] == 1).to_numpy()]
+    score = score_of(schema)
+    if score:
+        flagged = flagged.sort_values(score, ascending=False, kind="stable")
+    by = schema.history.by if schema.history else None
+    groups = [flagged[by]] if by else []
+    if found.order and len(flagged) > _EXAMPLES:  # one of many of the same event
+        flagged = flagged.groupby([*groups, flagged[found.order].dt.floor(window)]).head(1)
+    if by:  # the worst of each series, then the second ones
+        flagged = flagged.loc[flagged.groupby(by).cumcount().sort_values(kind="stable").index]
+    flagged = flagged.head(_EXAMPLES)
+    if flagged.empty:
+        return flagged
+    if why := reason_not_explained(scorer()):
+        found.notes.append(f"Flagged rows are not explained: {why}.")
+        return flagged
+    return flagged.assign(**{EXPLANATION: _explained(table, flagged, schema, scorer())})
+
+
+def _explained(
+    table: pd.DataFrame, flagged: pd.DataFrame, schema: Schema, scorer: Scorer
+) -> list[str]:
+    """Explain rows by those before them; one whose score was another one is not explained."""
+    by = schema.history.by if schema.history else None
+    before = table[table[by].isin(flagged[by])] if by else table
+    before = before[readable_columns(before, schema.inputs)[1]]
+    places = before.index.get_indexer(flagged.index)
+    known = places[places >= 0]
+    columns, _ = readable_columns(before, schema.inputs)
+    found = iter(explain_rows(scorer, columns, known) or [])
+    score, words = score_of(schema), []
+    for place, (_, row) in zip(places, flagged.iterrows(), strict=True):
+        one = next(found, None) if place >= 0 else None
+        if one is None or (
+            one.score is not None and score and not np.isclose(one.score, row[score], atol=_SAME)
+        ):
+            words.append(_OTHER_HISTORY)
+        else:
+            words.append(one.words)
+    return words
+
+
+def _labels(config: Mlops, data: ProjectData, file: Path | str | None) -> pd.DataFrame | None:
+    """Load the labels, a table; None where none are named."""
+    entry = config.monitoring.labels
+    if file is not None:
+        found = data.load_file(Path(file), (entry,))
+    elif entry is not None:
+        found = data.load(entry, "monitoring.labels")
+    else:
+        return None
+    if isinstance(found, Iterator):
+        with unreadable_as_error(str(file or entry)):
+            found = pd.concat([pd.DataFrame(), *found])
+    if not isinstance(found, pd.DataFrame):
+        raise OperationError(f"{file or entry} is a {type(found).__name__} and no table of labels.")
+    return found

@@ -1,0 +1,54 @@
+"""Columns of rows as monitoring reads them: times, numbers, and texts as numbers."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from kedro_azure_mlops.contract import Column, Schema
+from kedro_azure_mlops.values import read_numbers, read_times
+
+__all__ = ["numbers_of", "texts_of", "time_column", "times_of"]
+
+_TRUTH = {True: 1.0, False: 0.0, "True": 1.0, "False": 0.0, "true": 1.0, "false": 0.0}
+
+
+def time_column(schema: Schema) -> str | None:
+    """Name the input that orders rows in time; None where nothing says so."""
+    if schema.history:
+        return schema.history.order
+    times = [one.name for one in schema.inputs if one.type == "datetime"]
+    return times[0] if len(times) == 1 else None
+
+
+def times_of(rows: pd.DataFrame, names: Sequence[str | None]) -> np.ndarray | None:
+    """Read the first column of times that there is, else an index of times; NaT where is none.
+
+    Returns
+    -------
+    ``datetime64[ns]`` in UTC, shape ``(n,)``; None where nothing holds times.
+    """
+    for name in names:
+        if name is not None and name in rows:
+            return read_times(rows[name]).values
+    if isinstance(rows.index, pd.DatetimeIndex):
+        return read_times(rows.index.to_series()).values
+    return None
+
+
+def numbers_of(rows: pd.DataFrame, column: Column) -> np.ndarray:
+    """Read a column of numbers, or of booleans as 0 and 1; NaN where is none, or not finite."""
+    if column.type == "boolean":
+        found = pd.to_numeric(rows[column.name].map(_TRUTH), errors="coerce")
+        return np.asarray(found.to_numpy(float, na_value=np.nan))
+    values = read_numbers(rows[column.name])
+    return np.where(np.isfinite(values), values, np.nan)
+
+
+def texts_of(rows: pd.DataFrame, name: str) -> tuple[np.ndarray, np.ndarray]:
+    """Return the number of each text of a column, -1 where is none, and the sorted texts."""
+    values = rows[name]
+    codes, names = pd.factorize(values, sort=False)
+    texts = np.array([str(one) for one in names], object)
+    order, unique = pd.factorize(texts, sort=True)
+    return np.where(codes < 0, -1, order[codes] if len(order) else -1), np.asarray(unique)

@@ -1,0 +1,263 @@
+"""What a look at a model in service found, and where it is kept: files, MLflow."""
+
+import json
+import logging
+import re
+from dataclasses import dataclass, field
+from math import isfinite
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import pandas as pd
+
+from kedro_azure_mlops.ci import annotate, report_outputs, without_ci_commands
+from kedro_azure_mlops.config import Mlops
+from kedro_azure_mlops.contract import Schema
+from kedro_azure_mlops.errors import OperationError
+from kedro_azure_mlops.hooks.faults import fault_in_words, faults
+from kedro_azure_mlops.hooks.run import open_run
+from kedro_azure_mlops.hooks.server import choose_server
+from kedro_azure_mlops.monitor.findings import Comparison, Finding, badness
+from kedro_azure_mlops.monitor.profile import Profile
+from kedro_azure_mlops.storage import shown
+from kedro_azure_mlops.writing import naming_a_full_disk, new_beside
+
+logger = logging.getLogger(__name__)
+
+REPORT, VALUES, TEXTFILE = "report.html", "report.json", "monitor.prom"
+_BUILD = Path("build/monitor")
+_MOST_METRICS = 500  # of a run; MLflow takes a thousand at once
+_LONGEST_TAG = 4_000  # characters
+_NO_TEXT = re.compile(r"[\x00-\x1f\x7f\x85\u2028\u2029]+")  # a name may hold anything
+_DAY, _HOUR, _MINUTE = pd.Timedelta("1D"), pd.Timedelta("1h"), pd.Timedelta("1min")
+
+
+@dataclass(frozen=True)
+class MonitorReport:
+    """What a look at a model in service found.
+
+    Parameters
+    ----------
+    env, model, version, digest
+        The environment, and the model whose profile was compared with: its name, version, digest.
+    at
+        The time of the look, in UTC.
+    source
+        What was judged, in words.
+    comparison
+        The rows against the profile; see ``Comparison``.
+    metrics
+        What the project's function measured by labels, by name; empty without labels.
+    slices
+        A row a series, or one: ``rows``, ``flagged`` (share) and a column a metric.
+    missed
+        A finding for each level of the gate that a metric does not reach, by series or in all.
+    flagged
+        Examples of flagged rows with the column ``explanation``, the worst of each series first.
+    rows, order
+        All rows that were judged, in the order of time, and the column of that, if there is one.
+    notes
+        What was left out, and why.
+    """
+
+    env: str
+    model: str
+    version: str
+    digest: str
+    at: pd.Timestamp
+    source: str
+    comparison: Comparison
+    metrics: dict[str, float]
+    slices: pd.DataFrame
+    missed: list[Finding]
+    flagged: pd.DataFrame
+    rows: pd.DataFrame
+    order: str | None
+    notes: list[str]
+    profile: Profile
+    schema: Schema
+    config: Mlops = field(repr=False)
+    root: Path = field(repr=False)
+
+    @property
+    def version_in_words(self) -> str:
+        """Which model it is; one of a folder has no version but its digest."""
+        short = self.digest[:12]
+        return f"digest {short}" if self.version == short else f"version {self.version} ({short})"
+
+    @property
+    def findings(self) -> list[Finding]:
+        """All alarms, worst first."""
+        return sorted([*self.comparison.findings, *self.missed], key=_severity, reverse=True)
+
+    @property
+    def reasons(self) -> list[str]:
+        """The alarms in one line each, worst first; empty means that all is well."""
+        return [_NO_TEXT.sub(" ", one.words).strip() for one in self.findings]
+
+    @property
+    def alarm(self) -> bool:
+        """Whether anything is to be looked at."""
+        return bool(self.findings)
+
+    @property
+    def drifted(self) -> bool:
+        """Whether the world has changed, or the model reaches a level of the gate no longer."""
+        return self.comparison.drifted or bool(self.missed)
+
+    @property
+    def quality(self) -> bool:
+        """Whether the data are wrong, so that nothing is to be learned from them."""
+        return self.comparison.quality
+
+    @property
+    def retrain(self) -> bool:
+        """Whether a model that is trained on the newest data would be of use."""
+        return self.drifted and not self.quality
+
+    @property
+    def newest_checks(self) -> list[dict[str, Any]]:
+        """The rows of ``comparison.windows`` about the newest window.
+
+        Alarms come first, then what is nearest to its limit.
+        """
+        windows = self.comparison.windows
+        if windows.empty:
+            return []
+        last = windows[windows["end"] == windows["end"].max()]
+        share = (last["value"].abs() / last["limit"].where(last["limit"] > 0)).fillna(0.0)
+        order = pd.DataFrame({"alarm": last["alarm"].astype(bool), "share": share})
+        order = order.sort_values(["alarm", "share"], ascending=False, kind="stable")
+        return last.loc[order.index].to_dict("records")  # type: ignore[return-value]
+
+    def write(self, folder: Path | None = None) -> Path:
+        """Write ``report.html``, ``report.json`` and ``monitor.prom``; return the first one's path.
+
+        They go to ``build/monitor`` and the environment, or into another folder. Each is there
+        whole or not at all, so a node exporter never reads half of one.
+        """
+        from kedro_azure_mlops.monitor.exports import json_report, textfile
+        from kedro_azure_mlops.monitor.report import html_report
+
+        folder = folder or self.root / _BUILD / self.env
+        texts = {
+            REPORT: html_report(self),
+            VALUES: json.dumps(json_report(self), indent=1, allow_nan=False) + "\n",
+            TEXTFILE: textfile(self),
+        }
+        with naming_a_full_disk(folder, what="the report"):
+            folder.mkdir(parents=True, exist_ok=True)
+            for name, text in texts.items():
+                new = new_beside(folder / name)
+                try:
+                    new.write_text(text, encoding="utf-8", newline="\n")
+                    new.replace(folder / name)
+                finally:
+                    new.unlink(missing_ok=True)
+        return Path(shown(str(folder / REPORT)))
+
+    def summary(self) -> str:
+        """Return the newest checks as a table of at most 80 columns, and the reasons."""
+        from kedro_azure_mlops.monitor.exports import table
+
+        return without_ci_commands("\n".join(table(self)))
+
+    def announce(self) -> None:
+        """Report the outcome to a CI run: an annotation per reason and three outputs.
+
+        The outputs are ``drifted``, ``quality`` and ``retrain``. Elsewhere nothing is reported.
+        """
+        annotate([f"{self.env}: {reason}" for reason in self.reasons])
+        report_outputs(drifted=self.drifted, quality=self.quality, retrain=self.retrain)
+
+    def record(self) -> None:
+        """Record the look as a run in MLflow, in an experiment that is the environment's history.
+
+        Raises
+        ------
+        OperationError
+            If the server fails, unless ``tracking.when_unreachable`` says to warn.
+        """
+        tracking = self.config.tracking
+        if not tracking.enabled:
+            return
+        import mlflow
+
+        try:
+            choose_server(self.config, self.root)
+            self._fill_run()
+        except faults() as error:
+            message = (
+                f"{fault_in_words(error, mlflow.get_tracking_uri())}\n"
+                "The look itself is done, but MLflow has no record of it."
+            )
+            if tracking.when_unreachable == "error":
+                advice = "To look without one, set tracking.when_unreachable: warn in mlops.yml."
+                raise OperationError(f"{message} {advice}") from error
+            logger.warning(message)
+
+    def _fill_run(self) -> None:
+        folder = self.config.tracking.experiment_folder
+        run = open_run(history_of(self.config, self.env), f"monitor {self.env}", folder)
+        status = "FAILED"
+        try:
+            run.set_tags(
+                {
+                    "monitor.env": self.env,
+                    "monitor.model": f"{self.model} {self.version}",
+                    "monitor.digest": self.digest,
+                    "monitor.source": self.source,
+                    "monitor.alarm": str(self.alarm).lower(),
+                    "monitor.retrain": str(self.retrain).lower(),
+                    "monitor.reasons": "\n".join(self.reasons)[:_LONGEST_TAG],
+                }
+            )
+            run.log_metrics(self._numbers())
+            with TemporaryDirectory(prefix="monitor-") as place:
+                self.write(Path(place))
+                for name in (REPORT, VALUES):
+                    run.log_file(str(Path(place) / name))
+            status = "FINISHED"
+        finally:
+            run.end(status)
+
+    def _numbers(self) -> dict[str, float]:
+        """Name each number for MLflow, which takes few signs in names."""
+        kinds = [one.kind for one in self.findings]
+        found = {f"alarms.{kind}": float(kinds.count(kind)) for kind in ("drift", "quality")}
+        found |= {"alarms": float(len(kinds)), "rows": float(self.comparison.rows)}
+        found |= self.metrics
+        for key, row in self.slices.to_dict("index").items():
+            found |= {f"{key}/{name}": float(value) for name, value in row.items()}
+        for one in self.newest_checks:
+            names = [one["key"], one["column"], one["check"]]
+            found["/".join(str(name) for name in names if not pd.isna(name))] = float(one["value"])
+        numbers = {re.sub(r"[^\w\-. /]", "_", k): v for k, v in found.items() if isfinite(v)}
+        return dict(list(numbers.items())[:_MOST_METRICS])
+
+
+def history_of(config: Mlops, env: str) -> str:
+    """Return the name of the experiment that holds all looks at an environment."""
+    experiment = config.experiment
+    return (
+        f"{experiment}-monitor" if experiment.endswith(f"-{env}") else f"{experiment}-monitor-{env}"
+    )
+
+
+def in_words(span: pd.Timedelta) -> str:
+    """Write a time span as people do: ``24 h``, ``30 min``, ``7 days``."""
+    for unit, name in ((_DAY, "days"), (_HOUR, "h"), (_MINUTE, "min")):
+        if span >= (2 if unit == _DAY else 1) * unit and span % unit == pd.Timedelta(0):
+            return f"{span // unit} {name}"
+    return f"{span.total_seconds():g} s"
+
+
+def score_of(schema: Schema) -> str | None:
+    """Return the first output that is a number: the larger, the more unusual."""
+    return next((one.name for one in schema.outputs if one.type == "double"), None)
+
+
+def _severity(finding: Finding) -> float:
+    """Return how far a finding is from its limit, which may be a minimum, as a ratio."""
+    return max(-badness(finding), finding.limit / max(finding.value, 1e-9))

@@ -1,0 +1,349 @@
+"""The rows that ``kedro mlops monitor`` judges: recorded answers, files, or a catalog entry."""
+
+import logging
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from kedro.framework.session import KedroSession
+from kedro.io import DataCatalog, DatasetError
+
+from kedro_azure_mlops.config import bootstrap
+from kedro_azure_mlops.contract import Column, Columns, Schema, Scorer
+from kedro_azure_mlops.errors import OperationError, RefusedError, first_line
+from kedro_azure_mlops.monitor.reference import time_column
+from kedro_azure_mlops.monitor.served import read_served
+from kedro_azure_mlops.progress import Progress
+from kedro_azure_mlops.serve.batches import CsvPieces, EmptyFileError, readable_columns
+from kedro_azure_mlops.serve.stream import LateRowsError, Stream
+from kedro_azure_mlops.storage import shown
+from kedro_azure_mlops.validation import BadDataError, NoRowsError
+
+logger = logging.getLogger(__name__)
+
+SERVED_AT = "served_at"
+_NO_ROWS = (EmptyFileError, NoRowsError)
+_TOLERATED = pd.Timedelta("5min")  # by which two clocks may differ
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Rows in the order of time, with the answers of the model.
+
+    Parameters
+    ----------
+    table
+        The inputs of the schema, numbers and times converted, and its outputs: numbers and flags as
+        ``float64`` (1 is true), what has no answer as missing. It reaches further back than what is
+        judged, as far as a row looks back.
+    source
+        What it was read from, in words.
+    order
+        The column of times; None where there is none.
+    now
+        The time of the look by the clock of the rows; None where they did not come by the clock.
+    notes
+        Sentences about what was left out.
+    absent
+        Columns that were not recorded.
+    """
+
+    table: pd.DataFrame
+    source: str
+    order: str | None
+    now: pd.Timestamp | None = None
+    notes: list[str] = field(default_factory=list)
+    absent: list[str] = field(default_factory=list)
+
+
+class ProjectData:
+    """The catalog of an environment, entries of which can be read from other files.
+
+    Parameters
+    ----------
+    root
+        The project.
+    env
+        The environment.
+    """
+
+    def __init__(self, root: Path, env: str) -> None:
+        self._root, self._env = root, env
+
+    def load(self, name: str, key: str) -> Any:
+        """Load an entry that a key of ``mlops.yml`` names.
+
+        Raises
+        ------
+        OperationError
+            If there is no such entry, or its data are missing or cannot be read.
+        """
+        if name not in self._catalog:
+            raise OperationError(f"{key} of mlops.yml: the catalog has no entry {name}.")
+        if not self._catalog.exists(name):
+            raise OperationError(f"{key} of mlops.yml: there are no data in {name} yet.")
+        return _loaded(lambda: self._catalog.load(name), name)
+
+    def load_file(self, file: Path, names: Iterable[str | None]) -> Any:
+        """Load a file as the first of these entries that reads such files does, else as a table.
+
+        Raises
+        ------
+        OperationError
+            If there is no such file, or it cannot be read.
+        """
+        place = (self._root / file).absolute()
+        if not place.exists():
+            raise OperationError(f"There is no file {file}.")
+        for name in names:
+            if name is None or name not in self._catalog:
+                continue
+            config = self._catalog.config_resolver.resolve_pattern(name)
+            entry = self._catalog.get(name)
+            known = Path(str(config.get("filepath"))).suffix
+            if isinstance(entry, CsvPieces) or (config.get("filepath") and known == place.suffix):
+                other = DataCatalog.from_config({name: config | {"filepath": place.as_posix()}})
+                return _loaded(partial(other.load, name), str(file))
+        return _loaded(CsvPieces(filepath=place.as_posix()).load, str(file))
+
+    @cached_property
+    def _catalog(self) -> Any:
+        bootstrap(self._root)
+        with KedroSession.create(project_path=self._root, env=self._env) as session:
+            return session.load_context().catalog
+
+
+class unreadable_as_error:  # noqa: N801, used like a function
+    """Turn what cannot be read into exit status 2: nothing could be judged."""
+
+    def __init__(self, what: str) -> None:
+        self._what = what
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
+        if isinstance(error, (OperationError, *_NO_ROWS)):
+            return
+        if isinstance(error, BadDataError | RefusedError):
+            raise OperationError(f"Nothing was judged. {error}") from error
+        if isinstance(error, DatasetError | OSError | ValueError):
+            cause = error.__cause__ or error
+            raise OperationError(
+                f"Nothing was judged: {self._what} cannot be read: {first_line(cause)}"
+            ) from error
+
+
+def _loaded(load: Callable[[], Any], what: str) -> Any:
+    """Load something; a file without rows has no pieces, which is no fault of the file."""
+    with unreadable_as_error(what):
+        try:
+            return load()
+        except _NO_ROWS:
+            return iter(())
+
+
+def recorded_rows(
+    folder: Path,
+    schema: Schema,
+    span: pd.Timedelta,
+    digest: str,
+    at: pd.Timestamp,
+) -> Rows:
+    """Read the answers that were recorded in the time before ``at``, a time in UTC.
+
+    Answers of other models than the one with this digest are missing in the table: what was asked
+    counts, what another model answered does not.
+
+    Raises
+    ------
+    OperationError
+        If there is no such folder.
+    """
+    history = schema.history
+    order = time_column(schema) or SERVED_AT
+    back = span + pd.Timedelta(days=history.days if history else 0)
+    found = read_served(folder, schema, since=at - back)
+    rows, notes = found.rows.copy(), list(found.notes)
+    source = f"answers recorded in {shown(str(folder))}"
+    if rows.empty:
+        return Rows(rows, source, order, at, notes, found.left_out)
+    for column in (*schema.inputs, *schema.outputs):
+        rows[column.name] = readable_columns(rows, [column])[0][column.name]
+    served = pd.to_datetime(rows[SERVED_AT], utc=True).dt.tz_localize(None)
+    if (ahead := served.max() - at) > _TOLERATED:
+        notes.append(
+            f"The newest answer was recorded {_duration(ahead)} in the future: the clock of this "
+            "machine and that of the server differ. Until then all rows count as new."
+        )
+    rows[SERVED_AT] = served
+    is_other = ~rows["model_digest"].astype(str).map(lambda one: digest.startswith(one[:12]))
+    if is_other.any():
+        names = sorted(set(rows.loc[is_other, "model_digest"].astype(str).str[:12]))
+        notes.append(
+            f"Rows that other models answered ({', '.join(names)}): {int(is_other.sum()):,}. What "
+            "was asked is judged, their answers are not."
+        )
+    for column in schema.outputs:
+        rows[column.name] = _comparable(rows[column.name], column).mask(is_other.to_numpy())
+    rows = _without_time_or_series(rows, schema, order, notes)
+    now = None
+    if not rows.empty:  # times of the rows may be local ones: the lag of the newest one stays
+        lag = rows[SERVED_AT].max() - rows[order].max()
+        now = max(at, rows[SERVED_AT].max()) - lag
+    return Rows(rows, source, order, now, notes, found.left_out)
+
+
+def scored_rows(
+    loaded: Iterable[tuple[str, Any]],
+    schema: Schema,
+    scorer: Callable[[], Scorer],
+    span: pd.Timedelta,
+) -> Rows:
+    """Read tables piece by piece, score those without answers, and keep the newest rows.
+
+    Memory is flat: what is older than ``span`` and than what a row looks back is left behind.
+
+    Parameters
+    ----------
+    loaded
+        Names and what was loaded by them: DataFrames, or iterators of DataFrames.
+    scorer
+        Loads what answers; it is only called where a piece has no answers.
+
+    Raises
+    ------
+    OperationError
+        If one is no table, lacks columns of the schema, or its rows are not in the order of time.
+    """
+    history = schema.history
+    order = time_column(schema)
+    back = span + pd.Timedelta(days=history.days if history else 0)
+    kept: list[pd.DataFrame] = []
+    notes: list[str] = []
+    sources: list[str] = []
+    newest = pd.NaT
+    progress = Progress("Read", None, logger)
+    answering = _Answering(schema, scorer)
+    for source, pieces in loaded:
+        sources.append(source)
+        for piece in _pieces(source, pieces, schema, order):
+            rows = answering.answer(piece, source)
+            progress.advance(len(rows))
+            kept.append(rows)
+            if order:
+                times = [one for one in (newest, rows[order].max()) if not pd.isna(one)]
+                newest = max(times, default=pd.NaT)
+                kept = [one for one in kept if not one[order].max() <= newest - back]
+    table = pd.concat(kept) if kept else pd.DataFrame(columns=[c.name for c in schema.inputs])
+    if answering.unfit:
+        notes.append(
+            f"Rows that do not fit the model's schema, judged without a score: {answering.unfit:,}."
+        )
+    if order:
+        table = _without_time_or_series(table, schema, order, notes)
+        table = table[table[order] > newest - back] if len(table) else table
+    return Rows(table, ", ".join(sources), order, None, notes)
+
+
+class _Answering:
+    """Gives rows their answers: those that a table has, else those of the scorer."""
+
+    def __init__(self, schema: Schema, scorer: Callable[[], Scorer]) -> None:
+        self._schema, self._scorer = schema, scorer
+        self._stream: Stream | None = None
+        self.unfit = 0
+
+    def answer(self, piece: pd.DataFrame, source: str) -> pd.DataFrame:
+        columns, fits = readable_columns(piece, self._schema.inputs)
+        outputs = self._schema.outputs
+        if all(column.name in piece.columns for column in outputs):
+            answers, _ = readable_columns(piece, outputs)
+        else:
+            answers = self._scored(columns, fits, source)
+            self.unfit += int((~fits).sum())
+        found = {one.name: _comparable(pd.Series(answers[one.name]), one) for one in outputs}
+        return pd.DataFrame({**columns, **found})
+
+    def _scored(self, columns: Columns, fits: np.ndarray, source: str) -> Columns:
+        if self._stream is None:
+            self._stream = Stream(self._scorer())
+        try:
+            answers = self._stream.score({name: part[fits] for name, part in columns.items()})
+        except LateRowsError as error:
+            raise OperationError(
+                f"Nothing was judged. {source}: {error}: what they should be compared with is no "
+                "longer known. Sort the rows by time; files are read in the order they are given."
+            ) from error
+        except ValueError as error:  # of the model, about all rows together
+            raise OperationError(f"Nothing was judged. {source}: {error}") from error
+        found = {}
+        for name, part in answers.items():
+            found[name] = np.full(len(fits), None, object)
+            found[name][fits] = part
+        return found
+
+
+def _pieces(source: str, loaded: Any, schema: Schema, order: str | None) -> Iterator[pd.DataFrame]:
+    if isinstance(loaded, pd.DataFrame):
+        loaded = [loaded]
+        is_whole = True
+    elif isinstance(loaded, Iterator):
+        is_whole = False
+    else:
+        raise OperationError(f"{source} is a {type(loaded).__name__} and no table.")
+    with suppress(*_NO_ROWS), unreadable_as_error(source):
+        for piece in loaded:
+            if missing := [one.name for one in schema.inputs if one.name not in piece.columns]:
+                raise OperationError(
+                    f"Nothing was judged. {source}: wrong columns, {', '.join(missing)} missing.\n"
+                    f"It has: {', '.join(map(str, piece.columns))}\n"
+                    f"It needs: {', '.join(column.name for column in schema.inputs)}"
+                )
+            if is_whole and order:  # as training data, whose rows may come late
+                times = readable_columns(piece, [schema.input(order)])[0][order]
+                yield piece.iloc[np.argsort(times, kind="stable")]
+            else:
+                yield piece
+
+
+def _comparable(values: pd.Series, column: Column) -> pd.Series:
+    """Return an output as numbers where it is one or a flag, what is missing as NaN."""
+    if column.type in {"double", "long", "boolean"}:
+        return pd.to_numeric(values.map(_number), errors="coerce").astype(float)
+    return values
+
+
+def _number(value: Any) -> Any:
+    return np.nan if value is None or value is pd.NA else float(value)
+
+
+def _without_time_or_series(
+    rows: pd.DataFrame, schema: Schema, order: str, notes: list[str]
+) -> pd.DataFrame:
+    """Leave out rows that belong to no window or no series, say so, and order the others."""
+    by = schema.history.by if schema.history else None
+    wrong = rows[order].isna()
+    if by:
+        wrong |= rows[by].isna()
+    if wrong.any():
+        names = " or ".join(name for name in (order, by) if name)
+        notes.append(f"Rows without a readable {names}, not judged: {int(wrong.sum()):,}.")
+    return rows[~wrong].sort_values(order, kind="stable").reset_index(drop=True)
+
+
+def newest_part(rows: pd.DataFrame, order: str | None, span: pd.Timedelta, now: Any) -> np.ndarray:
+    """Return which rows lie in the time that is judged, back from ``now`` or the newest row."""
+    if order is None or rows.empty:
+        return np.ones(len(rows), bool)
+    end = rows[order].max() if now is None else now
+    return (rows[order] > end - span).to_numpy()
+
+
+def _duration(span: pd.Timedelta) -> str:
+    return str(span.round("min")).removeprefix("0 days ")

@@ -1,0 +1,238 @@
+"""Read the rows that were served, as ``kedro_azure_mlops.serve.record`` wrote them.
+
+The files may be of one server or of many, written a second ago or brought home from a device: all
+that lie anywhere below the folder are read.
+"""
+
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from kedro_azure_mlops.contract import Column, Schema
+from kedro_azure_mlops.errors import OperationError, first_line
+from kedro_azure_mlops.serve.parts import CUT_OFF, GIVEN, LINES, PARQUET, ZIPPED, Lines, opened
+from kedro_azure_mlops.storage import shown
+
+logger = logging.getLogger(__name__)
+
+_SUFFIXES = (PARQUET, ZIPPED, LINES)  # what is whole comes first
+_TOLERATED = np.timedelta64(1, "s")  # by which a clock may be put back without a word
+_ENDS = pd.Timedelta("1h")  # after the hour that names a file
+
+
+@dataclass(frozen=True)
+class ServedRows:
+    """Rows that were answered.
+
+    Parameters
+    ----------
+    rows
+        ``served_at`` (UTC), ``request_id``, ``model_digest`` and ``latency_ms`` (missing of files
+        and batches), then the columns of the schema's inputs and outputs, by time. Where the
+        schema has a history, a row that was sent several times is there once: with the answer that
+        knew most of the rows before it, the newest of those.
+    notes
+        Sentences about what could not be read, or is not as it should be.
+    left_out
+        Columns that were not recorded: they are missing in all rows.
+    """
+
+    rows: pd.DataFrame
+    notes: list[str]
+    left_out: list[str] = field(default_factory=list)
+
+
+def read_served(
+    folder: str | Path, schema: Schema, *, since: pd.Timestamp | None = None
+) -> ServedRows:
+    """Read what servers, batch runs and devices have recorded.
+
+    Numbers are ``float64`` (whole ones ``Int64``), booleans ``boolean``, times ``datetime64[ns]``,
+    texts objects.
+
+    Parameters
+    ----------
+    folder
+        Where it was recorded, or a single file of it.
+    since
+        A time of the server's clock, in UTC where it has no zone; older rows are left out.
+
+    Raises
+    ------
+    OperationError
+        If there is no such folder.
+    """
+    place = Path(folder)
+    if not place.exists():
+        raise OperationError(
+            f"There is no folder {shown(str(place))}: nothing was recorded there. To record what "
+            "is served, set recording.enabled in mlops.yml, or type: kedro mlops serve --record"
+        )
+    if since is not None:
+        since = since.tz_localize("UTC") if since.tzinfo is None else since.tz_convert("UTC")
+    reader = _Reader(schema, since)
+    tables = [table for file in _files(place, since) for table in reader.read(place, file)]
+    rows = pd.concat(tables, ignore_index=True) if tables else _typed({}, 0, schema)
+    left_out = [name for name, count in reader.missing.items() if count == len(tables) > 0]
+    if left_out:
+        reader.notes.append(f"{', '.join(left_out)}: not recorded (recording.leave_out).")
+    rows = _once(rows, schema, left_out, reader.notes)
+    rows = rows.sort_values("served_at", kind="stable", ignore_index=True)
+    return ServedRows(rows, reader.notes, left_out)
+
+
+class _Reader:
+    """Reads files into tables of one form, and remembers what is to be said about them."""
+
+    def __init__(self, schema: Schema, since: pd.Timestamp | None) -> None:
+        self._schema, self._since = schema, since
+        self._columns = (*schema.inputs, *schema.outputs)
+        self.notes: list[str] = []
+        self.missing: dict[str, int] = {one.name: 0 for one in self._columns}
+
+    def read(self, folder: Path, file: Path) -> Iterator[pd.DataFrame]:
+        name = file.relative_to(folder).as_posix() if file != folder else file.name
+        rows, latest, is_of_other = 0, np.datetime64(0, "ns"), False
+        for columns in self._tables(file, name):
+            at = columns["served_at"]
+            newest = np.maximum.accumulate(np.maximum(at, latest))
+            if len(back := np.flatnonzero(newest - at > _TOLERATED)):
+                by = pd.Timedelta(newest[back[0]] - at[back[0]])
+                self.notes.append(
+                    f"{name}: the clock was put back by {by.round('s')} after row "
+                    f"{rows + back[0]:,}."
+                )
+                newest = at
+            if len(at):
+                latest = newest[-1]
+            rows += len(at)
+            try:
+                if not any(one.name in columns for one in self._columns):
+                    raise KeyError
+                table = _typed(columns, len(at), self._schema)
+            except (KeyError, TypeError, ValueError):
+                is_of_other = True
+                continue
+            for column in self._columns:
+                self.missing[column.name] += column.name not in columns
+            yield table if self._since is None else table[table["served_at"] >= self._since]
+        if is_of_other:
+            self.notes.append(f"{name}: its rows are of a model with other columns.")
+
+    def _tables(self, file: Path, name: str) -> Iterator[dict[str, Any]]:
+        if file.name.endswith(PARQUET):
+            yield from self._of_parquet(file, name)
+            return
+        try:
+            with opened(file) as content:
+                lines = Lines(content)
+                yield from lines
+        except FileNotFoundError:  # it was compacted meanwhile
+            for suffix in (PARQUET, ZIPPED):
+                other = file.with_name(file.name.removesuffix(LINES) + suffix)
+                if other != file and other.exists():
+                    yield from self._tables(other, name)
+                    return
+            return
+        if lines.cut_off:
+            self.notes.append(f"{name} is cut off after row {lines.rows:,}.")
+        if lines.damaged:
+            self.notes.append(f"{name}: {lines.damaged:,} lines cannot be read.")
+
+    def _of_parquet(self, file: Path, name: str) -> Iterator[dict[str, Any]]:
+        import pyarrow
+        import pyarrow.parquet
+
+        rows = 0
+        try:
+            with pyarrow.parquet.ParquetFile(file) as content:
+                for batch in content.iter_batches():
+                    rows += batch.num_rows
+                    yield {key: _array(batch.column(key)) for key in batch.schema.names}
+                is_cut_off = CUT_OFF in (content.metadata.metadata or {})
+        except FileNotFoundError:  # it was too old, or too much
+            return
+        except (pyarrow.ArrowException, OSError, KeyError) as error:
+            where = f"is damaged after row {rows:,}" if rows else "cannot be read"
+            self.notes.append(f"{name} {where}: {first_line(error)}")
+            return
+        if is_cut_off:
+            self.notes.append(f"{name} is cut off after row {rows:,}.")
+
+
+def _files(place: Path, since: pd.Timestamp | None) -> list[Path]:
+    """Find files, each once: not also the lines that one was made of, or a copy of it."""
+    if place.is_file():
+        return [place]
+    found: dict[tuple[str, str], Path] = {}
+    for suffix in _SUFFIXES:
+        for file in sorted(place.rglob(f"*{suffix}")):
+            day, stem = file.parent.name, file.name.removesuffix(suffix)
+            if since is None or _ends(day, stem) >= since:
+                found.setdefault((day, stem), file)
+    return [found[key] for key in sorted(found)]
+
+
+def _ends(day: str, stem: str) -> pd.Timestamp:
+    """Return when the hour ends that a file is named after; what has another name ends never."""
+    try:
+        hour = pd.Timestamp(f"{day}T{stem.partition('-')[0]}:00", tz="UTC")
+    except ValueError:
+        return pd.Timestamp.max.tz_localize("UTC")
+    return hour + _ENDS
+
+
+def _array(column: Any) -> np.ndarray:
+    """Return a column of Arrow as lines have it."""
+    if column.null_count and str(column.type) == "int64":  # whole numbers are no floats
+        found = np.empty(len(column), object)
+        found[:] = column.to_pylist()
+        return found
+    values: np.ndarray = column.to_numpy(zero_copy_only=False)
+    return values
+
+
+def _typed(columns: dict[str, np.ndarray], rows: int, schema: Schema) -> pd.DataFrame:
+    """Make a table of the form that is returned; columns that are not there are missing."""
+    nothing = np.full(rows, None, object)
+    at = pd.Series(columns.get("served_at", nothing), dtype="datetime64[ns]")
+    found: dict[str, Any] = {"served_at": at.dt.tz_localize("UTC")}
+    given = (Column("request_id", "string"), Column("model_digest", "string"))
+    for column in (*given, Column(GIVEN[3], "double"), *schema.inputs, *schema.outputs):
+        kind: Any = _TYPES[column.type]
+        found[column.name] = pd.Series(columns.get(column.name, nothing), dtype=kind)
+    return pd.DataFrame(found)
+
+
+_TYPES = {
+    "string": object,
+    "double": "float64",
+    "long": "Int64",
+    "boolean": "boolean",
+    "datetime": "datetime64[ns]",
+}
+
+
+def _once(
+    rows: pd.DataFrame, schema: Schema, left_out: list[str], notes: list[str]
+) -> pd.DataFrame:
+    """Keep of a row that was sent several times the answer with the most history."""
+    history = schema.history
+    if history is None or rows.empty:
+        return rows
+    keys = [name for name in (history.by, history.order) if name]
+    if absent := [name for name in keys if name in left_out]:
+        notes.append(
+            f"Without {', '.join(absent)} rows that were sent several times count several times."
+        )
+        return rows
+    request = ["served_at", "request_id", *([history.by] if history.by else [])]
+    before = rows.groupby(request, sort=False, dropna=False).cumcount()
+    order = np.lexsort((rows["served_at"].to_numpy("datetime64[ns]"), before))
+    is_best = ~rows[keys].iloc[order].duplicated(keep="last").to_numpy()
+    return rows.iloc[np.sort(order[is_best])]

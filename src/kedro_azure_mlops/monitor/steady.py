@@ -1,0 +1,69 @@
+"""Which series have not moved from what a model has learned, and what models flag of those.
+
+A model that was fitted before the world changed flags what is new by then. That says nothing
+against it: it is judged on the series that have not moved.
+"""
+
+import logging
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from kedro_azure_mlops.monitor.comparison import compare_rows
+from kedro_azure_mlops.monitor.profile import Profile
+
+__all__ = ["share_agreeing", "share_flagged", "steady_series"]
+
+logger = logging.getLogger(__name__)
+_NONE_STEADY = "Every series has drifted: there is none on which %s could be judged"
+
+
+def steady_series(model: Any, rows: pd.DataFrame) -> list[str]:
+    """List the series whose newest rows raise no alarm against the profile of a model.
+
+    A series that has changed for good is in alarm to the end; a fault that has passed is not.
+
+    Parameters
+    ----------
+    model
+        Has ``schema`` with a history by series, and ``profile``; without a profile all are listed.
+    rows
+        The columns of ``schema.inputs``, others are left out.
+    """
+    schema = model.schema
+    series = set(rows[schema.history.by])
+    if profile := getattr(model, "profile", None):
+        asked = rows[[column.name for column in schema.inputs]]
+        found = compare_rows(asked, Profile.from_dict(profile), schema).windows
+        newest = found[found["end"] == found["end"].max()]
+        series -= set(newest.loc[newest["alarm"].astype(bool), "key"])
+    return sorted(series)
+
+
+def share_flagged(scored: pd.DataFrame, flag: str) -> float:
+    """Return the share of rows that are flagged; 0, with a warning, where there are none."""
+    if scored.empty:
+        logger.warning(_NONE_STEADY, "flags")
+        return 0.0
+    return float((scored[flag] == 1).mean())
+
+
+def share_agreeing(
+    ours: pd.DataFrame, theirs: pd.DataFrame, flag: str, among: np.ndarray | pd.Series
+) -> float:
+    """Return the share of rows that both flag or both do not; 1, with a warning, of no rows.
+
+    Parameters
+    ----------
+    ours, theirs
+        The same rows as two models have scored them.
+    among
+        Booleans, shape ``(n,)``: the rows that count.
+    """
+    counted = np.asarray(among, bool)
+    if not counted.any():
+        logger.warning(_NONE_STEADY, "agreement")
+        return 1.0
+    same = (ours[flag] == 1).to_numpy() == (theirs[flag] == 1).to_numpy()
+    return float(same[counted].mean())

@@ -1,0 +1,160 @@
+"""When a model is trained again, and on whose data: ``update_policy`` of ``mlops.yml``.
+
+What was served in one environment (prod, say) is monitored, and its data train a model in another
+(dev). The data are passed by reference: the parameters that name them are read from the watched
+environment and given to the training.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from functools import reduce
+from pathlib import Path
+from typing import Any
+
+from kedro_azure_mlops.config import bootstrap, configuration_folder, read_mlops, readable
+from kedro_azure_mlops.errors import OperationError
+
+_MISSING = object()
+
+
+@dataclass(frozen=True)
+class UpdatePolicy:
+    """When the model of an environment is trained again.
+
+    ``watch`` is the environment whose answers are monitored, ``parameters`` what the training takes
+    from that environment: dotted names and their values.
+    """
+
+    env: str
+    when: str
+    watch: str
+    every: timedelta | None = None
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def as_text(self) -> dict[str, str]:
+        """Return the parameters as ``submit_job`` and ``kedro run --params`` take them."""
+        return {name: "null" if v is None else str(v) for name, v in self.parameters.items()}
+
+
+@dataclass(frozen=True)
+class Refresh:
+    """Whether a model is to be trained again, and why."""
+
+    is_due: bool
+    reason: str
+
+
+def read_update_policy(env: str, root: Path | None = None) -> UpdatePolicy:
+    """Read when the model of an environment is trained again, and on whose data.
+
+    Raises
+    ------
+    OperationError
+        If ``mlops.yml`` cannot be read, or names an environment or a parameter that does not exist.
+    """
+    root = root or Path.cwd()
+    found = read_mlops(root, env).update_policy
+    watch = found.watch or env
+    given = _parameters(root, watch) if found.parameters else {}
+    values = {name: _value(given, name, watch) for name in found.parameters}
+    return UpdatePolicy(env, found.when, watch, _span(found.every), values)
+
+
+def decide_refresh(
+    policy: UpdatePolicy,
+    *,
+    drifted: bool,
+    quality: bool,
+    champion_since: datetime | None,
+    now: datetime | None = None,
+) -> Refresh:
+    """Decide whether to train again.
+
+    Bad data are never learned: while their quality is in doubt nothing is trained, whatever else
+    has moved.
+
+    Parameters
+    ----------
+    drifted, quality
+        What monitoring has found: that the world has changed, and that the data cannot be trusted.
+    champion_since
+        When the champion of the environment that trains entered service; None without one.
+    now
+        With a time zone; None: the time of this machine.
+    """
+    if policy.when == "never":
+        return Refresh(False, f"update_policy.when is never: {policy.env} is trained by hand")
+    if quality:
+        return Refresh(False, "the quality of the data is in doubt: repair that first")
+    age = (now or datetime.now(UTC)) - champion_since if champion_since else None
+    is_young = policy.every is not None and age is not None and age < policy.every
+    served = f"the champion of {policy.env} has been in service for {_shown(age)}"
+    if policy.when == "schedule":
+        return Refresh(not is_young, f"{served}, update_policy.every is {_shown(policy.every)}")
+    if not drifted:
+        return Refresh(False, f"nothing has drifted in {policy.watch}")
+    if is_young:
+        every = _shown(policy.every)
+        return Refresh(False, f"{policy.watch} has drifted, but {served}, less than {every}")
+    return Refresh(True, f"{policy.watch} has drifted")
+
+
+def champion_since(env: str, root: Path | None = None) -> datetime | None:
+    """Return when the champion of an environment entered service; None without one.
+
+    Raises
+    ------
+    OperationError
+        If the registry cannot be read.
+    """
+    from kedro_azure_mlops.registry import open_registry
+    from kedro_azure_mlops.registry.promotion import changes
+
+    found = open_registry(env, root or Path.cwd()).champion()
+    if found is None or not (history := changes([found])):
+        return None
+    return datetime.fromisoformat(history[-1].time)
+
+
+def _parameters(root: Path, env: str) -> Mapping[str, Any]:
+    bootstrap(root)
+    from kedro.framework.project import settings
+
+    folder = configuration_folder(root)
+    if not (root / folder / env).is_dir():
+        raise OperationError(f"update_policy.watch: there is no environment {env} in {folder}.")
+    with readable(f"{folder}: the parameters of {env}"):
+        loader = settings.CONFIG_LOADER_CLASS(
+            conf_source=str(root / folder), env=env, **settings.CONFIG_LOADER_ARGS
+        )
+        return dict(loader["parameters"])
+
+
+def _value(given: Mapping[str, Any], name: str, env: str) -> Any:
+    found = reduce(
+        lambda inner, key: inner.get(key, _MISSING) if isinstance(inner, Mapping) else _MISSING,
+        name.split("."),
+        given,
+    )
+    if found is _MISSING:
+        raise OperationError(
+            f"update_policy.parameters names {name}, which parameters.yml of {env} does not have."
+        )
+    return found
+
+
+def _span(text: str | None) -> timedelta | None:
+    if text is None:
+        return None
+    import pandas as pd
+
+    return pd.Timedelta(text).to_pytimedelta()
+
+
+def _shown(span: timedelta | None) -> str:
+    if span is None:
+        return "no time yet"
+    hours = span / timedelta(hours=1)
+    return f"{hours / 24:.3g} days" if hours >= 24 else f"{hours:.3g} hours"

@@ -1,0 +1,172 @@
+"""Models in Unity Catalog: an MLflow client that keeps to what Databricks documents of its tags.
+
+A tag's name has none of ``. , - = / :``, its value at most 1,000 characters, and an object at most
+50 tags. So tags whose name has a dot, ``metrics.r2``, are stored together by what is before it: the
+tag ``metrics_json`` holds ``{"metrics.r2": "0.7"}``, and a text that is too long goes on in
+``metrics_json_2``. Versions are listed without their tags, which are asked for one by one.
+"""
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+from zlib import crc32
+
+from kedro_azure_mlops.hooks.databricks import is_missing_model
+
+_LONGEST = 1000
+_PLAIN = re.compile(r"\w+")
+_STORED = re.compile(r"(\w+?_json)(?:_(\d+))?")
+_PIECE = re.compile(r"(\d+)/(\d+) ([0-9a-f]{8}) (.*)", re.DOTALL)
+_HEAD = 24  # characters that number a piece, at most
+
+
+def pack_tags(tags: Mapping[str, str]) -> dict[str, str]:
+    """Return tags as Unity Catalog can keep them."""
+    groups: dict[str, dict[str, str]] = {}
+    packed = {}
+    for name, text in tags.items():
+        if _PLAIN.fullmatch(name) and not _STORED.fullmatch(name) and len(text) <= _LONGEST:
+            packed[name] = text
+        else:
+            group = re.sub(r"\W", "_", name.split(".")[0])
+            groups.setdefault(f"{group}_json", {})[name] = text
+    for group, members in groups.items():
+        text = json.dumps(members, sort_keys=True, ensure_ascii=False)
+        packed |= {f"{group}_{n}" if n > 1 else group: one for n, one in _pieces(text)}
+    return packed
+
+
+def unpack_tags(stored: Mapping[str, str]) -> dict[str, str]:
+    """Return the tags that were packed, and those that others have set, as they are.
+
+    Raises
+    ------
+    MlflowException
+        If a text of several pieces is not whole: a process has ended while it wrote them.
+    """
+    tags = {name: text for name, text in stored.items() if not _STORED.fullmatch(name)}
+    for group in {match[1] for name in stored if (match := _STORED.fullmatch(name))}:
+        names = [name for name in stored if name == group or _is_piece(name, group)]
+        found = _members(group, {name: stored[name] for name in names})
+        tags |= {name: stored[name] for name in names} if found is None else found
+    return tags
+
+
+def _is_piece(name: str, group: str) -> bool:
+    match = _STORED.fullmatch(name)
+    return match is not None and match[1] == group
+
+
+def _pieces(text: str) -> list[tuple[int, str]]:
+    if len(text) <= _LONGEST:
+        return [(1, text)]
+    size, check = _LONGEST - _HEAD, f"{crc32(text.encode()):08x}"
+    parts = [text[start : start + size] for start in range(0, len(text), size)]
+    return [(n, f"{n}/{len(parts)} {check} {part}") for n, part in enumerate(parts, 1)]
+
+
+def _members(group: str, stored: Mapping[str, str]) -> dict[str, str] | None:
+    """Return what a group holds; None if it is a tag that others have set."""
+    first = _PIECE.fullmatch(stored.get(group, ""))
+    text = stored.get(group, "")
+    if first:
+        names = [group, *(f"{group}_{n}" for n in range(2, int(first[2]) + 1))]
+        parts = [_PIECE.fullmatch(stored.get(name, "")) for name in names]
+        text = "".join(part[4] for part in parts if part)
+        if f"{crc32(text.encode()):08x}" != first[3]:
+            from mlflow import MlflowException
+
+            raise MlflowException(
+                f"The tag {group} is half written: its pieces are of different texts. Register the "
+                "model again."
+            )
+    try:
+        found = json.loads(text)
+    except ValueError:
+        return None
+    is_ours = isinstance(found, dict) and all(isinstance(one, str) for one in found.values())
+    return found if is_ours else None
+
+
+class UnityCatalogClient:
+    """MLflow's client of Unity Catalog, with tags like those of any other registry.
+
+    Parameters
+    ----------
+    client
+        A ``mlflow.MlflowClient``; what is not defined here is its.
+    """
+
+    has_aliases = True
+
+    def __init__(self, client: Any) -> None:
+        self._client = client
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._client, name)
+
+    def search_model_versions(self, *given: Any, **named: Any) -> Any:
+        """List versions that have their files, each with its tags."""
+        listed = self._client.search_model_versions(*given, **named)
+        # what is not READY was broken off while its files were stored
+        found = (self._known(v.name, v.version) for v in listed if v.status == "READY")
+        return type(listed)([one for one in found if one is not None], listed.token)
+
+    def get_model_version(self, name: str, version: str) -> Any:
+        """Return a version."""
+        return _unpacked(self._client.get_model_version(name, version))
+
+    def get_model_version_by_alias(self, name: str, alias: str) -> Any:
+        """Return the version that holds an alias."""
+        return _unpacked(self._client.get_model_version_by_alias(name, alias))
+
+    def create_model_version(
+        self, name: str, source: str, run_id: str, tags: Mapping[str, str]
+    ) -> Any:
+        """Store the files of a model as a version."""
+        return self._client.create_model_version(name, source, run_id, tags=pack_tags(tags))
+
+    def set_model_version_tag(self, name: str, version: str, key: str, value: str) -> None:
+        """Set a tag, replacing one of the same name."""
+        self._retag(name, version, lambda tags: tags | {key: value})
+
+    def delete_model_version_tag(self, name: str, version: str, key: str) -> None:
+        """Remove a tag, if it is there."""
+        self._retag(name, version, lambda tags: {k: v for k, v in tags.items() if k != key})
+
+    def create_registered_model(self, name: str, tags: Mapping[str, str] | None = None) -> Any:
+        """Make a model without versions."""
+        return self._client.create_registered_model(name, tags=pack_tags(tags or {}))
+
+    def get_registered_model(self, name: str) -> Any:
+        """Return a model."""
+        return _unpacked(self._client.get_registered_model(name))
+
+    def _known(self, name: str, version: str) -> Any | None:
+        """Return a version; None if it was deleted meanwhile."""
+        from mlflow import MlflowException
+
+        try:
+            return self.get_model_version(name, version)
+        except MlflowException as error:
+            if not is_missing_model(error):
+                raise
+            return None
+
+    def _retag(
+        self, name: str, version: str, change: Callable[[dict[str, str]], dict[str, str]]
+    ) -> None:
+        stored = dict(self._client.get_model_version(name, version).tags)
+        wanted = pack_tags(change(unpack_tags(stored)))
+        for key, text in wanted.items():
+            if stored.get(key) != text:
+                self._client.set_model_version_tag(name, version, key, text)
+        for key in stored.keys() - wanted.keys():
+            self._client.delete_model_version_tag(name, version, key)
+
+
+def _unpacked(found: Any) -> Any:
+    """Return an entity whose tags are unpacked."""
+    found._tags = unpack_tags(found.tags)  # of a model, ``tags`` is a copy
+    return found

@@ -1,0 +1,150 @@
+"""Columns for Azure ML's data collector, which stores them in the workspace.
+
+The collector is a process beside the server of an online deployment. Whole bodies it sees itself;
+columns are handed to it by the package ``azureml-ai-monitoring``, from a bounded queue, where the
+serving environment has it. ``deploy online`` chooses, see ``deploy.artifact.collections_of``.
+"""
+
+import json
+import logging
+import math
+import os
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from kedro_azure_mlops.contract import Schema
+from kedro_azure_mlops.serve.record import Settings, is_sampled
+from kedro_azure_mlops.serve.score import values_writer
+
+logger = logging.getLogger(__name__)
+
+INPUTS, OUTPUTS = "model_inputs", "model_outputs"
+CONFIG = "AZUREML_MDC_CONFIG_PATH"  # a variable that Azure sets: a file that names the collections
+_SECONDS_BETWEEN_WORDS = 60.0
+
+
+class AzureCollector:
+    """Hands answered requests to Azure's data collector; nothing here fails because of it.
+
+    ``recorded`` and ``dropped`` count rows.
+
+    Parameters
+    ----------
+    share
+        Of the requests; the id of a request decides, so it is kept whole.
+    leave_out
+        Columns that are never handed over.
+
+    Raises
+    ------
+    ValueError
+        If the model has no such column.
+    """
+
+    def __init__(
+        self, schema: Schema, digest: str, share: float = 1.0, leave_out: Sequence[str] = ()
+    ) -> None:
+        known = [one.name for one in (*schema.inputs, *schema.outputs)]
+        if unknown := sorted(set(leave_out) - set(known)):
+            raise ValueError(
+                f"leave_out names {', '.join(unknown)}, which is no column of the model: it has "
+                f"{', '.join(known)}"
+            )
+        from azureml.ai.monitoring import Collector
+        from azureml.ai.monitoring.context import BasicCorrelationContext
+
+        self.recorded = self.dropped = 0
+        self._context, self._share = BasicCorrelationContext, share
+        kept = [one for one in schema.inputs if one.name not in leave_out]
+        # times as text: as numbers their unit would depend on the release of pandas
+        self._inputs = {
+            one.name: values_writer(one) if one.type == "datetime" else _unchanged for one in kept
+        }
+        names = [(n, one.name) for n, one in enumerate(schema.outputs)]
+        self._outputs = [(place, name) for place, name in names if name not in leave_out]
+        self._digest, self._logged = digest, -_SECONDS_BETWEEN_WORDS
+        self._of_thread = threading.local()  # the package calls back in the thread that collects
+        self._of_inputs = Collector(name=INPUTS, on_error=self._fail)
+        self._of_outputs = Collector(name=OUTPUTS, on_error=self._fail)
+
+    def put(
+        self,
+        request_id: str,
+        seconds: float,
+        columns: Mapping[str, np.ndarray],
+        outputs: Sequence[Sequence[Any]],
+    ) -> None:
+        """Hand over an answered request, as ``Recorder.put`` takes it."""
+        if self._share < 1 and not is_sampled(request_id, self._share):
+            return
+        rows = len(next(iter(columns.values())))
+        self._of_thread.failed = False
+        try:
+            self._collect(request_id, seconds, columns, outputs, rows)
+        except Exception as error:  # noqa: BLE001, a server goes on
+            self._fail(error)
+        if self._of_thread.failed:
+            self.dropped += rows
+        else:
+            self.recorded += rows
+
+    def close(self, seconds: float | None = None) -> None:
+        """Do nothing: a thread of the package sends what waits while the process lives."""
+
+    def _collect(
+        self,
+        request_id: str,
+        seconds: float,
+        columns: Mapping[str, np.ndarray],
+        outputs: Sequence[Sequence[Any]],
+        rows: int,
+    ) -> None:
+        import pandas as pd
+
+        context = self._context(id=request_id)
+        given: dict[str, list[Any]] = {"model_digest": [self._digest] * rows}
+        if not math.isnan(seconds):
+            given["latency_ms"] = [1e3 * seconds] * rows
+        inputs = pd.DataFrame({name: of(columns[name]) for name, of in self._inputs.items()})
+        answers = pd.DataFrame(given | {name: outputs[place] for place, name in self._outputs})
+        self._of_inputs.collect(inputs, context)
+        self._of_outputs.collect(answers, context)
+
+    def _fail(self, error: Exception) -> None:
+        self._of_thread.failed = True
+        if time.monotonic() - self._logged >= _SECONDS_BETWEEN_WORDS:
+            self._logged = time.monotonic()
+            logger.error("What is answered is not collected by Azure, it is dropped: %s", error)
+
+
+def _unchanged(values: np.ndarray) -> np.ndarray:
+    return values
+
+
+def open_collector(schema: Schema, digest: str) -> AzureCollector | None:
+    """Return what hands columns to Azure; None where it collects none.
+
+    ``RECORD_SHARE`` and ``RECORD_LEAVE_OUT`` say the same as to a ``Recorder``.
+
+    Raises
+    ------
+    ValueError
+        If a variable is wrong, or the file of Azure that names the collections cannot be read.
+    """
+    path = os.environ.get(CONFIG)
+    if not path:
+        return None
+    try:
+        with open(path, encoding="utf-8") as file:  # noqa: PTH123, as Azure's package does
+            names = {name.lower() for name in json.load(file).get("collections") or {}}
+    except (OSError, ValueError, AttributeError) as error:
+        raise ValueError(f"{CONFIG} names {path}, which cannot be read: {error}") from error
+    if not names & {INPUTS, OUTPUTS}:
+        return None
+    settings = Settings.from_variables(os.environ | {"RECORD_FOLDER": "-"})
+    assert settings is not None  # noqa: S101, a folder is named
+    return AzureCollector(schema, digest, settings.share, settings.leave_out)

@@ -1,0 +1,399 @@
+"""Files of recorded answers: lines while they are written, Parquet or gzip once they have ended.
+
+``DAY/HOUR-WRITER.jsonl`` grows while its writer lives, which holds a lock on it. A line is a JSON
+object of its own: who answered, when, and the columns of some requests, numbers as base64 of
+little-endian bytes (a tenth of the time that digits take) and texts as codes of those that occur.
+So whatever kills the writer, all lines but the last are whole. ``compact`` turns files that have
+ended into ``.parquet`` where pyarrow is installed, else into ``.jsonl.gz``; the standard library
+and numpy read and write the rest, so devices do, too.
+"""
+
+import base64
+import binascii
+import contextlib
+import gzip
+import json
+import logging
+import os
+import shutil
+import sys
+import time
+import zlib
+from array import array
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import chain
+from pathlib import Path
+from typing import IO, Any, NamedTuple
+
+import numpy as np
+
+from kedro_azure_mlops.contract import Schema
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
+logger = logging.getLogger(__name__)
+
+LINES, ZIPPED, PARQUET = ".jsonl", ".jsonl.gz", ".parquet"
+GIVEN = ("served_at", "request_id", "model_digest", "latency_ms")
+"""The columns of every row, before those of the model."""
+CUT_OFF = b"cut_off"  # key in the metadata of a Parquet file whose lines were
+_NONE = -(2**63)  # no time, as numpy has it, and no whole number
+_ROWS_AT_ONCE = 100_000  # of a row group of Parquet
+_CODES = 256  # of a byte
+_SURELY_ENDED = 7200  # seconds without a line, where there are no locks
+_encode = json.JSONEncoder(separators=(",", ":")).encode
+
+
+class Answered(NamedTuple):
+    """A request that was answered: when (ns since 1970, UTC), to whom, how fast, and its columns.
+
+    ``columns`` are arrays as a scorer takes them, ``outputs`` lists of JSON values as the answer
+    has them.
+    """
+
+    at: int
+    request_id: str
+    seconds: float
+    rows: int
+    columns: Mapping[str, np.ndarray]
+    outputs: Sequence[Sequence[Any]]
+
+
+class Form:
+    """How the answers of one model are written as lines.
+
+    Parameters
+    ----------
+    leave_out
+        Columns that are never written.
+
+    Raises
+    ------
+    ValueError
+        If the model has no such column, or names one as the record does.
+    """
+
+    def __init__(self, schema: Schema, digest: str, leave_out: Sequence[str] = ()) -> None:
+        known = [one.name for one in (*schema.inputs, *schema.outputs)]
+        if unknown := sorted(set(leave_out) - set(known)):
+            raise ValueError(
+                f"leave_out names {', '.join(unknown)}, which is no column of the model: it has "
+                f"{', '.join(known)}"
+            )
+        kept = [name for name in known if name not in leave_out]
+        if twice := sorted({name for name in kept if name in GIVEN or kept.count(name) > 1}):
+            raise ValueError(
+                f"the model's column {', '.join(twice)} has the name of another one of the record: "
+                "name it in leave_out"
+            )
+        self._inputs = [one for one in schema.inputs if one.name in kept]
+        self._outputs = [(n, one) for n, one in enumerate(schema.outputs) if one.name in kept]
+        types = {one.name: one.type for one in self._inputs}
+        types |= {one.name: one.type for _, one in self._outputs}
+        self._head = {"model": _json(digest), "types": _json(types)}
+
+    def line(self, answered: Sequence[Answered]) -> bytes:
+        """Write requests as a line."""
+        columns = {
+            one.name: _encoded(one.type, [each.columns[one.name] for each in answered])
+            for one in self._inputs
+        }
+        columns |= {
+            one.name: _encoded_list(one.type, [each.outputs[place] for each in answered])
+            for place, one in self._outputs
+        }
+        fields = {
+            **self._head,
+            "rows": _json([each.rows for each in answered]),
+            "request_id": _json([each.request_id for each in answered]),
+            "served_at": _numbers("i8", np.array([each.at for each in answered], np.int64)),
+            "latency_ms": _numbers("f8", np.array([1e3 * each.seconds for each in answered])),
+            "columns": _object(columns),
+        }
+        return _object(fields) + b"\n"
+
+
+class Lines:
+    """Lines of a file as tables: dictionaries of arrays, as a scorer takes them, by row.
+
+    Once iterated over, ``rows`` counts the rows, ``cut_off`` says whether the last line is cut off,
+    and ``damaged`` counts other lines that cannot be read.
+    """
+
+    def __init__(self, file: IO[bytes], texts: "Texts | None" = None) -> None:
+        self._file, self._texts = file, texts or _objects
+        self.rows = self.damaged = 0
+        self.cut_off = False
+        self.types: dict[str, str] = {}
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        try:
+            for line in self._file:
+                if not line.endswith(b"\n"):
+                    self.cut_off = True
+                    return
+                try:
+                    types, table = _decoded(line, self._texts)
+                except (ValueError, KeyError, TypeError, IndexError, AttributeError):
+                    self.damaged += 1
+                    continue
+                self.types = types
+                self.rows += len(table["served_at"])
+                yield table
+        except (EOFError, gzip.BadGzipFile, zlib.error):  # cut off, or damaged
+            self.cut_off = True
+
+
+def opened(file: Path) -> IO[bytes]:
+    """Open a file of lines, zipped or not."""
+    return gzip.open(file) if file.suffix == ".gz" else file.open("rb")  # type: ignore[return-value]
+
+
+def lock(file: IO[bytes] | int) -> bool | None:
+    """Lock a file that lines are written to or taken from; None if that cannot be done here."""
+    if fcntl is None:
+        return None
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:  # some network file systems
+        return None
+    return True
+
+
+def compact(folder: Path) -> list[Path]:
+    """Turn files of lines whose writers have ended into Parquet, or gzip without pyarrow.
+
+    The new file is put in its place whole, then the lines are removed: a reader that finds both
+    takes the new one.
+
+    Returns
+    -------
+    The new files.
+    """
+    found = []
+    for lines in sorted(folder.glob(f"*/*{LINES}")):
+        try:
+            with lines.open("rb") as file:
+                locked = lock(file)
+                is_old = time.time() - os.fstat(file.fileno()).st_mtime > _SURELY_ENDED
+                if locked or (locked is None and is_old):
+                    found += _compacted(lines, file)
+        except (OSError, ValueError, KeyError) as error:
+            logger.warning("%s stays as it is: %s", lines, error)
+    return found
+
+
+def _compacted(lines: Path, file: IO[bytes]) -> list[Path]:
+    stem = lines.name.removesuffix(LINES)
+    try:
+        import pyarrow as _  # noqa: F401
+
+        target, write = lines.with_name(stem + PARQUET), _write_parquet
+    except ImportError:
+        target, write = lines.with_name(stem + ZIPPED), _write_zipped
+    part = lines.with_name(f"{target.name}.part")
+    try:
+        if not os.fstat(file.fileno()).st_nlink:  # another process was faster
+            return []
+        has_rows = write(file, part)
+        if has_rows:
+            part.replace(target)
+        lines.unlink()
+        return [target] if has_rows else []
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _write_zipped(file: IO[bytes], part: Path) -> bool:
+    with gzip.open(part, "wb", compresslevel=6) as target:
+        shutil.copyfileobj(file, target)
+    return file.tell() > 0
+
+
+def _write_parquet(file: IO[bytes], part: Path) -> bool:
+    """Write row groups as the lines come; the first line says the types, as they are of one model.
+
+    That the lines were cut off is kept in the metadata.
+    """
+    import pyarrow
+    import pyarrow.parquet
+
+    lines, rows = Lines(file, _arrow_texts), 0
+    waiting: list[dict[str, Any]] = []
+    writer: Any = None
+
+    def write() -> None:
+        nonlocal writer
+        table = _arrow_table(waiting, lines.types)
+        if writer is None:
+            writer = pyarrow.parquet.ParquetWriter(part, table.schema, compression="zstd")
+        writer.write_table(table)
+
+    try:
+        for table in lines:
+            waiting.append(table)
+            rows += len(table["served_at"])
+            if rows >= _ROWS_AT_ONCE:
+                write()
+                waiting, rows = [], 0
+        if waiting:
+            write()
+        if writer is not None and (lines.cut_off or lines.damaged):
+            writer.add_key_value_metadata({CUT_OFF: b"true"})
+    finally:
+        if writer is not None:
+            writer.close()
+    return writer is not None
+
+
+def _arrow_table(tables: Sequence[Mapping[str, Any]], types: Mapping[str, str]) -> Any:
+    import pyarrow
+
+    arrow = {
+        "string": pyarrow.string(),
+        "double": pyarrow.float64(),
+        "long": pyarrow.int64(),
+        "boolean": pyarrow.bool_(),
+        "datetime": pyarrow.timestamp("ns"),
+    }
+    kinds = {
+        "served_at": pyarrow.timestamp("ns", "UTC"),
+        "request_id": pyarrow.string(),
+        "model_digest": pyarrow.string(),
+        "latency_ms": pyarrow.float64(),
+        **{name: arrow[kind] for name, kind in types.items()},
+    }
+    columns = {}
+    for name, kind in kinds.items():
+        values = [table[name] for table in tables]
+        if kind == pyarrow.string():
+            columns[name] = pyarrow.chunked_array(values, kind)
+        else:
+            columns[name] = pyarrow.array(np.concatenate(values), kind, from_pandas=True)
+    return pyarrow.table(columns)
+
+
+Texts = Callable[[list[Any], np.ndarray], Any]
+"""Takes the texts that occur, and for each row the number of its text; returns the column."""
+
+
+def _objects(of: list[Any], codes: np.ndarray) -> np.ndarray:
+    known = np.empty(len(of), object)
+    known[:] = of
+    return known[codes]
+
+
+def _arrow_texts(of: list[Any], codes: np.ndarray) -> Any:
+    """Return a column of Arrow, ten times as fast as by way of Python's texts."""
+    import pyarrow
+
+    return pyarrow.array(of, pyarrow.string()).take(pyarrow.array(codes))
+
+
+def _json(value: Any) -> bytes:
+    return _encode(value).encode()
+
+
+def _object(fields: Mapping[str, bytes]) -> bytes:
+    """Write an object whose values are JSON already, without looking at them again."""
+    return b"{" + b",".join(_json(name) + b":" + value for name, value in fields.items()) + b"}"
+
+
+def _encoded(kind: str, arrays: Sequence[np.ndarray]) -> bytes:
+    values = np.concatenate(arrays)
+    if kind in {"string", "boolean"}:
+        return _codes(values.tolist())
+    if kind == "datetime":
+        return _numbers("i8", values.astype("datetime64[ns]", copy=False).view(np.int64))
+    return _numbers("i8" if values.dtype.kind in "iu" else "f8", values)
+
+
+def _encoded_list(kind: str, lists: Sequence[Sequence[Any]]) -> bytes:
+    values = list(chain.from_iterable(lists))
+    if kind == "double":
+        try:
+            return _numbers("f8", np.asarray(array("d", values)))  # a third of numpy's time
+        except TypeError:
+            return _numbers("f8", np.array(values, np.float64))  # NaN of None
+    if kind == "datetime":
+        times = np.array(["NaT" if one is None else one for one in values], "datetime64[ns]")
+        return _numbers("i8", times.view(np.int64))
+    if kind == "long":
+        return _numbers("i8", np.array([_NONE if one is None else one for one in values], np.int64))
+    return _codes(values)
+
+
+def _codes(values: list[Any]) -> bytes:
+    known = {value: code for code, value in enumerate(dict.fromkeys(values))}
+    if len(known) == 1:
+        kind, codes = "u1", np.zeros(len(values), np.uint8)
+    elif len(known) <= _CODES:
+        codes = np.frombuffer(bytes(map(known.__getitem__, values)), np.uint8)
+        kind = "u1"
+    else:
+        codes = np.fromiter(map(known.__getitem__, values), np.uint32, len(values))
+        kind = "u4"
+    return _numbers(kind, codes)[:-1] + b',"of":' + _json(list(known)) + b"}"
+
+
+def _numbers(kind: str, values: np.ndarray) -> bytes:
+    data = np.ascontiguousarray(values, f"<{kind}")
+    return b'{"%s":"%s"}' % (kind.encode(), binascii.b2a_base64(data.data, newline=False))
+
+
+def _decoded(line: bytes, texts: Texts) -> tuple[dict[str, str], dict[str, Any]]:
+    """Read a line: the types of its columns by name, and the columns."""
+    found = json.loads(line)
+    rows = np.array(found["rows"], np.int64)
+    served_at = _read(found["served_at"]).view("datetime64[ns]")
+    table: dict[str, Any] = {
+        "served_at": np.repeat(served_at, rows),
+        "request_id": texts(found["request_id"], np.repeat(np.arange(len(rows)), rows)),
+        "model_digest": texts([found["model"]], np.zeros(rows.sum(), np.int64)),
+        "latency_ms": np.repeat(_read(found["latency_ms"]), rows),
+    }
+    for name, kind in found["types"].items():
+        column = found["columns"][name]
+        values = _read(column)
+        if "of" in column:
+            values = (texts if kind == "string" else _objects)(column["of"], values)
+        if kind == "datetime":
+            values = values.view("datetime64[ns]")
+        elif kind == "long":
+            values = _whole_numbers(values)
+        if len(values) != len(table["served_at"]):
+            raise ValueError(f"{name} has another number of rows")
+        table[name] = values
+    return found["types"], table
+
+
+def _whole_numbers(values: np.ndarray) -> np.ndarray:
+    """Return integers, as objects if one is missing."""
+    is_there = ~np.isnan(values) if values.dtype.kind == "f" else values != _NONE
+    if is_there.all():
+        return values.astype(np.int64)
+    found = np.full(len(values), None, object)
+    found[is_there] = values[is_there].astype(np.int64)
+    return found
+
+
+def _read(column: Mapping[str, Any]) -> np.ndarray:
+    ((kind, text),) = ((key, value) for key, value in column.items() if key != "of")
+    return np.frombuffer(base64.b64decode(text, validate=True), f"<{kind}")
+
+
+def main() -> int:
+    """Compact the folder that the command line names, when nothing else needs the processor."""
+    with contextlib.suppress(AttributeError, OSError):  # Windows has none
+        os.nice(10)
+    compact(Path(sys.argv[1]))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,485 @@
+"""Record what is answered, without keeping an answer waiting: time, request, latency, columns.
+
+Who answers puts the columns of a request into a bounded queue; a thread writes them once a second
+as ``kedro_azure_mlops.serve.parts`` has them. What does not fit into the queue, or onto the disk,
+is dropped and counted. ``kedro mlops monitor`` reads the files.
+
+A server reads variables of its environment, which ``kedro mlops serve`` sets from
+``recording`` of ``mlops.yml``: ``RECORD_FOLDER`` switches it on; ``RECORD_SHARE``,
+``RECORD_MAX_MEGABYTES``, ``RECORD_KEEP_DAYS``, ``RECORD_LEAVE_OUT`` (names, as a JSON list) and
+``RECORD_PYTHON`` (which has pyarrow) may be left out.
+"""
+
+import atexit
+import contextlib
+import json
+import logging
+import math
+import os
+import re
+import secrets
+import shutil
+import subprocess
+import sys
+import threading
+import time
+import weakref
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from itertools import compress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from kedro_azure_mlops.contract import Schema
+from kedro_azure_mlops.serve.parts import LINES, PARQUET, ZIPPED, Answered, Form, lock
+
+logger = logging.getLogger(__name__)
+
+SECONDS = 0.8  # between two writes; with the write itself less than a killed process may lose
+MOST_ROWS = 250_000  # that wait to be written, some 30 MB; a single request may have more
+MOST_CHARACTERS = 50_000_000  # of their texts
+_ROWS_TO_WAKE = 10_000  # are written at once: the memory that they hold is used again
+_ROWS_OF_A_LINE = 2_000  # about: between lines, requests are answered
+_SECONDS_BETWEEN_SWEEPS = 60
+_SECONDS_TO_COMPACT = 10  # at the end of a server; else the next one does it
+_PARTS = 10  # of the size that is allowed: what is removed at once
+_DAY = re.compile(r"\d{4}-\d\d-\d\d")
+_ID = re.compile(r"[\w.:/+=@-]{1,128}", re.ASCII)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Where answers are recorded, and which.
+
+    Parameters
+    ----------
+    share
+        Of the requests, above 0 and at most 1. The id of a request decides, so it is recorded
+        whole, and by all servers or by none.
+    max_megabytes, keep_days
+        What the folder may hold; the oldest files are removed first.
+    leave_out
+        Columns of the model that are never written.
+    python
+        Of an environment with pyarrow, which makes Parquet of files that have ended; None: this.
+    """
+
+    folder: Path
+    share: float = 1.0
+    max_megabytes: float = 1000.0
+    keep_days: float = 30.0
+    leave_out: tuple[str, ...] = ()
+    python: str | None = None
+
+    def variables(self) -> dict[str, str]:
+        """Return the environment variables that say this to a server."""
+        return {
+            "RECORD_FOLDER": str(self.folder),
+            "RECORD_SHARE": str(self.share),
+            "RECORD_MAX_MEGABYTES": str(self.max_megabytes),
+            "RECORD_KEEP_DAYS": str(self.keep_days),
+            "RECORD_LEAVE_OUT": json.dumps(self.leave_out),
+        } | ({"RECORD_PYTHON": self.python} if self.python else {})
+
+    @classmethod
+    def from_variables(cls, given: Mapping[str, str] = os.environ) -> "Settings | None":
+        """Read what ``variables`` wrote; None where no folder is named.
+
+        Raises
+        ------
+        ValueError
+            Naming the variable that is wrong, and what it takes.
+        """
+        folder = given.get("RECORD_FOLDER")
+        if not folder:
+            return None
+        try:
+            names = json.loads(given.get("RECORD_LEAVE_OUT") or "[]")
+            if not isinstance(names, list):
+                raise ValueError
+        except ValueError:
+            raise ValueError(
+                'RECORD_LEAVE_OUT must be a JSON list of columns, as in ["name"]'
+            ) from None
+        return cls(
+            Path(folder),
+            _number(given, "RECORD_SHARE", cls.share, most=1.0),
+            _number(given, "RECORD_MAX_MEGABYTES", cls.max_megabytes),
+            _number(given, "RECORD_KEEP_DAYS", cls.keep_days),
+            tuple(map(str, names)),
+            given.get("RECORD_PYTHON") or None,
+        )
+
+
+class Recorder:
+    """Writes what ``put`` is given, once ``start`` was called, until ``close``.
+
+    ``recorded`` and ``dropped`` count rows. Nothing here fails because of what is written or where:
+    it is logged once, until writing works again.
+
+    Parameters
+    ----------
+    digest
+        Of the model that answers.
+    clock
+        Returns nanoseconds since 1970, UTC.
+
+    Raises
+    ------
+    ValueError
+        If the folder cannot be written, or ``leave_out`` names no column of the model.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        schema: Schema,
+        digest: str,
+        *,
+        clock: Callable[[], int] = time.time_ns,
+    ) -> None:
+        self.settings = settings
+        self.recorded = self.dropped = 0
+        self._clock = clock
+        self._form = Form(schema, digest, settings.leave_out)
+        self._texts = [one.name for one in schema.inputs if one.type == "string"]
+        self._waiting: list[Answered] = []
+        self._rows_waiting = self._characters_waiting = 0
+        self._queue = threading.Lock()  # held for the time of an append
+        self._disk = threading.Lock()
+        self._ended = threading.Event()
+        self._wake = threading.Event()  # the thread, before its time
+        self._thread: threading.Thread | None = None
+        self._child: subprocess.Popen[bytes] | None = None
+        self._is_failing = False
+        self._begin()
+        try:
+            settings.folder.mkdir(parents=True, exist_ok=True)
+            probe = settings.folder / f".{self._name}"
+            probe.touch()
+            probe.unlink()
+        except OSError as error:
+            raise ValueError(
+                f"{settings.folder} cannot be written ({error.strerror}), so what is answered "
+                "cannot be recorded there: name another folder, or switch recording off"
+            ) from error
+
+    def start(self) -> None:
+        """Compact what a process that has died has left, and begin to write once a second."""
+        self.flush()
+        self._compact()
+        self._thread = threading.Thread(target=self._run, name="recorder", daemon=True)
+        self._thread.start()
+        atexit.register(self.close)
+        _all.add(self)
+
+    def put(
+        self,
+        request_id: str,
+        seconds: float,
+        columns: Mapping[str, np.ndarray],
+        outputs: Sequence[Sequence[Any]],
+    ) -> None:
+        """Keep an answered request to be written; it returns at once, whatever happens.
+
+        Parameters
+        ----------
+        seconds
+            That the answer took; NaN of none.
+        columns
+            Inputs, as the scorer got them.
+        outputs
+            Lists of the values that were answered, in the order of the schema.
+        """
+        if self.settings.share < 1 and not is_sampled(request_id, self.settings.share):
+            return
+        rows = len(outputs[0]) if outputs else len(next(iter(columns.values())))
+        one = Answered(self._clock(), request_id, seconds, rows, columns, outputs)
+        texts = [columns[name].tolist() for name in self._texts]
+        characters = sum(len("".join(filter(None, values))) for values in texts)
+        with self._queue:
+            is_full = self._waiting and (
+                self._rows_waiting + rows > MOST_ROWS
+                or self._characters_waiting + characters > MOST_CHARACTERS
+            )
+            if is_full or self._ended.is_set():
+                self.dropped += rows
+                return
+            self._waiting.append(one)
+            self._rows_waiting += rows
+            self._characters_waiting += characters
+            if self._rows_waiting > _ROWS_TO_WAKE:
+                self._wake.set()
+
+    def write(
+        self, name: str, columns: Mapping[str, np.ndarray], outputs: Sequence[Sequence[Any]]
+    ) -> None:
+        """Write rows of a file at once; where ``share`` is below 1, each is drawn by itself.
+
+        Parameters
+        ----------
+        name
+            Of the piece of the file, in the place of a request's id.
+        columns, outputs
+            As ``put`` takes them.
+        """
+        rows = len(next(iter(columns.values())))
+        if self.settings.share < 1:
+            draw = np.random.default_rng(zlib.crc32(name.encode()))
+            kept = draw.random(rows) < self.settings.share
+            columns = {column: values[kept] for column, values in columns.items()}
+            outputs = [list(compress(values, kept)) for values in outputs]
+            rows = int(kept.sum())
+        if rows:
+            self._waiting.append(Answered(self._clock(), name, math.nan, rows, columns, outputs))
+            self.flush()
+
+    def abandon(self) -> None:
+        """Remove what ``write`` has written, unless it was closed, and end."""
+        if self._ended.is_set():
+            return
+        self._ended.set()
+        self._end_part()
+        for lines in self._paths:
+            for suffix in (LINES, ZIPPED, PARQUET):
+                lines.with_name(lines.name.removesuffix(LINES) + suffix).unlink(missing_ok=True)
+
+    def flush(self) -> None:
+        """Write what waits; end the file of an hour with the hour, and keep within the limits."""
+        with self._disk:
+            with self._queue:
+                waiting, self._waiting = self._waiting, []
+                self._rows_waiting = self._characters_waiting = 0
+            failed = False
+            for answered in _in_lines(waiting):
+                try:
+                    self._append(answered)
+                except Exception as error:  # noqa: BLE001, a server goes on
+                    failed = True
+                    self.dropped += sum(one.rows for one in answered)
+                    self._fail(error)
+                time.sleep(0)  # so that a request waits for a line at most
+            if waiting and self._is_failing and not failed:
+                self._is_failing = False
+                logger.warning("What is answered is recorded again.")
+            try:
+                self._keep_house()
+            except OSError as error:
+                logger.warning("%s was not tidied up: %s", self.settings.folder, error)
+
+    def close(self, seconds: float | None = _SECONDS_TO_COMPACT) -> None:
+        """Write what waits, and compact what was written, in at most so many seconds."""
+        if self._ended.is_set():
+            return
+        self._ended.set()
+        self._wake.set()
+        atexit.unregister(self.close)
+        if self._thread is not None:
+            self._thread.join()
+        self.flush()
+        self._end_part()
+        self._wait_for_child(seconds)  # it may have begun before the last file had ended
+        self._compact()
+        self._wait_for_child(seconds)
+
+    def _wait_for_child(self, seconds: float | None) -> None:
+        if self._child is not None:
+            try:
+                self._child.wait(seconds)
+            except subprocess.TimeoutExpired:
+                self._child.kill()
+                self._child.wait()
+
+    def _begin(self) -> None:
+        self._name = secrets.token_hex(4)  # of this writer, in the names of its files
+        self._number = 0  # of its files
+        self._file: int | None = None
+        self._paths: list[Path] = []  # of a file that is scored; the last one is written
+        self._hour = ""
+        self._size = 0  # of the file
+        self._has_ended_parts = False
+        self._since_sweep = 0  # bytes
+        self._swept = -(10**18)
+
+    def _run(self) -> None:
+        while not self._ended.is_set():
+            self._wake.wait(SECONDS)
+            self._wake.clear()
+            self.flush()
+
+    def _keep_house(self) -> None:
+        now, most = self._clock(), self.settings.max_megabytes * 1e6
+        if self._child is not None:
+            self._child.poll()  # what has ended leaves nothing
+        if self._file is not None and (self._hour != _hour(now) or self._size > most / _PARTS):
+            self._end_part()
+        if self._has_ended_parts and self._thread is not None:
+            self._has_ended_parts = False
+            self._compact()
+        is_due = abs(now - self._swept) > _SECONDS_BETWEEN_SWEEPS * 10**9
+        if is_due or self._since_sweep > most / _PARTS:
+            self._sweep(now)
+
+    def _append(self, answered: list[Answered]) -> None:
+        """Write a line whole, or take back what was written of it."""
+        line = self._form.line(answered)
+        file = self._opened(_hour(answered[0].at))
+        written = 0
+        try:
+            while written < len(line):
+                written += os.write(file, line[written:])
+        except OSError:
+            with contextlib.suppress(OSError):
+                os.ftruncate(file, self._size)
+            raise
+        self._size += len(line)
+        self._since_sweep += len(line)
+        self.recorded += sum(one.rows for one in answered)
+
+    def _opened(self, hour: str) -> int:
+        """Return the file of an hour; a new one if that of this writer was removed."""
+        is_there = self._file is not None and os.fstat(self._file).st_nlink > 0
+        if self._file is not None and is_there and self._hour == hour:
+            return self._file
+        self._end_part()
+        day, _, hour_of_day = hour.partition(" ")
+        while True:
+            self._number += 1
+            name = f"{hour_of_day}-{self._name}-{self._number:04}{LINES}"
+            path = self.settings.folder / day / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL, 0o640)
+            except FileNotFoundError:  # another process took the folder for an empty old one
+                continue
+            if lock(file) is not False and os.fstat(file).st_nlink:
+                break
+            os.close(file)  # taken for that of a dead process before it was locked
+        self._paths = [path] if self._thread else [*self._paths, path]
+        self._file, self._hour, self._size = file, hour, 0
+        return file
+
+    def _end_part(self) -> None:
+        if self._file is not None:
+            os.close(self._file)
+            self._file, self._size, self._has_ended_parts = None, 0, True
+
+    def _compact(self) -> None:
+        """Let another process compact files that have ended: this one answers meanwhile."""
+        if self._child is not None and self._child.poll() is None:
+            return  # it has begun late, and the next hour's takes what it leaves
+        command = [self.settings.python or sys.executable, "-m", "kedro_azure_mlops.serve.parts"]
+        path = {"PYTHONPATH": str(Path(__file__).parents[2]), "PYTHONDONTWRITEBYTECODE": "1"}
+        if not any(self.settings.folder.glob(f"*/*{LINES}")):
+            return
+        try:
+            self._child = subprocess.Popen(
+                [*command, str(self.settings.folder)],
+                env=os.environ | path,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+            )
+        except OSError as error:
+            logger.warning("Recorded answers stay lines, %s does not run: %s", command[0], error)
+
+    def _sweep(self, now: int) -> None:
+        """Remove files that are older than is kept, then the oldest until the others fit."""
+        self._swept, self._since_sweep = now, 0
+        with os.scandir(self.settings.folder) as found:
+            days = sorted(one.path for one in found if _DAY.fullmatch(one.name))
+        oldest = _hour(now - int(self.settings.keep_days * 86_400e9)).partition(" ")[0]
+        while days and os.path.basename(days[0]) < oldest:  # noqa: PTH119, of many
+            shutil.rmtree(days.pop(0), ignore_errors=True)
+        sizes = {path: size for day in days for path, size in _files(day)}
+        left = sum(sizes.values())
+        for path, size in sizes.items():
+            if left <= self.settings.max_megabytes * 1e6 * (1 - 1 / _PARTS):
+                break
+            if self._file is None or path != str(self._paths[-1]):
+                Path(path).unlink(missing_ok=True)
+                left -= size
+        for day in days[:-1]:
+            with contextlib.suppress(OSError):  # it is not empty
+                Path(day).rmdir()
+
+    def _fail(self, error: Exception) -> None:
+        if not self._is_failing:
+            self._is_failing = True
+            logger.error(
+                "What is answered cannot be recorded in %s: %s. It is dropped and counted.",
+                self.settings.folder,
+                error,
+            )
+
+
+def identified(given: str | None) -> str:
+    """Return the id of a request: the one that was sent, if it is one, or a new one."""
+    return given if given and _ID.fullmatch(given) else secrets.token_hex(8)
+
+
+def is_sampled(request_id: str, share: float) -> bool:
+    """Return whether a request is among the share that is recorded."""
+    return zlib.crc32(request_id.encode()) < share * 2**32
+
+
+def _number(given: Mapping[str, str], name: str, default: float, most: float = 1e9) -> float:
+    text = given.get(name)
+    try:
+        value = float(text) if text else default
+    except ValueError:
+        value = -1.0
+    if not 0 < value <= most:
+        raise ValueError(f"{name} is {text}: it must be a number above 0, at most {most:g}")
+    return value
+
+
+def _hour(at: int) -> str:
+    return datetime.fromtimestamp(at // 10**9, UTC).strftime("%Y-%m-%d %H")
+
+
+def _in_lines(waiting: list[Answered]) -> list[list[Answered]]:
+    """Cut requests into lines, none of which has two hours."""
+    lines: list[list[Answered]] = []
+    rows, hour = 0, -1
+    for one in waiting:
+        if not lines or rows >= _ROWS_OF_A_LINE or one.at // (3600 * 10**9) != hour:
+            lines.append([])
+            rows, hour = 0, one.at // (3600 * 10**9)
+        lines[-1].append(one)
+        rows += one.rows
+    return lines
+
+
+def _files(day: str) -> list[tuple[str, int]]:
+    found = []
+    with contextlib.suppress(FileNotFoundError), os.scandir(day) as files:
+        for one in files:
+            with contextlib.suppress(FileNotFoundError):  # another process removes files, too
+                found.append((one.path, one.stat().st_size))
+    return sorted(found)
+
+
+_all: "weakref.WeakSet[Recorder]" = weakref.WeakSet()
+
+
+def _begin_again_in_a_fork() -> None:
+    """Give the copy of a process files of its own: Azure's server may load before it forks."""
+    for recorder in list(_all):
+        recorder._queue, recorder._disk = threading.Lock(), threading.Lock()
+        recorder._wake = threading.Event()
+        recorder._waiting = []
+        recorder._rows_waiting = recorder._characters_waiting = 0
+        recorder._child = None
+        if recorder._file is not None:
+            os.close(recorder._file)
+        recorder._begin()
+        recorder._thread = threading.Thread(target=recorder._run, name="recorder", daemon=True)
+        recorder._thread.start()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_begin_again_in_a_fork)

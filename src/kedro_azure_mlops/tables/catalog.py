@@ -1,0 +1,337 @@
+"""Catalog entries for long tables of series: history, labels, and new rows a piece at a time.
+
+The catalog names the columns, ``reader:`` says how the files are written::
+
+    raw_hours:
+      type: kedro_azure_mlops.tables.catalog.SeriesCSV
+      filepath: ${globals:raw_file}
+      columns: {time: time, series: machine, numbers: [load], aliases: {value: load}}
+      reader: ${globals:reader}
+      parameter: raw_file
+    labels:
+      type: kedro_azure_mlops.tables.catalog.LabelsCSV
+      filepath: ${globals:labels_file}
+      series: machine
+"""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path, PurePosixPath
+from typing import IO, Any, NoReturn
+
+import fsspec
+import pandas as pd
+from kedro.framework.project import settings
+from kedro.io import AbstractVersionedDataset, DatasetError, Version
+from kedro.io.core import get_filepath_str, get_protocol_and_path
+from kedro.validation.core import ValidatorSpec, resolve_validator
+from pydantic import Field, ValidationError
+
+from kedro_azure_mlops.errors import OperationError
+from kedro_azure_mlops.parameters import Parameters, explain
+from kedro_azure_mlops.serve.batches import CsvPieces
+from kedro_azure_mlops.storage import MissingFileError, opened_by_identity, shown, source_of
+from kedro_azure_mlops.tables.delimited import read_text
+from kedro_azure_mlops.tables.series import Names, ReaderOptions, SeriesReader
+from kedro_azure_mlops.validation import BadDataError, is_last, parse_times
+
+__all__ = ["LabelsCSV", "SeriesCSV", "SeriesColumns", "SeriesPieces"]
+
+_Reader = ReaderOptions | dict[str, Any] | None
+
+
+class SeriesColumns(Parameters):
+    """The columns of a table of series, as the project calls them.
+
+    Parameters
+    ----------
+    time, series
+        Of the time and of the name of a row's series; a file without the latter is one series,
+        which has the name of the file.
+    numbers
+        Of the numbers that each row holds, one or several.
+    aliases
+        Other names that are taken for one of these where that is not in the file.
+    """
+
+    time: str
+    series: str
+    numbers: list[str] = Field(min_length=1)
+    aliases: dict[str, str] = Field(default={})
+
+    @classmethod
+    def names(cls, given: Mapping[str, Any]) -> Names:
+        """Return what a reader takes.
+
+        Raises
+        ------
+        OperationError
+            Naming what is wrong.
+        """
+        try:
+            found = cls.model_validate(dict(given))
+        except ValidationError as error:
+            faults = [f"{'.'.join(['columns', *k])}: {why}" for k, why in explain(error, given)]
+            raise OperationError("\n".join(faults)) from error
+        number, *others = found.numbers
+        names = Names(found.time, found.series, number, found.aliases, others)
+        if wrong := sorted(set(found.aliases.values()) - set(names.all)):
+            raise OperationError(
+                f"columns.aliases: {wrong[0]} is none of the columns {', '.join(names.all)}."
+            )
+        return names
+
+
+class _TextFile(AbstractVersionedDataset[NoReturn, pd.DataFrame]):
+    """A text file, here or at an address, that is opened by identity and never written."""
+
+    def __init__(
+        self,
+        filepath: str,
+        parameter: str | None,
+        *,
+        version: Version | None = None,
+        credentials: dict[str, Any] | None = None,
+        fs_args: dict[str, Any] | None = None,
+        metadata: dict[str, Any] | None = None,
+    ) -> None:
+        self._address, self._parameter = str(filepath), parameter
+        opened = opened_by_identity(filepath, {"fs_args": fs_args})
+        self._protocol, path = get_protocol_and_path(opened["filepath"], version)
+        options = {**(credentials or {}), **(opened["fs_args"] or {})}
+        self._fs = fsspec.filesystem(self._protocol, **options)
+        self.metadata = metadata
+        super().__init__(PurePosixPath(path), version, self._fs.exists, self._fs.glob)
+
+    def open(self) -> IO[bytes]:
+        """Open the file for its bytes."""
+        return self._fs.open(self._place(), "rb")
+
+    def save(self, data: NoReturn) -> NoReturn:
+        """Refuse: these files are someone else's."""
+        raise DatasetError(f"{shown(self._address)} is only read, never written.")
+
+    def _source(self, also: str) -> str:
+        """Name the file; refuse one that is not there with the parameter that names it."""
+        hint = "Its entry in catalog.yml names it, as filepath."
+        if self._parameter:
+            hint = f"Set {self._parameter} in {_settings()}{also}"
+        return source_of(self, self._address, hint)
+
+    def _place(self) -> str:
+        return str(get_filepath_str(self._get_load_path(), self._protocol))
+
+    def _exists(self) -> bool:
+        try:
+            return bool(self._fs.exists(self._place()))
+        except DatasetError:  # there is no version
+            return False
+
+    def _describe(self) -> dict[str, Any]:
+        return {
+            "filepath": self._filepath,
+            "protocol": self._protocol,
+            "version": self._version,
+        }
+
+
+class SeriesCSV(_TextFile):
+    """Rows of one or several series, with or without a header: time, series, numbers.
+
+    Loads the columns of the time and of the series as text and the numbers where they are that,
+    indexed by the line of the file; ``attrs["source"]`` is the file, ``attrs["notes"]`` says what
+    of it was not used. Checks of the values are left to the ``validator:`` of the entry.
+
+    Parameters
+    ----------
+    filepath
+        A file here or at any address that fsspec opens;
+        ``abfs://container@account.dfs.core.windows.net/...`` is opened by identity.
+    columns
+        See ``SeriesColumns``.
+    reader
+        How the file is written, see ``tables.series.ReaderOptions``.
+    parameter
+        The parameter that names the file, for messages.
+    """
+
+    def __init__(
+        self,
+        *,
+        filepath: str,
+        columns: Mapping[str, Any],
+        reader: _Reader = None,
+        parameter: str | None = None,
+        **options: Any,
+    ) -> None:
+        self._names, self._reader = SeriesColumns.names(columns), ReaderOptions.of(reader)
+        super().__init__(filepath, parameter, **options)
+
+    def load(self) -> pd.DataFrame:
+        """Read the file.
+
+        Raises
+        ------
+        MissingFileError
+            If there is no such file.
+        UnreadableAddressError
+            If the store that it is in cannot be read.
+        BadDataError
+            If the file is empty, not a table, or not of the form that ``reader`` says.
+        """
+        (whole,) = self.pieces(None)
+        return whole
+
+    def pieces(self, rows: int | None) -> Iterator[pd.DataFrame]:
+        """Read the file in tables of at most so many rows; the errors are those of ``load``."""
+        once = f', or for one run: kedro run --params "{self._parameter}=PATH".'
+        yield from self.series(self._source(once)).read_csv(self.open, rows)
+
+    def series(self, source: str) -> SeriesReader:
+        """Return what takes the columns out of the tables of this file."""
+        stem = Path(self._filepath).stem
+        return SeriesReader(self._names, self._reader, source, stem, _settings())
+
+
+class LabelsCSV(_TextFile):
+    """Labelled intervals of series, ends included: the series, ``start`` and ``end`` a row.
+
+    Parameters
+    ----------
+    filepath
+        As of ``SeriesCSV``; None: nothing is labelled.
+    series
+        The column with the name of the series.
+    reader
+        That of the rows which are labelled: times without an offset are of its time zone.
+    parameter
+        The parameter that names the file, for messages.
+    """
+
+    def __init__(
+        self,
+        *,
+        filepath: str | None,
+        series: str,
+        reader: _Reader = None,
+        parameter: str | None = None,
+        **options: Any,
+    ) -> None:
+        self._is_named, self._series = filepath is not None, series
+        self._time_zone = ReaderOptions.of(reader).time_zone
+        super().__init__(filepath or "none", parameter, **options)
+
+    def load(self) -> pd.DataFrame:
+        """Read the labels, times as timestamps; no row if no file is named.
+
+        Raises
+        ------
+        MissingFileError
+            If a file is named and does not exist.
+        UnreadableAddressError
+            If the store that it is in cannot be read.
+        BadDataError
+            If a column is missing, a time cannot be read or an interval ends before it starts.
+        """
+        needed = [self._series, "start", "end"]
+        if not self._is_named:
+            empty = pd.DataFrame(columns=needed)
+            return empty.astype({"start": "datetime64[ns]", "end": "datetime64[ns]"})
+        source = self._source(f"; {self._parameter}: null means that there are no labels.")
+        labels = read_text(self.open, source)
+        if missing := [name for name in needed if name not in labels.columns]:
+            raise BadDataError(f"{source}: column {', '.join(missing)} is missing.")
+        labels[self._series] = labels[self._series].str.strip()
+        times = labels[["start", "end"]].apply(parse_times, zone=self._time_zone)
+        wrong = times.isna().any(axis=1) | (times["end"] < times["start"])
+        if wrong.any():
+            raise BadDataError(
+                f"{source}: {wrong.sum()} labels have no readable start and end in order:\n"
+                f"{labels[wrong].head(10).to_string(index=False)}"
+            )
+        return labels.assign(start=times["start"], end=times["end"])
+
+
+class SeriesPieces(CsvPieces):
+    """New rows of series, a piece at a time: a file, or a folder in the order of its names.
+
+    CSV files are read as ``SeriesCSV`` reads them, and Parquet files by the same rules.
+
+    Parameters
+    ----------
+    filepath, rows
+        As of ``CsvPieces``.
+    columns, reader
+        As of ``SeriesCSV``.
+    checks
+        What each piece has to pass, in the form of Kedro's ``validator:`` (which would be given the
+        iterator of pieces). The rows of the time at which a series stopped are given to it again
+        with the next piece, so that a clock which stands still is seen across pieces.
+    parameter, pipeline
+        The parameter that names the files and the pipeline that scores them, for messages.
+    """
+
+    def __init__(
+        self,
+        *,
+        columns: Mapping[str, Any],
+        reader: _Reader = None,
+        checks: str | Mapping[str, Any] | None = None,
+        parameter: str | None = None,
+        pipeline: str | None = None,
+        **options: Any,
+    ) -> None:
+        super().__init__(**options)
+        self._columns, self._reader = columns, reader
+        self._names = SeriesColumns.names(columns)
+        self._parameter, self._pipeline = parameter, pipeline
+        self._validator: Any = None
+        if checks is not None:
+            given = checks if isinstance(checks, str) else dict(checks)
+            self._validator = resolve_validator(ValidatorSpec.from_dataset_config("checks", given))
+
+    def load(self) -> Iterator[pd.DataFrame]:
+        """Find the files, as ``CsvPieces.load``."""
+        if self.filepath is None and self._parameter:
+            only = f"--pipelines {self._pipeline} " if self._pipeline else ""
+            raise MissingFileError(
+                "There is nothing to score: name a file or folder, "
+                f'kedro run {only}--params "{self._parameter}=PATH".'
+            )
+        return super().load()
+
+    def read_csv(self, address: str) -> Iterator[pd.DataFrame]:
+        """Read a CSV file as pieces; the errors are those of ``SeriesCSV``."""
+        return self._file(address).pieces(self.rows)
+
+    def read_parquet(self, address: str) -> Iterator[pd.DataFrame]:
+        """Read a Parquet file as pieces, by the same rules."""
+        return self._file(address).series(shown(address)).select(super().read_parquet(address))
+
+    def accept(self, pieces: Iterator[pd.DataFrame]) -> Iterator[pd.DataFrame]:
+        """Check each piece after the rows at which its series stopped before."""
+        before = pd.DataFrame()
+        for piece in pieces:
+            if self._validator is not None:
+                rows = pd.concat([before, piece]) if len(before) else piece
+                rows.attrs = dict(piece.attrs)
+                self._validator.validate(rows)
+                before = rows[is_last(rows[self._names.time], rows[self._names.series])]
+            yield piece
+
+    def _file_system(self, address: str) -> tuple[Any, str]:
+        opened = self._file(address)
+        return opened._fs, opened._place()
+
+    def _file(self, address: str) -> SeriesCSV:
+        return SeriesCSV(
+            filepath=address,
+            columns=self._columns,
+            reader=self._reader,
+            parameter=self._parameter,
+            fs_args=self._storage or None,
+        )
+
+
+def _settings() -> str:
+    """Name the file in which parameters are set."""
+    return f"{PurePosixPath(settings.CONF_SOURCE)}/<env>/parameters.yml"

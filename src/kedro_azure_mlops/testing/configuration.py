@@ -1,0 +1,66 @@
+"""Check that the configuration of an environment fits the pipelines, for tests of any project."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from kedro_azure_mlops.config import Mlops, bootstrap, read_mlops
+
+__all__ = ["find_unknown_entries"]
+
+
+def find_unknown_entries(root: Path, env: str) -> list[str]:
+    """Find what ``mlops.yml`` and the pipelines name and the catalog of an environment lacks.
+
+    Returns
+    -------
+    A sentence for each: the key of ``mlops.yml`` and the entry that it names, or the pipeline and
+    what it reads. An entry is there too where a pattern of the catalog fits its name.
+
+    Raises
+    ------
+    OperationError
+        If ``mlops.yml`` itself is wrong.
+    """
+    from kedro.framework.project import pipelines
+    from kedro.framework.session import KedroSession
+
+    bootstrap(root)
+    with KedroSession.create(project_path=root, env=env) as session:
+        catalog = session.load_context().catalog
+    named = [(f"{key} in mlops.yml names", entry) for key, entry in _named(read_mlops(root, env))]
+    for name, pipeline in pipelines.items():
+        named += [(f"the pipeline {name} reads", entry) for entry in sorted(pipeline.inputs())]
+    return [
+        f"{who} {entry}, which is no entry of the catalog of {env}"
+        for who, entry in named
+        if entry not in catalog
+    ]
+
+
+def _named(config: Mlops) -> Iterator[tuple[str, str]]:
+    """Yield each key that names entries, with one of them."""
+    tracking, gate, watched = config.tracking, config.gate, config.monitoring
+    batch = config.deployment.batch
+    keys: dict[str, Any] = {
+        "tracking.model": tracking.model,
+        "tracking.data": tracking.data,
+        "tracking.data_report": tracking.data_report,
+        "tracking.scores": tracking.scores,
+        "tracking.metrics": tracking.metrics,
+        "tracking.artifacts": tracking.artifacts,
+        "gate.table": gate.table,
+        "gate.slices": gate.slices,
+        "gate.judged": gate.judged,
+        "gate.decision": gate.decision,
+        "champion": config.champion,
+        "report": config.report,
+        "monitoring.data": watched.data,
+        "monitoring.labels": watched.labels,
+        "deployment.batch.input": batch.input if batch else None,
+        "deployment.batch.output": batch.output if batch else None,
+    }
+    for key, named in keys.items():
+        for entry in named if isinstance(named, list) else [named]:
+            if entry is not None:
+                yield key, entry

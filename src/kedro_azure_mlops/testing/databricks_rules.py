@@ -1,0 +1,56 @@
+"""Errors of the stand-in for Databricks, in its form, and its documented limits on tags."""
+
+from typing import Any, TypeVar
+
+Found = TypeVar("Found")
+LONGEST_KEY = 250  # bytes of a tag's name, in tracking and in the workspace registry
+
+
+class DatabricksError(Exception):
+    """Databricks says no, with this status and code."""
+
+    def __init__(self, status: int, code: str, message: str) -> None:
+        super().__init__(message)
+        self.status, self.code = status, code
+
+
+def bad(message: str) -> DatabricksError:
+    """Return the error about a value that is not allowed."""
+    return DatabricksError(400, "INVALID_PARAMETER_VALUE", message)
+
+
+def missing(message: str) -> DatabricksError:
+    """Return the error about what is not there."""
+    return DatabricksError(404, "RESOURCE_DOES_NOT_EXIST", message)
+
+
+def found(there: Found | None, message: str) -> Found:
+    """Return what is there.
+
+    Raises
+    ------
+    DatabricksError
+        If there is nothing.
+    """
+    if there is None:
+        raise missing(message)
+    return there
+
+
+def as_tags(body: dict[str, Any]) -> dict[str, str]:
+    """Return the tags of a request by name."""
+    return {str(one["key"]): str(one.get("value", "")) for one in body.get("tags", [])}
+
+
+def refuse_tag(key: str, value: str, *, longest: int) -> None:
+    """Refuse a tag whose name or value has more bytes than are documented.
+
+    Raises
+    ------
+    DatabricksError
+        Naming it.
+    """
+    if len(key.encode()) > LONGEST_KEY:
+        raise bad(f"The tag name {key[:40]}... has more than {LONGEST_KEY} bytes.")
+    if len(value.encode()) > longest:
+        raise bad(f"The tag {key} has more than {longest} bytes.")

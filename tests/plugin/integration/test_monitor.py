@@ -1,0 +1,680 @@
+"""``kedro mlops monitor`` in a project with a champion: what it judges, says, writes, records."""
+
+import functools
+import json
+import re
+import shutil
+import subprocess
+from collections.abc import Callable
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from kedro_azure_mlops.cli import main
+from kedro_azure_mlops.contract import digest, write_manifest
+from kedro_azure_mlops.errors import OperationError
+from kedro_azure_mlops.monitor.look import monitor_model
+from kedro_azure_mlops.monitor.profile import PROFILE
+from kedro_azure_mlops.monitor.result import MonitorReport
+from kedro_azure_mlops.serve.record import Recorder, Settings
+from tests.plugin.helpers import Project, reported_by
+from tests.plugin.mlflow_server import free_port
+from tests.plugin.registered import set_keys
+from tests.plugin.trained import arrays_of, save_small_model, small_scorer
+from tests.plugin.watched import (
+    CHANGED,
+    HOSTILE,
+    changed,
+    far_off,
+    loads,
+    save_watched_model,
+    watched_project,
+    with_answers,
+    write_rows,
+)
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+Look = Callable[..., MonitorReport]
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_watched_model(tmp_path_factory.mktemp("trained") / "model")
+
+
+@pytest.fixture(scope="module")
+def _watched(model: Path, tmp_path_factory: pytest.TempPathFactory, database: Path) -> Project:
+    return watched_project(tmp_path_factory.mktemp("watched") / "project", model, database)
+
+
+@pytest.fixture
+def watched(_watched: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
+    """A copy of a project whose prod has a champion, as the current folder."""
+    target = tmp_path / "project"
+    shutil.copytree(_watched.path, target, ignore=shutil.ignore_patterns("__pycache__"))
+    monkeypatch.chdir(target)
+    return Project(target)
+
+
+@pytest.fixture
+def look(watched: Project) -> Look:
+    """Look at rows, given as a file, by the function that the command calls."""
+
+    def of(rows: pd.DataFrame, **options: object) -> MonitorReport:
+        file = write_rows(watched, rows, "new.csv")
+        return monitor_model("prod", inputs=[file], root=watched.path, **options)
+
+    return of
+
+
+def stored(project: Project, name: str) -> str:
+    return (project.path / "build/monitor/prod" / name).read_text(encoding="utf-8")
+
+
+# What is an alarm
+
+
+def test_ordinary_rows_are_no_alarm(
+    watched: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    outputs = reported_by(monkeypatch, watched.path / "reported")
+    assert main(["monitor", "--env", "prod"]) == 0
+    printed = capsys.readouterr().out
+    assert "\nNo alarm\n" in printed
+    assert printed.endswith("monitor: see build/monitor/prod/report.html\n")
+    assert outputs() == {"drifted": "false", "quality": "false", "retrain": "false"}
+    found = json.loads(stored(watched, "report.json"))
+    assert not found["alarm"] and found["findings"] == []
+    assert "No alarm: the rows are like those of the training" in stored(watched, "report.html")
+    assert "mlops_monitor_alarm{" not in stored(watched, "monitor.prom")
+
+
+def test_all_rows_20_higher_are_an_alarm(
+    watched: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    outputs = reported_by(monkeypatch, watched.path / "reported")
+    write_rows(watched, loads(21).assign(load=lambda rows: rows["load"] + 20))
+    assert main(["monitor", "--env", "prod"]) == 1
+    printed = capsys.readouterr().out
+    assert re.search(r"\n\d alarms:\n- ", printed) and "- north: load moved" in printed
+    table = printed.partition("plant-prod, version 1 (")[2].partition("alarms:")[0].splitlines()
+    assert len(table) > 10 and all(len(line) <= 80 for line in table)
+    assert outputs() == {"drifted": "true", "quality": "false", "retrain": "true"}
+    assert main(["monitor", "--env", "prod", "--answer"]) == 0
+    assert outputs()["drifted"] == "true"
+    assert {one["key"] for one in json.loads(stored(watched, "report.json"))["findings"]} >= {
+        "north",
+        "7",
+    }
+
+
+def test_one_key_that_is_12_higher_is_named_with_the_time_of_the_change(look: Look) -> None:
+    found = look(changed(by=12, unit="north"))
+    worst = found.findings[0]
+    assert (worst.kind, worst.column, worst.key) == ("drift", "load", "north")
+    assert abs(worst.since - CHANGED) < pd.Timedelta("1D")
+    assert found.reasons[0].startswith("north: load moved")
+    assert not any(one.key == "7" for one in found.findings)
+
+
+def test_a_stuck_value_is_a_fault_of_the_data_and_not_to_be_trained_on(
+    look: Look, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    outputs = reported_by(monkeypatch, tmp_path / "reported")
+    found = look(changed(unit="7", value=60.0))
+    assert (found.quality, found.retrain) == (True, False)
+    assert found.reasons[0].startswith("7: load is stuck")
+    found.announce()
+    assert outputs() == {
+        "drifted": str(found.drifted).lower(),
+        "quality": "true",
+        "retrain": "false",
+    }
+
+
+@pytest.mark.parametrize("source", ["file", "entry", "recorded"])
+def test_no_rows_are_the_alarm_no_traffic(
+    watched: Project, source: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_rows(watched, changed().head(0))
+    set_keys(watched, "base", monitoring={"labels": "raw_hours", "metrics": "builtins:len"})
+    arguments = ["--input", "data/raw/hours.csv"] if source == "file" else []
+    if source == "recorded":
+        (watched.path / "data/served").mkdir()
+        set_keys(watched, "prod", monitoring={"source": "served"})
+    assert main(["monitor", "--env", "prod", *arguments]) == 1
+    assert "1 alarm:\n- no traffic: not one row in the last 14 days" in capsys.readouterr().out
+    assert 'check="no_rows"' in stored(watched, "monitor.prom")
+    assert "No traffic" in stored(watched, "report.html")
+
+
+# What is judged
+
+
+def test_rows_without_answers_are_scored_by_the_champion_and_others_are_taken_as_they_are(
+    look: Look,
+) -> None:
+    rows = far_off(changed())
+    scored = look(rows)
+    assert int((scored.rows["is_far"] == 1).sum()) > 5
+    given = look(with_answers(rows))
+    pd.testing.assert_frame_equal(given.rows, scored.rows)
+    none = with_answers(rows).assign(is_far=False)
+    assert int((look(none).rows["is_far"] == 1).sum()) == 0
+
+
+def test_several_files_are_one_table_and_parquet_is_read_too(watched: Project) -> None:
+    rows = changed()
+    first = write_rows(watched, rows[rows["time"] < CHANGED], "first.csv")
+    second = watched.path / "data/raw/second.parquet"
+    rows[rows["time"] >= CHANGED].to_parquet(second, index=False)
+    both = monitor_model("prod", inputs=[first, second], root=watched.path)
+    whole = monitor_model("prod", root=watched.path)
+    pd.testing.assert_frame_equal(both.rows, whole.rows)
+    assert "first.csv" in both.source and "second.parquet" in both.source
+
+
+def test_only_the_newest_part_is_judged(look: Look) -> None:
+    whole, week = look(changed()), look(changed(), since="7D")
+    assert whole.comparison.rows == 14 * 48 * 2
+    assert week.comparison.rows == 7 * 48 * 2
+    assert week.rows["time"].min() > whole.rows["time"].min()
+
+
+def test_a_row_that_does_not_fit_is_judged_without_a_score(look: Look) -> None:
+    rows = changed()
+    rows.loc[rows.index[-1], "load"] = 5_000.0  # above what the schema allows
+    found = look(rows)
+    assert found.rows["load"].max() == 5_000
+    assert np.isnan(found.rows["deviation"].iloc[-1])
+    assert "Rows that do not fit the model's schema, judged without a score: 1." in found.notes
+
+
+def test_rows_without_a_time_or_a_key_are_counted_and_left_out(look: Look) -> None:
+    rows = changed().astype({"time": str})
+    rows.loc[rows.index[-11], "time"] = "soon"
+    rows.loc[rows.index[-14], "unit"] = None
+    found = look(rows)
+    assert "Rows without a readable time or unit, not judged: 2." in found.notes
+    assert found.comparison.rows == 14 * 48 * 2 - 2
+
+
+def test_a_model_without_times_is_judged_in_one_window(
+    ran: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The model has no profile of its own: the hook made one of the table it was trained on."""
+    monkeypatch.chdir(ran.path)
+    hours = pd.read_csv(ran.path / "data/raw/hours.csv")
+    file = tmp_path / "hours.csv"
+    for shift, is_alarm in ((0, False), (60, True)):
+        hours.assign(load=hours["load"] + shift).to_csv(file, index=False)
+        found = monitor_model("local", inputs=[file], root=ran.path)
+        assert found.order is None and found.comparison.rows == len(hours)
+        assert found.alarm == is_alarm, found.reasons
+        assert found.rows["prediction"].notna().all()
+    with pytest.raises(OperationError, match="--since 7D needs times"):
+        monitor_model("local", since="7D", inputs=[file], root=ran.path)
+
+
+def test_a_model_folder_takes_the_place_of_the_champion(
+    watched: Project, model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["monitor", "--env", "dev"]) == 2
+    assert "dev has no champion" in capsys.readouterr().err
+    assert main(["monitor", "--env", "dev", "--model", str(model)]) == 0
+    assert f"digest {digest(model)[:12]}, in dev" in capsys.readouterr().out
+
+
+def recorded(
+    project: Project, rows: pd.DataFrame, digest: str, at: pd.Timestamp, *leave_out: str
+) -> None:
+    """Record answers to rows as a server does, all of them at one time."""
+    recorder = Recorder(
+        Settings(project.path / "data/served", leave_out=leave_out),
+        small_scorer().schema,
+        digest,
+        clock=lambda: at.value,
+    )
+    answers = with_answers(rows)
+    outputs = [answers["deviation"].tolist(), answers["is_far"].map(bool).tolist()]
+    recorder.write("test", arrays_of(rows), outputs)
+    recorder.close()
+
+
+def test_recorded_answers_are_judged_where_they_are_kept(watched: Project, model: Path) -> None:
+    set_keys(watched, "prod", recording={"enabled": True})
+    at = pd.Timestamp("2024-03-18 06:00")
+    rows = changed(by=12, unit="north")
+    recorded(watched, rows[rows["time"] > "2024-03-10"], digest(model), at)
+    found = monitor_model("prod", root=watched.path, now=at)
+    assert found.source == "answers recorded in data/served"
+    assert found.findings[0].key == "north"
+    assert found.rows["deviation"].notna().any()
+    later = monitor_model("prod", root=watched.path, now=at + pd.Timedelta("60D"))
+    assert [one.check for one in later.findings] == ["no_rows"]
+
+
+def test_answers_of_another_model_are_not_judged_and_that_is_said(
+    watched: Project, model: Path
+) -> None:
+    set_keys(watched, "prod", recording={"enabled": True})
+    at = pd.Timestamp("2024-03-18 06:00")
+    recorded(watched, changed().query("time > '2024-03-10'"), "0" * 64, at)
+    found = monitor_model("prod", root=watched.path, now=at)
+    assert found.rows["load"].notna().all() and found.rows["deviation"].isna().all()
+    assert any("other models answered (000000000000): " in note for note in found.notes)
+    assert not found.alarm
+
+
+def test_a_column_that_is_not_recorded_is_not_missing(watched: Project, model: Path) -> None:
+    set_keys(watched, "prod", recording={"enabled": True})
+    at = pd.Timestamp("2024-03-18 06:00")
+    recorded(watched, changed().query("time > '2024-03-10'"), digest(model), at, "load")
+    found = monitor_model("prod", root=watched.path, now=at)
+    assert not found.alarm
+    assert any("load: not recorded" in note for note in found.notes)
+    assert "not recorded" in found.write().read_text(encoding="utf-8")
+
+
+def test_a_server_whose_clock_is_ahead_is_named(watched: Project, model: Path) -> None:
+    set_keys(watched, "prod", recording={"enabled": True})
+    at = pd.Timestamp("2024-03-18 06:00")
+    recorded(watched, changed().query("time > '2024-03-10'"), digest(model), at)
+    found = monitor_model("prod", root=watched.path, now=at - pd.Timedelta("2h"))
+    assert any("was recorded 02:00:00 in the future" in note for note in found.notes)
+    assert found.comparison.rows
+
+
+# Labels
+
+
+LABELS = pd.DataFrame(
+    {
+        "unit": ["north", "north", "attic", "7"],
+        "start": ["2024-03-12 00:00", "2024-03-15 00:00", "2024-03-12 00:00", "2024-01-02 00:00"],
+        "end": ["2024-03-12 06:00", "2024-03-15 06:00", "2024-03-12 06:00", "2024-01-02 06:00"],
+    }
+)
+MEASURE = '''
+
+def measure(rows, labels):
+    """Return the share of labelled events with a flagged row."""
+    hits = [
+        bool(rows[(rows["unit"] == one.unit) & rows["time"].between(one.start, one.end)]
+        ["is_far"].eq(1).any())
+        for one in labels.itertuples()
+    ]
+    return {"labels": float(len(labels)), **({"recall": sum(hits) / len(hits)} if hits else {})}
+'''
+
+
+@pytest.fixture
+def measured(watched: Project, monkeypatch: pytest.MonkeyPatch) -> Project:
+    """The project with labels, and a function of its own that measures by them."""
+    (watched.path / "src/worth.py").write_text(MEASURE, encoding="utf-8")
+    monkeypatch.syspath_prepend(str(watched.path / "src"))
+    monkeypatch.delitem(__import__("sys").modules, "worth", raising=False)
+    set_keys(watched, "base", monitoring={"metrics": "worth:measure"})
+    LABELS.to_csv(watched.path / "data/raw/labels.csv", index=False)
+    return watched
+
+
+def test_labels_are_measured_in_all_and_by_key_and_held_against_the_gate(
+    measured: Project, look: Look
+) -> None:
+    rows = changed()
+    hit = (rows["unit"] == "north") & (rows["time"] == "2024-03-12 03:00")
+    rows.loc[hit, "load"] += 40
+    set_keys(measured, "base", gate={"rules": [{"metric": "recall", "minimum": 0.6}]})
+    labels = measured.path / "data/raw/labels.csv"
+    found = look(rows, labels=labels)
+    assert found.metrics == {"labels": 2.0, "recall": 0.5}
+    assert found.slices["labels"].to_dict() == {"7": 0.0, "north": 2.0}
+    assert found.slices.loc["north", "recall"] == 0.5 and np.isnan(found.slices.loc["7", "recall"])
+    assert "recall 0.5, minimum 0.6" in found.reasons
+    assert found.drifted and found.retrain
+    set_keys(measured, "base", gate={"rules": [{"metric": "recall", "minimum": 0.5}]})
+    assert look(rows, labels=labels).reasons == []
+
+
+def test_labels_of_rows_that_were_never_served_are_counted(measured: Project, look: Look) -> None:
+    found = look(changed(), labels=measured.path / "data/raw/labels.csv")
+    assert [note for note in found.notes if "Labels" in note] == [
+        "Labels of rows that were never served, left out: 1.",
+        "Labels of another time than the rows, left out: 1.",
+    ]
+
+
+def test_a_level_of_the_worst_slice_is_about_each_key(measured: Project, look: Look) -> None:
+    rule = {"metric": "recall", "slice": "worst", "minimum": 0.6}
+    set_keys(measured, "base", gate={"rules": [rule]})
+    found = look(changed(), labels=measured.path / "data/raw/labels.csv")
+    assert found.reasons == ["north: recall 0, minimum 0.6"]
+
+
+@pytest.mark.parametrize(
+    ("function", "message"),
+    [
+        (None, "nothing measures by them: set monitoring.metrics"),
+        ("worth", "worth cannot be imported: write package.module:function"),
+        ("worth:nothing", "worth:nothing cannot be imported"),
+        ("builtins:len", "len failed on"),
+    ],
+)
+def test_labels_that_cannot_be_measured_by_are_refused(
+    measured: Project, look: Look, function: str | None, message: str
+) -> None:
+    set_keys(measured, "base", monitoring={"metrics": function})
+    with pytest.raises(OperationError, match=re.escape(message)):
+        look(changed(), labels=measured.path / "data/raw/labels.csv")
+
+
+# What cannot be judged
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--since", "12h"], "shorter than the windows that the model's profile compares, 24 h"),
+        (["--since", "soon"], "--since soon is no time span: write 24h or 7D"),
+        (["--input", "nowhere.csv"], "There is no file nowhere.csv"),
+        (["--input", "data/raw/other.csv"], "wrong columns, time, unit, load missing"),
+        (["--input", "data/raw/noise.parquet"], "not a Parquet table"),
+        (["--input", "data/raw/unsorted.csv"], "Sort the rows by time"),
+        (["--input", "data/raw/high.csv"], "the loads are too large for a mean"),
+        (["--labels", "nowhere.csv"], "There is no file nowhere.csv"),
+    ],
+)
+def test_what_cannot_be_judged_is_exit_status_2(
+    watched: Project, arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (watched.path / "data/raw/other.csv").write_text("a,b\n1,2\n", encoding="utf-8")
+    (watched.path / "data/raw/noise.parquet").write_bytes(b"no parquet")
+    write_rows(watched, changed().assign(load=195), "high.csv")
+    # in one file a row may be late by half a day; the entry raw_hours is sorted first
+    write_rows(watched, changed().iloc[::-1], "unsorted.csv")
+    set_keys(
+        watched, "base", monitoring={"data": None if "unsorted" in arguments[1] else "raw_hours"}
+    )
+    assert main(["monitor", "--env", "prod", *arguments]) == 2
+    assert message in capsys.readouterr().err
+    assert not (watched.path / "build/monitor").exists()
+
+
+@pytest.mark.parametrize(
+    ("monitoring", "message"),
+    [
+        ({"data": None}, "There is nothing to judge. Record what is answered"),
+        ({"data": "none"}, "monitoring.data of mlops.yml: the catalog has no entry none"),
+        ({"data": "predictions"}, "there are no data in predictions yet"),
+        ({"data": "compared"}, "compared is a dict and no table"),
+        ({"labels": "compared", "metrics": "builtins:len"}, "is a dict and no table of labels"),
+        ({"data": "clean_hours"}, "Nothing was judged: clean_hours cannot be read"),
+        ({"source": "served"}, "There is no folder data/served"),
+        ({"labels": "none", "metrics": "builtins:len"}, "monitoring.labels of mlops.yml"),
+    ],
+)
+def test_a_source_that_is_not_there_is_named(
+    watched: Project,
+    monitoring: dict[str, str | None],
+    message: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (watched.path / "data/compared.json").write_text("{}", encoding="utf-8")
+    (watched.path / "data/clean_hours.parquet").write_bytes(b"no parquet")
+    set_keys(watched, "base", monitoring=monitoring)
+    assert main(["monitor", "--env", "prod"]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_a_model_without_a_profile_is_refused_with_advice(
+    watched: Project, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = save_small_model(tmp_path / "bare")
+    assert main(["monitor", "--env", "prod", "--model", str(folder)]) == 2
+    assert f"has no {PROFILE}" in capsys.readouterr().err
+
+
+def test_a_profile_of_other_columns_is_refused(
+    watched: Project, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "other"
+    shutil.copytree(model, folder)
+    text = (folder / PROFILE).read_text(encoding="utf-8").replace('"load"', '"pressure"')
+    (folder / PROFILE).write_text(text, encoding="utf-8")
+    write_manifest(folder)
+    assert main(["monitor", "--env", "prod", "--model", str(folder)]) == 2
+    assert "pressure" in capsys.readouterr().err
+
+
+# Where the result goes
+
+
+def test_looks_at_an_environment_are_runs_of_one_experiment(watched: Project) -> None:
+    assert main(["monitor", "--env", "prod"]) == 0
+    write_rows(watched, changed(by=20))
+    assert main(["monitor", "--env", "prod"]) == 1
+    client = watched.client()
+    experiment = client.get_experiment_by_name("plant-prod-monitor")
+    newer, older = client.search_runs([experiment.experiment_id])
+    assert [run.data.tags["monitor.alarm"] for run in (older, newer)] == ["false", "true"]
+    assert "load moved" in newer.data.tags["monitor.reasons"]
+    metrics = newer.data.metrics
+    assert metrics["alarms"] >= 2 and metrics["rows"] == 14 * 48 * 2
+    assert metrics["north/load/level"] > 1 and metrics["north/flagged"] >= 0
+    files = {file.path for file in client.list_artifacts(newer.info.run_id)}
+    assert files == {"report.html", "report.json"}
+    assert newer.info.status == "FINISHED"
+
+
+def test_a_server_that_is_away_is_a_warning_where_that_is_configured(
+    watched: Project,
+    monkeypatch: pytest.MonkeyPatch,
+    model: Path,
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    away = f"http://127.0.0.1:{free_port()}"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", away)
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    command = ["monitor", "--env", "prod", "--model", str(model)]
+    assert main(command) == 2
+    assert "MLflow has no record of it" in capsys.readouterr().err
+    assert "No alarm" in stored(watched, "report.html"), "the look itself was done"
+    set_keys(watched, "base", tracking={"when_unreachable": "warn"})
+    assert main(command) == 0
+    assert "MLflow has no record of it" in caplog.text
+    set_keys(watched, "base", tracking={"enabled": False})
+    caplog.clear()
+    assert main(command) == 0
+    assert not caplog.text
+
+
+def test_each_reason_is_an_annotation_in_ci(
+    look: Look, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = look(changed(by=12, unit="north"))
+    capsys.readouterr()
+    found.announce()
+    assert capsys.readouterr().out == ""
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
+    found.announce()
+    assert capsys.readouterr().out.startswith("::warning::prod: north: load moved")
+    monkeypatch.setenv("GITHUB_ACTIONS", "")
+    monkeypatch.setenv("TF_BUILD", "True")
+    found.announce()
+    first, *_, last = capsys.readouterr().out.splitlines()
+    assert first.startswith("##vso[task.logissue type=warning]prod: north: load moved")
+    assert last == "##vso[task.setvariable variable=retrain;isOutput=true]true"
+
+
+def test_a_second_look_replaces_the_files_of_the_first_and_leaves_nothing_else(
+    watched: Project, look: Look
+) -> None:
+    look(changed(by=20)).write()
+    assert "mlops_monitor_alarm{" in stored(watched, "monitor.prom")
+    look(changed()).write()
+    assert "mlops_monitor_alarm{" not in stored(watched, "monitor.prom")
+    files = {file.name for file in (watched.path / "build/monitor/prod").iterdir()}
+    assert files == {"report.html", "report.json", "monitor.prom"}
+
+
+def hostile_rows() -> pd.DataFrame:
+    """Rows of a key whose name is made to be obeyed by whoever shows it, one of them flagged."""
+    rows = far_off(changed(by=12, unit="north"))
+    own = rows[(rows["unit"] == "7") & (rows["time"] >= CHANGED)]
+    return pd.concat([rows, own.assign(unit=HOSTILE)]).sort_values("time", kind="stable")
+
+
+def test_no_name_is_obeyed_by_a_browser_a_terminal_or_ci(
+    watched: Project,
+    look: Look,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    found = look(hostile_rows())
+    assert any(one.key == HOSTILE for one in found.findings)
+    assert all("\n" not in reason for reason in found.reasons)
+    assert "##vso" not in found.summary()
+    assert not re.search(r"^\s*::", found.summary(), re.MULTILINE)
+    monkeypatch.setenv("TF_BUILD", "True")
+    found.announce()
+    commands = [line for line in capsys.readouterr().out.splitlines() if "##vso" in line]
+    assert all(re.match(r"##vso\[task\.(logissue|setvariable)", line) for line in commands)
+    found.write()
+    page = stored(watched, "report.html")
+    tags = Tags(page)
+    assert "script" not in tags.names and "iframe" not in tags.names
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page
+    assert json.loads(stored(watched, "report.json"))["findings"]
+
+
+def test_the_textfile_is_what_prometheus_reads(watched: Project, look: Look) -> None:
+    parser = pytest.importorskip("prometheus_client.parser")
+    look(hostile_rows()).write()
+    text = stored(watched, "monitor.prom")
+    families = {one.name: one for one in parser.text_string_to_metric_families(text)}
+    alarms = families["mlops_monitor_alarm"].samples
+    assert {one.labels["key"] for one in alarms} >= {HOSTILE, "north"}
+    assert {*alarms[0].labels} == {"env", "model", "kind", "check", "column", "key"}
+    names = [
+        (one.name, *sorted(one.labels.items())) for f in families.values() for one in f.samples
+    ]
+    assert len(names) == len({*names}), "a series that is there twice spoils the file"
+    assert families["mlops_monitor_rows"].samples[0].value > 1_000
+    by_kind = {one.labels["kind"]: one.value for one in families["mlops_monitor_alarms"].samples}
+    assert by_kind["traffic"] == 0 and by_kind["drift"] >= 1
+
+
+# The page
+
+
+class Tags(HTMLParser):
+    """The names of a page's tags, and the attributes that could load something."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.names: list[str] = []
+        self.loads: list[str] = []
+        self.headings: list[str] = []
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.names.append(tag)
+        if re.fullmatch(r"h\d", tag):
+            self.headings.append(tag)
+        self.loads += [str(v) for k, v in attrs if k in {"src", "href", "srcset", "action"}]
+        assert not any(name.startswith("on") for name, _ in attrs)
+
+
+@pytest.fixture(scope="module")
+def page(_watched: Project, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The report about rows that have moved, are flagged, and have a hostile key."""
+    folder = tmp_path_factory.mktemp("page")
+    file = write_rows(_watched, hostile_rows(), "hostile.csv")
+    found = monitor_model("prod", inputs=[file], root=_watched.path)
+    found.write(folder)
+    return folder / "report.html"
+
+
+def test_the_page_needs_no_network_and_holds_its_pictures(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    tags = Tags(text)
+    assert tags.loads == ["data:,"], "the icon, so that a browser asks for none"
+    assert "url(" not in text and "@import" not in text and "http" not in text
+    assert tags.names.count("svg") == text.count('role="img" aria-label="') > 3
+    assert tags.headings[0] == "h1" and tags.headings.count("h1") == 1
+    assert len(page.read_bytes()) < 1_000_000
+
+
+def test_the_page_says_what_moved_and_shows_flagged_rows(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    assert re.search(r"<h1>The data have changed since 2024-03-1\d \d\d:\d\d: ", text)
+    for part in (
+        "What moved",
+        "By unit",
+        "Data quality",
+        "Volume",
+        "Flagged rows",
+        "What was judged",
+    ):
+        assert part in text
+    assert "Distribution of load of north: median" in text
+    assert "Flagged rows are not explained: the scorer of this model does not say" in text
+    assert 10 < text.count('data-of="deviation"') <= 20
+
+
+@pytest.mark.skipif(not CHROMIUM, reason="no chromium here: apt-get install chromium")
+def test_a_browser_shows_the_page_without_errors_requests_or_scrolling_sideways(
+    page: Path, tmp_path: Path
+) -> None:
+    """The report in an iframe of 400 pixels, which is asked how wide it is and what it loaded."""
+    frame = tmp_path / "frame.html"
+    shutil.copy(page, tmp_path / "report.html")
+    content = json.dumps(page.read_text(encoding="utf-8")).replace("</", "<\\/")
+    frame.write_text(
+        f"""<!doctype html><body style="margin:0"><iframe id=f style="width:400px;height:6000px;
+        border:0"></iframe><pre id=result></pre><script>
+        const frame = document.getElementById("f"), errors = [];
+        frame.onload = () => {{
+          const inner = frame.contentDocument.documentElement;
+          document.getElementById("result").textContent = JSON.stringify({{
+            width: inner.scrollWidth,
+            shown: frame.contentDocument.querySelectorAll("svg").length,
+            blank: [...frame.contentDocument.querySelectorAll("svg")]
+              .filter(one => one.getBoundingClientRect().width < 200).length,
+            loaded: frame.contentWindow.performance.getEntriesByType("resource").map(e => e.name),
+          }});
+        }};
+        frame.srcdoc = {content};
+        </script>""",
+        encoding="utf-8",
+    )
+    chromium = functools.partial(run_chromium, tmp_path)
+    dom, log = chromium("--window-size=1200,6000", "--dump-dom", frame)
+    found = json.loads(re.search(r'<pre id="result">(.*?)</pre>', dom)[1])
+    assert found["width"] == 400 and found["shown"] > 3 and found["blank"] == 0
+    assert found["loaded"] == []
+    assert "CONSOLE" not in log, log
+    report = tmp_path / "report.html"
+    chromium("--window-size=1200,3600", f"--screenshot={tmp_path}/wide.png", report)
+    chromium("--window-size=400,6000", f"--screenshot={tmp_path}/narrow.png", frame)
+    chromium("--no-pdf-header-footer", f"--print-to-pdf={tmp_path}/report.pdf", report)
+    for name in ("wide.png", "narrow.png", "report.pdf"):
+        assert (tmp_path / name).stat().st_size > 20_000
+
+
+def run_chromium(profile: Path, *arguments: object) -> tuple[str, str]:
+    options = [
+        *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
+        *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
+        *("--hide-scrollbars", "--enable-logging=stderr", f"--user-data-dir={profile}/chromium"),
+    ]
+    done = subprocess.run(
+        [str(CHROMIUM), *options, *map(str, arguments)], capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout, done.stderr

@@ -1,0 +1,99 @@
+"""``kedro mlops monitor`` judges what Azure ML has stored of an endpoint's answers."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from kedro_azure_mlops.contract import digest
+from kedro_azure_mlops.monitor.look import monitor_model
+from kedro_azure_mlops.testing import StandIn
+from tests.plugin.cloud import Command
+from tests.plugin.helpers import Project
+from tests.plugin.registered import set_keys
+from tests.plugin.watched import changed, save_watched_model, watched_project, with_answers
+
+AT = pd.Timestamp("2024-03-18 06:00")  # the time of the look
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_watched_model(tmp_path_factory.mktemp("trained") / "model")
+
+
+@pytest.fixture
+def watched(
+    model: Path, azure: StandIn, mlops: Command, tmp_path: Path, database: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Project:  # fmt: skip
+    """A project whose prod has a champion and an endpoint of the stand-in's workspace."""
+    project = watched_project(tmp_path / "watched", model, database)
+    names = {
+        "subscription_id": azure.subscription,
+        "resource_group": azure.resource_group,
+        "name": azure.workspace,
+    }
+    project.configure("prod", "azureml.yml", json.dumps({"workspace": names}))
+    set_keys(
+        project, "prod", monitoring={"source": "collected"}, deployment={"endpoint": "heat-prod"}
+    )
+    monkeypatch.chdir(project.path)
+    return project
+
+
+def collect(azure: StandIn, collection: str, rows: list[dict[str, Any]]) -> None:
+    """Store rows as Azure does, a request each, all answered at the time of the look."""
+    (store,) = [
+        body["properties"]
+        for id, body in azure.resources.items()
+        if id.endswith("/datastores/workspaceblobstore")
+    ]
+    place = f"modelDataCollector/heat-prod/v1/{collection}/2024/03/18/05/i.jsonl"
+    lines = [
+        json.dumps({"correlationid": str(n), "time": "2024-03-18T05:30:00Z", "data": [row]})
+        for n, row in enumerate(rows)
+    ]
+    key = f"{store['accountName']}/{store['containerName']}/{place}"
+    azure.blobs[key] = "\n".join([*lines, '{"cut off']).encode()
+
+
+def test_an_alarm_is_found_in_what_was_collected(
+    watched: Project, azure: StandIn, model: Path
+) -> None:
+    rows = changed(by=12, unit="north")
+    answers = with_answers(rows[rows["time"] > "2024-03-10"])
+    texts = answers.assign(time=answers["time"].dt.strftime("%Y-%m-%dT%H:%M:%S"))
+    inputs = [name for name in rows.columns if name in texts]
+    outputs = texts[["deviation", "is_far"]].assign(
+        model_digest=digest(model), is_far=lambda t: t["is_far"].map(bool)
+    )
+    collect(azure, "model_inputs", json.loads(texts[inputs].to_json(orient="records")))
+    collect(azure, "model_outputs", json.loads(outputs.to_json(orient="records")))
+
+    found = monitor_model("prod", since="7D", root=watched.path, now=AT)
+
+    assert found.findings[0].key == "north"
+    assert found.drifted
+    assert not (watched.path / "data/served").exists()  # nothing was served here
+    assert any("rows that heat-prod answered since" in note for note in found.notes)
+
+
+def test_no_answers_in_the_time_that_is_judged_are_the_alarm_no_traffic(
+    watched: Project, azure: StandIn
+) -> None:
+    collect(azure, "request", [])
+
+    found = monitor_model("prod", since="7D", root=watched.path, now=AT + pd.Timedelta("60D"))
+
+    assert found.findings[0].kind == "traffic"
+
+
+def test_where_nothing_was_ever_collected_nothing_is_judged(
+    watched: Project, mlops: Command
+) -> None:
+    said = mlops("monitor", "--env", "prod")
+
+    assert said.status == 2
+    assert "has stored no answers of heat-prod" in said.err

@@ -1,0 +1,527 @@
+"""Exact Shapley values of a score, and the answers that carry them."""
+
+import itertools
+import json
+import logging
+import shutil
+import warnings
+from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.linear_model import LinearRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import OneHotEncoder
+
+from kedro_azure_mlops.contract import (
+    CannotExplainError,
+    Column,
+    Columns,
+    Explainable,
+    Schema,
+    read_contract,
+    write_manifest,
+)
+from kedro_azure_mlops.errors import OperationError
+from kedro_azure_mlops.explain import (
+    MOST_FEATURES,
+    MOST_ROWS,
+    Explanation,
+    explain_rows,
+    reason_not_explained,
+    shapley_values,
+)
+from kedro_azure_mlops.models import save_model
+from kedro_azure_mlops.monitor.profile import PROFILE, reference_profile
+from kedro_azure_mlops.serve import score
+from kedro_azure_mlops.serve.batches import ScoredPieces, score_pieces
+from tests.plugin.shap_reference import FILE, GAMES, rows_of, values_of_shap
+from tests.plugin.trained import arrays_of, body_of, measured, small_scorer
+from tests.plugin.trained import rows_of as json_rows
+
+small_scorer()  # its package can be imported from now on
+
+from plant.rolling import RollingLoad  # noqa: E402
+
+USUAL = 60.0
+
+
+class ExplainedLoad(RollingLoad):
+    """The deviation of a load from the mean of the last ones, which is made of three numbers."""
+
+    def explained(self, columns: Columns, wanted: np.ndarray | None = None) -> Explainable:
+        load = columns["load"]
+        asked = np.arange(len(load)) if wanted is None else np.flatnonzero(wanted)
+        means = load - self.score(columns)["deviation"] if len(load) else load
+        values = np.column_stack([load, means, np.full(len(load), 7.0)])[asked]
+        usual = np.full(values.shape, USUAL)
+        return Explainable(
+            *("deviation", ["load", "mean", "idle"], values, usual),
+            lambda mixed, rows: mixed[:, 0] - mixed[:, 1],
+        )
+
+
+class Weighted:
+    """A sum of weighted columns, without a history."""
+
+    def __init__(self, *weights: float, **schema: Any) -> None:
+        self.weights = np.array(weights)
+        names = [f"x{number}" for number in range(len(weights))]
+        self.schema = Schema(
+            tuple(Column(name, "double") for name in names),
+            (Column("sum", "double", nullable=True),),
+            **schema,
+        )
+
+    def score(self, columns: Columns, wanted: np.ndarray | None = None) -> dict[str, np.ndarray]:
+        found = np.column_stack([*columns.values()]) @ self.weights
+        return {"sum": found if wanted is None else found[wanted]}
+
+    def explained(self, columns: Columns, wanted: np.ndarray | None = None) -> Explainable:
+        values = np.column_stack([*columns.values()])
+        values = values if wanted is None else values[wanted]
+        names = [one.name for one in self.schema.inputs]
+        return Explainable(
+            "sum", names, values, np.zeros(values.shape), lambda mixed, _: mixed @ self.weights
+        )
+
+
+@pytest.fixture(scope="module")
+def scorer() -> ExplainedLoad:
+    return ExplainedLoad(10.0, ["north", "7"])
+
+
+def ask(scorer: Any, body: str | bytes) -> score.Answer:
+    return score.answer(score.Model(scorer, "d" * 64), body)
+
+
+def explained_body(table: pd.DataFrame, explain: object = True) -> str:
+    return json.dumps({"data": json_rows(table), "explain": explain})
+
+
+# The values
+
+
+@pytest.mark.parametrize("name", GAMES)
+def test_the_values_are_those_of_shap(name: str) -> None:
+    """Of shap's exact explainer with the baseline as its only background row, stored in a file."""
+    stored = json.loads(FILE.read_text(encoding="utf-8"))
+    values, baseline = (np.array(stored[name][part]) for part in ("values", "baseline"))
+    np.testing.assert_array_equal((values, baseline), rows_of(name))
+    function = GAMES[name][0]
+    found, _, _ = shapley_values(lambda mixed, _: function(mixed), values, baseline)
+    np.testing.assert_allclose(found, stored[name]["shapley_values"], rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.skipif(
+    find_spec("shap") is None,
+    reason="shap is not installed, it needs 600 MB: its stored values are compared instead",
+)
+@pytest.mark.parametrize("name", GAMES)
+def test_the_values_are_those_that_shap_computes_here(name: str) -> None:
+    function = GAMES[name][0]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of shap's own imports
+        expected = values_of_shap(function, *rows_of(name))
+    found, _, _ = shapley_values(lambda mixed, _: function(mixed), *rows_of(name))
+    np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-12)
+
+
+def test_the_values_are_the_mean_over_all_orders_of_the_features() -> None:
+    """The definition: what a feature adds when it comes after those before it, in each order."""
+    values, baseline = (part[:, :5] for part in rows_of("steps"))
+    function = GAMES["steps"][0]
+    expected = np.zeros(values.shape)
+    orders = [*itertools.permutations(range(5))]
+    for order in orders:
+        mixed = baseline.copy()
+        for feature in order:
+            before = function(mixed)
+            mixed[:, feature] = values[:, feature]
+            expected[:, feature] += (function(mixed) - before) / len(orders)
+    found, _, _ = shapley_values(lambda mixed, _: function(mixed), values, baseline)
+    np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("scale", [1e-9, 1.0, 1e9])
+@pytest.mark.parametrize("name", GAMES)
+def test_the_values_add_up_to_the_difference_of_the_scores(name: str, scale: float) -> None:
+    function = GAMES[name][0]
+    values, baseline = rows_of(name)
+    found, scores, usual = shapley_values(lambda m, _: scale * function(m), values, baseline)
+    np.testing.assert_array_equal(scores, scale * function(values))
+    np.testing.assert_array_equal(usual, scale * function(baseline))
+    np.testing.assert_allclose(found.sum(1), scores - usual, rtol=1e-9, atol=1e-15 * scale)
+
+
+def test_a_feature_without_effect_has_none_and_twins_have_the_same() -> None:
+    values, baseline = rows_of("interactions")
+    values[:, 1], baseline[:, 1] = values[:, 0], baseline[:, 0]
+
+    def product(mixed: np.ndarray, _: np.ndarray) -> np.ndarray:
+        return mixed[:, 0] * mixed[:, 1] + 0.1 * mixed[:, 2]
+
+    found, _, _ = shapley_values(product, values, baseline)
+    assert (found[:, 3:] == 0).all()
+    np.testing.assert_allclose(found[:, 0], found[:, 1], rtol=1e-12)
+    np.testing.assert_allclose(found[:, 2], 0.1 * (values - baseline)[:, 2], rtol=1e-9)
+
+
+def test_all_mixes_of_a_row_are_scored_in_one_call_and_many_rows_in_blocks() -> None:
+    asked: list[int] = []
+
+    def steps(mixed: np.ndarray, rows: np.ndarray) -> np.ndarray:
+        asked.append(len(mixed))
+        return GAMES["steps"][0](mixed) + rows
+
+    values, baseline = np.random.default_rng(0).normal(size=(2, 3000, 5))
+    all_together, scores, _ = shapley_values(steps, values, baseline)
+    assert len(asked) > 1
+    assert sum(asked) == 3000 * 32
+    assert max(asked) <= 2**16
+    asked.clear()
+    alone, score_alone, _ = shapley_values(steps, values[2500:2501], baseline[2500:2501])
+    assert asked == [32]
+    np.testing.assert_allclose(all_together[2500], alone[0], atol=1e-9)
+    assert scores[2500] == score_alone[0] + 2500
+
+
+def test_more_features_than_can_be_explained_are_refused() -> None:
+    scorer = Weighted(*[1.0] * MOST_FEATURES)
+    assert reason_not_explained(scorer) is None
+    row = {f"x{number}": 1.0 for number in range(MOST_FEATURES)}
+    answer = ask(scorer, json.dumps({"data": [row], "explain": True}))
+    contributions = answer.body["data"][0]["explanation"]["contributions"]
+    assert [*contributions.values()] == pytest.approx([1.0] * 12, rel=1e-9)
+    wide = Weighted(*[1.0] * (MOST_FEATURES + 1))
+    answer = ask(wide, json.dumps({"data": [row | {"x12": 1}], "explain": True}))
+    assert answer.status == 400
+    assert "computed from 13 features" in answer.body["error"]["message"]
+    with pytest.raises(CannotExplainError, match="at most 12 features"):
+        shapley_values(lambda mixed, _: mixed.sum(1), np.ones((1, 13)), np.zeros((1, 13)))
+
+
+# In words
+
+
+def words_of(*values: float, weights: tuple[float, ...] | None = None) -> str:
+    columns = {f"x{number}": np.array([value]) for number, value in enumerate(values)}
+    found = explain_rows(Weighted(*(weights or [1.0] * len(values))), columns)
+    assert found is not None
+    return found[0].words
+
+
+def test_words_name_the_largest_contributions_first_and_three_at_most() -> None:
+    assert words_of(1.0, 4.0, 3.0, 2.0) == "x1 4 (usual 0), x2 3 (usual 0), x3 2 (usual 0)"
+    assert words_of(10.0, 1.5, 0.0) == "x0 10 (usual 0)"  # the others are small beside it
+
+
+def test_words_leave_out_what_moves_the_score_the_other_way() -> None:
+    assert words_of(5.0, -2.0, 4.0) == "x0 5 (usual 0), x2 4 (usual 0)"
+    assert words_of(-5.0, 2.0, -4.0) == "x0 -5 (usual 0), x2 -4 (usual 0)"
+
+
+def test_a_row_like_the_baseline_is_said_to_be_usual() -> None:
+    assert words_of(0.0, 0.0) == "nothing differs from what is usual"
+
+
+# In a request
+
+
+def test_flagged_rows_and_the_newest_of_each_series_are_explained(scorer: ExplainedLoad) -> None:
+    table = measured()
+    plain, explained = ask(scorer, body_of(table)), ask(scorer, explained_body(table))
+    assert explained.status == 200
+    rows = explained.body["data"]
+    answers = [{k: v for k, v in row.items() if k != "explanation"} for row in rows]
+    assert answers == plain.body["data"]
+    given = {number for number, row in enumerate(rows) if row["explanation"]}
+    flagged = {number for number, row in enumerate(rows) if row["is_far"]}
+    assert 0 < len(flagged) < 50
+    assert given == flagged | {len(rows) - 2, len(rows) - 1}
+    for number in given:
+        found = rows[number]["explanation"]
+        load = table["load"][number]
+        assert [*found] == ["words", "contributions", "baseline_score"]
+        assert found["baseline_score"] == 0.0
+        assert found["contributions"]["load"] == pytest.approx(load - USUAL)
+        assert found["contributions"]["idle"] == 0.0
+        assert sum(found["contributions"].values()) == pytest.approx(
+            rows[number]["deviation"], 1e-5
+        )
+        assert found["words"].startswith(f"{rows[number]['unit']}: ")
+    assert json.loads(explained.text()) == explained.body
+
+
+def test_without_explain_or_with_false_nothing_is_explained(scorer: ExplainedLoad) -> None:
+    table = measured().tail(4)
+    plain = ask(scorer, body_of(table))
+    assert ask(scorer, explained_body(table, False)) == plain
+    assert "explanation" not in plain.body["data"][0]
+
+
+def test_rows_that_are_sent_twice_get_one_explanation(scorer: ExplainedLoad) -> None:
+    rows = json_rows(measured().tail(60))
+    bodies = (rows, [row for row in rows for _ in range(2)])
+    once, both = (
+        ask(scorer, json.dumps({"data": sent, "explain": True})).body["data"] for sent in bodies
+    )
+    assert once[-1]["explanation"]
+    assert both == [row for row in once for _ in range(2)]
+
+
+def test_a_row_without_an_answer_is_explained_by_its_reason(scorer: ExplainedLoad) -> None:
+    table = measured().tail(2).assign(unit=["south", "north"])
+    south, north = ask(scorer, explained_body(table)).body["data"]
+    words = "south: the model has no answer to this row"
+    assert south["explanation"] == {"words": words, "contributions": {}, "baseline_score": None}
+    assert north["explanation"]["contributions"]
+
+    class WithReason(Weighted):
+        def score(self, columns: Columns, wanted: Any = None) -> dict[str, np.ndarray]:
+            is_high = columns["x0"] > 5
+            return {
+                "sum": np.where(is_high, np.nan, columns["x0"]),
+                "why": np.where(is_high, "too high", None),
+            }
+
+    reasoned = WithReason(1.0, reason="why")
+    reasoned.schema = Schema(
+        reasoned.schema.inputs,
+        (*reasoned.schema.outputs, Column("why", "string", nullable=True)),
+        reason="why",
+    )
+    answer = ask(reasoned, '{"data": [{"x0": 9}, {"x0": 2}], "explain": true}')
+    found = [row["explanation"]["words"] for row in answer.body["data"]]
+    assert found == ["too high", "x0 2 (usual 0)"]
+
+
+@pytest.mark.parametrize("explain", ["true", 1, 0, None, [], {}], ids=repr)
+def test_explain_is_true_or_false(scorer: ExplainedLoad, explain: object) -> None:
+    refused = ask(scorer, explained_body(measured().tail(2), explain))
+    assert (refused.status, refused.body["error"]) == (
+        400,
+        {"field": "explain", "message": "must be true or false"},
+    )
+    assert ask(scorer, explained_body(measured().tail(2))).status == 200
+
+
+def test_a_model_that_cannot_explain_says_so_and_answers_without() -> None:
+    plain = small_scorer()
+    refused = ask(plain, explained_body(measured().tail(2)))
+    assert (refused.status, refused.body["error"]["field"]) == (400, "explain")
+    assert "does not say what its score is computed from" in refused.body["error"]["message"]
+    assert ask(plain, body_of(measured().tail(2))).status == 200
+
+
+def test_a_model_with_an_explanation_of_its_own_keeps_it() -> None:
+    scorer = Weighted(1.0)
+    scorer.schema = Schema((Column("explanation", "double"),), scorer.schema.outputs)
+    row = '{"data": [{"explanation": 1}]'
+    refused = ask(scorer, row + ', "explain": true}')
+    assert "is called explanation already" in refused.body["error"]["message"]
+    assert ask(scorer, row + "}").body["data"] == [{"sum": 1.0}]
+
+
+def test_the_number_of_rows_that_a_request_may_explain_is_limited() -> None:
+    rows = [{"x0": 1.0}] * (MOST_ROWS + 1)
+    refused = ask(Weighted(1.0), json.dumps({"data": rows, "explain": True}))
+    assert refused.body["error"]["field"] == "explain"
+    assert "1,001 rows are to be explained, at most 1,000" in refused.body["error"]["message"]
+    for body in ({"data": rows}, {"data": rows[1:], "explain": True}):
+        assert ask(Weighted(1.0), json.dumps(body)).status == 200
+
+
+def test_an_explanation_of_another_score_is_never_given() -> None:
+    scorer = Weighted(1.0, 2.0)
+    body = '{"data": [{"x0": 1, "x1": 1}], "explain": true}'
+    assert ask(scorer, body).status == 200
+    explained = scorer.explained
+
+    def another(columns: Columns, wanted: Any = None) -> Explainable:
+        found = explained(columns, wanted)
+        return Explainable("sum", found.names, found.values, found.baseline, lambda m, _: m[:, 0])
+
+    scorer.explained = another
+    refused = ask(scorer, body)
+    assert refused.body["error"]["field"] == "explain"
+    assert "explains the sum 1 and answers 3" in refused.body["error"]["message"]
+
+
+def test_a_score_that_is_no_number_for_some_mixes_has_no_contributions() -> None:
+    scorer = Weighted(1.0, 1.0)
+    explained = scorer.explained
+
+    def with_holes(columns: Columns, wanted: Any = None) -> Explainable:
+        found = explained(columns, wanted)
+        return Explainable(
+            *("sum", found.names, found.values, found.baseline),
+            lambda m, _: np.where(m[:, 0] == 0, np.nan, m.sum(1)),
+        )
+
+    scorer.explained = with_holes
+    answer = ask(scorer, '{"data": [{"x0": 1, "x1": 1}], "explain": true}')
+    found = answer.body["data"][0]["explanation"]
+    assert found["words"].startswith("not explained: ")
+    assert (found["contributions"], found["baseline_score"]) == ({}, None)
+
+
+# In files
+
+
+def cut(table: pd.DataFrame, size: int) -> Iterator[pd.DataFrame]:
+    return (table.iloc[start : start + size] for start in range(0, len(table), size))
+
+
+@pytest.mark.parametrize("size", [1, 7, 400])
+def test_a_file_has_a_line_for_each_flagged_row(scorer: ExplainedLoad, size: int) -> None:
+    table = measured().tail(150)
+    plain = pd.concat(score_pieces(cut(table, size), scorer, "3"))
+    found = pd.concat(score_pieces(cut(table, size), scorer, "3", explain=True))
+    assert [*found.columns[-2:]] == ["explanation", "model_version"]
+    pd.testing.assert_frame_equal(found.drop(columns="explanation"), plain)
+    is_far = found["is_far"] == 1
+    assert is_far.any()
+    assert found["explanation"].notna().tolist() == is_far.tolist()
+    assert found.loc[is_far, "explanation"].str.startswith(("north: ", "7: ")).all()
+    in_request = ask(scorer, explained_body(table)).body["data"]
+    words = [row["explanation"]["words"] for row in in_request if row["is_far"]]
+    assert found.loc[is_far, "explanation"].tolist() == words
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+def test_explanations_are_written(scorer: ExplainedLoad, tmp_path: Path, kind: str) -> None:
+    target = ScoredPieces(filepath=str(tmp_path / f"scores.{kind}"))
+    table = measured().tail(150)
+    target.save(score_pieces(cut(table, 20), scorer, "3", explain=True))
+    found = pd.concat(target.load())
+    assert found["explanation"].notna().sum() == (found["is_far"] == 1).sum() > 0
+
+
+def test_a_model_that_cannot_explain_is_refused_before_a_row_is_read() -> None:
+    def pieces() -> Iterator[pd.DataFrame]:
+        raise AssertionError("it was read")
+        yield
+
+    with pytest.raises(OperationError, match="The scores cannot be explained: the scorer"):
+        score_pieces(pieces(), small_scorer(), "3", explain=True)
+    score_pieces(pieces(), small_scorer(), "3")
+
+
+# For a report
+
+
+def test_rows_of_a_table_are_explained_in_the_order_in_which_they_are_asked(
+    scorer: ExplainedLoad,
+) -> None:
+    table = measured().tail(200)
+    in_request = [row["explanation"] for row in ask(scorer, explained_body(table)).body["data"]]
+    mixed = table.reset_index(drop=True).sample(frac=1, random_state=0)
+    twice = pd.concat([mixed, mixed.head(50)])
+    columns, places = arrays_of(twice), twice.index.to_numpy()
+    for rows in (np.array([3, 190, 7]), np.array([5])):
+        found = explain_rows(scorer, columns, rows)
+        expected = explain_rows(scorer, arrays_of(table), places[rows])
+        assert found == expected
+        assert all(one.contributions for one in found or ())
+    is_explained = np.array([in_request[place] is not None for place in places])
+    found = explain_rows(scorer, columns, is_explained)
+    assert found is not None
+    assert [one.to_json() for one in found] == [in_request[place] for place in places[is_explained]]
+    assert found[0].score == pytest.approx(sum(found[0].contributions.values()))
+    assert len(explain_rows(scorer, arrays_of(table)) or ()) == 200
+    assert explain_rows(scorer, columns, np.array([], int)) == []
+
+
+def test_a_report_on_a_model_that_cannot_explain_is_told_why(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with caplog.at_level(logging.WARNING):
+        assert explain_rows(small_scorer(), arrays_of(measured().tail(3))) is None
+    assert "Not explained: the scorer of this model does not say" in caplog.text
+    assert reason_not_explained(small_scorer()) in caplog.text
+
+
+def test_an_explanation_without_contributions_can_be_sent() -> None:
+    assert Explanation("why").to_json() == {
+        **{"words": "why", "contributions": {}},
+        "baseline_score": None,
+    }
+
+
+# The stored model itself
+
+
+@pytest.fixture(scope="module")
+def stored(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A regression on two numbers, one of them whole, with what was usual in training."""
+    draw = np.random.default_rng(0)
+    table = pd.DataFrame({"a": draw.normal(3, 1, 101), "b": draw.integers(0, 9, 101)})
+    model = LinearRegression().fit(table, 2 * table["a"] - table["b"])
+    folder = tmp_path_factory.mktemp("stored") / "model"
+    save_model(model, folder)
+    write_usual(folder, table)
+    return folder
+
+
+def write_usual(folder: Path, table: pd.DataFrame) -> None:
+    profile = reference_profile(table, read_contract(folder).schema)
+    (folder / PROFILE).write_text(json.dumps(profile), encoding="utf-8")
+    write_manifest(folder)
+
+
+def refusal_of(folder: Path, row: dict[str, Any]) -> str:
+    """Ask for an explanation, which is refused, and without, which is answered."""
+    model = score.load_served(folder, None)
+    assert score.answer(model, json.dumps({"data": [row]})).status == 200
+    refused = score.answer(model, json.dumps({"data": [row], "explain": True}))
+    assert (refused.status, refused.body["error"]["field"]) == (400, "explain")
+    return str(refused.body["error"]["message"])
+
+
+def test_a_stored_model_of_numbers_is_explained_beside_the_medians_of_training(
+    stored: Path,
+) -> None:
+    model = score.load_served(stored, None)
+    draw = np.random.default_rng(0)
+    a = float(f"{np.median(draw.normal(3, 1, 101)):.6g}")
+    b = float(np.median(draw.integers(0, 9, 101)))
+    answer = score.answer(model, '{"data": [{"a": 9.0, "b": 4}], "explain": true}')
+    (row,) = answer.body["data"]
+    found = row["explanation"]
+    assert found["contributions"]["a"] == pytest.approx(2 * (9 - a), rel=1e-9)
+    assert found["contributions"]["b"] == pytest.approx(b - 4, abs=1e-9)
+    assert found["baseline_score"] == pytest.approx(2 * a - b, rel=1e-9)
+    assert found["words"] == f"a 9 (usual {a:.4g})"
+    added = found["baseline_score"] + sum(found["contributions"].values())
+    assert added == pytest.approx(row["prediction"], rel=1e-9)
+
+
+@pytest.mark.parametrize("content", [None, "{}", "[", '{"series": [{"columns": {}}]}'])
+def test_a_stored_model_is_not_explained_where_nothing_says_what_is_usual(
+    stored: Path, tmp_path: Path, content: str | None
+) -> None:
+    folder = Path(shutil.copytree(stored, tmp_path / "model"))
+    (folder / PROFILE).unlink()
+    if content is not None:
+        (folder / PROFILE).write_text(content, encoding="utf-8")
+    write_manifest(folder)
+    message = refusal_of(folder, {"a": 1, "b": 2})
+    assert "no profile.json in the model folder says what is usual for a, b" in message
+
+
+def test_a_stored_model_of_texts_or_several_answers_is_not_explained(tmp_path: Path) -> None:
+    table = pd.DataFrame({"a": [1.0, 2.0, 3.0, 4.0]})
+    save_model(LinearRegression().fit(table, np.ones((4, 2))), tmp_path / "two")
+    write_usual(tmp_path / "two", table)
+    assert "does not answer a single number" in refusal_of(tmp_path / "two", {"a": 1})
+    names = pd.DataFrame({"kind": ["x", "y", "x", "y"]})
+    encoded = make_pipeline(OneHotEncoder(), LinearRegression()).fit(names, table["a"])
+    encoded.input_example = names
+    save_model(encoded, tmp_path / "texts")
+    write_usual(tmp_path / "texts", names)
+    assert "is asked what is no number: kind" in refusal_of(tmp_path / "texts", {"kind": "x"})

@@ -1,0 +1,381 @@
+"""The monitor's parts: pictures, numbers by labels, the table, text for Prometheus, the page."""
+
+import math
+import xml.etree.ElementTree as ET
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from kedro_azure_mlops.ci import annotate
+from kedro_azure_mlops.config import Mlops, Monitoring, Rule
+from kedro_azure_mlops.contract import Column, History, Schema
+from kedro_azure_mlops.monitor.comparison import Comparison, Finding, compare_rows
+from kedro_azure_mlops.monitor.exports import json_report, table, textfile
+from kedro_azure_mlops.monitor.labels import measure, missed_levels, slices_of
+from kedro_azure_mlops.monitor.plots import (
+    course_svg,
+    distribution_svg,
+    shares_svg,
+    visible_rows,
+    windows_svg,
+)
+from kedro_azure_mlops.monitor.profile import Profile, reference_profile
+from kedro_azure_mlops.monitor.report import html_report
+from kedro_azure_mlops.monitor.result import MonitorReport, history_of, in_words
+
+SVG = "{http://www.w3.org/2000/svg}"
+START = pd.Timestamp("2024-01-01")
+
+
+def shapes(svg: str, kind: str) -> list[dict[str, str]]:
+    """Return the attributes of a picture's shapes of one class."""
+    root = ET.fromstring(svg)  # noqa: S314, our own text
+    return [one.attrib for one in root.iter() if one.get("class") == kind]
+
+
+# Pictures
+
+
+def test_a_picture_is_well_formed_and_says_what_it_shows() -> None:
+    values = np.random.default_rng(0).normal(20, 2, 500)
+    usual = (np.linspace(0, 1, 11), np.quantile(values, np.linspace(0, 1, 11)))
+    svg = distribution_svg(usual, values + 5, 'a <b> & "c"')
+    root = ET.fromstring(svg)  # noqa: S314
+    assert root.get("aria-label") == root.findtext("title") == 'a <b> & "c"'
+    assert root.get("role") == "img"
+    assert len(shapes(svg, "then fill")) == len(shapes(svg, "now line")) == 1
+
+
+def test_a_distribution_then_lies_left_of_one_that_has_risen() -> None:
+    usual = (np.linspace(0, 1, 11), np.linspace(0, 10, 11))
+    svg = distribution_svg(usual, np.linspace(20, 30, 100), "risen")
+
+    def middle(kind: str) -> float:
+        points = shapes(svg, kind)[0]["d"].removeprefix("M").split("L")
+        x, y = np.array([point.split() for point in points], float).T
+        height = y.max() - y
+        return float((x * height).sum() / height.sum())
+
+    assert middle("then fill") < middle("now line") - 100
+
+
+@pytest.mark.parametrize("values", [[], [np.nan, np.inf]])
+def test_nothing_to_draw_is_no_picture(values: list[float]) -> None:
+    none = np.array(values, float)
+    times = pd.Series(pd.date_range(START, periods=len(none)))
+    assert distribution_svg(None, none, "none") == ""
+    assert course_svg(times, none, "none") == ""
+    assert windows_svg(times[:0], none[:0], none[:0].astype(bool), "none") == ""
+
+
+def test_what_never_changes_is_drawn_too() -> None:
+    constant, times = np.full(50, 3.0), pd.Series(pd.date_range(START, periods=50, freq="h"))
+    usual = (np.linspace(0, 1, 11), np.full(11, 3.0))
+    for svg in (
+        distribution_svg(usual, constant, "constant"),
+        course_svg(times, constant, "constant"),
+        windows_svg(times[:1], np.zeros(1), np.zeros(1, bool), "one window"),
+    ):
+        assert "nan" not in svg and "inf" not in svg
+        assert ET.fromstring(svg) is not None  # noqa: S314
+
+
+def test_a_long_course_keeps_its_extremes_and_stays_small() -> None:
+    values = np.sin(np.arange(200_000) / 500)
+    values[123_456] = 9.0
+    times = pd.Series(pd.date_range(START, periods=len(values), freq="min"))
+    flags = values > 0.99
+    svg = course_svg(
+        times,
+        values,
+        "long",
+        usual=(-1.0, 0.0, 1.0),
+        marked=flags,
+        alarm=(times.iloc[150_000], times.iloc[-1]),
+        end_of_training=times.iloc[100_000],
+    )
+    assert len(svg) < 60_000
+    heights = [float(one.split()[1]) for one in shapes(svg, "now line")[0]["d"][1:].split("L")]
+    assert min(heights) == pytest.approx(15, abs=10), "the one row that is far off is drawn"
+    assert 0 < len(shapes(svg, "alarm fill")) <= 400
+    assert len(shapes(svg, "shade")) == len(shapes(svg, "axis dashed")) == 1
+
+
+def test_visible_rows_are_all_of_few_and_the_extremes_of_many() -> None:
+    assert len(visible_rows(np.arange(100.0))) == 100
+    values = np.zeros(10_000)
+    values[7_777] = 1
+    assert 7_777 in visible_rows(values) and len(visible_rows(values)) < 5_000
+
+
+def test_windows_in_alarm_have_their_own_colour() -> None:
+    ends = pd.Series(pd.date_range(START, periods=4))
+    values, alarms = np.array([1.0, np.nan, -2.0, 5.0]), np.array([False, False, False, True])
+    svg = windows_svg(ends, values, alarms, "windows", limit=3.0)
+    assert len(shapes(svg, "now fill")) == 3 and len(shapes(svg, "alarm fill")) == 1
+    assert len(shapes(svg, "alarm line dashed")) == 1
+
+
+def test_large_numbers_are_written_short() -> None:
+    ends = pd.Series(pd.date_range(START, periods=3))
+    svg = windows_svg(ends, np.array([9e6, 25e6, 1.0]), np.zeros(3, bool), "many")
+    assert ">20M<" in svg and "20000000" not in svg
+
+
+def test_shares_of_categories_are_bars_with_their_names() -> None:
+    svg = shares_svg(
+        ["a", "<a very long name of a category>"],
+        np.array([0.9, 0.1]),
+        np.array([0.5, 0.5]),
+        "shares",
+    )
+    bars = [float(one["width"]) for one in shapes(svg, "then fill")]
+    assert bars[0] == pytest.approx(9 * bars[1], rel=0.01)
+    assert "&lt;a very long" in svg and "…" in svg
+
+
+# Labels
+
+
+HISTORY = Schema(
+    inputs=(Column("time", "datetime"), Column("unit", "string"), Column("load", "double")),
+    outputs=(Column("score", "double"), Column("is_far", "boolean")),
+    history=History("time", "unit"),
+    flag="is_far",
+)
+
+
+def rows_of(*units: str) -> pd.DataFrame:
+    times = pd.date_range(START, periods=4, freq="h")
+    rows = pd.concat([pd.DataFrame({"time": times, "unit": unit}) for unit in units])
+    return rows.assign(load=1.0, score=0.5, is_far=[1.0, 0.0, 0.0, 0.0] * len(units))
+
+
+def count(rows: pd.DataFrame, labels: pd.DataFrame) -> dict[str, float]:
+    return {"rows": len(rows), "labels": len(labels), "none": math.nan}
+
+
+def test_slices_count_rows_and_flags_of_each_key() -> None:
+    found = slices_of(rows_of("a", "b"), HISTORY)
+    assert found["rows"].to_dict() == {"a": 4, "b": 4}
+    assert found["flagged"].to_dict() == {"a": 0.25, "b": 0.25}
+    assert slices_of(rows_of("a"), Schema(HISTORY.inputs, HISTORY.outputs)).empty
+
+
+def test_labels_of_rows_go_to_their_key_and_those_of_none_are_counted() -> None:
+    labels = pd.DataFrame(
+        {"unit": ["a", "a", "c", "a"], "time": [START, START, START, START - pd.Timedelta("9D")]}
+    )
+    numbers, by_key, notes = measure(count, rows_of("a", "b"), labels, HISTORY)
+    assert numbers == {"rows": 8.0, "labels": 2.0}
+    assert by_key["labels"].to_dict() == {"a": 2.0, "b": 0.0}
+    assert notes == [
+        "Labels of rows that were never served, left out: 1.",
+        "Labels of another time than the rows, left out: 1.",
+    ]
+
+
+def test_labels_without_times_or_keys_are_about_all_rows() -> None:
+    labels = pd.DataFrame({"truth": [1, 0]})
+    numbers, by_key, notes = measure(count, rows_of("a"), labels, HISTORY)
+    assert (numbers["labels"], by_key["labels"].to_dict(), notes) == (2.0, {"a": 2.0}, [])
+    of_keys = pd.DataFrame({"unit": ["a", "c"]})
+    numbers, _, notes = measure(count, rows_of("a"), of_keys, HISTORY)
+    assert numbers["labels"] == 1.0 and len(notes) == 1
+
+
+def test_levels_of_the_gate_are_held_by_what_reaches_them() -> None:
+    rules = [
+        Rule(metric="recall", minimum=0.5, label="share found"),
+        Rule(metric="alarms", better="lower", maximum=3),
+        Rule(metric="alarms", slice="worst", better="lower", maximum=5),
+        Rule(metric="unknown", minimum=1),
+    ]
+    slices = pd.DataFrame({"alarms": [6.0, 2.0, math.nan]}, index=["a", "b", "c"])
+    found = missed_levels(rules, {"recall": 0.4, "alarms": 4.0}, slices, START)
+    assert [one.words for one in found] == [
+        "share found 0.4, minimum 0.5",
+        "alarms 4, maximum 3",
+        "a: alarms 6, maximum 5",
+    ]
+    assert [one.key for one in found] == [None, None, "a"]
+    assert missed_levels(rules, {"recall": 0.5, "alarms": 3.0}, slices.head(0), START) == []
+
+
+# The result
+
+
+def report_of(
+    schema: Schema, training: pd.DataFrame, rows: pd.DataFrame, **changes: Any
+) -> MonitorReport:
+    """Compare rows with a training and put the result together, as a look does."""
+    profile = Profile.from_dict(reference_profile(training, schema))
+    order = schema.history.order if schema.history else None
+    rows = rows.reset_index(drop=True)
+    given: dict[str, Any] = {
+        "env": "prod",
+        "model": "plant",
+        "version": "3",
+        "digest": "a" * 64,
+        "at": pd.Timestamp("2024-03-10"),
+        "source": "a test",
+        "comparison": compare_rows(rows, profile, schema),
+        "metrics": {},
+        "slices": slices_of(rows, schema),
+        "missed": [],
+        "flagged": pd.DataFrame(),
+        "rows": rows,
+        "order": order,
+        "notes": [],
+        "profile": profile,
+        "schema": schema,
+        "config": Mlops(monitoring=Monitoring()),
+        "root": Path(),
+    }
+    return MonitorReport(**given | changes)
+
+
+def hours(days: int, shift: float = 0.0, seed: int = 0, kinds: str = "aab") -> pd.DataFrame:
+    random = np.random.default_rng(seed)
+    n = days * 24
+    load = random.normal(10, 1, n) + shift
+    return pd.DataFrame(
+        {
+            "time": pd.date_range(START, periods=n, freq="h"),
+            "load": load,
+            "kind": random.choice(list(kinds), n),
+            "score": random.normal(0, 1, n) + shift,
+        }
+    )
+
+
+OF_ONE = Schema(
+    inputs=(
+        Column("time", "datetime"),
+        Column("load", "double", nullable=True),
+        Column("kind", "string", nullable=True),
+    ),
+    outputs=(Column("score", "double"),),
+    history=History("time"),
+)
+
+
+def test_the_page_of_a_model_without_keys_shows_numbers_categories_and_scores() -> None:
+    rows = hours(7, shift=4, seed=1, kinds="bbc")
+    rows.loc[rows.index[-20:], "load"] = np.nan
+    of_score = Finding("drift", "score_psi", "score", None, 2.0, 1.0, START, "score moved")
+    found = report_of(OF_ONE, hours(42), rows, notes=["a <note>"], missed=[of_score])
+    assert {one.column for one in found.findings} >= {"load", "kind", "score"}
+    page = html_report(found)
+    assert "a &lt;note&gt;" in page and "By series" not in page
+    for words in (
+        "Distribution of load of all: median",
+        "Shares of the values of kind, in training and now",
+        "Shares of score of all between the deciles of training",
+        "Rows in each window of 24 h: 24 in the newest",
+    ):
+        assert words in page
+
+
+def test_the_page_of_rows_without_times_has_no_course() -> None:
+    schema = Schema((Column("load", "double"),), (Column("score", "double"),))
+    training, rows = hours(42)[["load", "score"]], hours(7, shift=9)[["load", "score"]]
+    found = report_of(schema, training, rows)
+    assert found.drifted
+    page = html_report(found)
+    assert "Distribution of load" in page and "over time" not in page and "Volume" not in page
+
+
+def test_many_findings_are_named_and_the_first_ones_drawn() -> None:
+    one = Finding("drift", "level", "load", None, 2.0, 1.0, START, "load moved <far>")
+    many = [
+        one,
+        *[
+            Finding("traffic", "volume", None, f"k{n}", 2.0, 1.0, START, f"k{n}: few rows")
+            for n in range(20)
+        ],
+    ]
+    plain = report_of(OF_ONE, hours(42), hours(7))
+    compared = plain.comparison
+    found = report_of(
+        OF_ONE,
+        hours(42),
+        hours(7),
+        comparison=Comparison(many, compared.windows, compared.rows, compared.start, compared.end),
+    )
+    page = html_report(found)
+    assert page.count("<article") == 12 and "And 9 more" in page
+    assert "load moved &lt;far&gt;" in page and "k19: few rows" in page
+    assert (
+        "The data have changed and the number of rows is unusual since 2024-01-01 00:00: "
+        "k0, k1, k2 and 17 more" in page
+    )
+
+
+def test_the_table_has_80_columns_whatever_the_names() -> None:
+    schema = Schema(
+        (Column("time", "datetime"), Column("unit", "string"), Column("load" * 9, "double")),
+        (Column("score", "double"),),
+        History("time", "unit"),
+    )
+
+    def of(name: str, shift: float) -> pd.DataFrame:
+        one = hours(30, shift).rename(columns={"load": "load" * 9})
+        return one.assign(unit=name * 30).drop(columns="kind")
+
+    training = pd.concat([of("x", 0), of("y", 0)])
+    found = report_of(schema, training, pd.concat([of("x", 5), of("y", 0)]))
+    lines = list(table(found))
+    rows = lines[2 : lines.index("", 4)]
+    assert found.alarm and all(len(line) <= 80 for line in rows)
+    assert any("…" in line for line in rows)
+    assert lines[-len(found.reasons) - 1].endswith(f"alarm{'s' * (len(found.reasons) > 1)}:")
+
+
+def test_json_and_prometheus_have_no_nan() -> None:
+    found = report_of(OF_ONE, hours(42), hours(2), metrics={"recall": 0.5})
+    content = json_report(found)
+    text = textfile(found)
+    assert "nan" not in text.lower() and 'metric="recall"} 0.5' in text
+    assert all(math.isfinite(one["value"]) for one in content["newest_window"] if one["value"])
+    assert content["judged"]["rows"] == 48 and content["findings"] == []
+
+
+@pytest.mark.parametrize(
+    ("span", "words"),
+    [
+        ("24h", "24 h"),
+        ("14D", "14 days"),
+        ("30min", "30 min"),
+        ("90min", "90 min"),
+        ("45s", "45 s"),
+    ],
+)
+def test_spans_are_written_as_people_do(span: str, words: str) -> None:
+    assert in_words(pd.Timedelta(span)) == words
+
+
+@pytest.mark.parametrize(
+    ("experiment", "history"),
+    [("plant", "plant-monitor-prod"), ("plant-prod", "plant-prod-monitor")],
+)
+def test_the_history_of_an_environment_has_one_name(experiment: str, history: str) -> None:
+    config = Mlops.model_validate({"tracking": {"experiment": experiment}})
+    assert history_of(config, "prod") == history
+
+
+def test_annotations_hold_nothing_that_ci_would_obey(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    hostile = "100 % of\n::error::x ##vso[task.complete]"
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
+    annotate([hostile])
+    assert capsys.readouterr().out.count("\n") == 1
+    monkeypatch.setenv("TF_BUILD", "True")
+    annotate([hostile], kind="error")
+    out = capsys.readouterr().out
+    assert out.startswith("##vso[task.logissue type=error]100 %AZP25 of%0A")
+    assert out.count("\n") == 1

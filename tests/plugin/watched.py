@@ -1,0 +1,86 @@
+"""A small model with a reference profile, champion of prod, and rows that it is asked about."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from kedro_azure_mlops.contract import digest, write_manifest
+from kedro_azure_mlops.monitor.profile import reference_profile, write_profile
+from kedro_azure_mlops.registry import open_registry
+from kedro_azure_mlops.serve.stream import Stream
+from tests.plugin.helpers import Project
+from tests.plugin.registered import FACTS, set_keys
+from tests.plugin.trained import (
+    arrays_of,
+    project_with_scorer,
+    save_small_model,
+    series,
+    small_scorer,
+)
+
+TRAINED = "2024-01-01"
+SINCE = "2024-02-26"  # the first row after the training
+CHANGED = pd.Timestamp("2024-03-16")
+HOSTILE = '<script>alert(1)</script>"\n::error::##vso[task.complete result=Failed;]'
+
+
+def loads(days: int, start: str = SINCE, seed: int = 50) -> pd.DataFrame:
+    """Half-hourly loads of the units ``north`` and ``7``, in the order of time."""
+    parts = []
+    for number, unit in enumerate(("north", "7")):
+        one = series(48 * days, unit, seed=seed + number)
+        parts.append(one.assign(time=one["time"] + (pd.Timestamp(start) - one["time"].iloc[0])))
+    return pd.concat(parts).sort_values("time", kind="stable").reset_index(drop=True)
+
+
+def changed(
+    days: int = 21, *, by: float = 0.0, unit: str | None = None, value: float | None = None
+) -> pd.DataFrame:
+    """Loads that are higher, or one and the same, in the last two of the days."""
+    rows = loads(days)
+    those = rows["time"] >= CHANGED
+    if unit is not None:
+        those &= rows["unit"] == unit
+    rows.loc[those, "load"] = rows.loc[those, "load"] + by if value is None else value
+    return rows
+
+
+def with_answers(rows: pd.DataFrame) -> pd.DataFrame:
+    """Add what the small model answers."""
+    return rows.assign(**Stream(small_scorer()).score(arrays_of(rows)))
+
+
+def save_watched_model(folder: Path) -> Path:
+    """Write the model folder of the small scorer with the profile of eight weeks."""
+    save_small_model(folder)
+    training = with_answers(loads(56, TRAINED, seed=0))
+    write_profile(folder, reference_profile(training, small_scorer().schema))
+    write_manifest(folder)
+    return folder
+
+
+def watched_project(target: Path, model: Path, database: Path) -> Project:
+    """Make a project in which the model is champion of prod, and its data are ``hours.csv``."""
+    project = Project(project_with_scorer(target))
+    shutil.copy(database, target / "mlruns.db")
+    set_keys(project, "base", monitoring={"data": "raw_hours"})
+    registry = open_registry("prod", target)
+    registry.make_champion(registry.register(model, FACTS | {"digest": digest(model)}), "test")
+    write_rows(project, changed())
+    return project
+
+
+def write_rows(project: Project, rows: pd.DataFrame, name: str = "hours.csv") -> Path:
+    """Write rows as the project's newest data, or as a file beside them."""
+    file = project.path / "data/raw" / name
+    rows.to_csv(file, index=False, date_format="%Y-%m-%d %H:%M:%S")
+    return file
+
+
+def far_off(rows: pd.DataFrame, every: int = 97) -> pd.DataFrame:
+    """Lift single rows so far that the model flags them."""
+    load = rows["load"].to_numpy(float).copy()
+    load[np.arange(every, len(load), every)] += 40
+    return rows.assign(load=load)
