@@ -29,13 +29,13 @@ from serving import (
     HOST,
     JUDGED,
     MANY,
-    ROOT,
     Measured,
     Server,
     bodies_of_ours,
     free_port,
     load,
     processes,
+    read_options,
     started,
 )
 
@@ -183,14 +183,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--project", type=Path, default=ROOT / "build/demo/temperature-anomalies")
-    parser.add_argument("--clients", type=int, default=2, help="that ask at the same time")
     parser.add_argument("--minutes", type=float, default=10, help="of load for each server")
     parser.add_argument("--seconds", type=float, default=10, help="of each server, size and turn")
-    options = parser.parse_args()
-    project, model = options.project.resolve(), options.project.resolve() / "data/processed/model"
-    if not (model / "MLmodel").is_file():
-        parser.error(f"{project} has trained no model: make demo, or give one with --project")
+    options, project, model = read_options(parser)
     try:
         tools = (str(project / ".venv/bin/python"), str(project / ".venv/bin/mlflow"))
         print(f"{machine_in_words(*tools)}; clients: {options.clients}\n")

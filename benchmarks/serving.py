@@ -471,23 +471,29 @@ def _report_batch(
     return good
 
 
+def read_options(parser: argparse.ArgumentParser) -> tuple[argparse.Namespace, Path, Path]:
+    """Add the options of every load test; return all, the project and the model it has trained."""
+    parser.add_argument("--project", type=Path, default=ROOT / "build/demo/temperature-anomalies")
+    parser.add_argument("--clients", type=int, default=2, help="that ask at the same time")
+    options = parser.parse_args()
+    project, model = options.project.resolve(), options.project.resolve() / "data/processed/model"
+    if not (model / "MLmodel").is_file():
+        parser.error(f"{project} has trained no model: make demo, or give one with --project")
+    return options, project, model
+
+
 def main() -> int:
     """Measure and print."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--project", type=Path, default=ROOT / "build/demo/temperature-anomalies")
-    parser.add_argument("--clients", type=int, default=2, help="that ask at the same time")
     parser.add_argument("--seconds", type=float, default=5, help="of each server and turn")
     parser.add_argument("--turns", type=int, default=3, help="medians are printed")
     sizes = "100000,1000000,10000000"
     parser.add_argument("--rows", default=sizes, help=f"of the files (default: {sizes})")
     parser.add_argument("--only", choices=("requests", "batch"), help="leave the other half out")
-    options = parser.parse_args()
+    options, project, model = read_options(parser)
     options.rows = [int(rows) for rows in options.rows.split(",")]
-    project, model = options.project.resolve(), options.project.resolve() / "data/processed/model"
-    if not (model / "MLmodel").is_file():
-        parser.error(f"{project} has trained no model: make demo, or give one with --project")
     try:
         if not (project / ".venv-serve/bin/python").is_file():
             _used(["make", ".venv-serve/.synced"], project)

@@ -551,6 +551,12 @@ def configuration_folder(root: Path) -> str:
     return Path(os.path.relpath(root / settings.CONF_SOURCE, root)).as_posix()
 
 
+def config_loader(root: Path, env: str) -> Any:
+    """Return the project's own reader of its configuration, for an environment."""
+    source = str(root / configuration_folder(root))
+    return settings.CONFIG_LOADER_CLASS(conf_source=source, env=env, **settings.CONFIG_LOADER_ARGS)
+
+
 def environments(root: Path) -> list[str]:
     """List the environments of a project: the folders of its configuration but for ``base``."""
     folders = (root / configuration_folder(root)).glob("*/")

@@ -36,6 +36,7 @@ __all__ = [
     "UnusableModelError",
     "columns_of_rows",
     "digest",
+    "import_function",
     "load_proven_scorer",
     "prove",
     "read_contract",
@@ -500,10 +501,21 @@ def load_proven_scorer(
 
 
 def _imported(load: str) -> Callable[[Path], Scorer]:
-    module, colon, name = load.partition(":")
     try:
-        if not colon:
-            raise ImportError("write package.module:function")
-        return getattr(importlib.import_module(module), name)  # type: ignore[no-any-return]
+        return import_function(load)  # type: ignore[no-any-return]
     except (ImportError, AttributeError) as error:
         raise UnusableModelError(f"scorer: {load} cannot be imported: {error}") from error
+
+
+def import_function(name: str) -> Any:
+    """Import what ``package.module:function`` names.
+
+    Raises
+    ------
+    ImportError, AttributeError
+        If it is written otherwise, or not there.
+    """
+    module, colon, function = name.partition(":")
+    if not colon:
+        raise ImportError("write package.module:function")
+    return getattr(importlib.import_module(module), function)

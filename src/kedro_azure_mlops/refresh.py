@@ -12,7 +12,7 @@ from functools import reduce
 from pathlib import Path
 from typing import Any
 
-from kedro_azure_mlops.config import bootstrap, configuration_folder, read_mlops, readable
+from kedro_azure_mlops.config import config_loader, configuration_folder, read_mlops, readable
 from kedro_azure_mlops.errors import OperationError
 
 _MISSING = object()
@@ -119,17 +119,11 @@ def champion_since(env: str, root: Path | None = None) -> datetime | None:
 
 
 def _parameters(root: Path, env: str) -> Mapping[str, Any]:
-    bootstrap(root)
-    from kedro.framework.project import settings
-
     folder = configuration_folder(root)
     if not (root / folder / env).is_dir():
         raise OperationError(f"update_policy.watch: there is no environment {env} in {folder}.")
     with readable(f"{folder}: the parameters of {env}"):
-        loader = settings.CONFIG_LOADER_CLASS(
-            conf_source=str(root / folder), env=env, **settings.CONFIG_LOADER_ARGS
-        )
-        return dict(loader["parameters"])
+        return dict(config_loader(root, env)["parameters"])
 
 
 def _value(given: Mapping[str, Any], name: str, env: str) -> Any:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from kedro_azure_mlops.azure.submission import prepare_job
 from kedro_azure_mlops.azure.workspace import azure_errors, workspace
 from kedro_azure_mlops.errors import OperationError
-from kedro_azure_mlops.job.compilation import compile_job, compile_monitor
+from kedro_azure_mlops.job.compilation import Compiled, compile_job, compile_monitor
 
 if TYPE_CHECKING:
     from azure.ai.ml import MLClient
@@ -237,12 +237,7 @@ def schedule_job(
     check_name(name)
     root = root or Path.cwd()
     compiled = compile_job(env, parameters, for_once=True, write=False, root=root)
-    client = workspace(env, root)
-    job = prepare_job(client, compiled, parameters, say=say)
-    set_schedule(client, name, when, job)
-    start = "data.digest."
-    fixed = [tag.removeprefix(start) for tag in job.tags or () if tag.startswith(start)]
-    return Scheduled(name, True, describe(when.entity()), tuple(fixed))
+    return _schedule(name, when, compiled, parameters, say)
 
 
 def schedule_monitor(
@@ -270,10 +265,22 @@ def schedule_monitor(
     """
     check_name(name)
     root = root or Path.cwd()
-    compiled = compile_monitor(env, root=root)
-    client = workspace(env, root)
-    set_schedule(client, name, when, prepare_job(client, compiled, say=say))
-    return Scheduled(name, True, describe(when.entity()))
+    return _schedule(name, when, compile_monitor(env, root=root), None, say)
+
+
+def _schedule(
+    name: str,
+    when: Cron | Recurrence,
+    compiled: Compiled,
+    parameters: Mapping[str, str] | None,
+    say: Callable[[str], None],
+) -> Scheduled:
+    client = workspace(compiled.project.env, compiled.project.root)
+    job = prepare_job(client, compiled, parameters, say=say)
+    set_schedule(client, name, when, job)
+    start = "data.digest."
+    fixed = [tag.removeprefix(start) for tag in job.tags or () if tag.startswith(start)]
+    return Scheduled(name, True, describe(when.entity()), tuple(fixed))
 
 
 def check_name(name: str) -> None:

@@ -38,10 +38,12 @@ from kedro_azure_mlops.errors import OperationError
 from kedro_azure_mlops.monitor.columns import FEWEST_SHARE, ColumnLooks, Look, in_short
 from kedro_azure_mlops.monitor.findings import (
     NEVER,
+    WINDOW_COLUMNS,
     Comparison,
     Finding,
     Kind,
     badness,
+    of_no_rows,
     without_consequences,
 )
 from kedro_azure_mlops.monitor.limits import fixed_limit
@@ -50,8 +52,6 @@ from kedro_azure_mlops.monitor.reference import CATEGORIES, NUMBERS, WHOLE
 from kedro_azure_mlops.monitor.statistics import HOUR
 
 __all__ = ["Comparison", "Finding", "Kind", "compare_rows"]
-
-_COLUMNS = ["start", "end", "key", "column", "check", "value", "limit", "alarm"]
 
 
 def compare_rows(
@@ -87,10 +87,8 @@ def compare_rows(
     if now is not None:
         now = now.tz_convert("UTC").tz_localize(None) if now.tzinfo else now
     if not len(rows):
-        when = NEVER if now is None else now
         words = "no rows at all: nothing was served, or nothing of it was recorded"
-        none = Finding("traffic", "no_rows", None, None, 0.0, 1.0, when, words)
-        return Comparison([none], pd.DataFrame(columns=_COLUMNS), 0, NEVER, NEVER)
+        return of_no_rows(words, NEVER if now is None else now)
     return _Comparing(rows, profile, schema, now, flagged or schema.flag).result()
 
 
@@ -253,8 +251,10 @@ class _Comparing(ColumnLooks):
                 "limit": np.asarray(look.limit)[window, key],
                 "alarm": look.alarm[window, key],
             }
-            parts.append(pd.DataFrame(part, columns=_COLUMNS))
-        return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=_COLUMNS)
+            parts.append(pd.DataFrame(part, columns=WINDOW_COLUMNS))
+        return (
+            pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=WINDOW_COLUMNS)
+        )
 
 
 def _span(width: int) -> str:

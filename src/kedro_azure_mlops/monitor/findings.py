@@ -6,7 +6,17 @@ from typing import Any, Literal, cast
 import numpy as np
 import pandas as pd
 
-__all__ = ["KINDS", "NEVER", "Comparison", "Finding", "Kind", "badness", "without_consequences"]
+__all__ = [
+    "KINDS",
+    "NEVER",
+    "WINDOW_COLUMNS",
+    "Comparison",
+    "Finding",
+    "Kind",
+    "badness",
+    "of_no_rows",
+    "without_consequences",
+]
 
 Kind = Literal["drift", "quality", "traffic"]
 
@@ -22,6 +32,7 @@ KINDS: dict[str, Kind] = {
     "no_rows": "traffic",
 }
 NEVER = cast("pd.Timestamp", pd.NaT)
+WINDOW_COLUMNS = ["start", "end", "key", "column", "check", "value", "limit", "alarm"]
 
 
 @dataclass(frozen=True)
@@ -76,6 +87,12 @@ class Comparison:
     def retrain(self) -> bool:
         """Whether a model that is trained on the newest data would be of use."""
         return self.drifted and not self.quality
+
+
+def of_no_rows(words: str, since: pd.Timestamp) -> Comparison:
+    """Return what a look has found where there was no row at all, which is an alarm of its own."""
+    finding = Finding("traffic", "no_rows", None, None, 0.0, 1.0, since, words)
+    return Comparison([finding], pd.DataFrame(columns=WINDOW_COLUMNS), 0, NEVER, NEVER)
 
 
 def without_consequences(found: list[Finding]) -> list[Finding]:

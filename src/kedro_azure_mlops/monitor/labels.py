@@ -4,7 +4,6 @@ A row of labels is about a row (the columns of the schema's series and times) or
 (``start`` and ``end``, both included, and the column of the series where there is one).
 """
 
-import importlib
 from collections.abc import Callable, Mapping
 from math import isfinite
 from typing import Any
@@ -13,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from kedro_azure_mlops.config import Rule
-from kedro_azure_mlops.contract import Schema
+from kedro_azure_mlops.contract import Schema, import_function
 from kedro_azure_mlops.errors import OperationError
 from kedro_azure_mlops.monitor.comparison import Finding
 from kedro_azure_mlops.values import read_times
@@ -35,11 +34,8 @@ def load_metrics(name: str | None) -> Metrics:
             "Labels are named, but nothing measures by them: set monitoring.metrics in mlops.yml "
             "to package.module:function, which takes rows and labels and returns numbers by name."
         )
-    module, colon, function = name.partition(":")
     try:
-        if not colon:
-            raise ImportError("write package.module:function")
-        return getattr(importlib.import_module(module), function)  # type: ignore[no-any-return]
+        return import_function(name)  # type: ignore[no-any-return]
     except (ImportError, AttributeError) as error:
         raise OperationError(
             f"monitoring.metrics of mlops.yml: {name} cannot be imported: {error}"

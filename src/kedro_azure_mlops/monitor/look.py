@@ -22,6 +22,7 @@ from kedro_azure_mlops.contract import (
 from kedro_azure_mlops.errors import OperationError
 from kedro_azure_mlops.explain import EXPLANATION, explain_rows, reason_not_explained
 from kedro_azure_mlops.monitor.comparison import Comparison, Finding, compare_rows
+from kedro_azure_mlops.monitor.findings import of_no_rows
 from kedro_azure_mlops.monitor.labels import load_metrics, measure, missed_levels, slices_of
 from kedro_azure_mlops.monitor.profile import Profile, read_profile
 from kedro_azure_mlops.monitor.result import MonitorReport, in_words, score_of
@@ -42,7 +43,6 @@ from kedro_azure_mlops.storage import shown
 _WINDOWS = 14  # that are looked at where nobody says how many: they show since when
 _EXAMPLES = 20  # flagged rows in the report
 _SAME = 1e-4  # largest difference of a score to the one that was answered
-_WINDOW_COLUMNS = ["start", "end", "key", "column", "check", "value", "limit", "alarm"]
 _OTHER_HISTORY = "not explained: what came before it is not all known here"
 
 
@@ -210,10 +210,7 @@ def _compared(
         return _without(compared, found.absent) if found.absent else compared
     end = found.now or at
     words = f"no traffic: not one row in the last {in_words(span)} ({found.source})"
-    finding = Finding("traffic", "no_rows", None, None, 0.0, 1.0, end - span, words)
-    nothing = pd.DataFrame(columns=_WINDOW_COLUMNS)
-    no_time: Any = pd.NaT
-    return Comparison([finding], nothing, 0, no_time, no_time)
+    return of_no_rows(words, end - span)
 
 
 def _without(compared: Comparison, absent: list[str]) -> Comparison:

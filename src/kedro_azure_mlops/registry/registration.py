@@ -93,11 +93,12 @@ def read_last_run(
             )
         model = model_entry(catalog, config.tracking.model)
         metrics = measured(catalog, _made(), config)
-        recorded = None if bring else read_measured(root / model.filepath)
-        measured_model = _measured_model(catalog, config, root)
-        # all that a job has made is of the one model that it has made
-        place = root / model.filepath if bring else folder or root / model.filepath
-        made_with = _Made(place, recorded, measured_model)
+        place = root / model.filepath
+        made_with = _Made(
+            folder or place, read_measured(place), _measured_model(catalog, config, root)
+        )
+        if bring:  # all that a job has made is of the one model that it has made
+            made_with = _Made(place, None)
         gate = _decision(catalog, config, metrics, made_with, registry.champion, env)
         parameters = gate.get("parameters", context.params)
     folder = made_with.folder

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from kedro_azure_mlops.config import Mlops, bootstrap, configuration_folder, refuse_no_project
+from kedro_azure_mlops.config import Mlops, bootstrap, config_loader, refuse_no_project
 from kedro_azure_mlops.errors import OperationError
 from kedro_azure_mlops.serve.score import SERVED
 
@@ -133,14 +133,11 @@ def trusted_types(root: Path, env: str, mlops: Mlops) -> tuple[str, ...]:
     """Return the types that the catalog trusts in the trained model (``trusted`` of its entry)."""
     if mlops.scorer or mlops.tracking.model is None:
         return ()
-    from kedro.framework.project import settings
     from kedro.io import CatalogConfigResolver
 
-    loader = settings.CONFIG_LOADER_CLASS(
-        conf_source=str(root / configuration_folder(root)), env=env, **settings.CONFIG_LOADER_ARGS
-    )
+    catalog = config_loader(root, env)["catalog"]
     default = {"{default}": {"type": "kedro.io.MemoryDataset"}}
-    resolver = CatalogConfigResolver(loader["catalog"], default_runtime_patterns=default)
+    resolver = CatalogConfigResolver(catalog, default_runtime_patterns=default)
     entry = resolver.resolve_pattern(mlops.tracking.model)
     return tuple(entry.get("trusted") or ())
 

@@ -9,7 +9,7 @@ objects"). What it does not know it refuses by name, and ``refused`` lists it.
 import re
 import threading
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -17,7 +17,9 @@ from urllib.parse import quote
 
 from kedro_azure_mlops.testing.databricks_models import UnityCatalog, WorkspaceRegistry, list_files
 from kedro_azure_mlops.testing.databricks_rules import (
+    Body,
     DatabricksError,
+    Route,
     as_tags,
     bad,
     found,
@@ -26,8 +28,6 @@ from kedro_azure_mlops.testing.databricks_rules import (
 )
 from kedro_azure_mlops.testing.messages import Answer, Request
 
-Body = dict[str, Any]
-Route = Callable[[Body], Body]
 TOKEN = "dapi-of-the-stand-in"  # noqa: S105, of no real workspace
 USER = "me@example.com"
 _SIGNED = "signature=of-the-stand-in"

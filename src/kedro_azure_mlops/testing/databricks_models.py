@@ -6,10 +6,11 @@ three levels, tags of its own kind, and lists versions without their tags.
 
 import re
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
 
 from kedro_azure_mlops.testing.databricks_rules import (
+    Body,
     DatabricksError,
+    Route,
     as_tags,
     bad,
     found,
@@ -17,8 +18,6 @@ from kedro_azure_mlops.testing.databricks_rules import (
     refuse_tag,
 )
 
-Body = dict[str, Any]
-Route = Callable[[Body], Body]
 _LONGEST = 5000  # bytes of a tag in the workspace registry
 _NAMED = re.compile(r"name\s*=\s*'([^']*)'")
 # of Unity Catalog: "Apply tags to Unity Catalog securable objects", constraints

@@ -1,7 +1,10 @@
 """Errors of the stand-in for Databricks, in its form, and its documented limits on tags."""
 
+from collections.abc import Callable
 from typing import Any, TypeVar
 
+Body = dict[str, Any]
+Route = Callable[[Body], Body]
 Found = TypeVar("Found")
 LONGEST_KEY = 250  # bytes of a tag's name, in tracking and in the workspace registry
 
