@@ -9,12 +9,12 @@ export UV_FIND_LINKS = $(CURDIR)/$(PROJECT)/wheels
 export TYPED_ARGS := $(value ARGS)
 override ARGS := $(value ARGS)
 
-.PHONY: help setup demo test check fix wheel docs lock relock clean
+.PHONY: help setup demo test check fix wheel docs pictures lock relock clean
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-6s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
 
-setup: .venv/.synced .venv-serve/.synced .venv-spark/.synced ## install the tools, the plugin and what renders share; does nothing when they are there
+setup: .venv/.synced .venv-serve/.synced .venv-spark/.synced .venv-leave/.synced ## install the tools, the plugin and what renders share; does nothing when they are there
 
 .venv/.synced: requirements/dev.txt pyproject.toml tools/uv.sh
 	test -x $(BIN)/python || $(UV) venv --quiet --clear --python '>=3.11' .venv
@@ -35,6 +35,14 @@ setup: .venv/.synced .venv-serve/.synced .venv-spark/.synced ## install the tool
 	! java -version 2>/dev/null || VIRTUAL_ENV=.venv-spark $(UV) pip sync --quiet --require-hashes requirements/spark.txt
 	$(BIN)/python -c 'import site; print(f"import site; site.addsitedir({site.getsitepackages()[0]!r})")' >.venv-spark/tools.pth
 	mv .venv-spark/tools.pth "$$(.venv-spark/bin/python -c 'import site; print(site.getsitepackages()[0])')"
+	@touch $@
+
+# What runs Kedro elsewhere than on Azure, which sees the packages of .venv behind its own.
+.venv-leave/.synced: requirements/leave.txt tools/uv.sh | .venv/.synced
+	$(UV) venv --quiet --clear --python $(BIN)/python .venv-leave
+	VIRTUAL_ENV=.venv-leave $(UV) pip sync --quiet --require-hashes requirements/leave.txt
+	$(BIN)/python -c 'import site; print(f"import site; site.addsitedir({site.getsitepackages()[0]!r})")' >.venv-leave/tools.pth
+	mv .venv-leave/tools.pth "$$(.venv-leave/bin/python -c 'import site; print(site.getsitepackages()[0])')"
 	@touch $@
 
 demo: .venv/.synced ## render the template with its default answers into build/demo, install the project and run it
@@ -81,11 +89,14 @@ wheel: .venv/.synced ## build the plugin's wheel into the template and name it i
 docs: .venv/.synced ## build the site into build/docs; warnings are errors
 	$(BIN)/sphinx-build -W --keep-going -b html docs build/docs
 
+pictures: .venv/.synced ## make the pictures of the site again, from a render of the template, in Chromium
+	$(BIN)/python tools/pictures.py
+
 # One environment for the tests: what the repository and what a rendered project needs, with the
 # pins of the project's own locks.
 lock: ## make requirements/*.txt again, keeping pins that still fit: make lock ARGS=--upgrade
 	@mkdir -p build
-	cat '$(PROJECT)'/requirements/run.txt '$(PROJECT)'/requirements/dev.txt '$(PROJECT)'/requirements/azure.txt >build/project.txt
+	cat $(foreach set,run dev azure notebook,'$(PROJECT)/requirements/$(set).txt') >build/project.txt
 	set -f; $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 		--no-annotate --no-emit-package kedro-azure-mlops --custom-compile-command "make lock" \
 		--constraint build/project.txt $$TYPED_ARGS requirements/dev.in '$(PROJECT)/requirements/run.in' \
@@ -93,6 +104,8 @@ lock: ## make requirements/*.txt again, keeping pins that still fit: make lock A
 	set -f; $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 		--no-annotate --custom-compile-command "make lock" --constraint requirements/dev.txt $$TYPED_ARGS \
 		requirements/spark.in --output-file requirements/spark.txt
+	set -f; $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+		--no-annotate --custom-compile-command "make lock" $$TYPED_ARGS requirements/leave.in --output-file requirements/leave.txt
 
 relock: .venv/.synced ## renew the locks of both layers
 	rm -rf build/relock

@@ -17,6 +17,7 @@ _PUBLIC = {
     "find_error_codes": "error_codes",
     "list_error_codes": "error_codes",
     "initialise": "init",
+    "open_tracking": "hooks.server",
     "compile_job": "job.compilation",
     "run_local": "local.run",
     "plan_reproduction": "reproduce.plan",

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 
 def main(program: Sequence[str]) -> int:
-    """Become the program; return 2 if ``ARGS`` cannot be split or the program not be started."""
+    """Become the program; return 2 if ``ARGS`` cannot be split or the program cannot start."""
     text = os.environ.get("TYPED_ARGS", "")
     try:
         words = [*program, *shlex.split(text)]

@@ -85,7 +85,7 @@ def audit_locks(root: Path, timeout: int = 30, say: Callable[[str], None] = prin
     ----------
     root
         The project, with its locks in ``requirements/*.txt``. What does not count, and until when,
-        is in ``requirements/audit-ignore.toml``. A package whose wheel lies in ``wheels/`` is on no
+        is in ``requirements/audit-ignore.toml``. A package whose wheel is in ``wheels/`` is on no
         index and is not looked up.
     timeout
         Seconds that an answer of the index may take.
@@ -144,14 +144,14 @@ def read_ignored(file: Path) -> list[Ignored]:
     Raises
     ------
     OperationError
-        If it is no TOML, or an entry lacks a key, has another one, or a value of another type.
+        If it is not valid TOML, or an entry has a missing, unknown or wrongly typed key.
     """
     if not file.is_file():
         return []
     try:
         found = tomllib.loads(file.read_text(encoding="utf-8"))
     except tomllib.TOMLDecodeError as error:
-        raise OperationError(f"{file} is no TOML: {error}") from error
+        raise OperationError(f"{file} is not valid TOML: {error}") from error
     entries = found.pop("ignore", [])
     if found or not isinstance(entries, list):
         other = ", ".join(found) or f"ignore = {entries!r}"
@@ -245,7 +245,7 @@ def _look_up(
             name = (LOCKS / path.name).as_posix()
             fresh = [pin for pin in locked if pin not in known]
             for pin in [pin for pin in fresh if (pin.name, pin.version) in local]:
-                say(f"{pin.name} {pin.version} lies in {WHEELS}: it is on no index, not looked up")
+                say(f"{pin.name} {pin.version} is in {WHEELS} and on no index: not looked up")
                 known[pin] = []
                 fresh.remove(pin)
             say(f"{name}, {len(locked)} packages, {len(fresh)} new")

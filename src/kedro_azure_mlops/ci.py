@@ -15,7 +15,7 @@ from typing import Any, Literal, NoReturn
 
 from kedro_azure_mlops.errors import OperationError
 
-INTERRUPTED = 130  # exit status, as shells have it
+INTERRUPTED = 130  # the exit status that shells use
 
 # as the agent of Azure Pipelines reads them back; the percent sign first: the others begin with it
 _ESCAPES = {"%": "%AZP25", "\r": "%0D", "\n": "%0A", ";": "%3B", "]": "%5D"}

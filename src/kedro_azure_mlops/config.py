@@ -23,6 +23,7 @@ from omegaconf.errors import OmegaConfBaseException
 from pydantic import (
     AfterValidator,
     BaseModel,
+    BeforeValidator,
     Field,
     ValidationError,
     field_validator,
@@ -43,6 +44,8 @@ Seconds = Annotated[int, Field(ge=0)]
 Mode = Literal["ro_mount", "rw_mount", "download", "upload", "direct", "eval_mount"]
 _ENDPOINT = re.compile(r"[A-Za-z][A-Za-z0-9-]{1,30}[A-Za-z0-9]")
 _STEP = re.compile(r"[a-z_][a-z0-9_]*")
+_INSTANCE_TYPE = re.compile(r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?")
+_QUANTITY = re.compile(r"\d+(\.\d+)?(m|k|Ki|M|Mi|G|Gi)?")
 
 
 def _legal(name: str) -> str:
@@ -59,7 +62,25 @@ def _legal_step(name: str) -> str:
     return name
 
 
+def _legal_instance_type(name: str) -> str:
+    if not _INSTANCE_TYPE.fullmatch(name):
+        raise ValueError(
+            "the name of an InstanceType of the cluster is needed, in lower case, not the size of "
+            "a virtual machine"
+        )
+    return name
+
+
+def _legal_quantity(given: Any) -> Any:
+    text = str(given)
+    if isinstance(given, bool) or not _QUANTITY.fullmatch(text) or not float(text.rstrip("mkKiMG")):
+        raise ValueError("write it as Kubernetes does: cpu as 2 or 500m, memory as 512Mi or 2Gi")
+    return text
+
+
 EndpointName = Annotated[str, AfterValidator(_legal)]
+InstanceType = Annotated[str, AfterValidator(_legal_instance_type)]
+Quantity = Annotated[str, BeforeValidator(_legal_quantity)]
 StepName = Annotated[str, AfterValidator(_legal_step)]
 
 
@@ -373,10 +394,32 @@ class Batch(_Strict):
     example: str | None = None  # a file to try it with; None: the model's own example, as CSV
 
 
+class Resources(_Strict):
+    """What a container is given of a cluster, in the units of Kubernetes."""
+
+    cpu: Quantity
+    memory: Quantity
+
+
+class Kubernetes(_Strict):
+    """The attached cluster that serves where the target is ``kubernetes``."""
+
+    compute: str  # as it was attached to the workspace; that says its namespace too
+    instance_type: InstanceType = "defaultinstancetype"  # what every attached cluster has
+    auth_mode: Literal["aml_token", "key"] = "aml_token"  # Entra's are for managed endpoints
+    requests: Resources = Resources(cpu="500m", memory="1Gi")
+    limits: Resources | None = None  # None: those of the instance type
+
+
+Target = Literal["managed", "kubernetes"]
+
+
 class Deployment(_Strict):
     """How the models of one environment are deployed."""
 
     endpoint: EndpointName | None = None
+    target: Target = "managed"
+    kubernetes: Kubernetes | None = None
     auth_mode: Literal["aad_token", "key"] = "aad_token"
     instance_type: str = "Standard_DS3_v2"
     instance_count: Count = 1
@@ -396,6 +439,32 @@ class Deployment(_Strict):
             raise ValueError("traffic must rise and end with 100, as in [10, 50, 100]")
         return self
 
+    @model_validator(mode="after")
+    def _can_have_its_target(self) -> "Deployment":
+        if fault := self.fault_of_target():
+            raise ValueError(fault)
+        return self
+
+    def fault_of_target(self) -> str:
+        """Return what keeps models from the target; empty if nothing does."""
+        if self.target == "kubernetes" and self.kubernetes is None:
+            return "target kubernetes needs the attached cluster, as in kubernetes: {compute: aks}"
+        if self.target == "kubernetes" and self.mirror is not None:
+            return "Azure mirrors no traffic of target kubernetes: set mirror: null"
+        return ""
+
+    @property
+    def cluster(self) -> Kubernetes | None:
+        """The attached cluster that models are deployed to; None where Azure has the machines."""
+        return self.kubernetes if self.target == "kubernetes" else None
+
+    @property
+    def machines(self) -> str:
+        """What a deployment runs on, in words."""
+        if self.cluster:
+            return f"{self.instance_count} x {self.cluster.instance_type} of {self.cluster.compute}"
+        return f"{self.instance_count} x {self.instance_type}"
+
     @property
     def batch_endpoint(self) -> str:
         """The name of the batch endpoint: all endpoints of a region need names of their own."""
@@ -410,7 +479,7 @@ class Deployment(_Strict):
 class Monitoring(_Strict):
     """What is compared with the profile of the model in service."""
 
-    # None: recorded answers where they are kept; collected: those that Azure ML has stored
+    # None: recorded answers if there are any, else data; collected: those that Azure ML has stored
     source: Literal["served", "collected", "data"] | None = None
     data: str | None = None  # entry with the newest rows
     since: str | None = None  # how much of the newest data is judged; None: a window of the profile
@@ -468,7 +537,7 @@ class Mlops(_Strict):
 
 
 Model = TypeVar("Model", bound=_Strict)
-# what Kedro and OmegaConf raise on files that are no YAML, or no mapping, or name what is not there
+# what Kedro and OmegaConf raise on files that are not YAML, not a mapping, or name what is missing
 _UNREADABLE = (
     OmegaConfBaseException,
     yaml.YAMLError,
@@ -505,7 +574,8 @@ def refuse_no_project(root: Path) -> None:
     """
     if not (root / "pyproject.toml").is_file():
         raise OperationError(
-            f"{root.name} is not the folder of a project: there is no pyproject.toml."
+            f"{root.name} is not the folder of a project: there is no pyproject.toml.",
+            next="change to the folder that holds the project's pyproject.toml",
         )
 
 
@@ -523,7 +593,10 @@ def bootstrap(root: Path) -> ProjectMetadata:
             if hasattr(pipelines, "set_requested"):  # a run may have loaded its own pipelines alone
                 pipelines.set_requested(None)
             return metadata
-    metadata = bootstrap_project(root)
+    try:
+        metadata = bootstrap_project(root)
+    except RuntimeError as error:  # the pyproject.toml is another tool's, or no TOML
+        raise OperationError(f"{root.name} is not the folder of a project: {error}") from error
     _bootstrapped = (_state(root, metadata), settings._wrapped, metadata)
     return metadata
 
@@ -613,20 +686,24 @@ def _named(found: Mlops) -> Mlops:
     return found.model_copy(update={"tracking": tracking, "registry": registry})
 
 
-def deployment_of(root: Path, env: str) -> Deployment:
-    """Read the section ``deployment`` of ``mlops.yml``.
+def deployment_of(root: Path, env: str, target: Target | None = None) -> Deployment:
+    """Read the section ``deployment`` of ``mlops.yml``; ``target`` replaces the one that it names.
 
     Raises
     ------
     OperationError
-        As ``read_azureml``; also if the environment names no endpoint.
+        As ``read_azureml``; also if the environment names no endpoint, or lacks what the target
+        needs.
     """
-    found = read_mlops(root, env).deployment
+    found, file = read_mlops(root, env).deployment, f"{configuration_folder(root)}/{env}/mlops.yml"
     if found.endpoint is None:
         raise OperationError(
-            f"{configuration_folder(root)}/{env}/mlops.yml names no deployment.endpoint: models "
-            "are deployed to environments that have one, such as dev, stage or prod; give --env."
+            f"{file} names no deployment.endpoint: models are deployed to environments that have "
+            "one, such as dev, stage or prod; give --env."
         )
+    found = found.model_copy(update={"target": target or found.target})
+    if fault := found.fault_of_target():
+        raise OperationError(f"{file}: deployment: {fault}")
     return found
 
 

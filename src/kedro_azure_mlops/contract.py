@@ -4,8 +4,8 @@ A server imports this module and nothing else of the plugin's core, so it needs 
 
 A model folder is an MLflow model (``MLmodel`` with its signature) plus ``contract.json``: the
 schema of a request, an input example and the answer that the trained model gave to it, and
-``SHA256SUMS``: the files that it was saved with. Whoever loads a model compares the files and
-replays the example, so a model proves itself wherever it goes. The folder's digest is the model's
+``SHA256SUMS``: the files that it was saved with. Loading a model compares the files and replays
+the example, so a model proves itself on every machine. The folder's digest is the model's
 identity.
 """
 
@@ -50,7 +50,7 @@ CONTRACT = "contract.json"
 MANIFEST = "SHA256SUMS"
 """Names and SHA-256 of all other files of a model folder, as ``sha256sum --check`` reads them."""
 # MLflow adds this file when a folder is fetched from its registry.
-_ANY = "surrogateescape"  # also names of files that are no text
+_ANY = "surrogateescape"  # also names of files that are not text
 _ADDED_BY_REGISTRY = {"registered_model_meta"}
 
 ColumnType = Literal["string", "double", "long", "boolean", "datetime"]
@@ -366,7 +366,7 @@ def read_contract(folder: Path) -> Contract:
         )
     except (OSError, ValueError, KeyError, TypeError, StopIteration) as error:
         raise UnusableModelError(
-            f"{file} cannot be read ({error!r}): this is no model that ModelDataset has saved"
+            f"{file} cannot be read ({error!r}): this is not a model that ModelDataset has saved"
         ) from error
 
 

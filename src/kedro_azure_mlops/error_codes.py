@@ -68,7 +68,7 @@ def find_error_codes(
 
 
 def list_error_codes(rows: "pd.DataFrame", value: str, by: str) -> list[str]:
-    """Describe error codes for people: of which series, the value, how often and in which lines.
+    """Describe error codes for people: series, value, count and lines.
 
     Parameters
     ----------
@@ -97,7 +97,7 @@ def _numbers(series: "np.ndarray | pd.Series | None", rows: int) -> np.ndarray:
 
 
 def _may_have_codes(values: np.ndarray, lengths: np.ndarray) -> np.ndarray:
-    """Return which series have a frequent value beyond the fences: a code of others is none.
+    """Return which series have a frequent value beyond the fences; others have no codes.
 
     Parameters
     ----------

@@ -1,13 +1,33 @@
 """Errors that a person can fix: shown without a traceback, with a meaningful exit status."""
 
 
-class OperationError(Exception):
+class _ShownError(Exception):
+    """An error in parts: what happened, where, and what to do next; its text holds all of them."""
+
+    def __init__(
+        self, what: object = "", *, where: str | None = None, next: str | None = None
+    ) -> None:
+        super().__init__(what)
+        self.where, self.next = where, next
+
+    @property
+    def what(self) -> str:
+        """What happened, without the other parts."""
+        return super().__str__()
+
+    def __str__(self) -> str:
+        parts = {"where": self.where, "next": self.next}
+        more = [f"{name}: {text}" for name, text in parts.items() if text]
+        return "\n".join([self.what, *more])
+
+
+class OperationError(_ShownError):
     """Something could not be tried (exit status 2); the message says what, where and what to do."""
 
     exit_code = 2
 
 
-class RefusedError(Exception):
+class RefusedError(_ShownError):
     """The answer is no (exit status 1); the message says why and what to do."""
 
     exit_code = 1

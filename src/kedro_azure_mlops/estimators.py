@@ -110,8 +110,8 @@ def _imported(name: str) -> Any:
 
 
 def _why(estimator: Any, method: str) -> str:
-    """Return what the estimator itself says, which may be an argument that is missing."""
+    """Return the estimator's own error, such as a missing argument."""
     try:
-        return f"{getattr(estimator, method)!r} is no method"
+        return f"{getattr(estimator, method)!r} is not a method"
     except AttributeError as error:
         return str(error.__cause__ or error)

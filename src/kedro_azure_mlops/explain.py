@@ -54,7 +54,7 @@ _SAME = 1e-6  # largest difference, relative, of the explained score to the one 
 _PICKED = "\0picked"  # name of a column that marks the rows to explain
 _NO_ANSWER = "the model has no answer to this row"
 _NOT_FINITE = (
-    "not explained: with some of its features at their usual values the score is no number"
+    "not explained: with some of its features at their usual values the score is not a number"
 )
 
 Picker = Callable[[Schema, Columns, Columns, np.ndarray], np.ndarray]
@@ -77,7 +77,7 @@ class Explanation:
     baseline_score: float | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """Return it as an answer has it; the score stands in the row already."""
+        """Return it as part of an answer, without the score, which the row already has."""
         return {
             "words": self.words,
             "contributions": self.contributions,

@@ -1,17 +1,22 @@
-"""Judge a value without a model: by the range of its series.
+"""Score values by the range of their series, or by a model on all cores.
 
 A model of trees does not extrapolate, and is not asked where there is too little history. So what
-lies far outside the range of training is flagged whatever the model says. Runs on servers too, so
+is far outside the range of training is flagged whatever the model says. Runs on servers too, so
 it needs numpy alone.
 """
 
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 
-__all__ = ["QUANTILES", "beyond", "outside_range", "usual_range"]
+__all__ = ["QUANTILES", "beyond", "on_all_cores", "outside_range", "usual_range"]
 
 MARGIN = 0.6  # spreads outside the range that flag a value
 QUANTILES = (0.0, 0.01, 0.25, 0.75, 0.99, 1.0)
 _FAR_OUT = 3.0  # interquartile ranges beyond the quartiles: Tukey's outer fences
+_BLOCK = 25_000  # rows that a thread is given at a time
 _SHARE_OF_RANGE = 0.1  # that a spread is at least: some series hardly ever leave one value
 
 
@@ -62,3 +67,23 @@ def outside_range(values: np.ndarray, usual: np.ndarray) -> np.ndarray:
 def beyond(scores: np.ndarray, outside: np.ndarray) -> np.ndarray:
     """Raise scores where values lie far enough outside their range to be flagged, above 1."""
     return np.where(outside > 1, np.fmax(scores, outside), scores)
+
+
+def on_all_cores(score: Callable[[np.ndarray], np.ndarray], rows: np.ndarray) -> np.ndarray:
+    """Score rows, shape ``(n, f)``, by several threads: scikit-learn itself uses one.
+
+    Parameters
+    ----------
+    score
+        Takes rows and returns one number each, in numpy or another library that lets go of the
+        interpreter meanwhile.
+
+    Returns
+    -------
+    Shape ``(n,)``.
+    """
+    if len(rows) <= _BLOCK:
+        return np.ravel(score(rows))
+    blocks = [rows[start : start + _BLOCK] for start in range(0, len(rows), _BLOCK)]
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        return np.concatenate([np.ravel(part) for part in pool.map(score, blocks)])

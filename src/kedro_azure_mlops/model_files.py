@@ -58,7 +58,7 @@ def normalise_skops(file: Path) -> None:
 
 
 def _without_padding(content: bytes) -> bytes:
-    """Zero what lies between the fields of a stored table, such as the nodes of a tree.
+    """Zero the padding between the fields of a stored table, such as the nodes of a tree.
 
     It is whatever was in memory there.
     """
@@ -74,7 +74,7 @@ def _without_padding(content: bytes) -> bytes:
 
 
 class _Renumbering:
-    """Numbers for what skops identifies by its address: the first one that is met is 1."""
+    """Numbers in place of the addresses that skops uses as names; the first one is 1."""
 
     def __init__(self) -> None:
         self.files: dict[str, str] = {}

@@ -150,7 +150,7 @@ class ModelDataset(AbstractDataset[Any, Any]):
 
 @dataclass(frozen=True)
 class Champion:
-    """The model in service: none yet, a model with its version, or why it could not be had.
+    """The model in service: none yet, a model with its version, or why it could not be loaded.
 
     ``problem`` is a fault to be fixed; a comparison that meets one must not pass.
     """
@@ -301,7 +301,7 @@ def save_model(model: Any, folder: Path, trusted: Sequence[str] = ()) -> None:
     model
         A fitted estimator with ``predict``, or a ``PythonModel``; see ``contract.ProjectModel`` for
         what else it may offer. Its attribute ``profile``, as ``reference_profile`` returns it, is
-        written as ``profile.json``; a model that is loaded has it again.
+        written as ``profile.json``; a loaded model has it too.
     trusted
         Types that may be saved besides ``TRUSTED_TYPES``.
 
@@ -309,17 +309,25 @@ def save_model(model: Any, folder: Path, trusted: Sequence[str] = ()) -> None:
     ------
     DatasetError
         If it has no ``predict``, holds types that are not trusted, or nothing says what its input
-        looks like.
+        looks like: a model of texts needs an ``input_example``.
     """
     import mlflow.pyfunc
     import mlflow.sklearn
     from mlflow.models import infer_signature
 
     if not callable(getattr(model, "predict", None)):
-        raise DatasetError(f"a {type(model).__name__} is no model: it has no predict()")
+        raise DatasetError(f"a {type(model).__name__} is not a model: it has no predict()")
     trusted_types = [*TRUSTED_TYPES, *trusted]
     example = _example_of(model)
-    answer = predict(model, example)
+    try:
+        answer = predict(model, example)
+    except Exception as error:  # of any estimator, each with words of its own
+        if getattr(model, "input_example", None) is not None:
+            raise
+        raise DatasetError(
+            f"a {type(model).__name__} cannot answer a row of zeros ({error}), so nothing says "
+            "what it is asked: set its attribute input_example to some rows, such as X.head()"
+        ) from error
     schema = getattr(model, "schema", None) or inferred_schema(example, answer)
     kept, profile = _in_contract(model), profile_of(model)
     stored = _without(model, _not_in_skops(model))
@@ -373,7 +381,7 @@ def save_model(model: Any, folder: Path, trusted: Sequence[str] = ()) -> None:
 
 
 class UnloadableModelError(OperationError, DatasetError):
-    """A folder holds no model that can be loaded (exit status 2)."""
+    """A folder contains no model that can be loaded (exit status 2)."""
 
 
 def load_model(folder: Path, trusted: Sequence[str] = (), wanted: str | None = None) -> Any:
@@ -586,7 +594,7 @@ def _write_requirements(folder: Path) -> None:
 
 
 def _conda_env(marker: str = "") -> dict[str, Any]:
-    """Name what the model needs; to infer it MLflow would take ten seconds."""
+    """List the model's requirements, which MLflow would take ten seconds to infer."""
     pins = [f"{name}=={version(name)}{marker}" for name in _REQUIREMENTS]
     return {
         "channels": ["conda-forge"],

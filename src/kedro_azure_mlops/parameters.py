@@ -20,8 +20,8 @@ __all__ = ["Parameters", "Share", "Span", "explain"]
 class Parameters(BaseModel):
     """A group of ``parameters.yml`` that refuses unknown names and is not changed by nodes.
 
-    Values have the very type that is asked for: ``"12"`` and ``true`` are no numbers, and ``nan``
-    and ``inf`` are none either unless a field says ``Field(allow_inf_nan=True)``. A whole number
+    Values must have the declared type: ``"12"`` and ``true`` are not numbers, nor are
+    ``nan`` and ``inf`` unless a field says ``Field(allow_inf_nan=True)``. A whole number
     may be given for a ``float``.
     """
 
@@ -81,7 +81,7 @@ _LONGEST = 120  # characters of a value that a message shows
 
 
 def explain(error: ValidationError, given: Any) -> list[tuple[list[str], str]]:
-    """Put in words what pydantic refuses.
+    """Describe pydantic's errors in words.
 
     Parameters
     ----------
@@ -111,7 +111,7 @@ def explain(error: ValidationError, given: Any) -> list[tuple[list[str], str]]:
 
 
 def _keys(place: Sequence[str | int], given: Any, *, is_missing: bool) -> list[str]:
-    """Leave out of pydantic's place of a fault what is no key of the data, as names of types."""
+    """Drop what is not a key of the data, such as names of types, from pydantic's error path."""
     keys: list[str] = []
     for number, part in enumerate(place):
         if is_missing and number == len(place) - 1:

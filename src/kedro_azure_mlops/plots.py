@@ -1,6 +1,6 @@
 """Pictures of a run: series with their flagged rows, the scores, and how these rank.
 
-They need matplotlib, which is no dependency of the plugin.
+They need matplotlib, which is not a dependency of the plugin.
 """
 
 from __future__ import annotations

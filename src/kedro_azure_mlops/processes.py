@@ -1,4 +1,4 @@
-"""Which process did something, written down so that another one can find out that it is gone.
+"""Identify a process, so that another one can find out whether it has ended.
 
 A process number alone says little: it is given out again, and the same number means another process
 in a container or on another machine. So the machine and the moment of the start go with it.

@@ -1,19 +1,31 @@
-"""Progress of work over rows: how many, which share, how long it will take."""
+"""Progress of work over rows, and a spinner while a command prints nothing.
+
+rich draws the spinner. It is imported then: servers, and an update by click alone, work without it.
+"""
 
 import logging
+import sys
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from datetime import timedelta
+from typing import Any
 
-__all__ = ["Progress"]
+__all__ = ["Activity", "Progress", "shown_activity"]
 
 _SECONDS_BETWEEN_LINES = 5.0
+_SECONDS_BETWEEN_FRAMES = 0.1
+_SILENCE = 2.0  # seconds without a line until the spinner appears
+
+Report = Callable[[str], None]
+_beside_spinner: Report | None = None  # of the command that runs in a terminal
 
 
 class Progress:
-    """Logs how far work over rows has come, at most a line every five seconds.
+    """Reports how far work over rows has come: beside the spinner, or in lines of a log.
 
-    Shorter work logs nothing.
+    A log gets at most a line every five seconds, and none of shorter work.
 
     Parameters
     ----------
@@ -49,7 +61,8 @@ class Progress:
         """
         self.done += rows
         now = self._clock()
-        if now - self._last < _SECONDS_BETWEEN_LINES:
+        pause = _SECONDS_BETWEEN_FRAMES if _beside_spinner else _SECONDS_BETWEEN_LINES
+        if now - self._last < pause:
             return
         self._last = now
         share = self.done / self._total if self._total else share
@@ -57,4 +70,172 @@ class Progress:
         if share:
             seconds = round((now - self._begun) * (1 / share - 1))
             left = f", {share:.0%}, about {timedelta(seconds=seconds)} left"
-        self._logger.info("%s %s rows%s", self._what, f"{self.done:,}", left)
+        line = f"{self._what} {self.done:,} rows{left}"
+        if _beside_spinner:
+            _beside_spinner(line)
+        else:
+            self._logger.info("%s", line)
+
+
+class Activity:
+    """A spinner below the last line, while a command has printed nothing for two seconds.
+
+    It never shows beside the beginning of a line, such as a question.
+
+    Parameters
+    ----------
+    title
+        What goes on.
+    stream
+        A terminal.
+    clock
+        Returns seconds.
+    """
+
+    def __init__(
+        self, title: str, stream: Any, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._title, self._stream, self._clock = title, stream, clock
+        self._begun = self._last = clock()
+        self._text, self._is_at_line_start = "", True
+        self._drawn: Any = None
+        self._lock = threading.RLock()
+        self._ended = threading.Event()
+
+    def report(self, text: str) -> None:
+        """Show a text beside the spinner, such as how far the work has come."""
+        self._text = text
+
+    def tick(self) -> None:
+        """Draw the next frame, if it is time for one."""
+        from kedro_azure_mlops.safety import redact
+
+        with self._lock:
+            if self._ended.is_set() or not self._is_at_line_start:
+                return
+            is_new = self._drawn is None
+            if is_new and self._clock() - self._last < _SILENCE:
+                return
+            self._drawn = self._drawn or _spinner(self._stream, self._clock, self._begun)
+            text = f"{self._title}: {self._text}" if self._text else self._title
+            self._drawn.update(self._drawn.task_ids[0], description=redact(text))
+            if is_new:
+                self._drawn.start()
+            else:
+                self._drawn.refresh()
+
+    def pause(self, text: str = "") -> None:
+        """Let the spinner go, because this text is printed now."""
+        with self._lock:
+            if self._drawn is not None:
+                self._drawn.stop()
+                self._drawn = None
+            self._last = self._clock()
+            self._is_at_line_start = text.endswith("\n") if text else self._is_at_line_start
+
+    @contextmanager
+    def watching(self) -> Iterator[None]:
+        """Draw from a thread, and let the spinner go before anything is printed."""
+        global _beside_spinner  # noqa: PLW0603, there is one terminal
+        thread = threading.Thread(target=self.draw, daemon=True)
+        before = sys.stdout, sys.stderr
+        watched = _Watched(sys.stdout, self), _Watched(sys.stderr, self)
+        sys.stdout, sys.stderr = watched  # type: ignore[assignment]
+        _beside_spinner = self.report
+        handlers = _handlers()  # which know the streams themselves
+        for handler in handlers:
+            handler.addFilter(self._make_room)
+        thread.start()
+        try:
+            yield
+        finally:
+            _beside_spinner = None
+            for handler in handlers:
+                handler.removeFilter(self._make_room)
+            self._ended.set()
+            self.pause()
+            thread.join()
+            # unless something else has wrapped them meanwhile
+            sys.stdout = before[0] if sys.stdout is watched[0] else sys.stdout
+            sys.stderr = before[1] if sys.stderr is watched[1] else sys.stderr
+
+    def _make_room(self, _: logging.LogRecord) -> bool:
+        self.pause("\n")
+        return True
+
+    def draw(self) -> None:
+        """Draw frames until it has ended."""
+        with suppress(ImportError, OSError, ValueError):  # no rich, or the terminal has gone
+            while not self._ended.wait(_SECONDS_BETWEEN_FRAMES):
+                self.tick()
+
+
+@contextmanager
+def shown_activity(title: str, clock: Callable[[], float] = time.monotonic) -> Iterator[None]:
+    """Show that a command works while the block runs; the log of a CI run gets how long it took.
+
+    Work that takes less than two seconds shows nothing. A pipe or a file gets nothing.
+    """
+    from kedro_azure_mlops.ci import in_ci
+    from kedro_azure_mlops.terminal import is_terminal, show_note
+
+    if is_terminal(sys.stderr) and is_terminal(sys.stdout):
+        with Activity(title, sys.stderr, clock).watching():
+            yield
+        return
+    begun = clock()
+    try:
+        yield
+    finally:
+        if in_ci() and (seconds := clock() - begun) >= _SILENCE:
+            show_note(title, f"took {timedelta(seconds=round(seconds))}")
+
+
+class _Watched:
+    """A stream from which the spinner goes before something is written."""
+
+    def __init__(self, stream: Any, activity: Activity) -> None:
+        self._stream, self._activity = stream, activity
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> Any:
+        self._activity.pause(text)
+        return self._stream.write(text)
+
+    def writelines(self, lines: Iterable[str]) -> None:
+        for line in lines:
+            self.write(line)
+
+
+def _handlers() -> set[logging.Handler]:
+    loggers = [logging.root, *logging.root.manager.loggerDict.values()]
+    return {handler for logger in loggers for handler in getattr(logger, "handlers", ())}
+
+
+def _spinner(stream: Any, clock: Callable[[], float], begun: float) -> Any:
+    from rich.console import Console
+    from rich.progress import Progress as Bars
+    from rich.progress import SpinnerColumn, TextColumn, TimeElapsedColumn
+    from rich.table import Column
+
+    from kedro_azure_mlops.terminal import has_colors, or_ascii
+
+    line = Column(no_wrap=True, overflow="ellipsis")
+    shown = Bars(
+        SpinnerColumn(or_ascii("dots", "line", "⠋", stream)),
+        TextColumn("{task.description}", markup=False, table_column=line),
+        TimeElapsedColumn(),
+        console=Console(file=stream, color_system="auto" if has_colors(stream) else None),
+        auto_refresh=False,
+        transient=True,
+        redirect_stdout=False,
+        redirect_stderr=False,
+        get_time=clock,
+    )
+    shown.add_task("", total=None)
+    shown.tasks[0].start_time = begun
+    # a process that is killed would leave a terminal without a cursor
+    shown.console.show_cursor = lambda show=True: False  # type: ignore[method-assign]
+    return shown

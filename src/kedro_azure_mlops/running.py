@@ -1,4 +1,4 @@
-"""Who is at work in a project: two runs that write the same places do not meet.
+"""Which runs are active in a project: two that write the same places never run at once.
 
 Each run leaves a record in ``build/runs`` of its project, a file that it keeps locked while it is
 at work. The operating system releases the lock however the process ends, so nothing of a killed run
@@ -19,6 +19,7 @@ from pathlib import Path, PurePath
 from typing import IO, Any
 
 from kedro_azure_mlops.errors import OperationError
+from kedro_azure_mlops.locks import lock, open_alone, unlock
 from kedro_azure_mlops.safety import redact
 from kedro_azure_mlops.writing import out_of_space
 
@@ -78,7 +79,7 @@ class Claim:
         else:
             os.environ[_WITHIN] = self._within
         record = Path(file.name)
-        _unlock(file)  # processes that were forked have the file open too
+        unlock(file)  # processes that were forked have the file open too
         file.close()
         _leave(record.parent, record)
 
@@ -113,7 +114,7 @@ def claim(
         Whether to wait until the others have ended; None: unless the environment variable
         ``KEDRO_MLOPS_WAIT`` is 0, or it would be waiting for a run that waits for this one.
     say
-        Called with whom this run waits for.
+        Called with a sentence that names the run waited for.
 
     Raises
     ------
@@ -147,7 +148,7 @@ def claim(
                     f"Another run is at work here: {sentence} Nothing was run. {again}".strip()
                 )
             say(f"Waiting for another run: {sentence} Ctrl-C to stop; {WAIT}=0 never waits.")
-            _lock(file, shared=True, wait=True)
+            lock(file, shared=True, wait=True)
 
 
 def place_of(dataset: Any) -> str | None:
@@ -195,7 +196,7 @@ def _enter(root: Path, records: Path, own: Record) -> Claim | tuple[IO[Any], int
             (folder / ".gitignore").write_text("*\n", encoding="utf-8")
         for path in sorted(folder.glob("*.json")):
             file = path.open("rb")
-            if _lock(file, shared=True, wait=False):  # its run has ended without a word
+            if lock(file, shared=True, wait=False):  # its run was killed
                 file.close()
                 path.unlink(missing_ok=True)
                 continue
@@ -212,7 +213,7 @@ def _write(folder: Path, own: Record) -> IO[Any]:
     path = folder / f"{own.pid}-{time.time_ns()}.json"
     file = path.open("w", encoding="utf-8")
     try:
-        _lock(file, shared=False, wait=False)
+        lock(file, shared=False, wait=False)
         file.write(json.dumps(vars(own)))
         file.flush()
     except OSError:
@@ -233,7 +234,7 @@ def _read(file: IO[Any]) -> Record | None:
 
 def _leave(folder: Path, record: Path | None = None) -> None:
     """Remove a record, and the folder if it was the last one."""
-    with contextlib.suppress(OSError), _alone(folder):
+    with contextlib.suppress(OSError), open_alone(folder / "lock"):
         if record:
             record.unlink(missing_ok=True)
         if not any(folder.glob("*.json")):
@@ -244,60 +245,8 @@ def _leave(folder: Path, record: Path | None = None) -> None:
 
 
 def _entered(folder: Path) -> IO[Any]:
-    """As ``_alone``, in a folder that is made if it is not there."""
+    """Return the file that lets its holder alone change the records; make the folder first."""
     while True:
         folder.mkdir(parents=True, exist_ok=True)
         with contextlib.suppress(FileNotFoundError):  # the last run has left in between
-            return _alone(folder)
-
-
-def _alone(folder: Path) -> IO[Any]:
-    """Return the open file that lets its holder alone change the records."""
-    path = folder / "lock"
-    while True:
-        file = path.open("w", encoding="utf-8")
-        _lock(file, shared=False, wait=True)
-        with contextlib.suppress(FileNotFoundError):  # the last run has left while we waited
-            if os.path.samestat(os.fstat(file.fileno()), path.stat()):
-                return file
-        file.close()
-
-
-if sys.platform == "win32":  # pragma: no cover
-    import msvcrt
-
-    _BYTE = 1 << 30  # past the text: what is locked cannot be read
-
-    def _lock(file: IO[Any], *, shared: bool, wait: bool) -> bool:
-        while True:
-            at = file.tell()
-            try:
-                file.seek(_BYTE)
-                msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
-            except OSError:
-                if not wait:
-                    return False
-                time.sleep(0.1)
-            else:
-                return True
-            finally:
-                file.seek(at)
-
-    def _unlock(file: IO[Any]) -> None:
-        file.seek(_BYTE)
-        msvcrt.locking(file.fileno(), msvcrt.LK_UNLCK, 1)
-
-else:
-    import fcntl
-
-    def _lock(file: IO[Any], *, shared: bool, wait: bool) -> bool:
-        """Lock a file and return True; return False where another one holds it, unless waiting."""
-        kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
-        try:
-            fcntl.flock(file, kind if wait else kind | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-        return True
-
-    def _unlock(file: IO[Any]) -> None:
-        fcntl.flock(file, fcntl.LOCK_UN)
+            return open_alone(folder / "lock")

@@ -35,7 +35,7 @@ _PARTS = {
     # the shell's PWD is a folder
     r"|pwd(?!<quote>?<is><quote>?(?:[/~.\\]|[a-z]:[/\\]))"
     r"|(?:access|refresh|id|auth|sas)[-_]?token"
-    # of other tokens, as those of a text model, the ones with digits that are no number
+    # of other tokens, as those of a text model, the ones with digits that are not a number
     r"|(?<=[-_])token(?=<quote>?<is><quote>?(?!\d{1,12}\b)[^\s\"',;&]{0,128}\d))",
     "<is>": r"<blanks>[=:](?!=)<blanks>",
     # a value that is hidden already, a reference ${A}, {a}, $(a), %(a), <a>, a call or an index
@@ -84,7 +84,7 @@ _PATTERNS = (
         r"(?:[ \t]{1,4}|[\"'],[ \t]{0,2})[\"']?)(?!<reference>|<word>|-)<value>",
         rf"\1{HIDDEN}",
     ),
-    # user:password@ in an address; image:tag@sha256: is none
+    # user:password@ in an address; image:tag@sha256: is not one
     (
         ("@",),
         r"(\w://[^/\s:@\"'<>?#]{0,4096}):(?!\*{3})[^/\s\"'<>?#]{1,4096}@(?!sha256:)",

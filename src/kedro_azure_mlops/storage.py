@@ -1,4 +1,4 @@
-"""Files in Azure's storage as catalog entries have them: opened by identity, explained when not.
+"""Files in Azure's storage as catalog entries: opened by identity, with errors explained.
 
 An address ``abfs://container@account.dfs.core.windows.net/...`` names its storage account, which
 Kedro's own datasets would lose.
@@ -48,8 +48,8 @@ def exists(dataset: Any, address: str) -> bool:
         if dataset._protocol == "file":
             raise
         raise UnreadableAddressError(
-            f"{shown(address)} cannot be read: {first_line(error)} Whoever runs this must be "
-            "signed in (az login) and may need a role, such as Storage Blob Data Reader."
+            f"{shown(address)} cannot be read: {first_line(error)} Sign in "
+            "(az login); the account may need a role, such as Storage Blob Data Reader."
         ) from error
 
 

@@ -1,4 +1,4 @@
-"""Refuse rows of a table in words: how many, why, and the first of them with their lines.
+"""Refuse rows of a table with a message: how many, why, and the first ones with their lines.
 
 A ``RowValidator`` is made of ``column``, ``time_column``, ``number_column`` and ``check``;
 ``is_number``, ``is_within`` and ``is_time`` look at columns as they were read, often text.
@@ -176,7 +176,7 @@ def parse_times(column: pd.Series, zone: str | None = None) -> pd.Series:
 
 
 def parse_numbers(column: pd.Series) -> pd.Series:
-    """Read decimal numbers, as files and requests have them; what cannot be read becomes NaN."""
+    """Read decimal numbers as in files and requests; what cannot be read becomes NaN."""
     return pd.Series(read_numbers(column), column.index, name=column.name)
 
 
@@ -256,7 +256,7 @@ def _stretches(
 
 
 def is_number(column: pd.Series) -> pd.Series:
-    """Return where a column holds a number, or nothing; true and false are no numbers."""
+    """Return where a column holds a number, or nothing; true and false are not numbers."""
     return parse_numbers(column).notna() | column.isna()
 
 

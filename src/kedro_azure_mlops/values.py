@@ -47,7 +47,7 @@ def read_time(text: Any) -> datetime:
     Raises
     ------
     ValueError
-        If it is none, or of a year that 64 bits of nanoseconds do not hold.
+        If it is not a time, or its year does not fit into 64 bits of nanoseconds.
     """
     try:
         stripped = text.strip()
@@ -82,7 +82,7 @@ def read_number(text: Any, decimal: str = ".") -> float:
     Raises
     ------
     ValueError
-        If it is none.
+        If it is not a number.
     """
     try:
         stripped = text.strip()
@@ -103,7 +103,7 @@ def read_times(column: Any) -> Times:
     Parameters
     ----------
     column
-        A Series or array of texts or of datetimes, shape ``(n,)``. Numbers are no times.
+        A Series or array of texts or of datetimes, shape ``(n,)``. Numbers are not times.
     """
     kind = getattr(column, "dtype", None)
     if getattr(kind, "tz", None) is not None:
@@ -130,7 +130,7 @@ def read_numbers(column: Any, decimal: str = ".") -> np.ndarray:
     Parameters
     ----------
     column
-        A Series or array of texts or of numbers, shape ``(n,)``. True and false are no numbers.
+        A Series or array of texts or of numbers, shape ``(n,)``. True and false are not numbers.
 
     Returns
     -------
@@ -185,7 +185,7 @@ def _read_any_time(value: Any) -> tuple[Any, bool]:
             return np.datetime64(read_time(value), "us"), has_offset(value)
         except ValueError:
             return np.datetime64("NaT"), False
-    if isinstance(value, datetime) and value == value:  # noqa: PLR0124, NaT is none
+    if isinstance(value, datetime) and value == value:  # noqa: PLR0124, NaT is not a time
         if value.tzinfo is None:
             return np.datetime64(value.replace(tzinfo=None), "us"), False
         return np.datetime64(value.astimezone(UTC).replace(tzinfo=None), "us"), True
@@ -197,8 +197,8 @@ def _read_any_time(value: Any) -> tuple[Any, bool]:
 def _read_texts(texts: list[Any], found: np.ndarray, offset: np.ndarray) -> np.ndarray:
     """Read the texts of the most frequent forms as columns of digits; return which rows are left.
 
-    A form is the text with each digit as 0. What the grammar makes of a form says where year,
-    month and so on stand in all rows that have it.
+    A form is the text with each digit as 0. Parsing a form shows where year, month and so on are
+    in all of its rows.
     """
     is_left = np.ones(len(texts), bool)
     for rows, columns in _of_one_length(texts):

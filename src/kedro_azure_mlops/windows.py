@@ -41,7 +41,7 @@ def by_series(numbers: np.ndarray) -> tuple[np.ndarray | slice, np.ndarray]:
 
 
 def by_series_and_time(numbers: np.ndarray, times: np.ndarray) -> np.ndarray | slice:
-    """Return what takes rows by series and then by time, those of one time as they are.
+    """Return the order by series, then time; rows of one time keep their order.
 
     It is a slice, which copies nothing, where they are in that order already.
     """
@@ -196,10 +196,23 @@ class Timeline:
         before = np.where(np.arange(among, 0, -1) <= of_own[:, None], before, np.inf)
         return rows[steps[rows - 1] > gap_steps * _medians(before)]
 
+    def differences(self, values: np.ndarray, gap_steps: float, among: int) -> np.ndarray:
+        """Return the difference of each value from the one before; 0 for the first and after a gap.
+
+        Parameters
+        ----------
+        gap_steps, among
+            As of ``after_gaps``.
+        """
+        differences = np.diff(values, prepend=values[:1])
+        differences[self.starts] = 0.0
+        differences[self.after_gaps(gap_steps, among)] = 0.0
+        return differences
+
     def seasonal_deviations(
         self, values: np.ndarray, halflife_days: float, most_days: int
     ) -> np.ndarray:
-        """Compare values with the average of their half hour on earlier days; 0 where is none.
+        """Compare values with the average of their half hour on earlier days; 0 where missing.
 
         A day weighs half as much as one that is ``halflife_days`` younger, and nothing if it is
         more than ``most_days`` ago.
@@ -230,7 +243,7 @@ class Timeline:
 
 @lru_cache
 def weights_by_age(halflife_days: float, most_days: int) -> tuple[float, ...]:
-    """Return what days weigh by their age, from 0 to one day more than count."""
+    """Return the weights of days by age, from 0 to one day more than count."""
     return *(0.5 ** (np.arange(most_days + 1) / halflife_days)).tolist(), 0.0
 
 
@@ -320,6 +333,12 @@ class ShortSeries:
             return False
         usual = (before[(len(before) - 1) // 2] + before[len(before) // 2]) / 2
         return step > gap_steps * usual
+
+    def difference(self, row: int, gap_steps: float, among: int) -> float:
+        """Return the difference of a value from the one before, as ``Timeline.differences``."""
+        if not row or self.is_after_gap(row, gap_steps, among):
+            return 0.0
+        return self.values[row] - self.values[row - 1]
 
     def seasonal_deviation(self, row: int, halflife_days: float, most_days: int) -> float:
         """Compare a value with earlier days, as ``Timeline.seasonal_deviations``."""

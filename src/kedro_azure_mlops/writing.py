@@ -1,4 +1,4 @@
-"""Write files and folders whole or not at all, and call a full disk a full disk."""
+"""Write files and folders completely or not at all, and report a full disk as one."""
 
 import contextlib
 import errno
@@ -25,7 +25,7 @@ class OutOfSpaceError(OperationError):
 def out_of_space(
     error: BaseException, places: Iterable[Path | str], what: str = "What was to be written"
 ) -> OperationError | None:
-    """Return a full disk in words, if one is among the causes of an error; None if none is.
+    """Return a sentence about the full disk that caused an error; None if none did.
 
     An ``OperationError`` that was raised from such words is returned as it is.
 

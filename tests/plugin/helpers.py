@@ -13,8 +13,8 @@ from typing import Any
 import mlflow
 import pandas as pd
 import pytest
-from kedro.framework.session import KedroSession
-from kedro.framework.startup import bootstrap_project
+
+from kedro_azure_mlops.testing.projects import ProjectCopy
 
 REPOSITORY = Path(__file__).parents[2]
 ROOT = Path(__file__).parent / "project"
@@ -26,13 +26,7 @@ class Project:
     """A project on disk and how to run it."""
 
     path: Path
-
-    def run(self, *pipelines: str, env: str | None = None, **parameters: Any) -> dict[str, Any]:
-        bootstrap_project(self.path)
-        with KedroSession.create(
-            project_path=self.path, env=env, runtime_params=parameters
-        ) as session:
-            return session.run(pipeline_names=list(pipelines) or None)
+    run = ProjectCopy.run
 
     def mlops(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
         """Call a command as a person would, in a process of its own."""

@@ -39,7 +39,7 @@ class CloudStep:
 
 @dataclass(frozen=True)
 class CloudJob:
-    """A pipeline job of a workspace; after ``fetch`` also where the inputs of its step lie."""
+    """A pipeline job of a workspace; after ``fetch`` also the paths of its step's inputs."""
 
     name: str
     status: str
@@ -84,7 +84,7 @@ def read_job(client: "MLClient", name: str) -> CloudJob:
     Raises
     ------
     OperationError
-        If there is no such job, or it is no pipeline job.
+        If there is no such job, or it is not a pipeline job.
     """
     with azure_errors(f"looking for the job {name}"):
         job = client.jobs.get(name)

@@ -1,4 +1,4 @@
-"""Bring home what Azure's data collector has stored of an endpoint's answers.
+"""Download the answers of an endpoint that Azure's data collector has stored.
 
 The collector writes lines of JSON into the workspace's blob container, a folder for each endpoint,
 deployment, collection and hour. They become the files that servers of one's own record (see

@@ -38,7 +38,7 @@ PLUGIN = "kedro-azure-mlops"
 _ENTRY_POINTS = ("kedro.hooks", "kedro.project_commands")
 _REQUIREMENTS = "requirements"
 _SHOWN = 3  # of the packages that are not as locked
-_SETUP = "uv pip sync requirements/run.txt requirements/dev.txt (make setup)"
+_SETUP = "uv pip install -r requirements/run.txt -r requirements/dev.txt (make setup)"
 _INSTALLS = {  # lock -> what installs it
     "run": _SETUP,
     "dev": _SETUP,

@@ -6,11 +6,12 @@ from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from kedro_azure_mlops.azure.attached import refuse_unattached
 from kedro_azure_mlops.azure.doctor import Check
 from kedro_azure_mlops.azure.identity import credential
 from kedro_azure_mlops.azure.resources import ResourceManager
 from kedro_azure_mlops.azure.workspace import azure_errors, workspace
-from kedro_azure_mlops.config import SERVERLESS, AzureML, Cluster, read_azureml
+from kedro_azure_mlops.config import SERVERLESS, AzureML, Cluster, read_azureml, read_mlops
 from kedro_azure_mlops.errors import OperationError
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ def sign_in() -> Check:
 
 
 def check_cloud(root: Path, env: str) -> Iterator[Check]:
-    """Check one environment's workspace, its clusters and the quota they need."""
+    """Check an environment's workspace, its clusters, the quota they need, its attached one."""
     try:
         client = workspace(env, root)
         yield from _workspace(client, env)
@@ -42,6 +43,7 @@ def check_cloud(root: Path, env: str) -> Iterator[Check]:
         for name in sorted(_computes(config)):
             yield _compute(client, env, name)
         yield from _quotas(client, config)
+        yield from _attached(client, root, env)
     except OperationError as error:
         yield Check(False, str(error))
 
@@ -93,6 +95,19 @@ def _compute(client: "MLClient", env: str, name: str) -> Check:
     if found.provisioning_state == "Failed":
         return Check(False, f"the compute {name} has failed to start: look at it in the Studio")
     return Check(True, f"the compute {name} is there")
+
+
+def _attached(client: "MLClient", root: Path, env: str) -> Iterator[Check]:
+    """Check the attached cluster that models of the environment are deployed to."""
+    deployment = read_mlops(root, env).deployment
+    if deployment.endpoint and deployment.kubernetes:  # also where --target would choose it
+        cluster = deployment.kubernetes
+        try:
+            refuse_unattached(client, cluster)
+        except OperationError as error:
+            yield Check(deployment.cluster is None, str(error))
+        else:
+            yield Check(True, f"the Kubernetes cluster {cluster.compute} is attached")
 
 
 def _quotas(client: "MLClient", config: AzureML) -> Iterator[Check]:

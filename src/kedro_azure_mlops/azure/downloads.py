@@ -74,14 +74,14 @@ def download_uri(client: "MLClient", uri: str, target: Path) -> None:
     Raises
     ------
     OperationError
-        If it lies elsewhere, nothing is there, or Azure refuses.
+        If it is elsewhere, nothing is there, or Azure refuses.
     """
     # Azure's own documents name this function for it; there is no public one.
     from azure.ai.ml._artifacts._artifact_utilities import download_artifact_from_aml_uri
 
     if not uri.startswith("azureml:"):
         raise OperationError(
-            f"{uri.split('?', maxsplit=1)[0]} lies in no datastore of the workspace: read it "
+            f"{uri.split('?', maxsplit=1)[0]} is not in a datastore of the workspace: read it "
             "through the catalog, as filepath: abfs://..."
         )
     with azure_errors(f"downloading {uri}"):

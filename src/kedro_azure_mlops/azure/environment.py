@@ -1,6 +1,6 @@
 """The environment of cloud jobs, made from the project's locks; its version is their digest.
 
-A lock may name a package that is on no index and lies in ``wheels/``: the Docker context carries
+A lock may name a package that is on no index but in ``wheels/``: the Docker context carries
 that wheel, and its bytes are part of the version. A conda file cannot carry a wheel.
 """
 

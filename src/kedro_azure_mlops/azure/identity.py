@@ -94,7 +94,7 @@ def _of_github() -> "TokenCredential | None":
     if missing := [name for name in _PRINCIPAL if not variable(name)]:
         raise OperationError(
             f"The sign-in of GitHub Actions is half set: there is no {missing[0]}. Make it a "
-            "variable of the GitHub environment and pass it under env; it is no secret."
+            "variable of the GitHub environment and pass it under env; it is not a secret."
         )
     return ClientAssertionCredential(tenant, client, _token_of_github)
 
@@ -132,7 +132,7 @@ def _token_of_github() -> str:
 
 
 INSTALL_AZURE = (
-    "uv pip sync requirements/run.txt requirements/azure.txt (make azure), or "
+    "uv pip install -r requirements/azure.txt (make azure), or "
     "pip install 'kedro-azure-mlops[azure]'"
 )
 OF_JOB = ("AZUREML_ARM_SUBSCRIPTION", "AZUREML_ARM_RESOURCEGROUP", "AZUREML_ARM_WORKSPACE_NAME")

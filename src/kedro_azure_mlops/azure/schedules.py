@@ -93,8 +93,8 @@ def read_cron(expression: str, time_zone: str = "UTC") -> Cron:
     ):
         if not all(_is_part(part, highest, known) for part in field.split(",")):
             raise OperationError(
-                f'--cron "{expression}": {field} is no {what}, which is 0 to {highest}, *, a list '
-                "1,2, a range 1-5 or a step */2."
+                f'--cron "{expression}": {field} is not a valid {what}, which is 0 to '
+                f"{highest}, *, a list 1,2, a range 1-5 or a step */2."
             )
     return Cron(" ".join(fields), _known_zone(time_zone))
 
@@ -107,7 +107,7 @@ def read_recurrence(
     Raises
     ------
     OperationError
-        If they do not fit together, or are no time or no days.
+        If they do not fit together, or are not a time or days.
     """
     if every == "hour" and (at or on):
         raise OperationError("--every hour takes no --at and no --on: it starts every hour.")
@@ -164,7 +164,7 @@ def _is_part(part: str, highest: int, names: Mapping[str, int]) -> bool:
 def _time(text: str) -> tuple[int, int]:
     match = re.fullmatch(r"([01]?\d|2[0-3]):([0-5]\d)", text)
     if not match:
-        raise OperationError(f"--at {text} is no time of day: write it as 02:00, up to 23:59.")
+        raise OperationError(f"--at {text} is not a time of day: write it as 02:00, up to 23:59.")
     return int(match[1]), int(match[2])
 
 
@@ -293,7 +293,7 @@ def check_name(name: str) -> None:
     """
     if not _NAME.fullmatch(name):
         raise OperationError(
-            f"{name} is no name of a schedule: it has letters, digits, hyphens and underscores."
+            f"{name} is not a valid schedule name: it has letters, digits, hyphens and underscores."
         )
 
 

@@ -33,11 +33,11 @@ class Rule:
         return self.pattern.include is False
 
     def is_about(self, path: str) -> bool:
-        """Return whether a path is meant, by itself or because of a folder above it."""
+        """Return whether a path matches, by itself or because of a folder above it."""
         return self.pattern.match_file(path) is not None
 
     def may_be_about_something_in(self, folder: str) -> bool:
-        """Return False only if no path below a folder can be meant."""
+        """Return False only if no path below a folder can match."""
         text = self.text.removeprefix("!")
         if "/" not in text.rstrip("/") or "[" in text:
             return True
@@ -55,7 +55,7 @@ class Rules:
     Raises
     ------
     OperationError
-        If a line is no pattern, or one that git and Azure ML understand differently.
+        If a line is not a pattern, or one that git and Azure ML understand differently.
     """
 
     def __init__(self, root: Path) -> None:
@@ -107,14 +107,14 @@ def files_to_upload(root: Path) -> list[Path]:
     Raises
     ------
     OperationError
-        If a rule cannot be read, or a link leads to a folder that the link itself lies in.
+        If a rule cannot be read, or a link leads to a folder that contains the link.
     """
     root = root.resolve()
     return sorted(_files(root, root, Rules(root)), key=Path.as_posix)
 
 
 def refuse_links_that_leave(root: Path, files: Iterable[Path]) -> None:
-    """Refuse what Azure ML would upload though it does not lie in the folder.
+    """Refuse what Azure ML would upload from outside the folder.
 
     Raises
     ------
@@ -193,7 +193,7 @@ def _files(root: Path, folder: Path, rules: Rules) -> Iterator[Path]:
         inner = path.resolve()
         if real.is_relative_to(inner):
             raise OperationError(
-                f"{path.relative_to(root).as_posix()} is a link to a folder that it lies in, so "
+                f"{path.relative_to(root).as_posix()} is a link to a folder that contains it, so "
                 "Azure ML would find files without end: remove the link."
             )
         if not rules.leave_out_all_of(_relative(inner, root)):

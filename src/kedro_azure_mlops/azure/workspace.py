@@ -1,4 +1,4 @@
-"""The way to a workspace: which one, and what Azure's errors mean."""
+"""Connect to a workspace, and explain Azure's errors."""
 
 import json
 import re
@@ -207,7 +207,7 @@ def _read(file: Path) -> Mapping[str, Any]:
         found = json.loads(file.read_text(encoding="utf-8"))
     except ValueError as error:
         raise OperationError(
-            f"{file.name} is no JSON ({error}): download it again from the workspace's page."
+            f"{file.name} is not valid JSON ({error}): download it again from the workspace's page."
         ) from error
     return found if isinstance(found, dict) else {}
 

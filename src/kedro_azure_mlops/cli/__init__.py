@@ -11,37 +11,51 @@ import os
 import select
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import click
 
 from kedro_azure_mlops.errors import OperationError, RefusedError
 
-# Each is a module of this package with a click command called `command`.
-COMMANDS = {
-    "init": "write mlops.yml, azureml.yml and .amlignore into a Kedro project",
-    "compile": "the pipeline as an Azure ML job in build/azureml",
-    "local": "run the compiled job here, step by step",
-    "submit": "send the pipeline to Azure ML as a job",
-    "cancel": "stop a job on Azure ML",
-    "schedule": "run the pipeline on Azure ML at set times",
-    "provision": "make what Azure ML needs: workspace, storage, clusters",
-    "doctor": "check this machine, the configuration and the access to Azure",
-    "reproduce": "print or run the commands that make a model again",
-    "register": "register the model of the last run",
-    "gate": "show what the gate decided about the last run",
-    "champion": "show the model in service, or all versions",
-    "promote": "take the champion of one environment to the next",
-    "rollback": "make the champion before this one champion again",
-    "deploy": "bring the champion to an online or batch endpoint",
-    "invoke": "send a request to an endpoint",
-    "ab": "share traffic between two deployments",
-    "serve": "serve the champion on this machine",
-    "bundle": "pack the champion for a device without network",
-    "monitor": "compare what the champion is asked now with its training",
-    "update": "take a newer release of the template",
-    "audit": "look up known vulnerabilities of what is locked",
+# Each command is a module of this package with a click command called `command`; in the groups of
+# the help, in the order of use.
+GROUPS = {
+    "Start": {
+        "init": "write mlops.yml, azureml.yml and .amlignore into a Kedro project",
+        "doctor": "check this machine, the configuration and the access to Azure",
+        "compile": "write the pipeline as an Azure ML job, in build/azureml",
+        "local": "run the compiled job here, step by step",
+    },
+    "Run on Azure": {
+        "provision": "make what Azure ML needs: workspace, storage, clusters",
+        "submit": "send the pipeline to Azure ML as a job",
+        "cancel": "stop a job on Azure ML",
+        "schedule": "run the pipeline on Azure ML at set times",
+    },
+    "Models": {
+        "gate": "show what the gate decided about the last run",
+        "register": "register the model of the last run",
+        "champion": "show the model in service, or all versions",
+        "promote": "take the champion of one environment to the next",
+        "rollback": "make the champion before this one champion again",
+        "reproduce": "print or run the commands that make a model again",
+    },
+    "Serve": {
+        "serve": "serve the champion on this machine",
+        "deploy": "bring the champion to an online or batch endpoint",
+        "invoke": "send a request to an endpoint",
+        "ab": "share traffic between two deployments",
+        "bundle": "pack the champion for a device without network",
+    },
+    "Watch": {
+        "monitor": "compare what the champion is asked now with its training",
+    },
+    "Update": {
+        "update": "take a newer release of the template",
+        "audit": "look up known vulnerabilities of what is locked",
+    },
 }
+COMMANDS = {name: text for group in GROUPS.values() for name, text in group.items()}
 
 
 _SIGPIPE = 141  # as shells have it
@@ -98,19 +112,39 @@ def _has_lost_reader(stream: Any) -> bool:
         return False
 
 
+@contextlib.contextmanager
+def _mistyped_in_parts(name: str) -> Iterator[None]:
+    """Show what was typed wrong like any other error, and which command helps."""
+    try:
+        yield
+    except click.ClickException as error:
+        if type(error).__name__ == "NoArgsIsHelpError":  # of click 8.2: the help is its message
+            raise
+        from kedro_azure_mlops.terminal import show_error
+
+        context = getattr(error, "ctx", None)
+        helps = f"{context.command_path} --help" if context else None
+        show_error(name, OperationError(error.format_message(), next=helps))
+        raise click.exceptions.Exit(error.exit_code) from error
+
+
 class _Quiet(click.Command):
     """A command that ends as its reader does, whether it runs or shows its help."""
 
     def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
-        with ends_with_its_reader():
+        with ends_with_its_reader(), _mistyped_in_parts(self.name or ""):
             return super().make_context(*args, **kwargs)
 
     def invoke(self, ctx: click.Context) -> Any:
-        with ends_with_its_reader():
+        with ends_with_its_reader(), _mistyped_in_parts(self.name or ""):
             return super().invoke(ctx)
 
 
-class _Commands(_Quiet, click.Group):
+class Group(_Quiet, click.Group):
+    """A group whose actions are shown as our commands are."""
+
+
+class _Commands(Group):
     """A group whose commands are imported one by one, when they are used."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -122,8 +156,11 @@ class _Commands(_Quiet, click.Group):
         return importlib.import_module(f"{__name__}.{cmd_name}").command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        with formatter.section("Commands"):
-            formatter.write_dl(list(COMMANDS.items()))
+        formatter.write_paragraph()
+        formatter.write_text("Each shows its options with --help.")
+        for title, group in GROUPS.items():
+            with formatter.section(title):
+                formatter.write_dl([(f"{name:9}", text) for name, text in group.items()])
 
 
 # They report each parameter and dataset that is read: right in a run, noise in our commands.
@@ -131,27 +168,87 @@ _TALKATIVE = ("kedro.validation.parameter_validator", "kedro.io.data_catalog")
 
 
 class Command(_Quiet):
-    """A command whose function returns its exit status and whose known errors are one message."""
+    """A command whose function returns its exit status and whose known errors are one block.
+
+    Parameters
+    ----------
+    talks_to
+        What of the environment the header names: the "workspace" on Azure, or the "registry".
+    is_shown
+        Whether a spinner shows that it works. A server shows its own lines.
+    """
+
+    def __init__(
+        self,
+        *args: Any,
+        talks_to: Literal["workspace", "registry"] | None = None,
+        is_shown: bool = True,
+        **more: Any,
+    ) -> None:
+        super().__init__(*args, **more)
+        self._talks_to, self._is_shown = talks_to, is_shown
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the function and end with its exit status."""
+        from kedro_azure_mlops.progress import shown_activity
+        from kedro_azure_mlops.terminal import show_all_letters
+
         quiet_kedro()
         for name in _TALKATIVE:
             logging.getLogger(name).addFilter(_is_important)
         with ends_with_its_reader():
-            ctx.exit(self._status(ctx) or 0)
+            show_all_letters(sys.stdout)
+            name = self.name or ""
+            self._show_header(name, ctx)
+            with shown_activity(name) if self._is_shown else contextlib.nullcontext():
+                status = self._status(name, ctx)
+            ctx.exit(status or 0)
 
-    def _status(self, ctx: click.Context) -> Any:
+    def _show_header(self, name: str, ctx: click.Context) -> None:
+        from pathlib import Path
+
+        from kedro_azure_mlops.terminal import project_name, show_header, shows_header
+
+        if shows_header():
+            env = ctx.params.get("env") or ctx.obj  # of a group; Kedro's own is no text
+            env = env if isinstance(env, str) else None
+            place = _place(self._talks_to, env) if self._talks_to and env else None
+            show_header(name, env, project_name(Path.cwd()), place)
+
+    def _status(self, name: str, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
         except (click.ClickException, click.exceptions.Exit, click.Abort):
             raise
         except Exception as error:
+            from kedro_azure_mlops.terminal import show_error
+
             shown = in_words(error)
             if shown is None:
                 raise
-            click.echo(f"{self.name}: {shown}", err=True)
+            show_error(name, shown)
             return status_of(shown)
+
+
+def _place(kind: str, env: str) -> str | None:
+    """Name the workspace or the registry of an environment, as far as configuration does."""
+    from pathlib import Path
+
+    from kedro_azure_mlops.config import read_azureml, read_mlops
+
+    root = Path.cwd()
+    try:
+        if kind == "registry":
+            config = read_mlops(root, env)
+            if config.registry.kind == "mlflow":
+                named = os.environ.get("MLFLOW_TRACKING_URI")
+                return f"MLflow at {config.registry.uri or named or config.tracking.uri}"
+            if config.registry.shared_registry:
+                return f"registry {config.registry.shared_registry}"
+        workspace = read_azureml(root, env).workspace.name
+    except Exception:  # noqa: BLE001, whatever is wrong, the command says so
+        return None
+    return f"workspace {workspace}" if workspace else None
 
 
 def quiet_kedro() -> None:

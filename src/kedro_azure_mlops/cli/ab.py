@@ -4,9 +4,12 @@ import click
 
 from kedro_azure_mlops.cli import Command, env_option
 from kedro_azure_mlops.errors import OperationError
+from kedro_azure_mlops.terminal import narrator, show
+
+_say = narrator("ab")
 
 
-@click.command("ab", cls=Command)
+@click.command("ab", cls=Command, talks_to="workspace")
 @env_option("dev")
 @click.option("--share", type=int, metavar="PERCENT", help="of the challenger, 1 to 99")
 @click.option("--compare", is_flag=True, help="print both side by side")
@@ -39,7 +42,7 @@ def command(
         end_sharing(env, "champion" if end == "champion" else "challenger", say=_say)
     elif compare:
         for line in compare_deployments(env, say=_say):
-            print(line)
+            show(line)
     elif share is not None:
         pair = share_traffic(env, share, challenger=challenger, say=_say)
         _say(
@@ -47,7 +50,3 @@ def command(
             f"--env {env} --compare"
         )
     return 0
-
-
-def _say(text: str) -> None:
-    print(f"ab: {text}", flush=True)

@@ -1,10 +1,13 @@
 """``kedro mlops audit``: known vulnerabilities of what is locked."""
 
+import sys
 from pathlib import Path
 
 import click
 
 from kedro_azure_mlops.cli import Command
+from kedro_azure_mlops.errors import RefusedError
+from kedro_azure_mlops.terminal import fit, narrator, width_of
 
 
 @click.command("audit", cls=Command)
@@ -29,20 +32,16 @@ def command(timeout: int, sbom: Path | None) -> int:
     """
     from kedro_azure_mlops.audit import IGNORED, audit_locks, format_findings, write_sbom
 
-    def say(text: str) -> None:
-        click.echo(f"audit: {text}")
-
-    root = Path.cwd()
+    say, root = narrator("audit"), Path.cwd()
     if sbom:
         say(f"{write_sbom(root, sbom)} packages are in {sbom}")
     findings = audit_locks(root, timeout, say)
     if not findings:
         say("all packages of all locks were looked up, no vulnerability counts")
         return 0
-    click.echo(format_findings(findings), err=True)
-    click.echo(
-        f"audit: {len(findings)} known vulnerabilities. Take the release that fixes one: make lock "
-        f'ARGS="--upgrade-package NAME"; one that does not matter here: {IGNORED.as_posix()}',
-        err=True,
+    click.echo(fit(format_findings(findings), width_of(sys.stderr)), err=True)
+    raise RefusedError(
+        f"{len(findings)} known vulnerabilities.\n"
+        f"One that does not matter here: {IGNORED.as_posix()}",
+        next='take the release that fixes one: make lock ARGS="--upgrade-package NAME"',
     )
-    return 1

@@ -10,11 +10,13 @@ import click
 from kedro_azure_mlops.cli import Command, env_option
 from kedro_azure_mlops.errors import OperationError
 from kedro_azure_mlops.serve.wheels import PLATFORMS, Wheels, this_machine
+from kedro_azure_mlops.terminal import narrator, show
 
+_say = narrator("bundle")
 _PYTHON = ".".join(platform.python_version_tuple()[:2])
 
 
-@click.command("bundle", cls=Command)
+@click.command("bundle", cls=Command, talks_to="registry")
 @env_option("local")
 @click.option(
     "--model",
@@ -46,13 +48,9 @@ def command(
     archive = write_bundle(env, model, wheels, root, say=_say)
     content = archive.read_bytes()
     _say(f"wrote {archive.relative_to(root).as_posix()}, {len(content) / 1e6:.1f} MB")
-    click.echo(f"  sha256 {hashlib.sha256(content).hexdigest()}")
-    click.echo("On the device, unpack it and type: sh install.sh")
+    show(f"  sha256 {hashlib.sha256(content).hexdigest()}")
+    show("On the device, unpack it and type: sh install.sh")
     return 0
-
-
-def _say(text: str) -> None:
-    click.echo(f"bundle: {text}")
 
 
 def _wheels(wheels_for: str | None, python: str) -> Wheels:

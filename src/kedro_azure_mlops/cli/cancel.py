@@ -3,14 +3,15 @@
 import click
 
 from kedro_azure_mlops.cli import Command, env_option
+from kedro_azure_mlops.terminal import narrator
 
 
-@click.command("cancel", cls=Command)
+@click.command("cancel", cls=Command, talks_to="workspace")
 @env_option("dev")
 @click.option("--job", metavar="NAME", required=True, help="the name that submit printed")
 def command(env: str, job: str) -> int:
     """Cancel a job on Azure ML. One that has ended stays as it is (exit status 0)."""
     from kedro_azure_mlops.azure.submission import cancel_job
 
-    click.echo(f"cancel: {cancel_job(env, job)}")
+    narrator("cancel")(cancel_job(env, job))
     return 0

@@ -1,11 +1,15 @@
 """Show the model in service of an environment, or all versions."""
 
+import json
+import re
 import sys
 from typing import TYPE_CHECKING
 
 import click
 
 from kedro_azure_mlops.cli import Command, env_option
+from kedro_azure_mlops.errors import RefusedError
+from kedro_azure_mlops.terminal import shorten, show, show_note, width_of
 
 if TYPE_CHECKING:
     from kedro_azure_mlops.registry import Registry, Version
@@ -22,22 +26,34 @@ _GROUPS = {
 }
 
 
-@click.command("champion", cls=Command)
+@click.command("champion", cls=Command, talks_to="registry")
 @env_option("local")
 @click.option("--history", is_flag=True, help="all versions, the newest first")
-def command(env: str, history: bool) -> int:
-    """Show the model in service of an environment; exit status 1 if there is none."""
+@click.option("--json", "as_json", is_flag=True, help="all that is recorded, for programs")
+def command(env: str, history: bool, as_json: bool) -> int:
+    """Show the model in service of an environment; exit status 1 if there is none.
+
+    A terminal gets long values cut to its width; a pipe, a file and --json get all of them.
+    """
     from kedro_azure_mlops.registry import open_registry
 
+    if history and as_json:
+        raise click.UsageError("--history and --json exclude each other.")
     registry = open_registry(env)
     champion = registry.champion()
     if history:
         _show_history(registry, champion)
     if champion is None:
-        how = f"each environment has a model of its own: kedro run --env {env} makes one"
-        print(f"champion: {registry.name} has none in {registry.place} ({how})", file=sys.stderr)
-        return 1
-    if not history:
+        raise RefusedError(
+            f"{registry.name} has none in {registry.place} "
+            "(each environment has a model of its own)",
+            next=f"kedro run --env {env}",
+        )
+    if as_json:
+        found = {"name": champion.name, "version": champion.number, "digest": champion.digest}
+        where = {"environment": registry.env, "kept_in": registry.place}
+        click.echo(json.dumps(found | where | {"tags": dict(champion.tags)}, ensure_ascii=False))
+    elif not history:
         _show(registry, champion)
     return 0
 
@@ -45,17 +61,31 @@ def command(env: str, history: bool) -> int:
 def _show(registry: "Registry", champion: "Version") -> None:
     from kedro_azure_mlops.registry.facts import GATE, JUDGED, verdict_of
 
-    print(f"{champion.name} version {champion.number}, champion of {registry.env}")
-    print(f"  digest          {champion.digest}")
-    print(f"  kept in         {registry.place}")
+    lines = [f"  digest          {champion.digest}", f"  kept in         {registry.place}"]
     if GATE in champion.tags and verdict_of(champion.tags) is None:
         judged = champion.tags[JUDGED][:12]
-        print(f"  {'not judged':<15} the verdict below is about another model, {judged}")
+        lines.append(f"  {'not judged':<15} the verdict below is about another model, {judged}")
     for title, prefix in _GROUPS.items():
         found = {name: text for name, text in champion.tags.items() if name.startswith(prefix)}
         for row, (name, text) in enumerate(sorted(found.items()) or [(prefix, "none recorded")]):
             rest = name.removeprefix(prefix).lstrip(".")
-            print(f"  {'' if row else title:<15} {f'{rest}: ' if rest else ''}{text}")
+            lines.append(f"  {'' if row else title:<15} {f'{rest}: ' if rest else ''}{text}")
+    show(f"{champion.name} version {champion.number}, champion of {registry.env}")
+    if width_of(sys.stdout) is None:
+        for line in lines:
+            show(line)
+        return
+    short = [shorten(part) for line in lines for part in _clauses(line)]
+    show("\n".join(short))
+    if short != lines:
+        whole = f"kedro mlops champion --env {registry.env} --json"
+        show_note("champion", f"long values are cut here; all of it: {whole}")
+
+
+def _clauses(line: str) -> list[str]:
+    """Split the reasons of the gate, which stand in one line."""
+    first, *others = re.split(r"; (?=(?:ok|NO)  )", line)
+    return [first, *(f"{'':27}{clause}" for clause in others)]
 
 
 def _show_history(registry: "Registry", champion: "Version | None") -> None:
@@ -68,7 +98,7 @@ def _show_history(registry: "Registry", champion: "Version | None") -> None:
         is_champion = champion is not None and version.number == champion.number
         mark = "champion" if is_champion else ""
         gate = verdict_of(version.tags) or "not judged"
-        print(f"{version.number:>5}  {version.digest[:12]:12}  {gate:10}  {mark}".rstrip())
+        show(f"{version.number:>5}  {version.digest[:12]:12}  {gate:10}  {mark}".rstrip())
         for change in times:
             if change.number == version.number:
-                print(f"       champion since {change.time}: {change.how}")
+                show(f"       champion since {change.time}: {change.how}")

@@ -3,6 +3,10 @@
 import click
 
 from kedro_azure_mlops.cli import Command, env_option
+from kedro_azure_mlops.errors import RefusedError
+from kedro_azure_mlops.terminal import narrator, show, show_next, show_note
+
+_say = narrator("compile")
 
 
 @click.command("compile", cls=Command)
@@ -23,22 +27,21 @@ def command(env: str, params: str, check: bool) -> int:
     compiled = compile_job(env, split_parameters(params), write=not check)
     name = compiled.file.relative_to(compiled.project.root).as_posix()
     for note in compiled.notes:
-        click.echo(f"compile: {note}")
+        _say(note)
     for warning in compiled.warnings:
-        click.echo(f"compile: warning: {warning}", err=True)
+        show_note("compile", f"warning: {warning}")
     if not check:
-        click.echo(f"compile: wrote {name}")
+        _say(f"wrote {name}")
+        show_next(f"kedro mlops local --env {env}")
         return 0
     if not compiled.file.is_file():
-        click.echo(f"compile: {env} compiles; there is no {name} to compare with")
+        _say(f"{env} compiles; there is no {name} to compare with")
         return 0
     if differences := compiled.differences():
-        click.echo("\n".join(differences))
-        click.echo(
-            f"compile: {name} is not what the project compiles to, type: "
-            f"kedro mlops compile --env {env}",
-            err=True,
+        show("\n".join(differences))
+        raise RefusedError(
+            f"{name} is not what the project compiles to",
+            next=f"kedro mlops compile --env {env}",
         )
-        return 1
-    click.echo(f"compile: {name} is current")
+    _say(f"{name} is current")
     return 0

@@ -1,20 +1,32 @@
 """``kedro mlops deploy``."""
 
-import sys
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from kedro_azure_mlops.ci import run_until_interrupted
 from kedro_azure_mlops.cli import Command, env_option
-from kedro_azure_mlops.errors import OperationError
+from kedro_azure_mlops.errors import OperationError, RefusedError
+from kedro_azure_mlops.terminal import narrator, show_next
+
+if TYPE_CHECKING:
+    from kedro_azure_mlops.config import Target
 
 
-@click.command("deploy", cls=Command)
-@click.argument("target", type=click.Choice(["online", "batch"]))
+_say = narrator("deploy")
+
+
+@click.command("deploy", cls=Command, talks_to="workspace")
+@click.argument("kind", type=click.Choice(["online", "batch"]))
 @env_option("dev")
 @click.option("--version", metavar="N", help="this version instead of the champion")
+@click.option(
+    "--target",
+    type=click.Choice(["managed", "kubernetes"]),
+    help="online: of Azure, or an attached cluster; default: deployment.target of mlops.yml",
+)
 @click.option("--dry-run", is_flag=True, help="print the plan and change nothing")
 @click.option("--no-traffic", is_flag=True, help="online: make and try it, at 0 %, as for `ab`")
 @click.option("--back", is_flag=True, help="online: give the traffic to the one that is kept")
@@ -29,9 +41,10 @@ from kedro_azure_mlops.errors import OperationError
     help="online: delete deployments without traffic whose hold has passed or that have none",
 )
 def command(
-    target: str,
+    kind: str,
     env: str,
     version: str | None,
+    target: "Target | None",
     dry_run: bool,
     no_traffic: bool,
     back: bool,
@@ -49,30 +62,34 @@ def command(
     """
     only_online = {"--no-traffic": no_traffic, "--back": back, "--clean": clean}
     given = [option for option, is_given in only_online.items() if is_given]
-    if target == "batch" and given:
-        raise OperationError(f"{given[0]} is an option of: deploy online")
+    if kind == "batch" and (given or target):
+        raise OperationError(f"{[*given, '--target'][0]} is an option of: deploy online")
     if if_deployment and not back:
         raise OperationError("--if-deployment requires --back.")
     if len(given) > 1:
         raise OperationError("Give one of --no-traffic, --back and --clean.")
-    if (back or clean) and (version or dry_run):
-        option = "--version" if version else "--dry-run"
+    if (back or clean) and (version or target or dry_run):
+        option = "--version" if version else "--target" if target else "--dry-run"
         raise OperationError(f"{option} cannot be combined with --back or --clean.")
-    if target == "batch":
+    if kind == "batch":
         work = partial(_batch, env, version, dry_run)
     elif back:
         work = partial(_back, env, if_deployment)
     elif clean:
         work = partial(_clean, env)
     else:
-        work = partial(_online, env, version, dry_run, not no_traffic)
+        work = partial(_online, env, version, target, dry_run, not no_traffic)
     return run_until_interrupted(work, "deploy: interrupted; what was begun is taken back")
 
 
-def _online(env: str, version: str | None, dry_run: bool, traffic: bool) -> int:
+def _online(
+    env: str, version: str | None, target: "Target | None", dry_run: bool, traffic: bool
+) -> int:
     from kedro_azure_mlops.deploy.rollout import deploy_online
 
-    deploy_online(env, version=version, traffic=traffic, dry_run=dry_run, say=_say)
+    deploy_online(env, version=version, target=target, traffic=traffic, dry_run=dry_run, say=_say)
+    again = "deploy online" if dry_run else "invoke" if traffic else "ab --share 20"
+    show_next(f"kedro mlops {again} --env {env}")
     return 0
 
 
@@ -80,6 +97,8 @@ def _batch(env: str, version: str | None, dry_run: bool) -> int:
     from kedro_azure_mlops.deploy.batch import deploy_batch
 
     deploy_batch(env, version=version, dry_run=dry_run, say=_say)
+    again = "deploy batch" if dry_run else "invoke --batch --input PATH"
+    show_next(f"kedro mlops {again} --env {env}")
     return 0
 
 
@@ -91,8 +110,7 @@ def _back(env: str, only_from: str | None) -> int:
     traffic = go_back(env, only_from=only_from, say=_say)
     endpoint = deployment_of(Path.cwd(), env).endpoint
     if traffic is None:
-        print(f"deploy: {endpoint} keeps no deployment to go back to", file=sys.stderr)
-        return 1
+        raise RefusedError(f"{endpoint} keeps no deployment to go back to")
     _say(f"traffic of {endpoint} is {format_shares(traffic)}")
     return 0
 
@@ -104,7 +122,3 @@ def _clean(env: str) -> int:
     names = clean_up(env, say=_say)
     _say(f"{len(names) or 'nothing'} deleted at {deployment_of(Path.cwd(), env).endpoint}")
     return 0
-
-
-def _say(text: str) -> None:
-    print(text if text.startswith("  ") else f"deploy: {text}", flush=True)

@@ -5,6 +5,7 @@ from itertools import groupby
 import click
 
 from kedro_azure_mlops.cli import Command
+from kedro_azure_mlops.terminal import narrator, show
 
 
 @click.command("doctor", cls=Command)
@@ -18,9 +19,9 @@ def command(env: str | None) -> int:
 
     faults = 0
     for title, checks in groupby(check(None if env == "all" else env), key=lambda found: found[0]):
-        click.echo(title)
+        show(title)
         for _, found in checks:
-            click.echo(f"  {'ok   ' if found.is_ok else 'FAULT'}  {found.text}")
+            show(f"  {'ok   ' if found.is_ok else 'FAULT'}  {found.text}")
             faults += not found.is_ok
-    click.echo(f"doctor: {faults or 'no'} fault{'' if faults == 1 else 's'}")
+    narrator("doctor")(f"{faults or 'no'} fault{'' if faults == 1 else 's'}")
     return 1 if faults else 0

@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 
 from kedro_azure_mlops.cli import Command
+from kedro_azure_mlops.terminal import show
 
 
 @click.command("init", cls=Command)
@@ -14,10 +15,10 @@ def command() -> int:
 
     written = initialise(Path.cwd())
     for name in written.new:
-        click.echo(f"wrote  {name}")
+        show(f"wrote  {name}")
     for name in written.kept:
-        click.echo(f"kept   {name}, which was there")
-    click.echo(
+        show(f"kept   {name}, which was there")
+    show(
         "\nnext:\n"
         "  kedro run              a run is now tracked in MLflow (mlruns.db)\n"
         "  kedro mlops compile    the pipeline as an Azure ML job, in build/azureml\n"

@@ -7,10 +7,13 @@ from typing import Any
 import click
 
 from kedro_azure_mlops.cli import Command, env_option
-from kedro_azure_mlops.errors import OperationError
+from kedro_azure_mlops.errors import OperationError, RefusedError
+from kedro_azure_mlops.terminal import narrator, show, show_log
+
+_say = narrator("invoke")
 
 
-@click.command("invoke", cls=Command)
+@click.command("invoke", cls=Command, talks_to="workspace")
 @env_option("dev")
 @click.option("--file", type=Path, metavar="BODY.json", help="send this request as it is")
 @click.option("--deployment", metavar="NAME", help="ask this one, whatever its traffic")
@@ -53,14 +56,13 @@ def _online(env: str, request: Path | None, deployment: str | None) -> int:
     answer = invoke(env, request=request, deployment=deployment, say=_say)
     if answer.status == 200:
         for line in format_answer(answer.body, answer.contract):
-            print(line)
-        print(f"invoke: {answer.endpoint}, deployment {answer.deployment}")
+            show(line)
+        _say(f"{answer.endpoint}, deployment {answer.deployment}")
         return 0
     error: Any = answer.body.get("error", {}) if isinstance(answer.body, dict) else {}
     said = " ".join(str(error[key]) for key in ("field", "message") if key in error)
     why = said or answer.body
-    print(f"invoke: {answer.endpoint} answers {answer.status}: {why}", file=sys.stderr)
-    return 1
+    raise RefusedError(f"{answer.endpoint} answers {answer.status}: {why}")
 
 
 def _batch(env: str, given: str, folder: Path | None) -> int:
@@ -74,21 +76,16 @@ def _batch(env: str, given: str, folder: Path | None) -> int:
     _say("Ctrl-C leaves it alone")
     client = workspace(env)
     try:
-        job = follow(client, name, print)
+        job = follow(client, name, show_log)
     except KeyboardInterrupt:
         _say(f"the job {name} goes on")
         return INTERRUPTED
     if job.status != COMPLETED:
         for step in job.failed:
             print(f"\n{why_failed(client, job.steps[step])}\n", file=sys.stderr)
-        print(f"invoke: the job {name} is {job.status}, see {job.studio}", file=sys.stderr)
-        return 1
+        raise RefusedError(f"the job {name} is {job.status}, see {job.studio}")
     _say(f"the job {name} is done, see {job.studio}")
     if folder:
         for place in download(client, job, folder):
-            print(f"  {place}")
+            show(f"  {place}")
     return 0
-
-
-def _say(text: str) -> None:
-    print(f"invoke: {text}", flush=True)

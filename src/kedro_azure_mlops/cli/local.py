@@ -8,6 +8,7 @@ import click
 
 from kedro_azure_mlops.cli import Command, env_option
 from kedro_azure_mlops.errors import OperationError
+from kedro_azure_mlops.terminal import show_log
 
 
 @click.command("local", cls=Command)
@@ -59,7 +60,7 @@ def command(env: str, step: str | None, force: bool, **given: Any) -> int:
             inputs=inputs,
             file=given["file"],
             job=given["job"],
-            say=_say,
+            say=show_log,
             command=_typed(env, **given),
         )
         return 0 if verdict.succeeded else 1
@@ -86,7 +87,3 @@ def _typed(env: str, **given: Any) -> str:
     for option in ("file", "job"):
         words += [f"--{option}", str(given[option])] if given[option] else []
     return shlex.join(words)
-
-
-def _say(line: str) -> None:
-    click.echo(line)

@@ -5,9 +5,10 @@ from pathlib import Path
 import click
 
 from kedro_azure_mlops.cli import Command, env_option
+from kedro_azure_mlops.terminal import narrator, show
 
 
-@click.command("monitor", cls=Command)
+@click.command("monitor", cls=Command, talks_to="registry")
 @env_option("local")
 @click.option(
     "--since", metavar="SPAN", help="look at the newest 24h, 7D ... (default: 14 windows)"
@@ -52,7 +53,8 @@ def command(
 
     found = monitor_model(env, since=since, inputs=inputs, model=model, labels=labels)
     page = found.write()
-    click.echo(f"{found.summary()}\nmonitor: see {page}")
+    show(found.summary())
+    narrator("monitor")(f"see {page}")
     found.announce()
     found.record()
     return 1 if found.alarm and not answer else 0

@@ -1,14 +1,15 @@
 """Promote the champion of one environment to the next."""
 
-from functools import partial
-
 import click
 
 from kedro_azure_mlops.ci import run_until_interrupted
 from kedro_azure_mlops.cli import Command, env_option
+from kedro_azure_mlops.terminal import narrator, show_next
+
+_say = narrator("promote")
 
 
-@click.command("promote", cls=Command)
+@click.command("promote", cls=Command, talks_to="registry")
 @env_option("stage")
 @click.option("--version", metavar="N", help="this version instead of the champion")
 @click.option("--digest", metavar="D", help="the version with this digest, or its beginning")
@@ -41,10 +42,8 @@ def command(
             return 0
         wanted = version or digest
         promote(env, version=wanted, approved_by=approved_by, reason=reason, say=_say)
+        show_next(f"kedro mlops deploy online --env {env}")
         return 0
 
     interrupted = f"promote: interrupted; see: kedro mlops champion --env {env}"
     return run_until_interrupted(work, interrupted)
-
-
-_say = partial(print, "promote:", flush=True)

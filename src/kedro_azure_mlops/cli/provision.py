@@ -3,9 +3,13 @@
 import click
 
 from kedro_azure_mlops.cli import Command, env_option
+from kedro_azure_mlops.errors import RefusedError
+from kedro_azure_mlops.terminal import narrator, show_next
+
+_say = narrator("provision")
 
 
-@click.command("provision", cls=Command)
+@click.command("provision", cls=Command, talks_to="workspace")
 @env_option("dev")
 @click.option("--dry-run", is_flag=True, help="print the plan and change nothing")
 def command(env: str, dry_run: bool) -> int:
@@ -20,17 +24,12 @@ def command(env: str, dry_run: bool) -> int:
     items = provision(env, dry_run=dry_run, say=_say)
     stuck = [f"{item.kind} {item.name}" for item in items if item.is_stuck]
     if stuck:
-        click.echo(f"provision: cannot be changed: {', '.join(stuck)}", err=True)
-        return 1
+        raise RefusedError(f"cannot be changed: {', '.join(stuck)}")
     changes = sum(item.make is not None for item in items)
-    if not changes:
-        _say("all is as configured")
-    elif dry_run:
+    if dry_run and changes:
         _say(f"{changes} to make or change; nothing was changed")
+        show_next(f"kedro mlops provision --env {env}")
     else:
-        _say(f"{changes} done")
+        _say(f"{changes} done" if changes else "all is as configured")
+        show_next(f"kedro mlops submit --env {env}")
     return 0
-
-
-def _say(line: str) -> None:
-    click.echo(line if line.startswith(" ") else f"provision: {line}")

@@ -1,15 +1,17 @@
 """Register the model of the last run, or of a job."""
 
-from functools import partial
 from pathlib import Path
 
 import click
 
 from kedro_azure_mlops.ci import run_until_interrupted
 from kedro_azure_mlops.cli import Command, env_option
+from kedro_azure_mlops.terminal import narrator
+
+_say = narrator("register")
 
 
-@click.command("register", cls=Command)
+@click.command("register", cls=Command, talks_to="registry")
 @env_option("local")
 @click.option(
     "--folder",
@@ -38,6 +40,3 @@ def command(env: str, folder: Path | None, job: str | None) -> int:
 
     interrupted = f"register: interrupted; see: kedro mlops champion --env {env}"
     return run_until_interrupted(work, interrupted)
-
-
-_say = partial(print, "register:", flush=True)

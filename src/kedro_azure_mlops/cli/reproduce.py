@@ -5,9 +5,10 @@ from pathlib import Path
 import click
 
 from kedro_azure_mlops.cli import Command, env_option
+from kedro_azure_mlops.terminal import narrator, show_note
 
 
-@click.command("reproduce", cls=Command)
+@click.command("reproduce", cls=Command, is_shown=False)
 @env_option("local")
 @click.option("--run", metavar="ID", help="a run on the tracking server, or a local job")
 @click.option("--job", metavar="NAME", help="a job on Azure ML, of the workspace of --env")
@@ -32,16 +33,15 @@ def command(
     plan = plan_reproduction(env, run=run, job=job, data=data, anyway=anyway)
     recorded = plan.recorded
     for warning in plan.warnings:
-        click.echo(f"reproduce: {warning}", err=True)
+        show_note("reproduce", str(warning))
     if not go:
         click.echo("\n".join(map(str, plan.commands)))
         click.echo(f"# The scores of run {recorded.id} have the SHA-256 {recorded.scores}")
         return 0
+    say = narrator("reproduce")
     made = plan.run(click.echo)
     if made == recorded.scores:
-        click.echo(f"reproduce: the same scores as run {recorded.id}: {made}")
+        say(f"the same scores as run {recorded.id}: {made}")
         return 0
-    click.echo(
-        f"reproduce: other scores than run {recorded.id}:\n  then {recorded.scores}\n  now  {made}"
-    )
+    say(f"other scores than run {recorded.id}:\n  then {recorded.scores}\n  now  {made}")
     return 1

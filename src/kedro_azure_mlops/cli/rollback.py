@@ -1,14 +1,15 @@
 """Make the champion before this one champion again."""
 
-from functools import partial
-
 import click
 
 from kedro_azure_mlops.ci import run_until_interrupted
 from kedro_azure_mlops.cli import Command, env_option
+from kedro_azure_mlops.terminal import narrator
+
+_say = narrator("rollback")
 
 
-@click.command("rollback", cls=Command)
+@click.command("rollback", cls=Command, talks_to="registry")
 @env_option("local")
 @click.option("--to", metavar="N", help="this earlier champion, not the previous one")
 @click.option("--if-champion", metavar="N", help="only if this version is still the champion")
@@ -26,6 +27,3 @@ def command(env: str, to: str | None, if_champion: str | None, reason: str) -> i
 
     interrupted = f"rollback: interrupted; see: kedro mlops champion --env {env}"
     return run_until_interrupted(work, interrupted)
-
-
-_say = partial(print, "rollback:", flush=True)

@@ -137,12 +137,21 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
         error = error.__cause__
 
 
-class _NotTried(click.ClickException):
+class _Refusal(click.ClickException):
+    """An error that is shown as those of our commands are."""
+
+    def show(self, file: Any = None) -> None:
+        from kedro_azure_mlops.terminal import show_error
+
+        show_error("Error", self.message)
+
+
+class _NotTried(_Refusal):
     exit_code = 2
 
 
 def _refusal(message: str, exit_code: int) -> click.ClickException:
-    return click.ClickException(message) if exit_code == 1 else _NotTried(message)
+    return _Refusal(message) if exit_code == 1 else _NotTried(message)
 
 
 def _run_command() -> click.Command:

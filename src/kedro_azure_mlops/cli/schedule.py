@@ -5,14 +5,17 @@ from typing import TYPE_CHECKING
 
 import click
 
-from kedro_azure_mlops.cli import Command, env_option
+from kedro_azure_mlops.cli import Command, Group, env_option
 from kedro_azure_mlops.errors import OperationError
+from kedro_azure_mlops.terminal import narrator, show_next, show_table
 
 if TYPE_CHECKING:
     from kedro_azure_mlops.azure.schedules import Cron, Recurrence
 
+_say = narrator("schedule")
 
-@click.group("schedule")
+
+@click.group("schedule", cls=Group)
 @env_option("dev")
 @click.pass_context
 def command(ctx: click.Context, env: str) -> None:
@@ -29,7 +32,7 @@ def _action(name: str, **about: str) -> Callable[[Callable[..., int]], click.Com
     """Return a decorator that adds an action whose errors begin with the name of the group."""
 
     def add(function: Callable[..., int]) -> click.Command:
-        made = click.command("schedule", cls=Command, **about)(function)
+        made = click.command("schedule", cls=Command, talks_to="workspace", **about)(function)
         command.add_command(made, name)
         return made
 
@@ -56,6 +59,7 @@ def _set(env: str, /, name: str, params: str, monitor: bool, **when: str | None)
     if monitor:
         made = schedule_monitor(env, name, _when(**when), say=_say)
         _say(f"{name} starts the monitor of {env}: {made.when}; its job fails on an alarm")
+        show_next(f"kedro mlops schedule --env {env} list")
         return 0
     made = schedule_job(env, name, _when(**when), split_parameters(params), say=_say)
     _say(f"{name} starts the pipeline of {env}: {made.when}")
@@ -64,6 +68,7 @@ def _set(env: str, /, name: str, params: str, monitor: bool, **when: str | None)
             f"each of its jobs reads {', '.join(made.fixed_data)} as of now. To have it read new "
             "data, name a place under inputs in azureml.yml: path: azureml://datastores/..."
         )
+    show_next(f"kedro mlops schedule --env {env} list")
     return 0
 
 
@@ -92,10 +97,8 @@ def _list(env: str) -> int:
     if not found:
         _say("there is none; make one with: set NAME --every day --at 02:00")
         return 0
-    width = max(len(each.name) for each in found)
-    for each in found:
-        state = "enabled" if each.is_enabled else "disabled"
-        click.echo(f"  {each.name:{width}}  {state:8}  {each.when}")
+    states = {True: "enabled", False: "disabled"}
+    show_table([(each.name, states[each.is_enabled], each.when) for each in found])
     return 0
 
 
@@ -115,7 +118,3 @@ for _name, _text in (
         change_schedule(workspace(env), does, name)
         _say(f"{name} is {does}d")
         return 0
-
-
-def _say(text: str) -> None:
-    click.echo(f"schedule: {text}")

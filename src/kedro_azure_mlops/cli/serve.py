@@ -1,6 +1,5 @@
 """``kedro mlops serve``: a server of the champion on this machine."""
 
-import sys
 from pathlib import Path
 
 import click
@@ -15,9 +14,10 @@ from kedro_azure_mlops.serve.process import (
     serve_model,
     write_image_context,
 )
+from kedro_azure_mlops.terminal import show
 
 
-@click.command("serve", cls=Command)
+@click.command("serve", cls=Command, talks_to="registry", is_shown=False)
 @env_option("local")
 @click.option("--port", type=int, default=PORT, help=f"on loopback (default: {PORT})")
 @click.option(
@@ -54,7 +54,7 @@ def command(
             plain=plain,
             record=record,
             python=python,
-            say=_say_at_once,
+            say=show,
         )
     prepared = prepare(env, model, record=record)
     write_image_context(prepared, Path.cwd())
@@ -62,14 +62,9 @@ def command(
     return 0
 
 
-def _say_at_once(text: str) -> None:
-    click.echo(text)
-    sys.stdout.flush()
-
-
 def _print_docker(prepared: Prepared) -> None:
     model, name = prepared.model, prepared.folder.parents[1].name.lower()
-    click.echo(
+    show(
         f"serve: {WORK.as_posix()} holds {model.label}, and the code; to make an image of it, "
         "type:\n\n"
         f"  docker build --tag {name}:{model.version} \\\n"

@@ -7,9 +7,12 @@ import click
 
 from kedro_azure_mlops.cli import Command, env_option
 from kedro_azure_mlops.errors import OperationError
+from kedro_azure_mlops.terminal import narrator, show, show_log, show_next
+
+_say = narrator("submit")
 
 
-@click.command("submit", cls=Command)
+@click.command("submit", cls=Command, talks_to="workspace")
 @env_option("dev")
 @click.option("--params", default="", metavar="NAME=VALUE,...", help="parameters of the job")
 @click.option(
@@ -61,10 +64,10 @@ def _send(env: str, params: str, inputs: tuple[str, ...]) -> str:
     sent = submit_job(env, split_parameters(params), _assets(inputs), say=_say)
     again = f"kedro mlops submit --env {env} --job {sent.name}"
     _say(f"sent the job {sent.name}")
-    click.echo(f"  see it     {sent.studio}")
-    click.echo(f"  follow     {again}")
-    click.echo(f"  download   {again} --download DIR")
-    click.echo(f"  reproduce  kedro mlops reproduce --env {env} --job {sent.name}")
+    show(f"  see it     {sent.studio}")
+    show(f"  follow     {again}")
+    show(f"  download   {again} --download DIR")
+    show(f"  reproduce  kedro mlops reproduce --env {env} --job {sent.name}")
     return sent.name
 
 
@@ -85,11 +88,12 @@ def _wait(env: str, name: str, download: Path | None) -> int:
     on_interrupt = "cancels the job too" if in_ci() else "stops that, and asks about the job"
     _say(f"following {name}; Ctrl-C {on_interrupt}")
     try:
-        wait_for_job(env, name, download_to=download, show=click.echo)
+        wait_for_job(env, name, download_to=download, show=show_log)
     except KeyboardInterrupt:
         _on_interruption(env, name)
         return INTERRUPTED
     _say(f"the job {name} is done")
+    show_next(f"kedro mlops champion --env {env}")
     return 0
 
 
@@ -105,7 +109,7 @@ def _on_interruption(env: str, name: str) -> None:
             _say(cancel_job(env, name))
         return
     _say(f"the job {name} goes on; to follow it again, or to cancel it with Ctrl-C, type:")
-    click.echo(f"  kedro mlops submit --env {env} --job {name}")
+    show(f"  kedro mlops submit --env {env} --job {name}")
 
 
 def _is_yes(question: str) -> bool:
@@ -113,11 +117,8 @@ def _is_yes(question: str) -> bool:
     if not sys.stdin.isatty():
         return False
     try:
-        return input(question).strip().lower() in {"y", "yes"}
+        click.echo(question, nl=False)  # input() writes past the stream that the spinner watches
+        return input("").strip().lower() in {"y", "yes"}
     except (EOFError, KeyboardInterrupt):
         click.echo()
         return False
-
-
-def _say(text: str) -> None:
-    click.echo(f"submit: {text}")

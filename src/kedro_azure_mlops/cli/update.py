@@ -4,7 +4,6 @@ It needs neither Kedro nor the project's environment: ``python -m kedro_azure_ml
 from the wheel alone, with a Python that has click.
 """
 
-import io
 import signal
 import sys
 import traceback
@@ -15,7 +14,7 @@ import click
 
 from kedro_azure_mlops.cli import Command
 from kedro_azure_mlops.errors import OperationError
-from kedro_azure_mlops.safety import RedactedStream
+from kedro_azure_mlops.terminal import narrator, show, show_error, show_note
 
 
 class _Update(Command):
@@ -27,14 +26,14 @@ class _Update(Command):
         except (click.ClickException, click.exceptions.Exit, click.Abort):
             raise
         except KeyboardInterrupt:
-            click.echo("update: interrupted, nothing was changed", err=True)
+            show_note("update", "interrupted, nothing was changed")
             ctx.exit(130)
         except OSError as error:
-            click.echo(f"update: {error}", err=True)
+            show_error("update", error)
             ctx.exit(2)
         except Exception:  # noqa: BLE001 - Python would end with 1
             traceback.print_exc()
-            click.echo("update: this is a bug of the update; nothing was changed", err=True)
+            show_error("update", "this is a bug of the update; nothing was changed")
             ctx.exit(2)
 
 
@@ -69,23 +68,21 @@ def command(
     given = _given(answers)
     if pull_request and given:
         raise click.UsageError("--pull-request takes no --answer: answer on a laptop")
-    # Names of files may hold what a console cannot show; a pipe is to show lines as they come.
-    if isinstance(console := sys.stdout, io.TextIOWrapper | RedactedStream):
-        console.reconfigure(errors="backslashreplace", line_buffering=True)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     folder = Path.cwd()
     if abort:
-        update.abort_update(folder)
+        update.abort_update(folder, show)
     elif check:
-        return int(update.check_for_release(folder))
+        return int(update.check_for_release(folder, show))
     elif link:
-        update.link_project(folder, link, to, given)
+        update.link_project(folder, link, to, given, say=show)
     elif pull_request:
         from kedro_azure_mlops.update.pull_request import propose_update
 
-        return int(not propose_update(folder, to, _say))
+        return int(not propose_update(folder, to, narrator("update")))
     else:
-        return int(bool(update.update_project(folder, to, given, dry_run=dry_run).conflicts))
+        done = update.update_project(folder, to, given, dry_run=dry_run, say=show)
+        return int(bool(done.conflicts))
     return 0
 
 
@@ -103,7 +100,3 @@ def _given(pairs: tuple[str, ...]) -> dict[str, str]:
 def _is_unicode(text: str) -> bool:
     """Return whether a text holds no bytes that could not be read."""
     return not any("\udc80" <= letter <= "\udcff" for letter in text)
-
-
-def _say(text: str) -> None:
-    print(f"update: {text}", flush=True)

@@ -6,6 +6,7 @@ import re
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -15,8 +16,15 @@ from kedro_azure_mlops.azure.downloads import download_uri
 from kedro_azure_mlops.azure.environment import WHEELS, local_wheels, refuse_changed_wheels
 from kedro_azure_mlops.azure.snapshot import content_digest
 from kedro_azure_mlops.azure.workspace import azure_errors
-from kedro_azure_mlops.config import Deployment, Recording, ServingEnvironment, read_mlops
+from kedro_azure_mlops.config import (
+    Deployment,
+    Recording,
+    Resources,
+    ServingEnvironment,
+    read_mlops,
+)
 from kedro_azure_mlops.contract import CONTRACT, Contract, UnusableModelError, read_contract
+from kedro_azure_mlops.deploy.endpoint import CREATED
 from kedro_azure_mlops.errors import OperationError
 from kedro_azure_mlops.registry import Version, open_registry
 from kedro_azure_mlops.serve.code import ENTRY, copy_served_code, trusted_types
@@ -24,7 +32,12 @@ from kedro_azure_mlops.serve.collector import INPUTS, OUTPUTS
 
 if TYPE_CHECKING:
     from azure.ai.ml import MLClient
-    from azure.ai.ml.entities import DataCollector, Environment, ManagedOnlineDeployment
+    from azure.ai.ml.entities import (
+        DataCollector,
+        Environment,
+        OnlineDeployment,
+        ResourceSettings,
+    )
 
 Say = Callable[[str], None]
 BUILD = "build/deployment"
@@ -165,8 +178,10 @@ def deployment_settings(root: Path, config: Deployment, recording: Recording) ->
     if stored:
         left_out = ", ".join(recording.leave_out) or "nothing"
         more["recording"] = f"{recording.share:g} of {' '.join(stored)} without {left_out}"
+    if config.cluster:  # what no managed deployment has, whose names stay as they are
+        more["resources"] = config.cluster.model_dump_json(include={"requests", "limits"})
     return more | {
-        "instance_type": config.instance_type,
+        "instance_type": (config.cluster or config).instance_type,
         "instance_count": config.instance_count,
         "request_timeout_seconds": config.request_timeout_seconds,
         "environment": environment_reference(root, serving_environment(config)),
@@ -182,7 +197,7 @@ def describe_deployment(
     name: str,
     code: Path,
     say: Say,
-) -> "ManagedOnlineDeployment":
+) -> "OnlineDeployment":
     """Register model and environment, and describe the deployment as Azure ML takes it.
 
     Where answers are recorded, Azure's data collector stores them in the workspace's storage, and
@@ -195,25 +210,40 @@ def describe_deployment(
     """
     from azure.ai.ml.entities import (
         CodeConfiguration,
+        KubernetesOnlineDeployment,
         ManagedOnlineDeployment,
         OnlineRequestSettings,
+        ResourceRequirementsSettings,
     )
 
     timeout = config.request_timeout_seconds * _MILLISECONDS
-    return ManagedOnlineDeployment(
-        name=name,
-        endpoint_name=config.endpoint,
-        model=ensure_model_asset(client, artifact, say),
-        environment=ensure_environment(client, root, serving_environment(config), say),
-        code_configuration=CodeConfiguration(code=str(code), scoring_script=ENTRY),
-        environment_variables=artifact.variables | _QUIET | _recording_variables(root, recording),
-        instance_type=config.instance_type,
-        instance_count=config.instance_count,
-        request_settings=OnlineRequestSettings(request_timeout_ms=timeout),
-        app_insights_enabled=recording.enabled,
-        data_collector=_data_collector(root, recording),
-        tags=artifact.tags,
+    variables = artifact.variables | _QUIET | _recording_variables(root, recording)
+    common: dict[str, Any] = {
+        "name": name,
+        "endpoint_name": config.endpoint,
+        "model": ensure_model_asset(client, artifact, say),
+        "environment": ensure_environment(client, root, serving_environment(config), say),
+        "code_configuration": CodeConfiguration(code=str(code), scoring_script=ENTRY),
+        "environment_variables": variables,
+        "instance_count": config.instance_count,
+        "request_settings": OnlineRequestSettings(request_timeout_ms=timeout),
+        "app_insights_enabled": recording.enabled,
+        "data_collector": _data_collector(root, recording),
+        "tags": artifact.tags | {CREATED: datetime.now(UTC).isoformat(timespec="seconds")},
+    }
+    if (cluster := config.cluster) is None:
+        return ManagedOnlineDeployment(instance_type=config.instance_type, **common)
+    # always with requests: Azure's client cannot read a deployment without any
+    resources = ResourceRequirementsSettings(_of(cluster.requests), _of(cluster.limits))
+    return KubernetesOnlineDeployment(
+        instance_type=cluster.instance_type, resources=resources, **common
     )
+
+
+def _of(resources: Resources | None) -> "ResourceSettings | None":
+    from azure.ai.ml.entities import ResourceSettings
+
+    return ResourceSettings(**resources.model_dump()) if resources else None
 
 
 def _data_collector(root: Path, recording: Recording) -> "DataCollector | None":

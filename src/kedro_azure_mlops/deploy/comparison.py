@@ -118,9 +118,9 @@ def compare_deployments(env: str, root: Path | None = None, *, say: Say = print)
     """Compare the two deployments of an A/B test; return lines of text.
 
     A table has what Azure Monitor has measured of both in the last 24 hours: requests, the share of
-    them that failed, latencies in milliseconds. Then both are asked about the newest rows of the
-    project's data (its model's example, where there are none), and it is counted how their answers
-    differ.
+    them that failed, latencies in milliseconds; it measures no Kubernetes endpoints. Then both are
+    asked about the newest rows of the project's data (its model's example, where there are none),
+    and it is counted how their answers differ.
 
     Raises
     ------
@@ -135,17 +135,27 @@ def compare_deployments(env: str, root: Path | None = None, *, say: Say = print)
     state = endpoint.read()
     pair = _running(state, endpoint.name)
     names = (pair.champion, pair.challenger)
-    now = datetime.now(UTC)
-    measured = _measure(client, endpoint.name, config.metrics, now - timedelta(hours=_HOURS), now)
-    width = max(map(len, names))
-    lines = [f"{'':12}  {names[0]:>{width}}  {names[1]:>{width}}"]
-    for metric in config.metrics:
-        cells = [_cell(measured.get(metric, {}), name) for name in names]
-        lines.append(f"{metric:12}  {cells[0]:>{width}}  {cells[1]:>{width}}")
-    lines.append(f"of the last {_HOURS} hours, as Azure Monitor has them")
+    if state.compute:
+        lines = [f"requests and latencies are measured by the cluster {state.compute}, not Azure"]
+    else:
+        lines = _table(client, endpoint.name, config.metrics, names)
     contract = download_contract(client, state.deployments[pair.champion].tags)
     what, rows = _rows(root, env, contract, say)
     return [*lines, *_differences(endpoint, names, contract, what, rows)]
+
+
+def _table(
+    client: "MLClient", endpoint: str, metrics: Sequence[str], names: tuple[str, str]
+) -> list[str]:
+    """Return what Azure Monitor has measured of two deployments, a line per metric."""
+    now = datetime.now(UTC)
+    measured = _measure(client, endpoint, metrics, now - timedelta(hours=_HOURS), now)
+    width = max(map(len, names))
+    lines = [f"{'':12}  {names[0]:>{width}}  {names[1]:>{width}}"]
+    for metric in metrics:
+        cells = [_cell(measured.get(metric, {}), name) for name in names]
+        lines.append(f"{metric:12}  {cells[0]:>{width}}  {cells[1]:>{width}}")
+    return [*lines, f"of the last {_HOURS} hours, as Azure Monitor has them"]
 
 
 def _rows(

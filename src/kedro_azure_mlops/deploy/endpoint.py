@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from azure.ai.ml import MLClient, entities
 
 SUCCEEDED = "Succeeded"
+CREATED = "created"  # tag of a deployment: when it was made
 _DEPLOYMENT = "azureml-model-deployment"
 # Azure answers 424 for a model that answers anything but 200, and names that in a header.
 _MODEL_STATUS = "ms-azureml-model-error-statuscode"
@@ -37,7 +38,10 @@ class Found:
 
 @dataclass(frozen=True)
 class State:
-    """The state of an endpoint of ``env``; ``traffic`` names only deployments that have some."""
+    """The state of an endpoint of ``env``; ``traffic`` names only deployments that have some.
+
+    ``compute`` is the attached Kubernetes cluster that it is on; empty for a managed endpoint.
+    """
 
     exists: bool = False
     traffic: Mapping[str, int] = field(default_factory=dict)
@@ -45,6 +49,7 @@ class State:
     tags: Mapping[str, str] = field(default_factory=dict)
     deployments: Mapping[str, Found] = field(default_factory=dict)
     env: str = "ENV"
+    compute: str = ""
 
 
 @dataclass(frozen=True)
@@ -86,13 +91,20 @@ class OnlineEndpoint:
             tags=dict(found.tags or {}),
             deployments={each.name: _found(each) for each in every},
             env=self.env,
+            compute=str(getattr(found, "compute", None) or "").rsplit("/", 1)[-1],
         )
 
     def create(self) -> None:
         """Make the endpoint, without a deployment."""
-        from azure.ai.ml.entities import ManagedOnlineEndpoint
+        from azure.ai.ml.entities import KubernetesOnlineEndpoint, ManagedOnlineEndpoint
 
-        endpoint = ManagedOnlineEndpoint(name=self.name, auth_mode=self.config.auth_mode)
+        endpoint: ManagedOnlineEndpoint | KubernetesOnlineEndpoint
+        if cluster := self.config.cluster:
+            endpoint = KubernetesOnlineEndpoint(
+                name=self.name, compute=cluster.compute, auth_mode=cluster.auth_mode
+            )
+        else:
+            endpoint = ManagedOnlineEndpoint(name=self.name, auth_mode=self.config.auth_mode)
         advice = {
             409: "Another endpoint of the region has this name: change deployment.endpoint in "
             "mlops.yml"
@@ -113,7 +125,7 @@ class OnlineEndpoint:
             endpoint.tags = dict(tags)
             self._client.online_endpoints.begin_create_or_update(endpoint).result()
 
-    def deploy(self, deployment: "entities.ManagedOnlineDeployment") -> None:
+    def deploy(self, deployment: "entities.OnlineDeployment") -> None:
         """Make a deployment and wait until it is ready."""
         doing = f"making the deployment {deployment.name}"
         logging.getLogger(_CHATTY).setLevel(logging.WARNING)
@@ -146,8 +158,8 @@ class OnlineEndpoint:
             If the endpoint cannot be reached.
         """
         # Azure's client has `invoke`, which hides the status and keeps a header for later calls.
-        uri, headers = self._address_and_key()
-        headers = headers | ({_DEPLOYMENT: deployment} if deployment else {})
+        uri, headers = self.address(), self._headers()
+        headers |= {_DEPLOYMENT: deployment} if deployment else {}
         patience = (_CONNECT_SECONDS, self.config.request_timeout_seconds + _CONNECT_SECONDS)
         for tried in range(1, _TRIES + 1):
             try:
@@ -165,14 +177,19 @@ class OnlineEndpoint:
             deployment=answer.headers.get(_DEPLOYMENT, deployment or ""),
         )
 
-    def _address_and_key(self) -> tuple[str, dict[str, str]]:
-        with azure_errors(f"asking for the address and a token of {self.name}"):
-            endpoints = self._client.online_endpoints
-            self._address = self._address or str(endpoints.get(self.name).scoring_uri)
-            keys: Any = endpoints.get_keys(self.name)  # again: a token may expire between two steps
+    def address(self) -> str:
+        """Return where requests are sent: ``https``, or what a cluster has been given."""
+        if not self._address:
+            with azure_errors(f"asking for the address of {self.name}"):
+                self._address = str(self._client.online_endpoints.get(self.name).scoring_uri)
+        return self._address
+
+    def _headers(self) -> dict[str, str]:
+        with azure_errors(f"asking for a token of {self.name}"):
+            # each time: a token may expire between two steps
+            keys: Any = self._client.online_endpoints.get_keys(self.name)
         token = getattr(keys, "primary_key", None) or keys.access_token
-        headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
-        return self._address, headers
+        return {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
 
 
 def format_shares(traffic: Mapping[str, int]) -> str:
@@ -190,12 +207,13 @@ def wait(seconds: float, why: str, say: Callable[[str], None]) -> None:
 
 
 def _found(entity: Any) -> Found:
-    context = entity.creation_context
+    # of deployments on Kubernetes, Azure's client drops when they were made
+    made, tags = getattr(entity.creation_context, "created_at", None), dict(entity.tags or {})
     return Found(
         name=str(entity.name),
         state=_text_of(entity.provisioning_state),
-        tags=dict(entity.tags or {}),
-        created=str(getattr(context, "created_at", "") or ""),
+        tags=tags,
+        created=str(made or tags.get(CREATED, "")),
     )
 
 

@@ -50,8 +50,9 @@ def make_plan(
     Raises
     ------
     OperationError
-        If an A/B test, or another deployment, is under way.
+        If an A/B test, or another deployment, is under way, or the endpoint is of another target.
     """
+    _refuse_other_target(state, config)
     refuse_if_under_way(state, new)
     found = state.deployments.get(new)
     share = state.traffic.get(new, 0)
@@ -80,8 +81,7 @@ def plan_lines(plan: Plan, config: Deployment, recorded: Sequence[str] = ()) -> 
     if plan.replaces_failed:
         found.append(f"delete the deployment {plan.new}, which has failed")
     if plan.creates:
-        machines = f"{config.instance_count} x {config.instance_type}"
-        found += [f"make the deployment {plan.new} at 0 % on {machines}"]
+        found += [f"make the deployment {plan.new} at 0 % on {config.machines}"]
         found += [f"its {' and '.join(recorded)} are stored in the workspace"] if recorded else []
     if plan.creates or plan.steps:
         found.append(f"smoke test of {plan.new}, here and after each step")
@@ -173,6 +173,19 @@ def refuse_if_under_way(state: State, new: str) -> None:
             f"The deployment of {state.tags[NEW]} was begun and not ended. If no one is running it "
             f"any more, take it back: kedro mlops deploy online --env {state.env} --back"
         )
+
+
+def _refuse_other_target(state: State, config: Deployment) -> None:
+    wanted = config.cluster.compute if config.cluster else ""
+    if not state.exists or state.compute.lower() == wanted.lower():
+        return
+    there = f"on the Kubernetes cluster {state.compute}" if state.compute else "managed by Azure"
+    asked = f"target kubernetes on {wanted}" if wanted else "target managed"
+    raise OperationError(
+        f"The endpoint {config.endpoint} is {there}, and the deployment asks for {asked}: an "
+        f"endpoint stays where it was made. Name another deployment.endpoint in {state.env}/"
+        "mlops.yml, which serves beside it until callers have moved, or set the target that it has."
+    )
 
 
 def _before(state: State) -> dict[str, int]:

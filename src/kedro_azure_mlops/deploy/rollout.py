@@ -8,9 +8,10 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from kedro_azure_mlops.azure.attached import refuse_unattached
 from kedro_azure_mlops.azure.workspace import workspace
 from kedro_azure_mlops.ci import report_outputs
-from kedro_azure_mlops.config import Deployment, deployment_of, read_mlops
+from kedro_azure_mlops.config import Deployment, Target, deployment_of, read_mlops
 from kedro_azure_mlops.deploy.artifact import (
     Say,
     collections_of,
@@ -42,7 +43,7 @@ from kedro_azure_mlops.errors import OperationError, RefusedError
 
 if TYPE_CHECKING:
     from azure.ai.ml import MLClient
-    from azure.ai.ml.entities import ManagedOnlineDeployment
+    from azure.ai.ml.entities import OnlineDeployment
 
 _LINES_OF_LOG = 20
 
@@ -52,6 +53,7 @@ def deploy_online(
     root: Path | None = None,
     *,
     version: str | None = None,
+    target: Target | None = None,
     traffic: bool = True,
     dry_run: bool = False,
     say: Say = print,
@@ -68,6 +70,8 @@ def deploy_online(
     ----------
     version
         A number or the beginning of a digest, instead of the champion.
+    target
+        ``managed`` machines or ``kubernetes``, instead of ``deployment.target``.
     traffic
         False makes and tries the deployment and leaves it without traffic, as for an A/B test.
     dry_run
@@ -80,14 +84,17 @@ def deploy_online(
     RefusedError
         If the new deployment does not pass its smoke test.
     OperationError
-        If there is no such model, another change is under way, Azure refuses or cannot be reached;
-        the message says what could not be taken back.
+        If there is no such model or attached cluster, the endpoint is of the other target, another
+        change is under way, Azure refuses or cannot be reached; the message says what could not be
+        taken back.
     """
     root = root or Path.cwd()
-    config = deployment_of(root, env)
+    config = deployment_of(root, env, target)
     client = workspace(env, root)
     recording = read_mlops(root, env).recording
     settings = deployment_settings(root, config, recording)
+    if config.cluster:
+        refuse_unattached(client, config.cluster)
     artifact = fetch_artifact(env, root, version)
     say(f"{env}: {artifact.version}")
     code = write_code(env, root, artifact.folder)
@@ -189,7 +196,7 @@ class Rollout:
     endpoint: OnlineEndpoint
     config: Deployment
     expected: Expected
-    build: Callable[[], "ManagedOnlineDeployment"]
+    build: Callable[[], "OnlineDeployment"]
     say: Say
     report: Callable[..., None] = lambda **_: None
 
@@ -209,6 +216,11 @@ class Rollout:
         if plan.creates_endpoint:
             self.say(f"making the endpoint {self.endpoint.name}")
             self.endpoint.create()
+        if (address := self.endpoint.address()).startswith("http:"):
+            self.say(
+                f"{self.endpoint.name} is asked without TLS, at {address}: tokens and rows can be "
+                "read on the way. Give the cluster's extension a certificate"
+            )
         if plan.replaces_failed:
             self.say(f"deleting {plan.new}, which has failed before")
             self.endpoint.delete(plan.new)

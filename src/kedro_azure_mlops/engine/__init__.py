@@ -89,7 +89,9 @@ def map_groups(
         order = order or [history.order]
     _refuse_missing_columns(types, order)
     if history is not None and types[history.order] != "datetime":
-        raise OperationError(f"history is ordered by {history.order}, which is no datetime column")
+        raise OperationError(
+            f"history is ordered by {history.order}, which is not a datetime column"
+        )
     of_group = OneGroup(function, schema, keys, order, history)
     return engine.map_groups(frame, types, of_group, most_rows)
 

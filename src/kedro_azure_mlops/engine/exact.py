@@ -30,7 +30,7 @@ _TYPES_OF: dict[str, tuple[ColumnType, ...]] = {
 
 
 def refuse_unusable(types: Types, wanted: Wanted) -> None:
-    """Refuse functions that there are not, or that a column's type does not have."""
+    """Refuse unknown functions, and those that a column's type does not support."""
     for column, name in _pairs(wanted):
         if types[column] not in _TYPES_OF.get(name, ()):
             known = "; ".join(f"{one} of {', '.join(of)}" for one, of in _TYPES_OF.items())

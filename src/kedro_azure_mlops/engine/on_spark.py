@@ -145,16 +145,22 @@ def spark_errors() -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        text = "\n\n".join(_messages(error))
-        if found := _OURS.match(text):
-            kind = RefusedError if found[1] == "RefusedError" else OperationError
-            raise kind(found[2]) from error
-        if "PythonException" in text and (found := _NOT_THERE.search(text)):
-            raise OperationError(
-                f"the executors have no {found[1]}: install it there, or send what is pure Python "
-                f'by send_packages(spark, "{found[1].split(".")[0]}")'
-            ) from error
+        if own := error_of_function(error):
+            raise own from error
         raise
+
+
+def error_of_function(error: BaseException) -> OperationError | RefusedError | None:
+    """Return what a function on an executor has raised; None if it is another error of Spark's."""
+    text = "\n\n".join(_messages(error))
+    if found := _OURS.match(text):
+        return (RefusedError if found[1] == "RefusedError" else OperationError)(found[2])
+    if "PythonException" in text and (found := _NOT_THERE.search(text)):
+        return OperationError(
+            f"the executors have no {found[1]}: install it there, or send what is pure Python by "
+            f'send_packages(spark, "{found[1].split(".")[0]}")'
+        )
+    return None
 
 
 def _messages(error: BaseException | None) -> Iterator[str]:

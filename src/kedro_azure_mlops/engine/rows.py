@@ -27,7 +27,7 @@ _MIX = ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB), (31, 1))  # of split
 
 
 def refuse_unknown_types(schema: Types) -> None:
-    """Refuse a schema without columns, or with a type that is none of the contract's."""
+    """Refuse a schema without columns, or with a type outside the contract."""
     if not schema or not {*schema.values()} <= {*get_args(ColumnType)}:
         known = ", ".join(get_args(ColumnType))
         raise OperationError(f"a schema gives each column one of {known}, not {dict(schema)}")
@@ -78,7 +78,7 @@ def _in_utc(column: pd.Series) -> np.ndarray:
         times = pd.DatetimeIndex(column).as_unit("ns")
     except ValueError as error:
         raise OperationError(
-            f"column {column.name} has times that are no dates: {error}"
+            f"column {column.name} has times that are not dates: {error}"
         ) from error
     times = times if times.tz is None else times.tz_convert(None)
     if (times.asi8[times.notna()] % 1000).any():

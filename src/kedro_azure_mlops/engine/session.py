@@ -122,12 +122,12 @@ def _refuse_unfit_java() -> None:
     done = subprocess.run([java, "-version"], capture_output=True, text=True, check=False)
     found = re.search(r'version "(?:1\.)?(\d+)', done.stderr)
     if found is None or int(found[1]) not in _JAVAS:
-        shown = f"Java {found[1]}" if found else "no Java that knows its version"
+        shown = f"Java {found[1]}" if found else "not a Java that reports its version"
         raise OperationError(f"{wanted}, and {java} is {shown}: {_INSTALL}, or set JAVA_HOME to it")
 
 
 def _refuse_silent_masters(master: str) -> None:
-    """Ask Spark's own masters whether they are there; Spark would try for a minute."""
+    """Check that a Spark master answers; Spark itself would try for a minute."""
     if not master.startswith("spark://"):
         return
     failures = []

@@ -7,6 +7,7 @@ a look at the names of its configuration files and nothing else.
 
 import logging
 import os
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePath
@@ -141,13 +142,18 @@ class PluginHooks:
 
     @hook_impl(trylast=True)
     def on_pipeline_error(self, error: Exception) -> None:
-        """Mark the run as failed, leave nothing half written, and say so if a disk is full."""
+        """Mark the run as failed, leave nothing half written, and put some errors in words.
+
+        Those are a full disk, and what a function has raised on Spark's executors: Kedro would say
+        that a dataset could not be saved.
+        """
         try:
             if self._tracking is not None:
                 self._tracking.fail()
-            if self._work is not None:
-                with _shown_by_kedro():
+            with _shown_by_kedro():
+                if self._work is not None:
                     self._work.failed(error)
+                _raise_error_of_executor(error)
         finally:
             self._leave()
 
@@ -156,6 +162,16 @@ class PluginHooks:
         if self._work is not None:
             self._work.end()
             self._work = None
+
+
+def _raise_error_of_executor(error: Exception) -> None:
+    """Raise what a function has raised on Spark as it would be raised on pandas."""
+    if "pyspark" not in sys.modules or isinstance(error, OperationError | RefusedError):
+        return
+    from kedro_azure_mlops.engine.on_spark import error_of_function
+
+    if own := error_of_function(error):
+        raise own from error
 
 
 @contextmanager

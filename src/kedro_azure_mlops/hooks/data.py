@@ -29,7 +29,7 @@ def is_stored(catalog: CatalogProtocol, name: str) -> bool:
 
 
 def digest_of(catalog: CatalogProtocol, name: str) -> str | None:
-    """Compute the SHA-256 of what an entry has stored; None if that is no file or folder."""
+    """Compute the SHA-256 of what an entry has stored; None if that is not a file or folder."""
     dataset = catalog[name]
     path = _path(dataset)
     if path is None:
@@ -83,7 +83,7 @@ def _numbers(content: Any) -> dict[str, float] | None:
 
 
 def data_tags(pipeline: Pipeline, catalog: CatalogProtocol, root: Path) -> dict[str, str]:
-    """Name what a run was given: digest and place of each raw file, and what other runs made."""
+    """Describe the inputs of a run: digest and path of each raw file, and results of other runs."""
     made = _made_by_nodes()
     given = {name for name in pipeline.inputs() if not is_parameter(name)}
     tags = {}

@@ -1,11 +1,10 @@
-"""The SQLite file that a project tracks in: made by one process at a time, at home where it lies.
+"""The SQLite database that a project tracks in: created by one process at a time, and portable.
 
 MLflow stores absolute addresses of the files of runs and models. A project that was moved or copied
 would write into the folder that it came from, so they are corrected when the database is opened.
 """
 
 import logging
-import os
 import sqlite3
 import sys
 from collections.abc import Iterator
@@ -13,11 +12,11 @@ from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 from kedro_azure_mlops.hooks.server import ARTIFACTS, database_of, sqlite_address
+from kedro_azure_mlops.locks import alone
 
 logger = logging.getLogger(__name__)
 
 _FOLDERS = (ARTIFACTS, "mlruns")  # which MLflow itself keeps files in
-_PATIENCE = 600  # seconds that another process may take to make the tables
 _LOCATIONS = (
     ("experiments", "artifact_location", ""),
     ("runs", "artifact_uri", ""),
@@ -77,49 +76,8 @@ def _made_whole(database: Path, is_alone: bool) -> Iterator[None]:
     half_made.unlink(missing_ok=True)
 
 
-@contextmanager
-def alone(lock: Path) -> Iterator[bool]:
-    """Admit one process at a time, and yield whether that is certain.
-
-    A folder that cannot be written, or that has no locks, is not waited for. It is SQLite's own
-    lock, which all platforms have and which ends with the process.
-    """
-    held = _take(lock)
-    if held is None:
-        yield False
-        return
-    with closing(held):
-        try:
-            yield True
-        finally:
-            with suppress(OSError):  # on Windows, where it stays
-                lock.unlink()
-
-
-def _take(lock: Path) -> sqlite3.Connection | None:
-    for _ in range(_PATIENCE):
-        try:
-            lock.touch()
-            seen = lock.stat()
-            file = sqlite3.connect(lock, timeout=1, isolation_level=None)
-        except (OSError, sqlite3.Error):
-            return None
-        try:
-            file.execute("BEGIN EXCLUSIVE")
-            if os.path.samestat(seen, lock.stat()):
-                return file
-        except FileNotFoundError:  # another process has removed it while this one waited
-            pass
-        except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY:
-                file.close()
-                return None
-        file.close()
-    raise TimeoutError(f"another process has kept {lock} for {_PATIENCE} seconds")
-
-
 def _find_files(database: Path) -> None:
-    """Correct the addresses of files that lie beside the database now and lay elsewhere before."""
+    """Correct the addresses of files that moved with the database."""
     home = database.resolve().parent
     with closing(sqlite3.connect(database, timeout=20, isolation_level=None)) as store:
         before = _former_homes(store, home, database.name)
@@ -142,7 +100,7 @@ def _find_files(database: Path) -> None:
 
 
 def _former_homes(store: sqlite3.Connection, home: Path, name: str) -> list[Path]:
-    """List the folders that the database lay in, the innermost first.
+    """List the folders that the database was in, the innermost first.
 
     An experiment's files are in a folder of a certain name beside the database. If that is not
     beside this one, the database came from there: the other place is gone, has a database of its

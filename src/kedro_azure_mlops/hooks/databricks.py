@@ -165,7 +165,7 @@ def experiment_path(name: str, folder: str | None) -> str:
         A path is taken as it is, but for ``/Workspace``: Databricks shows it before each path, and
         then does not find the experiment by it.
     folder
-        Where a name that is no path lies; None: ``/Shared/`` and the project's package.
+        The folder of a name that is not a path; None: ``/Shared/`` and the project's package.
     """
     below = folder or f"/Shared/{project.PACKAGE_NAME or name}"
     path = name if name.startswith("/") else f"{below.rstrip('/')}/{name}"
@@ -206,15 +206,15 @@ def refuse_model_name(name: str, registry: str) -> None:
     if is_unity_catalog(registry):
         if len(levels) != 3 or not all(levels) or set(name) & set(" /"):
             raise OperationError(
-                f"mlops.yml: registry.name: {name} is no name of Unity Catalog ({registry}), which "
-                "has three levels: set it to CATALOG.SCHEMA.MODEL. To keep models in the "
+                f"mlops.yml: registry.name: {name} is not a name of Unity Catalog ({registry}), "
+                "which has three levels: set it to CATALOG.SCHEMA.MODEL. To keep models in the "
                 "workspace registry instead, set registry.uri: databricks."
             )
     elif is_databricks(registry) and set(name) & set(_OF_ONE_NAME):
         raise OperationError(
-            f"mlops.yml: registry.name: {name} is no name of the workspace registry ({registry}), "
-            "which has no dot, slash or colon. To keep models in Unity Catalog, set registry.uri: "
-            "databricks-uc."
+            f"mlops.yml: registry.name: {name} is not a name of the workspace registry "
+            f"({registry}), which has no dot, slash or colon. To keep models in Unity Catalog, set "
+            "registry.uri: databricks-uc."
         )
 
 

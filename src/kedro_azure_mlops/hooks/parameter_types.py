@@ -128,7 +128,7 @@ def _every(nested: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, A
 
 
 def _is_open(hint: Any, used: str, name: str) -> bool:
-    """Return whether a name lies in a mapping that a typed parameter leaves open (a ``dict``)."""
+    """Return whether a name is in a mapping that a typed parameter leaves open (a ``dict``)."""
     if not name.startswith(f"{used}."):
         return False
     keys = name.removeprefix(f"{used}.").split(".")
@@ -292,7 +292,7 @@ def _faults(hint: Any, value: Any) -> list[tuple[list[str], str]]:
 
 
 def _without_mapping(hint: Any) -> Any:
-    """Return of ``Model | Mapping`` the model: it says which keys there are."""
+    """Return the model of ``Model | Mapping``, which defines the keys."""
     if not any(_is_model(kind) for kind in _kinds(hint)):
         return hint
     ways = get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,)
@@ -316,7 +316,7 @@ def _value_of(parameters: Mapping[str, Any], name: str) -> Any:
 
 
 def _origin(name: str, given: Mapping[str, Any], context: Any) -> str:
-    """Return where a value is from: the command line, or a file."""
+    """Return the source of a value: the command line, or a file."""
     for one, _ in flat(given):
         if f"{name}.".startswith(f"{one}.") or one.startswith(f"{name}."):
             return "--params"

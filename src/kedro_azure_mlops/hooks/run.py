@@ -2,6 +2,9 @@
 
 A job's run is only written to. Its name, its status and its end are the platform's, so it never
 becomes MLflow's active run, which MLflow itself would end when the process ends.
+
+An orchestrator that knows nothing of MLflow, such as Airflow, names what its steps have in common
+in ``KEDRO_MLOPS_JOB``: then each step has a run of its own below one run of the job.
 """
 
 import logging
@@ -11,6 +14,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from kedro_azure_mlops.hooks.databricks import is_databricks, log_long_values, shortened
 from kedro_azure_mlops.hooks.server import database_of, experiment_id
@@ -22,21 +26,43 @@ logger = logging.getLogger(__name__)
 
 PARAMETERS = "parameters.yml"
 ATTEMPT = "kedro.attempt"
+JOB = "KEDRO_MLOPS_JOB"  # a variable: what all steps of one run of an orchestrator are given
+_JOB = "kedro.job"  # the same, as the tag of the job's run
 _PARENT = "mlflow.parentRunId"
 _INHERITED = ("git.", "data.")
 
 
 class TrackedRun:
-    """A run on the tracking server that is being filled."""
+    """A run on the tracking server that is being filled.
 
-    def __init__(self, run: Any, adopted: bool) -> None:
+    Parameters
+    ----------
+    adopted
+        Whether it is a job's own, which the platform ends.
+    """
+
+    def __init__(self, run: Any, *, adopted: bool) -> None:
         self.id = run.info.run_id
         self.adopted = adopted
+        self._job = run.data.tags.get(_PARENT)
         self.client = open_client()
         self._has_limits = is_databricks(self.client.tracking_uri)
         self._there = run.data
         self._uri = run.info.artifact_uri
         self._attempt = int(run.data.tags.get(ATTEMPT, 0)) + 1 if adopted else 1
+
+    @property
+    def is_step(self) -> bool:
+        """Whether it is a step of a job, whose other steps have made what this one reads."""
+        return self.adopted or self._job is not None
+
+    def is_of_same_job(self, run: str) -> bool:
+        """Return whether another run is a step of the same job."""
+        from mlflow import MlflowException
+
+        with suppress(MlflowException):  # it was deleted
+            return bool(self._job) and self.client.get_run(run).data.tags.get(_PARENT) == self._job
+        return False
 
     def set_tags(self, tags: Mapping[str, str]) -> None:
         """Set tags, replacing those of the same name."""
@@ -120,11 +146,14 @@ class TrackedRun:
         return {name: value for name, value in tags.items() if name.startswith(_INHERITED)}
 
     def end(self, status: str) -> None:
-        """End the run, if it is ours."""
+        """End the run, if it is ours, and bring the status of its job up to date."""
         import mlflow
 
-        if not self.adopted:
-            mlflow.end_run(status)
+        if self.adopted:
+            return
+        mlflow.end_run(status)
+        if self._job is not None:
+            _settle_job(self.client, self._job)
 
     @contextmanager
     def _storing(self, name: str) -> Iterator[None]:
@@ -168,7 +197,10 @@ def open_run(experiment: str, name: str, folder: str | None = None) -> TrackedRu
     found = experiment_id(client, experiment, folder)
     end_runs_of_dead_processes(client, found)
     mlflow.set_experiment(experiment_id=found)
-    return TrackedRun(mlflow.start_run(run_name=name, tags=Process.me().tags()), adopted=False)
+    tags = Process.me().tags()
+    if step_of := os.environ.get(JOB):
+        tags[_PARENT] = _run_of_job(client, found, step_of)
+    return TrackedRun(mlflow.start_run(run_name=name, tags=tags), adopted=False)
 
 
 def end_runs_of_dead_processes(client: Any, experiment: str) -> None:
@@ -187,3 +219,34 @@ def end_runs_of_dead_processes(client: Any, experiment: str) -> None:
                 "Run %s is marked KILLED: its process %s has ended without a word",
                 *(run.info.run_id, process.pid),
             )
+
+
+def _run_of_job(client: Any, experiment: str, job: str) -> str:
+    """Return the run of an orchestrator's job, which its first step makes, as running again."""
+    name = quote(job, safe=" :+/")  # what is searched for may hold no quotation mark
+
+    def found() -> list[Any]:
+        made = client.search_runs([experiment], f"tags.`{_JOB}` = '{name}'")
+        return sorted(made, key=lambda run: (run.info.start_time, run.info.run_id))
+
+    if not found():
+        own = client.create_run(experiment, run_name=job, tags={_JOB: name}).info.run_id
+        if found()[0].info.run_id != own:  # another step has started at the same moment
+            client.delete_run(own)
+    run = str(found()[0].info.run_id)
+    client.update_run(run, status="RUNNING")
+    return run
+
+
+def _settle_job(client: Any, job: str) -> None:
+    """End the run of a job by what became of its steps, unless one of them is still running.
+
+    Of a step that was tried again the last attempt counts. A job is not over when no step runs, but
+    none reports when it is: until the next step starts, it has the status of those before.
+    """
+    experiment = client.get_run(job).info.experiment_id
+    steps = client.search_runs([experiment], f"tags.`{_PARENT}` = '{job}'")
+    last = {run.info.run_name: run.info.status for run in reversed(steps)}  # newest first
+    bad = [status for status in ("FAILED", "KILLED") if status in last.values()]
+    if "RUNNING" not in last.values():
+        client.set_terminated(job, bad[0] if bad else "FINISHED")

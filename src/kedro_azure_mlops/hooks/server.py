@@ -65,6 +65,33 @@ def choose_server(config: Mlops, root: Path) -> None:
     open_database(uri)
 
 
+def open_tracking(context: Any) -> str:
+    """Point MLflow to the tracking server of a project, as a run does: for a notebook or a script.
+
+    Parameters
+    ----------
+    context
+        Kedro's, as ``%load_ext kedro.ipython`` and ``session.load_context()`` give it.
+
+    Returns
+    -------
+    The name of the experiment, for ``mlflow.search_runs(experiment_names=[...])``.
+
+    Raises
+    ------
+    OperationError
+        If ``mlops.yml`` cannot be read or the server cannot be opened.
+    """
+    from kedro_azure_mlops.config import mlops_of_context
+
+    config = mlops_of_context(context)
+    choose_server(config, Path(context.project_path))
+    import mlflow
+
+    folder = config.tracking.experiment_folder
+    return placed_experiment(config.experiment, mlflow.get_tracking_uri(), folder)
+
+
 def registry_of(config: Mlops, root: Path) -> str:
     """Return the address of the registry that runs use; empty if it is the tracking server's own.
 
@@ -126,7 +153,7 @@ def _choose_registry(address: str) -> None:
 def server_of(configured: str, root: Path, *, given: bool = False) -> str:
     """Return the address of the tracking server, and limit MLflow's retries to seconds.
 
-    A relative SQLite file lies in the project, wherever the command is run.
+    A relative SQLite path is relative to the project, not to the current folder.
 
     Parameters
     ----------
@@ -193,7 +220,7 @@ def placed_experiment(name: str, address: str, folder: str | None = None) -> str
 def experiment_id(client: Any, name: str, folder: str | None = None) -> str:
     """Find an experiment or create it, the files of a local database in a folder beside it.
 
-    On Databricks a name that is no path is placed in a folder, which is made.
+    On Databricks a name that is not a path is placed in a folder, which is made.
 
     Parameters
     ----------

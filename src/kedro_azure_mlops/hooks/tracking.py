@@ -52,6 +52,7 @@ from kedro_azure_mlops.models import Champion
 from kedro_azure_mlops.registry.facts import (
     FINGERPRINT,
     about_model,
+    metric_facts,
     model_facts,
     untyped,
     verdict_facts,
@@ -70,6 +71,8 @@ from kedro_azure_mlops.safety import redacted
 from kedro_azure_mlops.writing import out_of_space
 
 logger = logging.getLogger(__name__)
+
+_LONGEST_NAME = 250  # characters of a run's name that MLflow's database keeps
 
 
 class TrackingError(OperationError):
@@ -168,7 +171,8 @@ class MlflowTracking:
     def _open(self, run_params: dict[str, Any]) -> None:
         choose_server(self._config, self._root)
         refuse_unfit_registry(self._config, self._root)
-        name = "+".join(pipelines_of(run_params))
+        asked = run_params.get("node_names") or pipelines_of(run_params)
+        name = "+".join(asked)[:_LONGEST_NAME]
         self._run = run = open_run(
             self._config.experiment, name, self._config.tracking.experiment_folder
         )
@@ -211,6 +215,8 @@ class MlflowTracking:
             version = self._register(run, config.model, self._made_of(verdict), facts)
             if verdict:
                 self._judge(run, version, verdict)
+        elif config.model and run.is_step and numbers:
+            self._complete(run, config.model, numbers)
 
     def _made_of(self, verdict: dict[str, Any] | None) -> dict[str, str]:
         """Return the tags of the model about code and data."""
@@ -309,7 +315,7 @@ class MlflowTracking:
         decision on the very same model says.
         """
         catalog, decision = self._catalog, self._config.gate.decision
-        if self._trains or (self._run is not None and self._run.adopted):
+        if self._trains or (self._run is not None and self._run.is_step):
             fingerprint = self._fingerprint()
             about_data = {FINGERPRINT: fingerprint} if fingerprint else {}
             return about_model(self._origin | about_data)
@@ -340,6 +346,18 @@ class MlflowTracking:
         for key, text in facts.items():
             run.client.set_model_version_tag(name, version, key, text)
         return version
+
+    def _complete(self, run: TrackedRun, model: str, numbers: dict[str, float]) -> None:
+        """Add what this step has measured to the version that a step of its job has registered."""
+        client, name = run.client, self._config.model_name
+        folder = Path(stored_at(self._catalog, model))
+        number = version_of_digest(client, name, digest(folder)) if folder.is_dir() else None
+        version = client.get_model_version(name, number) if number else None
+        if version is None or not run.is_of_same_job(version.run_id):
+            return
+        for key, text in metric_facts(numbers).items():
+            if key not in version.tags:
+                client.set_model_version_tag(name, number, key, text)
 
     def _judge(self, run: TrackedRun, version: str, gate: dict[str, Any]) -> None:
         """Move the alias if the gate passed, and if it has compared with the one that holds it."""

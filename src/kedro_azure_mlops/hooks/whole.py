@@ -1,4 +1,4 @@
-"""Results that are whole or not there: Kedro's own datasets write in place, and cut what was there.
+"""Write results completely or not at all; Kedro's own datasets write in place.
 
 While one of them saves, it is given a hidden place beside its own, and what is complete is moved.
 Who reads meanwhile, and a run after one that was killed, finds the earlier content or the new one.

@@ -79,7 +79,7 @@ class Work:
             raise full from error
 
     def naming_a_full_disk(self) -> AbstractContextManager[None]:
-        """Raise a full disk in words, in the place of what it has caused outside of the nodes."""
+        """Replace an error outside of the nodes by the full disk that caused it."""
         return naming_a_full_disk(self._root, what="what is recorded of the run")
 
     def end(self) -> None:

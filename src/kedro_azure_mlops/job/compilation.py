@@ -176,7 +176,7 @@ def as_yaml(job: Mapping[str, Any]) -> str:
 def job_file(root: Path, env: str, given: Mapping[str, str] | None = None) -> Path:
     """Return where the compiled job of an environment is kept.
 
-    One with parameters that were ``given`` for once lies beside it: the other may be committed.
+    A job with parameters ``given`` once has a file of its own: the other may be committed.
     """
     return root / FOLDER / f"{env}{'-params' if given else ''}.yml"
 
@@ -228,7 +228,7 @@ def _job(
 
 
 def _notes(ports: Ports) -> list[str]:
-    """Name what is carried: whoever wants it stored otherwise can give it an entry."""
+    """Report what is carried; a catalog entry stores it in another way."""
     carried = [
         f"{name} ({maker} -> {reader})" if reader else f"{name} (an output of {maker})"
         for name, (maker, reader) in ports.carried().items()
@@ -242,7 +242,7 @@ def _notes(ports: Ports) -> list[str]:
 
 
 def _warnings(project: Project, ports: Ports) -> list[str]:
-    """Explain a gate that will move no champion: it judges what another run has measured."""
+    """Explain why a gate will move no champion: it judges the metrics of another run."""
     gate = project.mlops.gate if project.mlops else None
     if gate is None or gate.table is None or gate.decision is None:
         return []

@@ -108,7 +108,7 @@ class Ports:
         }
 
     def read_outside(self, part: Cut) -> list[str]:
-        """Name what a step reads that no port hands over: its result may change by itself."""
+        """Name what a step reads without a port: its result may change by itself."""
         ported = {port.dataset for port in (*self.given(part), *self.linked(part))}
         free = {base_of(name) for name in part.inputs} - ported
         return sorted(name for name in free if self._is_outside(name))

@@ -68,7 +68,7 @@ class Project:
 
     @cached_property
     def used_outside_nodes(self) -> set[str]:
-        """Names that configuration files interpolate: such parameters matter to every step."""
+        """Names that configuration files interpolate; such parameters affect every step."""
         folders = [self.root / self.configuration / env for env in ("base", self.env)]
         files = [file for folder in folders for file in folder.rglob("*") if file.is_file()]
         texts = [f.read_text("utf-8") for f in files if f.suffix in (".yml", ".yaml", ".json")]
@@ -91,7 +91,7 @@ def read_project(
     Raises
     ------
     OperationError
-        If this is no project, ``azureml.yml`` is wrong, or a parameter is given that no file names.
+        If this is not a project, ``azureml.yml`` is wrong, or a parameter is in no file.
     """
     root = root or Path.cwd()
     given = typed(parameters or {})

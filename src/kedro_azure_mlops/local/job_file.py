@@ -112,11 +112,11 @@ def read_job(file: Path) -> Job:
     Raises
     ------
     OperationError
-        If it is no pipeline job, or has what cannot be run here: says which step and what.
+        If it is not a pipeline job, or has what cannot be run here: says which step and what.
     """
     found = _yaml(file)
     if not isinstance(found, Mapping) or not isinstance(found.get("jobs"), Mapping):
-        raise OperationError(f"{file.name} is no pipeline job: it has no jobs.")
+        raise OperationError(f"{file.name} is not a pipeline job: it has no jobs.")
     settings, outputs = found.get("settings") or {}, found.get("outputs") or {}
     steps = {
         name: _read_step(name, raw, file.parent, outputs) for name, raw in found["jobs"].items()
@@ -144,7 +144,7 @@ def _yaml(file: Path) -> Any:
     try:
         return yaml.safe_load(file.read_text(encoding="utf-8"))
     except yaml.YAMLError as error:
-        raise OperationError(f"{file.name} is no YAML: {error}") from error
+        raise OperationError(f"{file.name} is not valid YAML: {error}") from error
 
 
 def _ordered(steps: Mapping[str, Step]) -> dict[str, Step]:
@@ -280,13 +280,13 @@ def _source_of(where: str, raw: Any) -> Source:
             return FromStep(step, port)
     if references_in(str(text)):
         raise OperationError(
-            f"{where} is {text}: that is no input of the job and no step's output."
+            f"{where} is {text}: that is neither an input of the job nor a step's output."
         )
     return Data(str(text)) if isinstance(raw, Mapping) else Value(str(text))
 
 
 def _job_output_of(output: Any) -> str | None:
-    """Name the output of the job that an output of a step is; None if it is none."""
+    """Return the job output that a step's output is bound to; None if it is not bound."""
     text = output.get("path") if isinstance(output, Mapping) else output
     found = _only_reference(text)
     return found.removeprefix("parent.outputs.") if found else None
@@ -313,7 +313,7 @@ def _only_reference(text: Any) -> str | None:
 
 
 def _quoted(before: str, path: str) -> str:
-    """Quote a path for the place where it stands: within quotes or outside of them."""
+    """Quote a path for its position: within quotes or outside of them."""
     open_quote = re.search("[\"']", _QUOTED.sub("", before))
     if open_quote is None:
         return shlex.quote(path)

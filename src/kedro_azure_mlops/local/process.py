@@ -1,4 +1,4 @@
-"""The processes of one step: a clean environment, a log for each, and one end for all.
+"""The processes of one step: a clean environment, a log each, stopped together.
 
 A distributed step has as many as Azure ML starts, with the variables that its launchers set.
 """
@@ -163,7 +163,7 @@ class StepProcess:
                 if hidden := redactor.redact(line):
                     log.write(hidden)
                     if rank == 0:
-                        with suppress(BrokenPipeError):  # whoever read it has gone; the log stays
+                        with suppress(BrokenPipeError):  # its reader has gone; the log stays
                             self._write(hidden.rstrip("\n"))
 
     def _wait(

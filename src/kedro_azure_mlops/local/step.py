@@ -1,7 +1,7 @@
 """One step of a job that runs here: in a fresh copy of the code, its ports bound to folders.
 
-A step that would make what it has made before is reused, as Azure ML reuses steps: beside its
-outputs lies a record of all that they depend on.
+A step with unchanged inputs is reused, as in Azure ML: a record beside its outputs names all that
+they depend on.
 """
 
 import hashlib
@@ -53,7 +53,7 @@ def take_snapshot(code: Path, target: Path) -> Snapshot:
         If nothing would be, or a link leads out of it.
     """
     if not code.is_dir():
-        raise OperationError(f"The job takes its code from {code}, which is no folder.")
+        raise OperationError(f"The job takes its code from {code}, which is not a folder.")
     copy_snapshot(code, target)
     return Snapshot(target, content_digest(target))
 
@@ -98,7 +98,7 @@ class LocalStep:
         return self._folder / "log.txt"
 
     def why_run(self) -> str | None:
-        """Return why it has to run; None if what lies in its folder can be reused."""
+        """Return why it has to run; None if its outputs can be reused."""
         if not self._is_reusable:
             return "it is never reused"
         record = _read_record(self._folder)

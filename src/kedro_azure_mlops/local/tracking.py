@@ -60,7 +60,7 @@ class NoTracking:
         """Do nothing."""
 
     def champion(self, model: str) -> str | None:
-        """Return that there is none, for every step sees that as well."""
+        """Return a constant: without tracking there is no champion."""
         return "tracking is off"
 
 

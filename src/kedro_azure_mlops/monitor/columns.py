@@ -192,7 +192,7 @@ class ColumnLooks:
         return int(self.profile.end.value) + self.width - 1
 
     def _common(self, column: Column, level: np.ndarray, few: np.ndarray) -> None:
-        """Look at all keys together: noise of each of them hides what moves all a little."""
+        """Check all keys together: a small move of all is lost in the noise of each."""
         if len(self.series) < 2:
             return
         overall = Reference([self.content["overall"]], column.name)

@@ -18,8 +18,9 @@ def table(found: MonitorReport) -> Iterator[str]:
     """Write the newest checks as lines of at most 80 characters, and each reason in one line."""
     compared = found.comparison
     yield f"{found.model}, {found.version_in_words}, in {found.env}"
-    span = f", {minute(compared.start)} to {minute(compared.end)}" if compared.rows else ""
-    yield f"{compared.rows:,} rows{span}"
+    has_times = compared.rows and found.order is not None
+    span = f", {minute(compared.start)} to {minute(compared.end)}" if has_times else ""
+    yield f"{compared.rows:,} rows{span}, of {found.source}"
     since = {(one.check, one.column, one.key): one.since for one in found.findings}
     checks = found.newest_checks
     alarms = sum(bool(one["alarm"]) for one in checks)
@@ -65,7 +66,7 @@ def _none(value: Any) -> Any:
 
 
 def json_report(found: MonitorReport) -> dict[str, Any]:
-    """Return a look as values that JSON takes; what is not known is null."""
+    """Return a look as JSON values; unknown ones are null."""
     compared, profile = found.comparison, found.profile
     return {
         "env": found.env,

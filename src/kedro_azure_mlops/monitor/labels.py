@@ -72,7 +72,7 @@ def measure(
     Raises
     ------
     OperationError
-        If the function fails, or returns what are no numbers by name.
+        If the function fails, or returns what are not numbers by name.
     """
     labels, notes = _of_rows(labels, rows, schema)
     by = schema.history.by if schema.history else None

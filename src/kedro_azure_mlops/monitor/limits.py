@@ -6,8 +6,8 @@ that of a Weibull distribution through two of its quantiles, where windows are t
 Blocks of windows are drawn again and again (the moving-block bootstrap, Kuensch 1989), which keeps
 what neighbouring windows have in common: the limit is one that nine of ten draws stay below.
 
-A window that is far beyond that is a fault which the training rows hold, if a series has few of
-them. What the newest windows show without a break is none: the model has learned it.
+A window far beyond that is a fault in the training rows, if a series has few of them. What the
+newest windows show without a break is not a fault: the model has learned it.
 
 Each check has a share of the alarms that a model may raise in a quarter of ordinary windows
 (``BUDGET``), and divides it by the looks of a quarter, one for each window, key and column. All
@@ -52,7 +52,7 @@ FLOORS = {
     "new_category": 0.02,
     "volume": 0.7,
 }
-"""What a statistic must exceed its usual value by: less matters to nobody."""
+"""How far a statistic must exceed its usual value; smaller changes do not matter."""
 FEWEST_WINDOWS = 14
 """With fewer whole windows limits are fixed."""
 
@@ -182,7 +182,7 @@ def _newest_run(away: np.ndarray, reached: np.ndarray) -> np.ndarray:
 
 
 def fixed_limit(check: str, n: np.ndarray) -> np.ndarray:
-    """Return the limit of a check where training says too little: wider for few rows.
+    """Return the limit of a check that training rows cannot calibrate: wider for few rows.
 
     The allowance for chance is that of independent rows: of Kolmogorov's distribution at 1 %, of
     the mean and of the logarithm of a standard deviation at four of their spreads, and twice the

@@ -40,7 +40,7 @@ from kedro_azure_mlops.serve.code import trusted_types
 from kedro_azure_mlops.serve.model import fetch_model
 from kedro_azure_mlops.storage import shown
 
-_WINDOWS = 14  # that are looked at where nobody says how many: they show since when
+_WINDOWS = 14  # compared by default: enough to show when a change began
 _EXAMPLES = 20  # flagged rows in the report
 _SAME = 1e-4  # largest difference of a score to the one that was answered
 _OTHER_HISTORY = "not explained: what came before it is not all known here"
@@ -160,7 +160,7 @@ def _span(since: str | None, profile: Profile) -> pd.Timedelta:
     try:
         span = pd.Timedelta(since)
     except ValueError as error:
-        message = f"--since {since} is no time span: write 24h or 7D."
+        message = f"--since {since} is not a time span: write 24h or 7D."
         raise OperationError(message) from error
     if pd.isna(span) or span < profile.window:
         raise OperationError(
@@ -175,9 +175,7 @@ def _are_recorded(config: Mlops, root: Path) -> bool:
     monitoring, recording = config.monitoring, config.recording
     if monitoring.source:
         return monitoring.source != "data"
-    if recording.enabled:
-        return True
-    return monitoring.data is None and (root / recording.folder).is_dir()
+    return recording.enabled or (root / recording.folder).is_dir()
 
 
 def _loaded(config: Mlops, data: ProjectData, inputs: Sequence[Path]) -> Iterator[tuple[str, Any]]:

@@ -102,7 +102,7 @@ def course_svg(
     alarm
         The time that is shaded.
     end_of_training
-        Where a line is drawn, if it lies in the picture.
+        Where a line is drawn, if it is within the plot.
     """
     good = np.isfinite(values)
     ns = times.to_numpy("datetime64[ns]").astype(np.int64)[good]

@@ -14,7 +14,7 @@ _TRUTH = {True: 1.0, False: 0.0, "True": 1.0, "False": 0.0, "true": 1.0, "false"
 
 
 def time_column(schema: Schema) -> str | None:
-    """Name the input that orders rows in time; None where nothing says so."""
+    """Name the input that orders rows in time; None if the schema has none."""
     if schema.history:
         return schema.history.order
     times = [one.name for one in schema.inputs if one.type == "datetime"]
@@ -22,7 +22,7 @@ def time_column(schema: Schema) -> str | None:
 
 
 def times_of(rows: pd.DataFrame, names: Sequence[str | None]) -> np.ndarray | None:
-    """Read the first column of times that there is, else an index of times; NaT where is none.
+    """Read the first column of times, else an index of times; NaT where there is none.
 
     Returns
     -------
@@ -37,7 +37,7 @@ def times_of(rows: pd.DataFrame, names: Sequence[str | None]) -> np.ndarray | No
 
 
 def numbers_of(rows: pd.DataFrame, column: Column) -> np.ndarray:
-    """Read a column of numbers, or of booleans as 0 and 1; NaN where is none, or not finite."""
+    """Read a column of numbers, or of booleans as 0 and 1; NaN where missing or not finite."""
     if column.type == "boolean":
         found = pd.to_numeric(rows[column.name].map(_TRUTH), errors="coerce")
         return np.asarray(found.to_numpy(float, na_value=np.nan))
@@ -46,7 +46,7 @@ def numbers_of(rows: pd.DataFrame, column: Column) -> np.ndarray:
 
 
 def texts_of(rows: pd.DataFrame, name: str) -> tuple[np.ndarray, np.ndarray]:
-    """Return the number of each text of a column, -1 where is none, and the sorted texts."""
+    """Return the number of each text of a column, -1 where missing, and the sorted texts."""
     values = rows[name]
     codes, names = pd.factorize(values, sort=False)
     texts = np.array([str(one) for one in names], object)

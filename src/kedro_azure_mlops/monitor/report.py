@@ -260,7 +260,7 @@ def _by_decile(edges: np.ndarray, shares: np.ndarray, now: np.ndarray, whose: st
 
 
 def _about(found: MonitorReport, column: str, key: str | None) -> dict[str, Any]:
-    """Return what the profile says of a column of a key; empty where it says nothing."""
+    """Return the profile's statistics of a key's column; empty if it has none."""
     series = found.profile.content["series"]
     own = next((one for one in series if one["key"] == key), None)
     return own["columns"].get(column, {}) if own else {}

@@ -223,7 +223,7 @@ class MonitorReport:
             run.end(status)
 
     def _numbers(self) -> dict[str, float]:
-        """Name each number for MLflow, which takes few signs in names."""
+        """Name each number for MLflow, which allows few characters in names."""
         kinds = [one.kind for one in self.findings]
         found = {f"alarms.{kind}": float(kinds.count(kind)) for kind in ("drift", "quality")}
         found |= {"alarms": float(len(kinds)), "rows": float(self.comparison.rows)}

@@ -219,7 +219,7 @@ def scored_rows(
     Raises
     ------
     OperationError
-        If one is no table, lacks columns of the schema, or its rows are not in the order of time.
+        If one is not a table, lacks columns of the schema, or its rows are not ordered by time.
     """
     history = schema.history
     order = time_column(schema)

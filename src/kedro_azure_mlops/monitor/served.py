@@ -21,7 +21,7 @@ from kedro_azure_mlops.storage import shown
 logger = logging.getLogger(__name__)
 
 _SUFFIXES = (PARQUET, ZIPPED, LINES)  # what is whole comes first
-_TOLERATED = np.timedelta64(1, "s")  # by which a clock may be put back without a word
+_TOLERATED = np.timedelta64(1, "s")  # by which a clock may be set back without a warning
 _ENDS = pd.Timedelta("1h")  # after the hour that names a file
 
 
@@ -179,7 +179,7 @@ def _files(place: Path, since: pd.Timestamp | None) -> list[Path]:
 
 
 def _ends(day: str, stem: str) -> pd.Timestamp:
-    """Return when the hour ends that a file is named after; what has another name ends never."""
+    """Return the end of the hour in a file's name; files with other names never end."""
     try:
         hour = pd.Timestamp(f"{day}T{stem.partition('-')[0]}:00", tz="UTC")
     except ValueError:
@@ -188,8 +188,8 @@ def _ends(day: str, stem: str) -> pd.Timestamp:
 
 
 def _array(column: Any) -> np.ndarray:
-    """Return a column of Arrow as lines have it."""
-    if column.null_count and str(column.type) == "int64":  # whole numbers are no floats
+    """Return an Arrow column as it is in files of lines."""
+    if column.null_count and str(column.type) == "int64":  # whole numbers are not floats
         found = np.empty(len(column), object)
         found[:] = column.to_pylist()
         return found

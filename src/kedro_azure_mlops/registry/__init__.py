@@ -69,7 +69,7 @@ def register(
     env
         The environment of the run.
     folder
-        Where the model lies, if not where the catalog says.
+        The model's folder, if not the one in the catalog.
     job
         The name of a job on Azure ML whose model is registered instead.
     root

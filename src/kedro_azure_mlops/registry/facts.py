@@ -47,20 +47,26 @@ def verdict_facts(gate: Mapping[str, Any], metrics: Mapping[str, float]) -> dict
         The decision; its ``digest`` is that of the model it is about, ``judged`` that of the one
         that was measured, if the model is its refit.
     metrics
-        Those of other models, ``champion.r2``, have a dot in their names and are left out, as are
-        those that are no finite numbers.
+        As of ``metric_facts``.
     """
-    named = {name: value for name, value in metrics.items() if "." not in name}
-    numbers = {
-        f"{METRICS}{name}": repr(float(value))
-        for name, value in (named | dict(gate.get("worst", {}))).items()
-        if isfinite(value)
-    }
+    numbers = metric_facts(metrics) | _as_numbers(gate.get("worst", {}))
     reasons = "; ".join(format_rule(rule) for rule in gate["rules"])
     verdict = PASSED if gate["passed"] else REFUSED
     about = {JUDGED: gate["digest"]} if gate.get("digest") else {}
     about |= {REFIT: gate["judged"]} if gate.get("judged") else {}
     return {GATE: verdict} | about | _as_tag(REASONS, reasons) | numbers
+
+
+def metric_facts(metrics: Mapping[str, float]) -> dict[str, str]:
+    """Return the tags of what was measured on a model.
+
+    Parameters
+    ----------
+    metrics
+        Those of other models, ``champion.r2``, have a dot in their names and are left out, as are
+        those that are not finite numbers.
+    """
+    return _as_numbers({name: value for name, value in metrics.items() if "." not in name})
 
 
 def verdict_of(tags: Mapping[str, str]) -> str | None:
@@ -75,7 +81,7 @@ def format_rule(rule: Mapping[str, Any]) -> str:
 
 
 def claimed_numbers(tags: Mapping[str, str]) -> dict[str, float]:
-    """Read the metrics from the tags of a version; NaN stands for what is no finite number."""
+    """Read the metrics from the tags of a version; NaN stands for what is not a finite number."""
     return {
         name.removeprefix(METRICS): _number(text)
         for name, text in tags.items()
@@ -106,6 +112,10 @@ def untyped(parameters: Any) -> Any:
     if isinstance(parameters, float) and parameters.is_integer():
         return int(parameters)
     return parameters
+
+
+def _as_numbers(metrics: Mapping[str, float]) -> dict[str, str]:
+    return {f"{METRICS}{k}": repr(float(v)) for k, v in metrics.items() if isfinite(v)}
 
 
 def _number(text: str) -> float:

@@ -62,7 +62,7 @@ def decide(
     Raises
     ------
     OperationError
-        If ``gate`` is a mapping that is no such section.
+        If ``gate`` is a mapping that is not such a section.
     """
     gate = gate if isinstance(gate, Gate) else _checked(gate)
     rows = _rows(table)
@@ -181,7 +181,7 @@ def level_rules(ours: Numbers, gate: Gate, slices: Mapping[str, str] | None = No
                 continue
             value = ours.get(one.key, nan)
             if not isfinite(value):
-                rules.append(_missing_metric(name, one.key))
+                rules.append(_missing_metric(name, one.key, ours))
                 continue
             passed = value >= limit if name == "minimum" else value <= limit
             of = (slices or {}).get(one.key)
@@ -205,7 +205,7 @@ def champion_rules(ours: Numbers, theirs: Numbers, version: str, gate: Gate) -> 
         if allowed is None:
             continue
         if not isfinite(ours.get(name, nan)):
-            rules.append(_missing_metric(CHAMPION, name))
+            rules.append(_missing_metric(CHAMPION, name, ours))
         elif name not in theirs:
             reason = f"champion (version {version}) was not measured by {_label(one)}"
             rules.append(_rule(CHAMPION, True, reason))
@@ -258,7 +258,7 @@ def _ranking_rules(ours: Numbers, rows: Mapping[str, Numbers], gate: Gate) -> li
         for baseline in one.beats:
             mine, theirs = ours.get(one.metric, nan), rows.get(baseline, {}).get(one.metric, nan)
             if not (isfinite(mine) and isfinite(theirs)):
-                rules.append(_missing_metric(baseline, one.metric))
+                rules.append(_missing_metric(baseline, one.metric, ours))
                 continue
             passed = mine < theirs if one.better == "lower" else mine > theirs
             reason = format_comparison(one, mine, theirs, baseline.replace("_", " "))
@@ -324,8 +324,10 @@ def _rule(name: str, passed: bool, reason: str) -> Rule:
     return {"rule": name, "passed": bool(passed), "reason": reason}
 
 
-def _missing_metric(name: str, metric: str) -> Rule:
-    return _rule(name, False, f"missing metric: {metric}")
+def _missing_metric(name: str, metric: str, ours: Numbers) -> Rule:
+    close = [] if metric in ours else [one for one in ours if one.lower() == metric.lower()]
+    hint = f". Did you mean {close[0]}?" if close else ""
+    return _rule(name, False, f"missing metric: {metric}{hint}")
 
 
 def _label(rule: Criterion) -> str:
@@ -338,7 +340,7 @@ def _number(value: float) -> str:
 
 
 def _rows(table: Any) -> dict[str, dict[str, float]]:
-    """Read a DataFrame or a mapping of mappings; what is no number becomes NaN."""
+    """Read a DataFrame or a mapping of mappings; what is not a number becomes NaN."""
     if table is None:
         return {}
     rows = table.iterrows() if hasattr(table, "iterrows") else table.items()

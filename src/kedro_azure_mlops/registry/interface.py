@@ -16,7 +16,7 @@ from tempfile import TemporaryDirectory, gettempdir
 
 from kedro_azure_mlops.contract import UnusableModelError, refuse_changed_files
 from kedro_azure_mlops.errors import OperationError
-from kedro_azure_mlops.hooks.database import alone
+from kedro_azure_mlops.locks import alone
 from kedro_azure_mlops.processes import UNKNOWN, Process
 from kedro_azure_mlops.registry.facts import DIGEST
 

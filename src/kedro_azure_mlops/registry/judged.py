@@ -26,7 +26,10 @@ def refuse_other_model(folder: Path, verdict: Mapping[str, Any]) -> None:
         If it is another one: naming the files that were changed, or the two digests.
     """
     if not (folder / "MLmodel").is_file():
-        raise OperationError(f"{folder} holds no model. Type: kedro run")
+        raise OperationError(
+            f"{folder} holds no model: no run has made one here. Type: kedro run. One of its nodes "
+            "has to return what mlops.yml names as tracking.model"
+        )
     judged = verdict.get("digest")
     if not judged:
         raise OperationError(

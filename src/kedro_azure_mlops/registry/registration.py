@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 Say = Callable[[str], None]
 Report = Callable[..., None]  # as ci.report_outputs
 Bring = Callable[[Sequence[str]], Mapping[str, Path]]
-"""Downloads what a job has written under these ports, and returns where it lies."""
+"""Downloads what a job has written under these ports, and returns the folder."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ def read_last_run(
     registry
         Whose champion counts where the project has no node that decides.
     folder
-        Where the model lies, if that is elsewhere.
+        The model's folder, if it is elsewhere.
     bring
         Downloads all of it, if it is not the last run here that is read.
 
@@ -230,7 +230,7 @@ def model_entry(catalog: Any, name: str) -> ModelDataset:
     Raises
     ------
     OperationError
-        If it is no ``ModelDataset``: of a single file, a pickle say, nothing could be registered.
+        If it is not a ``ModelDataset``: a single file, such as a pickle, cannot be registered.
     """
     dataset = catalog[name]
     if not isinstance(dataset, ModelDataset):
@@ -341,14 +341,14 @@ def _decision(
     decision = dict(catalog.load(config.gate.decision))
     if decision.get("model") != config.model_name:
         raise OperationError(
-            f"The last run was of {decision.get('model')}, not of {config.model_name}: give its "
-            f"--env, or type: kedro run --env {env}"
+            f"The last run was of {decision.get('model')}, not of {config.model_name}.",
+            next=f"give its --env, or type: kedro run --env {env}",
         )
     return decision
 
 
 def _is_whole(registry: Registry, version: Version, say: Say) -> bool:
-    """Return whether the stored files of a version are those that were registered; else say it."""
+    """Return whether the stored files of a version are those registered; report it if not."""
     with TemporaryDirectory(prefix="registered-") as folder:
         try:
             registry.fetch(version, Path(folder) / "model")
@@ -359,7 +359,7 @@ def _is_whole(registry: Registry, version: Version, say: Say) -> bool:
 
 
 def _completed(registry: Registry, there: Version, last: LastRun) -> Version:
-    """Give a version what it lacks and what the gate says by now; what it is made of stays.
+    """Update a version's missing tags and its verdict; what it was made of stays.
 
     The answer has the metrics of this verdict alone: an older one may have had more.
     """

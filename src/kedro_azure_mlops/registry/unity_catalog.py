@@ -67,7 +67,7 @@ def _pieces(text: str) -> list[tuple[int, str]]:
 
 
 def _members(group: str, stored: Mapping[str, str]) -> dict[str, str] | None:
-    """Return what a group holds; None if it is a tag that others have set."""
+    """Return the tags of a group; None if the tag was set by something else."""
     first = _PIECE.fullmatch(stored.get(group, ""))
     text = stored.get(group, "")
     if first:

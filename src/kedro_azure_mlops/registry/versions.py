@@ -135,7 +135,7 @@ def champion_event(how: str, before: str | None) -> tuple[str, str]:
     """Return the name and text of the tag that says since when a version is champion."""
     # tags of MLflow may hold no plus sign, which the usual way to write a time zone has
     now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
-    return f"{SINCE}{now}", f"{how}, after {before}"
+    return f"{SINCE}{now}", f"{how}, after {before}" if before else f"{how}, the first"
 
 
 def _tagged(client: Any, name: str) -> list[Any]:

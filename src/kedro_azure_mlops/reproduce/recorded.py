@@ -142,7 +142,7 @@ def find_data(
     for digest, path in offered.items():
         if digest not in wanted:
             raise OperationError(
-                f"{path} (SHA-256 {digest}) is none of the data of that run:\n{_listed(data)}"
+                f"{path} (SHA-256 {digest}) is not among the data of that run:\n{_listed(data)}"
             )
     found: dict[str, Path] = {}
     for item in data:

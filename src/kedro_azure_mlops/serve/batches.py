@@ -69,8 +69,8 @@ class CsvPieces(AbstractDataset[None, Iterator[pd.DataFrame]]):
     rows
         The most rows of a piece.
     load_args
-        Further arguments of ``pandas.read_csv``, such as ``dtype: {machine: str}``; names of
-        digits, as ``007``, need it.
+        Further arguments of ``pandas.read_csv``, such as ``dtype: {machine: str}``. Without it,
+        numbers with leading zeros, such as ``007``, are kept as text.
     credentials, fs_args
         As of Kedro's own datasets.
     """
@@ -110,7 +110,7 @@ class CsvPieces(AbstractDataset[None, Iterator[pd.DataFrame]]):
         Raises
         ------
         RefusedError
-            If it is no CSV table.
+            If it is not a CSV table.
         """
         options = dict(self.load_args)
         form = Form(
@@ -136,7 +136,7 @@ class CsvPieces(AbstractDataset[None, Iterator[pd.DataFrame]]):
         Raises
         ------
         RefusedError
-            If it is no Parquet table.
+            If it is not a Parquet table.
         """
         import pyarrow
         import pyarrow.parquet
@@ -458,7 +458,7 @@ def columns_of_table(table: pd.DataFrame, schema: Schema) -> Columns:
 
 
 def readable_columns(table: pd.DataFrame, columns: Sequence[Column]) -> tuple[Columns, np.ndarray]:
-    """Convert columns of a DataFrame as ``columns_of_table``, and refuse no row.
+    """Convert columns of a DataFrame like ``columns_of_table``, but accept every row.
 
     Returns
     -------
@@ -692,7 +692,7 @@ def parse_times(values: pd.Series) -> np.ndarray:
 
 
 def _shown_values(values: np.ndarray, column: Column) -> Any:
-    """Return an output as it is written; one type in every piece, so that none looks different."""
+    """Return an output as it is written, with the same type in every piece."""
     if column.type == "boolean":
         return pd.array(values, dtype="boolean").astype("Int64")
     if column.type == "double":

@@ -165,7 +165,7 @@ def _fill(
 
 
 def refuse_unable(folder: Path, root: Path, packages: set[str]) -> None:
-    """Refuse a bundle that does not answer its own example where only some packages are installed.
+    """Refuse a bundle that cannot answer its own example with only its own packages.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""The code that a server gets: what scoring needs, found by doing it, and no more."""
+"""The code that a server gets: only what scoring needs, found by scoring."""
 
 import json
 import re

@@ -1,8 +1,8 @@
 """Columns for Azure ML's data collector, which stores them in the workspace.
 
 The collector is a process beside the server of an online deployment. Whole bodies it sees itself;
-columns are handed to it by the package ``azureml-ai-monitoring``, from a bounded queue, where the
-serving environment has it. ``deploy online`` chooses, see ``deploy.artifact.collections_of``.
+columns are sent to it by the package ``azureml-ai-monitoring``, from a bounded queue, if that is
+installed. ``deploy online`` chooses, see ``deploy.artifact.collections_of``.
 """
 
 import json
@@ -51,7 +51,7 @@ class AzureCollector:
         known = [one.name for one in (*schema.inputs, *schema.outputs)]
         if unknown := sorted(set(leave_out) - set(known)):
             raise ValueError(
-                f"leave_out names {', '.join(unknown)}, which is no column of the model: it has "
+                f"leave_out names {', '.join(unknown)}, which is not a column of the model: it has "
                 f"{', '.join(known)}"
             )
         from azureml.ai.monitoring import Collector
@@ -126,7 +126,7 @@ def _unchanged(values: np.ndarray) -> np.ndarray:
 
 
 def open_collector(schema: Schema, digest: str) -> AzureCollector | None:
-    """Return what hands columns to Azure; None where it collects none.
+    """Return the collector of columns; None where Azure collects none.
 
     ``RECORD_SHARE`` and ``RECORD_LEAVE_OUT`` say the same as to a ``Recorder``.
 

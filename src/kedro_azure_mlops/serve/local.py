@@ -1,4 +1,4 @@
-"""Azure ML's inference server as an ASGI application, with what a laptop wants besides.
+"""Azure ML's inference server as an ASGI application, with extras for a laptop.
 
 Its own routes (``/``, ``/score``, ``/swagger.json``) are answered by its Flask application, which
 gets each request whole: a client that sends slowly keeps no other waiting. ``/health`` and
@@ -59,7 +59,7 @@ def _answer_of_azure(scope: Message, body: bytes) -> tuple[int, list[tuple[bytes
 
 
 def _environment(scope: Message, body: bytes) -> dict[str, Any]:
-    """Describe a request as PEP 3333 has it."""
+    """Describe a request as PEP 3333 requires."""
     host, port = scope.get("server") or ("localhost", 80)
     environment: dict[str, Any] = {
         "REQUEST_METHOD": scope["method"],

@@ -51,7 +51,7 @@ class _Figures:
         registry.register(self)
 
     def observe(self, values: list[float | None]) -> None:
-        """Count scores by the bucket that they are in, a tenth of the time of the library's own."""
+        """Count scores by bucket, in a tenth of the time that the library takes."""
         for value in values:
             if value is not None:
                 self.scores[bisect_left(_SCORES, value)] += 1

@@ -51,7 +51,7 @@ def fetch_model(env: str, given: Path | None, root: Path, target: Path) -> Serve
         with, or it says nothing of what it is asked and answers.
     """
     if given is None or not (root / given).resolve().is_relative_to(target.resolve()):
-        shutil.rmtree(target, ignore_errors=True)  # what a killed process has left is no model
+        shutil.rmtree(target, ignore_errors=True)  # what a killed process has left is not a model
     found = _folder(root / given, given, target) if given else _champion(env, root, target)
     refuse_without_contract(found.folder, found.label)
     try:

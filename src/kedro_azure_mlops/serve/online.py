@@ -12,7 +12,7 @@ from azureml_inference_server_http.api.aml_request import AMLRequest, rawhttp
 from azureml_inference_server_http.api.aml_response import AMLResponse
 from flask import g
 
-# The server loads this file by its path; what it imports lies around it, see code.py.
+# The server loads this file by its path; its imports are in the folders around it, see code.py.
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from kedro_azure_mlops.serve import answers, score

@@ -258,14 +258,14 @@ def python_of(root: Path, given: Path | None, *, has_scorer: bool) -> Path:
     if not (root / name).is_file():
         raise OperationError(
             f"There is no {name}: it belongs to an environment with requirements/serve.txt. "
-            "`make serve` makes it; without make: uv venv .venv-serve, then "
-            "uv pip sync --python .venv-serve requirements/serve.txt"
+            "`make serve` makes it, with options as in make serve ARGS=--record; without make: "
+            "uv venv .venv-serve, then uv pip sync --python .venv-serve requirements/serve.txt"
         )
     return root / name
 
 
 def refuse_used(port: int) -> None:
-    """Refuse a port on which something listens.
+    """Refuse a port that is in use.
 
     Raises
     ------

@@ -35,7 +35,15 @@ from typing import Any
 import numpy as np
 
 from kedro_azure_mlops.contract import Schema
-from kedro_azure_mlops.serve.parts import LINES, PARQUET, ZIPPED, Answered, Form, lock
+from kedro_azure_mlops.serve.parts import (
+    LINES,
+    PARQUET,
+    ZIPPED,
+    Answered,
+    Form,
+    joined,
+    lock,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -198,9 +206,9 @@ class Recorder:
         if self.settings.share < 1 and not is_sampled(request_id, self.settings.share):
             return
         rows = len(outputs[0]) if outputs else len(next(iter(columns.values())))
-        one = Answered(self._clock(), request_id, seconds, rows, columns, outputs)
-        texts = [columns[name].tolist() for name in self._texts]
-        characters = sum(len("".join(filter(None, values))) for values in texts)
+        texts = {name: joined(columns[name].tolist()) for name in self._texts}
+        characters = sum(map(_characters, texts.values()))
+        one = Answered(self._clock(), request_id, seconds, rows, {**columns, **texts}, outputs)
         with self._queue:
             is_full = self._waiting and (
                 self._rows_waiting + rows > MOST_ROWS
@@ -435,6 +443,10 @@ def _number(given: Mapping[str, str], name: str, default: float, most: float = 1
     if not 0 < value <= most:
         raise ValueError(f"{name} is {text}: it must be a number above 0, at most {most:g}")
     return value
+
+
+def _characters(texts: str | list[str | None]) -> int:
+    return len(texts) if isinstance(texts, str) else len("".join(filter(None, texts)))
 
 
 def _hour(at: int) -> str:

@@ -259,7 +259,7 @@ def _array(column: Column) -> Callable[[list[Any]], np.ndarray]:
 
 
 def _times(values: list[datetime | None]) -> np.ndarray:
-    """Return times as numpy has them, four times as fast as it would convert them itself."""
+    """Return times as a numpy array, four times as fast as numpy's own conversion."""
     found = []
     for time in values:
         if time is None:

@@ -86,7 +86,7 @@ class Model:
 
     @property
     def engine(self) -> str:
-        """Return what computes the answers, in words."""
+        """Describe the engine that computes the answers."""
         return str(getattr(self.scorer, "engine", type(self.scorer).__name__))
 
     def score(self, rows: Rows) -> Columns:
@@ -99,7 +99,7 @@ class Model:
         return scorer.score(rows.columns)
 
     def outputs(self, found: Columns, rows: int) -> list[list[Any]]:
-        """Write the columns of the outputs of some rows as JSON has their values.
+        """Convert output columns of some rows to JSON values.
 
         Raises
         ------

@@ -28,8 +28,8 @@ from kedro_azure_mlops.values import read_times
 MODEL_FILE = "model.skops"
 _PROFILE = "profile.json"  # of monitor/profile.py, which servers do not have
 _NUMBERS = ("double", "long")
-# Compiled types of scikit-learn that skops does not know; a catalog entry may list more. The list
-# that MLflow stores in the model itself is never used.
+# Types of scikit-learn's estimators that skops does not know; none of them runs code of the file's
+# author. A catalog entry may list more. The list that MLflow stores in the model is never used.
 TRUSTED_TYPES = (
     "sklearn.tree._tree.Tree",
     "sklearn.neighbors._kd_tree.KDTree",
@@ -43,6 +43,17 @@ TRUSTED_TYPES = (
     "sklearn.metrics._dist_metrics.newObj",
     "sklearn.neighbors._kd_tree.newObj",
     "sklearn.neighbors._ball_tree.newObj",
+    "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
+    "sklearn.calibration._CalibratedClassifier",
+    "sklearn.calibration._SigmoidCalibration",
+    "sklearn.feature_selection._univariate_selection.f_classif",
+    "sklearn.feature_selection._univariate_selection.f_regression",
+    "sklearn.metrics._scorer._PassthroughScorer",
+    "sklearn.model_selection._split.KFold",
+    "sklearn.model_selection._split.StratifiedKFold",
+    "sklearn.neural_network._stochastic_optimizers.AdamOptimizer",
+    "sklearn.utils._bunch.Bunch",
+    "numpy.dtype",
 )
 
 
@@ -81,8 +92,8 @@ class StoredScorer:
         Raises
         ------
         CannotExplainError
-            If rows look back on others, an input or the answer is no number, or nothing says what
-            was usual in training.
+            If rows look back on others, an input or the answer is not a number, or the usual
+            values of training are unknown.
         """
         self._refuse_to_explain()
         inputs, output = self.schema.inputs, self.schema.outputs[0].name
@@ -108,7 +119,7 @@ class StoredScorer:
             raise CannotExplainError("the stored model looks back on earlier rows by itself")
         if others := [one.name for one in schema.inputs if one.type not in _NUMBERS]:
             raise CannotExplainError(
-                f"the stored model is asked what is no number: {', '.join(others)}"
+                f"the stored model has inputs that are not numbers: {', '.join(others)}"
             )
         if len(schema.outputs) != 1 or schema.outputs[0].type not in _NUMBERS:
             raise CannotExplainError("the stored model does not answer a single number")
@@ -233,7 +244,7 @@ def _array(values: Any, column: Column) -> np.ndarray:
     if column.type == "datetime":
         times = read_times(values).values
         if (np.isnat(times) & values.notna().to_numpy()).any():
-            raise ValueError(f"{column.name} holds what is no date and time")
+            raise ValueError(f"{column.name} holds what is not a date and time")
         return times
     convert = bool if column.type == "boolean" else str
     found = np.empty(len(values), object)

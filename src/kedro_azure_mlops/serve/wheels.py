@@ -55,7 +55,7 @@ class Wheels:
 
 
 def this_machine() -> str | None:
-    """Return the platform of this machine; None if it is none that wheels are downloaded for."""
+    """Return the platform of this machine; None if no wheels are downloaded for it."""
     architecture = {"amd64": "x86_64", "arm64": "aarch64"}.get(
         platform.machine().lower(), platform.machine()
     )

@@ -76,7 +76,7 @@ class SeriesColumns(Parameters):
         names = Names(found.time, found.series, number, found.aliases, others)
         if wrong := sorted(set(found.aliases.values()) - set(names.all)):
             raise OperationError(
-                f"columns.aliases: {wrong[0]} is none of the columns {', '.join(names.all)}."
+                f"columns.aliases: {wrong[0]} is not one of the columns {', '.join(names.all)}."
             )
         return names
 

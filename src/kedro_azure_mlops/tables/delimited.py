@@ -8,8 +8,9 @@ where fields have line breaks are the lines counted one by one.
 import codecs
 import csv
 import io
+import re
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, suppress
 from itertools import islice
 from typing import IO, Any, NamedTuple
@@ -28,10 +29,11 @@ SHARE = "share"  # attribute of a table that is not all of a file: how much of i
 _ROWS_AT_ONCE = 500_000  # of a file that is read whole: the text of more would be in memory
 _HEAD = 4096  # bytes that show the encoding
 _BLANK = " \t\r\n"
+_LEADING_ZERO = r"[ \t]*[+-]?0\d"  # of a name such as 007, which pandas would read as 7
 
 
 class FormError(BadDataError):
-    """The file is not of the form that it is read by; it may be of another."""
+    """The file does not have the configured form; it may have another one."""
 
 
 class Form(NamedTuple):
@@ -44,14 +46,14 @@ class Form(NamedTuple):
 
 
 class Header(NamedTuple):
-    """The names of the columns, and the line that they are in; none are ``column 1`` and so on."""
+    """The names of the columns, and their line; without one they are ``column 1`` and so on."""
 
     names: list[str]
     line: int | None
 
 
 class Kinds(NamedTuple):
-    """The columns whose values are wanted; of others only the names are right.
+    """The columns whose values are needed; other columns keep only their names.
 
     ``texts`` are read as text, where an empty one is missing, ``numbers`` as numbers, where any
     text of ``missing`` is; ``is_text`` leaves these as text too.
@@ -98,7 +100,7 @@ class Lines:
     Raises
     ------
     BadDataError
-        If the file is empty, or its bytes are no text of the encoding.
+        If the file is empty, or its bytes are not text of the encoding.
     """
 
     def __init__(
@@ -111,6 +113,8 @@ class Lines:
     ) -> None:
         self.source, self.form = source, form
         self.taken = 0  # lines of the file that were read
+        self._infers = False  # whether pandas finds out what a column holds
+        self._names_of_digits: set[str] = set()  # the columns that hold text such as 007
         self._open = open_file
         self._file: Any = open_file()
         try:
@@ -132,7 +136,7 @@ class Lines:
         self._file.close()
 
     def refuse_repeated_names(self) -> None:
-        """Refuse two columns of one name: which of them is meant is not known.
+        """Refuse two columns of one name, because it is unclear which one is meant.
 
         Raises
         ------
@@ -154,7 +158,8 @@ class Lines:
         Parameters
         ----------
         kinds
-            What is wanted; None reads all columns as pandas does.
+            What is wanted; None reads all columns as pandas does, but text such as ``007``
+            stays text where no ``dtype`` is given.
         options
             Further arguments of ``pandas.read_csv``.
         """
@@ -165,6 +170,7 @@ class Lines:
                 whole.attrs.pop(SHARE, None)
                 yield whole
             return
+        self._infers = kinds is None
         if kinds:
             options = kinds.options()
         while lines := self._take(rows):
@@ -307,12 +313,41 @@ class Lines:
             # pandas would cut off what is beyond the header and only warn
             warnings.simplefilter("error", pd.errors.ParserWarning)
             try:
-                return pd.read_csv(io.BytesIO(text), **given)
+                table = pd.read_csv(io.BytesIO(text), **given)
             except (pd.errors.ParserError, pd.errors.ParserWarning):
                 return None
+            return self._with_names_of_digits(table, text, given) if self._infers else table
+
+    def _with_names_of_digits(
+        self, table: pd.DataFrame, text: bytes, given: dict[str, Any]
+    ) -> pd.DataFrame:
+        """Read columns again as text that pandas took for whole numbers and have leading zeros."""
+        types = given.get("dtype") or {}
+        if not isinstance(types, Mapping):  # one type for all columns
+            return table
+        given_kinds = {*types, *(given.get("converters") or {})}
+
+        def read_as_text(names: Iterable[str]) -> pd.DataFrame:
+            kept: dict[str, Any] = given | {"dtype": {**types, **dict.fromkeys(names, str)}}
+            return pd.read_csv(io.BytesIO(text), **kept)
+
+        whole = [
+            str(name)
+            for name, values in table.select_dtypes("number").items()
+            if name not in given_kinds and (values.isna() | (values % 1 == 0)).all()
+        ]
+        mark = re.escape(self.form.separator) if len(self.form.separator) == 1 else ""
+        begins = f'(?:^|[\n"{mark}])' if mark else ""
+        if whole and re.search(f"{begins}{_LEADING_ZERO}".encode(), text):
+            texts = read_as_text(whole)
+            self._names_of_digits |= {
+                name for name in whole if texts[name].str.match(_LEADING_ZERO).any()
+            }
+        again = self._names_of_digits.intersection(whole)
+        return read_as_text(again) if again else table
 
     def _read_header(self, known: Sequence[str], given: bool | None) -> Header:
-        """Read the names of the columns, and put back the line that is none."""
+        """Read the names of the columns; put back a first line that is not a header."""
         for record in self._records():
             if not record.cells:
                 self.taken += record.lines
@@ -343,7 +378,7 @@ class Lines:
             )
 
     def _refuse_other_encoding(self) -> None:
-        """Refuse UTF-16 and UTF-32 that is not asked for, which reads as text full of NULs."""
+        """Refuse UTF-16 and UTF-32 unless configured: they would read as text full of NULs."""
         head = self._file.read(_HEAD)
         self._file.seek(0)
         found = _wide_encoding(head)

@@ -93,7 +93,7 @@ def is_number_like(text: str) -> bool:
 
 
 def layout_of(lines: Sequence[str]) -> Layout | None:
-    """Look at the first lines of a file; None if they are no table of values."""
+    """Look at the first lines of a file; None if they are not a table of values."""
     found = [layout for separator in SEPARATORS if (layout := _cut_by(separator, lines))]
     if not found:
         return None

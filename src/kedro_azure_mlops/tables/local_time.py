@@ -39,7 +39,7 @@ def zone_of(name: str) -> Any:
         return UTC
     if name in available_timezones():
         return ZoneInfo(name)
-    raise ValueError(f"{name!r} is no time zone such as Europe/Berlin, UTC or +01:00")
+    raise ValueError(f"{name!r} is not a time zone such as Europe/Berlin, UTC or +01:00")
 
 
 class Clock:

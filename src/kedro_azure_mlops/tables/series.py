@@ -60,7 +60,7 @@ _QUALITY = re.compile(
     re.IGNORECASE,
 )
 _TELLING = (_UNIT, _QUANTITY, _QUALITY, _SERIES)
-# What is between time and number in a file without header, and is no name of a series.
+# What is between time and number in a file without header, and is not a name of a series.
 _NO_NAME = re.compile(
     r"(°|deg ?)?[cfk]|celsius|fahrenheit|kelvin|%( ?rh)?|rh|[hk]?pa|m?bar|v|volt|mv|ma|lux|ppm|"
     r"ok|good|bad|valid|invalid|true|false|yes|no|on|off|err(or)?|fail(ed)?|fault|missing|"
@@ -89,7 +89,7 @@ def _known_encoding(name: str) -> str:
         codecs.lookup(name)
         "".encode(name)
     except LookupError:
-        raise ValueError(f"{name!r} is no encoding such as utf-8, utf-16 or cp1252") from None
+        raise ValueError(f"{name!r} is not an encoding such as utf-8, utf-16 or cp1252") from None
     return name
 
 
@@ -238,7 +238,9 @@ class SeriesReader:
         self._has_header = True
         self._given_series = True
         if wrong := sorted(set(options.columns) - set(names.all)):
-            raise OperationError(f"reader.columns: {wrong[0]} is none of {', '.join(names.all)}.")
+            raise OperationError(
+                f"reader.columns: {wrong[0]} is not one of {', '.join(names.all)}."
+            )
         for number in names.numbers:
             if isinstance(options.columns.get(number), list):
                 raise OperationError(f"reader.columns.{number} must be one column, not a list.")

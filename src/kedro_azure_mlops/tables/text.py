@@ -41,7 +41,7 @@ class Text:
         Raises
         ------
         UnicodeError
-            If the bytes are no text of the encoding.
+            If the bytes are not text of the encoding.
         """
         parts = []
         while lines > 0 and (block := self._next()):

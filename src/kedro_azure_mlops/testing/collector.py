@@ -27,7 +27,7 @@ def check(collector: Body) -> None:
     Raises
     ------
     ServiceError
-        400, if a value is none that there is.
+        400, for a value that does not exist.
     NotKnownError
         For a key that is not needed yet.
     """

@@ -32,7 +32,7 @@ def find_unknown_entries(root: Path, env: str) -> list[str]:
     for name, pipeline in pipelines.items():
         named += [(f"the pipeline {name} reads", entry) for entry in sorted(pipeline.inputs())]
     return [
-        f"{who} {entry}, which is no entry of the catalog of {env}"
+        f"{who} {entry}, which is not an entry of the catalog of {env}"
         for who, entry in named
         if entry not in catalog
     ]

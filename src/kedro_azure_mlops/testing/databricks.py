@@ -150,7 +150,7 @@ class Databricks:
             if folder in self.folders:
                 continue
             if self._by_name(folder):
-                raise DatabricksError(400, "RESOURCE_ALREADY_EXISTS", f"{folder} is no folder.")
+                raise DatabricksError(400, "RESOURCE_ALREADY_EXISTS", f"{folder} is not a folder.")
             self._refuse_read_only(folder)
             self.folders.add(folder)
         return {}

@@ -268,7 +268,7 @@ class UnityCatalog(_Models):
         """
         parts = path.split("/")
         if len(parts) < 7 or parts[1] != "Models":
-            raise bad(f"{path} is no file of a model version.")
+            raise bad(f"{path} is not a file of a model version.")
         self.version({"name": ".".join(parts[2:5]), "version": parts[5]})
 
     def _listed(self, version: Body) -> Body:
@@ -330,7 +330,7 @@ class UnityCatalog(_Models):
 
 
 def list_files(files: Mapping[str, bytes], root: str, path: str | None) -> list[Body]:
-    """List what lies directly in a folder below the root; of a file only itself."""
+    """List the direct content of a folder below the root, or a file itself."""
     place = f"{root}/{path}".rstrip("/") if path else root
     if place in files:
         return [{"path": path, "is_dir": False, "file_size": len(files[place])}]

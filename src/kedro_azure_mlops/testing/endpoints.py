@@ -2,7 +2,9 @@
 
 As in the service: traffic that does not sum to 0 or 100 is refused, so is traffic for a deployment
 that is not there, and the deletion of one that has traffic. What a model answers with another
-status than 200 comes back as 424 that names the status in a header.
+status than 200 comes back as 424 that names the status in a header; an endpoint on a Kubernetes
+cluster has an address of the cluster, which passes the status on. What else differs there is in
+``kubernetes``.
 """
 
 import re
@@ -11,18 +13,18 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from kedro_azure_mlops.testing import collector, login
+from kedro_azure_mlops.testing import collector, kubernetes, login
 from kedro_azure_mlops.testing.messages import Answer, NotKnownError, Request, ServiceError
 from kedro_azure_mlops.testing.resources import Body, Resources
 from kedro_azure_mlops.testing.served import Served
 from kedro_azure_mlops.testing.storage import Places
 
 HOST = "westeurope.inference.ml.azure.com"
-KEY = "key of the stand-in"
+KEY, TOKEN = "key of the stand-in", "token of the stand-in"
 MOST_MIRRORED = 50
 _PATH = re.compile(
     r"/(?:online|batch)Endpoints(?P<endpoint>/[^/]+)?"
-    r"(?P<inside>/deployments(?P<deployment>/[^/]+)?)?(?P<action>/(listKeys|getLogs))?$",
+    r"(?P<inside>/deployments(?P<deployment>/[^/]+)?)?(?P<action>/(listKeys|token|getLogs))?$",
     re.IGNORECASE,
 )
 _METRICS = r"/onlineEndpoints/[^/]+/providers/Microsoft\.Insights/metrics$"
@@ -30,7 +32,7 @@ _LATENCY = 7.0  # milliseconds, whatever a request takes
 _MODEL_STATUS = "ms-azureml-model-error-statuscode"
 _TYPES = {"UriFile": "uri_file", "UriFolder": "uri_folder"}
 _DEPLOYMENT = "azureml-model-deployment"
-# what a managed online deployment may say of itself
+# what an online deployment may say of itself
 _OF_A_DEPLOYMENT = {
     *("appInsightsEnabled", "codeConfiguration", "dataCollector", "description"),
     *("endpointComputeType", "environmentId", "environmentVariables", "instanceType"),
@@ -59,6 +61,8 @@ class Endpoints:
         Whether deployments that are put end as ``Failed``, as when a container does not start.
     spoil
         May replace the answer of the deployment whose name it is given.
+    without_tls
+        Whether clusters give endpoints that are made an address with ``http``.
     """
 
     def __init__(self, resources: Resources, places: Places, folder: Path) -> None:
@@ -68,6 +72,7 @@ class Endpoints:
         self.mirrored: list[str] = []
         self.creation_fails = False
         self.spoil: Spoil | None = None
+        self.without_tls = False
         self._resources, self._places, self._folder = resources, places, folder
         self._asked = 0
         resources.routes[:0] = [("GET", _METRICS, self._metrics)]
@@ -84,6 +89,8 @@ class Endpoints:
     def answer(self, request: Request) -> Answer:
         """Answer for the address of an endpoint: ``/score`` of online ones, ``/jobs`` of batch.
 
+        On a Kubernetes cluster the path names the endpoint.
+
         Raises
         ------
         ServiceError
@@ -91,10 +98,11 @@ class Endpoints:
         NotKnownError
             For another route.
         """
-        kind = {"/score": "onlineEndpoints", "/jobs": "batchEndpoints"}.get(request.path)
+        name, path = kubernetes.endpoint_of(request) or (request.host.split(".")[0], request.path)
+        kind = {"/score": "onlineEndpoints", "/jobs": "batchEndpoints"}.get(path)
         if kind is None or request.method != "POST":
             raise NotKnownError(request.url)
-        endpoint = self._named(kind, request.host.split(".")[0])
+        endpoint = self._named(kind, name)
         self._check(request, endpoint)
         if kind == "batchEndpoints":
             return self._start_job(request, endpoint)
@@ -107,10 +115,11 @@ class Endpoints:
         raise ServiceError(404, f"There is no endpoint {name}.")
 
     def _check(self, request: Request, endpoint: Body) -> None:
-        if endpoint["properties"]["authMode"].lower() != "key":
+        mode = endpoint["properties"]["authMode"].lower()
+        if mode == "aadtoken":
             login.check(request)
-        elif request.headers.get("authorization") != f"Bearer {KEY}":
-            raise ServiceError(401, "The key is not one of the endpoint.")
+        elif request.headers.get("authorization") != f"Bearer {KEY if mode == 'key' else TOKEN}":
+            raise ServiceError(401, "The key or token is not one of the endpoint.")
 
     def _score(self, request: Request, endpoint: Body) -> Answer:
         name = request.headers.get(_DEPLOYMENT) or self._drawn(endpoint)
@@ -119,7 +128,7 @@ class Endpoints:
         self._mirror(request, endpoint)
         answer = self._asked_of(name, request)
         self.counted.append((name, answer.status))
-        if answer.status != 200:
+        if answer.status != 200 and not endpoint["properties"].get("compute"):
             answer.headers[_MODEL_STATUS] = str(answer.status)
             answer.status = 424
         answer.headers[_DEPLOYMENT] = name
@@ -127,6 +136,9 @@ class Endpoints:
 
     def _metrics(self, request: Request) -> Answer:
         """Answer as Azure Monitor, a series for each deployment and status."""
+        endpoint = request.path.split("/providers/Microsoft.Insights")[0]
+        if self._resources.get(endpoint)["properties"].get("compute"):
+            raise NotKnownError(f"{request.url}: it is not measured by Azure")
         name, aggregation = request.query["metricnames"], request.query["aggregation"].lower()
         series: dict[tuple[str, ...], float] = {}
         for deployment, status in self.counted:
@@ -239,19 +251,25 @@ class Endpoints:
         self._resources.get(id)
         if action.lower() == "/listkeys":
             return Answer(body={"primaryKey": KEY, "secondaryKey": KEY})
+        if action.lower() == "/token":
+            return Answer(body={"accessToken": TOKEN, "tokenType": "Bearer"})
         return Answer(body={"content": self.served[id.rsplit("/", 1)[1]].log()})
 
     def _put_endpoint(self, request: Request) -> Answer:
         body, old = request.json(), self._resources.all.get(request.path)
         properties, name = body["properties"], request.path.rsplit("/", 1)[1]
         is_online = "/onlineEndpoints/" in request.path
+        address = f"https://{name}.{HOST}/{'score' if is_online else 'jobs'}"
         if is_online:
             properties["traffic"] = properties.get("traffic") or {}
             properties["mirrorTraffic"] = properties.get("mirrorTraffic") or {}
             self._check_traffic(request.path, properties)
-        path = "score" if is_online else "jobs"
+            kubernetes.check_endpoint(self._resources, properties, old)
+            if properties.get("compute"):
+                scheme = "http" if self.without_tls else "https"
+                address = kubernetes.address(scheme, properties["compute"], name)
         properties |= {
-            "scoringUri": f"https://{name}.{HOST}/{path}",
+            "scoringUri": address,
             "provisioningState": "Succeeded",
             "properties": properties.get("properties") or {},
         }
@@ -277,7 +295,8 @@ class Endpoints:
         properties = body["properties"]
         properties |= {"provisioningState": "Succeeded"}
         if "/onlineEndpoints/" in id:
-            if unknown := set(properties) - _OF_A_DEPLOYMENT:
+            more = kubernetes.check_deployment(self._resources, endpoint, properties)
+            if unknown := set(properties) - _OF_A_DEPLOYMENT - more:
                 raise NotKnownError(f"a deployment with {', '.join(sorted(unknown))}")
             self._collect(id, name, properties.get("dataCollector"))
             scale = properties.get("scaleSettings") or {"scaleType": "Default"}

@@ -41,7 +41,7 @@ class Graph:
     Raises
     ------
     NotKnownError
-        If the job is no pipeline.
+        If the job is not a pipeline.
     ServiceError
         400, if steps form a cycle or something that they name does not exist.
     """
@@ -165,7 +165,7 @@ class Jobs:
         Raises
         ------
         NotKnownError
-            If it is no pipeline of commands and Spark.
+            If it is not a pipeline of commands and Spark.
         ServiceError
             400, if it cannot be run.
         """

@@ -50,7 +50,8 @@ class Request:
         url = urlsplit(target)
         query = dict(parse_qsl(url.query, keep_blank_values=True))
         lower = {name.lower(): value for name, value in headers.items()}
-        return cls(method, host, unquote(url.path), query, lower)
+        # without TLS a proxy is sent the whole address
+        return cls(method, host or url.hostname or "", unquote(url.path), query, lower)
 
     @property
     def url(self) -> str:

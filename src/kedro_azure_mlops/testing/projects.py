@@ -61,7 +61,7 @@ class ProjectCopy:
             target.write_text(text, encoding="utf-8")
 
     def processed(self, name: str) -> Path:
-        """Return where a result lies, in ``data/processed``."""
+        """Return the path of a result in ``data/processed``."""
         return self.path / "data" / "processed" / name
 
     def read(self, name: str) -> Any:
@@ -87,7 +87,7 @@ def own_tracking() -> Iterator[None]:
 def new_project(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Callable[[], ProjectCopy]:
-    """Return what copies the project, without results of runs and a developer's own settings."""
+    """Return a function that copies the project without results and a developer's settings."""
     import mlflow
 
     # MLflow takes seconds to make an empty database, a copy takes none

@@ -7,7 +7,7 @@ such a request is answered with 501 and noted in ``refused``.
 What it leaves out: roles (every token of the one service principal may do all), soft delete,
 paging, retention, images and conda (a step runs in the environment of the tests), mounts (inputs
 and outputs are folders, for Spark's mode ``direct`` too), several nodes (a distributed step runs
-once, and what it asked for is in ``steps``), reuse of earlier steps, jobs that are no pipelines,
+once, and what it asked for is in ``steps``), reuse of earlier steps, jobs that are not pipelines,
 and the runs that a schedule would start.
 
 What it does as the service does, and is easily overlooked: the log that ``jobs.stream`` prints of a
@@ -25,13 +25,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from kedro_azure_mlops.testing import login
+from kedro_azure_mlops.testing import kubernetes, login
 from kedro_azure_mlops.testing.endpoints import HOST, Endpoints
 from kedro_azure_mlops.testing.jobs import Jobs
 from kedro_azure_mlops.testing.messages import Answer, Request
 from kedro_azure_mlops.testing.proxy import Fault, Proxy, trust, write_certificates
 from kedro_azure_mlops.testing.registries import Registries
-from kedro_azure_mlops.testing.resources import Body, Resources
+from kedro_azure_mlops.testing.resources import ML, Body, Resources
 from kedro_azure_mlops.testing.runs import Runs
 from kedro_azure_mlops.testing.storage import Places, Storage
 from kedro_azure_mlops.testing.subscription import Subscription
@@ -49,6 +49,7 @@ _HOSTS = [
     "*.blob.core.windows.net",
     "*.api.azureml.ms",
     f"*.{HOST}",
+    f"*.{kubernetes.HOST}",
 ]
 
 
@@ -161,6 +162,12 @@ class StandIn:
         self._subscription.create_group(group, location)
         self._subscription.create_workspace(group, name, location)
 
+    def attach_kubernetes(self, name: str, types: dict[str, tuple[str, str]] | None = None) -> None:
+        """Attach a Kubernetes cluster; of further instance types CPU and memory, as Kubernetes."""
+        cluster = f"{self.group}/providers/Microsoft.ContainerService/managedClusters/{name}"
+        id = f"{self.group}{ML}/workspaces/{self.workspace}/computes/{name}"
+        self._resources.put(id, kubernetes.attached(cluster, types=types))
+
     def lead(self, patch: "pytest.MonkeyPatch") -> None:
         """Lead the Azure clients of this process here until the patch is undone.
 
@@ -217,7 +224,7 @@ class StandIn:
                 return self._registries.answer(request)
             if request.host.endswith(".api.azureml.ms"):
                 return self._runs.answer(request)
-            if request.host.endswith(HOST):
+            if request.host.endswith((HOST, kubernetes.HOST)):
                 return self.endpoints.answer(request)
             return login.answer(request)
 

@@ -193,12 +193,12 @@ class Places:
         self._resources, self._storage = resources, storage
 
     def fetch(self, workspace: str, uri: str, folder: Path) -> Path:
-        """Copy what lies there into the folder and return where the file or folder is now.
+        """Copy the content of a URI into the folder and return the path of the copy.
 
         Raises
         ------
         FileNotFoundError
-            If nothing lies there.
+            If nothing is there.
         """
         key = self._key(workspace, uri)
         if not self._storage.holds(key):

@@ -20,7 +20,7 @@ from kedro_azure_mlops.update.git import Entries, Repository, index_lines, words
 ATTRIBUTES = ".gitattributes"
 NO_VALUE = ("unspecified", "unset", "set")
 SUBMODULE, LINK = "160000", "120000"
-# The name under which a .gitattributes lies that is content here and no rule.
+# The name of a .gitattributes file that is content here, not a rule.
 SHELVED = ".gitattributes~content"
 LFS = re.compile(rb"filter=lfs\b")
 ENCODING = "working-tree-encoding"

@@ -159,7 +159,7 @@ def check_version(cwd: Path) -> None:
 
 @dataclass(frozen=True)
 class Repository:
-    """The project's folder and the git repository it lies in."""
+    """The project's folder and its git repository."""
 
     root: Path
     prefix: str

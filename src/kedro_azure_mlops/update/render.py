@@ -83,18 +83,19 @@ class Memory:
 
 
 class UnfitAnswerError(Exception):
-    """An answer is none of the choices."""
+    """An answer is not one of the choices."""
 
 
-FAULTS = (UnfitAnswerError, CookiecutterException, TemplateError, OSError, ValueError)
+FAULTS = (CookiecutterException, TemplateError, OSError, ValueError)
 
 
 def fitting(question: str, default: Any, answer: Any, choices: list[str]) -> Any:
     """Return an answer in the type of its question."""
     if isinstance(default, list) and answer not in choices:
+        pairs = [f"{question}={choice}" for choice in choices]
+        offered = [f'--answer "{pair}"' if " " in pair else f"--answer {pair}" for pair in pairs]
         raise UnfitAnswerError(
-            f"{question} {answer!r} is not offered any more. "
-            f"Choose one: " + " or ".join(f"--answer {question}={choice}" for choice in choices)
+            f"{question} {answer!r} is not offered any more. Choose one: {' or '.join(offered)}"
         )
     if isinstance(default, bool) and isinstance(answer, str):
         try:
@@ -140,7 +141,7 @@ def render(request: dict[str, Any]) -> dict[str, Any]:
     sys.path.append(str(template))
     try:
         found = variables(questions, request["answers"], request["strict"])
-        # A hook that sees `_template` and no `_output_dir` knows that this is no first render.
+        # A hook that sees `_template` and no `_output_dir` knows that this is not the first render.
         found |= {"_template": request["url"], "_commit": request["commit"]}
         context = {"cookiecutter": found}
 
@@ -172,6 +173,8 @@ def main() -> None:
         try:
             with contextlib.redirect_stdout(sys.stderr):
                 answer = render(json.loads(line))
+        except UnfitAnswerError as error:
+            answer = {"fault": str(error), "says_all": True}
         except FAULTS as error:
             answer = {"fault": str(error) or type(error).__name__}
         answers.write(json.dumps(answer) + "\n")

@@ -111,7 +111,9 @@ class Renderer:
             raise OperationError(self.complaint())
         found = json.loads(line)
         if "fault" in found:
-            message = f"{what} could not be rendered: {found['fault']}\n{self.output()}"
+            message = f"{what} could not be rendered: {found['fault']}"
+            if not found.get("says_all"):
+                message += f"\n{self.output()}"
             raise OperationError(message.strip())
         return Rendered(Path(found["project"]), found["answers"])
 

@@ -68,7 +68,7 @@ class Record:
             ) from None
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise OperationError(
-                f"{RECORD} is no record of a template ({error!r}).\n{_HELP}"
+                f"{RECORD} is not a record of a template ({error!r}).\n{_HELP}"
             ) from error
 
     def moved(self, commit: str, tag: str | None, answers: dict[str, Any]) -> "Record":

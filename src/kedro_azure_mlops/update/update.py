@@ -227,7 +227,7 @@ def choose(template: Template, to: str | None, known: Record) -> Target:
     tag = newest(template.tags)
     if not tag:
         raise OperationError(
-            f"{template.url} has no release yet. Name a branch or commit: --to main"
+            f"{template.url} has no release yet. Name a branch or commit of it: --to NAME"
         )
     commit = template.find(tag)
     if template.contains(known.commit, commit):

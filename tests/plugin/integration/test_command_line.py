@@ -150,6 +150,10 @@ def test_no_command_runs_outside_of_a_project(
     arguments = ["--run", "a"] if command == "reproduce" else []
     assert main([command, *arguments]) == 2
     assert f"{command}: {tmp_path.name} is not the folder of a project" in capsys.readouterr().err
+    (tmp_path / "pyproject.toml").write_text("[project]\n", encoding="utf-8")
+    assert main([command, *arguments]) == 2
+    said = capsys.readouterr().err
+    assert f"{command}: {tmp_path.name} is not the folder of a project: There's no" in said
 
 
 @pytest.mark.parametrize("fails", [False, True])

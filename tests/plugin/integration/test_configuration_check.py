@@ -17,9 +17,9 @@ def test_each_key_that_names_what_is_not_there_is_reported(project: Project) -> 
     wrong = {"tracking": {"model": "modle", "artifacts": ["gate", "plot"]}, "champion": "chmp"}
     project.configure("dev", "mlops.yml", yaml.safe_dump(wrong))
     assert find_unknown_entries(project.path, "dev") == [
-        "tracking.model in mlops.yml names modle, which is no entry of the catalog of dev",
-        "tracking.artifacts in mlops.yml names plot, which is no entry of the catalog of dev",
-        "champion in mlops.yml names chmp, which is no entry of the catalog of dev",
+        "tracking.model in mlops.yml names modle, which is not an entry of the catalog of dev",
+        "tracking.artifacts in mlops.yml names plot, which is not an entry of the catalog of dev",
+        "champion in mlops.yml names chmp, which is not an entry of the catalog of dev",
     ]
     assert find_unknown_entries(project.path, "stage") == []
 
@@ -30,7 +30,7 @@ def test_what_a_pipeline_reads_has_to_be_in_the_catalog(project: Project) -> Non
     entry = catalog.pop("new_hours")
     file.write_text(yaml.safe_dump(catalog), encoding="utf-8")
     found = find_unknown_entries(project.path, "dev")
-    assert [text for text in found if "reads new_hours, which is no entry" in text]
+    assert [text for text in found if "reads new_hours, which is not an entry" in text]
     file.write_text(yaml.safe_dump(catalog | {"new_{what}": entry}), encoding="utf-8")
     assert find_unknown_entries(project.path, "dev") == []
 

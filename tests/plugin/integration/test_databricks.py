@@ -9,13 +9,14 @@ from typing import Any
 import mlflow
 import pytest
 import requests
+from kedro.framework.session import KedroSession
 
 from kedro_azure_mlops import registry as public
 from kedro_azure_mlops.contract import digest, load_proven_scorer, write_manifest
 from kedro_azure_mlops.errors import OperationError
 from kedro_azure_mlops.hooks import databricks as rules
 from kedro_azure_mlops.hooks.run import open_run
-from kedro_azure_mlops.hooks.server import experiment_id
+from kedro_azure_mlops.hooks.server import experiment_id, open_tracking
 from kedro_azure_mlops.hooks.tracking import TrackingError
 from kedro_azure_mlops.registry import open_registry
 from kedro_azure_mlops.registry.interface import LockedError
@@ -119,6 +120,8 @@ def test_a_run_is_tracked_and_its_model_compared_with_the_champion_and_replaces_
     assert run.info.status == "FINISHED"
     experiment = client.get_experiment(run.info.experiment_id)
     assert experiment.name == "/Shared/plant/life"
+    with KedroSession.create(project_path=project.path) as session:
+        assert open_tracking(session.load_context()) == experiment.name, "as a notebook asks"
     assert newest.tags["digest"] == digest(project.processed("model"))
     assert newest.tags["metrics.r2"] == repr(project.metrics()["r2"])
     assert "0.01" in newest.tags["parameters"], "the gate's rules among them"
@@ -334,7 +337,7 @@ def test_a_name_that_the_registry_cannot_have_is_refused_before_anything_runs(
     project: Project, workspace: Databricks, uri: str, name: str
 ) -> None:
     set_keys(project, "local", registry={"uri": uri, "name": name})
-    with pytest.raises(OperationError, match=rf"registry\.name: {name} is no name of") as refusal:
+    with pytest.raises(OperationError, match=rf"registry\.name: {name} is not a name") as refusal:
         project.run()
     assert not project.processed("clean_hours.parquet").exists()
     with pytest.raises(OperationError, match=r"registry\.name"):

@@ -225,3 +225,23 @@ def test_outside_a_project(cloud_project: Project, mlops: Command, monkeypatch, 
 
     assert said.status == 2
     assert "is not the folder of a project" in said.err
+
+
+def test_the_attached_cluster_is_looked_at(well: Project, azure: StandIn, mlops: Command):
+    chosen = "deployment: {endpoint: heat, target: kubernetes, kubernetes: {compute: aks}}\n"
+    well.configure("dev", "mlops.yml", chosen)
+
+    (found,) = faults(mlops("doctor", "--env", "dev"))
+    assert "deployment.kubernetes.compute: there is no aks in the workspace" in found
+    assert "az ml compute attach --type Kubernetes --name aks" in found
+
+    well.configure("dev", "mlops.yml", chosen.replace("target: kubernetes, ", ""))
+    said = mlops("doctor", "--env", "dev")
+    assert faults(said) == []
+    assert "there is no aks in the workspace" in said.out, "--target would need it"
+
+    azure.attach_kubernetes("aks")
+    well.configure("dev", "mlops.yml", chosen)
+    said = mlops("doctor", "--env", "dev")
+    assert faults(said) == []
+    assert "the Kubernetes cluster aks is attached" in said.out

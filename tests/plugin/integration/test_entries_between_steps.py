@@ -167,7 +167,7 @@ def kinds(tmp_path_factory: pytest.TempPathFactory) -> Kinds:
 def ran(kinds: Kinds) -> Kinds:
     with pytest.MonkeyPatch.context() as patch:
         lines: list[str] = []
-        patch.setattr("kedro_azure_mlops.cli.local._say", lines.append)
+        patch.setattr("kedro_azure_mlops.cli.local.show_log", lines.append)
         patch.chdir(kinds.path)
         status = main(["local", "--env", "dev"])
     kinds.printed = "\n".join(lines)

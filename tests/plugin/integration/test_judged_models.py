@@ -126,7 +126,7 @@ def test_a_folder_whose_files_were_changed_has_no_verdict_and_is_not_registered(
     for command in (("register", "--folder", "copy"), ("gate",)):
         said = mlops(*command, "--env", "dev")
         assert said.status == 1
-        assert "notes.txt was added. Delete what was added" in said.err
+        assert "notes.txt was added.\n  next: Delete what was added" in said.err
     assert elsewhere.versions() == []
 
 

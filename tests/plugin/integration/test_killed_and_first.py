@@ -16,7 +16,7 @@ import pytest
 
 from kedro_azure_mlops.cli import main
 from kedro_azure_mlops.errors import OperationError
-from kedro_azure_mlops.hooks.database import alone, open_database
+from kedro_azure_mlops.hooks.database import open_database
 from kedro_azure_mlops.hooks.server import sqlite_address
 from kedro_azure_mlops.hooks.tracking import TrackingError
 from kedro_azure_mlops.processes import Process
@@ -59,35 +59,6 @@ def test_what_was_killed_while_it_made_the_database_does_not_stay(
     before = mlflow.MlflowClient(sqlite_address(whole)).create_experiment("kept")
     open_database(sqlite_address(whole))
     assert mlflow.MlflowClient(sqlite_address(whole)).get_experiment(before).name == "kept"
-
-
-def test_one_at_a_time_goes_on_and_none_is_left_out(tmp_path: Path) -> None:
-    inside, most, total = 0, 0, 0
-
-    def go() -> None:
-        nonlocal inside, most, total
-        for _ in range(5):
-            with alone(tmp_path / "lock"):
-                inside += 1
-                most = max(most, inside)
-                total += 1
-                inside -= 1
-
-    threads = [threading.Thread(target=go) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert (most, total) == (1, 20)
-    with pytest.raises(ValueError, match="inside"), alone(tmp_path / "lock"):
-        raise ValueError("inside")
-    assert list(tmp_path.iterdir()) == []
-    for error in (FileNotFoundError, sqlite3.OperationalError):
-        with pytest.raises(error), alone(tmp_path / "lock") as is_alone:
-            assert is_alone
-            raise error
-    with alone(tmp_path / "no/such/folder/lock") as is_alone:
-        assert not is_alone
 
 
 def test_a_deleted_experiment_is_named_with_how_to_restore_it(project: Project) -> None:

@@ -40,7 +40,7 @@ class Local:
         self.printed.clear()
         with pytest.MonkeyPatch.context() as patch:
             patch.chdir(self.path)
-            patch.setattr("kedro_azure_mlops.cli.local._say", self.printed.append)
+            patch.setattr("kedro_azure_mlops.cli.local.show_log", self.printed.append)
             mlflow.set_tracking_uri(None)  # as it is in a process of its own
             return main(["local", "--env", "dev", *arguments])
 

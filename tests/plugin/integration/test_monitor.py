@@ -244,8 +244,11 @@ def recorded(
     recorder.close()
 
 
-def test_recorded_answers_are_judged_where_they_are_kept(watched: Project, model: Path) -> None:
-    set_keys(watched, "prod", recording={"enabled": True})
+@pytest.mark.parametrize("always", [True, False], ids=["always", "by serve --record"])
+def test_recorded_answers_are_judged_where_there_are_any(
+    watched: Project, model: Path, always: bool
+) -> None:
+    set_keys(watched, "prod", recording={"enabled": always})
     at = pd.Timestamp("2024-03-18 06:00")
     rows = changed(by=12, unit="north")
     recorded(watched, rows[rows["time"] > "2024-03-10"], digest(model), at)
@@ -379,7 +382,7 @@ def test_labels_that_cannot_be_measured_by_are_refused(
     ("arguments", "message"),
     [
         (["--since", "12h"], "shorter than the windows that the model's profile compares, 24 h"),
-        (["--since", "soon"], "--since soon is no time span: write 24h or 7D"),
+        (["--since", "soon"], "--since soon is not a time span: write 24h or 7D"),
         (["--input", "nowhere.csv"], "There is no file nowhere.csv"),
         (["--input", "data/raw/other.csv"], "wrong columns, time, unit, load missing"),
         (["--input", "data/raw/noise.parquet"], "not a Parquet table"),
@@ -407,7 +410,7 @@ def test_what_cannot_be_judged_is_exit_status_2(
 @pytest.mark.parametrize(
     ("monitoring", "message"),
     [
-        ({"data": None}, "There is nothing to judge. Record what is answered"),
+        ({"data": None}, "There is nothing to judge.\n  next: Record what is answered"),
         ({"data": "none"}, "monitoring.data of mlops.yml: the catalog has no entry none"),
         ({"data": "predictions"}, "there are no data in predictions yet"),
         ({"data": "compared"}, "compared is a dict and no table"),

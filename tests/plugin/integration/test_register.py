@@ -87,7 +87,7 @@ def test_a_version_of_a_run_carries_all_that_a_promotion_asks_for(trained: Proje
     assert parameters["model"]["arguments"]["alpha"] == 2
     assert parameters["gate"]["rules"][0]["minimum"] == 0.3
     (since,) = (text for name, text in tags.items() if name.startswith("champion.since."))
-    assert since == "gate, after None"
+    assert since == "gate, the first"
     assert client.get_run(version.run_id).data.metrics["rmse"] == numbers["rmse"]
 
 
@@ -266,7 +266,7 @@ def test_the_gate_is_shown_with_every_reason(
     with changed(trained.processed("gate.json"), None):
         said = mlops("gate", "--env", "dev")
     assert said.status == 2
-    assert "no run has reached the gate yet. Type: kedro run --env dev" in said.err
+    assert "no run has reached the gate yet.\n  next: kedro run --env dev" in said.err
 
 
 def test_a_refused_model_is_registered_and_the_champion_stays(
@@ -280,7 +280,7 @@ def test_a_refused_model_is_registered_and_the_champion_stays(
         commit(trained)
         again = mlops("register", "--env", "dev")
     assert said.status == again.status == 1
-    assert "the gate has refused it: too odd. The rules" in said.err
+    assert "the gate has refused it: too odd.\n  The rules" in said.err
     assert version.tags["gate"] == "refused"
     assert elsewhere.champion() is None
     assert elsewhere.versions() == [version], "a refusal that is repeated changes nothing"
@@ -313,7 +313,7 @@ def test_a_run_that_has_not_measured_or_decided_is_not_registered(
     with changed(trained.processed(f"{name}.json"), None):
         said = mlops("register", "--env", "dev")
     assert said.status == 2
-    assert f"has not made {name}. Type: kedro run --env dev" in said.err
+    assert f"has not made {name}.\n  next: kedro run --env dev" in said.err
     assert elsewhere.versions() == []
 
 

@@ -79,7 +79,7 @@ def test_the_model_of_a_job_is_registered_once(
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "temporary"))
     status, out, err = done.mlops(*REGISTER, job)
     assert status == 0, err
-    assert "the gate of the job has decided:\nregister:   ok  " in out
+    assert "the gate of the job has decided:\n  ok  " in out
     champion = registry.champion()
     assert champion
     assert champion.tags["gate"] == "passed"
@@ -103,7 +103,7 @@ def test_a_model_that_its_gate_refused_is_registered_and_no_champion(
     with changed(done, "gate.json", refused):
         status, out, err = done.mlops(*REGISTER, job)
     assert status == 1
-    assert "register:   NO  too odd" in out
+    assert "\n  NO  too odd" in out
     assert "the gate has refused it: too odd" in err
     (version,) = registry.versions()
     assert version.tags["gate"] == "refused"
@@ -177,7 +177,7 @@ def test_a_job_that_has_not_ended_well_has_no_model(done: Sender, registry: Regi
         job = done.job()
         status, _, err = done.mlops(*REGISTER, job)
         assert status == 2
-        assert f"The job {job} is Running. Wait for it: " in err
+        assert f"The job {job} is Running.\n  next: Wait for it: " in err
         assert done.mlops("cancel", "--env", "dev", "--job", job)[0] == 0
     status, _, err = done.mlops(*REGISTER, job)
     assert status == 2

@@ -42,7 +42,7 @@ def test_a_file_that_the_run_has_not_read_is_refused(
     other.write_text("load\n", encoding="utf-8")
     status, _, complaint = ask(history.run, "--data", str(other))
     assert status == 2
-    assert "is none of the data of that run" in complaint
+    assert "is not among the data of that run" in complaint
     status, _, complaint = ask(history.run, "--data", str(tmp_path / "none.csv"))
     assert status == 2
     assert "none.csv, which --data names" in complaint

@@ -163,15 +163,15 @@ def test_an_unknown_name_is_refused_and_the_known_are_named(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("nightly", "--cron", "0 25 * * *"), "25 is no hour"),
+        (("nightly", "--cron", "0 25 * * *"), "25 is not a valid hour"),
         (("nightly", "--cron", "0 2 1 * *"), "Azure ML ignores the day of the month"),
         (("nightly", "--cron", "0 2 * * *", "--at", "03:00"), "leave out --at and --on"),
-        (("nightly", "--every", "day", "--at", "25:00"), "--at 25:00 is no time of day"),
+        (("nightly", "--every", "day", "--at", "25:00"), "--at 25:00 is not a time of day"),
         (("nightly", "--every", "day", "--time-zone", "Mars"), "is not known to Azure ML"),
-        (("a/b", "--every", "day"), "a/b is no name of a schedule"),
+        (("a/b", "--every", "day"), "a/b is not a valid schedule name"),
         (("nightly", "--every", "day", "--params", "nothing=1"), "there is no parameter nothing"),
         (("watch", "--monitor", "--every", "day", "--params", "a=1"), "it takes no --params"),
-        (("a/b", "--monitor", "--every", "day"), "a/b is no name of a schedule"),
+        (("a/b", "--monitor", "--every", "day"), "a/b is not a valid schedule name"),
     ],
 )
 def test_what_cannot_be_is_refused_before_anything_is_sent(

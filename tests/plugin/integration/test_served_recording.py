@@ -138,7 +138,7 @@ def test_settings_that_cannot_be_kept_are_named_before_a_server_starts(
     record(own, leave_out=["name"])
     said = mlops("serve", "--prepare", "--model", str(model))
     assert said.status == 2
-    assert "recording of mlops.yml: leave_out names name, which is no column" in said.err
+    assert "recording of mlops.yml: leave_out names name, which is not a column" in said.err
     record_again = (own / "conf/base/mlops.yml").read_text("utf-8").replace("- name", "- unit")
     (own / "conf/base/mlops.yml").write_text(record_again, encoding="utf-8")
     assert mlops("serve", "--prepare", "--model", str(model)).status == 0

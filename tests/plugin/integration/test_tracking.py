@@ -10,7 +10,9 @@ from typing import Any
 import mlflow
 import pytest
 import yaml
+from kedro.framework.session import KedroSession
 
+from kedro_azure_mlops import open_tracking
 from kedro_azure_mlops.cli import main
 from kedro_azure_mlops.errors import OperationError
 from kedro_azure_mlops.hooks import hooks, last_configuration
@@ -34,6 +36,18 @@ def test_a_server_named_in_the_environment_gets_everything(
     project.run(train_fraction=0.69)
     assert project.gate()["champion_version"] == "1"
     assert client.get_model_version_by_alias(NAME, "champion").version == "2"
+
+
+def test_a_notebook_finds_the_runs_of_its_project_wherever_it_is(
+    project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project.run()
+    monkeypatch.chdir(tmp_path)
+    mlflow.set_tracking_uri(None)  # as in the kernel of a notebook
+    with KedroSession.create(project_path=project.path) as session:
+        experiment = open_tracking(session.load_context())
+    runs = mlflow.search_runs(experiment_names=[experiment])
+    assert runs["metrics.r2"].tolist() == [project.metrics()["r2"]]
 
 
 def test_a_run_that_yields_the_model_in_service_registers_nothing(

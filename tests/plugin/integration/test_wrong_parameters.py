@@ -237,7 +237,7 @@ def test_a_file_that_is_no_configuration_is_refused_in_words(
 
 
 def test_what_cannot_be_looked_at_is_left_to_kedro(project: Project) -> None:
-    """A class that is not there, a catalog that is no YAML, a hint that names nothing."""
+    """A class that is not there, a catalog that is not valid YAML, a hint that names nothing."""
     catalog = project.path / "conf/base/catalog.yml"
     text = catalog.read_text(encoding="utf-8")
     gone = "gone:\n  type: nowhere.Gone\n  filepath: ${globals:raw_file}\n"

@@ -5,13 +5,14 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from kedro.io import DataCatalog
+from kedro.io import DataCatalog, DatasetError
 from kedro.pipeline import Pipeline, node
 from kedro.runner import SequentialRunner
 from pandas.testing import assert_frame_equal
 
 from kedro_azure_mlops.engine import aggregate, map_groups, sample, spark_errors
 from kedro_azure_mlops.errors import OperationError
+from kedro_azure_mlops.hooks import PluginHooks
 from tests.plugin.spark import functions
 from tests.plugin.spark.functions import ROWS, WITH_TOTAL, rows
 
@@ -83,5 +84,15 @@ def test_a_failure_is_clear_where_kedro_saves_what_a_node_returned(
 
     failing = Pipeline([node(fail, "rows", "totals")])
     message = r"^failing, given .* of unit=b, failed"
-    with pytest.raises(OperationError, match=message), spark_errors():
+    with pytest.raises(DatasetError, match="Failed while saving data") as raised:
         SequentialRunner().run(failing, catalog_of("spark", tmp_path / "spark"))
+    with pytest.raises(OperationError, match=message), spark_errors():
+        raise raised.value
+    # `kedro run` calls this, and then raises the dataset's error if nothing else was raised
+    with pytest.raises(OperationError, match=message):
+        PluginHooks().on_pipeline_error(raised.value)
+
+
+@pytest.mark.spark
+def test_an_error_that_no_function_has_raised_is_left_to_kedro(spark: Any) -> None:
+    PluginHooks().on_pipeline_error(DatasetError("the disk is away"))

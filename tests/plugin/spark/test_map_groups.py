@@ -47,7 +47,7 @@ BROKEN: list[tuple[Any, ColumnType, str]] = [
     ([None, None, None], "long", "new as missing, and not as long"),
     (pd.array([1, 2, None], dtype="Int64"), "long", "column new has 1 missing whole numbers"),
     (pd.DatetimeIndex(["2024-01-01"] * 3, tz="UTC"), "datetime", "new as datetime with a zone"),
-    (np.array(["9999-12-31"] * 3, "datetime64[us]"), "datetime", "new has times that are no dates"),
+    (np.array(["9999-12-31"] * 3, "datetime64[us]"), "datetime", "times that are not dates"),
 ]
 
 
@@ -245,7 +245,7 @@ def test_other_errors_of_spark_stay_as_they_are(spark: Any) -> None:
         ({"order_by": "when"}, "there is no column when"),
         ({"schema": {}}, "a schema gives each column one of string, double, "),
         ({"schema": {"unit": "text"}}, "a schema gives each column one of string, double, "),
-        ({"history": History(order="number", rows=1)}, "number, which is no datetime column"),
+        ({"history": History(order="number", rows=1)}, "number, which is not a datetime column"),
         ({"history": History(order="time"), "order_by": "unit"}, "order_by begins with unit"),
     ],
     ids=["by", "no key", "double", "order", "no column", "type", "history", "two orders"],

@@ -47,7 +47,7 @@ def test_without_pyspark_the_extra_is_named(shell: pytest.MonkeyPatch) -> None:
         ('openjdk version "11.0.22" 2024-01-16', "java is Java 11"),
         ('java version "1.8.0_392"', "java is Java 8"),
         ('openjdk version "25" 2025-09-16', "java is Java 25"),
-        ("no Java runtime present", "java is no Java that knows its version"),
+        ("no Java runtime present", "java is not a Java that reports its version"),
     ],
 )
 def test_an_unfit_java_is_refused(

@@ -157,7 +157,7 @@ class TestAudit:
         (small / "wheels" / "alpha-1.0-py3-none-any.whl").touch()
         passed = audit()
         assert passed.returncode == 0, passed.stderr
-        assert passed.stdout.count("alpha 1.0 lies in wheels") == 1
+        assert passed.stdout.count("alpha 1.0 is in wheels") == 1
         (small / "wheels" / "alpha-1.0-py3-none-any.whl").rename(
             small / "wheels" / "alpha-2.0-py3-none-any.whl"
         )
@@ -284,7 +284,7 @@ class TestIgnoring:
             ("ignored = []\n", "holds [[ignore]] and nothing else"),
             ("ignore = [1]\n", "entry 1: it must be a table with id, package, reason, until"),
             ("ignore = 1\n", "holds [[ignore]] and nothing else, not ignore = 1"),
-            ("[[ignore\n", "is no TOML"),
+            ("[[ignore\n", "is not valid TOML"),
         ],
     )
     def test_a_list_that_cannot_be_read_is_refused(

@@ -120,7 +120,7 @@ def test_left_out_columns_are_never_handed_over(package: Package, of_azure: Any)
 
 def test_a_column_that_the_model_lacks_cannot_be_left_out(package: Package, of_azure: Any) -> None:
     of_azure("model_inputs", "model_outputs", RECORD_LEAVE_OUT='["palce"]')
-    with pytest.raises(ValueError, match="leave_out names palce, which is no column of the model"):
+    with pytest.raises(ValueError, match="leave_out names palce, which is not a column"):
         collector.open_collector(SCHEMA, "d1")
 
 

@@ -83,7 +83,7 @@ def test_a_name_that_fits_its_registry_is_accepted(name: str, uri: str) -> None:
     ],
 )
 def test_a_name_that_does_not_fit_is_refused(name: str, uri: str) -> None:
-    with pytest.raises(OperationError, match=rf"registry\.name: {name} is no name of"):
+    with pytest.raises(OperationError, match=rf"registry\.name: {name} is not a name of"):
         databricks.refuse_model_name(name, uri)
 
 

@@ -70,7 +70,7 @@ def test_an_environment_without_an_endpoint_is_named(copied: Project) -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("trafic: [100]", "deployment: unknown key 'trafic'; allowed are endpoint, auth_mode"),
+        ("trafic: [100]", "deployment: unknown key 'trafic'; allowed are endpoint, target"),
         ("traffic: [10, 50]", "traffic must rise and end with 100"),
         ("traffic: [50, 10, 100]", "traffic must rise and end with 100"),
         ("traffic: []", "traffic must rise and end with 100"),
@@ -83,6 +83,9 @@ def test_an_environment_without_an_endpoint_is_named(copied: Project) -> None:
         ("batch: {endpoint: x}", "batch.endpoint: Azure takes 3 to 32 letters"),
         ("batch: {pipeline: score}", "batch.compute: is missing"),
         ("environment: {name: serving}", "environment.image: is missing"),
+        ("target: edge", "target: must be 'managed' or 'kubernetes' (it is 'edge')"),
+        ("kubernetes: {instance_type: small}", "kubernetes.compute: is missing"),
+        ("kubernetes: {compute: aks, limits: {cpu: 1}}", "kubernetes.limits.memory: is missing"),
     ],
 )
 def test_what_is_wrong_is_named(copied: Project, text: str, said: str) -> None:
@@ -106,3 +109,17 @@ def test_names_that_azure_does_not_take_are_refused(copied: Project, name: str) 
 def test_names_that_azure_takes_are_accepted(copied: Project, name: str) -> None:
     configure(copied, "dev", f"endpoint: {name}")
     assert deployment_of(copied.path, "dev").endpoint == name
+
+
+@pytest.mark.parametrize("cpu", ["2", "0.5", "500m", 2, 0.5])
+@pytest.mark.parametrize("memory", ["512Mi", "1.5Gi", "2G", "134217728"])
+def test_quantities_that_kubernetes_takes_are_accepted(
+    copied: Project, cpu: str | float, memory: str
+) -> None:
+    requests = f"{{cpu: {cpu}, memory: '{memory}'}}"
+    cluster = f"kubernetes: {{compute: aks, requests: {requests}}}"
+    configure(copied, "dev", "endpoint: heat", "target: kubernetes", cluster)
+    found = deployment_of(copied.path, "dev").cluster
+    assert found is not None
+    assert (found.requests.cpu, found.requests.memory) == (str(cpu), memory)
+    assert deployment_of(copied.path, "dev", "managed").cluster is None

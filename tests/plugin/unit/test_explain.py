@@ -524,4 +524,4 @@ def test_a_stored_model_of_texts_or_several_answers_is_not_explained(tmp_path: P
     encoded.input_example = names
     save_model(encoded, tmp_path / "texts")
     write_usual(tmp_path / "texts", names)
-    assert "is asked what is no number: kind" in refusal_of(tmp_path / "texts", {"kind": "x"})
+    assert "has inputs that are not numbers: kind" in refusal_of(tmp_path / "texts", {"kind": "x"})

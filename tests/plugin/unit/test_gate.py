@@ -128,6 +128,13 @@ def test_labels_without_a_number_do_not_wave_a_model_through() -> None:
     assert set(reasons(decision, False)) == {"missing metric: r2"}
 
 
+def test_a_metric_in_other_letters_is_named() -> None:
+    rules = RULES | {"rules": [{"metric": "R2", "minimum": 0.1}]}
+    assert "missing metric: R2. Did you mean r2?" in reasons(
+        decide(comparison(), CHAMPION, rules, COST), False
+    )
+
+
 def test_a_champion_that_cannot_be_compared_goes_only_when_configured() -> None:
     champion = CHAMPION | {"incomparable": "version 7 was trained on other columns"}
     refused = decide(comparison(), champion, RULES, COST)

@@ -77,7 +77,7 @@ def test_steps_come_in_the_order_in_which_they_run(tmp_path: Path) -> None:
         ({"a": step(inputs={"x": "${{parent.jobs.z.outputs.x}}"})}, "is x of z: no such output"),
         ({"a": step("cat ${{inputs.x}}")}, "command of step a uses inputs.x, which"),
         ({"a": step("cat ${{outputs.x}}")}, "command of step a uses outputs.x, which"),
-        ({"a": step(inputs={"x": "a-${{parent.inputs.x}}"})}, "that is no input of the job"),
+        ({"a": step(inputs={"x": "a-${{parent.inputs.x}}"})}, "that is neither an input of the"),
         ({"a": step(inputs={"x": {"type": "uri_file"}})}, "neither a value nor a path"),
         (
             {
@@ -101,7 +101,7 @@ def test_what_cannot_run_is_refused(tmp_path: Path, steps: dict[str, Any], messa
 @pytest.mark.parametrize("text", ["type: command\ncommand: x\n", "- a\n", ""])
 def test_only_pipeline_jobs_run(tmp_path: Path, text: str) -> None:
     (tmp_path / "dev.yml").write_text(text, encoding="utf-8")
-    with pytest.raises(OperationError, match=r"dev\.yml is no pipeline job"):
+    with pytest.raises(OperationError, match=r"dev\.yml is not a pipeline job"):
         read_job(tmp_path / "dev.yml")
 
 
@@ -109,5 +109,5 @@ def test_a_file_that_is_not_there_or_no_yaml_is_refused(tmp_path: Path) -> None:
     with pytest.raises(OperationError, match="no job file"):
         read_job(tmp_path / "dev.yml")
     (tmp_path / "dev.yml").write_text("a: [", encoding="utf-8")
-    with pytest.raises(OperationError, match=r"dev\.yml is no YAML"):
+    with pytest.raises(OperationError, match=r"dev\.yml is not valid YAML"):
         read_job(tmp_path / "dev.yml")

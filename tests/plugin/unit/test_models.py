@@ -17,11 +17,21 @@ import pytest
 import yaml
 from kedro.io import DatasetError
 from sklearn.base import BaseEstimator
-from sklearn.ensemble import IsolationForest, RandomForestClassifier
-from sklearn.linear_model import LinearRegression
+from sklearn.calibration import CalibratedClassifierCV
+from sklearn.compose import make_column_transformer
+from sklearn.ensemble import (
+    HistGradientBoostingClassifier,
+    IsolationForest,
+    RandomForestClassifier,
+    VotingClassifier,
+)
+from sklearn.feature_selection import SelectKBest
+from sklearn.impute import SimpleImputer
+from sklearn.linear_model import LinearRegression, LogisticRegression
+from sklearn.model_selection import GridSearchCV
 from sklearn.neighbors import LocalOutlierFactor
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
+from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from sklearn.svm import OneClassSVM
 
 from kedro_azure_mlops import models
@@ -111,6 +121,13 @@ ESTIMATORS: dict[str, Callable[[], Any]] = {
     "LocalOutlierFactor": lambda: LocalOutlierFactor(n_neighbors=5, novelty=True),
     "Pipeline": lambda: make_pipeline(StandardScaler(), LinearRegression()),
     "RandomForestClassifier": lambda: RandomForestClassifier(n_estimators=3, random_state=0),
+    "HistGradientBoostingClassifier": lambda: HistGradientBoostingClassifier(max_iter=3),
+    "imputed and selected": lambda: make_pipeline(
+        SimpleImputer(), SelectKBest(k=1), LogisticRegression()
+    ),
+    "GridSearchCV": lambda: GridSearchCV(LogisticRegression(), {"C": [0.5, 1.0]}, cv=2),
+    "CalibratedClassifierCV": lambda: CalibratedClassifierCV(LogisticRegression(), cv=2),
+    "VotingClassifier": lambda: VotingClassifier([("only", LogisticRegression())]),
 }
 
 
@@ -130,6 +147,21 @@ def test_any_estimator_answers_the_same_when_it_is_loaded(
     assert [column.name for column in contract.schema.inputs] == ["load", "pressure"]
     answer = scorer.score({name: rows[name].to_numpy() for name in rows.columns})
     np.testing.assert_array_equal(answer["prediction"], model.predict(rows))
+
+
+def test_a_model_of_texts_is_stored_once_some_rows_say_what_it_is_asked(tmp_path: Path) -> None:
+    table = pd.DataFrame({"metal": ["iron", "zinc", "iron", "zinc"], "load": [1.0, 2.0, np.nan, 4]})
+    columns = make_column_transformer((OneHotEncoder(), ["metal"]), (SimpleImputer(), ["load"]))
+    model = make_pipeline(columns, LogisticRegression()).fit(table, [0, 1, 0, 1])
+    with pytest.raises(DatasetError, match=r"cannot answer a row of zeros .*input_example"):
+        save_model(model, tmp_path / "model")
+    model.input_example = table
+    save_model(model, tmp_path / "model")
+    inputs = read_contract(tmp_path / "model").schema.inputs
+    assert [(one.name, one.type, one.nullable) for one in inputs] == [
+        ("metal", "string", False),
+        ("load", "double", True),
+    ]
 
 
 def test_a_python_model_is_stored_without_a_pickle(tmp_path: Path) -> None:
@@ -230,7 +262,7 @@ def test_a_python_model_may_leave_out_the_context(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("thing", [{"a": 1}, "text", None], ids=repr)
 def test_what_has_no_predict_is_no_model(tmp_path: Path, thing: Any) -> None:
-    with pytest.raises(DatasetError, match="is no model: it has no predict"):
+    with pytest.raises(DatasetError, match="is not a model: it has no predict"):
         save_model(thing, tmp_path / "model")
 
 

@@ -189,6 +189,43 @@ def test_every_type_is_read_as_it_was(tmp_path: Path, clock: Clock, ends: bool) 
     assert first["latency_ms"] == 500
 
 
+WORDS = {
+    "short": [["hall", "", "hall"], ["roof"]],
+    "missing": [["hall", None], ["roof"], [None]],
+    "with the separator": [["a|b", "|"], ["c"], ["||"]],
+    "long": [["x" * 5000, "y" * 5000], ["z"]],
+    "of other languages": [["Küche", "\u2028", '"\\'], ["\0"]],
+    "many": [[f"unit {n}" for n in range(200)], [None, *(f"row {n}" for n in range(200))]],
+    "without a row": [[], ["hall"]],
+}
+
+
+@pytest.mark.parametrize("texts", WORDS.values(), ids=WORDS)
+@pytest.mark.parametrize("as_written", [False, True], ids=["for readers", "for Parquet"])
+def test_texts_and_flags_of_several_requests_are_read_as_they_were(
+    tmp_path: Path, texts: list[list[str | None]], as_written: bool
+) -> None:
+    outputs = (Column("score", "double"), Column("is_far", "boolean"), Column("why", "string"))
+    schema = Schema(inputs=(Column("unit", "string"),), outputs=outputs)
+    recorder = Recorder(Settings(tmp_path), schema, "d")
+    expected: list[tuple[Any, ...]] = []
+    for number, units in enumerate(texts):
+        scores = [None if row % 3 == 1 else row / 7 for row in range(len(units))]
+        flags = [None if row % 5 == 4 else row % 2 == number for row in range(len(units))]
+        columns = {"unit": np.array(units, object)}
+        recorder.put(f"r{number}", 0.001, columns, [scores, flags, units])
+        expected += zip(units, scores, flags, units, strict=True)
+    recorder.flush()
+
+    with parts.opened(lines_in(tmp_path)[0]) as file:
+        lines = parts.Lines(file, parts._arrow_texts if as_written else None)
+        (table,) = lines
+    names = ("unit", "score", "is_far", "why")
+    found = zip(*(pd.Series(table[name]).astype(object).tolist() for name in names), strict=True)
+    assert [tuple(None if pd.isna(one) else one for one in row) for row in found] == expected
+    assert (lines.damaged, recorder.recorded) == (0, len(expected))
+
+
 def test_a_full_queue_drops_and_counts_and_answers_still_come(
     served: Recorder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -230,7 +267,7 @@ def test_one_request_that_cannot_be_written_costs_no_other(
     monkeypatch.setattr(record, "_ROWS_OF_A_LINE", 1)
     recorder = Recorder(Settings(tmp_path), schema, "d", clock=clock)
     put(recorder, 2, "first")
-    recorder._waiting[0].columns["unit"][1] = object()
+    recorder._waiting[0].columns["unit"] = [object()]
     put(recorder, 3, "second")
     recorder.flush()
     assert (recorder.recorded, recorder.dropped) == (3, 2)
@@ -270,7 +307,7 @@ def test_columns_that_are_left_out_are_in_no_byte(
 def test_a_column_that_is_not_there_cannot_be_left_out(
     schema: Schema, tmp_path: Path, name: str
 ) -> None:
-    with pytest.raises(ValueError, match=f"leave_out names {name}, which is no column"):
+    with pytest.raises(ValueError, match=f"leave_out names {name}, which is not a column"):
         Recorder(Settings(tmp_path, leave_out=(name,)), schema, "d")
     Recorder(Settings(tmp_path, leave_out=("unit",)), schema, "d")
 

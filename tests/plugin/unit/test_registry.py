@@ -81,7 +81,7 @@ def test_a_version_says_since_when_it_is_champion_and_how(
     make_champion(client, NAME, "1")
     make_champion(client, NAME, "2", "promotion from dev version 5")
     said = {number: _since(client, number) for number in ("1", "2")}
-    assert said == {"1": ["gate, after None"], "2": ["promotion from dev version 5, after 1"]}
+    assert said == {"1": ["gate, the first"], "2": ["promotion from dev version 5, after 1"]}
 
 
 def _since(client: mlflow.MlflowClient, number: str) -> list[str]:

@@ -36,7 +36,7 @@ def versions(*events: tuple[str, str]) -> list[Version]:
         "back once, then the one before that",
         "what was rolled back is left out",
         "promoted again is a step of its own",
-        "the same again is no step",
+        "the same again is not a step",
         "an alias that someone has moved",
     ],
 )

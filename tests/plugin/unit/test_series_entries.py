@@ -139,7 +139,7 @@ def test_a_file_at_an_address_is_read_and_named_by_it() -> None:
         ({"time": "time", "series": "unit"}, "columns.numbers: is missing"),
         (COLUMNS | {"numbers": []}, "columns.numbers"),
         (COLUMNS | {"numbers": "load"}, "columns.numbers: must be a list"),
-        (COLUMNS | {"aliases": {"value": "lod"}}, "columns.aliases: lod is none of the columns"),
+        (COLUMNS | {"aliases": {"value": "lod"}}, "columns.aliases: lod is not one of the columns"),
     ],
 )
 def test_columns_that_cannot_be_meant_are_refused(columns: dict[str, Any], message: str) -> None:

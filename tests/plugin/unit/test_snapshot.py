@@ -357,7 +357,7 @@ def test_folders_without_end_are_refused(tmp_path: Path, link: str, target: str)
     root = tmp_path / "a" / "project"
     write(root, ["pkg/mod.py"])
     (root / link).symlink_to(target)
-    with pytest.raises(OperationError, match=f"{link} is a link to a folder that it lies in"):
+    with pytest.raises(OperationError, match=f"{link} is a link to a folder that contains it"):
         names(root)
 
 

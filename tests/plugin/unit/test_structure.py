@@ -13,7 +13,7 @@ import kedro_azure_mlops
 from tests.plugin.helpers import ROOT, new_shell
 
 PACKAGE = Path(kedro_azure_mlops.__file__).parent
-# what takes seconds to import, or is no dependency of the plugin itself
+# what takes seconds to import, or is not a dependency of the plugin itself
 HEAVY = ("azure", "azureml", "adlfs", "mlflow", "sklearn", "onnxruntime")
 # of the environments of a server or of updates: modules that need them cannot be imported here
 ELSEWHERE = ("azureml_inference_server_http", "prometheus_client", "gunicorn", "cookiecutter")

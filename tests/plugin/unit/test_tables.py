@@ -176,7 +176,7 @@ def test_a_row_with_more_fields_is_named_by_its_line() -> None:
     text = "time,load\n2024-01-01,1\n\n2024-01-02,2,5\n"
     for rows in (None, 1):
         assert "line 4 has 3 fields, the header in line 1 has 2" in refusal(text, rows)
-    for ends in ("2,", "2"):  # a separator at the end is no value
+    for ends in ("2,", "2"):  # a separator at the end is not a value
         assert read(text.replace("2,5", ends).replace("1\n", "1,\n"))["load"].tolist() == [1, 2]
 
 
@@ -384,12 +384,12 @@ def test_missing_values_of_ones_own_are_left_out_and_counted() -> None:
         ({"separatr": ";"}, "separatr"),
         ({"separator": ";;"}, r"reader\.separator: must be one character"),
         ({"decimal": "'"}, r"reader\.decimal: "),
-        ({"encoding": "utf-61"}, r"reader\.encoding: 'utf-61' is no encoding"),
+        ({"encoding": "utf-61"}, r"reader\.encoding: 'utf-61' is not an encoding"),
         ({"skip_rows": -1}, r"reader\.skip_rows: "),
         ({"skip_rows": "x"}, r"reader\.skip_rows: "),
         ({"columns": {"time": 0}}, r"reader\.columns"),
         ({"time_format": "dd.mm"}, r"reader\.time_format: must have directives"),
-        ({"time_zone": "Berlin"}, r"reader\.time_zone: 'Berlin' is no time zone"),
+        ({"time_zone": "Berlin"}, r"reader\.time_zone: 'Berlin' is not a time zone"),
         ({"where": "x"}, r"reader\.where: 'x' must have the form column=value"),
     ],
 )
@@ -402,7 +402,7 @@ def test_options_override_one_another_key_by_key() -> None:
     base = {"separator": ",", "columns": {"time": None, "load": "x"}, "time_zone": None}
     options = ReaderOptions.of(base, {"separator": "tab", "columns": {"time": 2}}, None)
     assert (options.separator, options.columns) == ("\t", {"time": 2, "load": "x"})
-    with pytest.raises(OperationError, match=r"reader\.columns: speed is none of time"):
+    with pytest.raises(OperationError, match=r"reader\.columns: speed is not one of time"):
         SeriesReader(NAMES, ReaderOptions.of({"columns": {"speed": 1}}), "new.csv", "new")
 
 
@@ -535,6 +535,42 @@ def test_pieces_refuse_two_columns_of_one_name(tmp_path: Path) -> None:
     path.write_text("time;unit;load\n\n2024-01-01;a;1\n", encoding="utf-8")
     (piece,) = CsvPieces(filepath=str(path), load_args={"sep": ";"}).load()
     assert values(piece[["load"]]) == [(3, 1)]
+
+
+@pytest.mark.parametrize("size", [1, 2, 100])
+@pytest.mark.parametrize("first", ["007", " 007", '"007"', "00", "+07"])
+def test_text_with_leading_zeros_stays_text_where_nothing_says_what_it_is(
+    first: str, size: int, tmp_path: Path
+) -> None:
+    path = tmp_path / "new.csv"
+    text = f"unit,load,code\n8,0.5,1\n{first},00.5,2\n10,0,\n"
+    path.write_text(text, encoding="utf-8")
+    rows = pd.concat(CsvPieces(filepath=str(path), rows=size).load())
+    assert [str(one) for one in rows["unit"]] == ["8", first.strip(' "'), "10"]
+    assert rows["load"].tolist() == [0.5, 0.5, 0]
+    assert rows["code"].iloc[:2].tolist() == [1, 2]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"dtype": {"unit": int}}, {"dtype": float}, {"converters": {"unit": int}}],
+    ids=["column", "all columns", "converter"],
+)
+def test_a_type_that_is_given_is_kept_for_numbers_with_leading_zeros(
+    options: dict[str, Any], tmp_path: Path
+) -> None:
+    path = tmp_path / "new.csv"
+    path.write_text("unit,load\n007,1\n010,2\n", encoding="utf-8")
+    (rows,) = CsvPieces(filepath=str(path), load_args=options).load()
+    assert rows["unit"].tolist() == [7, 10]
+
+
+def test_names_with_leading_zeros_are_scored_as_they_are_written(tmp_path: Path) -> None:
+    path = tmp_path / "new.csv"
+    path.write_text("time,unit,load\n2024-01-01,007,01\n2024-01-01,7,1\n", encoding="utf-8")
+    (scores,) = score_pieces(CsvPieces(filepath=str(path)).load(), small_scorer(), "3")
+    assert scores["unit"].tolist() == ["007", "7"]
+    assert scores["load"].tolist() == [1, 1]
 
 
 def test_columns_that_the_model_is_not_asked_are_named(caplog: pytest.LogCaptureFixture) -> None:

@@ -1,4 +1,4 @@
-"""When a schedule starts its job: what is no time is refused before anything is sent."""
+"""When a schedule starts its job: what is not a time is refused before anything is sent."""
 
 import pytest
 
@@ -26,14 +26,14 @@ def test_a_cron_expression_is_taken_as_it_is(expression):
         ("0 2 * *", "has 4 fields instead of five"),
         ("0 0 2 * * *", "has 6 fields instead of five"),
         ("@daily", "has 1 fields instead of five"),
-        ("60 2 * * *", "60 is no minute"),
-        ("0 24 * * *", "24 is no hour"),
-        ("0 2 * * 7", "7 is no weekday"),
-        ("0 2 * * someday", "someday is no weekday"),
-        ("0 5-2 * * *", "5-2 is no hour"),
-        ("*/0 2 * * *", r"\*/0 is no minute"),
-        ("1, 2 * * *", "1, is no minute"),
-        ("-1 2 * * *", "-1 is no minute"),
+        ("60 2 * * *", "60 is not a valid minute"),
+        ("0 24 * * *", "24 is not a valid hour"),
+        ("0 2 * * 7", "7 is not a valid weekday"),
+        ("0 2 * * someday", "someday is not a valid weekday"),
+        ("0 5-2 * * *", "5-2 is not a valid hour"),
+        ("*/0 2 * * *", r"\*/0 is not a valid minute"),
+        ("1, 2 * * *", "1, is not a valid minute"),
+        ("-1 2 * * *", "-1 is not a valid minute"),
         ("0 2 1 * *", "Azure ML ignores the day of the month and the month"),
         ("0 2 * 6 *", "Azure ML ignores the day of the month and the month"),
     ],
@@ -63,8 +63,8 @@ def test_a_recurrence_is_read(given, expected):
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        (("day", "24:00"), "--at 24:00 is no time of day"),
-        (("day", "noon"), "--at noon is no time of day"),
+        (("day", "24:00"), "--at 24:00 is not a time of day"),
+        (("day", "noon"), "--at noon is not a time of day"),
         (("day", None, "monday"), "--on names days"),
         (("week",), "--on names days"),
         (("month", "02:00"), "--on names days"),

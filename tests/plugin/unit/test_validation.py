@@ -106,7 +106,7 @@ def test_columns_and_rows_that_are_not_there_are_refused_first() -> None:
 
 
 def test_each_fault_of_a_column_is_reported_by_one_check() -> None:
-    number = check(is_number, "load is no number")
+    number = check(is_number, "load is not a number")
     within = check(lambda loads: is_within(loads, 0, 100), "load is outside 0 to 100")
     schema = pa.DataFrameSchema({"load": column("load", number, within)})
     loads = pd.DataFrame({"load": ["1", "warm", "", "200", "inf", 100]}).replace("", None)
@@ -115,7 +115,7 @@ def test_each_fault_of_a_column_is_reported_by_one_check() -> None:
     counted = str(refusal.value).split("\n\n")[0].splitlines()[1:]
     assert sorted(line.strip() for line in counted) == [
         "1 x load is missing",
-        "1 x load is no number",
+        "1 x load is not a number",
         "2 x load is outside 0 to 100",
     ]
 

@@ -214,7 +214,7 @@ def test_datetimes_and_other_objects_are_read_as_what_they_are() -> None:
     assert read_times(aware).has_offset.all()
     far = np.array(["1500-01-01", "2024-01-01"], "datetime64[us]")
     assert np.isnat(read_times(far).values).tolist() == [True, False]
-    assert np.isnat(read_times(pd.Series([1706706000, 3])).values).all(), "numbers are no times"
+    assert np.isnat(read_times(pd.Series([1706706000, 3])).values).all(), "numbers are not times"
     numbers = pd.Series([1, True, "2.5", None, np.float32(0.5), 10**400], dtype=object)
     np.testing.assert_array_equal(
         read_numbers(numbers), [1, math.nan, 2.5, math.nan, 0.5, math.inf]

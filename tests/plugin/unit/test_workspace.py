@@ -95,7 +95,7 @@ def test_what_is_missing_is_named_and_where_to_give_it(project, names, missing):
 @pytest.mark.parametrize(
     ("config", "message"),
     [
-        ("{", "config.json is no JSON"),
+        ("{", "config.json is not valid JSON"),
         ({"subscription_id": "sub"}, "has no resource_group and no workspace_name"),
         ([], "has no subscription_id"),
     ],

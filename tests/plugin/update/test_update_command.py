@@ -180,7 +180,7 @@ class TestRefusals:
     @pytest.mark.parametrize("text", ["", "{}", "[1]", "<<<<<<< yours\n"])
     def test_a_record_that_cannot_be_read(self, project: Project, text: str) -> None:
         project.edit({".cruft.json": text})
-        self.refused(project, ".cruft.json is no record of a template")
+        self.refused(project, ".cruft.json is not a record of a template")
 
     def test_a_commit_that_the_template_has_no_more(self, project: Project) -> None:
         text = project.text(".cruft.json").replace(project.template.commits["v1.9.0"], "0" * 40)
@@ -391,7 +391,7 @@ class TestLink:
 
 
 def test_a_project_made_without_the_template_adopts_it(template: Template, tmp_path: Path) -> None:
-    """By the commands of docs/updating.md."""
+    """By the commands of docs/how-to/updating.md."""
     fresh = template.project("v1.9.0", tmp_path / "fresh")
     mine = Project(tmp_path / "mine", template)
     mine.path.mkdir()

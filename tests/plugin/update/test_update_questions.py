@@ -279,7 +279,7 @@ def test_an_answer_in_letters_that_cannot_be_read_is_refused(
     before = project.picture()
     refused = project.update("--to", "v2", "--answer", os.fsdecode(b"author=M\xfcller"))
     assert refused.status == 2
-    assert "is not UTF-8. Type first: export LC_ALL=C.UTF-8" in refused.err
+    assert "is not UTF-8.\n  next: Type first: export LC_ALL=C.UTF-8" in refused.err
     assert project.picture() == before
     assert project.update("--to", "v2", "--answer", "author=Müller").status == 0
     assert project.text("answers.txt") == "Müller\n"

@@ -109,7 +109,7 @@ def test_a_repository_without_a_commit_needs_one(rendered: Project, tmp_path: Pa
     git(project.path, "init", "--quiet")
     refused = project.update()
     assert refused.status == 2
-    assert "no commit yet. Type: git add --all && git commit" in refused.err
+    assert "no commit yet.\n  next: git add --all && git commit" in refused.err
     project.commit()
     project.write({"HEAD": "a file of this name\n"})
     project.commit()

@@ -31,7 +31,7 @@ _BOOLEANS = {"true": True, "false": False, "1": True, "0": False}
 
 
 class NotTriedError(Exception):
-    """It could not be tried: the message says why."""
+    """Scoring could not start: the message says why."""
 
 
 class RefusedError(Exception):
@@ -345,7 +345,7 @@ def _boolean(text: str) -> bool | str:
 
 
 def _cell(value: Any) -> Any:
-    """Write booleans as 0 and 1, as files of scores have them, and nothing for what is missing."""
+    """Write booleans as 0 and 1, as in files of scores, and nothing for a missing value."""
     return "" if value is None else int(value) if isinstance(value, bool) else value
 
 

@@ -111,3 +111,61 @@ def test_a_key_that_is_not_known_is_refused(ml: "MLClient", azure: StandIn, endp
         put(ml, egress_public_network_access="disabled")
     assert azure.refused == ["PUT a deployment with egressPublicNetworkAccess"]
     azure.refused.clear()
+
+
+def put_on_cluster(ml: "MLClient", azure: StandIn, **keywords: object) -> None:
+    from azure.ai.ml.entities import KubernetesOnlineEndpoint
+
+    azure.attach_kubernetes("aks")
+    endpoint = KubernetesOnlineEndpoint(**({"name": "cold", "compute": "aks"} | keywords))
+    ml.online_endpoints.begin_create_or_update(endpoint).result()
+
+
+def test_an_endpoint_of_a_cluster_has_an_address_and_tokens_of_it(
+    ml: "MLClient", azure: StandIn
+) -> None:
+    put_on_cluster(ml, azure, auth_mode="aml_token")
+
+    found = ml.online_endpoints.get("cold")
+
+    assert found.scoring_uri == "https://aks.cluster.example/api/v1/endpoint/cold/score"
+    assert ml.online_endpoints.get_keys("cold").access_token
+    assert ml.compute.get("aks").namespace == "default"
+
+
+@pytest.mark.parametrize(
+    ("keywords", "said"),
+    [
+        ({"auth_mode": "aad_token"}, "Key or AMLToken"),
+        ({"compute": "edge"}, "was not found"),
+    ],
+)
+def test_an_endpoint_that_no_cluster_takes_is_refused(
+    ml: "MLClient", azure: StandIn, keywords: dict[str, object], said: str
+) -> None:
+    from azure.core.exceptions import HttpResponseError
+
+    with pytest.raises(HttpResponseError, match=said):
+        put_on_cluster(ml, azure, name="icy", **keywords)
+
+
+def test_a_cluster_takes_no_managed_deployment_and_no_mirror(
+    ml: "MLClient", azure: StandIn
+) -> None:
+    from azure.ai.ml.entities import ManagedOnlineDeployment
+    from azure.core.exceptions import HttpResponseError
+
+    put_on_cluster(ml, azure)
+    managed = ManagedOnlineDeployment(
+        name="red", endpoint_name="cold", model="azureml:m:1", environment="azureml:e:1"
+    )
+    with pytest.raises(HttpResponseError, match="of the type Kubernetes"):
+        ml.online_deployments.begin_create_or_update(managed).result()
+    id = next(id for id in azure.resources if id.endswith("/onlineEndpoints/cold"))
+    properties = {"endpointComputeType": "Kubernetes", "provisioningState": "Succeeded"}
+    properties |= {"scaleSettings": {"scaleType": "Default"}, "containerResourceRequirements": {}}
+    azure._resources.put(f"{id}/deployments/red", {"properties": properties})
+    found = ml.online_endpoints.get("cold")
+    found.traffic, found.mirror_traffic = {}, {"red": 10}
+    with pytest.raises(HttpResponseError, match="mirror no traffic"):
+        ml.online_endpoints.begin_create_or_update(found).result()

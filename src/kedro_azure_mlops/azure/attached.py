@@ -1,0 +1,67 @@
+"""Kubernetes clusters, AKS or Arc, that are attached to a workspace to serve models."""
+
+from typing import TYPE_CHECKING
+
+from kedro_azure_mlops.azure.workspace import azure_errors
+from kedro_azure_mlops.config import Kubernetes
+from kedro_azure_mlops.errors import OperationError
+
+if TYPE_CHECKING:
+    from azure.ai.ml import MLClient
+
+_KIND = "kubernetes"
+_KEY = "mlops.yml: deployment.kubernetes"
+
+
+def refuse_unattached(client: "MLClient", cluster: Kubernetes) -> None:
+    """Refuse a cluster that cannot serve: not attached, of another kind, without the instance type.
+
+    Raises
+    ------
+    OperationError
+        Names the key of ``mlops.yml``, what there is, and the command that attaches a cluster; also
+        if Azure refuses or cannot be reached.
+    """
+    from azure.core.exceptions import ResourceNotFoundError
+
+    name, workspace = cluster.compute, client.workspace_name
+    with azure_errors(f"looking for the compute {name}"):
+        try:
+            found = client.compute.get(name)
+        except ResourceNotFoundError:
+            raise OperationError(
+                f"{_KEY}.compute: there is no {name} in the workspace {workspace}; attached are: "
+                f"{_attached(client)}. {_how_to_attach(client, name)}"
+            ) from None
+    if str(found.type).lower() != _KIND:
+        raise OperationError(
+            f"{_KEY}.compute: {name} is a compute of the type {found.type}, not a Kubernetes "
+            f"cluster; attached are: {_attached(client)}. {_how_to_attach(client, 'NAME')}"
+        )
+    state = str(getattr(found.provisioning_state, "value", found.provisioning_state))
+    if state != "Succeeded":
+        raise OperationError(
+            f"{_KEY}.compute: Azure says {state} of {name}. See why in the "
+            "Studio, under Compute; then detach it and attach it again, with the same name."
+        )
+    known = dict(found.properties or {}).get("instanceTypes")  # no service says that it is there
+    if known and cluster.instance_type not in known:
+        raise OperationError(
+            f"{_KEY}.instance_type: {name} has no {cluster.instance_type}; there are: "
+            f"{', '.join(sorted(known))}. To make one: kubectl apply -f a file of the kind "
+            "InstanceType."
+        )
+
+
+def _attached(client: "MLClient") -> str:
+    with azure_errors("listing the computes"):
+        names = [each.name for each in client.compute.list() if str(each.type).lower() == _KIND]
+    return ", ".join(map(str, names)) or "none"
+
+
+def _how_to_attach(client: "MLClient", name: str) -> str:
+    return (
+        f"To attach a cluster: az ml compute attach --type Kubernetes --name {name} --resource-id "
+        f"ID --namespace NAMESPACE --identity-type SystemAssigned --workspace-name "
+        f"{client.workspace_name} --resource-group {client.resource_group_name}"
+    )

@@ -1,0 +1,74 @@
+"""One-line methods that a model which finds unusual rows has to beat."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+__all__ = ["BASELINES", "score_baselines"]
+
+BASELINES = ("distance_from_median", "ewma_level", "random")
+
+_HALFLIFE = "6h"
+_SMALLEST = 1e-3, 1e-9  # of a spread and of a threshold, so that one can divide by them
+
+
+def score_baselines(
+    train: pd.DataFrame,
+    test: pd.DataFrame,
+    columns: Sequence[str],
+    contamination: float,
+    seed: int,
+) -> dict[str, np.ndarray]:
+    """Score held-out rows of series by one-line methods, each with a threshold of its own.
+
+    ``distance_from_median`` is how far a value is from the median of its series in training, in
+    interquartile ranges; ``ewma_level`` the same for its exponentially weighted average with a
+    half-life of six hours; ``random`` is not a method at all.
+
+    Parameters
+    ----------
+    columns
+        The time, the name of the series and the value, in any unit.
+    contamination
+        The share of training rows above the threshold.
+    seed
+        Of the random scores.
+
+    Returns
+    -------
+    Scores on the rows of ``test`` by the names of ``BASELINES``, shape ``(n,)``: above 1 is beyond
+    the threshold; 0 where the series is unknown.
+    """
+    time, by, value = columns
+    both = pd.concat([train[[*columns]], test[[*columns]]])
+    level = _distance_from_median(both, train, by, value)
+    scores = {
+        "distance_from_median": np.abs(level),
+        "ewma_level": np.abs(_ewma(both.assign(level=level), time, by)),
+        "random": np.random.default_rng(seed).random(len(both)),
+    }
+    return {
+        name: _against_own_threshold(np.nan_to_num(score), len(train), contamination)
+        for name, score in scores.items()
+    }
+
+
+def _against_own_threshold(score: np.ndarray, n_train: int, contamination: float) -> np.ndarray:
+    threshold = float(np.quantile(score[:n_train], 1 - contamination))
+    return score[n_train:] / max(threshold, _SMALLEST[1])
+
+
+def _distance_from_median(
+    rows: pd.DataFrame, train: pd.DataFrame, by: str, value: str
+) -> np.ndarray:
+    of_series = train.groupby(by)[value]
+    spread = (of_series.quantile(0.75) - of_series.quantile(0.25)).clip(lower=_SMALLEST[0])
+    distance = rows[value] - rows[by].map(of_series.median())
+    return (distance / rows[by].map(spread)).to_numpy()
+
+
+def _ewma(rows: pd.DataFrame, time: str, by: str) -> np.ndarray:
+    ordered = rows.reset_index(drop=True).sort_values([by, time], kind="stable")
+    averages = ordered.groupby(by)["level"].ewm(halflife=_HALFLIFE, times=ordered[time]).mean()
+    return averages.droplevel(0).sort_index().to_numpy()

@@ -1,0 +1,68 @@
+"""Kedro's own commands, with their errors in words; imported at every command of Kedro."""
+
+import sys
+from collections.abc import Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import click
+from kedro.framework.cli.hooks import cli_hook_impl
+
+__all__ = ["hooks"]
+
+_JUPYTER = {"lab": "jupyterlab", "notebook": "notebook", "setup": "ipykernel"}
+_LOCK = "requirements/notebook.txt"
+
+
+class CommandHooks:
+    """What is done before a command of Kedro runs."""
+
+    @cli_hook_impl
+    def before_command_run(self, project_metadata: Any, command_args: Sequence[str]) -> None:
+        """Let errors be shown, and refuse a command that lacks its package."""
+        _show_errors()
+        why = _lacks_jupyter(command_args, getattr(project_metadata, "project_path", None))
+        if why:
+            click.echo(why, err=True)
+            sys.exit(2)
+
+
+def _show_errors() -> None:
+    """Let Kedro's errors say what happened.
+
+    Kedro 1.7 shows the exception that is being handled. From 8.5 on click shows an error once it no
+    longer is, so all that people would read is "NoneType: None".
+    """
+    from kedro.framework.cli.utils import KedroCliError
+
+    kedro_show = KedroCliError.show
+    if hasattr(kedro_show, "__wrapped__"):
+        return
+
+    def show(self: KedroCliError, file: Any = None) -> None:
+        try:
+            raise self
+        except KedroCliError:
+            kedro_show(self, file)
+
+    show.__wrapped__ = kedro_show  # type: ignore[attr-defined]
+    KedroCliError.show = show  # type: ignore[method-assign]
+
+
+def _lacks_jupyter(arguments: Sequence[str], root: Path | None) -> str | None:
+    """Return why ``kedro jupyter`` cannot run, if it cannot for want of a package."""
+    group, name, *_ = [*arguments, "", ""]
+    package = _JUPYTER.get(name)
+    if group != "jupyter" or package is None or find_spec(package):
+        return None
+    install = f"Install it: pip install {package}"
+    if root and (root / _LOCK).is_file():
+        install = (
+            "`make notebook` installs JupyterLab and opens it. Without make:\n"
+            f"uv pip install --require-hashes -r {_LOCK} && kedro jupyter lab"
+        )
+    return f"kedro jupyter {name} needs the package {package}, which is not here.\n{install}"
+
+
+hooks = CommandHooks()

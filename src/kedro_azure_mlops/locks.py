@@ -1,0 +1,94 @@
+"""Locks on files. The operating system releases them however the process that holds one ends."""
+
+import os
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import IO, Any
+
+if sys.platform == "win32":  # pragma: no cover
+    import msvcrt
+
+    _BYTE = 1 << 30  # past the text: what is locked cannot be read
+
+    def lock(file: IO[Any], *, shared: bool, wait: bool) -> bool:
+        """Lock a file and return True; return False where another one holds it, unless waiting."""
+        while True:
+            at = file.tell()
+            try:
+                file.seek(_BYTE)
+                msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+            except OSError:
+                if not wait:
+                    return False
+                time.sleep(0.1)
+            else:
+                return True
+            finally:
+                file.seek(at)
+
+    def unlock(file: IO[Any]) -> None:
+        """Release a lock, also where a forked process has the file open too."""
+        file.seek(_BYTE)
+        msvcrt.locking(file.fileno(), msvcrt.LK_UNLCK, 1)
+
+else:
+    import fcntl
+
+    def lock(file: IO[Any], *, shared: bool, wait: bool) -> bool:
+        """Lock a file and return True; return False where another one holds it, unless waiting."""
+        kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
+        try:
+            fcntl.flock(file, kind if wait else kind | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
+
+    def unlock(file: IO[Any]) -> None:
+        """Release a lock, also where a forked process has the file open too."""
+        fcntl.flock(file, fcntl.LOCK_UN)
+
+
+def open_alone(path: Path) -> IO[Any]:
+    """Open a file that one process at a time holds, and wait for it; its holder may remove it.
+
+    Raises
+    ------
+    OSError
+        If the file cannot be made, or its file system has no locks.
+    """
+    while True:
+        file = path.open("w", encoding="utf-8")
+        try:
+            lock(file, shared=False, wait=True)
+            with suppress(FileNotFoundError):  # its last holder removed it while this one waited
+                if os.path.samestat(os.fstat(file.fileno()), path.stat()):
+                    return file
+        except BaseException:
+            file.close()
+            raise
+        file.close()
+
+
+@contextmanager
+def alone(path: Path) -> Iterator[bool]:
+    """Admit one process at a time, and yield whether that is certain.
+
+    A folder that cannot be written, or that has no locks, is not waited for.
+    """
+    try:
+        file = open_alone(path)
+    except OSError:
+        file = None
+    if file is None:
+        yield False
+        return
+    with file:
+        try:
+            yield True
+        finally:
+            with suppress(OSError):  # on Windows, where it stays
+                path.unlink()
+            unlock(file)

@@ -1,0 +1,174 @@
+"""Put rows of series in order, count what real loggers do, refuse a table with too much of it."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from pydantic import Field
+
+from kedro_azure_mlops.error_codes import find_error_codes, list_error_codes
+from kedro_azure_mlops.parameters import Parameters, Share
+from kedro_azure_mlops.tables.steps import Steps, find_steps
+from kedro_azure_mlops.validation import (
+    BadDataError,
+    fingerprint,
+    first_rows,
+    parse_numbers,
+    parse_times,
+)
+
+__all__ = ["CleaningParameters", "clean_series", "list_findings"]
+
+_COUNTED = {
+    "repeated": "repeated times",
+    "sent_twice": "of them sent twice",
+    "unordered": "out of order",
+    "jittered": "jittered steps",
+    "error_codes": "error codes",
+}
+_TOO_MUCH = {
+    "repeated": "of the {rows} repeat a time of their {series}",
+    "unordered": "of the {rows} are older than the one before",
+    "jittered": "of the steps differ from the usual one by more than half of it",
+    "in_gaps": "of the time lies in gaps",
+    "error_codes": "of the {rows} are error codes: one value far outside that comes and goes",
+}
+
+
+class CleaningParameters(Parameters):
+    """Shares of rows above which a file is refused instead of repaired.
+
+    ``gap_steps`` is how many usual steps a hole is longer than to be a gap.
+    """
+
+    max_repeated: Share
+    max_unordered: Share
+    max_in_gaps: Share
+    max_jittered: Share
+    max_error_codes: Share = 0.05
+    gap_steps: float = Field(gt=1)
+
+
+def clean_series(
+    raw: pd.DataFrame,
+    columns: Sequence[str],
+    parameters: CleaningParameters,
+    *,
+    group: str = "cleaning",
+    rows: str = "rows",
+    series: str = "series",
+) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """Order rows by series and time, mark those that were sent twice, count what was found.
+
+    * No row is dropped: the index is the line of the input file.
+    * Rows with a time that was there before stay in the order of the file; only one that repeats
+      all columns of another is marked ``repeated``.
+    * Times with an offset become UTC; times without are taken as they are.
+    * Error codes that look like measurements are counted and listed, see ``find_error_codes``.
+
+    Parameters
+    ----------
+    raw
+        Validated rows, in any order; ``attrs["source"]`` and ``attrs["notes"]`` go to the report.
+    columns
+        The time, the name of the series, then numbers in any unit: in the first of these, error
+        codes are looked for.
+    group
+        What messages call the parameters.
+    rows, series
+        What messages call the rows and one of the series.
+
+    Returns
+    -------
+    ``columns`` and ``repeated``, and the report: counts, ``share_in_gaps``, the ``fingerprint`` of
+    the rows in the order of the file.
+
+    Raises
+    ------
+    BadDataError
+        If a share is above its maximum, with the first rows concerned.
+    """
+    source = raw.attrs.get("source", "the data")
+    read, numbers = _parse(raw, columns)
+    steps = find_steps(numbers, read[columns[0]].to_numpy())
+    found = _find(read, columns, numbers, steps, parameters.gap_steps)
+    shares = _shares(found)
+    for name, share in shares.items():
+        maximum = getattr(parameters, f"max_{name}")
+        if share > maximum:
+            raise BadDataError(
+                f"{source}: {share:.1%} {_TOO_MUCH[name].format(rows=rows, series=series)}, more "
+                f"than {group}.max_{name} = {maximum:.1%}.\n\n"
+                f"The first offending rows:\n{first_rows(read[found[name]])}"
+            )
+    codes = list_error_codes(read[found["error_codes"]], columns[2], columns[1])
+    report = {"source": source, "notes": raw.attrs.get("notes", []), "found_codes": codes}
+    report |= _counts(read[columns[0]], numbers, found)
+    report["share_in_gaps"] = round(shares["in_gaps"], 4)
+    report["fingerprint"] = fingerprint(read[[*columns]])
+    return read.assign(repeated=found["sent_twice"]).iloc[steps.order], report
+
+
+def list_findings(report: Mapping[str, Any]) -> list[str]:
+    """Put in words what ``clean_series`` has counted, and what the reader has noted: the lines."""
+    counts = [f"{report[name]:,} {words}" for name, words in _COUNTED.items()]
+    gaps = f"{report['gaps']} gaps (longest {report['longest_gap_hours']} h)"
+    return [
+        f"found: {', '.join([*counts, gaps])}",
+        *(f"note: {note}" for note in report.get("notes", [])),
+        *(f"error code, left out of training: {code}" for code in report["found_codes"]),
+    ]
+
+
+def _parse(raw: pd.DataFrame, columns: Sequence[str]) -> tuple[pd.DataFrame, np.ndarray]:
+    """Read times and numbers; also the number of each series in the order of their names."""
+    time, by, *values = columns
+    places, series = pd.factorize(raw[by])
+    names = np.array([str(name).strip() for name in [*series, np.nan]], object)
+    read = {time: parse_times(raw[time]), by: names[places]}
+    read |= {name: parse_numbers(raw[name]) for name in values}
+    return pd.DataFrame(read).rename_axis("line"), pd.factorize(names, sort=True)[0][places]
+
+
+def _find(
+    rows: pd.DataFrame, columns: Sequence[str], series: np.ndarray, steps: Steps, gap_steps: float
+) -> pd.DataFrame:
+    """Mark what is unusual about each row; ``step`` is the seconds since the one before."""
+    order, step, usual = steps.order, steps.seconds, steps.usual
+    gap = step > gap_steps * usual
+    codes, sent_twice = np.zeros(len(rows), bool), steps.is_twin.copy()
+    codes[order] = find_error_codes(rows[columns[2]].to_numpy()[order], series[order])
+    sent_twice[sent_twice] = rows[sent_twice].duplicated([*columns])
+    return pd.DataFrame(
+        {
+            "repeated": step == 0,
+            "sent_twice": sent_twice,
+            "unordered": steps.is_older,
+            "jittered": (step > 0) & ~gap & (np.abs(step - usual) > 0.5 * usual),
+            "in_gaps": gap,
+            "error_codes": codes,
+            "step": step,
+        },
+        index=rows.index,
+    )
+
+
+def _shares(found: pd.DataFrame) -> dict[str, float]:
+    """Return the share of rows, and of the time for gaps."""
+    of_rows = found[["repeated", "unordered", "jittered", "error_codes"]].mean().to_dict()
+    time = found["step"].sum()
+    return of_rows | {"in_gaps": found.loc[found["in_gaps"], "step"].sum() / max(time, 1e-9)}
+
+
+def _counts(times: pd.Series, series: np.ndarray, found: pd.DataFrame) -> dict[str, Any]:
+    gaps = found.loc[found["in_gaps"], "step"]
+    return {
+        "rows": len(found),
+        "series": len(np.unique(series)),
+        "first": str(times.min()),
+        "last": str(times.max()),
+        **{name: int(found[name].sum()) for name in _COUNTED},
+        "gaps": len(gaps),
+        "longest_gap_hours": round(float(gaps.max()) / 3600, 2) if len(gaps) else 0.0,
+    }

@@ -1,0 +1,200 @@
+"""Pages, typed as a reader would type them: each block is done, in order, in one shell.
+
+On a page (Markdown, as MyST reads it) these fenced blocks count:
+
+* ``bash``: commands. The first one that fails ends the page. One that is meant to fail is the last
+  of its block and says so: ``# exit status 1``.
+* ``text`` after commands: what they print, on both streams; ``...`` stands for anything.
+* ``{code-block} python`` (or another language) with ``:caption: PATH``: the whole file PATH.
+* ``diff``: an edit, which ``git apply`` makes.
+
+Other blocks are only looked at.
+"""
+
+import contextlib
+import doctest
+import os
+import re
+import secrets
+import shlex
+import signal
+import socket
+import subprocess
+import tempfile
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+from tests.helpers import ROOT, clean_environment, tool
+
+# All that is done here otherwise than at a reader's: the template is the one that is tested, the
+# port is free, `uv` links the environments of these tests instead of making new ones, and where
+# nothing is installed editable, Python finds the project's package in `src`.
+TEMPLATE, PORT = "gh:org/cookiecutter-azure-mlops", "5001"
+UV = f"""\
+for last; do :; done
+case "$1" in
+python) echo '{tool("python")}' ;;
+venv) ln -sfn '{ROOT}'/"$last" "$last" ;;
+pip) ;;
+*) echo "uv $*: the tests have nothing in its place" >&2 && exit 2 ;;
+esac
+"""
+INSTALLED = {"PYTHONPATH": "src", "PATH": f"{tool('x').parent}{os.pathsep}{os.environ['PATH']}"}
+
+_FENCE = re.compile(r"^(?P<fence>`{3,})(?P<kind>[^`\n]*)\n(?P<text>.*?)^(?P=fence)$", re.M | re.S)
+_OPTIONS = re.compile(r"(?:^:[\w-]+:.*\n)+\n?", re.M)
+_CAPTION = re.compile(r"^:caption: (\S+)$", re.M)
+_STATUS = re.compile(r"# exit status (\d+)\s*\Z")
+
+
+class PageError(AssertionError):
+    """A page promised something else than what happened; the message begins with page and line."""
+
+
+@dataclass(frozen=True)
+class Block:
+    """A fenced block: the line of the page on which it begins, its kind and its text."""
+
+    line: int
+    kind: str  # the language, or `file`
+    text: str
+    file: str = ""
+
+
+def read_blocks(page: str) -> Iterator[Block]:
+    """Find the fenced blocks of a page."""
+    for found in _FENCE.finditer(page):
+        line, kind, text = page.count("\n", 0, found.start()) + 1, found["kind"], found["text"]
+        options = _OPTIONS.match(text) if kind.startswith("{code-block}") else None
+        if options and (caption := _CAPTION.search(options[0])):
+            yield Block(line, "file", text[options.end() :], caption[1])
+        else:
+            yield Block(line, kind.strip(), text)
+
+
+class Shell:
+    """A bash that is typed into; what it has started ends with it, at the latest in ``seconds``."""
+
+    def __init__(self, folder: Path, seconds: float, **environment: str) -> None:
+        self._token, self._seconds, self._is_late = secrets.token_hex(8), seconds, False
+        self._scratch = tempfile.TemporaryDirectory()
+        uv, self._typed = (Path(self._scratch.name) / name for name in ("uv", "typed"))
+        uv.write_text(UV, encoding="utf-8")
+        given = {"MAKEFLAGS": f"UV=sh\\ {uv}"} | INSTALLED | environment
+        self._process = subprocess.Popen(
+            ["bash", "--norc", "--noprofile", "-eE"],
+            cwd=folder,
+            env=clean_environment(**given),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            encoding="utf-8",
+            errors="replace",
+            start_new_session=True,
+        )
+        self._timer = threading.Timer(seconds, self._give_up)
+        self._timer.start()
+        self._send("trap 'line=$LINENO' ERR")
+        self._send(f"trap 'printf \"\\n{self._token} %d %d\\n\" $? $line' EXIT")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._timer.cancel()
+        self._kill()
+        self._process.communicate()
+        self._scratch.cleanup()
+
+    def type(self, commands: str, *, may_fail: bool = False) -> tuple[str, int, int]:
+        """Return what some lines print, the status of the last one, the number of one that failed.
+
+        The shell ends with the first one that fails, unless the last one may. When the time is up,
+        what was printed is the message of a ``TimeoutError``.
+        """
+        self._typed.write_text(commands, encoding="utf-8")
+        with contextlib.suppress(BrokenPipeError):  # it was ended
+            self._send(f"set {'+' if may_fail else '-'}e; line=0")
+            self._send(f"source {shlex.quote(str(self._typed))} </dev/null; status=$?; set -e")
+            self._send(f'printf "\\n%s %d %d\\n" {self._token} $status $line')
+        printed = ""
+        for line in self._process.stdout or ():
+            if not line.startswith(self._token):
+                printed += line
+            elif not self._is_late:  # what it says when it is ended counts for nothing
+                status, failed = line.split()[1:]
+                return printed.removesuffix("\n"), int(status), int(failed)
+        raise TimeoutError(f"not done after {self._seconds:g} s:\n{printed}")
+
+    def _send(self, line: str) -> None:
+        assert self._process.stdin
+        self._process.stdin.write(line + "\n")
+        self._process.stdin.flush()
+
+    def _give_up(self) -> None:
+        self._is_late = True
+        self._kill()
+
+    def _kill(self) -> None:
+        for number in (signal.SIGTERM, signal.SIGKILL):
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._process.pid, number)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(5)
+
+
+def do_page(
+    page: Path, folder: Path, seconds: float = 900, template: Path = ROOT, **environment: str
+) -> None:
+    """Do what a page says, in a folder; raise a ``PageError`` at the first thing that differs."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        here = {TEMPLATE: shlex.quote(str(template)), PORT: str(free.getsockname()[1])}
+    printed: str | None = None
+    with Shell(folder, seconds, **environment) as shell:
+        for block in read_blocks(page.read_text(encoding="utf-8")):
+            try:
+                if block.kind == "text":
+                    compare(page, block, printed)
+                if block.kind in {"bash", "diff", "file", "text"}:
+                    printed = _do(shell, page, block, here)
+            except TimeoutError as error:
+                raise PageError(f"{page.name}:{block.line}: {error}") from None
+
+
+def compare(page: Path, shown: Block, printed: str | None) -> None:
+    """Compare what a page shows with what was printed, but for spaces at the ends of lines."""
+    where = f"{page.name}:{shown.line}"
+    if printed is None:
+        raise PageError(f"{where}: no commands right before it print this")
+    lines = (map(str.rstrip, text.strip("\n").splitlines()) for text in (shown.text, printed))
+    want, got = ("\n".join(part) + "\n" for part in lines)
+    if not doctest.OutputChecker().check_output(want, got, doctest.ELLIPSIS):
+        raise PageError(f"{where}: this is not what is printed, which is:\n{got}")
+
+
+def _do(shell: Shell, page: Path, block: Block, here: dict[str, str]) -> str | None:
+    """Return what the commands of a block print; None for other blocks."""
+    if block.kind == "text":
+        return None
+    if block.kind == "bash":
+        wanted = _STATUS.search(block.text)
+        expected, commands = int(wanted[1]) if wanted else 0, block.text
+        for theirs, ours in here.items():
+            commands = commands.replace(theirs, ours)
+        printed, status, failed = shell.type(commands, may_fail=bool(expected))
+        if status == expected:
+            return printed
+        number = max(failed, 1)
+        why = f"`{block.text.splitlines()[number - 1]}` ended with status {status}, not {expected}"
+        raise PageError(f"{page.name}:{block.line + number}: {why}:\n{printed}")
+    place, text = shlex.quote(block.file), f"<<'END_OF_BLOCK'\n{block.text}END_OF_BLOCK\n"
+    write = f'mkdir -p "$(dirname {place})" && cat >{place} {text}'
+    printed, status, _ = shell.type(f"git apply - {text}" if block.kind == "diff" else write)
+    if status:
+        what = "edit does not apply" if block.kind == "diff" else "file cannot be written"
+        raise PageError(f"{page.name}:{block.line}: this {what}:\n{printed}")
+    return None

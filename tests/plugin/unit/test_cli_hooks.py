@@ -1,0 +1,78 @@
+"""Kedro's own commands say in words what is wrong."""
+
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+from kedro.framework.cli.cli import KedroCLI
+
+from kedro_azure_mlops import cli_hooks
+
+PROJECT = Path(__file__).parents[1] / "project"
+
+
+@pytest.fixture
+def copied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    shutil.copytree(PROJECT, tmp_path / "project")
+    monkeypatch.chdir(tmp_path / "project")
+    return tmp_path / "project"
+
+
+def status(project: Path, *arguments: str) -> object:
+    with pytest.raises(SystemExit) as ended:
+        KedroCLI(project).main(args=list(arguments))
+    return ended.value.code
+
+
+@pytest.mark.parametrize(
+    ("name", "package"),
+    [("lab", "jupyterlab"), ("notebook", "notebook"), ("setup", "ipykernel")],
+)
+def test_jupyter_without_its_package_is_a_sentence(
+    name: str,
+    package: str,
+    copied: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr(cli_hooks, "find_spec", asked.append)
+    assert status(copied, "jupyter", name) == 2
+    assert asked == [package]
+    said = capsys.readouterr().err
+    assert f"kedro jupyter {name} needs the package {package}" in said
+    assert f"pip install {package}" in said
+    (copied / "requirements" / "notebook.txt").touch()
+    assert status(copied, "jupyter", name) == 2
+    said = capsys.readouterr().err
+    assert "make notebook" in said
+    assert "uv pip install --require-hashes -r requirements/notebook.txt" in said
+
+
+def test_jupyter_with_its_package_goes_on_to_kedro(
+    copied: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(cli_hooks, "find_spec", str)
+    monkeypatch.setitem(sys.modules, "jupyterlab", None)  # then it is not found
+    assert status(copied, "jupyter", "lab") == 1
+    assert "needs the package" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("arguments", [("jupyter", "--help"), ("--help",), ("registry", "list")])
+def test_other_commands_are_left_alone(
+    arguments: tuple[str, ...], copied: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cli_hooks, "find_spec", lambda _: None)
+    assert status(copied, *arguments) == 0
+
+
+def test_errors_of_kedro_say_what_happened(
+    copied: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Without the hook click 8.5 makes it "NoneType: None"."""
+    for _ in range(2):
+        assert status(copied, "pipeline", "create", "no-name") == 1
+        said = capsys.readouterr().out
+        assert "NoneType" not in said
+        assert said.count("'no-name' is not a valid Python package name") == 1

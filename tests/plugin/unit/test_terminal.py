@@ -1,0 +1,728 @@
+"""The terminal: what fits its width, what a pipe gets, colours, the parts of an error, progress."""
+
+import io
+import json
+import logging
+import re
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+import pytest
+
+from kedro_azure_mlops import progress, terminal
+from kedro_azure_mlops.cli import COMMANDS, GROUPS, Command, main
+from kedro_azure_mlops.errors import OperationError, RefusedError
+from kedro_azure_mlops.registry import Version
+from kedro_azure_mlops.terminal import (
+    fit,
+    has_colors,
+    is_terminal,
+    narrator,
+    parts_of,
+    project_name,
+    shorten,
+    show,
+    show_error,
+    show_table,
+)
+from tests.plugin.seeds import PASSWORD
+
+SENTENCE = (
+    "The workspace of dev is not known: there is no subscription_id in "
+    "operation/configuration/dev/azureml.yml and none in the environment, so nothing was sent."
+)
+COMMAND = "kedro mlops deploy online --env dev --version 12 --no-traffic --dry-run"
+DIGEST = "40c15bb4" * 8
+ESCAPE = "\x1b"
+
+
+class Screen(io.TextIOWrapper):
+    """A stream that is a terminal, or is none, and keeps what was written."""
+
+    def __init__(self, *, encoding: str = "utf-8", tty: bool = True) -> None:
+        super().__init__(io.BytesIO(), encoding=encoding, newline="\n", write_through=True)
+        self._tty = tty
+
+    def isatty(self) -> bool:
+        return self._tty
+
+    def fileno(self) -> int:
+        raise OSError("no file")
+
+    @property
+    def text(self) -> str:
+        self.flush()
+        content = self.buffer
+        assert isinstance(content, io.BytesIO)
+        return content.getvalue().decode(self.encoding)
+
+
+@pytest.fixture(autouse=True)
+def _nothing_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("NO_COLOR", "FORCE_COLOR", "CI", "GITHUB_ACTIONS", "TF_BUILD"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.setenv("COLUMNS", "80")
+
+
+@pytest.fixture
+def screens(monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[Screen, Screen]]:
+    """Replace both streams by terminals, or pipes, and return them."""
+
+    def replace(**kind: bool | str) -> tuple[Screen, Screen]:
+        out, err = Screen(**kind), Screen(**kind)
+        monkeypatch.setattr(sys, "stdout", out)
+        monkeypatch.setattr(sys, "stderr", err)
+        return out, err
+
+    return replace
+
+
+def plain(text: str) -> str:
+    """Return text without escape codes."""
+    return re.sub(r"\x1b\[[0-9;]*m", "", text)
+
+
+def print_everything() -> None:
+    """Print each thing that a command can print."""
+    say = narrator("deploy")
+    say(SENTENCE)
+    show(f"  ok     {SENTENCE}")
+    show_table([("nightly", "enabled", SENTENCE), ("w", "disabled", "each day")])
+    show_error("deploy", OperationError(SENTENCE, where="dev/mlops.yml", next=COMMAND))
+
+
+# Widths.
+
+
+@pytest.mark.parametrize("width", [48, 72, 80])
+def test_lines_fit_a_terminal_and_lose_no_word(
+    width: int, screens: Callable[..., tuple[Screen, Screen]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(width))
+    out, err = screens()
+    print_everything()
+    for line in plain(out.text + err.text).splitlines():
+        # what is longer than the terminal itself stays in one piece
+        assert len(line) <= width or line.strip().removeprefix("next: ") == COMMAND
+    assert plain(out.text).split().count("azureml.yml") == 0
+    for word in SENTENCE.split():
+        assert word in plain(out.text)
+        assert word in plain(err.text)
+
+
+def test_a_pipe_gets_each_line_whole(screens: Callable[..., tuple[Screen, Screen]]) -> None:
+    out, err = screens(tty=False)
+    print_everything()
+    assert out.text.splitlines() == [
+        f"deploy: {SENTENCE}",
+        f"  ok     {SENTENCE}",
+        f"  nightly  enabled   {SENTENCE}",
+        "  w        disabled  each day",
+    ]
+    assert err.text.splitlines() == [
+        f"deploy: {SENTENCE}",
+        "  where: dev/mlops.yml",
+        f"  next: {COMMAND}",
+    ]
+
+
+@pytest.mark.parametrize(
+    "whole",
+    [
+        f"to repeat it, type: {COMMAND}",
+        f"it can be undone: `{COMMAND}` does it",
+        "see /a/path/with-hyphens/that-is/very/long/and/has/no/end/at/all/anywhere/here.yml",
+    ],
+)
+def test_what_is_typed_or_opened_is_never_broken(whole: str) -> None:
+    fitted = fit(f"the endpoint has no deployment with traffic, {whole}", 50)
+    kept = COMMAND if COMMAND in whole else whole.removeprefix("see ")
+    assert kept in fitted
+    assert " ".join(fitted.split()) == f"the endpoint has no deployment with traffic, {whole}"
+
+
+def test_a_command_of_several_lines_stays_as_it_is() -> None:
+    lines = f"  docker build --tag plant:1 \\\n    --build-arg DIGEST={DIGEST} \\\n    build/serve"
+    assert fit(lines, 60) == lines
+
+
+def test_a_continued_line_stands_below_its_column() -> None:
+    first, *others = fit(f"  FAULT  {SENTENCE}", 80).splitlines()
+    assert first.startswith("  FAULT  The")
+    assert others
+    assert all(line.startswith(" " * 9) and line[9] != " " for line in others)
+
+
+def test_a_terminal_gets_the_name_of_a_node_and_a_pipe_the_whole_line(
+    screens: Callable[..., tuple[Screen, Screen]],
+) -> None:
+    node = "train | 21:17:06 Running node: clean: clean([raw;params:cleaning]) -> [clean;report]"
+    other = "train | ValueError: 1 is not 2"
+    for tty, shown in ((True, "train | 21:17:06 Running node: clean"), (False, node)):
+        out, _ = screens(tty=tty)
+        terminal.show_log(node)
+        terminal.show_log(other)
+        assert out.text.splitlines() == [shown, other]
+
+
+def test_a_table_wraps_its_last_column_and_keeps_the_others(
+    screens: Callable[..., tuple[Screen, Screen]],
+) -> None:
+    out, _ = screens()
+    show_table([("nightly", "enabled", SENTENCE), ("w", "disabled", "each day")])
+    lines = plain(out.text).splitlines()
+    begin = lines[0].index("The workspace")
+    assert lines[0].startswith("  nightly  enabled ")
+    assert lines[-1].split() == ["w", "disabled", "each", "day"]
+    assert lines[-1].index("each") == begin
+    assert max(map(len, lines)) <= 80
+    assert " ".join(line[begin:] for line in lines[:-1]).split() == SENTENCE.split()
+
+
+def test_a_table_cuts_wide_columns_in_a_terminal_and_keeps_its_paths(
+    screens: Callable[..., tuple[Screen, Screen]],
+) -> None:
+    path = "operation/configuration/dev/azureml.yml"
+    row = ("a-schedule-" * 6, "enabled", f"{SENTENCE} {path}")
+    out, _ = screens()
+    show_table([row])
+    lines = plain(out.text).splitlines()
+    assert max(map(len, lines)) <= 82
+    assert re.match(r"  a-schedule-a-\S*…  enabled  The", lines[0])
+    assert path in plain(out.text)
+    out, _ = screens(tty=False)
+    show_table([row])
+    assert out.text == f"  {'  '.join(row)}\n"
+
+
+def test_a_long_value_is_shortened_in_a_terminal_alone(
+    screens: Callable[..., tuple[Screen, Screen]],
+) -> None:
+    line = f"  digest          {DIGEST}"
+    screens()
+    assert shorten(line) == f"{line[:79]}…"
+    assert shorten(line[:80]) == line[:80]
+    screens(tty=False)
+    assert shorten(line) == line
+
+
+@dataclass
+class Shelf:
+    """A registry of one champion."""
+
+    env = "stage"
+    name = "plant-stage"
+    place = "MLflow at sqlite:///mlruns.db"
+    tags: dict[str, str]
+
+    def champion(self) -> Version:
+        return Version(self.name, "3", DIGEST, self.tags)
+
+
+@pytest.fixture
+def shelf(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Shelf:
+    reasons = "ok  r2 0.71 against 0.30, minimum; NO  share 0.5 against 0.1, maximum"
+    tags = {"metrics.r2": "0.71", "gate": "refused", "gate.reasons": reasons}
+    found = Shelf(tags | {"parameters": json.dumps({"model": {"alpha": [1] * 90}})})
+    monkeypatch.setattr("kedro_azure_mlops.registry.open_registry", lambda _: found)
+    monkeypatch.chdir(tmp_path)
+    return found
+
+
+def test_a_champion_is_cut_for_people_and_whole_for_programs(
+    shelf: Shelf, screens: Callable[..., tuple[Screen, Screen]]
+) -> None:
+    out, err = screens()
+    assert main(["champion", "--env", "stage"]) == 0
+    lines = plain(out.text).splitlines()
+    assert max(map(len, lines)) <= 80
+    assert f"  digest          {DIGEST[:61]}…" in lines
+    assert f"{'':27}NO  share 0.5 against 0.1, maximum" in lines
+    assert "all of it: kedro mlops champion --env stage --json" in " ".join(plain(err.text).split())
+    out, err = screens(tty=False)
+    assert main(["champion", "--env", "stage"]) == 0
+    for whole in (DIGEST, shelf.tags["gate.reasons"], shelf.tags["parameters"]):
+        assert whole in out.text
+    assert err.text == ""
+
+
+def test_a_champion_as_json_is_all_that_is_recorded(
+    shelf: Shelf, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["champion", "--env", "stage", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == {
+        "name": "plant-stage",
+        "version": "3",
+        "digest": DIGEST,
+        "environment": "stage",
+        "kept_in": shelf.place,
+        "tags": shelf.tags,
+    }
+    assert main(["champion", "--env", "stage", "--json", "--history"]) == 2
+    assert "exclude each other" in capsys.readouterr().err
+
+
+# Colours.
+
+
+@pytest.mark.parametrize(
+    ("variables", "tty", "colored"),
+    [
+        ({}, True, True),
+        ({}, False, False),
+        ({"NO_COLOR": "1"}, True, False),
+        ({"FORCE_COLOR": "1"}, False, True),
+        ({"NO_COLOR": "1", "FORCE_COLOR": "1"}, False, False),
+        ({"TERM": "dumb"}, True, False),
+        ({"NO_COLOR": ""}, True, True),
+    ],
+    ids=["terminal", "pipe", "no_color", "forced", "no_color_wins", "dumb", "empty_is_unset"],
+)
+def test_colours_are_for_those_who_see_them(
+    variables: dict[str, str],
+    tty: bool,
+    colored: bool,
+    screens: Callable[..., tuple[Screen, Screen]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    out, err = screens(tty=tty)
+    print_everything()
+    assert (ESCAPE in out.text, ESCAPE in err.text, has_colors(out)) == (colored,) * 3
+
+
+def test_colours_change_no_text(
+    screens: Callable[..., tuple[Screen, Screen]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, err = screens(tty=False)
+    print_everything()
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    colored, colored_err = screens(tty=False)
+    print_everything()
+    assert plain(colored.text) == out.text != colored.text
+    assert plain(colored_err.text) == err.text != colored_err.text
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "cp1252", "cp437"])
+@pytest.mark.parametrize("tty", [True, False])
+def test_a_console_without_utf_8_gets_all_it_can_show(
+    encoding: str, tty: bool, screens: Callable[..., tuple[Screen, Screen]]
+) -> None:
+    out, err = screens(encoding=encoding, tty=tty)
+    narrator("gate")("R² 0.9 → 1.0 ⠋")
+    show(shorten("x" * 200))
+    show_error("gate", "R² is 漢")
+    terminal.show_header("gate", "dev", "plant")
+    assert "0.9 \\u2192 1.0 \\u280b" in plain(out.text)
+    assert "is \\u6f22" in plain(err.text)
+    assert re.search("gate (·|-) dev (·|-) plant", plain(err.text))
+
+
+# Errors.
+
+
+def test_an_error_says_what_where_and_what_next() -> None:
+    error = RefusedError("it is refused.", where="dev/mlops.yml: gate", next="kedro run")
+    assert parts_of(error) == ["it is refused.", "where: dev/mlops.yml: gate", "next: kedro run"]
+    assert str(error) == "it is refused.\nwhere: dev/mlops.yml: gate\nnext: kedro run"
+    assert error.args == ("it is refused.",)
+
+
+@pytest.mark.parametrize(
+    ("message", "parts"),
+    [
+        ("one thing is wrong", ["one thing is wrong"]),
+        (
+            "no run has reached the gate yet. Type: kedro run --env dev",
+            ["no run has reached the gate yet.", "next: kedro run --env dev"],
+        ),
+        (
+            "Version 1.2 of conf/a.b.yml is gone. It was removed. Name another. Or wait.",
+            [
+                "Version 1.2 of conf/a.b.yml is gone.",
+                "It was removed.",
+                "next: Name another.",
+                "Or wait.",
+            ],
+        ),
+        (
+            "these lines are wrong:\n  line 1. Set by hand\n\n  line 2\nRun it again.",
+            [
+                "these lines are wrong:",
+                "  line 1. Set by hand",
+                "  line 2",
+                "next: Run it again.",
+            ],
+        ),
+    ],
+    ids=["one_sentence", "advice", "sentences", "lines"],
+)
+def test_a_message_in_one_piece_is_split_and_keeps_its_words(
+    message: str, parts: list[str]
+) -> None:
+    assert parts_of(OperationError(message)) == parts_of(message) == parts
+
+
+def failing(error: Exception) -> click.Command:
+    def work() -> None:
+        raise error
+
+    return Command("script", callback=work)
+
+
+@pytest.mark.parametrize(
+    ("error", "status"), [(OperationError("no. See it."), 2), (RefusedError("no. See it."), 1)]
+)
+def test_a_command_ends_with_its_error_as_a_block(
+    error: Exception, status: int, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        failing(error).main([])
+    assert (ended.value.code, capfd.readouterr().err) == (status, "script: no.\n  next: See it.\n")
+
+
+def test_a_secret_is_hidden_before_a_line_is_broken(
+    screens: Callable[..., tuple[Screen, Screen]],
+) -> None:
+    out, err = screens()
+    secret = PASSWORD
+    for width in range(40, 60):
+        text = f"{'x' * width} password: {secret} and https://u:{secret}@host/path"
+        show(text)
+        show_error("a", text)
+        show_table([("a", text)])
+    assert "***" in out.text
+    assert secret not in out.text + err.text
+
+
+@pytest.mark.parametrize(
+    ("typed", "said"),
+    [
+        (
+            ["schedule", "xyz"],
+            "schedule: No such command 'xyz'.\n  next: kedro mlops schedule --help\n",
+        ),
+        (["gait"], "mlops: No such command 'gait'.\n  next: kedro mlops --help\n"),
+        (
+            ["deploy", "onlin"],
+            "deploy: Invalid value for '{online|batch}': 'onlin' is not one of 'online', 'batch'."
+            "\n  next: kedro mlops deploy --help\n",
+        ),
+        (
+            ["ab"],
+            "ab: give one of --share, --compare and --end\n  next: kedro mlops ab --help\n",
+        ),
+    ],
+)
+def test_what_was_typed_wrong_is_shown_like_any_other_error(
+    typed: list[str],
+    said: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(typed) == 2
+    assert capsys.readouterr().err == said
+
+
+# The header and the help.
+
+
+def test_a_header_is_for_people_and_logs_of_ci(
+    screens: Callable[..., tuple[Screen, Screen]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    (tmp_path / "pyproject.toml").write_text('[project]\nname = "plant"\n', encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    script = Command("script", callback=lambda: None)
+    out, err = screens()
+    assert script.main([], standalone_mode=False) == 0
+    assert (out.text, plain(err.text)) == ("", "script · plant\n")
+    _, err = screens(tty=False)
+    script.main([], standalone_mode=False)
+    assert err.text == ""
+    monkeypatch.setenv("CI", "true")
+    script.main([], standalone_mode=False)
+    assert err.text == "script · plant\n"
+
+
+def test_a_long_header_is_broken_between_its_facts(
+    screens: Callable[..., tuple[Screen, Screen]],
+) -> None:
+    place = "workspace mlw-of-a-plant-in-the-north-dev"
+    _, err = screens()
+    terminal.show_header("provision", "dev", "a-project-of-a-long-name", place)
+    first, second = plain(err.text).splitlines()
+    assert first == "provision · dev · a-project-of-a-long-name ·"
+    assert second == f"  {place}"
+    _, err = screens()
+    terminal.show_header("provision", None, "plant", "workspace x")
+    assert plain(err.text) == "provision · plant · workspace x\n"
+
+
+def test_the_next_step_is_shown_to_people_alone(
+    screens: Callable[..., tuple[Screen, Screen]],
+) -> None:
+    out, err = screens()
+    terminal.show_next("kedro mlops submit")
+    assert (out.text, plain(err.text)) == ("", "  next: kedro mlops submit\n")
+    _, err = screens(tty=False)
+    terminal.show_next("kedro mlops submit")
+    assert err.text == ""
+
+
+def test_a_project_without_a_name_is_called_as_its_folder(tmp_path: Path) -> None:
+    assert project_name(tmp_path) == tmp_path.name
+    (tmp_path / "pyproject.toml").write_text("name = ]", encoding="utf-8")
+    assert project_name(tmp_path) == tmp_path.name
+    (tmp_path / "pyproject.toml").write_text("[project]\nname = 'x'\n", encoding="utf-8")
+    assert project_name(tmp_path) == "x"
+
+
+def test_the_help_fits_80_columns_and_shows_the_groups_in_order_of_use(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["--help"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= 80
+    titles = [line.rstrip(":") for line in lines if line.rstrip(":") in GROUPS]
+    assert titles == ["Start", "Run on Azure", "Models", "Serve", "Watch", "Update"]
+    shown = [line.split()[0] for line in lines if re.match(r"  [a-z]+ {2,}\S", line)]
+    assert shown == list(COMMANDS)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_help_of_a_command_fits_80_columns(
+    name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([name, "--help"]) == 0
+    assert max(map(len, capsys.readouterr().out.splitlines())) <= 80
+
+
+# Progress.
+
+
+class Clock:
+    """A clock that is set."""
+
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def shown(clock: Clock) -> Iterator[tuple[progress.Activity, Screen]]:
+    screen = Screen()
+    activity = progress.Activity("deploy", screen, clock)
+    yield activity, screen
+    activity.pause()
+
+
+def test_what_takes_less_than_two_seconds_shows_nothing(
+    shown: tuple[progress.Activity, Screen], clock: Clock
+) -> None:
+    activity, screen = shown
+    for clock.now in (0.0, 1.0, 1.9):
+        activity.tick()
+    assert screen.text == ""
+    clock.now = 2.0
+    activity.tick()
+    assert "deploy" in screen.text
+    assert "0:00:02" in screen.text
+
+
+def test_a_line_sends_the_spinner_away_for_two_seconds(
+    shown: tuple[progress.Activity, Screen], clock: Clock
+) -> None:
+    activity, screen = shown
+    clock.now = 5.0
+    activity.tick()
+    activity.pause("a line\n")
+    drawn = screen.text
+    assert drawn.endswith(f"{ESCAPE}[2K"), "its line is erased"
+    clock.now = 6.9
+    activity.tick()
+    assert screen.text == drawn
+    clock.now = 7.0
+    activity.tick()
+    assert "0:00:07" in screen.text.removeprefix(drawn)
+
+
+def test_beside_a_question_there_is_no_spinner(
+    shown: tuple[progress.Activity, Screen], clock: Clock
+) -> None:
+    activity, screen = shown
+    activity.pause("Cancel the cloud job too? [y/N] ")
+    clock.now = 60.0
+    activity.tick()
+    assert screen.text == ""
+    activity.pause("a line\n")
+    clock.now = 62.0
+    activity.tick()
+    assert "deploy" in screen.text
+
+
+def test_the_cursor_is_never_hidden(shown: tuple[progress.Activity, Screen], clock: Clock) -> None:
+    """A process that is killed could not show it again."""
+    activity, screen = shown
+    clock.now = 3.0
+    activity.tick()
+    activity.pause()
+    assert f"{ESCAPE}[?25l" not in screen.text
+
+
+def test_a_console_of_ascii_has_a_spinner_of_ascii(clock: Clock) -> None:
+    screen = Screen(encoding="ascii")
+    activity = progress.Activity("deploy", screen, clock)
+    clock.now = 3.0
+    activity.tick()
+    activity.pause()
+    assert "deploy" in screen.text
+
+
+def test_without_rich_there_is_no_spinner_and_no_error(
+    clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in an update by a Python that has click alone."""
+    monkeypatch.setitem(sys.modules, "rich.progress", None)
+    screen = Screen()
+    activity = progress.Activity("update", screen, clock)
+    clock.now = 9.0
+    with pytest.raises(ImportError):
+        activity.tick()
+    activity.draw()  # ends, without a word
+    assert screen.text == ""
+
+
+def test_output_of_the_work_comes_out_whole_and_streams_are_given_back(
+    screens: Callable[..., tuple[Screen, Screen]], clock: Clock
+) -> None:
+    out, err = screens()
+    activity = progress.Activity("deploy", err, clock)
+    with activity.watching():
+        print("a result")
+        clock.now = 9.0
+        activity.tick()
+        print("another")
+        sys.stderr.writelines(["a note\n"])
+        assert sys.stdout.isatty()
+    assert (sys.stdout, sys.stderr) == (out, err)
+    assert out.text == "a result\nanother\n"
+    assert "deploy" in err.text
+    assert err.text.endswith("a note\n")
+    assert [one for one in threading.enumerate() if one.name.endswith("(draw)")] == []
+
+
+def test_a_log_makes_room_for_its_line(
+    screens: Callable[..., tuple[Screen, Screen]], clock: Clock
+) -> None:
+    """A handler knows the stream itself, and is as before afterwards."""
+    _, err = screens()
+    handler = logging.StreamHandler(err)
+    logger = logging.getLogger("kedro_azure_mlops.test")
+    logger.addHandler(handler)
+    try:
+        with (activity := progress.Activity("deploy", err, clock)).watching():
+            clock.now = 9.0
+            activity.tick()
+            logger.warning("a record")
+    finally:
+        logger.removeHandler(handler)
+    assert f"{ESCAPE}[2Ka record\n" in err.text
+    assert handler.filters == []
+
+
+def test_an_interrupt_leaves_no_spinner_behind(
+    screens: Callable[..., tuple[Screen, Screen]], clock: Clock
+) -> None:
+    out, err = screens()
+    activity = progress.Activity("deploy", err, clock)
+    with pytest.raises(KeyboardInterrupt), activity.watching():
+        clock.now = 9.0
+        activity.tick()
+        raise KeyboardInterrupt
+    assert err.text.endswith(f"{ESCAPE}[2K")
+    assert (sys.stdout, sys.stderr) == (out, err)
+
+
+def test_rows_are_counted_beside_the_spinner_and_not_in_the_log(
+    screens: Callable[..., tuple[Screen, Screen]], clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    _, err = screens()
+    logger = logging.getLogger("kedro_azure_mlops.test")
+    with (activity := progress.Activity("monitor", err, clock)).watching():
+        work = progress.Progress("Read", 4_000_000, logger, clock)
+        clock.now = 10.0
+        work.advance(1_000_000)
+        activity.tick()
+    assert "monitor: Read 1,000,000 rows, 25%, about 0:00:30 left" in err.text
+    assert caplog.messages == []
+    work.advance(0)
+    clock.now = 20.0
+    work.advance(1_000_000)
+    assert caplog.messages == ["Read 2,000,000 rows, 50%, about 0:00:20 left"]
+
+
+@pytest.mark.parametrize(
+    ("variables", "seconds", "said"),
+    [
+        ({"CI": "true"}, 200.0, "deploy: took 0:03:20\n"),
+        ({"CI": "true"}, 1.9, ""),
+        ({}, 200.0, ""),
+    ],
+    ids=["ci", "short", "pipe"],
+)
+def test_a_log_gets_one_line_at_the_end(
+    variables: dict[str, str],
+    seconds: float,
+    said: str,
+    screens: Callable[..., tuple[Screen, Screen]],
+    clock: Clock,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    out, err = screens(tty=False)
+    with progress.shown_activity("deploy", clock):
+        clock.now = seconds
+    assert (out.text, err.text) == ("", said)
+
+
+def test_a_spinner_needs_both_streams_in_a_terminal(
+    screens: Callable[..., tuple[Screen, Screen]], clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The reader of a pipe, such as ``less``, may write to the same terminal."""
+    _, err = screens()
+    monkeypatch.setattr(sys, "stdout", Screen(tty=False))
+    before = sys.stdout
+    with progress.shown_activity("deploy", clock):
+        assert sys.stdout is before
+    assert err.text == ""
+    monkeypatch.setattr(sys, "stdout", Screen())
+    before = sys.stdout
+    with progress.shown_activity("deploy", clock):
+        assert sys.stdout is not before
+    assert sys.stdout is before
+
+
+def test_a_closed_stream_is_no_terminal() -> None:
+    stream = io.StringIO()
+    assert not is_terminal(stream)
+    stream.close()
+    assert not is_terminal(stream)
+    assert not is_terminal(None)
