@@ -17,6 +17,8 @@ from types import ModuleType
 import pandas as pd
 import yaml
 
+from kedro_azure_mlops import plots
+
 READING = ["timestamp", "sensor_id", "temperature"]
 
 
@@ -82,10 +84,12 @@ def main() -> None:
     judged = held_out["judged"].reindex(kept.index).to_numpy()
     refitted = load("training").refit_on_all(kept, judged, detector, p)
 
-    plots = load("pipelines.metrics.plots")
-    plots.plot_timeline(scores, held_out, labels, settings["unit"]).savefig(out / "timeline.png")
-    plots.plot_score_histogram(held_out, labels).savefig(out / "histogram.png")
-    plots.plot_precision_recall(held_out, labels).savefig(out / "precision_recall.png")
+    split, unit = test["timestamp"].min(), settings["unit"]
+    timeline = plots.plot_series(scores, events, "temperature", split=split, unit=unit)
+    timeline.savefig(out / "timeline.png")
+    score, faults = held_out["score"].to_numpy(), events.contain(held_out)
+    plots.plot_score_histogram(score, faults).savefig(out / "histogram.png")
+    plots.plot_precision_recall(score, faults).savefig(out / "precision_recall.png")
     tables = {"clean": clean, "features": features, "train": train, "test": test}
     for name, table in tables.items():
         table.to_parquet(out / f"{name}.parquet")

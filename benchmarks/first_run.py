@@ -126,7 +126,8 @@ class Ours:
 
     def run_environment(self, machine: Machine, project: Path, folder: Path) -> Path:
         """Install what a run needs, and only that."""
-        machine.environment(folder / "run", "-r", project / "requirements/run.txt")
+        wheels = ["--find-links", project / "wheels"]  # the plugin, until it is on an index
+        machine.environment(folder / "run", *wheels, "-r", project / "requirements/run.txt")
         return folder / "run"
 
 

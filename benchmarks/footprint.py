@@ -1,6 +1,6 @@
 """Size of a rendered project, cost of the plugin for other commands, and what a change breaks.
 
-    python benchmarks/footprint.py                 # files and lines of a render, by kind; start-up
+    python benchmarks/footprint.py                 # files and lines of renders, by kind; start-up
     python benchmarks/footprint.py --tests         # also the time of a rendered project's tests
     python benchmarks/footprint.py --changes       # five changes of a team: how many tests fail
     python benchmarks/footprint.py --beside DIR... # count copies of other templates beside ours
@@ -20,11 +20,13 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable
+from itertools import product
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 BIN = Path(sys.executable).parent
 PROVIDERS = ("azure_pipelines", "github_actions")
+SAMPLES = ("temperature anomalies", "none")
 FILES, LINES = 90, 5_000  # for one provider, besides locks, data and wheels
 MILLISECONDS = 50
 _KINDS = {
@@ -73,18 +75,19 @@ def count(project: Path) -> tuple[Counter[str], Counter[str]]:
 
 
 def show_footprint(place: Path, beside: list[Path]) -> None:
-    """Print a table for each CI provider, and totals of other templates' renders."""
-    for provider in PROVIDERS:
-        files, lines = count(render(place / provider, ci_provider=provider))
-        print(f"\n{provider:<24}{'files':>8}{'lines':>8}")
+    """Print a table for each CI provider and sample, and totals of other templates' renders."""
+    for provider, sample in product(PROVIDERS, SAMPLES):
+        target = place / f"{provider}-{sample}"
+        files, lines = count(render(target, ci_provider=provider, sample=sample))
+        print(f"\n{provider + ', sample: ' + sample:<48}{'files':>8}{'lines':>8}")
         for kind in [*_KINDS, "other"]:
-            print(f"  {kind:<22}{files[kind]:>8}{lines[kind]:>8}")
+            print(f"  {kind:<46}{files[kind]:>8}{lines[kind]:>8}")
         total = files.total(), lines.total()
         reached = "reached" if total[0] <= FILES and total[1] <= LINES else "MISSED"
-        print(f"  {'all':<22}{total[0]:>8}{total[1]:>8}   <= {FILES}, {LINES:,}: {reached}")
+        print(f"  {'all':<46}{total[0]:>8}{total[1]:>8}   <= {FILES}, {LINES:,}: {reached}")
     for other in beside:
         files, lines = count(other)
-        print(f"{other.name:<24}{files.total():>8}{lines.total():>8}")
+        print(f"{other.name:<48}{files.total():>8}{lines.total():>8}")
 
 
 def show_start(place: Path, turns: int) -> None:

@@ -146,7 +146,7 @@ def measure(project: Path, model: Path, options: argparse.Namespace) -> bool:
     _, ids = recorded(folder)
     good = _report(found, turns)
     half = len(memory) // 2
-    growth = mean(memory[half:]) / mean(memory[max(0, half - half // 2) : half])
+    growth = mean(memory[half:]) / mean(memory[half // 2 : half])
     good &= _target(f"memory, second half of first ({memory[-1]:.0f} MB)", growth, GROWTH)
     print(f"{sent:,.0f} rows answered, {rows:,} in the files, {dropped:,.0f} dropped")
     good &= _target("rows neither in the files nor counted", sent - rows - dropped, 0)

@@ -16,7 +16,13 @@ from shlex import quote
 CONTEXT: dict = json.loads(r'''{{ cookiecutter | tojson }}''')  # fmt: skip
 
 RECORD = ".cruft.json"
-GITHUB_FOLDERS = (".github/actions/setup", ".github/actions", ".github/workflows", ".github")
+# cookiecutter makes the folders of files that another answer leaves out; inner ones come first
+CONDITIONAL_FOLDERS = (
+    *("azure_pipelines/templates", "azure_pipelines"),
+    *(".github/actions/setup", ".github/actions", ".github/workflows", ".github"),
+    *("docs/data", "operation/tests/data_validation", "operation/tests/unit"),
+    f"src/{CONTEXT['package_name']}/pipelines/score",
+)
 LATER = """Updates need the template's address and commit. Once it is known, type:
 kedro mlops update --link URL --to TAG"""
 COMMIT = "git init && git add --all --force && git commit --message 'Render the template'"
@@ -172,8 +178,7 @@ def main() -> None:
     """Finish the render."""
     # A console that cannot show a character must not turn a good render into a failed one.
     sys.stdout.reconfigure(errors="backslashreplace")
-    for folder in ("azure_pipelines/templates", "azure_pipelines", *GITHUB_FOLDERS):
-        # cookiecutter makes the folder of files that another answer leaves out
+    for folder in CONDITIONAL_FOLDERS:
         with contextlib.suppress(OSError):
             os.rmdir(folder)
     # Only cookiecutter itself says where it renders to. Cruft and updates render to compare, where

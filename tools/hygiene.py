@@ -12,12 +12,23 @@ from pathlib import Path
 import yaml
 
 SKIPPED = {
-    *(".git", ".venv", ".venv-serve", ".venv-spark", ".uv", "build", "mlruns", "mlartifacts"),
+    *(
+        ".git",
+        ".venv",
+        ".venv-serve",
+        ".venv-spark",
+        ".venv-leave",
+        ".uv",
+        "build",
+        "mlruns",
+        "mlartifacts",
+    ),
     *("__pycache__", ".pytest_cache", ".ruff_cache", ".mypy_cache"),
 }
 HOOKS = Path(__file__).parents[1] / "{{cookiecutter.project_slug}}" / ".pre-commit-config.yaml"
 
 DEVICE = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
+LONGEST = 160  # of a path: the names of options in it are long, and a clone's folder has 100
 ILLEGAL_ON_WINDOWS = re.compile(r'[<>:"|?*\\\x00-\x1f]|[. ]$')
 
 BYTES = "tests/fuzz/corpus/"  # whatever they are, they are meant so
@@ -43,8 +54,8 @@ def faults_of_names(names: list[str]) -> Iterator[str]:
     for name in names:
         if any(ILLEGAL_ON_WINDOWS.search(p) or DEVICE.fullmatch(p) for p in name.split("/")):
             yield f"{name}: Windows cannot have a file of this name"
-        if len(name) > 140:
-            yield f"{name}: the path is longer than 140 characters, Windows stops at 260 in all"
+        if len(name) > LONGEST:
+            yield f"{name}: longer than {LONGEST} characters, and Windows stops at 260 in all"
         if seen.setdefault(name.casefold(), name) != name:
             yield f"{name}: differs from {seen[name.casefold()]} by upper and lower case only"
 
@@ -77,6 +88,18 @@ def faults_below(root: Path) -> Iterator[str]:
         text = None if name.startswith(BYTES) else text_of(path)
         if text is not None:
             yield from (f"{name}: {fault}" for fault in faults_of_text(text))
+
+
+def ignored_below(root: Path) -> Iterator[str]:
+    """Name the template's files that git ignores, as its own .gitignore may: no clone has them."""
+    if not (root / ".git").exists():
+        return
+    folder = HOOKS.parent.name
+    command = ["git", "-C", root, "ls-files", "-z", "--others", "--ignored", "--exclude-standard"]
+    found = subprocess.run([*command, "--", folder], capture_output=True, check=True).stdout
+    for name in found.decode("utf-8").split("\0"):
+        if name and not SKIPPED.intersection(Path(name).parts):
+            yield f"{name}: git ignores it, so no clone has it: git add --force"
 
 
 def secrets_below(root: Path) -> Iterator[str]:
@@ -124,7 +147,8 @@ def main() -> int:
     if arguments.fix:
         for path in files_below(arguments.root):
             fix(path)
-    faults = [*faults_below(arguments.root), *secrets_below(arguments.root)]
+    root = arguments.root
+    faults = [*faults_below(root), *ignored_below(root), *secrets_below(root)]
     print("\n".join(faults) or "hygiene: all is well")
     return 1 if faults else 0
 

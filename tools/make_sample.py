@@ -134,11 +134,12 @@ def _text(time: datetime) -> str:
 
 
 def _write(name: str, header: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
-    with (RAW / name).open("w", newline="", encoding="utf-8") as file:
+    path = RAW / f"{{% if cookiecutter.sample != 'none' %}}{name}{{% endif %}}"
+    with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(header)
         writer.writerows(rows)
-    print(f"{name}: {len(rows):,} rows, {(RAW / name).stat().st_size / 1000:.0f} kB")
+    print(f"{name}: {len(rows):,} rows, {path.stat().st_size / 1000:.0f} kB")
 
 
 if __name__ == "__main__":

@@ -95,7 +95,8 @@ def test_leaves_nothing_for_git_to_pick_up(ran: InstalledProject) -> None:
         assert ran.run("git", *command).returncode == 0
     added = set(ran.run("git", "ls-files").stdout.splitlines())
     package = "temperature_anomalies"
-    assert added == listed("always", package) | listed("azure_pipelines", package)
+    names = ("always", "azure_pipelines", "sample")
+    assert added == set().union(*(listed(name, package) for name in names))
 
 
 LOCKS = ("run", "dev", "azure", "job", "serve")

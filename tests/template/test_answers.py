@@ -26,6 +26,7 @@ from tests.helpers import (
 )
 
 QUESTIONS = [
+    "sample",
     "project_name",
     "project_slug",
     "package_name",
@@ -56,7 +57,7 @@ HOSTILE = {
 }
 
 
-def test_there_are_eight_questions_in_this_order_each_with_a_sentence() -> None:
+def test_there_are_nine_questions_in_this_order_each_with_a_sentence() -> None:
     asked = json.loads((ROOT / "cookiecutter.json").read_text(encoding="utf-8"))
     assert [key for key in asked if not key.startswith("_")] == QUESTIONS
     for key in QUESTIONS:
@@ -86,6 +87,16 @@ class TestDerivedNames:
         answers = derive(project_name=name)
         assert answers["project_slug"][:60] == slug[:60].rstrip("-")
         assert answers["package_name"] == package[:40].rstrip("_")
+
+    def test_speak_of_the_sample_only_where_there_is_one(
+        self, derive: Callable[..., dict[str, str]]
+    ) -> None:
+        keys = ("project_slug", "description")
+        usual, none = derive(), derive(sample="none")
+        sentence = "Finds anomalies in temperature series."
+        assert [usual[key] for key in keys] == ["temperature-anomalies", sentence]
+        assert [none[key] for key in keys] == ["my-project", "A machine-learning project."]
+        assert derive(sample="none", project_name="Churn")["package_name"] == "churn"
 
     @pytest.mark.parametrize(
         "slug",
@@ -271,13 +282,14 @@ class TestFaults:
         assert 'It\'s "me"' in accepted.project.read("LICENSE")
         assert accepted.project.read("LICENSE").startswith("BSD 3-Clause")
 
-    @pytest.mark.parametrize("answer", ["azure", "", "both "])
+    @pytest.mark.parametrize("answer", ["foo", "", "both ", "NONE", "temperature_anomalies"])
+    @pytest.mark.parametrize(("key", "choice"), [("ci_provider", "both"), ("sample", "none")])
     def test_of_a_choice_are_refused_by_cookiecutter_itself(
-        self, derive: Callable[..., dict[str, str]], answer: str
+        self, derive: Callable[..., dict[str, str]], key: str, choice: str, answer: str
     ) -> None:
-        with pytest.raises(ValueError, match="but the choices are"):
-            derive(ci_provider=answer)
-        assert derive(ci_provider="both")["ci_provider"] == "both"
+        with pytest.raises(ValueError, match=f"variable {key}, but the choices are .*'{choice}'"):
+            derive(**{key: answer})
+        assert derive(**{key: choice})[key] == choice
 
     def test_of_the_package_cover_every_folder_of_the_layout(self) -> None:
         layout = {path.name for path in (ROOT / PROJECT).iterdir() if path.is_dir()}

@@ -17,7 +17,10 @@ PAGES = {"azure-devops": PIPELINES, "github": WORKFLOWS}
 
 
 def page(name: str) -> str:
-    return (ROOT / "docs" / "ci" / f"{name}.md").read_text(encoding="utf-8")
+    """Return the page of a provider with those of its steps, and what both have in common."""
+    folder = ROOT / "docs" / "how-to" / "ci"
+    pages = [*sorted(folder.glob(f"{name}*.md")), folder / "retraining.md"]
+    return "\n".join(path.read_text(encoding="utf-8") for path in pages)
 
 
 def blocks(name: str) -> list[str]:

@@ -7,7 +7,8 @@ from pathlib import Path
 import hygiene
 import pytest
 
-from tests.helpers import ROOT
+from tests.helpers import PROJECT, ROOT
+from tests.plugin.update.updating import git
 
 BROKEN = {
     "trailing_space": ("a \n", "line 1 ends with white space"),
@@ -32,8 +33,24 @@ def test_good_text_is_taken(tmp_path: Path, text: str) -> None:
     assert list(hygiene.faults_below(tmp_path)) == []
 
 
+def test_a_template_file_that_git_ignores_is_found_until_it_is_added(tmp_path: Path) -> None:
+    """The template's .gitignore is one of the template itself, and names no option."""
+    folder = tmp_path / PROJECT / "data"
+    folder.mkdir(parents=True)
+    (tmp_path / PROJECT / ".gitignore").write_text("/data/*\n!/data/rows.csv\n", encoding="utf-8")
+    (folder / "rows.csv").write_text("a\n", encoding="utf-8")
+    named = folder / "{% if cookiecutter.sample == 'none' %}rows.csv{% endif %}"
+    named.write_text("a\n", encoding="utf-8")
+    assert list(hygiene.ignored_below(tmp_path)) == []  # no repository
+    git(tmp_path, "init", "--quiet")
+    (fault,) = hygiene.ignored_below(tmp_path)
+    assert named.name in fault and "no clone has it" in fault
+    git(tmp_path, "add", "--force", str(named))
+    assert list(hygiene.ignored_below(tmp_path)) == []
+
+
 @pytest.mark.parametrize(
-    "names", [["a:b"], ["con.txt"], ["x/NUL"], ["end."], ['quo"te'], ["A", "a"], ["x" * 141]]
+    "names", [["a:b"], ["con.txt"], ["x/NUL"], ["end."], ['quo"te'], ["A", "a"], ["x" * 161]]
 )
 def test_bad_names_are_found(names: list[str]) -> None:
     assert len(list(hygiene.faults_of_names(names))) == 1

@@ -47,14 +47,20 @@ def made(
     shutil.copytree(baked().path, folder)
     programs = folder / ".venv/bin"
     programs.mkdir(parents=True)
-    for name in ("kedro", "pytest", "mlflow"):
+    for name in ("kedro", "pytest", "mlflow", "jupyter"):
         (programs / name).write_text(RECORDER, encoding="utf-8")
         (programs / name).chmod(0o755)
     # the other modules that targets call are of no interest here
     only = f'#!/bin/sh\ncase "$2" in *.arguments) exec {sys.executable} "$@" ;; esac\n'
     (programs / "python").write_text(only, encoding="utf-8")
     (programs / "python").chmod(0o755)
-    for done in (".venv/.run", ".venv/.dev", ".venv/.azure", ".venv-serve/.synced"):
+    for done in (
+        ".venv/.run",
+        ".venv/.dev",
+        ".venv/.azure",
+        ".venv/.notebook",
+        ".venv-serve/.synced",
+    ):
         (folder / done).parent.mkdir(exist_ok=True)
         (folder / done).touch()
     yield Made(folder)
@@ -87,6 +93,10 @@ def test_words_without_quotes_are_not_expanded_either(made: Made, text: str) -> 
     [
         (["viz"], ["viz", "run", "--host", "127.0.0.1", "--port", "4141"]),
         (["serve"], ["mlops", "serve", "--port", "5001"]),
+        (
+            ["notebook"],
+            ["lab", "--notebook-dir", "notebooks", "--ip", "127.0.0.1", "--port", "8888"],
+        ),
         (
             ["serve", "ENV=dev", "PORT=5002", "ARGS=--plain"],
             ["mlops", "serve", "--env", "dev", "--port", "5002", "--plain"],

@@ -17,8 +17,11 @@ PROVIDERS = {
     "both": ["azure_pipelines", "github_actions"],
 }
 
+SAMPLES = {"temperature anomalies": "sample", "none": "no_sample"}
+
 OPTIONS = {
     "defaults": {},
+    "no_sample": {"sample": "none"},
     "python_3_11": {"python_version": "3.11"},
     "python_3_13": {"python_version": "3.13"},
     "github_actions": {"ci_provider": "github_actions"},
@@ -31,6 +34,10 @@ OPTIONS = {
     "short_package": {"package_name": "p"},
     "package_before_kedro": {"package_name": "aaa"},
     "package_after_kedro": {"package_name": "zzz"},
+    "no_sample_both_providers": {"sample": "none", "ci_provider": "both"},
+    "no_sample_long_package": {"sample": "none", "package_name": "p" * 40},
+    "no_sample_package_before_kedro": {"sample": "none", "package_name": "aaa"},
+    "no_sample_package_after_kedro": {"sample": "none", "package_name": "zzz"},
 }
 
 # locks, data, the wheel, and the record of the template
@@ -50,14 +57,13 @@ def project(request: pytest.FixtureRequest, baked: Callable[..., BakedProject]) 
 
 class TestFiles:
     @pytest.mark.parametrize("provider", PROVIDERS)
-    @pytest.mark.parametrize("package", ["temperature_anomalies", "other"])
+    @pytest.mark.parametrize("sample", SAMPLES)
     def test_are_exactly_those_of_the_manifest(
-        self, baked: Callable[..., BakedProject], provider: str, package: str
+        self, baked: Callable[..., BakedProject], provider: str, sample: str
     ) -> None:
-        expected = listed("always", package).union(
-            *(listed(name, package) for name in PROVIDERS[provider])
-        )
-        files = baked(ci_provider=provider, package_name=package).files
+        names = ["always", SAMPLES[sample], *PROVIDERS[provider]]
+        expected = set().union(*(listed(name, "other") for name in names))
+        files = baked(ci_provider=provider, sample=sample, package_name="other").files
         assert sorted(files - expected) == []
         assert sorted(expected - files) == []
 
@@ -67,32 +73,50 @@ class TestFiles:
     def test_depend_on_no_other_option(
         self, baked: Callable[..., BakedProject], option: str
     ) -> None:
-        package = OPTIONS[option].get("package_name", "temperature_anomalies")
-        expected = listed("always", package) | listed("azure_pipelines", package)
-        assert baked(**OPTIONS[option]).files == expected
+        answers = {"package_name": "temperature_anomalies"} | OPTIONS[option]
+        names = ("always", SAMPLES[answers.get("sample", next(iter(SAMPLES)))], "azure_pipelines")
+        expected = set().union(*(listed(name, answers["package_name"]) for name in names))
+        assert baked(**answers).files == expected
 
     @pytest.mark.parametrize("provider", PROVIDERS)
-    def test_are_in_all_folders(self, baked: Callable[..., BakedProject], provider: str) -> None:
-        """Cookiecutter makes the folders of the other provider; none is left empty."""
-        project = baked(ci_provider=provider)
+    @pytest.mark.parametrize("sample", SAMPLES)
+    def test_are_in_all_folders(
+        self, baked: Callable[..., BakedProject], provider: str, sample: str
+    ) -> None:
+        """Cookiecutter makes the folders of other answers; none is left empty."""
+        project = baked(ci_provider=provider, sample=sample)
         folders = {p for p in project.path.rglob("*") if p.is_dir() and ".git" not in p.parts}
         full = {parent for name in project.files for parent in (project.path / name).parents}
         assert folders - full == set()
 
     @pytest.mark.parametrize("provider", ["azure_pipelines", "github_actions"])
-    def test_are_few(self, baked: Callable[..., BakedProject], provider: str) -> None:
-        """A team owns at most 90 files and 5,000 lines besides locks, data and the wheel."""
-        project = baked(ci_provider=provider)
+    @pytest.mark.parametrize(
+        ("sample", "files", "most"), [("temperature anomalies", 90, 5_000), ("none", 80, 2_600)]
+    )
+    def test_are_few(
+        self,
+        baked: Callable[..., BakedProject],
+        provider: str,
+        sample: str,
+        files: int,
+        most: int,
+    ) -> None:
+        """Files and lines that a team owns besides locks, data and the wheel."""
+        project = baked(ci_provider=provider, sample=sample)
         own = {name for name in project.files if not NOT_OWNED.match(name)}
         lines = {name: len(project.read(name).splitlines()) for name in own}
-        assert len(own) <= 90
-        assert sum(lines.values()) <= 5_000
+        assert len(own) <= files
+        assert sum(lines.values()) <= most
         platform = {n: k for n, k in lines.items() if PLATFORM.match(n)}
         assert len(platform) <= 35
         assert sum(platform.values()) <= 1_300
 
-    def test_are_the_same_bytes_every_time(self, bake: Callable[..., BakedProject]) -> None:
-        first, second = bake(ci_provider="both"), bake(ci_provider="both")
+    @pytest.mark.parametrize("sample", SAMPLES)
+    def test_are_the_same_bytes_every_time(
+        self, bake: Callable[..., BakedProject], sample: str
+    ) -> None:
+        answers = {"ci_provider": "both", "sample": sample}
+        first, second = bake(**answers), bake(**answers)
         assert first.path != second.path
         assert first.files == second.files
         for name in first.files:

@@ -9,18 +9,22 @@ import pytest
 
 from tests.helpers import PROJECT, ROOT
 
-RAW = ROOT / PROJECT / "data" / "raw"
+RAW = Path(PROJECT) / "data" / "raw"
 FAULTS = {"spike", "level_shift", "drift", "stuck", "dropout", "noise"}
 
 
+def raw(name: str, root: Path = ROOT) -> Path:
+    return root / RAW / f"{{% if cookiecutter.sample != 'none' %}}{name}{{% endif %}}"
+
+
 def rows(name: str) -> list[dict[str, str]]:
-    with (RAW / name).open(encoding="utf-8", newline="") as file:
+    with raw(name).open(encoding="utf-8", newline="") as file:
         return list(csv.DictReader(file))
 
 
 def test_the_files_are_small_and_readings_are_in_order() -> None:
     readings = rows("temperatures.csv")
-    assert sum((RAW / name).stat().st_size for name in ("temperatures.csv", "labels.csv")) < 500_000
+    assert sum(raw(name).stat().st_size for name in ("temperatures.csv", "labels.csv")) < 500_000
     keys = [(row["timestamp"], row["sensor_id"]) for row in readings]
     assert keys == sorted(set(keys))
 
@@ -58,5 +62,4 @@ def test_the_script_makes_the_same_bytes(tmp_path: Path, environment: Path) -> N
     copy.write_bytes((ROOT / "tools" / "make_sample.py").read_bytes())
     subprocess.run([environment / "bin" / "python", copy], check=True, capture_output=True)
     for name in ("temperatures.csv", "labels.csv"):
-        made = tmp_path / PROJECT / "data" / "raw" / name
-        assert made.read_bytes() == (RAW / name).read_bytes()
+        assert raw(name, tmp_path).read_bytes() == raw(name).read_bytes()

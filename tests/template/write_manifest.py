@@ -13,7 +13,7 @@ PACKAGE = "a_package"
 
 
 def main() -> None:
-    """Render for each provider and sort the names."""
+    """Render for each provider and sample, and sort the names."""
     with tempfile.TemporaryDirectory() as folder:
         template = Path(folder) / "template"
         template.mkdir()
@@ -21,15 +21,20 @@ def main() -> None:
         junk = shutil.ignore_patterns("__pycache__", ".*_cache", ".venv", "*.egg-info")
         for name in ("hooks", PROJECT):
             shutil.copytree(ROOT / name, template / name, ignore=junk)
-        files = {
-            provider: render(
-                template, Path(folder) / provider, ci_provider=provider, package_name=PACKAGE
-            ).files
-            for provider in ("azure_pipelines", "github_actions", "both")
+        given = {
+            "azure": {"ci_provider": "azure_pipelines"},
+            "github": {"ci_provider": "github_actions"},
+            "both": {"ci_provider": "both"},
+            "none": {"sample": "none"},
         }
-    azure, github, both = files.values()
+        azure, github, both, none = (
+            render(template, Path(folder) / name, package_name=PACKAGE, **answers).files
+            for name, answers in given.items()
+        )
     manifests = {
-        "always": azure & github & both,
+        "always": azure & github & both & none,
+        "sample": (azure & github & both) - none,
+        "no_sample": none - azure,
         "azure_pipelines": (azure & both) - github,
         "github_actions": (github & both) - azure,
         "github_actions_alone": github - azure - both,

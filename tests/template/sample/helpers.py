@@ -15,9 +15,9 @@ import numpy as np
 import pandas as pd
 from cookiecutter.main import cookiecutter
 from kedro.config import OmegaConfigLoader
-from kedro.framework.session import KedroSession
-from kedro.framework.startup import bootstrap_project
 from kedro.io import AbstractDataset
+
+from kedro_azure_mlops.testing.projects import ProjectCopy
 
 REPOSITORY = Path(__file__).parents[3]
 NAME = "temperature-anomalies"
@@ -68,13 +68,7 @@ class Project:
     """A project on disk and how to run it."""
 
     path: Path
-
-    def run(self, *pipelines: str, env: str | None = None, **parameters: Any) -> dict[str, Any]:
-        bootstrap_project(self.path)
-        with KedroSession.create(
-            project_path=self.path, env=env, runtime_params=parameters
-        ) as session:
-            return session.run(pipeline_names=list(pipelines) or None)
+    run = ProjectCopy.run
 
     def configure(self, env: str, file: str, text: str) -> None:
         target = self.path / "operation" / "configuration" / env / file

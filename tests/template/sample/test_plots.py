@@ -1,7 +1,7 @@
 import numpy as np
 import pandas as pd
 import pytest
-from temperature_anomalies.pipelines.metrics.plots import plot_timeline
+from temperature_anomalies.pipelines.metrics.nodes import plot_timeline
 
 NO_LABELS = pd.DataFrame({"sensor_id": [], "start": [], "end": []})
 

@@ -26,7 +26,6 @@ from temperature_anomalies.pipelines.data_engineering.nodes import engineer_feat
 from temperature_anomalies.pipelines.data_science.nodes import score_readings, train_detector
 from temperature_anomalies.pipelines.metrics.nodes import (
     choose_model,
-    collect_metrics,
     compare_detectors,
     measure_slices,
     refit_challenger,
@@ -426,18 +425,6 @@ def test_a_slice_is_what_its_sensor_alone_would_measure() -> None:
         found = table.loc[sensor].dropna().to_dict()
         assert found == pytest.approx(Events(faults).metrics(own, DAY))
     assert table.loc["cold", ["event_recall", "average_precision"]].isna().all()
-
-
-def test_slices_are_tracked_of_few_sensors_with_names_that_mlflow_takes() -> None:
-    comparison = pd.DataFrame({"share_flagged": [0.5]}, index=["challenger"])
-    few = Events(NO_LABELS).metrics_by_series(scored({"room 1": 3, "a#b": 1, "è": 2}), DAY)
-    names = collect_metrics(comparison, few).keys()
-    assert {name for name in names if name.endswith(".share_flagged")} == {
-        "slice.room 1.share_flagged",
-        "slice.è.share_flagged",
-    }
-    many = Events(NO_LABELS).metrics_by_series(scored({f"s{n}": 1 for n in range(21)}), DAY)
-    assert collect_metrics(comparison, many) == {"share_flagged": 0.5}
 
 
 def test_a_sensor_that_would_be_flagged_for_good_is_refused_by_the_worst_slice(

@@ -12,7 +12,7 @@ from click.testing import CliRunner, Result
 from kedro.framework.project import pipelines
 from kedro.framework.startup import bootstrap_project
 from temperature_anomalies.cli import cli
-from temperature_anomalies.pipelines.metrics.plots import plot_score_histogram, plot_timeline
+from temperature_anomalies.pipelines.metrics.nodes import plot_score_histogram, plot_timeline
 
 from kedro_azure_mlops.contract import digest, load_proven_scorer
 from kedro_azure_mlops.errors import OperationError

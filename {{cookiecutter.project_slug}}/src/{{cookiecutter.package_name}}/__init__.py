@@ -1,3 +1,3 @@
-"""Anomaly detection in temperature series: the core scripts, free of Azure."""
+"""The core scripts of the project, free of Azure."""
 
 __version__ = "0.1.0"
