@@ -4,7 +4,8 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from ...evaluation import BASELINES
+from kedro_azure_mlops.baselines import BASELINES
+
 from .nodes import BacktestParameters
 
 _SCHEDULES = ("#2f6690", "#c1292e", "#f4a259", "#5b8e7d", "#6d597a")

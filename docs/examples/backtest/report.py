@@ -2,7 +2,9 @@
 
 import pandas as pd
 
-from ...evaluation import BASELINES, Events
+from kedro_azure_mlops.baselines import BASELINES
+
+from ...evaluation import Events
 from .nodes import BacktestParameters
 
 _COLUMNS = {

@@ -4,7 +4,6 @@ import numpy as np
 import pandas as pd
 import pytest
 from pydantic import ValidationError
-from temperature_anomalies.evaluation import BASELINES
 from temperature_anomalies.features import build_features
 from temperature_anomalies.parameters import (
     DetectorParameters,
@@ -22,6 +21,7 @@ from temperature_anomalies.pipelines.backtest.nodes import (
 from temperature_anomalies.pipelines.backtest.plots import plot_backtest
 from temperature_anomalies.pipelines.backtest.report import advise, write_backtest_report
 
+from kedro_azure_mlops.baselines import BASELINES
 from kedro_azure_mlops.errors import OperationError
 
 
