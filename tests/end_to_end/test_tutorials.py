@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.helpers import ROOT
-from tests.pages import PageError, compare, do_page, read_blocks
+from tests.pages import PageError, do_page, read_blocks
 
 TUTORIALS = ROOT / "docs" / "tutorials"
 
@@ -171,12 +171,3 @@ def test_the_anomalies_are_found_drawn_and_packaged(anomalies: Path) -> None:
     there = anomalies.parent / "elsewhere" / "data"
     assert (there / "interim/clean_temperatures.parquet").is_file()
     assert not (there / "processed").exists(), "one pipeline was asked for"
-
-
-@pytest.mark.slow
-def test_the_first_run_prints_what_its_page_shows(anomalies: Path) -> None:
-    page = TUTORIALS / "first-run.md"
-    (shown,) = (b for b in read_blocks(page.read_text(encoding="utf-8")) if b.kind == "text")
-    stored = (anomalies / "mlartifacts").rglob("report.txt")
-    first = min(stored, key=lambda file: file.stat().st_mtime)
-    compare(page, shown, first.read_text(encoding="utf-8"))

@@ -23,6 +23,7 @@ from kedro_azure_mlops.azure.environment import (
     refuse_changed_wheels,
     wheels_in,
 )
+from kedro_azure_mlops.azure.identity import INSTALL_AZURE_LOCK
 from kedro_azure_mlops.azure.snapshot import files_to_upload, refuse_links_that_leave
 from kedro_azure_mlops.config import (
     configuration_folder,
@@ -42,7 +43,7 @@ _SETUP = "uv pip install -r requirements/run.txt -r requirements/dev.txt (make s
 _INSTALLS = {  # lock -> what installs it
     "run": _SETUP,
     "dev": _SETUP,
-    "azure": "uv pip install -r requirements/azure.txt (make azure)",
+    "azure": INSTALL_AZURE_LOCK,
 }
 
 

@@ -131,10 +131,8 @@ def _token_of_github() -> str:
         raise ClientAuthenticationError(f"GitHub gives this job no OIDC token ({said})") from error
 
 
-INSTALL_AZURE = (
-    "uv pip install -r requirements/azure.txt (make azure), or "
-    "pip install 'kedro-azure-mlops[azure]'"
-)
+INSTALL_AZURE_LOCK = "uv pip install -r requirements/azure.txt (make azure)"
+INSTALL_AZURE = f"{INSTALL_AZURE_LOCK}, or pip install 'kedro-azure-mlops[azure]'"
 OF_JOB = ("AZUREML_ARM_SUBSCRIPTION", "AZUREML_ARM_RESOURCEGROUP", "AZUREML_ARM_WORKSPACE_NAME")
 _PROOFS = ("AZURE_CLIENT_SECRET", "AZURE_CLIENT_CERTIFICATE_PATH", "AZURE_FEDERATED_TOKEN_FILE")
 # At every start they log that a class is experimental, and which ways to sign in do not apply.

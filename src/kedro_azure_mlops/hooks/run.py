@@ -229,11 +229,13 @@ def _run_of_job(client: Any, experiment: str, job: str) -> str:
         made = client.search_runs([experiment], f"tags.`{_JOB}` = '{name}'")
         return sorted(made, key=lambda run: (run.info.start_time, run.info.run_id))
 
-    if not found():
+    runs = found()
+    if not runs:
         own = client.create_run(experiment, run_name=job, tags={_JOB: name}).info.run_id
-        if found()[0].info.run_id != own:  # another step has started at the same moment
+        runs = found()
+        if runs[0].info.run_id != own:  # another step has started at the same moment
             client.delete_run(own)
-    run = str(found()[0].info.run_id)
+    run = str(runs[0].info.run_id)
     client.update_run(run, status="RUNNING")
     return run
 
