@@ -101,7 +101,7 @@ class Events:
         return found
 
     def metrics_by_series(self, scored: pd.DataFrame, hold: pd.Timedelta) -> pd.DataFrame:
-        """Measure each series by itself, as ``metrics`` does all of them.
+        """Measure each series separately, as ``metrics`` does all of them together.
 
         Returns
         -------
@@ -159,10 +159,9 @@ def alarm_onsets(flagged: pd.DataFrame, hold: pd.Timedelta, *, by: str, time: st
     The first row of each alarm.
     """
     ordered = flagged.sort_values([by, time], kind="stable")
-    onsets = []
+    all_times, onsets = ordered[time].to_numpy(), []
     for at in ordered.groupby(by).indices.values():
-        times = ordered[time].to_numpy()[at]
-        row = 0
+        times, row = all_times[at], 0
         while row < len(at):
             onsets.append(at[row])
             row = int(np.searchsorted(times, times[row] + hold.to_timedelta64(), "right"))

@@ -1,4 +1,4 @@
-"""Pictures of a run: series with their flagged rows, the scores, and how these rank.
+"""Plots of a run: series with their flagged rows, the scores, and how these rank.
 
 They need matplotlib, which is not a dependency of the plugin.
 """
@@ -47,6 +47,7 @@ def plot_series(
     most
         Of more series, those with most flagged rows are drawn.
     """
+    by_series = rows.groupby(events.by)
     flagged = (rows[events.flag] == 1).groupby(rows[events.by]).sum()
     flagged = flagged.sort_values(ascending=False)
     names = sorted(flagged.index[:most])
@@ -56,7 +57,7 @@ def plot_series(
     figure.subplots_adjust(left=0.07, right=0.99, bottom=0.6 / height, top=1 - 0.5 / height)
     axes = figure.subplots(len(names), 1, sharex=True, squeeze=False)[:, 0]
     for axis, name in zip(axes, names, strict=True):
-        own = rows[rows[events.by] == name].sort_values(events.time, kind="stable")
+        own = by_series.get_group(name).sort_values(events.time, kind="stable")
         _draw_one(axis, own, events, value)
         for number, window in enumerate(_windows_of(events, name)):
             label = None if number else "labelled"

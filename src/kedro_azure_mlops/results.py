@@ -1,4 +1,4 @@
-"""A table of results that people open while it is small, and programs when it is large."""
+"""A table of results: CSV that people open while it is small, Parquet when it is large."""
 
 from pathlib import Path
 from typing import Any

@@ -221,22 +221,26 @@ class Timeline:
         begins = np.diff(day, prepend=day[:1] - 1) > 0
         days = day[begins]
         cell = (np.cumsum(begins) - 1) * 48 + (self.ns - day * DAY) // _HALF_HOUR
-        count = np.bincount(cell, minlength=48 * len(days)).reshape(-1, 48)
-        total = np.bincount(cell, values, minlength=48 * len(days)).reshape(-1, 48)
-        mean, has_mean = total / np.maximum(count, 1), count > 0
-        weighted, weights = np.zeros_like(mean), np.zeros_like(mean)
+        count = np.bincount(cell, minlength=48 * len(days))
+        at = np.flatnonzero(count)  # of rows that are far apart, few of the cells
+        mean = np.zeros(len(count))
+        mean[at] = np.bincount(cell, values, len(count))[at] / count[at]
+        has_mean, day_of = count > 0, at // 48
+        weighted, weights = np.zeros((2, len(at)))
         by_age = np.array(weights_by_age(halflife_days, most_days))
         for back in range(1, len(days)):
             age = days[back:] - days[:-back]
             if age.min() > most_days:
                 break
-            weight = by_age[np.minimum(age, most_days + 1), None] * has_mean[:-back]
-            weights[back:] += weight
-            weight *= mean[:-back]
-            weighted[back:] += weight
-        usual = np.full_like(mean, np.nan)
-        np.divide(weighted, weights, out=usual, where=weights > 0)
-        deviations = values - usual.ravel()[cell]
+            later = slice(int(np.searchsorted(day_of, back)), None)
+            day, earlier = day_of[later] - back, at[later] - 48 * back
+            weight = by_age[np.minimum(age, most_days + 1)][day] * has_mean[earlier]
+            weights[later] += weight
+            weight *= mean[earlier]
+            weighted[later] += weight
+        usual = np.full(len(count), np.nan)
+        usual[at[weights > 0]] = weighted[weights > 0] / weights[weights > 0]
+        deviations = values - usual[cell]
         deviations[np.isnan(deviations)] = 0.0
         return deviations
 

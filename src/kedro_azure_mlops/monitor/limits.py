@@ -82,7 +82,7 @@ class Calibration:
     seed: int
 
     def looks(self, series: int) -> float:
-        """Return how often a check looks in a quarter."""
+        """Return how often a check runs in a quarter."""
         return max(_QUARTER / self.width, 1.0) * series
 
 
@@ -143,24 +143,39 @@ def _bootstrapped(standard: np.ndarray, p: float, how: Calibration) -> float:
         standard = standard[:, random.choice(series, most, replace=False)]
     block = min(how.block, windows)
     starts = random.integers(0, windows, (_DRAWS, -(-windows // block)))
-    drawn = (starts[:, :, None] + np.arange(block)) % windows  # the last block goes on at the first
+    drawn = (starts[:, :, None] + np.arange(block)) % windows  # the last block wraps around
     drawn = drawn.reshape(_DRAWS, -1)[:, :windows]
-    limits = [_tail(standard[rows], p) for rows in drawn]
+    limits = _tails(standard[drawn].reshape(_DRAWS, -1), p)
     return float(np.quantile(limits, _BELOW)) * (1 + _FOR_FEW / windows)
 
 
-def _tail(standard: np.ndarray, p: float) -> float:
-    """Extrapolate the quantile that is exceeded with probability ``p``."""
-    known = standard[np.isfinite(standard)]
-    values = known[known > 0]  # the lower half of a statistic says nothing of its upper tail
-    if not len(values):
-        return 0.0
-    upper = float(np.clip(1 - _BEYOND / len(values), 0.75, _HIGHEST))
-    p = min(p * len(known) / len(values), 1 - upper)
-    low, high = (max(float(one), _TINY) for one in np.quantile(values, (_MIDDLE, upper)))
+def _tails(drawn: np.ndarray, p: float) -> list[float]:
+    """Extrapolate for each draw, a row, the quantile that is exceeded with probability ``p``."""
+    # the lower half of a statistic says nothing of its upper tail
+    ordered = np.sort(np.where(drawn > 0, drawn, np.inf), axis=1)
+    known, n = np.isfinite(drawn).sum(axis=1), np.isfinite(ordered).sum(axis=1)
+    upper = np.clip(1 - _BEYOND / np.maximum(n, 1), 0.75, _HIGHEST)
+    ends = zip(_quantiles(ordered, n, _MIDDLE), _quantiles(ordered, n, upper), strict=True)
+    found = zip(ends, upper, p * known / np.maximum(n, 1), n, strict=True)
+    return [_tail(*of, float(at), min(share, 1 - at)) if n else 0.0 for of, at, share, n in found]
+
+
+def _tail(low: float, high: float, upper: float, p: float) -> float:
+    low, high = max(low, _TINY), max(high, _TINY)
     of_low, of_high = -np.log(1 - _MIDDLE), -np.log(1 - upper)
     shape = np.log(of_high / of_low) / max(np.log(high / low), _TINY)
     return float(high * (-np.log(p) / of_high) ** (1 / max(shape, _SMALLEST_SHAPE)))
+
+
+def _quantiles(ordered: np.ndarray, n: np.ndarray, shares: np.ndarray | float) -> list[float]:
+    """Take a quantile of the first ``n`` values of each row, to the bit as ``numpy.quantile``."""
+    place = shares * np.maximum(n - 1, 0)
+    below, row = place.astype(int), np.arange(len(n))
+    low, high = ordered[row, below], ordered[row, np.minimum(below + 1, np.maximum(n - 1, 0))]
+    with np.errstate(invalid="ignore"):  # infinite where there is no value
+        step, part = high - low, place - below
+        found = np.where(part >= 0.5, high - step * (1 - part), low + step * part)
+    return [float(one) for one in found]
 
 
 def _above_ordinary(standard: np.ndarray, limit: float) -> float:

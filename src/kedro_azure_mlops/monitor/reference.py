@@ -26,6 +26,7 @@ from kedro_azure_mlops.monitor.statistics import (
     expected_course,
     hours_of_week,
     kolmogorov_smirnov,
+    medians,
     population_stability,
     runs_so_far,
     variances,
@@ -48,7 +49,7 @@ FREE_TEXT = 1_000  # different values of a column that has no categories
 ENOUGH_FOR_SPREAD, ENOUGH_FOR_SHAPE = 8, 5  # rows of a window
 WHOLE = 0.8  # of a window, that rows must cover for it to count as one
 _MOST_WINDOWS, _MOST_FOLDS = 400, 10
-_MOVED = 6.0  # spreads of the level of windows, by which it has changed for good
+_MOVED = 6.0  # spreads of the level of windows, by which it has changed permanently
 _FEW_VALUES = 30  # of a column: steps, which have no course
 _HOURS = {"week": WEEK_HOURS, "day": 24, "none": 1}
 _FEWEST_RUN = 6  # rows on end with one value
@@ -305,7 +306,7 @@ class _Made:
         The newest windows without a break, or the oldest, are all far from the level of the others.
         """
         found = []
-        levels = Moments.of(cut, rest, np.zeros(len(rest))).shift
+        levels = medians(cut, rest)
         bounds = np.searchsorted(cut.key, np.arange(cut.keys + 1))
         for key in range(cut.keys if self.calibrated else 0):
             rows = slice(bounds[key], bounds[key + 1])

@@ -5,6 +5,7 @@ in rows whatever the number of keys, windows or folds.
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -21,6 +22,7 @@ __all__ = [
     "expected_course",
     "hours_of_week",
     "kolmogorov_smirnov",
+    "medians",
     "population_stability",
     "runs_so_far",
     "variances",
@@ -70,7 +72,7 @@ class Cut:
         ends = end - width * np.arange(windows)[::-1]
         return cls(rows, key, time, windows - 1 - back, keys, windows, ends)
 
-    @property
+    @cached_property
     def cell(self) -> np.ndarray:
         """The number of each row's window and key together."""
         return np.asarray(self.window * self.keys + self.key)
@@ -128,15 +130,18 @@ class Moments:
         """Measure values, both of shape ``(n,)``, in the order of the cut."""
         n = cut.total()
         with np.errstate(invalid="ignore", divide="ignore"):
-            shift = _medians(cut, values - expected)
+            shift = medians(cut, values - expected)
             spreads = [variances(cut, n, part) for part in (values, expected)]
         return cls(n, shift, *spreads)
 
 
-def _medians(cut: Cut, values: np.ndarray) -> np.ndarray:
+def medians(cut: Cut, values: np.ndarray) -> np.ndarray:
+    """Take the median of values, NaN where no row is: shape ``(windows, keys)``."""
     found = np.full(cut.windows * cut.keys, np.nan)
     if len(values):
-        ordered = values[np.lexsort((values, cut.cell))]
+        pairs = np.empty(len(values), complex)  # sorted by the first part, then the second
+        pairs.real, pairs.imag = cut.cell, values
+        ordered = np.sort(pairs).imag
         n = np.bincount(cut.cell, minlength=len(found))
         starts, there = np.cumsum(n) - n, n > 0
         low, high = (starts + (n - 1) // 2)[there], (starts + n // 2)[there]

@@ -32,7 +32,7 @@ def steady_series(model: Any, rows: pd.DataFrame) -> list[str]:
         The columns of ``schema.inputs``, others are left out.
     """
     schema = model.schema
-    series = set(rows[schema.history.by])
+    series = set(rows[schema.history.by].unique())
     if profile := getattr(model, "profile", None):
         asked = rows[[column.name for column in schema.inputs]]
         found = compare_rows(asked, Profile.from_dict(profile), schema).windows

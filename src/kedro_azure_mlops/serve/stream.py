@@ -97,7 +97,9 @@ class Stream:
     What the scorer's ``schema.history`` declares is remembered, and as much again as rows may be
     late; a model without history needs nothing. A row that repeats series, time and all values of
     an earlier one gets its answer. A row that is older than one of its series before it is late: it
-    is answered by what was known until its own time, and ``late`` counts it.
+    is answered by what was known until its own time, and ``late`` counts it. The scorer is given
+    the rows of a piece once, with those remembered, and what looks back on a late row but came
+    before it apart, with no more than it looks back on.
 
     Parameters
     ----------
@@ -108,6 +110,7 @@ class Stream:
     def __init__(self, scorer: Scorer, most_late: timedelta = MOST_LATE) -> None:
         self._scorer = scorer
         self._history = scorer.schema.history or History(order="")
+        self._span = np.timedelta64(int(self._history.days * 86_400 * 10**9), "ns")
         self._most_late = most_late
         self._order = self._history.order  # none: rows are answered each by itself
         self._numbers: dict[Any, int] = defaultdict(count().__next__)  # of the series, by name
@@ -140,15 +143,9 @@ class Stream:
         """
         if not self._order or not len(columns[self._order]):
             return self._scorer.score(columns)
-        found: dict[str, np.ndarray] = {}
         numbers = self._series(columns)
-        for rows in self._turns(columns[self._order], numbers):
-            answers = self._score(columns, numbers, rows, remember)
-            for name, values in answers.items():
-                if name not in found:
-                    found[name] = np.empty(len(numbers), values.dtype)
-                found[name][rows] = values
-        return found
+        self._count_late(columns[self._order], numbers)
+        return self._score(columns, numbers, remember)
 
     def _series(self, columns: Columns) -> np.ndarray:
         """Return the number of each row's series; all rows are one where none separates them."""
@@ -158,15 +155,14 @@ class Stream:
         self._past.make_room_for_series(len(self._numbers))
         return numbers
 
-    def _turns(self, times: np.ndarray, numbers: np.ndarray) -> Iterator[np.ndarray]:
-        """Yield row numbers in turns; a late row starts one, as it must not affect those before."""
+    def _count_late(self, times: np.ndarray, numbers: np.ndarray) -> None:
+        """Count the rows that are late; refuse them if one is too late."""
         order, starts = by_series(numbers)
         ordered, lengths = times[order], np.diff(starts, append=len(times))
         before = self._past.newest[numbers[order][starts]]
         is_sorted = ordered[1:] >= ordered[:-1]
         is_sorted[starts[1:] - 1] = True
         if is_sorted.all() and (before <= ordered[starts]).all():
-            yield np.arange(len(times))
             return
         newest = ordered.copy()  # of the series, before or with the row
         newest[starts] = np.maximum(newest[starts], before)
@@ -180,41 +176,62 @@ class Stream:
             by_row = np.argsort(at)
             raise LateRowsError(at[by_row], newest[too_late][by_row], self._most_late)
         self.late += int(is_late.sum())
-        turns = np.cumsum(is_late)
-        turn = np.empty(len(times), np.int64)
-        turn[order] = turns - np.repeat(turns[starts] - is_late[starts], lengths)
-        for number in range(int(turn.min()), int(turn.max()) + 1):  # there are rows of each
-            yield np.flatnonzero(turn == number)
 
     def _score(
-        self, columns: Columns, numbers: np.ndarray, rows: np.ndarray, remember: bool
+        self, columns: Columns, numbers: np.ndarray, remember: bool
     ) -> dict[str, np.ndarray]:
-        """Answer rows of which only the first of a series may be late."""
-        present, asked = np.unique(numbers[rows], return_inverse=True)
+        present, asked = np.unique(numbers, return_inverse=True)
         past, lengths = self._past.rows(present)
         remembered = int(lengths.sum())
         table = {
-            name: np.concatenate([past[name], values[rows]]) if remembered else values[rows]
+            name: np.concatenate([past[name], values]) if remembered else values
             for name, values in columns.items()
         }
         series = np.concatenate([np.repeat(np.arange(len(present)), lengths), asked])
         order = np.lexsort((table[self._order], series))
         twin = _twins(table, series, order, self._order)
         is_distinct = twin == np.arange(len(order))
-        distinct = order[is_distinct]
+        distinct = order[is_distinct]  # also says which row came first: all others came in order
         table = {name: values[distinct] for name, values in table.items()}
-        is_fresh = distinct >= remembered
-        answers = dict(self._scorer.score(table, None if is_fresh.all() else is_fresh))
-        if remembered:
-            old = distinct[~is_fresh]
-            for name, fresh in answers.items():
-                answers[name] = np.empty(len(distinct), fresh.dtype)
-                answers[name][is_fresh], answers[name][~is_fresh] = fresh, past[_OF + name][old]
+        series, old = series[distinct], distinct < remembered
+        answers: dict[str, np.ndarray] = {}
+        for rows, wanted in self._calls(table[self._order], series, distinct, ~old):
+            given = {name: values[rows] for name, values in table.items()}
+            at = np.arange(len(distinct))[rows][wanted]
+            for name, found in self._scorer.score(given, None if wanted.all() else wanted).items():
+                if name not in answers:
+                    answers[name] = np.empty(len(distinct), found.dtype)
+                    if remembered:
+                        answers[name][old] = past[_OF + name][distinct[old]]
+                answers[name][at] = found
         if remember:
-            self._remember(table, answers, series[distinct], present)
+            self._remember(table, answers, series, present)
         place = np.empty(len(order), np.int64)
         place[order] = (np.cumsum(is_distinct) - 1)[twin]
         return {name: values[place[remembered:]] for name, values in answers.items()}
+
+    def _calls(
+        self, times: np.ndarray, series: np.ndarray, came: np.ndarray, is_fresh: np.ndarray
+    ) -> Iterator[tuple[np.ndarray | slice, np.ndarray]]:
+        """Yield rows to give to the scorer at a time, and which of these it is asked for.
+
+        No row may be affected by an older one that came after it. One that might be is asked for
+        apart, with what it looks back on: the cost is that of all rows, and of this for such rows.
+        """
+        if ((came[1:] > came[:-1]) | (series[1:] > series[:-1])).all():  # as most often
+            yield slice(None), is_fresh
+            return
+        call, firsts = _overtaken(times, series, came, is_fresh, self._history.rows, self._span)
+        together = is_fresh & (call == 0)
+        if together.any() or not call.any():
+            yield slice(None), together
+        for number in range(1, int(call.max()) + 1):
+            is_given = np.zeros(len(came), bool)
+            for row in np.flatnonzero(call == number).tolist():
+                back = slice(firsts[row], row + 1)
+                is_given[back] |= came[back] <= came[row]
+            given = np.flatnonzero(is_given)
+            yield given, call[given] == number
 
     def _remember(
         self,
@@ -230,12 +247,63 @@ class Stream:
         latest = times[ends - 1] - np.timedelta64(self._most_late)
         rows_before = np.add.reduceat(times <= latest[series], starts, dtype=np.int64)
         oldest = times[np.clip(starts + rows_before - self._history.rows, starts, ends - 1)]
-        span = np.timedelta64(int(self._history.days * 86_400 * 10**9), "ns")
-        keep = times >= (np.minimum(oldest, latest) - span)[series]
+        keep = times >= (np.minimum(oldest, latest) - self._span)[series]
         kept = {name: values[keep] for name, values in table.items()}
         kept |= {_OF + name: values[keep] for name, values in answers.items()}
         self._past.put(present, np.add.reduceat(keep, starts, dtype=np.int64), kept)
         self._past.newest[present] = times[ends - 1]
+
+
+def _overtaken(
+    times: np.ndarray,
+    series: np.ndarray,
+    came: np.ndarray,
+    is_fresh: np.ndarray,
+    rows_back: int,
+    span: np.timedelta64,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Find the fresh rows that look back on a time from which another row came after them.
+
+    Parameters
+    ----------
+    times, series, came
+        Of distinct rows, ordered by series, then time: their place in the order of coming.
+
+    Returns
+    -------
+    Numbers of calls of the scorer, 0 for other rows: those of one call may be given together, each
+    with what it looks back on. And the first row that each looks back on.
+    """
+    call, firsts, after = np.zeros((3, len(came)), np.int64)  # after: calls that a row is not in
+    of_series = series * (came.max(initial=0) + 1)
+    newest = np.maximum.accumulate(of_series + came) - of_series
+    may_be = np.flatnonzero(is_fresh & (newest > came))
+    may_be = may_be[np.argsort(came[may_be])]
+    begins = np.searchsorted(series, series[may_be])
+    for row, begin in zip(may_be.tolist(), begins.tolist(), strict=True):
+        first = _first_needed(times, came, begin, row, rows_back, span)
+        known = came[first : row + 1] <= came[row]
+        if known.all():
+            continue
+        before = after[first : row + 1]
+        call[row], firsts[row] = before[known].max() + 1, first
+        before[~known] = np.maximum(before[~known], call[row])
+    return call, firsts
+
+
+def _first_needed(
+    times: np.ndarray, came: np.ndarray, begin: int, row: int, rows_back: int, span: np.timedelta64
+) -> int:
+    """Find the first row that one looks back on; ``begin`` is the first of its series."""
+    oldest, back = row, rows_back
+    while back:
+        start = max(row - back, begin)
+        known = np.flatnonzero(came[start:row] < came[row])
+        if len(known) >= rows_back or start == begin:
+            oldest = start + int(known[-rows_back]) if len(known) >= rows_back else begin
+            break
+        back *= 2
+    return begin + int(np.searchsorted(times[begin:row], times[oldest] - span))
 
 
 def _twins(

@@ -174,7 +174,7 @@ def test_labels_of_rows_go_to_their_key_and_those_of_none_are_counted() -> None:
     assert by_key["labels"].to_dict() == {"a": 2.0, "b": 0.0}
     assert notes == [
         "Labels of rows that were never served, left out: 1.",
-        "Labels of another time than the rows, left out: 1.",
+        "Labels outside the time of the rows, left out: 1.",
     ]
 
 

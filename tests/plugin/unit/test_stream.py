@@ -14,7 +14,7 @@ class Sums:
 
     def __init__(self, days: float, rows: int, by: str | None = "unit") -> None:
         self.days, self.rows = days, rows
-        self.most = 0  # rows that it was given at once
+        self.given: list[int] = []  # rows, call by call
         self.schema = Schema(
             inputs=(Column("time", "datetime"), Column("unit", "string"), Column("load", "double")),
             outputs=(Column("sum", "double"), Column("count", "long")),
@@ -22,7 +22,7 @@ class Sums:
         )
 
     def score(self, columns: Columns, wanted: np.ndarray | None = None) -> Columns:
-        self.most = max(self.most, len(columns["load"]))
+        self.given.append(len(columns["load"]))
         sums, counts = [], []
         units = columns["unit"] if self.schema.history.by else np.full(len(columns["load"]), "")
         for row, (time, unit) in enumerate(zip(columns["time"], units, strict=True)):
@@ -132,7 +132,7 @@ def test_memory_does_not_grow_with_the_rows() -> None:
         assert stream._past.capacity <= 3 * max(most) + 2 * 100
     days = np.array(most) / 2 / 48
     assert 2.5 <= days[-1] <= days.max() <= 2.8  # and half a day for late rows
-    assert scorer.most <= 100 + 2 * 2.8 * 48
+    assert max(scorer.given) <= 100 + 2 * 2.8 * 48
 
 
 def test_a_thousand_series_are_remembered_each_for_itself() -> None:
@@ -188,6 +188,56 @@ def test_late_rows_are_answered_alike_however_the_rows_are_cut(size: int) -> Non
     whole, cut = Stream(Sums(1, 3)), Stream(Sums(1, 3))
     pd.testing.assert_frame_equal(in_pieces(cut, table, size), score(whole, table))
     assert whole.late == cut.late >= 5
+
+
+def shuffled(table: pd.DataFrame) -> pd.DataFrame:
+    return table.sample(frac=1, random_state=0, ignore_index=True)
+
+
+@pytest.mark.parametrize("size", [1, 60, 1000])
+@pytest.mark.parametrize(("days", "rows"), [(1, 3), (0, 4), (0, 0), (30, 5)])
+def test_rows_in_any_order_are_answered_by_those_that_came_before(
+    size: int, days: float, rows: int
+) -> None:
+    table = shuffled(long_history()).head(150 if size == 1 else 400)
+    table = pd.concat([table, table.head(20)], ignore_index=True)
+    expected, of_row = [], dict[tuple[object, ...], pd.DataFrame]()
+    for number, row in enumerate(table.itertuples(index=False)):
+        known = table[: number + 1].drop_duplicates().sort_values("time", kind="stable")
+        if row not in of_row:
+            asked = (known.index == number).nonzero()[0][0]
+            wanted = np.arange(len(known)) == asked
+            of_row[row] = pd.DataFrame(Sums(days, rows).score(arrays_of(known), wanted))
+        expected.append(of_row[row])
+    stream = Stream(Sums(days, rows), most_late=timedelta(days=99))
+    found = in_pieces(stream, table, size)
+    pd.testing.assert_frame_equal(found, pd.concat(expected).set_axis(table.index))
+    assert stream.late > len(table) / 2
+
+
+@pytest.mark.parametrize("size", [50, 400])
+@pytest.mark.parametrize("rows", [0, 3])
+def test_a_row_before_a_late_one_costs_no_more_than_it_looks_back_on(size: int, rows: int) -> None:
+    table = shuffled(measured(400))
+    scorer = Sums(0, rows)
+    stream = Stream(scorer, most_late=timedelta(days=99))
+    once = 0
+    for start in range(0, len(table), size):
+        once += stream.remembered + size
+        score(stream, table.iloc[start : start + size])
+    assert stream.late > len(table) / 2
+    assert len(table) <= sum(scorer.given) <= once + len(table) * (rows + 1)
+
+
+def test_rows_that_come_late_together_cost_one_more_call() -> None:
+    north = measured(400).query("unit == 'north'").reset_index(drop=True)
+    delayed = pd.concat([north[:100], north[110:120], north[100:110], north[120:]])
+    in_order, scorer = Sums(1, 3), Sums(1, 3)
+    score(Stream(in_order), north)
+    stream = Stream(scorer)
+    score(stream, delayed)
+    assert (stream.late, len(scorer.given)) == (10, 2)
+    assert sum(scorer.given) <= sum(in_order.given) + 10 + 48 + 4
 
 
 @pytest.mark.parametrize("size", [1, 1000])
