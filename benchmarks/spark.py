@@ -1,35 +1,42 @@
 """The engine on pandas and on Spark, side by side: the same functions, the same rows, in turns.
 
-    python benchmarks/spark.py                                    # 1,000,000 rows of 50 units
-    python benchmarks/spark.py --rows 10000000 --units 500 --turns 3 --master 'local[8]'
+    .venv-spark/bin/python benchmarks/spark.py                    # 1,000,000 rows of 100 units
+    .venv-spark/bin/python benchmarks/spark.py --rows 10000000 --units 1000 --turns 3
+    .venv-spark/bin/python benchmarks/spark.py --share 0.5        # one unit has half of all rows
 
-Needs ``kedro-azure-mlops[spark]`` and Java 17 or 21. Both engines read the same Parquet files, and
-what they return is compared to the bit. A first turn warms up and is not counted. On small data
-this shows what Spark costs: it pays where the data does not fit into one machine.
+Needs ``kedro-azure-mlops[spark]``, Java 17 or 21 and Linux. Both engines read the same Parquet
+files and write Parquet, and what they write is compared to the bit. A first turn warms up and is
+not counted. On small data this shows what Spark costs: it pays where the data does not fit into one
+machine. For a plan of larger data (docs/how-to/spark-plan.md), per row: the CPU time of Spark, its
+Java and its Python processes; what goes through a shuffle and what is spilled to disk, by Spark's
+own count; and the most memory that a task has taken, for sorting in Java and as a Python process.
 """
 
 import argparse
+import json
 import os
 import platform
 import shutil
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import psutil
+import pyarrow as pa
+import pyarrow.parquet as pq
+from sklearn.ensemble import IsolationForest
 
-from kedro_azure_mlops.engine import (
-    aggregate,
-    map_groups,
-    map_rows,
-    sample,
-    spark_session,
-    to_pandas,
-)
+from kedro_azure_mlops.contract import History
+from kedro_azure_mlops.engine import aggregate, map_groups, map_rows, sample, spark_session
+from kedro_azure_mlops.onnx_trees import Tree, TreeSum, tree_ensemble
 
 SCHEMA = {
     "unit": "string",
@@ -38,23 +45,37 @@ SCHEMA = {
     "mean": "double",
     "std": "double",
 }
+PEAKS = {"unit": "string", "time": "datetime", "value": "double", "peak": "double"}
+SCORES = {"unit": "string", "time": "datetime", "score": "double"}
+DAY = History(order="time", days=1, rows=1)
+FEATURES = ["value", "mean", "std"]
 
 
-def write_rows(folder: Path, rows: int, units: int) -> None:
-    """Write rows of units, one of them with a fifth of all, a row a minute."""
+def write_rows(folder: Path, asked: argparse.Namespace) -> None:
+    """Write rows of units, a row a minute, a file a time span as data arrives.
+
+    The first unit has a share of all rows.
+    """
     random = np.random.default_rng(0)
-    shares = np.r_[0.2, np.full(units - 1, 0.8 / (units - 1))]
-    unit = np.sort(random.choice(units, rows, p=shares))
-    minute = np.arange(rows) - np.searchsorted(unit, unit)
-    table = pd.DataFrame(
+    rest = (1 - asked.share) / (asked.units - 1)
+    unit = np.sort(
+        random.choice(asked.units, asked.rows, p=np.r_[asked.share, [rest] * (asked.units - 1)])
+    )
+    minute = np.arange(asked.rows) - np.searchsorted(unit, unit)
+    order = np.argsort(minute, kind="stable")
+    unit, minute = unit[order], minute[order]
+    table = pa.table(
         {
-            "unit": [f"unit-{number:04}" for number in unit],
+            "unit": pa.DictionaryArray.from_arrays(
+                unit, [f"unit-{number:06}" for number in range(asked.units)]
+            ).cast(pa.string()),
             "time": (np.datetime64("2024-01-01") + minute.astype("m8[m]")).astype("M8[us]"),
-            "value": random.normal(size=rows).cumsum(),
+            "value": random.normal(size=asked.rows),
         }
     )
-    for number, part in enumerate(np.array_split(np.arange(rows), 8)):
-        table.iloc[part].to_parquet(folder / f"{number}.parquet", index=False)
+    for number, part in enumerate(np.array_split(np.arange(asked.rows), asked.files)):
+        if len(part):
+            pq.write_table(table.slice(part[0], len(part)), folder / f"{number:06}.parquet")
 
 
 def features(rows: pd.DataFrame) -> pd.DataFrame:
@@ -63,25 +84,63 @@ def features(rows: pd.DataFrame) -> pd.DataFrame:
     return rows.assign(mean=day.mean(), std=day.std())
 
 
-def score(rows: pd.DataFrame) -> pd.DataFrame:
-    return rows.assign(value=((rows["value"] - rows["mean"]) / rows["std"]).abs())
+def peaks(rows: pd.DataFrame) -> pd.DataFrame:
+    """Describe each row by its history alone, so that a group may be split."""
+    return rows.assign(peak=rows.rolling("1D", on="time")["value"].max().to_numpy())
 
 
-TASKS: dict[str, Callable[[Any], Any]] = {
-    "map_groups": lambda table: map_groups(table, "unit", features, SCHEMA, order_by="time"),
-    "map_groups, map_rows": lambda table: map_rows(
-        map_groups(table, "unit", features, SCHEMA, order_by="time"), score, SCHEMA
-    ),
-    "aggregate": lambda table: aggregate(table, "unit", {"value": ["count", "sum", "mean", "max"]}),
-    "sample of 10,000": lambda table: sample(table, 10_000, ["unit", "time"]),
-}
+def forest() -> bytes:
+    """Fit 100 trees, as ONNX, that sum up how deep a row falls."""
+    found = IsolationForest(random_state=0).fit(np.random.default_rng(0).normal(size=(10_000, 3)))
+    trees = []
+    for each in found.estimators_:
+        tree, depth = each.tree_, each.tree_.compute_node_depths().astype(float)
+        parts = (tree.children_left, tree.children_right, tree.feature, tree.threshold)
+        trees.append(Tree(*parts, weight=depth))
+    return tree_ensemble(trees, len(FEATURES))
 
 
-def run(name: str, read: Callable[[], Any], target: Path) -> float:
+class Forest:
+    """Scores rows by a stored forest, which each task opens once."""
+
+    def __init__(self, model: bytes) -> None:
+        self._model = model
+        self._opened: TreeSum | None = None
+
+    def __call__(self, rows: pd.DataFrame) -> pd.DataFrame:
+        self._opened = self._opened or TreeSum(self._model)
+        found = self._opened(rows[FEATURES].fillna(0.0).to_numpy())
+        return rows[["unit", "time"]].assign(score=found)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"_model": self._model, "_opened": None}
+
+
+def tasks(asked: argparse.Namespace) -> dict[str, Callable[[Any], Any]]:
+    """Return what is done with a table, by name."""
+    score = Forest(forest())
+
+    def described(table: Any) -> Any:
+        return map_groups(table, "unit", features, SCHEMA, order_by="time")
+
+    return {
+        "map_groups": described,
+        "map_groups, history": lambda table: map_groups(
+            table, "unit", peaks, PEAKS, history=DAY, most_rows=asked.most_rows
+        ),
+        "map_groups, map_rows": lambda table: map_rows(described(table), score, SCORES),
+        "aggregate": lambda table: aggregate(
+            table, "unit", {"value": ["count", "sum", "mean", "max"]}
+        ),
+        "sample": lambda table: sample(table, asked.sample, ["unit", "time"]),
+    }
+
+
+def run(task: Callable[[Any], Any], read: Callable[[], Any], target: Path) -> float:
     """Read, do a task, write what it returns; seconds."""
     shutil.rmtree(target, ignore_errors=True)
     started = time.perf_counter()
-    result = TASKS[name](read())
+    result = task(read())
     if isinstance(result, pd.DataFrame):
         target.mkdir()
         result.to_parquet(target / "all.parquet", index=False)
@@ -90,47 +149,134 @@ def run(name: str, read: Callable[[], Any], target: Path) -> float:
     return time.perf_counter() - started
 
 
-def in_order(folder: Path) -> pd.DataFrame:
-    table = to_pandas(pd.read_parquet(folder))
-    return table.sort_values([*table.columns], ignore_index=True)
+def in_order(folder: Path) -> pa.Table:
+    table = pq.read_table(folder)
+    keys = [name for name in ("unit", "time") if name in table.column_names]
+    if "time" in keys:
+        place = table.column_names.index("time")
+        table = table.set_column(place, "time", table["time"].cast(pa.timestamp("us")))
+    return table.sort_by([(key, "ascending") for key in keys]).replace_schema_metadata()
+
+
+@dataclass
+class Cost:
+    """What Spark has used since the last look."""
+
+    events: Path
+    _read: int = 0
+    _cpu: float = 0.0
+
+    def look(self) -> dict[str, float]:
+        """Return seconds of CPU, bytes shuffled and spilled, and the most of a task, MB."""
+        found = {"shuffled": 0.0, "spilled": 0.0, "sorting": 0.0}
+        for metrics in self._tasks():
+            found["shuffled"] += metrics["Shuffle Write Metrics"]["Shuffle Bytes Written"]
+            found["spilled"] += metrics["Disk Bytes Spilled"]
+            found["sorting"] = max(found["sorting"], metrics.get("Peak Execution Memory", 0) / 1e6)
+        cpu, most = 0.0, 0.0
+        for each in (this := psutil.Process(), *this.children(recursive=True)):
+            with suppress(psutil.NoSuchProcess, FileNotFoundError):  # idle ones end
+                cpu += sum(each.cpu_times()[:4])  # its own, and of children that have ended
+                if each != this and each.name().startswith("python"):
+                    most = max(most, peak_of(each.pid))
+        found["cpu"], self._cpu = cpu - self._cpu, cpu
+        return found | {"worker": most}
+
+    def _tasks(self) -> Iterator[dict[str, Any]]:
+        (file,) = (each for each in self.events.iterdir() if not each.name.endswith(".crc"))
+        with file.open("rb") as log:
+            log.seek(self._read)
+            whole, _, _ = log.read().rpartition(b"\n")
+        self._read += len(whole) + 1 if whole else 0
+        for event in map(json.loads, whole.splitlines()):
+            if event["Event"] == "SparkListenerTaskEnd" and "Task Metrics" in event:
+                yield event["Task Metrics"]
+
+
+def peak_of(pid: int) -> float:
+    """Return the most memory of a process since the last look, MB."""
+    status, reset = Path(f"/proc/{pid}/status"), Path(f"/proc/{pid}/clear_refs")
+    found = int(status.read_text().partition("VmHWM:")[2].split()[0]) / 1e3
+    reset.write_text("5")
+    return found
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rows", type=int, default=1_000_000)
-    parser.add_argument("--units", type=int, default=50)
+    parser.add_argument("--units", type=int, default=100)
+    parser.add_argument("--share", type=float, help="of all rows, of the first unit")
+    parser.add_argument("--files", type=int, default=8)
+    parser.add_argument("--sample", type=int, default=10_000)
+    parser.add_argument("--most-rows", type=int, default=1_000_000)
+    parser.add_argument("--partitions", type=int, default=8, help="of a shuffle")
     parser.add_argument("--turns", type=int, default=5)
     parser.add_argument("--master", default=f"local[{os.cpu_count()}]")
+    parser.add_argument("--only", nargs="*", help="of these tasks")
     asked = parser.parse_args()
+    asked.share = asked.share or 1 / asked.units
     with tempfile.TemporaryDirectory() as place:
-        source = Path(place) / "rows"
+        source, events = Path(place) / "rows", Path(place) / "events"
         source.mkdir()
-        write_rows(source, asked.rows, asked.units)
+        events.mkdir()
+        write_rows(source, asked)
         started = time.perf_counter()
-        spark = spark_session(asked.master, {"spark.driver.memory": "4g"})
+        spark = spark_session(
+            asked.master,
+            {
+                "spark.driver.memory": "4g",
+                "spark.sql.shuffle.partitions": str(asked.partitions),
+                "spark.eventLog.enabled": "true",
+                "spark.eventLog.dir": events.as_uri(),
+                "spark.eventLog.compress": "false",
+                "spark.eventLog.rolling.enabled": "false",
+            },
+        )
         print(
-            f"{platform.machine()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}; Python "
-            f"{platform.python_version()}, pandas {pd.__version__}, Spark {spark.version} in "
-            f"{asked.master}, started in {time.perf_counter() - started:.1f} s; "
-            f"{asked.rows:,} rows of {asked.units} units; medians of {asked.turns} turns in seconds"
+            f"{datetime.now():%d %B %Y %H:%M}; {platform.machine()}, {os.cpu_count()} cores, load "
+            f"{os.getloadavg()[0]:.1f}; Python {platform.python_version()}, pandas "
+            f"{pd.__version__}, Spark {spark.version} in {asked.master}, started in "
+            f"{time.perf_counter() - started:.1f} s\n"
+            f"{asked.rows:,} rows of {asked.units:,} units, the first with {asked.share:.0%}, in "
+            f"{asked.files:,} files of {size_of(source) / asked.rows:.1f} bytes a row; a sample of "
+            f"{asked.sample:,}; medians of {asked.turns} turns"
         )
         readers = {
             "pandas": lambda: pd.read_parquet(source),
             "Spark": lambda: spark.read.parquet(str(source)),
         }
-        print(f"{'':<22}{'pandas':>8}{'Spark':>8}{'Spark / pandas':>16}  to the bit")
-        for name in TASKS:
+        print(
+            f"{'':<22}{'pandas s':>9}{'Spark s':>9}{'CPU s':>8}{'rows/CPU s':>12}{'shuffled':>10}"
+            f"{'spilled':>9}{'written':>9}{'sorting':>9}{'process':>9}  to the bit"
+        )
+        cost = Cost(events)
+        for name, task in tasks(asked).items():
+            if asked.only and name not in asked.only:
+                continue
             took: dict[str, list[float]] = {engine: [] for engine in readers}
+            costs: list[dict[str, float]] = []
             for _ in range(asked.turns + 1):
                 for engine, read in readers.items():
-                    took[engine].append(run(name, read, Path(place) / engine))
+                    cost.look()
+                    took[engine].append(run(task, read, Path(place) / engine))
+                costs.append(cost.look())
             ours, theirs = (statistics.median(seconds[1:]) for seconds in took.values())
+            of = {key: statistics.median(each[key] for each in costs[1:]) for key in costs[0]}
             same = in_order(Path(place) / "pandas").equals(in_order(Path(place) / "Spark"))
-            shown = "equal" if same else "DIFFERENT"
             print(
-                f"{name:<22}{ours:>8.2f}{theirs:>8.2f}{theirs / ours:>16.1f}  {shown}", flush=True
+                f"{name:<22}{ours:>9.2f}{theirs:>9.2f}{of['cpu']:>8.1f}"
+                f"{asked.rows / of['cpu']:>12,.0f}{of['shuffled'] / asked.rows:>8.1f} B"
+                f"{of['spilled'] / asked.rows:>7.1f} B"
+                f"{size_of(Path(place) / 'Spark') / asked.rows:>7.1f} B{of['sorting']:>6.0f} MB"
+                f"{of['worker']:>6.0f} MB"
+                f"  {'equal' if same else 'DIFFERENT'}",
+                flush=True,
             )
         spark.stop()
+
+
+def size_of(folder: Path) -> int:
+    return sum(file.stat().st_size for file in folder.glob("*.parquet"))
 
 
 if __name__ == "__main__":

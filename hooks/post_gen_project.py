@@ -21,6 +21,7 @@ CONDITIONAL_FOLDERS = (
     *("azure_pipelines/templates", "azure_pipelines"),
     *(".github/actions/setup", ".github/actions", ".github/workflows", ".github"),
     *("docs/data", "operation/tests/data_validation", "operation/tests/unit"),
+    "operation/configuration/spark",
     f"src/{CONTEXT['package_name']}/pipelines/score",
 )
 LATER = """Updates need the template's address and commit. Once it is known, type:
@@ -92,7 +93,7 @@ def origin() -> dict[str, str | None]:
         top = git("rev-parse", "--show-toplevel", folder=repository)
         commit = git("rev-parse", "HEAD", folder=repository)
     except (GitError, OSError) as error:
-        raise GitError("the template is no clone of a git repository") from error
+        raise GitError("the template is not a clone of a git repository") from error
     directory = os.path.relpath(os.path.realpath(repository), os.path.realpath(top))
     try:
         url = public(git("config", "--get", "remote.origin.url", folder=repository))

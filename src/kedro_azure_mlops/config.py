@@ -19,7 +19,7 @@ from kedro.config import MissingConfigException, OmegaConfigLoader
 from kedro.framework import project
 from kedro.framework.project import pipelines, settings
 from kedro.framework.startup import ProjectMetadata, bootstrap_project
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import InterpolationResolutionError, OmegaConfBaseException
 from pydantic import (
     AfterValidator,
     BaseModel,
@@ -58,7 +58,7 @@ def _legal(name: str) -> str:
 
 def _legal_step(name: str) -> str:
     if not _STEP.fullmatch(name):
-        raise ValueError("a name of lower-case letters, digits and _ is needed, as Azure ML asks")
+        raise ValueError("Azure ML requires a name of lower-case letters, digits and _")
     return name
 
 
@@ -206,7 +206,7 @@ class Step(_Strict):
 
 
 class Input(_Strict):
-    """A dataset that the job is given; without ``path`` the file that the catalog names."""
+    """A dataset that the job gets; without ``path``, the file that the catalog names."""
 
     path: str | None = None
     type: Literal["uri_file", "uri_folder", "mltable"] = "uri_file"
@@ -277,7 +277,7 @@ class Tracking(_Strict):
     @classmethod
     def _is_absolute(cls, folder: str | None) -> str | None:
         if folder is not None and not folder.startswith("/"):
-            raise ValueError(f"a path of the workspace is needed, such as /Shared/{folder}")
+            raise ValueError(f"a workspace path is needed, such as /Shared/{folder}")
         return folder
 
 
@@ -297,7 +297,7 @@ class Registry(_Strict):
     @model_validator(mode="after")
     def _keys_fit_the_kind(self) -> "Registry":
         if self.kind == "azureml" and self.uri:
-            raise ValueError("uri is for kind: mlflow; azureml asks the workspace of azureml.yml")
+            raise ValueError("uri is for kind: mlflow; azureml uses the workspace of azureml.yml")
         if self.kind == "mlflow" and self.shared_registry:
             raise ValueError("shared_registry is for kind: azureml")
         return self
@@ -313,14 +313,14 @@ class Rule(_Strict):
     champion_tolerance: Annotated[float, Field(ge=0)] | None = None  # how much worse is allowed
     beats: list[str] = []  # rows of the table that the challenger must be better than
     needs_labels: bool = False  # whether it can only be measured where labels exist
-    without_labels: bool = False  # whether it takes the place of those, where nothing is labelled
+    without_labels: bool = False  # whether it replaces those where nothing is labelled
     slice: Literal["worst"] | None = None  # judge the slice with the worst value, by gate.slices
     label: str | None = None  # what people read; None: the metric's name
     quiet: bool = False  # whether its number is named only where it is the reason to refuse
 
     @property
     def key(self) -> str:
-        """The name of its number among all that are measured."""
+        """The name under which its number is measured."""
         return f"{self.metric}.{self.slice}" if self.slice else self.metric
 
     @model_validator(mode="after")
@@ -395,7 +395,7 @@ class Batch(_Strict):
 
 
 class Resources(_Strict):
-    """What a container is given of a cluster, in the units of Kubernetes."""
+    """What a container gets from a cluster, in the units of Kubernetes."""
 
     cpu: Quantity
     memory: Quantity
@@ -446,7 +446,7 @@ class Deployment(_Strict):
         return self
 
     def fault_of_target(self) -> str:
-        """Return what keeps models from the target; empty if nothing does."""
+        """Return why models cannot be deployed to the target; empty if they can."""
         if self.target == "kubernetes" and self.kubernetes is None:
             return "target kubernetes needs the attached cluster, as in kubernetes: {compute: aks}"
         if self.target == "kubernetes" and self.mirror is not None:
@@ -498,7 +498,7 @@ class Recording(_Strict):
     leave_out: list[str] = []  # columns of the model that are never written to the disk
 
     def settings(self, root: Path) -> "Settings":
-        """Return it for a process of this machine that writes for a project."""
+        """Return the settings for a process of this machine that writes for a project."""
         from kedro_azure_mlops.serve.record import Settings
 
         return Settings(
@@ -509,6 +509,13 @@ class Recording(_Strict):
             tuple(self.leave_out),
             sys.executable,
         )
+
+
+class SparkSettings(_Strict):
+    """The Spark session that a run opens if tables of its catalog are on Spark."""
+
+    master: str | None = None  # None: SPARK_MASTER, else all cores of this machine
+    settings: dict[str, str | int | float | bool] = {}
 
 
 class Mlops(_Strict):
@@ -524,6 +531,7 @@ class Mlops(_Strict):
     monitoring: Monitoring = Monitoring()
     recording: Recording = Recording()
     update_policy: UpdatePolicy = UpdatePolicy()
+    spark: SparkSettings = SparkSettings()
 
     @property
     def experiment(self) -> str:
@@ -550,7 +558,7 @@ _UNREADABLE = (
 
 @contextmanager
 def readable(what: str) -> Iterator[None]:
-    """Give one name to what Kedro's reader of configuration raises, but for a missing file.
+    """Turn what Kedro's config loader raises into one error, except for a missing file.
 
     Raises
     ------
@@ -637,7 +645,7 @@ def environments(root: Path) -> list[str]:
 
 
 def read_azureml(root: Path, env: str, parameters: dict[str, Any] | None = None) -> AzureML:
-    """Read ``azureml.yml`` of an environment, what it leaves out from base.
+    """Read ``azureml.yml`` of an environment, and what it leaves out from base.
 
     Raises
     ------
@@ -649,7 +657,7 @@ def read_azureml(root: Path, env: str, parameters: dict[str, Any] | None = None)
 
 
 def read_mlops(root: Path, env: str, parameters: dict[str, Any] | None = None) -> Mlops:
-    """Read ``mlops.yml`` of an environment, what it leaves out from base.
+    """Read ``mlops.yml`` of an environment, and what it leaves out from base.
 
     The experiment's name defaults to that of the project's package, the registered model's to that
     of the experiment.
@@ -735,7 +743,11 @@ def _read(
                 conf_source=str(source), env=env, runtime_params=parameters, **options
             )
             share_given(loader)
-            found = loader[name]
+            try:
+                found = loader[name]
+            except InterpolationResolutionError as error:
+                why = unresolved_in_words(error, env, source, name)
+                raise OperationError(why) from error
     except MissingConfigException as error:
         why = f"there is no {folder}/base/{name}.yml: kedro mlops init writes one"
         if "[" in source.as_posix():
@@ -768,6 +780,51 @@ def merged(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, A
         if isinstance(values.get(name), Mapping)
     }
     return {**values, **changes, **inner}
+
+
+def unresolved_in_words(
+    error: InterpolationResolutionError,
+    env: str | None = None,
+    source: Path | None = None,
+    name: str = "",
+) -> str:
+    """Return which key of which file refers to a value that does not exist, and what to do.
+
+    Parameters
+    ----------
+    source
+        The folder of the configuration; by default that of the project in the current folder.
+    name
+        What the file's name begins with; without it all files are searched.
+    """
+    source = source or Path.cwd() / settings.CONF_SOURCE
+    folder = Path(os.path.relpath(source)).as_posix()
+    keys = [key for key in re.split(r"[.\[\]]+", error.full_key or "") if key]
+    key, said = ".".join(keys), str(error).partition("\n")[0]
+    missing = re.search(r"(\S+ \S+) '(.+?)' not found", said)
+    if not missing:
+        return f"{folder}: {key}: {said}"
+    kind, value = missing.groups()
+    # base first: Kedro resolves it on its own, before it adds what an environment changes
+    places = ("base", env or settings.CONFIG_LOADER_ARGS.get("default_run_env", "local"))
+    files = [file for place in places for file in sorted(source.glob(f"{place}/**/{name}*.y*ml"))]
+    named = next((file for file in files if _refers(file, keys, value)), source)
+    patterns = settings.CONFIG_LOADER_ARGS.get("config_patterns", {}).get("globals", [])
+    values = "parameters.yml" if any("parameters" in one for one in patterns) else "globals.yml"
+    reference, todo = {
+        "Globals key": (f"globals:{value}", f"define {value} in {values}"),
+        "Runtime parameter": (f"runtime_params:{value}", f"give --params {value}=VALUE"),
+    }.get(kind, (value, f"define {value} in the same file"))
+    return (
+        f"{Path(os.path.relpath(named)).as_posix()}: {key}: ${{{reference}}} has no value. Write "
+        f"the value there, or {todo}."
+    )
+
+
+def _refers(file: Path, keys: list[str], value: str) -> bool:
+    """Return whether a file has a key, and mentions a value."""
+    text = file.read_text("utf-8")
+    return value in text and _has(yaml.safe_load(text), keys)
 
 
 def _sentences(

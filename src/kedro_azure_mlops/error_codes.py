@@ -5,6 +5,7 @@ comes and goes at once, again and again. The end of a scale is reached by a rise
 and what is held, as by a thermostat, is held for long: neither is a code.
 """
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,7 +21,7 @@ _FAR_OUT = 3.0  # interquartile ranges beyond the quartiles: Tukey's outer fence
 _STEPS = 20  # of the resolution: of coarse values a few steps are not far
 _ON_THE_WAY = 0.25  # of the way to the code: a neighbour beyond it belongs to a rise or a fall
 _MANY_ROWS = 500  # of a series: one with fewer is not looked at by itself without a reason
-_LINES_SHOWN = 10
+LINES_SHOWN = 10  # of a code, in messages
 
 
 def find_error_codes(
@@ -77,14 +78,25 @@ def list_error_codes(rows: "pd.DataFrame", value: str, by: str) -> list[str]:
     value, by
         The columns of the values and of the names of the series.
     """
-    found = []
     groups: dict[Any, Any] = dict(rows.groupby([by, value]).groups)
-    for (name, code), index in groups.items():
-        lines = sorted(index)
-        first = ", ".join(map(str, lines[:_LINES_SHOWN]))
-        more = f" and {len(lines) - _LINES_SHOWN:,} more" if len(lines) > _LINES_SHOWN else ""
-        found.append(f"{name}: {code:g} {len(lines):,} times, lines {first}{more}")
-    return found
+    return [
+        describe_code(name, code, len(index), sorted(index)[:LINES_SHOWN])
+        for (name, code), index in groups.items()
+    ]
+
+
+def describe_code(series: str, code: float, count: int, lines: Sequence[int]) -> str:
+    """Describe an error code for people.
+
+    Parameters
+    ----------
+    count
+        How many rows of the series have it.
+    lines
+        Those of the first of them, at most ``LINES_SHOWN``.
+    """
+    more = f" and {count - len(lines):,} more" if count > len(lines) else ""
+    return f"{series}: {code:g} {count:,} times, lines {', '.join(map(str, lines))}{more}"
 
 
 def _numbers(series: "np.ndarray | pd.Series | None", rows: int) -> np.ndarray:

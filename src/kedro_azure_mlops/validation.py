@@ -20,7 +20,7 @@ from kedro_azure_mlops.windows import by_series
 if TYPE_CHECKING:  # pandera takes half a second to import: only commands that load data pay it
     import pandera.pandas as pa
 
-_ROWS_SHOWN = 10
+ROWS_SHOWN = 10  # of a table, in messages
 
 
 class BadDataError(DataValidationError):
@@ -274,7 +274,7 @@ def fingerprint(rows: pd.DataFrame) -> str:
 
 def first_rows(rows: pd.DataFrame) -> str:
     """Write the first rows of a table with their index."""
-    shown = rows.head(_ROWS_SHOWN).reset_index().astype(object)
+    shown = rows.head(ROWS_SHOWN).reset_index().astype(object)
     return shown.where(shown.notna(), "").to_string(index=False)
 
 
@@ -282,7 +282,7 @@ def _offending_table(
     frame: pd.DataFrame, cases: pd.DataFrame, counts: pd.Series, columns: list[str]
 ) -> str:
     why = cases.groupby("index")["check"].agg(lambda checks: "; ".join(dict.fromkeys(checks)))
-    first = why.sort_index().head(_ROWS_SHOWN)
+    first = why.sort_index().head(ROWS_SHOWN)
     table = frame.loc[first.index, columns].assign(why=first).rename_axis("line")
     more = f"\n... and {len(why) - len(first):,} more" if len(why) > len(first) else ""
     summary = "\n".join(f"  {count:,} x {check}" for check, count in counts.items())

@@ -3,8 +3,10 @@
 import atexit
 import copy
 import gc
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import click
@@ -13,6 +15,7 @@ from kedro_azure_mlops.cli import drop_output, ends_with_its_reader, quiet_kedro
 from kedro_azure_mlops.writing import name_full_disks_of_logs, out_of_space
 
 # Kedro's errors about data and parameters, by name: Kedro 1.0 does not have them
+_LACKING = re.compile(r"install the missing dependencies for ([\w.]+)")
 _VALIDATION = {"DataValidationError", "ParameterValidationError"}
 
 _OBJECTS = 50_000  # that come into being between two collections
@@ -37,11 +40,11 @@ def _run(**options: Any) -> dict[str, Any]:
 
 @contextmanager
 def _fewer_collections() -> Iterator[None]:
-    """Let Python not look for cyclic garbage in what is imported, and not at all when it exits.
+    """Keep Python from searching imports for cyclic garbage, and from searching at exit.
 
     A run imports thousands of modules, and what they define stays. With its own threshold of 700
     objects Python would search it again and again, then three times more at the end. From the first
-    node on it looks as often as ever, at what nodes have made: tables may be held by a cycle. What
+    node on it looks as often as usual, at what nodes have made: tables may be held by a cycle. What
     was open is closed at the exit: the last call there is the one that is registered first.
     """
     from kedro_azure_mlops.hooks import hooks
@@ -76,7 +79,7 @@ def _run_and_report(options: dict[str, Any]) -> dict[str, Any]:
     try:
         results = kedro_run.callback(**options)
     except Exception as error:
-        refusal = _in_words(error)
+        refusal = _in_words(error, options)
         if refusal is None:
             raise
         raise refusal from error
@@ -93,7 +96,7 @@ def _reports() -> list[str]:
     return found.report if found else []
 
 
-def _in_words(error: Exception) -> click.ClickException | None:
+def _in_words(error: Exception, options: dict[str, Any]) -> click.ClickException | None:
     """Turn an error that a person can fix into its message and exit status; None for a bug."""
     from kedro.framework.project import PACKAGE_NAME
     from kedro.io import DatasetError
@@ -113,16 +116,41 @@ def _in_words(error: Exception) -> click.ClickException | None:
         name = str(error).split("'")[1]
     if name is not None:
         return _refusal(f"There is no pipeline {name}; see: kedro registry list", 2)
-    if isinstance(error, DatasetError) and any(isinstance(cause, OSError) for cause in causes):
-        return _refusal(str(error), 2)
-    if _is_of_configuration(error):
-        why = " ".join(line.strip() for line in str(error).splitlines()[:2])
-        return _refusal(f"The configuration cannot be read: {why or type(error).__name__}", 2)
-    return None
+    if isinstance(error, DatasetError):
+        lacking = _LACKING.search(str(error))
+        if lacking or any(isinstance(cause, OSError) for cause in causes):
+            return _refusal(_install(lacking[1]) if lacking else str(error), 2)
+    why = _fault_of_configuration(error, options)
+    return _refusal(why, 2) if why else None
+
+
+def _fault_of_configuration(error: Exception, options: dict[str, Any]) -> str | None:
+    """Return why the configuration cannot be read; None for an error of another kind."""
+    from omegaconf.errors import InterpolationResolutionError
+
+    from kedro_azure_mlops.config import unresolved_in_words
+
+    if isinstance(error, InterpolationResolutionError):
+        source = options.get("conf_source")
+        return unresolved_in_words(error, options.get("env"), Path(source) if source else None)
+    if not _is_of_configuration(error):
+        return None
+    why = " ".join(line.strip() for line in str(error).splitlines()[:2])
+    return f"The configuration cannot be read: {why or type(error).__name__}"
+
+
+def _install(kind: str) -> str:
+    """Say what to install for entries of a type that Kedro could not load."""
+    group = kind.partition(".")[0]
+    package = "kedro-azure-mlops[spark]" if group == "spark" else f"kedro-datasets[{group}]"
+    return (
+        f"The catalog has an entry of type {kind}, which needs a package that is not installed "
+        f'here. Install it: uv pip install "{package}"'
+    )
 
 
 def _is_of_configuration(error: BaseException) -> bool:
-    """Return whether Kedro's reader of configuration has stumbled: it raises what it comes upon."""
+    """Return whether Kedro's config loader failed, which raises many kinds of errors."""
     place = error.__traceback__
     while place is not None:
         if str(place.tb_frame.f_globals.get("__name__")).startswith("kedro.config."):
@@ -159,7 +187,7 @@ def _run_command() -> click.Command:
 
     command = copy.copy(kedro_run)
     command.callback = _run
-    text = "wait until other runs that use the same files have ended (usual), or exit with 2"
+    text = "wait until other runs that use the same files have ended (default), or exit with 2"
     option = click.Option(["--wait/--no-wait"], default=None, help=text)
     command.params = [*kedro_run.params, option]
     return command

@@ -18,9 +18,14 @@ from kedro_azure_mlops.engine.session import send_packages, spark_session
 from kedro_azure_mlops.errors import OperationError
 
 __all__ = [
+    "LINE",
     "aggregate",
+    "in_memory",
+    "is_on_spark",
     "map_groups",
     "map_rows",
+    "map_series",
+    "newest_rows",
     "sample",
     "send_packages",
     "spark_errors",
@@ -30,6 +35,9 @@ __all__ = [
 
 Table = Any
 """A ``pandas.DataFrame`` or a ``pyspark.sql.DataFrame``; the result is of the same engine."""
+
+LINE = "line"
+"""The index of a pandas table whose rows are those of a file; on Spark a column."""
 
 spark_errors = on_spark.spark_errors
 
@@ -94,6 +102,56 @@ def map_groups(
         )
     of_group = OneGroup(function, schema, keys, order, history)
     return engine.map_groups(frame, types, of_group, most_rows)
+
+
+def map_series(
+    frame: Table,
+    function: Callable[[pd.DataFrame], pd.DataFrame],
+    schema: Types,
+    history: History,
+    *,
+    most_rows: int = 1_000_000,
+) -> Table:
+    """Apply a function that takes any number of whole series at once.
+
+    On pandas it gets the table as it is, in one call; on Spark each series by itself, in parallel.
+
+    Parameters
+    ----------
+    frame
+        A pandas table indexed by ``LINE``, ordered by series and time, or a Spark table with that
+        column.
+    function
+        Returns a row for each of its rows, indexed as they are.
+    schema
+        The columns that it returns, without the index, and their types.
+    history
+        The columns of the name and of the time, and the earlier rows that a row needs.
+    most_rows
+        As of ``map_groups``.
+
+    Returns
+    -------
+    The rows that the function returned, on Spark with a column ``LINE``.
+
+    Raises
+    ------
+    OperationError, RefusedError
+        As ``map_groups``, on Spark.
+    """
+    if isinstance(frame, pd.DataFrame):
+        return function(frame)
+
+    def of_one(rows: pd.DataFrame) -> pd.DataFrame:
+        return function(rows.set_index(LINE)).reset_index()
+
+    if history.by is None:
+        raise OperationError("history names no column of the series")
+    types: dict[str, ColumnType] = {LINE: "long", **schema}
+    order = [history.order, LINE]
+    return map_groups(
+        frame, history.by, of_one, types, order_by=order, history=history, most_rows=most_rows
+    )
 
 
 def map_rows(
@@ -184,10 +242,54 @@ def aggregate(
     return engine.aggregate(frame, types, keys, wanted)
 
 
+def newest_rows(frame: Table, column: str, span: str) -> Table:
+    """Keep the rows that are less than a span, such as ``90D``, older than the newest, or all.
+
+    Parameters
+    ----------
+    column
+        Of the times.
+    span
+        As pandas reads it, or ``all``.
+    """
+    if span == "all":
+        return frame
+    if isinstance(frame, pd.DataFrame):
+        return frame[frame[column] > frame[column].max() - pd.Timedelta(span)]
+    _opened(frame)
+    return on_spark.newest_rows(frame, column, pd.Timedelta(span))
+
+
 def to_pandas(frame: Table) -> pd.DataFrame:
     """Return a whole table as pandas; it must fit into memory."""
     engine, types = _opened(frame)
     return engine.to_pandas(frame, types)
+
+
+def in_memory(frame: Table, *order: str) -> pd.DataFrame:
+    """Return a table of rows of files as pandas, indexed by ``LINE``; a pandas table as it is.
+
+    Parameters
+    ----------
+    order
+        Columns that rows of Spark, which have no order, are put in the order of; then the line.
+
+    Raises
+    ------
+    OperationError
+        If the table does not fit into the memory of this machine.
+    """
+    if isinstance(frame, pd.DataFrame):
+        return frame
+    _, types = _opened(frame)
+    on_spark.refuse_too_large(frame, types)
+    rows = on_spark.to_pandas(frame, types)
+    return rows.sort_values([*order, LINE], ignore_index=True).set_index(LINE)
+
+
+def is_on_spark(frame: Any) -> bool:
+    """Return whether something is a Spark table; Spark is not imported for that."""
+    return any(kind.__module__.startswith("pyspark.sql.") for kind in type(frame).__mro__)
 
 
 def _opened(frame: Table) -> tuple[ModuleType, Types]:
@@ -195,7 +297,7 @@ def _opened(frame: Table) -> tuple[ModuleType, Types]:
     engine: ModuleType
     if isinstance(frame, pd.DataFrame):
         engine = on_pandas
-    elif any(kind.__module__.startswith("pyspark.sql.") for kind in type(frame).__mro__):
+    elif is_on_spark(frame):
         engine = on_spark
     else:
         raise OperationError(f"a table is a pandas or Spark DataFrame, not {type(frame).__name__}")

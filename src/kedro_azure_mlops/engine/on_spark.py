@@ -6,9 +6,10 @@ Nothing runs before a result is used, but for ``sample`` and ``to_pandas``.
 import re
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial, reduce
 from operator import and_
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -41,6 +42,7 @@ _TYPES: dict[str, ColumnType] = {
     "float": "double",
     "timestamp": "datetime",
 }
+_BYTES = {"string": 60, "boolean": 1}  # of a value in pandas; of others 8
 _PART = "__part"
 _OURS = re.compile(  # what a worker has raised last; further lines of a message are indented
     r".*^kedro_azure_mlops\.errors\.(\w+): ([^\n]*(?:\n  [^\n]*)*)", re.DOTALL | re.MULTILINE
@@ -79,7 +81,7 @@ def map_groups(frame: Any, types: Types, of_group: OneGroup, most_rows: int) -> 
     def one(rows: pd.DataFrame) -> pd.DataFrame:
         return of_group(settle(rows, types))
 
-    return table.groupBy(*keys).applyInPandas(one, _ddl(of_group.schema))
+    return table.groupBy(*keys).applyInPandas(one, schema_of(of_group.schema))
 
 
 def map_rows(frame: Any, types: Types, function: Function, schema: Types) -> Any:
@@ -88,7 +90,7 @@ def map_rows(frame: Any, types: Types, function: Function, schema: Types) -> Any
     def some(blocks: Iterator[pd.DataFrame]) -> Iterator[pd.DataFrame]:
         return (call(function, settle(rows, types), schema) for rows in blocks if len(rows))
 
-    return _plain(frame, types).mapInPandas(some, _ddl(schema))
+    return _plain(frame, types).mapInPandas(some, schema_of(schema))
 
 
 def sample(frame: Any, types: Types, rows: int, key: Sequence[str], seed: int) -> pd.DataFrame:
@@ -121,7 +123,39 @@ def aggregate(frame: Any, types: Types, by: Sequence[str], wanted: exact.Wanted)
 
     shares = int(frame.sparkSession.conf.get("spark.sql.shuffle.partitions"))
     share = f.pmod(f.hash(*map(_column, by)), f.lit(shares))
-    return blocks.groupBy(share).applyInPandas(total, _ddl(schema))
+    return blocks.groupBy(share).applyInPandas(total, schema_of(schema))
+
+
+def newest_rows(frame: Any, column: str, span: pd.Timedelta) -> Any:
+    """Keep the rows that are less than a span older than the newest."""
+    from pyspark.sql import functions as f
+
+    with spark_errors():
+        (newest,) = frame.agg(f.max(_column(column))).first()
+    if newest is None:  # of no row
+        return frame
+    return frame.where(_column(column) > f.lit(str(newest - span)).cast("timestamp_ntz"))
+
+
+def refuse_too_large(frame: Any, types: Types) -> None:
+    """Refuse a table that does not fit into the memory of this machine, with what to do.
+
+    Raises
+    ------
+    OperationError
+        If it certainly does not; where the machine does not report its memory, nothing is refused.
+    """
+    free = _free_memory()
+    if free is None:
+        return
+    with spark_errors():
+        rows = frame.count()
+    needed = rows * sum(_BYTES.get(kind, 8) for kind in types.values())
+    if needed > free:
+        raise OperationError(
+            f"{rows:,} rows take {needed / 1e9:,.1f} GB here and {free / 1e9:,.1f} GB are free: "
+            "learn from fewer, as the newest weeks are enough, or take a machine with more memory"
+        )
 
 
 def to_pandas(frame: Any, types: Types) -> pd.DataFrame:
@@ -129,6 +163,11 @@ def to_pandas(frame: Any, types: Types) -> pd.DataFrame:
     with spark_errors(), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "toPandas attempted Arrow")  # repeats what is raised
         return settle(_plain(frame, types).toPandas(), types)
+
+
+def schema_of(schema: Types) -> str:
+    """Write a schema as Spark does."""
+    return ", ".join(f"{_quoted(name)} {_SPARK_TYPES[kind]}" for name, kind in schema.items())
 
 
 @contextmanager
@@ -160,6 +199,14 @@ def error_of_function(error: BaseException) -> OperationError | RefusedError | N
             f"the executors have no {found[1]}: install it there, or send what is pure Python by "
             f'send_packages(spark, "{found[1].split(".")[0]}")'
         )
+    return None
+
+
+def _free_memory() -> int | None:
+    """Return the bytes that processes of this machine may still take, where Linux reports them."""
+    with suppress(OSError, ValueError, IndexError):
+        found = Path("/proc/meminfo").read_text(encoding="utf-8").partition("MemAvailable:")[2]
+        return int(found.split()[0]) * 1024
     return None
 
 
@@ -220,7 +267,3 @@ def _column(name: str) -> Any:
 
 def _quoted(name: str) -> str:
     return "`" + name.replace("`", "``") + "`"  # a dot would be a field of a struct
-
-
-def _ddl(schema: Types) -> str:
-    return ", ".join(f"{_quoted(name)} {_SPARK_TYPES[kind]}" for name, kind in schema.items())

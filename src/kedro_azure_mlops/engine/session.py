@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,8 @@ _INSTALL = "install one, on Debian or Ubuntu by apt-get install openjdk-17-jre-h
 # Of a process whose Spark a platform has started.
 _OF_PLATFORMS = ("PYSPARK_GATEWAY_PORT", "DATABRICKS_RUNTIME_VERSION")
 _SECONDS = 5
+MASTER = "SPARK_MASTER"
+"""The variable that names the master of a new session, such as ``spark://host:7077``."""
 _RUNTIME = {
     # a time without offset must mean the same here, there and in pandas
     "spark.sql.session.timeZone": "UTC",
@@ -29,6 +32,7 @@ _LOCAL = {
     "spark.driver.host": "127.0.0.1",
     "spark.ui.enabled": "false",
     "spark.ui.showConsoleProgress": "false",
+    "spark.driver.maxResultSize": "0",  # what is collected is the driver's business here
     "spark.log.level": "FATAL",  # errors are raised; Spark would print each of them three times
 }
 
@@ -52,26 +56,34 @@ def spark_session(master: str | None = None, settings: Mapping[str, str] | None 
     OperationError
         If pyspark or a Java 17 or 21 is missing, or no master answers there.
     """
-    try:
-        from pyspark.sql import SparkSession
-    except ImportError as error:
-        raise OperationError(
-            f"Spark cannot be imported ({error}): pip install 'kedro-azure-mlops[spark]'"
-        ) from error
-    if (spark := SparkSession.getActiveSession()) is not None:
+    sessions = _sessions()
+    if (spark := sessions.getActiveSession()) is not None:
         for name, value in _RUNTIME.items():
             if spark.conf.get(name, value) != value:
                 spark.conf.set(name, value)
         return spark
-    builder, own = SparkSession.builder, {}
-    if not any(name in os.environ for name in _OF_PLATFORMS):
-        master = master or os.environ.get("SPARK_MASTER") or "local[*]"
+    builder, own = sessions.builder, {}
+    if not _is_on_platform():
+        master = master or os.environ.get(MASTER) or "local[*]"
         _refuse_unfit_java()
         _refuse_silent_masters(master)
         builder, own = builder.master(master).appName("kedro"), _own(master)
     for name, value in (_RUNTIME | own | dict(settings or {})).items():
         builder = builder.config(name, value)
     return builder.getOrCreate()
+
+
+def refuse_missing_spark() -> None:
+    """Refuse what ``spark_session`` would refuse for want of pyspark or Java; nothing is opened.
+
+    Raises
+    ------
+    OperationError
+        If pyspark or a Java 17 or 21 is missing, and no platform has started Spark.
+    """
+    _sessions()
+    if not _is_on_platform():
+        _refuse_unfit_java()
 
 
 def send_packages(spark: Any, *names: str) -> None:
@@ -103,13 +115,33 @@ def send_packages(spark: Any, *names: str) -> None:
             spark.sparkContext.addPyFile(archive)
 
 
+def _sessions() -> Any:
+    """Return the class of sessions."""
+    try:
+        from pyspark.sql import SparkSession
+    except ImportError as error:
+        raise OperationError(
+            f"Spark cannot be imported ({error}): pip install 'kedro-azure-mlops[spark]'"
+        ) from error
+    return SparkSession
+
+
+def _is_on_platform() -> bool:
+    return any(name in os.environ for name in _OF_PLATFORMS)
+
+
 def _own(master: str) -> dict[str, str]:
     """Return settings of a session on this machine; a cluster has its own."""
     if not master.startswith("local"):
         return {}
     os.environ["PYSPARK_PYTHON"] = sys.executable
     os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
-    return _LOCAL | {"spark.executorEnv.PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    found = {"spark.executorEnv.PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    with suppress(ValueError, OSError, AttributeError):  # not told on every system
+        memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+        # the executors' Python processes take the larger part, and tables that are collected
+        found["spark.driver.memory"] = f"{max(memory // 4, 2**30) // 2**20}m"
+    return _LOCAL | found
 
 
 def _refuse_unfit_java() -> None:

@@ -87,6 +87,9 @@ class PluginHooks:
                     self._work.begin(pipeline, catalog, self.waits)
                     with self._work.naming_a_full_disk():
                         self._tracking.begin(run_params, pipeline, catalog)
+                    from kedro_azure_mlops.hooks.on_spark import open_session_if_needed
+
+                    open_session_if_needed(pipeline, catalog, self.configuration)
                 if self._may_be_distributed:
                     from kedro_azure_mlops.hooks.ranks import store_nothing_unless_first
 

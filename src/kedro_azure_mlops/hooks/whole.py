@@ -16,12 +16,13 @@ from typing import Any
 from kedro.io import AbstractVersionedDataset, CatalogProtocol
 
 from kedro_azure_mlops.running import place_of
-from kedro_azure_mlops.writing import remove
+from kedro_azure_mlops.writing import clean_up, put_in_place, remove
 
 logger = logging.getLogger(__name__)
 
 _REDIRECTED = "_get_save_path"  # what Kedro's datasets ask for the place to write to
 _KEDROS_OWN = "kedro_datasets."
+_TABLES = "kedro_datasets.spark."  # each is a folder of files
 _OPTIONS = ("_fs_open_args_save", "_save_args", "_writer_args")
 _NEW_CONTENT = {"w", "wb", "wt", "overwrite"}  # modes; others add to what is there
 
@@ -69,6 +70,9 @@ class WholeFiles:
         if save.existed:
             with suppress(OSError):
                 shutil.copymode(save.place, save.new)
+        if save.new.is_dir():
+            put_in_place(save.new, save.place)
+            return
         try:
             save.new.replace(save.place)
         except OSError:  # a file that is mounted by itself can be filled, not replaced
@@ -108,10 +112,12 @@ def clean_up_after_killed_runs(catalog: CatalogProtocol, names: Iterable[str]) -
         elif (where := place_of(dataset)) and "://" not in where:
             with suppress(OSError):
                 remove(hidden_beside(Path(where)))
+                if _is_table(dataset):
+                    clean_up(Path(where))
 
 
 def is_written_whole(dataset: Any, place: Path) -> bool:
-    """Return whether a dataset makes one local file from nothing, and asks Kedro where to."""
+    """Return whether a dataset writes a whole local file or table where Kedro tells it to."""
     if not isinstance(dataset, AbstractVersionedDataset) or dataset._version is not None:
         return False
     if getattr(dataset, "_protocol", None) != "file":
@@ -123,8 +129,13 @@ def is_written_whole(dataset: Any, place: Path) -> bool:
     if not _NEW_CONTENT.issuperset(modes):
         return False
     if place.exists():
-        return place.is_file() and os.access(place, os.W_OK) and os.access(place.parent, os.W_OK)
+        is_whole = place.is_file() or (place.is_dir() and _is_table(dataset))
+        return is_whole and os.access(place, os.W_OK) and os.access(place.parent, os.W_OK)
     return True
+
+
+def _is_table(dataset: Any) -> bool:
+    return type(dataset).__module__.startswith(_TABLES)
 
 
 def hidden_beside(place: Path) -> Path:

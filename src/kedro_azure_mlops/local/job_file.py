@@ -20,8 +20,9 @@ from kedro_azure_mlops.errors import OperationError
 _REFERENCE = re.compile(r"\$\{\{\s*([\w.-]+)\s*\}\}")
 # what is quoted in a command, from its quote to the next one
 _QUOTED = re.compile(r"\\.|'[^']*'|\"(?:\\.|[^\"\\])*\"", re.DOTALL)
-# of a Spark job: variables of its driver
+# of a Spark job: variables of its driver, and sizes of a cluster, which this machine is not
 _DRIVER_VARIABLE = "spark.yarn.appMasterEnv."
+_SIZES = re.compile(r"spark\.((driver|executor)\.(cores|memory)|executor\.instances)")
 
 
 @dataclass(frozen=True)
@@ -72,6 +73,7 @@ class Step:
     instances: int
     timeout: float | None
     is_deterministic: bool
+    is_spark: bool
 
     @property
     def needs(self) -> set[str]:
@@ -220,6 +222,7 @@ def _read_step(
         instances=int(resources.get("instance_count") or 1),
         timeout=float(limits["timeout"]) if limits.get("timeout") else None,
         is_deterministic=both.get("is_deterministic", True),
+        is_spark=both.get("type") == "spark",
     )
 
 
@@ -241,9 +244,14 @@ def _command(name: str, both: Mapping[str, Any]) -> str:
 
 def _variables(both: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     yield from (both.get("environment_variables") or {}).items()
+    words = []
     for key, value in (both.get("conf") or {}).items():
         if key.startswith(_DRIVER_VARIABLE):
             yield key.removeprefix(_DRIVER_VARIABLE), value
+        elif not _SIZES.fullmatch(key):
+            words += ["--conf", f"{key}={value}"]
+    if words:  # which pyspark reads when the step opens its session
+        yield "PYSPARK_SUBMIT_ARGS", shlex.join([*words, "pyspark-shell"])
 
 
 def _inputs(

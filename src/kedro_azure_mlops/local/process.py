@@ -24,10 +24,11 @@ from kedro_azure_mlops.writing import out_of_space
 
 _HERE = "127.0.0.1"
 _GRACE = 10.0  # seconds that a process has to end by itself
-# Whatever else is set on this machine is not set in the cloud.
+# Whatever else is set on this machine is not set in the cloud, but for where its Spark is.
 _INHERITED = re.compile(
     r"HOME|USER|LANG|LC_\w+|TMPDIR|TEMP|TMP|SYSTEMROOT|(HTTPS?|NO|ALL|FTP)_PROXY|SSL_CERT_FILE"
-    r"|REQUESTS_CA_BUNDLE|MLFLOW_TRACKING_\w+|MLFLOW_DISABLE_TELEMETRY|AZURE_\w+|DATABRICKS_\w+",
+    r"|REQUESTS_CA_BUNDLE|MLFLOW_TRACKING_\w+|MLFLOW_DISABLE_TELEMETRY|AZURE_\w+|DATABRICKS_\w+"
+    r"|JAVA_HOME|SPARK_(HOME|MASTER|LOCAL_\w+)",
     re.IGNORECASE,  # proxies are written in either case
 )
 
@@ -96,8 +97,8 @@ class StepProcess:
         further = (f"log.rank{number}.txt" for number in range(1, len(ranks)))
         self._logs = [logs / name for name in ("log.txt", *further)]
         self._write = write
-        self._lock = threading.Lock()
-        self._processes: list[subprocess.Popen[str]] = []  # that run
+        self._lock = threading.Condition()
+        self._processes: list[subprocess.Popen[str]] = []  # that run, or have left others behind
         self._ended = False
 
     def run(self, timeout: float | None = None) -> Ended:
@@ -120,13 +121,10 @@ class StepProcess:
         """End what still runs, and let nothing start any more."""
         with self._lock:
             self._ended = True
-            running = list(self._processes)
         try:
             self._signal(signal.SIGTERM)
-            deadline = time.monotonic() + _GRACE
-            for process in running:
-                with suppress(subprocess.TimeoutExpired):
-                    process.wait(max(0.0, deadline - time.monotonic()))
+            with self._lock:
+                self._lock.wait_for(lambda: not self._processes, _GRACE)
         finally:
             self._signal(signal.SIGKILL)
 
@@ -140,13 +138,19 @@ class StepProcess:
     def _follow(
         self, rank: int, process: subprocess.Popen[str], statuses: queue.Queue[tuple[int, int]]
     ) -> None:
-        """Copy what a process says to its log until it ends."""
+        """Copy what a process says to its log until it ends, and what it has left behind.
+
+        A container would end that at once. Spark's Java first removes its files.
+        """
         reader = threading.Thread(target=self._read, args=(rank, process))
         reader.start()
         status = process.wait()
+        _kill(process, signal.SIGTERM)
+        reader.join(_GRACE)  # until nothing is left that could write to the log
         with self._lock:
-            _kill(process, signal.SIGKILL)  # what it has left behind, as a container that ends
+            _kill(process, signal.SIGKILL)
             self._processes.remove(process)
+            self._lock.notify_all()
         reader.join()
         statuses.put((rank, status))
 

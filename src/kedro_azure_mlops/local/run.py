@@ -169,6 +169,10 @@ def run_job(
     found = Inputs(job, work, from_outputs, parameters or {}, inputs or {})
     for step in steps:
         found.check(step, running={other.name for other in steps} - {step.name})
+    if any(step.is_spark for step in steps):
+        from kedro_azure_mlops.engine.session import refuse_missing_spark
+
+        refuse_missing_spark()
     work.mkdir(parents=True, exist_ok=True)
     # not in the project, of which all might be uploaded
     busy = claim(root, writes=[str(work)], records=work / ".runs", say=say)

@@ -87,7 +87,9 @@ class ProjectData:
             raise OperationError(f"{key} of mlops.yml: the catalog has no entry {name}.")
         if not self._catalog.exists(name):
             raise OperationError(f"{key} of mlops.yml: there are no data in {name} yet.")
-        return _loaded(lambda: self._catalog.load(name), name)
+        # a table on Spark is read here, a piece at a time: only its newest rows are kept
+        here = getattr(self._catalog.get(name), "load_here", None)
+        return _loaded(here or partial(self._catalog.load, name), name)
 
     def load_file(self, file: Path, names: Iterable[str | None]) -> Any:
         """Load a file as the first of these entries that reads such files does, else as a table.
@@ -296,7 +298,7 @@ def _pieces(source: str, loaded: Any, schema: Schema, order: str | None) -> Iter
     elif isinstance(loaded, Iterator):
         is_whole = False
     else:
-        raise OperationError(f"{source} is a {type(loaded).__name__} and no table.")
+        raise OperationError(f"{source} is a {type(loaded).__name__}, not a table.")
     with suppress(*_NO_ROWS), unreadable_as_error(source):
         for piece in loaded:
             if missing := [one.name for one in schema.inputs if one.name not in piece.columns]:

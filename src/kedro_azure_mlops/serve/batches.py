@@ -25,6 +25,7 @@ import pandas as pd
 from kedro.io import AbstractDataset, DatasetError
 
 from kedro_azure_mlops.contract import CannotExplainError, Column, Columns, Schema, Scorer
+from kedro_azure_mlops.engine import Table, is_on_spark
 from kedro_azure_mlops.errors import OperationError, RefusedError, first_line
 from kedro_azure_mlops.explain import EXPLANATION, Explaining, flagged_rows
 from kedro_azure_mlops.progress import Progress
@@ -100,9 +101,13 @@ class CsvPieces(AbstractDataset[None, Iterator[pd.DataFrame]]):
             If no file is named, or there is none. The iterator raises ``RefusedError`` where a file
             cannot be read as a table.
         """
+        return self._pieces(self.files())
+
+    def files(self) -> dict[str | None, str]:
+        """Find the address of each file, by its name if it is one of a folder; as ``load``."""
         if self.filepath is None:
             raise OperationError("There is nothing to score: no file or folder is named.")
-        return self._pieces(self._parts(self.filepath))
+        return self._parts(self.filepath)
 
     def read_csv(self, address: str) -> Iterator[pd.DataFrame]:
         """Read one CSV file as pieces; override it for files of another form.
@@ -176,7 +181,6 @@ class CsvPieces(AbstractDataset[None, Iterator[pd.DataFrame]]):
         return files, str(path)
 
     def _parts(self, address: str) -> dict[str | None, str]:
-        """Find the address of each file, by its name if it is one of a folder."""
         files, folder = self._file_system(address)
         if not files.exists(folder):
             raise OperationError(f"There is no file {shown(address)} to score.")
@@ -225,6 +229,12 @@ class CsvPieces(AbstractDataset[None, Iterator[pd.DataFrame]]):
             yield piece
         if not rows:
             raise EmptyFileError(f"{shown(address)}: the file is empty, it holds no row.")
+
+    def _exists(self) -> bool:
+        if self.filepath is None:
+            return False
+        files, place = self._file_system(self.filepath)
+        return bool(files.exists(place))
 
     def _describe(self) -> dict[str, Any]:
         return {"filepath": self.filepath, "rows": self.rows}
@@ -380,7 +390,7 @@ class _ParquetWriter:
 
 
 def score_pieces(
-    pieces: Iterable[pd.DataFrame],
+    pieces: Iterable[pd.DataFrame] | Table,
     scorer: Scorer,
     version: str | None,
     *,
@@ -388,7 +398,7 @@ def score_pieces(
     explain: bool = False,
     digest: str | None = None,
     clock: Callable[[], float] = time.monotonic,
-) -> Iterator[pd.DataFrame]:
+) -> Iterator[pd.DataFrame] | Table:
     """Score rows piece by piece, each by itself and by what its series did before it.
 
     How the rows are cut into pieces makes no difference to any answer, and memory stays flat: of
@@ -402,7 +412,8 @@ def score_pieces(
     pieces
         DataFrames with the columns of ``scorer.schema.inputs`` (others are left out), times as text
         or as datetimes, as ``CsvPieces`` loads them. Several series may be mixed. The rows of a
-        series come in the order of time, or at most ``most_late`` late.
+        series come in the order of time, or at most ``most_late`` late. A Spark table, whose rows
+        may come in any order, is scored by the executors and not recorded, see ``score_on_spark``.
     scorer
         What answers; see ``contract.Scorer``.
     version
@@ -434,9 +445,13 @@ def score_pieces(
             scorer = Explaining(scorer, flagged_rows)
         except CannotExplainError as error:
             raise OperationError(f"The scores cannot be explained: {error}.") from error
+    if is_on_spark(pieces):
+        from kedro_azure_mlops.serve.on_spark import score_on_spark
+
+        return score_on_spark(pieces, scorer, version)
     # not a generator itself: Kedro would save what those yield piece by piece
     recorder = _recorder(scorer.schema, digest)
-    return _Scoring(scorer, version, most_late, clock, recorder).run(pieces)
+    return Scoring(scorer, version, most_late, clock, recorder).run(pieces)
 
 
 def columns_of_table(table: pd.DataFrame, schema: Schema) -> Columns:
@@ -520,8 +535,8 @@ def _recorder(schema: Schema, digest: str | None) -> Recorder | None:
         raise OperationError(f"recording of mlops.yml: {error}.") from error
 
 
-class _Scoring:
-    """The rows that are remembered from piece to piece."""
+class Scoring:
+    """Scores pieces of rows, and remembers what the rows of the next one need."""
 
     def __init__(
         self,
@@ -544,10 +559,11 @@ class _Scoring:
         self._offsets: list[Any] = [None, None]
 
     def run(self, pieces: Iterable[pd.DataFrame]) -> Iterator[pd.DataFrame]:
+        """Score pieces, one after the other, with a log of how far that is."""
         progress = Progress("Scored", None, logger, self._clock)
         try:
             for piece in pieces:
-                yield self._score(piece)
+                yield self.score(piece)
                 progress.advance(len(piece), piece.attrs.get(SHARE))
         except BaseException:  # its scores are not kept either
             if self._recorder is not None:
@@ -568,7 +584,8 @@ class _Scoring:
                 *(f"{found.total():,}", reason, ", ".join(names[:_NAMES_SHOWN]), more),
             )
 
-    def _score(self, piece: pd.DataFrame) -> pd.DataFrame:
+    def score(self, piece: pd.DataFrame) -> pd.DataFrame:
+        """Score a piece, after those before it."""
         columns, times = _columns_and_times(piece, self._schema)
         self._look_at(piece, times)
         try:

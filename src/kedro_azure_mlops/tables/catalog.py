@@ -183,8 +183,11 @@ class SeriesCSV(_TextFile):
 
     def pieces(self, rows: int | None) -> Iterator[pd.DataFrame]:
         """Read the file in tables of at most so many rows; the errors are those of ``load``."""
-        once = f', or for one run: kedro run --params "{self._parameter}=PATH".'
-        yield from self.series(self._source(once)).read_csv(self.open, rows)
+        yield from self.series(self.source()).read_csv(self.open, rows)
+
+    def source(self) -> str:
+        """Name the file, for messages; refuse one that is not there, as ``load`` does."""
+        return self._source(f', or for one run: kedro run --params "{self._parameter}=PATH".')
 
     def series(self, source: str) -> SeriesReader:
         """Return what takes the columns out of the tables of this file."""
@@ -289,15 +292,15 @@ class SeriesPieces(CsvPieces):
             given = checks if isinstance(checks, str) else dict(checks)
             self._validator = resolve_validator(ValidatorSpec.from_dataset_config("checks", given))
 
-    def load(self) -> Iterator[pd.DataFrame]:
-        """Find the files, as ``CsvPieces.load``."""
+    def files(self) -> dict[str | None, str]:
+        """Find the files, as ``CsvPieces.files``."""
         if self.filepath is None and self._parameter:
             only = f"--pipelines {self._pipeline} " if self._pipeline else ""
             raise MissingFileError(
                 "There is nothing to score: name a file or folder, "
                 f'kedro run {only}--params "{self._parameter}=PATH".'
             )
-        return super().load()
+        return super().files()
 
     def read_csv(self, address: str) -> Iterator[pd.DataFrame]:
         """Read a CSV file as pieces; the errors are those of ``SeriesCSV``."""

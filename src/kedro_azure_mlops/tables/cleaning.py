@@ -1,12 +1,13 @@
 """Put rows of series in order, count what real loggers do, refuse a table with too much of it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from pydantic import Field
 
+from kedro_azure_mlops.engine import Table, is_on_spark
 from kedro_azure_mlops.error_codes import find_error_codes, list_error_codes
 from kedro_azure_mlops.parameters import Parameters, Share
 from kedro_azure_mlops.tables.steps import Steps, find_steps
@@ -20,7 +21,7 @@ from kedro_azure_mlops.validation import (
 
 __all__ = ["CleaningParameters", "clean_series", "list_findings"]
 
-_COUNTED = {
+COUNTED = {
     "repeated": "repeated times",
     "sent_twice": "of them sent twice",
     "unordered": "out of order",
@@ -51,14 +52,14 @@ class CleaningParameters(Parameters):
 
 
 def clean_series(
-    raw: pd.DataFrame,
+    raw: Table,
     columns: Sequence[str],
     parameters: CleaningParameters,
     *,
     group: str = "cleaning",
     rows: str = "rows",
     series: str = "series",
-) -> tuple[pd.DataFrame, dict[str, Any]]:
+) -> tuple[Table, dict[str, Any]]:
     """Order rows by series and time, mark those that were sent twice, count what was found.
 
     * No row is dropped: the index is the line of the input file.
@@ -71,6 +72,7 @@ def clean_series(
     ----------
     raw
         Validated rows, in any order; ``attrs["source"]`` and ``attrs["notes"]`` go to the report.
+        A Spark table is one of ``SeriesOnSpark``.
     columns
         The time, the name of the series, then numbers in any unit: in the first of these, error
         codes are looked for.
@@ -82,26 +84,24 @@ def clean_series(
     Returns
     -------
     ``columns`` and ``repeated``, and the report: counts, ``share_in_gaps``, the ``fingerprint`` of
-    the rows in the order of the file.
+    the rows in the order of the file. Of a Spark table the line is a column, rows have no order,
+    and the fingerprint is another one.
 
     Raises
     ------
     BadDataError
         If a share is above its maximum, with the first rows concerned.
     """
+    if is_on_spark(raw):
+        from kedro_azure_mlops.tables.on_spark import clean_on_spark
+
+        return clean_on_spark(raw, columns, parameters, group=group, rows=rows, series=series)
     source = raw.attrs.get("source", "the data")
-    read, numbers = _parse(raw, columns)
+    read, numbers = parse(raw, columns)
     steps = find_steps(numbers, read[columns[0]].to_numpy())
-    found = _find(read, columns, numbers, steps, parameters.gap_steps)
+    found = mark(read, columns, numbers, steps, parameters.gap_steps)
     shares = _shares(found)
-    for name, share in shares.items():
-        maximum = getattr(parameters, f"max_{name}")
-        if share > maximum:
-            raise BadDataError(
-                f"{source}: {share:.1%} {_TOO_MUCH[name].format(rows=rows, series=series)}, more "
-                f"than {group}.max_{name} = {maximum:.1%}.\n\n"
-                f"The first offending rows:\n{first_rows(read[found[name]])}"
-            )
+    refuse_too_much(shares, parameters, lambda name: read[found[name]], source, group, rows, series)
     codes = list_error_codes(read[found["error_codes"]], columns[2], columns[1])
     report = {"source": source, "notes": raw.attrs.get("notes", []), "found_codes": codes}
     report |= _counts(read[columns[0]], numbers, found)
@@ -110,9 +110,46 @@ def clean_series(
     return read.assign(repeated=found["sent_twice"]).iloc[steps.order], report
 
 
+def refuse_too_much(
+    shares: Mapping[str, float],
+    parameters: CleaningParameters,
+    offending: Callable[[str], pd.DataFrame],
+    source: str,
+    group: str,
+    rows: str,
+    series: str,
+) -> None:
+    """Refuse a table of which more than is allowed has a fault.
+
+    Parameters
+    ----------
+    shares
+        By the name of the fault.
+    offending
+        Returns the rows that have a fault, the first ones at least, indexed by line.
+    source
+        What messages call the table.
+    group, rows, series
+        As of ``clean_series``.
+
+    Raises
+    ------
+    BadDataError
+        With the first rows concerned.
+    """
+    for name, share in shares.items():
+        maximum = getattr(parameters, f"max_{name}")
+        if share > maximum:
+            raise BadDataError(
+                f"{source}: {share:.1%} {_TOO_MUCH[name].format(rows=rows, series=series)}, more "
+                f"than {group}.max_{name} = {maximum:.1%}.\n\n"
+                f"The first offending rows:\n{first_rows(offending(name))}"
+            )
+
+
 def list_findings(report: Mapping[str, Any]) -> list[str]:
     """Put in words what ``clean_series`` has counted, and what the reader has noted: the lines."""
-    counts = [f"{report[name]:,} {words}" for name, words in _COUNTED.items()]
+    counts = [f"{report[name]:,} {words}" for name, words in COUNTED.items()]
     gaps = f"{report['gaps']} gaps (longest {report['longest_gap_hours']} h)"
     return [
         f"found: {', '.join([*counts, gaps])}",
@@ -121,7 +158,7 @@ def list_findings(report: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def _parse(raw: pd.DataFrame, columns: Sequence[str]) -> tuple[pd.DataFrame, np.ndarray]:
+def parse(raw: pd.DataFrame, columns: Sequence[str]) -> tuple[pd.DataFrame, np.ndarray]:
     """Read times and numbers; also the number of each series in the order of their names."""
     time, by, *values = columns
     places, series = pd.factorize(raw[by])
@@ -131,7 +168,7 @@ def _parse(raw: pd.DataFrame, columns: Sequence[str]) -> tuple[pd.DataFrame, np.
     return pd.DataFrame(read).rename_axis("line"), pd.factorize(names, sort=True)[0][places]
 
 
-def _find(
+def mark(
     rows: pd.DataFrame, columns: Sequence[str], series: np.ndarray, steps: Steps, gap_steps: float
 ) -> pd.DataFrame:
     """Mark what is unusual about each row; ``step`` is the seconds since the one before."""
@@ -168,7 +205,7 @@ def _counts(times: pd.Series, series: np.ndarray, found: pd.DataFrame) -> dict[s
         "series": len(np.unique(series)),
         "first": str(times.min()),
         "last": str(times.max()),
-        **{name: int(found[name].sum()) for name in _COUNTED},
+        **{name: int(found[name].sum()) for name in COUNTED},
         "gaps": len(gaps),
         "longest_gap_hours": round(float(gaps.max()) / 3600, 2) if len(gaps) else 0.0,
     }

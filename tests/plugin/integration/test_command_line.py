@@ -58,6 +58,26 @@ def test_what_a_person_can_fix_is_said_without_a_traceback(
     assert not project.processed("model").exists()
 
 
+@pytest.mark.parametrize(
+    ("kind", "package"),
+    [
+        ("spark.SparkDatasetV2", "kedro-azure-mlops[spark]"),
+        ("ibis.TableDataset", "kedro-datasets[ibis]"),
+    ],
+)
+def test_a_package_that_an_entry_lacks_is_named(
+    project: Project, monkeypatch: pytest.MonkeyPatch, kind: str, package: str
+) -> None:
+    monkeypatch.setitem(sys.modules, "pyspark", None)
+    folder = project.path / "conf" / "other"
+    folder.mkdir()
+    (folder / "catalog.yml").write_text(f"summary: {{type: {kind}, filepath: x}}", encoding="utf-8")
+    result = kedro_run(project, monkeypatch, "--env", "other")
+    assert result.exit_code == 2
+    assert f"an entry of type {kind}, which needs a package" in result.output
+    assert f'Install it: uv pip install "{package}"' in result.output
+
+
 def failing(error: Exception) -> Any:
     def run(**_: object) -> None:
         raise error

@@ -13,6 +13,7 @@ from pandas.testing import assert_frame_equal
 from kedro_azure_mlops.engine import aggregate, map_groups, sample, spark_errors
 from kedro_azure_mlops.errors import OperationError
 from kedro_azure_mlops.hooks import PluginHooks
+from kedro_azure_mlops.hooks.whole import WholeFiles, clean_up_after_killed_runs
 from tests.plugin.spark import functions
 from tests.plugin.spark.functions import ROWS, WITH_TOTAL, rows
 
@@ -96,3 +97,31 @@ def test_a_failure_is_clear_where_kedro_saves_what_a_node_returned(
 @pytest.mark.spark
 def test_an_error_that_no_function_has_raised_is_left_to_kedro(spark: Any) -> None:
     PluginHooks().on_pipeline_error(DatasetError("the disk is away"))
+
+
+@pytest.mark.spark
+def test_a_table_is_there_as_it_was_until_the_new_one_is_complete(
+    spark: Any, tmp_path: Path
+) -> None:
+    """Spark itself would remove it first, and leave nothing where a function then fails."""
+    catalog = DataCatalog.from_config(
+        {"totals": ENGINES["spark"] | {"filepath": str(tmp_path / "totals")}}
+    )
+    table = spark.createDataFrame(rows(100)).repartition(1)
+
+    def save(data: Any) -> WholeFiles:
+        whole = WholeFiles(catalog)
+        whole.begin("totals")
+        catalog.save("totals", data)
+        return whole
+
+    save(table).end("totals")
+    whole = save(table.limit(7))
+    assert catalog.load("totals").count() == 100
+    whole.end("totals")
+    assert catalog.load("totals").count() == 7
+    with pytest.raises(DatasetError):
+        save(map_groups(table, "unit", functions.failing, ROWS))
+    clean_up_after_killed_runs(catalog, ["totals"])  # as of one that was killed here
+    assert catalog.load("totals").count() == 7
+    assert [path.name for path in tmp_path.iterdir()] == ["totals"]

@@ -302,7 +302,9 @@ def test_data_that_is_elsewhere_needs_a_copy(tmp_path: Path, path: str) -> None:
     assert job.run(only="second").succeeded, "this step does not read it"
 
 
-def test_a_spark_step_runs_its_entry_file(job: TinyJob) -> None:
+def test_a_spark_step_runs_its_entry_file(job: TinyJob, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where there is Spark, which tests/plugin/spark/test_local_step.py has."""
+    monkeypatch.setattr("kedro_azure_mlops.engine.session.refuse_missing_spark", lambda: None)
     entry = job.project / "entry.py"
     entry.write_text("import os, sys; print(sys.argv[1:], os.environ['X'])", encoding="utf-8")
     job.inputs = {"n": 3}

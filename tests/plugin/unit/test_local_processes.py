@@ -158,6 +158,27 @@ def test_what_a_step_leaves_running_ends_with_it(job: TinyJob) -> None:
     assert _nobody_writes(reader)
 
 
+def test_what_a_step_leaves_running_may_remove_its_files(job: TinyJob) -> None:
+    """Spark's Java does so when its driver has ended."""
+    job.step(
+        "a",
+        "mkfifo is_there; touch file; "
+        "(trap 'rm file; exit' TERM; echo > is_there; sleep 600 & wait) & read -r _ < is_there",
+    )
+    assert job.run().succeeded
+    assert not (job.work / "a/code/file").exists()
+
+
+def test_what_a_step_leaves_running_is_ended_if_it_does_not_end(
+    job: TinyJob, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("kedro_azure_mlops.local.process._GRACE", 0.1)
+    pipe, reader = _pipe(job.folder)
+    job.step("a", f"(trap '' TERM; sleep 600 3> {pipe}) & true")
+    assert job.run().succeeded
+    assert _nobody_writes(reader)
+
+
 def test_an_interrupted_job_ends_its_processes_and_trusts_none_of_them(
     job: TinyJob, monkeypatch: pytest.MonkeyPatch
 ) -> None:

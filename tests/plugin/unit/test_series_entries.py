@@ -1,5 +1,6 @@
 """Catalog entries of series: history, labels and new rows, as files come."""
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from kedro.io import AbstractDataset, DatasetError
 from kedro_azure_mlops.errors import OperationError
 from kedro_azure_mlops.storage import MissingFileError
 from kedro_azure_mlops.tables.catalog import LabelsCSV, SeriesCSV, SeriesPieces
+from kedro_azure_mlops.tables.on_spark import SeriesOnSpark
 from kedro_azure_mlops.validation import BadDataError, is_held
 
 COLUMNS = {"time": "time", "series": "unit", "numbers": ["load"], "aliases": {"value": "load"}}
@@ -267,6 +269,29 @@ def test_an_entry_without_a_file_says_how_to_name_one() -> None:
         pieces(None, pipeline="score").load()
     with pytest.raises(MissingFileError, match=r'kedro run --params "score\.input=PATH"'):
         pieces(None).load()
+
+
+def test_a_table_of_spark_is_read_here_too_as_monitoring_does(write: Callable[..., str]) -> None:
+    file = write("time,unit,load\n2024-01-01,a,1\n2024-01-02,a,2\n")
+    entry = SeriesOnSpark(filepath=file, columns=COLUMNS, rows=1)
+    assert entry.exists()
+    found = pd.concat(entry.load_here())
+    pd.testing.assert_frame_equal(found, series(file).load())
+
+
+def test_a_table_of_spark_needs_a_file_and_pyspark(
+    write: Callable[..., str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    there, nowhere = (
+        SeriesOnSpark(filepath=path, columns=COLUMNS, parameter="raw_file")
+        for path in (write("time,unit,load\n2024-01-01,a,1\n"), str(tmp_path / "none.csv"))
+    )
+    assert not nowhere.exists()
+    with pytest.raises(MissingFileError, match="Set raw_file in"):
+        nowhere.load()
+    monkeypatch.setitem(sys.modules, "pyspark.sql", None)
+    with pytest.raises(DatasetError, match=r"pip install 'kedro-azure-mlops\[spark\]'"):
+        there.load()
 
 
 def test_the_catalog_makes_them(write: Callable[..., str]) -> None:

@@ -7,7 +7,6 @@ import pandas as pd
 import pytest
 from temperature_anomalies.features import build_features
 from temperature_anomalies.parameters import (
-    CleaningParameters,
     DetectorParameters,
     FeatureParameters,
 )
@@ -15,6 +14,7 @@ from temperature_anomalies.pipelines.pre_processing.nodes import clean
 from temperature_anomalies.training import fit_detector, score_forward
 
 from kedro_azure_mlops.serve.batches import score_pieces
+from kedro_azure_mlops.tables.cleaning import CleaningParameters
 from kedro_azure_mlops.validation import BadDataError
 from tests.template.sample.helpers import FOREST, Project, series
 

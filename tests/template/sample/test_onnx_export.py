@@ -5,12 +5,12 @@ import pandas as pd
 import pytest
 from sklearn.ensemble import IsolationForest, RandomForestRegressor
 from temperature_anomalies.features import FEATURES
-from temperature_anomalies.onnx_export import (
+from temperature_anomalies.score import (
+    ExportedForest,
     ExportError,
     expected_path_length,
     to_onnx,
 )
-from temperature_anomalies.score import ExportedForest
 
 
 def table(rows: int, seed: int = 0) -> pd.DataFrame:

@@ -8,10 +8,10 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from kedro.io import DatasetError
-from temperature_anomalies.parameters import CleaningParameters
 from temperature_anomalies.pipelines.pre_processing.nodes import clean
 from temperature_anomalies.schemas import RawTemperatures
 
+from kedro_azure_mlops.tables.cleaning import CleaningParameters
 from kedro_azure_mlops.validation import BadDataError
 from tests.template.sample.helpers import NAME, Project, entry
 

@@ -6,10 +6,10 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import yaml
-from temperature_anomalies.parameters import CleaningParameters
 from temperature_anomalies.pipelines.pre_processing.nodes import clean
 from temperature_anomalies.schemas import RawTemperatures
 
+from kedro_azure_mlops.tables.cleaning import CleaningParameters
 from kedro_azure_mlops.validation import BadDataError, parse_times
 from tests.template.sample.helpers import Project, entry, rendered, series
 

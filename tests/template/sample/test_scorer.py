@@ -5,13 +5,18 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from temperature_anomalies.detector import Detector
+from temperature_anomalies.detector import Detector, _exported
 from temperature_anomalies.features import FEATURES, build_features
 from temperature_anomalies.parameters import DetectorParameters, FeatureParameters
 from temperature_anomalies.score import load
 from temperature_anomalies.training import fit_detector
 
-from kedro_azure_mlops.contract import UnusableModelError, load_proven_scorer, write_manifest
+from kedro_azure_mlops.contract import (
+    UnusableModelError,
+    digest,
+    load_proven_scorer,
+    write_manifest,
+)
 from kedro_azure_mlops.models import load_model, save_model
 from kedro_azure_mlops.serve.stream import Stream
 from tests.template.sample.helpers import FOREST, series
@@ -117,6 +122,25 @@ def test_the_exported_forest_gives_the_scores_of_the_trained_one(
     assert (usual["is_anomaly"], usual["reason"]) == (False, None)
     assert unjudged[0]["score"] is unjudged[0]["is_anomaly"] is None
     assert "30 hours" in unjudged[0]["reason"]
+
+
+@pytest.mark.parametrize(
+    ("estimator", "faster"),
+    [(FOREST, "ExportedForest"), ("sklearn.svm.OneClassSVM", "OneClassSVM")],
+)
+def test_many_rows_get_the_scores_of_few(
+    estimator: str, faster: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A forest scores them as it is exported, and is stored as if it had not."""
+    known = small_detector(estimator, None if estimator == FOREST else OTHERS[estimator])
+    save_model(known, tmp_path / "before", TRUSTED)
+    rows = build_features(long_history().drop_duplicates(), FEATURE_PARAMETERS)
+    expected = known.score_samples(rows)
+    monkeypatch.setattr("temperature_anomalies.detector._MANY", 10)
+    assert known.score_samples(rows).tobytes() == expected.tobytes()
+    assert type(_exported(known.estimator)).__name__ == faster
+    save_model(known, tmp_path / "after", TRUSTED)
+    assert digest(tmp_path / "after") == digest(tmp_path / "before")
 
 
 def test_predict_takes_readings_in_any_order(detector: Detector) -> None:

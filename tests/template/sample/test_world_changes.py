@@ -104,9 +104,7 @@ def test_data_at_fault_are_an_alarm_that_trains_nothing(lived: Lived) -> None:
         found = lived.look(wrong)
         assert found.quality
         assert any(word in reason for reason in found.reasons)
-        assert due(found) == Refresh(
-            False, "the quality of the data is in doubt: repair that first"
-        )
+        assert due(found) == Refresh(False, "the quality of the data is in doubt: fix that first")
 
 
 def test_a_change_for_good_is_learned_once(lived: Lived) -> None:

@@ -1,0 +1,47 @@
+"""The Spark session of a run, opened before Kedro's datasets would open one with other settings."""
+
+import logging
+import os
+from typing import TYPE_CHECKING
+
+from kedro.framework import project
+from kedro.io import CatalogProtocol
+from kedro.pipeline import Pipeline
+
+if TYPE_CHECKING:
+    from kedro_azure_mlops.config import Mlops
+
+logger = logging.getLogger(__name__)
+
+_MODULES = ("kedro_datasets.spark.", "kedro_azure_mlops.tables.on_spark")
+
+
+def open_session_if_needed(
+    pipeline: Pipeline, catalog: CatalogProtocol, configuration: "Mlops | None"
+) -> None:
+    """Open a session as ``spark`` of ``mlops.yml`` has it if tables of a run are on Spark.
+
+    Executors on other machines are sent the plugin and the project's package.
+
+    Raises
+    ------
+    OperationError
+        If there is no pyspark, no fit Java or no master.
+    """
+    if not any(is_spark_entry(catalog, name) for name in pipeline.datasets()):
+        return
+    from kedro_azure_mlops.config import SparkSettings
+    from kedro_azure_mlops.engine.session import MASTER, send_packages, spark_session
+
+    given = configuration.spark if configuration else SparkSettings()
+    master = given.master or os.environ.get(MASTER)
+    logger.info("Some tables of this run are on Spark: opening its session.")
+    spark = spark_session(master, {name: str(value) for name, value in given.settings.items()})
+    if master and not master.startswith("local"):
+        send_packages(spark, *filter(None, ["kedro_azure_mlops", project.PACKAGE_NAME]))
+
+
+def is_spark_entry(catalog: CatalogProtocol, name: str) -> bool:
+    """Return whether a table is on Spark by its entry."""
+    dataset = catalog.get(name)
+    return type(dataset).__module__.startswith(_MODULES)

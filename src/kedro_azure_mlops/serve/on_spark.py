@@ -1,0 +1,81 @@
+"""Score a Spark table by a model, as ``batches.score_pieces`` scores files piece by piece."""
+
+import time
+
+import pandas as pd
+
+from kedro_azure_mlops.contract import Column, ColumnType, Scorer
+from kedro_azure_mlops.engine import LINE, Table, map_groups, map_rows
+from kedro_azure_mlops.errors import OperationError
+from kedro_azure_mlops.explain import EXPLANATION, Explaining
+from kedro_azure_mlops.serve.batches import Scoring
+from kedro_azure_mlops.serve.stream import MOST_LATE
+
+_VERSION = "model_version"
+_ALL = "__all"
+
+
+def score_on_spark(table: Table, scorer: Scorer, version: str | None) -> Table:
+    """Score the rows of a table, each by itself and by what its series did before it.
+
+    Series are scored side by side; large ones are split by time, each part with the history that
+    ``scorer.schema.history`` declares. The model is sent to the executors.
+
+    Parameters
+    ----------
+    table
+        The columns of ``scorer.schema.inputs``, perhaps ``LINE``; others are left out.
+    scorer, version
+        As of ``score_pieces``; the scorer can be pickled.
+
+    Returns
+    -------
+    ``LINE`` where it was there, the inputs, the outputs as ``score_pieces`` has them but for
+    booleans, which stay booleans, and whole numbers that may be missing, which are ``double``.
+
+    Raises
+    ------
+    OperationError
+        If the table lacks a column.
+    """
+    schema = scorer.schema
+    history = schema.history
+    if missing := [one.name for one in schema.inputs if one.name not in table.columns]:
+        raise OperationError(f"the table lacks the columns {', '.join(missing)} of the model")
+    line: dict[str, ColumnType] = {LINE: "long"} if LINE in table.columns else {}
+    inputs = {one.name: _kept(one) for one in schema.inputs}
+    outputs = {one.name: _kept(one) for one in schema.outputs}
+    words = [EXPLANATION] if isinstance(scorer, Explaining) else []
+    types: dict[str, ColumnType] = {
+        **line,
+        **inputs,
+        **outputs,
+        **dict.fromkeys([*words, _VERSION], "string"),
+    }
+    booleans = [name for name, kind in outputs.items() if kind == "boolean"]
+
+    def score(rows: pd.DataFrame) -> pd.DataFrame:
+        scoring = Scoring(scorer, version, MOST_LATE, time.monotonic, None)
+        if line:  # as they came: what comes late changes no answer before it
+            rows = rows.sort_values(LINE, ignore_index=True)
+        scored = scoring.score(rows[[*inputs]])
+        if line:
+            scored[LINE] = rows[LINE]
+        known = {name: scored[name].notna() for name in booleans}
+        flags = {name: scored[name].eq(1).astype(object).where(known[name], None) for name in known}
+        return scored.assign(**flags)
+
+    table = table.select(*line, *inputs)
+    if history is None:
+        return map_rows(table, score, types)
+    if history.by is None:  # all rows are one series
+        from pyspark.sql import functions as f
+
+        table = table.withColumn(_ALL, f.lit("all"))
+    by, order = history.by or _ALL, [history.order, *line]
+    return map_groups(table, by, score, types, order_by=order, history=history)
+
+
+def _kept(column: Column) -> ColumnType:
+    """Return the type in which a column is kept: Spark has no missing whole numbers."""
+    return "double" if column.type == "long" and column.nullable else column.type

@@ -1,0 +1,220 @@
+"""Long tables of series on Spark: files that executors read, rows that they clean and count.
+
+Files are read, checked and cleaned by the functions that do so on pandas, so each value and each
+mark is the same. A table on Spark has no index: the line of the file is its column ``line``. In a
+folder, the lines of the second file begin at 10,000,000,000, those of the third at twice that::
+
+    raw_hours:
+      type: kedro_azure_mlops.tables.on_spark.SeriesOnSpark
+      filepath: abfss://data@account.dfs.core.windows.net/hours
+      columns: {time: time, series: machine, numbers: [load]}
+      checks: {class: my_project.schemas.RawHours}
+"""
+
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from kedro.framework.project import settings
+
+from kedro_azure_mlops.contract import ColumnType
+from kedro_azure_mlops.engine import LINE, map_groups, map_rows, spark_errors, spark_session
+from kedro_azure_mlops.engine.on_spark import schema_of
+from kedro_azure_mlops.error_codes import LINES_SHOWN, describe_code
+from kedro_azure_mlops.errors import RefusedError
+from kedro_azure_mlops.storage import shown
+from kedro_azure_mlops.tables.catalog import SeriesPieces
+from kedro_azure_mlops.tables.cleaning import (
+    COUNTED,
+    CleaningParameters,
+    mark,
+    parse,
+    refuse_too_much,
+)
+from kedro_azure_mlops.tables.series import NOTES
+from kedro_azure_mlops.tables.steps import find_steps
+from kedro_azure_mlops.validation import ROWS_SHOWN, BadDataError
+
+__all__ = ["LINES_OF_A_FILE", "SeriesOnSpark", "clean_on_spark"]
+
+LINES_OF_A_FILE = 10_000_000_000
+"""What lies between the lines of one file of a folder and those of the next."""
+_MARKS = ("repeated", "sent_twice", "jittered", "in_gaps", "error_codes", "is_older", "is_newer")
+_TOO_MUCH = ("repeated", "unordered", "jittered", "error_codes", "in_gaps")
+
+
+class SeriesOnSpark(SeriesPieces):
+    """Rows of series as a Spark table: a file, or a folder of files that are read side by side.
+
+    Loads ``line``, the time (UTC where it has an offset), the name of the series, the numbers, and
+    ``notes``: what was not used of a file, in its last row. Nothing is read before the table is
+    used; a file that cannot be used then ends the run as it does on pandas.
+
+    Parameters
+    ----------
+    options
+        Those of ``SeriesPieces``. One executor reads a file by itself: have many files, rather than
+        large ones. ``checks`` see the rows of one file at a time.
+    """
+
+    def load(self) -> Any:
+        """Find the files; Spark has them read when the table is used.
+
+        Raises
+        ------
+        MissingFileError
+            If there is no such file.
+        OperationError
+            If a folder holds no file, or there is no Spark here.
+        """
+        if self.filepath is not None:
+            self._file(self.filepath).source()
+        files = [
+            (number, _absolute(address), shown(address))
+            for number, address in enumerate(self.files().values())
+        ]
+        spark, source = spark_session(), str(settings.CONF_SOURCE)
+        columns = [self._names.time, self._names.series, *self._names.numbers]
+        types = _types(columns, {LINE: "long"}) | {NOTES: "string"}
+
+        def read(blocks: Iterator[pd.DataFrame]) -> Iterator[pd.DataFrame]:
+            settings.set("CONF_SOURCE", source)  # that of this process, which messages name
+            for block in blocks:
+                for number, address, name in block.itertuples(index=False):
+                    yield from self._rows(number * LINES_OF_A_FILE, address, name, columns)
+
+        named = spark.createDataFrame(files, "number bigint, address string, name string")
+        spread = named.repartitionByRange(len(files), "number")
+        table = spread.mapInPandas(read, schema_of(types))
+        table.attrs = {"source": shown(str(self.filepath))}
+        return table
+
+    def load_here(self) -> Iterator[pd.DataFrame]:
+        """Read the files in this process, a piece at a time, as ``SeriesPieces.load``."""
+        return super().load()
+
+    def _rows(
+        self, before: int, address: str, name: str, columns: Sequence[str]
+    ) -> Iterator[pd.DataFrame]:
+        try:
+            for piece in self._pieces({None: address}):
+                rows = parse(piece, columns)[0].reset_index()
+                rows[LINE] = np.asarray(piece.index) + before
+                rows[NOTES] = None
+                if notes := piece.attrs.get(NOTES):
+                    rows.loc[rows.index[-1], NOTES] = json.dumps(notes)
+                yield rows
+        except BadDataError as error:
+            # named as here; indented, as what Spark passes on ends at a line that is not
+            text = str(error).replace(address, name).replace("\n", "\n  ")
+            raise RefusedError(text) from error
+
+
+def clean_on_spark(
+    raw: Any,
+    columns: Sequence[str],
+    parameters: CleaningParameters,
+    *,
+    group: str,
+    rows: str,
+    series: str,
+) -> tuple[Any, dict[str, Any]]:
+    """Clean a Spark table as ``clean_series`` cleans one of pandas, each series by itself."""
+    from pyspark.sql import functions as f
+
+    source = str(getattr(raw, "attrs", {}).get("source", "the data"))
+    time, by, number = columns[:3]
+    marks: dict[str, ColumnType] = dict.fromkeys(_MARKS, "boolean")
+    types = _types(columns, {LINE: "long"}) | {NOTES: "string"} | marks | {"step": "double"}
+
+    def find(found: pd.DataFrame) -> pd.DataFrame:
+        return _marked(found, columns, parameters.gap_steps)
+
+    # kept, as all of what follows looks at it
+    marked = map_groups(raw, by, find, types, order_by=LINE).persist()
+    counted = {name: f.sum(f.col(name).cast("bigint")) for name in _MARKS}
+    is_gap = f.when(f.col("in_gaps"), f.col("step"))
+    with spark_errors():
+        found = marked.agg(
+            f.count(f.lit(1)).alias("rows"),
+            f.countDistinct(by).alias("series"),
+            f.min(time).alias("first"),
+            f.max(time).alias("last"),
+            *(total.alias(name) for name, total in counted.items()),
+            f.sum("step").alias("seconds"),
+            f.sum(is_gap).alias("in_gaps_seconds"),
+            f.max(is_gap).alias("longest_gap"),
+        ).first()
+        count = found.asDict()
+        # a file may begin with the newest: then the newer rows are those out of order
+        older = "is_newer" if count["is_older"] > count["is_newer"] else "is_older"
+        count["unordered"] = count[older]
+        shares = {name: count[name] / count["rows"] for name in _TOO_MUCH}
+        shares["in_gaps"] = (count["in_gaps_seconds"] or 0.0) / max(count["seconds"] or 0.0, 1e-9)
+
+        def offending(name: str) -> pd.DataFrame:
+            some = marked.where(older if name == "unordered" else name)
+            first = some.orderBy(LINE).limit(ROWS_SHOWN).select(LINE, *columns)
+            return first.toPandas().set_index(LINE)
+
+        refuse_too_much(shares, parameters, offending, source, group, rows, series)
+        codes = (
+            marked.where("error_codes")
+            .groupBy(by, number)
+            .agg(f.count(f.lit(1)), f.slice(f.sort_array(f.collect_list(LINE)), 1, LINES_SHOWN))
+        )
+        report = {
+            "source": source,
+            "notes": _notes(marked.where(f.col(NOTES).isNotNull()).select(NOTES).collect()),
+            "found_codes": [describe_code(*code) for code in codes.orderBy(by, number).collect()],
+            "rows": count["rows"],
+            "series": count["series"],
+            "first": str(pd.Timestamp(count["first"])),
+            "last": str(pd.Timestamp(count["last"])),
+            **{name: count[name] for name in COUNTED},
+            "gaps": count["in_gaps"],
+            "longest_gap_hours": round((count["longest_gap"] or 0.0) / 3600, 2),
+            "share_in_gaps": round(shares["in_gaps"], 4),
+            "fingerprint": _fingerprint(marked, columns),
+        }
+    clean = marked.select(LINE, *columns, f.col("sent_twice").alias("repeated"))
+    return clean, report
+
+
+def _marked(rows: pd.DataFrame, columns: Sequence[str], gap_steps: float) -> pd.DataFrame:
+    """Mark the rows of one series, which are in the order of their lines."""
+    times, of_one = rows[columns[0]].to_numpy(), np.zeros(len(rows), np.int64)
+    found = mark(rows[[*columns]], columns, of_one, find_steps(of_one, times), gap_steps)
+    back = np.diff(times, prepend=times[:1]).astype(np.int64)
+    found = found.drop(columns="unordered").assign(is_older=back < 0, is_newer=back > 0)
+    return rows[[LINE, *columns, NOTES]].join(found)
+
+
+def _fingerprint(table: Any, columns: Sequence[str]) -> str:
+    """Compute a SHA-256 of rows that executors have in no order: of the sum of their hashes."""
+
+    def total(rows: pd.DataFrame) -> pd.DataFrame:
+        hashed = pd.util.hash_pandas_object(rows[[LINE, *columns]], index=False).to_numpy()
+        return pd.DataFrame({"total": [hashed.sum(dtype=np.uint64).astype(np.int64)]})
+
+    parts = map_rows(table, total, {"total": "long"}).collect()
+    return hashlib.sha256(str(sum(part[0] for part in parts) % 2**64).encode()).hexdigest()
+
+
+def _notes(rows: Sequence[Any]) -> list[str]:
+    """Collect the sentences about files, each once."""
+    return sorted({note for (text,) in rows for note in json.loads(text)})
+
+
+def _types(columns: Sequence[str], line: dict[str, ColumnType]) -> dict[str, ColumnType]:
+    time, by, *numbers = columns
+    return {**line, time: "datetime", by: "string", **dict.fromkeys(numbers, "double")}
+
+
+def _absolute(address: str) -> str:
+    """Return a path that is the same one on executors, which have another working folder."""
+    return address if "://" in address else str(Path(address).absolute())
