@@ -1,13 +1,14 @@
 """What recording costs a server: latency, memory, and what is lost when it is killed.
 
     python benchmarks/recording.py                              # after `make demo`; 20 minutes
-    python benchmarks/recording.py --minutes 0.5 --seconds 5    # a quick look
+    python benchmarks/recording.py --minutes 0.5                # a quick look
 
 The plain server of ``kedro mlops serve`` runs twice with the same model, once with ``--record``.
-Both are asked at their full rate by two clients, in turns of some seconds and in an order that
-changes: a machine that others use changes both alike, so ratios are taken turn by turn. Requests
-have 1, 7 and 1,000 rows. At the end the recording server is killed (-9) while it is asked, and what
-it has written is compared with what was answered. Standard library and the plugin; Linux only.
+Both are asked at their full rate by two clients, in turns of a second and in an order that
+changes. A shared machine changes its speed by a factor of two from one second to the next, so
+ratios are taken turn by turn, and it is their median over many turns that is judged. Requests have
+1, 7 and 1,000 rows. At the end the recording server is killed (-9) while it is asked, and what it
+has written is compared with what was answered. Standard library and the plugin; Linux only.
 
 Exit status: 0 if all targets are reached, 1 if one is missed, 2 if it could not be measured.
 """
@@ -184,7 +185,7 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--minutes", type=float, default=10, help="of load for each server")
-    parser.add_argument("--seconds", type=float, default=10, help="of each server, size and turn")
+    parser.add_argument("--seconds", type=float, default=1, help="of each server, size and turn")
     options, project, model = read_options(parser)
     try:
         tools = (str(project / ".venv/bin/python"), str(project / ".venv/bin/mlflow"))

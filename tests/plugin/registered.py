@@ -82,9 +82,18 @@ class Place:
     tamper: Callable[[Version], None]
     work: Path
     made: list[Version] = field(default_factory=list)
+    opened: dict[tuple[str, ...], Registry] = field(default_factory=dict)
 
     def registry(self, env: str) -> Registry:
         return open_registry(env, self.project.path)
+
+    def _registry(self, env: str) -> Registry:
+        """Open a registry once for each configuration: to read that takes most of a look."""
+        files = (self.project.path / CONFIGURATION / one for one in ("base", env))
+        texts = [file.read_text("utf-8") for one in files for file in sorted(one.glob("*.yml"))]
+        if (env, *texts) not in self.opened:
+            self.opened[env, *texts] = self.registry(env)
+        return self.opened[env, *texts]
 
     def register(
         self, env: str, *, content: str = "some weights", answer: float = 5.0, **facts: Any
@@ -93,20 +102,20 @@ class Place:
         folder = save_fixed_model(self.work / f"model-{len(self.made)}", content, answer)
         tags = FACTS | facts | {"digest": digest(folder)}
         tags = {name: text for name, text in tags.items() if text is not None}
-        self.made.append(self.registry(env).register(folder, tags))
+        self.made.append(self._registry(env).register(folder, tags))
         return self.made[-1]
 
     def champion(self, env: str, *, content: str = "some weights", **facts: Any) -> Version:
         """Register a model and let it be champion."""
         version = self.register(env, content=content, **facts)
-        self.registry(env).make_champion(version, "test")
+        self._registry(env).make_champion(version, "test")
         return version
 
     def everything(self) -> Any:
         """Return all versions of all environments with all they carry, the champion, the lock."""
         found = {}
         for env in ENVIRONMENTS:
-            registry = self.registry(env)
+            registry = self._registry(env)
             champion = registry.champion()
             versions = [(one.number, dict(one.tags)) for one in registry.versions()]
             found[env] = (versions, champion.number if champion else None, registry.clear_lock())

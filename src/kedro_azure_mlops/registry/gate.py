@@ -149,7 +149,7 @@ def entry_rules(version: "Version", champion: "Version | None", gate: Gate) -> l
 def refuse_by(
     rules: Sequence[Rule], version: "Version", registry: "Registry", say: Callable[[str], None]
 ) -> None:
-    """Print what each rule has decided, and go on only if all of them hold.
+    """Print what each rule has decided, and refuse unless all of them hold.
 
     Raises
     ------
@@ -281,11 +281,17 @@ def _label_rules(ours: Numbers, gate: Gate) -> Iterator[Rule]:
 
 
 def _applicable(gate: Gate, ours: Numbers) -> Iterator[Criterion]:
-    """List the rules that apply: without labels those that need none, or stand in for them."""
+    """List the rules that apply: without labels those that need none, or stand in for them.
+
+    The latter look at a champion or at earlier labels. Where there is neither, nothing of them was
+    measured, and it is ``gate.require_labels`` that decides.
+    """
     labelled = _has_labels(gate, ours)
+    instead = gate.second_path and not labelled
+    instead &= any(one.without_labels and one.key in ours for one in gate.rules)
     for one in gate.rules:
         if one.without_labels:
-            if gate.second_path and not labelled:
+            if instead:
                 yield one
         elif labelled or not one.needs_labels:
             yield one

@@ -397,6 +397,13 @@ def test_nothing_is_judged_where_neither_path_was_measured() -> None:
     assert "labels" in refused_rules(decide(unlabelled(), CHAMPION, SECOND, COST))
 
 
+def test_a_first_model_without_labels_passes_only_if_none_are_required() -> None:
+    first = {"challenger": {"share": 0.01}}
+    none = {"version": None, "problem": None}
+    assert "labels" in refused_rules(decide(first, none, SECOND, COST))
+    assert refused_rules(decide(first, none, SECOND | {"require_labels": False}, COST)) == []
+
+
 WORST: dict[str, Any] = {"metric": "share", "better": "lower", "maximum": 0.5, "slice": "worst"}
 
 
