@@ -32,7 +32,7 @@ nitpicky = False
 
 
 def setup(app: Sphinx) -> None:
-    """Let whoever uses no mouse reach what scrolls, and hear which level a caption has."""
+    """Let people without a mouse reach what scrolls, and hear which level a caption has."""
     app.connect("html-page-context", make_accessible, priority=900)  # after the theme's own
 
 

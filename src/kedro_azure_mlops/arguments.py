@@ -1,4 +1,4 @@
-"""Run a program with more words: ``python -m kedro_azure_mlops.arguments PROGRAM ...``.
+"""Run a program with additional arguments: ``python -m kedro_azure_mlops.arguments PROGRAM ...``.
 
 Makefiles call it, with what was typed as ``ARGS="--reason 'it is fine'"`` in ``TYPED_ARGS``. It is
 split into words, and neither make nor a shell expands anything in it.

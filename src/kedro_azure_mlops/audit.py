@@ -1,4 +1,4 @@
-"""Known vulnerabilities of what locks pin (pip-audit), and a bill of materials (CycloneDX)."""
+"""Known vulnerabilities of locked packages (pip-audit), and a bill of materials (CycloneDX)."""
 
 import json
 import re
@@ -261,7 +261,7 @@ def _look_up(
 def _ask(locked: list[Pin], folder: Path, timeout: int) -> dict[Pin, list[Vulnerability]]:
     """Run pip-audit on pinned packages, also on those for other machines than this one.
 
-    It reads and writes in ``folder`` alone: nothing of an earlier day is believed.
+    It reads and writes in ``folder`` alone: no earlier answer is reused.
     """
     found: dict[Pin, list[Vulnerability]] = {}
     for batch in _without_twins(locked):
@@ -274,7 +274,7 @@ def _ask(locked: list[Pin], folder: Path, timeout: int) -> dict[Pin, list[Vulner
 
 
 def _without_twins(locked: list[Pin]) -> Iterator[list[Pin]]:
-    """Part pins so that none has a package twice, as a lock for several Pythons may have."""
+    """Split pins so that no part has a package twice, as a lock for several Pythons may have."""
     left = locked
     while left:
         batch = {pin.name: pin for pin in reversed(left)}

@@ -12,7 +12,9 @@ from kedro.framework.cli.hooks import cli_hook_impl
 __all__ = ["hooks"]
 
 _JUPYTER = {"lab": "jupyterlab", "notebook": "notebook", "setup": "ipykernel"}
-_LOCK = "requirements/notebook.txt"
+# Of a rendered project: the lock with the package, the target that installs it, what that opens.
+_NOTEBOOK = ("requirements/notebook.txt", "make notebook", "JupyterLab", "kedro jupyter lab")
+_VIZ = ("requirements/dev.txt", "make viz", "kedro-viz", "kedro viz run")
 
 
 class CommandHooks:
@@ -22,7 +24,7 @@ class CommandHooks:
     def before_command_run(self, project_metadata: Any, command_args: Sequence[str]) -> None:
         """Let errors be shown, and refuse a command that lacks its package."""
         _show_errors()
-        why = _lacks_jupyter(command_args, getattr(project_metadata, "project_path", None))
+        why = _lacks_package(command_args, getattr(project_metadata, "project_path", None))
         if why:
             click.echo(why, err=True)
             sys.exit(2)
@@ -50,19 +52,26 @@ def _show_errors() -> None:
     KedroCliError.show = show  # type: ignore[method-assign]
 
 
-def _lacks_jupyter(arguments: Sequence[str], root: Path | None) -> str | None:
-    """Return why ``kedro jupyter`` cannot run, if it cannot for want of a package."""
+def _lacks_package(arguments: Sequence[str], root: Path | None) -> str | None:
+    """Return why ``kedro jupyter`` or ``kedro viz`` cannot run, if a package is missing."""
     group, name, *_ = [*arguments, "", ""]
-    package = _JUPYTER.get(name)
-    if group != "jupyter" or package is None or find_spec(package):
+    if group == "viz":
+        command, package, module, made = "viz", "kedro-viz", "kedro_viz", _VIZ
+    elif group == "jupyter" and name in _JUPYTER:
+        command, package, made = f"jupyter {name}", _JUPYTER[name], _NOTEBOOK
+        module = package
+    else:
+        return None
+    if find_spec(module):
         return None
     install = f"Install it: pip install {package}"
-    if root and (root / _LOCK).is_file():
+    lock, target, opened, without = made
+    if root and (root / lock).is_file():
         install = (
-            "`make notebook` installs JupyterLab and opens it. Without make:\n"
-            f"uv pip install --require-hashes -r {_LOCK} && kedro jupyter lab"
+            f"`{target}` installs {opened} and opens it. Without make:\n"
+            f"uv pip install --require-hashes -r {lock} && {without}"
         )
-    return f"kedro jupyter {name} needs the package {package}, which is not here.\n{install}"
+    return f"kedro {command} needs the package {package}, which is not installed.\n{install}"
 
 
 hooks = CommandHooks()

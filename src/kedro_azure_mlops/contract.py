@@ -1,4 +1,4 @@
-"""The seam: what the plugin asks of a project's model, and what a model folder holds.
+"""The seam: what the plugin needs from a project's model, and what a model folder holds.
 
 A server imports this module and nothing else of the plugin's core, so it needs numpy alone.
 
@@ -325,7 +325,7 @@ def _signed(lines: bytes) -> bytes:
 
 
 def _changes(recorded: bytes, sums: Mapping[str, str]) -> str:
-    """Name the files that are not as the manifest has them; else it is the manifest itself."""
+    """Name the files that differ from the manifest; if none do, the manifest itself."""
     lines = recorded[: recorded.rfind(b"#")]
     if recorded != _signed(lines):
         return f"{MANIFEST} was changed"
@@ -441,7 +441,7 @@ def prove(scorer: Scorer, contract: Contract) -> None:
     for column in expected:
         if len(found[column.name]) != len(contract.example):
             raise UnusableModelError(
-                f"{len(contract.example)} rows were asked and {len(found[column.name])} answered"
+                f"{len(contract.example)} rows were sent and {len(found[column.name])} answered"
             )
     got = rows_of_columns(found, expected)
     for number, (ours, recorded) in enumerate(zip(got, contract.answer, strict=True)):
@@ -513,7 +513,7 @@ def import_function(name: str) -> Any:
     Raises
     ------
     ImportError, AttributeError
-        If it is written otherwise, or not there.
+        If it has another form, or does not exist.
     """
     module, colon, function = name.partition(":")
     if not colon:

@@ -41,7 +41,7 @@ def new_estimator(name: str, arguments: Mapping[str, Any], seed: int | None = No
             given.setdefault("random_state", seed)
         return kind(**given)
     except (TypeError, ValueError) as error:
-        raise ValueError(f"{name} cannot be made: {error}") from error
+        raise ValueError(f"{name} cannot be created: {error}") from error
 
 
 def fit(estimator: Any, rows: np.ndarray, name: str) -> Any:
@@ -67,7 +67,7 @@ def refuse_unusable(
     *,
     trusted: Sequence[str] = (),
 ) -> None:
-    """Refuse an estimator that cannot be fitted without labels, asked, or stored without pickle.
+    """Refuse an estimator that cannot be fitted without labels, score, or be stored safely.
 
     Parameters
     ----------

@@ -173,7 +173,7 @@ def reason_not_explained(scorer: Scorer) -> str | None:
 class Explaining:
     """A scorer that also answers why: with a further column, ``EXPLANATION``, of ``Explanation``.
 
-    So whatever goes by a scorer, such as ``serve.stream.Stream``, explains rows as it scores them.
+    So whatever uses a scorer, such as ``serve.stream.Stream``, explains rows as it scores them.
     None stands where no explanation is asked for.
 
     Parameters
@@ -365,7 +365,7 @@ def _explanations(
 
 
 def _in_words(explained: Explainable, row: int, contributions: np.ndarray) -> str:
-    """Name what moves the score most, among what moves it to where it is."""
+    """Name what moves the score most, among what moves it in its direction."""
     towards = contributions if contributions.sum() >= 0 else -contributions
     largest = np.argsort(-towards, kind="stable")[:_SHOWN].tolist()
     least = _WORTH_SHOWING * towards[largest[0]]

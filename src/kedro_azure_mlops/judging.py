@@ -1,7 +1,7 @@
 """Score values by the range of their series, or by a model on all cores.
 
-A model of trees does not extrapolate, and is not asked where there is too little history. So what
-is far outside the range of training is flagged whatever the model says. Runs on servers too, so
+A model of trees does not extrapolate, and is not used where there is too little history. So values
+far outside the range of training are flagged whatever the model says. Runs on servers too, so
 it needs numpy alone.
 """
 

@@ -1,4 +1,4 @@
-"""Make the files of a model depend on the model alone, so that its digest identifies it.
+"""Make the files of a model depend only on the model, so that its digest identifies it.
 
 The same code, data and parameters give the same estimator, but not the same files: MLflow writes
 the time and a random identifier into ``MLmodel``, skops the addresses that objects had in memory,
@@ -23,7 +23,7 @@ _OF_THE_RUN = ("utc_time_created", "run_id")
 
 
 def normalise_folder(folder: Path) -> None:
-    """Rewrite ``MLmodel`` without what is different each time it is written.
+    """Rewrite ``MLmodel`` without what differs each time it is written.
 
     The identifier of the model becomes one that its other files give.
     """
@@ -40,7 +40,7 @@ def normalise_folder(folder: Path) -> None:
 
 
 def normalise_skops(file: Path) -> None:
-    """Rewrite a file of skops with numbers in the place of memory addresses, and without times."""
+    """Rewrite a file of skops with numbers instead of memory addresses, and without times."""
     with zipfile.ZipFile(file) as archive:
         members = {member.filename: member for member in archive.infolist()}
         contents = {name: archive.read(name) for name in members}

@@ -1,6 +1,6 @@
 """Identify a process, so that another one can find out whether it has ended.
 
-A process number alone says little: it is given out again, and the same number means another process
+A process number alone says little: numbers are reused, and the same number means another process
 in a container or on another machine. So the machine and the moment of the start go with it.
 """
 

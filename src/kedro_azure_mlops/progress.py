@@ -85,7 +85,7 @@ class Activity:
     Parameters
     ----------
     title
-        What goes on.
+        What is being done.
     stream
         A terminal.
     clock
@@ -125,7 +125,7 @@ class Activity:
                 self._drawn.refresh()
 
     def pause(self, text: str = "") -> None:
-        """Let the spinner go, because this text is printed now."""
+        """Remove the spinner, because this text is printed now."""
         with self._lock:
             if self._drawn is not None:
                 self._drawn.stop()

@@ -87,7 +87,7 @@ def decide_refresh(
     if policy.when == "never":
         return Refresh(False, f"update_policy.when is never: {policy.env} is trained by hand")
     if quality:
-        return Refresh(False, "the quality of the data is in doubt: repair that first")
+        return Refresh(False, "the quality of the data is in doubt: fix that first")
     age = (now or datetime.now(UTC)) - champion_since if champion_since else None
     is_young = policy.every is not None and age is not None and age < policy.every
     served = f"the champion of {policy.env} has been in service for {_shown(age)}"

@@ -1,4 +1,4 @@
-"""What a run says of the models it has compared: numbers for tracking, a table for people."""
+"""What a run reports about the models it compared: numbers for tracking, a table for people."""
 
 import re
 from collections.abc import Mapping

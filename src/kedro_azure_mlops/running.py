@@ -1,7 +1,7 @@
 """Which runs are active in a project: two that write the same places never run at once.
 
-Each run leaves a record in ``build/runs`` of its project, a file that it keeps locked while it is
-at work. The operating system releases the lock however the process ends, so nothing of a killed run
+Each run leaves a record in ``build/runs`` of its project, a file that it keeps locked while it
+runs. The operating system releases the lock however the process ends, so nothing of a killed run
 has to be cleared by hand. The last one to leave removes the folder.
 """
 

@@ -234,7 +234,7 @@ def _cut(text: str, width: int) -> str:
 
 
 def _fit(line: str, width: int, indent: int | None = None) -> str:
-    if len(line) <= width or line.endswith("\\"):  # a command that goes on below
+    if len(line) <= width or line.endswith("\\"):  # a command that continues below
         return line
     whole = _COMMAND.sub(lambda found: found[0].replace(" ", "\0"), line)
     least = len(line) - len(line.lstrip()) + 2

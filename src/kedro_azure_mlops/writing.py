@@ -70,7 +70,7 @@ def full_disk_in(output: str) -> OSError | None:
 
 @contextlib.contextmanager
 def naming_a_full_disk(*places: Path | str, what: str) -> Iterator[None]:
-    """Raise ``OutOfSpaceError`` in the place of an error that a full disk has caused."""
+    """Raise ``OutOfSpaceError`` instead of an error that a full disk has caused."""
     try:
         yield
     except Exception as error:
@@ -106,7 +106,7 @@ class _Complaint:
         elif not self._was_made:
             self._was_made = True
             with contextlib.suppress(OSError):
-                sys.stderr.write(f"{full} The log has a gap from here on; the run goes on.\n")
+                sys.stderr.write(f"{full} The log has a gap from here on; the run continues.\n")
 
 
 def shown_size(count: float) -> str:

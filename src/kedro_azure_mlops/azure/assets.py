@@ -24,7 +24,7 @@ _IGNORE_FILES = (".amlignore", ".gitignore")
 
 @dataclass(frozen=True)
 class Registered:
-    """A data asset that was made of local data."""
+    """A data asset made from local data."""
 
     name: str
     version: str
@@ -211,7 +211,7 @@ def find_or_register(
     for name in given:
         if name not in wanted:
             raise OperationError(
-                f"--input {name}: the job is given no such data; it is given: {', '.join(wanted)}."
+                f"--input {name}: the job has no such input; it has: {', '.join(wanted)}."
             )
     return {
         name: _found(client, name, entry | {"path": given.get(name, entry["path"])}, job_file, say)

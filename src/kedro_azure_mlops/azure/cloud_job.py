@@ -1,4 +1,4 @@
-"""A submitted job: its state, its outputs, and what it takes to repeat a step of it here."""
+"""A submitted job: its state, its outputs, and what repeating a step of it here takes."""
 
 import io
 import re
@@ -157,7 +157,7 @@ def _fetch_output(client: "MLClient", job: CloudJob, step: str, port: str, targe
         return
     status = job.steps[step].status if step in job.steps else "not started"
     if status != COMPLETED:
-        raise OperationError(f"The step {step} is {status}: there is no {port} to go on from.")
+        raise OperationError(f"The step {step} is {status}: there is no {port} to continue from.")
     if not download_output(client, job.steps[step].run, port, target):
         raise OperationError(f"The output {port} of step {step} is not in the workspace any more.")
 
@@ -250,14 +250,14 @@ def repetition_of(
 def _other_code(job: CloudJob, root: Path) -> Iterator[str]:
     here, commit = code_version(root), job.tags.get("git.commit")
     if commit is None:
-        yield "the job does not say which commit it was made of; what runs is the code here"
+        yield "the job does not record its commit; the code here is what runs"
         return
     if here.get("git.commit") != commit:
         yield (
-            f"the job was made of commit {commit}, here is {here.get('git.commit', 'none')}; what "
-            f"runs is the code here. For the job's, type: git checkout {commit}"
+            f"the job was made from commit {commit}, here is {here.get('git.commit', 'none')}; the "
+            f"code here is what runs. For the job's, type: git checkout {commit}"
         )
     elif here["git.dirty"] == "true":
-        yield f"files here differ from commit {commit}, which the job was made of"
+        yield f"files here differ from commit {commit}, which the job was made from"
     if job.tags.get("git.dirty") == "true":
-        yield f"the job was made of files that differed from commit {commit}"
+        yield f"the job was made from files that differed from commit {commit}"

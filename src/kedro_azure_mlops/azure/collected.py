@@ -1,7 +1,7 @@
 """Download the answers of an endpoint that Azure's data collector has stored.
 
 The collector writes lines of JSON into the workspace's blob container, a folder for each endpoint,
-deployment, collection and hour. They become the files that servers of one's own record (see
+deployment, collection and hour. They become the files that a project's own servers record (see
 ``serve.parts``), so that ``monitor.served`` reads both.
 """
 
@@ -130,7 +130,7 @@ def collect_answers(
     oldest, home = f"{since:%Y-%m-%d %H:%M} UTC", _Home(schema)
     waiting: dict[tuple[str, str], dict[bool, Any]] = {}
     place = f"{PLACE}/{endpoint}/"
-    with azure_errors(f"downloading what {endpoint} has answered"):
+    with azure_errors(f"downloading the answers of {endpoint}"):
         for deployment, collection, event in _events(workspace(env, root), place, since, home):
             if collection not in (*_OF_REQUESTS, *_OF_ANSWERS):
                 continue

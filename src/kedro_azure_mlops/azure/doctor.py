@@ -7,6 +7,7 @@ import shutil
 import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from kedro_azure_mlops.azure.environment import (
     refuse_changed_wheels,
     wheels_in,
 )
-from kedro_azure_mlops.azure.identity import INSTALL_AZURE_LOCK
+from kedro_azure_mlops.azure.identity import INSTALL_AZURE, INSTALL_AZURE_LOCK
 from kedro_azure_mlops.azure.snapshot import files_to_upload, refuse_links_that_leave
 from kedro_azure_mlops.config import (
     configuration_folder,
@@ -36,6 +37,7 @@ from kedro_azure_mlops.hooks.code_version import ask_git
 from kedro_azure_mlops.job.compilation import compile_job
 
 PLUGIN = "kedro-azure-mlops"
+NO_CLIENT = "azure-ai-ml is not installed; it is needed for submit, deploy and provision"
 _ENTRY_POINTS = ("kedro.hooks", "kedro.project_commands")
 _REQUIREMENTS = "requirements"
 _SHOWN = 3  # of the packages that are not as locked
@@ -49,14 +51,18 @@ _INSTALLS = {  # lock -> what installs it
 
 @dataclass(frozen=True)
 class Check:
-    """A check and its result; a fault also says what to do."""
+    """A check and its result; a fault also says what to do. A note is neither a fault nor "ok"."""
 
     is_ok: bool
     text: str
+    is_note: bool = False
 
 
 def check(env: str | None = None, *, root: Path | None = None) -> Iterator[tuple[str, Check]]:
     """Check this machine, the configuration and the access to Azure.
+
+    Without the packages for Azure, Azure is not checked: a note says so. It is a fault if an
+    environment is named, since its jobs and endpoints need them.
 
     Parameters
     ----------
@@ -80,7 +86,8 @@ def check(env: str | None = None, *, root: Path | None = None) -> Iterator[tuple
     root = root or Path.cwd()
     refuse_no_project(root)
     names = [_known(root, env)] if env else configured_environments(root)
-    for found in check_machine(root):
+    lacks_azure = env is None and not has_client()
+    for found in check_machine(root, lacks_azure):
         yield "this machine", found
     sends_jobs = []
     for name in names:
@@ -88,6 +95,9 @@ def check(env: str | None = None, *, root: Path | None = None) -> Iterator[tuple
         yield from ((name, found) for found in results)
         if _has(root, name, "azureml") and all(found.is_ok for found in results):
             sends_jobs.append(name)
+    if lacks_azure:
+        yield "Azure", Check(True, f"not checked: {NO_CLIENT}: {INSTALL_AZURE}", is_note=True)
+        return
     signed_in = sign_in()
     yield "Azure", signed_in
     if signed_in.is_ok:
@@ -102,7 +112,15 @@ def configured_environments(root: Path) -> list[str]:
     return sorted({file.parent.name for file in files} - {"base", "local"})
 
 
-def check_machine(root: Path) -> Iterator[Check]:
+def has_client() -> bool:
+    """Return whether the client of Azure ML is installed, working or not."""
+    try:
+        return find_spec("azure.ai.ml") is not None
+    except ModuleNotFoundError:  # of azure or azure.ai
+        return False
+
+
+def check_machine(root: Path, lacks_azure: bool = False) -> Iterator[Check]:
     """Check all that needs no environment, no network and no sign-in."""
     yield python_version(root, platform.python_version())
     yield from plugin(importlib.metadata.entry_points())
@@ -110,7 +128,7 @@ def check_machine(root: Path) -> Iterator[Check]:
     installed = installed_packages()
     for name in _INSTALLS:
         if (root / _REQUIREMENTS / f"{name}.txt").is_file():
-            yield lock(root, name, installed)
+            yield lock(root, name, installed, may_lack=lacks_azure and name == "azure")
     yield from wheels(root)
     yield snapshot(root)
 
@@ -157,7 +175,7 @@ def plugin(known: Any) -> Iterator[Check]:
             except Exception as error:  # noqa: BLE001, whatever its import raises
                 yield Check(
                     False,
-                    f"Kedro cannot load {entry.value} ({group}) and goes on without it: "
+                    f"Kedro cannot load {entry.value} ({group}), and continues without it: "
                     f"{type(error).__name__}: {first_line(error)}. Install again: {_SETUP}",
                 )
                 return
@@ -174,11 +192,11 @@ def plugin(known: Any) -> Iterator[Check]:
 def git(root: Path) -> list[Check]:
     """Check that a run can record its commit."""
     if shutil.which("git") is None:
-        return [Check(False, "git is not installed, so runs cannot know their commit: install it")]
+        return [Check(False, "git is not installed, so runs record no commit: install it")]
     commit = ask_git(root, "rev-parse", "--short", "HEAD")
     if commit is None:
         todo = "git init && git add --all && git commit -m Start"
-        return [Check(False, f"There is no commit, so runs cannot know theirs. Type: {todo}")]
+        return [Check(False, f"There is no commit, so runs record none. Type: {todo}")]
     changed = len((ask_git(root, "status", "--porcelain", "--", ".") or "").splitlines())
     state = f"files not committed: {changed}" if changed else "all is committed"
     return [Check(True, f"git: commit {commit}, {state}")]
@@ -190,16 +208,26 @@ def installed_packages() -> dict[str, str]:
     return {canonicalize_name(each.name): each.version for each in found if each.name}
 
 
-def lock(root: Path, name: str, installed: Mapping[str, str]) -> Check:
-    """Compare what is installed with what a lock names."""
+def lock(root: Path, name: str, installed: Mapping[str, str], *, may_lack: bool = False) -> Check:
+    """Compare what is installed with what a lock names.
+
+    Parameters
+    ----------
+    may_lack
+        Whether missing packages are only worth a note. One with another version than the locked
+        one is a fault in any case.
+    """
     wanted = pins(root / _REQUIREMENTS / f"{name}.txt")
+    differing = {package for package in wanted if installed.get(package) != wanted[package]}
     wrong = [
         f"{package} {installed.get(package, 'is missing')}, not {version}"
         for package, version in wanted.items()
-        if installed.get(package) != version
+        if package in differing
     ]
     if not wrong:
         return Check(True, f"requirements/{name}.txt: all {len(wanted)} packages are as locked")
+    if may_lack and not differing & installed.keys():
+        return Check(True, f"requirements/{name}.txt: {NO_CLIENT}: {_INSTALLS[name]}", is_note=True)
     more = f" and {len(wrong) - _SHOWN} more" if len(wrong) > _SHOWN else ""
     return Check(
         False,

@@ -105,7 +105,7 @@ def _attached(client: "MLClient", root: Path, env: str) -> Iterator[Check]:
         try:
             refuse_unattached(client, cluster)
         except OperationError as error:
-            yield Check(deployment.cluster is None, str(error))
+            yield Check(deployment.cluster is None, str(error), is_note=True)
         else:
             yield Check(True, f"the Kubernetes cluster {cluster.compute} is attached")
 
@@ -155,7 +155,7 @@ def quota(name: str, cluster: Cluster, cores: int, limits: Mapping[str, tuple[in
                 f"the quota allows {name} {most} more instances now, of {cluster.max_instances} "
                 f"({of}: {used} of {limit} cores are in use)",
             )
-    return Check(True, f"the quota allows {name} its {cluster.max_instances} instances")
+    return Check(True, f"the quota allows the {cluster.max_instances} instances of {name}")
 
 
 def _limits(cluster: Cluster, family: str, usages: list["Usage"]) -> dict[str, tuple[int, int]]:

@@ -245,7 +245,7 @@ def _conda(root: Path, environment: Environment) -> dict[str, Any]:
         "name": environment.name,
         # the default channel is not free for all companies
         "channels": ["conda-forge", "nodefaults"],
-        # an older pip stumbles over extras of locked packages
+        # an older pip fails on extras of locked packages
         "dependencies": [f"python={environment.python}", "pip>=24", {"pip": pinned}],
     }
 

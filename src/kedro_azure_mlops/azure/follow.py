@@ -96,7 +96,7 @@ def wait_for_job(
     RefusedError
         If the job fails or is cancelled.
     OperationError
-        If it cannot be followed any more; the job goes on.
+        If it cannot be followed any more; the job keeps running.
     """
     client = workspace(env, root)
     location = location_for_ci(client)
@@ -146,7 +146,7 @@ def follow(client: "MLClient", name: str, show: Callable[[str], None]) -> CloudJ
     """
     shown: dict[str, _Shown] = {}
     while True:
-        with azure_errors(f"following the job {name}, which goes on"):
+        with azure_errors(f"following the job {name}, which keeps running"):
             ended = _details(client, name).status in ENDED
             for step, state in steps_of(client, name).items():
                 _show(client, step, state, shown.setdefault(step, _Shown()), show)
@@ -215,7 +215,7 @@ def _show(
 
 
 def _log(client: "MLClient", step: CloudStep) -> str:
-    """Read a log so far; one that cannot be read now is read at the next poll."""
+    """Read a log so far; one that cannot be read now is tried again at the next poll."""
     logs = _details(client, step.run).log_files or {}
     names = sorted(name for name in logs if _LOG.fullmatch(name))
     if not names:

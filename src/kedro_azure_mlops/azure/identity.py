@@ -1,6 +1,6 @@
 """Sign in to Azure: as the job, else a service principal, else a CI run, else the user.
 
-A CI run shows a token of its own instead of a secret. Azure Pipelines: a step of ``AzureCLI@2``
+A CI run presents its own token instead of a secret. Azure Pipelines: a step of ``AzureCLI@2``
 with a service connection by workload identity federation. GitHub Actions: a job with
 ``permissions: id-token: write`` whose identity trusts its repository. A fresh token of the CI
 system is requested for every token of Azure: a wait may take hours.

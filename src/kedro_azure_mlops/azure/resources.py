@@ -65,7 +65,7 @@ class ResourceManager:
         return response.json()
 
     def response(self, id: str) -> "HttpResponse":
-        """Request a resource and return the answer, whatever it is."""
+        """Request a resource and return the response, whatever its status."""
         return self._client.send_request(_request("GET", id))
 
     def put(self, id: str, body: dict[str, Any]) -> None:
@@ -229,7 +229,7 @@ def stores(site: Site) -> list[Item]:
     insights = items.get("application_insights")
     if insights and insights.make and "log_analytics" not in items:
         raise OperationError(
-            f"Application Insights {insights.name} is to be made, and nothing says where it keeps "
+            f"Application Insights {insights.name} is to be made, but nothing says where it keeps "
             "its logs: name workspace.log_analytics in azureml.yml, or leave out "
             "workspace.application_insights."
         )

@@ -82,7 +82,7 @@ def read_cron(expression: str, time_zone: str = "UTC") -> Cron:
     if fields[2:4] != ["*", "*"]:
         raise OperationError(
             f'--cron "{expression}": Azure ML ignores the day of the month and the month, and '
-            "would start the job every day: write * for both. For some days of the month take "
+            "would start the job every day: write * for both. For some days of the month use "
             "--every month --on 1,15."
         )
     names = {name: number for number, day in enumerate(_DAYS) for name in (day, day[:3])}
@@ -129,7 +129,7 @@ def read_recurrence(
 
 
 def describe(trigger: "CronTrigger | RecurrenceTrigger") -> str:
-    """Return a trigger in words, also one that was made elsewhere."""
+    """Describe a trigger, even one that was made elsewhere."""
     if hasattr(trigger, "expression"):
         return f"{trigger.expression} ({trigger.time_zone})"
     pattern = trigger.schedule
@@ -144,7 +144,7 @@ def describe(trigger: "CronTrigger | RecurrenceTrigger") -> str:
 
 
 def _listed(value: Any) -> list[Any]:
-    """Return a list also of a single value, as Azure ML takes one, and of none."""
+    """Return a list, also for a single value, which Azure ML accepts, and for none."""
     if value is None:
         return []
     return list(value) if isinstance(value, list | tuple) else [value]
@@ -328,7 +328,7 @@ def list_schedules(client: "MLClient") -> list[Scheduled]:
 
 
 def change_schedule(client: "MLClient", action: str, name: str) -> None:
-    """Enable, disable or delete a schedule; jobs that it has started go on.
+    """Enable, disable or delete a schedule; jobs that it has started keep running.
 
     Parameters
     ----------

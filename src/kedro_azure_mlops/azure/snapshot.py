@@ -22,7 +22,7 @@ _TWO_MEANINGS = re.compile(r"(?<!\\)\[\^|^!?/(\*\*/)+$|^!/$")
 
 @dataclass(frozen=True)
 class Rule:
-    """One line: which paths it is about, and whether they are left out or brought back."""
+    """One line: which paths it matches, and whether they are left out or brought back."""
 
     text: str
     pattern: GitIgnoreSpecPattern
@@ -146,7 +146,7 @@ def copy_snapshot(root: Path, target: Path) -> Path:
     files = files_to_upload(root)
     refuse_links_that_leave(root, files)
     if not files:
-        raise OperationError(f"Nothing of {root} would be uploaded: look into its .amlignore.")
+        raise OperationError(f"Nothing of {root} would be uploaded: check its .amlignore.")
     target.mkdir(parents=True, exist_ok=True)
     for file in files:
         (target / file).parent.mkdir(parents=True, exist_ok=True)

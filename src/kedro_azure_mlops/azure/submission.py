@@ -233,7 +233,7 @@ def _loaded(file: Path, changes: Mapping[str, Any]) -> "PipelineJob":
 def _tags(
     project: Project, parameters: Mapping[str, str], data: Mapping[str, JobData]
 ) -> dict[str, str]:
-    """Return what the job is made of; ``reproduce`` and the tracking hook of a step read it."""
+    """Return what the job is made from; ``reproduce`` and the tracking hook of a step read it."""
     tags = code_version(project.root) | {"env": project.env}
     if parameters:
         tags["params"] = ",".join(f"{name}={value}" for name, value in parameters.items())

@@ -19,14 +19,14 @@ if TYPE_CHECKING:
 _UNAUTHORIZED, _FORBIDDEN, _NOT_FOUND, _CONFLICT, _TOO_MANY, _SERVER = 401, 403, 404, 409, 429, 500
 _ADVICE = {
     _UNAUTHORIZED: "Azure does not accept the sign-in. Sign in again: az login (in CI look at "
-    "AZURE_TENANT_ID, AZURE_CLIENT_ID and what proves them)",
-    _FORBIDDEN: "You may not do that. Ask an owner of the resource group for a role that may, such "
-    "as AzureML Data Scientist (to run) or Contributor (to provision)",
+    "AZURE_TENANT_ID, AZURE_CLIENT_ID and their credential)",
+    _FORBIDDEN: "You may not do that. Ask an owner of the resource group for a role that allows "
+    "it, such as AzureML Data Scientist (to run) or Contributor (to provision)",
     _NOT_FOUND: "It is not there. Compare the names in azureml.yml with what exists: "
     "kedro mlops provision --dry-run --env ENV",
-    _CONFLICT: "It exists already in another form, or is being changed just now. Look at it in the "
+    _CONFLICT: "It already exists in another form, or is just being changed. Look at it in the "
     "Studio, then try again",
-    _TOO_MANY: "Azure asks for fewer requests, also after several tries. Try again in some minutes",
+    _TOO_MANY: "Azure still asks for fewer requests after several tries. Try again in minutes",
     _SERVER: "The fault is Azure's and did not pass after several tries. Try again later; "
     "https://status.azure.com lists known faults",
 }
@@ -83,7 +83,7 @@ def _sentence(error: "AzureError", advice: Mapping[int, str]) -> str:
     said = _first_line(error)
     status = getattr(error, "status_code", None)
     if isinstance(error, HttpResponseError) and status:
-        what_to_do = advice.get(min(status, _SERVER), "Azure does not take it as it is")
+        what_to_do = advice.get(min(status, _SERVER), "Azure does not accept it")
         return f"{what_to_do}. Azure said ({status}): {said}"
     if isinstance(error, ClientAuthenticationError):
         return _not_signed_in(said)
@@ -112,12 +112,12 @@ def _not_signed_in(said: str) -> str:
         )
     if variable("AZURESUBSCRIPTION_CLIENT_ID"):
         return (
-            "Azure does not take the service connection of this step. Check that its federation "
+            "Azure does not accept the service connection of this step. Check that its federation "
             f"names this organization, project and connection. Azure said: {said}"
         )
     if variable("AZURE_CLIENT_ID"):
         return (
-            "Azure does not take the service principal that AZURE_CLIENT_ID names. Check that, "
+            "Azure does not accept the service principal that AZURE_CLIENT_ID names. Check that, "
             "AZURE_TENANT_ID and what proves them: a secret may have expired. Azure said: "
             f"{said}"
         )

@@ -27,7 +27,7 @@ GROUPS = {
         "local": "run the compiled job here, step by step",
     },
     "Run on Azure": {
-        "provision": "make what Azure ML needs: workspace, storage, clusters",
+        "provision": "create what Azure ML needs: workspace, storage, clusters",
         "submit": "send the pipeline to Azure ML as a job",
         "cancel": "stop a job on Azure ML",
         "schedule": "run the pipeline on Azure ML at set times",
@@ -36,23 +36,23 @@ GROUPS = {
         "gate": "show what the gate decided about the last run",
         "register": "register the model of the last run",
         "champion": "show the model in service, or all versions",
-        "promote": "take the champion of one environment to the next",
-        "rollback": "make the champion before this one champion again",
-        "reproduce": "print or run the commands that make a model again",
+        "promote": "promote the champion of one environment to the next",
+        "rollback": "make the previous champion champion again",
+        "reproduce": "print or run the commands that reproduce a model",
     },
     "Serve": {
         "serve": "serve the champion on this machine",
-        "deploy": "bring the champion to an online or batch endpoint",
+        "deploy": "deploy the champion to an online or batch endpoint",
         "invoke": "send a request to an endpoint",
         "ab": "share traffic between two deployments",
-        "bundle": "pack the champion for a device without network",
+        "bundle": "pack the champion for an offline device",
     },
     "Watch": {
-        "monitor": "compare what the champion is asked now with its training",
+        "monitor": "compare the requests of the champion with its training data",
     },
     "Update": {
-        "update": "take a newer release of the template",
-        "audit": "look up known vulnerabilities of what is locked",
+        "update": "merge a newer release of the template",
+        "audit": "look up known vulnerabilities of the locked packages",
     },
 }
 COMMANDS = {name: text for group in GROUPS.values() for name, text in group.items()}
@@ -63,7 +63,7 @@ _SIGPIPE = 141  # as shells have it
 
 @contextlib.contextmanager
 def ends_with_its_reader() -> Iterator[None]:
-    """End without a word where the output has lost its reader, as in ``... | head -3``.
+    """End silently where the output has lost its reader, as in ``... | head -3``.
 
     The exit status is then that of a program that SIGPIPE ends. SIGPIPE itself stays ignored: it
     would also end a command whose connection to Azure breaks.
@@ -114,7 +114,7 @@ def _has_lost_reader(stream: Any) -> bool:
 
 @contextlib.contextmanager
 def _mistyped_in_parts(name: str) -> Iterator[None]:
-    """Show what was typed wrong like any other error, and which command helps."""
+    """Show a usage error like any other error, with the command that helps."""
     try:
         yield
     except click.ClickException as error:
@@ -157,7 +157,7 @@ class _Commands(Group):
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         formatter.write_paragraph()
-        formatter.write_text("Each shows its options with --help.")
+        formatter.write_text("Each command shows its options with --help.")
         for title, group in GROUPS.items():
             with formatter.section(title):
                 formatter.write_dl([(f"{name:9}", text) for name, text in group.items()])
@@ -223,7 +223,7 @@ class Command(_Quiet):
         except Exception as error:
             from kedro_azure_mlops.terminal import show_error
 
-            shown = in_words(error)
+            shown = in_words(error, ctx.params.get("env") or ctx.obj)
             if shown is None:
                 raise
             show_error(name, shown)
@@ -271,12 +271,19 @@ def _says_nothing_of_logging(record: logging.LogRecord) -> bool:
     return "logging conf" not in str(record.msg)
 
 
-def in_words(error: Exception) -> Exception | None:
+def in_words(error: Exception, env: Any = None) -> Exception | None:
     """Return the error that a person can fix: a full disk, if that is the cause; None for a bug."""
     from kedro_azure_mlops.writing import out_of_space
 
     full = out_of_space(error, (), "what this command writes")
-    return full or (error if status_of(error) is not None else None)
+    if full or status_of(error) is not None:
+        return full or error
+    omegaconf = sys.modules.get("omegaconf.errors")
+    if omegaconf and isinstance(error, omegaconf.InterpolationResolutionError):
+        from kedro_azure_mlops.config import unresolved_in_words
+
+        return OperationError(unresolved_in_words(error, env if isinstance(env, str) else None))
+    return None
 
 
 def status_of(error: BaseException) -> int | None:

@@ -37,11 +37,11 @@ def command(timeout: int, sbom: Path | None) -> int:
         say(f"{write_sbom(root, sbom)} packages are in {sbom}")
     findings = audit_locks(root, timeout, say)
     if not findings:
-        say("all packages of all locks were looked up, no vulnerability counts")
+        say("all packages of all locks were looked up: no vulnerability counts")
         return 0
     click.echo(fit(format_findings(findings), width_of(sys.stderr)), err=True)
     raise RefusedError(
         f"{len(findings)} known vulnerabilities.\n"
         f"One that does not matter here: {IGNORED.as_posix()}",
-        next='take the release that fixes one: make lock ARGS="--upgrade-package NAME"',
+        next='upgrade to the release that fixes one: make lock ARGS="--upgrade-package NAME"',
     )

@@ -1,4 +1,4 @@
-"""``kedro mlops bundle``: the champion as one archive for a device without network."""
+"""``kedro mlops bundle``: the champion as one archive for an offline device."""
 
 import hashlib
 import platform

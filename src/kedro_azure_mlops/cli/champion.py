@@ -14,6 +14,7 @@ from kedro_azure_mlops.terminal import shorten, show, show_note, width_of
 if TYPE_CHECKING:
     from kedro_azure_mlops.registry import Registry, Version
 
+_LARGE = 1e3  # from here on, four digits end before the decimal point
 _GROUPS = {
     "metrics": "metrics.",
     "gate": "gate",
@@ -33,7 +34,8 @@ _GROUPS = {
 def command(env: str, history: bool, as_json: bool) -> int:
     """Show the model in service of an environment; exit status 1 if there is none.
 
-    A terminal gets long values cut to its width; a pipe, a file and --json get all of them.
+    Metrics are rounded to four significant digits, and a terminal cuts long values to its width.
+    --json prints everything as recorded.
     """
     from kedro_azure_mlops.registry import open_registry
 
@@ -59,7 +61,7 @@ def command(env: str, history: bool, as_json: bool) -> int:
 
 
 def _show(registry: "Registry", champion: "Version") -> None:
-    from kedro_azure_mlops.registry.facts import GATE, JUDGED, verdict_of
+    from kedro_azure_mlops.registry.facts import GATE, JUDGED, METRICS, verdict_of
 
     lines = [f"  digest          {champion.digest}", f"  kept in         {registry.place}"]
     if GATE in champion.tags and verdict_of(champion.tags) is None:
@@ -69,7 +71,8 @@ def _show(registry: "Registry", champion: "Version") -> None:
         found = {name: text for name, text in champion.tags.items() if name.startswith(prefix)}
         for row, (name, text) in enumerate(sorted(found.items()) or [(prefix, "none recorded")]):
             rest = name.removeprefix(prefix).lstrip(".")
-            lines.append(f"  {'' if row else title:<15} {f'{rest}: ' if rest else ''}{text}")
+            value = _rounded(text) if prefix == METRICS else text
+            lines.append(f"  {'' if row else title:<15} {f'{rest}: ' if rest else ''}{value}")
     show(f"{champion.name} version {champion.number}, champion of {registry.env}")
     if width_of(sys.stdout) is None:
         for line in lines:
@@ -82,8 +85,17 @@ def _show(registry: "Registry", champion: "Version") -> None:
         show_note("champion", f"long values are cut here; all of it: {whole}")
 
 
+def _rounded(text: str) -> str:
+    """Round a number as text to four significant digits; whole thousands keep all of theirs."""
+    try:
+        number = float(text)
+    except ValueError:
+        return text
+    return f"{number:.0f}" if abs(number) >= _LARGE else f"{number:.4g}"
+
+
 def _clauses(line: str) -> list[str]:
-    """Split the reasons of the gate, which stand in one line."""
+    """Split the reasons of the gate, which are on one line."""
     first, *others = re.split(r"; (?=(?:ok|NO)  )", line)
     return [first, *(f"{'':27}{clause}" for clause in others)]
 

@@ -28,12 +28,12 @@ _say = narrator("deploy")
     help="online: of Azure, or an attached cluster; default: deployment.target of mlops.yml",
 )
 @click.option("--dry-run", is_flag=True, help="print the plan and change nothing")
-@click.option("--no-traffic", is_flag=True, help="online: make and try it, at 0 %, as for `ab`")
-@click.option("--back", is_flag=True, help="online: give the traffic to the one that is kept")
+@click.option("--no-traffic", is_flag=True, help="online: create and test it at 0 %, as for `ab`")
+@click.option("--back", is_flag=True, help="online: return the traffic to the kept deployment")
 @click.option(
     "--if-deployment",
     metavar="NAME",
-    help="with --back: only from this one; refused if the traffic is another's by now",
+    help="with --back: only from this one; refused if another one has the traffic now",
 )
 @click.option(
     "--clean",

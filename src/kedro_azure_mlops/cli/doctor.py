@@ -13,7 +13,7 @@ from kedro_azure_mlops.terminal import narrator, show
 def command(env: str | None) -> int:
     """Check this machine, the configuration and the access to Azure; print how to fix each fault.
 
-    Exit status 1: there is a fault.
+    Exit status 1: there is a fault. The packages for Azure may be missing unless --env is given.
     """
     from kedro_azure_mlops.azure.doctor import check
 
@@ -21,7 +21,8 @@ def command(env: str | None) -> int:
     for title, checks in groupby(check(None if env == "all" else env), key=lambda found: found[0]):
         show(title)
         for _, found in checks:
-            show(f"  {'ok   ' if found.is_ok else 'FAULT'}  {found.text}")
+            mark = "FAULT" if not found.is_ok else "note" if found.is_note else "ok"
+            show(f"  {mark:5}  {found.text}")
             faults += not found.is_ok
     narrator("doctor")(f"{faults or 'no'} fault{'' if faults == 1 else 's'}")
     return 1 if faults else 0

@@ -16,8 +16,8 @@ _say = narrator("invoke")
 @click.command("invoke", cls=Command, talks_to="workspace")
 @env_option("dev")
 @click.option("--file", type=Path, metavar="BODY.json", help="send this request as it is")
-@click.option("--deployment", metavar="NAME", help="ask this one, whatever its traffic")
-@click.option("--batch", is_flag=True, help="ask the batch endpoint")
+@click.option("--deployment", metavar="NAME", help="send it to this one, whatever its traffic")
+@click.option("--batch", is_flag=True, help="use the batch endpoint")
 @click.option(
     "--input",
     "given",
@@ -78,7 +78,7 @@ def _batch(env: str, given: str, folder: Path | None) -> int:
     try:
         job = follow(client, name, show_log)
     except KeyboardInterrupt:
-        _say(f"the job {name} goes on")
+        _say(f"the job {name} keeps running")
         return INTERRUPTED
     if job.status != COMPLETED:
         for step in job.failed:

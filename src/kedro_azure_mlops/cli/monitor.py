@@ -31,9 +31,9 @@ from kedro_azure_mlops.terminal import narrator, show
     "--labels",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="what is known by now about the rows (default: monitoring.labels)",
+    help="labels of the rows (default: monitoring.labels)",
 )
-@click.option("--answer", is_flag=True, help="exit status 0 also if there is an alarm, for CI")
+@click.option("--answer", is_flag=True, help="exit status 0 even if there is an alarm, for CI")
 def command(
     env: str,
     since: str | None,
@@ -42,7 +42,7 @@ def command(
     labels: Path | None,
     answer: bool,
 ) -> int:
-    """Compare what the model in service is asked and answers now with its own training.
+    """Compare the current requests and answers of the champion with its training data.
 
     The rows are the recorded answers, the catalog entry monitoring.data, or files. Prints a table
     and the reasons of an alarm, writes build/monitor/ENV/report.html and records the look in

@@ -12,10 +12,10 @@ _say = narrator("promote")
 @click.command("promote", cls=Command, talks_to="registry")
 @env_option("stage")
 @click.option("--version", metavar="N", help="this version instead of the champion")
-@click.option("--digest", metavar="D", help="the version with this digest, or its beginning")
+@click.option("--digest", metavar="D", help="the version with this digest, or a prefix of it")
 @click.option("--approved-by", metavar="NAME", help="who approves it")
 @click.option("--reason", metavar="TEXT", help="why")
-@click.option("--clear-lock", is_flag=True, help="only remove what a dead promotion has left")
+@click.option("--clear-lock", is_flag=True, help="only remove the lock that a dead promotion left")
 def command(
     env: str,
     version: str | None,

@@ -13,7 +13,7 @@ _say = narrator("provision")
 @env_option("dev")
 @click.option("--dry-run", is_flag=True, help="print the plan and change nothing")
 def command(env: str, dry_run: bool) -> int:
-    """Make what an environment needs in Azure: workspace, clusters, environment, datastores.
+    """Create what an environment needs in Azure: workspace, clusters, environment, datastores.
 
     The plan is printed first: each resource exists, will be created, or differs. What exists is
     left alone, so a second run changes nothing. Exit status 1: something differs that cannot be
@@ -27,7 +27,7 @@ def command(env: str, dry_run: bool) -> int:
         raise RefusedError(f"cannot be changed: {', '.join(stuck)}")
     changes = sum(item.make is not None for item in items)
     if dry_run and changes:
-        _say(f"{changes} to make or change; nothing was changed")
+        _say(f"{changes} to create or change; nothing was changed")
         show_next(f"kedro mlops provision --env {env}")
     else:
         _say(f"{changes} done" if changes else "all is as configured")

@@ -18,13 +18,13 @@ from kedro_azure_mlops.terminal import narrator, show_note
     multiple=True,
     type=click.Path(path_type=Path),
     metavar="PATH",
-    help="a file that the run has read, if it is not where it was; may be repeated",
+    help="a file that the run read, if it has moved; may be repeated",
 )
-@click.option("--anyway", is_flag=True, help="try it though its changes were not committed")
+@click.option("--anyway", is_flag=True, help="try it even though its changes were not committed")
 def command(
     env: str, run: str | None, job: str | None, go: bool, data: tuple[Path, ...], anyway: bool
 ) -> int:
-    """Print the commands that make a model again; --go runs them and compares the scores.
+    """Print the commands that reproduce a model; --go runs them and compares the scores.
 
     After --go the exit status is 0 if the scores are the same, else 1.
     """
@@ -43,5 +43,5 @@ def command(
     if made == recorded.scores:
         say(f"the same scores as run {recorded.id}: {made}")
         return 0
-    say(f"other scores than run {recorded.id}:\n  then {recorded.scores}\n  now  {made}")
+    say(f"different scores from run {recorded.id}:\n  then {recorded.scores}\n  now  {made}")
     return 1

@@ -1,4 +1,4 @@
-"""Make the champion before this one champion again."""
+"""Make the previous champion champion again."""
 
 import click
 

@@ -103,9 +103,9 @@ def _list(env: str) -> int:
 
 
 for _name, _text in (
-    ("disable", "Keep a schedule, but let it start nothing."),
+    ("disable", "Keep a schedule, but start no jobs."),
     ("enable", "Let a disabled schedule start jobs again."),
-    ("delete", "Delete a schedule; jobs it has started go on."),
+    ("delete", "Delete a schedule; jobs it has started keep running."),
 ):
 
     @_action(_name, help=_text)

@@ -28,7 +28,7 @@ from kedro_azure_mlops.terminal import show
 )
 @click.option("--plain", is_flag=True, help="serve as the container does, without Azure's server")
 @click.option("--record", is_flag=True, help="record its answers, as recording.enabled does")
-@click.option("--prepare", "prepares", is_flag=True, help="write build/serve for docker, and end")
+@click.option("--prepare", "prepares", is_flag=True, help="write build/serve for docker, and exit")
 @click.option(
     "--python",
     type=click.Path(path_type=Path),
@@ -65,8 +65,8 @@ def command(
 def _print_docker(prepared: Prepared) -> None:
     model, name = prepared.model, prepared.folder.parents[1].name.lower()
     show(
-        f"serve: {WORK.as_posix()} holds {model.label}, and the code; to make an image of it, "
-        "type:\n\n"
+        f"serve: {WORK.as_posix()} holds {model.label}, and the code; to build an image from "
+        "it, type:\n\n"
         f"  docker build --tag {name}:{model.version} \\\n"
         f"    --build-arg MODEL_DIGEST={model.digest} \\\n"
         f"    --build-arg MODEL_VERSION={model.version} \\\n"

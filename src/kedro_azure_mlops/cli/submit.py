@@ -50,7 +50,7 @@ def command(
         return 0
 
     if not job:
-        message = "\nsubmit: interrupted; a job that was not named was not sent"
+        message = "\nsubmit: interrupted; no job was sent unless it is named above"
         status = run_until_interrupted(send, message)
         if status or not (wait or download):
             return status
@@ -108,7 +108,7 @@ def _on_interruption(env: str, name: str) -> None:
         with shielded_from_interrupts():
             _say(cancel_job(env, name))
         return
-    _say(f"the job {name} goes on; to follow it again, or to cancel it with Ctrl-C, type:")
+    _say(f"the job {name} keeps running; to follow it again, or to cancel it with Ctrl-C, type:")
     show(f"  kedro mlops submit --env {env} --job {name}")
 
 

@@ -1,4 +1,4 @@
-"""``kedro mlops update``: take a newer release of the template.
+"""``kedro mlops update``: merge a newer release of the template.
 
 It needs neither Kedro nor the project's environment: ``python -m kedro_azure_mlops update`` works
 from the wheel alone, with a Python that has click.
@@ -38,8 +38,8 @@ class _Update(Command):
 
 
 @click.command("update", cls=_Update)
-@click.option("--check", is_flag=True, help="only say whether there is a newer release")
-@click.option("--dry-run", is_flag=True, help="say what would be done, change nothing")
+@click.option("--check", is_flag=True, help="only report whether there is a newer release")
+@click.option("--dry-run", is_flag=True, help="print what would be done, change nothing")
 @click.option("--abort", is_flag=True, help="undo an update that is not committed")
 @click.option("--link", metavar="URL", help="write the record of a project that has none")
 @click.option("--pull-request", is_flag=True, help="propose it on a branch of its own: for CI")

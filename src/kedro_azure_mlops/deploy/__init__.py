@@ -1,1 +1,1 @@
-"""How a registered model gets to an endpoint of Azure ML, and how it is taken back."""
+"""How a registered model gets to an endpoint of Azure ML, and how that is undone."""

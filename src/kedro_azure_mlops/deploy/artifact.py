@@ -166,7 +166,7 @@ def collections_of(root: Path, recording: Recording) -> tuple[str, ...]:
 
 
 def deployment_settings(root: Path, config: Deployment, recording: Recording) -> dict[str, Any]:
-    """Return what, besides model and code, makes two deployments different.
+    """Return what distinguishes two deployments besides model and code.
 
     Raises
     ------
@@ -329,7 +329,7 @@ def serving_environment(config: Deployment) -> ServingEnvironment:
     if config.environment is None:
         raise OperationError(
             "mlops.yml names no deployment.environment: give it a name, and the image that "
-            f"{LOCK} is installed upon, as in {{name: serving, image: python:3.12-slim}}."
+            f"{LOCK} is installed on, as in {{name: serving, image: python:3.12-slim}}."
         )
     return config.environment
 
@@ -367,7 +367,7 @@ def ensure_environment(
             pass
         else:
             return name
-    say(f"registering the environment {name}; Azure ML builds its image, that takes minutes")
+    say(f"registering the environment {name}; Azure ML builds its image, which takes minutes")
     with azure_errors(f"registering the environment {name}"):
         client.environments.create_or_update(_environment(root, environment))
     return name
@@ -408,7 +408,7 @@ def _is_asset(client: "MLClient", artifact: Artifact) -> bool:
             return False
     if (found.tags or {}).get(DIGEST) != artifact.version.digest:
         raise OperationError(
-            f"The workspace has a model {name}:{version} that was not made of this version: "
+            f"The workspace has a model {name}:{version} that was not made from this version: "
             "archive it in the Studio."
         )
     return True

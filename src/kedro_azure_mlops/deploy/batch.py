@@ -55,7 +55,7 @@ def deploy_batch(
 ) -> str:
     """Deploy the champion of an environment for batches, and return the deployment's name.
 
-    The pipeline ``deployment.batch.pipeline`` is deployed with this model in the place of each
+    The pipeline ``deployment.batch.pipeline`` is deployed with this model instead of each
     model that it reads. A new deployment becomes the default one once it is made, then the others
     are deleted. A second time nothing is changed.
 
@@ -210,7 +210,7 @@ def _plan_lines(wanted: _Wanted, default: str | None, names: Sequence[str]) -> l
             f"make the deployment {wanted.name} of the pipeline {wanted.batch.pipeline} on "
             f"{wanted.batch.compute}"
         )
-    lines.append(f"let {wanted.name} be the default deployment")
+    lines.append(f"make {wanted.name} the default deployment")
     return lines + [f"delete the deployment {name}" for name in names if name != wanted.name]
 
 
@@ -235,14 +235,14 @@ def _carry_out(
     if wanted.name not in names:
         _make(client, root, wanted, say)
     # only then: until it is the default, nothing is sent to it
-    say(f"letting {wanted.name} be the default deployment")
+    say(f"making {wanted.name} the default deployment")
     with azure_errors(f"changing the default deployment of {endpoint}"):
         found = client.batch_endpoints.get(endpoint)
         found.defaults = {"deployment_name": wanted.name}
         client.batch_endpoints.begin_create_or_update(found).result()
     for name in names:
         if name != wanted.name:
-            say(f"deleting the deployment {name}; jobs it has started go on")
+            say(f"deleting the deployment {name}; jobs it has started keep running")
             with azure_errors(f"deleting the deployment {name} of {endpoint}"):
                 client.batch_deployments.begin_delete(name, endpoint).result()
 
@@ -275,7 +275,7 @@ def _make(client: "MLClient", root: Path, wanted: _Wanted, say: Say) -> None:
 
 
 def _remove(client: "MLClient", wanted: _Wanted, say: Say) -> None:
-    """Delete what was half made; a fault of that must not hide the first one."""
+    """Delete what is half made; a failure here must not hide the first one."""
     name, endpoint = wanted.name, wanted.endpoint
     try:
         with azure_errors(f"deleting the deployment {name}"):

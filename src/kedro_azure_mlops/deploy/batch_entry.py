@@ -1,10 +1,10 @@
-"""Entry of a batch endpoint's job: run a pipeline over a folder of files, by the model beside it.
+"""Entry of a batch endpoint's job: run a pipeline over a folder of files, with the model beside it.
 
 ``python -m kedro_azure_mlops.deploy.batch_entry --env ENV --pipeline NAME --reads ENTRY --makes
 ENTRY --model DIR --digest D --version N --data FOLDER --scores FOLDER``
 
 The entry that the pipeline reads is bound to the folder, if it is one that takes folders; else the
-pipeline runs once for each file. The scores are whole or not there.
+pipeline runs once for each file. The scores are complete or absent.
 """
 
 import argparse

@@ -110,7 +110,7 @@ def invoke_batch(env: str, given: str, root: Path | None = None, *, say: Say = p
 
 
 def read_rows(file: Path, schema: Schema, say: Say) -> list[dict[str, Any]]:
-    """Read a CSV file as the rows of a request; columns that the model is not asked are left out.
+    """Read a CSV file as the rows of a request; columns that the model does not take are left out.
 
     Of more rows than a request takes, the last ones are read, and that is reported. An empty cell
     is null. A cell that is not of its column's type stays text: the endpoint names it.

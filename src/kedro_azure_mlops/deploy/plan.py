@@ -1,4 +1,4 @@
-"""The plan of a deployment as a plain list; nothing here asks Azure or changes it."""
+"""The plan of a deployment as a plain list; nothing here queries or changes Azure."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -8,7 +8,7 @@ from kedro_azure_mlops.config import Deployment
 from kedro_azure_mlops.deploy.endpoint import SUCCEEDED, State, format_shares
 from kedro_azure_mlops.errors import OperationError
 
-# Tags of an endpoint: Azure keeps them, so that any machine can go on.
+# Tags of an endpoint: Azure keeps them, so that any machine can continue.
 KEEP = "keep."  # and the name of a deployment without traffic: until when it is kept
 NEW, BEFORE = "rollout.new", "rollout.before"  # while traffic is being moved
 AB = "ab"  # champion and challenger
@@ -132,7 +132,7 @@ def tags_after(
 ) -> dict[str, str]:
     """Return the tags of an endpoint once ``serving`` has the traffic: who is kept, and until when.
 
-    Nothing is under way any more by these tags.
+    By these tags, nothing is under way any more.
     """
     until = (now + timedelta(hours=config.keep_old_hours)).isoformat(timespec="seconds")
     own = (NEW, BEFORE, AB)
@@ -170,8 +170,8 @@ def refuse_if_under_way(state: State, new: str) -> None:
         )
     if state.tags.get(NEW, new) != new:
         raise OperationError(
-            f"The deployment of {state.tags[NEW]} was begun and not ended. If no one is running it "
-            f"any more, take it back: kedro mlops deploy online --env {state.env} --back"
+            f"The deployment of {state.tags[NEW]} was begun but not finished. If no one is running "
+            f"it any more, take it back: kedro mlops deploy online --env {state.env} --back"
         )
 
 

@@ -1,4 +1,4 @@
-"""Online deployments: a new one gets the traffic step by step, or all is as it was before."""
+"""Online deployments: a new one gets the traffic step by step, or everything stays as before."""
 
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
@@ -218,8 +218,8 @@ class Rollout:
             self.endpoint.create()
         if (address := self.endpoint.address()).startswith("http:"):
             self.say(
-                f"{self.endpoint.name} is asked without TLS, at {address}: tokens and rows can be "
-                "read on the way. Give the cluster's extension a certificate"
+                f"{self.endpoint.name} is called without TLS, at {address}: tokens and rows can be "
+                "read in transit. Give the cluster's extension a certificate"
             )
         if plan.replaces_failed:
             self.say(f"deleting {plan.new}, which has failed before")
@@ -227,7 +227,7 @@ class Rollout:
         with self._undone_on_failure(plan):
             if plan.creates:
                 entity = self.build()
-                self.say(f"making the deployment {plan.new} at 0 %, that takes minutes")
+                self.say(f"making the deployment {plan.new} at 0 %, which takes minutes")
                 self.endpoint.deploy(entity)
             if plan.creates or plan.steps:
                 self._smoke(plan)
@@ -310,7 +310,7 @@ def undo(endpoint: OnlineEndpoint, plan: Plan, say: Say) -> None:
     """
 
     def try_to_say(text: str) -> None:
-        with suppress(OSError):  # a cancelled CI run has closed the stream, the way back goes on
+        with suppress(OSError):  # a cancelled CI run has closed the stream, undoing continues
             say(text)
 
     state = endpoint.read()
@@ -365,7 +365,7 @@ def _plan_of_interrupted(state: State) -> Plan:
 
 
 def _expected_of(client: "MLClient", deployment: Found, say: Say) -> Expected | None:
-    """Return what a deployment must answer; None if its model is gone, which bars no way back."""
+    """Return what a deployment must answer; None if its model is gone: it may serve anyway."""
     try:
         contract = download_contract(client, deployment.tags)
     except Exception as error:  # noqa: BLE001, nothing of it may bar the way back

@@ -28,7 +28,7 @@ class Expected:
 
     @cached_property
     def malformed_body(self) -> bytes:
-        """The body of a request that every server must reject: objects in the place of values."""
+        """The body of a request that every server must reject: objects instead of values."""
         row: dict[str, Any] = {column.name: {} for column in self.contract.schema.inputs}
         return json.dumps({"data": [row]}).encode()
 

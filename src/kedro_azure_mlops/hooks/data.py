@@ -1,4 +1,4 @@
-"""The data that a run has read and made: their place, and a digest of their bytes."""
+"""The data that a run has read and written: where they are, and a digest of their bytes."""
 
 import hashlib
 import warnings
@@ -144,5 +144,5 @@ def _place(catalog: CatalogProtocol, name: str, root: Path) -> str:
 
 
 def _unsigned(address: str) -> str:
-    """Remove what gives access from an address: credentials and signatures."""
+    """Remove credentials and signatures from an address."""
     return address.split("?", maxsplit=1)[0]

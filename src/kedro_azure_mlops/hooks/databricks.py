@@ -281,5 +281,5 @@ def advice(text: str, code: str, address: str) -> str | None:
     if code == "PERMISSION_DENIED":
         return "Ask an administrator of the workspace for the permission"
     if code in ("UNAUTHENTICATED", "CUSTOMER_UNAUTHORIZED"):
-        return f"Databricks did not accept who you are: {_SET}"
+        return f"Databricks did not accept your credentials: {_SET}"
     return None

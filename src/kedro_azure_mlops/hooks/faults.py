@@ -11,7 +11,7 @@ from kedro_azure_mlops.hooks.server import DeletedExperimentError, shown_address
 START = "Start the server, or name another one in MLFLOW_TRACKING_URI or under uri in mlops.yml"
 _BY_CODE = {
     "UNAUTHENTICATED": (
-        "The server did not accept who you are: set MLFLOW_TRACKING_USERNAME and "
+        "The server did not accept your credentials: set MLFLOW_TRACKING_USERNAME and "
         "MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN, to credentials that it knows"
     ),
     "PERMISSION_DENIED": (

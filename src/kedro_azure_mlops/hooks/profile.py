@@ -23,7 +23,7 @@ def add_profile(model: Any, inputs: Mapping[str, Any]) -> None:
 
     if not callable(getattr(model, "predict", None)) or profile_of(model) is not None:
         return
-    why = "none of the inputs of its node is a table with the columns that it is asked"
+    why = "none of the inputs of its node is a table with the columns of its requests"
     try:
         columns = _asked(model)
         for name, table in inputs.items():

@@ -1,4 +1,4 @@
-"""Which process of a distributed step this is: the first one alone writes and tracks."""
+"""Which process of a distributed step this is: only the first one writes and tracks."""
 
 import json
 import logging

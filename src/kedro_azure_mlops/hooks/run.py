@@ -142,7 +142,7 @@ class TrackedRun:
             try:
                 tags = tags | self.client.get_run(parent).data.tags
             except MlflowException as error:
-                logger.warning("Run %s misses what its parent knows: %s", self.id, error)
+                logger.warning("Run %s lacks what its parent run knows: %s", self.id, error)
         return {name: value for name, value in tags.items() if name.startswith(_INHERITED)}
 
     def end(self, status: str) -> None:
@@ -216,7 +216,7 @@ def end_runs_of_dead_processes(client: Any, experiment: str) -> None:
         if process.is_gone():
             client.set_terminated(run.info.run_id, "KILLED")
             logger.warning(
-                "Run %s is marked KILLED: its process %s has ended without a word",
+                "Run %s is marked KILLED: its process %s has ended without reporting it",
                 *(run.info.run_id, process.pid),
             )
 

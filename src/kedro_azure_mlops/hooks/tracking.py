@@ -130,7 +130,7 @@ class MlflowTracking:
     def before_saved(self, name: str, data: Any) -> None:
         """Add to the gate's decision which model it is about, and what that is made of.
 
-        Whoever registers the model later reads this, not what the project is like by then.
+        A later registration reads this, not the state of the project at that time.
         """
         if name != self._config.gate.decision:
             return
@@ -219,7 +219,7 @@ class MlflowTracking:
             self._complete(run, config.model, numbers)
 
     def _made_of(self, verdict: dict[str, Any] | None) -> dict[str, str]:
-        """Return the tags of the model about code and data."""
+        """Return the tags about the code and data of the model."""
         if verdict is None or self._trains:
             return self._origin
         # then the model is not of this run's code and data
@@ -312,7 +312,7 @@ class MlflowTracking:
         """Return which code and data a model is made of, empty if that is not known.
 
         This run's, if it trains the model or is a step of the job that does; else what an earlier
-        decision on the very same model says.
+        decision on exactly this model says.
         """
         catalog, decision = self._catalog, self._config.gate.decision
         if self._trains or (self._run is not None and self._run.is_step):

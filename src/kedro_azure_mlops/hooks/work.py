@@ -1,4 +1,4 @@
-"""Guard the folders that a run works on: one run at a time, complete results."""
+"""Guard the files that a run works on: one run at a time, complete results."""
 
 import logging
 from contextlib import AbstractContextManager

@@ -1,1 +1,1 @@
-"""Monitoring a model in service."""
+"""Monitoring of the model in service."""

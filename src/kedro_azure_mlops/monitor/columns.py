@@ -1,4 +1,4 @@
-"""Looks at single columns of new rows, by window and key, with what a profile says of them."""
+"""Checks of single columns of new rows, by window and key, against a profile."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -72,7 +72,7 @@ def _moved(
         check in ("spread", "slow_spread", "ks", "psi")
         and abs(after - before) < of.spreads[key] / 4
     ):
-        return f"{column} is distributed otherwise ({said})"
+        return f"{column} is distributed differently ({said})"
     return f"{column} moved, median {in_short(before)} -> {in_short(after)} ({said})"
 
 
@@ -283,7 +283,7 @@ class ColumnLooks:
 
         def words(key: int) -> str:
             said = f"{in_short(found[-1, key])}, limit {in_short(limit[-1, key])}"
-            return f"{column.name} is distributed otherwise (stability index {said})"
+            return f"{column.name} is distributed differently (stability index {said})"
 
         self.looks.append(Look("score_psi", column.name, self.keys, found, limit, words))
 
@@ -339,7 +339,7 @@ class ColumnLooks:
         shares = np.array([*known.values(), max(1 - sum(known.values()), 0.0)])
         rows = counts.sum(axis=-1)
         found = population_stability(counts, shares)
-        add("psi", found, rows, lambda key: f"{column.name} has other shares of its categories")
+        add("psi", found, rows, lambda key: f"{column.name} has different shares of its categories")
         new = [str(name) for name in names if str(name) not in place]
         with np.errstate(invalid="ignore", divide="ignore"):
             other = counts[..., -1] / rows

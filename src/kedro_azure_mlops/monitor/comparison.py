@@ -203,7 +203,7 @@ class _Comparing(ColumnLooks):
         self.looks.append(Look("silent_key", None, self.keys, silent, limit, words))
 
     def _whole_table(self) -> None:
-        """Find what is about no window: keys and times that are missing, and age."""
+        """Find what concerns no window: missing keys and times, and age."""
         end = pd.Timestamp(self.ns.max()) if len(self.ns) else NEVER
         for name, count in (
             (self.profile.by, self.keyless),

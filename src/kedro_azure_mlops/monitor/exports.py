@@ -1,4 +1,4 @@
-"""A look as a table, as JSON, and for the textfile collector of Prometheus' node exporter."""
+"""A monitoring result as a table, as JSON, and for Prometheus' node exporter (textfile)."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -66,7 +66,7 @@ def _none(value: Any) -> Any:
 
 
 def json_report(found: MonitorReport) -> dict[str, Any]:
-    """Return a look as JSON values; unknown ones are null."""
+    """Return a monitoring result as JSON values; unknown ones are null."""
     compared, profile = found.comparison, found.profile
     return {
         "env": found.env,
@@ -138,7 +138,7 @@ def textfile(found: MonitorReport) -> str:
             [(base | {"metric": name}, value) for name, value in found.metrics.items()],
         ),
         ("rows", "Rows that were judged", [(base, found.comparison.rows)]),
-        ("look_timestamp_seconds", "Time of the look", [(base, _seconds(found.at))]),
+        ("look_timestamp_seconds", "Time of the check", [(base, _seconds(found.at))]),
         (
             "newest_row_timestamp_seconds",
             "Time of the newest row, by the clock of the rows",

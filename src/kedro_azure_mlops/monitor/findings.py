@@ -1,4 +1,4 @@
-"""What a look at new rows has found, and which of it follows from something else."""
+"""What monitoring found in new rows, and which of it follows from something else."""
 
 from dataclasses import dataclass, field
 from typing import Any, Literal, cast
@@ -90,7 +90,7 @@ class Comparison:
 
 
 def of_no_rows(words: str, since: pd.Timestamp) -> Comparison:
-    """Return what a look has found where there was no row at all, which is an alarm of its own."""
+    """Return the findings where there was no row at all, which is an alarm of its own."""
     finding = Finding("traffic", "no_rows", None, None, 0.0, 1.0, since, words)
     return Comparison([finding], pd.DataFrame(columns=WINDOW_COLUMNS), 0, NEVER, NEVER)
 
@@ -98,7 +98,7 @@ def of_no_rows(words: str, since: pd.Timestamp) -> Comparison:
 def without_consequences(found: list[Finding]) -> list[Finding]:
     """Leave out drift that is due to wrong data, and all but the worst of one key and column.
 
-    That of all keys together says nothing new where single keys are in alarm.
+    An alarm of all keys together adds nothing where single keys are in alarm.
     """
     wrong = {(one.key, one.column) for one in found if one.kind == "quality"}
     keys = {key for key, _ in wrong}

@@ -1,4 +1,4 @@
-"""What a model is worth by labels that have arrived since: metrics in all and of each series.
+"""How good a model is by labels that have arrived since: metrics overall and by series.
 
 A row of labels is about a row (the columns of the schema's series and times) or about an event
 (``start`` and ``end``, both included, and the column of the series where there is one).
@@ -31,7 +31,7 @@ def load_metrics(name: str | None) -> Metrics:
     """
     if name is None:
         raise OperationError(
-            "Labels are named, but nothing measures by them: set monitoring.metrics in mlops.yml "
+            "Labels are given, but nothing measures by them: set monitoring.metrics in mlops.yml "
             "to package.module:function, which takes rows and labels and returns numbers by name."
         )
     try:
@@ -62,7 +62,7 @@ def slices_of(rows: pd.DataFrame, schema: Schema) -> pd.DataFrame:
 def measure(
     metrics: Metrics, rows: pd.DataFrame, labels: pd.DataFrame, schema: Schema
 ) -> tuple[dict[str, float], pd.DataFrame, list[str]]:
-    """Measure rows by their labels, in all and by series.
+    """Measure rows by their labels, overall and by series.
 
     Returns
     -------
@@ -159,5 +159,5 @@ def _of_rows(
     if never := int((in_time & ~served).sum()):
         notes.append(f"Labels of rows that were never served, left out: {never:,}.")
     if outside := int((~in_time).sum()):
-        notes.append(f"Labels of another time than the rows, left out: {outside:,}.")
+        notes.append(f"Labels outside the time of the rows, left out: {outside:,}.")
     return labels[served], notes

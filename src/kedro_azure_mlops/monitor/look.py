@@ -1,4 +1,4 @@
-"""A look at the model in service: what it is asked and answers now, against its own profile."""
+"""Monitor the model in service: its current requests and answers, against its own profile."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -56,7 +56,7 @@ def monitor_model(
     root: Path | None = None,
     now: pd.Timestamp | None = None,
 ) -> MonitorReport:
-    """Compare what a model is asked and answers now with the profile in its folder.
+    """Compare the current requests and answers of a model with the profile in its folder.
 
     Parameters
     ----------
@@ -67,12 +67,12 @@ def monitor_model(
         the profile is judged, earlier ones say since when. None: ``monitoring.since``, else 14
         windows.
     inputs
-        Files (CSV or Parquet) in the place of the recorded answers or of ``monitoring.data``. Rows
+        Files (CSV or Parquet) instead of the recorded answers or ``monitoring.data``. Rows
         without answers are scored by the model.
     model
-        A model folder in the place of the champion.
+        A model folder instead of the champion.
     labels
-        A file of labels in the place of ``monitoring.labels``.
+        A file of labels instead of ``monitoring.labels``.
     root
         The project; None: the current folder.
     now
@@ -100,7 +100,7 @@ def monitor_model(
             try:
                 return load_proven_scorer(served.folder, config.scorer, served.digest, trusted)[0]
             except UnusableModelError as error:
-                raise OperationError(f"{served.label} cannot be asked: {error}") from error
+                raise OperationError(f"{served.label} cannot answer: {error}") from error
 
         data = ProjectData(root, env)
         if inputs or not _are_recorded(config, root):
@@ -165,7 +165,7 @@ def _span(since: str | None, profile: Profile) -> pd.Timedelta:
     if pd.isna(span) or span < profile.window:
         raise OperationError(
             f"Nothing was judged: --since {since} is shorter than the windows that the model's "
-            f"profile compares, {in_words(profile.window)}. Give at least that, or nothing."
+            f"profile compares, {in_words(profile.window)}. Give at least that, or leave it out."
         )
     return span
 
@@ -284,5 +284,5 @@ def _labels(config: Mlops, data: ProjectData, file: Path | str | None) -> pd.Dat
         with unreadable_as_error(str(file or entry)):
             found = pd.concat([pd.DataFrame(), *found])
     if not isinstance(found, pd.DataFrame):
-        raise OperationError(f"{file or entry} is a {type(found).__name__} and no table of labels.")
+        raise OperationError(f"{file or entry} is a {type(found).__name__}, no table of labels.")
     return found

@@ -1,4 +1,4 @@
-"""Pictures of the monitor's report: SVG that goes into a page as it is, sharp and small.
+"""Plots of the monitor's report: SVG that is put into a page as it is, sharp and small.
 
 Colours are classes of the page (``then``, ``now``, ``alarm``), so they follow light and dark. All
 text is escaped.
@@ -46,7 +46,7 @@ def visible_rows(values: np.ndarray, columns: int = 2_000) -> np.ndarray:
 
 
 def distribution_svg(usual: Usual | None, now: np.ndarray, alt: str) -> str:
-    """Draw how values are distributed now, upon how they were in training.
+    """Draw how values are distributed now, over how they were in training.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""A look as one HTML page that needs no network: pictures and style are in it."""
+"""The monitoring report as one HTML page that needs no network: plots and style are in it."""
 
 import math
 import re
@@ -30,7 +30,7 @@ _SLICES = 60
 _CATEGORIES = 12
 _LIMITS = {
     "calibrated": "calibrated from windows of the training itself, by a block bootstrap",
-    "fixed": "fixed, for the training says too little",
+    "fixed": "fixed, since there was too little training data",
 }
 _KINDS = {"drift": "changed", "quality": "data quality", "traffic": "traffic"}
 _ALL, _NONE = "all", "-"
@@ -40,7 +40,7 @@ _TIME = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d")
 _ABOUT_ROWS = {"volume", "silent_key", "new_key", "freshness", "no_rows"}
 _MEANINGS = {
     "level": "how far the newest window lies from its usual course, in spreads of the training",
-    "slow": "the same on average over the last windows: what moves little by little",
+    "slow": "the same on average over the last windows: gradual changes",
     "common": "how far all series have moved together, in spreads of the training",
     "spread": "how much wider values lie than usual (logarithm)",
     "ks": "largest difference of the distribution functions, the usual course taken off",
@@ -51,7 +51,7 @@ _MEANINGS = {
     "new_key": "a series that training did not know: the model has no answer to its rows",
     "missing": "share of rows without a value, or with one of another type",
     "out_of_range": "share of rows outside the bounds of the model's schema",
-    "stuck": "rows on end with one and the same value",
+    "stuck": "consecutive rows with the same value",
     "unit": "values that fit the training after a known conversion of units",
     "clock": "hours by which rows are later than now",
     "silent_key": "hours since the last row of the series",
@@ -62,7 +62,7 @@ _MEANINGS = {
 
 
 def html_report(found: MonitorReport) -> str:
-    """Write a look as a page that needs nothing else: no script, no network, pictures inside."""
+    """Write the report as a page that needs nothing else: no script, no network, plots inside."""
     parts = [
         *_header(found),
         *_findings(found),
@@ -137,7 +137,7 @@ def _advice(found: MonitorReport) -> str:
             "The data are sound, so this may be how the world is now: see what moved, label what "
             "is a fault, and train again. The gate decides whether the new model is better."
         )
-    return "Look at what sends the rows: nothing says that the model is at fault."
+    return "Check what sends the rows: nothing suggests that the model is at fault."
 
 
 def _findings(found: MonitorReport) -> Iterator[str]:
@@ -250,7 +250,7 @@ def _categories(
 
 
 def _by_decile(edges: np.ndarray, shares: np.ndarray, now: np.ndarray, whose: str) -> str:
-    """Draw the shares of a score between the deciles of training, of which no ends are known."""
+    """Draw the shares of a score between the deciles of training, whose ends are unknown."""
     now = now[np.isfinite(now)]
     counts = np.bincount(np.searchsorted(edges, now), minlength=len(edges) + 1)
     ends = [_number(one) for one in edges]

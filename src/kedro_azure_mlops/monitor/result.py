@@ -1,4 +1,4 @@
-"""What a look at a model in service found, and where it is kept: files, MLflow."""
+"""The result of monitoring a model, and where it is stored: files, MLflow."""
 
 import json
 import logging
@@ -98,12 +98,12 @@ class MonitorReport:
 
     @property
     def alarm(self) -> bool:
-        """Whether anything is to be looked at."""
+        """Whether anything needs attention."""
         return bool(self.findings)
 
     @property
     def drifted(self) -> bool:
-        """Whether the world has changed, or the model reaches a level of the gate no longer."""
+        """Whether the world has changed, or the model no longer reaches a level of the gate."""
         return self.comparison.drifted or bool(self.missed)
 
     @property
@@ -172,7 +172,7 @@ class MonitorReport:
         report_outputs(drifted=self.drifted, quality=self.quality, retrain=self.retrain)
 
     def record(self) -> None:
-        """Record the look as a run in MLflow, in an experiment that is the environment's history.
+        """Record the result as a run in MLflow, in an experiment that is the environment's history.
 
         Raises
         ------
@@ -190,10 +190,10 @@ class MonitorReport:
         except faults() as error:
             message = (
                 f"{fault_in_words(error, mlflow.get_tracking_uri())}\n"
-                "The look itself is done, but MLflow has no record of it."
+                "The check itself is done, but MLflow has no record of it."
             )
             if tracking.when_unreachable == "error":
-                advice = "To look without one, set tracking.when_unreachable: warn in mlops.yml."
+                advice = "To check without one, set tracking.when_unreachable: warn in mlops.yml."
                 raise OperationError(f"{message} {advice}") from error
             logger.warning(message)
 
@@ -238,7 +238,7 @@ class MonitorReport:
 
 
 def history_of(config: Mlops, env: str) -> str:
-    """Return the name of the experiment that holds all looks at an environment."""
+    """Return the name of the experiment with all monitoring runs of an environment."""
     experiment = config.experiment
     return (
         f"{experiment}-monitor" if experiment.endswith(f"-{env}") else f"{experiment}-monitor-{env}"

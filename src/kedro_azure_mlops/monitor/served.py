@@ -1,7 +1,7 @@
 """Read the rows that were served, as ``kedro_azure_mlops.serve.record`` wrote them.
 
-The files may be of one server or of many, written a second ago or brought home from a device: all
-that lie anywhere below the folder are read.
+The files may be of one server or of many, written a second ago or copied from a device: all
+files anywhere below the folder are read.
 """
 
 import logging

@@ -1,4 +1,4 @@
-"""The tags of a registered version, which go with it from one registry to another."""
+"""The tags of a registered version, which are copied with it from registry to registry."""
 
 import json
 import re
@@ -34,7 +34,7 @@ def model_facts(
 
 
 def about_model(origin: Mapping[str, str]) -> dict[str, str]:
-    """Choose the tags that say of which code and training data a model is."""
+    """Select the tags that name the code and training data of a model."""
     return {k: v for k, v in origin.items() if k.startswith("git.") or k == FINGERPRINT}
 
 

@@ -159,7 +159,7 @@ class Lock(ABC):
 
     @abstractmethod
     def check(self) -> None:
-        """Refuse to go on if the lock was cleared.
+        """Refuse to continue if the lock was cleared.
 
         Raises
         ------

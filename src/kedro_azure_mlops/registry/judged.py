@@ -112,6 +112,6 @@ def refuse_stale_metrics(
     if stale := sorted(name for name in entries if recorded.get(name, judged) != judged):
         raise RefusedError(
             f"The gate has judged the model {str(judged)[:12]}, but the last run that made "
-            f"{', '.join(stale)} and ended had another one: a run was broken off since. Nothing "
+            f"{', '.join(stale)} and ended had another one: a run was interrupted since. Nothing "
             "was registered. Type: kedro run"
         )

@@ -164,7 +164,7 @@ class AzureLock(Lock):
                 self._free()
 
     def check(self) -> None:
-        """Refuse to go on if the lock was cleared."""
+        """Refuse to continue if the lock was cleared."""
         if self._mine is None or self._holder() != self._mine:
             raise lost(self._model)
 

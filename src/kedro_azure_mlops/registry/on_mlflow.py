@@ -207,7 +207,7 @@ class _Held(Lock):
         self._registry, self._me = registry, me
 
     def check(self) -> None:
-        """Refuse to go on if the lock was cleared."""
+        """Refuse to continue if the lock was cleared."""
         if self._registry.holder() != self._me:
             raise lost(self._registry.name)
 

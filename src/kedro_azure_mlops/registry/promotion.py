@@ -43,7 +43,7 @@ class Approval:
 
 @dataclass(frozen=True)
 class Gateway:
-    """Where a promotion leads, and what is asked there."""
+    """The target of a promotion, and what it requires."""
 
     registry: Registry
     gate: Gate
@@ -59,7 +59,7 @@ def promote_version(
     say: Say,
     report: Report = lambda **_: None,
 ) -> Version:
-    """Make a version of one environment the champion of another: the very same files.
+    """Make a version of one environment the champion of another: exactly the same files.
 
     Parameters
     ----------
@@ -77,6 +77,7 @@ def promote_version(
         another process is changing the target.
     """
     registry = target.registry
+    say(f"promoting {version} from {source.env} to {registry.env}")
     report(moved=False)
     if champion := _same_champion(registry, version):
         return _nothing_to_do(registry, champion, say, report)
@@ -108,7 +109,7 @@ def promote_version(
 
 @contextmanager
 def _moved_reported(registry: Registry, found: Version, report: Report) -> Iterator[None]:
-    """Report that the champion has moved, also where what follows in the registry fails."""
+    """Report that the champion has moved, even if a later step in the registry fails."""
     try:
         yield
     except BaseException:

@@ -236,7 +236,7 @@ def model_entry(catalog: Any, name: str) -> ModelDataset:
     if not isinstance(dataset, ModelDataset):
         raise OperationError(
             f"The catalog entry {name}, which mlops.yml names as tracking.model, is a "
-            f"{type(dataset).__name__}. A model that is registered is a folder that checks itself: "
+            f"{type(dataset).__name__}. A registered model is a folder that checks itself: "
             "give the entry the type kedro_azure_mlops.ModelDataset."
         )
     return dataset
@@ -359,7 +359,7 @@ def _is_whole(registry: Registry, version: Version, say: Say) -> bool:
 
 
 def _completed(registry: Registry, there: Version, last: LastRun) -> Version:
-    """Update a version's missing tags and its verdict; what it was made of stays.
+    """Update a version's missing tags and its verdict; what it was made from stays.
 
     The answer has the metrics of this verdict alone: an older one may have had more.
     """

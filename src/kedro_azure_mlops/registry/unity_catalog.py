@@ -2,7 +2,7 @@
 
 A tag's name has none of ``. , - = / :``, its value at most 1,000 characters, and an object at most
 50 tags. So tags whose name has a dot, ``metrics.r2``, are stored together by what is before it: the
-tag ``metrics_json`` holds ``{"metrics.r2": "0.7"}``, and a text that is too long goes on in
+tag ``metrics_json`` holds ``{"metrics.r2": "0.7"}``, and a text that is too long continues in
 ``metrics_json_2``. Versions are listed without their tags, which are asked for one by one.
 """
 

@@ -1,6 +1,6 @@
-"""The commands that make the model of a run again, from its commit, its data, its parameters.
+"""The commands that reproduce the model of a run from its commit, data and parameters.
 
-They are printed as a person would type them, and run just so.
+They are printed as a person would type them, and run exactly so.
 """
 
 import os
@@ -81,7 +81,7 @@ class Command:
 
 @dataclass(frozen=True)
 class Reproduction:
-    """The commands that make the model of a run again, in order, and the place of its results.
+    """The commands that reproduce the model of a run, in order, and the place of its results.
 
     ``recorded`` is the run, ``project`` the folder of its code below this one, ``made`` the scores.
     """
@@ -118,7 +118,7 @@ def plan_reproduction(
     anyway: bool = False,
     root: Path | None = None,
 ) -> Reproduction:
-    """Find out how the model of a run is made again; nothing is run yet.
+    """Find out how to reproduce the model of a run; nothing is run yet.
 
     Parameters
     ----------
@@ -210,7 +210,7 @@ def _places(root: Path, env: str) -> dict[str, str]:
 
 
 def _refuse_unknown_code(run: RecordedRun, root: Path, anyway: bool) -> None:
-    """Refuse a run whose code cannot be had.
+    """Refuse a run whose code is not available.
 
     Raises
     ------
@@ -265,7 +265,7 @@ def _ways_to_data(
 
 
 def _parameters(root: Path, run: RecordedRun, project: str, server: str | None) -> list[Command]:
-    """Put the parameters of the run in the place of those of its environment.
+    """Replace the parameters of its environment with those of the run.
 
     A job was sent with its parameters and those of its commit, and has no file of them.
     """

@@ -243,7 +243,7 @@ def _data_in(known: Mapping[str, str]) -> tuple[RecordedData, ...]:
 
 
 def _texts(tags: Mapping[str, str], parameters: Mapping[str, str]) -> list[str]:
-    """Give what the job was really sent with the last word: a schedule may have changed it."""
+    """Let what the job was actually sent with take precedence: a schedule may have changed it."""
     return [tags.get("params", ""), *(f"{name}={value}" for name, value in parameters.items())]
 
 

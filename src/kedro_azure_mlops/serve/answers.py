@@ -1,6 +1,6 @@
 """Answers to requests, the same for both servers, which only translate them.
 
-What is answered is counted, and recorded if ``RECORD_FOLDER`` names a folder (see ``record.py``) or
+Answers are counted, and recorded if ``RECORD_FOLDER`` names a folder (see ``record.py``) or
 Azure's data collector asks for columns (see ``collector.py``).
 """
 
@@ -26,7 +26,7 @@ def begin() -> None:
     Raises
     ------
     UnusableModelError
-        If there is no model that can be served, or another than is asked for.
+        If there is no model that can be served, or not the one asked for.
     ValueError
         If a variable is wrong, or the folder cannot be written.
     """
@@ -83,7 +83,7 @@ def _answer(method: str, read: Callable[[], bytes], keep: score.Keep | None) -> 
         return score.run(read(), keep)
     except BadRequestError as error:
         return score.refusal(error)
-    except Exception as error:  # noqa: BLE001, a server goes on
+    except Exception as error:  # noqa: BLE001, a server continues
         # without the error's own words, which may quote what was sent
         where = "".join(traceback.format_tb(error.__traceback__))
         logger.error("A request failed with %s:\n%s", type(error).__name__, where)

@@ -1,6 +1,6 @@
 """Columns for Azure ML's data collector, which stores them in the workspace.
 
-The collector is a process beside the server of an online deployment. Whole bodies it sees itself;
+The collector is a process beside the server of an online deployment. It sees whole bodies itself;
 columns are sent to it by the package ``azureml-ai-monitoring``, from a bounded queue, if that is
 installed. ``deploy online`` chooses, see ``deploy.artifact.collections_of``.
 """
@@ -85,7 +85,7 @@ class AzureCollector:
         self._of_thread.failed = False
         try:
             self._collect(request_id, seconds, columns, outputs, rows)
-        except Exception as error:  # noqa: BLE001, a server goes on
+        except Exception as error:  # noqa: BLE001, a server continues
             self._fail(error)
         if self._of_thread.failed:
             self.dropped += rows
@@ -118,7 +118,7 @@ class AzureCollector:
         self._of_thread.failed = True
         if time.monotonic() - self._logged >= _SECONDS_BETWEEN_WORDS:
             self._logged = time.monotonic()
-            logger.error("What is answered is not collected by Azure, it is dropped: %s", error)
+            logger.error("Azure does not collect the answers, they are dropped: %s", error)
 
 
 def _unchanged(values: np.ndarray) -> np.ndarray:

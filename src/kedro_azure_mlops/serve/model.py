@@ -48,7 +48,7 @@ def fetch_model(env: str, given: Path | None, root: Path, target: Path) -> Serve
     ------
     OperationError
         If there is no such model, its files are not those that were registered or that it was saved
-        with, or it says nothing of what it is asked and answers.
+        with, or it says nothing about its requests and answers.
     """
     if given is None or not (root / given).resolve().is_relative_to(target.resolve()):
         shutil.rmtree(target, ignore_errors=True)  # what a killed process has left is not a model
@@ -62,7 +62,7 @@ def fetch_model(env: str, given: Path | None, root: Path, target: Path) -> Serve
 
 
 def refuse_without_contract(folder: Path, label: str) -> None:
-    """Refuse a model folder that cannot be served for want of its ``contract.json``.
+    """Refuse a model folder that cannot be served because it lacks ``contract.json``.
 
     Raises
     ------

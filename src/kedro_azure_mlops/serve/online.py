@@ -38,10 +38,10 @@ def run(request: AMLRequest) -> AMLResponse:
 
 
 def _body(request: AMLRequest) -> bytes:
-    """Read the body, once its length is known to be bearable; a chunked one up to the limit.
+    """Read the body, once its length is known to be allowed; a chunked one up to the limit.
 
     On an endpoint gunicorn reads it from the connection meanwhile: a client that falls silent would
-    keep its process for good.
+    keep its process forever.
     """
     refuse_too_long(request.content_length or 0)
     connection = request.environ.get("gunicorn.socket")

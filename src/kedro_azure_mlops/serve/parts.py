@@ -71,7 +71,7 @@ class Answered(NamedTuple):
 
 
 def joined(texts: list[str | None]) -> Joined:
-    """Join texts, which is kept and written in a fraction of the time that single ones take."""
+    """Join texts, which stores and writes them in a fraction of the time of single ones."""
     try:
         text = _SEPARATOR.join(texts)  # type: ignore[arg-type]
     except TypeError:  # one is missing

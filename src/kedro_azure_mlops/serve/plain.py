@@ -88,7 +88,7 @@ def _answer(path: str, method: str) -> score.Answer:
 
 
 async def read_body(scope: Message, receive: Receive) -> bytes:
-    """Read the body, once its length is known to be bearable; a chunked one up to the limit.
+    """Read the body, once its length is known to be allowed; a chunked one up to the limit.
 
     Raises
     ------

@@ -1,6 +1,6 @@
-"""Record what is answered, without keeping an answer waiting: time, request, latency, columns.
+"""Record answers without delaying them: time, request, latency, columns.
 
-Who answers puts the columns of a request into a bounded queue; a thread writes them once a second
+A server puts the columns of a request into a bounded queue; a thread writes them once a second
 as ``kedro_azure_mlops.serve.parts`` has them. What does not fit into the queue, or onto the disk,
 is dropped and counted. ``kedro mlops monitor`` reads the files.
 
@@ -172,12 +172,12 @@ class Recorder:
             probe.unlink()
         except OSError as error:
             raise ValueError(
-                f"{settings.folder} cannot be written ({error.strerror}), so what is answered "
-                "cannot be recorded there: name another folder, or switch recording off"
+                f"{settings.folder} cannot be written ({error.strerror}), so answers cannot "
+                "be recorded there: name another folder, or switch recording off"
             ) from error
 
     def start(self) -> None:
-        """Compact what a process that has died has left, and begin to write once a second."""
+        """Compact what a dead process has left, and begin to write once a second."""
         self.flush()
         self._compact()
         self._thread = threading.Thread(target=self._run, name="recorder", daemon=True)
@@ -231,7 +231,7 @@ class Recorder:
         Parameters
         ----------
         name
-            Of the piece of the file, in the place of a request's id.
+            Of the piece of the file, instead of a request's id.
         columns, outputs
             As ``put`` takes them.
         """
@@ -266,18 +266,18 @@ class Recorder:
             for answered in _in_lines(waiting):
                 try:
                     self._append(answered)
-                except Exception as error:  # noqa: BLE001, a server goes on
+                except Exception as error:  # noqa: BLE001, a server continues
                     failed = True
                     self.dropped += sum(one.rows for one in answered)
                     self._fail(error)
                 time.sleep(0)  # so that a request waits for a line at most
             if waiting and self._is_failing and not failed:
                 self._is_failing = False
-                logger.warning("What is answered is recorded again.")
+                logger.warning("Answers are recorded again.")
             try:
                 self._keep_house()
             except OSError as error:
-                logger.warning("%s was not tidied up: %s", self.settings.folder, error)
+                logger.warning("%s was not cleaned up: %s", self.settings.folder, error)
 
     def close(self, seconds: float | None = _SECONDS_TO_COMPACT) -> None:
         """Write what waits, and compact what was written, in at most so many seconds."""
@@ -418,7 +418,7 @@ class Recorder:
         if not self._is_failing:
             self._is_failing = True
             logger.error(
-                "What is answered cannot be recorded in %s: %s. It is dropped and counted.",
+                "Answers cannot be recorded in %s: %s. They are dropped and counted.",
                 self.settings.folder,
                 error,
             )

@@ -59,7 +59,7 @@ class Reader:
         self._needed = set(self._names)
 
     def read(self, body: bytes | str) -> Rows:
-        """Read ``{"data": [{column: value, ...}, ...]}``, perhaps with ``"explain": true``.
+        """Read ``{"data": [{column: value, ...}, ...]}``, optionally with ``"explain": true``.
 
         Raises
         ------

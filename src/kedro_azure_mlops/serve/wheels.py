@@ -29,7 +29,7 @@ class Wheels:
         Raises
         ------
         OperationError
-            If one cannot be had.
+            If one cannot be downloaded.
         """
         architecture = self.platform.removeprefix("linux_")
         kinds = [word for tag in _GLIBC for word in ("--platform", f"{tag}_{architecture}")]

@@ -135,7 +135,7 @@ class Job:
 
 
 class Jobs:
-    """Starts a thread for each new job; while ``held``, none goes on to its next step."""
+    """Starts a thread for each new job; while ``held``, none begins its next step."""
 
     def __init__(
         self,
@@ -160,7 +160,7 @@ class Jobs:
         ]
 
     def submit(self, id: str, properties: Body) -> None:
-        """Start a job that is new; a known one goes on as it is.
+        """Start a job that is new; a known one keeps running.
 
         Raises
         ------

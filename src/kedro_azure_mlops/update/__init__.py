@@ -1,4 +1,4 @@
-"""Take what the template changed since a project was rendered, without losing a line.
+"""Merge what the template changed since a project was rendered, without losing a line.
 
 The project's ``.cruft.json`` says from which commit of the template and with which answers it was
 rendered. Both that commit and a newer release are rendered apart from the project; git merges the

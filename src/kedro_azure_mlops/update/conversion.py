@@ -103,7 +103,7 @@ class Conversion:
         self._git(place, "checkout-index", "--all", "--force", settings=index)
 
     def follow(self, yours: Entries, merged: Entries) -> bool:
-        """Convert what an update writes by the attributes that it writes; return if they differ.
+        """Convert what an update writes by the attributes that it writes; return if these differ.
 
         The merge was made by the attributes of before.
         """

@@ -1,6 +1,6 @@
 """An environment with cookiecutter, which renders the template: this one, or one of its own.
 
-A project's environment does not hold cookiecutter, and may be the very thing that an update has to
+A project's environment does not hold cookiecutter, and may be exactly what an update has to
 repair. So the update makes one for itself, once per Python and lock, in the user's cache.
 """
 

@@ -54,7 +54,7 @@ NEUTRAL = (
     "submodule.recurse=false",
 )
 # Commands that convert files, and what they print if they could not: where a filter is not
-# `required`, git goes on.
+# `required`, git continues.
 CONVERTING = {"checkout", "checkout-index", "hash-object", "status"}
 NOT_CONVERTED = re.compile(
     r"external filter '|(clean|smudge) filter '?[^\n]+'? failed|the remote end hung up"

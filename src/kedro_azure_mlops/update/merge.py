@@ -88,7 +88,7 @@ def is_untouched(path: str, change: Change, yours: Entries) -> bool:
 
 
 def keep_owned(change: Change, yours: Entries, owned: set[str]) -> None:
-    """Leave files of the user's that were edited as they are; only their name may change."""
+    """Leave the user's edited files as they are; only their name may change."""
     targets = {new: old for old, new in change.renames.items()}
     for path in change.changed:
         old = targets.get(path)
@@ -180,7 +180,7 @@ def make_locks(
 def pin_plugin(
     bench: Workbench, repository: Repository, merged: Entries, rendered: Entries
 ) -> Entries:
-    """Return the user's locks with the template's pin of the plugin, for want of new locks.
+    """Return the user's locks with the template's pin of the plugin, if there are no new locks.
 
     The wheel of the release before is gone, so with its pin nothing could be installed.
     """

@@ -95,7 +95,7 @@ def report_move(sides: Sides, old: str, new: str, report: Report) -> None:
     merged = sides.merged
     if new in merged.entries and old not in merged.entries:
         edited = merged.entries[new] != sides.change.after[new]
-        report.add("moved", new, f"from {old}" + (", your edits went along" * edited), old)
+        report.add("moved", new, f"from {old}" + (", with your edits" * edited), old)
     elif new in merged.deleted or old in merged.deleted:
         report.add("left deleted", old, f"you deleted it, the template moved it to {new}", new)
 

@@ -122,7 +122,7 @@ def unreachable(url: str, complaint: bytes) -> str:
     message = f"the template's repository {url} could not be read:\n{words}"
     if "safe.directory" in words:
         return message
-    return f"{message}\nIs the network there, and may you read that repository (git ls-remote)?"
+    return f"{message}\nIs the network up, and may you read that repository (git ls-remote)?"
 
 
 @dataclass(frozen=True)

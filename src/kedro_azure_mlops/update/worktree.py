@@ -44,7 +44,7 @@ def require_clean(repository: Repository) -> None:
     for name, what in UNFINISHED.items():
         if (repository.git_dir / name).exists():
             raise OperationError(
-                f"a {what} is going on in this repository: finish it first (git status)"
+                f"a {what} is in progress in this repository: finish it first (git status)"
             )
     # This form is made for scripts: no setting changes it (git help status).
     options = ("--porcelain=v1", "-z", "--untracked-files=no", "--no-renames")

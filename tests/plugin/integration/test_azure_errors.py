@@ -21,11 +21,11 @@ def is_one_block(shown: str) -> bool:
 @pytest.mark.parametrize(
     ("status", "said"),
     [
-        (400, "Azure does not take it as it is"),
+        (400, "Azure does not accept it"),
         (401, "Azure does not accept the sign-in"),
         (403, "You may not do that"),
-        (409, "It exists already in another form"),
-        (429, "Azure asks for fewer requests"),
+        (409, "It already exists in another form"),
+        (429, "Azure still asks for fewer requests"),
         (500, "The fault is Azure's"),
         (503, "The fault is Azure's"),
     ],
@@ -61,7 +61,7 @@ def test_a_wrong_secret_becomes_one_block(
     said = mlops("provision")
 
     assert said.status == 2
-    assert "Azure does not take the service principal that AZURE_CLIENT_ID names" in said.err
+    assert "Azure does not accept the service principal that AZURE_CLIENT_ID names" in said.err
     assert "AADSTS7000215" in said.err
     assert "mistyped" not in said.err
     assert is_one_block(said.err)

@@ -55,7 +55,7 @@ def failed(tmp_path_factory: pytest.TempPathFactory, database: Path) -> Iterator
         ("PUT", DATA, 403, "You may not do that"),
         ("PUT", DATA, 500, "The fault is Azure's"),
         ("PUT", r"/environments/", 403, "You may not do that"),
-        ("POST", CODE, 429, "Azure asks for fewer requests"),
+        ("POST", CODE, 429, "Azure still asks for fewer requests"),
         ("PUT", FILE, 403, "You may not do that"),
         ("PUT", FILE, None, "the connection broke off"),
         ("PUT", JOB, 401, "Azure does not accept the sign-in"),
@@ -125,7 +125,7 @@ def test_following_ends_when_azure_cannot_be_asked_and_the_job_goes_on(cloud: Se
     cloud.azure.fail("GET", r"/details$", 403, times=1)
     status, _, err = cloud.mlops(*SUBMIT, "--job", cloud.job())
     assert status == 2
-    assert f"following the job {cloud.job()}, which goes on: You may not do that" in err
+    assert f"following the job {cloud.job()}, which keeps running: You may not do that" in err
     assert cloud.found("jobs")[cloud.job()]["status"] == "Running"
 
 
@@ -186,5 +186,5 @@ def test_it_is_told_when_the_code_here_is_not_the_jobs(failed: Sender) -> None:
     assert repetition.step == "train"
     assert repetition.parameters["model__arguments__alpha"] == "7.5"
     (line,) = said
-    assert line.startswith(f"the job was made of commit {made_of}, here is {here}")
+    assert line.startswith(f"the job was made from commit {made_of}, here is {here}")
     assert line.endswith(f"git checkout {made_of}")

@@ -53,7 +53,7 @@ def test_all_is_well(well: Project, mlops: Command):
         "sign-in works",
         "the workspace stand-in answers",
         "the compute cpu-cluster is there",
-        "the quota allows cpu-cluster its 4 instances",
+        "the quota allows the 4 instances of cpu-cluster",
     ):
         assert text in said.out
 
@@ -148,6 +148,39 @@ def test_without_the_azure_set_the_rest_is_checked(well: Project, mlops: Command
     assert "the configuration compiles" in said.out
     (found,) = faults(said)
     assert found.startswith("azure.ai.ml is not installed here. Install the extra azure: ")
+
+
+def test_a_laptop_without_the_azure_set_is_no_fault_unless_azure_is_asked_for(
+    well: Project, azure: StandIn, mlops: Command, monkeypatch: pytest.MonkeyPatch
+):
+    lock = "azure-ai-ml==1.35.0 \\\n    --hash=sha256:" + "0" * 64
+    (well.path / "requirements/azure.txt").write_text(lock, encoding="utf-8")
+    here = pins(well.path / "requirements/run.txt")
+    monkeypatch.setattr(checks, "installed_packages", lambda: here)
+    monkeypatch.setitem(sys.modules, "azure.ai.ml", None)  # then it is not found
+    azure.forget()
+
+    said = mlops("doctor")
+
+    assert faults(said) == []
+    assert "  note   requirements/azure.txt: azure-ai-ml is not installed; it is needed" in said.out
+    assert "Azure\n  note   not checked: azure-ai-ml is not installed" in said.out
+    assert "make azure" in said.out
+    assert azure.requests == []
+    found = faults(mlops("doctor", "--env", "dev"))
+    assert len(found) == 2
+    assert "azure-ai-ml is missing" in found[0]
+    assert found[1].startswith("azure.ai.ml is not installed here")
+
+
+def test_an_azure_client_that_is_installed_and_broken_is_a_fault(
+    well: Project, mlops: Command, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setitem(sys.modules, "azure.identity", None)
+
+    (found,) = faults(mlops("doctor"))
+
+    assert found.startswith("azure.identity is not installed here")
 
 
 def test_a_workspace_that_is_not_known(well: Project, mlops: Command, monkeypatch):

@@ -347,7 +347,7 @@ def test_labels_of_rows_that_were_never_served_are_counted(measured: Project, lo
     found = look(changed(), labels=measured.path / "data/raw/labels.csv")
     assert [note for note in found.notes if "Labels" in note] == [
         "Labels of rows that were never served, left out: 1.",
-        "Labels of another time than the rows, left out: 1.",
+        "Labels outside the time of the rows, left out: 1.",
     ]
 
 
@@ -413,8 +413,8 @@ def test_what_cannot_be_judged_is_exit_status_2(
         ({"data": None}, "There is nothing to judge.\n  next: Record what is answered"),
         ({"data": "none"}, "monitoring.data of mlops.yml: the catalog has no entry none"),
         ({"data": "predictions"}, "there are no data in predictions yet"),
-        ({"data": "compared"}, "compared is a dict and no table"),
-        ({"labels": "compared", "metrics": "builtins:len"}, "is a dict and no table of labels"),
+        ({"data": "compared"}, "compared is a dict, not a table"),
+        ({"labels": "compared", "metrics": "builtins:len"}, "is a dict, no table of labels"),
         ({"data": "clean_hours"}, "Nothing was judged: clean_hours cannot be read"),
         ({"source": "served"}, "There is no folder data/served"),
         ({"labels": "none", "metrics": "builtins:len"}, "monitoring.labels of mlops.yml"),

@@ -105,6 +105,18 @@ def test_the_same_digest_goes_from_dev_to_prod_with_all_it_carries(
         assert text in shown.out
 
 
+def test_the_first_line_says_what_goes_where(on_mlflow: Place, mlops: Command) -> None:
+    """Without --env it is stage."""
+    version = on_mlflow.champion("dev")
+    first = f"promote: promoting {version} from dev to stage"
+    said = mlops("promote")
+    assert said.status == 0
+    assert said.out.splitlines()[0] == first
+    refused = mlops("promote", "--env", "prod")
+    assert refused.status == 1
+    assert refused.out.splitlines()[0].endswith("from stage to prod")
+
+
 def test_what_is_champion_already_is_left_alone(on_mlflow: Place, mlops: Command) -> None:
     place = on_mlflow
     place.champion("dev")

@@ -86,7 +86,7 @@ def test_a_dry_run_prints_the_plan_and_changes_nothing(
     lines = [" ".join(line.split()) for line in said.out.splitlines()]
     assert "storage account stcold will be created" in lines
     assert "datastore raw will be created" in lines
-    assert said.out.endswith("provision: 10 to make or change; nothing was changed\n")
+    assert said.out.endswith("provision: 10 to create or change; nothing was changed\n")
     assert changes(azure) == []
 
 

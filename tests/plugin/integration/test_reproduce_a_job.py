@@ -61,7 +61,7 @@ def test_other_scores_are_a_failure(sent: Sender, monkeypatch: pytest.MonkeyPatc
     finally:
         sent.azure.blobs[key] = kept
     assert status == 1
-    assert "reproduce: other scores than run" in out
+    assert "reproduce: different scores from run" in out
 
 
 @pytest.mark.parametrize(

@@ -187,7 +187,7 @@ def test_a_data_asset_takes_the_place_of_local_data(cloud: Sender) -> None:
     ("given", "message"),
     [
         ("raw_hours=data/raw/hours.csv", "write NAME=azureml:ASSET:VERSION"),
-        ("hours=azureml:hours:1", "it is given: raw_hours."),
+        ("hours=azureml:hours:1", "it has: raw_hours."),
         ("raw_hours=azureml:hours:1", "has no data asset hours:1"),
         (
             "raw_hours=azureml:folder:1",
@@ -300,13 +300,13 @@ def test_after_ctrl_c_only_a_yes_cancels_the_job(
     status, out, _ = cloud.mlops(*SUBMIT, "--wait")
     job = ("--job", cloud.job())
     assert status == 130
-    assert f"the job {cloud.job()} goes on" in out
+    assert f"the job {cloud.job()} keeps running" in out
     for answer in ("", "n", "what?", EOFError(), KeyboardInterrupt()):
         asked = answering(monkeypatch, answer)
         status, out, _ = cloud.mlops(*SUBMIT, *job)
         assert (status, len(asked)) == (130, 1)
         assert "\nCancel the cloud job too? [y/N] " in out
-        assert f"the job {cloud.job()} goes on" in out
+        assert f"the job {cloud.job()} keeps running" in out
         assert cloud.found("jobs")[cloud.job()]["status"] == "Running"
     answering(monkeypatch, "y")
     status, out, _ = cloud.mlops(*SUBMIT, *job)
@@ -327,7 +327,7 @@ def test_ctrl_c_before_the_job_is_sent_sends_none(
     monkeypatch.setattr("kedro_azure_mlops.azure.submission.ensure_environment", stop)
     status, _, err = cloud.mlops(*SUBMIT)
     assert status == 130
-    assert "submit: interrupted; a job that was not named was not sent" in err
+    assert "submit: interrupted; no job was sent unless it is named above" in err
     assert cloud.found("jobs") == {}
     assert cloud.mlops(*SUBMIT, "--job", "a", "--params", "b=1")[0] == 2
 

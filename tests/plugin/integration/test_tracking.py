@@ -300,7 +300,7 @@ model: {type: pickle.PickleDataset, filepath: data/model.pkl}
 
 def test_a_single_file_is_refused_as_a_model_before_anything_runs(project: Project) -> None:
     project.configure("local", "catalog.yml", PICKLE)
-    with pytest.raises(OperationError, match=r"model, .*is a PickleDataset\. A model that is"):
+    with pytest.raises(OperationError, match=r"model, .*is a PickleDataset\. A registered model"):
         project.run()
     assert not project.processed("clean_hours.parquet").exists()
     _configure(project, "tracking: {model: null}")
@@ -313,7 +313,7 @@ def test_a_single_file_is_refused_as_a_model_before_anything_runs(project: Proje
     [
         ("nowhere.score:load", "nowhere.score:load cannot be imported"),
         ("scorers:other", "the answer lacks the column prediction"),
-        ("scorers:shorter", "3 rows were asked and 2 answered"),
+        ("scorers:shorter", "3 rows were sent and 2 answered"),
         ("scorers:wrong", "the example's row 0 has prediction"),
     ],
 )

@@ -15,6 +15,7 @@ from pydantic import BaseModel, Field
 from kedro_azure_mlops.cli import main
 from kedro_azure_mlops.cli.run import cli
 from kedro_azure_mlops.config import Gate, read_mlops
+from kedro_azure_mlops.errors import OperationError
 from kedro_azure_mlops.hooks import parameter_types
 from kedro_azure_mlops.hooks.parameter_types import Use, uses_of_parameters, wrong_parameters
 from kedro_azure_mlops.parameters import Parameters
@@ -126,6 +127,64 @@ def test_configuration_sees_what_the_nodes_are_given(shared: Project) -> None:
     finally:
         (shared.path / "conf/local/mlops.yml").unlink()
     assert found == ["refuse", "replace"]
+
+
+# A reference to a value that is gone, as in an edited `mlops.yml` after the sample was removed.
+
+
+ABSENT = "${globals:gone.deep}"
+NAMED = "conf/base/{file}: {key}: ${{globals:gone.deep}} has no value."
+TODO = "Write the value there, or define gone.deep in parameters.yml."
+GATE = "gate.rules.0.minimum"
+IN_FILES = [
+    ("mlops.yml", f"gate: {ABSENT}\n", "gate"),
+    ("mlops.yml", f"gate:\n  rules:\n  - minimum: {ABSENT}\n    metric: r2\n", GATE),
+    ("catalog_1.yml", f"more:\n  type: pandas.CSVDataset\n  filepath: {ABSENT}\n", "more.filepath"),
+]
+
+
+@pytest.mark.parametrize(("file", "text", "key"), IN_FILES)
+@pytest.mark.parametrize("command", ["run", "compile"])
+def test_a_reference_to_nothing_is_named_with_file_and_key(
+    project: Project,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    file: str,
+    text: str,
+    key: str,
+    command: str,
+) -> None:
+    """The same, with a value, is the accepted twin."""
+    project.configure("base", file, text)
+    monkeypatch.chdir(project.path)
+    said = " ".join(refusal(project, command, capsys).split())
+    assert NAMED.format(file=file, key=key) in said
+    assert TODO.split(", or ")[1] in said
+    value = "{rules: []}" if key == "gate" else "0.1" if "gate" in key else "data/raw/more.csv"
+    project.configure("base", file, text.replace(ABSENT, value))
+    assert main(["compile"]) == 0
+
+
+def refusal(project: Project, command: str, capsys: pytest.CaptureFixture[str]) -> str:
+    if command == "compile":
+        assert main(["compile"]) == 2
+        return capsys.readouterr().err
+    bootstrap_project(project.path)
+    result = CliRunner().invoke(cli, ["run"])
+    assert result.exit_code == 2
+    assert "Traceback" not in result.output
+    return result.output
+
+
+def test_a_runtime_parameter_that_is_not_given_is_named_in_its_own_file(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project.configure("stage", "mlops.yml", "scorer: ${runtime_params:served}\n")
+    monkeypatch.chdir(project.path)
+    with pytest.raises(OperationError, match=r"conf/stage/mlops\.yml: scorer: ") as refused:
+        read_mlops(project.path, "stage")
+    assert "give --params served=VALUE" in str(refused.value)
+    assert read_mlops(project.path, "stage", {"served": "plant.nodes:clean"}).scorer
 
 
 @pytest.mark.parametrize("is_tracked", [True, False])

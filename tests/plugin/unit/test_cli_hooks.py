@@ -59,6 +59,32 @@ def test_jupyter_with_its_package_goes_on_to_kedro(
     assert "needs the package" not in capsys.readouterr().err
 
 
+def test_viz_without_its_package_says_how_to_get_it(
+    copied: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As after `make run` alone, which installs no tools."""
+    asked: list[str] = []
+    monkeypatch.setattr(cli_hooks, "find_spec", asked.append)
+    assert status(copied, "viz", "run") == 2
+    assert asked == ["kedro_viz"]
+    said = capsys.readouterr().err
+    assert "kedro viz needs the package kedro-viz, which is not installed" in said
+    assert "pip install kedro-viz" in said
+    (copied / "requirements" / "dev.txt").touch()
+    assert status(copied, "viz") == 2
+    said = capsys.readouterr().err
+    assert "`make viz` installs" in said
+    assert "uv pip install --require-hashes -r requirements/dev.txt && kedro viz run" in said
+
+
+def test_viz_with_its_package_goes_on_to_kedro(
+    copied: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(cli_hooks, "find_spec", str)
+    status(copied, "viz", "--help")
+    assert "needs the package" not in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("arguments", [("jupyter", "--help"), ("--help",), ("registry", "list")])
 def test_other_commands_are_left_alone(
     arguments: tuple[str, ...], copied: Path, monkeypatch: pytest.MonkeyPatch

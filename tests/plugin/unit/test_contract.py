@@ -155,8 +155,8 @@ def test_a_model_that_repeats_its_answer_is_proven() -> None:
     ("answer", "message"),
     [
         ({"score": None}, "the answer lacks the column score"),
-        ({"score": np.array([6.0])}, "2 rows were asked and 1 answered"),
-        ({"score": np.array([6.0, np.nan, 1.0])}, "2 rows were asked and 3 answered"),
+        ({"score": np.array([6.0])}, "2 rows were sent and 1 answered"),
+        ({"score": np.array([6.0, np.nan, 1.0])}, "2 rows were sent and 3 answered"),
         ({"score": np.array([6.1, np.nan])}, r"row 0 has score 6\.1, recorded .* was 6\.0"),
         ({"score": np.array([np.nan, np.nan])}, "row 0 has score None"),
         ({"score": np.array([6.0, 0.0])}, r"row 1 has score 0\.0, recorded at training was None"),

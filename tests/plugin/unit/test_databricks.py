@@ -89,7 +89,7 @@ def test_a_name_that_does_not_fit_is_refused(name: str, uri: str) -> None:
 
 def test_a_folder_of_experiments_is_an_absolute_path() -> None:
     assert Tracking(experiment_folder="/Users/me@example.com").experiment_folder
-    with pytest.raises(ValueError, match="a path of the workspace is needed, such as /Shared/mine"):
+    with pytest.raises(ValueError, match="a workspace path is needed, such as /Shared/mine"):
         Tracking(experiment_folder="mine")
 
 

@@ -91,7 +91,7 @@ def test_what_was_interrupted_goes_on() -> None:
 
 @pytest.mark.parametrize("tags", [{AB: "a b"}, {NEW: "other", BEFORE: "old=100"}])
 def test_nothing_goes_over_what_is_under_way(tags: dict[str, str]) -> None:
-    with pytest.raises(OperationError, match=r"under way|not ended"):
+    with pytest.raises(OperationError, match=r"under way|not finished"):
         plan(state({"old": 100}, **tags))
 
 

@@ -101,6 +101,39 @@ def test_packages_that_are_not_as_locked(locked: Path):
     assert text.endswith("(make setup)")
 
 
+def azure_lock(path: Path) -> Path:
+    (path / "requirements").mkdir()
+    lines = [f"{name}==1.0 \\\n    --hash=sha256:aa" for name in ("client", "rest", "shared")]
+    (path / "requirements/azure.txt").write_text("\n".join(lines), encoding="utf-8")
+    return path
+
+
+def test_the_packages_for_azure_may_be_missing(tmp_path: Path):
+    found = lock(azure_lock(tmp_path), "azure", {"shared": "1.0"}, may_lack=True)
+
+    assert (found.is_ok, found.is_note) == (True, True)
+    assert "azure-ai-ml is not installed; it is needed for submit, deploy" in found.text
+    assert found.text.endswith("(make azure)")
+
+
+@pytest.mark.parametrize(
+    ("installed", "may_lack"),
+    [
+        ({"shared": "2.0"}, True),
+        ({"client": "2.0", "rest": "1.0", "shared": "1.0"}, True),
+        ({"client": "1.0", "shared": "1.0"}, False),
+        ({"shared": "1.0"}, False),
+    ],
+    ids=["another version", "another client", "half of them", "asked for"],
+)
+def test_packages_for_azure_that_are_not_as_locked(
+    installed: dict[str, str], may_lack: bool, tmp_path: Path
+):
+    text = fault(lock(azure_lock(tmp_path), "azure", installed, may_lack=may_lack))
+
+    assert "requirements/azure.txt is not what is installed" in text
+
+
 def test_links_that_stay_and_links_that_leave(project: Project, tmp_path: Path):
     (project.path / "src" / "stays").symlink_to(project.path / "pyproject.toml")
     assert snapshot(project.path).is_ok
@@ -140,7 +173,7 @@ CLUSTER = Cluster(size="Standard_DS3_v2", max_instances=4)
 
 def test_a_quota_for_all_instances():
     assert quota("cpu", CLUSTER, 4, {"DSv2": (16, 0), "all": (100, 20)}) == Check(
-        True, "the quota allows cpu its 4 instances"
+        True, "the quota allows the 4 instances of cpu"
     )
 
 

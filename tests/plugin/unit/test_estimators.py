@@ -46,7 +46,7 @@ def test_what_fits_scores_and_is_stored_safely_is_accepted() -> None:
         ("collections.Counter", {}, r"has no fit\(\)"),
         (RIDGE, {}, "has no score_samples or decision_function"),
         ("sklearn.neighbors.LocalOutlierFactor", {}, "novelty"),
-        (RIDGE, {"trees": 5}, "cannot be made: .*'trees'"),
+        (RIDGE, {"trees": 5}, "cannot be created: .*'trees'"),
         ("sklearn.svm.OneClassSVM", {"nu": 7}, "cannot be fitted: .*'nu'"),
         (f"{Failing.__module__}.Failing", {}, "cannot be fitted: not today"),
         (OURS, {}, "cannot be stored safely: .*not trusted"),

@@ -569,7 +569,7 @@ def test_a_full_disk_is_logged_once_and_nothing_is_half_written(
     recorder.flush()
     assert (recorder.recorded, recorder.dropped) == (5, 15)
     assert caplog.text.count("cannot be recorded in") == 1
-    assert caplog.text.count("is recorded again") == 1
+    assert caplog.text.count("Answers are recorded again") == 1
     found = read_served(tmp_path, schema)
     assert found.notes == []
     assert set(found.rows["request_id"]) == {"before", "after"}

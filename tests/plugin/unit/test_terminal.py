@@ -251,6 +251,30 @@ def test_a_champion_is_cut_for_people_and_whole_for_programs(
     assert err.text == ""
 
 
+@pytest.mark.parametrize(
+    ("recorded", "shown"),
+    [
+        ("0.7684210526315789", "0.7684"),
+        ("0.00012345678", "0.0001235"),
+        ("12345.6789", "12346"),
+        ("2e-12", "2e-12"),
+        ("3.0", "3"),
+        ("nan", "nan"),
+        ("left out: 6,000 characters", "left out: 6,000 characters"),
+    ],
+)
+def test_metrics_of_a_champion_have_four_digits_and_all_of_them_as_json(
+    recorded: str, shown: str, shelf: Shelf, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shelf.tags |= {"metrics.mae": recorded, "approval.by": recorded}
+    assert main(["champion", "--env", "stage"]) == 0
+    lines = [line.strip() for line in capsys.readouterr().out.splitlines()]
+    assert f"metrics         mae: {shown}" in lines
+    assert f"approval        by: {recorded}" in lines, "no other tag is a number"
+    assert main(["champion", "--env", "stage", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["tags"]["metrics.mae"] == recorded
+
+
 def test_a_champion_as_json_is_all_that_is_recorded(
     shelf: Shelf, capsys: pytest.CaptureFixture[str]
 ) -> None:

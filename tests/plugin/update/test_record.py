@@ -133,7 +133,7 @@ class TestRecord:
     ) -> None:
         said = render(str(questions))
         assert said.returncode == 0
-        assert "no clone of a git repository" in said.stdout
+        assert "not a clone of a git repository" in said.stdout
         assert "--link URL" in said.stdout
         assert not rendered(tmp_path).has_file(".cruft.json")
 
@@ -173,7 +173,7 @@ class TestRecord:
         git(released.path, "archive", "--prefix=template/", f"--output={archive}", "v1.0.0")
         said = render(str(archive))
         assert said.returncode == 0, said.stderr
-        assert "no clone of a git repository" in said.stdout
+        assert "not a clone of a git repository" in said.stdout
         assert not rendered(tmp_path).has_file(".cruft.json")
         assert git(rendered(tmp_path).path, "log", "--oneline").count("\n") == 1
 

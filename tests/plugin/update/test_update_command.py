@@ -171,7 +171,7 @@ class TestRefusals:
         git(project.path, "checkout", "--quiet", "other")
         project.edit({"a.py": "two\n"})
         git(project.path, "merge", "main", check=False)
-        self.refused(project, "a merge is going on")
+        self.refused(project, "a merge is in progress")
 
     def test_a_record_that_is_not_there(self, project: Project) -> None:
         project.edit({".cruft.json": None})

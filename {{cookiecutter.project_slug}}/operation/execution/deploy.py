@@ -1,4 +1,4 @@
-"""Roll out: promote the champion of the environment before, deploy it, and ask it something.
+"""Roll out: promote the champion of the previous environment, deploy it, and send it a request.
 
 python operation/execution/deploy.py --env stage
 python operation/execution/deploy.py --env prod --approved-by "Ada" --reason "stage is fine"
@@ -41,8 +41,8 @@ def take_back(env: str, deployment: str | None, champion: str | None, reason: st
 @env_option("stage")
 @click.option("--digest", metavar="D", help="promote the model with this digest")
 @click.option("--approved-by", metavar="NAME", help="who approves it, where approval is needed")
-@click.option("--reason", metavar="TEXT", help="why; with --back why it goes back")
-@click.option("--back", is_flag=True, help="take a rollout back instead")
+@click.option("--reason", metavar="TEXT", help="why; with --back, why it is undone")
+@click.option("--back", is_flag=True, help="undo a rollout instead")
 @click.option(
     "--if-deployment", metavar="NAME", help="with --back: the deployment that has traffic"
 )
@@ -56,7 +56,7 @@ def main(
     if_deployment: str | None,
     if_champion: str | None,
 ) -> int:
-    """Put the champion of the environment before into service here; exit status 1 if refused."""
+    """Put the champion of the previous environment into service here; exit status 1 if refused."""
     message = "deploy: interrupted; what the deployment began is taken back"
     if back:
         why = reason or "the rollout failed"

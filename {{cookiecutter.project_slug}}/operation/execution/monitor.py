@@ -1,4 +1,4 @@
-"""Compare what the model in service is asked and answers now with its own training.
+"""Compare the current requests and answers of the champion with its training data.
 
 python operation/execution/monitor.py --env prod
 
@@ -12,7 +12,7 @@ from kedro_azure_mlops.cli import Command, env_option
 
 
 def look(env: str, since: str | None = None) -> mlops.MonitorReport:
-    """Judge the newest rows, print the reasons of an alarm, write a report and record the look."""
+    """Judge the newest rows, print the reasons of an alarm, write a report and record it."""
     found = mlops.monitor_model(env, since=since)
     page = found.write()
     click.echo(f"{found.summary()}\nsee {page}")
@@ -24,9 +24,9 @@ def look(env: str, since: str | None = None) -> mlops.MonitorReport:
 @click.command("monitor", cls=Command)
 @env_option("prod")
 @click.option("--since", metavar="SPAN", help="look at the newest 24h, 7D ...")
-@click.option("--answer", is_flag=True, help="exit status 0 also if there is an alarm, for CI")
+@click.option("--answer", is_flag=True, help="exit status 0 even if there is an alarm, for CI")
 def main(env: str, since: str | None, answer: bool) -> int:
-    """Look at the model in service; exit status 1 if there is an alarm."""
+    """Monitor the model in service; exit status 1 if there is an alarm."""
     return 1 if look(env, since).alarm and not answer else 0
 
 

@@ -1,4 +1,4 @@
-"""Make what an environment needs in Azure ML: workspace, clusters, environment, datastores.
+"""Create what an environment needs in Azure ML: workspace, clusters, environment, datastores.
 
 python operation/execution/provision.py --env dev --dry-run
 """

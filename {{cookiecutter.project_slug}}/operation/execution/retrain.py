@@ -30,11 +30,11 @@ def decide(env: str, drifted: bool, quality: bool) -> bool:
 
 @click.command("retrain", cls=Command)
 @env_option("dev")
-@click.option("--drifted", type=ANSWER, help="what monitor.py has found, instead of a look here")
+@click.option("--drifted", type=ANSWER, help="what monitor.py found, instead of monitoring here")
 @click.option("--quality", type=ANSWER, help="the same: whether the data cannot be trusted")
 @click.option("--answer", is_flag=True, help="only decide, for CI")
 def main(env: str, drifted: str | None, quality: str | None, answer: bool) -> int:
-    """Look at the model in service and train where that is due; exit status 1 for bad data."""
+    """Monitor the model in service and train if that is due; exit status 1 for bad data."""
     watched = mlops.read_update_policy(env).watch
     if drifted is None:
         found = look(watched)

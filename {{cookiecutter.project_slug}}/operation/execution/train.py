@@ -34,7 +34,7 @@ def train(
 @env_option("dev")
 @click.option("--data-of", metavar="ENV", help="train on the data of the environment it watches")
 @click.option("--job", metavar="NAME", help="wait for this job instead of sending one")
-@click.option("--no-wait", is_flag=True, help="send the job and leave it alone")
+@click.option("--no-wait", is_flag=True, help="send the job without waiting for it")
 def main(env: str, data_of: str | None, job: str | None, no_wait: bool) -> int:
     """Train on Azure ML; exit status 1 if the job fails or the gate refuses its model."""
 

@@ -145,7 +145,7 @@ def score_request(score: Any, record: Path | None = None) -> int:
 
 
 def score_file(score: Any, source: Path, target: Path, record: Path | None = None) -> None:
-    """Write a line of answers for each row; the file is whole or not there.
+    """Write a line of answers for each row; the file is either complete or absent.
 
     Raises
     ------

@@ -217,7 +217,7 @@ def test_another_version_does_not_go_over_what_was_begun(
     answer = served.deploy("--version", "3")
 
     assert answer.status == 2
-    assert "was begun and not ended" in answer.err
+    assert "was begun but not finished" in answer.err
     assert changes(azure) == []
 
 

@@ -156,7 +156,7 @@ def test_an_address_without_tls_is_said(
     said = attached.deploy()
 
     assert said.status == 0, said.err
-    assert "is asked without TLS, at http://aks." in said.out
+    assert "is called without TLS, at http://aks." in said.out
 
 
 def refused(said: Said, azure: StandIn, *texts: str) -> None:
