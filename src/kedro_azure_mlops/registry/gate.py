@@ -181,7 +181,7 @@ def level_rules(ours: Numbers, gate: Gate, slices: Mapping[str, str] | None = No
                 continue
             value = ours.get(one.key, nan)
             if not isfinite(value):
-                rules.append(_missing_metric(name, one.key, ours))
+                rules.append(_unmeasured(name, one, ours, gate))
                 continue
             passed = value >= limit if name == "minimum" else value <= limit
             of = (slices or {}).get(one.key)
@@ -205,7 +205,7 @@ def champion_rules(ours: Numbers, theirs: Numbers, version: str, gate: Gate) -> 
         if allowed is None:
             continue
         if not isfinite(ours.get(name, nan)):
-            rules.append(_missing_metric(CHAMPION, name, ours))
+            rules.append(_unmeasured(CHAMPION, one, ours, gate))
         elif name not in theirs:
             reason = f"champion (version {version}) was not measured by {_label(one)}"
             rules.append(_rule(CHAMPION, True, reason))
@@ -328,6 +328,13 @@ def _is_worse(rule: Criterion, ours: float, limit: float) -> bool:
 
 def _rule(name: str, passed: bool, reason: str) -> Rule:
     return {"rule": name, "passed": bool(passed), "reason": reason}
+
+
+def _unmeasured(name: str, one: Criterion, ours: Numbers, gate: Gate) -> Rule:
+    """Refuse for a metric that is missing, unless it is of labels that no one requires."""
+    if one.without_labels and not gate.require_labels and one.key not in ours:
+        return _rule(name, True, f"{_label(one)}: not measured, as nothing is labelled")
+    return _missing_metric(name, one.key, ours)
 
 
 def _missing_metric(name: str, metric: str, ours: Numbers) -> Rule:

@@ -404,6 +404,24 @@ def test_a_first_model_without_labels_passes_only_if_none_are_required() -> None
     assert refused_rules(decide(first, none, SECOND | {"require_labels": False}, COST)) == []
 
 
+@pytest.mark.parametrize(
+    ("ours", "refused"),
+    [
+        ({"agreement": 0.97}, []),
+        ({"agreement": 0.9}, ["minimum"]),
+        ({"agreement": NAN}, ["minimum"]),
+    ],
+)
+def test_a_later_model_without_any_labels_has_to_agree_if_none_are_required(
+    ours: dict[str, float], refused: list[str]
+) -> None:
+    decision = decide(unlabelled(**ours), CHAMPION, SECOND | {"require_labels": False}, COST)
+    assert refused_rules(decision) == refused
+    words = "R² of the last labelled period: not measured, as nothing is labelled"
+    assert words in reasons(decision, passed=True)
+    assert "champion" in refused_rules(decide(unlabelled(**ours), CHAMPION, SECOND, COST))
+
+
 WORST: dict[str, Any] = {"metric": "share", "better": "lower", "maximum": 0.5, "slice": "worst"}
 
 
