@@ -85,11 +85,12 @@ class PluginHooks:
             with _shown_by_kedro():
                 if self._tracking is not None and self._work is not None:
                     self._work.begin(pipeline, catalog, self.waits)
-                    with self._work.naming_a_full_disk():
-                        self._tracking.begin(run_params, pipeline, catalog)
                     from kedro_azure_mlops.hooks.on_spark import open_session_if_needed
 
+                    # first: without Spark there is no run to be tracked
                     open_session_if_needed(pipeline, catalog, self.configuration)
+                    with self._work.naming_a_full_disk():
+                        self._tracking.begin(run_params, pipeline, catalog)
                 if self._may_be_distributed:
                     from kedro_azure_mlops.hooks.ranks import store_nothing_unless_first
 

@@ -412,8 +412,8 @@ def score_pieces(
     pieces
         DataFrames with the columns of ``scorer.schema.inputs`` (others are left out), times as text
         or as datetimes, as ``CsvPieces`` loads them. Several series may be mixed. The rows of a
-        series come in the order of time, or at most ``most_late`` late. A Spark table, whose rows
-        may come in any order, is scored by the executors and not recorded, see ``score_on_spark``.
+        series come in the order of time, or at most ``most_late`` late. A Spark table is
+        scored by the executors and not recorded, see ``score_on_spark``.
     scorer
         What answers; see ``contract.Scorer``.
     version
@@ -448,7 +448,7 @@ def score_pieces(
     if is_on_spark(pieces):
         from kedro_azure_mlops.serve.on_spark import score_on_spark
 
-        return score_on_spark(pieces, scorer, version)
+        return score_on_spark(pieces, scorer, version, most_late)
     # not a generator itself: Kedro would save what those yield piece by piece
     recorder = _recorder(scorer.schema, digest)
     return Scoring(scorer, version, most_late, clock, recorder).run(pieces)

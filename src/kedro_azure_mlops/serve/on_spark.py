@@ -1,6 +1,7 @@
 """Score a Spark table by a model, as ``batches.score_pieces`` scores files piece by piece."""
 
 import time
+from datetime import timedelta
 
 import pandas as pd
 
@@ -9,13 +10,15 @@ from kedro_azure_mlops.engine import LINE, Table, map_groups, map_rows
 from kedro_azure_mlops.errors import OperationError
 from kedro_azure_mlops.explain import EXPLANATION, Explaining
 from kedro_azure_mlops.serve.batches import Scoring
-from kedro_azure_mlops.serve.stream import MOST_LATE
 
 _VERSION = "model_version"
+_DTYPES = {"boolean": "boolean", "double": "float64"}  # of files these are 0 and 1, and Int64
 _ALL = "__all"
 
 
-def score_on_spark(table: Table, scorer: Scorer, version: str | None) -> Table:
+def score_on_spark(
+    table: Table, scorer: Scorer, version: str | None, most_late: timedelta
+) -> Table:
     """Score the rows of a table, each by itself and by what its series did before it.
 
     Series are scored side by side; large ones are split by time, each part with the history that
@@ -25,7 +28,7 @@ def score_on_spark(table: Table, scorer: Scorer, version: str | None) -> Table:
     ----------
     table
         The columns of ``scorer.schema.inputs``, perhaps ``LINE``; others are left out.
-    scorer, version
+    scorer, version, most_late
         As of ``score_pieces``; the scorer can be pickled.
 
     Returns
@@ -52,18 +55,16 @@ def score_on_spark(table: Table, scorer: Scorer, version: str | None) -> Table:
         **outputs,
         **dict.fromkeys([*words, _VERSION], "string"),
     }
-    booleans = [name for name, kind in outputs.items() if kind == "boolean"]
+    casts = {name: _DTYPES[kind] for name, kind in types.items() if kind in _DTYPES}
 
     def score(rows: pd.DataFrame) -> pd.DataFrame:
-        scoring = Scoring(scorer, version, MOST_LATE, time.monotonic, None)
+        scoring = Scoring(scorer, version, most_late, time.monotonic, None)
         if line:  # as they came: what comes late changes no answer before it
             rows = rows.sort_values(LINE, ignore_index=True)
         scored = scoring.score(rows[[*inputs]])
         if line:
             scored[LINE] = rows[LINE]
-        known = {name: scored[name].notna() for name in booleans}
-        flags = {name: scored[name].eq(1).astype(object).where(known[name], None) for name in known}
-        return scored.assign(**flags)
+        return scored.astype(casts)
 
     table = table.select(*line, *inputs)
     if history is None:
