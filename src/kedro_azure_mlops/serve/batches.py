@@ -32,6 +32,7 @@ from kedro_azure_mlops.progress import Progress
 from kedro_azure_mlops.serve.record import Recorder
 from kedro_azure_mlops.serve.score import values_writer
 from kedro_azure_mlops.serve.stream import MOST_LATE, LateRowsError, Stream
+from kedro_azure_mlops.storage import shown
 from kedro_azure_mlops.tables.delimited import SHARE, Form, Lines
 from kedro_azure_mlops.validation import BadDataError, refuse_mixed_offsets
 from kedro_azure_mlops.values import Times, read_numbers, read_times
@@ -515,12 +516,6 @@ def _columns_and_times(table: pd.DataFrame, schema: Schema) -> tuple[Columns, Ti
     if faults:
         raise RefusedError(_offending_rows(table, schema, faults))
     return found, times
-
-
-def shown(address: str) -> str:
-    """Name a file as people do, without the project's folder."""
-    path = Path(address)
-    return path.relative_to(Path.cwd()).as_posix() if path.is_relative_to(Path.cwd()) else address
 
 
 def _recorder(schema: Schema, digest: str | None) -> Recorder | None:

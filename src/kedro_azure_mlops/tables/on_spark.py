@@ -44,7 +44,7 @@ __all__ = ["LINES_OF_A_FILE", "SeriesOnSpark", "clean_on_spark"]
 LINES_OF_A_FILE = 10_000_000_000
 """What lies between the lines of one file of a folder and those of the next."""
 _MARKS = ("repeated", "sent_twice", "jittered", "in_gaps", "error_codes", "is_older", "is_newer")
-_TOO_MUCH = ("repeated", "unordered", "jittered", "error_codes", "in_gaps")
+_OF_ROWS = ("repeated", "unordered", "jittered", "error_codes")  # shares; of gaps it is of time
 
 
 class SeriesOnSpark(SeriesPieces):
@@ -79,7 +79,6 @@ class SeriesOnSpark(SeriesPieces):
         ]
         spark, source = spark_session(), str(settings.CONF_SOURCE)
         columns = [self._names.time, self._names.series, *self._names.numbers]
-        types = _types(columns, {LINE: "long"}) | {NOTES: "string"}
 
         def read(blocks: Iterator[pd.DataFrame]) -> Iterator[pd.DataFrame]:
             settings.set("CONF_SOURCE", source)  # that of this process, which messages name
@@ -89,7 +88,7 @@ class SeriesOnSpark(SeriesPieces):
 
         named = spark.createDataFrame(files, "number bigint, address string, name string")
         spread = named.repartitionByRange(len(files), "number")
-        table = spread.mapInPandas(read, schema_of(types))
+        table = spread.mapInPandas(read, schema_of(_types(columns)))
         table.attrs = {"source": shown(str(self.filepath))}
         return table
 
@@ -129,7 +128,7 @@ def clean_on_spark(
     source = str(getattr(raw, "attrs", {}).get("source", "the data"))
     time, by, number = columns[:3]
     marks: dict[str, ColumnType] = dict.fromkeys(_MARKS, "boolean")
-    types = _types(columns, {LINE: "long"}) | {NOTES: "string"} | marks | {"step": "double"}
+    types: dict[str, ColumnType] = {**_types(columns), **marks, "step": "double"}
 
     def find(found: pd.DataFrame) -> pd.DataFrame:
         return _marked(found, columns, parameters.gap_steps)
@@ -153,7 +152,7 @@ def clean_on_spark(
         # a file may begin with the newest: then the newer rows are those out of order
         older = "is_newer" if count["is_older"] > count["is_newer"] else "is_older"
         count["unordered"] = count[older]
-        shares = {name: count[name] / count["rows"] for name in _TOO_MUCH}
+        shares = {name: count[name] / count["rows"] for name in _OF_ROWS}
         shares["in_gaps"] = (count["in_gaps_seconds"] or 0.0) / max(count["seconds"] or 0.0, 1e-9)
 
         def offending(name: str) -> pd.DataFrame:
@@ -210,9 +209,11 @@ def _notes(rows: Sequence[Any]) -> list[str]:
     return sorted({note for (text,) in rows for note in json.loads(text)})
 
 
-def _types(columns: Sequence[str], line: dict[str, ColumnType]) -> dict[str, ColumnType]:
+def _types(columns: Sequence[str]) -> dict[str, ColumnType]:
+    """Return the columns of a table of ``SeriesOnSpark``, and their types."""
     time, by, *numbers = columns
-    return {**line, time: "datetime", by: "string", **dict.fromkeys(numbers, "double")}
+    found: dict[str, ColumnType] = {LINE: "long", time: "datetime", by: "string"}
+    return {**found, **dict.fromkeys(numbers, "double"), NOTES: "string"}
 
 
 def _absolute(address: str) -> str:

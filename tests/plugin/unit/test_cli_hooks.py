@@ -25,29 +25,44 @@ def status(project: Path, *arguments: str) -> object:
     return ended.value.code
 
 
+JUPYTER = ("requirements/notebook.txt", "make notebook", "kedro jupyter lab")
+VIZ = ("requirements/dev.txt", "make viz", "kedro viz run")
+
+
 @pytest.mark.parametrize(
-    ("name", "package"),
-    [("lab", "jupyterlab"), ("notebook", "notebook"), ("setup", "ipykernel")],
+    ("command", "package", "module", "made"),
+    [
+        ("jupyter lab", "jupyterlab", "jupyterlab", JUPYTER),
+        ("jupyter notebook", "notebook", "notebook", JUPYTER),
+        ("jupyter setup", "ipykernel", "ipykernel", JUPYTER),
+        ("viz run", "kedro-viz", "kedro_viz", VIZ),
+        ("viz", "kedro-viz", "kedro_viz", VIZ),
+    ],
 )
-def test_jupyter_without_its_package_is_a_sentence(
-    name: str,
+def test_a_command_without_its_package_says_how_to_get_it(
+    command: str,
     package: str,
+    module: str,
+    made: tuple[str, str, str],
     copied: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
+    """As of viz after `make run` alone, which installs no tools."""
     asked: list[str] = []
+    lock, target, without = made
     monkeypatch.setattr(cli_hooks, "find_spec", asked.append)
-    assert status(copied, "jupyter", name) == 2
-    assert asked == [package]
+    assert status(copied, *command.split()) == 2
+    assert asked == [module]
     said = capsys.readouterr().err
-    assert f"kedro jupyter {name} needs the package {package}" in said
+    named = command.removesuffix(" run")
+    assert f"kedro {named} needs the package {package}, which is not installed" in said
     assert f"pip install {package}" in said
-    (copied / "requirements" / "notebook.txt").touch()
-    assert status(copied, "jupyter", name) == 2
+    (copied / lock).touch()
+    assert status(copied, *command.split()) == 2
     said = capsys.readouterr().err
-    assert "make notebook" in said
-    assert "uv pip install --require-hashes -r requirements/notebook.txt" in said
+    assert f"`{target}` installs" in said
+    assert f"uv pip install --require-hashes -r {lock} && {without}" in said
 
 
 def test_jupyter_with_its_package_goes_on_to_kedro(
