@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial, reduce
-from operator import and_
+from operator import add, and_
 from pathlib import Path
 from typing import Any
 
@@ -222,34 +222,67 @@ def _in_parts(table: Any, by: Sequence[str], history: History, most_rows: int) -
     Parts begin between times, where a multiple of ``most_rows`` is passed. A part looks back from
     its first time over ``history.rows`` earlier times, which are at least as many rows, and from
     there over ``history.days``, as ``serve.stream`` does. Groups that are not large stay whole.
+
+    So that a row is not compared with all parts of its group, the time of each is divided into
+    slots, four for each part, and a row meets the parts that reach into its own.
     """
     from pyspark.sql import Window
     from pyspark.sql import functions as f
 
     named = {f"__key{n}": _column(name) for n, name in enumerate(by)}
     keys, ours, time = [*named], _column(history.order), f.col("__time")
+    first, width = f.col("__first"), f.col("__width")
     is_same = reduce(and_, [column.eqNullSafe(f.col(key)) for key, column in named.items()])
-    large = table.groupBy(*(column.alias(key) for key, column in named.items())).count()
-    large = large.where(f.col("count") > most_rows).drop("count")
-    times = table.join(f.broadcast(large), is_same).groupBy(*keys, ours.alias("__time")).count()
+
+    def slot(moment: Any) -> Any:
+        return f.floor(_seconds(moment - first) / width)
+
+    rows, seconds = f.count(f.lit(1)), _seconds(f.max(ours) - f.min(ours))
+    large = table.groupBy(*(column.alias(key) for key, column in named.items())).agg(
+        rows.alias("__rows"),
+        f.min(ours).alias("__first"),
+        f.greatest(seconds * most_rows / rows / 4, f.lit(1)).alias("__width"),
+    )
+    large = f.broadcast(large.where(f.col("__rows") > most_rows).drop("__rows"))
+    times = table.join(large, is_same)
+    times = times.groupBy(*keys, first, width, ours.alias("__time")).count()
     window = Window.partitionBy(*keys).orderBy(time)
     before = f.sum("count").over(window.rowsBetween(Window.unboundedPreceding, -1))
     number = f.floor(f.coalesce(before, f.lit(0)) / most_rows)
     span = f.expr(f"make_dt_interval(0, 0, 0, {history.days * 86_400:.6f})")
+    last = f.max(time).over(window.rowsBetween(0, Window.unboundedFollowing))
     parts = (
         times.withColumn(_PART, number)
         .withColumn("__from", f.lag(time, history.rows).over(window) - span)
         .withColumn("__last", f.lag(_PART, 1, -1).over(window))
+        .withColumn("__end", last)
         .where(f.col("__last") != f.col(_PART))
         .withColumn("__until", f.lead(time).over(window))
     )
+    begin = f.greatest(f.coalesce(slot(f.col("__from")), f.lit(0)), f.lit(0))
+    end = slot(f.coalesce("__until", "__end"))
+    parts = parts.select(
+        *(*keys, _PART, "__time", "__from", "__until"),
+        f.explode(f.sequence(begin, end)).alias("__slot"),
+    )
     is_in_part = f.coalesce(ours >= f.col("__from"), f.lit(True))  # the first looks back no further
     is_in_part &= f.coalesce(ours < f.col("__until"), f.lit(True))
-    return table.join(f.broadcast(parts.drop("count")), is_same & is_in_part, "left").select(
+    placed = table.join(large, is_same, "left").withColumn("__own", slot(ours)).drop(*keys)
+    is_near = is_same & (f.col("__own") == f.col("__slot"))
+    return placed.join(f.broadcast(parts), is_near & is_in_part, "left").select(
         *map(_column, table.columns),
         f.coalesce(ours >= time, f.lit(True)).alias(IS_WANTED),
         f.coalesce(_PART, f.lit(0)).alias(_PART),
     )
+
+
+def _seconds(interval: Any) -> Any:
+    """Return the length of an interval; times without a zone have no other way to a number."""
+    from pyspark.sql import functions as f
+
+    parts = {"DAY": 86_400, "HOUR": 3600, "MINUTE": 60, "SECOND": 1}
+    found = [f.extract(f.lit(part), interval) * count for part, count in parts.items()]
+    return reduce(add, found).cast("double")
 
 
 def _plain(frame: Any, types: Types) -> Any:

@@ -32,8 +32,8 @@ _TOO_MUCH = {
     "repeated": "of the {rows} repeat a time of their {series}",
     "unordered": "of the {rows} are older than the one before",
     "jittered": "of the steps differ from the usual one by more than half of it",
-    "in_gaps": "of the time lies in gaps",
     "error_codes": "of the {rows} are error codes: one value far outside that comes and goes",
+    "in_gaps": "of the time lies in gaps",
 }
 
 
@@ -100,18 +100,16 @@ def clean_series(
     read, numbers = parse(raw, columns)
     steps = find_steps(numbers, read[columns[0]].to_numpy())
     found = mark(read, columns, numbers, steps, parameters.gap_steps)
-    shares = _shares(found)
-    refuse_too_much(shares, parameters, lambda name: read[found[name]], source, group, rows, series)
+    count = _count(read[columns[0]], numbers, found)
+    refuse_too_much(count, parameters, lambda name: read[found[name]], source, group, rows, series)
     codes = list_error_codes(read[found["error_codes"]], columns[2], columns[1])
-    report = {"source": source, "notes": raw.attrs.get("notes", []), "found_codes": codes}
-    report |= _counts(read[columns[0]], numbers, found)
-    report["share_in_gaps"] = round(shares["in_gaps"], 4)
-    report["fingerprint"] = fingerprint(read[[*columns]])
+    notes = raw.attrs.get("notes", [])
+    report = report_of(count, source, notes, codes, fingerprint(read[[*columns]]))
     return read.assign(repeated=found["sent_twice"]).iloc[steps.order], report
 
 
 def refuse_too_much(
-    shares: Mapping[str, float],
+    count: Mapping[str, Any],
     parameters: CleaningParameters,
     offending: Callable[[str], pd.DataFrame],
     source: str,
@@ -123,8 +121,8 @@ def refuse_too_much(
 
     Parameters
     ----------
-    shares
-        By the name of the fault.
+    count
+        As of ``report_of``.
     offending
         Returns the rows that have a fault, the first ones at least, indexed by line.
     source
@@ -137,14 +135,47 @@ def refuse_too_much(
     BadDataError
         With the first rows concerned.
     """
-    for name, share in shares.items():
+    for name, fault in _TOO_MUCH.items():
+        share = _share_in_gaps(count) if name == "in_gaps" else count[name] / count["rows"]
         maximum = getattr(parameters, f"max_{name}")
         if share > maximum:
             raise BadDataError(
-                f"{source}: {share:.1%} {_TOO_MUCH[name].format(rows=rows, series=series)}, more "
+                f"{source}: {share:.1%} {fault.format(rows=rows, series=series)}, more "
                 f"than {group}.max_{name} = {maximum:.1%}.\n\n"
                 f"The first offending rows:\n{first_rows(offending(name))}"
             )
+
+
+def report_of(
+    count: Mapping[str, Any],
+    source: str,
+    notes: Sequence[str],
+    codes: Sequence[str],
+    fingerprint: str,
+) -> dict[str, Any]:
+    """Make the report of ``clean_series``.
+
+    Parameters
+    ----------
+    count
+        Numbers of ``rows``, of ``series`` and, by name, of rows with each fault, ``in_gaps`` among
+        them; the ``first`` and the ``last`` time; how many ``seconds`` all steps take, those
+        ``seconds_in_gaps``, and the ``longest_gap``.
+    """
+    return {
+        "source": source,
+        "notes": [*notes],
+        "found_codes": [*codes],
+        "rows": count["rows"],
+        "series": count["series"],
+        "first": str(pd.Timestamp(count["first"])),
+        "last": str(pd.Timestamp(count["last"])),
+        **{name: int(count[name]) for name in COUNTED},
+        "gaps": int(count["in_gaps"]),
+        "longest_gap_hours": round(float(count["longest_gap"]) / 3600, 2),
+        "share_in_gaps": round(_share_in_gaps(count), 4),
+        "fingerprint": fingerprint,
+    }
 
 
 def list_findings(report: Mapping[str, Any]) -> list[str]:
@@ -191,21 +222,20 @@ def mark(
     )
 
 
-def _shares(found: pd.DataFrame) -> dict[str, float]:
-    """Return the share of rows, and of the time for gaps."""
-    of_rows = found[["repeated", "unordered", "jittered", "error_codes"]].mean().to_dict()
-    time = found["step"].sum()
-    return of_rows | {"in_gaps": found.loc[found["in_gaps"], "step"].sum() / max(time, 1e-9)}
-
-
-def _counts(times: pd.Series, series: np.ndarray, found: pd.DataFrame) -> dict[str, Any]:
+def _count(times: pd.Series, series: np.ndarray, found: pd.DataFrame) -> dict[str, Any]:
     gaps = found.loc[found["in_gaps"], "step"]
     return {
         "rows": len(found),
         "series": len(np.unique(series)),
-        "first": str(times.min()),
-        "last": str(times.max()),
-        **{name: int(found[name].sum()) for name in COUNTED},
-        "gaps": len(gaps),
-        "longest_gap_hours": round(float(gaps.max()) / 3600, 2) if len(gaps) else 0.0,
+        "first": times.min(),
+        "last": times.max(),
+        **{name: found[name].sum() for name in (*COUNTED, "in_gaps")},
+        "seconds": found["step"].sum(),
+        "seconds_in_gaps": gaps.sum(),
+        "longest_gap": gaps.max() if len(gaps) else 0.0,
     }
+
+
+def _share_in_gaps(count: Mapping[str, Any]) -> float:
+    """Return the share of the time."""
+    return float(count["seconds_in_gaps"] / max(count["seconds"], 1e-9))

@@ -29,11 +29,11 @@ from kedro_azure_mlops.errors import RefusedError
 from kedro_azure_mlops.storage import shown
 from kedro_azure_mlops.tables.catalog import SeriesPieces
 from kedro_azure_mlops.tables.cleaning import (
-    COUNTED,
     CleaningParameters,
     mark,
     parse,
     refuse_too_much,
+    report_of,
 )
 from kedro_azure_mlops.tables.series import NOTES
 from kedro_azure_mlops.tables.steps import find_steps
@@ -44,7 +44,6 @@ __all__ = ["LINES_OF_A_FILE", "SeriesOnSpark", "clean_on_spark"]
 LINES_OF_A_FILE = 10_000_000_000
 """What lies between the lines of one file of a folder and those of the next."""
 _MARKS = ("repeated", "sent_twice", "jittered", "in_gaps", "error_codes", "is_older", "is_newer")
-_OF_ROWS = ("repeated", "unordered", "jittered", "error_codes")  # shares; of gaps it is of time
 
 
 class SeriesOnSpark(SeriesPieces):
@@ -145,41 +144,28 @@ def clean_on_spark(
             f.max(time).alias("last"),
             *(total.alias(name) for name, total in counted.items()),
             f.sum("step").alias("seconds"),
-            f.sum(is_gap).alias("in_gaps_seconds"),
+            f.sum(is_gap).alias("seconds_in_gaps"),
             f.max(is_gap).alias("longest_gap"),
-        ).first()
-        count = found.asDict()
+        )
+        count = found.fillna(0.0).first().asDict()
         # a file may begin with the newest: then the newer rows are those out of order
         older = "is_newer" if count["is_older"] > count["is_newer"] else "is_older"
         count["unordered"] = count[older]
-        shares = {name: count[name] / count["rows"] for name in _OF_ROWS}
-        shares["in_gaps"] = (count["in_gaps_seconds"] or 0.0) / max(count["seconds"] or 0.0, 1e-9)
 
         def offending(name: str) -> pd.DataFrame:
             some = marked.where(older if name == "unordered" else name)
             first = some.orderBy(LINE).limit(ROWS_SHOWN).select(LINE, *columns)
             return first.toPandas().set_index(LINE)
 
-        refuse_too_much(shares, parameters, offending, source, group, rows, series)
+        refuse_too_much(count, parameters, offending, source, group, rows, series)
         codes = (
             marked.where("error_codes")
             .groupBy(by, number)
             .agg(f.count(f.lit(1)), f.slice(f.sort_array(f.collect_list(LINE)), 1, LINES_SHOWN))
         )
-        report = {
-            "source": source,
-            "notes": _notes(marked.where(f.col(NOTES).isNotNull()).select(NOTES).collect()),
-            "found_codes": [describe_code(*code) for code in codes.orderBy(by, number).collect()],
-            "rows": count["rows"],
-            "series": count["series"],
-            "first": str(pd.Timestamp(count["first"])),
-            "last": str(pd.Timestamp(count["last"])),
-            **{name: count[name] for name in COUNTED},
-            "gaps": count["in_gaps"],
-            "longest_gap_hours": round((count["longest_gap"] or 0.0) / 3600, 2),
-            "share_in_gaps": round(shares["in_gaps"], 4),
-            "fingerprint": _fingerprint(marked, columns),
-        }
+        codes = [describe_code(*code) for code in codes.orderBy(by, number).collect()]
+        notes = _notes(marked.where(f.col(NOTES).isNotNull()).select(NOTES).collect())
+        report = report_of(count, source, notes, codes, _fingerprint(marked, columns))
     clean = marked.select(LINE, *columns, f.col("sent_twice").alias("repeated"))
     return clean, report
 

@@ -90,6 +90,20 @@ def test_a_large_group_is_split_by_time_and_no_bit_changes(
 
 
 @pytest.mark.spark
+def test_parts_are_found_however_unevenly_rows_lie_in_time(spark: Any) -> None:
+    """A few come years before and after: most parts share the same small share of the time."""
+    table = rows().copy()
+    for first, years in ((0, -3), (1, 3)):
+        table.loc[first::100, "time"] += pd.Timedelta(days=365 * years)
+    function, history = functions.hour_before_third, HISTORIES[functions.hour_before_third]
+    one, other = (
+        map_groups(given, "unit", function, WITH_TOTAL, history=history, most_rows=100)
+        for given in (table, spark.createDataFrame(table))
+    )
+    assert_frame_equal(collected(one), collected(other), check_exact=True)
+
+
+@pytest.mark.spark
 def test_a_part_of_a_split_group_is_small(spark: Any) -> None:
     """As many rows as asked for, those of one time more, and the history."""
     schema = {"unit": "string", "given": "long"}
