@@ -10,7 +10,7 @@ import os
 import re
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
@@ -737,6 +737,9 @@ def _read(
         "config_patterns": {**options.get("config_patterns", {}), name: [f"{name}*"]},
         "merge_strategy": {**options.get("merge_strategy", {}), name: "soft"},
     }
+    key = (model, name, env, source, repr((parameters, options)), _given_by(source))
+    if key in _READ:
+        return _READ[key].model_copy(deep=True)  # type: ignore[return-value]
     try:
         with readable(f"{folder}: {name}.yml of {env}"):
             loader = OmegaConfigLoader(
@@ -744,7 +747,7 @@ def _read(
             )
             share_given(loader)
             try:
-                found = loader[name]
+                values = loader[name]
             except InterpolationResolutionError as error:
                 why = unresolved_in_words(error, env, source, name)
                 raise OperationError(why) from error
@@ -754,10 +757,29 @@ def _read(
             why = f"Kedro takes the [ in {source.as_posix()} for a pattern: rename that folder"
         raise OperationError(why) from error
     try:
-        return model.model_validate(found)
+        found = model.model_validate(values)
     except ValidationError as error:
-        faults = list(_sentences(source, folder, env, name, explain(error, found)))
+        faults = list(_sentences(source, folder, env, name, explain(error, values)))
         raise OperationError("\n".join(faults)) from error
+    while len(_READ) >= _MOST_READ:
+        del _READ[next(iter(_READ))]
+    _READ[key] = found.model_copy(deep=True)
+    return found
+
+
+# A command reads a file several times, which takes longer than all else that it does here.
+_READ: dict[tuple[object, ...], _Strict] = {}
+_MOST_READ = 8
+
+
+def _given_by(source: Path) -> str:
+    """Compute a digest of all that configuration is made from: its files and the environment."""
+    files = [source] if source.is_file() else sorted(source.rglob("*.*"))
+    digest = hashlib.sha256(repr(sorted(os.environ.items())).encode())
+    for file in files:
+        with suppress(OSError):  # a folder, or one that is not ours to read
+            digest.update(repr((str(file), file.read_bytes())).encode())
+    return digest.hexdigest()
 
 
 def share_given(loader: Any) -> None:

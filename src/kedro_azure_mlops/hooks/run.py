@@ -9,6 +9,7 @@ in ``KEDRO_MLOPS_JOB``: then each step has a run of its own below one run of the
 
 import logging
 import os
+import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -200,7 +201,23 @@ def open_run(experiment: str, name: str, folder: str | None = None) -> TrackedRu
     tags = Process.me().tags()
     if step_of := os.environ.get(JOB):
         tags[_PARENT] = _run_of_job(client, found, step_of)
-    return TrackedRun(mlflow.start_run(run_name=name, tags=tags), adopted=False)
+    with _in_no_notebook():
+        return TrackedRun(mlflow.start_run(run_name=name, tags=tags), adopted=False)
+
+
+@contextmanager
+def _in_no_notebook() -> Iterator[None]:
+    """Spare a process that has not imported IPython, so is no notebook, that MLflow does.
+
+    It asks IPython whether this is one, which takes half a second where it is installed.
+    """
+    if is_hidden := "IPython" not in sys.modules:
+        sys.modules["IPython"] = None  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        if is_hidden:
+            del sys.modules["IPython"]
 
 
 def end_runs_of_dead_processes(client: Any, experiment: str) -> None:

@@ -155,7 +155,7 @@ def _fill(
     names = {"MODEL_DIGEST": model.digest, "MODEL_VERSION": model.version}
     _write(folder / "model.json", json.dumps(names, indent=1) + "\n")
     _write(folder / "request.json", example_request(model.folder) + "\n")
-    requirements = lock_of(root, code.packages, SCORER if code.scorer else STORED)
+    requirements = lock_of(root, code.packages(), SCORER if code.scorer else STORED)
     _write(folder / "requirements.txt", requirements)
     refuse_unable(folder, root, names_of(requirements))
     if wheels:

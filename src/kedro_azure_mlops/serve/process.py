@@ -126,7 +126,7 @@ def write_image_context(prepared: Prepared, root: Path) -> None:
     needed = STORED if prepared.is_plain_only else SCORER
     # makes Parquet of what is recorded, where the project has locked it
     also = () if prepared.recording is None else ("pyarrow",)
-    lock = lock_of(root, (*prepared.code.packages, *also), (*needed, *PLAIN))
+    lock = lock_of(root, (*prepared.code.packages(), *also), (*needed, *PLAIN))
     (prepared.folder / "requirements.txt").write_text(lock, encoding="utf-8", newline="\n")
     python = ".".join(platform.python_version_tuple()[:2])
     text = _DOCKERFILE.read_text(encoding="utf-8")

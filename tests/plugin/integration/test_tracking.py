@@ -5,6 +5,7 @@ import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import mlflow
@@ -145,6 +146,20 @@ def test_a_run_that_is_broken_off_by_hand_is_not_finished(
     client = project.client()
     (run,) = client.search_runs([client.get_experiment_by_name(NAME).experiment_id])
     assert run.info.status == "KILLED"
+
+
+def test_ipython_is_asked_about_a_notebook_only_where_somebody_has_imported_it(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+    monkeypatch.delitem(sys.modules, "IPython", raising=False)
+    project.run()
+    assert "IPython" not in sys.modules
+    notebook = ModuleType("IPython")
+    notebook.get_ipython = lambda: asked.append(1)  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "IPython", notebook)
+    project.run()
+    assert asked
 
 
 def test_tracking_can_be_switched_off(project: Project) -> None:

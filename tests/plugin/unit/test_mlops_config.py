@@ -59,6 +59,23 @@ def test_an_environment_keeps_what_it_does_not_name(copied: Project) -> None:
     assert prod.model_name == "plant-prod"
 
 
+def test_what_is_read_again_is_what_is_there_now(copied: Project) -> None:
+    """Of the file and of one that it refers to; no caller's changes to it."""
+    copied.configure("local", "mlops.yml", "tracking: {metrics: [a], experiment: one}\n")
+    first = read_mlops(copied.path, "local").tracking
+    assert first.metrics is not None
+    first.metrics.append("b")
+    assert read_mlops(copied.path, "local").tracking.metrics == ["a"]
+    copied.configure("local", "mlops.yml", "tracking: {metrics: [c], experiment: two}\n")
+    second = read_mlops(copied.path, "local").tracking
+    assert (second.metrics, second.experiment) == (["c"], "two")
+    copied.configure("local", "mlops.yml", "tracking: {experiment: '${globals:mark}'}\n")
+    for mark in ("red", "blue"):
+        copied.configure("local", "parameters.yml", f"mark: {mark}\n")
+        assert read_mlops(copied.path, "local").experiment == mark
+    (copied.path / "conf/local/parameters.yml").unlink()
+
+
 def test_parameters_of_a_run_reach_the_file(copied: Project) -> None:
     found = read_mlops(copied.path, "dev", {"gate": {"on_incomparable": "replace"}})
     assert found.gate.on_incomparable == "replace"

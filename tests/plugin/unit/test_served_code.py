@@ -78,8 +78,8 @@ def test_what_is_served_is_the_score_function_the_servers_and_the_scorer(code: S
     served = json.loads((code.folder / "served.json").read_text(encoding="utf-8"))
     assert served == {"scorer": "plant.rolling:load", "trusted": []}
     assert code.engine == "the rolling mean"
-    assert "numpy" in code.packages
-    assert not {"kedro", "mlflow", "pandas", "scikit-learn"} & set(code.packages)
+    assert "numpy" in code.packages()
+    assert not {"kedro", "mlflow", "pandas", "scikit-learn"} & code.packages()
 
 
 def test_modules_that_are_imported_late_are_found_by_scoring(root: Path, tmp_path: Path) -> None:
