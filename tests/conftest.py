@@ -1,21 +1,29 @@
 """Fixtures that render the template, or try to."""
 
 import contextlib
+import io
 import itertools
 import logging
 import os
+import pickle
 import shutil
 import signal
+import sqlite3
 import sys
 from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from cookiecutter.cli import main as command_line
 from cookiecutter.generate import generate_context
 from cookiecutter.prompt import prompt_for_config
+from omegaconf import OmegaConf
+from rich.logging import RichHandler
+from sqlalchemy import Engine
+from sqlalchemy.event import listen
 
 from tests.helpers import (
     LEAKING,
@@ -81,15 +89,49 @@ def _opened_shell(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _quick_settings() -> Iterator[None]:
-    """Name the files on the stack to the reader of Kedro's settings, which looks at no more.
+def _quick_runs() -> Iterator[None]:
+    """Take out of a run in this process what costs a third of it and what no test looks at.
 
-    ``inspect`` looks for the source of each frame in all modules: 0.2 s for each project.
+    * Kedro's settings: ``inspect`` looks for the source of each frame in all modules, their reader
+      wants no more than the names of the files.
+    * MLflow reads all of its migrations to learn which is the last, each time a store is opened.
+    * Each file of configuration is parsed anew for each project, most often the same text.
+    * SQLite waits for the disk after each change.
+    * Rich breaks, colours and aligns each line of a log.
     """
+    from mlflow.store.db import utils
+
     with pytest.MonkeyPatch.context() as patch:
         for module in ("loaders.py_loader", "utils.files"):
             patch.setattr(f"dynaconf.{module}.inspect", SimpleNamespace(stack=_callers))
+        patch.setattr(
+            utils, "_get_latest_schema_revision", cache(utils._get_latest_schema_revision)
+        )
+        patch.setattr(OmegaConf, "load", staticmethod(_load))
+        patch.setattr("rich.logging.RichHandler.emit", _print)
+        listen(Engine, "connect", _wait_for_no_disk)
         yield
+
+
+def _load(file: Any, load: Callable[[Any], Any] = OmegaConf.load) -> Any:
+    if not isinstance(file, io.StringIO):  # Kedro gives the text
+        return load(file)
+    text = file.read()
+    if text not in _PARSED:
+        _PARSED[text] = pickle.dumps(load(io.StringIO(text)))
+    return pickle.loads(_PARSED[text])  # noqa: S301, our own
+
+
+_PARSED: dict[str, bytes] = {}
+
+
+def _print(handler: RichHandler, record: logging.LogRecord) -> None:
+    print(handler.format(record), file=handler.console.file, flush=True)
+
+
+def _wait_for_no_disk(connection: Any, _: Any) -> None:
+    if isinstance(connection, sqlite3.Connection):
+        connection.execute("PRAGMA synchronous = OFF")
 
 
 def _callers() -> list[SimpleNamespace]:

@@ -1,7 +1,6 @@
 """Shared by all tests: rendered projects, refused attempts, and how to look at them."""
 
 import ast
-import json
 import os
 import shlex
 import subprocess
@@ -9,11 +8,14 @@ import sys
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
 from cookiecutter.main import cookiecutter
+
+if TYPE_CHECKING:  # it takes a second to import
+    from mlflow import MlflowClient
 
 ROOT = Path(__file__).parent.parent
 USERS_ENVIRONMENT = dict(os.environ)  # with the caches and the package index of who runs this
@@ -78,23 +80,6 @@ class BakedProject:
         )
 
 
-TRACKED = """
-import json
-from mlflow import MlflowClient
-
-client = MlflowClient("sqlite:///mlruns.db")
-runs = client.search_runs([e.experiment_id for e in client.search_experiments()])
-models = client.search_registered_models()
-print(json.dumps({
-    "runs": [{"status": r.info.status, "metrics": r.data.metrics, "params": r.data.params}
-             for r in runs],
-    "versions": sorted(int(v.version) for m in models
-                       for v in client.search_model_versions(f"name='{m.name}'")),
-    "models": {m.name: {alias: int(v) for alias, v in m.aliases.items()} for m in models},
-}))
-"""
-
-
 @dataclass(frozen=True)
 class Tracked:
     """The MLflow store of a project."""
@@ -125,7 +110,21 @@ class InstalledProject(BakedProject):
 
     def tracked(self) -> Tracked:
         """Return what its MLflow store holds."""
-        return Tracked(**json.loads(self.python(TRACKED)))
+        client = self.client()
+        runs = client.search_runs([e.experiment_id for e in client.search_experiments()])
+        models = client.search_registered_models()
+        versions = [v for m in models for v in client.search_model_versions(f"name='{m.name}'")]
+        return Tracked(
+            [{"status": run.info.status, **run.data.to_dictionary()} for run in runs],
+            sorted(int(version.version) for version in versions),
+            {m.name: {alias: int(v) for alias, v in m.aliases.items()} for m in models},
+        )
+
+    def client(self) -> "MlflowClient":
+        """Ask its MLflow store from this process."""
+        from mlflow import MlflowClient
+
+        return MlflowClient(f"sqlite:///{(self.path / 'mlruns.db').as_posix()}")
 
 
 @dataclass(frozen=True)

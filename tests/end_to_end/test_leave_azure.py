@@ -37,17 +37,6 @@ try:
 except ValueError as error:
     print(json.dumps(str(error)))
 """
-TRACKED = """
-import json
-from mlflow import MlflowClient
-client = MlflowClient("sqlite:///mlruns.db")
-(model,) = client.search_registered_models()
-version = client.get_model_version_by_alias(model.name, "champion")
-runs = client.search_runs([client.get_run(version.run_id).info.experiment_id])
-print(json.dumps([version.tags, {
-    run.info.run_name.split("+")[0]: [run.info.status, "mlflow.parentRunId" in run.data.tags]
-    for run in runs}]))
-"""
 
 
 @pytest.fixture(scope="module")
@@ -173,12 +162,26 @@ def test_the_tasks_of_airflow_make_the_model_of_one_run(
     on_airflow: InstalledProject, image: InstalledProject
 ) -> None:
     assert model_of(on_airflow.path) == model_of(image.path)
-    (tags, runs), (usual, _) = (json.loads(one.python(TRACKED)) for one in (on_airflow, image))
+    (tags, runs), (usual, _) = map(champion_and_runs, (on_airflow, image))
     lost = {name for name in usual.keys() - tags.keys() if not name.startswith("champion.since")}
     assert lost == {"data.file.raw_temperatures", "data.path.raw_temperatures"}, "of the first step"
     (job,) = (name for name, (_, is_step) in runs.items() if not is_step)
     assert runs.keys() - {job} == {"clean", "engineer_features", "split_by_time", "collect_metrics"}
     assert {status for status, _ in runs.values()} == {"FINISHED"}
+
+
+def champion_and_runs(
+    project: InstalledProject,
+) -> tuple[dict[str, str], dict[str, tuple[str, bool]]]:
+    """Return the champion's tags, and by name the status of each run and whether it is a step."""
+    client = project.client()
+    (model,) = client.search_registered_models()
+    version = client.get_model_version_by_alias(model.name, "champion")
+    runs = client.search_runs([client.get_run(version.run_id).info.experiment_id])
+    return version.tags, {
+        run.info.run_name.split("+")[0]: (run.info.status, "mlflow.parentRunId" in run.data.tags)
+        for run in runs
+    }
 
 
 def test_the_classes_of_databricks_accept_the_job(
