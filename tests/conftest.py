@@ -51,6 +51,11 @@ _OF_A_RUN = (
 )
 
 
+def pytest_xdist_auto_num_workers() -> int:
+    """Start one worker more than there are cores: tests wait for processes, servers and disks."""
+    return (os.cpu_count() or 1) + 1
+
+
 @pytest.fixture(scope="session")
 def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of the template as a clone has it: without what tools leave behind."""
