@@ -41,6 +41,7 @@ SAMPLE = {
     "metrics": [
         "compare_detectors",
         "refit_challenger",
+        "score_newest_week",
         "measure_slices",
         "collect_metrics",
         "measure_cost",

@@ -231,7 +231,7 @@ def _in_parts(table: Any, by: Sequence[str], history: History, most_rows: int) -
 
     named = {f"__key{n}": _column(name) for n, name in enumerate(by)}
     keys, ours, time = [*named], _column(history.order), f.col("__time")
-    first, width = f.col("__first"), f.col("__width")
+    first, width, last = f.col("__first"), f.col("__width"), f.col("__end")
     is_same = reduce(and_, [column.eqNullSafe(f.col(key)) for key, column in named.items()])
 
     def slot(moment: Any) -> Any:
@@ -241,26 +241,25 @@ def _in_parts(table: Any, by: Sequence[str], history: History, most_rows: int) -
     large = table.groupBy(*(column.alias(key) for key, column in named.items())).agg(
         rows.alias("__rows"),
         f.min(ours).alias("__first"),
+        f.max(ours).alias("__end"),
         f.greatest(seconds * most_rows / rows / 4, f.lit(1)).alias("__width"),
     )
     large = f.broadcast(large.where(f.col("__rows") > most_rows).drop("__rows"))
     times = table.join(large, is_same)
-    times = times.groupBy(*keys, first, width, ours.alias("__time")).count()
+    times = times.groupBy(*keys, first, width, last, ours.alias("__time")).count()
     window = Window.partitionBy(*keys).orderBy(time)
     before = f.sum("count").over(window.rowsBetween(Window.unboundedPreceding, -1))
     number = f.floor(f.coalesce(before, f.lit(0)) / most_rows)
     span = f.expr(f"make_dt_interval(0, 0, 0, {history.days * 86_400:.6f})")
-    last = f.max(time).over(window.rowsBetween(0, Window.unboundedFollowing))
     parts = (
         times.withColumn(_PART, number)
         .withColumn("__from", f.lag(time, history.rows).over(window) - span)
         .withColumn("__last", f.lag(_PART, 1, -1).over(window))
-        .withColumn("__end", last)
         .where(f.col("__last") != f.col(_PART))
         .withColumn("__until", f.lead(time).over(window))
     )
     begin = f.greatest(f.coalesce(slot(f.col("__from")), f.lit(0)), f.lit(0))
-    end = slot(f.coalesce("__until", "__end"))
+    end = slot(f.coalesce(f.col("__until"), last))
     parts = parts.select(
         *(*keys, _PART, "__time", "__from", "__until"),
         f.explode(f.sequence(begin, end)).alias("__slot"),

@@ -29,6 +29,7 @@ from temperature_anomalies.pipelines.metrics.nodes import (
     compare_detectors,
     measure_slices,
     refit_challenger,
+    score_newest_week,
     write_report,
 )
 
@@ -105,12 +106,12 @@ class Trained:
     def compare(self, champion: Detector, faults: pd.DataFrame) -> tuple[pd.DataFrame, Any]:
         known = Champion(version="1", model=champion)
         data = (self.clean, self.train, self.test, self.held_out, faults)
-        models = (self.challenger, self.refit(faults), known)
-        return compare_detectors(*data, *models, DETECTOR, EVALUATION)
+        newest = score_newest_week(self.test, self.refit(faults))
+        return compare_detectors(*data, self.challenger, newest, known, DETECTOR, EVALUATION)
 
     def judge(self, champion: Detector, faults: pd.DataFrame, **changes: Any) -> dict[str, Any]:
-        candidate = self.refit(faults)
-        slices = measure_slices(self.held_out, faults, self.test, candidate, EVALUATION)
+        newest = score_newest_week(self.test, self.refit(faults))
+        slices = measure_slices(self.held_out, faults, newest, EVALUATION)
         cost = {"latency_ms": 1.0, "size_mb": 1.0}
         return decide(*self.compare(champion, faults), GATE | changes, cost, slices)
 
@@ -433,8 +434,8 @@ def test_a_sensor_that_would_be_flagged_for_good_is_refused_by_the_worst_slice(
     gate = {"rules": [rule for rule in GATE["rules"] if rule.get("slice")]}
 
     def judged(candidate: Detector) -> dict[str, Any]:
-        data = (shifted.held_out, NO_LABELS, shifted.test)
-        slices = measure_slices(*data, candidate, EVALUATION)
+        newest = score_newest_week(shifted.test, candidate)
+        slices = measure_slices(shifted.held_out, NO_LABELS, newest, EVALUATION)
         return decide({"challenger": {}}, {"version": None}, gate, slices=slices)["rules"][0]
 
     assert judged(shifted.refit())["passed"]
