@@ -9,7 +9,7 @@ import hashlib
 import os
 import re
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
@@ -737,7 +737,10 @@ def _read(
         "config_patterns": {**options.get("config_patterns", {}), name: [f"{name}*"]},
         "merge_strategy": {**options.get("merge_strategy", {}), name: "soft"},
     }
-    key = (model, name, env, source, repr((parameters, options)), _given_by(source))
+    layers = [source / (options.get("base_env", "base") or ""), source / env]
+    if source.is_file():  # an archive
+        layers = [source]
+    key = (model, name, env, source, repr((parameters, options)), _digest_of(layers))
     if key in _READ:
         return _READ[key].model_copy(deep=True)  # type: ignore[return-value]
     try:
@@ -772,13 +775,13 @@ _READ: dict[tuple[object, ...], _Strict] = {}
 _MOST_READ = 8
 
 
-def _given_by(source: Path) -> str:
+def _digest_of(layers: Iterable[Path]) -> str:
     """Compute a digest of all that configuration is made from: its files and the environment."""
-    files = [source] if source.is_file() else sorted(source.rglob("*.*"))
     digest = hashlib.sha256(repr(sorted(os.environ.items())).encode())
-    for file in files:
-        with suppress(OSError):  # a folder, or one that is not ours to read
-            digest.update(repr((str(file), file.read_bytes())).encode())
+    for layer in layers:
+        for file in sorted(layer.rglob("*.*")) if layer.is_dir() else [layer]:
+            with suppress(OSError):  # a folder, or one that is not ours to read
+                digest.update(repr((str(file), file.read_bytes())).encode())
     return digest.hexdigest()
 
 
