@@ -182,9 +182,8 @@ class TestAudit:
 
     @pytest.mark.parametrize("reported", [404, 503, 403, "half", "page", "never"])
     def test_what_was_not_looked_up_is_not_well(
-        self, audit: Audit, service: Service, small: Path, reported: int | str
+        self, audit: Audit, service: Service, reported: int | str
     ) -> None:
-        (small / "requirements" / "run.txt").unlink()
         service.knows(beta_x=reported, alpha=[])
         failed = audit("--timeout", "2")
         assert failed.returncode == 2
@@ -327,15 +326,15 @@ class TestBillOfMaterials:
                 part.split(":")[1] for part in line.split() if "sha256" in part
             )
         assert "timestamp" not in first
+        assert JsonStrictValidator(SchemaVersion.V1_6).validate_str(first) is None
+        subject.write_sbom(small, small / "again.json")
+        assert (small / "again.json").read_text(encoding="utf-8") == first
 
     @pytest.mark.usefixtures("without_processes")
     def test_is_written_beside_a_look_up(self, audit: Audit, service: Service, small: Path) -> None:
         service.knows(beta_x=[FOUND])
         assert audit("--sbom", "sbom.json").returncode == 1
-        bill = (small / "sbom.json").read_text(encoding="utf-8")
-        assert JsonStrictValidator(SchemaVersion.V1_6).validate_str(bill) is None
-        subject.write_sbom(small, small / "again.json")
-        assert (small / "again.json").read_text(encoding="utf-8") == bill
+        assert (small / "sbom.json").exists()
 
     def test_is_not_made_of_a_lock_that_is_not_there(
         self, audit: Audit, service: Service, small: Path
