@@ -1,11 +1,11 @@
-# Each target works straight after a clone and prints the commands it runs.
+# Every target works in a fresh clone and prints the commands it runs.
 
 UV = sh tools/uv.sh
 BIN = .venv/bin
 PROJECT = {{cookiecutter.project_slug}}
 DEMO = build/demo/temperature-anomalies
 export UV_FIND_LINKS = $(CURDIR)/$(PROJECT)/wheels
-# What is typed as ARGS is split into words, and nothing in it is expanded.
+# ARGS is split into words, and nothing in it is expanded.
 export TYPED_ARGS := $(value ARGS)
 override ARGS := $(value ARGS)
 
@@ -14,7 +14,7 @@ override ARGS := $(value ARGS)
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
 
-setup: .venv/.synced .venv-serve/.synced .venv-spark/.synced .venv-leave/.synced ## install the tools, the plugin and what renders share; does nothing when they are there
+setup: .venv/.synced .venv-serve/.synced .venv-spark/.synced .venv-leave/.synced ## install the tools, the plugin and the environments that renders share; does nothing if they exist
 
 .venv/.synced: requirements/dev.txt pyproject.toml tools/uv.sh
 	test -x $(BIN)/python || $(UV) venv --quiet --clear --python '>=3.11' .venv
@@ -22,14 +22,14 @@ setup: .venv/.synced .venv-serve/.synced .venv-spark/.synced .venv-leave/.synced
 	VIRTUAL_ENV=.venv $(UV) pip install --quiet --no-deps --editable .
 	@touch $@
 
-# The inference server wants an older pydantic than Kedro does: an environment of its own.
+# The inference server needs an older pydantic than Kedro, so it has its own environment.
 .venv-serve/.synced: $(PROJECT)/requirements/serve.txt tools/uv.sh | .venv/.synced
 	$(UV) venv --quiet --clear --python $(BIN)/python .venv-serve
 	VIRTUAL_ENV=.venv-serve $(UV) pip sync --quiet --require-hashes '$(PROJECT)/requirements/serve.txt'
 	@touch $@
 
-# Spark has 500 MB, and other packages change where it is: an environment of its own, which sees the
-# packages of .venv. Without Java it stays empty, and the tests on Spark are skipped.
+# Spark takes 500 MB and changes how other packages behave, so it has its own environment, which also
+# sees the packages of .venv. Without Java it stays empty, and the Spark tests are skipped.
 .venv-spark/.synced: requirements/spark.txt tools/uv.sh | .venv/.synced
 	$(UV) venv --quiet --clear --python $(BIN)/python .venv-spark
 	! java -version 2>/dev/null || VIRTUAL_ENV=.venv-spark $(UV) pip sync --quiet --require-hashes requirements/spark.txt
@@ -37,7 +37,7 @@ setup: .venv/.synced .venv-serve/.synced .venv-spark/.synced .venv-leave/.synced
 	mv .venv-spark/tools.pth "$$(.venv-spark/bin/python -c 'import site; print(site.getsitepackages()[0])')"
 	@touch $@
 
-# What runs Kedro elsewhere than on Azure, which sees the packages of .venv behind its own.
+# The tools that run Kedro outside Azure; the environment also sees the packages of .venv.
 .venv-leave/.synced: requirements/leave.txt tools/uv.sh | .venv/.synced
 	$(UV) venv --quiet --clear --python $(BIN)/python .venv-leave
 	VIRTUAL_ENV=.venv-leave $(UV) pip sync --quiet --require-hashes requirements/leave.txt
@@ -47,23 +47,23 @@ setup: .venv/.synced .venv-serve/.synced .venv-spark/.synced .venv-leave/.synced
 
 demo: .venv/.synced ## render the template with its default answers into build/demo, install the project and run it
 	rm -rf build/demo
-	@# cookiecutter would render what Python leaves beside files that were tried in place
+	@# cookiecutter would also render the bytecode of files that were run in place
 	@find '$(PROJECT)' -name __pycache__ -prune -exec rm -rf {} +
 	$(BIN)/cookiecutter . --no-input --default-config --output-dir build/demo
 	@test ! -d .uv || ln -s "$(CURDIR)/.uv" $(DEMO)/.uv
 	$(MAKE) --no-print-directory -C $(DEMO) run
-	@printf '%s\n' '' 'The demo is in $(DEMO). Look next, there, at' \
-		'  README.md          what is where' \
+	@printf '%s\n' '' 'The demo is in $(DEMO). Next, look there at' \
+		'  README.md          the guide to its files' \
 		'  data/processed/    the report, the plots and the scores' \
 		'  make mlflow        the tracked run, in the browser' \
 		'  make viz           the pipeline, in the browser'
 
-test: setup ## run all tests: make test ARGS="tests/plugin -k gate"; ARGS="-m 'not slow'" leaves out those that install a project
+test: setup ## run all tests: make test ARGS="tests/plugin -k gate"; ARGS="-m 'not slow'" skips those that install a project
 	@$(BIN)/python -m kedro_azure_mlops.arguments $(BIN)/pytest -n auto
 	@test -n "$$TYPED_ARGS" || ! .venv-spark/bin/python -c 'import pyspark' 2>/dev/null || \
 		.venv-spark/bin/python -m pytest -m spark tests/plugin/spark
 
-check: setup ## show what is wrong with the files and change none
+check: setup ## report faults in the files and change nothing
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -78,7 +78,7 @@ check: setup ## show what is wrong with the files and change none
 	$(BIN)/python tools/release.py
 	$(BIN)/python tools/wheel.py --check
 
-fix: setup ## fix what `check` finds and can be fixed automatically
+fix: setup ## fix the faults from `check` that can be fixed automatically
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 	$(BIN)/python tools/hygiene.py --fix
@@ -89,12 +89,12 @@ wheel: .venv/.synced ## build the plugin's wheel into the template and name it i
 docs: .venv/.synced ## build the site into build/docs; warnings are errors
 	$(BIN)/sphinx-build -W --keep-going -b html docs build/docs
 
-pictures: .venv/.synced ## make the pictures of the site again, from a render of the template, in Chromium
+pictures: .venv/.synced ## regenerate the pictures of the site, from a render of the template, in Chromium
 	$(BIN)/python tools/pictures.py
 
-# One environment for the tests: what the repository and what a rendered project needs, with the
-# pins of the project's own locks.
-lock: ## make requirements/*.txt again, keeping pins that still fit: make lock ARGS=--upgrade
+# One environment for the tests: the requirements of the repository and of a rendered project, with
+# the pins of the project's locks.
+lock: ## regenerate requirements/*.txt, keeping pins that still fit: make lock ARGS=--upgrade
 	@mkdir -p build
 	cat $(foreach set,run dev azure notebook,'$(PROJECT)/requirements/$(set).txt') >build/project.txt
 	set -f; $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
@@ -107,7 +107,7 @@ lock: ## make requirements/*.txt again, keeping pins that still fit: make lock A
 	set -f; $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 		--no-annotate --custom-compile-command "make lock" $$TYPED_ARGS requirements/leave.in --output-file requirements/leave.txt
 
-relock: .venv/.synced ## renew the locks of both layers
+relock: .venv/.synced ## regenerate and upgrade the locks of both layers
 	rm -rf build/relock
 	$(BIN)/cookiecutter . --no-input --default-config --output-dir build/relock
 	@test ! -d .uv || ln -s "$(CURDIR)/.uv" build/relock/temperature-anomalies/.uv
@@ -119,6 +119,6 @@ relock: .venv/.synced ## renew the locks of both layers
 	(head -2 src/kedro_azure_mlops/update/requirements.txt && cat build/update.txt) >build/renewed.txt
 	mv build/renewed.txt src/kedro_azure_mlops/update/requirements.txt
 
-clean: ## remove what the other targets made, but for the environments
+clean: ## remove the outputs of the other targets, except the environments
 	rm -rf build .pytest_cache .ruff_cache .mypy_cache
 	find hooks src tests tools -name __pycache__ -prune -exec rm -rf {} +

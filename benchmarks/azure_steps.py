@@ -1,12 +1,12 @@
-"""The cost of cutting a pipeline into steps: one step, one per pipeline, one per node.
+"""The cost of splitting a pipeline into steps: one in all, one per pipeline, or one per node.
 
     python benchmarks/azure_steps.py
 
 A step of an Azure ML job is a container that starts Python, imports the project and reads and
-writes its data. The compiled job of the sample, and of a pipeline of nine small nodes, is run by
-the project's own ``local`` as one step (the default), one step per pipeline and one per node, as
-kedro-azureml makes them; the time that Azure takes to start a container is not in it. ``compile``
-is measured beside ``kedro registry list``, in turns. Standard library only; POSIX only.
+writes its data. ``kedro mlops local`` runs the compiled job of the sample, and of a pipeline of
+nine small nodes, as one step (the default), one step per pipeline, and one per node (like
+kedro-azureml), without the time that Azure takes to start a container. ``compile`` alternates with
+``kedro registry list``. Standard library only; POSIX only.
 
 Exit status: 0 if all targets are reached, 1 if one is missed, 2 if it could not be measured.
 """
@@ -25,14 +25,14 @@ from first_run import (
     Machine,
     MeasurementError,
     Usage,
-    machine_in_words,
+    describe_machine,
     render_command,
 )
 
 TEMPLATE = Path(__file__).resolve().parent.parent
 SHARE_OF_PER_NODE = 0.25
 SHARE_OF_REGISTRY_LIST = 1.3
-LISTS = 5  # a listing takes a second or two: repeat it within a turn, too
+LISTS = 5  # a listing takes a second or two, so it is repeated within a turn
 
 SAMPLE = {
     "pre_processing": ["clean"],
@@ -55,7 +55,7 @@ SAMPLE = {
 }
 NINE = {f"part_{p}": [f"add_{3 * p + n}" for n in range(3)] for p in range(3)}
 
-NODES = '''"""Nodes that hardly work."""
+NODES = '''"""Nodes with hardly any work."""
 
 import pandas as pd
 from kedro.pipeline import Node, Pipeline
@@ -74,7 +74,7 @@ def create_pipeline(**_: object) -> Pipeline:
 
 
 def cuts(pipelines: dict[str, list[str]]) -> dict[str, dict[str, dict[str, list[str]]]]:
-    """Return the three ways to cut, as `steps` of azureml.yml."""
+    """Return the three ways to split the pipeline, as `steps` in azureml.yml."""
     return {
         "one step": {},
         "one per pipeline": {name: {"pipelines": [name]} for name in pipelines},
@@ -83,7 +83,7 @@ def cuts(pipelines: dict[str, list[str]]) -> dict[str, dict[str, dict[str, list[
 
 
 def make_nine(sample: Path, target: Path) -> Path:
-    """Copy the project and put nine small nodes in place of its pipelines."""
+    """Copy the project and replace its pipelines with nine small nodes."""
     shutil.copytree(sample, target, symlinks=True)
     (pipelines,) = target.glob("src/*/pipelines")
     configuration = target / "operation/configuration"
@@ -115,7 +115,7 @@ def make_nine(sample: Path, target: Path) -> Path:
 
 
 def change(file: Path, old: str, new: str) -> None:
-    """Replace a part of a file that must be there."""
+    """Replace a text that the file must contain."""
     text = file.read_text()
     if old not in text:
         raise MeasurementError(f"{file.name} has changed: there is no {old!r}")
@@ -123,14 +123,14 @@ def change(file: Path, old: str, new: str) -> None:
 
 
 def set_steps(project: Path, steps: dict[str, dict[str, list[str]]]) -> None:
-    """Cut the pipeline of the environment dev."""
+    """Configure the steps of the environment dev."""
     file = project / "operation/configuration/dev/azureml.yml"
     text = file.read_text().partition("\nsteps: ")[0]
     file.write_text(f"{text.rstrip()}\nsteps: {json.dumps(steps)}\n")
 
 
 def run_locally(machine: Machine, project: Path) -> Usage:
-    """Run the compiled job from nothing."""
+    """Run the compiled job without earlier results."""
     shutil.rmtree(project / "build", ignore_errors=True)
     (project / "mlruns.db").unlink(missing_ok=True)
     command = [".venv/bin/kedro", "mlops", "local", "--env", "dev", "--force"]
@@ -138,7 +138,7 @@ def run_locally(machine: Machine, project: Path) -> Usage:
 
 
 def compile_and_list(machine: Machine, project: Path) -> tuple[float, float]:
-    """Compile and list the registry in turns; return the medians of seconds."""
+    """Compile and list the registry alternately; return the median seconds of each."""
     commands = (
         [".venv/bin/kedro", "mlops", "compile", "--env", "dev"],
         [".venv/bin/kedro", "registry", "list"],
@@ -178,7 +178,7 @@ def report(found: dict[tuple[str, str], list[Usage]], listed: list[tuple[float, 
 
 
 def measure(arguments: argparse.Namespace) -> bool:
-    """Render, install, and run all ways in turns."""
+    """Render, install, and run all ways alternately."""
     with tempfile.TemporaryDirectory(prefix="azure-steps-") as folder:
         place = Path(folder)
         machine = Machine(place / "machine", arguments.python, arguments.uv)
@@ -187,7 +187,7 @@ def measure(arguments: argparse.Namespace) -> bool:
         (sample,) = (place / "out").iterdir()
         machine.run(["make", "setup", f"PYTHON={arguments.python}"], sample)
         projects = {"sample": sample, "nine nodes": make_nine(sample, place / "nine")}
-        for project in projects.values():  # the first run of all compiles what was installed
+        for project in projects.values():  # the first run compiles bytecode
             run_locally(machine, project)
         found: dict[tuple[str, str], list[Usage]] = {}
         listed = []
@@ -201,7 +201,7 @@ def measure(arguments: argparse.Namespace) -> bool:
                     print(f"  {name:12}{way:18}{used.cpu:8.1f} s CPU", file=sys.stderr, flush=True)
             set_steps(sample, {})
             listed.append(compile_and_list(machine, sample))
-    print(f"{machine_in_words(arguments.python, arguments.uv)}; median of {arguments.repeat}\n")
+    print(f"{describe_machine(arguments.python, arguments.uv)}; median of {arguments.repeat}\n")
     return report(found, listed)
 
 
@@ -211,8 +211,8 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--repeat", type=int, default=3, help="turns; medians are printed")
-    parser.add_argument("--python", default=sys.executable, help="the Python that is installed")
-    parser.add_argument("--uv", default=shutil.which("uv"), help="by default the one on PATH")
+    parser.add_argument("--python", default=sys.executable, help="the Python to use")
+    parser.add_argument("--uv", default=shutil.which("uv"), help="the uv to use (default: on PATH)")
     arguments = parser.parse_args()
     if not arguments.uv:
         parser.error("there is no uv on PATH: name one with --uv")

@@ -1,9 +1,9 @@
-"""The sample's work as a bare script: no Kedro, no MLflow, no validation, nothing tracked.
+"""The sample's work as a bare script, without Kedro, MLflow, validation or tracking.
 
     cd RENDERED_PROJECT && .venv/bin/python TEMPLATE/benchmarks/bare_sample.py
 
 The yardstick of ``first_run.py``: it reads, cleans, describes, splits, trains, scores, measures,
-draws and stores what ``kedro run`` does, with the package's own functions where these need no
+draws and stores the same things as ``kedro run``, with the package's functions where they need no
 framework.
 """
 
@@ -23,7 +23,7 @@ READING = ["timestamp", "sensor_id", "temperature"]
 
 
 def import_package(source: Path) -> str:
-    """Make the project's package importable, but for the parts of its pipelines that need Kedro."""
+    """Make the project's package importable, except the parts of its pipelines that need Kedro."""
     (package,) = (path.parent.name for path in source.glob("*/settings.py"))
     sys.path.insert(0, str(source))
     for name in ("pipelines", *(f"pipelines.{path.name}" for path in pipelines(source / package))):

@@ -1,11 +1,11 @@
-"""How well the sample's detector finds faults, beside the raw-value forest of the usual tutorial.
+"""Fault detection by the sample's detector, compared with the usual tutorial's raw-value forest.
 
     build/demo/temperature-anomalies/.venv/bin/python benchmarks/detection.py
 
-Runs the functions of a rendered project (`make demo` makes one) with the parameters it ships, on
-series with a 5-minute step and generated faults (four seeds), and, where `../shared/data` is there,
-on two real ones. Every detector is trained on the first 40 % (3,400 rows of the office series) and
-measured on the rest; rows are the mean of the seeds. `--json` prints the same for tests.
+Runs the functions of a rendered project (`make demo` creates one) with its default parameters, on
+series with a 5-minute step and generated faults (four seeds) and, if `../shared/data` exists, on
+two real series. Every detector is trained on the first 40 % (3,400 rows of the office series) and
+measured on the rest; rows are means over the seeds. `--json` prints the same for tests.
 """
 
 import argparse
@@ -29,7 +29,7 @@ METRICS = ("roc_auc", "average_precision", "event_recall", "false_alarms_per_wee
 
 @dataclass(frozen=True)
 class Series:
-    """Readings of one sensor, its labelled faults, and how many rows are for training."""
+    """Readings of one sensor, its labelled faults, and the number of training rows."""
 
     name: str
     readings: pd.DataFrame
@@ -44,7 +44,7 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="print numbers for tests")
     options = parser.parse_args()
     if options.project is None:
-        parser.error("there is no rendered project: make demo, or give one with --project")
+        parser.error("there is no rendered project: run make demo, or name one with --project")
     sys.path.insert(0, str(options.project / "src"))
     rows = [
         {"series": series.name, "detector": detector} | metrics
@@ -90,7 +90,7 @@ def measure(series: Series, project: Path) -> dict[str, dict[str, float]]:
 
 
 def all_series() -> Iterator[Series]:
-    """Make the generated series and read the real ones, if they are there."""
+    """Yield the generated series and the real ones, if available."""
     for seed in SEEDS:
         yield _generated(seed)
     if not SHARED.is_dir():
@@ -171,7 +171,7 @@ def _series(
 
 
 def _raw_forest(train: pd.DataFrame, test: pd.DataFrame, contamination: float) -> np.ndarray:
-    """Score as the tutorial does: the value alone; 1 is the threshold of that contamination."""
+    """Score the value alone, like the tutorial; 1 is the threshold for the contamination."""
     forest = IsolationForest(random_state=0).fit(train[["temperature"]])
     known = -forest.score_samples(train[["temperature"]])
     centre, threshold = np.quantile(known, [0.5, 1 - contamination])

@@ -1,20 +1,20 @@
-"""How soon a change is found, and how often ordinary weeks raise an alarm, beside evidently.
+"""Detection delay and false alarms of the monitor, compared with evidently.
 
     python -m venv /tmp/evidently && /tmp/evidently/bin/pip install evidently 'pandas<3'
     EVIDENTLY=/tmp/evidently/bin/python .venv/bin/python benchmarks/drift.py
 
-Each seed makes series with a step of 15 minutes: a wave of the day (weaker at weekends), a slow one
-of eight days, and autocorrelated noise (0.5 from one row to the next). A profile is made of ten
-weeks. Thirteen ordinary weeks follow, or two of them and a change for good in one of four series
-(of fifty, in all), which is looked for once a day, in the last 24 hours, for seven days. A spread
-is the standard deviation of the series in training.
+Each seed generates series with a step of 15 minutes: a daily wave (weaker at weekends), a slow one
+of eight days, and autocorrelated noise (0.5 from one row to the next). A profile is built from ten
+weeks. Then come thirteen ordinary weeks, or two of them and a permanent change in one of four
+series (in one case, of fifty), which is looked for once a day, in the last 24 hours, for seven
+days. A spread is the standard deviation of the series in training.
 
-An alarm that is on already when the change comes says nothing of it: `found` counts looks in which
-a new one is raised, by 7 days; `delay` is the median of days to it. False alarms are unbroken rows
-of looks in alarm within thirteen ordinary weeks. Evidently compares with all ten weeks by its own
-defaults (`DataDriftPreset`, a column a series), once by the day and once by the week, and is given
-both readings: that any column has drifted, and its own verdict on the table. It sees fewer ordinary
-weeks (four) and fewer seeds, for it takes a second a look.
+An alarm that was on before the change is no detection: `found` is the share of changes that raise a
+new alarm within 7 days; `delay` is the median number of days to it. A false alarm is an unbroken
+run of looks in alarm within thirteen ordinary weeks. Evidently compares with all ten weeks, with
+its defaults (`DataDriftPreset`, one column per series), once daily and once weekly, and gets two
+columns: whether any series has drifted, and its own verdict on the table. It sees fewer ordinary
+weeks (four) and fewer seeds, because it takes a second per look.
 
 Exit status: 0 if all targets are reached, 1 if one is missed.
 """
@@ -49,7 +49,7 @@ START, STEP, DAY = pd.Timestamp("2024-01-01"), pd.Timedelta("15min"), pd.Timedel
 TRAINING, ORDINARY, BEFORE, AFTER = 70, 91, 14, 7  # days
 CORRELATION = 0.5
 LOOKED_BACK = 28 * DAY
-SLOPE = 1 / 7  # spreads a day, of the seasonal change: one spread by the end of the look
+SLOPE = 1 / 7  # spreads a day, in the seasonal change: one spread by the last look
 EVIDENTLY = """
 import json, sys, warnings
 warnings.filterwarnings("ignore")
@@ -76,10 +76,10 @@ print(json.dumps(found))
 
 @dataclass(frozen=True)
 class Change:
-    """A change for good: of one series, of which rows from ``at`` on become others."""
+    """A permanent change: ``apply`` transforms the rows of one series after ``at``."""
 
     name: str
-    apply: Callable[[pd.DataFrame, float], pd.DataFrame]  # the rows of a series, its spread
+    apply: Callable[[pd.DataFrame, float], pd.DataFrame]  # (rows of a series, its spread)
     kinds: tuple[str, ...] = ("drift",)
     keys: int = 4
     must_find: bool = True
@@ -123,7 +123,7 @@ CHANGES = (
 
 
 def series(keys: int, days: int, seed: int) -> pd.DataFrame:
-    """Make series: the columns ``time``, ``key`` and ``value``."""
+    """Generate series with the columns ``time``, ``key`` and ``value``."""
     random = np.random.default_rng(seed)
     time = pd.date_range(START, periods=int(days * DAY / STEP), freq=STEP)
     hour = (time.hour + time.minute / 60).to_numpy()
@@ -143,29 +143,29 @@ def series(keys: int, days: int, seed: int) -> pd.DataFrame:
 
 
 def changed(rows: pd.DataFrame, at: pd.Timestamp, change: Change, spread: float) -> pd.DataFrame:
-    """Apply a change to the first series, from a time on."""
+    """Apply a change to the first series after a point in time."""
     is_hit = (rows["time"] > at) & (rows["key"] == "s00")
     if change.name.startswith("seasonal"):
-        is_hit = rows["time"] > at  # a season comes to all
+        is_hit = rows["time"] > at  # a season affects all series
         hit = [change.apply(part, spread) for _, part in rows[is_hit].groupby("key")]
         return pd.concat([rows[~is_hit], *hit])
     return pd.concat([rows[~is_hit], change.apply(rows[is_hit], spread)])
 
 
 def look(rows: pd.DataFrame, profile: Profile, end: pd.Timestamp) -> list[str]:
-    """Return the kinds of what is found in the last window up to a time."""
+    """Return the kinds of the findings in the last window up to a point in time."""
     seen = rows[(rows["time"] > end - LOOKED_BACK) & (rows["time"] <= end)]
     return [one.kind for one in compare_rows(seen, profile, SCHEMA).findings]
 
 
 def alarms(looks: Sequence[bool]) -> int:
-    """Count unbroken rows of looks in alarm."""
+    """Count unbroken runs of looks in alarm."""
     on = np.array(looks, bool)
     return int(np.sum(on & ~np.append(False, on[:-1])))
 
 
 def first_new(before: bool, after: Sequence[bool]) -> int | None:
-    """Return the look, from 1, that raises a new alarm; None where none does."""
+    """Return the number (from 1) of the first look that raises a new alarm, or None."""
     last = before
     for number, on in enumerate(after, 1):
         if on and not last:
@@ -176,7 +176,7 @@ def first_new(before: bool, after: Sequence[bool]) -> int | None:
 
 @dataclass
 class Result:
-    """What one system said: alarms a quarter, looks in alarm, and the day of each new alarm."""
+    """The results of one system: alarms a quarter, looks in alarm, day of each new alarm."""
 
     quarter: list[float]
     share_on: list[float]
@@ -192,7 +192,7 @@ class Result:
 
 
 def measure(seeds: range) -> tuple[Result, dict[str, float]]:
-    """Measure ours; also the share of first alarms that were of the right kind, by change."""
+    """Measure our monitor; also the share of first alarms of the right kind, by change."""
     found = Result([], [], {})
     kinds: dict[str, list[bool]] = {}
     for seed in seeds:
@@ -220,7 +220,7 @@ def measure(seeds: range) -> tuple[Result, dict[str, float]]:
 
 
 def measure_evidently(python: str, seeds: range, weekly: bool) -> list[Result]:
-    """Measure evidently on the same series: by any column, and by its verdict on the table."""
+    """Measure evidently on the same series: any drifted column, and its verdict on the table."""
     cases: list[tuple[str, str, list[tuple[str, str]]]] = []
     names: list[str] = []
     span = 7 if weekly else 1
@@ -283,7 +283,7 @@ def main() -> int:
     parser.add_argument(
         "--evidently",
         default=os.environ.get("EVIDENTLY"),
-        help="the Python of an environment that has evidently (default: the variable EVIDENTLY)",
+        help="the Python of an environment with evidently (default: the variable EVIDENTLY)",
     )
     parser.add_argument("--evidently-seeds", type=int, default=3)
     options = parser.parse_args()
@@ -296,7 +296,7 @@ def main() -> int:
             columns |= {f"evidently/{words}, any": any_column, f"evidently/{words}": verdict}
     else:
         print(
-            "evidently is not compared with: give the Python of an environment that has it with "
+            "no comparison with evidently: name the Python of an environment that has it, with "
             "--evidently or in the variable EVIDENTLY\n"
         )
     return 0 if report(columns, kinds) else 1
@@ -326,7 +326,7 @@ def report(columns: dict[str, Result], kinds: dict[str, float]) -> bool:
         if any(ours.found(change.name) < other.found(change.name) for other in others)
     ]
     good = [
-        _target("every change of a spread, and every fault, found within a day", late),
+        _target("every change of a spread and every fault found within a day", late),
         _target(
             "at most one false alarm a quarter", [] if np.mean(ours.quarter) <= 1 else ["ours"]
         ),

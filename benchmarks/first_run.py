@@ -1,12 +1,12 @@
-"""From nothing to a first tracked run: this template beside Kedro's spaceflights-pandas starter.
+"""Time from nothing to a first tracked run, compared with Kedro's spaceflights-pandas starter.
 
     python benchmarks/first_run.py --starter PATH/TO/kedro-starters/spaceflights-pandas
 
-Both sides start in an empty folder and use the same Python, the same uv and the same index, in
-turns in one run. Ours: install cookiecutter, render, ``make run``, which installs what a run needs
-and tracks it in MLflow. Theirs: install Kedro, ``kedro new``, install its requirements,
-``kedro run``. Cold means an empty uv cache, warm the cache the cold turn has filled. Standard
-library only; POSIX only.
+Both sides start in an empty folder and use the same Python, uv and index, alternating in one run.
+Ours: install cookiecutter, render, ``make run``, which installs the requirements of a run and
+tracks it in MLflow. Theirs: install Kedro, ``kedro new``, install its requirements, ``kedro run``.
+Cold means an empty uv cache; warm is the cache that the cold turn has filled. Standard library
+only; POSIX only.
 
 Exit status: 0 if all targets are reached, 1 if one is missed, 2 if it could not be measured.
 """
@@ -28,15 +28,15 @@ TEMPLATE = Path(__file__).resolve().parent.parent
 BARE_SCRIPT = Path(__file__).resolve().with_name("bare_sample.py")
 KEDRO = "kedro==1.7.0"
 COOKIECUTTER = "cookiecutter==2.7.1"
-RENDERS = 5  # a render takes under a second: repeat it within a turn, too
+RENDERS = 5  # a render takes under a second, so it is repeated within a turn
 
-# Settings of the person who calls this must not reach either side.
+# The caller's settings must not reach either side.
 LEAKS = ("VIRTUAL_ENV", "PYTHONPATH", "PYTHONDONTWRITEBYTECODE", "PYTHONWARNINGS", "KEDRO_ENV")
 LEAKS += ("MLFLOW_TRACKING_URI", "MLFLOW_RUN_ID", "MAKEFLAGS", "MAKELEVEL", "MFLAGS")
 
 
 class MeasurementError(Exception):
-    """A step failed: the message holds the end of what it said."""
+    """A step failed; the message includes the end of its output."""
 
 
 @dataclass
@@ -47,13 +47,13 @@ class Usage:
     cpu: float = 0.0
 
     def __add__(self, other: "Usage") -> "Usage":
-        """Add what two commands took."""
+        """Add the costs of two commands."""
         return Usage(self.wall + other.wall, self.cpu + other.cpu)
 
 
 @dataclass
 class Machine:
-    """A machine as a newcomer has it: its own uv cache, caches of libraries and temporary files."""
+    """A newcomer's machine, with separate caches of uv and libraries and temporary files."""
 
     folder: Path
     python: str
@@ -61,7 +61,7 @@ class Machine:
     env: dict[str, str] = field(init=False)
 
     def __post_init__(self) -> None:
-        """Make its folders and the environment its commands see."""
+        """Create its folders and the environment of its commands."""
         for name in ("bin", "uv", "xdg", "tmp"):
             (self.folder / name).mkdir(parents=True)
         (self.folder / "bin/uv").symlink_to(self.uv)
@@ -74,13 +74,13 @@ class Machine:
             "DO_NOT_TRACK": "1",
         }
 
-    def forget_libraries_caches(self) -> None:
-        """Remove what libraries keep between runs (fonts, above all), but for uv's cache."""
+    def clear_library_caches(self) -> None:
+        """Remove the caches of libraries (above all fonts), but not uv's."""
         shutil.rmtree(self.folder / "xdg")
         (self.folder / "xdg").mkdir()
 
     def run(self, command: Sequence[str | Path], cwd: Path) -> Usage:
-        """Run a command and return what it took; say what failed."""
+        """Run a command and return its cost; raise MeasurementError with its output if it fails."""
         arguments = [str(word) for word in command]
         with tempfile.TemporaryFile() as log:
             start = time.perf_counter()
@@ -97,7 +97,7 @@ class Machine:
         return Usage(wall, used.ru_utime + used.ru_stime)
 
     def environment(self, folder: Path, *requirements: str | Path) -> Usage:
-        """Make a virtual environment and install into it."""
+        """Create a virtual environment and install into it."""
         return self.run(
             [self.uv, "venv", "--quiet", "--python", self.python, folder], folder.parent
         ) + self.run(
@@ -111,13 +111,13 @@ class Ours:
     name = "ours"
 
     def first_run(self, machine: Machine, folder: Path) -> tuple[Path, Usage]:
-        """Go from nothing to a tracked run; return the project and what it took."""
+        """Go from nothing to a tracked run; return the project and the cost."""
         used = machine.environment(folder / "tools", COOKIECUTTER)
         used += machine.run(render_command(folder, TEMPLATE, folder / "out"), folder)
         (project,) = (folder / "out").iterdir()
         used += machine.run(["make", "run", f"PYTHON={machine.python}"], project)
         if not (project / "mlruns.db").exists():
-            raise MeasurementError("make run has tracked nothing: there is no mlruns.db")
+            raise MeasurementError("make run tracked nothing: there is no mlruns.db")
         return project, used
 
     def second_run(self, machine: Machine, project: Path) -> Usage:
@@ -125,7 +125,7 @@ class Ours:
         return machine.run([".venv/bin/kedro", "run"], project)
 
     def run_environment(self, machine: Machine, project: Path, folder: Path) -> Path:
-        """Install what a run needs, and only that."""
+        """Install only the requirements of a run."""
         wheels = ["--find-links", project / "wheels"]  # the plugin, until it is on an index
         machine.environment(folder / "run", *wheels, "-r", project / "requirements/run.txt")
         return folder / "run"
@@ -141,7 +141,7 @@ class Theirs:
         self.starter = starter
 
     def first_run(self, machine: Machine, folder: Path) -> tuple[Path, Usage]:
-        """Go from nothing to a run; return the project and what it took."""
+        """Go from nothing to a run; return the project and the cost."""
         environment = folder / "venv"
         used = machine.environment(environment, KEDRO)
         new = ["new", "--starter", self.starter, "--name", "Spaceflights", "--telemetry", "no"]
@@ -157,7 +157,7 @@ class Theirs:
         return machine.run([project.parent / "venv/bin/kedro", "run"], project)
 
     def run_environment(self, machine: Machine, project: Path, folder: Path) -> Path:
-        """Install what the starter asks for: it has one set for everything."""
+        """Install the starter's requirements, which are one set for everything."""
         machine.environment(folder / "run", KEDRO, "-r", project / "requirements.txt")
         return folder / "run"
 
@@ -169,7 +169,7 @@ def render_command(folder: Path, template: Path, out: Path) -> list[str | Path]:
 
 
 def size_and_packages(environment: Path) -> tuple[float, int]:
-    """Return the disk space of an environment without bytecode, in MiB, and its packages."""
+    """Return the size of an environment without bytecode, in MiB, and its number of packages."""
     paths = [path for path in environment.rglob("*") if path.suffix != ".pyc"]
     blocks = sum(path.lstat().st_blocks for path in paths)
     packages = list(environment.glob("lib/python*/site-packages/*.dist-info"))
@@ -177,7 +177,7 @@ def size_and_packages(environment: Path) -> tuple[float, int]:
 
 
 def plain_template(folder: Path, project: Path) -> Path:
-    """Write a template with as many files of the same sizes in the same places, and no hooks."""
+    """Write a template with files of the same sizes at the same paths, but without hooks."""
     for path in [path for path in project.rglob("*") if path.is_file()]:
         copy = folder / "{{cookiecutter.project_slug}}" / path.relative_to(project)
         copy.parent.mkdir(parents=True, exist_ok=True)
@@ -187,7 +187,7 @@ def plain_template(folder: Path, project: Path) -> Path:
 
 
 def render_times(machine: Machine, folder: Path) -> tuple[list[float], list[float]]:
-    """Render this template and a plain one of the same size, in turns; return the seconds."""
+    """Render this template and a plain one of the same size alternately; return the seconds."""
     folder.mkdir()
     machine.environment(folder / "tools", COOKIECUTTER)
     machine.run(render_command(folder, TEMPLATE, folder / "first"), folder)
@@ -202,10 +202,10 @@ def render_times(machine: Machine, folder: Path) -> tuple[list[float], list[floa
 
 
 class Benchmark:
-    """All turns of both sides, and what they took."""
+    """All turns of both sides, and their figures."""
 
     def __init__(self, arguments: argparse.Namespace) -> None:
-        """Start with nothing found."""
+        """Start without any figures."""
         self.arguments = arguments
         self.sides = [Ours(), Theirs(arguments.starter)]
         self.found: dict[tuple[str, str], list[float]] = {}
@@ -227,7 +227,7 @@ class Benchmark:
         for cache in ("cold", "warm"):
             for side in self.sides:
                 machine = machines[side.name]
-                machine.forget_libraries_caches()
+                machine.clear_library_caches()
                 place = folder / f"{cache}-{side.name}"
                 place.mkdir()
                 project, used = side.first_run(machine, place)
@@ -241,7 +241,7 @@ class Benchmark:
     def after_first_run(
         self, side: Ours | Theirs, machine: Machine, project: Path, place: Path
     ) -> None:
-        """Measure what a second run costs and how much is installed."""
+        """Measure the cost of a second run and the size of the environment."""
         self.note("second run, CPU", side.name, side.second_run(machine, project).cpu, "s")
         if side.name == "ours" and BARE_SCRIPT.exists():
             bare = machine.run([".venv/bin/python", BARE_SCRIPT], project)
@@ -283,8 +283,8 @@ TARGETS = (
 )
 
 
-def machine_in_words(python: str, uv: str) -> str:
-    """Name what the figures depend on, and nothing that identifies the machine."""
+def describe_machine(python: str, uv: str) -> str:
+    """Describe what the figures depend on, without identifying the machine."""
     cpuinfo = Path("/proc/cpuinfo")
     lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
     models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
@@ -305,13 +305,11 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument(
         "--starter",
         default="spaceflights-pandas",
-        help="a local copy of the starter; by default Kedro fetches it from GitHub",
+        help="a local copy of the starter (default: Kedro fetches it from GitHub)",
     )
     parser.add_argument("--repeat", type=int, default=3, help="turns; medians are printed")
-    parser.add_argument(
-        "--python", default=sys.executable, help="the Python both sides install into"
-    )
-    parser.add_argument("--uv", default=shutil.which("uv"), help="by default the one on PATH")
+    parser.add_argument("--python", default=sys.executable, help="the Python that both sides use")
+    parser.add_argument("--uv", default=shutil.which("uv"), help="the uv to use (default: on PATH)")
     arguments = parser.parse_args()
     if not arguments.uv:
         parser.error("there is no uv on PATH: name one with --uv")
@@ -332,7 +330,7 @@ def main() -> int:
         print(problem, file=sys.stderr)
         return 2
     table, reached = benchmark.table()
-    print(f"{machine_in_words(arguments.python, arguments.uv)}\n\n{table}")
+    print(f"{describe_machine(arguments.python, arguments.uv)}\n\n{table}")
     return 0 if reached else 1
 
 

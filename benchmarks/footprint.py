@@ -1,12 +1,12 @@
-"""Size of a rendered project, cost of the plugin for other commands, and what a change breaks.
+"""Size of a rendered project, the plugin's cost for other commands, and tests that changes break.
 
     python benchmarks/footprint.py                 # files and lines of renders, by kind; start-up
     python benchmarks/footprint.py --tests         # also the time of a rendered project's tests
-    python benchmarks/footprint.py --changes       # five changes of a team: how many tests fail
-    python benchmarks/footprint.py --beside DIR... # count copies of other templates beside ours
+    python benchmarks/footprint.py --changes       # five typical changes: how many tests fail
+    python benchmarks/footprint.py --beside DIR... # also count renders of other templates
 
-Start-up is `kedro registry list` in Kedro's blank project with the plugin installed, and with its
-entry points hidden, in turns; medians.
+Start-up is the median time of `kedro registry list` in Kedro's blank project, with the plugin
+installed and with its entry points hidden, alternately.
 """
 
 import argparse
@@ -27,7 +27,7 @@ ROOT = Path(__file__).resolve().parents[1]
 BIN = Path(sys.executable).parent
 PROVIDERS = ("azure_pipelines", "github_actions")
 SAMPLES = ("temperature anomalies", "none")
-FILES, LINES = 90, 5_000  # for one provider, besides locks, data and wheels
+FILES, LINES = 90, 5_000  # for one provider, without locks, data and wheels
 MILLISECONDS = 50
 _KINDS = {
     "source": r"^src/.*\.py$",
@@ -52,7 +52,7 @@ metadata.entry_points = without
 
 
 def render(target: Path, **answers: str) -> Path:
-    """Render the template from what git would clone."""
+    """Render the template of this repository."""
     given = [f"{name}={value}" for name, value in answers.items()]
     command = [BIN / "cookiecutter", ROOT, "--no-input", "--default-config", "--output-dir", target]
     subprocess.run([*map(str, command), *given], check=True, capture_output=True)
@@ -61,7 +61,7 @@ def render(target: Path, **answers: str) -> Path:
 
 
 def count(project: Path) -> tuple[Counter[str], Counter[str]]:
-    """Count files and lines by kind, besides locks, data and wheels."""
+    """Count files and lines by kind, without locks, data and wheels."""
     files: Counter[str] = Counter()
     lines: Counter[str] = Counter()
     for path in sorted(project.rglob("*")):
@@ -75,7 +75,7 @@ def count(project: Path) -> tuple[Counter[str], Counter[str]]:
 
 
 def show_footprint(place: Path, beside: list[Path]) -> None:
-    """Print a table for each CI provider and sample, and totals of other templates' renders."""
+    """Print a table for each CI provider and sample, and the totals of other templates."""
     for provider, sample in product(PROVIDERS, SAMPLES):
         target = place / f"{provider}-{sample}"
         files, lines = count(render(target, ci_provider=provider, sample=sample))
@@ -91,7 +91,7 @@ def show_footprint(place: Path, beside: list[Path]) -> None:
 
 
 def show_start(place: Path, turns: int) -> None:
-    """Print what having the plugin installed costs another command."""
+    """Print how much the installed plugin slows down another command."""
     new = ["new", "--name", "Blank", "--tools", "none", "--example", "n", "--telemetry", "no"]
     quiet = os.environ | {"DO_NOT_TRACK": "1"}
     subprocess.run([BIN / "kedro", *new], cwd=place, check=True, capture_output=True, env=quiet)
@@ -120,7 +120,7 @@ def show_start(place: Path, turns: int) -> None:
 
 
 def test(project: Path) -> tuple[int, int, float]:
-    """Run a project's tests: passed, failed (with errors), seconds."""
+    """Run a project's tests; return the passed, the failed (with errors) and the seconds."""
     started = time.perf_counter()
     done = subprocess.run(
         [BIN / "python", "-m", "pytest", "-q", "-n", "auto", "--dist", "loadfile"],
@@ -130,7 +130,7 @@ def test(project: Path) -> tuple[int, int, float]:
         check=False,
     )
     took = time.perf_counter() - started
-    # pytest's last line, before what Kedro logs when a process ends
+    # pytest's last line; Kedro logs after it when a process ends
     last = [
         line for line in done.stdout.splitlines() if re.search(r"\d+ passed|failed|error", line)
     ]
@@ -146,7 +146,7 @@ def test(project: Path) -> tuple[int, int, float]:
 
 
 def _own_file(project: Path) -> None:
-    """Name a file of the team's own as raw_file."""
+    """Use the team's own file as raw_file."""
     import numpy as np
     import pandas as pd
 
@@ -193,12 +193,12 @@ def _edit(project: Path, before: str, after: str) -> None:
     file = project / "operation/configuration/base/parameters.yml"
     text = file.read_text(encoding="utf-8")
     if before not in text:
-        raise SystemExit(f"parameters.yml does not hold {before!r}")
+        raise SystemExit(f"parameters.yml does not contain {before!r}")
     file.write_text(text.replace(before, after), encoding="utf-8")
 
 
 def _classifier(project: Path) -> None:
-    """Put a churn classifier in the place of the pipelines."""
+    """Replace the pipelines with a churn classifier."""
     (package,) = project.glob("src/*/")
     for pipeline in (package / "pipelines").glob("*/"):
         shutil.rmtree(pipeline)
@@ -244,7 +244,7 @@ CHANGES: dict[str, Callable[[Path], None]] = {
 
 def show_changes(place: Path) -> None:
     """Print how many of a project's tests each change breaks."""
-    print("\ntests that fail after a change of the team:")
+    print("\ntests that fail after a team's change:")
     for number, (name, change) in enumerate(CHANGES.items()):
         project = render(place / f"change-{number}")
         change(project)
@@ -259,7 +259,7 @@ def main() -> None:
     parser.add_argument(
         "--changes", action="store_true", help="make five changes and run the tests"
     )
-    parser.add_argument("--turns", type=int, default=7, help="of the start-up measurement")
+    parser.add_argument("--turns", type=int, default=7, help="turns of the start-up measurement")
     parser.add_argument("--beside", type=Path, nargs="*", default=[], help="other renders to count")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:

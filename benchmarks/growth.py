@@ -1,19 +1,19 @@
-"""How the cost of a run grows with rows, series and weeks, beside a plain script.
+"""The cost of a run as rows, series and weeks grow, compared with a plain script.
 
     build/demo/temperature-anomalies/.venv/bin/python benchmarks/growth.py
 
-Renders are made by `make demo`. For each shape of data, in turns in one run: `kedro run` of the
+`make demo` renders the project. For each shape of data these three alternate: `kedro run` of the
 sample, its `--pipelines score`, and a script of pandas and scikit-learn that reads the file,
-describes it by the sample's own `describe`, one sensor after the other, fits, refits as often on
-samples as large, scores every row once on all cores and writes the scores; it validates, compares,
-draws, gates and tracks nothing. Prints the medians, the ratios, the peak of the memory, and for
-each node rows a second beside two limits: a pass of numpy over the features, and the stored model
-by ONNX on all cores.
+describes it with the sample's own `describe`, one sensor after the other, fits, refits as often on
+samples of the same size, scores every row once on all cores and writes the scores; it does not
+validate, compare, draw, gate or track. Prints the medians, the ratios, the peak memory, and the
+rows a second of each node, with two limits: a numpy pass over the features, and the stored model in
+ONNX on all cores.
 
     --shapes 1e5x50x70 1e6x50x70      rows x sensors x days; the default is the table of the issue
-    --turns 3                         medians of so many
-    --forms ordered unordered gap     how the rows come: also by time of all sensors mixed up, and
-                                      with a year in which nothing was read
+    --turns 3                         the number of turns for the medians
+    --forms ordered unordered gap     the order of rows: by sensor, by time with the sensors mixed,
+                                      or with a gap of one year
 
 Exit status: 0 if all targets are reached, 1 if one is missed, 2 if it could not be measured.
 """
@@ -46,7 +46,7 @@ _NODE = re.compile(r"^(\d\d:\d\d:\d\d) Running node: (\w+):")
 
 @dataclass(frozen=True)
 class Shape:
-    """What is generated: rows, sensors, days, and how the rows come."""
+    """The shape of the generated data: rows, sensors, days and the order of rows."""
 
     rows: int
     sensors: int
@@ -55,19 +55,19 @@ class Shape:
 
     @classmethod
     def parse(cls, text: str, form: str) -> "Shape":
-        """Read `1e6x50x70`."""
+        """Parse a shape such as `1e6x50x70`."""
         rows, sensors, days = (int(float(part)) for part in text.split("x"))
         return cls(rows, sensors, days, form)
 
     def __str__(self) -> str:
-        """Name it as a table has it."""
+        """Return the title of the shape's table."""
         text = f"{self.rows:.0e} rows, {self.sensors:,} sensors, {self.days:,} days"
         return text.replace("e+0", "e") + ("" if self.form == "ordered" else f", {self.form}")
 
 
 @dataclass
 class Cost:
-    """What a process took, and its log."""
+    """The cost of a process, and its log."""
 
     wall: float
     cpu: float
@@ -85,7 +85,7 @@ def main() -> int:
     parser.add_argument("--plain", nargs=2, type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.project is None:
-        print("there is no rendered project: make demo, or give one with --project")
+        print("there is no rendered project: run make demo, or name one with --project")
         return 2
     if options.plain:
         plain(options.project, *options.plain)
@@ -107,7 +107,7 @@ def main() -> int:
 
 
 def measure(shape: Shape, project: Path, folder: Path, turns: int) -> dict[str, Cost]:
-    """Run the three programs in turns, each in a copy of the project without earlier results."""
+    """Run the three programs alternately, in copies of the project without earlier results."""
     file = generate(shape, folder / "readings.csv")
     kedro = [str(_tool(project, "kedro")), "run"]
     parameters = f"raw_file={file},labels_file=null,gate.require_labels=false"
@@ -135,7 +135,7 @@ def measure(shape: Shape, project: Path, folder: Path, turns: int) -> dict[str, 
 
 
 def report(shape: Shape, found: dict[str, Cost]) -> list[str]:
-    """Print what a shape took; return the targets that it misses."""
+    """Print the costs of a shape; return the targets that it misses."""
     print(f"\n{shape}")
     for name, cost in found.items():
         share = cost.wall / found["plain"].wall
@@ -156,13 +156,13 @@ def report(shape: Shape, found: dict[str, Cost]) -> list[str]:
         missed.append(f"{shape}: {run.peak_mb:,.0f} MB, at most {MOST_MB:,}")
     if found["score"].peak_mb > MOST_SCORING_MB:
         missed.append(
-            f"{shape}: scoring took {found['score'].peak_mb:,.0f} MB, not {MOST_SCORING_MB}"
+            f"{shape}: scoring took {found['score'].peak_mb:,.0f} MB, at most {MOST_SCORING_MB}"
         )
     return missed
 
 
 def growth(whole: dict[Shape, float]) -> list[str]:
-    """Compare ten times the rows of the same sensors and days."""
+    """Compare each shape with ten times its rows, for the same sensors and days."""
     missed = []
     for shape, seconds in whole.items():
         larger = Shape(shape.rows * 10, shape.sensors, shape.days, shape.form)
@@ -175,7 +175,7 @@ def growth(whole: dict[Shape, float]) -> list[str]:
 
 
 def generate(shape: Shape, file: Path) -> Path:
-    """Write a daily swing of each sensor with noise and short faults."""
+    """Write a daily swing for each sensor, with noise and short faults."""
     random = np.random.default_rng(0)
     each = shape.rows // shape.sensors
     seconds = np.arange(each) * (shape.days * 86_400 / each)
@@ -196,7 +196,7 @@ def generate(shape: Shape, file: Path) -> Path:
     if shape.form == "unordered":
         lines = file.read_text(encoding="utf-8").splitlines(keepends=True)
         rest = np.array(lines[1:], object)
-        # neighbours change places: older than the one before, but no more than a file may be
+        # swap neighbours: rows older than their predecessor, within the order that a file may have
         swap = np.arange(0, len(rest) - 1, 10)
         rest[swap], rest[swap + 1] = rest[swap + 1].copy(), rest[swap].copy()
         order = np.argsort(np.arange(len(rest)) % each, kind="stable")
@@ -205,7 +205,7 @@ def generate(shape: Shape, file: Path) -> Path:
 
 
 def plain(project: Path, file: Path, out: Path) -> None:
-    """Do the same features, fit, refits and scores once."""
+    """Compute the same features, fit, refits and scores once."""
     from sklearn.ensemble import IsolationForest
 
     sys.path.insert(0, str(project / "src"))
@@ -244,7 +244,7 @@ def plain(project: Path, file: Path, out: Path) -> None:
 
 
 def limits(rows: int) -> dict[str, float]:
-    """Measure rows a second of a pass of numpy, and of a forest by ONNX on all cores."""
+    """Measure the rows a second of a numpy pass, and of a forest in ONNX on all cores."""
     from sklearn.ensemble import IsolationForest
 
     from kedro_azure_mlops.onnx_trees import Tree, TreeSum, tree_ensemble
@@ -280,7 +280,7 @@ def _run(command: list[str], folder: Path) -> Cost:
 
 
 def _node_seconds(log: str) -> dict[str, float]:
-    """Read from the log when each node began, to the second; the next one's begin is its end."""
+    """Read each node's duration from the log, to the second: a node ends where the next begins."""
     begun = [match.groups() for line in log.splitlines() if (match := _NODE.match(line))]
     times = [datetime.strptime(text, "%H:%M:%S") for text, _ in begun]
     steps = [(after - before).total_seconds() for before, after in itertools.pairwise(times)]

@@ -1,14 +1,14 @@
-"""What recording costs a server: latency, memory, and what is lost when it is killed.
+"""The cost of recording for a server: latency, memory, and the rows lost when it is killed.
 
     python benchmarks/recording.py                              # after `make demo`; 20 minutes
     python benchmarks/recording.py --minutes 0.5                # a quick look
 
 The plain server of ``kedro mlops serve`` runs twice with the same model, once with ``--record``.
-Both are asked at their full rate by two clients, in turns of a second and in an order that
-changes. A shared machine changes its speed by a factor of two from one second to the next, so
-ratios are taken turn by turn, and it is their median over many turns that is judged. Requests have
-1, 7 and 1,000 rows. At the end the recording server is killed (-9) while it is asked, and what it
-has written is compared with what was answered. Standard library and the plugin; Linux only.
+Two clients load both at full rate, in turns of one second and in alternating order. The speed of a
+shared machine can change by a factor of two from one second to the next, so ratios are taken turn
+by turn, and their median over many turns counts. Requests have 1, 7 and 1,000 rows. At the end the
+recording server is killed (-9) under load, and the rows in its files are compared with its answers.
+Standard library and the plugin; Linux only.
 
 Exit status: 0 if all targets are reached, 1 if one is missed, 2 if it could not be measured.
 """
@@ -25,7 +25,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from statistics import mean, median
 
-from first_run import MeasurementError, machine_in_words
+from first_run import MeasurementError, describe_machine
 from serving import (
     HOST,
     JUDGED,
@@ -47,7 +47,7 @@ SIZES = (1, JUDGED, MANY)
 
 
 def resident(server: Server) -> float:
-    """Add up the memory of the processes of a server, in MB, but that which compacts files."""
+    """Return the memory of a server's processes in MB, except the one that compacts files."""
     folders = processes(server.process)
     serving = [one for one in folders if b"serve.parts" not in (one / "cmdline").read_bytes()]
     texts = [(folder / "status").read_text() for folder in serving]
@@ -55,7 +55,7 @@ def resident(server: Server) -> float:
 
 
 def figure(server: Server, name: str) -> float:
-    """Read a figure of /metrics."""
+    """Read a figure from /metrics."""
     connection = http.client.HTTPConnection(HOST, server.port, timeout=60)
     connection.request("GET", "/metrics")
     lines = connection.getresponse().read().decode().splitlines()
@@ -82,7 +82,7 @@ def recorded(folder: Path) -> tuple[int, set[str]]:
 
 
 def kill_while_asked(server: Server, seconds: float, clients: int) -> dict[str, float]:
-    """Kill a server in the middle of its work; return how long before that each answer was."""
+    """Kill a server under load; return the seconds from each answer to the kill, by request id."""
     answered: dict[str, float] = {}
 
     def client(number: int) -> None:
@@ -96,7 +96,7 @@ def kill_while_asked(server: Server, seconds: float, clients: int) -> dict[str, 
                 if connection.getresponse().read():
                     answered[name] = time.monotonic()
         except (OSError, http.client.HTTPException):
-            pass  # it is dead
+            pass  # the server is dead
 
     threads = [threading.Thread(target=client, args=(number,)) for number in range(clients)]
     for thread in threads:
@@ -112,7 +112,7 @@ def kill_while_asked(server: Server, seconds: float, clients: int) -> dict[str, 
 
 
 def measure(project: Path, model: Path, options: argparse.Namespace) -> bool:
-    """Ask both servers in turns, print; return whether all targets are reached."""
+    """Load both servers alternately and print; return whether all targets are reached."""
     serve = [".venv/bin/kedro", "mlops", "serve", "--plain", "--model", str(model)]
     bodies = bodies_of_ours()
     found: dict[tuple[str, int], list[Measured]] = {}
@@ -127,7 +127,7 @@ def measure(project: Path, model: Path, options: argparse.Namespace) -> bool:
             command += ["--record"] if name == "recording" else []
             servers.append(stack.enter_context(started(name, command, given, project)))
         records = servers[1]
-        for server in servers:  # the first requests of all warm up
+        for server in servers:  # warm up
             for size in SIZES:
                 load(server, size, 1, options.clients)
         turns = max(2, round(options.minutes * 60 / (options.seconds * len(SIZES))))
@@ -153,7 +153,7 @@ def measure(project: Path, model: Path, options: argparse.Namespace) -> bool:
     good &= _target("rows neither in the files nor counted", sent - rows - dropped, 0)
     missing = [seconds for name, seconds in answered.items() if name not in ids]
     print(f"killed after {len(answered):,} answers: {len(missing):,} of them are not in the files")
-    good &= _target("seconds before the kill that are lost", max(missing, default=0), LOST)
+    good &= _target("seconds lost before the kill", max(missing, default=0), LOST)
     return good
 
 
@@ -184,12 +184,12 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--minutes", type=float, default=10, help="of load for each server")
-    parser.add_argument("--seconds", type=float, default=1, help="of each server, size and turn")
+    parser.add_argument("--minutes", type=float, default=10, help="minutes of load for each server")
+    parser.add_argument("--seconds", type=float, default=1, help="per server, size and turn")
     options, project, model = read_options(parser)
     try:
         tools = (str(project / ".venv/bin/python"), str(project / ".venv/bin/mlflow"))
-        print(f"{machine_in_words(*tools)}; clients: {options.clients}\n")
+        print(f"{describe_machine(*tools)}; clients: {options.clients}\n")
         return 0 if measure(project, model, options) else 1
     except MeasurementError as problem:
         print(problem, file=sys.stderr)

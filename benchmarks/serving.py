@@ -1,22 +1,21 @@
-"""How fast a model is served and how fast files are scored, beside what MLflow and scikit-learn do.
+"""The speed of serving and of scoring files, compared with MLflow and scikit-learn.
 
     python benchmarks/serving.py                      # after `make demo`
     python benchmarks/serving.py --rows 100000 --seconds 2 --turns 1    # a quick look
 
 Requests: Azure's inference server and the plain application, as ``kedro mlops serve`` starts them,
-beside ``mlflow models serve`` with the same model folder and one worker, and beside the call in a
-process (the limit). All are asked by the same two clients, which keep their connections, in turns:
-a single one leaves the server idle while it works itself, and throughput would be the client's. On
-a machine that others use, the CPU time of a server per request says more than the clock. All get
-the same readings; ours check them, MLflow's server checks no more than its signature. (Before 0.2
-it got finished features: the stored model makes them itself now.) Memory is the peak of the
-processes of a server.
+``mlflow models serve`` with the same model folder and one worker, and a call within a process (the
+limit). The same two clients, which keep their connections, load all of them alternately: a single
+client leaves the server idle while it works itself, so it would limit the throughput. On a shared
+machine, the CPU time of a server per request says more than the clock. All get the same readings;
+our servers check them, MLflow's checks only its signature. (Before 0.2 it got finished features;
+now the stored model computes them itself.) Memory is the peak of all processes of a server.
 
-Batch: ``kedro run --pipelines score`` beside a script of plain scikit-learn that reads the file
-whole, makes the same features by the same function, calls ``score_samples`` and writes the scores.
-It does not check the readings. Standard library only; Linux only.
+Batch: ``kedro run --pipelines score``, and a script of plain scikit-learn that reads the whole
+file, computes the same features with the same function, calls ``score_samples`` and writes the
+scores. It does not check the readings. Standard library only; Linux only.
 
-Explanations: the same judged reading with ``"explain": true``, called in a process.
+Explanations: the same judged reading with ``"explain": true``, called within a process.
 
 Exit status: 0 if all targets are reached, 1 if one is missed, 2 if it could not be measured.
 """
@@ -42,19 +41,19 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from first_run import LEAKS, MeasurementError, machine_in_words
+from first_run import LEAKS, MeasurementError, describe_machine
 
 ROOT = Path(__file__).resolve().parent.parent
 HOST = "127.0.0.1"
 AZURE, PLAIN, MLFLOW, LIMIT = "Azure's server", "plain app", "mlflow models serve", "in process"
 EXPLAINED = "in process, explained"
 MANY = 1_000
-JUDGED = 7  # rows: a reading with the least history that it takes to judge it
+JUDGED = 7  # rows: a reading with the shortest history needed to judge it
 SENSORS = ("boiler", "cold_room", "hall", "outdoor")
 
-TIMES = {AZURE: 15, PLAIN: 30}  # the throughput of MLflow's server, at a judged reading
+TIMES = {AZURE: 15, PLAIN: 30}  # times the throughput of MLflow's server, for a judged reading
 P99, MEMORY, BATCH = 1 / 5, 1 / 3, 1.3
-FLAT = 1.25  # memory at the most rows, of that at the fewest
+FLAT = 1.25  # memory with the most rows, relative to the fewest
 EXPLAIN_MS = 5.0  # to explain a reading
 
 IN_PROCESS = """
@@ -97,7 +96,7 @@ scored.to_csv(sys.argv[4], index=False)
 
 @dataclass
 class Server:
-    """A running server and the bodies that it is sent."""
+    """A running server and the bodies to send to it."""
 
     name: str
     port: int
@@ -108,7 +107,7 @@ class Server:
 
 @dataclass
 class Measured:
-    """Seconds of all requests of one turn, how long the turn took, and the server's CPU."""
+    """The seconds of each request in a turn, and the turn's wall time and server CPU time."""
 
     seconds: list[float] = field(default_factory=list)
     wall: float = 0.0
@@ -125,13 +124,13 @@ class Measured:
 
 
 def environment(**more: str) -> dict[str, str]:
-    """Return the environment without settings of the person who calls this."""
+    """Return the environment without the caller's settings."""
     leaks = (*LEAKS, "MODEL_DIGEST", "MODEL_VERSION")
     return {key: value for key, value in os.environ.items() if key not in leaks} | more
 
 
 def readings(rows: int, step: int = 1) -> Iterator[tuple[str, str, float]]:
-    """Make readings of the sample's sensors, some minutes apart, on a daily swing."""
+    """Generate readings of the sample's sensors, ``step`` minutes apart, with a daily swing."""
     draw = random.Random(0)
     usual = {"boiler": 60.0, "cold_room": 4.0, "hall": 20.0, "outdoor": 6.0}
     start = datetime(2024, 3, 1, tzinfo=UTC)
@@ -143,14 +142,14 @@ def readings(rows: int, step: int = 1) -> Iterator[tuple[str, str, float]]:
 
 
 def requests() -> dict[int, list[tuple[str, str, float]]]:
-    """Make a lone reading, which is not judged but for its range, a judged one, and many."""
+    """Return a lone reading (only its range is judged), a fully judged one, and many."""
     many = list(readings(MANY, step=60))
     of_one = [row for row in many if row[1] == SENSORS[0]]
     return {1: many[:1], JUDGED: [of_one[0], *of_one[32 : 31 + JUDGED]], MANY: many}
 
 
 def bodies_of_ours() -> dict[int, bytes]:
-    """Write the requests as our servers take them."""
+    """Return the requests in the format of our servers."""
     names = ("timestamp", "sensor_id", "temperature")
     return {
         count: json.dumps({"data": [dict(zip(names, row, strict=True)) for row in rows]}).encode()
@@ -159,7 +158,7 @@ def bodies_of_ours() -> dict[int, bytes]:
 
 
 def bodies_of_mlflow() -> dict[int, bytes]:
-    """Write the same requests as MLflow takes them."""
+    """Return the same requests in MLflow's format."""
     names = ["timestamp", "sensor_id", "temperature"]
     return {
         count: json.dumps({"dataframe_split": {"columns": names, "data": rows}}).encode()
@@ -168,7 +167,7 @@ def bodies_of_mlflow() -> dict[int, bytes]:
 
 
 def free_port() -> int:
-    """Find a free port."""
+    """Return a free port."""
     with socket.socket() as probe:
         probe.bind((HOST, 0))
         return int(probe.getsockname()[1])
@@ -178,7 +177,7 @@ def free_port() -> int:
 def started(
     name: str, command: list[str], given: dict[str, Any], project: Path
 ) -> Iterator[Server]:
-    """Start a server, wait until it answers, and end it with all its processes."""
+    """Start a server, wait until it answers, and stop it with all its processes."""
     with tempfile.TemporaryFile() as log:
         process = subprocess.Popen(
             command,
@@ -220,7 +219,7 @@ def _answers(port: int) -> bool:
 
 
 def load(server: Server, rows: int, seconds: float, clients: int) -> Measured:
-    """Send the same request again and again by some clients, each over its own connection."""
+    """Send the same request repeatedly from some clients, each over its own connection."""
     found, failures = Measured(), []
 
     def client() -> None:
@@ -255,9 +254,9 @@ def load(server: Server, rows: int, seconds: float, clients: int) -> Measured:
 
 
 def processes(process: "subprocess.Popen[bytes]") -> list[Path]:
-    """List the folders in /proc of a process and of those it started.
+    """Return the folders in /proc of a process and its descendants.
 
-    The command is left out: it waits beside its server and serves nothing; a container has none.
+    The command itself is left out: it only waits for its server, and a container does not have it.
     """
     parents = {}
     for folder in Path("/proc").glob("[0-9]*"):
@@ -276,19 +275,19 @@ def _stat(folder: Path) -> list[str]:
 
 
 def peak_memory(process: "subprocess.Popen[bytes]") -> float:
-    """Add up the peaks of the processes of a server, in MB."""
+    """Return the sum of the memory peaks of a server's processes, in MB."""
     texts = [(folder / "status").read_text() for folder in processes(process)]
     return sum(int(text.partition("VmHWM:")[2].split()[0]) for text in texts) / 1e3
 
 
 def cpu_seconds(process: "subprocess.Popen[bytes]") -> float:
-    """Add up what the processes of a server have used of the processors."""
+    """Return the CPU time used by the processes of a server."""
     ticks = [int(number) for folder in processes(process) for number in _stat(folder)[11:13]]
     return sum(ticks) / os.sysconf("SC_CLK_TCK")
 
 
 def measure_requests(project: Path, model: Path, options: argparse.Namespace) -> bool:
-    """Start all servers, ask them in turns, print; return whether all targets are reached."""
+    """Start all servers, load them alternately, print; return whether all targets are reached."""
     ours, mlflow = bodies_of_ours(), bodies_of_mlflow()
     serve = [".venv/bin/kedro", "mlops", "serve", "--model", str(model)]
     ports = {name: free_port() for name in (AZURE, PLAIN, MLFLOW)}
@@ -315,7 +314,7 @@ def measure_requests(project: Path, model: Path, options: argparse.Namespace) ->
         for count in ours:
             Path(place, str(count)).write_bytes(ours[count])
         Path(place, "explained").write_bytes(ours[JUDGED][:-1] + b', "explain": true}')
-        for server in servers:  # the first requests of all warm up
+        for server in servers:  # warm up
             for count in ours:
                 load(server, count, 0.5, options.clients)
         for turn in range(1, options.turns + 1):
@@ -346,7 +345,7 @@ def _in_process(command: list[str], project: Path) -> "Iterator[subprocess.Popen
     )
     try:
         if process.stdout is None or process.stdout.readline() != b"ready\n":
-            raise MeasurementError("the score function could not be called")
+            raise MeasurementError("the score function did not start")
         yield process
     finally:
         process.kill()
@@ -355,7 +354,7 @@ def _in_process(command: list[str], project: Path) -> "Iterator[subprocess.Popen
 
 def _called(process: "subprocess.Popen[bytes]", seconds: float, body: Path) -> Measured:
     if process.stdin is None or process.stdout is None:
-        raise MeasurementError("the score function cannot be called")
+        raise MeasurementError("the score function has no pipes")
     process.stdin.write(f"{seconds} {body}\n".encode())
     process.stdin.flush()
     used = cpu_seconds(process)
@@ -405,7 +404,7 @@ def _target(what: str, ratio: float, sign: str, target: float) -> bool:
 
 
 def measure_batch(project: Path, model: Path, options: argparse.Namespace) -> bool:
-    """Score files of all sizes both ways, in turns; print; return whether targets are reached."""
+    """Score files of all sizes both ways and print; return whether all targets are reached."""
     package = next((project / "src").glob("*/score.py")).parent.name
     script = PLAIN_SKLEARN.format(package=package)
     found: dict[tuple[str, int], list[tuple[float, float]]] = {}
@@ -438,7 +437,7 @@ def _write(file: Path, rows: int) -> None:
 
 
 def _used(command: list[str], project: Path) -> tuple[float, float]:
-    """Return the seconds and the peak memory in MB of a command."""
+    """Run a command and return its seconds and its peak memory in MB."""
     with tempfile.TemporaryFile() as log:
         start = time.perf_counter()
         process = subprocess.Popen(command, cwd=project, env=environment(), stdout=log, stderr=log)
@@ -472,13 +471,13 @@ def _report_batch(
 
 
 def read_options(parser: argparse.ArgumentParser) -> tuple[argparse.Namespace, Path, Path]:
-    """Add the options of every load test; return all, the project and the model it has trained."""
+    """Add the options of every load test; return all options, the project and its model."""
     parser.add_argument("--project", type=Path, default=ROOT / "build/demo/temperature-anomalies")
-    parser.add_argument("--clients", type=int, default=2, help="that ask at the same time")
+    parser.add_argument("--clients", type=int, default=2, help="number of concurrent clients")
     options = parser.parse_args()
     project, model = options.project.resolve(), options.project.resolve() / "data/processed/model"
     if not (model / "MLmodel").is_file():
-        parser.error(f"{project} has trained no model: make demo, or give one with --project")
+        parser.error(f"{project} has no model: run make demo, or name a project with --project")
     return options, project, model
 
 
@@ -487,11 +486,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--seconds", type=float, default=5, help="of each server and turn")
+    parser.add_argument("--seconds", type=float, default=5, help="seconds for each server and turn")
     parser.add_argument("--turns", type=int, default=3, help="medians are printed")
     sizes = "100000,1000000,10000000"
-    parser.add_argument("--rows", default=sizes, help=f"of the files (default: {sizes})")
-    parser.add_argument("--only", choices=("requests", "batch"), help="leave the other half out")
+    parser.add_argument("--rows", default=sizes, help=f"rows of the files (default: {sizes})")
+    parser.add_argument("--only", choices=("requests", "batch"), help="skip the other half")
     options, project, model = read_options(parser)
     options.rows = [int(rows) for rows in options.rows.split(",")]
     try:
@@ -499,7 +498,7 @@ def main() -> int:
             _used(["make", ".venv-serve/.synced"], project)
         tools = (str(project / ".venv/bin/python"), str(project / ".venv/bin/mlflow"))
         print(
-            f"{machine_in_words(*tools)}; median of {options.turns}; clients: {options.clients}\n"
+            f"{describe_machine(*tools)}; median of {options.turns}; clients: {options.clients}\n"
         )
         good = options.only == "batch" or measure_requests(project, model, options)
         good &= options.only == "requests" or measure_batch(project, model, options)

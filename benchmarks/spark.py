@@ -1,15 +1,15 @@
-"""The engine on pandas and on Spark, side by side: the same functions, the same rows, in turns.
+"""Compare the engine on pandas and on Spark: the same functions on the same rows, alternately.
 
     .venv-spark/bin/python benchmarks/spark.py                    # 1,000,000 rows of 100 units
     .venv-spark/bin/python benchmarks/spark.py --rows 10000000 --units 1000 --turns 3
     .venv-spark/bin/python benchmarks/spark.py --share 0.5        # one unit has half of all rows
 
 Needs ``kedro-azure-mlops[spark]``, Java 17 or 21 and Linux. Both engines read the same Parquet
-files and write Parquet, and what they write is compared to the bit. A first turn warms up and is
-not counted. On small data this shows what Spark costs: it pays where the data does not fit into one
-machine. For a plan of larger data (docs/how-to/spark-plan.md), per row: the CPU time of Spark, its
-Java and its Python processes; what goes through a shuffle and what is spilled to disk, by Spark's
-own count; and the most memory that a task has taken, for sorting in Java and as a Python process.
+files and write Parquet, and their results are compared bit for bit. A first turn warms up and is
+not counted. On small data this shows the overhead of Spark, which pays off when the data does not
+fit into one machine. To plan for larger data (docs/how-to/spark-plan.md), it prints per row: the
+CPU time of Spark (Java and Python processes); the bytes shuffled and spilled to disk, as counted by
+Spark; and the peak memory of a task, for sorting in Java and as a Python process.
 """
 
 import argparse
@@ -52,9 +52,9 @@ FEATURES = ["value", "mean", "std"]
 
 
 def write_rows(folder: Path, asked: argparse.Namespace) -> None:
-    """Write rows of units, a row a minute, a file a time span as data arrives.
+    """Write the rows of all units, one a minute, in one file per time span, as data arrives.
 
-    The first unit has a share of all rows.
+    The first unit has the given share of all rows.
     """
     random = np.random.default_rng(0)
     rest = (1 - asked.share) / (asked.units - 1)
@@ -90,7 +90,7 @@ def peaks(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def forest() -> bytes:
-    """Fit 100 trees, as ONNX, that sum up how deep a row falls."""
+    """Fit 100 trees, as ONNX, that sum up the depth at which a row ends."""
     found = IsolationForest(random_state=0).fit(np.random.default_rng(0).normal(size=(10_000, 3)))
     trees = []
     for each in found.estimators_:
@@ -101,7 +101,7 @@ def forest() -> bytes:
 
 
 class Forest:
-    """Scores rows by a stored forest, which each task opens once."""
+    """Scores rows with a stored forest, which each task opens once."""
 
     def __init__(self, model: bytes) -> None:
         self._model = model
@@ -117,7 +117,7 @@ class Forest:
 
 
 def tasks(asked: argparse.Namespace) -> dict[str, Callable[[Any], Any]]:
-    """Return what is done with a table, by name."""
+    """Return the operations on a table, by name."""
     score = Forest(forest())
 
     def described(table: Any) -> Any:
@@ -137,7 +137,7 @@ def tasks(asked: argparse.Namespace) -> dict[str, Callable[[Any], Any]]:
 
 
 def run(task: Callable[[Any], Any], read: Callable[[], Any], target: Path) -> float:
-    """Read, do a task, write what it returns; seconds."""
+    """Read, run a task and write its result; return the seconds taken."""
     shutil.rmtree(target, ignore_errors=True)
     started = time.perf_counter()
     result = task(read())
@@ -160,14 +160,14 @@ def in_order(folder: Path) -> pa.Table:
 
 @dataclass
 class Cost:
-    """What Spark has used since the last look."""
+    """The resources that Spark has used since the last look."""
 
     events: Path
     _read: int = 0
     _cpu: float = 0.0
 
     def look(self) -> dict[str, float]:
-        """Return seconds of CPU, bytes shuffled and spilled, and the most of a task, MB."""
+        """Return seconds of CPU, bytes shuffled and spilled, and peak memory of a task in MB."""
         found = {"shuffled": 0.0, "spilled": 0.0, "sorting": 0.0}
         for metrics in self._tasks():
             found["shuffled"] += metrics["Shuffle Write Metrics"]["Shuffle Bytes Written"]
@@ -175,8 +175,8 @@ class Cost:
             found["sorting"] = max(found["sorting"], metrics.get("Peak Execution Memory", 0) / 1e6)
         cpu, most = 0.0, 0.0
         for each in (this := psutil.Process(), *this.children(recursive=True)):
-            with suppress(psutil.NoSuchProcess, FileNotFoundError):  # idle ones end
-                cpu += sum(each.cpu_times()[:4])  # its own, and of children that have ended
+            with suppress(psutil.NoSuchProcess, FileNotFoundError):  # idle processes end
+                cpu += sum(each.cpu_times()[:4])  # including children that have ended
                 if each != this and each.name().startswith("python"):
                     most = max(most, peak_of(each.pid))
         found["cpu"], self._cpu = cpu - self._cpu, cpu
@@ -194,7 +194,7 @@ class Cost:
 
 
 def peak_of(pid: int) -> float:
-    """Return the most memory of a process since the last look, MB."""
+    """Return the peak memory of a process since the last look, in MB."""
     status, reset = Path(f"/proc/{pid}/status"), Path(f"/proc/{pid}/clear_refs")
     found = int(status.read_text().partition("VmHWM:")[2].split()[0]) / 1e3
     reset.write_text("5")
@@ -205,14 +205,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--units", type=int, default=100)
-    parser.add_argument("--share", type=float, help="of all rows, of the first unit")
+    parser.add_argument("--share", type=float, help="of all rows, for the first unit")
     parser.add_argument("--files", type=int, default=8)
     parser.add_argument("--sample", type=int, default=10_000)
     parser.add_argument("--most-rows", type=int, default=1_000_000)
-    parser.add_argument("--partitions", type=int, default=8, help="of a shuffle")
+    parser.add_argument("--partitions", type=int, default=8, help="partitions of a shuffle")
     parser.add_argument("--turns", type=int, default=5)
     parser.add_argument("--master", default=f"local[{os.cpu_count()}]")
-    parser.add_argument("--only", nargs="*", help="of these tasks")
+    parser.add_argument("--only", nargs="*", help="run only these tasks")
     asked = parser.parse_args()
     asked.share = asked.share or 1 / asked.units
     with tempfile.TemporaryDirectory() as place:

@@ -1,13 +1,13 @@
-"""Updates of rendered projects: `kedro mlops update` beside cruft and copier.
+"""Updates of rendered projects: `kedro mlops update` compared with cruft and copier.
 
     .venv/bin/python benchmarks/update.py --seeds 40
 
-Each seed is one life of a project: random edits, an update to the second release, conflicts settled
-so that everything is kept, more edits, an update to the third (update_seeds.py of the tests). The
-three tools live through the same lives in turns, with the same git and Python, each in an
-environment that is installed into build/ first. Columns: what the user wrote and is gone, changes
-of the template that are neither in the project nor mentioned, exit statuses that do not
-show conflicts, deleted files that came back, and the median seconds of an update.
+Each seed is one life of a project: random edits, an update to the second release, conflicts
+resolved without losing anything, more edits, an update to the third (update_seeds.py in the tests).
+The three tools go through the same lives alternately, with the same git and Python, each in an
+environment installed into build/ first. Columns: user edits lost, template changes neither in the
+project nor mentioned, exit statuses that do not show conflicts, deleted files that came back, and
+the median seconds of an update.
 
 Exit status: 0 if all targets are reached, 1 if one is missed, 2 if it could not be measured.
 """
@@ -38,11 +38,11 @@ TARGET_RATIO = 0.6
 
 
 class MeasurementError(Exception):
-    """A step failed: the message holds the end of what it said."""
+    """A step failed; the message includes the end of its output."""
 
 
 def environment(name: str, *packages: str) -> Path:
-    """Install packages into an environment below build/, once, and return its programs."""
+    """Install packages once into an environment below build/, and return its bin folder."""
     folder = ROOT / "build" / f"update-{name}"
     if not (folder / "complete").exists():
         uv = ["sh", str(ROOT / "tools" / "uv.sh")]
@@ -58,7 +58,7 @@ def environment(name: str, *packages: str) -> Path:
 
 @dataclass
 class Score:
-    """The results of one tool in all lives."""
+    """The results of one tool over all lives."""
 
     updates: int = 0
     lost: int = 0
@@ -71,25 +71,25 @@ class Score:
 
 
 class Tool(ABC):
-    """Something that updates projects."""
+    """A tool that updates projects."""
 
     name: str
 
     def __init__(self, programs: Path, template: Template) -> None:
-        """Take the folder of its programs and the template it renders."""
+        """Store the folder of its programs and the template it renders."""
         self.programs = programs
         self.template = template
 
     @abstractmethod
     def project(self, folder: Path) -> Path:
-        """Make a project from the first release and commit it."""
+        """Render a project from the first release and commit it."""
 
     @abstractmethod
     def command(self, number: int) -> list[str]:
         """Return the command that updates to a release."""
 
     def update(self, project: Path, number: int) -> tuple[int, str, float]:
-        """Update and return status, words and seconds."""
+        """Update and return the exit status, the output and the seconds taken."""
         shell = self.template.shell | IDENTITY | self.variables()
         began = time.perf_counter()
         process = subprocess.run(
@@ -105,7 +105,7 @@ class Tool(ABC):
         return process.returncode, process.stdout + process.stderr, seconds
 
     def variables(self) -> dict[str, str]:
-        """Return what the environment holds besides."""
+        """Return additional environment variables."""
         return {}
 
 
@@ -115,7 +115,7 @@ class Ours(Tool):
     name = "ours"
 
     def project(self, folder: Path) -> Path:
-        """Make a project from the first release and commit it."""
+        """Render a project from the first release and commit it."""
         return self.template.project("v1", folder).path
 
     def command(self, number: int) -> list[str]:
@@ -124,7 +124,7 @@ class Ours(Tool):
         return [python, "-m", "kedro_azure_mlops", "update", "--to", f"v{number}"]
 
     def variables(self) -> dict[str, str]:
-        """Return what the environment holds besides."""
+        """Return additional environment variables."""
         return {"PYTHONPATH": str(SOURCES)}
 
 
@@ -138,17 +138,17 @@ class Cruft(Ours):
         return [str(self.programs / "cruft"), "update", "-y", "--checkout", f"v{number}"]
 
     def variables(self) -> dict[str, str]:
-        """Return what the environment holds besides."""
+        """Return additional environment variables."""
         return {}
 
 
 class Copier(Tool):
-    """Copier, on a template of its own form with the same files."""
+    """Copier, on a template in its format with the same files."""
 
     name = "copier"
 
     def project(self, folder: Path) -> Path:
-        """Make a project from the first release and commit it."""
+        """Render a project from the first release and commit it."""
         target = folder / "demo"
         command = ["copy", "--quiet", "--defaults", "--vcs-ref", "v1", self.template.url]
         made = subprocess.run(
@@ -171,7 +171,7 @@ class Copier(Tool):
 
 
 def cookiecutter_template(folder: Path) -> Template:
-    """Make the template as cookiecutter has it."""
+    """Write the template in cookiecutter's format."""
     template = Template(folder / "cookiecutter", "https://templates.example/cookiecutter.git")
     before: set[str] = set()
     for number in RELEASES:
@@ -182,7 +182,7 @@ def cookiecutter_template(folder: Path) -> Template:
 
 
 def copier_template(folder: Path) -> Template:
-    """Make the template as copier has it."""
+    """Write the template in copier's format."""
     template = Template(folder / "copier", "https://templates.example/copier.git")
     template.path.mkdir()
     git(template.path, "init", "--quiet", "--initial-branch=main")
@@ -202,7 +202,7 @@ def copier_template(folder: Path) -> Template:
 
 
 def live(tool: Tool, first: Path, seed: int, folder: Path, score: Score) -> None:
-    """Live one life of a project with one tool."""
+    """Simulate one life of a project with one tool."""
     project = Path(shutil.copytree(first, folder / tool.name / "demo", symlinks=True))
     user = User(seed, project)
     for number in RELEASES[1:]:
@@ -219,7 +219,7 @@ def live(tool: Tool, first: Path, seed: int, folder: Path, score: Score) -> None
         score.wrong += verdict.wrong_status
         score.crashed += "Traceback" in said
         score.conflicts += bool(conflicts(project))
-        # What is lost once cannot be lost again.
+        # An edit can be lost only once.
         for mark in verdict.lost:
             user.ledger.texts.pop(mark, None)
             user.ledger.binaries.pop(mark, None)
@@ -253,7 +253,7 @@ def reached(scores: dict[str, Score]) -> bool:
 
 
 def measure(seeds: Sequence[int], folder: Path) -> dict[str, Score]:
-    """Live all lives with all tools."""
+    """Simulate all lives with all tools."""
     template = cookiecutter_template(folder)
     with_cookiecutter = environment("cruft", CRUFT, COOKIECUTTER)
     tools = [

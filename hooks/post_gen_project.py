@@ -1,6 +1,6 @@
-"""Record what the project is made from, commit it, and print what to type next.
+"""Record the project's origin, commit the project, and print the next steps.
 
-Nothing here may make a render fail: what cannot be done is printed.
+Nothing here may fail a render: steps that are impossible are reported instead.
 """
 
 import contextlib
@@ -16,7 +16,7 @@ from shlex import quote
 CONTEXT: dict = json.loads(r'''{{ cookiecutter | tojson }}''')  # fmt: skip
 
 RECORD = ".cruft.json"
-# cookiecutter makes the folders of files that another answer leaves out; inner ones come first
+# cookiecutter creates these folders even if an answer leaves out their files; inner ones first
 CONDITIONAL_FOLDERS = (
     *("azure_pipelines/templates", "azure_pipelines"),
     *(".github/actions/setup", ".github/actions", ".github/workflows", ".github"),
@@ -24,20 +24,20 @@ CONDITIONAL_FOLDERS = (
     "operation/configuration/spark",
     f"src/{CONTEXT['package_name']}/pipelines/score",
 )
-LATER = """Updates need the template's address and commit. Once it is known, type:
+LATER = """Updates need the template's URL and commit. Once they are known, type:
 kedro mlops update --link URL --to TAG"""
 COMMIT = "git init && git add --all --force && git commit --message 'Render the template'"
 
-# Set by a git command that started this one, they would lead git elsewhere.
+# If a git command started this hook, it has set these, and git would use another repository.
 FOREIGN = {"GIT_DIR", "GIT_INDEX_FILE", "GIT_OBJECT_DIRECTORY", "GIT_PREFIX", "GIT_WORK_TREE"}
 
 
 class GitError(Exception):
-    """Git is not there, or failed; the message is what it said."""
+    """Git is missing or failed; the message is its error output."""
 
 
 def git(*arguments: str, folder: str = ".") -> str:
-    """Run git without hooks, signatures and watchers, and return what it printed."""
+    """Run git without hooks, signatures and watchers, and return its output."""
     plain = (f"core.hooksPath={os.devnull}", "commit.gpgSign=false", "core.fsmonitor=false")
     options = [word for setting in plain for word in ("-c", setting)]
     environment = {k: v for k, v in os.environ.items() if k not in FOREIGN} | {"LC_ALL": "C"}
@@ -59,7 +59,7 @@ def git(*arguments: str, folder: str = ".") -> str:
 
 
 def public(url: str) -> str | None:
-    """Return an address without credentials; None for a place on this machine."""
+    """Return a URL without credentials; None for a local path."""
     if re.match(r"https?://", url):
         return re.sub(r"^(https?://)[^/]*@", r"\1", url)
     if re.match(r"(ssh|git|git\+ssh)://", url):
@@ -68,10 +68,10 @@ def public(url: str) -> str | None:
 
 
 def template_folder() -> str:
-    """Return where the template is; a relative path begins where cookiecutter was started.
+    """Return the path of the template; a relative one starts where cookiecutter was called.
 
-    A hook runs in the project and is not given that place. It is the output folder, unless
-    ``--output-dir`` named another one; shells leave it in ``PWD``.
+    A hook runs in the project and does not receive that folder. It is the output folder, unless
+    ``--output-dir`` names another one; shells store it in ``PWD``.
     """
     folder, output = CONTEXT["_repo_dir"], CONTEXT["_output_dir"]
     starts = [output, os.environ.get("PWD", output)]
@@ -84,9 +84,9 @@ def template_folder() -> str:
 
 
 def origin() -> dict[str, str | None]:
-    """Return address, commit, tag and folder of the template.
+    """Return the URL, commit, tag and folder of the template.
 
-    Raises GitError where one of them is not known.
+    Raises GitError if one of them is unknown.
     """
     repository = template_folder()
     try:
@@ -100,9 +100,9 @@ def origin() -> dict[str, str | None]:
     except GitError:
         url = None
     if not url:
-        raise GitError("the template is a folder of this machine, with no address to update from")
+        raise GitError("the template is a local folder, with no URL to update from")
     if git("status", "--porcelain", "--", ".", folder=repository):
-        raise GitError("the template has changes that no commit holds")
+        raise GitError("the template has uncommitted changes")
     if not git("for-each-ref", "--contains", "HEAD", "refs/remotes", "refs/tags", folder=top):
         raise GitError("the template's commit was not pushed")
     listing = ("for-each-ref", "--points-at=HEAD", "--format=%(refname:strip=2)", "refs/tags")
@@ -114,7 +114,7 @@ def origin() -> dict[str, str | None]:
 
 
 def record() -> None:
-    """Write where the project comes from, in the form that cruft reads too."""
+    """Write the project's origin in cruft's format."""
     found = origin()
     answers = {key: answer for key, answer in CONTEXT.items() if not key.startswith("_")}
     source = {"_template": found["template"], "_commit": found["commit"]}
@@ -131,7 +131,7 @@ def record() -> None:
 
 
 def commit() -> None:
-    """Make a first commit of nothing but the render, unless a repository is around it."""
+    """Commit the render, and nothing else, unless it is inside a repository already."""
     try:
         git("rev-parse", "--git-dir")
     except GitError as error:
@@ -151,12 +151,12 @@ def commit() -> None:
 
 
 def remember() -> list[str]:
-    """Record and commit; return what is missing and why."""
+    """Record the origin and commit; return what is missing and why."""
     missing = []
     try:
         record()
     except (GitError, OSError) as error:
-        missing.append(f"Not recorded where this project comes from: {error}.\n{LATER}")
+        missing.append(f"The origin of this project is not recorded: {error}.\n{LATER}")
     try:
         commit()
     except (GitError, OSError) as error:
@@ -165,31 +165,31 @@ def remember() -> list[str]:
 
 
 def is_temporary() -> bool:
-    """Return whether this render is only for a comparison, judged by its place."""
+    """Return whether this render is in a temporary folder, so only for a comparison."""
     temporary = os.path.realpath(tempfile.gettempdir())
     return os.path.realpath(os.getcwd()).startswith(os.path.join(temporary, ""))
 
 
 def quoted(path: str) -> str:
-    """Return a path as the user's shell takes it."""
+    """Return a path quoted for the user's shell."""
     return subprocess.list2cmdline([path]) if os.name == "nt" else quote(path)
 
 
 def main() -> None:
     """Finish the render."""
-    # A console that cannot show a character must not turn a good render into a failed one.
+    # A character that the console cannot show must not fail a good render.
     sys.stdout.reconfigure(errors="backslashreplace")
     for folder in CONDITIONAL_FOLDERS:
         with contextlib.suppress(OSError):
             os.rmdir(folder)
-    # Only cookiecutter itself says where it renders to. Cruft and updates render to compare, where
-    # a file or a commit more would be a difference.
+    # Only cookiecutter itself sets the output folder. Cruft and updates render to compare, and an
+    # extra file or commit would be a difference.
     if "_output_dir" in CONTEXT:
         missing = remember()
     elif is_temporary():
         missing = []
     else:
-        missing = [f"The first commit is yours. Type there:\n{COMMIT}"]
+        missing = [f"The first commit is up to you. In the project, type:\n{COMMIT}"]
     print(
         f"""
 The project is ready. Next:

@@ -1,4 +1,4 @@
-"""Refuse bad answers before a file is written: all faults at once, and the command to try again."""
+"""Reject bad answers before writing any file: show all faults and the command to try again."""
 
 import contextlib
 import json
@@ -31,23 +31,23 @@ FREE_TEXT = {
 }
 JINJA_MARKS = ["{" + mark for mark in ("{", "%", "#")]
 
-# The slug that cookiecutter.json makes of a name without a letter or digit, and the package of it.
+# The slug that cookiecutter.json derives from a name without letters or digits, and its package.
 NAMELESS = {"project_slug": "no name", "package_name": "no_name"}
 
-# Control characters, lone surrogates, line and paragraph separators: no file format takes them.
+# Control characters, lone surrogates, line and paragraph separators: no file format accepts them.
 UNPRINTABLE = {"Cc", "Cs", "Zl", "Zp"}
 
 DEVICES = {"con", "prn", "aux", "nul", "conin", "conout"}
 DEVICES |= {f"{port}{number}" for port in ("com", "lpt") for number in range(10)}
 
-# Modules that some Python from 3.10 on has and the one running this may lack.
+# Modules that some Python since 3.10 has and the one running this may lack.
 STANDARD_LIBRARY = sys.stdlib_module_names | set(
     """aifc annotationlib asynchat asyncore audioop binhex cgi cgitb chunk compression crypt
     distutils imghdr imp lib2to3 mailcap msilib nis nntplib ossaudiodev pipes smtpd sndhdr spwd
     sunau telnetlib test tomllib uu xdrlib""".split()
 )
 
-# What the locks install, and what of it is imported: a package of such a name would hide it.
+# Packages that the locks install and their modules: a package of the same name would hide them.
 DEPENDENCIES = set(
     """adlfs aiofiles aiohappyeyeballs aiohttp aiosignal alembic annotated_doc annotated_types
     antlr4 anyio appdirs arrow asgiref asttokens attr attrs azure azure_ai_ml azure_identity
@@ -89,26 +89,26 @@ LAYOUT = set(
 
 
 def fault_of_encoding(answer: str) -> str | None:
-    """Return why letters are not those that were typed: Python reads them as the locale says."""
+    """Return why an answer differs from what was typed: Python decodes it as the locale says."""
     encoding = sys.getfilesystemencoding()
     found = None
     if unread := "".join(c for c in answer if is_unread(c)):
         number = os.fsencode(unread).hex(" ")
-        found = f"holds letters that cannot be read as {encoding} (bytes {number})"
+        found = f"has characters that cannot be decoded as {encoding} (bytes {number})"
     elif encoding != "utf-8" and as_typed(answer) != answer:
-        found = f"looks like UTF-8 that was read as {encoding}"
+        found = f"looks like UTF-8 that was decoded as {encoding}"
     return found and (
         f"{found}: this locale, or the terminal, is not UTF-8. Type first: export LC_ALL=C.UTF-8"
     )
 
 
 def is_unread(letter: str) -> bool:
-    """Return whether a letter stands for a byte that could not be read."""
+    """Return whether a character stands for a byte that could not be decoded."""
     return "\udc80" <= letter <= "\udcff"
 
 
 def as_typed(answer: str) -> str:
-    """Return an answer with the letters that were meant, whatever it was read as."""
+    """Return an answer as it was typed, however it was decoded."""
     for encoding in ("utf-8", "cp1252", "latin-1"):
         with contextlib.suppress(UnicodeError):
             return os.fsencode(answer).decode(encoding)
@@ -118,31 +118,31 @@ def as_typed(answer: str) -> str:
 
 
 def faults_of_text(text: str) -> Iterator[str]:
-    """Yield why free text could not be written into every file that quotes it."""
+    """Yield the reasons why free text cannot be written into every file that quotes it."""
     if not text.strip():
         yield "is empty"
     elif text != text.strip():
         yield "begins or ends with a space"
     bad = [c for c in text if is_unprintable(c) and not is_unread(c)]
     if bad:
-        yield "holds a line break or another control character: " + ascii("".join(bad[:5]))
+        yield "has a line break or another control character: " + ascii("".join(bad[:5]))
     for mark in JINJA_MARKS:
         if mark in text:
-            yield f"holds {mark}, which this template would take for its own syntax"
+            yield f"has {mark}, which this template would read as its own syntax"
 
 
 def is_unprintable(letter: str) -> bool:
-    """Return whether no file format takes a letter."""
+    """Return whether a character is one that no file format accepts."""
     return unicodedata.category(letter) in UNPRINTABLE or ord(letter) & 0xFFFE == 0xFFFE
 
 
 def faults_of_slug(slug: str) -> Iterator[str]:
-    """Yield why a slug could not name a folder, a repository and Azure resources everywhere."""
+    """Yield the reasons why a slug cannot name a folder, a repository or Azure resources."""
     if slug == NAMELESS["project_slug"]:
-        yield "is no answer: project_name has no letter or digit to make a slug of, so give one"
+        yield "is a placeholder: project_name has no letter or digit for a slug, so give a slug"
         return
     if not re.fullmatch(r"[a-z][a-z0-9]*(-[a-z0-9]+)*", slug):
-        yield "is not lower-case letters and digits in words joined by single hyphens"
+        yield "is not made of lower-case letters and digits, in words joined by single hyphens"
     if len(slug) < 3:
         yield "is shorter than 3 characters"
     if slug.casefold() in DEVICES:
@@ -152,12 +152,12 @@ def faults_of_slug(slug: str) -> Iterator[str]:
 
 
 def faults_of_package(package: str) -> Iterator[str]:
-    """Yield why a package name could not be imported, or would hide another module."""
+    """Yield the reasons why a package name cannot be imported or would hide another module."""
     name = package.casefold()
     if not re.fullmatch(r"[a-z][a-z0-9]*(_[a-z0-9]+)*", package):
         yield "is not a lower-case identifier: letters and digits in words joined by underscores"
     if keyword.iskeyword(package) or keyword.issoftkeyword(package):
-        yield "is a keyword of Python"
+        yield "is a Python keyword"
     if name in STANDARD_LIBRARY:
         yield "is the name of a module in Python's standard library"
     if name in DEPENDENCIES:
@@ -177,12 +177,12 @@ def faults_of(key: str, answer: str) -> list[str]:
     if encoding := fault_of_encoding(answer):
         faults.insert(0, encoding)
     if len(answer) > LONGEST[key]:
-        faults.append(f"has {len(answer)} characters, {LONGEST[key]} are allowed")
+        faults.append(f"has {len(answer)} characters, but at most {LONGEST[key]} are allowed")
     return faults
 
 
 def corrected_text(key: str) -> str:
-    """Return the free text with what was wrong taken out, or a stand-in if nothing is left."""
+    """Return the free text with its faults removed, or a placeholder if nothing is left."""
     text = "".join(" " if is_unprintable(c) else c for c in as_typed(ANSWERS[key]))
     for mark in JINJA_MARKS:
         text = text.replace(mark, "")
@@ -191,7 +191,7 @@ def corrected_text(key: str) -> str:
 
 
 def corrected_name(key: str, joint: str) -> str:
-    """Return the slug or package name nearest to the answer that is allowed."""
+    """Return the valid slug or package name nearest to the answer."""
     answer = "" if is_nameless(key) else as_typed(ANSWERS[key])
     letters = unicodedata.normalize("NFKD", answer.casefold())
     words = re.findall("[a-z0-9]+", letters.encode("ascii", "ignore").decode())
@@ -204,13 +204,13 @@ def corrected_name(key: str, joint: str) -> str:
 
 
 def is_nameless(key: str) -> bool:
-    """Return whether a slug or package name comes from a name without a letter or digit."""
+    """Return whether a slug or package name comes from a name without letters or digits."""
     slug = ANSWERS["project_slug"] == NAMELESS["project_slug"]
     return slug and ANSWERS[key] == NAMELESS.get(key)
 
 
 def corrected(key: str) -> str:
-    """Return an answer that is allowed: the given one where it is."""
+    """Return a valid answer: the given one if it is valid."""
     if not faults_of(key, ANSWERS[key]) and not is_nameless(key):
         return ANSWERS[key]
     if key in FREE_TEXT:
@@ -219,7 +219,7 @@ def corrected(key: str) -> str:
 
 
 def git(*arguments: str) -> str:
-    """Return what git prints about this folder, whatever repository the caller was working on."""
+    """Return git's output for this folder, whatever repository the caller was working on."""
     environment = {k: v for k, v in os.environ.items() if not k.startswith("GIT_")}
     command = ["git", "-c", "core.quotePath=false", *arguments]
     return subprocess.run(
@@ -233,29 +233,29 @@ def git(*arguments: str) -> str:
 
 
 def fault_of_folder() -> str | None:
-    """Return why files already here could be lost; in a clean git work tree none can be."""
+    """Return why existing files could be lost; in a clean git work tree they are safe."""
     if not set(os.listdir()) - {".git"}:
         return None
     try:
         changes = git("status", "--porcelain", "--untracked-files=all", "--", ".").splitlines()
         known = git("ls-files", "--", ".")
     except FileNotFoundError:
-        return "is not empty, and without git on PATH nothing says that its files are safe"
+        return "is not empty, and without git on PATH its files may not be safe"
     except subprocess.CalledProcessError as error:
         if "not a git repository" not in error.stderr:
-            return f"is not empty, and git does not read its repository:\n{error.stderr.strip()}"
-        return "is not empty and not in a git repository, so what is overwritten would be lost"
+            return f"is not empty, and git cannot read its repository:\n{error.stderr.strip()}"
+        return "is not empty and not in a git repository, so overwritten files would be lost"
     if changes:
         first = "".join(f"\n      {line}" for line in changes[:5])
-        return f"has changes that git does not hold yet (commit or stash them first):{first}"
+        return f"has uncommitted changes (commit or stash them first):{first}"
     if not known:
-        return "is not empty, and git ignores all of it, so what is overwritten would be lost"
+        return "is not empty, and git ignores all of it, so overwritten files would be lost"
     return None
 
 
 def retry_command() -> str:
     """Return a line that renders with the good answers kept and the bad ones corrected."""
-    # Not every caller says where to: cruft does not. The hook runs in the project's folder.
+    # Not every caller passes the output folder (cruft does not), but the hook runs inside it.
     command = ["cookiecutter", "--no-input", "--output-dir", os.path.dirname(os.getcwd())]
     if os.listdir():
         command.append("--overwrite-if-exists")
@@ -267,14 +267,14 @@ def retry_command() -> str:
 
 
 def shown(answer: str) -> str:
-    """Return an answer as one short, printable line."""
+    """Return an answer as one short printable line."""
     short = answer if len(answer) <= 90 else answer[:87] + "..."
     return '"' + "".join(c if c.isprintable() else ascii(c)[1:-1] for c in short) + '"'
 
 
 def main() -> int:
-    """Print all faults and how to go on; return the exit status."""
-    # A console that cannot show a character must not hide the message.
+    """Print all faults and the command to try again; return the exit status."""
+    # A character that the console cannot show must not hide the message.
     sys.stderr.reconfigure(errors="backslashreplace")
     faults = [
         f"{key} {shown(answer)} {fault}"
@@ -286,13 +286,11 @@ def main() -> int:
     if not faults:
         return 0
     if any(map(fault_of_encoding, ANSWERS.values())):
-        sys.stderr.reconfigure(encoding="utf-8")  # to show what was meant
+        sys.stderr.reconfigure(encoding="utf-8")  # to show the intended characters
     print("\nNothing was rendered, because", file=sys.stderr)
     for fault in faults:
         print(f"  - {fault}", file=sys.stderr)
-    print(
-        "\nTry again (bad answers are corrected here, change them as you like):\n", file=sys.stderr
-    )
+    print("\nTry again (with bad answers corrected; change them as you like):\n", file=sys.stderr)
     print(f"  {retry_command()}\n", file=sys.stderr)
     return 1
 

@@ -35,16 +35,16 @@ from tests.helpers import (
     render,
 )
 
-# Tests import tools from renders that others read too: these stay as they were rendered.
+# Tests import tools from shared renders, which must stay as they were rendered.
 sys.dont_write_bytecode = True
 
-# Where tests are started in the background (nohup make test &), Ctrl-C is ignored, and so it would
-# be in what they start: tests of interruptions would wait for ever.
+# If tests are started in the background (nohup make test &), SIGINT is ignored, by their child
+# processes too, and tests of interruptions would wait for ever.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
-# What a job of Azure ML and a developer's shell say about tracking.
-_OF_A_RUN = (
+# Tracking variables that an Azure ML job or a developer's shell may set.
+_TRACKING_VARIABLES = (
     *("MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_ID", "MLFLOW_EXPERIMENT_NAME", "MLFLOW_TRACKING_URI"),
     *("RANK", "OMPI_COMM_WORLD_RANK", "TF_CONFIG", "WORLD_SIZE", "OMPI_COMM_WORLD_SIZE"),
     "KEDRO_ENV",
@@ -52,13 +52,13 @@ _OF_A_RUN = (
 
 
 def pytest_xdist_auto_num_workers() -> int:
-    """Start one worker more than there are cores: tests wait for processes, servers and disks."""
+    """Return one more than the number of cores: tests wait for processes, servers and disks."""
     return (os.cpu_count() or 1) + 1
 
 
 @pytest.fixture(scope="session")
 def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of the template as a clone has it: without what tools leave behind."""
+    """A copy of the template as in a clone, without the files that tools leave behind."""
     copy = tmp_path_factory.mktemp("template")
     shutil.copy(ROOT / "cookiecutter.json", copy)
     junk = shutil.ignore_patterns("__pycache__", ".*_cache", ".venv", "*.egg-info")
@@ -69,7 +69,7 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def questions(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The template's questions and hooks with hardly a file to render, for tests of the answers."""
+    """The template's questions and hooks with few files to render, for tests of the answers."""
     copy = tmp_path_factory.mktemp("questions")
     shutil.copy(template / "cookiecutter.json", copy)
     shutil.copytree(template / "hooks", copy / "hooks")
@@ -80,8 +80,8 @@ def questions(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _opened_shell(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Keep out the settings of whoever runs the tests, and leave nothing in their home."""
+def _clean_shell(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Isolate the tests from the user's settings and home folder."""
     home = str(tmp_path_factory.mktemp("home"))
     with pytest.MonkeyPatch.context() as shell:
         for name in list(os.environ):
@@ -95,14 +95,14 @@ def _opened_shell(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 @pytest.fixture(scope="session", autouse=True)
 def _quick_runs() -> Iterator[None]:
-    """Take out of a run in this process what costs a third of it and what no test looks at.
+    """Skip work that takes a third of a run in this process and that no test checks.
 
-    * Kedro's settings: ``inspect`` looks for the source of each frame in all modules, their reader
-      wants no more than the names of the files.
-    * MLflow reads all of its migrations to learn which is the last, each time a store is opened.
-    * Each file of configuration is parsed anew for each project, most often the same text.
+    * Kedro's settings reader needs only the file names of the frames, but ``inspect`` searches all
+      modules for the source of each.
+    * MLflow reads all of its migrations to find the last one whenever a store is opened.
+    * Every configuration file is parsed again for each project, although most texts are the same.
     * SQLite waits for the disk after each change.
-    * Rich breaks, colours and aligns each line of a log.
+    * Rich wraps, colours and aligns each log line.
     """
     from mlflow.store.db import utils
 
@@ -114,17 +114,17 @@ def _quick_runs() -> Iterator[None]:
         )
         patch.setattr(OmegaConf, "load", staticmethod(_load))
         patch.setattr("rich.logging.RichHandler.emit", _print)
-        listen(Engine, "connect", _wait_for_no_disk)
+        listen(Engine, "connect", _disable_sync)
         yield
 
 
 def _load(file: Any, load: Callable[[Any], Any] = OmegaConf.load) -> Any:
-    if not isinstance(file, io.StringIO):  # Kedro gives the text
+    if not isinstance(file, io.StringIO):  # Kedro passes the text
         return load(file)
     text = file.read()
     if text not in _PARSED:
         _PARSED[text] = pickle.dumps(load(io.StringIO(text)))
-    return pickle.loads(_PARSED[text])  # noqa: S301, our own
+    return pickle.loads(_PARSED[text])  # noqa: S301, pickled above
 
 
 _PARSED: dict[str, bytes] = {}
@@ -134,7 +134,7 @@ def _print(handler: RichHandler, record: logging.LogRecord) -> None:
     print(handler.format(record), file=handler.console.file, flush=True)
 
 
-def _wait_for_no_disk(connection: Any, _: Any) -> None:
+def _disable_sync(connection: Any, _: Any) -> None:
     if isinstance(connection, sqlite3.Connection):
         connection.execute("PRAGMA synchronous = OFF")
 
@@ -149,16 +149,16 @@ def _callers() -> list[SimpleNamespace]:
 
 @pytest.fixture(autouse=True)
 def _own_tracking() -> Iterator[None]:
-    """Keep a tracking server of the developer's, and that of one test, out of the next test."""
+    """Isolate each test from the developer's tracking server and from earlier tests."""
     _forget_tracking()
-    for name in _OF_A_RUN:
-        os.environ.pop(name, None)  # for good: MLflow sets one, which must not come back
+    for name in _TRACKING_VARIABLES:
+        os.environ.pop(name, None)  # permanently: MLflow sets one, which must not be restored
     yield
     _forget_tracking()
 
 
 def _forget_tracking() -> None:
-    if mlflow := sys.modules.get("mlflow"):  # it takes a second to import: most tests do without
+    if mlflow := sys.modules.get("mlflow"):  # importing it takes a second, and few tests need it
         while mlflow.active_run():
             mlflow.end_run()
         mlflow.set_tracking_uri(None)
@@ -166,7 +166,7 @@ def _forget_tracking() -> None:
 
 @pytest.fixture(scope="session")
 def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An empty tracking database: MLflow takes seconds to make one, a copy takes none."""
+    """An empty tracking database: MLflow takes seconds to create one; copying it is instant."""
     import mlflow
 
     path = tmp_path_factory.mktemp("database") / "mlruns.db"
@@ -184,13 +184,13 @@ def bake(template: Path, tmp_path: Path) -> Callable[..., BakedProject]:
 
 @pytest.fixture(scope="session")
 def baked(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., BakedProject]:
-    """Render as `bake` does, but share the project between tests that only read it."""
+    """Render like `bake`, but share the project between tests that only read it."""
     return cache(lambda **answers: render(template, tmp_path_factory.mktemp("baked"), **answers))
 
 
 @pytest.fixture(scope="session")
 def environment() -> Path:
-    """The environment of these tests: it holds what the project's locks name, with their pins."""
+    """The environment of these tests, which has the packages of the project's locks."""
     return Path(sys.prefix)
 
 
@@ -198,13 +198,13 @@ def environment() -> Path:
 def install(
     template: Path, tmp_path_factory: pytest.TempPathFactory, environment: Path
 ) -> Callable[..., InstalledProject]:
-    """Render with some answers and put the shared environments where its targets would."""
+    """Render with some answers and link the shared environments where its targets expect them."""
 
     def installed(**answers: str) -> InstalledProject:
         project = render(template, tmp_path_factory.mktemp("installed"), **answers)
         (project.path / ".venv").symlink_to(environment)
         (project.path / ".venv-serve").symlink_to(ROOT / ".venv-serve")
-        # as if installed after the locks were written
+        # pretend that they were installed after the locks were written
         for stamp in (".run", ".dev", ".azure"):
             (environment / stamp).touch()
         (ROOT / ".venv-serve" / ".synced").touch()
@@ -217,8 +217,8 @@ def install(
 def type_in(
     tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> Callable[..., Attempt]:
-    """Call cookiecutter as if typed in an empty folder, in this process to save its start."""
-    # a run of Kedro in this process has put handlers on the root logger, which would print too
+    """Call cookiecutter as if typed in an empty folder, but in this process to start faster."""
+    # A Kedro run in this process has added handlers to the root logger, which would print too.
     monkeypatch.setattr(logging.getLogger("cookiecutter"), "propagate", False)
     output = tmp_path / "output"
     output.mkdir(exist_ok=True)
@@ -235,7 +235,7 @@ def type_in(
 
 @pytest.fixture
 def attempt(questions: Path, type_in: Callable[..., Attempt]) -> Callable[..., Attempt]:
-    """Try to render with some options and answers, for the sake of the hooks."""
+    """Try to render with some options and answers, to test the hooks."""
 
     def call(*options: str, **answers: str) -> Attempt:
         given = [f"{key}={answer}" for key, answer in answers.items()]
@@ -247,7 +247,7 @@ def attempt(questions: Path, type_in: Callable[..., Attempt]) -> Callable[..., A
 
 @pytest.fixture
 def derive() -> Callable[..., dict[str, str]]:
-    """Answer the questions and return all variables, rendering no file."""
+    """Answer the questions and return all variables, without rendering."""
 
     def answer(**answers: str) -> dict[str, str]:
         context = generate_context(str(ROOT / "cookiecutter.json"), extra_context=answers)

@@ -1,4 +1,4 @@
-"""Shared by all tests: rendered projects, refused attempts, and how to look at them."""
+"""Helpers shared by all tests: rendered projects and attempts to render."""
 
 import ast
 import os
@@ -14,14 +14,14 @@ import pytest
 import yaml
 from cookiecutter.main import cookiecutter
 
-if TYPE_CHECKING:  # it takes a second to import
+if TYPE_CHECKING:  # importing it takes a second
     from mlflow import MlflowClient
 
 ROOT = Path(__file__).parent.parent
-USERS_ENVIRONMENT = dict(os.environ)  # with the caches and the package index of who runs this
+USERS_ENVIRONMENT = dict(os.environ)  # with the user's caches and package index
 PROJECT = "{{cookiecutter.project_slug}}"
 
-# What the shell of whoever runs the tests may hold and a render must not see.
+# Prefixes of variables in the user's shell that must not reach a render.
 LEAKING = (
     "ARGS", "AZURE", "CI", "CONDA", "COOKIECUTTER", "ENV", "GIT_", "GITHUB_", "KEDRO", "MAKE",
     "MFLAGS", "MLFLOW", "PARAMS", "PORT", "PYTHON", "SYSTEM_", "TF_BUILD", "UV_PYTHON", "VENV",
@@ -43,30 +43,30 @@ class BakedProject:
 
     @property
     def shell(self) -> dict[str, str]:
-        """Tests share renders: what Python leaves beside a script would be one of its files."""
+        """Variables that keep bytecode out of renders, which tests share."""
         return {"PYTHONDONTWRITEBYTECODE": "1"}
 
     @property
     def files(self) -> set[str]:
-        """Names of all files but git's, relative and with slashes."""
+        """Names of all files except git's, relative and with slashes."""
         paths = (path for path in self.path.rglob("*") if path.is_file())
         names = {path.relative_to(self.path).as_posix() for path in paths}
         return {name for name in names if not name.startswith(".git/")}
 
     def has_file(self, name: str) -> bool:
-        """Return whether there is such a file."""
+        """Return whether a file exists."""
         return (self.path / name).is_file()
 
     def read(self, name: str) -> str:
-        """Return the text of a file, its line ends as they are."""
+        """Return the text of a file with its line ends unchanged."""
         return (self.path / name).read_bytes().decode("utf-8")
 
     def toml(self, name: str) -> dict[str, Any]:
-        """Return what a TOML file says."""
+        """Return the content of a TOML file."""
         return tomllib.loads(self.read(name))
 
     def yaml(self, name: str) -> Any:
-        """Return what a YAML file says, scalars as text (so that `on` stays a key)."""
+        """Return the content of a YAML file, with scalars as text so that `on` stays a key."""
         return yaml.load(self.read(name), Loader=yaml.BaseLoader)  # noqa: S506
 
     def run(self, *command: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -91,25 +91,25 @@ class Tracked:
 
 @dataclass(frozen=True)
 class InstalledProject(BakedProject):
-    """A rendered project with the environment of these tests as its own."""
+    """A rendered project that uses the environment of these tests."""
 
     @property
     def shell(self) -> dict[str, str]:
-        """The environment holds no project: its package is found where an editable one would be."""
+        """Variables that make the project's package importable, as if it were installed."""
         return {"PYTHONPATH": str(self.path / "src")}
 
     def make(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-        """Make a target; nothing may be installed into the environment of the tests."""
+        """Make a target, without uv so that nothing is installed into the tests' environment."""
         return self.run("make", "UV=false", *arguments, **environment)
 
     def python(self, code: str) -> str:
-        """Run some code in its environment and return what it prints."""
+        """Run some code in its environment and return the output."""
         process = self.run(".venv/bin/python", "-c", code)
         assert process.returncode == 0, process.stderr
         return process.stdout
 
     def tracked(self) -> Tracked:
-        """Return what its MLflow store holds."""
+        """Return the content of its MLflow store."""
         client = self.client()
         runs = client.search_runs([e.experiment_id for e in client.search_experiments()])
         models = client.search_registered_models()
@@ -121,7 +121,7 @@ class InstalledProject(BakedProject):
         )
 
     def client(self) -> "MlflowClient":
-        """Ask its MLflow store from this process."""
+        """Return a client of its MLflow store for this process."""
         from mlflow import MlflowClient
 
         return MlflowClient(f"sqlite:///{(self.path / 'mlruns.db').as_posix()}")
@@ -153,7 +153,7 @@ class Attempt:
 
     @property
     def retry(self) -> list[str]:
-        """The command that the message says to try, as the shell would split it."""
+        """The command that the message suggests, as the shell would split it."""
         (line,) = (line for line in self.said.splitlines() if line.startswith("  cookiecutter "))
         return shlex.split(line)
 
@@ -171,7 +171,7 @@ def render(template: Path, output: Path, **answers: str) -> BakedProject:
 
 
 def listed(name: str, package: str) -> set[str]:
-    """Return the file names of a manifest, for a package of that name."""
+    """Return the file names in a manifest, with the name of the package filled in."""
     text = (ROOT / "tests" / "template" / "manifest" / f"{name}.txt").read_text(encoding="utf-8")
     return set(text.replace("<package>", package).splitlines())
 
@@ -182,14 +182,14 @@ def tool(name: str) -> Path:
 
 
 def yamllint_of(project: Path) -> list[str | Path]:
-    """Return yamllint with the rules that a rendered project's hook gives it."""
+    """Return the yamllint command of a rendered project's hook."""
     hooks = yaml.safe_load((project / ".pre-commit-config.yaml").read_text(encoding="utf-8"))
     (hook,) = (hook for hook in hooks["repos"][0]["hooks"] if hook["id"] == "yamllint")
     return [tool("yamllint"), *shlex.split(hook["entry"])[1:]]
 
 
 def words_of_the_hook(name: str) -> set[str]:
-    """Return the words of one of the lists in the hook's source."""
+    """Return the words of a list in the hook's source."""
     source = (ROOT / "hooks" / "pre_gen_project.py").read_text(encoding="utf-8")
     for node in ast.parse(source).body:
         if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", None) == name:
@@ -210,5 +210,5 @@ def virtual_environment(place: Path, *packages: str) -> Path:
         check=False,
     )
     if installed.returncode:
-        pytest.skip(f"these do not install together today: {installed.stderr[-500:]}")
+        pytest.skip(f"these packages cannot be installed together: {installed.stderr[-500:]}")
     return python

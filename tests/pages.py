@@ -1,14 +1,14 @@
-"""Pages, typed as a reader would type them: each block is done, in order, in one shell.
+"""Pages executed as a reader would type them: each block in order, in one shell.
 
 On a page (Markdown, as MyST reads it) these fenced blocks count:
 
-* ``bash``: commands. The first one that fails ends the page. One that is meant to fail is the last
-  of its block and says so: ``# exit status 1``.
-* ``text`` after commands: what they print, on both streams; ``...`` stands for anything.
+* ``bash``: commands. The first failure ends the page. A command that is meant to fail comes last in
+  its block, with a comment: ``# exit status 1``.
+* ``text`` after commands: their output, on both streams; ``...`` matches anything.
 * ``{code-block} python`` (or another language) with ``:caption: PATH``: the whole file PATH.
-* ``diff``: an edit, which ``git apply`` makes.
+* ``diff``: an edit, applied by ``git apply``.
 
-Other blocks are only looked at.
+Other blocks are ignored.
 """
 
 import contextlib
@@ -29,9 +29,9 @@ from typing import Self
 
 from tests.helpers import ROOT, clean_environment, tool
 
-# All that is done here otherwise than at a reader's: the template is the one that is tested, the
-# port is free, `uv` links the environments of these tests instead of making new ones, and where
-# nothing is installed editable, Python finds the project's package in `src`.
+# The only differences from a reader's shell: the template is the one under test, the port is free,
+# `uv` links the environments of these tests instead of creating new ones, and Python finds the
+# project's package in `src`, since nothing is installed in editable mode.
 TEMPLATE, PORT = "gh:org/cookiecutter-azure-mlops", "5001"
 UV = f"""\
 for last; do :; done
@@ -39,7 +39,7 @@ case "$1" in
 python) echo '{tool("python")}' ;;
 venv) ln -sfn '{ROOT}'/"$last" "$last" ;;
 pip) ;;
-*) echo "uv $*: the tests have nothing in its place" >&2 && exit 2 ;;
+*) echo "uv $*: the tests do not replace this" >&2 && exit 2 ;;
 esac
 """
 INSTALLED = {"PYTHONPATH": "src", "PATH": f"{tool('x').parent}{os.pathsep}{os.environ['PATH']}"}
@@ -51,12 +51,12 @@ _STATUS = re.compile(r"# exit status (\d+)\s*\Z")
 
 
 class PageError(AssertionError):
-    """A page promised something else than what happened; the message begins with page and line."""
+    """A page does not match what happened; the message starts with the page and the line."""
 
 
 @dataclass(frozen=True)
 class Block:
-    """A fenced block: the line of the page on which it begins, its kind and its text."""
+    """A fenced block: its first line on the page, its kind and its text."""
 
     line: int
     kind: str  # the language, or `file`
@@ -65,7 +65,7 @@ class Block:
 
 
 def read_blocks(page: str) -> Iterator[Block]:
-    """Find the fenced blocks of a page."""
+    """Yield the fenced blocks of a page."""
     for found in _FENCE.finditer(page):
         line, kind, text = page.count("\n", 0, found.start()) + 1, found["kind"], found["text"]
         options = _OPTIONS.match(text) if kind.startswith("{code-block}") else None
@@ -76,7 +76,7 @@ def read_blocks(page: str) -> Iterator[Block]:
 
 
 class Shell:
-    """A bash that is typed into; what it has started ends with it, at the latest in ``seconds``."""
+    """A bash shell to type into; it and its processes end after ``seconds`` at the latest."""
 
     def __init__(self, folder: Path, seconds: float, **environment: str) -> None:
         self._token, self._seconds, self._is_late = secrets.token_hex(8), seconds, False
@@ -110,13 +110,13 @@ class Shell:
         self._scratch.cleanup()
 
     def type(self, commands: str, *, may_fail: bool = False) -> tuple[str, int, int]:
-        """Return what some lines print, the status of the last one, the number of one that failed.
+        """Return the output of some lines, the status of the last, and the number of a failed one.
 
-        The shell ends with the first one that fails, unless the last one may. When the time is up,
-        what was printed is the message of a ``TimeoutError``.
+        The shell exits at the first failure, unless ``may_fail``. When the time is up, the output
+        so far is the message of a ``TimeoutError``.
         """
         self._typed.write_text(commands, encoding="utf-8")
-        with contextlib.suppress(BrokenPipeError):  # it was ended
+        with contextlib.suppress(BrokenPipeError):  # the shell has exited
             self._send(f"set {'+' if may_fail else '-'}e; line=0")
             self._send(f"source {shlex.quote(str(self._typed))} </dev/null; status=$?; set -e")
             self._send(f'printf "\\n%s %d %d\\n" {self._token} $status $line')
@@ -124,7 +124,7 @@ class Shell:
         for line in self._process.stdout or ():
             if not line.startswith(self._token):
                 printed += line
-            elif not self._is_late:  # what it says when it is ended counts for nothing
+            elif not self._is_late:  # ignore the status of a killed shell
                 status, failed = line.split()[1:]
                 return printed.removesuffix("\n"), int(status), int(failed)
         raise TimeoutError(f"not done after {self._seconds:g} s:\n{printed}")
@@ -149,7 +149,7 @@ class Shell:
 def do_page(
     page: Path, folder: Path, seconds: float = 900, template: Path = ROOT, **environment: str
 ) -> None:
-    """Do what a page says, in a folder; raise a ``PageError`` at the first thing that differs."""
+    """Execute a page in a folder; raise a ``PageError`` at the first difference."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         here = {TEMPLATE: shlex.quote(str(template)), PORT: str(free.getsockname()[1])}
@@ -166,18 +166,18 @@ def do_page(
 
 
 def compare(page: Path, shown: Block, printed: str | None) -> None:
-    """Compare what a page shows with what was printed, but for spaces at the ends of lines."""
+    """Compare the output on a page with the real one, ignoring trailing spaces."""
     where = f"{page.name}:{shown.line}"
     if printed is None:
-        raise PageError(f"{where}: no commands right before it print this")
+        raise PageError(f"{where}: this output does not follow a block of commands")
     lines = (map(str.rstrip, text.strip("\n").splitlines()) for text in (shown.text, printed))
     want, got = ("\n".join(part) + "\n" for part in lines)
     if not doctest.OutputChecker().check_output(want, got, doctest.ELLIPSIS):
-        raise PageError(f"{where}: this is not what is printed, which is:\n{got}")
+        raise PageError(f"{where}: the output differs; it is:\n{got}")
 
 
 def _do(shell: Shell, page: Path, block: Block, here: dict[str, str]) -> str | None:
-    """Return what the commands of a block print; None for other blocks."""
+    """Return the output of a block of commands; None for other blocks."""
     if block.kind == "text":
         return None
     if block.kind == "bash":

@@ -1,4 +1,4 @@
-"""Fixtures of projects that are run in this process, whatever their kind."""
+"""Fixtures for any kind of project that is run in this process."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -25,7 +25,7 @@ def fixtures_of(kind: type[Runnable]) -> tuple[Callable[..., Any], ...]:
 
     @pytest.fixture
     def project(tmp_path: Path, database: Path) -> Runnable:
-        """A fresh copy of the project that was never run."""
+        """A fresh copy of the project, not run yet."""
         return kind.copy_to(tmp_path / "project", database)
 
     @pytest.fixture(scope="session")
@@ -36,8 +36,8 @@ def fixtures_of(kind: type[Runnable]) -> tuple[Callable[..., Any], ...]:
 
     @pytest.fixture
     def ran(_ran: Runnable) -> Runnable:
-        """A copy of the project that was run once as it is; tests look at it and change nothing."""
-        bootstrap(_ran.path)  # a test before may have configured Kedro for another project
+        """A copy of the project that was run once, unmodified; tests only read it."""
+        bootstrap(_ran.path)  # an earlier test may have configured Kedro for another project
         return _ran
 
     return project, _ran, ran

@@ -1,4 +1,4 @@
-"""Report which files of a folder break the house rules; with --fix correct their white space."""
+"""Report the files in a folder that break the house rules; with --fix correct their white space."""
 
 import argparse
 import os
@@ -28,10 +28,10 @@ SKIPPED = {
 HOOKS = Path(__file__).parents[1] / "{{cookiecutter.project_slug}}" / ".pre-commit-config.yaml"
 
 DEVICE = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
-LONGEST = 160  # of a path: the names of options in it are long, and a clone's folder has 100
+LONGEST = 160  # characters of a path: paths contain long Jinja conditions, and a clone's folder 100
 ILLEGAL_ON_WINDOWS = re.compile(r'[<>:"|?*\\\x00-\x1f]|[. ]$')
 
-BYTES = "tests/fuzz/corpus/"  # whatever they are, they are meant so
+BYTES = "tests/fuzz/corpus/"  # broken on purpose
 
 LEAKS = {
     "a path of one machine": re.compile(r"(?:^|[^\w.])/(?:work|root|home/\w+)/"),
@@ -40,7 +40,7 @@ LEAKS = {
 
 
 def files_below(root: Path) -> list[Path]:
-    """Return the files of a folder, without what tools put there."""
+    """Return the files in a folder, except those that tools create."""
     found: list[Path] = []
     for folder, folders, files in os.walk(root):
         folders[:] = [name for name in folders if name not in SKIPPED]
@@ -49,19 +49,19 @@ def files_below(root: Path) -> list[Path]:
 
 
 def faults_of_names(names: list[str]) -> Iterator[str]:
-    """Name the files that could not be checked out on Windows or macOS."""
+    """Report files that cannot be checked out on Windows or macOS."""
     seen: dict[str, str] = {}
     for name in names:
         if any(ILLEGAL_ON_WINDOWS.search(p) or DEVICE.fullmatch(p) for p in name.split("/")):
-            yield f"{name}: Windows cannot have a file of this name"
+            yield f"{name}: Windows does not allow this file name"
         if len(name) > LONGEST:
-            yield f"{name}: longer than {LONGEST} characters, and Windows stops at 260 in all"
+            yield f"{name}: longer than {LONGEST} characters; Windows allows 260 for the whole path"
         if seen.setdefault(name.casefold(), name) != name:
-            yield f"{name}: differs from {seen[name.casefold()]} by upper and lower case only"
+            yield f"{name}: differs from {seen[name.casefold()]} only in upper and lower case"
 
 
 def faults_of_text(text: str) -> Iterator[str]:
-    """Report what is wrong with the white space of a file, or should not be in it."""
+    """Report faulty white space and leaks in the text of a file."""
     if "\r" in text:
         yield "has line ends other than LF"
     if text and (not text.endswith("\n") or text.endswith("\n\n")):
@@ -71,17 +71,17 @@ def faults_of_text(text: str) -> Iterator[str]:
             yield f"line {number} ends with white space"
         for leak, pattern in LEAKS.items():
             if pattern.search(line):
-                yield f"line {number} holds {leak}"
+                yield f"line {number} contains {leak}"
 
 
 def text_of(path: Path) -> str | None:
-    """Return the text of a file with its own line ends, None for a binary one."""
+    """Return the text of a file with its line ends unchanged; None if it is binary."""
     content = path.read_bytes()
     return None if b"\0" in content else content.decode("utf-8")
 
 
 def faults_below(root: Path) -> Iterator[str]:
-    """Report what is wrong with the names and the texts of a folder's files."""
+    """Report faults in the names and texts of the files in a folder."""
     paths = {path.relative_to(root).as_posix(): path for path in files_below(root)}
     yield from faults_of_names(list(paths))
     for name, path in paths.items():
@@ -91,7 +91,7 @@ def faults_below(root: Path) -> Iterator[str]:
 
 
 def ignored_below(root: Path) -> Iterator[str]:
-    """Name the template's files that git ignores, as its own .gitignore may: no clone has them."""
+    """Report template files that git ignores, because of its own .gitignore: clones lack them."""
     if not (root / ".git").exists():
         return
     folder = HOOKS.parent.name
@@ -99,13 +99,13 @@ def ignored_below(root: Path) -> Iterator[str]:
     found = subprocess.run([*command, "--", folder], capture_output=True, check=True).stdout
     for name in found.decode("utf-8").split("\0"):
         if name and not SKIPPED.intersection(Path(name).parts):
-            yield f"{name}: git ignores it, so no clone has it: git add --force"
+            yield f"{name}: git ignores it, so clones lack it: git add --force"
 
 
 def secrets_below(root: Path) -> Iterator[str]:
-    """Name the lines of a folder's files that look like secrets to the rendered project's hooks."""
+    """Report lines that look like secrets to the rendered project's hooks."""
     hooks = secret_hooks()
-    # Data looks like hashes, and the forms themselves stand in the hooks.
+    # Skip data, which looks like hashes, and the hooks, which contain the patterns.
     files = [p for p in files_below(root) if p.suffix != ".csv" and p.name != HOOKS.name]
     program, *options = shlex.split(hooks["detect-secrets"])
     command = [Path(sys.executable).parent / Path(program).name, *options, *files]
@@ -117,18 +117,18 @@ def secrets_below(root: Path) -> Iterator[str]:
     for path in files:
         for number, line in enumerate(path.read_bytes().splitlines(), start=1):
             if form.search(line):
-                yield f"{path}: line {number} looks like a secret (of Azure)"
+                yield f"{path}: line {number} looks like an Azure secret"
 
 
 def secret_hooks() -> dict[str, str]:
-    """Return the entries of the rendered project's hooks by their names."""
+    """Return the entries of the rendered project's hooks by hook id."""
     lines = HOOKS.read_text(encoding="utf-8").splitlines()
     text = "\n".join(line for line in lines if not line.startswith("{%"))
     return {hook["id"]: hook["entry"] for hook in yaml.safe_load(text)["repos"][0]["hooks"]}
 
 
 def fix(path: Path) -> None:
-    """Remove trailing white space and superfluous line ends from a text file."""
+    """Remove trailing white space and extra line ends from a text file."""
     text = text_of(path)
     if text is None:
         return

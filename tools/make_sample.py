@@ -2,9 +2,9 @@
 
     python tools/make_sample.py
 
-The files are made from one seed and are the same bytes on every machine. Each fault of
-`FAULTS` happens to every sensor over the five weeks, most of them in the last two, which the sample
-keeps for testing. `labels.csv` holds when each began and ended, both ends included.
+The files come from one seed and are byte-identical on every machine. Over the five weeks, each
+fault of `FAULTS` happens to every sensor, most of them in the last two, which the sample holds out
+for testing. `labels.csv` lists when each began and ended, both ends included.
 """
 
 import csv
@@ -69,7 +69,7 @@ def _noise(value: Array, size: float, random: np.random.Generator) -> Array:
     return value + random.normal(0, 0.4 * size, len(value))
 
 
-# kind: what it does to the readings, and how many rows it lasts (shortest, longest)
+# kind: (function that changes the readings, fewest rows, most rows)
 FAULTS: dict[str, tuple[Fault, int, int]] = {
     "spike": (_spike, 1, 3),
     "level_shift": (_level_shift, 16, 48),
@@ -81,7 +81,7 @@ FAULTS: dict[str, tuple[Fault, int, int]] = {
 
 
 def main() -> None:
-    """Make the readings and the labels and write both files."""
+    """Generate the readings and the labels and write both files."""
     random = np.random.default_rng(SEED)
     times = [START + row * STEP for row in range(ROWS)]
     readings: list[tuple[datetime, str, float]] = []
@@ -107,7 +107,7 @@ def main() -> None:
 
 
 def _normal_readings(sensor: Sensor, random: np.random.Generator) -> Array:
-    """Draw a daily swing, a lower one on weekends, slow weather and noise."""
+    """Draw a daily swing (smaller at weekends), slow weather and noise."""
     hours = np.arange(ROWS) * (STEP / timedelta(hours=1))
     weekend = (START.weekday() + hours // 24) % 7 >= 5
     daily = np.sin(2 * np.pi * (hours - 9) / 24) * np.where(weekend, 0.6, 1.0)
@@ -117,7 +117,7 @@ def _normal_readings(sensor: Sensor, random: np.random.Generator) -> Array:
 
 
 def _fault_plan(random: np.random.Generator) -> list[tuple[str, int, int]]:
-    """Place two faults in the first three weeks and one of each kind in the last two."""
+    """Place two faults in the first three weeks, and one of each kind in the last two."""
     early = random.choice(list(FAULTS), size=2, replace=False).tolist()
     late = random.permutation(list(FAULTS)).tolist()
     days = [6, 14, *range(23, 35, 2)]

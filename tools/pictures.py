@@ -1,7 +1,7 @@
-"""Make the pictures of the site from the template: render it, run the sample, look with a browser.
+"""Make the site's pictures: render the template, run the sample and take screenshots.
 
-Each picture is a PNG in docs/media. What cannot be made is named, and the others are made: exit
-status 0 if all were made, 2 if some could not be tried.
+Each picture is a PNG in docs/media. A picture that cannot be made is reported, and the others are
+made anyway. Exit status: 0 if all were made, otherwise 2.
 """
 
 import argparse
@@ -37,7 +37,7 @@ MEDIA = ROOT / "docs" / "media"
 LIMIT = 150_000  # bytes of a picture
 WIDTH = 1280  # of a window, in pixels
 
-# kedro-viz keeps in the browser what is shown: the nodes, and nothing beside the graph.
+# kedro-viz stores its view in the browser: show the nodes, and nothing but the graph.
 GRAPH = {
     "nodeType": {"disabled": {"parameters": True, "task": False, "data": True}},
     "visible": {"code": False, "graph": True, "miniMap": False, "sidebar": False},
@@ -45,7 +45,7 @@ GRAPH = {
     "showFeatureHints": False,
     "flags": {"sizewarning": False},
 }
-# And MLflow keeps there which of its columns and panels are open.
+# MLflow stores its open columns and panels there, too.
 RUNS = {
     "mlflow.workflowType_v1": '"machine_learning"',
     "mlflow.assistant.fab.autoOpenedOnFirstLoad_v1": "true",
@@ -55,8 +55,7 @@ COLUMNS = [
     "params.`detector.contamination`",
     *(f"metrics.`{name}`" for name in ("average_precision", "event_recall", "share_flagged")),
 ]
-NO_BROWSER = "pipeline, MLflow, report: no Chromium here, apt-get install chromium"
-PATIENCE = 120_000  # milliseconds that a page may take on a busy machine
+PATIENCE = 120_000  # milliseconds to wait for a page on a busy machine
 EDGES_OF_THE_GRAPH = """() => {
   const all = [...document.querySelectorAll(".pipeline-node")].map(n => n.getBoundingClientRect());
   return [Math.min(...all.map(b => b.left)), Math.min(...all.map(b => b.top)),
@@ -76,7 +75,7 @@ def open_browser() -> Iterator["Browser"]:
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
-        # Root, as in a container, has no sandbox; it opens our own pages only.
+        # Root (as in a container) cannot use the sandbox; only our own pages are opened.
         browser = playwright.chromium.launch(executable_path=find_chromium(), args=["--no-sandbox"])
         try:
             yield browser
@@ -86,7 +85,7 @@ def open_browser() -> Iterator["Browser"]:
 
 class _Quiet(http.server.SimpleHTTPRequestHandler):
     def log_message(self, *_: object) -> None:
-        """Say nothing: requests are not what a reader of the output looks for."""
+        """Write no log: requests would only clutter the output."""
 
 
 @contextmanager
@@ -100,14 +99,14 @@ def served(folder: Path) -> Iterator[str]:
 
 
 def free_port() -> int:
-    """Return a port that nobody listens on."""
+    """Return a free port."""
     with socket.socket() as one:
         one.bind(("127.0.0.1", 0))
         return int(one.getsockname()[1])
 
 
 class Sample:
-    """A fresh render of the template, with the environment of this repository."""
+    """A fresh render of the template that uses this repository's environment."""
 
     def __init__(self, folder: Path) -> None:
         self.path = Path(
@@ -116,7 +115,7 @@ class Sample:
         self.environment = os.environ | {"PYTHONPATH": str(self.path / "src")}
 
     def command(self, *arguments: str) -> list[str]:
-        """Return a command of this repository's environment."""
+        """Return a command from this repository's environment."""
         return [str(Path(sys.executable).parent / arguments[0]), *arguments[1:]]
 
     def run(self, *arguments: str, allowed: tuple[int, ...] = (0,)) -> None:
@@ -154,7 +153,7 @@ class Sample:
 
 
 def wait_for(address: str, server: subprocess.Popen[bytes], seconds: float = 120) -> None:
-    """Wait until a server answers; raise RuntimeError if it ends or does not within the time."""
+    """Wait until a server answers; raise RuntimeError if it exits first or takes too long."""
     end = time.monotonic() + seconds
     while server.poll() is None and time.monotonic() < end:
         try:
@@ -167,7 +166,7 @@ def wait_for(address: str, server: subprocess.Popen[bytes], seconds: float = 120
 
 
 def save(content: bytes, name: str, target: Path, width: int = WIDTH) -> None:
-    """Write a picture of at most this width in as few colours as keep it below the limit."""
+    """Write a picture of at most this width, with fewer colours until it is below the limit."""
     picture = Image.open(io.BytesIO(content)).convert("RGB")
     if picture.width > width:
         picture = picture.resize(
@@ -184,7 +183,7 @@ def save(content: bytes, name: str, target: Path, width: int = WIDTH) -> None:
 
 
 def open_page(browser: "Browser", height: int, kept: dict[str, str] | None = None) -> "Page":
-    """Open a window that loads nothing from other machines, with what its browser has kept."""
+    """Open a window that loads nothing from other machines, with this local storage."""
     context = browser.new_context(viewport={"width": WIDTH, "height": height})
     context.route(re.compile(r"https?://(?!127\.0\.0\.1)"), lambda route: route.abort())
     context.add_init_script(f"Object.assign(localStorage, {json.dumps(kept or {})})")
@@ -192,13 +191,13 @@ def open_page(browser: "Browser", height: int, kept: dict[str, str] | None = Non
 
 
 def picture_timeline(sample: Sample, target: Path) -> None:
-    """The plot that a run draws: readings, labelled faults, flagged readings."""
+    """Save the plot that a run draws: readings, labelled faults, flagged readings."""
     sample.run("kedro", "run")
     save((sample.path / "data/processed/timeline.png").read_bytes(), "timeline.png", target)
 
 
 def picture_pipeline(sample: Sample, browser: "Browser", target: Path) -> None:
-    """The nodes of the pipeline, as kedro-viz exports them, on a light and on a dark page."""
+    """Save the nodes of the pipeline, as kedro-viz exports them, on a light and a dark page."""
     sample.run("kedro", "viz", "build")
     with served(sample.path / "build") as address:
         for theme in ("light", "dark"):
@@ -215,7 +214,7 @@ def picture_pipeline(sample: Sample, browser: "Browser", target: Path) -> None:
 
 
 def picture_mlflow(sample: Sample, browser: "Browser", target: Path) -> None:
-    """The table of two runs, and the metrics of the first."""
+    """Save the table of two runs and the metrics of the first."""
     sample.run("kedro", "run", "--params", "detector.contamination=0.05")
     with sample.mlflow() as address:
         found = ask(
@@ -233,7 +232,7 @@ def picture_mlflow(sample: Sample, browser: "Browser", target: Path) -> None:
         names.last.click()
         page.get_by_text("average_precision").first.wait_for(timeout=PATIENCE)
         wait_until_still(page, "() => document.body.innerText")
-        # What is to the right of the metrics names this machine and who uses it.
+        # The panel to the right of the metrics names this machine and its user.
         edge = page.get_by_text("About this run").bounding_box() or {"x": WIDTH}
         clip = {"x": 0, "y": 0, "width": edge["x"] - 16, "height": 640}
         save(page.screenshot(clip=clip), "mlflow-run.png", target)
@@ -241,7 +240,7 @@ def picture_mlflow(sample: Sample, browser: "Browser", target: Path) -> None:
 
 
 def picture_report(sample: Sample, browser: "Browser", target: Path) -> None:
-    """The monitor's report on readings of which one sensor has moved."""
+    """Save the monitor's report on readings in which one sensor has shifted."""
     moved = sample.path / "data/raw/moved.csv"
     rows = pd.read_csv(sample.path / "data/raw/temperatures.csv")
     times = pd.to_datetime(rows["timestamp"])
@@ -256,13 +255,13 @@ def picture_report(sample: Sample, browser: "Browser", target: Path) -> None:
 
 
 def ask(address: str) -> bytes:
-    """Return what a server of this machine answers."""
+    """Return the answer of a server on this machine."""
     with urllib.request.urlopen(address, timeout=30) as answer:
         return bytes(answer.read())
 
 
 def wait_until_still(page: "Page", expression: str) -> None:
-    """Wait until what an expression gives has not changed for a second."""
+    """Wait until the value of an expression has not changed for a second."""
     before, since = None, time.monotonic()
     end = since + 60
     while time.monotonic() < end and time.monotonic() - since < 1:
@@ -279,7 +278,7 @@ def make_pictures(target: Path) -> list[str]:
     def attempt(what: str, make: Callable[[], None]) -> None:
         try:
             make()
-        except Exception as error:  # whatever is wrong with one picture, the others are made
+        except Exception as error:  # one failure must not stop the other pictures
             missing.append(f"{what}: {error}")
 
     target.mkdir(parents=True, exist_ok=True)
@@ -304,7 +303,7 @@ def main() -> int:
     parser.add_argument("--into", type=Path, default=MEDIA, help="folder of the pictures")
     missing = make_pictures(parser.parse_args().into)
     for one in missing:
-        print(f"pictures: not made, the earlier one stays: {one}", file=sys.stderr)
+        print(f"pictures: not made, keeping the earlier one: {one}", file=sys.stderr)
     return 2 if missing else 0
 
 

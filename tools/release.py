@@ -1,8 +1,8 @@
 """Check the template's releases: tags, their sections in CHANGELOG.md, history.
 
-Rendered projects are updated from tag to tag for years. So each tag keeps its section, which says
-what people do after updating to it, and stays part of the history of the branch. With --notes TAG
-the text of the tag's section is printed instead, unless something is wrong.
+Rendered projects are updated from tag to tag for years. So each tag must keep its section, which
+lists the manual steps after updating to it, and stay in the history of the branch. With --notes TAG
+the tag's section is printed instead, unless something is wrong.
 """
 
 import argparse
@@ -27,7 +27,7 @@ def git(root: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def tags(root: Path) -> list[str]:
-    """Return the tags of a repository, oldest release first; none where there is no repository."""
+    """Return the tags of a repository, oldest release first; empty without a repository."""
     listed = git(root, "tag", "--list", "v*").stdout.split()
     return sorted(listed, key=lambda tag: [int(n) for n in re.findall(r"\d+", tag)])
 
@@ -41,24 +41,24 @@ def starts(root: Path) -> list[str]:
 
 
 def faults(root: Path) -> Iterator[str]:
-    """Report what is wrong with the releases of a repository."""
+    """Report faults in the releases of a repository."""
     text = (root / "CHANGELOG.md").read_text(encoding="utf-8")
     sections = {match[1]: match[2] for match in SECTION.finditer(text)}
     for name in {*tags(root), *sections} - {"Unreleased"}:
         if not TAG.fullmatch(name):
-            yield f"{name}: a release is called v1.2.3"
+            yield f"{name}: a release must be named like v1.2.3"
         elif name not in sections:
             yield f"CHANGELOG.md: the tag {name} has no section '## {name}'"
     for name, section in sections.items():
         if not TO_DO.search(section):
-            yield f"CHANGELOG.md: {name} does not say '### What to do after updating'"
+            yield f"CHANGELOG.md: {name} lacks '### What to do after updating'"
     for name in tags(root):
         if git(root, "merge-base", "--is-ancestor", name, "HEAD").returncode:
-            yield f"{name} is not in the history of this branch: it must not be rewritten"
+            yield f"{name} is not in the history of this branch: history must not be rewritten"
 
 
 def faults_of_version(root: Path, tag: str) -> Iterator[str]:
-    """Report where the plugin is not of the version that a tag names."""
+    """Report where the plugin's version differs from a tag."""
     project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     if tag != f"v{project['version']}":
         yield f"pyproject.toml: the plugin is {project['version']}, the tag is {tag}"
@@ -69,19 +69,19 @@ def faults_of_version(root: Path, tag: str) -> Iterator[str]:
 
 
 def notes(root: Path, tag: str) -> str:
-    """Return the text of a tag's section, empty where there is none."""
+    """Return the text of a tag's section; empty if it has none."""
     text = (root / "CHANGELOG.md").read_text(encoding="utf-8")
     return next((match[2].strip() for match in SECTION.finditer(text) if match[1] == tag), "")
 
 
 def main() -> int:
-    """Print what is wrong, or a section; return 1 if something is wrong."""
+    """Print the faults, or a section; return 1 if there are faults."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--notes", metavar="TAG", help="print the section of this tag")
     tag = parser.parse_args().notes
     found = list(faults(Path()))
     if tag and not TAG.fullmatch(tag):
-        found.append(f"{tag}: a release is called v1.2.3")
+        found.append(f"{tag}: a release must be named like v1.2.3")
     elif tag and not notes(Path(), tag):
         found.append(f"CHANGELOG.md: the tag {tag} has no section '## {tag}'")
     if tag and not found:

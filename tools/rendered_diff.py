@@ -1,10 +1,10 @@
-"""Write what changes in rendered projects between two revisions of the template, as one diff.
+"""Write one diff of the rendered projects of two revisions of the template.
 
     python tools/rendered_diff.py main
 
-Renders each choice of each question from both revisions, as they are committed, and writes
-build/rendered.diff. A change that several choices have in common is written once. Exit status 0,
-changes or none; 2 if something could not be rendered.
+Renders each choice of each question from both committed revisions and writes build/rendered.diff.
+A change shared by several choices is written once. Exit status: 0, with or without changes; 2 if
+something could not be rendered.
 """
 
 import argparse
@@ -18,7 +18,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-# They say which revision a project was rendered from.
+# They record the revision that a project was rendered from.
 SKIPPED = {".git", ".cruft.json"}
 
 
@@ -27,11 +27,11 @@ class RenderError(Exception):
 
 
 def unpack(revision: str, folder: Path) -> None:
-    """Write the files of a revision of the repository here into a folder."""
+    """Extract the files of a revision of this repository into a folder."""
     command = ["git", "archive", "--format=tar", f"{revision}^{{tree}}"]
     archive = subprocess.run(command, capture_output=True, check=False)
     if archive.returncode:
-        raise RenderError(f"no files of {revision}: {archive.stderr.decode().strip()}")
+        raise RenderError(f"cannot read {revision}: {archive.stderr.decode().strip()}")
     with tarfile.open(fileobj=io.BytesIO(archive.stdout)) as tar:
         tar.extractall(folder, filter="data")
 
@@ -68,7 +68,7 @@ def render(template: Path, answers: dict[str, str]) -> dict[str, bytes]:
 
 
 def difference(name: str, old: bytes | None, new: bytes | None) -> str:
-    """Return how a file differs, None standing for one that is not there; empty if it does not."""
+    """Return the diff of a file, where None means a missing file; empty if nothing changed."""
     if old == new:
         return ""
     sides = [
@@ -86,7 +86,7 @@ def difference(name: str, old: bytes | None, new: bytes | None) -> str:
 
 
 def differences(base: Path, head: Path) -> Iterator[str]:
-    """Yield a headline for each set of answers that changes, and what is its own of it."""
+    """Yield a headline for each set of answers with changes, and the changes not yet yielded."""
     seen: set[str] = set()
     for title, answers in (choices(base) | choices(head)).items():
         print(f"rendered_diff: {title}", flush=True)
@@ -100,12 +100,12 @@ def differences(base: Path, head: Path) -> Iterator[str]:
 
 
 def main() -> int:
-    """Write the difference and say how large it is."""
+    """Write the diff and print its size."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("base", help="the older revision")
-    parser.add_argument("--head", default="HEAD", help="the newer revision; HEAD if left out")
+    parser.add_argument("--head", default="HEAD", help="the newer revision (default: HEAD)")
     parser.add_argument("--output", type=Path, default=Path("build/rendered.diff"))
     arguments = parser.parse_args()
     try:

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Run uv: the one on PATH, else the one in .uv/, which is installed first where it is missing.
-# usage: tools/uv.sh <arguments of uv>
+# Run uv: the one on PATH, or else the one in .uv/, installing it there first if it is missing.
+# Usage: tools/uv.sh <arguments of uv>
 set -eu
 
 UV_VERSION=0.13.8
@@ -22,13 +22,13 @@ local_uv() {
 
 find_python() {
     for candidate in python3 python py; do
-        # Only a real interpreter runs; a stub may just open a shop.
+        # Run it to make sure that it is real: on Windows a stub may just open the store.
         if "$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 8))' >/dev/null 2>&1; then
             echo "$candidate"
             return
         fi
     done
-    say "there is no Python here. Install Python 3.11 or newer and call this again."
+    say "there is no Python here. Install Python 3.11 or newer and try again."
     exit 2
 }
 
@@ -42,7 +42,7 @@ in_environment() {
     pip_install "$interpreter" -m pip install
 }
 
-# Debian and Ubuntu ship Python without venv; its pip can still fill a folder.
+# Debian and Ubuntu ship Python without venv, but its pip can still install into a folder.
 in_folder() {
     mkdir -p "$home"
     pip_install "$python" -m pip install --upgrade --target "$home"
@@ -52,14 +52,14 @@ bootstrap() {
     python=$(find_python)
     say "installing uv $UV_VERSION into .uv/ (once)"
     if in_environment || in_folder; then return; fi
-    say "could not install uv $UV_VERSION: $python has neither a working venv nor a working pip, or no package index answers."
+    say "could not install uv $UV_VERSION: $python has neither a working venv nor pip, or no package index answers."
     if [ -s "$home/install.log" ]; then tail -n 3 "$home/install.log" >&2; fi
-    say "put uv on PATH yourself, or install the missing part (Debian, Ubuntu: apt-get install python3-venv) and call this again."
+    say "put uv on PATH yourself, or install the missing part (Debian, Ubuntu: apt-get install python3-venv), and try again."
     exit 2
 }
 
-# A working uv prints its version; a shim without one fails.
-# A uv on PATH that is a wrapper of this script must not come back here for ever.
+# A working uv prints its version; a shim without a uv behind it fails.
+# If the uv on PATH wraps this script, IN_UV_SH prevents an endless loop.
 if [ -z "${IN_UV_SH:-}" ]; then
     export IN_UV_SH=1
     if uv --version >/dev/null 2>&1; then exec uv "$@"; fi

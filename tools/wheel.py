@@ -1,8 +1,8 @@
 """Build the plugin's wheel into the template, and keep the template's locks in step with it.
 
-The template carries the wheel until it is on an index; a lock names it as any other package, with
-the hash of these bytes. With --check nothing is changed: it fails where the committed wheel or a
-lock is not what src/ gives.
+The template carries the wheel until it is on an index; a lock names it like any other package, with
+its hash. --check changes nothing and fails if the committed wheel or a lock does not match the
+wheel built from src/.
 """
 
 import argparse
@@ -51,7 +51,7 @@ def build(target: Path) -> Path:
 
 
 def locks(wheel: Path) -> dict[Path, tuple[str, str]]:
-    """Return the locks of the template that name the plugin: what they are and should be."""
+    """Return the template's locks that name the plugin, with their present and wanted texts."""
     version = wheel.name.split("-")[1]
     digest = hashlib.sha256(wheel.read_bytes()).hexdigest()
     found = {}
@@ -64,15 +64,15 @@ def locks(wheel: Path) -> dict[Path, tuple[str, str]]:
 
 
 def faults(wheel: Path) -> list[str]:
-    """Name what of the template is not what this wheel gives."""
+    """Report where the template does not match this wheel."""
     carried = sorted((PROJECT / "wheels").glob("*.whl"))
     if [one.name for one in carried] != [wheel.name]:
-        return [f"wheels/ holds {[one.name for one in carried]}, src/ gives {wheel.name}"]
+        return [f"wheels/ has {[one.name for one in carried]}, but src/ builds {wheel.name}"]
     found = []
     if carried[0].read_bytes() != wheel.read_bytes():
         found = [f"wheels/{wheel.name} was not built from src/: {_difference(carried[0], wheel)}"]
     return found + [
-        f"{lock.name} does not name the wheel that src/ gives"
+        f"{lock.name} does not name the wheel built from src/"
         for lock, (text, wanted) in locks(wheel).items()
         if text != wanted
     ]
@@ -87,7 +87,7 @@ def _difference(one: Path, other: Path) -> str:
 
 
 def main() -> int:
-    """Build, and write or compare."""
+    """Build the wheel and write it, or compare it with the committed one."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--check", action="store_true", help="change nothing, fail on a difference")
     arguments = parser.parse_args()

@@ -1,7 +1,7 @@
 """Kedro pipelines on a laptop, in CI and on Azure ML.
 
-The public functions are listed here in one place. Each is imported when it is first asked for, so
-``import kedro_azure_mlops`` costs nothing.
+All public names are listed here. Each is imported on first access, so ``import kedro_azure_mlops``
+costs nothing.
 """
 
 import importlib
@@ -81,7 +81,7 @@ _PUBLIC = {
     "run_until_interrupted": "ci",
 }
 
-__all__ = ["__version__", *_PUBLIC]  # noqa: PLE0604, all are text
+__all__ = ["__version__", *_PUBLIC]  # noqa: PLE0604, all are strings
 
 
 def __getattr__(name: str) -> Any:

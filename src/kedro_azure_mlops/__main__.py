@@ -10,7 +10,7 @@ from kedro_azure_mlops.safety import protect_output
 
 
 def run() -> None:
-    """Run the command that was typed and end with its exit status."""
+    """Run the given command and exit with its status."""
     protect_output()
     sys.exit(main())
 

@@ -1,7 +1,7 @@
 """Run a program with additional arguments: ``python -m kedro_azure_mlops.arguments PROGRAM ...``.
 
-Makefiles call it, with what was typed as ``ARGS="--reason 'it is fine'"`` in ``TYPED_ARGS``. It is
-split into words, and neither make nor a shell expands anything in it.
+Makefiles call it and pass the value of ``ARGS="--reason 'it is fine'"`` in ``TYPED_ARGS``. It is
+split into words; neither make nor a shell expands anything in it.
 """
 
 import contextlib
@@ -12,14 +12,14 @@ from collections.abc import Sequence
 
 
 def main(program: Sequence[str]) -> int:
-    """Become the program; return 2 if ``ARGS`` cannot be split or the program cannot start."""
+    """Run the program in this process; return 2 if it cannot start or ``ARGS`` cannot be split."""
     text = os.environ.get("TYPED_ARGS", "")
     try:
         words = [*program, *shlex.split(text)]
     except ValueError as error:
         sys.stderr.write(
             f"make: ARGS cannot be split into words: {text}\n"
-            f"{error}. Quotes hold words together, as in ARGS=\"--reason 'it is fine'\"; "
+            f"{error}. Quotes keep words together, as in ARGS=\"--reason 'it is fine'\"; "
             'a single one is typed as ARGS="it\\\'s".\n'
         )
         return 2
@@ -28,16 +28,16 @@ def main(program: Sequence[str]) -> int:
             sys.stdout.write(f"{shlex.join(words)}\n")
             sys.stdout.flush()
     for name in [name for name in os.environ if name.startswith("TYPED_")]:
-        del os.environ[name]  # not for the programs that this one starts
+        del os.environ[name]  # hidden from programs that this one starts
     try:
-        os.execvp(words[0], words)  # noqa: S606, that no shell sees them is the point
+        os.execvp(words[0], words)  # noqa: S606, avoiding a shell is the point
     except (OSError, ValueError) as error:
         sys.stderr.write(f"make: {words[0]} cannot be started: {error}\n")
         return 2
 
 
 def _is_silent() -> bool:
-    """Return whether this is ``make --silent``: its options come first, without a dash."""
+    """Return whether make runs with ``--silent``: short options come first, without a dash."""
     options = os.environ.get("MAKEFLAGS", "").partition(" ")[0]
     return "s" in options and not options.startswith("-")
 

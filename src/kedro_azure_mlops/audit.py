@@ -23,8 +23,8 @@ IGNORED = LOCKS / "audit-ignore.toml"
 WHEELS = Path("wheels")
 
 _UNKNOWN = (
-    "So nothing is known about the vulnerabilities of what is locked. Run it again where this "
-    "machine reaches the public Python package index, whose list of them is asked."
+    "So the vulnerabilities of the locked packages are unknown. Run this again on a machine that "
+    "can reach the public Python package index, which lists them."
 )
 _LONGEST = 1800  # seconds that one lock may take
 _IGNORED_KEYS = {"id": str, "package": str, "reason": str, "until": date}
@@ -40,7 +40,7 @@ class Pin:
     hash: str
 
 
-# A release whose vulnerabilities are known for years: an index that knows of none knows nothing.
+# Its vulnerabilities have been public for years: an index that lists none is of no use.
 _PROBE = Pin("jinja2", "2.4.1", "sha256:" + "0" * 64)
 
 
@@ -84,18 +84,18 @@ def audit_locks(root: Path, timeout: int = 30, say: Callable[[str], None] = prin
     Parameters
     ----------
     root
-        The project, with its locks in ``requirements/*.txt``. What does not count, and until when,
-        is in ``requirements/audit-ignore.toml``. A package whose wheel is in ``wheels/`` is on no
-        index and is not looked up.
+        The project, with its locks in ``requirements/*.txt``. Vulnerabilities that do not count,
+        and until when, are in ``requirements/audit-ignore.toml``. Packages with a wheel in
+        ``wheels/`` are on no index and are not looked up.
     timeout
-        Seconds that an answer of the index may take.
+        Seconds to wait for an answer from the index.
     say
-        Takes progress and remarks.
+        Called with progress and remarks.
 
     Raises
     ------
     OperationError
-        If not all could be looked up: then nothing is known. Also where the index knows of no
+        If a lookup failed: the result would then mean nothing. Also if the index lists no
         vulnerability in a release that is known to have some.
     """
     try:
@@ -103,7 +103,7 @@ def audit_locks(root: Path, timeout: int = 30, say: Callable[[str], None] = prin
         ignored = read_ignored(root / IGNORED)
         locks = {path: read_pins(path) for path in sorted((root / LOCKS).glob("*.txt"))}
         if not locks or not all(locks.values()):
-            raise OperationError(f"there is no lock, or an empty one, in {LOCKS}: type make lock")
+            raise OperationError(f"{LOCKS} has no lock, or an empty one: type make lock")
         found = _look_up(locks, _local(root / WHEELS), timeout, say)
     except OperationError as error:
         raise OperationError(f"{error}\n{_UNKNOWN}") from error
@@ -126,7 +126,7 @@ def format_findings(findings: Sequence[Finding]) -> str:
 
 
 def read_pins(lock: Path) -> list[Pin]:
-    """Return what a lock pins, each release once, packages for other machines included.
+    """Return the pins of a lock, each release once, including those for other platforms.
 
     Raises
     ------
@@ -139,7 +139,7 @@ def read_pins(lock: Path) -> list[Pin]:
 
 
 def read_ignored(file: Path) -> list[Ignored]:
-    """Return the vulnerabilities that were judged not to matter; without a file there are none.
+    """Return the vulnerabilities that do not count; none if there is no file.
 
     Raises
     ------
@@ -155,15 +155,15 @@ def read_ignored(file: Path) -> list[Ignored]:
     entries = found.pop("ignore", [])
     if found or not isinstance(entries, list):
         other = ", ".join(found) or f"ignore = {entries!r}"
-        raise OperationError(f"{file} holds [[ignore]] and nothing else, not {other}")
+        raise OperationError(f"{file} may hold only [[ignore]], not {other}")
     return [_entry(file, number, given) for number, given in enumerate(entries, start=1)]
 
 
 def write_sbom(root: Path, file: Path) -> int:
-    """Write what ``requirements/run.txt`` pins as CycloneDX JSON; return the number of packages.
+    """Write the pins of ``requirements/run.txt`` as CycloneDX JSON; return the number of packages.
 
-    Each package has its version, address and hashes; the same lock gives the same bytes. It needs
-    no network.
+    Each package has its version, address and hashes; the same lock gives the same bytes. No network
+    is needed.
 
     Raises
     ------
@@ -209,12 +209,12 @@ def _pin(lock: Path, line: str) -> Pin:
     requirement = Requirement(named)
     versions = [one.version for one in requirement.specifier if one.operator == "=="]
     if len(versions) != 1 or not hashes:
-        raise OperationError(f"{lock} pins versions with hashes, this line does not: {named}")
+        raise OperationError(f"{lock}: a line pins no version, or has no hashes: {named}")
     return Pin(canonicalize_name(requirement.name), versions[0], hashes[0].split()[0])
 
 
 def _local(wheels: Path) -> set[tuple[str, str]]:
-    """Return name and version of the wheels in a folder."""
+    """Return the names and versions of the wheels in a folder."""
     found = set()
     for wheel in wheels.glob("*.whl"):
         try:
@@ -235,11 +235,11 @@ def _look_up(
     found: dict[Vulnerability, list[str]] = {}
     known: dict[Pin, list[Vulnerability]] = {}
     with tempfile.TemporaryDirectory() as folder:
-        say("asking for a package with known vulnerabilities")
+        say("looking up a package with known vulnerabilities")
         if not any(_ask([_PROBE], Path(folder), timeout).values()):
             raise OperationError(
-                f"the index knows of no vulnerability in {_PROBE.name} {_PROBE.version}, which has "
-                "some: what it says of other packages means nothing. Is it a mirror, or a proxy?"
+                f"the index lists no vulnerability of {_PROBE.name} {_PROBE.version}, which has "
+                "some, so its other answers mean nothing. Is it a mirror, or a proxy?"
             )
         for path, locked in locks.items():
             name = (LOCKS / path.name).as_posix()
@@ -259,14 +259,14 @@ def _look_up(
 
 
 def _ask(locked: list[Pin], folder: Path, timeout: int) -> dict[Pin, list[Vulnerability]]:
-    """Run pip-audit on pinned packages, also on those for other machines than this one.
+    """Run pip-audit on pinned packages, including those for other platforms.
 
-    It reads and writes in ``folder`` alone: no earlier answer is reused.
+    It reads and writes only in ``folder``: no earlier answer is reused.
     """
     found: dict[Pin, list[Vulnerability]] = {}
     for batch in _without_twins(locked):
         file, answer = folder / "asked.txt", folder / "answer.json"
-        # Without the markers: pip-audit leaves out, and does not mention, what is not for here.
+        # Without markers: pip-audit silently skips packages for other platforms.
         file.write_text("".join(f"{p.name}=={p.version} --hash={p.hash}\n" for p in batch), "utf-8")
         answer.unlink(missing_ok=True)
         found |= _read(answer, batch, _pip_audit(file, answer, folder / "cache", timeout))
@@ -320,8 +320,8 @@ def _read(answer: Path, asked: list[Pin], complaint: str) -> dict[Pin, list[Vuln
         raise OperationError(f"could not look up: {why}") from error
     except (AttributeError, KeyError, TypeError) as error:
         raise OperationError(
-            "the answer of pip-audit has another form than the one that is read here "
-            f"({type(error).__name__}: {error}): take the release that {LOCKS}/dev.txt pins"
+            "the output of pip-audit has an unknown format "
+            f"({type(error).__name__}: {error}): install the release that {LOCKS}/dev.txt pins"
         ) from error
 
 
@@ -351,16 +351,16 @@ def _counting(
         yield Finding(one, tuple(locks), over)
     for entry in ignored:
         if not any(entry.is_about(one) for one in found):
-            say(f"{entry.id} of {entry.package} is in {IGNORED} and in no lock: remove it")
+            say(f"{entry.id} of {entry.package} is in {IGNORED}, but in no lock: remove it")
 
 
 def _entry(file: Path, number: int, given: Any) -> Ignored:
     where = f"{file}, entry {number}"
+    keys = ", ".join(_IGNORED_KEYS)
     if not isinstance(given, dict):
-        keys = ", ".join(_IGNORED_KEYS)
         raise OperationError(f"{where}: it must be a table with {keys}, not {given!r}")
     if set(given) != set(_IGNORED_KEYS):
-        raise OperationError(f"{where}: give {', '.join(_IGNORED_KEYS)}, not {', '.join(given)}")
+        raise OperationError(f"{where}: its keys must be {keys}, not {', '.join(given)}")
     for key, kind in _IGNORED_KEYS.items():
         value = given[key]
         if not isinstance(value, kind) or isinstance(value, datetime) or value == "":
@@ -369,7 +369,7 @@ def _entry(file: Path, number: int, given: Any) -> Ignored:
 
 
 def _version(root: Path) -> str:
-    """Return the project's version, from where pyproject.toml says that it is."""
+    """Return the project's version, from pyproject.toml or the package that it names."""
     project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))
     if stated := project["project"].get("version"):
         return str(stated)
@@ -379,7 +379,7 @@ def _version(root: Path) -> str:
 
 
 def _finished(bill: dict[str, Any], version: str) -> dict[str, Any]:
-    """Give the project its version, and name each package by its address, not by its line."""
+    """Set the project's version, and identify each package by its address, not by its line."""
     described = bill["metadata"]["component"]
     described["version"] = version
     addresses = {one["bom-ref"]: one["purl"] for one in bill["components"]}
@@ -396,7 +396,7 @@ def _finished(bill: dict[str, Any], version: str) -> dict[str, Any]:
 
 
 def _fault_of(text: str) -> str | None:
-    """Return what CycloneDX's own schema finds wrong; None if it is right."""
+    """Return the violation of CycloneDX's schema; None if the text is valid."""
     from cyclonedx.schema import SchemaVersion
     from cyclonedx.validation.json import JsonStrictValidator
 

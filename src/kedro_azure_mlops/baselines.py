@@ -1,4 +1,4 @@
-"""One-line methods that a model which finds unusual rows has to beat."""
+"""One-line baselines that a model for unusual rows has to beat."""
 
 from collections.abc import Sequence
 
@@ -10,7 +10,7 @@ __all__ = ["BASELINES", "score_baselines"]
 BASELINES = ("distance_from_median", "ewma_level", "random")
 
 _HALFLIFE = "6h"
-_SMALLEST = 1e-3, 1e-9  # of a spread and of a threshold, so that one can divide by them
+_SMALLEST = 1e-3, 1e-9  # spread and threshold, to divide by them safely
 
 
 def score_baselines(
@@ -20,11 +20,11 @@ def score_baselines(
     contamination: float,
     seed: int,
 ) -> dict[str, np.ndarray]:
-    """Score held-out rows of series by one-line methods, each with a threshold of its own.
+    """Score held-out rows of series by one-line baselines, each with its own threshold.
 
-    ``distance_from_median`` is how far a value is from the median of its series in training, in
-    interquartile ranges; ``ewma_level`` the same for its exponentially weighted average with a
-    half-life of six hours; ``random`` is not a method at all.
+    ``distance_from_median`` is the distance of a value from the median of its series in training,
+    in interquartile ranges; ``ewma_level`` is the same for the exponentially weighted average with
+    a half-life of six hours; ``random`` is pure chance.
 
     Parameters
     ----------
@@ -33,16 +33,16 @@ def score_baselines(
     contamination
         The share of training rows above the threshold.
     seed
-        Of the random scores.
+        The seed of the random scores.
 
     Returns
     -------
-    Scores on the rows of ``test`` by the names of ``BASELINES``, shape ``(n,)``: above 1 is beyond
-    the threshold; 0 where the series is unknown.
+    Scores of the rows of ``test`` by the names of ``BASELINES``, shape ``(n,)``: above 1 exceeds
+    the threshold; 0 if the series is unknown.
     """
     time, by, value = columns
     both = pd.concat([train[[*columns]], test[[*columns]]])
-    both[by] = pd.factorize(both[by])[0]  # numbers are grouped in less time than names
+    both[by] = pd.factorize(both[by])[0]  # grouping by number is faster than by name
     level = _distance_from_median(both, both[: len(train)], by, value)
     scores = {
         "distance_from_median": np.abs(level),

@@ -1,7 +1,7 @@
 """Commands in CI: values for later steps, warnings, and a clean end when a signal arrives.
 
 Azure Pipelines reads output variables from the log, GitHub from the file that ``GITHUB_OUTPUT``
-names. Elsewhere nothing is reported. Of a value reported twice, the last one counts.
+names. Elsewhere nothing is reported. If a value is reported twice, the last one counts.
 """
 
 import os
@@ -17,7 +17,7 @@ from kedro_azure_mlops.errors import OperationError
 
 INTERRUPTED = 130  # the exit status that shells use
 
-# as the agent of Azure Pipelines reads them back; the percent sign first: the others begin with it
+# As the Azure Pipelines agent decodes them. The percent sign comes first: the others contain it.
 _ESCAPES = {"%": "%AZP25", "\r": "%0D", "\n": "%0A", ";": "%3B", "]": "%5D"}
 _DELIMITER = "END_OF_VALUE"
 _TERMINATION = ("SIGTERM", "SIGHUP")
@@ -63,7 +63,7 @@ def annotate(texts: Iterable[str], *, kind: Literal["warning", "error"] = "warni
 
 
 def without_ci_commands(text: str) -> str:
-    """Return text of another program with nothing in it that a CI system would obey.
+    """Return the output of another program without anything that a CI system would obey.
 
     GitHub also obeys ``::``, but only at the beginning of a line, where callers put a prefix.
     """
@@ -82,9 +82,9 @@ def run_until_interrupted(work: Callable[[], int], message: str) -> int:
 
 @contextmanager
 def termination_as_interrupt() -> Iterator[None]:
-    """Raise KeyboardInterrupt also where CI or a closed terminal ends the process.
+    """Raise KeyboardInterrupt also when CI or a closed terminal ends the process.
 
-    A signal that is ignored stays ignored: ``nohup`` means it.
+    A signal that is ignored stays ignored, as under ``nohup``.
     """
 
     def interrupt(*_: Any) -> NoReturn:
@@ -130,7 +130,7 @@ def _escaped(text: str) -> str:
 
 
 def _github_entry(name: str, text: str) -> str:
-    """Return an entry of GitHub's file; a value of several lines ends at its own delimiter."""
+    """Return an entry for GitHub's file; a multi-line value is enclosed in a delimiter."""
     if not {"\r", "\n"}.intersection(text):
         return f"{name}={text}\n"
     delimiter = _DELIMITER

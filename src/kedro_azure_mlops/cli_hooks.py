@@ -1,4 +1,4 @@
-"""Kedro's own commands, with their errors in words; imported at every command of Kedro."""
+"""Readable errors for Kedro's own commands; imported by every Kedro command."""
 
 import sys
 from collections.abc import Sequence
@@ -12,29 +12,29 @@ from kedro.framework.cli.hooks import cli_hook_impl
 __all__ = ["hooks"]
 
 _JUPYTER = {"lab": "jupyterlab", "notebook": "notebook", "setup": "ipykernel"}
-# Of a rendered project: the lock with the package, the target that installs it, what that opens.
+# In a rendered project: the lock with the package, the make target, the program, its command.
 _NOTEBOOK = ("requirements/notebook.txt", "make notebook", "JupyterLab", "kedro jupyter lab")
 _VIZ = ("requirements/dev.txt", "make viz", "kedro-viz", "kedro viz run")
 
 
 class CommandHooks:
-    """What is done before a command of Kedro runs."""
+    """Hooks that run before each Kedro command."""
 
     @cli_hook_impl
     def before_command_run(self, project_metadata: Any, command_args: Sequence[str]) -> None:
-        """Let errors be shown, and refuse a command that lacks its package."""
+        """Make errors visible, and refuse a command whose package is missing."""
         _show_errors()
-        why = _lacks_package(command_args, getattr(project_metadata, "project_path", None))
+        why = _missing_package(command_args, getattr(project_metadata, "project_path", None))
         if why:
             click.echo(why, err=True)
             sys.exit(2)
 
 
 def _show_errors() -> None:
-    """Let Kedro's errors say what happened.
+    """Make Kedro's errors show their message.
 
-    Kedro 1.7 shows the exception that is being handled. From 8.5 on click shows an error once it no
-    longer is, so all that people would read is "NoneType: None".
+    Kedro 1.7 shows the exception that is being handled. Since 8.5, click shows an error only when
+    that is over, so people would just read "NoneType: None".
     """
     from kedro.framework.cli.utils import KedroCliError
 
@@ -52,7 +52,7 @@ def _show_errors() -> None:
     KedroCliError.show = show  # type: ignore[method-assign]
 
 
-def _lacks_package(arguments: Sequence[str], root: Path | None) -> str | None:
+def _missing_package(arguments: Sequence[str], root: Path | None) -> str | None:
     """Return why ``kedro jupyter`` or ``kedro viz`` cannot run, if a package is missing."""
     group, name, *_ = [*arguments, "", ""]
     if group == "viz":

@@ -1,8 +1,8 @@
-"""The one reader of ``azureml.yml`` and ``mlops.yml``: strict models, errors with file and key.
+"""Read ``azureml.yml`` and ``mlops.yml``: strict models, errors with file and key.
 
-``azureml.yml`` says how the pipeline becomes a job and where it runs; ``mlops.yml`` what is
-tracked, how a model becomes champion, what is served, deployed and watched. Both are read as Kedro
-reads configuration: an environment holds what differs from ``base``, ``${globals:...}`` works.
+``azureml.yml`` defines how the pipeline becomes a job and where it runs; ``mlops.yml`` covers
+tracking, the gate, serving, deployment and monitoring. Both follow Kedro's rules: an environment
+holds only its differences from ``base``, and ``${globals:...}`` works.
 """
 
 import hashlib
@@ -33,10 +33,10 @@ from pydantic import (
 from kedro_azure_mlops.errors import OperationError
 from kedro_azure_mlops.parameters import Parameters, Span, explain
 
-if TYPE_CHECKING:  # of what runs on servers
+if TYPE_CHECKING:  # part of the server's code
     from kedro_azure_mlops.serve.record import Settings
 
-SERVERLESS = "serverless"  # machines that Azure ML finds by itself: no cluster to make
+SERVERLESS = "serverless"  # machines that Azure ML provides itself, without a cluster
 LONGEST_NAME = 32  # of endpoints and deployments in Azure
 Count = Annotated[int, Field(ge=1)]
 Percent = Annotated[int, Field(ge=1, le=100)]
@@ -51,7 +51,7 @@ _QUANTITY = re.compile(r"\d+(\.\d+)?(m|k|Ki|M|Mi|G|Gi)?")
 def _legal(name: str) -> str:
     if not _ENDPOINT.fullmatch(name):
         raise ValueError(
-            "Azure takes 3 to 32 letters, digits and hyphens, a letter first and no hyphen last"
+            "Azure allows 3 to 32 letters, digits and hyphens, a letter first and no hyphen last"
         )
     return name
 
@@ -65,8 +65,8 @@ def _legal_step(name: str) -> str:
 def _legal_instance_type(name: str) -> str:
     if not _INSTANCE_TYPE.fullmatch(name):
         raise ValueError(
-            "the name of an InstanceType of the cluster is needed, in lower case, not the size of "
-            "a virtual machine"
+            "must be the lower-case name of an InstanceType of the cluster, not the size of a "
+            "virtual machine"
         )
     return name
 
@@ -84,12 +84,12 @@ Quantity = Annotated[str, BeforeValidator(_legal_quantity)]
 StepName = Annotated[str, AfterValidator(_legal_step)]
 
 
-class _Strict(Parameters, BaseModel):  # the second for ruff, which looks at one file
+class _Strict(Parameters, BaseModel):  # the second for ruff, which checks file by file
     """A group of keys, read as strictly as parameters are."""
 
 
 class Workspace(_Strict):
-    """The workspace of one environment, and the names of what belongs to it."""
+    """The workspace of one environment, and the names of its resources."""
 
     subscription_id: str | None = None
     resource_group: str | None = None
@@ -99,11 +99,11 @@ class Workspace(_Strict):
     key_vault: str | None = None
     container_registry: str | None = None
     application_insights: str | None = None
-    log_analytics: str | None = None  # where Application Insights keeps what it is sent
+    log_analytics: str | None = None  # where Application Insights stores its data
 
 
 class Cluster(_Strict):
-    """A compute cluster that ``provision`` makes."""
+    """A compute cluster that ``provision`` creates."""
 
     size: str
     min_instances: Annotated[int, Field(ge=0)] = 0
@@ -113,18 +113,18 @@ class Cluster(_Strict):
 
 
 class Datastore(_Strict):
-    """A blob container that ``provision`` makes known to the workspace, opened by identity."""
+    """A blob container that ``provision`` registers in the workspace, opened by identity."""
 
     account_name: str
     container_name: str
 
 
 class Environment(_Strict):
-    """The environment of the steps, made from the locks of ``requirements/``."""
+    """The environment of the steps, built from the locks in ``requirements/``."""
 
     name: str
     kind: Literal["docker", "conda"]
-    image: str  # what it is built upon
+    image: str  # the base image
     python: str
     locks: list[str] = ["requirements/run.txt", "requirements/job.txt"]
     dockerfile: str | None = None  # of the project; None: the plugin's
@@ -145,7 +145,7 @@ class Mpi(_Strict):
 
 
 class TensorFlow(_Strict):
-    """Workers and parameter servers that know each other by ``TF_CONFIG``."""
+    """Workers and parameter servers that find each other through ``TF_CONFIG``."""
 
     type: Literal["tensorflow"]
     worker_count: Count = 1
@@ -157,7 +157,7 @@ class Spark(_Strict):
 
     entry: str = "spark_entry.py"  # file of the project that calls job.spark_entry.main(__file__)
     instance_type: str = "standard_e4s_v3"
-    runtime_version: str = "3.5"  # its Python is 3.11; that of 3.4 is older than the plugin needs
+    runtime_version: str = "3.5"  # with Python 3.11; that of 3.4 is too old for the plugin
     driver_cores: Count = 1
     driver_memory: str = "2g"
     executor_cores: Count = 2
@@ -199,14 +199,14 @@ class Step(_Strict):
         wrong = [name for name, value in refused.items() if value]
         if self.spark and wrong:
             raise ValueError(
-                f"a Spark step takes no {', '.join(wrong)}: Azure ML runs it on serverless Spark, "
-                "which is set under spark: (variables as conf: spark.yarn.appMasterEnv.NAME)"
+                f"a Spark step cannot have {', '.join(wrong)}: it runs on serverless Spark, which "
+                "is configured under spark: (variables as conf: spark.yarn.appMasterEnv.NAME)"
             )
         return self
 
 
 class Input(_Strict):
-    """A dataset that the job gets; without ``path``, the file that the catalog names."""
+    """An input dataset of the job; without ``path``, the file that the catalog names."""
 
     path: str | None = None
     type: Literal["uri_file", "uri_folder", "mltable"] = "uri_file"
@@ -214,12 +214,12 @@ class Input(_Strict):
 
 
 class Output(_Strict):
-    """A dataset that the job keeps."""
+    """An output dataset of the job."""
 
     type: Literal["uri_folder", "uri_file", "mltable", "mlflow_model", "custom_model"] = (
         "uri_folder"
     )
-    # uploaded when the step has ended: models are moved into place, which a mount may refuse
+    # upload after the step: models are moved into place, which a mount may not allow
     mode: Literal["upload", "rw_mount", "direct"] = "upload"
     path: str | None = None
     name: str | None = None
@@ -244,14 +244,14 @@ class AzureML(_Strict):
     inputs: dict[str, Input | None] = {}
     outputs: dict[str, Output | None] = {}
     params: list[str] = []
-    carry: bool = True  # whether what no catalog entry stores is carried between steps
+    carry: bool = True  # whether datasets that the catalog does not store are passed between steps
 
     @model_validator(mode="after")
     def _has_code(self) -> "AzureML":
         if self.code is None and not (self.image and self.working_directory):
             raise ValueError(
-                "code: null means that the code is in a Docker image: name it in image, and its "
-                "folder of the project in working_directory"
+                "code: null means that the code is in a Docker image: name it in image, and the "
+                "project's folder in it in working_directory"
             )
         if not (self.image or self.environment):
             raise ValueError("give an environment or an image")
@@ -262,14 +262,14 @@ class Tracking(_Strict):
     """The catalog entries of a run that are recorded in MLflow."""
 
     enabled: bool = True
-    uri: str = "sqlite:///mlruns.db"  # relative to the project; MLFLOW_TRACKING_URI goes before it
+    uri: str = "sqlite:///mlruns.db"  # relative to the project; MLFLOW_TRACKING_URI overrides it
     experiment: str | None = None  # None: the name of the project's package
     experiment_folder: str | None = None  # on Databricks; None: /Shared/ and the package's name
     when_unreachable: Literal["error", "warn"] = "error"
     model: str | None = None  # the trained model, an entry of type ModelDataset
     data: str | None = None  # the data that it is trained on
     data_report: str | None = None  # a JSON entry about the data, with the key "fingerprint"
-    scores: str | None = None  # whose digest says whether a run could be reproduced
+    scores: str | None = None  # the entry whose digest shows whether a run was reproduced
     metrics: list[str] | None = None  # entries of numbers; None: every JSON entry of numbers
     artifacts: list[str] = []  # entries whose files are stored with the run
 
@@ -277,7 +277,7 @@ class Tracking(_Strict):
     @classmethod
     def _is_absolute(cls, folder: str | None) -> str | None:
         if folder is not None and not folder.startswith("/"):
-            raise ValueError(f"a workspace path is needed, such as /Shared/{folder}")
+            raise ValueError(f"must be a workspace path, such as /Shared/{folder}")
         return folder
 
 
@@ -286,10 +286,10 @@ class Registry(_Strict):
 
     kind: Literal["mlflow", "azureml"] = "mlflow"
     name: str | None = None  # of the registered model; None: the name of the experiment
-    # of MLflow; None: MLFLOW_TRACKING_URI or tracking.uri. On Databricks `databricks` is the
-    # registry of the workspace, `databricks-uc` Unity Catalog
+    # for mlflow; None: MLFLOW_TRACKING_URI or tracking.uri. On Databricks, `databricks` is the
+    # workspace's registry and `databricks-uc` is Unity Catalog
     uri: str | None = None
-    shared_registry: str | None = None  # of azureml: a registry that several workspaces share
+    shared_registry: str | None = None  # for azureml: a registry that several workspaces share
     moves_champion: bool = True  # whether a run's model that passes the gate becomes champion
     promoted_from: str | None = None  # the environment whose champion is promoted to this one
     approval: bool = False  # whether a promotion must name who approved it, and why
@@ -313,14 +313,14 @@ class Rule(_Strict):
     champion_tolerance: Annotated[float, Field(ge=0)] | None = None  # how much worse is allowed
     beats: list[str] = []  # rows of the table that the challenger must be better than
     needs_labels: bool = False  # whether it can only be measured where labels exist
-    without_labels: bool = False  # whether it replaces those where nothing is labelled
+    without_labels: bool = False  # whether it replaces needs_labels rules where there are no labels
     slice: Literal["worst"] | None = None  # judge the slice with the worst value, by gate.slices
-    label: str | None = None  # what people read; None: the metric's name
-    quiet: bool = False  # whether its number is named only where it is the reason to refuse
+    label: str | None = None  # the name in messages; None: the metric's name
+    quiet: bool = False  # whether its number is shown only if it is the reason to refuse
 
     @property
     def key(self) -> str:
-        """The name under which its number is measured."""
+        """The name of its value among the measured numbers."""
         return f"{self.metric}.{self.slice}" if self.slice else self.metric
 
     @model_validator(mode="after")
@@ -328,14 +328,14 @@ class Rule(_Strict):
         if self.needs_labels and self.without_labels:
             raise ValueError("needs_labels and without_labels exclude each other")
         if self.slice and (self.beats or self.champion_tolerance is not None):
-            raise ValueError("a rule about a slice takes minimum or maximum only")
+            raise ValueError("a rule about a slice can only have minimum and maximum")
         return self
 
 
 class Gate(_Strict):
     """When a challenger may become champion."""
 
-    rules: list[Rule] = []  # none: the first model passes, and says so
+    rules: list[Rule] = []  # none: every model passes, and the log says so
     table: str | None = None  # entry: a row for challenger, champion and each baseline
     slices: str | None = None  # entry: a row for each slice of the data, a column for each metric
     judged: str | None = None  # the model that was measured, if tracking.model is its refit
@@ -344,7 +344,7 @@ class Gate(_Strict):
     )
     on_incomparable: Literal["refuse", "replace"] = "refuse"
     require_labels: bool = False  # refuse a model that no rule about labels could judge
-    second_path: bool = True  # whether rules with without_labels count as such
+    second_path: bool = True  # whether rules with without_labels count as rules about labels
 
     @model_validator(mode="after")
     def _one_rule_a_metric(self) -> "Gate":
@@ -355,10 +355,10 @@ class Gate(_Strict):
 
 
 class UpdatePolicy(_Strict):
-    """When the model of an environment is trained again, and on whose data."""
+    """When the model of an environment is retrained, and on whose data."""
 
     when: Literal["drift", "schedule", "never"] = "drift"
-    every: Span | None = None  # not sooner after the champion was made; with schedule, this often
+    every: Span | None = None  # the least age of the champion; with schedule, the interval
     watch: str | None = None  # the environment whose answers are monitored; None: this one
     parameters: list[str] = []  # taken from that environment, such as those that name its data
 
@@ -370,7 +370,7 @@ class UpdatePolicy(_Strict):
 
 
 class ServingEnvironment(_Strict):
-    """The image that the serving lock is installed upon."""
+    """The base image for the serving lock."""
 
     name: str
     image: str
@@ -384,29 +384,29 @@ class Mirror(_Strict):
 
 
 class Batch(_Strict):
-    """The batch endpoint; without a name it has the one of the online endpoint and ``-batch``."""
+    """The batch endpoint, by default named after the online endpoint, with ``-batch`` appended."""
 
     endpoint: EndpointName | None = None
     compute: str
     pipeline: str = "score"  # the registered pipeline that scores a batch
     input: str | None = None  # the entry it reads; None: the only one besides models
-    output: str | None = None  # the entry it makes; None: the only one
+    output: str | None = None  # the entry it writes; None: the only one
     example: str | None = None  # a file to try it with; None: the model's own example, as CSV
 
 
 class Resources(_Strict):
-    """What a container gets from a cluster, in the units of Kubernetes."""
+    """The resources of a container, in the units of Kubernetes."""
 
     cpu: Quantity
     memory: Quantity
 
 
 class Kubernetes(_Strict):
-    """The attached cluster that serves where the target is ``kubernetes``."""
+    """The attached cluster that serves models if the target is ``kubernetes``."""
 
-    compute: str  # as it was attached to the workspace; that says its namespace too
-    instance_type: InstanceType = "defaultinstancetype"  # what every attached cluster has
-    auth_mode: Literal["aml_token", "key"] = "aml_token"  # Entra's are for managed endpoints
+    compute: str  # its name in the workspace; the attachment also sets the namespace
+    instance_type: InstanceType = "defaultinstancetype"  # exists on every attached cluster
+    auth_mode: Literal["aml_token", "key"] = "aml_token"  # Entra tokens need a managed endpoint
     requests: Resources = Resources(cpu="500m", memory="1Gi")
     limits: Resources | None = None  # None: those of the instance type
 
@@ -440,7 +440,7 @@ class Deployment(_Strict):
         return self
 
     @model_validator(mode="after")
-    def _can_have_its_target(self) -> "Deployment":
+    def _supports_target(self) -> "Deployment":
         if fault := self.fault_of_target():
             raise ValueError(fault)
         return self
@@ -450,24 +450,24 @@ class Deployment(_Strict):
         if self.target == "kubernetes" and self.kubernetes is None:
             return "target kubernetes needs the attached cluster, as in kubernetes: {compute: aks}"
         if self.target == "kubernetes" and self.mirror is not None:
-            return "Azure mirrors no traffic of target kubernetes: set mirror: null"
+            return "Azure cannot mirror the traffic of target kubernetes: set mirror: null"
         return ""
 
     @property
     def cluster(self) -> Kubernetes | None:
-        """The attached cluster that models are deployed to; None where Azure has the machines."""
+        """The attached cluster that models are deployed to; None if Azure manages the machines."""
         return self.kubernetes if self.target == "kubernetes" else None
 
     @property
     def machines(self) -> str:
-        """What a deployment runs on, in words."""
+        """The machines of a deployment, as text."""
         if self.cluster:
             return f"{self.instance_count} x {self.cluster.instance_type} of {self.cluster.compute}"
         return f"{self.instance_count} x {self.instance_type}"
 
     @property
     def batch_endpoint(self) -> str:
-        """The name of the batch endpoint: all endpoints of a region need names of their own."""
+        """The name of the batch endpoint: endpoint names are unique in a region."""
         given = self.batch.endpoint if self.batch else None
         name = f"{self.endpoint}-batch"
         if given or len(name) <= LONGEST_NAME:
@@ -477,7 +477,7 @@ class Deployment(_Strict):
 
 
 class Monitoring(_Strict):
-    """What is compared with the profile of the model in service."""
+    """The data that is compared with the profile of the model in service."""
 
     # None: recorded answers if there are any, else data; collected: those that Azure ML has stored
     source: Literal["served", "collected", "data"] | None = None
@@ -488,7 +488,7 @@ class Monitoring(_Strict):
 
 
 class Recording(_Strict):
-    """What servers, batch runs and devices keep of what they answer."""
+    """How servers, batch runs and devices record their answers."""
 
     enabled: bool = False
     folder: str = "data/served"  # relative to the project
@@ -498,7 +498,7 @@ class Recording(_Strict):
     leave_out: list[str] = []  # columns of the model that are never written to the disk
 
     def settings(self, root: Path) -> "Settings":
-        """Return the settings for a process of this machine that writes for a project."""
+        """Return the settings for a process on this machine that records for a project."""
         from kedro_azure_mlops.serve.record import Settings
 
         return Settings(
@@ -545,7 +545,7 @@ class Mlops(_Strict):
 
 
 Model = TypeVar("Model", bound=_Strict)
-# what Kedro and OmegaConf raise on files that are not YAML, not a mapping, or name what is missing
+# Raised by Kedro and OmegaConf if a file is not YAML, not a mapping, or has unresolved references.
 _UNREADABLE = (
     OmegaConfBaseException,
     yaml.YAMLError,
@@ -558,12 +558,12 @@ _UNREADABLE = (
 
 @contextmanager
 def readable(what: str) -> Iterator[None]:
-    """Turn what Kedro's config loader raises into one error, except for a missing file.
+    """Turn the exceptions of Kedro's config loader, except for a missing file, into one error.
 
     Raises
     ------
     OperationError
-        Says what cannot be read, and why.
+        Naming what cannot be read, and why.
     """
     try:
         yield
@@ -582,29 +582,29 @@ def refuse_no_project(root: Path) -> None:
     """
     if not (root / "pyproject.toml").is_file():
         raise OperationError(
-            f"{root.name} is not the folder of a project: there is no pyproject.toml.",
+            f"{root.name} is not a project folder: there is no pyproject.toml.",
             next="change to the folder that holds the project's pyproject.toml",
         )
 
 
 def bootstrap(root: Path) -> ProjectMetadata:
-    """Configure Kedro for a project, as its ``bootstrap_project`` does, unless that is done.
+    """Configure Kedro for a project, as its ``bootstrap_project`` does, unless already done.
 
-    Kedro's own reads the settings each time, which takes longer the more modules are loaded.
+    Kedro's function reads the settings each time, which takes longer the more modules are loaded.
     """
     global _bootstrapped  # noqa: PLW0603, so is Kedro's own state
     root = root.resolve()
     if _bootstrapped is not None:
         state, settings_then, metadata = _bootstrapped
-        # Kedro makes new settings whenever it is configured
+        # Kedro creates new settings whenever it is configured
         if settings._wrapped is settings_then and state == _state(root, metadata):
             if hasattr(pipelines, "set_requested"):  # a run may have loaded its own pipelines alone
                 pipelines.set_requested(None)
             return metadata
     try:
         metadata = bootstrap_project(root)
-    except RuntimeError as error:  # the pyproject.toml is another tool's, or no TOML
-        raise OperationError(f"{root.name} is not the folder of a project: {error}") from error
+    except RuntimeError as error:  # the pyproject.toml is for another tool, or is not TOML
+        raise OperationError(f"{root.name} is not a project folder: {error}") from error
     _bootstrapped = (_state(root, metadata), settings._wrapped, metadata)
     return metadata
 
@@ -633,39 +633,39 @@ def configuration_folder(root: Path) -> str:
 
 
 def config_loader(root: Path, env: str) -> Any:
-    """Return the project's own reader of its configuration, for an environment."""
+    """Return the project's own config loader, for an environment."""
     source = str(root / configuration_folder(root))
     return settings.CONFIG_LOADER_CLASS(conf_source=source, env=env, **settings.CONFIG_LOADER_ARGS)
 
 
 def environments(root: Path) -> list[str]:
-    """List the environments of a project: the folders of its configuration but for ``base``."""
+    """List the environments of a project: the folders of its configuration except ``base``."""
     folders = (root / configuration_folder(root)).glob("*/")
     return sorted(folder.name for folder in folders if folder.name != "base")
 
 
 def read_azureml(root: Path, env: str, parameters: dict[str, Any] | None = None) -> AzureML:
-    """Read ``azureml.yml`` of an environment, and what it leaves out from base.
+    """Read ``azureml.yml`` of an environment, with base for missing keys.
 
     Raises
     ------
     OperationError
-        If there is no such file or environment, or a key or value is wrong: names the file, the
-        key and what is allowed.
+        If there is no such file or environment, or a key or value is wrong; the message names the
+        file, the key and what is allowed.
     """
     return _read(AzureML, "azureml", root, env, parameters)
 
 
 def read_mlops(root: Path, env: str, parameters: dict[str, Any] | None = None) -> Mlops:
-    """Read ``mlops.yml`` of an environment, and what it leaves out from base.
+    """Read ``mlops.yml`` of an environment, with base for missing keys.
 
-    The experiment's name defaults to that of the project's package, the registered model's to that
-    of the experiment.
+    The experiment is named after the project's package by default, the registered model after the
+    experiment.
 
     Raises
     ------
     OperationError
-        As ``read_azureml``.
+        See ``read_azureml``.
     """
     return _named(_read(Mlops, "mlops", root, env, parameters))
 
@@ -686,7 +686,7 @@ def mlops_of_context(context: Any) -> Mlops:
 
 
 def _named(found: Mlops) -> Mlops:
-    """Fill in the names that the file leaves out."""
+    """Fill in the names that the file omits."""
     experiment = found.tracking.experiment or str(project.PACKAGE_NAME)
     tracking = found.tracking.model_copy(update={"experiment": experiment})
     name = {"name": found.registry.name or experiment}
@@ -695,19 +695,19 @@ def _named(found: Mlops) -> Mlops:
 
 
 def deployment_of(root: Path, env: str, target: Target | None = None) -> Deployment:
-    """Read the section ``deployment`` of ``mlops.yml``; ``target`` replaces the one that it names.
+    """Read the section ``deployment`` of ``mlops.yml``; ``target`` overrides the one in it.
 
     Raises
     ------
     OperationError
-        As ``read_azureml``; also if the environment names no endpoint, or lacks what the target
-        needs.
+        See ``read_azureml``; also if the environment names no endpoint, or lacks settings of the
+        target.
     """
     found, file = read_mlops(root, env).deployment, f"{configuration_folder(root)}/{env}/mlops.yml"
     if found.endpoint is None:
         raise OperationError(
             f"{file} names no deployment.endpoint: models are deployed to environments that have "
-            "one, such as dev, stage or prod; give --env."
+            "one, such as dev, stage or prod. Use --env to choose one."
         )
     found = found.model_copy(update={"target": target or found.target})
     if fault := found.fault_of_target():
@@ -729,9 +729,7 @@ def _read(
     folder = source.relative_to(root).as_posix() if inside else source.as_posix()
     known = sorted(found.name for found in source.glob("*/") if found.name != "base")
     if env != "base" and env not in known and not source.is_file():  # an archive is one file
-        raise OperationError(
-            f"there is no environment {env} in {folder}: there are {', '.join(known)}"
-        )
+        raise OperationError(f"there is no environment {env} in {folder}, only {', '.join(known)}")
     options = dict(settings.CONFIG_LOADER_ARGS)
     options |= {
         "config_patterns": {**options.get("config_patterns", {}), name: [f"{name}*"]},
@@ -757,7 +755,7 @@ def _read(
     except MissingConfigException as error:
         why = f"there is no {folder}/base/{name}.yml: kedro mlops init writes one"
         if "[" in source.as_posix():
-            why = f"Kedro takes the [ in {source.as_posix()} for a pattern: rename that folder"
+            why = f"Kedro treats the [ in {source.as_posix()} as a pattern: rename that folder"
         raise OperationError(why) from error
     try:
         found = model.model_validate(values)
@@ -770,25 +768,25 @@ def _read(
     return found
 
 
-# A command reads a file several times, which takes longer than all else that it does here.
+# Commands read a file several times, which would take most of their time.
 _READ: dict[tuple[object, ...], _Strict] = {}
 _MOST_READ = 8
 
 
 def _digest_of(layers: Iterable[Path]) -> str:
-    """Compute a digest of all that configuration is made from: its files and the environment."""
+    """Compute a digest of all sources of the configuration: its files and the environment."""
     digest = hashlib.sha256(repr(sorted(os.environ.items())).encode())
     for layer in layers:
         for file in sorted(layer.rglob("*.*")) if layer.is_dir() else [layer]:
-            with suppress(OSError):  # a folder, or one that is not ours to read
+            with suppress(OSError):  # a folder, or an unreadable file
                 digest.update(repr((str(file), file.read_bytes())).encode())
     return digest.hexdigest()
 
 
 def share_given(loader: Any) -> None:
-    """Make ``${globals:...}`` see the parameters given to a run, where they are globals too.
+    """Override ``${globals:...}`` with the parameters given to a run, if parameters are globals.
 
-    So configuration and nodes have the same value, whichever way a file names it.
+    So configuration and nodes get the same value, however a file refers to it.
     """
     given = getattr(loader, "runtime_params", None)
     patterns = (getattr(loader, "config_patterns", None) or {}).get("globals", [])
@@ -820,7 +818,7 @@ def unresolved_in_words(
     source
         The folder of the configuration; by default that of the project in the current folder.
     name
-        What the file's name begins with; without it all files are searched.
+        The beginning of the file's name; if empty, all files are searched.
     """
     source = source or Path.cwd() / settings.CONF_SOURCE
     folder = Path(os.path.relpath(source)).as_posix()
@@ -830,7 +828,7 @@ def unresolved_in_words(
     if not missing:
         return f"{folder}: {key}: {said}"
     kind, value = missing.groups()
-    # base first: Kedro resolves it on its own, before it adds what an environment changes
+    # base first: Kedro resolves it alone, before it merges the environment
     places = ("base", env or settings.CONFIG_LOADER_ARGS.get("default_run_env", "local"))
     files = [file for place in places for file in sorted(source.glob(f"{place}/**/{name}*.y*ml"))]
     named = next((file for file in files if _refers(file, keys, value)), source)
@@ -862,14 +860,14 @@ def _sentences(
 
 
 def file_of(root: Path, env: str, name: str, keys: list[str]) -> str:
-    """Find the file that says what is wrong: the environment's own, else base's."""
+    """Find the file with the wrong key: the environment's if it has the key, else base's."""
     files = {place: root / place / f"{name}.yml" for place in (env, "base")}
     found = {
         place: yaml.safe_load(file.read_text("utf-8"))
         for place, file in files.items()
         if file.is_file()
     }
-    for length in range(len(keys), 0, -1):  # a key that is missing: the file with what lacks it
+    for length in range(len(keys), 0, -1):  # for a missing key, the file with its parent
         for place, content in found.items():
             if _has(content, keys[:length]):
                 return f"{place}/{name}.yml"

@@ -1,12 +1,11 @@
-"""The seam: what the plugin needs from a project's model, and what a model folder holds.
+"""The seam between the plugin and a project's model, and the content of a model folder.
 
-A server imports this module and nothing else of the plugin's core, so it needs numpy alone.
+Servers import no other module of the plugin's core, so this one needs only numpy.
 
-A model folder is an MLflow model (``MLmodel`` with its signature) plus ``contract.json``: the
-schema of a request, an input example and the answer that the trained model gave to it, and
-``SHA256SUMS``: the files that it was saved with. Loading a model compares the files and replays
-the example, so a model proves itself on every machine. The folder's digest is the model's
-identity.
+A model folder is an MLflow model (``MLmodel`` with its signature) plus ``contract.json``, the
+schema of a request, an input example and the trained model's answer to it, and ``SHA256SUMS``, the
+checksums of the files that it was saved with. Loading a model compares the files and replays the
+example, so a model proves itself on every machine. The folder's digest is the model's identity.
 """
 
 import hashlib
@@ -49,8 +48,8 @@ __all__ = [
 CONTRACT = "contract.json"
 MANIFEST = "SHA256SUMS"
 """Names and SHA-256 of all other files of a model folder, as ``sha256sum --check`` reads them."""
+_ANY = "surrogateescape"  # also for file names that are not text
 # MLflow adds this file when a folder is fetched from its registry.
-_ANY = "surrogateescape"  # also names of files that are not text
 _ADDED_BY_REGISTRY = {"registered_model_meta"}
 
 ColumnType = Literal["string", "double", "long", "boolean", "datetime"]
@@ -79,7 +78,7 @@ class Column:
     """A column of a request or of an answer.
 
     ``minimum`` and ``maximum`` (both included, in the column's own unit) bound numbers;
-    ``nullable`` says whether a value may be missing. ``decimals`` is how many decimals of an output
+    ``nullable`` allows missing values. ``decimals`` is the number of decimals of an output that
     servers and files of scores show; None shows all.
     """
 
@@ -93,11 +92,11 @@ class Column:
 
 @dataclass(frozen=True)
 class History:
-    """The earlier rows of its own series that a row needs.
+    """The earlier rows of the same series that a row needs.
 
     ``by`` names the column that separates series (None: all rows are one series), ``order`` the
-    datetime column that orders them, ``days`` how far back the newest row looks and ``rows`` how
-    many earlier rows it takes at least where these lie further back.
+    datetime column that orders them. The newest row looks back ``days`` days, and over at
+    least ``rows`` earlier rows, even if these are older.
     """
 
     order: str
@@ -110,9 +109,9 @@ class History:
 class Schema:
     """The columns of a request and of its answer.
 
-    ``echo`` names the input columns that an answer repeats before its own, so that rows can be
-    recognised. ``flag`` names the boolean output that marks a row, where there is one, and
-    ``reason`` the text that says why a row has no answer: the other outputs are missing then.
+    ``echo`` names the input columns that an answer repeats before its own, to identify the rows.
+    ``flag`` names the boolean output that marks a row, if there is one, and ``reason`` the text
+    output that explains why a row has no answer: the other outputs are then missing.
     """
 
     inputs: tuple[Column, ...]
@@ -128,7 +127,7 @@ class Schema:
 
     @classmethod
     def from_dict(cls, found: Mapping[str, Any]) -> "Schema":
-        """Read what ``dataclasses.asdict`` wrote, from JSON."""
+        """Build a schema from the output of ``dataclasses.asdict``, read from JSON."""
         return cls(
             inputs=tuple(Column(**column) for column in found["inputs"]),
             outputs=tuple(Column(**column) for column in found["outputs"]),
@@ -167,7 +166,7 @@ class Scorer(Protocol):
 
 @dataclass(frozen=True)
 class Explainable:
-    """Rows as the features that their score is computed from, beside the usual ones.
+    """The features that the scores of some rows are computed from, and a baseline for them.
 
     Parameters
     ----------
@@ -176,14 +175,14 @@ class Explainable:
     names
         The ``d`` features, as ``contributions`` of an explanation name them.
     values, baseline
-        Shape ``(n, d)``, in any unit: the features of each row, and those that it is compared with.
+        Shape ``(n, d)``, in any unit: the features of each row, and those it is compared with.
         The baseline may differ from row to row, for example by series.
     function
         Takes features, shape ``(m, d)``, each value either the row's or the baseline's, and the
         number of the row that each line belongs to, shape ``(m,)``; returns their scores, ``(m,)``.
-        Of ``values`` themselves these are what ``score`` answers.
+        For ``values`` themselves, these are the answers of ``score``.
     words
-        Takes the numbers of a row and of a feature; returns in a few words how the one differs
+        Takes the numbers of a row and of a feature; returns a few words on how the row differs
         there. None: the name and both values.
     """
 
@@ -196,20 +195,20 @@ class Explainable:
 
 
 class ExplainableScorer(Scorer, Protocol):
-    """A scorer that can also explain its answers, by ``explain.py``: an optional member."""
+    """A scorer that can also explain its answers, see ``explain``; this is optional."""
 
     def explained(self, columns: Columns, wanted: np.ndarray | None = None) -> Explainable:
-        """Return what the scores of some rows are computed from.
+        """Return the features that the scores of some rows are computed from.
 
         Parameters
         ----------
         columns, wanted
-            As of ``score``, also of no rows at all. Every wanted row has an answer.
+            As for ``score``; there may be no rows. Every wanted row has an answer.
 
         Raises
         ------
         CannotExplainError
-            If this model cannot.
+            If this model cannot explain its answers.
         """
         ...
 
@@ -217,7 +216,7 @@ class ExplainableScorer(Scorer, Protocol):
 class ProjectModel(Protocol):
     """Optional members of a model that ``ModelDataset`` saves, beyond ``predict``.
 
-    ``schema``: a ``Schema``, where the types of the example and the answer say too little (bounds,
+    ``schema``: a ``Schema``, if the types of the example and the answer are not enough (bounds,
     history). ``input_example``: rows that a request could hold, as a DataFrame. ``export(folder)``:
     writes further files, such as an ONNX export, into the model folder.
     """
@@ -233,8 +232,8 @@ class ProjectModel(Protocol):
 class Contract:
     """The description in a model folder: its schema, an example, the recorded answer.
 
-    ``tolerance`` is the largest difference of a number to the recorded one. ``attributes`` names
-    what the model had of this itself, which it gets again when it is loaded.
+    ``tolerance`` is the largest allowed difference from a recorded number. ``attributes`` names
+    the parts that were attributes of the model; loading restores them.
     """
 
     schema: Schema
@@ -258,14 +257,14 @@ def write_manifest(folder: Path) -> None:
 def refuse_changed_files(folder: Path, wanted: str | None = None) -> None:
     """Refuse a model folder that does not hold exactly the files that it was saved with.
 
-    What an operating system adds, such as ``.DS_Store``, is refused like any other file: it would
-    be registered and deployed with the model.
+    Files that an operating system adds, such as ``.DS_Store``, are refused like any other: they
+    would be registered and deployed with the model.
 
     Parameters
     ----------
     wanted
-        The digest that was registered. Only with it may ``SHA256SUMS`` be missing, as in models
-        that were registered before there was such a file.
+        The registered digest. ``SHA256SUMS`` may only be missing if it is given, for models that
+        were registered before the file was introduced.
 
     Raises
     ------
@@ -291,8 +290,8 @@ def refuse_changed_files(folder: Path, wanted: str | None = None) -> None:
         raise UnusableModelError(f"its files are not those that {what}: {changes}. {hint}")
     if wanted is not None and (found := _digest(sums)) != wanted:
         raise UnusableModelError(
-            f"the model has the digest {found}, but {wanted or 'none'} is asked for: its files are "
-            "not those that were registered"
+            f"the model has the digest {found}, but {wanted or 'none'} was requested: its files "
+            "are not those that were registered"
         )
 
 
@@ -315,7 +314,7 @@ def _digest(sums: Mapping[str, str]) -> str:
 
 
 def _manifest(sums: Mapping[str, str]) -> bytes:
-    """Write a line for each file, and a comment that is the digest of these lines."""
+    """Return a line for each file, and a comment with the digest of these lines."""
     files = (f"{of_file}  {name}\n" for name, of_file in sums.items() if name != MANIFEST)
     return _signed("".join(files).encode(errors=_ANY))
 
@@ -366,12 +365,12 @@ def read_contract(folder: Path) -> Contract:
         )
     except (OSError, ValueError, KeyError, TypeError, StopIteration) as error:
         raise UnusableModelError(
-            f"{file} cannot be read ({error!r}): this is not a model that ModelDataset has saved"
+            f"{file} cannot be read ({error!r}): this is not a model that ModelDataset saved"
         ) from error
 
 
 def columns_of_rows(rows: Sequence[Mapping[str, Any]], columns: Sequence[Column]) -> Columns:
-    """Turn checked JSON rows into arrays of the types that ``Scorer.score`` takes.
+    """Turn checked JSON rows into arrays of the types that ``Scorer.score`` expects.
 
     A missing number becomes NaN (so whole numbers that may be missing are ``float64``), a missing
     time NaT.
@@ -383,7 +382,7 @@ def columns_of_rows(rows: Sequence[Mapping[str, Any]], columns: Sequence[Column]
             values = [math.nan if value is None else value for value in values]
         elif column.type == "datetime":
             values = ["NaT" if value is None else str(value).removesuffix("Z") for value in values]
-        elif column.type == "long" and column.nullable:  # as NaN, which whole numbers lack
+        elif column.type == "long" and column.nullable:  # integers have no NaN
             found[column.name] = np.array(values, np.float64)
             continue
         found[column.name] = np.array(values, dtype=_ARRAYS[column.type])
@@ -398,7 +397,7 @@ def rows_of_columns(
     Parameters
     ----------
     decimals
-        How many decimals of a floating-point number are kept; None keeps all.
+        The decimals of floating-point numbers to keep; None keeps all.
     """
     texts = [_plain(columns[column.name], column, decimals) for column in wanted]
     names = [column.name for column in wanted]
@@ -408,7 +407,7 @@ def rows_of_columns(
 def _plain(values: np.ndarray, column: Column, decimals: int | None) -> list[Any]:
     if column.type == "datetime":
         texts = np.datetime_as_string(np.asarray(values, "datetime64[us]")).tolist()
-        return [None if text == "NaT" else _shorter(text) for text in texts]
+        return [None if text == "NaT" else _without_zero_fraction(text) for text in texts]
     if column.type == "double":
         numbers = np.asarray(values, float).tolist()
         kept = numbers if decimals is None else [round(number, decimals) for number in numbers]
@@ -420,13 +419,13 @@ def _plain(values: np.ndarray, column: Column, decimals: int | None) -> list[Any
     return [None if value is None else str(value) for value in np.asarray(values, object)]
 
 
-def _shorter(time: str) -> str:
-    """Leave out a fraction of a second that is zero."""
+def _without_zero_fraction(time: str) -> str:
+    """Remove a fraction of a second that is zero."""
     return time.removesuffix(".000000")
 
 
 def prove(scorer: Scorer, contract: Contract) -> None:
-    """Replay the input example and compare with the answer that was recorded at training.
+    """Replay the input example and compare the answer with the one recorded at training.
 
     Raises
     ------
@@ -449,8 +448,8 @@ def prove(scorer: Scorer, contract: Contract) -> None:
             one, other = ours[column.name], recorded[column.name]
             if not _same(one, other, contract.tolerance):
                 raise UnusableModelError(
-                    f"the example's row {number} has {column.name} {one!r}, recorded at training "
-                    f"was {other!r}: the files or this machine's versions are not those of training"
+                    f"the example's row {number} has {column.name} {one!r}, but training recorded "
+                    f"{other!r}: the files or this machine's packages are not those of training"
                 )
 
 
@@ -463,24 +462,23 @@ def _same(one: Any, other: Any, tolerance: float) -> bool:
 def load_proven_scorer(
     folder: Path, load: str | None, wanted: str | None = None, trusted: Sequence[str] = ()
 ) -> tuple[Scorer, Contract]:
-    """Load what serves a model folder, once its files are the right ones, and let it prove itself.
+    """Load the scorer of a model folder, after checking its files, and replay its example.
 
     Parameters
     ----------
     load
         ``package.module:function`` of the project, called with the folder; None loads the stored
-        model itself (which needs what it was trained with, see ``serve/stored.py``).
+        model itself (which needs the packages it was trained with, see ``serve/stored.py``).
     wanted
-        As of ``refuse_changed_files``, which looks before anything of the folder is used.
+        See ``refuse_changed_files``, which runs before anything in the folder is used.
     trusted
-        Types of the stored model that may be loaded besides the usual ones; a function of the
-        project knows its own.
+        Types of the stored model that may be loaded besides the usual ones; not used with ``load``.
 
     Raises
     ------
     UnusableModelError
-        If the files are not those that were saved or not the wanted ones, the function cannot be
-        imported, or the example is answered differently.
+        If the files are not the saved or not the wanted ones, the function cannot be imported, or
+        the example is answered differently.
     """
     try:
         refuse_changed_files(folder, wanted or None)
@@ -508,12 +506,12 @@ def _imported(load: str) -> Callable[[Path], Scorer]:
 
 
 def import_function(name: str) -> Any:
-    """Import what ``package.module:function`` names.
+    """Import the object that ``package.module:function`` names.
 
     Raises
     ------
     ImportError, AttributeError
-        If it has another form, or does not exist.
+        If the name has another form, or does not exist.
     """
     module, colon, function = name.partition(":")
     if not colon:

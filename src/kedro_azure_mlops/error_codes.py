@@ -1,8 +1,8 @@
 """Error codes that look like measurements: 85.0 after a power-on, -127, 999.9, 6553.5.
 
 A code lies far outside the other values of its series, is the same to the digit each time, and
-comes and goes at once, again and again. The end of a scale is reached by a rise and left by a fall,
-and what is held, as by a thermostat, is held for long: neither is a code.
+comes and goes abruptly, again and again. The end of a scale is reached by a rise and left by a
+fall, and a value held by a thermostat lasts long: neither is a code.
 """
 
 from collections.abc import Sequence
@@ -16,11 +16,11 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _FEWEST_VISITS = 3  # "again and again"
-_LONGEST_VISIT = 20  # rows; the median visit of a plateau that is held is longer
+_LONGEST_VISIT = 20  # rows; the median visit of a held plateau is longer
 _FAR_OUT = 3.0  # interquartile ranges beyond the quartiles: Tukey's outer fences
-_STEPS = 20  # of the resolution: of coarse values a few steps are not far
+_STEPS = 20  # of the resolution: for coarse values, a few steps are not far
 _ON_THE_WAY = 0.25  # of the way to the code: a neighbour beyond it belongs to a rise or a fall
-_MANY_ROWS = 500  # of a series: one with fewer is not looked at by itself without a reason
+_MANY_ROWS = 500  # of a series: shorter ones are screened together first
 LINES_SHOWN = 10  # of a code, in messages
 
 
@@ -29,17 +29,17 @@ def find_error_codes(
 ) -> np.ndarray:
     """Find the rows of one or several series whose value is an error code.
 
-    A value is one if it lies farther from the central 98 % of the other values than these are wide,
-    than three of their interquartile ranges and than twenty steps of their resolution, and if at
-    least three visits to it, most of all, come from there and go back there in one step. Visits are
-    the stretches of rows that have the value; their median is at most 20 rows long.
+    A value is a code if its distance from the central 98 % of the other values exceeds their width,
+    three of their interquartile ranges and twenty steps of their resolution, and if at least three
+    visits to it, and at least half of all, come from there and go back there in one step. Visits
+    are runs of rows with the value; their median length is at most 20 rows.
 
     Parameters
     ----------
     values
         Shape ``(n,)``, finite, in any unit; the rows of a series in the order of time.
     series
-        Shape ``(n,)``, the name of each row's series; None: all rows are one.
+        Shape ``(n,)``, the name of each row's series; None: all rows are one series.
 
     Returns
     -------
@@ -47,8 +47,7 @@ def find_error_codes(
 
     References
     ----------
-    Outer fences, which choose the values that are looked at: Tukey, "Exploratory Data Analysis",
-    1977.
+    Outer fences, which select the candidate values: Tukey, "Exploratory Data Analysis", 1977.
     """
     values = np.asarray(values, float)
     found = np.zeros(len(values), bool)
@@ -74,7 +73,7 @@ def list_error_codes(rows: "pd.DataFrame", value: str, by: str) -> list[str]:
     Parameters
     ----------
     rows
-        Rows that ``find_error_codes`` has found, indexed by their line.
+        Rows found by ``find_error_codes``, indexed by their line.
     value, by
         The columns of the values and of the names of the series.
     """
@@ -93,7 +92,7 @@ def describe_code(series: str, code: float, count: int, lines: Sequence[int]) ->
     count
         How many rows of the series have it.
     lines
-        Those of the first of them, at most ``LINES_SHOWN``.
+        The lines of the first of these rows, at most ``LINES_SHOWN``.
     """
     more = f" and {count - len(lines):,} more" if count > len(lines) else ""
     return f"{series}: {code:g} {count:,} times, lines {', '.join(map(str, lines))}{more}"
@@ -114,14 +113,14 @@ def _may_have_codes(values: np.ndarray, lengths: np.ndarray) -> np.ndarray:
     Parameters
     ----------
     values
-        Those of one series after the other.
+        The values, one series after the other.
     lengths
         How many rows each series has.
     """
     if not len(values):
         return np.zeros(len(lengths), bool)
     series = np.repeat(np.arange(len(lengths)), lengths)
-    pairs = np.empty(len(values), complex)  # numpy sorts these by the first part, then the second
+    pairs = np.empty(len(values), complex)  # numpy sorts by the real part, then the imaginary
     pairs.real, pairs.imag = series, values
     values = np.sort(pairs).imag
     is_new = np.ones(len(values), bool)
@@ -150,7 +149,7 @@ def _codes(values: np.ndarray) -> np.ndarray:
     frequent = distinct[counts >= _FEWEST_VISITS]
     if not len(frequent):
         return frequent
-    # of the distinct values: however often a code comes, it is one of them
+    # quantiles of distinct values: a code counts once, however often it comes
     low, high = np.quantile(distinct, [0.25, 0.75])
     fence = _FAR_OUT * (high - low)
     candidates = frequent[(frequent < low - fence) | (frequent > high + fence)]
@@ -172,11 +171,11 @@ def _codes(values: np.ndarray) -> np.ndarray:
 def _comes_and_goes(is_code: np.ndarray, way: np.ndarray) -> bool:
     """Return whether most visits to a value begin and end among the usual ones, in one step.
 
-    ``way`` is how far each row is on the way from the usual values, 0, to this one, 1.
+    ``way`` is the position of each row between the usual values, 0, and this value, 1.
     """
     bounds = np.flatnonzero(np.diff(np.concatenate([[False], is_code, [False]])))
     starts, ends = bounds.reshape(-1, 2).T
-    is_slope = np.concatenate([[False], way > _ON_THE_WAY, [False]])  # before and after is nothing
+    is_slope = np.concatenate([[False], way > _ON_THE_WAY, [False]])  # nothing before and after
     at_once = int(np.count_nonzero(~is_slope[starts] & ~is_slope[ends + 1]))
     is_brief = bool(np.median(ends - starts) <= _LONGEST_VISIT)
     return at_once >= _FEWEST_VISITS and 2 * at_once >= len(starts) and is_brief

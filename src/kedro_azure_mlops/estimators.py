@@ -1,4 +1,4 @@
-"""Estimators that parameters name, ``sklearn.linear_model.Ridge``, checked early.
+"""Create estimators named in parameters, ``sklearn.linear_model.Ridge``, and check them early.
 
 A typed parameter calls ``refuse_unusable`` when it is read, so a run stops before its first node.
 """
@@ -26,22 +26,27 @@ def new_estimator(name: str, arguments: Mapping[str, Any], seed: int | None = No
     name
         ``module.Class``.
     arguments
-        Of the class; what is left out has the class's own default.
+        Arguments of the class; omitted ones keep their defaults. One that the class does not have
+        is ignored if it is None, so ``null`` removes what was meant for another estimator.
     seed
-        Becomes ``random_state`` where the class takes one and ``arguments`` name none.
+        Becomes ``random_state`` if the class has one and ``arguments`` do not set it.
 
     Raises
     ------
     ValueError
-        If the class cannot be imported or does not take the arguments.
+        If the class cannot be imported or does not accept the arguments.
     """
-    kind, given = _imported(name), dict(arguments)
+    kind = _imported(name)
     try:
-        if seed is not None and "random_state" in inspect.signature(kind).parameters:
+        known = inspect.signature(kind).parameters
+        given = {
+            key: value for key, value in arguments.items() if value is not None or key in known
+        }
+        if seed is not None and "random_state" in known:
             given.setdefault("random_state", seed)
         return kind(**given)
     except (TypeError, ValueError) as error:
-        raise ValueError(f"{name} cannot be created: {error}") from error
+        raise ValueError(f"{name} cannot be created: {error}{_with(arguments)}") from error
 
 
 def fit(estimator: Any, rows: np.ndarray, name: str) -> Any:
@@ -72,9 +77,9 @@ def refuse_unusable(
     Parameters
     ----------
     methods
-        Of these it needs one, ``score_samples`` or ``decision_function``.
+        At least one of these is required, ``score_samples`` or ``decision_function``.
     columns
-        How many features it is tried on, 64 rows of them.
+        The number of features of the 64 rows that it is tried on.
     trusted
         Types that may be stored besides ``models.TRUSTED_TYPES``.
 
@@ -87,7 +92,8 @@ def refuse_unusable(
         raise ValueError(f"{name} has no fit()")
     estimator = new_estimator(name, arguments)
     if not any(callable(getattr(estimator, method, None)) for method in methods):
-        raise ValueError(f"{name} has no {' or '.join(methods)}: {_why(estimator, methods[0])}")
+        why = f"{_why(estimator, methods[0])}{_with(arguments)}"
+        raise ValueError(f"{name} has no {' or '.join(methods)}: {why}")
     rows = np.random.default_rng(0).normal(size=(_TRIED_ROWS, columns))
     try:
         with warnings.catch_warnings(action="ignore"):
@@ -99,6 +105,12 @@ def refuse_unusable(
         refuse_untrusted(fitted, [*TRUSTED_TYPES, *trusted])
     except Exception as error:
         raise ValueError(f"{name} cannot be stored safely: {error}") from error
+
+
+def _with(arguments: Mapping[str, Any]) -> str:
+    """Return a remark on the arguments, which errors of the class itself do not place."""
+    given = ", ".join(f"{name}={value!r}" for name, value in arguments.items()) or "none"
+    return f" (arguments: {given}; arguments.NAME=VALUE sets one, arguments.NAME=null removes one)"
 
 
 def _imported(name: str) -> Any:

@@ -1,4 +1,4 @@
-"""How well flagged rows find labelled intervals of series, such as faults."""
+"""Measure how well flagged rows find labelled intervals of series, such as faults."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -9,7 +9,7 @@ import pandas as pd
 __all__ = ["Events", "alarm_onsets"]
 
 _WEEK = pd.Timedelta("7D")
-_DAY = 1 / 7  # of a week: rates of a shorter time would say nothing
+_DAY = 1 / 7  # of a week: rates over a shorter time would mean nothing
 
 
 @dataclass(frozen=True)
@@ -19,13 +19,13 @@ class Events:
     Parameters
     ----------
     windows
-        The columns ``by``, ``start`` and ``end`` (included), an event a row.
+        An event per row, with the columns ``by``, ``start`` and ``end`` (included).
     by
-        The column with the name of the series, of the windows as of all rows.
+        The column with the name of the series, in the windows as in all rows.
     time
-        The column of rows with their time, as datetimes.
+        The datetime column of the rows.
     flag
-        The column of scored rows that is 1 where a row is flagged.
+        The column of scored rows that is 1 if a row is flagged.
     """
 
     windows: pd.DataFrame
@@ -41,11 +41,11 @@ class Events:
         return inside
 
     def found_by(self, flagged: pd.DataFrame) -> np.ndarray:
-        """Return which events have at least one flagged row: booleans, one an event."""
+        """Return which events have at least one flagged row: booleans, one per event."""
         return np.array([len(positions) > 0 for positions in self._positions(flagged)], bool)
 
     def echoing(self, hold: pd.Timedelta) -> "Events":
-        """Prolong each event."""
+        """Extend the end of each event by ``hold``."""
         return replace(self, windows=self.windows.assign(end=self.windows["end"] + hold))
 
     def touching(self, rows: pd.DataFrame) -> "Events":
@@ -53,7 +53,7 @@ class Events:
         return replace(self, windows=self.windows[self.found_by(rows)])
 
     def leave_out(self, rows: pd.DataFrame) -> pd.DataFrame:
-        """Return the rows outside the events, such as those that a model may learn."""
+        """Return the rows outside the events, for example to train on."""
         inside = self.contain(rows)
         return rows[~inside] if inside.any() else rows
 
@@ -74,13 +74,13 @@ class Events:
 
         Returns
         -------
-        ``share_flagged`` and ``alarms_per_week`` (alarms a series and week). Where some of the rows
-        lie in events and some do not, also ``roc_auc`` and ``average_precision`` of the score,
+        ``share_flagged`` and ``alarms_per_week`` (alarms per series and week). If some rows lie in
+        events and some do not, also ``roc_auc`` and ``average_precision`` of the score,
         ``event_recall`` (share of the events with a flagged row) and ``false_alarms_per_week``
-        (alarms that begin outside an event and not within ``hold`` after it, for as long as it
-        echoes in features that look back).
+        (alarms that begin neither in an event nor within ``hold`` after it, while it still echoes
+        in features that look back).
         """
-        scored = scored.fillna({"score": 0.0})  # who says nothing has found nothing
+        scored = scored.fillna({"score": 0.0})  # without a score, nothing was found
         flagged = scored[scored[self.flag] == 1]
         onsets = self.onsets(scored, hold)
         weeks = max(self._weeks(scored).sum(), _DAY)
@@ -101,11 +101,11 @@ class Events:
         return found
 
     def metrics_by_series(self, scored: pd.DataFrame, hold: pd.Timedelta) -> pd.DataFrame:
-        """Measure each series separately, as ``metrics`` does all of them together.
+        """Measure each series separately; ``metrics`` measures all of them together.
 
         Returns
         -------
-        A row a series, a column a metric; what needs events is missing of series without one.
+        A row per series, a column per metric; series without events lack the metrics of events.
         """
         is_flagged = scored[self.flag] == 1
         weeks = self._weeks(scored).clip(lower=_DAY)
@@ -137,13 +137,13 @@ class Events:
             yield at[first:last]
 
     def _weeks(self, rows: pd.DataFrame) -> pd.Series:
-        """Measure how many weeks each series has."""
+        """Compute how many weeks each series spans."""
         times = rows.groupby(self.by)[self.time]
         return (times.max() - times.min()).dt.total_seconds() / _WEEK.total_seconds()
 
 
 def alarm_onsets(flagged: pd.DataFrame, hold: pd.Timedelta, *, by: str, time: str) -> pd.DataFrame:
-    """Report the flagged rows of a series within ``hold`` of an alarm's first row as that alarm.
+    """Merge the flagged rows of a series within ``hold`` of an alarm's first row into that alarm.
 
     An alarm that lasts is raised again each time the hold has passed.
 
@@ -152,7 +152,7 @@ def alarm_onsets(flagged: pd.DataFrame, hold: pd.Timedelta, *, by: str, time: st
     flagged
         Rows in any order.
     by, time
-        Their columns with the name of the series and the time.
+        The columns with the name of the series and the time.
 
     Returns
     -------

@@ -1,13 +1,13 @@
-"""Why a row got its score: exact Shapley values against a single baseline row.
+"""Explain why a row got its score: exact Shapley values against a single baseline row.
 
-The score of a row is taken apart into what each of its features adds to the score of the baseline.
-It is asked for every mix of the row's features and the baseline's, ``2^d`` of them, so nothing is
+The score of a row is split into what each of its features adds to the score of the baseline. The
+model scores every mix of the row's features and the baseline's, ``2^d`` of them, so nothing is
 estimated. Sundararajan and Najmi call this baseline Shapley ("The many Shapley values for model
 explanation", ICML 2020): the values add up to the difference of the two scores, features that play
 the same part get the same value, and a feature without effect gets exactly 0.
 
-A scorer says by ``contract.ExplainableScorer`` what its scores are computed from. Runs on servers
-and devices too, so it needs numpy alone.
+A scorer declares what its scores are computed from, see ``contract.ExplainableScorer``. Runs on
+servers and devices too, so it needs only numpy.
 """
 
 import logging
@@ -50,7 +50,7 @@ MOST_ROWS = 1_000  # of a request: each costs as much as 2^d rows
 _AT_ONCE = 2**16  # rows of mixed features in one call of the model
 _SHOWN = 3  # features in words
 _WORTH_SHOWING = 0.2  # of the largest contribution
-_SAME = 1e-6  # largest difference, relative, of the explained score to the one that was answered
+_SAME = 1e-6  # largest relative difference between the explained and the answered score
 _PICKED = "\0picked"  # name of a column that marks the rows to explain
 _NO_ANSWER = "the model has no answer to this row"
 _NOT_FINITE = (
@@ -59,7 +59,7 @@ _NOT_FINITE = (
 
 Picker = Callable[[Schema, Columns, Columns, np.ndarray], np.ndarray]
 """Takes the schema, all rows, the answers and the numbers of the answered rows; returns booleans,
-one an answer: whether to explain it."""
+one per answer: whether to explain it."""
 
 
 @dataclass(frozen=True)
@@ -67,8 +67,8 @@ class Explanation:
     """Why a row got its score.
 
     ``words`` is one line with the largest contributions, ``contributions`` what each feature adds
-    to ``baseline_score``, together ``score``, all in the unit of the score. A row without a score
-    has its reason in words, no contributions, and None for both scores.
+    to ``baseline_score`` to reach ``score``, all in the unit of the score. For a row without a
+    score, ``words`` gives the reason, there are no contributions, and both scores are None.
     """
 
     words: str
@@ -90,12 +90,12 @@ def shapley_values(
     values: np.ndarray,
     baseline: np.ndarray,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Take scores apart into exact Shapley values.
+    """Split scores into exact Shapley values.
 
     Parameters
     ----------
     function, values, baseline
-        As of ``contract.Explainable``.
+        See ``contract.Explainable``.
 
     Returns
     -------
@@ -128,13 +128,13 @@ def shapley_values(
             weights = _weights(features)[members[without].sum(1)]
             # differences first: a feature without effect has exactly 0
             added = scores[:, without | 1 << feature] - scores[:, without]
-            # not by BLAS, whose last bit depends on how many rows there are
+            # not with BLAS: its last bit depends on the number of rows
             contributions[some, feature] = (weights * added).sum(1)
     return contributions, ends[:, 0], ends[:, 1]
 
 
 def _weights(features: int) -> np.ndarray:
-    """Return the share of all orders in which a feature comes after so many given others."""
+    """Return the share of all orders in which exactly 0, 1, ... given features precede another."""
     return np.array(
         [1 / (features * math.comb(features - 1, before)) for before in range(features)]
     )
@@ -150,19 +150,19 @@ def refuse_too_many(features: int) -> None:
     """
     if features > MOST_FEATURES:
         raise CannotExplainError(
-            f"its score is computed from {features} features, and exact Shapley values take "
-            f"2^{features} scores a row: at most {MOST_FEATURES} features can be explained"
+            f"its score is computed from {features} features, and exact Shapley values need "
+            f"2^{features} scores per row: at most {MOST_FEATURES} features can be explained"
         )
 
 
 def reason_not_explained(scorer: Scorer) -> str | None:
-    """Return in a sentence why a scorer cannot explain its answers; None if it can."""
+    """Return why a scorer cannot explain its answers, as a sentence; None if it can."""
     explained = getattr(scorer, "explained", None)
     if explained is None:
-        return "the scorer of this model does not say what its score is computed from"
+        return "the scorer of this model does not declare what its score is computed from"
     schema = scorer.schema
     if EXPLANATION in {*schema.echo, *(one.name for one in (*schema.inputs, *schema.outputs))}:
-        return f"a column of this model is called {EXPLANATION} already"
+        return f"this model already has a column called {EXPLANATION}"
     try:
         refuse_too_many(len(explained(columns_of_rows([], schema.inputs)).names))
     except CannotExplainError as error:
@@ -171,15 +171,15 @@ def reason_not_explained(scorer: Scorer) -> str | None:
 
 
 class Explaining:
-    """A scorer that also answers why: with a further column, ``EXPLANATION``, of ``Explanation``.
+    """A scorer that also explains: its answers have a column ``EXPLANATION`` of ``Explanation``.
 
-    So whatever uses a scorer, such as ``serve.stream.Stream``, explains rows as it scores them.
-    None stands where no explanation is asked for.
+    So any code that uses a scorer, such as ``serve.stream.Stream``, explains rows as it scores
+    them. The column is None for rows that are not picked.
 
     Parameters
     ----------
     scorer
-        What answers; see ``contract.ExplainableScorer``.
+        The wrapped scorer; see ``contract.ExplainableScorer``.
     picked
         Which rows to explain.
     most
@@ -188,8 +188,8 @@ class Explaining:
     Raises
     ------
     CannotExplainError
-        If the scorer cannot; when it scores, if more rows are to be explained, or the scorer
-        explains other scores than those that it answers.
+        If the scorer cannot explain; while scoring, if more than ``most`` rows are picked, or the
+        explained scores differ from the answered ones.
     """
 
     def __init__(self, scorer: Scorer, picked: "Picker", most: int | None = None) -> None:
@@ -200,7 +200,7 @@ class Explaining:
         self._picked, self._most = picked, most
 
     def score(self, columns: Columns, wanted: np.ndarray | None = None) -> Columns:
-        """Score rows, as ``contract.Scorer.score`` says, and explain those that are picked."""
+        """Score rows, see ``contract.Scorer.score``, and explain the picked ones."""
         known = {name: values for name, values in columns.items() if name != _PICKED}
         answers = self._scorer.score(known, wanted)
         length = len(next(iter(columns.values())))
@@ -234,7 +234,7 @@ class Explaining:
         return found
 
     def _labels(self, columns: Columns, rows: np.ndarray) -> list[str]:
-        """Name the series of each row, where there are several."""
+        """Name the series of each row, if there are several."""
         by = self.schema.history.by if self.schema.history else None
         return [""] * len(rows) if by is None else [f"{name}: " for name in columns[by][rows]]
 
@@ -253,9 +253,9 @@ class Explaining:
 def newest_and_flagged_rows(
     schema: Schema, columns: Columns, answers: Columns, rows: np.ndarray
 ) -> np.ndarray:
-    """Pick for a request: the flagged rows, and the newest of each series, flagged or not.
+    """Pick the rows of a request to explain: the flagged ones, and the newest of each series.
 
-    The others are history of these. Without a history every row is picked.
+    The others are their history. Without a history every row is picked.
     """
     history = schema.history
     if history is None:
@@ -272,7 +272,7 @@ def newest_and_flagged_rows(
 def flagged_rows(
     schema: Schema, columns: Columns, answers: Columns, rows: np.ndarray
 ) -> np.ndarray:
-    """Pick for a file: the flagged rows; all of a model that flags none."""
+    """Pick the rows of a file to explain: the flagged ones, or all if the model has no flag."""
     return _is_true(answers[schema.flag]) if schema.flag else np.ones(len(rows), bool)
 
 
@@ -284,17 +284,16 @@ def explain_rows(
     Parameters
     ----------
     scorer
-        What answers; see ``contract.ExplainableScorer``.
+        See ``contract.ExplainableScorer``.
     columns
-        As ``Scorer.score`` takes them, in any order: the rows to explain and those that they look
-        back on.
+        As for ``Scorer.score``, in any order: the rows to explain and their history.
     rows
         Their numbers, shape ``(k,)``, or booleans, shape ``(n,)``; None: all.
 
     Returns
     -------
-    An explanation a row, in the order of ``rows``. None where the model cannot explain its answers;
-    a warning says why then, as ``reason_not_explained`` does.
+    An explanation per row, in the order of ``rows``. None if the model cannot explain its answers;
+    a warning then gives the reason, see ``reason_not_explained``.
     """
     length = len(next(iter(columns.values())))
     numbers = np.arange(length)[slice(None) if rows is None else rows]
@@ -308,9 +307,9 @@ def explain_rows(
 
 
 def _in_order(scorer: Explaining, columns: Columns, numbers: np.ndarray) -> Any:
-    """Score rows in the order of time, and repeated ones once, as they were when they came."""
+    """Score rows in the order of time, and repeated ones once, as when they arrived."""
     history = scorer.schema.history
-    # a row that is there twice must be marked twice, or its twins would not be the same
+    # mark every copy of a repeated row, or the copies would differ
     values = [*zip(*(column.tolist() for column in columns.values()), strict=True)]
     asked = {values[number] for number in numbers.tolist()}
     marks = np.array([row in asked for row in values], bool)
@@ -350,7 +349,7 @@ def _explanations(
     if not np.allclose(scores, answered, rtol=_SAME, atol=_SAME, equal_nan=True):
         other = int(np.argmax(~np.isclose(scores, answered, rtol=_SAME, atol=_SAME)))
         raise CannotExplainError(
-            f"its scorer explains the {explained.output} {scores[other]:g} and answers "
+            f"its scorer explains the {explained.output} {scores[other]:g} but answers "
             f"{answered[other]:g}"
         )
     found = []
@@ -359,13 +358,13 @@ def _explanations(
             found.append(Explanation(f"{label}{_NOT_FINITE}"))
             continue
         named = dict(zip(explained.names, values.tolist(), strict=True))
-        words = label + _in_words(explained, row, values)
+        words = label + _largest_in_words(explained, row, values)
         found.append(Explanation(words, named, float(scores[row]), float(baselines[row])))
     return found
 
 
-def _in_words(explained: Explainable, row: int, contributions: np.ndarray) -> str:
-    """Name what moves the score most, among what moves it in its direction."""
+def _largest_in_words(explained: Explainable, row: int, contributions: np.ndarray) -> str:
+    """Name the features that move the score most, among those that move it in its direction."""
     towards = contributions if contributions.sum() >= 0 else -contributions
     largest = np.argsort(-towards, kind="stable")[:_SHOWN].tolist()
     least = _WORTH_SHOWING * towards[largest[0]]

@@ -1,7 +1,7 @@
-"""What a refit looks at: the rows of several series up to a time, by samples of bounded size.
+"""Rows to refit on: several series up to a time, in samples of bounded size.
 
 A model that is refitted on all history costs rows times refits. A sample of fixed size costs the
-same each time, and says as much: a quantile, or a tree that sees a few hundred rows, needs no more.
+same each time, and is as good: a quantile, or a tree that sees a few hundred rows, needs no more.
 """
 
 from collections.abc import Callable, Sequence
@@ -25,26 +25,26 @@ __all__ = [
 ]
 
 _MOSTLY = 0.5  # a series flagged more than this since the last fit has changed, not failed
-_ABSURD = 1.7  # so far outside the range, no fit takes a value for usual
+_ABSURD = 1.7  # score outside the range above which the model's own score does not count
 _CODE_VISITS = 3  # of one value outside the range, before it may be an error code
-_CODE_ROWS = 100_000  # of a series, its newest, that are looked at then
-_SERIES_AT_ONCE = 1_000  # whose profiles are made in one step
+_CODE_ROWS = 100_000  # newest rows of a series that are then searched
+_SERIES_AT_ONCE = 1_000  # profiled in one step
 
 
 class SeriesRows:
-    """Where the rows of each series are, once all rows are ordered by series and by time.
+    """The positions of each series' rows, once all rows are ordered by series and time.
 
     Parameters
     ----------
     names
         The series of each row, shape ``(n,)``, in any order.
     times
-        Shape ``(n,)``, ``datetime64``; of a series several rows may have one time.
+        Shape ``(n,)``, ``datetime64``; rows of a series may share a time.
 
     Attributes
     ----------
     names
-        Those of the series, sorted: ``s`` of them.
+        The ``s`` names of the series, sorted.
     series
         Shape ``(n,)``: the number of each row's series, in the order of series and time.
     times
@@ -63,11 +63,11 @@ class SeriesRows:
         self.starts = np.concatenate([[0], self.ends[:-1]]).astype(np.int64)
 
     def in_order(self, values: np.ndarray) -> np.ndarray:
-        """Put what belongs to the rows, as they were given, in the order of series and time."""
+        """Reorder values, given in the order of the rows, by series and time."""
         return values if isinstance(self._order, slice) else values[self._order]
 
     def as_given(self, values: np.ndarray) -> np.ndarray:
-        """Put values in that order, shape ``(n,)``, back in the order of the rows as given."""
+        """Undo ``in_order`` for values of shape ``(n,)``."""
         if isinstance(self._order, slice):
             return values
         given = np.empty_like(values)
@@ -97,13 +97,13 @@ class SeriesRows:
         return ranges(starts, stops - starts)
 
     def sample(self, stops: np.ndarray, most: int, random: np.random.Generator) -> np.ndarray:
-        """Choose at most so many rows before the bounds, spread evenly over them.
+        """Choose at most ``most`` rows before the bounds, spread evenly over them.
 
         Returns
         -------
-        Shape ``(min(most, rows),)``, ascending: all rows where there are no more. Each of the equal
-        parts that the rows are cut into gives one row, chosen at random: taking every n-th row
-        could always hit the same hour of the day.
+        Shape ``(min(most, rows),)``, ascending: all rows if there are no more. The rows are cut
+        into equal parts, with one row chosen at random from each: every n-th row could always hit
+        the same hour of the day.
         """
         counts = stops - self.starts
         before = np.cumsum(counts)
@@ -114,11 +114,11 @@ class SeriesRows:
     def sample_each(
         self, stops: np.ndarray, most: int, random: np.random.Generator
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Choose at most so many rows of each series before the bounds, as ``sample`` does.
+        """Choose at most ``most`` rows of each series before the bounds, as ``sample`` does.
 
         Returns
         -------
-        The rows, shape ``(s, width)``, and which of these places hold one, the others hold any row.
+        The rows, shape ``(s, width)``, and which of them count; the others are padding.
         """
         counts = stops - self.starts
         place = _spread(counts, most, random)
@@ -127,10 +127,10 @@ class SeriesRows:
 
 
 class ScoredPast(SeriesRows):
-    """Series of values, what they scored when they came, and which of them a fit may learn from.
+    """Series of values, their scores on arrival, and which of them a fit may learn from.
 
-    A value of a series is flagged above a score of 1. Error codes, see ``find_error_codes``, are
-    learned by no fit.
+    A value of a series is flagged above a score of 1. No fit learns from error codes, see
+    ``find_error_codes``.
 
     Parameters
     ----------
@@ -141,9 +141,9 @@ class ScoredPast(SeriesRows):
     ----------
     values, scores, is_code
         Shape ``(n,)``, in the order of series and time. A score above 1 keeps a row out of fits; it
-        is 0 for rows to be trusted, as all are at first.
+        is 0 for trusted rows, which all are at first.
     judged
-        Shape ``(n,)``: the scores before those of series that have changed became 0; NaN at first.
+        Shape ``(n,)``: the scores before those of changed series were reset to 0; NaN at first.
     """
 
     def __init__(self, names: Any, times: np.ndarray, values: np.ndarray) -> None:
@@ -161,16 +161,15 @@ class ScoredPast(SeriesRows):
         return ~self.is_code[rows] & (self.scores[rows] <= 1)
 
     def remember(self, rows: np.ndarray, by_model: np.ndarray, outside: np.ndarray) -> None:
-        """Keep what new rows scored, for the fits after them.
+        """Store the scores of new rows, for later fits.
 
-        Those of series that were flagged most of the time are kept as usual: left out of all fits,
+        Series that were flagged most of the time are stored as usual: if no fit learned from them,
         the rows after a lasting change would be flagged for good.
 
         Parameters
         ----------
         by_model, outside
-            Scores by a model and by ``outside_range``, shape ``(len(rows),)``; NaN where none is
-            known.
+            Scores by a model and by ``outside_range``, shape ``(len(rows),)``; NaN if unknown.
         """
         judged = np.where(outside > _ABSURD, outside, np.nan_to_num(by_model))
         series = self.series[rows]
@@ -187,7 +186,7 @@ class ScoredPast(SeriesRows):
         return self._mark(self.between(self.starts, stops))
 
     def look_for_new_codes(self, stops: np.ndarray) -> list[int]:
-        """Find error codes of series that had a value outside their range again and again."""
+        """Find error codes in series with a repeated value outside their range."""
         new = self._outside[~self.is_code[self._outside]]
         of_value = np.stack([self.series[new], self.values[new]])
         of_value, visits = np.unique(of_value, axis=1, return_counts=True)
@@ -212,18 +211,18 @@ class ScoredPast(SeriesRows):
         Parameters
         ----------
         at, is_row
-            A sample of each series as of ``sample_each``, and which of it may be learned from.
+            A sample of each series, see ``sample_each``, and which of its rows may be learned from.
         flagged
-            The rows of it that the new fit flags. A series without others learns from these.
+            Its rows that the new fit flags. A series without others learns from these.
         starts_fresh
-            Booleans, shape ``(s,)``: series whose values beyond the sample are judged now; those of
-            the others were when they came, see ``remember``.
+            Booleans, shape ``(s,)``: series whose values beyond the sample are judged now; the
+            others' were judged on arrival, see ``remember``.
         would_be_usual
             Returns which of some rows the new fit does not flag.
 
         Returns
         -------
-        Shape ``(s, 3)``; NaN of a series without a row.
+        Shape ``(s, 3)``; NaN for a series without rows.
         """
         is_usual = is_row & ~np.isin(at, flagged)
         is_usual |= is_row & ~is_usual.any(axis=1, keepdims=True)
@@ -243,7 +242,7 @@ class ScoredPast(SeriesRows):
         return found.T
 
     def go_on_from(self, ranges: np.ndarray) -> None:
-        """Take ranges of shape ``(3, s)`` for those that the values from now on extend."""
+        """Start from ranges of shape ``(3, s)``, which later values extend."""
         self._least, self._most = ranges[0].copy(), ranges[1].copy()
 
     def _mark(self, rows: np.ndarray) -> list[int]:
@@ -259,7 +258,7 @@ class ScoredPast(SeriesRows):
 
 
 def quantiles_of_rows(table: np.ndarray, wanted: np.ndarray, shares: Sequence[float]) -> np.ndarray:
-    """Compute quantiles along the last axis of the values that are wanted, linear between two.
+    """Compute quantiles of the wanted values along the last axis, with linear interpolation.
 
     Parameters
     ----------
@@ -298,13 +297,13 @@ def robust_profiles(
     at, is_row
         A sample of each series, see ``SeriesRows.sample_each``.
     fewest
-        Rows without which nothing is known of a series.
+        The rows that a series needs for a profile.
     smallest_scale
-        What a range is at least, so that one can divide by it.
+        The lower bound of a range, to divide by it safely.
 
     Returns
     -------
-    Shape ``(s, 2, f)``; NaN where nothing is known.
+    Shape ``(s, 2, f)``; NaN for series with too few rows.
     """
     found = np.full((len(at), 2, table.shape[1]), np.nan)
     enough = np.flatnonzero(is_row.sum(axis=1) >= fewest)
@@ -319,8 +318,8 @@ def robust_profiles(
 def without_strong_alarms(scores: np.ndarray, contamination: float) -> np.ndarray:
     """Keep rows that were not flagged, and the weakest of those that were.
 
-    As many of them are kept as ``contamination`` expects of the rows that were scored, those whose
-    score is not 0. A threshold that is set without any flagged row falls at every refit.
+    As many of these are kept as ``contamination`` expects among the scored rows, those whose score
+    is not 0. A threshold set without any flagged row would fall at every refit.
 
     Returns
     -------
@@ -336,16 +335,16 @@ def without_strong_alarms(scores: np.ndarray, contamination: float) -> np.ndarra
 def scores_of_twins(
     scores: pd.Series, rows: pd.DataFrame, columns: Sequence[str], is_repeated: pd.Series
 ) -> np.ndarray:
-    """Give rows that were sent twice the score of the first.
+    """Copy the score of the first row to rows that were sent twice.
 
     Parameters
     ----------
     scores
-        Of the rows that are not repeated, by their index.
+        The scores of the rows that are not repeated, by their index.
     rows
         All rows, in the order of time and series.
     columns
-        Those in which twins are equal; the first two are time and series.
+        The columns in which twins are equal; the first two are time and series.
     is_repeated
         Booleans on the index of ``rows``.
 
@@ -357,7 +356,7 @@ def scores_of_twins(
     if is_repeated.any():
         moment = rows[[*columns[:2]]]
         number = (moment != moment.shift()).any(axis=1).cumsum()
-        asked = number.isin(number[is_repeated])  # few: all rows would be compared for long
+        asked = number.isin(number[is_repeated])  # few: comparing all rows takes long
         found[asked] = (
             found[asked].groupby([rows.loc[asked, name] for name in columns]).transform("max")
         )
@@ -367,19 +366,19 @@ def scores_of_twins(
 def refit_cuts(
     times: np.ndarray, split: int, every: str | None, first_history: str, first_rows: int
 ) -> list[int]:
-    """List the rows from which on another fit scores.
+    """List the rows at which a new fit starts to score.
 
-    Before the split these are where history is long enough, then has doubled; then the split and
-    every refit after it.
+    Before the split: where history is long enough, then each time it has doubled. Then the split
+    and every refit after it.
 
     Parameters
     ----------
     times
-        Of all rows, shape ``(n,)``, ascending.
+        The times of all rows, shape ``(n,)``, ascending.
     split
         The first row that is held out.
     every
-        The span between two refits, such as ``7D``; None for none.
+        The span between two refits, such as ``7D``; None for no refits.
     first_history, first_rows
         The span and the number of rows that the first fit needs at least.
     """
@@ -396,14 +395,14 @@ def refit_cuts(
 
 
 def _after(times: np.ndarray, cut: int, span: str | None) -> int:
-    """Find the first row at least ``span`` after row ``cut``; the end where nothing is refitted."""
+    """Find the first row at least ``span`` after row ``cut``; the end if there are no refits."""
     if span is None:
         return len(times)
     return int(np.searchsorted(times, times[cut] + pd.Timedelta(span).to_timedelta64()))
 
 
 def _at_new_time(times: np.ndarray, row: int) -> int:
-    """Move a cut on to where a new time begins, so that rows of one moment stay together."""
+    """Move a cut to the next new time, so that rows of one time stay together."""
     return int(np.searchsorted(times, times[row - 1], "right")) if row < len(times) else row
 
 

@@ -1,5 +1,7 @@
 """Write the plugin's three files into a Kedro project; never overwrite one."""
 
+import platform
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,7 +34,7 @@ _AZUREML = """\
 # How the pipeline becomes an Azure ML job: kedro mlops compile. An environment's own azureml.yml
 # holds what differs, most often the workspace.
 
-compute: cpu-cluster # where a step runs that names none
+compute: cpu-cluster # where steps without their own compute run
 workspace: {{}} # resource_group, name, location; subscription_id or AZURE_SUBSCRIPTION_ID
 
 # One step is one container that runs `kedro run`. Cut the pipeline where machines should differ,
@@ -49,7 +51,7 @@ environment:
   name: {name}
   kind: docker
   image: mcr.microsoft.com/azureml/openmpi5.0-ubuntu24.04:20260901.v1
-  python: "3.12"
+  python: "{python}"
   locks: [{locks}] # better with hashes: uv pip compile --generate-hashes
 """
 
@@ -118,10 +120,14 @@ _AMLIGNORE = """\
 
 @dataclass(frozen=True)
 class Written:
-    """The files that were written and those that were there before, relative to the project."""
+    """The files that were written and those that already existed, relative to the project.
+
+    ``lacking`` are the requirements of jobs, if ``azureml.yml`` is new and none names the plugin.
+    """
 
     new: list[str]
     kept: list[str]
+    lacking: list[str]
 
 
 def initialise(root: Path) -> Written:
@@ -139,14 +145,19 @@ def initialise(root: Path) -> Written:
     folder = configuration_folder(root)
     given, kept, model = _ports(root)
     name = _package_of(root).replace("_", "-")
+    locks, azureml = _locks(root), f"{folder}/base/azureml.yml"
     files = {
         f"{folder}/base/mlops.yml": _MLOPS.format(model=model or "null"),
-        f"{folder}/base/azureml.yml": _AZUREML.format(
-            name=name, inputs=_block(given), outputs=_block(kept), locks=_locks(root)
+        azureml: _AZUREML.format(
+            name=name,
+            inputs=_block(given),
+            outputs=_block(kept),
+            python=".".join(platform.python_version_tuple()[:2]),
+            locks=", ".join(locks),
         ),
         ".amlignore": _AMLIGNORE.format(configuration=folder),
     }
-    found = Written([], [])
+    found = Written([], [], [])
     for path, text in files.items():
         file = root / path
         if file.exists():
@@ -155,6 +166,8 @@ def initialise(root: Path) -> Written:
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(text, encoding="utf-8", newline="\n")
         found.new.append(path)
+    if azureml in found.new and not any(_names_plugin(root / lock) for lock in locks):
+        found.lacking.extend(locks)
     return found
 
 
@@ -183,9 +196,18 @@ def _ports(root: Path) -> tuple[list[str], list[str], str | None]:
     return given, sorted({*kept, *models}), models[0] if models else None
 
 
-def _locks(root: Path) -> str:
+def _locks(root: Path) -> list[str]:
     there = sorted(file.relative_to(root).as_posix() for file in root.glob("requirements/*.txt"))
-    return ", ".join(there) if there else "requirements.txt"
+    return there or ["requirements.txt"]
+
+
+def _names_plugin(file: Path) -> bool:
+    """Return whether a requirements file names the plugin, as a package or as a wheel of it."""
+    if not file.is_file():
+        return False
+    text = re.sub(r"(^|\s)#.*", "", file.read_text(encoding="utf-8", errors="replace"))
+    name = r"(?<![-\w])kedro[-_.]azure[-_.]mlops(?![-_]?[a-z])"
+    return re.search(name, text, re.IGNORECASE) is not None
 
 
 def _block(names: list[str]) -> str:

@@ -1,8 +1,8 @@
 """Score values by the range of their series, or by a model on all cores.
 
-A model of trees does not extrapolate, and is not used where there is too little history. So values
-far outside the range of training are flagged whatever the model says. Runs on servers too, so
-it needs numpy alone.
+A model of trees does not extrapolate, and is not used with too little history. So values far
+outside the range of training are flagged whatever the model's score. Runs on servers too, so it
+needs only numpy.
 """
 
 import os
@@ -16,8 +16,8 @@ __all__ = ["QUANTILES", "beyond", "on_all_cores", "outside_range", "usual_range"
 MARGIN = 0.6  # spreads outside the range that flag a value
 QUANTILES = (0.0, 0.01, 0.25, 0.75, 0.99, 1.0)
 _FAR_OUT = 3.0  # interquartile ranges beyond the quartiles: Tukey's outer fences
-_BLOCK = 25_000  # rows that a thread is given at a time
-_SHARE_OF_RANGE = 0.1  # that a spread is at least: some series hardly ever leave one value
+_BLOCK = 25_000  # rows that a thread scores at a time
+_SHARE_OF_RANGE = 0.1  # lower bound of a spread: some series hardly ever leave one value
 
 
 def usual_range(quantiles: np.ndarray, smallest_spread: float) -> np.ndarray:
@@ -26,8 +26,8 @@ def usual_range(quantiles: np.ndarray, smallest_spread: float) -> np.ndarray:
     Parameters
     ----------
     quantiles
-        Those of ``QUANTILES`` of the usual values, in any unit, shape ``(6,)``, or of several
-        series, shape ``(6, s)``.
+        The ``QUANTILES`` of the usual values, in any unit, shape ``(6,)``, or of several series,
+        shape ``(6, s)``.
     smallest_spread
         In the unit of the values; the spread is the interquartile range, at least this and at least
         a tenth of the range.
@@ -35,7 +35,7 @@ def usual_range(quantiles: np.ndarray, smallest_spread: float) -> np.ndarray:
     Returns
     -------
     Shape ``(3,)`` or ``(3, s)``. Lowest and highest lie at most three interquartile ranges from the
-    quartiles, unless more than 1 % of the values lie farther away at that side.
+    quartiles, unless more than 1 % of the values lie farther away on that side.
     """
     least, first, low, high, last, most = quantiles
     lowest, highest = low - _FAR_OUT * (high - low), high + _FAR_OUT * (high - low)
@@ -48,16 +48,16 @@ def usual_range(quantiles: np.ndarray, smallest_spread: float) -> np.ndarray:
 def outside_range(values: np.ndarray, usual: np.ndarray) -> np.ndarray:
     """Score values by how far they lie outside a range: 0 inside, 1 at 0.6 spreads, 4.1 at ten.
 
-    It is the root of the distance in 0.6 spreads, so that it fits into a plot with other scores,
-    and is rounded the same on every machine.
+    The score is the square root of the distance in 0.6 spreads: it fits into a plot with other
+    scores, and is rounded the same on every machine.
 
     Parameters
     ----------
     values
         Shape ``(n,)``.
     usual
-        What ``usual_range`` has found, shape ``(3,)``, or one for each value, shape ``(3, n)``; NaN
-        where nothing is known, which gives NaN.
+        A result of ``usual_range``, shape ``(3,)``, or one for each value, shape ``(3, n)``; NaN
+        (unknown) gives NaN.
     """
     least, most, spread = usual
     distance = np.maximum(np.maximum(least - values, values - most), 0.0)
@@ -70,13 +70,13 @@ def beyond(scores: np.ndarray, outside: np.ndarray) -> np.ndarray:
 
 
 def on_all_cores(score: Callable[[np.ndarray], np.ndarray], rows: np.ndarray) -> np.ndarray:
-    """Score rows, shape ``(n, f)``, by several threads: scikit-learn itself uses one.
+    """Score rows, shape ``(n, f)``, in several threads: scikit-learn itself uses one.
 
     Parameters
     ----------
     score
-        Takes rows and returns one number each, in numpy or another library that lets go of the
-        interpreter meanwhile.
+        Takes rows and returns one number each, in numpy or another library that releases the
+        interpreter lock.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""Locks on files. The operating system releases them however the process that holds one ends."""
+"""Lock files. The operating system releases a lock however the process that holds it ends."""
 
 import os
 import sys
@@ -11,10 +11,10 @@ from typing import IO, Any
 if sys.platform == "win32":  # pragma: no cover
     import msvcrt
 
-    _BYTE = 1 << 30  # past the text: what is locked cannot be read
+    _BYTE = 1 << 30  # past the text: locked bytes cannot be read
 
     def lock(file: IO[Any], *, shared: bool, wait: bool) -> bool:
-        """Lock a file and return True; return False where another one holds it, unless waiting."""
+        """Lock a file and return True; return False if another one holds it, unless waiting."""
         while True:
             at = file.tell()
             try:
@@ -30,7 +30,7 @@ if sys.platform == "win32":  # pragma: no cover
                 file.seek(at)
 
     def unlock(file: IO[Any]) -> None:
-        """Release a lock, also where a forked process has the file open too."""
+        """Release a lock, even if a forked process has the file open too."""
         file.seek(_BYTE)
         msvcrt.locking(file.fileno(), msvcrt.LK_UNLCK, 1)
 
@@ -38,7 +38,7 @@ else:
     import fcntl
 
     def lock(file: IO[Any], *, shared: bool, wait: bool) -> bool:
-        """Lock a file and return True; return False where another one holds it, unless waiting."""
+        """Lock a file and return True; return False if another one holds it, unless waiting."""
         kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
         try:
             fcntl.flock(file, kind if wait else kind | fcntl.LOCK_NB)
@@ -47,17 +47,17 @@ else:
         return True
 
     def unlock(file: IO[Any]) -> None:
-        """Release a lock, also where a forked process has the file open too."""
+        """Release a lock, even if a forked process has the file open too."""
         fcntl.flock(file, fcntl.LOCK_UN)
 
 
 def open_alone(path: Path) -> IO[Any]:
-    """Open a file that one process at a time holds, and wait for it; its holder may remove it.
+    """Open a file exclusively, after waiting for its holder, which may remove the file.
 
     Raises
     ------
     OSError
-        If the file cannot be made, or its file system has no locks.
+        If the file cannot be created, or its file system has no locks.
     """
     while True:
         file = path.open("w", encoding="utf-8")
@@ -76,7 +76,7 @@ def open_alone(path: Path) -> IO[Any]:
 def alone(path: Path) -> Iterator[bool]:
     """Admit one process at a time, and yield whether that is certain.
 
-    A folder that cannot be written, or that has no locks, is not waited for.
+    If the folder cannot be written, or has no locks, yield False without waiting.
     """
     try:
         file = open_alone(path)

@@ -1,8 +1,9 @@
 """Make the files of a model depend only on the model, so that its digest identifies it.
 
 The same code, data and parameters give the same estimator, but not the same files: MLflow writes
-the time and a random identifier into ``MLmodel``, skops the addresses that objects had in memory,
-a zip archive the time of each member, and tables of numpy what was in memory between their fields.
+the time and a random identifier into ``MLmodel`` and the installed build tools into
+``python_env.yaml``, skops the memory addresses of objects, a zip archive the time of each member,
+and numpy tables arbitrary memory between their fields.
 """
 
 import hashlib
@@ -16,31 +17,43 @@ import numpy as np
 import yaml
 
 _MLMODEL = "MLmodel"
+_PYTHON_ENV = "python_env.yaml"
+_BUILD_TOOLS = ("pip", "setuptools", "wheel")
 _SCHEMA = "schema.json"
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest time that a zip archive can hold
 _HEADER = 32  # bytes of an .npy file in which its type begins
-_OF_THE_RUN = ("utc_time_created", "run_id")
+_RUN_KEYS = ("utc_time_created", "run_id")
 
 
 def normalise_folder(folder: Path) -> None:
-    """Rewrite ``MLmodel`` without what differs each time it is written.
+    """Rewrite MLflow's files without the values that differ between times and environments.
 
-    The identifier of the model becomes one that its other files give.
+    The identifier of the model becomes a hash of its other files.
     """
+    _unpin_build_tools(folder / _PYTHON_ENV)
     file = folder / _MLMODEL
     others = sorted(path for path in folder.rglob("*") if path.is_file() and path != file)
     content = hashlib.sha256()
     for path in others:
         content.update(path.relative_to(folder).as_posix().encode() + b"\0" + path.read_bytes())
     found = yaml.safe_load(file.read_text(encoding="utf-8"))
-    found = {name: value for name, value in found.items() if name not in _OF_THE_RUN}
+    found = {name: value for name, value in found.items() if name not in _RUN_KEYS}
     found["model_uuid"] = content.hexdigest()[:32]
     found["model_size_bytes"] = sum(path.stat().st_size for path in others)
     file.write_text(yaml.safe_dump(found, sort_keys=True), encoding="utf-8", newline="\n")
 
 
+def _unpin_build_tools(file: Path) -> None:
+    """Name the build tools without versions: an environment may have others, or none."""
+    if file.is_file():
+        found = yaml.safe_load(file.read_text(encoding="utf-8"))
+        found["build_dependencies"] = list(_BUILD_TOOLS)
+        text = yaml.safe_dump(found, sort_keys=False)
+        file.write_text(text, encoding="utf-8", newline="\n")
+
+
 def normalise_skops(file: Path) -> None:
-    """Rewrite a file of skops with numbers instead of memory addresses, and without times."""
+    """Rewrite a skops file with numbers instead of memory addresses, and without times."""
     with zipfile.ZipFile(file) as archive:
         members = {member.filename: member for member in archive.infolist()}
         contents = {name: archive.read(name) for name in members}
@@ -51,7 +64,8 @@ def normalise_skops(file: Path) -> None:
     texts = {new: _without_padding(contents[old]) for new, old in stored.items()}
     kinds = {new: members[old].compress_type for new, old in stored.items()}
     kinds[_SCHEMA] = members[_SCHEMA].compress_type
-    texts[_SCHEMA] = json.dumps(schema, indent=2).encode()
+    # Without line breaks it is a third of the size, and the C encoder writes it.
+    texts[_SCHEMA] = json.dumps(schema, separators=(",", ":")).encode()
     with zipfile.ZipFile(file, "w") as archive:
         for name in sorted(texts):
             archive.writestr(zipfile.ZipInfo(name, _EPOCH), texts[name], kinds[name])
@@ -60,7 +74,7 @@ def normalise_skops(file: Path) -> None:
 def _without_padding(content: bytes) -> bytes:
     """Zero the padding between the fields of a stored table, such as the nodes of a tree.
 
-    It is whatever was in memory there.
+    It holds arbitrary memory.
     """
     if b"'descr': [" not in content[:_HEADER]:
         return content
@@ -89,7 +103,7 @@ class _Renumbering:
         found: dict[str, Any] = {}
         for key, value in node.items():
             if key == "__id__":
-                # Whether two equal constants are one object is left to Python: none share a number.
+                # Python decides whether two equal constants are one object: none share a number.
                 found[key] = self._next() if node.get("is_json") else self._number(value)
             elif key == "file" and isinstance(value, str):
                 found[key] = self._file(value)

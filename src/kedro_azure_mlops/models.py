@@ -2,7 +2,7 @@
 
 A model is any scikit-learn-compatible estimator or ``mlflow.pyfunc.PythonModel``. It is saved as an
 MLflow model in the skops format, which runs no code when it is loaded, with its signature, an input
-example and the answer it gave to it (see ``contract``).
+example and its answer to that (see ``contract``).
 """
 
 import copy
@@ -59,11 +59,11 @@ from kedro_azure_mlops.writing import (
 logger = logging.getLogger(__name__)
 
 _REQUIREMENTS = ("mlflow", "numpy", "scikit-learn", "skops")
-# MLflow compares each pin that applies with what is installed, for which it reads the list of files
-# of every package there is. These are pins of what is installed: none applies while it writes.
+# MLflow checks each applicable pin against the installed packages, and reads the list of files of
+# every one for that. These are pins of the installed versions: none applies while it writes.
 _UNCHECKED = '; python_version < "3"'
 _TRIES = 9  # of which the median counts
-_KEPT_BYTES = 50_000_000  # of a stored model: a second copy of a larger one is not kept in memory
+_KEPT_BYTES = 50_000_000  # of a stored model: no copy of a larger one is kept in memory
 _MILLISECONDS, _MEGABYTE = 1000, 1_000_000
 
 
@@ -92,14 +92,14 @@ class ModelDataset(AbstractDataset[Any, Any]):
         self._kept: tuple[str, Any] | None = None  # until no node needs it any more
 
     def load(self) -> Any:
-        """Load the model: a copy of it where another node of this run has loaded these files."""
+        """Load the model, or copy it if another node of this run has loaded the same files."""
         found, kept = self._identity(), self._kept
         if kept and kept[0] == found:
             return copy.deepcopy(kept[1])
         model = load_model(self.filepath, self.trusted)
         size = sum(file.stat().st_size for file in self.filepath.rglob("*"))
         if found and size <= _KEPT_BYTES:
-            with suppress(Exception):  # of a model's own code
+            with suppress(Exception):  # raised by a model's own code
                 self._kept = found, copy.deepcopy(model)
         return model
 
@@ -112,7 +112,7 @@ class ModelDataset(AbstractDataset[Any, Any]):
                 self._replace(data)
 
     def clean_up(self) -> None:
-        """Remove what a run that was killed while it saved has left; the model stays."""
+        """Remove the leftovers of a run that was killed while saving; the model stays."""
         clean_up(self.filepath)
 
     def _fill(self, data: Any) -> None:
@@ -137,7 +137,7 @@ class ModelDataset(AbstractDataset[Any, Any]):
         return (self.filepath / "MLmodel").is_file()
 
     def _identity(self) -> str | None:
-        with suppress(OSError):  # which `load_model` puts in words
+        with suppress(OSError):  # `load_model` reports it
             return digest(self.filepath) if self._exists() else None
         return None
 
@@ -152,7 +152,7 @@ class ModelDataset(AbstractDataset[Any, Any]):
 class Champion:
     """The model in service: none yet, a model with its version, or why it could not be loaded.
 
-    ``problem`` is a fault to be fixed; a comparison that meets one must not pass.
+    ``problem`` is a fault to fix; a comparison with such a champion must not pass.
     """
 
     model: Any = None
@@ -169,7 +169,7 @@ class RegisteredChampion(AbstractDataset[None, Champion]):
     name
         The name of the registered model.
     trusted
-        As of ``ModelDataset``.
+        See ``ModelDataset``.
     """
 
     def __init__(
@@ -180,7 +180,7 @@ class RegisteredChampion(AbstractDataset[None, Champion]):
         self.metadata = metadata
 
     def load(self) -> Champion:
-        """Fetch the champion; a server that fails or changed files are its ``problem``."""
+        """Fetch the champion; a failing server or changed files become its ``problem``."""
         import mlflow
 
         from kedro_azure_mlops.registry.versions import find_champion, open_client
@@ -197,7 +197,7 @@ class RegisteredChampion(AbstractDataset[None, Champion]):
         from kedro_azure_mlops.hooks.server import database_of
 
         number, uri = str(found.version), f"models:/{self._name}/{found.version}"
-        if database_of(mlflow.get_tracking_uri()):  # else MLflow adds a file to what it has stored
+        if database_of(mlflow.get_tracking_uri()):  # else MLflow adds a file to the stored ones
             uri = mlflow.MlflowClient().get_model_version_download_uri(self._name, number)
         try:
             folder = Path(mlflow.artifacts.download_artifacts(uri))
@@ -228,15 +228,15 @@ class RegisteredChampion(AbstractDataset[None, Champion]):
 
 
 class TrainedModel(AbstractDataset[None, Champion]):
-    """The model of the last run as if it was in service; its version begins its digest.
+    """The model of the last run as if it were in service; its version is the start of its digest.
 
     Parameters
     ----------
     path
-        The folder of the entry that the run saves it by (not ``filepath``: that would make it data
-        of every run that could use it).
+        The folder of the entry that saves it (not named ``filepath``, which would make it data of
+        every run that could use it).
     trusted
-        As of ``ModelDataset``.
+        See ``ModelDataset``.
     """
 
     def __init__(
@@ -247,7 +247,7 @@ class TrainedModel(AbstractDataset[None, Champion]):
         self.metadata = metadata
 
     def load(self) -> Champion:
-        """Read the model folder; one that cannot be read is a ``problem``, as of a champion."""
+        """Read the model folder; if it cannot be read, that is a ``problem``, as for a champion."""
         if not self._folder.is_dir():
             return Champion()
         try:
@@ -267,17 +267,17 @@ class TrainedModel(AbstractDataset[None, Champion]):
 def choose_model(
     champion: Champion, trained: Champion, which: Literal["champion", "trained"]
 ) -> Champion:
-    """Take the model in service, or the one of the last run, to score with.
+    """Return the model to score with: the one in service, or that of the last run.
 
     Parameters
     ----------
     champion, trained
-        What ``RegisteredChampion`` and ``TrainedModel`` load.
+        As loaded by ``RegisteredChampion`` and ``TrainedModel``.
 
     Raises
     ------
     OperationError
-        If there is none or it cannot be used: nothing else is scored with instead.
+        If it does not exist or cannot be used: no other model takes its place.
     """
     model, name = champion, "the champion"
     if which == "trained":
@@ -285,7 +285,7 @@ def choose_model(
     if model.model is not None:
         return model
     if model.problem:
-        raise OperationError(f"Nothing was scored, {name} cannot be used: {model.problem}.")
+        raise OperationError(f"Nothing was scored because {name} cannot be used: {model.problem}.")
     raise OperationError(
         f"Nothing was scored: {name} does not exist. Train and register one with `kedro run` (in "
         "this environment), or score with the model of the last run, whatever the gate decided "
@@ -308,8 +308,8 @@ def save_model(model: Any, folder: Path, trusted: Sequence[str] = ()) -> None:
     Raises
     ------
     DatasetError
-        If it has no ``predict``, holds types that are not trusted, or nothing says what its input
-        looks like: a model of texts needs an ``input_example``.
+        If it has no ``predict``, holds types that are not trusted, or its input is unknown: a text
+        model needs an ``input_example``.
     """
     import mlflow.pyfunc
     import mlflow.sklearn
@@ -321,12 +321,12 @@ def save_model(model: Any, folder: Path, trusted: Sequence[str] = ()) -> None:
     example = _example_of(model)
     try:
         answer = predict(model, example)
-    except Exception as error:  # of any estimator, each with words of its own
+    except Exception as error:  # an estimator may raise anything
         if getattr(model, "input_example", None) is not None:
             raise
         raise DatasetError(
-            f"a {type(model).__name__} cannot answer a row of zeros ({error}), so nothing says "
-            "what it is asked: set its attribute input_example to some rows, such as X.head()"
+            f"a {type(model).__name__} cannot answer a row of zeros ({error}), so its input is "
+            "unknown: set its attribute input_example to some rows, such as X.head()"
         ) from error
     schema = getattr(model, "schema", None) or inferred_schema(example, answer)
     kept, profile = _in_contract(model), profile_of(model)
@@ -349,7 +349,7 @@ def save_model(model: Any, folder: Path, trusted: Sequence[str] = ()) -> None:
                 skops_trusted_types=trusted_types,
                 **options,
             )
-        except mlflow.MlflowException:  # it loads what it has written, but does not name the types
+        except mlflow.MlflowException:  # it loads the saved model, but does not name the types
             if is_empty:
                 _empty(folder)
             refuse_untrusted(stored, trusted_types)
@@ -385,17 +385,17 @@ class UnloadableModelError(OperationError, DatasetError):
 
 
 def load_model(folder: Path, trusted: Sequence[str] = (), wanted: str | None = None) -> Any:
-    """Load a model that ``save_model`` has written, if its files are still those.
+    """Load a model that ``save_model`` has written, if its files are unchanged.
 
     Parameters
     ----------
     wanted
-        As of ``contract.refuse_changed_files``.
+        See ``contract.refuse_changed_files``.
 
     Raises
     ------
     UnloadableModelError
-        If the folder holds no such model, other files, or types that are not trusted.
+        If the folder holds no such model, changed files, or types that are not trusted.
     """
     try:
         if not (folder / "MLmodel").is_file():
@@ -411,7 +411,7 @@ def load_model(folder: Path, trusted: Sequence[str] = (), wanted: str | None = N
 
 
 def measure_cost(model: Any, ask: Callable[[], object]) -> dict[str, float]:
-    """Measure what it costs to serve a model, for rules of the gate.
+    """Measure the cost of serving a model, for rules of the gate.
 
     Parameters
     ----------
@@ -420,9 +420,9 @@ def measure_cost(model: Any, ask: Callable[[], object]) -> dict[str, float]:
 
     Returns
     -------
-    ``latency_ms``: median processor time of ``ask``, which is as long whatever else the machine
-    does; ``size_mb``: size of what is served, the files that ``model.export`` writes or, where it
-    has no such method or writes none, the stored model.
+    ``latency_ms``: median processor time of ``ask``, whatever else the machine does; ``size_mb``:
+    size of the served files, those that ``model.export`` writes or, if there is no such method or
+    it writes none, the stored model.
     """
     took = []
     for _ in range(_TRIES):
@@ -451,7 +451,7 @@ def refuse_untrusted(model: Any, trusted: Sequence[str]) -> None:
     if unknown := sorted(set(found) - set(trusted)):
         raise DatasetError(
             f"a {type(model).__name__} holds types that are not trusted: {', '.join(unknown)}. If "
-            "they are yours or you know them, list them under trusted: in the model's catalog entry"
+            "you wrote or trust them, list them under trusted: in the model's catalog entry"
         )
 
 
@@ -497,8 +497,12 @@ def _bytes_served(model: Any) -> int:
     with tempfile.TemporaryDirectory() as place:
         if callable(getattr(model, "export", None)):
             model.export(Path(place))
-        exported = sum(file.stat().st_size for file in Path(place).rglob("*") if file.is_file())
-    return exported or len(skops.io.dumps(_without(model, _not_in_skops(model))))
+        if files := [file for file in Path(place).rglob("*") if file.is_file()]:
+            return sum(file.stat().st_size for file in files)
+        stored = Path(place, MODEL_FILE)
+        skops.io.dump(_without(model, _not_in_skops(model)), stored)
+        normalise_skops(stored)
+        return stored.stat().st_size
 
 
 def _in_contract(model: Any) -> tuple[str, ...]:
@@ -532,7 +536,7 @@ def _example_of(model: Any) -> Any:
     names = getattr(model, "feature_names_in_", None)
     if names is None:
         raise DatasetError(
-            f"nothing says what a {type(model).__name__} is asked: train it on a DataFrame, or set "
+            f"the input of a {type(model).__name__} is unknown: train it on a DataFrame, or set "
             "its attribute input_example to some rows"
         )
     logger.info("The model has no input_example: a row of zeros is recorded as its example")
@@ -576,7 +580,7 @@ def _type_of(values: Any) -> ColumnType:
 
 
 def _empty(folder: Path) -> None:
-    """Remove what a save that failed has left in a folder that stays."""
+    """Remove the leftovers of a failed save, but keep the folder."""
     for half_written in folder.glob("*"):
         if half_written.is_dir():
             shutil.rmtree(half_written, ignore_errors=True)
@@ -585,7 +589,7 @@ def _empty(folder: Path) -> None:
 
 
 def _write_requirements(folder: Path) -> None:
-    """Write what the model needs where MLflow has written the same with a marker."""
+    """Write the model's requirements over MLflow's, which carry a marker."""
     needed = _conda_env()
     lines = yaml.safe_dump(needed, default_flow_style=False)
     (folder / "conda.yaml").write_text(lines, encoding="utf-8", newline="\n")

@@ -1,7 +1,7 @@
-"""A sum of decision trees as one ONNX operator, ``TreeEnsemble``: written here, and run.
+"""Write and run a sum of decision trees as one ONNX operator, ``TreeEnsemble``.
 
 The file is written in protobuf's wire format, field by field: the ``onnx`` package would add 30 MB
-to every first run. Numbers of fields are those of ONNX's published ``onnx.proto``. A project calls
+to every first run. Field numbers are those of ONNX's published ``onnx.proto``. A project calls
 ``tree_ensemble`` in the ``export`` of its model (see ``contract.ProjectModel``) and ``TreeSum``
 where it is served, which needs numpy and ONNX Runtime.
 """
@@ -18,7 +18,7 @@ _IR_VERSION, _OPSET, _ML_OPSET = 10, 21, 5
 _ML = "ai.onnx.ml"
 _DOUBLE, _BYTE = 11, 2  # TensorProto.DataType
 _INT, _TENSOR, _INTS = 2, 4, 7  # AttributeProto.AttributeType
-_AT_MOST, _SUM = 0, 1  # modes of a node, of adding up the trees
+_AT_MOST, _SUM = 0, 1  # mode of a node, aggregation of the trees
 
 
 class ExportError(ValueError):
@@ -35,9 +35,9 @@ class Tree:
         The children of each node, -1 for a leaf. Node 0 is the root. A row goes left if its feature
         is at most the threshold.
     feature, threshold
-        What an inner node compares; of a leaf they mean nothing.
+        The comparison of an inner node; meaningless for a leaf.
     weight
-        What a leaf adds to the sum; of an inner node it means nothing.
+        The term that a leaf adds to the sum; meaningless for an inner node.
     """
 
     left: np.ndarray
@@ -48,20 +48,20 @@ class Tree:
 
 
 class TreeSum:
-    """Runs what ``tree_ensemble`` has written.
+    """Runs a file written by ``tree_ensemble``.
 
-    It sums in double precision and by one thread, in the order of the trees, so the sums are those
-    of scikit-learn's trees bit by bit, whatever other rows there are.
+    It sums in double precision and in one thread, in the order of the trees, so the sums are those
+    of scikit-learn's trees bit for bit, whatever the other rows.
     """
 
     def __init__(self, model: bytes) -> None:
-        # It would report its use to its maker; its own disable_telemetry_events() does not stop it.
+        # ONNX Runtime sends telemetry, which its own disable_telemetry_events() does not stop.
         os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1
-        options.log_severity_level = 3  # errors; it warns about missing graphics cards
+        options.log_severity_level = 3  # errors only: it warns about missing GPUs
         self._session = onnxruntime.InferenceSession(
             model, options, providers=["CPUExecutionProvider"]
         )
@@ -75,7 +75,7 @@ class TreeSum:
 
 
 def tree_ensemble(trees: Sequence[Tree], features: int) -> bytes:
-    """Write a sum of trees as an ONNX file; the same trees give the same bytes.
+    """Return a sum of trees as an ONNX file; the same trees give the same bytes.
 
     Parameters
     ----------
@@ -108,7 +108,7 @@ def tree_ensemble(trees: Sequence[Tree], features: int) -> bytes:
 
 
 def _attributes(trees: Sequence[Tree]) -> dict[str, Any]:
-    """List the inner nodes of all trees and their leaves apart, one tree after the other."""
+    """List the inner nodes and, separately, the leaves of all trees, one tree after the other."""
     flat = [_flat(tree) for tree in trees]
     inner = np.cumsum([0, *(len(tree["split"]) for tree in flat)])
     leaves = np.cumsum([0, *(len(tree["weight"]) for tree in flat)])
@@ -176,7 +176,7 @@ def _message(*fields: tuple[int, int | str | bytes]) -> bytes:
 
 
 def _field(number: int, value: int | str | bytes) -> bytes:
-    """Write a field of protobuf: a number as a varint, text and messages after their length."""
+    """Encode a protobuf field: a number as a varint, text and messages after their length."""
     if isinstance(value, int):
         return _varint(number << 3) + _varint(value)
     content = value.encode() if isinstance(value, str) else value

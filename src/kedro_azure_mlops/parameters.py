@@ -1,4 +1,4 @@
-"""Types for a project's typed parameters: a wrong one stops a run before its first node."""
+"""Types for a project's typed parameters: a wrong value stops a run before its first node."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -18,10 +18,10 @@ __all__ = ["Parameters", "Share", "Span", "explain"]
 
 
 class Parameters(BaseModel):
-    """A group of ``parameters.yml`` that refuses unknown names and is not changed by nodes.
+    """A group of ``parameters.yml`` that rejects unknown names and cannot be changed by nodes.
 
     Values must have the declared type: ``"12"`` and ``true`` are not numbers, nor are
-    ``nan`` and ``inf`` unless a field says ``Field(allow_inf_nan=True)``. A whole number
+    ``nan`` and ``inf`` unless a field sets ``Field(allow_inf_nan=True)``. A whole number
     may be given for a ``float``.
     """
 
@@ -45,9 +45,9 @@ def _positive_span(text: str) -> str:
 
     try:
         is_positive = pd.Timedelta(text) > pd.Timedelta(0)
-    except ValueError:  # also of one that is too long
+    except ValueError:  # also for one that is too long
         is_positive = False
-    if not is_positive or not re.search("[A-Za-z:]", text):  # pandas takes 7 for nanoseconds
+    if not is_positive or not re.search("[A-Za-z:]", text):  # pandas reads 7 as nanoseconds
         raise ValueError(f"{text!r} is not a length of time above zero, such as 7D or 12h")
     return text
 
@@ -81,18 +81,18 @@ _LONGEST = 120  # characters of a value that a message shows
 
 
 def explain(error: ValidationError, given: Any) -> list[tuple[list[str], str]]:
-    """Describe pydantic's errors in words.
+    """Describe pydantic's errors for people.
 
     Parameters
     ----------
     given
-        What was validated.
+        The validated data.
 
     Returns
     -------
-    For each fault its keys, from the outermost, and what is allowed there and what it is:
-    ``(["validation", "maximum"], "must be a number (it is 'abc')")``. Of the ways to give a value
-    (``int | str``) all are named, or the one that its keys fit.
+    For each fault its keys, from the outermost, and a message with the allowed and the given value:
+    ``(["validation", "maximum"], "must be a number (it is 'abc')")``. For a union (``int | str``),
+    it names all alternatives, or the one that the keys fit.
     """
     found: dict[tuple[str, ...], list[str]] = {}
     values: dict[tuple[str, ...], Any] = {}
@@ -111,7 +111,7 @@ def explain(error: ValidationError, given: Any) -> list[tuple[list[str], str]]:
 
 
 def _keys(place: Sequence[str | int], given: Any, *, is_missing: bool) -> list[str]:
-    """Drop what is not a key of the data, such as names of types, from pydantic's error path."""
+    """Drop parts that are not keys of the data, such as type names, from pydantic's error path."""
     keys: list[str] = []
     for number, part in enumerate(place):
         if is_missing and number == len(place) - 1:

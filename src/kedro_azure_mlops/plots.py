@@ -1,4 +1,4 @@
-"""Plots of a run: series with their flagged rows, the scores, and how these rank.
+"""Plots of a run: series with their flagged rows, the scores, and how well they rank.
 
 They need matplotlib, which is not a dependency of the plugin.
 """
@@ -43,9 +43,9 @@ def plot_series(
     split
         The time from which rows are held out.
     unit
-        Of the values, for the axes.
+        The unit of the values, for the axes.
     most
-        Of more series, those with most flagged rows are drawn.
+        How many series to draw: those with the most flagged rows.
     """
     by_series = rows.groupby(events.by)
     flagged = (rows[events.flag] == 1).groupby(rows[events.by]).sum()
@@ -75,12 +75,12 @@ def plot_series(
 def plot_score_histogram(
     score: np.ndarray, truth: np.ndarray, *, threshold: float = 1.0, meaning: str = ""
 ) -> Figure:
-    """Draw how held-out rows score, labelled ones apart, with the threshold.
+    """Draw the scores of held-out rows, labelled ones separately, with the threshold.
 
     Parameters
     ----------
     score
-        Shape ``(n,)``, higher is more unusual; what is missing counts as 0.
+        Shape ``(n,)``, higher is more unusual; a missing score counts as 0.
     truth
         Booleans, shape ``(n,)``: which rows lie in labelled events.
     meaning
@@ -96,6 +96,7 @@ def plot_score_histogram(
         axis.hist(score[truth], bins, color=_EVENT, alpha=0.8, label="in labelled events")
     axis.axvline(threshold, color=_RED, linestyle="--", label="threshold")
     axis.set(xlabel=f"score {meaning}".strip(), ylabel="held-out rows", yscale="log")
+    axis.set_ylim(bottom=0.5)  # a bin of one row would have no height above 1
     # above the axes, where it covers neither bars nor the threshold
     figure.legend(loc="upper center", ncols=3, frameon=False)
     return figure
@@ -104,12 +105,12 @@ def plot_score_histogram(
 def plot_precision_recall(
     score: np.ndarray, truth: np.ndarray, *, threshold: float = 1.0
 ) -> Figure:
-    """Draw precision against recall of held-out rows, with what chance would give.
+    """Draw precision against recall of held-out rows, with the level of pure chance.
 
     Parameters
     ----------
     score, truth
-        As of ``plot_score_histogram``.
+        See ``plot_score_histogram``.
     """
     figure = _figure(7, 4.5)
     axis = figure.subplots()

@@ -1,10 +1,9 @@
 """Identify a process, so that another one can find out whether it has ended.
 
-A process number alone says little: numbers are reused, and the same number means another process
-in a container or on another machine. So the machine and the moment of the start go with it.
+A process ID alone is not enough: IDs are reused, and the same ID means another process in a
+container or on another machine. So the machine and the time of the start are recorded with it.
 """
 
-import hashlib
 import os
 import platform
 import subprocess
@@ -17,14 +16,14 @@ from pathlib import Path
 
 UNKNOWN = "unknown"
 _PREFIX = "process."
-_ENDED = ("Z", "X")  # states of a process that was killed and that its parent has not asked about
+_ENDED = ("Z", "X")  # states of a process that has ended but was not reaped by its parent
 _AFTER_NAME = 2  # in /proc/<pid>/stat the name in parentheses may hold spaces
 _STATE, _START = 0, 19  # fields after it, see proc_pid_stat(5)
 
 
 @dataclass(frozen=True)
 class Process:
-    """A process of a machine: ``machine`` differs for containers and for hosts of one name."""
+    """A process on a machine: ``machine`` differs for containers and for hosts of one name."""
 
     host: str = UNKNOWN
     machine: str = UNKNOWN
@@ -33,7 +32,7 @@ class Process:
 
     @classmethod
     def here(cls, pid: int) -> "Process":
-        """Describe a process of this machine."""
+        """Describe a process on this machine."""
         return cls(platform.node(), _machine(), str(pid), _started(pid) or UNKNOWN)
 
     @classmethod
@@ -43,7 +42,7 @@ class Process:
 
     @classmethod
     def read(cls, tags: Mapping[str, str], prefix: str = _PREFIX) -> "Process":
-        """Read a process from tags; what they do not say is unknown."""
+        """Read a process from tags; missing ones are unknown."""
         return cls(**{name: tags.get(prefix + name, UNKNOWN) for name in cls.__annotations__})
 
     def tags(self, prefix: str = _PREFIX) -> dict[str, str]:
@@ -51,7 +50,7 @@ class Process:
         return {prefix + name: text for name, text in asdict(self).items()}
 
     def is_gone(self) -> bool:
-        """Return whether it was a process of this machine and has ended; False if in doubt."""
+        """Return whether it was a process on this machine and has ended; False if in doubt."""
         if (self.host, self.machine) != (platform.node(), _machine()) or not self.pid.isdecimal():
             return False
         now = _started(int(self.pid))
@@ -59,24 +58,24 @@ class Process:
 
 
 def _started(pid: int) -> str | None:
-    """Return a text that no other process of this number has; None if there is no such process."""
+    """Return a text that no other process with this ID has; None if there is no such process."""
     if sys.platform == "win32":  # where os.kill would end it
         return UNKNOWN
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
         return None
-    except OSError:  # it is another user's
+    except OSError:  # it belongs to another user
         pass
     with suppress(OSError):
         boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="utf-8").strip()
         found = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
         fields = found.rpartition(")")[_AFTER_NAME].split()
         return None if fields[_STATE] in _ENDED else f"{fields[_START]} ticks after {boot}"
-    return _asked_of_ps(pid)
+    return _started_by_ps(pid)
 
 
-def _asked_of_ps(pid: int) -> str | None:
+def _started_by_ps(pid: int) -> str | None:
     words = ["ps", "-o", "stat=,lstart=", "-p", str(pid)]
     plain = {"LC_ALL": "C", "TZ": "UTC"}
     try:
@@ -98,4 +97,6 @@ def _machine() -> str:
         parts.append(Path("/etc/machine-id").read_text(encoding="utf-8"))
     with suppress(OSError):  # each container counts its processes from 1
         parts.append(str(Path("/proc/self/ns/pid").readlink()))
+    import hashlib  # slow to import, and only needed here
+
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]

@@ -1,6 +1,6 @@
-"""Progress of work over rows, and a spinner while a command prints nothing.
+"""Show the progress of work over rows, and a spinner while a command prints nothing.
 
-rich draws the spinner. It is imported then: servers, and an update by click alone, work without it.
+rich draws the spinner. It is imported on use: servers and updates with only click work without it.
 """
 
 import logging
@@ -19,20 +19,20 @@ _SECONDS_BETWEEN_FRAMES = 0.1
 _SILENCE = 2.0  # seconds without a line until the spinner appears
 
 Report = Callable[[str], None]
-_beside_spinner: Report | None = None  # of the command that runs in a terminal
+_beside_spinner: Report | None = None  # set while a command runs in a terminal
 
 
 class Progress:
-    """Reports how far work over rows has come: beside the spinner, or in lines of a log.
+    """Reports the progress of work over rows: beside the spinner, or in lines of a log.
 
-    A log gets at most a line every five seconds, and none of shorter work.
+    A log gets at most one line every five seconds, and none for shorter work.
 
     Parameters
     ----------
     what
-        What is done to the rows, "Scored": the line begins with it.
+        The beginning of the line, such as "Scored".
     total
-        How many rows there are; None if that is not known.
+        How many rows there are; None if unknown.
     logger
         Where the lines go, at level INFO.
     clock
@@ -56,8 +56,8 @@ class Progress:
         Parameters
         ----------
         share
-            How much of the work is done, from 0 to 1, where that is known without the number of
-            rows: of the bytes of a file, say.
+            The share of the work that is done, from 0 to 1, if known without the number of rows,
+            for example from the bytes of a file.
         """
         self.done += rows
         now = self._clock()
@@ -80,7 +80,7 @@ class Progress:
 class Activity:
     """A spinner below the last line, while a command has printed nothing for two seconds.
 
-    It never shows beside the beginning of a line, such as a question.
+    It never shows after an unfinished line, such as a question.
 
     Parameters
     ----------
@@ -103,7 +103,7 @@ class Activity:
         self._ended = threading.Event()
 
     def report(self, text: str) -> None:
-        """Show a text beside the spinner, such as how far the work has come."""
+        """Show a text beside the spinner, such as the progress of the work."""
         self._text = text
 
     def tick(self) -> None:
@@ -125,7 +125,7 @@ class Activity:
                 self._drawn.refresh()
 
     def pause(self, text: str = "") -> None:
-        """Remove the spinner, because this text is printed now."""
+        """Remove the spinner, before this text is printed."""
         with self._lock:
             if self._drawn is not None:
                 self._drawn.stop()
@@ -135,14 +135,14 @@ class Activity:
 
     @contextmanager
     def watching(self) -> Iterator[None]:
-        """Draw from a thread, and let the spinner go before anything is printed."""
+        """Draw from a thread, and remove the spinner before anything is printed."""
         global _beside_spinner  # noqa: PLW0603, there is one terminal
         thread = threading.Thread(target=self.draw, daemon=True)
         before = sys.stdout, sys.stderr
         watched = _Watched(sys.stdout, self), _Watched(sys.stderr, self)
         sys.stdout, sys.stderr = watched  # type: ignore[assignment]
         _beside_spinner = self.report
-        handlers = _handlers()  # which know the streams themselves
+        handlers = _handlers()  # they hold the original streams
         for handler in handlers:
             handler.addFilter(self._make_room)
         thread.start()
@@ -155,7 +155,7 @@ class Activity:
             self._ended.set()
             self.pause()
             thread.join()
-            # unless something else has wrapped them meanwhile
+            # unless something else has wrapped them in the meantime
             sys.stdout = before[0] if sys.stdout is watched[0] else sys.stdout
             sys.stderr = before[1] if sys.stderr is watched[1] else sys.stderr
 
@@ -172,9 +172,9 @@ class Activity:
 
 @contextmanager
 def shown_activity(title: str, clock: Callable[[], float] = time.monotonic) -> Iterator[None]:
-    """Show that a command works while the block runs; the log of a CI run gets how long it took.
+    """Show a spinner while the block runs; the log of a CI run gets a line with the time it took.
 
-    Work that takes less than two seconds shows nothing. A pipe or a file gets nothing.
+    Work of less than two seconds shows nothing. A pipe or a file gets nothing.
     """
     from kedro_azure_mlops.ci import in_ci
     from kedro_azure_mlops.terminal import is_terminal, show_note
@@ -192,7 +192,7 @@ def shown_activity(title: str, clock: Callable[[], float] = time.monotonic) -> I
 
 
 class _Watched:
-    """A stream from which the spinner goes before something is written."""
+    """A stream that removes the spinner before each write."""
 
     def __init__(self, stream: Any, activity: Activity) -> None:
         self._stream, self._activity = stream, activity
@@ -236,6 +236,6 @@ def _spinner(stream: Any, clock: Callable[[], float], begun: float) -> Any:
     )
     shown.add_task("", total=None)
     shown.tasks[0].start_time = begun
-    # a process that is killed would leave a terminal without a cursor
+    # a killed process would leave the terminal without a cursor
     shown.console.show_cursor = lambda show=True: False  # type: ignore[method-assign]
     return shown

@@ -1,7 +1,7 @@
-"""When a model is trained again, and on whose data: ``update_policy`` of ``mlops.yml``.
+"""Decide when a model is retrained, and on whose data: ``update_policy`` of ``mlops.yml``.
 
-What was served in one environment (prod, say) is monitored, and its data train a model in another
-(dev). The data are passed by reference: the parameters that name them are read from the watched
+The answers of one environment (such as prod) are monitored, and its data trains a model in another
+(dev). The data is passed by reference: the parameters that name it are read from the watched
 environment and given to the training.
 """
 
@@ -20,10 +20,10 @@ _MISSING = object()
 
 @dataclass(frozen=True)
 class UpdatePolicy:
-    """When the model of an environment is trained again.
+    """When the model of an environment is retrained.
 
-    ``watch`` is the environment whose answers are monitored, ``parameters`` what the training takes
-    from that environment: dotted names and their values.
+    ``watch`` is the environment whose answers are monitored, ``parameters`` those that the training
+    takes from that environment: dotted names and their values.
     """
 
     env: str
@@ -34,20 +34,20 @@ class UpdatePolicy:
 
     @property
     def as_text(self) -> dict[str, str]:
-        """Return the parameters as ``submit_job`` and ``kedro run --params`` take them."""
+        """Return the parameters as ``submit_job`` and ``kedro run --params`` accept them."""
         return {name: "null" if v is None else str(v) for name, v in self.parameters.items()}
 
 
 @dataclass(frozen=True)
 class Refresh:
-    """Whether a model is to be trained again, and why."""
+    """Whether a model is due to be retrained, and why."""
 
     is_due: bool
     reason: str
 
 
 def read_update_policy(env: str, root: Path | None = None) -> UpdatePolicy:
-    """Read when the model of an environment is trained again, and on whose data.
+    """Read when the model of an environment is retrained, and on whose data.
 
     Raises
     ------
@@ -70,17 +70,17 @@ def decide_refresh(
     champion_since: datetime | None,
     now: datetime | None = None,
 ) -> Refresh:
-    """Decide whether to train again.
+    """Decide whether to retrain.
 
-    Bad data are never learned: while their quality is in doubt nothing is trained, whatever else
-    has moved.
+    No model learns from bad data: while its quality is in doubt nothing is trained, whatever has
+    drifted.
 
     Parameters
     ----------
     drifted, quality
-        What monitoring has found: that the world has changed, and that the data cannot be trusted.
+        The findings of monitoring: the world has changed, and the data cannot be trusted.
     champion_since
-        When the champion of the environment that trains entered service; None without one.
+        When the champion of the training environment entered service; None if there is none.
     now
         With a time zone; None: the time of this machine.
     """
@@ -102,7 +102,7 @@ def decide_refresh(
 
 
 def champion_since(env: str, root: Path | None = None) -> datetime | None:
-    """Return when the champion of an environment entered service; None without one.
+    """Return when the champion of an environment entered service; None if there is none.
 
     Raises
     ------

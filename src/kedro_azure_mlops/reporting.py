@@ -1,4 +1,4 @@
-"""What a run reports about the models it compared: numbers for tracking, a table for people."""
+"""Report the models that a run compared: numbers for tracking, a table for people."""
 
 import re
 from collections.abc import Mapping
@@ -8,21 +8,21 @@ import pandas as pd
 
 __all__ = ["collect_metrics", "format_table"]
 
-_MOST_TRACKED = 20  # slices; of more, MLflow's page of metrics would show nothing else
-_TRACKED = re.compile(r"[\w.: -]+")  # what MLflow takes in a name
+_MOST_TRACKED = 20  # slices; with more, MLflow's page of metrics would show nothing else
+_TRACKED = re.compile(r"[\w.: -]+")  # the characters that MLflow allows in a name
 
 
 def collect_metrics(comparison: pd.DataFrame, slices: pd.DataFrame) -> dict[str, float]:
-    """Name each number for tracking: the challenger's as they are, others behind their row's name.
+    """Name each number for tracking; all but the challenger's are prefixed with their row's name.
 
-    Of at most 20 slices there are also ``slice.<slice>.<metric>``, if MLflow takes such a name.
+    Up to 20 slices are included, as ``slice.<slice>.<metric>``, if MLflow allows the name.
 
     Parameters
     ----------
     comparison
-        A row a model, ``challenger`` among them, a column a metric.
+        A row per model, ``challenger`` among them, and a column per metric.
     slices
-        A row a slice of the data, a column a metric of the challenger there.
+        A row per slice of the data, and a column per metric of the challenger there.
     """
     few = slices if len(slices) <= _MOST_TRACKED else slices[:0]
     few = few[few.index.map(lambda name: bool(_TRACKED.fullmatch(name)))]
@@ -35,12 +35,12 @@ def collect_metrics(comparison: pd.DataFrame, slices: pd.DataFrame) -> dict[str,
 
 
 def format_table(table: pd.DataFrame, columns: Mapping[str, str]) -> str:
-    """Write those of some columns that a table has, by their names for people.
+    """Format the columns of a table, as far as it has them, under readable names.
 
     Parameters
     ----------
     columns
-        From a column to its name there, in the order that is shown.
+        The readable name of each column, in the order shown.
     """
     shown = table[[name for name in columns if name in table.columns]]
     shown = shown.rename(index=lambda name: name.replace("_", " "), columns=dict(columns))

@@ -13,16 +13,16 @@ __all__ = ["ResultTable"]
 
 
 class ResultTable(AbstractDataset[pd.DataFrame, pd.DataFrame]):
-    """A CSV file, or beside its place a Parquet file where the table is long.
+    """A CSV file, or a Parquet file next to it if the table is long.
 
-    A million rows take seconds to be written as text and read again, and no spreadsheet opens
-    them. The index is not stored. A table replaces that of an earlier run, whatever its form, and
-    is written completely or not at all.
+    A million rows take seconds to write as text and read again, and no spreadsheet opens them. The
+    index is not stored. A table replaces that of an earlier run, whatever its format, and is
+    written completely or not at all.
 
     Parameters
     ----------
     filepath
-        The CSV file, on this machine; the other one has its name with the suffix ``.parquet``.
+        The CSV file, on this machine; the Parquet file has the suffix ``.parquet`` instead.
     most_csv_rows
         Longer tables are Parquet.
     load_args
@@ -54,7 +54,7 @@ class ResultTable(AbstractDataset[pd.DataFrame, pd.DataFrame]):
         return pd.read_csv(self.filepath, **self.load_args)
 
     def save(self, data: pd.DataFrame) -> None:
-        """Write the table, and remove an earlier one of the other form."""
+        """Write the table, and remove an earlier one in the other format."""
         is_long = len(data) > self.most_csv_rows
         place, other = self.filepath, self._parquet
         if is_long:
@@ -73,7 +73,7 @@ class ResultTable(AbstractDataset[pd.DataFrame, pd.DataFrame]):
         other.unlink(missing_ok=True)
 
     def clean_up(self) -> None:
-        """Remove what a run that was killed while it saved has left; an earlier table stays."""
+        """Remove the leftovers of a run that was killed while saving; an earlier table stays."""
         clean_up(self.filepath)
         clean_up(self._parquet)
 

@@ -1,8 +1,8 @@
-"""Which runs are active in a project: two that write the same places never run at once.
+"""Track the active runs of a project: two that write the same places never run at once.
 
-Each run leaves a record in ``build/runs`` of its project, a file that it keeps locked while it
-runs. The operating system releases the lock however the process ends, so nothing of a killed run
-has to be cleared by hand. The last one to leave removes the folder.
+Each run writes a record into ``build/runs`` of its project, a file that it keeps locked while it
+runs. The operating system releases the lock however the process ends, so a killed run leaves
+nothing to clean up by hand. The last run to end removes the folder.
 """
 
 import contextlib
@@ -24,8 +24,8 @@ from kedro_azure_mlops.safety import redact
 from kedro_azure_mlops.writing import out_of_space
 
 FOLDER = Path("build/runs")
-WAIT = "KEDRO_MLOPS_WAIT"  # a variable: 0 refuses where another run would be waited for
-_WITHIN = "KEDRO_MLOPS_WITHIN"  # a variable: the runs that have started this process
+WAIT = "KEDRO_MLOPS_WAIT"  # environment variable: 0 refuses instead of waiting for another run
+_WITHIN = "KEDRO_MLOPS_WITHIN"  # environment variable: the runs that have started this process
 _PLACES = ("_filepath", "filepath", "_path", "path", "_folder")  # attributes of datasets
 _LOCAL = ("file", "local", "")
 _OFF = ("0", "no", "false")
@@ -47,7 +47,7 @@ class Record:
     writes: tuple[str, ...]
 
     def conflict(self, other: "Record", root: Path) -> str | None:
-        """Return which place of this run another one is at work on, as a sentence about that."""
+        """Return a sentence about a place of this run that another one is using; None if none."""
         for doing, theirs, mine, ours in (
             ("writes", other.writes, self.writes, "that this run writes too"),
             ("writes", other.writes, self.reads, "that this run reads"),
@@ -61,12 +61,12 @@ class Record:
 
 
 class Claim:
-    """The places of a run, kept from others until they are released or the process ends."""
+    """The places of a run, reserved until they are released or the process ends."""
 
     def __init__(self, file: IO[Any] | None = None) -> None:
         self._file = file
         self._within = os.environ.get(_WITHIN)
-        if file is not None:  # what this run starts must not wait for it
+        if file is not None:  # processes that this run starts must not wait for it
             os.environ[_WITHIN] = f"{self._within or ''} {os.getpid()}".strip()
 
     def release(self) -> None:
@@ -79,7 +79,7 @@ class Claim:
         else:
             os.environ[_WITHIN] = self._within
         record = Path(file.name)
-        unlock(file)  # processes that were forked have the file open too
+        unlock(file)  # forked processes have the file open too
         file.close()
         _leave(record.parent, record)
 
@@ -101,25 +101,25 @@ def claim(
 ) -> Claim:
     """Keep other runs in this project from writing what this one reads or writes.
 
-    A project whose folder cannot be written, or whose file system has no locks, has no claims.
+    Nothing is claimed if the project's folder cannot be written or its file system has no locks.
 
     Parameters
     ----------
     writes, reads
-        Paths or addresses; a folder stands for all that is in it. Runs that only read the
-        same places do not disturb each other.
+        Paths or addresses; a folder includes its content. Runs that only read the same places
+        do not conflict.
     records
-        The folder where runs that could disturb each other find one another.
+        The folder with the records of runs that could conflict.
     wait
         Whether to wait until the others have ended; None: unless the environment variable
         ``KEDRO_MLOPS_WAIT`` is 0, or it would be waiting for a run that waits for this one.
     say
-        Called with a sentence that names the run waited for.
+        Called with a sentence that names the run it waits for.
 
     Raises
     ------
     BusyError
-        Naming the other run, if it is not waited for.
+        Naming the other run, if this one does not wait.
     OutOfSpaceError
         If there is no space for the record: there would be none for results either.
     """
@@ -164,7 +164,7 @@ def place_of(dataset: Any) -> str | None:
 
 
 def _normal(place: str | Path) -> str:
-    """Return an absolute path with slashes, or an address that is not on this machine."""
+    """Return an absolute path with slashes; return a remote address unchanged."""
     protocol, mark, path = str(place).partition("://")
     if mark and protocol not in _LOCAL:
         return str(place)
@@ -172,7 +172,7 @@ def _normal(place: str | Path) -> str:
 
 
 def _started_by() -> set[int]:
-    """Return this process and those whose runs have started it."""
+    """Return the IDs of this process and of those whose runs have started it."""
     return {os.getpid(), *map(int, os.environ.get(_WITHIN, "").split())}
 
 
@@ -189,9 +189,9 @@ def _describe(reads: tuple[str, ...], writes: tuple[str, ...]) -> Record:
 
 
 def _enter(root: Path, records: Path, own: Record) -> Claim | tuple[IO[Any], int, str]:
-    """Leave a record, or return that of a run which is in the way, and a sentence about it."""
+    """Write a record; or return that of a conflicting run, its process and a sentence about it."""
     folder = root / records
-    with _entered(folder):
+    with _locked_records(folder):
         if not (folder / ".gitignore").exists():
             (folder / ".gitignore").write_text("*\n", encoding="utf-8")
         for path in sorted(folder.glob("*.json")):
@@ -228,7 +228,7 @@ def _read(file: IO[Any]) -> Record | None:
     try:
         found = json.loads(file.read())
         return Record(**found | {name: tuple(found[name]) for name in ("reads", "writes")})
-    except (ValueError, TypeError, AttributeError, KeyError):  # of a newer release
+    except (ValueError, TypeError, AttributeError, KeyError):  # written by a newer release
         return None
 
 
@@ -244,9 +244,9 @@ def _leave(folder: Path, record: Path | None = None) -> None:
             folder.parent.rmdir()
 
 
-def _entered(folder: Path) -> IO[Any]:
-    """Return the file that lets its holder alone change the records; make the folder first."""
+def _locked_records(folder: Path) -> IO[Any]:
+    """Create the folder; return its lock file, whose holder alone may change the records."""
     while True:
         folder.mkdir(parents=True, exist_ok=True)
-        with contextlib.suppress(FileNotFoundError):  # the last run has left in between
+        with contextlib.suppress(FileNotFoundError):  # the last run has removed it meanwhile
             return open_alone(folder / "lock")

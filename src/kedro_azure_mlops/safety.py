@@ -1,7 +1,7 @@
-"""Hide secrets in what this process prints and stores: keys, signatures, tokens, passwords.
+"""Hide secrets in all that a process prints and stores: keys, signatures, tokens, passwords.
 
 No pattern reads the same characters again and again: a repetition is bounded, or nothing that must
-match comes after it. A text made to be slow takes no longer than another one of its length.
+match comes after it. A malicious text takes no longer than any other text of its length.
 """
 
 import logging
@@ -18,7 +18,7 @@ from urllib.parse import quote, quote_plus, unquote
 
 HIDDEN = "***"
 
-_SHORTEST = 8  # characters of a value that is hidden wherever it stands: "passes" is a word
+_SHORTEST = 8  # characters of a value that is hidden wherever it occurs: "passes" is a word
 _HOLDS_SECRET = re.compile(
     r"(?i)(passw(or)?d|secret|token|connection[-_]?string|(^|[-_])(sas|pat|jwt)|[-_]pwd|(?-i:^pwd)"
     r"|(access|account|storage|secret|api|master|private)[-_]?key)$"
@@ -28,30 +28,30 @@ _PASSWORD_IN_ADDRESS = re.compile(r"://[^/\s:@]{0,4096}:([^/\s?#]{1,4096})@")
 
 # Parts of the patterns below.
 _PARTS = {
-    # what a secret is called where it is written `name=value` or `"name": "value"`
+    # the name of a secret in `name=value` or `"name": "value"`
     "<name>": r"(?:(?:account|shared_?access|access|storage|api|master|secret|primary|secondary"
     r"|private|subscription|functions)[-_]?key|sharedaccesssignature|instrumentationkey"
     r"|client[-_]?(?:secret|assertion)|secret(?:[-_]?value)?|passw(?:or)?d"
     # the shell's PWD is a folder
     r"|pwd(?!<quote>?<is><quote>?(?:[/~.\\]|[a-z]:[/\\]))"
     r"|(?:access|refresh|id|auth|sas)[-_]?token"
-    # of other tokens, as those of a text model, the ones with digits that are not a number
+    # other tokens, unlike those of a text model: values with digits that are not a number
     r"|(?<=[-_])token(?=<quote>?<is><quote>?(?!\d{1,12}\b)[^\s\"',;&]{0,128}\d))",
     "<is>": r"<blanks>[=:](?!=)<blanks>",
     # a value that is hidden already, a reference ${A}, {a}, $(a), %(a), <a>, a call or an index
     "<reference>": r"(?:\*{3}|\$[a-z_]{1,64}(?![^\s,;&\"')\]}>/])"
     r"|[$%]?[{(\[<]{1,2}[ \t]?[a-z_][a-z_.]{0,63}[ \t]?"
     r"[\]})>!:(\[]|\$[{(\[]|[a-z_][\w.]{0,63}[(\[](?:[)\]\"'\s]|[\w.]{1,64}(?:[,=(\[\s]|[)\]](?!\w))))",
-    # a word, as the name of something; with a name after it, it is in a connection string
+    # a plain word, such as a name; with a name after it, it is in a connection string
     "<word>": r"[a-z_][a-z_.]{0,63}(?:[\s,)\]}\"'<>`:\\]|;(?![\w ]{1,40}=)|\Z)",
-    # a closing bracket at the end belongs to what is around
+    # a closing bracket at the end belongs to the surrounding text
     "<value>": r"(?:(?<=\\[\"'])[^\"'\\\r\n]+|(?<=\")(?:[^\"\\\r\n]|\\.)+|(?<=')(?:[^'\\\r\n]|\\.)+"
     r"|(?<![\"'])(?:[^\s&;,'\"<>()\[\]{}]|[({\[]|[)\]}](?=[^\s&;,'\"<>()\[\]{}])){6,})",
     "<quote>": r"(?:\\{0,4}[\"'])",  # JSON in JSON has backslashes before its quotes
     "<blanks>": r"[ \t]{0,4}",
 }
 _NAMES = ("key", "secret", "passw", "pwd", "token", "signature", "assertion")
-# Hints, a pattern, its replacement. A text that has none of the hints, in lower case, has no match.
+# Hints, a pattern, its replacement. A text without any of the hints, in lower case, has no match.
 _PATTERNS = (
     # a shared access signature, in an address as it is or quoted once more, or in JSON
     (
@@ -77,7 +77,7 @@ _PATTERNS = (
         r"(?=[^\s\"'&;,]{8})(?=[^\s\"'&;,]{0,128}\d)))<value>",
         rf"\1{HIDDEN}",
     ),
-    # as an option of a command, and in the list that a command is
+    # an option of a command, also in a list of arguments
     (
         ("--",),
         r"(?i)((?<![\w-])--(?:[a-z\d]{1,20}-){0,3}(?:<name>|token|secret|connection-string)"
@@ -128,22 +128,22 @@ def _compiled(pattern: str) -> re.Pattern[str]:
     return re.compile(pattern, re.DOTALL)
 
 
-# Azure DevOps used to make tokens without a mark.
+# Azure DevOps used to issue tokens without a marker.
 _UNMARKED_LENGTH = 52
 _UNMARKED = re.compile(r"(?<![\w+/])(?=[a-z]{0,51}[2-7])[a-z2-7]{52}(?![\w+/=])")
 
 _KEY_BEGINS = re.compile(r"-----BEGIN [A-Z ]{0,40}PRIVATE KEY-----")
 _KEY_ENDS = "-----END "
-# A line of a key has no blanks, or a long piece without any: something is before it in a log.
+# A line of a key has no blanks, or a long piece without any: a log writes a prefix before it.
 _OF_KEY = re.compile(r"\s*+\S*+\s*+\Z|(?:Proc-Type|DEK-Info): |.*?[A-Za-z0-9+/=]{40}")
 
 
 def redact(text: str) -> str:
-    """Replace the secrets of a text by ``***``; what is around them stays.
+    """Replace the secrets in a text by ``***``; the rest stays.
 
-    Secrets are what has the form of one, and what environment variables whose names say so hold at
-    this moment (``AZURE_CLIENT_SECRET``, ``MLFLOW_TRACKING_PASSWORD``, the password
-    in ``MLFLOW_TRACKING_URI``).
+    Secrets are recognized by their form, or are the current values of environment variables that
+    are named accordingly (``AZURE_CLIENT_SECRET``, ``MLFLOW_TRACKING_PASSWORD``, the password in
+    ``MLFLOW_TRACKING_URI``).
     """
     text = _held_by_environment().sub(HIDDEN, text)
     if len(text) >= _UNMARKED_LENGTH:
@@ -156,13 +156,13 @@ def redact(text: str) -> str:
 
 
 class Redactor:
-    """Hides the secrets of a text that comes in lines, also a private key of many lines."""
+    """Hides the secrets in a text that arrives in lines, including multi-line private keys."""
 
     def __init__(self) -> None:
         self._in_key = False
 
     def redact(self, lines: str) -> str:
-        """Hide the secrets of the next lines; of a line that is all key nothing is left."""
+        """Hide the secrets in the next lines; remove lines that are all key."""
         while self._in_key and lines:
             line, _, rest = lines.partition("\n")
             if (at := line.find(_KEY_ENDS)) >= 0:
@@ -177,17 +177,17 @@ class Redactor:
 
 
 def redacted(value: Any, name: str = "") -> Any:
-    """Hide the secrets in the texts of nested mappings and lists.
+    """Hide the secrets in all texts of nested mappings and lists.
 
     Parameters
     ----------
     value
         A text, a mapping, a list or a pydantic model; anything else is returned as it is.
     name
-        Its name in what surrounds it, dots between levels. All texts inside of a ``password`` are
-        hidden, whatever they look like.
+        Its name in the surrounding data, with dots between levels. All texts inside a ``password``
+        are hidden, whatever they look like.
     """
-    if hasattr(value, "model_dump"):  # of pydantic, which is slow to import for one question
+    if hasattr(value, "model_dump"):  # of pydantic, which is too slow to import just for this
         value = value.model_dump(mode="json")
     if isinstance(value, str):
         return HIDDEN if value and _is_of_secret(name) else redact(value)
@@ -204,7 +204,7 @@ def _is_of_secret(name: str) -> bool:
 
 @lru_cache(maxsize=4096)
 def _kind(name: str) -> str | None:
-    """Return what a variable of that name holds: a secret, or an address perhaps with one in it."""
+    """Return whether a variable of that name holds a secret, or an address that may contain one."""
     if _HOLDS_SECRET.search(name):
         return "secret"
     return "address" if _HOLDS_ADDRESS.search(name) else None
@@ -214,8 +214,8 @@ _last_seen: dict[str, Any] = {"held": None}
 
 
 def _held_by_environment() -> re.Pattern[str]:
-    """Match the secrets that the environment holds; they are looked up again when it changes."""
-    # The dictionary inside compares at once, while os.environ decodes each text it is asked for.
+    """Return a pattern for the secrets in the environment, updated when that changes."""
+    # The inner dictionary is fast to compare; os.environ decodes each text on access.
     held: MutableMapping[Any, Any] = getattr(os.environ, "_data", os.environ)
     if held != _last_seen["held"]:
         before = dict(held)
@@ -226,22 +226,22 @@ def _held_by_environment() -> re.Pattern[str]:
 
 
 def _any_of(variables: Iterable[tuple[str, str]]) -> re.Pattern[str]:
-    """Match what they hold, as it is or quoted in an address, where it stands alone."""
+    """Return a pattern for their secrets, as they are or quoted in an address, as whole words."""
     written = set()
     for name, text in variables:
         is_secret = _kind(name) == "secret"
         for secret in [text.strip()] if is_secret else _PASSWORD_IN_ADDRESS.findall(text):
             written |= {secret, quote(secret, safe=""), quote_plus(secret), unquote(secret)}
     found = sorted((text for text in written if len(text) >= _SHORTEST), reverse=True)
-    # hunter2 is not in hunter22
+    # hunter2 must not match in hunter22
     return re.compile(rf"(?<!\w)(?:{'|'.join(map(re.escape, found))})(?!\w)" if found else r"(?!)")
 
 
-_LONGEST = 65_536  # characters that are held back for the end of their line
+_LONGEST = 65_536  # characters that are held back until their line ends
 
 
 class RedactingFormatter(logging.Formatter):
-    """Hides the secrets in what another formatter makes of a log record and its traceback."""
+    """Hides the secrets in another formatter's output, including tracebacks."""
 
     def __init__(self, formatter: logging.Formatter) -> None:
         super().__init__()
@@ -253,7 +253,7 @@ class RedactingFormatter(logging.Formatter):
 
 
 def protect_logs() -> None:
-    """Hide secrets in what the handlers of the root logger write."""
+    """Hide secrets in the output of the root logger's handlers."""
     for handler in logging.getLogger().handlers:
         formatter = handler.formatter or logging.Formatter()
         if not isinstance(formatter, RedactingFormatter):
@@ -261,13 +261,13 @@ def protect_logs() -> None:
 
 
 class RedactedStream:
-    """A text stream that hides secrets; in all else it is the stream that it wraps.
+    """A text stream that hides secrets, and otherwise behaves like the stream that it wraps.
 
-    The beginning of a line is held back until its end, or a flush. Where the stream is line
-    buffered, as in a terminal, a carriage return ends a line too, so progress bars are seen. A
-    stream that writes through (``python -u``) gets each piece at once: there a secret is hidden
-    only if it comes in one piece, with its name where it has no form of its own. A private key is
-    hidden to its end, however many pieces it comes in.
+    An unfinished line is held back until it ends, or until a flush. If the stream is line buffered,
+    as in a terminal, a carriage return ends a line too, so progress bars are seen. A stream that
+    writes through (``python -u``) gets each piece at once: there a secret is hidden only if it
+    arrives in one piece, together with its name unless its form identifies it. A private key is
+    hidden to its end, however many pieces it arrives in.
     """
 
     def __init__(self, stream: TextIO) -> None:
@@ -300,13 +300,13 @@ class RedactedStream:
             self.write(line)
 
     def flush(self) -> None:
-        """Write the beginning of a line too."""
+        """Write an unfinished line too."""
         with self._lock:
             self._write_begun()
             self._stream.flush()
 
     def close(self) -> None:
-        """Write the beginning of a line and close the stream."""
+        """Write an unfinished line and close the stream."""
         with self._lock:
             self._write_begun()
             self._stream.close()
@@ -327,7 +327,7 @@ class RedactedStream:
 
 
 def protect_output() -> None:
-    """Hide secrets in all that this process prints from here on, tracebacks and warnings too.
+    """Hide secrets in everything that this process prints from now on, including tracebacks.
 
     Not protected: bytes written past the streams, and child processes that inherit them.
     """
@@ -339,7 +339,7 @@ def protect_output() -> None:
 class _Excepthook:
     """Shows a traceback as before, unless there is something to hide.
 
-    The frames that rich draws break lines, and a secret in two pieces is not recognized.
+    The frames that rich draws break lines, and a secret split in two is not recognized.
     """
 
     def __init__(self, before: Any) -> None:

@@ -1,7 +1,7 @@
 """Files in Azure's storage as catalog entries: opened by identity, with errors explained.
 
 An address ``abfs://container@account.dfs.core.windows.net/...`` names its storage account, which
-Kedro's own datasets would lose.
+Kedro's own datasets would drop.
 """
 
 import re
@@ -16,7 +16,7 @@ _OF_ACCOUNT = re.compile(r"(abfss?)://([^/@]+)@([\w-]+)\.(?:dfs|blob)\.core\.win
 
 
 class UnreadableAddressError(OperationError, DatasetError):
-    """A store does not let us read (exit status 2)."""
+    """A store cannot be read (exit status 2)."""
 
 
 class MissingFileError(OperationError, DatasetError):
@@ -39,12 +39,12 @@ def exists(dataset: Any, address: str) -> bool:
     Raises
     ------
     UnreadableAddressError
-        If the store that it is in cannot be read.
+        If its store cannot be read.
     """
     try:
         return bool(dataset._exists())
     except Exception as error:
-        # Each store has errors of its own, of packages that are not needed without it.
+        # Each store raises its own errors, from packages that are only installed with it.
         if dataset._protocol == "file":
             raise
         raise UnreadableAddressError(
@@ -54,7 +54,7 @@ def exists(dataset: Any, address: str) -> bool:
 
 
 def source_of(dataset: Any, address: str, hint: str) -> str:
-    """Return what messages call the file of a dataset.
+    """Return the name of a dataset's file for messages.
 
     Parameters
     ----------
@@ -66,9 +66,9 @@ def source_of(dataset: Any, address: str, hint: str) -> str:
     Raises
     ------
     MissingFileError
-        If there is none.
+        If there is no such file.
     UnreadableAddressError
-        If the store that it is in cannot be read.
+        If its store cannot be read.
     """
     is_here = dataset._protocol == "file"
     source = shown(str(dataset._filepath) if is_here else address)
@@ -78,7 +78,7 @@ def source_of(dataset: Any, address: str, hint: str) -> str:
 
 
 def shown(address: str) -> str:
-    """Name a file as people do: without the project's folder, without what signs an address."""
+    """Return a file's name for people: without the project's folder or an address's signature."""
     if "://" in address:
         return address.split("?", maxsplit=1)[0]
     path = Path(address)

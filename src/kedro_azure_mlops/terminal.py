@@ -1,8 +1,8 @@
-"""What a person sees of a command: a header, lines and tables that fit, errors in parts.
+"""Print a command's output: a header, lines and tables that fit, errors in parts.
 
-Results go to the standard output; the header, notes and errors to the standard error. A pipe and a
-log get the same text with no line broken, no colour and nothing that moves. It needs click alone,
-as ``update`` does; tables of rich would also break paths and commands in two.
+Results go to the standard output; the header, notes and errors to the standard error. A pipe or a
+log gets the same text without line breaks, colours or animation. Only click is needed, as for
+``update``; tables of rich would also break paths and commands in two.
 """
 
 import os
@@ -10,7 +10,6 @@ import re
 import shutil
 import sys
 import textwrap
-import tomllib
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -26,20 +25,20 @@ _WIDEST = 100  # columns; longer lines are hard to read
 _NARROWEST = 30
 _SHORTEST = 8  # characters of a cell that is cut
 
-# What is typed stays in one piece: from the name of a program to the end of the sentence.
+# A command stays in one piece: from the name of a program to the end of the sentence.
 _COMMAND = re.compile(
     r"(?:(?<=: )|(?<=`)|(?<=^  ))(?:kedro|make|uvx?|git|az|docker|python|pip|export|gh|sh) "
     r"[^;`()\n]*?(?=[;`()]|, |[.,:]?(?: {2}|$)|[.:] )"
 )
 _SENTENCE_END = re.compile(r"(?<=[.!?]) (?!Did you )(?=[A-Z`'\"-])")
 _ADVICE = re.compile(
-    r"(?:Add|Change|Check|Copy|Correct|Delete|Deploy|End|Fetch|Give|Install|Leave|Let|Lock|Make|Move"
-    r"|Name|Record|Register|Rename|Repeat|Restore|Run|See|Set|Sort|Start|Store|Take|Train|Try|Type"
-    r"|Undo|Unset|Use|Wait|Write|For|To)\b"
+    r"(?:Add|Ask|Change|Check|Choose|Copy|Correct|Create|Define|Delete|Deploy|End|Fetch|Give|Install"
+    r"|Leave|Let|Lock|Make|Move|Name|Record|Register|Remove|Rename|Repeat|Restore|Run|See|Set|Sort"
+    r"|Start|Store|Take|Train|Try|Type|Undo|Unset|Use|Wait|Write|For|To)\b"
 )
 _TYPE = re.compile(r"(?:Type|Try): ")
 _LABEL = re.compile(r"(?m)^  (?:where|next):")
-# what stands before the last column of a list, or before the line of a log
+# text before the last column of a list, or before the line of a log
 _COLUMN = re.compile(r"(?<=\S) {2,}(?=\S)|^\S+ \| ")
 # Kedro's line about a node, in a step's log
 _NODE = re.compile(r"^(\S+ \| .*Running node: [^:]+): .*")
@@ -60,7 +59,7 @@ def is_terminal(stream: Any) -> bool:
 def has_colors(stream: Any) -> bool:
     """Return whether a stream gets colours: in a terminal, or if ``FORCE_COLOR`` is set.
 
-    ``NO_COLOR`` comes first (https://no-color.org, https://force-color.org).
+    ``NO_COLOR`` takes precedence (https://no-color.org, https://force-color.org).
     """
     if os.environ.get("NO_COLOR"):
         return False
@@ -81,7 +80,7 @@ def width_of(stream: Any) -> int | None:
 def fit(text: str, width: int | None) -> str:
     """Break lines at spaces so that they fit a width; paths and commands stay in one piece.
 
-    Continued lines stand below the last column of a list, else two columns further in.
+    Continuation lines align with the last column of a list, else they are indented by two.
     """
     if width is None:
         return text
@@ -106,7 +105,7 @@ def show_log(line: str) -> None:
 
 
 def narrator(command: str) -> Callable[[str], None]:
-    """Return what prints the lines of a command: begun with its name, but for indented ones."""
+    """Return a function that prints a command's lines, with its name before unindented ones."""
     name = f"{command}:"
 
     def say(text: str) -> None:
@@ -132,7 +131,7 @@ def shows_header() -> bool:
 
 
 def show_header(command: str, *facts: str | None) -> None:
-    """Print what runs, for which environment and project, and where it looks."""
+    """Print the command, its environment and project, and the places that it uses."""
     dot = or_ascii(" · ", " - ", "·", sys.stderr)
     whole = (fact.replace(" ", "\0") for fact in facts if fact)
     line = fit(redact(dot.join((command, *whole))), width_of(sys.stderr)).replace("\0", " ")
@@ -143,6 +142,8 @@ def show_header(command: str, *facts: str | None) -> None:
 
 def project_name(root: Path) -> str:
     """Return the name of a project: that of its package, else of its folder."""
+    import tomllib  # not needed for an update
+
     with suppress(OSError, ValueError, KeyError, TypeError):
         read = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))
         return str(read["project"]["name"])
@@ -150,13 +151,13 @@ def project_name(root: Path) -> str:
 
 
 def show_note(command: str, text: str) -> None:
-    """Print a line to the standard error: what the result does not hold."""
+    """Print a line to the standard error that is not part of the result."""
     line = fit(redact(f"{command}: {text}"), width_of(sys.stderr))
     _write(sys.stderr, _colored(line, sys.stderr))
 
 
 def show_next(command: str) -> None:
-    """Print to a terminal what one would type next."""
+    """Print the next command to type, to a terminal."""
     if _is_tty(sys.stderr):
         label = click.style("next:", bold=True) if has_colors(sys.stderr) else "next:"
         _write(sys.stderr, f"  {label} {command}")
@@ -178,8 +179,8 @@ def show_error(command: str, error: BaseException | str) -> None:
 def parts_of(error: BaseException | str) -> list[str]:
     """Split an error into what happened, where, what else is known, and what to do next.
 
-    Of a message in one piece the first sentence is what happened, and the first one that tells a
-    person to do something is what to do next; its other lines stay as they are.
+    In a message in one piece, the first sentence is what happened, and the first imperative one is
+    what to do next; the other lines stay as they are.
     """
     where = advice = None
     text = str(error)
@@ -207,13 +208,13 @@ def or_ascii(good: str, instead: str, symbol: str, stream: Any) -> str:
 
 
 def show_all_letters(stream: Any) -> None:
-    """Let a stream show what its encoding does not have by its number."""
+    """Make a stream escape the characters that its encoding lacks."""
     if reconfigure := getattr(stream, "reconfigure", None):
         reconfigure(errors="backslashreplace")
 
 
 def _rows(cells: Sequence[Sequence[str]], width: int | None) -> list[str]:
-    """Lay out a table; in a terminal all columns but the last have two thirds, or are cut."""
+    """Lay out a table; in a terminal, all columns but the last are cut to two thirds of it."""
     *others, _ = [max(map(len, column)) for column in zip(*cells, strict=True)]
     while width and sum(others) + 2 * len(others) > width * 2 // 3 and max(others) > _SHORTEST:
         others[others.index(max(others))] -= 1
@@ -261,7 +262,7 @@ def _colored(text: str, stream: Any) -> str:
 
 
 def _write(stream: Any, text: str) -> None:
-    """Print a line, at once; what a stream's encoding does not have is shown by its number."""
+    """Print a line at once; escape the characters that the stream's encoding lacks."""
     encoding = getattr(stream, "encoding", None) or "utf-8"
     shown = text.encode(encoding, "backslashreplace").decode(encoding)
     click.echo(shown, file=stream, color=has_colors(stream))

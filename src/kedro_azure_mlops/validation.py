@@ -1,7 +1,7 @@
 """Refuse rows of a table with a message: how many, why, and the first ones with their lines.
 
-A ``RowValidator`` is made of ``column``, ``time_column``, ``number_column`` and ``check``;
-``is_number``, ``is_within`` and ``is_time`` look at columns as they were read, often text.
+A ``RowValidator`` is built from ``column``, ``time_column``, ``number_column`` and ``check``;
+``is_number``, ``is_within`` and ``is_time`` check columns as they were read, often text.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from kedro.validation import CheckFailure, DataValidationError
 from kedro_azure_mlops.values import Times, read_numbers, read_times
 from kedro_azure_mlops.windows import by_series
 
-if TYPE_CHECKING:  # pandera takes half a second to import: only commands that load data pay it
+if TYPE_CHECKING:  # pandera takes half a second to import: only commands that load data need it
     import pandera.pandas as pa
 
 ROWS_SHOWN = 10  # of a table, in messages
@@ -46,7 +46,7 @@ class RowValidator:
     Parameters
     ----------
     columns
-        The columns that rows must have; others are not looked at.
+        The columns that rows must have; others are ignored.
     checks
         Rules about several columns.
     """
@@ -63,13 +63,13 @@ class RowValidator:
         Raises
         ------
         BadDataError
-            With a table of the first offending rows, all kinds of fault together.
+            With one table of the first offending rows, for all kinds of fault.
         """
         return refuse_offending_rows(rows, self._schema, self._columns)
 
 
 class NoRowsError(BadDataError):
-    """A file was read and holds no row."""
+    """A file was read and has no rows."""
 
 
 def refuse_offending_rows(
@@ -80,15 +80,15 @@ def refuse_offending_rows(
     Parameters
     ----------
     frame
-        Indexed by the line of its file; ``attrs["source"]`` is what messages call the file.
+        Indexed by the line of its file; ``attrs["source"]`` is the name of the file in messages.
     columns
-        Those that the table of offending rows shows.
+        The columns that the table of offending rows shows.
 
     Raises
     ------
     BadDataError
-        If there is no row or a column is missing; with the number of rows that each check refuses
-        and a table of the first of them.
+        If there are no rows, a column is missing or a check refuses rows; then with the number of
+        rows that each check refuses and a table of the first of them.
     """
     import pandera.errors
 
@@ -100,10 +100,10 @@ def refuse_offending_rows(
             f"It needs: {', '.join(columns)}."
         )
     if frame.empty:
-        raise NoRowsError(f"{source}: the file is empty, it holds no row.")
+        raise NoRowsError(f"{source}: the file is empty: it has no rows.")
     try:
         accepted = schema.validate(frame, lazy=True)
-        for table in (frame, accepted):  # kept by a cycle otherwise: the accessor refers to it
+        for table in (frame, accepted):  # the accessor forms a cycle that would keep it alive
             vars(table).pop("pandera", None)
         return accepted
     except pandera.errors.SchemaErrors as error:
@@ -145,8 +145,8 @@ def check(accepts: Callable[..., pd.Series], refusal: str) -> pa.Check:
     Parameters
     ----------
     accepts
-        Takes the column, or the frame if it checks a whole schema; returns booleans. It has to
-        accept what is missing, so that each fault is reported by one check.
+        Takes the column, or the frame if it checks a whole schema; returns booleans. It must accept
+        missing values, so that each fault is reported by one check.
     refusal
         Why a row is refused.
     """
@@ -156,13 +156,13 @@ def check(accepts: Callable[..., pd.Series], refusal: str) -> pa.Check:
 
 
 def parse_times(column: pd.Series, zone: str | None = None) -> pd.Series:
-    """Read ISO 8601 times; offsets are turned into UTC, what cannot be read becomes NaT.
+    """Read ISO 8601 times; offsets are converted to UTC, unreadable values become NaT.
 
     Parameters
     ----------
     zone
-        Of times without an offset, such as ``Europe/Berlin``; None takes them as they are. Of an
-        hour that clocks repeat it is the first; what they leave out becomes NaT.
+        The zone of times without an offset, such as ``Europe/Berlin``; None keeps them as they are.
+        An hour that clocks repeat is read as the first, one that they skip as NaT.
     """
     times = read_times(column)
     found = pd.Series(times.values, column.index, name=column.name)
@@ -176,7 +176,7 @@ def parse_times(column: pd.Series, zone: str | None = None) -> pd.Series:
 
 
 def parse_numbers(column: pd.Series) -> pd.Series:
-    """Read decimal numbers as in files and requests; what cannot be read becomes NaN."""
+    """Read decimal numbers as in files and requests; unreadable values become NaN."""
     return pd.Series(read_numbers(column), column.index, name=column.name)
 
 
@@ -186,12 +186,12 @@ def refuse_mixed_offsets(seen: list[Any], times: Times, texts: pd.Series, source
     Parameters
     ----------
     seen
-        The first row without an offset and the first with one, None for none: of the pieces of the
-        file before this one. It is updated.
+        The first row without an offset and the first with one, or None, in earlier pieces of the
+        file. It is updated.
     times
-        What was read.
+        The times that were read.
     texts
-        The column that it was read from, indexed by the line of the file.
+        The column that they were read from, indexed by the line of the file.
 
     Raises
     ------
@@ -205,8 +205,8 @@ def refuse_mixed_offsets(seen: list[Any], times: Times, texts: pd.Series, source
             seen[kind] = f"line {texts.index[row]}: {texts.iloc[row]}"
     if seen[0] and seen[1]:
         raise BadDataError(
-            f"{source}: times with and without an offset are mixed, so what those without "
-            f"mean is not known.\n  without an offset, {seen[0]}\n  with an offset, {seen[1]}\n"
+            f"{source}: times with and without an offset are mixed, so the meaning of those "
+            f"without is unknown.\n  without an offset, {seen[0]}\n  with an offset, {seen[1]}\n"
             "Write all of them with an offset (or Z), or all without."
         )
 
@@ -218,14 +218,14 @@ def is_time(column: pd.Series) -> pd.Series:
 
 
 def is_held(column: pd.Series, series: pd.Series, rows: int) -> pd.Series:
-    """Return where a series has the same value for more than so many rows on end.
+    """Return where a series has the same value in more than ``rows`` consecutive rows.
 
     Parameters
     ----------
     column
-        In the order of the file, whatever rows of other series are between those of one.
+        In the order of the file; rows of other series may come between those of one.
     series
-        The name of each row's series. A missing value, or one without a name, is like no other.
+        The name of each row's series. A missing value, or one without a name, equals no other.
     """
     order, _, starts = _stretches(column, series)
     lengths = np.diff(starts, append=len(column))
@@ -235,7 +235,7 @@ def is_held(column: pd.Series, series: pd.Series, rows: int) -> pd.Series:
 
 
 def is_last(column: pd.Series, series: pd.Series) -> pd.Series:
-    """Return the last rows of each series, as many as have the same value; see ``is_held``."""
+    """Return which rows are in the last run of equal values of their series; see ``is_held``."""
     order, numbers, starts = _stretches(column, series)
     is_end = np.append(numbers[starts][1:] != numbers[starts][:-1], True)
     found = np.empty(len(column), bool)
@@ -246,7 +246,7 @@ def is_last(column: pd.Series, series: pd.Series) -> pd.Series:
 def _stretches(
     column: pd.Series, series: pd.Series
 ) -> tuple[np.ndarray | slice, np.ndarray, np.ndarray]:
-    """Order rows by series; also the series of each, and where each stretch of a value starts."""
+    """Return the order by series, the series of each row, and the start of each run of a value."""
     numbers, _ = pd.factorize(series)
     order, _ = by_series(numbers)
     numbers, values = numbers[order], column.to_numpy()[order]
@@ -261,7 +261,7 @@ def is_number(column: pd.Series) -> pd.Series:
 
 
 def is_within(column: pd.Series, minimum: float, maximum: float) -> pd.Series:
-    """Return where a column is from ``minimum`` to ``maximum``, or no number."""
+    """Return where a column is from ``minimum`` to ``maximum``, or not a number."""
     number = parse_numbers(column)
     return number.between(minimum, maximum) | number.isna()
 
@@ -273,7 +273,7 @@ def fingerprint(rows: pd.DataFrame) -> str:
 
 
 def first_rows(rows: pd.DataFrame) -> str:
-    """Write the first rows of a table with their index."""
+    """Format the first rows of a table with their index."""
     shown = rows.head(ROWS_SHOWN).reset_index().astype(object)
     return shown.where(shown.notna(), "").to_string(index=False)
 

@@ -1,8 +1,8 @@
-"""Times and numbers as text: the one parser of files, requests and devices.
+"""Parse times and numbers, the same way for files, requests and devices.
 
-``read_time`` and ``read_number`` read a value in plain Python, as a request needs it;
-``read_times`` and ``read_numbers`` read whole columns by the same grammar. What a value is never
-depends on the values beside it. Runs on servers too, so it needs numpy alone.
+``read_time`` and ``read_number`` read a single value in plain Python, for requests; ``read_times``
+and ``read_numbers`` read whole columns by the same grammar. The result never depends on other
+values in the column. Runs on servers too, so it needs only numpy.
 """
 
 import math
@@ -28,10 +28,10 @@ _FIRST, _END = np.datetime64("1678-01-01", "us"), np.datetime64("2262-01-01", "u
 _SECONDS = _FIRST.astype("datetime64[s]").astype(int), _END.astype("datetime64[s]").astype(int)
 _MONTHS = np.arange("1677-01", "2263-02", dtype="datetime64[M]").astype("datetime64[D]").astype(int)
 _DAYS = np.diff(_MONTHS)  # of each month from January 1677 on
-_LONGEST = 32  # characters of a time that are compared; a longer one is read by itself
-_ROWS = 20_000  # that are read at a time: they stay in the cache
-_MOST_FORMS = 20  # of one column that are read as columns; more are read one by one
-_PLAIN = b"0123456789+-eE \n"  # of these and a decimal sign `float` reads what our grammar has
+_LONGEST = 32  # characters of a time that is read by its form; longer ones are read one by one
+_ROWS = 20_000  # that are read at a time, so that they stay in the cache
+_MOST_FORMS = 20  # that are read as columns of digits; texts of others are read one by one
+_PLAIN = b"0123456789+-eE \n"  # on these and a decimal sign, `float` and our grammar agree
 
 
 class Times(NamedTuple):
@@ -42,7 +42,7 @@ class Times(NamedTuple):
 
 
 def read_time(text: Any) -> datetime:
-    """Read an ISO 8601 time; with ``Z`` or an offset it becomes UTC, without it is taken as it is.
+    """Read an ISO 8601 time; ``Z`` or an offset is converted to UTC, other times stay as they are.
 
     Raises
     ------
@@ -66,7 +66,7 @@ def read_time(text: Any) -> datetime:
 
 
 def has_offset(text: str) -> bool:
-    """Return whether the text of a time says how far it is from UTC."""
+    """Return whether the text of a time has an offset from UTC."""
     found = _TIME.fullmatch(text.strip())
     return found is not None and found["offset"] is not None
 
@@ -77,7 +77,7 @@ def read_number(text: Any, decimal: str = ".") -> float:
     Parameters
     ----------
     decimal
-        The decimal sign. The other sign of ``.`` and ``,`` is refused, not skipped.
+        The decimal sign, ``.`` or ``,``. The other one is refused, not skipped.
 
     Raises
     ------
@@ -98,7 +98,7 @@ def read_number(text: Any, decimal: str = ".") -> float:
 
 
 def read_times(column: Any) -> Times:
-    """Read a column of times, each as ``read_time`` does; what cannot be read becomes NaT.
+    """Read a column of times, each as ``read_time`` does; unreadable values become NaT.
 
     Parameters
     ----------
@@ -125,7 +125,7 @@ def read_times(column: Any) -> Times:
 
 
 def read_numbers(column: Any, decimal: str = ".") -> np.ndarray:
-    """Read a column of numbers, each as ``read_number`` does; what cannot be read becomes NaN.
+    """Read a column of numbers, each as ``read_number`` does; unreadable values become NaN.
 
     Parameters
     ----------
@@ -153,7 +153,7 @@ def read_numbers(column: Any, decimal: str = ".") -> np.ndarray:
 
 
 def _plain_numbers(texts: list[Any], decimal: str) -> list[float] | None:
-    """Read texts of digits, signs and blanks by ``float``; None if there are others."""
+    """Read texts of digits, signs and blanks with ``float``; return None if there are others."""
     try:
         joined = "\n".join(texts)
         if joined.encode("ascii").translate(None, _PLAIN + decimal.encode()):
@@ -179,7 +179,7 @@ def _read_any_number(value: Any, decimal: str) -> float:
 
 
 def _read_any_time(value: Any) -> tuple[Any, bool]:
-    """Read a text that is not of one of the usual forms, or a datetime among objects."""
+    """Read a text in an unusual form, or a datetime among objects."""
     if isinstance(value, str):
         try:
             return np.datetime64(read_time(value), "us"), has_offset(value)
@@ -197,7 +197,7 @@ def _read_any_time(value: Any) -> tuple[Any, bool]:
 def _read_texts(texts: list[Any], found: np.ndarray, offset: np.ndarray) -> np.ndarray:
     """Read the texts of the most frequent forms as columns of digits; return which rows are left.
 
-    A form is the text with each digit as 0. Parsing a form shows where year, month and so on are
+    A form is the text with each digit replaced by 0. Parsing a form locates year, month and so on
     in all of its rows.
     """
     is_left = np.ones(len(texts), bool)
@@ -223,7 +223,7 @@ def _read_texts(texts: list[Any], found: np.ndarray, offset: np.ndarray) -> np.n
 
 
 def _of_one_length(texts: list[Any]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yield the rows of texts that are equally long, and their bytes: shape ``(length, rows)``."""
+    """Yield the rows of texts of equal length, and their bytes: shape ``(length, rows)``."""
     rows = np.arange(len(texts))
     columns = _columns(texts)
     if columns is not None:
@@ -241,7 +241,7 @@ def _of_one_length(texts: list[Any]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
 
 
 def _columns(texts: list[Any]) -> np.ndarray | None:
-    """Return the bytes of texts that are all equally long, without a look at each of them."""
+    """Return the bytes of texts of one length, without a loop over them; None for other texts."""
     try:
         cells = np.frombuffer("\n".join([*texts, ""]).encode("ascii", "replace"), np.uint8)
     except TypeError:
@@ -254,7 +254,7 @@ def _columns(texts: list[Any]) -> np.ndarray | None:
 
 
 def _of_digits(digits: np.ndarray, at: re.Match[str]) -> tuple[np.ndarray, np.ndarray]:
-    """Make times of rows of one form; also which of them are times that exist."""
+    """Compute the times of rows of one form, and which of them exist."""
 
     def number(name: str) -> Any:
         start, end = at.span(name)

@@ -1,9 +1,9 @@
-"""Means and spreads of the windows that end with each row, from sums that are exact.
+"""Compute means and spreads of the window that ends with each row, from exact sums.
 
-In floating point what a window adds up to would depend on how much came before it, and a row would
-be described otherwise in a file than by a server that is sent the last weeks. So values are rounded
-to whole millionths of their unit for means, to thousandths for spreads, and 64 bits hold what these
-and their squares add up to. Runs on servers too, so it needs numpy alone.
+In floating point, the sum of a window would depend on the rows before it, and the same row would
+get other features in a file than on a server that receives the last weeks. So values are rounded to
+whole millionths of their unit for means, to thousandths for spreads, and 64 bits hold the sums of
+these and of their squares. Runs on servers too, so it needs only numpy.
 """
 
 import math
@@ -20,9 +20,9 @@ _MOST = float(2**62)  # of a sum, so that 64 bits hold it
 
 
 class WindowSums:
-    """Values on a timeline, added up from the first row on.
+    """Running totals of values on a timeline.
 
-    Totals may overflow; what is between two of them does not.
+    Totals may overflow; the difference of two of them does not.
 
     Parameters
     ----------
@@ -34,21 +34,21 @@ class WindowSums:
     Raises
     ------
     ValueError
-        If values are too large for exact sums: 1e9 is not, of a series of a thousand rows.
+        If values are too large for exact sums: in a series of a thousand rows, 1e9 is not.
     """
 
     def __init__(self, line: Timeline, values: np.ndarray) -> None:
         self._line, self._values = line, values
         rows = np.diff(line.starts, append=len(values))
         self._refuse_too_large(self._largest / _FINE * rows)
-        self._totals = _added_up(_whole(values, _FINE))
+        self._totals = _running_totals(_whole(values, _FINE))
 
     def means(self, firsts: np.ndarray) -> np.ndarray:
         """Return the mean of each row's window, shape ``(n,)``; see ``Timeline.windows``."""
         return _between(self._totals, firsts) * _FINE / _counts(firsts)
 
     def deviations(self, firsts: np.ndarray) -> np.ndarray:
-        """Return the standard deviation of each row's window, shape ``(n,)``; 1 of a single row.
+        """Return the standard deviation of each row's window, shape ``(n,)``; 1 for a single row.
 
         Raises
         ------
@@ -59,8 +59,8 @@ class WindowSums:
         in_window = np.maximum.reduceat(counts, self._line.starts) if len(counts) else counts
         self._refuse_too_large((self._largest / _COARSE) ** 2 * in_window)
         whole = _whole(self._values, _COARSE)
-        total = _between(_added_up(whole), firsts).astype(float)
-        squares = _between(_added_up(whole * whole), firsts)
+        total = _between(_running_totals(whole), firsts).astype(float)
+        squares = _between(_running_totals(whole * whole), firsts)
         spread = np.maximum(squares - total * total / counts, 0.0)
         deviations = np.sqrt(spread / np.maximum(counts - 1, 1)) * _COARSE
         deviations[counts == 1] = 1.0
@@ -68,19 +68,19 @@ class WindowSums:
 
     @cached_property
     def _largest(self) -> np.ndarray:
-        """The largest value of each series, without its sign."""
+        """The largest absolute value of each series."""
         size = np.abs(self._values)
         return np.asarray(np.maximum.reduceat(size, self._line.starts) if len(size) else size)
 
     def _refuse_too_large(self, sums: np.ndarray) -> None:
-        """Refuse values whose sums, one a series, may be too large."""
+        """Refuse values whose sums, one per series, may be too large."""
         fits = sums < _MOST
         if not fits.all():
             raise ValueError(f"a value of {self._largest[~fits][0]:g} is too large for exact sums")
 
 
 class ShortSums:
-    """The same for single rows of a short series, in plain Python: bit for bit as ``WindowSums``.
+    """Does the same for single rows of a short series in plain Python, with identical results.
 
     Parameters
     ----------
@@ -101,7 +101,7 @@ class ShortSums:
         return sum(self._fine[first : row + 1]) * _FINE / (row + 1 - first)
 
     def deviation(self, first: int, row: int) -> float:
-        """Return the standard deviation of the window; 1 of a single row."""
+        """Return the standard deviation of the window; 1 for a single row."""
         values, count = self._coarse[first : row + 1], row + 1 - first
         if count == 1:
             return 1.0
@@ -114,14 +114,14 @@ def _whole(values: np.ndarray, unit: float) -> np.ndarray:
     return np.rint(values / unit).astype(np.int64)
 
 
-def _added_up(whole: np.ndarray) -> np.ndarray:
+def _running_totals(whole: np.ndarray) -> np.ndarray:
     totals = np.zeros(len(whole) + 1, np.int64)
     np.cumsum(whole, out=totals[1:])
     return totals
 
 
 def _between(totals: np.ndarray, firsts: np.ndarray) -> np.ndarray:
-    """Add up each window, from what was added up to its ends."""
+    """Return the sum of each window, from running totals."""
     return np.asarray(totals[1:] - totals[firsts])
 
 

@@ -1,9 +1,8 @@
-"""What came before each row of a series, for many series in one pass of numpy.
+"""Look back from each row of a series, for many series in one pass of numpy.
 
-The series of a table are put on one axis of time, one after the other and so far apart that nothing
-that looks back reaches another series, each moved by whole days so that times of day stay. What is
-found for a row is what is found for its series alone, bit by bit. Runs on servers too, so it needs
-numpy alone.
+The series of a table are put on one time axis, one after the other and so far apart that no window
+reaches another series. Each is shifted by whole days, so times of day stay. The results for a row
+are bit for bit those for its series alone. Runs on servers too, so it needs only numpy.
 """
 
 from bisect import bisect_left, bisect_right
@@ -17,12 +16,12 @@ __all__ = ["Timeline", "by_series", "by_series_and_time", "ranges", "timelines"]
 
 DAY = 86_400 * 10**9  # nanoseconds
 _HALF_HOUR = DAY // 48
-_ROWS = 100_000  # of a timeline: what is made of them stays in the cache
+_ROWS = 100_000  # of a timeline, so that its arrays stay in the cache
 _DAYS = 60_000  # of a timeline: 64 bits of nanoseconds hold 106,000 from 1970 on
 
 
 def by_series(numbers: np.ndarray) -> tuple[np.ndarray | slice, np.ndarray]:
-    """Order rows by their series, those of a series as they are.
+    """Order rows by series, and keep their order within a series.
 
     Parameters
     ----------
@@ -31,7 +30,7 @@ def by_series(numbers: np.ndarray) -> tuple[np.ndarray | slice, np.ndarray]:
 
     Returns
     -------
-    What takes the rows in that order, and the place there of the first one of each series.
+    An index that takes the rows in that order, and the position there of each series' first row.
     """
     order: np.ndarray | slice = slice(None)
     if (numbers[1:] < numbers[:-1]).any():
@@ -43,7 +42,7 @@ def by_series(numbers: np.ndarray) -> tuple[np.ndarray | slice, np.ndarray]:
 def by_series_and_time(numbers: np.ndarray, times: np.ndarray) -> np.ndarray | slice:
     """Return the order by series, then time; rows of one time keep their order.
 
-    It is a slice, which copies nothing, where they are in that order already.
+    It is a slice, which copies nothing, if they are in that order already.
     """
     is_next = (numbers[1:] == numbers[:-1]) & (times[1:] >= times[:-1])
     if (is_next | (numbers[1:] > numbers[:-1])).all():
@@ -52,7 +51,7 @@ def by_series_and_time(numbers: np.ndarray, times: np.ndarray) -> np.ndarray | s
 
 
 def ranges(starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
-    """List the numbers from each start on, as many as its length."""
+    """List consecutive numbers from each start, as many as its length."""
     ends = np.cumsum(lengths)
     return np.arange(ends[-1] if len(ends) else 0) + np.repeat(starts - (ends - lengths), lengths)
 
@@ -60,23 +59,23 @@ def ranges(starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
 def with_history(
     times: np.ndarray, numbers: np.ndarray, wanted: np.ndarray | None, *history: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Find the rows that have enough before them, and the series that hold such rows.
+    """Find the rows that have enough history, and the series that hold such rows.
 
     Parameters
     ----------
     times
         Shape ``(n,)``, ``datetime64``, ascending within each series.
     numbers
-        As of ``by_series``; the rows of a negative one are left out.
+        As for ``by_series``; rows with a negative number are left out.
     wanted
-        Booleans, shape ``(n,)``: the rows that are asked; None: all of them.
+        Booleans, shape ``(n,)``: the rows of interest; None: all of them.
     history
-        What ``Timeline.has_history`` is asked.
+        The arguments of ``Timeline.has_history``.
 
     Returns
     -------
-    The rows of these series, ordered by them; the place there of each one's first row; and which of
-    the rows are wanted and have enough before them.
+    The rows of these series, ordered by series; the position there of each one's first row; and
+    which of the rows are wanted and have enough history.
     """
     rows = np.flatnonzero(numbers >= 0)
     order, starts = by_series(numbers[rows])
@@ -92,7 +91,7 @@ def with_history(
 
 
 def has_history(times: np.ndarray, starts: np.ndarray | None, *history: int) -> np.ndarray:
-    """Return which rows have enough before them; see ``timelines``, ``Timeline.has_history``."""
+    """Return which rows have enough history; see ``timelines`` and ``Timeline.has_history``."""
     found = np.empty(len(times), bool)
     for rows, line in timelines(times, starts, -(-history[-1] // DAY)):
         found[rows] = line.has_history(*history)
@@ -102,20 +101,20 @@ def has_history(times: np.ndarray, starts: np.ndarray | None, *history: int) -> 
 def timelines(
     times: np.ndarray, starts: np.ndarray | None, look_back: int
 ) -> Iterator[tuple[slice, "Timeline"]]:
-    """Put series on axes of time, as many on one as are worked on at a time.
+    """Put series on time axes, as many on each as are processed at a time.
 
     Parameters
     ----------
     times
         Shape ``(n,)``, ``datetime64``, ascending within each series.
     starts
-        The first row of each series, the first one being 0. None: it is one series.
+        The first row of each series, the first one being 0. None: there is one series.
     look_back
-        The days that anything looks back, at least.
+        An upper bound of the days that anything looks back.
 
     Yields
     ------
-    Rows and the timeline of these.
+    Slices of rows and their timelines.
     """
     ns = times.astype("datetime64[ns]").astype(np.int64)
     if starts is None or len(starts) < 2:
@@ -130,7 +129,7 @@ def timelines(
         of_rows, of_days = np.searchsorted(ends, row + _ROWS), np.searchsorted(days, day + _DAYS)
         end = max(min(int(of_rows), int(of_days)), begin + 1)
         rows = slice(row, int(ends[end - 1]))
-        if end == begin + 1:  # as it is: it may be of more days than an axis is given
+        if end == begin + 1:  # not shifted: it may span more days than an axis has
             yield rows, Timeline(ns[rows], np.zeros(1, np.int64))
         else:
             shifts = np.append(day, days[begin : end - 1]) - day - first_days[begin:end]
@@ -141,7 +140,7 @@ def timelines(
 
 
 class Timeline:
-    """Series on one axis of time.
+    """Series on one time axis.
 
     Parameters
     ----------
@@ -160,8 +159,8 @@ class Timeline:
     def windows(self, span: int, fewest: int) -> np.ndarray:
         """Find the first row of each row's window, which ends with the row itself.
 
-        A window is the last ``span`` nanoseconds, its older end left out, or the last ``fewest``
-        rows where that holds fewer.
+        A window is the last ``span`` nanoseconds, without its older end, or the last ``fewest``
+        rows if that holds fewer.
         """
         by_time = np.searchsorted(self.ns, self.ns - span, "right")
         return np.minimum(by_time, np.maximum(self._numbers - (fewest - 1), self._first))
@@ -186,8 +185,8 @@ class Timeline:
             return np.zeros(0, np.int64)
         earlier = np.full(len(steps) - 2 + among, np.inf)
         earlier[among - 1 :] = np.where(steps[:-1] > 0, steps[:-1], np.inf)
-        # A gap is longer than the shortest of the steps before it: the median is taken of few rows.
-        # Steps of the series before may be among these here, which makes them a few more.
+        # A gap is longer than the shortest of the steps before it, so few rows need a median.
+        # Steps of the previous series may be included here, which adds a few more.
         may_be = steps[1:] > gap_steps * _sliding_minimum(earlier, among)
         may_be &= self._numbers[2:] - self._first[2:] >= 2
         rows = np.flatnonzero(may_be) + 2
@@ -202,7 +201,7 @@ class Timeline:
         Parameters
         ----------
         gap_steps, among
-            As of ``after_gaps``.
+            See ``after_gaps``.
         """
         differences = np.diff(values, prepend=values[:1])
         differences[self.starts] = 0.0
@@ -222,7 +221,7 @@ class Timeline:
         days = day[begins]
         cell = (np.cumsum(begins) - 1) * 48 + (self.ns - day * DAY) // _HALF_HOUR
         count = np.bincount(cell, minlength=48 * len(days))
-        at = np.flatnonzero(count)  # of rows that are far apart, few of the cells
+        at = np.flatnonzero(count)  # few of the cells if rows are far apart
         mean = np.zeros(len(count))
         mean[at] = np.bincount(cell, values, len(count))[at] / count[at]
         has_mean, day_of = count > 0, at // 48
@@ -247,12 +246,12 @@ class Timeline:
 
 @lru_cache
 def weights_by_age(halflife_days: float, most_days: int) -> tuple[float, ...]:
-    """Return the weights of days by age, from 0 to one day more than count."""
+    """Return the weights of days by age, from 0 to one day more than those that count."""
     return *(0.5 ** (np.arange(most_days + 1) / halflife_days)).tolist(), 0.0
 
 
 def _sliding_minimum(values: np.ndarray, width: int) -> np.ndarray:
-    """Find the smallest of each ``width`` neighbours, from those of half as many."""
+    """Find the smallest of each ``width`` neighbours, by doubling the width."""
     covered = 1
     while 2 * covered <= width:
         values = np.minimum(values[:-covered], values[covered:])
@@ -262,7 +261,7 @@ def _sliding_minimum(values: np.ndarray, width: int) -> np.ndarray:
 
 
 def _medians(rows: np.ndarray) -> np.ndarray:
-    """Take the median of each row's finite numbers; infinite where there is none."""
+    """Return the median of each row's finite numbers; infinite if there are none."""
     ordered = np.sort(rows, axis=1)
     known, number = np.isfinite(ordered).sum(axis=1), np.arange(len(rows))
     return (ordered[number, np.maximum(known - 1, 0) // 2] + ordered[number, known // 2]) / 2
@@ -275,11 +274,11 @@ def short_series(
     wanted: np.ndarray | None,
     *history: int,
 ) -> Iterator[tuple["ShortSeries", list[int], list[int]]]:
-    """Find among a few rows those that have enough before them, as ``with_history``.
+    """Find the rows with enough history among a few rows, as ``with_history`` does.
 
     Yields
     ------
-    Each series that has such rows, these rows within the series, and within all rows.
+    Each series with such rows, and their positions within the series and within all rows.
     """
     rows_of: dict[int, list[int]] = {}
     for row, number in enumerate(numbers.tolist()):
@@ -298,17 +297,17 @@ def short_series(
 
 
 class ShortSeries:
-    """Looks back from single rows of a series of few, in plain Python.
+    """Looks back from single rows of a short series, in plain Python.
 
-    What it finds is what ``Timeline`` finds, bit by bit: numpy takes as long for one row as for
-    some hundred.
+    Its results are those of ``Timeline``, bit for bit: numpy takes as long for one row as for a few
+    hundred.
 
     Parameters
     ----------
     ns
         Nanoseconds, ascending.
     values
-        Those of the rows.
+        The values of the rows.
     """
 
     def __init__(self, ns: list[int], values: list[float]) -> None:
@@ -322,9 +321,9 @@ class ShortSeries:
         return min(by_time, max(row - (fewest - 1), 0))
 
     def has_history(self, row: int, rows: int, span: int, look_back: int) -> bool:
-        """Return whether a row has enough before it, as ``Timeline.has_history``."""
+        """Return whether a row has enough history, as ``Timeline.has_history``."""
         time = self.ns[row]
-        if row < rows or time - span < self.ns[0]:  # as most often
+        if row < rows or time - span < self.ns[0]:  # the most frequent case
             return False
         return bisect_right(self.ns, time - span) > bisect_left(self.ns, time - look_back)
 

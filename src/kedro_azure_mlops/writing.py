@@ -15,7 +15,7 @@ from kedro_azure_mlops.errors import OperationError
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 _UNITS = ("bytes", "kB", "MB", "GB")
 _THOUSAND = 1000
-_NEARLY_FULL = 64_000_000  # bytes: with more than these, another disk is meant
+_NEARLY_FULL = 64_000_000  # bytes: a disk with more free space is not the full one
 
 
 class OutOfSpaceError(OperationError):
@@ -25,19 +25,19 @@ class OutOfSpaceError(OperationError):
 def out_of_space(
     error: BaseException, places: Iterable[Path | str], what: str = "What was to be written"
 ) -> OperationError | None:
-    """Return a sentence about the full disk that caused an error; None if none did.
+    """Return an error about the full disk that caused another error; None if none did.
 
-    An ``OperationError`` that was raised from such words is returned as it is.
+    An ``OperationError`` that was raised from such an error is returned as it is.
 
-    Call it after what was half written is removed: what is free then was not enough.
+    Call it after removing partial files: the space that is free then was not enough.
 
     Parameters
     ----------
     places
-        The files or folders that were written when the error came. Of these, and of those that
+        The files or folders that were written when the error occurred. Of these, and of those that
         the error names, the one on the fullest disk is the cause.
     what
-        Was to be written, as the subject of a sentence.
+        The content to write, as the subject of a sentence.
     """
     causes = list(_causes(error))
     for cause in causes:
@@ -63,14 +63,14 @@ def out_of_space(
 
 
 def full_disk_in(output: str) -> OSError | None:
-    """Return the full disk that another program complains of, to raise an error from."""
+    """Return the error of a full disk, if another program's output reports one; else None."""
     is_full = os.strerror(errno.ENOSPC) in output
     return OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) if is_full else None
 
 
 @contextlib.contextmanager
 def naming_a_full_disk(*places: Path | str, what: str) -> Iterator[None]:
-    """Raise ``OutOfSpaceError`` instead of an error that a full disk has caused."""
+    """Raise ``OutOfSpaceError`` in place of an error caused by a full disk."""
     try:
         yield
     except Exception as error:
@@ -110,7 +110,7 @@ class _Complaint:
 
 
 def shown_size(count: float) -> str:
-    """Return a number of bytes as people write it: ``1.2 MB``."""
+    """Return a number of bytes in readable form: ``1.2 MB``."""
     for unit in _UNITS:
         if count < _THOUSAND or unit == _UNITS[-1]:
             break
@@ -119,12 +119,12 @@ def shown_size(count: float) -> str:
 
 
 def new_beside(place: Path) -> Path:
-    """Return the folder in which the next content of a folder is made."""
+    """Return the folder in which the next content of a folder is prepared."""
     return place.with_name(f"{place.name}.new")
 
 
 def put_in_place(new: Path, place: Path) -> None:
-    """Replace a folder by another; a killed process leaves one of them whole."""
+    """Replace a folder with another; a killed process leaves one of them intact."""
     old = _old_beside(place)
     if place.exists():  # else an earlier process was killed here, and `old` is all there is
         remove(old)
@@ -134,7 +134,7 @@ def put_in_place(new: Path, place: Path) -> None:
 
 
 def clean_up(place: Path) -> None:
-    """Remove what a killed process has left of writing a folder, and put the old one back."""
+    """Remove the leftovers of a process killed while writing a folder, and restore the old one."""
     old = _old_beside(place)
     remove(new_beside(place))
     if place.exists():
@@ -156,7 +156,7 @@ def _old_beside(place: Path) -> Path:
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:
-    """Yield an error and what it came from; SQLAlchemy keeps that in an attribute of its own."""
+    """Yield an error and its causes; SQLAlchemy keeps its cause in a separate attribute."""
     seen: set[int] = set()
     waiting = [error]
     while waiting:
@@ -170,7 +170,7 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
 def _is_full(error: BaseException) -> bool:
     if type(error).__module__ == "sqlite3":  # not imported: every kedro command would pay for it
         return getattr(error, "sqlite_errorname", None) == "SQLITE_FULL"
-    if isinstance(error, shutil.Error):  # of a whole tree: it has texts alone
+    if isinstance(error, shutil.Error):  # of copying a tree: it has only texts
         return os.strerror(errno.ENOSPC) in str(error)
     return isinstance(error, OSError) and error.errno in _FULL
 
@@ -182,7 +182,7 @@ def _existing(place: Path) -> Path:
 
 
 def _temporary() -> Path:
-    """Return where libraries put temporary files; without space even that cannot be found out."""
+    """Return the folder for temporary files; on full disks, even looking for it fails."""
     try:
         return Path(tempfile.gettempdir())
     except OSError:

@@ -50,7 +50,7 @@ def test_without_a_browser_the_rest_is_made(
     assert (made / "timeline.png").read_bytes().startswith(PNG)
     said = capsys.readouterr().err
     assert said.count("\n") == 1
-    assert "not made, the earlier one stays: pipeline, MLflow, report: no Chromium" in said
+    assert "not made, keeping the earlier one: pipeline, MLflow, report: no Chromium" in said
     assert "apt-get install chromium" in said
 
 

@@ -38,10 +38,18 @@ def test_the_commands_of_the_readme_install_and_run_it(
     project: tuple[BakedProject, dict[str, str]],
 ) -> None:
     fresh, shell = project
-    for command in [*by_hand(fresh, "make setup"), "kedro run", "kedro mlops champion"]:
+    installation = by_hand(fresh, "make setup")
+    # the bundle replays its example with the code in it, not with the packages installed here
+    for command in [
+        *installation,
+        "kedro run",
+        "kedro mlops bundle --no-wheels",
+        "kedro mlops champion",
+    ]:
         done = fresh.run("sh", "-c", command, **shell)
         assert done.returncode == 0, f"{command}\n{done.stdout[-2000:]}{done.stderr[-2000:]}"
     assert "champion of local" in done.stdout
+    assert len(list((fresh.path / "dist").glob("bundle-fresh-*.zip"))) == 1
     # editable: plain python, an IDE and a notebook import it
     found = fresh.run("python", "-c", "import fresh; print(fresh.__file__)", **shell)
     assert Path(found.stdout.strip()) == fresh.path / "src/fresh/__init__.py"

@@ -90,9 +90,9 @@ def test_a_page_is_typed_into_one_shell(typed: Callable[..., None], tmp_path: Pa
         (
             "Ada Lovelace\n...",
             "Ada Byron\n...",
-            r"page\.md:36: this is not what is printed.*\nAda L",
+            r"page\.md:36: the output differs; it is.*\nAda L",
         ),
-        ("from place\n", "", r"page\.md:47: this is not what is printed"),
+        ("from place\n", "", r"page\.md:47: the output differs; it is"),
         (
             "git init",
             "git inti",
@@ -102,7 +102,7 @@ def test_a_page_is_typed_into_one_shell(typed: Callable[..., None], tmp_path: Pa
         ("ls nowhere", "ls .", r"page\.md:4.: .*ended with status 0, not 2"),
         ("-Ada\n", "-Eve\n", r"page\.md:17: this edit does not apply:\nerror: patch failed: names"),
         ("names/first.txt\n\n", "/dev/null/x\n\n", r"page\.md:10: this file cannot be written"),
-        ("```bash\nkill", "```json\nkill", r"page\.md:47: no commands right before it print this"),
+        ("```bash\nkill", "```json\nkill", r"page\.md:47: this output does not follow"),
     ],
 )
 def test_what_a_page_gets_wrong_is_named_with_its_line(

@@ -46,7 +46,7 @@ class TestNewProject:
         assert len(files) == 5
         for name in files:
             assert (empty.path / name).exists(), name
-        assert "the rules of the gate, which are not set" in report
+        assert "the rules of the gate; none are set" in report
 
     def test_tracks_its_runs_and_registers_nothing(self, empty: InstalledProject) -> None:
         tracked = empty.tracked()
@@ -63,7 +63,7 @@ class TestNewProject:
             ("compile", 0, "wrote build/azureml/"),
             ("gate", 2, "holds no model: no run has made one here"),
             ("register", 2, "holds no model: no run has made one here"),
-            ("champion", 1, "has none in MLflow"),
+            ("champion", 1, "has no champion in MLflow"),
             ("monitor", 2, "has no champion"),
             ("bundle", 2, "has no champion"),
             ("promote --env stage", 2, "dev has no champion"),

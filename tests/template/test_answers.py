@@ -194,8 +194,8 @@ class TestGuard:
 
 
 FAULTS = {
-    "keyword": ("package_name", "class", "keyword of Python"),
-    "soft_keyword": ("package_name", "match", "keyword of Python"),
+    "keyword": ("package_name", "class", "a Python keyword"),
+    "soft_keyword": ("package_name", "match", "a Python keyword"),
     "standard_module": ("package_name", "statistics", "standard library"),
     "module_that_is_gone": ("package_name", "distutils", "standard library"),
     "dependency": ("package_name", "sklearn", "package that the project imports"),
@@ -209,14 +209,14 @@ FAULTS = {
     "byte_in_slug": ("project_slug", "gr\udcfcn", "bytes fc"),
     "byte_in_name": ("author_name", "M\udcfcller", "bytes fc"),
     "device_package": ("package_name", "nul", "device name"),
-    "long_package": ("package_name", "p" * 41, "41 characters, 40 are allowed"),
+    "long_package": ("package_name", "p" * 41, "41 characters, but at most 40 are allowed"),
     "device_slug": ("project_slug", "com1", "device name"),
     "upper_case_slug": ("project_slug", "MySlug", "lower-case"),
     "underscore_slug": ("project_slug", "my_slug", "lower-case"),
     "double_hyphen": ("project_slug", "my--slug", "lower-case"),
     "digit_first_slug": ("project_slug", "3d-prints", "lower-case"),
     "short_slug": ("project_slug", "ab", "shorter than 3"),
-    "long_slug": ("project_slug", "s" * 61, "61 characters, 60 are allowed"),
+    "long_slug": ("project_slug", "s" * 61, "61 characters, but at most 60 are allowed"),
     "slug_of_dependency": ("project_slug", "scikit-learn", "package that the project installs"),
     "empty_name": ("project_name", "", "is empty"),
     "blank_author": ("author_name", "  ", "is empty"),
@@ -224,12 +224,12 @@ FAULTS = {
     "line_end": ("description", "two\nlines", "line break"),
     "escape_character": ("author_name", "red \x1b[31m", "control character"),
     "line_separator": ("description", "a\u2028b", "line break"),
-    "jinja_expression": ("description", "a {{ '{{' }} b", "holds {{"),
-    "jinja_statement": ("project_name", "a {{ '{%' }} b", "holds {%"),
-    "jinja_comment": ("author_name", "a {{ '{#' }} b", "holds {#"),
-    "long_name": ("project_name", "n" * 81, "81 characters, 80 are allowed"),
-    "long_description": ("description", "d" * 201, "201 characters, 200 are allowed"),
-    "long_author": ("author_name", "a" * 81, "81 characters, 80 are allowed"),
+    "jinja_expression": ("description", "a {{ '{{' }} b", "has {{"),
+    "jinja_statement": ("project_name", "a {{ '{%' }} b", "has {%"),
+    "jinja_comment": ("author_name", "a {{ '{#' }} b", "has {#"),
+    "long_name": ("project_name", "n" * 81, "81 characters, but at most 80 are allowed"),
+    "long_description": ("description", "d" * 201, "201 characters, but at most 200 are allowed"),
+    "long_author": ("author_name", "a" * 81, "81 characters, but at most 80 are allowed"),
 }
 
 
@@ -323,7 +323,7 @@ class TestNameWithoutLetters:
         refused = attempt(project_name=name)
         assert not refused.succeeded
         (fault,) = (line for line in refused.said.splitlines() if line.startswith("  - "))
-        assert "project_name has no letter or digit to make a slug of, so give one" in fault
+        assert "project_name has no letter or digit for a slug, so give a slug" in fault
         assert "jinja2" not in refused.said
         assert refused.left_nothing
         assert "project_slug=my-project" in refused.retry
@@ -399,14 +399,14 @@ class TestLocale:
     ) -> None:
         self.refused(
             render("utf-8", {"LC_ALL": "C", "PYTHONUTF8": "0"}),
-            "read as ascii (bytes c3 bc c3 b6)",
+            "decoded as ascii (bytes c3 bc c3 b6)",
             type_in,
         )
 
     def test_of_another_terminal_is_named(
         self, render: Callable[..., Attempt], type_in: Callable[..., Attempt]
     ) -> None:
-        self.refused(render("latin-1", {}), "read as utf-8 (bytes fc f6)", type_in)
+        self.refused(render("latin-1", {}), "decoded as utf-8 (bytes fc f6)", type_in)
 
     def test_that_takes_utf_8_for_latin_letters_is_named(
         self,
@@ -414,7 +414,7 @@ class TestLocale:
         type_in: Callable[..., Attempt],
         latin: dict[str, str],
     ) -> None:
-        self.refused(render("utf-8", latin), "UTF-8 that was read as iso8859-1", type_in)
+        self.refused(render("utf-8", latin), "UTF-8 that was decoded as iso8859-1", type_in)
 
     def test_in_which_the_letters_were_typed_is_accepted(
         self, render: Callable[..., Attempt], latin: dict[str, str]

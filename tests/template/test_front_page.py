@@ -37,7 +37,7 @@ def test_the_front_page_names_every_question_and_their_number() -> None:
 
 
 def test_every_row_of_the_table_has_a_cell_for_each_project() -> None:
-    table = PAGE.split("## Next to others")[1].split("\n\n")[1].splitlines()
+    table = PAGE.split("## Compared with others")[1].split("\n\n")[1].splitlines()
     assert len(table) > 10
     assert {row.count("|") for row in table} == {8}
     assert not any(re.search(r"\|\s*\|", row) for row in table[3:])

@@ -250,7 +250,7 @@ class TestRender:
             env=clean_environment(PYTHONIOENCODING="cp1252"),
             capture_output=True,
         )
-        assert b"holds a line break" in process.stderr
+        assert b"has a line break" in process.stderr
         assert b"UnicodeEncodeError" not in process.stderr
 
 

@@ -15,8 +15,8 @@ BROKEN = {
     "no_line_end": ("a", "does not end with exactly one line end"),
     "two_line_ends": ("a\n\n", "does not end with exactly one line end"),
     "carriage_return": ("a\r\n", "has line ends other than LF"),
-    "machine_path": ("see /" + "root/file\n", "line 1 holds a path of one machine"),
-    "index_host": ("https://" + "pypi" + ".org/simple\n", "line 1 holds the address of a package"),
+    "machine_path": ("see /" + "root/file\n", "line 1 contains a path of one machine"),
+    "index_host": ("https://" + "pypi" + ".org/simple\n", "line 1 contains the address of"),
 }
 
 
@@ -44,7 +44,7 @@ def test_a_template_file_that_git_ignores_is_found_until_it_is_added(tmp_path: P
     assert list(hygiene.ignored_below(tmp_path)) == []  # no repository
     git(tmp_path, "init", "--quiet")
     (fault,) = hygiene.ignored_below(tmp_path)
-    assert named.name in fault and "no clone has it" in fault
+    assert named.name in fault and "clones lack it" in fault
     git(tmp_path, "add", "--force", str(named))
     assert list(hygiene.ignored_below(tmp_path)) == []
 

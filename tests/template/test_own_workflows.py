@@ -300,8 +300,8 @@ class TestRelease:
         ("tag", "reason"),
         [
             ("v2.0.0", "the tag v2.0.0 has no section '## v2.0.0'"),
-            ("latest", "latest: a release is called v1.2.3"),
-            ("Unreleased", "Unreleased: a release is called v1.2.3"),
+            ("latest", "latest: a release must be named like v1.2.3"),
+            ("Unreleased", "Unreleased: a release must be named like v1.2.3"),
         ],
     )
     def test_is_refused_without_a_section(self, repository: Path, tag: str, reason: str) -> None:

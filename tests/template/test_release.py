@@ -70,9 +70,9 @@ def test_those_of_this_template_are_good() -> None:
     ("old", "new", "fault"),
     [
         ("## v1.1.0\n", "## v1.1.1\n", "the tag v1.1.0 has no section"),
-        ("Type `make lock`.\n", "", "v1.10.0 does not say"),
-        ("### What to do after updating\n\nType", "Type", "v1.10.0 does not say"),
-        ("## v1.0.0", "## first", "first: a release is called v1.2.3"),
+        ("Type `make lock`.\n", "", "v1.10.0 lacks"),
+        ("### What to do after updating\n\nType", "Type", "v1.10.0 lacks"),
+        ("## v1.0.0", "## first", "first: a release must be named like v1.2.3"),
     ],
 )
 def test_faults_are_found(repository: Path, old: str, new: str, fault: str) -> None:

@@ -124,7 +124,7 @@ class TestCouldNotTry:
     def test_an_unknown_revision(self, compare: Callable[..., tuple[int, str, str]]) -> None:
         code, text, said = compare("v9.9.9")
         assert (code, text) == (2, "nothing written")
-        assert said.startswith("rendered_diff: no files of v9.9.9: ")
+        assert said.startswith("rendered_diff: cannot read v9.9.9: ")
 
     def test_a_template_that_does_not_render(
         self, template: Path, compare: Callable[..., tuple[int, str, str]]

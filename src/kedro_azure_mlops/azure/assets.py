@@ -18,7 +18,7 @@ DIGEST = "digest"  # the tag with the whole digest
 LATEST = "latest"
 _REFERENCE = re.compile(r"(?:azureml:)?([\w.-]+)([:@])([\w.-]+)")
 _MEGABYTE = 1_000_000
-# with one of these Azure's client silently leaves files out
+# With one of these, Azure's client silently leaves files out.
 _IGNORE_FILES = (".amlignore", ".gitignore")
 
 
@@ -32,17 +32,17 @@ class Registered:
 
     @property
     def reference(self) -> str:
-        """How jobs refer to it."""
+        """The reference to it in jobs."""
         return f"azureml:{self.name}:{self.version}"
 
 
 def version_of(digest: str) -> str:
-    """Shorten a digest to what Azure takes as a version and people can compare."""
+    """Shorten a digest to a version that Azure accepts and people can compare."""
     return digest[:20]
 
 
 def asset_name(port: str) -> str:
-    """Return a legal asset name for an input: a letter or digit, then also ``_``, ``-``, ``.``."""
+    """Return a valid asset name for an input: a letter or digit, then also ``_``, ``-``, ``.``."""
     return re.sub(r"[^\w.-]", "_", port, flags=re.ASCII).lstrip("_.-") or "data"
 
 
@@ -67,12 +67,12 @@ def register_data(
     type: str,
     say: Callable[[str], None] = lambda _: None,
 ) -> Registered:
-    """Register a file or folder, unless an asset with this content is there already.
+    """Register a file or folder, unless an asset with this content already exists.
 
     Raises
     ------
     OperationError
-        If there is nothing to upload, Azure would leave some of it out, or refuses.
+        If there is nothing to upload, or Azure would leave some of it out or refuses.
     """
     refuse_what_is_not_whole(path, type)
     digest = content_digest(path)
@@ -83,16 +83,16 @@ def register_data(
         _upload(client, name, path, type, digest)
     elif (there.tags or {}).get(DIGEST) != digest:
         raise OperationError(
-            f"The workspace has a data asset {name}:{version} that was not made of this content: "
+            f"The workspace has a data asset {name}:{version} that was made from other content: "
             "archive it in the Studio, or give the dataset another name."
         )
     else:
-        say(f"data {name}:{version} is there, nothing to upload")
+        say(f"data {name}:{version} exists, nothing to upload")
     return Registered(name, version, digest)
 
 
 def find_data(client: "MLClient", name: str, version: str) -> "Data | None":
-    """Return a data asset, ``latest`` as Azure's label says; None if there is none.
+    """Return a data asset, with ``latest`` as Azure's label; None if there is none.
 
     Raises
     ------
@@ -116,13 +116,13 @@ def require_data(client: "MLClient", name: str, version: str) -> "Data":
     Raises
     ------
     OperationError
-        If there is none.
+        If it does not exist.
     """
     found = find_data(client, name, version)
     if found is None:
         raise OperationError(
-            f"The workspace {client.workspace_name} has no data asset {name}:{version}. To see "
-            f"which there are, type: az ml data list --name {name}"
+            f"The workspace {client.workspace_name} has no data asset {name}:{version}. To list "
+            f"its versions, type: az ml data list --name {name}"
         )
     return found
 
@@ -133,7 +133,7 @@ def refuse_what_is_not_whole(path: Path, type: str) -> None:
     Raises
     ------
     OperationError
-        If there is no file, it is a folder or the reverse, or a folder says what to leave out.
+        If the path holds no file, is of the other type, or is a folder with an ignore file.
     """
     if not path.exists():
         raise OperationError(f"There is no {_shown(path)} to upload.")
@@ -150,7 +150,7 @@ def refuse_what_is_not_whole(path: Path, type: str) -> None:
     for name in _IGNORE_FILES:
         if (path / name).is_file():
             raise OperationError(
-                f"By {_shown(path / name)} Azure would leave files out of the upload: remove it."
+                f"Because of {_shown(path / name)} Azure would leave out files: remove it."
             )
 
 
@@ -193,14 +193,14 @@ def find_or_register(
     given: Mapping[str, str],
     say: Callable[[str], None],
 ) -> dict[str, JobData]:
-    """Find or register a data asset for each data input of a job that is not an address.
+    """Find or register a data asset for each data input of a job that is not a URI.
 
     Parameters
     ----------
     job_file
-        Where the job is written: local paths are relative to its folder.
+        The file of the job: local paths are relative to its folder.
     given
-        Data assets instead of what the job says, by names of inputs.
+        Data assets that replace those of the job, by names of inputs.
 
     Raises
     ------
@@ -214,12 +214,12 @@ def find_or_register(
                 f"--input {name}: the job has no such input; it has: {', '.join(wanted)}."
             )
     return {
-        name: _found(client, name, entry | {"path": given.get(name, entry["path"])}, job_file, say)
+        name: _locate(client, name, entry | {"path": given.get(name, entry["path"])}, job_file, say)
         for name, entry in wanted.items()
     }
 
 
-def _found(
+def _locate(
     client: "MLClient",
     name: str,
     entry: Mapping[str, str],
@@ -228,7 +228,7 @@ def _found(
 ) -> JobData:
     path, type = entry["path"], entry["type"]
     if _ASSET.match(path):
-        return _known(client, name, path, type)
+        return _resolve_reference(client, name, path, type)
     if ":" in path:
         return JobData(path)
     local = (job_file.parent / path).resolve()
@@ -236,7 +236,7 @@ def _found(
     return JobData(made.reference, made.digest, local)
 
 
-def _known(client: "MLClient", name: str, reference: str, type: str) -> JobData:
+def _resolve_reference(client: "MLClient", name: str, reference: str, type: str) -> JobData:
     """Look up an asset, so that the job records the version it was given."""
     asset = require_data(client, *split_reference(reference))
     if asset.type != type:

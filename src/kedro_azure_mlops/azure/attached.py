@@ -19,8 +19,8 @@ def refuse_unattached(client: "MLClient", cluster: Kubernetes) -> None:
     Raises
     ------
     OperationError
-        Names the key of ``mlops.yml``, what there is, and the command that attaches a cluster; also
-        if Azure refuses or cannot be reached.
+        If it cannot serve, naming the key of ``mlops.yml``, the existing clusters and the command
+        that attaches one; also if Azure refuses or cannot be reached.
     """
     from azure.core.exceptions import ResourceNotFoundError
 
@@ -41,14 +41,14 @@ def refuse_unattached(client: "MLClient", cluster: Kubernetes) -> None:
     state = str(getattr(found.provisioning_state, "value", found.provisioning_state))
     if state != "Succeeded":
         raise OperationError(
-            f"{_KEY}.compute: Azure says {state} of {name}. See why in the "
+            f"{_KEY}.compute: Azure reports {name} as {state}. See why in the "
             "Studio, under Compute; then detach it and attach it again, with the same name."
         )
-    known = dict(found.properties or {}).get("instanceTypes")  # no service says that it is there
+    known = dict(found.properties or {}).get("instanceTypes")  # may be missing
     if known and cluster.instance_type not in known:
         raise OperationError(
             f"{_KEY}.instance_type: {name} has no {cluster.instance_type}; there are: "
-            f"{', '.join(sorted(known))}. To make one: kubectl apply -f a file of the kind "
+            f"{', '.join(sorted(known))}. To create one: kubectl apply -f a file of kind "
             "InstanceType."
         )
 

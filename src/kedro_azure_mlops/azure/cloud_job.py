@@ -1,4 +1,4 @@
-"""A submitted job: its state, its outputs, and what repeating a step of it here takes."""
+"""A submitted job: its state, its outputs, and the inputs to repeat one of its steps here."""
 
 import io
 import re
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 COMPLETED, FAILED = "Completed", "Failed"
 ENDED = (COMPLETED, FAILED, "Canceled", "NotResponding")
-_INPUTS = "job-inputs"  # stands beside folders of steps, whose names have no hyphen
+_INPUTS = "job-inputs"  # beside the folders of steps, whose names have no hyphen
 _ASSET = re.compile(r"azureml:(?:/.*/data/)?([^:/@]+)(?::|/versions/)([^/:]+)")
 _OUTPUT = re.compile(r"parent\.jobs\.(\w+)\.outputs\.(\w+)")
 _INPUT = re.compile(r"parent\.inputs\.(\w+)")
@@ -73,7 +73,7 @@ class CloudJob:
         return {name: value for name, value in given if isinstance(value, dict)}
 
     def named_by(self, step: str, pattern: re.Pattern[str]) -> list[Any]:
-        """Return what the inputs of a step refer to."""
+        """Return the matches of a pattern in the inputs of a step."""
         given = self.definition["jobs"][step].get("inputs", {})
         return [match for value in given.values() for match in pattern.findall(str(value))]
 
@@ -95,7 +95,7 @@ def read_job(client: "MLClient", name: str) -> CloudJob:
     job.dump(text)
     return CloudJob(
         name=name,
-        status=_plain(job.status),
+        status=_text_of(job.status),
         studio=str(job.studio_url),
         tags=dict(job.tags or {}),
         definition=yaml.safe_load(text.getvalue()),
@@ -106,7 +106,7 @@ def read_job(client: "MLClient", name: str) -> CloudJob:
 def steps_of(client: "MLClient", name: str) -> dict[str, CloudStep]:
     """Return the steps of a job that have started."""
     children = client.jobs.list(parent_job_name=name)
-    return {str(c.display_name or c.name): CloudStep(c.name, _plain(c.status)) for c in children}
+    return {str(c.display_name or c.name): CloudStep(c.name, _text_of(c.status)) for c in children}
 
 
 def fetch(client: "MLClient", name: str, target: Path, step: str | None = None) -> CloudJob:
@@ -115,9 +115,9 @@ def fetch(client: "MLClient", name: str, target: Path, step: str | None = None) 
     Parameters
     ----------
     target
-        Gets the outputs of earlier steps as ``<step>/<port>``, and the job's own inputs.
+        The folder for outputs of earlier steps, ``<step>/<port>``, and the job's own inputs.
     step
-        The step to repeat; without it the one that failed.
+        The step to repeat; by default the one that failed.
 
     Raises
     ------
@@ -136,8 +136,8 @@ def fetch(client: "MLClient", name: str, target: Path, step: str | None = None) 
     return replace(job, step=step, inputs=inputs)
 
 
-def _plain(status: Any) -> str:
-    """Read a status, which is a text or an Enum."""
+def _text_of(status: Any) -> str:
+    """Return the text of a status, which is a string or an Enum."""
     return str(getattr(status, "value", status))
 
 
@@ -147,13 +147,13 @@ def _failed_step(job: CloudJob) -> str:
     if not job.ended:
         raise OperationError(f"The job {job.name} is {job.status}: no step has failed yet.")
     raise OperationError(
-        f"The job {job.name} is {job.status} and no step of it failed. Give --step to repeat one: "
-        f"{', '.join(job.definition['jobs'])}."
+        f"The job {job.name} is {job.status} and none of its steps failed. To repeat one, use "
+        f"--step: {', '.join(job.definition['jobs'])}."
     )
 
 
 def _fetch_output(client: "MLClient", job: CloudJob, step: str, port: str, target: Path) -> None:
-    if (target / port).exists():  # what a step made does not change any more
+    if (target / port).exists():  # a step's outputs do not change any more
         return
     status = job.steps[step].status if step in job.steps else "not started"
     if status != COMPLETED:
@@ -175,12 +175,12 @@ def fetch_output(client: "MLClient", job: CloudJob, port: str, target: Path, why
     Parameters
     ----------
     why
-        Why it is needed: completes the advice to list it in ``azureml.yml``.
+        The reason it is needed, to complete the advice to list it in ``azureml.yml``.
 
     Raises
     ------
     OperationError
-        If no step has it, or the step has not ended well, or it was deleted.
+        If no step has it, or the step has not completed, or it was deleted.
     """
     steps = job.definition["jobs"].items()
     maker = next((name for name, step in steps if port in step.get("outputs", {})), None)
@@ -197,7 +197,7 @@ def fetch_output(client: "MLClient", job: CloudJob, port: str, target: Path, why
 
 
 FOLDER = "build/cloud"
-_RUN = "local-run"  # stands beside folders of steps, whose names have no hyphen
+_RUN = "local-run"  # beside the folders of steps, whose names have no hyphen
 
 
 @dataclass(frozen=True)
@@ -230,7 +230,7 @@ def repetition_of(
     target = root / FOLDER / name
     job = fetch(workspace(env, root), name, target, step)
     if job.tags.get("env", env) != env:
-        raise OperationError(f"The job {name} was sent with --env {job.tags['env']}: give that.")
+        raise OperationError(f"The job {name} was sent with --env {job.tags['env']}: use that.")
     for warning in _other_code(job, root):
         say(warning)
     asked = split_parameters(job.tags.get("params", ""))
@@ -250,12 +250,12 @@ def repetition_of(
 def _other_code(job: CloudJob, root: Path) -> Iterator[str]:
     here, commit = code_version(root), job.tags.get("git.commit")
     if commit is None:
-        yield "the job does not record its commit; the code here is what runs"
+        yield "the job does not record its commit; the code here is used"
         return
     if here.get("git.commit") != commit:
         yield (
             f"the job was made from commit {commit}, here is {here.get('git.commit', 'none')}; the "
-            f"code here is what runs. For the job's, type: git checkout {commit}"
+            f"code here is used. To use the job's, type: git checkout {commit}"
         )
     elif here["git.dirty"] == "true":
         yield f"files here differ from commit {commit}, which the job was made from"

@@ -1,7 +1,7 @@
 """Download the answers of an endpoint that Azure's data collector has stored.
 
 The collector writes lines of JSON into the workspace's blob container, a folder for each endpoint,
-deployment, collection and hour. They become the files that a project's own servers record (see
+deployment, collection and hour. They are converted to the files of a project's own servers (see
 ``serve.parts``), so that ``monitor.served`` reads both.
 """
 
@@ -35,8 +35,8 @@ _HOUR = pd.Timedelta("1h")
 
 
 @dataclass
-class _Home:
-    """What was read so far: answers by hour and model, and what had to be left out."""
+class _Collected:
+    """The answers read so far, by hour and model, and the counts of those left out."""
 
     schema: Schema
     answers: dict[tuple[str, str, tuple[str, ...]], list[Answered]] = field(default_factory=dict)
@@ -46,7 +46,7 @@ class _Home:
     rows: int = 0
 
     def take(self, request: Mapping[str, Any], answer: Mapping[str, Any]) -> None:
-        """Keep a request and its answer, if it was answered with values."""
+        """Keep a request and its answer, unless the answer is an error."""
         try:
             found = self._read(request, answer)
         except (BadRequestError, KeyError, TypeError, ValueError):
@@ -105,11 +105,11 @@ def collect_answers(
     Parameters
     ----------
     schema
-        Of the model: rows with other columns are left out, and counted.
+        The model's schema; rows with other columns are left out and counted.
     since
-        The oldest answers, in UTC where it has no zone; whole hours are brought home.
+        The time of the oldest answers, in UTC unless it has a zone; whole hours are downloaded.
     say
-        Called with a sentence about what was brought, and about what could not be read.
+        Called with a sentence about the downloaded rows, and about those left out.
 
     Returns
     -------
@@ -118,7 +118,7 @@ def collect_answers(
     Raises
     ------
     OperationError
-        If the environment names no endpoint, nothing of it was ever collected, or Azure refuses.
+        If the environment names no endpoint, no answers were ever collected, or Azure refuses.
 
     References
     ----------
@@ -127,24 +127,24 @@ def collect_answers(
     root = root or Path.cwd()
     endpoint = deployment_of(root, env).endpoint
     since = since.tz_localize("UTC") if since.tzinfo is None else since.tz_convert("UTC")
-    oldest, home = f"{since:%Y-%m-%d %H:%M} UTC", _Home(schema)
+    oldest, collected = f"{since:%Y-%m-%d %H:%M} UTC", _Collected(schema)
     waiting: dict[tuple[str, str], dict[bool, Any]] = {}
     place = f"{PLACE}/{endpoint}/"
     with azure_errors(f"downloading the answers of {endpoint}"):
-        for deployment, collection, event in _events(workspace(env, root), place, since, home):
+        for deployment, collection, event in _events(workspace(env, root), place, since, collected):
             if collection not in (*_OF_REQUESTS, *_OF_ANSWERS):
                 continue
             if str(event.get("datainblob", "")).lower() == "true":
-                home.too_large += 1
+                collected.too_large += 1
                 continue
-            # a request and its answer may lie in the files of two hours
+            # a request and its answer may be in the files of two hours
             key = deployment, str(event.get("correlationid"))
             pair = waiting.setdefault(key, {})
             pair[collection in _OF_ANSWERS] = event
             if len(pair) == 2:
-                home.take(pair[False], pair[True])
+                collected.take(pair[False], pair[True])
                 del waiting[key]
-    if not home.files:
+    if not collected.files:
         raise OperationError(
             f"Azure's data collector has stored no answers of {endpoint}. To have it store them, "
             f"set recording.enabled in mlops.yml of {env} and deploy again."
@@ -152,12 +152,12 @@ def collect_answers(
     folder = root / FOLDER / env
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    home.write(folder)
-    say(f"{home.rows:,} rows that {endpoint} answered since {oldest}")
+    collected.write(folder)
+    say(f"{collected.rows:,} rows that {endpoint} answered since {oldest}")
     for count, why in (
         (len(waiting), "requests or answers have no counterpart"),
-        (home.too_large, "are too large for a line of the collector"),
-        (home.unreadable, "are of a model with other columns, or cannot be read"),
+        (collected.too_large, "are too large for a line of the collector"),
+        (collected.unreadable, "are of a model with other columns, or cannot be read"),
     ):
         if count:
             say(f"left out: {count:,} {why}")
@@ -165,9 +165,9 @@ def collect_answers(
 
 
 def _events(
-    client: "MLClient", place: str, since: pd.Timestamp, home: _Home
+    client: "MLClient", place: str, since: pd.Timestamp, collected: _Collected
 ) -> Iterator[tuple[str, str, dict[str, Any]]]:
-    """Yield deployment, collection and event of all lines of an endpoint since an hour."""
+    """Yield the deployment, collection and event of each line of an endpoint since an hour."""
     # as `az ml` downloads from a datastore; there is no public way to list one
     from azure.ai.ml._artifacts._artifact_utilities import get_datastore_info
     from azure.ai.ml._utils._storage_utils import get_storage_client
@@ -177,20 +177,20 @@ def _events(
         match = _NAME.search(f"/{name.removeprefix(place)}")
         if match is None:
             continue
-        home.files += 1
+        collected.files += 1
         deployment, collection, *day, hour = match.groups()
         if pd.Timestamp(f"{'-'.join(day)}T{hour}:00", tz="UTC") + _HOUR <= since:
             continue
         for line in store.download_blob(name).readall().splitlines():
             try:
                 event = json.loads(line)
-            except ValueError:  # it is being written
+            except ValueError:  # still being written
                 continue
             if isinstance(event, dict):
                 yield deployment, collection, event
 
 
 def _data(event: Mapping[str, Any]) -> Any:
-    """Return the data of an event, which Azure keeps as text where it does not know the type."""
+    """Return the data of an event, which Azure stores as text if its type is unknown."""
     found = event["data"]
     return json.loads(found) if isinstance(found, str) else found

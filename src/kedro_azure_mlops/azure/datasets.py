@@ -1,4 +1,4 @@
-"""Catalog dataset that reads a data asset of the workspace, on a laptop as in a job."""
+"""Catalog dataset that reads a data asset of the workspace, on a laptop or in a job."""
 
 import logging
 from pathlib import Path
@@ -32,14 +32,14 @@ class DataAsset(AbstractDataset[NoReturn, Any]):
     Parameters
     ----------
     asset
-        Name and version, or ``name@latest`` for the version that was registered last. (Kedro keeps
-        the key ``version`` for itself.)
+        Name and version, or ``name@latest`` for the version that was registered last. (Kedro
+        reserves the key ``version``.)
     env
-        Whose workspace, unless this runs in a job: then it is the job's.
+        The environment of the workspace, unless this runs in a job: then it is the job's.
     dataset
-        What reads the file or folder: a dataset without its path.
+        The dataset that reads the file or folder, without its path.
     folder
-        Where assets are kept; a version that is there is not fetched again.
+        The folder of downloads; a version that is already there is not fetched again.
     """
 
     def __init__(
@@ -59,7 +59,7 @@ class DataAsset(AbstractDataset[NoReturn, Any]):
             raise DataAssetError(str(error)) from error
         self._env, self._dataset, self._folder = env, dataset, Path(folder)
         self.metadata = metadata
-        self.filepath: Path | None = None  # of what was read last
+        self.filepath: Path | None = None  # of the last load
 
     def load(self) -> Any:
         """Read the asset.
@@ -67,7 +67,7 @@ class DataAsset(AbstractDataset[NoReturn, Any]):
         Raises
         ------
         DataAssetError
-            If it is not there, cannot be fetched, or is not what was registered.
+            If it does not exist, cannot be fetched, or differs from what was registered.
         """
         folder = self._folder / self._name
         try:

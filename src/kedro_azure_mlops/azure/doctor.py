@@ -1,4 +1,4 @@
-"""Check this machine, the project and its access to Azure; each fault says what to do."""
+"""Check this machine, the project and its access to Azure; each fault states its fix."""
 
 import importlib
 import importlib.metadata
@@ -40,9 +40,9 @@ PLUGIN = "kedro-azure-mlops"
 NO_CLIENT = "azure-ai-ml is not installed; it is needed for submit, deploy and provision"
 _ENTRY_POINTS = ("kedro.hooks", "kedro.project_commands")
 _REQUIREMENTS = "requirements"
-_SHOWN = 3  # of the packages that are not as locked
+_SHOWN = 3  # packages that differ from the lock
 _SETUP = "uv pip install -r requirements/run.txt -r requirements/dev.txt (make setup)"
-_INSTALLS = {  # lock -> what installs it
+_INSTALLS = {  # lock -> the command that installs it
     "run": _SETUP,
     "dev": _SETUP,
     "azure": INSTALL_AZURE_LOCK,
@@ -51,7 +51,7 @@ _INSTALLS = {  # lock -> what installs it
 
 @dataclass(frozen=True)
 class Check:
-    """A check and its result; a fault also says what to do. A note is neither a fault nor "ok"."""
+    """A check and its result; a fault also states the fix. A note is neither a fault nor "ok"."""
 
     is_ok: bool
     text: str
@@ -61,31 +61,31 @@ class Check:
 def check(env: str | None = None, *, root: Path | None = None) -> Iterator[tuple[str, Check]]:
     """Check this machine, the configuration and the access to Azure.
 
-    Without the packages for Azure, Azure is not checked: a note says so. It is a fault if an
-    environment is named, since its jobs and endpoints need them.
+    Without the packages for Azure, Azure is not checked and a note says so. If an environment is
+    named, that is a fault, since its jobs and endpoints need them.
 
     Parameters
     ----------
     env
-        An environment; None: all that are configured.
+        An environment; by default all that are configured.
     root
         Folder of the project; by default the current one.
 
     Yields
     ------
     str, Check
-        What the check is about (this machine, an environment, Azure), and its result.
+        The subject of the check (this machine, an environment, Azure), and its result.
 
     Raises
     ------
     OperationError
-        If the folder holds no project, or there is no such environment.
+        If the folder is not a project, or there is no such environment.
     """
     from kedro_azure_mlops.azure.doctor_azure import check_cloud, sign_in
 
     root = root or Path.cwd()
     refuse_no_project(root)
-    names = [_known(root, env)] if env else configured_environments(root)
+    names = [_existing_environment(root, env)] if env else configured_environments(root)
     lacks_azure = env is None and not has_client()
     for found in check_machine(root, lacks_azure):
         yield "this machine", found
@@ -121,7 +121,7 @@ def has_client() -> bool:
 
 
 def check_machine(root: Path, lacks_azure: bool = False) -> Iterator[Check]:
-    """Check all that needs no environment, no network and no sign-in."""
+    """Check everything that needs no environment, network or sign-in."""
     yield python_version(root, platform.python_version())
     yield from plugin(importlib.metadata.entry_points())
     yield from git(root)
@@ -142,24 +142,24 @@ def check_project(root: Path, env: str) -> Iterator[Check]:
 
 
 def python_version(root: Path, version: str) -> Check:
-    """Compare a Python version with what ``pyproject.toml`` asks for."""
+    """Compare a Python version with the one that ``pyproject.toml`` requires."""
     wanted = _pyproject(root).get("project", {}).get("requires-python", "")
     if version in SpecifierSet(wanted):
         return Check(True, f"Python {version}")
     return Check(
         False,
-        f"Python {version}, but the project asks for {wanted}. Install one, remove .venv and type: "
+        f"Python {version}, but the project requires {wanted}. Install one, remove .venv and type: "
         f"{_SETUP}",
     )
 
 
 def plugin(known: Any) -> Iterator[Check]:
-    """Check that Kedro finds the plugin: of one that cannot be imported it only logs a line.
+    """Check that Kedro loads the plugin: if the import fails, Kedro only logs a line.
 
     Parameters
     ----------
     known
-        Entry points of what is installed, ``importlib.metadata.EntryPoints``.
+        The installed entry points, ``importlib.metadata.EntryPoints``.
     """
     for group in _ENTRY_POINTS:
         found = [each for each in known.select(group=group) if each.value.startswith("kedro_azure")]
@@ -209,13 +209,13 @@ def installed_packages() -> dict[str, str]:
 
 
 def lock(root: Path, name: str, installed: Mapping[str, str], *, may_lack: bool = False) -> Check:
-    """Compare what is installed with what a lock names.
+    """Compare the installed packages with those in a lock.
 
     Parameters
     ----------
     may_lack
-        Whether missing packages are only worth a note. One with another version than the locked
-        one is a fault in any case.
+        Whether missing packages only result in a note. A version other than the locked one is a
+        fault in any case.
     """
     wanted = pins(root / _REQUIREMENTS / f"{name}.txt")
     differing = {package for package in wanted if installed.get(package) != wanted[package]}
@@ -231,16 +231,16 @@ def lock(root: Path, name: str, installed: Mapping[str, str], *, may_lack: bool 
     more = f" and {len(wrong) - _SHOWN} more" if len(wrong) > _SHOWN else ""
     return Check(
         False,
-        f"requirements/{name}.txt is not what is installed: {'; '.join(wrong[:_SHOWN])}{more}. "
-        f"Type: {_INSTALLS[name]}",
+        f"requirements/{name}.txt differs from what is installed: {'; '.join(wrong[:_SHOWN])}"
+        f"{more}. Type: {_INSTALLS[name]}",
     )
 
 
 def wheels(root: Path) -> Iterator[Check]:
     """Check that the wheels in ``wheels/`` are those that the locks name, with the same hashes.
 
-    A package that no wheel there belongs to comes from an index, unless ``pyproject.toml`` says
-    that the plugin is found there.
+    A package without a wheel there comes from an index, except for the plugin if
+    ``pyproject.toml`` has ``wheels`` in its ``find-links``.
     """
     there = wheels_in(root)
     expected = {name for name, _ in there}
@@ -257,7 +257,7 @@ def wheels(root: Path) -> Iterator[Check]:
                     missing.setdefault((pin.name, pin.version), name)
     for (package, version), name in missing.items():
         others = [each for of, each in there if of == package]
-        held = f"holds only {', '.join(others)} of it" if others else "holds none of it"
+        held = f"has only {', '.join(others)}" if others else "has no wheel of it"
         yield Check(
             False,
             f"{name} names {package}=={version}, but {WHEELS}/ {held}. Restore the wheel (git "
@@ -270,11 +270,11 @@ def wheels(root: Path) -> Iterator[Check]:
         yield Check(False, str(error))
         return
     if named and not missing:
-        yield Check(True, f"{WHEELS}/ holds what the locks name: {_listed(named)}")
+        yield Check(True, f"{WHEELS}/ has the wheels that the locks name: {_listed(named)}")
 
 
 def snapshot(root: Path) -> Check:
-    """Check what would be uploaded: no link may lead out of the project."""
+    """Check the files to upload: no link may point out of the project."""
     try:
         files = files_to_upload(root)
         refuse_links_that_leave(root, files)
@@ -284,7 +284,7 @@ def snapshot(root: Path) -> Check:
 
 
 def settings_of(root: Path, env: str) -> Iterator[Check]:
-    """Check ``mlops.yml`` of an environment, and that the scorer that it names can be imported."""
+    """Check ``mlops.yml`` of an environment, and that the scorer it names can be imported."""
     try:
         found = read_mlops(root, env)
     except (OperationError, YAMLError) as error:
@@ -318,7 +318,7 @@ def compiles(root: Path, env: str) -> Check:
     return Check(True, f"the configuration compiles, steps: {', '.join(steps)}")
 
 
-def _known(root: Path, env: str) -> str:
+def _existing_environment(root: Path, env: str) -> str:
     known = environments(root)
     if env not in known:
         folder = configuration_folder(root)

@@ -1,4 +1,4 @@
-"""Check what must be right in Azure before a job can run; each fault says what to do."""
+"""Check what must be right in Azure before a job can run; each fault states its fix."""
 
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
@@ -24,7 +24,7 @@ _CLOCK_MAY_DIFFER = timedelta(minutes=5)  # as Microsoft Entra allows
 
 
 def sign_in() -> Check:
-    """Check that Azure gives a token to the identity that is set up here."""
+    """Check that Azure issues a token to the identity configured here."""
     try:
         signed_in = credential()
         with azure_errors("signing in"):
@@ -35,7 +35,7 @@ def sign_in() -> Check:
 
 
 def check_cloud(root: Path, env: str) -> Iterator[Check]:
-    """Check an environment's workspace, its clusters, the quota they need, its attached one."""
+    """Check an environment's workspace, its clusters, their quota and its attached cluster."""
     try:
         client = workspace(env, root)
         yield from _workspace(client, env)
@@ -64,7 +64,7 @@ def clock(date: str, now: datetime) -> Check:
 
 def _workspace(client: "MLClient", env: str) -> Iterator[Check]:
     name = client.workspace_name
-    advice = {404: f"There is none. Make it: {_PROVISION} {env}"}
+    advice = {404: f"It does not exist. Create it: {_PROVISION} {env}"}
     id = (
         f"/subscriptions/{client.subscription_id}/resourceGroups/{client.resource_group_name}"
         f"/providers/Microsoft.MachineLearningServices/workspaces/{name}"
@@ -91,7 +91,7 @@ def _compute(client: "MLClient", env: str, name: str) -> Check:
         try:
             found = client.compute.get(name)
         except ResourceNotFoundError:
-            return Check(False, f"there is no compute {name}. Make it: {_PROVISION} {env}")
+            return Check(False, f"there is no compute {name}. Create it: {_PROVISION} {env}")
     if found.provisioning_state == "Failed":
         return Check(False, f"the compute {name} has failed to start: look at it in the Studio")
     return Check(True, f"the compute {name} is there")
@@ -100,7 +100,7 @@ def _compute(client: "MLClient", env: str, name: str) -> Check:
 def _attached(client: "MLClient", root: Path, env: str) -> Iterator[Check]:
     """Check the attached cluster that models of the environment are deployed to."""
     deployment = read_mlops(root, env).deployment
-    if deployment.endpoint and deployment.kubernetes:  # also where --target would choose it
+    if deployment.endpoint and deployment.kubernetes:  # also if only --target selects it
         cluster = deployment.kubernetes
         try:
             refuse_unattached(client, cluster)
@@ -122,7 +122,7 @@ def _quotas(client: "MLClient", config: AzureML) -> Iterator[Check]:
             yield Check(
                 False,
                 f"clusters.{name} in azureml.yml: there is no {cluster.size} in this region. To "
-                "see what there is: az ml compute list-sizes",
+                "list the sizes: az ml compute list-sizes",
             )
             continue
         limits = _limits(cluster, str(_wire(size, "family")), usages)
@@ -135,9 +135,9 @@ def quota(name: str, cluster: Cluster, cores: int, limits: Mapping[str, tuple[in
     Parameters
     ----------
     cores
-        Of one instance.
+        The cores of one instance.
     limits
-        Name of a quota -> cores that it allows, and cores that are in use now.
+        Name of a quota -> the cores that it allows, and those that are in use now.
     """
     needed = cluster.max_instances * cores
     for of, (limit, used) in limits.items():
@@ -159,7 +159,7 @@ def quota(name: str, cluster: Cluster, cores: int, limits: Mapping[str, tuple[in
 
 
 def _limits(cluster: Cluster, family: str, usages: list["Usage"]) -> dict[str, tuple[int, int]]:
-    """Return the quotas that apply to a cluster: of its family of machines, and in total."""
+    """Return the quotas that apply to a cluster: for its machine family, and in total."""
     counting: tuple[str, ...]
     if cluster.tier == "low_priority":
         counting = ("total cluster lowpriority regional",)
@@ -169,19 +169,19 @@ def _limits(cluster: Cluster, family: str, usages: list["Usage"]) -> dict[str, t
     return {
         name: (int(_wire(usage, "limit")), int(_wire(usage, "currentValue")))
         for name, usage in found.items()
-        if _plain(name).startswith(tuple(map(_plain, counting)))
+        if _normalized(name).startswith(tuple(map(_normalized, counting)))
     }
 
 
-def _plain(name: str) -> str:
-    """Ignore what differs: ``standardDSv2Family`` and ``Standard DSv2 Family`` are one."""
+def _normalized(name: str) -> str:
+    """Return the same for ``standardDSv2Family`` and ``Standard DSv2 Family``."""
     return "".join(name.lower().split())
 
 
 def _wire(entity: "Usage | VmSize", name: str) -> Any:
     """Return a field that azure-ai-ml 1.35 keeps under the name of the REST API or its own.
 
-    Its own are ``current_value`` for ``currentValue`` and ``v_cp_us`` for ``vCPUs``.
+    Its own names are ``current_value`` for ``currentValue`` and ``v_cp_us`` for ``vCPUs``.
     """
     own = {"currentValue": "current_value", "vCPUs": "v_cp_us"}.get(name, name)
     fields = vars(entity)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from azure.ai.ml import MLClient
     from azure.ai.ml.entities import Data
 
-# names that the client gives
+# Names that the client chooses.
 _OUTPUTS, _LOGS = "named-outputs", "artifacts/user_logs/std_log*.txt"
 _USUAL_PLACE = "azureml://datastores/workspaceblobstore/paths/azureml/{run}/{port}/"
 
@@ -35,14 +35,14 @@ def download_asset(env: str, name: str, version: str, target: Path) -> Path:
     Raises
     ------
     OperationError
-        If there is no such asset, or it is not what was registered.
+        If there is no such asset, or its content differs from what was registered.
     """
     client = workspace(env)
     return download_found(client, require_data(client, name, version), target)
 
 
 def download_found(client: "MLClient", asset: "Data", target: Path) -> Path:
-    """Download an asset that was found; see ``download_asset``."""
+    """Download an asset found in the workspace; see ``download_asset``."""
     folder = target / str(asset.version)
     download_once(client, str(asset.path), folder, lambda made: _refuse_other_content(asset, made))
     return _content(asset, folder)
@@ -74,9 +74,9 @@ def download_uri(client: "MLClient", uri: str, target: Path) -> None:
     Raises
     ------
     OperationError
-        If it is elsewhere, nothing is there, or Azure refuses.
+        If it is not in a datastore, nothing is there, or Azure refuses.
     """
-    # Azure's own documents name this function for it; there is no public one.
+    # Azure's own documentation uses this function; there is no public one.
     from azure.ai.ml._artifacts._artifact_utilities import download_artifact_from_aml_uri
 
     if not uri.startswith("azureml:"):
@@ -130,14 +130,14 @@ def read_log(client: "MLClient", run: str) -> str:
 def _downloaded(
     client: "MLClient", run: str, beside: Path | None = None, **what: Any
 ) -> Iterator[Path]:
-    """Download to a temporary folder: an interrupted download is never taken for an output."""
+    """Download to a temporary folder: an interrupted download is never mistaken for an output."""
     logger = logging.getLogger("azure.ai.ml.operations._job_operations")
-    logger.setLevel(logging.WARNING)  # it would name the storage of each output
+    logger.setLevel(logging.WARNING)  # it would log the storage of each output
     with TemporaryDirectory(dir=beside, prefix="part-") as folder:
-        with azure_errors(f"downloading what {run} made"):
+        with azure_errors(f"downloading the output of {run}"):
             try:
                 client.jobs.download(run, download_path=folder, **what)
-            except (AttributeError, TypeError):  # azure-ai-ml 1.35 cannot ask where models are
+            except (AttributeError, TypeError):  # azure-ai-ml 1.35 cannot locate models
                 if "output_name" not in what:
                     raise
                 _download_model(client, run, what["output_name"], Path(folder))
@@ -162,8 +162,8 @@ def _refuse_other_content(asset: "Data", folder: Path) -> None:
     expected = (asset.tags or {}).get(DIGEST)
     if expected and content_digest(_content(asset, folder)) != expected:
         raise OperationError(
-            f"The data asset {asset.name}:{asset.version} is not what was registered: its storage "
-            "was changed. Register the data again under another name."
+            f"The data asset {asset.name}:{asset.version} differs from what was registered: its "
+            "storage was changed. Register the data again under another name."
         )
 
 

@@ -1,7 +1,7 @@
-"""The environment of cloud jobs, made from the project's locks; its version is their digest.
+"""The environment of cloud jobs, built from the project's locks; its version is their digest.
 
-A lock may name a package that is on no index but in ``wheels/``: the Docker context carries
-that wheel, and its bytes are part of the version. A conda file cannot carry a wheel.
+A lock may name a package that is only in ``wheels/`` and on no index: the Docker context includes
+that wheel, and its bytes are part of the version. A conda file cannot include a wheel.
 """
 
 import hashlib
@@ -31,7 +31,7 @@ DOCKERFILE = Path(__file__).with_name("job.Dockerfile")
 
 @dataclass(frozen=True)
 class Pin:
-    """A line of a lock: canonical name, version, hashes, and whether it is for this machine."""
+    """A line of a lock: canonical name, version, hashes, and whether it applies to this machine."""
 
     name: str
     version: str
@@ -48,7 +48,7 @@ def requirements(*files: Path) -> list[str]:
 
 
 def read_lock(file: Path) -> list[Pin]:
-    """Return what a lock pins, without its options and URLs."""
+    """Return the pins of a lock, without its options and URLs."""
     found = []
     for line in requirements(file):
         text, *hashes = line.split(" --hash=")
@@ -79,24 +79,24 @@ def wheels_in(root: Path) -> dict[tuple[str, str], Path]:
 
 
 def local_wheels(root: Path, locks: Sequence[str]) -> dict[Pin, Path]:
-    """Return the wheels of ``wheels/`` that locks name, by their pins."""
+    """Return the wheels in ``wheels/`` that locks name, by pin."""
     there = wheels_in(root)
     named = {pin: there.get((pin.name, pin.version)) for lock in locks for pin in _read(root, lock)}
     return {pin: file for pin, file in named.items() if file}
 
 
 def refuse_changed_wheels(root: Path, locks: Sequence[str]) -> None:
-    """Refuse a wheel whose hash is not the one of the lock: its installation would fail.
+    """Refuse a wheel with another hash than the locked one: its installation would fail.
 
     Raises
     ------
     OperationError
-        If there is one: names the wheel and what to do.
+        If there is one; the message names the wheel and the fix.
     """
     for pin, file in local_wheels(root, locks).items():
         if pin.hashes and f"sha256:{_sha256(file)}" not in pin.hashes:
             raise OperationError(
-                f"{WHEELS}/{file.name} is not the wheel that the locks name: its hash is another. "
+                f"{WHEELS}/{file.name} is not the wheel that the locks name: its hash differs. "
                 f"Restore the file (git checkout -- {WHEELS}), or lock again: make lock"
             )
 
@@ -115,7 +115,7 @@ def reference(root: Path, config: AzureML) -> str:
 
 
 def version(root: Path, environment: Environment) -> str:
-    """Return the version: a digest of all that the environment is made of.
+    """Return the version: a digest of everything the environment is built from.
 
     Raises
     ------
@@ -142,13 +142,13 @@ def ensure_environment(
     Raises
     ------
     OperationError
-        If it cannot be made as configured, or Azure refuses it or cannot be reached.
+        If it cannot be built as configured, or Azure refuses it or cannot be reached.
     """
     name = reference(root, config)
     if not isinstance(config.environment, Environment) or config.image:
         return name
     if is_registered(client, root, config.environment):
-        say(f"environment {name} is there")
+        say(f"environment {name} exists")
         return name
     say(f"registering the environment {name}; Azure ML builds its image with the first job")
     with azure_errors(f"registering the environment {name}"):
@@ -176,12 +176,12 @@ def is_registered(client: "MLClient", root: Path, environment: Environment) -> b
 
 
 def entity(root: Path, environment: Environment) -> "entities.Environment":
-    """Write what the environment is made of into ``build/`` and return it as Azure ML takes it.
+    """Write the sources of the environment into ``build/`` and return its Azure ML entity.
 
     Raises
     ------
     OperationError
-        As ``version``, and if a wheel is not the one that the locks name.
+        As ``version``, and if a wheel differs from the one that the locks name.
     """
     from azure.ai.ml import entities
 
@@ -199,12 +199,12 @@ def entity(root: Path, environment: Environment) -> "entities.Environment":
 
 
 def write_docker_context(root: Path, environment: Environment) -> Path:
-    """Write Dockerfile, locks and wheels: ``docker build build/environment`` makes the image.
+    """Write Dockerfile, locks and wheels: ``docker build build/environment`` builds the image.
 
     Raises
     ------
     OperationError
-        If a wheel is not the one that the locks name.
+        If a wheel differs from the one that the locks name.
     """
     refuse_changed_wheels(root, environment.locks)
     folder = root / CONTEXT
@@ -231,7 +231,7 @@ def write_docker_context(root: Path, environment: Environment) -> Path:
 
 
 def write_conda_file(root: Path, environment: Environment) -> Path:
-    """Write the same as a conda environment: all pins and their hashes, one requirement a line."""
+    """Write a conda file of the same packages: all pins with their hashes, one per line."""
     file = root / CONDA_FILE
     file.parent.mkdir(parents=True, exist_ok=True)
     text = yaml.safe_dump(_conda(root, environment), sort_keys=False, width=100_000)
@@ -254,8 +254,8 @@ def _refuse_wheels(environment: Environment, wheels: dict[Pin, Path]) -> None:
     if wheels:
         names = ", ".join(f"{pin.name}=={pin.version}" for pin in wheels)
         raise OperationError(
-            f"environment.kind: conda in azureml.yml cannot take {names} from {WHEELS}/: a conda "
-            f"file carries no wheels. Set environment.kind: docker, or put the same wheel on your "
+            f"environment.kind: conda in azureml.yml cannot use {names} from {WHEELS}/: a conda "
+            f"file includes no wheels. Set environment.kind: docker, or put the same wheel on your "
             f"package index and remove it from {WHEELS}/ (no lock changes)."
         )
 
@@ -264,7 +264,7 @@ def _lock(root: Path, lock: str) -> Path:
     file = root / lock
     if not file.is_file():
         raise OperationError(
-            f"There is no {lock}, which the environment of the jobs is made from. Lock the "
+            f"There is no {lock}, which the environment of the jobs is built from. Lock the "
             "project's packages (make lock, or: uv pip compile --universal --generate-hashes), or "
             "name its locks under environment.locks in azureml.yml."
         )

@@ -16,7 +16,7 @@ from kedro_azure_mlops.errors import OperationError
 def main(arguments: Sequence[str] | None = None) -> None:
     """Download a data asset and move it to a path."""
     parser = argparse.ArgumentParser(prog="python -m kedro_azure_mlops.azure.fetch")
-    parser.add_argument("--env", required=True, help="whose workspace")
+    parser.add_argument("--env", required=True, help="environment of the workspace")
     parser.add_argument("asset", metavar="NAME:VERSION")
     parser.add_argument("path", type=Path, metavar="PATH")
     parsed = parser.parse_args(arguments)

@@ -1,4 +1,4 @@
-"""Follow a job until it has ended: its steps, their logs, why one failed, their outputs."""
+"""Follow a job until it has ended: its steps with their logs, failures and outputs."""
 
 import os
 import re
@@ -56,22 +56,22 @@ def run_job(
     root: Path | None = None,
     show: Callable[[str], None] = print,
 ) -> CloudJob:
-    """Send the pipeline to Azure ML, follow the job, and return it when it has completed.
+    """Submit the pipeline to Azure ML, follow the job, and return it when it has completed.
 
     Parameters
     ----------
     parameters, data, root
         As for ``submit_job``.
     download_to
-        Gets what each step made, as ``<download_to>/<step>/<output>``.
+        The folder for the outputs of each step, ``<download_to>/<step>/<output>``.
     show
         Called with each line about uploads, steps and logs.
 
     Raises
     ------
     RefusedError
-        If the job fails or is cancelled: with the failed steps, their logs, and the command that
-        repeats the first of them here.
+        If the job fails or is cancelled; the message has the failed steps, their logs, and the
+        command that repeats the first of them here.
     OperationError
         If it cannot be sent or followed.
     """
@@ -87,7 +87,7 @@ def wait_for_job(
     root: Path | None = None,
     show: Callable[[str], None] = print,
 ) -> CloudJob:
-    """Follow a job until it has completed. A CI run that is cancelled meanwhile cancels the job.
+    """Follow a job until it has completed; if the CI run is cancelled meanwhile, cancel the job.
 
     Parameters and errors are those of ``run_job``.
 
@@ -205,7 +205,7 @@ def _show(
     if step.status != shown.status and step.status not in ENDED:
         show(f"{name}: {step.status}")
     text = _log(client, step)
-    # a line that is being written is shown when it is whole
+    # a partial line is shown once it is complete
     whole = len(text) if step.status in ENDED else text.rfind("\n") + 1
     for line in text[shown.characters : whole].splitlines():
         show(f"{name} | {without_ci_commands(line)}")
@@ -215,7 +215,7 @@ def _show(
 
 
 def _log(client: "MLClient", step: CloudStep) -> str:
-    """Read a log so far; one that cannot be read now is tried again at the next poll."""
+    """Return the log so far; empty if it cannot be read now: the next poll tries again."""
     logs = _details(client, step.run).log_files or {}
     names = sorted(name for name in logs if _LOG.fullmatch(name))
     if not names:
@@ -229,5 +229,5 @@ def _log(client: "MLClient", step: CloudStep) -> str:
 
 
 def _details(client: "MLClient", run: str) -> Any:
-    # the public methods of the client show neither the error of a step nor its log
+    # the public methods of the client expose neither the error of a step nor its log
     return client.jobs._runs_operations.get_run_details(run)

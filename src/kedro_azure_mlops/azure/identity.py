@@ -2,8 +2,8 @@
 
 A CI run presents its own token instead of a secret. Azure Pipelines: a step of ``AzureCLI@2``
 with a service connection by workload identity federation. GitHub Actions: a job with
-``permissions: id-token: write`` whose identity trusts its repository. A fresh token of the CI
-system is requested for every token of Azure: a wait may take hours.
+``permissions: id-token: write`` whose identity trusts its repository. Each Azure token is requested
+with a fresh token of the CI system, since a wait may take hours.
 """
 
 import logging
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def variable(name: str) -> str:
-    """Read a variable; Azure Pipelines passes one that is not defined as ``$(NAME)``."""
+    """Read a variable; Azure Pipelines passes an undefined one as ``$(NAME)``."""
     value = os.environ.get(name, "").strip()
     return "" if value.startswith("$(") else value
 
@@ -38,12 +38,12 @@ _TRANSIENT = (429, 500, 502, 503, 504)
 
 
 def federated() -> "TokenCredential | None":
-    """Return the credential of a CI run; None outside of one, or where it has no identity.
+    """Return the credential of a CI run; None outside of one, or if it has no identity.
 
     Raises
     ------
     OperationError
-        If the variables of one are half set: the message says what the step lacks.
+        If only some of its variables are set; the message states what the step lacks.
     """
     return _of_azure_pipelines() or _of_github()
 
@@ -55,8 +55,8 @@ def _of_azure_pipelines() -> "TokenCredential | None":
         return None
     if missing := [name for name in (*_CONNECTION, *_OF_AGENT) if not variable(name)]:
         raise OperationError(
-            f"The sign-in of Azure Pipelines is half set: there is no {' and no '.join(missing)}. "
-            f"{_missing_in_azure_pipelines(missing)}"
+            f"The sign-in of Azure Pipelines is incomplete: there is no "
+            f"{' and no '.join(missing)}. {_missing_in_azure_pipelines(missing)}"
         )
     tenant, client, connection = map(variable, _CONNECTION)
     return AzurePipelinesCredential(
@@ -93,8 +93,8 @@ def _of_github() -> "TokenCredential | None":
         )
     if missing := [name for name in _PRINCIPAL if not variable(name)]:
         raise OperationError(
-            f"The sign-in of GitHub Actions is half set: there is no {missing[0]}. Make it a "
-            "variable of the GitHub environment and pass it under env; it is not a secret."
+            f"The sign-in of GitHub Actions is incomplete: there is no {missing[0]}. Define it as "
+            "a variable of the GitHub environment and pass it under env; it is not a secret."
         )
     return ClientAssertionCredential(tenant, client, _token_of_github)
 
@@ -105,7 +105,7 @@ def _token_of_github() -> str:
     Raises
     ------
     ClientAuthenticationError
-        If GitHub gives none.
+        If GitHub issues none.
     """
     import requests
     from azure.core.exceptions import ClientAuthenticationError
@@ -128,14 +128,14 @@ def _token_of_github() -> str:
             return str(answer.json()["value"])
     except (requests.RequestException, KeyError, TypeError) as error:
         said = f"{type(error).__name__}: {error}"
-        raise ClientAuthenticationError(f"GitHub gives this job no OIDC token ({said})") from error
+        raise ClientAuthenticationError(f"GitHub issues this job no OIDC token: {said}") from error
 
 
 INSTALL_AZURE_LOCK = "uv pip install -r requirements/azure.txt (make azure)"
 INSTALL_AZURE = f"{INSTALL_AZURE_LOCK}, or pip install 'kedro-azure-mlops[azure]'"
 OF_JOB = ("AZUREML_ARM_SUBSCRIPTION", "AZUREML_ARM_RESOURCEGROUP", "AZUREML_ARM_WORKSPACE_NAME")
 _PROOFS = ("AZURE_CLIENT_SECRET", "AZURE_CLIENT_CERTIFICATE_PATH", "AZURE_FEDERATED_TOKEN_FILE")
-# At every start they log that a class is experimental, and which ways to sign in do not apply.
+# At every start these log experimental classes and the sign-in methods that do not apply.
 _CHATTY = ("azure.ai.ml._utils._experimental", "azure.identity")
 
 
@@ -145,7 +145,7 @@ def credential() -> "TokenCredential":
     Raises
     ------
     OperationError
-        If variables to sign in with are half set, or the extra ``azure`` is not installed.
+        If only some sign-in variables are set, or the extra ``azure`` is not installed.
     """
     try:
         import azure.ai.ml
@@ -171,7 +171,7 @@ def in_job() -> bool:
 
 
 def _of_job() -> "TokenCredential":
-    """Sign in as the user where the job runs as one: Azure ML then offers their token."""
+    """Sign in as the user if the job runs as one: Azure ML then offers their token."""
     from azure.ai.ml.identity import AzureMLOnBehalfOfCredential
     from azure.identity import ManagedIdentityCredential
 
@@ -190,7 +190,7 @@ def _service_principal() -> "TokenCredential | None":
 
     tenant, client = map(variable, _PRINCIPAL)
     secret, certificate, token_file = map(variable, _PROOFS)
-    # Without a proof a CI run may have its own; a tenant alone chooses where one signs in.
+    # Without a proof a CI run may have its own; a tenant alone only selects where to sign in.
     if not any((secret, certificate, token_file)):
         return None
     _refuse_half_set()
@@ -211,12 +211,12 @@ def _refuse_half_set() -> None:
     if missing:
         given = [name for name in (*_PRINCIPAL, *_PROOFS) if variable(name)]
         raise OperationError(
-            f"A service principal is half set: there is {' and '.join(given)}, but not "
-            f"{' and '.join(missing)}. Set them all, or none and sign in with: az login"
+            f"The service principal is incomplete: there is {' and '.join(given)}, but not "
+            f"{' and '.join(missing)}. Set all of them, or none and sign in with: az login"
         )
     for name in _PROOFS[1:]:
         if variable(name) and not Path(variable(name)).is_file():
-            raise OperationError(f"{name} names a file that is not there: {variable(name)}")
+            raise OperationError(f"{name} names a file that does not exist: {variable(name)}")
 
 
 def _user() -> "TokenCredential":

@@ -1,6 +1,6 @@
-"""Make what an environment needs in Azure, by a plan of what exists and what is missing.
+"""Create the Azure resources of an environment, by a plan of what exists and what is missing.
 
-Nothing that exists is replaced: what cannot be changed in place is named, and left alone.
+Nothing that exists is replaced: a resource that cannot be changed in place is reported and kept.
 """
 
 from collections.abc import Callable, Iterator
@@ -36,7 +36,7 @@ def provision(
     root: Path | None = None,
     say: Callable[[str], None] = print,
 ) -> list[Item]:
-    """Make what an environment needs in Azure; return what was planned.
+    """Create the Azure resources of an environment; return the plan.
 
     Parameters
     ----------
@@ -45,7 +45,7 @@ def provision(
     root
         Folder of the project; by default the current one.
     say
-        Called with each line: the plan, then what is made or changed.
+        Called with each line: the plan, then each change.
 
     Raises
     ------
@@ -65,7 +65,7 @@ def provision(
 
 
 def plan(site: Site) -> list[Item]:
-    """List all resources of an environment, in the order they are made; nothing is changed.
+    """List all resources of an environment in order of creation; nothing is changed.
 
     Raises
     ------
@@ -84,17 +84,17 @@ def plan(site: Site) -> list[Item]:
 
 
 def apply(site: Site, items: list[Item], say: Callable[[str], None] = print) -> None:
-    """Make what is missing and change what differs, in order.
+    """Create what is missing and change what differs, in order.
 
     Raises
     ------
     OperationError
-        If Azure refuses, fails or cannot be reached; what was made until then stays.
+        If Azure refuses, fails or cannot be reached; what was done so far stays.
     """
     for item in items:
         if item.make:
             doing = (
-                f"{'making' if item.state == MISSING else 'changing'} the {item.kind} {item.name}"
+                f"{'creating' if item.state == MISSING else 'changing'} the {item.kind} {item.name}"
             )
             say(doing)
             with site.errors(doing), _lines_meanwhile(doing, say):
@@ -103,14 +103,14 @@ def apply(site: Site, items: list[Item], say: Callable[[str], None] = print) -> 
 
 @contextmanager
 def _lines_meanwhile(doing: str, say: Callable[[str], None]) -> Iterator[None]:
-    """Report progress now and then: a workspace takes minutes."""
+    """Report progress periodically: creating a workspace takes minutes."""
     done = Event()
 
     def report() -> None:
         seconds = 0
         while not done.wait(_SECONDS_BETWEEN_LINES):
             seconds += _SECONDS_BETWEEN_LINES
-            with suppress(BrokenPipeError):  # what is printed next ends the command
+            with suppress(BrokenPipeError):  # the next print ends the command
                 say(f"still {doing}, {seconds} s")
 
     reporter = Thread(target=report, daemon=True)
@@ -131,7 +131,7 @@ def _workspace(site: Site, found: "entities.Workspace") -> Item:
     state = differences(found, {key: value for key, value in wanted.items() if value})
     if not state:
         return Item("workspace", str(found.name), EXISTS)
-    kept = f"{state}; it keeps what it has: name that in azureml.yml, or leave the key out"
+    kept = f"{state}; it cannot change: name the existing one in azureml.yml, or leave the key out"
     return Item("workspace", str(found.name), kept)
 
 
@@ -154,7 +154,7 @@ def _cluster(site: Site, name: str, wanted: Cluster, there: bool) -> Item:
         return Item(kind, name, MISSING, lambda: _make_cluster(site, name, wanted))
     state = differences(found, {"size": wanted.size, "tier": wanted.tier})
     if state:
-        return Item(kind, name, f"{state}; it keeps these for life, delete it or name another")
+        return Item(kind, name, f"{state}; these cannot change, delete it or name another")
     state = differences(found, _scale(wanted))
     if state:
         return Item(kind, name, state, lambda: _scale_cluster(site, found, wanted))
@@ -172,7 +172,7 @@ def _scale(wanted: Cluster) -> dict[str, Any]:
 def _make_cluster(site: Site, name: str, wanted: Cluster) -> None:
     from azure.ai.ml.entities import AmlCompute, IdentityConfiguration
 
-    # jobs can then run as the cluster, without keys
+    # lets jobs run with the cluster's identity, without keys
     identity = IdentityConfiguration(type="system_assigned")
     cluster = AmlCompute(
         name=name, size=wanted.size, tier=wanted.tier, identity=identity, **_scale(wanted)
@@ -205,7 +205,7 @@ def _datastore(site: Site, name: str, wanted: Datastore, there: bool) -> list[It
     if found is None:
         return [*items, Item("datastore", name, MISSING, lambda: _attach(site, name, wanted))]
     state = differences(found, wanted.model_dump())
-    # changed in place, the data assets that lie in it would silently mean something else
+    # if it were changed in place, its data assets would silently refer to other data
     state = f"{state}; it is left as it is, name another" if state else EXISTS
     return [*items, Item("datastore", name, state)]
 
@@ -213,5 +213,5 @@ def _datastore(site: Site, name: str, wanted: Datastore, there: bool) -> list[It
 def _attach(site: Site, name: str, wanted: Datastore) -> None:
     from azure.ai.ml.entities import AzureBlobDatastore
 
-    # without credentials: it is opened with the identity of whoever reads
+    # without credentials: it is opened with the identity of the reader
     site.client.datastores.create_or_update(AzureBlobDatastore(name=name, **wanted.model_dump()))

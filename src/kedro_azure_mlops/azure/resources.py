@@ -1,4 +1,4 @@
-"""The resources of one environment: how what exists is compared with the configuration."""
+"""The resources of one environment, compared with its configuration."""
 
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from azure.core.rest import HttpResponse
 
 _HOST = "https://management.azure.com"
-# one version for each kind of resource, to read and to write it
+# The API version for each type of resource, to read and to write it.
 _VERSIONS = {
     "Microsoft.Storage/storageAccounts": "2023-05-01",
     "Microsoft.KeyVault/vaults": "2023-07-01",
@@ -30,9 +30,9 @@ _POLLING_SECONDS = 5
 
 
 class ResourceManager:
-    """Read and make resources by ARM id; raises ``azure.core.exceptions``.
+    """Read and create resources by ARM id; raises ``azure.core.exceptions``.
 
-    For what azure-ai-ml does not make, or makes under generated names.
+    For resources that azure-ai-ml does not create, or creates under generated names.
     """
 
     def __init__(self) -> None:
@@ -51,7 +51,7 @@ class ResourceManager:
         self._client: PipelineClient[Any, Any] = PipelineClient(_HOST, pipeline=self._pipeline)
 
     def get(self, id: str) -> dict[str, Any] | None:
-        """Return a resource, or None if it is not there though its resource group is."""
+        """Return a resource, or None if it is missing from an existing resource group."""
         response = self.response(id)
         if response.status_code == 404 and "ResourceGroupNotFound" not in response.text():
             return None
@@ -59,7 +59,7 @@ class ResourceManager:
         return response.json()
 
     def require(self, id: str) -> dict[str, Any]:
-        """Return a resource that must be there."""
+        """Return a resource that must exist."""
         response = self.response(id)
         response.raise_for_status()
         return response.json()
@@ -69,7 +69,7 @@ class ResourceManager:
         return self._client.send_request(_request("GET", id))
 
     def put(self, id: str, body: dict[str, Any]) -> None:
-        """Make a resource, or change it, and wait until that is done."""
+        """Create or change a resource, and wait until that is done."""
         from azure.core.polling import LROPoller
         from azure.mgmt.core.polling.arm_polling import ARMPolling
 
@@ -87,8 +87,8 @@ def _request(method: str, id: str, body: dict[str, Any] | None = None) -> Any:
 
 
 EXISTS, MISSING = "exists", "will be created"
-_LOCATION = "westeurope"  # where a resource group is suggested, if the configuration says nothing
-# what a workspace is built on, by the keys of `workspace`
+_LOCATION = "westeurope"  # suggested for a resource group, if none is configured
+# The resources that a workspace is built on, by the keys of `workspace`.
 _TYPES = {
     "storage_account": "Microsoft.Storage/storageAccounts",
     "key_vault": "Microsoft.KeyVault/vaults",
@@ -101,7 +101,7 @@ Found = TypeVar("Found")
 
 @dataclass(frozen=True)
 class Item:
-    """One resource: its kind and name, how it is, and what makes it as it should be."""
+    """One resource: its kind, name and state, and the call that creates or changes it."""
 
     kind: str
     name: str
@@ -110,13 +110,13 @@ class Item:
 
     @property
     def is_stuck(self) -> bool:
-        """Return whether it is not as configured and cannot be changed."""
+        """Return whether it differs from its configuration and cannot be changed."""
         return self.state != EXISTS and self.make is None
 
 
 @dataclass(frozen=True)
 class Site:
-    """Workspace and resource group of an environment, and what its configuration wants there."""
+    """The workspace and resource group of an environment, and its configuration."""
 
     client: "MLClient"
     root: Path
@@ -130,7 +130,7 @@ class Site:
         return f"/subscriptions/{of.subscription_id}/resourceGroups/{of.resource_group_name}"
 
     def id(self, key: str) -> str | None:
-        """Return the ARM id of what ``workspace.<key>`` names; a bare name is of the group."""
+        """Return the ARM id that ``workspace.<key>`` names; a bare name is in the group."""
         name = getattr(self.config.workspace, key)
         if not name or name.startswith("/"):
             return name
@@ -141,16 +141,16 @@ class Site:
         return {key: self.id(key) for key in _TYPES}
 
     def location(self) -> str:
-        """Return where things are made: as configured, else where the resource group is."""
+        """Return the location for new resources: the configured one, else the group's."""
         return self.config.workspace.location or self.manager.require(self.group)["location"]
 
     def look(self, what: str, ask: Callable[[], Found]) -> Found | None:
-        """Return the answer of a call that looks something up; None if it is not there.
+        """Return the result of a look-up, or None if it finds nothing.
 
         Raises
         ------
         OperationError
-            If all around it is not there either, or Azure refuses or cannot be reached.
+            If the subscription or group is missing, or Azure refuses or cannot be reached.
         """
         with self.errors(f"looking for the {what}"):
             return _or_none(ask)
@@ -160,31 +160,31 @@ class Site:
         location = self.config.workspace.location or _LOCATION
         group, subscription = self.client.resource_group_name, self.client.subscription_id
         advice = {
-            404: "There is no such subscription, or no such resource group. Make one: az group "
+            404: "There is no such subscription, or no such resource group. Create one: az group "
             f"create --name {group} --location {location} --subscription {subscription}",
-            403: "You may not do that. Let an owner of the resource group type: az role assignment "
-            f"create --assignee YOU --role Contributor --scope {self.group}",
+            403: "You may not do that. Ask an owner of the resource group to type: az role "
+            f"assignment create --assignee YOU --role Contributor --scope {self.group}",
         }
         return azure_errors(doing, advice)
 
 
 def differences(found: Any, wanted: Mapping[str, Any]) -> str:
-    """Write ``differs: size A -> B``, or nothing."""
+    """Return ``differs: size A -> B``, or an empty text."""
     changes = [
         f"{key} {_short(there)} -> {_short(value)}"
         for key, value in wanted.items()
-        if _plain(there := getattr(found, key, None)) != _plain(value)
+        if _normalized(there := getattr(found, key, None)) != _normalized(value)
     ]
     return f"differs: {', '.join(changes)}" if changes else ""
 
 
-def _plain(value: Any) -> Any:
-    """Ignore case, and blanks as in ``West Europe``."""
+def _normalized(value: Any) -> Any:
+    """Return a value without case, and without spaces as in ``West Europe``."""
     return value.lower().replace(" ", "") if isinstance(value, str) else value
 
 
 def _short(value: Any) -> str:
-    """Write a number without ``.0``, and of an ARM id its last part."""
+    """Return a number without ``.0``, or the last part of an ARM id."""
     if isinstance(value, float):
         return f"{value:g}"
     return str(value).rsplit("/", 1)[-1]
@@ -205,15 +205,15 @@ Body = dict[str, Any]
 
 
 def stores(site: Site) -> list[Item]:
-    """Plan what a new workspace needs and azure-ai-ml would name by itself.
+    """Plan the resources of a new workspace that azure-ai-ml would name by itself.
 
     Raises
     ------
     OperationError
-        If Application Insights is to be made and its logs have no place, or if Azure refuses or
-        cannot be reached.
+        If Application Insights is to be created but its logs have no place, or if Azure refuses
+        or cannot be reached.
     """
-    # Application Insights is made upon the logs, so they come first.
+    # Application Insights is built on the logs, so they come first.
     bodies = {
         "storage_account": _storage_account,
         "key_vault": _key_vault,
@@ -229,8 +229,8 @@ def stores(site: Site) -> list[Item]:
     insights = items.get("application_insights")
     if insights and insights.make and "log_analytics" not in items:
         raise OperationError(
-            f"Application Insights {insights.name} is to be made, but nothing says where it keeps "
-            "its logs: name workspace.log_analytics in azureml.yml, or leave out "
+            f"Application Insights {insights.name} is to be created, but has no place for its "
+            "logs: name workspace.log_analytics in azureml.yml, or leave out "
             "workspace.application_insights."
         )
     return list(items.values())

@@ -30,7 +30,7 @@ class Cron:
     time_zone: str
 
     def entity(self) -> "CronTrigger":
-        """Return it as Azure ML takes it."""
+        """Return the trigger as an Azure ML entity."""
         from azure.ai.ml.entities import CronTrigger
 
         return CronTrigger(expression=self.expression, time_zone=self.time_zone)
@@ -48,7 +48,7 @@ class Recurrence:
     month_days: tuple[int, ...] = ()
 
     def entity(self) -> "RecurrenceTrigger":
-        """Return it as Azure ML takes it."""
+        """Return the trigger as an Azure ML entity."""
         from azure.ai.ml.entities import RecurrencePattern, RecurrenceTrigger
 
         pattern = RecurrencePattern(
@@ -107,14 +107,14 @@ def read_recurrence(
     Raises
     ------
     OperationError
-        If they do not fit together, or are not a time or days.
+        If they cannot be combined, or are not a valid time or days.
     """
     if every == "hour" and (at or on):
-        raise OperationError("--every hour takes no --at and no --on: it starts every hour.")
+        raise OperationError("--every hour allows neither --at nor --on: it starts every hour.")
     if (every in {"week", "month"}) != bool(on):
         raise OperationError(
-            "--on names days: it is needed with --every week (--on monday,friday) and --every "
-            "month (--on 1,15), and of no use with others."
+            "--on names days: it is required with --every week (--on monday,friday) and --every "
+            "month (--on 1,15), and not allowed otherwise."
         )
     hour, minute = _time(at or "00:00")
     days = [day.strip().lower() for day in on.split(",")] if on else []
@@ -144,7 +144,7 @@ def describe(trigger: "CronTrigger | RecurrenceTrigger") -> str:
 
 
 def _listed(value: Any) -> list[Any]:
-    """Return a list, also for a single value, which Azure ML accepts, and for none."""
+    """Return a list, even for None and for the single value that Azure ML accepts."""
     if value is None:
         return []
     return list(value) if isinstance(value, list | tuple) else [value]
@@ -170,13 +170,13 @@ def _time(text: str) -> tuple[int, int]:
 
 def _week_day(text: str) -> str:
     if text not in _DAYS:
-        raise OperationError(f"--on {text}: a week has {', '.join(_DAYS)}.")
+        raise OperationError(f"--on {text}: the days are {', '.join(_DAYS)}.")
     return text
 
 
 def _month_day(text: str) -> int:
     if not (text.isdecimal() and 1 <= int(text) <= 31):
-        raise OperationError(f"--on {text}: a month has the days 1 to 31.")
+        raise OperationError(f"--on {text}: the days of a month are 1 to 31.")
     return int(text)
 
 
@@ -188,8 +188,8 @@ def _known_zone(name: str) -> str:
         return name
     near = difflib.get_close_matches(name, known, n=3, cutoff=0.4)
     raise OperationError(
-        f'--time-zone "{name}" is not known to Azure ML, which takes the names of Windows'
-        f"{', near it: ' + ', '.join(near) if near else ''}. All of them are in "
+        f'--time-zone "{name}" is not known to Azure ML, which uses the names of Windows'
+        f"{', such as ' + ', '.join(near) if near else ''}. All of them are listed in "
         "https://learn.microsoft.com/windows-hardware/manufacture/desktop/default-time-zones"
     )
 
@@ -250,8 +250,8 @@ def schedule_monitor(
 ) -> Scheduled:
     """Schedule ``kedro mlops monitor`` on Azure ML; replaces and enables a schedule of that name.
 
-    Each of its jobs runs the code and configuration as they are now, and fails where the monitor
-    raises an alarm or could not judge.
+    Each of its jobs runs the code and configuration as they are now, and fails if the monitor
+    raises an alarm or cannot judge.
 
     Parameters
     ----------
@@ -284,12 +284,12 @@ def _schedule(
 
 
 def check_name(name: str) -> None:
-    """Refuse an illegal name of a schedule.
+    """Refuse an invalid name of a schedule.
 
     Raises
     ------
     OperationError
-        If it is.
+        If the name is invalid.
     """
     if not _NAME.fullmatch(name):
         raise OperationError(
@@ -300,7 +300,7 @@ def check_name(name: str) -> None:
 def set_schedule(
     client: "MLClient", name: str, when: Cron | Recurrence, job: "PipelineJob"
 ) -> None:
-    """Make a schedule, or replace the one of that name; it is enabled.
+    """Create and enable a schedule, or replace the one of that name.
 
     Raises
     ------
@@ -315,7 +315,7 @@ def set_schedule(
 
 
 def list_schedules(client: "MLClient") -> list[Scheduled]:
-    """List all schedules, also disabled ones.
+    """List all schedules, including disabled ones.
 
     Raises
     ------
@@ -341,7 +341,7 @@ def change_schedule(client: "MLClient", action: str, name: str) -> None:
         If there is no such schedule, or Azure refuses or cannot be reached.
     """
     if _is_enabled(_find(client, name)) and action == "delete":
-        change_schedule(client, "disable", name)  # Azure ML deletes no other
+        change_schedule(client, "disable", name)  # Azure ML deletes only disabled ones
     with azure_errors(f"{action.removesuffix('e')}ing the schedule {name}"):
         getattr(client.schedules, f"begin_{action}")(name).result()
 

@@ -1,4 +1,4 @@
-"""The snapshot of a folder of code: exactly what Azure ML's client would upload of it."""
+"""The snapshot of a code folder: exactly the files that Azure ML's client would upload."""
 
 import hashlib
 import os
@@ -16,13 +16,13 @@ from kedro_azure_mlops.errors import OperationError
 _FILES = (".amlignore", ".gitignore")
 # Azure ML adds this to every file of rules.
 _ALWAYS = "__pycache__"
-# patterns that git and Azure ML read differently: [^a], an open [ (below), and a lone !/ or /**/
+# Patterns that git and Azure ML read differently: [^a], an open [ (below), and a lone !/ or /**/
 _TWO_MEANINGS = re.compile(r"(?<!\\)\[\^|^!?/(\*\*/)+$|^!/$")
 
 
 @dataclass(frozen=True)
 class Rule:
-    """One line: which paths it matches, and whether they are left out or brought back."""
+    """One line: the paths it matches, and whether it leaves them out or brings them back."""
 
     text: str
     pattern: GitIgnoreSpecPattern
@@ -75,7 +75,7 @@ class Rules:
             if rule.brings_back:
                 if rule.may_be_about_something_in(folder):
                     return False
-            # a rule that ends with this folder is about all that is in it
+            # a rule that matches the folder applies to everything in it
             elif rule.is_about(f"{folder}/") and rule.is_about(f"{folder}/\x01"):
                 return True
         return False
@@ -98,28 +98,28 @@ def _rule(file: Path | None, number: int, line: str) -> Rule | None:
 
 
 def files_to_upload(root: Path) -> list[Path]:
-    """List the files, relative to the folder and sorted; what a link leads to has the link's name.
+    """List the files, relative to the folder and sorted; linked files are listed by link name.
 
-    As in Azure ML, empty folders vanish, rules look at where a linked folder really lies, and only
-    the folder's own ``.amlignore`` counts, or its ``.gitignore`` if there is none. Folders of which
-    nothing can be wanted are not searched.
+    As in Azure ML, empty folders vanish, rules apply to the real path of a linked folder, and only
+    the folder's own ``.amlignore`` counts, or its ``.gitignore`` if there is none. Folders that are
+    left out as a whole are not searched.
 
     Raises
     ------
     OperationError
-        If a rule cannot be read, or a link leads to a folder that contains the link.
+        If a rule cannot be read, or a link points to a folder that contains the link.
     """
     root = root.resolve()
     return sorted(_files(root, root, Rules(root)), key=Path.as_posix)
 
 
 def refuse_links_that_leave(root: Path, files: Iterable[Path]) -> None:
-    """Refuse what Azure ML would upload from outside the folder.
+    """Refuse files that Azure ML would upload from outside the folder.
 
     Raises
     ------
     OperationError
-        If a file is reached through a link that leads out of the folder, or to nothing.
+        If a file is reached through a link that points out of the folder, or to nothing.
     """
     root = root.resolve()
     for file in files:
@@ -130,23 +130,23 @@ def refuse_links_that_leave(root: Path, files: Iterable[Path]) -> None:
         link = next((way for way in links if not _stays(root, way)), links[-1])
         wrong = "out of the project" if (root / file).exists() else "to nothing"
         raise OperationError(
-            f"{link.as_posix()} is a link that leads {wrong}: {(root / link).readlink()}. Azure ML "
-            "would upload what it finds there. Copy that into the project, or remove the link."
+            f"{link.as_posix()} is a link that points {wrong}: {(root / link).readlink()}. Azure "
+            "ML would upload its target. Copy that into the project, or remove the link."
         )
 
 
 def copy_snapshot(root: Path, target: Path) -> Path:
-    """Copy the files to a folder, which is made, and return it.
+    """Copy the files to a folder, creating it if necessary, and return it.
 
     Raises
     ------
     OperationError
-        If there are none, or a link leads out of the folder.
+        If there are none, or a link points out of the folder.
     """
     files = files_to_upload(root)
     refuse_links_that_leave(root, files)
     if not files:
-        raise OperationError(f"Nothing of {root} would be uploaded: check its .amlignore.")
+        raise OperationError(f"Nothing in {root} would be uploaded: check its .amlignore.")
     target.mkdir(parents=True, exist_ok=True)
     for file in files:
         (target / file).parent.mkdir(parents=True, exist_ok=True)
@@ -171,7 +171,7 @@ def digest_of_files(root: Path, files: Iterable[Path]) -> str:
     """Return the SHA-256 of the names and bytes of files."""
     total = hashlib.sha256()
     for file in files:
-        # no name holds a zero byte, and a digest has a fixed length: no two lists look alike
+        # names hold no zero byte, and digests have a fixed length: no two lists look alike
         total.update(file.as_posix().encode() + b"\0" + _sha256(root / file).digest())
     return total.hexdigest()
 
@@ -182,7 +182,7 @@ def _sha256(path: Path) -> "hashlib._Hash":
 
 
 def _files(root: Path, folder: Path, rules: Rules) -> Iterator[Path]:
-    """Find files in a folder that is reached under this name, perhaps through links."""
+    """Yield the files in a folder that is reached under this name, perhaps through links."""
     # Azure ML resolves a folder, but not a file, before it looks at the rules.
     real = folder.resolve()
     for path in folder.iterdir():

@@ -1,4 +1,4 @@
-"""Send a compiled job with all that it needs (data, environment, tags), and cancel a job."""
+"""Submit a compiled job with its data, environment and tags, and cancel a job."""
 
 import weakref
 from collections.abc import Callable, Mapping
@@ -29,7 +29,7 @@ _CANCELLING = "CancelRequested"
 
 @dataclass(frozen=True)
 class SentJob:
-    """A job that was sent: its name and its page in the Studio."""
+    """A submitted job: its name and its page in the Studio."""
 
     name: str
     studio: str
@@ -44,31 +44,31 @@ def submit_job(
     root: Path | None = None,
     say: Callable[[str], None] = lambda _: None,
 ) -> SentJob:
-    """Send the pipeline to Azure ML as a job; in CI also report it to later steps.
+    """Submit the pipeline to Azure ML as a job; in CI also report it to later steps.
 
-    Reported are ``job``, ``studio``, and ``resource_group``, ``workspace``, ``location``.
+    The outputs are ``job``, ``studio``, ``resource_group``, ``workspace`` and ``location``.
 
     Parameters
     ----------
     env
-        Environment whose job it is.
+        The environment to compile the job for.
     parameters
         Dotted names of parameters and their values as text; they become inputs of the job.
     data
         Data assets, ``azureml:name:version`` or ``azureml:name@latest``, instead of local data.
     data_of
-        The environment that ``update_policy`` of ``mlops.yml`` watches: the parameters that the
-        policy names are taken from it, so that the job trains on its data, by reference.
+        The environment that ``update_policy`` of ``mlops.yml`` watches: the policy's parameters
+        are taken from it, so that the job trains on its data, by reference.
     root
         Folder of the project; by default the current one.
     say
-        Called with a line for each upload, and for what exists already.
+        Called with a line for each asset that is uploaded or already exists.
 
     Raises
     ------
     OperationError
-        If the job cannot be prepared or sent, or ``data_of`` is another environment than the one
-        that is watched; there is no job then.
+        If the job cannot be prepared or sent, or ``data_of`` is not the environment that is
+        watched; no job is created then.
     """
     root = root or Path.cwd()
     if data_of and data_of != env:
@@ -85,7 +85,7 @@ def submit_job(
 
 
 def cancel_job(env: str, name: str, *, root: Path | None = None) -> str:
-    """Cancel a job, and return what happened as a sentence; one that has ended stays as it is.
+    """Cancel a job and return the outcome as a sentence; a job that has ended is left alone.
 
     Raises
     ------
@@ -98,7 +98,7 @@ def cancel_job(env: str, name: str, *, root: Path | None = None) -> str:
 def _watched_parameters(
     env: str, watched: str, root: Path, say: Callable[[str], None]
 ) -> dict[str, str]:
-    """Return the parameters of a training by the update policy that differ from its own."""
+    """Return the parameters of the update policy that differ from the environment's own."""
     from kedro_azure_mlops.refresh import read_update_policy
 
     policy = read_update_policy(env, root)
@@ -148,16 +148,16 @@ def prepare_job(
     given: Mapping[str, str] | None = None,
     say: Callable[[str], None] = lambda _: None,
 ) -> "PipelineJob":
-    """Register what a compiled job needs, and return it ready to be sent or scheduled.
+    """Register the assets of a compiled job, and return it ready to be sent or scheduled.
 
     Parameters
     ----------
     parameters
-        Those that the job was compiled with.
+        The parameters that the job was compiled with.
     given
         Data assets, ``azureml:name:version`` or ``azureml:name@latest``, instead of local data.
     say
-        Called with a line for each upload, and for what exists already.
+        Called with a line for each asset that is uploaded or already exists.
 
     Raises
     ------
@@ -168,28 +168,28 @@ def prepare_job(
     for line in (*compiled.notes, *(f"warning: {line}" for line in compiled.warnings)):
         say(line)
     with ExitStack() as stack:
-        code = _copied(project.root, stack) if _steps_with_code(body) else ""
+        code = _copy_code(project.root, stack) if _steps_with_code(body) else ""
         compiled.write()
         _refuse_unknown_computes(client, project.env, body)
         data = find_or_register(client, compiled.file, body.get("inputs", {}), given or {}, say)
-        if _takes_environment(project, body):
+        if _uses_own_environment(project, body):
             ensure_environment(client, project.root, project.config, say)
         changes = {f"inputs.{name}.path": found.path for name, found in data.items()}
-        job = _loaded(compiled.file, changes | dict.fromkeys(_steps_with_code(body), code))
+        job = _load(compiled.file, changes | dict.fromkeys(_steps_with_code(body), code))
         job.tags = _tags(project, parameters or {}, data)
         # the copy is needed until the job is sent
         weakref.finalize(job, stack.pop_all().close)
     return job
 
 
-def _copied(root: Path, stack: ExitStack) -> str:
-    """Copy what is to be uploaded: Azure's client would search ignored folders too, many times."""
+def _copy_code(root: Path, stack: ExitStack) -> str:
+    """Copy the files to upload: Azure's client would search ignored folders too, many times."""
     folder = Path(stack.enter_context(TemporaryDirectory(prefix="snapshot-")))
     return str(copy_snapshot(root, folder / "code"))
 
 
 def _steps_with_code(compiled: Mapping[str, Any]) -> list[str]:
-    """Return the keys under which steps have their code."""
+    """Return the keys under which steps name their code."""
     steps = {
         f"jobs.{name}.component" if "component" in step else f"jobs.{name}": step
         for name, step in compiled["jobs"].items()
@@ -198,7 +198,7 @@ def _steps_with_code(compiled: Mapping[str, Any]) -> list[str]:
 
 
 def _refuse_unknown_computes(client: "MLClient", env: str, compiled: Mapping[str, Any]) -> None:
-    """Check before anything is uploaded: Azure ML would refuse only afterwards."""
+    """Refuse a missing compute before the upload: Azure ML would do so only afterwards."""
     from azure.core.exceptions import ResourceNotFoundError
 
     default = compiled["settings"]["default_compute"]
@@ -211,18 +211,18 @@ def _refuse_unknown_computes(client: "MLClient", env: str, compiled: Mapping[str
             except ResourceNotFoundError as error:
                 raise OperationError(
                     f"The workspace {client.workspace_name} has no compute {name}: name another in "
-                    "azureml.yml, or make it with: "
+                    "azureml.yml, or create it with: "
                     f"kedro mlops provision --env {env}"
                 ) from error
 
 
-def _takes_environment(project: Project, compiled: Mapping[str, Any]) -> bool:
+def _uses_own_environment(project: Project, compiled: Mapping[str, Any]) -> bool:
     ours = reference(project.root, project.config)
     steps = (step.get("component", step) for step in compiled["jobs"].values())
     return any(step.get("environment") == ours for step in steps)
 
 
-def _loaded(file: Path, changes: Mapping[str, Any]) -> "PipelineJob":
+def _load(file: Path, changes: Mapping[str, Any]) -> "PipelineJob":
     from azure.ai.ml import load_job
 
     with azure_errors(f"reading {file.name}"):
@@ -233,7 +233,7 @@ def _loaded(file: Path, changes: Mapping[str, Any]) -> "PipelineJob":
 def _tags(
     project: Project, parameters: Mapping[str, str], data: Mapping[str, JobData]
 ) -> dict[str, str]:
-    """Return what the job is made from; ``reproduce`` and the tracking hook of a step read it."""
+    """Return the sources of a job, which ``reproduce`` and the tracking hook of a step read."""
     tags = code_version(project.root) | {"env": project.env}
     if parameters:
         tags["params"] = ",".join(f"{name}={value}" for name, value in parameters.items())
@@ -250,9 +250,9 @@ def _tags(
 
 
 def cancel(client: "MLClient", name: str) -> str:
-    """Cancel a job and return what happened, as a sentence.
+    """Cancel a job and return the outcome, as a sentence.
 
-    A job that has ended stays as it is.
+    A job that has ended is left alone.
 
     Raises
     ------

@@ -18,17 +18,17 @@ if TYPE_CHECKING:
 
 _UNAUTHORIZED, _FORBIDDEN, _NOT_FOUND, _CONFLICT, _TOO_MANY, _SERVER = 401, 403, 404, 409, 429, 500
 _ADVICE = {
-    _UNAUTHORIZED: "Azure does not accept the sign-in. Sign in again: az login (in CI look at "
+    _UNAUTHORIZED: "Azure does not accept the sign-in. Sign in again: az login (in CI check "
     "AZURE_TENANT_ID, AZURE_CLIENT_ID and their credential)",
     _FORBIDDEN: "You may not do that. Ask an owner of the resource group for a role that allows "
     "it, such as AzureML Data Scientist (to run) or Contributor (to provision)",
-    _NOT_FOUND: "It is not there. Compare the names in azureml.yml with what exists: "
+    _NOT_FOUND: "It does not exist. Compare the names in azureml.yml with what exists: "
     "kedro mlops provision --dry-run --env ENV",
-    _CONFLICT: "It already exists in another form, or is just being changed. Look at it in the "
-    "Studio, then try again",
-    _TOO_MANY: "Azure still asks for fewer requests after several tries. Try again in minutes",
-    _SERVER: "The fault is Azure's and did not pass after several tries. Try again later; "
-    "https://status.azure.com lists known faults",
+    _CONFLICT: "It already exists in another form, or is being changed right now. Look at it in "
+    "the Studio, then try again",
+    _TOO_MANY: "Azure still throttles requests after several tries. Try again in a few minutes",
+    _SERVER: "The fault is Azure's and persists after several tries. Try again later; "
+    "https://status.azure.com lists known incidents",
 }
 _LONGEST = 400
 _SECRETS = (
@@ -47,9 +47,9 @@ def azure_errors(doing: str, advice: Mapping[int, str] | None = None) -> Iterato
     Parameters
     ----------
     doing
-        What is tried, as in "registering the environment plant:3f2a".
+        The current action, such as "registering the environment plant:3f2a".
     advice
-        What to do about a status, where it is more specific than the general advice.
+        Advice for a status that is more specific than the general advice.
 
     Raises
     ------
@@ -89,8 +89,8 @@ def _sentence(error: "AzureError", advice: Mapping[int, str]) -> str:
         return _not_signed_in(said)
     if isinstance(error, ServiceRequestError | ServiceResponseError):
         return (
-            "Azure could not be reached, or the connection broke off. Check the network (and "
-            f"HTTPS_PROXY, if there is a proxy), then try again. The fault: {said}"
+            "Azure could not be reached, or the connection broke. Check the network (and "
+            f"HTTPS_PROXY, if there is a proxy), then try again. The error: {said}"
         )
     return said
 
@@ -117,19 +117,19 @@ def _not_signed_in(said: str) -> str:
         )
     if variable("AZURE_CLIENT_ID"):
         return (
-            "Azure does not accept the service principal that AZURE_CLIENT_ID names. Check that, "
-            "AZURE_TENANT_ID and what proves them: a secret may have expired. Azure said: "
+            "Azure does not accept the service principal that AZURE_CLIENT_ID names. Check it, "
+            "AZURE_TENANT_ID and their credential: a secret may have expired. Azure said: "
             f"{said}"
         )
     return (
         "You are not signed in to Azure. Type: az login (in CI set AZURE_TENANT_ID, "
-        f"AZURE_CLIENT_ID and what proves them). The Azure CLI said: {said}"
+        f"AZURE_CLIENT_ID and their credential). The Azure CLI said: {said}"
     )
 
 
 def _first_line(error: "AzureError") -> str:
     text = str(getattr(error, "message", None) or error).strip()
-    # of the ways in which a user may be signed in, what the usual one said
+    # quote only the usual one of the methods that a user may sign in with
     usual = re.search(r"AzureCliCredential: (.+)", text)
     line = usual[1] if usual else text.partition("\n")[0]
     return without_secrets(line or type(error).__name__)[:_LONGEST]
@@ -142,21 +142,21 @@ _SUBSCRIPTION = "AZURE_SUBSCRIPTION_ID"
 
 
 def workspace(env: str, root: Path | None = None) -> "MLClient":
-    """Return a client of an environment's workspace; nothing is sent yet.
+    """Return a client for an environment's workspace; nothing is sent yet.
 
-    Inside a job it is the job's workspace; else the one of ``azureml.yml``.
+    Inside a job it is the job's workspace; otherwise the one in ``azureml.yml``.
 
     Raises
     ------
     OperationError
-        If the workspace is not known or half known, or what to sign in with is half set.
+        If the workspace is not fully identified, or only some sign-in variables are set.
     """
     ids = identifiers(env, root or Path.cwd())
     signed_in = credential()
     from azure.ai.ml import MLClient
 
-    # It shows progress even without a terminal: with show_progress=False azure-ai-ml 1.35 overlooks
-    # errors of uploads and waits forever for what was not sent.
+    # It shows progress even without a terminal: with show_progress=False azure-ai-ml 1.35 ignores
+    # upload errors and waits forever for the missing parts.
     return MLClient(signed_in, *ids.values(), enable_telemetry=False)
 
 
@@ -213,7 +213,7 @@ def _read(file: Path) -> Mapping[str, Any]:
 
 
 def _merged(env: str, ids: Mapping[str, str], file: Path, root: Path) -> dict[str, str]:
-    """Fill in what ``azureml.yml`` leaves open, unless the file is for another workspace."""
+    """Fill the gaps of ``azureml.yml`` from a file, unless that is for another workspace."""
     name, found = file.relative_to(root).as_posix(), _read(file)
     missing = [key for key in IDENTIFIERS if not found.get(key)]
     if missing:
@@ -225,7 +225,7 @@ def _merged(env: str, ids: Mapping[str, str], file: Path, root: Path) -> dict[st
         if value and value.lower() != str(found[key]).lower():
             raise OperationError(
                 f"{name} is for {key} {found[key]}, but {env} is {value} in {_file(root, env)}. "
-                f"Give workspace.subscription_id there, or {_SUBSCRIPTION}, or {env}'s own file."
+                f"Set workspace.subscription_id there, or {_SUBSCRIPTION}, or use {env}'s own file."
             )
     return {key: value or str(found[key]) for key, value in ids.items()}
 
@@ -233,9 +233,9 @@ def _merged(env: str, ids: Mapping[str, str], file: Path, root: Path) -> dict[st
 def _how_to_name(env: str, ids: Mapping[str, str], where: str) -> str:
     missing = " and ".join(key for key, value in ids.items() if not value)
     return (
-        f"The workspace of {env} is not known: there is no {missing}. Give it under workspace in "
-        f"{where}, or put the workspace's config.json (its page in the Azure portal offers "
-        f"it) into the project's folder; the subscription may also be in {_SUBSCRIPTION}."
+        f"The workspace of {env} is not known: there is no {missing}. Set it under workspace in "
+        f"{where}, or download config.json from the workspace's page in the Azure portal "
+        f"into the project's folder; the subscription may also be in {_SUBSCRIPTION}."
     )
 
 

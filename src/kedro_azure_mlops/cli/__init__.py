@@ -1,7 +1,7 @@
 """The command line: ``kedro mlops COMMAND``, also ``python -m kedro_azure_mlops COMMAND``.
 
-Kedro imports every plugin at every command, so this module imports click alone; a command's own
-module is imported when it is run or its help is asked for.
+Kedro imports every plugin at every command, so this module imports only click. The module of a
+command is imported when the command runs or shows its help.
 """
 
 import contextlib
@@ -17,8 +17,8 @@ import click
 
 from kedro_azure_mlops.errors import OperationError, RefusedError
 
-# Each command is a module of this package with a click command called `command`; in the groups of
-# the help, in the order of use.
+# Each command is a module of this package that defines a click command named `command`. The groups
+# are those of the help, in order of use.
 GROUPS = {
     "Start": {
         "init": "write mlops.yml, azureml.yml and .amlignore into a Kedro project",
@@ -27,7 +27,7 @@ GROUPS = {
         "local": "run the compiled job here, step by step",
     },
     "Run on Azure": {
-        "provision": "create what Azure ML needs: workspace, storage, clusters",
+        "provision": "create the Azure resources: workspace, storage, clusters",
         "submit": "send the pipeline to Azure ML as a job",
         "cancel": "stop a job on Azure ML",
         "schedule": "run the pipeline on Azure ML at set times",
@@ -58,27 +58,27 @@ GROUPS = {
 COMMANDS = {name: text for group in GROUPS.values() for name, text in group.items()}
 
 
-_SIGPIPE = 141  # as shells have it
+_SIGPIPE = 141  # the status that shells report
 
 
 @contextlib.contextmanager
 def ends_with_its_reader() -> Iterator[None]:
-    """End silently where the output has lost its reader, as in ``... | head -3``.
+    """Exit silently when the reader of the output is gone, as in ``... | head -3``.
 
-    The exit status is then that of a program that SIGPIPE ends. SIGPIPE itself stays ignored: it
-    would also end a command whose connection to Azure breaks.
+    The exit status is that of a program killed by SIGPIPE. SIGPIPE itself stays ignored: it would
+    also kill a command whose connection to Azure breaks.
     """
     try:
         yield
-        sys.stdout.flush()  # else the interpreter does, and complains
+        sys.stdout.flush()  # otherwise the interpreter does, and complains
     except BaseException as error:
         is_lost = isinstance(error, BrokenPipeError) and _drop_unread()
-        # rich has dropped the output itself and ends with 1
+        # Rich drops the output itself and exits with 1.
         if is_lost or (
             isinstance(error, SystemExit) and isinstance(error.__context__, BrokenPipeError)
         ):
             raise click.exceptions.Exit(_SIGPIPE) from None
-        with contextlib.suppress(ValueError):  # a stream that was closed
+        with contextlib.suppress(ValueError):  # the stream is closed
             try:
                 sys.stdout.flush()
             except BrokenPipeError:
@@ -87,7 +87,7 @@ def ends_with_its_reader() -> Iterator[None]:
 
 
 def _drop_unread() -> bool:
-    """Drop what is still to be printed to a reader that is gone; return whether one is."""
+    """Drop the output that is left for readers that are gone; return whether there are any."""
     gone = [stream for stream in (sys.stdout, sys.stderr) if _has_lost_reader(stream)]
     for stream in gone:
         drop_output(stream)
@@ -95,7 +95,7 @@ def _drop_unread() -> bool:
 
 
 def drop_output(stream: Any = None) -> None:
-    """Drop what is still to be printed to a stream, the standard output by default."""
+    """Drop the output that a stream, by default stdout, has yet to print."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, (stream or sys.stdout).fileno())
     os.close(nowhere)
@@ -108,17 +108,17 @@ def _has_lost_reader(stream: Any) -> bool:
         watch = select.poll()
         watch.register(stream.fileno(), select.POLLOUT)
         return any(event & (select.POLLERR | select.POLLHUP) for _, event in watch.poll(0))
-    except (AttributeError, OSError, ValueError):  # no file
+    except (AttributeError, OSError, ValueError):  # not a file
         return False
 
 
 @contextlib.contextmanager
-def _mistyped_in_parts(name: str) -> Iterator[None]:
-    """Show a usage error like any other error, with the command that helps."""
+def _shown_usage_errors(name: str) -> Iterator[None]:
+    """Show a usage error like any other error, with the help command as the next step."""
     try:
         yield
     except click.ClickException as error:
-        if type(error).__name__ == "NoArgsIsHelpError":  # of click 8.2: the help is its message
+        if type(error).__name__ == "NoArgsIsHelpError":  # click 8.2: its message is the help
             raise
         from kedro_azure_mlops.terminal import show_error
 
@@ -129,23 +129,23 @@ def _mistyped_in_parts(name: str) -> Iterator[None]:
 
 
 class _Quiet(click.Command):
-    """A command that ends as its reader does, whether it runs or shows its help."""
+    """A command that exits when its reader does, whether it runs or shows its help."""
 
     def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
-        with ends_with_its_reader(), _mistyped_in_parts(self.name or ""):
+        with ends_with_its_reader(), _shown_usage_errors(self.name or ""):
             return super().make_context(*args, **kwargs)
 
     def invoke(self, ctx: click.Context) -> Any:
-        with ends_with_its_reader(), _mistyped_in_parts(self.name or ""):
+        with ends_with_its_reader(), _shown_usage_errors(self.name or ""):
             return super().invoke(ctx)
 
 
 class Group(_Quiet, click.Group):
-    """A group whose actions are shown as our commands are."""
+    """A group whose actions behave like our commands."""
 
 
 class _Commands(Group):
-    """A group whose commands are imported one by one, when they are used."""
+    """A group that imports each command when it is used."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
@@ -163,19 +163,19 @@ class _Commands(Group):
                 formatter.write_dl([(f"{name:9}", text) for name, text in group.items()])
 
 
-# They report each parameter and dataset that is read: right in a run, noise in our commands.
-_TALKATIVE = ("kedro.validation.parameter_validator", "kedro.io.data_catalog")
+# They log every parameter and dataset that is read: useful in a run, noise in our commands.
+_CHATTY_LOGGERS = ("kedro.validation.parameter_validator", "kedro.io.data_catalog")
 
 
 class Command(_Quiet):
-    """A command whose function returns its exit status and whose known errors are one block.
+    """A command whose function returns the exit status; known errors are shown as one block.
 
     Parameters
     ----------
     talks_to
-        What of the environment the header names: the "workspace" on Azure, or the "registry".
+        The part of the environment that the header names: "workspace" (on Azure) or "registry".
     is_shown
-        Whether a spinner shows that it works. A server shows its own lines.
+        Whether to show a spinner. A server prints its own lines.
     """
 
     def __init__(
@@ -189,12 +189,12 @@ class Command(_Quiet):
         self._talks_to, self._is_shown = talks_to, is_shown
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the function and end with its exit status."""
+        """Run the function and exit with the status that it returns."""
         from kedro_azure_mlops.progress import shown_activity
         from kedro_azure_mlops.terminal import show_all_letters
 
         quiet_kedro()
-        for name in _TALKATIVE:
+        for name in _CHATTY_LOGGERS:
             logging.getLogger(name).addFilter(_is_important)
         with ends_with_its_reader():
             show_all_letters(sys.stdout)
@@ -210,7 +210,7 @@ class Command(_Quiet):
         from kedro_azure_mlops.terminal import project_name, show_header, shows_header
 
         if shows_header():
-            env = ctx.params.get("env") or ctx.obj  # of a group; Kedro's own is no text
+            env = ctx.params.get("env") or ctx.obj  # set by a group; Kedro's own is not a string
             env = env if isinstance(env, str) else None
             place = _place(self._talks_to, env) if self._talks_to and env else None
             show_header(name, env, project_name(Path.cwd()), place)
@@ -223,7 +223,7 @@ class Command(_Quiet):
         except Exception as error:
             from kedro_azure_mlops.terminal import show_error
 
-            shown = in_words(error, ctx.params.get("env") or ctx.obj)
+            shown = user_error(error, ctx.params.get("env") or ctx.obj)
             if shown is None:
                 raise
             show_error(name, shown)
@@ -231,7 +231,7 @@ class Command(_Quiet):
 
 
 def _place(kind: str, env: str) -> str | None:
-    """Name the workspace or the registry of an environment, as far as configuration does."""
+    """Return the workspace or registry of an environment, if the configuration names one."""
     from pathlib import Path
 
     from kedro_azure_mlops.config import read_azureml, read_mlops
@@ -246,33 +246,33 @@ def _place(kind: str, env: str) -> str | None:
             if config.registry.shared_registry:
                 return f"registry {config.registry.shared_registry}"
         workspace = read_azureml(root, env).workspace.name
-    except Exception:  # noqa: BLE001, whatever is wrong, the command says so
+    except Exception:  # noqa: BLE001, the command itself reports what is wrong
         return None
     return f"workspace {workspace}" if workspace else None
 
 
 def quiet_kedro() -> None:
-    """Keep Kedro's line about its own logging configuration out of every command's answer."""
-    logging.getLogger("kedro.framework.project").addFilter(_says_nothing_of_logging)
+    """Keep Kedro's line about its own logging configuration out of the output."""
+    logging.getLogger("kedro.framework.project").addFilter(_is_not_about_logging)
     for runner in ("sequential", "thread", "parallel"):
-        logging.getLogger(f"kedro.runner.{runner}_runner").addFilter(_is_not_about_no_nodes)
+        logging.getLogger(f"kedro.runner.{runner}_runner").addFilter(_is_not_retry_hint)
 
 
 def _is_important(record: logging.LogRecord) -> bool:
     return record.levelno >= logging.WARNING
 
 
-def _is_not_about_no_nodes(record: logging.LogRecord) -> bool:
-    """Drop the hint to repeat the command: our own message says what to change first."""
+def _is_not_retry_hint(record: logging.LogRecord) -> bool:
+    """Drop the hint to repeat the command: our own message names the change to make first."""
     return "No nodes ran." not in str(record.msg)
 
 
-def _says_nothing_of_logging(record: logging.LogRecord) -> bool:
+def _is_not_about_logging(record: logging.LogRecord) -> bool:
     return "logging conf" not in str(record.msg)
 
 
-def in_words(error: Exception, env: Any = None) -> Exception | None:
-    """Return the error that a person can fix: a full disk, if that is the cause; None for a bug."""
+def user_error(error: Exception, env: Any = None) -> Exception | None:
+    """Return the error that the user can fix, a full disk if that is the cause; None for a bug."""
     from kedro_azure_mlops.writing import out_of_space
 
     full = out_of_space(error, (), "what this command writes")
@@ -287,10 +287,10 @@ def in_words(error: Exception, env: Any = None) -> Exception | None:
 
 
 def status_of(error: BaseException) -> int | None:
-    """Return the exit status of an error that a person can fix; None for a bug."""
+    """Return the exit status of an error that the user can fix; None for a bug."""
     if isinstance(error, OperationError | RefusedError):
         return error.exit_code
-    # Looked up, not imported: `update` works where Kedro does not.
+    # Look them up instead of importing them: `update` works without Kedro.
     names = {"kedro.config": "MissingConfigException", "yaml": "YAMLError"}
     kinds = tuple(getattr(sys.modules[at], kind) for at, kind in names.items() if at in sys.modules)
     return 2 if isinstance(error, kinds) else None
@@ -303,14 +303,14 @@ def mlops() -> None:
 
 @click.group(name="commands")
 def commands() -> None:
-    """Hold the group, as Kedro asks of a plugin."""
+    """Contain the group, as Kedro requires of a plugin."""
 
 
 commands.add_command(mlops)
 
 
 def env_option(default: str = "dev") -> Callable[..., Any]:
-    """Return the option ``--env`` with a command's own default, or base where there is no such."""
+    """Return the option ``--env``; without the default environment, it falls back to base."""
 
     def choose(ctx: click.Context, param: click.Parameter, given: str | None) -> str:
         return given or _existing(default)
@@ -322,20 +322,20 @@ def env_option(default: str = "dev") -> Callable[..., Any]:
 def _existing(env: str) -> str:
     from pathlib import Path
 
-    quiet_kedro()  # options are read before the command is invoked
+    quiet_kedro()  # options are parsed before the command is invoked
     from kedro_azure_mlops.config import environments
 
     try:
         known = environments(Path.cwd())
-    except OperationError:  # no project here: the command itself says so
+    except OperationError:  # no project here: the command itself reports it
         return env
     return env if env in known else "base"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command and return its exit status; what tests and ``python -m`` call."""
+    """Run one command and return its exit status; called by tests and ``python -m``."""
     try:
-        # click returns the status of ctx.exit() here, and whatever a --help leaves is 0
+        # click returns the status of ctx.exit(); anything else, as after --help, means 0.
         status = mlops.main(arguments, prog_name="kedro mlops", standalone_mode=False)
     except click.ClickException as error:
         error.show()

@@ -11,7 +11,7 @@ _say = narrator("ab")
 
 @click.command("ab", cls=Command, talks_to="workspace")
 @env_option("dev")
-@click.option("--share", type=int, metavar="PERCENT", help="of the challenger, 1 to 99")
+@click.option("--share", type=int, metavar="PERCENT", help="the challenger's traffic, 1 to 99")
 @click.option("--compare", is_flag=True, help="print both side by side")
 @click.option(
     "--end",
@@ -25,8 +25,8 @@ def command(
     """Share traffic between the two newest deployments, compare them, and end the test.
 
     --share N gives the challenger N % of the traffic; deploy it first, with deploy online
-    --no-traffic. --compare prints what Azure has measured of both; --end names the one that gets
-    all traffic.
+    --no-traffic. --compare prints the metrics that Azure has for both; --end names the one that
+    gets all traffic.
     """
     from kedro_azure_mlops.deploy.comparison import (
         compare_deployments,

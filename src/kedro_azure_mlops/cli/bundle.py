@@ -22,7 +22,7 @@ _PYTHON = ".".join(platform.python_version_tuple()[:2])
     "--model",
     type=click.Path(path_type=Path),
     metavar="DIR",
-    help="bundle this model folder, such as that of the last run, not the champion",
+    help="bundle this model folder (such as the last run's) instead of the champion",
 )
 @click.option(
     "--wheels-for",
@@ -34,9 +34,9 @@ _PYTHON = ".".join(platform.python_version_tuple()[:2])
     "--python",
     default=_PYTHON,
     metavar="VERSION",
-    help=f"of the device (default: {_PYTHON}, as here)",
+    help=f"the device's Python (default: {_PYTHON}, as on this machine)",
 )
-@click.option("--no-wheels", is_flag=True, help="leave the wheels out: nothing is downloaded")
+@click.option("--no-wheels", is_flag=True, help="leave out the wheels and download nothing")
 def command(
     env: str, model: Path | None, wheels_for: str | None, python: str, no_wheels: bool
 ) -> int:
@@ -49,15 +49,15 @@ def command(
     content = archive.read_bytes()
     _say(f"wrote {archive.relative_to(root).as_posix()}, {len(content) / 1e6:.1f} MB")
     show(f"  sha256 {hashlib.sha256(content).hexdigest()}")
-    show("On the device, unpack it and type: sh install.sh")
+    show("On the device, unpack it and run: sh install.sh")
     return 0
 
 
 def _wheels(wheels_for: str | None, python: str) -> Wheels:
     if wheels_for is None:
         raise OperationError(
-            f"Name the device with --wheels-for {' or '.join(PLATFORMS)}, or give --no-wheels."
+            f"Name the device with --wheels-for {' or '.join(PLATFORMS)}, or add --no-wheels."
         )
     if not re.fullmatch(r"3\.\d{1,2}", python):
-        raise OperationError(f"--python {python}: write it as 3.11.")
+        raise OperationError(f"--python {python} is not a version such as 3.11.")
     return Wheels(wheels_for, python)

@@ -1,4 +1,4 @@
-"""Show the model in service of an environment, or all versions."""
+"""Show the model in service in an environment, or all versions."""
 
 import json
 import re
@@ -14,7 +14,7 @@ from kedro_azure_mlops.terminal import shorten, show, show_note, width_of
 if TYPE_CHECKING:
     from kedro_azure_mlops.registry import Registry, Version
 
-_LARGE = 1e3  # from here on, four digits end before the decimal point
+_LARGE = 1e3  # from here on, four significant digits leave no decimals
 _GROUPS = {
     "metrics": "metrics.",
     "gate": "gate",
@@ -30,25 +30,25 @@ _GROUPS = {
 @click.command("champion", cls=Command, talks_to="registry")
 @env_option("local")
 @click.option("--history", is_flag=True, help="all versions, the newest first")
-@click.option("--json", "as_json", is_flag=True, help="all that is recorded, for programs")
+@click.option("--json", "as_json", is_flag=True, help="the whole record, for programs")
 def command(env: str, history: bool, as_json: bool) -> int:
-    """Show the model in service of an environment; exit status 1 if there is none.
+    """Show the model in service in an environment; exit status 1 if there is none.
 
-    Metrics are rounded to four significant digits, and a terminal cuts long values to its width.
+    Metrics are rounded to four significant digits, and in a terminal long values are truncated.
     --json prints everything as recorded.
     """
     from kedro_azure_mlops.registry import open_registry
 
     if history and as_json:
-        raise click.UsageError("--history and --json exclude each other.")
+        raise click.UsageError("--history and --json cannot be combined.")
     registry = open_registry(env)
     champion = registry.champion()
     if history:
         _show_history(registry, champion)
     if champion is None:
         raise RefusedError(
-            f"{registry.name} has none in {registry.place} "
-            "(each environment has a model of its own)",
+            f"{registry.name} has no champion in {registry.place} "
+            "(each environment has its own model)",
             next=f"kedro run --env {env}",
         )
     if as_json:
@@ -82,11 +82,11 @@ def _show(registry: "Registry", champion: "Version") -> None:
     show("\n".join(short))
     if short != lines:
         whole = f"kedro mlops champion --env {registry.env} --json"
-        show_note("champion", f"long values are cut here; all of it: {whole}")
+        show_note("champion", f"long values are truncated; in full: {whole}")
 
 
 def _rounded(text: str) -> str:
-    """Round a number as text to four significant digits; whole thousands keep all of theirs."""
+    """Round a number to four significant digits, but never above the decimal point."""
     try:
         number = float(text)
     except ValueError:
@@ -95,7 +95,7 @@ def _rounded(text: str) -> str:
 
 
 def _clauses(line: str) -> list[str]:
-    """Split the reasons of the gate, which are on one line."""
+    """Split the gate's reasons, which are on one line."""
     first, *others = re.split(r"; (?=(?:ok|NO)  )", line)
     return [first, *(f"{'':27}{clause}" for clause in others)]
 

@@ -14,12 +14,12 @@ _say = narrator("compile")
 @click.option(
     "--params", default="", metavar="NAME=VALUE,...", help="parameters as inputs of the job"
 )
-@click.option("--check", is_flag=True, help="compare with the file, if there is one; write nothing")
+@click.option("--check", is_flag=True, help="compare with the existing file, if any; write nothing")
 def command(env: str, params: str, check: bool) -> int:
     """Compile the pipeline to an Azure ML job in build/azureml, or --check that it compiles.
 
-    --check writes nothing; where there is such a file, it has to be what the project compiles to
-    (else exit status 1).
+    --check writes nothing; an existing file must equal the output of the compiler (otherwise exit
+    status 1).
     """
     from kedro_azure_mlops.job.compilation import compile_job
     from kedro_azure_mlops.job.project import split_parameters
@@ -40,8 +40,8 @@ def command(env: str, params: str, check: bool) -> int:
     if differences := compiled.differences():
         show("\n".join(differences))
         raise RefusedError(
-            f"{name} is not what the project compiles to",
+            f"{name} is out of date: the project compiles to something else",
             next=f"kedro mlops compile --env {env}",
         )
-    _say(f"{name} is current")
+    _say(f"{name} is up to date")
     return 0

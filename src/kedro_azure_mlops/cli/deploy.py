@@ -25,20 +25,20 @@ _say = narrator("deploy")
 @click.option(
     "--target",
     type=click.Choice(["managed", "kubernetes"]),
-    help="online: of Azure, or an attached cluster; default: deployment.target of mlops.yml",
+    help="online: Azure's own, or an attached cluster (default: deployment.target in mlops.yml)",
 )
 @click.option("--dry-run", is_flag=True, help="print the plan and change nothing")
-@click.option("--no-traffic", is_flag=True, help="online: create and test it at 0 %, as for `ab`")
+@click.option("--no-traffic", is_flag=True, help="online: create and test it at 0 %, ready for ab")
 @click.option("--back", is_flag=True, help="online: return the traffic to the kept deployment")
 @click.option(
     "--if-deployment",
     metavar="NAME",
-    help="with --back: only from this one; refused if another one has the traffic now",
+    help="with --back: only from this deployment; refused if another has the traffic now",
 )
 @click.option(
     "--clean",
     is_flag=True,
-    help="online: delete deployments without traffic whose hold has passed or that have none",
+    help="online: delete deployments that have no traffic and are no longer on hold",
 )
 def command(
     kind: str,
@@ -51,19 +51,19 @@ def command(
     if_deployment: str | None,
     clean: bool,
 ) -> int:
-    """Deploy the champion to an endpoint of Azure ML: online, step by step, or batch.
+    """Deploy the champion to an Azure ML endpoint: online, step by step, or batch.
 
-    The new deployment is tried at 0 % of the traffic, then gets it in the steps of
-    deployment.traffic in mlops.yml; if anything fails, the traffic returns and the new one is
-    deleted. The same model, code and settings are deployed once. Exit status 1: the smoke test
-    refused the deployment, all is as it was; only an endpoint made for it stays, and one of its
-    name that had failed before stays deleted. In CI `deploy online` reports the deployment's name
-    to later steps, and whether this call moved traffic to it.
+    The new deployment is tested at 0 % of the traffic, then receives it in the steps of
+    deployment.traffic in mlops.yml; if anything fails, the traffic returns and the new deployment
+    is deleted. The same model, code and settings are deployed once. Exit status 1: the smoke test
+    refused the deployment, and everything is as before, except that a new endpoint remains and a
+    failed deployment of the same name stays deleted. In CI `deploy online` reports the deployment's
+    name to later steps, and whether this call moved traffic to it.
     """
     only_online = {"--no-traffic": no_traffic, "--back": back, "--clean": clean}
     given = [option for option, is_given in only_online.items() if is_given]
     if kind == "batch" and (given or target):
-        raise OperationError(f"{[*given, '--target'][0]} is an option of: deploy online")
+        raise OperationError(f"{[*given, '--target'][0]} is only an option of: deploy online")
     if if_deployment and not back:
         raise OperationError("--if-deployment requires --back.")
     if len(given) > 1:
@@ -79,7 +79,7 @@ def command(
         work = partial(_clean, env)
     else:
         work = partial(_online, env, version, target, dry_run, not no_traffic)
-    return run_until_interrupted(work, "deploy: interrupted; what was begun is taken back")
+    return run_until_interrupted(work, "deploy: interrupted; unfinished changes are undone")
 
 
 def _online(

@@ -11,9 +11,9 @@ from kedro_azure_mlops.terminal import narrator, show
 @click.command("doctor", cls=Command)
 @click.option("--env", metavar="ENV", help="an environment of the configuration (default: all)")
 def command(env: str | None) -> int:
-    """Check this machine, the configuration and the access to Azure; print how to fix each fault.
+    """Check this machine, the configuration and access to Azure; print how to fix each fault.
 
-    Exit status 1: there is a fault. The packages for Azure may be missing unless --env is given.
+    Exit status 1: there is a fault. Missing Azure packages are a fault only with --env.
     """
     from kedro_azure_mlops.azure.doctor import check
 

@@ -10,16 +10,19 @@ from kedro_azure_mlops.terminal import show
 
 @click.command("init", cls=Command)
 def command() -> int:
-    """Write mlops.yml, azureml.yml and .amlignore; a file that exists is left as it is."""
+    """Write mlops.yml, azureml.yml and .amlignore; existing files are left alone."""
     from kedro_azure_mlops.init import initialise
 
     written = initialise(Path.cwd())
     for name in written.new:
         show(f"wrote  {name}")
     for name in written.kept:
-        show(f"kept   {name}, which was there")
+        show(f"kept   {name}, which already exists")
+    show("\nnext:")
+    if written.lacking:
+        files = " or ".join(written.lacking)
+        show(f"  add this line to {files}, or jobs lack the plugin:  kedro-azure-mlops[azure]")
     show(
-        "\nnext:\n"
         "  kedro run              a run is now tracked in MLflow (mlruns.db)\n"
         "  kedro mlops compile    the pipeline as an Azure ML job, in build/azureml\n"
         "  kedro mlops local      run that job here, step by step\n"

@@ -15,8 +15,8 @@ _say = narrator("invoke")
 
 @click.command("invoke", cls=Command, talks_to="workspace")
 @env_option("dev")
-@click.option("--file", type=Path, metavar="BODY.json", help="send this request as it is")
-@click.option("--deployment", metavar="NAME", help="send it to this one, whatever its traffic")
+@click.option("--file", type=Path, metavar="BODY.json", help="send this request unchanged")
+@click.option("--deployment", metavar="NAME", help="send it here, whatever the traffic")
 @click.option("--batch", is_flag=True, help="use the batch endpoint")
 @click.option(
     "--input",
@@ -36,12 +36,12 @@ def command(
 ) -> int:
     """Send a request to an endpoint and print the answer: the model's own example, or a file.
 
-    With --batch --input PATH the batch endpoint scores files: its job is followed until it has
-    ended. Exit status 1: the endpoint rejected the request, or the job failed.
+    With --batch --input PATH the batch endpoint scores files, and the command waits for its job.
+    Exit status 1: the endpoint rejected the request, or the job failed.
     """
     if batch:
         if not given or file or deployment:
-            raise OperationError("Write: invoke --batch --input PATH")
+            raise OperationError("--batch requires --input PATH, without --file or --deployment.")
         return _batch(env, given, download)
     if download:
         raise OperationError("--download requires --batch.")
@@ -73,7 +73,7 @@ def _batch(env: str, given: str, folder: Path | None) -> int:
     from kedro_azure_mlops.deploy.invocation import invoke_batch
 
     name = invoke_batch(env, given, say=_say)
-    _say("Ctrl-C leaves it alone")
+    _say("Ctrl-C leaves it running")
     client = workspace(env)
     try:
         job = follow(client, name, show_log)

@@ -13,12 +13,12 @@ from kedro_azure_mlops.terminal import show_log
 
 @click.command("local", cls=Command)
 @env_option("dev")
-@click.option("--step", metavar="NAME", help="run this step alone, with what earlier steps made")
+@click.option("--step", metavar="NAME", help="run only this step, on the outputs of earlier ones")
 @click.option(
     "--from-outputs",
     type=click.Path(path_type=Path),
     metavar="DIR",
-    help="with --step: take that from DIR/<step>/<output>, as submit --download writes it",
+    help="with --step: read them from DIR/<step>/<output>, as submit --download writes them",
 )
 @click.option("--force", is_flag=True, help="reuse nothing")
 @click.option(
@@ -29,7 +29,7 @@ from kedro_azure_mlops.terminal import show_log
     "inputs",
     multiple=True,
     metavar="NAME=PATH",
-    help="other data for an input of the job; may be given several times",
+    help="other data for an input of the job; repeatable",
 )
 @click.option(
     "--file",
@@ -40,10 +40,10 @@ from kedro_azure_mlops.terminal import show_log
 @click.option(
     "--job",
     metavar="NAME",
-    help="repeat the failed step of this job on Azure ML, or --step, with what it was given",
+    help="repeat the failed step of this job on Azure ML, or --step, with the inputs it had",
 )
 def command(env: str, step: str | None, force: bool, **given: Any) -> int:
-    """Run the compiled job here, each step in a copy of what would be uploaded; 1 if one fails."""
+    """Run the compiled job here, each step in a copy of the uploaded files; 1 if a step fails."""
     from kedro_azure_mlops.ci import run_until_interrupted
     from kedro_azure_mlops.job.project import split_parameters
     from kedro_azure_mlops.local.run import run_local
@@ -61,12 +61,12 @@ def command(env: str, step: str | None, force: bool, **given: Any) -> int:
             file=given["file"],
             job=given["job"],
             say=show_log,
-            command=_typed(env, **given),
+            command=_command_line(env, **given),
         )
         return 0 if verdict.succeeded else 1
 
     return run_until_interrupted(
-        work, "local: interrupted; the steps that were running are ended and will run again"
+        work, "local: interrupted; running steps were stopped and will run again next time"
     )
 
 
@@ -77,8 +77,8 @@ def _pair(text: str) -> tuple[str, str]:
     return name, path
 
 
-def _typed(env: str, **given: Any) -> str:
-    """Write the command that was typed, but for --step and --force."""
+def _command_line(env: str, **given: Any) -> str:
+    """Return the command that was typed, without --step and --force."""
     words = ["kedro", "mlops", "local", "--env", env]
     for option in ("from_outputs", "params"):
         words += [f"--{option.replace('_', '-')}", str(given[option])] if given[option] else []

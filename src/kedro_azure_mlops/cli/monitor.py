@@ -1,4 +1,4 @@
-"""``kedro mlops monitor``: the model in service against its own profile."""
+"""``kedro mlops monitor``: compare the model in service with its profile."""
 
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from kedro_azure_mlops.terminal import narrator, show
     multiple=True,
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="judge this CSV or Parquet file; may be given several times",
+    help="judge this CSV or Parquet file; repeatable",
 )
 @click.option(
     "--model",
@@ -45,8 +45,8 @@ def command(
     """Compare the current requests and answers of the champion with its training data.
 
     The rows are the recorded answers, the catalog entry monitoring.data, or files. Prints a table
-    and the reasons of an alarm, writes build/monitor/ENV/report.html and records the look in
-    MLflow. Exit status 1 is an alarm. In CI each reason is an annotation, and later steps get the
+    and the reasons for an alarm, writes build/monitor/ENV/report.html and records the result in
+    MLflow. Exit status 1: an alarm. In CI each reason is an annotation, and later steps get the
     outputs "drifted", "quality" and "retrain".
     """
     from kedro_azure_mlops.monitor.look import monitor_model

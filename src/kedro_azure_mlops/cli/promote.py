@@ -13,8 +13,8 @@ _say = narrator("promote")
 @env_option("stage")
 @click.option("--version", metavar="N", help="this version instead of the champion")
 @click.option("--digest", metavar="D", help="the version with this digest, or a prefix of it")
-@click.option("--approved-by", metavar="NAME", help="who approves it")
-@click.option("--reason", metavar="TEXT", help="why")
+@click.option("--approved-by", metavar="NAME", help="who approves it; requires --reason")
+@click.option("--reason", metavar="TEXT", help="why; required with --approved-by")
 @click.option("--clear-lock", is_flag=True, help="only remove the lock that a dead promotion left")
 def command(
     env: str,
@@ -24,15 +24,15 @@ def command(
     reason: str | None,
     clear_lock: bool,
 ) -> int:
-    """Promote the champion of the environment before this one: the same digest; 1 if refused.
+    """Promote the champion of the previous environment, with the same digest; 1 if refused.
 
     dev is promoted to stage, stage to prod (registry.promoted_from in mlops.yml). prod needs an
-    approval. In CI it reports version, digest, whether the champion moved, and which it was before.
+    approval. In CI it reports version, digest, whether the champion changed, and the previous one.
     """
     from kedro_azure_mlops.registry import open_registry, promote
 
     if version and digest:
-        raise click.UsageError("--version and --digest exclude each other.")
+        raise click.UsageError("--version and --digest cannot be combined.")
 
     def work() -> int:
         if clear_lock:

@@ -15,8 +15,8 @@ _say = narrator("provision")
 def command(env: str, dry_run: bool) -> int:
     """Create what an environment needs in Azure: workspace, clusters, environment, datastores.
 
-    The plan is printed first: each resource exists, will be created, or differs. What exists is
-    left alone, so a second run changes nothing. Exit status 1: something differs that cannot be
+    The plan is printed first: each resource exists, will be created, or differs. Existing resources
+    are left alone, so a second run changes nothing. Exit status 1: a resource differs and cannot be
     changed.
     """
     from kedro_azure_mlops.azure.provisioning import provision
@@ -30,6 +30,6 @@ def command(env: str, dry_run: bool) -> int:
         _say(f"{changes} to create or change; nothing was changed")
         show_next(f"kedro mlops provision --env {env}")
     else:
-        _say(f"{changes} done" if changes else "all is as configured")
+        _say(f"{changes} done" if changes else "everything is as configured")
         show_next(f"kedro mlops submit --env {env}")
     return 0

@@ -19,20 +19,20 @@ _say = narrator("register")
     metavar="DIR",
     help="the model folder (default: the last run's)",
 )
-@click.option("--job", metavar="NAME", help="of this job on Azure ML, not of the last run")
+@click.option("--job", metavar="NAME", help="the model of this Azure ML job, not of the last run")
 def command(env: str, folder: Path | None, job: str | None) -> int:
     """Register the model of the last run; exit status 1 if the gate refuses it.
 
-    Runs register their models themselves. This is for a run without tracking, for a registry that
-    is not the tracking server, with --folder for a model that lies elsewhere, and with --job for
-    the model of a job on Azure ML. It checks that the gate has judged this very model, that its
-    files are those it was saved with, and that it can be served. In CI it reports version, digest
-    and is_champion to later steps.
+    Runs register their models themselves. Use this after a run without tracking, for a registry
+    other than the tracking server, with --folder for a model stored elsewhere, or with --job for
+    the model of an Azure ML job. It checks that the gate has judged this exact model, that its
+    files are unchanged since it was saved, and that it can be served. In CI it reports version,
+    digest and is_champion to later steps.
     """
     from kedro_azure_mlops.registry import register
 
     if folder and job:
-        raise click.UsageError("--folder and --job exclude each other.")
+        raise click.UsageError("--folder and --job cannot be combined.")
 
     def work() -> int:
         register(env, folder=folder, job=job, say=_say)

@@ -11,16 +11,16 @@ from kedro_azure_mlops.terminal import narrator, show_note
 @click.command("reproduce", cls=Command, is_shown=False)
 @env_option("local")
 @click.option("--run", metavar="ID", help="a run on the tracking server, or a local job")
-@click.option("--job", metavar="NAME", help="a job on Azure ML, of the workspace of --env")
+@click.option("--job", metavar="NAME", help="a job on Azure ML, in the workspace of --env")
 @click.option("--go", is_flag=True, help="run the commands too")
 @click.option(
     "--data",
     multiple=True,
     type=click.Path(path_type=Path),
     metavar="PATH",
-    help="a file that the run read, if it has moved; may be repeated",
+    help="a file that the run read, if it has moved since; repeatable",
 )
-@click.option("--anyway", is_flag=True, help="try it even though its changes were not committed")
+@click.option("--anyway", is_flag=True, help="try it even if its changes were not committed")
 def command(
     env: str, run: str | None, job: str | None, go: bool, data: tuple[Path, ...], anyway: bool
 ) -> int:

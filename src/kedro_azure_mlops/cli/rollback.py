@@ -11,9 +11,11 @@ _say = narrator("rollback")
 
 @click.command("rollback", cls=Command, talks_to="registry")
 @env_option("local")
-@click.option("--to", metavar="N", help="this earlier champion, not the previous one")
+@click.option("--to", metavar="N", help="this earlier champion instead of the previous one")
 @click.option("--if-champion", metavar="N", help="only if this version is still the champion")
-@click.option("--reason", metavar="TEXT", default="", help="why; it is kept with the version")
+@click.option(
+    "--reason", metavar="TEXT", default="", help="why (required); recorded with the version"
+)
 def command(env: str, to: str | None, if_champion: str | None, reason: str) -> int:
     """Make the previous champion of an environment champion again; exit status 1 if refused.
 

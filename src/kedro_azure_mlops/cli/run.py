@@ -1,9 +1,8 @@
-"""``kedro run`` with a report after it and errors in words; a project's ``cli.py`` imports it."""
+"""``kedro run`` with a report and readable errors; imported by a project's ``cli.py``."""
 
 import atexit
 import copy
 import gc
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,13 +11,24 @@ from typing import Any
 import click
 
 from kedro_azure_mlops.cli import drop_output, ends_with_its_reader, quiet_kedro, status_of
+from kedro_azure_mlops.dataset_types import fault_of_type
 from kedro_azure_mlops.writing import name_full_disks_of_logs, out_of_space
 
-# Kedro's errors about data and parameters, by name: Kedro 1.0 does not have them
-_LACKING = re.compile(r"install the missing dependencies for ([\w.]+)")
+# Kedro's errors about data and parameters, by name because Kedro 1.0 does not have them.
 _VALIDATION = {"DataValidationError", "ParameterValidationError"}
 
-_OBJECTS = 50_000  # that come into being between two collections
+# Options that choose nodes, by the parameter of `kedro run`.
+_FILTERS = {
+    "node_names": "--nodes",
+    "from_nodes": "--from-nodes",
+    "to_nodes": "--to-nodes",
+    "namespaces": "--namespaces",
+    "from_inputs": "--from-inputs",
+    "to_outputs": "--to-outputs",
+    "tags": "--tags",
+}
+
+_OBJECTS = 50_000  # created between two garbage collections
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -30,7 +40,7 @@ def _run(**options: Any) -> dict[str, Any]:
     try:
         with ends_with_its_reader(), _fewer_collections():
             return _run_and_report(options)
-    except OSError as error:  # of the report: the results are stored
+    except OSError as error:  # while printing the report: the results are stored already
         full = out_of_space(error, (), "the output of this command")
         if full is None:
             raise
@@ -42,22 +52,22 @@ def _run(**options: Any) -> dict[str, Any]:
 def _fewer_collections() -> Iterator[None]:
     """Keep Python from searching imports for cyclic garbage, and from searching at exit.
 
-    A run imports thousands of modules, and what they define stays. With its own threshold of 700
-    objects Python would search it again and again, then three times more at the end. From the first
-    node on it looks as often as usual, at what nodes have made: tables may be held by a cycle. What
-    was open is closed at the exit: the last call there is the one that is registered first.
+    A run imports thousands of modules, and their objects stay. With the default threshold of 700
+    objects Python would scan them again and again, then three more times at exit. From the first
+    node on it scans as often as usual, but only new objects: a cycle may hold tables. Open files
+    are still closed at exit, because the handler registered first runs last.
     """
     from kedro_azure_mlops.hooks import hooks
 
     before = gc.get_threshold()
 
-    def as_usual() -> None:
+    def restore_threshold() -> None:
         gc.freeze()
         gc.set_threshold(*before)
 
     gc.set_threshold(max(before[0], _OBJECTS), *before[1:])
-    hooks.before_first_node = as_usual
-    atexit.unregister(gc.freeze)  # of an earlier run in this process
+    hooks.before_first_node = restore_threshold
+    atexit.unregister(gc.freeze)  # registered by an earlier run in this process
     atexit.register(gc.freeze)
     try:
         yield
@@ -79,7 +89,7 @@ def _run_and_report(options: dict[str, Any]) -> dict[str, Any]:
     try:
         results = kedro_run.callback(**options)
     except Exception as error:
-        refusal = _in_words(error, options)
+        refusal = _user_error(error, options)
         if refusal is None:
             raise
         raise refusal from error
@@ -96,8 +106,8 @@ def _reports() -> list[str]:
     return found.report if found else []
 
 
-def _in_words(error: Exception, options: dict[str, Any]) -> click.ClickException | None:
-    """Turn an error that a person can fix into its message and exit status; None for a bug."""
+def _user_error(error: Exception, options: dict[str, Any]) -> click.ClickException | None:
+    """Return an error that the user can fix with its message and exit status; None for a bug."""
     from kedro.framework.project import PACKAGE_NAME
     from kedro.io import DatasetError
 
@@ -110,17 +120,18 @@ def _in_words(error: Exception, options: dict[str, Any]) -> click.ClickException
             return _refusal(str(cause), getattr(cause, "exit_code", 2))
     inside, name = f"{PACKAGE_NAME}.pipelines.", None
     if isinstance(error, ImportError) and error.__cause__ is None and inside in str(error):
-        # Kedro's words for a folder that does not exist; one that cannot be imported has a cause.
+        # Kedro raises this for a missing folder; for a failed import the error has a cause.
         name = str(error).split(inside)[1].split("'")[0]
     elif isinstance(error, ValueError) and "Failed to find the pipeline named" in str(error):
         name = str(error).split("'")[1]
     if name is not None:
         return _refusal(f"There is no pipeline {name}; see: kedro registry list", 2)
     if isinstance(error, DatasetError):
-        lacking = _LACKING.search(str(error))
-        if lacking or any(isinstance(cause, OSError) for cause in causes):
-            return _refusal(_install(lacking[1]) if lacking else str(error), 2)
-    why = _fault_of_configuration(error, options)
+        source = options.get("conf_source")
+        fault = fault_of_type(error, options.get("env"), Path(source) if source else None)
+        if fault or any(isinstance(cause, OSError) for cause in causes):
+            return _refusal(fault or str(error), 2)
+    why = _fault_of_filters(error, options) or _fault_of_configuration(error, options)
     return _refusal(why, 2) if why else None
 
 
@@ -139,18 +150,40 @@ def _fault_of_configuration(error: Exception, options: dict[str, Any]) -> str | 
     return f"The configuration cannot be read: {why or type(error).__name__}"
 
 
-def _install(kind: str) -> str:
-    """Say what to install for entries of a type that Kedro could not load."""
-    group = kind.partition(".")[0]
-    package = "kedro-azure-mlops[spark]" if group == "spark" else f"kedro-datasets[{group}]"
-    return (
-        f"The catalog has an entry of type {kind}, which needs a package that is not installed "
-        f'here. Install it: uv pip install "{package}"'
-    )
+def _fault_of_filters(error: Exception, options: dict[str, Any]) -> str | None:
+    """Return why the options choose no nodes, and what lists them; None for another error."""
+    given = {name: ",".join(options[name]) for name in _FILTERS if options.get(name)}
+    if not given or not isinstance(error, ValueError) or not _is_of_filters(error):
+        return None
+    why = str(error).rstrip(".")
+    if "no nodes after applying" in why:
+        why = f"No node matches {' '.join(f'{_FILTERS[name]} {given[name]}' for name in given)}"
+        if list(given) == ["tags"]:  # no command lists them
+            return f"{why}."
+    pipelines = ",".join(options.get("pipelines") or filter(None, [options.get("pipeline")]))
+    if "datasets named" in why:
+        known = "kedro catalog describe-datasets" + (f" --pipelines {pipelines}" * bool(pipelines))
+    else:
+        known = f"kedro registry describe {pipelines if ',' not in pipelines else ''}".rstrip()
+    return f"{why}; see: {known}"
+
+
+def _is_of_filters(error: BaseException) -> bool:
+    """Return whether the error was raised where Kedro's session itself chooses the nodes.
+
+    A node, a hook or a pipeline's definition can filter a pipeline, too: those are bugs.
+    """
+    place, before = error.__traceback__, ""
+    while place is not None:
+        module = str(place.tb_frame.f_globals.get("__name__"))
+        if module == "kedro.pipeline.pipeline" and place.tb_frame.f_code.co_name == "filter":
+            return before.startswith("kedro.framework.session.")
+        place, before = place.tb_next, module
+    return False
 
 
 def _is_of_configuration(error: BaseException) -> bool:
-    """Return whether Kedro's config loader failed, which raises many kinds of errors."""
+    """Return whether the error, of whatever kind, was raised in Kedro's config loader."""
     place = error.__traceback__
     while place is not None:
         if str(place.tb_frame.f_globals.get("__name__")).startswith("kedro.config."):
@@ -166,7 +199,7 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
 
 
 class _Refusal(click.ClickException):
-    """An error that is shown as those of our commands are."""
+    """An error shown like the errors of our commands."""
 
     def show(self, file: Any = None) -> None:
         from kedro_azure_mlops.terminal import show_error
@@ -187,7 +220,7 @@ def _run_command() -> click.Command:
 
     command = copy.copy(kedro_run)
     command.callback = _run
-    text = "wait until other runs that use the same files have ended (default), or exit with 2"
+    text = "wait for other runs that use the same files (default), or exit with 2"
     option = click.Option(["--wait/--no-wait"], default=None, help=text)
     command.params = [*kedro_run.params, option]
     return command

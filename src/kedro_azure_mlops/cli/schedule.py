@@ -43,19 +43,19 @@ def _action(name: str, **about: str) -> Callable[[Callable[..., int]], click.Com
 @click.argument("name")
 @click.option("--cron", metavar='"0 2 * * *"', help="minute hour * * weekday")
 @click.option("--every", type=click.Choice(["hour", "day", "week", "month"]))
-@click.option("--at", metavar="02:00", help="time of day, with --every; else midnight")
+@click.option("--at", metavar="02:00", help="time of day, with --every (default: midnight)")
 @click.option("--on", metavar="DAYS", help="monday,friday for a week; 1,15 for a month")
-@click.option("--time-zone", default="UTC", metavar="NAME", help="as Windows names it")
+@click.option("--time-zone", default="UTC", metavar="NAME", help="a Windows time zone")
 @click.option("--params", default="", metavar="NAME=VALUE,...", help="parameters of the job")
 @click.option("--monitor", is_flag=True, help="run `kedro mlops monitor` instead of the pipeline")
 @click.pass_obj
 def _set(env: str, /, name: str, params: str, monitor: bool, **when: str | None) -> int:
-    """Make a schedule, or replace one."""
+    """Create a schedule, or replace one."""
     from kedro_azure_mlops.azure.schedules import schedule_job, schedule_monitor
     from kedro_azure_mlops.job.project import split_parameters
 
     if monitor and params:
-        raise OperationError("--monitor runs no pipeline: it takes no --params.")
+        raise OperationError("--monitor cannot be combined with --params: it runs no pipeline.")
     if monitor:
         made = schedule_monitor(env, name, _when(**when), say=_say)
         _say(f"{name} starts the monitor of {env}: {made.when}; its job fails on an alarm")
@@ -65,8 +65,8 @@ def _set(env: str, /, name: str, params: str, monitor: bool, **when: str | None)
     _say(f"{name} starts the pipeline of {env}: {made.when}")
     if made.fixed_data:
         _say(
-            f"each of its jobs reads {', '.join(made.fixed_data)} as of now. To have it read new "
-            "data, name a place under inputs in azureml.yml: path: azureml://datastores/..."
+            f"every job reads {', '.join(made.fixed_data)} as uploaded now. To read new data, "
+            "set a path under inputs in azureml.yml: path: azureml://datastores/..."
         )
     show_next(f"kedro mlops schedule --env {env} list")
     return 0
@@ -81,7 +81,7 @@ def _when(
         raise click.UsageError("give one of --cron and --every")
     if cron:
         if at or on:
-            raise OperationError("--cron contains the time: leave out --at and --on.")
+            raise OperationError("--cron includes the time: leave out --at and --on.")
         return read_cron(cron, time_zone or "UTC")
     return read_recurrence(str(every), at, on, time_zone or "UTC")
 
@@ -95,7 +95,7 @@ def _list(env: str) -> int:
 
     found = list_schedules(workspace(env))
     if not found:
-        _say("there is none; make one with: set NAME --every day --at 02:00")
+        _say("there are no schedules; create one with: set NAME --every day --at 02:00")
         return 0
     states = {True: "enabled", False: "disabled"}
     show_table([(each.name, states[each.is_enabled], each.when) for each in found])

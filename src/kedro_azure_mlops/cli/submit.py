@@ -20,28 +20,28 @@ _say = narrator("submit")
     "inputs",
     multiple=True,
     metavar="NAME=azureml:ASSET:VERSION",
-    help="a data asset instead of local data; may be given several times",
+    help="a data asset instead of local data; repeatable",
 )
-@click.option("--wait", is_flag=True, help="show the log and exit with 1 if the job fails")
+@click.option("--wait", is_flag=True, help="follow the log; exit with 1 if the job fails")
 @click.option(
     "--download",
     type=click.Path(path_type=Path),
     metavar="DIR",
-    help="wait, then download what each step made to DIR/<step>/<output>",
+    help="wait, then download the outputs of each step to DIR/<step>/<output>",
 )
-@click.option("--job", metavar="NAME", help="wait for a job that was sent before")
+@click.option("--job", metavar="NAME", help="wait for a job that was sent earlier")
 def command(
     env: str, params: str, inputs: tuple[str, ...], wait: bool, download: Path | None, job: str
 ) -> int:
     """Send the pipeline to Azure ML as a job.
 
-    With --wait it follows the job and exits with its verdict. In CI it reports the job, its page
-    and its workspace to later steps; a CI run that is cancelled while it waits cancels the job.
+    With --wait it follows the job and exits with its result. In CI it reports the job, its page
+    and its workspace to later steps; cancelling a CI run that is waiting also cancels the job.
     """
     from kedro_azure_mlops.ci import run_until_interrupted
 
     if job and (params or inputs):
-        raise OperationError("--job NAME was sent already: it takes no --params and no --input.")
+        raise OperationError("--params and --input cannot change a job that was sent already.")
     name = job
 
     def send() -> int:
@@ -76,7 +76,7 @@ def _assets(given: tuple[str, ...]) -> dict[str, str]:
     for name, _, asset in pairs:
         if not name or not asset.startswith("azureml:"):
             raise OperationError(
-                f"--input {name}: write NAME=azureml:ASSET:VERSION, or NAME=azureml:ASSET@latest."
+                f"--input {name}: write NAME=azureml:ASSET:VERSION or NAME=azureml:ASSET@latest."
             )
     return {name: asset for name, _, asset in pairs}
 
@@ -85,7 +85,7 @@ def _wait(env: str, name: str, download: Path | None) -> int:
     from kedro_azure_mlops.azure.follow import wait_for_job
     from kedro_azure_mlops.ci import INTERRUPTED, in_ci
 
-    on_interrupt = "cancels the job too" if in_ci() else "stops that, and asks about the job"
+    on_interrupt = "cancels the job too" if in_ci() else "stops following, then asks about the job"
     _say(f"following {name}; Ctrl-C {on_interrupt}")
     try:
         wait_for_job(env, name, download_to=download, show=show_log)
@@ -108,16 +108,16 @@ def _on_interruption(env: str, name: str) -> None:
         with shielded_from_interrupts():
             _say(cancel_job(env, name))
         return
-    _say(f"the job {name} keeps running; to follow it again, or to cancel it with Ctrl-C, type:")
+    _say(f"the job {name} keeps running; to follow it again, or cancel it with Ctrl-C, type:")
     show(f"  kedro mlops submit --env {env} --job {name}")
 
 
 def _is_yes(question: str) -> bool:
-    """Ask, if a person is there to answer; no answer is a no."""
+    """Ask if stdin is a terminal; no answer means no."""
     if not sys.stdin.isatty():
         return False
     try:
-        click.echo(question, nl=False)  # input() writes past the stream that the spinner watches
+        click.echo(question, nl=False)  # input() would bypass the stream that the spinner watches
         return input("").strip().lower() in {"y", "yes"}
     except (EOFError, KeyboardInterrupt):
         click.echo()

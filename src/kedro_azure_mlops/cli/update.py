@@ -18,7 +18,7 @@ from kedro_azure_mlops.terminal import narrator, show, show_error, show_note
 
 
 class _Update(Command):
-    """A command whose faults end with 2, because 1 means conflicts."""
+    """A command that exits with 2 on any fault, because 1 means conflicts."""
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
@@ -31,9 +31,9 @@ class _Update(Command):
         except OSError as error:
             show_error("update", error)
             ctx.exit(2)
-        except Exception:  # noqa: BLE001 - Python would end with 1
+        except Exception:  # noqa: BLE001 - Python would exit with 1
             traceback.print_exc()
-            show_error("update", "this is a bug of the update; nothing was changed")
+            show_error("update", "this is a bug in the update; nothing was changed")
             ctx.exit(2)
 
 
@@ -41,8 +41,8 @@ class _Update(Command):
 @click.option("--check", is_flag=True, help="only report whether there is a newer release")
 @click.option("--dry-run", is_flag=True, help="print what would be done, change nothing")
 @click.option("--abort", is_flag=True, help="undo an update that is not committed")
-@click.option("--link", metavar="URL", help="write the record of a project that has none")
-@click.option("--pull-request", is_flag=True, help="propose it on a branch of its own: for CI")
+@click.option("--link", metavar="URL", help="write the record that a project lacks")
+@click.option("--pull-request", is_flag=True, help="propose the update on its own branch, for CI")
 @click.option("--to", metavar="TAG", help="a tag, branch or commit (default: newest release)")
 @click.option(
     "--answer", "answers", metavar="KEY=VALUE", multiple=True, help="change an answer; repeatable"
@@ -56,18 +56,18 @@ def command(
     to: str | None,
     answers: tuple[str, ...],
 ) -> int:
-    """Merge a newer release of the template into this project and stage the outcome.
+    """Merge a newer release of the template into this project and stage the result.
 
-    Exit status: 0 done, or nothing to do; 1 conflicts are left to you (with --check: there is a
-    newer release); 2 could not be tried, and nothing was changed.
+    Exit status: 0 done, or nothing to do; 1 there are conflicts for you to resolve (with --check:
+    there is a newer release); 2 it could not be tried, and nothing was changed.
     """
     from kedro_azure_mlops.update import update
 
     if sum(map(bool, (check, dry_run, abort, link, pull_request))) > 1:
-        raise click.UsageError("--check, --dry-run, --abort, --link and --pull-request: give one")
-    given = _given(answers)
+        raise click.UsageError("give one of --check, --dry-run, --abort, --link and --pull-request")
+    given = _parse_answers(answers)
     if pull_request and given:
-        raise click.UsageError("--pull-request takes no --answer: answer on a laptop")
+        raise click.UsageError("--pull-request cannot take --answer: change answers on a laptop")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     folder = Path.cwd()
     if abort:
@@ -86,17 +86,17 @@ def command(
     return 0
 
 
-def _given(pairs: tuple[str, ...]) -> dict[str, str]:
+def _parse_answers(pairs: tuple[str, ...]) -> dict[str, str]:
     if unfit := [pair for pair in pairs if "=" not in pair]:
         raise OperationError(f"--answer takes KEY=VALUE, not {unfit[0]}")
     if unread := [pair for pair in pairs if not _is_unicode(pair)]:
         raise OperationError(
-            f"--answer {unread[0]!a} holds letters that cannot be read: this locale, or the "
+            f"--answer {unread[0]!a} has characters that cannot be decoded: this locale, or the "
             "terminal, is not UTF-8. Type first: export LC_ALL=C.UTF-8"
         )
     return dict(pair.split("=", maxsplit=1) for pair in pairs)
 
 
 def _is_unicode(text: str) -> bool:
-    """Return whether a text holds no bytes that could not be read."""
+    """Return whether all bytes of a text could be decoded."""
     return not any("\udc80" <= letter <= "\udcff" for letter in text)

@@ -1,1 +1,1 @@
-"""How a registered model gets to an endpoint of Azure ML, and how that is undone."""
+"""Deploy a registered model to an Azure ML endpoint, and roll the deployment back."""

@@ -43,13 +43,13 @@ Say = Callable[[str], None]
 BUILD = "build/deployment"
 LOCK = "requirements/serve.txt"
 _DOCKERFILE = Path(__file__).with_name("serve.Dockerfile")
-# Not the name of the registered model: where the registry is the workspace, that one is its own.
+# Keeps the asset apart from the registered model, if the workspace is the registry as well.
 _SERVED = "-served"
 _MILLISECONDS = 1000
-# Azure's server would send answers to Application Insights, if that is on.
+# Otherwise Azure's server would send answers to Application Insights, if that is on.
 _QUIET = {"APP_INSIGHTS_LOG_RESPONSE_ENABLED": "false"}
-# What Azure's data collector stores: whole bodies, which it sees itself, or the columns that the
-# entry script hands it through this package.
+# Azure's data collector stores whole bodies, which it captures itself, or the columns that the
+# entry script passes to it through this package.
 _PAYLOADS, _COLUMNS = ("request", "response"), (INPUTS, OUTPUTS)
 _COLLECTOR = "azureml-ai-monitoring"
 _ROUTE = {"port": 5001, "path": "/"}
@@ -62,14 +62,14 @@ _ROUTES = {
 
 @dataclass(frozen=True)
 class Artifact:
-    """A model folder that was fetched and checked, and the version that it is."""
+    """A fetched and checked model folder, and its version."""
 
     version: Version
     folder: Path
 
     @property
     def asset(self) -> tuple[str, str]:
-        """Name and version of the model asset in the workspace that endpoints are given."""
+        """Name and version of the workspace's model asset that endpoints use."""
         return f"{self.version.name}{_SERVED}", version_of(self.version.digest)
 
     @property
@@ -79,7 +79,7 @@ class Artifact:
 
     @property
     def variables(self) -> dict[str, str]:
-        """The variables by which a container refuses another model, and how it calls this one."""
+        """The container's variables: the digest it requires and the version it reports."""
         return {"MODEL_DIGEST": self.version.digest, "MODEL_VERSION": self.version.number}
 
     @property
@@ -92,7 +92,7 @@ class Artifact:
         }
 
     def deployment_name(self, settings: Mapping[str, Any], code: Path) -> str:
-        """Return a name that the same model, settings and code always have, and no others."""
+        """Return a name that is unique to this model, code and settings, and always the same."""
         parts = [self.version.digest, self.version.number, content_digest(code)]
         parts += [f"{key}={settings[key]}" for key in sorted(settings)]
         made_of = hashlib.sha256("\n".join(parts).encode()).hexdigest()[:10]
@@ -106,46 +106,59 @@ def fetch_artifact(env: str, root: Path, wanted: str | None) -> Artifact:
     Raises
     ------
     OperationError
-        If there is none, or its files are not those that were registered.
+        If there is none, or its files differ from those that were registered.
     """
     registry = open_registry(env, root)
     found = registry.version(wanted) if wanted else registry.champion()
     if found is None:
         raise OperationError(
             f"{env} has no champion to deploy: train and register one, or name a version with "
-            f"--version N. To see which there are, type: kedro mlops champion --env {env} --history"
+            f"--version N. To list the versions, type: kedro mlops champion --env {env} --history"
         )
     folder = root / BUILD / "model"
     shutil.rmtree(folder, ignore_errors=True)
     return Artifact(found, registry.fetch(found, folder))
 
 
-def write_code(env: str, root: Path, model: Path) -> Path:
-    """Write what is uploaded: the code that serves a model, and nothing else.
+def write_code(env: str, root: Path, artifact: Artifact, *, is_champion: bool = False) -> Path:
+    """Write the code to upload: only the part that serves a model.
 
-    The model is loaded by it here and answers its own example.
+    It is tested here: it loads the model and answers the model's own example.
+
+    Parameters
+    ----------
+    is_champion
+        Whether the model is in service, so that a rollback can replace it.
 
     Raises
     ------
     OperationError
-        If the project's scorer cannot be imported, or the model not be served.
+        If the project's scorer cannot be imported, or the model cannot be served.
     """
     mlops = read_mlops(root, env)
     trusted = trusted_types(root, env, mlops)
-    return copy_served_code(root, mlops, root / BUILD / "code", model=model, trusted=trusted).folder
+    return copy_served_code(
+        root,
+        mlops,
+        root / BUILD / "code",
+        model=artifact.folder,
+        trusted=trusted,
+        label=str(artifact.version),
+        champion_of=env if is_champion else None,
+    ).folder
 
 
 def collections_of(root: Path, recording: Recording) -> tuple[str, ...]:
-    """Return what Azure's data collector stores of the answers of a deployment; () if nothing.
+    """Return the collections that Azure's data collector stores for a deployment; () if none.
 
-    Columns, as ``model_inputs`` and ``model_outputs``, where the serving lock has the package
-    ``azureml-ai-monitoring``; else whole bodies, as ``request`` and ``response``, which takes no
+    They are columns, ``model_inputs`` and ``model_outputs``, if the serving lock has the package
+    ``azureml-ai-monitoring``; otherwise whole bodies, ``request`` and ``response``, which need no
     package and no code.
 
     Raises
     ------
     OperationError
-        If columns are left out, and the collector could store whole bodies only.
+        If columns are to be left out, but the collector could store only whole bodies.
 
     References
     ----------
@@ -166,7 +179,7 @@ def collections_of(root: Path, recording: Recording) -> tuple[str, ...]:
 
 
 def deployment_settings(root: Path, config: Deployment, recording: Recording) -> dict[str, Any]:
-    """Return what distinguishes two deployments besides model and code.
+    """Return the settings that distinguish deployments of the same model and code.
 
     Raises
     ------
@@ -178,7 +191,7 @@ def deployment_settings(root: Path, config: Deployment, recording: Recording) ->
     if stored:
         left_out = ", ".join(recording.leave_out) or "nothing"
         more["recording"] = f"{recording.share:g} of {' '.join(stored)} without {left_out}"
-    if config.cluster:  # what no managed deployment has, whose names stay as they are
+    if config.cluster:  # not for managed deployments, whose names must not change
         more["resources"] = config.cluster.model_dump_json(include={"requests", "limits"})
     return more | {
         "instance_type": (config.cluster or config).instance_type,
@@ -198,9 +211,9 @@ def describe_deployment(
     code: Path,
     say: Say,
 ) -> "OnlineDeployment":
-    """Register model and environment, and describe the deployment as Azure ML takes it.
+    """Register model and environment, and return the deployment as an Azure ML entity.
 
-    Where answers are recorded, Azure's data collector stores them in the workspace's storage, and
+    If answers are recorded, Azure's data collector stores them in the workspace's storage, and
     Application Insights gets each request's time and status, without its content.
 
     Raises
@@ -234,13 +247,13 @@ def describe_deployment(
     if (cluster := config.cluster) is None:
         return ManagedOnlineDeployment(instance_type=config.instance_type, **common)
     # always with requests: Azure's client cannot read a deployment without any
-    resources = ResourceRequirementsSettings(_of(cluster.requests), _of(cluster.limits))
+    resources = ResourceRequirementsSettings(_settings(cluster.requests), _settings(cluster.limits))
     return KubernetesOnlineDeployment(
         instance_type=cluster.instance_type, resources=resources, **common
     )
 
 
-def _of(resources: Resources | None) -> "ResourceSettings | None":
+def _settings(resources: Resources | None) -> "ResourceSettings | None":
     from azure.ai.ml.entities import ResourceSettings
 
     return ResourceSettings(**resources.model_dump()) if resources else None
@@ -253,7 +266,7 @@ def _data_collector(root: Path, recording: Recording) -> "DataCollector | None":
     if not names:
         return None
     collections = {name: DeploymentCollection(enabled="true") for name in names}
-    # of columns the entry script takes its share: Azure would draw inputs and outputs apart
+    # The entry script samples columns: Azure would sample inputs and outputs independently.
     share = 1.0 if names == _COLUMNS else recording.share
     return DataCollector(collections, rolling_rate="hour", sampling_rate=share)
 
@@ -271,7 +284,7 @@ def ensure_model_asset(client: "MLClient", artifact: Artifact, say: Say) -> str:
     Raises
     ------
     OperationError
-        If one with this version is another model, Azure refuses it or cannot be reached.
+        If this version is taken by another model, or Azure refuses it or cannot be reached.
     """
     from azure.ai.ml.entities import Model
 
@@ -292,19 +305,19 @@ def ensure_model_asset(client: "MLClient", artifact: Artifact, say: Say) -> str:
 
 
 def download_contract(client: "MLClient", tags: Mapping[str, str]) -> Contract:
-    """Download what the model of a deployment says of itself: its schema and its example.
+    """Download the contract of a deployment's model: its schema and its example.
 
-    It comes from the workspace, so that no registry is needed to ask a deployment.
+    It comes from the workspace, so that calling a deployment needs no registry.
 
     Parameters
     ----------
     tags
-        Those of the deployment.
+        The tags of the deployment.
 
     Raises
     ------
     OperationError
-        If the model is not there any more, holds no contract, or Azure refuses.
+        If the model is gone or holds no contract, or Azure refuses.
     """
     name, version = f"{tags.get('model')}{_SERVED}", version_of(tags.get(DIGEST, ""))
     doing = f"fetching the example request of the model {name}:{version}"
@@ -337,12 +350,12 @@ def serving_environment(config: Deployment) -> ServingEnvironment:
 def environment_reference(root: Path, environment: ServingEnvironment) -> str:
     """Return the registered environment's name, ``azureml:name:version``.
 
-    The version is a digest of the lock and of what it is installed upon.
+    The version is a digest of the lock and of the image it is installed on.
 
     Raises
     ------
     OperationError
-        If the project has no such lock.
+        If the project has no serving lock.
     """
     return f"azureml:{environment.name}:{_environment_version(root, environment)}"
 
@@ -374,12 +387,12 @@ def ensure_environment(
 
 
 def write_build_context(root: Path, environment: ServingEnvironment) -> Path:
-    """Write Dockerfile, lock and wheels: ``docker build`` of the folder makes the same image.
+    """Write Dockerfile, lock and wheels: ``docker build`` of the folder builds the same image.
 
     Raises
     ------
     OperationError
-        If there is no lock, or a wheel is not the one that it names.
+        If there is no lock, or a wheel differs from the one that it names.
     """
     lock = _read_lock(root)
     refuse_changed_wheels(root, [LOCK])
@@ -408,7 +421,7 @@ def _is_asset(client: "MLClient", artifact: Artifact) -> bool:
             return False
     if (found.tags or {}).get(DIGEST) != artifact.version.digest:
         raise OperationError(
-            f"The workspace has a model {name}:{version} that was not made from this version: "
+            f"The workspace has a model {name}:{version} that was not created from this version: "
             "archive it in the Studio."
         )
     return True
@@ -425,8 +438,8 @@ def _read_lock(root: Path) -> str:
         return (root / LOCK).read_text(encoding="utf-8")
     except FileNotFoundError as error:
         raise OperationError(
-            f"There is no {LOCK}, the packages that an endpoint installs: lock them, with hashes, "
-            "into this file."
+            f"There is no {LOCK} with the packages that an endpoint installs: lock them into this "
+            "file, with hashes."
         ) from error
 
 

@@ -1,8 +1,8 @@
 """The batch endpoint: a pipeline of the project that scores files, in the environment of the jobs.
 
 A pipeline is deployed, not a model with a scoring script: such a script needs azureml-core, which
-cannot be installed beside azure-ai-ml. A step is also given all files, so that what one file says
-of a series is known in the next, as in ``kedro run --pipelines score``.
+cannot be installed beside azure-ai-ml. A step also reads all files at once, so that a series
+continues from one file to the next, as in ``kedro run --pipelines score``.
 """
 
 import csv
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from azure.ai.ml import MLClient
     from azure.ai.ml.entities import Component
 
-INPUT, OUTPUT = "data", "scores"  # what a job of the endpoint is given, and makes
+INPUT, OUTPUT = "data", "scores"  # input and output of the endpoint's jobs
 _ENTRY = "kedro_azure_mlops.deploy.batch_entry"
 _MODEL = "model"  # its folder beside the code
 _SHOWN = 1000
@@ -55,9 +55,9 @@ def deploy_batch(
 ) -> str:
     """Deploy the champion of an environment for batches, and return the deployment's name.
 
-    The pipeline ``deployment.batch.pipeline`` is deployed with this model instead of each
-    model that it reads. A new deployment becomes the default one once it is made, then the others
-    are deleted. A second time nothing is changed.
+    The pipeline ``deployment.batch.pipeline`` is deployed with this model in place of each model
+    that it reads. A new deployment becomes the default as soon as it exists, then the others are
+    deleted. Deploying the same again changes nothing.
 
     Parameters
     ----------
@@ -71,9 +71,9 @@ def deploy_batch(
     Raises
     ------
     RefusedError
-        If what would be uploaded does not score here.
+        If the files to upload do not score here.
     OperationError
-        If it cannot be deployed; what answered by default still does.
+        If it cannot be deployed; the previous default deployment still answers.
     """
     root = root or Path.cwd()
     client = workspace(env, root)
@@ -97,7 +97,7 @@ def deploy_batch(
 
 @dataclass(frozen=True)
 class _Wanted:
-    """All that a deployment is made of; ``name`` is made from it."""
+    """The parts of a deployment; ``name`` is derived from them."""
 
     env: str
     name: str
@@ -106,7 +106,7 @@ class _Wanted:
     environment: str
     endpoint: str
     batch: Batch
-    ports: tuple[str, str]  # catalog entries: what the pipeline reads and makes
+    ports: tuple[str, str]  # catalog entries: what the pipeline reads and writes
     of_jobs: AzureML
 
     @cached_property
@@ -124,8 +124,8 @@ def _wanted(env: str, root: Path, version: str | None) -> _Wanted:
     batch = _batch_of(config)
     if of_jobs.environment is None:
         raise OperationError(
-            "azureml.yml names no environment: the steps of a batch endpoint run in one, so name "
-            "one besides the image."
+            "azureml.yml names no environment, but the steps of a batch endpoint run in one: name "
+            "one in addition to the image."
         )
     ports = _ports(env, root, batch)
     artifact = fetch_artifact(env, root, version)
@@ -150,7 +150,7 @@ def _batch_of(config: Deployment) -> Batch:
 
 
 def _ports(env: str, root: Path, batch: Batch) -> tuple[str, str]:
-    """Return the entries that a job of the endpoint binds: what it reads and what it makes."""
+    """Return the catalog entries that a job of the endpoint binds: its input and its output."""
     from kedro.framework.project import pipelines
     from kedro.framework.session import KedroSession
 
@@ -165,13 +165,13 @@ def _ports(env: str, root: Path, batch: Batch) -> tuple[str, str]:
     models = set(model_entries(catalog, pipeline))
     inputs = {n for n in pipeline.inputs() if not n.startswith("params:")} - {"parameters"} - models
     return (
-        _chosen("input", batch.input, inputs, batch.pipeline),
-        _chosen("output", batch.output, pipeline.outputs(), batch.pipeline),
+        _choose_entry("input", batch.input, inputs, batch.pipeline),
+        _choose_entry("output", batch.output, pipeline.outputs(), batch.pipeline),
     )
 
 
 def model_entries(catalog: Any, pipeline: Any) -> list[str]:
-    """Return the entries of models that a pipeline reads: a deployment gives its own instead."""
+    """Return the model entries that a pipeline reads: a deployment replaces them by its own."""
     from kedro_azure_mlops.models import ModelDataset, RegisteredChampion
 
     kinds = (ModelDataset, RegisteredChampion)
@@ -179,7 +179,7 @@ def model_entries(catalog: Any, pipeline: Any) -> list[str]:
     return sorted(name for name in names if isinstance(catalog.get(name), kinds))
 
 
-def _chosen(key: str, asked: str | None, known: set[str], pipeline: str) -> str:
+def _choose_entry(key: str, asked: str | None, known: set[str], pipeline: str) -> str:
     if asked in known or (asked is None and len(known) == 1):
         return asked or next(iter(known))
     raise OperationError(
@@ -189,14 +189,14 @@ def _chosen(key: str, asked: str | None, known: set[str], pipeline: str) -> str:
 
 
 def _read(client: "MLClient", endpoint: str) -> tuple[str | None, list[str]]:
-    """Return the default deployment and all; None and nothing if there is no endpoint."""
+    """Return the default and all deployments; None and no names if there is no endpoint."""
     from azure.core.exceptions import ResourceNotFoundError
 
     with azure_errors(f"looking up the batch endpoint {endpoint}"):
         try:
             found = client.batch_endpoints.get(endpoint)
         except ResourceNotFoundError:
-            client.workspaces.get(client.workspace_name)  # a missing one answers the same
+            client.workspaces.get(client.workspace_name)  # fails if the workspace is missing
             return None, []
         names = [str(each.name) for each in client.batch_deployments.list(endpoint)]
     defaults: Any = found.defaults
@@ -204,10 +204,10 @@ def _read(client: "MLClient", endpoint: str) -> tuple[str | None, list[str]]:
 
 
 def _plan_lines(wanted: _Wanted, default: str | None, names: Sequence[str]) -> list[str]:
-    lines = [f"make the batch endpoint {wanted.endpoint}"] if default is None else []
+    lines = [f"create the batch endpoint {wanted.endpoint}"] if default is None else []
     if wanted.name not in names:
         lines.append(
-            f"make the deployment {wanted.name} of the pipeline {wanted.batch.pipeline} on "
+            f"create the deployment {wanted.name} of the pipeline {wanted.batch.pipeline} on "
             f"{wanted.batch.compute}"
         )
     lines.append(f"make {wanted.name} the default deployment")
@@ -229,12 +229,12 @@ def _carry_out(
         say(f"trying {wanted.name} here, on a few rows")
         _try_here(root, wanted)
     if default is None:
-        say(f"making the batch endpoint {endpoint}")
-        with azure_errors(f"making the batch endpoint {endpoint}"):
+        say(f"creating the batch endpoint {endpoint}")
+        with azure_errors(f"creating the batch endpoint {endpoint}"):
             client.batch_endpoints.begin_create_or_update(BatchEndpoint(name=endpoint)).result()
     if wanted.name not in names:
         _make(client, root, wanted, say)
-    # only then: until it is the default, nothing is sent to it
+    # last, because only the default deployment receives requests
     say(f"making {wanted.name} the default deployment")
     with azure_errors(f"changing the default deployment of {endpoint}"):
         found = client.batch_endpoints.get(endpoint)
@@ -252,7 +252,7 @@ def _make(client: "MLClient", root: Path, wanted: _Wanted, say: Say) -> None:
 
     ensure_environment(client, root, wanted.of_jobs, say)
     say(f"uploading code and model of {wanted.name}")
-    with azure_errors(f"registering what {wanted.name} runs"):
+    with azure_errors(f"registering the pipeline of {wanted.name}"):
         component = client.components.create_or_update(_component(wanted))
     settings: Any = {
         "default_compute": wanted.batch.compute,
@@ -265,9 +265,9 @@ def _make(client: "MLClient", root: Path, wanted: _Wanted, say: Say) -> None:
         settings=settings,
         tags=wanted.artifact.tags,
     )
-    say(f"making the deployment {wanted.name}")
+    say(f"creating the deployment {wanted.name}")
     try:
-        with azure_errors(f"making the deployment {wanted.name}"):
+        with azure_errors(f"creating the deployment {wanted.name}"):
             client.batch_deployments.begin_create_or_update(deployment).result()
     except BaseException:
         _remove(client, wanted, say)
@@ -275,7 +275,7 @@ def _make(client: "MLClient", root: Path, wanted: _Wanted, say: Say) -> None:
 
 
 def _remove(client: "MLClient", wanted: _Wanted, say: Say) -> None:
-    """Delete what is half made; a failure here must not hide the first one."""
+    """Delete an incomplete deployment; a failure here must not hide the first one."""
     name, endpoint = wanted.name, wanted.endpoint
     try:
         with azure_errors(f"deleting the deployment {name}"):
@@ -285,7 +285,7 @@ def _remove(client: "MLClient", wanted: _Wanted, say: Say) -> None:
 
 
 def _component(wanted: _Wanted) -> "Component":
-    """Write the pipeline into ``build/`` as ``az ml component create`` takes it, and load it."""
+    """Write the pipeline into ``build/`` as a file for ``az ml component create``, and load it."""
     from azure.ai.ml import load_component
 
     words = [
@@ -308,7 +308,7 @@ def _component(wanted: _Wanted) -> "Component":
         "version": wanted.name,
         "description": f"Scores files by the pipeline {wanted.batch.pipeline}.",
         "inputs": {INPUT: folder},
-        # uploaded at the end: it is written beside its place and moved, which a mount may refuse
+        # uploaded at the end: scores are written and then renamed, which a mount may refuse
         "outputs": {OUTPUT: {**folder, "mode": "upload"}},
         "jobs": {"score": step},
     }
@@ -318,7 +318,7 @@ def _component(wanted: _Wanted) -> "Component":
 
 
 def _try_here(root: Path, wanted: _Wanted) -> None:
-    """Score an example by what would be uploaded."""
+    """Score an example with the files to upload."""
     with TemporaryDirectory() as folder:
         data, scores = Path(folder, INPUT), Path(folder, OUTPUT)
         data.mkdir()
@@ -327,7 +327,7 @@ def _try_here(root: Path, wanted: _Wanted) -> None:
         done = subprocess.run(
             [sys.executable, *wanted.command, f"--{INPUT}", data, f"--{OUTPUT}", scores],
             cwd=wanted.code,
-            env=kept | {"PYTHONDONTWRITEBYTECODE": "1"},  # the code stays what is uploaded
+            env=kept | {"PYTHONDONTWRITEBYTECODE": "1"},  # leave the code to upload unchanged
             capture_output=True,
             text=True,
             check=False,
@@ -335,8 +335,8 @@ def _try_here(root: Path, wanted: _Wanted) -> None:
         made = [file for file in scores.rglob("*") if file.is_file() and file.stat().st_size]
     if done.returncode or not made:
         raise RefusedError(
-            f"{wanted.name} does not score here, in a copy of what would be uploaded: "
-            f"{done.stderr[-_SHOWN:].strip() or 'it made no file'}"
+            f"{wanted.name} does not score here, in a copy of the files to upload: "
+            f"{done.stderr[-_SHOWN:].strip() or 'it wrote no file'}"
         )
 
 

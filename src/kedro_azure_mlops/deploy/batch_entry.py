@@ -3,8 +3,8 @@
 ``python -m kedro_azure_mlops.deploy.batch_entry --env ENV --pipeline NAME --reads ENTRY --makes
 ENTRY --model DIR --digest D --version N --data FOLDER --scores FOLDER``
 
-The entry that the pipeline reads is bound to the folder, if it is one that takes folders; else the
-pipeline runs once for each file. The scores are complete or absent.
+The pipeline's input entry is bound to the folder if it accepts folders; otherwise the pipeline
+runs once for each file. The scores are complete or absent.
 """
 
 import argparse
@@ -21,16 +21,16 @@ _PART = ".part"  # until all files are scored
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Score; return 1 if a file cannot be scored, 2 if scoring could not be tried."""
+    """Score the files; return 1 if one cannot be scored, 2 if scoring cannot start."""
     parser = argparse.ArgumentParser(prog="python -m kedro_azure_mlops.deploy.batch_entry")
-    parser.add_argument("--env", required=True, help="whose configuration applies")
+    parser.add_argument("--env", required=True, help="the configuration environment")
     parser.add_argument("--pipeline", required=True, help="the registered pipeline that runs")
     parser.add_argument("--reads", required=True, help="the catalog entry that is bound to --data")
     parser.add_argument("--makes", required=True, help="the entry that is bound to --scores")
     for name in ("--model", "--data", "--scores"):
         parser.add_argument(name, type=Path, required=True)
-    parser.add_argument("--digest", required=True, help="of the model: another one is refused")
-    parser.add_argument("--version", required=True, help="what the scores call the model")
+    parser.add_argument("--digest", required=True, help="the model's digest; others are refused")
+    parser.add_argument("--version", required=True, help="the model version in the scores")
     given = parser.parse_args(arguments)
     part = given.scores / _PART
     try:
@@ -38,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for made in list(part.iterdir()):
             made.rename(given.scores / made.name)
     except Exception as error:
-        refusal = _refusal(error)
+        refusal = _user_error(error)
         if refusal is None:
             raise
         status, cause = refusal
@@ -69,11 +69,11 @@ def _score(given: argparse.Namespace, part: Path) -> None:
     context = KedroSession.create(project_path=root, env=given.env).load_context()
     catalog, entries = context.catalog, context.config_loader["catalog"]
     for name in model_entries(catalog, pipeline):
-        catalog[name] = _given_model(catalog.get(name), given)
+        catalog[name] = _bind_model(catalog.get(name), given)
     for data, scores in _places(given, entries, part):
-        catalog[given.reads] = _bound(entries, given.reads, data)
-        catalog[given.makes] = _bound(entries, given.makes, scores)
-        # without the hooks of a run: a batch is no experiment
+        catalog[given.reads] = _bind(entries, given.reads, data)
+        catalog[given.makes] = _bind(entries, given.makes, scores)
+        # without the hooks of a run: a batch is not an experiment
         SequentialRunner().run(pipeline, catalog)
 
 
@@ -81,8 +81,8 @@ def _is_not_about_replacing(record: logging.LogRecord) -> bool:
     return "Replacing dataset" not in str(record.msg)
 
 
-def _given_model(dataset: Any, given: argparse.Namespace) -> Any:
-    """Return a dataset that gives the model beside the code in the form of the one it replaces."""
+def _bind_model(dataset: Any, given: argparse.Namespace) -> Any:
+    """Return a dataset of the model beside the code, in the form of the one it replaces."""
     from kedro.io import MemoryDataset
 
     from kedro_azure_mlops.models import Champion, RegisteredChampion, load_model
@@ -96,7 +96,7 @@ def _given_model(dataset: Any, given: argparse.Namespace) -> Any:
 def _places(
     given: argparse.Namespace, entries: Mapping[str, Any], part: Path
 ) -> Iterator[tuple[Path, Path]]:
-    """Yield what is read and where its scores go: all at once, or file by file."""
+    """Yield each path to read and the path for its scores: all at once, or file by file."""
     part.mkdir(parents=True)
     made = PurePosixPath(_place(entries, given.makes))
     makes_folder = _takes_folders(entries, given.makes)
@@ -112,7 +112,7 @@ def _places(
         inside = file.relative_to(given.data).parent if given.data.is_dir() else Path()
         target = part / inside / f"{file.stem}{suffix}"
         if target.exists():
-            raise OperationError(f"The scores of {file.name} and of another file have one name.")
+            raise OperationError(f"The scores of {file.name} and another file have the same name.")
         yield file, target
 
 
@@ -141,18 +141,18 @@ def _place(entries: Mapping[str, Any], name: str) -> str:
     return place
 
 
-def _bound(entries: Mapping[str, Any], name: str, place: Path) -> Any:
+def _bind(entries: Mapping[str, Any], name: str, place: Path) -> Any:
     from kedro.io import AbstractDataset
 
     from kedro_azure_mlops.hooks.binding import entry_of, moved
 
     entry = moved(name, entry_of(entries, name) or {}, place.as_posix())
-    entry.pop("credentials", None)  # of the place it had
+    entry.pop("credentials", None)  # for its former path
     return AbstractDataset.from_config(name, entry)
 
 
-def _refusal(error: BaseException | None) -> tuple[int, BaseException] | None:
-    """Return what a person can fix among the causes of an error, with its exit status."""
+def _user_error(error: BaseException | None) -> tuple[int, BaseException] | None:
+    """Return the first cause of an error that a user can fix, with its exit status."""
     from kedro_azure_mlops.cli import status_of
 
     while error is not None:

@@ -27,7 +27,7 @@ _HOURS = 24
 _HOST = "https://management.azure.com"
 _VERSION = "2023-10-01"
 _PATIENCE = (5, 60)  # seconds to connect, and to be answered
-# what the model answered: to callers Azure says 424 for anything but 200
+# The model's own status: Azure returns 424 to callers for anything but 200.
 _REQUESTS, _STATUS = "RequestsPerMinute", "modelStatusCode"
 _LATENCIES = {"latency_p50": "RequestLatency_P50", "latency_p95": "RequestLatency_P95"}
 Measured = dict[str, dict[str, float]]
@@ -35,7 +35,7 @@ Measured = dict[str, dict[str, float]]
 
 @dataclass(frozen=True)
 class Pair:
-    """The names of the deployments: the champion has had the traffic."""
+    """The names of the deployments: the champion is the one that had the traffic."""
 
     champion: str
     challenger: str
@@ -56,14 +56,14 @@ def share_traffic(
     percent
         The share of the challenger, 1 to 99 percent.
     challenger
-        A deployment; None takes the newest one that is ready and is not the champion.
+        A deployment; by default the newest one that is ready, other than the champion.
 
     Raises
     ------
     RefusedError
         If the challenger does not pass its smoke test.
     OperationError
-        If there are no two deployments, or Azure refuses or cannot be reached.
+        If there are not two deployments, or Azure refuses or cannot be reached.
     """
     if not 1 <= percent < _ALL:
         raise OperationError(f"--share {percent}: write 1 to 99.")
@@ -117,10 +117,10 @@ def end_sharing(
 def compare_deployments(env: str, root: Path | None = None, *, say: Say = print) -> list[str]:
     """Compare the two deployments of an A/B test; return lines of text.
 
-    A table has what Azure Monitor has measured of both in the last 24 hours: requests, the share of
-    them that failed, latencies in milliseconds; it measures no Kubernetes endpoints. Then both are
-    asked about the newest rows of the project's data (its model's example, where there are none),
-    and it is counted how their answers differ.
+    A table shows Azure Monitor's measurements of both in the last 24 hours: requests, the share
+    that failed, latencies in milliseconds; it does not measure Kubernetes endpoints. Then both
+    score the newest rows of the project's data (or the model's example if there are none), and
+    the differences between their answers are counted.
 
     Raises
     ------
@@ -147,7 +147,7 @@ def compare_deployments(env: str, root: Path | None = None, *, say: Say = print)
 def _table(
     client: "MLClient", endpoint: str, metrics: Sequence[str], names: tuple[str, str]
 ) -> list[str]:
-    """Return what Azure Monitor has measured of two deployments, a line per metric."""
+    """Return Azure Monitor's measurements of two deployments, a line per metric."""
     now = datetime.now(UTC)
     measured = _measure(client, endpoint, metrics, now - timedelta(hours=_HOURS), now)
     width = max(map(len, names))
@@ -155,7 +155,7 @@ def _table(
     for metric in metrics:
         cells = [_cell(measured.get(metric, {}), name) for name in names]
         lines.append(f"{metric:12}  {cells[0]:>{width}}  {cells[1]:>{width}}")
-    return [*lines, f"of the last {_HOURS} hours, as Azure Monitor has them"]
+    return [*lines, f"over the last {_HOURS} hours, from Azure Monitor"]
 
 
 def _rows(
@@ -180,7 +180,7 @@ def _running(state: State, endpoint: str) -> Pair:
 
 
 def _pair(state: State, challenger: str | None) -> Pair:
-    """Find the champion, which has most of the traffic, and the newest other that is ready."""
+    """Return the champion, which has most traffic, and the newest other deployment ready."""
     if AB in state.tags:
         pair = Pair(*state.tags[AB].split())
         if challenger not in (None, pair.challenger):
@@ -192,16 +192,17 @@ def _pair(state: State, challenger: str | None) -> Pair:
     refuse_if_under_way(state, "")
     if not state.traffic:
         raise OperationError(
-            f"No deployment has traffic, type: kedro mlops deploy online --env {state.env}"
+            f"No deployment has traffic. Type: kedro mlops deploy online --env {state.env}"
         )
     champion = max(state.traffic, key=lambda name: state.traffic[name])
     found = [each for each in state.deployments.values() if each.state == SUCCEEDED]
     others = [each.name for each in sorted(found, key=lambda d: d.created) if each.name != champion]
     if challenger and challenger not in others:
-        raise OperationError(f"There is no {challenger} that is ready; there are: {others}.")
+        known = ", ".join(others) or "none"
+        raise OperationError(f"There is no {challenger} that is ready; there are: {known}.")
     if not others:
         raise OperationError(
-            "There is one deployment only. Deploy the other version beside it: "
+            "There is only one deployment. Deploy the other version beside it: "
             f"kedro mlops deploy online --env {state.env} --version N --no-traffic"
         )
     return Pair(champion, challenger or others[-1])
@@ -226,10 +227,10 @@ def _differences(
     for name in names:
         reply = endpoint.score(body, name)
         if reply.status != 200:
-            raise RefusedError(f"{name} answers {reply.status} to the {what}: {reply.body}")
+            raise RefusedError(f"{name} returns {reply.status} for the {what}: {reply.body}")
         answers.append(rows_of_answer(name, reply.body))
     if len(answers[0]) != len(answers[1]):
-        raise RefusedError(f"{' and '.join(names)} answer different numbers of rows")
+        raise RefusedError(f"{' and '.join(names)} return different numbers of rows")
     columns = contract.schema.outputs
     said = [_difference(column, answers, contract.tolerance) for column in columns]
     return [f"of {len(answers[0]):,} {what}:", *(f"  {line}" for line in said)]
@@ -265,10 +266,10 @@ def _measure(
     found: Measured = {}
     if {"requests", "errors"} & set(metrics):
         labels = f"deployment eq '*' and {_STATUS} eq '*'"
-        found |= _counts(_ask(id, _REQUESTS, span, "Total", labels))
+        found |= _counts(_query(id, _REQUESTS, span, "Total", labels))
     for name, asked in _LATENCIES.items():
         if name in metrics:
-            series = _ask(id, asked, span, "Average", "deployment eq '*'")
+            series = _query(id, asked, span, "Average", "deployment eq '*'")
             found[name] = {labels["deployment"]: value for labels, value in series}
     return found
 
@@ -279,17 +280,17 @@ def _counts(series: list[tuple[dict[str, str], float]]) -> Measured:
     for labels, value in series:
         name = labels["deployment"]
         total[name] = total.get(name, 0.0) + value
-        # 4xx is the fault of who asks: the smoke test provokes one each time
+        # 4xx is the caller's fault: the smoke test provokes one each time
         is_error = labels.get(_STATUS.lower(), "").startswith("5")
         errors[name] = errors.get(name, 0.0) + value * is_error
     shares = {name: errors[name] / count for name, count in total.items() if count}
     return {"requests": total, "errors": shares}
 
 
-def _ask(
+def _query(
     id: str, metric: str, span: str, aggregation: str, labels: str
 ) -> list[tuple[dict[str, str], float]]:
-    """Return each series: its labels in lower case, and its sum or mean over the time."""
+    """Return each series: its labels in lower case, and its sum or mean over the time span."""
     with azure_errors("asking Azure Monitor"):
         token = credential().get_token(f"{_HOST}/.default").token
     query = {

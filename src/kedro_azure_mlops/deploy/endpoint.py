@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 SUCCEEDED = "Succeeded"
 CREATED = "created"  # tag of a deployment: when it was made
 _DEPLOYMENT = "azureml-model-deployment"
-# Azure answers 424 for a model that answers anything but 200, and names that in a header.
+# Azure returns 424 for any status of a model but 200, and puts the model's own into a header.
 _MODEL_STATUS = "ms-azureml-model-error-statuscode"
-_CHATTY = "azure.ai.ml.operations._online_deployment_operations"  # says what it checks
+_CHATTY = "azure.ai.ml.operations._online_deployment_operations"  # logs what it checks
 _CONNECT_SECONDS = 10
 _TRIES = 3
 
@@ -80,7 +80,7 @@ class OnlineEndpoint:
             try:
                 found = self._client.online_endpoints.get(self.name)
             except ResourceNotFoundError:
-                # also what a missing workspace answers: then this one fails
+                # a missing workspace raises the same: then this call fails
                 self._client.workspaces.get(self._client.workspace_name)
                 return State(env=self.env)
             every = list(self._client.online_deployments.list(self.name))
@@ -95,7 +95,7 @@ class OnlineEndpoint:
         )
 
     def create(self) -> None:
-        """Make the endpoint, without a deployment."""
+        """Create the endpoint, without a deployment."""
         from azure.ai.ml.entities import KubernetesOnlineEndpoint, ManagedOnlineEndpoint
 
         endpoint: ManagedOnlineEndpoint | KubernetesOnlineEndpoint
@@ -109,7 +109,7 @@ class OnlineEndpoint:
             409: "Another endpoint of the region has this name: change deployment.endpoint in "
             "mlops.yml"
         }
-        with azure_errors(f"making the endpoint {self.name}", advice):
+        with azure_errors(f"creating the endpoint {self.name}", advice):
             self._client.online_endpoints.begin_create_or_update(endpoint).result()
 
     def route(
@@ -126,13 +126,13 @@ class OnlineEndpoint:
             self._client.online_endpoints.begin_create_or_update(endpoint).result()
 
     def deploy(self, deployment: "entities.OnlineDeployment") -> None:
-        """Make a deployment and wait until it is ready."""
-        doing = f"making the deployment {deployment.name}"
+        """Create a deployment and wait until it is ready."""
+        doing = f"creating the deployment {deployment.name}"
         logging.getLogger(_CHATTY).setLevel(logging.WARNING)
         with azure_errors(doing):
             made = self._client.online_deployments.begin_create_or_update(deployment).result()
         if (state := _text_of(made.provisioning_state)) != SUCCEEDED:
-            raise OperationError(f"{doing}: Azure says {state}.")
+            raise OperationError(f"{doing}: Azure reports {state}.")
 
     def delete(self, name: str) -> None:
         """Delete a deployment."""
@@ -157,7 +157,7 @@ class OnlineEndpoint:
         OperationError
             If the endpoint cannot be reached.
         """
-        # Azure's client has `invoke`, which hides the status and keeps a header for later calls.
+        # Not `invoke` of Azure's client: it hides the status and keeps a header for later calls.
         uri, headers = self.address(), self._headers()
         headers |= {_DEPLOYMENT: deployment} if deployment else {}
         patience = (_CONNECT_SECONDS, self.config.request_timeout_seconds + _CONNECT_SECONDS)
@@ -178,7 +178,7 @@ class OnlineEndpoint:
         )
 
     def address(self) -> str:
-        """Return where requests are sent: ``https``, or what a cluster has been given."""
+        """Return the URI for requests: ``https``, or whatever a cluster is configured for."""
         if not self._address:
             with azure_errors(f"asking for the address of {self.name}"):
                 self._address = str(self._client.online_endpoints.get(self.name).scoring_uri)
@@ -186,7 +186,7 @@ class OnlineEndpoint:
 
     def _headers(self) -> dict[str, str]:
         with azure_errors(f"asking for a token of {self.name}"):
-            # each time: a token may expire between two steps
+            # fetched each time: a token may expire between two steps
             keys: Any = self._client.online_endpoints.get_keys(self.name)
         token = getattr(keys, "primary_key", None) or keys.access_token
         return {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
@@ -198,7 +198,7 @@ def format_shares(traffic: Mapping[str, int]) -> str:
 
 
 def wait(seconds: float, why: str, say: Callable[[str], None]) -> None:
-    """Wait, and report what is left every half minute."""
+    """Wait, and report the time left every half minute."""
     left = seconds
     while left > 0:
         say(f"{why}, {left:g} s to go")
@@ -207,7 +207,7 @@ def wait(seconds: float, why: str, say: Callable[[str], None]) -> None:
 
 
 def _found(entity: Any) -> Found:
-    # of deployments on Kubernetes, Azure's client drops when they were made
+    # Azure's client drops the creation time of deployments on Kubernetes
     made, tags = getattr(entity.creation_context, "created_at", None), dict(entity.tags or {})
     return Found(
         name=str(entity.name),
@@ -218,7 +218,7 @@ def _found(entity: Any) -> Found:
 
 
 def _text_of(state: Any) -> str:
-    """Return the text of a state: of the same answer, Azure's client makes texts or enums."""
+    """Return the text of a state, which Azure's client returns as a string or an enum."""
     return str(getattr(state, "value", state))
 
 
@@ -227,7 +227,7 @@ def _status(answer: requests.Response) -> int:
     try:
         return int(text)
     except ValueError:
-        said = f"The header {_MODEL_STATUS} of an answer is no status: {text}"
+        said = f"The header {_MODEL_STATUS} of an answer is not a status: {text}"
         raise RefusedError(said) from None
 
 

@@ -33,7 +33,7 @@ _BOOLEANS = {"true": True, "false": False, "1": True, "0": False}
 class Answer:
     """An answer of an endpoint, and the deployment that gave it; ``status`` is the model's own.
 
-    ``contract`` is that of the model, where the request was made by it.
+    ``contract`` is the model's, if the request was built from it.
     """
 
     endpoint: str
@@ -56,10 +56,10 @@ def invoke(
     Parameters
     ----------
     request
-        A ``.csv`` file, whose columns are read by the model's schema, or any other file, which is
-        sent as it is. None sends the model's own example.
+        A ``.csv`` file, read by the model's schema, or any other file, sent unchanged. By default
+        the model's own example is sent.
     deployment
-        Ask this one, whatever its traffic; None leaves it to the traffic.
+        Call this one, whatever its traffic; by default traffic decides.
 
     Raises
     ------
@@ -100,8 +100,8 @@ def invoke_batch(env: str, given: str, root: Path | None = None, *, say: Say = p
 
     root = root or Path.cwd()
     endpoint, client = deployment_of(root, env).batch_endpoint, workspace(env, root)
-    path = given if ":" in given else _uploaded(client, root, Path(given), say)
-    with azure_errors(f"starting a job of {endpoint}"), _headers_of_its_own():
+    path = given if ":" in given else _upload(client, root, Path(given), say)
+    with azure_errors(f"starting a job of {endpoint}"), _restored_headers():
         job = client.batch_endpoints.invoke(
             endpoint, inputs={INPUT: Input(type="uri_folder", path=path)}
         )
@@ -110,15 +110,15 @@ def invoke_batch(env: str, given: str, root: Path | None = None, *, say: Say = p
 
 
 def read_rows(file: Path, schema: Schema, say: Say) -> list[dict[str, Any]]:
-    """Read a CSV file as the rows of a request; columns that the model does not take are left out.
+    """Read a CSV file as the rows of a request, without columns that the model does not use.
 
-    Of more rows than a request takes, the last ones are read, and that is reported. An empty cell
-    is null. A cell that is not of its column's type stays text: the endpoint names it.
+    If it has more rows than a request may have, the last ones are read and that is reported. An
+    empty cell is null. A cell that is not of its column's type stays text: the endpoint reports it.
 
     Raises
     ------
     OperationError
-        If it is no CSV file with the columns of the schema.
+        If it is not a CSV file with the columns of the schema.
     """
     from kedro_azure_mlops.tables.delimited import read_text
     from kedro_azure_mlops.validation import BadDataError
@@ -137,16 +137,16 @@ def read_rows(file: Path, schema: Schema, say: Say) -> list[dict[str, Any]]:
 
 
 def newest_rows(root: Path, env: str, schema: Schema, say: Say) -> list[dict[str, Any]]:
-    """Return the newest rows of the data that is watched, with the history that they need.
+    """Return the newest rows of the monitored data, with the history that they need.
 
-    The data is the catalog entry ``monitoring.data``, else ``tracking.data``. Where the schema
-    declares a history, its days are sent, else all rows; of more than a request takes, the last.
-    Rows that lack a value that the model needs are left out.
+    The data is the catalog entry ``monitoring.data``, else ``tracking.data``. If the schema
+    declares a history, its days are returned, otherwise all rows; at most the last ones that a
+    request may have. Rows that lack a required value are left out.
 
     Raises
     ------
     OperationError
-        If there is no such entry, it is no table, or lacks a column of the schema.
+        If there is no such entry, it is not a table, or it lacks a column of the schema.
     """
     import pandas as pd
 
@@ -178,7 +178,7 @@ def format_answer(body: Any, contract: Contract | None = None) -> list[str]:
     Parameters
     ----------
     contract
-        Where it declares series, the last rows of each are shown.
+        If it declares series, the last rows of each are shown.
     """
     if not isinstance(body, dict) or not isinstance(body.get("data"), list) or not body["data"]:
         return [json.dumps(body)]
@@ -212,7 +212,7 @@ def _contract_of(client: "MLClient", endpoint: OnlineEndpoint, name: str | None)
     state = endpoint.read()
     if not state.traffic and not name:
         raise OperationError(
-            f"{endpoint.name} has no deployment that answers, type: kedro mlops deploy online "
+            f"{endpoint.name} has no deployment with traffic. Type: kedro mlops deploy online "
             f"--env {endpoint.env}"
         )
     name = name or max(state.traffic, key=lambda each: state.traffic[each])
@@ -230,7 +230,7 @@ def _value(text: str | None, column: Column) -> Any:
             number = read_number(text)
             return number if math.isfinite(number) else text
         if column.type == "long":
-            read_number(text)  # which takes no 1_000, and no digits of other scripts
+            read_number(text)  # rejects 1_000 and digits of other scripts
             return int(text)
     except ValueError:
         return text
@@ -246,9 +246,9 @@ def _newest(
 
 
 def _newest_with_history(table: "pd.DataFrame", history: History) -> "pd.DataFrame":
-    """Return, in the order of time, the days that the newest rows look back on.
+    """Return, in time order, the days that the newest rows look back on.
 
-    Of each series the newest row and the rows before it that it takes at least are returned, too.
+    Each series keeps at least its newest row and the minimum number of rows before it.
     """
     import pandas as pd
 
@@ -266,7 +266,7 @@ def _refuse_missing(source: str, header: Sequence[str], schema: Schema) -> None:
     asked = [column.name for column in schema.inputs]
     if missing := [name for name in asked if name not in header]:
         raise OperationError(
-            f"{source} has no column {', '.join(missing)}: the model is asked {', '.join(asked)}."
+            f"{source} has no column {', '.join(missing)}: the model needs {', '.join(asked)}."
         )
 
 
@@ -282,8 +282,8 @@ def _load(root: Path, env: str, entry: str) -> Any:
         raise OperationError(f"{entry} cannot be loaded: {error}") from error
 
 
-def _uploaded(client: "MLClient", root: Path, local: Path, say: Say) -> str:
-    if local.is_file():  # the endpoint takes folders
+def _upload(client: "MLClient", root: Path, local: Path, say: Say) -> str:
+    if local.is_file():  # the endpoint accepts only folders
         folder = root / BUILD / "batch_input"
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
@@ -292,8 +292,8 @@ def _uploaded(client: "MLClient", root: Path, local: Path, say: Say) -> str:
 
 
 @contextmanager
-def _headers_of_its_own() -> Iterator[None]:
-    """Keep what azure-ai-ml 1.35 puts into its headers out of its next request."""
+def _restored_headers() -> Iterator[None]:
+    """Restore the shared headers that azure-ai-ml 1.35 changes, before its next request."""
     from azure.ai.ml.constants._endpoint import EndpointInvokeFields
 
     kept = dict(EndpointInvokeFields.DEFAULT_HEADER)

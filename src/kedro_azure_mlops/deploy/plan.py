@@ -1,4 +1,4 @@
-"""The plan of a deployment as a plain list; nothing here queries or changes Azure."""
+"""The plan of a deployment as plain data; nothing here queries or changes Azure."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -8,8 +8,8 @@ from kedro_azure_mlops.config import Deployment
 from kedro_azure_mlops.deploy.endpoint import SUCCEEDED, State, format_shares
 from kedro_azure_mlops.errors import OperationError
 
-# Tags of an endpoint: Azure keeps them, so that any machine can continue.
-KEEP = "keep."  # and the name of a deployment without traffic: until when it is kept
+# Tags of an endpoint: Azure stores them, so that any machine can continue.
+KEEP = "keep."  # plus the name of a deployment without traffic: until when it is kept
 NEW, BEFORE = "rollout.new", "rollout.before"  # while traffic is being moved
 AB = "ab"  # champion and challenger
 _ALL = 100
@@ -45,19 +45,19 @@ def make_plan(
     Parameters
     ----------
     traffic
-        Whether it is to get any; else it is made and tried only.
+        Whether it gets any; otherwise it is only created and tested.
 
     Raises
     ------
     OperationError
-        If an A/B test, or another deployment, is under way, or the endpoint is of another target.
+        If an A/B test, or another deployment, is under way, or the endpoint has another target.
     """
     _refuse_other_target(state, config)
     refuse_if_under_way(state, new)
     found = state.deployments.get(new)
     share = state.traffic.get(new, 0)
     others = {name: part for name, part in state.traffic.items() if name != new}
-    # without another that has traffic there are no callers to protect
+    # if no other deployment has traffic, there are no callers to protect
     wanted = [step for step in config.traffic if step > share] if others else [_ALL]
     steps = wanted if traffic and share < _ALL else []
     return Plan(
@@ -76,12 +76,12 @@ def make_plan(
 
 
 def plan_lines(plan: Plan, config: Deployment, recorded: Sequence[str] = ()) -> list[str]:
-    """Return a plan as lines of text; ``recorded`` is what Azure stores of the answers."""
-    found = [f"make the endpoint {config.endpoint}"] if plan.creates_endpoint else []
+    """Return a plan as lines of text; ``recorded`` names the collections that Azure stores."""
+    found = [f"create the endpoint {config.endpoint}"] if plan.creates_endpoint else []
     if plan.replaces_failed:
         found.append(f"delete the deployment {plan.new}, which has failed")
     if plan.creates:
-        found += [f"make the deployment {plan.new} at 0 % on {config.machines}"]
+        found += [f"create the deployment {plan.new} at 0 % on {config.machines}"]
         found += [f"its {' and '.join(recorded)} are stored in the workspace"] if recorded else []
     if plan.creates or plan.steps:
         found.append(f"smoke test of {plan.new}, here and after each step")
@@ -94,12 +94,12 @@ def plan_lines(plan: Plan, config: Deployment, recorded: Sequence[str] = ()) -> 
         found.append(f"keep {', '.join(olds)} at 0 % for {config.keep_old_hours:g} h")
     if plan.holds:
         found.append(f"keep {plan.new} at 0 % for {config.keep_old_hours:g} h")
-    found += [f"delete the deployment {name}, its hold has passed" for name in plan.retired]
+    found += [f"delete the deployment {name}, whose hold has expired" for name in plan.retired]
     return found
 
 
 def divided(before: Mapping[str, int], new: str, share: int) -> dict[str, int]:
-    """Give ``share`` to one deployment and divide the rest among the others as before."""
+    """Assign ``share`` to one deployment and divide the rest among the others as before."""
     others = {name: part for name, part in before.items() if name != new and part}
     total, left = sum(others.values()), _ALL - share
     parts = {name: left * part // total for name, part in others.items()} if total else {}
@@ -110,7 +110,7 @@ def divided(before: Mapping[str, int], new: str, share: int) -> dict[str, int]:
 
 
 def expired(state: State, now: datetime) -> list[str]:
-    """Return the deployments without traffic whose hold has passed."""
+    """Return the deployments without traffic whose hold has expired."""
     kept = {name: _until(state, name) for name in state.deployments if not _in_use(state, name)}
     return [name for name, until in kept.items() if until and until <= now]
 
@@ -121,7 +121,7 @@ def forgotten(state: State) -> list[str]:
 
 
 def kept(state: State) -> list[str]:
-    """Return the deployments that are kept, the one that was kept last first."""
+    """Return the kept deployments, the most recent one first."""
     holds = {name: _until(state, name) for name in state.deployments if not _in_use(state, name)}
     found = [(until, name) for name, until in holds.items() if until]
     return [name for _, name in sorted(found, reverse=True)]
@@ -130,9 +130,9 @@ def kept(state: State) -> list[str]:
 def tags_after(
     state: State, serving: Sequence[str], config: Deployment, now: datetime
 ) -> dict[str, str]:
-    """Return the tags of an endpoint once ``serving`` has the traffic: who is kept, and until when.
+    """Return an endpoint's tags once ``serving`` has the traffic: what is kept, and until when.
 
-    By these tags, nothing is under way any more.
+    They mark no rollout or A/B test as under way.
     """
     until = (now + timedelta(hours=config.keep_old_hours)).isoformat(timespec="seconds")
     own = (NEW, BEFORE, AB)
@@ -150,7 +150,7 @@ def traffic_as_tag(traffic: Mapping[str, int]) -> str:
 
 
 def traffic_of_tag(text: str) -> dict[str, int]:
-    """Return the traffic that ``traffic_as_tag`` has written."""
+    """Parse the traffic that ``traffic_as_tag`` wrote."""
     pairs = (part.partition("=") for part in text.split())
     return {name: int(share) for name, _, share in pairs}
 
@@ -170,8 +170,8 @@ def refuse_if_under_way(state: State, new: str) -> None:
         )
     if state.tags.get(NEW, new) != new:
         raise OperationError(
-            f"The deployment of {state.tags[NEW]} was begun but not finished. If no one is running "
-            f"it any more, take it back: kedro mlops deploy online --env {state.env} --back"
+            f"The rollout of {state.tags[NEW]} was started but not finished. If no one is running "
+            f"it any more, undo it: kedro mlops deploy online --env {state.env} --back"
         )
 
 
@@ -182,14 +182,14 @@ def _refuse_other_target(state: State, config: Deployment) -> None:
     there = f"on the Kubernetes cluster {state.compute}" if state.compute else "managed by Azure"
     asked = f"target kubernetes on {wanted}" if wanted else "target managed"
     raise OperationError(
-        f"The endpoint {config.endpoint} is {there}, and the deployment asks for {asked}: an "
-        f"endpoint stays where it was made. Name another deployment.endpoint in {state.env}/"
-        "mlops.yml, which serves beside it until callers have moved, or set the target that it has."
+        f"The endpoint {config.endpoint} is {there}, but the deployment asks for {asked}: an "
+        f"endpoint cannot change its target. Name another deployment.endpoint in {state.env}/"
+        "mlops.yml, to serve beside it until callers have moved, or set the target that it has."
     )
 
 
 def _before(state: State) -> dict[str, int]:
-    """Return the traffic before, as an interrupted rollout of this deployment has noted it."""
+    """Return the previous traffic, as recorded by an interrupted rollout of this deployment."""
     return traffic_of_tag(state.tags[BEFORE]) if BEFORE in state.tags else dict(state.traffic)
 
 

@@ -1,4 +1,4 @@
-"""Online deployments: a new one gets the traffic step by step, or everything stays as before."""
+"""Online deployments: traffic moves to a new one step by step, or everything stays as it was."""
 
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
@@ -60,10 +60,10 @@ def deploy_online(
 ) -> str:
     """Deploy the champion to the online endpoint of an environment; return the deployment's name.
 
-    The new deployment is tried without traffic, then gets the shares of ``deployment.traffic``, one
+    The new deployment is tested without traffic, then gets the shares in ``deployment.traffic`` one
     after the other, with a smoke test after each. If anything fails, or the process is interrupted,
-    the traffic returns and the new deployment is deleted. The same model, code and settings are
-    deployed once. In CI the outputs ``deployment`` (its name) and ``moved`` (whether this call has
+    traffic is restored and the new deployment deleted. The same model, code and settings are
+    deployed only once. In CI the outputs ``deployment`` (its name) and ``moved`` (whether this call
     moved traffic to it) are reported to later steps.
 
     Parameters
@@ -73,7 +73,7 @@ def deploy_online(
     target
         ``managed`` machines or ``kubernetes``, instead of ``deployment.target``.
     traffic
-        False makes and tries the deployment and leaves it without traffic, as for an A/B test.
+        False creates and tests the deployment but gives it no traffic, as for an A/B test.
     dry_run
         Report the plan and change nothing.
     say
@@ -84,9 +84,9 @@ def deploy_online(
     RefusedError
         If the new deployment does not pass its smoke test.
     OperationError
-        If there is no such model or attached cluster, the endpoint is of the other target, another
-        change is under way, Azure refuses or cannot be reached; the message says what could not be
-        taken back.
+        If there is no such model or attached cluster, the endpoint has the other target, another
+        change is under way, or Azure refuses or cannot be reached; the message states what could
+        not be undone.
     """
     root = root or Path.cwd()
     config = deployment_of(root, env, target)
@@ -97,7 +97,7 @@ def deploy_online(
         refuse_unattached(client, config.cluster)
     artifact = fetch_artifact(env, root, version)
     say(f"{env}: {artifact.version}")
-    code = write_code(env, root, artifact.folder)
+    code = write_code(env, root, artifact, is_champion=version is None)
     expected = expected_of(artifact.folder, artifact.version.digest)
     name = artifact.deployment_name(settings, code)
     report_outputs(deployment=name, moved=False)
@@ -127,22 +127,22 @@ def go_back(
     only_from: str | None = None,
     say: Say = print,
 ) -> dict[str, int] | None:
-    """Give the traffic back to the deployment that is kept; return the traffic, None if none is.
+    """Return traffic to the kept deployment; return the new shares, or None if none is kept.
 
-    An interrupted rollout is undone instead. The kept deployment has to pass its smoke test, unless
-    the model it was made of is not in the workspace any more.
+    An interrupted rollout is undone instead. The kept deployment must pass its smoke test, unless
+    its model is no longer in the workspace.
 
     Parameters
     ----------
     only_from
-        The deployment to go back from, for callers that cannot know whether another rollout has
-        come in between.
+        The deployment to roll back, for callers that cannot know whether another rollout has come
+        in between.
 
     Raises
     ------
     RefusedError
-        If the kept deployment does not pass its smoke test, or the traffic is not, or no longer,
-        that of ``only_from``; nothing is changed then.
+        If the kept deployment does not pass its smoke test, or ``only_from`` has no traffic (any
+        more); nothing is changed then.
     OperationError
         If an A/B test is under way, or Azure refuses or cannot be reached.
     """
@@ -169,11 +169,11 @@ def go_back(
 
 
 def clean_up(env: str, root: Path | None = None, *, say: Say = print) -> list[str]:
-    """Delete the deployments without traffic whose hold has passed or that have none.
+    """Delete the deployments without traffic whose hold has expired or was never set.
 
     Returns
     -------
-    Their names.
+    The names of the deleted deployments.
 
     Raises
     ------
@@ -187,10 +187,10 @@ def clean_up(env: str, root: Path | None = None, *, say: Say = print) -> list[st
 
 @dataclass(frozen=True)
 class Rollout:
-    """A deployment on its way; ``build`` uploads what it needs and describes it to Azure.
+    """The rollout of a deployment; ``build`` uploads its parts and returns its description.
 
-    ``report``, as ``ci.report_outputs``, gets ``moved`` once the traffic stays where it was moved:
-    with the new deployment, or under way where it cannot be taken back.
+    ``report``, such as ``ci.report_outputs``, gets ``moved``: True just before traffic moves to
+    the new deployment, False once all traffic was moved back.
     """
 
     endpoint: OnlineEndpoint
@@ -203,18 +203,18 @@ class Rollout:
     def run(self, plan: Plan) -> None:
         """Carry out a plan.
 
-        Whatever fails, traffic, tags and deployments are as they were before. Only an endpoint that
-        was made stays, and one of this name that had failed before stays deleted.
+        Whatever fails, traffic, tags and deployments are restored, with two exceptions: a new
+        endpoint stays, and a deployment of this name that had failed before stays deleted.
 
         Raises
         ------
         RefusedError
             If the deployment does not pass its smoke test.
         OperationError
-            If anything else fails; the message says what could not be taken back.
+            If anything else fails; the message states what could not be undone.
         """
         if plan.creates_endpoint:
-            self.say(f"making the endpoint {self.endpoint.name}")
+            self.say(f"creating the endpoint {self.endpoint.name}")
             self.endpoint.create()
         if (address := self.endpoint.address()).startswith("http:"):
             self.say(
@@ -227,7 +227,7 @@ class Rollout:
         with self._undone_on_failure(plan):
             if plan.creates:
                 entity = self.build()
-                self.say(f"making the deployment {plan.new} at 0 %, which takes minutes")
+                self.say(f"creating the deployment {plan.new} at 0 %, which takes a few minutes")
                 self.endpoint.deploy(entity)
             if plan.creates or plan.steps:
                 self._smoke(plan)
@@ -251,7 +251,7 @@ class Rollout:
             traffic = divided(plan.before, plan.new, step)
             is_last = step == plan.steps[-1]
             self.say(f"traffic: {format_shares(traffic)}")
-            # before it is so: a CI run that is cut off here has to know that there is a way back
+            # reported first: a CI run that is cut off here must know that there is a way back
             self.report(moved=True)
             self.endpoint.route(traffic, _tags_under_way(plan))
             self._smoke(plan)
@@ -270,7 +270,7 @@ class Rollout:
         self.say(f"smoke test of {plan.new} passed")
 
     def _keep(self, name: str) -> None:
-        """Note until when a deployment without traffic is kept."""
+        """Record how long a deployment without traffic is kept."""
         state = self.endpoint.read()
         as_if = State(traffic={name: 100}, tags=state.tags, deployments=state.deployments)
         tag = tags_after(as_if, [], self.config, datetime.now(UTC))[KEEP + name]
@@ -281,18 +281,18 @@ class Rollout:
         try:
             yield
         except BaseException as error:
-            with suppress(Exception, KeyboardInterrupt):  # the log is not worth the way back
+            with suppress(Exception, KeyboardInterrupt):  # a missing log must not stop the undo
                 self._show_log(plan, error)
             try:
                 undo(self.endpoint, plan, self.say)
                 with suppress(OSError):
                     self.report(moved=False)
             except BaseException as second:  # noqa: BLE001
-                raise OperationError(_what_is_where(self.endpoint, plan, error, second)) from error
+                raise OperationError(_failed_undo(self.endpoint, plan, error, second)) from error
             if isinstance(error, OperationError | RefusedError) or not isinstance(error, Exception):
                 raise
             fault = f"{type(error).__name__}: {error}"
-            raise OperationError(f"{plan.new} was taken back after a fault, {fault}") from error
+            raise OperationError(f"{plan.new} was rolled back after an error, {fault}") from error
 
     def _show_log(self, plan: Plan, error: BaseException) -> None:
         if plan.creates and not isinstance(error, KeyboardInterrupt):
@@ -301,7 +301,7 @@ class Rollout:
 
 
 def undo(endpoint: OnlineEndpoint, plan: Plan, say: Say) -> None:
-    """Give traffic and tags back as they were, and delete what was made.
+    """Restore traffic and tags, and delete the new deployment.
 
     Raises
     ------
@@ -315,7 +315,7 @@ def undo(endpoint: OnlineEndpoint, plan: Plan, say: Say) -> None:
 
     state = endpoint.read()
     if (state.traffic, state.mirror, state.tags) != (plan.before, {}, plan.tags):
-        try_to_say(f"giving the traffic back: {format_shares(plan.before)}")
+        try_to_say(f"restoring the traffic: {format_shares(plan.before)}")
         endpoint.route(plan.before, plan.tags)
     made_here = plan.creates or KEEP + plan.new not in plan.tags
     if plan.new in state.deployments and made_here and not plan.before.get(plan.new):
@@ -326,7 +326,7 @@ def undo(endpoint: OnlineEndpoint, plan: Plan, say: Say) -> None:
 def delete_unused(
     endpoint: OnlineEndpoint, say: Say, *, also_forgotten: bool, keep: Collection[str] = ()
 ) -> list[str]:
-    """Delete deployments whose hold has passed, perhaps those without one too; not ``keep``.
+    """Delete deployments with an expired hold, or also those without any, except ``keep``.
 
     Raises
     ------
@@ -350,7 +350,7 @@ def _tags_under_way(plan: Plan) -> dict[str, str]:
 
 
 def _plan_of_interrupted(state: State) -> Plan:
-    """Return, of the plan of a rollout that did not end, what undoing it needs."""
+    """Return the part of an interrupted rollout's plan that undoing it needs."""
     return Plan(
         new=state.tags[NEW],
         before=traffic_of_tag(state.tags[BEFORE]),
@@ -365,10 +365,10 @@ def _plan_of_interrupted(state: State) -> Plan:
 
 
 def _expected_of(client: "MLClient", deployment: Found, say: Say) -> Expected | None:
-    """Return what a deployment must answer; None if its model is gone: it may serve anyway."""
+    """Return a deployment's expected answer; None if its model is gone: it may serve anyway."""
     try:
         contract = download_contract(client, deployment.tags)
-    except Exception as error:  # noqa: BLE001, nothing of it may bar the way back
+    except Exception as error:  # noqa: BLE001, no error may block the way back
         say(f"{deployment.name} gets the traffic without a smoke test: {error}")
         return None
     return Expected(deployment.tags.get("digest", ""), contract)
@@ -378,27 +378,27 @@ def _refuse_other(endpoint: OnlineEndpoint, state: State, name: str) -> None:
     serves = state.tags[NEW] == name if NEW in state.tags else state.traffic.get(name, 0) > 0
     if not serves:
         raise RefusedError(
-            f"{endpoint.name} does not serve {name}, nor is it on its way there: traffic is "
+            f"{endpoint.name} does not serve {name}, and no rollout of it is under way: traffic is "
             f"{format_shares(state.traffic)}. Nothing was changed."
         )
 
 
-def _what_is_where(
+def _failed_undo(
     endpoint: OnlineEndpoint, plan: Plan, error: BaseException, second: BaseException
 ) -> str:
-    """Return a message with traffic and deployments, after going back has failed too."""
+    """Return a message with traffic and deployments after undoing has failed too."""
     first = str(error) or "it was interrupted"
-    failed = f"{plan.new} was not deployed: {first}\nTaking it back failed too: {second}\n"
+    failed = f"{plan.new} was not deployed: {first}\nUndoing it failed too: {second}\n"
     way = "--back"
     try:
         state = endpoint.read()
-        # where no traffic was moved there is only a deployment to be deleted
+        # if no traffic was moved, there is only a deployment to delete
         way = "--back" if NEW in state.tags else "--clean"
         there = ", ".join(state.deployments) or "none"
-        now = f"Traffic is {format_shares(state.traffic)}; deployments there are: {there}."
-    except BaseException:  # noqa: BLE001, what is known is reported
+        now = f"Traffic is {format_shares(state.traffic)}; the deployments are: {there}."
+    except BaseException:  # noqa: BLE001, report at least what is known
         before = format_shares(plan.before)
-        now = f"The state of {endpoint.name} cannot be read; before, traffic was {before}."
+        now = f"The state of {endpoint.name} cannot be read; traffic was {before} before."
     return (
         f"{failed}{now} When Azure answers again, type: "
         f"kedro mlops deploy online --env {endpoint.env} {way}"

@@ -1,4 +1,4 @@
-"""The smoke test: a deployment must give the answer that its model gave when it was trained."""
+"""The smoke test: a deployment must return the answer that its model recorded at training."""
 
 import json
 from collections.abc import Mapping
@@ -16,7 +16,7 @@ _SHOWN = 300
 
 @dataclass(frozen=True)
 class Expected:
-    """The request to a deployment, and the answer that its model has recorded."""
+    """A request to a deployment, and the answer that its model recorded."""
 
     digest: str
     contract: Contract
@@ -34,7 +34,7 @@ class Expected:
 
     @cached_property
     def rows(self) -> list[dict[str, Any]]:
-        """The rows of the answer: the columns that are repeated, then those of the model."""
+        """The expected rows: the echoed columns, then those of the model."""
         echo = self.contract.schema.echo
         return [
             {name: asked[name] for name in echo} | answer
@@ -43,7 +43,7 @@ class Expected:
 
 
 def expected_of(folder: Path, digest: str) -> Expected:
-    """Return what a deployment of a model folder must answer.
+    """Return the expected answer of a deployment of a model folder.
 
     Raises
     ------
@@ -67,12 +67,12 @@ def smoke(endpoint: OnlineEndpoint, expected: Expected, deployment: str) -> None
     OperationError
         If the endpoint cannot be reached.
     """
-    good = _answered(endpoint, expected.body, deployment)
+    good = _require_ok(endpoint, expected.body, deployment)
     _compare(deployment, good.body, expected)
     bad = endpoint.score(expected.malformed_body, deployment)
     if not 400 <= bad.status < 500:
         raise RefusedError(
-            f"{deployment} answers {bad.status} to a malformed request, instead of rejecting it: "
+            f"{deployment} returns {bad.status} for a malformed request, instead of rejecting it: "
             f"{_short(bad)}"
         )
 
@@ -83,11 +83,11 @@ def refuse_no_answer(endpoint: OnlineEndpoint, body: bytes) -> None:
     Raises
     ------
     RefusedError
-        If the answer has another status than 200.
+        If the answer has a status other than 200.
     OperationError
         If the endpoint cannot be reached.
     """
-    _answered(endpoint, body, None)
+    _require_ok(endpoint, body, None)
 
 
 def rows_of_answer(who: str, body: Any) -> list[Mapping[str, Any]]:
@@ -96,23 +96,23 @@ def rows_of_answer(who: str, body: Any) -> list[Mapping[str, Any]]:
     Raises
     ------
     RefusedError
-        If it holds none.
+        If it has none.
     """
     data = body.get("data") if isinstance(body, dict) else None
     if not isinstance(data, list) or not all(isinstance(row, dict) for row in data):
-        raise RefusedError(f"{who} does not answer a list of rows: {json.dumps(data)[:_SHOWN]}")
+        raise RefusedError(f"{who} does not return a list of rows: {json.dumps(data)[:_SHOWN]}")
     return data
 
 
 def is_close(one: Any, other: Any, column: Column, tolerance: float) -> bool:
-    """Return whether two values of an output are the same but for rounding.
+    """Return whether two values of an output are equal up to rounding.
 
     Parameters
     ----------
     other
         The value that is expected.
     tolerance
-        The largest difference of numbers, as a share of the expected one where this is above 1.
+        The largest difference of numbers, relative to the expected one if that is above 1.
     """
     if _is_number(one) and _is_number(other):
         rounding = 0.0 if column.decimals is None else 2 * 10.0**-column.decimals
@@ -124,11 +124,11 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def _answered(endpoint: OnlineEndpoint, body: bytes, deployment: str | None) -> Reply:
+def _require_ok(endpoint: OnlineEndpoint, body: bytes, deployment: str | None) -> Reply:
     reply = endpoint.score(body, deployment)
     if reply.status != 200:
         who = deployment or reply.deployment or endpoint.name
-        raise RefusedError(f"{who} answers {reply.status} to a good request: {_short(reply)}")
+        raise RefusedError(f"{who} returns {reply.status} for a valid request: {_short(reply)}")
     return reply
 
 
@@ -139,17 +139,17 @@ def _compare(who: str, body: Any, expected: Expected) -> None:
         raise RefusedError(f"{who} answers with the model {digest}, not {expected.digest}")
     rows = rows_of_answer(who, body)
     if len(rows) != len(expected.rows):
-        raise RefusedError(f"{who} answers {len(rows)} rows to {len(expected.rows)}")
+        raise RefusedError(f"{who} returns {len(rows)} rows instead of {len(expected.rows)}")
     schema = expected.contract.schema
     columns = [*map(schema.input, schema.echo), *schema.outputs]
     for number, (found, wanted) in enumerate(zip(rows, expected.rows, strict=True)):
         for column in columns:
             name, value = column.name, wanted[column.name]
             if name not in found:
-                raise RefusedError(f"{who} answers data[{number}] without the column {name}")
+                raise RefusedError(f"{who} returns data[{number}] without the column {name}")
             if not is_close(found[name], value, column, expected.contract.tolerance):
                 raise RefusedError(
-                    f"{who} answers data[{number}].{name} {found[name]}, recorded at training was "
+                    f"{who} returns data[{number}].{name} {found[name]}, but training recorded "
                     f"{value}"
                 )
 

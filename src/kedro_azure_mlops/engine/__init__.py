@@ -1,8 +1,8 @@
-"""Node functions that know no engine, on a pandas or a Spark table, whichever they are given.
+"""Run functions of nodes on a pandas or a Spark table, whichever the node is given.
 
 Tables have columns of the contract's types: ``string``, ``double``, ``long``, ``boolean`` and
-``datetime``. Functions get and return pandas rows, on both engines of the same types and in the
-same order, so what they return is equal to the bit. Spark is imported when a Spark table comes.
+``datetime``. Functions get and return pandas rows, with the same types and order on both engines,
+so results are equal to the bit. Spark is imported only for a Spark table.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -37,7 +37,7 @@ Table = Any
 """A ``pandas.DataFrame`` or a ``pyspark.sql.DataFrame``; the result is of the same engine."""
 
 LINE = "line"
-"""The index of a pandas table whose rows are those of a file; on Spark a column."""
+"""The index of a pandas table with the rows of a file; on Spark a column."""
 
 spark_errors = on_spark.spark_errors
 
@@ -62,19 +62,19 @@ def map_groups(
     by
         Columns that separate groups, of any type but ``double``; a missing value is a group too.
     function
-        Takes the rows of one group, never none, and returns rows. Groups run in parallel.
+        Takes the rows of one group, at least one, and returns rows. Groups run in parallel.
     schema
-        The columns that it returns, and their types, as ``{"unit": "string", "mean": "double"}``.
+        The columns that it returns, and their types: ``{"unit": "string", "mean": "double"}``.
     order_by
         Columns that order a group's rows; ties are ordered by all other columns. Without it, the
         order is the table's on pandas and undefined on Spark.
     history
         The earlier rows of its group that a row needs, ordered by ``history.order``, which may not
         be missing then (``history.by`` is not used). The function returns one row per row, in their
-        order, and a row may depend on nothing but this history. Spark then splits large groups by
-        time, gives each part the history of its first row and drops what was returned for that.
+        order, and a row may depend only on this history. Spark then splits large groups by time,
+        adds the history of its first row to each part and drops the results for that history.
     most_rows
-        About how many rows, besides their history, Spark gives to the function at once.
+        About how many rows, in addition to their history, Spark passes to the function at once.
 
     Returns
     -------
@@ -128,7 +128,7 @@ def map_series(
     history
         The columns of the name and of the time, and the earlier rows that a row needs.
     most_rows
-        As of ``map_groups``.
+        As for ``map_groups``.
 
     Returns
     -------
@@ -137,7 +137,7 @@ def map_series(
     Raises
     ------
     OperationError, RefusedError
-        As ``map_groups``, on Spark.
+        As for ``map_groups``, on Spark.
     """
     if isinstance(frame, pd.DataFrame):
         return function(frame)
@@ -162,10 +162,10 @@ def map_rows(
     Parameters
     ----------
     frame
-        A pandas or Spark table, as ``map_groups`` takes it.
+        A pandas or Spark table, as for ``map_groups``.
     function
-        Takes any block of rows, never none, and returns rows; a row may not depend on others of its
-        block. What is costly, such as loading a model, it does once a process: ``functools.cache``.
+        Takes any block of at least one row and returns rows; a row may not depend on others of its
+        block. Do costly work, such as loading a model, once a process: ``functools.cache``.
     schema
         The columns that it returns, and their types.
 
@@ -176,7 +176,7 @@ def map_rows(
     Raises
     ------
     OperationError, RefusedError
-        As ``map_groups``.
+        As for ``map_groups``.
     """
     refuse_unknown_types(schema)
     engine, types = _opened(frame)
@@ -184,7 +184,7 @@ def map_rows(
 
 
 def sample(frame: Table, rows: int, key: str | Sequence[str], seed: int = 0) -> pd.DataFrame:
-    """Choose rows by a hash of what they are, the same ones on every engine and cluster.
+    """Choose rows by a hash of their key, the same ones on every engine and cluster.
 
     Parameters
     ----------
@@ -198,7 +198,7 @@ def sample(frame: Table, rows: int, key: str | Sequence[str], seed: int = 0) -> 
     Returns
     -------
     A pandas table on both engines, ordered by the key, then by all other columns. Where keys are
-    distinct, each set of so many rows is equally likely.
+    distinct, each set of that many rows is equally likely.
     """
     engine, types = _opened(frame)
     keys = _names(key)
@@ -211,23 +211,23 @@ def sample(frame: Table, rows: int, key: str | Sequence[str], seed: int = 0) -> 
 def aggregate(
     frame: Table, by: str | Sequence[str], functions: Mapping[str, str | Sequence[str]]
 ) -> Table:
-    """Aggregate columns by group, exactly: no order or number of blocks changes a bit.
+    """Aggregate columns by group, exactly: the order and number of blocks do not change a bit.
 
-    Sums are the exact ones, rounded once (Shewchuk 1997, as ``math.fsum``), and a mean is the
-    rounded sum divided by the count. Missing values are left out: a group without others has the
-    count and the sum 0, and no mean, minimum or maximum.
+    Sums are exact, rounded once (Shewchuk 1997, as in ``math.fsum``), and a mean is the rounded sum
+    divided by the count. Missing values are left out: a group without others has the count and the
+    sum 0, and no mean, minimum or maximum.
 
     Parameters
     ----------
     by
-        As in ``map_groups``.
+        As for ``map_groups``.
     functions
-        One of ``count``, ``sum``, ``min``, ``max`` and ``mean``, or several, by column, as
-        ``{"value": ["count", "mean"]}``. Sums and means are of numbers.
+        One or more of ``count``, ``sum``, ``min``, ``max`` and ``mean`` by column, such as
+        ``{"value": ["count", "mean"]}``. Sums and means need numbers.
 
     Returns
     -------
-    A row a group: the columns of ``by``, then ``value_count``, ``value_mean`` and so on.
+    A row per group: the columns of ``by``, then ``value_count``, ``value_mean`` and so on.
 
     Raises
     ------
@@ -248,9 +248,9 @@ def newest_rows(frame: Table, column: str, span: str) -> Table:
     Parameters
     ----------
     column
-        Of the times.
+        The column of the times.
     span
-        As pandas reads it, or ``all``.
+        In pandas notation, or ``all``.
     """
     if span == "all":
         return frame
@@ -267,12 +267,12 @@ def to_pandas(frame: Table) -> pd.DataFrame:
 
 
 def in_memory(frame: Table, *order: str) -> pd.DataFrame:
-    """Return a table of rows of files as pandas, indexed by ``LINE``; a pandas table as it is.
+    """Return a table of file rows as pandas, indexed by ``LINE``; a pandas table unchanged.
 
     Parameters
     ----------
     order
-        Columns that rows of Spark, which have no order, are put in the order of; then the line.
+        Columns to sort the rows of a Spark table by, which have no order, before the line.
 
     Raises
     ------
@@ -288,7 +288,7 @@ def in_memory(frame: Table, *order: str) -> pd.DataFrame:
 
 
 def is_on_spark(frame: Any) -> bool:
-    """Return whether something is a Spark table; Spark is not imported for that."""
+    """Return whether an object is a Spark table, without importing Spark."""
     return any(kind.__module__.startswith("pyspark.sql.") for kind in type(frame).__mro__)
 
 
@@ -303,7 +303,7 @@ def _opened(frame: Table) -> tuple[ModuleType, Types]:
         raise OperationError(f"a table is a pandas or Spark DataFrame, not {type(frame).__name__}")
     types: dict[str, ColumnType] = engine.types_of(frame)
     if wrong := {name: kind for name, kind in types.items() if kind not in get_args(ColumnType)}:
-        raise OperationError(f"convert or drop columns of types that functions do not get: {wrong}")
+        raise OperationError(f"convert or drop columns of types that are not supported: {wrong}")
     return engine, types
 
 

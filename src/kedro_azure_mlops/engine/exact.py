@@ -1,7 +1,7 @@
-"""Aggregates that no order of rows changes: what blocks add to their groups, and what it comes to.
+"""Aggregates independent of the order of rows: partial results of blocks, and their totals.
 
-The sum of floats is the exact one, rounded once. A block passes on a few floats by group that add
-up to its own exact sum (an expansion, Shewchuk 1997), so it does not matter what a block is.
+The sum of floats is exact, rounded once. A block passes on a few floats per group that add up to
+its exact sum (an expansion, Shewchuk 1997), so it does not matter how rows are cut into blocks.
 """
 
 import json
@@ -52,7 +52,7 @@ def partial_types(types: Types, by: Sequence[str], wanted: Wanted) -> dict[str, 
 
 
 def partials(rows: pd.DataFrame, by: Sequence[str], wanted: Wanted) -> pd.DataFrame:
-    """Return what a block of rows adds to its groups: a row a group."""
+    """Return the partial results of a block of rows: a row per group."""
     rows, starts = grouped(rows, by)
     found = rows[[*by]].take(starts).reset_index(drop=True)
     for column, name in _pairs(_parts(wanted)):
@@ -65,7 +65,7 @@ def partials(rows: pd.DataFrame, by: Sequence[str], wanted: Wanted) -> pd.DataFr
 
 
 def totals(rows: pd.DataFrame, by: Sequence[str], types: Types, wanted: Wanted) -> pd.DataFrame:
-    """Return what partial results come to: a row a group.
+    """Return the totals of partial results: a row per group.
 
     Raises
     ------
@@ -94,7 +94,7 @@ def totals(rows: pd.DataFrame, by: Sequence[str], types: Types, wanted: Wanted) 
 
 
 def _parts(wanted: Wanted) -> Wanted:
-    """Return what blocks compute: always the count, and the sum for a mean."""
+    """Return the functions that blocks compute: always the count, and the sum for a mean."""
     own = {"mean": "sum"}
     return {
         column: [*dict.fromkeys(["count", *(own.get(name, name) for name in names)])]
@@ -107,7 +107,7 @@ def _pairs(wanted: Wanted) -> Iterator[tuple[str, str]]:
 
 
 def _lists(column: pd.Series, starts: np.ndarray) -> Iterator[list[Any]]:
-    """Yield the values of each group that are there."""
+    """Yield the values of each group that are not missing."""
     values = column.tolist()
     for start, end in zip(starts, np.append(starts, len(values))[1:], strict=True):
         yield [value for value in values[start:end] if value == value]  # noqa: PLR0124, NaN
@@ -118,7 +118,7 @@ def _reduced(name: str, column: pd.Series, starts: np.ndarray) -> np.ndarray:
         return np.add.reduceat(column.notna().to_numpy(np.int64), starts)
     reduce = {"sum": np.add, "min": np.fmin, "max": np.fmax}[name]  # fmin leaves missing ones out
     found = reduce.reduceat(column.to_numpy(), starts)
-    return found + 0.0 if found.dtype == np.float64 else found  # which of 0.0 and -0.0 came first
+    return found + 0.0 if found.dtype == np.float64 else found  # 0.0 for -0.0, in any order
 
 
 def _terms(values: list[Any]) -> list[Any]:

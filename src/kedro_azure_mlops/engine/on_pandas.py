@@ -23,11 +23,11 @@ from kedro_azure_mlops.engine.rows import (
 from kedro_azure_mlops.errors import OperationError
 
 _BLOCK = 100_000  # rows that a function gets at once
-_SHARES = 64  # of the groups: one at a time would wait for threads more than it works
+_SHARES = 64  # of the groups: with single groups, threads would cost more than the work
 
 
 def types_of(frame: pd.DataFrame) -> dict[str, str]:
-    """Return the types of a table's columns; text where nothing shows another."""
+    """Return the types of a table's columns; text for a column without values."""
     if not frame.columns.is_unique:
         raise OperationError(f"columns have the same name: {', '.join(map(str, frame.columns))}")
     found = {name: type_of(frame[name]) for name in frame.columns}
@@ -52,11 +52,11 @@ def map_rows(frame: pd.DataFrame, types: Types, function: Function, schema: Type
 def sample(
     frame: pd.DataFrame, types: Types, rows: int, key: Sequence[str], seed: int
 ) -> pd.DataFrame:
-    """Choose the rows of the smallest hashes, in the order of the key."""
+    """Choose the rows with the smallest hashes, in the order of the key."""
     table = settle(frame, types)
     if rows < len(table):
         found = hashes(table[[*key]], seed)
-        nearly = found <= np.partition(found, rows - 1)[rows - 1]  # more than so many, if tied
+        nearly = found <= np.partition(found, rows - 1)[rows - 1]  # too many if hashes are tied
         table = in_order(table[nearly].assign(**{HASH: found[nearly]}), [HASH]).drop(columns=HASH)
     return in_order(table.head(rows), key)
 

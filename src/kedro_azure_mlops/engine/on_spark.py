@@ -1,6 +1,6 @@
-"""The engine on Spark: the same functions on executors, by Arrow.
+"""The engine on Spark: the same functions on executors, with Arrow.
 
-Nothing runs before a result is used, but for ``sample`` and ``to_pandas``.
+Nothing runs until a result is used, except in ``sample`` and ``to_pandas``.
 """
 
 import re
@@ -42,9 +42,9 @@ _TYPES: dict[str, ColumnType] = {
     "float": "double",
     "timestamp": "datetime",
 }
-_BYTES = {"string": 60, "boolean": 1}  # of a value in pandas; of others 8
+_BYTES = {"string": 60, "boolean": 1}  # of a value in pandas; 8 for other types
 _PART = "__part"
-_OURS = re.compile(  # what a worker has raised last; further lines of a message are indented
+_OURS = re.compile(  # the last error of a worker; further lines of a message are indented
     r".*^kedro_azure_mlops\.errors\.(\w+): ([^\n]*(?:\n  [^\n]*)*)", re.DOTALL | re.MULTILINE
 )
 _NOT_THERE = re.compile(r"ModuleNotFoundError: No module named '([\w.]+)'")
@@ -56,14 +56,13 @@ def types_of(frame: Any) -> dict[str, str]:
     Raises
     ------
     OperationError
-        If there are instants, of which functions get the time in UTC, and the session's zone is
-        another.
+        If there are instants, whose times functions get in UTC, and the session has another zone.
     """
     found = {field.name: field.dataType.simpleString() for field in frame.schema.fields}
     zone = frame.sparkSession.conf.get("spark.sql.session.timeZone")
     if "timestamp" in found.values() and zone not in ("UTC", "Etc/UTC", "GMT", "Z"):
         raise OperationError(
-            f"the session has times of {zone}, and functions get those of UTC: "
+            f"the session's time zone is {zone}, but functions need UTC: "
             'spark.conf.set("spark.sql.session.timeZone", "UTC"), as spark_session() does'
         )
     return {name: _TYPES.get(kind, kind) for name, kind in found.items()}
@@ -94,7 +93,7 @@ def map_rows(frame: Any, types: Types, function: Function, schema: Types) -> Any
 
 
 def sample(frame: Any, types: Types, rows: int, key: Sequence[str], seed: int) -> pd.DataFrame:
-    """Choose the rows of the smallest hashes, each executor its own and the driver of those."""
+    """Choose the rows with the smallest hashes: each executor its own, the driver among those."""
     from pyspark.sql import functions as f
 
     of_key = {name: types[name] for name in key}
@@ -110,7 +109,7 @@ def sample(frame: Any, types: Types, rows: int, key: Sequence[str], seed: int) -
 
 
 def aggregate(frame: Any, types: Types, by: Sequence[str], wanted: exact.Wanted) -> Any:
-    """Aggregate blocks where they are, then what they add to the groups of a hash of the keys."""
+    """Aggregate blocks where they are, then their partial results by a hash of the keys."""
     from pyspark.sql import functions as f
 
     parts = exact.partial_types(types, by, wanted)
@@ -132,7 +131,7 @@ def newest_rows(frame: Any, column: str, span: pd.Timedelta) -> Any:
 
     with spark_errors():
         (newest,) = frame.agg(f.max(_column(column))).first()
-    if newest is None:  # of no row
+    if newest is None:  # there are no rows
         return frame
     return frame.where(_column(column) > f.lit(str(newest - span)).cast("timestamp_ntz"))
 
@@ -143,7 +142,7 @@ def refuse_too_large(frame: Any, types: Types) -> None:
     Raises
     ------
     OperationError
-        If it certainly does not; where the machine does not report its memory, nothing is refused.
+        If it certainly does not; if the machine does not report its memory, nothing is refused.
     """
     free = _free_memory()
     if free is None:
@@ -153,8 +152,8 @@ def refuse_too_large(frame: Any, types: Types) -> None:
     needed = rows * sum(_BYTES.get(kind, 8) for kind in types.values())
     if needed > free:
         raise OperationError(
-            f"{rows:,} rows take {needed / 1e9:,.1f} GB here and {free / 1e9:,.1f} GB are free: "
-            "learn from fewer, as the newest weeks are enough, or take a machine with more memory"
+            f"{rows:,} rows need {needed / 1e9:,.1f} GB here and {free / 1e9:,.1f} GB are free: "
+            "train on fewer, such as the newest weeks, or use a machine with more memory"
         )
 
 
@@ -166,7 +165,7 @@ def to_pandas(frame: Any, types: Types) -> pd.DataFrame:
 
 
 def schema_of(schema: Types) -> str:
-    """Write a schema as Spark does."""
+    """Write a schema in Spark's notation."""
     return ", ".join(f"{_quoted(name)} {_SPARK_TYPES[kind]}" for name, kind in schema.items())
 
 
@@ -174,12 +173,12 @@ def schema_of(schema: Types) -> str:
 def spark_errors() -> Iterator[None]:
     """Raise the error of a function on an executor as it would be raised on pandas.
 
-    For what uses a Spark table outside of these functions: ``with spark_errors(): frame.count()``.
+    Needed where other code uses a Spark table: ``with spark_errors(): frame.count()``.
 
     Raises
     ------
     OperationError, RefusedError
-        With the function's own message, and if the executors lack a package.
+        With the function's own message; OperationError also if the executors lack a package.
     """
     try:
         yield
@@ -190,20 +189,20 @@ def spark_errors() -> Iterator[None]:
 
 
 def error_of_function(error: BaseException) -> OperationError | RefusedError | None:
-    """Return what a function on an executor has raised; None if it is another error of Spark's."""
+    """Return the error that a function raised on an executor; None for any other Spark error."""
     text = "\n\n".join(_messages(error))
     if found := _OURS.match(text):
         return (RefusedError if found[1] == "RefusedError" else OperationError)(found[2])
     if "PythonException" in text and (found := _NOT_THERE.search(text)):
         return OperationError(
-            f"the executors have no {found[1]}: install it there, or send what is pure Python by "
+            f"the executors have no {found[1]}: install it there, or send pure Python with "
             f'send_packages(spark, "{found[1].split(".")[0]}")'
         )
     return None
 
 
 def _free_memory() -> int | None:
-    """Return the bytes that processes of this machine may still take, where Linux reports them."""
+    """Return the bytes that processes of this machine may still use; None if not reported."""
     with suppress(OSError, ValueError, IndexError):
         found = Path("/proc/meminfo").read_text(encoding="utf-8").partition("MemAvailable:")[2]
         return int(found.split()[0]) * 1024
@@ -219,12 +218,12 @@ def _messages(error: BaseException | None) -> Iterator[str]:
 def _in_parts(table: Any, by: Sequence[str], history: History, most_rows: int) -> Any:
     """Add to each row the part of its group that it is in, and whether only as history.
 
-    Parts begin between times, where a multiple of ``most_rows`` is passed. A part looks back from
-    its first time over ``history.rows`` earlier times, which are at least as many rows, and from
-    there over ``history.days``, as ``serve.stream`` does. Groups that are not large stay whole.
+    Parts begin between two times, after each multiple of ``most_rows``. A part looks back from its
+    first time over ``history.rows`` earlier times, which are at least as many rows, and from there
+    over ``history.days``, as ``serve.stream`` does. Groups that are not large stay whole.
 
-    So that a row is not compared with all parts of its group, the time of each is divided into
-    slots, four for each part, and a row meets the parts that reach into its own.
+    To avoid comparing a row with all parts of its group, the time of a group is divided into slots,
+    four for each part, and a row is joined only with the parts that reach into its slot.
     """
     from pyspark.sql import Window
     from pyspark.sql import functions as f
@@ -264,7 +263,7 @@ def _in_parts(table: Any, by: Sequence[str], history: History, most_rows: int) -
         *(*keys, _PART, "__time", "__from", "__until"),
         f.explode(f.sequence(begin, end)).alias("__slot"),
     )
-    is_in_part = f.coalesce(ours >= f.col("__from"), f.lit(True))  # the first looks back no further
+    is_in_part = f.coalesce(ours >= f.col("__from"), f.lit(True))  # null in the first part
     is_in_part &= f.coalesce(ours < f.col("__until"), f.lit(True))
     placed = table.join(large, is_same, "left").withColumn("__own", slot(ours)).drop(*keys)
     is_near = is_same & (f.col("__own") == f.col("__slot"))
@@ -276,7 +275,7 @@ def _in_parts(table: Any, by: Sequence[str], history: History, most_rows: int) -
 
 
 def _seconds(interval: Any) -> Any:
-    """Return the length of an interval; times without a zone have no other way to a number."""
+    """Return the length of an interval; times without a zone cannot be cast to numbers."""
     from pyspark.sql import functions as f
 
     parts = {"DAY": 86_400, "HOUR": 3600, "MINUTE": 60, "SECOND": 1}
@@ -285,7 +284,7 @@ def _seconds(interval: Any) -> Any:
 
 
 def _plain(frame: Any, types: Types) -> Any:
-    """Return the columns in Spark's own types for those of the contract."""
+    """Return the columns cast to Spark's types for those of the contract."""
     return frame.select(
         *(_column(name).cast(_SPARK_TYPES[kind]).alias(name) for name, kind in types.items())
     )
@@ -298,4 +297,4 @@ def _column(name: str) -> Any:
 
 
 def _quoted(name: str) -> str:
-    return "`" + name.replace("`", "``") + "`"  # a dot would be a field of a struct
+    return "`" + name.replace("`", "``") + "`"  # else a dot would select a field of a struct

@@ -1,4 +1,4 @@
-"""Rows as functions get and return them, on every engine: their types, order, groups and hashes."""
+"""Rows as functions get and return them on every engine: types, order, groups and hashes."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -34,7 +34,7 @@ def refuse_unknown_types(schema: Types) -> None:
 
 
 def type_of(column: pd.Series) -> str:
-    """Return a column's type; ``missing`` if nothing shows it, a word of pandas for any other."""
+    """Return a column's type; ``missing`` if it has no values, pandas's name for other types."""
     if found := next((kind for kind, fits in _BY_DTYPE.items() if fits(column.dtype)), None):
         return found
     inferred = dtypes.infer_dtype(column, skipna=True)
@@ -42,7 +42,7 @@ def type_of(column: pd.Series) -> str:
 
 
 def settle(frame: pd.DataFrame, types: Types) -> pd.DataFrame:
-    """Return columns as the arrays that functions get, with an index of their own.
+    """Return columns as the arrays that functions get, with a new index.
 
     Text and booleans with missing values are objects with None; other booleans are ``bool``, whole
     numbers ``int64``, fractional ones ``float64``, times ``datetime64[ns]`` of UTC.
@@ -66,7 +66,7 @@ def _settled(column: pd.Series, kind: ColumnType) -> Any:
     if kind == "long":
         raise OperationError(
             f"column {column.name} has {is_missing.sum():,} missing whole numbers, which engines "
-            "do not keep alike: make it double, or fill them"
+            "treat differently: make it double, or fill them"
         )
     values = column.to_numpy(object, copy=True)
     values[is_missing] = None
@@ -78,12 +78,12 @@ def _in_utc(column: pd.Series) -> np.ndarray:
         times = pd.DatetimeIndex(column).as_unit("ns")
     except ValueError as error:
         raise OperationError(
-            f"column {column.name} has times that are not dates: {error}"
+            f"column {column.name} has times that pandas cannot store: {error}"
         ) from error
     times = times if times.tz is None else times.tz_convert(None)
     if (times.asi8[times.notna()] % 1000).any():
         raise OperationError(
-            f"column {column.name} has nanoseconds, which Spark does not keep: .dt.floor('us')"
+            f"column {column.name} has nanoseconds, which Spark cannot keep: use .dt.floor('us')"
         )
     return times.to_numpy()
 
@@ -92,7 +92,7 @@ def _in_utc(column: pd.Series) -> np.ndarray:
 class OneGroup:
     """Applies a function to the rows of one group, or of a part of it.
 
-    What is returned for rows that are not marked by a column ``IS_WANTED`` is dropped.
+    Results for rows that a column ``IS_WANTED`` does not mark are dropped.
     """
 
     function: Function
@@ -102,13 +102,13 @@ class OneGroup:
     history: History | None
 
     def __call__(self, rows: pd.DataFrame) -> pd.DataFrame:
-        """Return what the function makes of the rows, once they are in order."""
+        """Return the function's result for the rows, which are put in order first."""
         rows = in_order(rows, self.order) if self.order else rows
         is_wanted = rows.pop(IS_WANTED).to_numpy() if IS_WANTED in rows else slice(None)
         if self.history and rows[self.history.order].isna().any():
             raise OperationError(
                 f"{self.history.order}, which orders the history of {_shown(rows, self.by)}, is "
-                "missing in some of its rows: drop them before"
+                "missing in some of its rows: drop them first"
             )
         is_row_for_row = self.history is not None
         return call(self.function, rows, self.schema, self.by, is_row_for_row)[is_wanted]
@@ -121,7 +121,7 @@ def call(
     by: Sequence[str] = (),
     is_row_for_row: bool = False,
 ) -> pd.DataFrame:
-    """Return what a function makes of rows, once it is what its schema promises.
+    """Return a function's result for rows, if it matches its schema.
 
     Raises
     ------
@@ -138,13 +138,13 @@ def call(
         raise kind(f"{where} failed: {message}") from error
     fault = _fault(result, schema)
     if not fault and is_row_for_row and len(result) != given:
-        fault = f"{len(result):,} rows, and not one for each"
+        fault = f"{len(result):,} rows, not one for each"
     if fault:
         raise OperationError(f"{where} returned {fault}")
     try:
         return settle(result, schema)
     except OperationError as error:
-        raise OperationError(f"{where} returned what cannot be kept: {error}") from error
+        raise OperationError(f"{where} returned unusable rows: {error}") from error
 
 
 def _shown(rows: pd.DataFrame, by: Sequence[str]) -> str:
@@ -154,22 +154,22 @@ def _shown(rows: pd.DataFrame, by: Sequence[str]) -> str:
 def _fault(result: Any, schema: Types) -> str | None:
     """Return how a result differs from its schema; the order of columns does not matter."""
     if not isinstance(result, pd.DataFrame):
-        return f"{type(result).__name__}, and not a DataFrame"
+        return f"{type(result).__name__}, not a DataFrame"
     if sorted(map(str, result.columns)) != sorted(schema):
-        return f"the columns {', '.join(map(str, result.columns))}, and not {', '.join(schema)}"
+        return f"the columns {', '.join(map(str, result.columns))}, not {', '.join(schema)}"
     for name, promised in schema.items() if len(result) else ():
         found = type_of(result[name])
         if isinstance(result[name].dtype, pd.DatetimeTZDtype):
             found = "datetime with a zone"
         if found != promised and (found, promised == "long") != ("missing", False):
-            return f"{name} as {found}, and not as {promised}"
+            return f"{name} as {found}, not as {promised}"
     return None
 
 
 def in_order(rows: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
     """Return rows in an order, missing last, with ties ordered by all other columns.
 
-    Rows that are tied even then are the same, so it does not matter in which order they came.
+    Rows that are still tied are identical, so their original order does not matter.
     """
     if rows.duplicated([*by]).any():
         by = [*by, *(name for name in rows.columns if name not in by)]
@@ -177,7 +177,7 @@ def in_order(rows: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
 
 
 def grouped(rows: pd.DataFrame, by: Sequence[str]) -> tuple[pd.DataFrame, np.ndarray]:
-    """Return rows with those of a group together, and where each group begins."""
+    """Return rows sorted by group, and where each group begins."""
     codes = rows.groupby([*by], sort=True, dropna=False).ngroup().to_numpy()
     order, starts = by_series(codes)
     return rows.iloc[order], starts

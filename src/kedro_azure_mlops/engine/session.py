@@ -1,4 +1,4 @@
-"""The Spark session of a project: the one that a platform has opened, or one of its own."""
+"""The Spark session of a project: one that a platform has opened, or a new one."""
 
 import importlib.util
 import os
@@ -16,14 +16,14 @@ from typing import Any
 from kedro_azure_mlops.errors import OperationError
 
 _JAVAS = (17, 21)
-_INSTALL = "install one, on Debian or Ubuntu by apt-get install openjdk-17-jre-headless"
-# Of a process whose Spark a platform has started.
+_INSTALL = "install one, on Debian or Ubuntu with apt-get install openjdk-17-jre-headless"
+# Set in a process whose Spark a platform has started.
 _OF_PLATFORMS = ("PYSPARK_GATEWAY_PORT", "DATABRICKS_RUNTIME_VERSION")
 _SECONDS = 5
 MASTER = "SPARK_MASTER"
 """The variable that names the master of a new session, such as ``spark://host:7077``."""
 _RUNTIME = {
-    # a time without offset must mean the same here, there and in pandas
+    # a time without offset must mean the same here, on executors and in pandas
     "spark.sql.session.timeZone": "UTC",
     "spark.sql.execution.arrow.pyspark.enabled": "true",
 }
@@ -32,7 +32,7 @@ _LOCAL = {
     "spark.driver.host": "127.0.0.1",
     "spark.ui.enabled": "false",
     "spark.ui.showConsoleProgress": "false",
-    "spark.driver.maxResultSize": "0",  # what is collected is the driver's business here
+    "spark.driver.maxResultSize": "0",  # no limit, as the driver is this machine
     "spark.log.level": "FATAL",  # errors are raised; Spark would print each of them three times
 }
 
@@ -54,7 +54,7 @@ def spark_session(master: str | None = None, settings: Mapping[str, str] | None 
     Raises
     ------
     OperationError
-        If pyspark or a Java 17 or 21 is missing, or no master answers there.
+        If pyspark or a Java 17 or 21 is missing, or the master does not answer.
     """
     sessions = _sessions()
     if (spark := sessions.getActiveSession()) is not None:
@@ -74,7 +74,7 @@ def spark_session(master: str | None = None, settings: Mapping[str, str] | None 
 
 
 def refuse_missing_spark() -> None:
-    """Refuse what ``spark_session`` would refuse for want of pyspark or Java; nothing is opened.
+    """Check that pyspark and Java are installed for ``spark_session``, without opening one.
 
     Raises
     ------
@@ -104,12 +104,12 @@ def send_packages(spark: Any, *names: str) -> None:
     for name in names:
         found = importlib.util.find_spec(name)
         if found is None or not found.submodule_search_locations:
-            raise OperationError(f"there is no package {name} here that executors could be sent")
+            raise OperationError(f"there is no package {name} here to send to executors")
         folder = Path(next(iter(found.submodule_search_locations)))
         archive = shutil.make_archive(
             str(Path(tempfile.mkdtemp()) / name), "zip", folder.parent, folder.name
         )
-        if type(spark).__module__.startswith("pyspark.sql.connect."):  # without a context
+        if type(spark).__module__.startswith("pyspark.sql.connect."):  # it has no context
             spark.addArtifacts(archive, pyfile=True)
         else:
             spark.sparkContext.addPyFile(archive)
@@ -137,9 +137,9 @@ def _own(master: str) -> dict[str, str]:
     os.environ["PYSPARK_PYTHON"] = sys.executable
     os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
     found = {"spark.executorEnv.PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-    with suppress(ValueError, OSError, AttributeError):  # not told on every system
+    with suppress(ValueError, OSError, AttributeError):  # not known on every system
         memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-        # the executors' Python processes take the larger part, and tables that are collected
+        # the executors' Python processes and collected tables need the larger part
         found["spark.driver.memory"] = f"{max(memory // 4, 2**30) // 2**20}m"
     return _LOCAL | found
 
@@ -149,13 +149,13 @@ def _refuse_unfit_java() -> None:
     java = shutil.which("java", path=f"{home}/bin") if home else shutil.which("java")
     wanted = f"Spark needs Java {' or '.join(map(str, _JAVAS))}"
     if java is None:
-        where = f"JAVA_HOME names {home}, where there is none" if home else "there is none on PATH"
-        raise OperationError(f"{wanted}, and {where}: {_INSTALL}")
+        where = f"JAVA_HOME names {home}, which has none" if home else "there is none on PATH"
+        raise OperationError(f"{wanted}, but {where}: {_INSTALL}")
     done = subprocess.run([java, "-version"], capture_output=True, text=True, check=False)
     found = re.search(r'version "(?:1\.)?(\d+)', done.stderr)
     if found is None or int(found[1]) not in _JAVAS:
         shown = f"Java {found[1]}" if found else "not a Java that reports its version"
-        raise OperationError(f"{wanted}, and {java} is {shown}: {_INSTALL}, or set JAVA_HOME to it")
+        raise OperationError(f"{wanted}, but {java} is {shown}: {_INSTALL}, or set JAVA_HOME to it")
 
 
 def _refuse_silent_masters(master: str) -> None:

@@ -1,15 +1,15 @@
 """Kedro's hooks: tracking, bindings of a job's ports, and the ranks of distributed steps.
 
 Kedro loads this module in every project where the plugin is installed, so it imports nothing heavy.
-A project that has neither ``mlops.yml`` nor ``azureml.yml``, run without ``BIND__`` variables, pays
-a look at the names of its configuration files and nothing else.
+For a project with neither ``mlops.yml`` nor ``azureml.yml``, run without ``BIND__`` variables, it
+lists the names of the configuration files and does nothing else.
 """
 
 import logging
 import os
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
@@ -23,27 +23,27 @@ if TYPE_CHECKING:
     from kedro_azure_mlops.hooks.tracking import MlflowTracking
     from kedro_azure_mlops.hooks.work import Work
 
-BINDING = "BIND__"  # begins the names of the variables that move catalog entries
+BINDING = "BIND__"  # prefix of the variables that move catalog entries
 
 
 class PluginHooks:
-    """One object for all of the plugin's hooks; each session of Kedro starts it afresh."""
+    """All hooks of the plugin; each Kedro session resets their state."""
 
     def __init__(self) -> None:
         self.configuration: Mlops | None = None
-        self.waits: bool | None = None  # for other runs; None: as usual
+        self.waits: bool | None = None  # for other runs; None: the default
         self.before_first_node: Callable[[], None] | None = None
         self._tracking: MlflowTracking | None = None
         self._work: Work | None = None
         self._may_be_distributed = False
         ours = logging.getLogger("kedro_azure_mlops")
-        if ours.level == logging.NOTSET:  # Kedro shows INFO of itself and of the project alone
+        if ours.level == logging.NOTSET:  # Kedro shows INFO only for itself and the project
             ours.setLevel(logging.INFO)
 
     @hook_impl
     def after_context_created(self, context: Any) -> None:
         """Check parameters and ``mlops.yml``, and move bound entries, before anything runs."""
-        if self._tracking is not None:  # a run in this process, as of a notebook, was interrupted
+        if self._tracking is not None:  # an earlier run here, as in a notebook, was interrupted
             self._tracking.abandon()
         self._leave()
         self.configuration = self._tracking = None
@@ -51,6 +51,8 @@ class PluginHooks:
         source = context.config_loader.conf_source
         has_mlops = has_configuration(source, "mlops")
         self._may_be_distributed = is_bound or has_configuration(source, "azureml")
+        if has_mlops:
+            _import_scipy_early()
         if has_mlops or self._may_be_distributed:
             from kedro_azure_mlops.config import share_given
             from kedro_azure_mlops.hooks.parameter_types import refuse_wrong_parameters
@@ -80,14 +82,14 @@ class PluginHooks:
 
     @hook_impl
     def before_pipeline_run(self, run_params: dict[str, Any], pipeline: Any, catalog: Any) -> None:
-        """Keep other runs out, open a run; let only the first process of a step write."""
+        """Lock out other runs, open an MLflow run; only the first process of a step writes."""
         try:
             with _shown_by_kedro():
                 if self._tracking is not None and self._work is not None:
                     self._work.begin(pipeline, catalog, self.waits)
                     from kedro_azure_mlops.hooks.on_spark import open_session_if_needed
 
-                    # first: without Spark there is no run to be tracked
+                    # Spark first: without it there is nothing to track
                     open_session_if_needed(pipeline, catalog, self.configuration)
                     with self._work.naming_a_full_disk():
                         self._tracking.begin(run_params, pipeline, catalog)
@@ -103,7 +105,7 @@ class PluginHooks:
 
     @hook_impl
     def after_node_run(self, inputs: dict[str, Any], outputs: dict[str, Any]) -> None:
-        """Describe what a model was trained on, if it does not say so itself."""
+        """Add a reference profile to a model that has none."""
         if self._tracking is None or self.configuration is None:
             return
         names = {self.configuration.tracking.model, self.configuration.gate.judged}
@@ -114,13 +116,13 @@ class PluginHooks:
 
     @hook_impl
     def after_dataset_loaded(self, dataset_name: str, data: Any) -> None:
-        """Remember the champion that the run compares with."""
+        """Keep the champion that the run compares with."""
         if self._tracking is not None:
             self._tracking.loaded(dataset_name, data)
 
     @hook_impl(trylast=True)
     def before_dataset_saved(self, dataset_name: str, data: Any) -> None:
-        """Add to the gate's decision which model it is about; let the entry be written whole."""
+        """Add the model's identity to the gate's decision; redirect the entry to a new file."""
         if self._tracking is not None:
             self._tracking.before_saved(dataset_name, data)
         if self._work is not None:
@@ -128,7 +130,7 @@ class PluginHooks:
 
     @hook_impl(tryfirst=True)
     def after_dataset_saved(self, dataset_name: str) -> None:
-        """Put what is complete in its place; remember that the model of this run is stored."""
+        """Move the finished file into place; note that the model of this run is stored."""
         if self._work is not None:
             self._work.saved(dataset_name)
         if self._tracking is not None:
@@ -136,7 +138,7 @@ class PluginHooks:
 
     @hook_impl
     def after_pipeline_run(self, pipeline: Any, catalog: Any) -> None:
-        """Send what the run has stored, register its model and let the gate move the champion."""
+        """Send the run's results, register its model and let the gate move the champion."""
         try:
             if self._tracking is not None and self._work is not None:
                 with _shown_by_kedro(), self._work.naming_a_full_disk():
@@ -146,9 +148,9 @@ class PluginHooks:
 
     @hook_impl(trylast=True)
     def on_pipeline_error(self, error: Exception) -> None:
-        """Mark the run as failed, leave nothing half written, and put some errors in words.
+        """Mark the run as failed, remove partial files, and name the cause of some errors.
 
-        Those are a full disk, and what a function has raised on Spark's executors: Kedro would say
+        These are a full disk and errors of functions on Spark's executors: Kedro would only report
         that a dataset could not be saved.
         """
         try:
@@ -162,14 +164,14 @@ class PluginHooks:
             self._leave()
 
     def _leave(self) -> None:
-        """Allow other runs to begin."""
+        """Let other runs start."""
         if self._work is not None:
             self._work.end()
             self._work = None
 
 
 def _raise_error_of_executor(error: Exception) -> None:
-    """Raise what a function has raised on Spark as it would be raised on pandas."""
+    """Raise the error of a function on Spark as pandas would raise it."""
     if "pyspark" not in sys.modules or isinstance(error, OperationError | RefusedError):
         return
     from kedro_azure_mlops.engine.on_spark import error_of_function
@@ -189,15 +191,26 @@ def _shown_by_kedro() -> Iterator[None]:
         raise shown(str(error)) from error
 
 
+def _import_scipy_early() -> None:
+    """Import scipy's functions before pandas, matplotlib and MLflow, so that skops loads faster.
+
+    When skops is imported, it searches all modules, in the order of their import, for the home of
+    each of these 250 functions. With thousands of modules ahead of them, that search would take
+    longer than anything else at the start of a run.
+    """
+    with suppress(ImportError):
+        import scipy.special  # noqa: F401
+
+
 def binds_ports() -> bool:
-    """Return whether this is a step of a job, whose ports are bound to catalog entries."""
+    """Return whether this is a step of a job, with ports bound to catalog entries."""
     return any(name.startswith(BINDING) for name in os.environ)
 
 
 def has_configuration(source: str | Path, name: str) -> bool:
     """Return whether a configuration folder or archive has a file such as ``base/mlops.yml``."""
     place = Path(str(source))
-    if not place.is_file():  # `kedro package` makes an archive of it
+    if not place.is_file():  # `kedro package` archives the folder
         return any(place.glob(f"*/{name}*.y*ml"))
     import tarfile
 
@@ -209,5 +222,5 @@ hooks = PluginHooks()
 
 
 def last_configuration() -> "Mlops | None":
-    """Return the ``mlops.yml`` of the last session of this process; None without one."""
+    """Return the ``mlops.yml`` of this process's last session; None if it had none."""
     return hooks.configuration

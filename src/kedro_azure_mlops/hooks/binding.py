@@ -1,10 +1,10 @@
 """Bind catalog entries to places that the environment names, so that steps of a job can share them.
 
 ``BIND__features=/outputs/features/features.parquet kedro run`` reads and writes the entry
-``features`` there instead of where the catalog says. Without such a variable nothing changes. All
-an entry needs is a ``filepath`` or ``path``: ordinary, factory, versioned, partitioned and
-transcoded entries are bound alike. A dataset without an entry is stored by what it is, see
-``job.carried``.
+``features`` there instead of at its path in the catalog. Without such a variable nothing changes.
+An entry only needs a ``filepath`` or ``path``: ordinary, factory, versioned, partitioned and
+transcoded entries are bound alike. A dataset without an entry is stored according to its type,
+see ``job.carried``.
 """
 
 import os
@@ -34,12 +34,12 @@ __all__ = [
 CARRIED = "kedro_azure_mlops.job.carried.CarriedDataset"
 _IN_MEMORY = ("MemoryDataset", "SharedMemoryDataset")
 _PLACES = ("filepath", "path")
-# What opens a remote store makes no sense in a folder.
+# Options of a remote store, which make no sense in a folder.
 _REMOTE = ("credentials", "fs_args")
 
 
 def bind_context(context: Any) -> None:
-    """Change the catalog's configuration of a run before the catalog is made of it.
+    """Bind entries in the catalog's configuration, before Kedro builds the catalog from it.
 
     Raises
     ------
@@ -64,7 +64,7 @@ def bind(catalog: Mapping[str, Any], places: Mapping[str, str]) -> dict[str, Any
     Raises
     ------
     OperationError
-        If no dataset has such a port, or its entry has no path that could be moved.
+        If no dataset has such a port, or its entry has no path to replace.
     """
     bound = dict(catalog)
     known = sorted(set(_datasets()).union(name for name in catalog if "{" not in name))
@@ -75,7 +75,7 @@ def bind(catalog: Mapping[str, Any], places: Mapping[str, str]) -> dict[str, Any
         entries = {name: entry_of(catalog, name) or {"type": "MemoryDataset"} for name in names}
         stored = {name: entry for name, entry in entries.items() if not is_in_memory(entry)}
         bound |= {name: moved(name, entry, place) for name, entry in stored.items()}
-        if not stored:  # nothing in the catalog says how, so it is stored by what it is
+        if not stored:  # no entry sets a format, so the type of the data decides
             bound |= {name: {"type": CARRIED, "path": place} for name in names}
     return bound
 
@@ -101,7 +101,7 @@ def is_parameter(name: str) -> bool:
 
 
 def entry_of(catalog: Mapping[str, Any], name: str) -> dict[str, Any] | None:
-    """Return the configuration of a dataset, from its entry or a factory; None without either."""
+    """Return the configuration of a dataset, from its entry or a factory; None if it has none."""
     if name in catalog:
         return dict(catalog[name])
     bare = {key: _without_credentials(entry) for key, entry in catalog.items()}
@@ -111,7 +111,7 @@ def entry_of(catalog: Mapping[str, Any], name: str) -> dict[str, Any] | None:
 
 
 def place_of(entry: Mapping[str, Any]) -> str | None:
-    """Return the path of an entry, also one wrapped in another; None if it has none."""
+    """Return the path of an entry, or of the dataset it wraps; None if it has none."""
     for key in _PLACES:
         if key in entry:
             return None if entry[key] is None else str(entry[key])
@@ -125,7 +125,7 @@ def moved(name: str, entry: Mapping[str, Any], place: str) -> dict[str, Any]:
     Raises
     ------
     OperationError
-        If it has none.
+        If it has no path.
     """
     for key in _PLACES:
         if key in entry:
@@ -137,7 +137,7 @@ def moved(name: str, entry: Mapping[str, Any], place: str) -> dict[str, Any]:
 
 
 def _without_remote(entry: Mapping[str, Any]) -> dict[str, Any]:
-    """Leave out what opens a remote store, of a wrapped dataset too."""
+    """Drop the options of a remote store, those of a wrapped dataset too."""
     kept = {key: value for key, value in entry.items() if key not in _REMOTE}
     if isinstance(kept.get("dataset"), Mapping):
         kept["dataset"] = _without_remote(kept["dataset"])
@@ -150,7 +150,7 @@ def _datasets() -> Iterator[str]:
 
 
 def _without_credentials(entry: Any) -> Any:
-    """Leave out names of credentials: they are looked up later, and a factory needs none."""
+    """Drop the names of credentials: they are looked up later, and a factory needs none."""
     if not isinstance(entry, Mapping):
         return entry
     return {k: _without_credentials(v) for k, v in entry.items() if k != "credentials"}

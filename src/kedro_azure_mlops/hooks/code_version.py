@@ -1,12 +1,12 @@
-"""Which commit the code of a run is."""
+"""Find the git commit of a run's code."""
 
 import subprocess
 from pathlib import Path
 
 
 def code_version(root: Path) -> dict[str, str]:
-    """Name the git commit of a folder and whether its files differ from it; empty without git."""
-    # The copy that a job runs from lies below the project, and is not what is committed there.
+    """Return the git commit of a folder and whether its files differ; empty without git."""
+    # A job runs from a copy inside the project, which is not what is committed there.
     if ask_git(root, "check-ignore", ".") is not None:
         return {}
     commit = ask_git(root, "rev-parse", "HEAD")
@@ -17,7 +17,7 @@ def code_version(root: Path) -> dict[str, str]:
 
 
 def ask_git(root: Path, *arguments: str) -> str | None:
-    """Return what git answers about a folder; None if it refuses or is not there."""
+    """Return git's answer about a folder; None if it fails or is not installed."""
     try:
         answer = subprocess.run(
             ["git", *arguments], cwd=root, capture_output=True, text=True, check=True

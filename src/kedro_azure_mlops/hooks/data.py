@@ -1,4 +1,4 @@
-"""The data that a run has read and written: where they are, and a digest of their bytes."""
+"""Describe the data that a run reads and writes: paths, digests and metrics."""
 
 import hashlib
 import warnings
@@ -15,7 +15,7 @@ from kedro_azure_mlops.config import Mlops
 from kedro_azure_mlops.contract import digest
 from kedro_azure_mlops.hooks.binding import base_of, is_parameter, port_of
 
-EARLIER = "data.from_earlier_runs"  # tag: what a run was given that other runs have made
+EARLIER = "data.from_earlier_runs"  # tag: inputs of a run that other runs have made
 
 
 def stored_at(catalog: CatalogProtocol, name: str) -> str:
@@ -29,7 +29,7 @@ def is_stored(catalog: CatalogProtocol, name: str) -> bool:
 
 
 def digest_of(catalog: CatalogProtocol, name: str) -> str | None:
-    """Compute the SHA-256 of what an entry has stored; None if that is not a file or folder."""
+    """Compute the SHA-256 of an entry's file or folder; None if it has neither."""
     dataset = catalog[name]
     path = _path(dataset)
     if path is None:
@@ -48,8 +48,8 @@ def measured(
 ) -> dict[str, dict[str, float]]:
     """Load the metrics among stored entries: numbers by name, NaN too, for each entry.
 
-    Without a list in ``tracking.metrics`` these are all JSON entries that hold numbers by name. Of
-    a name that two entries use, the second one's begins with the entry: ``cost.seconds``.
+    Without a list in ``tracking.metrics`` these are all JSON entries that map names to numbers. If
+    two entries use the same name, the second is prefixed with its entry: ``cost.seconds``.
     """
     wanted = config.tracking.metrics
     found: dict[str, dict[str, float]] = {}
@@ -83,7 +83,7 @@ def _numbers(content: Any) -> dict[str, float] | None:
 
 
 def data_tags(pipeline: Pipeline, catalog: CatalogProtocol, root: Path) -> dict[str, str]:
-    """Describe the inputs of a run: digest and path of each raw file, and results of other runs."""
+    """Return tags on a run's inputs: digest and path of raw files, and results of other runs."""
     made = _made_by_nodes()
     given = {name for name in pipeline.inputs() if not is_parameter(name)}
     tags = {}
@@ -102,10 +102,10 @@ def dataset_input(catalog: CatalogProtocol, name: str, fingerprint: str) -> Any:
     from mlflow.data.meta_dataset import MetaDataset
     from mlflow.entities import Dataset, DatasetInput, InputTag
 
-    with warnings.catch_warnings():  # about two interpretations of a local path
+    with warnings.catch_warnings():  # MLflow calls a local path ambiguous
         warnings.simplefilter("ignore", UserWarning)
         source = resolve_dataset_source(_unsigned(stored_at(catalog, name)))
-    # MLflow's own digest looks at the first rows only, and takes no more than 36 characters.
+    # MLflow's own digest covers the first rows only; the field holds 36 characters.
     described = MetaDataset(source, name=name, digest=fingerprint[:36])
     context = InputTag("mlflow.data.context", "training")
     return DatasetInput(Dataset.from_dictionary(described.to_dict()), [context])
@@ -119,16 +119,16 @@ def _path(dataset: Any) -> str | None:
 
 
 def _made_by_nodes() -> set[str]:
-    if hasattr(pipelines, "set_requested"):  # newer Kedro has loaded those that run, and no others
+    if hasattr(pipelines, "set_requested"):  # newer Kedro loads only the pipelines that run
         pipelines.set_requested(None)
     try:
         return {base_of(name) for one in pipelines.values() for name in one.all_outputs()}
-    except ImportError:  # of a pipeline that is not run
+    except ImportError:  # in a pipeline that is not run
         return set()
 
 
 def _remote(dataset: Any, path: str) -> Callable[..., Any] | None:
-    files = getattr(dataset, "_fs", None)  # as it opens its own files
+    files = getattr(dataset, "_fs", None)  # the dataset's own file system
     return partial(files.open, path) if files and files.exists(path) else None
 
 

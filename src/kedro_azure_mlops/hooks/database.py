@@ -1,4 +1,4 @@
-"""The SQLite database that a project tracks in: created by one process at a time, and portable.
+"""The SQLite database of a project's runs: created by one process at a time, and portable.
 
 MLflow stores absolute addresses of the files of runs and models. A project that was moved or copied
 would write into the folder that it came from, so they are corrected when the database is opened.
@@ -16,7 +16,7 @@ from kedro_azure_mlops.locks import alone
 
 logger = logging.getLogger(__name__)
 
-_FOLDERS = (ARTIFACTS, "mlruns")  # which MLflow itself keeps files in
+_FOLDERS = (ARTIFACTS, "mlruns")  # where MLflow itself keeps files
 _LOCATIONS = (
     ("experiments", "artifact_location", ""),
     ("runs", "artifact_uri", ""),
@@ -28,10 +28,10 @@ _LOCATIONS = (
 
 
 def open_database(address: str) -> None:
-    """Make the tables of a new database, and find the files of one that was moved or copied.
+    """Create the tables of a new database, and find the files of one that was moved or copied.
 
-    Processes that open it at once wait for one another; a database that a killed process has left
-    half made is made again. Nothing is done to a server.
+    Processes that open it at once wait for one another; a database that a killed process left
+    unfinished is created again. A server is left alone.
 
     Raises
     ------
@@ -45,35 +45,35 @@ def open_database(address: str) -> None:
 
     logging.getLogger("alembic").setLevel(logging.WARNING)
     database.parent.mkdir(parents=True, exist_ok=True)
-    # a client would put the path of the current folder into SQL as it is, apostrophes and all
+    # by default MLflow puts the current folder's path into SQL unescaped, apostrophes and all
     files = (database.resolve().parent / ARTIFACTS).as_uri()
     lock = database.with_name(f"{database.name}.lock")
-    with alone(lock) as is_alone, _made_whole(database, is_alone):
-        with closing(sqlite3.connect(database)) as file:  # MLflow would try again for 100 seconds
+    with alone(lock) as is_alone, _without_unfinished(database, is_alone):
+        with closing(sqlite3.connect(database)) as file:  # MLflow would retry for 100 seconds
             file.execute("PRAGMA schema_version")
         SqlAlchemyStore(address, files)
         _find_files(database)
 
 
 @contextmanager
-def _made_whole(database: Path, is_alone: bool) -> Iterator[None]:
-    """Leave no half-made database: not after an error, and not after a process that was killed."""
-    half_made = database.with_name(f"{database.name}.unfinished")
-    if half_made.exists() and is_alone:  # else another process may be making it
+def _without_unfinished(database: Path, is_alone: bool) -> Iterator[None]:
+    """Remove an unfinished database: after an error here, or from a process that was killed."""
+    unfinished = database.with_name(f"{database.name}.unfinished")
+    if unfinished.exists() and is_alone:  # else another process may be making it
         database.unlink(missing_ok=True)
     is_new = not (database.exists() and database.stat().st_size)
     if is_new:
-        with suppress(OSError):  # what forbids it forbids the database too
-            half_made.touch()
+        with suppress(OSError):  # if this is forbidden, so is the database
+            unfinished.touch()
     try:
         yield
     except BaseException:
         with suppress(OSError):
             if is_new:
                 database.unlink(missing_ok=True)
-            half_made.unlink(missing_ok=True)
+            unfinished.unlink(missing_ok=True)
         raise
-    half_made.unlink(missing_ok=True)
+    unfinished.unlink(missing_ok=True)
 
 
 def _find_files(database: Path) -> None:
@@ -94,7 +94,7 @@ def _find_files(database: Path) -> None:
                         change = f"UPDATE {table} SET {column} = ? WHERE rowid = ?"  # noqa: S608
                         store.execute(change, (found, row))
     logger.info(
-        "The tracking database was made in %s: its runs and models are now those in %s",
+        "The tracking database was created in %s: its runs and models now refer to files in %s",
         *(", ".join(map(str, before)), home),
     )
 
@@ -102,9 +102,9 @@ def _find_files(database: Path) -> None:
 def _former_homes(store: sqlite3.Connection, home: Path, name: str) -> list[Path]:
     """List the folders that the database was in, the innermost first.
 
-    An experiment's files are in a folder of a certain name beside the database. If that is not
-    beside this one, the database came from there: the other place is gone, has a database of its
-    own, or its files came along. Else the files were put there on purpose.
+    An experiment's files are in a folder of a certain name beside the database. If they are not
+    beside this one, it came from there if the other place is gone, has its own database, or its
+    files came along. Otherwise the files were put there on purpose.
     """
     found = set()
     for (location,) in store.execute("SELECT artifact_location FROM experiments"):
@@ -132,13 +132,13 @@ def _address_now(
     here = home / path.relative_to(there)
     if stays_if_only_there and _is_there(path) and not _is_there(here):
         return None
-    return here.as_uri()  # of a plain path MLflow decodes what looks like a quoted character
+    return here.as_uri()  # in a plain path MLflow would decode percent signs
 
 
 def _is_there(path: Path) -> bool:
     try:
         return path.exists()
-    except OSError:  # in the folder of someone else
+    except OSError:  # in someone else's folder
         return False
 
 

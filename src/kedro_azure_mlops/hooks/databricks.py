@@ -15,26 +15,26 @@ from kedro.framework import project
 from kedro_azure_mlops.errors import OperationError
 
 _RUNS, _CATALOG = "databricks", "databricks-uc"
-_OF_ONE_NAME = "./:"  # what no name in the workspace registry has
+_FORBIDDEN = "./:"  # characters that names in the workspace registry may not contain
 _LONGEST_IN_BATCH = 250  # characters of a value in one request for several tags or parameters
 _LONGEST_PARAMETER = 500  # bytes of a parameter that is sent alone
-_SECONDS = 10  # that a workspace may take to answer at all
+_SECONDS = 10  # timeout for a workspace to answer at all
 _answering: set[str] = set()  # hosts that have answered this process
 _SET = "set DATABRICKS_HOST and DATABRICKS_TOKEN"
 _SIGN_IN = "`databricks auth login` and name its profile: MLFLOW_TRACKING_URI=databricks://PROFILE"
 _CHOOSE = "or name another one in tracking.experiment_folder of mlops.yml"
-_BY_TEXT = {  # words of Databricks or of MLflow's client, in small letters
+_BY_TEXT = {  # phrases of Databricks or of MLflow's client, in lower case
     "databricks credential configuration": (
         f"There are no credentials for Databricks: {_SET}, or sign in with {_SIGN_IN}"
     ),
     "invalid access token": (
-        "Databricks does not accept the token: make a new one in the settings of your user there, "
+        "Databricks does not accept the token: create a new one in your user settings there, "
         f"and {_SET} to that workspace and token"
     ),
-    "credential was not sent": f"Databricks was sent no token: {_SET}",
+    "credential was not sent": f"Databricks received no token: {_SET}",
     "parent directory": (
-        "Make that folder in the workspace, or set tracking.experiment in mlops.yml to a path in "
-        "one that exists, or to a name: that is placed in a folder, which is made"
+        "Create that folder in the workspace, or set tracking.experiment in mlops.yml to a path in "
+        "an existing folder, or to a name, for which a folder is created"
     ),
     "invalid experiment name": (
         "Set tracking.experiment in mlops.yml to a name, or to an absolute path of the workspace"
@@ -48,11 +48,11 @@ _BY_TEXT = {  # words of Databricks or of MLflow's client, in small letters
         "Unity Catalog is not enabled for this workspace: ask its administrator to assign a "
         "metastore, or set registry.uri: databricks in mlops.yml for the workspace registry"
     ),
-    "catalog '": "Make that catalog, or name another one in registry.name of mlops.yml",
-    "schema '": "Make that schema, or name another one in registry.name of mlops.yml",
-    "certificate": "Its certificate is not trusted here: name your authority in REQUESTS_CA_BUNDLE",
+    "catalog '": "Create that catalog, or name another one in registry.name of mlops.yml",
+    "schema '": "Create that schema, or name another one in registry.name of mlops.yml",
+    "certificate": "Its certificate is not trusted: set REQUESTS_CA_BUNDLE to the file of your CA",
     "azure.storage": (
-        "The catalog keeps its files in Azure Data Lake, which MLflow opens by the package "
+        "The catalog keeps its files in Azure Data Lake, which MLflow opens with the package "
         "azure-storage-file-datalake: install it"
     ),
 }
@@ -68,7 +68,7 @@ _PLACE = re.compile(r"\b(catalog|schema) '[^']*' does not exist|metastore", re.I
 _NOISE = re.compile(r"\. (Config: host=|Please ensure that the 'databricks-sdk').*", re.DOTALL)
 _UNREACHABLE = (
     "The workspace does not answer: check DATABRICKS_HOST, or the host of the profile, and that "
-    "this machine may reach it"
+    "this machine can reach it"
 )
 _UNREACHABLE_TEXTS = (
     "failed to resolve",
@@ -80,12 +80,12 @@ _UNREACHABLE_TEXTS = (
 
 
 def is_databricks(address: str) -> bool:
-    """Return whether an address is that of Databricks: of its runs, or of a registry."""
+    """Return whether an address is one of Databricks, for runs or for a registry."""
     return address.partition("://")[0] in (_RUNS, _CATALOG)
 
 
 def is_unity_catalog(address: str | None) -> bool:
-    """Return whether an address is that of Unity Catalog."""
+    """Return whether an address is one of Unity Catalog."""
     return (address or "").partition("://")[0] == _CATALOG
 
 
@@ -95,31 +95,31 @@ def profile_of(address: str) -> str:
 
 
 def runs_beside(address: str) -> str:
-    """Return the address of the runs beside a registry."""
+    """Return the address of the tracking server that belongs to a registry."""
     return address.replace(_CATALOG, _RUNS, 1) if is_databricks(address) else address
 
 
 def of_same_workspace(registry: str, server: str) -> str:
-    """Return the address of a registry, with the profile of the server where it names none."""
+    """Return the address of a registry, with the server's profile if it names none."""
     if is_databricks(registry) and not profile_of(registry) and profile_of(server):
         return f"{registry}://{profile_of(server)}"
     return registry
 
 
 def use_profile(address: str) -> None:
-    """Keep MLflow from storing the files of runs elsewhere than an address with a profile says.
+    """Make MLflow store the files of runs with the profile that an address names.
 
-    MLflow 3.15 opens the Files API without the profile: by the credentials of the environment, or
-    not at all. The other way, signed addresses, knows the profile.
+    MLflow 3.15 opens the Files API without the profile: with the environment's credentials, or not
+    at all. The alternative, signed addresses, does use the profile.
     """
     if profile_of(address):
         os.environ.setdefault("MLFLOW_DISABLE_DATABRICKS_SDK_FOR_RUN_ARTIFACTS", "true")
 
 
 def refuse_silence(address: str) -> None:
-    """Refuse a workspace that does not answer, in seconds.
+    """Refuse a workspace that does not answer within seconds.
 
-    The client of Databricks itself would try for five minutes, several times over.
+    Databricks' own client would retry for five minutes, several times over.
 
     Raises
     ------
@@ -131,14 +131,14 @@ def refuse_silence(address: str) -> None:
     host = host_of(address)
     if host and host not in _answering:
         about = f"{host}/.well-known/databricks-config"
-        requests.get(about, timeout=_SECONDS, allow_redirects=False)  # any answer is one
+        requests.get(about, timeout=_SECONDS, allow_redirects=False)  # any answer will do
         _answering.add(host)
 
 
 def host_of(address: str) -> str:
-    """Return the workspace that an address stands for; empty if it is not known here.
+    """Return the host of an address's workspace; empty if it is not known here.
 
-    It is named by DATABRICKS_HOST, or in the profile of the file that ``databricks auth login``
+    It comes from DATABRICKS_HOST, or from the profile in the file that ``databricks auth login``
     writes.
     """
     profile = profile_of(address) or os.environ.get("DATABRICKS_CONFIG_PROFILE", "")
@@ -149,7 +149,7 @@ def host_of(address: str) -> str:
         known = configparser.ConfigParser(interpolation=None, default_section="")
         try:
             known.read(Path(file).expanduser(), encoding="utf-8")
-        except (configparser.Error, OSError, UnicodeDecodeError):  # MLflow's client says it
+        except (configparser.Error, OSError, UnicodeDecodeError):  # MLflow's client reports it
             return ""
         host = known.get(profile or "DEFAULT", "host", fallback="")
     host = host.strip().rstrip("/")
@@ -162,8 +162,8 @@ def experiment_path(name: str, folder: str | None) -> str:
     Parameters
     ----------
     name
-        A path is taken as it is, but for ``/Workspace``: Databricks shows it before each path, and
-        then does not find the experiment by it.
+        A path is used as it is, without ``/Workspace``: Databricks shows that before each path,
+        but does not find an experiment by it.
     folder
         The folder of a name that is not a path; None: ``/Shared/`` and the project's package.
     """
@@ -173,9 +173,9 @@ def experiment_path(name: str, folder: str | None) -> str:
 
 
 def make_folder(address: str, path: str) -> None:
-    """Make a folder of the workspace, and those above it; one that is there stays as it is.
+    """Create a folder of the workspace and its parents; an existing one is left alone.
 
-    By ``/api/2.0/workspace/mkdirs``.
+    Calls ``/api/2.0/workspace/mkdirs``.
 
     Raises
     ------
@@ -194,34 +194,34 @@ def make_folder(address: str, path: str) -> None:
 
 
 def refuse_model_name(name: str, registry: str) -> None:
-    """Refuse a name that the registry of Databricks cannot have.
+    """Refuse a model name that the Databricks registry does not allow.
 
     Raises
     ------
     OperationError
-        If Unity Catalog is asked for a name of other than three levels, or the workspace registry
-        for one that has a dot, a slash or a colon.
+        If a name for Unity Catalog does not have three levels, or one for the workspace registry
+        has a dot, a slash or a colon.
     """
     levels = name.split(".")
     if is_unity_catalog(registry):
         if len(levels) != 3 or not all(levels) or set(name) & set(" /"):
             raise OperationError(
                 f"mlops.yml: registry.name: {name} is not a name of Unity Catalog ({registry}), "
-                "which has three levels: set it to CATALOG.SCHEMA.MODEL. To keep models in the "
+                "where names have three levels: set CATALOG.SCHEMA.MODEL. To keep models in the "
                 "workspace registry instead, set registry.uri: databricks."
             )
-    elif is_databricks(registry) and set(name) & set(_OF_ONE_NAME):
+    elif is_databricks(registry) and set(name) & set(_FORBIDDEN):
         raise OperationError(
             f"mlops.yml: registry.name: {name} is not a name of the workspace registry "
-            f"({registry}), which has no dot, slash or colon. To keep models in Unity Catalog, set "
+            f"({registry}): it has a dot, slash or colon. To keep models in Unity Catalog, set "
             "registry.uri: databricks-uc."
         )
 
 
 def is_missing_model(error: Any) -> bool:
-    """Return whether Databricks has answered that a model or alias does not exist.
+    """Return whether an error of Databricks means that a model or alias does not exist.
 
-    That a catalog, a schema or a metastore does not exist is a fault.
+    A missing catalog, schema or metastore is a fault.
     """
     missing = error.error_code in ("RESOURCE_DOES_NOT_EXIST", "NOT_FOUND")
     return missing and not _PLACE.search(str(error))
@@ -230,11 +230,11 @@ def is_missing_model(error: Any) -> bool:
 def log_long_values(
     client: Any, run: str, tags: dict[str, str], parameters: dict[str, str]
 ) -> None:
-    """Send one by one the tags and parameters of a run that are too long to be sent together.
+    """Send one by one the tags and parameters of a run that are too long for a batch.
 
-    Those that were sent are removed from what is given. Databricks documents 250 characters for a
-    value in a batch, 64 KB for a tag and 500 bytes for a parameter that are sent alone; a longer
-    parameter is cut, and whole in ``parameters.yml`` of the run.
+    They are removed from ``tags`` and ``parameters``. Databricks documents 250 characters for a
+    value in a batch, 64 KB for a tag and 500 bytes for a parameter sent alone; a longer parameter
+    is cut, but complete in ``parameters.yml`` of the run.
     """
     for name in [name for name, text in tags.items() if len(text) > _LONGEST_IN_BATCH]:
         client.set_tag(run, name, tags.pop(name))
@@ -243,32 +243,32 @@ def log_long_values(
 
 
 def shortened(text: str) -> str:
-    """Return the text of a parameter as far as Databricks keeps it: 500 bytes."""
+    """Return a parameter's text, cut to the 500 bytes that Databricks keeps."""
     if len(text.encode()) <= _LONGEST_PARAMETER:
         return text
     return text.encode()[: _LONGEST_PARAMETER - 3].decode(errors="ignore") + "..."
 
 
 def shown(address: str) -> str:
-    """Return an address with the workspace that it stands for."""
+    """Return an address followed by the host of its workspace."""
     host = host_of(address)
     return f"{address} ({host})" if host else address
 
 
 def essence(message: str) -> str:
-    """Return what a message says, without what the clients of Databricks add to each."""
+    """Return a message without the text that the clients of Databricks add to each."""
     return _NOISE.sub("", message)
 
 
 def advice(text: str, code: str, address: str) -> str | None:
-    """Return what to do about a fault of Databricks; None if its cause is not known.
+    """Return the remedy for a fault of Databricks; None if its cause is unknown.
 
     Parameters
     ----------
     text
-        All that is known of the fault.
+        The messages of the fault and its causes.
     code
-        The error code of MLflow.
+        MLflow's error code.
     """
     small = text.lower()
     if "databricks credential configuration" in small and (host := host_of(address)):

@@ -12,50 +12,50 @@ START = "Start the server, or name another one in MLFLOW_TRACKING_URI or under u
 _BY_CODE = {
     "UNAUTHENTICATED": (
         "The server did not accept your credentials: set MLFLOW_TRACKING_USERNAME and "
-        "MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN, to credentials that it knows"
+        "MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN, to credentials that it accepts"
     ),
     "PERMISSION_DENIED": (
         "These credentials may not do that: ask for the permission, or set "
         "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN, to "
         "others"
     ),
-    "ENDPOINT_NOT_FOUND": "What answers there is not MLflow: check the address",
+    "ENDPOINT_NOT_FOUND": "That server is not MLflow: check the address",
     "REQUEST_LIMIT_EXCEEDED": "The server has too many requests: try again later",
     "TEMPORARILY_UNAVAILABLE": "The server cannot answer now: try again later, or see its log",
-    "INTERNAL_ERROR": "The server has answered with a fault of its own: see its log",
+    "INTERNAL_ERROR": "The server reported an internal error: see its log",
 }
-_OF_ANY_FAULT = ("INTERNAL_ERROR", "TEMPORARILY_UNAVAILABLE")  # which MLflow gives to its own too
+_ALSO_RAISED_LOCALLY = ("INTERNAL_ERROR", "TEMPORARILY_UNAVAILABLE")  # by MLflow's client
 _BY_CODE["CUSTOMER_UNAUTHORIZED"] = _BY_CODE["UNAUTHENTICATED"]
 _BY_CODE["NOT_FOUND"] = _BY_CODE["ENDPOINT_NOT_FOUND"]
 _BY_TEXT = {
     "database is locked": "Another program keeps the database locked: try again when it has ended",
-    "not a database": "Put a copy of the file back, or move it away to begin with an empty one",
-    "malformed": "Put a copy of the file back, or move it away to begin with an empty one",
+    "not a database": "Restore a copy of the file, or move it away to start with an empty one",
+    "malformed": "Restore a copy of the file, or move it away to start with an empty one",
     "unable to open": "Check that its folder exists and that you may write there",
     "readonly": "Check that you may write the file and its folder",
-    "out-of-date database schema": "An older MLflow made it: type mlflow db upgrade <its address>",
-    "Can't locate revision": "A newer MLflow made it: install that release here",
+    "out-of-date database schema": "An older MLflow created it: type mlflow db upgrade <address>",
+    "Can't locate revision": "A newer MLflow created it: install that release here",
     "too many 429": _BY_CODE["REQUEST_LIMIT_EXCEEDED"],
     "not in a valid JSON": _BY_CODE["ENDPOINT_NOT_FOUND"],
 }
-_OTHER = "See this message, and the log of the server if it is one"
+_OTHER = "See this message, and the server's log if there is a server"
 
 
 def faults() -> tuple[type[Exception], ...]:
-    """Return the types of errors by which a tracking server, or its database, fails."""
+    """Return the error types that a tracking server or its database can raise."""
     from alembic.util import CommandError
     from mlflow.exceptions import MlflowException
     from requests import RequestException
     from sqlalchemy.exc import SQLAlchemyError
 
     of_database = (SQLAlchemyError, sqlite3.Error, CommandError)
-    # MLflow imports the client of a cloud's storage when it opens it
+    # MLflow imports a cloud storage client only when it opens the storage
     of_storage = (OSError, ImportError)
     return (MlflowException, RequestException, *of_database, DeletedExperimentError, *of_storage)
 
 
 def fault_in_words(error: BaseException, address: str) -> str:
-    """Return what has failed, and in a second line what to do about it."""
+    """Return one line with the fault and a second line with the remedy."""
     if isinstance(error, DeletedExperimentError):
         return str(error)
     why = first_line(error)
@@ -66,7 +66,7 @@ def fault_in_words(error: BaseException, address: str) -> str:
 
 
 def advice_on(error: BaseException, address: str = "") -> str:
-    """Return what to do about a fault of a tracking server, without a full stop."""
+    """Return the remedy for a fault of a tracking server, without a full stop."""
     from mlflow.exceptions import RestException
     from requests import ConnectionError, Timeout
     from requests.exceptions import RetryError, SSLError
@@ -79,7 +79,7 @@ def advice_on(error: BaseException, address: str = "") -> str:
     if found := next((advice for part, advice in _BY_TEXT.items() if part in text), ""):
         return found
     by_type = {
-        SSLError: "Its certificate is not trusted here: name your authority in REQUESTS_CA_BUNDLE",
+        SSLError: "Its certificate is not trusted: set REQUESTS_CA_BUNDLE to the file of your CA",
         RetryError: _BY_CODE["INTERNAL_ERROR"],
         ConnectionError | Timeout: START,
         PermissionError: "Check that you may write there",
@@ -90,7 +90,7 @@ def advice_on(error: BaseException, address: str = "") -> str:
     code = getattr(error, "error_code", "")
     if code == "RESOURCE_DOES_NOT_EXIST" and (run := os.environ.get("MLFLOW_RUN_ID")):
         return f"MLFLOW_RUN_ID names {run}: check that this server has that run, or unset it"
-    is_of_server = isinstance(error, RestException) or code not in _OF_ANY_FAULT
+    is_of_server = isinstance(error, RestException) or code not in _ALSO_RAISED_LOCALLY
     return _BY_CODE.get(code if is_of_server else "", _OTHER)
 
 

@@ -19,14 +19,14 @@ _MODULES = ("kedro_datasets.spark.", "kedro_azure_mlops.tables.on_spark")
 def open_session_if_needed(
     pipeline: Pipeline, catalog: CatalogProtocol, configuration: "Mlops | None"
 ) -> None:
-    """Open a session as ``spark`` of ``mlops.yml`` has it if tables of a run are on Spark.
+    """Open the session that ``spark`` in ``mlops.yml`` configures if a run has Spark tables.
 
-    Executors on other machines are sent the plugin and the project's package.
+    The plugin and the project's package are sent to executors on other machines.
 
     Raises
     ------
     OperationError
-        If there is no pyspark, no fit Java or no master.
+        If there is no pyspark, no suitable Java or no master.
     """
     if not any(is_spark_entry(catalog, name) for name in pipeline.datasets()):
         return
@@ -42,6 +42,6 @@ def open_session_if_needed(
 
 
 def is_spark_entry(catalog: CatalogProtocol, name: str) -> bool:
-    """Return whether a table is on Spark by its entry."""
+    """Return whether a catalog entry is a Spark table."""
     dataset = catalog.get(name)
     return type(dataset).__module__.startswith(_MODULES)

@@ -1,8 +1,8 @@
-"""Check a run's parameters: the names of ``parameters.yml``, each with a value of the right type.
+"""Check the names and types of a run's parameters.
 
-What a parameter must be is said where it is used: by the type hint of a node's argument, or, for
-one that the catalog interpolates, by that of the dataset's or the validator's constructor. A wrong
-one is refused before anything is loaded, whichever pipelines are run.
+The type of a parameter comes from where it is used: the hint of a node's argument or, if the
+catalog interpolates it, of the dataset's or the validator's constructor. A wrong one is refused
+before anything is loaded, whichever pipelines are run.
 """
 
 import inspect
@@ -34,7 +34,7 @@ from kedro_azure_mlops.errors import OperationError, first_line
 from kedro_azure_mlops.hooks.parameters import flat
 from kedro_azure_mlops.parameters import explain
 
-Use = tuple[str, Any]  # the dotted name of a parameter, and the type that it is used as
+Use = tuple[str, Any]  # the dotted name of a parameter, and the type expected where it is used
 
 _STRICT = ConfigDict(strict=True, allow_inf_nan=False)
 # ${runtime_params:unit,${globals:unit}} as a whole value
@@ -43,12 +43,12 @@ _MISSING = object()
 
 
 def refuse_wrong_parameters(context: Any) -> None:
-    """Refuse parameters of a wrong type, and those given to a run that are in no file.
+    """Refuse parameters of the wrong type, and runtime parameters that are in no file.
 
     Raises
     ------
     OperationError
-        Names each parameter, where its value is from, what it must be and what it is.
+        Naming each parameter, the source of its value, the expected type and the value.
     """
     logging.getLogger("kedro.validation.type_extractor").addFilter(_is_not_about_unions)
     loader = context.config_loader
@@ -59,7 +59,7 @@ def refuse_wrong_parameters(context: Any) -> None:
             _refuse_unknown(given, _written(loader), uses)
         with readable("parameters.yml"):
             parameters = loader["parameters"]
-    except MissingConfigException:  # Kedro warns of it
+    except MissingConfigException:  # Kedro warns about it
         return
     if found := wrong_parameters(parameters, uses):
         lines = []
@@ -72,7 +72,7 @@ def refuse_wrong_parameters(context: Any) -> None:
 
 
 def _written(loader: Any) -> Mapping[str, Any]:
-    """Return the parameters of the files alone."""
+    """Return the parameters from the files alone."""
     given, loader.runtime_params = loader.runtime_params, {}
     try:
         with readable("parameters.yml"):
@@ -83,14 +83,14 @@ def _written(loader: Any) -> Mapping[str, Any]:
 
 
 def wrong_parameters(parameters: Mapping[str, Any], uses: Iterable[Use]) -> dict[str, str]:
-    """Describe each parameter of a wrong type: what it must be and what it is.
+    """Describe each parameter of the wrong type: what it must be and what it is.
 
     Parameters
     ----------
     parameters
         As ``parameters.yml`` nests them.
     uses
-        See ``uses_of_parameters``; those of names that are not there are left out, Kedro says so.
+        See ``uses_of_parameters``; unknown names are skipped, as Kedro reports them.
     """
     found: dict[str, str] = {}
     for name, hint in uses:
@@ -101,9 +101,9 @@ def wrong_parameters(parameters: Mapping[str, Any], uses: Iterable[Use]) -> dict
 
 
 def _refuse_unknown(given: Mapping[str, Any], written: Mapping[str, Any], uses: list[Use]) -> None:
-    known = dict(_every(written))
+    known = dict(_with_dotted_names(written))
     for name, _ in flat(given):
-        if name in known or any(_is_open(hint, used, name) for used, hint in uses):
+        if name in known or any(_accepts_any_name(hint, used, name) for used, hint in uses):
             continue
         keys = name.split(".")
         outer = [".".join(keys[:length]) for length in range(1, len(keys))]
@@ -119,32 +119,32 @@ def _refuse_unknown(given: Mapping[str, Any], written: Mapping[str, Any], uses: 
         raise OperationError(f"--params: there is no parameter {name}.{hint}")
 
 
-def _every(nested: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Name each value and each group by its path."""
+def _with_dotted_names(nested: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield each value and each group with its dotted name."""
     for name, value in nested.items():
         yield f"{prefix}{name}", value
         if isinstance(value, Mapping):
-            yield from _every(value, f"{prefix}{name}.")
+            yield from _with_dotted_names(value, f"{prefix}{name}.")
 
 
-def _is_open(hint: Any, used: str, name: str) -> bool:
-    """Return whether a name is in a mapping that a typed parameter leaves open (a ``dict``)."""
+def _accepts_any_name(hint: Any, used: str, name: str) -> bool:
+    """Return whether a typed parameter accepts any name there (a ``dict``)."""
     if not name.startswith(f"{used}."):
         return False
     keys = name.removeprefix(f"{used}.").split(".")
-    return any(_takes(kind, keys) for kind in _kinds(hint) if _is_model(kind))
+    return any(_accepts(kind, keys) for kind in _kinds(hint) if _is_model(kind))
 
 
-def _takes(kind: Any, keys: list[str]) -> bool:
+def _accepts(kind: Any, keys: list[str]) -> bool:
     if not _is_model(kind):
         return bool(keys) and (get_origin(kind) or kind) in (dict, Mapping)
     if not keys or keys[0] not in kind.model_fields:
         return bool(keys) and kind.model_config.get("extra") == "allow"
-    return any(_takes(one, keys[1:]) for one in _kinds(kind.model_fields[keys[0]].annotation))
+    return any(_accepts(one, keys[1:]) for one in _kinds(kind.model_fields[keys[0]].annotation))
 
 
 def _kinds(hint: Any) -> list[Any]:
-    """Return the types of a union, None left out."""
+    """Return the members of a union, without None."""
     while get_origin(hint) is Annotated:
         hint = get_args(hint)[0]
     if get_origin(hint) not in (Union, types.UnionType):
@@ -160,14 +160,14 @@ def uses_of_parameters(loader: Any) -> list[Use]:
 
 def _uses_of_nodes() -> Iterator[Use]:
     for node in {node for pipeline in _registered().values() for node in pipeline.nodes}:
-        asked = node._inputs  # Kedro's `inputs` does not say which argument gets which
+        asked = node._inputs  # Kedro's `inputs` does not map them to arguments
         args, named = ([asked], {}) if isinstance(asked, str) else (asked or [], {})
         if isinstance(asked, dict):
             args, named = [], asked
         try:
             signature = inspect.signature(node.func, follow_wrapped=False)
             arguments = signature.bind(*args, **named).arguments
-        except (TypeError, ValueError):  # a function of C
+        except (TypeError, ValueError):  # a function written in C
             continue
         hints = _hints(node.func)
         for argument, name in arguments.items():
@@ -176,7 +176,7 @@ def _uses_of_nodes() -> Iterator[Use]:
 
 
 def _registered() -> Mapping[str, Pipeline]:
-    """Return all pipelines; where one of them cannot be imported, those that are asked for."""
+    """Return all pipelines or, if one of them cannot be imported, the requested ones."""
     asked = getattr(pipelines, "_requested_pipelines", None)
     found = _pipelines_of(None)
     return (_pipelines_of(asked) or {}) if found is None else found
@@ -186,11 +186,11 @@ def _pipelines_of(names: list[str] | None) -> Mapping[str, Pipeline] | None:
     selects = hasattr(pipelines, "set_requested")  # since Kedro 1.2
     asked = getattr(pipelines, "_requested_pipelines", None)
     try:
-        with warnings.catch_warnings(action="ignore"):  # Kedro's, of those that are not run
+        with warnings.catch_warnings(action="ignore"):  # Kedro's, about pipelines that are not run
             if selects:
                 pipelines.set_requested(names)
             return dict(pipelines)
-    except Exception:  # noqa: BLE001, of a project's code: Kedro reports it when it needs it
+    except Exception:  # noqa: BLE001, from the project's code: Kedro reports it if needed
         return None
     finally:
         if selects:
@@ -208,7 +208,7 @@ def _uses_of_catalog(loader: Any) -> Iterator[Use]:
 
 
 def _raw_catalog(loader: Any) -> dict[Any, Any]:
-    """Read the catalog as it is written, with its ``${...}``."""
+    """Read the catalog as written, with its ``${...}``."""
     source = Path(str(loader.conf_source))
     patterns = (getattr(loader, "config_patterns", None) or {}).get("catalog", [])
     found: dict[Any, Any] = {}
@@ -219,13 +219,13 @@ def _raw_catalog(loader: Any) -> dict[Any, Any]:
                 continue
             with suppress(OmegaConfBaseException, yaml.YAMLError, OSError, ValueError):
                 content = OmegaConf.to_container(OmegaConf.load(file), resolve=False)
-                if isinstance(content, dict):  # Kedro reports what is not
+                if isinstance(content, dict):  # Kedro reports anything else
                     found.update(content)
     return found
 
 
 def _interpolated(options: Mapping[str, Any], load: Callable[[], Any]) -> Iterator[Use]:
-    """List the options of a constructor that are a parameter's value as a whole."""
+    """Yield the constructor options whose whole value is one parameter."""
     names = {
         option: match[1]
         for option, value in options.items()
@@ -235,7 +235,7 @@ def _interpolated(options: Mapping[str, Any], load: Callable[[], Any]) -> Iterat
         return
     try:
         hints = _constructor_hints(load())
-    except Exception:  # noqa: BLE001, of a class that is not there; Kedro reports it if needed
+    except Exception:  # noqa: BLE001, the class cannot be loaded; Kedro reports it if needed
         return
     for option, name in names.items():
         if option in hints:
@@ -247,7 +247,7 @@ def _dataset_class(path: Any) -> Any:
 
 
 def _constructor_hints(made: Any) -> dict[str, Any]:
-    """Return the hints of a class, of the classes above it too where it passes on ``**options``."""
+    """Return a class's hints, with those of its bases where it passes on ``**options``."""
     found: dict[str, Any] = {}
     for one in made.__mro__ if isinstance(made, type) else ():
         made_by = vars(one).get("__init__")
@@ -267,17 +267,17 @@ def _hints(function: Any) -> dict[str, Any]:
         function = function.func
     try:
         return get_type_hints(function, include_extras=True)
-    except (NameError, AttributeError, TypeError, SyntaxError):  # hints name what is not there
+    except (NameError, AttributeError, TypeError, SyntaxError):  # hints that cannot be resolved
         return {}
 
 
 def _faults(hint: Any, value: Any) -> list[tuple[list[str], str]]:
-    """Yield the faults of a value: the keys inside it, and a sentence."""
+    """Return the faults of a value, each as the keys inside it and a sentence."""
     hint = _without_mapping(hint)
     is_model, has_fields = _is_model(hint), is_dataclass(hint) or is_typeddict(hint)
     try:
         adapter = TypeAdapter(hint, config=None if is_model or has_fields else _STRICT)
-    except Exception:  # noqa: BLE001, a type that pydantic does not know
+    except Exception:  # noqa: BLE001, a type that pydantic does not support
         return []
     try:
         if is_model:
@@ -286,7 +286,7 @@ def _faults(hint: Any, value: Any) -> list[tuple[list[str], str]]:
             adapter.validate_json(to_json(value, fallback=str), strict=has_fields or None)
     except ValidationError as error:
         return explain(error, value)
-    except Exception as error:  # noqa: BLE001, a validator of the project's
+    except Exception as error:  # noqa: BLE001, from a validator of the project
         return [([], f"{type(error).__name__}: {first_line(error)}")]
     return []
 
@@ -297,7 +297,7 @@ def _without_mapping(hint: Any) -> Any:
         return hint
     ways = get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,)
     kept = tuple(way for way in ways if (get_origin(way) or way) not in (dict, Mapping))
-    return Union[kept]  # noqa: UP007, of one it is that one
+    return Union[kept]  # noqa: UP007, of a single type this is the type itself
 
 
 def _is_model(hint: Any) -> bool:
@@ -305,7 +305,7 @@ def _is_model(hint: Any) -> bool:
 
 
 def _value_of(parameters: Mapping[str, Any], name: str) -> Any:
-    if name in parameters:  # as of a namespace
+    if name in parameters:  # such as one of a namespace
         return parameters[name]
     value: Any = parameters
     for key in name.split("."):
@@ -329,5 +329,5 @@ def _origin(name: str, given: Mapping[str, Any], context: Any) -> str:
 
 
 def _is_not_about_unions(record: logging.LogRecord) -> bool:
-    """Drop Kedro's remark that it does not check such types: they are checked here."""
+    """Drop Kedro's remark that it does not check unions: they are checked here."""
     return not str(record.msg).startswith("Union type hint")

@@ -1,4 +1,4 @@
-"""The parameters of a run, and how they are written down."""
+"""Write a run's parameters and command as flat names, YAML and tags."""
 
 import shlex
 from collections.abc import Iterator, Mapping
@@ -7,7 +7,7 @@ from typing import Any
 import yaml
 from pydantic import BaseModel
 
-# what Kedro calls the filters of a run, and their options on its command line
+# Kedro's names for the filters of a run, and its command-line options for them
 _FILTERS = {
     "tags": "--tags",
     "namespaces": "--namespaces",
@@ -20,7 +20,7 @@ _FILTERS = {
 
 
 def flat(nested: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Name each value by its path, ``detector.seed``."""
+    """Yield each value with its dotted name, such as ``detector.seed``."""
     for name, given in nested.items():
         value = given.model_dump() if isinstance(given, BaseModel) else given
         if isinstance(value, Mapping):
@@ -30,7 +30,7 @@ def flat(nested: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any
 
 
 def as_yaml(parameters: Mapping[str, Any]) -> str:
-    """Write parameters as a ``parameters.yml`` that gives the same ones again, types and all."""
+    """Write parameters as a ``parameters.yml`` that reads back with the same values and types."""
     plain = {
         name: value.model_dump(mode="json") if isinstance(value, BaseModel) else value
         for name, value in parameters.items()
@@ -39,13 +39,13 @@ def as_yaml(parameters: Mapping[str, Any]) -> str:
 
 
 def pipelines_of(run_params: Mapping[str, Any]) -> list[str]:
-    """Return the names of the pipelines that were asked for; Kedro before 1.2 knows one."""
+    """Return the names of the requested pipelines; Kedro before 1.2 accepts only one."""
     several, one = run_params.get("pipeline_names"), run_params.get("pipeline_name")
     return list(several or [one or "__default__"])
 
 
 def command_tags(run_params: Mapping[str, Any]) -> dict[str, str]:
-    """Write down what was asked of ``kedro run``, as tags."""
+    """Return the options of ``kedro run`` as tags."""
     filters = [
         f"{option}={','.join(asked)}"
         for name, option in _FILTERS.items()

@@ -1,4 +1,4 @@
-"""A reference profile for a model that brings none: of the table that its node was given."""
+"""Add a reference profile to a model without one, from the table that its node was given."""
 
 import logging
 from collections.abc import Mapping
@@ -11,13 +11,13 @@ logger = logging.getLogger(__name__)
 
 
 def add_profile(model: Any, inputs: Mapping[str, Any]) -> None:
-    """Give a model its attribute ``profile``, unless it has one or nothing fits.
+    """Set a model's attribute ``profile``, unless it has one or no input fits.
 
     Parameters
     ----------
     inputs
-        What the node that made the model was given. The first table (DataFrame) with the columns
-        that the model is asked is what it was trained on.
+        The inputs of the node that made the model. The first table (DataFrame) with all columns of
+        the model's requests counts as its training data.
     """
     import pandas as pd
 
@@ -25,20 +25,20 @@ def add_profile(model: Any, inputs: Mapping[str, Any]) -> None:
         return
     why = "none of the inputs of its node is a table with the columns of its requests"
     try:
-        columns = _asked(model)
+        columns = _columns_of_requests(model)
         for name, table in inputs.items():
             if not isinstance(table, pd.DataFrame) or not columns or {*columns} - {*table.columns}:
                 continue
             model.profile = _profile(model, table[columns])
             logger.info("The model's reference profile describes %s", name)
             return
-    except Exception as error:  # noqa: BLE001, of a model's own code: it serves without a profile
+    except Exception as error:  # noqa: BLE001, from a model's own code: it serves without a profile
         why = first_line(error)
-    logger.warning("The model has no reference profile, it cannot be monitored: %s", why)
+    logger.warning("The model has no reference profile and cannot be monitored: %s", why)
 
 
-def _asked(model: Any) -> list[Any]:
-    """List the columns that a model is asked; none where nothing says so."""
+def _columns_of_requests(model: Any) -> list[Any]:
+    """List the columns of a model's requests; empty if they are not known."""
     schema = getattr(model, "schema", None)
     if schema is not None:
         return [one.name for one in schema.inputs]

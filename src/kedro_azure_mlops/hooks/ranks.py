@@ -1,4 +1,4 @@
-"""Which process of a distributed step this is: only the first one writes and tracks."""
+"""Find a process's rank in a distributed step: only the first one writes and tracks."""
 
 import json
 import logging
@@ -9,46 +9,44 @@ from kedro_azure_mlops.errors import OperationError
 
 logger = logging.getLogger(__name__)
 
-# set by the launchers of PyTorch and of Open MPI: the number of a process, and of how many; others
-# use the name RANK too, for something else
+# set by the launchers of PyTorch and Open MPI: the rank of a process and the number of processes;
+# other programs use RANK for something else
 _NUMBERS = {"RANK": "WORLD_SIZE", "OMPI_COMM_WORLD_RANK": "OMPI_COMM_WORLD_SIZE"}
 _LEADERS = ("chief", "master", "worker")
 
 
 def rank() -> int:
-    """Return the number of this process among those of its step; 0 for the first or only one.
+    """Return the rank of this process in its step; 0 for the first or only one.
 
     Raises
     ------
     OperationError
-        If the variable that should say so cannot be read.
+        If the variable that holds it cannot be read.
     """
     for name, count in _NUMBERS.items():
         if os.environ.get(count, "1") != "1" and (text := os.environ.get(name)):
             if not text.isdecimal():
-                raise OperationError(
-                    f"{name} is {text!r}, it should be the number of this process."
-                )
+                raise OperationError(f"{name} is {text!r}, but must be the number of this process.")
             return int(text)
     text = os.environ.get("TF_CONFIG")
     return _of_tensorflow(text) if text else 0
 
 
 def store_nothing_unless_first(pipeline: Any, catalog: Any) -> None:
-    """Keep what a process makes in its memory, unless it is the first of its step.
+    """Keep the outputs of a process in memory, unless it is the first of its step.
 
     All processes of a distributed step run the same nodes, and would overwrite each other's files.
     """
     from kedro.io import MemoryDataset
 
     if rank() > 0:
-        logger.info("Process %d of a distributed step: it stores nothing", rank())
+        logger.info("Process %d of a distributed step stores nothing", rank())
         for name in pipeline.all_outputs():
             catalog[name] = MemoryDataset(copy_mode="assign")
 
 
 def _of_tensorflow(text: str) -> int:
-    """Count the chief first, else the workers, as TensorFlow chooses who saves."""
+    """Return the rank in TensorFlow's order, where the chief comes first, else the workers."""
     try:
         config = json.loads(text)
         cluster, task = config.get("cluster", {}), config.get("task", {})

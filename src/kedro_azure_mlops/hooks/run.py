@@ -1,10 +1,10 @@
-"""An MLflow run: one that we open and end, or the own run of the cloud job that we are in.
+"""An MLflow run: one that we open and end, or the run of the cloud job that we are in.
 
-A job's run is only written to. Its name, its status and its end are the platform's, so it never
+A job's run is only written to. The platform sets its name and status and ends it, so it never
 becomes MLflow's active run, which MLflow itself would end when the process ends.
 
-An orchestrator that knows nothing of MLflow, such as Airflow, names what its steps have in common
-in ``KEDRO_MLOPS_JOB``: then each step has a run of its own below one run of the job.
+An orchestrator without MLflow, such as Airflow, sets ``KEDRO_MLOPS_JOB`` to the same value for all
+steps of a job: then each step has its own run below one run of the job.
 """
 
 import logging
@@ -27,19 +27,19 @@ logger = logging.getLogger(__name__)
 
 PARAMETERS = "parameters.yml"
 ATTEMPT = "kedro.attempt"
-JOB = "KEDRO_MLOPS_JOB"  # a variable: what all steps of one run of an orchestrator are given
+JOB = "KEDRO_MLOPS_JOB"  # the variable that all steps of one orchestrator run share
 _JOB = "kedro.job"  # the same, as the tag of the job's run
 _PARENT = "mlflow.parentRunId"
 _INHERITED = ("git.", "data.")
 
 
 class TrackedRun:
-    """A run on the tracking server that is being filled.
+    """An open run on the tracking server.
 
     Parameters
     ----------
     adopted
-        Whether it is a job's own, which the platform ends.
+        Whether it belongs to a job, so that the platform ends it.
     """
 
     def __init__(self, run: Any, *, adopted: bool) -> None:
@@ -54,7 +54,7 @@ class TrackedRun:
 
     @property
     def is_step(self) -> bool:
-        """Whether it is a step of a job, whose other steps have made what this one reads."""
+        """Return whether it is a step of a job, which reads results of the job's other steps."""
         return self.adopted or self._job is not None
 
     def is_of_same_job(self, run: str) -> bool:
@@ -86,19 +86,19 @@ class TrackedRun:
     def log_parameters(self, parameters: Mapping[str, Any]) -> None:
         """Log parameters; MLflow keeps those that an earlier attempt of this step has logged.
 
-        What the name of one, ``warehouse.password``, says is a secret is not.
+        Values that their names mark as secret, such as ``warehouse.password``, are redacted.
         """
         from mlflow.entities import Param
 
-        # of a list the text is redacted too: a secret may be in two of its members
+        # the text of a list is redacted too: a secret may be spread over two of its members
         text = {name: redact(str(redacted(one, name))) for name, one in parameters.items()}
         if self._has_limits:
             text = {name: shortened(one) for name, one in text.items()}
         there = self._there.params
         if other := [name for name in text if there.get(name, text[name]) != text[name]]:
             logger.warning(
-                "Run %s keeps other values of %s, which an earlier attempt of this step has "
-                "logged. Those of this attempt are in its %s.",
+                "Run %s keeps other values of %s, logged by an earlier attempt of this step. The "
+                "values of this attempt are in the run's file %s.",
                 *(self.id, ", ".join(other), self._place(PARAMETERS)),
             )
         new = {name: one for name, one in text.items() if name not in there}
@@ -107,7 +107,7 @@ class TrackedRun:
         self.client.log_batch(self.id, params=[Param(*one) for one in new.items()])
 
     def log_input(self, dataset_input: Any) -> None:
-        """Show the data beside the run, on servers that can."""
+        """Log the data that the run reads, on servers that support it."""
         from mlflow import MlflowException
 
         try:
@@ -133,7 +133,7 @@ class TrackedRun:
         return f"{self._uri}/{self._place(name)}"
 
     def inherited_tags(self) -> dict[str, str]:
-        """Return what the submitter has written about code and data on a job or on its parent."""
+        """Return the tags on code and data that the submitter set on the job or its parent."""
         from mlflow import MlflowException
 
         if not self.adopted:
@@ -143,11 +143,11 @@ class TrackedRun:
             try:
                 tags = tags | self.client.get_run(parent).data.tags
             except MlflowException as error:
-                logger.warning("Run %s lacks what its parent run knows: %s", self.id, error)
+                logger.warning("Run %s lacks the tags of its parent run: %s", self.id, error)
         return {name: value for name, value in tags.items() if name.startswith(_INHERITED)}
 
     def end(self, status: str) -> None:
-        """End the run, if it is ours, and bring the status of its job up to date."""
+        """End the run if it is ours, and update the status of its job."""
         import mlflow
 
         if self.adopted:
@@ -158,7 +158,7 @@ class TrackedRun:
 
     @contextmanager
     def _storing(self, name: str) -> Iterator[None]:
-        """Give faults of storage one name, and leave nothing half copied on this machine.
+        """Raise any storage fault as MlflowException, and remove partial copies on this machine.
 
         Azure ML's plugin raises plain exceptions.
         """
@@ -176,7 +176,7 @@ class TrackedRun:
             raise MlflowException(str(error)) from error
 
     def _place(self, name: str) -> str:
-        """Keep the files of each attempt: Azure ML refuses to write one again."""
+        """Return a path of this attempt: Azure ML refuses to overwrite a file."""
         return name if self._attempt == 1 else f"attempt_{self._attempt}/{name}".rstrip("/")
 
 
@@ -186,11 +186,11 @@ def open_run(experiment: str, name: str, folder: str | None = None) -> TrackedRu
     Parameters
     ----------
     folder
-        As of ``placed_experiment``.
+        As for ``placed_experiment``.
     """
-    import mlflow  # over a second: paid only by commands that run a pipeline
+    import mlflow  # takes over a second: only for commands that run a pipeline
 
-    # it would print a traceback of each fault of a database, which we put in words
+    # it would print a traceback for each database fault, which we report ourselves
     logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
     if job := os.environ.get("MLFLOW_RUN_ID"):
         return TrackedRun(mlflow.MlflowClient().get_run(job), adopted=True)
@@ -201,15 +201,15 @@ def open_run(experiment: str, name: str, folder: str | None = None) -> TrackedRu
     tags = Process.me().tags()
     if step_of := os.environ.get(JOB):
         tags[_PARENT] = _run_of_job(client, found, step_of)
-    with _in_no_notebook():
+    with _without_ipython():
         return TrackedRun(mlflow.start_run(run_name=name, tags=tags), adopted=False)
 
 
 @contextmanager
-def _in_no_notebook() -> Iterator[None]:
-    """Spare a process that has not imported IPython, so is no notebook, that MLflow does.
+def _without_ipython() -> Iterator[None]:
+    """Keep MLflow from importing IPython in a process that is not a notebook.
 
-    It asks IPython whether this is one, which takes half a second where it is installed.
+    MLflow asks IPython whether it runs in one; the import takes half a second.
     """
     if is_hidden := "IPython" not in sys.modules:
         sys.modules["IPython"] = None  # type: ignore[assignment]
@@ -221,9 +221,9 @@ def _in_no_notebook() -> Iterator[None]:
 
 
 def end_runs_of_dead_processes(client: Any, experiment: str) -> None:
-    """Mark runs KILLED whose process on this machine was killed before it could end them.
+    """Mark runs as KILLED whose process on this machine died before it could end them.
 
-    Runs of other machines and containers, and those that say nothing about their process, stay.
+    Runs of other machines and containers, and those without tags on their process, stay.
     """
     experiments = [experiment]
     if database_of(client.tracking_uri):  # a job has an experiment of its own
@@ -239,8 +239,8 @@ def end_runs_of_dead_processes(client: Any, experiment: str) -> None:
 
 
 def _run_of_job(client: Any, experiment: str, job: str) -> str:
-    """Return the run of an orchestrator's job, which its first step makes, as running again."""
-    name = quote(job, safe=" :+/")  # what is searched for may hold no quotation mark
+    """Set the run of an orchestrator's job to RUNNING and return it; the first step creates it."""
+    name = quote(job, safe=" :+/")  # a search may not contain quotation marks
 
     def found() -> list[Any]:
         made = client.search_runs([experiment], f"tags.`{_JOB}` = '{name}'")
@@ -250,7 +250,7 @@ def _run_of_job(client: Any, experiment: str, job: str) -> str:
     if not runs:
         own = client.create_run(experiment, run_name=job, tags={_JOB: name}).info.run_id
         runs = found()
-        if runs[0].info.run_id != own:  # another step has started at the same moment
+        if runs[0].info.run_id != own:  # another step started at the same moment
             client.delete_run(own)
     run = str(runs[0].info.run_id)
     client.update_run(run, status="RUNNING")
@@ -258,10 +258,10 @@ def _run_of_job(client: Any, experiment: str, job: str) -> str:
 
 
 def _settle_job(client: Any, job: str) -> None:
-    """End the run of a job by what became of its steps, unless one of them is still running.
+    """Set the status of a job's run from its steps, unless one of them is still running.
 
-    Of a step that was tried again the last attempt counts. A job is not over when no step runs, but
-    none reports when it is: until the next step starts, it has the status of those before.
+    The last attempt of a repeated step counts. No step can tell when the job is over: between
+    steps, the run has the status of the steps so far.
     """
     experiment = client.get_run(job).info.experiment_id
     steps = client.search_runs([experiment], f"tags.`{_PARENT}` = '{job}'")

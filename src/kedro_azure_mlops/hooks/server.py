@@ -1,4 +1,4 @@
-"""Which MLflow server a project tracks on, and the experiment there."""
+"""Choose the MLflow server that a project tracks on, and the experiment there."""
 
 import os
 import shlex
@@ -25,17 +25,17 @@ _DEFAULTS = {
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
     "MLFLOW_DATABRICKS_ENDPOINT_HTTP_RETRY_TIMEOUT": "10",
-    # looks for a Databricks notebook at every run, and imports IPython for it
+    # would look for a Databricks notebook at every run, and import IPython for that
     "MLFLOW_ENABLE_SGC_RUN_RESUMPTION_FOR_DATABRICKS_JOBS": "false",
 }
-ARTIFACTS = "mlartifacts"  # the folder of a database's files, beside it
+ARTIFACTS = "mlartifacts"  # the folder beside a database for the files of its runs
 _LONGEST = 100  # characters of a folder's name
 _SQLITE = "sqlite:///"
 _IN_MEMORY = ("", ":memory:")
 _chosen: set[str] = set()  # addresses that this process has set itself
 _chosen_registry: list[str] = []  # the last one that this process has set
 _REGISTRY = "MLFLOW_REGISTRY_URI"
-_FILE = "file:"  # before a path whose quoted characters SQLite decodes
+_FILE = "file:"  # prefix of a path in which SQLite decodes quoted characters
 
 
 class DeletedExperimentError(OperationError):
@@ -45,8 +45,8 @@ class DeletedExperimentError(OperationError):
 def choose_server(config: Mlops, root: Path) -> None:
     """Point MLflow to the configured server, unless the environment names another one.
 
-    A database is opened, which makes it or brings it up to date; see ``database.open_database``.
-    The registry of Databricks is named too: MLflow would take Unity Catalog for any.
+    A database is opened, and created or corrected if needed; see ``database.open_database``. The
+    Databricks registry is set too: MLflow would use Unity Catalog by default.
     """
     from kedro_azure_mlops.hooks.database import open_database
 
@@ -71,7 +71,7 @@ def open_tracking(context: Any) -> str:
     Parameters
     ----------
     context
-        Kedro's, as ``%load_ext kedro.ipython`` and ``session.load_context()`` give it.
+        Kedro's context, from ``%load_ext kedro.ipython`` or ``session.load_context()``.
 
     Returns
     -------
@@ -95,8 +95,8 @@ def open_tracking(context: Any) -> str:
 def registry_of(config: Mlops, root: Path) -> str:
     """Return the address of the registry that runs use; empty if it is the tracking server's own.
 
-    On Databricks it is what ``registry.uri`` names, else MLFLOW_REGISTRY_URI, else the address of
-    the runs: ``databricks`` is the registry of the workspace, as everywhere in MLflow's addresses.
+    On Databricks it is ``registry.uri``, else MLFLOW_REGISTRY_URI, else the tracking address:
+    ``databricks`` is the registry of the workspace, as in all of MLflow's addresses.
     """
     server = server_of(config.tracking.uri, root)
     named = config.registry.uri
@@ -107,14 +107,14 @@ def registry_of(config: Mlops, root: Path) -> str:
 
 
 def refuse_unfit_registry(config: Mlops, root: Path) -> None:
-    """Refuse a registry on Databricks that cannot have the model, before a run trains it.
+    """Refuse a registry on Databricks that cannot hold the model, before a run trains it.
 
     Raises
     ------
     OperationError
-        If it has no such names: says which key of ``mlops.yml`` to change.
+        If it does not allow the model's name, naming the key of ``mlops.yml`` to change.
     MlflowException
-        If the registry does not answer, has no such catalog or schema, or lets this user not in.
+        If the registry does not answer, has no such catalog or schema, or denies access.
     """
     from mlflow import MlflowException
 
@@ -132,7 +132,7 @@ def refuse_unfit_registry(config: Mlops, root: Path) -> None:
 
 
 def asked_registry() -> str:
-    """Return what MLFLOW_REGISTRY_URI names, unless this process has set it itself."""
+    """Return MLFLOW_REGISTRY_URI, unless this process has set it itself."""
     asked = os.environ.get(_REGISTRY, "")
     return "" if asked in _chosen_registry else asked
 
@@ -145,7 +145,7 @@ def _choose_registry(address: str) -> None:
         if address != given:
             _chosen_registry[:] = [address]
         mlflow.set_registry_uri(address)
-    elif given and given in _chosen_registry:  # MLflow keeps what was chosen for another project
+    elif given and given in _chosen_registry:  # set for another project, and kept by MLflow
         mlflow.set_registry_uri(None)
         os.environ.pop(_REGISTRY)
 
@@ -158,12 +158,12 @@ def server_of(configured: str, root: Path, *, given: bool = False) -> str:
     Parameters
     ----------
     given
-        Whether the configured address counts even if the environment names another one.
+        Whether the configured address takes precedence over the environment.
     """
     for name, value in _DEFAULTS.items():
         os.environ.setdefault(name, value)
     named = "" if given else os.environ.get("MLFLOW_TRACKING_URI", "")
-    if named in _chosen:  # MLflow keeps there what was chosen for another project
+    if named in _chosen:  # set for another project, and kept there by MLflow
         named = ""
     address = named or configured
     path, mark, options = address.removeprefix(_SQLITE).partition("?")
@@ -180,14 +180,14 @@ def sqlite_address(path: Path) -> str:
     plain = _SQLITE + path.as_posix()
     if not {"#", "?", "%"}.intersection(plain) and make_url(plain).database == path.as_posix():
         return plain
-    # SQLAlchemy before 2.1 has no way to quote a question mark, but SQLite itself has one; with the
-    # driver's name MLflow makes no folder of what it takes for the path
+    # SQLAlchemy before 2.1 cannot quote a question mark, but SQLite can; with the driver's name in
+    # the address MLflow does not create a folder from a misread path
     file = URL.create("sqlite+pysqlite", database=_FILE + quote(path.as_posix()))
     return file.update_query_dict({"uri": "true"}).render_as_string()
 
 
 def database_of(address: str) -> Path | None:
-    """Return the file of a SQLite address; None if it is that of a server."""
+    """Return the file of a SQLite address; None for any other address."""
     if not address.startswith(("sqlite:", "sqlite+")):
         return None
     from sqlalchemy import make_url
@@ -200,7 +200,7 @@ def database_of(address: str) -> Path | None:
 
 
 def shown_address(address: str) -> str:
-    """Return an address as people read it."""
+    """Return an address in a readable form."""
     if is_databricks(address):
         return shown(address)
     return f"{_SQLITE}{database_of(address)}" if address.startswith("sqlite+") else address
@@ -218,14 +218,14 @@ def placed_experiment(name: str, address: str, folder: str | None = None) -> str
 
 
 def experiment_id(client: Any, name: str, folder: str | None = None) -> str:
-    """Find an experiment or create it, the files of a local database in a folder beside it.
+    """Find or create an experiment; files of a local database go into a folder beside it.
 
-    On Databricks a name that is not a path is placed in a folder, which is made.
+    On Databricks a name that is not a path is placed in a folder, which is created.
 
     Parameters
     ----------
     folder
-        As of ``placed_experiment``.
+        As for ``placed_experiment``.
 
     Raises
     ------
@@ -239,11 +239,11 @@ def experiment_id(client: Any, name: str, folder: str | None = None) -> str:
     found = client.get_experiment_by_name(name)
     if found is None:
         try:
-            return _made_experiment(client, name, is_placed)
+            return _create_experiment(client, name, is_placed)
         except MlflowException as error:
             if error.error_code != "RESOURCE_ALREADY_EXISTS":
                 raise
-            found = client.get_experiment_by_name(name)  # of another run, which was faster
+            found = client.get_experiment_by_name(name)  # another run has just created it
     if found.lifecycle_stage == "deleted":
         raise DeletedExperimentError(
             f"The experiment {name} was deleted on MLflow at {shown_address(client.tracking_uri)}. "
@@ -254,8 +254,8 @@ def experiment_id(client: Any, name: str, folder: str | None = None) -> str:
     return str(found.experiment_id)
 
 
-def _made_experiment(client: Any, name: str, is_placed: bool) -> str:
-    """Make an experiment, and on Databricks the folder in which we place it."""
+def _create_experiment(client: Any, name: str, is_placed: bool) -> str:
+    """Create an experiment and, on Databricks, the folder in which we place it."""
     from mlflow import MlflowException
 
     database = database_of(client.tracking_uri)
@@ -270,7 +270,7 @@ def _made_experiment(client: Any, name: str, is_placed: bool) -> str:
 
 
 def _location(database: Path, name: str) -> str:
-    """Return where the files of an experiment go; its name may look like a path."""
+    """Return the folder for an experiment's files; its name may look like a path."""
     folder = name.replace("/", "-").replace("\\", "-")[:_LONGEST]
     folder = f"-{folder}" if folder in {".", ".."} else folder
     return (database.resolve().parent / ARTIFACTS / folder).as_uri()

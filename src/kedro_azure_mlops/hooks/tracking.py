@@ -10,7 +10,6 @@ import logging
 from collections import ChainMap
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from difflib import get_close_matches
 from importlib import import_module
 from math import isfinite
 from pathlib import Path
@@ -59,7 +58,7 @@ from kedro_azure_mlops.registry.facts import (
 )
 from kedro_azure_mlops.registry.gate import NO_RULES, decide_alone
 from kedro_azure_mlops.registry.judged import identity, record_measured, refuse_other_model
-from kedro_azure_mlops.registry.registration import model_entry, prove
+from kedro_azure_mlops.registry.registration import model_entry, prove, refuse_unknown_entry
 from kedro_azure_mlops.registry.versions import (
     find_champion,
     make_champion,
@@ -92,19 +91,18 @@ class MlflowTracking:
     def begin(
         self, run_params: dict[str, Any], pipeline: Pipeline, catalog: CatalogProtocol
     ) -> None:
-        """Open a run, or stop here if the server does not answer and is required to."""
+        """Open a run, or stop if a required server does not answer."""
         config, outputs = self._config, pipeline.all_outputs()
         self._refuse_unknown_entries(catalog)
         if config.tracking.model:
             model_entry(catalog, config.tracking.model)
             if config.tracking.model in pipeline.datasets():
-                # It looks through all modules that are imported by then, and MLflow's are many.
+                # skops searches all modules imported so far: import it before MLflow's many.
                 import_module("skops.io")
         if "ParallelRunner" in str(run_params.get("runner")) and config.gate.decision in outputs:
             raise OperationError(
-                "ParallelRunner runs nodes in processes that know nothing of this run, so the "
-                "gate's decision would not say which model it is about. Use --runner ThreadRunner, "
-                "or none."
+                "ParallelRunner runs nodes in processes without access to this run, so the gate's "
+                "decision could not name its model. Use --runner ThreadRunner, or none."
             )
         if config.tracking.enabled and rank() == 0:
             with self._reported_as(config.tracking.when_unreachable, "No run was started."):
@@ -115,22 +113,22 @@ class MlflowTracking:
             self._origin = code_version(self._root)
         self._catalog = catalog
         self._makes_model = config.tracking.model in outputs
-        # a run that refits a model which was trained before does not say what that is made of
+        # a run that only refits an earlier model does not know what that was trained on
         self._trains = (config.gate.judged or config.tracking.model) in outputs
 
     def loaded(self, name: str, data: Any) -> None:
-        """Remember the champion that this run compares with."""
+        """Keep the champion that this run compares with."""
         if name == self._config.champion and isinstance(data, Champion):
             self._champion = data
 
     def saved(self, name: str) -> None:
-        """Remember that the model of this run is stored."""
+        """Note that the model of this run is stored."""
         self._is_stored |= name == self._config.tracking.model
 
     def before_saved(self, name: str, data: Any) -> None:
-        """Add to the gate's decision which model it is about, and what that is made of.
+        """Add to the gate's decision the model that it is about, with its code and data.
 
-        A later registration reads this, not the state of the project at that time.
+        A later registration reads them there, not from the project as it is by that time.
         """
         if name != self._config.gate.decision:
             return
@@ -145,7 +143,7 @@ class MlflowTracking:
         data["parameters"] = redacted(untyped(data.get("parameters", self._context.params)))
 
     def finish(self, pipeline: Pipeline, catalog: CatalogProtocol) -> None:
-        """Send what the run has stored, register its model and let the gate move the alias."""
+        """Send the run's results, register its model and let the gate move the alias."""
         self._record_measured(pipeline.all_outputs())
         run = self._run
         if run is None:
@@ -157,7 +155,7 @@ class MlflowTracking:
         with self._reported_as(self._config.tracking.when_unreachable, kept):
             try:
                 self._fill(run, pipeline, catalog)
-            except (OperationError, RefusedError):  # of the model; what is sent already stays
+            except (OperationError, RefusedError):  # about the model; data already sent stays
                 self._close("FAILED")
                 raise
             self._close("FINISHED")
@@ -192,7 +190,7 @@ class MlflowTracking:
     def _fill(self, run: TrackedRun, pipeline: Pipeline, catalog: CatalogProtocol) -> None:
         config, outputs = self._config.tracking, pipeline.all_outputs()
         self._origin |= data_tags(pipeline, catalog, self._root)
-        # a run that reads other data than training does has nothing to do with an old report
+        # an old report does not describe a run that reads other data than training does
         if config.data and (config.data in pipeline.inputs() or EARLIER in self._origin):
             fingerprint = self._fingerprint()
             if fingerprint:
@@ -216,13 +214,13 @@ class MlflowTracking:
             if verdict:
                 self._judge(run, version, verdict)
         elif config.model and run.is_step and numbers:
-            self._complete(run, config.model, numbers)
+            self._add_metrics(run, config.model, numbers)
 
     def _made_of(self, verdict: dict[str, Any] | None) -> dict[str, str]:
         """Return the tags about the code and data of the model."""
         if verdict is None or self._trains:
             return self._origin
-        # then the model is not of this run's code and data
+        # the model does not come from this run's code and data
         here = about_model(self._origin)
         kept = {k: v for k, v in self._origin.items() if k not in here}
         return kept | dict(verdict.get("origin", {}))
@@ -242,8 +240,8 @@ class MlflowTracking:
             # Only numbers that this run has measured on the stored model may judge it.
             if gate.table and gate.table not in outputs:
                 logger.warning(
-                    "The gate has decided on a comparison that this run has not made: no version "
-                    "is marked and the champion stays. Keep the nodes that make %s and %s in one "
+                    "The gate decided on a comparison that is not from this run: no version is "
+                    "marked and the champion stays. Keep the nodes that make %s and %s in one "
                     "step.",
                     *(gate.table, gate.decision),
                 )
@@ -269,7 +267,7 @@ class MlflowTracking:
         return find_champion(client, name)
 
     def _identity(self) -> Mapping[str, str | None]:
-        """Return the digest of the stored model, if its files are whole; None where is none."""
+        """Return the digest of the stored model, after checking its files; None without a model."""
         model = self._config.tracking.model
         if model is None:
             return {"digest": None}
@@ -290,15 +288,15 @@ class MlflowTracking:
         return identity(folder, Path(stored_at(self._catalog, judged)) if judged else None)
 
     def _record_measured(self, outputs: set[str]) -> None:
-        """Note which model this run has measured."""
+        """Record which model this run has measured."""
         model = self._config.tracking.model
         if model is None or rank() or binds_ports():
-            return  # or it is a step of a job, which makes one model and measures that
+            return  # a step of a job measures the one model that its job makes
         if (folder := Path(stored_at(self._catalog, model))).is_dir():
             record_measured(folder, outputs)
 
     def _fingerprint(self) -> str | None:
-        """Return what identifies the training data: its report says it, else its bytes do."""
+        """Return the fingerprint of the training data, from its report or else from its bytes."""
         config = self._config.tracking
         if config.data_report and self._catalog.exists(config.data_report):
             report = self._catalog.load(config.data_report)
@@ -309,10 +307,10 @@ class MlflowTracking:
         return None
 
     def _origin_of(self, judged: str | None) -> dict[str, str]:
-        """Return which code and data a model is made of, empty if that is not known.
+        """Return the code and data that a model was trained on; empty if they are not known.
 
-        This run's, if it trains the model or is a step of the job that does; else what an earlier
-        decision on exactly this model says.
+        They are this run's if it trains the model or is a step of the job that does; otherwise an
+        earlier decision on exactly this model names them.
         """
         catalog, decision = self._catalog, self._config.gate.decision
         if self._trains or (self._run is not None and self._run.is_step):
@@ -328,7 +326,7 @@ class MlflowTracking:
     def _register(
         self, run: TrackedRun, model: str, origin: dict[str, str], facts: dict[str, str]
     ) -> str:
-        """Register the stored model, or add to the version that has these very files."""
+        """Register the stored model, or add to the version that has the same files."""
         name, folder = self._config.model_name, Path(stored_at(self._catalog, model))
         found = digest(folder)
         version = version_of_digest(run.client, name, found)
@@ -336,19 +334,19 @@ class MlflowTracking:
             logger.warning("%s version %s is registered again: %s", name, version, fault)
             version = None
         prove(folder, self._config, model_entry(self._catalog, model))
-        # A model that was trained while the server was away is registered when it is judged.
+        # A model that was trained while the server was down is registered when it is judged.
         if version is None:
             tags = model_facts(found, origin, self._context.params) | facts
             return register(run.client, name, run.log_folder(folder, "model"), run.id, tags)
         champion = find_champion(run.client, name) if self._trains else None
         if champion and str(champion.version) == version:
-            return version  # what it was judged by when it entered service stays
+            return version  # keeps the metrics that made it champion
         for key, text in facts.items():
             run.client.set_model_version_tag(name, version, key, text)
         return version
 
-    def _complete(self, run: TrackedRun, model: str, numbers: dict[str, float]) -> None:
-        """Add what this step has measured to the version that a step of its job has registered."""
+    def _add_metrics(self, run: TrackedRun, model: str, numbers: dict[str, float]) -> None:
+        """Add this step's metrics to the version that another step of its job registered."""
         client, name = run.client, self._config.model_name
         folder = Path(stored_at(self._catalog, model))
         number = version_of_digest(client, name, digest(folder)) if folder.is_dir() else None
@@ -360,13 +358,13 @@ class MlflowTracking:
                 client.set_model_version_tag(name, number, key, text)
 
     def _judge(self, run: TrackedRun, version: str, gate: dict[str, Any]) -> None:
-        """Move the alias if the gate passed, and if it has compared with the one that holds it."""
+        """Move the alias if the gate passed after a comparison with the current champion."""
         client, name = run.client, self._config.model_name
         champion = find_champion(client, name)
         there = str(champion.version) if champion else None
         if there == version:
             logger.info(
-                "This model is in service already, as %s version %s: nothing is registered",
+                "This model is already in service, as %s version %s: nothing is registered",
                 *(name, version),
             )
             return
@@ -377,14 +375,14 @@ class MlflowTracking:
             logger.info("The gate: %s", NO_RULES)
         if not self._config.registry.moves_champion:
             logger.info(
-                "The gate passed %s version %s. The champion of %s comes by promotion",
+                "The gate passed %s version %s. The champion of %s is set by promotion",
                 *(name, version, self._context.env),
             )
             return
         if there != gate["champion_version"]:
             logger.warning(
-                "The gate passed %s version %s, but has compared it with champion %s, and by now "
-                "that is %s: the champion stays. Run again to let the gate decide again.",
+                "The gate passed %s version %s, but compared it with champion %s, and that is now "
+                "%s: the champion stays. Run again so that the gate decides again.",
                 *(name, version, gate["champion_version"], there),
             )
             return
@@ -402,7 +400,7 @@ class MlflowTracking:
         logger.info("Tracked in %s, run %s: %s", uri, run.id, status)
 
     def abandon(self) -> None:
-        """Mark a run as killed that is still open: Ctrl-C bypasses Kedro's hooks."""
+        """Mark a run that is still open as killed: Ctrl-C bypasses Kedro's hooks."""
         if self._run is not None:
             with suppress(Exception):
                 self._close("KILLED")
@@ -428,11 +426,8 @@ class MlflowTracking:
         }
         every = [*named.items(), *((key, name) for key, names in lists.items() for name in names)]
         for key, name in every:
-            if name is None or name in catalog:
-                continue
-            close = get_close_matches(name, list(catalog.keys()), n=1)
-            hint = f" Did you mean {close[0]}?" if close else ""
-            raise OperationError(f"mlops.yml: {key}: there is no catalog entry {name}.{hint}")
+            if name is not None:
+                refuse_unknown_entry(catalog, name, key)
         for name in config.tracking.artifacts:
             if not is_stored(catalog, name):
                 raise OperationError(
@@ -454,7 +449,7 @@ class MlflowTracking:
                     run.end("FAILED")
             uri = mlflow.get_tracking_uri()
             stores = [self._root, database_of(uri) or self._root]
-            full = out_of_space(error, stores, "what MLflow records of the run")
+            full = out_of_space(error, stores, "MLflow's record of the run")
             message = f"{full or fault_in_words(error, uri)}\n{consequence}"
             if not full:
                 message += (

@@ -1,7 +1,7 @@
 """Write results completely or not at all; Kedro's own datasets write in place.
 
-While one of them saves, it is given a hidden place beside its own, and what is complete is moved.
-Who reads meanwhile, and a run after one that was killed, finds the earlier content or the new one.
+Each save goes to a hidden file beside the target, and the finished file is moved into place.
+Concurrent readers, and a run after one that was killed, find the old content or the new one.
 """
 
 import logging
@@ -20,25 +20,25 @@ from kedro_azure_mlops.writing import clean_up, put_in_place, remove
 
 logger = logging.getLogger(__name__)
 
-_REDIRECTED = "_get_save_path"  # what Kedro's datasets ask for the place to write to
+_REDIRECTED = "_get_save_path"  # returns the path that a Kedro dataset writes to
 _KEDROS_OWN = "kedro_datasets."
 _TABLES = "kedro_datasets.spark."  # each is a folder of files
 _OPTIONS = ("_fs_open_args_save", "_save_args", "_writer_args")
-_NEW_CONTENT = {"w", "wb", "wt", "overwrite"}  # modes; others add to what is there
+_NEW_CONTENT = {"w", "wb", "wt", "overwrite"}  # modes; others append
 
 
 @dataclass(frozen=True)
 class _Save:
-    """A save that has begun: into ``new``, or in place where that is None."""
+    """A save in progress: into ``new``, or in place if that is None."""
 
     place: Path
     new: Path | None
     existed: bool
-    cleans_up: bool  # the dataset itself, after a save that fails
+    cleans_up: bool  # whether the dataset does so itself after a failed save
 
 
 class WholeFiles:
-    """Moves what the datasets of one run save to its place when it is complete."""
+    """Moves the files that one run's datasets save into place once they are complete."""
 
     def __init__(self, catalog: CatalogProtocol) -> None:
         self._catalog = catalog
@@ -46,7 +46,7 @@ class WholeFiles:
         self._saved: set[Path] = set()
 
     def begin(self, name: str) -> None:
-        """Redirect a dataset that is about to be saved, if it is one of Kedro's own in a file."""
+        """Redirect a save that is about to begin, if one of Kedro's own datasets writes a file."""
         dataset = self._catalog.get(name)
         where = place_of(dataset)
         if where is None or "://" in where:
@@ -60,7 +60,7 @@ class WholeFiles:
             setattr(dataset, _REDIRECTED, lambda: to)
 
     def end(self, name: str) -> None:
-        """Move what was saved to its place."""
+        """Move a finished save into place."""
         save = self._ended(name)
         if save is None:
             return
@@ -75,15 +75,15 @@ class WholeFiles:
             return
         try:
             save.new.replace(save.place)
-        except OSError:  # a file that is mounted by itself can be filled, not replaced
+        except OSError:  # a file mounted on its own can be overwritten, not replaced
             shutil.copyfile(save.new, save.place)
             remove(save.new)
 
     def discard(self) -> dict[str, Path]:
-        """Remove what was half written; return the places of the saves that were not completed.
+        """Remove partial files; return the paths of the unfinished saves.
 
-        What was there before, and what its dataset changes in place, is not ours to remove. A
-        warning names it.
+        A file that existed before and was changed in place is not ours to remove: a warning
+        names it.
         """
         saves = {name: save for name in [*self._begun] if (save := self._ended(name))}
         for name, save in saves.items():
@@ -104,7 +104,7 @@ class WholeFiles:
 
 
 def clean_up_after_killed_runs(catalog: CatalogProtocol, names: Iterable[str]) -> None:
-    """Remove what a run that was killed has half written of these entries."""
+    """Remove the partial files of these entries that a killed run left behind."""
     for name in names:
         dataset = catalog.get(name)
         if hasattr(dataset, "clean_up"):
@@ -139,6 +139,6 @@ def _is_table(dataset: Any) -> bool:
 
 
 def hidden_beside(place: Path) -> Path:
-    """Return where a file is made; it keeps its suffixes, which some formats are chosen by."""
+    """Return the temporary path of a file; it keeps the suffixes, which may select the format."""
     name, dot, suffixes = place.name.partition(".")
     return place.with_name(f".{name}.new{dot}{suffixes}")

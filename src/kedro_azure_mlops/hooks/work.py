@@ -17,15 +17,15 @@ logger = logging.getLogger(__name__)
 
 
 class Work:
-    """One run's work on the places of its catalog entries.
+    """Guards the files of one run's catalog entries.
 
     Parameters
     ----------
     root
         The project.
     is_bound
-        Whether this is a step of a job. Its outputs are its own, perhaps mounts where nothing can
-        be moved, and are not used if it fails.
+        Whether this is a step of a job: its outputs are private, may be mounts where nothing can
+        be moved, and are ignored if it fails.
     """
 
     def __init__(self, root: Path, *, is_bound: bool = False) -> None:
@@ -34,12 +34,12 @@ class Work:
         self._whole: WholeFiles | None = None
 
     def begin(self, pipeline: Pipeline, catalog: CatalogProtocol, waits: bool | None) -> None:
-        """Keep other runs from the places of this one, and tidy up after one that was killed.
+        """Claim the files of this run, and clean up after one that was killed.
 
         Raises
         ------
         BusyError
-            If another run is at work on them.
+            If another run is using them.
         """
         stores = rank() == 0
         outputs = sorted(pipeline.all_outputs()) if stores else []
@@ -56,34 +56,34 @@ class Work:
             self._whole = WholeFiles(catalog)
 
     def before_saved(self, name: str) -> None:
-        """Redirect an entry to a file beside its place."""
+        """Redirect an entry to a temporary file beside its own."""
         if self._whole is not None:
             self._whole.begin(name)
 
     def saved(self, name: str) -> None:
-        """Put an entry that is complete in its place."""
+        """Move a complete entry into place."""
         if self._whole is not None:
             self._whole.end(name)
 
     def failed(self, error: BaseException) -> None:
-        """Remove what is half written.
+        """Remove partial files.
 
         Raises
         ------
         OutOfSpaceError
-            If a full disk has stopped the run.
+            If a full disk stopped the run.
         """
         places = self._whole.discard() if self._whole else {}
-        what = f"the entry {' and '.join(places)}" if places else "what the run stores"
+        what = f"the entry {' and '.join(places)}" if places else "the output of the run"
         if full := out_of_space(error, places.values() or [self._root], what):
             raise full from error
 
     def naming_a_full_disk(self) -> AbstractContextManager[None]:
-        """Replace an error outside of the nodes by the full disk that caused it."""
-        return naming_a_full_disk(self._root, what="what is recorded of the run")
+        """Report a full disk in place of the error that it caused outside the nodes."""
+        return naming_a_full_disk(self._root, what="the record of the run")
 
     def end(self) -> None:
-        """Allow other runs to begin."""
+        """Let other runs start."""
         self._claim.release()
 
 

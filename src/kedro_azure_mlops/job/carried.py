@@ -1,12 +1,12 @@
-"""Data that crosses the steps of a job without a catalog entry: stored by its type.
+"""Data passed between the steps of a job without a catalog entry, in a format chosen by its type.
 
-A pandas DataFrame or Series becomes Parquet, a numpy array npy, what JSON gives back unchanged
-JSON, a scikit-learn estimator a skops file. All else, and what one of these formats would change
-(an index with a frequency, a column of mixed objects), is pickled by value with cloudpickle.
+A pandas DataFrame or Series is stored as Parquet, a numpy array as npy, plain JSON values as JSON,
+a scikit-learn estimator as skops. Anything else, and data that its format would alter (an index
+with a frequency, a column of mixed objects), is pickled by value with cloudpickle.
 
-Loading a pickle, or a skops file whose types are all trusted, runs code. That is acceptable within
-one job: its own steps made the folder a moment before, with the code that reads it. Do not point
-this dataset to a folder of unknown origin, and give what outlives the job a catalog entry.
+Loading a pickle, or a skops file with all its types trusted, runs code. That is acceptable within
+one job: its own steps wrote the folder a moment before, with the same code. Do not point this
+dataset at a folder of unknown origin, and add a catalog entry for data that outlives the job.
 """
 
 import json
@@ -20,18 +20,18 @@ from kedro.io import AbstractDataset, DatasetError
 from kedro_azure_mlops.errors import first_line
 from kedro_azure_mlops.writing import out_of_space
 
-TYPE_FILE = "type.json"  # written last: a folder without it is not whole
-FORMATS = "Parquet, npy, JSON or skops by what it is, else a pickle"
-_ADVICE = "give it a catalog entry that stores it, or keep the nodes that need it in one step"
+TYPE_FILE = "type.json"  # written last: a folder without it is incomplete
+FORMATS = "Parquet, npy, JSON or skops depending on the type, else as a pickle"
+_ADVICE = "add a catalog entry that stores it, or keep the nodes that need it in one step"
 
 
 class CarriedDataset(AbstractDataset[Any, Any]):
-    """A dataset between two steps of a job, in a folder of its own.
+    """A dataset passed between two steps of a job, in its own folder.
 
     Parameters
     ----------
     path
-        The folder: data in one file, and what it is in ``type.json``.
+        The folder, with the data in one file and its type in ``type.json``.
     """
 
     def __init__(self, *, path: str, metadata: dict[str, Any] | None = None) -> None:
@@ -39,15 +39,15 @@ class CarriedDataset(AbstractDataset[Any, Any]):
         self.metadata = metadata
 
     def save(self, data: Any) -> None:
-        """Write the data in the first format that gives it back unchanged.
+        """Write the data in the first format that preserves it exactly.
 
         Raises
         ------
         DatasetError
-            If it cannot be pickled either: a generator, an open file, a connection.
+            If it cannot even be pickled: a generator, an open file, a connection.
         """
         self._clear()
-        kind = next(kind for kind in _FORMATS if self._is_written(kind, data))
+        kind = next(kind for kind in _FORMATS if self._try_to_write(kind, data))
         about = {"format": kind, "type": f"{type(data).__module__}.{type(data).__qualname__}"}
         (self.path / TYPE_FILE).write_text(json.dumps(about) + "\n", encoding="utf-8")
 
@@ -57,29 +57,29 @@ class CarriedDataset(AbstractDataset[Any, Any]):
         Raises
         ------
         DatasetError
-            If the folder is not whole, or cannot be read.
+            If the folder is incomplete or cannot be read.
         """
         try:
             kind = json.loads((self.path / TYPE_FILE).read_text(encoding="utf-8"))["format"]
             _, read = _FORMATS[kind]
         except (OSError, ValueError, KeyError) as error:
-            raise DatasetError(f"{self.path} holds no data of a step: {error!r}") from error
+            raise DatasetError(f"{self.path} holds no data written by a step: {error!r}") from error
         return read(self.path / kind)
 
     def _clear(self) -> None:
-        """Empty the folder, which may be a mount that cannot be replaced; the type first."""
+        """Empty the folder, type first; it may be a mount, which cannot be replaced."""
         self.path.mkdir(parents=True, exist_ok=True)
         (self.path / TYPE_FILE).unlink(missing_ok=True)
         for old in self.path.iterdir():
             shutil.rmtree(old) if old.is_dir() else old.unlink()
 
-    def _is_written(self, kind: str, data: Any) -> bool:
+    def _try_to_write(self, kind: str, data: Any) -> bool:
         write, _ = _FORMATS[kind]
         file = self.path / kind
         if kind == "data.pickle":
             try:
                 write(data, file)
-            except Exception as error:  # pickling calls code of the objects
+            except Exception as error:  # pickling runs the objects' own code
                 file.unlink(missing_ok=True)
                 self._refuse_full_disk(error)
                 raise DatasetError(
@@ -90,14 +90,14 @@ class CarriedDataset(AbstractDataset[Any, Any]):
         try:
             if write(data, file):
                 return True
-        except Exception as error:  # noqa: BLE001 # it is enough that another format is needed
+        except Exception as error:  # noqa: BLE001 # whatever the reason, try another format
             file.unlink(missing_ok=True)
             self._refuse_full_disk(error)
         file.unlink(missing_ok=True)
         return False
 
     def _refuse_full_disk(self, error: Exception) -> None:
-        if full := out_of_space(error, [self.path], "what goes to the next step"):
+        if full := out_of_space(error, [self.path], "the data for the next step"):
             raise full from error
 
     def _exists(self) -> bool:
@@ -168,7 +168,7 @@ def _read_json(file: Path) -> Any:
 
 
 def _is_plain(value: Any) -> bool:
-    """Return whether JSON gives the same back: no tuples, no keys but texts, no numpy numbers."""
+    """Return whether JSON preserves a value: no tuples, only string keys, no numpy numbers."""
     if type(value) is dict:
         return all(type(key) is str and _is_plain(item) for key, item in value.items())
     if type(value) is list:
@@ -204,7 +204,7 @@ def _read_pickle(file: Path) -> Any:
     import pickle
 
     with file.open("rb") as source:
-        return pickle.load(source)  # noqa: S301 - made by a step of the same job, see above
+        return pickle.load(source)  # noqa: S301 - written by a step of the same job, see above
 
 
 _FORMATS: dict[str, tuple[Callable[[Any, Path], bool], Callable[[Path], Any]]] = {

@@ -1,7 +1,7 @@
-"""Compile the pipeline to an Azure ML pipeline job (CLI v2), without Azure: a pure function.
+"""Compile the pipeline to an Azure ML pipeline job (CLI v2), without contacting Azure.
 
-The job's steps run the ``kedro run`` that a person would type, with the places of their ports in
-front. ``az ml job create -f`` takes the same file as ``submit`` and ``local``.
+Each step runs the ``kedro run`` that a person would type, prefixed with the paths of its ports.
+``az ml job create -f`` accepts the same file as ``submit`` and ``local``.
 """
 
 import difflib
@@ -24,7 +24,7 @@ from kedro_azure_mlops.job.project import Project, read_project, typed
 FOLDER = "build/azureml"
 MONITOR = "monitor"
 _SCHEMA = "https://azuremlschemas.azureedge.net/latest/pipelineJob.schema.json"
-# Values stand between double quotes in the command of a step.
+# Values are double-quoted in the command of a step.
 _UNSAFE = set('",$`\\\n{}[]')
 _IDENTITIES = {"user": "user_identity", "managed": "managed"}
 _TYPES = {bool: "boolean", int: "integer", float: "number", str: "string"}
@@ -33,11 +33,11 @@ _SPARK_SIZES = ("driver_cores", "driver_memory", "executor_cores", "executor_mem
 
 @dataclass(frozen=True)
 class Compiled:
-    """A compiled job and where it is, or would be, kept.
+    """A compiled job and the file it is, or would be, written to.
 
-    ``notes`` are what a person should know of it, ``warnings`` what will not work as it looks;
-    ``champion_readers`` are the steps whose result depends on the champion and on nothing else
-    outside of the job: locally they are reused while the champion is the same.
+    ``notes`` inform the user, ``warnings`` point out what will not work as it seems to;
+    ``champion_readers`` are the steps whose only dependency outside the job is the champion:
+    locally they are reused until the champion changes.
     """
 
     project: Project
@@ -58,12 +58,12 @@ class Compiled:
         self.file.write_text(self.text, encoding="utf-8")
 
     def differences(self) -> list[str]:
-        """Compare with the file that is there, as lines of a unified diff; none if it is current.
+        """Return the lines of a unified diff against the existing file; none if it is current.
 
         Raises
         ------
         FileNotFoundError
-            If there is none.
+            If there is no file.
         """
         there = self.file.read_text(encoding="utf-8").splitlines()
         name = self.file.relative_to(self.project.root).as_posix()
@@ -86,19 +86,19 @@ def compile_job(
     env
         An environment of the configuration, such as ``dev``.
     parameters
-        What becomes inputs of the job besides ``params`` of ``azureml.yml``: dotted names and their
-        values, as text.
+        Job inputs in addition to ``params`` of ``azureml.yml``: dotted names and their values, as
+        text.
     for_once
-        Keep a job with parameters apart, in ``<env>-params.yml``: the other one may be committed.
+        Write a job with parameters to ``<env>-params.yml``: ``<env>.yml`` may be committed.
     write
-        Whether the file is written.
+        Whether to write the file.
     root
         The folder of the project; the current one by default.
 
     Raises
     ------
     OperationError
-        If it cannot be compiled: says what is wrong and where.
+        If it cannot be compiled; the message states what is wrong and where.
 
     References
     ----------
@@ -113,7 +113,7 @@ def compile_job(
 def compile_project(
     project: Project, parameters: Mapping[str, str] | None = None, *, for_once: bool = False
 ) -> Compiled:
-    """Turn a project that was read into a pipeline job; nothing is written.
+    """Compile a loaded project to a pipeline job; nothing is written.
 
     Raises
     ------
@@ -136,7 +136,7 @@ def compile_project(
 def compile_monitor(env: str, *, root: Path | None = None) -> Compiled:
     """Compile the job that monitors an environment to ``build/azureml/<env>-monitor.yml``.
 
-    Its one step runs ``kedro mlops monitor``, which exits with 1 on an alarm: then the job fails.
+    Its only step runs ``kedro mlops monitor``, which exits with 1 on an alarm and fails the job.
     Nothing is written.
 
     Raises
@@ -149,7 +149,7 @@ def compile_monitor(env: str, *, root: Path | None = None) -> Compiled:
     project = read_project(env, None, root)
     _refuse_local(project)
     config = project.config
-    experiment = history_of(read_mlops(project.root, env), env)  # which holds what each look finds
+    experiment = history_of(read_mlops(project.root, env), env)  # it holds the monitor's results
     command = f"kedro mlops monitor --env {env}"
     if config.code is None:
         command = f"cd {config.working_directory} && {command}"
@@ -174,9 +174,9 @@ def as_yaml(job: Mapping[str, Any]) -> str:
 
 
 def job_file(root: Path, env: str, given: Mapping[str, str] | None = None) -> Path:
-    """Return where the compiled job of an environment is kept.
+    """Return the path of an environment's compiled job.
 
-    A job with parameters ``given`` once has a file of its own: the other may be committed.
+    A job with one-off parameters (``given``) has its own file: the other may be committed.
     """
     return root / FOLDER / f"{env}{'-params' if given else ''}.yml"
 
@@ -184,13 +184,13 @@ def job_file(root: Path, env: str, given: Mapping[str, str] | None = None) -> Pa
 def _refuse_local(project: Project) -> None:
     if project.env == "local":
         raise OperationError(
-            "The environment local is yours alone: its folder is not uploaded, so a job would run "
-            "without it. Give --env dev, stage or prod."
+            "The environment local is private: its folder is not uploaded, so a job would run "
+            "without it. Use --env dev, stage or prod."
         )
 
 
 def _head(project: Project, experiment: str) -> dict[str, Any]:
-    """Return what every job of an environment begins with."""
+    """Return the keys that all jobs of an environment share."""
     return {
         "$schema": _SCHEMA,
         "type": "pipeline",
@@ -228,7 +228,7 @@ def _job(
 
 
 def _notes(ports: Ports) -> list[str]:
-    """Report what is carried; a catalog entry stores it in another way."""
+    """Report carried datasets, since a catalog entry would store them differently."""
     carried = [
         f"{name} ({maker} -> {reader})" if reader else f"{name} (an output of {maker})"
         for name, (maker, reader) in ports.carried().items()
@@ -242,7 +242,7 @@ def _notes(ports: Ports) -> list[str]:
 
 
 def _warnings(project: Project, ports: Ports) -> list[str]:
-    """Explain why a gate will move no champion: it judges the metrics of another run."""
+    """Warn about a gate that can promote no champion: it judges the metrics of another run."""
     gate = project.mlops.gate if project.mlops else None
     if gate is None or gate.table is None or gate.decision is None:
         return []
@@ -250,9 +250,9 @@ def _warnings(project: Project, ports: Ports) -> list[str]:
     if table is None or decision is None or table == decision:
         return []
     return [
-        f"step {decision} decides about the model ({gate.decision}) on numbers that step {table} "
-        f"has measured ({gate.table}), and a champion is only moved by a step that measured it "
-        "itself: no model of this job becomes champion. Put both nodes in one step of azureml.yml."
+        f"step {decision} judges the model ({gate.decision}) by metrics that step {table} "
+        f"measured ({gate.table}), but only a step that measured a model itself can promote it: "
+        "no model of this job becomes champion. Put both nodes in one step of azureml.yml."
     ]
 
 
@@ -264,18 +264,18 @@ def _reads_only_champion(project: Project, ports: Ports, part: Cut) -> bool:
 def _value(project: Project, name: str, *, is_given: bool) -> Any:
     value = project.parameter(name)
     if value is None and is_given:
-        return None  # no input of a job is null: the command says it
+        return None  # a job input cannot be null: the command sets it
     if not _arrives_unchanged(value):
         raise OperationError(
-            f"The parameter {name} is {value!r}: as an input of a job it must be a number, a truth "
-            "value or a plain text that cannot be taken for one, without quotes, commas and the "
-            "like. Set it in parameters.yml of the environment instead."
+            f"The parameter {name} is {value!r}: a job input must be a number, a boolean or plain "
+            "text that does not read as either, without quotes, commas and the like. Set it in "
+            "parameters.yml of the environment instead."
         )
     return value
 
 
 def _arrives_unchanged(value: Any) -> bool:
-    """Return whether ``--params`` gives the same value: it takes the text ``007`` for a number."""
+    """Return whether ``--params`` preserves a value: it reads the text ``007`` as a number."""
     if value is None or _UNSAFE & set(str(value)):
         return False
     read = typed({"value": str(value)})["value"]
@@ -283,13 +283,13 @@ def _arrives_unchanged(value: Any) -> bool:
 
 
 def _refuse_clashes(datasets: Iterable[str], parameters: Iterable[str]) -> None:
-    """Refuse parameters whose input would have the name of another one, or of a dataset."""
+    """Refuse parameters whose job input would clash with another parameter or a dataset."""
     taken = {port_of(name).lower(): f"the dataset {name}" for name in datasets}
     for name in parameters:
         port = port_of(name).lower()
         if port in taken:
             raise OperationError(
-                f"The parameter {name} and {taken[port]} would be one input of the job, {port}: "
+                f"The parameter {name} and {taken[port]} would share the job input {port}: "
                 "leave the parameter out, or rename one of them."
             )
         taken[port] = f"the parameter {name}"
@@ -298,7 +298,7 @@ def _refuse_clashes(datasets: Iterable[str], parameters: Iterable[str]) -> None:
 def _refuse_places_of_inputs(
     project: Project, ports: Ports, given: Iterable[str], asked: Iterable[str]
 ) -> None:
-    """Refuse a path as parameter that the input of the same data has overruled."""
+    """Refuse a path parameter that is overridden by the input of the same data."""
     overruled = {ports.overruled(name): name for name in given}
     for name in asked:
         if (value := project.parameter(name)) is not None and value in overruled:
@@ -310,8 +310,8 @@ def _refuse_places_of_inputs(
     for name in project.config.params:
         if (value := project.parameter(name)) in places:
             raise OperationError(
-                f"params: {name} in azureml.yml has no effect in a job, which is given the input "
-                f"{places[value]}: leave it out, and change that input instead."
+                f"params: {name} in azureml.yml has no effect: the job reads the input "
+                f"{places[value]}. Remove the parameter and change that input instead."
             )
 
 
@@ -344,7 +344,7 @@ def _job_output(project: Project, port: Port) -> dict[str, Any]:
 
 
 def _step(project: Project, ports: Ports, part: Cut, values: Mapping[str, Any]) -> dict[str, Any]:
-    taken = _taken(project, part, values)
+    taken = _relevant_parameters(project, part, values)
     body = _spark if part.step.spark else _command
     inputs: dict[str, Any] = {
         port.name: reference_to("parent.inputs", port.name) for port in ports.given(part)
@@ -361,8 +361,8 @@ def _step(project: Project, ports: Ports, part: Cut, values: Mapping[str, Any]) 
     return body(project, ports, part, taken) | {"inputs": inputs, "outputs": outputs}
 
 
-def _taken(project: Project, part: Cut, values: Mapping[str, Any]) -> dict[str, Any]:
-    """Choose the parameters that can matter to a step, so that others do not make it run again."""
+def _relevant_parameters(project: Project, part: Cut, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the parameters that can affect a step, so that others do not cause a rerun."""
     groups = {name.removeprefix("params:") for node in part.nodes.nodes for name in node.inputs}
     everywhere = project.used_outside_nodes
     of_nodes = {
@@ -425,11 +425,11 @@ def _command(project: Project, ports: Ports, part: Cut, taken: Mapping[str, Any]
 
 def _spark(project: Project, ports: Ports, part: Cut, taken: Mapping[str, Any]) -> dict[str, Any]:
     spark = part.step.spark
-    assert spark is not None  # noqa: S101 - the caller has asked
+    assert spark is not None  # noqa: S101 - checked by the caller
     if not (project.root / spark.entry).is_file():
         raise OperationError(
-            f"step {part.name} runs on Spark, which starts a file of the project, and there is no "
-            f"{spark.entry}. Write it, two lines:\n"
+            f"step {part.name} runs on Spark, which starts a file of the project, but there is no "
+            f"{spark.entry}. Create it with these two lines:\n"
             "from kedro_azure_mlops.job.spark_entry import main\nmain(__file__)"
         )
     sizes = {f"spark.{key.replace('_', '.')}": getattr(spark, key) for key in _SPARK_SIZES}
@@ -455,7 +455,7 @@ def _bindings(ports: Ports, part: Cut) -> list[str]:
 
 
 def _kedro_run(project: Project, step: Step, taken: Mapping[str, Any]) -> list[str]:
-    """Write the command that a person would type."""
+    """Return the ``kedro`` arguments that a person would type."""
     pipeline = project.config.pipeline
     pipelines = step.pipelines or ([pipeline] if pipeline != "__default__" else [])
     filters = {
@@ -477,15 +477,15 @@ def _kedro_run(project: Project, step: Step, taken: Mapping[str, Any]) -> list[s
 
 
 def _pipelines_option(names: list[str]) -> str:
-    """Name the option that the installed Kedro has: early releases of 1.x run one pipeline."""
+    """Return the option of the installed Kedro: early 1.x releases run a single pipeline."""
     from kedro.framework.cli.project import run
 
     if any("--pipelines" in option.opts for option in run.params):
         return "--pipelines"
     if len(names) > 1:
         raise OperationError(
-            f"a step of the pipelines {', '.join(names)} needs a Kedro whose `kedro run` has "
-            "--pipelines: update Kedro, or name one pipeline, tags or nodes."
+            f"a step of the pipelines {', '.join(names)} needs `kedro run --pipelines`, which this "
+            "Kedro lacks: update Kedro, or name one pipeline, tags or nodes."
         )
     return "--pipeline"
 
@@ -511,7 +511,7 @@ def _identity(kind: str | None) -> dict[str, str] | None:
 
 
 def _without_none(value: Any) -> Any:
-    """Leave out what is not set: None, and mappings of nothing else."""
+    """Drop unset values: None, and mappings that hold nothing else."""
     if not isinstance(value, Mapping):
         return value
     kept = {key: _without_none(item) for key, item in value.items()}

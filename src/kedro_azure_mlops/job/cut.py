@@ -1,4 +1,4 @@
-"""Cut a pipeline into the steps that ``azureml.yml`` names, or say why it cannot be cut so."""
+"""Cut a pipeline into the steps that ``azureml.yml`` names, or explain why that is impossible."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -23,17 +23,17 @@ class Cut:
 
     @property
     def inputs(self) -> set[str]:
-        """Datasets it reads and does not make; without parameters."""
+        """The datasets it reads but does not produce, without parameters."""
         return {name for name in self.nodes.inputs() if not is_parameter(name)}
 
     @property
     def outputs(self) -> set[str]:
-        """Datasets it makes."""
+        """The datasets it produces."""
         return set(self.nodes.all_outputs())
 
 
 def cut(pipelines: Mapping[str, Pipeline], config: AzureML) -> list[Cut]:
-    """Return the steps in an order in which they can run.
+    """Return the steps in execution order.
 
     Raises
     ------
@@ -72,11 +72,11 @@ def _nodes(name: str, step: Step, pipelines: Mapping[str, Pipeline], whole: Pipe
             node_namespaces=step.namespaces or None,
         )
     except ValueError as error:
-        raise OperationError(f"steps.{name}: no node passes all of its filters.") from error
+        raise OperationError(f"steps.{name}: no node matches all of its filters.") from error
 
 
 def _namespaces(pipeline: Pipeline) -> set[str]:
-    """Name all namespaces, ``a`` and ``a.b`` for a node in ``a.b``."""
+    """Return all namespaces, ``a`` and ``a.b`` for a node in ``a.b``."""
     parts = [node.namespace.split(".") for node in pipeline.nodes if node.namespace]
     return {".".join(part[: n + 1]) for part in parts for n in range(len(part))}
 

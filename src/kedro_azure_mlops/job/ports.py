@@ -13,7 +13,7 @@ from kedro_azure_mlops.hooks.binding import base_of, entry_of, is_in_memory, pla
 from kedro_azure_mlops.job.cut import Cut
 from kedro_azure_mlops.job.project import Project
 
-# what a shell does not take as it is
+# Characters that a shell would interpret.
 _UNSAFE = re.compile(r"""[\s$"'`\\;&|<>()*?\[\]{}!#~]""")
 # A port of these types is the dataset itself; others are folders that hold it.
 _ITSELF = ("uri_file", "mlflow_model", "custom_model", "mltable")
@@ -21,11 +21,11 @@ _ITSELF = ("uri_file", "mlflow_model", "custom_model", "mltable")
 
 @dataclass(frozen=True)
 class Port:
-    """A dataset that crosses the border of a step."""
+    """A dataset that enters or leaves a step."""
 
     dataset: str
     type: str
-    file: str  # below the port, or empty if the port is the dataset itself
+    file: str  # its path below the port; empty if the port is the dataset itself
 
     @property
     def name(self) -> str:
@@ -61,42 +61,42 @@ class Ports:
         self._refuse_shared_names()
 
     def datasets(self) -> set[str]:
-        """Name all datasets that nodes read or write, without how they are transcoded."""
-        return {name for part in self._cuts for name in self._touched(part)}
+        """Return all datasets that nodes read or write, without transcoding suffixes."""
+        return {name for part in self._cuts for name in self._datasets_of(part)}
 
     def maker(self, dataset: str) -> str | None:
-        """Name the step that makes a dataset; None if none does."""
+        """Return the step that produces a dataset; None if no step does."""
         return self._makers.get(dataset)
 
     def given(self, part: Cut) -> list[Port]:
-        """Return what enters a step from the job's inputs."""
+        """Return the ports of a step that are fed by the job's inputs."""
         free = sorted({base_of(name) for name in part.inputs} - set(self._makers))
-        ports = (self._given(part, name) for name in free)
+        ports = (self._input_port(part, name) for name in free)
         return [port for port in ports if port is not None]
 
     def linked(self, part: Cut) -> list[Port]:
-        """Return what enters a step from other steps."""
+        """Return the ports of a step that are fed by other steps."""
         names = {base_of(name) for name in part.inputs} & set(self._readers)
-        return [self._made(name) for name in sorted(names)]
+        return [self._output_port(name) for name in sorted(names)]
 
     def made(self, part: Cut) -> list[Port]:
-        """Return what leaves a step: for later steps, or as an output of the job."""
+        """Return the output ports of a step: for later steps, or as outputs of the job."""
         names = {base_of(name) for name in part.outputs}
         asked = self._project.config.outputs
         wanted = {n for n in names if n in self._readers or (n in asked and self._is_kept(n))}
-        return [self._made(name) for name in sorted(wanted)]
+        return [self._output_port(name) for name in sorted(wanted)]
 
     def path(self, dataset: str) -> str:
-        """Return where the job finds an input: what is configured, else the catalog's file."""
+        """Return the path of a job input: the configured one, else the catalog's."""
         configured = self._input(dataset).path
         return configured or str(place_of(self._entries[dataset]))
 
     def overruled(self, dataset: str) -> str | None:
-        """Return where the catalog finds an input that ``azureml.yml`` takes from elsewhere."""
+        """Return the catalog's path of an input that ``azureml.yml`` overrides; else None."""
         return place_of(self._entries[dataset]) if self._input(dataset).path else None
 
     def carried(self) -> dict[str, tuple[str, str | None]]:
-        """Return what crosses steps without a catalog entry: the step that makes it, and a reader.
+        """Return the datasets carried without a catalog entry, each with its maker and a reader.
 
         A dataset that is only an output of the job has no reader.
         """
@@ -108,16 +108,16 @@ class Ports:
         }
 
     def read_outside(self, part: Cut) -> list[str]:
-        """Name what a step reads without a port: its result may change by itself."""
+        """Return the external data a step reads without a port: its result may vary by itself."""
         ported = {port.dataset for port in (*self.given(part), *self.linked(part))}
         free = {base_of(name) for name in part.inputs} - ported
         return sorted(name for name in free if self._is_outside(name))
 
-    def _given(self, part: Cut, name: str) -> Port | None:
+    def _input_port(self, part: Cut, name: str) -> Port | None:
         entry, asked = self._entries.get(name), self._project.config.inputs
         if entry is None:
             raise OperationError(
-                f"step {part.name} reads {name}, which no step makes and no catalog entry names."
+                f"step {part.name} reads {name}, which no step makes and no catalog entry defines."
             )
         place = place_of(entry)
         if name in asked and (self._input(name).path or _is_local(place)):
@@ -133,21 +133,21 @@ class Ports:
         return None
 
     def _refuse_other_kind(self, name: str, entry: Mapping[str, Any]) -> None:
-        """Refuse an input that is a folder and not a file, or several files, before it is sent."""
+        """Refuse an input of the wrong type, or with several paths, before anything is sent."""
         asked, path = self._input(name), self.path(name)
         places = {place_of(stored) for stored in self._stored(name).values()}
         if len(places) > 1:
             raise OperationError(
-                f"The input {name} is read from several places, {', '.join(map(str, places))}: a "
-                "job gives one. Use datasets of different names."
+                f"The input {name} is read from several places, {', '.join(map(str, places))}, "
+                "but a job input has one path. Use datasets with different names."
             )
         if entry.get("versioned") and not (asked.type == "uri_folder" and asked.path):
             raise OperationError(
-                f"The input {name} is versioned, a folder of versions. Name the folder that holds "
-                f"it, {PurePosixPath(path).parent}, as its path in inputs of azureml.yml, with "
-                "type: uri_folder."
+                f"The input {name} is versioned, so it is a folder of versions. In azureml.yml, "
+                f"under inputs, set its path to the folder that holds it, "
+                f"{PurePosixPath(path).parent}, and type: uri_folder."
             )
-        if ":" in path:  # an address or an asset: Azure ML knows what it is
+        if ":" in path:  # a URI or an asset: Azure ML knows its type
             return
         local = self._project.root / path
         wrong = {"uri_file": local.is_dir(), "uri_folder": local.is_file()}
@@ -158,14 +158,14 @@ class Ports:
             )
         _refuse_unsafe(name, path)
 
-    def _made(self, name: str) -> Port:
-        """Return the port of a dataset that some step makes."""
+    def _output_port(self, name: str) -> Port:
+        """Return the port of a dataset that a step produces."""
         output = self._project.config.outputs.get(name) or Output()
         crosses = f"{name} crosses from step {self._makers[name]} to {self._readers.get(name)}"
         if name not in self._readers:
             crosses = f"{name} is an output of the job"
         if self._is_carried(name):
-            return self._carried(name, output, crosses)
+            return self._carried_port(name, output, crosses)
         entries = self._stored(name)
         if len(entries) < len(self._names(name)):
             raise OperationError(
@@ -192,41 +192,41 @@ class Ports:
         _refuse_unsafe(name, *files)
         return Port(name, output.type, "" if output.type in _ITSELF else files.pop())
 
-    def _carried(self, name: str, output: Output, crosses: str) -> Port:
-        """Return the port of a dataset that is stored by what it is, see ``job.carried``."""
+    def _carried_port(self, name: str, output: Output, crosses: str) -> Port:
+        """Return the port of a dataset that is stored by its type, see ``job.carried``."""
         if output.type != "uri_folder":
             raise OperationError(
                 f"{crosses}, of type {output.type} in azureml.yml, but has no catalog entry that "
-                "stores it so: add one, or leave out the type."
+                "stores it that way: add one, or leave out the type."
             )
-        if any(part.step.spark for part in self._cuts if name in self._touched(part)):
+        if any(part.step.spark for part in self._cuts if name in self._datasets_of(part)):
             raise OperationError(
-                f"{crosses}, but has no catalog entry, and a Spark step is given addresses and no "
-                "folders: give it an entry that opens them."
+                f"{crosses}, but has no catalog entry, and a Spark step gets URIs, not folders: "
+                "add an entry that opens URIs."
             )
         return Port(name, output.type, "")
 
     def _is_carried(self, name: str) -> bool:
-        """Return whether nothing in the catalog stores a dataset, or memory alone."""
+        """Return whether a dataset has no catalog entries, or only in-memory ones."""
         stored = self._stored(name)
         whole = not stored or len(stored) == len(self._names(name))
         return self._project.config.carry and whole and all(map(is_in_memory, stored.values()))
 
-    def _touched(self, part: Cut) -> set[str]:
+    def _datasets_of(self, part: Cut) -> set[str]:
         return {base_of(name) for name in part.inputs | part.outputs}
 
     def _is_kept(self, name: str) -> bool:
-        """Return whether the job must keep it: nodes store some data in the cloud themselves."""
+        """Return whether the job must store it: nodes write some data to the cloud directly."""
         places = {place_of(entry) for entry in self._stored(name).values()}
         return not places or not all(place and not _is_local(place) for place in places)
 
     def _stored(self, name: str) -> dict[str, dict[str, Any]]:
-        """Return the catalog's entries of a dataset, by how it is transcoded."""
+        """Return the catalog entries of a dataset, by transcoded name."""
         found = ((each, entry_of(self._project.catalog, each)) for each in self._names(name))
         return {each: entry for each, entry in found if entry}
 
     def _names(self, base: str) -> list[str]:
-        """Name a dataset as nodes do: with how it is transcoded."""
+        """Return the names that nodes use for a dataset, with transcoding suffixes."""
         used = {name for part in self._cuts for name in part.inputs | part.outputs}
         return sorted(name for name in used if base_of(name) == base)
 
@@ -240,7 +240,7 @@ class Ports:
         return self._project.config.inputs.get(name) or Input()
 
     def _is_outside(self, name: str) -> bool:
-        """Return whether it may change by itself, unlike a file that comes with the code."""
+        """Return whether it may change by itself, unlike a file uploaded with the code."""
         entry = self._entries[name]
         place = place_of(entry)
         return not _names_a_place(entry) or (place is not None and not _is_local(place))
@@ -273,17 +273,17 @@ class Ports:
             other = seen.setdefault(port_of(name).lower(), name)
             if other != name:
                 raise OperationError(
-                    f"{other} and {name} would be one port, {port_of(name)}: rename one of them."
+                    f"{other} and {name} would share the port {port_of(name)}: rename one of them."
                 )
 
 
 def reference_to(scope: str, name: str) -> str:
-    """Write what Azure ML fills in: scope and name in two pairs of braces after a dollar sign."""
+    """Return a reference for Azure ML: scope and name in double braces after a dollar sign."""
     return f"${'{' * 2}{scope}.{name}{'}' * 2}"
 
 
 def _refuse_unsafe(name: str, *paths: str) -> None:
-    """Refuse names of files that the shell of a step would not take as one word."""
+    """Refuse file names that the shell of a step would not read as one word."""
     for path in paths:
         if found := _UNSAFE.search(PurePosixPath(path).name):
             raise OperationError(
@@ -301,7 +301,7 @@ def _is_local(place: str | None) -> bool:
 
 
 def _names_a_place(entry: Mapping[str, Any]) -> bool:
-    """Return whether an entry, or one that it wraps, has the key of a path, even without one."""
+    """Return whether an entry, or one that it wraps, has a path key, even an empty one."""
     inner = entry.get("dataset")
     has_path = "filepath" in entry or "path" in entry
     return has_path or (isinstance(inner, Mapping) and _names_a_place(inner))

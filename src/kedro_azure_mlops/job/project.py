@@ -52,14 +52,14 @@ class Project:
         Raises
         ------
         OperationError
-            If there is none, or it is a group of parameters.
+            If it does not exist, or is a group of parameters.
         """
         value: Any = self.parameters
         for key in name.split("."):
             if not isinstance(value, Mapping) or key not in value:
                 raise OperationError(
                     f"There is no parameter {name} in {self.configuration}/base/parameters.yml; "
-                    "params in azureml.yml and --params take the names of that file."
+                    "params in azureml.yml and --params use the names in that file."
                 )
             value = value[key]
         if isinstance(value, Mapping | list):
@@ -68,7 +68,7 @@ class Project:
 
     @cached_property
     def used_outside_nodes(self) -> set[str]:
-        """Names that configuration files interpolate; such parameters affect every step."""
+        """The names that configuration files interpolate: such parameters affect every step."""
         folders = [self.root / self.configuration / env for env in ("base", self.env)]
         files = [file for folder in folders for file in folder.rglob("*") if file.is_file()]
         texts = [f.read_text("utf-8") for f in files if f.suffix in (".yml", ".yaml", ".json")]
@@ -84,14 +84,14 @@ def read_project(
     Parameters
     ----------
     parameters
-        What ``--params`` names: dotted names and their values, as text.
+        The values of ``--params``: dotted names and values, as text.
     root
         The folder of the project; the current one by default.
 
     Raises
     ------
     OperationError
-        If this is not a project, ``azureml.yml`` is wrong, or a parameter is in no file.
+        If this is not a project, ``azureml.yml`` is invalid, or a parameter is not defined.
     """
     root = root or Path.cwd()
     given = typed(parameters or {})
@@ -127,7 +127,7 @@ def typed(parameters: Mapping[str, str]) -> dict[str, Any]:
 
 
 def split_parameters(text: str) -> dict[str, str]:
-    """Split ``a=1,b.c=2`` of the command line.
+    """Split ``a=1,b.c=2`` from the command line.
 
     Raises
     ------
@@ -137,5 +137,5 @@ def split_parameters(text: str) -> dict[str, str]:
     parts = [part.strip().partition("=") for part in text.split(",") if part.strip()]
     for name, equals, _ in parts:
         if not (name and equals):
-            raise OperationError(f"--params {text}: write name=value, several with commas between.")
+            raise OperationError(f"--params {text}: write name=value, separated by commas.")
     return {name.strip(): value for name, _, value in parts}

@@ -1,12 +1,12 @@
 """Entry of a Spark step: ``kedro run`` in the Python of the Spark driver.
 
-Azure ML starts a file of the uploaded code, so a project with Spark steps has one of two lines,
-``spark_entry.py``::
+Azure ML starts a file from the uploaded code, so a project with Spark steps has a
+``spark_entry.py`` with two lines::
 
     from kedro_azure_mlops.job.spark_entry import main
     main(__file__)
 
-Its arguments are the bindings of the step's ports, then those of ``kedro``.
+Its arguments are the port bindings of the step, followed by those of ``kedro``.
 """
 
 import os
@@ -25,7 +25,7 @@ def main(file: str, arguments: Sequence[str] | None = None) -> None:
         name, _, place = binding.partition("=")
         os.environ[name] = place
     os.chdir(root)
-    # The driver joins arguments by blanks and leaves quotes in them.
+    # The driver joins arguments with spaces and keeps their quotes.
     rest = (argument.strip('"') for argument in given[len(bindings) :])
     sys.argv = ["kedro", *rest]
     from kedro.framework.cli.cli import main as kedro

@@ -1,4 +1,4 @@
-"""Inputs of the steps of a job on this machine: values, files, and outputs of other steps."""
+"""The inputs of a local job's steps: values, files, and outputs of other steps."""
 
 import re
 from collections.abc import Mapping
@@ -9,21 +9,21 @@ from kedro_azure_mlops.hooks.binding import port_of
 from kedro_azure_mlops.local.job_file import Data, FromJob, FromStep, Job, Step, Value
 from kedro_azure_mlops.local.step import Given, has_succeeded, output_path
 
-# one letter before a colon is a drive
+# A single letter before a colon is a drive.
 _ADDRESS = re.compile(r"[a-zA-Z][\w+.-]+:")
 
 
 class Inputs:
-    """Finds what each step is given.
+    """Resolve the inputs of each step.
 
     Parameters
     ----------
     work
         Where steps run: a step's outputs are in ``<work>/<step>/outputs/<port>``.
     outputs
-        Where outputs were downloaded to, ``<outputs>/<step>/<port>``, to be read instead.
+        The folder of downloaded outputs, ``<outputs>/<step>/<port>``, to read instead.
     parameters, paths
-        What replaces inputs of the job: values, and files or folders.
+        Values, and files or folders, that replace inputs of the job.
 
     Raises
     ------
@@ -43,32 +43,32 @@ class Inputs:
         values = [name for name, source in job.inputs.items() if isinstance(source, Value)]
         data = [name for name, source in job.inputs.items() if isinstance(source, Data)]
         self._values = {
-            _known("--params", port_of(name), values, data): text
+            _checked_name("--params", port_of(name), values, data): text
             for name, text in parameters.items()
         }
-        self._paths = {_known("--input", n, data, values): path for n, path in paths.items()}
+        self._paths = {_checked_name("--input", n, data, values): path for n, path in paths.items()}
 
     def of(self, step: Step) -> Given:
-        """Return what a step is given, of which other steps must have made their part.
+        """Return the inputs of a step; the steps that produce some of them must have run.
 
         Raises
         ------
         OperationError
-            If something is not there: says which, and what to type.
+            If one is missing; the message names it and the command to type.
         """
-        found = {name: self._resolved(name, source) for name, source in step.inputs.items()}
+        found = {name: self._resolve(name, source) for name, source in step.inputs.items()}
         return Given(
             {name: value for name, value in found.items() if isinstance(value, str)},
             {name: value for name, value in found.items() if isinstance(value, Path)},
         )
 
     def check(self, step: Step, running: set[str]) -> None:
-        """Refuse a step that could not be given all it needs, before anything runs.
+        """Refuse a step with missing inputs, before anything runs.
 
         Parameters
         ----------
         running
-            Steps that will have run before.
+            The other steps that will run.
 
         Raises
         ------
@@ -77,38 +77,38 @@ class Inputs:
         """
         for name, source in step.inputs.items():
             if not (isinstance(source, FromStep) and source.step in running):
-                self._resolved(name, source)
+                self._resolve(name, source)
 
     def job_data(self, steps: list[Step]) -> dict[str, Path]:
-        """Return the inputs of the job that are data and that these steps read."""
+        """Return the job's data inputs that these steps read."""
         sources = [source for step in steps for source in step.inputs.values()]
         names = {source.name for source in sources if isinstance(source, FromJob)}
-        found = {name: self._of_job(name) for name in sorted(names)}
+        found = {name: self._job_input(name) for name in sorted(names)}
         return {name: value for name, value in found.items() if isinstance(value, Path)}
 
     @property
     def changed(self) -> Mapping[str, str]:
-        """Parameters that replace those of the job."""
+        """The values that replace the job's own parameters."""
         return self._values
 
-    def _resolved(self, name: str, source: object) -> str | Path:
+    def _resolve(self, name: str, source: object) -> str | Path:
         match source:
             case Value(text):
                 return text
             case Data(path):
                 return self._file(name, path, self._job.file.parent)
             case FromJob(given):
-                return self._of_job(given)
+                return self._job_input(given)
             case FromStep(step, port):
-                return self._made(step, port)
+                return self._step_output(step, port)
         raise TypeError(source)
 
-    def _of_job(self, name: str) -> str | Path:
+    def _job_input(self, name: str) -> str | Path:
         if name in self._values:
             return self._values[name]
         if name in self._paths:
             return self._file(name, self._paths[name], Path.cwd())
-        return self._resolved(name, self._job.inputs[name])
+        return self._resolve(name, self._job.inputs[name])
 
     def _file(self, name: str, path: str, folder: Path) -> Path:
         if _ADDRESS.match(path):
@@ -119,15 +119,15 @@ class Inputs:
         found = (folder / path).resolve()
         if not found.exists():
             raise OperationError(
-                f"The input {name} is to be read from {found}, where nothing is: put it there, or "
-                f"name another place with --input {name}=PATH"
+                f"The input {name} is read from {found}, which does not exist: put it there, or "
+                f"name another path with --input {name}=PATH"
             )
         return found
 
-    def _made(self, step: str, port: str) -> Path:
+    def _step_output(self, step: str, port: str) -> Path:
         if self._outputs:
             path = self._outputs.absolute() / step / port
-            return self._downloaded(path, step, port)
+            return self._downloaded_output(path, step, port)
         path = output_path(self._work / step, port)
         if not (has_succeeded(self._work / step) and path.exists()):
             raise OperationError(
@@ -136,7 +136,7 @@ class Inputs:
             )
         return path
 
-    def _downloaded(self, path: Path, step: str, port: str) -> Path:
+    def _downloaded_output(self, path: Path, step: str, port: str) -> Path:
         if not path.exists():
             raise OperationError(
                 f"The output {port} of step {step} is needed, but is not in {path}. Fetch outputs "
@@ -147,7 +147,7 @@ class Inputs:
         return files[0] if is_file and len(files) == 1 else path
 
 
-def _known(option: str, name: str, names: list[str], others: list[str]) -> str:
+def _checked_name(option: str, name: str, names: list[str], others: list[str]) -> str:
     if name in names:
         return name
     hint = {"--params": "--input", "--input": "--params"}[option]

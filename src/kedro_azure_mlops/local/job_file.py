@@ -1,7 +1,7 @@
-"""A pipeline job file (CLI v2), read as far as it can be run on this machine.
+"""A pipeline job file (CLI v2), parsed as far as it can run on this machine.
 
-A step is its component and its own settings put together; references, such as inputs and outputs in
-a command, are read into what they stand for.
+A step merges its component with its own settings. References, such as those to inputs and outputs
+in a command, are resolved.
 """
 
 import re
@@ -18,9 +18,9 @@ import yaml
 from kedro_azure_mlops.errors import OperationError
 
 _REFERENCE = re.compile(r"\$\{\{\s*([\w.-]+)\s*\}\}")
-# what is quoted in a command, from its quote to the next one
+# The quoted parts of a command, each with both of its quotes.
 _QUOTED = re.compile(r"\\.|'[^']*'|\"(?:\\.|[^\"\\])*\"", re.DOTALL)
-# of a Spark job: variables of its driver, and sizes of a cluster, which this machine is not
+# In a Spark job: variables of its driver, and cluster sizes, which do not apply to this machine.
 _DRIVER_VARIABLE = "spark.yarn.appMasterEnv."
 _SIZES = re.compile(r"spark\.((driver|executor)\.(cores|memory)|executor\.instances)")
 
@@ -59,7 +59,7 @@ Source = Value | Data | FromJob | FromStep
 
 @dataclass(frozen=True)
 class Step:
-    """A step as it can be run here."""
+    """A step to run on this machine."""
 
     name: str
     command: str
@@ -77,13 +77,13 @@ class Step:
 
     @property
     def needs(self) -> set[str]:
-        """Names of the steps that must be done before."""
+        """The names of the steps that must finish first."""
         return {source.step for source in self.inputs.values() if isinstance(source, FromStep)}
 
 
 @dataclass(frozen=True)
 class Job:
-    """A pipeline job; its steps are in an order in which they can run."""
+    """A pipeline job; its steps are in execution order."""
 
     file: Path
     name: str
@@ -99,7 +99,7 @@ class Job:
         Raises
         ------
         OperationError
-            If there is none.
+            If there is no such step.
         """
         if name not in self.steps:
             raise OperationError(
@@ -114,7 +114,7 @@ def read_job(file: Path) -> Job:
     Raises
     ------
     OperationError
-        If it is not a pipeline job, or has what cannot be run here: says which step and what.
+        If it is not a pipeline job, or a step cannot run here; the message states which and why.
     """
     found = _yaml(file)
     if not isinstance(found, Mapping) or not isinstance(found.get("jobs"), Mapping):
@@ -162,9 +162,9 @@ def _faults(job: Job) -> Iterator[str]:
         for name, source in step.inputs.items():
             match source:
                 case FromJob(given) if given not in job.inputs:
-                    yield f"input {name} of step {step.name} is {given}, no input of the job."
+                    yield f"input {name} of step {step.name} is {given}, not an input of the job."
                 case FromStep(maker, port) if port not in _outputs(job, maker):
-                    yield f"input {name} of step {step.name} is {port} of {maker}: no such output."
+                    yield f"input {name} of step {step.name} is {port}, no output of step {maker}."
         known = {f"inputs.{n}" for n in step.inputs} | {f"outputs.{n}" for n in step.outputs}
         for name in references_in(step.command):
             if name not in known:
@@ -183,20 +183,20 @@ def _read_step(
     Parameters
     ----------
     folder
-        What its code is relative to.
+        The folder that the path of its code is relative to.
     job_outputs
-        The outputs of the job, which say the types of those that it keeps.
+        The outputs of the job, with the types of those that the step feeds.
 
     Raises
     ------
     OperationError
-        If it cannot be run here.
+        If it cannot run here.
     """
     component = raw.get("component") or {}
     if not isinstance(component, Mapping):
         raise OperationError(
             f"Step {name} uses the component {component}, which is not in this file: only steps "
-            "that are written out can run here."
+            "defined in the file can run here."
         )
     both = {**component, **raw}
     if both.get("type", "command") not in ("command", "spark"):
@@ -230,7 +230,7 @@ def _command(name: str, both: Mapping[str, Any]) -> str:
     if both.get("type") == "spark":
         entry = both.get("entry")
         if not isinstance(entry, Mapping) or "file" not in entry:
-            raise OperationError(f"Step {name} has no entry.file, which is what is started here.")
+            raise OperationError(f"Step {name} has no entry.file to start here.")
         return f"{shlex.quote(sys.executable)} {entry['file']} {both.get('args') or ''}".strip()
     command = str(both.get("command") or "")
     if not command or "$[[" in command:
@@ -238,7 +238,7 @@ def _command(name: str, both: Mapping[str, Any]) -> str:
             f"Step {name} has {'optional parts in its' if command else 'no'} command: that cannot "
             "run here."
         )
-    # the folder of the project in the image, whose place this project takes
+    # Drop the `cd` to the project's folder in the image: the command runs in this project.
     return command if both.get("code") else re.sub(r"^\s*cd\s+\S+\s*&&\s*", "", command)
 
 
@@ -250,7 +250,7 @@ def _variables(both: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
             yield key.removeprefix(_DRIVER_VARIABLE), value
         elif not _SIZES.fullmatch(key):
             words += ["--conf", f"{key}={value}"]
-    if words:  # which pyspark reads when the step opens its session
+    if words:  # read by pyspark when the step opens its session
         yield "PYSPARK_SUBMIT_ARGS", shlex.join([*words, "pyspark-shell"])
 
 
@@ -265,18 +265,18 @@ def _inputs(
 
 
 def _type(*outputs: Any) -> str:
-    """Return the first type that is given: the step's, the job's, the component's."""
+    """Return the first type that is set: by the step, the job or the component."""
     types = (output.get("type") for output in outputs if isinstance(output, Mapping))
     return next((str(kind) for kind in types if kind), "uri_folder")
 
 
 def _source_of(where: str, raw: Any) -> Source:
-    """Read what an input is given.
+    """Parse the source of an input.
 
     Raises
     ------
     OperationError
-        If that is nothing, or a reference to something that no input can be.
+        If it has none, or refers to something that cannot be an input.
     """
     text = raw.get("path") if isinstance(raw, Mapping) else raw
     if text is None:
@@ -301,16 +301,16 @@ def _job_output_of(output: Any) -> str | None:
 
 
 def references_in(text: str) -> list[str]:
-    """Name what a text refers to."""
+    """Return the names that a text refers to."""
     return _REFERENCE.findall(text)
 
 
 def fill_in(command: str, values: Mapping[str, str | Path]) -> str:
-    """Put values in the place of references: text as it is, as Azure ML does; paths quoted."""
+    """Replace references by values: text unchanged, as Azure ML does; paths quoted."""
 
     def value(match: re.Match[str]) -> str:
         found = values[match[1]]
-        return found if isinstance(found, str) else _quoted(command[: match.start()], str(found))
+        return found if isinstance(found, str) else _quote(command[: match.start()], str(found))
 
     return _REFERENCE.sub(value, command)
 
@@ -320,7 +320,7 @@ def _only_reference(text: Any) -> str | None:
     return found[1] if found else None
 
 
-def _quoted(before: str, path: str) -> str:
+def _quote(before: str, path: str) -> str:
     """Quote a path for its position: within quotes or outside of them."""
     open_quote = re.search("[\"']", _QUOTED.sub("", before))
     if open_quote is None:

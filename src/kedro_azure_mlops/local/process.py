@@ -1,6 +1,6 @@
 """The processes of one step: a clean environment, a log each, stopped together.
 
-A distributed step has as many as Azure ML starts, with the variables that its launchers set.
+A distributed step starts as many as on Azure ML, with the variables that its launchers set.
 """
 
 import json
@@ -23,8 +23,8 @@ from kedro_azure_mlops.safety import Redactor, redact
 from kedro_azure_mlops.writing import out_of_space
 
 _HERE = "127.0.0.1"
-_GRACE = 10.0  # seconds that a process has to end by itself
-# Whatever else is set on this machine is not set in the cloud, but for where its Spark is.
+_GRACE = 10.0  # seconds that a process has to exit by itself
+# Other variables of this machine are not set in the cloud; Spark's location is kept as well.
 _INHERITED = re.compile(
     r"HOME|USER|LANG|LC_\w+|TMPDIR|TEMP|TMP|SYSTEMROOT|(HTTPS?|NO|ALL|FTP)_PROXY|SSL_CERT_FILE"
     r"|REQUESTS_CA_BUNDLE|MLFLOW_TRACKING_\w+|MLFLOW_DISABLE_TELEMETRY|AZURE_\w+|DATABRICKS_\w+"
@@ -34,14 +34,14 @@ _INHERITED = re.compile(
 
 
 def clean_environment() -> dict[str, str]:
-    """Return what a step may see of this process's environment; this Python comes first."""
+    """Return the environment variables that a step inherits, with this Python first in PATH."""
     kept = {name: text for name, text in os.environ.items() if _INHERITED.fullmatch(name)}
     tools = str(Path(sys.executable).parent)
     return kept | {"PATH": os.pathsep.join((tools, os.environ.get("PATH", os.defpath)))}
 
 
 def variables_of_ranks(distribution: Mapping[str, Any], instances: int) -> list[dict[str, str]]:
-    """Return the variables of each process; one process without any if nothing is distributed.
+    """Return the variables of each process; a step that is not distributed has one without any.
 
     References
     ----------
@@ -62,7 +62,7 @@ def variables_of_ranks(distribution: Mapping[str, Any], instances: int) -> list[
 
 @dataclass(frozen=True)
 class Ended:
-    """How a step ended: why it failed, or None, and the log that shows it."""
+    """The outcome of a step: the reason it failed, or None, and its log."""
 
     problem: str | None
     log: Path
@@ -74,13 +74,13 @@ class StepProcess:
     Parameters
     ----------
     command
-        What ``bash`` is given.
+        The command for ``bash -c``.
     ranks
-        The whole environment of each process.
+        The complete environment of each process.
     logs
-        The folder for ``log.txt`` and, of further ranks, ``log.rank1.txt`` and so on.
+        The folder for ``log.txt`` and, for further ranks, ``log.rank1.txt`` and so on.
     write
-        Gets each line of the first rank.
+        Called with each line of the first rank.
     """
 
     def __init__(
@@ -98,11 +98,11 @@ class StepProcess:
         self._logs = [logs / name for name in ("log.txt", *further)]
         self._write = write
         self._lock = threading.Condition()
-        self._processes: list[subprocess.Popen[str]] = []  # that run, or have left others behind
+        self._processes: list[subprocess.Popen[str]] = []  # running, or with children left
         self._ended = False
 
     def run(self, timeout: float | None = None) -> Ended:
-        """Run until all have ended; if one fails, the others are ended."""
+        """Run all ranks until they exit; if one fails, stop the others."""
         statuses: queue.Queue[tuple[int, int]] = queue.Queue()
         threads = []
         try:
@@ -118,7 +118,7 @@ class StepProcess:
                 thread.join()
 
     def end(self) -> None:
-        """End what still runs, and let nothing start any more."""
+        """Stop all running processes and prevent new ones."""
         with self._lock:
             self._ended = True
         try:
@@ -138,15 +138,15 @@ class StepProcess:
     def _follow(
         self, rank: int, process: subprocess.Popen[str], statuses: queue.Queue[tuple[int, int]]
     ) -> None:
-        """Copy what a process says to its log until it ends, and what it has left behind.
+        """Copy a process's output to its log until it and the children it left behind have ended.
 
-        A container would end that at once. Spark's Java first removes its files.
+        A container would kill the children at once; here Spark's Java can still remove its files.
         """
         reader = threading.Thread(target=self._read, args=(rank, process))
         reader.start()
         status = process.wait()
         _kill(process, signal.SIGTERM)
-        reader.join(_GRACE)  # until nothing is left that could write to the log
+        reader.join(_GRACE)  # until no process is left that could write to the log
         with self._lock:
             _kill(process, signal.SIGKILL)
             self._processes.remove(process)
@@ -167,7 +167,7 @@ class StepProcess:
                 if hidden := redactor.redact(line):
                     log.write(hidden)
                     if rank == 0:
-                        with suppress(BrokenPipeError):  # its reader has gone; the log stays
+                        with suppress(BrokenPipeError):  # the reader is gone; the log remains
                             self._write(hidden.rstrip("\n"))
 
     def _wait(
@@ -184,12 +184,12 @@ class StepProcess:
                 return Ended(f"it ran longer than its limit of {timeout:g} s", self._logs[0])
             if status:
                 of_rank = f" of rank {rank}" if count > 1 else ""
-                return Ended(f"its command{of_rank} {_in_words(status)}", self._logs[rank])
+                return Ended(f"its command{of_rank} {_describe_status(status)}", self._logs[rank])
         return Ended(None, self._logs[0])
 
 
 class _Log:
-    """The log of a process. If it cannot be written that is said once, and the process goes on."""
+    """The log of a process. A failure to write is reported once, and the process goes on."""
 
     def __init__(self, path: Path, say: Callable[[str], None]) -> None:
         self._path, self._say = path, say
@@ -212,7 +212,7 @@ class _Log:
         return self
 
     def __exit__(self, *error: object) -> None:
-        with suppress(OSError):  # it was said already
+        with suppress(OSError):  # already reported
             if self._file is not None:
                 self._file.close()
 
@@ -233,15 +233,15 @@ def _popen(command: str, folder: Path, environment: Mapping[str, str]) -> subpro
 
 
 def _kill(process: subprocess.Popen[str], number: signal.Signals) -> None:
-    """Send a signal to a process and all that it has started."""
+    """Send a signal to a process and its children."""
     with suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, number)
 
 
-def _in_words(status: int) -> str:
+def _describe_status(status: int) -> str:
     if status > 0:
         return f"ended with exit status {status}"
-    return f"was ended by the signal {signal.Signals(-status).name}"
+    return f"was ended by signal {signal.Signals(-status).name}"
 
 
 def _pytorch(rank: int, each: int, instances: int, port: int) -> dict[str, str]:
@@ -285,7 +285,7 @@ def _tensorflow(workers: int, servers: int) -> list[dict[str, str]]:
 
 
 def _free_ports(count: int) -> list[int]:
-    """Find free ports; all are held until the last is found."""
+    """Return free ports; each is held until all are found."""
     probes = [socket.socket() for _ in range(count)]
     try:
         for probe in probes:

@@ -1,4 +1,4 @@
-"""The output of a local job: its progress, and how it ended."""
+"""The console output of a local job: its progress and outcome."""
 
 import threading
 from collections import deque
@@ -12,7 +12,7 @@ _TAIL = 20  # lines of the log of a failed step
 
 @dataclass(frozen=True)
 class StepVerdict:
-    """How a step ended, and after how many seconds."""
+    """The outcome of a step and its duration in seconds."""
 
     status: Literal["finished", "reused", "failed", "not started"]
     seconds: float = 0.0
@@ -20,7 +20,7 @@ class StepVerdict:
 
 @dataclass(frozen=True)
 class Verdict:
-    """How a job ended, and where those outputs of the job are that were made."""
+    """The outcome of a job and the paths of the outputs it produced."""
 
     steps: Mapping[str, StepVerdict]
     outputs: Mapping[str, Path]
@@ -32,14 +32,14 @@ class Verdict:
 
 
 class Report:
-    """Reports on the steps in whole lines, from any thread.
+    """Report on the steps in whole lines, from any thread.
 
     Parameters
     ----------
     say
-        Gets each line.
+        Called with each line.
     total
-        How many steps there are.
+        The number of steps.
     command
         The command that runs this job.
     """
@@ -59,7 +59,7 @@ class Report:
         self.say(f"{step}: started, {why}")
 
     def reused(self, step: str) -> None:
-        """Report that a step need not run."""
+        """Report that a step does not need to run."""
         self._end(step, "reused, nothing it depends on has changed")
 
     def finished(self, step: str, seconds: float) -> None:
@@ -72,11 +72,11 @@ class Report:
             self._end(step, f"failed after {seconds:.1f} s: {problem}")
             for line in _tail(log):
                 self.say(f"{step} ! {line}")
-            self.say(f"{step}: its whole log is in {shown(log)}")
-            self.say(f"{step}: to repeat it alone, type: {self._command} --step {step}")
+            self.say(f"{step}: its full log is in {shown(log)}")
+            self.say(f"{step}: to repeat only this step, type: {self._command} --step {step}")
 
     def ended(self, verdict: Verdict, seconds: float) -> None:
-        """Report how the job ended and where its outputs are."""
+        """Report the outcome of the job and the paths of its outputs."""
         for name, path in verdict.outputs.items():
             self.say(f"output {name}: {shown(path)}")
         by_status: dict[str, list[str]] = {}
@@ -92,7 +92,7 @@ class Report:
 
 
 def shown(path: Path) -> str:
-    """Write a path as short as one can type it here."""
+    """Return the shortest form of a path that can be typed here."""
     here = Path.cwd()
     return str(path.relative_to(here) if path.is_relative_to(here) else path)
 

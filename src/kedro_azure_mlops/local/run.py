@@ -1,4 +1,4 @@
-"""Run a compiled job on this machine: step by step, from a copy of exactly what is uploaded."""
+"""Run a compiled job on this machine, step by step, from a copy of exactly the uploaded files."""
 
 import os
 import threading
@@ -40,33 +40,33 @@ def run_local(
     root: Path | None = None,
     command: str | None = None,
 ) -> Verdict:
-    """Compile the job of an environment and run it here, or one step of it.
+    """Compile the job of an environment and run it, or one of its steps, on this machine.
 
     Parameters
     ----------
     step
-        Run this step alone, with what earlier steps have made.
+        Run only this step, with the existing outputs of earlier steps.
     from_outputs
-        Where that is instead, in ``<from_outputs>/<step>/<output>``; needs ``step``.
+        Read those outputs from ``<from_outputs>/<step>/<output>`` instead; requires ``step``.
     force
         Reuse nothing.
     parameters, inputs
-        Other values of the job's inputs, as text, and other files or folders for them.
+        Values, as text, and files or folders that replace inputs of the job.
     file
         Run this job file instead of compiling the project.
     job
-        Repeat the failed step of this job on Azure ML, or ``step``, with what it was given.
+        Repeat the failed step of this Azure ML job, or ``step``, with its original inputs.
     say
-        Gets each line of the report and of the steps.
+        Called with each line of the report and of the steps.
     root
         The folder of the project; the current one by default.
     command
-        What a person types to run this again; names the repetition of a failed step.
+        The command that runs this job again, for the advice after a failed step.
 
     Raises
     ------
     OperationError
-        If it cannot be tried; nothing has run then.
+        If the job cannot be started; nothing has run then.
     """
     if from_outputs and not step:
         raise OperationError("--from-outputs DIR requires --step NAME.")
@@ -84,14 +84,14 @@ def run_local(
     if job:
         from kedro_azure_mlops.azure.cloud_job import repetition_of
 
-        what = repetition_of(env, job, step, root, say)
+        repeated = repetition_of(env, job, step, root, say)
         return run(
-            what.file,
-            what.work,
-            only=what.step,
-            from_outputs=what.outputs,
-            parameters={**what.parameters, **(parameters or {})},
-            inputs={**what.inputs, **(inputs or {})},
+            repeated.file,
+            repeated.work,
+            only=repeated.step,
+            from_outputs=repeated.outputs,
+            parameters={**repeated.parameters, **(parameters or {})},
+            inputs={**repeated.inputs, **(inputs or {})},
         )
     if file:
         return run(
@@ -117,7 +117,7 @@ def run_local(
 
 @dataclass(frozen=True)
 class ReadChampion:
-    """The registered model whose champion some steps read, and nothing else outside of the job."""
+    """A registered model whose champion is all that some steps read from outside the job."""
 
     name: str
     readers: Collection[str]
@@ -138,31 +138,31 @@ def run_job(
     command: str = _COMMAND,
     champion: ReadChampion | None = None,
 ) -> Verdict:
-    """Run the steps of a job file, each as soon as those before it are done.
+    """Run the steps of a job file, each as soon as the steps it needs have finished.
 
     Parameters
     ----------
     work
         The folder the steps run in; kept, so that the next run can reuse unchanged steps.
     only
-        Run this step alone, with what the others have made before.
+        Run only this step, with the existing outputs of the others.
     from_outputs
-        Where that is instead, in ``<from_outputs>/<step>/<port>``.
+        Read those outputs from ``<from_outputs>/<step>/<port>`` instead.
     force
         Reuse nothing.
     parameters, inputs
         Values and paths that replace inputs of the job.
     root
-        The project whose code takes the place of an image's; the current folder by default.
+        The project whose code replaces an image's; the current folder by default.
     command
-        The command that runs this job; names the repetition of a failed step.
+        The command that runs this job, for the advice after a failed step.
     champion
-        Steps that are reused while the champion of this model is the same.
+        The steps to reuse until the champion of this model changes.
 
     Raises
     ------
     OperationError
-        If it cannot be tried; nothing has run then.
+        If the job cannot be started; nothing has run then.
     """
     job, work, root = read_job(job_file), work.absolute(), root or Path.cwd()
     steps = [job.step(only)] if only else list(job.steps.values())
@@ -174,7 +174,7 @@ def run_job(
 
         refuse_missing_spark()
     work.mkdir(parents=True, exist_ok=True)
-    # not in the project, of which all might be uploaded
+    # not in the project, since all of that might be uploaded
     busy = claim(root, writes=[str(work)], records=work / ".runs", say=say)
     with busy, TemporaryDirectory(dir=work, prefix="code-") as copies:
         codes = dict.fromkeys(step.code or root for step in steps)
@@ -192,19 +192,19 @@ def run_in_order(
     may_start: Callable[[], bool],
     stop: Callable[[], None],
 ) -> None:
-    """Run steps in threads, at most one for each processor.
+    """Run steps in threads, at most one per processor.
 
     Parameters
     ----------
     needs
-        The names of the steps, and of those before each.
+        The names of the steps, each with those it needs.
     run
         Runs a step and returns whether it succeeded.
     may_start
-        Returns whether a step may still be started after others have failed; those that need a
-        failed one are not started in any case.
+        Returns whether steps may still be started after others have failed; steps that need a
+        failed one never are.
     stop
-        Makes running steps end; called before an exception, such as Ctrl-C, goes on.
+        Stops running steps; called before an exception, such as Ctrl-C, propagates.
     """
     order = TopologicalSorter(needs)
     order.prepare()
@@ -284,7 +284,7 @@ class _Run:
             self._snapshots[name],
             self._champion_for(name),
         )
-        why = "as you ask" if self._force else local.why_run()
+        why = "as requested" if self._force else local.why_run()
         if why is None:
             self._verdicts[name] = StepVerdict("reused")
             self._report.reused(name)
@@ -297,14 +297,14 @@ class _Run:
         return self._run_process(name, local)
 
     def _champion_for(self, step: str) -> str | None:
-        """Look up the champion when the step that reads it begins: an earlier step may move it."""
+        """Return the champion when its reader starts, no sooner: an earlier step may move it."""
         if self._champion is None or step not in self._champion.readers:
             return None
         return self._tracking.champion(self._champion.name)
 
     def _run_process(self, name: str, local: LocalStep) -> bool:
         if local.step.code is None:
-            self._report.say(f"{name}: the image itself is not started, its command runs here")
+            self._report.say(f"{name}: the image itself is not started; the command runs here")
         began, status = time.monotonic(), "KILLED"
         variables = self._tracking.start(name)
         try:
@@ -328,7 +328,7 @@ class _Run:
         return self._job.goes_on_after_failure or not failed
 
     def _stop(self) -> None:
-        """End all that runs, and let nothing start."""
+        """Stop all running steps and prevent new ones."""
         with self._lock:
             self._stopped = True
             running = list(self._running)
@@ -339,7 +339,7 @@ class _Run:
             thread.join()
 
     def _tags(self, steps: list[Step]) -> dict[str, str]:
-        """Write what the job was given: ``reproduce`` and the tracking of a step read this."""
+        """Return the job's inputs as tags, which ``reproduce`` and the tracking of a step read."""
         data = self._inputs.job_data(steps)
         tags = {f"data.{name}": content_digest(path) for name, path in data.items()}
         if self._inputs.changed:

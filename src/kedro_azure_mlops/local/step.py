@@ -1,7 +1,7 @@
-"""One step of a job that runs here: in a fresh copy of the code, its ports bound to folders.
+"""One step of a local job, run in a fresh copy of the code with its ports bound to folders.
 
-A step with unchanged inputs is reused, as in Azure ML: a record beside its outputs names all that
-they depend on.
+A step with unchanged inputs is reused, as on Azure ML: a record beside its outputs lists
+everything they depend on.
 """
 
 import hashlib
@@ -23,7 +23,7 @@ from kedro_azure_mlops.local.process import (
     variables_of_ranks,
 )
 
-# outputs of other types are folders, which are given empty
+# Outputs of other types are folders, created empty.
 _FILE = "uri_file"
 _RECORD = "succeeded.json"
 
@@ -45,12 +45,12 @@ class Snapshot:
 
 
 def take_snapshot(code: Path, target: Path) -> Snapshot:
-    """Copy what would be uploaded of a folder.
+    """Copy the files of a folder that would be uploaded.
 
     Raises
     ------
     OperationError
-        If nothing would be, or a link leads out of it.
+        If there are none, or a link points out of the folder.
     """
     if not code.is_dir():
         raise OperationError(f"The job takes its code from {code}, which is not a folder.")
@@ -59,23 +59,23 @@ def take_snapshot(code: Path, target: Path) -> Snapshot:
 
 
 def output_path(folder: Path, port: str) -> Path:
-    """Return where a step that runs in a folder finds one of its outputs."""
+    """Return the path of an output of a step that runs in a folder."""
     return folder / "outputs" / port
 
 
 def has_succeeded(folder: Path) -> bool:
-    """Return whether a step has succeeded in a folder, and its outputs are whole."""
+    """Return whether a step has succeeded in a folder, so that its outputs are complete."""
     return _read_record(folder) is not None
 
 
 class LocalStep:
-    """A step, the folder it runs in and what it is given.
+    """A step, the folder it runs in and its inputs.
 
     Parameters
     ----------
     champion
-        The champion that the step reads, in a text that changes with it. None: it reads none, or
-        none that could be looked up.
+        A text that identifies the champion the step reads. None if it reads none, or if the
+        champion could not be looked up.
     """
 
     def __init__(
@@ -98,7 +98,7 @@ class LocalStep:
         return self._folder / "log.txt"
 
     def why_run(self) -> str | None:
-        """Return why it has to run; None if its outputs can be reused."""
+        """Return the reason it has to run; None if its outputs can be reused."""
         if not self._is_reusable:
             return "it is never reused"
         record = _read_record(self._folder)
@@ -110,39 +110,39 @@ class LocalStep:
         if changed:
             return f"its {' and '.join(changed)} changed"
         if _contents(self._outputs) != record["made"]:
-            return "what it had made was changed since"
+            return "its outputs were changed since"
         return None
 
     def run(self, variables: Mapping[str, str], write: Callable[[str], None]) -> Ended:
-        """Run its command and record its success.
+        """Run the command and record its success.
 
         Parameters
         ----------
         variables
-            Variables for it, besides its own.
+            Variables to set in addition to the step's own.
         write
-            Gets each line of the first process.
+            Called with each line of the first process.
         """
         self._prepare()
-        ended = self._started(variables, write).run(self.step.timeout)
+        ended = self._build(variables, write).run(self.step.timeout)
         if self.interrupted:
             return Ended("it was interrupted", self.log)
         missing = [port for port, path in self._outputs.items() if not path.exists()]
         if ended.problem is None and missing:
-            return Ended(f"it has not made its output {missing[0]}", self.log)
+            return Ended(f"it did not produce its output {missing[0]}", self.log)
         if ended.problem is None:
             self._record()
         return ended
 
     def end(self) -> None:
-        """End it; what it has made by then is not trusted."""
+        """Stop it; its outputs so far are not trusted."""
         with self._lock:
             self.interrupted = True
         if self._process:
             self._process.end()
 
     def _prepare(self) -> None:
-        """Begin with empty folders; the record goes first, so that nothing trusts the rest."""
+        """Empty the folders, the record first, so that nothing trusts the rest."""
         (self._folder / _RECORD).unlink(missing_ok=True)
         if self._folder.is_dir():
             shutil.rmtree(self._folder)
@@ -157,7 +157,7 @@ class LocalStep:
         partial.write_text(json.dumps(record, indent=1), encoding="utf-8")
         partial.replace(self._folder / _RECORD)
 
-    def _started(self, variables: Mapping[str, str], write: Callable[[str], None]) -> StepProcess:
+    def _build(self, variables: Mapping[str, str], write: Callable[[str], None]) -> StepProcess:
         own = {**clean_environment(), **variables}
         ranks = variables_of_ranks(self.step.distribution, self.step.instances)
         environments = [{**own, **rank, **self.step.variables} for rank in ranks]
@@ -179,7 +179,7 @@ class LocalStep:
 
 
 def _cause_of(step: Step, code: str, given: Given, champion: str | None) -> dict[str, str]:
-    """Return digests of all that the result of a step depends on."""
+    """Return digests of everything that the result of a step depends on."""
     causes: dict[str, Any] = {
         "code": code,
         "command": step.command,

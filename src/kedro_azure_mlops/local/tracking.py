@@ -1,4 +1,4 @@
-"""MLflow runs of a job that runs here: one for the job and one for each step, as Azure ML's."""
+"""MLflow runs of a local job: one for the job and one for each step, as on Azure ML."""
 
 import logging
 import threading
@@ -44,7 +44,7 @@ class Tracking(Protocol):
 
 
 class NoTracking:
-    """Nothing is tracked."""
+    """Track nothing."""
 
     def begin(self, job: Job, tags: Mapping[str, str]) -> None:
         """Do nothing."""
@@ -65,7 +65,7 @@ class NoTracking:
 
 
 class MlflowJob:
-    """Runs in the project's tracking store.
+    """The runs of a job in the project's tracking store.
 
     Raises
     ------
@@ -116,7 +116,7 @@ class MlflowJob:
     def champion(self, model: str) -> str | None:
         """Return the digest of the champion's files; None if the server does not answer.
 
-        A version that was registered without a digest is known by its number.
+        A version that was registered without a digest is identified by its number.
         """
         from kedro_azure_mlops.registry.versions import find_champion
 
@@ -150,7 +150,7 @@ class MlflowJob:
         self._client = open_client(self._uri)
 
     def _create(self, name: str, tags: Mapping[str, str]) -> Any:
-        own = Process.me().tags() | dict(tags)  # it would end the runs of the steps too
+        own = Process.me().tags() | dict(tags)  # if it dies, its steps' runs are closed too
         return self._client.create_run(self._experiment, run_name=name, tags=own)
 
     def _end(self, run: Any, status: str) -> None:
@@ -160,7 +160,7 @@ class MlflowJob:
 
     @contextmanager
     def _reported(self, severity: str) -> Iterator[None]:
-        """Turn any fault of the tracking server into one clear error, or into a warning."""
+        """Turn any fault of the tracking server into a clear error or a warning."""
         try:
             yield
         except faults() as error:
@@ -175,12 +175,12 @@ class MlflowJob:
 
 
 def tracking_of(root: Path, env: str) -> Tracking:
-    """Return how the jobs of an environment are tracked: as ``tracking`` in ``mlops.yml`` says.
+    """Return the tracking of an environment's jobs, as set by ``tracking`` in ``mlops.yml``.
 
     Raises
     ------
     OperationError
-        If a key or a value of it is wrong.
+        If a key or a value in that file is invalid.
     """
     if not has_configuration(root / configuration_folder(root), "mlops"):
         return NoTracking()

@@ -1,1 +1,1 @@
-"""Monitoring of the model in service."""
+"""Monitor the model in service."""

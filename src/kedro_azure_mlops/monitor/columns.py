@@ -1,4 +1,4 @@
-"""Checks of single columns of new rows, by window and key, against a profile."""
+"""Check single columns of new rows, by window and key, against a profile."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -33,10 +33,10 @@ from kedro_azure_mlops.monitor.usual import Reference, measure
 
 __all__ = ["FEWEST_SHARE", "ColumnLooks", "Look", "in_short"]
 
-FEWEST_SHARE = 0.1  # of a usual window's rows, that a distribution is judged by, or a key learned
+FEWEST_SHARE = 0.1  # of a usual window's rows, needed to judge a distribution or learn a new key
 _TOLERATED = pd.Timedelta("1h")  # by which a clock may be ahead
-_LARGEST_KS = 0.98  # beyond it there is hardly a value in common
-_ENOUGH_FOR_QUARTER = 4 * ENOUGH_FOR_SPREAD  # rows of a window, of which a quarter says enough
+_LARGEST_KS = 0.98  # beyond it, hardly any value is in common
+_ENOUGH_FOR_QUARTER = 4 * ENOUGH_FOR_SPREAD  # rows in a window, so that a quarter is enough
 
 
 @dataclass(frozen=True)
@@ -48,16 +48,16 @@ class Look:
     keys: Sequence[str | None]
     value: np.ndarray
     limit: np.ndarray
-    words: Callable[[int], str]  # of the newest window, by the number of the key
+    words: Callable[[int], str]  # description of the newest window, by key number
 
     @property
     def alarm(self) -> np.ndarray:
-        """Where values exceed their limits."""
+        """A mask of the values that exceed their limits."""
         with np.errstate(invalid="ignore"):
             return np.asarray(self.value > self.limit)
 
 
-def _moved(
+def _drift_sentence(
     column: str,
     check: str,
     found: np.ndarray,
@@ -67,13 +67,13 @@ def _moved(
     key: int,
 ) -> str:
     before, after = of.medians[key], raw.shift[-1, key]
-    said = f"{_SHORT[check]} {in_short(found[-1, key])}, limit {in_short(limit[-1, key])}"
+    details = f"{_SHORT[check]} {in_short(found[-1, key])}, limit {in_short(limit[-1, key])}"
     if (
         check in ("spread", "slow_spread", "ks", "psi")
         and abs(after - before) < of.spreads[key] / 4
     ):
-        return f"{column} is distributed differently ({said})"
-    return f"{column} moved, median {in_short(before)} -> {in_short(after)} ({said})"
+        return f"{column} is distributed differently ({details})"
+    return f"{column} moved, median {in_short(before)} -> {in_short(after)} ({details})"
 
 
 _SHORT = {
@@ -87,7 +87,7 @@ _SHORT = {
 
 
 class ColumnLooks:
-    """New rows, cut into windows, and what the profile says of their keys and columns."""
+    """Checks of new rows, cut into windows, against the profile of their keys and columns."""
 
     def __init__(
         self,
@@ -115,7 +115,7 @@ class ColumnLooks:
         self.codes, self.names = self._keys()
         self.keys = [one["key"] for one in self.series]
         self.cut = Cut.of(self.codes, self.ns, len(self.series) + 1, self.width)
-        self.n = self.cut.total()[:, :-1]  # the last one is what training did not know
+        self.n = self.cut.total()[:, :-1]  # the last one holds unknown keys
         self.usual = np.array([one["rows_per_window"] or 0.0 for one in self.series])
 
     def _is_late(self, times: np.ndarray) -> np.ndarray:
@@ -128,14 +128,14 @@ class ColumnLooks:
             )
             since = pd.Timestamp(times[is_late].min())
             words = (
-                f"{int(is_late.sum()):,} rows are later than now, by up to {in_short(hours)} "
+                f"{int(is_late.sum()):,} rows are in the future, by up to {in_short(hours)} "
                 "hours: clocks differ, or times are in another zone"
             )
             self.find("clock", None, None, hours, 1.0, since, words)
         return np.asarray(is_late)
 
     def _keys(self) -> tuple[np.ndarray, np.ndarray]:
-        """Return the number of each row's key: its place in the profile, or one after the last."""
+        """Return the number of each row's key in the profile (one past the last if unknown)."""
         last = len(self.series)
         if self.profile.by is None:
             self.unknown, self.keyless = np.zeros(0, np.int64), 0
@@ -146,7 +146,7 @@ class ColumnLooks:
         is_known = self.profile.knows if self.content["knows_keys"] else lambda name: True
         self.unknown = np.array([n for n, name in enumerate(names) if not is_known(name)], np.int64)
         if not self.content["knows_keys"]:
-            self.notes.append("The profile has too many keys to know a new one.")
+            self.notes.append("The profile has too many keys to recognise a new one.")
         place = np.array([places.get(name, others) for name in names] + [last], np.int64)
         place[self.unknown] = last
         self.keyless = int((codes < 0).sum())
@@ -154,21 +154,21 @@ class ColumnLooks:
         return place[codes], names
 
     def look_at_numbers(self, column: Column) -> None:
-        """Look for drift and faults of a column of numbers."""
+        """Check a numeric column for drift and faults."""
         values = numbers_of(self.rows, column)[self.cut.rows]
         of = Reference(self.series, column.name)
         missing = np.isnan(values)
-        self._share("missing", column, missing, of, "have no value, or one of another type")
+        self._share("missing", column, missing, of, "are missing or of another type")
         if column.minimum is not None or column.maximum is not None:
             low, high = column.minimum, column.maximum
-            words = f"lie outside {_bounds(low, high)}, the limits of the schema"
+            words = f"are outside {_bounds(low, high)}, the bounds of the schema"
             self._share("out_of_range", column, is_out_of_range(values, column), of, words)
         cut = self.cut.only(~missing).first_keys(len(self.series))
         values = values[~missing & (self.cut.key < len(self.series))]
         if not len(values):
             return
         self._runs(column, cut, values, of)
-        measured = measure(cut, values, of, self._unseen())
+        measured = measure(cut, values, of, self._end_of_seen_windows())
         n = measured["n"]
         with np.errstate(invalid="ignore"):
             few = n < np.maximum(FEWEST_SHARE * self.usual, 1)
@@ -177,22 +177,22 @@ class ColumnLooks:
         for check in ("level", "slow", "spread", "slow_spread", "ks", "psi"):
             found = np.where(few, np.nan, np.abs(measured[check]))
             limit = self._limits(check, of, n)
-            moved = partial(_moved, column.name, check, found, limit, of, raw)
+            moved = partial(_drift_sentence, column.name, check, found, limit, of, raw)
             self.looks.append(Look(check, column.name, self.keys, found, limit, moved))
         self._common(column, measured["level"], few)
         self._units(column, cut, values, of)
 
-    def _unseen(self) -> int:
-        """Return the end of the first window that holds no row of the training (nanoseconds).
+    def _end_of_seen_windows(self) -> int:
+        """Return the time (nanoseconds) up to which windows may contain training rows.
 
-        A level that the model has learned may be new in the training itself.
+        A level that the model has learned may have changed only at the end of training.
         """
         if not self.has_times or self.content["end"] is None:
             return 0
         return int(self.profile.end.value) + self.width - 1
 
     def _common(self, column: Column, level: np.ndarray, few: np.ndarray) -> None:
-        """Check all keys together: a small move of all is lost in the noise of each."""
+        """Check all keys together: a small common shift is lost in the noise of single keys."""
         if len(self.series) < 2:
             return
         overall = Reference([self.content["overall"]], column.name)
@@ -201,13 +201,13 @@ class ColumnLooks:
         limit = np.where(np.isnan(limit), fixed_limit("common", self.n.sum(axis=1)[:, None]), limit)
 
         def words(key: int) -> str:
-            said = f"{in_short(found[-1, 0])} spreads, limit {in_short(limit[-1, 0])}"
-            return f"{column.name} of all keys together moved (by {said})"
+            details = f"{in_short(found[-1, 0])} spreads, limit {in_short(limit[-1, 0])}"
+            return f"{column.name} moved in all keys together (by {details})"
 
         self.looks.append(Look("common", column.name, [None], found, limit, words))
 
     def _limits(self, check: str, of: Reference, n: np.ndarray) -> np.ndarray:
-        """Return limits, wider where a window has fewer rows than usual."""
+        """Return the limits, widened for windows with fewer rows than usual."""
         limit = of.limits(check)
         with np.errstate(invalid="ignore", divide="ignore"):
             wider = np.sqrt(np.maximum(self.usual / n, 1))
@@ -217,17 +217,17 @@ class ColumnLooks:
         return np.minimum(limit, _LARGEST_KS) if check == "ks" else np.asarray(limit)
 
     def _share(
-        self, check: str, column: Column, is_so: np.ndarray, of: Reference, words: str
+        self, check: str, column: Column, mask: np.ndarray, of: Reference, words: str
     ) -> None:
-        counted = self.cut.total(is_so.astype(float))[:, :-1]
+        counted = self.cut.total(mask.astype(float))[:, :-1]
         with np.errstate(invalid="ignore", divide="ignore"):
             share = counted / self.n
 
-        def said(key: int) -> str:
+        def sentence(key: int) -> str:
             return f"{share[-1, key]:.1%} of the values of {column.name} {words}"
 
         limit = self._limits(check, of, self.n)
-        self.looks.append(Look(check, column.name, self.keys, share, limit, said))
+        self.looks.append(Look(check, column.name, self.keys, share, limit, sentence))
 
     def _runs(self, column: Column, cut: Cut, values: np.ndarray, of: Reference) -> None:
         runs = cut.largest(runs_so_far(cut, values)).astype(float)
@@ -235,12 +235,12 @@ class ColumnLooks:
         limit = np.broadcast_to(of.limits("stuck"), runs.shape)
 
         def words(key: int) -> str:
-            return f"{column.name} is stuck: one value in {runs[-1, key]:.0f} rows on end"
+            return f"{column.name} is stuck: one value in {runs[-1, key]:.0f} consecutive rows"
 
         self.looks.append(Look("stuck", column.name, self.keys, runs, limit, words))
 
     def _units(self, column: Column, cut: Cut, values: np.ndarray, of: Reference) -> None:
-        """Find keys whose newest rows fit after a known conversion, and do not without."""
+        """Find keys whose newest rows fit only after a known conversion."""
         looks = [one for one in self.looks if one.column == column.name]
         level, spread = (
             next(one for one in looks if one.check == name) for name in ("level", "spread")
@@ -264,13 +264,13 @@ class ColumnLooks:
                 found = find_conversion(values[rows], measured, limits)
                 if found is not None:
                     since = self.since(alarm[:, key], level.value[:, key])
-                    words = f"{column.name} fits again once converted: it was changed {found[0]}"
+                    words = f"{column.name} fits again once converted: it changed {found[0]}"
                     moved = (self.keys[key], found[1], limits["level"])
                     self.find("unit", column.name, *moved, since, words)
                     break
 
     def look_at_score(self, column: Column) -> None:
-        """Look at the distribution of an output."""
+        """Check the distribution of an output."""
         values = numbers_of(self.rows, column)[self.cut.rows]
         of = Reference(self.series, column.name)
         wanted = ~np.isnan(values) & (self.cut.key < len(self.series))
@@ -282,13 +282,13 @@ class ColumnLooks:
         limit = self._limits("score_psi", of, n)
 
         def words(key: int) -> str:
-            said = f"{in_short(found[-1, key])}, limit {in_short(limit[-1, key])}"
-            return f"{column.name} is distributed differently (stability index {said})"
+            details = f"{in_short(found[-1, key])}, limit {in_short(limit[-1, key])}"
+            return f"{column.name} is distributed differently (stability index {details})"
 
         self.looks.append(Look("score_psi", column.name, self.keys, found, limit, words))
 
     def look_at_flag(self, column: Column) -> None:
-        """Look at the share of rows that are marked."""
+        """Check the share of flagged rows."""
         values = numbers_of(self.rows, column)[self.cut.rows]
         wanted = ~np.isnan(values)
         cut = self.cut.only(wanted)
@@ -306,14 +306,14 @@ class ColumnLooks:
 
             def words(key: int, share: Any = share, of: Any = of) -> str:
                 return (
-                    f"{column.name} marks {share[-1, key]:.1%} of the rows, "
+                    f"{column.name} flags {share[-1, key]:.1%} of the rows, "
                     f"{of.of('share')[key]:.1%} in training"
                 )
 
             self.looks.append(Look("flagged", column.name, keys, share, limit, words))
 
     def look_at_categories(self, column: Column, about: dict[str, Any]) -> None:
-        """Look at the shares of categories of all keys together."""
+        """Check the shares of categories, for all keys together."""
         codes, names = texts_of(self.rows, column.name)
         codes, cut = codes[self.cut.rows], self.cut.one_key()
         n = cut.total()
@@ -346,12 +346,12 @@ class ColumnLooks:
 
         def words(key: int) -> str:
             shown = ", ".join(new[:3]) + (" ..." if len(new) > 3 else "")
-            return f"{other[-1, 0]:.1%} of {column.name} is of no category of training: {shown}"
+            return f"{other[-1, 0]:.1%} of {column.name} is in new categories: {shown}"
 
         add("new_category", other, rows, words)
 
     def since(self, alarm: np.ndarray, value: np.ndarray) -> pd.Timestamp:
-        """Return where the unbroken row of alarms begins; windows without a value do not break."""
+        """Return the start of the unbroken run of alarms; windows without a value do not end it."""
         if not self.has_times:
             return NEVER
         broken = np.flatnonzero(~alarm & np.isfinite(value))
@@ -370,7 +370,7 @@ class ColumnLooks:
         words: str,
         kind: Kind | None = None,
     ) -> None:
-        """Add a finding; its words begin with the key and end with the time."""
+        """Add a finding; its text starts with the key and ends with the time."""
         kind = kind or KINDS.get(check, "drift")
         if key is not None and not words.startswith(f"{key}:"):
             words = f"{key}: {words}"
@@ -380,7 +380,7 @@ class ColumnLooks:
 
 
 def in_short(value: Any) -> str:
-    """Write a number for people."""
+    """Format a number for messages."""
     return f"{float(value):.3g}" if abs(value) < 1_000 else f"{float(value):,.0f}"
 
 

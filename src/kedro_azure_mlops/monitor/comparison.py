@@ -1,33 +1,33 @@
-"""Compare new rows with what a model was trained on, window by window.
+"""Compare new rows with the training data of a model, window by window.
 
-What a check looks at, of each window, key and column:
+The value of each check, for each window, key and column:
 
 ======================  =========================================================================
-``level``               the median difference to the usual course, in spreads of the training
-``common``              the median of that over all keys
-``slow``                its average over windows, older ones forgotten: what moves little by little
-``spread``              how many times as wide values lie as usual (logarithm)
-``slow_spread``         its average, as ``slow``
-``ks``, ``psi``         what is left of values without their usual course: the largest difference
-                        of the distribution functions; the population stability index
-``score_psi``           the same index of an output
-``flagged``             the share of rows that the model marks
-``new_category``        the share of rows with a category that training did not know
-``new_key``             the share of a usual window's rows that an unknown key has
-``missing``             the share of rows without a value, or with one of another type
-``out_of_range``        the share of rows outside the bounds of the schema
-``stuck``               rows on end with one value
-``unit``                how far a window is from its level, where it fits after a known conversion
-``clock``               hours by which rows are later than now
+``level``               median difference from the usual course, in training spreads
+``common``              median of ``level`` over all keys
+``slow``                moving average of ``level`` over windows: gradual changes
+``spread``              ratio of the spread of values to the usual one (logarithm)
+``slow_spread``         moving average of ``spread`` over windows
+``ks``, ``psi``         of values without their usual course: the largest difference of the
+                        distribution functions; the population stability index
+``score_psi``           population stability index of an output
+``flagged``             share of rows that the model flags
+``new_category``        share of rows with a category not seen in training
+``new_key``             rows of an unknown key, as a share of a usual window's rows
+``missing``             share of rows without a value, or with one of the wrong type
+``out_of_range``        share of rows outside the bounds of the schema
+``stuck``               consecutive rows with the same value
+``unit``                level of a window that fits after a known conversion of units
+``clock``               hours by which rows are in the future
 ``silent_key``          hours since the last row of a key
-``volume``              how many times as many rows, or as few, as usual (logarithm)
+``volume``              ratio of the number of rows to the usual one (logarithm)
 ``freshness``           hours since the newest row
-``no_rows``             there are none at all
+``no_rows``             there are no rows at all
 ======================  =========================================================================
 
 ``missing``, ``out_of_range``, ``stuck``, ``unit`` and ``clock`` are faults of the data
-(``quality``): what else such a column and key shows is due to them and no drift. The last four are
-``traffic``. Every other check is ``drift``, but for a key that has hardly any rows.
+(``quality``): other alarms of the same column and key are their consequences, not drift. The last
+four are ``traffic``. Every other check is ``drift``, except for an unknown key with few rows.
 """
 
 import numpy as np
@@ -64,19 +64,19 @@ def compare_rows(
 ) -> Comparison:
     """Compare rows with a profile, window by window; the newest window is judged.
 
-    Windows are counted back from the newest row, which may be as late as ``now``. Rows without
-    times are one window.
+    Windows are counted back from the newest row, which is at most ``now``. Rows without times are
+    one window.
 
     Parameters
     ----------
     rows
         The columns of ``schema.inputs``, and those of ``schema.outputs`` where known, in any order.
-        Give as many windows as there are: earlier ones say since when, and what moves slowly.
+        Pass as many windows as there are: earlier ones show since when, and gradual changes.
     now
-        In UTC, or with an offset; only with it is the age of the newest row judged, and rows that
-        are later.
+        In UTC, or with an offset; needed to judge the age of the newest row, and to find rows in
+        the future.
     flagged
-        The boolean output that marks rows; None: ``schema.flag``, else all boolean outputs.
+        The boolean output that flags rows; None: ``schema.flag``, else all boolean outputs.
 
     Raises
     ------
@@ -87,9 +87,9 @@ def compare_rows(
     if now is not None:
         now = now.tz_convert("UTC").tz_localize(None) if now.tzinfo else now
     if not len(rows):
-        words = "no rows at all: nothing was served, or nothing of it was recorded"
+        words = "no rows at all: nothing was served, or nothing was recorded"
         return of_no_rows(words, NEVER if now is None else now)
-    return _Comparing(rows, profile, schema, now, flagged or schema.flag).result()
+    return _Comparer(rows, profile, schema, now, flagged or schema.flag).result()
 
 
 def _refuse_other_columns(rows: pd.DataFrame, profile: Profile, schema: Schema) -> None:
@@ -103,19 +103,19 @@ def _refuse_other_columns(rows: pd.DataFrame, profile: Profile, schema: Schema) 
     ):
         if missing := [name for name in wanted if name not in there]:
             raise OperationError(
-                f"{what} no column {', '.join(missing)}, so they cannot be compared with what the "
-                f"model was trained on.\n  the profile has: {', '.join(sorted(wanted))}\n"
+                f"{what} no column {', '.join(missing)}, so a comparison with the training data is "
+                f"impossible.\n  the profile has: {', '.join(sorted(wanted))}\n"
                 f"  found: {', '.join(sorted(there))}"
             )
 
 
-class _Comparing(ColumnLooks):
-    """Looks at the columns, keys and traffic of new rows, and what it found there."""
+class _Comparer(ColumnLooks):
+    """Checks the columns, keys and traffic of new rows, and collects the findings."""
 
     def result(self) -> Comparison:
         if len(self.rows):
             self._look()
-        self._whole_table()
+        self._check_whole_table()
         self._collect()
         start = end = NEVER
         if self.has_times and len(self.ns):
@@ -157,7 +157,7 @@ class _Comparing(ColumnLooks):
             share, name = n[-1] / max(usual, 1), str(self.names[code])
             kind: Kind = "drift" if share >= FEWEST_SHARE else "traffic"
             since = self.since(n > 0, n.astype(float))
-            words = f"{name}: training did not know this {self.profile.by}, {n[-1]:,} rows"
+            words = f"{name}: {self.profile.by} not seen in training, {n[-1]:,} rows"
             self.find("new_key", None, name, share, FEWEST_SHARE, since, words, kind)
 
     def _volume(self) -> None:
@@ -176,7 +176,7 @@ class _Comparing(ColumnLooks):
         limit = np.where(np.isnan(limit), fixed_limit("volume", found), limit)
 
         def words(key: int) -> str:
-            return f"{n[-1]:,.0f} rows in {_span(self.width)}, {usual:,.0f} are usual"
+            return f"{n[-1]:,.0f} rows in {_span(self.width)}, usually {usual:,.0f}"
 
         self.looks.append(Look("volume", None, [None], found, limit, words))
 
@@ -202,8 +202,8 @@ class _Comparing(ColumnLooks):
 
         self.looks.append(Look("silent_key", None, self.keys, silent, limit, words))
 
-    def _whole_table(self) -> None:
-        """Find what concerns no window: missing keys and times, and age."""
+    def _check_whole_table(self) -> None:
+        """Find what no single window shows: missing keys and times, and the age of the rows."""
         end = pd.Timestamp(self.ns.max()) if len(self.ns) else NEVER
         for name, count in (
             (self.profile.by, self.keyless),

@@ -1,4 +1,4 @@
-"""Units that values may have been converted from: which conversion makes a window fit again."""
+"""Find the conversion of units after which a window of values fits again."""
 
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -21,9 +21,9 @@ _CONVERSIONS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "from K to °C": lambda values: values + 273.15,
 }
 _CONVERSIONS |= {f"by a factor of {by:g}": partial(_divided, by=by) for by in _FACTORS}
-"""What gives values back that were converted."""
-_CLOSEST, _CLOSER = 1.5, 1 / 3  # spreads from its level that fit, and how much less than before
-_LARGEST_FIT = 0.7  # logarithm of how much wider or narrower a window may be that fits
+"""Inverse conversions, by the name of the conversion that they undo."""
+_CLOSEST, _CLOSER = 1.5, 1 / 3  # largest level of a fit, in spreads and relative to that before
+_LARGEST_FIT = 0.7  # largest absolute spread (logarithm) of a fit
 
 
 def find_conversion(
@@ -31,29 +31,29 @@ def find_conversion(
     measure: Callable[[np.ndarray], Mapping[str, float]],
     limits: Mapping[str, float],
 ) -> tuple[str, float] | None:
-    """Find a conversion after which values fit that do not without.
+    """Find a conversion that, once undone, makes the values fit.
 
     Parameters
     ----------
     values
-        Of one window, shape ``(n,)``.
+        Values of one window, shape ``(n,)``.
     measure
         Returns ``level``, ``spread`` and ``ks`` of values.
     limits
-        Of these.
+        Limits of these statistics.
 
     Returns
     -------
-    The name of the conversion that was made, and the level before it is undone; None where the
-    values fit as they are, or no conversion helps.
+    The name of the conversion, and the level before it is undone; None if the values fit as they
+    are, or no conversion helps.
     """
     before = measure(values)
     if abs(before["level"]) <= limits["level"] and abs(before["spread"]) <= _LARGEST_FIT:
         return None
     closest = min(limits["level"], _CLOSEST)
-    if abs(before["spread"]) <= _LARGEST_FIT:  # then it is the level that did not fit
+    if abs(before["spread"]) <= _LARGEST_FIT:  # only the level did not fit
         closest = min(closest, _CLOSER * abs(before["level"]))
-    # a shift that happens to look like a conversion leaves the spread as it was
+    # a plain shift that looks like a conversion does not change the spread
     narrowest = min(limits["spread"], _LARGEST_FIT, abs(before["spread"]) + 1e-6)
     for name, convert in _CONVERSIONS.items():
         level, spread, ks = (

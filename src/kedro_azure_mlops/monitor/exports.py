@@ -1,4 +1,4 @@
-"""A monitoring result as a table, as JSON, and for Prometheus' node exporter (textfile)."""
+"""A monitoring result as a table, as JSON, and for the Prometheus node exporter (textfile)."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -10,17 +10,17 @@ import pandas as pd
 from kedro_azure_mlops.monitor.findings import Kind
 from kedro_azure_mlops.monitor.result import MonitorReport
 
-_SHOWN = 12  # checks of the table, and as many alarms as there are up to twice that
+_SHOWN = 12  # checks in the table; up to twice as many if all are alarms
 _WIDTHS = {"key": 16, "column": 14, "check": 13}
 
 
 def table(found: MonitorReport) -> Iterator[str]:
-    """Write the newest checks as lines of at most 80 characters, and each reason in one line."""
+    """Yield the newest checks in lines of at most 80 characters, and each reason on one line."""
     compared = found.comparison
     yield f"{found.model}, {found.version_in_words}, in {found.env}"
     has_times = compared.rows and found.order is not None
     span = f", {minute(compared.start)} to {minute(compared.end)}" if has_times else ""
-    yield f"{compared.rows:,} rows{span}, of {found.source}"
+    yield f"{compared.rows:,} rows{span}, from {found.source}"
     since = {(one.check, one.column, one.key): one.since for one in found.findings}
     checks = found.newest_checks
     alarms = sum(bool(one["alarm"]) for one in checks)
@@ -28,7 +28,7 @@ def table(found: MonitorReport) -> Iterator[str]:
     rows = [[*_WIDTHS, "value", "limit", "since"]]
     for one in shown:
         names = [_cell(one[name], width) for name, width in _WIDTHS.items()]
-        began = since.get((one["check"], *(_none(one[name]) for name in ("column", "key"))))
+        began = since.get((one["check"], *(_na_to_none(one[name]) for name in ("column", "key"))))
         numbers = [f"{one['value']:.3g}", f"{one['limit']:.3g}"]
         state = "alarm" if one["alarm"] else ""
         rows.append([*names, *numbers, state if began is None else minute(began)])
@@ -52,7 +52,7 @@ def table(found: MonitorReport) -> Iterator[str]:
 
 
 def minute(time: Any) -> str:
-    """Write a time to the minute."""
+    """Format a time to the minute."""
     return "-" if time is None or pd.isna(time) else f"{pd.Timestamp(time):%Y-%m-%d %H:%M}"
 
 
@@ -61,12 +61,12 @@ def _cell(value: Any, width: int) -> str:
     return text if len(text) <= width else f"{text[: width - 1]}…"
 
 
-def _none(value: Any) -> Any:
+def _na_to_none(value: Any) -> Any:
     return None if pd.isna(value) else value
 
 
 def json_report(found: MonitorReport) -> dict[str, Any]:
-    """Return a monitoring result as JSON values; unknown ones are null."""
+    """Return a monitoring result as JSON values; unknown values are null."""
     compared, profile = found.comparison, found.profile
     return {
         "env": found.env,
@@ -77,8 +77,8 @@ def json_report(found: MonitorReport) -> dict[str, Any]:
         "quality": found.quality,
         "retrain": found.retrain,
         "reasons": found.reasons,
-        "findings": [_plain(vars(one)) for one in found.findings],
-        "judged": _plain(
+        "findings": [_json_values(vars(one)) for one in found.findings],
+        "judged": _json_values(
             {
                 "source": found.source,
                 "rows": compared.rows,
@@ -86,12 +86,12 @@ def json_report(found: MonitorReport) -> dict[str, Any]:
                 "end": compared.end,
             }
         ),
-        "metrics": _plain(found.metrics),
-        "slices": {str(key): _plain(dict(row)) for key, row in found.slices.iterrows()},
-        "newest_window": [_plain(row) for row in found.newest_checks],
-        "flagged": [_plain(row) for row in found.flagged.to_dict("records")],
+        "metrics": _json_values(found.metrics),
+        "slices": {str(key): _json_values(dict(row)) for key, row in found.slices.iterrows()},
+        "newest_window": [_json_values(row) for row in found.newest_checks],
+        "flagged": [_json_values(row) for row in found.flagged.to_dict("records")],
         "notes": found.notes,
-        "profile": _plain(
+        "profile": _json_values(
             {
                 "rows": profile.rows,
                 "start": profile.start,
@@ -104,10 +104,10 @@ def json_report(found: MonitorReport) -> dict[str, Any]:
 
 
 def textfile(found: MonitorReport) -> str:
-    """Write the newest values for the textfile collector of Prometheus' node exporter.
+    """Return the newest values for the textfile collector of the Prometheus node exporter.
 
-    A check that is in alarm has a line of ``mlops_monitor_alarm``; once it is not, the line is
-    gone, so an alert on it resolves.
+    Each check in alarm has a line ``mlops_monitor_alarm``, which disappears with the alarm, so an
+    alert on it resolves.
     """
     base = {"env": found.env, "model": found.model}
     findings, newest = found.findings, found.newest_checks
@@ -116,10 +116,10 @@ def textfile(found: MonitorReport) -> str:
     checks = [base | _labels(one) for one in newest]
     info = base | {"version": found.version, "digest": found.digest}
     families: list[tuple[str, str, list[tuple[dict[str, str], float]]]] = [
-        ("alarm", "1 for each check that is in alarm", [(one, 1.0) for one in alarms]),
+        ("alarm", "1 for each check in alarm", [(one, 1.0) for one in alarms]),
         (
             "alarms",
-            "Checks that are in alarm, by kind",
+            "Checks in alarm, by kind",
             [(base | {"kind": kind}, float(kinds.count(kind))) for kind in get_args(Kind)],
         ),
         (
@@ -134,17 +134,17 @@ def textfile(found: MonitorReport) -> str:
         ),
         (
             "metric",
-            "What was measured by labels",
+            "Metric of the project, measured with labels",
             [(base | {"metric": name}, value) for name, value in found.metrics.items()],
         ),
         ("rows", "Rows that were judged", [(base, found.comparison.rows)]),
         ("look_timestamp_seconds", "Time of the check", [(base, _seconds(found.at))]),
         (
             "newest_row_timestamp_seconds",
-            "Time of the newest row, by the clock of the rows",
+            "Time of the newest row, in the time zone of the rows",
             [(base, _seconds(found.comparison.end))],
         ),
-        ("model_info", "The model whose profile is compared with", [(info, 1)]),
+        ("model_info", "The model whose profile is the reference", [(info, 1)]),
     ]
     return "".join(_family(*family) for family in families)
 
@@ -154,7 +154,7 @@ def _family(name: str, words: str, samples: Sequence[tuple[dict[str, str], float
     seen = set()
     for labels, value in samples:
         text = ",".join(f'{key}="{_escaped(value)}"' for key, value in labels.items())
-        if text not in seen and not math.isnan(value):  # a repeated one spoils the whole file
+        if text not in seen and not math.isnan(value):  # a duplicate invalidates the whole file
             seen.add(text)
             shown = {math.inf: "+Inf", -math.inf: "-Inf"}.get(value) or repr(float(value))
             lines.append(f"mlops_monitor_{name}{{{text}}} {shown}")
@@ -174,8 +174,8 @@ def _seconds(time: pd.Timestamp) -> float:
     return math.nan if pd.isna(time) else time.timestamp()
 
 
-def _plain(values: dict[Any, Any]) -> dict[str, Any]:
-    """Turn values into those of JSON: times as text, what is missing or infinite as None."""
+def _json_values(values: dict[Any, Any]) -> dict[str, Any]:
+    """Convert values for JSON: times to text, missing and infinite ones to None."""
     found: dict[str, Any] = {}
     for name, value in values.items():
         plain = value.item() if isinstance(value, np.generic) else value

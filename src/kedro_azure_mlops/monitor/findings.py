@@ -1,4 +1,4 @@
-"""What monitoring found in new rows, and which of it follows from something else."""
+"""Findings of monitoring, and the removal of those that follow from others."""
 
 from dataclasses import dataclass, field
 from typing import Any, Literal, cast
@@ -39,10 +39,10 @@ WINDOW_COLUMNS = ["start", "end", "key", "column", "check", "value", "limit", "a
 class Finding:
     """One alarm of the newest window.
 
-    ``kind`` is ``drift`` where the world has changed, ``quality`` where the data are wrong, which
-    is not to be learned, and ``traffic`` where rows are missing or late. ``column`` and ``key`` are
-    None where it is about all of them. ``since`` begins the unbroken row of windows in alarm.
-    ``words`` says it in one line.
+    ``kind`` is ``drift`` if the world has changed, ``quality`` if the data are wrong and must not
+    be learned, and ``traffic`` if rows are missing or late. ``column`` and ``key`` are None if it
+    concerns all of them. ``since`` is the start of the unbroken run of windows in alarm. ``words``
+    describes it in one line.
     """
 
     kind: Kind
@@ -57,13 +57,13 @@ class Finding:
 
 @dataclass(frozen=True)
 class Comparison:
-    """What ``compare_rows`` found.
+    """The result of ``compare_rows``.
 
-    ``findings`` are those of the newest window, worst first (value by limit): of the checks for
-    drift of one key and column the worst one. ``windows`` has a row a window, key, column and
+    ``findings`` are the alarms of the newest window, worst first (by value / limit), with only the
+    worst drift check of each key and column. ``windows`` has one row per window, key, column and
     check: ``start``, ``end``, ``key``, ``column``, ``check``, ``value``, ``limit``, ``alarm``.
-    ``rows``, ``start`` and ``end`` describe what was judged (NaT where there are no rows);
-    ``notes`` say what could not be judged and why.
+    ``rows``, ``start`` and ``end`` describe the judged rows (NaT if there are none); ``notes`` say
+    what could not be judged and why.
     """
 
     findings: list[Finding]
@@ -80,25 +80,25 @@ class Comparison:
 
     @property
     def quality(self) -> bool:
-        """Whether the data are wrong, so that nothing is to be learned from them."""
+        """Whether the data are wrong, so that a model must not learn from them."""
         return any(one.kind == "quality" for one in self.findings)
 
     @property
     def retrain(self) -> bool:
-        """Whether a model that is trained on the newest data would be of use."""
+        """Whether training on the newest data would help."""
         return self.drifted and not self.quality
 
 
 def of_no_rows(words: str, since: pd.Timestamp) -> Comparison:
-    """Return the findings where there was no row at all, which is an alarm of its own."""
+    """Return the result for no rows at all, which is itself an alarm."""
     finding = Finding("traffic", "no_rows", None, None, 0.0, 1.0, since, words)
     return Comparison([finding], pd.DataFrame(columns=WINDOW_COLUMNS), 0, NEVER, NEVER)
 
 
 def without_consequences(found: list[Finding]) -> list[Finding]:
-    """Leave out drift that is due to wrong data, and all but the worst of one key and column.
+    """Drop drift that is due to wrong data, and all but the worst drift of a key and column.
 
-    An alarm of all keys together adds nothing where single keys are in alarm.
+    An alarm for all keys together is dropped if single keys are in alarm.
     """
     wrong = {(one.key, one.column) for one in found if one.kind == "quality"}
     keys = {key for key, _ in wrong}
@@ -121,7 +121,7 @@ def without_consequences(found: list[Finding]) -> list[Finding]:
 
 
 def badness(one: Finding) -> float:
-    """Return what orders findings, the worst first."""
+    """Return a sort key for findings, the worst first."""
     if one.check == "no_rows":
         return -np.inf
     return -one.value / max(one.limit, 1e-9)

@@ -1,7 +1,7 @@
-"""How good a model is by labels that have arrived since: metrics overall and by series.
+"""Measure a model with labels that have arrived since: metrics overall and by series.
 
-A row of labels is about a row (the columns of the schema's series and times) or about an event
-(``start`` and ``end``, both included, and the column of the series where there is one).
+A label applies to a row (the columns of the schema's series and times) or to an event (``start``
+and ``end``, both inclusive, and the column of the series if there is one).
 """
 
 from collections.abc import Callable, Mapping
@@ -27,12 +27,12 @@ def load_metrics(name: str | None) -> Metrics:
     Raises
     ------
     OperationError
-        If there is none, or it cannot be imported.
+        If none is named, or it cannot be imported.
     """
     if name is None:
         raise OperationError(
-            "Labels are given, but nothing measures by them: set monitoring.metrics in mlops.yml "
-            "to package.module:function, which takes rows and labels and returns numbers by name."
+            "Labels are given, but no metrics: set monitoring.metrics in mlops.yml to "
+            "package.module:function, which takes rows and labels and returns numbers by name."
         )
     try:
         return import_function(name)  # type: ignore[no-any-return]
@@ -43,11 +43,11 @@ def load_metrics(name: str | None) -> Metrics:
 
 
 def slices_of(rows: pd.DataFrame, schema: Schema) -> pd.DataFrame:
-    """Count the rows of each series, and the share of them that the model flagged.
+    """Count the rows of each series, and compute the share that the model flagged.
 
     Returns
     -------
-    A row a series, ordered by name: ``rows`` and, where the schema has a flag, ``flagged``.
+    One row per series, sorted by name: ``rows`` and, if the schema has a flag, ``flagged``.
     """
     by = schema.history.by if schema.history else None
     if by is None or rows.empty:
@@ -62,19 +62,19 @@ def slices_of(rows: pd.DataFrame, schema: Schema) -> pd.DataFrame:
 def measure(
     metrics: Metrics, rows: pd.DataFrame, labels: pd.DataFrame, schema: Schema
 ) -> tuple[dict[str, float], pd.DataFrame, list[str]]:
-    """Measure rows by their labels, overall and by series.
+    """Compute the metrics of rows and their labels, overall and by series.
 
     Returns
     -------
-    The numbers of all rows by name; a table with a row a series and a column a metric; and
-    sentences about the labels that are of no row.
+    The overall metrics by name; a table with one row per series and one column per metric; and
+    sentences about labels without a row.
 
     Raises
     ------
     OperationError
-        If the function fails, or returns what are not numbers by name.
+        If the function fails, or does not return numbers by name.
     """
-    labels, notes = _of_rows(labels, rows, schema)
+    labels, notes = _labels_of_rows(labels, rows, schema)
     by = schema.history.by if schema.history else None
     found = {}
     if by is not None:
@@ -88,9 +88,9 @@ def measure(
 def missed_levels(
     rules: list[Rule], metrics: dict[str, float], slices: pd.DataFrame, since: pd.Timestamp
 ) -> list[Finding]:
-    """Find the metrics that do not reach a level of the gate.
+    """Find the metrics that miss a level of the gate.
 
-    A rule with ``slice: worst`` is about each series, any other one about all rows together.
+    A rule with ``slice: worst`` applies to each series, any other rule to all rows together.
     """
     found = []
     for rule in rules:
@@ -126,10 +126,10 @@ def _numbers(metrics: Metrics, rows: pd.DataFrame, labels: pd.DataFrame) -> dict
     return {key: value for key, value in numbers.items() if isfinite(value)}
 
 
-def _of_rows(
+def _labels_of_rows(
     labels: pd.DataFrame, rows: pd.DataFrame, schema: Schema
 ) -> tuple[pd.DataFrame, list[str]]:
-    """Keep the labels of rows that were judged, and say what the others are."""
+    """Return the labels of judged rows, and notes about the others."""
     history = schema.history
     if history is None or labels.empty:
         return labels, []

@@ -1,17 +1,17 @@
-"""Limits beyond which a window is not ordinary, calibrated from the windows of the training.
+"""Limits beyond which a window is not ordinary, calibrated from the training windows.
 
-A statistic of a training window is taken against the other folds, as that of a new window will be.
-It is standardised by the median and the spread of its own key and pooled over keys. The tail is
-that of a Weibull distribution through two of its quantiles, where windows are too few to show it.
-Blocks of windows are drawn again and again (the moving-block bootstrap, Kuensch 1989), which keeps
-what neighbouring windows have in common: the limit is one that nine of ten draws stay below.
+The statistic of a training window is computed against the other folds, as for a new window. It is
+standardised by the median and spread of its key and pooled over keys. Where there are too few
+windows to show the tail, it is extrapolated by a Weibull distribution through two quantiles.
+Blocks of windows are resampled (the moving-block bootstrap, Kuensch 1989), which preserves the
+correlation of neighbouring windows: nine of ten draws stay below the limit.
 
-A window far beyond that is a fault in the training rows, if a series has few of them. What the
-newest windows show without a break is not a fault: the model has learned it.
+A window far beyond the limit counts as a fault in the training rows if its series has few of them.
+An unbroken run of such windows at the end is not a fault: the model has learned it.
 
-Each check has a share of the alarms that a model may raise in a quarter of ordinary windows
-(``BUDGET``), and divides it by the looks of a quarter, one for each window, key and column. All
-checks together stay below one.
+Each check has its share of the false alarms that a model may raise in a quarter of ordinary
+windows (``BUDGET``), divided by the number of comparisons in a quarter, one for each window, key
+and column. All checks together stay below one.
 """
 
 from dataclasses import dataclass
@@ -36,7 +36,7 @@ BUDGET = {
     "new_category": 0.05,
     "volume": 0.05,
 }
-"""False alarms of each check in a quarter, at most: 0.95 together."""
+"""Maximum number of false alarms per check and quarter: 0.95 in total."""
 FLOORS = {
     "level": 0.25,
     "common": 0.2,
@@ -52,29 +52,29 @@ FLOORS = {
     "new_category": 0.02,
     "volume": 0.7,
 }
-"""How far a statistic must exceed its usual value; smaller changes do not matter."""
+"""How far a statistic must exceed its usual value: smaller changes do not matter."""
 FEWEST_WINDOWS = 14
-"""With fewer whole windows limits are fixed."""
+"""With fewer whole windows, limits are fixed."""
 
-_FEWEST_FOR_SLOW = 35  # windows: what is slow shows in weeks
+_FEWEST_FOR_SLOW = 35  # windows: slow changes take weeks to show
 _QUARTER = pd.Timedelta("91D")
 _DRAWS, _BELOW = 200, 0.9
-_FOR_FEW = 4  # windows: draws from few of them do not show how far later ones go
+_FOR_FEW = 4  # windows: widens limits from few windows, which hide how far later ones go
 _MOST_DRAWN = 4_000_000  # statistics in memory at a time
-_MIDDLE, _HIGHEST = 0.5, 0.95  # quantiles that the tail is fitted through; the second one has
-_BEYOND = 10  # values beyond it, if the middle leaves room for so many
-_PRIOR_WINDOWS = 5.0  # that the spread of all keys counts for in that of one
-_GROSS, _MOST_GROSS = 1.5, 0.1  # limits by which a fault exceeds; the share of windows it may have
+_MIDDLE, _HIGHEST = 0.5, 0.95  # quantiles through which the tail is fitted; beyond the second,
+_BEYOND = 10  # there should be this many values
+_PRIOR_WINDOWS = 5.0  # weight of the spread of all keys in that of one
+_GROSS, _MOST_GROSS = 1.5, 0.1  # a fault exceeds this many limits, in at most this share of windows
 _MARGIN = 1.05
-_SMALLEST_SHAPE = 1.0  # of the tail: one heavier than this says more of faults than of the usual
+_SMALLEST_SHAPE = 1.0  # of the tail: heavier tails come from faults
 _TINY = 1e-9
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """Whole windows of the training: what limits are made from.
+    """Parameters of the calibration from whole training windows.
 
-    ``width`` is that of a window, ``block`` how many windows the bootstrap draws at a time.
+    ``width`` is the length of a window, ``block`` the number of windows per bootstrap block.
     """
 
     width: pd.Timedelta
@@ -82,24 +82,24 @@ class Calibration:
     seed: int
 
     def looks(self, series: int) -> float:
-        """Return how often a check runs in a quarter."""
+        """Return how often a check is made in a quarter."""
         return max(_QUARTER / self.width, 1.0) * series
 
 
 def upper_limits(
     found: np.ndarray, check: str, how: Calibration, *, centred: bool = False
 ) -> np.ndarray:
-    """Find the limit of a statistic for each key.
+    """Compute the limit of a statistic for each key.
 
     Parameters
     ----------
     found
-        Shape ``(windows, series)``, at least ``FEWEST_WINDOWS``; NaN where there is none. A series
-        is a key of a column.
+        Shape ``(windows, series)``, at least ``FEWEST_WINDOWS`` windows; NaN where missing. A
+        series is one key of one column.
     check
-        Of ``BUDGET`` and ``FLOORS``.
+        A key of ``BUDGET`` and ``FLOORS``.
     centred
-        Whether the statistic has a sign and is 0 where nothing has moved.
+        Whether the statistic has a sign and is 0 if nothing has moved.
 
     Returns
     -------
@@ -114,7 +114,7 @@ def upper_limits(
     scale, floor = np.maximum(_scales(there), _TINY), FLOORS[check]
     standard = away / scale
     limit = 0.0
-    if np.nanmax(away) > floor / 4:  # else nothing ever came near the floor
+    if np.nanmax(away) > floor / 4:  # otherwise nothing came near the floor
         limit = _bootstrapped(standard, BUDGET[check] / how.looks(len(known)), how)
         limit = _above_ordinary(standard, limit)
     reached = np.maximum(limit * scale, floor)
@@ -126,7 +126,7 @@ def upper_limits(
 
 
 def _scales(found: np.ndarray) -> np.ndarray:
-    """Return the robust spread of each series over its windows, drawn to that of all series."""
+    """Return the robust spread of each series over its windows, shrunk towards that of all."""
     middle = np.nanmedian(found, axis=0)
     own = 1.4826 * np.nanmedian(np.abs(found - middle), axis=0)
     of_all = float(np.median(own[own > 0])) if (own > 0).any() else 0.0
@@ -139,7 +139,7 @@ def _bootstrapped(standard: np.ndarray, p: float, how: Calibration) -> float:
     random = np.random.default_rng(how.seed)
     windows, series = standard.shape
     most = max(_MOST_DRAWN // (windows * _DRAWS), 1)
-    if series > most:  # a sample of series says as much of the tail
+    if series > most:  # a sample of the series shows the tail as well
         standard = standard[:, random.choice(series, most, replace=False)]
     block = min(how.block, windows)
     starts = random.integers(0, windows, (_DRAWS, -(-windows // block)))
@@ -150,8 +150,8 @@ def _bootstrapped(standard: np.ndarray, p: float, how: Calibration) -> float:
 
 
 def _tails(drawn: np.ndarray, p: float) -> list[float]:
-    """Extrapolate for each draw, a row, the quantile that is exceeded with probability ``p``."""
-    # the lower half of a statistic says nothing of its upper tail
+    """Extrapolate the quantile that is exceeded with probability ``p`` for each draw (row)."""
+    # the lower half of a statistic says nothing about its upper tail
     ordered = np.sort(np.where(drawn > 0, drawn, np.inf), axis=1)
     known, n = np.isfinite(drawn).sum(axis=1), np.isfinite(ordered).sum(axis=1)
     upper = np.clip(1 - _BEYOND / np.maximum(n, 1), 0.75, _HIGHEST)
@@ -168,18 +168,18 @@ def _tail(low: float, high: float, upper: float, p: float) -> float:
 
 
 def _quantiles(ordered: np.ndarray, n: np.ndarray, shares: np.ndarray | float) -> list[float]:
-    """Take a quantile of the first ``n`` values of each row, to the bit as ``numpy.quantile``."""
+    """Return a quantile of the first ``n`` values per row, bit for bit like ``numpy.quantile``."""
     place = shares * np.maximum(n - 1, 0)
     below, row = place.astype(int), np.arange(len(n))
     low, high = ordered[row, below], ordered[row, np.minimum(below + 1, np.maximum(n - 1, 0))]
-    with np.errstate(invalid="ignore"):  # infinite where there is no value
+    with np.errstate(invalid="ignore"):  # missing values are infinite
         step, part = high - low, place - below
         found = np.where(part >= 0.5, high - step * (1 - part), low + step * part)
     return [float(one) for one in found]
 
 
 def _above_ordinary(standard: np.ndarray, limit: float) -> float:
-    """Raise a limit above the windows of the training that are beyond it, but for faults."""
+    """Raise a limit above the training windows that exceed it, except for faults."""
     with np.errstate(invalid="ignore"):
         is_gross = standard > _GROSS * limit
     few = is_gross.sum(axis=0) <= _MOST_GROSS * np.isfinite(standard).sum(axis=0)
@@ -189,19 +189,19 @@ def _above_ordinary(standard: np.ndarray, limit: float) -> float:
 
 
 def _newest_run(away: np.ndarray, reached: np.ndarray) -> np.ndarray:
-    """Return the largest value of each series in the newest windows that are all beyond limits."""
+    """Return each series' largest value in its newest unbroken run of windows beyond limits."""
     with np.errstate(invalid="ignore"):
-        is_within = away <= reached  # a window without a value ends no run
+        is_within = away <= reached  # a window without a value does not end a run
     is_newest = ~np.logical_or.accumulate(is_within[::-1], axis=0)[::-1]
     return np.where(is_newest & np.isfinite(away), away, 0.0).max(axis=0)
 
 
 def fixed_limit(check: str, n: np.ndarray) -> np.ndarray:
-    """Return the limit of a check that training rows cannot calibrate: wider for few rows.
+    """Return the limit of a check without calibration: wider for few rows.
 
-    The allowance for chance is that of independent rows: of Kolmogorov's distribution at 1 %, of
-    the mean and of the logarithm of a standard deviation at four of their spreads, and twice the
-    expected index of equal samples. Slow changes show in more windows than such a training has.
+    The allowance for chance assumes independent rows: Kolmogorov's distribution at 1 %, four
+    standard errors of the mean and of the logarithm of a standard deviation, and twice the expected
+    index of equal samples. Slow changes need more windows than such training data have.
     """
     n = np.maximum(n, 1)
     by_check = {

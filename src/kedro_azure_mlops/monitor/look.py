@@ -1,4 +1,4 @@
-"""Monitor the model in service: its current requests and answers, against its own profile."""
+"""Compare the current requests and answers of the model in service with its profile."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -42,8 +42,8 @@ from kedro_azure_mlops.storage import shown
 
 _WINDOWS = 14  # compared by default: enough to show when a change began
 _EXAMPLES = 20  # flagged rows in the report
-_SAME = 1e-4  # largest difference of a score to the one that was answered
-_OTHER_HISTORY = "not explained: what came before it is not all known here"
+_SAME = 1e-4  # largest difference between a recomputed and the recorded score
+_NOT_EXPLAINED = "not explained: part of its history is missing here"
 
 
 def monitor_model(
@@ -63,9 +63,8 @@ def monitor_model(
     env
         The environment: its champion, its data, its ``monitoring`` in ``mlops.yml``.
     since
-        How much of the newest data is looked at, such as ``24h`` or ``7D``; the newest window of
-        the profile is judged, earlier ones say since when. None: ``monitoring.since``, else 14
-        windows.
+        How far back to look, such as ``24h`` or ``7D``. The newest window of the profile is judged;
+        earlier ones show since when. None: ``monitoring.since``, else 14 windows.
     inputs
         Files (CSV or Parquet) instead of the recorded answers or ``monitoring.data``. Rows
         without answers are scored by the model.
@@ -76,13 +75,13 @@ def monitor_model(
     root
         The project; None: the current folder.
     now
-        The time of the look, in UTC; None: this moment.
+        The time of the check, in UTC; None: the current time.
 
     Raises
     ------
     OperationError
         If nothing can be judged: there is no champion or no profile, files cannot be read or have
-        other columns, or ``since`` is shorter than a window. Says what to do.
+        other columns, or ``since`` is shorter than a window. The message says what to do.
     """
     root = (root or Path.cwd()).resolve()
     config = read_mlops(root, env)
@@ -179,7 +178,7 @@ def _are_recorded(config: Mlops, root: Path) -> bool:
 
 
 def _loaded(config: Mlops, data: ProjectData, inputs: Sequence[Path]) -> Iterator[tuple[str, Any]]:
-    """Load the files, or the entry, one after the other."""
+    """Yield the files, or the catalog entry, with their names."""
     entry = config.monitoring.data
     if inputs:
         batch = config.deployment.batch
@@ -189,8 +188,8 @@ def _loaded(config: Mlops, data: ProjectData, inputs: Sequence[Path]) -> Iterato
         yield entry, data.load(entry, "monitoring.data")
     else:
         raise OperationError(
-            "There is nothing to judge. Record what is answered (recording.enabled: true in "
-            "mlops.yml), name an entry of the catalog in monitoring.data, or a file: --input FILE."
+            "There is nothing to judge. Record the answers (recording.enabled: true in mlops.yml), "
+            "name a catalog entry in monitoring.data, or a file: --input FILE."
         )
 
 
@@ -205,14 +204,14 @@ def _compared(
     if len(rows):
         timed = rows.set_index(SERVED_AT, drop=False) if found.order == SERVED_AT else rows
         compared = compare_rows(timed, profile, schema, now=found.now, flagged=schema.flag)
-        return _without(compared, found.absent) if found.absent else compared
+        return _without_columns(compared, found.absent) if found.absent else compared
     end = found.now or at
-    words = f"no traffic: not one row in the last {in_words(span)} ({found.source})"
+    words = f"no traffic: no row in the last {in_words(span)} ({found.source})"
     return of_no_rows(words, end - span)
 
 
-def _without(compared: Comparison, absent: list[str]) -> Comparison:
-    """Leave out checks of columns that were never recorded: they are not missing."""
+def _without_columns(compared: Comparison, absent: list[str]) -> Comparison:
+    """Drop the checks of columns that are deliberately not recorded, and so not missing."""
     windows = compared.windows[~compared.windows["column"].isin(absent)]
     findings = [one for one in compared.findings if one.column not in absent]
     return replace(compared, findings=findings, windows=windows)
@@ -225,7 +224,7 @@ def _examples(
     window: pd.Timedelta,
     scorer: Callable[[], Scorer],
 ) -> pd.DataFrame:
-    """Choose flagged rows, the worst of each series and window first, and explain them."""
+    """Select flagged rows, the worst of each series and window first, and explain them."""
     table = found.table
     if schema.flag is None or schema.flag not in table.columns:
         return pd.DataFrame()
@@ -235,9 +234,9 @@ def _examples(
         flagged = flagged.sort_values(score, ascending=False, kind="stable")
     by = schema.history.by if schema.history else None
     groups = [flagged[by]] if by else []
-    if found.order and len(flagged) > _EXAMPLES:  # one of many of the same event
+    if found.order and len(flagged) > _EXAMPLES:  # one row per event
         flagged = flagged.groupby([*groups, flagged[found.order].dt.floor(window)]).head(1)
-    if by:  # the worst of each series, then the second ones
+    if by:  # the worst of each series, then the second worst
         flagged = flagged.loc[flagged.groupby(by).cumcount().sort_values(kind="stable").index]
     flagged = flagged.head(_EXAMPLES)
     if flagged.empty:
@@ -251,7 +250,7 @@ def _examples(
 def _explained(
     table: pd.DataFrame, flagged: pd.DataFrame, schema: Schema, scorer: Scorer
 ) -> list[str]:
-    """Explain rows by those before them; one whose score was another one is not explained."""
+    """Explain rows from their history, unless this gives another score than the recorded one."""
     by = schema.history.by if schema.history else None
     before = table[table[by].isin(flagged[by])] if by else table
     before = before[readable_columns(before, schema.inputs)[1]]
@@ -265,14 +264,14 @@ def _explained(
         if one is None or (
             one.score is not None and score and not np.isclose(one.score, row[score], atol=_SAME)
         ):
-            words.append(_OTHER_HISTORY)
+            words.append(_NOT_EXPLAINED)
         else:
             words.append(one.words)
     return words
 
 
 def _labels(config: Mlops, data: ProjectData, file: Path | str | None) -> pd.DataFrame | None:
-    """Load the labels, a table; None where none are named."""
+    """Load the table of labels; None if none is named."""
     entry = config.monitoring.labels
     if file is not None:
         found = data.load_file(Path(file), (entry,))
@@ -284,5 +283,5 @@ def _labels(config: Mlops, data: ProjectData, file: Path | str | None) -> pd.Dat
         with unreadable_as_error(str(file or entry)):
             found = pd.concat([pd.DataFrame(), *found])
     if not isinstance(found, pd.DataFrame):
-        raise OperationError(f"{file or entry} is a {type(found).__name__}, no table of labels.")
+        raise OperationError(f"{file or entry} is a {type(found).__name__}, not a label table.")
     return found

@@ -1,7 +1,7 @@
-"""Plots of the monitor's report: SVG that is put into a page as it is, sharp and small.
+"""Plots for the monitoring report: small inline SVG.
 
-Colours are classes of the page (``then``, ``now``, ``alarm``), so they follow light and dark. All
-text is escaped.
+Colours are CSS classes of the page (``then``, ``now``, ``alarm``), so they follow its light or dark
+mode. All text is escaped.
 """
 
 from collections.abc import Sequence
@@ -13,28 +13,28 @@ import pandas as pd
 _WIDTH, _HEIGHT = 360, 176
 _LEFT, _RIGHT, _TOP, _BOTTOM = 46, 8, 10, 24
 _BINS = 36
-_COLUMNS = 600  # of a line that can be distinguished: more than the picture has pixels
+_COLUMNS = 600  # resolution of a line: more than the picture has pixels
 _MOST_MARKS = 150
 _TICKS = 4
 _SHORT, _LONG = pd.Timedelta("2D"), pd.Timedelta("300D")
 
 Usual = tuple[np.ndarray, np.ndarray]
-"""Probabilities, ascending, and the quantiles of training at them; shapes ``(q,)``."""
+"""Ascending probabilities and the training quantiles at them; shapes ``(q,)``."""
 
 
 def visible_rows(values: np.ndarray, columns: int = 2_000) -> np.ndarray:
-    """Choose the rows of a long line that can be seen: the lowest and the highest of each column.
+    """Select the visible points of a long line: the lowest and the highest of each column.
 
     Parameters
     ----------
     values
-        Shape ``(n,)``, in the order in which they are drawn.
+        Shape ``(n,)``, in drawing order.
     columns
-        In how many the line is cut, more than the picture has pixels.
+        Number of columns to cut the line into, more than the picture has pixels.
 
     Returns
     -------
-    Rows, ascending; all of them where they are few.
+    Row numbers, ascending; all of them if there are few.
     """
     rows = len(values) // columns
     if rows < 3:
@@ -46,12 +46,12 @@ def visible_rows(values: np.ndarray, columns: int = 2_000) -> np.ndarray:
 
 
 def distribution_svg(usual: Usual | None, now: np.ndarray, alt: str) -> str:
-    """Draw how values are distributed now, over how they were in training.
+    """Plot the current distribution of values over that of the training.
 
     Parameters
     ----------
     usual
-        None where training did not know them.
+        None if it is unknown.
     now
         Shape ``(n,)``; NaN and infinite values are left out.
     """
@@ -67,7 +67,7 @@ def distribution_svg(usual: Usual | None, now: np.ndarray, alt: str) -> str:
     then = np.zeros(_BINS)
     if usual:
         below = np.interp(edges, usual[1], usual[0], left=0.0, right=1.0)
-        below[0] = 0.0  # a value that many rows have, at the left end
+        below[0] = 0.0  # many rows may share the lowest value
         then = np.diff(below) * 100
     found = np.histogram(now, edges)[0] * (100 / max(len(now), 1))
     picture = _Picture((low, high), (0, max(then.max(), found.max()) * 1.08 or 1.0), alt)
@@ -89,20 +89,20 @@ def course_svg(
     alarm: tuple[pd.Timestamp, pd.Timestamp] | None = None,
     end_of_training: pd.Timestamp | None = None,
 ) -> str:
-    """Draw values over time, in the usual range.
+    """Plot values over time, with the usual range.
 
     Parameters
     ----------
     times, values
-        Shape ``(n,)``, in the order of time.
+        Shape ``(n,)``, ascending in time.
     usual
-        A low quantile, the median and a high one of training.
+        A low quantile, the median and a high quantile of the training rows.
     marked
-        Booleans, shape ``(n,)``: rows that get a dot, such as flagged ones.
+        Booleans, shape ``(n,)``: rows to mark with a dot, such as flagged ones.
     alarm
-        The time that is shaded.
+        The period to shade.
     end_of_training
-        Where a line is drawn, if it is within the plot.
+        The time to mark with a line, if it is within the plot.
     """
     good = np.isfinite(values)
     ns = times.to_numpy("datetime64[ns]").astype(np.int64)[good]
@@ -136,14 +136,14 @@ def course_svg(
 def windows_svg(
     ends: pd.Series, values: np.ndarray, alarms: np.ndarray, alt: str, *, limit: float | None = None
 ) -> str:
-    """Draw a value of each window as a bar, those in alarm in their own colour.
+    """Plot one bar per window, in another colour for windows in alarm.
 
     Parameters
     ----------
     ends, values, alarms
         Shape ``(n,)``: the end of each window, its value, whether it is in alarm.
     limit
-        Where a line is drawn.
+        The value to mark with a line.
     """
     values = np.where(np.isfinite(values), values, 0.0)
     if not len(values):
@@ -165,7 +165,7 @@ def windows_svg(
 
 
 def shares_svg(names: Sequence[str], then: np.ndarray, now: np.ndarray, alt: str) -> str:
-    """Draw the shares of categories, those of training above those of now.
+    """Plot the shares of categories, in training and now.
 
     Parameters
     ----------
@@ -190,7 +190,7 @@ def shares_svg(names: Sequence[str], then: np.ndarray, now: np.ndarray, alt: str
 
 
 class _Picture:
-    """A plot that is drawn in its own units, and the marks that were drawn so far."""
+    """A plot under construction, with coordinates in data units."""
 
     def __init__(self, x: tuple[float, float], y: tuple[float, float], alt: str) -> None:
         self._x, self._y, self._alt = x, y, alt
@@ -200,7 +200,7 @@ class _Picture:
         return _svg(_HEIGHT, self._alt, "".join(self._parts))
 
     def grid(self, unit: str = "") -> None:
-        """Draw lines at round values, with their numbers."""
+        """Draw horizontal lines at round values, with labels."""
         for value in _round_numbers(*self._y):
             y, right = self._at_y(value), _WIDTH - _RIGHT
             text = f"{_number(value)}{unit}"
@@ -210,12 +210,12 @@ class _Picture:
             )
 
     def ticks(self, values: Sequence[float]) -> None:
-        """Write values below the horizontal axis."""
+        """Label values below the horizontal axis."""
         for value in values:
             self._below(value, _number(value), "middle")
 
     def times(self, first: int, last: int) -> None:
-        """Write the first time, the one in the middle and the last one below the axis."""
+        """Label the first, middle and last time below the axis."""
         span = pd.Timedelta(last - first)
         form = "%H:%M" if span < _SHORT else "%Y-%m" if span > _LONG else "%m-%d"
         if span < _SHORT and span > _SHORT / 8:
@@ -281,7 +281,7 @@ def _svg(height: int, alt: str, content: str) -> str:
 
 
 def _round_numbers(low: float, high: float) -> list[float]:
-    """Choose about four round numbers of a range."""
+    """Return about four round numbers in a range."""
     rough = (high - low) / _TICKS
     size = 10.0 ** np.floor(np.log10(rough))
     step = min((size * n for n in (1, 2, 2.5, 5, 10)), key=lambda one: abs(np.log(one / rough)))

@@ -1,9 +1,9 @@
-"""What a model was trained on, in a file of its folder: the reference of all monitoring.
+"""The profile of a model's training data, in its folder: the reference for all monitoring.
 
-``profile.json`` has at most 200 KB whatever the number of keys: with more keys it holds a coarser
-course of the week and fewer bins, then only the keys with most rows by themselves and all others
-together, and it says so. It holds no time of writing and rounded numbers, so the same rows give the
-same bytes.
+``profile.json`` has at most 200 KB whatever the number of keys: with more keys, it holds a coarser
+weekly course and fewer bins; with still more, only the largest keys separately and all others
+together, and it records that. Numbers are rounded and there is no timestamp, so the same rows give
+the same bytes.
 """
 
 from __future__ import annotations
@@ -24,21 +24,21 @@ if TYPE_CHECKING:
 __all__ = ["MOST_BYTES", "PROFILE", "Profile", "read_profile", "reference_profile"]
 
 PROFILE = "profile.json"
-"""The file in a model folder."""
+"""Name of the file in a model folder."""
 MOST_BYTES = 200_000
 VERSION = 1
-DIGEST = 6  # characters, of the name of a key
+DIGEST = 6  # characters in the digest of a key's name
 
 
 @dataclass(frozen=True)
 class Profile:
-    """A reference profile as ``compare_rows`` reads it.
+    """A reference profile for ``compare_rows``.
 
-    ``columns`` names what is profiled, ``keys`` the series that are profiled by themselves,
+    ``columns`` names the profiled columns, ``keys`` the series that are profiled separately,
     ``window`` is the length of the windows, ``by`` and ``time`` are the columns of keys and times
-    (None where there are none), ``rows``, ``start`` and ``end`` describe the training rows.
-    ``limits`` says how the limits were found (``how``: calibrated or fixed) and why so. ``content``
-    is the whole file.
+    (None if there are none), ``rows``, ``start`` and ``end`` describe the training rows.
+    ``limits`` states how limits were set (``how``: calibrated or fixed) and why. ``content`` is the
+    whole file.
     """
 
     content: dict[str, Any]
@@ -54,12 +54,12 @@ class Profile:
 
     @classmethod
     def from_dict(cls, content: dict[str, Any]) -> Profile:
-        """Read what ``reference_profile`` returned.
+        """Build a profile from the result of ``reference_profile``.
 
         Raises
         ------
         OperationError
-            If it is something else, or of another version.
+            If the content is something else, or of another version.
         """
         import pandas as pd
 
@@ -85,7 +85,7 @@ class Profile:
             ) from error
 
     def knows(self, key: str) -> bool:
-        """Return whether the training had rows of a key."""
+        """Return whether a key had training rows."""
         return key in self._known or key_digest(key) in self._hidden
 
     @cached_property
@@ -108,8 +108,8 @@ def read_profile(folder: Path) -> Profile:
     content = read_content(folder)
     if content is None:
         raise OperationError(
-            f"{folder} has no {PROFILE}: nothing says what the model was trained on, so nothing "
-            "can be compared with it. Train the model again: kedro run."
+            f"{folder} has no {PROFILE}, which describes the training data: there is nothing to "
+            "compare with. Train the model again: kedro run."
         )
     return Profile.from_dict(content)
 
@@ -117,25 +117,25 @@ def read_profile(folder: Path) -> Profile:
 def reference_profile(
     rows: pd.DataFrame, schema: Schema, *, window: str = "24h", seed: int = 0
 ) -> dict[str, Any]:
-    """Describe training rows, and calibrate from them what ordinary windows look like.
+    """Describe training rows, and calibrate limits for ordinary windows from them.
 
-    A column of numbers is compared after its usual course of day and week, of each key, is taken
-    off: a night is then no drift, and a shift shows in a few hours. How limits are found says
-    ``limits.py``. Times are the ``order`` of the schema's history, else its only input of times,
-    else the index of the rows; without any, and with fewer than 14 whole windows, limits are fixed.
+    Numeric columns are compared after subtracting each key's usual course of day and week: nights
+    are then no drift, and a shift shows within hours. See ``limits.py`` for the calibration of
+    limits. Times are the ``order`` of the schema's history, else its only datetime input, else the
+    index of the rows; without times, or with fewer than 14 whole windows, limits are fixed.
 
     Parameters
     ----------
     rows
         The columns of ``schema.inputs`` and, where known, of ``schema.outputs``; any order.
     window
-        How long a time one comparison is about.
+        Length of the windows to compare.
     seed
-        Of the bootstrap.
+        Seed of the bootstrap.
 
     Returns
     -------
-    What ``profile.json`` holds, plain values only.
+    The content of ``profile.json``, plain values only.
 
     Raises
     ------
@@ -148,12 +148,12 @@ def reference_profile(
 
 
 def read_content(folder: Path) -> dict[str, Any] | None:
-    """Read what ``profile.json`` holds; None where there is none.
+    """Return the content of ``profile.json``; None if there is no such file.
 
     Raises
     ------
     OperationError
-        If it cannot be read.
+        If the file cannot be read.
     """
     file = folder / PROFILE
     try:
@@ -168,17 +168,17 @@ def read_content(folder: Path) -> dict[str, Any] | None:
 
 
 def write_profile(folder: Path, content: dict[str, Any]) -> None:
-    """Write a profile into a model folder: the same content, the same bytes."""
+    """Write a profile into a model folder; the same content gives the same bytes."""
     (folder / PROFILE).write_bytes(as_json(content) + b"\n")
 
 
 def as_json(content: dict[str, Any]) -> bytes:
-    """Write a profile's content as text."""
+    """Return a profile's content as JSON."""
     return json.dumps(content, ensure_ascii=False, allow_nan=False).encode()
 
 
 def profile_of(model: Any) -> dict[str, Any] | None:
-    """Return the profile that a model has as an attribute; None where it is something else."""
+    """Return the ``profile`` attribute of a model; None if it is not a profile."""
     found = vars(model).get("profile") if hasattr(model, "__dict__") else None
     return found if _is_content(found) else None
 
@@ -188,5 +188,5 @@ def _is_content(found: Any) -> bool:
 
 
 def key_digest(key: str) -> str:
-    """Shorten the name of a key, of which a profile holds too many."""
+    """Return a short digest of a key's name, for profiles with too many keys."""
     return sha256(key.encode()).hexdigest()[:DIGEST]

@@ -1,4 +1,4 @@
-"""Columns of rows as monitoring reads them: times, numbers, and texts as numbers."""
+"""Read columns of rows for monitoring: times, numbers, and texts as codes."""
 
 from collections.abc import Sequence
 
@@ -14,7 +14,7 @@ _TRUTH = {True: 1.0, False: 0.0, "True": 1.0, "False": 0.0, "true": 1.0, "false"
 
 
 def time_column(schema: Schema) -> str | None:
-    """Name the input that orders rows in time; None if the schema has none."""
+    """Return the name of the input that orders rows in time; None if there is none."""
     if schema.history:
         return schema.history.order
     times = [one.name for one in schema.inputs if one.type == "datetime"]
@@ -22,11 +22,11 @@ def time_column(schema: Schema) -> str | None:
 
 
 def times_of(rows: pd.DataFrame, names: Sequence[str | None]) -> np.ndarray | None:
-    """Read the first column of times, else an index of times; NaT where there is none.
+    """Read the first of the named columns that exists, else an index of times.
 
     Returns
     -------
-    ``datetime64[ns]`` in UTC, shape ``(n,)``; None where nothing holds times.
+    ``datetime64[ns]`` in UTC, shape ``(n,)``, NaT where missing; None if there are no times.
     """
     for name in names:
         if name is not None and name in rows:
@@ -37,7 +37,7 @@ def times_of(rows: pd.DataFrame, names: Sequence[str | None]) -> np.ndarray | No
 
 
 def numbers_of(rows: pd.DataFrame, column: Column) -> np.ndarray:
-    """Read a column of numbers, or of booleans as 0 and 1; NaN where missing or not finite."""
+    """Read numbers, or booleans as 0 and 1; NaN where missing or not finite."""
     if column.type == "boolean":
         found = pd.to_numeric(rows[column.name].map(_TRUTH), errors="coerce")
         return np.asarray(found.to_numpy(float, na_value=np.nan))
@@ -46,7 +46,7 @@ def numbers_of(rows: pd.DataFrame, column: Column) -> np.ndarray:
 
 
 def texts_of(rows: pd.DataFrame, name: str) -> tuple[np.ndarray, np.ndarray]:
-    """Return the number of each text of a column, -1 where missing, and the sorted texts."""
+    """Return a code for each text of a column, -1 where missing, and the sorted distinct texts."""
     values = rows[name]
     codes, names = pd.factorize(values, sort=False)
     texts = np.array([str(one) for one in names], object)

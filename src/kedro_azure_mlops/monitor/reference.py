@@ -1,4 +1,4 @@
-"""Describe training rows, and calibrate from them what ordinary windows look like.
+"""Describe training rows, and calibrate limits for ordinary windows from them.
 
 See ``profile.reference_profile``.
 """
@@ -44,29 +44,29 @@ __all__ = [
 
 CATEGORIES = ("string", "boolean")
 NUMBERS = ("double", "long")
-MOST_CATEGORIES = 50  # of a column that are distinguished
-FREE_TEXT = 1_000  # different values of a column that has no categories
-ENOUGH_FOR_SPREAD, ENOUGH_FOR_SHAPE = 8, 5  # rows of a window
-WHOLE = 0.8  # of a window, that rows must cover for it to count as one
+MOST_CATEGORIES = 50  # distinguished per column
+FREE_TEXT = 1_000  # distinct values above which a column has no categories
+ENOUGH_FOR_SPREAD, ENOUGH_FOR_SHAPE = 8, 5  # rows in a window
+WHOLE = 0.8  # fraction of a window that rows must cover for it to count as whole
 _MOST_WINDOWS, _MOST_FOLDS = 400, 10
-_MOVED = 6.0  # spreads of the level of windows, by which it has changed permanently
-_FEW_VALUES = 30  # of a column: steps, which have no course
+_MOVED = 6.0  # spreads between window levels that count as a permanent change
+_FEW_VALUES = 30  # distinct values: up to this number, a column has no usual course
 _HOURS = {"week": WEEK_HOURS, "day": 24, "none": 1}
-_FEWEST_RUN = 6  # rows on end with one value
+_FEWEST_RUN = 6  # consecutive rows with one value
 _RUN_FACTOR = 2.0
-_OF_NAMES = 60_000  # bytes for the names of keys that are not profiled by themselves
+_OF_NAMES = 60_000  # bytes for the names of keys without a profile of their own
 _DETAILS = (("week", 20, 2_100), ("day", 20, 950), ("day", 10, 780))  # course, bins, bytes
 
 
 def describe(rows: pd.DataFrame, schema: Schema, window: str, seed: int) -> dict[str, Any]:
-    """Make the content of a profile, see ``profile.reference_profile``."""
+    """Return the content of a profile, see ``profile.reference_profile``."""
     if missing := [one.name for one in schema.inputs if one.name not in rows]:
         raise OperationError(
             f"The training rows have no column {', '.join(missing)}, which the model's schema "
-            f"names; they have {', '.join(map(str, rows.columns))}. No profile can be made of them."
+            f"names; they have {', '.join(map(str, rows.columns))}. They cannot be profiled."
         )
     if not len(rows):
-        raise OperationError("There are no training rows to make a profile of.")
+        raise OperationError("There are no training rows to profile.")
     training = _Training(rows, schema, pd.Timedelta(window), seed)
     most = training.most_keys()
     while True:
@@ -77,7 +77,7 @@ def describe(rows: pd.DataFrame, schema: Schema, window: str, seed: int) -> dict
 
 
 class _Training:
-    """Training rows, read once, from which profiles of different detail are made."""
+    """Training rows, read once, and the profiles of different detail built from them."""
 
     def __init__(self, rows: pd.DataFrame, schema: Schema, window: pd.Timedelta, seed: int) -> None:
         self.schema, self.window, self.width = schema, window, window.value
@@ -111,19 +111,19 @@ class _Training:
         }
 
     def most_keys(self) -> int:
-        """Return how many keys the least detail has room for."""
+        """Return the number of keys that fit with the least detail."""
         return max(int((MOST_BYTES - 2_000) / self._bytes(_DETAILS[-1])), 1)
 
     def _bytes(self, detail: tuple[str, int, int]) -> int:
         return 300 + detail[2] * len(self.inputs) + 270 * len(self.scores) + 80 * len(self.flags)
 
     def profile(self, most: int) -> dict[str, Any]:
-        """Make a profile with at most so many keys by themselves."""
+        """Return a profile in which at most ``most`` keys are described separately."""
         counts = np.bincount(self.codes[self.codes >= 0], minlength=len(self.names))
         order = np.lexsort((np.arange(len(counts)), -counts))
         is_cut = len(self.names) > most
         names_bytes = min(_OF_NAMES, 30 * max(len(self.names) - most, 0)) if is_cut else 0
-        if is_cut:  # the names of the others need room, too
+        if is_cut:  # the names of the other keys need room, too
             most = max(int(most * (1 - names_bytes / MOST_BYTES)), 1)
         kept = np.sort(order[:most])
         series = np.full(len(self.names) + 1, len(kept) if is_cut else -1)
@@ -135,8 +135,8 @@ class _Training:
         course, bins, _ = fits[0] if fits else _DETAILS[-1]
         others = [str(one) for one in np.delete(self.names, kept)] if is_cut else []
         cut = Cut.of(series[self.codes], self.ns, len(kept) + is_cut, self.width)
-        made = _Made(self, cut, course, bins)
-        content = made.content([*shown, *([None] * is_cut)], counts)
+        builder = _ProfileBuilder(self, cut, course, bins)
+        content = builder.content([*shown, *([None] * is_cut)], counts)
         names_fit = len(json.dumps(others, ensure_ascii=False)) <= _OF_NAMES
         digests = sorted({key_digest(one) for one in others})
         digests_fit = not names_fit and (DIGEST + 4) * len(digests) <= _OF_NAMES
@@ -149,8 +149,8 @@ class _Training:
         }
 
 
-class _Made:
-    """One profile in the making: statistics of windows, limits, and what is written of them."""
+class _ProfileBuilder:
+    """Computes the window statistics and limits of one profile, and its content."""
 
     def __init__(self, training: _Training, cut: Cut, course: str, bins: int) -> None:
         self.t, self.cut, self.bins = training, cut, bins
@@ -165,7 +165,7 @@ class _Made:
         self.calibrated = training.has_times and number >= FEWEST_WINDOWS
         length = max(per_block, -(-number // _MOST_FOLDS))
         length = min(length, max(number // 2, 1))
-        fold = np.full(max(cut.windows, 1), 0)  # of what is too old to be judged
+        fold = np.full(max(cut.windows, 1), 0)  # 0: windows too old to be judged
         fold[self.whole] = 1 + np.arange(number) // length
         self.fold_of_window, self.folds = fold, int(fold.max()) + 1
         self._waiting: dict[str, list[tuple[np.ndarray, list[dict[str, Any]]]]] = {}
@@ -186,16 +186,16 @@ class _Made:
         columns: dict[str, Any] = {}
         overall = self._overall(n)
         for column in t.inputs:
-            columns[column.name] = self._about(column, "input")
+            columns[column.name] = self._column_facts(column, "input")
             self._numbers(column, series, overall["columns"])
         for column in t.scores:
-            columns[column.name] = self._about(column, "output")
+            columns[column.name] = self._column_facts(column, "output")
             self._score(column, series)
         for column in t.flags:
-            columns[column.name] = self._about(column, "output")
+            columns[column.name] = self._column_facts(column, "output")
             self._flag(column, series, overall)
         for column in t.categories:
-            columns[column.name] = self._about(column, "input")
+            columns[column.name] = self._column_facts(column, "input")
             self._categories(column, columns[column.name])
         self._set_limits()
         why = f"{len(self.whole)} whole windows of {self.t.window}"
@@ -224,7 +224,7 @@ class _Made:
         cut = self.cut
         bounds = np.searchsorted(cut.key, np.arange(cut.keys + 1))
         steps = np.diff(cut.time, prepend=cut.time[:1])
-        steps[bounds[:-1][bounds[:-1] < len(steps)]] = 0  # a key's first row follows none of it
+        steps[bounds[:-1][bounds[:-1] < len(steps)]] = 0  # a key's first row has no predecessor
         gaps = cut.largest(steps)
         for number, name in enumerate(names):
             time = cut.time[bounds[number] : bounds[number + 1]]
@@ -241,11 +241,11 @@ class _Made:
             }
 
     def _usual_gap(self, longest: np.ndarray) -> float:
-        """Return the hours between rows that one window in ten exceeds."""
+        """Return the gap in hours that one window in ten exceeds."""
         longest = longest[longest > 0]
         return _hours(np.quantile(longest, 0.9)) if len(longest) else 0.0
 
-    def _about(self, column: Column, role: str) -> dict[str, Any]:
+    def _column_facts(self, column: Column, role: str) -> dict[str, Any]:
         values = self.t.values.get(column.name)
         missing = self.t.rows[column.name].isna() if values is None else np.isnan(values)
         return {
@@ -272,12 +272,12 @@ class _Made:
         cut, values = self.cut.only(~missing), values[~missing]
         fold = self.fold_of_window[cut.window]
         kind = "none" if len(np.unique(values)) <= _FEW_VALUES else self.course
-        values = self._settled(cut, values, entries)
+        values = self._aligned(cut, values, entries)
         course, expected = expected_course(cut, values, fold, self.folds, kind)
         course = course[:, : _HOURS[kind]]
         rest = values - expected
         inner = self._inner_variance(cut, rest)
-        rest = values if kind == "none" else rest  # steps of values would not meet the bins
+        rest = values if kind == "none" else rest  # discrete values must match the bins
         moments = Moments.of(cut, values, expected)
         edges = self._edges(cut, rest, self.bins)
         counts = counts_of(cut, bins_of(cut, rest, edges), self.bins)
@@ -300,10 +300,10 @@ class _Made:
             self._limit(check, np.where(is_enough, measure(counts, others), np.nan), entries)
         self._runs(cut, values, entries)
 
-    def _moves(self, cut: Cut, rest: np.ndarray) -> list[tuple[int, int, float]]:
-        """Find changes of level that stayed: the key, its first row at the new level, and by what.
+    def _shifts(self, cut: Cut, rest: np.ndarray) -> list[tuple[int, int, float]]:
+        """Find permanent changes of level: the key, its first row at the new level, the change.
 
-        The newest windows without a break, or the oldest, are all far from the level of the others.
+        All windows of an unbroken run at the newest or oldest end are far from the others' level.
         """
         found = []
         levels = medians(cut, rest)
@@ -324,26 +324,26 @@ class _Made:
             if not 0 < first < len(level):
                 continue
             by = float(np.median(level[first:]) - np.median(level[:first]))
-            # the windows on both sides of the change, the rows at which one level fits worse
+            # within the windows on both sides, the row where the old level stops fitting
             near = np.flatnonzero(np.isin(cut.window[rows], known[first - 1 : first + 1]))
             middle = np.median(level[:first]) + by / 2
             fits = np.cumsum(((rest[rows][near] - middle) * np.sign(by))[::-1])
             found.append((key, int(bounds[key] + near[len(near) - 1 - int(np.argmax(fits))]), by))
         return found
 
-    def _settled(self, cut: Cut, values: np.ndarray, entries: list[dict[str, Any]]) -> np.ndarray:
-        """Move what is older than a change of level that stayed to the new level."""
-        by_day = "none" if self.course == "none" else "day"  # a day of the week may be all new
+    def _aligned(self, cut: Cut, values: np.ndarray, entries: list[dict[str, Any]]) -> np.ndarray:
+        """Shift the values before a permanent change of level to the new level."""
+        by_day = "none" if self.course == "none" else "day"  # all rows of a weekday may be new
         course, _ = expected_course(cut, values, cut.key * 0, 1, by_day)
         values = values.copy()
-        for key, row, by in self._moves(cut, values - course[cut.key, hours_of_week(cut.time)]):
+        for key, row, by in self._shifts(cut, values - course[cut.key, hours_of_week(cut.time)]):
             first = int(np.searchsorted(cut.key, key))
             values[first:row] += by
             entries[key]["moved"] = {"at": _time(cut.time[row]), "by": _short(by)}
         return values
 
     def _inner_variance(self, cut: Cut, rest: np.ndarray) -> np.ndarray:
-        """Return the variance within windows of what is left of values, shape ``(keys,)``."""
+        """Return the variance of the residuals within windows, shape ``(keys,)``."""
         n = cut.total()
         with np.errstate(invalid="ignore", divide="ignore"):
             total = np.nansum(variances(cut, n, rest) * n, axis=0)
@@ -360,7 +360,7 @@ class _Made:
         return np.array([[_short(one) for one in row] for row in found]).reshape(found.shape)
 
     def _other_shares(self, counts: np.ndarray) -> np.ndarray:
-        """Return the shares by bin of all windows but those of a window's own fold."""
+        """Return for each window the shares by bin of all windows outside its fold."""
         by_fold = np.zeros((self.folds, *counts.shape[1:]))
         np.add.at(by_fold, self.fold_of_window[: len(counts)], counts)
         others = (counts.sum(axis=0) - by_fold)[self.fold_of_window[: len(counts)]]
@@ -480,16 +480,16 @@ class _Made:
         self._limit("new_category", other, [about])
 
     def _share(
-        self, check: str, is_so: np.ndarray, n: np.ndarray, entries: list[dict[str, Any]]
+        self, check: str, mask: np.ndarray, n: np.ndarray, entries: list[dict[str, Any]]
     ) -> None:
         with np.errstate(invalid="ignore", divide="ignore"):
-            shares = self.cut.total(is_so.astype(float)) / n
-        for entry, part in zip(entries, self.cut.total(is_so.astype(float)).sum(0), strict=True):
+            shares = self.cut.total(mask.astype(float)) / n
+        for entry, part in zip(entries, self.cut.total(mask.astype(float)).sum(0), strict=True):
             entry[check] = _short(part / max(n.sum(), 1))
         self._limit(check, shares, entries)
 
     def _limit(self, check: str, found: np.ndarray, entries: list[dict[str, Any]]) -> None:
-        """Remember what a limit is wanted of: it depends on how many series a check looks at."""
+        """Remember a statistic that needs a limit, which depends on the number of series."""
         self._waiting.setdefault(check, []).append((found, entries))
 
     def _set_limits(self) -> None:
@@ -505,11 +505,11 @@ class _Made:
 
 
 CENTRED = {"level", "common", "slow", "spread", "slow_spread"}
-"""Statistics with a sign, of which the size counts."""
+"""Signed statistics, compared by absolute value."""
 
 
 def common_level(level: np.ndarray) -> np.ndarray:
-    """Return the median of all keys' levels, shape ``(windows, keys)``; NaN where there is one."""
+    """Return the median level over all keys, shape ``(windows, 1)``; NaN with fewer than two."""
     known = np.isfinite(level).sum(axis=1) > 1
     found = np.full((len(level), 1), np.nan)
     found[known, 0] = np.nanmedian(level[known], axis=1)
@@ -517,7 +517,7 @@ def common_level(level: np.ndarray) -> np.ndarray:
 
 
 def spread_ratio(moments: Moments, inner: np.ndarray, spreads: np.ndarray) -> np.ndarray:
-    """Return the logarithm of how many times as wide values spread as usual in such a window."""
+    """Return the logarithm of the ratio of the values' spread to the usual one."""
     tiny = (1e-6 * spreads) ** 2
     with np.errstate(invalid="ignore"):
         found = 0.5 * np.log((moments.variance + tiny) / (moments.usual + inner + tiny))
@@ -525,7 +525,7 @@ def spread_ratio(moments: Moments, inner: np.ndarray, spreads: np.ndarray) -> np
 
 
 def is_out_of_range(values: np.ndarray, column: Column) -> np.ndarray:
-    """Return which numbers lie outside the bounds of the schema."""
+    """Return a mask of the numbers outside the bounds of the schema."""
     low = -np.inf if column.minimum is None else column.minimum
     high = np.inf if column.maximum is None else column.maximum
     return np.asarray((values < low) | (values > high))

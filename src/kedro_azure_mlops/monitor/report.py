@@ -1,4 +1,4 @@
-"""The monitoring report as one HTML page that needs no network: plots and style are in it."""
+"""The monitoring report as a self-contained HTML page, including plots and style."""
 
 import math
 import re
@@ -24,14 +24,10 @@ from kedro_azure_mlops.monitor.plots import (
 from kedro_azure_mlops.monitor.result import MonitorReport, in_words, score_of
 
 _PAGE = Path(__file__).with_name("report.html")
-_PICTURED = 12  # findings with pictures; the others are in the table
-_CHECKS = 30  # of the newest window in the table
+_PICTURED = 12  # findings with pictures; the others are listed
+_CHECKS = 30  # checks of the newest window in the table
 _SLICES = 60
 _CATEGORIES = 12
-_LIMITS = {
-    "calibrated": "calibrated from windows of the training itself, by a block bootstrap",
-    "fixed": "fixed, since there was too little training data",
-}
 _KINDS = {"drift": "changed", "quality": "data quality", "traffic": "traffic"}
 _ALL, _NONE = "all", "-"
 _USUAL_RANGE = (0.1, 0.5, 0.9)
@@ -39,30 +35,30 @@ _DECILES = np.linspace(0, 1, 11)
 _TIME = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d")
 _ABOUT_ROWS = {"volume", "silent_key", "new_key", "freshness", "no_rows"}
 _MEANINGS = {
-    "level": "how far the newest window lies from its usual course, in spreads of the training",
-    "slow": "the same on average over the last windows: gradual changes",
-    "common": "how far all series have moved together, in spreads of the training",
-    "spread": "how much wider values lie than usual (logarithm)",
-    "ks": "largest difference of the distribution functions, the usual course taken off",
-    "psi": "population stability index, the usual course taken off",
-    "score_psi": "population stability index of what the model answers",
+    "level": "distance of the newest window from its usual course, in training spreads",
+    "slow": "the same, averaged over the last windows: gradual changes",
+    "common": "how far all series have moved together, in training spreads",
+    "spread": "how much wider than usual the values are spread (logarithm)",
+    "ks": "largest difference of the distribution functions, without the usual course",
+    "psi": "population stability index, without the usual course",
+    "score_psi": "population stability index of the model's scores",
     "flagged": "share of the rows that the model flags",
-    "new_category": "share of rows with a value that training did not know",
-    "new_key": "a series that training did not know: the model has no answer to its rows",
-    "missing": "share of rows without a value, or with one of another type",
+    "new_category": "share of rows with a value not seen in training",
+    "new_key": "a series not seen in training: the model has no answer for its rows",
+    "missing": "share of rows without a value, or with one of the wrong type",
     "out_of_range": "share of rows outside the bounds of the model's schema",
     "stuck": "consecutive rows with the same value",
-    "unit": "values that fit the training after a known conversion of units",
-    "clock": "hours by which rows are later than now",
+    "unit": "values that match the training data after a known conversion of units",
+    "clock": "hours by which rows are in the future",
     "silent_key": "hours since the last row of the series",
-    "volume": "how many times as many rows as usual, or as few (logarithm)",
+    "volume": "ratio of the number of rows to the usual one (logarithm)",
     "freshness": "hours since the newest row",
-    "no_rows": "there is nothing to judge",
+    "no_rows": "there are no rows to judge",
 }
 
 
 def html_report(found: MonitorReport) -> str:
-    """Write the report as a page that needs nothing else: no script, no network, plots inside."""
+    """Return the report as a self-contained page: no scripts, no network, plots included."""
     parts = [
         *_header(found),
         *_findings(found),
@@ -102,11 +98,11 @@ def _header(found: MonitorReport) -> Iterator[str]:
 
 
 def _verdict(found: MonitorReport) -> str:
-    """Write the outcome as one sentence: what, since when, of which series."""
+    """Return the outcome in one sentence: what changed, since when, in which series."""
     if not found.alarm:
-        return "No alarm: the rows are like those of the training"
+        return "No alarm: the rows look like the training data"
     if not found.comparison.rows:
-        return "No traffic: there is not one row to judge"
+        return "No traffic: there are no rows to judge"
     kinds = {one.kind for one in found.findings}
     what = [
         words
@@ -129,15 +125,15 @@ def _advice(found: MonitorReport) -> str:
         return "Nothing needs to be done."
     if found.quality:
         return (
-            "Do not train on these rows: a model would learn the fault. Look first at where the "
-            "data come from; the alarm clears once they are sound."
+            "Do not train on these rows: a model would learn the fault. Check the source of the "
+            "data first; the alarm clears once they are sound."
         )
     if found.drifted:
         return (
-            "The data are sound, so this may be how the world is now: see what moved, label what "
-            "is a fault, and train again. The gate decides whether the new model is better."
+            "The data are sound, so the world itself may have changed: see what moved, label any "
+            "faults, and train again. The gate decides whether the new model is better."
         )
-    return "Check what sends the rows: nothing suggests that the model is at fault."
+    return "Check the source of the rows: nothing suggests that the model is at fault."
 
 
 def _findings(found: MonitorReport) -> Iterator[str]:
@@ -160,7 +156,7 @@ def _findings(found: MonitorReport) -> Iterator[str]:
 
 
 def _finding(found: MonitorReport, finding: Finding) -> Iterator[str]:
-    meaning = _MEANINGS.get(finding.check, "a metric by the labels that have arrived")
+    meaning = _MEANINGS.get(finding.check, "a metric measured with labels")
     yield f'<article class="card finding {finding.kind}"><h3>{_e(finding.words)}</h3>'
     yield (
         f'<p class="small soft"><span class="tag {finding.kind}">{_KINDS[finding.kind]}</span> '
@@ -197,8 +193,8 @@ def _pictures(found: MonitorReport, finding: Finding) -> Iterator[str]:
 def _values(
     found: MonitorReport, finding: Finding, rows: pd.DataFrame, column: str, whose: str
 ) -> Iterator[str]:
-    """Draw the distribution of numbers then and now, and their course."""
-    about, order = _about(found, column, finding.key), found.order
+    """Yield plots of the distribution of numbers then and now, and of their course."""
+    about, order = _column_profile(found, column, finding.key), found.order
     usual = (_DECILES, np.array(about["quantiles"], float)) if about.get("quantiles") else None
     now = _newest(found, rows)[column].to_numpy(float)
     if usual is None and about.get("edges"):
@@ -233,7 +229,7 @@ def _newest(found: MonitorReport, rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def _numbers(found: MonitorReport) -> list[Column]:
-    """List the columns of numbers, those of the answer included."""
+    """List the numeric columns, including outputs."""
     columns = (*found.schema.inputs, *found.schema.outputs)
     return [one for one in columns if one.type in {"double", "long"} and one.name in found.rows]
 
@@ -250,17 +246,17 @@ def _categories(
 
 
 def _by_decile(edges: np.ndarray, shares: np.ndarray, now: np.ndarray, whose: str) -> str:
-    """Draw the shares of a score between the deciles of training, whose ends are unknown."""
+    """Plot the shares of a score between the deciles of training; its extremes are unknown."""
     now = now[np.isfinite(now)]
     counts = np.bincount(np.searchsorted(edges, now), minlength=len(edges) + 1)
     ends = [_number(one) for one in edges]
     names = [f"up to {ends[0]}", *map("to {}".format, ends[1:]), f"above {ends[-1]}"]
-    alt = f"Shares of {whose} between the deciles of training"
+    alt = f"Shares of {whose} between the training deciles"
     return _figure(shares_svg(names, shares, counts / max(len(now), 1), alt), alt)
 
 
-def _about(found: MonitorReport, column: str, key: str | None) -> dict[str, Any]:
-    """Return the profile's statistics of a key's column; empty if it has none."""
+def _column_profile(found: MonitorReport, column: str, key: str | None) -> dict[str, Any]:
+    """Return the profile's statistics for a column of a key; empty if it has none."""
     series = found.profile.content["series"]
     own = next((one for one in series if one["key"] == key), None)
     return own["columns"].get(column, {}) if own else {}
@@ -308,7 +304,7 @@ def _slices(found: MonitorReport) -> Iterator[str]:
         yield f'<p class="small soft">And {len(table) - _SLICES:,} more, in report.json.</p>'
     if found.metrics:
         shown = [f"{name} {_number(value)}" for name, value in found.metrics.items()]
-        yield f'<p class="small soft">Of all rows together: {_e(", ".join(shown))}.</p>'
+        yield f'<p class="small soft">All rows together: {_e(", ".join(shown))}.</p>'
     yield "</section>"
 
 
@@ -355,7 +351,7 @@ def _volume(found: MonitorReport) -> Iterator[str]:
 
 
 def _rows_by_window(found: MonitorReport, rows: pd.DataFrame, findings: list[Finding]) -> str:
-    """Draw how many rows each window has, those since a finding in its colour."""
+    """Plot the number of rows per window; windows since a finding are in alarm."""
     order, window, end = found.order, found.profile.window, found.comparison.end
     if order is None or found.rows.empty:
         return ""
@@ -377,12 +373,12 @@ def _flagged(found: MonitorReport) -> Iterator[str]:
         return
     yield '<section aria-labelledby="flagged"><h2 id="flagged">Flagged rows</h2>'
     if rows.empty:
-        yield "<p>The model flagged none.</p></section>"
+        yield "<p>The model flagged no rows.</p></section>"
         return
     total = int((found.rows[flag] == 1).sum())
     yield (
-        f'<p class="small soft">{len(rows)} of {total:,} rows with {_e(flag)}, the highest of each '
-        "series first.</p>"
+        f'<p class="small soft">{len(rows)} of {total:,} rows with {_e(flag)}, the highest scores '
+        "of each series first.</p>"
     )
     inputs = [one.name for one in found.schema.inputs if one.name in rows]
     heads = [*inputs, *([score] if score else []), *([EXPLANATION] if EXPLANATION in rows else [])]
@@ -402,7 +398,7 @@ def _checks(found: MonitorReport) -> Iterator[str]:
     yield '<section aria-labelledby="checks"><h2 id="checks">Checks of the newest window</h2>'
     yield (
         f'<p class="small soft">{min(len(newest), _CHECKS)} of {len(newest):,}: alarms first, then '
-        "what is nearest to its limit.</p>"
+        "those nearest to their limits.</p>"
     )
     by = found.profile.by or "series"
     lines = []
@@ -455,7 +451,7 @@ def _table(
     numbers: Iterable[int] = (),
     head: bool = True,
 ) -> str:
-    """Write a table that becomes a list where the page is narrow; cells are HTML."""
+    """Return a table that becomes a list on narrow screens; cells are HTML."""
     right = set(numbers)
     kinds = [' class="n"' if place in right else "" for place in range(len(heads))]
     top = "".join(

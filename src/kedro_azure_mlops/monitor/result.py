@@ -1,4 +1,4 @@
-"""The result of monitoring a model, and where it is stored: files, MLflow."""
+"""The result of monitoring a model, and its storage in files and MLflow."""
 
 import json
 import logging
@@ -27,38 +27,38 @@ logger = logging.getLogger(__name__)
 
 REPORT, VALUES, TEXTFILE = "report.html", "report.json", "monitor.prom"
 _BUILD = Path("build/monitor")
-_MOST_METRICS = 500  # of a run; MLflow takes a thousand at once
+_MOST_METRICS = 500  # per run; MLflow accepts a thousand at once
 _LONGEST_TAG = 4_000  # characters
-_NO_TEXT = re.compile(r"[\x00-\x1f\x7f\x85\u2028\u2029]+")  # a name may hold anything
+_NO_TEXT = re.compile(r"[\x00-\x1f\x7f\x85\u2028\u2029]+")  # names may contain anything
 _DAY, _HOUR, _MINUTE = pd.Timedelta("1D"), pd.Timedelta("1h"), pd.Timedelta("1min")
 
 
 @dataclass(frozen=True)
 class MonitorReport:
-    """What a look at a model in service found.
+    """The result of monitoring a model in service.
 
     Parameters
     ----------
     env, model, version, digest
-        The environment, and the model whose profile was compared with: its name, version, digest.
+        The environment, and the name, version and digest of the model whose profile was used.
     at
-        The time of the look, in UTC.
+        The time of the check, in UTC.
     source
-        What was judged, in words.
+        Description of the judged data.
     comparison
-        The rows against the profile; see ``Comparison``.
+        The comparison of the rows with the profile; see ``Comparison``.
     metrics
-        What the project's function measured by labels, by name; empty without labels.
+        The metrics of the project's function, by name; empty without labels.
     slices
-        A row a series, or one: ``rows``, ``flagged`` (share) and a column a metric.
+        One row per series: ``rows``, ``flagged`` (share) and one column per metric.
     missed
-        A finding for each level of the gate that a metric does not reach, by series or in all.
+        One finding for each metric that misses a level of the gate, per series or overall.
     flagged
         Examples of flagged rows with the column ``explanation``, the worst of each series first.
     rows, order
-        All rows that were judged, in the order of time, and the column of that, if there is one.
+        All judged rows, sorted by time, and the column of times, if there is one.
     notes
-        What was left out, and why.
+        Sentences about what was left out, and why.
     """
 
     env: str
@@ -82,7 +82,7 @@ class MonitorReport:
 
     @property
     def version_in_words(self) -> str:
-        """Which model it is; one of a folder has no version but its digest."""
+        """The model's version and digest; a model folder has only a digest."""
         short = self.digest[:12]
         return f"digest {short}" if self.version == short else f"version {self.version} ({short})"
 
@@ -93,7 +93,7 @@ class MonitorReport:
 
     @property
     def reasons(self) -> list[str]:
-        """The alarms in one line each, worst first; empty means that all is well."""
+        """One line per alarm, worst first; empty if all is well."""
         return [_NO_TEXT.sub(" ", one.words).strip() for one in self.findings]
 
     @property
@@ -108,19 +108,19 @@ class MonitorReport:
 
     @property
     def quality(self) -> bool:
-        """Whether the data are wrong, so that nothing is to be learned from them."""
+        """Whether the data are wrong, so that a model must not learn from them."""
         return self.comparison.quality
 
     @property
     def retrain(self) -> bool:
-        """Whether a model that is trained on the newest data would be of use."""
+        """Whether training on the newest data would help."""
         return self.drifted and not self.quality
 
     @property
     def newest_checks(self) -> list[dict[str, Any]]:
-        """The rows of ``comparison.windows`` about the newest window.
+        """The rows of ``comparison.windows`` for the newest window.
 
-        Alarms come first, then what is nearest to its limit.
+        Alarms come first, then the checks nearest to their limits.
         """
         windows = self.comparison.windows
         if windows.empty:
@@ -134,8 +134,8 @@ class MonitorReport:
     def write(self, folder: Path | None = None) -> Path:
         """Write ``report.html``, ``report.json`` and ``monitor.prom``; return the first one's path.
 
-        They go to ``build/monitor`` and the environment, or into another folder. Each is there
-        whole or not at all, so a node exporter never reads half of one.
+        They go into ``build/monitor/ENV`` or the given folder. Each is replaced atomically, so a
+        node exporter never reads an incomplete file.
         """
         from kedro_azure_mlops.monitor.exports import json_report, textfile
         from kedro_azure_mlops.monitor.report import html_report
@@ -166,13 +166,13 @@ class MonitorReport:
     def announce(self) -> None:
         """Report the outcome to a CI run: an annotation per reason and three outputs.
 
-        The outputs are ``drifted``, ``quality`` and ``retrain``. Elsewhere nothing is reported.
+        The outputs are ``drifted``, ``quality`` and ``retrain``. Outside CI, nothing is reported.
         """
         annotate([f"{self.env}: {reason}" for reason in self.reasons])
         report_outputs(drifted=self.drifted, quality=self.quality, retrain=self.retrain)
 
     def record(self) -> None:
-        """Record the result as a run in MLflow, in an experiment that is the environment's history.
+        """Record the result as an MLflow run in the environment's monitoring experiment.
 
         Raises
         ------
@@ -190,7 +190,7 @@ class MonitorReport:
         except faults() as error:
             message = (
                 f"{fault_in_words(error, mlflow.get_tracking_uri())}\n"
-                "The check itself is done, but MLflow has no record of it."
+                "The check itself is complete, but MLflow has no record of it."
             )
             if tracking.when_unreachable == "error":
                 advice = "To check without one, set tracking.when_unreachable: warn in mlops.yml."
@@ -223,7 +223,7 @@ class MonitorReport:
             run.end(status)
 
     def _numbers(self) -> dict[str, float]:
-        """Name each number for MLflow, which allows few characters in names."""
+        """Return the numbers under names that MLflow allows."""
         kinds = [one.kind for one in self.findings]
         found = {f"alarms.{kind}": float(kinds.count(kind)) for kind in ("drift", "quality")}
         found |= {"alarms": float(len(kinds)), "rows": float(self.comparison.rows)}
@@ -246,7 +246,7 @@ def history_of(config: Mlops, env: str) -> str:
 
 
 def in_words(span: pd.Timedelta) -> str:
-    """Write a time span as people do: ``24 h``, ``30 min``, ``7 days``."""
+    """Format a time span: ``24 h``, ``30 min``, ``7 days``."""
     for unit, name in ((_DAY, "days"), (_HOUR, "h"), (_MINUTE, "min")):
         if span >= (2 if unit == _DAY else 1) * unit and span % unit == pd.Timedelta(0):
             return f"{span // unit} {name}"
@@ -254,10 +254,10 @@ def in_words(span: pd.Timedelta) -> str:
 
 
 def score_of(schema: Schema) -> str | None:
-    """Return the first output that is a number: the larger, the more unusual."""
+    """Return the first numeric output: larger is more unusual."""
     return next((one.name for one in schema.outputs if one.type == "double"), None)
 
 
 def _severity(finding: Finding) -> float:
-    """Return how far a finding is from its limit, which may be a minimum, as a ratio."""
+    """Return the ratio by which a finding misses its limit, which may be a minimum."""
     return max(-badness(finding), finding.limit / max(finding.value, 1e-9))

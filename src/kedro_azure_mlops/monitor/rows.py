@@ -28,27 +28,27 @@ logger = logging.getLogger(__name__)
 
 SERVED_AT = "served_at"
 _NO_ROWS = (EmptyFileError, NoRowsError)
-_TOLERATED = pd.Timedelta("5min")  # by which two clocks may differ
+_TOLERATED = pd.Timedelta("5min")  # allowed difference of two clocks
 
 
 @dataclass(frozen=True)
 class Rows:
-    """Rows in the order of time, with the answers of the model.
+    """Rows sorted by time, with the answers of the model.
 
     Parameters
     ----------
     table
-        The inputs of the schema, numbers and times converted, and its outputs: numbers and flags as
-        ``float64`` (1 is true), what has no answer as missing. It reaches further back than what is
-        judged, as far as a row looks back.
+        The inputs of the schema, with numbers and times converted, and its outputs: numbers and
+        flags as ``float64`` (1 is true), without an answer missing. It begins before the judged
+        period, by the length of a row's history.
     source
-        What it was read from, in words.
+        Description of where the rows were read from.
     order
-        The column of times; None where there is none.
+        The column of times; None if there is none.
     now
-        The time of the look by the clock of the rows; None where they did not come by the clock.
+        The time of the check in the time zone of the rows; None if they were not recorded live.
     notes
-        Sentences about what was left out.
+        Sentences about rows that were left out.
     absent
         Columns that were not recorded.
     """
@@ -62,7 +62,7 @@ class Rows:
 
 
 class ProjectData:
-    """The catalog of an environment, entries of which can be read from other files.
+    """The catalog of an environment, whose entries can also read other files.
 
     Parameters
     ----------
@@ -76,7 +76,7 @@ class ProjectData:
         self._root, self._env = root, env
 
     def load(self, name: str, key: str) -> Any:
-        """Load an entry that a key of ``mlops.yml`` names.
+        """Load the entry named by a key of ``mlops.yml``.
 
         Raises
         ------
@@ -86,13 +86,13 @@ class ProjectData:
         if name not in self._catalog:
             raise OperationError(f"{key} of mlops.yml: the catalog has no entry {name}.")
         if not self._catalog.exists(name):
-            raise OperationError(f"{key} of mlops.yml: there are no data in {name} yet.")
-        # a table on Spark is read here, a piece at a time: only its newest rows are kept
+            raise OperationError(f"{key} of mlops.yml: {name} has no data yet.")
+        # a Spark table is read in this process, piece by piece: only its newest rows are kept
         here = getattr(self._catalog.get(name), "load_here", None)
         return _loaded(here or partial(self._catalog.load, name), name)
 
     def load_file(self, file: Path, names: Iterable[str | None]) -> Any:
-        """Load a file as the first of these entries that reads such files does, else as a table.
+        """Load a file with the first entry that reads such files, otherwise as a plain table.
 
         Raises
         ------
@@ -121,7 +121,7 @@ class ProjectData:
 
 
 class unreadable_as_error:  # noqa: N801, used like a function
-    """Turn what cannot be read into exit status 2: nothing could be judged."""
+    """Turn errors of reading into ``OperationError`` (exit status 2): nothing could be judged."""
 
     def __init__(self, what: str) -> None:
         self._what = what
@@ -142,7 +142,7 @@ class unreadable_as_error:  # noqa: N801, used like a function
 
 
 def _loaded(load: Callable[[], Any], what: str) -> Any:
-    """Load something; a file without rows has no pieces, which is no fault of the file."""
+    """Load data; return no pieces for a file without rows, which is not an error here."""
     with unreadable_as_error(what):
         try:
             return load()
@@ -157,10 +157,10 @@ def recorded_rows(
     digest: str,
     at: pd.Timestamp,
 ) -> Rows:
-    """Read the answers that were recorded in the time before ``at``, a time in UTC.
+    """Read the answers that were recorded before ``at``, a time in UTC.
 
-    Answers of other models than the one with this digest are missing in the table: what was asked
-    counts, what another model answered does not.
+    Answers of models with another digest are set to missing in the table: their inputs are judged,
+    their answers are not.
 
     Raises
     ------
@@ -188,14 +188,14 @@ def recorded_rows(
     if is_other.any():
         names = sorted(set(rows.loc[is_other, "model_digest"].astype(str).str[:12]))
         notes.append(
-            f"Rows that other models answered ({', '.join(names)}): {int(is_other.sum()):,}. What "
-            "was asked is judged, their answers are not."
+            f"Rows answered by other models ({', '.join(names)}): {int(is_other.sum()):,}. Their "
+            "inputs are judged, their answers are not."
         )
     for column in schema.outputs:
         rows[column.name] = _comparable(rows[column.name], column).mask(is_other.to_numpy())
     rows = _without_time_or_series(rows, schema, order, notes)
     now = None
-    if not rows.empty:  # times of the rows may be local ones: the lag of the newest one stays
+    if not rows.empty:  # rows may have local times: subtract the lag of the newest one
         lag = rows[SERVED_AT].max() - rows[order].max()
         now = max(at, rows[SERVED_AT].max()) - lag
     return Rows(rows, source, order, now, notes, found.left_out)
@@ -209,14 +209,14 @@ def scored_rows(
 ) -> Rows:
     """Read tables piece by piece, score those without answers, and keep the newest rows.
 
-    Memory is flat: what is older than ``span`` and than what a row looks back is left behind.
+    Memory is flat: rows older than ``span`` plus the length of a history are dropped.
 
     Parameters
     ----------
     loaded
-        Names and what was loaded by them: DataFrames, or iterators of DataFrames.
+        Pairs of a name and a DataFrame or an iterator of DataFrames.
     scorer
-        Loads what answers; it is only called where a piece has no answers.
+        Loads the scorer; only called if a piece has no answers.
 
     Raises
     ------
@@ -254,7 +254,7 @@ def scored_rows(
 
 
 class _Answering:
-    """Gives rows their answers: those that a table has, else those of the scorer."""
+    """Adds answers to rows: those in the table, otherwise the scorer's."""
 
     def __init__(self, schema: Schema, scorer: Callable[[], Scorer]) -> None:
         self._schema, self._scorer = schema, scorer
@@ -279,10 +279,10 @@ class _Answering:
             answers = self._stream.score({name: part[fits] for name, part in columns.items()})
         except LateRowsError as error:
             raise OperationError(
-                f"Nothing was judged. {source}: {error}: what they should be compared with is no "
-                "longer known. Sort the rows by time; files are read in the order they are given."
+                f"Nothing was judged. {source}: {error}: their history is no longer remembered. "
+                "Sort the rows by time; files are read in the order in which they are given."
             ) from error
-        except ValueError as error:  # of the model, about all rows together
+        except ValueError as error:  # from the model, about the rows as a whole
             raise OperationError(f"Nothing was judged. {source}: {error}") from error
         found = {}
         for name, part in answers.items():
@@ -307,7 +307,7 @@ def _pieces(source: str, loaded: Any, schema: Schema, order: str | None) -> Iter
                     f"It has: {', '.join(map(str, piece.columns))}\n"
                     f"It needs: {', '.join(column.name for column in schema.inputs)}"
                 )
-            if is_whole and order:  # as training data, whose rows may come late
+            if is_whole and order:  # like training data, whose rows may be unsorted
                 times = readable_columns(piece, [schema.input(order)])[0][order]
                 yield piece.iloc[np.argsort(times, kind="stable")]
             else:
@@ -315,7 +315,7 @@ def _pieces(source: str, loaded: Any, schema: Schema, order: str | None) -> Iter
 
 
 def _comparable(values: pd.Series, column: Column) -> pd.Series:
-    """Return an output as numbers where it is one or a flag, what is missing as NaN."""
+    """Return numeric outputs and flags as floats, missing as NaN; others unchanged."""
     if column.type in {"double", "long", "boolean"}:
         return pd.to_numeric(values.map(_number), errors="coerce").astype(float)
     return values
@@ -328,7 +328,7 @@ def _number(value: Any) -> Any:
 def _without_time_or_series(
     rows: pd.DataFrame, schema: Schema, order: str, notes: list[str]
 ) -> pd.DataFrame:
-    """Leave out rows that belong to no window or no series, say so, and order the others."""
+    """Drop rows without a time or series, add a note about them, and sort the others by time."""
     by = schema.history.by if schema.history else None
     wrong = rows[order].isna()
     if by:
@@ -340,7 +340,7 @@ def _without_time_or_series(
 
 
 def newest_part(rows: pd.DataFrame, order: str | None, span: pd.Timedelta, now: Any) -> np.ndarray:
-    """Return which rows lie in the time that is judged, back from ``now`` or the newest row."""
+    """Return a mask of the rows in the judged period, which ends ``now`` or at the newest row."""
     if order is None or rows.empty:
         return np.ones(len(rows), bool)
     end = rows[order].max() if now is None else now

@@ -1,6 +1,6 @@
-"""Read the rows that were served, as ``kedro_azure_mlops.serve.record`` wrote them.
+"""Read the served rows that ``kedro_azure_mlops.serve.record`` wrote.
 
-The files may be of one server or of many, written a second ago or copied from a device: all
+The files may come from one server or many, written a second ago or copied from a device: all
 files anywhere below the folder are read.
 """
 
@@ -20,24 +20,24 @@ from kedro_azure_mlops.storage import shown
 
 logger = logging.getLogger(__name__)
 
-_SUFFIXES = (PARQUET, ZIPPED, LINES)  # what is whole comes first
+_SUFFIXES = (PARQUET, ZIPPED, LINES)  # finished files first
 _TOLERATED = np.timedelta64(1, "s")  # by which a clock may be set back without a warning
 _ENDS = pd.Timedelta("1h")  # after the hour that names a file
 
 
 @dataclass(frozen=True)
 class ServedRows:
-    """Rows that were answered.
+    """Answered rows.
 
     Parameters
     ----------
     rows
-        ``served_at`` (UTC), ``request_id``, ``model_digest`` and ``latency_ms`` (missing of files
-        and batches), then the columns of the schema's inputs and outputs, by time. Where the
-        schema has a history, a row that was sent several times is there once: with the answer that
-        knew most of the rows before it, the newest of those.
+        ``served_at`` (UTC), ``request_id``, ``model_digest`` and ``latency_ms`` (missing for files
+        and batches), then the columns of the schema's inputs and outputs, sorted by time. If the
+        schema has a history, a row that was sent several times appears once: with the newest of
+        the answers with the most history.
     notes
-        Sentences about what could not be read, or is not as it should be.
+        Sentences about unreadable or inconsistent files.
     left_out
         Columns that were not recorded: they are missing in all rows.
     """
@@ -50,7 +50,7 @@ class ServedRows:
 def read_served(
     folder: str | Path, schema: Schema, *, since: pd.Timestamp | None = None
 ) -> ServedRows:
-    """Read what servers, batch runs and devices have recorded.
+    """Read the answers recorded by servers, batch runs and devices.
 
     Numbers are ``float64`` (whole ones ``Int64``), booleans ``boolean``, times ``datetime64[ns]``,
     texts objects.
@@ -58,9 +58,9 @@ def read_served(
     Parameters
     ----------
     folder
-        Where it was recorded, or a single file of it.
+        The folder of recorded answers, or a single file in it.
     since
-        A time of the server's clock, in UTC where it has no zone; older rows are left out.
+        A time by the server's clock, in UTC if it has no zone; older rows are left out.
 
     Raises
     ------
@@ -70,8 +70,8 @@ def read_served(
     place = Path(folder)
     if not place.exists():
         raise OperationError(
-            f"There is no folder {shown(str(place))}: nothing was recorded there. To record what "
-            "is served, set recording.enabled in mlops.yml, or type: kedro mlops serve --record"
+            f"There is no folder {shown(str(place))}: nothing was recorded there. To record "
+            "answers, set recording.enabled in mlops.yml, or run: kedro mlops serve --record"
         )
     if since is not None:
         since = since.tz_localize("UTC") if since.tzinfo is None else since.tz_convert("UTC")
@@ -81,13 +81,13 @@ def read_served(
     left_out = [name for name, count in reader.missing.items() if count == len(tables) > 0]
     if left_out:
         reader.notes.append(f"{', '.join(left_out)}: not recorded (recording.leave_out).")
-    rows = _once(rows, schema, left_out, reader.notes)
+    rows = _without_repeats(rows, schema, left_out, reader.notes)
     rows = rows.sort_values("served_at", kind="stable", ignore_index=True)
     return ServedRows(rows, reader.notes, left_out)
 
 
 class _Reader:
-    """Reads files into tables of one form, and remembers what is to be said about them."""
+    """Reads files into tables of one format, and collects notes about them."""
 
     def __init__(self, schema: Schema, since: pd.Timestamp | None) -> None:
         self._schema, self._since = schema, since
@@ -104,7 +104,7 @@ class _Reader:
             if len(back := np.flatnonzero(newest - at > _TOLERATED)):
                 by = pd.Timedelta(newest[back[0]] - at[back[0]])
                 self.notes.append(
-                    f"{name}: the clock was put back by {by.round('s')} after row "
+                    f"{name}: the clock was set back by {by.round('s')} after row "
                     f"{rows + back[0]:,}."
                 )
                 newest = at
@@ -122,17 +122,17 @@ class _Reader:
                 self.missing[column.name] += column.name not in columns
             yield table if self._since is None else table[table["served_at"] >= self._since]
         if is_of_other:
-            self.notes.append(f"{name}: its rows are of a model with other columns.")
+            self.notes.append(f"{name}: its rows are from a model with other columns.")
 
     def _tables(self, file: Path, name: str) -> Iterator[dict[str, Any]]:
         if file.name.endswith(PARQUET):
-            yield from self._of_parquet(file, name)
+            yield from self._read_parquet(file, name)
             return
         try:
             with opened(file) as content:
                 lines = Lines(content)
                 yield from lines
-        except FileNotFoundError:  # it was compacted meanwhile
+        except FileNotFoundError:  # compacted in the meantime
             for suffix in (PARQUET, ZIPPED):
                 other = file.with_name(file.name.removesuffix(LINES) + suffix)
                 if other != file and other.exists():
@@ -144,7 +144,7 @@ class _Reader:
         if lines.damaged:
             self.notes.append(f"{name}: {lines.damaged:,} lines cannot be read.")
 
-    def _of_parquet(self, file: Path, name: str) -> Iterator[dict[str, Any]]:
+    def _read_parquet(self, file: Path, name: str) -> Iterator[dict[str, Any]]:
         import pyarrow
         import pyarrow.parquet
 
@@ -155,7 +155,7 @@ class _Reader:
                     rows += batch.num_rows
                     yield {key: _array(batch.column(key)) for key in batch.schema.names}
                 is_cut_off = CUT_OFF in (content.metadata.metadata or {})
-        except FileNotFoundError:  # it was too old, or too much
+        except FileNotFoundError:  # removed by the limits of the folder
             return
         except (pyarrow.ArrowException, OSError, KeyError) as error:
             where = f"is damaged after row {rows:,}" if rows else "cannot be read"
@@ -166,19 +166,19 @@ class _Reader:
 
 
 def _files(place: Path, since: pd.Timestamp | None) -> list[Path]:
-    """Find files, each once: not also the lines that one was made of, or a copy of it."""
+    """Find each file once, without copies and the lines that it was compacted from."""
     if place.is_file():
         return [place]
     found: dict[tuple[str, str], Path] = {}
     for suffix in _SUFFIXES:
         for file in sorted(place.rglob(f"*{suffix}")):
             day, stem = file.parent.name, file.name.removesuffix(suffix)
-            if since is None or _ends(day, stem) >= since:
+            if since is None or _end_of_hour(day, stem) >= since:
                 found.setdefault((day, stem), file)
     return [found[key] for key in sorted(found)]
 
 
-def _ends(day: str, stem: str) -> pd.Timestamp:
+def _end_of_hour(day: str, stem: str) -> pd.Timestamp:
     """Return the end of the hour in a file's name; files with other names never end."""
     try:
         hour = pd.Timestamp(f"{day}T{stem.partition('-')[0]}:00", tz="UTC")
@@ -188,7 +188,7 @@ def _ends(day: str, stem: str) -> pd.Timestamp:
 
 
 def _array(column: Any) -> np.ndarray:
-    """Return an Arrow column as it is in files of lines."""
+    """Return an Arrow column as the same array that a file of lines gives."""
     if column.null_count and str(column.type) == "int64":  # whole numbers are not floats
         found = np.empty(len(column), object)
         found[:] = column.to_pylist()
@@ -198,7 +198,7 @@ def _array(column: Any) -> np.ndarray:
 
 
 def _typed(columns: dict[str, np.ndarray], rows: int, schema: Schema) -> pd.DataFrame:
-    """Make a table of the form that is returned; columns that are not there are missing."""
+    """Build a table of the common format; absent columns are filled with missing values."""
     nothing = np.full(rows, None, object)
     at = pd.Series(columns.get("served_at", nothing), dtype="datetime64[ns]")
     found: dict[str, Any] = {"served_at": at.dt.tz_localize("UTC")}
@@ -218,17 +218,17 @@ _TYPES = {
 }
 
 
-def _once(
+def _without_repeats(
     rows: pd.DataFrame, schema: Schema, left_out: list[str], notes: list[str]
 ) -> pd.DataFrame:
-    """Keep of a row that was sent several times the answer with the most history."""
+    """Keep only the answer with the most history for rows that were sent several times."""
     history = schema.history
     if history is None or rows.empty:
         return rows
     keys = [name for name in (history.by, history.order) if name]
     if absent := [name for name in keys if name in left_out]:
         notes.append(
-            f"Without {', '.join(absent)} rows that were sent several times count several times."
+            f"Without {', '.join(absent)}, rows that were sent repeatedly are counted repeatedly."
         )
         return rows
     request = ["served_at", "request_id", *([history.by] if history.by else [])]

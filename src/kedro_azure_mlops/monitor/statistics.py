@@ -1,7 +1,7 @@
-"""Statistics of windows of rows, by key: the same for training rows and for new ones.
+"""Statistics of windows of rows, by key, for training rows and new rows alike.
 
-Rows are put in the order of key and time once; everything else is counting, so the cost is linear
-in rows whatever the number of keys, windows or folds.
+Rows are sorted by key and time once; everything else is counting, so the cost is linear in the
+number of rows whatever the number of keys, windows or folds.
 """
 
 from dataclasses import dataclass
@@ -30,18 +30,18 @@ __all__ = [
 
 HOUR = 3_600 * 10**9  # nanoseconds
 WEEK_HOURS = 168
-_FEWEST = 0.5  # of a share's rows: an empty bin would make the logarithm infinite
-_FIRST_DAY = 3 * 24  # 1970-01-01 was a Thursday; the week begins on Monday
-_FORGETS = 0.25  # of `ewma`
+_FEWEST = 0.5  # rows assumed in an empty bin, whose logarithm would be infinite
+_FIRST_DAY = 3 * 24  # 1970-01-01 was a Thursday; weeks start on Monday
+_FORGETS = 0.25  # weight of a new window in `ewma`
 _DECILES = 10
 
 
 @dataclass(frozen=True)
 class Cut:
-    """Rows in the order of key and time, cut into windows that are counted back from the newest.
+    """Rows sorted by key and time, cut into windows counted back from the newest row.
 
-    ``rows`` takes a table's rows in that order. ``key`` and ``window`` number each row's, of
-    ``keys`` and ``windows`` there are; ``ends`` are the ends of the windows (nanoseconds).
+    ``rows`` indexes a table in that order. ``key`` and ``window`` are the numbers of each row's key
+    and window, out of ``keys`` and ``windows``; ``ends`` are the ends of the windows (nanoseconds).
     """
 
     rows: np.ndarray
@@ -54,14 +54,14 @@ class Cut:
 
     @classmethod
     def of(cls, key: np.ndarray, time: np.ndarray, keys: int, width: int) -> "Cut":
-        """Cut rows; those without a key (-1) are left out.
+        """Cut rows into windows; rows without a key (-1) are left out.
 
         Parameters
         ----------
         time
             Nanoseconds, shape ``(n,)``.
         width
-            Of a window, nanoseconds.
+            Length of a window in nanoseconds.
         """
         rows = np.flatnonzero(key >= 0)
         rows = rows[by_series_and_time(key[rows], time[rows])]
@@ -74,38 +74,38 @@ class Cut:
 
     @cached_property
     def cell(self) -> np.ndarray:
-        """The number of each row's window and key together."""
+        """The combined number of each row's window and key."""
         return np.asarray(self.window * self.keys + self.key)
 
     def total(self, weights: np.ndarray | None = None) -> np.ndarray:
-        """Count rows, or add up what they weigh: shape ``(windows, keys)``."""
+        """Count rows, or sum their weights: shape ``(windows, keys)``."""
         found = np.bincount(self.cell, weights, self.windows * self.keys)
         return np.asarray(found.reshape(self.windows, self.keys))
 
     def largest(self, values: np.ndarray) -> np.ndarray:
-        """Find the largest value, 0 where no row is: shape ``(windows, keys)``."""
+        """Return the largest values, 0 where there are no rows: shape ``(windows, keys)``."""
         found = np.zeros(self.windows * self.keys, values.dtype)
-        if len(values):  # a key's windows ascend: each cell is one stretch of rows
+        if len(values):  # a key's windows ascend, so each cell is contiguous
             starts = np.flatnonzero(np.diff(self.cell, prepend=-1))
             found[self.cell[starts]] = np.maximum.reduceat(values, starts)
         return found.reshape(self.windows, self.keys)
 
     def one_key(self) -> "Cut":
-        """Return the same rows, in the same order, as if all were of one key."""
+        """Return the same rows, in the same order, as one key."""
         return Cut(self.rows, self.key * 0, self.time, self.window, 1, self.windows, self.ends)
 
     def together(self) -> "Cut":
-        """Return the same rows in the order of time, as if all were of one key."""
+        """Return the same rows, sorted by time, as one key."""
         order = np.argsort(self.time, kind="stable")
         return self.one_key().only(order)
 
     def first_keys(self, keys: int) -> "Cut":
-        """Return the rows of the first keys alone."""
+        """Return only the rows of the first keys."""
         found = self.only(self.key < keys)
         return Cut(found.rows, found.key, found.time, found.window, keys, self.windows, self.ends)
 
     def only(self, wanted: np.ndarray) -> "Cut":
-        """Return the rows that are wanted, of the same windows."""
+        """Return the selected rows, with the same windows."""
         rows, key, time, window = (
             part[wanted] for part in (self.rows, self.key, self.time, self.window)
         )
@@ -114,10 +114,10 @@ class Cut:
 
 @dataclass(frozen=True)
 class Moments:
-    """Rows, and how values lie in windows, shapes ``(windows, keys)``; NaN where no row is.
+    """Statistics of values in windows, shapes ``(windows, keys)``; NaN where there are no rows.
 
-    ``shift`` is the median difference to the expected course, which a fault of a few hours leaves
-    as it is; ``variance`` is that of the values and ``usual`` that of the expected course alone.
+    ``n`` counts rows; ``shift`` is the median difference from the expected course, which is robust
+    to faults of a few hours; ``variance`` is that of the values, ``usual`` that of the course.
     """
 
     n: np.ndarray
@@ -127,7 +127,7 @@ class Moments:
 
     @classmethod
     def of(cls, cut: Cut, values: np.ndarray, expected: np.ndarray) -> "Moments":
-        """Measure values, both of shape ``(n,)``, in the order of the cut."""
+        """Compute them from values and their expected course, both ``(n,)`` in the cut's order."""
         n = cut.total()
         with np.errstate(invalid="ignore", divide="ignore"):
             shift = medians(cut, values - expected)
@@ -136,7 +136,7 @@ class Moments:
 
 
 def medians(cut: Cut, values: np.ndarray) -> np.ndarray:
-    """Take the median of values, NaN where no row is: shape ``(windows, keys)``."""
+    """Return the medians of values, NaN where there are no rows: shape ``(windows, keys)``."""
     found = np.full(cut.windows * cut.keys, np.nan)
     if len(values):
         pairs = np.empty(len(values), complex)  # sorted by the first part, then the second
@@ -150,23 +150,23 @@ def medians(cut: Cut, values: np.ndarray) -> np.ndarray:
 
 
 def variances(cut: Cut, n: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """Measure the variance of values, where there are ``n`` of them: ``(windows, keys)``."""
-    means = cut.total(values) / n  # two passes: one would lose the digits of a small variance
+    """Return the variances of values, given their counts ``n``: shape ``(windows, keys)``."""
+    means = cut.total(values) / n  # two passes: one would lose precision for small variances
     return np.asarray(cut.total((values - means.ravel()[cut.cell]) ** 2) / n)
 
 
 def hours_of_week(time: np.ndarray) -> np.ndarray:
-    """Return the hour of the week, 0 to 167 from Monday on, of nanoseconds in UTC."""
+    """Return the hour of the week in UTC, 0 to 167 from Monday, of nanoseconds."""
     return np.asarray((time // HOUR + _FIRST_DAY) % WEEK_HOURS)
 
 
 def expected_course(
     cut: Cut, values: np.ndarray, fold: np.ndarray, folds: int, course: str
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Estimate the usual course of a week of each key, and what it expects of each row.
+    """Estimate the usual weekly course of each key, and the expected value of each row.
 
-    What a row is expected to be is estimated from the other folds, as of a new row. An hour with
-    few visits is drawn to the mean of its time of day, that to the mean of the key.
+    Expected values are estimated from the other folds, as for a new row. An hour with few visits is
+    shrunk towards the mean of its time of day, and that towards the mean of the key.
 
     Parameters
     ----------
@@ -185,7 +185,7 @@ def expected_course(
     sums = np.bincount(flat, values, np.prod(shape)).reshape(shape)
     counts = np.bincount(flat, minlength=np.prod(shape)).reshape(shape).astype(float)
     there = np.maximum((counts > 0).sum(axis=(0, 2)), 1)
-    density = np.maximum(counts.sum(axis=(0, 2)) / there, 1)  # rows of one visit, about
+    density = np.maximum(counts.sum(axis=(0, 2)) / there, 1)  # approximate rows per visit
     all_sums, all_counts = sums.sum(axis=0), counts.sum(axis=0)
     course_of_all = _course(all_sums, all_counts, density, course)
     others = _course(all_sums - sums, all_counts - counts, density, course)
@@ -199,18 +199,18 @@ def _course(sums: np.ndarray, counts: np.ndarray, density: np.ndarray, course: s
         return np.broadcast_to(mean, sums.shape)
     by_day = (*sums.shape[:-1], 7, 24)
     day_sums, day_counts = (part.reshape(by_day).sum(axis=-2) for part in (sums, counts))
-    found = np.tile(_drawn(day_sums, day_counts, density, mean), 7)
-    return found if course == "day" else _drawn(sums, counts, density, found)
+    found = np.tile(_blend(day_sums, day_counts, density, mean), 7)
+    return found if course == "day" else _blend(sums, counts, density, found)
 
 
-def _drawn(sums: np.ndarray, counts: np.ndarray, density: np.ndarray, to: np.ndarray) -> np.ndarray:
+def _blend(sums: np.ndarray, counts: np.ndarray, density: np.ndarray, to: np.ndarray) -> np.ndarray:
     own = np.where(counts > 0, sums / np.maximum(counts, 1), to)
     visits = counts / density[:, None]
     return np.asarray(to + (own - to) * visits / (visits + 1))
 
 
 def bins_of(cut: Cut, values: np.ndarray, edges: np.ndarray) -> np.ndarray:
-    """Return the number of each value's bin by its key's edges, shape ``(keys, bins - 1)``."""
+    """Return the bin number of each value; ``edges`` by key, shape ``(keys, bins - 1)``."""
     found = np.empty(len(values), np.int64)
     bounds = np.searchsorted(cut.key, np.arange(cut.keys + 1))
     for key in range(cut.keys):
@@ -234,11 +234,11 @@ def population_stability(counts: np.ndarray, shares: np.ndarray) -> np.ndarray:
     counts
         Rows by bin on the last axis.
     shares
-        Those expected, which are broadcast. Of bins in multiples of ten, the deciles are compared.
+        Expected shares, broadcast. If there are a multiple of ten bins, deciles are compared.
 
     Returns
     -------
-    0 where the shares are the same; NaN where there are no rows.
+    0 where the shares are equal; NaN where there are no rows.
     """
     bins = counts.shape[-1]
     if bins > _DECILES and bins % _DECILES == 0:
@@ -253,7 +253,7 @@ def population_stability(counts: np.ndarray, shares: np.ndarray) -> np.ndarray:
 
 
 def kolmogorov_smirnov(counts: np.ndarray, shares: np.ndarray) -> np.ndarray:
-    """Compute the largest difference of two distribution functions at the edges of bins."""
+    """Compute the largest difference of two distribution functions at the bin edges."""
     n = counts.sum(axis=-1, keepdims=True)
     with np.errstate(invalid="ignore", divide="ignore"):
         apart = np.cumsum(counts / n, axis=-1) - np.cumsum(shares, axis=-1)
@@ -261,7 +261,7 @@ def kolmogorov_smirnov(counts: np.ndarray, shares: np.ndarray) -> np.ndarray:
 
 
 def runs_so_far(cut: Cut, values: np.ndarray) -> np.ndarray:
-    """Count for each row the rows of its key up to it that have its value without a break."""
+    """Return for each row the length so far of the run of equal values in its key."""
     is_new = np.ones(len(values), bool)
     is_new[1:] = (np.diff(cut.key) != 0) | (values[1:] != values[:-1])
     starts = np.flatnonzero(is_new)
@@ -269,12 +269,12 @@ def runs_so_far(cut: Cut, values: np.ndarray) -> np.ndarray:
 
 
 def ewma(values: np.ndarray) -> np.ndarray:
-    """Average over windows, older ones forgotten step by step (Roberts, Technometrics 1959).
+    """Compute the exponentially weighted average over windows (Roberts, Technometrics 1959).
 
     Parameters
     ----------
     values
-        Shape ``(windows, keys)``. A window without a value leaves the average as it is.
+        Shape ``(windows, keys)``. A window without a value does not change the average.
     """
     found, last = np.empty_like(values), np.zeros(values.shape[1:])
     for window, there in enumerate(values):

@@ -1,7 +1,7 @@
-"""Which series have not moved from what a model has learned, and what models flag of those.
+"""Find the series that have not drifted since training, and compare what models flag in them.
 
-A model that was fitted before the world changed flags what is new by then. That says nothing
-against it: it is judged on the series that have not moved.
+A model that was fitted before the world changed flags whatever is new. It should not be blamed for
+that, so it is judged on the series that have not drifted.
 """
 
 import logging
@@ -16,20 +16,20 @@ from kedro_azure_mlops.monitor.profile import Profile
 __all__ = ["share_agreeing", "share_flagged", "steady_series"]
 
 logger = logging.getLogger(__name__)
-_NONE_STEADY = "Every series has drifted: there is none on which %s could be judged"
+_NONE_STEADY = "Every series has drifted: none is left on which %s could be judged"
 
 
 def steady_series(model: Any, rows: pd.DataFrame) -> list[str]:
     """List the series whose newest rows raise no alarm against the profile of a model.
 
-    A series that has changed for good is in alarm to the end; a fault that has passed is not.
+    A series that has changed permanently is still in alarm; one with a past fault is not.
 
     Parameters
     ----------
     model
-        Has ``schema`` with a history by series, and ``profile``; without a profile all are listed.
+        Has ``schema`` with a history by series, and ``profile``; without a profile, all are listed.
     rows
-        The columns of ``schema.inputs``, others are left out.
+        The columns of ``schema.inputs``; others are left out.
     """
     schema = model.schema
     series = set(rows[schema.history.by].unique())
@@ -42,7 +42,7 @@ def steady_series(model: Any, rows: pd.DataFrame) -> list[str]:
 
 
 def share_flagged(scored: pd.DataFrame, flag: str) -> float:
-    """Return the share of rows that are flagged; 0, with a warning, where there are none."""
+    """Return the share of flagged rows; 0, with a warning, if there are no rows."""
     if scored.empty:
         logger.warning(_NONE_STEADY, "flags")
         return 0.0
@@ -52,12 +52,12 @@ def share_flagged(scored: pd.DataFrame, flag: str) -> float:
 def share_agreeing(
     ours: pd.DataFrame, theirs: pd.DataFrame, flag: str, among: np.ndarray | pd.Series
 ) -> float:
-    """Return the share of rows that both flag or both do not; 1, with a warning, of no rows.
+    """Return the share of rows on which two flags agree; 1, with a warning, if there are no rows.
 
     Parameters
     ----------
     ours, theirs
-        The same rows as two models have scored them.
+        The same rows, scored by two models.
     among
         Booleans, shape ``(n,)``: the rows that count.
     """

@@ -1,4 +1,4 @@
-"""What a profile says of one column, and how far windows of values are from it."""
+"""The reference statistics of one column, and how far windows of new values are from them."""
 
 from typing import Any
 
@@ -21,22 +21,22 @@ __all__ = ["Reference", "measure"]
 
 
 class Reference:
-    """What a profile says of one column, by series."""
+    """The statistics of one column in a profile, by series."""
 
     def __init__(self, series: list[dict[str, Any]], column: str) -> None:
         self._entries = [one["columns"].get(column, {}) for one in series]
 
     def of(self, name: str) -> np.ndarray:
-        """Return a number of each series, NaN where there is none."""
+        """Return a named number for each series, NaN where missing."""
         return np.array([_or_nan(one.get(name)) for one in self._entries])
 
     def limits(self, check: str) -> np.ndarray:
-        """Return the limits of a check, NaN where there is none."""
+        """Return the limits of a check, NaN where missing."""
         return np.array([_or_nan(one.get("limits", {}).get(check)) for one in self._entries])
 
     @property
     def rows(self) -> np.ndarray:
-        """The rows of the training that had a value."""
+        """The number of training rows with a value."""
         return np.nan_to_num(self.of("rows"))
 
     @property
@@ -63,12 +63,12 @@ class Reference:
 
     @property
     def is_flat(self) -> bool:
-        """Whether values have no course of the day: bins are of the values themselves."""
+        """Whether values have no daily course, so that the bins are of the values themselves."""
         return len(self._entries[0]["course"]) == 1
 
     @property
     def course(self) -> np.ndarray:
-        """The usual course of a week, shape ``(series, 168)``."""
+        """The usual weekly course, shape ``(series, 168)``."""
         hours = np.array([one["course"] for one in self._entries], float)
         return np.tile(hours, WEEK_HOURS // hours.shape[1])
 
@@ -76,7 +76,7 @@ class Reference:
 def measure(cut: Cut, values: np.ndarray, of: Reference, after: int = 0) -> dict[str, np.ndarray]:
     """Compute the statistics of numbers in windows, each of shape ``(windows, keys)``.
 
-    Windows that end by ``after`` (nanoseconds) are left out of what looks back.
+    Windows that end at or before ``after`` (nanoseconds) are left out of the slow averages.
     """
     expected = of.course[cut.key, hours_of_week(cut.time)]
     moments = Moments.of(cut, values, expected)

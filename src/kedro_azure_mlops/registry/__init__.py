@@ -1,8 +1,8 @@
 """The registered models of each environment, wherever they are kept.
 
 ``open_registry(env)`` opens the registry that ``mlops.yml`` of the environment names. The other
-functions are what the commands ``register``, ``gate``, ``champion``, ``promote`` and ``rollback``
-do, for a project's own scripts.
+functions do the same as the commands ``register``, ``gate``, ``champion``, ``promote`` and
+``rollback``, for a project's own scripts.
 """
 
 from collections.abc import Callable
@@ -34,13 +34,13 @@ Say = Callable[[str], None]
 
 
 def open_registry(env: str, root: Path | None = None) -> Registry:
-    """Open the registry of an environment; that changes nothing.
+    """Open the registry of an environment, without changing it.
 
     Raises
     ------
     OperationError
         If there is no such environment, a key or value of ``mlops.yml`` is wrong, the workspace is
-        not known, or this is a CI run and the registry a file of its checkout.
+        unknown, or this is a CI run and the registry is a file of its checkout.
     """
     root = root or Path.cwd()
     config = read_mlops(root, env)
@@ -50,7 +50,7 @@ def open_registry(env: str, root: Path | None = None) -> Registry:
         return AzureRegistry(env, config, root)
     from kedro_azure_mlops.registry.on_mlflow import MlflowRegistry, named_server
 
-    _refuse_what_ends_with_the_run(named_server(config, root), env, root)
+    _refuse_registry_in_checkout(named_server(config, root), env, root)
     return MlflowRegistry(env, config, root)
 
 
@@ -62,7 +62,7 @@ def register(
     root: Path | None = None,
     say: Say = print,
 ) -> Version:
-    """Register the model of the last run, and make it champion where the gate and runs decide that.
+    """Register the model of the last run; it becomes champion if it passes and runs may do that.
 
     Parameters
     ----------
@@ -82,8 +82,8 @@ def register(
     OperationError
         If there is no such run, or its model cannot be served.
     RefusedError
-        If the folder holds another model than the judged one, or other files than it was saved
-        with, or the gate refused it.
+        If the folder does not hold the judged model, its files were changed since they were saved,
+        or the gate refused it.
     """
     from kedro_azure_mlops.registry.registration import (
         read_job_run,
@@ -104,15 +104,15 @@ def register(
 
 
 def gate_verdict(env: str = "local", *, root: Path | None = None) -> dict[str, Any]:
-    """Return what the gate has decided about the last run: ``passed``, ``rules`` and more.
+    """Return the gate's decision about the last run: ``passed``, ``rules`` and more.
 
     Raises
     ------
     OperationError
-        If no run has reached the gate, the last one was of another environment, or the decision
-        does not say which model it is about.
+        If no run has reached the gate, the last one was for another environment, or the decision
+        does not name its model.
     RefusedError
-        If another model is there by now than the one that was judged.
+        If the model has changed since it was judged.
     """
     from kedro_azure_mlops.registry.registration import read_decision
 
@@ -121,12 +121,12 @@ def gate_verdict(env: str = "local", *, root: Path | None = None) -> dict[str, A
 
 
 def champion(env: str = "local", *, root: Path | None = None) -> Version | None:
-    """Return the model in service of an environment; None without one.
+    """Return the model in service in an environment; None if there is none.
 
     Raises
     ------
     OperationError
-        As ``open_registry``; also if the registry does not answer.
+        As for ``open_registry``; also if the registry does not answer.
     """
     return open_registry(env, root).champion()
 
@@ -140,25 +140,25 @@ def promote(
     root: Path | None = None,
     say: Say = print,
 ) -> Version:
-    """Make the champion of the environment before this one the champion here: the same files.
+    """Make the champion of the preceding environment the champion here: the same files.
 
     Parameters
     ----------
     env
-        The environment that is promoted to; ``registry.promoted_from`` names the one before.
+        The environment to promote to; its ``registry.promoted_from`` names the preceding one.
     version
         The number of a version there, or the beginning of its digest, instead of the champion.
     approved_by, reason
-        Who approved it and why, where ``registry.approval`` asks for that.
+        Who approved it and why, if ``registry.approval`` requires that.
     root, say
-        As of ``register``.
+        As for ``register``.
 
     Raises
     ------
     OperationError
         If nothing is promoted to this environment, there is no such version, its files are not
-        those that were registered, it cannot be loaded or answers its own example differently, or
-        another process is changing the registry.
+        those that were registered, it cannot be loaded or fails its own example, or another
+        process is changing the registry.
     RefusedError
         If an approval is missing, or a rule of this environment's gate does not hold.
     """
@@ -170,7 +170,7 @@ def promote(
     wanted = source.version(version) if version else _champion_of(source, root)
     by, why = (approved_by or "").strip(), (reason or "").strip()
     if bool(by) != bool(why):
-        raise RefusedError("An approval names who approves and why: --approved-by and --reason.")
+        raise RefusedError("An approval needs a name and a reason: --approved-by and --reason.")
     approval = Approval(by, why) if by else None
     prove = _proof(env, config, root)
     gateway = Gateway(target, config.gate, config.registry.approval, prove)
@@ -191,26 +191,26 @@ def rollback(
     Parameters
     ----------
     reason
-        Why; it is kept with the version.
+        The reason, which is kept with the version.
     to
         The number of an earlier champion, instead of the previous one.
     if_champion
-        Only if this version is still the champion.
+        Roll back only if this version is still the champion.
     root, say
-        As of ``register``.
+        As for ``register``.
 
     Raises
     ------
     OperationError
-        If its files are not those that were registered, it cannot be loaded or answers its own
-        example differently, or another process is changing the registry.
+        If its files are not those that were registered, it cannot be loaded or fails its own
+        example, or another process is changing the registry.
     RefusedError
         If no reason is given, no earlier champion is recorded, or another version is champion.
     """
     from kedro_azure_mlops.registry.promotion import roll_back
 
     if not reason.strip():
-        raise RefusedError("say why: --reason TEXT. Nothing was changed.")
+        raise RefusedError("A rollback needs a reason: --reason TEXT. Nothing was changed.")
     root = root or Path.cwd()
     prove = _proof(env, read_mlops(root, env), root)
     registry = open_registry(env, root)
@@ -218,7 +218,7 @@ def rollback(
 
 
 def _proof(env: str, config: Mlops, root: Path) -> "Prove":
-    """Return what loads a version as an environment serves it, and lets it answer its example."""
+    """Return a check that loads a version as its environment serves it and replays its example."""
     from kedro_azure_mlops.contract import UnusableModelError, load_proven_scorer
     from kedro_azure_mlops.serve.code import trusted_types
 
@@ -227,7 +227,8 @@ def _proof(env: str, config: Mlops, root: Path) -> "Prove":
         try:
             load_proven_scorer(folder, config.scorer, version.digest, trusted)
         except UnusableModelError as error:
-            raise OperationError(f"{version} cannot be champion of {env}: {error}") from error
+            why = str(error).replace(str(folder), "it", 1)  # a temporary folder
+            raise OperationError(f"{version} cannot be champion of {env}: {why}") from error
 
     return prove
 
@@ -236,8 +237,8 @@ def _source(config: Mlops, env: str, root: Path) -> Registry:
     before = config.registry.promoted_from
     if before is None:
         raise OperationError(
-            f"Nothing is promoted to {env}: its champions come from runs. To promote something to "
-            "it, set registry.promoted_from in its mlops.yml."
+            f"Nothing is promoted to {env}: its champions come from runs. To promote to it, set "
+            "registry.promoted_from in its mlops.yml."
         )
     return open_registry(before, root)
 
@@ -254,8 +255,8 @@ def _champion_of(source: Registry, root: Path) -> Version:
     return found
 
 
-def _refuse_what_ends_with_the_run(server: str, env: str, root: Path) -> None:
-    """Refuse a registry that ends with a CI run: what is registered there would be lost."""
+def _refuse_registry_in_checkout(server: str, env: str, root: Path) -> None:
+    """Refuse a registry in the checkout of a CI run, which is lost after the run."""
     from mlflow.utils.file_utils import get_local_path_or_none
 
     local = get_local_path_or_none(server) if server.startswith("file:") else None
@@ -264,7 +265,7 @@ def _refuse_what_ends_with_the_run(server: str, env: str, root: Path) -> None:
         return
     if (root / place).resolve().is_relative_to(root.resolve()):
         raise OperationError(
-            f"The registry of {env} is the file {place.name} of this checkout, which ends "
-            "with the CI run. Set registry.kind: azureml or registry.uri in mlops.yml of "
+            f"The registry of {env} is the file {place.name} of this checkout, which is lost "
+            "after the CI run. Set registry.kind: azureml or registry.uri in mlops.yml of "
             f"{env}, or MLFLOW_TRACKING_URI."
         )

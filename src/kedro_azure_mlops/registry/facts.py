@@ -13,8 +13,8 @@ from kedro_azure_mlops.safety import redacted
 
 DIGEST, GATE, PARAMETERS = "digest", "gate", "parameters"
 REASONS, JUDGED, FINGERPRINT = "gate.reasons", "gate.digest", "data.fingerprint"
-REFIT = "refit.of"  # digest of the model that was measured, of one that is its refit on all data
-METRICS = "metrics."  # before the name of each number
+REFIT = "refit.of"  # tag of a refit on all data: digest of the model that was measured
+METRICS = "metrics."  # prefix of each metric's name
 LONGEST = 5_000  # bytes that every server keeps of a tag
 PASSED, REFUSED = "passed", "refused"
 
@@ -44,10 +44,10 @@ def verdict_facts(gate: Mapping[str, Any], metrics: Mapping[str, float]) -> dict
     Parameters
     ----------
     gate
-        The decision; its ``digest`` is that of the model it is about, ``judged`` that of the one
-        that was measured, if the model is its refit.
+        The decision; ``digest`` is that of the model it is about, ``judged`` that of the model
+        that was measured, if the former is its refit.
     metrics
-        As of ``metric_facts``.
+        As for ``metric_facts``.
     """
     numbers = metric_facts(metrics) | _as_numbers(gate.get("worst", {}))
     reasons = "; ".join(format_rule(rule) for rule in gate["rules"])
@@ -58,30 +58,30 @@ def verdict_facts(gate: Mapping[str, Any], metrics: Mapping[str, float]) -> dict
 
 
 def metric_facts(metrics: Mapping[str, float]) -> dict[str, str]:
-    """Return the tags of what was measured on a model.
+    """Return the metrics of a model as tags.
 
     Parameters
     ----------
     metrics
         Those of other models, ``champion.r2``, have a dot in their names and are left out, as are
-        those that are not finite numbers.
+        NaN and infinite ones.
     """
     return _as_numbers({name: value for name, value in metrics.items() if "." not in name})
 
 
 def verdict_of(tags: Mapping[str, str]) -> str | None:
-    """Return what the gate has decided about a version; None if it has judged none or another."""
+    """Return the gate's verdict on a version; None if it judged another model or none."""
     digest = tags.get(DIGEST)
     return tags.get(GATE) if tags.get(JUDGED, digest) == digest else None
 
 
 def format_rule(rule: Mapping[str, Any]) -> str:
-    """Write what a rule has decided on one line, the verdict first."""
+    """Write the result of a rule on one line, the verdict first."""
     return f"{'ok' if rule['passed'] else 'NO'}  {rule['reason']}"
 
 
 def claimed_numbers(tags: Mapping[str, str]) -> dict[str, float]:
-    """Read the metrics from the tags of a version; NaN stands for what is not a finite number."""
+    """Read the metrics from the tags of a version; anything but a finite number becomes NaN."""
     return {
         name.removeprefix(METRICS): _number(text)
         for name, text in tags.items()
@@ -90,7 +90,7 @@ def claimed_numbers(tags: Mapping[str, str]) -> dict[str, float]:
 
 
 def failed_reasons(tags: Mapping[str, str]) -> str:
-    """Return the reasons of the rules that did not hold; all that is there if none is marked."""
+    """Return the reasons of the rules that failed; all reasons if none is marked."""
     reasons = tags.get(REASONS, "no reason is recorded")
     clauses = re.split(r"; (?=(?:ok|NO)  )", reasons)
     failed = [one.removeprefix("NO  ") for one in clauses if one.startswith("NO  ")]
@@ -98,10 +98,10 @@ def failed_reasons(tags: Mapping[str, str]) -> str:
 
 
 def untyped(parameters: Any) -> Any:
-    """Return parameters as JSON can hold them, the same whether or not a run has typed them.
+    """Return parameters as JSON values, the same whether or not a run has converted them.
 
-    Kedro types those that the nodes of a run ask for: 6 becomes 6.0 in one step of a job, and stays
-    6 in the next.
+    Kedro converts those that a run's nodes use to their types: 6 becomes 6.0 in one step of a job,
+    and stays 6 in the next.
     """
     if isinstance(parameters, BaseModel):
         return untyped(parameters.model_dump(mode="json"))
@@ -131,7 +131,7 @@ def _compact(parameters: Mapping[str, Any]) -> str:
 
 
 def _as_tag(name: str, text: str) -> dict[str, str]:
-    """Return a text as a tag; of one that is too long only its length."""
+    """Return a text as a tag, or only its length if it is too long."""
     if len(text.encode()) <= LONGEST:
         return {name: text}
     return {name: f"left out: {len(text):,} characters, see the files of the run"}

@@ -1,6 +1,7 @@
-"""The rules of the gate on plain numbers: runs and promotions apply them."""
+"""The rules of the gate on plain numbers, which runs and promotions apply."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from difflib import get_close_matches
 from math import inf, isfinite, nan
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +27,8 @@ __all__ = ["decide", "decide_alone", "entry_rules", "format_rule", "refuse_by"]
 Rule = dict[str, Any]
 Numbers = Mapping[str, float]
 CHALLENGER, CHAMPION = "challenger", "champion"  # rows of the table
+_WORST = ".worst"  # ends the key of a rule about slices
+_CLOSE = 0.8  # similarity of a misspelled name; precision and average_precision have 0.7
 NO_RULES = "no rules are set (gate in mlops.yml): every model passes"
 
 
@@ -44,8 +47,8 @@ def decide(
         A row for ``challenger``, for ``champion`` where one was compared, and for each baseline; a
         column for each metric. A DataFrame, or a mapping of mappings.
     compared
-        ``version`` of the champion, None without one; ``problem``, a fault that kept it from being
-        compared; ``incomparable``, a reason why a sound champion could not be.
+        ``version`` of the champion, None if there is none; ``problem``, a fault that prevented the
+        comparison; ``incomparable``, the reason why a sound champion could not be compared.
     gate
         The section ``gate`` of ``mlops.yml``.
     measured
@@ -62,7 +65,7 @@ def decide(
     Raises
     ------
     OperationError
-        If ``gate`` is a mapping that is not such a section.
+        If ``gate`` is a mapping but not a valid section.
     """
     gate = gate if isinstance(gate, Gate) else _checked(gate)
     rows = _rows(table)
@@ -103,20 +106,20 @@ def decide_alone(
     problem: str | None = None,
     slices: Any = None,
 ) -> dict[str, Any]:
-    """Decide for a project that has no node for it, on what a run has measured.
+    """Decide on the metrics of a run, for a project that has no node for that.
 
     Parameters
     ----------
     table
-        As of ``decide``; None where the project makes none.
+        As for ``decide``; None if the project makes none.
     numbers
-        The challenger's metrics, for what the table lacks.
+        The challenger's metrics, used where the table lacks them.
     champion
-        Number and tags of the version in service; its tags hold what the table lacks of it.
+        Number and tags of the version in service; the tags supply metrics that the table lacks.
     problem
         Why the champion could not be compared.
     slices
-        As of ``decide``.
+        As for ``decide``.
     """
     rows = _rows(table)
     ours = dict(numbers) | rows.get(CHALLENGER, {})
@@ -132,7 +135,7 @@ def entry_rules(version: "Version", champion: "Version | None", gate: Gate) -> l
     Parameters
     ----------
     champion
-        Of the environment that the version is to enter.
+        The champion of the environment that the version is to enter.
     gate
         The rules of that environment.
     """
@@ -149,7 +152,7 @@ def entry_rules(version: "Version", champion: "Version | None", gate: Gate) -> l
 def refuse_by(
     rules: Sequence[Rule], version: "Version", registry: "Registry", say: Callable[[str], None]
 ) -> None:
-    """Print what each rule has decided, and refuse unless all of them hold.
+    """Print the result of each rule, and refuse unless all of them hold.
 
     Raises
     ------
@@ -167,12 +170,12 @@ def refuse_by(
 
 
 def level_rules(ours: Numbers, gate: Gate, slices: Mapping[str, str] | None = None) -> list[Rule]:
-    """Compare each metric with its minimum and its maximum; NaN, infinity and no number fail.
+    """Compare each metric with its minimum and maximum; NaN, infinite and missing ones fail.
 
     Parameters
     ----------
     slices
-        The slice that a number of ``ours`` is of, by the key of its rule.
+        The name of the slice behind a number of ``ours``, by the key of its rule.
     """
     rules = list(_label_rules(ours, gate))
     for one in _applicable(gate, ours):
@@ -184,11 +187,10 @@ def level_rules(ours: Numbers, gate: Gate, slices: Mapping[str, str] | None = No
                 rules.append(_unmeasured(name, one, ours, gate))
                 continue
             passed = value >= limit if name == "minimum" else value <= limit
-            of = (slices or {}).get(one.key)
-            reason = format_comparison(one, value, limit, f"{of}, {name}" if of else name)
+            of = f" ({slices[one.key]})" if slices and one.key in slices else ""
+            reason = format_comparison(one, value, limit, "", f"{of}, {name} ")
             if one.quiet and passed:
-                words = "at least" if name == "minimum" else "at most"
-                reason = f"{_label(one)} is {words} {limit:g}"
+                reason = f"{_label(one)} is at {'least' if name == 'minimum' else 'most'} {limit:g}"
             rules.append(_rule(name, passed, reason))
     return rules
 
@@ -196,8 +198,7 @@ def level_rules(ours: Numbers, gate: Gate, slices: Mapping[str, str] | None = No
 def champion_rules(ours: Numbers, theirs: Numbers, version: str, gate: Gate) -> list[Rule]:
     """Compare with the champion; ``champion_tolerance`` is how much worse the challenger may be.
 
-    A metric that the champion was never measured by is not compared. A NaN or infinite metric of
-    the champion is a fault, and blocks the challenger.
+    Metrics never measured on the champion are skipped; a NaN or infinite one blocks the challenger.
     """
     rules = []
     for one in _applicable(gate, ours):
@@ -212,7 +213,7 @@ def champion_rules(ours: Numbers, theirs: Numbers, version: str, gate: Gate) -> 
         else:
             limit = theirs[name] + (allowed if one.better == "lower" else -allowed)
             passed = isfinite(theirs[name]) and not _is_worse(one, ours[name], limit)
-            whose = f"champion (version {version}), {allowed:g} worse allowed"
+            whose = f" for the champion (version {version}), {allowed:g} worse allowed"
             reason = format_comparison(one, ours[name], theirs[name], whose)
             if one.quiet and passed:
                 reason = (
@@ -222,12 +223,14 @@ def champion_rules(ours: Numbers, theirs: Numbers, version: str, gate: Gate) -> 
     return rules
 
 
-def format_comparison(rule: Criterion, ours: float, theirs: float, whose: str) -> str:
+def format_comparison(
+    rule: Criterion, ours: float, theirs: float, whose: str, joint: str = " against "
+) -> str:
     """Write two numbers of one metric side by side, with enough digits to show the difference."""
     one, other = _number(ours), _number(theirs)
     if one == other and ours != theirs:
         one, other = f"{ours:.9g}", f"{theirs:.9g}"
-    return f"{_label(rule)} {one} against {other}, {whose}"
+    return f"{_label(rule)} {one}{joint}{other}{whose}"
 
 
 def _rules_on_champion(
@@ -261,7 +264,7 @@ def _ranking_rules(ours: Numbers, rows: Mapping[str, Numbers], gate: Gate) -> li
                 rules.append(_missing_metric(baseline, one.metric, ours))
                 continue
             passed = mine < theirs if one.better == "lower" else mine > theirs
-            reason = format_comparison(one, mine, theirs, baseline.replace("_", " "))
+            reason = format_comparison(one, mine, theirs, f" for {baseline.replace('_', ' ')}")
             if one.quiet and passed:
                 reason = f"{_label(one)} is better than that of {baseline}"
             rules.append(_rule(baseline, passed, reason))
@@ -274,17 +277,17 @@ def _label_rules(ours: Numbers, gate: Gate) -> Iterator[Rule]:
     instead = [one for one in gate.rules if one.without_labels] if gate.second_path else []
     if any(one.key in ours for one in instead):
         names = ", ".join(_label(one) for one in instead)
-        yield _rule("labels", True, f"nothing newly labelled: judged by {names} in its place")
+        yield _rule("labels", True, f"nothing newly labelled: judged by {names} instead")
         return
-    reason = "nothing was measured that needs labels, nothing to rank by (gate.require_labels)"
+    reason = "no metric that needs labels was measured: nothing to rank by (gate.require_labels)"
     yield _rule("labels", False, reason)
 
 
 def _applicable(gate: Gate, ours: Numbers) -> Iterator[Criterion]:
-    """List the rules that apply: without labels those that need none, or stand in for them.
+    """Yield the rules that apply: without labels, those that need none or stand in for them.
 
-    The latter look at a champion or at earlier labels. Where there is neither, nothing of them was
-    measured, and it is ``gate.require_labels`` that decides.
+    The latter use a champion or earlier labels. If there is neither, they have no metric, and
+    ``gate.require_labels`` decides.
     """
     labelled = _has_labels(gate, ours)
     instead = gate.second_path and not labelled
@@ -322,7 +325,7 @@ def _has_labels(gate: Gate, ours: Numbers) -> bool:
 
 
 def _is_worse(rule: Criterion, ours: float, limit: float) -> bool:
-    # asked this way round, for NaN is neither more nor less than anything
+    # negated, because every comparison with NaN is false
     return not (ours <= limit if rule.better == "lower" else ours >= limit)
 
 
@@ -331,16 +334,24 @@ def _rule(name: str, passed: bool, reason: str) -> Rule:
 
 
 def _unmeasured(name: str, one: Criterion, ours: Numbers, gate: Gate) -> Rule:
-    """Refuse for a metric that is missing, unless it is of labels that no one requires."""
+    """Refuse for a missing metric, unless it stands in for labels that are not required."""
     if one.without_labels and not gate.require_labels and one.key not in ours:
         return _rule(name, True, f"{_label(one)}: not measured, as nothing is labelled")
     return _missing_metric(name, one.key, ours)
 
 
 def _missing_metric(name: str, metric: str, ours: Numbers) -> Rule:
-    close = [] if metric in ours else [one for one in ours if one.lower() == metric.lower()]
-    hint = f". Did you mean {close[0]}?" if close else ""
+    close = None if metric in ours else _closest(metric, ours)
+    hint = f". Did you mean {close}?" if close else ""
     return _rule(name, False, f"missing metric: {metric}{hint}")
+
+
+def _closest(metric: str, ours: Numbers) -> str | None:
+    """Find the measured metric with nearly the same name, of a slice only for one of a slice."""
+    of_slice = metric.endswith(_WORST)
+    known = {one.lower(): one for one in ours if one.endswith(_WORST) is of_slice}
+    found = get_close_matches(metric.lower(), known, n=1, cutoff=_CLOSE)
+    return known[found[0]] if found else None
 
 
 def _label(rule: Criterion) -> str:

@@ -22,15 +22,15 @@ from kedro_azure_mlops.registry.facts import DIGEST
 
 logger = logging.getLogger(__name__)
 
-LOCK = "-promotion"  # after the model's name: the name of what holds the lock
+LOCK = "-promotion"  # suffix to the model's name, for the entity that is the lock
 _LOCK_TAG = "lock."
-_SHORTEST = 6  # characters of a digest that name a version
-_ACTORS = ("GITHUB_ACTOR", "BUILD_REQUESTEDFOR")  # who has started a run of CI
+_SHORTEST = 6  # characters of a digest, to name a version by it
+_ACTORS = ("GITHUB_ACTOR", "BUILD_REQUESTEDFOR")  # the user who started a CI run
 
 
 @dataclass(frozen=True)
 class Version:
-    """A registered model: ``digest`` is that of its folder, ``tags`` all it carries."""
+    """A registered model: the ``digest`` of its folder, and all of its ``tags``."""
 
     name: str
     number: str
@@ -50,7 +50,7 @@ class Registry(ABC):
     @property
     @abstractmethod
     def place(self) -> str:
-        """Where the models are kept, in words."""
+        """The place of the models, for messages."""
 
     @abstractmethod
     def versions(self) -> list[Version]:
@@ -66,8 +66,8 @@ class Registry(ABC):
         Raises
         ------
         OperationError
-            If the folder does not hold the files that it was saved with or has another digest, or
-            the registry fails.
+            If the folder's files were changed since they were saved or have another digest, or the
+            registry fails.
         """
         try:
             refuse_changed_files(folder, tags[DIGEST])
@@ -85,7 +85,7 @@ class Registry(ABC):
 
     @abstractmethod
     def locked(self, doing: str) -> AbstractContextManager["Lock"]:
-        """Keep all other commands from changing this registry meanwhile.
+        """Keep all other commands from changing this registry in the meantime.
 
         Raises
         ------
@@ -95,7 +95,7 @@ class Registry(ABC):
 
     @abstractmethod
     def clear_lock(self) -> str | None:
-        """Remove a lock that was left behind; return whose it was, None if there is none."""
+        """Remove a lock that was left behind; return its holder, None if there is none."""
 
     @abstractmethod
     def _store(self, folder: Path, tags: Mapping[str, str]) -> Version:
@@ -103,10 +103,10 @@ class Registry(ABC):
 
     @abstractmethod
     def _download(self, version: Version, target: Path) -> None:
-        """Write the files of a version into a folder that is not there yet."""
+        """Write the files of a version into a folder that does not exist yet."""
 
     def find(self, digest: str) -> Version | None:
-        """Return the newest version that has these files; None without one."""
+        """Return the newest version that has these files; None if there is none."""
         return next((one for one in self.versions() if one.digest == digest), None)
 
     def version(self, name: str) -> Version:
@@ -124,14 +124,14 @@ class Registry(ABC):
         if len({one.digest for one in found}) == 1:
             return found[0]
         if found:
-            raise OperationError(f"{self.name}: several models have a digest {name}...: write more")
+            raise OperationError(f"{self.name}: several digests begin with {name}: type more of it")
         raise OperationError(
-            f"{self.place} has no version {name} of {self.name}. To see which there are, type: "
+            f"{self.place} has no version {name} of {self.name}. To list the versions, type: "
             f"kedro mlops champion --env {self.env} --history"
         )
 
     def fetch(self, version: Version, target: Path) -> Path:
-        """Download the files of a version into a folder, complete and as they were registered.
+        """Download the files of a version, and check that they are complete and unchanged.
 
         Raises
         ------
@@ -169,12 +169,12 @@ class Lock(ABC):
 
 
 class LockedError(OperationError):
-    """Another process is changing the registry: the message names it and what to do."""
+    """Another process is changing the registry: the message names it and the remedy."""
 
 
 @dataclass(frozen=True)
 class Holder:
-    """Who holds a lock, since when and for what."""
+    """The holder of a lock: who it is, since when and for what."""
 
     token: str
     who: str
@@ -190,7 +190,7 @@ class Holder:
 
     @classmethod
     def read(cls, tags: Mapping[str, str]) -> "Holder":
-        """Read a holder from the tags of what holds the lock."""
+        """Read a holder from the tags of the lock."""
         named = {name: tags.get(_LOCK_TAG + name, UNKNOWN) for name in cls._texts()}
         return cls(**named, process=Process.read(tags, _LOCK_TAG))
 
@@ -217,10 +217,10 @@ def locked_by(holder: Holder, name: str, env: str) -> LockedError:
 
 @contextmanager
 def taking_over(holder: Holder, lock: str) -> Iterator[None]:
-    """Report that a dead process of this machine has left a lock, which is removed meanwhile.
+    """Take over the lock of a dead process of this machine, and report that.
 
-    Only processes of the same machine can know that: one at a time looks and removes it, so that
-    none removes the lock of another one that was faster.
+    Only processes of the same machine can tell that it is dead. One at a time checks and removes
+    the lock, so that none removes the new lock of a faster one.
     """
     name = sha256(lock.encode()).hexdigest()[:16]
     with alone(Path(gettempdir()) / f"kedro-mlops-{name}.lock"):
@@ -232,7 +232,7 @@ def lost(name: str) -> LockedError:
     """Return the error that our own lock was cleared."""
     return LockedError(
         f"{name}: the lock of this process was cleared: it stops here, and the champion stays. "
-        "Find out who changes it, then try again."
+        "Find out who is changing it, then try again."
     )
 
 

@@ -1,7 +1,7 @@
-"""Which model a verdict is about: the gate's decision names its digest, and counts for no other.
+"""Tie a verdict to its model: the gate's decision names the digest, and counts for no other.
 
-Which model the metrics were measured on stands in a file beside the model folder, which each run
-writes when it ends. A project without a node that decides is judged by these.
+A file beside the model folder, which each run writes when it ends, names the model that the metrics
+were measured on. A project without a decision node is judged by these.
 """
 
 import json
@@ -21,21 +21,21 @@ def refuse_other_model(folder: Path, verdict: Mapping[str, Any]) -> None:
     Raises
     ------
     OperationError
-        If there is no model, or the verdict does not say which one it is about.
+        If there is no model, or the verdict does not name its model.
     RefusedError
-        If it is another one: naming the files that were changed, or the two digests.
+        If it is another one, naming the files that were changed or the two digests.
     """
     if not (folder / "MLmodel").is_file():
         raise OperationError(
             f"{folder} holds no model: no run has made one here. Type: kedro run. One of its nodes "
-            "has to return what mlops.yml names as tracking.model"
+            "must return the entry that mlops.yml names as tracking.model"
         )
     judged = verdict.get("digest")
     if not judged:
         raise OperationError(
-            "The gate has judged an unknown model: its decision does not say which model it is "
-            "about. The plugin's hooks add that at the end of a run. Run again what measures the "
-            "model and decides about it: kedro run"
+            "The gate has judged an unknown model: its decision does not name the model's digest. "
+            "The plugin's hooks add that at the end of a run. Run the nodes that measure and judge "
+            "the model again: kedro run"
         )
     there = digest(folder)
     if there == judged:
@@ -67,7 +67,7 @@ def identity(folder: Path, measured: Path | None) -> dict[str, str]:
 
 
 def record_measured(folder: Path, outputs: Iterable[str]) -> None:
-    """Note that a run has ended which has made these entries, with the model that lies there."""
+    """Record that a run made these entries with the model in a folder."""
     file = folder.with_name(f"{folder.name}{_RECORD}")
     found = read_measured(folder) | dict.fromkeys(outputs, digest(folder))
     new = file.with_name(f"{file.name}.new")
@@ -76,24 +76,23 @@ def record_measured(folder: Path, outputs: Iterable[str]) -> None:
 
 
 def read_measured(folder: Path) -> dict[str, str]:
-    """Return the digest of the model with which each entry was made, as far as that is known."""
+    """Return the digest of the model that each entry was made with, where it is known."""
     try:
         found = json.loads(folder.with_name(f"{folder.name}{_RECORD}").read_text(encoding="utf-8"))
-    except (OSError, ValueError):  # then no entry is known to be of any model
+    except (OSError, ValueError):  # then the model of no entry is known
         return {}
     return found if isinstance(found, dict) else {}
 
 
 def measured_digest(there: str, recorded: Mapping[str, str], entries: Iterable[str]) -> str | None:
-    """Return the digest of the model that entries were made with; None if that is not known.
+    """Return the digest of the model that entries were made with; None if it is not known.
 
     Parameters
     ----------
     there
-        The digest of the model that they should be of: of entries of several models another one is
-        named.
+        The digest that is expected; if an entry has another one, that is returned.
     recorded
-        As of ``read_measured``.
+        As from ``read_measured``.
     """
     return next((recorded.get(name) for name in entries if recorded.get(name) != there), there)
 
@@ -101,7 +100,7 @@ def measured_digest(there: str, recorded: Mapping[str, str], entries: Iterable[s
 def refuse_stale_metrics(
     verdict: Mapping[str, Any], recorded: Mapping[str, str], entries: Iterable[str]
 ) -> None:
-    """Refuse metrics that were made with another model than the one that a verdict is about.
+    """Refuse metrics of a model other than the one that a verdict is about.
 
     Raises
     ------
@@ -111,7 +110,7 @@ def refuse_stale_metrics(
     judged = verdict.get("digest")
     if stale := sorted(name for name in entries if recorded.get(name, judged) != judged):
         raise RefusedError(
-            f"The gate has judged the model {str(judged)[:12]}, but the last run that made "
-            f"{', '.join(stale)} and ended had another one: a run was interrupted since. Nothing "
-            "was registered. Type: kedro run"
+            f"The gate has judged the model {str(judged)[:12]}, but the last complete run that "
+            f"made {', '.join(stale)} had another one: a later run was interrupted. Nothing was "
+            "registered. Type: kedro run"
         )

@@ -1,4 +1,4 @@
-"""A registry of Azure ML: the models of a workspace, or of a registry that workspaces share."""
+"""The registry of Azure ML: models of a workspace, or of a registry that workspaces share."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -41,12 +41,12 @@ class AzureRegistry(Registry):
         self._shared = config.registry.shared_registry
         self._workspace = workspace(env, root)
         self._client = _shared(self._shared) if self._shared else self._workspace
-        # A shared registry is locked where all who promote to this environment come by.
+        # A shared registry is locked in the workspace that all promotions to this one use.
         self._lock = AzureLock(self._workspace, self.name, self.env)
 
     @property
     def place(self) -> str:
-        """Where the models are kept, in words."""
+        """The place of the models, for messages."""
         workspace_name = f"the workspace {self._workspace.workspace_name}"
         return f"the registry {self._shared}" if self._shared else workspace_name
 
@@ -62,7 +62,7 @@ class AzureRegistry(Registry):
         return sorted(found, key=lambda one: _as_number(one.number), reverse=True)
 
     def champion(self) -> Version | None:
-        """Return the tagged version; the newest of two, which an interrupted change leaves."""
+        """Return the tagged version; the newer one if an interrupted change left two."""
         tagged = (one for one in self.versions() if one.tags.get(CHAMPION) == _TRUE)
         return next(tagged, None)
 
@@ -71,7 +71,7 @@ class AzureRegistry(Registry):
         from azure.ai.ml.entities import Model
 
         refuse_what_is_not_whole(folder, "uri_folder")
-        # Named here, not counted by the service: of two at once the second is refused.
+        # Numbered here, not by the service: the second of two concurrent ones is refused.
         numbers = [_as_number(one.number) for one in self.versions()]
         model = Model(
             name=self.name,
@@ -91,7 +91,7 @@ class AzureRegistry(Registry):
         """Make a version the only champion, and record since when and how."""
         before = self.champion()
         key, text = champion_event(how, before.number if before else None)
-        # the new one first: broken off in between there are two, and the newest counts
+        # the new one first: an interruption leaves two, of which the newest counts
         self._retag(version.number, set_={CHAMPION: _TRUE, key: text})
         for other in self.versions():
             if other.number != version.number and other.tags.get(CHAMPION) == _TRUE:
@@ -99,12 +99,12 @@ class AzureRegistry(Registry):
 
     @contextmanager
     def locked(self, doing: str) -> Iterator[Lock]:
-        """Keep all other commands from changing this registry meanwhile."""
+        """Keep all other commands from changing this registry in the meantime."""
         with self._lock.held(doing) as held:
             yield held
 
     def clear_lock(self) -> str | None:
-        """Remove a lock that was left behind; return whose it was, None if there is none."""
+        """Remove a lock that was left behind; return its holder, None if there is none."""
         return self._lock.clear()
 
     def _retag(self, number: str, set_: Mapping[str, str] | None = None, drop: str = "") -> None:
@@ -124,7 +124,7 @@ class AzureRegistry(Registry):
                     self._client.models.download(self.name, version.number, str(folder))
                 else:
                     download_uri(self._workspace, str(model.path), folder)
-            # a registry puts it into folders of its own
+            # a shared registry adds folders of its own
             found = next(iter(sorted(folder.rglob("MLmodel"))), None)
             if found is None:
                 raise OperationError(f"{version} of {self.place} holds no MLflow model.")
@@ -134,9 +134,9 @@ class AzureRegistry(Registry):
 class AzureLock(Lock):
     """The lock of one model: a version of a data asset, whose path can be set once.
 
-    Azure ML deletes no versions, so each holder makes the next one. Its path is different for each,
-    and the service refuses a version that exists with another path: of two at once the second is
-    refused.
+    Azure ML deletes no versions, so each holder creates the next one, with a path of its own. The
+    service refuses an existing version with another path, and so the second of two concurrent
+    holders.
     """
 
     def __init__(self, client: "MLClient", model: str, env: str) -> None:
@@ -146,7 +146,7 @@ class AzureLock(Lock):
 
     @contextmanager
     def held(self, doing: str) -> Iterator["AzureLock"]:
-        """Take the lock, and give it back at the end.
+        """Acquire the lock, and release it at the end.
 
         Raises
         ------
@@ -169,7 +169,7 @@ class AzureLock(Lock):
             raise lost(self._model)
 
     def clear(self) -> str | None:
-        """Remove a lock that was left behind; return whose it was, None if there is none."""
+        """Remove a lock that was left behind; return its holder, None if there is none."""
         holder = self._holder()
         if holder:
             self._free()
@@ -238,5 +238,5 @@ def _version(model: "Model") -> Version:
 
 
 def _as_number(version: str) -> int:
-    """Return a version as a number to order by; one named by letters comes first."""
+    """Return a version as a number to sort by; 0 for one that is not a number."""
     return int(version) if version.isdigit() else 0

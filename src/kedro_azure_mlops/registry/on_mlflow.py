@@ -1,4 +1,4 @@
-"""A registry of MLflow: a SQLite file, a server, Databricks."""
+"""The registry of MLflow: a SQLite file, a server or Databricks."""
 
 import os
 import shutil
@@ -45,7 +45,7 @@ from kedro_azure_mlops.registry.interface import (
 
 _THERE = ("RESOURCE_ALREADY_EXISTS", "ALREADY_EXISTS")
 _NOT_THERE = ("RESOURCE_DOES_NOT_EXIST", "NOT_FOUND", "ENDPOINT_NOT_FOUND")
-_OF_MLFLOW = "registered_model_meta"  # which it adds to what it downloads
+_OF_MLFLOW = "registered_model_meta"  # a file that MLflow adds to downloads
 
 
 class MlflowRegistry(Registry):
@@ -53,12 +53,12 @@ class MlflowRegistry(Registry):
 
     def __init__(self, env: str, config: Mlops, root: Path) -> None:
         super().__init__(env, config.model_name)
-        # read by MLflow whenever it copies files; the commands report themselves what they do
+        # MLflow reads it whenever it copies files; the commands report their own progress
         os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
         self._config, self._root = config, root
         on_databricks = registry_of(config, root)
         self._named = on_databricks or named_server(config, root)
-        # Databricks has two registries beside the one server of its runs.
+        # Databricks has two registries beside its one tracking server.
         self._server = runs_beside(self._named)
         elsewhere = "" if on_databricks else asked_registry()
         self._registry = elsewhere or self._named
@@ -73,7 +73,7 @@ class MlflowRegistry(Registry):
 
     @property
     def place(self) -> str:
-        """Where the models are kept, in words."""
+        """The place of the models, for messages."""
         return f"MLflow at {_without_login(self._named, self._root)}"
 
     def versions(self) -> list[Version]:
@@ -134,7 +134,7 @@ class MlflowRegistry(Registry):
                     self._client.delete_registered_model(self._lock)
 
     def clear_lock(self) -> str | None:
-        """Remove a lock that was left behind; return whose it was, None if there is none."""
+        """Remove a lock that was left behind; return its holder, None if there is none."""
         with self._asking(f"unlocking {self.name}"):
             holder = self.holder()
             if holder:
@@ -142,7 +142,7 @@ class MlflowRegistry(Registry):
         return str(holder) if holder else None
 
     def holder(self) -> Holder | None:
-        """Return who holds the lock."""
+        """Return the holder of the lock; None if it is free."""
         from mlflow import MlflowException
 
         try:
@@ -176,8 +176,8 @@ class MlflowRegistry(Registry):
         import mlflow
 
         with self._asking(f"fetching {version}"):
-            # of a models:/ address MLflow asks the server that the process has set, not this one;
-            # only Databricks needs one, which opens the storage of its models by it
+            # MLflow looks up a models:/ address on the server of this process, not on ours; only
+            # Databricks needs one, to open the storage of its models
             uri = f"models:/{self.name}/{version.number}"
             if not is_databricks(self._server):
                 uri = self._client.get_model_version_download_uri(self.name, version.number)
@@ -224,7 +224,7 @@ def _version(found: Any) -> Version:
 
 
 def _without_login(uri: str, root: Path) -> str:
-    """Return an address without what stands before its ``@`` and the project's place."""
+    """Return an address without a login, and a path relative to the project."""
     if is_databricks(uri):
         return shown_address(uri)
     if database := database_of(uri):

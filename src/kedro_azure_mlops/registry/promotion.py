@@ -1,4 +1,4 @@
-"""Move the champion of an environment: by promotion of a digest, or back again."""
+"""Move the champion of an environment: promote a version, or roll back."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -16,9 +16,9 @@ from kedro_azure_mlops.registry.versions import CHAMPION, SINCE
 Say = Callable[[str], None]
 Report = Callable[..., None]  # as ci.report_outputs
 Prove = Callable[[Path, Version], None]
-"""Loads the files of a version and lets it answer its own example; refuses one that does not."""
+"""Loads the files of a version and replays its own example; refuses one that fails."""
 
-# of the place where a version is, not of the model
+# tags of a version in one registry, not of the model
 _STAYS_BEHIND = (CHAMPION, "approval.", "promoted.", "rollback.", "mlflow.")
 _PATH = "promoted.path"
 ROLLBACK = "rollback"
@@ -26,7 +26,7 @@ ROLLBACK = "rollback"
 
 @dataclass(frozen=True)
 class Approval:
-    """Who approved that a model enters an environment, and why."""
+    """The approval of a model for an environment: by whom, and why."""
 
     by: str
     reason: str
@@ -65,15 +65,15 @@ def promote_version(
     ----------
     report
         Gets ``moved`` as soon as it is known, and ``version``, ``digest`` and ``before``: the
-        number of the champion until then. ``champion`` is the version to roll back from, if there
-        was a champion before: it is reported first, so that a process that is killed has said it.
+        number of the previous champion. ``champion`` is the version to roll back from, if there
+        was a champion before: it is reported first, in case the process is killed.
 
     Raises
     ------
     RefusedError
         If an approval is missing, or a rule of the target's gate does not hold.
     OperationError
-        If the files are not what was registered, the model does not answer its own example, or
+        If the files are not those that were registered, the model fails its own example, or
         another process is changing the target.
     """
     registry = target.registry
@@ -121,7 +121,7 @@ def _moved_reported(registry: Registry, found: Version, report: Report) -> Itera
 
 
 def _nothing_to_do(registry: Registry, champion: Version, say: Say, report: Report) -> Version:
-    say(f"{champion} is champion of {registry.env} already, nothing to do")
+    say(f"{champion} is already champion of {registry.env}, nothing to do")
     report(version=champion.number, digest=champion.digest, before=champion.number)
     return champion
 
@@ -145,9 +145,9 @@ def roll_back(
     Raises
     ------
     RefusedError
-        If no earlier champion is recorded, or another version is champion by now.
+        If no earlier champion is recorded, or another version is champion now.
     OperationError
-        If its files are not what was registered, it does not answer its own example, or another
+        If its files are not those that were registered, it fails its own example, or another
         process is changing the registry.
     """
     with registry.locked(f"a rollback: {reason}") as lock:
@@ -156,12 +156,12 @@ def roll_back(
             raise RefusedError(f"{registry.name} has no champion, nothing to roll back.")
         if expected and champion.number != expected:
             raise RefusedError(
-                f"Version {champion.number} is champion of {registry.env} by now, not {expected}: "
+                f"Version {champion.number} is now champion of {registry.env}, not {expected}: "
                 "nothing was changed."
             )
         earlier = registry.version(to) if to else _previous(registry, champion, versions)
         if earlier.number == champion.number:
-            raise RefusedError(f"{earlier} is the champion already.")
+            raise RefusedError(f"{earlier} is already the champion.")
         if earlier.number not in {change.number for change in changes(versions)}:
             raise RefusedError(f"{earlier} was never champion: promote it, or name one that was.")
         say(f"checking the files of {earlier}")
@@ -178,7 +178,7 @@ def _previous(registry: Registry, champion: Version, versions: list[Version]) ->
     number = previous_champion(versions, champion.number)
     if number is None:
         raise RefusedError(
-            f"No champion of {registry.env} before {champion} is recorded. See what there is: "
+            f"No champion of {registry.env} is recorded before {champion}. To list them, type: "
             f"kedro mlops champion --env {registry.env} --history"
         )
     return registry.version(number)
@@ -203,9 +203,9 @@ def _registered(registry: Registry, files: Path, tags: dict[str, str], say: Say)
 def _tags(
     source: Registry, version: Version, target: Registry, approval: Approval | None
 ) -> dict[str, str]:
-    """Return what a version carries, how it came here and who approved it."""
+    """Return the tags of a version, with how it came here and who approved it."""
     if not version.digest:
-        raise OperationError(f"{version} carries no digest: register it again with a run.")
+        raise OperationError(f"{version} has no digest: register it again with a run.")
     carried = {k: v for k, v in version.tags.items() if not k.startswith(_STAYS_BEHIND)}
     here = f"{source.env} {source.name}:{version.number}"
     path = [text for text in (version.tags.get(_PATH), here, target.env) if text]
@@ -239,11 +239,11 @@ def changes(versions: Sequence[Version]) -> list[Change]:
 
 
 def previous_champion(versions: Sequence[Version], champion: str) -> str | None:
-    """Return the number of the version that a rollback leads to; None without one.
+    """Return the number of the version that a rollback restores; None if there is none.
 
-    A rollback undoes what made the champion: after two rollbacks in a row the third-newest champion
-    is in service again, not the one that was rolled back first. Versions of the same files, as runs
-    on the same data make them, count as one.
+    A rollback undoes the last change: after two rollbacks in a row the third-newest champion is in
+    service again, not the one that was rolled back first. Versions of the same files, from runs on
+    the same data, count as one.
     """
     digests = {version.number: version.digest for version in versions}
     stack: list[str] = []

@@ -1,7 +1,8 @@
-"""Register the model of the last run, or of a cloud job, with what it has written about it."""
+"""Register the model of the last run, or of a cloud job, with its metrics and its verdict."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -32,12 +33,12 @@ if TYPE_CHECKING:
 Say = Callable[[str], None]
 Report = Callable[..., None]  # as ci.report_outputs
 Bring = Callable[[Sequence[str]], Mapping[str, Path]]
-"""Downloads what a job has written under these ports, and returns the folder."""
+"""Downloads a job's outputs by port, and returns the path of each."""
 
 
 @dataclass(frozen=True)
 class LastRun:
-    """A model folder, what its version carries, and what the gate has decided about it."""
+    """A model folder, the tags of its version, and the gate's verdict on it."""
 
     folder: Path
     facts: dict[str, str]
@@ -52,23 +53,23 @@ def read_last_run(
     folder: Path | None = None,
     bring: Bring | None = None,
 ) -> LastRun:
-    """Read what the last run has left in the catalog, and let its model prove itself.
+    """Read the results of the last run from the catalog, and verify its model.
 
     Parameters
     ----------
     registry
-        Whose champion counts where the project has no node that decides.
+        Its champion is compared with if the project has no decision node.
     folder
         The model's folder, if it is elsewhere.
     bring
-        Downloads all of it, if it is not the last run here that is read.
+        Downloads the results, if they are those of a job and not of the last run here.
 
     Raises
     ------
     OperationError
-        If something is missing, is of another model, or the model cannot be served.
+        If something is missing or belongs to another model, or the model cannot be served.
     RefusedError
-        If the gate has judged another model than the one in the folder.
+        If the gate judged a model other than the one in the folder.
     """
     config = read_mlops(root, env)
     if config.tracking.model is None:
@@ -79,8 +80,8 @@ def read_last_run(
         needed = _needed(config)
         if bring:
             loader = context.config_loader
-            also = _also_brought(config, read_azureml(root, env).outputs, loader["catalog"])
-            # without it the verdict would be on a table that a run here has left
+            also = _metric_outputs(config, read_azureml(root, env).outputs, loader["catalog"])
+            # otherwise the verdict would be on a table left by a run here
             measured_by = [config.gate.table, config.gate.slices]
             table = [] if config.gate.decision else [name for name in measured_by if name]
             ports = [*needed, *also, *table, config.tracking.model]
@@ -92,12 +93,12 @@ def read_last_run(
                 f"The last run has not made {', '.join(missing)}. Type: kedro run --env {env}"
             )
         model = model_entry(catalog, config.tracking.model)
-        metrics = measured(catalog, _made(), config)
+        metrics = measured(catalog, _outputs_of_run(), config)
         place = root / model.filepath
         made_with = _Made(
             folder or place, read_measured(place), _measured_model(catalog, config, root)
         )
-        if bring:  # all that a job has made is of the one model that it has made
+        if bring:  # all results of a job belong to its one model
             made_with = _Made(place, None)
         gate = _decision(catalog, config, metrics, made_with, registry.champion, env)
         parameters = gate.get("parameters", context.params)
@@ -113,19 +114,19 @@ def read_last_run(
 
 
 def read_decision(root: Path, env: str, champion: Callable[[], Version | None]) -> dict[str, Any]:
-    """Read what the gate has decided about the last run.
+    """Read the gate's decision about the last run.
 
     Parameters
     ----------
     champion
-        Returns the champion, which counts where the project has no node that decides.
+        Returns the champion to compare with if the project has no decision node.
 
     Raises
     ------
     OperationError
-        If no run has reached the gate, or the last one was of another environment's model.
+        If no run has reached the gate, or the last one made another environment's model.
     RefusedError
-        If the gate has judged another model than the one that is there by now.
+        If the gate judged a model other than the current one.
     """
     config = read_mlops(root, env)
     bootstrap(root)
@@ -139,7 +140,7 @@ def read_decision(root: Path, env: str, champion: Callable[[], Version | None]) 
         if model:
             folder = root / model_entry(catalog, model).filepath
             made_with = _Made(folder, read_measured(folder), _measured_model(catalog, config, root))
-        metrics = measured(catalog, _made(), config)
+        metrics = measured(catalog, _outputs_of_run(), config)
         verdict = _decision(catalog, config, metrics, made_with, champion, env)
     if made_with:
         refuse_other_model(made_with.folder, verdict)
@@ -154,15 +155,15 @@ def read_job_run(
     Parameters
     ----------
     target
-        The folder; it has to stay until the model is registered.
+        The folder; it must exist until the model is registered.
 
     Raises
     ------
     OperationError
-        If there is no such job, it is of another environment, it has not ended well, or it has no
-        such outputs.
+        If there is no such job, it belongs to another environment, it did not succeed, or it has
+        no such outputs.
     RefusedError
-        If the gate has judged another model than the one that the job has made.
+        If the gate judged a model other than the one that the job made.
     """
     from kedro_azure_mlops.azure.cloud_job import fetch_output, read_job
     from kedro_azure_mlops.azure.workspace import workspace
@@ -172,12 +173,12 @@ def read_job_run(
     _refuse_job_without_model(job, env)
 
     def bring(ports: Sequence[str]) -> Mapping[str, Path]:
-        say(f"fetching {', '.join(ports)} of the job {name}")
+        say(f"fetching {', '.join(ports)} of job {name}")
         folders = {port: fetch_output(client, job, port, target, "registered") for port in ports}
         return {port: _content(folder) for port, folder in folders.items()}
 
     last = read_last_run(root, env, registry, bring=bring)
-    say("the gate of the job has decided:")
+    say("the gate of the job decided:")
     for rule in last.rules:
         say(f"  {rule}")
     return last
@@ -186,7 +187,7 @@ def read_job_run(
 def register_last_run(
     registry: Registry, config: Mlops, last: LastRun, say: Say, report: Report
 ) -> Version:
-    """Register a model once, and make it champion where runs decide about that.
+    """Register a model once, and make it champion if runs may do that.
 
     Parameters
     ----------
@@ -196,12 +197,12 @@ def register_last_run(
     Raises
     ------
     RefusedError
-        If it is registered and does not become champion, because a gate says no.
+        If it is registered but does not become champion, because the gate refuses it.
     """
     with registry.locked("a registration") as lock:
         there = registry.find(last.facts["digest"])
         if there and _is_whole(registry, there, say):
-            say(f"{there} is registered already")
+            say(f"{there} is already registered")
             version = _completed(registry, there, last)
         else:
             say(f"registering {registry.name} in {registry.place}")
@@ -215,7 +216,7 @@ def register_last_run(
             return version
         refuse_by(entry_rules(version, champion, config.gate), version, registry, say)
         if not config.registry.moves_champion or config.registry.promoted_from:
-            say(f"the gate passed; the champion of {registry.env} comes by promotion")
+            say(f"the gate passed; the champion of {registry.env} is set by promotion")
             return version
         lock.check()
         registry.make_champion(version, "gate, by register")
@@ -224,18 +225,40 @@ def register_last_run(
     return version
 
 
-def model_entry(catalog: Any, name: str) -> ModelDataset:
-    """Return the catalog entry of the model.
+def refuse_unknown_entry(catalog: Any, name: str, key: str) -> None:
+    """Refuse a name in ``mlops.yml`` that no catalog entry has.
 
     Raises
     ------
     OperationError
-        If it is not a ``ModelDataset``: a single file, such as a pickle, cannot be registered.
+        Naming the key and, if there is one, the entry with the closest name.
     """
+    if name in catalog:
+        return
+    close = get_close_matches(name, list(catalog.keys()), n=1)
+    hint = f" Did you mean {close[0]}?" if close else ""
+    raise OperationError(f"mlops.yml: {key}: there is no catalog entry {name}.{hint}")
+
+
+def model_entry(catalog: Any, name: str, key: str = "tracking.model") -> ModelDataset:
+    """Return the catalog entry of the model.
+
+    Parameters
+    ----------
+    key
+        The key of ``mlops.yml`` that names it.
+
+    Raises
+    ------
+    OperationError
+        If there is no such entry, or it is not a ``ModelDataset``: a single file, such as a pickle,
+        cannot be registered.
+    """
+    refuse_unknown_entry(catalog, name, key)
     dataset = catalog[name]
     if not isinstance(dataset, ModelDataset):
         raise OperationError(
-            f"The catalog entry {name}, which mlops.yml names as tracking.model, is a "
+            f"The catalog entry {name}, which mlops.yml names as {key}, is a "
             f"{type(dataset).__name__}. A registered model is a folder that checks itself: "
             "give the entry the type kedro_azure_mlops.ModelDataset."
         )
@@ -243,7 +266,7 @@ def model_entry(catalog: Any, name: str) -> ModelDataset:
 
 
 def prove(folder: Path, config: Mlops, entry: ModelDataset) -> None:
-    """Load what will serve a model, and let it replay its example, before it is registered.
+    """Load a model's scorer and replay the model's example, before it is registered.
 
     Raises
     ------
@@ -257,33 +280,33 @@ def prove(folder: Path, config: Mlops, entry: ModelDataset) -> None:
 
 
 def _needed(config: Mlops) -> list[str]:
-    made = _made()
+    made = _outputs_of_run()
     metrics = [name for name in config.tracking.metrics or [] if name in made]
     return [*([config.gate.decision] if config.gate.decision else []), *metrics]
 
 
-def _also_brought(config: Mlops, outputs: Iterable[str], catalog: Mapping[str, Any]) -> list[str]:
-    """List the outputs of a job that may hold metrics, where no entries are named."""
+def _metric_outputs(config: Mlops, outputs: Iterable[str], catalog: Mapping[str, Any]) -> list[str]:
+    """List the outputs of a job that may hold metrics, if ``tracking.metrics`` is not set."""
     if config.tracking.metrics is not None:
         return []
-    kept = {name for name in outputs if name != config.gate.decision} & _made()
+    kept = {name for name in outputs if name != config.gate.decision} & _outputs_of_run()
     entries = {name: entry_of(catalog, name) or {} for name in kept}
     return sorted(name for name, entry in entries.items() if "JSON" in str(entry.get("type")))
 
 
-def _made() -> set[str]:
-    """Return what a whole run makes."""
-    return set(_whole().all_outputs())
+def _outputs_of_run() -> set[str]:
+    """Return the outputs of a whole run."""
+    return set(_whole_pipeline().all_outputs())
 
 
-def _whole() -> Any:
+def _whole_pipeline() -> Any:
     whole = pipelines.get("__default__")
     return whole if whole is not None else sum(pipelines.values())
 
 
 def _of_model(config: Mlops, names: Iterable[str]) -> list[str]:
-    """List the entries among these that depend on the model, or are made together with it."""
-    whole, model = _whole(), str(config.gate.judged or config.tracking.model)
+    """Select the entries that depend on the model, or come from the node that makes it."""
+    whole, model = _whole_pipeline(), str(config.gate.judged or config.tracking.model)
     makers = {name for node in whole.nodes if model in node.outputs for name in node.outputs}
     takers = whole.from_inputs(model).all_outputs() if model in whole.datasets() else set()
     return [name for name in names if name in makers | takers]
@@ -295,9 +318,9 @@ def _all_numbers(metrics: Mapping[str, Mapping[str, float]]) -> dict[str, float]
 
 @dataclass(frozen=True)
 class _Made:
-    """A model folder, and with which model each entry was made; None: all with this one.
+    """A model folder, and the digest of the model behind each entry; None: of this one for all.
 
-    ``measured`` is the folder of the model that was measured, if the other one is its refit.
+    ``measured`` is the folder of the model that was measured, if ``folder`` holds its refit.
     """
 
     folder: Path
@@ -307,7 +330,7 @@ class _Made:
 
 def _measured_model(catalog: Any, config: Mlops, root: Path) -> Path | None:
     name = config.gate.judged
-    return root / model_entry(catalog, name).filepath if name else None
+    return root / model_entry(catalog, name, "gate.judged").filepath if name else None
 
 
 def _decision(
@@ -318,7 +341,7 @@ def _decision(
     champion: Callable[[], Version | None],
     env: str,
 ) -> dict[str, Any]:
-    """Read the decision, or make it where the project has no node that does."""
+    """Read the decision, or make it if the project has no decision node."""
     if config.gate.decision is None:
         table = config.gate.table
         rows, slices = (
@@ -341,7 +364,7 @@ def _decision(
     decision = dict(catalog.load(config.gate.decision))
     if decision.get("model") != config.model_name:
         raise OperationError(
-            f"The last run was of {decision.get('model')}, not of {config.model_name}.",
+            f"The last run made {decision.get('model')}, not {config.model_name}.",
             next=f"give its --env, or type: kedro run --env {env}",
         )
     return decision
@@ -359,9 +382,9 @@ def _is_whole(registry: Registry, version: Version, say: Say) -> bool:
 
 
 def _completed(registry: Registry, there: Version, last: LastRun) -> Version:
-    """Update a version's missing tags and its verdict; what it was made from stays.
+    """Add a version's missing tags and update its verdict; the tags on its origin stay.
 
-    The answer has the metrics of this verdict alone: an older one may have had more.
+    The returned version has the metrics of this verdict only: an older one may have had more.
     """
     wanted = last.facts | dict(there.tags) | last.verdict
     if changed := {k: v for k, v in wanted.items() if there.tags.get(k) != v}:
@@ -375,9 +398,7 @@ def _refuse_job_without_model(job: "CloudJob", env: str) -> None:
 
     see = f"kedro mlops submit --env {env} --job {job.name}"
     if job.tags.get("env", env) != env:
-        raise OperationError(
-            f"The job {job.name} was sent with --env {job.tags['env']}: give that."
-        )
+        raise OperationError(f"The job {job.name} was sent with --env {job.tags['env']}: use that.")
     if not job.ended:
         raise OperationError(f"The job {job.name} is {job.status}. Wait for it: {see}")
     if job.status != COMPLETED:

@@ -1,9 +1,9 @@
-"""Models in Unity Catalog: an MLflow client that keeps to what Databricks documents of its tags.
+"""Models in Unity Catalog: an MLflow client that respects the documented limits of its tags.
 
-A tag's name has none of ``. , - = / :``, its value at most 1,000 characters, and an object at most
-50 tags. So tags whose name has a dot, ``metrics.r2``, are stored together by what is before it: the
-tag ``metrics_json`` holds ``{"metrics.r2": "0.7"}``, and a text that is too long continues in
-``metrics_json_2``. Versions are listed without their tags, which are asked for one by one.
+A tag's name has none of ``. , - = / :``, its value has at most 1,000 characters, and an object at
+most 50 tags. So tags with a dot, ``metrics.r2``, are grouped by the part before the dot: the tag
+``metrics_json`` holds ``{"metrics.r2": "0.7"}``, and a text that is too long continues in
+``metrics_json_2``. Versions are listed without their tags, which are fetched one by one.
 """
 
 import json
@@ -38,12 +38,12 @@ def pack_tags(tags: Mapping[str, str]) -> dict[str, str]:
 
 
 def unpack_tags(stored: Mapping[str, str]) -> dict[str, str]:
-    """Return the tags that were packed, and those that others have set, as they are.
+    """Return the packed tags by their own names, and tags set by others as they are.
 
     Raises
     ------
     MlflowException
-        If a text of several pieces is not whole: a process has ended while it wrote them.
+        If a text of several pieces is incomplete: a process ended while it wrote them.
     """
     tags = {name: text for name, text in stored.items() if not _STORED.fullmatch(name)}
     for group in {match[1] for name in stored if (match := _STORED.fullmatch(name))}:
@@ -78,8 +78,8 @@ def _members(group: str, stored: Mapping[str, str]) -> dict[str, str] | None:
             from mlflow import MlflowException
 
             raise MlflowException(
-                f"The tag {group} is half written: its pieces are of different texts. Register the "
-                "model again."
+                f"The tag {group} is half written: its pieces belong to different texts. Register "
+                "the model again."
             )
     try:
         found = json.loads(text)
@@ -95,7 +95,7 @@ class UnityCatalogClient:
     Parameters
     ----------
     client
-        A ``mlflow.MlflowClient``; what is not defined here is its.
+        An ``mlflow.MlflowClient``, which has all methods that are not defined here.
     """
 
     has_aliases = True
@@ -109,7 +109,7 @@ class UnityCatalogClient:
     def search_model_versions(self, *given: Any, **named: Any) -> Any:
         """List versions that have their files, each with its tags."""
         listed = self._client.search_model_versions(*given, **named)
-        # what is not READY was broken off while its files were stored
+        # a version that is not READY was interrupted while its files were stored
         found = (self._known(v.name, v.version) for v in listed if v.status == "READY")
         return type(listed)([one for one in found if one is not None], listed.token)
 
@@ -136,7 +136,7 @@ class UnityCatalogClient:
         self._retag(name, version, lambda tags: {k: v for k, v in tags.items() if k != key})
 
     def create_registered_model(self, name: str, tags: Mapping[str, str] | None = None) -> Any:
-        """Make a model without versions."""
+        """Create a model without versions."""
         return self._client.create_registered_model(name, tags=pack_tags(tags or {}))
 
     def get_registered_model(self, name: str) -> Any:
@@ -144,7 +144,7 @@ class UnityCatalogClient:
         return _unpacked(self._client.get_registered_model(name))
 
     def _known(self, name: str, version: str) -> Any | None:
-        """Return a version; None if it was deleted meanwhile."""
+        """Return a version; None if it was deleted in the meantime."""
         from mlflow import MlflowException
 
         try:
@@ -168,5 +168,5 @@ class UnityCatalogClient:
 
 def _unpacked(found: Any) -> Any:
     """Return an entity whose tags are unpacked."""
-    found._tags = unpack_tags(found.tags)  # of a model, ``tags`` is a copy
+    found._tags = unpack_tags(found.tags)  # the property ``tags`` of a model is a copy
     return found

@@ -1,9 +1,8 @@
 """Versions of the registered model, and which of them is the champion.
 
-The champion holds an alias. Azure ML's registry keeps versions and tags, and its documentation
-names no aliases, and the registry of a Databricks workspace has none: there the champion is the
-version that has the tag. Each time a version becomes champion a tag of it says so:
-``champion.since.<time>`` is how, and after which one.
+The champion holds an alias. Azure ML's documentation of its registry mentions no aliases, and the
+registry of a Databricks workspace has none: there a tag marks the champion. Each time a version
+becomes champion, its tag ``champion.since.<time>`` records how, and which version it replaced.
 """
 
 import logging
@@ -24,12 +23,12 @@ SINCE = "champion.since."
 BY_GATE = "gate"
 _THERE = ("RESOURCE_ALREADY_EXISTS", "ALREADY_EXISTS")
 _NOT_THERE = "RESOURCE_DOES_NOT_EXIST"
-# MLflow says it itself, without asking the server
+# raised by MLflow itself, without asking the server
 _IN_WORKSPACE = "is unsupported for models in the Workspace Model Registry"
 
 
 def open_client(tracking_uri: str | None = None, registry_uri: str | None = None) -> Any:
-    """Return a client of MLflow; None stands for the addresses that MLflow was set to."""
+    """Return an MLflow client; None stands for the address that MLflow is set to."""
     import mlflow
 
     client = mlflow.MlflowClient(tracking_uri, registry_uri)
@@ -39,7 +38,7 @@ def open_client(tracking_uri: str | None = None, registry_uri: str | None = None
 
 
 def is_unsupported(error: Exception) -> bool:
-    """Return whether a server may lack what it was asked for: it answered 404 or 501."""
+    """Return whether a server may lack the requested feature: it answered 404 or 501."""
     from mlflow import MlflowException
 
     if isinstance(error, MlflowException) and _IN_WORKSPACE in str(error):
@@ -66,8 +65,8 @@ def register(
     except MlflowException as error:
         if error.error_code not in _THERE:
             raise
-    # not `mlflow.register_model`: it lists the files of the run in a way that Azure ML's plugin
-    # answers differently, and then asks for the logged model that is not there
+    # not `mlflow.register_model`: with Azure ML's plugin it misreads the list of the run's files,
+    # and then asks for a logged model that does not exist
     version = str(client.create_model_version(name, source, run_id, tags=tags).version)
     if announce:
         logger.info("Registered %s version %s", name, version)
@@ -75,13 +74,13 @@ def register(
 
 
 def version_of_digest(client: Any, name: str, wanted: str) -> str | None:
-    """Return the newest version that has these files; None without one."""
+    """Return the newest version that has these files; None if there is none."""
     same = [v for v in newest_first(client, name) if v.tags.get("digest") == wanted]
     return str(same[0].version) if same else None
 
 
 def stored_fault(name: str, version: str, digest: str) -> str | None:
-    """Return what is wrong with the stored files of a version; None if they have this digest."""
+    """Return the fault of a version's stored files; None if they have this digest."""
     import mlflow
 
     try:
@@ -95,17 +94,17 @@ def stored_fault(name: str, version: str, digest: str) -> str | None:
 
 
 def find_champion(client: Any, name: str) -> Any | None:
-    """Return the version in service; None without such a model or champion."""
+    """Return the version in service; None if there is no such model or champion."""
     from mlflow import MlflowException
 
     try:
         return client.get_model_version_by_alias(name, CHAMPION)
     except MlflowException as error:
-        if getattr(client, "has_aliases", False):  # of Unity Catalog, whose answer is clear
+        if getattr(client, "has_aliases", False):  # Unity Catalog, whose answer is clear
             if is_missing_model(error):
                 return None
             raise
-        if is_unsupported(error):  # or there is no such model, and then no version of it
+        if is_unsupported(error):  # or there is no such model, and so no version of it
             return next(iter(_tagged(client, name)), None)
         if error.error_code == "INVALID_PARAMETER_VALUE":  # no version holds the alias
             return None
@@ -122,7 +121,7 @@ def make_champion(client: Any, name: str, version: str, how: str = BY_GATE) -> N
     except MlflowException as error:
         if not is_unsupported(error):
             raise
-        # the new one first: interrupted in between there are two, and the newest counts
+        # the new one first: an interruption leaves two, of which the newest counts
         client.set_model_version_tag(name, version, CHAMPION, "true")
         for other in _tagged(client, name):
             if str(other.version) != version:
@@ -132,8 +131,8 @@ def make_champion(client: Any, name: str, version: str, how: str = BY_GATE) -> N
 
 
 def champion_event(how: str, before: str | None) -> tuple[str, str]:
-    """Return the name and text of the tag that says since when a version is champion."""
-    # tags of MLflow may hold no plus sign, which the usual way to write a time zone has
+    """Return the name and text of the tag that records when a version became champion."""
+    # MLflow's tag names may not contain the plus sign of a usual time zone
     now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
     return f"{SINCE}{now}", f"{how}, after {before}" if before else f"{how}, the first"
 

@@ -1,6 +1,6 @@
 """The commands that reproduce the model of a run from its commit, data and parameters.
 
-They are printed as a person would type them, and run exactly so.
+They are printed as one would type them, and run exactly like that.
 """
 
 import os
@@ -40,7 +40,7 @@ DEFAULT_ENV = "local"
 STORE = "sqlite:///mlruns.db"
 _LOCK = "requirements/run.txt"
 _SHOWN = 5
-# Of the process that asks, and not of the command: a job, bindings, code on the path.
+# They belong to this process, not to the command: a job, bindings, code on the path.
 _NOT_HANDED_ON = (
     *("MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_ID", "MLFLOW_EXPERIMENT_NAME", "PYTHONPATH"),
     *("RANK", "OMPI_COMM_WORLD_RANK", "TF_CONFIG"),
@@ -66,7 +66,7 @@ class Command:
         Raises
         ------
         OperationError
-            If it fails or there is no such program.
+            If it fails, or there is no such program.
         """
         try:
             subprocess.run(
@@ -94,7 +94,7 @@ class Reproduction:
     root: Path
 
     def run(self, say: Callable[[str], None] = print) -> str:
-        """Run the commands, each of which is shown first, and return the digest of the scores.
+        """Print and run each command, and return the digest of the scores.
 
         Raises
         ------
@@ -118,31 +118,31 @@ def plan_reproduction(
     anyway: bool = False,
     root: Path | None = None,
 ) -> Reproduction:
-    """Find out how to reproduce the model of a run; nothing is run yet.
+    """Plan how to reproduce the model of a run; nothing is run yet.
 
     Parameters
     ----------
     env
-        The environment whose tracking server, or workspace, is asked.
+        The environment of the tracking server, or workspace, with the record of the run.
     run
         A run on the tracking server, or a local job.
     job
         A job on Azure ML instead.
     data
-        Files that the run has read, where they are not where they were.
+        Files that the run has read, if they have moved since.
     anyway
-        Try it though changes of its code were not committed.
+        Try it even if changes of its code were not committed.
     root
         The folder of the project; the current one by default.
 
     Returns
     -------
-    The commands; the same scores as then are those whose digest is ``recorded.scores``.
+    The commands; the scores are reproduced if their digest is ``recorded.scores``.
 
     Raises
     ------
     OperationError
-        If there is no such run or job, or its code or data cannot be had.
+        If there is no such run or job, or its code or data is not available.
     """
     root = root or Path.cwd()
     config, catalog = read_mlops(root, env), _places(root, env)
@@ -150,7 +150,7 @@ def plan_reproduction(
     if scores is None or port_of(scores) not in catalog:
         raise OperationError(
             f"tracking.scores in {configuration_folder(root)}/base/mlops.yml names no catalog "
-            "entry that is a file: its digest is what a repetition is compared by."
+            "entry that is a file: a repetition is compared by its digest."
         )
     server = None if os.environ.get("MLFLOW_TRACKING_URI") else config.tracking.uri
     recorded = _recorded(root, env, config, run, job)
@@ -188,7 +188,7 @@ def _recorded(root: Path, env: str, config: Mlops, run: str | None, job: str | N
     database = database_of(address)
     if database and not database.is_file():
         raise OperationError(
-            f"No run is tracked at {shown_address(address)}; MLFLOW_TRACKING_URI names a server."
+            f"No run is tracked at {shown_address(address)}: name a server in MLFLOW_TRACKING_URI."
         )
     try:
         choose_server(config, root)
@@ -215,11 +215,11 @@ def _refuse_unknown_code(run: RecordedRun, root: Path, anyway: bool) -> None:
     Raises
     ------
     OperationError
-        If its commit is not known or not here, or its files were changed (unless ``anyway``).
+        If its commit is unknown or not here, or its files were changed (unless ``anyway``).
     """
     if run.commit is None:
         raise OperationError(
-            f"The run {run.id} has no commit: it was made outside of git, its code is not known."
+            f"The run {run.id} has no commit: it was made outside of git, so its code is unknown."
         )
     if run.dirty and not anyway:
         raise OperationError(
@@ -228,7 +228,7 @@ def _refuse_unknown_code(run: RecordedRun, root: Path, anyway: bool) -> None:
         )
     if _git(root, "cat-file", "-t", run.commit).strip() != "commit":
         raise OperationError(
-            f"The commit {run.commit} of run {run.id} is not in this clone, type: "
+            f"The commit {run.commit} of run {run.id} is not in this clone: fetch it with "
             "git fetch --all (and --unshallow, if the clone is shallow)"
         )
 
@@ -236,16 +236,16 @@ def _refuse_unknown_code(run: RecordedRun, root: Path, anyway: bool) -> None:
 def _checkout(root: Path, tree: str, commit: str) -> list[Command]:
     again = Path(root / tree).exists()
     remove = [Command(("git", "worktree", "remove", "--force", tree))] if again else []
-    # --force: also where a folder was deleted by hand, which git still remembers
+    # --force: works even if the folder was deleted by hand, which git does not notice
     return [*remove, Command(("git", "worktree", "add", "--force", "--detach", tree, commit))]
 
 
 def _ways_to_data(
     data: Sequence[RecordedData], found: Mapping[str, Path], env: str, folder: str, root: Path
 ) -> tuple[dict[str, str], list[Command]]:
-    """Return where each port is read from, and the commands that bring it there first.
+    """Return the path that each port is read from, and the commands that put its data there.
 
-    A file keeps the name it had: code may read something from it.
+    A file keeps its name, as code may use it.
     """
     places, commands = {}, []
     for item in data:
@@ -253,7 +253,7 @@ def _ways_to_data(
         target = f"{folder}/{item.port}/{name}"
         path = found.get(item.port)
         if path is None and is_address(item) and not item.asset:
-            continue  # read from where the catalog of that commit says
+            continue  # read from the address in the catalog of that commit
         if path and (path.name == name or not item.path):
             places[item.port] = str(path)
             continue
@@ -267,7 +267,7 @@ def _ways_to_data(
 def _parameters(root: Path, run: RecordedRun, project: str, server: str | None) -> list[Command]:
     """Replace the parameters of its environment with those of the run.
 
-    A job was sent with its parameters and those of its commit, and has no file of them.
+    A job has no file of them: they are those of its commit and those that it was sent with.
     """
     if run.parameters_file is None:
         return []
@@ -289,7 +289,7 @@ def _parameters(root: Path, run: RecordedRun, project: str, server: str | None) 
 
 
 def _other_parameters(root: Path, run: RecordedRun) -> list[str]:
-    """Name files of the environment whose parameters would be there twice."""
+    """List other files of the environment, whose parameters would be there twice."""
     folder = f"{configuration_folder(root)}/{run.env}"
     files = _git(root, "ls-tree", "-r", "--name-only", str(run.commit), f"{folder}/").splitlines()
     old = [name for name in files if PurePosixPath(name).name.startswith("parameters")]
@@ -311,7 +311,7 @@ def _kedro_run(run: RecordedRun, project: str, places: dict[str, str], scores: s
 
 
 def _other_packages(root: Path, commit: str, project: str) -> list[str]:
-    """Compare the lock of that time with what is installed here."""
+    """Compare the lock of that commit with the packages installed here."""
     differences = [
         f"{name} {pinned} (here {installed})"
         for name, pinned in _pins(_git(root, "show", f"{commit}:./{_LOCK}")).items()
@@ -321,9 +321,9 @@ def _other_packages(root: Path, commit: str, project: str) -> list[str]:
         return []
     more = f" and {len(differences) - _SHOWN} more" if len(differences) > _SHOWN else ""
     return [
-        f"the scores may differ, for other packages are installed here than {_LOCK} of that commit "
-        f"names: {', '.join(differences[:_SHOWN])}{more}. For an environment of that time, after "
-        f"the first command: uv venv {project}/.venv; uv pip sync --python {project}/.venv "
+        f"the scores may differ, because the packages installed here differ from {_LOCK} of that "
+        f"commit: {', '.join(differences[:_SHOWN])}{more}. For its environment, type after the "
+        f"first command: uv venv {project}/.venv; uv pip sync --python {project}/.venv "
         f"{project}/{_LOCK}; then put {project}/.venv/bin first on PATH and type the others."
     ]
 
@@ -345,7 +345,7 @@ def _installed(name: str) -> str:
 
 
 def _git(root: Path, *arguments: str) -> str:
-    """Return what git prints; nothing if it fails."""
+    """Return git's output, empty if it fails."""
     try:
         answer = subprocess.run(
             ["git", *arguments], cwd=root, capture_output=True, text=True, check=False

@@ -1,6 +1,6 @@
-"""The record of a run, and exactly the data that it read: code, parameters, scores.
+"""Read the record of a run: code, parameters, scores, and exactly the data that it read.
 
-The tracking server knows it about runs and local jobs, the workspace about jobs on Azure ML.
+The tracking server has it for runs and local jobs, the workspace for jobs on Azure ML.
 """
 
 import re
@@ -29,7 +29,7 @@ _NOT_DATA = ("fingerprint", "from_earlier_runs")
 
 @dataclass(frozen=True)
 class RecordedData:
-    """A raw input of a run: digest of its bytes, where it lay, and its data asset."""
+    """A raw input of a run: digest of its bytes, its path at that time, and its data asset."""
 
     port: str
     digest: str | None = None
@@ -39,9 +39,9 @@ class RecordedData:
 
 @dataclass(frozen=True)
 class RecordedRun:
-    """A run, with what its job and the other steps of that job know about it.
+    """A run, with the record of its job and of the other steps of that job.
 
-    ``in_steps`` says that other steps of the same job have made what this one began with.
+    ``in_steps`` is true if other steps of the same job made the inputs of this one.
     """
 
     id: str
@@ -58,12 +58,12 @@ class RecordedRun:
 
 
 def find_run(client: Any, run_id: str) -> RecordedRun:
-    """Read a run; of a job, or another step of it, the step that made the scores.
+    """Read a run; for a job or one of its other steps, read the step that made the scores.
 
     Raises
     ------
     OperationError
-        If there is no such run, or it stored no scores, or it began with what an earlier run made.
+        If there is no such run, it stored no scores, or it began with results of an earlier run.
     """
     from mlflow import MlflowException
 
@@ -123,19 +123,19 @@ def find_data(
     catalog: Mapping[str, str],
     root: Path,
 ) -> dict[str, Path]:
-    """Return for each port the file with the recorded content; none for what must be fetched.
+    """Return the file with the recorded content by port, without ports that must be fetched.
 
     Parameters
     ----------
     given
-        Files to look among before all others; each must be one that the run has read.
+        Files to try before all others; each must be one that the run has read.
     catalog
-        Where this checkout's catalog reads each port from.
+        The path that this checkout's catalog reads each port from.
 
     Raises
     ------
     OperationError
-        If a file is not there or is another one, and no data asset is known.
+        If a file is missing or has other content, and no data asset is known.
     """
     offered = {content_digest(path): path.resolve() for path in given if _is_there(path)}
     wanted = {item.digest for item in data}
@@ -156,9 +156,9 @@ def find_data(
 
 
 def unchecked(data: Sequence[RecordedData], found: Mapping[str, Path]) -> list[str]:
-    """Name the data that is read from an address again, and may be another by now."""
+    """Return warnings about data that is read from an address again and may have changed."""
     if not data:
-        return ["which data the run has read is not recorded: the commit's catalog names some."]
+        return ["the data that the run read is not recorded: the commit's catalog names it."]
     return [
         f"{item.port} is read from {item.path} again: whether it is still the same is not checked."
         for item in data
@@ -172,13 +172,13 @@ def is_address(item: RecordedData) -> bool:
 
 
 def _scoring(client: Any, run: Any) -> Any:
-    """Find the step that made the scores, of a job or of the job that a step belongs to."""
+    """Find the step that made the scores, in a job or in the job that a step belongs to."""
     job = run.data.tags.get(_PARENT, run.info.run_id)
     scoring = [step for step in _children(client, run, job) if SCORES in step.data.tags]
     if not scoring:
         raise OperationError(
-            f"The run {run.info.run_id} ({run.info.status}) has no {SCORES}, and no step of its "
-            "job: it has not finished, or does not score. There is nothing to compare with."
+            f"The run {run.info.run_id} ({run.info.status}) has no {SCORES}, nor has any step of "
+            "its job: it has not finished, or does not score. There is nothing to compare with."
         )
     return scoring[-1]
 
@@ -212,26 +212,26 @@ def _recorded(run: Any, job: Mapping[str, str], steps: list[Mapping[str, str]]) 
 
 
 def _given(job: Mapping[str, str], steps: list[Mapping[str, str]]) -> dict[str, str]:
-    """Collect the runtime parameters of a job: each step got only those that matter to it."""
+    """Collect the runtime parameters of a job: each step gets only those that it uses."""
     return _parameters_in([job.get("params", ""), *(s.get("kedro.params", "") for s in steps)])
 
 
 def _parameters_in(texts: Sequence[str]) -> dict[str, str]:
-    """Read parameters that were written as ``--params`` takes them; the last text counts."""
+    """Read parameters in the form of ``--params``; the last text takes precedence."""
     pairs = [pair.partition("=") for text in texts for pair in text.split(",") if pair]
     # as an input of the job, a.b is called a__b
     return {name.replace("__", "."): value for name, _, value in pairs}
 
 
 def _data_in(known: Mapping[str, str]) -> tuple[RecordedData, ...]:
-    """Read what tags say about raw data."""
+    """Read the raw data that tags describe."""
     found: dict[str, dict[str, str]] = {}
     for tag, text in known.items():
         kind, _, name = tag.removeprefix("data.").partition(".")
         if not tag.startswith("data.") or kind in _NOT_DATA:
             continue
         facts = found.setdefault(port_of(name) or kind, {})
-        if kind == "file":  # what was read, and not only handed over
+        if kind == "file":  # data that was read, not only passed on
             facts["digest"] = text
         elif kind == "digest" or _SHA256.fullmatch(text):
             facts.setdefault("digest", text)
@@ -243,12 +243,12 @@ def _data_in(known: Mapping[str, str]) -> tuple[RecordedData, ...]:
 
 
 def _texts(tags: Mapping[str, str], parameters: Mapping[str, str]) -> list[str]:
-    """Let what the job was actually sent with take precedence: a schedule may have changed it."""
+    """Return parameters; those actually sent take precedence, as a schedule may change them."""
     return [tags.get("params", ""), *(f"{name}={value}" for name, value in parameters.items())]
 
 
 def _digest(client: "MLClient", job: "CloudJob", scores: str) -> str:
-    """Compute the digest that the tracking hook gives the same file."""
+    """Compute the digest that the tracking hook records for the same file."""
     from kedro_azure_mlops.azure.cloud_job import fetch_output
 
     with TemporaryDirectory() as folder:
@@ -258,7 +258,7 @@ def _digest(client: "MLClient", job: "CloudJob", scores: str) -> str:
 
 def _is_there(path: Path) -> bool:
     if not path.exists():
-        raise OperationError(f"There is no {path}, which --data names.")
+        raise OperationError(f"--data names {path}, which does not exist.")
     return True
 
 
@@ -271,8 +271,8 @@ def _with_content(item: RecordedData, places: Sequence[Path]) -> Path | None:
 
 def _missing(item: RecordedData, places: Sequence[Path]) -> str:
     there = dict.fromkeys(str(place) for place in places if place.exists())
-    now = f"what is at {' and '.join(there)} now is another" if there else "it is not there now"
-    return f"{_listed([item])}\nand {now}. Give the file of that time: --data PATH"
+    now = f"{' and '.join(there)} has other content now" if there else "it is missing now"
+    return f"{_listed([item])}\nand {now}. Name the file of that time: --data PATH"
 
 
 def _listed(data: Sequence[RecordedData]) -> str:

@@ -1,1 +1,1 @@
-"""Servers around the one score function: Azure's, one without Azure, and a device's bundle."""
+"""Ways to serve the score function: Azure's server, a plain server, and a bundle for devices."""

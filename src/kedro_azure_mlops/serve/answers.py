@@ -1,7 +1,7 @@
-"""Answers to requests, the same for both servers, which only translate them.
+"""Answers to requests, shared by both servers, which only translate them.
 
 Answers are counted, and recorded if ``RECORD_FOLDER`` names a folder (see ``record.py``) or
-Azure's data collector asks for columns (see ``collector.py``).
+Azure's data collector collects columns (see ``collector.py``).
 """
 
 import logging
@@ -21,14 +21,14 @@ _recorder: Recorder | AzureCollector | None = None
 
 
 def begin() -> None:
-    """Load the model, and begin to record what it answers where the environment asks for it.
+    """Load the model and, if the environment variables ask for it, start to record its answers.
 
     Raises
     ------
     UnusableModelError
-        If there is no model that can be served, or not the one asked for.
+        If there is no usable model, or not the one that is required.
     ValueError
-        If a variable is wrong, or the folder cannot be written.
+        If a variable is invalid, or the folder cannot be written.
     """
     global _recorder  # noqa: PLW0603, a server has one
     score.init()
@@ -53,7 +53,7 @@ def end() -> None:
 
 
 def answer(method: str, read: Callable[[], bytes], request_id: str | None = None) -> score.Answer:
-    """Answer a request to ``/score``; ``read`` gives its body or refuses it."""
+    """Answer a request to ``/score``; ``read`` returns its body or raises BadRequestError."""
     started = time.perf_counter()
     kept: list[tuple[Rows, Sequence[Sequence[Any]]]] = []
     found = _answer(method, read, None if _recorder is None else lambda *one: kept.append(one))
@@ -66,27 +66,25 @@ def answer(method: str, read: Callable[[], bytes], request_id: str | None = None
 
 
 def health() -> score.Answer:
-    """Return which model is loaded."""
+    """Return the version and digest of the loaded model."""
     model = score.model()
     return score.Answer(200, {"model": {"version": model.version, "digest": model.digest}})
 
 
 def refuse(field: str, message: str, status: int) -> score.Answer:
-    """Answer what cannot be scored."""
+    """Return the answer to a request that cannot be scored."""
     return score.refusal(BadRequestError(field, message, status))
 
 
 def _answer(method: str, read: Callable[[], bytes], keep: score.Keep | None) -> score.Answer:
     if method != "POST":
-        return refuse("method", f"{method[:20]} is not known here: POST the rows", 405)
+        return refuse("method", f"{method[:20]} is not allowed here: POST the rows", 405)
     try:
         return score.run(read(), keep)
     except BadRequestError as error:
         return score.refusal(error)
     except Exception as error:  # noqa: BLE001, a server continues
-        # without the error's own words, which may quote what was sent
+        # Without the error's message, which may quote the request.
         where = "".join(traceback.format_tb(error.__traceback__))
         logger.error("A request failed with %s:\n%s", type(error).__name__, where)
-        return score.Answer(
-            500, {"error": {"field": "server", "message": "failed; its log says where"}}
-        )
+        return score.Answer(500, {"error": {"field": "server", "message": "failed: see its log"}})

@@ -1,6 +1,6 @@
-"""Files of any length, scored piece by piece: a reader, a writer, and the function between them.
+"""Score files of any length piece by piece: a reader, a writer, and the function between them.
 
-``CsvPieces`` and ``ScoredPieces`` are catalog entries, ``score_pieces`` is what a node calls::
+``CsvPieces`` and ``ScoredPieces`` are dataset types for the catalog; nodes call ``score_pieces``::
 
     new_rows:
       type: kedro_azure_mlops.serve.batches.CsvPieces
@@ -40,8 +40,8 @@ from kedro_azure_mlops.writing import clean_up, naming_a_full_disk, new_beside, 
 
 logger = logging.getLogger(__name__)
 
-PART = "part"  # attribute of a piece: the name of its file, if it is one of a folder
-SOURCE = "source"  # attribute of a piece: what messages call its file
+PART = "part"  # attribute of a piece: the name of its file, if it is in a folder
+SOURCE = "source"  # attribute of a piece: the name of its file in messages
 _SUFFIXES = (".csv", ".parquet")
 _ROWS_SHOWN = 10
 _NAMES_SHOWN = 20
@@ -49,32 +49,32 @@ _NO_REASON = "not known to the model"
 
 
 class EmptyFileError(RefusedError):
-    """A file was read and holds no row (exit status 1)."""
+    """A file has no rows (exit status 1)."""
 
 
 class CsvPieces(AbstractDataset[None, Iterator[pd.DataFrame]]):
     """New rows: a CSV or Parquet file, or a folder of them in the order of their names.
 
-    Loads an iterator of pieces. Each is a DataFrame indexed by the line of its file (Parquet: by
-    the number of the row) with the attributes ``source`` (the file, for messages), ``part`` (the
-    name of the file without its suffix, None of a single file) and, where sizes are known,
-    ``share`` (how much of all files is read). In a folder, files whose names begin with ``_`` or a
-    dot are left out, and so is what is neither CSV nor Parquet.
+    Loads an iterator of pieces. Each is a DataFrame indexed by the line in its file (Parquet: by
+    the row number) with the attributes ``source`` (the file, for messages), ``part`` (the name of
+    the file without its suffix, None for a single file) and, if sizes are known, ``share`` (the
+    fraction of all files read so far). Other files in a folder are ignored, and so are names that
+    start with ``_`` or a dot.
 
-    A project with rules of its own overrides ``read_csv(address)`` or ``read_parquet(address)``,
-    which read a file as pieces, or ``accept(pieces)``, which validates or changes those of a file.
+    Projects with their own rules override ``read_csv(address)`` or ``read_parquet(address)``,
+    which read a file as pieces, or ``accept(pieces)``, which validates or changes a file's pieces.
 
     Parameters
     ----------
     filepath
-        A file or folder, here or at any address that fsspec opens.
+        A file or folder, local or at any address that fsspec opens.
     rows
-        The most rows of a piece.
+        The maximum number of rows per piece.
     load_args
         Further arguments of ``pandas.read_csv``, such as ``dtype: {machine: str}``. Without it,
         numbers with leading zeros, such as ``007``, are kept as text.
     credentials, fs_args
-        As of Kedro's own datasets.
+        As for Kedro's own datasets.
     """
 
     def __init__(
@@ -94,24 +94,24 @@ class CsvPieces(AbstractDataset[None, Iterator[pd.DataFrame]]):
         self.metadata = metadata
 
     def load(self) -> Iterator[pd.DataFrame]:
-        """Find the files; each is opened when its first piece is asked for.
+        """Find the files; each is opened when its first piece is requested.
 
         Raises
         ------
         OperationError
-            If no file is named, or there is none. The iterator raises ``RefusedError`` where a file
-            cannot be read as a table.
+            If no file is named, or none exists. The iterator raises ``RefusedError`` for a file
+            that cannot be read as a table.
         """
         return self._pieces(self.files())
 
     def files(self) -> dict[str | None, str]:
-        """Find the address of each file, by its name if it is one of a folder; as ``load``."""
+        """Return the files' addresses by name (None for a single file); raises like ``load``."""
         if self.filepath is None:
             raise OperationError("There is nothing to score: no file or folder is named.")
         return self._parts(self.filepath)
 
     def read_csv(self, address: str) -> Iterator[pd.DataFrame]:
-        """Read one CSV file as pieces; override it for files of another form.
+        """Read one CSV file as pieces; override it for other formats.
 
         Raises
         ------
@@ -137,7 +137,7 @@ class CsvPieces(AbstractDataset[None, Iterator[pd.DataFrame]]):
             raise RefusedError(str(error)) from error
 
     def read_parquet(self, address: str) -> Iterator[pd.DataFrame]:
-        """Read one Parquet file as pieces; override it for files of another form.
+        """Read one Parquet file as pieces; override it for other formats.
 
         Raises
         ------
@@ -167,13 +167,13 @@ class CsvPieces(AbstractDataset[None, Iterator[pd.DataFrame]]):
         return pieces
 
     def open(self, address: str) -> IO[bytes]:
-        """Open a file for its bytes."""
+        """Open a file in binary mode."""
         files, path = self._file_system(address)
         return files.open(path, "rb")  # type: ignore[no-any-return]
 
     def save(self, data: None) -> None:
-        """Refuse: these files are someone else's."""
-        raise DatasetError("Rows that are to be scored are never written.")
+        """Refuse: the input files are read-only."""
+        raise DatasetError("Rows to score are read-only: they cannot be saved.")
 
     def _file_system(self, address: str) -> tuple[Any, str]:
         from fsspec.core import url_to_fs
@@ -194,8 +194,8 @@ class CsvPieces(AbstractDataset[None, Iterator[pd.DataFrame]]):
         stems = [PurePosixPath(name).stem for name in parts]
         if twice := sorted({stem for stem in stems if stems.count(stem) > 1}):
             raise OperationError(
-                f"{shown(address)} holds two files {twice[0]}, of different kinds: their scores "
-                "would get one name. Rename one."
+                f"{shown(address)} holds two files named {twice[0]}, in different formats: their "
+                "scores would get the same name. Rename one."
             )
         if not parts:
             raise OperationError(
@@ -218,7 +218,7 @@ class CsvPieces(AbstractDataset[None, Iterator[pd.DataFrame]]):
             done += sizes[address]
 
     def _size(self, address: str) -> int:
-        """Return how many bytes a file of this machine has; 0 of others, whose store is asked."""
+        """Return the size of a local file in bytes; 0 for a remote one, to spare a request."""
         path = self._file_system(address)[1]
         return Path(path).stat().st_size if Path(path).is_file() else 0
 
@@ -229,7 +229,7 @@ class CsvPieces(AbstractDataset[None, Iterator[pd.DataFrame]]):
             rows += len(piece)
             yield piece
         if not rows:
-            raise EmptyFileError(f"{shown(address)}: the file is empty, it holds no row.")
+            raise EmptyFileError(f"{shown(address)}: the file is empty: it has no rows.")
 
     def _exists(self) -> bool:
         if self.filepath is None:
@@ -242,20 +242,20 @@ class CsvPieces(AbstractDataset[None, Iterator[pd.DataFrame]]):
 
 
 class ScoredPieces(AbstractDataset[Iterable[pd.DataFrame], Iterator[pd.DataFrame]]):
-    """Scored rows: one file, or a folder of a file a part where the rows came from a folder.
+    """Scored rows: one file, or a folder with a file per part if the rows came from a folder.
 
-    It is written beside its place and put there at the end, so it is whole or not there. What an
-    earlier run has left there is then gone.
+    The scores are written beside their final place and moved there at the end, so they are either
+    complete or absent. They replace those of an earlier run.
 
     Parameters
     ----------
     filepath
-        A local place without suffix: ``scores`` becomes the file ``scores.csv`` or the folder
-        ``scores`` (a suffix ``.csv`` or ``.parquet`` may be given and says the format).
+        A local path without suffix: ``scores`` becomes the file ``scores.csv`` or the folder
+        ``scores`` (a suffix ``.csv`` or ``.parquet`` selects the format).
     format
-        What is written: ``csv`` (default) or ``parquet``.
+        ``csv`` (default) or ``parquet``.
     load_args
-        Further arguments of ``pandas.read_csv``, for who loads the scores again.
+        Further arguments of ``pandas.read_csv``, for loading the scores again.
     """
 
     def __init__(
@@ -281,7 +281,7 @@ class ScoredPieces(AbstractDataset[Iterable[pd.DataFrame], Iterator[pd.DataFrame
         self.metadata = metadata
 
     def load(self) -> Iterator[pd.DataFrame]:
-        """Read the scores that were written last, a table a file."""
+        """Read the newest scores, one table per file."""
         places = [place for place in (self._folder, self._file) if place.exists()]
         newest = max(places, key=lambda place: place.stat().st_mtime_ns, default=self._file)
         files = sorted(newest.glob(f"*.{self.format}")) if newest.is_dir() else [newest]
@@ -290,7 +290,7 @@ class ScoredPieces(AbstractDataset[Iterable[pd.DataFrame], Iterator[pd.DataFrame
         return (pd.read_csv(file, **self.load_args) for file in files)
 
     def save(self, data: Iterable[pd.DataFrame]) -> None:
-        """Write the pieces as they come; the files of a folder differ in ``attrs["part"]``."""
+        """Write the pieces as they arrive, to one file for each ``attrs["part"]``."""
         self.clean_up()
         new = new_beside(self._folder)
         with naming_a_full_disk(self._folder, what="the table of scores"):
@@ -301,7 +301,7 @@ class ScoredPieces(AbstractDataset[Iterable[pd.DataFrame], Iterator[pd.DataFrame
                 self.clean_up()
 
     def clean_up(self) -> None:
-        """Remove what a run that was killed while it saved has left; earlier scores stay."""
+        """Remove the leftovers of a run that was killed while saving; earlier scores stay."""
         clean_up(self._folder)
 
     def _write(self, pieces: Iterable[pd.DataFrame], folder: Path) -> list[str | None]:
@@ -343,7 +343,7 @@ class ScoredPieces(AbstractDataset[Iterable[pd.DataFrame], Iterator[pd.DataFrame
 
 
 class _CsvWriter:
-    """Writes by pyarrow: pandas itself would take a third of the time of a whole run for it."""
+    """Writes with pyarrow: pandas would need a third of the time of a whole run."""
 
     def __init__(self, file: Path) -> None:
         self._file = file.open("wb")
@@ -376,7 +376,7 @@ class _ParquetWriter:
         schema = self._writer.schema if self._writer else None
         table = pyarrow.Table.from_pandas(piece, schema=schema, preserve_index=False)
         if self._writer is None:
-            # a column without any value in the first piece says nothing of its type
+            # the type of a column without values in the first piece is unknown
             named = [
                 field.with_type(pyarrow.string()) if pyarrow.types.is_null(field.type) else field
                 for field in table.schema
@@ -400,45 +400,45 @@ def score_pieces(
     digest: str | None = None,
     clock: Callable[[], float] = time.monotonic,
 ) -> Iterator[pd.DataFrame] | Table:
-    """Score rows piece by piece, each by itself and by what its series did before it.
+    """Score rows piece by piece, with the earlier rows of their series as history.
 
-    How the rows are cut into pieces makes no difference to any answer, and memory stays flat: of
-    each series only what ``scorer.schema.history`` declares is remembered. Can be a node's function
-    or be called in one; Kedro saves what it returns through ``ScoredPieces``. Where ``recording``
-    of ``mlops.yml`` is enabled, the answers of a run that ends well are recorded as those of a
-    server are, but not in a job, whose disk goes with it: monitor its scores.
+    The answers do not depend on how the rows are cut into pieces, and memory stays flat: of each
+    series only the history that ``scorer.schema.history`` declares is remembered. Use it as a
+    node's function or call it in one; Kedro saves the result through ``ScoredPieces``. If
+    ``recording`` in ``mlops.yml`` is enabled, the answers of a successful run are recorded like
+    those of a server, except in a job, whose disk is temporary: monitor its scores instead.
 
     Parameters
     ----------
     pieces
         DataFrames with the columns of ``scorer.schema.inputs`` (others are left out), times as text
-        or as datetimes, as ``CsvPieces`` loads them. Several series may be mixed. The rows of a
-        series come in the order of time, or at most ``most_late`` late. A Spark table is
-        scored by the executors and not recorded, see ``score_on_spark``.
+        or datetimes, as loaded by ``CsvPieces``. Several series may be mixed. The rows of a series
+        are sorted by time, or at most ``most_late`` late. A Spark table is scored by the executors
+        and not recorded, see ``score_on_spark``.
     scorer
-        What answers; see ``contract.Scorer``.
+        The model; see ``contract.Scorer``.
     version
         The model's version, for the last column.
     explain
-        Whether to add a column ``explanation``: in a line why a row was flagged (why it was scored
-        so, of a model that flags none).
+        Whether to add a column ``explanation``: one line on why a row was flagged (or, for a model
+        without flags, on its score).
     digest
-        The model's, for what is recorded.
+        The model's digest, for the recording.
     clock
-        Returns seconds; progress is logged at most every five of them.
+        Returns seconds; progress is logged at most every five seconds.
 
     Returns
     -------
-    An iterator (it reads nothing before it is asked) of a DataFrame for each piece, with its index
-    and ``attrs``: the input columns, the output columns (numbers rounded to ``Column.decimals``,
-    booleans as 0 and 1, what is missing as missing) and ``model_version``.
+    A lazy iterator of one DataFrame per piece, with the same index and ``attrs``: the input
+    columns, the output columns (numbers rounded to ``Column.decimals``, booleans as 0 and 1,
+    missing values as missing) and ``model_version``.
 
     Raises
     ------
     OperationError
-        If the model cannot explain its answers, but should, or these cannot be recorded.
+        If answers should be explained or recorded, but cannot be.
     RefusedError
-        While iterating: if columns are missing, values do not fit the schema or rows come too late,
+        While iterating: if columns are missing, values do not fit the schema or rows are too late,
         with a table of the first such rows.
     """
     if explain:
@@ -450,25 +450,25 @@ def score_pieces(
         from kedro_azure_mlops.serve.on_spark import score_on_spark
 
         return score_on_spark(pieces, scorer, version, most_late)
-    # not a generator itself: Kedro would save what those yield piece by piece
+    # not a generator itself: Kedro would save each yielded piece separately
     recorder = _recorder(scorer.schema, digest)
     return Scoring(scorer, version, most_late, clock, recorder).run(pieces)
 
 
 def columns_of_table(table: pd.DataFrame, schema: Schema) -> Columns:
-    """Check the rows of a DataFrame against a schema and return them as a scorer takes them.
+    """Check the rows of a DataFrame against a schema and return them as columns for a scorer.
 
     Parameters
     ----------
     table
-        The columns of ``schema.inputs``, times as text or as datetimes (offsets become UTC);
-        others are ignored.
+        The columns of ``schema.inputs``, times as text or datetimes (offsets become UTC); others
+        are ignored.
 
     Raises
     ------
     RefusedError
-        If columns are missing, or values have another type or are out of bounds: with the number of
-        rows and a table of the first of them by their index.
+        If columns are missing, or values have the wrong type or are out of bounds: with the number
+        of such rows and a table of the first ones by index.
     """
     return _columns_and_times(table, schema)[0]
 
@@ -478,8 +478,8 @@ def readable_columns(table: pd.DataFrame, columns: Sequence[Column]) -> tuple[Co
 
     Returns
     -------
-    The columns, what cannot be read as missing, and booleans, shape ``(n,)``: the rows in which
-    each value fits its column.
+    The columns, with unreadable values as missing, and booleans of shape ``(n,)``: whether all
+    values of a row fit their columns.
     """
     found: dict[str, np.ndarray] = {}
     fits = np.ones(len(table), bool)
@@ -493,7 +493,7 @@ def readable_columns(table: pd.DataFrame, columns: Sequence[Column]) -> tuple[Co
 
 
 def _columns_and_times(table: pd.DataFrame, schema: Schema) -> tuple[Columns, Times | None]:
-    """Check the rows of a DataFrame; also return what orders them, as it was read."""
+    """Check the rows of a DataFrame; also return the times that order them, as read."""
     source = table.attrs.get(SOURCE, "the data")
     if missing := [one.name for one in schema.inputs if one.name not in table.columns]:
         raise RefusedError(
@@ -531,7 +531,7 @@ def _recorder(schema: Schema, digest: str | None) -> Recorder | None:
 
 
 class Scoring:
-    """Scores pieces of rows, and remembers what the rows of the next one need."""
+    """Scores pieces of rows, and remembers the history that later pieces need."""
 
     def __init__(
         self,
@@ -554,13 +554,13 @@ class Scoring:
         self._offsets: list[Any] = [None, None]
 
     def run(self, pieces: Iterable[pd.DataFrame]) -> Iterator[pd.DataFrame]:
-        """Score pieces, one after the other, with a log of how far that is."""
+        """Score pieces one after the other, and log the progress."""
         progress = Progress("Scored", None, logger, self._clock)
         try:
             for piece in pieces:
                 yield self.score(piece)
                 progress.advance(len(piece), piece.attrs.get(SHARE))
-        except BaseException:  # its scores are not kept either
+        except BaseException:  # the scores are not kept either
             if self._recorder is not None:
                 self._recorder.abandon()
             raise
@@ -580,14 +580,14 @@ class Scoring:
             )
 
     def score(self, piece: pd.DataFrame) -> pd.DataFrame:
-        """Score a piece, after those before it."""
+        """Score the next piece."""
         columns, times = _columns_and_times(piece, self._schema)
-        self._look_at(piece, times)
+        self._check_file(piece, times)
         try:
             answers = self._stream.score(columns)
         except LateRowsError as error:
             raise RefusedError(_too_late(piece, self._schema, error)) from error
-        except ValueError as error:  # of the model, about all rows together
+        except ValueError as error:  # from the model, about the rows as a whole
             lines = f"{piece.index[0]} to {piece.index[-1]}"
             raise RefusedError(f"{_source(piece)}, lines {lines}: {error}") from error
         self._count(columns, answers)
@@ -607,8 +607,8 @@ class Scoring:
         scored.attrs = dict(piece.attrs)
         return scored
 
-    def _look_at(self, piece: pd.DataFrame, times: Times | None) -> None:
-        """Name the columns that are not used; refuse a file that mixes two kinds of times."""
+    def _check_file(self, piece: pd.DataFrame, times: Times | None) -> None:
+        """Warn about unused columns; refuse a file that mixes times with and without offset."""
         file = (_source(piece), piece.attrs.get(PART))
         if file != self._file:
             self._file, self._offsets = file, [None, None]
@@ -639,7 +639,7 @@ class Scoring:
 def _converted(
     values: pd.Series, column: Column, is_needed: bool, read: Times | None
 ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    """Convert a column; also which rows are wrong, by what is wrong with them."""
+    """Convert a column; also return the invalid rows by reason."""
     if read is not None and not np.isnat(read.values).any():
         return read.values, {}
     wrong = {}
@@ -681,7 +681,7 @@ def _converted(
 
 
 def _texts(values: pd.Series, is_stripped: bool) -> tuple[np.ndarray, np.ndarray]:
-    """Return values as text, None where one is missing; also where that is."""
+    """Return values as text, None where missing, and a mask of the missing ones."""
     places, found = pd.factorize(values)
     if values.dtype != object or not all(type(one) is str for one in found):
         texts = values.astype(str).to_numpy(object)
@@ -699,12 +699,12 @@ _BOOLEANS = {"true": True, "false": False, "1": True, "0": False, "1.0": True, "
 
 
 def parse_times(values: pd.Series) -> np.ndarray:
-    """Read ISO 8601 times as ``datetime64[ns]`` in UTC; what cannot be read becomes NaT."""
+    """Read ISO 8601 times as ``datetime64[ns]`` in UTC; unreadable ones become NaT."""
     return read_times(values).values
 
 
 def _shown_values(values: np.ndarray, column: Column) -> Any:
-    """Return an output as it is written, with the same type in every piece."""
+    """Return an output as it is saved, with the same type in every piece."""
     if column.type == "boolean":
         return pd.array(values, dtype="boolean").astype("Int64")
     if column.type == "double":
@@ -736,8 +736,8 @@ def _too_late(piece: pd.DataFrame, schema: Schema, error: LateRowsError) -> str:
     hours = error.most_late / timedelta(hours=1)
     return (
         f"{_source(piece)}: {len(error.rows):,} of {len(piece):,} rows are more than {hours:g} "
-        "hours older than one of their series that came before (newest): what they should be "
-        "compared with is no longer remembered. Sort the rows by time; the files of a folder are "
+        "hours older than an earlier one of their series (newest): the rows that they should be "
+        "compared with are no longer remembered. Sort the rows by time; the files of a folder are "
         f"read in the order of their names.\n\nThe first offending rows:\n{_as_text(rows)}"
     )
 

@@ -1,4 +1,4 @@
-"""The bundle of a device that has no network: one archive with model, code, runner and wheels."""
+"""Bundles for devices without a network: one archive with model, code, runner and wheels."""
 
 import hashlib
 import json
@@ -28,14 +28,16 @@ logger = logging.getLogger(__name__)
 WORK = Path("build/bundle")
 _DEVICE = Path(__file__).with_name("device")
 _SUMS = "SHA256SUMS"
-_EARLIEST = (1980, 1, 1, 0, 0, 0)  # that a zip can name
-# Lets a bundle answer its example with its own code, and with no package but those of its lock.
+_EARLIEST = (1980, 1, 1, 0, 0, 0)  # the earliest date that a zip can store
+# Scores the bundle's example with only the code of the bundle and the packages of its lock.
 _SELF_TEST = """
 import json, re, sys
 from importlib.metadata import packages_distributions
 from pathlib import Path
 bundle, source, allowed = json.loads(sys.argv[1])
 known = packages_distributions()
+for own in (Path(bundle) / "code").iterdir():  # also installed here, but the bundle's is imported
+    known.pop(own.stem, None)
 def is_absent(name):
     of = known.get(name)
     return of and not {re.sub("[-_.]+", "-", one).lower() for one in of} & set(allowed)
@@ -53,7 +55,7 @@ except score_file.NotTriedError as error:
 answer = score.run((Path(bundle) / "request.json").read_bytes())
 if answer.status != 200:
     error = answer.body["error"]
-    sys.exit(f"its own example is refused: {error['field']} {error['message']}")
+    sys.exit(f"it refuses its own example: {error['field']} {error['message']}")
 """
 
 
@@ -65,7 +67,7 @@ def write_bundle(
     *,
     say: Callable[[str], None] = logger.info,
 ) -> Path:
-    """Write ``dist/bundle-<name>-<version>-<digest>.zip``: from the same model the same bytes.
+    """Write ``dist/bundle-<name>-<version>-<digest>.zip``; the same model gives the same bytes.
 
     Parameters
     ----------
@@ -74,17 +76,17 @@ def write_bundle(
     model
         A model folder to pack instead, relative to ``root``.
     wheels
-        For which machine wheels are downloaded; None leaves them out.
+        The machine to download wheels for; None leaves them out.
     root
         The project; None: the current folder.
     say
-        What is called with what is being done.
+        Called with progress messages.
 
     Raises
     ------
     OperationError
-        If there is no such model, the bundle could not score its own example, or the wheels cannot
-        be had. Nothing is written then.
+        If there is no such model, the bundle cannot score its own example, or the wheels cannot be
+        downloaded. Nothing is written then.
     """
     root = root or Path.cwd()
     mlops = read_mlops(root, env)
@@ -113,7 +115,7 @@ def pack(
     mlops: Mlops,
     trusted: tuple[str, ...] = (),
 ) -> Path:
-    """Write the archive of a model that was fetched; see ``write_bundle``."""
+    """Write the archive of a fetched model; see ``write_bundle``."""
     # dev and prod count their versions separately: the digest makes the name unique
     digest = "" if model.digest.startswith(model.version) else f"-{model.digest[:12]}"
     name = f"bundle-{_project(root)}-{model.version}{digest}"
@@ -146,7 +148,14 @@ def _fill(
 ) -> None:
     shutil.rmtree(folder, ignore_errors=True)
     code = copy_served_code(
-        root, mlops, folder / "code", model=model.folder, trusted=trusted, with_servers=False
+        root,
+        mlops,
+        folder / "code",
+        model=model.folder,
+        trusted=trusted,
+        with_servers=False,
+        label=model.label,
+        champion_of=model.champion_of,
     )
     shutil.copytree(model.folder, folder / "model")
     for file in ("install.sh", "score_file.py"):
@@ -165,12 +174,12 @@ def _fill(
 
 
 def refuse_unable(folder: Path, root: Path, packages: set[str]) -> None:
-    """Refuse a bundle that cannot answer its own example with only its own packages.
+    """Refuse a bundle that cannot score its example with only its own code and packages.
 
     Raises
     ------
     OperationError
-        Saying what is missing.
+        With the error, such as a missing module.
     """
     given = json.dumps([str(folder), str(source_folder(root).resolve()), sorted(packages)])
     done = subprocess.run(
@@ -182,11 +191,11 @@ def refuse_unable(folder: Path, root: Path, packages: set[str]) -> None:
         check=False,
     )
     if done.returncode:
-        lines = done.stderr.strip().splitlines() or ["it said nothing"]
+        lines = done.stderr.strip().splitlines() or ["no error message"]
         raise OperationError(
-            f"This bundle could not score on a device, so it is not written: {lines[-1]}.\n"
-            f"What it needs must be in {LOCK.as_posix()}, or among the modules that the scorer "
-            "of mlops.yml imports."
+            f"This bundle could not score on a device, so it was not written: {lines[-1]}.\n"
+            f"Everything it needs must be locked in {LOCK.as_posix()}, or be a module that the "
+            "scorer of mlops.yml imports."
         ) from full_disk_in(done.stderr)
 
 
@@ -200,9 +209,9 @@ def _readme(schema: Schema) -> str:
     if history:
         of = f"of each {history.by} " if history.by else ""
         needs = (
-            f"\nBegin a file with the last {math.ceil(history.days)} days {of}(at least "
-            f"{history.rows} rows), in the order\nof {history.order}: its first new row is "
-            "answered by what came before it."
+            f"\nStart a file with the last {math.ceil(history.days)} days {of}(at least "
+            f"{history.rows} rows), sorted\nby {history.order}: they are the history of its first "
+            "new row."
         )
     return (
         (_DEVICE / "README.md")
@@ -232,7 +241,7 @@ def _files(folder: Path) -> list[Path]:
 
 
 def _zip(folder: Path, target: Path) -> None:
-    """Store the files uncompressed: wheels are compressed, and libraries differ in how they do."""
+    """Store the files uncompressed: wheels are compressed already, and zlib versions differ."""
     with zipfile.ZipFile(target, "w", zipfile.ZIP_STORED) as archive:
         for file in _files(folder):
             inside = file.relative_to(folder.parent).as_posix()

@@ -1,4 +1,4 @@
-"""The code that a server gets: only what scoring needs, found by scoring."""
+"""The code for a server: only the modules that scoring imports, found by scoring."""
 
 import json
 import re
@@ -30,7 +30,7 @@ _SERVERS = tuple(
     f"serve/{name}.py"
     for name in ("answers", "collector", "connections", "local", "metrics", "online", "plain")
 )
-# Imports what serves in a process of its own and writes the files and modules that this took.
+# Loads the scorer in a separate process and prints the files and modules that were imported.
 _FINDER = """
 import importlib, json, sys
 from pathlib import Path
@@ -63,10 +63,10 @@ sys.__stdout__.write("\\n" + json.dumps(answer) + "\\n")
 
 @dataclass(frozen=True)
 class ServedCode:
-    """A folder of code that serves: what loads the model there, and what that needs.
+    """A folder of serving code, the scorer that loads the model, and the modules it imports.
 
-    ``engine`` says in words what computes the answers (None where no model was given to find out),
-    ``modules`` are the names of what else was imported, without submodules.
+    ``engine`` describes what computes the answers (None if no model was given to find out),
+    ``modules`` are the top-level names of all other imported modules.
     """
 
     folder: Path
@@ -75,7 +75,7 @@ class ServedCode:
     modules: tuple[str, ...]
 
     def packages(self) -> set[str]:
-        """Look up the distributions that these modules are from: it takes a third of a second."""
+        """Look up the distributions of these modules, which takes a third of a second."""
         known = packages_distributions()
         return {package for module in self.modules for package in known.get(module, ())}
 
@@ -88,11 +88,13 @@ def copy_served_code(
     model: Path | None = None,
     trusted: tuple[str, ...] = (),
     with_servers: bool = True,
+    label: str = "the model",
+    champion_of: str | None = None,
 ) -> ServedCode:
-    """Write what serving needs into a folder, and nothing else: what was there is removed.
+    """Write the code for serving into a folder, replacing its content.
 
-    The scorer of the project is imported in a process of its own, and those modules of the project
-    that this took are copied; without a scorer it is what loads the stored model.
+    The project's scorer (without one, the loader of the stored model) is imported in a separate
+    process, and the project's modules that this imports are copied.
 
     Parameters
     ----------
@@ -101,23 +103,29 @@ def copy_served_code(
     mlops
         Its configuration, for ``scorer``.
     target
-        The folder that is written. A server has it on its path; ``ENTRY`` is the entry script for
-        Azure ML's server.
+        The folder to write. A server has it on its path; ``ENTRY`` is the entry script for Azure
+        ML's server.
     model
-        A model folder that is then loaded and answers its own example, so that what is imported
-        late is found as well.
+        A model folder that is loaded and scores its own example, to find late imports as well.
     trusted
         Types of the stored model that may be loaded, see ``trusted_types``.
     with_servers
-        Whether the servers around the score function are needed, too.
+        Whether to include the servers around the score function.
+    label
+        Names the model in messages.
+    champion_of
+        The environment whose champion it is, if it is one.
 
     Raises
     ------
     OperationError
-        If the scorer cannot be imported, or the model not be served by it.
+        If the scorer cannot be imported, or cannot serve the model.
     """
     modules = sorted({name.rpartition(".")[0] for name in trusted if _is_ours(root, name)})
-    found = _find(root, mlops.scorer, model, trusted, modules)
+    try:
+        found = _find_imports(root, mlops.scorer, model, trusted, modules)
+    except _UnservedModelError as error:
+        raise _unserved(label, str(error), champion_of) from error
     shutil.rmtree(target, ignore_errors=True)
     own = [*_SCORING, *(() if mlops.scorer else _STORED), *(_SERVERS if with_servers else ())]
     files = {f"{PLUGIN}/{name}": _PACKAGE / name for name in own}
@@ -134,7 +142,7 @@ def copy_served_code(
 
 
 def trusted_types(root: Path, env: str, mlops: Mlops) -> tuple[str, ...]:
-    """Return the types that the catalog trusts in the trained model (``trusted`` of its entry)."""
+    """Return the types that may be loaded from the trained model (``trusted`` in the catalog)."""
     if mlops.scorer or mlops.tracking.model is None:
         return ()
     from kedro.io import CatalogConfigResolver
@@ -162,7 +170,21 @@ def _is_ours(root: Path, name: str) -> bool:
     return (source_folder(root) / name.partition(".")[0]).is_dir()
 
 
-def _find(
+class _UnservedModelError(ValueError):
+    """The code can be loaded, but the model cannot be served by it; the message says why."""
+
+
+def _unserved(label: str, why: str, champion_of: str | None) -> OperationError:
+    remedy = "train again with this code"
+    if champion_of:
+        remedy += (
+            ", or return to the previous champion: "
+            f"kedro mlops rollback --env {champion_of} --reason TEXT"
+        )
+    return OperationError(f"{label} {why}", next=remedy)
+
+
+def _find_imports(
     root: Path,
     scorer: str | None,
     model: Path | None,
@@ -185,7 +207,9 @@ def _find(
         check=False,
     )
     if done.returncode:
-        last = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
+        last = (done.stderr.strip().splitlines() or ["no error message"])[-1]
         why = re.sub(r"^[\w.]+(Error|Exception): ", "", last)
-        raise OperationError(f"What serves cannot be loaded: {why}")
+        if model and why.startswith(prefix := f"{given['model']} "):
+            raise _UnservedModelError(why.removeprefix(prefix))
+        raise OperationError(f"The code for serving cannot be loaded: {why}")
     return json.loads(done.stdout.splitlines()[-1])  # type: ignore[no-any-return]

@@ -1,7 +1,7 @@
-"""Columns for Azure ML's data collector, which stores them in the workspace.
+"""Send columns to Azure ML's data collector, which stores them in the workspace.
 
 The collector is a process beside the server of an online deployment. It sees whole bodies itself;
-columns are sent to it by the package ``azureml-ai-monitoring``, from a bounded queue, if that is
+columns reach it through the bounded queue of the package ``azureml-ai-monitoring``, if that is
 installed. ``deploy online`` chooses, see ``deploy.artifact.collections_of``.
 """
 
@@ -23,21 +23,21 @@ from kedro_azure_mlops.serve.score import values_writer
 logger = logging.getLogger(__name__)
 
 INPUTS, OUTPUTS = "model_inputs", "model_outputs"
-CONFIG = "AZUREML_MDC_CONFIG_PATH"  # a variable that Azure sets: a file that names the collections
-_SECONDS_BETWEEN_WORDS = 60.0
+CONFIG = "AZUREML_MDC_CONFIG_PATH"  # set by Azure: the file that names the collections
+_SECONDS_BETWEEN_LOGS = 60.0
 
 
 class AzureCollector:
-    """Hands answered requests to Azure's data collector; nothing here fails because of it.
+    """Passes answered requests to Azure's data collector; its failures are only logged.
 
     ``recorded`` and ``dropped`` count rows.
 
     Parameters
     ----------
     share
-        Of the requests; the id of a request decides, so it is kept whole.
+        Fraction of the requests; the request's id decides, so a request is kept as a whole.
     leave_out
-        Columns that are never handed over.
+        Columns that are never passed on.
 
     Raises
     ------
@@ -60,16 +60,16 @@ class AzureCollector:
         self.recorded = self.dropped = 0
         self._context, self._share = BasicCorrelationContext, share
         kept = [one for one in schema.inputs if one.name not in leave_out]
-        # times as text: as numbers their unit would depend on the release of pandas
+        # Times as text: the unit of numbers would depend on the release of pandas.
         self._inputs = {
             one.name: values_writer(one) if one.type == "datetime" else _unchanged for one in kept
         }
         names = [(n, one.name) for n, one in enumerate(schema.outputs)]
         self._outputs = [(place, name) for place, name in names if name not in leave_out]
-        self._digest, self._logged = digest, -_SECONDS_BETWEEN_WORDS
-        self._of_thread = threading.local()  # the package calls back in the thread that collects
-        self._of_inputs = Collector(name=INPUTS, on_error=self._fail)
-        self._of_outputs = Collector(name=OUTPUTS, on_error=self._fail)
+        self._digest, self._logged = digest, -_SECONDS_BETWEEN_LOGS
+        self._thread_state = threading.local()  # the package calls back in the collecting thread
+        self._input_collector = Collector(name=INPUTS, on_error=self._fail)
+        self._output_collector = Collector(name=OUTPUTS, on_error=self._fail)
 
     def put(
         self,
@@ -78,22 +78,22 @@ class AzureCollector:
         columns: Mapping[str, np.ndarray],
         outputs: Sequence[Sequence[Any]],
     ) -> None:
-        """Hand over an answered request, as ``Recorder.put`` takes it."""
+        """Pass on an answered request; parameters as for ``Recorder.put``."""
         if self._share < 1 and not is_sampled(request_id, self._share):
             return
         rows = len(next(iter(columns.values())))
-        self._of_thread.failed = False
+        self._thread_state.failed = False
         try:
             self._collect(request_id, seconds, columns, outputs, rows)
         except Exception as error:  # noqa: BLE001, a server continues
             self._fail(error)
-        if self._of_thread.failed:
+        if self._thread_state.failed:
             self.dropped += rows
         else:
             self.recorded += rows
 
     def close(self, seconds: float | None = None) -> None:
-        """Do nothing: a thread of the package sends what waits while the process lives."""
+        """Do nothing: a thread of the package sends its queue while the process is alive."""
 
     def _collect(
         self,
@@ -111,14 +111,14 @@ class AzureCollector:
             given["latency_ms"] = [1e3 * seconds] * rows
         inputs = pd.DataFrame({name: of(columns[name]) for name, of in self._inputs.items()})
         answers = pd.DataFrame(given | {name: outputs[place] for place, name in self._outputs})
-        self._of_inputs.collect(inputs, context)
-        self._of_outputs.collect(answers, context)
+        self._input_collector.collect(inputs, context)
+        self._output_collector.collect(answers, context)
 
     def _fail(self, error: Exception) -> None:
-        self._of_thread.failed = True
-        if time.monotonic() - self._logged >= _SECONDS_BETWEEN_WORDS:
+        self._thread_state.failed = True
+        if time.monotonic() - self._logged >= _SECONDS_BETWEEN_LOGS:
             self._logged = time.monotonic()
-            logger.error("Azure does not collect the answers, they are dropped: %s", error)
+            logger.error("Azure cannot collect the answers, so they are dropped: %s", error)
 
 
 def _unchanged(values: np.ndarray) -> np.ndarray:
@@ -126,14 +126,14 @@ def _unchanged(values: np.ndarray) -> np.ndarray:
 
 
 def open_collector(schema: Schema, digest: str) -> AzureCollector | None:
-    """Return the collector of columns; None where Azure collects none.
+    """Return the collector of columns; None if Azure collects none.
 
-    ``RECORD_SHARE`` and ``RECORD_LEAVE_OUT`` say the same as to a ``Recorder``.
+    ``RECORD_SHARE`` and ``RECORD_LEAVE_OUT`` mean the same as for a ``Recorder``.
 
     Raises
     ------
     ValueError
-        If a variable is wrong, or the file of Azure that names the collections cannot be read.
+        If a variable is invalid, or Azure's file that names the collections cannot be read.
     """
     path = os.environ.get(CONFIG)
     if not path:

@@ -1,9 +1,9 @@
-"""Connections with a deadline: a client that sends half a request keeps nothing but its own.
+"""Connections with a deadline: a client that sends half a request ties up only its own connection.
 
-``Worker`` is gunicorn's worker for ASGI with it, ``UvicornConnection`` the same for uvicorn.
-Headers must arrive within ``SECONDS``, and so must a body after them. What comes late is answered
-with 408, what ends in the middle with 400. ``SERVE_DEADLINE`` in the environment sets another
-number of seconds.
+``Worker`` is gunicorn's ASGI worker with such connections; ``UvicornConnection`` is the same for
+uvicorn. Headers must arrive within ``SECONDS``, and a body within ``SECONDS`` after them. Late
+requests are answered with 408, incomplete ones with 400. The environment variable
+``SERVE_DEADLINE`` sets another number of seconds.
 """
 
 import asyncio
@@ -22,41 +22,41 @@ Application = Callable[[Message, Receive, Send], Awaitable[None]]
 
 VARIABLE = "SERVE_DEADLINE"
 SECONDS = float(os.environ.get(VARIABLE) or 20)
-_GRACE = 1.0  # seconds for a request that is whole, from a client that sends nothing more
+_GRACE = 1.0  # seconds for a complete request from a client that sends nothing more
 _END_OF_HEADERS = b"\r\n\r\n"
 
 
 class Guarded(asyncio.Protocol):
-    """Mixin of the protocol of an ASGI server, which calls ``self.app`` for each request.
+    """Mixin for the protocol of an ASGI server, which calls ``self.app`` for each request.
 
-    ``receive`` raises TimeoutError where the rest of a body is late, and EOFError where the client
-    has ended it: the application can then still answer.
+    ``receive`` raises TimeoutError if the rest of a body is late, and EOFError if the client stops
+    sending early; the application can still answer.
     """
 
     app: Application
 
     def connection_made(self, transport: Any) -> None:
-        """Begin to wait for headers."""
+        """Start to wait for headers."""
         self._wire: asyncio.Transport = transport
         self._loop = asyncio.get_running_loop()
-        self._asked, self.app = self.app, self._answer
+        self._inner_app, self.app = self.app, self._answer
         self._begun, self._has_headers, self._has_ended, self._is_cut = b"", False, False, False
         self._body: asyncio.Timeout | None = None
         self._wait_for_headers(SECONDS)
         super().connection_made(transport)
 
     def data_received(self, data: bytes) -> None:
-        """Hand data on, and answer what the server's parser fails at."""
+        """Pass data on, and answer what the server's parser cannot read."""
         if not self._has_headers:
             self._begun = (self._begun + data)[-len(data) - 3 :]
             self._has_headers = _END_OF_HEADERS in self._begun
         try:
             super().data_received(data)
-        except ValueError:  # of a Content-Length that has more digits than Python reads
+        except ValueError:  # a Content-Length with more digits than Python converts
             self._refuse(HTTPStatus.BAD_REQUEST, "cannot be read")
 
     def eof_received(self) -> bool:
-        """Answer a client that sends nothing more: its request, or that this was cut."""
+        """Answer the request of a client that sends nothing more, or refuse it as incomplete."""
         self._has_ended = True
         if self._body is not None:
             self._body.reschedule(self._loop.time())
@@ -69,7 +69,7 @@ class Guarded(asyncio.Protocol):
         return True
 
     def connection_lost(self, error: Exception | None) -> None:
-        """Wait for nothing more."""
+        """Stop the timer."""
         self._timer.cancel()
         super().connection_lost(error)
 
@@ -77,7 +77,7 @@ class Guarded(asyncio.Protocol):
         self._timer.cancel()
         due = self._loop.time() + SECONDS
         try:
-            await self._asked(scope, partial(self._receive, receive, due), send)
+            await self._inner_app(scope, partial(self._receive, receive, due), send)
         finally:
             if self._is_cut:
                 self._wire.close()
@@ -85,14 +85,14 @@ class Guarded(asyncio.Protocol):
                 self._wait_for_headers(_GRACE if self._has_ended else SECONDS)
 
     async def _receive(self, receive: Receive, due: float) -> Message:
-        """Return the next part of a body, or raise what keeps it."""
+        """Return the next part of a body; raise if it is late or cut off."""
         try:
             async with asyncio.timeout_at(self._loop.time() if self._has_ended else due) as body:
                 self._body = body
                 message = await receive()
             if message["type"] != "http.disconnect" or self._wire.is_closing():
                 return message
-            raise TimeoutError  # the server itself has lost patience
+            raise TimeoutError  # the server's own timeout
         except TimeoutError:
             self._is_cut = True
             if self._has_ended:
@@ -107,7 +107,7 @@ class Guarded(asyncio.Protocol):
 
     def _expire(self) -> None:
         if self._has_ended:
-            self._refuse(HTTPStatus.BAD_REQUEST, "ends before it is whole")
+            self._refuse(HTTPStatus.BAD_REQUEST, "ends before it is complete")
         elif self._has_headers:  # a request that waits for its turn
             self._timer = self._loop.call_later(SECONDS, self._expire)
         elif self._begun:
@@ -116,7 +116,7 @@ class Guarded(asyncio.Protocol):
             self._wire.close()
 
     def _refuse(self, status: HTTPStatus, message: str) -> None:
-        """Answer what never became a request to the application, and end the connection."""
+        """Answer input that never reached the application, and close the connection."""
         if self._wire.is_closing():
             return
         body = json.dumps({"error": {"field": "request", "message": message}}).encode()
@@ -131,22 +131,22 @@ class Guarded(asyncio.Protocol):
 try:
     from gunicorn.asgi.protocol import ASGIProtocol
     from gunicorn.workers import gasgi
-except ImportError:  # early releases of gunicorn have no worker for ASGI
+except ImportError:  # early releases of gunicorn have no ASGI worker
     with contextlib.suppress(ImportError):
         from uvicorn.protocols.http.auto import AutoHTTPProtocol
 
         class UvicornConnection(Guarded, AutoHTTPProtocol):  # type: ignore[misc, valid-type]
-            """A connection of uvicorn."""
+            """A uvicorn connection with a deadline."""
 
 else:
 
     class GunicornConnection(Guarded, ASGIProtocol):  # type: ignore[misc]
-        """A connection of gunicorn."""
+        """A gunicorn connection with a deadline."""
 
     class Worker(gasgi.ASGIWorker):  # type: ignore[misc]
         """``gunicorn --worker-class kedro_azure_mlops.serve.connections.Worker``."""
 
         def run(self) -> None:
-            """Serve; the worker has no setting for the kind of its connections."""
+            """Serve, with the protocol patched: gunicorn has no setting for it."""
             gasgi.ASGIProtocol = GunicornConnection
             super().run()

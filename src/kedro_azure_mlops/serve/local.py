@@ -1,8 +1,8 @@
 """Azure ML's inference server as an ASGI application, with extras for a laptop.
 
-Its own routes (``/``, ``/score``, ``/swagger.json``) are answered by its Flask application, which
-gets each request whole: a client that sends slowly keeps no other waiting. ``/health`` and
-``/metrics`` are those of the plain application.
+Azure's routes (``/``, ``/score``, ``/swagger.json``) are answered by its Flask application, which
+receives only complete requests, so slow clients do not block others. ``/health`` and ``/metrics``
+are those of the plain application.
 """
 
 import io
@@ -10,7 +10,7 @@ import logging
 import sys
 from typing import Any
 
-logging.disable(logging.WARNING)  # it logs every step of its start
+logging.disable(logging.WARNING)  # it logs every step of its startup
 from azureml_inference_server_http.server.entry import app  # noqa: E402
 
 logging.disable(logging.NOTSET)
@@ -23,7 +23,7 @@ __all__ = ["application"]
 
 
 async def application(scope: Message, receive: Receive, send: Send) -> None:
-    """Answer a request; the model was loaded with the server."""
+    """Answer a request; Azure's server has loaded the model already."""
     if scope["type"] == "lifespan":
         await plain.live(receive, send)
     elif scope["type"] == "http" and scope["path"] in {"/health", "/metrics"}:
@@ -36,13 +36,13 @@ async def application(scope: Message, receive: Receive, send: Send) -> None:
         except BadRequestError as error:
             await plain.refuse(scope, send, error)
             return
-        status, headers, content = _answer_of_azure(scope, body)
+        status, headers, content = _azure_answer(scope, body)
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": content})
 
 
-def _answer_of_azure(scope: Message, body: bytes) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
-    """Call the application of Azure's server by WSGI, which is how gunicorn calls it there."""
+def _azure_answer(scope: Message, body: bytes) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
+    """Call the WSGI application of Azure's server, as gunicorn does on an endpoint."""
     started: list[Any] = []
 
     def start_response(status: str, headers: list[tuple[str, str]], *_: Any) -> None:
@@ -59,7 +59,7 @@ def _answer_of_azure(scope: Message, body: bytes) -> tuple[int, list[tuple[bytes
 
 
 def _environment(scope: Message, body: bytes) -> dict[str, Any]:
-    """Describe a request as PEP 3333 requires."""
+    """Return the WSGI environment of a request (PEP 3333)."""
     host, port = scope.get("server") or ("localhost", 80)
     environment: dict[str, Any] = {
         "REQUEST_METHOD": scope["method"],

@@ -1,6 +1,6 @@
-"""Figures for Prometheus: requests, how long they took, rows, scores, and which model answers.
+"""Metrics for Prometheus: requests and their durations, rows, scores, and the model's version.
 
-Where prometheus_client is not installed nothing is counted, and ``text`` says so.
+Without prometheus_client nothing is counted, and ``text`` says so.
 """
 
 from bisect import bisect_left
@@ -14,20 +14,20 @@ from kedro_azure_mlops.serve.record import Recorder
 try:
     import prometheus_client as _prometheus
     from prometheus_client import core as _families
-except ImportError:  # a project's own environment may lack it
+except ImportError:  # a project's environment may lack it
     _prometheus = None  # type: ignore[assignment]
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 # A row takes a quarter of a millisecond, the largest body a second.
 _SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5)
-# For scores of any model: dense where shares and scores with a threshold of 1 lie.
+# For scores of any model: dense in the range of probabilities and of scores with a threshold of 1.
 _SCORES = (-100, -10, -1, -0.1, 0, 0.1, 0.25, 0.5, 0.75, 0.9, 1, 1.25, 1.5, 2, 3, 5, 10, 100)
 _MISSING = b"# prometheus_client is not installed here: nothing is counted\n"
 
 
 class _Figures:
     def __init__(self, library: Any) -> None:
-        library.disable_created_metrics()  # a series more for each, of no use here
+        library.disable_created_metrics()  # one more series per metric, of no use here
         self.registry = registry = library.CollectorRegistry()
         library.ProcessCollector(registry=registry)
         library.PlatformCollector(registry=registry)
@@ -36,53 +36,51 @@ class _Figures:
             "score_requests", "Requests to /score", ["status"], registry=registry
         )
         self.seconds = library.Histogram(
-            "score_request_seconds", "How long they took", buckets=_SECONDS, registry=registry
+            "score_request_seconds", "Time to answer a request", buckets=_SECONDS, registry=registry
         )
         self.rows = counter("score_rows", "Rows that were scored", registry=registry)
         self.flagged = counter("score_rows_flagged", "Rows that were flagged", registry=registry)
-        self.unknown = counter(
-            "score_rows_unknown", "Rows that the model has no answer to", registry=registry
-        )
+        self.unknown = counter("score_rows_unknown", "Rows without an answer", registry=registry)
         self.model = gauge(
-            "score_model_info", "The model that answers", ["version", "digest"], registry=registry
+            "score_model_info", "The model in use", ["version", "digest"], registry=registry
         )
         self.scores = [0] * (len(_SCORES) + 1)
         self.recorder: Recorder | AzureCollector | None = None
         registry.register(self)
 
     def observe(self, values: list[float | None]) -> None:
-        """Count scores by bucket, in a tenth of the time that the library takes."""
+        """Count scores by bucket, ten times as fast as the library."""
         for value in values:
             if value is not None:
                 self.scores[bisect_left(_SCORES, value)] += 1
 
     def collect(self) -> Iterator[Any]:
-        """Return what is counted here and by the recorder, as the library's collectors do."""
-        scores = _families.HistogramMetricFamily("score_value", "The first number that is answered")
+        """Yield the counts kept here and by the recorder, as the library's collectors do."""
+        scores = _families.HistogramMetricFamily("score_value", "The first numeric output")
         edges = [*(str(float(edge)) for edge in _SCORES), "+Inf"]
         total, buckets = 0, []
         for edge, count in zip(edges, self.scores, strict=True):
             total += count
             buckets.append((edge, total))
-        scores.add_metric([], buckets, None)  # with negative ones it has no sum
+        scores.add_metric([], buckets, None)  # no sum: scores may be negative
         yield scores
         counter, recorder = _families.CounterMetricFamily, self.recorder
         recorded, dropped = (recorder.recorded, recorder.dropped) if recorder else (0, 0)
         yield counter("score_rows_recorded", "Rows whose answers were recorded", recorded)
-        yield counter("score_rows_not_recorded", "Rows whose record was dropped", dropped)
+        yield counter("score_rows_not_recorded", "Rows that the recorder dropped", dropped)
 
 
 _figures = _Figures(_prometheus) if _prometheus else None
 
 
 def watch(recorder: Recorder | AzureCollector) -> None:
-    """Show what a recorder counts."""
+    """Include the counts of a recorder."""
     if _figures is not None:
         _figures.recorder = recorder
 
 
 def count(answer: score.Answer, seconds: float) -> None:
-    """Count an answer, and how long it took."""
+    """Count an answer and observe its duration."""
     if _figures is None:
         return
     _figures.requests.labels(str(answer.status)).inc()
@@ -104,7 +102,7 @@ def count(answer: score.Answer, seconds: float) -> None:
 
 
 def text() -> bytes:
-    """Write all of it in the format of Prometheus."""
+    """Return all metrics in the Prometheus text format."""
     if _figures is None:
         return _MISSING
     model = score.model()

@@ -1,4 +1,4 @@
-"""The model to serve: the champion of an environment, or a folder, checked and put in its place."""
+"""The model to serve: an environment's champion or a folder, checked and copied into place."""
 
 import json
 import shutil
@@ -14,17 +14,18 @@ from kedro_azure_mlops.contract import (
 )
 from kedro_azure_mlops.errors import OperationError
 
-_PLACE = "served/1"  # below AZUREML_MODEL_DIR, where Azure has the name and version of a model
+_PLACE = "served/1"  # below AZUREML_MODEL_DIR, as Azure's <name>/<version>
 
 
 @dataclass(frozen=True)
 class ServedModel:
-    """A model folder, what answers call its version, and its digest."""
+    """A model folder, the version that its answers carry, and its digest."""
 
-    root: Path  # what AZUREML_MODEL_DIR names
+    root: Path  # the value of AZUREML_MODEL_DIR
     version: str
     digest: str
-    label: str  # for people
+    label: str  # for messages
+    champion_of: str | None = None  # the environment whose champion it is
 
     @property
     def folder(self) -> Path:
@@ -33,7 +34,7 @@ class ServedModel:
 
     @property
     def variables(self) -> dict[str, str]:
-        """The environment variables that name it to the score function."""
+        """The environment variables from which the score function finds the model."""
         return {
             "AZUREML_MODEL_DIR": str(self.root),
             "MODEL_DIGEST": self.digest,
@@ -42,16 +43,16 @@ class ServedModel:
 
 
 def fetch_model(env: str, given: Path | None, root: Path, target: Path) -> ServedModel:
-    """Put the champion of an environment, or the folder that is given, below ``target``.
+    """Copy the champion of an environment, or the given folder, below ``target``.
 
     Raises
     ------
     OperationError
-        If there is no such model, its files are not those that were registered or that it was saved
-        with, or it says nothing about its requests and answers.
+        If there is no such model, its files have changed since it was registered or saved, or it
+        does not describe its requests and answers.
     """
     if given is None or not (root / given).resolve().is_relative_to(target.resolve()):
-        shutil.rmtree(target, ignore_errors=True)  # what a killed process has left is not a model
+        shutil.rmtree(target, ignore_errors=True)  # leftovers of a killed process
     found = _folder(root / given, given, target) if given else _champion(env, root, target)
     refuse_without_contract(found.folder, found.label)
     try:
@@ -67,11 +68,11 @@ def refuse_without_contract(folder: Path, label: str) -> None:
     Raises
     ------
     OperationError
-        Naming what is missing.
+        If the file is missing or unusable.
     """
     if not (folder / CONTRACT).is_file():
         raise OperationError(
-            f"{label} cannot be served: it has no {CONTRACT}, which says what it is asked and "
+            f"{label} cannot be served: it has no {CONTRACT}, which describes its requests and "
             "answers. A catalog entry of type kedro_azure_mlops.ModelDataset writes it: train "
             "again with such an entry as tracking.model of mlops.yml."
         )
@@ -82,7 +83,7 @@ def refuse_without_contract(folder: Path, label: str) -> None:
 
 
 def example_request(folder: Path) -> str:
-    """Return the body of the request that a model folder holds as its example.
+    """Return the body of a model folder's example request.
 
     Raises
     ------
@@ -99,12 +100,12 @@ def _champion(env: str, root: Path, target: Path) -> ServedModel:
     champion = registry.champion()
     if champion is None:
         raise OperationError(
-            f"{env} has no champion to serve yet. To train one, type: kedro run; to serve what the "
-            "last run has trained, name its folder: --model DIR."
+            f"{env} has no champion to serve yet. To train one, run: kedro run. To serve the model "
+            "of the last run, name its folder: --model DIR."
         )
     registry.fetch(champion, target / _PLACE)
     label = f"the champion of {env}, {champion}"
-    return ServedModel(target, champion.number, champion.digest, label)
+    return ServedModel(target, champion.number, champion.digest, label, env)
 
 
 def _folder(source: Path, name: Path, target: Path) -> ServedModel:

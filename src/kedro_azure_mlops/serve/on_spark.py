@@ -1,4 +1,4 @@
-"""Score a Spark table by a model, as ``batches.score_pieces`` scores files piece by piece."""
+"""Score a Spark table with a model, as ``batches.score_pieces`` scores files."""
 
 import time
 from datetime import timedelta
@@ -12,29 +12,29 @@ from kedro_azure_mlops.explain import EXPLANATION, Explaining
 from kedro_azure_mlops.serve.batches import Scoring
 
 _VERSION = "model_version"
-_DTYPES = {"boolean": "boolean", "double": "float64"}  # of files these are 0 and 1, and Int64
+_DTYPES = {"boolean": "boolean", "double": "float64"}  # in files: 0 and 1, and Int64
 _ALL = "__all"
 
 
 def score_on_spark(
     table: Table, scorer: Scorer, version: str | None, most_late: timedelta
 ) -> Table:
-    """Score the rows of a table, each by itself and by what its series did before it.
+    """Score the rows of a table, with the earlier rows of their series as history.
 
-    Series are scored side by side; large ones are split by time, each part with the history that
+    Series are scored in parallel; large ones are split by time, each part with the history that
     ``scorer.schema.history`` declares. The model is sent to the executors.
 
     Parameters
     ----------
     table
-        The columns of ``scorer.schema.inputs``, perhaps ``LINE``; others are left out.
+        The columns of ``scorer.schema.inputs``, optionally ``LINE``; others are left out.
     scorer, version, most_late
-        As of ``score_pieces``; the scorer can be pickled.
+        See ``score_pieces``; the scorer must be picklable.
 
     Returns
     -------
-    ``LINE`` where it was there, the inputs, the outputs as ``score_pieces`` has them but for
-    booleans, which stay booleans, and whole numbers that may be missing, which are ``double``.
+    ``LINE`` if given, the inputs, and the outputs as from ``score_pieces``, except that booleans
+    stay booleans and nullable whole numbers are ``double``.
 
     Raises
     ------
@@ -46,8 +46,8 @@ def score_on_spark(
     if missing := [one.name for one in schema.inputs if one.name not in table.columns]:
         raise OperationError(f"the table lacks the columns {', '.join(missing)} of the model")
     line: dict[str, ColumnType] = {LINE: "long"} if LINE in table.columns else {}
-    inputs = {one.name: _kept(one) for one in schema.inputs}
-    outputs = {one.name: _kept(one) for one in schema.outputs}
+    inputs = {one.name: _spark_type(one) for one in schema.inputs}
+    outputs = {one.name: _spark_type(one) for one in schema.outputs}
     words = [EXPLANATION] if isinstance(scorer, Explaining) else []
     types: dict[str, ColumnType] = {
         **line,
@@ -59,7 +59,7 @@ def score_on_spark(
 
     def score(rows: pd.DataFrame) -> pd.DataFrame:
         scoring = Scoring(scorer, version, most_late, time.monotonic, None)
-        if line:  # as they came: what comes late changes no answer before it
+        if line:  # in order of arrival: late rows do not change earlier answers
             rows = rows.sort_values(LINE, ignore_index=True)
         scored = scoring.score(rows[[*inputs]])
         if line:
@@ -77,6 +77,6 @@ def score_on_spark(
     return map_groups(table, by, score, types, order_by=order, history=history)
 
 
-def _kept(column: Column) -> ColumnType:
+def _spark_type(column: Column) -> ColumnType:
     """Return the type in which a column is kept: Spark has no missing whole numbers."""
     return "double" if column.type == "long" and column.nullable else column.type

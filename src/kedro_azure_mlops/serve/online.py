@@ -1,7 +1,7 @@
 """The entry script of Azure ML's inference server, on an endpoint and on a laptop.
 
-It takes the request raw, so that the length of a body is known before it is read, and answers
-itself whatever happens: the server's own error pages name no field.
+It takes the raw request, to check the length of a body before reading it, and answers every error
+itself: the server's own error pages name no field.
 """
 
 import logging
@@ -22,26 +22,26 @@ from kedro_azure_mlops.serve.request import BadRequestError, refuse_too_long
 
 
 def init() -> None:
-    """Load the model that Azure ML has put at ``AZUREML_MODEL_DIR``."""
+    """Load the model from ``AZUREML_MODEL_DIR``, where Azure ML puts it."""
     answers.begin()
-    # It logs two lines a request; the endpoint and /metrics count them.
+    # The server logs two lines per request, which the endpoint and /metrics count anyway.
     logging.getLogger("azmlinfsrv").setLevel(logging.WARNING)
 
 
 @rawhttp  # type: ignore[untyped-decorator]
 def run(request: AMLRequest) -> AMLResponse:
     """Answer a request to ``/score``."""
-    # the server answers with the id of the request, which it has made where none was sent
+    # The server returns the request's id in its answer, and generates one if none was sent.
     request_id = identified(getattr(g, "request_id", None))
     answer = answers.answer(request.method, lambda: _body(request), request_id)
     return AMLResponse(answer.text(), answer.status, {"Content-Type": "application/json"})
 
 
 def _body(request: AMLRequest) -> bytes:
-    """Read the body, once its length is known to be allowed; a chunked one up to the limit.
+    """Read the body, unless it announces too great a length; a chunked one up to the limit.
 
-    On an endpoint gunicorn reads it from the connection meanwhile: a client that falls silent would
-    keep its process forever.
+    On an endpoint, gunicorn reads it from the connection: without a timeout, a client that stops
+    sending would block its process forever.
     """
     refuse_too_long(request.content_length or 0)
     connection = request.environ.get("gunicorn.socket")
@@ -50,10 +50,10 @@ def _body(request: AMLRequest) -> bytes:
             connection.settimeout(SECONDS)
         body: bytes = request.stream.read(score.MAX_BYTES + 1)
     except TimeoutError:
-        late = f"stops for {SECONDS:g} s: send it at once"
+        late = f"stalled for {SECONDS:g} s: send it at once"
         raise BadRequestError("body", late, 408) from None
-    except Exception as error:  # of gunicorn's parser, or Flask's
-        raise BadRequestError("body", "is malformed, or ends before it is whole") from error
+    except Exception as error:  # from gunicorn's parser, or Flask's
+        raise BadRequestError("body", "is malformed, or ends before it is complete") from error
     finally:
         if connection is not None:
             connection.settimeout(None)

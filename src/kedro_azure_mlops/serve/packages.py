@@ -1,4 +1,4 @@
-"""Parts of the serving lock: what a device and a container without Azure install of it."""
+"""Cut the serving lock down to the packages that a device or a plain container installs."""
 
 import re
 from collections.abc import Iterable
@@ -12,24 +12,24 @@ from kedro_azure_mlops.errors import OperationError
 
 LOCK = Path("requirements/serve.txt")
 PLAIN = ("gunicorn", "prometheus-client")
-"""Packages of the plain application, beyond those of the model."""
+"""Packages that the plain application needs in addition to the model's."""
 SCORER = ("numpy",)
 """Packages that every scorer needs."""
 STORED = ("numpy", "pandas", "scikit-learn", "skops")
-"""Packages that a stored model needs if no scorer of the project serves it."""
+"""Packages that a stored model needs if the project names no scorer."""
 
 
 def lock_of(root: Path, imported: Iterable[str], more: Iterable[str] = ()) -> str:
-    """Cut out of a project's serving lock what was imported to score, with all that this needs.
+    """Return the part of a project's serving lock that scoring imports, with its dependencies.
 
-    What was imported but is not locked is left out: not all that is imported is needed.
+    Imported packages that are not locked are left out: not everything imported is needed.
 
     Parameters
     ----------
     imported
-        Names of distributions.
+        Names of imported distributions.
     more
-        Names that must be in the lock.
+        Names of distributions that must be in the lock.
 
     Raises
     ------
@@ -40,8 +40,8 @@ def lock_of(root: Path, imported: Iterable[str], more: Iterable[str] = ()) -> st
         pins = _pins((root / LOCK).read_text(encoding="utf-8"))
     except OSError as error:
         raise OperationError(
-            f"{LOCK.as_posix()} cannot be read ({error.strerror}): it locks what serving needs, "
-            "with hashes, as `uv pip compile --universal --generate-hashes` writes it"
+            f"{LOCK.as_posix()} cannot be read ({error.strerror}): it locks the packages for "
+            "serving, with hashes, as `uv pip compile --universal --generate-hashes` writes it"
         ) from error
     if missing := sorted({canonicalize_name(name) for name in more} - set(pins)):
         raise OperationError(
@@ -72,7 +72,7 @@ def _pins(lock: str) -> dict[str, str]:
 
 
 def _needed(name: str) -> list[NormalizedName]:
-    """Return what a distribution needs, as far as it is installed here."""
+    """Return the dependencies of a distribution; none if it is not installed here."""
     try:
         found = [Requirement(text) for text in requires(name) or ()]
     except PackageNotFoundError:

@@ -1,12 +1,11 @@
-"""Files of recorded answers: lines while they are written, Parquet or gzip once they have ended.
+"""Files of recorded answers: JSON lines while being written, then Parquet or gzip.
 
-``DAY/HOUR-WRITER.jsonl`` grows while its writer lives, which holds a lock on it. A line is a JSON
-object of its own: who answered, when, and the columns of some requests, numbers as base64 of
-little-endian bytes (a tenth of the time that digits take) and texts joined, or as codes of those
-that occur.
-So whatever kills the writer, all lines but the last are whole. ``compact`` turns files that have
-ended into ``.parquet`` where pyarrow is installed, else into ``.jsonl.gz``; the standard library
-and numpy read and write the rest, so devices do, too.
+``DAY/HOUR-WRITER.jsonl`` grows while its writer, which holds a lock on it, is alive. Each line is a
+JSON object: the model, the times, and the columns of some requests. Numbers are base64 of
+little-endian bytes (ten times as fast as digits); texts are joined, or stored as codes of the
+distinct ones. So whatever kills the writer, all lines but the last are complete. ``compact`` turns
+finished files into ``.parquet`` where pyarrow is installed, else into ``.jsonl.gz``. Everything
+else needs only the standard library and numpy, and so works on devices, too.
 """
 
 import base64
@@ -40,26 +39,26 @@ logger = logging.getLogger(__name__)
 
 LINES, ZIPPED, PARQUET = ".jsonl", ".jsonl.gz", ".parquet"
 GIVEN = ("served_at", "request_id", "model_digest", "latency_ms")
-"""The columns of every row, before those of the model."""
-CUT_OFF = b"cut_off"  # key in the metadata of a Parquet file whose lines were
+"""The columns that precede the model's in every row."""
+CUT_OFF = b"cut_off"  # metadata key of a Parquet file whose source was cut off
 _NONE = -(2**63)  # a missing time, as numpy stores it, or a missing whole number
-_ROWS_AT_ONCE = 100_000  # of a row group of Parquet
-_SEPARATOR = "|"  # of texts; JSON writes it as it is
-_CHARACTERS_OF_A_TEXT = 32  # longer ones are written once, and named by codes
+_ROWS_AT_ONCE = 100_000  # in a Parquet row group
+_SEPARATOR = "|"  # between texts; JSON does not escape it
+_CHARACTERS_OF_A_TEXT = 32  # longer ones are written once and referred to by codes
 _FLAGS = {False: 0, True: 1, None: 2}
-_SURELY_ENDED = 7200  # seconds without a line, where there are no locks
+_SURELY_ENDED = 7200  # seconds without a new line, where locks are unavailable
 _encode = json.JSONEncoder(separators=(",", ":")).encode
 
 
 Joined = str | list[str | None]
-"""Texts, with a separator between them where none is missing or holds it."""
+"""Texts: joined by a separator, or a list if one is missing or contains the separator."""
 
 
 class Answered(NamedTuple):
-    """A request that was answered: when (ns since 1970, UTC), to whom, how fast, and its columns.
+    """An answered request: its time (ns since 1970, UTC), id, duration and columns.
 
-    ``columns`` are arrays as a scorer takes them, of texts also what ``joined`` makes; ``outputs``
-    lists of JSON values as the answer has them.
+    ``columns`` are arrays as a scorer takes them, or for texts the result of ``joined``;
+    ``outputs`` are lists of the JSON values in the answer.
     """
 
     at: int
@@ -71,7 +70,7 @@ class Answered(NamedTuple):
 
 
 def joined(texts: list[str | None]) -> Joined:
-    """Join texts, which stores and writes them in a fraction of the time of single ones."""
+    """Join texts: storing and writing one long text takes a fraction of the time."""
     try:
         text = _SEPARATOR.join(texts)  # type: ignore[arg-type]
     except TypeError:  # one is missing
@@ -81,7 +80,7 @@ def joined(texts: list[str | None]) -> Joined:
 
 
 class Form:
-    """How the answers of one model are written as lines.
+    """Formats the answers of one model as lines.
 
     Parameters
     ----------
@@ -91,7 +90,7 @@ class Form:
     Raises
     ------
     ValueError
-        If the model has no such column, or names one as the record does.
+        If the model has no such column, or one of its columns has the name of a recorded one.
     """
 
     def __init__(self, schema: Schema, digest: str, leave_out: Sequence[str] = ()) -> None:
@@ -104,7 +103,7 @@ class Form:
         kept = [name for name in known if name not in leave_out]
         if twice := sorted({name for name in kept if name in GIVEN or kept.count(name) > 1}):
             raise ValueError(
-                f"the model's column {', '.join(twice)} has the name of another one of the record: "
+                f"the model's column {', '.join(twice)} has the name of another recorded column: "
                 "name it in leave_out"
             )
         inputs = [one for one in schema.inputs if one.name in kept]
@@ -115,7 +114,7 @@ class Form:
         self._head = b'{"model":%s,"types":%s' % (_json(digest), _json(types))
 
     def line(self, answered: Sequence[Answered]) -> bytes:
-        """Write requests as a line."""
+        """Return requests as a line."""
         columns = [
             b"%s:%s" % (key, _encoded(kind, [each.columns[name] for each in answered]))
             for key, kind, name in self._inputs
@@ -135,10 +134,10 @@ class Form:
 
 
 class Lines:
-    """Lines of a file as tables: dictionaries of arrays, as a scorer takes them, by row.
+    """Lines of a file as tables: dictionaries of arrays, as a scorer takes them.
 
-    Once iterated over, ``rows`` counts the rows, ``cut_off`` says whether the last line is cut off,
-    and ``damaged`` counts other lines that cannot be read.
+    After iteration, ``rows`` is the number of rows, ``cut_off`` whether the last line is cut off,
+    and ``damaged`` the number of other unreadable lines.
     """
 
     def __init__(self, file: IO[bytes], texts: "Texts | None" = None) -> None:
@@ -166,12 +165,12 @@ class Lines:
 
 
 def opened(file: Path) -> IO[bytes]:
-    """Open a file of lines, zipped or not."""
+    """Open a file of lines, gzipped or not."""
     return gzip.open(file) if file.suffix == ".gz" else file.open("rb")  # type: ignore[return-value]
 
 
 def lock(file: IO[bytes] | int) -> bool | None:
-    """Lock a file that lines are written to or taken from; None if that cannot be done here."""
+    """Lock a file of lines; return None where locks are unavailable."""
     if fcntl is None:
         return None
     try:
@@ -184,10 +183,10 @@ def lock(file: IO[bytes] | int) -> bool | None:
 
 
 def compact(folder: Path) -> list[Path]:
-    """Turn files of lines whose writers have ended into Parquet, or gzip without pyarrow.
+    """Convert the files of writers that have ended to Parquet, or gzip without pyarrow.
 
-    The new file is put in its place whole, then the lines are removed: a reader that finds both
-    takes the new one.
+    The new file appears complete, then the lines are removed: a reader that finds both uses the
+    new one.
 
     Returns
     -------
@@ -202,7 +201,7 @@ def compact(folder: Path) -> list[Path]:
                 if locked or (locked is None and is_old):
                     found += _compacted(lines, file)
         except (OSError, ValueError, KeyError) as error:
-            logger.warning("%s stays as it is: %s", lines, error)
+            logger.warning("%s was not compacted: %s", lines, error)
     return found
 
 
@@ -234,9 +233,9 @@ def _write_zipped(file: IO[bytes], part: Path) -> bool:
 
 
 def _write_parquet(file: IO[bytes], part: Path) -> bool:
-    """Write row groups as the lines come; the first line says the types, as they are of one model.
+    """Write row groups while reading; all lines are of one model, so the first gives the types.
 
-    That the lines were cut off is kept in the metadata.
+    The metadata record whether the lines were cut off.
     """
     import pyarrow
     import pyarrow.parquet
@@ -297,7 +296,7 @@ def _arrow_table(tables: Sequence[Mapping[str, Any]], types: Mapping[str, str]) 
 
 
 Texts = Callable[[list[Any], np.ndarray], Any]
-"""Takes the texts that occur, and for each row the number of its text; returns the column."""
+"""Takes the distinct texts and, for each row, the index of its text; returns the column."""
 
 
 def _objects(of: list[Any], codes: np.ndarray) -> np.ndarray:
@@ -307,7 +306,7 @@ def _objects(of: list[Any], codes: np.ndarray) -> np.ndarray:
 
 
 def _arrow_texts(of: list[Any], codes: np.ndarray) -> Any:
-    """Return a column of Arrow, ten times as fast as by way of Python's texts."""
+    """Return an Arrow column, ten times as fast as through Python strings."""
     import pyarrow
 
     return pyarrow.array(of, pyarrow.string()).take(pyarrow.array(codes))
@@ -335,7 +334,7 @@ def _list(column: np.ndarray | Joined) -> list[Any]:
 
 
 def _encoded_lists(kind: str, lists: Sequence[Sequence[Any]]) -> bytes:
-    """Encode values of JSON; where none is missing, in a fraction of the time."""
+    """Encode JSON values; much faster if none is missing."""
     if kind in {"string", "boolean"}:
         return _flags(lists) if kind == "boolean" else _codes(lists)
     values = list(chain.from_iterable(lists))
@@ -353,13 +352,13 @@ def _encoded_lists(kind: str, lists: Sequence[Sequence[Any]]) -> bytes:
 def _flags(lists: Sequence[Sequence[Any]]) -> bytes:
     try:
         data = bytes(map(_FLAGS.__getitem__, chain.from_iterable(lists)))
-    except (KeyError, TypeError):  # of an array of inputs
+    except (KeyError, TypeError):  # from an array of inputs
         return _codes(lists)
     return _coded("u1", data, list(_FLAGS))
 
 
 class _Known(dict[Any, int]):
-    """Numbers the values that it is asked for, in the order in which they come."""
+    """Numbers the values looked up, in order of first appearance."""
 
     def __missing__(self, value: Any) -> int:
         self[value] = number = len(self)
@@ -373,32 +372,32 @@ def _codes(lists: Sequence[Sequence[Any]]) -> bytes:
     known = _Known()
     try:
         data = bytes(map(known.__getitem__, chain.from_iterable(lists)))
-    except ValueError:  # there are more than a byte can name
+    except ValueError:  # more distinct values than a byte can number
         numbers = map(known.__getitem__, chain.from_iterable(lists))
         return _coded("u4", np.fromiter(numbers, "<u4").data, list(known))
     return _coded("u1", data, list(known))
 
 
 def _coded(kind: str, data: bytes | memoryview, of: list[Any]) -> bytes:
-    return _based(kind, data)[:-1] + b',"of":%s}' % _json(of)
+    return _base64_json(kind, data)[:-1] + b',"of":%s}' % _json(of)
 
 
 def _packed(kind: str, values: Sequence[Any]) -> bytes:
-    """Encode a list of numbers in half of numpy's time."""
+    """Encode a list of numbers, twice as fast as numpy."""
     code = {"i8": "q", "f8": "d"}[kind]
-    return _based(kind, struct.pack(f"<{len(values)}{code}", *values))
+    return _base64_json(kind, struct.pack(f"<{len(values)}{code}", *values))
 
 
 def _numbers(kind: str, values: np.ndarray) -> bytes:
-    return _based(kind, np.ascontiguousarray(values, f"<{kind}").data)
+    return _base64_json(kind, np.ascontiguousarray(values, f"<{kind}").data)
 
 
-def _based(kind: str, data: bytes | memoryview) -> bytes:
+def _base64_json(kind: str, data: bytes | memoryview) -> bytes:
     return b'{"%s":"%s"}' % (kind.encode(), binascii.b2a_base64(data, newline=False))
 
 
 def _decoded(line: bytes, texts: Texts) -> tuple[dict[str, str], dict[str, Any]]:
-    """Read a line: the types of its columns by name, and the columns."""
+    """Return the column types, by name, and the columns of a line."""
     found = json.loads(line)
     rows = np.array(found["rows"], np.int64)
     served_at = _read(found["served_at"]).view("datetime64[ns]")
@@ -422,7 +421,7 @@ def _decoded(line: bytes, texts: Texts) -> tuple[dict[str, str], dict[str, Any]]
         elif kind == "long":
             values = _whole_numbers(values)
         if len(values) != len(table["served_at"]):
-            raise ValueError(f"{name} has another number of rows")
+            raise ValueError(f"{name} has a different number of rows")
         table[name] = values
     return found["types"], table
 
@@ -443,8 +442,8 @@ def _read(column: Mapping[str, Any]) -> np.ndarray:
 
 
 def main() -> int:
-    """Compact the folder on the command line, at a low priority."""
-    with contextlib.suppress(AttributeError, OSError):  # Windows has none
+    """Compact the folder named on the command line, at low priority."""
+    with contextlib.suppress(AttributeError, OSError):  # Windows has no nice
         os.nice(10)
     compact(Path(sys.argv[1]))
     return 0

@@ -3,8 +3,8 @@
 ``gunicorn --worker-class kedro_azure_mlops.serve.connections.Worker
 kedro_azure_mlops.serve.plain:application`` serves it: ``POST /score``, ``GET /health`` and
 ``GET /metrics``. The model is the one that ``AZUREML_MODEL_DIR`` and ``MODEL_DIGEST`` name; it is
-loaded when the server starts. A client that sends slowly blocks no other client; requests are
-scored one at a time.
+loaded when the server starts. A slow client does not block others; requests are scored one at a
+time.
 """
 
 from collections.abc import Callable
@@ -20,16 +20,16 @@ _METHODS = {"/score": "POST", "/health": "GET", "/metrics": "GET"}
 
 
 class DisconnectedError(Exception):
-    """The client has disconnected before its answer."""
+    """The client disconnected before its answer."""
 
 
 def create() -> None:
-    """Load the model, and record its answers if that is asked for; see ``answers.begin``."""
+    """Load the model and, if configured, start to record its answers; see ``answers.begin``."""
     answers.begin()
 
 
 async def application(scope: Message, receive: Receive, send: Send) -> None:
-    """Load the model at the start, and answer requests."""
+    """Load the model at startup, and answer requests."""
     if scope["type"] == "lifespan":
         await live(receive, send, create)
     elif scope["type"] == "http":
@@ -37,7 +37,7 @@ async def application(scope: Message, receive: Receive, send: Send) -> None:
 
 
 async def live(receive: Receive, send: Send, start: Callable[[], None] = lambda: None) -> None:
-    """Start with a server and end with it."""
+    """Handle the startup and shutdown of a server."""
     await receive()
     try:
         start()
@@ -72,7 +72,7 @@ async def _respond(scope: Message, receive: Receive, send: Send) -> None:
 
 
 def _request_id(scope: Message) -> str:
-    """Return the id that a client, or what stands between, has given to a request, or a new one."""
+    """Return the request id sent by the client or a proxy, or a new one."""
     given = next((value for name, value in scope["headers"] if name in _IDS), b"")
     return identified(given.decode("latin-1"))
 
@@ -81,21 +81,21 @@ def _answer(path: str, method: str) -> score.Answer:
     if path == "/score":
         return answers.answer(method, lambda: b"")
     if path not in _METHODS:
-        return answers.refuse("path", f"is not known: there are {', '.join(_METHODS)}", 404)
+        return answers.refuse("path", f"is unknown: use one of {', '.join(_METHODS)}", 404)
     if method != "GET":
-        return answers.refuse("method", f"{method[:20]} is not known here: use GET", 405)
+        return answers.refuse("method", f"{method[:20]} is not allowed here: use GET", 405)
     return answers.health()
 
 
 async def read_body(scope: Message, receive: Receive) -> bytes:
-    """Read the body, once its length is known to be allowed; a chunked one up to the limit.
+    """Read the body, unless it announces too great a length; a chunked one up to the limit.
 
     Raises
     ------
     BadRequestError
-        If it is too long, late, or ends before it is whole.
+        If it is too long, late or incomplete.
     DisconnectedError
-        If there is no one to answer.
+        If the client is gone.
     """
     announced = dict(scope["headers"]).get(b"content-length", b"").lstrip(b"0")
     refuse_too_long(int(announced[:20] or 0))  # more digits are too long as well
@@ -104,10 +104,10 @@ async def read_body(scope: Message, receive: Receive) -> bytes:
         try:
             message = await receive()
         except TimeoutError:
-            late = f"is not there after {SECONDS:g} s: send it at once"
+            late = f"did not arrive within {SECONDS:g} s: send it at once"
             raise BadRequestError("body", late, 408) from None
         except EOFError:
-            raise BadRequestError("body", "ends before it is whole") from None
+            raise BadRequestError("body", "ends before it is complete") from None
         if message["type"] == "http.disconnect":
             raise DisconnectedError
         parts.append(message.get("body", b""))
@@ -118,7 +118,7 @@ async def read_body(scope: Message, receive: Receive) -> bytes:
 
 
 async def refuse(scope: Message, send: Send, error: BadRequestError) -> None:
-    """Answer a request whose body was not read to its end, after which the connection ends."""
+    """Answer a request whose body was not read to its end, and close the connection."""
 
     def fail() -> bytes:
         raise error

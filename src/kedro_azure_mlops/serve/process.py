@@ -1,4 +1,4 @@
-"""A server on this machine: what it needs in ``build/serve``, and its own process on loopback."""
+"""A server on this machine: its files in ``build/serve``, and its process on loopback."""
 
 import contextlib
 import http.client
@@ -27,14 +27,14 @@ from kedro_azure_mlops.serve.record import Settings
 from kedro_azure_mlops.storage import shown
 
 HOST = "127.0.0.1"
-PORT = 5001
+PORT, LAST_PORT = 5001, 65535
 WORK = Path("build/serve")
 PYTHON = Path(".venv-serve/bin/python")
-"""Of the environment with requirements/serve.txt, relative to a project."""
+"""Python of the environment with requirements/serve.txt, relative to the project."""
 
 _DOCKERFILE = Path(__file__).with_name("Dockerfile")
 _SERVE = "kedro_azure_mlops.serve"
-# Of the person's shell: what would turn the server into something else.
+# Variables of the user's shell that would change how the server behaves.
 _NOT_INHERITED = re.compile(
     r"(AZUREML_|AML_|GUNICORN_|MODEL_|PYTHON|RECORD_|SCORING_|UVICORN_|WORKER_|WEB_CONCURRENCY)"
 )
@@ -45,9 +45,9 @@ _TRIES, _PAUSE = 1200, 0.1  # two minutes: machines may be slow
 class Prepared:
     """The content of ``build/serve``: a model, the code that serves it, and a request.
 
-    ``is_plain_only`` is true where the stored model itself is served, which needs the project's own
-    environment: Azure's server cannot be installed there. ``recording`` says where answers are
-    recorded, if they are.
+    ``is_plain_only`` is true if the stored model itself is served, which needs the project's own
+    environment: Azure's server cannot be installed there. ``recording`` is None unless answers are
+    recorded.
     """
 
     folder: Path
@@ -57,12 +57,12 @@ class Prepared:
 
     @property
     def request(self) -> Path:
-        """The file of the example request."""
+        """The file with the example request."""
         return self.folder / "request.json"
 
     @property
     def is_plain_only(self) -> bool:
-        """Return whether only the plain application can serve it here."""
+        """Return whether only the plain application can serve the model here."""
         return self.code.scorer is None
 
 
@@ -80,12 +80,12 @@ def prepare(
     root
         The project; None: the current folder.
     record
-        Whether answers are recorded even if ``recording`` of ``mlops.yml`` does not say so.
+        Whether answers are recorded even if ``recording`` in ``mlops.yml`` is not enabled.
 
     Raises
     ------
     OperationError
-        If there is no such model, it cannot be served, or its answers not be recorded.
+        If there is no such model, or it cannot be served or its answers cannot be recorded.
     """
     root = root or Path.cwd()
     mlops = read_mlops(root, env)
@@ -97,6 +97,8 @@ def prepare(
         folder / "code",
         model=served.folder,
         trusted=trusted_types(root, env, mlops),
+        label=served.label,
+        champion_of=served.champion_of,
     )
     prepared = Prepared(folder, served, code, _recording(mlops, root, served, record))
     text = example_request(served.folder) + "\n"
@@ -116,15 +118,15 @@ def _recording(mlops: Mlops, root: Path, model: ServedModel, record: bool) -> Se
 
 
 def write_image_context(prepared: Prepared, root: Path) -> None:
-    """Add to ``build/serve`` what ``docker build build/serve`` needs: packages and Dockerfile.
+    """Add requirements and Dockerfile to ``build/serve`` for ``docker build build/serve``.
 
     Raises
     ------
     OperationError
-        If ``requirements/serve.txt`` does not lock what serving needs.
+        If ``requirements/serve.txt`` lacks a package that serving needs.
     """
     needed = STORED if prepared.is_plain_only else SCORER
-    # makes Parquet of what is recorded, where the project has locked it
+    # pyarrow converts recorded answers to Parquet, if the project has locked it
     also = () if prepared.recording is None else ("pyarrow",)
     lock = lock_of(root, (*prepared.code.packages(), *also), (*needed, *PLAIN))
     (prepared.folder / "requirements.txt").write_text(lock, encoding="utf-8", newline="\n")
@@ -150,26 +152,26 @@ def serve_model(
     Parameters
     ----------
     env, model, root, record
-        As of ``prepare``.
+        See ``prepare``.
     port
-        On loopback.
+        Port on loopback.
     plain
-        Whether the plain application serves, instead of Azure's server. It also does where the
-        stored model itself is served.
+        Whether to use the plain application instead of Azure's server. The stored model itself is
+        always served by the plain one.
     python
-        Of the environment that the server runs in; None: that of ``.venv-serve``, or this one where
-        the stored model itself is served.
+        Python of the server's environment; None: that of ``.venv-serve``, or this one if the
+        stored model itself is served.
     say
-        What is called with each message.
+        Called with each message.
 
     Returns
     -------
-    0 if it was ended from outside, 2 if the server ended by itself.
+    0 if the server was stopped from outside, 2 if it ended by itself.
 
     Raises
     ------
     OperationError
-        If the port is in use, or model, code or environment cannot be used.
+        If the port is in use, or the model, code or environment is unusable.
     """
     root = root or Path.cwd()
     refuse_used(port)
@@ -184,8 +186,8 @@ def serve_model(
             with serving(prepared, python, port, plain=plain) as process:
                 say(f"serve: ready at {address}, Ctrl-C ends it; /metrics is for Prometheus")
                 if prepared.recording is not None:
-                    say(f"serve: recording its answers in {shown(str(prepared.recording.folder))}")
-                say("serve: the example of the model as a request:\n")
+                    say(f"serve: recording answers in {shown(str(prepared.recording.folder))}")
+                say("serve: to send the model's example request:\n")
                 request = prepared.request.relative_to(root).as_posix()
                 say(
                     f'  curl --silent --header "Content-Type: application/json" \\\n'
@@ -203,16 +205,16 @@ def serve_model(
 def serving(
     prepared: Prepared, python: Path, port: int = PORT, *, plain: bool = False
 ) -> Iterator["subprocess.Popen[bytes]"]:
-    """Run the server of what was prepared; it answers once the block begins, and ends with it.
+    """Run the prepared server: it is ready when the block starts, and stops when it ends.
 
     Parameters
     ----------
     python
-        Of the environment that the server runs in.
+        Python of the server's environment.
     port
-        On loopback.
+        Port on loopback.
     plain
-        Whether the plain application serves, instead of Azure's server.
+        Whether to use the plain application instead of Azure's server.
 
     Raises
     ------
@@ -236,19 +238,19 @@ def serving(
 
 
 def python_of(root: Path, given: Path | None, *, has_scorer: bool) -> Path:
-    """Return the Python that a server runs in: that of ``.venv-serve``, or this one.
+    """Return the Python that runs the server: that of ``.venv-serve``, or this one.
 
     Parameters
     ----------
     given
-        What a person has named instead.
+        The user's choice, which takes precedence.
     has_scorer
-        Whether a scorer of the project serves; else the stored model needs this environment.
+        Whether the project names a scorer; otherwise the stored model needs this environment.
 
     Raises
     ------
     OperationError
-        If it is not there.
+        If it does not exist.
     """
     if os.name == "nt":
         raise OperationError("The server runs on Linux and macOS: use WSL on Windows.")
@@ -258,7 +260,7 @@ def python_of(root: Path, given: Path | None, *, has_scorer: bool) -> Path:
     if not (root / name).is_file():
         raise OperationError(
             f"There is no {name}: it belongs to an environment with requirements/serve.txt. "
-            "`make serve` makes it, with options as in make serve ARGS=--record; without make: "
+            "`make serve` creates it (options: make serve ARGS=--record); without make: "
             "uv venv .venv-serve, then uv pip sync --python .venv-serve requirements/serve.txt"
         )
     return root / name
@@ -270,16 +272,17 @@ def refuse_used(port: int) -> None:
     Raises
     ------
     OperationError
-        Naming another way.
+        If the port cannot be bound; it suggests another one.
     """
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((HOST, port))
         except (OSError, OverflowError) as error:
+            other = port + 1 if 0 < port < LAST_PORT else PORT
             raise OperationError(
-                f"Port {port} is not available ({error}): stop what uses it, or choose another "
-                f"one, as in: kedro mlops serve --port {port + 1}"
+                f"Port {port} is not available ({error}): stop the process that uses it, or "
+                f"choose another one: kedro mlops serve --port {other}"
             ) from error
 
 
@@ -291,21 +294,21 @@ def _refuse_deadline() -> None:
         is_usable = False
     if not is_usable:
         raise OperationError(
-            f"SERVE_DEADLINE is {text}: it must be a number of seconds above 0, in which a request "
-            "has to arrive; leave it out for 20."
+            f"SERVE_DEADLINE is {text}: it must be the seconds that a request may take to arrive, "
+            "a number above 0. Leave it out for 20."
         )
 
 
 def _server(python: Path, port: int, *, plain: bool) -> list[str]:
-    """Return the module that serves, and its arguments.
+    """Return the server's module and its arguments.
 
     Raises
     ------
     OperationError
-        If none is installed in that environment.
+        If no server is installed in that environment.
     """
     application = f"{_SERVE}.{'plain' if plain else 'local'}:application"
-    # early releases of gunicorn have no worker for ASGI
+    # early releases of gunicorn have no ASGI worker
     there = _installed(python, ["gunicorn", "gunicorn.asgi", "uvicorn"])
     if "gunicorn.asgi" in there:
         return [
@@ -347,9 +350,8 @@ def _environment(code: Path, model: ServedModel) -> dict[str, str]:
         "AML_APP_ROOT": str(code),
         "AZUREML_ENTRY_SCRIPT": ENTRY,
         "PYTHONPATH": str(code),
-        "PYTHONDONTWRITEBYTECODE": "1",  # the code stays what would be uploaded
-        # its messages at start: what it prints goes to its log, at this level and above
-        "PYTHONUNBUFFERED": "1",
+        "PYTHONDONTWRITEBYTECODE": "1",  # keeps the code identical to what would be uploaded
+        "PYTHONUNBUFFERED": "1",  # shows its startup messages at once
     }
 
 
@@ -379,7 +381,7 @@ def _answers(port: int) -> bool:
 def _end(process: "subprocess.Popen[bytes]") -> None:
     process.terminate()
     try:
-        process.wait(timeout=30)  # it may have answers to write
+        process.wait(timeout=30)  # it may still have answers to write
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()

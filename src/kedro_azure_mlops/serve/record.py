@@ -1,13 +1,13 @@
 """Record answers without delaying them: time, request, latency, columns.
 
-A server puts the columns of a request into a bounded queue; a thread writes them once a second
-as ``kedro_azure_mlops.serve.parts`` has them. What does not fit into the queue, or onto the disk,
-is dropped and counted. ``kedro mlops monitor`` reads the files.
+A server puts the columns of a request into a bounded queue; a thread writes them once a second in
+the format of ``kedro_azure_mlops.serve.parts``. Whatever does not fit into the queue or onto the
+disk is dropped and counted. ``kedro mlops monitor`` reads the files.
 
-A server reads variables of its environment, which ``kedro mlops serve`` sets from
-``recording`` of ``mlops.yml``: ``RECORD_FOLDER`` switches it on; ``RECORD_SHARE``,
+A server reads environment variables, which ``kedro mlops serve`` sets from ``recording`` in
+``mlops.yml``: ``RECORD_FOLDER`` switches recording on; ``RECORD_SHARE``,
 ``RECORD_MAX_MEGABYTES``, ``RECORD_KEEP_DAYS``, ``RECORD_LEAVE_OUT`` (names, as a JSON list) and
-``RECORD_PYTHON`` (which has pyarrow) may be left out.
+``RECORD_PYTHON`` (a Python with pyarrow) are optional.
 """
 
 import atexit
@@ -47,33 +47,33 @@ from kedro_azure_mlops.serve.parts import (
 
 logger = logging.getLogger(__name__)
 
-SECONDS = 0.8  # between two writes; with the write itself less than a killed process may lose
-MOST_ROWS = 250_000  # that wait to be written, some 30 MB; a single request may have more
-MOST_CHARACTERS = 50_000_000  # of their texts
-_ROWS_TO_WAKE = 10_000  # are written at once: the memory that they hold is used again
-_ROWS_OF_A_LINE = 2_000  # about: between lines, requests are answered
+SECONDS = 0.8  # between writes: with the write itself, a killed process loses less than a second
+MOST_ROWS = 250_000  # waiting to be written, some 30 MB; a single request may have more
+MOST_CHARACTERS = 50_000_000  # in their texts
+_ROWS_TO_WAKE = 10_000  # trigger a write at once, which frees their memory
+_ROWS_OF_A_LINE = 2_000  # roughly: requests are answered between lines
 _SECONDS_BETWEEN_SWEEPS = 60
-_SECONDS_TO_COMPACT = 10  # at the end of a server; else the next one does it
-_PARTS = 10  # of the size that is allowed: what is removed at once
+_SECONDS_TO_COMPACT = 10  # when a server stops; the next one does the rest
+_PARTS = 10  # of the allowed size: a sweep frees one of them
 _DAY = re.compile(r"\d{4}-\d\d-\d\d")
 _ID = re.compile(r"[\w.:/+=@-]{1,128}", re.ASCII)
 
 
 @dataclass(frozen=True)
 class Settings:
-    """Where answers are recorded, and which.
+    """The folder for recorded answers, and which answers to record.
 
     Parameters
     ----------
     share
-        Of the requests, above 0 and at most 1. The id of a request decides, so it is recorded
-        whole, and by all servers or by none.
+        Fraction of the requests, above 0 and at most 1. The request's id decides, so a request is
+        recorded as a whole, and by all servers or none.
     max_megabytes, keep_days
-        What the folder may hold; the oldest files are removed first.
+        Limits of the folder; the oldest files are removed first.
     leave_out
         Columns of the model that are never written.
     python
-        Of an environment with pyarrow, which makes Parquet of files that have ended; None: this.
+        Python with pyarrow that converts finished files to Parquet; None: the running one.
     """
 
     folder: Path
@@ -84,7 +84,7 @@ class Settings:
     python: str | None = None
 
     def variables(self) -> dict[str, str]:
-        """Return the environment variables that say this to a server."""
+        """Return the environment variables that pass these settings to a server."""
         return {
             "RECORD_FOLDER": str(self.folder),
             "RECORD_SHARE": str(self.share),
@@ -95,12 +95,12 @@ class Settings:
 
     @classmethod
     def from_variables(cls, given: Mapping[str, str] = os.environ) -> "Settings | None":
-        """Read what ``variables`` wrote; None where no folder is named.
+        """Read the settings from environment variables; None if no folder is named.
 
         Raises
         ------
         ValueError
-            Naming the variable that is wrong, and what it takes.
+            Naming the invalid variable and its valid values.
         """
         folder = given.get("RECORD_FOLDER")
         if not folder:
@@ -111,7 +111,7 @@ class Settings:
                 raise ValueError
         except ValueError:
             raise ValueError(
-                'RECORD_LEAVE_OUT must be a JSON list of columns, as in ["name"]'
+                'RECORD_LEAVE_OUT must be a JSON list of columns, such as ["name"]'
             ) from None
         return cls(
             Path(folder),
@@ -124,22 +124,22 @@ class Settings:
 
 
 class Recorder:
-    """Writes what ``put`` is given, once ``start`` was called, until ``close``.
+    """Writes the answers passed to ``put``, from ``start`` until ``close``.
 
-    ``recorded`` and ``dropped`` count rows. Nothing here fails because of what is written or where:
-    it is logged once, until writing works again.
+    ``recorded`` and ``dropped`` count rows. Failures to write are never raised: they are logged
+    once, until writing works again.
 
     Parameters
     ----------
     digest
-        Of the model that answers.
+        Digest of the model that answers.
     clock
         Returns nanoseconds since 1970, UTC.
 
     Raises
     ------
     ValueError
-        If the folder cannot be written, or ``leave_out`` names no column of the model.
+        If the folder cannot be written, or ``leave_out`` names an unknown column.
     """
 
     def __init__(
@@ -157,10 +157,10 @@ class Recorder:
         self._texts = [one.name for one in schema.inputs if one.type == "string"]
         self._waiting: list[Answered] = []
         self._rows_waiting = self._characters_waiting = 0
-        self._queue = threading.Lock()  # held for the time of an append
+        self._queue = threading.Lock()  # held only while appending
         self._disk = threading.Lock()
         self._ended = threading.Event()
-        self._wake = threading.Event()  # the thread, before its time
+        self._wake = threading.Event()  # makes the thread write early
         self._thread: threading.Thread | None = None
         self._child: subprocess.Popen[bytes] | None = None
         self._is_failing = False
@@ -177,7 +177,7 @@ class Recorder:
             ) from error
 
     def start(self) -> None:
-        """Compact what a dead process has left, and begin to write once a second."""
+        """Compact the leftovers of dead processes, and start to write once a second."""
         self.flush()
         self._compact()
         self._thread = threading.Thread(target=self._run, name="recorder", daemon=True)
@@ -192,16 +192,16 @@ class Recorder:
         columns: Mapping[str, np.ndarray],
         outputs: Sequence[Sequence[Any]],
     ) -> None:
-        """Keep an answered request to be written; it returns at once, whatever happens.
+        """Queue an answered request for writing; return immediately, whatever happens.
 
         Parameters
         ----------
         seconds
-            That the answer took; NaN of none.
+            Duration of the answer; NaN if it was not measured.
         columns
-            Inputs, as the scorer got them.
+            Inputs, as passed to the scorer.
         outputs
-            Lists of the values that were answered, in the order of the schema.
+            Lists of the values in the answer, in the order of the schema.
         """
         if self.settings.share < 1 and not is_sampled(request_id, self.settings.share):
             return
@@ -226,14 +226,14 @@ class Recorder:
     def write(
         self, name: str, columns: Mapping[str, np.ndarray], outputs: Sequence[Sequence[Any]]
     ) -> None:
-        """Write rows of a file at once; where ``share`` is below 1, each is drawn by itself.
+        """Write rows of a file immediately; if ``share`` is below 1, each row is drawn separately.
 
         Parameters
         ----------
         name
-            Of the piece of the file, instead of a request's id.
+            Name of the piece of the file, in place of a request's id.
         columns, outputs
-            As ``put`` takes them.
+            As for ``put``.
         """
         rows = len(next(iter(columns.values())))
         if self.settings.share < 1:
@@ -247,7 +247,7 @@ class Recorder:
             self.flush()
 
     def abandon(self) -> None:
-        """Remove what ``write`` has written, unless it was closed, and end."""
+        """Stop, and remove what ``write`` has written; do nothing after ``close``."""
         if self._ended.is_set():
             return
         self._ended.set()
@@ -257,7 +257,7 @@ class Recorder:
                 lines.with_name(lines.name.removesuffix(LINES) + suffix).unlink(missing_ok=True)
 
     def flush(self) -> None:
-        """Write what waits; end the file of an hour with the hour, and keep within the limits."""
+        """Write the queue, start a new file every hour, and keep the folder within its limits."""
         with self._disk:
             with self._queue:
                 waiting, self._waiting = self._waiting, []
@@ -270,17 +270,17 @@ class Recorder:
                     failed = True
                     self.dropped += sum(one.rows for one in answered)
                     self._fail(error)
-                time.sleep(0)  # so that a request waits for a line at most
+                time.sleep(0)  # so that a request waits for one line at most
             if waiting and self._is_failing and not failed:
                 self._is_failing = False
-                logger.warning("Answers are recorded again.")
+                logger.warning("Answers are being recorded again.")
             try:
-                self._keep_house()
+                self._rotate_and_sweep()
             except OSError as error:
                 logger.warning("%s was not cleaned up: %s", self.settings.folder, error)
 
     def close(self, seconds: float | None = _SECONDS_TO_COMPACT) -> None:
-        """Write what waits, and compact what was written, in at most so many seconds."""
+        """Write the queue and compact the files, within the given number of seconds."""
         if self._ended.is_set():
             return
         self._ended.set()
@@ -290,7 +290,7 @@ class Recorder:
             self._thread.join()
         self.flush()
         self._end_part()
-        self._wait_for_child(seconds)  # it may have begun before the last file had ended
+        self._wait_for_child(seconds)  # it may have started before the last file was finished
         self._compact()
         self._wait_for_child(seconds)
 
@@ -303,14 +303,14 @@ class Recorder:
                 self._child.wait()
 
     def _begin(self) -> None:
-        self._name = secrets.token_hex(4)  # of this writer, in the names of its files
-        self._number = 0  # of its files
+        self._name = secrets.token_hex(4)  # identifies this writer in file names
+        self._number = 0  # of the current file
         self._file: int | None = None
-        self._paths: list[Path] = []  # of a file that is scored; the last one is written
+        self._paths: list[Path] = []  # the current file is last; all of them if a file is scored
         self._hour = ""
-        self._size = 0  # of the file
+        self._size = 0  # bytes in the current file
         self._has_ended_parts = False
-        self._since_sweep = 0  # bytes
+        self._since_sweep = 0  # bytes written
         self._swept = -(10**18)
 
     def _run(self) -> None:
@@ -319,10 +319,10 @@ class Recorder:
             self._wake.clear()
             self.flush()
 
-    def _keep_house(self) -> None:
+    def _rotate_and_sweep(self) -> None:
         now, most = self._clock(), self.settings.max_megabytes * 1e6
         if self._child is not None:
-            self._child.poll()  # what has ended leaves nothing
+            self._child.poll()  # leaves no zombie
         if self._file is not None and (self._hour != _hour(now) or self._size > most / _PARTS):
             self._end_part()
         if self._has_ended_parts and self._thread is not None:
@@ -333,7 +333,7 @@ class Recorder:
             self._sweep(now)
 
     def _append(self, answered: list[Answered]) -> None:
-        """Write a line whole, or take back what was written of it."""
+        """Write a whole line, or truncate the file back to the previous one."""
         line = self._form.line(answered)
         file = self._opened(_hour(answered[0].at))
         written = 0
@@ -349,7 +349,7 @@ class Recorder:
         self.recorded += sum(one.rows for one in answered)
 
     def _opened(self, hour: str) -> int:
-        """Return the file of an hour; a new one if that of this writer was removed."""
+        """Return this writer's file for an hour; create it if it is new or was removed."""
         is_there = self._file is not None and os.fstat(self._file).st_nlink > 0
         if self._file is not None and is_there and self._hour == hour:
             return self._file
@@ -362,11 +362,11 @@ class Recorder:
             path.parent.mkdir(parents=True, exist_ok=True)
             try:
                 file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL, 0o640)
-            except FileNotFoundError:  # another process took the folder for an empty old one
+            except FileNotFoundError:  # another process removed the folder while it was empty
                 continue
             if lock(file) is not False and os.fstat(file).st_nlink:
                 break
-            os.close(file)  # taken for that of a dead process before it was locked
+            os.close(file)  # compacted as a dead process's file before it was locked
         self._paths = [path] if self._thread else [*self._paths, path]
         self._file, self._hour, self._size = file, hour, 0
         return file
@@ -377,9 +377,9 @@ class Recorder:
             self._file, self._size, self._has_ended_parts = None, 0, True
 
     def _compact(self) -> None:
-        """Let another process compact files that have ended: this one answers meanwhile."""
+        """Start a process that compacts finished files, so that this one keeps answering."""
         if self._child is not None and self._child.poll() is None:
-            return  # it has begun late, and the next hour's takes what it leaves
+            return  # still running: the next hour's process compacts the rest
         command = [self.settings.python or sys.executable, "-m", "kedro_azure_mlops.serve.parts"]
         path = {"PYTHONPATH": str(Path(__file__).parents[2]), "PYTHONDONTWRITEBYTECODE": "1"}
         if not any(self.settings.folder.glob(f"*/*{LINES}")):
@@ -392,10 +392,10 @@ class Recorder:
                 stdout=subprocess.DEVNULL,
             )
         except OSError as error:
-            logger.warning("Recorded answers stay lines, %s does not run: %s", command[0], error)
+            logger.warning("Answers are not compacted, %s does not run: %s", command[0], error)
 
     def _sweep(self, now: int) -> None:
-        """Remove files that are older than is kept, then the oldest until the others fit."""
+        """Remove expired files, then the oldest ones until the rest fits."""
         self._swept, self._since_sweep = now, 0
         with os.scandir(self.settings.folder) as found:
             days = sorted(one.path for one in found if _DAY.fullmatch(one.name))
@@ -425,12 +425,12 @@ class Recorder:
 
 
 def identified(given: str | None) -> str:
-    """Return the id of a request: the one that was sent, if it is one, or a new one."""
+    """Return the id sent with a request if it is valid, or a new one."""
     return given if given and _ID.fullmatch(given) else secrets.token_hex(8)
 
 
 def is_sampled(request_id: str, share: float) -> bool:
-    """Return whether a request is among the share that is recorded."""
+    """Return whether a request belongs to the recorded share."""
     return zlib.crc32(request_id.encode()) < share * 2**32
 
 
@@ -454,7 +454,7 @@ def _hour(at: int) -> str:
 
 
 def _in_lines(waiting: list[Answered]) -> list[list[Answered]]:
-    """Cut requests into lines, none of which has two hours."""
+    """Group requests into lines, none of which spans two hours."""
     lines: list[list[Answered]] = []
     rows, hour = 0, -1
     for one in waiting:
@@ -470,7 +470,7 @@ def _files(day: str) -> list[tuple[str, int]]:
     found = []
     with contextlib.suppress(FileNotFoundError), os.scandir(day) as files:
         for one in files:
-            with contextlib.suppress(FileNotFoundError):  # another process removes files, too
+            with contextlib.suppress(FileNotFoundError):  # other processes remove files, too
                 found.append((one.path, one.stat().st_size))
     return sorted(found)
 
@@ -478,8 +478,8 @@ def _files(day: str) -> list[tuple[str, int]]:
 _all: "weakref.WeakSet[Recorder]" = weakref.WeakSet()
 
 
-def _begin_again_in_a_fork() -> None:
-    """Give the copy of a process files of its own: Azure's server may load before it forks."""
+def _restart_after_fork() -> None:
+    """Start new files in a forked process: Azure's server may load the model before it forks."""
     for recorder in list(_all):
         recorder._queue, recorder._disk = threading.Lock(), threading.Lock()
         recorder._wake = threading.Event()
@@ -494,4 +494,4 @@ def _begin_again_in_a_fork() -> None:
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_begin_again_in_a_fork)
+    os.register_at_fork(after_in_child=_restart_after_fork)

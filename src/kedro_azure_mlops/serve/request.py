@@ -1,7 +1,7 @@
-"""Bodies of scoring requests: what is accepted, and what is refused with the name of the field.
+"""Read and check the bodies of scoring requests; refusals name the field.
 
-``Reader`` is made once from a model's schema; what it does for each request is plain Python, since
-requests of single rows are many and a call of numpy or pandas takes as long as all of it.
+``Reader`` is built once from a model's schema. Its work per request is plain Python: many requests
+hold a single row, and one call of numpy or pandas takes as long as everything else.
 """
 
 import json
@@ -17,8 +17,8 @@ from kedro_azure_mlops.values import read_time
 
 MAX_BYTES = 4_000_000  # some 45,000 rows of three columns
 MAX_SERIES = 1_000  # each costs as much as some hundred rows
-_LARGEST = 2**63  # of whole numbers
-_EPOCH, _NAT = datetime(1970, 1, 1), -(2**63)  # noqa: DTZ001, and what numpy has for no time
+_LARGEST = 2**63  # bound of whole numbers
+_EPOCH, _NAT = datetime(1970, 1, 1), -(2**63)  # noqa: DTZ001, and numpy's NaT
 
 
 class BadRequestError(ValueError):
@@ -30,10 +30,10 @@ class BadRequestError(ValueError):
 
 
 class Rows(NamedTuple):
-    """Rows that were checked: as they were sent, and as the columns that a scorer takes.
+    """Checked rows: as sent, and as columns for a scorer.
 
     ``newest`` is the time of the last row of each series, ``has_ties`` whether a series has two
-    rows of one time, ``explain`` whether the answers are to be explained.
+    rows with the same time, ``explain`` whether to explain the answers.
     """
 
     sent: Sequence[dict[str, Any]]
@@ -44,7 +44,7 @@ class Rows(NamedTuple):
 
 
 class Reader:
-    """Reads and checks the requests that a model with this schema can answer."""
+    """Reads and checks requests to a model with the given schema."""
 
     def __init__(self, schema: Schema) -> None:
         history = schema.history
@@ -64,7 +64,7 @@ class Reader:
         Raises
         ------
         BadRequestError
-            Naming the first field that is wrong.
+            Naming the first invalid field.
         """
         refuse_too_long(len(body))
         sent, explain = _document(body)
@@ -77,12 +77,12 @@ class Reader:
         return rows._replace(explain=True) if explain else rows
 
     def check(self, rows: Sequence[Any]) -> Rows:
-        """Check the rows of a request, as ``read`` does; any number of them.
+        """Check rows as ``read`` does, but any number of them.
 
         Raises
         ------
         BadRequestError
-            Naming the first field that is wrong.
+            Naming the first invalid field.
         """
         try:
             if any(row.keys() != self._needed for row in rows):
@@ -92,7 +92,7 @@ class Reader:
             }
         except (ValueError, AttributeError):
             self._refuse_first_fault(rows)
-            raise  # never reached: what could not be converted at first cannot be now
+            raise  # never reached: the conversion fails again
         newest: dict[Any, datetime] = {}
         has_ties = False
         if self._order is not None:
@@ -108,7 +108,7 @@ class Reader:
     def _ordered(
         self, series: list[Any], times: list[datetime]
     ) -> tuple[dict[Any, datetime], bool]:
-        """Refuse rows of a series that are not in the order of time."""
+        """Return the newest times and whether there are ties; refuse rows out of order."""
         newest: dict[Any, datetime] = {}
         has_ties = False
         for number, (name, time) in enumerate(zip(series, times, strict=True)):
@@ -145,7 +145,7 @@ class Reader:
 
 
 def refuse_too_long(length: int) -> None:
-    """Refuse a body of more than ``MAX_BYTES``, which a server can say before it reads it.
+    """Refuse a body of more than ``MAX_BYTES``; a server can do so before it reads the body.
 
     Raises
     ------
@@ -157,7 +157,7 @@ def refuse_too_long(length: int) -> None:
 
 
 def _document(body: bytes | str) -> tuple[list[Any], bool]:
-    """Read the rows of a body, not yet checked, and whether their answers are to be explained."""
+    """Return the unchecked rows of a body, and whether to explain the answers."""
     try:
         document = json.loads(body)
     except (ValueError, RecursionError) as error:
@@ -176,7 +176,7 @@ def _document(body: bytes | str) -> tuple[list[Any], bool]:
 
 
 def _converter(column: Column, is_needed: bool, is_name: bool) -> Callable[[Any], Any]:
-    """Return what checks one value of a column; it raises ValueError with what is wrong."""
+    """Return a function that converts a value of a column, or raises ValueError."""
     if column.type in {"double", "long"}:
         convert = _number(column)
     elif is_name and column.type == "string":
@@ -224,13 +224,13 @@ def _number(column: Column) -> Callable[[Any], Any]:
 
 def _text(value: Any) -> str:
     if type(value) is not str:
-        raise ValueError("must be a text")
+        raise ValueError("must be a string")
     return value
 
 
 def _name(value: Any) -> str:
     if type(value) is not str or not (name := value.strip()) or "\0" in name:
-        raise ValueError("must be a text that is not empty")
+        raise ValueError("must be a non-empty string")
     return name
 
 
@@ -248,11 +248,11 @@ _CONVERTERS: dict[str, Callable[[Any], Any]] = {
 
 
 def _array(column: Column) -> Callable[[list[Any]], np.ndarray]:
-    """Return what makes a scorer's array of checked values."""
+    """Return a function from checked values to an array for the scorer."""
     if column.type == "datetime":
         return _times
     if column.type == "double" or (column.nullable and column.type == "long"):
-        return lambda values: np.array(values, np.float64)  # NaN of None
+        return lambda values: np.array(values, np.float64)  # None becomes NaN
     if column.type == "long":
         return lambda values: np.array(values, np.int64)
     return _objects

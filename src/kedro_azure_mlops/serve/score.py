@@ -1,7 +1,7 @@
 """The one score function: endpoints, the local server, containers and devices all call it.
 
-``init`` loads a model once, ``run`` answers one request. What comes in is checked against the
-schema of the model, and whatever it is, ``run`` answers and does not raise.
+``init`` loads a model once, ``run`` answers one request. Requests are checked against the model's
+schema; whatever a client sends, ``run`` returns an answer and does not raise.
 """
 
 import json
@@ -48,7 +48,7 @@ __all__ = [
 
 logger = logging.getLogger(__name__)
 
-SERVED = "served.json"  # beside the packages of a code folder: which scorer serves there
+SERVED = "served.json"  # beside the packages of a code folder: names the scorer
 
 
 _to_json = json.JSONEncoder(separators=(",", ":")).encode
@@ -61,17 +61,17 @@ class Answer(NamedTuple):
     body: dict[str, Any]
 
     def text(self) -> str:
-        """Return the body as it is sent."""
+        """Return the body as JSON."""
         return _to_json(self.body)
 
 
 class Model:
-    """The model that answers: its scorer, and how requests are read and answers are written.
+    """A loaded model: its scorer, and the conversion of requests and answers.
 
     Parameters
     ----------
     version
-        What answers call it; None: the beginning of its digest.
+        The version that answers carry; None: the beginning of the digest.
     """
 
     def __init__(self, scorer: Scorer, digest: str, version: str | None = None) -> None:
@@ -90,7 +90,7 @@ class Model:
         return str(getattr(self.scorer, "engine", type(self.scorer).__name__))
 
     def score(self, rows: Rows) -> Columns:
-        """Score rows by themselves and by those of their series before them in the same request."""
+        """Score rows; earlier rows of the same series in the request are their history."""
         scorer = self.scorer
         if rows.explain:
             scorer = Explaining(scorer, newest_and_flagged_rows, MOST_ROWS)
@@ -99,24 +99,24 @@ class Model:
         return scorer.score(rows.columns)
 
     def outputs(self, found: Columns, rows: int) -> list[list[Any]]:
-        """Convert output columns of some rows to JSON values.
+        """Convert output columns to JSON values.
 
         Raises
         ------
         RuntimeError
-            If the scorer has not answered as its schema says.
+            If the scorer's answer does not match its schema.
         """
         try:
             columns = [write(found[name]) for name, write in self._outputs]
         except KeyError as error:
-            raise RuntimeError(f"the scorer does not answer {error}") from error
+            raise RuntimeError(f"the scorer does not return {error}") from error
         for values in columns:
             if len(values) != rows:
-                raise RuntimeError(f"the scorer answers {len(values)} of {rows} rows")
+                raise RuntimeError(f"the scorer returns {len(values)} of {rows} rows")
         return columns
 
     def body(self, rows: Rows, found: Columns, outputs: Sequence[Sequence[Any]]) -> dict[str, Any]:
-        """Write the answer to a request; ``outputs`` are those that were written of ``found``."""
+        """Return the body of an answer; ``outputs`` is ``found`` as converted by ``outputs()``."""
         sent = rows.sent
         columns: list[Sequence[Any]] = [[row[name] for row in sent] for name in self.schema.echo]
         columns += outputs
@@ -129,27 +129,27 @@ class Model:
 
 
 Keep = Callable[[Rows, Sequence[Sequence[Any]]], None]
-"""Takes the rows of a request and, by column, the outputs that were answered."""
+"""Takes the rows of a request and, by column, the outputs of the answer."""
 
 _loaded: Model | None = None
 
 
 def init(folder: Path | None = None) -> None:
-    """Load the model: from ``folder``, else from what is at or below ``AZUREML_MODEL_DIR``.
+    """Load the model: from ``folder``, else from the folder at or below ``AZUREML_MODEL_DIR``.
 
-    ``MODEL_DIGEST`` in the environment lets no other model be loaded; ``MODEL_VERSION`` is what
-    answers call it. ``served.json`` beside the code says what loads it.
+    If the environment variable ``MODEL_DIGEST`` is set, any other model is refused;
+    ``MODEL_VERSION`` is the version in answers. ``served.json`` beside the code names the scorer.
 
     Raises
     ------
     UnusableModelError
-        If there is no model, several, one that cannot be used or another than is asked for.
+        If there is no model, there are several, or the model is unusable or not the required one.
     """
     global _loaded  # noqa: PLW0603, a server has one model
     file = Path(__file__).parents[2] / SERVED
     served = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
     _loaded = load_served(
-        folder or _given(),
+        folder or _model_folder(),
         served.get("scorer"),
         served.get("trusted", ()),
         wanted=os.environ.get("MODEL_DIGEST"),
@@ -168,31 +168,31 @@ def load_served(
     wanted: str | None = None,
     version: str | None = None,
 ) -> Model:
-    """Load a model folder as it is served.
+    """Load a model folder for serving.
 
     Parameters
     ----------
     scorer, trusted, wanted
-        As of ``contract.load_proven_scorer``.
+        See ``contract.load_proven_scorer``.
     version
-        As of ``Model``.
+        See ``Model``.
 
     Raises
     ------
     UnusableModelError
-        As ``contract.load_proven_scorer``.
+        As for ``contract.load_proven_scorer``.
     """
     found, _ = load_proven_scorer(folder, scorer, wanted, trusted)
     return Model(found, wanted or digest(folder), version)
 
 
 def model() -> Model:
-    """Return the model that ``init`` has loaded.
+    """Return the model that ``init`` loaded.
 
     Raises
     ------
     UnusableModelError
-        If it has not loaded one.
+        If no model is loaded.
     """
     if _loaded is None:
         raise UnusableModelError("no model is loaded: call init() first")
@@ -200,28 +200,28 @@ def model() -> Model:
 
 
 def run(body: bytes | str, keep: Keep | None = None) -> Answer:
-    """Score the rows of a request, each by itself and by those before it in the request.
+    """Score the rows of a request; earlier rows of the request are the history of later ones.
 
-    Where the model's schema declares a history, send the recent rows of a series and look at the
-    answer to the last one.
+    If the model's schema declares a history, send the recent rows of a series and use the answer to
+    the last one.
 
     Parameters
     ----------
     keep
-        Is called with what was answered, if it was.
+        Called with the rows and outputs of a successful answer.
 
     Returns
     -------
-    200 with an answer a row: the columns of ``schema.echo`` as they were sent and those of
-    ``schema.outputs``, null for what is missing; with ``"explain": true`` also ``explanation`` (see
+    200 with one answer per row: the columns of ``schema.echo`` as sent and those of
+    ``schema.outputs``, null where missing; with ``"explain": true`` also ``explanation`` (see
     ``explain.newest_and_flagged_rows`` for the rows that have one). 400 or 413 with the name of the
-    field that is wrong.
+    invalid field.
     """
     return answer(model(), body, keep)
 
 
 def answer(current: Model, body: bytes | str, keep: Keep | None = None) -> Answer:
-    """Answer a request by a model that is given, as ``run`` does by the one that is loaded."""
+    """Answer a request with the given model, as ``run`` does with the loaded one."""
     try:
         rows = current.reader.read(body)
         found = current.score(rows)
@@ -229,7 +229,7 @@ def answer(current: Model, body: bytes | str, keep: Keep | None = None) -> Answe
         return refusal(error)
     except CannotExplainError as error:
         return refusal(BadRequestError("explain", f"is not possible: {error}"))
-    except ValueError as error:  # of the model, about all rows together
+    except ValueError as error:  # from the model, about the rows as a whole
         return refusal(BadRequestError("data", str(error)))
     outputs = current.outputs(found, len(rows.sent))
     answered = Answer(200, current.body(rows, found, outputs))
@@ -239,12 +239,12 @@ def answer(current: Model, body: bytes | str, keep: Keep | None = None) -> Answe
 
 
 def refusal(error: BadRequestError) -> Answer:
-    """Answer a request that cannot be scored."""
+    """Return the answer to a request that cannot be scored."""
     return Answer(error.status, {"error": {"field": error.field, "message": error.message}})
 
 
 def values_writer(column: Column) -> Callable[[np.ndarray], list[Any]]:
-    """Return what makes JSON values of an output column: rounded, null for what is missing."""
+    """Return a function from an output column to JSON values: rounded, null where missing."""
     if column.type == "double":
         return _rounded(column.decimals)
     if column.type == "long":
@@ -260,18 +260,18 @@ def values_writer(column: Column) -> Callable[[np.ndarray], list[Any]]:
 
 
 def _rounded(decimals: int | None) -> Callable[[np.ndarray], list[Any]]:
-    is_finite = math.isfinite  # JSON has no infinity either
+    is_finite = math.isfinite  # JSON has neither NaN nor infinity
     if decimals is None:
         return lambda values: [float(v) if is_finite(v) else None for v in values.tolist()]
     return lambda values: [round(v, decimals) if is_finite(v) else None for v in values.tolist()]
 
 
-def _given() -> Path:
+def _model_folder() -> Path:
     root = os.environ.get("AZUREML_MODEL_DIR")
     if not root:
         raise UnusableModelError("no model is given: set AZUREML_MODEL_DIR to its folder")
     found = sorted(path.parent for path in Path(root).rglob(CONTRACT))
     if len(found) != 1:
         names = ", ".join(str(path.relative_to(root)) for path in found) or "none"
-        raise UnusableModelError(f"{root} should hold one model, it holds: {names}")
+        raise UnusableModelError(f"{root} should hold one model, but holds: {names}")
     return found[0]

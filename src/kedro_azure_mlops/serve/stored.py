@@ -1,7 +1,7 @@
-"""The stored model itself as a scorer: what serves where a project names no scorer of its own.
+"""The stored model itself as a scorer, for projects that name no scorer.
 
-It needs skops, pandas and what the model was trained with, but neither Kedro nor MLflow (unless the
-model is an ``mlflow.pyfunc.PythonModel``): a server can run it.
+It needs skops, pandas and the packages of the model, but neither Kedro nor MLflow (unless the model
+is an ``mlflow.pyfunc.PythonModel``), so it can run on a server.
 """
 
 import inspect
@@ -28,8 +28,8 @@ from kedro_azure_mlops.values import read_times
 MODEL_FILE = "model.skops"
 _PROFILE = "profile.json"  # of monitor/profile.py, which servers do not have
 _NUMBERS = ("double", "long")
-# Types of scikit-learn's estimators that skops does not know; none of them runs code of the file's
-# author. A catalog entry may list more. The list that MLflow stores in the model is never used.
+# Types in scikit-learn's estimators that skops does not trust by default; none of them runs code
+# from the file. A catalog entry may list more. The list that MLflow stores is never used.
 TRUSTED_TYPES = (
     "sklearn.tree._tree.Tree",
     "sklearn.neighbors._kd_tree.KDTree",
@@ -58,12 +58,12 @@ TRUSTED_TYPES = (
 
 
 class StoredScorer:
-    """A stored model behind the interface of a ``Scorer``.
+    """A stored model with the interface of a ``Scorer``.
 
     Parameters
     ----------
     medians
-        Those of each input in training, by name, with which explanations compare a row.
+        The median of each input in training, by name; explanations compare rows with them.
     """
 
     engine = "the stored model"
@@ -76,7 +76,7 @@ class StoredScorer:
         self._medians = medians or {}
 
     def score(self, columns: Columns, wanted: np.ndarray | None = None) -> Columns:
-        """Score rows, as ``Scorer.score`` says."""
+        """Score rows; see ``Scorer.score``."""
         import pandas as pd
 
         table = pd.DataFrame({one.name: columns[one.name] for one in self.schema.inputs})
@@ -87,13 +87,13 @@ class StoredScorer:
         return answer if wanted is None else {name: part[wanted] for name, part in answer.items()}
 
     def explained(self, columns: Columns, wanted: np.ndarray | None = None) -> Explainable:
-        """Return the inputs themselves, as ``contract.ExplainableScorer`` says.
+        """Return the inputs themselves as features; see ``contract.ExplainableScorer``.
 
         Raises
         ------
         CannotExplainError
-            If rows look back on others, an input or the answer is not a number, or the usual
-            values of training are unknown.
+            If rows have a history, an input or the answer is not a number, or the medians of
+            training are unknown.
         """
         self._refuse_to_explain()
         inputs, output = self.schema.inputs, self.schema.outputs[0].name
@@ -116,17 +116,17 @@ class StoredScorer:
     def _refuse_to_explain(self) -> None:
         schema = self.schema
         if schema.history:
-            raise CannotExplainError("the stored model looks back on earlier rows by itself")
+            raise CannotExplainError("the stored model handles earlier rows internally")
         if others := [one.name for one in schema.inputs if one.type not in _NUMBERS]:
             raise CannotExplainError(
                 f"the stored model has inputs that are not numbers: {', '.join(others)}"
             )
         if len(schema.outputs) != 1 or schema.outputs[0].type not in _NUMBERS:
-            raise CannotExplainError("the stored model does not answer a single number")
+            raise CannotExplainError("the stored model does not return a single number")
         if missing := [one.name for one in schema.inputs if one.name not in self._medians]:
             raise CannotExplainError(
-                f"no {_PROFILE} in the model folder says what is usual for {', '.join(missing)}: "
-                "train the model again"
+                f"no {_PROFILE} in the model folder has the median of {', '.join(missing)}: train "
+                "the model again"
             )
 
 
@@ -136,12 +136,12 @@ def load_stored_scorer(folder: Path, trusted: Sequence[str] = ()) -> StoredScore
     Parameters
     ----------
     trusted
-        Types that may be loaded besides ``TRUSTED_TYPES``.
+        Types that may be loaded in addition to ``TRUSTED_TYPES``.
 
     Raises
     ------
     UnusableModelError
-        If the folder holds no model that can be loaded, or what loads it is not installed.
+        If the folder holds no loadable model, or a package that loads it is not installed.
     """
     contract = read_contract(folder)
     try:
@@ -149,37 +149,37 @@ def load_stored_scorer(folder: Path, trusted: Sequence[str] = ()) -> StoredScore
         import skops.io  # noqa: F401
     except ImportError as error:
         raise UnusableModelError(
-            f"the stored model itself is served, which needs {error.name}: it is not installed "
-            "here. Name a scorer in mlops.yml that needs less, or serve in an environment that has "
-            "what the model was trained with"
+            f"serving the stored model itself needs {error.name}, which is not installed here. "
+            "Name a scorer in mlops.yml that needs less, or serve in an environment with the "
+            "packages that the model was trained with"
         ) from error
     try:
         model = load_stored(folder, contract, trusted)
-    except Exception as error:  # those of skops and of a model's own code have nothing in common
+    except Exception as error:  # skops and the model's own code may raise anything
         raise UnusableModelError(f"{MODEL_FILE} cannot be loaded: {error}") from error
     return StoredScorer(model, contract.schema, _medians(folder))
 
 
 def _medians(folder: Path) -> dict[str, float]:
-    """Read the median of each number in training, where the folder has a profile of one series."""
+    """Read the median of each numeric input in training, if the folder profiles a single series."""
     file = folder / _PROFILE
     if not file.is_file():
         return {}
     try:
         (series,) = json.loads(file.read_text(encoding="utf-8"))["series"]
         quantiles = {name: one.get("quantiles") for name, one in series["columns"].items()}
-        # deciles: the one in the middle
+        # deciles: the middle one
         return {name: float(part[len(part) // 2]) for name, part in quantiles.items() if part}
     except (OSError, ValueError, KeyError, TypeError):
-        return {}  # of several series, or of another version: what is usual is not known
+        return {}  # several series, or another version: there is no single median
 
 
 def load_stored(folder: Path, contract: Contract, trusted: Sequence[str]) -> Any:
-    """Load the model of a folder, with what its contract keeps of its attributes."""
+    """Load the model of a folder, and restore the attributes kept in its contract."""
     import pandas as pd
     import skops.io
 
-    # that of a PythonModel has the same name, in MLflow's folder for its data
+    # a PythonModel's file has the same name, in MLflow's folder for its data
     places = (folder / MODEL_FILE, folder / "data" / MODEL_FILE)
     file = next((place for place in places if place.is_file()), places[0])
     model = skops.io.load(file, trusted=[*TRUSTED_TYPES, *trusted])
@@ -192,13 +192,13 @@ def load_stored(folder: Path, contract: Contract, trusted: Sequence[str]) -> Any
 
 
 def predict(model: Any, table: Any) -> Any:
-    """Call ``predict`` of an estimator or of an ``mlflow.pyfunc.PythonModel``."""
+    """Call ``predict`` of an estimator or an ``mlflow.pyfunc.PythonModel``."""
     if is_python_model(model):
-        # MLflow lets a model leave the context out
+        # in MLflow, the context is optional
         takes_context = "context" in inspect.signature(model.predict).parameters
         return model.predict(None, table) if takes_context else model.predict(table)
     if hasattr(model, "n_features_in_") and not hasattr(model, "feature_names_in_"):
-        return model.predict(table.to_numpy())  # it was trained on an array and knows no names
+        return model.predict(table.to_numpy())  # trained on an array, without column names
     return model.predict(table)
 
 
@@ -211,16 +211,16 @@ def is_python_model(model: Any) -> bool:
 
 
 def arrays_of(table: Any, columns: Sequence[Column]) -> dict[str, np.ndarray]:
-    """Take columns out of a DataFrame, a Series, an array or a list of predictions.
+    """Return columns of a DataFrame, a Series, an array or a list of predictions.
 
     Returns
     -------
-    Arrays of the types that ``Scorer.score`` answers with, by name.
+    Arrays of the types that ``Scorer.score`` returns, by name.
 
     Raises
     ------
     ValueError
-        If a column is missing or has values of another type.
+        If a column is missing or has values of the wrong type.
     """
     import pandas as pd
 
@@ -244,7 +244,7 @@ def _array(values: Any, column: Column) -> np.ndarray:
     if column.type == "datetime":
         times = read_times(values).values
         if (np.isnat(times) & values.notna().to_numpy()).any():
-            raise ValueError(f"{column.name} holds what is not a date and time")
+            raise ValueError(f"{column.name} holds a value that is not a date and time")
         return times
     convert = bool if column.type == "boolean" else str
     found = np.empty(len(values), object)

@@ -1,4 +1,4 @@
-"""Rows that come piece by piece, answered as if they had come all at once. Runs on servers too."""
+"""Score rows that arrive piece by piece as if they had arrived together. Runs on servers too."""
 
 from collections import defaultdict
 from collections.abc import Iterator
@@ -13,14 +13,14 @@ from kedro_azure_mlops.windows import by_series, ranges
 
 MOST_LATE = timedelta(hours=12)
 _LONG_AGO = np.datetime64(1 - 2**63, "ns")  # before any row
-_OF = "answered "  # begins the name of a column that is remembered of the answers
+_OF = "answered "  # prefix of remembered columns that hold answers
 
 
 class LateRowsError(ValueError):
-    """Rows came so late that what they look back on is no longer remembered.
+    """Rows arrived so late that their history is no longer remembered.
 
-    ``rows`` are their numbers in the piece, ``newest`` the newest times of their series before
-    them, ``most_late`` how late they may be.
+    ``rows`` are their numbers in the piece, ``newest`` the newest times of their series so far, and
+    ``most_late`` is the allowed delay.
     """
 
     def __init__(self, rows: np.ndarray, newest: np.ndarray, most_late: timedelta) -> None:
@@ -33,18 +33,17 @@ class LateRowsError(ValueError):
 
 
 class _Past:
-    """The newest rows of all series, those of each ascending in time and distinct.
+    """The newest rows of all series, distinct and ascending in time within a series.
 
-    They lie one after the other in arrays that have room for more. The rows of a series are put at
-    the end, all together, whenever it has new ones; what is left behind is given up when the room
-    is used up.
+    They are stored one after the other in arrays with spare room. Whenever a series has new rows,
+    all its rows are written again at the end; the old copies are dropped when the room runs out.
     """
 
     def __init__(self) -> None:
         self._columns: dict[str, np.ndarray] = {}
         self._used = 0
         self._starts = self._ends = np.zeros(0, np.int64)
-        self.newest = np.zeros(0, "datetime64[ns]")  # time of each series
+        self.newest = np.zeros(0, "datetime64[ns]")  # newest time of each series
 
     def __len__(self) -> int:
         return int((self._ends - self._starts).sum())
@@ -55,7 +54,7 @@ class _Past:
         return len(next(iter(self._columns.values()), ()))
 
     def make_room_for_series(self, count: int) -> None:
-        """Know so many series, the new ones without a row."""
+        """Add empty series until there are ``count``."""
         new = count - len(self.newest)
         if new > 0:
             self._starts = np.append(self._starts, np.zeros(new, np.int64))
@@ -69,7 +68,7 @@ class _Past:
         return {name: values[at] for name, values in self._columns.items()}, lengths
 
     def put(self, series: np.ndarray, lengths: np.ndarray, columns: dict[str, np.ndarray]) -> None:
-        """Remember rows of some series, ordered by these, and nothing else of them."""
+        """Replace the remembered rows of some series; the new rows are ordered by series."""
         new = int(lengths.sum())
         self._ends[series] = self._starts[series]
         if self._used + new > self.capacity:
@@ -81,7 +80,7 @@ class _Past:
         self._used += new
 
     def _move(self, new: int, columns: dict[str, np.ndarray]) -> None:
-        """Move the rows to arrays with room for as many again."""
+        """Move the rows to arrays of twice the size."""
         kept, lengths = self.rows(np.arange(len(self.newest)))
         self._used = int(lengths.sum())
         for name, values in columns.items():
@@ -92,14 +91,14 @@ class _Past:
 
 
 class Stream:
-    """Answers rows and remembers of each series what the next ones need.
+    """Scores rows, and remembers of each series the rows that later ones need.
 
-    What the scorer's ``schema.history`` declares is remembered, and as much again as rows may be
-    late; a model without history needs nothing. A row that repeats series, time and all values of
-    an earlier one gets its answer. A row that is older than one of its series before it is late: it
-    is answered by what was known until its own time, and ``late`` counts it. The scorer is given
-    the rows of a piece once, with those remembered, and what looks back on a late row but came
-    before it apart, with no more than it looks back on.
+    It remembers the history that the scorer's ``schema.history`` declares, plus the time by which
+    rows may be late; a model without history needs nothing. A row that repeats the series, time and
+    values of an earlier one gets the same answer. A row older than an earlier one of its series is
+    late: it is scored with the history up to its own time, and counted in ``late``. The scorer gets
+    the rows of a piece once, together with the remembered ones. Rows that arrived before a late row
+    of their history are scored separately, with just their own history.
 
     Parameters
     ----------
@@ -112,25 +111,25 @@ class Stream:
         self._history = scorer.schema.history or History(order="")
         self._span = np.timedelta64(int(self._history.days * 86_400 * 10**9), "ns")
         self._most_late = most_late
-        self._order = self._history.order  # none: rows are answered each by itself
-        self._numbers: dict[Any, int] = defaultdict(count().__next__)  # of the series, by name
+        self._order = self._history.order  # empty: each row is scored alone
+        self._numbers: dict[Any, int] = defaultdict(count().__next__)  # number of each series
         self._past = _Past()
         self.late = 0
 
     @property
     def remembered(self) -> int:
-        """The number of rows that are remembered."""
+        """The number of remembered rows."""
         return len(self._past)
 
     def score(self, columns: Columns, *, remember: bool = True) -> Columns:
-        """Answer the next rows.
+        """Score the next rows.
 
         Parameters
         ----------
         columns
-            As ``Scorer.score`` takes them, each of shape ``(n,)``.
+            Arguments for ``Scorer.score``, each of shape ``(n,)``.
         remember
-            Whether more are to come.
+            Whether more rows will follow.
 
         Returns
         -------
@@ -139,7 +138,7 @@ class Stream:
         Raises
         ------
         LateRowsError
-            If rows are later than ``most_late``; nothing is answered then.
+            If rows are later than ``most_late``; no row is scored then.
         """
         if not self._order or not len(columns[self._order]):
             return self._scorer.score(columns)
@@ -148,7 +147,7 @@ class Stream:
         return self._score(columns, numbers, remember)
 
     def _series(self, columns: Columns) -> np.ndarray:
-        """Return the number of each row's series; all rows are one where none separates them."""
+        """Return the number of each row's series; without ``by``, all rows are one series."""
         by, rows = self._history.by, len(columns[self._order])
         names = repeat(None, rows) if by is None else columns[by].tolist()
         numbers = np.fromiter(map(self._numbers.__getitem__, names), np.int64, rows)
@@ -156,7 +155,7 @@ class Stream:
         return numbers
 
     def _count_late(self, times: np.ndarray, numbers: np.ndarray) -> None:
-        """Count the rows that are late; refuse them if one is too late."""
+        """Count late rows; raise if one is too late."""
         order, starts = by_series(numbers)
         ordered, lengths = times[order], np.diff(starts, append=len(times))
         before = self._past.newest[numbers[order][starts]]
@@ -164,7 +163,7 @@ class Stream:
         is_sorted[starts[1:] - 1] = True
         if is_sorted.all() and (before <= ordered[starts]).all():
             return
-        newest = ordered.copy()  # of the series, before or with the row
+        newest = ordered.copy()  # time in the series up to and including the row
         newest[starts] = np.maximum(newest[starts], before)
         known, rank = np.unique(newest, return_inverse=True)
         base = len(known) * np.repeat(np.arange(len(starts)), lengths)
@@ -191,7 +190,7 @@ class Stream:
         order = np.lexsort((table[self._order], series))
         twin = _twins(table, series, order, self._order)
         is_distinct = twin == np.arange(len(order))
-        distinct = order[is_distinct]  # also says which row came first: all others came in order
+        distinct = order[is_distinct]  # a smaller number means an earlier arrival
         table = {name: values[distinct] for name, values in table.items()}
         series, old = series[distinct], distinct < remembered
         answers: dict[str, np.ndarray] = {}
@@ -213,12 +212,12 @@ class Stream:
     def _calls(
         self, times: np.ndarray, series: np.ndarray, came: np.ndarray, is_fresh: np.ndarray
     ) -> Iterator[tuple[np.ndarray | slice, np.ndarray]]:
-        """Yield rows to give to the scorer at a time, and which of these it is asked for.
+        """Yield the rows for each call of the scorer, and which of them need an answer.
 
-        No row may be affected by an older one that came after it. One that might be is asked for
-        apart, with what it looks back on: the cost is that of all rows, and of this for such rows.
+        No row may be affected by an older one that arrived after it. Rows that could be are scored
+        in separate calls, each with its own history, at the cost of scoring that history again.
         """
-        if ((came[1:] > came[:-1]) | (series[1:] > series[:-1])).all():  # as most often
+        if ((came[1:] > came[:-1]) | (series[1:] > series[:-1])).all():  # the usual case
             yield slice(None), is_fresh
             return
         call, firsts = _overtaken(times, series, came, is_fresh, self._history.rows, self._span)
@@ -240,7 +239,7 @@ class Stream:
         series: np.ndarray,
         present: np.ndarray,
     ) -> None:
-        """Keep from the oldest row on that the next one may need, even if that comes late."""
+        """Keep every row that a later one may need, even if that one is late."""
         times = table[self._order]
         ends = np.searchsorted(series, np.arange(len(present)), "right")
         starts = np.append(0, ends[:-1])
@@ -262,19 +261,19 @@ def _overtaken(
     rows_back: int,
     span: np.timedelta64,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Find the fresh rows that look back on a time from which another row came after them.
+    """Find the fresh rows whose history contains rows that arrived after them.
 
     Parameters
     ----------
     times, series, came
-        Of distinct rows, ordered by series, then time: their place in the order of coming.
+        Of distinct rows, ordered by series, then time; ``came`` is the order of arrival.
 
     Returns
     -------
-    Numbers of calls of the scorer, 0 for other rows: those of one call may be given together, each
-    with what it looks back on. And the first row that each looks back on.
+    The number of the scorer call for each row, 0 for other rows: rows of one call can be scored
+    together, each with its history. And the first row of each history.
     """
-    call, firsts, after = np.zeros((3, len(came)), np.int64)  # after: calls that a row is not in
+    call, firsts, after = np.zeros((3, len(came)), np.int64)  # after: last call without the row
     of_series = series * (came.max(initial=0) + 1)
     newest = np.maximum.accumulate(of_series + came) - of_series
     may_be = np.flatnonzero(is_fresh & (newest > came))
@@ -294,7 +293,7 @@ def _overtaken(
 def _first_needed(
     times: np.ndarray, came: np.ndarray, begin: int, row: int, rows_back: int, span: np.timedelta64
 ) -> int:
-    """Find the first row that one looks back on; ``begin`` is the first of its series."""
+    """Return the first row of a row's history; ``begin`` is the first of its series."""
     oldest, back = row, rows_back
     while back:
         start = max(row - back, begin)
@@ -309,7 +308,7 @@ def _first_needed(
 def _twins(
     table: dict[str, np.ndarray], series: np.ndarray, order: np.ndarray, by_time: str
 ) -> np.ndarray:
-    """Find for each row, sorted, the first one that is the same: most often itself."""
+    """Return for each sorted row the first identical one, usually the row itself."""
     twin = np.arange(len(order))
     times, numbers = table[by_time][order], series[order]
     same = (times[1:] == times[:-1]) & (numbers[1:] == numbers[:-1])

@@ -1,4 +1,4 @@
-"""Wheels of a lock for another machine, downloaded by pip and checked against its hashes."""
+"""Download the wheels of a lock for another machine with pip, checked against the lock's hashes."""
 
 import importlib.util
 import os
@@ -18,18 +18,18 @@ _GLIBC = ("manylinux_2_28", "manylinux_2_27", "manylinux_2_17", "manylinux2014")
 
 @dataclass(frozen=True)
 class Wheels:
-    """Which machine the wheels are for, and its Python, as ``3.11``."""
+    """The platform that wheels are for, and its Python version, such as ``3.11``."""
 
     platform: str
     python: str
 
     def download(self, requirements: Path, target: Path, root: Path) -> None:
-        """Fill a folder with the wheels of a lock.
+        """Download the wheels of a lock into a folder.
 
         Raises
         ------
         OperationError
-            If one cannot be downloaded.
+            If a wheel cannot be downloaded.
         """
         architecture = self.platform.removeprefix("linux_")
         kinds = [word for tag in _GLIBC for word in ("--platform", f"{tag}_{architecture}")]
@@ -64,12 +64,12 @@ def this_machine() -> str | None:
 
 
 def _pip(root: Path) -> list[str]:
-    """Return how pip is called: by uv, which may lie beside the project's Python, or as a module.
+    """Return the command for pip: through uv (also one beside the project's Python), or a module.
 
     Raises
     ------
     OperationError
-        If there is neither.
+        If neither is available.
     """
     beside = (root / ".uv" / "bin", root / ".uv" / "Scripts", Path(sys.executable).parent)
     places = os.pathsep.join([os.environ.get("PATH", ""), *map(str, beside)])
@@ -78,5 +78,5 @@ def _pip(root: Path) -> list[str]:
     if importlib.util.find_spec("pip"):
         return [sys.executable, "-m", "pip"]
     raise OperationError(
-        "Neither uv nor pip is there to download wheels: install one, or give --no-wheels."
+        "Neither uv nor pip is available to download wheels: install one, or pass --no-wheels."
     )

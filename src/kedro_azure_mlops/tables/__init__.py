@@ -1,1 +1,1 @@
-"""Tables as loggers and exports write them: what a file says is used, named or refused."""
+"""Tables as loggers and exports write them: all content is used, reported or refused."""

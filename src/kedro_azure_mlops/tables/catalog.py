@@ -1,6 +1,6 @@
 """Catalog entries for long tables of series: history, labels, and new rows a piece at a time.
 
-The catalog names the columns, ``reader:`` says how the files are written::
+The catalog names the columns, ``reader:`` describes the format of the files::
 
     raw_hours:
       type: kedro_azure_mlops.tables.catalog.SeriesCSV
@@ -45,12 +45,12 @@ class SeriesColumns(Parameters):
     Parameters
     ----------
     time, series
-        Of the time and of the name of a row's series; a file without the latter is one series,
-        which has the name of the file.
+        The columns of the time and of the series' name; a file without the latter is one series,
+        named like the file.
     numbers
-        Of the numbers that each row holds, one or several.
+        One or more columns of numbers.
     aliases
-        Other names that are taken for one of these where that is not in the file.
+        Alternative names, used if the file lacks one of these.
     """
 
     time: str
@@ -60,12 +60,12 @@ class SeriesColumns(Parameters):
 
     @classmethod
     def names(cls, given: Mapping[str, Any]) -> Names:
-        """Return what a reader takes.
+        """Return the names for a reader.
 
         Raises
         ------
         OperationError
-            Naming what is wrong.
+            Naming the key that is wrong.
         """
         try:
             found = cls.model_validate(dict(given))
@@ -103,15 +103,15 @@ class _TextFile(AbstractVersionedDataset[NoReturn, pd.DataFrame]):
         super().__init__(PurePosixPath(path), version, self._fs.exists, self._fs.glob)
 
     def open(self) -> IO[bytes]:
-        """Open the file for its bytes."""
+        """Open the file in binary mode."""
         return self._fs.open(self._place(), "rb")
 
     def save(self, data: NoReturn) -> NoReturn:
-        """Refuse: these files are someone else's."""
+        """Raise an error: these files belong to someone else."""
         raise DatasetError(f"{shown(self._address)} is only read, never written.")
 
     def _source(self, also: str) -> str:
-        """Name the file; refuse one that is not there with the parameter that names it."""
+        """Return the file's name; refuse a missing file, with the parameter that sets it."""
         hint = "Its entry in catalog.yml names it, as filepath."
         if self._parameter:
             hint = f"Set {self._parameter} in {_settings()}{also}"
@@ -137,19 +137,19 @@ class _TextFile(AbstractVersionedDataset[NoReturn, pd.DataFrame]):
 class SeriesCSV(_TextFile):
     """Rows of one or several series, with or without a header: time, series, numbers.
 
-    Loads the columns of the time and of the series as text and the numbers where they are that,
-    indexed by the line of the file; ``attrs["source"]`` is the file, ``attrs["notes"]`` says what
-    of it was not used. Checks of the values are left to the ``validator:`` of the entry.
+    Loads time and series as text, and the numbers where they can be read as such, indexed by the
+    line of the file; ``attrs["source"]`` is the file, ``attrs["notes"]`` lists unused content. The
+    ``validator:`` of the entry checks the values.
 
     Parameters
     ----------
     filepath
-        A file here or at any address that fsspec opens;
+        A local file or one at any address that fsspec opens;
         ``abfs://container@account.dfs.core.windows.net/...`` is opened by identity.
     columns
         See ``SeriesColumns``.
     reader
-        How the file is written, see ``tables.series.ReaderOptions``.
+        The format of the file, see ``tables.series.ReaderOptions``.
     parameter
         The parameter that names the file, for messages.
     """
@@ -176,36 +176,36 @@ class SeriesCSV(_TextFile):
         UnreadableAddressError
             If the store that it is in cannot be read.
         BadDataError
-            If the file is empty, not a table, or not of the form that ``reader`` says.
+            If the file is empty, not a table, or not in the format that ``reader`` sets.
         """
         (whole,) = self.pieces(None)
         return whole
 
     def pieces(self, rows: int | None) -> Iterator[pd.DataFrame]:
-        """Read the file in tables of at most so many rows; the errors are those of ``load``."""
+        """Read the file as tables of at most ``rows`` rows; raises as ``load``."""
         yield from self.series(self.source()).read_csv(self.open, rows)
 
     def source(self) -> str:
-        """Name the file, for messages; refuse one that is not there, as ``load`` does."""
+        """Return the file's name for messages; refuse a missing file, as ``load`` does."""
         return self._source(f', or for one run: kedro run --params "{self._parameter}=PATH".')
 
     def series(self, source: str) -> SeriesReader:
-        """Return what takes the columns out of the tables of this file."""
+        """Return the reader that selects columns from the tables of this file."""
         stem = Path(self._filepath).stem
         return SeriesReader(self._names, self._reader, source, stem, _settings())
 
 
 class LabelsCSV(_TextFile):
-    """Labelled intervals of series, ends included: the series, ``start`` and ``end`` a row.
+    """Labelled intervals of series, ends included: rows of the series, ``start`` and ``end``.
 
     Parameters
     ----------
     filepath
-        As of ``SeriesCSV``; None: nothing is labelled.
+        As for ``SeriesCSV``; None: nothing is labelled.
     series
         The column with the name of the series.
     reader
-        That of the rows which are labelled: times without an offset are of its time zone.
+        The one of the labelled rows: times without an offset are in its time zone.
     parameter
         The parameter that names the file, for messages.
     """
@@ -248,7 +248,7 @@ class LabelsCSV(_TextFile):
         wrong = times.isna().any(axis=1) | (times["end"] < times["start"])
         if wrong.any():
             raise BadDataError(
-                f"{source}: {wrong.sum()} labels have no readable start and end in order:\n"
+                f"{source}: {wrong.sum()} labels have no readable start and end, or are reversed:\n"
                 f"{labels[wrong].head(10).to_string(index=False)}"
             )
         return labels.assign(start=times["start"], end=times["end"])
@@ -262,13 +262,13 @@ class SeriesPieces(CsvPieces):
     Parameters
     ----------
     filepath, rows
-        As of ``CsvPieces``.
+        As for ``CsvPieces``.
     columns, reader
-        As of ``SeriesCSV``.
+        As for ``SeriesCSV``.
     checks
-        What each piece has to pass, in the form of Kedro's ``validator:`` (which would be given the
-        iterator of pieces). The rows of the time at which a series stopped are given to it again
-        with the next piece, so that a clock which stands still is seen across pieces.
+        Checks of each piece, in the form of Kedro's ``validator:`` (which would be given the
+        iterator of pieces). The rows at the last time of a series are checked again with the next
+        piece, so that a clock that has stopped is noticed across pieces.
     parameter, pipeline
         The parameter that names the files and the pipeline that scores them, for messages.
     """
@@ -303,7 +303,7 @@ class SeriesPieces(CsvPieces):
         return super().files()
 
     def read_csv(self, address: str) -> Iterator[pd.DataFrame]:
-        """Read a CSV file as pieces; the errors are those of ``SeriesCSV``."""
+        """Read a CSV file as pieces; raises as ``SeriesCSV``."""
         return self._file(address).pieces(self.rows)
 
     def read_parquet(self, address: str) -> Iterator[pd.DataFrame]:
@@ -311,7 +311,7 @@ class SeriesPieces(CsvPieces):
         return self._file(address).series(shown(address)).select(super().read_parquet(address))
 
     def accept(self, pieces: Iterator[pd.DataFrame]) -> Iterator[pd.DataFrame]:
-        """Check each piece after the rows at which its series stopped before."""
+        """Check each piece, together with the last rows of its series before it."""
         before = pd.DataFrame()
         for piece in pieces:
             if self._validator is not None:
@@ -336,5 +336,5 @@ class SeriesPieces(CsvPieces):
 
 
 def _settings() -> str:
-    """Name the file in which parameters are set."""
+    """Return the path of the file that sets parameters, for messages."""
     return f"{PurePosixPath(settings.CONF_SOURCE)}/<env>/parameters.yml"

@@ -1,4 +1,4 @@
-"""Put rows of series in order, count what real loggers do, refuse a table with too much of it."""
+"""Order the rows of series, count the faults of loggers, refuse a table with too many of them."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -40,7 +40,7 @@ _TOO_MUCH = {
 class CleaningParameters(Parameters):
     """Shares of rows above which a file is refused instead of repaired.
 
-    ``gap_steps`` is how many usual steps a hole is longer than to be a gap.
+    A hole of more than ``gap_steps`` usual steps is a gap.
     """
 
     max_repeated: Share
@@ -60,11 +60,11 @@ def clean_series(
     rows: str = "rows",
     series: str = "series",
 ) -> tuple[Table, dict[str, Any]]:
-    """Order rows by series and time, mark those that were sent twice, count what was found.
+    """Order rows by series and time, mark those that were sent twice, and count faults.
 
     * No row is dropped: the index is the line of the input file.
-    * Rows with a time that was there before stay in the order of the file; only one that repeats
-      all columns of another is marked ``repeated``.
+    * Rows that repeat a time stay in the order of the file; only one that repeats all columns of
+      another is marked ``repeated``.
     * Times with an offset become UTC; times without are taken as they are.
     * Error codes that look like measurements are counted and listed, see ``find_error_codes``.
 
@@ -72,20 +72,20 @@ def clean_series(
     ----------
     raw
         Validated rows, in any order; ``attrs["source"]`` and ``attrs["notes"]`` go to the report.
-        A Spark table is one of ``SeriesOnSpark``.
+        A Spark table comes from ``SeriesOnSpark``.
     columns
-        The time, the name of the series, then numbers in any unit: in the first of these, error
-        codes are looked for.
+        The time, the name of the series, then numbers in any unit: the first of these is searched
+        for error codes.
     group
-        What messages call the parameters.
+        The name of the parameters in messages.
     rows, series
-        What messages call the rows and one of the series.
+        The names of rows and of one series in messages.
 
     Returns
     -------
     ``columns`` and ``repeated``, and the report: counts, ``share_in_gaps``, the ``fingerprint`` of
-    the rows in the order of the file. Of a Spark table the line is a column, rows have no order,
-    and the fingerprint is another one.
+    the rows in the order of the file. With a Spark table the line is a column, rows have no order,
+    and the fingerprint differs.
 
     Raises
     ------
@@ -117,18 +117,18 @@ def refuse_too_much(
     rows: str,
     series: str,
 ) -> None:
-    """Refuse a table of which more than is allowed has a fault.
+    """Refuse a table with more faults than allowed.
 
     Parameters
     ----------
     count
-        As of ``report_of``.
+        As for ``report_of``.
     offending
-        Returns the rows that have a fault, the first ones at least, indexed by line.
+        Returns the rows with a fault, or at least the first ones, indexed by line.
     source
-        What messages call the table.
+        The name of the table in messages.
     group, rows, series
-        As of ``clean_series``.
+        As for ``clean_series``.
 
     Raises
     ------
@@ -153,13 +153,13 @@ def report_of(
     codes: Sequence[str],
     fingerprint: str,
 ) -> dict[str, Any]:
-    """Make the report of ``clean_series``.
+    """Build the report of ``clean_series``.
 
     Parameters
     ----------
     count
-        Numbers of ``rows``, of ``series`` and, by name, of rows with each fault, ``in_gaps`` among
-        them; the ``first`` and the ``last`` time; how many ``seconds`` all steps take, those
+        The number of ``rows``, of ``series`` and, by name, of rows with each fault, including
+        ``in_gaps``; the ``first`` and the ``last`` time; the ``seconds`` of all steps, the
         ``seconds_in_gaps``, and the ``longest_gap``.
     """
     return {
@@ -179,7 +179,7 @@ def report_of(
 
 
 def list_findings(report: Mapping[str, Any]) -> list[str]:
-    """Put in words what ``clean_series`` has counted, and what the reader has noted: the lines."""
+    """Return lines of text with the counts of ``clean_series`` and the notes of the reader."""
     counts = [f"{report[name]:,} {words}" for name, words in COUNTED.items()]
     gaps = f"{report['gaps']} gaps (longest {report['longest_gap_hours']} h)"
     return [
@@ -190,7 +190,7 @@ def list_findings(report: Mapping[str, Any]) -> list[str]:
 
 
 def parse(raw: pd.DataFrame, columns: Sequence[str]) -> tuple[pd.DataFrame, np.ndarray]:
-    """Read times and numbers; also the number of each series in the order of their names."""
+    """Read times and numbers; also number the series of the rows in the order of their names."""
     time, by, *values = columns
     places, series = pd.factorize(raw[by])
     names = np.array([str(name).strip() for name in [*series, np.nan]], object)
@@ -202,7 +202,7 @@ def parse(raw: pd.DataFrame, columns: Sequence[str]) -> tuple[pd.DataFrame, np.n
 def mark(
     rows: pd.DataFrame, columns: Sequence[str], series: np.ndarray, steps: Steps, gap_steps: float
 ) -> pd.DataFrame:
-    """Mark what is unusual about each row; ``step`` is the seconds since the one before."""
+    """Mark the faults of each row; ``step`` is the seconds since the previous one."""
     order, step, usual = steps.order, steps.seconds, steps.usual
     gap = step > gap_steps * usual
     codes, sent_twice = np.zeros(len(rows), bool), steps.is_twin.copy()
@@ -237,5 +237,5 @@ def _count(times: pd.Series, series: np.ndarray, found: pd.DataFrame) -> dict[st
 
 
 def _share_in_gaps(count: Mapping[str, Any]) -> float:
-    """Return the share of the time."""
+    """Return the share of the time that is in gaps."""
     return float(count["seconds_in_gaps"] / max(count["seconds"], 1e-9))

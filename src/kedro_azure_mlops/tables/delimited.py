@@ -1,8 +1,8 @@
-"""Delimited text as tables that are indexed by the line of the file, or a refusal that names it.
+"""Read delimited text as tables indexed by the line of the file, or refuse it and name the line.
 
-Where each line is a row of plain fields, pyarrow reads them; where it is not (quotes, blank lines,
-rows of other widths, numbers of other forms) pandas does, and what both read is the same. Only
-where fields have line breaks are the lines counted one by one.
+Lines that are rows of plain fields are read by pyarrow, all others (quotes, blank lines, rows of
+other widths, numbers in other forms) by pandas, with the same result. Lines are counted one by one
+only if fields have line breaks.
 """
 
 import codecs
@@ -24,9 +24,9 @@ from kedro_azure_mlops.validation import BadDataError, NoRowsError
 
 Open = Callable[[], IO[bytes]]
 
-SHARE = "share"  # attribute of a table that is not all of a file: how much of it was read by then
+SHARE = "share"  # attribute of a table that is part of a file: how much of it was read so far
 
-_ROWS_AT_ONCE = 500_000  # of a file that is read whole: the text of more would be in memory
+_ROWS_AT_ONCE = 500_000  # of a file that is read whole, to limit the text in memory
 _HEAD = 4096  # bytes that show the encoding
 _BLANK = " \t\r\n"
 _LEADING_ZERO = r"[ \t]*[+-]?0\d"  # of a name such as 007, which pandas would read as 7
@@ -46,7 +46,7 @@ class Form(NamedTuple):
 
 
 class Header(NamedTuple):
-    """The names of the columns, and their line; without one they are ``column 1`` and so on."""
+    """The names of the columns, and their line; without a header they are ``column 1``, ..."""
 
     names: list[str]
     line: int | None
@@ -55,8 +55,8 @@ class Header(NamedTuple):
 class Kinds(NamedTuple):
     """The columns whose values are needed; other columns keep only their names.
 
-    ``texts`` are read as text, where an empty one is missing, ``numbers`` as numbers, where any
-    text of ``missing`` is; ``is_text`` leaves these as text too.
+    ``texts`` are read as text, where empty ones are missing, ``numbers`` as numbers, where the
+    texts in ``missing`` are; ``is_text`` keeps these as text too.
     """
 
     texts: Sequence[str]
@@ -84,18 +84,18 @@ class Record(NamedTuple):
 
 
 class Lines:
-    """The lines of a file from its table on, and what its header says.
+    """The lines of a file from its table on, and its header.
 
     Parameters
     ----------
     open_file
-        Opens the file for its bytes; called again to find the place of a fault.
+        Opens the file in binary mode; called again to locate a fault.
     source
-        What messages call the file.
+        The name of the file in messages.
     known
-        Names of columns by which a header is recognised even beside cells that look like values.
+        Names of columns that identify a header even beside cells that look like values.
     header
-        Whether there is one; None finds it out.
+        Whether there is one; None detects it.
 
     Raises
     ------
@@ -113,13 +113,13 @@ class Lines:
     ) -> None:
         self.source, self.form = source, form
         self.taken = 0  # lines of the file that were read
-        self._infers = False  # whether pandas finds out what a column holds
+        self._infers = False  # whether pandas infers the types of columns
         self._names_of_digits: set[str] = set()  # the columns that hold text such as 007
         self._open = open_file
         self._file: Any = open_file()
         try:
             self._refuse_other_encoding()
-            # signed UTF-8 is UTF-8 with a mark before it
+            # UTF-8 may begin with a byte order mark
             name = "utf-8-sig" if _is_utf_8(form.encoding) else form.encoding
             self._text = Text(self._file, name, form.is_pair)
             if form.is_pair:
@@ -153,13 +153,13 @@ class Lines:
     def tables(
         self, rows: int | None, kinds: Kinds | None = None, **options: Any
     ) -> Iterator[pd.DataFrame]:
-        """Read the rows as tables of at most so many; None reads all into one.
+        """Read the rows as tables of at most ``rows`` each; None reads all into one.
 
         Parameters
         ----------
         kinds
-            What is wanted; None reads all columns as pandas does, but text such as ``007``
-            stays text where no ``dtype`` is given.
+            The columns to read; None reads all columns as pandas does, but text such as ``007``
+            stays text if no ``dtype`` is given.
         options
             Further arguments of ``pandas.read_csv``.
         """
@@ -188,7 +188,7 @@ class Lines:
                 yield table
 
     def head(self, rows: int) -> list[Record]:
-        """Look at the first rows without taking them."""
+        """Return the first rows without taking them."""
         found = list(islice(self._records(), rows))
         self._text.put_back("".join(record.text for record in found).encode())
         return [record for record in found if record.cells]
@@ -231,8 +231,8 @@ class Lines:
                 return
             except csv.Error as error:
                 raise BadDataError(
-                    f"{self.source}: not a CSV table: line {first}: {error}. A quote may be opened "
-                    "there and not closed."
+                    f"{self.source}: not a CSV table: line {first}: {error}. A quote that opens "
+                    "there may not be closed."
                 ) from error
             text, count = "".join(taken), len(taken)
             taken.clear()
@@ -240,7 +240,7 @@ class Lines:
             first += count
 
     def _of_plain_lines(self, lines: bytes, kinds: Kinds) -> pd.DataFrame | None:
-        """Read lines of which each is a row of plain fields; None if they are not that."""
+        """Read lines that are all rows of plain fields; None if they are not."""
         plain = _plain(lines, self.form.separator)
         table = _read_plain(plain, self.form.separator, self.header.names, kinds) if plain else None
         if table is None or len(table) != count_lines(lines):
@@ -249,7 +249,7 @@ class Lines:
         return table
 
     def _of_single_lines(self, lines: bytes, options: dict[str, Any]) -> pd.DataFrame | None:
-        """Read lines of which each is a row or blank; None if they are not that."""
+        """Read lines that are all either rows or blank; None if they are not."""
         table = self._parse(lines, options)
         if table is None:
             return None
@@ -281,13 +281,13 @@ class Lines:
         if table is None or len(table) != len(numbers):
             raise BadDataError(
                 f"{self.source}: not a CSV table: from line {first} to {self.taken} the lines "
-                "cannot be cut into rows: a quote may be opened and not closed."
+                "cannot be cut into rows: a quote may not be closed."
             )
         table.index = pd.Index(numbers, dtype="int64")
         return table
 
     def _cut_to_width(self, record: Record) -> str:
-        """Leave out empty cells beyond the header, which pandas takes in all rows or in none."""
+        """Drop empty cells beyond the header, which pandas accepts in all rows or in none."""
         width = len(self.header.names)
         if len(record.cells) <= width:
             return record.text
@@ -300,7 +300,7 @@ class Lines:
             return pd.DataFrame(columns=self.header.names)
         given = {
             "skipinitialspace": True,
-            "float_precision": "round_trip",  # as JSON has numbers read
+            "float_precision": "round_trip",  # as JSON parsers do
             "low_memory": False,
             **options,
             "sep": self.form.separator,
@@ -310,7 +310,7 @@ class Lines:
             "encoding": "utf-8",
         }
         with warnings.catch_warnings():
-            # pandas would cut off what is beyond the header and only warn
+            # pandas would cut off cells beyond the header and only warn
             warnings.simplefilter("error", pd.errors.ParserWarning)
             try:
                 table = pd.read_csv(io.BytesIO(text), **given)
@@ -321,7 +321,7 @@ class Lines:
     def _with_names_of_digits(
         self, table: pd.DataFrame, text: bytes, given: dict[str, Any]
     ) -> pd.DataFrame:
-        """Read columns again as text that pandas took for whole numbers and have leading zeros."""
+        """Read columns again as text if pandas made whole numbers of text with leading zeros."""
         types = given.get("dtype") or {}
         if not isinstance(types, Mapping):  # one type for all columns
             return table
@@ -358,7 +358,7 @@ class Lines:
             self._text.put_back(record.text.encode())
             names = [f"column {number}" for number in range(1, len(record.cells) + 1)]
             return Header(names, None)
-        raise NoRowsError(f"{self.source}: the file is empty, it holds no row.")
+        raise NoRowsError(f"{self.source}: the file is empty: it has no rows.")
 
     def _refuse_nul(self, line: int, text: str) -> None:
         raise BadDataError(
@@ -386,10 +386,10 @@ class Lines:
             raise BadDataError(f"{self.source}: not a CSV table: {_looks_like(found, self.source)}")
 
     def _bad_text(self, found: UnicodeError) -> BadDataError:
-        """Name the byte that the encoding cannot decode, its line, and a likely encoding."""
+        """Return an error with the byte that cannot be decoded, its line and a likely encoding."""
         with self._open() as file:
             content = file.read()
-        other = "Set reader.encoding to what the file was written in."
+        other = "Set reader.encoding to the encoding of the file."
         why = f"{found}. {other}"
         try:
             content.decode(self.form.encoding)
@@ -413,7 +413,7 @@ def read_text(open_file: Open, source: str) -> pd.DataFrame:
     Raises
     ------
     BadDataError
-        If it is empty or no table.
+        If it is empty or not a table.
     """
     with closing(Lines(open_file, source, Form(), header=True)) as lines:
         lines.refuse_repeated_names()
@@ -422,7 +422,7 @@ def read_text(open_file: Open, source: str) -> pd.DataFrame:
 
 
 def _plain(lines: bytes, separator: str) -> bytes | None:
-    """Return lines without blanks after separators; None if there are others, quotes or no text."""
+    """Return lines without blanks after separators; None for other blanks, quotes or no text."""
     mark = separator.encode()
     if len(mark) > 1 or mark in b' "' or b'"' in lines or b"\n\n" in lines or lines[:1] == b"\n":
         return None
@@ -441,9 +441,9 @@ def _plain(lines: bytes, separator: str) -> bytes | None:
 def _read_plain(
     lines: bytes, separator: str, names: list[str], kinds: Kinds
 ) -> pd.DataFrame | None:
-    """Read plain fields by pyarrow, as pandas would; None if it could read them as something else.
+    """Read plain fields with pyarrow as pandas would; None if the results could differ.
 
-    It takes no number for missing and no text for a number that pandas does not.
+    Otherwise pyarrow reads the same numbers and the same missing values as pandas.
     """
     import pyarrow as pa
     import pyarrow.compute
@@ -482,12 +482,12 @@ def _read_plain(
                 found[name] = values = column.to_numpy()
                 known = values[np.isfinite(values)]
                 if len(known) != len(values) - column.null_count:
-                    return None  # infinite, or a text that only pyarrow takes for NaN
+                    return None  # infinite, or a text that only pyarrow reads as NaN
                 if (known == np.rint(known)).all():
                     if not column.null_count:
                         with suppress(pa.ArrowInvalid):  # 20.0 is not written as a whole number
                             found[name] = read([name], pa.int64())[name].to_numpy()
-                    # pandas takes +5 for a whole number, and of -0 beside a missing one 0
+                    # pandas reads +5 as a whole number, and -0 beside a missing one as 0
                     is_other = (abs(known) >= 2**63) | ((known == 0) & np.signbit(known))
                     if found[name] is values and (b"+" in lines or is_other.any()):
                         return None

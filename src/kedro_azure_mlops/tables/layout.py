@@ -1,6 +1,6 @@
 """Guess a file's separator, decimal sign, header and times, for a helpful message.
 
-Nothing here decides how a file is read: it only words what was seen, as options to be set.
+Nothing here decides how a file is read: it only suggests options to set.
 """
 
 import csv
@@ -36,8 +36,8 @@ _COMPACT = {8: "%Y%m%d", 10: "%Y%m%d%H", 12: "%Y%m%d%H%M", 14: "%Y%m%d%H%M%S"}
 class Layout(NamedTuple):
     """How the first lines of a file look.
 
-    ``kinds`` says of each column whether it holds times, dates, clocks (times of day), numbers,
-    counts (1, 2, 3 ...) or texts; ``formats`` are all the forms that its times can have.
+    ``kinds`` is the content of each column: times, dates, clocks (times of day), numbers, counts
+    (1, 2, 3 ...) or texts; ``formats`` are all formats that fit the times.
     """
 
     separator: str
@@ -53,13 +53,13 @@ class Layout(NamedTuple):
         return [place for place, found in enumerate(self.kinds) if found == kind]
 
     def name(self, place: int) -> str | int:
-        """Name a column as ``reader.columns`` takes it: by its header, else by its number."""
+        """Return a column's header, else its number, as accepted by ``reader.columns``."""
         if self.header and self.header[place] and self.header.count(self.header[place]) == 1:
             return self.header[place]
         return place + 1
 
     def in_words(self) -> str:
-        """Describe it in a sentence."""
+        """Describe the layout in a sentence."""
         width = f"{len(self.kinds)} columns separated by {SEPARATORS[self.separator]}"
         sign = ", decimal commas" if self.decimal == "," else ""
         where = f"line {self.skip_rows + 1}"
@@ -72,9 +72,9 @@ class Layout(NamedTuple):
 
 
 def is_header(cells: Sequence[str], known: Sequence[str] = ()) -> bool:
-    """Return whether cells are names of columns: none looks like a time, and none like a number.
+    """Return whether cells are names of columns: none looks like a time or a number.
 
-    Numbers may be beside names that are known.
+    Numbers are allowed beside known names.
     """
     if any(is_time_like(cell) for cell in cells):
         return False
@@ -82,22 +82,22 @@ def is_header(cells: Sequence[str], known: Sequence[str] = ()) -> bool:
 
 
 def is_time_like(text: str) -> bool:
-    """Return whether a text looks like a date or a time of day, of whatever form."""
+    """Return whether a text looks like a date or a time of day, in any form."""
     stripped = text.strip()
     return bool(_DATE.fullmatch(stripped) or _CLOCK.fullmatch(stripped))
 
 
 def is_number_like(text: str) -> bool:
     """Return whether a text is a number, with a decimal point or comma."""
-    return any(_is(read_number, text.strip(), sign) for sign in ".,")
+    return any(_can(read_number, text.strip(), sign) for sign in ".,")
 
 
 def layout_of(lines: Sequence[str]) -> Layout | None:
-    """Look at the first lines of a file; None if they are not a table of values."""
+    """Return the layout of a file's first lines; None if they are not a table of values."""
     found = [layout for separator in SEPARATORS if (layout := _cut_by(separator, lines))]
     if not found:
         return None
-    # a separator is one in all lines; a comma within numbers also is, so it comes last
+    # a separator splits all lines; but so do decimal commas, so the comma comes last
     return max(found, key=lambda layout: len(layout.rows))
 
 
@@ -155,25 +155,25 @@ def _kind(cells: list[str]) -> str:
 def _compact_format(cells: list[str]) -> str | None:
     wanted = _COMPACT.get(len(cells[0]))
     if wanted and len({*map(len, cells)}) == 1 and all(c[:2] in {"19", "20"} for c in cells):
-        return wanted if all(_is(datetime.strptime, cell, wanted) for cell in cells) else None
+        return wanted if all(_can(datetime.strptime, cell, wanted) for cell in cells) else None
     return None
 
 
 def _formats(rows: list[list[str]], kinds: list[str]) -> list[str]:
-    """Find the forms that fit all times; none where they are ISO 8601."""
+    """Find the formats that fit all times; none if they are ISO 8601."""
     places = [place for place, kind in enumerate(kinds) if kind in {"time", "date", "clock"}]
     if "time" in kinds:
         places = [kinds.index("time")]
     texts = [" ".join(row[place] for place in places) for row in rows] if places else []
     texts = [text for text in texts if text.strip()]
-    if not texts or all(_is(read_time, text) for text in texts):
+    if not texts or all(_can(read_time, text) for text in texts):
         return []
     if compact := _compact_format(texts):
         return [compact]
-    return [wanted for wanted in _FORMATS if all(_is(datetime.strptime, t, wanted) for t in texts)]
+    return [wanted for wanted in _FORMATS if all(_can(datetime.strptime, t, wanted) for t in texts)]
 
 
-def _is(read: Any, *given: Any) -> bool:
+def _can(read: Any, *given: Any) -> bool:
     try:
         read(*given)
     except ValueError:

@@ -1,8 +1,8 @@
-"""Times of a clock on the wall: made UTC by a time zone, or reported where an hour is repeated.
+"""Local times: convert them to UTC by a time zone, or report hours that are repeated.
 
-Where clocks go back, the times of an hour come twice. Which of both a row means follows from the
-rows of its series before it: it is the one that is as far from them as the series' rows usually
-are. So it does not matter how a file is cut into pieces.
+When clocks go back, an hour occurs twice. Which of the two a row means follows from the earlier
+rows of its series: the one that continues their usual step. So it does not matter how a file is
+cut into pieces.
 """
 
 import re
@@ -17,13 +17,13 @@ import pandas as pd
 from kedro_azure_mlops.windows import by_series
 
 _HOUR, _SECOND = np.timedelta64(1, "h"), np.timedelta64(1, "s")
-_REMEMBERED = 6  # times of a series: the usual step is the median of those between them
+_REMEMBERED = 6  # last times of a series, whose median step is the usual one
 _OFFSET = re.compile(r"(?:UTC|GMT)?([+-])(\d\d?)(?::?(\d\d))?", re.ASCII)
-_SUNDAY, _MONTHS = 3, (3, 4, 10, 11)  # days after a Thursday as 1970 begins; north and south
+_SUNDAY, _MONTHS = 3, (3, 4, 10, 11)  # days since a Thursday, the epoch; north and south
 
 
 def zone_of(name: str) -> Any:
-    """Return a time zone: of the database, as ``Europe/Berlin``, or an offset, as ``+01:00``.
+    """Return a time zone from the database, ``Europe/Berlin``, or an offset, ``+01:00``.
 
     Raises
     ------
@@ -43,19 +43,19 @@ def zone_of(name: str) -> Any:
 
 
 class Clock:
-    """The times of the series of a file, which are read in its order, piece by piece.
+    """Converts the times of a file's series, which are read in order, piece by piece.
 
     Parameters
     ----------
     zone
-        What their times are of; None leaves them as they are and only looks for repeated hours.
+        The zone of the times; None leaves them as they are and only looks for repeated hours.
     """
 
     def __init__(self, zone: Any) -> None:
         self._zone = zone
         self._numbers: dict[Hashable, int] = {}  # of the series
-        self._past = np.empty((0, _REMEMBERED), "datetime64[ns]")  # by these, as in _LinedUp
-        self.repeated: dict[Hashable, np.datetime64] = {}  # by series, the first time of it
+        self._past = np.empty((0, _REMEMBERED), "datetime64[ns]")  # by number, as in _LinedUp
+        self.repeated: dict[Hashable, np.datetime64] = {}  # by series, its first repeated time
         self.unclear = 0  # rows of a repeated hour with nothing before them to compare with
 
     def to_utc(self, local: np.ndarray, series: pd.Series) -> tuple[np.ndarray, np.ndarray]:
@@ -64,13 +64,13 @@ class Clock:
         Parameters
         ----------
         local
-            ``datetime64[ns]`` without zone, shape ``(n,)``, NaT where there is none.
+            ``datetime64[ns]`` without zone, shape ``(n,)``, NaT if missing.
         series
             The series of each row, in the order of the file.
 
         Returns
         -------
-        ``datetime64[ns]`` in UTC, and which of the local times do not exist: clocks went forward.
+        ``datetime64[ns]`` in UTC, and which local times do not exist because clocks went forward.
         """
         first, second = self._both(local)
         is_missing = np.isnat(first) & ~np.isnat(local)
@@ -87,10 +87,10 @@ class Clock:
         return utc, is_missing
 
     def _both(self, local: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return what local times can be in UTC: the first and, where there are two, the second.
+        """Return the UTC times that local times can mean: the first and, if there is one, a second.
 
-        Localizing takes microseconds a time. A day on whose two ends clocks have one offset, which
-        is most of them, is moved by that.
+        Localizing takes microseconds per time. On most days the offset is the same at both ends:
+        their times are shifted by it.
         """
         first = local.astype("datetime64[ns]")
         second = first.copy()
@@ -124,7 +124,7 @@ class Clock:
         return first.astype("datetime64[ns]"), second.astype("datetime64[ns]")
 
     def look(self, times: np.ndarray, series: pd.Series) -> None:
-        """Look for an hour that is repeated on a night on which clocks go back."""
+        """Look for an hour that is repeated in a night when clocks go back."""
         line = self._line_up(times, series)
         places = line.places[_is_night(line.times[line.places])]
         before = line.times[places[:, None] + np.arange(-_REMEMBERED, 0)]
@@ -136,7 +136,7 @@ class Clock:
 
     def _line_up(self, times: np.ndarray, series: pd.Series) -> "_LinedUp":
         codes, found = pd.factorize(series)
-        names = [*found, np.nan]  # the last one of rows without a name
+        names = [*found, np.nan]  # the last one is for rows without a name
         codes[codes < 0] = len(found)
         order, _ = by_series(codes)
         rows = np.arange(len(codes))[order]
@@ -161,7 +161,7 @@ class Clock:
 
 
 class _LinedUp(NamedTuple):
-    """The times of a piece by series, each series after the six that it had before; NaT for none.
+    """The times of a piece by series, each preceded by its last six times; NaT if there are fewer.
 
     ``rows`` are the rows of the piece in that order, ``places`` where their times are, ``starts``
     where each series begins.
@@ -175,13 +175,13 @@ class _LinedUp(NamedTuple):
     starts: np.ndarray
 
     def before(self, place: int) -> np.ndarray:
-        """Return the times before one of its series."""
+        """Return the preceding times of the same series."""
         known = self.times[place - _REMEMBERED : place]
         return known[~np.isnat(known)]
 
 
 def _is_night(times: np.ndarray) -> np.ndarray:
-    """Return which times are of the small hours of a Sunday of a month in which clocks go back."""
+    """Return which times are in the small hours of a Sunday in a month when clocks go back."""
     hours = times.astype("datetime64[h]").astype(np.int64)
     is_night = (hours // 24 % 7 == _SUNDAY) & (hours % 24 < 4)
     months = times[is_night].astype("datetime64[M]").astype(np.int64) % 12 + 1
@@ -190,7 +190,7 @@ def _is_night(times: np.ndarray) -> np.ndarray:
 
 
 def _may_go_back(before: np.ndarray, times: np.ndarray) -> np.ndarray:
-    """Return which times ``_goes_back`` has to look at: others do not, whatever the usual step is.
+    """Return which times need ``_goes_back``: others do not go back, whatever the usual step is.
 
     Parameters
     ----------
@@ -199,7 +199,7 @@ def _may_go_back(before: np.ndarray, times: np.ndarray) -> np.ndarray:
     """
     steps, earlier = times - before[:, -1], np.diff(before)
     is_other = (steps != earlier[:, -1]) & (abs(steps) < _HOUR) & ~np.isnat(earlier[:, -1])
-    # the usual step is at least 4/5 of what this one is an hour later: one of them is as long
+    # the usual step is at least 4/5 of this one plus an hour, so an earlier step is as long
     seconds = np.where(np.isnat(earlier), 0.0, earlier / _SECOND)
     back, forth = (_HOUR + steps) / _SECOND, (_HOUR - steps) / _SECOND
     is_long = (seconds.max(axis=1) > 0.7 * back) | (-seconds.min(axis=1) > 0.7 * forth)
@@ -207,7 +207,7 @@ def _may_go_back(before: np.ndarray, times: np.ndarray) -> np.ndarray:
 
 
 def _goes_back(before: np.ndarray, time: np.datetime64) -> bool:
-    """Return whether a step would be usual if it were an hour longer, and is not as it is."""
+    """Return whether a step is unusual, but would be usual if it were an hour longer."""
     step, usual = time - before[-1], _usual_step(before)
     back = _HOUR if usual > np.timedelta64(0) else -_HOUR
     is_on_time = abs(step - usual) <= abs(usual) / 2
@@ -224,7 +224,7 @@ def _usual_step(times: np.ndarray) -> np.timedelta64:
 def _is_nearer(
     before: np.ndarray, first: np.datetime64, second: np.datetime64
 ) -> tuple[bool, bool]:
-    """Return whether the second of two times follows better, and whether that is known at all."""
+    """Return whether the second of two times fits better, and whether that can be known."""
     step = _usual_step(before)
     if step == np.timedelta64(0):
         return False, False

@@ -1,8 +1,8 @@
 """Long tables of series on Spark: files that executors read, rows that they clean and count.
 
-Files are read, checked and cleaned by the functions that do so on pandas, so each value and each
-mark is the same. A table on Spark has no index: the line of the file is its column ``line``. In a
-folder, the lines of the second file begin at 10,000,000,000, those of the third at twice that::
+Files are read, checked and cleaned by the same functions as on pandas, so all values and marks are
+the same. A table on Spark has no index: the line of the file is its column ``line``. In a folder,
+the lines of the second file begin at 10,000,000,000, those of the third at twice that::
 
     raw_hours:
       type: kedro_azure_mlops.tables.on_spark.SeriesOnSpark
@@ -42,7 +42,7 @@ from kedro_azure_mlops.validation import ROWS_SHOWN, BadDataError
 __all__ = ["LINES_OF_A_FILE", "SeriesOnSpark", "clean_on_spark"]
 
 LINES_OF_A_FILE = 10_000_000_000
-"""What lies between the lines of one file of a folder and those of the next."""
+"""The offset between the line numbers of one file of a folder and those of the next."""
 _MARKS = ("repeated", "sent_twice", "jittered", "in_gaps", "error_codes", "is_older", "is_newer")
 
 
@@ -50,25 +50,25 @@ class SeriesOnSpark(SeriesPieces):
     """Rows of series as a Spark table: a file, or a folder of files that are read side by side.
 
     Loads ``line``, the time (UTC where it has an offset), the name of the series, the numbers, and
-    ``notes``: what was not used of a file, in its last row. Nothing is read before the table is
-    used; a file that cannot be used then ends the run as it does on pandas.
+    ``notes`` on unused content of a file, in its last row. Nothing is read until the table is used;
+    a file that cannot be used then ends the run as it does on pandas.
 
     Parameters
     ----------
     options
-        Those of ``SeriesPieces``. One executor reads a file by itself: have many files, rather than
-        large ones. ``checks`` see the rows of one file at a time.
+        Those of ``SeriesPieces``. Each file is read by one executor, so prefer many files to large
+        ones. ``checks`` see the rows of one file at a time.
     """
 
     def load(self) -> Any:
-        """Find the files; Spark has them read when the table is used.
+        """Find the files; Spark reads them when the table is used.
 
         Raises
         ------
         MissingFileError
             If there is no such file.
         OperationError
-            If a folder holds no file, or there is no Spark here.
+            If a folder holds no file, or Spark is not installed.
         """
         if self.filepath is not None:
             self._file(self.filepath).source()
@@ -80,7 +80,7 @@ class SeriesOnSpark(SeriesPieces):
         columns = [self._names.time, self._names.series, *self._names.numbers]
 
         def read(blocks: Iterator[pd.DataFrame]) -> Iterator[pd.DataFrame]:
-            settings.set("CONF_SOURCE", source)  # that of this process, which messages name
+            settings.set("CONF_SOURCE", source)  # the driver's, for messages
             for block in blocks:
                 for number, address, name in block.itertuples(index=False):
                     yield from self._rows(number * LINES_OF_A_FILE, address, name, columns)
@@ -107,7 +107,7 @@ class SeriesOnSpark(SeriesPieces):
                     rows.loc[rows.index[-1], NOTES] = json.dumps(notes)
                 yield rows
         except BadDataError as error:
-            # named as here; indented, as what Spark passes on ends at a line that is not
+            # with the driver's name; indented, as Spark cuts a message at a line that is not
             text = str(error).replace(address, name).replace("\n", "\n  ")
             raise RefusedError(text) from error
 
@@ -132,7 +132,7 @@ def clean_on_spark(
     def find(found: pd.DataFrame) -> pd.DataFrame:
         return _marked(found, columns, parameters.gap_steps)
 
-    # kept, as all of what follows looks at it
+    # cached, as everything below uses it
     marked = map_groups(raw, by, find, types, order_by=LINE).persist()
     counted = {name: f.sum(f.col(name).cast("bigint")) for name in _MARKS}
     is_gap = f.when(f.col("in_gaps"), f.col("step"))
@@ -180,7 +180,7 @@ def _marked(rows: pd.DataFrame, columns: Sequence[str], gap_steps: float) -> pd.
 
 
 def _fingerprint(table: Any, columns: Sequence[str]) -> str:
-    """Compute a SHA-256 of rows that executors have in no order: of the sum of their hashes."""
+    """Compute a SHA-256 of rows without an order, from the sum of their hashes."""
 
     def total(rows: pd.DataFrame) -> pd.DataFrame:
         hashed = pd.util.hash_pandas_object(rows[[LINE, *columns]], index=False).to_numpy()
@@ -203,5 +203,5 @@ def _types(columns: Sequence[str]) -> dict[str, ColumnType]:
 
 
 def _absolute(address: str) -> str:
-    """Return a path that is the same one on executors, which have another working folder."""
+    """Return a path that is valid on executors, which have another working folder."""
     return address if "://" in address else str(Path(address).absolute())

@@ -1,8 +1,7 @@
-"""Long tables of series: a time, a name and a number or several a row, from files of many forms.
+"""Read long tables of series: rows of a time, a name and one or more numbers, in many formats.
 
-``ReaderOptions`` are what a project sets (``reader:`` in its ``parameters.yml``), ``SeriesReader``
-reads a file by them. What the file says is used, named in a note, or refused; never left out in
-silence.
+A project sets ``ReaderOptions`` (``reader:`` in its ``parameters.yml``); ``SeriesReader`` reads a
+file by them. All content of a file is used, named in a note, or refused; never dropped silently.
 """
 
 import codecs
@@ -35,15 +34,15 @@ from kedro_azure_mlops.values import Times, read_numbers, read_times
 
 logger = logging.getLogger(__name__)
 
-NOTES = "notes"  # attribute of a table: sentences about what was not used
+NOTES = "notes"  # attribute of a table: sentences about content that was not used
 _MISSING = ["", "NA", "N/A", "NaN", "nan", "NULL", "null", "None"]
 _SIGNS = {"comma": ",", "point": ".", "dot": "."}
 _SEPARATORS = {"comma": ",", "semicolon": ";", "tab": "\t", "\\t": "\t", "bar": "|", "pipe": "|"}
-_HEAD, _HEAD_LINES = 20_000, 60  # of a file, to see what it looks like
+_HEAD, _HEAD_LINES = 20_000, 60  # bytes and lines of a file that show its layout
 _SHOWN = 5  # values of a column that a message names
 _MOST_VALUES = 10_000  # of a column that are counted
 
-# Columns that say what a row is about: with several values the rows are not of one kind.
+# Columns that describe a row: if they have several values, the rows are not of one kind.
 _QUANTITY = re.compile(
     r"(\w*[ _-])?(parameter|variable|quantity|measure(ment|and)?|metric|property|field|observable|"
     r"characteristic|attribute|element|kind|type|messgr(ö|oe)(ß|ss)e)s?([ _-]?(name|id|code))?",
@@ -60,7 +59,7 @@ _QUALITY = re.compile(
     re.IGNORECASE,
 )
 _TELLING = (_UNIT, _QUANTITY, _QUALITY, _SERIES)
-# What is between time and number in a file without header, and is not a name of a series.
+# Text between time and number in a file without a header that is not a name of a series.
 _NO_NAME = re.compile(
     r"(°|deg ?)?[cfk]|celsius|fahrenheit|kelvin|%( ?rh)?|rh|[hk]?pa|m?bar|v|volt|mv|ma|lux|ppm|"
     r"ok|good|bad|valid|invalid|true|false|yes|no|on|off|err(or)?|fail(ed)?|fault|missing|"
@@ -121,31 +120,31 @@ _Place = Annotated[int, Field(ge=1)] | str
 
 
 class ReaderOptions(Parameters):
-    """How the files are read; what is left out is found in the file or has its usual value.
+    """How files are read; omitted options are found in the file or have their defaults.
 
     Parameters
     ----------
     separator
-        Between the columns: one character, or ``tab``.
+        The character between columns, or ``tab``.
     decimal
         ``.`` or ``,``; also ``point`` or ``comma``.
     encoding
-        Of the text, such as ``utf-16`` or ``cp1252``.
+        The encoding of the text, such as ``utf-16`` or ``cp1252``.
     skip_rows
         Lines before the header, or before the first row if there is none.
     columns
-        Where a column of ours is in the file: its name there or its number from 1; several are
-        joined by a blank, ``[Date, Time]`` or ``Date+Time``. None: under its own name.
+        The file's column for each of ours, by name or by number from 1; several are joined by a
+        blank, ``[Date, Time]`` or ``Date+Time``. None: the column of the same name.
     time_format
-        Of the times, such as ``%d.%m.%Y %H:%M``; None is ISO 8601.
+        The format of times, such as ``%d.%m.%Y %H:%M``; None is ISO 8601.
     time_zone
-        Of times without an offset, such as ``Europe/Berlin``; None takes them as UTC.
+        The zone of times without an offset, such as ``Europe/Berlin``; None treats them as UTC.
     where
-        ``column=value``: only such rows are read; several are all to hold.
+        ``column=value``: only such rows are read; if there are several, all must hold.
     missing
         Texts that stand for no value, such as ``-999``: rows with one are left out and counted.
     ignore
-        Columns that may be left out although they have several quantities, units or series.
+        Columns that may go unused even if they hold several quantities, units or series.
     """
 
     separator: Annotated[str, BeforeValidator(_separator), AfterValidator(_one_character)] = ","
@@ -163,7 +162,7 @@ class ReaderOptions(Parameters):
 
     @classmethod
     def of(cls, *layers: "ReaderOptions | Mapping[str, Any] | None") -> "ReaderOptions":
-        """Make them of mappings, of which later ones override earlier ones.
+        """Build options from mappings; later ones override earlier ones.
 
         Raises
         ------
@@ -186,8 +185,8 @@ class ReaderOptions(Parameters):
 class Names(NamedTuple):
     """Names of a table's columns: the time, the series, the number.
 
-    ``aliases`` are other names that are taken for one of these where that is not in the file,
-    ``others`` further numbers that every row has.
+    ``aliases`` are alternative names, used if the file lacks one of these; ``others`` are further
+    numbers of every row.
     """
 
     time: str
@@ -213,9 +212,9 @@ class SeriesReader:
     Parameters
     ----------
     source
-        What messages call the file.
+        The name of the file in messages.
     series
-        The name of the series where the file has no column for it.
+        The name of the series if the file has no column for it.
     settings
         Where the options are set, for messages.
     """
@@ -232,7 +231,7 @@ class SeriesReader:
         self._settings = settings
         self._clock = Clock(zone_of(options.time_zone) if options.time_zone else None)
         self._offsets: list[Any] = [None, None]  # the first rows without and with an offset
-        self._values: dict[str, dict[str, int]] = {}  # values of columns that are not used, counted
+        self._values: dict[str, dict[str, int]] = {}  # counted values of unused columns
         self._unused: list[str] = []
         self._left_out: dict[str, int] = {}
         self._has_header = True
@@ -246,17 +245,17 @@ class SeriesReader:
                 raise OperationError(f"reader.columns.{number} must be one column, not a list.")
 
     def read_csv(self, open_file: Open, rows: int | None) -> Iterator[pd.DataFrame]:
-        """Read delimited text as tables of at most so many rows, indexed by the line of the file.
+        """Read delimited text as tables of at most ``rows`` rows, indexed by the file's line.
 
         Returns
         -------
-        Tables with the time as text, the series as text, and the numbers, as they could be read.
-        The last one has the notes about the whole file in ``attrs["notes"]``.
+        Tables with time and series as text, and the numbers as far as they could be read. The last
+        one has the notes about the whole file in ``attrs["notes"]``.
 
         Raises
         ------
         BadDataError
-            Naming the line and, where the file looks like another form, the options for that.
+            Naming the line and, if the file seems to have another form, the options for that.
         """
         options = self._options
         is_pair = options.separator == options.decimal == "," and not self._names.others
@@ -269,7 +268,7 @@ class SeriesReader:
                 raise self._with_layout(error, open_file) from error
 
     def select(self, tables: Iterator[pd.DataFrame]) -> Iterator[pd.DataFrame]:
-        """Take the columns of each table that are wanted, as ``read_csv`` does for text."""
+        """Select our columns from each table, as ``read_csv`` does for text."""
         held = empty = None
         for table in tables:
             chosen = self._chosen(table)
@@ -308,10 +307,10 @@ class SeriesReader:
         yield next(found, empty)
         yield from found
 
-    # Which columns
+    # Columns
 
     def _places(self, name: str, there: Sequence[str]) -> list[str]:
-        """Return the columns of the file that are one of ours."""
+        """Return the columns of the file for one of ours."""
         given = self._options.columns.get(name)
         if given is None and not self._has_header and not any(self._options.columns.values()):
             order = {2: [self._names.time, self._names.number], 3: self._names.all}
@@ -338,7 +337,7 @@ class SeriesReader:
         return found
 
     def _text_columns(self, there: Sequence[str]) -> list[str]:
-        """Name the columns that are read as text: time, series, and what says what a row is."""
+        """List the columns to read as text: time, series, and those that describe a row."""
         ours = [*self._places(self._names.time, there), *self._places(self._names.series, there)]
         where = [text.partition("=")[0].strip() for text in self._options.where]
         numbers = {place for name in self._names.numbers for place in self._places(name, there)}
@@ -350,7 +349,7 @@ class SeriesReader:
         return list(dict.fromkeys([*ours, *(n for n in where if n in there), *says]))
 
     def _refuse_repeated(self, header: Sequence[str]) -> None:
-        """Refuse two columns of a name that is one of ours, unless a number says which is meant."""
+        """Refuse two columns with one of our names, unless a number selects one of them."""
         for name in self._names.all:
             given = self._options.columns.get(name)
             asked = given if isinstance(given, list) else [given] if given is not None else []
@@ -361,12 +360,12 @@ class SeriesReader:
                     places = [str(n) for n, other in enumerate(header, 1) if other == one]
                     raise BadDataError(
                         f"{self._source}: columns {' and '.join(places)} are both called {one}. "
-                        f"Say by its number which is meant, under reader: in {self._settings}:\n"
+                        f"Choose one by its number, under reader: in {self._settings}:\n"
                         f"  columns: {{{name}: {places[0]}}}"
                     )
 
     def _chosen(self, table: pd.DataFrame) -> pd.DataFrame:
-        """Take our columns of a table; note, or refuse, what else it has."""
+        """Select our columns from a table; note or refuse its other columns."""
         table = table.rename(columns=lambda name: str(name).strip())
         there = list(table.columns)
         self._refuse_repeated(there)
@@ -404,7 +403,7 @@ class SeriesReader:
             )
 
     def _filtered(self, table: pd.DataFrame, places: Mapping[str, list[str]]) -> pd.DataFrame:
-        """Leave out the rows that the options leave out, and count them."""
+        """Drop the rows that the options exclude, and count them."""
         for condition in self._options.where:
             column, _, value = (part.strip() for part in condition.partition("="))
             if column not in table:
@@ -436,7 +435,7 @@ class SeriesReader:
     def _look_at_others(
         self, table: pd.DataFrame, names: list[str], places: Mapping[str, list[str]]
     ) -> None:
-        """Count what other columns say; refuse several quantities, units or series in one."""
+        """Count the values of other columns; refuse several quantities, units or series in one."""
         filtered = {text.partition("=")[0].strip() for text in self._options.where}
         self._unused = [name for name in names if name not in filtered]
         for name in self._unused:
@@ -449,7 +448,7 @@ class SeriesReader:
             values = table[name].dropna().astype(str).str.strip()
             for value, count in values.value_counts(sort=False).items():
                 counts[str(value)] = counts.get(str(value), 0) + int(count)
-            # what is never there twice is the number of a row
+            # a column without repeated values numbers the rows
             is_number_of_row = kind is _SERIES and max(counts.values(), default=0) < 2
             is_wrong = kind is not _QUALITY and not is_number_of_row
             if len(counts) > 1 and is_wrong and name not in self._options.ignore:
@@ -465,15 +464,15 @@ class SeriesReader:
         say = [f'where: "{name}={found[0]}"    # reads only these rows']
         if kind is _SERIES:
             say.append(f"columns: {{{self._names.series}: {name}}}    # it names the series")
-        say.append(f"ignore: {name}    # the rows are alike all the same")
+        say.append(f"ignore: {name}    # the rows are of one kind anyway")
         options = "\n  or ".join(say)
         raise BadDataError(
             f"{self._source}: the column {name} holds several {what}, which would be read as one: "
-            f"{shown}{line}.\nSay which are meant, under reader: in {self._settings}:\n     "
+            f"{shown}{line}.\nChoose one of these under reader: in {self._settings}:\n     "
             f"{options}"
         )
 
-    # What the values are
+    # Values
 
     def _numbers(self, name: str, found: pd.DataFrame) -> pd.Series:
         """Read numbers with another decimal sign; what cannot be read stays as it was."""
@@ -487,7 +486,7 @@ class SeriesReader:
         numbers = pd.Series(read_numbers(column, self._options.decimal), column.index)
         wrong = numbers.isna() & column.notna()
         if wrong.any():
-            raise self._of_rows(
+            raise self._error_on_rows(
                 f"{name} is not a number with the decimal sign {self._options.decimal!r} "
                 "(reader.decimal)",
                 found[wrong],
@@ -501,11 +500,11 @@ class SeriesReader:
         if len(texts) and texts.str.fullmatch(r" *[+-]?\d+,\d+ *").mean() > 0.5:
             raise FormError(
                 f"{self._source}: {column.name} has decimal commas, {texts.iloc[0]} in line "
-                f"{texts.index[0]}, and reader.decimal is a point."
+                f"{texts.index[0]}, but reader.decimal is a point."
             )
 
     def _times(self, found: pd.DataFrame) -> pd.Series:
-        """Return times as ISO 8601; in a zone they get its offsets."""
+        """Return times as ISO 8601, with offsets if ``time_zone`` is set."""
         texts, options = found[self._names.time], self._options
         if options.time_format:
             local, has_offset = self._of_format(found)
@@ -525,7 +524,7 @@ class SeriesReader:
         no_offset = np.where(has_offset, np.datetime64("NaT"), local)
         utc, is_missing = self._clock.to_utc(no_offset, series)
         if is_missing.any():
-            raise self._of_rows(
+            raise self._error_on_rows(
                 f"{self._names.time} does not exist in {options.time_zone}: clocks went forward "
                 "then (reader.time_zone)",
                 found[is_missing],
@@ -547,13 +546,13 @@ class SeriesReader:
             length = len(times.dropna().iloc[0].strftime(wanted))
             wrong |= texts.notna() & (stripped.str.len() != length)
         if wrong.any():
-            raise self._of_rows(
+            raise self._error_on_rows(
                 f"{self._names.time} is not of the form {wanted} (reader.time_format)", found[wrong]
             )
         return times.to_numpy("datetime64[ns]"), np.full(len(texts), has_offset)
 
     def _refuse_other_form(self, times: np.ndarray, texts: pd.Series) -> None:
-        """Refuse a table of which no time can be read: they are of another form."""
+        """Refuse a table in which no time can be read: they have another form."""
         if np.isnat(times).all() and len(there := texts.dropna()) > 1:
             raise FormError(
                 f"{self._source}: {self._names.time} is not a date and time such as "
@@ -563,7 +562,7 @@ class SeriesReader:
     # Files without a header
 
     def _refuse_unclear(self, first: Record) -> None:
-        """Refuse columns without names that could be more than one thing."""
+        """Refuse columns without names that are ambiguous."""
         if any(self._options.columns.values()):
             return
         if self._names.others:
@@ -598,7 +597,7 @@ class SeriesReader:
         )
 
     def _unclear(self, line: int, cells: Sequence[str]) -> str:
-        """List what the columns of a headerless file could be, with the option for each."""
+        """List the possible meanings of a headerless file's columns, with the option for each."""
         time, series, number = self._names.all
         could = []
         if len(cells) == 3 and not np.isnat(read_times(np.array(cells[:1], object)).values[0]):
@@ -611,7 +610,7 @@ class SeriesReader:
                 could.append(("two quantities, the first is meant", f"{{{time}: 1, {number}: 2}}"))
                 could.append(("two quantities, the second is meant", f"{{{time}: 1, {number}: 3}}"))
             elif not is_time_like(middle):
-                what = f"{middle!r} says nothing of the {series}"
+                what = f"{middle!r} is not about the {series}"
                 could.append((what, f"{{{time}: 1, {number}: 3}}"))
             if middle.lstrip("+-").isdigit() and last.isdigit():
                 could.append((f"{middle},{last} with a decimal comma", ""))
@@ -619,17 +618,17 @@ class SeriesReader:
             f"\n  {what}:  " + (f"columns: {columns}" if columns else 'decimal: ","')
             for what, columns in could
         )
-        say = f"\nSay under reader: in {self._settings} which it is:{listed}" if could else ""
+        say = f"\nChoose one under reader: in {self._settings}:{listed}" if could else ""
         return (
             f"{self._source}: the file has no header, and line {line} does not say what its "
             f"columns are: {','.join(cells)}\nWithout a header they are {time} (ISO 8601) and "
-            f"{number}, or {time}, {series} and {number}, where {series} can be nothing but a "
+            f"{number}, or {time}, {series} and {number}, where {series} must clearly be a "
             f"name.{say}"
         )
 
     # Messages
 
-    def _of_rows(self, why: str, rows: pd.DataFrame) -> BadDataError:
+    def _error_on_rows(self, why: str, rows: pd.DataFrame) -> BadDataError:
         shown = rows[self._names.all].rename_axis("line")
         more = f"\n... and {len(rows) - 10:,} more" if len(rows) > 10 else ""
         return BadDataError(
@@ -638,7 +637,7 @@ class SeriesReader:
         )
 
     def _with_layout(self, error: FormError, open_file: Open) -> BadDataError:
-        """Add to a refusal what the file looks like, and the options that read it so."""
+        """Add to a refusal the layout of the file, and the options to read it."""
         encoding = self._options.encoding
         with open_file() as file:
             text = file.read(_HEAD).decode(encoding, "replace")
@@ -652,7 +651,7 @@ class SeriesReader:
         shown = yaml.safe_dump({"reader": suggested}, sort_keys=False, allow_unicode=True)
         either = ""
         if len(layout.formats) > 1:
-            either = f"\nIts times fit {' and '.join(layout.formats[:3])}: see which is right."
+            either = f"\nIts times fit {' and '.join(layout.formats[:3])}: check which is right."
         return BadDataError(
             f"{error}\n\nIt looks like this: {layout.in_words()}.{either}\n"
             f"If so, set in {self._settings}:\n{shown}".rstrip()
@@ -675,8 +674,8 @@ class SeriesReader:
             )
         if self._clock.unclear:
             notes.append(
-                f"{self._clock.unclear:,} rows are in the hour that clocks repeat, with none "
-                "before them: read as the first of both"
+                f"{self._clock.unclear:,} rows are in the hour that clocks repeat, with no rows "
+                "before them: read as the first of the two"
             )
         return notes
 
@@ -700,7 +699,7 @@ def suggestion(layout: Layout, names: Names) -> dict[str, Any] | None:
     times = [layout.name(place) for place in (places if len(places) < 3 else places[:1])]
     if layout.columns("time"):
         times = times[:1]
-    # what has decimals is a measured value; numbers of rows and codes come before these
+    # values with decimals are measurements; row numbers and codes come before these
     fine = [n for n in numbers if any({".", ","} & set(row[n]) for row in layout.rows)]
     named = [n for n in numbers if layout.name(n) == names.number]
     number = (named or fine or numbers[-1:])[0]
@@ -714,7 +713,7 @@ def suggestion(layout: Layout, names: Names) -> dict[str, Any] | None:
 
 
 def _distinct(header: Sequence[str]) -> list[str]:
-    """Give columns of one name names of their own."""
+    """Make the names of columns unique."""
     found: list[str] = []
     for number, name in enumerate(header, 1):
         free = name or f"column {number}"
@@ -740,7 +739,7 @@ def _most_frequent(counts: Mapping[str, int]) -> str:
 
 
 def _as_texts(column: pd.Series, times: Times) -> pd.Series:
-    """Write datetimes, as Parquet files have them, as the text that CSV files have."""
+    """Write datetimes, as Parquet files have them, as text, as CSV files have it."""
     if not pd.api.types.is_datetime64_any_dtype(column):
         return column
     texts = pd.Series(_iso(times.values), column.index, object)
@@ -759,7 +758,7 @@ def _iso(times: np.ndarray) -> np.ndarray:
 
 
 def _offsets(distances: np.ndarray) -> np.ndarray:
-    """Write distances from UTC, as +01:00."""
+    """Write offsets from UTC, such as +01:00."""
     minutes = np.where(np.isnat(distances), 0, distances.astype("timedelta64[s]").astype(int)) // 60
     known, place = np.unique(minutes, return_inverse=True)
     texts = [f"{'-' if m < 0 else '+'}{abs(m) // 60:02}:{abs(m) % 60:02}" for m in known.tolist()]

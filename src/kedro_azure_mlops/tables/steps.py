@@ -1,4 +1,4 @@
-"""Steps of time from row to row of each series: how long they are, usually are, and go back."""
+"""Time steps between the rows of each series: their length, usual length and direction."""
 
 from typing import NamedTuple
 
@@ -9,14 +9,13 @@ from kedro_azure_mlops.windows import by_series, by_series_and_time
 
 
 class Steps(NamedTuple):
-    """What ``find_steps`` has found; all but ``order`` is of the rows as they are in the file.
+    """The result of ``find_steps``; all fields but ``order`` are in the order of the file.
 
-    ``order`` takes the rows by series and time, those of one time as they are in the file.
-    ``seconds`` are those since the row before in that order, NaN for the first of a series, and
-    ``usual`` the median of all such steps of a series that are longer than nothing. ``is_twin`` are
-    rows that have the time of another one. ``is_older`` are rows that are older than the one of
-    their series before them in the file, or newer if fewer are that: a file may begin with the
-    newest.
+    ``order`` sorts the rows by series and time, and by their order in the file at one time.
+    ``seconds`` are those since the previous row in that order, NaN for the first of a series, and
+    ``usual`` is the median of the steps of a series that are not zero. ``is_twin`` marks rows that
+    share the time of another one. ``is_older`` marks rows older than the previous one of their
+    series in the file, or newer if these are fewer: a file may begin with the newest.
     """
 
     order: np.ndarray | slice
@@ -32,9 +31,9 @@ def find_steps(series: np.ndarray, times: np.ndarray) -> Steps:
     Parameters
     ----------
     series
-        The number of each row's series, shape ``(n,)``, in the order that they are wanted in.
+        The number of each row's series, shape ``(n,)``; series are sorted by it.
     times
-        ``datetime64``, shape ``(n,)``, NaT nowhere.
+        ``datetime64``, shape ``(n,)``, without NaT.
     """
     order = by_series_and_time(series, times)
     step = _seconds(series[order], times[order])
@@ -52,7 +51,7 @@ def find_steps(series: np.ndarray, times: np.ndarray) -> Steps:
 
 
 def _seconds(series: np.ndarray, times: np.ndarray) -> np.ndarray:
-    """Return the seconds since the row before; NaN for the first row of a series."""
+    """Return the seconds since the previous row; NaN for the first row of a series."""
     steps = np.diff(times, prepend=times[:1]).astype("timedelta64[ns]").astype(np.int64) / 10**9
     steps[np.diff(series, prepend=series[:1] - 1) != 0] = np.nan
     return steps

@@ -13,7 +13,7 @@ _FIRST_COMMA = re.compile(r"^([^,\n]*),", re.MULTILINE)
 
 
 class Text:
-    r"""Lines to be taken one by one or many at once; each ends with ``\n``, but maybe the last.
+    r"""Lines taken one by one or many at once; each ends with ``\n``, except perhaps the last.
 
     Parameters
     ----------
@@ -25,18 +25,18 @@ class Text:
 
     def __init__(self, file: IO[bytes], encoding: str, is_pair: bool = False) -> None:
         self._file, self._is_pair = file, is_pair
-        # a single \r ends a line too: after one pandas drops the separator of an empty field
+        # a single \r ends a line too: pandas would drop the separator of an empty field after one
         self._decoder = io.IncrementalNewlineDecoder(
             codecs.getincrementaldecoder(encoding)(), translate=True
         )
         self._blocks: list[bytes] = []  # put back, the next one last
         self._lines: deque[str] = deque()  # of a block that is read line by line
-        self._rest = ""  # of the file's text: the beginning of a line
+        self._rest = ""  # the beginning of a line whose end is not read yet
         self._is_begun = self._is_read = False
         self.bytes = 0  # of the file that were read
 
     def take(self, lines: int) -> bytes:
-        """Take at most so many lines, fewer at the end of the file.
+        """Take that many lines, fewer at the end of the file.
 
         Raises
         ------
@@ -54,13 +54,13 @@ class Text:
         return b"".join(parts)
 
     def line(self) -> str:
-        """Take a line; an empty text at the end of the file. The error is that of ``take``."""
+        """Take a line, empty at the end of the file; raises as ``take``."""
         if not self._lines:
             self._lines.extend(io.StringIO(self._next().decode(), newline="\n"))
         return self._lines.popleft() if self._lines else ""
 
     def put_back(self, block: bytes) -> None:
-        """Put back lines before those that are left."""
+        """Put lines back in front of the remaining ones."""
         self._blocks += [self._left_of_lines(), block]
 
     def _left_of_lines(self) -> bytes:
@@ -69,7 +69,7 @@ class Text:
         return text.encode()
 
     def _next(self) -> bytes:
-        """Take the next lines, as many as it comes; nothing at the end of the file."""
+        """Take the next block of lines, empty at the end of the file."""
         if self._lines:
             return self._left_of_lines()
         while self._blocks:
@@ -91,5 +91,5 @@ class Text:
 
 
 def count_lines(block: bytes) -> int:
-    """Count lines, of which the last may have no end."""
+    """Count lines; the last one may lack its line end."""
     return block.count(b"\n") + (not block.endswith(b"\n"))

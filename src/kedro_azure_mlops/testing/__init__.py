@@ -1,6 +1,6 @@
 """A stand-in for Azure on loopback, for tests: ``StandIn``, and the fixture ``azure_stand_in``.
 
-Imported by every run of pytest where the plugin is installed, so it imports nothing itself.
+Every pytest run imports this wherever the plugin is installed, so it imports nothing itself.
 """
 
 from typing import Any

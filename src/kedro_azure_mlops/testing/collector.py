@@ -1,8 +1,8 @@
-"""The data collector of an online deployment: its settings, and what it stores.
+"""The data collector of an online deployment: its settings and the events it stores.
 
-As in the service: a collection ``request`` or ``response`` gets whole bodies, any other is for the
-entry script to fill, which this test double does not run. What is stored lies in the workspace's
-blob container, a JSON object a line, in a folder for each hour.
+As in the service, the collections ``request`` and ``response`` receive whole bodies; others are
+filled by the entry script, which this test double does not run. Events are stored in the
+workspace's blob container as JSON lines, in one folder per hour.
 """
 
 import json
@@ -13,27 +13,27 @@ from kedro_azure_mlops.testing.messages import NotKnownError, ServiceError
 from kedro_azure_mlops.testing.resources import Body
 from kedro_azure_mlops.testing.storage import Places
 
-MOST_COLLECTIONS = 5  # besides those of whole bodies
+MOST_COLLECTIONS = 5  # in addition to those of whole bodies
 PAYLOADS = ("request", "response")
-_KNOWN = {"collections", "rollingRate", "requestLogging"}
-_OF_A_COLLECTION = {"dataCollectionMode", "samplingRate", "dataId", "clientId"}
+_COLLECTOR_KEYS = {"collections", "rollingRate", "requestLogging"}
+_COLLECTION_KEYS = {"dataCollectionMode", "samplingRate", "dataId", "clientId"}
 _FORMATS = {"minute": "%Y/%m/%d/%H/%M", "hour": "%Y/%m/%d/%H", "day": "%Y/%m/%d"}
 _PLACE = "azureml://datastores/workspaceblobstore/paths/modelDataCollector"
 
 
 def check(collector: Body) -> None:
-    """Refuse what the service would refuse of a deployment's ``dataCollector``.
+    """Check a deployment's ``dataCollector`` as the service does.
 
     Raises
     ------
     ServiceError
-        400, for a value that does not exist.
+        400, for an invalid value.
     NotKnownError
-        For a key that is not needed yet.
+        For a key that is not supported yet.
     """
     collections: dict[str, Body] = collector.get("collections") or {}
-    unknown = {key for one in collections.values() for key in one} - _OF_A_COLLECTION
-    unknown |= set(collector) - _KNOWN
+    unknown = {key for one in collections.values() for key in one} - _COLLECTION_KEYS
+    unknown |= set(collector) - _COLLECTOR_KEYS
     if unknown:
         raise NotKnownError(f"dataCollector with {', '.join(sorted(unknown))}")
     if not collections:
@@ -52,7 +52,7 @@ def check(collector: Body) -> None:
 class Collected:
     """Stores the bodies of one deployment's requests and answers.
 
-    Of a share below 1 the same requests in the same order are always taken.
+    Sampling is deterministic: the same requests in the same order give the same sample.
     """
 
     def __init__(self, places: Places, deployment: str, collector: Body) -> None:
@@ -64,7 +64,7 @@ class Collected:
         self._instance, self._seen = uuid.uuid4(), 0
 
     def keep(self, bodies: dict[str, bytes], request_id: str) -> None:
-        """Store a request and its answer, by the names of their collections."""
+        """Store a request and its answer, given by the names of their collections."""
         self._seen += 1
         for name, body in bodies.items():
             one = self._collections.get(name, {"dataCollectionMode": "disabled"})

@@ -1,4 +1,4 @@
-"""Check that the configuration of an environment fits the pipelines, for tests of any project."""
+"""Check that an environment's configuration matches the pipelines, for tests of any project."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,12 +10,12 @@ __all__ = ["find_unknown_entries"]
 
 
 def find_unknown_entries(root: Path, env: str) -> list[str]:
-    """Find what ``mlops.yml`` and the pipelines name and the catalog of an environment lacks.
+    """Find entries that ``mlops.yml`` or the pipelines use but an environment's catalog lacks.
 
     Returns
     -------
     A sentence for each: the key of ``mlops.yml`` and the entry that it names, or the pipeline and
-    what it reads. An entry is there too where a pattern of the catalog fits its name.
+    the entry that it reads. An entry that matches a pattern of the catalog counts as present.
 
     Raises
     ------
@@ -39,7 +39,7 @@ def find_unknown_entries(root: Path, env: str) -> list[str]:
 
 
 def _named(config: Mlops) -> Iterator[tuple[str, str]]:
-    """Yield each key that names entries, with one of them."""
+    """Yield each key that names entries, with each entry that it names."""
     tracking, gate, watched = config.tracking, config.gate, config.monitoring
     batch = config.deployment.batch
     keys: dict[str, Any] = {

@@ -1,9 +1,9 @@
 """A stand-in for a Databricks workspace on loopback: tracking, both registries, files, folders.
 
-The unchanged MLflow client talks to it by ``DATABRICKS_HOST`` and ``DATABRICKS_TOKEN``. It is a
+The unchanged MLflow client reaches it through ``DATABRICKS_HOST`` and ``DATABRICKS_TOKEN``. It is a
 test double: it keeps everything in memory and enforces the rules that Databricks documents (its
 REST reference, the docstrings of ``databricks-sdk``, "Apply tags to Unity Catalog securable
-objects"). What it does not know it refuses by name, and ``refused`` lists it.
+objects"). It rejects unsupported requests by name and lists them in ``refused``.
 """
 
 import re
@@ -28,7 +28,7 @@ from kedro_azure_mlops.testing.databricks_rules import (
 )
 from kedro_azure_mlops.testing.messages import Answer, Request
 
-TOKEN = "dapi-of-the-stand-in"  # noqa: S105, of no real workspace
+TOKEN = "dapi-of-the-stand-in"  # noqa: S105, not a real token
 USER = "me@example.com"
 _SIGNED = "signature=of-the-stand-in"
 _MLFLOW = "/api/2.0/mlflow/"
@@ -47,8 +47,8 @@ class Databricks:
     unity_catalog
         Whether it has a metastore; its catalog is ``main``, with the schema ``models``.
     files_api
-        Whether files of runs are reached by the Files API, which MLflow tries first; else only by
-        signed addresses.
+        Whether the files of runs are served by the Files API, which MLflow tries first; otherwise
+        only by signed URLs.
     """
 
     def __init__(self, *, unity_catalog: bool = True, files_api: bool = True) -> None:
@@ -67,7 +67,7 @@ class Databricks:
         self._routes = self._named_routes()
 
     def lead(self, environment: Any) -> None:
-        """Let the clients of this process talk to it; takes a ``pytest.MonkeyPatch``."""
+        """Direct the clients of this process here, with a ``pytest.MonkeyPatch``."""
         environment.setenv("DATABRICKS_HOST", self.uri)
         environment.setenv("DATABRICKS_TOKEN", TOKEN)
         environment.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
@@ -79,7 +79,7 @@ class Databricks:
             try:
                 if request.path.startswith("/storage/"):
                     return self._storage(request)
-                if request.path == "/.well-known/databricks-config":  # asked without a token
+                if request.path == "/.well-known/databricks-config":  # sent without a token
                     return Answer(200, {"oidc_endpoint": f"{self.uri}/oidc"})
                 _check(request)
                 return self._api(request)
@@ -88,7 +88,7 @@ class Databricks:
                 return Answer(error.status, body)
 
     def place_of(self, source: str) -> str:
-        """Return where the files of a run or model version are kept, by their address."""
+        """Return the path of the files of a run or model version, given their URI."""
         return "/" + source.removeprefix("dbfs:").strip("/")
 
     def _api(self, request: Request) -> Answer:
@@ -101,12 +101,12 @@ class Databricks:
             raise DatabricksError(
                 404,
                 "ENDPOINT_NOT_FOUND",
-                f"The stand-in for Databricks does not know {request.method} {request.path}.",
+                f"The stand-in for Databricks does not support {request.method} {request.path}.",
             )
         body = request.json() if request.body else dict(request.query)
         if len(request.body) > _BATCH_BYTES:
             raise bad("A request may have at most 1 MB.")
-        # what links a version of Unity Catalog with the run that it is of
+        # Links a Unity Catalog version to its run.
         return Answer(200, route(body), {"x-databricks-org-id": "1234567890123456"})
 
     def _named_routes(self) -> Mapping[tuple[str, str], Route]:
@@ -115,8 +115,8 @@ class Databricks:
             "GET experiments/get-by-name": self._experiment_by_name,
             "GET experiments/get": self._experiment,
             "POST experiments/search": lambda _: {"experiments": list(self.experiments.values())},
-            "POST experiments/delete": lambda body: self._mark(body, "deleted"),
-            "POST experiments/restore": lambda body: self._mark(body, "active"),
+            "POST experiments/delete": lambda body: self._set_stage(body, "deleted"),
+            "POST experiments/restore": lambda body: self._set_stage(body, "active"),
             "POST runs/create": self._create_run,
             "GET runs/get": lambda body: {"run": self._run(body)},
             "POST runs/update": self._update_run,
@@ -138,7 +138,7 @@ class Databricks:
         }
         return named | elsewhere
 
-    # the tree of folders, in which experiments lie
+    # the folder tree, which contains the experiments
 
     def _make_folder(self, body: Body) -> Body:
         path = str(body.get("path", ""))
@@ -197,14 +197,14 @@ class Databricks:
 
     def _experiment_by_name(self, body: Body) -> Body:
         name = str(body.get("experiment_name", ""))
-        # one that was made below /Workspace is not found by that name (mlflow issue 11077)
+        # An experiment created below /Workspace is not found by that name (mlflow issue 11077).
         return {"experiment": found(self._by_name(name), f"Node {name} does not exist.")}
 
     def _experiment(self, body: Body) -> Body:
         id = str(body.get("experiment_id"))
         return {"experiment": found(self.experiments.get(id), f"Node ID {id} does not exist.")}
 
-    def _mark(self, body: Body, stage: str) -> Body:
+    def _set_stage(self, body: Body, stage: str) -> Body:
         self._experiment(body)["experiment"]["lifecycle_stage"] = stage
         return {}
 
@@ -229,12 +229,12 @@ class Databricks:
         self.runs[id] = {"info": info, "data": data, "inputs": []}
         return {"run": self._shown(self.runs[id])}
 
-    def _kept(self, body: Body) -> Body:
+    def _stored_run(self, body: Body) -> Body:
         id = str(body.get("run_id") or body.get("run_uuid"))
         return dict(found(self.runs.get(id), f"Run '{id}' not found."))
 
     def _run(self, body: Body) -> Body:
-        return self._shown(self._kept(body))
+        return self._shown(self._stored_run(body))
 
     @staticmethod
     def _shown(run: Body) -> Body:
@@ -248,7 +248,7 @@ class Databricks:
         }
 
     def _update_run(self, body: Body) -> Body:
-        info = self._kept(body)["info"]
+        info = self._stored_run(body)["info"]
         info |= {k: body[k] for k in ("status", "end_time", "run_name") if k in body}
         return {"run_info": info}
 
@@ -257,7 +257,7 @@ class Databricks:
         status = re.fullmatch(r"attributes\.status = '(\w+)'", wanted)
         if wanted and not status:
             self.refused.append(f"runs/search with the filter {wanted}")
-            raise bad(f"The stand-in for Databricks knows no filter {wanted}")
+            raise bad(f"The stand-in for Databricks does not support the filter {wanted}")
         runs = [
             self._shown(run)
             for run in self.runs.values()
@@ -270,7 +270,7 @@ class Databricks:
         sizes = {of: len(body.get(of, [])) for of in _PER_BATCH}
         if sum(sizes.values()) > _BATCH_TOTAL or any(sizes[k] > n for k, n in _PER_BATCH.items()):
             raise bad(f"A batch may have 1000 items, 1000 metrics, 100 params, 100 tags: {sizes}")
-        data = self._kept(body)["data"]
+        data = self._stored_run(body)["data"]
         for one in [*body.get("params", []), *body.get("tags", [])]:
             if len(one.get("value", "")) > _LONGEST_IN_BATCH:
                 raise bad(f"The value of {one['key']} in a batch may have 250 characters.")
@@ -291,30 +291,30 @@ class Databricks:
 
     def _set_tag(self, body: Body) -> Body:
         refuse_tag(body["key"], body.get("value", ""), longest=_LONGEST_TAG)
-        self._kept(body)["data"]["tags"][body["key"]] = body.get("value", "")
+        self._stored_run(body)["data"]["tags"][body["key"]] = body.get("value", "")
         return {}
 
     def _log_parameter(self, body: Body) -> Body:
         if len(body.get("value", "").encode()) > _LONGEST_PARAMETER:
             raise bad(f"The value of the parameter {body['key']} may have 500 bytes.")
-        self._keep_parameter(self._kept(body)["data"], body)
+        self._keep_parameter(self._stored_run(body)["data"], body)
         return {}
 
     def _log_inputs(self, body: Body) -> Body:
-        self._kept(body)["inputs"].extend(body.get("datasets", []))
+        self._stored_run(body)["inputs"].extend(body.get("datasets", []))
         return {}
 
     # files
 
     def _list_of_run(self, body: Body) -> Body:
-        uri = self._kept(body)["info"]["artifact_uri"]
+        uri = self._stored_run(body)["info"]["artifact_uri"]
         return {
             "root_uri": uri,
             "files": list_files(self.files, self.place_of(uri), body.get("path")),
         }
 
     def _credentials(self, body: Body) -> Body:
-        root = self.place_of(self._kept(body)["info"]["artifact_uri"])
+        root = self.place_of(self._stored_run(body)["info"]["artifact_uri"])
         infos = [
             {
                 "run_id": body["run_id"],
@@ -334,13 +334,13 @@ class Databricks:
         return f"{self.uri}/storage{quote(place)}?{_SIGNED}"
 
     def _storage(self, request: Request) -> Answer:
-        """Answer as the storage account behind a signed address, which takes no token as well."""
+        """Answer as the storage account behind a signed URL, which rejects a token."""
         place = request.path.removeprefix("/storage")
         if request.query.get("signature") is None or "authorization" in request.headers:
             raise DatabricksError(403, "AuthenticationFailed", "The signature is missing.")
         if request.method == "GET":
             return Answer(200, found(self.files.get(place), f"{place} does not exist."))
-        if request.query.get("resource") == "file":  # Azure Data Lake: made first, then filled
+        if request.query.get("resource") == "file":  # Azure Data Lake: create first, then append
             self.files[place] = b""
         elif request.query.get("action") == "append":
             self.files[place] += request.body
@@ -423,7 +423,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.rfile.readline()
 
     def log_message(self, *_: object) -> None:
-        """Keep quiet: all requests are in the list."""
+        """Write no log: requests are recorded in a list."""
 
 
 class _Server(ThreadingHTTPServer):
@@ -436,7 +436,7 @@ def serving(databricks: Databricks) -> Iterator[Databricks]:
     """Serve a workspace on a free port of loopback."""
     server = _Server(("127.0.0.1", 0), _Handler)
     server.databricks, databricks.uri = databricks, f"http://127.0.0.1:{server.server_port}"
-    # asked often, so that a test does not wait for half a second at its end
+    # Poll often: with the default of half a second, every test would end that much later.
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
     try:

@@ -1,7 +1,7 @@
 """The two registries of a Databricks workspace, in the stand-in.
 
-The workspace registry knows no aliases; names have one level. Unity Catalog has aliases, names of
-three levels, tags of its own kind, and lists versions without their tags.
+The workspace registry has no aliases, and its names have one level. Unity Catalog has aliases,
+names of three levels, different rules for tags, and lists versions without their tags.
 """
 
 import re
@@ -20,7 +20,7 @@ from kedro_azure_mlops.testing.databricks_rules import (
 
 _LONGEST = 5000  # bytes of a tag in the workspace registry
 _NAMED = re.compile(r"name\s*=\s*'([^']*)'")
-# of Unity Catalog: "Apply tags to Unity Catalog securable objects", constraints
+# Unity Catalog: "Apply tags to Unity Catalog securable objects", constraints
 _MOST_TAGS, _LONGEST_NAME, _LONGEST_VALUE, _RESERVED = 50, 255, 1000, ".,-=/:"
 _DATA_LAKE = "abfss://models@standin.dfs.core.windows.net"
 _METASTORE = "METASTORE_DOES_NOT_EXIST: No metastore is assigned to the current workspace."
@@ -50,7 +50,7 @@ class _Models:
         Raises
         ------
         DatabricksError
-            If there is none.
+            If it does not exist.
         """
         name = str(body.get("name", ""))
         self._refuse_name(name)
@@ -62,7 +62,7 @@ class _Models:
         Raises
         ------
         DatabricksError
-            If there is none.
+            If it does not exist.
         """
         model, number = self.model(body), str(body.get("version"))
         message = f"Model Version (name={body['name']}, version={number}) not found"
@@ -101,7 +101,7 @@ class _Models:
     def _search(self, body: Body) -> Body:
         wanted = _NAMED.fullmatch(body.get("filter", ""))
         if wanted is None:
-            raise bad(f"The stand-in for Databricks knows no filter {body.get('filter')}")
+            raise bad(f"The stand-in for Databricks does not support {body.get('filter')}")
         self._refuse_name(wanted[1])
         model = self.models.get(wanted[1])
         versions = list(model["versions"].values()) if model else []
@@ -146,7 +146,7 @@ class _Models:
 
 
 class WorkspaceRegistry(_Models):
-    """The registry of the workspace: it copies the files of a run, and has no aliases."""
+    """The workspace registry: it copies the files of a run and has no aliases."""
 
     def __init__(
         self,
@@ -177,14 +177,12 @@ class WorkspaceRegistry(_Models):
         source, place = self._place_of(version["source"]), _place("mlflow-registry", version)
         of_model = [name for name in self._files if name.startswith(f"{source}/")]
         if not version["source"].startswith("dbfs:/") or not of_model:
-            raise bad(
-                f"The source {version['source']} holds no files that this workspace can read."
-            )
+            raise bad(f"The source {version['source']} has no files that this workspace can read.")
         for name in of_model:
             self._files[place + name.removeprefix(source)] = self._files[name]
 
     def routes(self) -> dict[str, Route]:
-        """Return the routes by method and what follows /api/2.0/mlflow/."""
+        """Return the routes by method and path below /api/2.0/mlflow/."""
         return self.common_routes() | {
             "GET model-versions/get-download-uri": lambda body: {
                 "artifact_uri": f"dbfs:{_place('mlflow-registry', self.version(body))}"
@@ -204,14 +202,14 @@ class WorkspaceRegistry(_Models):
 
 
 class UnityCatalog(_Models):
-    """The registry of Unity Catalog: names of three levels, aliases, and its own rules for tags."""
+    """The Unity Catalog registry: three-level names, aliases, and different rules for tags."""
 
     def __init__(self, files: dict[str, bytes], *, enabled: bool) -> None:
         super().__init__(files)
         self.enabled = enabled
         self.schemas = {"main.models", "main.closed", "stage.models", "prod.models"}
         self.closed = {"main.closed"}  # schemas without CREATE MODEL
-        self.in_data_lake = False  # whether files are where the client of Azure Storage is needed
+        self.in_data_lake = False  # whether files can only be read with the Azure Storage client
 
     def _refuse_name(self, name: str) -> None:
         levels = name.split(".")
@@ -254,17 +252,17 @@ class UnityCatalog(_Models):
         return super()._create_model(body)
 
     def _store(self, version: Body) -> None:
-        version["status"] = "PENDING_REGISTRATION"  # until its files are there
+        version["status"] = "PENDING_REGISTRATION"  # until its files are uploaded
         if self.in_data_lake:
             version["storage_location"] = f"{_DATA_LAKE}{_place('uc', version)}"
 
     def refuse_unknown_path(self, path: str) -> None:
-        """Refuse to sign the address of a file that is of no version.
+        """Refuse to sign the URL of a file that belongs to no version.
 
         Raises
         ------
         DatabricksError
-            Naming the path.
+            If it belongs to none; the message names the path.
         """
         parts = path.split("/")
         if len(parts) < 7 or parts[1] != "Models":
@@ -280,7 +278,7 @@ class UnityCatalog(_Models):
         return super()._shown(version) | {"aliases": aliases}
 
     def routes(self) -> dict[str, Route]:
-        """Return the routes by method and what follows /api/2.0/mlflow/."""
+        """Return the routes by method and path below /api/2.0/mlflow/."""
         prefix = "unity-catalog/"
         alias, versions = f"{prefix}registered-models/alias", f"{prefix}model-versions"
         enabled = "is-databricks-sdk-models-artifact-repository-enabled"
@@ -330,7 +328,7 @@ class UnityCatalog(_Models):
 
 
 def list_files(files: Mapping[str, bytes], root: str, path: str | None) -> list[Body]:
-    """List the direct content of a folder below the root, or a file itself."""
+    """List the direct children of a folder below the root, or a single file."""
     place = f"{root}/{path}".rstrip("/") if path else root
     if place in files:
         return [{"path": path, "is_dir": False, "file_size": len(files[place])}]

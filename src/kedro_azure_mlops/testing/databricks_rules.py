@@ -1,4 +1,4 @@
-"""Errors of the stand-in for Databricks, in its form, and its documented limits on tags."""
+"""Errors of the stand-in for Databricks, in Databricks' format, and the documented tag limits."""
 
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -10,7 +10,7 @@ LONGEST_KEY = 250  # bytes of a tag's name, in tracking and in the workspace reg
 
 
 class DatabricksError(Exception):
-    """Databricks says no, with this status and code."""
+    """Databricks rejects the request with this status and code."""
 
     def __init__(self, status: int, code: str, message: str) -> None:
         super().__init__(message)
@@ -18,22 +18,22 @@ class DatabricksError(Exception):
 
 
 def bad(message: str) -> DatabricksError:
-    """Return the error about a value that is not allowed."""
+    """Return the error for a value that is not allowed."""
     return DatabricksError(400, "INVALID_PARAMETER_VALUE", message)
 
 
 def missing(message: str) -> DatabricksError:
-    """Return the error about what is not there."""
+    """Return the error for a resource that does not exist."""
     return DatabricksError(404, "RESOURCE_DOES_NOT_EXIST", message)
 
 
 def found(there: Found | None, message: str) -> Found:
-    """Return what is there.
+    """Return the resource that was looked up.
 
     Raises
     ------
     DatabricksError
-        If there is nothing.
+        If it is None.
     """
     if there is None:
         raise missing(message)
@@ -46,12 +46,12 @@ def as_tags(body: dict[str, Any]) -> dict[str, str]:
 
 
 def refuse_tag(key: str, value: str, *, longest: int) -> None:
-    """Refuse a tag whose name or value has more bytes than are documented.
+    """Reject a tag if its name or value has more bytes than the documented limit.
 
     Raises
     ------
     DatabricksError
-        Naming it.
+        If it is too long; the message names the tag.
     """
     if len(key.encode()) > LONGEST_KEY:
         raise bad(f"The tag name {key[:40]}... has more than {LONGEST_KEY} bytes.")

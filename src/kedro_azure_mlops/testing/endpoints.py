@@ -1,10 +1,9 @@
-"""Online and batch endpoints: deployments, traffic, keys, logs, and the addresses that answer.
+"""Online and batch endpoints: deployments, traffic, keys, logs and scoring addresses.
 
-As in the service: traffic that does not sum to 0 or 100 is refused, so is traffic for a deployment
-that is not there, and the deletion of one that has traffic. What a model answers with another
-status than 200 comes back as 424 that names the status in a header; an endpoint on a Kubernetes
-cluster has an address of the cluster, which passes the status on. What else differs there is in
-``kubernetes``.
+As in the service, traffic must sum to 0 or 100 and go to existing deployments, and a deployment
+with traffic cannot be deleted. If a model answers with a status other than 200, the endpoint
+answers 424 and reports that status in a header; an endpoint on a Kubernetes cluster has an address
+of the cluster, which passes the status on. ``kubernetes`` has the other differences.
 """
 
 import re
@@ -32,37 +31,37 @@ _LATENCY = 7.0  # milliseconds, whatever a request takes
 _MODEL_STATUS = "ms-azureml-model-error-statuscode"
 _TYPES = {"UriFile": "uri_file", "UriFolder": "uri_folder"}
 _DEPLOYMENT = "azureml-model-deployment"
-# what an online deployment may say of itself
-_OF_A_DEPLOYMENT = {
+# the properties of an online deployment
+_DEPLOYMENT_PROPERTIES = {
     *("appInsightsEnabled", "codeConfiguration", "dataCollector", "description"),
     *("endpointComputeType", "environmentId", "environmentVariables", "instanceType"),
     *("livenessProbe", "model", "properties", "provisioningState", "readinessProbe"),
     *("requestSettings", "scaleSettings"),
 }
 
-# what a deployment answers instead of the true answer
+# deployment name, true answer -> the answer to send instead
 Spoil = Callable[[str, Answer], Answer]
 
 
 class Endpoints:
-    """Keeps endpoints and deployments among the other resources, and runs what is deployed.
+    """Stores endpoints and deployments among the other resources, and runs the deployments.
 
     Attributes
     ----------
     served
         Name of an online deployment -> its process.
     collected
-        Name of an online deployment -> what stores its requests and answers, if it has one.
+        Name of an online deployment -> its data collector, if it has one.
     counted
         Deployment and status of each answer.
     mirrored
-        Names of deployments that were sent a copy of a request, in this order.
+        Names of the deployments that were sent a copy of a request, in order.
     creation_fails
-        Whether deployments that are put end as ``Failed``, as when a container does not start.
+        Whether new deployments end as ``Failed``, as when a container does not start.
     spoil
-        May replace the answer of the deployment whose name it is given.
+        A function that may replace an answer, given the deployment's name and the answer.
     without_tls
-        Whether clusters give endpoints that are made an address with ``http``.
+        Whether clusters give new endpoints an ``http`` address.
     """
 
     def __init__(self, resources: Resources, places: Places, folder: Path) -> None:
@@ -82,21 +81,21 @@ class Endpoints:
         ]
 
     def stop(self) -> None:
-        """End the processes."""
+        """Stop the processes."""
         for served in self.served.values():
             served.stop()
 
     def answer(self, request: Request) -> Answer:
-        """Answer for the address of an endpoint: ``/score`` of online ones, ``/jobs`` of batch.
+        """Answer a request to an endpoint: ``/score`` for online, ``/jobs`` for batch.
 
         On a Kubernetes cluster the path names the endpoint.
 
         Raises
         ------
         ServiceError
-            If the endpoint or its deployment is not there, or the caller may not ask.
+            If the endpoint or its deployment does not exist, or access is denied.
         NotKnownError
-            For another route.
+            For any other route.
         """
         name, path = kubernetes.endpoint_of(request) or (request.host.split(".")[0], request.path)
         kind = {"/score": "onlineEndpoints", "/jobs": "batchEndpoints"}.get(path)
@@ -119,14 +118,14 @@ class Endpoints:
         if mode == "aadtoken":
             login.check(request)
         elif request.headers.get("authorization") != f"Bearer {KEY if mode == 'key' else TOKEN}":
-            raise ServiceError(401, "The key or token is not one of the endpoint.")
+            raise ServiceError(401, "The key or token does not belong to the endpoint.")
 
     def _score(self, request: Request, endpoint: Body) -> Answer:
-        name = request.headers.get(_DEPLOYMENT) or self._drawn(endpoint)
-        if name not in self.served or not self._at(endpoint, name):
-            raise ServiceError(404, f"The endpoint has no deployment {name} that runs.")
+        name = request.headers.get(_DEPLOYMENT) or self._choose_deployment(endpoint)
+        if name not in self.served or not self._deployment(endpoint, name):
+            raise ServiceError(404, f"The endpoint has no running deployment {name}.")
         self._mirror(request, endpoint)
-        answer = self._asked_of(name, request)
+        answer = self._ask(name, request)
         self.counted.append((name, answer.status))
         if answer.status != 200 and not endpoint["properties"].get("compute"):
             answer.headers[_MODEL_STATUS] = str(answer.status)
@@ -135,10 +134,10 @@ class Endpoints:
         return answer
 
     def _metrics(self, request: Request) -> Answer:
-        """Answer as Azure Monitor, a series for each deployment and status."""
+        """Answer as Azure Monitor, with a series for each deployment and status."""
         endpoint = request.path.split("/providers/Microsoft.Insights")[0]
         if self._resources.get(endpoint)["properties"].get("compute"):
-            raise NotKnownError(f"{request.url}: it is not measured by Azure")
+            raise NotKnownError(f"{request.url}: Azure has no metrics for it")
         name, aggregation = request.query["metricnames"], request.query["aggregation"].lower()
         series: dict[tuple[str, ...], float] = {}
         for deployment, status in self.counted:
@@ -160,8 +159,8 @@ class Endpoints:
         ]
         return Answer(body={"value": [{"name": {"value": name}, "timeseries": found}]})
 
-    def _drawn(self, endpoint: Body) -> str:
-        """Choose by traffic; the same requests in the same order are divided in the same way."""
+    def _choose_deployment(self, endpoint: Body) -> str:
+        """Choose a deployment by traffic, always the same one for the n-th request."""
         self._asked += 1
         point, total = self._asked * 37 % 100, 0
         for name, share in endpoint["properties"]["traffic"].items():
@@ -174,10 +173,10 @@ class Endpoints:
         for name, share in endpoint["properties"]["mirrorTraffic"].items():
             if self._asked * 61 % 100 < share and _DEPLOYMENT not in request.headers:
                 self.mirrored.append(name)
-                self._asked_of(name, request)
+                self._ask(name, request)
 
-    def _asked_of(self, name: str, request: Request) -> Answer:
-        """Ask a deployment, and store what it was asked and answered if it says so."""
+    def _ask(self, name: str, request: Request) -> Answer:
+        """Ask a deployment, and store the request and the answer if it has a data collector."""
         answer = self.served[name].score(request.body)
         answer = self.spoil(name, answer) if self.spoil else answer
         if name in self.collected:
@@ -186,11 +185,11 @@ class Endpoints:
         return answer
 
     def _start_job(self, request: Request, endpoint: Body) -> Answer:
-        """Start the pipeline that is deployed, with the inputs that the request names."""
+        """Start the deployed pipeline with the inputs that the request names."""
         given = request.json()["properties"]
         default = (endpoint["properties"].get("defaults") or {}).get("deploymentName")
         name = request.headers.get(_DEPLOYMENT) or default
-        deployment = name and self._at(endpoint, name)
+        deployment = name and self._deployment(endpoint, name)
         if not deployment:
             raise ServiceError(404, f"The endpoint has no deployment {name or 'by default'}.")
         workspace = endpoint["id"].split("/batchEndpoints/")[0]
@@ -204,7 +203,7 @@ class Endpoints:
             "jobType": "Pipeline",
             "experimentName": endpoint["name"],
             "displayName": name,
-            # a job names its types otherwise than the request that starts it
+            # A job spells its types differently from the request that starts it.
             "inputs": {
                 port: value | {"jobInputType": _TYPES[value["jobInputType"]]}
                 for port, value in given["inputData"].items()
@@ -219,11 +218,11 @@ class Endpoints:
         id = f"{workspace}/jobs/batchjob-{uuid.uuid4()}"
         return Answer(201, self._resources.put(id, {"properties": properties}))
 
-    def _at(self, endpoint: Body, name: str) -> Body | None:
+    def _deployment(self, endpoint: Body, name: str) -> Body | None:
         return self._resources.all.get(f"{endpoint['id']}/deployments/{name}")
 
     def _manage(self, request: Request) -> Answer:
-        """Answer for Resource Manager."""
+        """Answer as Resource Manager."""
         match = _PATH.search(request.path)
         part = match.groupdict() if match else {}
         if request.method == "POST" and part["action"]:
@@ -284,7 +283,7 @@ class Endpoints:
         if sum(traffic.values()) not in {0, 100}:
             raise ServiceError(400, f"Traffic sums to {sum(traffic.values())}, not to 0 or 100.")
         if len(mirror) > 1 or sum(mirror.values()) > MOST_MIRRORED:
-            raise ServiceError(400, "One deployment may be mirrored, and at most 50 percent.")
+            raise ServiceError(400, "Traffic is mirrored to one deployment, at most 50 percent.")
         if any(traffic.get(name) for name in mirror):
             raise ServiceError(400, "A deployment with traffic cannot be mirrored to.")
 
@@ -296,7 +295,7 @@ class Endpoints:
         properties |= {"provisioningState": "Succeeded"}
         if "/onlineEndpoints/" in id:
             more = kubernetes.check_deployment(self._resources, endpoint, properties)
-            if unknown := set(properties) - _OF_A_DEPLOYMENT - more:
+            if unknown := set(properties) - _DEPLOYMENT_PROPERTIES - more:
                 raise NotKnownError(f"a deployment with {', '.join(sorted(unknown))}")
             self._collect(id, name, properties.get("dataCollector"))
             scale = properties.get("scaleSettings") or {"scaleType": "Default"}
@@ -324,7 +323,7 @@ class Endpoints:
         self._places.fetch(workspace, code["codeId"], folder / "code")
         if not (folder / "code" / code["scoringScript"]).is_file():
             raise ServiceError(400, f"The code has no {code['scoringScript']}.")
-        # the service keeps the name of the folder that was registered
+        # The service keeps the name of the registered folder.
         self._places.fetch(workspace, properties["model"], folder / "models/served/1/model")
         served = Served(folder, dict(properties.get("environmentVariables") or {}))
         self.served[name] = served
@@ -335,7 +334,7 @@ class Endpoints:
         endpoint, _, name = request.path.partition("/deployments/")
         parent: dict[str, Any] = self._resources.get(endpoint)["properties"]
         if (parent.get("traffic") or {}).get(name) or (parent.get("mirrorTraffic") or {}).get(name):
-            raise ServiceError(400, f"The deployment {name} has traffic: take it away first.")
+            raise ServiceError(400, f"The deployment {name} has traffic: move it away first.")
         if (parent.get("defaults") or {}).get("deploymentName") == name:
             raise ServiceError(400, f"The deployment {name} is the default one.")
         if name in self.served:

@@ -1,4 +1,4 @@
-"""Submitted pipeline jobs: what they say, and their run, step by step, from the upload."""
+"""Submitted pipeline jobs: their graph, and their run from the upload, step by step."""
 
 import re
 import threading
@@ -17,7 +17,7 @@ _BINDING = re.compile(r"\$\{\{parent\.(?:jobs\.(\w+)\.)?(?:inputs|outputs)\.(\w+
 
 @dataclass
 class Source:
-    """Where an input comes from: a literal, a URI, or an output of a step."""
+    """The source of an input: a literal, a URI, or an output of a step."""
 
     literal: str | None = None
     uri: str = ""
@@ -27,7 +27,7 @@ class Source:
 
 @dataclass
 class Target:
-    """Where an output goes: to a URI or the usual place, to an output of the job, to an asset."""
+    """The target of an output: a URI or the default location, an output of the job, an asset."""
 
     type: str
     uri: str | None
@@ -36,14 +36,14 @@ class Target:
 
 
 class Graph:
-    """The steps of a job, each a node of the job and a component.
+    """The steps of a job, each with its node and its component.
 
     Raises
     ------
     NotKnownError
         If the job is not a pipeline.
     ServiceError
-        400, if steps form a cycle or something that they name does not exist.
+        400, if the steps form a cycle or refer to something that does not exist.
     """
 
     def __init__(self, properties: Body, resources: dict[str, Body]) -> None:
@@ -63,7 +63,7 @@ class Graph:
         return {match[1] for match in matches if match and match[1]}
 
     def source(self, step: str, name: str) -> Source | None:
-        """Follow the binding of an input; there is none for an optional one."""
+        """Follow the binding of an input; None if an optional input has none."""
         given = (self.nodes[step][0].get("inputs") or {}).get(name)
         match = _BINDING.fullmatch(str(given and given.get("value")))
         if match and match[1]:
@@ -92,13 +92,13 @@ class Graph:
             raise NotKnownError(f"steps of type {component['type']}")
         if component.get("environment"):
             self._existing(component["environment"].removeprefix("azureml:"))
-        if component["type"] == "command":  # Spark runs without a cluster of its own
+        if component["type"] == "command":  # Spark needs no cluster
             self._existing(node.get("computeId") or self._default_compute)
         return node, component
 
     def _existing(self, id: str | None) -> Body:
         if id not in self._resources:
-            raise ServiceError(400, f"The job names what does not exist: {id or 'no compute'}")
+            raise ServiceError(400, f"The job's resource does not exist: {id or 'no compute'}")
         return self._resources[id]
 
     def _sorted(self) -> list[str]:
@@ -128,14 +128,14 @@ class Job:
     skipped: list[str] = field(default_factory=list)
 
     def can_start(self, step: str) -> bool:
-        """Return whether a step may start, after failures before it or a cancellation."""
+        """Return whether a step may start, given earlier failures or a cancellation."""
         lost = set(self.failed + self.skipped)
         goes_on = self.graph.continues_on_failure and not lost & self.graph.needs(step)
         return not self.canceled and (not self.failed or goes_on)
 
 
 class Jobs:
-    """Starts a thread for each new job; while ``held``, none begins its next step."""
+    """Runs each job in a thread; while ``held`` is set, no job starts its next step."""
 
     def __init__(
         self,
@@ -160,12 +160,12 @@ class Jobs:
         ]
 
     def submit(self, id: str, properties: Body) -> None:
-        """Start a job that is new; a known one keeps running.
+        """Start a new job; a job that was submitted before keeps running.
 
         Raises
         ------
         NotKnownError
-            If it is not a pipeline of commands and Spark.
+            If it is not a pipeline of command and Spark steps.
         ServiceError
             400, if it cannot be run.
         """
@@ -191,14 +191,14 @@ class Jobs:
             self._changed.notify_all()
 
     def stop(self) -> None:
-        """Cancel what still runs and wait until it has ended."""
+        """Cancel running jobs and wait for them to end."""
         for job in self._jobs.values():
             self._end(job)
         for thread in self._threads:
             thread.join()
 
     def _get(self, request: Request) -> Answer:
-        """Answer for jobs; their steps have no properties here but are in run history."""
+        """Answer for a job or a step; the properties of steps are only in run history."""
         name = request.path.rsplit("/", 1)[1]
         if name in self._runs.all and request.path not in self._resources.all:
             return Answer(body={"id": request.path, "name": name, "properties": None})

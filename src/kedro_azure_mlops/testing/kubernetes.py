@@ -1,8 +1,8 @@
-"""What is different where an online endpoint is on a Kubernetes cluster that is attached.
+"""The special rules of online endpoints on an attached Kubernetes cluster.
 
-The compute must be attached and of that kind; the endpoint takes keys or tokens of Azure ML, not of
-Entra ID, and mirrors nothing; a deployment names an instance type of the cluster, asks for no more
-than that gives, and has no settings of egress.
+The compute must be an attached Kubernetes cluster; the endpoint accepts keys or tokens of Azure ML,
+not of Entra ID, and mirrors nothing; a deployment names an instance type of the cluster, requests
+no more than that offers, and has no egress settings.
 
 References
 ----------
@@ -19,7 +19,7 @@ from kedro_azure_mlops.testing.resources import Body, Resources
 HOST = "cluster.example"
 _PATH = re.compile(r"/api/v1/endpoint/([^/]+)(/score)$")
 _DEFAULT = "defaultinstancetype"
-_TYPES = {_DEFAULT: ("2", "2Gi")}  # as of every cluster that is attached
+_TYPES = {_DEFAULT: ("2", "2Gi")}  # present in every attached cluster
 _REQUIREMENTS = "containerResourceRequirements"
 _PARTS = ("containerResourceRequests", "containerResourceLimits")
 _UNITS = {"": 1.0, "m": 1e-3, "k": 1e3, "M": 1e6, "G": 1e9, "Ki": 2**10, "Mi": 2**20, "Gi": 2**30}
@@ -28,7 +28,7 @@ _UNITS = {"": 1.0, "m": 1e-3, "k": 1e3, "M": 1e6, "G": 1e9, "Ki": 2**10, "Mi": 2
 def attached(
     cluster: str, namespace: str = "default", types: dict[str, tuple[str, str]] | None = None
 ) -> Body:
-    """Return the compute that an attached cluster is; of an instance type its CPU and memory."""
+    """Return an attached cluster as a compute; ``types`` maps instance types to CPU and memory."""
     limits = {
         name: {"resources": {"limits": {"cpu": cpu, "memory": memory}}}
         for name, (cpu, memory) in (_TYPES | (types or {})).items()
@@ -48,23 +48,23 @@ def attached(
 
 
 def address(scheme: str, compute: str, endpoint: str) -> str:
-    """Return where a cluster's router answers for an endpoint."""
+    """Return the address of an endpoint on a cluster's router."""
     return f"{scheme}://{compute.rsplit('/', 1)[1]}.{HOST}/api/v1/endpoint/{endpoint}/score"
 
 
 def endpoint_of(request: Request) -> tuple[str, str] | None:
-    """Return the endpoint and what is asked of it, if the request is to a cluster."""
+    """Return the endpoint and the path inside it, if the request is to a cluster."""
     found = _PATH.match(request.path) if request.host.endswith(HOST) else None
     return (found[1], found[2]) if found else None
 
 
 def check_endpoint(resources: Resources, properties: Body, old: Body | None) -> None:
-    """Check the properties of an online endpoint that is made or changed.
+    """Check the properties of an online endpoint that is created or changed.
 
     Raises
     ------
     ServiceError
-        If the service would refuse them.
+        If the service would reject them.
     """
     compute = properties.get("compute")
     if old and old["properties"].get("compute") != compute:
@@ -74,23 +74,23 @@ def check_endpoint(resources: Resources, properties: Body, old: Body | None) -> 
     if resources.get(compute)["properties"]["computeType"] != "Kubernetes":
         raise ServiceError(400, f"{compute} is not a Kubernetes compute.")
     if properties["authMode"].lower() == "aadtoken":
-        raise ServiceError(400, "AADToken is for managed online endpoints: Key or AMLToken.")
+        raise ServiceError(400, "AADToken is for managed online endpoints. Use Key or AMLToken.")
     if properties["mirrorTraffic"]:
         raise ServiceError(400, "Kubernetes online endpoints mirror no traffic.")
 
 
 def check_deployment(resources: Resources, endpoint: str, properties: Body) -> set[str]:
-    """Check the properties of an online deployment; return which may be there only on a cluster.
+    """Check the properties of an online deployment; return those allowed only on a cluster.
 
     Raises
     ------
     ServiceError
-        If the service would refuse them.
+        If the service would reject them.
     """
     compute = resources.get(endpoint)["properties"].get("compute")
     kind = "Kubernetes" if compute else "Managed"
     if properties["endpointComputeType"] != kind:
-        raise ServiceError(400, f"The endpoint takes deployments of the type {kind}.")
+        raise ServiceError(400, f"The endpoint accepts deployments of the type {kind}.")
     if not compute:
         return set()
     types = resources.get(compute)["properties"]["properties"]["instanceTypes"]
@@ -102,7 +102,7 @@ def check_deployment(resources: Resources, endpoint: str, properties: Body) -> s
         asked = properties.get(_REQUIREMENTS, {}).get(part) or {}
         for what in ("cpu", "memory"):
             if _number(asked.get(what) or "0") > _number(most[what]):
-                raise ServiceError(400, f"{name} gives {most[what]} {what}, not {asked[what]}.")
+                raise ServiceError(400, f"{name} offers {most[what]} {what}, not {asked[what]}.")
     return {_REQUIREMENTS}
 
 

@@ -1,4 +1,4 @@
-"""Entra ID: tokens for the one service principal, and the variables that lead clients here."""
+"""Entra ID: tokens for the one service principal, and variables that direct clients here."""
 
 import base64
 import json
@@ -12,7 +12,7 @@ TENANT = "11111111-1111-1111-1111-111111111111"
 CLIENT = "22222222-2222-2222-2222-222222222222"
 PROOF = "of the stand-in, good for nothing else"
 SAS = "sv=stand-in&sig=stand-in"
-IDENTITY = "/identity/token"  # asked at the proxy's own address, without TLS
+IDENTITY = "/identity/token"  # served at the proxy's own address, without TLS
 LIFETIME = 3600  # seconds that clients keep a token
 _FOREVER = 4102444800  # the year 2100
 _AUDIENCES = {
@@ -45,12 +45,12 @@ def answer(request: Request) -> Answer:
 
 
 def check(request: Request) -> None:
-    """Accept a request only with a token for its host (or, to Blob storage, a SAS).
+    """Check that a request has a token for its host or, for Blob storage, a SAS.
 
     Raises
     ------
     ServiceError
-        For any other: 401.
+        401, if it has neither.
     """
     if ".blob." in request.host and "sig" in request.query:
         return
@@ -89,7 +89,7 @@ def _managed(request: Request) -> Answer:
 
 
 def claims_of(token: str) -> dict[str, Any]:
-    """Read what a token says; ``proof`` is the assertion that it was given for."""
+    """Read the claims of a token; ``proof`` is the assertion that it was issued for."""
     claims = [*token.split("."), ""][1]
     padded = claims + "=" * (-len(claims) % 4)
     return json.loads(base64.urlsafe_b64decode(padded) or b"{}")
@@ -108,27 +108,27 @@ def _audience(token: str) -> str:
     return str(claims_of(token).get("aud", ""))
 
 
-# The client's loop around a running job; the stand-in itself makes it wait for news.
+# The client's polling of a running job; the stand-in delays its answers until there is news.
 POLLING = {"AZUREML_RUN_POLLING_INTERVAL_MIN": "0", "AZUREML_RUN_POLLING_INTERVAL_MAX": "1"}
 
 
 def way(port: int, authority: Path) -> dict[str, str]:
-    """Lead HTTPS through the proxy and trust its certificates."""
+    """Return variables that send HTTPS through the proxy and trust its certificates."""
     proxy, direct = f"http://127.0.0.1:{port}", "127.0.0.1,localhost"
     return {
         "HTTPS_PROXY": proxy,
         "NO_PROXY": direct,
-        "https_proxy": proxy,  # which would come first
+        "https_proxy": proxy,  # lower case takes precedence
         "no_proxy": direct,
         "REQUESTS_CA_BUNDLE": str(authority),
         "SSL_CERT_FILE": str(authority),
-        "MLFLOW_DISABLE_TELEMETRY": "true",  # it would ask a host that is not known here
-        "ORT_DISABLE_TELEMETRY": "1",  # and so would ONNX Runtime
+        "MLFLOW_DISABLE_TELEMETRY": "true",  # its host is not served here
+        "ORT_DISABLE_TELEMETRY": "1",  # nor is that of ONNX Runtime
     }
 
 
 def principal() -> dict[str, str]:
-    """Sign in as a service principal, as CI does."""
+    """Return variables to sign in as a service principal, as CI does."""
     return {
         "AZURE_TENANT_ID": TENANT,
         "AZURE_CLIENT_ID": CLIENT,
@@ -137,5 +137,5 @@ def principal() -> dict[str, str]:
 
 
 def managed_identity(port: int) -> dict[str, str]:
-    """Sign in as the identity of a cluster, as a job in Azure ML does."""
+    """Return variables to sign in as the identity of a cluster, as an Azure ML job does."""
     return {"MSI_ENDPOINT": f"http://127.0.0.1:{port}{IDENTITY}", "MSI_SECRET": PROOF}

@@ -1,4 +1,4 @@
-"""Requests, answers, and errors in the form of the service that was called."""
+"""Requests, answers, and errors in the format of the service that was called."""
 
 import json
 from dataclasses import dataclass, field
@@ -6,7 +6,7 @@ from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 from xml.sax.saxutils import escape
 
-# The codes that the services give with a status, for ARM and for Blob storage.
+# The error codes that ARM and Blob storage return with each status.
 _CODES = {
     400: ("BadRequest", "InvalidInput"),
     401: ("InvalidAuthenticationToken", "InvalidAuthenticationInfo"),
@@ -21,11 +21,11 @@ _CODES = {
 
 
 class NotKnownError(Exception):
-    """The stand-in does not know this host, route, method or body; the message names it."""
+    """The stand-in does not support the host, route, method or body named in the message."""
 
 
 class ServiceError(Exception):
-    """The service says no, with this status."""
+    """The service rejects the request with this status."""
 
     def __init__(self, status: int, message: str) -> None:
         super().__init__(message)
@@ -34,7 +34,7 @@ class ServiceError(Exception):
 
 @dataclass
 class Request:
-    """One request as it was received; ``status`` is what it was answered with."""
+    """One request as it was received; ``status`` is that of its answer."""
 
     method: str
     host: str
@@ -46,16 +46,16 @@ class Request:
 
     @classmethod
     def parse(cls, method: str, host: str, target: str, headers: dict[str, str]) -> "Request":
-        """Read a request from what was received."""
+        """Parse a request as received."""
         url = urlsplit(target)
         query = dict(parse_qsl(url.query, keep_blank_values=True))
         lower = {name.lower(): value for name, value in headers.items()}
-        # without TLS a proxy is sent the whole address
+        # Without TLS the proxy receives the whole URL.
         return cls(method, host or url.hostname or "", unquote(url.path), query, lower)
 
     @property
     def url(self) -> str:
-        """Host and path, which the patterns of faults are searched in."""
+        """Host and path, which the patterns of faults are matched against."""
         return self.host + self.path
 
     def json(self) -> dict[str, Any]:
@@ -68,7 +68,7 @@ class Request:
 
 @dataclass
 class Answer:
-    """Status, body (bytes, or what becomes JSON) and headers."""
+    """Status, body (bytes, or an object to encode as JSON) and headers."""
 
     status: int = 200
     body: Any = b""
@@ -83,7 +83,7 @@ class Answer:
 
 
 def error(request: Request, status: int, message: str = "") -> Answer:
-    """Answer with an error as the service behind the request's host words it."""
+    """Return an error in the format of the service behind the request's host."""
     arm, blob = _CODES.get(status, ("UserError", "UserError"))
     text = message or f"{request.method} {request.path} was answered with {status} by the stand-in"
     headers = {"Retry-After": "0"} if status in {429, 503} else {}

@@ -1,7 +1,7 @@
-"""Copies of a project for its tests: run in this process, each with a tracking database of its own.
+"""Copies of a project for its tests, which run in this process, each with its tracking database.
 
-A project's ``conftest.py`` imports the fixtures it wants, ``own_tracking`` for all of its tests.
-They find the project in the folder that pytest takes for its root.
+A project's ``conftest.py`` imports the fixtures it needs, and ``own_tracking`` for all of its
+tests. They expect the project in pytest's root folder.
 """
 
 import contextlib
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
 __all__ = ["ProjectCopy", "new_project", "own_tracking", "project"]
 
-_OF_A_RUN = ("MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_ID", "MLFLOW_TRACKING_URI", "KEDRO_ENV")
-_FILES = ("pyproject.toml", ".amlignore", ".telemetry", "requirements")  # those that there are
+_TRACKING_VARIABLES = ("MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_ID", "MLFLOW_TRACKING_URI", "KEDRO_ENV")
+_FILES = ("pyproject.toml", ".amlignore", ".telemetry", "requirements")  # copied if they exist
 _JUNK = ("__pycache__", "*.egg-info", "credentials*")
 
 
@@ -34,7 +34,7 @@ class ProjectCopy:
     path: Path
 
     def run(self, *pipelines: str, env: str | None = None, **parameters: Any) -> dict[str, Any]:
-        """Run pipelines with other values of some parameters; nested ones as ``{group: {...}}``."""
+        """Run pipelines, overriding some parameters; nested ones given as ``{group: {...}}``."""
         from kedro.framework.session import KedroSession
 
         bootstrap(self.path)
@@ -44,14 +44,14 @@ class ProjectCopy:
             return session.run(pipeline_names=list(pipelines) or None)
 
     def write(self, name: str, table: "pd.DataFrame") -> str:
-        """Write a CSV file into ``data/raw``, and return the path that parameters name it by."""
+        """Write a CSV file into ``data/raw`` and return its path for use in parameters."""
         file = self.path / "data" / "raw" / name
         file.parent.mkdir(parents=True, exist_ok=True)
         table.to_csv(file, index=False)
         return file.relative_to(self.path).as_posix()
 
     def configure(self, file: str, **values: Any) -> None:
-        """Set values of a configuration file in every environment."""
+        """Set values in a configuration file of every environment."""
         import yaml
 
         for folder in (self.path / configuration_folder(self.path)).iterdir():
@@ -65,16 +65,16 @@ class ProjectCopy:
         return self.path / "data" / "processed" / name
 
     def read(self, name: str) -> Any:
-        """Read one of the JSON files that a run leaves there."""
+        """Read a JSON file from ``data/processed``."""
         return json.loads(self.processed(name).read_text(encoding="utf-8"))
 
 
 @pytest.fixture(autouse=True)
 def own_tracking() -> Iterator[None]:
-    """Keep a developer's tracking server, and that of one test, out of the next test."""
+    """Isolate each test from the developer's tracking server and from earlier tests."""
     import mlflow
 
-    for name in _OF_A_RUN:
+    for name in _TRACKING_VARIABLES:
         os.environ.pop(name, None)
     mlflow.set_tracking_uri(None)
     yield
@@ -87,10 +87,10 @@ def own_tracking() -> Iterator[None]:
 def new_project(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Callable[[], ProjectCopy]:
-    """Return a function that copies the project without results and a developer's settings."""
+    """Return a function that copies the project without results or a developer's settings."""
     import mlflow
 
-    # MLflow takes seconds to make an empty database, a copy takes none
+    # MLflow takes seconds to create an empty database; copying one is instant.
     database = tmp_path_factory.mktemp("database") / "mlruns.db"
     with contextlib.chdir(database.parent):  # where the files of the default experiment go
         mlflow.MlflowClient(f"sqlite:///{database.as_posix()}").search_experiments()
@@ -116,5 +116,5 @@ def new_project(
 
 @pytest.fixture
 def project(new_project: Callable[[], ProjectCopy]) -> ProjectCopy:
-    """Return a copy of the project that was never run."""
+    """Return a fresh copy of the project."""
     return new_project()

@@ -1,4 +1,4 @@
-"""An HTTPS-intercepting proxy on loopback, with a throw-away certificate authority of its own."""
+"""An HTTPS-intercepting proxy on loopback, with a throw-away certificate authority."""
 
 import re
 import socket
@@ -33,7 +33,7 @@ _SERVER = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "stand-in for 
 
 
 def write_certificates(folder: Path, hosts: Iterable[str]) -> tuple[Path, Path]:
-    """Write ``authority.pem`` (what clients trust) and ``server.pem`` (certificate and key)."""
+    """Write ``authority.pem`` (for clients to trust) and ``server.pem`` (certificate and key)."""
     authority_key = ec.generate_private_key(ec.SECP256R1())
     key = ec.generate_private_key(ec.SECP256R1())
     authority = _authority(authority_key)
@@ -45,7 +45,7 @@ def write_certificates(folder: Path, hosts: Iterable[str]) -> tuple[Path, Path]:
 
 
 def trust(authority: Path) -> None:
-    """Make aiohttp trust the authority: it reads SSL_CERT_FILE once, when it is imported."""
+    """Make aiohttp trust the authority: it reads SSL_CERT_FILE only when it is imported."""
     connector = sys.modules.get("aiohttp.connector")
     context = getattr(connector, "_SSL_CONTEXT_VERIFIED", None)
     if isinstance(context, ssl.SSLContext):
@@ -108,7 +108,7 @@ def _private_bytes(key: ec.EllipticCurvePrivateKey) -> bytes:
 
 @dataclass
 class Fault:
-    """A fault for the next ``times`` requests that match; no status: the connection is cut."""
+    """A fault for the next ``times`` matching requests; without a status the connection is cut."""
 
     method: str
     pattern: str
@@ -116,7 +116,7 @@ class Fault:
     times: int
 
     def strikes(self, request: Request) -> bool:
-        """Return whether it happens to this request, and count it."""
+        """Return whether the fault hits this request, and count it if so."""
         fits = request.method == self.method and re.search(self.pattern, request.url)
         if not fits or self.times < 1:
             return False
@@ -125,7 +125,7 @@ class Fault:
 
 
 class Proxy(ThreadingHTTPServer):
-    """Listens on a free port of 127.0.0.1 between ``start`` and ``stop``."""
+    """A server on a free port of 127.0.0.1, between ``start`` and ``stop``."""
 
     daemon_threads = False
     block_on_close = True
@@ -145,7 +145,7 @@ class Proxy(ThreadingHTTPServer):
         self._thread = threading.Thread(target=self.serve_forever, args=(0.02,), name="stand-in")
 
     def start(self) -> None:
-        """Listen."""
+        """Start listening."""
         self._thread.start()
 
     def stop(self) -> None:
@@ -157,22 +157,22 @@ class Proxy(ThreadingHTTPServer):
         self.server_close()
 
     def knows(self, host: str) -> bool:
-        """Return whether a host is one of Azure's that are known here."""
+        """Return whether a host is one of the Azure hosts that the stand-in serves."""
         return any(fnmatch(host, pattern) for pattern in self.hosts)
 
     def struck_by(self, request: Request) -> Fault | None:
-        """Return the fault that happens to a request."""
+        """Return the fault that hits a request, if any."""
         with self._counting:  # files are uploaded by several threads
             return next((fault for fault in self.faults if fault.strikes(request)), None)
 
     def refuse(self, what: str) -> str:
-        """Note what is not known here, and return the message of the refusal."""
-        message = f"the stand-in for Azure does not know {what}"
+        """Record something unsupported and return the message of the refusal."""
+        message = f"the stand-in for Azure does not support {what}"
         self.refused.append(what)
         return message
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Leave clients that hang up alone; whatever else goes wrong is shown and noted."""
+        """Ignore clients that hang up; show and record any other fault."""
         fault = sys.exception()
         if not isinstance(fault, ConnectionError | ssl.SSLError):
             self.refused.append(f"fault of the stand-in: {fault!r}")
@@ -193,7 +193,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.server.connections.discard(self.connection)
         with suppress(OSError):
             super().finish()
-        self.connection.close()  # the one made by TLS; the server closes the one below it
+        self.connection.close()  # the TLS socket; the server closes the one below it
 
     def do_CONNECT(self) -> None:
         self.host = self.path.rsplit(":", 1)[0]
@@ -245,7 +245,7 @@ class _Handler(BaseHTTPRequestHandler):
         return body
 
     def _hang_up(self) -> None:
-        """Read half of what is being sent, then cut the line."""
+        """Read half of the body, then cut the connection."""
         self.rfile.read(int(self.headers.get("Content-Length") or 0) // 2)
         self.close_connection = True
         _cut(self.connection)
@@ -255,17 +255,17 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_response(answer.status)
         for name, value in answer.headers.items():
             self.send_header(name, value)
-        if "Content-Length" not in answer.headers:  # an answer to HEAD brings its own
+        if "Content-Length" not in answer.headers:  # answers to HEAD set it themselves
             self.send_header("Content-Length", str(len(content)))
         self.end_headers()
         if self.command != "HEAD":
             self.wfile.write(content)
 
     def log_message(self, format: str, *args: Any) -> None:
-        """Write no log: requests are kept in a list."""
+        """Write no log: requests are recorded in a list."""
 
 
 def _cut(connection: socket.socket) -> None:
     with suppress(OSError):
-        # the plain socket's: TLS must not be taken apart under the thread that reads from it
+        # Shut down the plain socket: closing TLS would break the thread that reads from it.
         socket.socket.shutdown(connection, socket.SHUT_RDWR)

@@ -1,6 +1,6 @@
-"""Registries that workspaces share: models with their files, in api.azureml.ms.
+"""Registries shared by workspaces, in api.azureml.ms: models with their files.
 
-Any name is a registry, without being made.
+Any name is a registry; there is no need to create it.
 """
 
 import re
@@ -17,7 +17,7 @@ _ACCOUNT = "standinregistry"
 
 
 class Registries:
-    """Keeps the models of registries among the other resources, by ids of their own."""
+    """Stores the models of registries among the other resources, under registry ids."""
 
     def __init__(self, resources: Resources) -> None:
         self._resources = resources
@@ -33,9 +33,9 @@ class Registries:
         Raises
         ------
         NotKnownError
-            For an operation that is not needed yet.
+            For an operation that is not supported yet.
         ServiceError
-            If the service would refuse.
+            If the service would reject the request.
         """
         login.check(request)
         if match := _DISCOVERY.match(request.path):
@@ -55,7 +55,7 @@ class Registries:
 
     def _reserve(self, id: str) -> Answer:
         if id in self._resources.all:
-            raise ServiceError(409, f"{id} exists already.")
+            raise ServiceError(409, f"{id} already exists.")
         return Answer(body=_reference(f"https://{_ACCOUNT}.blob.core.windows.net/{uuid.uuid4()}"))
 
     def _model(self, request: Request, id: str) -> Answer:
@@ -79,7 +79,7 @@ class Registries:
     def _put(self, id: str, body: Body) -> Answer:
         old = self._resources.all.get(id)
         if old and place(old) != place(body):
-            raise ServiceError(409, f"{id} exists already, its content cannot change.")
+            raise ServiceError(409, f"{id} already exists: its content cannot change.")
         return Answer(200 if old else 201, _shown(self._resources.put(id, body)))
 
 
@@ -96,13 +96,13 @@ def _discovered(name: str, host: str) -> Body:
 
 
 def _shown(body: Body) -> Body:
-    """Name a model as registries do."""
+    """Return a model with its id in the format of registries."""
     registry, _, name = body["id"].partition("/registries/")[2].partition("/")
     return body | {"id": f"azureml://registries/{registry}/{name}"}
 
 
 def _reference(uri: str, *, whole: bool = True) -> Body:
-    """Lend a way to the blobs; to read, it is one to their container."""
+    """Return a signed URL of the blobs or, to read them, of their container."""
     address = uri if whole else "/".join(uri.split("/")[:4])
     credential = {"credentialType": "SAS", "sasUri": f"{address}?{login.SAS}"}
     return {"blobReferenceForConsumption": {"blobUri": uri, "credential": credential}}

@@ -1,4 +1,4 @@
-"""Azure Resource Manager: a workspace and what is in it, kept as one dictionary of ARM ids."""
+"""Azure Resource Manager: a workspace and its resources in one dictionary, by ARM id."""
 
 import re
 import uuid
@@ -22,14 +22,14 @@ STAMP = {
 
 
 def place(body: Body) -> str | None:
-    """Return where the content of an asset is."""
+    """Return the URI of the content of an asset."""
     properties = body["properties"]
     uris = (properties.get(name) for name in ("codeUri", "dataUri", "modelUri"))
     return next((uri for uri in uris if uri), None)
 
 
 def is_known(inside: str) -> bool:
-    """Return whether a path inside a workspace is one of a resource or a collection."""
+    """Return whether a path inside a workspace names a resource or a collection."""
     parts = inside.strip("/").split("/")
     if parts[0] in VERSIONED:
         return len(parts) < 5 and parts[2:3] in ([], ["versions"])
@@ -37,19 +37,19 @@ def is_known(inside: str) -> bool:
 
 
 def kind_of(id: str) -> str:
-    """Return the collection that a resource is in."""
+    """Return the collection that a resource belongs to."""
     parts = id.split("/")
     return parts[-4] if parts[-2] == "versions" else parts[-2]
 
 
 def content_hash(body: Body) -> str | None:
-    """Give the hash of the files of a code asset."""
+    """Return the hash of the files of a code asset; None for other assets."""
     inner = body["properties"].get("properties") if body["type"] == "codes" else None
     return (inner or {}).get("hash_sha256")
 
 
 def filled(body: Body) -> Body:
-    """Add what the service adds and the client reads without asking whether it is there."""
+    """Add the fields that the service adds and the client takes for granted."""
     kind, properties = body["type"], body.setdefault("properties", {})
     if kind in {"computes", "schedules", "workspaces"}:
         properties["provisioningState"] = "Succeeded"
@@ -74,7 +74,7 @@ _WORKSPACE = re.compile(rf"/subscriptions/[^/]+/resourceGroups/[^/]+{ML}/workspa
 
 
 class Resources:
-    """The resources of ``management.azure.com``; ``on_put`` may refuse one before it is kept."""
+    """The resources of ``management.azure.com``; ``on_put`` may reject one before it is stored."""
 
     def __init__(self, on_put: Callable[[str, Body], None]) -> None:
         self.all: dict[str, Body] = {}
@@ -90,9 +90,9 @@ class Resources:
         Raises
         ------
         NotKnownError
-            For a route, method or kind of resource that is not needed yet.
+            For a route, method or kind of resource that is not supported yet.
         ServiceError
-            If the service would refuse.
+            If the service would reject the request.
         """
         login.check(request)
         workspace = _WORKSPACE.match(request.path)
@@ -107,7 +107,7 @@ class Resources:
         return self._resource(request)
 
     def put(self, id: str, body: Body) -> Body:
-        """Keep a resource, with the fields that the service fills in."""
+        """Store a resource, with the fields that the service fills in."""
         name = id.rsplit("/", 1)[1]
         body = filled(body | {"id": id, "name": name, "type": kind_of(id), "systemData": STAMP})
         self._on_put(id, body)
@@ -115,19 +115,19 @@ class Resources:
         return body
 
     def get(self, id: str) -> Body:
-        """Find a resource.
+        """Return a resource.
 
         Raises
         ------
         ServiceError
-            404, if there is none.
+            404, if it does not exist.
         """
         if id not in self.all:
             raise ServiceError(404, f"The resource {id} was not found.")
         return self.all[id]
 
     def below(self, id: str) -> list[Body]:
-        """List the resources whose id is this one and a name, the oldest first."""
+        """List the direct children of an id, oldest first."""
         return [body for key, body in list(self.all.items()) if key.rsplit("/", 1)[0] == id]
 
     def _resource(self, request: Request) -> Answer:
@@ -158,7 +158,7 @@ class Resources:
     def _put(self, request: Request) -> Answer:
         old, body = self.all.get(request.path), request.json()
         if old and old["type"] in NEVER_CHANGED and place(old) != place(body):
-            raise ServiceError(409, f"{request.path} exists already, its content cannot change.")
+            raise ServiceError(409, f"{request.path} already exists: its content cannot change.")
         return Answer(200 if old else 201, self.put(request.path, body))
 
     def _patch(self, request: Request) -> Answer:
@@ -175,7 +175,7 @@ class Resources:
         return Answer(200 if old else 204)
 
     def _versions(self, id: str, query: dict[str, str]) -> list[Body]:
-        if "hash" in query:  # code: looked for under all names of the workspace
+        if "hash" in query:  # code: search all names in the workspace
             return [body for body in list(self.all.values()) if content_hash(body) == query["hash"]]
         versions = self.below(id)
         if "desc" in query.get("$orderBy", ""):
@@ -183,7 +183,7 @@ class Resources:
         return versions[: int(query.get("$top", len(versions)))]
 
     def _named(self, id: str) -> list[str]:
-        """List the containers of versions in a collection, the oldest first."""
+        """List the containers of versions in a collection, oldest first."""
         keys = [key.split("/versions/")[0] for key in list(self.all) if key.startswith(f"{id}/")]
         return list(dict.fromkeys(keys))
 

@@ -1,4 +1,4 @@
-"""Run history: what the client asks about jobs that run, in api.azureml.ms."""
+"""Run history in api.azureml.ms: the client's requests about running jobs."""
 
 import re
 import threading
@@ -18,7 +18,7 @@ _MODELS = {
 
 @dataclass
 class Output:
-    """A named output: its type and where its files are."""
+    """A named output: its type and the URI of its files."""
 
     type: str
     uri: str
@@ -42,7 +42,7 @@ class Run:
     finalized: bool = False
 
     def body(self) -> dict[str, Any]:
-        """Return it as run history shows it."""
+        """Return the run in the format of run history."""
         return {
             "runId": self.id,
             "displayName": self.display_name,
@@ -62,10 +62,10 @@ class Run:
 
 
 class Runs:
-    """All runs by id; ``changed`` is notified at every change of a status."""
+    """All runs by id; ``changed`` is notified of every status change."""
 
-    # Of models the client can do without: it looks at their usual place, and 1.35.2 cannot read
-    # what it asks for in its own code. What the service answers is not known here.
+    # The client does not need this for models: it falls back to their default location, and 1.35.2
+    # fails to parse the answer to its own request. The service's real behaviour is unknown.
     reports_models = False
 
     def __init__(self, changed: threading.Condition) -> None:
@@ -73,7 +73,7 @@ class Runs:
         self._changed = changed
 
     def set_status(self, run: Run, status: str) -> None:
-        """Set a status and notify who waits for it."""
+        """Set a status and notify the waiting threads."""
         with self._changed:
             run.status = status
             self._changed.notify_all()
@@ -84,7 +84,7 @@ class Runs:
         Raises
         ------
         NotKnownError
-            For a route that is not needed yet.
+            For a route that is not supported yet.
         """
         if request.path == "/discovery":
             here = f"https://{request.host}"
@@ -124,11 +124,11 @@ class Runs:
         }
 
     def _details(self, run: Run) -> dict[str, Any]:
-        """Hold the answer a little while nothing happens, so that no client polls in a rush."""
+        """Delay the answer while nothing changes, so that clients do not poll in a tight loop."""
         if run.status not in TERMINAL:
             self._changed.wait(timeout=0.2)
         body = {"runId": run.id, "status": run.status, "logFiles": run.logs, "tags": run.tags}
-        # The service is seen finalizing before it is seen done; only then are logs streamed whole.
+        # The service reports Finalizing before the end; without it the client cuts the logs short.
         if run.status in {"Completed", "Failed"} and not run.finalized:
             run.finalized = True
             return body | {"status": "Finalizing"}

@@ -1,4 +1,4 @@
-"""An online deployment: a process with the uploaded code and model, asked over its pipes."""
+"""An online deployment: a process with the uploaded code and model, called through pipes."""
 
 import json
 import os
@@ -10,7 +10,7 @@ from typing import Any
 
 from kedro_azure_mlops.testing.messages import Answer
 
-# Of the tests' own process: how it reaches the stand-in, who it is, what it runs.
+# Settings of the test process: its access to the stand-in, identity and Kedro.
 _NOT_INHERITED = re.compile(r"(AZURE|KEDRO|MLFLOW|MODEL_|MSI|PYTHON)|.*_PROXY$|.*_BUNDLE$", re.I)
 # The core that the entry script calls; the entry script itself needs Azure's server.
 _RUNNER = """
@@ -26,7 +26,7 @@ while line := sys.stdin.buffer.readline():
 
 
 class Served:
-    """Runs ``score.init``, ``score.run`` in ``<folder>/code``; ``is_ready`` if init succeeded."""
+    """Runs ``score.init`` and ``score.run`` in ``<folder>/code``; ``is_ready`` if init worked."""
 
     def __init__(self, folder: Path, variables: dict[str, str]) -> None:
         inherited = {k: v for k, v in os.environ.items() if not _NOT_INHERITED.match(k)}
@@ -44,7 +44,7 @@ class Served:
         self.is_ready = self._line() == b"ready\n"
 
     def score(self, body: bytes) -> Answer:
-        """Send a body and return what the code answers; 500 if it has ended."""
+        """Send a body and return the answer of the code; 500 if the process has ended."""
         if self._process.stdin is None or self._process.poll() is not None:
             return Answer(500, {"error": {"message": "the container has ended"}})
         self._process.stdin.write(b"%d\n" % len(body) + body)
@@ -56,11 +56,11 @@ class Served:
         return Answer(said[0], said[1])
 
     def log(self) -> str:
-        """Return what it has logged."""
+        """Return the log of the process."""
         return self._log.read_text(encoding="utf-8", errors="replace")
 
     def stop(self) -> None:
-        """End it."""
+        """Kill the process."""
         for pipe in (self._process.stdin, self._process.stdout):
             if pipe:
                 pipe.close()

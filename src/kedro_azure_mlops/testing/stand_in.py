@@ -1,19 +1,19 @@
 """A stand-in for Azure on loopback, for tests: the unchanged azure-ai-ml client talks to it.
 
-It is a test double. It answers the requests that the plugin's commands make, keeps what it is sent
-in dictionaries, runs submitted pipeline jobs on this machine, and refuses what it does not know:
-such a request is answered with 501 and noted in ``refused``.
+It is a test double. It answers the requests of the plugin's commands, keeps all data in
+dictionaries, and runs submitted pipeline jobs on this machine. It answers unsupported requests with
+501 and lists them in ``refused``.
 
-What it leaves out: roles (every token of the one service principal may do all), soft delete,
+Not covered: roles (every token of the one service principal has all permissions), soft delete,
 paging, retention, images and conda (a step runs in the environment of the tests), mounts (inputs
-and outputs are folders, for Spark's mode ``direct`` too), several nodes (a distributed step runs
-once, and what it asked for is in ``steps``), reuse of earlier steps, jobs that are not pipelines,
-and the runs that a schedule would start.
+and outputs are folders, even in Spark's mode ``direct``), multiple nodes (a distributed step runs
+once; ``steps`` has the resources it requested), reuse of earlier steps, jobs that are not
+pipelines, and the runs that a schedule would start.
 
-What it does as the service does, and is easily overlooked: the log that ``jobs.stream`` prints of a
-pipeline names the steps and their verdict, not what they printed; its error names the failed steps,
-not why they failed. Both are found with the steps: ``jobs.list(parent_job_name=...)`` and
-``jobs.download(step)``, which writes ``artifacts/user_logs/std_log.txt``.
+Easily overlooked, but as in the service: for a pipeline, ``jobs.stream`` prints the steps and their
+results, not their output, and its error names the failed steps, not why they failed. Find both in
+the steps: ``jobs.list(parent_job_name=...)`` and ``jobs.download(step)``, which writes
+``artifacts/user_logs/std_log.txt``.
 """
 
 import os
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     import pytest
     from azure.ai.ml import MLClient
 
-# what `make_compute` makes
+# created by `make_compute`
 ENVIRONMENT = "azureml:small:1"
 CLUSTER = "azureml:cpu-cluster"
 _HOSTS = [
@@ -59,19 +59,19 @@ class StandIn:
     Parameters
     ----------
     folder
-        Where certificates and the folders of jobs are written: an empty, temporary one.
+        An empty temporary folder for certificates and the folders of jobs.
     tracking_uri
         MLflow's store. If given, each job gets a run there and each step a nested one.
     workspace
         Whether the workspace and its datastores exist from the start.
     identity
-        Whether steps reach the stand-in too, as the managed identity of their cluster.
+        Whether steps can reach the stand-in too, as the managed identity of their cluster.
 
     Attributes
     ----------
     environment
-        Variables that lead the Azure clients here. The polling interval among them is read once,
-        when azure.ai.ml is imported.
+        Variables that direct the Azure clients here. They include the polling interval, which is
+        read only when azure.ai.ml is imported.
     subscription, resource_group, workspace
         The ids of the one workspace.
     resources
@@ -79,17 +79,17 @@ class StandIn:
     blobs
         "account/container/path/of/the/blob" -> content; put test data here.
     uploads
-        Keys of the blobs that were put over the wire since the last ``forget``.
+        Keys of the blobs uploaded over the wire since the last ``forget``.
     requests
         All requests: ``method``, ``host``, ``path``, ``query``, ``headers``, ``body``, ``status``.
     refused
-        What was asked for and is not known here.
+        The unsupported requests.
     quota
-        Name of a family of machines -> how many cores there may be.
+        Name of a family of machines -> its core limit.
     steps
-        Name of a step -> what it asked for and how it went, in the latest job that has run it.
+        Name of a step -> its definition and result in the latest job that ran it.
     endpoints
-        What is deployed and runs, and how it is made to fail.
+        The running deployments, with switches to make them fail.
     """
 
     subscription = "33333333-3333-3333-3333-333333333333"
@@ -157,30 +157,30 @@ class StandIn:
         return f"/subscriptions/{self.subscription}/resourceGroups/{self.resource_group}"
 
     def add_workspace(self, resource_group: str, name: str, location: str = "westeurope") -> None:
-        """Make another workspace, such as the one that a project's ``azureml.yml`` names."""
+        """Create another workspace, such as the one that a project's ``azureml.yml`` names."""
         group = f"/subscriptions/{self.subscription}/resourceGroups/{resource_group}"
         self._subscription.create_group(group, location)
         self._subscription.create_workspace(group, name, location)
 
     def attach_kubernetes(self, name: str, types: dict[str, tuple[str, str]] | None = None) -> None:
-        """Attach a Kubernetes cluster; of further instance types CPU and memory, as Kubernetes."""
+        """Attach a Kubernetes cluster; ``types`` maps extra instance types to CPU and memory."""
         cluster = f"{self.group}/providers/Microsoft.ContainerService/managedClusters/{name}"
         id = f"{self.group}{ML}/workspaces/{self.workspace}/computes/{name}"
         self._resources.put(id, kubernetes.attached(cluster, types=types))
 
     def lead(self, patch: "pytest.MonkeyPatch") -> None:
-        """Lead the Azure clients of this process here until the patch is undone.
+        """Direct the Azure clients of this process here until the patch is undone.
 
-        Variables of the developer's own sign-in are removed, and retries do not pause.
+        Removes the variables of the developer's own sign-in, and the pauses between retries.
         """
         for name in [name for name in os.environ if name.startswith("AZURE")]:
             patch.delenv(name)
         for name, value in self.environment.items():
             patch.setenv(name, value)
         patch.setenv("AZURE_SUBSCRIPTION_ID", self.subscription)
-        with warnings.catch_warnings():  # of azure-ai-ml about its own dependencies
+        with warnings.catch_warnings():  # azure-ai-ml warns about its own dependencies
             warnings.simplefilter("ignore")
-            import azure.ai.ml  # noqa: F401, reads a variable of the above
+            import azure.ai.ml  # noqa: F401, reads one of these variables
         without_pauses(patch)
 
     def fail(self, method: str, pattern: str, status: int, times: int = 1) -> None:
@@ -188,7 +188,7 @@ class StandIn:
         self._proxy.faults.append(Fault(method, pattern, status, times))
 
     def drop(self, method: str, pattern: str, times: int = 1) -> None:
-        """Cut the line in the middle of the next requests whose host and path match."""
+        """Cut the connection in the middle of the next requests whose host and path match."""
         self._proxy.faults.append(Fault(method, pattern, None, times))
 
     def forget(self) -> None:
@@ -198,7 +198,7 @@ class StandIn:
 
     @contextmanager
     def hold(self) -> Iterator[None]:
-        """Keep jobs running, without starting their next step, until released."""
+        """Keep jobs from starting their next step until the context ends."""
         self._jobs.held = True
         try:
             yield
@@ -207,7 +207,7 @@ class StandIn:
 
     @property
     def reports_models(self) -> bool:
-        """True if run history lists models among outputs, as it may do; see the tests."""
+        """Whether run history lists models among outputs, as the service may; see the tests."""
         return self._runs.reports_models
 
     @reports_models.setter
@@ -234,7 +234,7 @@ class StandIn:
 
 
 def without_pauses(patch: "pytest.MonkeyPatch") -> list[float]:
-    """Make the clients retry at once; the list gets the seconds they would have waited."""
+    """Make the clients retry at once; return a list of the seconds they would have waited."""
     from azure.core.pipeline.transport import HttpTransport
 
     pauses: list[float] = []
@@ -244,7 +244,7 @@ def without_pauses(patch: "pytest.MonkeyPatch") -> list[float]:
 
 @contextmanager
 def connected(azure: StandIn) -> "Iterator[MLClient]":
-    """Lead this process to the stand-in and give a client of its workspace."""
+    """Direct this process to the stand-in and yield a client of its workspace."""
     import pytest
 
     with pytest.MonkeyPatch.context() as patch:
@@ -257,7 +257,7 @@ def connected(azure: StandIn) -> "Iterator[MLClient]":
 
 
 def make_compute(ml: "MLClient") -> None:
-    """Make the cluster and the environment that ``CLUSTER`` and ``ENVIRONMENT`` name."""
+    """Create the cluster and the environment that ``CLUSTER`` and ``ENVIRONMENT`` name."""
     from azure.ai.ml.entities import AmlCompute, Environment
 
     size: Any = "STANDARD_DS3_V2"

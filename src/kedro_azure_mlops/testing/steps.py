@@ -1,4 +1,4 @@
-"""One step of a job: its folders and variables, its MLflow run, and the run of its command."""
+"""One step of a job: its folders, variables, MLflow run and command."""
 
 import os
 import re
@@ -20,17 +20,17 @@ if TYPE_CHECKING:
     from kedro_azure_mlops.testing.jobs import Graph
 
 _REFERENCE = re.compile(r"\$\{\{\s*([\w.]+)\s*\}\}")
-# Of the tests' own process: how it reaches the stand-in, who it is, what it runs and tracks.
+# Settings of the test process: its access to the stand-in, identity, Kedro and tracking.
 _NOT_INHERITED = re.compile(r"(AZURE|KEDRO|MLFLOW|MSI|PYTEST)|.*_PROXY$|.*_CA_BUNDLE$|SSL_", re.I)
 
 
 class StepError(Exception):
-    """The step failed; the message is what its run says."""
+    """The step failed; its run reports the message."""
 
 
 @dataclass
 class Step:
-    """A step: its definition, where it ran and how it ended."""
+    """A step: its definition, its folder and its result."""
 
     name: str
     run_id: str
@@ -57,7 +57,7 @@ class Step:
 
     @classmethod
     def of(cls, name: str, run_id: str, node: Body, component: Body) -> "Step":
-        """Put the node of a pipeline and its component together; the node has the last word."""
+        """Merge a pipeline's node with its component; the node takes precedence."""
         both = component | {key: value for key, value in node.items() if value is not None}
         asked = ("resources", "distribution", "limits", "identity", "conf", "environment_variables")
         more: dict[str, Any] = {key: both.get(key) or {} for key in asked}
@@ -74,27 +74,27 @@ class Step:
         )
 
     def line(self) -> str:
-        """Put inputs and outputs into the command.
+        """Return the command with its inputs and outputs filled in.
 
         Raises
         ------
         StepError
-            If the command names one that the step does not have.
+            If the command names an input or output that the step lacks.
         """
         known = {f"inputs.{name}": value for name, value in self.inputs.items()}
         known |= {f"outputs.{name}": value for name, value in self.outputs.items()}
         unknown = set(_REFERENCE.findall(self.command)) - set(known)
         if unknown:
-            raise StepError(f"The command names {', '.join(sorted(unknown))}: there is none.")
+            raise StepError(f"The command names unknown ports: {', '.join(sorted(unknown))}")
         return _REFERENCE.sub(lambda match: known[match[1]], self.command)
 
     def run(self, write: Callable[[str], None]) -> None:
-        """Run the command and write its output as it comes.
+        """Run the command and write its output as it arrives.
 
         Raises
         ------
         StepError
-            If it ends with another status than 0 or takes longer than its limit.
+            If it exits with a status other than 0 or exceeds its time limit.
         """
         expired = threading.Event()
         with subprocess.Popen(
@@ -106,7 +106,7 @@ class Step:
             text=True,
             start_new_session=True,
         ) as self._process:
-            if self._killed:  # while it was being started
+            if self._killed:  # during start-up
                 self.kill()
             limit = threading.Timer(_seconds(self.limits.get("timeout")), self._expire, [expired])
             limit.start()
@@ -118,7 +118,7 @@ class Step:
         self._judge(self._process.returncode, expired.is_set())
 
     def kill(self) -> None:
-        """End the command with everything it has started."""
+        """Kill the command and all processes that it started."""
         self._killed = True
         if self._process is not None:
             with suppress(ProcessLookupError):
@@ -179,7 +179,7 @@ class Tracked:
         }
 
     def nested(self, name: str) -> "Tracked":
-        """Open the run of a step below the job's."""
+        """Open the run of a step, nested in the job's run."""
         tags = {"mlflow.parentRunId": self.run.info.run_id}
         run = self.client.create_run(self.run.info.experiment_id, tags=tags, run_name=name)
         return Tracked(self.client, run, self.uri, self.experiment)
@@ -192,19 +192,19 @@ class Tracked:
 def open_run(
     uri: str, artifacts: Path, experiment: str, name: str, tags: dict[str, str]
 ) -> Tracked:
-    """Open the run of a job in its experiment, which is made when there is none."""
+    """Open the run of a job in its experiment, and create the experiment if it does not exist."""
     from mlflow import MlflowClient
 
     client = MlflowClient(uri)
     found = client.get_experiment_by_name(experiment)
-    # a server keeps artifacts itself; with a database they would land in the current folder
+    # A server stores artifacts itself; with a database they would land in the current folder.
     place = None if uri.startswith("http") else (artifacts / experiment).as_uri()
     id = found.experiment_id if found else client.create_experiment(experiment, place)
     return Tracked(client, client.create_run(id, tags=tags, run_name=name), uri, experiment)
 
 
 _OUTPUT = "azureml://datastores/workspaceblobstore/paths/azureml/{name}/{output_name}/"
-# The service writes them with a dollar sign and two braces.
+# The service writes placeholders with a dollar sign and two braces.
 _PLACEHOLDER = re.compile(r"\$?\{+(name|output_name)\}+")
 _ARTIFACT = "azureml://datastores/workspaceartifactstore/paths/ExperimentRun/dcid.{run}/{name}"
 
@@ -220,12 +220,12 @@ class Wiring:
         self._resources, self._places, self._runs = parts
 
     def prepare(self, step: Step) -> None:
-        """Make fresh folders with the code and the inputs, and empty ones for the outputs.
+        """Create folders with the code and the inputs, and empty ones for the outputs.
 
         Raises
         ------
         StepError
-            If an input is not there.
+            If an input does not exist.
         """
         step.folder = self._folder / step.name / "code"
         step.folder.mkdir(parents=True)
@@ -233,7 +233,7 @@ class Wiring:
             self._fetch(step.code, step.folder)
         _, component = self._graph.nodes[step.name]
         for name in component.get("inputs") or {}:
-            self._bring(step, name)
+            self._fetch_input(step, name)
         for name, output in (component.get("outputs") or {}).items():
             path = self._folder / step.name / "outputs" / name
             folder = path.parent if output["type"] == "uri_file" else path
@@ -242,12 +242,12 @@ class Wiring:
         step.variables |= self._variables(step)
 
     def keep(self, step: Step, run: Run) -> None:
-        """Store the outputs where the job wants them, and register those that have a name.
+        """Store the outputs at their targets, and register named ones as assets.
 
         Raises
         ------
         StepError
-            If the job wants one in a datastore that is not there.
+            If the datastore of a target does not exist.
         """
         for name, path in step.outputs.items():
             target = self._graph.target(step.name, name)
@@ -257,7 +257,7 @@ class Wiring:
             run.outputs[name] = Output(target.type, uri)
             if target.parent:
                 self._run.outputs[target.parent] = run.outputs[name]
-                # the client looks here for outputs that run history does not list: models
+                # The client looks here for outputs that run history does not list: models.
                 usual = _filled(_OUTPUT, self._run.id, target.parent)
                 self._store(path, usual)
             if target.asset:
@@ -269,7 +269,7 @@ class Wiring:
         self._places.append(self._workspace, uri, text)
         run.logs[name] = self._places.url(self._workspace, uri)
 
-    def _bring(self, step: Step, name: str) -> None:
+    def _fetch_input(self, step: Step, name: str) -> None:
         source = self._graph.source(step.name, name)
         if source is None:
             return

@@ -1,4 +1,4 @@
-"""Blob storage, with all blobs in one dictionary, and the URIs and assets that lead there."""
+"""Blob storage, with all blobs in one dictionary, and the URIs and assets that point to it."""
 
 import hashlib
 import re
@@ -29,7 +29,7 @@ class Storage:
         Raises
         ------
         NotKnownError
-            For an operation that is not needed yet.
+            For an operation that is not supported yet.
         """
         login.check(request)
         key = request.host.split(".")[0] + request.path.rstrip("/")
@@ -50,7 +50,7 @@ class Storage:
         return known[request.method, operation](request, key)
 
     def fetch(self, key: str, folder: Path) -> Path:
-        """Write the blob, or all blobs below the key, into the folder and return where they are."""
+        """Write the blob, or all blobs below the key, into the folder and return their path."""
         key = key.rstrip("/")
         if key in self.blobs:
             return _written(folder / key.rsplit("/", 1)[1], self.blobs[key])
@@ -61,7 +61,7 @@ class Storage:
         return folder
 
     def store(self, source: Path, key: str) -> None:
-        """Keep a file as this blob, or the files of a folder below this key."""
+        """Store a file as this blob, or the files of a folder below this key."""
         if source.is_file():
             self.blobs[key] = source.read_bytes()
         for file in source.rglob("*"):
@@ -69,7 +69,7 @@ class Storage:
                 self.blobs[f"{key}/{file.relative_to(source).as_posix()}"] = file.read_bytes()
 
     def holds(self, key: str) -> bool:
-        """Return whether there is a blob, or one below the key."""
+        """Return whether there is a blob at or below the key."""
         key = key.rstrip("/")
         return key in self.blobs or any(name.startswith(f"{key}/") for name in list(self.blobs))
 
@@ -187,7 +187,7 @@ _ABFS = re.compile(r"(?:abfss?|wasbs?)://([^@]+)@([^.]+)\.[^/]+/(.*)")
 
 
 class Places:
-    """Finds the blobs of a workspace's URIs."""
+    """Resolves a workspace's URIs to blobs."""
 
     def __init__(self, resources: Resources, storage: Storage) -> None:
         self._resources, self._storage = resources, storage
@@ -198,7 +198,7 @@ class Places:
         Raises
         ------
         FileNotFoundError
-            If nothing is there.
+            If the URI has no content.
         """
         key = self._key(workspace, uri)
         if not self._storage.holds(key):
@@ -206,27 +206,27 @@ class Places:
         return self._storage.fetch(key, folder)
 
     def store(self, workspace: str, source: Path, uri: str) -> None:
-        """Copy a file or folder to where the URI says.
+        """Copy a file or folder to a URI.
 
         Raises
         ------
         FileNotFoundError
-            If there is no such datastore.
+            If the datastore does not exist.
         """
         self._storage.store(source, self._key(workspace, uri).rstrip("/"))
 
     def append(self, workspace: str, uri: str, text: str) -> None:
-        """Make a blob longer, as logs become."""
+        """Append text to a blob, as for logs."""
         key = self._key(workspace, uri)
         self._storage.blobs[key] = self._storage.blobs.get(key, b"") + text.encode()
 
     def url(self, workspace: str, uri: str) -> str:
-        """Give the address with which the client reads a blob."""
+        """Return the address from which the client reads a blob."""
         account, _, path = self._key(workspace, uri).partition("/")
         return f"https://{account}.blob.core.windows.net/{path}?{login.SAS}"
 
     def _key(self, workspace: str, uri: str) -> str:
-        """Name the blob or the prefix of blobs of a URI or an asset."""
+        """Return the blob, or the prefix of the blobs, of a URI or an asset."""
         if match := _DATASTORE.match(uri):
             store = self._existing(f"{workspace}/datastores/{match[1]}")["properties"]
             return f"{store['accountName']}/{store['containerName']}/{match[2]}"

@@ -1,7 +1,7 @@
-"""Resource Manager around workspaces: resource groups and what workspaces are built on.
+"""Resource Manager around workspaces: resource groups and the resources a workspace depends on.
 
-Storage accounts with their containers, key vaults, registries, Application Insights and its logs,
-deployments, the tenant, sizes of virtual machines, quota; and the error that distinguishes a
+Covers storage accounts with their containers, key vaults, registries, Application Insights and its
+logs, deployments, the tenant, virtual machine sizes, quota, and the error that distinguishes a
 missing resource group from a missing workspace.
 """
 
@@ -27,20 +27,20 @@ _INSIGHTS = "Microsoft.Insights/components"
 _LOGS = "Microsoft.OperationalInsights/workspaces"
 _PLAIN = "|".join((_STORAGE, _VAULT, _REGISTRY, _INSIGHTS, _LOGS))
 _STORES = rf"/providers/({_STORAGE}/[^/]+/blobServices/default/containers/[^/]+|({_PLAIN})/[^/]+)$"
-# what the parameters of a workspace's template name, and as what
-_UPON = {
+# parameter of the workspace's template -> type of the resource that it names
+_DEPENDENCIES = {
     "storageAccount": _STORAGE,
     "keyVault": _VAULT,
     "containerRegistry": _REGISTRY,
     "applicationInsights": _INSIGHTS,
 }
-_ALWAYS = ("storageAccount", "keyVault")  # the template makes them, if they are not there
+_ALWAYS = ("storageAccount", "keyVault")  # the template creates them if they are missing
 _WORKSPACE = r"/providers/Microsoft.MachineLearningServices/workspaces/[^/]+$"
 _DEPLOYMENT = r"/providers/Microsoft.Resources/deployments/[^/]+$"
 
 
 class Subscription:
-    """Adds its routes to those of the resources; ``quota`` is how many cores a name may have."""
+    """Adds its routes to those of the resources; ``quota`` is the core limit by quota name."""
 
     def __init__(self, resources: Resources) -> None:
         self._resources = resources
@@ -65,11 +65,11 @@ class Subscription:
         ]
 
     def create_group(self, id: str, location: str) -> None:
-        """Make a resource group."""
+        """Create a resource group."""
         self._resources.put(id, {"location": location})
 
     def create_workspace(self, group: str, name: str, location: str, **given: Any) -> None:
-        """Make a workspace with the datastores that every new one has."""
+        """Create a workspace with the default datastores."""
         account = given.pop("account", "") or re.sub("[^a-z0-9]", "", name.lower())
         storage = f"{group}/providers/Microsoft.Storage/storageAccounts/{account}"
         properties = {
@@ -84,7 +84,7 @@ class Subscription:
             self._resources.put(f"{id}/datastores/{store}", {"properties": body})
 
     def _deploy(self, request: Request) -> Answer:
-        """Make the workspace that the client's template describes in its parameters."""
+        """Create the workspace described by the parameters of the client's template."""
         group = self._canonical(request.path.split("/providers/")[0])
         self._resources.get(group)
         given = request.json()["properties"]["parameters"]
@@ -113,20 +113,20 @@ class Subscription:
         self._refuse_no_logs(request.json())
         made = self._resources.put(request.path, request.json())
         answer = Answer(201, made | {"properties": {"provisioningState": "Creating"}})
-        made["properties"]["provisioningState"] = "Succeeded"  # when it is asked for the next time
+        made["properties"]["provisioningState"] = "Succeeded"  # by the next request
         return answer
 
     def _refuse_no_logs(self, body: dict[str, Any]) -> None:
-        """Refuse Application Insights whose place for logs is not there."""
+        """Reject Application Insights if its log workspace does not exist."""
         if logs := body.get("properties", {}).get("WorkspaceResourceId"):
             self._resources.get(logs)
 
     def _make_workspace(self, request: Request) -> Answer:
-        """Make a workspace by its template; what it is built on must exist, and is noted."""
+        """Create a workspace from its template, and record its dependencies, which must exist."""
         given = {key: v.get("value") for key, v in _parameters(request).items()}
         ids = {
             key: _id(request, given, key, type)
-            for key, type in _UPON.items()
+            for key, type in _DEPENDENCIES.items()
             if key in _ALWAYS or given.get(f"{key}Option") == "existing"
         }
         for key, id in ids.items():
@@ -146,7 +146,7 @@ class Subscription:
         return Answer(404, {"error": {"code": "ResourceGroupNotFound", "message": said}})
 
     def _canonical(self, path: str) -> str:
-        """Spell a path, in which case does not count, as the ids are spelled."""
+        """Return a path, which is case-insensitive, in the case that ids use."""
         return re.sub("/resourcegroups/", "/resourceGroups/", path, flags=re.IGNORECASE)
 
     def _workspaces(self, request: Request) -> Answer:
@@ -167,7 +167,7 @@ def _parameters(request: Request) -> dict[str, dict[str, Any]]:
 
 
 def _id(request: Request, given: dict[str, Any], key: str, type: str) -> str:
-    """Write the ARM id of a resource that the template's parameters name in parts."""
+    """Build the ARM id of a resource from the parts in the template's parameters."""
     subscription = re.match("/subscriptions/[^/]+", request.path)
     group = f"{subscription and subscription[0]}/resourceGroups/{given[f'{key}ResourceGroupName']}"
     return f"{group}/providers/{type}/{given[f'{key}Name']}"

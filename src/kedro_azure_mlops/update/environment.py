@@ -77,7 +77,8 @@ def _commands(folder: Path, lock: Path) -> list[list[str]]:
             [uv, "venv", "--quiet", "--no-project", "--python", sys.executable, str(folder)],
             [
                 *(uv, "pip", "install", "--quiet", "--python", python),
-                *("--require-hashes", "--requirement", str(lock)),
+                # The renderer writes no bytecode, so each update would compile it again.
+                *("--compile-bytecode", "--require-hashes", "--requirement", str(lock)),
             ],
         ]
     return [

@@ -4,7 +4,10 @@ Reads requests as lines of JSON on standard input and answers each with a line o
 A request names the folder of a template, the answers to its questions and an output folder.
 """
 
+# ruff: noqa: E402
+
 import contextlib
+import gc
 import json
 import os
 import re
@@ -13,6 +16,8 @@ import sys
 from collections import OrderedDict
 from pathlib import Path
 from typing import Any
+
+gc.disable()  # The update waits for these imports, and the process is short-lived.
 
 from cookiecutter import generate
 from cookiecutter.exceptions import CookiecutterException, FailedHookException

@@ -25,7 +25,7 @@ def is_one_block(shown: str) -> bool:
         (401, "Azure does not accept the sign-in"),
         (403, "You may not do that"),
         (409, "It already exists in another form"),
-        (429, "Azure still asks for fewer requests"),
+        (429, "Azure still throttles requests"),
         (500, "The fault is Azure's"),
         (503, "The fault is Azure's"),
     ],
@@ -49,7 +49,7 @@ def test_no_connection_becomes_one_block(cloud_project: Project, azure: StandIn,
     said = mlops("provision")
 
     assert said.status == 2
-    assert "Azure could not be reached, or the connection broke off" in said.err
+    assert "Azure could not be reached, or the connection broke" in said.err
     assert is_one_block(said.err)
 
 
@@ -102,7 +102,7 @@ def test_missing_rights_are_named_with_the_command(
     said = mlops("provision")
 
     assert said.status == 2
-    assert "making the compute cluster cpu-cluster: You may not do that." in said.err
+    assert "creating the compute cluster cpu-cluster: You may not do that." in said.err
     assert f"--role Contributor --scope {group(azure)}" in said.err
     assert found(azure, "computes/cpu-cluster") is None
 

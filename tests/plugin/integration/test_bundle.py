@@ -123,7 +123,7 @@ def test_columns_may_have_any_order(runner: Any, tmp_path: Path) -> None:
             "time,unit,load,a,b\n",
             "the first line must be time,unit,load, in any order: a, b is not",
         ),
-        ("time,unit,load,load\n", "the first line must be time,unit,load: a name is there twice"),
+        ("time,unit,load,load\n", "the first line must be time,unit,load: a name appears twice"),
         ("", "the first line must be time,unit,load, in any order: time, unit, load is missing"),
         (HEAD + "2024-01-01 00:00,north\n", "line 2 must have the fields time, unit"),
         (HEAD + GOOD + "2024-01-01 01:00,north,much\n", "line 3 load must be a number"),
@@ -132,7 +132,7 @@ def test_columns_may_have_any_order(runner: Any, tmp_path: Path) -> None:
         (HEAD + GOOD + "2024-01-01 01:00,north,1_0\n", "line 3 load must be a number"),
         (HEAD + GOOD + "2024-01-01 01:00,north,9000\n", "line 3 load is outside 0 to 200"),
         (HEAD + GOOD + "soon,north,20\n", "line 3 time must be a date and time"),
-        (HEAD + GOOD + "2024-01-01 01:00, ,20\n", "line 3 unit must be a text that is not empty"),
+        (HEAD + GOOD + "2024-01-01 01:00, ,20\n", "line 3 unit must be a non-empty string"),
         (HEAD + GOOD + "2023-01-01 01:00,north,20\n", "line 3 time is before line 2 time"),
         (HEAD + GOOD + "2024-01-01 01:00,north,195\n", "lines 2 to 3: the loads are too large"),
         (HEAD + GOOD + '2024-01-01 01:00,"a\nb",20\nsoon,north,20\n', "line 5 time must be a date"),
@@ -186,7 +186,7 @@ def test_the_rows_are_not_overwritten_by_their_scores(bundle: Path, tmp_path: Pa
     before = file.read_bytes()
     said = run(bundle, str(file), str(file))
     assert (said.status, file.read_bytes()) == (2, before)
-    assert "name another one for the scores" in said.err
+    assert "name another for the scores" in said.err
 
 
 def test_blank_lines_at_the_end_are_no_rows(runner: Any, tmp_path: Path) -> None:
@@ -238,7 +238,7 @@ def test_a_file_that_is_missing_is_refused(own: Path) -> None:
 def test_a_bundle_without_wheels_cannot_be_installed(bundle: Path) -> None:
     said = call(["sh", "install.sh"], bundle, PYTHON=sys.executable)
     assert said.status == 2
-    assert "made without wheels" in said.err
+    assert "has no wheels: build it again" in said.err
     assert not (bundle / ".venv").exists()
 
 
@@ -264,7 +264,7 @@ def test_the_command_refuses_a_python_that_is_none(
 ) -> None:
     wheels = ("--wheels-for", "linux_x86_64", "--python", "newest")
     said = mlops("bundle", "--model", str(model), *wheels)
-    assert (said.status, "write it as 3.11" in said.err) == (2, True)
+    assert (said.status, "is not a version such as 3.11" in said.err) == (2, True)
     assert not (project / "dist").exists()
 
 

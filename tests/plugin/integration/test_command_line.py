@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from click.testing import CliRunner, Result
 from kedro.framework.startup import bootstrap_project
 from kedro.io import DatasetError
+from kedro.pipeline import Pipeline
 from kedro.validation import DataValidationError
 
 from kedro_azure_mlops.cli import COMMANDS, main
@@ -74,8 +76,138 @@ def test_a_package_that_an_entry_lacks_is_named(
     (folder / "catalog.yml").write_text(f"summary: {{type: {kind}, filepath: x}}", encoding="utf-8")
     result = kedro_run(project, monkeypatch, "--env", "other")
     assert result.exit_code == 2
-    assert f"an entry of type {kind}, which needs a package" in result.output
+    assert f"an entry of type {kind}, which requires a package" in result.output
     assert f'Install it: uv pip install "{package}"' in result.output
+
+
+@pytest.mark.parametrize(
+    ("kind", "why"),
+    [
+        (
+            "kedro_azure_mlops.models.ModelDatast",
+            "does not exist. Did you mean kedro_azure_mlops.models.ModelDataset?",
+        ),
+        ("kedro_azure_mlops.modls.ModelDataset", "does not exist."),
+        ("pandas.CSVDatast", "does not exist. Did you mean pandas.CSVDataset?"),
+        ("spark.SparkDatast", "does not exist. Did you mean spark.SparkDataset?"),
+        ("MemoryDatast", "does not exist. Did you mean MemoryDataset?"),
+        ("CSVDataset", "does not exist."),
+        ("plantt.CSVDataset", "cannot be imported: No module named 'plantt'."),
+        ("kedro_azure_mlops.errors.OperationError", "is not a dataset"),
+        ("json", "is not a dataset"),
+    ],
+)
+@pytest.mark.parametrize(("entry", "name"), [("summary", "summary"), ("'{name}ary'", "summary")])
+def test_a_mistyped_type_is_named_with_its_entry_and_file(
+    project: Project,
+    monkeypatch: pytest.MonkeyPatch,
+    kind: str,
+    why: str,
+    entry: str,
+    name: str,
+) -> None:
+    remove_entry(project, name)
+    folder = project.path / "conf" / "other"
+    folder.mkdir()
+    text = f"{entry}: {{type: {kind}, filepath: x}}"
+    (folder / "catalog_of_others.yml").write_text(text, encoding="utf-8")
+    result = kedro_run(project, monkeypatch, "--env", "other")
+    assert result.exit_code == 2
+    said = f"conf/other/catalog_of_others.yml: the entry {name} has the type {kind}, which {why}"
+    assert said in result.output
+    assert isinstance(result.exception, SystemExit)
+    assert "kedro-datasets" not in result.output
+
+
+def remove_entry(project: Project, name: str) -> None:
+    file = project.path / "conf" / "base" / "catalog.yml"
+    entries = yaml.safe_load(file.read_text(encoding="utf-8"))
+    del entries[name]
+    file.write_text(yaml.safe_dump(entries), encoding="utf-8")
+
+
+def test_without_kedro_datasets_it_is_named_as_what_may_be_missing(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("kedro_azure_mlops.dataset_types._DATASETS", "kedro_datasets_gone")
+    file = project.path / "conf" / "base" / "catalog.yml"
+    text = file.read_text(encoding="utf-8").replace("text.TextDataset", "pandas.NoneOfThem")
+    file.write_text(text, encoding="utf-8")
+    result = kedro_run(project, monkeypatch)
+    assert result.exit_code == 2
+    assert "conf/base/catalog.yml: the entry summary has the type pandas.None" in result.output
+    assert 'uv pip install "kedro-datasets[pandas]"' in result.output
+
+
+def test_a_bug_in_the_module_of_a_type_keeps_its_traceback(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (project.path / "broken_types.py").write_text("1 / 0\n", encoding="utf-8")
+    monkeypatch.syspath_prepend(project.path)
+    folder = project.path / "conf" / "other"
+    folder.mkdir()
+    (folder / "catalog.yml").write_text("summary: {type: broken_types.One}", encoding="utf-8")
+    result = kedro_run(project, monkeypatch, "--env", "other")
+    assert isinstance(result.exception, DatasetError)
+    assert isinstance(result.exception.__cause__, ZeroDivisionError)
+
+
+DESCRIBE = "see: kedro registry describe"
+NO_DATASETS = "Pipeline does not contain datasets named ['nope']; see: kedro catalog describe"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--nodes", "fitt"], f"does not contain nodes named ['fitt']; {DESCRIBE}\n"),
+        (
+            ["--pipelines", "train", "--nodes", "fitt"],
+            f"does not contain nodes named ['fitt']; {DESCRIBE} train\n",
+        ),
+        (["--from-nodes", "nope"], f"does not contain nodes named ['nope']; {DESCRIBE}\n"),
+        (["--to-nodes", "nope"], f"does not contain nodes named ['nope']; {DESCRIBE}\n"),
+        (["--namespaces", "nope"], f"following namespaces: ['nope']; {DESCRIBE}\n"),
+        (["--from-inputs", "nope"], NO_DATASETS),
+        (["--to-outputs", "nope"], NO_DATASETS),
+        (["--tags", "nope,none"], "No node matches --tags nope,none.\n"),
+        (
+            ["--tags", "nope", "--nodes", "fit"],
+            f"No node matches --nodes fit --tags nope; {DESCRIBE}\n",
+        ),
+    ],
+)
+def test_options_that_choose_no_node_are_refused_in_one_line(
+    project: Project, monkeypatch: pytest.MonkeyPatch, arguments: list[str], message: str
+) -> None:
+    result = kedro_run(project, monkeypatch, *arguments)
+    assert result.exit_code == 2
+    assert message in result.output
+    assert isinstance(result.exception, SystemExit)
+    assert not project.processed("model").exists()
+
+
+@pytest.mark.parametrize("arguments", [["--to-nodes", "fit"], ["--to-outputs", "model"]])
+def test_options_that_choose_nodes_run_them(
+    project: Project, monkeypatch: pytest.MonkeyPatch, arguments: list[str]
+) -> None:
+    assert kedro_run(project, monkeypatch, *arguments).exit_code == 0
+    assert project.processed("model").exists()
+    assert not project.processed("gate.json").exists()
+
+
+def filters_itself(**_: object) -> None:
+    Pipeline([]).filter(node_names=["fit"])
+
+
+@pytest.mark.parametrize(
+    "run", [filters_itself, lambda **_: int("Pipeline does not contain nodes named ['fit']")]
+)
+def test_an_error_of_other_code_about_nodes_keeps_its_traceback(
+    project: Project, monkeypatch: pytest.MonkeyPatch, run: Any
+) -> None:
+    monkeypatch.setattr("kedro.framework.cli.project.run.callback", run)
+    result = kedro_run(project, monkeypatch, "--nodes", "fit")
+    assert isinstance(result.exception, ValueError)
 
 
 def failing(error: Exception) -> Any:
@@ -140,7 +272,7 @@ def test_the_gate_command_answers_with_its_exit_status(
     assert main(["gate"]) == 0
     assert "Gate: PASSED" in capsys.readouterr().out
     assert main(["gate", "--env", "prod"]) == 2
-    assert "not of" in capsys.readouterr().err
+    assert "The last run made plant, not plant-prod" in capsys.readouterr().err
     assert main(["gate", "--env", "nowhere"]) == 2
     assert "nowhere" in capsys.readouterr().err
     project.run(gate={"rules": [{"metric": "r2", "minimum": 0.9999}]})
@@ -151,6 +283,35 @@ def test_the_gate_command_answers_with_its_exit_status(
 def test_an_unknown_command_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["gait"]) == 2
     assert "gait" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("command", "text"),
+    [
+        ("rollback", "--reason TEXT why (required); recorded with the version"),
+        ("promote", "--reason TEXT why; required with --approved-by"),
+        ("promote", "--approved-by NAME who approves it; requires --reason"),
+    ],
+)
+def test_help_says_when_a_reason_is_required(
+    command: str, text: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([command, "--help"]) == 0
+    assert text in " ".join(capsys.readouterr().out.split())
+
+
+def test_help_keeps_the_lines_of_an_example(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["audit", "--help"]) == 0
+    said = capsys.readouterr().out
+    assert "\\b" not in said
+    lines = [line.strip() for line in said.splitlines()]
+    at = lines.index("[[ignore]]")
+    assert [line.split(" ")[0] for line in lines[at + 1 : at + 5]] == [
+        "id",
+        "package",
+        "reason",
+        "until",
+    ]
 
 
 def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
@@ -169,11 +330,11 @@ def test_no_command_runs_outside_of_a_project(
     monkeypatch.chdir(tmp_path)
     arguments = ["--run", "a"] if command == "reproduce" else []
     assert main([command, *arguments]) == 2
-    assert f"{command}: {tmp_path.name} is not the folder of a project" in capsys.readouterr().err
+    assert f"{command}: {tmp_path.name} is not a project folder" in capsys.readouterr().err
     (tmp_path / "pyproject.toml").write_text("[project]\n", encoding="utf-8")
     assert main([command, *arguments]) == 2
     said = capsys.readouterr().err
-    assert f"{command}: {tmp_path.name} is not the folder of a project: There's no" in said
+    assert f"{command}: {tmp_path.name} is not a project folder: There's no" in said
 
 
 @pytest.mark.parametrize("fails", [False, True])

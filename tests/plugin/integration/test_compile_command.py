@@ -98,8 +98,8 @@ def test_what_is_carried_and_a_gate_on_numbers_of_another_step_are_said(
     said = capsys.readouterr()
     assert "compile: carried between steps as Parquet, npy, JSON or skops" in said.out
     assert ": test (prepare -> " in said.out
-    assert "compile: warning: step judge decides about the model (gate)" in said.err
-    assert "step measure has measured (comparison)" in said.err
+    assert "compile: warning: step judge judges the model (gate)" in said.err
+    assert "step measure measured (comparison)" in said.err
     capsys.readouterr()
     together = {key: STEPS[key] for key in ("prepare", "train")}
     cut(here, together | {"judge": {"pipelines": ["evaluate"]}})

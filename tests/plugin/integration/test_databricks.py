@@ -46,7 +46,7 @@ def served() -> Iterator[Databricks]:
 def workspace(served: Databricks, monkeypatch: pytest.MonkeyPatch) -> Iterator[Databricks]:
     """The workspace that the environment names; each test has a model of its own there."""
     yield from _led(served, monkeypatch)
-    assert served.refused == [], "the stand-in for Databricks does not know this"
+    assert served.refused == [], "the stand-in for Databricks does not support this"
 
 
 def _led(workspace: Databricks, monkeypatch: pytest.MonkeyPatch) -> Iterator[Databricks]:
@@ -273,14 +273,14 @@ CAUSES: dict[str, tuple[dict[str, str | None], dict[str, Any], str]] = {
         {},
         "The workspace does not answer: check DATABRICKS_HOST",
     ),
-    "folder missing": ({}, {"experiment": "/Shared/none/x"}, "Make that folder in the workspace"),
+    "folder missing": ({}, {"experiment": "/Shared/none/x"}, "Create that folder in the workspace"),
     "folder of others": (
         {},
         {"experiment_folder": "/Users/other@example.com/plant"},
         "Ask the owner of that folder for the permission, or name another one in tracking",
     ),
-    "no such catalog": ({}, {"name": "none.models.plant"}, "Make that catalog, or name another"),
-    "no such schema": ({}, {"name": "main.none.plant"}, "Make that schema, or name another"),
+    "no such catalog": ({}, {"name": "none.models.plant"}, "Create that catalog, or name another"),
+    "no such schema": ({}, {"name": "main.none.plant"}, "Create that schema, or name another"),
 }
 
 

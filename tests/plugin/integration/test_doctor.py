@@ -72,7 +72,7 @@ def test_all_environments_are_looked_at(well: Project, mlops: Command):
     assert len(found) == 2
     for text, env in zip(found, ("prod", "stage"), strict=True):
         assert text.startswith("looking for the workspace ")
-        assert f"Make it: kedro mlops provision --env {env}" in text
+        assert f"Create it: kedro mlops provision --env {env}" in text
 
 
 def test_each_environments_configuration_is_compiled(well: Project, azure: StandIn, mlops: Command):
@@ -112,7 +112,7 @@ def test_a_half_set_service_principal(well: Project, azure: StandIn, mlops: Comm
 
     (found,) = faults(mlops("doctor", "--env", "dev"))
 
-    assert found.startswith("A service principal is half set")
+    assert found.startswith("The service principal is incomplete")
 
 
 def test_a_federated_token_signs_in(
@@ -204,7 +204,7 @@ def test_no_network(well: Project, azure: StandIn, mlops: Command):
 
     (found,) = faults(mlops("doctor", "--env", "dev"))
 
-    assert "Azure could not be reached, or the connection broke off" in found
+    assert "Azure could not be reached, or the connection broke" in found
 
 
 def test_a_compute_that_is_missing(well: Project, azure: StandIn, mlops: Command):
@@ -213,7 +213,7 @@ def test_a_compute_that_is_missing(well: Project, azure: StandIn, mlops: Command
 
     (found,) = faults(mlops("doctor", "--env", "dev"))
 
-    assert found.endswith("Make it: kedro mlops provision --env dev")
+    assert found.endswith("Create it: kedro mlops provision --env dev")
     mlops("provision")
     assert faults(mlops("doctor", "--env", "dev")) == []
 
@@ -257,7 +257,7 @@ def test_outside_a_project(cloud_project: Project, mlops: Command, monkeypatch, 
     said = mlops("doctor")
 
     assert said.status == 2
-    assert "is not the folder of a project" in said.err
+    assert "is not a project folder" in said.err
 
 
 def test_the_attached_cluster_is_looked_at(well: Project, azure: StandIn, mlops: Command):

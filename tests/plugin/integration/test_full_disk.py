@@ -135,7 +135,7 @@ def test_the_store_of_mlflow_before_a_run(
     with pytest.raises(Exception, match="No space left in") as refusal:
         used.run()
     assert refusal.value.exit_code == 2
-    assert f"No space left in {used.path}: what MLflow records" in str(refusal.value)
+    assert f"No space left in {used.path}: MLflow's record of the run" in str(refusal.value)
     assert "No run was started." in str(refusal.value)
     assert results(used) == before
 
@@ -154,7 +154,7 @@ def test_the_store_of_mlflow_after_a_run(
     with pytest.raises(Exception, match="No space left in") as refusal:
         used.run(train_fraction=0.69)  # another model: that in service would not be stored again
     assert refusal.value.exit_code == 2
-    assert f"No space left in {used.path}: what MLflow records" in str(refusal.value)
+    assert f"No space left in {used.path}: MLflow's record of the run" in str(refusal.value)
     assert "Nothing is lost" in str(refusal.value)
     kept = [name for name in disk.files() - before if name.endswith("/MLmodel")]
     assert kept == [], "half a model is none"

@@ -113,9 +113,9 @@ def answering(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, object]]:
     [
         (401, "who are you", "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"),
         (403, '{"error_code": "PERMISSION_DENIED"}', "These credentials may not do that"),
-        (404, "<html>a web page</html>", "What answers there is not MLflow: check the address"),
-        (200, "<html>a web page</html>", "What answers there is not MLflow: check the address"),
-        (500, '{"error_code": "INTERNAL_ERROR"}', "answered with a fault of its own: see its log"),
+        (404, "<html>a web page</html>", "That server is not MLflow: check the address"),
+        (200, "<html>a web page</html>", "That server is not MLflow: check the address"),
+        (500, '{"error_code": "INTERNAL_ERROR"}', "reported an internal error: see its log"),
         (429, "slowly", "The server has too many requests: try again later"),
     ],
 )

@@ -131,7 +131,7 @@ def test_a_failed_step_is_repeated_by_the_command_that_is_shown_with_its_paramet
     given = ("--params", parameters, "--input", f"raw_hours={bad}")
     assert local.local(*given) == 1
     shown = f"kedro mlops local --env dev {' '.join(given)} --step prepare"
-    assert f"prepare: to repeat it alone, type: {shown}" in local.printed
+    assert f"prepare: to repeat only this step, type: {shown}" in local.printed
     assert local.local(*given, "--step", "prepare") == 1
     assert any(line.startswith("prepare ! ") for line in local.printed)
     assert [run.info.status for run in local.runs()[-2:]] == ["FAILED", "FAILED"]

@@ -88,7 +88,7 @@ def test_ordinary_rows_are_no_alarm(
     assert outputs() == {"drifted": "false", "quality": "false", "retrain": "false"}
     found = json.loads(stored(watched, "report.json"))
     assert not found["alarm"] and found["findings"] == []
-    assert "No alarm: the rows are like those of the training" in stored(watched, "report.html")
+    assert "No alarm: the rows look like the training data" in stored(watched, "report.html")
     assert "mlops_monitor_alarm{" not in stored(watched, "monitor.prom")
 
 
@@ -146,7 +146,7 @@ def test_no_rows_are_the_alarm_no_traffic(
         (watched.path / "data/served").mkdir()
         set_keys(watched, "prod", monitoring={"source": "served"})
     assert main(["monitor", "--env", "prod", *arguments]) == 1
-    assert "1 alarm:\n- no traffic: not one row in the last 14 days" in capsys.readouterr().out
+    assert "1 alarm:\n- no traffic: no row in the last 14 days" in capsys.readouterr().out
     assert 'check="no_rows"' in stored(watched, "monitor.prom")
     assert "No traffic" in stored(watched, "report.html")
 
@@ -268,7 +268,7 @@ def test_answers_of_another_model_are_not_judged_and_that_is_said(
     recorded(watched, changed().query("time > '2024-03-10'"), "0" * 64, at)
     found = monitor_model("prod", root=watched.path, now=at)
     assert found.rows["load"].notna().all() and found.rows["deviation"].isna().all()
-    assert any("other models answered (000000000000): " in note for note in found.notes)
+    assert any("answered by other models (000000000000): " in note for note in found.notes)
     assert not found.alarm
 
 
@@ -361,7 +361,7 @@ def test_a_level_of_the_worst_slice_is_about_each_key(measured: Project, look: L
 @pytest.mark.parametrize(
     ("function", "message"),
     [
-        (None, "nothing measures by them: set monitoring.metrics"),
+        (None, "but no metrics: set monitoring.metrics"),
         ("worth", "worth cannot be imported: write package.module:function"),
         ("worth:nothing", "worth:nothing cannot be imported"),
         ("builtins:len", "len failed on"),
@@ -410,11 +410,11 @@ def test_what_cannot_be_judged_is_exit_status_2(
 @pytest.mark.parametrize(
     ("monitoring", "message"),
     [
-        ({"data": None}, "There is nothing to judge.\n  next: Record what is answered"),
+        ({"data": None}, "There is nothing to judge.\n  next: Record the answers"),
         ({"data": "none"}, "monitoring.data of mlops.yml: the catalog has no entry none"),
-        ({"data": "predictions"}, "there are no data in predictions yet"),
+        ({"data": "predictions"}, "predictions has no data yet"),
         ({"data": "compared"}, "compared is a dict, not a table"),
-        ({"labels": "compared", "metrics": "builtins:len"}, "is a dict, no table of labels"),
+        ({"labels": "compared", "metrics": "builtins:len"}, "is a dict, not a label table"),
         ({"data": "clean_hours"}, "Nothing was judged: clean_hours cannot be read"),
         ({"source": "served"}, "There is no folder data/served"),
         ({"labels": "none", "metrics": "builtins:len"}, "monitoring.labels of mlops.yml"),
@@ -626,7 +626,7 @@ def test_the_page_says_what_moved_and_shows_flagged_rows(page: Path) -> None:
     ):
         assert part in text
     assert "Distribution of load of north: median" in text
-    assert "Flagged rows are not explained: the scorer of this model does not say" in text
+    assert "Flagged rows are not explained: the scorer of this model does not declare" in text
     assert 10 < text.count('data-of="deviation"') <= 20
 
 

@@ -225,7 +225,7 @@ def test_a_folder_may_have_any_name(
 
 def test_a_name_that_kedro_itself_cannot_read_is_named(tmp_path: Path, database: Path) -> None:
     project = Project.copy_to(tmp_path / "a[1]", database)
-    with pytest.raises(OperationError, match=r"Kedro takes the \[ in .*/a\[1\]/conf for a pattern"):
+    with pytest.raises(OperationError, match=r"Kedro treats the \[ in .*/a\[1\]/conf as a pattern"):
         project.run()
 
 

@@ -124,7 +124,7 @@ def test_what_is_champion_already_is_left_alone(on_mlflow: Place, mlops: Command
     before = place.everything()
     said = mlops("promote", "--env", "stage")
     assert said.status == 0
-    assert "is champion of stage already" in said.out
+    assert "is already champion of stage" in said.out
     assert place.everything() == before
 
 
@@ -158,7 +158,7 @@ def test_a_model_that_does_not_answer_its_own_example_is_not_promoted(
     said = mlops("promote", "--env", "stage")
     assert said.status == 2
     assert "cannot be champion of stage" in said.err
-    assert "the example's row 0 has energy 5.0, recorded at training was 5.5" in said.err
+    assert "the example's row 0 has energy 5.0, but training recorded 5.5" in said.err
     assert place.everything() == before
     place.champion("dev", content="a sound one")
     assert mlops("promote", "--env", "stage").status == 0
@@ -167,7 +167,7 @@ def test_a_model_that_does_not_answer_its_own_example_is_not_promoted(
 def test_a_folder_that_is_not_as_it_was_saved_gets_into_no_registry(place: Place) -> None:
     sound = save_fixed_model(place.work / "sound", "weights")
     registry, before = place.registry("dev"), place.everything()
-    with pytest.raises(OperationError, match="is asked for"):
+    with pytest.raises(OperationError, match="was requested"):
         registry.register(sound, {"digest": "a" * 64})
     (sound / ".DS_Store").touch()
     with pytest.raises(OperationError, match=r"\.DS_Store was added"):
@@ -340,14 +340,14 @@ def test_a_model_goes_from_a_file_to_a_server_and_on_from_there(
         ),
         ({"gate": None}, "the gate has not judged it"),
         ({"gate.digest": "f" * 64}, "the gate has not judged it"),
-        ({"metrics.r2": "0.2"}, "R² 0.200 against 0.300, minimum"),
+        ({"metrics.r2": "0.2"}, "R² 0.200, minimum 0.300"),
         ({"metrics.r2": None}, "missing metric: r2"),
         ({"metrics.r2": "nan"}, "missing metric: r2"),
         ({"metrics.r2": "n/a"}, "missing metric: r2"),
         ({"metrics.latency_ms": None}, "missing metric: latency_ms"),
-        ({"metrics.latency_ms": "300.0"}, "latency_ms 300.000 against 100.000, maximum"),
-        ({"metrics.size_mb": "900.0"}, "size in MB 900.000 against 5.000, maximum"),
-        ({"metrics.share": "0.5"}, "share 0.500 against 0.100, maximum"),
+        ({"metrics.latency_ms": "300.0"}, "latency_ms 300.000, maximum 100.000"),
+        ({"metrics.size_mb": "900.0"}, "size in MB 900.000, maximum 5.000"),
+        ({"metrics.share": "0.5"}, "share 0.500, maximum 0.100"),
     ],
     ids=lambda given: str(given)[:40],
 )
@@ -399,7 +399,7 @@ def test_a_champion_whose_number_is_none_is_not_replaced(
     said = mlops("promote", "--env", "stage")
     assert said.status == status
     if status:
-        assert "R² 0.700 against nan, champion (version 1)" in said.err
+        assert "R² 0.700 against nan for the champion (version 1)" in said.err
         assert on_mlflow.everything() == before
 
 
@@ -460,9 +460,9 @@ def test_with_no_champion_there_is_nothing_to_promote_or_show(
 @pytest.mark.parametrize(
     ("options", "reason"),
     [
-        ((), "say why"),
+        ((), "needs a reason"),
         (("--reason", "x", "--to", "3"), "was never champion"),
-        (("--reason", "x", "--to", "2"), "is the champion already"),
+        (("--reason", "x", "--to", "2"), "is already the champion"),
     ],
     ids=["no reason", "never champion", "the champion"],
 )
@@ -501,9 +501,21 @@ def test_a_rollback_to_a_model_that_cannot_be_served_is_refused(
     assert said.status == 2
     assert "version 2" in said.err
     assert "cannot be champion of dev" in said.err
-    assert "recorded at training was 5.5" in said.err
+    assert "training recorded 5.5" in said.err
+    assert "cannot be champion of dev: it cannot be served: " in said.err
     assert place.everything() == before
     assert mlops("rollback", "--env", "dev", "--to", "1", "--reason", "bad").status == 0
+
+
+def test_a_champion_that_this_code_cannot_serve_is_named_by_its_version(
+    on_mlflow: Place, mlops: Command
+) -> None:
+    version = on_mlflow.champion("dev", answer=5.5)
+    said = mlops("bundle", "--env", "dev", "--no-wheels")
+    assert said.status == 2
+    assert f"the champion of dev, {version} cannot be served: the example's row 0" in said.err
+    assert "kedro mlops rollback --env dev --reason TEXT" in said.err
+    assert "served/1" not in said.err
 
 
 def test_a_verdict_about_another_model_is_shown_as_none(on_mlflow: Place, mlops: Command) -> None:
@@ -630,7 +642,7 @@ def test_a_rollback_of_another_champion_than_the_expected_is_refused(
     rollback = ("rollback", "--env", "dev", "--reason", "the deployment failed")
     said = mlops(*rollback, "--if-champion", "2")
     assert said.status == 1
-    assert "Version 3 is champion of dev by now, not 2: nothing was changed" in said.err
+    assert "Version 3 is now champion of dev, not 2: nothing was changed" in said.err
     assert place.everything() == before
     assert mlops(*rollback, "--if-champion", "3").status == 0
     assert champion_of(place, "dev") == "2"
@@ -650,7 +662,7 @@ def test_a_projects_own_script_promotes_and_rolls_back(
         assert lines[-1] == f"{moved} is now champion of stage"
     with pytest.raises(RefusedError, match="needs an approval"):
         public.promote("prod", root=root)
-    with pytest.raises(RefusedError, match="names who approves and why"):
+    with pytest.raises(RefusedError, match="needs a name and a reason"):
         public.promote("prod", approved_by="Ada", root=root)
     assert public.promote("prod", approved_by="Ada", reason="release", root=root).number == "1"
     back = public.rollback("stage", reason="too slow", root=root)

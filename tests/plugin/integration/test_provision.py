@@ -74,7 +74,7 @@ def test_a_second_time_nothing_is_changed(empty: Project, azure: StandIn, mlops:
 
     assert said.status == 0
     assert changes(azure) == azure.uploads == []
-    assert "provision: all is as configured" in said.out
+    assert "provision: everything is as configured" in said.out
 
 
 def test_a_dry_run_prints_the_plan_and_changes_nothing(
@@ -141,7 +141,7 @@ def test_a_changed_lock_makes_another_environment(
 
     said = mlops("provision")
 
-    assert "making the environment" in said.out
+    assert "creating the environment" in said.out
     assert len(versions(azure, "environments")) == 2
 
 
@@ -248,7 +248,7 @@ def test_a_cluster_is_scaled_in_place(cloud_project: Project, azure: StandIn, ml
         ),
         ("  location: northeurope\n", "location westeurope -> northeurope"),
         ("  storage_account: other\n", "storage_account standin -> other"),
-        ("  container_registry: other\n", "container_registry None -> other; it keeps what it has"),
+        ("  container_registry: other\n", "container_registry None -> other; it cannot change"),
     ],
     ids=["size", "tier", "datastore", "location", "storage", "registry"],
 )

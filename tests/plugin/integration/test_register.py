@@ -104,7 +104,7 @@ def test_the_model_of_a_run_is_registered_elsewhere_once(
     assert champion.tags["data.fingerprint"] == of_the_run["data.fingerprint"]
     again = mlops("register", "--env", "dev")
     assert again.status == 0
-    assert "is registered already" in again.out
+    assert "is already registered" in again.out
     assert [version.number for version in elsewhere.versions()] == ["1"]
 
 
@@ -192,7 +192,7 @@ def test_a_folder_without_a_model_is_no_model(
     with changed(trained.processed("gate.json"), without):
         said = mlops("register", "--env", "dev")
     assert said.status == 2
-    assert "does not say which model it is about" in said.err
+    assert "does not name the model's digest" in said.err
     assert elsewhere.versions() == []
 
 
@@ -234,7 +234,7 @@ def test_a_projects_own_script_registers_and_reads_the_verdict(
     verdict = public.gate_verdict("dev", root=trained.path)
     assert verdict["passed"]
     assert verdict["digest"] == version.digest
-    with pytest.raises(OperationError, match="The last run was of plant-dev"):
+    with pytest.raises(OperationError, match="The last run made plant-dev"):
         public.gate_verdict("prod", root=trained.path)
     refused = verdict | {"passed": False}
     with (
@@ -267,6 +267,32 @@ def test_the_gate_is_shown_with_every_reason(
         said = mlops("gate", "--env", "dev")
     assert said.status == 2
     assert "no run has reached the gate yet.\n  next: kedro run --env dev" in said.err
+
+
+@pytest.mark.parametrize("command", ["gate", "register"])
+def test_a_model_that_the_catalog_lacks_is_named_with_the_closest_entry(
+    trained: Project, elsewhere: Registry, mlops: Command, command: str
+) -> None:
+    base = trained.path / "conf/base/mlops.yml"
+    wrong = base.read_bytes().replace(b"  model: model\n", b"  model: modle\n")
+    with changed(base, wrong):
+        said = mlops(command, "--env", "dev")
+    assert said.status == 2
+    message = "mlops.yml: tracking.model: there is no catalog entry modle. Did you mean model?"
+    assert message in said.err
+    assert elsewhere.versions() == []
+    assert mlops(command, "--env", "dev").status == 0
+
+
+def test_a_judged_model_that_the_catalog_lacks_is_named_with_its_key(
+    trained: Project, elsewhere: Registry, mlops: Command
+) -> None:
+    base = trained.path / "conf/base/mlops.yml"
+    wrong = base.read_bytes().replace(b"gate:\n", b"gate:\n  judged: modle\n", 1)
+    with changed(base, wrong):
+        said = mlops("gate", "--env", "dev")
+    assert said.status == 2
+    assert "gate.judged: there is no catalog entry modle. Did you mean model?" in said.err
 
 
 def test_a_refused_model_is_registered_and_the_champion_stays(
@@ -333,7 +359,7 @@ def test_the_run_of_another_environment_is_not_registered(
 ) -> None:
     said = mlops("register", "--env", "prod")
     assert said.status == 2
-    assert f"The last run was of {NAME}" in said.err
+    assert f"The last run made {NAME}" in said.err
     assert elsewhere.versions() == []
 
 
@@ -352,7 +378,7 @@ def test_a_champion_that_has_changed_during_the_run_stays(
     with monkeypatch.context() as patch:
         patch.setattr(tracking, "find_champion", lambda *_: somebody_elses)
         project.run(env="dev", model=MODEL)
-    assert "by now that is 7: the champion stays" in caplog.text
+    assert "and that is now 7: the champion stays" in caplog.text
     assert project.client().get_registered_model(NAME).aliases == {}
     project.run("evaluate", env="dev", model=MODEL)
     assert project.client().get_registered_model(NAME).aliases.keys() == {"champion"}

@@ -79,7 +79,7 @@ def test_the_model_of_a_job_is_registered_once(
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "temporary"))
     status, out, err = done.mlops(*REGISTER, job)
     assert status == 0, err
-    assert "the gate of the job has decided:\n  ok  " in out
+    assert "the gate of the job decided:\n  ok  " in out
     champion = registry.champion()
     assert champion
     assert champion.tags["gate"] == "passed"
@@ -93,7 +93,7 @@ def test_the_model_of_a_job_is_registered_once(
     assert list((tmp_path / "temporary").iterdir()) == []
     status, out, _ = done.mlops(*REGISTER, job)
     assert (status, reported()) == (0, facts)
-    assert "is registered already" in out
+    assert "is already registered" in out
     assert [version.number for version in registry.versions()] == ["1"]
 
 
@@ -151,7 +151,7 @@ def test_where_no_metrics_are_named_the_outputs_that_may_hold_some_are_fetched(
     finally:
         set_keys(done.project, "dev", tracking={"metrics": ["metrics"]})
     assert status == 0, err
-    assert f"fetching gate, metrics, model of the job {job}" in out
+    assert f"fetching gate, metrics, model of job {job}" in out
     champion = registry.champion()
     assert champion
     assert "metrics.r2" in champion.tags
@@ -195,7 +195,7 @@ def test_a_job_of_another_environment_or_of_none_is_refused(
     finally:
         tags["env"] = "dev"
     assert status == 2
-    assert f"The job {job} was sent with --env stage: give that" in err
+    assert f"The job {job} was sent with --env stage: use that" in err
     status, _, err = done.mlops(*REGISTER, "gone")
     assert status == 2
     assert "looking for the job gone" in err

@@ -95,7 +95,7 @@ def test_without_a_store_there_is_no_run_and_no_store_is_made(
     ("changes", "message"),
     [
         ({"git__commit": None}, "has no commit"),
-        ({"git__commit": SHA[:40]}, "is not in this clone, type: git fetch"),
+        ({"git__commit": SHA[:40]}, "is not in this clone: fetch it with git fetch"),
         ({"git__dirty": "true"}, "--anyway tries without them"),
         ({"scores__digest": None}, "has no scores.digest"),
         ({"data__from_earlier_runs": "clean_hours"}, "began with clean_hours"),

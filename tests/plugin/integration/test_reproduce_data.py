@@ -27,7 +27,7 @@ def test_other_data_is_refused_until_the_file_is_named(
     status, _, complaint = ask(history.run)
     assert status == 2
     assert "raw_hours was data/raw/hours.csv with SHA-256" in complaint
-    assert "Give the file of that time: --data PATH" in complaint
+    assert "Name the file of that time: --data PATH" in complaint
     status, commands, _ = ask(history.run, "--data", str(moved))
     assert status == 0
     place = f"build/reproduce/{history.run}.data/raw_hours/hours.csv"
@@ -45,7 +45,7 @@ def test_a_file_that_the_run_has_not_read_is_refused(
     assert "is not among the data of that run" in complaint
     status, _, complaint = ask(history.run, "--data", str(tmp_path / "none.csv"))
     assert status == 2
-    assert "none.csv, which --data names" in complaint
+    assert f"--data names {tmp_path / 'none.csv'}, which does not exist" in complaint
 
 
 @pytest.mark.usefixtures("moved")
@@ -105,4 +105,4 @@ def test_nothing_known_about_the_data_is_a_warning(history: History, ask: Ask) -
     )
     assert status == 0
     assert "BIND__raw" not in commands
-    assert "which data the run has read is not recorded" in warning
+    assert "the data that the run read is not recorded" in warning

@@ -149,7 +149,7 @@ def test_a_decision_on_a_comparison_of_another_run_marks_nothing(
     project.run("evaluate")
     with KedroSession.create(project_path=project.path) as session:
         session.run(pipeline_names=["evaluate"], node_names=["decide"])
-    assert "a comparison that this run has not made: no version is marked" in caplog.text
+    assert "a comparison that is not from this run: no version is marked" in caplog.text
     assert champion(project) == "1"
 
 
@@ -216,7 +216,7 @@ def test_processes_that_know_nothing_of_the_run_may_prepare_but_not_decide(
     refused = project.kedro(*parallel)
     assert refused.returncode != 0
     said = " ".join((refused.stdout + refused.stderr).split())
-    assert "ParallelRunner runs nodes in processes that know nothing of this run" in said
+    assert "ParallelRunner runs nodes in processes without access to this run" in said
     threads = project.kedro("run", "--runner", "ThreadRunner")
     assert threads.returncode == 0, threads.stderr
     assert champion(project) == "1"
@@ -246,17 +246,18 @@ from kedro.framework.startup import bootstrap_project
 bootstrap_project(Path.cwd())
 with KedroSession.create() as session:
     session.run(pipeline_names=[sys.argv[1]])
-print([name for name in sys.modules if name in ("skops.io", "mlflow", "kedro_azure_mlops.hooks")])
+wanted = ("kedro_azure_mlops.hooks", "scipy.special", "pandas", "skops.io", "mlflow")
+print([name for name in sys.modules if name in wanted])
 """
 
 
 @pytest.mark.parametrize("pipeline", ["prepare", "__default__"])
-def test_skops_is_imported_before_mlflow_and_only_if_there_is_a_model_to_store(
+def test_skops_is_imported_when_few_modules_are_and_only_if_there_is_a_model_to_store(
     project: Project, pipeline: str
 ) -> None:
     """Its import looks through all modules there are by then, and MLflow brings a thousand."""
     made = project.python("-c", _ORDER, pipeline)
-    expected = ["kedro_azure_mlops.hooks", "skops.io", "mlflow"]
+    expected = ["kedro_azure_mlops.hooks", "scipy.special", "pandas", "skops.io", "mlflow"]
     if pipeline == "prepare":
         expected.remove("skops.io")
     assert made.stdout.splitlines()[-1] == str(expected), made.stderr

@@ -48,7 +48,7 @@ def test_a_cron_schedule_is_stored_with_the_compiled_job(
     assert job["inputs"]["model__arguments__alpha"]["value"] == "2.5"
     (data,) = [id for id in azure.resources if "/data/raw_hours/versions/" in id]
     assert job["inputs"]["raw_hours"]["uri"].endswith(data)
-    assert "each of its jobs reads" in said.out
+    assert "every job reads" in said.out
 
 
 def test_the_monitor_is_scheduled_as_a_job_of_its_own(
@@ -170,7 +170,10 @@ def test_an_unknown_name_is_refused_and_the_known_are_named(
         (("nightly", "--every", "day", "--time-zone", "Mars"), "is not known to Azure ML"),
         (("a/b", "--every", "day"), "a/b is not a valid schedule name"),
         (("nightly", "--every", "day", "--params", "nothing=1"), "there is no parameter nothing"),
-        (("watch", "--monitor", "--every", "day", "--params", "a=1"), "it takes no --params"),
+        (
+            ("watch", "--monitor", "--every", "day", "--params", "a=1"),
+            "--monitor cannot be combined with --params",
+        ),
         (("a/b", "--monitor", "--every", "day"), "a/b is not a valid schedule name"),
     ],
 )

@@ -14,9 +14,10 @@ from pathlib import Path
 import pytest
 
 from kedro_azure_mlops.contract import digest, write_manifest
+from kedro_azure_mlops.errors import OperationError
 from kedro_azure_mlops.serve import score
 from kedro_azure_mlops.serve.model import fetch_model
-from kedro_azure_mlops.serve.process import HOST, _environment, prepare
+from kedro_azure_mlops.serve.process import HOST, _environment, prepare, refuse_used
 from tests.plugin.cloud import Command
 from tests.plugin.helpers import Project
 from tests.plugin.mlflow_server import free_port
@@ -292,7 +293,7 @@ def test_an_environment_without_a_server_is_named(
     project = Path(shutil.copytree(ran.path, tmp_path / "project", symlinks=True))
     monkeypatch.chdir(project)
     python = script(tmp_path / "python", "echo '[]'")
-    said = mlops("serve", "--port", "0", "--python", str(python))
+    said = mlops("serve", "--port", str(free_port()), "--python", str(python))
     assert (said.status, "has no server for the plain application" in said.err) == (2, True)
 
 
@@ -311,7 +312,7 @@ def test_without_a_champion_it_says_what_to_do(
     said = mlops("serve", "--prepare")
     assert said.status == 2
     assert "local has no champion to serve yet" in said.err
-    assert "type: kedro run" in said.err
+    assert "run: kedro run" in said.err
 
 
 def test_a_model_without_a_contract_is_refused_by_what_it_lacks(
@@ -343,9 +344,36 @@ def test_a_port_in_use_is_refused(mlops: Command) -> None:
     assert f"kedro mlops serve --port {port + 1}" in said.err
 
 
+@pytest.mark.parametrize("port", ["99999", "65536", "0", "-1"])
+def test_what_is_no_port_is_refused(own: Path, mlops: Command, port: str) -> None:
+    said = mlops("serve", "--port", port)
+    assert (said.status, "1<=x<=65535" in said.err) == (2, True)
+    assert not (own / "build/serve").exists()
+
+
+@pytest.mark.parametrize(("port", "other"), [(65534, 65535), (65535, 5001), (99999, 5001)])
+def test_another_port_that_is_suggested_exists(
+    monkeypatch: pytest.MonkeyPatch, port: int, other: int
+) -> None:
+    def bind(*_: object) -> None:
+        raise OSError("in use")
+
+    monkeypatch.setattr("socket.socket.bind", bind)
+    with pytest.raises(OperationError, match=f"--port {other}$"):
+        refuse_used(port)
+
+
+def test_the_last_port_is_a_port(own: Path, mlops: Command) -> None:
+    said = mlops("serve", "--port", "65535", "--prepare", "--model", str(own / "none"))
+    assert "1<=x<=65535" not in said.err
+    assert "is not a model folder" in said.err
+
+
 def test_a_missing_environment_is_refused(own: Path, model: Path, mlops: Command) -> None:
-    said = mlops("serve", "--model", str(model), "--port", "0", "--python", "none/bin/python")
-    assert (said.status, "`make serve` makes it" in said.err) == (2, True)
+    said = mlops(
+        "serve", "--model", str(model), "--port", str(free_port()), "--python", "none/bin/python"
+    )
+    assert (said.status, "`make serve` creates it" in said.err) == (2, True)
     assert not (own / "build/serve").exists()
 
 
@@ -440,7 +468,9 @@ def test_a_deadline_that_is_none_is_refused(
     own: Path, model: Path, mlops: Command, monkeypatch: pytest.MonkeyPatch, text: str
 ) -> None:
     monkeypatch.setenv("SERVE_DEADLINE", text)
-    said = mlops("serve", "--model", str(model), "--port", "0", "--python", str(PYTHON))
+    said = mlops(
+        "serve", "--model", str(model), "--port", str(free_port()), "--python", str(PYTHON)
+    )
     assert (said.status, f"SERVE_DEADLINE is {text}: it must be" in said.err) == (2, True)
     assert own.is_dir()
 

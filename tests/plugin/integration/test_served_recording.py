@@ -73,7 +73,7 @@ def test_a_server_records_what_it_answers(own: Path, model: Path, server: str) -
     table = measured(60).assign(unit=["north", "south"] * 60)
     table["time"] = pd.date_range("2024-01-01", periods=120, freq="min")
     with served(own, "--model", str(model), "--record", *plain) as running:
-        assert "recording its answers in data/served" in running.log.read_text("utf-8")
+        assert "recording answers in data/served" in running.log.read_text("utf-8")
         reply = running.ask("POST", "/score", body_of(table), x_request_id="mine-7")
         assert reply.headers["x-request-id"] == "mine-7"
         assert running.ask("POST", "/score", b"{").status == 400

@@ -57,11 +57,11 @@ def test_a_run_that_yields_the_model_in_service_registers_nothing(
     client = project.client()
     project.run()
     (before,) = client.search_model_versions(f"name='{NAME}'")
-    assert "in service already" not in caplog.text
+    assert "already in service" not in caplog.text
     project.run()
     (after,) = client.search_model_versions(f"name='{NAME}'")
     assert after.tags == before.tags, "what it was judged by when it entered service"
-    assert f"in service already, as {NAME} version 1: nothing is registered" in caplog.text
+    assert f"already in service, as {NAME} version 1: nothing is registered" in caplog.text
 
 
 def test_a_server_that_breaks_off_does_not_lose_the_model(

@@ -99,7 +99,7 @@ def test_a_parent_that_cannot_be_read_is_a_warning(
 ) -> None:
     job.client.set_tag(job.id, "mlflow.parentRunId", "0" * 32)
     project.run("prepare")
-    assert "lacks what its parent run knows" in caplog.text
+    assert "lacks the tags of its parent run" in caplog.text
     assert job.step().data.tags["kedro.pipelines"] == "prepare"
 
 

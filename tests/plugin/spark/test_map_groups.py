@@ -38,16 +38,16 @@ KEPT: dict[str, tuple[Any, ColumnType]] = {
     "times": (pd.DatetimeIndex(["2024-01-01 00:00:00.000001", None, "2024-01-01"]), "datetime"),
 }
 BROKEN: list[tuple[Any, ColumnType, str]] = [
-    ([1.0, 2.5, 3.0], "long", "new as double, and not as long"),
+    ([1.0, 2.5, 3.0], "long", "new as double, not as long"),
     (pd.DatetimeIndex(["2024-01-01 00:00:00.000000001"] * 3), "datetime", "new has nanoseconds"),
-    (["1", "2", "3"], "double", "new as string, and not as double"),
-    ([1, 2, 3], "double", "new as long, and not as double"),
-    ([1.0, 2.0, NAN], "string", "new as double, and not as string"),
-    ([1, "2", None], "string", "new as mixed-integer, and not as string"),
-    ([None, None, None], "long", "new as missing, and not as long"),
+    (["1", "2", "3"], "double", "new as string, not as double"),
+    ([1, 2, 3], "double", "new as long, not as double"),
+    ([1.0, 2.0, NAN], "string", "new as double, not as string"),
+    ([1, "2", None], "string", "new as mixed-integer, not as string"),
+    ([None, None, None], "long", "new as missing, not as long"),
     (pd.array([1, 2, None], dtype="Int64"), "long", "column new has 1 missing whole numbers"),
     (pd.DatetimeIndex(["2024-01-01"] * 3, tz="UTC"), "datetime", "new as datetime with a zone"),
-    (np.array(["9999-12-31"] * 3, "datetime64[us]"), "datetime", "times that are not dates"),
+    (np.array(["9999-12-31"] * 3, "datetime64[us]"), "datetime", "times that pandas cannot store"),
 ]
 
 
@@ -192,9 +192,9 @@ def test_what_spark_itself_would_change_in_silence_breaks_a_promise(
 @pytest.mark.parametrize(
     ("function", "message"),
     [
-        (lambda table: table["unit"], "Series, and not a DataFrame"),
-        (lambda table: table, "the columns unit, value, and not unit"),
-        (lambda table: table[[]], "the columns , and not unit"),
+        (lambda table: table["unit"], "Series, not a DataFrame"),
+        (lambda table: table, "the columns unit, value, not unit"),
+        (lambda table: table[[]], "the columns , not unit"),
     ],
     ids=["series", "more", "none"],
 )
@@ -210,7 +210,7 @@ def test_other_columns_break_a_promise(
 def test_rows_with_a_history_are_returned_one_for_one(give: Give) -> None:
     table = give(rows().assign(unit="a").head(20))
     history = History(order="time", rows=1)
-    message = "lambda>, given 20 rows of unit=a, returned 1 rows, and not one for each"
+    message = "lambda>, given 20 rows of unit=a, returned 1 rows, not one for each"
     with pytest.raises(OperationError, match=message):
         to_pandas(map_groups(table, "unit", lambda rows: rows.head(1), ROWS, history=history))
 

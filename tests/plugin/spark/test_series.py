@@ -87,7 +87,7 @@ def test_a_table_that_does_not_fit_is_refused_before_it_is_collected(
     table = spark.createDataFrame(rows().reset_index())
     monkeypatch.setattr(on_spark, "_free_memory", lambda: 10_000)
     monkeypatch.setattr(on_spark, "to_pandas", None)
-    with pytest.raises(OperationError, match=r"^600 rows take .* learn from fewer"):
+    with pytest.raises(OperationError, match=r"^600 rows need .* train on fewer"):
         in_memory(table, "time")
     monkeypatch.undo()
     assert len(in_memory(table, "time")) == 600

@@ -74,7 +74,7 @@ def test_a_missing_java_is_refused(away: str, shell: pytest.MonkeyPatch, tmp_pat
     with pytest.raises(OperationError, match=f"there is none on PATH: .*{ADVICE}"):
         spark_session(away)
     shell.setenv("JAVA_HOME", str(tmp_path))
-    with pytest.raises(OperationError, match=f"JAVA_HOME names {tmp_path}, where there is none"):
+    with pytest.raises(OperationError, match=f"JAVA_HOME names {tmp_path}, which has none"):
         spark_session(away)
 
 

@@ -35,7 +35,7 @@ def test_instants_are_refused_where_a_session_shows_those_of_another_zone(spark:
     }
     spark.conf.set("spark.sql.session.timeZone", "Europe/Berlin")
     try:
-        with pytest.raises(OperationError, match="the session has times of Europe/Berlin"):
+        with pytest.raises(OperationError, match="the session's time zone is Europe/Berlin"):
             to_pandas(frames["timestamp"])
         assert to_pandas(frames["timestamp_ntz"])["time"].equals(pd.Series(TIMES))
     finally:

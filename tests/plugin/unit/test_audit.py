@@ -190,7 +190,7 @@ class TestAudit:
         assert "requirements/serve.txt" in failed.stderr
         assert "could not look up" in failed.stderr
         assert reported != 404 or "beta-x 3.0" in failed.stderr
-        assert "nothing is known" in failed.stderr
+        assert "locked packages are unknown" in failed.stderr
         assert "no vulnerability counts" not in failed.stdout
 
     def test_no_network_is_said(self, audit: Audit, service: Service) -> None:
@@ -198,7 +198,7 @@ class TestAudit:
         nobody = "http://127.0.0.1:9"
         failed = audit(HTTPS_PROXY=nobody, https_proxy=nobody)
         assert failed.returncode == 2
-        assert "nothing is known" in failed.stderr
+        assert "locked packages are unknown" in failed.stderr
         assert service.asked == []
 
     def test_an_index_that_knows_of_no_vulnerability_anywhere_is_not_believed(
@@ -207,7 +207,7 @@ class TestAudit:
         service.knows(**{PROBED: []})
         failed = audit()
         assert failed.returncode == 2
-        assert "means nothing" in failed.stderr
+        assert "other answers mean nothing" in failed.stderr
 
     @pytest.mark.parametrize(("kept", "code"), [("id", 2), ("id fix_versions", 1)])
     def test_an_answer_of_another_form_is_not_read_as_well(
@@ -226,8 +226,8 @@ class TestAudit:
         monkeypatch.setattr(subject, "_pip_audit", answer)
         asked = audit()
         assert asked.returncode == code, asked.stderr
-        assert ("another form" in asked.stderr) == (code == 2)
-        assert ("nothing is known" in asked.stderr) == (code == 2)
+        assert ("unknown format" in asked.stderr) == (code == 2)
+        assert ("locked packages are unknown" in asked.stderr) == (code == 2)
 
     def test_a_tool_that_is_missing_is_named(
         self, audit: Audit, monkeypatch: pytest.MonkeyPatch
@@ -277,13 +277,13 @@ class TestIgnoring:
     @pytest.mark.parametrize(
         ("text", "message"),
         [
-            (entry(30, comment="x"), "give id, package, reason, until"),
-            (entry(30).replace("reason", "why"), "give id, package, reason, until"),
+            (entry(30, comment="x"), "its keys must be id, package, reason, until"),
+            (entry(30).replace("reason", "why"), "its keys must be id, package, reason, until"),
             (entry(30, reason=""), "reason must be a str"),
             (entry(30).replace("until = ", "until = 'soon' # "), "until must be a date"),
-            ("ignored = []\n", "holds [[ignore]] and nothing else"),
+            ("ignored = []\n", "may hold only [[ignore]], not ignored"),
             ("ignore = [1]\n", "entry 1: it must be a table with id, package, reason, until"),
-            ("ignore = 1\n", "holds [[ignore]] and nothing else, not ignore = 1"),
+            ("ignore = 1\n", "may hold only [[ignore]], not ignore = 1"),
             ("[[ignore\n", "is not valid TOML"),
         ],
     )
@@ -314,7 +314,7 @@ class TestBillOfMaterials:
             if line and not line.startswith(("#", " "))
         ]
         assert len(bill["components"]) == len(lines) > 50
-        assert f"{len(lines)} packages are in build" in made.stdout
+        assert f"wrote {len(lines)} packages to build" in made.stdout
         found = {one["name"].lower(): one for one in bill["components"]}
         for line in lines:
             name, version = line.split()[0].split("==")

@@ -478,7 +478,7 @@ def test_files_that_are_not_there_are_named(tmp_path: Path) -> None:
         pieces_of(tmp_path / "empty").load()
     with pytest.raises(DatasetError, match="no file or folder is named"):
         CsvPieces(filepath=None).load()
-    with pytest.raises(DatasetError, match="never written"):
+    with pytest.raises(DatasetError, match="are read-only"):
         pieces_of(tmp_path / "empty").save(pd.DataFrame())
 
 
@@ -487,7 +487,7 @@ def test_two_files_whose_scores_would_have_one_name_are_refused(
 ) -> None:
     write(tmp_path / "new" / "a.csv", rows)
     rows.to_parquet(tmp_path / "new" / "a.parquet")
-    with pytest.raises(DatasetError, match="holds two files a"):
+    with pytest.raises(DatasetError, match="holds two files named a"):
         pieces_of(tmp_path / "new").load()
 
 

@@ -56,7 +56,7 @@ def test_its_readme_speaks_of_this_model(folder: Path) -> None:
     text = (folder / "README.md").read_text(encoding="utf-8")
     assert "score_file.py rows.csv scores.csv    # time,unit,load" in text
     assert "`deviation`, `is_far`" in text
-    assert "Begin a file with the last 1 days of each unit (at least 2 rows)" in text
+    assert "Start a file with the last 1 days of each unit (at least 2 rows)" in text
     assert not {"{", "}"} & set(text)
 
 
@@ -153,7 +153,7 @@ def test_an_example_that_would_be_refused_leaves_no_archive(model: Path, tmp_pat
     found["example"][3]["humidity"] = 3
     file.write_text(json.dumps(found), encoding="utf-8")
     write_manifest(folder)
-    with pytest.raises(OperationError, match=r"example is refused: data\[3\]\.humidity is not"):
+    with pytest.raises(OperationError, match=r"its own example: data\[3\]\.humidity is not"):
         make_bundle(folder, place)
 
 
@@ -168,5 +168,5 @@ def test_a_model_that_does_not_say_what_it_is_asked_is_refused(model: Path, tmp_
 
     folder = Path(shutil.copytree(model, tmp_path / "model"))
     (folder / "contract.json").unlink()
-    with pytest.raises(OperationError, match=r"it has no contract\.json, which says what it is"):
+    with pytest.raises(OperationError, match=r"it has no contract\.json, which describes"):
         make_bundle(folder, tmp_path / "project")

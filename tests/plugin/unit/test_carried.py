@@ -115,8 +115,8 @@ def test_what_cannot_be_pickled_is_refused_with_advice(
 ) -> None:
     dataset = CarriedDataset(path=str(tmp_path))
     dataset.save("before")
-    with pytest.raises(DatasetError, match=r"cannot be carried .*give it a catalog entry"):
+    with pytest.raises(DatasetError, match=r"cannot be carried .*add a catalog entry"):
         dataset.save(make())
     assert not dataset.exists()
-    with pytest.raises(DatasetError, match="holds no data of a step"):
+    with pytest.raises(DatasetError, match="holds no data written by a step"):
         dataset.load()

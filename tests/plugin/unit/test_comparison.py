@@ -205,7 +205,7 @@ def test_an_unknown_key_is_named(new: pd.DataFrame, profile: Profile) -> None:
     assert [(one.kind, one.check, one.key) for one in found.findings] == [
         ("drift", "new_key", "loft")
     ]
-    assert "training did not know this key, 48 rows" in found.findings[0].words
+    assert "key not seen in training, 48 rows" in found.findings[0].words
     one_row = pd.concat([new, new.tail(1).assign(key="typo")])
     found = compare_rows(one_row, profile, SCHEMA)
     assert kinds(found) == {("traffic", "typo")}
@@ -226,7 +226,7 @@ def test_fewer_rows_than_usual_are_traffic(new: pd.DataFrame, profile: Profile) 
     found = compare_rows(thin, profile, SCHEMA)
     assert ("traffic", None) in kinds(found)
     assert not found.drifted
-    assert any("192 are usual" in one.words for one in found.findings)
+    assert any("usually 192" in one.words for one in found.findings)
 
 
 def test_no_rows_are_an_alarm_of_their_own(new: pd.DataFrame, profile: Profile) -> None:
@@ -299,7 +299,7 @@ def test_scores_and_flags_are_judged_where_they_are_known(
     assert {("flagged", "hall"), ("score_psi", "hall")} <= {
         (row.check, row.key) for row in found.windows[found.windows["alarm"]].itertuples()
     }
-    assert any("is_odd marks 100.0% of the rows" in one.words for one in found.findings)
+    assert any("is_odd flags 100.0% of the rows" in one.words for one in found.findings)
     assert not compare_rows(scored[INPUTS], profile, SCHEMA).findings
 
 
@@ -342,7 +342,7 @@ def test_rows_without_times_are_one_window(rows: int) -> None:
     found = compare_rows(pink, profile, CATEGORIES)
     assert [(one.kind, one.column) for one in found.findings] == [("drift", "colour")]
     assert found.windows.query("alarm")["check"].isin(["new_category", "psi"]).all()
-    assert any("no category of training: pink" in one.words for one in found.findings)
+    assert any("in new categories: pink" in one.words for one in found.findings)
     gone = compare_rows(new.assign(colour=None), profile, CATEGORIES)
     assert [(one.kind, one.check) for one in gone.findings] == [("quality", "missing")]
     dearer = compare_rows(new.assign(price=new["price"] + 20), profile, CATEGORIES)

@@ -118,7 +118,7 @@ def test_an_early_release_of_kedro_runs_one_pipeline(monkeypatch: pytest.MonkeyP
     options = [one for one in run.params if "--pipelines" not in one.opts]
     monkeypatch.setattr(run, "params", options)
     assert command(job_of(steps("c")), "a").endswith(" --pipeline c")
-    with pytest.raises(OperationError, match="the pipelines b, c needs a Kedro whose `kedro run`"):
+    with pytest.raises(OperationError, match="the pipelines b, c needs `kedro run --pipelines`"):
         job_of(steps("b", "c"))
 
 
@@ -156,7 +156,8 @@ def test_a_spark_step_runs_the_same_through_an_entry_file() -> None:
 
 def test_a_spark_step_needs_its_entry_file() -> None:
     steps = TWO_STEPS | {"prepare": {"tags": ["prepare"], "spark": {}}}
-    with pytest.raises(OperationError, match=r"there is no spark_entry\.py\. Write it, two lines"):
+    message = r"there is no spark_entry\.py\. Create it with these two lines"
+    with pytest.raises(OperationError, match=message):
         job_of(project(steps=steps))
 
 
@@ -286,7 +287,7 @@ def test_compiling_twice_gives_the_same_bytes() -> None:
         ({"a": {"tags": ["x"]}}, "there is no tag x; there are: prepare"),
         ({"a": {"namespaces": ["x"]}}, "there is no namespace x; there are: part"),
         ({"a": {"pipelines": ["x"]}}, "there is no pipeline x; there are: __default__"),
-        ({"a": {"nodes": ["train"], "tags": ["prepare"]}}, "steps.a: no node passes all"),
+        ({"a": {"nodes": ["train"], "tags": ["prepare"]}}, "steps.a: no node matches all"),
     ],
     ids=["uncovered", "twice", "cycle", "node", "tag", "namespace", "pipeline", "nothing"],
 )
@@ -396,8 +397,8 @@ def gate(**keys: Any) -> Mlops:
 def test_a_gate_on_numbers_of_another_step_is_a_warning() -> None:
     found = replace(project(steps=TWO_STEPS), mlops=gate(table="clean", decision="report"))
     (warning,) = notes_of(found)[1]
-    assert "step fit decides about the model (report)" in warning
-    assert "step prepare has measured (clean)" in warning
+    assert "step fit judges the model (report)" in warning
+    assert "step prepare measured (clean)" in warning
     assert "no model of this job becomes champion" in warning
     for silent in (
         replace(found, mlops=gate(table="model", decision="report")),
@@ -457,7 +458,7 @@ def test_two_datasets_of_one_port_are_refused() -> None:
             Node(same, "part.a", "part__a", name="two"),
         ]
     )
-    with pytest.raises(OperationError, match=r"part\.a and part__a would be one port"):
+    with pytest.raises(OperationError, match=r"part\.a and part__a would share the port"):
         job_of(project(whole=whole, outputs={}))
 
 
@@ -474,7 +475,8 @@ def test_a_parameter_behind_another_one_goes_to_every_step(tmp_path: Path) -> No
 def test_a_parameter_with_the_name_of_another_input_is_refused(name: str) -> None:
     found = project(steps=TWO_STEPS)
     found.parameters.update({name: 1, "a": {"b": 2}})
-    with pytest.raises(OperationError, match=f"The parameter {name} and the .* would be one input"):
+    message = f"The parameter {name} and the .* would share the job input"
+    with pytest.raises(OperationError, match=message):
         job_of(found, {"a.b": "2", name: "1"})
     assert job_of(found, {"a.b": "2"})
 
@@ -482,7 +484,7 @@ def test_a_parameter_with_the_name_of_another_input_is_refused(name: str) -> Non
 def test_a_path_that_an_input_overrules_is_no_parameter() -> None:
     found = project(params=["file"])
     found.parameters["file"] = PATHS["raw"]
-    with pytest.raises(OperationError, match=r"file in azureml\.yml has no effect .* input raw"):
+    with pytest.raises(OperationError, match=r"file in azureml\.yml has no effect: .* input raw"):
         job_of(found)
 
 
@@ -501,7 +503,7 @@ def test_a_place_that_is_given_and_overruled_by_an_input_is_refused() -> None:
 @pytest.mark.parametrize(
     ("entry", "asked", "message"),
     [
-        ({"versioned": True}, {}, "raw is versioned, a folder of versions"),
+        ({"versioned": True}, {}, "raw is versioned, so it is a folder of versions"),
         ({"filepath": "folder"}, {}, "raw is uri_file .* folder is a folder: change its type"),
         ({"filepath": "file.csv"}, {"type": "uri_folder"}, "but file.csv is a file"),
         ({"filepath": "data/my raw.csv"}, {}, "cannot be given a file with ' '"),

@@ -100,7 +100,7 @@ def test_all_faults_are_named_at_once(copied: Project) -> None:
         ("code: null\n", "name it in image"),
         ("code: null\nimage: acr.example/x:1\n", "working_directory"),
         ("environment: null\n", "give an environment or an image"),
-        ("steps: {a: {spark: {}, compute: x}}\n", "a Spark step takes no compute"),
+        ("steps: {a: {spark: {}, compute: x}}\n", "a Spark step cannot have compute"),
         ("steps: {a: {spark: {}, environment_variables: {A: 1}}}\n", "spark.yarn.appMasterEnv"),
     ],
     ids=["no_image", "no_folder", "no_environment", "compute_of_spark", "variables_of_spark"],

@@ -89,7 +89,7 @@ def test_a_name_that_does_not_fit_is_refused(name: str, uri: str) -> None:
 
 def test_a_folder_of_experiments_is_an_absolute_path() -> None:
     assert Tracking(experiment_folder="/Users/me@example.com").experiment_folder
-    with pytest.raises(ValueError, match="a workspace path is needed, such as /Shared/mine"):
+    with pytest.raises(ValueError, match="must be a workspace path, such as /Shared/mine"):
         Tracking(experiment_folder="mine")
 
 
@@ -121,7 +121,7 @@ def test_the_host_of_a_profile_is_read(
     ("text", "advice"),
     [
         ("403: Invalid access token.", "does not accept the token"),
-        ("Credential was not sent or was of an unsupported type", "was sent no token"),
+        ("Credential was not sent or was of an unsupported type", "received no token"),
         ("Workspace Model Registry is disabled", "registry.uri: databricks-uc"),
         ("please specify all three levels", "CATALOG.SCHEMA.MODEL"),
         ("Max retries exceeded with url", "does not answer: check DATABRICKS_HOST"),

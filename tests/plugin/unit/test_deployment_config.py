@@ -80,7 +80,7 @@ def test_an_environment_without_an_endpoint_is_named(copied: Project) -> None:
         ("mirror: {percent: 60, seconds: 1}", "mirror.percent: must be less than or equal"),
         ("keep_old_hours: -1", "keep_old_hours: must be greater than or equal to 0"),
         ("metrics: [speed]", "metrics.0: must be 'requests', 'errors'"),
-        ("batch: {endpoint: x}", "batch.endpoint: Azure takes 3 to 32 letters"),
+        ("batch: {endpoint: x}", "batch.endpoint: Azure allows 3 to 32 letters"),
         ("batch: {pipeline: score}", "batch.compute: is missing"),
         ("environment: {name: serving}", "environment.image: is missing"),
         ("target: edge", "target: must be 'managed' or 'kubernetes' (it is 'edge')"),
@@ -100,7 +100,7 @@ def test_what_is_wrong_is_named(copied: Project, text: str, said: str) -> None:
 def test_names_that_azure_does_not_take_are_refused(copied: Project, name: str) -> None:
     configure(copied, "dev", f"endpoint: {name}")
     with pytest.raises(
-        OperationError, match=r"dev/mlops\.yml: deployment\.endpoint: Azure takes 3"
+        OperationError, match=r"dev/mlops\.yml: deployment\.endpoint: Azure allows 3"
     ):
         deployment_of(copied.path, "dev")
 

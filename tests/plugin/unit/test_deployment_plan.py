@@ -51,14 +51,14 @@ def test_the_first_deployment_gets_all_traffic_at_once() -> None:
     made = plan(State())
     assert (made.creates_endpoint, made.creates, made.steps) == (True, True, [100])
     assert not made.mirrors
-    assert plan_lines(made, CONFIG)[0] == "make the endpoint heat"
+    assert plan_lines(made, CONFIG)[0] == "create the endpoint heat"
 
 
 def test_a_second_one_goes_by_steps() -> None:
     made = plan(state({"old": 100}))
     assert (made.creates, made.steps, made.mirrors) == (True, [10, 50, 100], True)
     assert plan_lines(made, CONFIG) == [
-        "make the deployment new at 0 % on 1 x small",
+        "create the deployment new at 0 % on 1 x small",
         "smoke test of new, here and after each step",
         "mirror 10 % for 60 s",
         "traffic old 90 %, new 10 %",

@@ -83,16 +83,16 @@ def test_the_last_decimal_may_differ(served: Any, expected: Expected) -> None:
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (first(energy=0.5), r"answers data\[0\].energy 0.5, recorded at training was 4"),
-        (first(energy=None), r"answers data\[0\].energy None"),
-        (first(energy=True), r"answers data\[0\].energy True"),
-        (first(energy="high"), r"answers data\[0\].energy high"),
-        (first(is_high=None), r"answers data\[0\].is_high None"),
-        (first(is_high=1), r"answers data\[0\].is_high 1"),
-        (first(unit="east"), r"answers data\[0\].unit east"),
-        (without("is_high"), r"answers data\[0\] without the column is_high"),
-        (without("unit"), r"answers data\[0\] without the column unit"),
-        (lambda body: body | {"data": body["data"][1:]}, "answers 5 rows to 6"),
+        (first(energy=0.5), r"returns data\[0\].energy 0.5, but training recorded 4"),
+        (first(energy=None), r"returns data\[0\].energy None"),
+        (first(energy=True), r"returns data\[0\].energy True"),
+        (first(energy="high"), r"returns data\[0\].energy high"),
+        (first(is_high=None), r"returns data\[0\].is_high None"),
+        (first(is_high=1), r"returns data\[0\].is_high 1"),
+        (first(unit="east"), r"returns data\[0\].unit east"),
+        (without("is_high"), r"returns data\[0\] without the column is_high"),
+        (without("unit"), r"returns data\[0\] without the column unit"),
+        (lambda body: body | {"data": body["data"][1:]}, "returns 5 rows instead of 6"),
         (lambda body: body | {"model": {"digest": "0"}}, "answers with the model 0, not "),
         (lambda body: body | {"data": [None]}, r"a list of rows: \[null\]"),
         (lambda body: "<html>", "answers with the model unknown"),
@@ -114,21 +114,21 @@ def test_a_missing_value_that_was_recorded_is_expected(served: Any, expected: Ex
     served.change = first(is_high=None)
     smoke(served, Expected(expected.digest, contract), "v1")
     served.change = lambda body: body
-    with pytest.raises(RefusedError, match=r"data\[0\].is_high .*, recorded at training was None"):
+    with pytest.raises(RefusedError, match=r"data\[0\].is_high .*, but training recorded None"):
         smoke(served, Expected(expected.digest, contract), "v1")
 
 
 def test_a_server_that_fails_is_refused(served: Any, expected: Expected) -> None:
     served.status = 503
-    with pytest.raises(RefusedError, match="v1 answers 503 to a good request"):
+    with pytest.raises(RefusedError, match="v1 returns 503 for a valid request"):
         smoke(served, expected, "v1")
-    with pytest.raises(RefusedError, match="v1 answers 503"):
+    with pytest.raises(RefusedError, match="v1 returns 503"):
         refuse_no_answer(served, expected.body)
 
 
 def test_a_server_that_takes_anything_is_refused(served: Any, expected: Expected) -> None:
     served.takes_anything = True
-    with pytest.raises(RefusedError, match="answers 200 to a malformed request"):
+    with pytest.raises(RefusedError, match="returns 200 for a malformed request"):
         smoke(served, expected, "v1")
 
 

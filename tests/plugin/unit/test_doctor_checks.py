@@ -45,7 +45,7 @@ def test_a_python_that_fits(project: Project, version):
 def test_a_python_that_does_not(project: Project, version):
     text = fault(python_version(project.path, version))
 
-    assert f"Python {version}, but the project asks for >=3.11" in text
+    assert f"Python {version}, but the project requires >=3.11" in text
     assert text.endswith("(make setup)")
 
 
@@ -131,7 +131,7 @@ def test_packages_for_azure_that_are_not_as_locked(
 ):
     text = fault(lock(azure_lock(tmp_path), "azure", installed, may_lack=may_lack))
 
-    assert "requirements/azure.txt is not what is installed" in text
+    assert "requirements/azure.txt differs from what is installed" in text
 
 
 def test_links_that_stay_and_links_that_leave(project: Project, tmp_path: Path):
@@ -140,7 +140,7 @@ def test_links_that_stay_and_links_that_leave(project: Project, tmp_path: Path):
 
     (tmp_path / "outside.txt").write_text("secret", encoding="utf-8")
     (project.path / "src" / "leaves").symlink_to(tmp_path / "outside.txt")
-    assert "src/leaves is a link that leads out of the project" in fault(snapshot(project.path))
+    assert "src/leaves is a link that points out of the project" in fault(snapshot(project.path))
 
 
 def test_a_configuration_that_compiles(project: Project):
@@ -256,7 +256,7 @@ def with_wheel(tmp_path: Path) -> Path:
 
 def test_a_wheel_that_is_the_one_of_the_lock(with_wheel: Path):
     assert list(wheels(with_wheel)) == [
-        Check(True, f"wheels/ holds what the locks name: {PLUGIN} 1.0")
+        Check(True, f"wheels/ has the wheels that the locks name: {PLUGIN} 1.0")
     ]
 
 
@@ -275,16 +275,14 @@ def test_a_wheel_of_another_version(with_wheel: Path):
 
     (check,) = wheels(with_wheel)
 
-    assert f"requirements/run.txt names {PLUGIN}==1.0, but wheels/ holds only 0.9 of it" in fault(
-        check
-    )
+    assert f"requirements/run.txt names {PLUGIN}==1.0, but wheels/ has only 0.9" in fault(check)
 
 
 def test_a_wheel_that_is_missing(with_wheel: Path):
     (with_wheel / "wheels/kedro_azure_mlops-1.0-py3-none-any.whl").unlink()
 
     (check,) = wheels(with_wheel)
-    assert "but wheels/ holds none of it. Restore the wheel (git checkout" in fault(check)
+    assert "but wheels/ has no wheel of it. Restore the wheel (git checkout" in fault(check)
 
     (with_wheel / "pyproject.toml").write_text("", encoding="utf-8")  # it comes from an index
     assert list(wheels(with_wheel)) == []

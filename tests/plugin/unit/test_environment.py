@@ -161,7 +161,7 @@ def test_a_wheel_that_is_not_the_one_of_the_lock_is_refused(root):
     write_docker_context(root, environment())
     (root / "wheels" / "plug_in-1.0-py3-none-any.whl").write_text("other", encoding="utf-8")
 
-    with pytest.raises(OperationError, match=r"wheels/plug_in-1\.0.*its hash is another"):
+    with pytest.raises(OperationError, match=r"wheels/plug_in-1\.0.*its hash differs"):
         write_docker_context(root, environment())
 
 

@@ -32,6 +32,14 @@ def test_the_seed_goes_to_an_estimator_that_takes_one() -> None:
     assert new_estimator("sklearn.neighbors.KernelDensity", {}, seed=3).bandwidth == 1.0
 
 
+def test_null_removes_an_argument_of_another_estimator_and_no_other() -> None:
+    svm = "sklearn.svm.OneClassSVM"
+    assert new_estimator(svm, {"novelty": None, "nu": 0.2}).nu == 0.2
+    with pytest.raises(ValueError, match=r"novelty=True; .*NAME=null removes"):
+        new_estimator(svm, {"novelty": True})
+    assert new_estimator(RIDGE, {"random_state": None}, seed=3).random_state is None
+
+
 def test_what_fits_scores_and_is_stored_safely_is_accepted() -> None:
     refuse_unusable("sklearn.svm.OneClassSVM", {}, ["score_samples"], columns=3)
     refuse_unusable(OURS, {}, ["predict", "score_samples"], columns=3, trusted=[OURS])
@@ -45,7 +53,7 @@ def test_what_fits_scores_and_is_stored_safely_is_accepted() -> None:
         ("sklearn.svm.Thing", {}, "cannot be imported"),
         ("collections.Counter", {}, r"has no fit\(\)"),
         (RIDGE, {}, "has no score_samples or decision_function"),
-        ("sklearn.neighbors.LocalOutlierFactor", {}, "novelty"),
+        ("sklearn.neighbors.LocalOutlierFactor", {}, "novelty.*arguments.NAME=VALUE sets one"),
         (RIDGE, {"trees": 5}, "cannot be created: .*'trees'"),
         ("sklearn.svm.OneClassSVM", {"nu": 7}, "cannot be fitted: .*'nu'"),
         (f"{Failing.__module__}.Failing", {}, "cannot be fitted: not today"),

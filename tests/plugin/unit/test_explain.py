@@ -314,7 +314,7 @@ def test_a_model_that_cannot_explain_says_so_and_answers_without() -> None:
     plain = small_scorer()
     refused = ask(plain, explained_body(measured().tail(2)))
     assert (refused.status, refused.body["error"]["field"]) == (400, "explain")
-    assert "does not say what its score is computed from" in refused.body["error"]["message"]
+    assert "does not declare what its score is computed from" in refused.body["error"]["message"]
     assert ask(plain, body_of(measured().tail(2))).status == 200
 
 
@@ -323,7 +323,7 @@ def test_a_model_with_an_explanation_of_its_own_keeps_it() -> None:
     scorer.schema = Schema((Column("explanation", "double"),), scorer.schema.outputs)
     row = '{"data": [{"explanation": 1}]'
     refused = ask(scorer, row + ', "explain": true}')
-    assert "is called explanation already" in refused.body["error"]["message"]
+    assert "already has a column called explanation" in refused.body["error"]["message"]
     assert ask(scorer, row + "}").body["data"] == [{"sum": 1.0}]
 
 
@@ -349,7 +349,7 @@ def test_an_explanation_of_another_score_is_never_given() -> None:
     scorer.explained = another
     refused = ask(scorer, body)
     assert refused.body["error"]["field"] == "explain"
-    assert "explains the sum 1 and answers 3" in refused.body["error"]["message"]
+    assert "explains the sum 1 but answers 3" in refused.body["error"]["message"]
 
 
 def test_a_score_that_is_no_number_for_some_mixes_has_no_contributions() -> None:
@@ -442,7 +442,7 @@ def test_a_report_on_a_model_that_cannot_explain_is_told_why(
 ) -> None:
     with caplog.at_level(logging.WARNING):
         assert explain_rows(small_scorer(), arrays_of(measured().tail(3))) is None
-    assert "Not explained: the scorer of this model does not say" in caplog.text
+    assert "Not explained: the scorer of this model does not declare" in caplog.text
     assert reason_not_explained(small_scorer()) in caplog.text
 
 
@@ -511,14 +511,14 @@ def test_a_stored_model_is_not_explained_where_nothing_says_what_is_usual(
         (folder / PROFILE).write_text(content, encoding="utf-8")
     write_manifest(folder)
     message = refusal_of(folder, {"a": 1, "b": 2})
-    assert "no profile.json in the model folder says what is usual for a, b" in message
+    assert "no profile.json in the model folder has the median of a, b" in message
 
 
 def test_a_stored_model_of_texts_or_several_answers_is_not_explained(tmp_path: Path) -> None:
     table = pd.DataFrame({"a": [1.0, 2.0, 3.0, 4.0]})
     save_model(LinearRegression().fit(table, np.ones((4, 2))), tmp_path / "two")
     write_usual(tmp_path / "two", table)
-    assert "does not answer a single number" in refusal_of(tmp_path / "two", {"a": 1})
+    assert "does not return a single number" in refusal_of(tmp_path / "two", {"a": 1})
     names = pd.DataFrame({"kind": ["x", "y", "x", "y"]})
     encoded = make_pipeline(OneHotEncoder(), LinearRegression()).fit(names, table["a"])
     encoded.input_example = names

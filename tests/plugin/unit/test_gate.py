@@ -90,15 +90,17 @@ def test_the_gate_on_a_ranking(
 
 def test_the_gate_gives_its_reasons_with_the_numbers() -> None:
     decision = decide(comparison(challenger=0.5), CHAMPION, RULES, COST)
-    assert "R² 0.500 against 0.600, champion (version 7), 0.01 worse allowed" in reasons(decision)
-    assert "R² 0.500 against 0.300, minimum" in reasons(decision)
-    assert "R² 0.500 against 0.200, mean" in reasons(decision)
+    assert "R² 0.500 against 0.600 for the champion (version 7), 0.01 worse allowed" in reasons(
+        decision
+    )
+    assert "R² 0.500, minimum 0.300" in reasons(decision)
+    assert "R² 0.500 against 0.200 for mean" in reasons(decision)
     assert decision["champion_version"] == "7"
 
 
 def test_numbers_that_differ_are_written_so_that_they_do() -> None:
     (reason,) = reasons(decide(comparison(challenger=0.29999), NONE_YET, RULES, COST), False)
-    assert reason == "R² 0.29999 against 0.3, minimum"
+    assert reason == "R² 0.29999, minimum 0.3"
 
 
 def test_a_table_may_be_a_mapping_and_a_gate_its_model() -> None:
@@ -133,6 +135,30 @@ def test_a_metric_in_other_letters_is_named() -> None:
     assert "missing metric: R2. Did you mean r2?" in reasons(
         decide(comparison(), CHAMPION, rules, COST), False
     )
+
+
+@pytest.mark.parametrize(
+    ("metric", "hint"),
+    [
+        ("average_precison", ". Did you mean average_precision?"),
+        ("Average_Precison", ". Did you mean average_precision?"),
+        ("precision", ""),
+        ("recall", ""),
+    ],
+)
+def test_a_misspelled_metric_is_reported_with_the_measured_one(metric: str, hint: str) -> None:
+    table = comparison().assign(average_precision=0.5)
+    rule = {"metric": metric, "minimum": 0.1}
+    decision = decide(table, NONE_YET, gate(rule), COST)
+    assert reasons(decision, False) == [f"missing metric: {metric}{hint}"]
+    assert decide(table, NONE_YET, gate(rule | {"metric": "average_precision"}), COST)["passed"]
+
+
+def test_a_metric_of_all_data_is_not_suggested_for_one_of_a_slice() -> None:
+    table = comparison().assign(average_precision=0.5)
+    rule = {"metric": "average_precision", "minimum": 0.1, "slice": "worst"}
+    decision = decide(table, NONE_YET, gate(rule), COST)
+    assert reasons(decision, False) == ["missing metric: average_precision.worst"]
 
 
 def test_a_champion_that_cannot_be_compared_goes_only_when_configured() -> None:
@@ -246,7 +272,7 @@ def test_a_baseline_that_cannot_be_compared_is_a_refusal(row: str) -> None:
     ("latency", "refused", "reason"),
     [
         (100.0, [], "latency in ms is at most 100"),
-        (100.1, ["maximum"], "latency in ms 100.100 against 100.000, maximum"),
+        (100.1, ["maximum"], "latency in ms 100.100, maximum 100.000"),
         (None, ["maximum"], "missing metric: latency_ms"),
         (NAN, ["maximum"], "missing metric: latency_ms"),
     ],
@@ -461,8 +487,8 @@ def test_the_worst_slice_goes_with_a_version_to_other_environments() -> None:
     ("rule", "message"),
     [
         (AGREES | {"needs_labels": True}, "exclude each other"),
-        (WORST | {"champion_tolerance": 0.1}, "minimum or maximum only"),
-        (WORST | {"beats": ["mean"]}, "minimum or maximum only"),
+        (WORST | {"champion_tolerance": 0.1}, "can only have minimum and maximum"),
+        (WORST | {"beats": ["mean"]}, "can only have minimum and maximum"),
     ],
 )
 def test_rules_that_cannot_be_applied_are_refused(rule: dict[str, Any], message: str) -> None:

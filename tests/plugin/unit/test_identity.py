@@ -107,7 +107,7 @@ def test_a_federated_token_must_be_there(monkeypatch, tmp_path):
 def test_a_half_set_service_principal_is_refused(monkeypatch, variables, missing):
     set_all(monkeypatch, variables)
 
-    with pytest.raises(OperationError, match="half set") as refused:
+    with pytest.raises(OperationError, match="incomplete") as refused:
         credential()
 
     assert missing in str(refused.value)
@@ -119,7 +119,7 @@ def test_a_half_set_service_connection_says_what_the_step_lacks(monkeypatch, mis
     todo = {"SYSTEM_ACCESSTOKEN": "write SYSTEM_ACCESSTOKEN: $(System.AccessToken) under env"}
     todo["SYSTEM_OIDCREQUESTURI"] = "in a step of AzureCLI@2"
 
-    with pytest.raises(OperationError, match=f"half set: there is no {missing}") as refused:
+    with pytest.raises(OperationError, match=f"incomplete: there is no {missing}") as refused:
         credential()
 
     assert todo.get(missing, "workload identity federation") in str(refused.value)
@@ -136,8 +136,8 @@ def test_an_access_token_that_is_not_mapped_is_not_taken_for_one(monkeypatch):
     ("variables", "todo"),
     [
         (IN_GITHUB | PRINCIPAL, "Give the job permissions: id-token: write"),
-        (GITHUB | {"AZURE_TENANT_ID": "t"}, "there is no AZURE_CLIENT_ID. Make it a variable of"),
-        (GITHUB | {"AZURE_CLIENT_ID": "c"}, "there is no AZURE_TENANT_ID. Make it a variable of"),
+        (GITHUB | {"AZURE_TENANT_ID": "t"}, "there is no AZURE_CLIENT_ID. Define it as a variable"),
+        (GITHUB | {"AZURE_CLIENT_ID": "c"}, "there is no AZURE_TENANT_ID. Define it as a variable"),
     ],
     ids=["no-permission", "no-client", "no-tenant"],
 )

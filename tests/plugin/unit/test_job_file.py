@@ -73,8 +73,8 @@ def test_steps_come_in_the_order_in_which_they_run(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("steps", "message"),
     [
-        ({"a": step(inputs={"x": "${{parent.inputs.gone}}"})}, "is gone, no input of the job"),
-        ({"a": step(inputs={"x": "${{parent.jobs.z.outputs.x}}"})}, "is x of z: no such output"),
+        ({"a": step(inputs={"x": "${{parent.inputs.gone}}"})}, "is gone, not an input of the job"),
+        ({"a": step(inputs={"x": "${{parent.jobs.z.outputs.x}}"})}, "is x, no output of step z"),
         ({"a": step("cat ${{inputs.x}}")}, "command of step a uses inputs.x, which"),
         ({"a": step("cat ${{outputs.x}}")}, "command of step a uses outputs.x, which"),
         ({"a": step(inputs={"x": "a-${{parent.inputs.x}}"})}, "that is neither an input of the"),

@@ -96,7 +96,7 @@ def test_a_link_that_leaves_the_project_is_refused_before_anything_runs(job: Tin
     (job.folder / "outside.txt").write_text("outside", encoding="utf-8")
     link = job.project / "linked.txt"
     link.symlink_to("../outside.txt")
-    with pytest.raises(OperationError, match=r"linked\.txt is a link that leads out"):
+    with pytest.raises(OperationError, match=r"linked\.txt is a link that points out"):
         job.run()
     assert not (job.work / "a").exists()
     link.unlink()
@@ -122,7 +122,7 @@ def test_an_output_may_be_a_file(job: TinyJob) -> None:
 def test_a_file_that_is_not_made_fails_the_step(job: TinyJob) -> None:
     job.step("a", "true", {"it": {"type": "uri_file"}})
     assert not job.run().succeeded
-    assert "it has not made its output it" in job.printed()
+    assert "it did not produce its output it" in job.printed()
 
 
 @pytest.mark.parametrize("name", ["with blank", "it's", 'quo"te', "dollar$HOME", "back\\slash"])
@@ -278,7 +278,7 @@ def test_a_dotted_parameter_is_known_by_its_port(job: TinyJob) -> None:
         ({"parameters": {"raw": "1"}}, "--params raw: that is set with --input"),
         ({"inputs": {"other": "x"}}, "--input other: .* it has: raw"),
         ({"inputs": {"letter": "x"}}, "--input letter: that is set with --params"),
-        ({"inputs": {"raw": "gone.txt"}}, "raw is to be read from .*gone.txt, where nothing is"),
+        ({"inputs": {"raw": "gone.txt"}}, "raw is read from .*gone.txt, which does not exist"),
     ],
 )
 def test_inputs_that_the_job_does_not_have_are_refused(

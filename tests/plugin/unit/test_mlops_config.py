@@ -176,7 +176,7 @@ def test_a_fault_in_base_is_found_there(project: Project, fault: str) -> None:
 def test_what_is_missing_is_named(project: Project, tmp_path: Path, read: object) -> None:
     assert callable(read)
     assert read(project.path, "dev")
-    with pytest.raises(OperationError, match="no environment nowhere in conf: there are dev"):
+    with pytest.raises(OperationError, match="no environment nowhere in conf, only dev"):
         read(project.path, "nowhere")
     for file in project.path.glob("conf/*/*.yml"):
         if file.name in ("mlops.yml", "azureml.yml"):

@@ -274,7 +274,7 @@ def test_the_page_of_a_model_without_keys_shows_numbers_categories_and_scores() 
     for words in (
         "Distribution of load of all: median",
         "Shares of the values of kind, in training and now",
-        "Shares of score of all between the deciles of training",
+        "Shares of score of all between the training deciles",
         "Rows in each window of 24 h: 24 in the newest",
     ):
         assert words in page

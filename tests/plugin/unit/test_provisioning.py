@@ -77,7 +77,7 @@ def test_only_what_can_be_made_is_made():
     apply(a_site(), items, said.append)
 
     assert made == ["cpu", "big"]
-    assert said == ["making the cluster cpu", "changing the cluster big"]
+    assert said == ["creating the cluster cpu", "changing the cluster big"]
     assert [item.is_stuck for item in items] == [False, False, True, False]
 
 
@@ -88,12 +88,12 @@ def test_long_work_says_that_it_goes_on(monkeypatch: pytest.MonkeyPatch):
 
     def say(line: str) -> None:
         said.append(line)
-        if line.startswith("still making the workspace cold"):
+        if line.startswith("still creating the workspace cold"):
             heard.set()
 
     apply(a_site(), [Item("workspace", "cold", MISSING, lambda: heard.wait(60))], say)
 
-    assert said[0] == "making the workspace cold"
+    assert said[0] == "creating the workspace cold"
     assert heard.is_set()
 
 

@@ -299,7 +299,7 @@ def test_columns_that_are_left_out_are_in_no_byte(
     assert found.rows["is_far"].tolist() == [row["is_far"] for row in body]
     assert found.notes == [
         "unit, deviation: not recorded (recording.leave_out).",
-        "Without unit rows that were sent several times count several times.",
+        "Without unit, rows that were sent repeatedly are counted repeatedly.",
     ]
 
 
@@ -314,7 +314,9 @@ def test_a_column_that_is_not_there_cannot_be_left_out(
 
 def test_a_column_must_not_be_named_as_one_of_the_record(tmp_path: Path) -> None:
     schema = Schema((Column("request_id", "string"),), (Column("x", "double"),))
-    with pytest.raises(ValueError, match="the model's column request_id has the name of another"):
+    with pytest.raises(
+        ValueError, match="the model's column request_id has the name of another recorded"
+    ):
         Recorder(Settings(tmp_path), schema, "d")
     Recorder(Settings(tmp_path, leave_out=("request_id",)), schema, "d")
 
@@ -494,7 +496,7 @@ def test_a_clock_that_is_put_back_is_named_and_nothing_is_lost(
     found = read_served(tmp_path, schema)
     assert found.rows["request_id"].tolist() == ["2", "2", "1", "1", "0", "0"]
     (note,) = found.notes
-    assert note.endswith("-0001.jsonl: the clock was put back by 0 days 00:10:00 after row 2.")
+    assert note.endswith("-0001.jsonl: the clock was set back by 0 days 00:10:00 after row 2.")
 
 
 def test_old_files_are_removed(schema: Schema, tmp_path: Path, clock: Clock) -> None:
@@ -569,7 +571,7 @@ def test_a_full_disk_is_logged_once_and_nothing_is_half_written(
     recorder.flush()
     assert (recorder.recorded, recorder.dropped) == (5, 15)
     assert caplog.text.count("cannot be recorded in") == 1
-    assert caplog.text.count("Answers are recorded again") == 1
+    assert caplog.text.count("Answers are being recorded again") == 1
     found = read_served(tmp_path, schema)
     assert found.notes == []
     assert set(found.rows["request_id"]) == {"before", "after"}
@@ -689,7 +691,7 @@ def test_files_of_another_model_are_named(schema: Schema, tmp_path: Path, clock:
     assert found.rows["request_id"].tolist() == ["ours", "ours"]
     (note,) = found.notes
     assert note.endswith(
-        f"{recorder._name}-0001.jsonl: its rows are of a model with other columns."
+        f"{recorder._name}-0001.jsonl: its rows are from a model with other columns."
     )
     assert found.left_out == []
 

@@ -67,6 +67,7 @@ def test_the_histogram_keeps_labelled_rows_apart_where_there_are_some() -> None:
     figure = plot_score_histogram(SCORE, TRUTH, meaning="(0 usual)")
     assert words(figure) == ["outside labelled events", "in labelled events", "threshold"]
     assert figure.axes[0].get_xlabel() == "score (0 usual)"
+    assert figure.axes[0].get_ylim()[0] < 1, "a bin of one row would be invisible"
     figure.canvas.draw()
     covered = figure.legends[0].get_window_extent().y0
     assert covered >= figure.axes[0].get_window_extent().y1, "it covers the threshold"

@@ -172,7 +172,7 @@ def test_what_serves_is_logged(trained: Path, caplog: pytest.LogCaptureFixture) 
 def test_a_model_that_answers_its_example_otherwise_is_refused(model: Path) -> None:
     change(model, "rolling.json", "10.0", "1.0")
     write_manifest(model)
-    with pytest.raises(UnusableModelError, match="recorded at training"):
+    with pytest.raises(UnusableModelError, match="training recorded"):
         score.init(model)
 
 
@@ -236,8 +236,8 @@ def test_every_type_is_answered_as_json_has_it() -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"text": None}, "does not answer 'text'"),
-        ({"short": np.zeros(1)}, "answers 1 of 2 rows"),
+        ({"text": None}, "does not return 'text'"),
+        ({"short": np.zeros(1)}, "returns 1 of 2 rows"),
     ],
     ids=["a column less", "a row less"],
 )

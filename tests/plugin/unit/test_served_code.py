@@ -188,8 +188,37 @@ def test_a_scorer_that_answers_otherwise_than_at_training_is_refused(
     model = save_small_model(tmp_path / "model")
     (model / "rolling.json").write_text('{"limit": 1, "units": []}', encoding="utf-8")
     write_manifest(model)
-    with pytest.raises(OperationError, match="recorded at training"):
+    with pytest.raises(OperationError, match="training recorded"):
         copy_served_code(own, read_mlops(own, "local"), tmp_path / "code", model=model)
+
+
+@pytest.mark.parametrize("champion_of", [None, "prod"])
+def test_a_model_that_this_code_cannot_serve_is_named_with_what_to_do(
+    own: Path, tmp_path: Path, champion_of: str | None
+) -> None:
+    model = save_small_model(tmp_path / "model")
+    weights = model / "rolling.json"
+    sound = weights.read_text(encoding="utf-8")
+
+    def copied() -> ServedCode:
+        write_manifest(model)
+        return copy_served_code(
+            own,
+            read_mlops(own, "local"),
+            tmp_path / "code",
+            model=model,
+            label="plant version 3",
+            champion_of=champion_of,
+        )
+
+    weights.write_text("{", encoding="utf-8")
+    with pytest.raises(OperationError, match=r"^plant version 3 cannot be served: ") as caught:
+        copied()
+    assert str(model) not in str(caught.value)
+    back = ", or return to the previous champion: kedro mlops rollback --env prod --reason TEXT"
+    assert caught.value.next == f"train again with this code{back if champion_of else ''}"
+    weights.write_text(sound, encoding="utf-8")
+    assert copied().engine
 
 
 def test_types_that_the_catalog_trusts_are_passed_on_with_their_modules(

@@ -321,9 +321,9 @@ def test_rules_that_both_read_alike_are_accepted(tmp_path: Path, line: str) -> N
 @pytest.mark.parametrize(
     ("link", "target", "named"),
     [
-        ("code.py", "../outside/given.py", "code.py is a link that leads out of the project"),
-        ("shared", "../outside", "shared is a link that leads out"),
-        ("pkg/gone.py", "nowhere.py", "pkg/gone.py is a link that leads to nothing"),
+        ("code.py", "../outside/given.py", "code.py is a link that points out of the project"),
+        ("shared", "../outside", "shared is a link that points out"),
+        ("pkg/gone.py", "nowhere.py", "pkg/gone.py is a link that points to nothing"),
     ],
 )
 def test_links_that_leave_are_refused(tmp_path: Path, link: str, target: str, named: str) -> None:

@@ -226,7 +226,7 @@ class Shelf:
 
 @pytest.fixture
 def shelf(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Shelf:
-    reasons = "ok  r2 0.71 against 0.30, minimum; NO  share 0.5 against 0.1, maximum"
+    reasons = "ok  r2 0.71, minimum 0.30; NO  share 0.5, maximum 0.1"
     tags = {"metrics.r2": "0.71", "gate": "refused", "gate.reasons": reasons}
     found = Shelf(tags | {"parameters": json.dumps({"model": {"alpha": [1] * 90}})})
     monkeypatch.setattr("kedro_azure_mlops.registry.open_registry", lambda _: found)
@@ -242,8 +242,8 @@ def test_a_champion_is_cut_for_people_and_whole_for_programs(
     lines = plain(out.text).splitlines()
     assert max(map(len, lines)) <= 80
     assert f"  digest          {DIGEST[:61]}…" in lines
-    assert f"{'':27}NO  share 0.5 against 0.1, maximum" in lines
-    assert "all of it: kedro mlops champion --env stage --json" in " ".join(plain(err.text).split())
+    assert f"{'':27}NO  share 0.5, maximum 0.1" in lines
+    assert "in full: kedro mlops champion --env stage --json" in " ".join(plain(err.text).split())
     out, err = screens(tty=False)
     assert main(["champion", "--env", "stage"]) == 0
     for whole in (DIGEST, shelf.tags["gate.reasons"], shelf.tags["parameters"]):
@@ -288,7 +288,7 @@ def test_a_champion_as_json_is_all_that_is_recorded(
         "tags": shelf.tags,
     }
     assert main(["champion", "--env", "stage", "--json", "--history"]) == 2
-    assert "exclude each other" in capsys.readouterr().err
+    assert "cannot be combined" in capsys.readouterr().err
 
 
 # Colours.

@@ -68,10 +68,10 @@ def test_a_recurrence_is_read(given, expected):
         (("day", None, "monday"), "--on names days"),
         (("week",), "--on names days"),
         (("month", "02:00"), "--on names days"),
-        (("week", None, "someday"), "--on someday: a week has sunday, monday"),
-        (("month", None, "0"), "--on 0: a month has the days 1 to 31"),
-        (("month", None, "32"), "--on 32: a month has the days 1 to 31"),
-        (("hour", "02:00"), "--every hour takes no --at"),
+        (("week", None, "someday"), "--on someday: the days are sunday, monday"),
+        (("month", None, "0"), "--on 0: the days of a month are 1 to 31"),
+        (("month", None, "32"), "--on 32: the days of a month are 1 to 31"),
+        (("hour", "02:00"), "--every hour allows neither --at"),
     ],
 )
 def test_what_is_no_recurrence_is_refused(given, message):
@@ -83,9 +83,9 @@ def test_a_time_zone_is_one_of_those_that_azure_knows():
     zone = "W. Europe Standard Time"
 
     assert read_cron("0 2 * * *", zone).entity().time_zone == zone
-    with pytest.raises(OperationError, match=r"near it: .*W\. Europe Standard Time"):
+    with pytest.raises(OperationError, match=r"such as .*W\. Europe Standard Time"):
         read_cron("0 2 * * *", "West Europe Standard Time")
-    with pytest.raises(OperationError, match="takes the names of Windows"):
+    with pytest.raises(OperationError, match="uses the names of Windows"):
         read_recurrence("day", time_zone="Europe/Berlin")
 
 

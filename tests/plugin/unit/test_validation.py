@@ -101,7 +101,7 @@ def test_columns_and_rows_that_are_not_there_are_refused_first() -> None:
         BadDataError, match=r"hours\.csv: wrong columns, load missing\.\n.*time, speed"
     ):
         validator().validate(hours(("soon", 1), names=("time", "speed")))
-    with pytest.raises(BadDataError, match=r"hours\.csv: the file is empty, it holds no row"):
+    with pytest.raises(BadDataError, match=r"hours\.csv: the file is empty: it has no rows"):
         validator().validate(hours())
 
 

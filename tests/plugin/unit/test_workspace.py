@@ -122,7 +122,7 @@ def test_half_set_variables_of_a_job_are_refused(project, monkeypatch, missing):
 
 
 def test_outside_a_project_it_says_so(tmp_path):
-    with pytest.raises(OperationError, match="is not the folder of a project"):
+    with pytest.raises(OperationError, match="is not a project folder"):
         identifiers("dev", tmp_path)
 
 

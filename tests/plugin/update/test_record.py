@@ -145,12 +145,12 @@ class TestRecord:
         git(tmp_path, "clone", "--quiet", f"{scheme}{released.path}", str(clone))
         said = render(str(clone))
         assert said.returncode == 0
-        assert "a folder of this machine" in said.stdout
+        assert "a local folder" in said.stdout
         assert not rendered(tmp_path).has_file(".cruft.json")
 
     @pytest.mark.parametrize(
         ("what", "reason"),
-        [("changed", "has changes that no commit holds"), ("ahead", "was not pushed")],
+        [("changed", "has uncommitted changes"), ("ahead", "was not pushed")],
     )
     def test_is_left_out_for_what_others_cannot_get(
         self, render: Render, released: Template, tmp_path: Path, what: str, reason: str

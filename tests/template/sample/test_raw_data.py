@@ -24,7 +24,7 @@ VALIDATOR = RawTemperatures(minimum=-100, maximum=400, stuck_clock_rows=5)
 
 REFUSED = {
     "wrong_columns": r"wrong columns, timestamp, temperature missing",
-    "header_only": r"the file is empty, it holds no row",
+    "header_only": r"the file is empty: it has no rows",
     "empty": r"the file is empty",
     "wrong_types": r"1 x temperature is not a number",
     "true_and_false": r"2 x temperature is not a number",

@@ -397,7 +397,7 @@ def test_a_run_after_a_change_gives_a_champion_that_flags_the_new_level_no_more(
     judged = digest(project.path / "data/interim/challenger")
     tags = project.client().get_model_version(NAME, "2").tags
     assert tags["refit.of"] == judged != tags["digest"]
-    assert "fitted again on all readings" in project.processed("report.txt").read_text()
+    assert "refitted on all readings" in project.processed("report.txt").read_text()
     slices = pd.read_csv(project.processed("slices.csv"), index_col="sensor_id")
     assert slices["share_flagged"].idxmax() == "hall"
     client = project.client()
@@ -477,6 +477,11 @@ def test_the_report_lists_the_worst_sensors_first_and_no_more_than_eight() -> No
         f"s{n}" for n in range(9, 1, -1)
     ]
     assert not said[at + 10]
+    last = "  The model is then refitted on all readings."
+    for passed in (True, False):  # a challenger that is refused stays as it is
+        gate = {"passed": passed, "rules": [], "judged": "0123"}
+        said = write_report(cleaning, rows, table, slices, gate).splitlines()
+        assert (said[-1] == last) == passed
 
 
 def test_recorded_answers_are_measured_like_held_out_rows() -> None:

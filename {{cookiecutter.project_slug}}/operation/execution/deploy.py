@@ -4,7 +4,7 @@ python operation/execution/deploy.py --env stage
 python operation/execution/deploy.py --env prod --approved-by "Ada" --reason "stage is fine"
 
 In CI later steps get the outputs digest and deployment, moved (whether traffic moved to it) and
-champion (the version that became champion here, if one did): what --back has to take back.
+champion (the version that became champion here, if one did): --back undoes these.
 """
 
 import click
@@ -14,7 +14,7 @@ from kedro_azure_mlops.cli import Command, env_option
 
 def roll_out(env: str, digest: str | None, approved_by: str | None, reason: str | None) -> int:
     """Promote, deploy step by step, and send the model's own example to the endpoint."""
-    # which reports the output champion itself, before it moves anything
+    # promote reports the output champion itself, before it moves anything
     now = mlops.promote(env, version=digest, approved_by=approved_by, reason=reason, say=click.echo)
     mlops.report_outputs(digest=now.digest, moved=False)
     mlops.deploy_online(env, say=click.echo)
@@ -24,7 +24,7 @@ def roll_out(env: str, digest: str | None, approved_by: str | None, reason: str 
 
 
 def take_back(env: str, deployment: str | None, champion: str | None, reason: str) -> int:
-    """Give the traffic back first, then the title of champion, each only if it is still there."""
+    """Restore the traffic first, then the champion, each only if nothing has changed since."""
     status = 0
     if deployment:
         try:

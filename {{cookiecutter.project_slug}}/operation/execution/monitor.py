@@ -12,7 +12,7 @@ from kedro_azure_mlops.cli import Command, env_option
 
 
 def look(env: str, since: str | None = None) -> mlops.MonitorReport:
-    """Judge the newest rows, print the reasons of an alarm, write a report and record it."""
+    """Judge the newest rows, print the reasons for an alarm, write a report and record it."""
     found = mlops.monitor_model(env, since=since)
     page = found.write()
     click.echo(f"{found.summary()}\nsee {page}")

@@ -1,9 +1,9 @@
-"""Train again where update_policy of mlops.yml says so, on the data of the environment it watches.
+"""Train again if update_policy of mlops.yml says so, on the data of the watched environment.
 
 python operation/execution/retrain.py --env dev
 
-CI gives what monitor.py has found, as another identity, and trains in a job of its own: with
---answer later steps get the output data_of, whose data train, empty if no training is due.
+CI passes the findings of monitor.py, run as another identity, and trains in a separate job: with
+--answer later steps get the output data_of, the environment to train on, empty if none is due.
 """
 
 import click

@@ -1,4 +1,4 @@
-"""Train on Azure ML: send the pipeline as a job, wait for it, register its model.
+"""Train on Azure ML: submit the pipeline as a job, wait for it, register its model.
 
 python operation/execution/train.py --env dev
 
@@ -20,9 +20,9 @@ def train(
     data_of
         The environment that update_policy watches, to train on its data.
     job
-        A job that was sent before, to wait for instead of sending one.
+        An earlier job to wait for, instead of submitting one.
     wait
-        False only sends the job.
+        False only submits the job.
     """
     name = job or mlops.submit_job(env, data_of=data_of, say=click.echo).name
     if wait:
@@ -32,9 +32,9 @@ def train(
 
 @click.command("train", cls=Command)
 @env_option("dev")
-@click.option("--data-of", metavar="ENV", help="train on the data of the environment it watches")
-@click.option("--job", metavar="NAME", help="wait for this job instead of sending one")
-@click.option("--no-wait", is_flag=True, help="send the job without waiting for it")
+@click.option("--data-of", metavar="ENV", help="train on the data of the watched environment")
+@click.option("--job", metavar="NAME", help="wait for this job instead of submitting one")
+@click.option("--no-wait", is_flag=True, help="submit the job without waiting for it")
 def main(env: str, data_of: str | None, job: str | None, no_wait: bool) -> int:
     """Train on Azure ML; exit status 1 if the job fails or the gate refuses its model."""
 

@@ -6,7 +6,7 @@ var own = loadYamlContent('../configuration/dev/azureml.yml')
 
 param configuration = union({ clusters: {}, datastores: {} }, base, own)
 
-// 'Disabled' makes it private: then give the subnet, and let CI run inside its network.
+// 'Disabled' makes it private: then set the subnet, and run CI inside its network.
 param publicNetworkAccess = 'Enabled'
 param privateEndpointSubnetId = ''
 param purgeProtection = false

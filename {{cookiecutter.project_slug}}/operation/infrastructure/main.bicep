@@ -1,5 +1,5 @@
-// What an environment needs in Azure, in one resource group: the same resources, under the same names,
-// as `kedro mlops provision` makes. All names come from azureml.yml, through the parameter files.
+// The Azure resources of an environment, in one resource group: the same resources, under the same names,
+// as `kedro mlops provision` creates. All names come from azureml.yml, through the parameter files.
 targetScope = 'resourceGroup'
 
 @description('The keys workspace, clusters and datastores of azureml.yml.')
@@ -12,16 +12,16 @@ param configuration object
 ])
 param publicNetworkAccess string = 'Disabled'
 
-@description('Whether deleted secrets stay recoverable for 90 days. Cannot be taken back.')
+@description('Whether deleted secrets stay recoverable for 90 days. Cannot be undone.')
 param purgeProtection bool = true
 
-@description('ARM id of the subnet of the private endpoints; empty: none are made here.')
+@description('ARM id of the subnet of the private endpoints; empty: none are created.')
 param privateEndpointSubnetId string = ''
 
-@description('Object id of the service principal of CI; empty: it is given no roles here.')
+@description('Object id of the service principal of CI; empty: it gets no roles.')
 param ciPrincipalId string = ''
 
-@description('Address of those who get the alerts; empty: there are none.')
+@description('E-mail address that receives the alerts; empty: no alerts.')
 param alertEmail string = ''
 
 @description('deployment.endpoint of mlops.yml, once it is deployed; empty: alerts watch no endpoint.')
@@ -44,7 +44,7 @@ var contributor = subscriptionResourceId(roles, 'b24988ac-6180-42a0-ab88-20f7382
 var storageBlobDataContributor = subscriptionResourceId(roles, 'ba92f5b4-2d11-453d-a403-e96b0029c9fe')
 var keyVaultAdministrator = subscriptionResourceId(roles, '00482a5a-887f-4fb3-b363-3b7fe8e74483')
 
-// Data, code and models of the workspace: opened by identity, never with an account key.
+// Data, code and models of the workspace: accessed by identity, never with an account key.
 resource storage 'Microsoft.Storage/storageAccounts@2023-05-01' = {
   name: account
   location: location
@@ -72,7 +72,7 @@ resource container 'Microsoft.Storage/storageAccounts/blobServices/containers@20
   properties: { publicAccess: 'None' }
 }]
 
-// Secrets that Azure ML keeps for the workspace; roles say who may read them.
+// Secrets that Azure ML keeps for the workspace; roles control who may read them.
 resource vault 'Microsoft.KeyVault/vaults@2023-07-01' = {
   name: names.key_vault
   location: location
@@ -82,7 +82,7 @@ resource vault 'Microsoft.KeyVault/vaults@2023-07-01' = {
     enableRbacAuthorization: true
     enableSoftDelete: true
     softDeleteRetentionInDays: purgeProtection ? 90 : 7
-    // false is refused: it is on, or left out
+    // Azure refuses false: set true or leave it out
     enablePurgeProtection: purgeProtection ? true : null
     publicNetworkAccess: publicNetworkAccess
     networkAcls: networkAcls
@@ -121,7 +121,7 @@ resource insights 'Microsoft.Insights/components@2020-02-02' = {
   }
 }
 
-// The workspace's own identity, with the roles that Azure ML asks for.
+// The workspace's own identity, with the roles that Azure ML requires.
 resource identity 'Microsoft.ManagedIdentity/userAssignedIdentities@2024-11-30' = {
   name: 'id-${names.name}'
   location: location
@@ -157,7 +157,7 @@ resource onWorkspace 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
   properties: { principalId: identity.properties.principalId, principalType: 'ServicePrincipal', roleDefinitionId: contributor }
 }
 
-// Its datastores are opened by identity.
+// Its datastores are accessed by identity.
 resource workspace 'Microsoft.MachineLearningServices/workspaces@2025-06-01' = {
   name: names.name
   location: location
@@ -176,15 +176,15 @@ resource workspace 'Microsoft.MachineLearningServices/workspaces@2025-06-01' = {
     applicationInsights: insights.id
     systemDatastoresAuthMode: 'Identity'
     publicNetworkAccess: publicNetworkAccess
-    // builds images where the registry is private
+    // builds images if the registry is private
     imageBuildCompute: isPrivate && !empty(clusters) ? clusters[0].key : null
     managedNetwork: { isolationMode: isPrivate ? 'AllowInternetOutbound' : 'Disabled' }
   }
   dependsOn: [onStorage, onVault, onRegistry, onInsights]
 }
 
-// Each cluster has an identity of its own, as which jobs run without keys. What azureml.yml leaves out
-// is as in the plugin.
+// Each cluster has its own identity, so that jobs need no keys. Values that azureml.yml leaves out have
+// the plugin's defaults.
 resource cluster 'Microsoft.MachineLearningServices/workspaces/computes@2025-06-01' = [for one in clusters: {
   parent: workspace
   name: one.key
@@ -226,8 +226,8 @@ module ofCI 'roles.bicep' = if (!empty(ciPrincipalId)) {
   }
 }
 
-// Ways into the private environment from one subnet. Their names in DNS are left to the network's own
-// policy, as most have one.
+// Private endpoints in one subnet. Their DNS names are left to the network's own policy, since most
+// networks have one.
 var ways = empty(privateEndpointSubnetId) ? [] : [
   { name: 'pe-${names.name}', target: workspace.id, group: 'amlworkspace' }
   { name: 'pe-${names.storage_account}-blob', target: storage.id, group: 'blob' }
@@ -250,7 +250,7 @@ resource endpoint 'Microsoft.Network/privateEndpoints@2024-05-01' = [for way in 
   }
 }]
 
-// Alerts by e-mail. Jobs of the monitor fail on an alarm. The limit of the latency is in milliseconds.
+// Alerts by e-mail. Monitor jobs fail on an alarm. The latency limit is in milliseconds.
 resource people 'Microsoft.Insights/actionGroups@2023-01-01' = if (!empty(alertEmail)) {
   name: 'ag-${names.name}'
   location: 'global'
@@ -285,7 +285,7 @@ resource alert 'Microsoft.Insights/metricAlerts@2018-03-01' = [for rule in rules
   }
 }]
 
-// Application Insights sees each request where `recording` of mlops.yml is enabled.
+// Application Insights sees each request if `recording` in mlops.yml is enabled.
 resource noTraffic 'Microsoft.Insights/scheduledQueryRules@2022-06-15' = if (!empty(alertEmail) && !empty(alertEndpoint)) {
   name: 'no-traffic-${names.name}'
   location: location

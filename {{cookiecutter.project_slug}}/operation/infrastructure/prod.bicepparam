@@ -6,7 +6,7 @@ var own = loadYamlContent('../configuration/prod/azureml.yml')
 
 param configuration = union({ clusters: {}, datastores: {} }, base, own)
 
-// Private: give the subnet below, and let CI run inside its network. 'Enabled' makes it public.
+// Private: set the subnet below, and run CI inside its network. 'Enabled' makes it public.
 param publicNetworkAccess = 'Disabled'
 param privateEndpointSubnetId = ''
 param purgeProtection = true

@@ -1,4 +1,4 @@
-// What whoever runs jobs needs, a cluster or CI, and no more: no keys, no clusters, no roles.
+// All that a principal needs to run jobs, a cluster or CI: no access to keys, clusters or roles.
 param principalId string
 param workspaceName string
 param storageAccountName string

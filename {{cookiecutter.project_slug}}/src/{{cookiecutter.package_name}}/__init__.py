@@ -1,3 +1,3 @@
-"""The core scripts of the project, free of Azure."""
+"""The project's pipelines and models; nothing here depends on Azure."""
 
 __version__ = "0.1.0"

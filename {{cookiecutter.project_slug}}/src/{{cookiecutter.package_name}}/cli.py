@@ -1,4 +1,4 @@
-"""``kedro run`` of this project: with a report after it, and errors in words."""
+"""``kedro run`` of this project: prints a report at the end, and errors as messages."""
 
 from kedro_azure_mlops.cli.run import cli, run
 

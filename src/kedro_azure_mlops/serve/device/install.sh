@@ -1,6 +1,6 @@
 #!/bin/sh
-# Install what this bundle needs into .venv, from the wheels beside this file: no network is used.
-# usage: sh install.sh; PYTHON=python3.11 sh install.sh takes another Python
+# Install the packages of this bundle into .venv, from the wheels beside this file, without network.
+# usage: sh install.sh; for another Python: PYTHON=python3.11 sh install.sh
 set -eu
 
 cd "$(dirname -- "$0")"
@@ -16,11 +16,11 @@ $sums SHA256SUMS >sums.log 2>&1 || {
 }
 rm -f sums.log
 
-[ -d wheels ] || fail "this bundle was made without wheels: make it again on a machine with network"
+[ -d wheels ] || fail "this bundle has no wheels: build it again on a machine with network access"
 "$python" -c "import sys; sys.exit('%d.%d' % sys.version_info[:2] != '$(cat python-version)')" ||
     fail "the wheels are for Python $(cat python-version): PYTHON=/path/to/it sh install.sh"
-"$python" -m venv --clear .venv || fail "$python cannot make environments (Debian: python3-venv)"
+"$python" -m venv --clear .venv || fail "$python cannot create a venv (Debian: python3-venv)"
 .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-index \
     --find-links wheels --require-hashes --only-binary :all: --requirement requirements.txt ||
-    fail "the wheels do not fit this machine: make the bundle with --wheels-for and --python"
+    fail "the wheels do not fit this machine: build the bundle with --wheels-for and --python"
 .venv/bin/python score_file.py --check

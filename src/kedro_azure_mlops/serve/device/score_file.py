@@ -1,15 +1,14 @@
-"""Score rows on a device that has no network: a CSV file, or one JSON request.
+"""Score rows on a device without a network: a CSV file, or one JSON request.
 
     .venv/bin/python score_file.py rows.csv scores.csv
     .venv/bin/python score_file.py < request.json
     .venv/bin/python score_file.py --record served rows.csv scores.csv
 
-The rows are checked as an endpoint checks them and scored by the same code, piece by piece, so
-that a file of any length fits into little memory. Nothing is scored if a file of this folder is not
-as it was made. --record FOLDER keeps the answers as well, as servers do: carry the folder home and
-let `kedro mlops monitor` look at it.
+The rows are checked and scored by the same code as on an endpoint, piece by piece, so a file of any
+length needs little memory. Nothing is scored if a file in this folder was altered. --record FOLDER
+also records the answers, as servers do: take the folder home and run `kedro mlops monitor` on it.
 
-Exit status: 0 if the rows are scored, 1 if they are refused, 2 if it could not be tried.
+Exit status: 0 if the rows were scored, 1 if they were refused, 2 if scoring could not start.
 """
 
 import argparse
@@ -35,28 +34,28 @@ class NotTriedError(Exception):
 
 
 class RefusedError(Exception):
-    """The rows are refused: the message names the field."""
+    """The rows were refused: the message names the field."""
 
 
 def main() -> int:
-    """Score what the command line names."""
+    """Score the file named on the command line, or the request on standard input."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("rows", type=Path, nargs="?", help="CSV file; without it JSON on stdin")
+    parser.add_argument("rows", type=Path, nargs="?", help="CSV file; default: JSON on stdin")
     parser.add_argument("scores", type=Path, nargs="?", help="CSV file to write")
-    parser.add_argument("--record", type=Path, metavar="FOLDER", help="keep the answers there")
+    parser.add_argument("--record", type=Path, metavar="FOLDER", help="record the answers there")
     parser.add_argument("--check", action="store_true", help="check this folder and its model")
     options = parser.parse_args()
     try:
         refuse_changed_files()
         score = load()
         if options.check:
-            _say(f"model {score.model().version} is whole, and scores as it was trained to")
+            _say(f"model {score.model().version} is intact and scores as it did in training")
         elif options.rows is None:
             return score_request(score, options.record)
         elif options.scores is None:
-            raise NotTriedError("name the file to write, too: score_file.py ROWS SCORES")
+            raise NotTriedError("name the output file, too: score_file.py ROWS SCORES")
         else:
             score_file(score, options.rows, options.scores, options.record)
     except RefusedError as refusal:
@@ -94,7 +93,7 @@ def load() -> Any:
     Raises
     ------
     NotTriedError
-        If what it needs is not installed, or the model is not the one that was bundled.
+        If a package is not installed, or the model is not the one that was bundled.
     """
     sys.dont_write_bytecode = True
     sys.path.insert(0, str(HERE / "code"))
@@ -111,12 +110,12 @@ def load() -> Any:
 
 
 def recorder_in(folder: Path | None, score: Any) -> Any:
-    """Return what records answers in a folder, None without one.
+    """Return a recorder of answers in a folder; None if no folder is named.
 
     Raises
     ------
     NotTriedError
-        If it cannot be written.
+        If the folder cannot be written.
     """
     if folder is None:
         return None
@@ -150,10 +149,10 @@ def score_file(score: Any, source: Path, target: Path, record: Path | None = Non
     Raises
     ------
     RefusedError
-        Naming the first line and field that is wrong.
+        Naming the first invalid line and field.
     """
     if target.exists() and source.samefile(target):
-        raise NotTriedError(f"{target} is the file of the rows: name another one for the scores")
+        raise NotTriedError(f"{target} is the file with the rows: name another for the scores")
     part = target.with_name(f"{target.name}.part")
     flag = score.model().schema.flag
     recorder = recorder_in(record, score)
@@ -186,18 +185,18 @@ def score_file(score: Any, source: Path, target: Path, record: Path | None = Non
     finally:
         part.unlink(missing_ok=True)
         if recorder:
-            recorder.abandon()  # what was not ended, as its scores are not there
+            recorder.abandon()  # does nothing after _end; otherwise there are no scores either
 
 
 def _end(recorder: Any) -> None:
-    """Put in its place what was recorded; that it could not be is no reason to fail."""
+    """Finish the recording; report rows that could not be recorded, but do not fail."""
     recorder.close(None)
     if recorder.dropped:
-        _complain(f"{recorder.dropped:,} rows are not recorded, see above")
+        _complain(f"{recorder.dropped:,} rows were not recorded, see above")
 
 
 class _File:
-    """A CSV file whose columns are those that the model is asked."""
+    """A CSV file with the inputs of the model as columns."""
 
     def __init__(self, score: Any, lines: Iterator[tuple[int, list[str]]]) -> None:
         from kedro_azure_mlops.serve.stream import Stream
@@ -217,7 +216,7 @@ class _File:
         self._refuse_other_columns()
 
     def scored(self) -> Iterator[tuple[list[list[str]], Any, list[list[Any]]]]:
-        """Score piece by piece: the lines, what was read, and the columns of what is answered."""
+        """Yield for each piece its rows as text, its columns, and the columns of the answer."""
         rows = _without_blank_end(self._lines)
         while numbered := list(itertools.islice(rows, ROWS_PER_PIECE)):
             numbers, piece = [line for line, _ in numbered], [row for _, row in numbered]
@@ -226,7 +225,7 @@ class _File:
             self._refuse_disorder(checked.columns, numbers)
             try:
                 found = self._stream.score(checked.columns)
-            except ValueError as error:  # of the model, about all rows together
+            except ValueError as error:  # from the model, about the rows as a whole
                 raise RefusedError(f"lines {numbers[0]} to {numbers[-1]}: {error}") from error
             yield piece, checked.columns, self._model.outputs(found, len(piece))
 
@@ -240,10 +239,10 @@ class _File:
                     f"the first line must be {wanted}, in any order: {', '.join(names)} {what}"
                 )
         if len(set(self.columns)) < len(self.columns):
-            raise RefusedError(f"the first line must be {wanted}: a name is there twice")
+            raise RefusedError(f"the first line must be {wanted}: a name appears twice")
 
     def _checked(self, piece: list[list[str]], numbers: list[int]) -> Any:
-        """Check a piece as the body of a request is checked."""
+        """Check a piece like the body of a request."""
         from kedro_azure_mlops.serve.request import BadRequestError
 
         width = len(self.columns)
@@ -264,7 +263,7 @@ class _File:
         return checked
 
     def _refuse_mixed_offsets(self, piece: list[list[str]], numbers: list[int]) -> None:
-        """Refuse a file in which some times have an offset and others have none."""
+        """Refuse a file in which only some times have an offset."""
         if self._history is None:
             return
         place = self.columns.index(self._history.order)
@@ -277,7 +276,7 @@ class _File:
                 )
 
     def _refuse_disorder(self, columns: Any, numbers: list[int]) -> None:
-        """Refuse what the check of a single piece cannot see: time that goes back between two."""
+        """Refuse times that go back from one piece to the next, unseen by the check of a piece."""
         if self._history is None:
             return
         times = columns[self._history.order]
@@ -287,13 +286,13 @@ class _File:
             if name in self._latest and time < self._latest[name]:
                 raise RefusedError(
                     f"line {numbers[row]} {self._history.order} is before that of an earlier line: "
-                    "send the rows of a series in order"
+                    "sort the rows of a series by it"
                 )
             self._latest[name] = time
 
 
 def _lines(text: Iterable[str]) -> Iterator[tuple[int, list[str]]]:
-    """Cut text into rows, each with the line that it begins in; refuse NUL, which ends numbers."""
+    """Yield the rows of a CSV text, each with its first line; refuse NUL, which ends numbers."""
     reader, line = csv.reader(text), 1
     for row in reader:
         if any("\0" in cell for cell in row):
@@ -305,7 +304,7 @@ def _lines(text: Iterable[str]) -> Iterator[tuple[int, list[str]]]:
 def _without_blank_end(
     lines: Iterator[tuple[int, list[str]]],
 ) -> Iterator[tuple[int, list[str]]]:
-    """Leave out lines without anything at the end of the file; elsewhere they are refused."""
+    """Drop blank lines at the end of the file; elsewhere they are passed on, and refused later."""
     blank: list[int] = []
     for line, row in lines:
         if not row:
@@ -317,7 +316,7 @@ def _without_blank_end(
 
 
 def _converter(column: Any) -> Any:
-    """Return what makes a request's value of a cell; what cannot be one the check refuses."""
+    """Return a function from a cell to a request's value; unreadable cells stay text."""
     read = {"double": _number, "long": _whole, "boolean": _boolean}.get(column.type, str)
     if column.nullable:
         return lambda text: read(text) if text.strip() else None
@@ -345,12 +344,12 @@ def _boolean(text: str) -> bool | str:
 
 
 def _cell(value: Any) -> Any:
-    """Write booleans as 0 and 1, as in files of scores, and nothing for a missing value."""
+    """Return a value as CSV: booleans as 0 and 1, as in other score files, missing as empty."""
     return "" if value is None else int(value) if isinstance(value, bool) else value
 
 
 def _with_lines(text: str, numbers: list[int]) -> str:
-    """Name lines of the file, where a request's refusal counts the rows of its body."""
+    """Replace the row numbers of a request's refusal by lines of the file."""
     return re.sub(r"data\[(\d+)\]\.?", lambda row: f"line {numbers[int(row[1])]} ", text)
 
 

@@ -132,7 +132,7 @@ def test_one_deployment_is_not_compared_with_itself(served: Site) -> None:
     said = ab(served, "--share", "20")
 
     assert said.status == 2
-    assert "There is one deployment only" in said.err
+    assert "There is only one deployment" in said.err
 
 
 def test_without_the_right_to_see_metrics_it_says_what_to_do(two: Site, azure: StandIn) -> None:

@@ -56,7 +56,7 @@ def test_a_kept_one_that_does_not_answer_gets_no_traffic(served: Site, azure: St
     said = served.deploy("--back")
 
     assert said.status == 1
-    assert f"{old} answers 503" in said.err
+    assert f"{old} returns 503" in said.err
     assert served.state == before
 
 

@@ -136,7 +136,7 @@ def test_a_dry_run_changes_nothing(ready: Site, azure: StandIn) -> None:
     said = deploy(ready, "--dry-run")
 
     assert said.status == 0
-    assert f"make the batch endpoint {BATCH}" in said.out
+    assert f"create the batch endpoint {BATCH}" in said.out
     assert changes(azure) == azure.uploads == []
 
 
@@ -169,7 +169,7 @@ def test_what_does_not_score_here_is_not_uploaded(ready: Site, azure: StandIn) -
     said = deploy(ready)
 
     assert said.status == 1
-    assert "does not score here, in a copy of what would be uploaded: broken" in said.err
+    assert "does not score here, in a copy of the files to upload: broken" in said.err
     assert changes(azure) == azure.uploads == []
 
 

@@ -97,7 +97,7 @@ def test_rows_that_are_refused_are_named_without_a_traceback(
 
     assert run(data, models["1"], pipeline="copy") == 1
     err = capsys.readouterr().err
-    assert "a.csv: the file is empty, it holds no row." in err
+    assert "a.csv: the file is empty: it has no rows." in err
     assert "Nothing was scored." in err
     assert made(data) == []
 
@@ -108,7 +108,7 @@ def test_rows_that_are_refused_are_named_without_a_traceback(
 
 @pytest.mark.parametrize(
     ("files", "said"),
-    [((), "holds no file to score"), (("a.csv", "a.txt"), "of another file have one name")],
+    [((), "holds no file to score"), (("a.csv", "a.txt"), "another file have the same name")],
 )
 def test_files_that_cannot_be_told_apart_or_are_not_there_are_refused(
     data: Path,
@@ -148,8 +148,8 @@ def test_the_model_is_given_in_the_form_that_the_pipeline_reads(models: dict[str
     registered = digest(models["1"])
     given = argparse.Namespace(model=models["1"], version="7", digest=registered)
 
-    champion = batch_entry._given_model(RegisteredChampion(name="plant"), given).load()
-    model = batch_entry._given_model(ModelDataset(filepath="data/model"), given).load()
+    champion = batch_entry._bind_model(RegisteredChampion(name="plant"), given).load()
+    model = batch_entry._bind_model(ModelDataset(filepath="data/model"), given).load()
 
     assert isinstance(champion, Champion)
     assert (champion.version, champion.digest) == ("7", registered)

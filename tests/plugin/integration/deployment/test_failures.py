@@ -49,14 +49,14 @@ def crash(answer: Answer) -> Answer:
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (crash, "answers 500 to a good request"),
+        (crash, "returns 500 for a valid request"),
         (other_digest, "answers with the model 0000"),
-        (lambda answer: data(answer, [None]), "does not answer a list of rows: [null]"),
-        (lambda answer: data(answer, ["oops"]), "does not answer a list of rows"),
-        (lambda answer: data(answer, 5), "does not answer a list of rows: 5"),
-        (text_value, "answers data[0].energy high, recorded at training was"),
-        (without_column, "answers data[0] without the column is_high"),
-        (lambda answer: data(answer, answer.body["data"][1:]), "answers 5 rows to 6"),
+        (lambda answer: data(answer, [None]), "does not return a list of rows: [null]"),
+        (lambda answer: data(answer, ["oops"]), "does not return a list of rows"),
+        (lambda answer: data(answer, 5), "does not return a list of rows: 5"),
+        (text_value, "returns data[0].energy high, but training recorded"),
+        (without_column, "returns data[0] without the column is_high"),
+        (lambda answer: data(answer, answer.body["data"][1:]), "returns 5 rows instead of 6"),
     ],
 )
 def test_a_deployment_that_answers_otherwise_is_refused(
@@ -117,7 +117,7 @@ def test_a_deployment_that_does_not_start_is_deleted(served: Site, azure: StandI
     answer = served.deploy()
 
     assert answer.status == 2
-    assert "making the deployment v2-" in answer.err
+    assert "creating the deployment v2-" in answer.err
     assert served.state == before
 
 
@@ -198,8 +198,8 @@ def test_when_going_back_fails_too_it_says_what_is_where(
 
     assert answer.status == 2
     (new,) = set(served.deployments) - {old}
-    assert "Taking it back failed too" in answer.err
-    assert f"Traffic is {old} 90 %, {new} 10 %; deployments there are: {old}, {new}" in answer.err
+    assert "Undoing it failed too" in answer.err
+    assert f"Traffic is {old} 90 %, {new} 10 %; the deployments are: {old}, {new}" in answer.err
     assert "deploy online --env dev --back" in answer.err
 
     again = served.deploy("--back")
@@ -217,7 +217,7 @@ def test_another_version_does_not_go_over_what_was_begun(
     answer = served.deploy("--version", "3")
 
     assert answer.status == 2
-    assert "was begun but not finished" in answer.err
+    assert "was started but not finished" in answer.err
     assert changes(azure) == []
 
 
@@ -243,8 +243,8 @@ def test_a_deletion_that_fails_is_reported_and_made_up_for(served: Site, azure: 
     answer = served.deploy()
 
     assert answer.status == 2
-    assert "Taking it back failed too" in answer.err
-    assert "answers 500" in answer.err
+    assert "Undoing it failed too" in answer.err
+    assert "returns 500" in answer.err
     assert answer.err.rstrip().endswith("deploy online --env dev --clean")
 
     assert served.deploy("--clean").status == 0
@@ -312,7 +312,7 @@ def test_an_unreadable_header_and_any_fault_under_traffic_are_taken_back(
     azure.endpoints.spoil = unreadable
     answer = served.deploy()
     assert answer.status == 1
-    assert "is no status: good" in answer.err
+    assert "is not a status: good" in answer.err
     assert len(served.routed()) == 2  # 10 %, and back
     assert served.state == before
 
@@ -324,5 +324,5 @@ def test_an_unreadable_header_and_any_fault_under_traffic_are_taken_back(
     monkeypatch.setattr("kedro_azure_mlops.deploy.rollout.refuse_no_answer", fault)
     answer = served.deploy()
     assert answer.status == 2
-    assert "was taken back after a fault, TypeError: of a client" in answer.err
+    assert "was rolled back after an error, TypeError: of a client" in answer.err
     assert served.state == before

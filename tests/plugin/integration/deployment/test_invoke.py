@@ -109,7 +109,7 @@ def test_a_model_that_fails_is_reported(served: Site, azure: StandIn) -> None:
         (("--file", "none.json"), "There is no file none.json to send"),
         (("--input", "none.csv"), "There is no file none.csv to send"),
         (("--file", "a.json", "--input", "b.csv"), "Give one of --file and --input"),
-        (("--batch",), "Write: invoke --batch --input PATH"),
+        (("--batch",), "--batch requires --input PATH"),
         (("--download", "x"), "--download requires --batch"),
         (("--deployment", "v9"), "heat has no deployment v9; there are: v1-"),
     ],
@@ -129,7 +129,7 @@ def test_a_table_without_a_column_is_not_sent(served: Site, azure: StandIn) -> N
     said = invoke(served, "--input", path)
 
     assert said.status == 2
-    assert "has no column pressure: the model is asked time, unit, load, pressure" in said.err
+    assert "has no column pressure: the model needs time, unit, load, pressure" in said.err
     assert not [r for r in azure.requests if r.path == "/score"]
 
 
@@ -137,7 +137,8 @@ def test_without_an_endpoint_there_is_nothing_to_ask(site: Site) -> None:
     said = invoke(site)
 
     assert said.status == 2
-    assert f"{ENDPOINT} has no deployment that answers, type: kedro mlops deploy online" in said.err
+    assert f"{ENDPOINT} has no deployment with traffic." in said.err
+    assert "next: kedro mlops deploy online --env dev" in said.err
 
 
 def test_no_more_than_answers_depend_on_is_read_and_a_cut_is_reported(

@@ -62,7 +62,7 @@ def test_what_fails_before_or_under_traffic_leaves_all_as_it_was(placed: Site) -
     endpoints.spoil = lambda name, answer: Answer(500, {}) if name != old else answer
     said = placed.deploy()
     assert said.status == 1
-    assert "answers 500 to a good request" in said.err
+    assert "returns 500 for a valid request" in said.err
     assert (placed.state, placed.routed()) == (before, [])
 
     endpoints.spoil = lambda name, answer: (
@@ -85,7 +85,7 @@ def test_two_are_compared_and_asked(placed: Site) -> None:
     said = placed.call("ab", "--env", "dev", "--compare")
     assert said.status == 0, said.err
     assert ("measured by the cluster aks" in said.out) == is_cluster(placed)
-    assert ("as Azure Monitor has them" in said.out) != is_cluster(placed)
+    assert ("from Azure Monitor" in said.out) != is_cluster(placed)
     assert "energy differs in" in said.out
     said = placed.call("invoke", "--env", "dev", "--deployment", challenger)
     assert f"deployment {challenger}" in said.out
@@ -192,7 +192,7 @@ def test_a_compute_of_another_kind_is_refused(attached: Site, azure: StandIn) ->
 def test_a_cluster_that_failed_to_attach_is_refused(attached: Site, azure: StandIn) -> None:
     attached.body("computes/aks")["properties"]["provisioningState"] = "Failed"
 
-    refused(attached.deploy(), azure, "Azure says Failed of aks", "attach it again")
+    refused(attached.deploy(), azure, "Azure reports aks as Failed", "attach it again")
 
 
 @pytest.mark.parametrize(
@@ -220,7 +220,7 @@ def test_settings_that_no_cluster_takes_are_refused(
         ({}, "target kubernetes needs the attached cluster, as in kubernetes: {compute: aks}"),
         (
             {"kubernetes": CLUSTER, "mirror": {"percent": 20, "seconds": 0}},
-            "Azure mirrors no traffic of target kubernetes: set mirror: null",
+            "Azure cannot mirror the traffic of target kubernetes: set mirror: null",
         ),
     ],
 )
@@ -240,7 +240,7 @@ def test_more_than_the_instance_type_gives_is_taken_back(attached: Site) -> None
     said = attached.deploy()
 
     assert said.status == 2
-    assert "defaultinstancetype gives 2 cpu, not 4" in said.err
+    assert "defaultinstancetype offers 2 cpu, not 4" in said.err
     assert attached.state == ({}, {}, {}, [])
 
 
@@ -263,7 +263,7 @@ def test_an_endpoint_stays_where_it_was_made(placed: Site, azure: StandIn) -> No
     ("arguments", "said"),
     [
         (["online", "--back"], "--target cannot be combined with --back or --clean"),
-        (["batch"], "--target is an option of: deploy online"),
+        (["batch"], "--target is only an option of: deploy online"),
     ],
 )
 def test_the_option_is_of_deployments_that_are_made(

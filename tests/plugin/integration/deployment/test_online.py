@@ -109,7 +109,7 @@ def test_a_dry_run_prints_the_plan_and_sends_only_reads(served: Site, azure: Sta
 
     assert said.status == 0
     assert changes(azure) == azure.uploads == []
-    assert "make the deployment v2-" in said.out
+    assert "create the deployment v2-" in said.out
     assert f"traffic {old} 90 %, v2-" in said.out
     assert f"keep {old} at 0 % for 1 h" in said.out
 
@@ -119,7 +119,7 @@ def test_a_dry_run_of_the_first_deployment(site: Site, azure: StandIn) -> None:
 
     assert said.status == 0
     assert changes(azure) == []
-    assert f"make the endpoint {ENDPOINT}" in said.out
+    assert f"create the endpoint {ENDPOINT}" in said.out
 
 
 @pytest.mark.parametrize(

@@ -75,7 +75,7 @@ def test_what_could_not_take_itself_back_is_reported_as_moved_and_goes_back(
 
     monkeypatch.setattr(azure.endpoints, "_put_endpoint", first)
     said = served.deploy()
-    assert "Taking it back failed too" in said.err
+    assert "Undoing it failed too" in said.err
     assert set(served.traffic) != {old}
     assert reported()["moved"] == "true"
     assert served.deploy("--back").status == 0
@@ -95,7 +95,7 @@ def test_a_deployment_without_traffic_that_stays_behind_has_moved_nothing(
     azure.endpoints.spoil = broken
     azure.fail("DELETE", "/deployments/", 403)
     said = served.deploy()
-    assert "Taking it back failed too" in said.err
+    assert "Undoing it failed too" in said.err
     assert reported()["moved"] == "false"
     assert served.traffic == before
 

@@ -63,7 +63,7 @@ def test_what_has_traffic_cannot_be_deleted(ml: "MLClient", endpoint: str) -> No
     from azure.core.exceptions import HttpResponseError
 
     route(ml, {"blue": 100})
-    with pytest.raises(HttpResponseError, match="take it away first"):
+    with pytest.raises(HttpResponseError, match="move it away first"):
         ml.online_deployments.begin_delete("blue", endpoint).result()
     ml.online_deployments.begin_delete("green", endpoint).result()
     assert [each.name for each in ml.online_deployments.list(endpoint)] == ["blue"]

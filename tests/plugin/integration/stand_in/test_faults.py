@@ -121,7 +121,7 @@ def test_a_refused_upload_registers_nothing(ml: "MLClient", azure: StandIn, tmp_
 def test_what_is_not_known_is_refused_and_noted(ml: "MLClient", azure: StandIn) -> None:
     from azure.core.exceptions import HttpResponseError
 
-    with pytest.raises(HttpResponseError, match="does not know GET"):
+    with pytest.raises(HttpResponseError, match="does not support GET"):
         list(ml.feature_sets.list())
     assert [line.rsplit("/", 1)[1] for line in azure.refused] == ["featuresets"]
 

@@ -46,5 +46,5 @@ def test_a_project_uses_the_fixture_and_others_pay_nothing(tmp_path: Path) -> No
         text=True,
     )
     assert "3 passed, 1 error" in ran.stdout, ran.stdout
-    assert "the stand-in for Azure does not know this" in ran.stdout
+    assert "the stand-in for Azure does not support this" in ran.stdout
     assert "the host example.org" in ran.stdout

@@ -1,4 +1,4 @@
-"""The configuration of each environment fits the pipelines, whatever these are."""
+"""The configuration of each environment fits the pipelines, whatever they are."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ ENVIRONMENTS = [name for name in environments(ROOT) if name != "local"]
 
 
 @pytest.mark.parametrize("env", ENVIRONMENTS)
-def test_what_configuration_and_pipelines_name_is_in_the_catalog(env: str) -> None:
+def test_names_in_configuration_and_pipelines_are_in_the_catalog(env: str) -> None:
     assert find_unknown_entries(ROOT, env) == []
 
 

@@ -1,0 +1,153 @@
+"""Explain why the type of a catalog entry cannot be loaded."""
+
+import importlib
+import os
+import re
+from collections.abc import Iterator
+from contextlib import suppress
+from difflib import get_close_matches
+from importlib.util import find_spec
+from pathlib import Path
+
+from kedro_azure_mlops.errors import first_line
+
+_PARSING = re.compile(r"An exception occurred when parsing config for dataset '(.+?)':\n")
+_LACKING = re.compile(r"install the missing dependencies for ([\w.]+)")
+_DATASETS = "kedro_datasets"
+
+
+def fault_of_type(
+    error: BaseException, env: str | None = None, source: Path | None = None
+) -> str | None:
+    """Return which entry of which file has a type that cannot be loaded, and what to do.
+
+    Parameters
+    ----------
+    error
+        A ``DatasetError`` of Kedro.
+    source
+        The folder of the configuration; by default that of the project in the current folder.
+
+    Returns
+    -------
+        None for another error, such as one raised by the module that defines the type.
+    """
+    lacking = _LACKING.search(str(error))
+    if lacking and _is_not_installed(lacking[1]):
+        return _install(lacking[1])
+    parsing, kind = _PARSING.match(str(error)), _type_of(error)
+    why = _reason(kind, error.__cause__) if parsing and kind else None
+    if why is None or parsing is None or kind is None:
+        return None
+    file = _file_of(parsing[1], kind, env, source)
+    where = f"{Path(os.path.relpath(file)).as_posix()}: the" if file else "The catalog's"
+    return f"{where} entry {parsing[1]} has the type {kind}, which {why}"
+
+
+def _install(kind: str) -> str:
+    """Return how to install the package for a dataset type that Kedro could not load."""
+    group = kind.removeprefix(f"{_DATASETS}.").partition(".")[0]
+    package = "kedro-azure-mlops[spark]" if group == "spark" else f"kedro-datasets[{group}]"
+    return (
+        f"The catalog has an entry of type {kind}, which requires a package that is not "
+        f'installed. Install it: uv pip install "{package}"'
+    )
+
+
+def _is_not_installed(kind: str) -> bool:
+    """Return whether a type is one of kedro-datasets, or may be while that is not installed."""
+    module, _, name = kind.removeprefix(f"{_DATASETS}.").rpartition(".")
+    if _is_installed(_DATASETS):
+        return name in _types_in(f"{_DATASETS}.{module}")
+    return not _is_installed(module.partition(".")[0])
+
+
+def _is_installed(package: str) -> bool:
+    try:
+        return find_spec(package) is not None
+    except (ImportError, ValueError):
+        return False
+
+
+def _type_of(error: BaseException) -> str | None:
+    """Return the type of the entry that Kedro was creating when it raised the error."""
+    place = error.__traceback__
+    while place is not None:
+        frame = place.tb_frame
+        if (frame.f_globals.get("__name__"), frame.f_code.co_name) == (
+            "kedro.io.core",
+            "from_config",
+        ):
+            kind = frame.f_locals.get("config", {}).get("type")
+            return kind if isinstance(kind, str) else None
+        place = place.tb_next
+    return None
+
+
+def _reason(kind: str, cause: BaseException | None) -> str | None:
+    from kedro.io import DatasetError
+
+    said = first_line(cause) if cause else ""
+    if said.startswith("issubclass() arg 1") or "must extend" in said:
+        return "is not a dataset: it has to extend kedro.io.AbstractDataset."
+    if not isinstance(cause, DatasetError):
+        return None
+    module, _, name = kind.rpartition(".")
+    known = [one for place in _places(module) for one in _types_in(place)]
+    close = get_close_matches(name, known, n=1, cutoff=0.8)
+    if close:
+        return f"does not exist. Did you mean {f'{module}.' if module else ''}{close[0]}?"
+    missing = re.match(r"No module named '(.+?)'", said)
+    package = kind.partition(".")[0]
+    if missing and not (_is_installed(package) and kind.startswith(f"{missing[1]}.")):
+        return (
+            f"cannot be imported: {missing[0]}. Check the name, or install the package that "
+            "defines it."
+        )
+    if module and not _is_installed(_DATASETS):
+        return (
+            "does not exist. Check the name, or install kedro-datasets if the type is from there: "
+            f'uv pip install "kedro-datasets[{package}]"'
+        )
+    return "does not exist. Check the name: it is MODULE.CLASS, as in pandas.CSVDataset."
+
+
+def _places(module: str) -> Iterator[str]:
+    """Name the modules in which Kedro looks for a type of a module."""
+    for package in ("kedro.io", _DATASETS, ""):
+        if name := ".".join(filter(None, (package, module))):
+            yield name
+
+
+def _types_in(module: str) -> list[str]:
+    """Name the dataset types of a module; none if it cannot be imported."""
+    from kedro.io import AbstractDataset
+
+    with suppress(Exception):
+        found = importlib.import_module(module)
+        # kedro-datasets annotates the types whose dependencies are not installed
+        annotated = [name for name in getattr(found, "__annotations__", ()) if "Dataset" in name]
+        classes = [
+            name
+            for name, value in vars(found).items()
+            if isinstance(value, type) and issubclass(value, AbstractDataset)
+        ]
+        return [*getattr(found, "__all__", ()), *annotated, *classes]
+    return []
+
+
+def _file_of(entry: str, kind: str, env: str | None, source: Path | None) -> Path | None:
+    """Find the file with an entry, or with the pattern that made it; None if none has the type."""
+    from kedro.framework.project import settings
+
+    source, known = source or Path.cwd() / settings.CONF_SOURCE, settings.CONFIG_LOADER_ARGS
+    places = env or known.get("default_run_env", "local"), known.get("base_env", "base")
+    files = [file for place in places for file in sorted(source.glob(f"{place}/**/*.y*ml"))]
+    texts = {
+        file: file.read_text("utf-8", errors="replace")
+        for file in files
+        if "catalog" in file.relative_to(source).as_posix()
+    }
+    named = [file for file, text in texts.items() if kind in text]
+    key = re.compile(rf"(?m)^[\"']?{re.escape(entry)}[\"']?\s*:")
+    return next((file for file in named if key.search(texts[file])), next(iter(named), None))
