@@ -199,7 +199,7 @@ def test_a_rollback_goes_back_step_by_step_and_says_why(place: Place, mlops: Com
     before = place.everything()
     said = mlops("rollback", "--env", "dev", "--reason", "still bad")
     assert said.status == 1
-    assert "No champion of dev before" in said.err
+    assert "No champion of dev is recorded before" in said.err
     assert place.everything() == before
     assert mlops("rollback", "--env", "dev", "--to", "3", "--reason", "it was right").status == 0
     assert champion_of(place, "dev") == third.number
@@ -453,7 +453,7 @@ def test_with_no_champion_there_is_nothing_to_promote_or_show(
     assert mlops("promote", "--env", "stage").status == 2
     shown = mlops("champion", "--env", "stage")
     assert shown.status == 1
-    assert "has none" in shown.err
+    assert "plant-stage has no champion in" in shown.err
     assert mlops("rollback", "--env", "stage", "--reason", "x").status == 1
 
 

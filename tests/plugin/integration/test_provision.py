@@ -180,7 +180,7 @@ def test_a_conda_environment_that_would_need_a_wheel_is_refused(
     said = mlops(*command)
 
     assert said.status == 2
-    assert "cannot take plug-in==1.0 from wheels/" in said.err
+    assert "cannot use plug-in==1.0 from wheels/" in said.err
     assert "environment.kind: docker" in said.err
     assert azure.uploads == []
 

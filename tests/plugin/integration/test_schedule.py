@@ -133,7 +133,7 @@ def test_a_schedule_is_deleted_enabled_or_not(
 
 
 def test_all_schedules_are_listed_with_their_state(light: Project, azure: StandIn, mlops: Command):
-    assert "there is none" in mlops("schedule", "list").out
+    assert "there are no schedules" in mlops("schedule", "list").out
     mlops(*CRON)
     mlops("schedule", "set", "weekly", "--every", "week", "--on", "sunday")
     mlops("schedule", "disable", "nightly")

@@ -185,7 +185,7 @@ def test_labels_are_of_the_zone_of_the_readings(write: Callable[..., str]) -> No
     assert labels["sensor_id"].tolist() == ["NA"]
     assert labels["start"].tolist() == [pd.Timestamp("2024-07-01 10:00")]
     assert labels["end"].tolist() == [pd.Timestamp("2024-07-01 12:00")]
-    with pytest.raises(BadDataError, match="in order"):
+    with pytest.raises(BadDataError, match="or are reversed"):
         entry("labels", filepath=write(path_text := "sensor_id,start,end\na,2024-07-01,x\n")).load()
     assert entry("labels", filepath=write(path_text.replace("x", "2024-07-02"))).load().shape == (
         1,

@@ -472,7 +472,7 @@ def test_the_report_lists_the_worst_sensors_first_and_no_more_than_eight() -> No
     table = pd.DataFrame({"share_flagged": [0.5]}, index=["challenger"])
     slices = Events(NO_LABELS).metrics_by_series(rows, DAY)
     said = write_report(cleaning, rows, table, slices, PASSED).splitlines()
-    at = said.index("By sensor, the 8 of 10 with most flagged readings:")
+    at = said.index("By sensor, the 8 of 10 with the most flagged readings:")
     assert [line.split()[0] for line in said[at + 2 : at + 10]] == [
         f"s{n}" for n in range(9, 1, -1)
     ]

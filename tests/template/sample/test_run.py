@@ -280,7 +280,7 @@ def test_a_split_with_nothing_on_one_side_is_refused(
 
 def test_one_reading_is_refused(project: Project) -> None:
     path = project.write("one.csv", "timestamp,temperature\n2024-01-01,20\n")
-    with pytest.raises(OperationError, match="There is one reading"):
+    with pytest.raises(OperationError, match="holds a single reading"):
         project.run(raw_file=path)
 
 
