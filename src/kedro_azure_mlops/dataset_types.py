@@ -8,6 +8,7 @@ from contextlib import suppress
 from difflib import get_close_matches
 from importlib.util import find_spec
 from pathlib import Path
+from traceback import walk_tb
 
 from kedro_azure_mlops.errors import first_line
 
@@ -71,16 +72,11 @@ def _is_installed(package: str) -> bool:
 
 def _type_of(error: BaseException) -> str | None:
     """Return the type of the entry that Kedro was creating when it raised the error."""
-    place = error.__traceback__
-    while place is not None:
-        frame = place.tb_frame
-        if (frame.f_globals.get("__name__"), frame.f_code.co_name) == (
-            "kedro.io.core",
-            "from_config",
-        ):
+    for frame, _ in walk_tb(error.__traceback__):
+        place = frame.f_globals.get("__name__"), frame.f_code.co_name
+        if place == ("kedro.io.core", "from_config"):
             kind = frame.f_locals.get("config", {}).get("type")
             return kind if isinstance(kind, str) else None
-        place = place.tb_next
     return None
 
 

@@ -37,12 +37,13 @@ def new_estimator(name: str, arguments: Mapping[str, Any], seed: int | None = No
         If the class cannot be imported or does not accept the arguments.
     """
     kind = _imported(name)
+
+    def has(argument: str) -> bool:  # asked only if needed: not every class has a signature
+        return argument in inspect.signature(kind).parameters
+
     try:
-        known = inspect.signature(kind).parameters
-        given = {
-            key: value for key, value in arguments.items() if value is not None or key in known
-        }
-        if seed is not None and "random_state" in known:
+        given = {key: value for key, value in arguments.items() if value is not None or has(key)}
+        if seed is not None and has("random_state"):
             given.setdefault("random_state", seed)
         return kind(**given)
     except (TypeError, ValueError) as error:

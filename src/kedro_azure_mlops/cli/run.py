@@ -6,12 +6,12 @@ import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from traceback import walk_tb
 from typing import Any
 
 import click
 
 from kedro_azure_mlops.cli import drop_output, ends_with_its_reader, quiet_kedro, status_of
-from kedro_azure_mlops.dataset_types import fault_of_type
 from kedro_azure_mlops.writing import name_full_disks_of_logs, out_of_space
 
 # Kedro's errors about data and parameters, by name because Kedro 1.0 does not have them.
@@ -127,6 +127,8 @@ def _user_error(error: Exception, options: dict[str, Any]) -> click.ClickExcepti
     if name is not None:
         return _refusal(f"There is no pipeline {name}; see: kedro registry list", 2)
     if isinstance(error, DatasetError):
+        from kedro_azure_mlops.dataset_types import fault_of_type
+
         source = options.get("conf_source")
         fault = fault_of_type(error, options.get("env"), Path(source) if source else None)
         if fault or any(isinstance(cause, OSError) for cause in causes):
@@ -173,23 +175,21 @@ def _is_of_filters(error: BaseException) -> bool:
 
     A node, a hook or a pipeline's definition can filter a pipeline, too: those are bugs.
     """
-    place, before = error.__traceback__, ""
-    while place is not None:
-        module = str(place.tb_frame.f_globals.get("__name__"))
-        if module == "kedro.pipeline.pipeline" and place.tb_frame.f_code.co_name == "filter":
+    before = ""
+    for frame, _ in walk_tb(error.__traceback__):
+        module = str(frame.f_globals.get("__name__"))
+        if module == "kedro.pipeline.pipeline" and frame.f_code.co_name == "filter":
             return before.startswith("kedro.framework.session.")
-        place, before = place.tb_next, module
+        before = module
     return False
 
 
 def _is_of_configuration(error: BaseException) -> bool:
     """Return whether the error, of whatever kind, was raised in Kedro's config loader."""
-    place = error.__traceback__
-    while place is not None:
-        if str(place.tb_frame.f_globals.get("__name__")).startswith("kedro.config."):
-            return True
-        place = place.tb_next
-    return False
+    return any(
+        str(frame.f_globals.get("__name__")).startswith("kedro.config.")
+        for frame, _ in walk_tb(error.__traceback__)
+    )
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:

@@ -87,7 +87,7 @@ def _find_files(database: Path) -> None:
         with store:  # all or nothing
             for table, column, which in _LOCATIONS:
                 query = f"SELECT rowid, {column} FROM {table} {which}"  # noqa: S608
-                for row, location in store.execute(query).fetchall():
+                for row, location in list(store.execute(query)):
                     stays = table != "experiments"
                     found = _address_now(location or "", before, home, stays_if_only_there=stays)
                     if found:

@@ -188,7 +188,8 @@ def level_rules(ours: Numbers, gate: Gate, slices: Mapping[str, str] | None = No
                 continue
             passed = value >= limit if name == "minimum" else value <= limit
             of = f" ({slices[one.key]})" if slices and one.key in slices else ""
-            reason = format_comparison(one, value, limit, "", f"{of}, {name} ")
+            shown, shown_limit = _distinct(value, limit)
+            reason = f"{_label(one)} {shown}{of}, {name} {shown_limit}"
             if one.quiet and passed:
                 reason = f"{_label(one)} is at {'least' if name == 'minimum' else 'most'} {limit:g}"
             rules.append(_rule(name, passed, reason))
@@ -213,7 +214,7 @@ def champion_rules(ours: Numbers, theirs: Numbers, version: str, gate: Gate) -> 
         else:
             limit = theirs[name] + (allowed if one.better == "lower" else -allowed)
             passed = isfinite(theirs[name]) and not _is_worse(one, ours[name], limit)
-            whose = f" for the champion (version {version}), {allowed:g} worse allowed"
+            whose = f"the champion (version {version}), {allowed:g} worse allowed"
             reason = format_comparison(one, ours[name], theirs[name], whose)
             if one.quiet and passed:
                 reason = (
@@ -223,14 +224,18 @@ def champion_rules(ours: Numbers, theirs: Numbers, version: str, gate: Gate) -> 
     return rules
 
 
-def format_comparison(
-    rule: Criterion, ours: float, theirs: float, whose: str, joint: str = " against "
-) -> str:
-    """Write two numbers of one metric side by side, with enough digits to show the difference."""
+def format_comparison(rule: Criterion, ours: float, theirs: float, whose: str) -> str:
+    """Write two numbers of one metric side by side."""
+    one, other = _distinct(ours, theirs)
+    return f"{_label(rule)} {one} against {other} for {whose}"
+
+
+def _distinct(ours: float, theirs: float) -> tuple[str, str]:
+    """Write two numbers with enough digits to show their difference."""
     one, other = _number(ours), _number(theirs)
     if one == other and ours != theirs:
-        one, other = f"{ours:.9g}", f"{theirs:.9g}"
-    return f"{_label(rule)} {one}{joint}{other}{whose}"
+        return f"{ours:.9g}", f"{theirs:.9g}"
+    return one, other
 
 
 def _rules_on_champion(
@@ -264,7 +269,7 @@ def _ranking_rules(ours: Numbers, rows: Mapping[str, Numbers], gate: Gate) -> li
                 rules.append(_missing_metric(baseline, one.metric, ours))
                 continue
             passed = mine < theirs if one.better == "lower" else mine > theirs
-            reason = format_comparison(one, mine, theirs, f" for {baseline.replace('_', ' ')}")
+            reason = format_comparison(one, mine, theirs, baseline.replace("_", " "))
             if one.quiet and passed:
                 reason = f"{_label(one)} is better than that of {baseline}"
             rules.append(_rule(baseline, passed, reason))

@@ -35,6 +35,10 @@ def test_a_run_ends_with_its_report(project: Project, monkeypatch: pytest.Monkey
     assert result.output.endswith("Gate: PASSED\n")
 
 
+DESCRIBE = "see: kedro registry describe"
+NO_DATASETS = "Pipeline does not contain datasets named ['nope']; see: kedro catalog describe"
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -47,8 +51,22 @@ def test_a_run_ends_with_its_report(project: Project, monkeypatch: pytest.Monkey
         (["--pipelines", "metrcs"], "There is no pipeline metrcs; see: kedro registry list"),
         (["--runner", "ParallelRunner"], "--runner ThreadRunner"),
         (["--pipelines", "train"], "train.parquet"),
+        (["--nodes", "fitt"], f"does not contain nodes named ['fitt']; {DESCRIBE}\n"),
+        (
+            ["--pipelines", "train", "--nodes", "fitt"],
+            f"does not contain nodes named ['fitt']; {DESCRIBE} train\n",
+        ),
+        (["--from-nodes", "nope"], f"does not contain nodes named ['nope']; {DESCRIBE}\n"),
+        (["--to-nodes", "nope"], f"does not contain nodes named ['nope']; {DESCRIBE}\n"),
+        (["--namespaces", "nope"], f"following namespaces: ['nope']; {DESCRIBE}\n"),
+        (["--from-inputs", "nope"], NO_DATASETS),
+        (["--to-outputs", "nope"], NO_DATASETS),
+        (["--tags", "nope,none"], "No node matches --tags nope,none.\n"),
+        (
+            ["--tags", "nope", "--nodes", "fit"],
+            f"No node matches --nodes fit --tags nope; {DESCRIBE}\n",
+        ),
     ],
-    ids=["no_file", "parameter", "environment", "pipeline", "runner", "no_earlier_step"],
 )
 def test_what_a_person_can_fix_is_said_without_a_traceback(
     project: Project, monkeypatch: pytest.MonkeyPatch, arguments: list[str], message: str
@@ -150,40 +168,6 @@ def test_a_bug_in_the_module_of_a_type_keeps_its_traceback(
     result = kedro_run(project, monkeypatch, "--env", "other")
     assert isinstance(result.exception, DatasetError)
     assert isinstance(result.exception.__cause__, ZeroDivisionError)
-
-
-DESCRIBE = "see: kedro registry describe"
-NO_DATASETS = "Pipeline does not contain datasets named ['nope']; see: kedro catalog describe"
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (["--nodes", "fitt"], f"does not contain nodes named ['fitt']; {DESCRIBE}\n"),
-        (
-            ["--pipelines", "train", "--nodes", "fitt"],
-            f"does not contain nodes named ['fitt']; {DESCRIBE} train\n",
-        ),
-        (["--from-nodes", "nope"], f"does not contain nodes named ['nope']; {DESCRIBE}\n"),
-        (["--to-nodes", "nope"], f"does not contain nodes named ['nope']; {DESCRIBE}\n"),
-        (["--namespaces", "nope"], f"following namespaces: ['nope']; {DESCRIBE}\n"),
-        (["--from-inputs", "nope"], NO_DATASETS),
-        (["--to-outputs", "nope"], NO_DATASETS),
-        (["--tags", "nope,none"], "No node matches --tags nope,none.\n"),
-        (
-            ["--tags", "nope", "--nodes", "fit"],
-            f"No node matches --nodes fit --tags nope; {DESCRIBE}\n",
-        ),
-    ],
-)
-def test_options_that_choose_no_node_are_refused_in_one_line(
-    project: Project, monkeypatch: pytest.MonkeyPatch, arguments: list[str], message: str
-) -> None:
-    result = kedro_run(project, monkeypatch, *arguments)
-    assert result.exit_code == 2
-    assert message in result.output
-    assert isinstance(result.exception, SystemExit)
-    assert not project.processed("model").exists()
 
 
 @pytest.mark.parametrize("arguments", [["--to-nodes", "fit"], ["--to-outputs", "model"]])
