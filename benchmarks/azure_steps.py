@@ -1,14 +1,14 @@
-"""The cost of splitting a pipeline into steps: one in all, one per pipeline, or one per node.
+"""Cost of splitting a pipeline into steps: a single step, one per pipeline, or one per node.
 
     python benchmarks/azure_steps.py
 
 A step of an Azure ML job is a container that starts Python, imports the project and reads and
 writes its data. ``kedro mlops local`` runs the compiled job of the sample, and of a pipeline of
 nine small nodes, as one step (the default), one step per pipeline, and one per node (like
-kedro-azureml), without the time that Azure takes to start a container. ``compile`` alternates with
-``kedro registry list``. Standard library only; POSIX only.
+kedro-azureml), excluding the time that Azure takes to start a container. ``compile`` alternates
+with ``kedro registry list``. Standard library only; POSIX only.
 
-Exit status: 0 if all targets are reached, 1 if one is missed, 2 if it could not be measured.
+Exit status: 0 if all targets are reached, 1 if one is missed, 2 if the measurement failed.
 """
 
 import argparse
@@ -115,15 +115,15 @@ def make_nine(sample: Path, target: Path) -> Path:
 
 
 def change(file: Path, old: str, new: str) -> None:
-    """Replace a text that the file must contain."""
+    """Replace text in a file, which must contain it."""
     text = file.read_text()
     if old not in text:
-        raise MeasurementError(f"{file.name} has changed: there is no {old!r}")
+        raise MeasurementError(f"{file.name} has changed: it does not contain {old!r}")
     file.write_text(text.replace(old, new))
 
 
 def set_steps(project: Path, steps: dict[str, dict[str, list[str]]]) -> None:
-    """Configure the steps of the environment dev."""
+    """Configure the steps of the dev environment."""
     file = project / "operation/configuration/dev/azureml.yml"
     text = file.read_text().partition("\nsteps: ")[0]
     file.write_text(f"{text.rstrip()}\nsteps: {json.dumps(steps)}\n")
@@ -150,14 +150,16 @@ def compile_and_list(machine: Machine, project: Path) -> tuple[float, float]:
     return median(times[0]), median(times[1])
 
 
-def report(found: dict[tuple[str, str], list[Usage]], listed: list[tuple[float, float]]) -> bool:
+def report(
+    usages: dict[tuple[str, str], list[Usage]], list_times: list[tuple[float, float]]
+) -> bool:
     """Print the medians; return whether all targets are reached."""
     reached = True
     print(f"{'':14}{'':18}{'containers':>11}{'CPU s':>9}{'wall s':>9}  CPU, share of one per node")
     for name, pipelines in (("sample", SAMPLE), ("nine nodes", NINE)):
-        per_node = median(used.cpu for used in found[name, "one per node"])
+        per_node = median(used.cpu for used in usages[name, "one per node"])
         for way, steps in cuts(pipelines).items():
-            cpu, wall = (median(getattr(u, k) for u in found[name, way]) for k in ("cpu", "wall"))
+            cpu, wall = (median(getattr(u, k) for u in usages[name, way]) for k in ("cpu", "wall"))
             verdict = ""
             if way == "one step":
                 good = cpu <= SHARE_OF_PER_NODE * per_node
@@ -167,7 +169,7 @@ def report(found: dict[tuple[str, str], list[Usage]], listed: list[tuple[float, 
                 f"{name:14}{way:18}{len(steps) or 1:11}{cpu:9.1f}{wall:9.1f}"
                 f"{cpu / per_node:7.2f}{verdict}"
             )
-    compiled, registry = (median(values) for values in zip(*listed, strict=True))
+    compiled, registry = (median(values) for values in zip(*list_times, strict=True))
     ratio = compiled / registry
     good = ratio <= SHARE_OF_REGISTRY_LIST
     print(
@@ -178,31 +180,31 @@ def report(found: dict[tuple[str, str], list[Usage]], listed: list[tuple[float, 
 
 
 def measure(arguments: argparse.Namespace) -> bool:
-    """Render, install, and run all ways alternately."""
+    """Render and install the projects, and run all splits alternately."""
     with tempfile.TemporaryDirectory(prefix="azure-steps-") as folder:
-        place = Path(folder)
-        machine = Machine(place / "machine", arguments.python, arguments.uv)
-        machine.environment(place / "tools", COOKIECUTTER)
-        machine.run(render_command(place, TEMPLATE, place / "out"), place)
-        (sample,) = (place / "out").iterdir()
+        root = Path(folder)
+        machine = Machine(root / "machine", arguments.python, arguments.uv)
+        machine.environment(root / "tools", COOKIECUTTER)
+        machine.run(render_command(root, TEMPLATE, root / "out"), root)
+        (sample,) = (root / "out").iterdir()
         machine.run(["make", "setup", f"PYTHON={arguments.python}"], sample)
-        projects = {"sample": sample, "nine nodes": make_nine(sample, place / "nine")}
+        projects = {"sample": sample, "nine nodes": make_nine(sample, root / "nine")}
         for project in projects.values():  # the first run compiles bytecode
             run_locally(machine, project)
-        found: dict[tuple[str, str], list[Usage]] = {}
-        listed = []
+        usages: dict[tuple[str, str], list[Usage]] = {}
+        list_times = []
         for turn in range(1, arguments.repeat + 1):
             print(f"turn {turn} of {arguments.repeat}", file=sys.stderr, flush=True)
             for name, pipelines in (("sample", SAMPLE), ("nine nodes", NINE)):
                 for way, steps in cuts(pipelines).items():
                     set_steps(projects[name], steps)
                     used = run_locally(machine, projects[name])
-                    found.setdefault((name, way), []).append(used)
+                    usages.setdefault((name, way), []).append(used)
                     print(f"  {name:12}{way:18}{used.cpu:8.1f} s CPU", file=sys.stderr, flush=True)
             set_steps(sample, {})
-            listed.append(compile_and_list(machine, sample))
+            list_times.append(compile_and_list(machine, sample))
     print(f"{describe_machine(arguments.python, arguments.uv)}; median of {arguments.repeat}\n")
-    return report(found, listed)
+    return report(usages, list_times)
 
 
 def main() -> int:
@@ -215,7 +217,7 @@ def main() -> int:
     parser.add_argument("--uv", default=shutil.which("uv"), help="the uv to use (default: on PATH)")
     arguments = parser.parse_args()
     if not arguments.uv:
-        parser.error("there is no uv on PATH: name one with --uv")
+        parser.error("uv is not on PATH: set --uv")
     try:
         return 0 if measure(arguments) else 1
     except MeasurementError as problem:

@@ -1,9 +1,9 @@
-"""The sample's work as a bare script, without Kedro, MLflow, validation or tracking.
+"""The sample pipeline as a bare script, without Kedro, MLflow, validation or tracking.
 
     cd RENDERED_PROJECT && .venv/bin/python TEMPLATE/benchmarks/bare_sample.py
 
 The yardstick of ``first_run.py``: it reads, cleans, describes, splits, trains, scores, measures,
-draws and stores the same things as ``kedro run``, with the package's functions where they need no
+draws and stores the same things as ``kedro run``, using the package's functions that need no
 framework.
 """
 
@@ -44,7 +44,7 @@ def import_from(package: str, name: str) -> ModuleType:
 
 
 def main() -> None:
-    """Do the work in the current folder and store it in ``build/bare``."""
+    """Run the pipeline in the current folder and store the results in ``build/bare``."""
     out = Path("build/bare")
     out.mkdir(parents=True, exist_ok=True)
     package = import_package(Path("src").resolve())

@@ -44,7 +44,7 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="print numbers for tests")
     options = parser.parse_args()
     if options.project is None:
-        parser.error("there is no rendered project: run make demo, or name one with --project")
+        parser.error("no rendered project found: run make demo, or set --project")
     sys.path.insert(0, str(options.project / "src"))
     rows = [
         {"series": series.name, "detector": detector} | metrics
@@ -65,9 +65,9 @@ def measure(series: Series, project: Path) -> dict[str, dict[str, float]]:
     parts = ("evaluation", "features", "parameters", "training")
     modules = {part: __import__(f"{name}.{part}", fromlist=[part]) for part in parts}
     training, evaluation = modules["training"], modules["evaluation"]
-    given = _parameters(project)
-    detector_parameters = modules["parameters"].DetectorParameters(**given["detector"])
-    feature_parameters = modules["parameters"].FeatureParameters(**given["features"])
+    settings = _parameters(project)
+    detector_parameters = modules["parameters"].DetectorParameters(**settings["detector"])
+    feature_parameters = modules["parameters"].FeatureParameters(**settings["features"])
 
     features = modules["features"].build_features(series.readings, feature_parameters)
     train, test = features[: series.train_rows], features[series.train_rows :]
@@ -82,7 +82,7 @@ def measure(series: Series, project: Path) -> dict[str, dict[str, float]]:
         "ours, refitted": forward[series.train_rows :].to_numpy(),
     }
     events = evaluation.Events(series.faults)
-    hold = pd.Timedelta(given["evaluation"]["alarm_hold"])
+    hold = pd.Timedelta(settings["evaluation"]["alarm_hold"])
     return {
         name: events.metrics(evaluation.as_scored(test, score), hold)
         for name, score in scores.items()
@@ -95,7 +95,8 @@ def all_series() -> Iterator[Series]:
         yield _generated(seed)
     if not SHARED.is_dir():
         print(
-            f"no {SHARED.name} folder beside the repository: generated series only", file=sys.stderr
+            f"no {SHARED.name} folder next to the repository: generated series only",
+            file=sys.stderr,
         )
         return
     yield _office()
@@ -103,7 +104,7 @@ def all_series() -> Iterator[Series]:
 
 
 def _generated(seed: int) -> Series:
-    """Draw 40 days of a daily swing with slow weather, and three faults of each of six kinds."""
+    """Generate 40 days of a daily cycle with slow weather, and three faults of each type."""
     random = np.random.default_rng(seed)
     rows, day = 288 * 40, 288
     hours = np.arange(rows) / 12
@@ -118,19 +119,19 @@ def _generated(seed: int) -> Series:
         "noise": (36, 150),
     }
     faults = []
-    for kind, (shortest, longest) in [*lengths.items()] * 3:
+    for fault, (shortest, longest) in [*lengths.items()] * 3:
         start = int(random.integers(5 * day, rows - 600))
         length = int(random.integers(shortest, longest))
-        here = slice(start, start + length)
+        span = slice(start, start + length)
         sign = random.choice([-1, 1])
-        value[here] = {
-            "spike": value[here] + sign * random.uniform(5, 10),
-            "shift": value[here] + sign * random.uniform(3, 6),
-            "drift": value[here] + np.linspace(0, 6, length),
+        value[span] = {
+            "spike": value[span] + sign * random.uniform(5, 10),
+            "shift": value[span] + sign * random.uniform(3, 6),
+            "drift": value[span] + np.linspace(0, 6, length),
             "stuck": np.full(length, value[start]),
             "dropout": np.zeros(length),
-            "noise": value[here] + random.normal(0, 1.5, length),
-        }[kind]
+            "noise": value[span] + random.normal(0, 1.5, length),
+        }[fault]
         faults.append((start, start + length - 1))
     times = pd.date_range("2024-01-01", periods=rows, freq="5min")
     windows = [(times[start], times[end]) for start, end in faults]

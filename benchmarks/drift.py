@@ -5,16 +5,17 @@
 
 Each seed generates series with a step of 15 minutes: a daily wave (weaker at weekends), a slow one
 of eight days, and autocorrelated noise (0.5 from one row to the next). A profile is built from ten
-weeks. Then come thirteen ordinary weeks, or two of them and a permanent change in one of four
-series (in one case, of fifty), which is looked for once a day, in the last 24 hours, for seven
-days. A spread is the standard deviation of the series in training.
+weeks. Thirteen ordinary weeks follow, or two of them and a permanent change in one of four series
+(in one case, of fifty). Daily checks of the last 24 hours search for the change for seven days. A
+spread is the standard deviation of the series in training.
 
-An alarm that was on before the change is no detection: `found` is the share of changes that raise a
-new alarm within 7 days; `delay` is the median number of days to it. A false alarm is an unbroken
-run of looks in alarm within thirteen ordinary weeks. Evidently compares with all ten weeks, with
-its defaults (`DataDriftPreset`, one column per series), once daily and once weekly, and gets two
-columns: whether any series has drifted, and its own verdict on the table. It sees fewer ordinary
-weeks (four) and fewer seeds, because it takes a second per look.
+An alarm that was on before the change does not count as a detection: `found` is the share of
+changes that raise a new alarm within 7 days; `delay` is the median number of days until then. A
+false alarm is an unbroken series of checks in alarm within thirteen ordinary weeks.
+Evidently compares with all ten weeks, with its defaults (`DataDriftPreset`, one column per series),
+once daily and once weekly, and gets two columns: whether any series has drifted, and its own
+verdict on the table. It gets fewer ordinary weeks (four) and fewer seeds, because each check takes
+a second.
 
 Exit status: 0 if all targets are reached, 1 if one is missed.
 """
@@ -49,28 +50,28 @@ START, STEP, DAY = pd.Timestamp("2024-01-01"), pd.Timedelta("15min"), pd.Timedel
 TRAINING, ORDINARY, BEFORE, AFTER = 70, 91, 14, 7  # days
 CORRELATION = 0.5
 LOOKED_BACK = 28 * DAY
-SLOPE = 1 / 7  # spreads a day, in the seasonal change: one spread by the last look
+SLOPE = 1 / 7  # spreads per day, in the seasonal change: one spread by the last check
 EVIDENTLY = """
 import json, sys, warnings
 warnings.filterwarnings("ignore")
 import pandas as pd
 from evidently import Report
 from evidently.presets import DataDriftPreset
-wanted = json.load(open(sys.argv[1]))
-found = []
-for of_training, of_new, looks in wanted:
-    before, now = (pd.read_csv(one, index_col=0, parse_dates=True) for one in (of_training, of_new))
+cases = json.load(open(sys.argv[1]))
+verdicts = []
+for reference, new, checks in cases:
+    before, now = (pd.read_csv(one, index_col=0, parse_dates=True) for one in (reference, new))
     shared = [name for name in now if name in before]
-    said = []
-    for start, end in looks:
+    results = []
+    for start, end in checks:
         current = now[(now.index > start) & (now.index <= end)]
         report = Report([DataDriftPreset()]).run(
             reference_data=before, current_data=current[shared]
         )
         count = report.dict()["metrics"][0]["value"]
-        said.append([count["count"] > 0, count["share"] >= 0.5])
-    found.append(said)
-print(json.dumps(found))
+        results.append([count["count"] > 0, count["share"] >= 0.5])
+    verdicts.append(results)
+print(json.dumps(verdicts))
 """
 
 
@@ -159,13 +160,13 @@ def look(rows: pd.DataFrame, profile: Profile, end: pd.Timestamp) -> list[str]:
 
 
 def alarms(looks: Sequence[bool]) -> int:
-    """Count unbroken runs of looks in alarm."""
+    """Count unbroken series of checks in alarm."""
     on = np.array(looks, bool)
     return int(np.sum(on & ~np.append(False, on[:-1])))
 
 
 def first_new(before: bool, after: Sequence[bool]) -> int | None:
-    """Return the number (from 1) of the first look that raises a new alarm, or None."""
+    """Return the number (from 1) of the first check that raises a new alarm, or None."""
     last = before
     for number, on in enumerate(after, 1):
         if on and not last:
@@ -176,7 +177,7 @@ def first_new(before: bool, after: Sequence[bool]) -> int | None:
 
 @dataclass
 class Result:
-    """The results of one system: alarms a quarter, looks in alarm, day of each new alarm."""
+    """The results of one system: alarms per quarter, checks in alarm, day of each new alarm."""
 
     quarter: list[float]
     share_on: list[float]
@@ -193,7 +194,7 @@ class Result:
 
 def measure(seeds: range) -> tuple[Result, dict[str, float]]:
     """Measure our monitor; also the share of first alarms of the right kind, by change."""
-    found = Result([], [], {})
+    result = Result([], [], {})
     kinds: dict[str, list[bool]] = {}
     for seed in seeds:
         for keys in (4, 50):
@@ -204,19 +205,19 @@ def measure(seeds: range) -> tuple[Result, dict[str, float]]:
             if keys == 4:
                 ends = [split + day * DAY for day in range(1, ORDINARY + 1)]
                 on = [bool(look(new, profile, end)) for end in ends]
-                found.quarter.append(alarms(on))
-                found.share_on.append(float(np.mean(on)))
+                result.quarter.append(alarms(on))
+                result.share_on.append(float(np.mean(on)))
             at = split + BEFORE * DAY
             spread = float(train.loc[train["key"] == "s00", "value"].std())
             for change in (one for one in CHANGES if one.keys == keys):
                 other = changed(new, at, change, spread)
-                said = [look(other, profile, at + day * DAY) for day in range(AFTER + 1)]
-                day = first_new(bool(said[0]), [bool(one) for one in said[1:]])
-                found.days.setdefault(change.name, []).append(day)
+                findings = [look(other, profile, at + day * DAY) for day in range(AFTER + 1)]
+                day = first_new(bool(findings[0]), [bool(one) for one in findings[1:]])
+                result.days.setdefault(change.name, []).append(day)
                 if day is not None:
-                    right = set(change.kinds) == {*said[day]} - {"traffic"}
+                    right = set(change.kinds) == {*findings[day]} - {"traffic"}
                     kinds.setdefault(change.name, []).append(right)
-    return found, {name: float(np.mean(some)) for name, some in kinds.items()}
+    return result, {name: float(np.mean(some)) for name, some in kinds.items()}
 
 
 def measure_evidently(python: str, seeds: range, weekly: bool) -> list[Result]:
@@ -224,13 +225,13 @@ def measure_evidently(python: str, seeds: range, weekly: bool) -> list[Result]:
     cases: list[tuple[str, str, list[tuple[str, str]]]] = []
     names: list[str] = []
     span = 7 if weekly else 1
-    with tempfile.TemporaryDirectory() as place:
+    with tempfile.TemporaryDirectory() as folder:
         for seed in seeds:
             for keys in (4, 50):
                 rows = series(keys, TRAINING + ORDINARY, seed)
                 split = START + TRAINING * DAY - STEP
                 train, new = rows[rows["time"] <= split], rows[rows["time"] > split]
-                of_training = _wide(train, Path(place) / f"{seed}-{keys}.csv")
+                reference = _wide(train, Path(folder) / f"{seed}-{keys}.csv")
                 at = split + BEFORE * DAY
                 spread = float(train.loc[train["key"] == "s00", "value"].std())
                 for change in (*([None] if keys == 4 else []), *CHANGES):
@@ -241,14 +242,14 @@ def measure_evidently(python: str, seeds: range, weekly: bool) -> list[Result]:
                     first = split if change is None else at
                     ends = [first + day * DAY for day in days]
                     name = "" if change is None else change.name
-                    file = _wide(other, Path(place) / f"{seed}-{keys}-{len(cases)}.csv")
+                    file = _wide(other, Path(folder) / f"{seed}-{keys}-{len(cases)}.csv")
                     cases.append(
-                        (of_training, file, [(str(end - span * DAY), str(end)) for end in ends])
+                        (reference, file, [(str(end - span * DAY), str(end)) for end in ends])
                     )
                     names.append(name)
-        wanted = Path(place) / "wanted.json"
+        wanted = Path(folder) / "wanted.json"
         wanted.write_text(json.dumps(cases), encoding="utf-8")
-        said = json.loads(
+        verdicts = json.loads(
             subprocess.run(
                 [python, "-c", EVIDENTLY, str(wanted)], check=True, capture_output=True, text=True
             ).stdout
@@ -256,7 +257,7 @@ def measure_evidently(python: str, seeds: range, weekly: bool) -> list[Result]:
     results = []
     for reading in (0, 1):
         result = Result([], [], {})
-        for name, looks in zip(names, said, strict=True):
+        for name, looks in zip(names, verdicts, strict=True):
             on = [one[reading] for one in looks]
             if not name:
                 result.quarter.append(alarms(on) * ORDINARY / 28)
@@ -296,8 +297,8 @@ def main() -> int:
             columns |= {f"evidently/{words}, any": any_column, f"evidently/{words}": verdict}
     else:
         print(
-            "no comparison with evidently: name the Python of an environment that has it, with "
-            "--evidently or in the variable EVIDENTLY\n"
+            "no comparison with evidently: set --evidently or the variable EVIDENTLY to the Python "
+            "of an environment with evidently\n"
         )
     return 0 if report(columns, kinds) else 1
 
@@ -313,8 +314,8 @@ def report(columns: dict[str, Result], kinds: dict[str, float]) -> bool:
         right = f"   {kinds.get(change.name, float('nan')):.0%} as {'/'.join(change.kinds)}"
         print(f"{change.name:26}" + "".join(f"{cell:>22}" for cell in cells) + right)
     for words, values in (
-        ("false alarms a quarter", lambda one: f"{np.mean(one.quarter):.2f}"),
-        ("ordinary looks in alarm", lambda one: f"{np.mean(one.share_on):.1%}"),
+        ("false alarms per quarter", lambda one: f"{np.mean(one.quarter):.2f}"),
+        ("ordinary checks in alarm", lambda one: f"{np.mean(one.share_on):.1%}"),
     ):
         print(f"{words:26}" + "".join(f"{values(one):>22}" for one in columns.values()))
     ours, *others = columns.values()
@@ -326,9 +327,9 @@ def report(columns: dict[str, Result], kinds: dict[str, float]) -> bool:
         if any(ours.found(change.name) < other.found(change.name) for other in others)
     ]
     good = [
-        _target("every change of a spread and every fault found within a day", late),
+        _target("every change of one spread and every fault found within a day", late),
         _target(
-            "at most one false alarm a quarter", [] if np.mean(ours.quarter) <= 1 else ["ours"]
+            "at most one false alarm per quarter", [] if np.mean(ours.quarter) <= 1 else ["ours"]
         ),
     ]
     if others:

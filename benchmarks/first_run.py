@@ -1,4 +1,4 @@
-"""Time from nothing to a first tracked run, compared with Kedro's spaceflights-pandas starter.
+"""Time from an empty folder to a tracked run, compared with Kedro's spaceflights-pandas starter.
 
     python benchmarks/first_run.py --starter PATH/TO/kedro-starters/spaceflights-pandas
 
@@ -8,7 +8,7 @@ tracks it in MLflow. Theirs: install Kedro, ``kedro new``, install its requireme
 Cold means an empty uv cache; warm is the cache that the cold turn has filled. Standard library
 only; POSIX only.
 
-Exit status: 0 if all targets are reached, 1 if one is missed, 2 if it could not be measured.
+Exit status: 0 if all targets are reached, 1 if one is missed, 2 if the measurement failed.
 """
 
 import argparse
@@ -92,8 +92,8 @@ class Machine:
             process.returncode = os.waitstatus_to_exitcode(status)
             if process.returncode:
                 log.seek(0)
-                said = log.read().decode(errors="replace").splitlines()[-30:]
-                raise MeasurementError("\n".join([f"failed: {' '.join(arguments)}", *said]))
+                tail = log.read().decode(errors="replace").splitlines()[-30:]
+                raise MeasurementError("\n".join([f"failed: {' '.join(arguments)}", *tail]))
         return Usage(wall, used.ru_utime + used.ru_stime)
 
     def environment(self, folder: Path, *requirements: str | Path) -> Usage:
@@ -111,13 +111,13 @@ class Ours:
     name = "ours"
 
     def first_run(self, machine: Machine, folder: Path) -> tuple[Path, Usage]:
-        """Go from nothing to a tracked run; return the project and the cost."""
+        """Go from an empty folder to a tracked run; return the project and the cost."""
         used = machine.environment(folder / "tools", COOKIECUTTER)
         used += machine.run(render_command(folder, TEMPLATE, folder / "out"), folder)
         (project,) = (folder / "out").iterdir()
         used += machine.run(["make", "run", f"PYTHON={machine.python}"], project)
         if not (project / "mlruns.db").exists():
-            raise MeasurementError("make run tracked nothing: there is no mlruns.db")
+            raise MeasurementError("make run did not track a run: mlruns.db is missing")
         return project, used
 
     def second_run(self, machine: Machine, project: Path) -> Usage:
@@ -137,11 +137,11 @@ class Theirs:
     name = "spaceflights-pandas"
 
     def __init__(self, starter: str) -> None:
-        """Take the starter from a folder or by its name."""
+        """Store the folder or name of the starter."""
         self.starter = starter
 
     def first_run(self, machine: Machine, folder: Path) -> tuple[Path, Usage]:
-        """Go from nothing to a run; return the project and the cost."""
+        """Go from an empty folder to a run; return the project and the cost."""
         environment = folder / "venv"
         used = machine.environment(environment, KEDRO)
         new = ["new", "--starter", self.starter, "--name", "Spaceflights", "--telemetry", "no"]
@@ -157,7 +157,7 @@ class Theirs:
         return machine.run([project.parent / "venv/bin/kedro", "run"], project)
 
     def run_environment(self, machine: Machine, project: Path, folder: Path) -> Path:
-        """Install the starter's requirements, which are one set for everything."""
+        """Install the starter's only set of requirements."""
         machine.environment(folder / "run", KEDRO, "-r", project / "requirements.txt")
         return folder / "run"
 
@@ -210,10 +210,10 @@ class Benchmark:
         self.sides = [Ours(), Theirs(arguments.starter)]
         self.found: dict[tuple[str, str], list[float]] = {}
 
-    def note(self, what: str, who: str, value: float, unit: str) -> None:
-        """Keep a figure and show it."""
-        self.found.setdefault((what, who), []).append(value)
-        print(f"  {who:20} {what:28} {value:9.1f} {unit}", file=sys.stderr, flush=True)
+    def note(self, name: str, side: str, value: float, unit: str) -> None:
+        """Record a figure and print it."""
+        self.found.setdefault((name, side), []).append(value)
+        print(f"  {side:20} {name:28} {value:9.1f} {unit}", file=sys.stderr, flush=True)
 
     def turn(self, number: int, folder: Path) -> None:
         """Measure both sides once, one after the other at every step."""
@@ -228,25 +228,25 @@ class Benchmark:
             for side in self.sides:
                 machine = machines[side.name]
                 machine.clear_library_caches()
-                place = folder / f"{cache}-{side.name}"
-                place.mkdir()
-                project, used = side.first_run(machine, place)
+                workspace = folder / f"{cache}-{side.name}"
+                workspace.mkdir()
+                project, used = side.first_run(machine, workspace)
                 self.note(f"first run, {cache}", side.name, used.wall, "s")
                 if cache == "warm":
-                    self.after_first_run(side, machine, project, place)
+                    self.after_first_run(side, machine, project, workspace)
         ours, plain = render_times(machines["ours"], folder / "render")
         self.note("render", "ours", median(ours), "s")
         self.note("render", "plain template", median(plain), "s")
 
     def after_first_run(
-        self, side: Ours | Theirs, machine: Machine, project: Path, place: Path
+        self, side: Ours | Theirs, machine: Machine, project: Path, workspace: Path
     ) -> None:
         """Measure the cost of a second run and the size of the environment."""
         self.note("second run, CPU", side.name, side.second_run(machine, project).cpu, "s")
         if side.name == "ours" and BARE_SCRIPT.exists():
             bare = machine.run([".venv/bin/python", BARE_SCRIPT], project)
             self.note("second run, CPU", "bare script", bare.cpu, "s")
-        mebibytes, packages = size_and_packages(side.run_environment(machine, project, place))
+        mebibytes, packages = size_and_packages(side.run_environment(machine, project, workspace))
         self.note("run environment, size", side.name, mebibytes, "MiB")
         self.note("run environment, packages", side.name, packages, "")
 
@@ -256,17 +256,17 @@ class Benchmark:
             f"{'median of ' + str(self.arguments.repeat):28}{'ours':>9}{'other':>9}  ratio  target"
         ]
         reached = True
-        for what, other, target in TARGETS:
-            ours, theirs = self.found.get((what, "ours")), self.found.get((what, other))
+        for name, other, target in TARGETS:
+            ours, theirs = self.found.get((name, "ours")), self.found.get((name, other))
             if not (ours and theirs):
-                lines.append(f"{what:28}{'not measured':>18}")
+                lines.append(f"{name:28}{'not measured':>18}")
                 reached = False
                 continue
             ratio = median(ours) / median(theirs)
             reached = reached and ratio <= target
             verdict = "reached" if ratio <= target else "MISSED"
             lines.append(
-                f"{what:28}{median(ours):9.2f}{median(theirs):9.2f}{ratio:7.2f}  <= {target:<5}"
+                f"{name:28}{median(ours):9.2f}{median(theirs):9.2f}{ratio:7.2f}  <= {target:<5}"
                 f" {verdict} (other: {other})"
             )
         return "\n".join(lines), reached
@@ -284,7 +284,7 @@ TARGETS = (
 
 
 def describe_machine(python: str, uv: str) -> str:
-    """Describe what the figures depend on, without identifying the machine."""
+    """Describe the hardware and software behind the figures, without identifying the machine."""
     cpuinfo = Path("/proc/cpuinfo")
     lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
     models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
@@ -312,7 +312,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--uv", default=shutil.which("uv"), help="the uv to use (default: on PATH)")
     arguments = parser.parse_args()
     if not arguments.uv:
-        parser.error("there is no uv on PATH: name one with --uv")
+        parser.error("uv is not on PATH: set --uv")
     if Path(arguments.starter).is_dir():
         arguments.starter = str(Path(arguments.starter).resolve())
     return arguments

@@ -1,4 +1,4 @@
-"""Size of a rendered project, the plugin's cost for other commands, and tests that changes break.
+"""Size of a rendered project, the plugin's cost for other commands, and tests broken by changes.
 
     python benchmarks/footprint.py                 # files and lines of renders, by kind; start-up
     python benchmarks/footprint.py --tests         # also the time of a rendered project's tests
@@ -53,9 +53,9 @@ metadata.entry_points = without
 
 def render(target: Path, **answers: str) -> Path:
     """Render the template of this repository."""
-    given = [f"{name}={value}" for name, value in answers.items()]
+    pairs = [f"{name}={value}" for name, value in answers.items()]
     command = [BIN / "cookiecutter", ROOT, "--no-input", "--default-config", "--output-dir", target]
-    subprocess.run([*map(str, command), *given], check=True, capture_output=True)
+    subprocess.run([*map(str, command), *pairs], check=True, capture_output=True)
     (project,) = target.iterdir()
     return project
 
@@ -74,10 +74,10 @@ def count(project: Path) -> tuple[Counter[str], Counter[str]]:
     return files, lines
 
 
-def show_footprint(place: Path, beside: list[Path]) -> None:
+def show_footprint(workspace: Path, beside: list[Path]) -> None:
     """Print a table for each CI provider and sample, and the totals of other templates."""
     for provider, sample in product(PROVIDERS, SAMPLES):
-        target = place / f"{provider}-{sample}"
+        target = workspace / f"{provider}-{sample}"
         files, lines = count(render(target, ci_provider=provider, sample=sample))
         print(f"\n{provider + ', sample: ' + sample:<48}{'files':>8}{'lines':>8}")
         for kind in [*_KINDS, "other"]:
@@ -90,21 +90,21 @@ def show_footprint(place: Path, beside: list[Path]) -> None:
         print(f"{other.name:<48}{files.total():>8}{lines.total():>8}")
 
 
-def show_start(place: Path, turns: int) -> None:
+def show_start(workspace: Path, turns: int) -> None:
     """Print how much the installed plugin slows down another command."""
     new = ["new", "--name", "Blank", "--tools", "none", "--example", "n", "--telemetry", "no"]
     quiet = os.environ | {"DO_NOT_TRACK": "1"}
-    subprocess.run([BIN / "kedro", *new], cwd=place, check=True, capture_output=True, env=quiet)
+    subprocess.run([BIN / "kedro", *new], cwd=workspace, check=True, capture_output=True, env=quiet)
     took: dict[str, list[float]] = {"with": [], "without": []}
     for _ in range(turns + 1):  # the first turn warms up
         for name, hidden in (("with", "nothing"), ("without", "kedro_azure_mlops")):
-            folder = place / f"hidden-{name}"
+            folder = workspace / f"hidden-{name}"
             folder.mkdir(exist_ok=True)
             (folder / "sitecustomize.py").write_text(_HIDDEN.replace("HIDDEN", hidden))
             started = time.perf_counter()
             subprocess.run(
                 [BIN / "kedro", "registry", "list"],
-                cwd=place / "blank",
+                cwd=workspace / "blank",
                 check=True,
                 capture_output=True,
                 env=quiet | {"PYTHONPATH": str(folder)},
@@ -120,9 +120,9 @@ def show_start(place: Path, turns: int) -> None:
 
 
 def test(project: Path) -> tuple[int, int, float]:
-    """Run a project's tests; return the passed, the failed (with errors) and the seconds."""
+    """Run a project's tests; return the numbers of passed and failed ones and the seconds."""
     started = time.perf_counter()
-    done = subprocess.run(
+    process = subprocess.run(
         [BIN / "python", "-m", "pytest", "-q", "-n", "auto", "--dist", "loadfile"],
         cwd=project,
         capture_output=True,
@@ -132,21 +132,21 @@ def test(project: Path) -> tuple[int, int, float]:
     took = time.perf_counter() - started
     # pytest's last line; Kedro logs after it when a process ends
     last = [
-        line for line in done.stdout.splitlines() if re.search(r"\d+ passed|failed|error", line)
+        line for line in process.stdout.splitlines() if re.search(r"\d+ passed|failed|error", line)
     ]
-    found = {kind: int(n) for n, kind in re.findall(r"(\d+) (passed|failed|errors?)", last[-1])}
-    failed = found.get("failed", 0) + found.get("error", 0) + found.get("errors", 0)
-    if done.returncode and not failed:
-        print(done.stdout[-3000:], done.stderr[-3000:], file=sys.stderr)
+    counts = {kind: int(n) for n, kind in re.findall(r"(\d+) (passed|failed|errors?)", last[-1])}
+    failed = counts.get("failed", 0) + counts.get("error", 0) + counts.get("errors", 0)
+    if process.returncode and not failed:
+        print(process.stdout[-3000:], process.stderr[-3000:], file=sys.stderr)
         failed = -1
-    for line in done.stdout.splitlines():
+    for line in process.stdout.splitlines():
         if line.startswith(("FAILED", "ERROR")):
             print(f"      {line[:150]}")
-    return found.get("passed", 0), failed, took
+    return counts.get("passed", 0), failed, took
 
 
-def _own_file(project: Path) -> None:
-    """Use the team's own file as raw_file."""
+def _use_own_file(project: Path) -> None:
+    """Set raw_file to the team's own file."""
     import numpy as np
     import pandas as pd
 
@@ -159,11 +159,11 @@ def _own_file(project: Path) -> None:
     _edit(project, "labels_file: data/raw/labels.csv", "labels_file: null")
 
 
-def _other_value(project: Path) -> None:
+def _change_parameter(project: Path) -> None:
     _edit(project, "holdout: 0.4", "holdout: 0.5")
 
 
-def _one_more_node(project: Path) -> None:
+def _add_node(project: Path) -> None:
     (pipeline,) = project.glob("src/*/pipelines/data_engineering/__init__.py")
     text = pipeline.read_text(encoding="utf-8")
     nodes = pipeline.with_name("nodes.py")
@@ -181,7 +181,7 @@ def _one_more_node(project: Path) -> None:
     pipeline.write_text(text, encoding="utf-8")
 
 
-def _other_estimator(project: Path) -> None:
+def _change_estimator(project: Path) -> None:
     _edit(
         project,
         "estimator: sklearn.ensemble.IsolationForest",
@@ -197,7 +197,7 @@ def _edit(project: Path, before: str, after: str) -> None:
     file.write_text(text.replace(before, after), encoding="utf-8")
 
 
-def _classifier(project: Path) -> None:
+def _make_classifier(project: Path) -> None:
     """Replace the pipelines with a churn classifier."""
     (package,) = project.glob("src/*/")
     for pipeline in (package / "pipelines").glob("*/"):
@@ -234,19 +234,19 @@ def _classifier(project: Path) -> None:
 
 
 CHANGES: dict[str, Callable[[Path], None]] = {
-    "a data file of one's own as raw_file": _own_file,
-    "another value of one parameter": _other_value,
-    "one more node": _one_more_node,
-    "another estimator": _other_estimator,
-    "the pipelines replaced by a churn classifier": _classifier,
+    "the team's own data file as raw_file": _use_own_file,
+    "a different value for one parameter": _change_parameter,
+    "an additional node": _add_node,
+    "a different estimator": _change_estimator,
+    "the pipelines replaced by a churn classifier": _make_classifier,
 }
 
 
-def show_changes(place: Path) -> None:
+def show_changes(workspace: Path) -> None:
     """Print how many of a project's tests each change breaks."""
     print("\ntests that fail after a team's change:")
     for number, (name, change) in enumerate(CHANGES.items()):
-        project = render(place / f"change-{number}")
+        project = render(workspace / f"change-{number}")
         change(project)
         passed, failed, took = test(project)
         print(f"  {name:<48}{failed:>4} failed, {passed} passed, {took:.0f} s", flush=True)
@@ -263,14 +263,14 @@ def main() -> None:
     parser.add_argument("--beside", type=Path, nargs="*", default=[], help="other renders to count")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        place = Path(folder)
-        show_footprint(place, arguments.beside)
-        show_start(place, arguments.turns)
+        workspace = Path(folder)
+        show_footprint(workspace, arguments.beside)
+        show_start(workspace, arguments.turns)
         if arguments.tests:
-            passed, failed, took = test(render(place / "tests"))
+            passed, failed, took = test(render(workspace / "tests"))
             print(f"\ntests of a render: {passed} passed, {failed} failed, {took:.0f} s   <= 120 s")
         if arguments.changes:
-            show_changes(place)
+            show_changes(workspace)
 
 
 if __name__ == "__main__":

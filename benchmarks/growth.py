@@ -4,18 +4,18 @@
 
 `make demo` renders the project. For each shape of data these three alternate: `kedro run` of the
 sample, its `--pipelines score`, and a script of pandas and scikit-learn that reads the file,
-describes it with the sample's own `describe`, one sensor after the other, fits, refits as often on
-samples of the same size, scores every row once on all cores and writes the scores; it does not
+describes it with the sample's own `describe`, one sensor after the other, fits, refits as often
+on samples of the same size, scores every row once on all cores and writes the scores; it does not
 validate, compare, draw, gate or track. Prints the medians, the ratios, the peak memory, and the
-rows a second of each node, with two limits: a numpy pass over the features, and the stored model in
-ONNX on all cores.
+rows per second of each node, with two limits: a numpy pass over the features, and the stored model
+in ONNX on all cores.
 
-    --shapes 1e5x50x70 1e6x50x70      rows x sensors x days; the default is the table of the issue
+    --shapes 1e5x50x70 1e6x50x70      rows x sensors x days; the default is SHAPES
     --turns 3                         the number of turns for the medians
     --forms ordered unordered gap     the order of rows: by sensor, by time with the sensors mixed,
                                       or with a gap of one year
 
-Exit status: 0 if all targets are reached, 1 if one is missed, 2 if it could not be measured.
+Exit status: 0 if all targets are reached, 1 if one is missed, 2 if the measurement failed.
 """
 
 import argparse
@@ -38,7 +38,7 @@ import pandas as pd
 
 ROOT = Path(__file__).resolve().parent.parent
 SHAPES = ["1e5x50x70", "1e6x50x70", "1e6x50x1095", "1e6x5000x70", "1e7x50x1095"]
-MOST_TIMES_PLAIN, MOST_GROWTH = 1.5, 12.0  # of the plain script; from 1e6 to 1e7 rows
+MOST_TIMES_PLAIN, MOST_GROWTH = 1.5, 12.0  # times the plain script; from 1e6 to 1e7 rows
 MOST_MB, MOST_SCORING_MB = 6_000, 500
 REFIT_DAYS, TRAIN_SHARE, SAMPLE = 7, 0.6, 50_000
 _NODE = re.compile(r"^(\d\d:\d\d:\d\d) Running node: (\w+):")
@@ -85,7 +85,7 @@ def main() -> int:
     parser.add_argument("--plain", nargs=2, type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.project is None:
-        print("there is no rendered project: run make demo, or name one with --project")
+        print("no rendered project found: run make demo, or set --project")
         return 2
     if options.plain:
         plain(options.project, *options.plain)
@@ -94,13 +94,13 @@ def main() -> int:
         f"{platform.machine()}, {_processor()}, {os.cpu_count()} cores, {platform.python_version()}"
     )
     missed: list[str] = []
-    whole: dict[Shape, float] = {}
+    run_times: dict[Shape, float] = {}
     with tempfile.TemporaryDirectory() as folder:
         for shape in [Shape.parse(s, form) for form in options.forms for s in options.shapes]:
-            found = measure(shape, options.project, Path(folder), options.turns)
-            whole[shape] = found["run"].wall
-            missed += report(shape, found)
-    missed += growth(whole)
+            costs = measure(shape, options.project, Path(folder), options.turns)
+            run_times[shape] = costs["run"].wall
+            missed += report(shape, costs)
+    missed += growth(run_times)
     for line in missed:
         print(f"MISSED  {line}")
     return 1 if missed else 0
@@ -120,57 +120,58 @@ def measure(shape: Shape, project: Path, folder: Path, turns: int) -> dict[str, 
         "run": [*kedro, "--params", parameters],
         "score": [*kedro, "--pipelines", "score", "--params", score],
     }
-    found: dict[str, list[Cost]] = {name: [] for name in commands}
+    all_costs: dict[str, list[Cost]] = {name: [] for name in commands}
     for turn in range(turns):
-        here = folder / f"project{turn}"
+        copy = folder / f"project{turn}"
         left_out = shutil.ignore_patterns(".venv", "build", "mlruns*", "*.pyc")
-        shutil.copytree(project, here, ignore=left_out)
+        shutil.copytree(project, copy, ignore=left_out)
         for name, command in commands.items():
             print(f"  {shape}: {name} ...", file=sys.stderr, flush=True)
-            found[name].append(_run(command, here))
-        shutil.rmtree(here)
+            all_costs[name].append(_run(command, copy))
+        shutil.rmtree(copy)
     return {
-        name: sorted(costs, key=lambda cost: cost.wall)[turns // 2] for name, costs in found.items()
+        name: sorted(costs, key=lambda cost: cost.wall)[turns // 2]
+        for name, costs in all_costs.items()
     }
 
 
-def report(shape: Shape, found: dict[str, Cost]) -> list[str]:
+def report(shape: Shape, costs: dict[str, Cost]) -> list[str]:
     """Print the costs of a shape; return the targets that it misses."""
     print(f"\n{shape}")
-    for name, cost in found.items():
-        share = cost.wall / found["plain"].wall
+    for name, cost in costs.items():
+        share = cost.wall / costs["plain"].wall
         print(
             f"  {name:6}{cost.wall:8.1f} s{cost.cpu:8.1f} s of CPU{cost.peak_mb:8,.0f} MB"
             f"{share:7.2f} x plain{shape.rows / cost.wall:12,.0f} rows/s"
         )
-    for name, seconds in _node_seconds(found["run"].log).items():
+    for name, seconds in _node_seconds(costs["run"].log).items():
         rate = f"{shape.rows / seconds:14,.0f} rows/s" if seconds else "     under a second"
         print(f"      {name:24}{seconds:6.0f} s{rate}")
     for name, rate in limits(shape.rows).items():
         print(f"      limit, {name:17}{shape.rows / rate:6.1f} s{rate:14,.0f} rows/s")
     missed = []
-    run, ratio = found["run"], found["run"].wall / found["plain"].wall
+    run, ratio = costs["run"], costs["run"].wall / costs["plain"].wall
     if shape.rows >= 1e6 and ratio > MOST_TIMES_PLAIN:
         missed.append(f"{shape}: {ratio:.2f} x the plain script, at most {MOST_TIMES_PLAIN}")
     if run.peak_mb > MOST_MB:
         missed.append(f"{shape}: {run.peak_mb:,.0f} MB, at most {MOST_MB:,}")
-    if found["score"].peak_mb > MOST_SCORING_MB:
+    if costs["score"].peak_mb > MOST_SCORING_MB:
         missed.append(
-            f"{shape}: scoring took {found['score'].peak_mb:,.0f} MB, at most {MOST_SCORING_MB}"
+            f"{shape}: scoring took {costs['score'].peak_mb:,.0f} MB, at most {MOST_SCORING_MB}"
         )
     return missed
 
 
-def growth(whole: dict[Shape, float]) -> list[str]:
-    """Compare each shape with ten times its rows, for the same sensors and days."""
+def growth(run_times: dict[Shape, float]) -> list[str]:
+    """Compare each shape with the one of ten times its rows and the same sensors and days."""
     missed = []
-    for shape, seconds in whole.items():
+    for shape, seconds in run_times.items():
         larger = Shape(shape.rows * 10, shape.sensors, shape.days, shape.form)
-        if larger in whole and shape.rows >= 1e6:
-            times = whole[larger] / seconds
+        if larger in run_times and shape.rows >= 1e6:
+            times = run_times[larger] / seconds
             print(f"\n{larger}: {times:.1f} x the time of {shape.rows:,} rows")
             if times > MOST_GROWTH:
-                missed.append(f"{larger}: {times:.1f} x a tenth of it, at most {MOST_GROWTH}")
+                missed.append(f"{larger}: {times:.1f} x the time of a tenth, at most {MOST_GROWTH}")
     return missed
 
 
@@ -196,7 +197,7 @@ def generate(shape: Shape, file: Path) -> Path:
     if shape.form == "unordered":
         lines = file.read_text(encoding="utf-8").splitlines(keepends=True)
         rest = np.array(lines[1:], object)
-        # swap neighbours: rows older than their predecessor, within the order that a file may have
+        # swap neighbours: files may have rows older than their predecessor
         swap = np.arange(0, len(rest) - 1, 10)
         rest[swap], rest[swap + 1] = rest[swap + 1].copy(), rest[swap].copy()
         order = np.argsort(np.arange(len(rest)) % each, kind="stable")
@@ -244,7 +245,7 @@ def plain(project: Path, file: Path, out: Path) -> None:
 
 
 def limits(rows: int) -> dict[str, float]:
-    """Measure the rows a second of a numpy pass, and of a forest in ONNX on all cores."""
+    """Measure the rows per second of a numpy pass, and of a forest in ONNX on all cores."""
     from sklearn.ensemble import IsolationForest
 
     from kedro_azure_mlops.onnx_trees import Tree, TreeSum, tree_ensemble
@@ -280,7 +281,7 @@ def _run(command: list[str], folder: Path) -> Cost:
 
 
 def _node_seconds(log: str) -> dict[str, float]:
-    """Read each node's duration from the log, to the second: a node ends where the next begins."""
+    """Read each node's duration from the log, in whole seconds, until the next node begins."""
     begun = [match.groups() for line in log.splitlines() if (match := _NODE.match(line))]
     times = [datetime.strptime(text, "%H:%M:%S") for text, _ in begun]
     steps = [(after - before).total_seconds() for before, after in itertools.pairwise(times)]

@@ -1,16 +1,16 @@
-"""The cost of recording for a server: latency, memory, and the rows lost when it is killed.
+"""The cost of recording for a server: latency, memory, and the rows lost when the server is killed.
 
     python benchmarks/recording.py                              # after `make demo`; 20 minutes
     python benchmarks/recording.py --minutes 0.5                # a quick look
 
 The plain server of ``kedro mlops serve`` runs twice with the same model, once with ``--record``.
 Two clients load both at full rate, in turns of one second and in alternating order. The speed of a
-shared machine can change by a factor of two from one second to the next, so ratios are taken turn
-by turn, and their median over many turns counts. Requests have 1, 7 and 1,000 rows. At the end the
+shared machine can double or halve from one second to the next, so ratios are computed per turn, and
+their median over many turns is reported. Requests have 1, 7 and 1,000 rows. At the end the
 recording server is killed (-9) under load, and the rows in its files are compared with its answers.
 Standard library and the plugin; Linux only.
 
-Exit status: 0 if all targets are reached, 1 if one is missed, 2 if it could not be measured.
+Exit status: 0 if all targets are reached, 1 if one is missed, 2 if the measurement failed.
 """
 
 import argparse
@@ -42,7 +42,7 @@ from serving import (
 
 from kedro_azure_mlops.serve.parts import LINES, PARQUET, Lines, opened
 
-SLOWER, GROWTH, LOST = 1.05, 1.05, 1.0  # ratio, ratio, seconds
+SLOWER, GROWTH, LOST = 1.05, 1.05, 1.0  # ratio of latencies, ratio of memory, seconds
 SIZES = (1, JUDGED, MANY)
 
 
@@ -81,7 +81,7 @@ def recorded(folder: Path) -> tuple[int, set[str]]:
     return rows, ids
 
 
-def kill_while_asked(server: Server, seconds: float, clients: int) -> dict[str, float]:
+def kill_under_load(server: Server, seconds: float, clients: int) -> dict[str, float]:
     """Kill a server under load; return the seconds from each answer to the kill, by request id."""
     answered: dict[str, float] = {}
 
@@ -115,17 +115,17 @@ def measure(project: Path, model: Path, options: argparse.Namespace) -> bool:
     """Load both servers alternately and print; return whether all targets are reached."""
     serve = [".venv/bin/kedro", "mlops", "serve", "--plain", "--model", str(model)]
     bodies = bodies_of_ours()
-    found: dict[tuple[str, int], list[Measured]] = {}
+    measurements: dict[tuple[str, int], list[Measured]] = {}
     memory: list[float] = []
     folder = project / "data/served"
     before = recorded(folder)[0]
     with ExitStack() as stack:
         servers = []
         for name in ("plain", "recording"):
-            given = {"port": free_port(), "path": "/score", "bodies": bodies}
-            command = [*serve, "--port", str(given["port"])]
+            target = {"port": free_port(), "path": "/score", "bodies": bodies}
+            command = [*serve, "--port", str(target["port"])]
             command += ["--record"] if name == "recording" else []
-            servers.append(stack.enter_context(started(name, command, given, project)))
+            servers.append(stack.enter_context(started(name, command, target, project)))
         records = servers[1]
         for server in servers:  # warm up
             for size in SIZES:
@@ -135,7 +135,7 @@ def measure(project: Path, model: Path, options: argparse.Namespace) -> bool:
             for size in SIZES:
                 for server in servers if turn % 2 else reversed(servers):
                     measured = load(server, size, options.seconds, options.clients)
-                    found.setdefault((server.name, size), []).append(measured)
+                    measurements.setdefault((server.name, size), []).append(measured)
             memory.append(resident(records))
             print(f"turn {turn + 1} of {turns}: {memory[-1]:.0f} MB", file=sys.stderr, flush=True)
         sent = figure(records, "score_rows_total")
@@ -143,25 +143,25 @@ def measure(project: Path, model: Path, options: argparse.Namespace) -> bool:
         while figure(records, "score_rows_recorded_total") + dropped < sent:
             time.sleep(0.1)
         rows = recorded(folder)[0] - before
-        answered = kill_while_asked(records, 5, options.clients)
+        answered = kill_under_load(records, 5, options.clients)
     _, ids = recorded(folder)
-    good = _report(found, turns)
+    good = _report(measurements, turns)
     half = len(memory) // 2
     growth = mean(memory[half:]) / mean(memory[half // 2 : half])
     good &= _target(f"memory, second half of first ({memory[-1]:.0f} MB)", growth, GROWTH)
     print(f"{sent:,.0f} rows answered, {rows:,} in the files, {dropped:,.0f} dropped")
-    good &= _target("rows neither in the files nor counted", sent - rows - dropped, 0)
+    good &= _target("rows neither in the files nor counted as dropped", sent - rows - dropped, 0)
     missing = [seconds for name, seconds in answered.items() if name not in ids]
     print(f"killed after {len(answered):,} answers: {len(missing):,} of them are not in the files")
     good &= _target("seconds lost before the kill", max(missing, default=0), LOST)
     return good
 
 
-def _report(found: dict[tuple[str, int], list[Measured]], turns: int) -> bool:
+def _report(measurements: dict[tuple[str, int], list[Measured]], turns: int) -> bool:
     good = True
     print(f"{'rows':>6}{'plain ms':>10}{'recording':>10}{'rate':>8}{'CPU':>8}  median of {turns}")
     for size in SIZES:
-        pairs = list(zip(found["plain", size], found["recording", size], strict=True))
+        pairs = list(zip(measurements["plain", size], measurements["recording", size], strict=True))
         slower = median(two.quantile(0.5) / one.quantile(0.5) for one, two in pairs)
         rate = median(two.per_second() / one.per_second() for one, two in pairs)
         cpu = median(
@@ -173,9 +173,9 @@ def _report(found: dict[tuple[str, int], list[Measured]], turns: int) -> bool:
     return good
 
 
-def _target(what: str, value: float, target: float) -> bool:
+def _target(name: str, value: float, target: float) -> bool:
     good = value <= target
-    print(f"{what:56}{value:8.3f}  <= {target:.2f} {'reached' if good else 'MISSED'}")
+    print(f"{name:56}{value:8.3f}  <= {target:.2f} {'reached' if good else 'MISSED'}")
     return good
 
 

@@ -3,13 +3,14 @@
     python benchmarks/serving.py                      # after `make demo`
     python benchmarks/serving.py --rows 100000 --seconds 2 --turns 1    # a quick look
 
-Requests: Azure's inference server and the plain application, as ``kedro mlops serve`` starts them,
+Requests: Azure's inference server and the plain application, started by ``kedro mlops serve``,
 ``mlflow models serve`` with the same model folder and one worker, and a call within a process (the
 limit). The same two clients, which keep their connections, load all of them alternately: a single
-client leaves the server idle while it works itself, so it would limit the throughput. On a shared
-machine, the CPU time of a server per request says more than the clock. All get the same readings;
-our servers check them, MLflow's checks only its signature. (Before 0.2 it got finished features;
-now the stored model computes them itself.) Memory is the peak of all processes of a server.
+client would limit the throughput, because the server idles while the client works. On a shared
+machine, the CPU time of a server per request is more meaningful than the wall time. All get the
+same readings; our servers check them, MLflow's only checks its signature. (Before 0.2 it got
+finished features; now the stored model computes them.) Memory is the peak of all processes of a
+server.
 
 Batch: ``kedro run --pipelines score``, and a script of plain scikit-learn that reads the whole
 file, computes the same features with the same function, calls ``score_samples`` and writes the
@@ -17,7 +18,7 @@ scores. It does not check the readings. Standard library only; Linux only.
 
 Explanations: the same judged reading with ``"explain": true``, called within a process.
 
-Exit status: 0 if all targets are reached, 1 if one is missed, 2 if it could not be measured.
+Exit status: 0 if all targets are reached, 1 if one is missed, 2 if the measurement failed.
 """
 
 import argparse
@@ -136,16 +137,16 @@ def readings(rows: int, step: int = 1) -> Iterator[tuple[str, str, float]]:
     start = datetime(2024, 3, 1, tzinfo=UTC)
     for number in range(rows):
         minute, sensor = step * (number // len(SENSORS)), SENSORS[number % len(SENSORS)]
-        time_of = (start + timedelta(minutes=minute)).strftime("%Y-%m-%d %H:%M:%S")
+        timestamp = (start + timedelta(minutes=minute)).strftime("%Y-%m-%d %H:%M:%S")
         swing = math.sin(2 * math.pi * minute / 1440)
-        yield time_of, sensor, round(usual[sensor] + swing + draw.gauss(0, 0.2), 2)
+        yield timestamp, sensor, round(usual[sensor] + swing + draw.gauss(0, 0.2), 2)
 
 
 def requests() -> dict[int, list[tuple[str, str, float]]]:
     """Return a lone reading (only its range is judged), a fully judged one, and many."""
     many = list(readings(MANY, step=60))
-    of_one = [row for row in many if row[1] == SENSORS[0]]
-    return {1: many[:1], JUDGED: [of_one[0], *of_one[32 : 31 + JUDGED]], MANY: many}
+    one_sensor = [row for row in many if row[1] == SENSORS[0]]
+    return {1: many[:1], JUDGED: [one_sensor[0], *one_sensor[32 : 31 + JUDGED]], MANY: many}
 
 
 def bodies_of_ours() -> dict[int, bytes]:
@@ -175,7 +176,7 @@ def free_port() -> int:
 
 @contextmanager
 def started(
-    name: str, command: list[str], given: dict[str, Any], project: Path
+    name: str, command: list[str], target: dict[str, Any], project: Path
 ) -> Iterator[Server]:
     """Start a server, wait until it answers, and stop it with all its processes."""
     with tempfile.TemporaryFile() as log:
@@ -189,14 +190,14 @@ def started(
         )
         try:
             for _ in range(1200):
-                if process.poll() is not None or _answers(given["port"]):
+                if process.poll() is not None or _answers(target["port"]):
                     break
                 time.sleep(0.1)
-            if process.poll() is not None or not _answers(given["port"]):
+            if process.poll() is not None or not _answers(target["port"]):
                 log.seek(0)
-                said = log.read().decode(errors="replace").splitlines()[-20:]
-                raise MeasurementError("\n".join([f"{name} did not start", *said]))
-            yield Server(name, process=process, **given)
+                tail = log.read().decode(errors="replace").splitlines()[-20:]
+                raise MeasurementError("\n".join([f"{name} did not start", *tail]))
+            yield Server(name, process=process, **target)
         finally:
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGINT)
@@ -220,24 +221,26 @@ def _answers(port: int) -> bool:
 
 def load(server: Server, rows: int, seconds: float, clients: int) -> Measured:
     """Send the same request repeatedly from some clients, each over its own connection."""
-    found, failures = Measured(), []
+    measured, failures = Measured(), []
 
     def client() -> None:
-        own = []
+        times = []
         connection = http.client.HTTPConnection(HOST, server.port, timeout=120)
         headers = {"Content-Type": "application/json"}
         try:
             while (start := time.perf_counter()) < end:
                 connection.request("POST", server.path, server.bodies[rows], headers)
                 answer = connection.getresponse()
-                said = answer.read()
-                own.append(time.perf_counter() - start)
+                content = answer.read()
+                times.append(time.perf_counter() - start)
                 if answer.status != 200:
-                    raise MeasurementError(f"{server.name} answers {answer.status}: {said[:300]!r}")
+                    raise MeasurementError(
+                        f"{server.name} answers {answer.status}: {content[:300]!r}"
+                    )
         except (OSError, http.client.HTTPException, MeasurementError) as error:
             failures.append(error)
         connection.close()
-        found.seconds += own
+        measured.seconds += times
 
     used, begin = cpu_seconds(server.process), time.perf_counter()
     end = begin + seconds
@@ -246,11 +249,11 @@ def load(server: Server, rows: int, seconds: float, clients: int) -> Measured:
         thread.start()
     for thread in threads:
         thread.join()
-    found.wall = time.perf_counter() - begin
-    found.cpu = cpu_seconds(server.process) - used
+    measured.wall = time.perf_counter() - begin
+    measured.cpu = cpu_seconds(server.process) - used
     if failures:
         raise MeasurementError(f"{server.name}: {failures[0]!r}")
-    return found
+    return measured
 
 
 def processes(process: "subprocess.Popen[bytes]") -> list[Path]:
@@ -301,19 +304,19 @@ def measure_requests(project: Path, model: Path, options: argparse.Namespace) ->
         MLFLOW: mlflow_serve,
     }
     package = next((project / "src").glob("*/score.py")).parent.name
-    found: dict[tuple[str, int], list[Measured]] = {}
+    measurements: dict[tuple[str, int], list[Measured]] = {}
     memory = {}
-    with ExitStack() as stack, tempfile.TemporaryDirectory(prefix="serving-") as place:
+    with ExitStack() as stack, tempfile.TemporaryDirectory(prefix="serving-") as folder:
         servers = []
         for name, command in commands.items():
             bodies, path = (mlflow, "/invocations") if name == MLFLOW else (ours, "/score")
-            given = {"port": ports[name], "path": path, "bodies": bodies}
-            servers.append(stack.enter_context(started(name, command, given, project)))
+            target = {"port": ports[name], "path": path, "bodies": bodies}
+            servers.append(stack.enter_context(started(name, command, target, project)))
         limit = [".venv-serve/bin/python", "-c", IN_PROCESS.format(package=package)]
-        alone = stack.enter_context(_in_process([*limit, str(project), str(model)], project))
+        scorer = stack.enter_context(_in_process([*limit, str(project), str(model)], project))
         for count in ours:
-            Path(place, str(count)).write_bytes(ours[count])
-        Path(place, "explained").write_bytes(ours[JUDGED][:-1] + b', "explain": true}')
+            Path(folder, str(count)).write_bytes(ours[count])
+        Path(folder, "explained").write_bytes(ours[JUDGED][:-1] + b', "explain": true}')
         for server in servers:  # warm up
             for count in ours:
                 load(server, count, 0.5, options.clients)
@@ -322,16 +325,16 @@ def measure_requests(project: Path, model: Path, options: argparse.Namespace) ->
             for count in ours:
                 for server in servers:
                     measured = load(server, count, options.seconds, options.clients)
-                    found.setdefault((server.name, count), []).append(measured)
+                    measurements.setdefault((server.name, count), []).append(measured)
                     _progress(server.name, count, measured)
-                measured = _called(alone, options.seconds, Path(place, str(count)))
-                found.setdefault((LIMIT, count), []).append(measured)
+                measured = _load_scorer(scorer, options.seconds, Path(folder, str(count)))
+                measurements.setdefault((LIMIT, count), []).append(measured)
                 _progress(LIMIT, count, measured)
-            measured = _called(alone, options.seconds, Path(place, "explained"))
-            found.setdefault((EXPLAINED, JUDGED), []).append(measured)
+            measured = _load_scorer(scorer, options.seconds, Path(folder, "explained"))
+            measurements.setdefault((EXPLAINED, JUDGED), []).append(measured)
         memory = {server.name: peak_memory(server.process) for server in servers}
-        memory[LIMIT] = peak_memory(alone)
-    return _report_requests(found, memory)
+        memory[LIMIT] = peak_memory(scorer)
+    return _report_requests(measurements, memory)
 
 
 def _progress(name: str, rows: int, measured: Measured) -> None:
@@ -352,7 +355,7 @@ def _in_process(command: list[str], project: Path) -> "Iterator[subprocess.Popen
         process.wait()
 
 
-def _called(process: "subprocess.Popen[bytes]", seconds: float, body: Path) -> Measured:
+def _load_scorer(process: "subprocess.Popen[bytes]", seconds: float, body: Path) -> Measured:
     if process.stdin is None or process.stdout is None:
         raise MeasurementError("the score function has no pipes")
     process.stdin.write(f"{seconds} {body}\n".encode())
@@ -363,12 +366,12 @@ def _called(process: "subprocess.Popen[bytes]", seconds: float, body: Path) -> M
 
 
 def _report_requests(
-    found: dict[tuple[str, int], list[Measured]], memory: dict[str, float]
+    measurements: dict[tuple[str, int], list[Measured]], memory: dict[str, float]
 ) -> bool:
     heads = f"{'per s':>10}{'p50 ms':>10}{'p99 ms':>10}{'CPU ms':>10}{'MB':>7}"
     print(f"{'':22}{'rows':>5}{heads}  per s, of mlflow's")
     numbers: dict[tuple[str, int], tuple[float, float, float, float]] = {}
-    for (name, rows), turns in found.items():
+    for (name, rows), turns in measurements.items():
         numbers[name, rows] = (
             median(turn.per_second() for turn in turns),
             median(turn.quantile(0.5) for turn in turns),
@@ -397,9 +400,9 @@ def _report_requests(
     return good
 
 
-def _target(what: str, ratio: float, sign: str, target: float) -> bool:
+def _target(name: str, ratio: float, sign: str, target: float) -> bool:
     good = ratio >= target if sign == ">=" else ratio <= target
-    print(f"{what:44}{ratio:8.2f}  {sign} {target:.2f} {'reached' if good else 'MISSED'}")
+    print(f"{name:44}{ratio:8.2f}  {sign} {target:.2f} {'reached' if good else 'MISSED'}")
     return good
 
 
@@ -407,36 +410,38 @@ def measure_batch(project: Path, model: Path, options: argparse.Namespace) -> bo
     """Score files of all sizes both ways and print; return whether all targets are reached."""
     package = next((project / "src").glob("*/score.py")).parent.name
     script = PLAIN_SKLEARN.format(package=package)
-    found: dict[tuple[str, int], list[tuple[float, float]]] = {}
-    with tempfile.TemporaryDirectory(prefix="serving-") as place:
+    usages: dict[tuple[str, int], list[tuple[float, float]]] = {}
+    with tempfile.TemporaryDirectory(prefix="serving-") as folder:
         for rows in options.rows:
-            file = Path(place, f"{rows}.csv")
+            file = Path(folder, f"{rows}.csv")
             _write(file, rows)
             ours = [".venv/bin/kedro", "run", "--pipelines", "score", "--params"]
             ours += [f"score.input={file},score.model=trained"]
             theirs = [".venv/bin/python", "-c", script, str(project), str(model), str(file)]
-            theirs += [str(Path(place, "scores.csv"))]
+            theirs += [str(Path(folder, "scores.csv"))]
             for _ in range(options.turns if rows < 5_000_000 else 1):
                 for name, command in (("ours", ours), ("scikit-learn", theirs)):
-                    used = _used(command, project)
-                    found.setdefault((name, rows), []).append(used)
+                    used = _run_and_measure(command, project)
+                    usages.setdefault((name, rows), []).append(used)
                     print(
                         f"  {name:14}{rows:12,} rows{used[0]:8.1f} s{used[1]:8.0f} MB",
                         file=sys.stderr,
                         flush=True,
                     )
             file.unlink()
-    return _report_batch(found, options.rows)
+    return _report_batch(usages, options.rows)
 
 
 def _write(file: Path, rows: int) -> None:
     print(f"writing {rows:,} rows", file=sys.stderr, flush=True)
     with file.open("w") as target:
         target.write("timestamp,sensor_id,temperature\n")
-        target.writelines(f"{time_of},{sensor},{t}\n" for time_of, sensor, t in readings(rows))
+        target.writelines(
+            f"{timestamp},{sensor},{value}\n" for timestamp, sensor, value in readings(rows)
+        )
 
 
-def _used(command: list[str], project: Path) -> tuple[float, float]:
+def _run_and_measure(command: list[str], project: Path) -> tuple[float, float]:
     """Run a command and return its seconds and its peak memory in MB."""
     with tempfile.TemporaryFile() as log:
         start = time.perf_counter()
@@ -446,17 +451,17 @@ def _used(command: list[str], project: Path) -> tuple[float, float]:
         process.returncode = os.waitstatus_to_exitcode(status)
         if process.returncode:
             log.seek(0)
-            said = log.read().decode(errors="replace").splitlines()[-20:]
-            raise MeasurementError("\n".join([f"failed: {' '.join(command[:4])}", *said]))
+            tail = log.read().decode(errors="replace").splitlines()[-20:]
+            raise MeasurementError("\n".join([f"failed: {' '.join(command[:4])}", *tail]))
     return wall, used.ru_maxrss / 1e3
 
 
 def _report_batch(
-    found: dict[tuple[str, int], list[tuple[float, float]]], sizes: list[int]
+    usages: dict[tuple[str, int], list[tuple[float, float]]], sizes: list[int]
 ) -> bool:
     print(f"\n{'':16}{'rows':>12}{'seconds':>9}{'rows/s':>11}{'MB':>7}")
     seconds, memory = {}, {}
-    for (name, rows), turns in found.items():
+    for (name, rows), turns in usages.items():
         wall, peak = (median(values) for values in zip(*turns, strict=True))
         seconds[name, rows], memory[name, rows] = wall, peak
         print(f"{name:16}{rows:12,}{wall:9.1f}{rows / wall:11,.0f}{peak:7.0f}")
@@ -477,7 +482,7 @@ def read_options(parser: argparse.ArgumentParser) -> tuple[argparse.Namespace, P
     options = parser.parse_args()
     project, model = options.project.resolve(), options.project.resolve() / "data/processed/model"
     if not (model / "MLmodel").is_file():
-        parser.error(f"{project} has no model: run make demo, or name a project with --project")
+        parser.error(f"{project} has no model: run make demo, or set --project")
     return options, project, model
 
 
@@ -495,7 +500,7 @@ def main() -> int:
     options.rows = [int(rows) for rows in options.rows.split(",")]
     try:
         if not (project / ".venv-serve/bin/python").is_file():
-            _used(["make", ".venv-serve/.synced"], project)
+            _run_and_measure(["make", ".venv-serve/.synced"], project)
         tools = (str(project / ".venv/bin/python"), str(project / ".venv/bin/mlflow"))
         print(
             f"{describe_machine(*tools)}; median of {options.turns}; clients: {options.clients}\n"

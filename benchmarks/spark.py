@@ -51,29 +51,31 @@ DAY = History(order="time", days=1, rows=1)
 FEATURES = ["value", "mean", "std"]
 
 
-def write_rows(folder: Path, asked: argparse.Namespace) -> None:
-    """Write the rows of all units, one a minute, in one file per time span, as data arrives.
+def write_rows(folder: Path, options: argparse.Namespace) -> None:
+    """Write the rows of all units, one a minute, in one file per time span, like arriving data.
 
     The first unit has the given share of all rows.
     """
     random = np.random.default_rng(0)
-    rest = (1 - asked.share) / (asked.units - 1)
+    rest = (1 - options.share) / (options.units - 1)
     unit = np.sort(
-        random.choice(asked.units, asked.rows, p=np.r_[asked.share, [rest] * (asked.units - 1)])
+        random.choice(
+            options.units, options.rows, p=np.r_[options.share, [rest] * (options.units - 1)]
+        )
     )
-    minute = np.arange(asked.rows) - np.searchsorted(unit, unit)
+    minute = np.arange(options.rows) - np.searchsorted(unit, unit)
     order = np.argsort(minute, kind="stable")
     unit, minute = unit[order], minute[order]
     table = pa.table(
         {
             "unit": pa.DictionaryArray.from_arrays(
-                unit, [f"unit-{number:06}" for number in range(asked.units)]
+                unit, [f"unit-{number:06}" for number in range(options.units)]
             ).cast(pa.string()),
             "time": (np.datetime64("2024-01-01") + minute.astype("m8[m]")).astype("M8[us]"),
-            "value": random.normal(size=asked.rows),
+            "value": random.normal(size=options.rows),
         }
     )
-    for number, part in enumerate(np.array_split(np.arange(asked.rows), asked.files)):
+    for number, part in enumerate(np.array_split(np.arange(options.rows), options.files)):
         if len(part):
             pq.write_table(table.slice(part[0], len(part)), folder / f"{number:06}.parquet")
 
@@ -90,10 +92,10 @@ def peaks(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def forest() -> bytes:
-    """Fit 100 trees, as ONNX, that sum up the depth at which a row ends."""
-    found = IsolationForest(random_state=0).fit(np.random.default_rng(0).normal(size=(10_000, 3)))
+    """Fit 100 trees, as ONNX, that sum the depths of the leaves of a row."""
+    model = IsolationForest(random_state=0).fit(np.random.default_rng(0).normal(size=(10_000, 3)))
     trees = []
-    for each in found.estimators_:
+    for each in model.estimators_:
         tree, depth = each.tree_, each.tree_.compute_node_depths().astype(float)
         parts = (tree.children_left, tree.children_right, tree.feature, tree.threshold)
         trees.append(Tree(*parts, weight=depth))
@@ -109,14 +111,14 @@ class Forest:
 
     def __call__(self, rows: pd.DataFrame) -> pd.DataFrame:
         self._opened = self._opened or TreeSum(self._model)
-        found = self._opened(rows[FEATURES].fillna(0.0).to_numpy())
-        return rows[["unit", "time"]].assign(score=found)
+        scores = self._opened(rows[FEATURES].fillna(0.0).to_numpy())
+        return rows[["unit", "time"]].assign(score=scores)
 
     def __getstate__(self) -> dict[str, Any]:
         return {"_model": self._model, "_opened": None}
 
 
-def tasks(asked: argparse.Namespace) -> dict[str, Callable[[Any], Any]]:
+def tasks(options: argparse.Namespace) -> dict[str, Callable[[Any], Any]]:
     """Return the operations on a table, by name."""
     score = Forest(forest())
 
@@ -126,13 +128,13 @@ def tasks(asked: argparse.Namespace) -> dict[str, Callable[[Any], Any]]:
     return {
         "map_groups": described,
         "map_groups, history": lambda table: map_groups(
-            table, "unit", peaks, PEAKS, history=DAY, most_rows=asked.most_rows
+            table, "unit", peaks, PEAKS, history=DAY, most_rows=options.most_rows
         ),
         "map_groups, map_rows": lambda table: map_rows(described(table), score, SCORES),
         "aggregate": lambda table: aggregate(
             table, "unit", {"value": ["count", "sum", "mean", "max"]}
         ),
-        "sample": lambda table: sample(table, asked.sample, ["unit", "time"]),
+        "sample": lambda table: sample(table, options.sample, ["unit", "time"]),
     }
 
 
@@ -153,14 +155,14 @@ def in_order(folder: Path) -> pa.Table:
     table = pq.read_table(folder)
     keys = [name for name in ("unit", "time") if name in table.column_names]
     if "time" in keys:
-        place = table.column_names.index("time")
-        table = table.set_column(place, "time", table["time"].cast(pa.timestamp("us")))
+        position = table.column_names.index("time")
+        table = table.set_column(position, "time", table["time"].cast(pa.timestamp("us")))
     return table.sort_by([(key, "ascending") for key in keys]).replace_schema_metadata()
 
 
 @dataclass
 class Cost:
-    """The resources that Spark has used since the last look."""
+    """The resources that Spark has used since the last call."""
 
     events: Path
     _read: int = 0
@@ -168,19 +170,19 @@ class Cost:
 
     def look(self) -> dict[str, float]:
         """Return seconds of CPU, bytes shuffled and spilled, and peak memory of a task in MB."""
-        found = {"shuffled": 0.0, "spilled": 0.0, "sorting": 0.0}
+        usage = {"shuffled": 0.0, "spilled": 0.0, "sorting": 0.0}
         for metrics in self._tasks():
-            found["shuffled"] += metrics["Shuffle Write Metrics"]["Shuffle Bytes Written"]
-            found["spilled"] += metrics["Disk Bytes Spilled"]
-            found["sorting"] = max(found["sorting"], metrics.get("Peak Execution Memory", 0) / 1e6)
+            usage["shuffled"] += metrics["Shuffle Write Metrics"]["Shuffle Bytes Written"]
+            usage["spilled"] += metrics["Disk Bytes Spilled"]
+            usage["sorting"] = max(usage["sorting"], metrics.get("Peak Execution Memory", 0) / 1e6)
         cpu, most = 0.0, 0.0
         for each in (this := psutil.Process(), *this.children(recursive=True)):
             with suppress(psutil.NoSuchProcess, FileNotFoundError):  # idle processes end
                 cpu += sum(each.cpu_times()[:4])  # including children that have ended
                 if each != this and each.name().startswith("python"):
                     most = max(most, peak_of(each.pid))
-        found["cpu"], self._cpu = cpu - self._cpu, cpu
-        return found | {"worker": most}
+        usage["cpu"], self._cpu = cpu - self._cpu, cpu
+        return usage | {"worker": most}
 
     def _tasks(self) -> Iterator[dict[str, Any]]:
         (file,) = (each for each in self.events.iterdir() if not each.name.endswith(".crc"))
@@ -194,11 +196,11 @@ class Cost:
 
 
 def peak_of(pid: int) -> float:
-    """Return the peak memory of a process since the last look, in MB."""
+    """Return the peak memory of a process since the last call, in MB."""
     status, reset = Path(f"/proc/{pid}/status"), Path(f"/proc/{pid}/clear_refs")
-    found = int(status.read_text().partition("VmHWM:")[2].split()[0]) / 1e3
+    peak = int(status.read_text().partition("VmHWM:")[2].split()[0]) / 1e3
     reset.write_text("5")
-    return found
+    return peak
 
 
 def main() -> None:
@@ -213,19 +215,19 @@ def main() -> None:
     parser.add_argument("--turns", type=int, default=5)
     parser.add_argument("--master", default=f"local[{os.cpu_count()}]")
     parser.add_argument("--only", nargs="*", help="run only these tasks")
-    asked = parser.parse_args()
-    asked.share = asked.share or 1 / asked.units
-    with tempfile.TemporaryDirectory() as place:
-        source, events = Path(place) / "rows", Path(place) / "events"
+    options = parser.parse_args()
+    options.share = options.share or 1 / options.units
+    with tempfile.TemporaryDirectory() as folder:
+        source, events = Path(folder) / "rows", Path(folder) / "events"
         source.mkdir()
         events.mkdir()
-        write_rows(source, asked)
+        write_rows(source, options)
         started = time.perf_counter()
         spark = spark_session(
-            asked.master,
+            options.master,
             {
                 "spark.driver.memory": "4g",
-                "spark.sql.shuffle.partitions": str(asked.partitions),
+                "spark.sql.shuffle.partitions": str(options.partitions),
                 "spark.eventLog.enabled": "true",
                 "spark.eventLog.dir": events.as_uri(),
                 "spark.eventLog.compress": "false",
@@ -235,11 +237,12 @@ def main() -> None:
         print(
             f"{datetime.now():%d %B %Y %H:%M}; {platform.machine()}, {os.cpu_count()} cores, load "
             f"{os.getloadavg()[0]:.1f}; Python {platform.python_version()}, pandas "
-            f"{pd.__version__}, Spark {spark.version} in {asked.master}, started in "
+            f"{pd.__version__}, Spark {spark.version} in {options.master}, started in "
             f"{time.perf_counter() - started:.1f} s\n"
-            f"{asked.rows:,} rows of {asked.units:,} units, the first with {asked.share:.0%}, in "
-            f"{asked.files:,} files of {size_of(source) / asked.rows:.1f} bytes a row; a sample of "
-            f"{asked.sample:,}; medians of {asked.turns} turns"
+            f"{options.rows:,} rows of {options.units:,} units, the first with "
+            f"{options.share:.0%}, in {options.files:,} files of "
+            f"{size_of(source) / options.rows:.1f} bytes a row; a sample of "
+            f"{options.sample:,}; medians of {options.turns} turns"
         )
         readers = {
             "pandas": lambda: pd.read_parquet(source),
@@ -250,25 +253,27 @@ def main() -> None:
             f"{'spilled':>9}{'written':>9}{'sorting':>9}{'process':>9}  to the bit"
         )
         cost = Cost(events)
-        for name, task in tasks(asked).items():
-            if asked.only and name not in asked.only:
+        for name, task in tasks(options).items():
+            if options.only and name not in options.only:
                 continue
             took: dict[str, list[float]] = {engine: [] for engine in readers}
             costs: list[dict[str, float]] = []
-            for _ in range(asked.turns + 1):
+            for _ in range(options.turns + 1):
                 for engine, read in readers.items():
                     cost.look()
-                    took[engine].append(run(task, read, Path(place) / engine))
+                    took[engine].append(run(task, read, Path(folder) / engine))
                 costs.append(cost.look())
             ours, theirs = (statistics.median(seconds[1:]) for seconds in took.values())
-            of = {key: statistics.median(each[key] for each in costs[1:]) for key in costs[0]}
-            same = in_order(Path(place) / "pandas").equals(in_order(Path(place) / "Spark"))
+            medians = {key: statistics.median(each[key] for each in costs[1:]) for key in costs[0]}
+            same = in_order(Path(folder) / "pandas").equals(in_order(Path(folder) / "Spark"))
             print(
-                f"{name:<22}{ours:>9.2f}{theirs:>9.2f}{of['cpu']:>8.1f}"
-                f"{asked.rows / of['cpu']:>12,.0f}{of['shuffled'] / asked.rows:>8.1f} B"
-                f"{of['spilled'] / asked.rows:>7.1f} B"
-                f"{size_of(Path(place) / 'Spark') / asked.rows:>7.1f} B{of['sorting']:>6.0f} MB"
-                f"{of['worker']:>6.0f} MB"
+                f"{name:<22}{ours:>9.2f}{theirs:>9.2f}{medians['cpu']:>8.1f}"
+                f"{options.rows / medians['cpu']:>12,.0f}"
+                f"{medians['shuffled'] / options.rows:>8.1f} B"
+                f"{medians['spilled'] / options.rows:>7.1f} B"
+                f"{size_of(Path(folder) / 'Spark') / options.rows:>7.1f} B"
+                f"{medians['sorting']:>6.0f} MB"
+                f"{medians['worker']:>6.0f} MB"
                 f"  {'equal' if same else 'DIFFERENT'}",
                 flush=True,
             )

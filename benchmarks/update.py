@@ -2,14 +2,14 @@
 
     .venv/bin/python benchmarks/update.py --seeds 40
 
-Each seed is one life of a project: random edits, an update to the second release, conflicts
-resolved without losing anything, more edits, an update to the third (update_seeds.py in the tests).
-The three tools go through the same lives alternately, with the same git and Python, each in an
+Each seed is one history of a project: random edits, an update to the second release, conflicts
+resolved by keeping both sides, more edits, an update to the third (update_seeds.py in the tests).
+The three tools go through the same histories alternately, with the same git and Python, each in an
 environment installed into build/ first. Columns: user edits lost, template changes neither in the
 project nor mentioned, exit statuses that do not show conflicts, deleted files that came back, and
 the median seconds of an update.
 
-Exit status: 0 if all targets are reached, 1 if one is missed, 2 if it could not be measured.
+Exit status: 0 if all targets are reached, 1 if one is missed, 2 if the measurement failed.
 """
 
 import argparse
@@ -29,7 +29,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from tests.plugin.update.rendering import SOURCES, USERS_ENVIRONMENT  # noqa: E402
-from tests.plugin.update.update_seeds import User, conflicts, judge, release, settle  # noqa: E402
+from tests.plugin.update.update_seeds import User, conflicts, judge, release, resolve_conflicts  # noqa: E402
 from tests.plugin.update.updating import IDENTITY, Template, git, write  # noqa: E402
 
 CRUFT, COPIER, COOKIECUTTER = "cruft==2.16.0", "copier==9.19.0", "cookiecutter==2.7.1"
@@ -58,7 +58,7 @@ def environment(name: str, *packages: str) -> Path:
 
 @dataclass
 class Score:
-    """The results of one tool over all lives."""
+    """The results of one tool over all histories."""
 
     updates: int = 0
     lost: int = 0
@@ -129,7 +129,7 @@ class Ours(Tool):
 
 
 class Cruft(Ours):
-    """Cruft, on the same record."""
+    """Cruft, on the same projects."""
 
     name = "cruft"
 
@@ -151,15 +151,15 @@ class Copier(Tool):
         """Render a project from the first release and commit it."""
         target = folder / "demo"
         command = ["copy", "--quiet", "--defaults", "--vcs-ref", "v1", self.template.url]
-        made = subprocess.run(
+        process = subprocess.run(
             [str(self.programs / "copier"), *command, str(target)],
             env=self.template.shell,
             capture_output=True,
             text=True,
             check=False,
         )
-        if made.returncode:
-            raise MeasurementError(made.stderr[-800:])
+        if process.returncode:
+            raise MeasurementError(process.stderr[-800:])
         git(target, "init", "--quiet", "--initial-branch=main")
         git(target, "add", "--all")
         git(target, "commit", "--quiet", "--message", "rendered")
@@ -202,28 +202,28 @@ def copier_template(folder: Path) -> Template:
 
 
 def live(tool: Tool, first: Path, seed: int, folder: Path, score: Score) -> None:
-    """Simulate one life of a project with one tool."""
+    """Simulate one history of a project with one tool."""
     project = Path(shutil.copytree(first, folder / tool.name / "demo", symlinks=True))
     user = User(seed, project)
     for number in RELEASES[1:]:
-        user.live(number)
+        user.edit_randomly(number)
         git(project, "add", "--all")
         git(project, "commit", "--quiet", "--allow-empty", "--message", "edited")
-        status, said, seconds = tool.update(project, number)
-        verdict = judge(user, number, status, said)
+        status, output, seconds = tool.update(project, number)
+        verdict = judge(user, number, status, output)
         score.updates += 1
         score.seconds.append(seconds)
         score.lost += len(verdict.lost)
         score.unmentioned += len(verdict.unmentioned)
         score.resurrected += len(verdict.resurrected)
         score.wrong += verdict.wrong_status
-        score.crashed += "Traceback" in said
+        score.crashed += "Traceback" in output
         score.conflicts += bool(conflicts(project))
         # An edit can be lost only once.
         for mark in verdict.lost:
             user.ledger.texts.pop(mark, None)
             user.ledger.binaries.pop(mark, None)
-        settle(project)
+        resolve_conflicts(project)
     shutil.rmtree(folder / tool.name)
 
 
@@ -238,7 +238,7 @@ def show(scores: dict[str, Score]) -> None:
 
 
 def reached(scores: dict[str, Score]) -> bool:
-    """Print which targets are reached."""
+    """Print whether each target is reached; return whether all are."""
     ours, ratio = scores["ours"], 0.0
     ratio = median(ours.seconds) / median(scores["cruft"].seconds)
     targets = {
@@ -253,7 +253,7 @@ def reached(scores: dict[str, Score]) -> bool:
 
 
 def measure(seeds: Sequence[int], folder: Path) -> dict[str, Score]:
-    """Simulate all lives with all tools."""
+    """Simulate all histories with all tools."""
     template = cookiecutter_template(folder)
     with_cookiecutter = environment("cruft", CRUFT, COOKIECUTTER)
     tools = [
@@ -266,7 +266,7 @@ def measure(seeds: Sequence[int], folder: Path) -> dict[str, Score]:
     for seed in seeds:
         for tool in tools:
             live(tool, firsts[tool.name], seed, folder / "lives", scores[tool.name])
-        print(f"seed {seed} is done", file=sys.stderr)
+        print(f"seed {seed} finished", file=sys.stderr)
     return scores
 
 
@@ -285,7 +285,7 @@ def main() -> int:
         try:
             scores = measure(seeds, Path(folder).resolve())
         except MeasurementError as error:
-            print(f"could not be measured: {error}", file=sys.stderr)
+            print(f"the measurement failed: {error}", file=sys.stderr)
             return 2
     show(scores)
     return 0 if reached(scores) else 1

@@ -32,14 +32,14 @@ nitpicky = False
 
 
 def setup(app: Sphinx) -> None:
-    """Let people without a mouse reach what scrolls, and hear which level a caption has."""
+    """Connect ``make_accessible``, which helps people who use a keyboard or a screen reader."""
     app.connect("html-page-context", make_accessible, priority=900)  # after the theme's own
 
 
 def make_accessible(
     _app: Sphinx, _page: str, _template: str, context: dict[str, Any], _tree: object
 ) -> None:
-    """Add to what Sphinx and furo write the attributes that axe-core asks for."""
+    """Add the attributes that axe-core requires to the HTML that Sphinx and furo write."""
     captions = context.get("furo_navigation_tree", "")
     context["furo_navigation_tree"] = captions.replace(
         'role="heading"', 'role="heading" aria-level="2"'

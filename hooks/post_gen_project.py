@@ -1,6 +1,6 @@
 """Record the project's origin, commit the project, and print the next steps.
 
-Nothing here may fail a render: steps that are impossible are reported instead.
+Nothing here may fail a render: failed steps are only reported.
 """
 
 import contextlib
@@ -58,8 +58,8 @@ def git(*arguments: str, folder: str = ".") -> str:
     return process.stdout.strip()
 
 
-def public(url: str) -> str | None:
-    """Return a URL without credentials; None for a local path."""
+def without_credentials(url: str) -> str | None:
+    """Return a URL with its credentials removed; None for a local path."""
     if re.match(r"https?://", url):
         return re.sub(r"^(https?://)[^/]*@", r"\1", url)
     if re.match(r"(ssh|git|git\+ssh)://", url):
@@ -77,9 +77,10 @@ def template_folder() -> str:
     starts = [output, os.environ.get("PWD", output)]
     while (above := os.path.dirname(output)) != output:
         starts.append(output := above)
-    found = (os.path.normpath(os.path.join(start, folder)) for start in starts)
+    candidates = (os.path.normpath(os.path.join(start, folder)) for start in starts)
     return next(
-        (path for path in found if os.path.isfile(os.path.join(path, "cookiecutter.json"))), folder
+        (path for path in candidates if os.path.isfile(os.path.join(path, "cookiecutter.json"))),
+        folder,
     )
 
 
@@ -96,7 +97,7 @@ def origin() -> dict[str, str | None]:
         raise GitError("the template is not a clone of a git repository") from error
     directory = os.path.relpath(os.path.realpath(repository), os.path.realpath(top))
     try:
-        url = public(git("config", "--get", "remote.origin.url", folder=repository))
+        url = without_credentials(git("config", "--get", "remote.origin.url", folder=repository))
     except GitError:
         url = None
     if not url:
@@ -107,23 +108,23 @@ def origin() -> dict[str, str | None]:
         raise GitError("the template's commit was not pushed")
     listing = ("for-each-ref", "--points-at=HEAD", "--format=%(refname:strip=2)", "refs/tags")
     tags = git(*listing, folder=repository).splitlines()
-    asked = CONTEXT.get("_checkout")
-    tag = asked if asked in tags or not tags else tags[-1]
+    requested = CONTEXT.get("_checkout")
+    tag = requested if requested in tags or not tags else tags[-1]
     folder = None if directory == "." else directory.replace(os.sep, "/")
     return {"template": url, "commit": commit, "checkout": tag, "directory": folder}
 
 
 def record() -> None:
     """Write the project's origin in cruft's format."""
-    found = origin()
+    source = origin()
     answers = {key: answer for key, answer in CONTEXT.items() if not key.startswith("_")}
-    source = {"_template": found["template"], "_commit": found["commit"]}
+    private = {"_template": source["template"], "_commit": source["commit"]}
     state = {
-        "template": found["template"],
-        "commit": found["commit"],
-        "checkout": found["checkout"],
-        "context": {"cookiecutter": answers | source},
-        "directory": found["directory"],
+        "template": source["template"],
+        "commit": source["commit"],
+        "checkout": source["checkout"],
+        "context": {"cookiecutter": answers | private},
+        "directory": source["directory"],
     }
     with open(RECORD, "w", encoding="utf-8", newline="\n") as file:
         json.dump(state, file, indent=2, ensure_ascii=False)
@@ -150,7 +151,7 @@ def commit() -> None:
     git(*identity, "commit", "--quiet", "--no-verify", "--message", "Render the template")
 
 
-def remember() -> list[str]:
+def record_and_commit() -> list[str]:
     """Record the origin and commit; return what is missing and why."""
     missing = []
     try:
@@ -185,7 +186,7 @@ def main() -> None:
     # Only cookiecutter itself sets the output folder. Cruft and updates render to compare, and an
     # extra file or commit would be a difference.
     if "_output_dir" in CONTEXT:
-        missing = remember()
+        missing = record_and_commit()
     elif is_temporary():
         missing = []
     else:

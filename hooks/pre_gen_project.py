@@ -40,7 +40,7 @@ UNPRINTABLE = {"Cc", "Cs", "Zl", "Zp"}
 DEVICES = {"con", "prn", "aux", "nul", "conin", "conout"}
 DEVICES |= {f"{port}{number}" for port in ("com", "lpt") for number in range(10)}
 
-# Modules that some Python since 3.10 has and the one running this may lack.
+# Modules of any Python since 3.10, which the running one may lack.
 STANDARD_LIBRARY = sys.stdlib_module_names | set(
     """aifc annotationlib asynchat asyncore audioop binhex cgi cgitb chunk compression crypt
     distutils imghdr imp lib2to3 mailcap msilib nis nntplib ossaudiodev pipes smtpd sndhdr spwd
@@ -91,14 +91,14 @@ LAYOUT = set(
 def fault_of_encoding(answer: str) -> str | None:
     """Return why an answer differs from what was typed: Python decodes it as the locale says."""
     encoding = sys.getfilesystemencoding()
-    found = None
+    fault = None
     if unread := "".join(c for c in answer if is_unread(c)):
         number = os.fsencode(unread).hex(" ")
-        found = f"has characters that cannot be decoded as {encoding} (bytes {number})"
+        fault = f"has characters that cannot be decoded as {encoding} (bytes {number})"
     elif encoding != "utf-8" and as_typed(answer) != answer:
-        found = f"looks like UTF-8 that was decoded as {encoding}"
-    return found and (
-        f"{found}: this locale, or the terminal, is not UTF-8. Type first: export LC_ALL=C.UTF-8"
+        fault = f"looks like UTF-8 that was decoded as {encoding}"
+    return fault and (
+        f"{fault}: this locale, or the terminal, is not UTF-8. Type first: export LC_ALL=C.UTF-8"
     )
 
 
@@ -210,7 +210,7 @@ def is_nameless(key: str) -> bool:
 
 
 def corrected(key: str) -> str:
-    """Return a valid answer: the given one if it is valid."""
+    """Return the answer if it is valid, else a corrected one."""
     if not faults_of(key, ANSWERS[key]) and not is_nameless(key):
         return ANSWERS[key]
     if key in FREE_TEXT:
@@ -266,8 +266,8 @@ def retry_command() -> str:
     return subprocess.list2cmdline(command) if os.name == "nt" else shlex.join(command)
 
 
-def shown(answer: str) -> str:
-    """Return an answer as one short printable line."""
+def quote_short(answer: str) -> str:
+    """Return an answer in quotes, as one short printable line."""
     short = answer if len(answer) <= 90 else answer[:87] + "..."
     return '"' + "".join(c if c.isprintable() else ascii(c)[1:-1] for c in short) + '"'
 
@@ -277,7 +277,7 @@ def main() -> int:
     # A character that the console cannot show must not hide the message.
     sys.stderr.reconfigure(errors="backslashreplace")
     faults = [
-        f"{key} {shown(answer)} {fault}"
+        f"{key} {quote_short(answer)} {fault}"
         for key, answer in ANSWERS.items()
         for fault in faults_of(key, answer)
     ]

@@ -35,11 +35,11 @@ from tests.helpers import (
     render,
 )
 
-# Tests import tools from shared renders, which must stay as they were rendered.
+# Tests import tools from shared renders, which must not change.
 sys.dont_write_bytecode = True
 
-# If tests are started in the background (nohup make test &), SIGINT is ignored, by their child
-# processes too, and tests of interruptions would wait for ever.
+# In the background (nohup make test &), tests and their child processes ignore SIGINT, and tests of
+# interruptions would wait forever.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
@@ -140,11 +140,11 @@ def _disable_sync(connection: Any, _: Any) -> None:
 
 
 def _callers() -> list[SimpleNamespace]:
-    frame, found = sys._getframe(), []
+    frame, callers = sys._getframe(), []
     while frame:
-        found.append(SimpleNamespace(filename=frame.f_code.co_filename))
+        callers.append(SimpleNamespace(filename=frame.f_code.co_filename))
         frame = frame.f_back
-    return found
+    return callers
 
 
 @pytest.fixture(autouse=True)
@@ -170,7 +170,7 @@ def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
     import mlflow
 
     path = tmp_path_factory.mktemp("database") / "mlruns.db"
-    with contextlib.chdir(path.parent):  # where the files of the default experiment go
+    with contextlib.chdir(path.parent):  # for the files of the default experiment
         mlflow.MlflowClient(f"sqlite:///{path.as_posix()}").search_experiments()
     return path
 
@@ -198,13 +198,13 @@ def environment() -> Path:
 def install(
     template: Path, tmp_path_factory: pytest.TempPathFactory, environment: Path
 ) -> Callable[..., InstalledProject]:
-    """Render with some answers and link the shared environments where its targets expect them."""
+    """Render with some answers and link the shared environments to the expected paths."""
 
     def installed(**answers: str) -> InstalledProject:
         project = render(template, tmp_path_factory.mktemp("installed"), **answers)
         (project.path / ".venv").symlink_to(environment)
         (project.path / ".venv-serve").symlink_to(ROOT / ".venv-serve")
-        # pretend that they were installed after the locks were written
+        # mark them as installed after the locks were written
         for stamp in (".run", ".dev", ".azure"):
             (environment / stamp).touch()
         (ROOT / ".venv-serve" / ".synced").touch()
@@ -238,9 +238,9 @@ def attempt(questions: Path, type_in: Callable[..., Attempt]) -> Callable[..., A
     """Try to render with some options and answers, to test the hooks."""
 
     def call(*options: str, **answers: str) -> Attempt:
-        given = [f"{key}={answer}" for key, answer in answers.items()]
+        pairs = [f"{key}={answer}" for key, answer in answers.items()]
         usual = ("--no-input", "--default-config")
-        return type_in("cookiecutter", *usual, *options, str(questions), *given)
+        return type_in("cookiecutter", *usual, *options, str(questions), *pairs)
 
     return call
 

@@ -133,7 +133,7 @@ class Attempt:
 
     output: Path
     status: int
-    said: str
+    printed: str
 
     @property
     def succeeded(self) -> bool:
@@ -142,19 +142,19 @@ class Attempt:
 
     @property
     def left_nothing(self) -> bool:
-        """Return whether the output folder is as empty as before."""
+        """Return whether the output folder is still empty."""
         return not any(self.output.iterdir())
 
     @property
     def project(self) -> BakedProject:
-        """The one project that was rendered."""
+        """The rendered project."""
         (path,) = self.output.iterdir()
         return BakedProject(path)
 
     @property
     def retry(self) -> list[str]:
-        """The command that the message suggests, as the shell would split it."""
-        (line,) = (line for line in self.said.splitlines() if line.startswith("  cookiecutter "))
+        """The words of the command that the message suggests."""
+        (line,) = (line for line in self.printed.splitlines() if line.startswith("  cookiecutter "))
         return shlex.split(line)
 
 
@@ -170,7 +170,7 @@ def render(template: Path, output: Path, **answers: str) -> BakedProject:
     return BakedProject(Path(path))
 
 
-def listed(name: str, package: str) -> set[str]:
+def read_manifest(name: str, package: str) -> set[str]:
     """Return the file names in a manifest, with the name of the package filled in."""
     text = (ROOT / "tests" / "template" / "manifest" / f"{name}.txt").read_text(encoding="utf-8")
     return set(text.replace("<package>", package).splitlines())
@@ -188,8 +188,8 @@ def yamllint_of(project: Path) -> list[str | Path]:
     return [tool("yamllint"), *shlex.split(hook["entry"])[1:]]
 
 
-def words_of_the_hook(name: str) -> set[str]:
-    """Return the words of a list in the hook's source."""
+def read_hook_words(name: str) -> set[str]:
+    """Return the words of a list in the source of the hook."""
     source = (ROOT / "hooks" / "pre_gen_project.py").read_text(encoding="utf-8")
     for node in ast.parse(source).body:
         if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", None) == name:
@@ -198,11 +198,11 @@ def words_of_the_hook(name: str) -> set[str]:
     raise LookupError(name)
 
 
-def virtual_environment(place: Path, *packages: str) -> Path:
-    """Return the Python of a new environment; skip where its packages do not install."""
+def virtual_environment(folder: Path, *packages: str) -> Path:
+    """Return the Python of a new environment; skip the test if its packages do not install."""
     uv = ["sh", str(ROOT / "tools/uv.sh")]
-    subprocess.run([*uv, "venv", "--quiet", "--python", ">=3.11,<3.14", str(place)], check=True)
-    python = place / "bin/python"
+    subprocess.run([*uv, "venv", "--quiet", "--python", ">=3.11,<3.14", str(folder)], check=True)
+    python = folder / "bin/python"
     installed = subprocess.run(
         [*uv, "pip", "install", "--quiet", "--python", str(python), *packages],
         capture_output=True,

@@ -2,8 +2,8 @@
 
 On a page (Markdown, as MyST reads it) these fenced blocks count:
 
-* ``bash``: commands. The first failure ends the page. A command that is meant to fail comes last in
-  its block, with a comment: ``# exit status 1``.
+* ``bash``: commands. The first failure ends the page. A command that should fail comes last in its
+  block, with a comment: ``# exit status 1``.
 * ``text`` after commands: their output, on both streams; ``...`` matches anything.
 * ``{code-block} python`` (or another language) with ``:caption: PATH``: the whole file PATH.
 * ``diff``: an edit, applied by ``git apply``.
@@ -51,7 +51,7 @@ _STATUS = re.compile(r"# exit status (\d+)\s*\Z")
 
 
 class PageError(AssertionError):
-    """A page does not match what happened; the message starts with the page and the line."""
+    """A page does not match its results; the message starts with the page and the line."""
 
 
 @dataclass(frozen=True)
@@ -66,8 +66,8 @@ class Block:
 
 def read_blocks(page: str) -> Iterator[Block]:
     """Yield the fenced blocks of a page."""
-    for found in _FENCE.finditer(page):
-        line, kind, text = page.count("\n", 0, found.start()) + 1, found["kind"], found["text"]
+    for match in _FENCE.finditer(page):
+        line, kind, text = page.count("\n", 0, match.start()) + 1, match["kind"], match["text"]
         options = _OPTIONS.match(text) if kind.startswith("{code-block}") else None
         if options and (caption := _CAPTION.search(options[0])):
             yield Block(line, "file", text[options.end() :], caption[1])
@@ -83,11 +83,11 @@ class Shell:
         self._scratch = tempfile.TemporaryDirectory()
         uv, self._typed = (Path(self._scratch.name) / name for name in ("uv", "typed"))
         uv.write_text(UV, encoding="utf-8")
-        given = {"MAKEFLAGS": f"UV=sh\\ {uv}"} | INSTALLED | environment
+        variables = {"MAKEFLAGS": f"UV=sh\\ {uv}"} | INSTALLED | environment
         self._process = subprocess.Popen(
             ["bash", "--norc", "--noprofile", "-eE"],
             cwd=folder,
-            env=clean_environment(**given),
+            env=clean_environment(**variables),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -110,10 +110,10 @@ class Shell:
         self._scratch.cleanup()
 
     def type(self, commands: str, *, may_fail: bool = False) -> tuple[str, int, int]:
-        """Return the output of some lines, the status of the last, and the number of a failed one.
+        """Return the output of some lines, the last status, and the number of a failed line.
 
-        The shell exits at the first failure, unless ``may_fail``. When the time is up, the output
-        so far is the message of a ``TimeoutError``.
+        The shell exits at the first failure, unless ``may_fail``. After the time limit, it raises
+        ``TimeoutError`` with the output so far.
         """
         self._typed.write_text(commands, encoding="utf-8")
         with contextlib.suppress(BrokenPipeError):  # the shell has exited
@@ -146,13 +146,13 @@ class Shell:
                 self._process.wait(5)
 
 
-def do_page(
+def execute_page(
     page: Path, folder: Path, seconds: float = 900, template: Path = ROOT, **environment: str
 ) -> None:
     """Execute a page in a folder; raise a ``PageError`` at the first difference."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        here = {TEMPLATE: shlex.quote(str(template)), PORT: str(free.getsockname()[1])}
+        replacements = {TEMPLATE: shlex.quote(str(template)), PORT: str(free.getsockname()[1])}
     printed: str | None = None
     with Shell(folder, seconds, **environment) as shell:
         for block in read_blocks(page.read_text(encoding="utf-8")):
@@ -160,7 +160,7 @@ def do_page(
                 if block.kind == "text":
                     compare(page, block, printed)
                 if block.kind in {"bash", "diff", "file", "text"}:
-                    printed = _do(shell, page, block, here)
+                    printed = _run_block(shell, page, block, replacements)
             except TimeoutError as error:
                 raise PageError(f"{page.name}:{block.line}: {error}") from None
 
@@ -176,25 +176,25 @@ def compare(page: Path, shown: Block, printed: str | None) -> None:
         raise PageError(f"{where}: the output differs; it is:\n{got}")
 
 
-def _do(shell: Shell, page: Path, block: Block, here: dict[str, str]) -> str | None:
+def _run_block(shell: Shell, page: Path, block: Block, replacements: dict[str, str]) -> str | None:
     """Return the output of a block of commands; None for other blocks."""
     if block.kind == "text":
         return None
     if block.kind == "bash":
         wanted = _STATUS.search(block.text)
         expected, commands = int(wanted[1]) if wanted else 0, block.text
-        for theirs, ours in here.items():
-            commands = commands.replace(theirs, ours)
+        for shown, real in replacements.items():
+            commands = commands.replace(shown, real)
         printed, status, failed = shell.type(commands, may_fail=bool(expected))
         if status == expected:
             return printed
         number = max(failed, 1)
         why = f"`{block.text.splitlines()[number - 1]}` ended with status {status}, not {expected}"
         raise PageError(f"{page.name}:{block.line + number}: {why}:\n{printed}")
-    place, text = shlex.quote(block.file), f"<<'END_OF_BLOCK'\n{block.text}END_OF_BLOCK\n"
-    write = f'mkdir -p "$(dirname {place})" && cat >{place} {text}'
+    path, text = shlex.quote(block.file), f"<<'END_OF_BLOCK'\n{block.text}END_OF_BLOCK\n"
+    write = f'mkdir -p "$(dirname {path})" && cat >{path} {text}'
     printed, status, _ = shell.type(f"git apply - {text}" if block.kind == "diff" else write)
     if status:
-        what = "edit does not apply" if block.kind == "diff" else "file cannot be written"
-        raise PageError(f"{page.name}:{block.line}: this {what}:\n{printed}")
+        problem = "edit does not apply" if block.kind == "diff" else "file cannot be written"
+        raise PageError(f"{page.name}:{block.line}: this {problem}:\n{printed}")
     return None

@@ -1,4 +1,4 @@
-"""Fixtures for any kind of project that is run in this process."""
+"""Fixtures for any project that runs in this process."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -36,7 +36,7 @@ def fixtures_of(kind: type[Runnable]) -> tuple[Callable[..., Any], ...]:
 
     @pytest.fixture
     def ran(_ran: Runnable) -> Runnable:
-        """A copy of the project that was run once, unmodified; tests only read it."""
+        """An unmodified copy of the project after one run; tests only read it."""
         bootstrap(_ran.path)  # an earlier test may have configured Kedro for another project
         return _ran
 

@@ -28,10 +28,10 @@ SKIPPED = {
 HOOKS = Path(__file__).parents[1] / "{{cookiecutter.project_slug}}" / ".pre-commit-config.yaml"
 
 DEVICE = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
-LONGEST = 160  # characters of a path: paths contain long Jinja conditions, and a clone's folder 100
+LONGEST = 160  # characters of a path with long Jinja conditions; a clone's folder may add 100
 ILLEGAL_ON_WINDOWS = re.compile(r'[<>:"|?*\\\x00-\x1f]|[. ]$')
 
-BYTES = "tests/fuzz/corpus/"  # broken on purpose
+BYTES = "tests/fuzz/corpus/"  # files that are broken on purpose
 
 LEAKS = {
     "a path of one machine": re.compile(r"(?:^|[^\w.])/(?:work|root|home/\w+)/"),
@@ -41,11 +41,11 @@ LEAKS = {
 
 def files_below(root: Path) -> list[Path]:
     """Return the files in a folder, except those that tools create."""
-    found: list[Path] = []
+    paths: list[Path] = []
     for folder, folders, files in os.walk(root):
         folders[:] = [name for name in folders if name not in SKIPPED]
-        found += (Path(folder, name) for name in files)
-    return sorted(found)
+        paths += (Path(folder, name) for name in files)
+    return sorted(paths)
 
 
 def faults_of_names(names: list[str]) -> Iterator[str]:
@@ -96,8 +96,8 @@ def ignored_below(root: Path) -> Iterator[str]:
         return
     folder = HOOKS.parent.name
     command = ["git", "-C", root, "ls-files", "-z", "--others", "--ignored", "--exclude-standard"]
-    found = subprocess.run([*command, "--", folder], capture_output=True, check=True).stdout
-    for name in found.decode("utf-8").split("\0"):
+    listing = subprocess.run([*command, "--", folder], capture_output=True, check=True).stdout
+    for name in listing.decode("utf-8").split("\0"):
         if name and not SKIPPED.intersection(Path(name).parts):
             yield f"{name}: git ignores it, so clones lack it: git add --force"
 
@@ -109,9 +109,9 @@ def secrets_below(root: Path) -> Iterator[str]:
     files = [p for p in files_below(root) if p.suffix != ".csv" and p.name != HOOKS.name]
     program, *options = shlex.split(hooks["detect-secrets"])
     command = [Path(sys.executable).parent / Path(program).name, *options, *files]
-    found = subprocess.run(command, capture_output=True, text=True, check=False).stdout
-    for kind, place in re.findall(r"Secret Type: (.*)\nLocation: +(.*)", found):
-        path, _, line = place.rpartition(":")
+    output = subprocess.run(command, capture_output=True, text=True, check=False).stdout
+    for kind, location in re.findall(r"Secret Type: (.*)\nLocation: +(.*)", output):
+        path, _, line = location.rpartition(":")
         yield f"{path}: line {line} looks like a secret ({kind})"
     form = re.compile(hooks["azure-secrets"].encode())
     for path in files:

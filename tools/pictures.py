@@ -1,7 +1,7 @@
-"""Make the site's pictures: render the template, run the sample and take screenshots.
+"""Create the site's pictures: render the template, run the sample and take screenshots.
 
-Each picture is a PNG in docs/media. A picture that cannot be made is reported, and the others are
-made anyway. Exit status: 0 if all were made, otherwise 2.
+Each picture is a PNG in docs/media. A failed picture is reported, and the others are still created.
+Exit status: 0 if all were created, otherwise 2.
 """
 
 import argparse
@@ -37,7 +37,7 @@ MEDIA = ROOT / "docs" / "media"
 LIMIT = 150_000  # bytes of a picture
 WIDTH = 1280  # of a window, in pixels
 
-# kedro-viz stores its view in the browser: show the nodes, and nothing but the graph.
+# kedro-viz stores its view in the browser: show only the graph, with nodes only.
 GRAPH = {
     "nodeType": {"disabled": {"parameters": True, "task": False, "data": True}},
     "visible": {"code": False, "graph": True, "miniMap": False, "sidebar": False},
@@ -45,7 +45,7 @@ GRAPH = {
     "showFeatureHints": False,
     "flags": {"sizewarning": False},
 }
-# MLflow stores its open columns and panels there, too.
+# MLflow stores its open columns and panels in the browser, too.
 RUNS = {
     "mlflow.workflowType_v1": '"machine_learning"',
     "mlflow.assistant.fab.autoOpenedOnFirstLoad_v1": "true",
@@ -83,7 +83,7 @@ def open_browser() -> Iterator["Browser"]:
             browser.close()
 
 
-class _Quiet(http.server.SimpleHTTPRequestHandler):
+class _SilentHandler(http.server.SimpleHTTPRequestHandler):
     def log_message(self, *_: object) -> None:
         """Write no log: requests would only clutter the output."""
 
@@ -91,7 +91,7 @@ class _Quiet(http.server.SimpleHTTPRequestHandler):
 @contextmanager
 def served(folder: Path) -> Iterator[str]:
     """Serve a folder on this machine; yield its address."""
-    handler = functools.partial(_Quiet, directory=str(folder))
+    handler = functools.partial(_SilentHandler, directory=str(folder))
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield f"http://127.0.0.1:{server.server_port}"
@@ -120,16 +120,16 @@ class Sample:
 
     def run(self, *arguments: str, allowed: tuple[int, ...] = (0,)) -> None:
         """Run a command in the project; raise RuntimeError with its last lines if it fails."""
-        done = subprocess.run(
+        process = subprocess.run(
             self.command(*arguments),
             cwd=self.path,
             env=self.environment,
             capture_output=True,
             text=True,
         )
-        if done.returncode not in allowed:
-            last = "\n".join((done.stdout + done.stderr).splitlines()[-5:])
-            raise RuntimeError(f"{' '.join(arguments)} ended with {done.returncode}:\n{last}")
+        if process.returncode not in allowed:
+            last = "\n".join((process.stdout + process.stderr).splitlines()[-5:])
+            raise RuntimeError(f"{' '.join(arguments)} ended with {process.returncode}:\n{last}")
 
     @contextmanager
     def mlflow(self) -> Iterator[str]:
@@ -217,10 +217,10 @@ def picture_mlflow(sample: Sample, browser: "Browser", target: Path) -> None:
     """Save the table of two runs and the metrics of the first."""
     sample.run("kedro", "run", "--params", "detector.contamination=0.05")
     with sample.mlflow() as address:
-        found = ask(
+        answer = ask(
             f"{address}/api/2.0/mlflow/experiments/get-by-name?experiment_name={sample.path.name}"
         )
-        experiment = json.loads(found)["experiment"]["experiment_id"]
+        experiment = json.loads(answer)["experiment"]["experiment_id"]
         key = f'MLflowLocalStorage-1.1-ExperimentPage-["{experiment}"]-ReactComponentState'
         page = open_page(browser, 360, RUNS | {key: json.dumps({"selectedColumns": COLUMNS})})
         page.goto(f"{address}/#/experiments/{experiment}/runs")
@@ -272,14 +272,14 @@ def wait_until_still(page: "Page", expression: str) -> None:
 
 
 def make_pictures(target: Path) -> list[str]:
-    """Make all pictures in a folder; return a sentence for each that could not be made."""
+    """Create all pictures in a folder; return a sentence for each one that failed."""
     missing = []
 
-    def attempt(what: str, make: Callable[[], None]) -> None:
+    def attempt(name: str, make: Callable[[], None]) -> None:
         try:
             make()
         except Exception as error:  # one failure must not stop the other pictures
-            missing.append(f"{what}: {error}")
+            missing.append(f"{name}: {error}")
 
     target.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
@@ -288,7 +288,7 @@ def make_pictures(target: Path) -> list[str]:
         if not find_chromium():
             return [
                 *missing,
-                "pipeline, MLflow, report: no Chromium here (apt-get install chromium)",
+                "pipeline, MLflow, report: no Chromium found (apt-get install chromium)",
             ]
         with open_browser() as browser:
             attempt("pipeline", lambda: picture_pipeline(sample, browser, target))
@@ -298,12 +298,12 @@ def make_pictures(target: Path) -> list[str]:
 
 
 def main() -> int:
-    """Make the pictures; return 2 if some could not be made."""
+    """Create the pictures; return 2 if some failed."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--into", type=Path, default=MEDIA, help="folder of the pictures")
     missing = make_pictures(parser.parse_args().into)
     for one in missing:
-        print(f"pictures: not made, keeping the earlier one: {one}", file=sys.stderr)
+        print(f"pictures: failed, keeping the earlier one: {one}", file=sys.stderr)
     return 2 if missing else 0
 
 

@@ -1,7 +1,7 @@
 """Check the template's releases: tags, their sections in CHANGELOG.md, history.
 
 Rendered projects are updated from tag to tag for years. So each tag must keep its section, which
-lists the manual steps after updating to it, and stay in the history of the branch. With --notes TAG
+lists the manual steps after an update, and stay in the history of the branch. With --notes TAG
 the tag's section is printed instead, unless something is wrong.
 """
 
@@ -34,10 +34,10 @@ def tags(root: Path) -> list[str]:
 
 def starts(root: Path) -> list[str]:
     """Return the tags from which updates are tested: the oldest supported and the last one."""
-    found = tags(root)
+    releases = tags(root)
     text = (root / "CHANGELOG.md").read_text(encoding="utf-8")
-    oldest = [match[1] for match in OLDEST.finditer(text) if match[1] in found] or found[:1]
-    return list(dict.fromkeys([*oldest, *found[-1:]]))
+    oldest = [match[1] for match in OLDEST.finditer(text) if match[1] in releases] or releases[:1]
+    return list(dict.fromkeys([*oldest, *releases[-1:]]))
 
 
 def faults(root: Path) -> Iterator[str]:
@@ -58,7 +58,7 @@ def faults(root: Path) -> Iterator[str]:
 
 
 def faults_of_version(root: Path, tag: str) -> Iterator[str]:
-    """Report where the plugin's version differs from a tag."""
+    """Report the places where the plugin's version differs from a tag."""
     project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     if tag != f"v{project['version']}":
         yield f"pyproject.toml: the plugin is {project['version']}, the tag is {tag}"
@@ -79,15 +79,15 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--notes", metavar="TAG", help="print the section of this tag")
     tag = parser.parse_args().notes
-    found = list(faults(Path()))
+    problems = list(faults(Path()))
     if tag and not TAG.fullmatch(tag):
-        found.append(f"{tag}: a release must be named like v1.2.3")
+        problems.append(f"{tag}: a release must be named like v1.2.3")
     elif tag and not notes(Path(), tag):
-        found.append(f"CHANGELOG.md: the tag {tag} has no section '## {tag}'")
-    if tag and not found:
-        found += faults_of_version(Path(), tag)
-    if found:
-        print("\n".join(found), file=sys.stderr if tag else sys.stdout)
+        problems.append(f"CHANGELOG.md: the tag {tag} has no section '## {tag}'")
+    if tag and not problems:
+        problems += faults_of_version(Path(), tag)
+    if problems:
+        print("\n".join(problems), file=sys.stderr if tag else sys.stdout)
         return 1
     print(notes(Path(), tag) if tag else "release: all is well")
     return 0

@@ -18,12 +18,12 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-# They record the revision that a project was rendered from.
+# These record the revision that a project was rendered from.
 SKIPPED = {".git", ".cruft.json"}
 
 
 class RenderError(Exception):
-    """The reason why a revision could not be rendered."""
+    """A revision could not be rendered."""
 
 
 def unpack(revision: str, folder: Path) -> None:
@@ -37,7 +37,7 @@ def unpack(revision: str, folder: Path) -> None:
 
 
 def choices(template: Path) -> dict[str, dict[str, str]]:
-    """Return sets of answers by name: the defaults, then each other choice of each question."""
+    """Return sets of answers by name: the defaults, then every other choice of each question."""
     questions = json.loads((template / "cookiecutter.json").read_text(encoding="utf-8"))
     sets: dict[str, dict[str, str]] = {"defaults": {}}
     for question, offered in questions.items():
@@ -51,13 +51,13 @@ def render(template: Path, answers: dict[str, str]) -> dict[str, bytes]:
     if answers and answers not in choices(template).values():
         return {}
     with tempfile.TemporaryDirectory() as folder:
-        given = [f"{question}={answer}" for question, answer in answers.items()]
+        pairs = [f"{question}={answer}" for question, answer in answers.items()]
         options = ["--no-input", "--default-config", "--output-dir", folder]
-        command = [sys.executable, "-m", "cookiecutter", *options, str(template), *given]
+        command = [sys.executable, "-m", "cookiecutter", *options, str(template), *pairs]
         rendered = subprocess.run(command, capture_output=True, text=True, check=False)
         if rendered.returncode:
-            what = " ".join(given) or "the default answers"
-            raise RenderError(f"{what} cannot be rendered: {rendered.stderr.strip()}")
+            title = " ".join(pairs) or "the default answers"
+            raise RenderError(f"{title} cannot be rendered: {rendered.stderr.strip()}")
         (project,) = Path(folder).iterdir()
         names = {path.relative_to(project): path for path in project.rglob("*") if path.is_file()}
         return {
@@ -91,12 +91,12 @@ def differences(base: Path, head: Path) -> Iterator[str]:
     for title, answers in (choices(base) | choices(head)).items():
         print(f"rendered_diff: {title}", flush=True)
         old, new = render(base, answers), render(head, answers)
-        found = [difference(name, old.get(name), new.get(name)) for name in sorted({*old, *new})]
-        own = [text for text in found if text and text not in seen]
-        seen.update(own)
-        if own:
+        diffs = [difference(name, old.get(name), new.get(name)) for name in sorted({*old, *new})]
+        new_diffs = [text for text in diffs if text and text not in seen]
+        seen.update(new_diffs)
+        if new_diffs:
             yield f"# {title}\n"
-            yield from own
+            yield from new_diffs
 
 
 def main() -> int:

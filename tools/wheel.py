@@ -1,4 +1,4 @@
-"""Build the plugin's wheel into the template, and keep the template's locks in step with it.
+"""Build the plugin's wheel into the template, and update the template's locks.
 
 The template carries the wheel until it is on an index; a lock names it like any other package, with
 its hash. --check changes nothing and fails if the committed wheel or a lock does not match the
@@ -25,8 +25,8 @@ _PIN = re.compile(
 
 def build(target: Path) -> Path:
     """Build the wheel from a clean copy of the sources and return its path."""
-    with tempfile.TemporaryDirectory() as place:
-        source = Path(place) / "source"
+    with tempfile.TemporaryDirectory() as folder:
+        source = Path(folder) / "source"
         source.mkdir()
         for name in ("pyproject.toml", "LICENSE", "docs/pypi.md"):
             (source / name).parent.mkdir(parents=True, exist_ok=True)
@@ -41,37 +41,39 @@ def build(target: Path) -> Path:
                 "--quiet",
                 "--wheel",
                 "--out-dir",
-                place,
+                folder,
                 source,
             ],
             check=True,
         )
-        (built,) = Path(place).glob("*.whl")
+        (built,) = Path(folder).glob("*.whl")
         return Path(shutil.copy(built, target / built.name))
 
 
 def locks(wheel: Path) -> dict[Path, tuple[str, str]]:
-    """Return the template's locks that name the plugin, with their present and wanted texts."""
+    """Return the template's locks that name the plugin, with current and expected text."""
     version = wheel.name.split("-")[1]
     digest = hashlib.sha256(wheel.read_bytes()).hexdigest()
-    found = {}
+    texts = {}
     for lock in sorted((PROJECT / "requirements").glob("*.txt")):
         text = lock.read_text(encoding="utf-8")
         if _PIN.search(text):
             wanted = _PIN.sub(rf"\g<1>{version}\g<2>{digest}", text)
-            found[lock] = (text, wanted)
-    return found
+            texts[lock] = (text, wanted)
+    return texts
 
 
 def faults(wheel: Path) -> list[str]:
-    """Report where the template does not match this wheel."""
+    """Report the mismatches between the template and this wheel."""
     carried = sorted((PROJECT / "wheels").glob("*.whl"))
     if [one.name for one in carried] != [wheel.name]:
         return [f"wheels/ has {[one.name for one in carried]}, but src/ builds {wheel.name}"]
-    found = []
+    problems = []
     if carried[0].read_bytes() != wheel.read_bytes():
-        found = [f"wheels/{wheel.name} was not built from src/: {_difference(carried[0], wheel)}"]
-    return found + [
+        problems = [
+            f"wheels/{wheel.name} was not built from src/: {_difference(carried[0], wheel)}"
+        ]
+    return problems + [
         f"{lock.name} does not name the wheel built from src/"
         for lock, (text, wanted) in locks(wheel).items()
         if text != wanted
@@ -91,13 +93,13 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--check", action="store_true", help="change nothing, fail on a difference")
     arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory() as place:
-        wheel = build(Path(place))
+    with tempfile.TemporaryDirectory() as folder:
+        wheel = build(Path(folder))
         if arguments.check:
-            found = faults(wheel)
-            for fault in found:
-                print(f"wheel: {fault}; type: make wheel", file=sys.stderr)
-            return 1 if found else 0
+            problems = faults(wheel)
+            for fault in problems:
+                print(f"wheel: {fault}; run: make wheel", file=sys.stderr)
+            return 1 if problems else 0
         target = PROJECT / "wheels"
         target.mkdir(exist_ok=True)
         for old in target.glob("*.whl"):

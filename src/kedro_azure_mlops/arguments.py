@@ -20,7 +20,7 @@ def main(program: Sequence[str]) -> int:
         sys.stderr.write(
             f"make: ARGS cannot be split into words: {text}\n"
             f"{error}. Quotes keep words together, as in ARGS=\"--reason 'it is fine'\"; "
-            'a single one is typed as ARGS="it\\\'s".\n'
+            'type a literal one as ARGS="it\\\'s".\n'
         )
         return 2
     if not _is_silent():
@@ -28,7 +28,7 @@ def main(program: Sequence[str]) -> int:
             sys.stdout.write(f"{shlex.join(words)}\n")
             sys.stdout.flush()
     for name in [name for name in os.environ if name.startswith("TYPED_")]:
-        del os.environ[name]  # hidden from programs that this one starts
+        del os.environ[name]  # hidden from the program's child processes
     try:
         os.execvp(words[0], words)  # noqa: S606, avoiding a shell is the point
     except (OSError, ValueError) as error:

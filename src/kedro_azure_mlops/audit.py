@@ -26,7 +26,7 @@ _UNKNOWN = (
     "So the vulnerabilities of the locked packages are unknown. Run this again on a machine that "
     "can reach the public Python package index, which lists them."
 )
-_LONGEST = 1800  # seconds that one lock may take
+_TIMEOUT = 1800  # seconds per lock
 _IGNORED_KEYS = {"id": str, "package": str, "reason": str, "until": date}
 _VERSION = re.compile(r'^__version__ = "(.+)"$', re.MULTILINE)
 
@@ -40,7 +40,7 @@ class Pin:
     hash: str
 
 
-# Its vulnerabilities have been public for years: an index that lists none is of no use.
+# Its vulnerabilities have been public for years: an index that lists none cannot be trusted.
 _PROBE = Pin("jinja2", "2.4.1", "sha256:" + "0" * 64)
 
 
@@ -56,7 +56,7 @@ class Vulnerability:
 
 @dataclass(frozen=True)
 class Finding:
-    """A vulnerability that counts, and the locks that pin the package."""
+    """A vulnerability that is not ignored, and the locks that pin the package."""
 
     vulnerability: Vulnerability
     locks: tuple[str, ...]
@@ -65,7 +65,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class Ignored:
-    """A vulnerability that does not count up to and including a day."""
+    """A vulnerability that is ignored up to and including a date."""
 
     id: str
     package: str
@@ -79,14 +79,14 @@ class Ignored:
 
 
 def audit_locks(root: Path, timeout: int = 30, say: Callable[[str], None] = print) -> list[Finding]:
-    """Look up every package of every lock of a project; return the vulnerabilities that count.
+    """Look up every package of a project's locks; return the vulnerabilities not ignored.
 
     Parameters
     ----------
     root
-        The project, with its locks in ``requirements/*.txt``. Vulnerabilities that do not count,
-        and until when, are in ``requirements/audit-ignore.toml``. Packages with a wheel in
-        ``wheels/`` are on no index and are not looked up.
+        The project, with its locks in ``requirements/*.txt``. ``requirements/audit-ignore.toml``
+        lists ignored vulnerabilities with their expiry dates. Packages with a wheel in
+        ``wheels/`` are not on any index and are not looked up.
     timeout
         Seconds to wait for an answer from the index.
     say
@@ -95,32 +95,32 @@ def audit_locks(root: Path, timeout: int = 30, say: Callable[[str], None] = prin
     Raises
     ------
     OperationError
-        If a lookup failed: the result would then mean nothing. Also if the index lists no
-        vulnerability in a release that is known to have some.
+        If a lookup failed, because the result would be meaningless, or if the index lists no
+        vulnerability for a release that is known to have some.
     """
     try:
         _require("pip_audit", "pip-audit")
         ignored = read_ignored(root / IGNORED)
         locks = {path: read_pins(path) for path in sorted((root / LOCKS).glob("*.txt"))}
         if not locks or not all(locks.values()):
-            raise OperationError(f"{LOCKS} has no lock, or an empty one: type make lock")
-        found = _look_up(locks, _local(root / WHEELS), timeout, say)
+            raise OperationError(f"{LOCKS} has no lock, or an empty one: run make lock")
+        affected = _look_up(locks, _wheel_releases(root / WHEELS), timeout, say)
     except OperationError as error:
         raise OperationError(f"{error}\n{_UNKNOWN}") from error
-    return list(_counting(found, ignored, say))
+    return list(_not_ignored(affected, ignored, say))
 
 
 def format_findings(findings: Sequence[Finding]) -> str:
     """Return findings as a table."""
     rows = [("package", "version", "vulnerability", "fixed in", "lock", "")]
-    for found in findings:
-        one = found.vulnerability
+    for finding in findings:
+        one = finding.vulnerability
         fixed = ", ".join(one.fixed_in) or "no release"
-        locks = ", ".join(found.locks)
-        rows.append((one.package, one.version, one.names[0], fixed, locks, found.remark))
+        locks = ", ".join(finding.locks)
+        rows.append((one.package, one.version, one.names[0], fixed, locks, finding.remark))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return "\n".join(
-        "  ".join(map(str.ljust, row, widths)).rstrip()  # a cell each
+        "  ".join(map(str.ljust, row, widths)).rstrip()  # one cell per column
         for row in rows
     )
 
@@ -139,7 +139,7 @@ def read_pins(lock: Path) -> list[Pin]:
 
 
 def read_ignored(file: Path) -> list[Ignored]:
-    """Return the vulnerabilities that do not count; none if there is no file.
+    """Return the ignored vulnerabilities; an empty list if the file does not exist.
 
     Raises
     ------
@@ -149,21 +149,21 @@ def read_ignored(file: Path) -> list[Ignored]:
     if not file.is_file():
         return []
     try:
-        found = tomllib.loads(file.read_text(encoding="utf-8"))
+        content = tomllib.loads(file.read_text(encoding="utf-8"))
     except tomllib.TOMLDecodeError as error:
         raise OperationError(f"{file} is not valid TOML: {error}") from error
-    entries = found.pop("ignore", [])
-    if found or not isinstance(entries, list):
-        other = ", ".join(found) or f"ignore = {entries!r}"
-        raise OperationError(f"{file} may hold only [[ignore]], not {other}")
-    return [_entry(file, number, given) for number, given in enumerate(entries, start=1)]
+    entries = content.pop("ignore", [])
+    if content or not isinstance(entries, list):
+        other = ", ".join(content) or f"ignore = {entries!r}"
+        raise OperationError(f"{file} may contain only [[ignore]], not {other}")
+    return [_entry(file, number, entry) for number, entry in enumerate(entries, start=1)]
 
 
 def write_sbom(root: Path, file: Path) -> int:
     """Write the pins of ``requirements/run.txt`` as CycloneDX JSON; return the number of packages.
 
-    Each package has its version, address and hashes; the same lock gives the same bytes. No network
-    is needed.
+    Each package has its version, address and hashes; the same lock gives the same bytes. It works
+    offline.
 
     Raises
     ------
@@ -188,9 +188,9 @@ def write_sbom(root: Path, file: Path) -> int:
     )
     if process.returncode != 0:
         raise OperationError(f"{lock} cannot be read: {process.stderr.strip()}")
-    bill = _finished(json.loads(process.stdout), _version(root))
+    bill = _with_addresses(json.loads(process.stdout), _version(root))
     text = json.dumps(bill, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
-    if fault := _fault_of(text):
+    if fault := _schema_violation(text):
         raise OperationError(f"the bill of materials is not valid CycloneDX: {fault}")
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(text, encoding="utf-8")
@@ -200,7 +200,7 @@ def write_sbom(root: Path, file: Path) -> int:
 def _require(module: str, package: str) -> None:
     if find_spec(module) is None:
         raise OperationError(
-            f"{package} is not installed here: uv pip install -r {LOCKS.as_posix()}/dev.txt"
+            f"{package} is not installed: uv pip install -r {LOCKS.as_posix()}/dev.txt"
         )
 
 
@@ -213,16 +213,16 @@ def _pin(lock: Path, line: str) -> Pin:
     return Pin(canonicalize_name(requirement.name), versions[0], hashes[0].split()[0])
 
 
-def _local(wheels: Path) -> set[tuple[str, str]]:
+def _wheel_releases(wheels: Path) -> set[tuple[str, str]]:
     """Return the names and versions of the wheels in a folder."""
-    found = set()
+    releases = set()
     for wheel in wheels.glob("*.whl"):
         try:
             name, version, *_ = parse_wheel_filename(wheel.name)
         except InvalidWheelFilename:
             continue
-        found.add((str(name), str(version)))
-    return found
+        releases.add((str(name), str(version)))
+    return releases
 
 
 def _look_up(
@@ -232,49 +232,49 @@ def _look_up(
     say: Callable[[str], None],
 ) -> dict[Vulnerability, list[str]]:
     """Look up the pins of all locks; return each vulnerability with the locks that have it."""
-    found: dict[Vulnerability, list[str]] = {}
+    affected: dict[Vulnerability, list[str]] = {}
     known: dict[Pin, list[Vulnerability]] = {}
     with tempfile.TemporaryDirectory() as folder:
         say("looking up a package with known vulnerabilities")
-        if not any(_ask([_PROBE], Path(folder), timeout).values()):
+        if not any(_audit_pins([_PROBE], Path(folder), timeout).values()):
             raise OperationError(
                 f"the index lists no vulnerability of {_PROBE.name} {_PROBE.version}, which has "
-                "some, so its other answers mean nothing. Is it a mirror, or a proxy?"
+                "some, so its other answers cannot be trusted. Is it a mirror, or a proxy?"
             )
         for path, locked in locks.items():
             name = (LOCKS / path.name).as_posix()
             fresh = [pin for pin in locked if pin not in known]
             for pin in [pin for pin in fresh if (pin.name, pin.version) in local]:
-                say(f"{pin.name} {pin.version} is in {WHEELS} and on no index: not looked up")
+                say(f"{pin.name} {pin.version} is in {WHEELS} and not on any index: skipped")
                 known[pin] = []
                 fresh.remove(pin)
             say(f"{name}, {len(locked)} packages, {len(fresh)} new")
             try:
-                known |= _ask(fresh, Path(folder), timeout)
+                known |= _audit_pins(fresh, Path(folder), timeout)
             except OperationError as error:
                 raise OperationError(f"{name}: {error}") from error
             for one in (one for pin in locked for one in known[pin]):
-                found.setdefault(one, []).append(path.stem)
-    return found
+                affected.setdefault(one, []).append(path.stem)
+    return affected
 
 
-def _ask(locked: list[Pin], folder: Path, timeout: int) -> dict[Pin, list[Vulnerability]]:
+def _audit_pins(locked: list[Pin], folder: Path, timeout: int) -> dict[Pin, list[Vulnerability]]:
     """Run pip-audit on pinned packages, including those for other platforms.
 
-    It reads and writes only in ``folder``: no earlier answer is reused.
+    It reads and writes only in ``folder``, so no cached answer is reused.
     """
-    found: dict[Pin, list[Vulnerability]] = {}
-    for batch in _without_twins(locked):
+    results: dict[Pin, list[Vulnerability]] = {}
+    for batch in _split_duplicates(locked):
         file, answer = folder / "asked.txt", folder / "answer.json"
         # Without markers: pip-audit silently skips packages for other platforms.
         file.write_text("".join(f"{p.name}=={p.version} --hash={p.hash}\n" for p in batch), "utf-8")
         answer.unlink(missing_ok=True)
-        found |= _read(answer, batch, _pip_audit(file, answer, folder / "cache", timeout))
-    return found
+        results |= _read_answer(answer, batch, _pip_audit(file, answer, folder / "cache", timeout))
+    return results
 
 
-def _without_twins(locked: list[Pin]) -> Iterator[list[Pin]]:
-    """Split pins so that no part has a package twice, as a lock for several Pythons may have."""
+def _split_duplicates(locked: list[Pin]) -> Iterator[list[Pin]]:
+    """Split pins into batches without duplicate packages; locks for several Pythons have some."""
     left = locked
     while left:
         batch = {pin.name: pin for pin in reversed(left)}
@@ -291,31 +291,37 @@ def _pip_audit(file: Path, answer: Path, cache: Path, timeout: int) -> str:
     ]
     try:
         process = subprocess.run(
-            command, capture_output=True, text=True, check=False, timeout=_LONGEST
+            command, capture_output=True, text=True, check=False, timeout=_TIMEOUT
         )
     except subprocess.TimeoutExpired as error:
-        raise OperationError(f"no answer after {_LONGEST // 60} minutes") from error
+        raise OperationError(f"no answer after {_TIMEOUT // 60} minutes") from error
     if process.returncode not in {0, 1}:
         raise OperationError(f"pip-audit ended with {process.returncode}: {process.stderr}")
     return process.stderr
 
 
-def _read(answer: Path, asked: list[Pin], complaint: str) -> dict[Pin, list[Vulnerability]]:
-    """Read the answer; reject it unless it covers every package that was asked for."""
-    lines = [line for line in complaint.splitlines() if line.strip()]
+def _read_answer(
+    answer: Path, requested: list[Pin], messages: str
+) -> dict[Pin, list[Vulnerability]]:
+    """Read the answer; reject it unless it covers every requested package."""
+    lines = [line for line in messages.splitlines() if line.strip()]
     why = lines[-1][:300] if lines else "pip-audit gives no reason"
     try:
         answers: list[dict[str, Any]] = json.loads(answer.read_text("utf-8"))["dependencies"]
         known = {
             (str(canonicalize_name(one["name"])), str(one.get("version"))): one for one in answers
         }
-        silent = [pin for pin in asked if "vulns" not in known.get((pin.name, pin.version), {})]
-        if silent:
+        unanswered = [
+            pin for pin in requested if "vulns" not in known.get((pin.name, pin.version), {})
+        ]
+        if unanswered:
             reasons = sorted({one["skip_reason"] for one in answers if one.get("skip_reason")})
-            names = ", ".join(f"{pin.name} {pin.version}" for pin in silent[:5])
-            more = f" and {len(silent) - 5} more" if len(silent) > 5 else ""
+            names = ", ".join(f"{pin.name} {pin.version}" for pin in unanswered[:5])
+            more = f" and {len(unanswered) - 5} more" if len(unanswered) > 5 else ""
             raise OperationError(f"could not look up {names}{more}: {'; '.join(reasons) or why}")
-        return {pin: _vulnerabilities(pin, known[pin.name, pin.version]["vulns"]) for pin in asked}
+        return {
+            pin: _vulnerabilities(pin, known[pin.name, pin.version]["vulns"]) for pin in requested
+        }
     except (OSError, ValueError) as error:
         raise OperationError(f"could not look up: {why}") from error
     except (AttributeError, KeyError, TypeError) as error:
@@ -337,12 +343,12 @@ def _vulnerabilities(pin: Pin, listed: list[dict[str, Any]]) -> list[Vulnerabili
     ]
 
 
-def _counting(
-    found: dict[Vulnerability, list[str]], ignored: list[Ignored], say: Callable[[str], None]
+def _not_ignored(
+    affected: dict[Vulnerability, list[str]], ignored: list[Ignored], say: Callable[[str], None]
 ) -> Iterator[Finding]:
-    """Yield the findings that count, and report the others."""
+    """Yield the findings that are not ignored, and report the ignored ones."""
     today = datetime.now(UTC).date()
-    for one, locks in sorted(found.items(), key=lambda item: (item[0].package, item[0].names)):
+    for one, locks in sorted(affected.items(), key=lambda item: (item[0].package, item[0].names)):
         entry = next((entry for entry in ignored if entry.is_about(one)), None)
         if entry and entry.until >= today:
             say(f"{entry.id} of {one.package} is ignored until {entry.until}")
@@ -350,22 +356,22 @@ def _counting(
         over = f"ignored until {entry.until}, which has passed" if entry else ""
         yield Finding(one, tuple(locks), over)
     for entry in ignored:
-        if not any(entry.is_about(one) for one in found):
-            say(f"{entry.id} of {entry.package} is in {IGNORED}, but in no lock: remove it")
+        if not any(entry.is_about(one) for one in affected):
+            say(f"{entry.id} of {entry.package} is in {IGNORED}, but not in any lock: remove it")
 
 
-def _entry(file: Path, number: int, given: Any) -> Ignored:
+def _entry(file: Path, number: int, entry: Any) -> Ignored:
     where = f"{file}, entry {number}"
     keys = ", ".join(_IGNORED_KEYS)
-    if not isinstance(given, dict):
-        raise OperationError(f"{where}: it must be a table with {keys}, not {given!r}")
-    if set(given) != set(_IGNORED_KEYS):
-        raise OperationError(f"{where}: its keys must be {keys}, not {', '.join(given)}")
+    if not isinstance(entry, dict):
+        raise OperationError(f"{where}: it must be a table with {keys}, not {entry!r}")
+    if set(entry) != set(_IGNORED_KEYS):
+        raise OperationError(f"{where}: its keys must be {keys}, not {', '.join(entry)}")
     for key, kind in _IGNORED_KEYS.items():
-        value = given[key]
+        value = entry[key]
         if not isinstance(value, kind) or isinstance(value, datetime) or value == "":
             raise OperationError(f"{where}: {key} must be a {kind.__name__}, not {value!r}")
-    return Ignored(**given)
+    return Ignored(**entry)
 
 
 def _version(root: Path) -> str:
@@ -378,14 +384,14 @@ def _version(root: Path) -> str:
     return str(_VERSION.findall(source.read_text(encoding="utf-8"))[0])
 
 
-def _finished(bill: dict[str, Any], version: str) -> dict[str, Any]:
-    """Set the project's version, and identify each package by its address, not by its line."""
+def _with_addresses(bill: dict[str, Any], version: str) -> dict[str, Any]:
+    """Set the project's version, and identify packages by address instead of line number."""
     described = bill["metadata"]["component"]
     described["version"] = version
     addresses = {one["bom-ref"]: one["purl"] for one in bill["components"]}
     for component in bill["components"]:
         component["bom-ref"] = addresses[component["bom-ref"]]
-        component.pop("description", None)  # the lines of the lock, hashes and all
+        component.pop("description", None)  # the lines of the lock, including the hashes
     once = {component["bom-ref"]: component for component in bill["components"]}
     bill["components"] = [once[address] for address in sorted(once)]
     bill["dependencies"] = [
@@ -395,7 +401,7 @@ def _finished(bill: dict[str, Any], version: str) -> dict[str, Any]:
     return bill
 
 
-def _fault_of(text: str) -> str | None:
+def _schema_violation(text: str) -> str | None:
     """Return the violation of CycloneDX's schema; None if the text is valid."""
     from cyclonedx.schema import SchemaVersion
     from cyclonedx.validation.json import JsonStrictValidator

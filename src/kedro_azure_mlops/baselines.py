@@ -1,4 +1,4 @@
-"""One-line baselines that a model for unusual rows has to beat."""
+"""One-line baselines that a model of unusual rows has to beat."""
 
 from collections.abc import Sequence
 
@@ -63,9 +63,9 @@ def _against_own_threshold(score: np.ndarray, n_train: int, contamination: float
 def _distance_from_median(
     rows: pd.DataFrame, train: pd.DataFrame, by: str, value: str
 ) -> np.ndarray:
-    of_series = train.groupby(by)[value]
-    spread = (of_series.quantile(0.75) - of_series.quantile(0.25)).clip(lower=_SMALLEST[0])
-    distance = rows[value] - rows[by].map(of_series.median())
+    by_series = train.groupby(by)[value]
+    spread = (by_series.quantile(0.75) - by_series.quantile(0.25)).clip(lower=_SMALLEST[0])
+    distance = rows[value] - rows[by].map(by_series.median())
     return (distance / rows[by].map(spread)).to_numpy()
 
 

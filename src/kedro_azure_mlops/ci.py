@@ -52,7 +52,7 @@ def report_outputs(**values: str | bool) -> None:
 
 
 def annotate(texts: Iterable[str], *, kind: Literal["warning", "error"] = "warning") -> None:
-    """Show warnings or errors on the page of a CI run; do nothing elsewhere. Each is one line."""
+    """Show warnings or errors, one line each, on the page of a CI run; do nothing elsewhere."""
     for text in texts:
         if _in_azure_pipelines():
             sys.stdout.write(f"##vso[task.logissue type={kind}]{_escaped(text)}\n")
@@ -63,9 +63,9 @@ def annotate(texts: Iterable[str], *, kind: Literal["warning", "error"] = "warni
 
 
 def without_ci_commands(text: str) -> str:
-    """Return the output of another program without anything that a CI system would obey.
+    """Return the output of another program with the commands to a CI system disabled.
 
-    GitHub also obeys ``::``, but only at the beginning of a line, where callers put a prefix.
+    GitHub also interprets ``::``, but only at the start of a line, where callers add a prefix.
     """
     return text.replace("##vso[", "##-vso[").replace("##[", "##-[")
 
@@ -82,7 +82,7 @@ def run_until_interrupted(work: Callable[[], int], message: str) -> int:
 
 @contextmanager
 def termination_as_interrupt() -> Iterator[None]:
-    """Raise KeyboardInterrupt also when CI or a closed terminal ends the process.
+    """Raise KeyboardInterrupt when CI or a closed terminal ends the process, too.
 
     A signal that is ignored stays ignored, as under ``nohup``.
     """
@@ -103,7 +103,7 @@ def shielded_from_interrupts() -> Iterator[None]:
 
 @contextmanager
 def _signals_handled(names: tuple[str, ...], handler: Callable[..., Any] | int) -> Iterator[None]:
-    if threading.current_thread() is not threading.main_thread():  # only it may set handlers
+    if threading.current_thread() is not threading.main_thread():  # no other may set handlers
         yield
         return
     numbers = [number for name in names if (number := getattr(signal, name, None))]

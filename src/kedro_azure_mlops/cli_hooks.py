@@ -33,8 +33,8 @@ class CommandHooks:
 def _show_errors() -> None:
     """Make Kedro's errors show their message.
 
-    Kedro 1.7 shows the exception that is being handled. Since 8.5, click shows an error only when
-    that is over, so people would just read "NoneType: None".
+    Kedro 1.7 shows the exception being handled. Since 8.5, click shows an error only after it was
+    handled, so users would just see "NoneType: None".
     """
     from kedro.framework.cli.utils import KedroCliError
 
@@ -56,16 +56,16 @@ def _missing_package(arguments: Sequence[str], root: Path | None) -> str | None:
     """Return why ``kedro jupyter`` or ``kedro viz`` cannot run, if a package is missing."""
     group, name, *_ = [*arguments, "", ""]
     if group == "viz":
-        command, package, module, made = "viz", "kedro-viz", "kedro_viz", _VIZ
+        command, package, module, remedy = "viz", "kedro-viz", "kedro_viz", _VIZ
     elif group == "jupyter" and name in _JUPYTER:
-        command, package, made = f"jupyter {name}", _JUPYTER[name], _NOTEBOOK
+        command, package, remedy = f"jupyter {name}", _JUPYTER[name], _NOTEBOOK
         module = package
     else:
         return None
     if find_spec(module):
         return None
     install = f"Install it: pip install {package}"
-    lock, target, opened, without = made
+    lock, target, opened, without = remedy
     if root and (root / lock).is_file():
         install = (
             f"`{target}` installs {opened} and opens it. Without make:\n"

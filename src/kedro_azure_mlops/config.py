@@ -51,7 +51,8 @@ _QUANTITY = re.compile(r"\d+(\.\d+)?(m|k|Ki|M|Mi|G|Gi)?")
 def _legal(name: str) -> str:
     if not _ENDPOINT.fullmatch(name):
         raise ValueError(
-            "Azure allows 3 to 32 letters, digits and hyphens, a letter first and no hyphen last"
+            "Azure allows 3 to 32 letters, digits and hyphens; the first must be a letter, the "
+            "last must not be a hyphen"
         )
     return name
 
@@ -71,10 +72,12 @@ def _legal_instance_type(name: str) -> str:
     return name
 
 
-def _legal_quantity(given: Any) -> Any:
-    text = str(given)
-    if isinstance(given, bool) or not _QUANTITY.fullmatch(text) or not float(text.rstrip("mkKiMG")):
-        raise ValueError("write it as Kubernetes does: cpu as 2 or 500m, memory as 512Mi or 2Gi")
+def _legal_quantity(value: Any) -> Any:
+    text = str(value)
+    if isinstance(value, bool) or not _QUANTITY.fullmatch(text) or not float(text.rstrip("mkKiMG")):
+        raise ValueError(
+            "use the Kubernetes format: cpu such as 2 or 500m, memory such as 512Mi or 2Gi"
+        )
     return text
 
 
@@ -84,8 +87,8 @@ Quantity = Annotated[str, BeforeValidator(_legal_quantity)]
 StepName = Annotated[str, AfterValidator(_legal_step)]
 
 
-class _Strict(Parameters, BaseModel):  # the second for ruff, which checks file by file
-    """A group of keys, read as strictly as parameters are."""
+class _Strict(Parameters, BaseModel):  # BaseModel for ruff, which checks file by file
+    """A group of keys, validated as strictly as parameters."""
 
 
 class Workspace(_Strict):
@@ -94,7 +97,7 @@ class Workspace(_Strict):
     subscription_id: str | None = None
     resource_group: str | None = None
     name: str | None = None
-    location: str | None = None  # where the resource group is
+    location: str | None = None  # of the resource group
     storage_account: str | None = None
     key_vault: str | None = None
     container_registry: str | None = None
@@ -113,7 +116,7 @@ class Cluster(_Strict):
 
 
 class Datastore(_Strict):
-    """A blob container that ``provision`` registers in the workspace, opened by identity."""
+    """A blob container that ``provision`` registers in the workspace, accessed by identity."""
 
     account_name: str
     container_name: str
@@ -167,7 +170,7 @@ class Spark(_Strict):
 
 
 class Step(_Strict):
-    """A step: the filters of ``kedro run``, and where and how it runs."""
+    """A step: the filters of ``kedro run``, its compute and its settings."""
 
     pipelines: list[str] = []
     tags: list[str] = []
@@ -227,7 +230,7 @@ class Output(_Strict):
 
 
 class AzureML(_Strict):
-    """How the pipeline of one environment becomes an Azure ML job."""
+    """The Azure ML job that runs the pipeline of one environment."""
 
     workspace: Workspace = Workspace()
     experiment: str | None = None  # None: the project's name and the environment
@@ -254,7 +257,7 @@ class AzureML(_Strict):
                 "project's folder in it in working_directory"
             )
         if not (self.image or self.environment):
-            raise ValueError("give an environment or an image")
+            raise ValueError("set environment or image")
         return self
 
 
@@ -282,7 +285,7 @@ class Tracking(_Strict):
 
 
 class Registry(_Strict):
-    """Where the registered models of an environment are kept, and how they get there."""
+    """The registry of an environment's models, and the conditions for adding to it."""
 
     kind: Literal["mlflow", "azureml"] = "mlflow"
     name: str | None = None  # of the registered model; None: the name of the experiment
@@ -295,7 +298,7 @@ class Registry(_Strict):
     approval: bool = False  # whether a promotion must name who approved it, and why
 
     @model_validator(mode="after")
-    def _keys_fit_the_kind(self) -> "Registry":
+    def _keys_fit_kind(self) -> "Registry":
         if self.kind == "azureml" and self.uri:
             raise ValueError("uri is for kind: mlflow; azureml uses the workspace of azureml.yml")
         if self.kind == "mlflow" and self.shared_registry:
@@ -310,17 +313,17 @@ class Rule(_Strict):
     better: Literal["higher", "lower"] = "higher"
     minimum: float | None = None
     maximum: float | None = None
-    champion_tolerance: Annotated[float, Field(ge=0)] | None = None  # how much worse is allowed
-    beats: list[str] = []  # rows of the table that the challenger must be better than
-    needs_labels: bool = False  # whether it can only be measured where labels exist
-    without_labels: bool = False  # whether it replaces needs_labels rules where there are no labels
+    champion_tolerance: Annotated[float, Field(ge=0)] | None = None  # allowed deterioration
+    beats: list[str] = []  # rows of the table that the challenger must beat
+    needs_labels: bool = False  # whether it can only be measured with labels
+    without_labels: bool = False  # whether it replaces needs_labels rules if labels are missing
     slice: Literal["worst"] | None = None  # judge the slice with the worst value, by gate.slices
     label: str | None = None  # the name in messages; None: the metric's name
     quiet: bool = False  # whether its number is shown only if it is the reason to refuse
 
     @property
     def key(self) -> str:
-        """The name of its value among the measured numbers."""
+        """The name of its measured value."""
         return f"{self.metric}.{self.slice}" if self.slice else self.metric
 
     @model_validator(mode="after")
@@ -333,7 +336,7 @@ class Rule(_Strict):
 
 
 class Gate(_Strict):
-    """When a challenger may become champion."""
+    """The conditions for a challenger to become champion."""
 
     rules: list[Rule] = []  # none: every model passes, and the log says so
     table: str | None = None  # entry: a row for challenger, champion and each baseline
@@ -347,15 +350,15 @@ class Gate(_Strict):
     second_path: bool = True  # whether rules with without_labels count as rules about labels
 
     @model_validator(mode="after")
-    def _one_rule_a_metric(self) -> "Gate":
+    def _one_rule_per_metric(self) -> "Gate":
         names = [rule.key + " without labels" * rule.without_labels for rule in self.rules]
-        if twice := sorted({name for name in names if names.count(name) > 1}):
-            raise ValueError(f"rules name the metric {', '.join(twice)} twice")
+        if duplicates := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(f"rules name the metric {', '.join(duplicates)} twice")
         return self
 
 
 class UpdatePolicy(_Strict):
-    """When the model of an environment is retrained, and on whose data."""
+    """The conditions for retraining the model of an environment, and the data to use."""
 
     when: Literal["drift", "schedule", "never"] = "drift"
     every: Span | None = None  # the least age of the champion; with schedule, the interval
@@ -377,9 +380,9 @@ class ServingEnvironment(_Strict):
 
 
 class Mirror(_Strict):
-    """How much of the traffic is copied to a new deployment, whose answers are discarded."""
+    """The share of traffic copied to a new deployment, whose answers are discarded."""
 
-    percent: Annotated[int, Field(ge=1, le=50)]  # Azure mirrors no more
+    percent: Annotated[int, Field(ge=1, le=50)]  # Azure's limit
     seconds: Seconds
 
 
@@ -415,7 +418,7 @@ Target = Literal["managed", "kubernetes"]
 
 
 class Deployment(_Strict):
-    """How the models of one environment are deployed."""
+    """The deployment of one environment's models."""
 
     endpoint: EndpointName | None = None
     target: Target = "managed"
@@ -433,7 +436,7 @@ class Deployment(_Strict):
     batch: Batch | None = None
 
     @model_validator(mode="after")
-    def _rises_to_all(self) -> "Deployment":
+    def _traffic_rises_to_100(self) -> "Deployment":
         steps = self.traffic
         if not steps or steps != sorted(set(steps)) or steps[-1] != 100:
             raise ValueError("traffic must rise and end with 100, as in [10, 50, 100]")
@@ -468,10 +471,10 @@ class Deployment(_Strict):
     @property
     def batch_endpoint(self) -> str:
         """The name of the batch endpoint: endpoint names are unique in a region."""
-        given = self.batch.endpoint if self.batch else None
+        chosen = self.batch.endpoint if self.batch else None
         name = f"{self.endpoint}-batch"
-        if given or len(name) <= LONGEST_NAME:
-            return given or name
+        if chosen or len(name) <= LONGEST_NAME:
+            return chosen or name
         short = hashlib.sha256(str(self.endpoint).encode()).hexdigest()[:4]
         return f"{str(self.endpoint)[: LONGEST_NAME - 11].rstrip('-')}-{short}-batch"
 
@@ -482,18 +485,18 @@ class Monitoring(_Strict):
     # None: recorded answers if there are any, else data; collected: those that Azure ML has stored
     source: Literal["served", "collected", "data"] | None = None
     data: str | None = None  # entry with the newest rows
-    since: str | None = None  # how much of the newest data is judged; None: a window of the profile
+    since: str | None = None  # the span of newest data to judge; None: a window of the profile
     labels: str | None = None  # entry: a row per labelled row or event
     metrics: str | None = None  # package.module:function, (rows, labels) -> numbers by name
 
 
 class Recording(_Strict):
-    """How servers, batch runs and devices record their answers."""
+    """The recording of answers by servers, batch runs and devices."""
 
     enabled: bool = False
     folder: str = "data/served"  # relative to the project
-    share: Annotated[float, Field(gt=0, le=1)] = 1.0  # of the requests; each is recorded whole
-    max_megabytes: Annotated[float, Field(gt=0)] = 1000  # then the oldest files are removed
+    share: Annotated[float, Field(gt=0, le=1)] = 1.0  # of the requests, each recorded whole
+    max_megabytes: Annotated[float, Field(gt=0)] = 1000  # beyond this, the oldest files are removed
     keep_days: Annotated[float, Field(gt=0)] = 30
     leave_out: list[str] = []  # columns of the model that are never written to the disk
 
@@ -563,7 +566,7 @@ def readable(what: str) -> Iterator[None]:
     Raises
     ------
     OperationError
-        Naming what cannot be read, and why.
+        If one occurs; the message names the unreadable file and the reason.
     """
     try:
         yield
@@ -573,12 +576,12 @@ def readable(what: str) -> Iterator[None]:
 
 
 def refuse_no_project(root: Path) -> None:
-    """Refuse a folder that holds no Kedro project.
+    """Refuse a folder that is not a Kedro project.
 
     Raises
     ------
     OperationError
-        If there is no ``pyproject.toml``.
+        If ``pyproject.toml`` is missing.
     """
     if not (root / "pyproject.toml").is_file():
         raise OperationError(
@@ -592,13 +595,13 @@ def bootstrap(root: Path) -> ProjectMetadata:
 
     Kedro's function reads the settings each time, which takes longer the more modules are loaded.
     """
-    global _bootstrapped  # noqa: PLW0603, so is Kedro's own state
+    global _bootstrapped  # noqa: PLW0603, Kedro's own state is global too
     root = root.resolve()
     if _bootstrapped is not None:
-        state, settings_then, metadata = _bootstrapped
+        state, previous_settings, metadata = _bootstrapped
         # Kedro creates new settings whenever it is configured
-        if settings._wrapped is settings_then and state == _state(root, metadata):
-            if hasattr(pipelines, "set_requested"):  # a run may have loaded its own pipelines alone
+        if settings._wrapped is previous_settings and state == _state(root, metadata):
+            if hasattr(pipelines, "set_requested"):  # a run may have restricted them to its own
                 pipelines.set_requested(None)
             return metadata
     try:
@@ -625,7 +628,7 @@ def configuration_folder(root: Path) -> str:
     Raises
     ------
     OperationError
-        If the folder holds no project.
+        If the folder is not a project.
     """
     refuse_no_project(root)
     bootstrap(root)
@@ -650,7 +653,7 @@ def read_azureml(root: Path, env: str, parameters: dict[str, Any] | None = None)
     Raises
     ------
     OperationError
-        If there is no such file or environment, or a key or value is wrong; the message names the
+        If the file or environment does not exist, or a key or value is wrong; it names the
         file, the key and what is allowed.
     """
     return _read(AzureML, "azureml", root, env, parameters)
@@ -667,13 +670,13 @@ def read_mlops(root: Path, env: str, parameters: dict[str, Any] | None = None) -
     OperationError
         See ``read_azureml``.
     """
-    return _named(_read(Mlops, "mlops", root, env, parameters))
+    return _with_default_names(_read(Mlops, "mlops", root, env, parameters))
 
 
 def mlops_of_context(context: Any) -> Mlops:
     """Read ``mlops.yml`` for a run of Kedro, from the configuration folder of that run."""
     loader = context.config_loader
-    return _named(
+    return _with_default_names(
         _read(
             Mlops,
             "mlops",
@@ -685,13 +688,13 @@ def mlops_of_context(context: Any) -> Mlops:
     )
 
 
-def _named(found: Mlops) -> Mlops:
+def _with_default_names(mlops: Mlops) -> Mlops:
     """Fill in the names that the file omits."""
-    experiment = found.tracking.experiment or str(project.PACKAGE_NAME)
-    tracking = found.tracking.model_copy(update={"experiment": experiment})
-    name = {"name": found.registry.name or experiment}
-    registry = found.registry.model_copy(update=name)
-    return found.model_copy(update={"tracking": tracking, "registry": registry})
+    experiment = mlops.tracking.experiment or str(project.PACKAGE_NAME)
+    tracking = mlops.tracking.model_copy(update={"experiment": experiment})
+    name = {"name": mlops.registry.name or experiment}
+    registry = mlops.registry.model_copy(update=name)
+    return mlops.model_copy(update={"tracking": tracking, "registry": registry})
 
 
 def deployment_of(root: Path, env: str, target: Target | None = None) -> Deployment:
@@ -703,16 +706,19 @@ def deployment_of(root: Path, env: str, target: Target | None = None) -> Deploym
         See ``read_azureml``; also if the environment names no endpoint, or lacks settings of the
         target.
     """
-    found, file = read_mlops(root, env).deployment, f"{configuration_folder(root)}/{env}/mlops.yml"
-    if found.endpoint is None:
+    deployment, file = (
+        read_mlops(root, env).deployment,
+        f"{configuration_folder(root)}/{env}/mlops.yml",
+    )
+    if deployment.endpoint is None:
         raise OperationError(
-            f"{file} names no deployment.endpoint: models are deployed to environments that have "
+            f"{file} does not set deployment.endpoint: models are deployed to environments with "
             "one, such as dev, stage or prod. Use --env to choose one."
         )
-    found = found.model_copy(update={"target": target or found.target})
-    if fault := found.fault_of_target():
+    deployment = deployment.model_copy(update={"target": target or deployment.target})
+    if fault := deployment.fault_of_target():
         raise OperationError(f"{file}: deployment: {fault}")
-    return found
+    return deployment
 
 
 def _read(
@@ -727,7 +733,7 @@ def _read(
         source = root / configuration_folder(root)
     inside = source.is_relative_to(root)
     folder = source.relative_to(root).as_posix() if inside else source.as_posix()
-    known = sorted(found.name for found in source.glob("*/") if found.name != "base")
+    known = sorted(path.name for path in source.glob("*/") if path.name != "base")
     if env != "base" and env not in known and not source.is_file():  # an archive is one file
         raise OperationError(f"there is no environment {env} in {folder}, only {', '.join(known)}")
     options = dict(settings.CONFIG_LOADER_ARGS)
@@ -739,8 +745,8 @@ def _read(
     if source.is_file():  # an archive
         layers = [source]
     key = (model, name, env, source, repr((parameters, options)), _digest_of(layers))
-    if key in _READ:
-        return _READ[key].model_copy(deep=True)  # type: ignore[return-value]
+    if key in _CACHE:
+        return _CACHE[key].model_copy(deep=True)  # type: ignore[return-value]
     try:
         with readable(f"{folder}: {name}.yml of {env}"):
             loader = OmegaConfigLoader(
@@ -760,17 +766,17 @@ def _read(
     try:
         found = model.model_validate(values)
     except ValidationError as error:
-        faults = list(_sentences(source, folder, env, name, explain(error, values)))
+        faults = list(_format_faults(source, folder, env, name, explain(error, values)))
         raise OperationError("\n".join(faults)) from error
-    while len(_READ) >= _MOST_READ:
-        del _READ[next(iter(_READ))]
-    _READ[key] = found.model_copy(deep=True)
+    while len(_CACHE) >= _CACHE_SIZE:
+        del _CACHE[next(iter(_CACHE))]
+    _CACHE[key] = found.model_copy(deep=True)
     return found
 
 
-# Commands read a file several times, which would take most of their time.
-_READ: dict[tuple[object, ...], _Strict] = {}
-_MOST_READ = 8
+# Commands read a file several times, and parsing it would take most of their time.
+_CACHE: dict[tuple[object, ...], _Strict] = {}
+_CACHE_SIZE = 8
 
 
 def _digest_of(layers: Iterable[Path]) -> str:
@@ -786,16 +792,16 @@ def _digest_of(layers: Iterable[Path]) -> str:
 def share_given(loader: Any) -> None:
     """Override ``${globals:...}`` with the parameters given to a run, if parameters are globals.
 
-    So configuration and nodes get the same value, however a file refers to it.
+    So configuration and nodes get the same value, regardless of how a file refers to it.
     """
-    given = getattr(loader, "runtime_params", None)
+    parameters = getattr(loader, "runtime_params", None)
     patterns = (getattr(loader, "config_patterns", None) or {}).get("globals", [])
-    if given and any("parameters" in pattern for pattern in patterns):
-        loader["globals"] = merged(loader["globals"], given)
+    if parameters and any("parameters" in pattern for pattern in patterns):
+        loader["globals"] = merged(loader["globals"], parameters)
 
 
 def merged(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """Return nested values with some of them changed, as ``--params`` does."""
+    """Return nested values with some of them changed, as by ``--params``."""
     both = [name for name in changes if isinstance(changes[name], Mapping)]
     inner = {
         name: merged(values[name], changes[name])
@@ -811,7 +817,7 @@ def unresolved_in_words(
     source: Path | None = None,
     name: str = "",
 ) -> str:
-    """Return which key of which file refers to a value that does not exist, and what to do.
+    """Return a message with the file and key that refer to a missing value, and the fix.
 
     Parameters
     ----------
@@ -823,15 +829,15 @@ def unresolved_in_words(
     source = source or Path.cwd() / settings.CONF_SOURCE
     folder = Path(os.path.relpath(source)).as_posix()
     keys = [key for key in re.split(r"[.\[\]]+", error.full_key or "") if key]
-    key, said = ".".join(keys), str(error).partition("\n")[0]
-    missing = re.search(r"(\S+ \S+) '(.+?)' not found", said)
+    key, message = ".".join(keys), str(error).partition("\n")[0]
+    missing = re.search(r"(\S+ \S+) '(.+?)' not found", message)
     if not missing:
-        return f"{folder}: {key}: {said}"
+        return f"{folder}: {key}: {message}"
     kind, value = missing.groups()
     # base first: Kedro resolves it alone, before it merges the environment
-    places = ("base", env or settings.CONFIG_LOADER_ARGS.get("default_run_env", "local"))
-    files = [file for place in places for file in sorted(source.glob(f"{place}/**/{name}*.y*ml"))]
-    named = next((file for file in files if _refers(file, keys, value)), source)
+    layers = ("base", env or settings.CONFIG_LOADER_ARGS.get("default_run_env", "local"))
+    files = [file for layer in layers for file in sorted(source.glob(f"{layer}/**/{name}*.y*ml"))]
+    named = next((file for file in files if _mentions(file, keys, value)), source)
     patterns = settings.CONFIG_LOADER_ARGS.get("config_patterns", {}).get("globals", [])
     values = "parameters.yml" if any("parameters" in one for one in patterns) else "globals.yml"
     reference, todo = {
@@ -844,13 +850,13 @@ def unresolved_in_words(
     )
 
 
-def _refers(file: Path, keys: list[str], value: str) -> bool:
+def _mentions(file: Path, keys: list[str], value: str) -> bool:
     """Return whether a file has a key, and mentions a value."""
     text = file.read_text("utf-8")
-    return value in text and _has(yaml.safe_load(text), keys)
+    return value in text and _has_key(yaml.safe_load(text), keys)
 
 
-def _sentences(
+def _format_faults(
     root: Path, folder: str, env: str, name: str, faults: list[tuple[list[str], str]]
 ) -> Iterator[str]:
     for keys, message in faults:
@@ -861,25 +867,25 @@ def _sentences(
 
 def file_of(root: Path, env: str, name: str, keys: list[str]) -> str:
     """Find the file with the wrong key: the environment's if it has the key, else base's."""
-    files = {place: root / place / f"{name}.yml" for place in (env, "base")}
-    found = {
-        place: yaml.safe_load(file.read_text("utf-8"))
-        for place, file in files.items()
+    files = {layer: root / layer / f"{name}.yml" for layer in (env, "base")}
+    contents = {
+        layer: yaml.safe_load(file.read_text("utf-8"))
+        for layer, file in files.items()
         if file.is_file()
     }
     for length in range(len(keys), 0, -1):  # for a missing key, the file with its parent
-        for place, content in found.items():
-            if _has(content, keys[:length]):
-                return f"{place}/{name}.yml"
+        for layer, content in contents.items():
+            if _has_key(content, keys[:length]):
+                return f"{layer}/{name}.yml"
     return f"base/{name}.yml"
 
 
-def _has(found: Any, keys: list[str]) -> bool:
+def _has_key(node: Any, keys: list[str]) -> bool:
     for key in keys:
-        if isinstance(found, list) and key.isdecimal() and int(key) < len(found):
-            found = found[int(key)]
-        elif isinstance(found, dict) and key in found:
-            found = found[key]
+        if isinstance(node, list) and key.isdecimal() and int(key) < len(node):
+            node = node[int(key)]
+        elif isinstance(node, dict) and key in node:
+            node = node[key]
         else:
             return False
     return True

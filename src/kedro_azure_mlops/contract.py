@@ -1,11 +1,11 @@
-"""The seam between the plugin and a project's model, and the content of a model folder.
+"""The interface between the plugin and a project's model, and the content of a model folder.
 
 Servers import no other module of the plugin's core, so this one needs only numpy.
 
 A model folder is an MLflow model (``MLmodel`` with its signature) plus ``contract.json``, the
 schema of a request, an input example and the trained model's answer to it, and ``SHA256SUMS``, the
 checksums of the files that it was saved with. Loading a model compares the files and replays the
-example, so a model proves itself on every machine. The folder's digest is the model's identity.
+example, so every machine verifies its model. The folder's digest is the model's identity.
 """
 
 import hashlib
@@ -48,8 +48,8 @@ __all__ = [
 CONTRACT = "contract.json"
 MANIFEST = "SHA256SUMS"
 """Names and SHA-256 of all other files of a model folder, as ``sha256sum --check`` reads them."""
-_ANY = "surrogateescape"  # also for file names that are not text
-# MLflow adds this file when a folder is fetched from its registry.
+_ENCODING_ERRORS = "surrogateescape"  # also for file names that are not text
+# MLflow adds this file to folders fetched from its registry.
 _ADDED_BY_REGISTRY = {"registered_model_meta"}
 
 ColumnType = Literal["string", "double", "long", "boolean", "datetime"]
@@ -66,11 +66,11 @@ _ARRAYS: dict[ColumnType, Any] = {
 
 
 class UnusableModelError(ValueError):
-    """A model folder is incomplete, altered, or does not do what it recorded."""
+    """A model folder is incomplete, altered, or does not reproduce its recorded answer."""
 
 
 class CannotExplainError(ValueError):
-    """A model cannot explain its answers; the message is a sentence that says why."""
+    """A model cannot explain its answers; the message gives the reason."""
 
 
 @dataclass(frozen=True)
@@ -126,21 +126,21 @@ class Schema:
         return next(column for column in self.inputs if column.name == name)
 
     @classmethod
-    def from_dict(cls, found: Mapping[str, Any]) -> "Schema":
+    def from_dict(cls, content: Mapping[str, Any]) -> "Schema":
         """Build a schema from the output of ``dataclasses.asdict``, read from JSON."""
         return cls(
-            inputs=tuple(Column(**column) for column in found["inputs"]),
-            outputs=tuple(Column(**column) for column in found["outputs"]),
-            history=History(**found["history"]) if found.get("history") else None,
-            echo=tuple(found.get("echo", ())),
-            flag=found.get("flag"),
-            reason=found.get("reason"),
+            inputs=tuple(Column(**column) for column in content["inputs"]),
+            outputs=tuple(Column(**column) for column in content["outputs"]),
+            history=History(**content["history"]) if content.get("history") else None,
+            echo=tuple(content.get("echo", ())),
+            flag=content.get("flag"),
+            reason=content.get("reason"),
         )
 
 
 @runtime_checkable
 class Scorer(Protocol):
-    """A model as it is served: columns in, columns out, on plain numpy arrays."""
+    """A model in serving form: columns in, columns out, on plain numpy arrays."""
 
     schema: Schema
 
@@ -153,8 +153,8 @@ class Scorer(Protocol):
             The columns of ``schema.inputs``, each of shape ``(n,)``: object arrays of text,
             ``float64``, ``int64``, object arrays of booleans or ``datetime64[ns]``.
         wanted
-            Booleans of shape ``(n,)``: the rows to answer; the others are history only. None
-            answers all.
+            Booleans of shape ``(n,)``: the rows to answer; the others are history only. None:
+            all rows.
 
         Returns
         -------
@@ -182,8 +182,8 @@ class Explainable:
         number of the row that each line belongs to, shape ``(m,)``; returns their scores, ``(m,)``.
         For ``values`` themselves, these are the answers of ``score``.
     words
-        Takes the numbers of a row and of a feature; returns a few words on how the row differs
-        there. None: the name and both values.
+        Takes the indices of a row and a feature; returns a short description of the difference.
+        None: the name and both values.
     """
 
     output: str
@@ -203,7 +203,7 @@ class ExplainableScorer(Scorer, Protocol):
         Parameters
         ----------
         columns, wanted
-            As for ``score``; there may be no rows. Every wanted row has an answer.
+            As for ``score``; possibly without rows. Every wanted row has an answer.
 
         Raises
         ------
@@ -255,7 +255,7 @@ def write_manifest(folder: Path) -> None:
 
 
 def refuse_changed_files(folder: Path, wanted: str | None = None) -> None:
-    """Refuse a model folder that does not hold exactly the files that it was saved with.
+    """Refuse a model folder whose files differ from those that it was saved with.
 
     Files that an operating system adds, such as ``.DS_Store``, are refused like any other: they
     would be registered and deployed with the model.
@@ -269,10 +269,10 @@ def refuse_changed_files(folder: Path, wanted: str | None = None) -> None:
     Raises
     ------
     UnusableModelError
-        Naming the files that were changed, added or removed, or the two digests.
+        If the files differ; the message names those changed, added or removed, or both digests.
     """
     if not folder.is_dir():
-        raise UnusableModelError("there is no such folder")
+        raise UnusableModelError("the folder does not exist")
     try:
         sums = _sums(folder)
         recorded = (folder / MANIFEST).read_bytes() if MANIFEST in sums else None
@@ -284,13 +284,13 @@ def refuse_changed_files(folder: Path, wanted: str | None = None) -> None:
             "removed, or the model was saved by an earlier version. Train it again"
         )
     if recorded is not None and recorded != _manifest(sums):
-        what = "it was saved with" if wanted is None else "were registered"
+        origin = "it was saved with" if wanted is None else "were registered"
         changes = _changes(recorded, sums)
         hint = "Delete what was added" if changes.endswith(" was added") else "Train it again"
-        raise UnusableModelError(f"its files are not those that {what}: {changes}. {hint}")
-    if wanted is not None and (found := _digest(sums)) != wanted:
+        raise UnusableModelError(f"its files are not those that {origin}: {changes}. {hint}")
+    if wanted is not None and (actual := _digest(sums)) != wanted:
         raise UnusableModelError(
-            f"the model has the digest {found}, but {wanted or 'none'} was requested: its files "
+            f"the model has the digest {actual}, but {wanted or 'none'} was requested: its files "
             "are not those that were registered"
         )
 
@@ -308,32 +308,34 @@ def _sums(folder: Path) -> dict[str, str]:
 
 def _digest(sums: Mapping[str, str]) -> str:
     total = hashlib.sha256()
-    for name, of_file in sums.items():
-        total.update(name.encode(errors=_ANY) + b"\0" + bytes.fromhex(of_file))
+    for name, file_digest in sums.items():
+        total.update(name.encode(errors=_ENCODING_ERRORS) + b"\0" + bytes.fromhex(file_digest))
     return total.hexdigest()
 
 
 def _manifest(sums: Mapping[str, str]) -> bytes:
     """Return a line for each file, and a comment with the digest of these lines."""
-    files = (f"{of_file}  {name}\n" for name, of_file in sums.items() if name != MANIFEST)
-    return _signed("".join(files).encode(errors=_ANY))
+    files = (f"{file_digest}  {name}\n" for name, file_digest in sums.items() if name != MANIFEST)
+    return _with_checksum("".join(files).encode(errors=_ENCODING_ERRORS))
 
 
-def _signed(lines: bytes) -> bytes:
+def _with_checksum(lines: bytes) -> bytes:
     return lines + f"# {hashlib.sha256(lines).hexdigest()}\n".encode()
 
 
 def _changes(recorded: bytes, sums: Mapping[str, str]) -> str:
     """Name the files that differ from the manifest; if none do, the manifest itself."""
     lines = recorded[: recorded.rfind(b"#")]
-    if recorded != _signed(lines):
+    if recorded != _with_checksum(lines):
         return f"{MANIFEST} was changed"
-    saved = {line[66:]: line[:64] for line in lines.decode(errors=_ANY).split("\n") if line}
-    there = {name: of_file for name, of_file in sums.items() if name != MANIFEST}
+    saved = {
+        line[66:]: line[:64] for line in lines.decode(errors=_ENCODING_ERRORS).split("\n") if line
+    }
+    current = {name: file_digest for name, file_digest in sums.items() if name != MANIFEST}
     faults = [
-        *(f"{name} was changed" for name in saved if there.get(name, saved[name]) != saved[name]),
-        *(f"{name} is missing" for name in saved if name not in there),
-        *(f"{name} was added" for name in there if name not in saved),
+        *(f"{name} was changed" for name in saved if current.get(name, saved[name]) != saved[name]),
+        *(f"{name} is missing" for name in saved if name not in current),
+        *(f"{name} was added" for name in current if name not in saved),
     ]
     return ", ".join(faults).encode(errors="replace").decode()
 
@@ -354,14 +356,14 @@ def read_contract(folder: Path) -> Contract:
     """
     file = folder / CONTRACT
     try:
-        found = json.loads(file.read_text(encoding="utf-8"))
+        content = json.loads(file.read_text(encoding="utf-8"))
         return Contract(
-            schema=Schema.from_dict(found["schema"]),
-            example=found["example"],
-            answer=found["answer"],
-            tolerance=found["tolerance"],
-            made_by=found.get("made_by", {}),
-            attributes=tuple(found.get("attributes", ())),
+            schema=Schema.from_dict(content["schema"]),
+            example=content["example"],
+            answer=content["answer"],
+            tolerance=content["tolerance"],
+            made_by=content.get("made_by", {}),
+            attributes=tuple(content.get("attributes", ())),
         )
     except (OSError, ValueError, KeyError, TypeError, StopIteration) as error:
         raise UnusableModelError(
@@ -375,7 +377,7 @@ def columns_of_rows(rows: Sequence[Mapping[str, Any]], columns: Sequence[Column]
     A missing number becomes NaN (so whole numbers that may be missing are ``float64``), a missing
     time NaT.
     """
-    found: dict[str, np.ndarray] = {}
+    arrays: dict[str, np.ndarray] = {}
     for column in columns:
         values = [row.get(column.name) for row in rows]
         if column.type == "double":
@@ -383,10 +385,10 @@ def columns_of_rows(rows: Sequence[Mapping[str, Any]], columns: Sequence[Column]
         elif column.type == "datetime":
             values = ["NaT" if value is None else str(value).removesuffix("Z") for value in values]
         elif column.type == "long" and column.nullable:  # integers have no NaN
-            found[column.name] = np.array(values, np.float64)
+            arrays[column.name] = np.array(values, np.float64)
             continue
-        found[column.name] = np.array(values, dtype=_ARRAYS[column.type])
-    return found
+        arrays[column.name] = np.array(values, dtype=_ARRAYS[column.type])
+    return arrays
 
 
 def rows_of_columns(
@@ -399,12 +401,12 @@ def rows_of_columns(
     decimals
         The decimals of floating-point numbers to keep; None keeps all.
     """
-    texts = [_plain(columns[column.name], column, decimals) for column in wanted]
+    texts = [_json_values(columns[column.name], column, decimals) for column in wanted]
     names = [column.name for column in wanted]
     return [dict(zip(names, row, strict=True)) for row in zip(*texts, strict=True)]
 
 
-def _plain(values: np.ndarray, column: Column, decimals: int | None) -> list[Any]:
+def _json_values(values: np.ndarray, column: Column, decimals: int | None) -> list[Any]:
     if column.type == "datetime":
         texts = np.datetime_as_string(np.asarray(values, "datetime64[us]")).tolist()
         return [None if text == "NaT" else _without_zero_fraction(text) for text in texts]
@@ -425,7 +427,7 @@ def _without_zero_fraction(time: str) -> str:
 
 
 def prove(scorer: Scorer, contract: Contract) -> None:
-    """Replay the input example and compare the answer with the one recorded at training.
+    """Replay the input example and compare the answer with that recorded in training.
 
     Raises
     ------
@@ -433,27 +435,27 @@ def prove(scorer: Scorer, contract: Contract) -> None:
         If columns or rows are missing, or a value differs by more than the tolerance.
     """
     example = columns_of_rows(contract.example, scorer.schema.inputs)
-    found = scorer.score(example)
+    answer = scorer.score(example)
     expected = contract.schema.outputs
-    if missing := [column.name for column in expected if column.name not in found]:
+    if missing := [column.name for column in expected if column.name not in answer]:
         raise UnusableModelError(f"the answer lacks the column {', '.join(missing)}")
     for column in expected:
-        if len(found[column.name]) != len(contract.example):
+        if len(answer[column.name]) != len(contract.example):
             raise UnusableModelError(
-                f"{len(contract.example)} rows were sent and {len(found[column.name])} answered"
+                f"{len(contract.example)} rows were sent and {len(answer[column.name])} answered"
             )
-    got = rows_of_columns(found, expected)
+    got = rows_of_columns(answer, expected)
     for number, (ours, recorded) in enumerate(zip(got, contract.answer, strict=True)):
         for column in expected:
             one, other = ours[column.name], recorded[column.name]
-            if not _same(one, other, contract.tolerance):
+            if not _within_tolerance(one, other, contract.tolerance):
                 raise UnusableModelError(
                     f"the example's row {number} has {column.name} {one!r}, but training recorded "
                     f"{other!r}: the files or this machine's packages are not those of training"
                 )
 
 
-def _same(one: Any, other: Any, tolerance: float) -> bool:
+def _within_tolerance(one: Any, other: Any, tolerance: float) -> bool:
     if isinstance(one, float) and isinstance(other, float | int):
         return abs(one - other) <= tolerance * max(1.0, abs(other))
     return bool(one == other)
@@ -477,8 +479,8 @@ def load_proven_scorer(
     Raises
     ------
     UnusableModelError
-        If the files are not the saved or not the wanted ones, the function cannot be imported, or
-        the example is answered differently.
+        If the files are not the saved or requested ones, the function cannot be imported, or the
+        answer to the example differs.
     """
     try:
         refuse_changed_files(folder, wanted or None)
@@ -511,7 +513,7 @@ def import_function(name: str) -> Any:
     Raises
     ------
     ImportError, AttributeError
-        If the name has another form, or does not exist.
+        If the name has a different form, or does not exist.
     """
     module, colon, function = name.partition(":")
     if not colon:

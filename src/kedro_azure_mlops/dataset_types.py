@@ -20,7 +20,7 @@ _DATASETS = "kedro_datasets"
 def fault_of_type(
     error: BaseException, env: str | None = None, source: Path | None = None
 ) -> str | None:
-    """Return which entry of which file has a type that cannot be loaded, and what to do.
+    """Return a message with the file and entry whose type cannot be loaded, and the fix.
 
     Parameters
     ----------
@@ -31,7 +31,7 @@ def fault_of_type(
 
     Returns
     -------
-        None for another error, such as one raised by the module that defines the type.
+        None for other errors, such as one raised by the module that defines the type.
     """
     lacking = _LACKING.search(str(error))
     if lacking and _is_not_installed(lacking[1]):
@@ -56,7 +56,7 @@ def _install(kind: str) -> str:
 
 
 def _is_not_installed(kind: str) -> bool:
-    """Return whether a type is one of kedro-datasets, or may be while that is not installed."""
+    """Return whether a type is in kedro-datasets, or may be if that is not installed."""
     module, _, name = kind.removeprefix(f"{_DATASETS}.").rpartition(".")
     if _is_installed(_DATASETS):
         return name in _types_in(f"{_DATASETS}.{module}")
@@ -73,8 +73,8 @@ def _is_installed(package: str) -> bool:
 def _type_of(error: BaseException) -> str | None:
     """Return the type of the entry that Kedro was creating when it raised the error."""
     for frame, _ in walk_tb(error.__traceback__):
-        place = frame.f_globals.get("__name__"), frame.f_code.co_name
-        if place == ("kedro.io.core", "from_config"):
+        location = frame.f_globals.get("__name__"), frame.f_code.co_name
+        if location == ("kedro.io.core", "from_config"):
             kind = frame.f_locals.get("config", {}).get("type")
             return kind if isinstance(kind, str) else None
     return None
@@ -83,17 +83,17 @@ def _type_of(error: BaseException) -> str | None:
 def _reason(kind: str, cause: BaseException | None) -> str | None:
     from kedro.io import DatasetError
 
-    said = first_line(cause) if cause else ""
-    if said.startswith("issubclass() arg 1") or "must extend" in said:
-        return "is not a dataset: it has to extend kedro.io.AbstractDataset."
+    message = first_line(cause) if cause else ""
+    if message.startswith("issubclass() arg 1") or "must extend" in message:
+        return "is not a dataset: it must extend kedro.io.AbstractDataset."
     if not isinstance(cause, DatasetError):
         return None
     module, _, name = kind.rpartition(".")
-    known = [one for place in _places(module) for one in _types_in(place)]
+    known = [one for candidate in _candidate_modules(module) for one in _types_in(candidate)]
     close = get_close_matches(name, known, n=1, cutoff=0.8)
     if close:
         return f"does not exist. Did you mean {f'{module}.' if module else ''}{close[0]}?"
-    missing = re.match(r"No module named '(.+?)'", said)
+    missing = re.match(r"No module named '(.+?)'", message)
     package = kind.partition(".")[0]
     if missing and not (_is_installed(package) and kind.startswith(f"{missing[1]}.")):
         return (
@@ -102,43 +102,43 @@ def _reason(kind: str, cause: BaseException | None) -> str | None:
         )
     if module and not _is_installed(_DATASETS):
         return (
-            "does not exist. Check the name, or install kedro-datasets if the type is from there: "
+            "does not exist. Check the name, or install kedro-datasets if it provides the type: "
             f'uv pip install "kedro-datasets[{package}]"'
         )
     return "does not exist. Check the name: it is MODULE.CLASS, as in pandas.CSVDataset."
 
 
-def _places(module: str) -> Iterator[str]:
-    """Name the modules in which Kedro looks for a type of a module."""
+def _candidate_modules(module: str) -> Iterator[str]:
+    """Yield the modules in which Kedro looks for a type."""
     for package in ("kedro.io", _DATASETS, ""):
         if name := ".".join(filter(None, (package, module))):
             yield name
 
 
 def _types_in(module: str) -> list[str]:
-    """Name the dataset types of a module; none if it cannot be imported."""
+    """List the dataset types of a module; empty if it cannot be imported."""
     from kedro.io import AbstractDataset
 
     with suppress(Exception):
-        found = importlib.import_module(module)
+        imported = importlib.import_module(module)
         # kedro-datasets annotates the types whose dependencies are not installed
-        annotated = [name for name in getattr(found, "__annotations__", ()) if "Dataset" in name]
+        annotated = [name for name in getattr(imported, "__annotations__", ()) if "Dataset" in name]
         classes = [
             name
-            for name, value in vars(found).items()
+            for name, value in vars(imported).items()
             if isinstance(value, type) and issubclass(value, AbstractDataset)
         ]
-        return [*getattr(found, "__all__", ()), *annotated, *classes]
+        return [*getattr(imported, "__all__", ()), *annotated, *classes]
     return []
 
 
 def _file_of(entry: str, kind: str, env: str | None, source: Path | None) -> Path | None:
-    """Find the file with an entry, or with the pattern that made it; None if none has the type."""
+    """Find the file with an entry or its factory pattern; None if no file has the type."""
     from kedro.framework.project import settings
 
     source, known = source or Path.cwd() / settings.CONF_SOURCE, settings.CONFIG_LOADER_ARGS
-    places = env or known.get("default_run_env", "local"), known.get("base_env", "base")
-    files = [file for place in places for file in sorted(source.glob(f"{place}/**/*.y*ml"))]
+    layers = env or known.get("default_run_env", "local"), known.get("base_env", "base")
+    files = [file for layer in layers for file in sorted(source.glob(f"{layer}/**/*.y*ml"))]
     texts = {
         file: file.read_text("utf-8", errors="replace")
         for file in files

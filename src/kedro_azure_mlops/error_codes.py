@@ -1,8 +1,8 @@
 """Error codes that look like measurements: 85.0 after a power-on, -127, 999.9, 6553.5.
 
 A code lies far outside the other values of its series, is the same to the digit each time, and
-comes and goes abruptly, again and again. The end of a scale is reached by a rise and left by a
-fall, and a value held by a thermostat lasts long: neither is a code.
+comes and goes abruptly, again and again. Values rise to the end of a scale and fall from it, and
+a thermostat holds a value for a long time: neither is a code.
 """
 
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ _FEWEST_VISITS = 3  # "again and again"
 _LONGEST_VISIT = 20  # rows; the median visit of a held plateau is longer
 _FAR_OUT = 3.0  # interquartile ranges beyond the quartiles: Tukey's outer fences
 _STEPS = 20  # of the resolution: for coarse values, a few steps are not far
-_ON_THE_WAY = 0.25  # of the way to the code: a neighbour beyond it belongs to a rise or a fall
+_SLOPE_FROM = 0.25  # of the distance to the code: a neighbour beyond it is on a rise or a fall
 _MANY_ROWS = 500  # of a series: shorter ones are screened together first
 LINES_SHOWN = 10  # of a code, in messages
 
@@ -31,7 +31,7 @@ def find_error_codes(
 
     A value is a code if its distance from the central 98 % of the other values exceeds their width,
     three of their interquartile ranges and twenty steps of their resolution, and if at least three
-    visits to it, and at least half of all, come from there and go back there in one step. Visits
+    visits to it, and at least half of all, come from these and return to them in one step. Visits
     are runs of rows with the value; their median length is at most 20 rows.
 
     Parameters
@@ -50,9 +50,9 @@ def find_error_codes(
     Outer fences, which select the candidate values: Tukey, "Exploratory Data Analysis", 1977.
     """
     values = np.asarray(values, float)
-    found = np.zeros(len(values), bool)
+    flags = np.zeros(len(values), bool)
     if not len(values):
-        return found
+        return flags
     order, starts = by_series(_numbers(series, len(values)))
     ordered, is_code = values[order], np.zeros(len(values), bool)
     lengths = np.diff(starts, append=len(values))
@@ -63,12 +63,12 @@ def find_error_codes(
         rows = slice(start, start + length)
         if len(codes := _codes(ordered[rows])):
             is_code[rows] = np.isin(ordered[rows], codes)
-    found[order] = is_code
-    return found
+    flags[order] = is_code
+    return flags
 
 
 def list_error_codes(rows: "pd.DataFrame", value: str, by: str) -> list[str]:
-    """Describe error codes for people: series, value, count and lines.
+    """Describe error codes in messages: series, value, count and lines.
 
     Parameters
     ----------
@@ -85,12 +85,12 @@ def list_error_codes(rows: "pd.DataFrame", value: str, by: str) -> list[str]:
 
 
 def describe_code(series: str, code: float, count: int, lines: Sequence[int]) -> str:
-    """Describe an error code for people.
+    """Describe an error code in a message.
 
     Parameters
     ----------
     count
-        How many rows of the series have it.
+        The number of rows of the series that have it.
     lines
         The lines of the first of these rows, at most ``LINES_SHOWN``.
     """
@@ -115,7 +115,7 @@ def _may_have_codes(values: np.ndarray, lengths: np.ndarray) -> np.ndarray:
     values
         The values, one series after the other.
     lengths
-        How many rows each series has.
+        The number of rows of each series.
     """
     if not len(values):
         return np.zeros(len(lengths), bool)
@@ -131,11 +131,11 @@ def _may_have_codes(values: np.ndarray, lengths: np.ndarray) -> np.ndarray:
     first = np.cumsum(sizes) - sizes
 
     def quantile(share: float) -> np.ndarray:
-        place = share * (sizes - 1)
-        below = place.astype(int)
+        position = share * (sizes - 1)
+        below = position.astype(int)
         above = np.minimum(below + 1, sizes - 1)
         step = distinct[first + above] - distinct[first + below]
-        return distinct[first + below] + (place - below) * step
+        return distinct[first + below] + (position - below) * step
 
     low, high = quantile(0.25), quantile(0.75)
     fence = _FAR_OUT * (high - low) - 1e-9 * np.maximum(abs(low), abs(high))  # for rounding
@@ -149,7 +149,7 @@ def _codes(values: np.ndarray) -> np.ndarray:
     frequent = distinct[counts >= _FEWEST_VISITS]
     if not len(frequent):
         return frequent
-    # quantiles of distinct values: a code counts once, however often it comes
+    # quantiles of distinct values: a code counts once, regardless of its frequency
     low, high = np.quantile(distinct, [0.25, 0.75])
     fence = _FAR_OUT * (high - low)
     candidates = frequent[(frequent < low - fence) | (frequent > high + fence)]
@@ -159,23 +159,23 @@ def _codes(values: np.ndarray) -> np.ndarray:
     is_candidate = np.isin(values, candidates)
     first, low, high, last = np.quantile(values[~is_candidate], [0.01, 0.25, 0.75, 0.99])
     far = max(last - first, _FAR_OUT * (high - low), _STEPS * np.diff(others).min())
-    found = []
+    codes = []
     for code in candidates.tolist():
         towards = values - last if code > last else first - values
         away = towards[values == code][0]
         if away > far and _comes_and_goes(values == code, towards / away):
-            found.append(code)
-    return np.array(found)
+            codes.append(code)
+    return np.array(codes)
 
 
-def _comes_and_goes(is_code: np.ndarray, way: np.ndarray) -> bool:
+def _comes_and_goes(is_code: np.ndarray, distance: np.ndarray) -> bool:
     """Return whether most visits to a value begin and end among the usual ones, in one step.
 
-    ``way`` is the position of each row between the usual values, 0, and this value, 1.
+    ``distance`` is that of each row from the usual values: 0 for these, 1 for this value.
     """
     bounds = np.flatnonzero(np.diff(np.concatenate([[False], is_code, [False]])))
     starts, ends = bounds.reshape(-1, 2).T
-    is_slope = np.concatenate([[False], way > _ON_THE_WAY, [False]])  # nothing before and after
-    at_once = int(np.count_nonzero(~is_slope[starts] & ~is_slope[ends + 1]))
+    is_slope = np.concatenate([[False], distance > _SLOPE_FROM, [False]])  # no rows before or after
+    abrupt = int(np.count_nonzero(~is_slope[starts] & ~is_slope[ends + 1]))
     is_brief = bool(np.median(ends - starts) <= _LONGEST_VISIT)
-    return at_once >= _FEWEST_VISITS and 2 * at_once >= len(starts) and is_brief
+    return abrupt >= _FEWEST_VISITS and 2 * abrupt >= len(starts) and is_brief

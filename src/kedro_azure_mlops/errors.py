@@ -1,8 +1,8 @@
-"""Errors that a person can fix: shown without a traceback, with a meaningful exit status."""
+"""Errors that users can fix: shown without a traceback, with a meaningful exit status."""
 
 
 class _ShownError(Exception):
-    """An error in parts: what happened, where, and what to do next; its text holds all of them."""
+    """An error in parts: what happened, where, and what to do next; its text has all of them."""
 
     def __init__(
         self, what: object = "", *, where: str | None = None, next: str | None = None
@@ -12,7 +12,7 @@ class _ShownError(Exception):
 
     @property
     def what(self) -> str:
-        """What happened, without the other parts."""
+        """The first part: what happened."""
         return super().__str__()
 
     def __str__(self) -> str:
@@ -22,13 +22,13 @@ class _ShownError(Exception):
 
 
 class OperationError(_ShownError):
-    """Something could not be tried (exit status 2); the message says what, where and what to do."""
+    """An operation failed (exit status 2); the message says what, where and how to fix it."""
 
     exit_code = 2
 
 
 class RefusedError(_ShownError):
-    """The answer is no (exit status 1); the message says why and what to do."""
+    """A check refused the request (exit status 1); the message gives the reason and the fix."""
 
     exit_code = 1
 

@@ -26,8 +26,8 @@ def new_estimator(name: str, arguments: Mapping[str, Any], seed: int | None = No
     name
         ``module.Class``.
     arguments
-        Arguments of the class; omitted ones keep their defaults. One that the class does not have
-        is ignored if it is None, so ``null`` removes what was meant for another estimator.
+        Arguments of the class; omitted ones keep their defaults. An argument that the class lacks
+        is ignored if it is None, so ``null`` removes one intended for another estimator.
     seed
         Becomes ``random_state`` if the class has one and ``arguments`` do not set it.
 
@@ -38,16 +38,18 @@ def new_estimator(name: str, arguments: Mapping[str, Any], seed: int | None = No
     """
     kind = _imported(name)
 
-    def has(argument: str) -> bool:  # asked only if needed: not every class has a signature
+    def has(argument: str) -> bool:  # called only if needed: some classes have no signature
         return argument in inspect.signature(kind).parameters
 
     try:
-        given = {key: value for key, value in arguments.items() if value is not None or has(key)}
+        accepted = {key: value for key, value in arguments.items() if value is not None or has(key)}
         if seed is not None and has("random_state"):
-            given.setdefault("random_state", seed)
-        return kind(**given)
+            accepted.setdefault("random_state", seed)
+        return kind(**accepted)
     except (TypeError, ValueError) as error:
-        raise ValueError(f"{name} cannot be created: {error}{_with(arguments)}") from error
+        raise ValueError(
+            f"{name} cannot be created: {error}{_format_arguments(arguments)}"
+        ) from error
 
 
 def fit(estimator: Any, rows: np.ndarray, name: str) -> Any:
@@ -73,7 +75,7 @@ def refuse_unusable(
     *,
     trusted: Sequence[str] = (),
 ) -> None:
-    """Refuse an estimator that cannot be fitted without labels, score, or be stored safely.
+    """Refuse an estimator that cannot be fitted without labels, or score, or be stored safely.
 
     Parameters
     ----------
@@ -87,13 +89,13 @@ def refuse_unusable(
     Raises
     ------
     ValueError
-        Naming the estimator and what it lacks.
+        If it is unusable; the message names the estimator and the reason.
     """
     if not callable(getattr(_imported(name), "fit", None)):
         raise ValueError(f"{name} has no fit()")
     estimator = new_estimator(name, arguments)
     if not any(callable(getattr(estimator, method, None)) for method in methods):
-        why = f"{_why(estimator, methods[0])}{_with(arguments)}"
+        why = f"{_missing_method_reason(estimator, methods[0])}{_format_arguments(arguments)}"
         raise ValueError(f"{name} has no {' or '.join(methods)}: {why}")
     rows = np.random.default_rng(0).normal(size=(_TRIED_ROWS, columns))
     try:
@@ -108,10 +110,10 @@ def refuse_unusable(
         raise ValueError(f"{name} cannot be stored safely: {error}") from error
 
 
-def _with(arguments: Mapping[str, Any]) -> str:
-    """Return a remark on the arguments, which errors of the class itself do not place."""
-    given = ", ".join(f"{name}={value!r}" for name, value in arguments.items()) or "none"
-    return f" (arguments: {given}; arguments.NAME=VALUE sets one, arguments.NAME=null removes one)"
+def _format_arguments(arguments: Mapping[str, Any]) -> str:
+    """Return a remark on the arguments: errors of the class do not say where they are set."""
+    shown = ", ".join(f"{name}={value!r}" for name, value in arguments.items()) or "none"
+    return f" (arguments: {shown}; arguments.NAME=VALUE sets one, arguments.NAME=null removes one)"
 
 
 def _imported(name: str) -> Any:
@@ -122,7 +124,7 @@ def _imported(name: str) -> Any:
         raise ValueError(f"{name} cannot be imported, write it as module.Class: {error}") from error
 
 
-def _why(estimator: Any, method: str) -> str:
+def _missing_method_reason(estimator: Any, method: str) -> str:
     """Return the estimator's own error, such as a missing argument."""
     try:
         return f"{getattr(estimator, method)!r} is not a method"

@@ -9,7 +9,7 @@ import pandas as pd
 __all__ = ["Events", "alarm_onsets"]
 
 _WEEK = pd.Timedelta("7D")
-_DAY = 1 / 7  # of a week: rates over a shorter time would mean nothing
+_DAY = 1 / 7  # of a week: rates over a shorter time would be meaningless
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,7 @@ class Events:
     Parameters
     ----------
     windows
-        An event per row, with the columns ``by``, ``start`` and ``end`` (included).
+        One event per row, with the columns ``by``, ``start`` and ``end`` (included).
     by
         The column with the name of the series, in the windows as in all rows.
     time
@@ -34,7 +34,7 @@ class Events:
     flag: str
 
     def contain(self, rows: pd.DataFrame) -> np.ndarray:
-        """Return which rows lie in an event of their series: booleans, shape ``(n,)``."""
+        """Return which rows are in an event of their series: booleans, shape ``(n,)``."""
         inside = np.zeros(len(rows), bool)
         for positions in self._positions(rows):
             inside[positions] = True
@@ -70,12 +70,12 @@ class Events:
             Rows with the columns ``by``, ``time``, ``score`` (higher is more unusual) and ``flag``,
             at least one; a missing score counts as 0.
         hold
-            How long an alarm lasts.
+            The duration of an alarm.
 
         Returns
         -------
-        ``share_flagged`` and ``alarms_per_week`` (alarms per series and week). If some rows lie in
-        events and some do not, also ``roc_auc`` and ``average_precision`` of the score,
+        ``share_flagged`` and ``alarms_per_week`` (alarms per series and week). If some rows are in
+        events and some are not, also ``roc_auc`` and ``average_precision`` of the score,
         ``event_recall`` (share of the events with a flagged row) and ``false_alarms_per_week``
         (alarms that begin neither in an event nor within ``hold`` after it, while it still echoes
         in features that look back).
@@ -84,7 +84,7 @@ class Events:
         flagged = scored[scored[self.flag] == 1]
         onsets = self.onsets(scored, hold)
         weeks = max(self._weeks(scored).sum(), _DAY)
-        found = {
+        measured = {
             "share_flagged": len(flagged) / len(scored),
             "alarms_per_week": len(onsets) / weeks,
         }
@@ -92,13 +92,13 @@ class Events:
         if truth.any() and not truth.all():
             from sklearn.metrics import average_precision_score, roc_auc_score
 
-            found |= {
+            measured |= {
                 "roc_auc": float(roc_auc_score(truth, scored["score"])),
                 "average_precision": float(average_precision_score(truth, scored["score"])),
                 "event_recall": float(self.touching(scored).found_by(flagged).mean()),
                 "false_alarms_per_week": int((~self.echoing(hold).contain(onsets)).sum()) / weeks,
             }
-        return found
+        return measured
 
     def metrics_by_series(self, scored: pd.DataFrame, hold: pd.Timedelta) -> pd.DataFrame:
         """Measure each series separately; ``metrics`` measures all of them together.
@@ -116,9 +116,11 @@ class Events:
         }
         one_by_one = scored.groupby(self.by)
         labelled = self.touching(scored).windows[self.by].unique()
-        found = {name: self.metrics(one_by_one.get_group(name), hold) for name in labelled}
-        of_labelled = pd.DataFrame.from_dict(found, orient="index")
-        return pd.DataFrame(counted, dtype=float).combine_first(of_labelled).rename_axis(self.by)
+        measured = {name: self.metrics(one_by_one.get_group(name), hold) for name in labelled}
+        labelled_metrics = pd.DataFrame.from_dict(measured, orient="index")
+        return (
+            pd.DataFrame(counted, dtype=float).combine_first(labelled_metrics).rename_axis(self.by)
+        )
 
     def _positions(self, rows: pd.DataFrame) -> Iterator[np.ndarray]:
         """Find the rows of each event: positions in ``rows``."""
@@ -126,8 +128,8 @@ class Events:
         labelled = np.flatnonzero(series.isin(self.windows[self.by]))
         by_series = series.iloc[labelled].groupby(series.iloc[labelled])
         ordered = {}
-        for name, places in by_series.indices.items():
-            at = labelled[places]
+        for name, positions in by_series.indices.items():
+            at = labelled[positions]
             ordered[name] = at[np.argsort(times[at], kind="stable")]
         windows = zip(*(self.windows[name] for name in (self.by, "start", "end")), strict=True)
         for name, start, end in windows:
@@ -137,7 +139,7 @@ class Events:
             yield at[first:last]
 
     def _weeks(self, rows: pd.DataFrame) -> pd.Series:
-        """Compute how many weeks each series spans."""
+        """Compute the span of each series in weeks."""
         times = rows.groupby(self.by)[self.time]
         return (times.max() - times.min()).dt.total_seconds() / _WEEK.total_seconds()
 
@@ -145,7 +147,7 @@ class Events:
 def alarm_onsets(flagged: pd.DataFrame, hold: pd.Timedelta, *, by: str, time: str) -> pd.DataFrame:
     """Merge the flagged rows of a series within ``hold`` of an alarm's first row into that alarm.
 
-    An alarm that lasts is raised again each time the hold has passed.
+    A lasting alarm is raised again after each hold.
 
     Parameters
     ----------

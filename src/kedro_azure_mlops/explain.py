@@ -1,12 +1,12 @@
 """Explain why a row got its score: exact Shapley values against a single baseline row.
 
-The score of a row is split into what each of its features adds to the score of the baseline. The
-model scores every mix of the row's features and the baseline's, ``2^d`` of them, so nothing is
-estimated. Sundararajan and Najmi call this baseline Shapley ("The many Shapley values for model
-explanation", ICML 2020): the values add up to the difference of the two scores, features that play
-the same part get the same value, and a feature without effect gets exactly 0.
+The score of a row is split into the contribution of each feature to its difference from the
+baseline's score. The model scores all ``2^d`` mixtures of the row's features and the baseline's, so
+nothing is estimated. Sundararajan and Najmi call this baseline Shapley ("The many Shapley values
+for model explanation", ICML 2020): the values add up to the difference of the two scores, features
+with the same effect get the same value, and a feature without effect gets exactly 0.
 
-A scorer declares what its scores are computed from, see ``contract.ExplainableScorer``. Runs on
+A scorer declares the features of its scores, see ``contract.ExplainableScorer``. Runs on
 servers and devices too, so it needs only numpy.
 """
 
@@ -47,12 +47,12 @@ EXPLANATION = "explanation"
 """The column of an answer, or of a file of scores, that explains it."""
 MOST_FEATURES = 12  # 4,096 scores a row
 MOST_ROWS = 1_000  # of a request: each costs as much as 2^d rows
-_AT_ONCE = 2**16  # rows of mixed features in one call of the model
-_SHOWN = 3  # features in words
+_BATCH_ROWS = 2**16  # rows of mixed features in one call of the model
+_MOST_SHOWN = 3  # features in a description
 _WORTH_SHOWING = 0.2  # of the largest contribution
 _SAME = 1e-6  # largest relative difference between the explained and the answered score
 _PICKED = "\0picked"  # name of a column that marks the rows to explain
-_NO_ANSWER = "the model has no answer to this row"
+_NO_ANSWER = "the model has no answer for this row"
 _NOT_FINITE = (
     "not explained: with some of its features at their usual values the score is not a number"
 )
@@ -64,11 +64,11 @@ one per answer: whether to explain it."""
 
 @dataclass(frozen=True)
 class Explanation:
-    """Why a row got its score.
+    """The explanation of a row's score.
 
-    ``words`` is one line with the largest contributions, ``contributions`` what each feature adds
-    to ``baseline_score`` to reach ``score``, all in the unit of the score. For a row without a
-    score, ``words`` gives the reason, there are no contributions, and both scores are None.
+    ``words`` is one line with the largest contributions. ``contributions`` has the amount that each
+    feature adds to ``baseline_score`` to reach ``score``, in the unit of the score. For rows
+    without a score, ``words`` gives the reason, and the other fields are empty or None.
     """
 
     words: str
@@ -77,7 +77,7 @@ class Explanation:
     baseline_score: float | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """Return it as part of an answer, without the score, which the row already has."""
+        """Return the explanation as part of an answer, without the score, which the row has."""
         return {
             "words": self.words,
             "contributions": self.contributions,
@@ -116,12 +116,12 @@ def shapley_values(
     subsets = np.arange(2**features)
     members = (subsets[:, None] >> np.arange(features) & 1).astype(bool)  # (2^d, d)
     contributions, ends = np.empty((rows, features)), np.empty((rows, 2))
-    at_once = max(1, _AT_ONCE // len(subsets))  # whole rows
+    at_once = max(1, _BATCH_ROWS // len(subsets))  # whole rows
     for first in range(0, rows, at_once):
         some = np.arange(first, min(first + at_once, rows))
         mixed = np.where(members, values[some, None], baseline[some, None])
-        found = function(mixed.reshape(-1, features), some.repeat(len(subsets)))
-        scores = np.reshape(found, (len(some), -1))
+        flat_scores = function(mixed.reshape(-1, features), some.repeat(len(subsets)))
+        scores = np.reshape(flat_scores, (len(some), -1))
         ends[some] = scores[:, [-1, 0]]
         for feature in range(features):
             without = subsets[~members[:, feature]]
@@ -159,7 +159,7 @@ def reason_not_explained(scorer: Scorer) -> str | None:
     """Return why a scorer cannot explain its answers, as a sentence; None if it can."""
     explained = getattr(scorer, "explained", None)
     if explained is None:
-        return "the scorer of this model does not declare what its score is computed from"
+        return "the scorer of this model does not declare the features of its score"
     schema = scorer.schema
     if EXPLANATION in {*schema.echo, *(one.name for one in (*schema.inputs, *schema.outputs))}:
         return f"this model already has a column called {EXPLANATION}"
@@ -171,19 +171,19 @@ def reason_not_explained(scorer: Scorer) -> str | None:
 
 
 class Explaining:
-    """A scorer that also explains: its answers have a column ``EXPLANATION`` of ``Explanation``.
+    """A scorer whose answers have a column ``EXPLANATION`` of ``Explanation`` objects.
 
-    So any code that uses a scorer, such as ``serve.stream.Stream``, explains rows as it scores
-    them. The column is None for rows that are not picked.
+    Any code that uses a scorer, such as ``serve.stream.Stream``, then explains the rows that it
+    scores. The column is None for rows that are not picked.
 
     Parameters
     ----------
     scorer
         The wrapped scorer; see ``contract.ExplainableScorer``.
     picked
-        Which rows to explain.
+        Selects the rows to explain.
     most
-        How many rows may be explained at once; None: any number.
+        The largest number of rows to explain at once; None: unlimited.
 
     Raises
     ------
@@ -208,33 +208,33 @@ class Explaining:
         picked = np.flatnonzero(self._picked(self.schema, columns, answers, rows))
         if self._most is not None and len(picked) > self._most:
             raise CannotExplainError(
-                f"{len(picked):,} rows are to be explained, at most {self._most:,} at once: send "
-                "fewer rows"
+                f"{len(picked):,} rows need explanations, more than the limit of {self._most:,}: "
+                "send fewer rows"
             )
-        found = np.full(len(rows), None, object)
+        explanations = np.full(len(rows), None, object)
         if len(picked):
-            found[picked] = self._explain(known, answers, rows, picked)
-        return {**answers, EXPLANATION: found}
+            explanations[picked] = self._explain(known, answers, rows, picked)
+        return {**answers, EXPLANATION: explanations}
 
     def _explain(
         self, columns: Columns, answers: Columns, rows: np.ndarray, picked: np.ndarray
     ) -> np.ndarray:
-        found = np.empty(len(picked), object)
+        explanations = np.empty(len(picked), object)
         labels = self._labels(columns, rows[picked])
         reasons = self._reasons(answers, picked)
         answered = [number for number, reason in enumerate(reasons) if reason is None]
         for number, (label, reason) in enumerate(zip(labels, reasons, strict=True)):
-            found[number] = Explanation(f"{label}{reason}")
+            explanations[number] = Explanation(f"{label}{reason}")
         if answered:
             wanted = np.zeros(len(next(iter(columns.values()))), bool)
             wanted[rows[picked[answered]]] = True
             explained = self._scorer.explained(columns, wanted)
             scores = np.asarray(answers[explained.output][picked[answered]], float)
-            found[answered] = _explanations(explained, scores, [labels[n] for n in answered])
-        return found
+            explanations[answered] = _explanations(explained, scores, [labels[n] for n in answered])
+        return explanations
 
     def _labels(self, columns: Columns, rows: np.ndarray) -> list[str]:
-        """Name the series of each row, if there are several."""
+        """Return the name of each row's series as a prefix; empty for a single series."""
         by = self.schema.history.by if self.schema.history else None
         return [""] * len(rows) if by is None else [f"{name}: " for name in columns[by][rows]]
 
@@ -243,10 +243,10 @@ class Explaining:
         why = self.schema.reason
         names = [one.name for one in self.schema.outputs if one.name != why]
         missing = np.all([_is_missing(answers[name][rows]) for name in names], axis=0)
-        given = answers[why][rows] if why else [None] * len(rows)
+        reasons = answers[why][rows] if why else [None] * len(rows)
         return [
             (reason or _NO_ANSWER) if is_missing else None
-            for reason, is_missing in zip(given, missing, strict=True)
+            for reason, is_missing in zip(reasons, missing, strict=True)
         ]
 
 
@@ -262,8 +262,8 @@ def newest_and_flagged_rows(
         return np.ones(len(rows), bool)
     names = [None] * len(rows) if history.by is None else columns[history.by][rows].tolist()
     newest: dict[Any, int] = {}
-    for place in np.argsort(columns[history.order][rows], kind="stable").tolist():
-        newest[names[place]] = place
+    for position in np.argsort(columns[history.order][rows], kind="stable").tolist():
+        newest[names[position]] = position
     picked = np.zeros(len(rows), bool)
     picked[[*newest.values()]] = True
     return picked | _is_true(answers[schema.flag]) if schema.flag else picked
@@ -288,7 +288,7 @@ def explain_rows(
     columns
         As for ``Scorer.score``, in any order: the rows to explain and their history.
     rows
-        Their numbers, shape ``(k,)``, or booleans, shape ``(n,)``; None: all.
+        Their indices, shape ``(k,)``, or booleans, shape ``(n,)``; None: all.
 
     Returns
     -------
@@ -299,20 +299,20 @@ def explain_rows(
     numbers = np.arange(length)[slice(None) if rows is None else rows]
     try:
         explaining = Explaining(scorer, _marked_rows)
-        found = _in_order(explaining, columns, numbers) if len(numbers) else []
+        explanations = _explain_in_time_order(explaining, columns, numbers) if len(numbers) else []
     except CannotExplainError as error:
         logger.warning("Not explained: %s", error)
         return None
-    return [found[number] for number in numbers.tolist()] if len(numbers) else []
+    return [explanations[number] for number in numbers.tolist()] if len(numbers) else []
 
 
-def _in_order(scorer: Explaining, columns: Columns, numbers: np.ndarray) -> Any:
-    """Score rows in the order of time, and repeated ones once, as when they arrived."""
+def _explain_in_time_order(scorer: Explaining, columns: Columns, numbers: np.ndarray) -> Any:
+    """Score rows in the order of time, and repeated ones once, as on arrival."""
     history = scorer.schema.history
     # mark every copy of a repeated row, or the copies would differ
     values = [*zip(*(column.tolist() for column in columns.values()), strict=True)]
-    asked = {values[number] for number in numbers.tolist()}
-    marks = np.array([row in asked for row in values], bool)
+    requested = {values[number] for number in numbers.tolist()}
+    marks = np.array([row in requested for row in values], bool)
     order = np.arange(len(values))
     if history is not None:
         order = np.argsort(columns[history.order], kind="stable")
@@ -321,9 +321,9 @@ def _in_order(scorer: Explaining, columns: Columns, numbers: np.ndarray) -> Any:
         series = set(by[numbers].tolist())
         order = order[[name in series for name in by[order].tolist()]]
     table = {name: column[order] for name, column in columns.items()} | {_PICKED: marks[order]}
-    found = np.full(len(values), None, object)
-    found[order] = Stream(scorer).score(table, remember=False)[EXPLANATION]
-    return found
+    explanations = np.full(len(values), None, object)
+    explanations[order] = Stream(scorer).score(table, remember=False)[EXPLANATION]
+    return explanations
 
 
 def _marked_rows(
@@ -352,25 +352,25 @@ def _explanations(
             f"its scorer explains the {explained.output} {scores[other]:g} but answers "
             f"{answered[other]:g}"
         )
-    found = []
+    explanations = []
     for row, (label, values) in enumerate(zip(labels, contributions, strict=True)):
         if not np.isfinite(values).all():
-            found.append(Explanation(f"{label}{_NOT_FINITE}"))
+            explanations.append(Explanation(f"{label}{_NOT_FINITE}"))
             continue
         named = dict(zip(explained.names, values.tolist(), strict=True))
-        words = label + _largest_in_words(explained, row, values)
-        found.append(Explanation(words, named, float(scores[row]), float(baselines[row])))
-    return found
+        words = label + _format_largest(explained, row, values)
+        explanations.append(Explanation(words, named, float(scores[row]), float(baselines[row])))
+    return explanations
 
 
-def _largest_in_words(explained: Explainable, row: int, contributions: np.ndarray) -> str:
-    """Name the features that move the score most, among those that move it in its direction."""
+def _format_largest(explained: Explainable, row: int, contributions: np.ndarray) -> str:
+    """Describe the features that contribute most to the score's difference, in its direction."""
     towards = contributions if contributions.sum() >= 0 else -contributions
-    largest = np.argsort(-towards, kind="stable")[:_SHOWN].tolist()
+    largest = np.argsort(-towards, kind="stable")[:_MOST_SHOWN].tolist()
     least = _WORTH_SHOWING * towards[largest[0]]
     words = explained.words or _default_words(explained)
     shown = [words(row, one) for one in largest if towards[one] > 0 and towards[one] >= least]
-    return ", ".join(shown) or "nothing differs from what is usual"
+    return ", ".join(shown) or "no feature differs from its usual value"
 
 
 def _default_words(explained: Explainable) -> Callable[[int, int], str]:

@@ -1,7 +1,7 @@
 """Rows to refit on: several series up to a time, in samples of bounded size.
 
-A model that is refitted on all history costs rows times refits. A sample of fixed size costs the
-same each time, and is as good: a quantile, or a tree that sees a few hundred rows, needs no more.
+Refitting a model on all history costs rows times refits. A sample of fixed size costs the same
+each time and is as good: a quantile, or a tree on a few hundred rows, needs no more.
 """
 
 from collections.abc import Callable, Sequence
@@ -24,10 +24,10 @@ __all__ = [
     "without_strong_alarms",
 ]
 
-_MOSTLY = 0.5  # a series flagged more than this since the last fit has changed, not failed
-_ABSURD = 1.7  # score outside the range above which the model's own score does not count
-_CODE_VISITS = 3  # of one value outside the range, before it may be an error code
-_CODE_ROWS = 100_000  # newest rows of a series that are then searched
+_CHANGED_SHARE = 0.5  # of a series' rows since the last fit: above it, it has changed, not failed
+_FAR_OUTSIDE = 1.7  # out-of-range score above which the model's own score is ignored
+_CODE_VISITS = 3  # occurrences that make a value outside the range a possible error code
+_CODE_ROWS = 100_000  # newest rows of a series to search for codes
 _SERIES_AT_ONCE = 1_000  # profiled in one step
 
 
@@ -54,8 +54,8 @@ class SeriesRows:
     """
 
     def __init__(self, names: Any, times: np.ndarray) -> None:
-        series, found = pd.factorize(names, sort=True)
-        self.names = found.tolist()
+        series, distinct = pd.factorize(names, sort=True)
+        self.names = distinct.tolist()
         self._order = by_series_and_time(series, times)
         self.series = self.in_order(series).astype(np.int32)
         self.times = self.in_order(times)
@@ -63,19 +63,19 @@ class SeriesRows:
         self.starts = np.concatenate([[0], self.ends[:-1]]).astype(np.int64)
 
     def in_order(self, values: np.ndarray) -> np.ndarray:
-        """Reorder values, given in the order of the rows, by series and time."""
+        """Reorder values from the order of the rows to that of series and time."""
         return values if isinstance(self._order, slice) else values[self._order]
 
     def as_given(self, values: np.ndarray) -> np.ndarray:
         """Undo ``in_order`` for values of shape ``(n,)``."""
         if isinstance(self._order, slice):
             return values
-        given = np.empty_like(values)
-        given[self._order] = values
-        return given
+        original = np.empty_like(values)
+        original[self._order] = values
+        return original
 
     def bounds(self, cuts: np.ndarray) -> np.ndarray:
-        """Find the first row of each series at or after each of some times.
+        """Find the first row of each series at or after each given time.
 
         Parameters
         ----------
@@ -86,14 +86,14 @@ class SeriesRows:
         -------
         Shape ``(s, c)``.
         """
-        part = np.searchsorted(cuts, self.times, "right")  # how many cuts are not after the row
+        part = np.searchsorted(cuts, self.times, "right")  # number of cuts at or before the row
         cell = self.series.astype(np.int64) * (len(cuts) + 1) + part
         counts = np.bincount(cell, minlength=len(self.names) * (len(cuts) + 1))
         before = counts.reshape(len(self.names), -1)[:, :-1].cumsum(axis=1)
         return np.asarray(self.starts[:, None] + before)
 
     def between(self, starts: np.ndarray, stops: np.ndarray) -> np.ndarray:
-        """List the rows from one bound of each series to the next, both of shape ``(s,)``."""
+        """List the rows between two bounds of each series, both of shape ``(s,)``."""
         return ranges(starts, stops - starts)
 
     def sample(self, stops: np.ndarray, most: int, random: np.random.Generator) -> np.ndarray:
@@ -101,15 +101,15 @@ class SeriesRows:
 
         Returns
         -------
-        Shape ``(min(most, rows),)``, ascending: all rows if there are no more. The rows are cut
-        into equal parts, with one row chosen at random from each: every n-th row could always hit
-        the same hour of the day.
+        Shape ``(min(most, rows),)``, ascending: all rows if there are at most ``most``. The rows
+        are cut into equal parts, with one row chosen at random from each: every n-th row could
+        always hit the same hour of the day.
         """
         counts = stops - self.starts
         before = np.cumsum(counts)
-        place = _spread(np.array([before[-1] if len(before) else 0]), most, random)[0]
-        series = np.searchsorted(before, place, "right")
-        return np.asarray(self.starts[series] + place - (before - counts)[series])
+        positions = _spread_evenly(np.array([before[-1] if len(before) else 0]), most, random)[0]
+        series = np.searchsorted(before, positions, "right")
+        return np.asarray(self.starts[series] + positions - (before - counts)[series])
 
     def sample_each(
         self, stops: np.ndarray, most: int, random: np.random.Generator
@@ -121,13 +121,13 @@ class SeriesRows:
         The rows, shape ``(s, width)``, and which of them count; the others are padding.
         """
         counts = stops - self.starts
-        place = _spread(counts, most, random)
-        is_row = np.arange(place.shape[1]) < np.minimum(counts, most)[:, None]
-        return np.where(is_row, self.starts[:, None] + place, 0), is_row
+        positions = _spread_evenly(counts, most, random)
+        is_row = np.arange(positions.shape[1]) < np.minimum(counts, most)[:, None]
+        return np.where(is_row, self.starts[:, None] + positions, 0), is_row
 
 
 class ScoredPast(SeriesRows):
-    """Series of values, their scores on arrival, and which of them a fit may learn from.
+    """Series of values, their scores on arrival, and the rows that a fit may learn from.
 
     A value of a series is flagged above a score of 1. No fit learns from error codes, see
     ``find_error_codes``.
@@ -141,9 +141,9 @@ class ScoredPast(SeriesRows):
     ----------
     values, scores, is_code
         Shape ``(n,)``, in the order of series and time. A score above 1 keeps a row out of fits; it
-        is 0 for trusted rows, which all are at first.
+        is 0 for trusted rows, as all rows are initially.
     judged
-        Shape ``(n,)``: the scores before those of changed series were reset to 0; NaN at first.
+        Shape ``(n,)``: the scores before those of changed series were reset to 0; NaN initially.
     """
 
     def __init__(self, names: Any, times: np.ndarray, values: np.ndarray) -> None:
@@ -154,7 +154,7 @@ class ScoredPast(SeriesRows):
         self.is_code = np.zeros(len(values), bool)
         self._least = np.full(len(self.names), np.nan)  # of the usual values since the range
         self._most = np.full(len(self.names), np.nan)
-        self._outside = np.zeros(0, np.int64)  # rows since codes were last looked for
+        self._outside = np.zeros(0, np.int64)  # rows since the last search for codes
 
     def is_trusted(self, rows: np.ndarray) -> np.ndarray:
         """Return which rows a fit may learn from, in the shape of ``rows``."""
@@ -164,18 +164,18 @@ class ScoredPast(SeriesRows):
         """Store the scores of new rows, for later fits.
 
         Series that were flagged most of the time are stored as usual: if no fit learned from them,
-        the rows after a lasting change would be flagged for good.
+        the rows after a lasting change would be flagged forever.
 
         Parameters
         ----------
         by_model, outside
             Scores by a model and by ``outside_range``, shape ``(len(rows),)``; NaN if unknown.
         """
-        judged = np.where(outside > _ABSURD, outside, np.nan_to_num(by_model))
+        judged = np.where(outside > _FAR_OUTSIDE, outside, np.nan_to_num(by_model))
         series = self.series[rows]
         flagged = np.bincount(series, judged > 1) / np.maximum(np.bincount(series), 1)
         self.judged[rows] = judged
-        self.scores[rows] = np.where(flagged[series] > _MOSTLY, 0.0, judged)
+        self.scores[rows] = np.where(flagged[series] > _CHANGED_SHARE, 0.0, judged)
         usual = rows[self.is_trusted(rows)]
         np.fmin.at(self._least, self.series[usual], self.values[usual])
         np.fmax.at(self._most, self.series[usual], self.values[usual])
@@ -183,18 +183,18 @@ class ScoredPast(SeriesRows):
 
     def look_for_codes(self, stops: np.ndarray) -> list[int]:
         """Find error codes in all rows before the bounds; return the numbers of their series."""
-        return self._mark(self.between(self.starts, stops))
+        return self._mark_codes(self.between(self.starts, stops))
 
     def look_for_new_codes(self, stops: np.ndarray) -> list[int]:
         """Find error codes in series with a repeated value outside their range."""
         new = self._outside[~self.is_code[self._outside]]
-        of_value = np.stack([self.series[new], self.values[new]])
-        of_value, visits = np.unique(of_value, axis=1, return_counts=True)
+        pairs = np.stack([self.series[new], self.values[new]])
+        pairs, visits = np.unique(pairs, axis=1, return_counts=True)
         is_looked_at = np.zeros(len(self.names), bool)
-        is_looked_at[of_value[0, visits >= _CODE_VISITS].astype(int)] = True
+        is_looked_at[pairs[0, visits >= _CODE_VISITS].astype(int)] = True
         self._outside = new[~is_looked_at[self.series[new]]]
         starts = np.maximum(self.starts, stops - _CODE_ROWS)
-        return self._mark(self.between(np.where(is_looked_at, starts, stops), stops))
+        return self._mark_codes(self.between(np.where(is_looked_at, starts, stops), stops))
 
     def ranges(
         self,
@@ -211,14 +211,14 @@ class ScoredPast(SeriesRows):
         Parameters
         ----------
         at, is_row
-            A sample of each series, see ``sample_each``, and which of its rows may be learned from.
+            A sample of each series, see ``sample_each``, and the rows that the fit may learn from.
         flagged
-            Its rows that the new fit flags. A series without others learns from these.
+            Its rows that the new fit flags. A series without other rows learns from these.
         starts_fresh
             Booleans, shape ``(s,)``: series whose values beyond the sample are judged now; the
             others' were judged on arrival, see ``remember``.
         would_be_usual
-            Returns which of some rows the new fit does not flag.
+            Takes rows; returns which of them the new fit does not flag.
 
         Returns
         -------
@@ -237,28 +237,28 @@ class ScoredPast(SeriesRows):
         np.fmin.at(self._least, self.series[rows], self.values[rows])
         np.fmax.at(self._most, self.series[rows], self.values[rows])
         quantiles[:, 0], quantiles[:, -1] = np.fmin(least, self._least), np.fmax(most, self._most)
-        found = usual_range(quantiles.T, smallest_spread)
-        self.go_on_from(found)
-        return found.T
+        usual = usual_range(quantiles.T, smallest_spread)
+        self.go_on_from(usual)
+        return usual.T
 
     def go_on_from(self, ranges: np.ndarray) -> None:
-        """Start from ranges of shape ``(3, s)``, which later values extend."""
+        """Continue from ranges of shape ``(3, s)``, which later values extend."""
         self._least, self._most = ranges[0].copy(), ranges[1].copy()
 
-    def _mark(self, rows: np.ndarray) -> list[int]:
-        """Mark the codes among some rows, in all rows of their series."""
+    def _mark_codes(self, rows: np.ndarray) -> list[int]:
+        """Find codes in some rows, and mark them in all rows of their series."""
         codes = rows[find_error_codes(self.values[rows], self.series[rows])]
         codes = codes[~self.is_code[codes]]
-        found = np.unique(self.series[codes]).tolist()
-        for number in found:
+        changed = np.unique(self.series[codes]).tolist()
+        for number in changed:
             all_rows = slice(self.starts[number], self.ends[number])
-            of_series = self.values[codes[self.series[codes] == number]]
-            self.is_code[all_rows] |= np.isin(self.values[all_rows], of_series)
-        return found
+            new_codes = self.values[codes[self.series[codes] == number]]
+            self.is_code[all_rows] |= np.isin(self.values[all_rows], new_codes)
+        return changed
 
 
 def quantiles_of_rows(table: np.ndarray, wanted: np.ndarray, shares: Sequence[float]) -> np.ndarray:
-    """Compute quantiles of the wanted values along the last axis, with linear interpolation.
+    """Compute quantiles of selected values along the last axis, with linear interpolation.
 
     Parameters
     ----------
@@ -271,18 +271,18 @@ def quantiles_of_rows(table: np.ndarray, wanted: np.ndarray, shares: Sequence[fl
 
     Returns
     -------
-    Shape ``(..., len(shares))``; NaN where nothing is wanted.
+    Shape ``(..., len(shares))``; NaN where no value is selected.
     """
     ordered = np.sort(np.where(wanted, table, np.inf), axis=-1)
     counts = np.broadcast_to(wanted, table.shape).sum(axis=-1)[..., None]
-    place = np.asarray(shares) * np.maximum(counts - 1, 0)
-    below = np.floor(place).astype(np.int64)
+    position = np.asarray(shares) * np.maximum(counts - 1, 0)
+    below = np.floor(position).astype(np.int64)
     above = np.minimum(below + 1, np.maximum(counts - 1, 0))
     low = np.take_along_axis(ordered, below, axis=-1)
     high = np.take_along_axis(ordered, above, axis=-1)
-    with np.errstate(invalid="ignore"):  # infinite where nothing is wanted
-        found = low + (high - low) * (place - below)
-    return np.where(counts > 0, found, np.nan)
+    with np.errstate(invalid="ignore"):  # infinite where no value is selected
+        quantiles = low + (high - low) * (position - below)
+    return np.where(counts > 0, quantiles, np.nan)
 
 
 def robust_profiles(
@@ -297,7 +297,7 @@ def robust_profiles(
     at, is_row
         A sample of each series, see ``SeriesRows.sample_each``.
     fewest
-        The rows that a series needs for a profile.
+        The fewest rows of a series with a profile.
     smallest_scale
         The lower bound of a range, to divide by it safely.
 
@@ -305,21 +305,21 @@ def robust_profiles(
     -------
     Shape ``(s, 2, f)``; NaN for series with too few rows.
     """
-    found = np.full((len(at), 2, table.shape[1]), np.nan)
+    profiles = np.full((len(at), 2, table.shape[1]), np.nan)
     enough = np.flatnonzero(is_row.sum(axis=1) >= fewest)
     for number in range(0, len(enough), _SERIES_AT_ONCE):
         some = enough[number : number + _SERIES_AT_ONCE]
         rows = table[at[some]].swapaxes(1, 2)
         low, middle, high = quantiles_of_rows(rows, is_row[some, None], (0.25, 0.5, 0.75)).T
-        found[some, 0], found[some, 1] = middle.T, np.maximum(high - low, smallest_scale).T
-    return found
+        profiles[some, 0], profiles[some, 1] = middle.T, np.maximum(high - low, smallest_scale).T
+    return profiles
 
 
 def without_strong_alarms(scores: np.ndarray, contamination: float) -> np.ndarray:
-    """Keep rows that were not flagged, and the weakest of those that were.
+    """Keep the rows that were not flagged, and the flagged ones with the lowest scores.
 
-    As many of these are kept as ``contamination`` expects among the scored rows, those whose score
-    is not 0. A threshold set without any flagged row would fall at every refit.
+    Of the flagged rows, it keeps as many as ``contamination`` predicts for the scored rows (those
+    whose score is not 0). A threshold set without any flagged row would fall at every refit.
 
     Returns
     -------
@@ -344,7 +344,7 @@ def scores_of_twins(
     rows
         All rows, in the order of time and series.
     columns
-        The columns in which twins are equal; the first two are time and series.
+        The columns in which repeated rows are equal; the first two are time and series.
     is_repeated
         Booleans on the index of ``rows``.
 
@@ -352,23 +352,25 @@ def scores_of_twins(
     -------
     Shape ``(len(rows),)``.
     """
-    found = scores.reindex(rows.index)
+    filled = scores.reindex(rows.index)
     if is_repeated.any():
         moment = rows[[*columns[:2]]]
         number = (moment != moment.shift()).any(axis=1).cumsum()
-        asked = number.isin(number[is_repeated])  # few: comparing all rows takes long
-        found[asked] = (
-            found[asked].groupby([rows.loc[asked, name] for name in columns]).transform("max")
+        affected = number.isin(number[is_repeated])  # few: comparing all rows is slow
+        filled[affected] = (
+            filled[affected]
+            .groupby([rows.loc[affected, name] for name in columns])
+            .transform("max")
         )
-    return found.to_numpy()
+    return filled.to_numpy()
 
 
 def refit_cuts(
     times: np.ndarray, split: int, every: str | None, first_history: str, first_rows: int
 ) -> list[int]:
-    """List the rows at which a new fit starts to score.
+    """List the first rows scored by each new fit.
 
-    Before the split: where history is long enough, then each time it has doubled. Then the split
+    Before the split: when the history is long enough, then whenever it has doubled. Then the split
     and every refit after it.
 
     Parameters
@@ -380,21 +382,21 @@ def refit_cuts(
     every
         The span between two refits, such as ``7D``; None for no refits.
     first_history, first_rows
-        The span and the number of rows that the first fit needs at least.
+        The shortest span and the fewest rows for the first fit.
     """
     cuts = []
-    cut = max(_after(times, 0, first_history), _at_new_time(times, first_rows))
+    cut = max(_first_row_after(times, 0, first_history), _at_new_time(times, first_rows))
     while cut < split:
         cuts.append(cut)
-        cut = max(_at_new_time(times, 2 * cut), _after(times, cut, every))
+        cut = max(_at_new_time(times, 2 * cut), _first_row_after(times, cut, every))
     cut = split
     while cut < len(times):
         cuts.append(cut)
-        cut = _after(times, cut, every)
+        cut = _first_row_after(times, cut, every)
     return cuts
 
 
-def _after(times: np.ndarray, cut: int, span: str | None) -> int:
+def _first_row_after(times: np.ndarray, cut: int, span: str | None) -> int:
     """Find the first row at least ``span`` after row ``cut``; the end if there are no refits."""
     if span is None:
         return len(times)
@@ -406,7 +408,7 @@ def _at_new_time(times: np.ndarray, row: int) -> int:
     return int(np.searchsorted(times, times[row - 1], "right")) if row < len(times) else row
 
 
-def _spread(counts: np.ndarray, most: int, random: np.random.Generator) -> np.ndarray:
+def _spread_evenly(counts: np.ndarray, most: int, random: np.random.Generator) -> np.ndarray:
     """Choose numbers below each count, shape ``(len(counts), min(most, largest count))``."""
     width = min(most, int(counts.max(initial=0)))
     parts = np.arange(width)

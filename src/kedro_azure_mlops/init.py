@@ -1,4 +1,4 @@
-"""Write the plugin's three files into a Kedro project; never overwrite one."""
+"""Write the plugin's three files into a Kedro project without overwriting any."""
 
 import platform
 import re
@@ -9,35 +9,36 @@ from typing import Any
 from kedro_azure_mlops.config import bootstrap, configuration_folder, refuse_no_project
 
 _MLOPS = """\
-# What kedro-azure-mlops does for this project. Every key is optional; an environment's own
-# mlops.yml holds what differs.
+# Settings of kedro-azure-mlops for this project. Every key is optional; an environment's own
+# mlops.yml has only the differences.
 
 tracking: # names of catalog entries
-  uri: sqlite:///mlruns.db # in the project; MLFLOW_TRACKING_URI names another server
+  uri: sqlite:///mlruns.db # in the project; MLFLOW_TRACKING_URI overrides it
   model: {model} # the trained model, an entry of type kedro_azure_mlops.ModelDataset
   artifacts: [] # entries whose files are stored with a run
 
 registry:
   moves_champion: true # whether a model that passes the gate becomes champion
 
-# When the model of a run becomes champion. Without rules every model passes, and the log says so.
+# The conditions for champions. Without rules every model passes, which the log reports.
 #   rules:
 #     - {{metric: r2, better: higher, minimum: 0.5, champion_tolerance: 0.01}}
 gate:
   rules: []
 
-# What serves a model: package.module:function, called with its folder. null: the stored model.
+# The function that loads models for serving, package.module:function, called with the model
+# folder. null: the stored model.
 scorer: null
 """
 
 _AZUREML = """\
-# How the pipeline becomes an Azure ML job: kedro mlops compile. An environment's own azureml.yml
-# holds what differs, most often the workspace.
+# The Azure ML job that kedro mlops compile writes. An environment's own azureml.yml has only the
+# differences, usually the workspace.
 
-compute: cpu-cluster # where steps without their own compute run
+compute: cpu-cluster # for steps without their own compute
 workspace: {{}} # resource_group, name, location; subscription_id or AZURE_SUBSCRIPTION_ID
 
-# One step is one container that runs `kedro run`. Cut the pipeline where machines should differ,
+# One step is one container that runs `kedro run`. Split the pipeline where it needs other machines,
 # with the filters of kedro run: pipelines, tags, nodes, namespaces. For example
 #   steps:
 #     prepare: {{tags: [prepare]}}
@@ -56,8 +57,8 @@ environment:
 """
 
 _AMLIGNORE = """\
-# What Azure ML uploads with a job: deny by default, then what a run needs. Azure ML reads this file
-# instead of .gitignore, so nothing that is ignored there may slip in here. Last match wins.
+# Files that Azure ML uploads with a job: none by default, then those that a run needs. Azure ML
+# reads this file instead of .gitignore, so it must exclude the same files. Last match wins.
 *
 
 !/src/**
@@ -93,7 +94,7 @@ _AMLIGNORE = """\
 **/*.publishsettings
 **/id_*
 
-# environments and what is built or tracked
+# environments, build outputs and tracking data
 **/.venv*/**
 **/venv/**
 **/node_modules/**
@@ -122,7 +123,8 @@ _AMLIGNORE = """\
 class Written:
     """The files that were written and those that already existed, relative to the project.
 
-    ``lacking`` are the requirements of jobs, if ``azureml.yml`` is new and none names the plugin.
+    ``lacking`` has the requirements files of jobs, if ``azureml.yml`` is new and none of them names
+    the plugin.
     """
 
     new: list[str]
@@ -133,42 +135,42 @@ class Written:
 def initialise(root: Path) -> Written:
     """Write ``mlops.yml``, ``azureml.yml`` and ``.amlignore`` into a Kedro project.
 
-    The files are filled in from the project's pipelines and catalog as far as these can be read. A
-    file that exists is left as it is.
+    The files are filled in from the project's pipelines and catalog as far as these can be read.
+    Existing files are not changed.
 
     Raises
     ------
     OperationError
-        If the folder holds no Kedro project.
+        If the folder is not a Kedro project.
     """
     refuse_no_project(root)
     folder = configuration_folder(root)
-    given, kept, model = _ports(root)
+    inputs, outputs, model = _ports(root)
     name = _package_of(root).replace("_", "-")
     locks, azureml = _locks(root), f"{folder}/base/azureml.yml"
     files = {
         f"{folder}/base/mlops.yml": _MLOPS.format(model=model or "null"),
         azureml: _AZUREML.format(
             name=name,
-            inputs=_block(given),
-            outputs=_block(kept),
+            inputs=_block(inputs),
+            outputs=_block(outputs),
             python=".".join(platform.python_version_tuple()[:2]),
             locks=", ".join(locks),
         ),
         ".amlignore": _AMLIGNORE.format(configuration=folder),
     }
-    found = Written([], [], [])
+    written = Written([], [], [])
     for path, text in files.items():
         file = root / path
         if file.exists():
-            found.kept.append(path)
+            written.kept.append(path)
             continue
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(text, encoding="utf-8", newline="\n")
-        found.new.append(path)
-    if azureml in found.new and not any(_names_plugin(root / lock) for lock in locks):
-        found.lacking.extend(locks)
-    return found
+        written.new.append(path)
+    if azureml in written.new and not any(_names_plugin(root / lock) for lock in locks):
+        written.lacking.extend(locks)
+    return written
 
 
 def _ports(root: Path) -> tuple[list[str], list[str], str | None]:
@@ -186,19 +188,19 @@ def _ports(root: Path) -> tuple[list[str], list[str], str | None]:
         entry = entry_of(catalog, name)
         return bool(entry and place_of(entry))
 
-    given = sorted(n for n in pipeline.inputs() if not is_parameter(n) and is_stored(n))
-    kept = sorted(n for n in pipeline.outputs() if is_stored(n))
+    inputs = sorted(n for n in pipeline.inputs() if not is_parameter(n) and is_stored(n))
+    outputs = sorted(n for n in pipeline.outputs() if is_stored(n))
     models = [
         n
         for n in sorted(pipeline.all_outputs())
         if "ModelDataset" in str((entry_of(catalog, n) or {}).get("type"))
     ]
-    return given, sorted({*kept, *models}), models[0] if models else None
+    return inputs, sorted({*outputs, *models}), models[0] if models else None
 
 
 def _locks(root: Path) -> list[str]:
-    there = sorted(file.relative_to(root).as_posix() for file in root.glob("requirements/*.txt"))
-    return there or ["requirements.txt"]
+    locks = sorted(file.relative_to(root).as_posix() for file in root.glob("requirements/*.txt"))
+    return locks or ["requirements.txt"]
 
 
 def _names_plugin(file: Path) -> bool:

@@ -1,8 +1,8 @@
 """Score values by the range of their series, or by a model on all cores.
 
 A model of trees does not extrapolate, and is not used with too little history. So values far
-outside the range of training are flagged whatever the model's score. Runs on servers too, so it
-needs only numpy.
+outside the range of training are flagged regardless of the model's score. Runs on servers too, so
+it needs only numpy.
 """
 
 import os
@@ -17,7 +17,7 @@ MARGIN = 0.6  # spreads outside the range that flag a value
 QUANTILES = (0.0, 0.01, 0.25, 0.75, 0.99, 1.0)
 _FAR_OUT = 3.0  # interquartile ranges beyond the quartiles: Tukey's outer fences
 _BLOCK = 25_000  # rows that a thread scores at a time
-_SHARE_OF_RANGE = 0.1  # lower bound of a spread: some series hardly ever leave one value
+_SHARE_OF_RANGE = 0.1  # lower bound of a spread: some series rarely change their value
 
 
 def usual_range(quantiles: np.ndarray, smallest_spread: float) -> np.ndarray:
@@ -34,8 +34,8 @@ def usual_range(quantiles: np.ndarray, smallest_spread: float) -> np.ndarray:
 
     Returns
     -------
-    Shape ``(3,)`` or ``(3, s)``. Lowest and highest lie at most three interquartile ranges from the
-    quartiles, unless more than 1 % of the values lie farther away on that side.
+    Shape ``(3,)`` or ``(3, s)``. Lowest and highest are at most three interquartile ranges from the
+    quartiles, unless more than 1 % of the values are farther away on that side.
     """
     least, first, low, high, last, most = quantiles
     lowest, highest = low - _FAR_OUT * (high - low), high + _FAR_OUT * (high - low)
@@ -46,7 +46,7 @@ def usual_range(quantiles: np.ndarray, smallest_spread: float) -> np.ndarray:
 
 
 def outside_range(values: np.ndarray, usual: np.ndarray) -> np.ndarray:
-    """Score values by how far they lie outside a range: 0 inside, 1 at 0.6 spreads, 4.1 at ten.
+    """Score values by their distance from a range: 0 inside, 1 at 0.6 spreads, 4.1 at ten.
 
     The score is the square root of the distance in 0.6 spreads: it fits into a plot with other
     scores, and is rounded the same on every machine.
@@ -65,7 +65,7 @@ def outside_range(values: np.ndarray, usual: np.ndarray) -> np.ndarray:
 
 
 def beyond(scores: np.ndarray, outside: np.ndarray) -> np.ndarray:
-    """Raise scores where values lie far enough outside their range to be flagged, above 1."""
+    """Raise scores above 1 if the values are far enough outside their range to be flagged."""
     return np.where(outside > 1, np.fmax(scores, outside), scores)
 
 

@@ -1,4 +1,4 @@
-"""Lock files. The operating system releases a lock however the process that holds it ends."""
+"""Lock files. The operating system releases a lock when its process ends, for any reason."""
 
 import os
 import sys
@@ -14,7 +14,7 @@ if sys.platform == "win32":  # pragma: no cover
     _BYTE = 1 << 30  # past the text: locked bytes cannot be read
 
     def lock(file: IO[Any], *, shared: bool, wait: bool) -> bool:
-        """Lock a file and return True; return False if another one holds it, unless waiting."""
+        """Lock a file and return True; if another process holds it, wait or return False."""
         while True:
             at = file.tell()
             try:
@@ -38,7 +38,7 @@ else:
     import fcntl
 
     def lock(file: IO[Any], *, shared: bool, wait: bool) -> bool:
-        """Lock a file and return True; return False if another one holds it, unless waiting."""
+        """Lock a file and return True; if another process holds it, wait or return False."""
         kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
         try:
             fcntl.flock(file, kind if wait else kind | fcntl.LOCK_NB)
@@ -63,7 +63,7 @@ def open_alone(path: Path) -> IO[Any]:
         file = path.open("w", encoding="utf-8")
         try:
             lock(file, shared=False, wait=True)
-            with suppress(FileNotFoundError):  # its last holder removed it while this one waited
+            with suppress(FileNotFoundError):  # its last holder removed it in the meantime
                 if os.path.samestat(os.fstat(file.fileno()), path.stat()):
                     return file
         except BaseException:
@@ -74,7 +74,7 @@ def open_alone(path: Path) -> IO[Any]:
 
 @contextmanager
 def alone(path: Path) -> Iterator[bool]:
-    """Admit one process at a time, and yield whether that is certain.
+    """Admit one process at a time; yield whether that is guaranteed.
 
     If the folder cannot be written, or has no locks, yield False without waiting.
     """
@@ -89,6 +89,6 @@ def alone(path: Path) -> Iterator[bool]:
         try:
             yield True
         finally:
-            with suppress(OSError):  # on Windows, where it stays
+            with suppress(OSError):  # on Windows, which keeps the file
                 path.unlink()
             unlock(file)

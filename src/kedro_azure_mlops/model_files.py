@@ -21,7 +21,7 @@ _PYTHON_ENV = "python_env.yaml"
 _BUILD_TOOLS = ("pip", "setuptools", "wheel")
 _SCHEMA = "schema.json"
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest time that a zip archive can hold
-_HEADER = 32  # bytes of an .npy file in which its type begins
+_HEADER = 32  # bytes of an .npy file that contain the start of its type
 _RUN_KEYS = ("utc_time_created", "run_id")
 
 
@@ -36,19 +36,19 @@ def normalise_folder(folder: Path) -> None:
     content = hashlib.sha256()
     for path in others:
         content.update(path.relative_to(folder).as_posix().encode() + b"\0" + path.read_bytes())
-    found = yaml.safe_load(file.read_text(encoding="utf-8"))
-    found = {name: value for name, value in found.items() if name not in _RUN_KEYS}
-    found["model_uuid"] = content.hexdigest()[:32]
-    found["model_size_bytes"] = sum(path.stat().st_size for path in others)
-    file.write_text(yaml.safe_dump(found, sort_keys=True), encoding="utf-8", newline="\n")
+    metadata = yaml.safe_load(file.read_text(encoding="utf-8"))
+    metadata = {name: value for name, value in metadata.items() if name not in _RUN_KEYS}
+    metadata["model_uuid"] = content.hexdigest()[:32]
+    metadata["model_size_bytes"] = sum(path.stat().st_size for path in others)
+    file.write_text(yaml.safe_dump(metadata, sort_keys=True), encoding="utf-8", newline="\n")
 
 
 def _unpin_build_tools(file: Path) -> None:
     """Name the build tools without versions: an environment may have others, or none."""
     if file.is_file():
-        found = yaml.safe_load(file.read_text(encoding="utf-8"))
-        found["build_dependencies"] = list(_BUILD_TOOLS)
-        text = yaml.safe_dump(found, sort_keys=False)
+        environment = yaml.safe_load(file.read_text(encoding="utf-8"))
+        environment["build_dependencies"] = list(_BUILD_TOOLS)
+        text = yaml.safe_dump(environment, sort_keys=False)
         file.write_text(text, encoding="utf-8", newline="\n")
 
 
@@ -59,12 +59,12 @@ def normalise_skops(file: Path) -> None:
         contents = {name: archive.read(name) for name in members}
     schema = json.loads(contents.pop(_SCHEMA))
     renumber = _Renumbering()
-    schema = renumber.applied(schema)
+    schema = renumber.apply(schema)
     stored = {renumber.files.get(name, name): name for name in contents}
     texts = {new: _without_padding(contents[old]) for new, old in stored.items()}
     kinds = {new: members[old].compress_type for new, old in stored.items()}
     kinds[_SCHEMA] = members[_SCHEMA].compress_type
-    # Without line breaks it is a third of the size, and the C encoder writes it.
+    # Without line breaks it is a third of the size, and json uses its C encoder.
     texts[_SCHEMA] = json.dumps(schema, separators=(",", ":")).encode()
     with zipfile.ZipFile(file, "w") as archive:
         for name in sorted(texts):
@@ -74,7 +74,7 @@ def normalise_skops(file: Path) -> None:
 def _without_padding(content: bytes) -> bytes:
     """Zero the padding between the fields of a stored table, such as the nodes of a tree.
 
-    It holds arbitrary memory.
+    The padding contains arbitrary memory.
     """
     if b"'descr': [" not in content[:_HEADER]:
         return content
@@ -95,21 +95,21 @@ class _Renumbering:
         self._numbers: dict[int, int] = {}
         self._last = 0
 
-    def applied(self, node: Any) -> Any:
+    def apply(self, node: Any) -> Any:
         if isinstance(node, list):
-            return [self.applied(one) for one in node]
+            return [self.apply(one) for one in node]
         if not isinstance(node, dict):
             return node
-        found: dict[str, Any] = {}
+        renumbered: dict[str, Any] = {}
         for key, value in node.items():
             if key == "__id__":
-                # Python decides whether two equal constants are one object: none share a number.
-                found[key] = self._next() if node.get("is_json") else self._number(value)
+                # Python decides whether equal constants are one object: each gets its own number.
+                renumbered[key] = self._next() if node.get("is_json") else self._number(value)
             elif key == "file" and isinstance(value, str):
-                found[key] = self._file(value)
+                renumbered[key] = self._file(value)
             else:
-                found[key] = self.applied(value)
-        return found
+                renumbered[key] = self.apply(value)
+        return renumbered
 
     def _number(self, address: int) -> int:
         if address not in self._numbers:

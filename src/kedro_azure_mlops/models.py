@@ -1,8 +1,8 @@
-"""Catalog entries for models: the one a run trains, and the registered one in service.
+"""Catalog entries for models: the one that a run trains, and the registered one in service.
 
 A model is any scikit-learn-compatible estimator or ``mlflow.pyfunc.PythonModel``. It is saved as an
-MLflow model in the skops format, which runs no code when it is loaded, with its signature, an input
-example and its answer to that (see ``contract``).
+MLflow model in the skops format, which runs no code when loaded, with its signature, an input
+example and its answer to the example (see ``contract``).
 """
 
 import copy
@@ -59,11 +59,11 @@ from kedro_azure_mlops.writing import (
 logger = logging.getLogger(__name__)
 
 _REQUIREMENTS = ("mlflow", "numpy", "scikit-learn", "skops")
-# MLflow checks each applicable pin against the installed packages, and reads the list of files of
-# every one for that. These are pins of the installed versions: none applies while it writes.
+# MLflow checks each applicable pin against the installed packages, after listing their files. These
+# pins are the installed versions, so a marker makes none applicable while MLflow writes.
 _UNCHECKED = '; python_version < "3"'
-_TRIES = 9  # of which the median counts
-_KEPT_BYTES = 50_000_000  # of a stored model: no copy of a larger one is kept in memory
+_TRIES = 9  # calls, of which the median is taken
+_CACHED_BYTES = 50_000_000  # of a stored model: copies of larger ones are not cached in memory
 _MILLISECONDS, _MEGABYTE = 1000, 1_000_000
 
 
@@ -89,22 +89,22 @@ class ModelDataset(AbstractDataset[Any, Any]):
         self.filepath = Path(filepath)
         self.trusted = tuple(trusted)
         self.metadata = metadata
-        self._kept: tuple[str, Any] | None = None  # until no node needs it any more
+        self._cached: tuple[str, Any] | None = None  # until no node needs it
 
     def load(self) -> Any:
         """Load the model, or copy it if another node of this run has loaded the same files."""
-        found, kept = self._identity(), self._kept
-        if kept and kept[0] == found:
+        identity, kept = self._identity(), self._cached
+        if kept and kept[0] == identity:
             return copy.deepcopy(kept[1])
         model = load_model(self.filepath, self.trusted)
         size = sum(file.stat().st_size for file in self.filepath.rglob("*"))
-        if found and size <= _KEPT_BYTES:
+        if identity and size <= _CACHED_BYTES:
             with suppress(Exception):  # raised by a model's own code
-                self._kept = found, copy.deepcopy(model)
+                self._cached = identity, copy.deepcopy(model)
         return model
 
     def save(self, data: Any) -> None:
-        """Write the folder beside its place, then move it there; fill an empty folder in place."""
+        """Write a temporary folder next to it and rename that; fill an empty folder in place."""
         with naming_a_full_disk(self.filepath, what="the model"):
             if self.filepath.is_dir() and not any(self.filepath.iterdir()):
                 self._fill(data)
@@ -116,11 +116,11 @@ class ModelDataset(AbstractDataset[Any, Any]):
         clean_up(self.filepath)
 
     def _fill(self, data: Any) -> None:
-        """Write into an empty folder: a job's output, perhaps a mount that cannot be renamed."""
+        """Write into an empty folder, such as a job output on a mount that cannot be renamed."""
         try:
             save_model(data, self.filepath, self.trusted)
         except BaseException:
-            _empty(self.filepath)
+            _empty_folder(self.filepath)
             raise
 
     def _replace(self, data: Any) -> None:
@@ -142,7 +142,7 @@ class ModelDataset(AbstractDataset[Any, Any]):
         return None
 
     def _release(self) -> None:
-        self._kept = None
+        self._cached = None
 
     def _describe(self) -> dict[str, Any]:
         return {"filepath": self.filepath}
@@ -150,9 +150,9 @@ class ModelDataset(AbstractDataset[Any, Any]):
 
 @dataclass(frozen=True)
 class Champion:
-    """The model in service: none yet, a model with its version, or why it could not be loaded.
+    """The model in service: none yet, a model with its version, or the reason for not loading it.
 
-    ``problem`` is a fault to fix; a comparison with such a champion must not pass.
+    ``problem`` is that reason; a comparison with such a champion must not pass.
     """
 
     model: Any = None
@@ -186,18 +186,18 @@ class RegisteredChampion(AbstractDataset[None, Champion]):
         from kedro_azure_mlops.registry.versions import find_champion, open_client
 
         try:
-            found = find_champion(open_client(), self._name)
+            entry = find_champion(open_client(), self._name)
         except (mlflow.MlflowException, OSError) as error:
             return Champion(problem=f"the tracking server did not answer: {first_line(error)}")
-        return Champion() if found is None else self._fetch(found)
+        return Champion() if entry is None else self._fetch(entry)
 
-    def _fetch(self, found: Any) -> Champion:
+    def _fetch(self, entry: Any) -> Champion:
         import mlflow
 
         from kedro_azure_mlops.hooks.server import database_of
 
-        number, uri = str(found.version), f"models:/{self._name}/{found.version}"
-        if database_of(mlflow.get_tracking_uri()):  # else MLflow adds a file to the stored ones
+        number, uri = str(entry.version), f"models:/{self._name}/{entry.version}"
+        if database_of(mlflow.get_tracking_uri()):  # else MLflow adds a file to the folder
             uri = mlflow.MlflowClient().get_model_version_download_uri(self._name, number)
         try:
             folder = Path(mlflow.artifacts.download_artifacts(uri))
@@ -206,7 +206,7 @@ class RegisteredChampion(AbstractDataset[None, Champion]):
                 raise full from error
             problem = f"the files of version {number} cannot be fetched: {first_line(error)}"
             return Champion(version=number, problem=problem)
-        registered = found.tags.get("digest", "")
+        registered = entry.tags.get("digest", "")
         try:
             refuse_changed_files(folder, registered)
         except UnusableModelError as error:
@@ -228,13 +228,13 @@ class RegisteredChampion(AbstractDataset[None, Champion]):
 
 
 class TrainedModel(AbstractDataset[None, Champion]):
-    """The model of the last run as if it were in service; its version is the start of its digest.
+    """The model of the last run in place of a champion; its version is the start of its digest.
 
     Parameters
     ----------
     path
-        The folder of the entry that saves it (not named ``filepath``, which would make it data of
-        every run that could use it).
+        The folder of the entry that saves it (not named ``filepath``, which would track it as data
+        of every run that could use it).
     trusted
         See ``ModelDataset``.
     """
@@ -247,12 +247,12 @@ class TrainedModel(AbstractDataset[None, Champion]):
         self.metadata = metadata
 
     def load(self) -> Champion:
-        """Read the model folder; if it cannot be read, that is a ``problem``, as for a champion."""
+        """Read the model folder; an unreadable one becomes a ``problem``, as for a champion."""
         if not self._folder.is_dir():
             return Champion()
         try:
-            found = digest(self._folder)
-            return Champion(load_model(self._folder, self.trusted), found[:12], found)
+            model_digest = digest(self._folder)
+            return Champion(load_model(self._folder, self.trusted), model_digest[:12], model_digest)
         except (DatasetError, OSError) as error:
             return Champion(problem=first_line(error))
 
@@ -277,7 +277,7 @@ def choose_model(
     Raises
     ------
     OperationError
-        If it does not exist or cannot be used: no other model takes its place.
+        If it does not exist or cannot be used: no other model replaces it.
     """
     model, name = champion, "the champion"
     if which == "trained":
@@ -288,8 +288,8 @@ def choose_model(
         raise OperationError(f"Nothing was scored because {name} cannot be used: {model.problem}.")
     raise OperationError(
         f"Nothing was scored: {name} does not exist. Train and register one with `kedro run` (in "
-        "this environment), or score with the model of the last run, whatever the gate decided "
-        'about it: --params "score.model=trained".'
+        "this environment), or score with the model of the last run, regardless of the "
+        'gate\'s decision: --params "score.model=trained".'
     )
 
 
@@ -300,7 +300,7 @@ def save_model(model: Any, folder: Path, trusted: Sequence[str] = ()) -> None:
     ----------
     model
         A fitted estimator with ``predict``, or a ``PythonModel``; see ``contract.ProjectModel`` for
-        what else it may offer. Its attribute ``profile``, as ``reference_profile`` returns it, is
+        its optional members. Its attribute ``profile``, as ``reference_profile`` returns it, is
         written as ``profile.json``; a loaded model has it too.
     trusted
         Types that may be saved besides ``TRUSTED_TYPES``.
@@ -330,7 +330,7 @@ def save_model(model: Any, folder: Path, trusted: Sequence[str] = ()) -> None:
         ) from error
     schema = getattr(model, "schema", None) or inferred_schema(example, answer)
     kept, profile = _in_contract(model), profile_of(model)
-    stored = _without(model, _not_in_skops(model))
+    stored = _without_attributes(model, _attributes_outside_skops(model))
     options: dict[str, Any] = {
         "signature": infer_signature(example, answer),
         "input_example": example,
@@ -349,9 +349,9 @@ def save_model(model: Any, folder: Path, trusted: Sequence[str] = ()) -> None:
                 skops_trusted_types=trusted_types,
                 **options,
             )
-        except mlflow.MlflowException:  # it loads the saved model, but does not name the types
+        except mlflow.MlflowException:  # it does not name the types
             if is_empty:
-                _empty(folder)
+                _empty_folder(folder)
             refuse_untrusted(stored, trusted_types)
             raise
         normalise_skops(folder / MODEL_FILE)
@@ -385,7 +385,7 @@ class UnloadableModelError(OperationError, DatasetError):
 
 
 def load_model(folder: Path, trusted: Sequence[str] = (), wanted: str | None = None) -> Any:
-    """Load a model that ``save_model`` has written, if its files are unchanged.
+    """Load a model that ``save_model`` wrote, if its files are unchanged.
 
     Parameters
     ----------
@@ -399,14 +399,14 @@ def load_model(folder: Path, trusted: Sequence[str] = (), wanted: str | None = N
     """
     try:
         if not (folder / "MLmodel").is_file():
-            raise UnusableModelError("there is no MLmodel")
+            raise UnusableModelError("MLmodel is missing")
         refuse_changed_files(folder, wanted)
         model = load_stored(folder, read_contract(folder), trusted)
         if (profile := read_content(folder)) is not None:
             model.profile = profile
         return model
     except Exception as error:
-        message = f"{folder} holds no model that can be loaded: {error}"
+        message = f"{folder} contains no loadable model: {error}"
         raise UnloadableModelError(message) from error
 
 
@@ -416,39 +416,39 @@ def measure_cost(model: Any, ask: Callable[[], object]) -> dict[str, float]:
     Parameters
     ----------
     ask
-        Asks the model for the answer to one row.
+        Calls the model with one row.
 
     Returns
     -------
-    ``latency_ms``: median processor time of ``ask``, whatever else the machine does; ``size_mb``:
-    size of the served files, those that ``model.export`` writes or, if there is no such method or
-    it writes none, the stored model.
+    ``latency_ms``: median processor time of ``ask``, which other processes do not affect;
+    ``size_mb``: size of the files that ``model.export`` writes for serving or, without such
+    files, of the stored model.
     """
-    took = []
+    milliseconds = []
     for _ in range(_TRIES):
         start = time.process_time()
         ask()
-        took.append((time.process_time() - start) * _MILLISECONDS)
-    return {"latency_ms": median(took), "size_mb": _bytes_served(model) / _MEGABYTE}
+        milliseconds.append((time.process_time() - start) * _MILLISECONDS)
+    return {"latency_ms": median(milliseconds), "size_mb": _bytes_served(model) / _MEGABYTE}
 
 
 def refuse_untrusted(model: Any, trusted: Sequence[str]) -> None:
-    """Refuse a model that holds types which are not listed as trusted.
+    """Refuse a model with types that are not trusted.
 
     Raises
     ------
     DatasetError
-        Naming the types.
+        If there are such types; the message names them.
     """
     import skops.io
 
     try:
-        found = skops.io.get_untrusted_types(data=skops.io.dumps(model))
+        types = skops.io.get_untrusted_types(data=skops.io.dumps(model))
     except Exception as error:
         raise DatasetError(
             f"a {type(model).__name__} cannot be saved without pickle: {first_line(error)}"
         ) from error
-    if unknown := sorted(set(found) - set(trusted)):
+    if unknown := sorted(set(types) - set(trusted)):
         raise DatasetError(
             f"a {type(model).__name__} holds types that are not trusted: {', '.join(unknown)}. If "
             "you wrote or trust them, list them under trusted: in the model's catalog entry"
@@ -479,8 +479,8 @@ def _save_python_model(model: Any, folder: Path, options: dict[str, Any]) -> Non
     import mlflow.pyfunc
     import skops.io
 
-    with tempfile.TemporaryDirectory() as place:
-        file = Path(place) / MODEL_FILE
+    with tempfile.TemporaryDirectory() as scratch:
+        file = Path(scratch) / MODEL_FILE
         skops.io.dump(model, file)
         normalise_skops(file)
         mlflow.pyfunc.save_model(
@@ -494,13 +494,13 @@ def _save_python_model(model: Any, folder: Path, options: dict[str, Any]) -> Non
 def _bytes_served(model: Any) -> int:
     import skops.io
 
-    with tempfile.TemporaryDirectory() as place:
+    with tempfile.TemporaryDirectory() as scratch:
         if callable(getattr(model, "export", None)):
-            model.export(Path(place))
-        if files := [file for file in Path(place).rglob("*") if file.is_file()]:
+            model.export(Path(scratch))
+        if files := [file for file in Path(scratch).rglob("*") if file.is_file()]:
             return sum(file.stat().st_size for file in files)
-        stored = Path(place, MODEL_FILE)
-        skops.io.dump(_without(model, _not_in_skops(model)), stored)
+        stored = Path(scratch, MODEL_FILE)
+        skops.io.dump(_without_attributes(model, _attributes_outside_skops(model)), stored)
         normalise_skops(stored)
         return stored.stat().st_size
 
@@ -510,11 +510,11 @@ def _in_contract(model: Any) -> tuple[str, ...]:
     return tuple(name for name in ("input_example", "schema") if name in vars(model))
 
 
-def _not_in_skops(model: Any) -> tuple[str, ...]:
+def _attributes_outside_skops(model: Any) -> tuple[str, ...]:
     return _in_contract(model) + (() if profile_of(model) is None else ("profile",))
 
 
-def _without(model: Any, attributes: Sequence[str]) -> Any:
+def _without_attributes(model: Any, attributes: Sequence[str]) -> Any:
     if not attributes:
         return model
     bare = copy.copy(model)
@@ -558,11 +558,11 @@ def inferred_schema(example: Any, answer: Any) -> Schema:
 
 
 def _columns(table: Any) -> tuple[Column, ...]:
-    found = []
+    columns = []
     for name in table.columns:
         has_missing = bool(table[name].isna().any())
-        found.append(Column(str(name), _type_of(table[name]), nullable=has_missing))
-    return tuple(found)
+        columns.append(Column(str(name), _type_of(table[name]), nullable=has_missing))
+    return tuple(columns)
 
 
 def _type_of(values: Any) -> ColumnType:
@@ -579,17 +579,17 @@ def _type_of(values: Any) -> ColumnType:
     return "string"
 
 
-def _empty(folder: Path) -> None:
+def _empty_folder(folder: Path) -> None:
     """Remove the leftovers of a failed save, but keep the folder."""
-    for half_written in folder.glob("*"):
-        if half_written.is_dir():
-            shutil.rmtree(half_written, ignore_errors=True)
+    for leftover in folder.glob("*"):
+        if leftover.is_dir():
+            shutil.rmtree(leftover, ignore_errors=True)
         else:
-            half_written.unlink()
+            leftover.unlink()
 
 
 def _write_requirements(folder: Path) -> None:
-    """Write the model's requirements over MLflow's, which carry a marker."""
+    """Overwrite MLflow's requirements, which have a marker, with the model's."""
     needed = _conda_env()
     lines = yaml.safe_dump(needed, default_flow_style=False)
     (folder / "conda.yaml").write_text(lines, encoding="utf-8", newline="\n")

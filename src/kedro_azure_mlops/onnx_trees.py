@@ -2,8 +2,8 @@
 
 The file is written in protobuf's wire format, field by field: the ``onnx`` package would add 30 MB
 to every first run. Field numbers are those of ONNX's published ``onnx.proto``. A project calls
-``tree_ensemble`` in the ``export`` of its model (see ``contract.ProjectModel``) and ``TreeSum``
-where it is served, which needs numpy and ONNX Runtime.
+``tree_ensemble`` in the ``export`` of its model (see ``contract.ProjectModel``), and ``TreeSum``
+in serving, which needs numpy and ONNX Runtime.
 """
 
 import os
@@ -50,8 +50,8 @@ class Tree:
 class TreeSum:
     """Runs a file written by ``tree_ensemble``.
 
-    It sums in double precision and in one thread, in the order of the trees, so the sums are those
-    of scikit-learn's trees bit for bit, whatever the other rows.
+    It sums in double precision and in one thread, in the order of the trees, so the sums equal
+    those of scikit-learn's trees bit for bit, regardless of the other rows.
     """
 
     def __init__(self, model: bytes) -> None:
@@ -142,14 +142,14 @@ def _attributes(trees: Sequence[Tree]) -> dict[str, Any]:
 
 def _flat(tree: Tree) -> dict[str, np.ndarray]:
     is_leaf = tree.left == -1
-    place = np.where(is_leaf, np.cumsum(is_leaf), np.cumsum(~is_leaf)) - 1
+    position = np.where(is_leaf, np.cumsum(is_leaf), np.cumsum(~is_leaf)) - 1
     left, right = tree.left[~is_leaf], tree.right[~is_leaf]
     return {
         "feature": tree.feature[~is_leaf],
         "split": tree.threshold[~is_leaf],
-        "left": place[left],
+        "left": position[left],
         "left_is_leaf": is_leaf[left],
-        "right": place[right],
+        "right": position[right],
         "right_is_leaf": is_leaf[right],
         "weight": tree.weight[is_leaf],
     }

@@ -29,15 +29,15 @@ class Parameters(BaseModel):
 
     @model_validator(mode="before")
     @classmethod
-    def _known_keys(cls, given: Any) -> Any:
-        if isinstance(given, dict):
-            for key in given:
+    def _known_keys(cls, data: Any) -> Any:
+        if isinstance(data, dict):
+            for key in data:
                 if key not in cls.model_fields:
                     close = get_close_matches(str(key), cls.model_fields, n=1)
                     hint = f"; did you mean {close[0]}?" if close else ""
                     allowed = ", ".join(cls.model_fields)
-                    raise ValueError(f"unknown key {key!r}; allowed are {allowed}{hint}")
-        return given
+                    raise ValueError(f"unknown key {key!r}; allowed keys: {allowed}{hint}")
+        return data
 
 
 def _positive_span(text: str) -> str:
@@ -48,7 +48,7 @@ def _positive_span(text: str) -> str:
     except ValueError:  # also for one that is too long
         is_positive = False
     if not is_positive or not re.search("[A-Za-z:]", text):  # pandas reads 7 as nanoseconds
-        raise ValueError(f"{text!r} is not a length of time above zero, such as 7D or 12h")
+        raise ValueError(f"{text!r} is not a positive duration, such as 7D or 12h")
     return text
 
 
@@ -56,10 +56,10 @@ Share = Annotated[float, Field(ge=0, le=1)]
 """From 0 to 1."""
 
 Span = Annotated[str, AfterValidator(_positive_span)]
-"""A length of time that pandas can read, such as ``7D`` or ``12h``."""
+"""A duration that pandas can parse, such as ``7D`` or ``12h``."""
 
 _GROUP = "must be a group of keys and values"
-_WORDS = {
+_MESSAGES = {
     "int": "must be a whole number",
     "float": "must be a number",
     "finite_number": "must be a number that is neither nan nor inf",
@@ -81,7 +81,7 @@ _LONGEST = 120  # characters of a value that a message shows
 
 
 def explain(error: ValidationError, given: Any) -> list[tuple[list[str], str]]:
-    """Describe pydantic's errors for people.
+    """Describe pydantic's errors in plain words.
 
     Parameters
     ----------
@@ -90,51 +90,53 @@ def explain(error: ValidationError, given: Any) -> list[tuple[list[str], str]]:
 
     Returns
     -------
-    For each fault its keys, from the outermost, and a message with the allowed and the given value:
+    The keys of each fault, from the outermost, and a message with the allowed and the given value:
     ``(["validation", "maximum"], "must be a number (it is 'abc')")``. For a union (``int | str``),
-    it names all alternatives, or the one that the keys fit.
+    it names all alternatives, or the one that matches the keys.
     """
-    found: dict[tuple[str, ...], list[str]] = {}
+    messages: dict[tuple[str, ...], list[str]] = {}
     values: dict[tuple[str, ...], Any] = {}
     for fault in error.errors(include_url=False):
         keys = tuple(_keys(fault["loc"], given, is_missing=fault["type"] == "missing"))
-        words = found.setdefault(keys, [])
-        if (sentence := _sentence(fault["type"], fault["msg"])) not in words:
+        words = messages.setdefault(keys, [])
+        if (sentence := _message(fault["type"], fault["msg"])) not in words:
             words.append(sentence)
         values[keys] = fault["input"]
-    inner = {keys[:length] for keys in found for length in range(len(keys))}
+    inner = {keys[:length] for keys in messages for length in range(len(keys))}
     return [
-        (list(keys), _joined(words) + _shown(values[keys], keys, words))
-        for keys, words in found.items()
+        (list(keys), _join_alternatives(words) + _format_value(values[keys], keys, words))
+        for keys, words in messages.items()
         if keys not in inner
     ]
 
 
-def _keys(place: Sequence[str | int], given: Any, *, is_missing: bool) -> list[str]:
+def _keys(path: Sequence[str | int], data: Any, *, is_missing: bool) -> list[str]:
     """Drop parts that are not keys of the data, such as type names, from pydantic's error path."""
     keys: list[str] = []
-    for number, part in enumerate(place):
-        if is_missing and number == len(place) - 1:
+    for number, part in enumerate(path):
+        if is_missing and number == len(path) - 1:
             return [*keys, str(part)]
-        is_index = isinstance(given, list | tuple) and isinstance(part, int) and part < len(given)
-        if is_index or (isinstance(given, Mapping) and part in given):
-            keys, given = [*keys, str(part)], given[part]
+        is_index = isinstance(data, list | tuple) and isinstance(part, int) and part < len(data)
+        if is_index or (isinstance(data, Mapping) and part in data):
+            keys, data = [*keys, str(part)], data[part]
     return keys
 
 
-def _sentence(kind: str, message: str) -> str:
+def _message(kind: str, message: str) -> str:
     if kind == "value_error":
         return message.removeprefix("Value error, ")
-    known = _WORDS.get(kind) or _WORDS.get(re.sub("_(type|parsing|from_float|size)$", "", kind))
+    known = _MESSAGES.get(kind) or _MESSAGES.get(
+        re.sub("_(type|parsing|from_float|size)$", "", kind)
+    )
     return known or re.sub("^Input should", "must", message)
 
 
-def _joined(sentences: Sequence[str]) -> str:
+def _join_alternatives(sentences: Sequence[str]) -> str:
     first, *others = sentences
     return " or ".join([first, *(other.removeprefix("must be ") for other in others)])
 
 
-def _shown(value: Any, keys: Sequence[str], sentences: Sequence[str]) -> str:
+def _format_value(value: Any, keys: Sequence[str], sentences: Sequence[str]) -> str:
     from kedro_azure_mlops.safety import redacted
 
     if isinstance(value, Mapping) or sentences == ["is missing"]:

@@ -45,7 +45,7 @@ def plot_series(
     unit
         The unit of the values, for the axes.
     most
-        How many series to draw: those with the most flagged rows.
+        The number of series to draw: those with the most flagged rows.
     """
     by_series = rows.groupby(events.by)
     flagged = (rows[events.flag] == 1).groupby(rows[events.by]).sum()
@@ -53,7 +53,7 @@ def plot_series(
     names = sorted(flagged.index[:most])
     height = 1.2 + 1.9 * len(names)
     figure = _figure(12, height)
-    # Placed by hand: a layout engine would draw everything twice.
+    # Placed manually: a layout engine would draw everything twice.
     figure.subplots_adjust(left=0.07, right=0.99, bottom=0.6 / height, top=1 - 0.5 / height)
     axes = figure.subplots(len(names), 1, sharex=True, squeeze=False)[:, 0]
     for axis, name in zip(axes, names, strict=True):
@@ -82,7 +82,7 @@ def plot_score_histogram(
     score
         Shape ``(n,)``, higher is more unusual; a missing score counts as 0.
     truth
-        Booleans, shape ``(n,)``: which rows lie in labelled events.
+        Booleans, shape ``(n,)``: which rows are in labelled events.
     meaning
         What low and high scores mean, for the axis.
     """
@@ -105,7 +105,7 @@ def plot_score_histogram(
 def plot_precision_recall(
     score: np.ndarray, truth: np.ndarray, *, threshold: float = 1.0
 ) -> Figure:
-    """Draw precision against recall of held-out rows, with the level of pure chance.
+    """Draw precision against recall of held-out rows, with the level of chance.
 
     Parameters
     ----------

@@ -1,7 +1,7 @@
-"""Identify a process, so that another one can find out whether it has ended.
+"""Identify a process, so that another process can find out whether it has ended.
 
-A process ID alone is not enough: IDs are reused, and the same ID means another process in a
-container or on another machine. So the machine and the time of the start are recorded with it.
+A process ID alone is not enough: IDs are reused, and the same ID identifies another process
+in a container or on another machine. So its machine and start time are recorded, too.
 """
 
 import os
@@ -23,7 +23,7 @@ _STATE, _START = 0, 19  # fields after it, see proc_pid_stat(5)
 
 @dataclass(frozen=True)
 class Process:
-    """A process on a machine: ``machine`` differs for containers and for hosts of one name."""
+    """A process on a machine: ``machine`` distinguishes containers and hosts of the same name."""
 
     host: str = UNKNOWN
     machine: str = UNKNOWN
@@ -58,7 +58,7 @@ class Process:
 
 
 def _started(pid: int) -> str | None:
-    """Return a text that no other process with this ID has; None if there is no such process."""
+    """Return a text unique among processes with this ID; None if the process does not exist."""
     if sys.platform == "win32":  # where os.kill would end it
         return UNKNOWN
     try:
@@ -69,22 +69,22 @@ def _started(pid: int) -> str | None:
         pass
     with suppress(OSError):
         boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="utf-8").strip()
-        found = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
-        fields = found.rpartition(")")[_AFTER_NAME].split()
+        text = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+        fields = text.rpartition(")")[_AFTER_NAME].split()
         return None if fields[_STATE] in _ENDED else f"{fields[_START]} ticks after {boot}"
     return _started_by_ps(pid)
 
 
 def _started_by_ps(pid: int) -> str | None:
     words = ["ps", "-o", "stat=,lstart=", "-p", str(pid)]
-    plain = {"LC_ALL": "C", "TZ": "UTC"}
+    neutral = {"LC_ALL": "C", "TZ": "UTC"}
     try:
-        asked = subprocess.run(
-            words, env=os.environ | plain, capture_output=True, text=True, check=False
+        process = subprocess.run(
+            words, env=os.environ | neutral, capture_output=True, text=True, check=False
         )
     except OSError:
         return UNKNOWN
-    state, _, started = asked.stdout.strip().partition(" ")
+    state, _, started = process.stdout.strip().partition(" ")
     if state.startswith(_ENDED):
         return None
     return started.strip() or UNKNOWN

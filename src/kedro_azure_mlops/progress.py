@@ -19,11 +19,11 @@ _SECONDS_BETWEEN_FRAMES = 0.1
 _SILENCE = 2.0  # seconds without a line until the spinner appears
 
 Report = Callable[[str], None]
-_beside_spinner: Report | None = None  # set while a command runs in a terminal
+_spinner_report: Report | None = None  # set while a command runs in a terminal
 
 
 class Progress:
-    """Reports the progress of work over rows: beside the spinner, or in lines of a log.
+    """Reports the progress of work over rows: next to the spinner, or as log lines.
 
     A log gets at most one line every five seconds, and none for shorter work.
 
@@ -32,9 +32,9 @@ class Progress:
     what
         The beginning of the line, such as "Scored".
     total
-        How many rows there are; None if unknown.
+        The number of rows; None if unknown.
     logger
-        Where the lines go, at level INFO.
+        The logger of the lines, at level INFO.
     clock
         Returns seconds.
     """
@@ -48,44 +48,44 @@ class Progress:
     ) -> None:
         self.done = 0
         self._what, self._total, self._logger, self._clock = what, total, logger, clock
-        self._begun = self._last = clock()
+        self._started = self._last = clock()
 
     def advance(self, rows: int, share: float | None = None) -> None:
-        """Count rows that are done.
+        """Count processed rows.
 
         Parameters
         ----------
         share
-            The share of the work that is done, from 0 to 1, if known without the number of rows,
-            for example from the bytes of a file.
+            The finished share of the work, from 0 to 1, if known without the number of rows, for
+            example from the bytes of a file.
         """
         self.done += rows
         now = self._clock()
-        pause = _SECONDS_BETWEEN_FRAMES if _beside_spinner else _SECONDS_BETWEEN_LINES
+        pause = _SECONDS_BETWEEN_FRAMES if _spinner_report else _SECONDS_BETWEEN_LINES
         if now - self._last < pause:
             return
         self._last = now
         share = self.done / self._total if self._total else share
         left = ""
         if share:
-            seconds = round((now - self._begun) * (1 / share - 1))
+            seconds = round((now - self._started) * (1 / share - 1))
             left = f", {share:.0%}, about {timedelta(seconds=seconds)} left"
         line = f"{self._what} {self.done:,} rows{left}"
-        if _beside_spinner:
-            _beside_spinner(line)
+        if _spinner_report:
+            _spinner_report(line)
         else:
             self._logger.info("%s", line)
 
 
 class Activity:
-    """A spinner below the last line, while a command has printed nothing for two seconds.
+    """A spinner below the last line of a command that has not printed for two seconds.
 
     It never shows after an unfinished line, such as a question.
 
     Parameters
     ----------
     title
-        What is being done.
+        The title of the work.
     stream
         A terminal.
     clock
@@ -96,52 +96,52 @@ class Activity:
         self, title: str, stream: Any, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._title, self._stream, self._clock = title, stream, clock
-        self._begun = self._last = clock()
+        self._started = self._last = clock()
         self._text, self._is_at_line_start = "", True
-        self._drawn: Any = None
+        self._bars: Any = None
         self._lock = threading.RLock()
         self._ended = threading.Event()
 
     def report(self, text: str) -> None:
-        """Show a text beside the spinner, such as the progress of the work."""
+        """Show a text next to the spinner, such as the progress of the work."""
         self._text = text
 
     def tick(self) -> None:
-        """Draw the next frame, if it is time for one."""
+        """Draw the next frame, if it is due."""
         from kedro_azure_mlops.safety import redact
 
         with self._lock:
             if self._ended.is_set() or not self._is_at_line_start:
                 return
-            is_new = self._drawn is None
+            is_new = self._bars is None
             if is_new and self._clock() - self._last < _SILENCE:
                 return
-            self._drawn = self._drawn or _spinner(self._stream, self._clock, self._begun)
+            self._bars = self._bars or _spinner(self._stream, self._clock, self._started)
             text = f"{self._title}: {self._text}" if self._text else self._title
-            self._drawn.update(self._drawn.task_ids[0], description=redact(text))
+            self._bars.update(self._bars.task_ids[0], description=redact(text))
             if is_new:
-                self._drawn.start()
+                self._bars.start()
             else:
-                self._drawn.refresh()
+                self._bars.refresh()
 
     def pause(self, text: str = "") -> None:
         """Remove the spinner, before this text is printed."""
         with self._lock:
-            if self._drawn is not None:
-                self._drawn.stop()
-                self._drawn = None
+            if self._bars is not None:
+                self._bars.stop()
+                self._bars = None
             self._last = self._clock()
             self._is_at_line_start = text.endswith("\n") if text else self._is_at_line_start
 
     @contextmanager
     def watching(self) -> Iterator[None]:
         """Draw from a thread, and remove the spinner before anything is printed."""
-        global _beside_spinner  # noqa: PLW0603, there is one terminal
+        global _spinner_report  # noqa: PLW0603, there is one terminal
         thread = threading.Thread(target=self.draw, daemon=True)
         before = sys.stdout, sys.stderr
         watched = _Watched(sys.stdout, self), _Watched(sys.stderr, self)
         sys.stdout, sys.stderr = watched  # type: ignore[assignment]
-        _beside_spinner = self.report
+        _spinner_report = self.report
         handlers = _handlers()  # they hold the original streams
         for handler in handlers:
             handler.addFilter(self._make_room)
@@ -149,7 +149,7 @@ class Activity:
         try:
             yield
         finally:
-            _beside_spinner = None
+            _spinner_report = None
             for handler in handlers:
                 handler.removeFilter(self._make_room)
             self._ended.set()
@@ -164,17 +164,17 @@ class Activity:
         return True
 
     def draw(self) -> None:
-        """Draw frames until it has ended."""
-        with suppress(ImportError, OSError, ValueError):  # no rich, or the terminal has gone
+        """Draw frames until the activity ends."""
+        with suppress(ImportError, OSError, ValueError):  # no rich, or the terminal was closed
             while not self._ended.wait(_SECONDS_BETWEEN_FRAMES):
                 self.tick()
 
 
 @contextmanager
 def shown_activity(title: str, clock: Callable[[], float] = time.monotonic) -> Iterator[None]:
-    """Show a spinner while the block runs; the log of a CI run gets a line with the time it took.
+    """Show a spinner while the block runs; in the log of a CI run, print its duration.
 
-    Work of less than two seconds shows nothing. A pipe or a file gets nothing.
+    Work shorter than two seconds shows nothing. A pipe or a file gets nothing.
     """
     from kedro_azure_mlops.ci import in_ci
     from kedro_azure_mlops.terminal import is_terminal, show_note

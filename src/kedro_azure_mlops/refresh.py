@@ -1,4 +1,4 @@
-"""Decide when a model is retrained, and on whose data: ``update_policy`` of ``mlops.yml``.
+"""Decide when and on which data a model is retrained: ``update_policy`` of ``mlops.yml``.
 
 The answers of one environment (such as prod) are monitored, and its data trains a model in another
 (dev). The data is passed by reference: the parameters that name it are read from the watched
@@ -20,10 +20,10 @@ _MISSING = object()
 
 @dataclass(frozen=True)
 class UpdatePolicy:
-    """When the model of an environment is retrained.
+    """The conditions for retraining the model of an environment.
 
-    ``watch`` is the environment whose answers are monitored, ``parameters`` those that the training
-    takes from that environment: dotted names and their values.
+    ``watch`` is the environment whose answers are monitored. ``parameters`` are the parameters that
+    the training uses from that environment: dotted names and their values.
     """
 
     env: str
@@ -40,14 +40,14 @@ class UpdatePolicy:
 
 @dataclass(frozen=True)
 class Refresh:
-    """Whether a model is due to be retrained, and why."""
+    """The decision whether a model is due for retraining, with the reason."""
 
     is_due: bool
     reason: str
 
 
 def read_update_policy(env: str, root: Path | None = None) -> UpdatePolicy:
-    """Read when the model of an environment is retrained, and on whose data.
+    """Read the update policy of an environment.
 
     Raises
     ------
@@ -55,11 +55,11 @@ def read_update_policy(env: str, root: Path | None = None) -> UpdatePolicy:
         If ``mlops.yml`` cannot be read, or names an environment or a parameter that does not exist.
     """
     root = root or Path.cwd()
-    found = read_mlops(root, env).update_policy
-    watch = found.watch or env
-    given = _parameters(root, watch) if found.parameters else {}
-    values = {name: _value(given, name, watch) for name in found.parameters}
-    return UpdatePolicy(env, found.when, watch, _span(found.every), values)
+    policy = read_mlops(root, env).update_policy
+    watch = policy.watch or env
+    parameters = _parameters(root, watch) if policy.parameters else {}
+    values = {name: _find_parameter(parameters, name, watch) for name in policy.parameters}
+    return UpdatePolicy(env, policy.when, watch, _parse_span(policy.every), values)
 
 
 def decide_refresh(
@@ -72,37 +72,39 @@ def decide_refresh(
 ) -> Refresh:
     """Decide whether to retrain.
 
-    No model learns from bad data: while its quality is in doubt nothing is trained, whatever has
-    drifted.
+    No model learns from bad data: while the quality is in doubt, nothing is trained, regardless of
+    drift.
 
     Parameters
     ----------
     drifted, quality
-        The findings of monitoring: the world has changed, and the data cannot be trusted.
+        The findings of monitoring: the data has changed, or cannot be trusted.
     champion_since
-        When the champion of the training environment entered service; None if there is none.
+        The start of service of the training environment's champion; None without a champion.
     now
         With a time zone; None: the time of this machine.
     """
     if policy.when == "never":
-        return Refresh(False, f"update_policy.when is never: {policy.env} is trained by hand")
+        return Refresh(False, f"update_policy.when is never: {policy.env} is trained manually")
     if quality:
         return Refresh(False, "the quality of the data is in doubt: fix that first")
     age = (now or datetime.now(UTC)) - champion_since if champion_since else None
     is_young = policy.every is not None and age is not None and age < policy.every
-    served = f"the champion of {policy.env} has been in service for {_shown(age)}"
+    served = f"the champion of {policy.env} has been in service for {_format_span(age)}"
     if policy.when == "schedule":
-        return Refresh(not is_young, f"{served}, update_policy.every is {_shown(policy.every)}")
+        return Refresh(
+            not is_young, f"{served}, update_policy.every is {_format_span(policy.every)}"
+        )
     if not drifted:
         return Refresh(False, f"nothing has drifted in {policy.watch}")
     if is_young:
-        every = _shown(policy.every)
+        every = _format_span(policy.every)
         return Refresh(False, f"{policy.watch} has drifted, but {served}, less than {every}")
     return Refresh(True, f"{policy.watch} has drifted")
 
 
 def champion_since(env: str, root: Path | None = None) -> datetime | None:
-    """Return when the champion of an environment entered service; None if there is none.
+    """Return the start of service of an environment's champion; None without a champion.
 
     Raises
     ------
@@ -112,8 +114,8 @@ def champion_since(env: str, root: Path | None = None) -> datetime | None:
     from kedro_azure_mlops.registry import open_registry
     from kedro_azure_mlops.registry.promotion import changes
 
-    found = open_registry(env, root or Path.cwd()).champion()
-    if found is None or not (history := changes([found])):
+    champion = open_registry(env, root or Path.cwd()).champion()
+    if champion is None or not (history := changes([champion])):
         return None
     return datetime.fromisoformat(history[-1].time)
 
@@ -126,20 +128,20 @@ def _parameters(root: Path, env: str) -> Mapping[str, Any]:
         return dict(config_loader(root, env)["parameters"])
 
 
-def _value(given: Mapping[str, Any], name: str, env: str) -> Any:
-    found = reduce(
+def _find_parameter(parameters: Mapping[str, Any], name: str, env: str) -> Any:
+    value = reduce(
         lambda inner, key: inner.get(key, _MISSING) if isinstance(inner, Mapping) else _MISSING,
         name.split("."),
-        given,
+        parameters,
     )
-    if found is _MISSING:
+    if value is _MISSING:
         raise OperationError(
-            f"update_policy.parameters names {name}, which parameters.yml of {env} does not have."
+            f"update_policy.parameters names {name}, which is not in parameters.yml of {env}."
         )
-    return found
+    return value
 
 
-def _span(text: str | None) -> timedelta | None:
+def _parse_span(text: str | None) -> timedelta | None:
     if text is None:
         return None
     import pandas as pd
@@ -147,7 +149,7 @@ def _span(text: str | None) -> timedelta | None:
     return pd.Timedelta(text).to_pytimedelta()
 
 
-def _shown(span: timedelta | None) -> str:
+def _format_span(span: timedelta | None) -> str:
     if span is None:
         return "no time yet"
     hours = span / timedelta(hours=1)

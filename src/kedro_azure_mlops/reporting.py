@@ -1,4 +1,4 @@
-"""Report the models that a run compared: numbers for tracking, a table for people."""
+"""Report the models that a run compared: numbers for tracking, a table as text."""
 
 import re
 from collections.abc import Mapping
@@ -8,7 +8,7 @@ import pandas as pd
 
 __all__ = ["collect_metrics", "format_table"]
 
-_MOST_TRACKED = 20  # slices; with more, MLflow's page of metrics would show nothing else
+_MOST_TRACKED = 20  # slices; more would dominate MLflow's page of metrics
 _TRACKED = re.compile(r"[\w.: -]+")  # the characters that MLflow allows in a name
 
 
@@ -22,7 +22,7 @@ def collect_metrics(comparison: pd.DataFrame, slices: pd.DataFrame) -> dict[str,
     comparison
         A row per model, ``challenger`` among them, and a column per metric.
     slices
-        A row per slice of the data, and a column per metric of the challenger there.
+        A row per slice of the data, and a column per metric of the challenger.
     """
     few = slices if len(slices) <= _MOST_TRACKED else slices[:0]
     few = few[few.index.map(lambda name: bool(_TRACKED.fullmatch(name)))]
@@ -40,7 +40,7 @@ def format_table(table: pd.DataFrame, columns: Mapping[str, str]) -> str:
     Parameters
     ----------
     columns
-        The readable name of each column, in the order shown.
+        The readable name of each column, in display order.
     """
     shown = table[[name for name in columns if name in table.columns]]
     shown = shown.rename(index=lambda name: name.replace("_", " "), columns=dict(columns))

@@ -1,4 +1,4 @@
-"""A table of results: CSV that people open while it is small, Parquet when it is large."""
+"""A table of results: a readable CSV file if it is small, Parquet if it is large."""
 
 from pathlib import Path
 from typing import Any
@@ -15,9 +15,9 @@ __all__ = ["ResultTable"]
 class ResultTable(AbstractDataset[pd.DataFrame, pd.DataFrame]):
     """A CSV file, or a Parquet file next to it if the table is long.
 
-    A million rows take seconds to write as text and read again, and no spreadsheet opens them. The
-    index is not stored. A table replaces that of an earlier run, whatever its format, and is
-    written completely or not at all.
+    A million rows take seconds to write and read as text, and no spreadsheet opens them. The index
+    is not stored. A table replaces that of an earlier run, in either format, and is written
+    completely or not at all.
 
     Parameters
     ----------
@@ -48,7 +48,7 @@ class ResultTable(AbstractDataset[pd.DataFrame, pd.DataFrame]):
         self.metadata = metadata
 
     def load(self) -> pd.DataFrame:
-        """Read the table that was written last."""
+        """Read the latest table."""
         if self._parquet.exists():
             return pd.read_parquet(self._parquet)
         return pd.read_csv(self.filepath, **self.load_args)
@@ -56,18 +56,18 @@ class ResultTable(AbstractDataset[pd.DataFrame, pd.DataFrame]):
     def save(self, data: pd.DataFrame) -> None:
         """Write the table, and remove an earlier one in the other format."""
         is_long = len(data) > self.most_csv_rows
-        place, other = self.filepath, self._parquet
+        path, other = self.filepath, self._parquet
         if is_long:
-            place, other = other, place
-        place.parent.mkdir(parents=True, exist_ok=True)
-        new = new_beside(place)
-        with naming_a_full_disk(place, what="the table of results"):
+            path, other = other, path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        new = new_beside(path)
+        with naming_a_full_disk(path, what="the table of results"):
             try:
                 if is_long:
                     data.to_parquet(new, index=False)
                 else:
                     data.to_csv(new, index=False)
-                new.replace(place)
+                new.replace(path)
             finally:
                 self.clean_up()
         other.unlink(missing_ok=True)

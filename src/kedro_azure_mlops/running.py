@@ -1,8 +1,8 @@
-"""Track the active runs of a project: two that write the same places never run at once.
+"""Track the active runs of a project: runs that write the same paths never overlap.
 
 Each run writes a record into ``build/runs`` of its project, a file that it keeps locked while it
-runs. The operating system releases the lock however the process ends, so a killed run leaves
-nothing to clean up by hand. The last run to end removes the folder.
+runs. The operating system releases the lock when the process ends for any reason, so a killed run
+needs no manual clean-up. The last run to end removes the folder.
 """
 
 import contextlib
@@ -26,13 +26,13 @@ from kedro_azure_mlops.writing import out_of_space
 FOLDER = Path("build/runs")
 WAIT = "KEDRO_MLOPS_WAIT"  # environment variable: 0 refuses instead of waiting for another run
 _WITHIN = "KEDRO_MLOPS_WITHIN"  # environment variable: the runs that have started this process
-_PLACES = ("_filepath", "filepath", "_path", "path", "_folder")  # attributes of datasets
+_PATH_ATTRIBUTES = ("_filepath", "filepath", "_path", "path", "_folder")  # attributes of datasets
 _LOCAL = ("file", "local", "")
-_OFF = ("0", "no", "false")
+_FALSE = ("0", "no", "false")
 
 
 class BusyError(OperationError):
-    """Another run is at work on the same places (exit status 2): the message names it."""
+    """Another run uses the same paths (exit status 2): the message names it."""
 
 
 @dataclass(frozen=True)
@@ -47,21 +47,21 @@ class Record:
     writes: tuple[str, ...]
 
     def conflict(self, other: "Record", root: Path) -> str | None:
-        """Return a sentence about a place of this run that another one is using; None if none."""
+        """Return a sentence about a path that both runs use; None if they do not conflict."""
         for doing, theirs, mine, ours in (
             ("writes", other.writes, self.writes, "that this run writes too"),
             ("writes", other.writes, self.reads, "that this run reads"),
             ("reads", other.reads, self.writes, "that this run writes"),
         ):
-            if common := [place for place in mine if any(_overlap(place, one) for one in theirs)]:
-                first = common[0].removeprefix(f"{_normal(root)}/")
+            if common := [path for path in mine if any(_overlap(path, one) for one in theirs)]:
+                first = common[0].removeprefix(f"{_normalise(root)}/")
                 more = f" and {len(common) - 1} more" if len(common) > 1 else ""
                 return f"It {doing} {first}{more} {ours}."
         return None
 
 
 class Claim:
-    """The places of a run, reserved until they are released or the process ends."""
+    """The paths of a run, reserved until they are released or the process ends."""
 
     def __init__(self, file: IO[Any] | None = None) -> None:
         self._file = file
@@ -70,7 +70,7 @@ class Claim:
             os.environ[_WITHIN] = f"{self._within or ''} {os.getpid()}".strip()
 
     def release(self) -> None:
-        """Release the places; does nothing the second time."""
+        """Release the paths; later calls do nothing."""
         file, self._file = self._file, None
         if file is None:
             return
@@ -81,7 +81,7 @@ class Claim:
         record = Path(file.name)
         unlock(file)  # forked processes have the file open too
         file.close()
-        _leave(record.parent, record)
+        _remove_record(record.parent, record)
 
     def __enter__(self) -> "Claim":
         return self
@@ -99,79 +99,80 @@ def claim(
     wait: bool | None = None,
     say: Callable[[str], object] = print,
 ) -> Claim:
-    """Keep other runs in this project from writing what this one reads or writes.
+    """Prevent other runs in this project from writing the paths that this run uses.
 
     Nothing is claimed if the project's folder cannot be written or its file system has no locks.
 
     Parameters
     ----------
     writes, reads
-        Paths or addresses; a folder includes its content. Runs that only read the same places
+        Paths or addresses; a folder includes its content. Runs that only read the same paths
         do not conflict.
     records
         The folder with the records of runs that could conflict.
     wait
-        Whether to wait until the others have ended; None: unless the environment variable
-        ``KEDRO_MLOPS_WAIT`` is 0, or it would be waiting for a run that waits for this one.
+        Whether to wait until the others have ended; None: wait, unless the environment variable
+        ``KEDRO_MLOPS_WAIT`` is 0 or the other run is waiting for this one.
     say
         Called with a sentence that names the run it waits for.
 
     Raises
     ------
     BusyError
-        Naming the other run, if this one does not wait.
+        If this run does not wait; the message names the other run.
     OutOfSpaceError
-        If there is no space for the record: there would be none for results either.
+        If there is no space for the record, and so none for results.
     """
-    own = _describe(*(tuple(sorted({_normal(one) for one in some})) for some in (reads, writes)))
+    own = _describe(*(tuple(sorted({_normalise(one) for one in some})) for some in (reads, writes)))
     if not own.reads and not own.writes:
         return Claim()
-    given = os.environ.get(WAIT, "").lower()
-    if wait is None and given:
-        wait = given not in _OFF
+    setting = os.environ.get(WAIT, "").lower()
+    if wait is None and setting:
+        wait = setting not in _FALSE
     while True:
         try:
-            found = _enter(root, records, own)
+            outcome = _try_claim(root, records, own)
         except OSError as error:
-            _leave(root / records)
+            _remove_record(root / records)
             if own.writes and (full := out_of_space(error, [root], "a run")):
                 raise full from error
             return Claim()
-        if isinstance(found, Claim):
-            return found
-        file, pid, sentence = found
+        if isinstance(outcome, Claim):
+            return outcome
+        file, pid, sentence = outcome
         with file:
-            would_end = pid not in _started_by()
-            if not (would_end if wait is None else wait):
-                again = "Type the command again when it has ended." if would_end else ""
+            can_wait = pid not in _ancestor_runs()
+            if not (can_wait if wait is None else wait):
+                again = "Run the command again when it has ended." if can_wait else ""
                 raise BusyError(
-                    f"Another run is at work here: {sentence} Nothing was run. {again}".strip()
+                    f"Another run is using the same paths: {sentence} Nothing was run. "
+                    f"{again}".strip()
                 )
             say(f"Waiting for another run: {sentence} Ctrl-C to stop; {WAIT}=0 never waits.")
             lock(file, shared=True, wait=True)
 
 
 def place_of(dataset: Any) -> str | None:
-    """Return where a dataset is stored: an absolute path or an address; None if nowhere."""
-    for name in _PLACES:
-        found = getattr(dataset, name, None)
-        if isinstance(found, str | PurePath):
+    """Return the absolute path or address of a dataset; None if it is not stored."""
+    for name in _PATH_ATTRIBUTES:
+        path = getattr(dataset, name, None)
+        if isinstance(path, str | PurePath):
             protocol = getattr(dataset, "_protocol", "file")
-            is_address = "://" in str(found) or protocol in _LOCAL
-            return _normal(str(found) if is_address else f"{protocol}://{found}")
+            is_address = "://" in str(path) or protocol in _LOCAL
+            return _normalise(str(path) if is_address else f"{protocol}://{path}")
     inner = getattr(dataset, "_dataset", None)  # of a dataset that wraps another one
     return None if inner is None else place_of(inner)
 
 
-def _normal(place: str | Path) -> str:
-    """Return an absolute path with slashes; return a remote address unchanged."""
-    protocol, mark, path = str(place).partition("://")
+def _normalise(location: str | Path) -> str:
+    """Return an absolute path with slashes, or a remote address unchanged."""
+    protocol, mark, path = str(location).partition("://")
     if mark and protocol not in _LOCAL:
-        return str(place)
-    return Path(os.path.realpath(path if mark else place)).as_posix()
+        return str(location)
+    return Path(os.path.realpath(path if mark else location)).as_posix()
 
 
-def _started_by() -> set[int]:
+def _ancestor_runs() -> set[int]:
     """Return the IDs of this process and of those whose runs have started it."""
     return {os.getpid(), *map(int, os.environ.get(_WITHIN, "").split())}
 
@@ -188,15 +189,15 @@ def _describe(reads: tuple[str, ...], writes: tuple[str, ...]) -> Record:
     return Record(command, os.getpid(), platform.node(), since, reads, writes)
 
 
-def _enter(root: Path, records: Path, own: Record) -> Claim | tuple[IO[Any], int, str]:
-    """Write a record; or return that of a conflicting run, its process and a sentence about it."""
+def _try_claim(root: Path, records: Path, own: Record) -> Claim | tuple[IO[Any], int, str]:
+    """Write a record, or return that of a conflicting run with its process and a sentence."""
     folder = root / records
     with _locked_records(folder):
         if not (folder / ".gitignore").exists():
             (folder / ".gitignore").write_text("*\n", encoding="utf-8")
         for path in sorted(folder.glob("*.json")):
             file = path.open("rb")
-            if lock(file, shared=True, wait=False):  # its run was killed
+            if lock(file, shared=True, wait=False):  # free, because its run was killed
                 file.close()
                 path.unlink(missing_ok=True)
                 continue
@@ -226,13 +227,13 @@ def _write(folder: Path, own: Record) -> IO[Any]:
 
 def _read(file: IO[Any]) -> Record | None:
     try:
-        found = json.loads(file.read())
-        return Record(**found | {name: tuple(found[name]) for name in ("reads", "writes")})
+        content = json.loads(file.read())
+        return Record(**content | {name: tuple(content[name]) for name in ("reads", "writes")})
     except (ValueError, TypeError, AttributeError, KeyError):  # written by a newer release
         return None
 
 
-def _leave(folder: Path, record: Path | None = None) -> None:
+def _remove_record(folder: Path, record: Path | None = None) -> None:
     """Remove a record, and the folder if it was the last one."""
     with contextlib.suppress(OSError), open_alone(folder / "lock"):
         if record:
@@ -245,8 +246,8 @@ def _leave(folder: Path, record: Path | None = None) -> None:
 
 
 def _locked_records(folder: Path) -> IO[Any]:
-    """Create the folder; return its lock file, whose holder alone may change the records."""
+    """Create the folder and lock its records; return the lock file."""
     while True:
         folder.mkdir(parents=True, exist_ok=True)
-        with contextlib.suppress(FileNotFoundError):  # the last run has removed it meanwhile
+        with contextlib.suppress(FileNotFoundError):  # the last run has just removed it
             return open_alone(folder / "lock")

@@ -1,7 +1,7 @@
-"""Hide secrets in all that a process prints and stores: keys, signatures, tokens, passwords.
+"""Hide secrets in the output and files of a process: keys, signatures, tokens, passwords.
 
-No pattern reads the same characters again and again: a repetition is bounded, or nothing that must
-match comes after it. A malicious text takes no longer than any other text of its length.
+No pattern backtracks without limit: a repetition is bounded, or nothing that must match comes after
+it. A malicious text takes no longer than other texts of its length.
 """
 
 import logging
@@ -18,7 +18,7 @@ from urllib.parse import quote, quote_plus, unquote
 
 HIDDEN = "***"
 
-_SHORTEST = 8  # characters of a value that is hidden wherever it occurs: "passes" is a word
+_SHORTEST = 8  # characters of a value to hide wherever it occurs: "passes" is a word
 _HOLDS_SECRET = re.compile(
     r"(?i)(passw(or)?d|secret|token|connection[-_]?string|(^|[-_])(sas|pat|jwt)|[-_]pwd|(?-i:^pwd)"
     r"|(access|account|storage|secret|api|master|private)[-_]?key)$"
@@ -38,11 +38,11 @@ _PARTS = {
     # other tokens, unlike those of a text model: values with digits that are not a number
     r"|(?<=[-_])token(?=<quote>?<is><quote>?(?!\d{1,12}\b)[^\s\"',;&]{0,128}\d))",
     "<is>": r"<blanks>[=:](?!=)<blanks>",
-    # a value that is hidden already, a reference ${A}, {a}, $(a), %(a), <a>, a call or an index
+    # an already hidden value, a reference ${A}, {a}, $(a), %(a), <a>, a call or an index
     "<reference>": r"(?:\*{3}|\$[a-z_]{1,64}(?![^\s,;&\"')\]}>/])"
     r"|[$%]?[{(\[<]{1,2}[ \t]?[a-z_][a-z_.]{0,63}[ \t]?"
     r"[\]})>!:(\[]|\$[{(\[]|[a-z_][\w.]{0,63}[(\[](?:[)\]\"'\s]|[\w.]{1,64}(?:[,=(\[\s]|[)\]](?!\w))))",
-    # a plain word, such as a name; with a name after it, it is in a connection string
+    # a plain word, such as a name; followed by a name, it is part of a connection string
     "<word>": r"[a-z_][a-z_.]{0,63}(?:[\s,)\]}\"'<>`:\\]|;(?![\w ]{1,40}=)|\Z)",
     # a closing bracket at the end belongs to the surrounding text
     "<value>": r"(?:(?<=\\[\"'])[^\"'\\\r\n]+|(?<=\")(?:[^\"\\\r\n]|\\.)+|(?<=')(?:[^'\\\r\n]|\\.)+"
@@ -53,7 +53,7 @@ _PARTS = {
 _NAMES = ("key", "secret", "passw", "pwd", "token", "signature", "assertion")
 # Hints, a pattern, its replacement. A text without any of the hints, in lower case, has no match.
 _PATTERNS = (
-    # a shared access signature, in an address as it is or quoted once more, or in JSON
+    # a shared access signature, in an address, quoted or not, or in JSON
     (
         ("sig=", "sig%3d"),
         r"(?i)((?:[?&;]|%3f|%26|\\u0026)sig(?:=|%3d))(?![a-z]{1,15}(?![\w%+/.~=-]))[\w%+/.~=-]+",
@@ -66,7 +66,7 @@ _PATTERNS = (
     ),
     # a value after a name, in a connection string or a form
     (_NAMES, r"(?i)([;&?]<name>=)(?!<reference>)(?=[^\s;&\"'<>]{6})[^\s;&\"'<>]+", rf"\1{HIDDEN}"),
-    # and elsewhere: but not a bare word, nor the name of a column or a variable
+    # elsewhere, except a bare word or the name of a column or a variable
     (
         _NAMES,
         r"(?i)(<name>(?!(?<=key)<quote>?<is><quote>[a-z_.]{1,64}<quote>)(?:"
@@ -122,7 +122,7 @@ _PATTERNS = (
 
 @cache
 def _compiled(pattern: str) -> re.Pattern[str]:
-    """Compile a pattern when a text first has one of its hints: most processes need few."""
+    """Compile a pattern once a text has one of its hints: most processes need few."""
     for part, text in _PARTS.items():
         pattern = pattern.replace(part, text)
     return re.compile(pattern, re.DOTALL)
@@ -135,17 +135,17 @@ _UNMARKED = re.compile(r"(?<![\w+/])(?=[a-z]{0,51}[2-7])[a-z2-7]{52}(?![\w+/=])"
 _KEY_BEGINS = re.compile(r"-----BEGIN [A-Z ]{0,40}PRIVATE KEY-----")
 _KEY_ENDS = "-----END "
 # A line of a key has no blanks, or a long piece without any: a log writes a prefix before it.
-_OF_KEY = re.compile(r"\s*+\S*+\s*+\Z|(?:Proc-Type|DEK-Info): |.*?[A-Za-z0-9+/=]{40}")
+_KEY_LINE = re.compile(r"\s*+\S*+\s*+\Z|(?:Proc-Type|DEK-Info): |.*?[A-Za-z0-9+/=]{40}")
 
 
 def redact(text: str) -> str:
-    """Replace the secrets in a text by ``***``; the rest stays.
+    """Replace the secrets in a text with ``***``.
 
     Secrets are recognized by their form, or are the current values of environment variables that
     are named accordingly (``AZURE_CLIENT_SECRET``, ``MLFLOW_TRACKING_PASSWORD``, the password in
     ``MLFLOW_TRACKING_URI``).
     """
-    text = _held_by_environment().sub(HIDDEN, text)
+    text = _environment_secrets().sub(HIDDEN, text)
     if len(text) >= _UNMARKED_LENGTH:
         text = _UNMARKED.sub(HIDDEN, text)
     lower = text.lower()
@@ -162,12 +162,12 @@ class Redactor:
         self._in_key = False
 
     def redact(self, lines: str) -> str:
-        """Hide the secrets in the next lines; remove lines that are all key."""
+        """Hide the secrets in the next lines; remove lines that are part of a key."""
         while self._in_key and lines:
             line, _, rest = lines.partition("\n")
             if (at := line.find(_KEY_ENDS)) >= 0:
                 self._in_key, lines = False, lines[at:]
-            elif _OF_KEY.match(line):
+            elif _KEY_LINE.match(line):
                 lines = rest
             else:  # a text about keys, not a key
                 self._in_key = False
@@ -182,15 +182,15 @@ def redacted(value: Any, name: str = "") -> Any:
     Parameters
     ----------
     value
-        A text, a mapping, a list or a pydantic model; anything else is returned as it is.
+        A text, a mapping, a list or a pydantic model; anything else is returned unchanged.
     name
         Its name in the surrounding data, with dots between levels. All texts inside a ``password``
-        are hidden, whatever they look like.
+        are hidden.
     """
-    if hasattr(value, "model_dump"):  # of pydantic, which is too slow to import just for this
+    if hasattr(value, "model_dump"):  # pydantic, which is too slow to import just for this
         value = value.model_dump(mode="json")
     if isinstance(value, str):
-        return HIDDEN if value and _is_of_secret(name) else redact(value)
+        return HIDDEN if value and _names_secret(name) else redact(value)
     if isinstance(value, Mapping):
         return {key: redacted(one, f"{name}.{key}") for key, one in value.items()}
     if isinstance(value, list | tuple):
@@ -198,13 +198,13 @@ def redacted(value: Any, name: str = "") -> Any:
     return value
 
 
-def _is_of_secret(name: str) -> bool:
+def _names_secret(name: str) -> bool:
     return any(_HOLDS_SECRET.search(part) for part in name.split("."))
 
 
 @lru_cache(maxsize=4096)
-def _kind(name: str) -> str | None:
-    """Return whether a variable of that name holds a secret, or an address that may contain one."""
+def _variable_kind(name: str) -> str | None:
+    """Return the kind of a variable: a secret, an address that may contain one, or None."""
     if _HOLDS_SECRET.search(name):
         return "secret"
     return "address" if _HOLDS_ADDRESS.search(name) else None
@@ -213,28 +213,32 @@ def _kind(name: str) -> str | None:
 _last_seen: dict[str, Any] = {"held": None}
 
 
-def _held_by_environment() -> re.Pattern[str]:
-    """Return a pattern for the secrets in the environment, updated when that changes."""
+def _environment_secrets() -> re.Pattern[str]:
+    """Return a pattern for the secrets in the environment, updated when it changes."""
     # The inner dictionary is fast to compare; os.environ decodes each text on access.
     held: MutableMapping[Any, Any] = getattr(os.environ, "_data", os.environ)
     if held != _last_seen["held"]:
         before = dict(held)
-        named = [(name, os.environ.get(name, "")) for name in list(os.environ) if _kind(name)]
-        _last_seen.update(held=before, pattern=_any_of(named))
+        named = [
+            (name, os.environ.get(name, "")) for name in list(os.environ) if _variable_kind(name)
+        ]
+        _last_seen.update(held=before, pattern=_pattern_for(named))
     pattern: re.Pattern[str] = _last_seen["pattern"]
     return pattern
 
 
-def _any_of(variables: Iterable[tuple[str, str]]) -> re.Pattern[str]:
-    """Return a pattern for their secrets, as they are or quoted in an address, as whole words."""
+def _pattern_for(variables: Iterable[tuple[str, str]]) -> re.Pattern[str]:
+    """Return a pattern for the secrets of variables, plain or URL-quoted, as whole words."""
     written = set()
     for name, text in variables:
-        is_secret = _kind(name) == "secret"
+        is_secret = _variable_kind(name) == "secret"
         for secret in [text.strip()] if is_secret else _PASSWORD_IN_ADDRESS.findall(text):
             written |= {secret, quote(secret, safe=""), quote_plus(secret), unquote(secret)}
-    found = sorted((text for text in written if len(text) >= _SHORTEST), reverse=True)
+    secrets = sorted((text for text in written if len(text) >= _SHORTEST), reverse=True)
     # hunter2 must not match in hunter22
-    return re.compile(rf"(?<!\w)(?:{'|'.join(map(re.escape, found))})(?!\w)" if found else r"(?!)")
+    return re.compile(
+        rf"(?<!\w)(?:{'|'.join(map(re.escape, secrets))})(?!\w)" if secrets else r"(?!)"
+    )
 
 
 _LONGEST = 65_536  # characters that are held back until their line ends
@@ -264,34 +268,34 @@ class RedactedStream:
     """A text stream that hides secrets, and otherwise behaves like the stream that it wraps.
 
     An unfinished line is held back until it ends, or until a flush. If the stream is line buffered,
-    as in a terminal, a carriage return ends a line too, so progress bars are seen. A stream that
-    writes through (``python -u``) gets each piece at once: there a secret is hidden only if it
+    as in a terminal, a carriage return ends a line too, so progress bars are visible. A stream that
+    writes through (``python -u``) gets each piece immediately, so a secret is hidden only if it
     arrives in one piece, together with its name unless its form identifies it. A private key is
-    hidden to its end, however many pieces it arrives in.
+    hidden completely, even if it arrives in many pieces.
     """
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
         self._redactor = Redactor()
-        self._begun = ""
+        self._pending = ""
         self._lock = threading.RLock()
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
 
     def write(self, text: str) -> int:
-        """Write the lines that are complete."""
+        """Write the complete lines."""
         with self._lock:
             end = text.rfind("\n") + 1
             if getattr(self._stream, "line_buffering", False):
                 end = max(end, text.rfind("\r") + 1)
             if getattr(self._stream, "write_through", False):
                 end = len(text)
-            begun, self._begun = self._begun + text[:end], text[end:]
-            if end == 0 and len(begun) + len(text) <= _LONGEST:
-                self._begun = begun + text
+            pending, self._pending = self._pending + text[:end], text[end:]
+            if end == 0 and len(pending) + len(text) <= _LONGEST:
+                self._pending = pending + text
             else:
-                self._write(begun)
+                self._write(pending)
         return len(text)
 
     def writelines(self, lines: Iterable[str]) -> None:
@@ -300,15 +304,15 @@ class RedactedStream:
             self.write(line)
 
     def flush(self) -> None:
-        """Write an unfinished line too."""
+        """Write a pending unfinished line."""
         with self._lock:
-            self._write_begun()
+            self._write_pending()
             self._stream.flush()
 
     def close(self) -> None:
         """Write an unfinished line and close the stream."""
         with self._lock:
-            self._write_begun()
+            self._write_pending()
             self._stream.close()
 
     def __enter__(self) -> "RedactedStream":
@@ -317,9 +321,9 @@ class RedactedStream:
     def __exit__(self, *error: object) -> None:
         self.close()
 
-    def _write_begun(self) -> None:
-        begun, self._begun = self._begun, ""
-        self._write(begun)
+    def _write_pending(self) -> None:
+        pending, self._pending = self._pending, ""
+        self._write(pending)
 
     def _write(self, text: str) -> None:
         if hidden := self._redactor.redact(text):
@@ -329,7 +333,7 @@ class RedactedStream:
 def protect_output() -> None:
     """Hide secrets in everything that this process prints from now on, including tracebacks.
 
-    Not protected: bytes written past the streams, and child processes that inherit them.
+    Bytes that bypass the streams, and child processes that inherit them, are not protected.
     """
     sys.stdout, sys.stderr = _protected(sys.stdout), _protected(sys.stderr)
     if not isinstance(sys.excepthook, _Excepthook):
@@ -358,6 +362,6 @@ class _Excepthook:
 
 
 def _protected(stream: Any) -> Any:
-    """Wrap a stream, once; a process without a console has none."""
+    """Wrap a stream once; a process without a console has none."""
     is_done = stream is None or isinstance(stream, RedactedStream)
     return stream if is_done else RedactedStream(stream)

@@ -1,4 +1,4 @@
-"""Files in Azure's storage as catalog entries: opened by identity, with errors explained.
+"""Files in Azure storage as catalog entries: accessed by identity, with clear errors.
 
 An address ``abfs://container@account.dfs.core.windows.net/...`` names its storage account, which
 Kedro's own datasets would drop.
@@ -12,7 +12,7 @@ from kedro.io import DatasetError
 
 from kedro_azure_mlops.errors import OperationError, first_line
 
-_OF_ACCOUNT = re.compile(r"(abfss?)://([^/@]+)@([\w-]+)\.(?:dfs|blob)\.core\.windows\.net/(.+)")
+_ACCOUNT_URL = re.compile(r"(abfss?)://([^/@]+)@([\w-]+)\.(?:dfs|blob)\.core\.windows\.net/(.+)")
 
 
 class UnreadableAddressError(OperationError, DatasetError):
@@ -25,7 +25,7 @@ class MissingFileError(OperationError, DatasetError):
 
 def opened_by_identity(filepath: str, options: dict[str, Any]) -> dict[str, Any]:
     """Return a dataset's options with the account of its address in ``fs_args``."""
-    match = _OF_ACCOUNT.fullmatch(str(filepath))
+    match = _ACCOUNT_URL.fullmatch(str(filepath))
     if match is None:
         return options | {"filepath": filepath}
     protocol, container, account, path = match.groups()
@@ -61,12 +61,12 @@ def source_of(dataset: Any, address: str, hint: str) -> str:
     address
         The path or URL that the configuration names.
     hint
-        What to do if there is no such file, a sentence.
+        A sentence about what to do if the file does not exist.
 
     Raises
     ------
     MissingFileError
-        If there is no such file.
+        If the file does not exist.
     UnreadableAddressError
         If its store cannot be read.
     """
@@ -78,7 +78,7 @@ def source_of(dataset: Any, address: str, hint: str) -> str:
 
 
 def shown(address: str) -> str:
-    """Return a file's name for people: without the project's folder or an address's signature."""
+    """Return a file's name for messages: without the project folder or a URL's signature."""
     if "://" in address:
         return address.split("?", maxsplit=1)[0]
     path = Path(address)

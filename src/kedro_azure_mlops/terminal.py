@@ -1,8 +1,8 @@
-"""Print a command's output: a header, lines and tables that fit, errors in parts.
+"""Print a command's output: a header, lines and tables that fit the width, errors in parts.
 
 Results go to the standard output; the header, notes and errors to the standard error. A pipe or a
-log gets the same text without line breaks, colours or animation. Only click is needed, as for
-``update``; tables of rich would also break paths and commands in two.
+log gets the same text without line breaks, colours or animation. It needs only click, because
+``update`` does; tables of rich would also break paths and commands in two.
 """
 
 import os
@@ -23,7 +23,7 @@ from kedro_azure_mlops.safety import redact
 
 _WIDEST = 100  # columns; longer lines are hard to read
 _NARROWEST = 30
-_SHORTEST = 8  # characters of a cell that is cut
+_SHORTEST = 8  # characters of a cut cell
 
 # A command stays in one piece: from the name of a program to the end of the sentence.
 _COMMAND = re.compile(
@@ -36,7 +36,7 @@ _ADVICE = re.compile(
     r"|Leave|Let|Lock|Make|Move|Name|Record|Register|Remove|Rename|Repeat|Restore|Run|See|Set|Sort"
     r"|Start|Store|Take|Train|Try|Type|Undo|Unset|Use|Wait|Write|For|To)\b"
 )
-_TYPE = re.compile(r"(?:Type|Try): ")
+_TYPE = re.compile(r"(?:Run|Type|Try): ")
 _LABEL = re.compile(r"(?m)^  (?:where|next):")
 # text before the last column of a list, or before the line of a log
 _COLUMN = re.compile(r"(?<=\S) {2,}(?=\S)|^\S+ \| ")
@@ -67,7 +67,7 @@ def has_colors(stream: Any) -> bool:
 
 
 def width_of(stream: Any) -> int | None:
-    """Return how many columns a terminal has, at most 100; None for a pipe or a file."""
+    """Return the width of a terminal in columns, at most 100; None for a pipe or a file."""
     if not _is_tty(stream):
         return None
     columns = shutil.get_terminal_size().columns
@@ -88,7 +88,7 @@ def fit(text: str, width: int | None) -> str:
 
 
 def shorten(text: str) -> str:
-    """Return the part of a text that fits a line of a terminal; all of it in a pipe or a file."""
+    """Cut a text to the width of the terminal; return all of it for a pipe or a file."""
     width = width_of(sys.stdout)
     return text if width is None else _cut(text, width)
 
@@ -99,7 +99,7 @@ def show(text: str) -> None:
 
 
 def show_log(line: str) -> None:
-    """Print a line of a step's log; a terminal gets the name of a node, not what it reads."""
+    """Print a line of a step's log; a terminal shows the name of a node without its inputs."""
     is_cut = width_of(sys.stdout) is not None
     show(_NODE.sub(r"\1", line) if is_cut else line)
 
@@ -131,7 +131,7 @@ def shows_header() -> bool:
 
 
 def show_header(command: str, *facts: str | None) -> None:
-    """Print the command, its environment and project, and the places that it uses."""
+    """Print the command, its environment and project, and the locations that it uses."""
     dot = or_ascii(" · ", " - ", "·", sys.stderr)
     whole = (fact.replace(" ", "\0") for fact in facts if fact)
     line = fit(redact(dot.join((command, *whole))), width_of(sys.stderr)).replace("\0", " ")
@@ -172,15 +172,15 @@ def show_error(command: str, error: BaseException | str) -> None:
     if has_colors(sys.stderr):
         name = f"{command}:"
         text = click.style(name, fg="red", bold=True) + text.removeprefix(name)
-        text = _LABEL.sub(lambda found: click.style(found[0], bold=True), text)
+        text = _LABEL.sub(lambda match: click.style(match[0], bold=True), text)
     _write(sys.stderr, text)
 
 
 def parts_of(error: BaseException | str) -> list[str]:
     """Split an error into what happened, where, what else is known, and what to do next.
 
-    In a message in one piece, the first sentence is what happened, and the first imperative one is
-    what to do next; the other lines stay as they are.
+    In a message without parts, the first sentence is what happened, and the first imperative one is
+    what to do next; the other lines stay unchanged.
     """
     where = advice = None
     text = str(error)
@@ -188,14 +188,14 @@ def parts_of(error: BaseException | str) -> list[str]:
         text, where, advice = error.what, error.where, error.next
     first, *lines = text.strip().split("\n")
     what, *sentences = _SENTENCE_END.split(first)
-    found = [f"where: {where}"] if where else []
+    details = [f"where: {where}"] if where else []
     for line in (*sentences, *filter(str.strip, lines)):
         if advice is None and _ADVICE.match(line):
             advice = ""
-            found.append(f"next: {_TYPE.sub('', line, count=1)}")
+            details.append(f"next: {_TYPE.sub('', line, count=1)}")
         else:
-            found.append(line)
-    return [what, *found, *([f"next: {advice}"] if advice else [])]
+            details.append(line)
+    return [what, *details, *([f"next: {advice}"] if advice else [])]
 
 
 def or_ascii(good: str, instead: str, symbol: str, stream: Any) -> str:
@@ -237,10 +237,10 @@ def _cut(text: str, width: int) -> str:
 def _fit(line: str, width: int, indent: int | None = None) -> str:
     if len(line) <= width or line.endswith("\\"):  # a command that continues below
         return line
-    whole = _COMMAND.sub(lambda found: found[0].replace(" ", "\0"), line)
+    whole = _COMMAND.sub(lambda match: match[0].replace(" ", "\0"), line)
     least = len(line) - len(line.lstrip()) + 2
     if indent is None:
-        columns = [found.end() for found in _COLUMN.finditer(line)]
+        columns = [match.end() for match in _COLUMN.finditer(line)]
         indent = max((end for end in columns if end <= width * 2 // 3), default=least)
     if max(map(len, whole.split())) > width - indent:  # a long path
         indent = least
@@ -258,11 +258,11 @@ def _fit(line: str, width: int, indent: int | None = None) -> str:
 def _colored(text: str, stream: Any) -> str:
     if not has_colors(stream):
         return text
-    return _STATE.sub(lambda found: click.style(found[0], fg=_STATES[found[0]]), text)
+    return _STATE.sub(lambda match: click.style(match[0], fg=_STATES[match[0]]), text)
 
 
 def _write(stream: Any, text: str) -> None:
-    """Print a line at once; escape the characters that the stream's encoding lacks."""
+    """Print and flush a line; escape the characters that the stream's encoding lacks."""
     encoding = getattr(stream, "encoding", None) or "utf-8"
     shown = text.encode(encoding, "backslashreplace").decode(encoding)
     click.echo(shown, file=stream, color=has_colors(stream))

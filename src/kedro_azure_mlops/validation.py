@@ -1,7 +1,7 @@
-"""Refuse rows of a table with a message: how many, why, and the first ones with their lines.
+"""Refuse rows of a table with a message: their number, the reasons and the first ones.
 
 A ``RowValidator`` is built from ``column``, ``time_column``, ``number_column`` and ``check``;
-``is_number``, ``is_within`` and ``is_time`` check columns as they were read, often text.
+``is_number``, ``is_within`` and ``is_time`` check columns as read from a file, often text.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ ROWS_SHOWN = 10  # of a table, in messages
 
 
 class BadDataError(DataValidationError):
-    """The data was read and refused (exit status 1); the message shows the first offending rows."""
+    """The data was refused (exit status 1); the message shows the first offending rows."""
 
     exit_code = 1
 
     def __str__(self) -> str:
-        # Kedro's own rendering shows examples of values; people look for rows.
+        # Kedro's own rendering shows examples of values; users need rows.
         return str(self.message)
 
 
@@ -63,19 +63,19 @@ class RowValidator:
         Raises
         ------
         BadDataError
-            With one table of the first offending rows, for all kinds of fault.
+            If rows are refused; the message has one table of the first ones for all checks.
         """
         return refuse_offending_rows(rows, self._schema, self._columns)
 
 
 class NoRowsError(BadDataError):
-    """A file was read and has no rows."""
+    """A file has no rows."""
 
 
 def refuse_offending_rows(
     frame: pd.DataFrame, schema: pa.DataFrameSchema, columns: Sequence[str]
 ) -> pd.DataFrame:
-    """Return a frame that its schema accepts.
+    """Return a frame if its schema accepts it.
 
     Parameters
     ----------
@@ -87,8 +87,8 @@ def refuse_offending_rows(
     Raises
     ------
     BadDataError
-        If there are no rows, a column is missing or a check refuses rows; then with the number of
-        rows that each check refuses and a table of the first of them.
+        If there are no rows, a column is missing or a check refuses rows; the message then has the
+        number of rows per check and a table of the first ones.
     """
     import pandera.errors
 
@@ -103,7 +103,7 @@ def refuse_offending_rows(
         raise NoRowsError(f"{source}: the file is empty: it has no rows.")
     try:
         accepted = schema.validate(frame, lazy=True)
-        for table in (frame, accepted):  # the accessor forms a cycle that would keep it alive
+        for table in (frame, accepted):  # pandera's reference cycle would keep it alive
             vars(table).pop("pandera", None)
         return accepted
     except pandera.errors.SchemaErrors as error:
@@ -119,7 +119,7 @@ def refuse_offending_rows(
 
 
 def column(name: str, *checks: pa.Check) -> pa.Column:
-    """Return a column of a schema in which nothing may be missing."""
+    """Return a column of a schema without missing values."""
     import pandera.pandas as pa
 
     return pa.Column(nullable=True, checks=[check(pd.Series.notna, f"{name} is missing"), *checks])
@@ -140,7 +140,7 @@ def number_column(name: str, minimum: float = -np.inf, maximum: float = np.inf) 
 
 
 def check(accepts: Callable[..., pd.Series], refusal: str) -> pa.Check:
-    """Return a check that reports the rows which a function refuses.
+    """Return a check that reports the rows that a function refuses.
 
     Parameters
     ----------
@@ -148,7 +148,7 @@ def check(accepts: Callable[..., pd.Series], refusal: str) -> pa.Check:
         Takes the column, or the frame if it checks a whole schema; returns booleans. It must accept
         missing values, so that each fault is reported by one check.
     refusal
-        Why a row is refused.
+        The reason for refusing a row.
     """
     import pandera.pandas as pa
 
@@ -161,18 +161,18 @@ def parse_times(column: pd.Series, zone: str | None = None) -> pd.Series:
     Parameters
     ----------
     zone
-        The zone of times without an offset, such as ``Europe/Berlin``; None keeps them as they are.
-        An hour that clocks repeat is read as the first, one that they skip as NaT.
+        The zone of times without an offset, such as ``Europe/Berlin``; None keeps them unchanged.
+        A time that occurs twice is read as the first, one that the clocks skip as NaT.
     """
     times = read_times(column)
-    found = pd.Series(times.values, column.index, name=column.name)
+    parsed = pd.Series(times.values, column.index, name=column.name)
     if zone is None:
-        return found
+        return parsed
     from kedro_azure_mlops.tables.local_time import zone_of
 
-    is_first = np.ones(len(found), bool)
-    local = found.dt.tz_localize(zone_of(zone), ambiguous=is_first, nonexistent="NaT")
-    return found.where(times.has_offset, local.dt.tz_convert("UTC").dt.tz_localize(None))
+    is_first = np.ones(len(parsed), bool)
+    local = parsed.dt.tz_localize(zone_of(zone), ambiguous=is_first, nonexistent="NaT")
+    return parsed.where(times.has_offset, local.dt.tz_convert("UTC").dt.tz_localize(None))
 
 
 def parse_numbers(column: pd.Series) -> pd.Series:
@@ -196,7 +196,7 @@ def refuse_mixed_offsets(seen: list[Any], times: Times, texts: pd.Series, source
     Raises
     ------
     BadDataError
-        With the line of each.
+        If they are mixed; the message has a line of each.
     """
     is_time = ~np.isnat(times.values)
     for kind, wanted in enumerate((is_time & ~times.has_offset, is_time & times.has_offset)):
@@ -212,9 +212,9 @@ def refuse_mixed_offsets(seen: list[Any], times: Times, texts: pd.Series, source
 
 
 def is_time(column: pd.Series) -> pd.Series:
-    """Return where a column holds an ISO 8601 time, or nothing."""
-    found = parse_times(column).notna()
-    return found if found.all() else found | column.isna()
+    """Return where a column has an ISO 8601 time or is missing."""
+    flags = parse_times(column).notna()
+    return flags if flags.all() else flags | column.isna()
 
 
 def is_held(column: pd.Series, series: pd.Series, rows: int) -> pd.Series:
@@ -225,25 +225,25 @@ def is_held(column: pd.Series, series: pd.Series, rows: int) -> pd.Series:
     column
         In the order of the file; rows of other series may come between those of one.
     series
-        The name of each row's series. A missing value, or one without a name, equals no other.
+        The name of each row's series. A missing value, or a row without a name, equals no other.
     """
-    order, _, starts = _stretches(column, series)
+    order, _, starts = _find_runs(column, series)
     lengths = np.diff(starts, append=len(column))
-    found = np.empty(len(column), bool)
-    found[order] = np.repeat(lengths > rows, lengths)
-    return pd.Series(found, column.index)
+    flags = np.empty(len(column), bool)
+    flags[order] = np.repeat(lengths > rows, lengths)
+    return pd.Series(flags, column.index)
 
 
 def is_last(column: pd.Series, series: pd.Series) -> pd.Series:
     """Return which rows are in the last run of equal values of their series; see ``is_held``."""
-    order, numbers, starts = _stretches(column, series)
+    order, numbers, starts = _find_runs(column, series)
     is_end = np.append(numbers[starts][1:] != numbers[starts][:-1], True)
-    found = np.empty(len(column), bool)
-    found[order] = np.repeat(is_end, np.diff(starts, append=len(column)))
-    return pd.Series(found, column.index)
+    flags = np.empty(len(column), bool)
+    flags[order] = np.repeat(is_end, np.diff(starts, append=len(column)))
+    return pd.Series(flags, column.index)
 
 
-def _stretches(
+def _find_runs(
     column: pd.Series, series: pd.Series
 ) -> tuple[np.ndarray | slice, np.ndarray, np.ndarray]:
     """Return the order by series, the series of each row, and the start of each run of a value."""
@@ -256,18 +256,18 @@ def _stretches(
 
 
 def is_number(column: pd.Series) -> pd.Series:
-    """Return where a column holds a number, or nothing; true and false are not numbers."""
+    """Return where a column has a number or is missing; true and false are not numbers."""
     return parse_numbers(column).notna() | column.isna()
 
 
 def is_within(column: pd.Series, minimum: float, maximum: float) -> pd.Series:
-    """Return where a column is from ``minimum`` to ``maximum``, or not a number."""
+    """Return where a column is between ``minimum`` and ``maximum``, or not a number."""
     number = parse_numbers(column)
     return number.between(minimum, maximum) | number.isna()
 
 
 def fingerprint(rows: pd.DataFrame) -> str:
-    """Compute a SHA-256 of rows in their order, whatever the format of the file they came from."""
+    """Compute a SHA-256 of rows in their order, independent of their file format."""
     hashed = pd.util.hash_pandas_object(rows, index=False)
     return hashlib.sha256(hashed.to_numpy().tobytes()).hexdigest()
 

@@ -23,15 +23,15 @@ _TIME = re.compile(
 )
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 _INFINITE = re.compile(r"[+-]?inf(inity)?", re.IGNORECASE | re.ASCII)
-_FIRST_YEAR, _LAST_YEAR = 1678, 2261  # what 64 bits of nanoseconds hold
+_FIRST_YEAR, _LAST_YEAR = 1678, 2261  # the range of 64 bits of nanoseconds
 _FIRST, _END = np.datetime64("1678-01-01", "us"), np.datetime64("2262-01-01", "us")
 _SECONDS = _FIRST.astype("datetime64[s]").astype(int), _END.astype("datetime64[s]").astype(int)
 _MONTHS = np.arange("1677-01", "2263-02", dtype="datetime64[M]").astype("datetime64[D]").astype(int)
 _DAYS = np.diff(_MONTHS)  # of each month from January 1677 on
-_LONGEST = 32  # characters of a time that is read by its form; longer ones are read one by one
-_ROWS = 20_000  # that are read at a time, so that they stay in the cache
-_MOST_FORMS = 20  # that are read as columns of digits; texts of others are read one by one
-_PLAIN = b"0123456789+-eE \n"  # on these and a decimal sign, `float` and our grammar agree
+_LONGEST = 32  # characters of a time that is parsed by its form; longer ones are parsed one by one
+_ROWS = 20_000  # read at a time, so that they stay in the cache
+_MOST_FORMS = 20  # parsed as columns of digits; texts of other forms are parsed one by one
+_PLAIN = b"0123456789+-eE \n"  # with only these and a decimal sign, `float` and our grammar agree
 
 
 class Times(NamedTuple):
@@ -42,7 +42,7 @@ class Times(NamedTuple):
 
 
 def read_time(text: Any) -> datetime:
-    """Read an ISO 8601 time; ``Z`` or an offset is converted to UTC, other times stay as they are.
+    """Read an ISO 8601 time; ``Z`` or an offset is converted to UTC, other times are unchanged.
 
     Raises
     ------
@@ -67,8 +67,8 @@ def read_time(text: Any) -> datetime:
 
 def has_offset(text: str) -> bool:
     """Return whether the text of a time has an offset from UTC."""
-    found = _TIME.fullmatch(text.strip())
-    return found is not None and found["offset"] is not None
+    match = _TIME.fullmatch(text.strip())
+    return match is not None and match["offset"] is not None
 
 
 def read_number(text: Any, decimal: str = ".") -> float:
@@ -77,7 +77,7 @@ def read_number(text: Any, decimal: str = ".") -> float:
     Parameters
     ----------
     decimal
-        The decimal sign, ``.`` or ``,``. The other one is refused, not skipped.
+        The decimal sign, ``.`` or ``,``. The other one is an error, not a separator to skip.
 
     Raises
     ------
@@ -112,16 +112,16 @@ def read_times(column: Any) -> Times:
     if isinstance(kind, np.dtype) and kind.kind == "M":
         return Times(_nanoseconds(np.asarray(column)), np.zeros(len(column), bool))
     values = np.asarray(column, object)
-    found = np.full(len(values), "NaT", "datetime64[ns]")
+    times = np.full(len(values), "NaT", "datetime64[ns]")
     offset = np.zeros(len(values), bool)
     for start in range(0, len(values), _ROWS):
         part = slice(start, start + _ROWS)
-        is_left = _read_texts(values[part].tolist(), found[part], offset[part])
+        is_left = _read_texts(values[part].tolist(), times[part], offset[part])
         for row in (start + np.flatnonzero(is_left)).tolist():
             time, offset[row] = _read_any_time(values[row])
             if _FIRST <= time < _END:  # numpy would wrap around, not refuse
-                found[row] = time
-    return Times(found, offset)
+                times[row] = time
+    return Times(times, offset)
 
 
 def read_numbers(column: Any, decimal: str = ".") -> np.ndarray:
@@ -142,26 +142,26 @@ def read_numbers(column: Any, decimal: str = ".") -> np.ndarray:
             return np.asarray(column.to_numpy(float, na_value=np.nan))
         return np.asarray(column, float)
     values = np.asarray(column, object)
-    found = np.empty(len(values))
+    numbers = np.empty(len(values))
     for start in range(0, len(values), _ROWS):
         part = values[start : start + _ROWS].tolist()
         plain = _plain_numbers(part, decimal)
         if plain is None:
             plain = [_read_any_number(value, decimal) for value in part]
-        found[start : start + _ROWS] = plain
-    return found
+        numbers[start : start + _ROWS] = plain
+    return numbers
 
 
 def _plain_numbers(texts: list[Any], decimal: str) -> list[float] | None:
-    """Read texts of digits, signs and blanks with ``float``; return None if there are others."""
+    """Read texts of digits, signs and blanks with ``float``; return None for other texts."""
     try:
         joined = "\n".join(texts)
         if joined.encode("ascii").translate(None, _PLAIN + decimal.encode()):
             return None
-        found = [*map(float, joined.replace(decimal, ".").split("\n"))]
+        numbers = [*map(float, joined.replace(decimal, ".").split("\n"))]
     except (TypeError, ValueError):
         return None
-    return found if len(found) == len(texts) else None  # else a text has a line break
+    return numbers if len(numbers) == len(texts) else None  # else a text has a line break
 
 
 def _read_any_number(value: Any, decimal: str) -> float:
@@ -194,14 +194,14 @@ def _read_any_time(value: Any) -> tuple[Any, bool]:
     return np.datetime64("NaT"), False
 
 
-def _read_texts(texts: list[Any], found: np.ndarray, offset: np.ndarray) -> np.ndarray:
-    """Read the texts of the most frequent forms as columns of digits; return which rows are left.
+def _read_texts(texts: list[Any], result: np.ndarray, offset: np.ndarray) -> np.ndarray:
+    """Read the texts of the most frequent forms as columns of digits; return the rows left.
 
     A form is the text with each digit replaced by 0. Parsing a form locates year, month and so on
     in all of its rows.
     """
     is_left = np.ones(len(texts), bool)
-    for rows, columns in _of_one_length(texts):
+    for rows, columns in _group_by_length(texts):
         digits = columns - np.uint8(ord("0"))
         forms = np.where(digits < 10, np.uint8(ord("0")), columns)
         is_new = np.ones(len(rows), bool)
@@ -215,14 +215,14 @@ def _read_texts(texts: list[Any], found: np.ndarray, offset: np.ndarray) -> np.n
             if at is None:
                 continue
             is_all = bool(same.all())
-            times, is_valid = _of_digits(digits if is_all else digits[:, same], at)
-            done = (rows if is_all else rows[same])[is_valid]
-            found[done], offset[done] = times[is_valid], at["offset"] is not None
-            is_left[done] = False
+            times, is_valid = _parse_digits(digits if is_all else digits[:, same], at)
+            parsed = (rows if is_all else rows[same])[is_valid]
+            result[parsed], offset[parsed] = times[is_valid], at["offset"] is not None
+            is_left[parsed] = False
     return is_left
 
 
-def _of_one_length(texts: list[Any]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+def _group_by_length(texts: list[Any]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Yield the rows of texts of equal length, and their bytes: shape ``(length, rows)``."""
     rows = np.arange(len(texts))
     columns = _columns(texts)
@@ -231,7 +231,7 @@ def _of_one_length(texts: list[Any]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         return
     is_text = [type(text) is str for text in texts]
     rows, texts = rows[is_text], [*compress(texts, is_text)]
-    cells = np.frombuffer("".join(texts).encode("ascii", "replace"), np.uint8)  # ? is in no form
+    cells = np.frombuffer("".join(texts).encode("ascii", "replace"), np.uint8)  # no form has a ?
     lengths = np.fromiter(map(len, texts), int, len(texts))
     starts = np.cumsum(lengths) - lengths
     for length in np.unique(lengths).tolist():
@@ -253,14 +253,14 @@ def _columns(texts: list[Any]) -> np.ndarray | None:
     return np.ascontiguousarray(cells.reshape(-1, length + 1).T)[:-1]
 
 
-def _of_digits(digits: np.ndarray, at: re.Match[str]) -> tuple[np.ndarray, np.ndarray]:
+def _parse_digits(digits: np.ndarray, at: re.Match[str]) -> tuple[np.ndarray, np.ndarray]:
     """Compute the times of rows of one form, and which of them exist."""
 
     def number(name: str) -> Any:
         start, end = at.span(name)
         total: Any = 0
-        for place in range(max(start, 0), max(end, 0)):
-            total = total * 10 + digits[place].astype(np.int32)
+        for position in range(max(start, 0), max(end, 0)):
+            total = total * 10 + digits[position].astype(np.int32)
         return total
 
     year, month, day = number("year"), number("month"), number("day")

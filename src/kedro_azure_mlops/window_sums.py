@@ -1,7 +1,7 @@
 """Compute means and spreads of the window that ends with each row, from exact sums.
 
-In floating point, the sum of a window would depend on the rows before it, and the same row would
-get other features in a file than on a server that receives the last weeks. So values are rounded to
+In floating point, the sum of a window would depend on the rows before it, and a row would get
+different features in a file than on a server that receives the last weeks. So values are rounded to
 whole millionths of their unit for means, to thousandths for spreads, and 64 bits hold the sums of
 these and of their squares. Runs on servers too, so it needs only numpy.
 """
@@ -34,14 +34,14 @@ class WindowSums:
     Raises
     ------
     ValueError
-        If values are too large for exact sums: in a series of a thousand rows, 1e9 is not.
+        If values are too large for exact sums; 1e9 is small enough for a thousand rows.
     """
 
     def __init__(self, line: Timeline, values: np.ndarray) -> None:
         self._line, self._values = line, values
         rows = np.diff(line.starts, append=len(values))
         self._refuse_too_large(self._largest / _FINE * rows)
-        self._totals = _running_totals(_whole(values, _FINE))
+        self._totals = _running_totals(_round_to_unit(values, _FINE))
 
     def means(self, firsts: np.ndarray) -> np.ndarray:
         """Return the mean of each row's window, shape ``(n,)``; see ``Timeline.windows``."""
@@ -58,7 +58,7 @@ class WindowSums:
         counts = _counts(firsts)
         in_window = np.maximum.reduceat(counts, self._line.starts) if len(counts) else counts
         self._refuse_too_large((self._largest / _COARSE) ** 2 * in_window)
-        whole = _whole(self._values, _COARSE)
+        whole = _round_to_unit(self._values, _COARSE)
         total = _between(_running_totals(whole), firsts).astype(float)
         squares = _between(_running_totals(whole * whole), firsts)
         spread = np.maximum(squares - total * total / counts, 0.0)
@@ -80,7 +80,7 @@ class WindowSums:
 
 
 class ShortSums:
-    """Does the same for single rows of a short series in plain Python, with identical results.
+    """Computes the same for single rows of a short series in plain Python, bit for bit.
 
     Parameters
     ----------
@@ -110,7 +110,7 @@ class ShortSums:
         return math.sqrt(spread / (count - 1)) * _COARSE
 
 
-def _whole(values: np.ndarray, unit: float) -> np.ndarray:
+def _round_to_unit(values: np.ndarray, unit: float) -> np.ndarray:
     return np.rint(values / unit).astype(np.int64)
 
 

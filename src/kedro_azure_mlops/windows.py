@@ -1,8 +1,8 @@
 """Look back from each row of a series, for many series in one pass of numpy.
 
-The series of a table are put on one time axis, one after the other and so far apart that no window
-reaches another series. Each is shifted by whole days, so times of day stay. The results for a row
-are bit for bit those for its series alone. Runs on servers too, so it needs only numpy.
+The series of a table are placed on one time axis, one after the other and so far apart that no
+window reaches another series. Shifts are whole days, which preserves the time of day. The results
+for a row are bit for bit those for its series alone. Runs on servers too, so it needs only numpy.
 """
 
 from bisect import bisect_left, bisect_right
@@ -30,7 +30,7 @@ def by_series(numbers: np.ndarray) -> tuple[np.ndarray | slice, np.ndarray]:
 
     Returns
     -------
-    An index that takes the rows in that order, and the position there of each series' first row.
+    An index that reorders the rows, and the new position of each series' first row.
     """
     order: np.ndarray | slice = slice(None)
     if (numbers[1:] < numbers[:-1]).any():
@@ -42,7 +42,7 @@ def by_series(numbers: np.ndarray) -> tuple[np.ndarray | slice, np.ndarray]:
 def by_series_and_time(numbers: np.ndarray, times: np.ndarray) -> np.ndarray | slice:
     """Return the order by series, then time; rows of one time keep their order.
 
-    It is a slice, which copies nothing, if they are in that order already.
+    It is a slice, which copies nothing, if they already have that order.
     """
     is_next = (numbers[1:] == numbers[:-1]) & (times[1:] >= times[:-1])
     if (is_next | (numbers[1:] > numbers[:-1])).all():
@@ -59,7 +59,7 @@ def ranges(starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
 def with_history(
     times: np.ndarray, numbers: np.ndarray, wanted: np.ndarray | None, *history: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Find the rows that have enough history, and the series that hold such rows.
+    """Find the rows that have enough history, and the series with such rows.
 
     Parameters
     ----------
@@ -74,41 +74,41 @@ def with_history(
 
     Returns
     -------
-    The rows of these series, ordered by series; the position there of each one's first row; and
-    which of the rows are wanted and have enough history.
+    The rows of these series, ordered by series; the positions of the series' first rows among them;
+    and which of the rows are wanted and have enough history.
     """
     rows = np.flatnonzero(numbers >= 0)
     order, starts = by_series(numbers[rows])
     rows = rows[order]
-    asked = has_history(times[rows], starts, *history)
+    has_enough = has_history(times[rows], starts, *history)
     if wanted is not None:
-        asked &= wanted[rows]
+        has_enough &= wanted[rows]
     if len(starts):
         lengths = np.diff(starts, append=len(rows))
-        kept = np.repeat(np.logical_or.reduceat(asked, starts), lengths)
-        rows, asked = rows[kept], asked[kept]
-    return rows, by_series(numbers[rows])[1], asked
+        kept = np.repeat(np.logical_or.reduceat(has_enough, starts), lengths)
+        rows, has_enough = rows[kept], has_enough[kept]
+    return rows, by_series(numbers[rows])[1], has_enough
 
 
 def has_history(times: np.ndarray, starts: np.ndarray | None, *history: int) -> np.ndarray:
     """Return which rows have enough history; see ``timelines`` and ``Timeline.has_history``."""
-    found = np.empty(len(times), bool)
+    flags = np.empty(len(times), bool)
     for rows, line in timelines(times, starts, -(-history[-1] // DAY)):
-        found[rows] = line.has_history(*history)
-    return found
+        flags[rows] = line.has_history(*history)
+    return flags
 
 
 def timelines(
     times: np.ndarray, starts: np.ndarray | None, look_back: int
 ) -> Iterator[tuple[slice, "Timeline"]]:
-    """Put series on time axes, as many on each as are processed at a time.
+    """Place series on time axes, each with the series to process at a time.
 
     Parameters
     ----------
     times
         Shape ``(n,)``, ``datetime64``, ascending within each series.
     starts
-        The first row of each series, the first one being 0. None: there is one series.
+        The first row of each series, beginning with 0. None: there is one series.
     look_back
         An upper bound of the days that anything looks back.
 
@@ -126,8 +126,11 @@ def timelines(
     begin = 0
     while begin < len(starts):
         row, day = (int(ends[begin - 1]), int(days[begin - 1])) if begin else (0, 0)
-        of_rows, of_days = np.searchsorted(ends, row + _ROWS), np.searchsorted(days, day + _DAYS)
-        end = max(min(int(of_rows), int(of_days)), begin + 1)
+        row_limit, day_limit = (
+            np.searchsorted(ends, row + _ROWS),
+            np.searchsorted(days, day + _DAYS),
+        )
+        end = max(min(int(row_limit), int(day_limit)), begin + 1)
         rows = slice(row, int(ends[end - 1]))
         if end == begin + 1:  # not shifted: it may span more days than an axis has
             yield rows, Timeline(ns[rows], np.zeros(1, np.int64))
@@ -168,7 +171,7 @@ class Timeline:
     def has_history(self, rows: int, span: int, look_back: int) -> np.ndarray:
         """Return which rows have ``rows`` before them, one at least ``span`` nanoseconds older.
 
-        A row that is more than ``look_back`` nanoseconds older does not count for that.
+        Rows more than ``look_back`` nanoseconds older do not count.
         """
         old_enough = np.searchsorted(self.ns, self.ns - span, "right")
         too_old = np.searchsorted(self.ns, self.ns - look_back)
@@ -177,7 +180,7 @@ class Timeline:
     def after_gaps(self, gap_steps: float, among: int) -> np.ndarray:
         """Find the rows after a gap: more than ``gap_steps`` usual steps of their series.
 
-        The usual step is the median of the last ``among`` steps before it; a repeated time is no
+        The usual step is the median of the last ``among`` steps before it; a repeated time is not a
         step.
         """
         steps = np.diff(self.ns)
@@ -187,12 +190,12 @@ class Timeline:
         earlier[among - 1 :] = np.where(steps[:-1] > 0, steps[:-1], np.inf)
         # A gap is longer than the shortest of the steps before it, so few rows need a median.
         # Steps of the previous series may be included here, which adds a few more.
-        may_be = steps[1:] > gap_steps * _sliding_minimum(earlier, among)
-        may_be &= self._numbers[2:] - self._first[2:] >= 2
-        rows = np.flatnonzero(may_be) + 2
+        is_candidate = steps[1:] > gap_steps * _sliding_minimum(earlier, among)
+        is_candidate &= self._numbers[2:] - self._first[2:] >= 2
+        rows = np.flatnonzero(is_candidate) + 2
         before = np.lib.stride_tricks.sliding_window_view(earlier, among)[rows - 2]
-        of_own = rows - 1 - self._first[rows]
-        before = np.where(np.arange(among, 0, -1) <= of_own[:, None], before, np.inf)
+        own_steps = rows - 1 - self._first[rows]
+        before = np.where(np.arange(among, 0, -1) <= own_steps[:, None], before, np.inf)
         return rows[steps[rows - 1] > gap_steps * _medians(before)]
 
     def differences(self, values: np.ndarray, gap_steps: float, among: int) -> np.ndarray:
@@ -213,8 +216,8 @@ class Timeline:
     ) -> np.ndarray:
         """Compare values with the average of their half hour on earlier days; 0 where missing.
 
-        A day weighs half as much as one that is ``halflife_days`` younger, and nothing if it is
-        more than ``most_days`` ago.
+        A day weighs half as much as one ``halflife_days`` later, and nothing if it is more than
+        ``most_days`` ago.
         """
         day = self.ns // DAY
         begins = np.diff(day, prepend=day[:1] - 1) > 0
@@ -246,12 +249,12 @@ class Timeline:
 
 @lru_cache
 def weights_by_age(halflife_days: float, most_days: int) -> tuple[float, ...]:
-    """Return the weights of days by age, from 0 to one day more than those that count."""
+    """Return the weights of days by age, from 0 to one day after the oldest that counts."""
     return *(0.5 ** (np.arange(most_days + 1) / halflife_days)).tolist(), 0.0
 
 
 def _sliding_minimum(values: np.ndarray, width: int) -> np.ndarray:
-    """Find the smallest of each ``width`` neighbours, by doubling the width."""
+    """Find the minimum of each ``width`` neighbours, by doubling the width."""
     covered = 1
     while 2 * covered <= width:
         values = np.minimum(values[:-covered], values[covered:])
@@ -284,23 +287,23 @@ def short_series(
     for row, number in enumerate(numbers.tolist()):
         rows_of.setdefault(number, []).append(row)
     ns = times.astype("datetime64[ns]").astype(np.int64).tolist()
-    found = values.tolist()
+    floats = values.tolist()
     for number, rows in rows_of.items():
         if number < 0 or len(rows) <= history[0]:
             continue
-        line = ShortSeries([ns[row] for row in rows], [found[row] for row in rows])
-        asked = [n for n in range(history[0], len(rows)) if line.has_history(n, *history)]
+        line = ShortSeries([ns[row] for row in rows], [floats[row] for row in rows])
+        chosen = [n for n in range(history[0], len(rows)) if line.has_history(n, *history)]
         if wanted is not None:
-            asked = [n for n in asked if wanted[rows[n]]]
-        if asked:
-            yield line, asked, [rows[n] for n in asked]
+            chosen = [n for n in chosen if wanted[rows[n]]]
+        if chosen:
+            yield line, chosen, [rows[n] for n in chosen]
 
 
 class ShortSeries:
     """Looks back from single rows of a short series, in plain Python.
 
-    Its results are those of ``Timeline``, bit for bit: numpy takes as long for one row as for a few
-    hundred.
+    Its results equal those of ``Timeline`` bit for bit. It is faster: numpy takes as long for one
+    row as for a few hundred.
 
     Parameters
     ----------

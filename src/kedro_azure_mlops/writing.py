@@ -1,4 +1,4 @@
-"""Write files and folders completely or not at all, and report a full disk as one."""
+"""Write files and folders completely or not at all, with clear errors for full disks."""
 
 import contextlib
 import errno
@@ -19,17 +19,17 @@ _NEARLY_FULL = 64_000_000  # bytes: a disk with more free space is not the full 
 
 
 class OutOfSpaceError(OperationError):
-    """A disk is full (exit status 2): the message names the folder and how much is free there."""
+    """A disk is full (exit status 2): the message names the folder and its free space."""
 
 
 def out_of_space(
-    error: BaseException, places: Iterable[Path | str], what: str = "What was to be written"
+    error: BaseException, places: Iterable[Path | str], what: str = "The output"
 ) -> OperationError | None:
-    """Return an error about the full disk that caused another error; None if none did.
+    """Return an error about the full disk that caused another error; None for other causes.
 
-    An ``OperationError`` that was raised from such an error is returned as it is.
+    An ``OperationError`` that was raised from such an error is returned unchanged.
 
-    Call it after removing partial files: the space that is free then was not enough.
+    Call it after removing partial files, so that the reported free space was too little.
 
     Parameters
     ----------
@@ -46,24 +46,28 @@ def out_of_space(
     full = next((cause for cause in causes if _is_full(cause)), None)
     if full is None:
         return None
-    named = [getattr(full, name, None) for name in ("filename", "filename2")]  # of a copy, both
-    sure = [Path(os.fsdecode(one)) for one in (*places, *named) if isinstance(one, str | Path)]
-    possible = [*(sure or [Path()]), _temporary()]
-    folder = min(map(_existing, possible), key=lambda place: shutil.disk_usage(place).free)
-    if not sure and shutil.disk_usage(folder).free > _NEARLY_FULL:
+    named = [getattr(full, name, None) for name in ("filename", "filename2")]  # a copy names both
+    involved = [Path(os.fsdecode(one)) for one in (*places, *named) if isinstance(one, str | Path)]
+    possible = [*(involved or [Path()]), _temporary_folder()]
+    folder = min(map(_nearest_folder, possible), key=lambda path: shutil.disk_usage(path).free)
+    if not involved and shutil.disk_usage(folder).free > _NEARLY_FULL:
         return OutOfSpaceError(f"No space left on the disk that {what} goes to.")
     if getattr(full, "errno", None) == errno.EDQUOT:
-        found = f"Your quota for {folder} is used up: {what} does not fit into it."
+        message = f"Your quota for {folder} is used up: {what} does not fit into it."
     elif _has_no_inodes(folder):
-        found = f"No space left in {folder}: its disk cannot hold more files. Remove some there."
+        message = (
+            f"No space left in {folder}: its disk cannot hold more files. Remove some files there."
+        )
     else:
         free = shown_size(shutil.disk_usage(folder).free)
-        found = f"No space left in {folder}: {what} needs more than the {free} that are free there."
-    return OutOfSpaceError(f"{found} Free some space and type the same command again.")
+        message = (
+            f"No space left in {folder}: {what} needs more than the {free} that are free there."
+        )
+    return OutOfSpaceError(f"{message} Free some space and run the same command again.")
 
 
 def full_disk_in(output: str) -> OSError | None:
-    """Return the error of a full disk, if another program's output reports one; else None."""
+    """Return the error of a full disk if the output of a program reports one; else None."""
     is_full = os.strerror(errno.ENOSPC) in output
     return OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) if is_full else None
 
@@ -81,36 +85,36 @@ def naming_a_full_disk(*places: Path | str, what: str) -> Iterator[None]:
 
 
 def name_full_disks_of_logs() -> None:
-    """Make a log that cannot be written report it once, instead of at each line."""
+    """Make logs on a full disk report it once, instead of for each line."""
     known = [logging.getLogger(), *logging.Logger.manager.loggerDict.values()]
     for logger in known:
         for handler in getattr(logger, "handlers", []):
             if "handleError" not in vars(handler):
-                handler.handleError = _Complaint(handler)
+                handler.handleError = _FullDiskReporter(handler)
 
 
-class _Complaint:
+class _FullDiskReporter:
     """Error handler of a logging handler."""
 
     def __init__(self, handler: logging.Handler) -> None:
         self._before = handler.handleError
         file = getattr(handler, "baseFilename", None)
         self._places = [file] if file else []
-        self._was_made = False
+        self._was_reported = False
 
     def __call__(self, record: logging.LogRecord) -> None:
         error = sys.exc_info()[1]
         full = out_of_space(error, self._places, "the log") if error else None
         if full is None:
             self._before(record)
-        elif not self._was_made:
-            self._was_made = True
+        elif not self._was_reported:
+            self._was_reported = True
             with contextlib.suppress(OSError):
                 sys.stderr.write(f"{full} The log has a gap from here on; the run continues.\n")
 
 
 def shown_size(count: float) -> str:
-    """Return a number of bytes in readable form: ``1.2 MB``."""
+    """Format a number of bytes: ``1.2 MB``."""
     for unit in _UNITS:
         if count < _THOUSAND or unit == _UNITS[-1]:
             break
@@ -118,41 +122,41 @@ def shown_size(count: float) -> str:
     return f"{count:.0f} {unit}" if unit == "bytes" else f"{count:.1f} {unit}"
 
 
-def new_beside(place: Path) -> Path:
-    """Return the folder in which the next content of a folder is prepared."""
-    return place.with_name(f"{place.name}.new")
+def new_beside(folder: Path) -> Path:
+    """Return the path at which the next content of a folder is prepared."""
+    return folder.with_name(f"{folder.name}.new")
 
 
-def put_in_place(new: Path, place: Path) -> None:
+def put_in_place(new: Path, folder: Path) -> None:
     """Replace a folder with another; a killed process leaves one of them intact."""
-    old = _old_beside(place)
-    if place.exists():  # else an earlier process was killed here, and `old` is all there is
+    old = _backup_path(folder)
+    if folder.exists():  # else an earlier process was killed here, and only `old` exists
         remove(old)
-        place.rename(old)
-    new.rename(place)
+        folder.rename(old)
+    new.rename(folder)
     remove(old)
 
 
-def clean_up(place: Path) -> None:
+def clean_up(folder: Path) -> None:
     """Remove the leftovers of a process killed while writing a folder, and restore the old one."""
-    old = _old_beside(place)
-    remove(new_beside(place))
-    if place.exists():
+    old = _backup_path(folder)
+    remove(new_beside(folder))
+    if folder.exists():
         remove(old)
     elif old.exists():
-        old.rename(place)
+        old.rename(folder)
 
 
 def remove(path: Path) -> None:
-    """Remove a file or a folder, if there is one."""
+    """Remove a file or a folder, if it exists."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)
 
 
-def _old_beside(place: Path) -> Path:
-    return place.with_name(f"{place.name}.old")
+def _backup_path(folder: Path) -> Path:
+    return folder.with_name(f"{folder.name}.old")
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:
@@ -170,19 +174,19 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
 def _is_full(error: BaseException) -> bool:
     if type(error).__module__ == "sqlite3":  # not imported: every kedro command would pay for it
         return getattr(error, "sqlite_errorname", None) == "SQLITE_FULL"
-    if isinstance(error, shutil.Error):  # of copying a tree: it has only texts
+    if isinstance(error, shutil.Error):  # from copying a tree: it has only texts
         return os.strerror(errno.ENOSPC) in str(error)
     return isinstance(error, OSError) and error.errno in _FULL
 
 
-def _existing(place: Path) -> Path:
+def _nearest_folder(path: Path) -> Path:
     """Return the nearest folder that exists."""
-    place = place.absolute()
-    return next(folder for folder in (place, *place.parents) if folder.is_dir())
+    path = path.absolute()
+    return next(folder for folder in (path, *path.parents) if folder.is_dir())
 
 
-def _temporary() -> Path:
-    """Return the folder for temporary files; on full disks, even looking for it fails."""
+def _temporary_folder() -> Path:
+    """Return the folder for temporary files; on a full disk, even searching for it fails."""
     try:
         return Path(tempfile.gettempdir())
     except OSError:
@@ -192,5 +196,5 @@ def _temporary() -> Path:
 def _has_no_inodes(folder: Path) -> bool:
     if not hasattr(os, "statvfs"):  # Windows
         return False
-    found = os.statvfs(folder)
-    return found.f_files > 0 and found.f_favail == 0
+    stats = os.statvfs(folder)
+    return stats.f_files > 0 and stats.f_favail == 0

@@ -1,4 +1,4 @@
-"""The pictures of the site are what the script makes, and what it cannot make it names."""
+"""The site shows the pictures that the script makes; the script reports those it cannot make."""
 
 import re
 import sys
@@ -18,9 +18,9 @@ LINK = re.compile(r"media/([\w-]+\.png)")
 
 @pytest.fixture
 def sample(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
-    """Replace the render by one that has been run, whose runs end as given."""
+    """Replace the render by one that has run once; further runs succeed, or fail with a message."""
 
-    def of(fails: str = "") -> Path:
+    def replace_sample(fails: str = "") -> Path:
         class Sample(pictures.Sample):
             def __init__(self, folder: Path) -> None:
                 self.path = folder
@@ -37,40 +37,40 @@ def sample(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Pat
         monkeypatch.setattr(sys, "argv", ["pictures.py", "--into", str(tmp_path / "made")])
         return tmp_path / "made"
 
-    return of
+    return replace_sample
 
 
-def test_without_a_browser_the_rest_is_made(
+def test_other_pictures_are_made_without_a_browser(
     sample: Callable[..., Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A sentence says what is missing and what to do; the status is that of 'could not try'."""
-    made = sample()
+    """The message names the missing program and the fix; the exit status is 2."""
+    folder = sample()
     assert pictures.main() == 2
-    assert {path.name for path in made.iterdir()} == {"timeline.png"}
-    assert (made / "timeline.png").read_bytes().startswith(PNG)
-    said = capsys.readouterr().err
-    assert said.count("\n") == 1
-    assert "not made, keeping the earlier one: pipeline, MLflow, report: no Chromium" in said
-    assert "apt-get install chromium" in said
+    assert {path.name for path in folder.iterdir()} == {"timeline.png"}
+    assert (folder / "timeline.png").read_bytes().startswith(PNG)
+    errors = capsys.readouterr().err
+    assert errors.count("\n") == 1
+    assert "failed, keeping the earlier one: pipeline, MLflow, report: no Chromium" in errors
+    assert "apt-get install chromium" in errors
 
 
-def test_a_run_that_fails_is_named_and_the_earlier_picture_stays(
+def test_a_failed_run_is_reported_and_keeps_the_earlier_picture(
     sample: Callable[..., Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    made = sample(fails="kedro run ended with 1")
-    made.mkdir()
-    (made / "timeline.png").write_bytes(b"earlier")
+    folder = sample(fails="kedro run ended with 1")
+    folder.mkdir()
+    (folder / "timeline.png").write_bytes(b"earlier")
     assert pictures.main() == 2
-    assert (made / "timeline.png").read_bytes() == b"earlier"
+    assert (folder / "timeline.png").read_bytes() == b"earlier"
     assert "timeline: kedro run ended with 1" in capsys.readouterr().err
 
 
 def test_pictures_are_small() -> None:
-    """A clone carries each of them for ever."""
+    """Every clone contains all of them."""
     assert {n for n in NAMES if (MEDIA / n).stat().st_size >= pictures.LIMIT} == set()
 
 
-def test_each_picture_is_shown_on_a_page_and_each_shown_one_is_there() -> None:
+def test_pages_show_exactly_the_existing_pictures() -> None:
     shown = {
         name
         for page in (ROOT / "docs").rglob("*.md")
@@ -81,11 +81,11 @@ def test_each_picture_is_shown_on_a_page_and_each_shown_one_is_there() -> None:
 
 @pytest.mark.slow
 @pytest.mark.skipif(
-    not pictures.find_chromium(), reason="no Chromium here: apt-get install chromium"
+    not pictures.find_chromium(), reason="Chromium is missing: apt-get install chromium"
 )
-def test_the_script_makes_all_of_them(tmp_path: Path) -> None:
-    """From a fresh render, its runs, MLflow's server, kedro-viz and the monitor."""
+def test_the_script_makes_all_pictures(tmp_path: Path) -> None:
+    """Uses a fresh render, its runs, MLflow's server, kedro-viz and the monitor."""
     assert pictures.make_pictures(tmp_path) == []
-    made = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
-    assert set(made) == NAMES
-    assert all(content.startswith(PNG) for content in made.values())
+    pictures_made = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    assert set(pictures_made) == NAMES
+    assert all(content.startswith(PNG) for content in pictures_made.values())

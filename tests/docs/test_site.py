@@ -1,4 +1,4 @@
-"""The built site: it needs no network, its links lead somewhere, and a browser reads it well."""
+"""The built site: it needs no network, its links work, and it renders well in a browser."""
 
 import re
 import subprocess
@@ -20,15 +20,15 @@ if TYPE_CHECKING:
 
 DOCS = ROOT / "docs"
 SCREEN = (1920, 1080)  # of a window, in pixels
-NOWHERE = "http://127.0.0.1:9"  # the port `discard`, where nothing answers
+NOWHERE = "http://127.0.0.1:9"  # the unused port `discard`
 
 needs_browser = pytest.mark.skipif(
-    not find_chromium(), reason="no Chromium here: apt-get install chromium"
+    not find_chromium(), reason="Chromium is missing: apt-get install chromium"
 )
 
 
 def build(source: Path, target: Path) -> subprocess.CompletedProcess[str]:
-    """Build a site as `make docs` does, on a machine without network and browser."""
+    """Build a site like `make docs` on a machine without network and browser."""
     environment = clean_environment(
         PATH=str(Path(sys.executable).parent), HTTP_PROXY=NOWHERE, HTTPS_PROXY=NOWHERE
     )
@@ -40,15 +40,15 @@ def build(source: Path, target: Path) -> subprocess.CompletedProcess[str]:
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The site as `make docs` builds it."""
+    """The site built by `make docs`."""
     target = tmp_path_factory.mktemp("site")
-    done = build(DOCS, target)
-    assert done.returncode == 0, done.stderr
+    process = build(DOCS, target)
+    assert process.returncode == 0, process.stderr
     return target
 
 
 def pages_of(site: Path) -> list[str]:
-    """List the pages that somebody wrote, by their addresses in the site."""
+    """List the handwritten pages by their addresses in the site."""
     names = (path.relative_to(DOCS).with_suffix(".html") for path in DOCS.rglob("*.md"))
     return sorted(name.as_posix() for name in names if (site / name).is_file())
 
@@ -56,8 +56,8 @@ def pages_of(site: Path) -> list[str]:
 # Links
 
 
-class _Read(HTMLParser):
-    """The links of a page, and what a link to it may name."""
+class _ParsedPage(HTMLParser):
+    """The links of a page, and its anchors."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -73,10 +73,10 @@ class _Read(HTMLParser):
 
 
 def broken_links(site: Path) -> list[str]:
-    """Return the links of a site that lead to no file, or to no place in it."""
+    """Return the links of a site to missing files or anchors."""
     read = {}
     for path in site.rglob("*.html"):
-        page = _Read()
+        page = _ParsedPage()
         page.feed(path.read_text(encoding="utf-8"))
         read[path.relative_to(site).as_posix()] = page
     broken = []
@@ -84,22 +84,22 @@ def broken_links(site: Path) -> list[str]:
         for link in page.links:
             if re.match(r"\w+:", link):
                 continue
-            path, _, place = unquote(urljoin(name, link)).partition("#")
+            path, _, anchor = unquote(urljoin(name, link)).partition("#")
             path = path.partition("?")[0]
-            there = (site / path).is_file() if path else True
-            known = path not in read or not place or place in read[path].names
-            if not there or not known:
+            exists = (site / path).is_file() if path else True
+            known = path not in read or not anchor or anchor in read[path].names
+            if not exists or not known:
                 broken.append(f"{name}: {link}")
     return broken
 
 
-def test_links_lead_to_files_and_to_places_in_them(site: Path) -> None:
-    """Those that Sphinx makes, too."""
+def test_links_lead_to_existing_files_and_anchors(site: Path) -> None:
+    """Includes links that Sphinx generates."""
     assert broken_links(site) == []
 
 
-def test_a_link_to_nothing_is_found(tmp_path: Path) -> None:
-    """A file, a place in another page, a place in the same one; the last link is a good one."""
+def test_broken_links_are_reported(tmp_path: Path) -> None:
+    """A file, an anchor in another page, an anchor in the same one; the last link works."""
     (tmp_path / "b.html").write_text('<p id="here">', encoding="utf-8")
     links = ["c.html", "b.html#away", "#away", "b.html#here"]
     text = "".join(f'<a href="{link}">' for link in links)
@@ -112,15 +112,15 @@ def test_a_link_to_nothing_is_found(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("link", ["glossary.md", "glosary.md", "glossary.md#gaet"])
-def test_a_page_with_a_link_to_nothing_is_not_built(link: str, tmp_path: Path) -> None:
-    """The first is the good twin."""
+def test_a_page_with_a_broken_link_fails_the_build(link: str, tmp_path: Path) -> None:
+    """The first link works."""
     (tmp_path / "conf.py").write_text(
         'extensions = ["myst_parser"]\nmyst_heading_anchors = 3\n', encoding="utf-8"
     )
     (tmp_path / "glossary.md").write_text("---\norphan: true\n---\n# Gate\n", encoding="utf-8")
     (tmp_path / "index.md").write_text(f"# Start\n\n[words]({link})\n", encoding="utf-8")
-    done = build(tmp_path, tmp_path / "built")
-    assert (done.returncode == 0) == (link == "glossary.md"), done.stderr
+    process = build(tmp_path, tmp_path / "built")
+    assert (process.returncode == 0) == (link == "glossary.md"), process.stderr
 
 
 # In a browser
@@ -128,7 +128,7 @@ def test_a_page_with_a_link_to_nothing_is_not_built(link: str, tmp_path: Path) -
 
 @dataclass(frozen=True)
 class Look:
-    """What a browser shows of a page."""
+    """The measurements of a page in a browser."""
 
     screens: float
     too_wide_by: int  # pixels, in a window of 400
@@ -142,25 +142,25 @@ def browser() -> Iterator["Browser"]:
 
 
 def serious_faults(page: "Page", colours: bool = True) -> list[str]:
-    """Return what axe-core finds on a page that keeps somebody out, with the place."""
+    """Return the serious violations that axe-core finds on a page, with their elements."""
     from axe_playwright_python.sync_playwright import Axe
 
     rules = {"color-contrast": {"enabled": colours}}
     options = {"resultTypes": ["violations"], "rules": rules}
-    found = Axe().run(page, options=options).response["violations"]
+    violations = Axe().run(page, options=options).response["violations"]
     return [
         f"{one['id']}: {one['nodes'][0]['html'][:200]}"
-        for one in found
+        for one in violations
         if one["impact"] in {"serious", "critical"}
     ]
 
 
 def look_at(page: "Page", address: str) -> Look:
-    """Look at a page on a wide window and on a narrow one, and have it checked."""
+    """Measure a page in a wide window and a narrow one, and check its accessibility."""
     page.set_viewport_size({"width": SCREEN[0], "height": SCREEN[1]})
     page.goto(address)
     height = page.evaluate("document.querySelector('article').getBoundingClientRect().height")
-    # Colours cost seconds on pages of many screens, and are those of the other pages.
+    # Checking colours takes seconds on long pages, which have the same colours as others.
     faults = serious_faults(page, colours=height < 5 * SCREEN[1])
     page.set_viewport_size({"width": 400, "height": 800})
     wide = page.evaluate("document.documentElement.scrollWidth - window.innerWidth")
@@ -169,15 +169,15 @@ def look_at(page: "Page", address: str) -> Look:
 
 @pytest.fixture(scope="module")
 def looks(site: Path, browser: "Browser") -> dict[str, Look]:
-    """What the browser shows of each page that somebody wrote."""
+    """The measurements of each handwritten page."""
     page = browser.new_page()
     with served(site) as address:
         return {name: look_at(page, f"{address}/{name}") for name in pages_of(site)}
 
 
 @needs_browser
-def test_no_page_has_a_serious_fault_of_accessibility(looks: dict[str, Look]) -> None:
-    """By axe-core; the dark theme is tested below."""
+def test_no_page_has_a_serious_accessibility_fault(looks: dict[str, Look]) -> None:
+    """Checked by axe-core; the dark theme is tested below."""
     assert {name: look.faults for name, look in looks.items() if look.faults} == {}
 
 
@@ -186,7 +186,7 @@ def test_no_page_has_a_serious_fault_of_accessibility(looks: dict[str, Look]) ->
     "name", ["index", "glossary", "explanation/architecture", "roles/reviewer"]
 )
 def test_the_dark_theme_has_no_serious_fault(site: Path, browser: "Browser", name: str) -> None:
-    """Colours are those of the theme: a page of each kind shows them."""
+    """Colours come from the theme: one page of each kind is enough."""
     page = browser.new_page(color_scheme="dark")
     with served(site) as address:
         page.goto(f"{address}/{name}.html")
@@ -196,29 +196,29 @@ def test_the_dark_theme_has_no_serious_fault(site: Path, browser: "Browser", nam
 
 
 @needs_browser
-def test_no_page_is_longer_than_two_screens_but_reference(looks: dict[str, Look]) -> None:
-    """A screen has 1080 pixels of the article, in a window of 1920 x 1080."""
+def test_only_reference_pages_are_longer_than_two_screens(looks: dict[str, Look]) -> None:
+    """A screen is 1080 pixels of the article in a window of 1920 x 1080."""
     long = {name: round(look.screens, 2) for name, look in looks.items() if look.screens > 2}
     assert {name for name in long if not name.startswith("reference/")} == set(), long
 
 
 @needs_browser
-def test_a_page_of_a_role_is_one_screen(looks: dict[str, Look]) -> None:
-    """Whoever opens it sees all of it."""
+def test_role_pages_fit_one_screen(looks: dict[str, Look]) -> None:
+    """Readers see all of it without scrolling."""
     roles = {name: look.screens for name, look in looks.items() if name.startswith("roles/")}
     assert len(roles) == 4
     assert {name: screens for name, screens in roles.items() if screens > 1} == {}
 
 
 @needs_browser
-def test_no_page_scrolls_sideways_on_a_telephone(looks: dict[str, Look]) -> None:
-    """Tables and commands may, within the page."""
+def test_no_page_scrolls_sideways_on_a_phone(looks: dict[str, Look]) -> None:
+    """Tables and commands may scroll within the page."""
     assert {name: look.too_wide_by for name, look in looks.items() if look.too_wide_by > 0} == {}
 
 
 @needs_browser
-def test_a_page_with_faults_is_found(browser: "Browser", tmp_path: Path) -> None:
-    """A picture without words, three screens of nothing, a line that does not break."""
+def test_faults_of_a_page_are_reported(browser: "Browser", tmp_path: Path) -> None:
+    """A picture without alternative text, three empty screens, and an unbreakable line."""
     page = browser.new_page()
     content = "<img src=x><p style='height:3240px'></p><p>" + "x" * 400
     (tmp_path / "page.html").write_text(
@@ -232,14 +232,14 @@ def test_a_page_with_faults_is_found(browser: "Browser", tmp_path: Path) -> None
 
 
 @needs_browser
-def test_the_search_finds_a_word_of_the_pages_and_no_other(site: Path, browser: "Browser") -> None:
-    """By the search page, as somebody who types it into the box."""
+def test_the_search_finds_only_words_on_the_pages(site: Path, browser: "Browser") -> None:
+    """Uses the search box like a reader."""
     page = browser.new_page()
     with served(site) as address:
         page.goto(address)
         page.get_by_placeholder("Search").fill("champion")
         page.get_by_placeholder("Search").press("Enter")
-        results = page.locator("#search-results li a")  # they come one after the other
+        results = page.locator("#search-results li a")  # they appear one after the other
         results.filter(has_text="From a run to production").first.wait_for()
         page.goto(f"{address}/search.html?q=qwertzuiop")
         page.get_by_text("did not match any documents").wait_for()

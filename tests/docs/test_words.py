@@ -1,4 +1,4 @@
-"""The words of the pages: spelled right, explained once, and one for one thing."""
+"""The words of the pages: correct spelling, one definition each, one word per concept."""
 
 import re
 import subprocess
@@ -14,7 +14,7 @@ PAGES = sorted(DOCS.rglob("*.md"))
 GLOSSARY = DOCS / "glossary.md"
 ENTRY = re.compile(r"^(\S.*)\n  (\S.*)$", re.MULTILINE)
 
-# What may not be written, and the word for it.
+# Words to avoid, and their replacements.
 OTHER_WORDS = {
     r"data sets?": "dataset",
     r"hyper-?parameters?": "parameter",
@@ -30,47 +30,47 @@ OTHER_WORDS = {
 
 
 def misspelled(*files: Path) -> str:
-    """Return what codespell finds in some files."""
+    """Return the findings of codespell in some files."""
     command = [str(tool("codespell")), *map(str, files)]
     return subprocess.run(command, capture_output=True, text=True, cwd=ROOT).stdout
 
 
 def other_words(text: str) -> list[str]:
-    """Return each word of a text for which the glossary has another one."""
+    """Return the words of a text that the glossary replaces with others."""
     return [
-        f"{found[0]}: write {word}"
+        f"{match[0]}: write {word}"
         for pattern, word in OTHER_WORDS.items()
-        for found in re.finditer(rf"\b{pattern}\b", text, re.IGNORECASE)
+        for match in re.finditer(rf"\b{pattern}\b", text, re.IGNORECASE)
     ]
 
 
 def entries() -> dict[str, str]:
-    """Return the words of the glossary with their sentences."""
+    """Return the entries of the glossary with their definitions."""
     blocks = re.findall(r"```\{glossary\}\n(.*?)```", GLOSSARY.read_text("utf-8"), re.DOTALL)
-    found = [pair for block in blocks for pair in ENTRY.findall(block)]
-    assert len(found) == len(dict(found)), "a word is explained twice"
-    return dict(found)
+    pairs = [pair for block in blocks for pair in ENTRY.findall(block)]
+    assert len(pairs) == len(dict(pairs)), "a word is explained twice"
+    return dict(pairs)
 
 
-def test_pages_are_spelled_right() -> None:
-    """The site's, the repository's, the rendered project's, and what commands say."""
+def test_pages_have_no_spelling_mistakes() -> None:
+    """Checks pages of the site, the repository and the rendered project, and command output."""
     files = [*PAGES, *ROOT.glob("*.md"), *(ROOT / PROJECT).rglob("*.md"), ROOT / "src"]
     assert misspelled(*files) == ""
 
 
-def test_a_misspelled_word_is_found(tmp_path: Path) -> None:
+def test_a_misspelled_word_is_reported(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
     page.write_text("The gate has recieved it.\n", encoding="utf-8")
     assert "recieved ==> received" in misspelled(page)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(DOCS).as_posix())
-def test_one_word_stands_for_one_thing(page: Path) -> None:
+def test_pages_use_one_word_per_concept(page: Path) -> None:
     assert other_words(page.read_text("utf-8")) == []
 
 
-def test_another_word_for_a_thing_is_found() -> None:
-    """The second sentence is the good twin."""
+def test_synonyms_are_reported() -> None:
+    """The second sentence is correct."""
     assert other_words("Tune the hyperparameters on the test set.") == [
         "hyperparameters: write parameter",
         "test set: write held-out rows",
@@ -83,23 +83,23 @@ def test_the_glossary_explains_each_word_in_one_sentence() -> None:
     assert [word for word, text in entries().items() if not one.fullmatch(text)] == []
 
 
-def test_the_words_for_other_words_are_in_the_glossary() -> None:
+def test_preferred_words_are_in_the_glossary() -> None:
     assert set(OTHER_WORDS.values()) - {"prod"} <= set(entries())
 
 
-def test_each_word_of_the_glossary_is_used_on_a_page() -> None:
+def test_each_glossary_entry_is_used_on_a_page() -> None:
     text = "\n".join(page.read_text("utf-8").lower() for page in PAGES if page != GLOSSARY)
     assert [word for word in entries() if word.rstrip("n") not in text] == []
 
 
 @pytest.mark.parametrize("word", ["job", "champion", "gate", "environment", "endpoint", "model"])
-def test_words_of_the_commands_are_explained(word: str) -> None:
-    """What `kedro mlops --help` says of the commands has them."""
+def test_words_in_command_descriptions_are_explained(word: str) -> None:
+    """They occur in the output of `kedro mlops --help`."""
     assert word in " ".join(COMMANDS.values())
     assert word in entries()
 
 
-def test_a_page_of_a_role_has_five_links() -> None:
+def test_role_pages_have_five_links() -> None:
     pages = sorted((DOCS / "roles").glob("*.md"))
     links = {page.stem: len(re.findall(r"\]\(", page.read_text("utf-8"))) for page in pages}
     assert links == dict.fromkeys(

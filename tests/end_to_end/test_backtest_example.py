@@ -1,4 +1,4 @@
-"""The example in docs/examples/backtest, copied into a render as its README says."""
+"""The example in docs/examples/backtest, copied into a render according to its README."""
 
 import json
 import os
@@ -24,7 +24,7 @@ SMALL = "detector.arguments.n_estimators=10"
 
 @pytest.fixture(scope="module")
 def project(baked: Callable[..., BakedProject], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A render that has taken the example."""
+    """A render with the example."""
     path = tmp_path_factory.mktemp("backtest") / "project"
     shutil.copytree(baked().path, path)
     target = path / "src" / PACKAGE / "pipelines" / "backtest"
@@ -52,7 +52,7 @@ def project(baked: Callable[..., BakedProject], tmp_path_factory: pytest.TempPat
 
 def call(project: Path, *arguments: str) -> str:
     shell = {name: value for name, value in os.environ.items() if not name.startswith("MLFLOW")}
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-m", *arguments],
         cwd=project,
         env=shell | {"PYTHONPATH": "src"},
@@ -60,19 +60,19 @@ def call(project: Path, *arguments: str) -> str:
         text=True,
         check=False,
     )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
+    assert process.returncode == 0, process.stdout + process.stderr
+    return process.stdout
 
 
-def test_its_own_tests_pass(project: Path) -> None:
+def test_the_tests_of_the_example_pass(project: Path) -> None:
     assert "passed" in call(project, "pytest", "-q", "operation/tests/unit/test_backtest.py")
 
 
-def test_it_reports_tracks_and_registers_nothing(project: Path) -> None:
-    said = call(project, "kedro", "run", "--pipelines", "backtest", "--params", SMALL)
+def test_the_backtest_is_reported_and_tracked_but_not_registered(project: Path) -> None:
+    output = call(project, "kedro", "run", "--pipelines", "backtest", "--params", SMALL)
     processed = project / "data" / "processed"
-    assert processed.joinpath("backtest.txt").read_text(encoding="utf-8") in said
-    assert "Advice:" in said
+    assert processed.joinpath("backtest.txt").read_text(encoding="utf-8") in output
+    assert "Advice:" in output
     assert (processed / "backtest.png").read_bytes().startswith(b"\x89PNG")
     client = mlflow.MlflowClient(f"sqlite:///{(project / 'mlruns.db').as_posix()}")
     (experiment,) = [one for one in client.search_experiments() if one.name != "Default"]
@@ -85,7 +85,7 @@ def test_it_reports_tracks_and_registers_nothing(project: Path) -> None:
     assert not (processed / "model").exists()
 
 
-def test_only_those_who_ask_for_it_run_it(project: Path) -> None:
-    said = call(project, "kedro", "registry", "describe")
-    assert "train_detector" in said
-    assert "score_by_schedule" not in said
+def test_the_backtest_runs_only_on_demand(project: Path) -> None:
+    output = call(project, "kedro", "registry", "describe")
+    assert "train_detector" in output
+    assert "score_by_schedule" not in output

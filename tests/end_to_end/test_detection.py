@@ -1,4 +1,4 @@
-"""The sample's detector against the tutorial's, on series it was not made for."""
+"""The sample's detector compared with the tutorial's, on series other than the sample."""
 
 import json
 import subprocess
@@ -15,7 +15,7 @@ SAME_THRESHOLD = "raw value, our threshold"
 OURS = "ours, refitted"
 SHARED = ROOT.parent / "shared" / "data"
 needs_series = pytest.mark.skipif(
-    not SHARED.is_dir(), reason="the real series are not there: ../shared/data"
+    not SHARED.is_dir(), reason="the real series are missing: ../shared/data"
 )
 
 
@@ -36,7 +36,7 @@ def measured(install: Callable[..., BakedProject]) -> dict[str, dict[str, float]
     return json.loads(answer.stdout.splitlines()[-1])
 
 
-def test_generated_faults_are_ranked_clearly_better(
+def test_the_detector_ranks_generated_faults_better_than_raw_values(
     measured: dict[str, dict[str, float]],
 ) -> None:
     ours, raw = measured[f"generated faults/{OURS}"], measured[f"generated faults/{SAME_THRESHOLD}"]
@@ -47,7 +47,7 @@ def test_generated_faults_are_ranked_clearly_better(
 
 @needs_series
 @pytest.mark.parametrize("raw", [TUTORIAL, SAME_THRESHOLD])
-def test_the_office_series_gets_less_than_half_the_false_alarms(
+def test_the_detector_halves_the_false_alarms_of_the_office_series(
     measured: dict[str, dict[str, float]], raw: str
 ) -> None:
     ours, theirs = measured[f"office, hourly/{OURS}"], measured[f"office, hourly/{raw}"]
@@ -58,7 +58,7 @@ def test_the_office_series_gets_less_than_half_the_false_alarms(
 
 @needs_series
 @pytest.mark.parametrize("raw", [TUTORIAL, SAME_THRESHOLD])
-def test_the_tutorials_own_file_gets_every_spike_and_no_false_alarm(
+def test_the_detector_finds_every_spike_of_the_tutorial_without_false_alarms(
     measured: dict[str, dict[str, float]], raw: str
 ) -> None:
     ours = measured[f"tutorial's own file/{OURS}"]

@@ -1,4 +1,4 @@
-"""A project as a newcomer has it: an empty environment, the README's commands, the wheel."""
+"""A project on a newcomer's machine: an empty environment, the README's commands, the wheel."""
 
 import os
 import re
@@ -18,52 +18,56 @@ pytestmark = pytest.mark.slow
 def project(
     baked: Callable[..., BakedProject], tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[BakedProject, dict[str, str]]:
-    """A render with an empty virtual environment, and a shell in which that is active."""
-    place = tmp_path_factory.mktemp("fresh")
+    """A render and a shell in which an empty virtual environment is active."""
+    folder = tmp_path_factory.mktemp("fresh")
     project = baked(project_slug="fresh")
-    uv = ["sh", str(ROOT / "tools/uv.sh")]  # which puts one here where there is none on PATH
-    subprocess.run([*uv, "venv", "--quiet", "--python", sys.executable, place / "venv"], check=True)
-    path = os.pathsep.join(map(str, (place / "venv/bin", ROOT / ".uv/bin", os.environ["PATH"])))
-    return project, {"PATH": path, "VIRTUAL_ENV": str(place / "venv"), "DO_NOT_TRACK": "1"}
+    uv = ["sh", str(ROOT / "tools/uv.sh")]  # installs uv if it is not on PATH
+    subprocess.run(
+        [*uv, "venv", "--quiet", "--python", sys.executable, folder / "venv"], check=True
+    )
+    path = os.pathsep.join(map(str, (folder / "venv/bin", ROOT / ".uv/bin", os.environ["PATH"])))
+    return project, {"PATH": path, "VIRTUAL_ENV": str(folder / "venv"), "DO_NOT_TRACK": "1"}
 
 
-def by_hand(project: BakedProject, target: str) -> list[str]:
-    """Return what the README's table shows beside a target of the Makefile."""
+def readme_commands(project: BakedProject, target: str) -> list[str]:
+    """Return the commands that the README's table gives for a target of the Makefile."""
     row = re.search(rf"^\| `{re.escape(target)}` \| (.*) \|$", project.read("README.md"), re.M)
     assert row, target
     return re.findall(r"`([^`]+)`", row[1])
 
 
-def test_the_commands_of_the_readme_install_and_run_it(
+def test_readme_commands_install_and_run_the_project(
     project: tuple[BakedProject, dict[str, str]],
 ) -> None:
     fresh, shell = project
-    installation = by_hand(fresh, "make setup")
-    # the bundle replays its example with the code in it, not with the packages installed here
+    installation = readme_commands(fresh, "make setup")
+    # the bundle replays its example with its own code, not with the installed packages
     for command in [
         *installation,
         "kedro run",
         "kedro mlops bundle --no-wheels",
         "kedro mlops champion",
     ]:
-        done = fresh.run("sh", "-c", command, **shell)
-        assert done.returncode == 0, f"{command}\n{done.stdout[-2000:]}{done.stderr[-2000:]}"
-    assert "champion of local" in done.stdout
+        process = fresh.run("sh", "-c", command, **shell)
+        assert process.returncode == 0, (
+            f"{command}\n{process.stdout[-2000:]}{process.stderr[-2000:]}"
+        )
+    assert "champion of local" in process.stdout
     assert len(list((fresh.path / "dist").glob("bundle-fresh-*.zip"))) == 1
-    # editable: plain python, an IDE and a notebook import it
-    found = fresh.run("python", "-c", "import fresh; print(fresh.__file__)", **shell)
-    assert Path(found.stdout.strip()) == fresh.path / "src/fresh/__init__.py"
+    # editable, so plain Python, IDEs and notebooks can import it
+    imported = fresh.run("python", "-c", "import fresh; print(fresh.__file__)", **shell)
+    assert Path(imported.stdout.strip()) == fresh.path / "src/fresh/__init__.py"
 
 
 @pytest.mark.parametrize("installer", ["pip", "uv pip"])
-def test_the_lock_takes_the_wheel_and_no_other(
+def test_the_lock_accepts_only_the_wheel_of_the_project(
     installer: str, baked: Callable[..., BakedProject], tmp_path: Path
 ) -> None:
-    carrier = baked()
-    lines = carrier.read("requirements/run.txt").replace("\\\n", "").splitlines()
+    rendered = baked()
+    lines = rendered.read("requirements/run.txt").replace("\\\n", "").splitlines()
     (pin,) = [line for line in lines if line.startswith("kedro-azure-mlops==")]
     (tmp_path / "plugin.txt").write_text(pin + "\n", encoding="utf-8")
-    for wheel in (carrier.path / "wheels").glob("*.whl"):
+    for wheel in (rendered.path / "wheels").glob("*.whl"):
         (tmp_path / wheel.name).write_bytes(wheel.read_bytes())
 
     good = _install(installer, tmp_path, tmp_path / "good")
@@ -77,14 +81,14 @@ def test_the_lock_takes_the_wheel_and_no_other(
     assert "hash" in bad.stderr.lower()
 
 
-def _install(installer: str, place: Path, target: Path) -> subprocess.CompletedProcess[str]:
+def _install(installer: str, folder: Path, target: Path) -> subprocess.CompletedProcess[str]:
     command = ["sh", str(ROOT / "tools/uv.sh"), "pip"]
     if installer == "pip":
         subprocess.run([sys.executable, "-m", "venv", target.parent / "pip"], check=True)
-        command = [str(place / "pip/bin/pip")]
-    options = ["--no-deps", "--no-index", "--require-hashes", "--find-links", str(place)]
+        command = [str(folder / "pip/bin/pip")]
+    options = ["--no-deps", "--no-index", "--require-hashes", "--find-links", str(folder)]
     return subprocess.run(
-        [*command, "install", *options, "--target", target, "-r", place / "plugin.txt"],
+        [*command, "install", *options, "--target", target, "-r", folder / "plugin.txt"],
         capture_output=True,
         text=True,
         check=False,

@@ -1,4 +1,4 @@
-"""The ways out of Azure: their pages are typed, and what is made is checked by its own tools."""
+"""The ways out of Azure: their pages are executed, and native tools check the results."""
 
 import json
 import os
@@ -15,8 +15,8 @@ import yaml
 from kedro_azure_mlops.contract import digest
 from kedro_azure_mlops.testing.databricks import TOKEN, Databricks, serving
 from tests.helpers import ROOT, USERS_ENVIRONMENT, InstalledProject, clean_environment, tool
-from tests.pages import do_page, read_blocks
-from tests.plugin.unit.test_snapshot import allowed_by_docker
+from tests.pages import execute_page, read_blocks
+from tests.plugin.unit.test_snapshot import read_by_docker
 
 PAGES = ROOT / "docs" / "how-to" / "leave-azure"
 LEAVE = ROOT / ".venv-leave" / "bin"  # Airflow, kedro-airflow, kedro-databricks
@@ -41,35 +41,35 @@ except ValueError as error:
 
 @pytest.fixture(scope="module")
 def project(install: Callable[..., InstalledProject]) -> InstalledProject:
-    """One render for all pages: each has an environment of configuration of its own."""
+    """One render for all pages: each uses its own configuration environment."""
     return install()
 
 
 @pytest.fixture(scope="module")
 def image(project: InstalledProject, tmp_path_factory: pytest.TempPathFactory) -> InstalledProject:
-    """What the image's command leaves in a folder that holds what the image copies, and data."""
-    do_page(PAGES / "docker.md", project.path)
+    """The image's working folder, with its copied files and data, after its command has run."""
+    execute_page(PAGES / "docker.md", project.path)
     app = tmp_path_factory.mktemp("image") / "app"
-    for name in allowed_by_docker(project.path, project.read(".dockerignore")):
+    for name in read_by_docker(project.path, project.read(".dockerignore")):
         (app / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(project.path / name, app / name)
     shutil.copytree(project.path / "data" / "raw", app / "data" / "raw")  # mounted
-    (app / ".venv").symlink_to(project.path / ".venv")  # what the image installs
-    ran = InstalledProject(app)
+    (app / ".venv").symlink_to(project.path / ".venv")  # the packages of the image
+    trained = InstalledProject(app)
     entry, command = (
-        json.loads(found)
-        for found in re.findall(r"(?m)^(?:ENTRYPOINT|CMD) (.*)$", dockerfile(project))
+        json.loads(line)
+        for line in re.findall(r"(?m)^(?:ENTRYPOINT|CMD) (.*)$", dockerfile(project))
     )
-    done = ran.run(*[f".venv/bin/{entry[0]}", *entry[1:], *command])
-    assert done.returncode == 0, done.stdout + done.stderr
-    return ran
+    process = trained.run(*[f".venv/bin/{entry[0]}", *entry[1:], *command])
+    assert process.returncode == 0, process.stdout + process.stderr
+    return trained
 
 
 @pytest.fixture(scope="module")
 def path() -> str:
-    """PATH with what writes DAGs and bundles; skip where it is not installed."""
+    """PATH with the tools that write DAGs and bundles; skip the test if they are missing."""
     if not (LEAVE / "airflow").exists():
-        reason = "there is no Airflow in .venv-leave, which `make setup` makes"
+        reason = "Airflow is missing in .venv-leave, which `make setup` creates"
         assert "REQUIRE_LEAVE" not in os.environ, reason
         pytest.skip(reason)
     return os.pathsep.join(map(str, (LEAVE, tool("x").parent, os.environ["PATH"])))
@@ -77,19 +77,19 @@ def path() -> str:
 
 @pytest.fixture(scope="module")
 def on_airflow(project: InstalledProject, path: str) -> InstalledProject:
-    """The project after its DAG was written and run to its end."""
-    do_page(PAGES / "airflow.md", project.path, seconds=600, PATH=path)
+    """The project after its DAG was written and executed completely."""
+    execute_page(PAGES / "airflow.md", project.path, seconds=600, PATH=path)
     return project
 
 
 @pytest.fixture(scope="module")
 def job(project: InstalledProject, path: str) -> dict[str, Any]:
-    """The job of the asset bundle, in the bundle's target."""
-    do_page(PAGES / "databricks-jobs.md", project.path, PATH=path)
+    """The job in the target of the asset bundle."""
+    execute_page(PAGES / "databricks-jobs.md", project.path, PATH=path)
     (file,) = (project.path / "resources").iterdir()
     jobs = yaml.safe_load(file.read_text(encoding="utf-8"))["targets"]["databricks"]["resources"]
-    (made,) = jobs["jobs"].values()
-    return dict(made)
+    (definition,) = jobs["jobs"].values()
+    return dict(definition)
 
 
 def dockerfile(project: InstalledProject) -> str:
@@ -100,26 +100,26 @@ def model_of(folder: Path) -> str:
     return digest(folder / "data" / "processed" / "model")
 
 
-def ask(code: str, folder: Path, given: str = "") -> Any:
-    """Run some code beside Airflow and the classes of Databricks, and return what it answers."""
-    done = subprocess.run(
+def ask(code: str, folder: Path, text: str = "") -> Any:
+    """Run code in the environment of Airflow and Databricks, and return its JSON output."""
+    process = subprocess.run(
         [LEAVE / "python", "-c", code],
         cwd=folder,
         env=clean_environment(AIRFLOW_HOME=str(folder / "build" / "airflow")),
-        input=given,
+        input=text,
         capture_output=True,
         text=True,
         check=False,
     )
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout.splitlines()[-1])
+    assert process.returncode == 0, process.stderr
+    return json.loads(process.stdout.splitlines()[-1])
 
 
-def test_the_image_trains_on_what_it_copies(image: InstalledProject) -> None:
+def test_the_image_trains_with_its_copied_files(image: InstalledProject) -> None:
     assert image.tracked().models == {"temperature-anomalies": {"champion": 1}}
 
 
-def test_the_image_can_be_built_of_what_docker_is_given(
+def test_the_docker_context_is_enough_to_build_the_image(
     project: InstalledProject, image: InstalledProject, tmp_path: Path
 ) -> None:
     assert project.run(tool("hadolint"), "Dockerfile").returncode == 0
@@ -129,20 +129,20 @@ def test_the_image_can_be_built_of_what_docker_is_given(
     (options,) = re.findall(r"(?m)^RUN python -m pip install (.*)$", dockerfile(project))
     uv = ["sh", str(ROOT / "tools" / "uv.sh")]
     subprocess.run([*uv, "venv", "--quiet", str(tmp_path)], check=True)
-    asked = options.replace("--no-cache-dir", "--dry-run").split()
-    done = subprocess.run(
-        [*uv, "pip", "install", *asked],
+    arguments = options.replace("--no-cache-dir", "--dry-run").split()
+    process = subprocess.run(
+        [*uv, "pip", "install", *arguments],
         cwd=image.path,
         env=USERS_ENVIRONMENT | {"VIRTUAL_ENV": str(tmp_path)},
         capture_output=True,
         text=True,
         check=False,
     )
-    assert done.returncode == 0, done.stderr
-    assert " + kedro-azure-mlops==" in done.stderr
+    assert process.returncode == 0, process.stderr
+    assert " + kedro-azure-mlops==" in process.stderr
 
 
-def test_airflow_reads_the_dag_that_keeps_what_is_in_memory_in_one_task(
+def test_airflow_runs_nodes_that_share_memory_in_one_task(
     on_airflow: InstalledProject,
 ) -> None:
     errors, dags = ask(READ_DAGS, on_airflow.path)
@@ -158,7 +158,7 @@ def test_airflow_reads_the_dag_that_keeps_what_is_in_memory_in_one_task(
     assert {"compare_detectors", "decide", "choose_model"} < set(nodes)
 
 
-def test_the_tasks_of_airflow_make_the_model_of_one_run(
+def test_airflow_tasks_train_the_model_of_a_single_run(
     on_airflow: InstalledProject, image: InstalledProject
 ) -> None:
     assert model_of(on_airflow.path) == model_of(image.path)
@@ -173,7 +173,7 @@ def test_the_tasks_of_airflow_make_the_model_of_one_run(
 def champion_and_runs(
     project: InstalledProject,
 ) -> tuple[dict[str, str], dict[str, tuple[str, bool]]]:
-    """Return the champion's tags, and by name the status of each run and whether it is a step."""
+    """Return the champion's tags, and each run's status by name and whether it is a step."""
     client = project.client()
     (model,) = client.search_registered_models()
     version = client.get_model_version_by_alias(model.name, "champion")
@@ -184,9 +184,7 @@ def champion_and_runs(
     }
 
 
-def test_the_classes_of_databricks_accept_the_job(
-    job: dict[str, Any], project: InstalledProject
-) -> None:
+def test_databricks_classes_accept_the_job(job: dict[str, Any], project: InstalledProject) -> None:
     read = ask(READ_JOB, project.path, json.dumps(job))
     (task,) = read["tasks"]
     assert task["environment_key"] == "default"
@@ -195,7 +193,7 @@ def test_the_classes_of_databricks_accept_the_job(
     assert "Unexpected field 'entrypoint'" in ask(READ_JOB, project.path, json.dumps(read))
 
 
-def test_the_classes_of_databricks_accept_the_cluster_of_the_page_on_spark(
+def test_databricks_classes_accept_the_cluster_of_the_spark_page(
     job: dict[str, Any], project: InstalledProject
 ) -> None:
     page = (PAGES.parent / "spark-databricks.md").read_text(encoding="utf-8")
@@ -206,7 +204,7 @@ def test_the_classes_of_databricks_accept_the_cluster_of_the_page_on_spark(
     assert read["tasks"][0]["libraries"] == [{"whl": "../dist/*.whl"}, {"whl": "../wheels/*.whl"}]
 
 
-def test_the_command_of_the_job_trains_in_an_empty_folder(
+def test_the_job_command_trains_in_an_empty_folder(
     job: dict[str, Any], project: InstalledProject, image: InstalledProject, tmp_path: Path
 ) -> None:
     (task,) = job["tasks"]
@@ -216,12 +214,12 @@ def test_the_command_of_the_job_trains_in_an_empty_folder(
     }
     values = {"workspace.file_path": str(project.path), "var.environment": "databricks"}
     arguments = [
-        re.sub(r"\$\{(.+?)\}", lambda found: values[found[1]], one) for one in wheel["parameters"]
+        re.sub(r"\$\{(.+?)\}", lambda match: values[match[1]], one) for one in wheel["parameters"]
     ]
-    raw = project.path / "data" / "raw"  # stands for the volume
+    raw = project.path / "data" / "raw"  # represents the volume
     data = f"raw_file={raw / 'temperatures.csv'},labels_file={raw / 'labels.csv'}"
     with serving(Databricks()) as workspace:
-        done = subprocess.run(
+        process = subprocess.run(
             [tool("python"), "-m", wheel["package_name"], *arguments, "--params", data],
             cwd=tmp_path,
             env=clean_environment(
@@ -234,8 +232,8 @@ def test_the_command_of_the_job_trains_in_an_empty_folder(
             text=True,
             check=False,
         )
-    said = " ".join((done.stdout + done.stderr).split())
-    assert done.returncode == 0, said
+    output = " ".join((process.stdout + process.stderr).split())
+    assert process.returncode == 0, output
     assert workspace.refused == []
-    assert "main.models.temperature_anomalies version 1 is now champion" in said
+    assert "main.models.temperature_anomalies version 1 is now champion" in output
     assert model_of(tmp_path) == model_of(image.path)

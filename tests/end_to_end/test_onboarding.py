@@ -1,4 +1,4 @@
-"""The first hour of somebody who joins: the page of a rendered project, typed word for word."""
+"""The onboarding page of a rendered project, executed word for word."""
 
 import subprocess
 from collections.abc import Callable
@@ -7,14 +7,14 @@ from pathlib import Path
 import pytest
 
 from tests.helpers import InstalledProject, clean_environment
-from tests.pages import do_page
+from tests.pages import execute_page
 
 pytestmark = pytest.mark.slow
 
 PERSON = {
-    f"GIT_{role}_{what}": value
+    f"GIT_{role}_{field}": value
     for role in ("AUTHOR", "COMMITTER")
-    for what, value in {"NAME": "Ada", "EMAIL": "ada@example.org"}.items()
+    for field, value in {"NAME": "Ada", "EMAIL": "ada@example.org"}.items()
 }
 
 
@@ -36,7 +36,7 @@ def test_the_first_hour_ends_with_a_branch_for_a_pull_request(
     git(tmp_path, "init", "--quiet", "--bare", server.name)
     git(project.path, "remote", "add", "origin", server.as_uri())
 
-    do_page(project.path / "docs" / "onboarding.md", project.path, 1200, **PERSON)
+    execute_page(project.path / "docs" / "onboarding.md", project.path, 1200, **PERSON)
 
     changed = git(server, "diff-tree", "--name-only", "-r", "--no-commit-id", "lower-threshold")
     assert changed.split() == ["operation/configuration/base/parameters.yml"]

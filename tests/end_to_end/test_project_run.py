@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.helpers import InstalledProject, listed, words_of_the_hook
+from tests.helpers import InstalledProject, read_hook_words, read_manifest
 
 pytestmark = pytest.mark.slow
 
@@ -22,12 +22,12 @@ def ran(install: Callable[..., InstalledProject]) -> InstalledProject:
 
 
 def test_prints_the_metrics_and_the_decision(ran: InstalledProject) -> None:
-    said = ran.read("first.log")
-    assert "Gate: PASSED" in said
-    assert "event recall" in said
+    output = ran.read("first.log")
+    assert "Gate: PASSED" in output
+    assert "event recall" in output
 
 
-def test_tracks_registers_and_crowns_the_model(ran: InstalledProject) -> None:
+def test_tracks_the_run_and_makes_the_model_champion(ran: InstalledProject) -> None:
     tracked = ran.tracked()
     (run,) = tracked.runs
     assert run["status"] == "FINISHED"
@@ -47,8 +47,8 @@ def test_refuses_a_worse_model_and_keeps_the_champion(ran: InstalledProject) -> 
     before = ran.tracked()
     arguments = "detector.arguments.n_estimators=1,detector.arguments.max_samples=4"
     worse = f"{arguments},detector.refit_every=null"
-    said = ran.make("run", f"PARAMS={worse}").stdout
-    assert "Gate: REFUSED" in said
+    output = ran.make("run", f"PARAMS={worse}").stdout
+    assert "Gate: REFUSED" in output
     after = ran.tracked()
     assert after.versions == [*before.versions, before.versions[-1] + 1]
     assert after.models == {"temperature-anomalies": {"champion": 1}}
@@ -68,10 +68,10 @@ def test_refuses_bad_data_and_keeps_the_model(ran: InstalledProject) -> None:
 
     refused = ran.make("run", "PARAMS=raw_file=bad.csv")
     assert refused.returncode != 0
-    said = refused.stdout + refused.stderr
-    assert "701" in said
-    assert "temperature" in said
-    assert "Traceback" not in said
+    output = refused.stdout + refused.stderr
+    assert "701" in output
+    assert "temperature" in output
+    assert "Traceback" not in output
     assert ran.tracked().versions == before.versions
     assert ran.tracked().models == before.models
     assert files_below(ran.path / "data" / "processed" / "model") == model
@@ -82,13 +82,13 @@ def test_refuses_bad_data_and_keeps_the_model(ran: InstalledProject) -> None:
 
 
 @pytest.mark.parametrize("name", ["dev", "stage", "prod"])
-def test_knows_its_environments(ran: InstalledProject, name: str) -> None:
+def test_catalogs_of_all_environments_load(ran: InstalledProject, name: str) -> None:
     shown = ran.run(".venv/bin/kedro", "catalog", "describe-datasets", "--env", name)
     assert shown.returncode == 0, shown.stdout + shown.stderr
     assert "raw_temperatures" in shown.stdout
 
 
-def test_leaves_nothing_for_git_to_pick_up(ran: InstalledProject) -> None:
+def test_leaves_no_untracked_files(ran: InstalledProject) -> None:
     for name in ("first.log", "bad.csv", "good.csv"):
         (ran.path / name).unlink(missing_ok=True)
     for command in (["init", "--quiet"], ["add", "--all"]):
@@ -96,7 +96,7 @@ def test_leaves_nothing_for_git_to_pick_up(ran: InstalledProject) -> None:
     added = set(ran.run("git", "ls-files").stdout.splitlines())
     package = "temperature_anomalies"
     names = ("always", "azure_pipelines", "sample")
-    assert added == set().union(*(listed(name, package) for name in names))
+    assert added == set().union(*(read_manifest(name, package) for name in names))
 
 
 LOCKS = ("run", "dev", "azure", "job", "serve")
@@ -110,19 +110,19 @@ def test_no_package_can_have_the_name_of_an_installed_module(
         "from importlib.metadata import packages_distributions as found\n"
         "print(*(f'{m}:{d}' for m, ds in found().items() for d in ds if m.isidentifier()))"
     )
-    # the tests' own environment, which the project shares, holds more than the project's locks
+    # the environment of the tests, which the project shares, has more than the project's locks
     locks = "\n".join(project.read(f"requirements/{name}.txt") for name in LOCKS)
     locked = set(re.findall(r"^([\w.-]+)==", locks, re.MULTILINE))
     pairs = (pair.split(":") for pair in project.python(code).split())
     normal = re.compile("[-_.]+")
     installed = {m.lower() for m, d in pairs if normal.sub("-", d).lower() in locked}
-    # What wheels put beside their modules by mistake is never imported.
+    # Stray files that wheels install next to their modules are never imported.
     stray = re.compile("_.*|vendor_licenses|pydevd_plugins|kedro_datasets_.*|conftest|.*__mypyc")
     modules = {name for name in installed if not stray.fullmatch(name)}
-    assert modules - words_of_the_hook("DEPENDENCIES") - words_of_the_hook("LAYOUT") == set()
+    assert modules - read_hook_words("DEPENDENCIES") - read_hook_words("LAYOUT") == set()
 
 
 def files_below(folder: Path) -> dict[str, bytes]:
-    """Return the files of a folder with what is in them."""
+    """Return the contents of the files in a folder by path."""
     paths = (path for path in folder.rglob("*") if path.is_file())
     return {str(path.relative_to(folder)): path.read_bytes() for path in paths}

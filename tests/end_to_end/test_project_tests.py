@@ -1,4 +1,4 @@
-"""The tests that a rendered project brings along."""
+"""The tests of a rendered project."""
 
 from collections.abc import Callable
 
@@ -9,7 +9,7 @@ from tests.helpers import InstalledProject
 pytestmark = pytest.mark.slow
 
 
-def test_pass(install: Callable[..., InstalledProject]) -> None:
+def test_the_tests_of_a_rendered_project_pass(install: Callable[..., InstalledProject]) -> None:
     tested = install().make("test")
     assert tested.returncode == 0, tested.stdout[-5000:] + tested.stderr
     assert " skipped" not in tested.stdout.splitlines()[-1]

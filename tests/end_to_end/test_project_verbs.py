@@ -1,4 +1,4 @@
-"""Targets of rendered projects, made as a person would."""
+"""Make targets of rendered projects."""
 
 import shutil
 from collections.abc import Callable
@@ -29,7 +29,7 @@ OPTIONS = {
 def project(
     request: pytest.FixtureRequest, install: Callable[..., InstalledProject]
 ) -> InstalledProject:
-    """A project as rendered, without a git repository."""
+    """A rendered project without a git repository."""
     project = install(**request.param)
     shutil.rmtree(project.path / ".git")
     return project
@@ -43,7 +43,7 @@ def test_check_passes_and_changes_nothing(project: InstalledProject) -> None:
     assert before == after
 
 
-def test_check_refuses_a_fault_and_fix_corrects_it(
+def test_check_reports_a_fault_and_fix_corrects_it(
     install: Callable[..., InstalledProject],
 ) -> None:
     project = install(project_slug="fixed")
@@ -58,7 +58,7 @@ def test_check_refuses_a_fault_and_fix_corrects_it(
     assert project.make("check").returncode == 0
 
 
-def test_run_takes_the_most_unusual_answers(install: Callable[..., InstalledProject]) -> None:
+def test_run_works_with_unusual_answers(install: Callable[..., InstalledProject]) -> None:
     project = install(**OPTIONS["everything_else"])
     ran = project.make("run")
     assert ran.returncode == 0, ran.stdout + ran.stderr

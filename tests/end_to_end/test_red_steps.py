@@ -1,7 +1,7 @@
-"""A red step of CI is the command that a person types to see the same failure.
+"""The command of a failed CI step reproduces the failure on a laptop.
 
-Each step of the rendered YAML is one command. Here it is run as an agent runs it, in a clone of a
-commit with a fault, and typed into a fresh shell in another clone of the same commit.
+Each step of the rendered YAML is one command. The tests run it like an agent, in a clone of a
+commit with a fault, and in a fresh shell in another clone of the same commit.
 """
 
 import re
@@ -39,14 +39,14 @@ def configuration(project: Path) -> None:
         text.write("\nsteps:\n  fit: {pipelines: [data_sciense]}\n")
 
 
-# what puts the fault in, words of the step's command, what the failure is known by
+# function that inserts the fault, part of the step's command, pattern of the failure
 FAULTS = {
     "style": (style, "make check", r"F821 .*|.*fault\.py:3:\d+"),
     "test": (suite, ".venv/bin/pytest", r"FAILED \S+::test_seeded"),
     "configuration": (configuration, "compile --env stage", r".*data_sciense.*"),
 }
-# Agent and laptop run the tests of the broken file alone, in one process, and of the hooks the one
-# that finds the fault: it saves minutes and no step.
+# Agent and laptop only run the tests of the broken file, in one process, and the hook that finds
+# the fault. This saves minutes and skips no step.
 QUICK = {"PYTEST_ADDOPTS": "-k seeded", "PYTEST_XDIST_AUTO_NUM_WORKERS": "0"}
 FINDS = "ruff-check"
 AGENTS = {
@@ -62,26 +62,26 @@ def project(install: Callable[..., InstalledProject]) -> InstalledProject:
 
 @pytest.fixture(scope="module")
 def quick(project: InstalledProject) -> dict[str, str]:
-    """The variables that leave out what has nothing to do with the faults."""
+    """Variables that skip everything unrelated to the faults."""
     hooks = yaml.safe_load(project.read(".pre-commit-config.yaml"))["repos"][0]["hooks"]
     return QUICK | {"SKIP": ",".join(hook["id"] for hook in hooks if hook["id"] != FINDS)}
 
 
 @pytest.fixture(scope="module")
-def typed() -> dict[str, subprocess.CompletedProcess[str]]:
-    """What a command that somebody typed has answered: both providers have the same commands."""
+def local_runs() -> dict[str, subprocess.CompletedProcess[str]]:
+    """The results of commands on the laptop, shared because providers have the same commands."""
     return {}
 
 
 @pytest.fixture
 def clones(project: InstalledProject, tmp_path: Path) -> Callable[..., list[Path]]:
-    """Commit a fault and clone it twice: for the agent, and for the laptop of someone else."""
+    """Commit a fault and clone it twice: for the agent, and for another user's laptop."""
 
-    def cloned(put_in: Callable[[Path], None]) -> list[Path]:
+    def cloned(insert_fault: Callable[[Path], None]) -> list[Path]:
         pushed = tmp_path / "pushed"
-        kept = shutil.ignore_patterns(".git", ".venv", ".venv-serve")
-        shutil.copytree(project.path, pushed, ignore=kept)
-        put_in(pushed)
+        ignored = shutil.ignore_patterns(".git", ".venv", ".venv-serve")
+        shutil.copytree(project.path, pushed, ignore=ignored)
+        insert_fault(pushed)
         git(pushed, "init", "--quiet", "--initial-branch=main")
         git(pushed, "add", "--all")
         git(pushed, "commit", "--quiet", "--message", "A fault")
@@ -97,7 +97,7 @@ def clones(project: InstalledProject, tmp_path: Path) -> Callable[..., list[Path
 
 
 def run(step: Step, folder: Path, **variables: str) -> subprocess.CompletedProcess[str]:
-    """Run a step's script; make must not install into the environment of these tests."""
+    """Run a step's script without letting make install into the environment of these tests."""
     shell = {"PYTHONPATH": str(folder / "src"), "MAKEFLAGS": "UV=false"} | variables
     return subprocess.run(
         ["bash", "--noprofile", "--norc", "-e", "-c", step.script],
@@ -109,31 +109,33 @@ def run(step: Step, folder: Path, **variables: str) -> subprocess.CompletedProce
     )
 
 
-def failure(log: subprocess.CompletedProcess[str], known_by: str) -> set[str]:
-    """Return what a failure is known by, without colours."""
+def failure(log: subprocess.CompletedProcess[str], pattern: str) -> set[str]:
+    """Return the lines that identify a failure, without colours."""
     text = re.sub(r"\x1b\[[0-9;]*m", "", log.stdout + log.stderr)
-    return set(re.findall(known_by, text, re.MULTILINE))
+    return set(re.findall(pattern, text, re.MULTILINE))
 
 
 @pytest.mark.parametrize("provider", AGENTS)
-@pytest.mark.parametrize(("put_in", "command", "known_by"), FAULTS.values(), ids=FAULTS)
+@pytest.mark.parametrize(("insert_fault", "command", "pattern"), FAULTS.values(), ids=FAULTS)
 def test_the_same_command_shows_the_same_failure(
     project: InstalledProject, clones: Callable[..., list[Path]], monkeypatch: pytest.MonkeyPatch,
-    provider: str, put_in: Callable[[Path], None], command: str, known_by: str,
-    quick: dict[str, str], typed: dict[str, subprocess.CompletedProcess[str]],
+    provider: str, insert_fault: Callable[[Path], None], command: str, pattern: str,
+    quick: dict[str, str], local_runs: dict[str, subprocess.CompletedProcess[str]],
 ) -> None:  # fmt: skip
     monkeypatch.chdir(project.path)
-    agent, laptop = clones(put_in)
-    found = steps_of_azure(project) if provider == "azure_pipelines" else steps_of_github(project)
-    steps = {step.script: step for step in found if command in step.script}
+    agent, laptop = clones(insert_fault)
+    all_steps = (
+        steps_of_azure(project) if provider == "azure_pipelines" else steps_of_github(project)
+    )
+    steps = {step.script: step for step in all_steps if command in step.script}
     (step,) = steps.values()
 
     red = run(step, agent, **quick, **AGENTS[provider])
     assert red.returncode != 0, red.stdout
-    assert failure(red, known_by), red.stdout + red.stderr
+    assert failure(red, pattern), red.stdout + red.stderr
 
-    if step.script not in typed:
-        typed[step.script] = run(step, laptop, **quick)
-    again = typed[step.script]
+    if step.script not in local_runs:
+        local_runs[step.script] = run(step, laptop, **quick)
+    again = local_runs[step.script]
     assert again.returncode != 0
-    assert failure(again, known_by) == failure(red, known_by)
+    assert failure(again, pattern) == failure(red, pattern)

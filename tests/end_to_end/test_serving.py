@@ -1,4 +1,4 @@
-"""A model where there is no network, and the file of the container."""
+"""A model without network, and the Dockerfile of the container."""
 
 import json
 import os
@@ -19,7 +19,7 @@ from kedro_azure_mlops.serve.score import answer, load_served
 model = load_served(Path("data/processed/model"), "temperature_anomalies.score:load")
 print(answer(model, Path("request.json").read_bytes()).text())
 """
-# Neither a proxy that answers, nor an index, nor the settings of who runs this.
+# No working proxy, no index, and none of the user's settings.
 NO_NETWORK = {
     **dict.fromkeys(("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"), "http://127.0.0.1:9"),
     "NO_PROXY": "",
@@ -32,16 +32,16 @@ NO_NETWORK = {
 def ran(install: Callable[..., InstalledProject]) -> InstalledProject:
     """The default project after a short run."""
     project = install()
-    done = project.make("run", "PARAMS=detector.arguments.n_estimators=10")
-    assert done.returncode == 0, done.stdout + done.stderr
+    process = project.make("run", "PARAMS=detector.arguments.n_estimators=10")
+    assert process.returncode == 0, process.stdout + process.stderr
     return project
 
 
 @pytest.mark.slow
-def test_a_bundle_scores_where_there_is_no_network(ran: InstalledProject, tmp_path: Path) -> None:
+def test_a_bundle_scores_without_network(ran: InstalledProject, tmp_path: Path) -> None:
     version = f"{sys.version_info.major}.{sys.version_info.minor}"
-    made = ran.make("bundle", f"ARGS=--python {version}")
-    assert made.returncode == 0, made.stdout + made.stderr
+    bundled = ran.make("bundle", f"ARGS=--python {version}")
+    assert bundled.returncode == 0, bundled.stdout + bundled.stderr
     (archive,) = (ran.path / "dist").glob("bundle-*.zip")
     with zipfile.ZipFile(archive) as opened:
         opened.extractall(tmp_path)
@@ -49,15 +49,15 @@ def test_a_bundle_scores_where_there_is_no_network(ran: InstalledProject, tmp_pa
 
     def call(*command: str) -> subprocess.CompletedProcess[str]:
         request = (folder / "request.json").read_text(encoding="utf-8")
-        surroundings = {"PATH": os.environ["PATH"], "PYTHON": sys.executable, **NO_NETWORK}
+        environment = {"PATH": os.environ["PATH"], "PYTHON": sys.executable, **NO_NETWORK}
         return subprocess.run(
-            command, cwd=folder, env=surroundings, input=request, capture_output=True, text=True
+            command, cwd=folder, env=environment, input=request, capture_output=True, text=True
         )
 
     installed = call("sh", "install.sh")
     assert installed.returncode == 0, installed.stdout + installed.stderr
-    found = sorted(path.name for path in (folder / ".venv").glob("lib/python*/site-packages/*"))
-    assert not [name for name in found if name.startswith(("pandas", "sklearn", "mlflow"))]
+    packages = sorted(path.name for path in (folder / ".venv").glob("lib/python*/site-packages/*"))
+    assert not [name for name in packages if name.startswith(("pandas", "sklearn", "mlflow"))]
     scored = call(".venv/bin/python", "score_file.py")
     assert scored.returncode == 0, scored.stderr
     (ran.path / "request.json").write_bytes((folder / "request.json").read_bytes())
@@ -74,16 +74,16 @@ def test_a_bundle_scores_where_there_is_no_network(ran: InstalledProject, tmp_pa
 @pytest.mark.parametrize(
     "name", ["azure/job.Dockerfile", "deploy/serve.Dockerfile", "serve/Dockerfile"]
 )
-def test_hadolint_has_nothing_to_say(name: str) -> None:
+def test_hadolint_reports_no_faults(name: str) -> None:
     file = ROOT / "src/kedro_azure_mlops" / name
-    done = subprocess.run([HADOLINT, file], capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stdout) == (0, "")
+    process = subprocess.run([HADOLINT, file], capture_output=True, text=True, check=False)
+    assert (process.returncode, process.stdout) == (0, "")
 
 
-def test_hadolint_would_see_an_image_that_is_not_pinned(tmp_path: Path) -> None:
+def test_hadolint_reports_an_unpinned_image(tmp_path: Path) -> None:
     (tmp_path / "Dockerfile").write_text("FROM python\n", encoding="utf-8")
-    done = subprocess.run(
+    process = subprocess.run(
         [HADOLINT, tmp_path / "Dockerfile"], capture_output=True, text=True, check=False
     )
-    assert done.returncode == 1
-    assert "DL3006" in done.stdout
+    assert process.returncode == 1
+    assert "DL3006" in process.stdout

@@ -1,4 +1,4 @@
-"""Kedro's spaceflights-pandas, which knows nothing of the plugin: init, compile, run, local.
+"""Kedro's spaceflights-pandas starter with the plugin: init, compile, run, local.
 
 ``SPACEFLIGHTS=PATH/TO/kedro-starters/spaceflights-pandas make test ARGS="-k spaceflights"``
 """
@@ -16,14 +16,14 @@ from tests.helpers import ROOT, tool, virtual_environment
 STARTER = os.environ.get("SPACEFLIGHTS", "")
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.skipif(not STARTER, reason="SPACEFLIGHTS names no copy of spaceflights-pandas"),
+    pytest.mark.skipif(not STARTER, reason="set SPACEFLIGHTS to a copy of spaceflights-pandas"),
 ]
 KINDS = ("csvdataset", "exceldataset", "parquetdataset")
 
 
 @pytest.fixture(scope="module")
 def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An environment with what the starter needs and the plugin."""
+    """An environment with the plugin and the requirements of the starter."""
     datasets = ",".join(f"pandas-{kind}" for kind in KINDS)
     datasets += ",plotly-plotlydataset,plotly-jsondataset,matplotlib-matplotlibdataset"
     wanted = ("--editable", str(ROOT), f"kedro-datasets[{datasets}]", "seaborn", "openpyxl")
@@ -32,12 +32,12 @@ def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The starter, its model stored by ModelDataset; nothing else of it is changed."""
-    place = tmp_path_factory.mktemp("starter")
+    """The starter, otherwise unchanged, with its model stored by ModelDataset."""
+    folder = tmp_path_factory.mktemp("starter")
     answers = ["kedro_version=1.7.0", "tools=none", "example_pipeline=True"]
-    options = ["--no-input", "--default-config", "--output-dir", str(place)]
+    options = ["--no-input", "--default-config", "--output-dir", str(folder)]
     subprocess.run([tool("cookiecutter"), STARTER, *options, *answers], check=True)
-    (project,) = place.iterdir()
+    (project,) = folder.iterdir()
     catalog = project / "conf/base/catalog.yml"
     model = (
         "regressor:\n  type: kedro_azure_mlops.ModelDataset\n  filepath: data/06_models/model\n\n"
@@ -48,8 +48,8 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def kedro(python: Path, project: Path, *arguments: str) -> str:
-    """Call Kedro in the project and return what it prints."""
-    done = subprocess.run(
+    """Run Kedro in the project and return its output."""
+    process = subprocess.run(
         [python, "-m", "kedro", *arguments],
         cwd=project,
         env=os.environ | {"DO_NOT_TRACK": "1", "COLUMNS": "200"},
@@ -57,11 +57,11 @@ def kedro(python: Path, project: Path, *arguments: str) -> str:
         text=True,
         check=False,
     )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout + done.stderr
+    assert process.returncode == 0, process.stdout + process.stderr
+    return process.stdout + process.stderr
 
 
-def test_it_becomes_a_job_of_three_steps_that_runs_here(python: Path, project: Path) -> None:
+def test_starter_compiles_into_three_steps_and_runs_locally(python: Path, project: Path) -> None:
     assert "wrote  conf/base/mlops.yml" in kedro(python, project, "mlops", "init")
     file = project / "conf/base/azureml.yml"
     config = yaml.safe_load(file.read_text(encoding="utf-8"))

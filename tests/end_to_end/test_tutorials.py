@@ -1,4 +1,4 @@
-"""The tutorials are typed word for word: they work, print what they show, and touch few files."""
+"""The tutorials are executed word for word: they work, show the real output, change few files."""
 
 import re
 from collections.abc import Callable
@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.helpers import ROOT
-from tests.pages import PageError, do_page, read_blocks
+from tests.pages import PageError, execute_page, read_blocks
 
 TUTORIALS = ROOT / "docs" / "tutorials"
 
@@ -67,20 +67,20 @@ ls: ... 'nowhere': No such file or directory
 
 
 @pytest.fixture
-def typed(tmp_path: Path) -> Callable[..., None]:
-    """Type the page above, with one thing in it replaced by another."""
+def run_page(tmp_path: Path) -> Callable[..., None]:
+    """Execute the page above, optionally with one replacement."""
 
     def do(old: str = "", new: str = "") -> None:
         assert old in GREETING
         page = tmp_path / "page.md"
         page.write_text(GREETING.replace(old, new, 1), encoding="utf-8")
-        do_page(page, tmp_path)
+        execute_page(page, tmp_path)
 
     return do
 
 
-def test_a_page_is_typed_into_one_shell(typed: Callable[..., None], tmp_path: Path) -> None:
-    typed()
+def test_the_blocks_of_a_page_share_a_shell(run_page: Callable[..., None], tmp_path: Path) -> None:
+    run_page()
     assert (tmp_path / "place/names/first.txt").read_text() == "Ada Lovelace\nGrace\n"
 
 
@@ -105,56 +105,56 @@ def test_a_page_is_typed_into_one_shell(typed: Callable[..., None], tmp_path: Pa
         ("```bash\nkill", "```json\nkill", r"page\.md:47: this output does not follow"),
     ],
 )
-def test_what_a_page_gets_wrong_is_named_with_its_line(
-    typed: Callable[..., None], old: str, new: str, message: str
+def test_page_errors_name_the_line(
+    run_page: Callable[..., None], old: str, new: str, message: str
 ) -> None:
     with pytest.raises(PageError, match=f"(?s){message}"):
-        typed(old, new)
+        run_page(old, new)
 
 
-def test_a_page_that_does_not_end_is_ended(tmp_path: Path) -> None:
+def test_an_endless_page_is_stopped(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
     page.write_text("```bash\nsleep 600\n```\n", encoding="utf-8")
     with pytest.raises(PageError, match=r"page\.md:1: not done after 0\.1 s:\n$"):
-        do_page(page, tmp_path, seconds=0.1)
+        execute_page(page, tmp_path, seconds=0.1)
 
 
 @pytest.fixture(scope="module")
 def anomalies(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The project that the page about anomalies makes."""
+    """The project of the anomalies tutorial."""
     return follow("anomalies", template, tmp_path_factory.mktemp("anomalies"))
 
 
 def follow(name: str, template: Path, folder: Path) -> Path:
-    """Type a tutorial, and return the project that it makes."""
-    do_page(TUTORIALS / f"{name}.md", folder, template=template)
+    """Execute a tutorial, and return its project."""
+    execute_page(TUTORIALS / f"{name}.md", folder, template=template)
     (project,) = folder.glob("*/pyproject.toml")
     return project.parent
 
 
 def files_changed(name: str) -> set[str]:
-    """Return the files that a page shows as changed; the test that types it compares them."""
+    """Return the files that a page lists as changed; executing the page verifies the list."""
     page = (TUTORIALS / f"{name}.md").read_text(encoding="utf-8")
     return set(re.findall(r"^ (\S+) +\| +\d+ [+-]+$", page, re.M))
 
 
-def test_a_feature_column_takes_at_most_three_files_and_their_tests() -> None:
+def test_adding_a_feature_column_changes_at_most_three_files() -> None:
     (edit,) = (
         block.text
         for block in read_blocks((TUTORIALS / "humidity.md").read_text(encoding="utf-8"))
         if block.kind == "diff" and "numbers: [temperature, humidity]" in block.text
     )
-    of_column = set(re.findall(r"^\+\+\+ b/(\S+)$", edit, re.M))
-    assert of_column < files_changed("humidity")
-    assert 1 < len(of_column) <= 3
+    column_files = set(re.findall(r"^\+\+\+ b/(\S+)$", edit, re.M))
+    assert column_files < files_changed("humidity")
+    assert 1 < len(column_files) <= 3
 
 
 @pytest.mark.slow
 def test_your_own_csv_is_trained_gated_and_served(template: Path, tmp_path: Path) -> None:
     project = follow("your-own-csv", template, tmp_path)
-    assert "ready at http://127.0.0.1" in (project / "data/interim/serve.log").read_text(
-        encoding="utf-8"
-    )
+    # the page itself waits for the answer and compares it
+    log = (project / "data/interim/serve.log").read_text(encoding="utf-8")
+    assert "champion of local, tumours version 1" in log, "the refused version 2 is not served"
 
 
 @pytest.mark.slow
@@ -168,6 +168,6 @@ def test_a_column_and_another_estimator_reach_the_scores(template: Path, tmp_pat
 @pytest.mark.slow
 def test_the_anomalies_are_found_drawn_and_packaged(anomalies: Path) -> None:
     assert (anomalies / "build/index.html").is_file()
-    there = anomalies.parent / "elsewhere" / "data"
-    assert (there / "interim/clean_temperatures.parquet").is_file()
-    assert not (there / "processed").exists(), "one pipeline was asked for"
+    data = anomalies.parent / "elsewhere" / "data"
+    assert (data / "interim/clean_temperatures.parquet").is_file()
+    assert not (data / "processed").exists(), "only one pipeline was requested"

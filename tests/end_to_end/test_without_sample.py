@@ -1,4 +1,4 @@
-"""A project without the sample runs, says what to write first, and is green; the sample can go."""
+"""A project without the sample: it runs, lists the first files to write, and passes its checks."""
 
 import json
 import re
@@ -21,11 +21,11 @@ NAMES = {
 }
 
 
-def is_green(project: InstalledProject) -> None:
-    """Fail where a person who types these three would see red."""
+def assert_checks_pass(project: InstalledProject) -> None:
+    """Fail if one of these three commands fails."""
     for target in ("check", "test", "local"):
-        done = project.make(target, *(["ENV=dev"] if target == "local" else []))
-        assert done.returncode == 0, f"{target}: {done.stdout[-5000:]}{done.stderr}"
+        process = project.make(target, *(["ENV=dev"] if target == "local" else []))
+        assert process.returncode == 0, f"{target}: {process.stdout[-5000:]}{process.stderr}"
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +40,9 @@ def empty(install: Callable[..., InstalledProject]) -> InstalledProject:
 
 
 class TestNewProject:
-    def test_says_at_the_end_what_to_write_first_and_where(self, empty: InstalledProject) -> None:
+    def test_ends_its_run_with_a_list_of_files_to_write_first(
+        self, empty: InstalledProject
+    ) -> None:
         *_, report = empty.read("build/first.log").partition("Write first:")
         files = re.findall(r"[\w./-]+/[\w.]*", report)
         assert len(files) == 5
@@ -54,8 +56,8 @@ class TestNewProject:
         assert tracked.runs[0]["metrics"] == {"rows": 3.0}
         assert tracked.models == {}
 
-    def test_is_green(self, empty: InstalledProject) -> None:
-        is_green(empty)
+    def test_passes_its_checks(self, empty: InstalledProject) -> None:
+        assert_checks_pass(empty)
 
     @pytest.mark.parametrize(
         ("command", "status", "words"),
@@ -70,35 +72,37 @@ class TestNewProject:
             ("init", 0, "kept   operation/configuration/base/mlops.yml"),
         ],
     )
-    def test_commands_answer_in_sentences(
+    def test_commands_print_clear_messages(
         self, empty: InstalledProject, command: str, status: int, words: str
     ) -> None:
-        done = empty.run(".venv/bin/kedro", "mlops", *command.split())
-        said = done.stdout + done.stderr
-        assert (done.returncode, "Traceback" in said) == (status, False), said
-        assert words in " ".join(said.split("\n"))
+        process = empty.run(".venv/bin/kedro", "mlops", *command.split())
+        output = process.stdout + process.stderr
+        assert (process.returncode, "Traceback" in output) == (status, False), output
+        assert words in " ".join(output.split("\n"))
 
-    def test_a_doctor_finds_no_fault_in_it(self, empty: InstalledProject) -> None:
-        done = empty.run(".venv/bin/kedro", "mlops", "doctor")
-        faults = [line for line in done.stdout.splitlines() if "FAULT" in line]
+    def test_doctor_finds_no_fault(self, empty: InstalledProject) -> None:
+        process = empty.run(".venv/bin/kedro", "mlops", "doctor")
+        faults = [line for line in process.stdout.splitlines() if "FAULT" in line]
         assert [line for line in faults if "signing in" not in line] == []
 
 
 @pytest.fixture(scope="module")
 def released(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Template:
-    """This very template as a release."""
+    """This template as a release."""
     folder = tmp_path_factory.mktemp("released") / "this"
     shutil.copytree(template, folder)
     git(folder, "init", "--quiet", "--initial-branch=main")
-    made = Template(folder, "https://templates.example/this.git")
-    made.questions = json.loads((template / "cookiecutter.json").read_text(encoding="utf-8"))
-    made.release("v1", {})
-    return made
+    template_repository = Template(folder, "https://templates.example/this.git")
+    template_repository.questions = json.loads(
+        (template / "cookiecutter.json").read_text(encoding="utf-8")
+    )
+    template_repository.release("v1", {})
+    return template_repository
 
 
 @pytest.fixture
 def project(released: Template, tmp_path: Path, environment: Path) -> Project:
-    """A project with the sample, as it was recorded before there was such a question."""
+    """A project with the sample, whose record has no answer to the question about it."""
     project = Project(released.render("v1", tmp_path / "project", **NAMES), released)
     project.record("v1", **NAMES)
     shutil.rmtree(project.path / ".git")
@@ -107,32 +111,32 @@ def project(released: Template, tmp_path: Path, environment: Path) -> Project:
     (project.path / ".venv").symlink_to(environment)
     for stamp in (".run", ".dev", ".azure"):
         (environment / stamp).touch()
-    # what a run has left: git and updates leave it, and Kedro would take it for a pipeline
+    # left by a run: git and updates ignore it, and Kedro would take it for a pipeline
     bytecode = project.path / "src/wards/pipelines/score/__pycache__/nodes.cpython-311.pyc"
     write(project.path, {bytecode.relative_to(project.path).as_posix(): b"made of nodes.py"})
     return project
 
 
 class TestProjectWithTheSample:
-    """``kedro mlops update --answer sample=none``, at the release that it was made from."""
+    """``kedro mlops update --answer sample=none``, at the release of the project."""
 
-    def test_loses_what_nobody_edited(
+    def test_loses_unedited_sample_files(
         self, project: Project, released: Template, tmp_path: Path
     ) -> None:
-        done = project.update("--answer", "sample=none")
-        assert done.status == 0, done.said
-        assert ("removed", "src/wards/detector.py") in done.report
+        outcome = project.update("--answer", "sample=none")
+        assert outcome.status == 0, outcome.printed
+        assert ("removed", "src/wards/detector.py") in outcome.report
         assert project.state["context"]["cookiecutter"]["sample"] == "none"
-        found = read(project.path)
+        files = read(project.path)
         expected = read(released.render("v1", tmp_path / "fresh", sample="none", **NAMES))
-        more = {name for name in found.keys() - expected.keys() if "__pycache__" not in name}
-        assert more == {".cruft.json", ".venv"}
-        assert {name for name in expected if found[name] != expected[name]} == set()
+        extra = {name for name in files.keys() - expected.keys() if "__pycache__" not in name}
+        assert extra == {".cruft.json", ".venv"}
+        assert {name for name in expected if files[name] != expected[name]} == set()
         assert (project.path / "src/wards/pipelines/score/__pycache__").exists()
         project.commit("without the sample")
-        is_green(InstalledProject(project.path))
+        assert_checks_pass(InstalledProject(project.path))
 
-    def test_keeps_and_names_what_someone_edited(self, project: Project) -> None:
+    def test_keeps_and_reports_edited_files(self, project: Project) -> None:
         parameters = project.text("operation/configuration/base/parameters.yml")
         catalog = project.text("operation/configuration/base/catalog.yml")
         mine = {
@@ -145,31 +149,31 @@ class TestProjectWithTheSample:
         }
         assert "0.5" in mine["operation/configuration/base/parameters.yml"]
         project.edit(mine)
-        done = project.update("--answer", "sample=none")
-        assert done.status == 0, done.said
+        outcome = project.update("--answer", "sample=none")
+        assert outcome.status == 0, outcome.printed
         for name, text in mine.items():
             assert project.text(name) == text
-        kept = {path for kind, path in done.report if kind == "yours kept"}
+        kept = {path for kind, path in outcome.report if kind == "yours kept"}
         assert kept | {"README.md"} == mine.keys() - {"operation/tests/unit/test_own.py"}
         assert project.text("operation/configuration/base/catalog.yml") != catalog
         project.commit("without the sample")
-        is_green(InstalledProject(project.path))
+        assert_checks_pass(InstalledProject(project.path))
 
-    def test_may_have_edited_what_both_hold_and_settles_that(self, project: Project) -> None:
-        """The catalog belongs to both sides: it is merged, and named as a conflict."""
+    def test_gets_a_conflict_for_an_edited_catalog(self, project: Project) -> None:
+        """The catalog belongs to both sides: it is merged, and reported as a conflict."""
         name = "operation/configuration/base/catalog.yml"
         own = "\nwards: {type: pandas.CSVDataset, filepath: data/raw/wards.csv}\n"
         project.edit({name: project.text(name) + own})
-        done = project.update("--answer", "sample=none")
-        assert done.status == 1
-        assert ("conflict", name) in done.report
+        outcome = project.update("--answer", "sample=none")
+        assert outcome.status == 1
+        assert ("conflict", name) in outcome.report
         assert "wards: {type" in project.text(name)
         assert project.update("--abort").status == 0
         assert project.has("src/wards/detector.py")
 
-    def test_is_refused_an_answer_that_fits_no_sample(self, project: Project) -> None:
-        before = project.picture()
+    def test_rejects_an_unknown_sample(self, project: Project) -> None:
+        before = project.snapshot()
         refused = project.update("--answer", "sample=foo")
         assert refused.status == 2
         assert '--answer "sample=temperature anomalies" or --answer sample=none' in refused.err
-        assert project.picture() == before
+        assert project.snapshot() == before

@@ -10,21 +10,21 @@ from tests.fuzz.targets import TARGETS
 
 
 def main() -> int:
-    """Share the time among the targets; return 1 at the first input that is read wrongly."""
+    """Divide the time among the targets; return 1 at the first wrongly parsed input."""
     parser = argparse.ArgumentParser(prog="python -m tests.fuzz", description=__doc__)
     parser.add_argument("--minutes", type=float, default=10)
     parser.add_argument("--target", choices=TARGETS, action="append")
-    parser.add_argument("--first", type=int, help="number of the first input, to see it again")
-    given = parser.parse_args()
+    parser.add_argument("--first", type=int, help="number of the first input, to reproduce it")
+    options = parser.parse_args()
     logging.disable(logging.CRITICAL)
-    first = random.SystemRandom().randrange(10**9) if given.first is None else given.first
-    targets = given.target or list(TARGETS)
+    first = random.SystemRandom().randrange(10**9) if options.first is None else options.first
+    targets = options.target or list(TARGETS)
     for target in targets:
-        seconds = given.minutes * 60 / len(targets)
+        seconds = options.minutes * 60 / len(targets)
         try:
             tried, accepted = run(target, TARGETS[target], rounds=1, seconds=seconds, first=first)
         except AssertionError as error:
-            sys.stderr.write(f"{error}\nPut it into tests/fuzz/corpus/{target}.\n")
+            sys.stderr.write(f"{error}\nAdd it to tests/fuzz/corpus/{target}.\n")
             return 1
         sys.stdout.write(f"{target}: {tried:,} inputs from {first}, {accepted:,} accepted\n")
     return 0

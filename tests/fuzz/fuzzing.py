@@ -1,7 +1,7 @@
-"""Makes broken inputs of good ones: seeded, so that a number is enough to see one again.
+"""Mutates valid inputs into broken ones: seeded, so that a number reproduces an input.
 
-Neither atheris nor hypothesis is among the locked packages; what they would do for these small
-grammars is done here with ``random``.
+Neither atheris nor hypothesis is among the locked packages; for these small grammars, ``random`` is
+enough.
 """
 
 import random
@@ -24,7 +24,7 @@ TOKENS = [
 
 
 def seeds(target: str) -> list[bytes]:
-    """Return the good and the once bad inputs that are kept."""
+    """Return the stored inputs: valid ones, and those that once failed."""
     return [file.read_bytes() for file in sorted((CORPUS / target).iterdir())]
 
 
@@ -44,7 +44,7 @@ def mutated(corpus: list[bytes], number: int) -> bytes:
             del data[start:end]
         elif change == 3:
             data[start:start] = data[start:end] * chance.randrange(1, 4)
-        elif change == 4:  # digits and signs are what numbers and times are made of
+        elif change == 4:  # digits and signs, as in numbers and times
             data[start : start + 1] = chance.choice(b"0123456789+-.:eETZ \"',").to_bytes()
         else:
             lines = bytes(data).split(b"\n")
@@ -55,7 +55,7 @@ def mutated(corpus: list[bytes], number: int) -> bytes:
 
 
 def inputs(target: str, first: int = 0) -> Iterator[tuple[str, bytes]]:
-    """Yield the corpus, then what is made of it, without end, each with its name."""
+    """Yield the corpus, then endless mutations of it, each with its name."""
     corpus = seeds(target)
     yield from ((f"{target} seed {number}", data) for number, data in enumerate(corpus))
     number = first
@@ -67,12 +67,12 @@ def inputs(target: str, first: int = 0) -> Iterator[tuple[str, bytes]]:
 def run(
     target: str, check: Callable[[bytes], bool], *, rounds: int, seconds: float = 0, first: int = 0
 ) -> tuple[int, int]:
-    """Check so many inputs, and further ones until the time is over; count all and the accepted.
+    """Check inputs for a number of rounds and seconds; count all and the accepted ones.
 
     Raises
     ------
     AssertionError
-        Names the input that crashes a reader or is read wrongly, and shows its bytes.
+        If an input crashes a reader or is parsed wrongly; the message names and shows it.
     """
     end = time.monotonic() + seconds
     tried = accepted = 0

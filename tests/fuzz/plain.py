@@ -1,4 +1,4 @@
-"""Slow and plain parsers: what is accepted must read as they read it."""
+"""Slow and simple reference parsers: readers must parse accepted inputs like them."""
 
 import json
 from collections.abc import Mapping
@@ -14,32 +14,32 @@ NULLS = ("", "~", "null", "Null", "NULL")  # of YAML
 
 
 def records(text: str) -> list[Record]:
-    """Cut delimited text letter by letter: the line that each record begins in, and its cells."""
-    found: list[Record] = []
-    line = begun = 1
+    """Split delimited text character by character into records: the first line and the cells."""
+    rows: list[Record] = []
+    line = first_line = 1
     cells, cell, state = [], "", "start"  # of a cell: start, plain, quoted, closed
     text = text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
-    for letter in text if text.endswith("\n") else text + "\n":
+    for character in text if text.endswith("\n") else text + "\n":
         if state == "quoted":
-            state, cell = ("closed", cell) if letter == '"' else (state, cell + letter)
-        elif state == "closed" and letter == '"':
+            state, cell = ("closed", cell) if character == '"' else (state, cell + character)
+        elif state == "closed" and character == '"':
             state, cell = "quoted", cell + '"'
-        elif letter in ",\n":
+        elif character in ",\n":
             cells, cell, state = [*cells, cell], "", "start"
-            if letter == "\n":
+            if character == "\n":
                 if any(one.strip() for one in cells) or len(cells) > 1:
-                    found.append((begun, cells))
-                cells, begun = [], line + 1
-        elif state == "start" and letter == '"':
+                    rows.append((first_line, cells))
+                cells, first_line = [], line + 1
+        elif state == "start" and character == '"':
             state = "quoted"
-        elif state != "start" or letter != " ":
-            cell, state = cell + letter, "plain"
-        line += letter == "\n"
-    return found
+        elif state != "start" or character != " ":
+            cell, state = cell + character, "plain"
+        line += character == "\n"
+    return rows
 
 
 def rows(body: bytes) -> list[tuple[datetime, str, float]] | None:
-    """Read the rows of a request of time, unit and load from -100 to 400; None if it is none."""
+    """Read the rows of a request: time, unit and load from -100 to 400; None if it is invalid."""
     try:
         document = json.loads(body)
     except (ValueError, RecursionError):
@@ -50,13 +50,13 @@ def rows(body: bytes) -> list[tuple[datetime, str, float]] | None:
         return None
     if not isinstance(document["data"], list) or not document["data"]:
         return None
-    found = [_row(row) for row in document["data"]]
+    parsed = [_row(row) for row in document["data"]]
     newest: dict[str, datetime] = {}
-    for row in found:
+    for row in parsed:
         if row is None or row[0] < newest.get(row[1], row[0]):
             return None
         newest[row[1]] = row[0]
-    return found  # type: ignore[return-value]
+    return parsed  # type: ignore[return-value]
 
 
 def _row(row: Any) -> tuple[datetime, str, float] | None:
@@ -72,15 +72,15 @@ def _row(row: Any) -> tuple[datetime, str, float] | None:
 
 
 def settings(text: bytes) -> Any:
-    """Read YAML with every value as it is written."""
-    return yaml.load(text, yaml.BaseLoader)  # noqa: S506, it makes texts alone
+    """Read YAML with all values as text."""
+    return yaml.load(text, yaml.BaseLoader)  # noqa: S506, it only returns text
 
 
 def is_written(value: Any, text: Any) -> bool:
-    """Return whether a value is what a text of YAML says, no other and of no other kind."""
+    """Return whether a value has exactly the value and type of a YAML text."""
     if isinstance(value, Mapping):
-        keys_are_there = isinstance(text, Mapping) and set(map(str, value)) == set(text)
-        return keys_are_there and all(is_written(one, text[str(k)]) for k, one in value.items())
+        has_keys = isinstance(text, Mapping) and set(map(str, value)) == set(text)
+        return has_keys and all(is_written(one, text[str(k)]) for k, one in value.items())
     if isinstance(value, list):
         is_list = isinstance(text, list) and len(text) == len(value)
         return is_list and all(map(is_written, value, text))
@@ -91,6 +91,6 @@ def is_written(value: Any, text: Any) -> bool:
     if isinstance(value, bool):
         yes = {"true", "yes", "on"}
         return text.lower() in (yes if value else {"false", "no", "off"})
-    other = yaml.safe_load(text)  # of other ways to write a number, 0x10 and 1_000
+    other = yaml.safe_load(text)  # for other notations of numbers, 0x10 and 1_000
     is_number = isinstance(other, int | float) and not isinstance(other, bool)
     return bool(value == (other if is_number else float(text)))

@@ -1,4 +1,4 @@
-"""The three readers, each with what must hold for any bytes: refused in words, or read rightly."""
+"""The three readers: any bytes must be rejected with a message, or parsed correctly."""
 
 import atexit
 import functools
@@ -35,23 +35,23 @@ _NAMES = Names("time", "device", "load", {"value": "load"})
 
 
 def check_request(body: bytes) -> bool:
-    """Compare the reader of requests with the plain one; return whether it accepts."""
+    """Compare the reader of requests with the reference; return whether it accepts."""
     expected = plain.rows(body)
     try:
-        found = _READER.read(body)
+        request = _READER.read(body)
     except BadRequestError as error:
         assert error.field and error.message and error.status in {400, 413}
         assert expected is None, f"refused: {error}"
         return False
     assert expected is not None, "accepted"
-    times = found.columns["time"].astype("datetime64[us]").tolist()
-    units = [name.strip() for name in found.columns["unit"].tolist()]
-    assert list(zip(times, units, found.columns["load"].tolist(), strict=True)) == expected
+    times = request.columns["time"].astype("datetime64[us]").tolist()
+    units = [name.strip() for name in request.columns["unit"].tolist()]
+    assert list(zip(times, units, request.columns["load"].tolist(), strict=True)) == expected
     return True
 
 
 def check_table(data: bytes) -> bool:
-    """Compare each row of a file with the plain reading of its line, however it is cut."""
+    """Compare each row of a file with the reference, for all sizes of pieces."""
     whole = _table(data, None)
     for rows in (1, 3):
         parts = _table(data, rows)
@@ -81,41 +81,41 @@ def check_table(data: bytes) -> bool:
 def _table(data: bytes, rows: int | None) -> pd.DataFrame | None:
     reader = SeriesReader(_NAMES, ReaderOptions(), "new.csv", "new")
     try:
-        found = list(reader.read_csv(lambda: io.BytesIO(data), rows))
+        pieces = list(reader.read_csv(lambda: io.BytesIO(data), rows))
     except (BadDataError, OperationError) as error:
         assert "new.csv" in str(error) or "reader." in str(error), error
         return None
-    table = pd.concat([one.astype(object) for one in found])
+    table = pd.concat([one.astype(object) for one in pieces])
     is_right = is_time(table["time"]) & is_number(table["load"])
-    # a schema refuses what is missing or wrong: no value of it is used
+    # a schema refuses missing or wrong values, so none of them is used
     return table if len(table) and (is_right & table.notna().all(axis=1)).all() else None
 
 
 def check_configuration(text: bytes) -> bool:
-    """Read the bytes as ``mlops.yml`` and ``azureml.yml``; what is accepted is what is written."""
+    """Read the bytes as ``mlops.yml`` and ``azureml.yml``; accepted values must match the text."""
     readers: dict[str, Callable[..., Any]] = {"mlops": read_mlops, "azureml": read_azureml}
     return sum(_is_read(name, read, text) for name, read in readers.items()) > 0
 
 
 def _is_read(name: str, read: Callable[..., Any], text: bytes) -> bool:
     root = _project()
-    place = root / "conf" / "local" / f"{name}.yml"
-    place.write_bytes(text)
+    file = root / "conf" / "local" / f"{name}.yml"
+    file.write_bytes(text)
     try:
-        found = read(root, "local")
+        config = read(root, "local")
     except OperationError as error:
         assert f"{name}.yml" in str(error), error
         assert "pydantic" not in str(error)
         return False
     finally:
-        place.unlink()
+        file.unlink()
     written = plain.settings(text) or {}
-    _compare(found.model_dump(by_alias=True), written)
+    _compare(config.model_dump(by_alias=True), written)
     return True
 
 
 def _compare(read: Any, written: Any) -> None:
-    """Compare what the text names; what it leaves out or null is from base or has its default."""
+    """Compare the values in the text; omitted and null ones come from base or the defaults."""
     if isinstance(written, Mapping) and isinstance(read, Mapping):
         for key, text in written.items():
             assert key == "<<" or key in read, f"{key} is dropped"

@@ -1,4 +1,4 @@
-"""Fixtures: projects that are run in this process, each with a tracking database of its own."""
+"""Fixtures: projects that run in this process, each with its own tracking database."""
 
 import os
 from collections.abc import Iterator
@@ -9,20 +9,20 @@ import pytest
 
 from kedro_azure_mlops.cli import main
 from tests.plugin.helpers import Project
-from tests.plugin.history import Ask, History, make_history
+from tests.plugin.history import History, Reproduce, make_history
 from tests.plugin.mlflow_server import Server, serving
 from tests.projects import fixtures_of
 
-# With these a command reports to the CI run that the tests themselves are a part of.
-_OF_CI = (
+# With these a command would report to the CI run that runs these tests.
+_CI_VARIABLES = (
     *("CI", "TF_BUILD", "GITHUB_ACTIONS", "GITHUB_OUTPUT", "SYSTEM_ACCESSTOKEN"),
     *("ACTIONS_ID_TOKEN_REQUEST_URL", "ACTIONS_ID_TOKEN_REQUEST_TOKEN", "SYSTEM_OIDCREQUESTURI"),
 )
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _outside_of_ci() -> None:
-    for name in _OF_CI:
+def _without_ci_variables() -> None:
+    for name in _CI_VARIABLES:
         os.environ.pop(name, None)
 
 
@@ -42,19 +42,19 @@ def server(
 
 @pytest.fixture(scope="session")
 def history(tmp_path_factory: pytest.TempPathFactory, database: Path) -> History:
-    """A repository with a past; tests leave it as they find it."""
+    """A repository with earlier runs, which tests do not change."""
     return make_history(Project.copy_to(tmp_path_factory.mktemp("history") / "project", database))
 
 
 @pytest.fixture
-def ask(
+def reproduce(
     history: History, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> Ask:
-    """Call ``reproduce`` in that repository: exit status, what it prints, what it complains of."""
+) -> Reproduce:
+    """Call ``reproduce`` in that repository and return the exit status, output and errors."""
     monkeypatch.chdir(history.project.path)
 
     def call(*arguments: str) -> tuple[int, str, str]:
-        mlflow.set_tracking_uri(None)  # as it is in a process of its own
+        mlflow.set_tracking_uri(None)  # as in a new process
         status = main(["reproduce", "--run", *arguments])
         return status, *capfd.readouterr()
 

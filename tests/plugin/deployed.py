@@ -1,4 +1,4 @@
-"""Small models of the project ``plant`` that are deployed: saved ones with a light scorer."""
+"""Small models of the project ``plant`` for deployments: saved, with a fast scorer."""
 
 import json
 import shutil
@@ -38,7 +38,7 @@ SCHEMA = Schema(
 
 
 def hours() -> pd.DataFrame:
-    """Return the project's data without the rows that lack something."""
+    """Return the project's data without incomplete rows."""
     return pd.read_csv(ROOT / "data/raw/hours.csv").dropna().reset_index(drop=True)
 
 
@@ -62,15 +62,15 @@ def _describe(folder: Path, coefficients: dict[str, float], threshold: float) ->
     numbers = coefficients | {"threshold": threshold}
     (folder / "linear.json").write_text(json.dumps(numbers), encoding="utf-8")
     rows = hours()[["time", "unit", *FEATURES]].head(6).to_dict("records")
-    found = linear(numbers).score(columns_of_rows(rows, SCHEMA.inputs))
-    answer = rows_of_columns(found, SCHEMA.outputs)
+    columns = linear(numbers).score(columns_of_rows(rows, SCHEMA.inputs))
+    answer = rows_of_columns(columns, SCHEMA.outputs)
     write_contract(folder, Contract(SCHEMA, rows, answer, tolerance=1e-9))
     write_manifest(folder)
     return folder
 
 
 def linear(numbers: dict[str, float]):
-    """Return the project's scorer, as a process of its own would import it."""
+    """Return the project's scorer, imported as a new process would import it."""
     sys.path.insert(0, str(ROOT / "src"))
     try:
         from plant.linear import Linear

@@ -1,4 +1,4 @@
-"""Shared by the plugin's tests: the small project ``plant`` in a folder of its own."""
+"""Shared by the plugin's tests: copies of the small project ``plant``."""
 
 import json
 import os
@@ -23,17 +23,17 @@ CONFIGURATION = "conf"
 
 @dataclass
 class Project:
-    """A project on disk and how to run it."""
+    """A project on disk, with methods to run and inspect it."""
 
     path: Path
     run = ProjectCopy.run
 
     def mlops(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-        """Call a command as a person would, in a process of its own."""
+        """Call a command as a user would, in a new process."""
         return self.python("-m", "kedro_azure_mlops", *arguments, **environment)
 
     def kedro(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-        """Call Kedro as a person would, in a process of its own."""
+        """Call Kedro as a user would, in a new process."""
         return self.python("-m", "kedro", *arguments, **environment)
 
     def python(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -82,8 +82,8 @@ class Project:
         return cls(target)
 
 
-def reported_by(monkeypatch: pytest.MonkeyPatch, file: Path) -> Callable[[], dict[str, str]]:
-    """Return a reader of the values reported since the last look; of two the last one counts."""
+def outputs_reader(monkeypatch: pytest.MonkeyPatch, file: Path) -> Callable[[], dict[str, str]]:
+    """Return a reader of the outputs since its last call; the last value of a name wins."""
     monkeypatch.setenv("GITHUB_OUTPUT", str(file))
 
     def read() -> dict[str, str]:
@@ -95,5 +95,5 @@ def reported_by(monkeypatch: pytest.MonkeyPatch, file: Path) -> Callable[[], dic
 
 
 def new_shell() -> dict[str, str]:
-    """Return the environment without what Kedro has put there for the projects of other tests."""
+    """Return the environment without the ``PYTHONPATH`` that Kedro set for other tests."""
     return {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}

@@ -1,4 +1,4 @@
-"""A repository with a run and a job in its past, for the tests of ``reproduce``."""
+"""A repository with an earlier run and an earlier job, for the tests of ``reproduce``."""
 
 import subprocess
 from collections.abc import Callable
@@ -11,14 +11,14 @@ import pytest
 from tests.plugin.helpers import Project
 
 SHA = "0123456789abcdef" * 4
-Ask = Callable[..., tuple[int, str, str]]
+Reproduce = Callable[..., tuple[int, str, str]]
 IGNORED = "/build/\n/data/*\n!/data/raw/\n/mlruns.db*\n/mlartifacts/\n/conf/local/*\n__pycache__/\n"
 _MODEL = {"arguments": {"alpha": 2.0}}
 
 
 @dataclass
 class History:
-    """A repository whose newest commit cannot run, and what was tracked before that commit."""
+    """A repository whose newest commit cannot run, and runs tracked before that commit."""
 
     project: Project
     run: str
@@ -32,14 +32,14 @@ class History:
     def tags(self, run: str) -> dict[str, str]:
         return dict(self.client.get_run(run).data.tags)
 
-    def like(self, run: str, **changes: str | None) -> str:
-        """Make a run with the tags of another one, some of them changed or left out."""
+    def clone(self, run: str, **changes: str | None) -> str:
+        """Create a run with the tags of another one, some of them changed or removed."""
         tags = self.tags(run) | {name.replace("__", "."): text for name, text in changes.items()}
-        kept = {name: text for name, text in tags.items() if text is not None}
-        return self.client.create_run("0", tags=kept).info.run_id
+        remaining = {name: text for name, text in tags.items() if text is not None}
+        return self.client.create_run("0", tags=remaining).info.run_id
 
     def state(self) -> str:
-        """Return the commit of the user's checkout."""
+        """Return the commit and the uncommitted changes of the user's checkout."""
         return git(self.project.path, "rev-parse", "HEAD") + git(
             self.project.path, "status", "--porcelain"
         )
@@ -54,14 +54,14 @@ def git(folder: Path, *arguments: str) -> str:
 
 
 def make_history(project: Project) -> History:
-    """Run once alone and once in two steps of a job; then commit what changes everything."""
+    """Run once alone and once as a job of two steps; then commit code that cannot run."""
     (project.path / ".gitignore").write_text(IGNORED, encoding="utf-8")
     git(project.path, "init", "-q")
     git(project.path, "add", ".")
     git(project.path, "commit", "-q", "-m", "first")
     project.run(model=_MODEL)
     client = project.client()
-    experiments = [found.experiment_id for found in client.search_experiments()]
+    experiments = [experiment.experiment_id for experiment in client.search_experiments()]
     (run,) = client.search_runs(experiments)
     job, step = _run_in_steps(project, run.data.tags)
     parameters = project.path / "conf/base/parameters.yml"
@@ -74,15 +74,15 @@ def make_history(project: Project) -> History:
 
 
 def _run_in_steps(project: Project, origin: dict[str, str]) -> tuple[str, str]:
-    """Do what the steps of a job do; the second does not get what matters to the first alone."""
+    """Run the steps of a job, each with its own parameters only."""
     client = project.client()
     submitted = {name: origin[name] for name in ("git.commit", "git.dirty")}
     job = client.create_run("0", tags=submitted).info.run_id
-    given = {
+    parameters_of_steps = {
         ("prepare",): {"train_fraction": 0.5},
         ("train",): {"model": _MODEL},
     }
-    for pipelines, parameters in given.items():
+    for pipelines, parameters in parameters_of_steps.items():
         step = client.create_run("0", tags={"mlflow.parentRunId": job}).info.run_id
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv("MLFLOW_RUN_ID", step)

@@ -1,4 +1,4 @@
-"""The MLflow runs of a cloud job, as its platform opens them before a step begins."""
+"""The MLflow runs of a cloud job, as its platform opens them before a step starts."""
 
 import mlflow
 import pytest
@@ -13,7 +13,7 @@ SUBMITTED = {
 
 
 class Job:
-    """A pipeline job with one step, as the platform leaves it to the step's process."""
+    """A pipeline job with one step, as the platform hands it to the step's process."""
 
     def __init__(self, client: mlflow.MlflowClient, monkeypatch: pytest.MonkeyPatch) -> None:
         self.client = client
@@ -32,17 +32,17 @@ class Job:
     def text(self, name: str) -> str:
         return mlflow.artifacts.load_text(f"{self.step().info.artifact_uri}/{name}")
 
-    def is_left_alone(self) -> bool:
-        """Return whether the run is as the platform opened it, but for what was logged."""
+    def is_untouched(self) -> bool:
+        """Return whether nothing but logged data changed in the run that the platform opened."""
         info = self.step().info
         return (
             (info.status, info.run_name, info.end_time) == ("RUNNING", "step", None)
-            and self.is_alone()
+            and self.has_no_other_runs()
             and mlflow.active_run() is None
         )
 
-    def is_alone(self) -> bool:
-        """Return whether no run was opened besides those of the platform."""
+    def has_no_other_runs(self) -> bool:
+        """Return whether the platform's runs are the only new ones."""
         return self._all_runs() - self._others == {self.id, self.parent}
 
     def _all_runs(self) -> set[str]:

@@ -1,4 +1,4 @@
-"""A real MLflow server on loopback, and a proxy that hides what Azure ML's server lacks.
+"""A real MLflow server on loopback, and a proxy that hides the routes Azure ML's server lacks.
 
 Azure ML answers 404 to the calls of MLflow 3 about logged models (azure-sdk-for-python#44896), and
 its documentation of the model registry names tags but no aliases.
@@ -24,7 +24,7 @@ _NOT_FORWARDED = {"connection", "content-length", "host", "server", "date", "tra
 
 @dataclass
 class Server:
-    """An MLflow server of its own process."""
+    """An MLflow server in another process."""
 
     uri: str
     process: subprocess.Popen[str]
@@ -42,7 +42,7 @@ def free_port() -> int:
 
 @contextmanager
 def serving(folder: Path) -> Iterator[Server]:
-    """Run a server that keeps everything in a folder."""
+    """Run a server that stores its data in a folder."""
     port = free_port()
     process = subprocess.Popen(
         [
@@ -57,13 +57,13 @@ def serving(folder: Path) -> Iterator[Server]:
         env={**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
     )
     assert process.stdout
-    said = []
-    for line in process.stdout:  # ends with the process, so a server that fails does not hang this
-        said.append(line)
+    lines = []
+    for line in process.stdout:  # the output of a failed server ends, so this does not hang
+        lines.append(line)
         if "Application startup complete" in line:
             break
     else:
-        raise RuntimeError("mlflow server did not start:\n" + "".join(said))
+        raise RuntimeError("mlflow server did not start:\n" + "".join(lines))
     server = Server(f"http://127.0.0.1:{port}", process)
     try:
         yield server
@@ -74,7 +74,7 @@ def serving(folder: Path) -> Iterator[Server]:
 
 
 class Proxy(ThreadingHTTPServer):
-    """Passes requests on, but answers 404 with an empty body where a path is not known."""
+    """Forwards requests, except those with an unknown path, which get an empty 404 response."""
 
     daemon_threads = True
 
@@ -82,13 +82,13 @@ class Proxy(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Handler)
         self.upstream = upstream.removeprefix("http://")
         self.unknown = unknown
-        self.refused: list[str] = []
+        self.blocked: list[str] = []
         self.uri = f"http://127.0.0.1:{self.server_port}"
 
 
 @contextmanager
-def without(upstream: str, *unknown: str) -> Iterator[Proxy]:
-    """Hide the routes of a server whose path holds one of these texts."""
+def hide_routes(upstream: str, *unknown: str) -> Iterator[Proxy]:
+    """Hide the server's routes whose path contains one of these texts."""
     proxy = Proxy(upstream, unknown)
     thread = threading.Thread(target=proxy.serve_forever)
     thread.start()
@@ -103,31 +103,31 @@ def without(upstream: str, *unknown: str) -> Iterator[Proxy]:
 class _Handler(BaseHTTPRequestHandler):
     server: Proxy
 
-    def _pass_on(self) -> None:
+    def _forward(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         if any(text in self.path for text in self.server.unknown):
-            self.server.refused.append(f"{self.command} {self.path}")
+            self.server.blocked.append(f"{self.command} {self.path}")
             self._answer(404, [], b"")
             return
         upstream = http.client.HTTPConnection(self.server.upstream)
-        upstream.request(self.command, self.path, body, _kept(self.headers.items()))
+        upstream.request(self.command, self.path, body, _forwarded(self.headers.items()))
         answer = upstream.getresponse()
         self._answer(answer.status, answer.getheaders(), answer.read())
         upstream.close()
 
-    do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = _pass_on  # noqa: N815
+    do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = _forward  # noqa: N815
 
     def _answer(self, status: int, headers: list[tuple[str, str]], body: bytes) -> None:
         self.send_response(status)
-        for name, value in _kept(headers).items():
+        for name, value in _forwarded(headers).items():
             self.send_header(name, value)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
 
     def log_message(self, *_: object) -> None:
-        """Keep quiet: what was refused is in the list."""
+        """Log nothing: blocked requests are in the list."""
 
 
-def _kept(headers: Iterator[tuple[str, str]] | list[tuple[str, str]]) -> dict[str, str]:
+def _forwarded(headers: Iterator[tuple[str, str]] | list[tuple[str, str]]) -> dict[str, str]:
     return {name: value for name, value in headers if name.lower() not in _NOT_FORWARDED}

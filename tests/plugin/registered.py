@@ -1,4 +1,4 @@
-"""Shared by tests of the registry: models that are registered without being trained."""
+"""Shared by tests of the registry: models that are registered without training."""
 
 import json
 from collections.abc import Callable
@@ -19,7 +19,7 @@ from kedro_azure_mlops.contract import (
 from kedro_azure_mlops.registry import Registry, Version, open_registry
 from tests.plugin.helpers import CONFIGURATION, Project
 
-SCORER = "plant.linear:load"  # of the models here
+SCORER = "plant.linear:load"  # serves the models below
 ENVIRONMENTS = ("dev", "stage", "prod")
 RULES: list[dict[str, Any]] = [
     {
@@ -51,16 +51,16 @@ FACTS = {
 
 
 def set_keys(project: Project, env: str, **sections: Any) -> None:
-    """Set keys in sections of an environment's ``mlops.yml``, and keep the others."""
+    """Set keys in sections of an environment's ``mlops.yml``, and keep all other keys."""
     file = project.path / CONFIGURATION / env / "mlops.yml"
-    found = yaml.safe_load(file.read_text(encoding="utf-8")) if file.exists() else {}
+    config = yaml.safe_load(file.read_text(encoding="utf-8")) if file.exists() else {}
     for name, keys in sections.items():
-        found[name] = (found.get(name) or {}) | keys
-    file.write_text(yaml.safe_dump(found), encoding="utf-8")
+        config[name] = (config.get(name) or {}) | keys
+    file.write_text(yaml.safe_dump(config), encoding="utf-8")
 
 
 def save_fixed_model(folder: Path, content: str, answer: float = 5.0) -> Path:
-    """Write a model folder that the project's scorer serves; one answer is 5, as it would say."""
+    """Write a model folder for the project's scorer, which predicts 5.0 for the example."""
     (folder / "data").mkdir(parents=True)
     (folder / "MLmodel").write_text("flavors: {}\n", encoding="utf-8")
     (folder / "data" / "weights.txt").write_text(content, encoding="utf-8")
@@ -75,20 +75,20 @@ def save_fixed_model(folder: Path, content: str, answer: float = 5.0) -> Path:
 
 
 @dataclass
-class Place:
-    """Where a project keeps its models, and how its files are changed behind its back."""
+class Store:
+    """The registered models of a project, and a function that tampers with their files."""
 
     project: Project
     tamper: Callable[[Version], None]
     work: Path
-    made: list[Version] = field(default_factory=list)
+    registered: list[Version] = field(default_factory=list)
     opened: dict[tuple[str, ...], Registry] = field(default_factory=dict)
 
     def registry(self, env: str) -> Registry:
         return open_registry(env, self.project.path)
 
     def _registry(self, env: str) -> Registry:
-        """Open a registry once for each configuration: to read that takes most of a look."""
+        """Open a registry once for each configuration, because reading that is slow."""
         files = (self.project.path / CONFIGURATION / one for one in ("base", env))
         texts = [file.read_text("utf-8") for one in files for file in sorted(one.glob("*.yml"))]
         if (env, *texts) not in self.opened:
@@ -98,30 +98,30 @@ class Place:
     def register(
         self, env: str, *, content: str = "some weights", answer: float = 5.0, **facts: Any
     ) -> Version:
-        """Register a model; a fact that is None is left out."""
-        folder = save_fixed_model(self.work / f"model-{len(self.made)}", content, answer)
+        """Register a model, without the facts that are None."""
+        folder = save_fixed_model(self.work / f"model-{len(self.registered)}", content, answer)
         tags = FACTS | facts | {"digest": digest(folder)}
         tags = {name: text for name, text in tags.items() if text is not None}
-        self.made.append(self._registry(env).register(folder, tags))
-        return self.made[-1]
+        self.registered.append(self._registry(env).register(folder, tags))
+        return self.registered[-1]
 
     def champion(self, env: str, *, content: str = "some weights", **facts: Any) -> Version:
-        """Register a model and let it be champion."""
+        """Register a model and make it champion."""
         version = self.register(env, content=content, **facts)
         self._registry(env).make_champion(version, "test")
         return version
 
-    def everything(self) -> Any:
-        """Return all versions of all environments with all they carry, the champion, the lock."""
-        found = {}
+    def snapshot(self) -> Any:
+        """Return the versions with their tags, the champion and the lock of each environment."""
+        states = {}
         for env in ENVIRONMENTS:
             registry = self._registry(env)
             champion = registry.champion()
             versions = [(one.number, dict(one.tags)) for one in registry.versions()]
-            found[env] = (versions, champion.number if champion else None, registry.clear_lock())
-        return found
+            states[env] = (versions, champion.number if champion else None, registry.clear_lock())
+        return states
 
     def file_of(self, version: Version) -> Path:
-        """Find a file of a version in the project's artifacts."""
+        """Return the file with a version's weights in the project's artifacts."""
         source = self.project.client().get_model_version(version.name, version.number).source
         return Path(source.removeprefix("file://")) / "data" / "weights.txt"

@@ -1,34 +1,36 @@
-"""Secrets as our users have them, made of pieces here so that no file holds one."""
+"""Secrets like those of users, assembled from pieces so that no file contains one."""
 
 import base64
 import random
 import string
 
 _LETTERS = string.ascii_letters + string.digits
-_ANY = random.Random(5)  # noqa: S311
+_RANDOM = random.Random(5)  # noqa: S311
 
 
-def some(length: int, characters: str = _LETTERS) -> str:
-    """Return the same random characters in every run of the tests, others at every call."""
-    return "".join(_ANY.choice(characters) for _ in range(length))
+def random_text(length: int, characters: str = _LETTERS) -> str:
+    """Return random characters: new ones at each call, the same in each run of the tests."""
+    return "".join(_RANDOM.choice(characters) for _ in range(length))
 
 
 def _part(text: str) -> str:
     return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
 
 
-KEY = some(86, _LETTERS + "+/") + "=="
-SIGNATURE = f"{some(20)}%2B{some(20)}%3D"
+KEY = random_text(86, _LETTERS + "+/") + "=="
+SIGNATURE = f"{random_text(20)}%2B{random_text(20)}%3D"
 SAS = f"sv=2024-11-04&ss=b&sp=rl&se=2030-01-01T00:00:00Z&spr=https&sig={SIGNATURE}"
-PASSWORD = some(20)
-JWT = ".".join((_part('{"alg":"RS256","typ":"JWT"}'), _part('{"oid":"1","n":"x"}'), some(43)))
+PASSWORD = random_text(20)
+JWT = ".".join(
+    (_part('{"alg":"RS256","typ":"JWT"}'), _part('{"oid":"1","n":"x"}'), random_text(43))
+)
 HEX = "0123456789abcdef"
 
-_UNMARKED = "q2" + some(50, string.ascii_lowercase + "234567")
-_BRACKETS = "p$s{" + some(6) + "}1(*)[x"
-_WORDS = some(14, string.ascii_lowercase)
+_UNMARKED = "q2" + random_text(50, string.ascii_lowercase + "234567")
+_BRACKETS = "p$s{" + random_text(6) + "}1(*)[x"
+_WORDS = random_text(14, string.ascii_lowercase)
 
-# what it is -> the secret, and a text that holds it
+# type of secret -> the secret, and a text that contains it
 SEEDS = {
     "sas_url": (SIGNATURE, f"cannot read https://a.blob.core.windows.net/c/x.csv?{SAS}: 403"),
     "sas_quoted_twice": (
@@ -59,11 +61,14 @@ SEEDS = {
         PASSWORD,
         f"AADSTS7000215: Invalid client secret provided: client_secret={PASSWORD}&grant_type=x",
     ),
-    "client_secret_by_form": (PASSWORD, f"got Ab18Q~{PASSWORD}{some(14)}"),
+    "client_secret_by_form": (PASSWORD, f"got Ab18Q~{PASSWORD}{random_text(14)}"),
     "json": (PASSWORD, f'"username": "x", "password": "{PASSWORD}", "n": 1'),
-    "databricks": ("da" + "pi", "got da" + "pi" + some(32, HEX)),
-    "github": ("gh" + "p_", "git clone https://" + "gh" + "p_" + some(36) + "@github.com/x/y"),
-    "azure_devops": ("AZ" + "DO", "PAT " + some(76) + "AZ" + "DO" + some(4)),
+    "databricks": ("da" + "pi", "got da" + "pi" + random_text(32, HEX)),
+    "github": (
+        "gh" + "p_",
+        "git clone https://" + "gh" + "p_" + random_text(36) + "@github.com/x/y",
+    ),
+    "azure_devops": ("AZ" + "DO", "PAT " + random_text(76) + "AZ" + "DO" + random_text(4)),
     "private_key": (
         PASSWORD,
         "-----BEGIN " + f"PRIVATE KEY-----\n{PASSWORD}\n-----END " + "PRIVATE KEY-----",

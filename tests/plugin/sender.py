@@ -1,4 +1,4 @@
-"""A project that sends jobs to the stand-in for Azure, by commands in this process."""
+"""A project that submits jobs to the stand-in for Azure, by commands in this process."""
 
 import hashlib
 import io
@@ -23,7 +23,7 @@ IGNORED = "build/\ndata/*\n!data/raw/\nmlruns.db\noutputs/\nlater/\n"
 
 @dataclass
 class Sender:
-    """A project and the Azure it talks to."""
+    """A project and the stand-in for Azure that it uses."""
 
     azure: StandIn
     project: Project
@@ -36,7 +36,7 @@ class Sender:
         return status, out.getvalue(), err.getvalue()
 
     def configure(self, **config: Any) -> None:
-        """Set keys of dev's ``azureml.yml``, besides those of its workspace."""
+        """Write dev's ``azureml.yml`` with its workspace and other keys."""
         names = {
             "subscription_id": self.azure.subscription,
             "resource_group": self.azure.resource_group,
@@ -45,16 +45,16 @@ class Sender:
         self.project.configure("dev", "azureml.yml", yaml.safe_dump({"workspace": names} | config))
 
     def commit(self) -> str:
-        """Commit all there is, and return the commit."""
+        """Commit all files and return the commit."""
         (self.project.path / ".gitignore").write_text(IGNORED, encoding="utf-8")
         self._git("init", "--quiet")
         self._git("add", "--all")
-        who = ("-c", "user.name=Ada", "-c", "user.email=ada@example.com")
-        self._git(*who, "commit", "--quiet", "--message", "All there is")
+        author = ("-c", "user.name=Ada", "-c", "user.email=ada@example.com")
+        self._git(*author, "commit", "--quiet", "--message", "All there is")
         return self._git("rev-parse", "HEAD").strip()
 
-    def found(self, kind: str) -> dict[str, dict[str, Any]]:
-        """Return the properties of all resources of a kind, by the end of their ids."""
+    def resources(self, kind: str) -> dict[str, dict[str, Any]]:
+        """Return the properties of all resources of a type, by the ends of their ids."""
         start = f"{self._workspace}/{kind}/"
         return {
             id.removeprefix(start): body["properties"]
@@ -63,11 +63,11 @@ class Sender:
         }
 
     def job(self) -> str:
-        """Name the job that was sent last."""
-        return list(self.found("jobs"))[-1]
+        """Return the name of the job that was submitted last."""
+        return list(self.resources("jobs"))[-1]
 
-    def changed(self) -> set[str]:
-        """Name the kinds of resources that were put since the last ``forget``."""
+    def changed_kinds(self) -> set[str]:
+        """Return the types of the resources that were written since the last ``forget``."""
         start = f"{self._workspace}/"
         put = [r.path for r in self.azure.requests if r.method == "PUT"]
         return {path.removeprefix(start).split("/")[0] for path in put if path.startswith(start)}
@@ -79,13 +79,13 @@ class Sender:
 
     def _git(self, *arguments: str) -> str:
         folder = self.project.path
-        done = subprocess.run(["git", *arguments], cwd=folder, check=True, capture_output=True)
-        return done.stdout.decode()
+        result = subprocess.run(["git", *arguments], cwd=folder, check=True, capture_output=True)
+        return result.stdout.decode()
 
 
 @contextmanager
 def sender_in(folder: Path, database: Path, *, identity: bool = False) -> Iterator[Sender]:
-    """Copy the project, which becomes the current folder, and lead this process to a stand-in."""
+    """Copy the project, make it the current folder, and connect this process to a stand-in."""
     project = Project.copy_to(folder / "project", database)
     project.configure("dev", "mlops.yml", NOT_TRACKED)
     with StandIn(folder / "azure", identity=identity) as azure, connected(azure) as client:

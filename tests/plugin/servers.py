@@ -1,4 +1,4 @@
-"""Servers of the command ``serve``, each in a process of its own on loopback."""
+"""Servers of the command ``serve``, each in its own process on loopback."""
 
 import http.client
 import json
@@ -20,7 +20,7 @@ PYTHON = REPOSITORY / ".venv-serve/bin/python"
 
 @dataclass(frozen=True)
 class Reply:
-    """An answer of a server."""
+    """A server's response."""
 
     status: int
     headers: dict[str, str]
@@ -28,35 +28,35 @@ class Reply:
 
     @property
     def body(self) -> Any:
-        """The answer as JSON."""
+        """The response as JSON."""
         return json.loads(self.text)
 
 
 @dataclass(frozen=True)
 class LocalServer:
-    """A running server, where it logs, and what ends it."""
+    """A running server with its port, log file and process."""
 
     port: int
     log: Path
     process: "subprocess.Popen[bytes]"
 
     def ask(self, method: str, path: str, body: Any = None, **headers: str) -> Reply:
-        """Send one request; a body may come in pieces, which are sent as chunks."""
+        """Send one request; a body of several pieces is sent in chunks."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
         named = {name.replace("_", "-"): value for name, value in headers.items()}
         try:
             connection.request(method, path, body, named)
             answer = connection.getresponse()
-            found = {name.lower(): value for name, value in answer.getheaders()}
-            return Reply(answer.status, found, answer.read().decode())
+            received = {name.lower(): value for name, value in answer.getheaders()}
+            return Reply(answer.status, received, answer.read().decode())
         finally:
             connection.close()
 
-    def send(self, data: bytes, *, ends: bool = False) -> int:
-        """Send bytes as they are, perhaps as all there is, and return the status of the answer."""
+    def send(self, data: bytes, *, close: bool = False) -> int:
+        """Send raw bytes, close the stream if asked to, and return the status of the response."""
         with socket.create_connection(("127.0.0.1", self.port), timeout=30) as connection:
             connection.sendall(data)
-            if ends:
+            if close:
                 connection.shutdown(socket.SHUT_WR)
             return int(connection.recv(12).split()[1])
 
@@ -67,10 +67,10 @@ class LocalServer:
 
 
 @contextmanager
-def served(
+def serve(
     project: Path, *arguments: str, python: Path | None = PYTHON, **environment: str
 ) -> Iterator[LocalServer]:
-    """Call ``serve`` in a project until it says that it is ready."""
+    """Call ``serve`` in a project and wait until the server is ready."""
     port, log = free_port(), project / "serve.log"
     command = [sys.executable, "-m", "kedro_azure_mlops", "serve", "--port", str(port)]
     with log.open("wb") as errors:
@@ -83,9 +83,9 @@ def served(
         )
     server = LocalServer(port, log, process)
     try:
-        said = _until_ready(process, log)
-        with log.open("ab") as more:
-            more.write(said)
+        output = _wait_until_ready(process, log)
+        with log.open("ab") as file:
+            file.write(output)
         yield server
     finally:
         if process.poll() is None:
@@ -94,10 +94,10 @@ def served(
             process.stdout.close()
 
 
-def _until_ready(process: "subprocess.Popen[bytes]", log: Path) -> bytes:
-    said = b""
-    for line in process.stdout or ():  # ends with the process, so one that fails does not hang this
-        said += line
-        if b"curl" in said and line == b"\n":
-            return said
-    raise RuntimeError(f"serve did not start:\n{said.decode()}{log.read_text('utf-8')}")
+def _wait_until_ready(process: "subprocess.Popen[bytes]", log: Path) -> bytes:
+    output = b""
+    for line in process.stdout or ():  # the output of a failed server ends, so this does not hang
+        output += line
+        if b"curl" in output and line == b"\n":
+            return output
+    raise RuntimeError(f"serve did not start:\n{output.decode()}{log.read_text('utf-8')}")

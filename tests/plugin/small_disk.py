@@ -13,40 +13,40 @@ BALLAST = "ballast"
 
 
 class Disk:
-    """A file system of its own."""
+    """A mounted file system."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
     def fill(self, left: int = 0) -> None:
-        """Leave so many bytes free, or less."""
+        """Fill the disk until at most ``left`` bytes are free."""
         self.free()
         with (self.path / BALLAST).open("wb") as file:
             file.write(b"\0" * max(0, shutil.disk_usage(self.path).free - left))
 
     def free(self) -> None:
-        """Remove what fills it."""
+        """Remove the file that fills the disk."""
         (self.path / BALLAST).unlink(missing_ok=True)
 
     def files(self) -> set[str]:
-        """Names of all files and folders, without those of Kedro's other plugins."""
-        found = {path.relative_to(self.path).as_posix() for path in self.path.rglob("*")}
-        return {name for name in found if name != BALLAST and "/.viz" not in f"/{name}"}
+        """Return all files and folders except those of Kedro-Viz."""
+        names = {path.relative_to(self.path).as_posix() for path in self.path.rglob("*")}
+        return {name for name in names if name != BALLAST and "/.viz" not in f"/{name}"}
 
 
 @contextmanager
 def small_disk(size: str = "16m") -> Iterator[Disk]:
-    """Mount one; skip where that is not allowed."""
-    with tempfile.TemporaryDirectory() as place:
-        mount = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", place]
+    """Mount a small disk, or skip the test if that is not allowed."""
+    with tempfile.TemporaryDirectory() as folder:
+        mount = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", folder]
         try:
-            done = subprocess.run(mount, capture_output=True, text=True, check=False)
+            mounted = subprocess.run(mount, capture_output=True, text=True, check=False)
         except OSError as error:
             pytest.skip(f"no small disk can be mounted here: {error}")
-        if done.returncode:
-            pytest.skip(f"no small disk can be mounted here: {done.stderr.strip()}")
+        if mounted.returncode:
+            pytest.skip(f"no small disk can be mounted here: {mounted.stderr.strip()}")
         try:
-            yield Disk(Path(place))
+            yield Disk(Path(folder))
         finally:
             # lazily: MLflow keeps its database open
-            subprocess.run(["umount", "--lazy", place], check=True)
+            subprocess.run(["umount", "--lazy", folder], check=True)

@@ -1,4 +1,4 @@
-"""A small project with a job of two steps, to be submitted by the real client."""
+"""A small project with a two-step job that the real client submits."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,7 +19,7 @@ pathlib.Path(target).write_text(pathlib.Path(source).read_text() * int(times))
 
 
 def ref(name: str) -> str:
-    """Refer to an input or output as jobs do (not spelled out: two braces begin a template)."""
+    """Return a job's reference to a port (assembled, as two braces would begin a template)."""
     return "$" + "{" * 2 + name + "}" * 2
 
 
@@ -43,7 +43,7 @@ OUTPUTS = {"model": {"type": "mlflow_model", "mode": "upload"}, "scores": FOLDER
 
 
 def make_project(folder: Path) -> Path:
-    """Write the code, the data, and which of them is uploaded."""
+    """Write the code, the data and the list of uploaded files."""
     (folder / "src").mkdir()
     (folder / "src" / "double.py").write_text(_DOUBLE)
     (folder / "raw.csv").write_text("1,2\n")

@@ -1,4 +1,4 @@
-"""A project that did not come from the template: Kedro's own blank one, with a regression in it."""
+"""A project that was not made from the template: Kedro's blank project with a regression."""
 
 import json
 import subprocess
@@ -76,17 +76,17 @@ PARAMETERS = "split: {fraction: 0.75}\nmodel: {alpha: 1.0}\n"
 
 @pytest.fixture(scope="module")
 def houses(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Kedro's blank project with a regression pipeline, the plugin not yet set up."""
-    place = tmp_path_factory.mktemp("new")
+    """Kedro's blank project with a regression pipeline, before the plugin is set up."""
+    folder = tmp_path_factory.mktemp("new")
     new = ["new", "--name", "Houses", "--tools", "none", "--example", "n", "--telemetry", "no"]
     subprocess.run(
         [sys.executable, "-m", "kedro", *new],
-        cwd=place,
+        cwd=folder,
         env=new_shell() | {"DO_NOT_TRACK": "1"},
         check=True,
         capture_output=True,
     )
-    root = place / "houses"
+    root = folder / "houses"
     source = root / "src" / "houses"
     (source / "nodes.py").write_text(NODES, encoding="utf-8")
     (source / "pipeline_registry.py").write_text(REGISTRY, encoding="utf-8")
@@ -102,7 +102,7 @@ def houses(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def inside(houses: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def project(houses: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """The project as the current folder."""
     monkeypatch.chdir(houses)
     yield houses
@@ -116,28 +116,28 @@ def run(root: Path, **parameters: object) -> None:
         session.run()
 
 
-def test_without_mlops_yml_a_run_is_left_alone(inside: Path) -> None:
-    run(inside)
-    assert not (inside / "mlruns.db").exists()
-    assert json.loads((inside / "data/08_reporting/scores.json").read_text())["r2"] > 0.9
+def test_a_run_without_mlops_yml_is_not_tracked(project: Path) -> None:
+    run(project)
+    assert not (project / "mlruns.db").exists()
+    assert json.loads((project / "data/08_reporting/scores.json").read_text())["r2"] > 0.9
 
 
-def test_init_writes_three_files_and_says_what_comes_next(
-    inside: Path, capsys: pytest.CaptureFixture[str]
+def test_init_writes_three_files_and_prints_the_next_steps(
+    project: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["init"]) == 0
-    said = capsys.readouterr().out
+    printed = capsys.readouterr().out
     for name in ("conf/base/mlops.yml", "conf/base/azureml.yml", ".amlignore"):
-        assert f"wrote  {name}" in said
-        assert (inside / name).is_file()
-    assert "kedro mlops compile" in said
-    mlops = yaml.safe_load((inside / "conf/base/mlops.yml").read_text())
+        assert f"wrote  {name}" in printed
+        assert (project / name).is_file()
+    assert "kedro mlops compile" in printed
+    mlops = yaml.safe_load((project / "conf/base/mlops.yml").read_text())
     assert mlops["tracking"]["model"] == "active.regressor"
-    assert "houses#csv" in yaml.safe_load((inside / "conf/base/azureml.yml").read_text())["inputs"]
+    assert "houses#csv" in yaml.safe_load((project / "conf/base/azureml.yml").read_text())["inputs"]
 
 
-def test_init_never_overwrites(inside: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    edited = inside / "conf/base/mlops.yml"
+def test_init_never_overwrites(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    edited = project / "conf/base/mlops.yml"
     text = edited.read_text() + "# mine\n"
     edited.write_text(text)
     assert main(["init"]) == 0
@@ -145,7 +145,7 @@ def test_init_never_overwrites(inside: Path, capsys: pytest.CaptureFixture[str])
     assert edited.read_text() == text
 
 
-def test_init_refuses_a_folder_that_is_no_project(
+def test_init_rejects_a_folder_without_a_project(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -154,9 +154,9 @@ def test_init_refuses_a_folder_that_is_no_project(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_run_is_tracked_and_its_model_registered(inside: Path) -> None:
-    run(inside, model={"alpha": 2.0})
-    client = mlflow.MlflowClient(f"sqlite:///{(inside / 'mlruns.db').as_posix()}")
+def test_a_run_is_tracked_and_its_model_is_registered(project: Path) -> None:
+    run(project, model={"alpha": 2.0})
+    client = mlflow.MlflowClient(f"sqlite:///{(project / 'mlruns.db').as_posix()}")
     (experiment,) = [e for e in client.search_experiments() if e.name != "Default"]
     (tracked,) = client.search_runs([experiment.experiment_id])
     assert tracked.info.status == "FINISHED"
@@ -166,32 +166,32 @@ def test_a_run_is_tracked_and_its_model_registered(inside: Path) -> None:
     assert version.tags["digest"]
 
 
-def test_the_champion_is_shown(inside: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_champion_is_shown(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["champion", "--env", "local"]) == 0
     assert "version 1" in capsys.readouterr().out
 
 
-def test_compile_carries_data_without_an_entry_and_says_so(
-    inside: Path, capsys: pytest.CaptureFixture[str]
+def test_compile_passes_data_without_a_catalog_entry_and_reports_it(
+    project: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    _cut(inside)
+    _split_into_steps(project)
     assert main(["compile"]) == 0
-    said = capsys.readouterr()
-    assert "X_test" in said.out + said.err
-    job = yaml.safe_load(next((inside / "build/azureml").glob("*.yml")).read_text())
+    captured = capsys.readouterr()
+    assert "X_test" in captured.out + captured.err
+    job = yaml.safe_load(next((project / "build/azureml").glob("*.yml")).read_text())
     assert set(job["jobs"]) == {"prepare", "fit"}
 
 
-def test_a_local_job_gives_the_result_of_a_run(inside: Path) -> None:
-    _cut(inside)
-    run(inside)
-    expected = json.loads((inside / "data/08_reporting/scores.json").read_text())
+def test_a_local_job_has_the_same_result_as_a_run(project: Path) -> None:
+    _split_into_steps(project)
+    run(project)
+    expected = json.loads((project / "data/08_reporting/scores.json").read_text())
     assert main(["local"]) == 0
-    (found,) = (inside / "build").rglob("outputs/**/scores.json")
-    assert json.loads(found.read_text()) == expected
+    (scores,) = (project / "build").rglob("outputs/**/scores.json")
+    assert json.loads(scores.read_text()) == expected
 
 
-def _cut(root: Path) -> None:
+def _split_into_steps(root: Path) -> None:
     file = root / "conf/base/azureml.yml"
     config = yaml.safe_load(file.read_text())
     config["steps"] = {"prepare": {"pipelines": ["prepare"]}, "fit": {"pipelines": ["fit"]}}

@@ -1,4 +1,4 @@
-"""Jobs of a few shell commands, for tests of what runs a compiled job here."""
+"""Jobs of a few shell commands, for tests of running a compiled job locally."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -15,14 +15,14 @@ FOLDER = {"type": "uri_folder", "mode": "upload"}
 
 @dataclass
 class TinyJob:
-    """A project with one file, and a job that is written beside it."""
+    """A project with one file, and a job next to it."""
 
     folder: Path
     steps: dict[str, dict[str, Any]] = field(default_factory=dict)
     inputs: dict[str, Any] = field(default_factory=dict)
     outputs: dict[str, Any] = field(default_factory=dict)
     settings: dict[str, Any] = field(default_factory=dict)
-    said: list[str] = field(default_factory=list)
+    lines: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.project.mkdir(parents=True)
@@ -63,20 +63,20 @@ class TinyJob:
         return file
 
     def run(self, **options: Any) -> Verdict:
-        self.said.clear()
+        self.lines.clear()
         return run_job(
-            self.write(), self.work, **{"say": self.said.append, "root": self.project} | options
+            self.write(), self.work, **{"say": self.lines.append, "root": self.project} | options
         )
 
     def data(self, name: str, text: str) -> str:
-        """Write a file and return its path as a job file names it."""
+        """Write a file and return its path relative to the job file."""
         (self.folder / "data").mkdir(exist_ok=True)
         (self.folder / "data" / name).write_text(text, encoding="utf-8")
         return f"../data/{name}"
 
-    def made(self, step: str, port: str, file: str = "") -> str:
-        place = self.work / step / "outputs" / port / file
-        return place.read_text(encoding="utf-8").strip()
+    def output(self, step: str, port: str, file: str = "") -> str:
+        path = self.work / step / "outputs" / port / file
+        return path.read_text(encoding="utf-8").strip()
 
     def log(self, step: str, name: str = "log.txt") -> str:
         return (self.work / step / name).read_text(encoding="utf-8")
@@ -85,11 +85,11 @@ class TinyJob:
         return {name: step.status for name, step in verdict.steps.items()}
 
     def printed(self) -> str:
-        return "\n".join(self.said)
+        return "\n".join(self.lines)
 
 
-def in_a_row(folder: Path) -> TinyJob:
-    """Two steps: the first adds a letter to what it is given, the second another one."""
+def two_step_job(folder: Path) -> TinyJob:
+    """Make a job of two steps, each of which appends a letter to its input."""
     job = TinyJob(folder)
     job.inputs = {
         "raw": {"type": "uri_file", "path": job.data("raw.txt", "a")},

@@ -1,4 +1,4 @@
-"""A small model with history, served by a scorer of the project, and requests about it."""
+"""A small model with history, served by the project's scorer, and requests to it."""
 
 import json
 import shutil
@@ -33,23 +33,23 @@ prometheus-client==0.26.0 \\
 
 
 def project_with_scorer(target: Path) -> Path:
-    """Copy the project and let the scorer of the small model serve there."""
+    """Copy the project and configure the scorer of the small model."""
     shutil.copytree(ROOT, target, ignore=shutil.ignore_patterns("__pycache__"), dirs_exist_ok=True)
-    serve_by(target, SCORER)
+    set_scorer(target, SCORER)
     (target / "requirements" / "serve.txt").write_text(LOCK, encoding="utf-8")
     return target
 
 
-def serve_by(project: Path, scorer: str) -> None:
-    """Name a scorer in the project's configuration."""
+def set_scorer(project: Path, scorer: str) -> None:
+    """Set the scorer in the project's configuration."""
     file = project / "conf/base/mlops.yml"
     lines = file.read_text(encoding="utf-8").splitlines()
-    kept = [line for line in lines if not line.startswith("scorer:")]
-    file.write_text("\n".join([*kept, f"scorer: {scorer}", ""]), encoding="utf-8")
+    others = [line for line in lines if not line.startswith("scorer:")]
+    file.write_text("\n".join([*others, f"scorer: {scorer}", ""]), encoding="utf-8")
 
 
 def series(rows: int, unit: str = "north", seed: int = 0) -> pd.DataFrame:
-    """Half-hourly loads of one unit on a daily swing."""
+    """Return half-hourly loads of one unit with a daily cycle."""
     noise = np.random.default_rng(seed).normal(size=rows)
     times = pd.date_range("2024-01-01", periods=rows, freq="30min")
     load = 60 + 10 * np.sin(np.arange(rows) / 48 * 2 * np.pi) + noise
@@ -57,7 +57,7 @@ def series(rows: int, unit: str = "north", seed: int = 0) -> pd.DataFrame:
 
 
 def measured(rows: int = 600) -> pd.DataFrame:
-    """Loads of the units ``north`` and ``7``, taken in turn; two of them are far off."""
+    """Return alternating loads of the units ``north`` and ``7`` with two outliers."""
     north, seven = series(rows), series(rows, "7", seed=1)
     north.loc[rows - 40, "load"] += 50
     seven.loc[rows - 20, "load"] -= 50
@@ -66,7 +66,7 @@ def measured(rows: int = 600) -> pd.DataFrame:
 
 
 def small_scorer() -> Scorer:
-    """Make the scorer of the small model."""
+    """Return the scorer of the small model."""
     if str(ROOT / "src") not in sys.path:
         sys.path.append(str(ROOT / "src"))
     from plant.rolling import RollingLoad
@@ -75,7 +75,7 @@ def small_scorer() -> Scorer:
 
 
 def save_small_model(folder: Path) -> Path:
-    """Write the model folder of that scorer, as a run would."""
+    """Write the model folder of the small scorer, as a run would."""
     scorer = small_scorer()
     folder.mkdir(parents=True)
     (folder / "MLmodel").write_text("flavors: {}\n", encoding="utf-8")
@@ -90,18 +90,18 @@ def save_small_model(folder: Path) -> Path:
 
 
 def rows_of(table: pd.DataFrame) -> list[dict[str, Any]]:
-    """Write a table as the rows of a request."""
+    """Return a table as the rows of a request."""
     times = table["time"].dt.strftime("%Y-%m-%dT%H:%M:%S")
     return table.assign(time=times).to_dict("records")
 
 
 def body_of(table: pd.DataFrame) -> bytes:
-    """Write a table as the body of a request."""
+    """Return a table as the body of a request."""
     return json.dumps({"data": rows_of(table)}).encode()
 
 
 def arrays_of(table: pd.DataFrame) -> dict[str, np.ndarray]:
-    """Return a table as a scorer takes it."""
+    """Return a table as the arrays that a scorer accepts."""
     return {
         "time": table["time"].to_numpy("datetime64[ns]"),
         "unit": table["unit"].to_numpy(object),

@@ -1,4 +1,4 @@
-"""A small model with a reference profile, champion of prod, and rows that it is asked about."""
+"""A small champion of prod with a reference profile, and rows to monitor."""
 
 import shutil
 from pathlib import Path
@@ -27,7 +27,7 @@ HOSTILE = '<script>alert(1)</script>"\n::error::##vso[task.complete result=Faile
 
 
 def loads(days: int, start: str = SINCE, seed: int = 50) -> pd.DataFrame:
-    """Half-hourly loads of the units ``north`` and ``7``, in the order of time."""
+    """Return half-hourly loads of the units ``north`` and ``7``, ordered by time."""
     parts = []
     for number, unit in enumerate(("north", "7")):
         one = series(48 * days, unit, seed=seed + number)
@@ -38,22 +38,22 @@ def loads(days: int, start: str = SINCE, seed: int = 50) -> pd.DataFrame:
 def changed(
     days: int = 21, *, by: float = 0.0, unit: str | None = None, value: float | None = None
 ) -> pd.DataFrame:
-    """Loads that are higher, or one and the same, in the last two of the days."""
+    """Return loads that are shifted or constant from ``CHANGED`` on."""
     rows = loads(days)
-    those = rows["time"] >= CHANGED
+    selected = rows["time"] >= CHANGED
     if unit is not None:
-        those &= rows["unit"] == unit
-    rows.loc[those, "load"] = rows.loc[those, "load"] + by if value is None else value
+        selected &= rows["unit"] == unit
+    rows.loc[selected, "load"] = rows.loc[selected, "load"] + by if value is None else value
     return rows
 
 
 def with_answers(rows: pd.DataFrame) -> pd.DataFrame:
-    """Add what the small model answers."""
+    """Add the answers of the small model."""
     return rows.assign(**Stream(small_scorer()).score(arrays_of(rows)))
 
 
 def save_watched_model(folder: Path) -> Path:
-    """Write the model folder of the small scorer with the profile of eight weeks."""
+    """Write the model folder of the small scorer with a profile of eight weeks."""
     save_small_model(folder)
     training = with_answers(loads(56, TRAINED, seed=0))
     write_profile(folder, reference_profile(training, small_scorer().schema))
@@ -62,7 +62,7 @@ def save_watched_model(folder: Path) -> Path:
 
 
 def watched_project(target: Path, model: Path, database: Path) -> Project:
-    """Make a project in which the model is champion of prod, and its data are ``hours.csv``."""
+    """Make a project in which the model is champion of prod and ``hours.csv`` is monitored."""
     project = Project(project_with_scorer(target))
     shutil.copy(database, target / "mlruns.db")
     set_keys(project, "base", monitoring={"data": "raw_hours"})
@@ -73,14 +73,14 @@ def watched_project(target: Path, model: Path, database: Path) -> Project:
 
 
 def write_rows(project: Project, rows: pd.DataFrame, name: str = "hours.csv") -> Path:
-    """Write rows as the project's newest data, or as a file beside them."""
+    """Write rows to the project's newest data file, or to another raw file."""
     file = project.path / "data/raw" / name
     rows.to_csv(file, index=False, date_format="%Y-%m-%d %H:%M:%S")
     return file
 
 
-def far_off(rows: pd.DataFrame, every: int = 97) -> pd.DataFrame:
-    """Lift single rows so far that the model flags them."""
+def with_outliers(rows: pd.DataFrame, every: int = 97) -> pd.DataFrame:
+    """Raise single loads so much that the model flags them."""
     load = rows["load"].to_numpy(float).copy()
     load[np.arange(every, len(load), every)] += 40
     return rows.assign(load=load)

@@ -1,4 +1,4 @@
-"""Series for tests of monitoring: a wave of the day, quieter weekends, autocorrelated noise."""
+"""Series for tests of monitoring: a daily wave, quieter weekends, autocorrelated noise."""
 
 import numpy as np
 import pandas as pd
@@ -22,7 +22,7 @@ SCHEMA = Schema(
 def waves(
     days: int, seed: int = 0, keys: tuple[str, ...] = KEYS, step: str = "30min"
 ) -> pd.DataFrame:
-    """Make rows of ``SCHEMA``, ordered by time, the levels of the keys 20 apart."""
+    """Return rows of ``SCHEMA``, ordered by time, with key levels 20 apart."""
     random = np.random.default_rng(seed)
     time = pd.date_range(START, periods=int(days * DAY / pd.Timedelta(step)), freq=step)
     hour = (time.hour + time.minute / 60).to_numpy()

@@ -1,4 +1,4 @@
-"""Defects to seed into the project's Azure pipelines, and good pipelines as others write them."""
+"""Defects to seed into the project's Azure pipelines, and valid pipelines of other projects."""
 
 CI = "azure_pipelines/ci.yml"
 DEPLOY = "azure_pipelines/deploy.yml"
@@ -8,8 +8,8 @@ AZURE = "azure_pipelines/templates/azure.yml"
 ROLLOUT = "azure_pipelines/templates/rollout.yml"
 SETUP = "azure_pipelines/templates/setup.yml"
 
-# What is edited, what of it, into what, and what the message has to name (one of several after a
-# bar). The message is about the edited file unless a fifth part names another.
+# name: file, old text, new text, expected part of the message (alternatives separated by a bar).
+# The message refers to the edited file unless a fifth item names another.
 DEFECTS: dict[str, tuple[str, ...]] = {
     # the schema
     "key of a step": (CI, "- bash: make check", "- bsh: make check", "bsh"),
@@ -31,16 +31,16 @@ DEFECTS: dict[str, tuple[str, ...]] = {
         "            parametrs:\n              install",
         "parametrs",
     ),
-    "deployment that nobody approves": (
+    "deployment without approval": (
         DEPLOY, "        environment: stage\n", "", "names no environment",
     ),
     "steps of a wrong indent": (
         TRAIN, "            steps:\n              - task: AzureML",
         "              steps:\n                - task: AzureML",
-        "job wait has no steps|this is no YAML",
+        "job wait has no steps|this is not valid YAML",
     ),
     "kind of a job": (TRAIN, "- job: submit", "- jb: submit", "jb"),
-    "steps that are no list": (
+    "steps that are not a list": (
         DEPLOY,
         ("              steps:\n                - template: templates/rollout.yml\n"
          "                  parameters:\n                    env: stage\n"),
@@ -61,8 +61,10 @@ DEFECTS: dict[str, tuple[str, ...]] = {
         "  - name: UV_CACHE_DIR\n    vlaue: $(Pipeline.Workspace)/uv", "vlaue",
     ),
     # YAML
-    "no YAML": (CI, "pool:\n  vmImage", "pool:\n vmImage: x\n  vmImage", "this is no YAML"),
-    "one key twice": (CI, "pool:\n", "pool: {}\npool:\n", "pool"),
+    "invalid YAML": (
+        CI, "pool:\n  vmImage", "pool:\n vmImage: x\n  vmImage", "this is not valid YAML",
+    ),
+    "duplicate key": (CI, "pool:\n", "pool: {}\npool:\n", "pool"),
     "anchor": (CI, "pool:\n", "pool: &pool\n", "anchors"),
     "cron of four fields": (TRAIN, "0 4 * * 1", "0 4 * *", "five fields"),
     # templates and their parameters
@@ -84,9 +86,9 @@ DEFECTS: dict[str, tuple[str, ...]] = {
     "default that is not allowed": (SETUP, "default: setup", "default: stup", "stup"),
     "parameter declared twice": (SETUP, "- name: pushes", "- name: install", "twice"),
     "key of a parameter": (SETUP, "    default: setup", "    defualt: setup", "defualt"),
-    "templates in a circle": (
+    "circular templates": (
         ROLLOUT, "- template: setup.yml\n    parameters:\n      install: azure",
-        "- template: rollout.yml\n    parameters:\n      env: x", "circle",
+        "- template: rollout.yml\n    parameters:\n      env: x", "cycle",
     ),
     "template of the wrong kind": (
         CI, "jobs:\n", "jobs:\n  - template: templates/setup.yml\n", "jobs",
@@ -96,7 +98,7 @@ DEFECTS: dict[str, tuple[str, ...]] = {
         TRAIN, "ne(dependencies.submit.outputs['submit.job'], ''))",
         "ne(dependencies.submit.outputs['submit.job'], '')", "unbalanced brackets",
     ),
-    "one bracket too much": (TRAIN, "''))))", "'')))))", "unbalanced brackets"),
+    "superfluous bracket": (TRAIN, "''))))", "'')))))", "unbalanced brackets"),
     "open template expression": (
         AZURE, "condition: ${{ parameters.condition }}", "condition: ${{ parameters.condition }",
         "not closed",
@@ -126,33 +128,33 @@ DEFECTS: dict[str, tuple[str, ...]] = {
     "each without a list": (
         AZURE, "if parameters.name", "each parameters.name", "each NAME in LIST",
     ),
-    # who waits for whom
+    # dependencies
     "unknown job": (TRAIN, "        dependsOn: submit", "        dependsOn: sumbit", "sumbit"),
     "unknown job in a list": (TRAIN, "      - verdict\n", "      - verdikt\n", "verdikt"),
     "unknown stage": (DEPLOY, "dependsOn: to_stage", "dependsOn: stage", "depends on stage stage"),
-    "stages in a circle": (DEPLOY, "dependsOn: []", "dependsOn: to_prod", "for ever"),
-    "jobs in a circle": (
+    "circular stages": (DEPLOY, "dependsOn: []", "dependsOn: to_prod", "forever"),
+    "circular jobs": (
         TRAIN, "        displayName: submit\n",
         "        displayName: submit\n        dependsOn: cancel\n",
-        "for ever",
+        "forever",
     ),
-    "one job twice": (CI, "- job: supply", "- job: test", "test stands there twice"),
-    "one stage twice": (TRAIN, "- stage: train", "- stage: look", "look stands there twice"),
-    "one step twice": (
+    "duplicate job": (CI, "- job: supply", "- job: test", "test is used twice"),
+    "duplicate stage": (TRAIN, "- stage: train", "- stage: look", "look is used twice"),
+    "duplicate step": (
         ROLLOUT, "      name: deploy\n",
-        "      name: deploy\n  - bash: x\n    name: deploy\n", "deploy stands there twice",
+        "      name: deploy\n  - bash: x\n    name: deploy\n", "deploy is used twice",
     ),
     "deployment named by a keyword": (
         DEPLOY, "- deployment: rollout", "- deployment: deploy", "cannot be named deploy",
     ),
-    # what is read of others
-    "output of no step": (TRAIN, "'submit.job'", "'send.job'", "no step of the name send"),
-    "output of a job that is not there": (
+    # outputs of other jobs and stages
+    "output of an unknown step": (TRAIN, "'submit.job'", "'send.job'", "no step named send"),
+    "output of a missing job": (
         TRAIN, "dependencies.submit.outputs['submit.workspace']",
         "dependencies.send.outputs['submit.workspace']", "no job send",
     ),
-    "output of a job not waited for": (
-        TRAIN, "            dependsOn: submit\n", "", "not waited for",
+    "output of a job that is no dependency": (
+        TRAIN, "            dependsOn: submit\n", "", "is not a dependency",
     ),
     "output of a deployment without its name": (
         DEPLOY, "outputs['rollout.deploy.digest']", "outputs['deploy.digest']",
@@ -162,42 +164,42 @@ DEFECTS: dict[str, tuple[str, ...]] = {
         DEPLOY, "outputs['rollout.deploy.digest']", "outputs['deploy.deploy.digest']",
         "rollout.STEP.NAME",
     ),
-    "output of a stage not waited for": (
-        DEPLOY, "dependsOn: to_stage", "dependsOn: []", "not waited for",
+    "output of a stage that is no dependency": (
+        DEPLOY, "dependsOn: to_stage", "dependsOn: []", "is not a dependency",
     ),
-    "output of a stage that is not there": (
+    "output of a missing stage": (
         DEPLOY, "stageDependencies.to_stage", "stageDependencies.stage", "no stage stage",
     ),
-    "job of another stage that is not there": (
+    "output of a missing job of another stage": (
         DEPLOY, ".rollout.outputs['rollout", ".roll.outputs['rollout", "no job roll",
     ),
     "renamed step": (
-        ROLLOUT, "name: deploy", "name: deployment", "no step of the name deploy", DEPLOY,
+        ROLLOUT, "name: deploy", "name: deployment", "no step named deploy", DEPLOY,
     ),
     "condition of a stage": (
         TRAIN, "dependencies.look.outputs['look.decide.data_of']",
-        "stageDependencies.look.look.outputs['decide.data_of']", "knows no stageDependencies",
+        "stageDependencies.look.look.outputs['decide.data_of']", "cannot use stageDependencies",
     ),
     "condition of a step": (
         ROLLOUT, "variables['deploy.moved']", "dependencies.back.outputs['x.y']",
-        "knows no dependencies",
+        "cannot use dependencies",
     ),
-    "condition on a step that is not there": (
+    "condition on a missing step": (
         ROLLOUT, "variables['deploy.moved']", "variables['deploi.moved']",
-        "names no step before",
+        "refers to no earlier step",
     ),
-    "macro of no step": (
+    "macro of an unknown step": (
         TRAIN, "azureMLJobName: $(job)", "azureMLJobName: $(submit.job)", "$(submit.job)",
     ),
-    "output that is no output": (
+    "misspelt outputs": (
         TRAIN, "dependencies.submit.outputs", "dependencies.submit.output", "has no output",
     ),
-    "result that there never is": (TRAIN, "'Canceled'", "'Cancelled'", "no result Cancelled"),
-    "condition that a template is given": (
+    "impossible result": (TRAIN, "'Canceled'", "'Cancelled'", "no result Cancelled"),
+    "condition passed to a template": (
         ROLLOUT, "      name: deploy\n", "      name: deploy\n      condition: succeded()\n",
         "succeded",
     ),
-    # what others may change, and secrets
+    # moving references and secrets
     "retired image": (CI, "ubuntu-24.04", "ubuntu-20.04", "ubuntu-20.04 is retired"),
     "retired image of Windows": (TRAIN, "ubuntu-24.04", "windows-2019", "windows-2019 is retired"),
     "retired image in a matrix": (
@@ -205,7 +207,7 @@ DEFECTS: dict[str, tuple[str, ...]] = {
         "        displayName: submit\n        strategy: {matrix: {old: {image: ubuntu-18.04}}}\n",
         "ubuntu-18.04 is retired",
     ),
-    "image that changes": (DEPLOY, "ubuntu-24.04", "ubuntu-latest", "changes by itself"),
+    "moving image": (DEPLOY, "ubuntu-24.04", "ubuntu-latest", "changes over time"),
     "another repository's branch": (
         DEPLOY, "resources:\n",
         ("resources:\n  repositories:\n    - repository: shared\n      type: git\n"
@@ -236,7 +238,7 @@ DEFECTS: dict[str, tuple[str, ...]] = {
         AZURE, "SYSTEM_ACCESSTOKEN: $(System.AccessToken)", "AZURE_CLIENT_SECRET: $(secret)",
         "AZURE_CLIENT_SECRET",
     ),
-    # what the project has
+    # names of the project
     "output that the script does not report": (
         TRAIN, "look.decide.data_of", "look.decide.data_fo", "reports no data_fo",
     ),
@@ -246,29 +248,31 @@ DEFECTS: dict[str, tuple[str, ...]] = {
     "output in a condition that the script does not report": (
         ROLLOUT, "'deploy.champion'", "'deploy.champoin'", "reports no champoin",
     ),
-    "script that is not there": (
+    "missing script": (
         TRAIN, "execution/monitor.py", "execution/monitr.py", "monitr: did you mean monitor?",
         AZURE,
     ),
-    "command that is not there": (
+    "missing command": (
         CI, "kedro mlops audit", "kedro mlops adit", "adit: did you mean audit?",
     ),
-    "target that is not there": (CI, "bash: make check", "bash: make chek", "did you mean check?"),
-    "environment that is not there": (
+    "missing target": (CI, "bash: make check", "bash: make chek", "did you mean check?"),
+    "missing environment": (
         CI, "--env stage", "--env staging", "named staging: did you mean stage?",
     ),
-    "environment that is none": (CI, "--env stage", "--env base", "environment in operation"),
-    "stage of another pipeline": (DEPLOY, "stages: [train]", "stages: [trian]", "no stage trian"),
-    "stage of a pipeline without it": (
+    "base as an environment": (CI, "--env stage", "--env base", "environment in operation"),
+    "unknown stage of another pipeline": (
+        DEPLOY, "stages: [train]", "stages: [trian]", "no stage trian",
+    ),
+    "renamed stage of another pipeline": (
         TRAIN, "- stage: train", "- stage: training", "no stage train: it has look, training",
         DEPLOY,
     ),
-    "pipeline that is not there": (
+    "missing pipeline": (
         DEPLOY, "source: temperature-anomalies-train\n", "source: temperature-anomalies-trian\n",
         "temperature-anomalies-trian",
     ),
     # values
-    "image that never was": (CI, "ubuntu-24.04", "ubuntu-24.40", "no image ubuntu-24.40"),
+    "image that never existed": (CI, "ubuntu-24.04", "ubuntu-24.40", "no image ubuntu-24.40"),
     "image of the future": (TRAIN, "ubuntu-24.04", "windows-2099", "no image windows-2099"),
     "image of another service": (TRAIN, "ubuntu-24.04", "ubuntu-slim", "no image ubuntu-slim"),
     "image of a job": (
@@ -301,7 +305,7 @@ DEFECTS: dict[str, tuple[str, ...]] = {
     ),
 }  # fmt: skip
 
-# Edits of the same kinds that are right: what is edited, what of it, into what.
+# Similar edits that are valid: file, old text, new text.
 ACCEPTED: dict[str, tuple[str, str, str]] = {
     "another output of the script": (TRAIN, "['submit.workspace']", "['submit.studio']"),
     "output in another case": (TRAIN, "look.decide.data_of", "look.decide.Data_Of"),
@@ -309,7 +313,7 @@ ACCEPTED: dict[str, tuple[str, str, str]] = {
     "environment of the run": (CI, "--env stage", '--env "$WHERE"'),
     "another environment": (CI, "--env stage", "--env local"),
     "other stages": (DEPLOY, "stages: [train]", "stages: [look, Train]"),
-    "pipeline of others": (
+    "pipeline with another prefix": (
         DEPLOY, "source: temperature-anomalies-train\n", "source: others-retrain\n",
     ),
     "pipeline of another project": (
@@ -342,7 +346,7 @@ ACCEPTED: dict[str, tuple[str, str, str]] = {
     "variable in another case": (TRAIN, "azureMLJobName: $(job)", "azureMLJobName: $(JOB)"),
 }  # fmt: skip
 
-# Folders of good files: nothing in them may be told as a fault.
+# Folders of valid files, in which no fault may be reported.
 GOOD: dict[str, dict[str, str]] = {
     "conditions, loops and lists of templates": {
         "build.yml": """

@@ -1,7 +1,7 @@
-"""A Bicep file as a tree: what it declares, and where.
+"""A Bicep file as a syntax tree, with its declarations.
 
-The grammar knows ``.bicep``. In a ``.bicepparam`` file ``param x = value`` has no type; it is read
-as a variable, in place, so that lines and columns stay as they are.
+The grammar covers only ``.bicep``. In a ``.bicepparam`` file ``param x = value`` has no type, so it
+is parsed as a variable of the same length, which keeps lines and columns unchanged.
 """
 
 import re
@@ -24,12 +24,12 @@ _KINDS = {
     "type_declaration": "type",
 }
 Node = tree_sitter.Node
-Fault = tuple[tuple[int, int], str]  # row and column, from 0, and what is wrong there
+Fault = tuple[tuple[int, int], str]  # row and column, counted from 0, and a message
 
 
 @dataclass(frozen=True)
 class Declaration:
-    """A name that a file declares at its top, or of a resource inside another."""
+    """A top-level declaration of a file, or a resource nested in another."""
 
     kind: str
     name: str
@@ -38,11 +38,11 @@ class Declaration:
 
     @property
     def is_secure(self) -> bool:
-        """Return whether ``@secure()`` stands above it."""
+        """Return whether it has the decorator ``@secure()``."""
         return self.has("secure")
 
     def has(self, decorator: str) -> bool:
-        """Return whether a decorator stands above it, with or without its namespace ``sys``."""
+        """Return whether it has a decorator, with or without the namespace ``sys``."""
         return any(text(called(one)).removeprefix("sys.") == decorator for one in self.decorators)
 
     @property
@@ -53,7 +53,7 @@ class Declaration:
 
     @property
     def is_required(self) -> bool:
-        """Return whether a parameter must be given: it has no default and may not be null."""
+        """Return whether a parameter must be set: it has no default and may not be null."""
         nullable = any(
             node.type == "nullable_type" for node in self.node.named_children[1].children
         )
@@ -62,10 +62,10 @@ class Declaration:
 
 @dataclass(frozen=True)
 class Source:
-    """One file."""
+    """A Bicep file."""
 
     path: Path
-    given: bytes = field(repr=False)
+    content: bytes = field(repr=False)
 
     @property
     def is_parameters(self) -> bool:
@@ -74,14 +74,14 @@ class Source:
 
     @cached_property
     def root(self) -> Node:
-        """The tree."""
-        changed = _ASSIGNED.sub(rb"var  \1", self.given) if self.is_parameters else self.given
+        """The root of the syntax tree."""
+        changed = _ASSIGNED.sub(rb"var  \1", self.content) if self.is_parameters else self.content
         return _PARSER.parse(changed).root_node
 
     @cached_property
     def assigned(self) -> dict[str, Node]:
         """Names of the parameters that a ``.bicepparam`` file sets, and their values."""
-        starts = {match.start() for match in _ASSIGNED.finditer(self.given)}
+        starts = {match.start() for match in _ASSIGNED.finditer(self.content)}
         return {
             text(node.named_children[0]): node.named_children[1]
             for node in self.root.named_children
@@ -90,7 +90,7 @@ class Source:
 
     @cached_property
     def declared(self) -> list[Declaration]:
-        """All declarations, in their order; those of the parameters that it sets are left out."""
+        """All declarations in order, without the parameters that a ``.bicepparam`` file sets."""
         return [one for one in _declarations(self.root) if one.name not in self.assigned]
 
     def parameters(self) -> dict[str, Declaration]:
@@ -99,23 +99,23 @@ class Source:
 
 
 def read(path: Path) -> Source:
-    """Read a file; raises ``OSError`` or ``UnicodeDecodeError`` if that cannot be done."""
+    """Read a file; raises ``OSError`` or ``UnicodeDecodeError`` if that fails."""
     return Source(path, path.read_text(encoding="utf-8-sig").encode())
 
 
 def walk(node: Node) -> Iterator[Node]:
-    """Go through a node and all below it, in the order of the text."""
+    """Yield a node and all its descendants in source order."""
     yield node
     for child in node.children:
         yield from walk(child)
 
 
 def text(node: Node | None) -> str:
-    """Return the text of a node; of a string what is between its quotes."""
+    """Return the text of a node, without the quotes of a string."""
     if node is None or node.text is None:
         return ""
-    found = node.text.decode()
-    return found[1:-1] if node.type == "string" and not found.startswith("'''") else found
+    decoded = node.text.decode()
+    return decoded[1:-1] if node.type == "string" and not decoded.startswith("'''") else decoded
 
 
 def called(decorator: Node) -> Node | None:
@@ -161,6 +161,6 @@ def _declarations(root: Node) -> Iterator[Declaration]:
 
 
 def _nested(node: Node) -> Iterator[Declaration]:
-    for below in walk(node):
-        if below.type == "resource_declaration" and below != node:
-            yield Declaration("nested resource", text(below.named_children[0]), below)
+    for descendant in walk(node):
+        if descendant.type == "resource_declaration" and descendant != node:
+            yield Declaration("nested resource", text(descendant.named_children[0]), descendant)

@@ -1,7 +1,7 @@
-"""Evaluates our Bicep files to what a deployment would send, without the Bicep compiler.
+"""Evaluate our Bicep files to the resources of a deployment, without the Bicep compiler.
 
-An interpreter of the few expressions they use. What it does not know it refuses with NotKnownError,
-so that a test cannot pass by chance. What only Azure knows is told in words: ``principal of NAME``.
+The interpreter supports only the expressions they use and raises UnsupportedError for all others,
+so that no test passes by chance. Values set by Azure are placeholders: ``principal of NAME``.
 """
 
 import operator
@@ -19,12 +19,12 @@ GROUP = "/subscriptions/S/resourceGroups/RG"
 Local = dict[str, Any]
 
 
-class NotKnownError(Exception):
-    """An expression that this interpreter does not know."""
+class UnsupportedError(Exception):
+    """An expression that this interpreter does not support."""
 
 
 @dataclass(frozen=True)
-class Sent:
+class Resource:
     """One resource of a deployment."""
 
     type: str
@@ -33,11 +33,11 @@ class Sent:
     body: dict[str, Any]
 
 
-def deploy(main: Path, parameters: Path) -> list[Sent]:
-    """List what is sent when a template is deployed with a parameter file."""
-    sent: list[Sent] = []
-    _File(main, assigned(parameters), sent).run()
-    return sent
+def deploy(main: Path, parameters: Path) -> list[Resource]:
+    """Return the resources that a template deploys with a parameter file."""
+    resources: list[Resource] = []
+    _File(main, assigned(parameters), resources).run()
+    return resources
 
 
 def assigned(parameters: Path) -> dict[str, Any]:
@@ -47,30 +47,30 @@ def assigned(parameters: Path) -> dict[str, Any]:
 
 
 class _File:
-    """The names of one file, whose values are found when they are asked for."""
+    """One file, whose names are evaluated on first use."""
 
-    def __init__(self, path: Path, given: dict[str, Any], sent: list[Sent]) -> None:
+    def __init__(self, path: Path, parameters: dict[str, Any], resources: list[Resource]) -> None:
         self.source: Source = read(path)
-        self._given, self._sent = given, sent
+        self._parameters, self._resources = parameters, resources
         self._declared = {one.name: one for one in self.source.declared}
         self._values: dict[str, Any] = {}
 
     def run(self) -> dict[str, Any]:
         """Deploy all resources and modules; return the outputs."""
         for name in self._declared:
-            self._named(name)
+            self._value_of(name)
         outputs = [n for n in self.source.root.named_children if n.type == "output_declaration"]
         return {text(n.named_children[0]): self.value(n.named_children[-1], {}) for n in outputs}
 
     def value(self, node: Node, local: Local) -> Any:
-        """Return what an expression means."""
-        known: dict[str, Callable[[Node, Local], Any]] = {
+        """Evaluate an expression."""
+        evaluators: dict[str, Callable[[Node, Local], Any]] = {
             "array": lambda n, at: [self.value(c, at) for c in _parts(n)],
             "binary_expression": self._binary,
             "boolean": lambda n, at: text(n) == "true",
             "call_expression": self._call,
             "for_statement": self._for,
-            "identifier": lambda n, at: at[text(n)] if text(n) in at else self._named(text(n)),
+            "identifier": lambda n, at: at[text(n)] if text(n) in at else self._value_of(text(n)),
             "lambda_expression": lambda n, at: self.value(n.named_children[-1], at),
             "member_expression": self._member,
             "null": lambda n, at: None,
@@ -82,41 +82,44 @@ class _File:
             "ternary_expression": self._ternary,
             "unary_expression": lambda n, at: not self.value(n.named_children[0], at),
         }
-        if node.type not in known:
-            raise NotKnownError(f"{node.type}: {text(node)}")
-        return known[node.type](node, local)
+        if node.type not in evaluators:
+            raise UnsupportedError(f"{node.type}: {text(node)}")
+        return evaluators[node.type](node, local)
 
-    def _named(self, name: str) -> Any:
+    def _value_of(self, name: str) -> Any:
         if name not in self._values:
-            self._values[name] = self._first(name)
+            self._values[name] = self._evaluate(name)
         return self._values[name]
 
-    def _first(self, name: str) -> Any:
+    def _evaluate(self, name: str) -> Any:
         one = self._declared.get(name)
         if one is None:
-            raise NotKnownError(name)
+            raise UnsupportedError(name)
         if one.kind == "parameter":
-            return self._given[name] if name in self._given else self.value(one.default, {})
+            return (
+                self._parameters[name] if name in self._parameters else self.value(one.default, {})
+            )
         if one.kind == "variable":
             return self.value(one.node.named_children[1], {})
         make = {"resource": self._resource, "module": self._module}[one.kind]
-        return self._each(one.node.named_children[-1], {}, lambda local: make(one, local))
+        return self._repeat(one.node.named_children[-1], {}, lambda local: make(one, local))
 
-    def _each(self, node: Node, local: Local, make: Callable[[Local], Any]) -> Any:
-        """Make a thing as often as its ``for`` and ``if`` say."""
+    def _repeat(self, node: Node, local: Local, make: Callable[[Local], Any]) -> Any:
+        """Call ``make`` for each iteration of ``for`` whose ``if`` holds."""
         if node.type == "for_statement":
             return [
-                self._each(node.named_children[-1], at, make) for at in self._turns(node, local)
+                self._repeat(node.named_children[-1], at, make)
+                for at in self._iterations(node, local)
             ]
         if node.type == "if_statement":
             return make(local) if self.value(node.named_children[0], local) else None
         return make(local)
 
-    def _turns(self, node: Node, local: Local) -> list[Local]:
+    def _iterations(self, node: Node, local: Local) -> list[Local]:
         first, values = node.named_children[:2]
         names = [text(name) for name in _parts(first)] or [text(first)]
-        found = enumerate(self.value(values, local))
-        return [local | dict(zip(names, (each, number), strict=False)) for number, each in found]
+        numbered = enumerate(self.value(values, local))
+        return [local | dict(zip(names, (each, number), strict=False)) for number, each in numbered]
 
     def _resource(self, one: Declaration, local: Local) -> Any:
         type, _, version = text(one.node.named_children[1]).partition("@")
@@ -126,7 +129,7 @@ class _File:
         if scope := body.pop("scope", None):
             id = f"{scope['id']}/providers/{type}/{name}"
         if not any(child.type == "existing" for child in one.node.children):
-            self._sent.append(Sent(type, version, id, body))
+            self._resources.append(Resource(type, version, id, body))
         principal = {"principalId": f"principal of {name}"}
         properties, identity = body.get("properties", {}), body.get("identity", {})
         reported = {"properties": properties | principal, "identity": identity | principal}
@@ -135,11 +138,11 @@ class _File:
     def _module(self, one: Declaration, local: Local) -> Any:
         body = self.value(body_of(one.node), local)
         path = self.source.path.parent / text(one.node.named_children[1])
-        return {"outputs": _File(path, body["params"], self._sent).run()}
+        return {"outputs": _File(path, body["params"], self._resources).run()}
 
     def _string(self, node: Node, local: Local) -> str:
         if node.text and node.text.startswith(b"'''"):
-            raise NotKnownError(text(node))
+            raise UnsupportedError(text(node))
         parts = (
             str(self.value(part.named_children[0], local))
             if part.type == "interpolation"
@@ -176,11 +179,11 @@ class _File:
             return self.value(right, local) if first == (sign == "&&") else first
         signs = {"==": operator.eq, "!=": operator.ne}
         if sign not in signs:
-            raise NotKnownError(text(node))
+            raise UnsupportedError(text(node))
         return signs[sign](first, self.value(right, local))
 
     def _for(self, node: Node, local: Local) -> list[Any]:
-        return [self.value(node.named_children[-1], at) for at in self._turns(node, local)]
+        return [self.value(node.named_children[-1], at) for at in self._iterations(node, local)]
 
     def _call(self, node: Node, local: Local) -> Any:
         name, arguments = text(node.named_children[0]), _parts(node.named_children[1])
@@ -188,11 +191,11 @@ class _File:
             file = self.source.path.parent / text(arguments[0])
             return yaml.safe_load(file.read_text(encoding="utf-8"))
         if name not in _FUNCTIONS:
-            raise NotKnownError(text(node))
+            raise UnsupportedError(text(node))
         return _FUNCTIONS[name](*(self._argument(each, local) for each in arguments))
 
     def _argument(self, node: Node, local: Local) -> Any:
-        """Return a value or a function: the grammar ends a lambda too early, at its first name."""
+        """Return a value or a function: the grammar ends a lambda too early, at its parameter."""
         first = node
         while first.named_children and first.type != "lambda_expression":
             first = first.named_children[0]

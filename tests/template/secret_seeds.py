@@ -1,22 +1,22 @@
-"""Secrets as our users have them, made of pieces when tests run, so that no file holds one."""
+"""Realistic secrets, assembled when the tests run so that no file contains one."""
 
 import base64
 import random
 import string
 
-ANY = random.Random(11)  # noqa: S311
+RANDOM = random.Random(11)  # noqa: S311
 LETTERS = string.ascii_letters + string.digits
 BASE64 = LETTERS + "+/"
 HEX = "0123456789abcdef"
 
 
 def some(length: int, characters: str = LETTERS) -> str:
-    """Return random characters, the same ones in every run of the tests."""
-    return "".join(ANY.choice(characters) for _ in range(length))
+    """Return random characters, identical in every test run."""
+    return "".join(RANDOM.choice(characters) for _ in range(length))
 
 
-def part(text: str) -> str:
-    """Return a text as a part of a signed token."""
+def token_part(text: str) -> str:
+    """Encode text as one part of a signed token (JWT)."""
     return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
 
 
@@ -24,11 +24,13 @@ KEY = some(86, BASE64) + "=="
 ACCOUNT = "Account" + "Key="
 SAS = "sv=2024-11-04&sp=rl&se=2030-01-01T00:00:00Z&sig=" + some(20) + "%2B" + some(20) + "%3D"
 SIG = some(40) + "%3D"
-TOKEN = ".".join((part('{"alg":"RS256","typ":"JWT"}'), part('{"oid":"1","upn":"x"}'), some(43)))
+TOKEN = ".".join(
+    (token_part('{"alg":"RS256","typ":"JWT"}'), token_part('{"oid":"1","upn":"x"}'), some(43))
+)
 BASIC = base64.b64encode(f"{some(6)}:{some(14)}".encode()).decode()
 BASE32 = string.ascii_lowercase + "234567"
 
-# name of a file -> its text; each has one secret, in line 2
+# file name -> text; each has one secret, in line 2 of the file
 SECRETS = {
     "storage_key.yml": f"account_key: {KEY}",
     "storage_key_bare.yml": f"note: {KEY}",
@@ -76,8 +78,8 @@ SECRETS = {
     "secret_name_random.yml": f"secret_name: {some(14)}7a",
 }
 
-# name of a file -> its lines; the secret is in the last one
-SECRETS_OF_LINES = {
+# file name -> text with the secret in its last line
+MULTILINE_SECRETS = {
     "variables.yml": f"variables:\n  - name: clientSecret\n    value: {some(18)}7a",
     "variables.json": f'[{{\n  "name": "API_TOKEN",\n  "value": "{some(18)}7a"}}]',
     "variables_marked.yml": "v:\n  - name: clientSecret\n    isSecret: true\n"
@@ -85,7 +87,7 @@ SECRETS_OF_LINES = {
     "comments.yml": f"a: 1\n# {KEY}\n",
 }
 
-# what looks like one to a hasty reader
+# harmless text that resembles a secret
 HARMLESS = {
     "role.bicep": "var contributor = 'b24988ac-6180-42a0-ab88-20f7382dd24c'",
     "action.yml": f"uses: actions/checkout@{some(40, HEX)} # v7.0.1",
@@ -120,8 +122,8 @@ HARMLESS = {
     "lock.txt": f"pandas==2.3.1 \\\n    --hash=sha256:{some(64, HEX)}",
 }
 
-# What the stock tools do not know. They take for a secret what is none: the name of a secret under
-# a key that may hold one, and a word such as seed in a test; and they do not read UTF-16.
+# Secrets that the stock tools miss. They also report false positives, such as the name of a secret
+# under a key that may hold one or the word seed in a test, and they cannot read UTF-16.
 NOT_FOUND = {
     "azure_devops_older.sh",
     "variable.yml",

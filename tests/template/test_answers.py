@@ -1,4 +1,4 @@
-"""The questions: accepted answers, derived values, and rejected answers."""
+"""The questions of the template: accepted, derived and rejected answers."""
 
 import ast
 import contextlib
@@ -22,7 +22,7 @@ from tests.helpers import (
     Attempt,
     BakedProject,
     clean_environment,
-    words_of_the_hook,
+    read_hook_words,
 )
 
 QUESTIONS = [
@@ -57,11 +57,11 @@ HOSTILE = {
 }
 
 
-def test_there_are_nine_questions_in_this_order_each_with_a_sentence() -> None:
-    asked = json.loads((ROOT / "cookiecutter.json").read_text(encoding="utf-8"))
-    assert [key for key in asked if not key.startswith("_")] == QUESTIONS
+def test_questions_have_this_order_and_a_prompt_each() -> None:
+    context = json.loads((ROOT / "cookiecutter.json").read_text(encoding="utf-8"))
+    assert [key for key in context if not key.startswith("_")] == QUESTIONS
     for key in QUESTIONS:
-        prompt = asked["__prompts__"][key]
+        prompt = context["__prompts__"][key]
         sentence = prompt["__prompt__"] if isinstance(prompt, dict) else prompt
         assert len(sentence.split()) >= 4, key
 
@@ -88,7 +88,7 @@ class TestDerivedNames:
         assert answers["project_slug"][:60] == slug[:60].rstrip("-")
         assert answers["package_name"] == package[:40].rstrip("_")
 
-    def test_speak_of_the_sample_only_where_there_is_one(
+    def test_mention_the_sample_only_if_it_is_included(
         self, derive: Callable[..., dict[str, str]]
     ) -> None:
         keys = ("project_slug", "description")
@@ -110,7 +110,7 @@ class TestDerivedNames:
             *(("cold-" * 8)[:length].rstrip("-") for length in range(9, 39)),
         ],
     )
-    def test_are_legal_in_azure_in_every_environment(
+    def test_are_valid_azure_names_in_every_environment(
         self, derive: Callable[..., dict[str, str]], slug: str
     ) -> None:
         answers = derive(project_slug=slug)
@@ -122,7 +122,7 @@ class TestDerivedNames:
             assert re.fullmatch(r"[a-z][a-z0-9]*(-[a-z0-9]+)*", answers[key]), key
             assert 3 <= len(answers[key]) <= longest
 
-    def test_are_readable_while_they_fit(self, derive: Callable[..., dict[str, str]]) -> None:
+    def test_are_readable_if_short_enough(self, derive: Callable[..., dict[str, str]]) -> None:
         answers = derive(project_slug="cold-store")
         assert answers["__storage_account"] == "stcoldstore"
         assert answers["__key_vault"] == "kv-cold-store"
@@ -131,7 +131,7 @@ class TestDerivedNames:
         assert answers["__workspace"] == "mlw-cold-store"
         assert answers["__endpoint"] == "cold-store"
 
-    def test_stay_apart_when_they_are_cut(self, derive: Callable[..., dict[str, str]]) -> None:
+    def test_stay_unique_when_truncated(self, derive: Callable[..., dict[str, str]]) -> None:
         slugs = [f"{LONG_NAME[:50]}-{a}{b}" for a, b in itertools.product("ab01", repeat=2)]
         slugs += {LONG_NAME[:length].rstrip("-") for length in range(32, 61, 2)}
         derived = [derive(project_slug=slug) for slug in slugs]
@@ -149,19 +149,19 @@ PATHS = {
     "nested": "a/b",
     "empty": "",
     "home": "~",
-    "home_of": "~user",
+    "home_of_user": "~user",
     "dots": "..",
     "dot": ".",
     "backslash": "a\\b",
     "drive": "C:x",
-    "line_end": "a\nb",
+    "newline": "a\nb",
 }
 
 
 class TestGuard:
     @pytest.mark.parametrize("path", PATHS.values(), ids=PATHS)
     @pytest.mark.parametrize("key", ["project_slug", "package_name"])
-    def test_stops_a_path_while_the_questions_are_asked(
+    def test_rejects_a_path_before_rendering(
         self, derive: Callable[..., dict[str, str]], key: str, path: str
     ) -> None:
         with pytest.raises(
@@ -170,11 +170,11 @@ class TestGuard:
             derive(**{key: path})
 
     @pytest.mark.parametrize("key", ["project_slug", "package_name"])
-    def test_lets_a_plain_name_pass(self, derive: Callable[..., dict[str, str]], key: str) -> None:
+    def test_accepts_a_plain_name(self, derive: Callable[..., dict[str, str]], key: str) -> None:
         assert derive(**{key: "plain"})[key] == "plain"
 
     @pytest.mark.parametrize("path", ["../outside", "", "~"])
-    def test_leaves_nothing_on_disk_even_with_hooks_refused(
+    def test_writes_nothing_even_without_hooks(
         self, questions: Path, tmp_path: Path, path: str
     ) -> None:
         output = tmp_path / "output"
@@ -197,13 +197,13 @@ FAULTS = {
     "keyword": ("package_name", "class", "a Python keyword"),
     "soft_keyword": ("package_name", "match", "a Python keyword"),
     "standard_module": ("package_name", "statistics", "standard library"),
-    "module_that_is_gone": ("package_name", "distutils", "standard library"),
+    "removed_module": ("package_name", "distutils", "standard library"),
     "dependency": ("package_name", "sklearn", "package that the project imports"),
     "layout_folder": ("package_name", "operation", "folder in the project"),
     "hyphen_in_package": ("package_name", "my-package", "identifier"),
-    "digit_first": ("package_name", "2nd", "identifier"),
+    "leading_digit": ("package_name", "2nd", "identifier"),
     "upper_case_package": ("package_name", "MyPackage", "identifier"),
-    "foreign_letters": ("package_name", "größe", "identifier"),
+    "non_ascii_letters": ("package_name", "größe", "identifier"),
     "emoji_package": ("package_name", "👩‍🔬", "identifier"),
     "emoji_slug": ("project_slug", "🌡️", "lower-case"),
     "byte_in_slug": ("project_slug", "gr\udcfcn", "bytes fc"),
@@ -214,14 +214,14 @@ FAULTS = {
     "upper_case_slug": ("project_slug", "MySlug", "lower-case"),
     "underscore_slug": ("project_slug", "my_slug", "lower-case"),
     "double_hyphen": ("project_slug", "my--slug", "lower-case"),
-    "digit_first_slug": ("project_slug", "3d-prints", "lower-case"),
+    "leading_digit_slug": ("project_slug", "3d-prints", "lower-case"),
     "short_slug": ("project_slug", "ab", "shorter than 3"),
     "long_slug": ("project_slug", "s" * 61, "61 characters, but at most 60 are allowed"),
     "slug_of_dependency": ("project_slug", "scikit-learn", "package that the project installs"),
     "empty_name": ("project_name", "", "is empty"),
     "blank_author": ("author_name", "  ", "is empty"),
-    "space_at_end": ("description", "ends so ", "space"),
-    "line_end": ("description", "two\nlines", "line break"),
+    "trailing_space": ("description", "ends so ", "space"),
+    "newline": ("description", "two\nlines", "line break"),
     "escape_character": ("author_name", "red \x1b[31m", "control character"),
     "line_separator": ("description", "a\u2028b", "line break"),
     "jinja_expression": ("description", "a {{ '{{' }} b", "has {{"),
@@ -235,7 +235,7 @@ FAULTS = {
 
 class TestFaults:
     @pytest.mark.parametrize(("key", "answer", "fault"), FAULTS.values(), ids=FAULTS)
-    def test_are_refused_and_the_command_to_try_again_works(
+    def test_are_rejected_and_the_printed_retry_command_works(
         self,
         attempt: Callable[..., Attempt],
         type_in: Callable[..., Attempt],
@@ -243,19 +243,19 @@ class TestFaults:
         answer: str,
         fault: str,
     ) -> None:
-        given = {"project_name": "Mine", "project_slug": "mine", "package_name": "mine"}
-        refused = attempt(**given | {key: answer})
+        answers = {"project_name": "Mine", "project_slug": "mine", "package_name": "mine"}
+        refused = attempt(**answers | {key: answer})
         assert not refused.succeeded
-        (line,) = (line for line in refused.said.splitlines() if fault in line)
+        (line,) = (line for line in refused.printed.splitlines() if fault in line)
         assert line.startswith(f"  - {key} ")
         assert refused.left_nothing
 
         accepted = type_in(*refused.retry)
-        assert accepted.succeeded, accepted.said
-        kept = {k: v for k, v in given.items() if k != key}
-        assert {f"{k}={v}" for k, v in kept.items()} <= set(refused.retry)
+        assert accepted.succeeded, accepted.printed
+        unchanged = {k: v for k, v in answers.items() if k != key}
+        assert {f"{k}={v}" for k, v in unchanged.items()} <= set(refused.retry)
 
-    def test_are_listed_all_at_once(
+    def test_are_all_listed_together(
         self, attempt: Callable[..., Attempt], type_in: Callable[..., Attempt]
     ) -> None:
         refused = attempt(
@@ -266,7 +266,7 @@ class TestFaults:
             author_name='It\'s "me"',
             license="BSD-3-Clause",
         )
-        faults = [line for line in refused.said.splitlines() if line.startswith("  - ")]
+        faults = [line for line in refused.printed.splitlines() if line.startswith("  - ")]
         assert [fault.split()[1] for fault in faults] == [
             "project_name",
             "project_slug",
@@ -284,31 +284,39 @@ class TestFaults:
 
     @pytest.mark.parametrize("answer", ["foo", "", "both ", "NONE", "temperature_anomalies"])
     @pytest.mark.parametrize(("key", "choice"), [("ci_provider", "both"), ("sample", "none")])
-    def test_of_a_choice_are_refused_by_cookiecutter_itself(
+    def test_of_a_choice_are_rejected_by_cookiecutter(
         self, derive: Callable[..., dict[str, str]], key: str, choice: str, answer: str
     ) -> None:
         with pytest.raises(ValueError, match=f"variable {key}, but the choices are .*'{choice}'"):
             derive(**{key: answer})
         assert derive(**{key: choice})[key] == choice
 
-    def test_of_the_package_cover_every_folder_of_the_layout(self) -> None:
+    def test_reserved_names_include_every_folder_of_the_layout(self) -> None:
         layout = {path.name for path in (ROOT / PROJECT).iterdir() if path.is_dir()}
-        assert {name for name in layout if name.isidentifier()} <= words_of_the_hook("LAYOUT")
+        assert {name for name in layout if name.isidentifier()} <= read_hook_words("LAYOUT")
 
-    def test_of_the_package_cover_every_direct_dependency(self) -> None:
+    def test_reserved_names_include_every_direct_dependency(self) -> None:
         imported_as = {"scikit_learn": "sklearn", "pyyaml": "yaml"}
         for requirements in (ROOT / PROJECT / "requirements").glob("*.in"):
             lines = requirements.read_text(encoding="utf-8").splitlines()
             names = {re.split(r"[^\w.-]", line)[0] for line in lines if line and line[0].isalpha()}
             modules = {name.lower().replace("-", "_") for name in names}
             modules = {imported_as.get(name, name) for name in modules}
-            assert modules <= words_of_the_hook("DEPENDENCIES"), requirements.name
+            assert modules <= read_hook_words("DEPENDENCIES"), requirements.name
 
-    def test_of_the_package_cover_modules_of_other_pythons(self) -> None:
+    def test_reserved_names_include_modules_of_other_python_versions(self) -> None:
         """The hook's own list must not depend on the Python that runs it."""
-        gone_or_new = {"imp", "distutils", "asyncore", "cgi", "telnetlib", "tomllib", "compression"}
-        known = words_of_the_hook("STANDARD_LIBRARY") | sys.stdlib_module_names
-        assert gone_or_new <= known
+        removed_or_new = {
+            "imp",
+            "distutils",
+            "asyncore",
+            "cgi",
+            "telnetlib",
+            "tomllib",
+            "compression",
+        }
+        known = read_hook_words("STANDARD_LIBRARY") | sys.stdlib_module_names
+        assert removed_or_new <= known
         assert not {word for word in known if keyword.iskeyword(word)}
 
 
@@ -322,19 +330,19 @@ class TestNameWithoutLetters:
     ) -> None:
         refused = attempt(project_name=name)
         assert not refused.succeeded
-        (fault,) = (line for line in refused.said.splitlines() if line.startswith("  - "))
+        (fault,) = (line for line in refused.printed.splitlines() if line.startswith("  - "))
         assert "project_name has no letter or digit for a slug, so give a slug" in fault
-        assert "jinja2" not in refused.said
+        assert "jinja2" not in refused.printed
         assert refused.left_nothing
         assert "project_slug=my-project" in refused.retry
         assert "package_name=my_project" in refused.retry
         accepted = type_in(*refused.retry)
-        assert accepted.succeeded, accepted.said
+        assert accepted.succeeded, accepted.printed
         assert accepted.project.toml("pyproject.toml")["tool"]["kedro"]["project_name"] == name
 
-    def test_is_taken_with_a_slug(self, attempt: Callable[..., Attempt]) -> None:
+    def test_is_accepted_with_a_slug(self, attempt: Callable[..., Attempt]) -> None:
         accepted = attempt(project_name="🌡️", project_slug="thermometer")
-        assert accepted.succeeded, accepted.said
+        assert accepted.succeeded, accepted.printed
         project = accepted.project
         assert project.path.name == "thermometer"
         assert project.toml("pyproject.toml")["tool"]["kedro"]["package_name"] == "thermometer"
@@ -345,21 +353,21 @@ TYPED = "Müller & Söhne"
 
 @pytest.fixture(scope="module")
 def latin(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """A locale that is not UTF-8 and knows umlauts."""
+    """A Latin-1 locale, which has umlauts but is not UTF-8."""
     folder = tmp_path_factory.mktemp("locales")
     make = ["localedef", "-i", "de_DE", "-f", "ISO-8859-1", str(folder / "de_DE.ISO-8859-1")]
     with contextlib.suppress(FileNotFoundError):
         if subprocess.run(make, capture_output=True).returncode in (0, 1):
             return {"LC_ALL": "de_DE.ISO-8859-1", "LOCPATH": str(folder)}
-    pytest.skip("there is no localedef, or no source of a locale for it")
+    pytest.skip("localedef or its locale source is missing")
 
 
 class TestLocale:
-    """Answers are read as the locale says; unintended letters are never accepted."""
+    """Answers are decoded with the locale; wrongly decoded letters are never accepted."""
 
     @pytest.fixture
     def render(self, questions: Path, tmp_path: Path) -> Callable[..., Attempt]:
-        """Type a name in some encoding in a shell with some locale."""
+        """Return a function that renders with a name in one encoding under one locale."""
 
         def call(encoding: str, locale: dict[str, str]) -> Attempt:
             name = os.fsdecode(TYPED.encode(encoding))
@@ -375,9 +383,9 @@ class TestLocale:
 
         return call
 
-    def refused(self, attempt: Attempt, words: str, type_in: Callable[..., Attempt]) -> None:
+    def assert_refused(self, attempt: Attempt, words: str, type_in: Callable[..., Attempt]) -> None:
         assert not attempt.succeeded
-        (fault,) = (line for line in attempt.said.splitlines() if line.startswith("  - "))
+        (fault,) = (line for line in attempt.printed.splitlines() if line.startswith("  - "))
         assert fault.startswith("  - project_name ")
         assert words in fault
         assert "is not UTF-8. Type first: export LC_ALL=C.UTF-8" in fault
@@ -386,57 +394,57 @@ class TestLocale:
         assert f"project_name={TYPED}" in attempt.retry
         options = attempt.retry[: attempt.retry.index("--output-dir")]
         answers = attempt.retry[attempt.retry.index("--output-dir") + 2 :]
-        assert self.holds_the_name(type_in(*options, *answers))
+        assert self.has_the_name(type_in(*options, *answers))
 
-    def holds_the_name(self, accepted: Attempt) -> bool:
-        assert accepted.succeeded, accepted.said
+    def has_the_name(self, accepted: Attempt) -> bool:
+        assert accepted.succeeded, accepted.printed
         folder = next(path.parent for path in accepted.output.glob("*/pyproject.toml"))
         metadata = BakedProject(folder).toml("pyproject.toml")
         return bool(metadata["tool"]["kedro"]["project_name"] == TYPED)
 
-    def test_without_umlauts_is_named(
+    def test_that_is_ascii_only_is_reported(
         self, render: Callable[..., Attempt], type_in: Callable[..., Attempt]
     ) -> None:
-        self.refused(
+        self.assert_refused(
             render("utf-8", {"LC_ALL": "C", "PYTHONUTF8": "0"}),
             "decoded as ascii (bytes c3 bc c3 b6)",
             type_in,
         )
 
-    def test_of_another_terminal_is_named(
+    def test_that_differs_from_the_terminal_is_reported(
         self, render: Callable[..., Attempt], type_in: Callable[..., Attempt]
     ) -> None:
-        self.refused(render("latin-1", {}), "decoded as utf-8 (bytes fc f6)", type_in)
+        self.assert_refused(render("latin-1", {}), "decoded as utf-8 (bytes fc f6)", type_in)
 
-    def test_that_takes_utf_8_for_latin_letters_is_named(
+    def test_that_decodes_utf_8_as_latin_1_is_reported(
         self,
         render: Callable[..., Attempt],
         type_in: Callable[..., Attempt],
         latin: dict[str, str],
     ) -> None:
-        self.refused(render("utf-8", latin), "UTF-8 that was decoded as iso8859-1", type_in)
+        self.assert_refused(render("utf-8", latin), "UTF-8 that was decoded as iso8859-1", type_in)
 
-    def test_in_which_the_letters_were_typed_is_accepted(
+    def test_that_matches_the_input_is_accepted(
         self, render: Callable[..., Attempt], latin: dict[str, str]
     ) -> None:
-        assert self.holds_the_name(render("latin-1", latin))
+        assert self.has_the_name(render("latin-1", latin))
 
     @pytest.mark.parametrize("name", ["C", "POSIX", "C.UTF-8"])
-    def test_that_python_reads_as_utf_8_is_accepted(
+    def test_that_python_decodes_as_utf_8_is_accepted(
         self, render: Callable[..., Attempt], name: str
     ) -> None:
-        assert self.holds_the_name(render("utf-8", {"LC_ALL": name}))
+        assert self.has_the_name(render("utf-8", {"LC_ALL": name}))
 
 
 class TestFreeText:
     @pytest.fixture(params=HOSTILE.values(), ids=HOSTILE)
     def text(self, request: pytest.FixtureRequest) -> str:
-        """Text that breaks files into which it is pasted."""
+        """Text that breaks a file if it is inserted without escaping."""
         return request.param
 
     @pytest.fixture
     def project(self, bake: Callable[..., BakedProject], text: str) -> BakedProject:
-        """A project all of whose free answers are that text."""
+        """A project with this text as every free-text answer."""
         return bake(
             project_name=text,
             project_slug="hostile",
@@ -445,7 +453,7 @@ class TestFreeText:
             author_name=text,
         )
 
-    def test_comes_out_right(self, project: BakedProject, text: str) -> None:
+    def test_is_rendered_unchanged(self, project: BakedProject, text: str) -> None:
         metadata = project.toml("pyproject.toml")
         assert metadata["project"]["description"] == text
         assert metadata["project"]["authors"] == [{"name": text}]
@@ -458,7 +466,7 @@ class TestFreeText:
             if name.endswith((".yml", ".yaml")):
                 project.yaml(name)
 
-    def test_can_be_quoted_in_any_format(
+    def test_can_be_quoted_in_every_format(
         self, derive: Callable[..., dict[str, str]], tmp_path: Path, text: str
     ) -> None:
         answers = derive(description=text, project_name=text, project_slug="hostile")
@@ -475,7 +483,7 @@ class TestFreeText:
 
 
 def markdown_text(source: str) -> str:
-    """Return what a reader of Markdown sees, without its marks."""
+    """Return the text that Markdown displays, without markup."""
     blocks = MarkdownIt("gfm-like", {"linkify": False}).parse(source)
     kinds = {block.type for block in blocks} - {"inline"}
     shown = ("".join(leaf.content for leaf in block.children or ()) for block in blocks)
@@ -483,5 +491,5 @@ def markdown_text(source: str) -> str:
 
 
 def shown_words(text: str) -> str:
-    """Return text as browsers set it, any white space as one space."""
+    """Return text with white space collapsed, as browsers display it."""
     return " ".join(text.split())

@@ -1,4 +1,4 @@
-"""Each step of the CI is one command that a person can type, and no text of a run becomes shell."""
+"""Each CI step runs one ordinary command, and the shell never executes a value of a run."""
 
 import importlib
 import re
@@ -16,10 +16,10 @@ import pytest
 from kedro_azure_mlops.cli import COMMANDS
 from tests.helpers import BakedProject, clean_environment, tool
 from tests.template.azure_checks.commands import reported_by_plugin, reported_in
-from tests.template.ci_steps import GIVEN, Step, steps_of_azure, steps_of_github
+from tests.template.ci_steps import PREDEFINED, Step, steps_of_azure, steps_of_github
 
 VARIABLE = re.compile(r"\$\{?([A-Za-z_]\w*)")
-# What GitHub's own bookkeeping of a workflow needs besides commands.
+# Jobs that only do GitHub's bookkeeping, without a project command.
 BOOKKEEPING = ("passed", "issue")
 
 
@@ -31,9 +31,9 @@ def project(baked: Callable[..., BakedProject]) -> BakedProject:
 @pytest.fixture
 def steps(project: BakedProject, monkeypatch: pytest.MonkeyPatch) -> list[Step]:
     monkeypatch.chdir(project.path)
-    found = [*steps_of_azure(project), *steps_of_github(project)]
-    assert len({step.place.split()[0] for step in found}) == 10
-    return [step for step in found if step.place.split()[1] not in BOOKKEEPING]
+    all_steps = [*steps_of_azure(project), *steps_of_github(project)]
+    assert len({step.location.split()[0] for step in all_steps}) == 10
+    return [step for step in all_steps if step.location.split()[1] not in BOOKKEEPING]
 
 
 def command_of(step: Step) -> list[str]:
@@ -61,10 +61,10 @@ def test_each_step_runs_one_command(project: BakedProject, steps: list[Step]) ->
             case [".venv/bin/pytest", *_]:
                 pass
             case other:
-                pytest.fail(f"{step.place}: {other}")
+                pytest.fail(f"{step.location}: {other}")
 
 
-def test_each_option_is_one_of_the_command(project: BakedProject, steps: list[Step]) -> None:
+def test_each_option_exists_for_its_command(project: BakedProject, steps: list[Step]) -> None:
     for step in steps:
         words = command_of(step)
         options = [word for word in words if word.startswith("--")]
@@ -93,12 +93,12 @@ def test_workflows_read_only_outputs_that_a_step_reports(
 
 
 def test_values_of_a_run_reach_a_command_as_variables(steps: list[Step]) -> None:
-    """Each is one quoted word, known where it is read; nothing is pasted into the script."""
+    """Each variable is defined and quoted; no expression is inserted into the script."""
     for step in steps:
         assert "${{" not in step.script, step
         assert not re.search(r"\$\([\w.]+\)", step.script), step
         for name in VARIABLE.findall(step.script):
-            assert name in step.variables | GIVEN, (step, name)
+            assert name in step.variables | PREDEFINED, (step, name)
         for word in re.findall(r"\S*\$\S*", step.script.replace("$(az account", "")):
             assert word.count('"') == 2 or '"' in step.script, (step, word)
 
@@ -133,8 +133,8 @@ RECORDER = '#!/bin/sh\nfor word in "$@"; do printf "%s\\0" "$word"; done >words\
 
 @pytest.mark.skipif(sys.platform == "win32", reason="CI runs on Linux")
 @pytest.mark.parametrize("value", HOSTILE)
-def test_no_value_is_obeyed_by_the_shell(steps: list[Step], tmp_path: Path, value: str) -> None:
-    """Each value arrives as one argument, whatever it holds."""
+def test_the_shell_never_executes_a_value(steps: list[Step], tmp_path: Path, value: str) -> None:
+    """Each value arrives as one argument, even a hostile one."""
     for program in (".venv/bin/python", ".venv/bin/kedro", "az"):
         (tmp_path / program).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / program).write_text(RECORDER, encoding="utf-8")
@@ -162,7 +162,7 @@ def test_no_value_is_obeyed_by_the_shell(steps: list[Step], tmp_path: Path, valu
     assert tried >= 6
 
 
-# A command that notes the interruptions it hears, and ends only when the test lets it.
+# A command that records the signals it receives, and ends after the second one.
 INTERRUPTED = """#!{python}
 import signal, sys, time
 from pathlib import Path
@@ -184,10 +184,10 @@ sys.exit(130)
 def test_a_cancelled_step_ends_with_its_command(
     steps: list[Step], tmp_path: Path, provider: str
 ) -> None:
-    """Agents signal the step's process, INT and then TERM: the command itself hears both."""
+    """Agents send INT and then TERM to the step's process; the command itself receives both."""
     (step,) = {
         step.script: step for step in steps
-        if step.place.startswith(provider) and step.environment == "stage"
+        if step.location.startswith(provider) and step.environment == "stage"
         and "deploy.py" in step.script and "--back" not in step.script
     }.values()  # fmt: skip
     program = tmp_path / ".venv/bin/python"
@@ -198,13 +198,13 @@ def test_a_cancelled_step_ends_with_its_command(
     process = subprocess.Popen(
         ["bash", "--noprofile", "--norc", "-e", "-c", step.script],
         cwd=tmp_path, env=clean_environment(AZURE_SUBSCRIPTION_ID="s"), start_new_session=True,
-        # what is ignored where a program begins stays ignored
+        # a child process inherits ignored signals
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509
     )  # fmt: skip
     try:
-        _until((tmp_path / "begun").exists)
+        _wait_until((tmp_path / "begun").exists)
         process.send_signal(signal.SIGINT)
-        _until((tmp_path / "heard").exists)
+        _wait_until((tmp_path / "heard").exists)
         process.send_signal(signal.SIGTERM)
         assert process.wait(60) == 130
     finally:
@@ -212,24 +212,24 @@ def test_a_cancelled_step_ends_with_its_command(
     assert (tmp_path / "taken_back").read_text() == "INT TERM"
 
 
-def _until(holds: Callable[[], bool]) -> None:
+def _wait_until(condition: Callable[[], bool]) -> None:
     end = time.monotonic() + 60
-    while not holds():
+    while not condition():
         assert time.monotonic() < end
         time.sleep(0.01)
 
 
-def test_ci_tests_checks_and_compiles_every_environment(steps: list[Step]) -> None:
+def test_ci_checks_tests_and_compiles_every_environment(steps: list[Step]) -> None:
     for file in ("azure_pipelines/ci.yml", ".github/workflows/ci.yml"):
-        said = "\n".join(step.script for step in steps if step.place.startswith(file))
+        scripts = "\n".join(step.script for step in steps if step.location.startswith(file))
         for env in ("dev", "stage", "prod"):
-            assert f"kedro mlops compile --env {env} --check" in said
-        assert "make check" in said
-        assert "--junitxml=build/reports/tests.xml" in said
-        assert "kedro mlops audit" in said
+            assert f"kedro mlops compile --env {env} --check" in scripts
+        assert "make check" in scripts
+        assert "--junitxml=build/reports/tests.xml" in scripts
+        assert "kedro mlops audit" in scripts
 
 
-def test_what_signs_in_may_run_long_and_hears_itself_that_it_is_cancelled(
+def test_steps_that_sign_in_exec_their_command_to_receive_signals(
     steps: list[Step],
 ) -> None:
     for step in steps:

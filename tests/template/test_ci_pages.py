@@ -1,4 +1,4 @@
-"""The pages about CI name what is rendered, and their commands do what they say."""
+"""The CI pages list every rendered pipeline, and their commands work."""
 
 import json
 import os
@@ -17,34 +17,36 @@ PAGES = {"azure-devops": PIPELINES, "github": WORKFLOWS}
 
 
 def page(name: str) -> str:
-    """Return the page of a provider with those of its steps, and what both have in common."""
+    """Return all pages of a provider, with the page on retraining that both share."""
     folder = ROOT / "docs" / "how-to" / "ci"
     pages = [*sorted(folder.glob(f"{name}*.md")), folder / "retraining.md"]
     return "\n".join(path.read_text(encoding="utf-8") for path in pages)
 
 
 def blocks(name: str) -> list[str]:
-    """Return the commands of a page, with words in the places that the reader fills."""
-    found = re.findall(r"```bash\n(.*?)```", page(name), re.DOTALL)
-    return [re.sub(r"<[a-z ]+>", "WORD", block) for block in found]
+    """Return the bash blocks of a page, with a word for each placeholder."""
+    code_blocks = re.findall(r"```bash\n(.*?)```", page(name), re.DOTALL)
+    return [re.sub(r"<[a-z ]+>", "WORD", block) for block in code_blocks]
 
 
 @pytest.mark.parametrize("name", PAGES)
-def test_names_each_pipeline(name: str) -> None:
+def test_lists_each_pipeline(name: str) -> None:
     rows = dict(re.findall(r"^\| `([\w-]+)\.yml` \|(.*)\|$", page(name), re.MULTILINE))
     assert set(rows) == set(PAGES[name])
 
 
 @pytest.mark.parametrize("name", PAGES)
-def test_has_commands_that_a_shell_can_read(name: str) -> None:
+def test_commands_have_valid_bash_syntax(name: str) -> None:
     assert blocks(name)
     for block in blocks(name):
-        read = subprocess.run(["bash", "-n"], input=block, text=True, capture_output=True)
-        assert (read.returncode, read.stderr) == (0, ""), block
+        checked = subprocess.run(["bash", "-n"], input=block, text=True, capture_output=True)
+        assert (checked.returncode, checked.stderr) == (0, ""), block
 
 
 @pytest.mark.parametrize("name", PAGES)
-def test_keeps_the_models_on_a_server(bake: Callable[..., BakedProject], name: str) -> None:
+def test_commands_switch_the_registry_to_azureml(
+    bake: Callable[..., BakedProject], name: str
+) -> None:
     project = bake(ci_provider="both")
     (block,) = (block for block in blocks(name) if "kind: azureml" in block)
     commands = "\n".join(line for line in block.splitlines() if not line.startswith("git "))
@@ -54,8 +56,8 @@ def test_keeps_the_models_on_a_server(bake: Callable[..., BakedProject], name: s
         assert yaml.safe_load(file.read_text("utf-8"))["registry"]["kind"] == "azureml"
 
 
-def test_makes_a_connection_that_azure_trusts(tmp_path: Path) -> None:
-    """Run its commands with an az and a jq that answer what they are asked."""
+def test_commands_create_a_federated_service_connection(tmp_path: Path) -> None:
+    """The commands run with stubs of az and jq, which answer each query."""
     (block,) = (block for block in blocks("azure-devops") if "connection.json" in block)
     programs = {
         "az": """case "$*" in

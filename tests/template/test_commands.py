@@ -1,4 +1,4 @@
-"""Kedro's own commands work with the project's layout: environments, shell, pictures, packages."""
+"""Kedro's own commands work with the project layout: run, IPython, Viz and packaging."""
 
 import json
 import os
@@ -18,7 +18,7 @@ PIPELINES = {
     *("pre_processing", "data_engineering", "data_science", "metrics", "__default__"),
     "score",
 }
-# What must not be in an archive that is handed on.
+# Files that the packaged archive must not contain.
 SECRETS = ("stage/credentials.yml", "local/credentials.yml", "local/token.json")
 
 
@@ -29,36 +29,36 @@ def project(install: Callable[..., InstalledProject]) -> InstalledProject:
 
 
 def kedro(project: InstalledProject, *arguments: str) -> str:
-    """Call kedro as in an activated environment and return what it prints."""
+    """Run kedro as in an activated environment and return its output."""
     path = os.pathsep.join([str(project.path / ".venv" / "bin"), os.environ["PATH"]])
     process = project.run("kedro", *arguments, PATH=path)
     assert process.returncode == 0, process.stdout + process.stderr
     return process.stdout
 
 
-def test_run_takes_an_environment(project: InstalledProject) -> None:
+def test_run_accepts_an_environment(project: InstalledProject) -> None:
     assert "Gate: PASSED" in kedro(project, "run", "--env", "stage")
-    # its champions come by promotion
+    # stage gets champions only by promotion
     assert project.tracked().models == {"temperature-anomalies-stage": {}}
 
 
 def test_the_shell_has_catalog_and_pipelines(project: InstalledProject) -> None:
     code = "print('HERE', catalog.load('labels').shape[0], ' '.join(pipelines))"
-    said = kedro(project, "ipython", "--", "-c", code)
-    (answer,) = (line.split()[1:] for line in said.splitlines() if line.startswith("HERE"))
+    output = kedro(project, "ipython", "--", "-c", code)
+    (answer,) = (line.split()[1:] for line in output.splitlines() if line.startswith("HERE"))
     assert answer[0] == "32"
     assert set(answer[1:]) == PIPELINES
 
 
-def test_the_pipeline_can_be_drawn_without_telemetry(project: InstalledProject) -> None:
+def test_viz_draws_the_pipeline_without_telemetry(project: InstalledProject) -> None:
     kedro(project, "viz", "build")
-    drawn = json.loads(project.read("build/api/main"))
-    names = {node["name"] for node in drawn["nodes"]}
+    graph = json.loads(project.read("build/api/main"))
+    names = {node["name"] for node in graph["nodes"]}
     assert {"clean", "train_detector", "compare_detectors", "raw_temperatures"} <= names
     assert "heap.load" not in project.read("build/index.html")
 
 
-def test_commands_write_nothing_into_the_project(project: InstalledProject) -> None:
+def test_commands_do_not_modify_the_project(project: InstalledProject) -> None:
     before = project.read("pyproject.toml")
     kedro(project, "registry", "list")
     assert project.read("pyproject.toml") == before
@@ -67,43 +67,43 @@ def test_commands_write_nothing_into_the_project(project: InstalledProject) -> N
 
 @pytest.fixture(scope="module")
 def packaged(project: InstalledProject) -> Path:
-    """The folder of the wheel and the archive of its configuration."""
+    """The folder with the built wheel and the configuration archive."""
     for name in SECRETS:
         secret = project.path / "operation" / "configuration" / name
         secret.write_text("{key: abc}\n", encoding="utf-8")
-    done = project.make("package", **USERS_ENVIRONMENT)
-    assert done.returncode == 0, done.stdout + done.stderr
+    built = project.make("package", **USERS_ENVIRONMENT)
+    assert built.returncode == 0, built.stdout + built.stderr
     for name in SECRETS:
         (project.path / "operation" / "configuration" / name).unlink()
     return project.path / "dist"
 
 
-def test_the_archive_holds_the_environments_and_no_secret(packaged: Path) -> None:
+def test_the_archive_contains_the_environments_but_no_secrets(packaged: Path) -> None:
     with tarfile.open(packaged / "conf-temperature_anomalies.tar.gz") as archive:
         names = set(archive.getnames())
     for env in ("base", "dev", "stage", "prod"):
         assert f"configuration/{env}/parameters.yml" in names
     assert not names & {f"configuration/{name}" for name in SECRETS}
-    assert "configuration/local" in names, "Kedro asks for the folder"
+    assert "configuration/local" in names, "Kedro requires this folder"
 
 
 def test_the_wheel_runs_in_another_folder(
     packaged: Path, project: InstalledProject, tmp_path: Path
 ) -> None:
     (wheel,) = packaged.glob("*.whl")
-    site, there = tmp_path / "site", tmp_path / "there"
-    shutil.copytree(project.path / "data" / "raw", there / "data" / "raw")
+    site, workdir = tmp_path / "site", tmp_path / "there"
+    shutil.copytree(project.path / "data" / "raw", workdir / "data" / "raw")
     install = ["sh", ROOT / "tools" / "uv.sh", "pip", "install", "--quiet", "--no-deps"]
     subprocess.run([*install, "--target", site, wheel], env=USERS_ENVIRONMENT, check=True)
     archive = packaged / "conf-temperature_anomalies.tar.gz"
     python = project.path / ".venv" / "bin" / "python"
     ran = subprocess.run(
         [python, "-m", "temperature_anomalies", "--conf-source", archive],
-        cwd=there,
+        cwd=workdir,
         env=clean_environment(PYTHONPATH=str(site)),
         capture_output=True,
         text=True,
     )
     assert ran.returncode == 0, ran.stdout + ran.stderr
     assert "Gate: PASSED" in ran.stdout
-    assert (there / "data" / "processed" / "scores.csv").exists()
+    assert (workdir / "data" / "processed" / "scores.csv").exists()

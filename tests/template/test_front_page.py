@@ -1,4 +1,4 @@
-"""The README of this repository: short, its links lead somewhere, and it names every question."""
+"""The README of this repository is short, has working links and lists every question."""
 
 import json
 import re
@@ -13,21 +13,21 @@ def test_the_front_page_is_short() -> None:
     assert len(PAGE.splitlines()) < 90
 
 
-def test_every_file_that_the_front_page_links_is_there() -> None:
+def test_every_linked_file_exists() -> None:
     links = re.findall(r"\]\(([^)#]+)", PAGE)
     local = [link for link in links if "://" not in link]
     assert len(local) >= 10
     assert [link for link in local if not (ROOT / link).is_file()] == []
 
 
-def test_every_project_in_the_table_has_its_address() -> None:
-    named = set(re.findall(r"\[([^]]+)\](?![(:])", PAGE)) - {"azure"}  # an extra of the plugin
+def test_every_compared_project_has_a_link() -> None:
+    references = set(re.findall(r"\[([^]]+)\](?![(:])", PAGE)) - {"azure"}  # an extra of the plugin
     addresses = dict(re.findall(r"^\[([^]]+)\]: (https://\S+)$", PAGE, re.MULTILINE))
-    assert named == set(addresses)
+    assert references == set(addresses)
     assert len(addresses) == 5
 
 
-def test_the_front_page_names_every_question_and_their_number() -> None:
+def test_the_front_page_lists_every_question_and_their_number() -> None:
     answers = json.loads((ROOT / "cookiecutter.json").read_text(encoding="utf-8"))
     questions = {name for name in answers if not name.startswith("_")}
     table = PAGE.split("| question |")[1].split("\n\n")[0]

@@ -1,4 +1,4 @@
-"""The rendered project's workflows: legal, pinned, least permissions, and thin."""
+"""The rendered GitHub workflows are valid, pinned and thin, with least permissions."""
 
 import re
 import shutil
@@ -44,8 +44,10 @@ def project(baked: Callable[..., BakedProject]) -> BakedProject:
 
 
 @pytest.fixture(params=OPTIONS, ids=lambda option: "-".join(option.values()))
-def each(request: pytest.FixtureRequest, baked: Callable[..., BakedProject]) -> BakedProject:
-    """A project with workflows, for each of the answers that change them."""
+def each_project(
+    request: pytest.FixtureRequest, baked: Callable[..., BakedProject]
+) -> BakedProject:
+    """A project with workflows, for each combination of answers that changes them."""
     return baked(**request.param)
 
 
@@ -57,14 +59,14 @@ CHECK_JOB = "    name: check and compile\n"
 RESULTS = "          RESULTS:"
 LAST = '          echo "check, test'
 
-# what: the check that finds it, file, what is replaced by what, words of the find
+# name: check that finds it, file, old text, new text, part of the message
 DEFECTS = {
     "misspelt_key": ("schema", CI, "runs-on:", "run-on:", "run-on"),
-    "time_in_words": ("schema", CI, "timeout-minutes: 20", "timeout-minutes: soon", "soon"),
+    "wrong_timeout": ("schema", CI, "timeout-minutes: 20", "timeout-minutes: soon", "soon"),
     "job_without_steps": ("schema", CI, "    steps:", "    stepps:", "stepps"),
     "unknown_permission": ("schema", CI, "contents: read", "content: read", "content"),
     "unknown_event": ("schema", CI, PULL, "  pull_requests:\n", "pull_requests"),
-    "unknown_kind_of_action": ("actions", SETUP, "using: composite", "using: compost", "compost"),
+    "unknown_action_type": ("actions", SETUP, "using: composite", "using: compost", "compost"),
     "action_without_steps": ("actions", SETUP, "  steps:", "  stepps:", "stepps"),
     "unpinned_action": ("zizmor", CI, "@bbbca2ddaa5d8feaa63e36b76fdaad77386f024f # v7.0.0", "@v7",
                         "unpinned-uses"),
@@ -105,7 +107,7 @@ DEFECTS = {
     "no_concurrency": ("zizmor", UPDATE,
                        "concurrency:\n  group: template-update\n  cancel-in-progress: false\n\n",
                        "", "concurrency-limits"),
-    "actor_as_a_right": ("zizmor", UPDATE, "if: vars.TEMPLATE_UPDATE == 'on'",
+    "actor_as_authorization": ("zizmor", UPDATE, "if: vars.TEMPLATE_UPDATE == 'on'",
                          "if: github.actor == 'dependabot[bot]'", "bot-conditions"),
     "loose_condition": ("zizmor", UPDATE, "if: vars.TEMPLATE_UPDATE == 'on'",
                         "if: contains('refs/heads/main refs/heads/next', github.ref)",
@@ -116,13 +118,13 @@ DEFECTS = {
                    "self-hosted-runner"),
     "action_of_the_work_tree": ("zizmor", CI, "$/.github/actions/setup", "./.github/actions/setup",
                                 "self-repository"),
-    "doubled_key": ("yamllint", CI, "name: ci\n", "name: ci\nname: ci\n", "duplication"),
+    "duplicate_key": ("yamllint", CI, "name: ci\n", "name: ci\nname: ci\n", "duplication"),
     "tab": ("yamllint", CI, "  pull_request:", "\tpull_request:", "syntax"),
 }  # fmt: skip
 
 
 def broken(project: BakedProject, root: Path, *edits: tuple[str, str, str]) -> Path:
-    """Copy a project's workflows and put faults into them."""
+    """Copy a project's workflows and apply edits that break them."""
     shutil.copytree(project.path / ".github", root / ".github")
     for name in (".pre-commit-config.yaml", ".gitignore"):
         shutil.copy(project.path / name, root)
@@ -135,10 +137,10 @@ def broken(project: BakedProject, root: Path, *edits: tuple[str, str, str]) -> P
 
 
 @pytest.fixture(scope="module")
-def found(
+def output_of(
     baked: Callable[..., BakedProject], tmp_path_factory: pytest.TempPathFactory
 ) -> Callable[[str], str]:
-    """Return what a check prints about all seeds at once: one process each would take minutes."""
+    """Return a check of all seeded defects in one process; one process each takes minutes."""
 
     @cache
     def run(check: str) -> str:
@@ -158,24 +160,24 @@ def found(
 
 class TestChecks:
     @pytest.mark.parametrize("check", CHECKS)
-    def test_find_nothing_in_what_is_rendered(
+    def test_find_nothing_in_rendered_workflows(
         self, baked: Callable[..., BakedProject], check: str
     ) -> None:
         checked = run_check(check, [baked(**answers).path for answers in OPTIONS])
         assert checked.returncode == 0, checked.stdout + checked.stderr
 
     @pytest.mark.parametrize("name", DEFECTS)
-    def test_find_a_defect(self, found: Callable[[str], str], name: str) -> None:
-        check, file, *_, said = DEFECTS[name]
+    def test_find_a_defect(self, output_of: Callable[[str], str], name: str) -> None:
+        check, file, *_, message = DEFECTS[name]
         # zizmor names the rule above the file, the others name the file first
         mark = r"\n\n" if check == "zizmor" else r"(?<!\S)(?=\S*/\.github/\w+/)"
-        parts = re.split(mark, found(check))
-        assert any(said in part and f"/{name}/.github/{file}" in part for part in parts)
+        parts = re.split(mark, output_of(check))
+        assert any(message in part and f"/{name}/.github/{file}" in part for part in parts)
 
-    def test_find_a_cache_that_others_can_poison(
+    def test_find_a_cache_that_can_be_poisoned(
         self, baked: Callable[..., BakedProject], tmp_path: Path
     ) -> None:
-        """A release must not hold what a pull request put into a cache."""
+        """A release must not read a cache that a pull request can write."""
         cache = "- uses: actions/cache@27d5ce7f107fe9357f9df03efb73ab90386fccae # v5.0.5"
         step = f"steps:\n      {cache}\n        with: {{path: p, key: k}}\n"
         edits = ((DEPLOY, "  workflow_dispatch:", "  release:"), (DEPLOY, "steps:\n", step))
@@ -184,12 +186,12 @@ class TestChecks:
 
 
 class TestWorkflows:
-    def test_are_there_for_github_alone(self, baked: Callable[..., BakedProject]) -> None:
-        there = {f".github/workflows/{name}.yml" for name in WORKFLOWS}
-        there |= {".github/actions/setup/action.yml"}
-        assert there <= baked(ci_provider="github_actions").files
-        assert there <= baked(ci_provider="both").files
-        assert not there & baked(ci_provider="azure_pipelines").files
+    def test_exist_only_for_github(self, baked: Callable[..., BakedProject]) -> None:
+        workflows = {f".github/workflows/{name}.yml" for name in WORKFLOWS}
+        workflows |= {".github/actions/setup/action.yml"}
+        assert workflows <= baked(ci_provider="github_actions").files
+        assert workflows <= baked(ci_provider="both").files
+        assert not workflows & baked(ci_provider="azure_pipelines").files
 
     def test_pin_actions_by_commit_and_name_their_version(self, project: BakedProject) -> None:
         texts = [project.read(name) for name in project.files if name.startswith(".github/")]
@@ -204,12 +206,12 @@ class TestWorkflows:
             for job in project.yaml(f".github/workflows/{name}.yml")["jobs"].values():
                 assert job.get("runs-on", "ubuntu-24.04") == "ubuntu-24.04"
 
-    def test_run_the_python_of_the_answer(self, each: BakedProject) -> None:
-        steps = each.yaml(".github/actions/setup/action.yml")["runs"]["steps"]
+    def test_use_the_chosen_python_version(self, each_project: BakedProject) -> None:
+        steps = each_project.yaml(".github/actions/setup/action.yml")["runs"]["steps"]
         (step,) = (s for s in steps if "setup-python" in s.get("uses", ""))
-        assert f"PYTHON ?= {step['with']['python-version']}\n" in each.read("Makefile")
+        assert f"PYTHON ?= {step['with']['python-version']}\n" in each_project.read("Makefile")
 
-    def test_may_do_no_more_than_they_need(self, project: BakedProject) -> None:
+    def test_have_only_the_permissions_they_need(self, project: BakedProject) -> None:
         rights = {}
         for name in WORKFLOWS:
             workflow = project.yaml(f".github/workflows/{name}.yml")
@@ -227,7 +229,7 @@ class TestWorkflows:
         }  # fmt: skip
 
     def test_sign_in_without_a_secret(self, project: BakedProject) -> None:
-        """The identity is proved by GitHub's own token."""
+        """GitHub's OIDC token proves the identity."""
         for name in WORKFLOWS:
             assert "secrets." not in project.read(f".github/workflows/{name}.yml")
             for job in project.yaml(f".github/workflows/{name}.yml")["jobs"].values():
@@ -237,31 +239,33 @@ class TestWorkflows:
                         for key in ("CLIENT_ID", "TENANT_ID", "SUBSCRIPTION_ID")
                     }
 
-    def test_cache_no_packages_where_they_sign_in(self, project: BakedProject) -> None:
+    def test_do_not_cache_packages_in_jobs_that_sign_in(self, project: BakedProject) -> None:
         for name in WORKFLOWS:
             for job in project.yaml(f".github/workflows/{name}.yml")["jobs"].values():
                 for step in job.get("steps", []):
                     if step.get("uses") == "$/.github/actions/setup":
-                        given = step.get("with", {})
-                        keeps = given.get("cache") == "true"
-                        assert keeps == (job["permissions"] == {"contents": "read"})
+                        inputs = step.get("with", {})
+                        caches = inputs.get("cache") == "true"
+                        assert caches == (job["permissions"] == {"contents": "read"})
                         signs_in = "id-token" in job["permissions"]
-                        assert (given.get("install") == "azure") == signs_in
+                        assert (inputs.get("install") == "azure") == signs_in
 
-    def test_hold_no_value_of_an_environment(self, project: BakedProject) -> None:
+    def test_contain_no_configuration_values(self, project: BakedProject) -> None:
         texts = [project.read(name) for name in project.files if name.startswith(".github/")]
         values = set()
         for env in ("dev", "stage", "prod"):
             for file in (project.path / "operation/configuration" / env).glob("*.yml"):
-                found = re.findall(r"^\s*[\w-]+: +([\w.-]{6,})$", file.read_text("utf-8"), re.M)
-                values |= {value for value in found if not value.replace(".", "").isdigit()}
-        values -= {"champion"}  # an alias, and a word
+                candidates = re.findall(
+                    r"^\s*[\w-]+: +([\w.-]{6,})$", file.read_text("utf-8"), re.M
+                )
+                values |= {value for value in candidates if not value.replace(".", "").isdigit()}
+        values -= {"champion"}  # an alias and an ordinary word
         assert len(values) > 5
-        reported = {word for text in texts for word in re.findall(r"[\w.-]+", text)}
-        assert not reported & values
+        words = {word for text in texts for word in re.findall(r"[\w.-]+", text)}
+        assert not words & values
 
-    def test_refer_only_to_what_is_there(self, project: BakedProject) -> None:
-        """Jobs, outputs, inputs, actions and workflows, which no stock tool looks up."""
+    def test_refer_only_to_existing_names(self, project: BakedProject) -> None:
+        """No stock tool resolves the names of jobs, outputs, inputs, actions and workflows."""
         action = project.yaml(".github/actions/setup/action.yml")
         for name in WORKFLOWS:
             workflow = project.yaml(f".github/workflows/{name}.yml")
@@ -272,10 +276,10 @@ class TestWorkflows:
             ):
                 assert used in inputs
             for job in workflow["jobs"].values():
-                _look_up(project, workflow["jobs"], job, action)
+                _assert_references_exist(project, workflow["jobs"], job, action)
 
 
-def _look_up(
+def _assert_references_exist(
     project: BakedProject, jobs: dict[str, Any], job: dict[str, Any], action: dict[str, Any]
 ) -> None:
     text = str(job)
@@ -324,10 +328,10 @@ class TestCi:
         ran = project.run("bash", "-e", "-c", step["run"], RESULTS=results)
         assert ran.returncode == code
 
-    def test_keeps_reports_of_failed_tests_too(self, project: BakedProject) -> None:
-        *_, test, keep = project.yaml(".github/workflows/ci.yml")["jobs"]["test"]["steps"]
-        assert f"--junitxml={keep['with']['path']}/" in test["run"]
-        assert keep["if"] == "${{ !cancelled() }}"
+    def test_uploads_reports_of_failed_tests(self, project: BakedProject) -> None:
+        *_, test, upload = project.yaml(".github/workflows/ci.yml")["jobs"]["test"]["steps"]
+        assert f"--junitxml={upload['with']['path']}/" in test["run"]
+        assert upload["if"] == "${{ !cancelled() }}"
 
 
 class TestTraining:
@@ -339,11 +343,11 @@ class TestTraining:
         assert cancel["if"] == "cancelled() && steps.train.outputs.job != ''"
 
     def test_ends_early_enough_to_cancel_the_cloud_job(self, project: BakedProject) -> None:
-        """After six hours GitHub ends a job with all its steps."""
+        """GitHub ends a job after six hours, without running its remaining steps."""
         job = project.yaml(".github/workflows/train.yml")["jobs"]["train"]
         assert int(job["timeout-minutes"]) <= 360 - 15
 
-    def test_deploys_a_new_champion_alone(self, project: BakedProject) -> None:
+    def test_deploys_only_a_new_champion(self, project: BakedProject) -> None:
         deploy = project.yaml(".github/workflows/train.yml")["jobs"]["deploy"]
         assert deploy["if"] == (
             "${{ !cancelled() && needs.train.result == 'success' "
@@ -351,37 +355,39 @@ class TestTraining:
         )
         assert deploy["uses"] == "$/.github/workflows/deploy.yml"
 
-    def test_looks_first_unless_it_is_forced(self, project: BakedProject) -> None:
+    def test_monitors_first_unless_forced(self, project: BakedProject) -> None:
         jobs = project.yaml(".github/workflows/retrain.yml")["jobs"]
         assert jobs["monitor"]["steps"][-1]["run"].endswith("monitor.py --env prod --answer")
-        assert jobs["monitor"]["environment"] == "prod-read"  # which waits for no reviewer
+        assert jobs["monitor"]["environment"] == "prod-read"  # needs no reviewer
         assert jobs["monitor"]["if"] == "${{ !inputs.force }}"
         good = "needs.monitor.outputs.quality == 'false'"
         assert jobs["train"]["if"] == f"${{{{ !cancelled() && (inputs.force || {good}) }}}}"
-        given = {"data_of": "prod", "drifted": "${{ needs.monitor.outputs.drifted }}"}
-        assert jobs["train"]["with"] == given
+        inputs = {"data_of": "prod", "drifted": "${{ needs.monitor.outputs.drifted }}"}
+        assert jobs["train"]["with"] == inputs
 
-    def test_trains_where_the_update_policy_says_so(self, project: BakedProject) -> None:
+    def test_trains_if_the_update_policy_allows_it(self, project: BakedProject) -> None:
         job = project.yaml(".github/workflows/train.yml")["jobs"]["train"]
         _, decide, train, _ = job["steps"]
-        assert decide["if"] == "inputs.drifted != ''"  # else a change of the code, or force
+        assert decide["if"] == "inputs.drifted != ''"  # otherwise a code change or a forced run
         assert decide["run"].endswith('retrain.py --env dev --drifted "$DRIFTED" --answer')
         due = "!inputs.drifted || steps.decide.outputs.data_of"
         assert train["if"] == f"${{{{ {due} }}}}"
         data_of = "steps.decide.outputs.data_of || inputs.data_of"
         assert train["env"] == {"DATA_OF": f"${{{{ {data_of} }}}}"}
 
-    @pytest.mark.parametrize("there", ["", "7 OPEN The data of prod cannot be trusted"])
-    def test_opens_one_issue_about_data_that_cannot_be_trusted(
-        self, project: BakedProject, tmp_path: Path, there: str
+    @pytest.mark.parametrize("open_issue", ["", "7 OPEN The data of prod cannot be trusted"])
+    def test_opens_one_issue_about_untrusted_data(
+        self, project: BakedProject, tmp_path: Path, open_issue: str
     ) -> None:
         job = project.yaml(".github/workflows/retrain.yml")["jobs"]["issue"]
         assert job["if"] == "${{ needs.monitor.outputs.quality == 'true' }}"
-        assert "environment" not in job  # it signs in nowhere
+        assert "environment" not in job  # it signs in to no environment
         (step,) = job["steps"]
-        said = tmp_path / "said"
+        arguments = tmp_path / "said"
         program = tmp_path / "gh"
-        program.write_text(f'#!/bin/sh\n[ "$2" = list ] && echo "{there}" || echo "$@" >{said}\n')
+        program.write_text(
+            f'#!/bin/sh\n[ "$2" = list ] && echo "{open_issue}" || echo "$@" >{arguments}\n'
+        )
         program.chmod(0o755)
         title = "The data of `prod` $(touch hit)"
         ran = project.run(
@@ -389,28 +395,28 @@ class TestTraining:
             PATH=f"{tmp_path}:/usr/bin:/bin", TITLE=title, BODY='see "run"',
         )  # fmt: skip
         assert ran.returncode == 0, ran.stderr
-        if there:
-            assert not said.exists()
+        if open_issue:
+            assert not arguments.exists()
         else:
-            assert said.read_text() == f'issue create --title {title} --body see "run"\n'
+            assert arguments.read_text() == f'issue create --title {title} --body see "run"\n'
         assert not (project.path / "hit").exists()
 
-    def test_runs_to_its_end_where_the_look_was_skipped(self, project: BakedProject) -> None:
-        """A job after a skipped one is skipped, unless its condition names a status."""
+    def test_runs_completely_after_a_skipped_monitor_job(self, project: BakedProject) -> None:
+        """GitHub skips a job after a skipped one, unless its condition has a status function."""
         for name in ("train", "deploy"):
             for job in project.yaml(f".github/workflows/{name}.yml")["jobs"].values():
                 assert "!cancelled()" in job["if"]
                 needed = job.get("needs")
                 assert not needed or f"needs.{needed}.result == 'success'" in job["if"]
 
-    def test_template_update_is_off_until_it_is_switched_on(self, project: BakedProject) -> None:
+    def test_template_update_is_off_by_default(self, project: BakedProject) -> None:
         job = project.yaml(".github/workflows/template-update.yml")["jobs"]["update"]
         assert job["if"] == "vars.TEMPLATE_UPDATE == 'on'"
 
 
 class TestDeployment:
     @pytest.mark.parametrize("env", ["stage", "prod"])
-    def test_goes_back_from_what_this_run_moved(self, project: BakedProject, env: str) -> None:
+    def test_rolls_back_only_what_this_run_moved(self, project: BakedProject, env: str) -> None:
         job = project.yaml(".github/workflows/deploy.yml")["jobs"][env]
         _, deploy, back = job["steps"]
         assert job["environment"] == env
@@ -418,14 +424,14 @@ class TestDeployment:
         failed, outputs = "(failure() || cancelled())", "steps.deploy.outputs"
         moved = f"{outputs}.moved == 'true'"
         assert back["if"] == f"{failed} && ({moved} || {outputs}.champion != '')"
-        assert back["env"] == {  # what is empty stays as it is
+        assert back["env"] == {  # an empty value changes nothing
             "DEPLOYMENT": f"${{{{ {moved} && {outputs}.deployment || '' }}}}",
             "CHAMPION": f"${{{{ {outputs}.champion }}}}",
         }
         options = '--back --if-deployment "$DEPLOYMENT" --if-champion "$CHAMPION" --reason "'
         assert f"deploy.py --env {env} {options}" in back["run"]
 
-    def test_takes_to_prod_the_digest_that_stage_took(self, project: BakedProject) -> None:
+    def test_prod_deploys_the_digest_of_stage(self, project: BakedProject) -> None:
         jobs = project.yaml(".github/workflows/deploy.yml")["jobs"]
         assert jobs["stage"]["outputs"]["digest"] == "${{ steps.deploy.outputs.digest }}"
         assert jobs["prod"]["needs"] == "stage"
@@ -433,6 +439,6 @@ class TestDeployment:
         assert deploy["env"] == {"DIGEST": "${{ needs.stage.outputs.digest }}"}
         assert '--digest "$DIGEST" --approved-by "' in deploy["run"]
 
-    def test_is_one_at_a_time_and_never_stopped_in_the_middle(self, project: BakedProject) -> None:
+    def test_runs_one_at_a_time_and_is_never_cancelled(self, project: BakedProject) -> None:
         workflow = project.yaml(".github/workflows/deploy.yml")
         assert workflow["concurrency"] == {"group": "deploy", "cancel-in-progress": "false"}

@@ -1,4 +1,4 @@
-"""The hooks never overwrite what could be lost, and touch nothing else."""
+"""The hooks never overwrite files that git cannot restore, and change nothing else."""
 
 import ast
 import os
@@ -26,7 +26,7 @@ socket.socket.connect = socket.create_connection = socket.getaddrinfo = refuse
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A folder named as the default project, with a file of the user's in it."""
+    """A folder named like the default project that contains a user's file."""
     path = tmp_path / "output" / "temperature-anomalies"
     path.mkdir(parents=True)
     (path / "LICENSE").write_text("mine\n", encoding="utf-8")
@@ -34,7 +34,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def git(folder: Path, *arguments: str) -> None:
-    """Run git as a user with a name."""
+    """Run git with a user identity."""
     identity = ["-c", "user.name=Test", "-c", "user.email=test@example.com"]
     subprocess.run(
         ["git", *identity, *arguments],
@@ -46,29 +46,31 @@ def git(folder: Path, *arguments: str) -> None:
 
 
 def commit_all(folder: Path) -> None:
-    """Commit all files of a folder that is, or lies in, a repository."""
+    """Commit all files of a folder that is, or is part of, a repository."""
     git(folder, "add", "--all", ".")
     git(folder, "commit", "--quiet", "--message", "mine")
 
 
-class TestFolderThatIsNotEmpty:
-    def test_is_refused_by_cookiecutter_itself(
+class TestNonEmptyFolder:
+    def test_is_rejected_by_cookiecutter(
         self, attempt: Callable[..., Attempt], folder: Path
     ) -> None:
         assert not attempt().succeeded
         assert (folder / "LICENSE").read_text(encoding="utf-8") == "mine\n"
 
-    def test_is_refused_without_git_history(
+    def test_is_rejected_without_git_history(
         self, attempt: Callable[..., Attempt], folder: Path
     ) -> None:
         refused = attempt("--overwrite-if-exists")
         assert not refused.succeeded
-        assert "not empty and not in a git repository" in refused.said
+        assert "not empty and not in a git repository" in refused.printed
         assert [path.name for path in folder.iterdir()] == ["LICENSE"]
         assert (folder / "LICENSE").read_text(encoding="utf-8") == "mine\n"
 
-    @pytest.mark.skipif(os.name == "nt" or os.geteuid() != 0, reason="gives a folder away")
-    def test_is_refused_with_the_advice_of_git_where_someone_else_owns_it(
+    @pytest.mark.skipif(
+        os.name == "nt" or os.geteuid() != 0, reason="needs root to change the owner of a folder"
+    )
+    def test_is_rejected_with_advice_if_another_user_owns_it(
         self, attempt: Callable[..., Attempt], folder: Path
     ) -> None:
         git(folder, "init", "--quiet")
@@ -77,11 +79,11 @@ class TestFolderThatIsNotEmpty:
             os.chown(path, 65534, 65534)
         refused = attempt("--overwrite-if-exists")
         assert not refused.succeeded
-        assert "git config --global --add safe.directory" in refused.said
-        assert "not in a git repository" not in refused.said
+        assert "git config --global --add safe.directory" in refused.printed
+        assert "not in a git repository" not in refused.printed
         assert (folder / "LICENSE").read_text(encoding="utf-8") == "mine\n"
 
-    def test_is_refused_with_uncommitted_changes(
+    def test_is_rejected_with_uncommitted_changes(
         self, attempt: Callable[..., Attempt], folder: Path
     ) -> None:
         git(folder, "init", "--quiet")
@@ -89,10 +91,10 @@ class TestFolderThatIsNotEmpty:
         (folder / "LICENSE").write_text("changed\n", encoding="utf-8")
         refused = attempt("--overwrite-if-exists")
         assert not refused.succeeded
-        assert " M LICENSE" in refused.said
+        assert " M LICENSE" in refused.printed
         assert (folder / "LICENSE").read_text(encoding="utf-8") == "changed\n"
 
-    def test_is_refused_with_untracked_files(
+    def test_is_rejected_with_untracked_files(
         self, attempt: Callable[..., Attempt], folder: Path
     ) -> None:
         git(folder, "init", "--quiet")
@@ -102,10 +104,10 @@ class TestFolderThatIsNotEmpty:
         (folder / "new" / "notes.txt").write_text("mine\n", encoding="utf-8")
         refused = attempt("--overwrite-if-exists")
         assert not refused.succeeded
-        assert "?? new/notes.txt" in refused.said
+        assert "?? new/notes.txt" in refused.printed
         assert not (folder / "pyproject.toml").exists()
 
-    def test_is_refused_when_git_ignores_it(
+    def test_is_rejected_when_git_ignores_it(
         self, attempt: Callable[..., Attempt], folder: Path
     ) -> None:
         (folder.parent / ".gitignore").write_text("temperature-anomalies/\n", encoding="utf-8")
@@ -113,10 +115,10 @@ class TestFolderThatIsNotEmpty:
         commit_all(folder.parent)
         refused = attempt("--overwrite-if-exists")
         assert not refused.succeeded
-        assert "git ignores all of it" in refused.said
+        assert "git ignores all of it" in refused.printed
         assert (folder / "LICENSE").read_text(encoding="utf-8") == "mine\n"
 
-    def test_is_refused_without_git_on_the_path(
+    def test_is_rejected_without_git_on_the_path(
         self,
         attempt: Callable[..., Attempt],
         folder: Path,
@@ -128,19 +130,19 @@ class TestFolderThatIsNotEmpty:
         monkeypatch.setenv("PATH", str(tmp_path))
         refused = attempt("--overwrite-if-exists")
         assert not refused.succeeded
-        assert "without git on PATH" in refused.said
+        assert "without git on PATH" in refused.printed
         assert (folder / "LICENSE").read_text(encoding="utf-8") == "mine\n"
 
-    def test_is_taken_when_git_holds_all_of_it(
+    def test_is_accepted_when_everything_is_committed(
         self, attempt: Callable[..., Attempt], folder: Path
     ) -> None:
         git(folder, "init", "--quiet")
         commit_all(folder)
         accepted = attempt("--overwrite-if-exists")
-        assert accepted.succeeded, accepted.said
+        assert accepted.succeeded, accepted.printed
         assert (folder / "LICENSE").read_text(encoding="utf-8").startswith("MIT License")
 
-    def test_is_taken_in_a_clean_repository_around_it(
+    def test_is_accepted_if_clean_within_a_larger_repository(
         self, attempt: Callable[..., Attempt], folder: Path
     ) -> None:
         git(folder.parent, "init", "--quiet")
@@ -148,14 +150,14 @@ class TestFolderThatIsNotEmpty:
         (folder.parent / "elsewhere.txt").write_text("not committed\n", encoding="utf-8")
         assert attempt("--overwrite-if-exists").succeeded
 
-    def test_is_taken_when_it_holds_nothing_but_a_new_repository(
+    def test_is_accepted_when_it_contains_only_a_new_repository(
         self, attempt: Callable[..., Attempt], folder: Path
     ) -> None:
         (folder / "LICENSE").unlink()
         git(folder, "init", "--quiet")
         assert attempt("--overwrite-if-exists").succeeded
 
-    def test_can_be_retried_with_the_command_that_is_shown(
+    def test_can_be_retried_with_the_printed_command(
         self,
         attempt: Callable[..., Attempt],
         type_in: Callable[..., Attempt],
@@ -164,8 +166,8 @@ class TestFolderThatIsNotEmpty:
         git(folder, "init", "--quiet")
         refused = attempt("--overwrite-if-exists", description="")
         assert not refused.succeeded
-        assert "is empty" in refused.said
-        assert "?? LICENSE" in refused.said
+        assert "is empty" in refused.printed
+        assert "?? LICENSE" in refused.printed
         commit_all(folder)
         assert type_in(*refused.retry).succeeded
 
@@ -195,7 +197,7 @@ class TestRender:
         assert rendered.returncode == 0, rendered.stderr
         assert BakedProject(tmp_path / "temperature-anomalies").has_file("pyproject.toml")
 
-    def test_gives_the_same_files_with_hooks_refused(
+    def test_gives_the_same_files_without_hooks(
         self, template: Path, baked: Callable[..., BakedProject], tmp_path: Path
     ) -> None:
         command = [sys.executable, "-m", "cookiecutter", "--no-input", "--accept-hooks", "no"]
@@ -206,10 +208,10 @@ class TestRender:
         for name in usual.files:
             assert (bare.path / name).read_bytes() == (usual.path / name).read_bytes(), name
 
-    def test_says_what_to_type_next(self, questions: Path, tmp_path: Path) -> None:
+    def test_prints_the_next_commands(self, questions: Path, tmp_path: Path) -> None:
         output = tmp_path / "it's here"
         command = [sys.executable, "-m", "cookiecutter", "--no-input", str(questions)]
-        said = subprocess.run(
+        stdout = subprocess.run(
             [*command, "--output-dir", str(output)],
             cwd=tmp_path,
             env=clean_environment(),
@@ -217,7 +219,7 @@ class TestRender:
             text=True,
             check=True,
         ).stdout
-        commands = [line.strip() for line in said.splitlines() if line.startswith("  ")]
+        commands = [line.strip() for line in stdout.splitlines() if line.startswith("  ")]
         assert commands == [
             f"cd {shlex.quote(str(output / 'temperature-anomalies'))}",
             "make setup",
@@ -225,14 +227,14 @@ class TestRender:
         ]
         subprocess.run(["sh", "-c", f"{commands[0]} && test -f pyproject.toml"], check=True)
 
-    def test_can_be_started_by_programs_that_say_little(
+    def test_works_for_callers_that_omit_the_output_folder(
         self,
         questions: Path,
         tmp_path: Path,
         derive: Callable[..., dict[str, str]],
         capfd: pytest.CaptureFixture[str],
     ) -> None:
-        """Cruft names the template, but not where it renders to."""
+        """Cruft passes the template but not the output folder."""
         answers = derive() | {"_template": "gh:org/template"}
         generate_files(questions, {"cookiecutter": answers}, tmp_path / "good")
         assert "make setup" in capfd.readouterr().out
@@ -242,7 +244,7 @@ class TestRender:
             )
         assert f"--output-dir {tmp_path / 'bad'} gh:org/template" in capfd.readouterr().err
 
-    def test_prints_where_a_console_has_no_emoji(self, questions: Path, tmp_path: Path) -> None:
+    def test_prints_to_a_console_without_emoji(self, questions: Path, tmp_path: Path) -> None:
         command = [sys.executable, "-m", "cookiecutter", "--no-input", str(questions)]
         process = subprocess.run(
             [*command, "description=🌡️\n"],
@@ -255,7 +257,7 @@ class TestRender:
 
 
 @pytest.mark.parametrize("name", ["pre_gen_project.py", "post_gen_project.py"])
-def test_hooks_import_the_standard_library_only_and_delete_nothing(name: str) -> None:
+def test_hooks_import_only_the_standard_library_and_delete_nothing(name: str) -> None:
     source = (ROOT / "hooks" / name).read_text(encoding="utf-8")
     tree = ast.parse(source)
     imported = {a.name for n in ast.walk(tree) if isinstance(n, ast.Import) for a in n.names}
@@ -267,6 +269,6 @@ def test_hooks_import_the_standard_library_only_and_delete_nothing(name: str) ->
     assert source.count("{{") == source.count("r'''{{ cookiecutter | tojson }}'''")
 
 
-def test_uv_script_of_template_and_project_is_one() -> None:
+def test_repository_and_project_have_the_same_uv_script() -> None:
     script = (ROOT / "tools" / "uv.sh").read_bytes()
     assert (ROOT / PROJECT / "tools" / "uv.sh").read_bytes() == script

@@ -1,4 +1,4 @@
-"""The house rules find what breaks them, and fix white space."""
+"""The hygiene tool reports violations of the house rules and fixes white space."""
 
 import subprocess
 import sys
@@ -23,40 +23,40 @@ BROKEN = {
 @pytest.mark.parametrize(("text", "fault"), BROKEN.values(), ids=BROKEN)
 def test_faults_of_text_are_found(tmp_path: Path, text: str, fault: str) -> None:
     (tmp_path / "file.txt").write_bytes(text.encode())
-    found = list(hygiene.faults_below(tmp_path))
-    assert any(line.startswith(f"file.txt: {fault}") for line in found)
+    faults = list(hygiene.faults_below(tmp_path))
+    assert any(line.startswith(f"file.txt: {fault}") for line in faults)
 
 
 @pytest.mark.parametrize("text", ["", "a\n", "\ta\n\nb\n", "src/root/file and /dev/null\n"])
-def test_good_text_is_taken(tmp_path: Path, text: str) -> None:
+def test_good_text_is_accepted(tmp_path: Path, text: str) -> None:
     (tmp_path / "file.txt").write_bytes(text.encode())
     assert list(hygiene.faults_below(tmp_path)) == []
 
 
 def test_a_template_file_that_git_ignores_is_found_until_it_is_added(tmp_path: Path) -> None:
-    """The template's .gitignore is one of the template itself, and names no option."""
+    """Git applies the project's .gitignore to the template, whose file names contain options."""
     folder = tmp_path / PROJECT / "data"
     folder.mkdir(parents=True)
     (tmp_path / PROJECT / ".gitignore").write_text("/data/*\n!/data/rows.csv\n", encoding="utf-8")
     (folder / "rows.csv").write_text("a\n", encoding="utf-8")
-    named = folder / "{% if cookiecutter.sample == 'none' %}rows.csv{% endif %}"
-    named.write_text("a\n", encoding="utf-8")
+    conditional = folder / "{% if cookiecutter.sample == 'none' %}rows.csv{% endif %}"
+    conditional.write_text("a\n", encoding="utf-8")
     assert list(hygiene.ignored_below(tmp_path)) == []  # no repository
     git(tmp_path, "init", "--quiet")
     (fault,) = hygiene.ignored_below(tmp_path)
-    assert named.name in fault and "clones lack it" in fault
-    git(tmp_path, "add", "--force", str(named))
+    assert conditional.name in fault and "clones lack it" in fault
+    git(tmp_path, "add", "--force", str(conditional))
     assert list(hygiene.ignored_below(tmp_path)) == []
 
 
 @pytest.mark.parametrize(
     "names", [["a:b"], ["con.txt"], ["x/NUL"], ["end."], ['quo"te'], ["A", "a"], ["x" * 161]]
 )
-def test_bad_names_are_found(names: list[str]) -> None:
+def test_invalid_names_are_found(names: list[str]) -> None:
     assert len(list(hygiene.faults_of_names(names))) == 1
 
 
-def test_good_names_are_taken() -> None:
+def test_valid_names_are_accepted() -> None:
     assert list(hygiene.faults_of_names(["console.py", "a b/{% if c != 'd' %}e{% endif %}"])) == []
 
 
@@ -72,11 +72,11 @@ def test_secrets_are_found_as_in_the_rendered_project(tmp_path: Path) -> None:
     }  # fmt: skip
     for name, text in texts.items():
         (tmp_path / name).write_text(text, encoding="utf-8")
-    found = {Path(fault.split(":")[0]).name for fault in hygiene.secrets_below(tmp_path)}
-    assert found == {"dev.txt", "settings.py", "parameters.yml", "bad.yml"}
+    files = {Path(fault.split(":")[0]).name for fault in hygiene.secrets_below(tmp_path)}
+    assert files == {"dev.txt", "settings.py", "parameters.yml", "bad.yml"}
 
 
-def test_white_space_is_fixed_and_nothing_else(tmp_path: Path) -> None:
+def test_only_white_space_is_fixed(tmp_path: Path) -> None:
     (tmp_path / "bad.txt").write_bytes(b"a  \r\nb\n\n\n")
     (tmp_path / "good.txt").write_bytes(b"a\n\nb\n")
     (tmp_path / "binary").write_bytes(b"a \0\r\n")

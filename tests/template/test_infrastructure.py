@@ -1,4 +1,4 @@
-"""The Bicep files make what ``provision`` makes, under the same names, private and without keys."""
+"""The Bicep files create the same resources as ``provision``: same names, private, no keys."""
 
 import re
 import shutil
@@ -12,7 +12,7 @@ from kedro_azure_mlops.azure import resources as arm
 from kedro_azure_mlops.config import Cluster, read_azureml
 from tests.helpers import BakedProject
 from tests.template.bicep_source import read, walk
-from tests.template.bicep_values import NotKnownError, Sent, assigned, deploy
+from tests.template.bicep_values import Resource, UnsupportedError, assigned, deploy
 
 ENVIRONMENTS = ("dev", "stage", "prod")
 FOLDER = "operation/infrastructure"
@@ -32,7 +32,7 @@ ROLES = {
     "ba92f5b4-2d11-453d-a403-e96b0029c9fe": "Storage Blob Data Contributor",
     "f6c7c914-8db3-469d-8ca1-694a8f32e121": "AzureML Data Scientist",
 }
-MORE = """\
+EXTRA_RESOURCES = """\
 clusters:
   gpu: {size: Standard_NC6s_v3, tier: low_priority, max_instances: 1, idle_seconds: 60}
   small: {size: Standard_DS2_v2}
@@ -50,7 +50,7 @@ def original(baked: Callable[..., BakedProject]) -> BakedProject:
 
 @pytest.fixture
 def copied(original: BakedProject, tmp_path: Path) -> BakedProject:
-    """A copy of what a test may change: infrastructure and configuration."""
+    """A copy of the infrastructure and configuration, which a test may edit."""
     return copy_of(original, tmp_path / "project")
 
 
@@ -61,7 +61,7 @@ def copy_of(project: BakedProject, path: Path) -> BakedProject:
     return BakedProject(path)
 
 
-def sent(project: BakedProject, env: str) -> list[Sent]:
+def deployed_resources(project: BakedProject, env: str) -> list[Resource]:
     folder = project.path / FOLDER
     return deploy(folder / "main.bicep", folder / f"{env}.bicepparam")
 
@@ -73,36 +73,36 @@ def change(project: BakedProject, name: str, old: str, new: str) -> None:
     path.write_text(text.replace(old, new), encoding="utf-8")
 
 
-def more(project: BakedProject) -> None:
-    """Give dev clusters and datastores of all kinds."""
+def add_clusters_and_datastores(project: BakedProject) -> None:
+    """Add clusters and datastores of every kind to dev."""
     account = str(read_azureml(project.path, "dev").workspace.storage_account)
     path = project.path / "operation/configuration/dev/azureml.yml"
-    text = path.read_text(encoding="utf-8") + MORE.replace("ACCOUNT", account)
+    text = path.read_text(encoding="utf-8") + EXTRA_RESOURCES.replace("ACCOUNT", account)
     path.write_text(text, encoding="utf-8")
 
 
 def made_by_bicep(project: BakedProject, env: str) -> dict[str, Any]:
-    """Write what Bicep makes in the words of azureml.yml."""
-    things = sent(project, env)
+    """Return the resources of the Bicep deployment under the keys of azureml.yml."""
+    resources = deployed_resources(project, env)
     made: dict[str, Any] = {
-        key: next(one.body["name"] for one in things if one.type == type)
+        key: next(one.body["name"] for one in resources if one.type == type)
         for key, type in TYPES.items()
     }
-    made["location"] = {one.body["location"] for one in things if "location" in one.body}
-    clusters = [one.body for one in things if one.type == f"{ML}/computes"]
+    made["location"] = {one.body["location"] for one in resources if "location" in one.body}
+    clusters = [one.body for one in resources if one.type == f"{ML}/computes"]
     made["clusters"] = {
         body["name"]: _cluster(body["properties"]["properties"]) for body in clusters
     }
-    containers = [one.body["name"] for one in things if one.type.endswith("/containers")]
+    containers = [one.body["name"] for one in resources if one.type.endswith("/containers")]
     return made | {"containers": sorted(containers)}
 
 
-def wanted_by_provision(project: BakedProject, env: str) -> dict[str, Any]:
+def expected_by_provision(project: BakedProject, env: str) -> dict[str, Any]:
     config = read_azureml(project.path, env)
     names = config.workspace
     stores = [s for s in config.datastores.values() if s.account_name == names.storage_account]
-    wanted = {key: getattr(names, key) for key in TYPES}
-    return wanted | {
+    expected = {key: getattr(names, key) for key in TYPES}
+    return expected | {
         "location": {names.location},
         "clusters": config.clusters,
         "containers": sorted({store.container_name for store in stores}),
@@ -123,29 +123,29 @@ def _cluster(properties: dict[str, Any]) -> Cluster:
 
 @pytest.mark.parametrize("env", ENVIRONMENTS)
 def test_bicep_and_provision_agree_on_every_name(original: BakedProject, env: str):
-    wanted = wanted_by_provision(original, env)
-    assert None not in wanted.values()
-    assert wanted["clusters"]
-    assert made_by_bicep(original, env) == wanted
+    expected = expected_by_provision(original, env)
+    assert None not in expected.values()
+    assert expected["clusters"]
+    assert made_by_bicep(original, env) == expected
 
 
-def test_they_agree_on_clusters_and_containers_of_all_kinds(copied: BakedProject):
-    more(copied)
+def test_bicep_and_provision_agree_on_clusters_and_containers(copied: BakedProject):
+    add_clusters_and_datastores(copied)
 
     made = made_by_bicep(copied, "dev")
 
-    assert made == wanted_by_provision(copied, "dev")
+    assert made == expected_by_provision(copied, "dev")
     assert set(made["clusters"]) == {"cpu-cluster", "gpu", "small"}
     assert made["containers"] == ["raw"]
 
 
 @pytest.mark.parametrize("key", TYPES)
-def test_a_name_is_changed_in_one_place(copied: BakedProject, key: str):
+def test_changing_a_name_in_azureml_yml_is_enough(copied: BakedProject, key: str):
     old = f"  {key}: {getattr(read_azureml(copied.path, 'dev').workspace, key)}\n"
     change(copied, "configuration/dev/azureml.yml", old, f"  {key}: changed\n")
 
     assert made_by_bicep(copied, "dev")[key] == "changed"
-    assert made_by_bicep(copied, "dev") == wanted_by_provision(copied, "dev")
+    assert made_by_bicep(copied, "dev") == expected_by_provision(copied, "dev")
 
 
 @pytest.mark.parametrize(
@@ -168,67 +168,72 @@ def test_a_name_is_changed_in_one_place(copied: BakedProject, key: str):
         ("main.bicep", "items(configuration.datastores)", "items({})"),
     ],
 )
-def test_a_name_that_differs_would_be_found(copied: BakedProject, file: str, old: str, new: str):
-    more(copied)
+def test_a_mismatch_of_bicep_and_provision_is_detected(
+    copied: BakedProject, file: str, old: str, new: str
+):
+    add_clusters_and_datastores(copied)
     change(copied, f"infrastructure/{file}", old, new)
 
-    assert made_by_bicep(copied, "dev") != wanted_by_provision(copied, "dev")
+    assert made_by_bicep(copied, "dev") != expected_by_provision(copied, "dev")
 
 
-def test_what_these_tests_cannot_read_is_not_passed_over(copied: BakedProject):
+def test_an_unsupported_bicep_function_raises(copied: BakedProject):
     change(copied, "infrastructure/main.bicep", "name: names.name", "name: toLower(names.name)")
 
-    with pytest.raises(NotKnownError, match="toLower"):
-        sent(copied, "dev")
+    with pytest.raises(UnsupportedError, match="toLower"):
+        deployed_resources(copied, "dev")
 
 
 @pytest.mark.parametrize(
     ("env", "access"), [("dev", "Enabled"), ("stage", "Disabled"), ("prod", "Disabled")]
 )
-def test_what_is_private(original: BakedProject, env: str, access: str):
-    things = sent(original, env)
+def test_public_network_access_by_environment(original: BakedProject, env: str, access: str):
+    resources = deployed_resources(original, env)
 
     switches = {
         one.type: one.body["properties"]["publicNetworkAccess"]
-        for one in things
+        for one in resources
         if "publicNetworkAccess" in one.body.get("properties", {})
     }
     stores = ("name", "storage_account", "key_vault", "container_registry")
     assert switches == {TYPES[key]: access for key in stores}
-    (cluster,) = (one.body["properties"] for one in things if one.type.endswith("/computes"))
+    (cluster,) = (one.body["properties"] for one in resources if one.type.endswith("/computes"))
     assert cluster["properties"]["enableNodePublicIp"] is (access == "Enabled")
-    workspace = of(things, "name")["properties"]
+    workspace = body_of(resources, "name")["properties"]
     managed = "Disabled" if access == "Enabled" else "AllowInternetOutbound"
     assert workspace["managedNetwork"] == {"isolationMode": managed}
     assert workspace["imageBuildCompute"] == (None if access == "Enabled" else "cpu-cluster")
-    vault = of(things, "key_vault")["properties"]
+    vault = body_of(resources, "key_vault")["properties"]
     assert vault["enablePurgeProtection"] is (None if env == "dev" else True)
 
 
-def test_what_says_nothing_is_private(copied: BakedProject):
-    said = "param publicNetworkAccess = 'Enabled'\n"
-    change(copied, "infrastructure/dev.bicepparam", said, "")
+def test_public_network_access_is_disabled_by_default(copied: BakedProject):
+    setting = "param publicNetworkAccess = 'Enabled'\n"
+    change(copied, "infrastructure/dev.bicepparam", setting, "")
 
-    assert of(sent(copied, "dev"), "name")["properties"]["publicNetworkAccess"] == "Disabled"
+    assert (
+        body_of(deployed_resources(copied, "dev"), "name")["properties"]["publicNetworkAccess"]
+        == "Disabled"
+    )
 
 
 @pytest.mark.parametrize("env", ENVIRONMENTS)
-def test_there_are_no_keys(original: BakedProject, env: str):
-    things = sent(original, env)
+def test_shared_keys_are_disabled(original: BakedProject, env: str):
+    resources = deployed_resources(original, env)
 
-    storage = of(things, "storage_account")["properties"]
+    storage = body_of(resources, "storage_account")["properties"]
     assert storage["allowSharedKeyAccess"] is storage["allowBlobPublicAccess"] is False
     assert storage["minimumTlsVersion"] == "TLS1_2"
-    assert of(things, "container_registry")["properties"]["adminUserEnabled"] is False
-    assert of(things, "key_vault")["properties"]["enableRbacAuthorization"] is True
-    assert of(things, "name")["properties"]["systemDatastoresAuthMode"] == "Identity"
+    assert body_of(resources, "container_registry")["properties"]["adminUserEnabled"] is False
+    assert body_of(resources, "key_vault")["properties"]["enableRbacAuthorization"] is True
+    assert body_of(resources, "name")["properties"]["systemDatastoresAuthMode"] == "Identity"
 
 
-def test_each_identity_has_the_roles_it_needs_and_no_more(original: BakedProject):
+def test_each_identity_has_only_the_roles_it_needs(original: BakedProject):
     names = read_azureml(original.path, "dev").workspace
     own, job = f"principal of id-{names.name}", "principal of cpu-cluster"
 
-    assert roles(sent(original, "dev")) == {
+    assert roles(deployed_resources(original, "dev")) == {
         (own, names.storage_account, "Contributor"),
         (own, names.storage_account, "Storage Blob Data Contributor"),
         (own, names.key_vault, "Contributor"),
@@ -236,25 +241,27 @@ def test_each_identity_has_the_roles_it_needs_and_no_more(original: BakedProject
         (own, names.container_registry, "Contributor"),
         (own, names.application_insights, "Contributor"),
         (own, names.name, "Contributor"),
-        *((job, *right) for right in rights_of_jobs(original)),
+        *((job, *role) for role in roles_of_jobs(original)),
     }
 
 
-def test_ci_gets_roles_when_it_is_named(copied: BakedProject):
-    before = roles(sent(copied, "dev"))
+def test_ci_gets_roles_when_its_principal_is_set(copied: BakedProject):
+    before = roles(deployed_resources(copied, "dev"))
     change(copied, "infrastructure/dev.bicepparam", "PrincipalId = ''", "PrincipalId = 'ci'")
 
-    more = roles(sent(copied, "dev")) - before
+    added = roles(deployed_resources(copied, "dev")) - before
 
-    assert more == {("ci", *right) for right in rights_of_jobs(copied)}
+    assert added == {("ci", *role) for role in roles_of_jobs(copied)}
 
 
-def test_private_endpoints_are_made_in_the_subnet_that_is_named(copied: BakedProject):
+def test_private_endpoints_are_created_in_the_configured_subnet(copied: BakedProject):
     kind = "Microsoft.Network/privateEndpoints"
-    assert not [one for one in sent(copied, "prod") if one.type == kind]
+    assert not [one for one in deployed_resources(copied, "prod") if one.type == kind]
     change(copied, "infrastructure/prod.bicepparam", "SubnetId = ''", "SubnetId = '/subnets/x'")
 
-    made = [one.body["properties"] for one in sent(copied, "prod") if one.type == kind]
+    made = [
+        one.body["properties"] for one in deployed_resources(copied, "prod") if one.type == kind
+    ]
 
     names = read_azureml(copied.path, "prod").workspace
     links = [body["privateLinkServiceConnections"][0]["properties"] for body in made]
@@ -275,21 +282,21 @@ ALERTS = (f"{INSIGHTS}/metricAlerts", f"{INSIGHTS}/scheduledQueryRules")
 
 
 def alerts(project: BakedProject, env: str, **parameters: str) -> dict[str, dict[str, Any]]:
-    """Return the alert rules of an environment with parameters, by what stands before its name."""
+    """Set parameters of an environment and return its alert rules, by name without suffix."""
     for name, value in parameters.items():
         change(project, f"infrastructure/{env}.bicepparam", f"{name} = ''", f"{name} = '{value}'")
     names = read_azureml(project.path, env).workspace
-    made = [one.body for one in sent(project, env) if one.type in ALERTS]
+    made = [one.body for one in deployed_resources(project, env) if one.type in ALERTS]
     return {body["name"].removesuffix(f"-{names.name}"): body["properties"] for body in made}
 
 
-def test_nobody_is_alerted_unless_someone_is_named(copied: BakedProject):
+def test_there_are_no_alerts_without_an_email_address(copied: BakedProject):
     assert alerts(copied, "prod", alertEndpoint="heat") == {}
-    kinds = {one.type for one in sent(copied, "prod")}
+    kinds = {one.type for one in deployed_resources(copied, "prod")}
     assert f"{INSIGHTS}/actionGroups" not in kinds
 
 
-def test_before_there_is_an_endpoint_failed_jobs_are_watched(copied: BakedProject):
+def test_without_an_endpoint_only_failed_jobs_raise_an_alert(copied: BakedProject):
     made = alerts(copied, "prod", alertEmail="ops@example.com")
 
     assert list(made) == ["job-failed"]
@@ -300,7 +307,7 @@ def test_before_there_is_an_endpoint_failed_jobs_are_watched(copied: BakedProjec
     assert (rule["operator"], rule["threshold"]) == ("GreaterThan", 0)
 
 
-def test_an_endpoint_is_watched_for_errors_latency_and_silence(copied: BakedProject):
+def test_an_endpoint_has_alerts_for_errors_latency_and_no_traffic(copied: BakedProject):
     made = alerts(copied, "prod", alertEmail="ops@example.com", alertEndpoint="heat")
 
     watched = ["endpoint-errors", "model-errors", "latency"]
@@ -311,7 +318,7 @@ def test_an_endpoint_is_watched_for_errors_latency_and_silence(copied: BakedProj
         names = read_azureml(copied.path, "prod").workspace
         assert scope.endswith(f"/{ML}/{names.name}/onlineEndpoints/heat")
         assert made[name]["criteria"]["odata.type"].endswith("SingleResourceMultipleMetricCriteria")
-    # the metrics that `kedro mlops ab --compare` asks for, too
+    # `kedro mlops ab --compare` queries the same metrics
     assert {rules[name]["metricName"] for name in watched} == {
         "RequestsPerMinute",
         "RequestLatency_P95",
@@ -322,8 +329,8 @@ def test_an_endpoint_is_watched_for_errors_latency_and_silence(copied: BakedProj
         ("modelStatusCode", "Include"),
     ]
     assert rules["latency"]["threshold"] == 1000
-    silence = rules["no-traffic"]
-    assert (silence["timeAggregation"], silence["operator"], silence["threshold"]) == (
+    no_traffic = rules["no-traffic"]
+    assert (no_traffic["timeAggregation"], no_traffic["operator"], no_traffic["threshold"]) == (
         *("Count", "LessThan"),
         1,
     )
@@ -331,10 +338,12 @@ def test_an_endpoint_is_watched_for_errors_latency_and_silence(copied: BakedProj
     assert made["no-traffic"]["scopes"][0].endswith(names.application_insights)
 
 
-def test_all_alerts_go_to_those_who_are_named(copied: BakedProject):
+def test_every_alert_goes_to_the_configured_email_address(copied: BakedProject):
     made = alerts(copied, "prod", alertEmail="ops@example.com", alertEndpoint="heat")
 
-    (group,) = [one for one in sent(copied, "prod") if one.type == f"{INSIGHTS}/actionGroups"]
+    (group,) = [
+        one for one in deployed_resources(copied, "prod") if one.type == f"{INSIGHTS}/actionGroups"
+    ]
     (receiver,) = group.body["properties"]["emailReceivers"]
     assert receiver["emailAddress"] == "ops@example.com"
     assert len(group.body["properties"]["groupShortName"]) <= 12
@@ -348,53 +357,55 @@ def test_all_alerts_go_to_those_who_are_named(copied: BakedProject):
         assert ids == [group.id], name
 
 
-def test_the_workspace_is_made_upon_what_is_named(original: BakedProject):
+def test_the_workspace_uses_the_configured_resources(original: BakedProject):
     names = read_azureml(original.path, "dev").workspace
-    workspace = of(sent(original, "dev"), "name")["properties"]
+    workspace = body_of(deployed_resources(original, "dev"), "name")["properties"]
     keys = {
         "storageAccount": "storage_account",
         "keyVault": "key_vault",
         "containerRegistry": "container_registry",
         "applicationInsights": "application_insights",
     }
-    for theirs, ours in keys.items():
-        assert workspace[theirs].endswith(f"/{TYPES[ours]}/{getattr(names, ours)}")
+    for property, key in keys.items():
+        assert workspace[property].endswith(f"/{TYPES[key]}/{getattr(names, key)}")
 
 
-def test_both_speak_the_same_version_of_an_api(original: BakedProject):
-    versions = {one.type: one.version for one in sent(original, "dev")}
-    of_provision = {kind: v for kind, v in arm._VERSIONS.items() if kind != ML}
-    assert of_provision.items() <= versions.items()
+def test_bicep_and_provision_use_the_same_api_versions(original: BakedProject):
+    versions = {one.type: one.version for one in deployed_resources(original, "dev")}
+    provision_versions = {kind: v for kind, v in arm._VERSIONS.items() if kind != ML}
+    assert provision_versions.items() <= versions.items()
 
 
-def test_values_that_bicep_reads_are_plain(original: BakedProject):
-    """Bicep takes as they stand the values that Kedro would fill in."""
+def test_configuration_read_by_bicep_has_no_placeholders(original: BakedProject):
+    """Bicep does not resolve the ``${...}`` placeholders that Kedro would."""
     for env in ENVIRONMENTS:
         values = assigned(original.path / FOLDER / f"{env}.bicepparam")["configuration"]
         read = {key: values[key] for key in ("workspace", "clusters", "datastores")}
         assert "${" not in str(read)
 
 
-def of(things: list[Sent], key: str) -> dict[str, Any]:
-    (body,) = (one.body for one in things if one.type == TYPES[key])
+def body_of(resources: list[Resource], key: str) -> dict[str, Any]:
+    (body,) = (one.body for one in resources if one.type == TYPES[key])
     return body
 
 
-def roles(things: list[Sent]) -> set[tuple[str, str, str]]:
-    """Return who may do what where."""
-    given = [one for one in things if one.type == "Microsoft.Authorization/roleAssignments"]
-    assert len({one.id for one in given}) == len(given)
+def roles(resources: list[Resource]) -> set[tuple[str, str, str]]:
+    """Return the role assignments as (principal, scope, role)."""
+    assignments = [
+        one for one in resources if one.type == "Microsoft.Authorization/roleAssignments"
+    ]
+    assert len({one.id for one in assignments}) == len(assignments)
     return {
         (
             one.body["properties"]["principalId"],
             one.id.split("/providers/Microsoft.Authorization/")[0].rsplit("/", 1)[1],
             ROLES[one.body["properties"]["roleDefinitionId"].rsplit("/", 1)[1]],
         )
-        for one in given
+        for one in assignments
     }
 
 
-def rights_of_jobs(project: BakedProject) -> set[tuple[str | None, str]]:
+def roles_of_jobs(project: BakedProject) -> set[tuple[str | None, str]]:
     names = read_azureml(project.path, "dev").workspace
     return {
         (names.name, "AzureML Data Scientist"),
@@ -404,7 +415,7 @@ def rights_of_jobs(project: BakedProject) -> set[tuple[str | None, str]]:
 
 
 SLUGS = ["abc", "a-b", "cold-store", "x" * 60, "a-" * 29 + "ab", ("word-" * 12).rstrip("-")]
-# What Azure takes as a name: characters, shortest, longest.
+# Azure's rules for names: characters, shortest and longest length.
 RULES = {
     ML: (r"[A-Za-z0-9][A-Za-z0-9-]*", 3, 33),
     f"{ML}/computes": (r"[a-zA-Z][a-zA-Z0-9-]*", 3, 24),
@@ -419,35 +430,35 @@ RULES = {
 
 
 @pytest.mark.parametrize("slug", SLUGS, ids=lambda slug: f"{slug[:10]}-{len(slug)}")
-class TestOfEverySlug:
+class TestEverySlug:
     @pytest.fixture
     def project(
         self, baked: Callable[..., BakedProject], slug: str, tmp_path: Path
     ) -> BakedProject:
-        """A project of that slug whose environments have private endpoints."""
+        """A project with this slug whose environments have private endpoints."""
         project = copy_of(baked(project_slug=slug, package_name="mine"), tmp_path / "project")
         for env in ENVIRONMENTS:
             change(project, f"infrastructure/{env}.bicepparam", "SubnetId = ''", "SubnetId = '/s'")
         return project
 
-    def test_the_names_are_legal_and_of_one_environment(self, project: BakedProject):
+    def test_resource_names_are_valid_and_differ_by_environment(self, project: BakedProject):
         names: dict[str, set[str]] = {}
         for env in ENVIRONMENTS:
-            things = sent(project, env)
-            assert {one.type for one in things} >= set(RULES)
-            for one in (one for one in things if one.type in RULES):
+            resources = deployed_resources(project, env)
+            assert {one.type for one in resources} >= set(RULES)
+            for one in (one for one in resources if one.type in RULES):
                 characters, shortest, longest = RULES[one.type]
                 assert re.fullmatch(characters, one.body["name"]), one
                 assert shortest <= len(one.body["name"]) <= longest, one
                 names.setdefault(one.type, set()).add(one.body["name"])
         assert all(len(names[kind]) == len(ENVIRONMENTS) for kind in TYPES.values())
 
-    def test_they_are_those_of_provision(self, project: BakedProject):
+    def test_provision_uses_the_same_names(self, project: BakedProject):
         for env in ENVIRONMENTS:
-            assert made_by_bicep(project, env) == wanted_by_provision(project, env)
+            assert made_by_bicep(project, env) == expected_by_provision(project, env)
 
 
-def test_the_syntax_is_right(original: BakedProject):
+def test_the_bicep_files_parse(original: BakedProject):
     files = [name for name in original.files if name.endswith((".bicep", ".bicepparam"))]
     assert len(files) == 5
     for name in files:
@@ -466,13 +477,13 @@ def test_the_syntax_is_right(original: BakedProject):
     ],
     ids=["bracket", "brace", "quote", "word", "no_type", "value"],
 )
-def test_an_error_of_syntax_would_be_found(copied: BakedProject, file: str, old: str, new: str):
+def test_a_syntax_error_is_detected(copied: BakedProject, file: str, old: str, new: str):
     change(copied, f"infrastructure/{file}", old, new)
 
     assert read(copied.path / FOLDER / file).root.has_error
 
 
-def test_every_resource_names_the_version_of_its_api(original: BakedProject):
+def test_every_resource_pins_an_api_version(original: BakedProject):
     for file in ("main.bicep", "roles.bicep"):
         nodes = walk(read(original.path / FOLDER / file).root)
         kinds = [n.named_children[1] for n in nodes if n.type == "resource_declaration"]

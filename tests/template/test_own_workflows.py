@@ -1,4 +1,4 @@
-"""The template's own workflows: legal, pinned, and what they promise."""
+"""The workflows of this repository are valid, pinned and run the expected steps."""
 
 import json
 import os
@@ -23,14 +23,14 @@ CHECKS = ["schema", "actions", "dependabot", "zizmor", "yamllint"]
 
 
 def read(name: str) -> dict:
-    """Return what one of the files says, scalars as text."""
+    """Return the content of a file, with scalars as text."""
     text = (ROOT / ".github" / name).read_text(encoding="utf-8")
     return yaml.load(text, Loader=yaml.BaseLoader)  # noqa: S506
 
 
 @pytest.fixture
 def broken(tmp_path: Path) -> Path:
-    """A copy of the files to break."""
+    """A copy of the workflow files that a test may break."""
     shutil.copytree(ROOT / ".github", tmp_path / ".github")
     return tmp_path
 
@@ -73,20 +73,20 @@ DEFECTS = {
                             "dangerous-triggers"),
     "no_cooldown": ("zizmor", DEPENDABOT, "    cooldown:\n      default-days: 7\n", "",
                     "dependabot-cooldown"),
-    "doubled_key": ("yamllint", RELEASE, "name: release\n", "name: release\nname: r\n",
+    "duplicate_key": ("yamllint", RELEASE, "name: release\n", "name: release\nname: r\n",
                     "duplication"),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("name", CHECKS)
-def test_checks_find_nothing(broken: Path, name: str) -> None:
+def test_checks_pass(broken: Path, name: str) -> None:
     checked = check(broken, name)
     assert checked.returncode == 0, checked.stdout + checked.stderr
 
 
-@pytest.mark.parametrize(("name", "file", "old", "new", "said"), DEFECTS.values(), ids=DEFECTS)
+@pytest.mark.parametrize(("name", "file", "old", "new", "message"), DEFECTS.values(), ids=DEFECTS)
 def test_checks_find_a_defect(
-    broken: Path, name: str, file: str, old: str, new: str, said: str
+    broken: Path, name: str, file: str, old: str, new: str, message: str
 ) -> None:
     path = broken / ".github" / file
     text = path.read_text(encoding="utf-8")
@@ -94,23 +94,23 @@ def test_checks_find_a_defect(
     path.write_text(text.replace(old, new, 1), encoding="utf-8")
     checked = check(broken, name)
     assert checked.returncode not in (0, 2), checked.stdout + checked.stderr
-    assert said in checked.stdout + checked.stderr
+    assert message in checked.stdout + checked.stderr
 
 
 def pins(texts: list[str]) -> dict[str, str]:
-    """Return the pinned actions and their pins; each may have one alone."""
-    found = {use for text in texts for use in re.findall(r"uses: ([\w/-]+)@(.+)", text)}
-    assert len({action for action, _ in found}) == len(found), found
-    return dict(found)
+    """Return the pinned actions with their pins, of which each may have only one."""
+    uses = {use for text in texts for use in re.findall(r"uses: ([\w/-]+)@(.+)", text)}
+    assert len({action for action, _ in uses}) == len(uses), uses
+    return dict(uses)
 
 
-def test_rendered_workflows_have_the_pins_that_dependabot_renews_here() -> None:
-    ours = pins([p.read_text("utf-8") for p in (ROOT / ".github").rglob("*.yml")])
-    theirs = pins([p.read_text("utf-8") for p in (RENDERED / ".github").rglob("*.yml*")])
-    for action, pin in ours.items():
-        assert theirs.get(action, pin) == pin
+def test_rendered_workflows_use_the_pins_of_this_repository() -> None:
+    own_pins = pins([p.read_text("utf-8") for p in (ROOT / ".github").rglob("*.yml")])
+    rendered_pins = pins([p.read_text("utf-8") for p in (RENDERED / ".github").rglob("*.yml*")])
+    for action, pin in own_pins.items():
+        assert rendered_pins.get(action, pin) == pin
         assert re.fullmatch(r"[0-9a-f]{40} # v\d+\.\d+\.\d+", pin)
-    assert len(ours.keys() & theirs.keys()) >= 3
+    assert len(own_pins.keys() & rendered_pins.keys()) >= 3
 
 
 def test_dependabot_sees_every_action_and_lock() -> None:
@@ -135,7 +135,7 @@ class TestTests:
         script = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
         assert runs == [line for line in script.splitlines() if line.startswith("make ")]
 
-    def test_name_files_that_there_are(self) -> None:
+    def test_name_existing_files(self) -> None:
         for job in read(TESTS)["jobs"].values():
             for step in job["steps"]:
                 for name in re.findall(
@@ -143,12 +143,12 @@ class TestTests:
                 ):
                     assert (ROOT / name).is_file(), name
 
-    def test_make_targets_of_the_makefile(self) -> None:
-        verbs = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text("utf-8"), re.M))
+    def test_call_existing_make_targets(self) -> None:
+        targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text("utf-8"), re.M))
         called = set()
         for file in (ROOT / ".github").rglob("*.yml"):
             called |= set(re.findall(r"run: make ([a-z-]+)", file.read_text("utf-8")))
-        assert {"check", "test", "setup", "docs", "relock"} <= called <= verbs
+        assert {"check", "test", "setup", "docs", "relock"} <= called <= targets
 
     def test_require_all_jobs(self) -> None:
         jobs = read(TESTS)["jobs"]
@@ -177,7 +177,7 @@ class TestTests:
         assert ran.returncode == code
 
 
-# Stands in for gh: answers with the pull requests of a file, through the filter that it is given.
+# A stub of gh that lists the pull requests in a file through the given jq filter.
 GH = """#!/bin/sh
 echo "$*" >>calls
 case "$*" in
@@ -186,11 +186,11 @@ esac
 """
 
 
-@pytest.mark.skipif(shutil.which("jq") is None, reason="needs jq, which gh has within")
+@pytest.mark.skipif(shutil.which("jq") is None, reason="needs jq, which gh includes")
 class TestRelock:
     @pytest.fixture
     def propose(self, tmp_path: Path) -> Callable[..., list[str]]:
-        """Run the step that proposes locks which `make relock` has changed."""
+        """Return a function that runs the step which proposes the changed locks."""
         bare, work = tmp_path / "bare.git", tmp_path / "work"
         git(tmp_path, "init", "--quiet", "--bare", str(bare))
         git(tmp_path, "init", "--quiet", "--initial-branch=main", str(work))
@@ -203,7 +203,7 @@ class TestRelock:
         step = read(RELOCK)["jobs"]["relock"]["steps"][-1]
         path = f"{tmp_path}{os.pathsep}{clean_environment()['PATH']}"
 
-        def proposed(pulls: list[dict], locks: str = "a==2\n") -> list[str]:
+        def run(pulls: list[dict], locks: str = "a==2\n") -> list[str]:
             (work / "lock.txt").write_text(locks, encoding="utf-8")
             (work / "pulls.json").write_text(json.dumps(pulls), encoding="utf-8")
             subprocess.run(
@@ -214,12 +214,12 @@ class TestRelock:
                 check=True,
             )
             calls = work / "calls"
-            asked = calls.read_text(encoding="utf-8").splitlines() if calls.exists() else []
-            if asked:
+            called_with = calls.read_text(encoding="utf-8").splitlines() if calls.exists() else []
+            if called_with:
                 assert git(bare, "show", "refs/heads/relock:lock.txt") == locks
-            return [" ".join(call.split()[:2]) for call in asked]
+            return [" ".join(call.split()[:2]) for call in called_with]
 
-        return proposed
+        return run
 
     @pytest.mark.parametrize(
         ("pulls", "opens"),
@@ -230,12 +230,12 @@ class TestRelock:
             ([{"number": n, "isCrossRepository": n == 3} for n in (3, 4)], False),
         ],
     )
-    def test_opens_one_pull_request_of_its_own(
+    def test_opens_a_pull_request_unless_one_is_open(
         self, propose: Callable[..., list[str]], pulls: list[dict], opens: bool
     ) -> None:
         assert propose(pulls) == ["auth setup-git", "pr list"] + ["pr create"] * opens
 
-    def test_asks_for_nothing_without_a_newer_pin(self, propose: Callable[..., list[str]]) -> None:
+    def test_does_nothing_without_a_newer_pin(self, propose: Callable[..., list[str]]) -> None:
         assert propose([], locks="a==1\n") == []
 
 
@@ -289,7 +289,7 @@ class TestRelease:
             check=False,
         )
 
-    def test_has_the_text_of_its_section(self, repository: Path) -> None:
+    def test_has_the_notes_of_its_section(self, repository: Path) -> None:
         printed = self.notes(repository, "v1.1.0")
         assert printed.returncode == 0, printed.stderr
         assert printed.stdout == (
@@ -304,18 +304,18 @@ class TestRelease:
             ("Unreleased", "Unreleased: a release must be named like v1.2.3"),
         ],
     )
-    def test_is_refused_without_a_section(self, repository: Path, tag: str, reason: str) -> None:
+    def test_is_rejected_without_a_section(self, repository: Path, tag: str, reason: str) -> None:
         refused = self.notes(repository, tag)
         assert (refused.returncode, refused.stdout) == (1, "")
         assert reason in refused.stderr
 
-    def test_is_refused_where_another_release_is_wrong(self, repository: Path) -> None:
+    def test_is_rejected_if_another_release_has_no_section(self, repository: Path) -> None:
         git(repository, "tag", "v0.9.0")
         refused = self.notes(repository, "v1.1.0")
         assert (refused.returncode, refused.stdout) == (1, "")
         assert "the tag v0.9.0 has no section" in refused.stderr
 
-    def test_is_refused_where_the_plugin_is_of_another_version(self, repository: Path) -> None:
+    def test_is_rejected_if_the_plugin_has_another_version(self, repository: Path) -> None:
         (wheel,) = repository.glob("*/wheels/*.whl")
         wheel.rename(wheel.with_name("x-1.0.9-py3-none-any.whl"))
         refused = self.notes(repository, "v1.1.0")
@@ -324,19 +324,24 @@ class TestRelease:
         refused = self.notes(repository, "v1.0.0")
         assert "the plugin is 1.1.0, the tag is v1.0.0" in refused.stderr
 
-    def test_takes_text_and_wheel_from_what_was_checked(self) -> None:
+    def test_publishes_the_checked_notes_and_wheel(self) -> None:
         jobs = read(RELEASE)["jobs"]
         assert read(RELEASE)["on"]["push"]["tags"] == ["v*"]
         assert [job.get("needs") for job in jobs.values()] == [None, "check", "publish"]
-        _, check, text, keep = jobs["check"]["steps"]
+        _, check, notes, upload = jobs["check"]["steps"]
         assert check["run"] == "make check"  # which rebuilds the wheel and compares bytes
         makefile = (ROOT / "Makefile").read_text("utf-8")
         assert "tools/wheel.py --check" in makefile.partition("\ncheck:")[2].partition("\n\n")[0]
-        assert "tools/release.py --notes" in text["run"]
-        assert f"cp '{PROJECT}'/wheels/*.whl {keep['with']['path']}/" in text["run"]
+        assert "tools/release.py --notes" in notes["run"]
+        assert f"cp '{PROJECT}'/wheels/*.whl {upload['with']['path']}/" in notes["run"]
         for name in ("publish", "release"):
-            (take,) = (s for s in jobs[name]["steps"] if "download-artifact" in s.get("uses", ""))
-            assert take["with"] == {"name": keep["with"]["name"], "path": keep["with"]["path"]}
+            (download,) = (
+                s for s in jobs[name]["steps"] if "download-artifact" in s.get("uses", "")
+            )
+            assert download["with"] == {
+                "name": upload["with"]["name"],
+                "path": upload["with"]["path"],
+            }
         assert "--verify-tag" in jobs["release"]["steps"][-1]["run"]
 
     def test_publishes_without_a_token(self) -> None:

@@ -1,4 +1,4 @@
-"""``provision`` finds the resources of a Bicep deployment as they are configured."""
+"""``provision`` recognises the resources of a Bicep deployment."""
 
 import json
 import re
@@ -16,8 +16,8 @@ from tests.helpers import BakedProject
 from tests.template.bicep_values import GROUP, deploy
 
 INFRASTRUCTURE = "operation/infrastructure"
-NEEDED = (INFRASTRUCTURE, "operation/configuration", "requirements", "src", "wheels")
-MORE = {
+FOLDERS = (INFRASTRUCTURE, "operation/configuration", "requirements", "src", "wheels")
+EXTRA_SECTIONS = {
     "clusters": {"cpu-cluster": {"max_instances": 2, "idle_seconds": 600}},
     "datastores": {"raw": {"account_name": "stcold", "container_name": "raw"}},
 }
@@ -27,31 +27,33 @@ MORE = {
 def project(
     baked: Callable[..., BakedProject], azure_stand_in: StandIn, tmp_path: Path
 ) -> BakedProject:
-    """A project whose resource group is the stand-in's and holds nothing yet."""
+    """A project in the resource group of the stand-in, which is still empty."""
     azure, path = azure_stand_in, tmp_path / "project"
-    for name in NEEDED:
+    for name in FOLDERS:
         shutil.copytree(baked().path / name, path / name)
     shutil.copy(baked().path / "pyproject.toml", path)
     file = path / "operation/configuration/dev/azureml.yml"
     dev = yaml.safe_load(file.read_text(encoding="utf-8"))
     names = {"resource_group": azure.resource_group, "name": azure.workspace}
     dev["workspace"] |= names | {"storage_account": "stcold", "container_registry": "crcold"}
-    file.write_text(yaml.safe_dump(dev | MORE), encoding="utf-8")
+    file.write_text(yaml.safe_dump(dev | EXTRA_SECTIONS), encoding="utf-8")
     for id in [id for id in azure.resources if id.startswith(f"{azure.group}/")]:
         del azure.resources[id]
     return BakedProject(path)
 
 
-def deployed(project: BakedProject, azure: StandIn) -> None:
-    """Put into the stand-in what a deployment of the Bicep files would make."""
+def deploy_to_stand_in(project: BakedProject, azure: StandIn) -> None:
+    """Create in the stand-in the resources that the Bicep files deploy."""
     folder = project.path / INFRASTRUCTURE
     for one in deploy(folder / "main.bicep", folder / "dev.bicepparam"):
         if "Microsoft.Authorization" not in one.type:
-            azure._resources.put(one.id.replace(GROUP, azure.group), _elsewhere(one.body, azure))
+            azure._resources.put(
+                one.id.replace(GROUP, azure.group), _with_resource_group(one.body, azure)
+            )
 
 
-def _elsewhere(body: Any, azure: StandIn) -> Any:
-    """Name another resource group in all ids of a body."""
+def _with_resource_group(body: Any, azure: StandIn) -> Any:
+    """Replace the resource group in all ids of a body."""
     return json.loads(json.dumps(body).replace(GROUP, azure.group))
 
 
@@ -61,27 +63,27 @@ def planned(project: BakedProject) -> dict[str, str]:
     return {item.kind: item.state for item in items}
 
 
-def test_what_bicep_made_is_as_configured(project: BakedProject, azure_stand_in: StandIn):
-    deployed(project, azure_stand_in)
+def test_bicep_resources_exist_as_configured(project: BakedProject, azure_stand_in: StandIn):
+    deploy_to_stand_in(project, azure_stand_in)
 
-    there = dict.fromkeys(("workspace", "compute cluster", "container"), "exists")
-    # what Bicep leaves to `provision`
+    existing = dict.fromkeys(("workspace", "compute cluster", "container"), "exists")
+    # created only by `provision`
     missing = dict.fromkeys(("environment", "datastore"), "will be created")
-    assert planned(project) == there | missing
+    assert planned(project) == existing | missing
 
 
-def test_what_bicep_made_under_other_names_would_be_found(
+def test_differences_from_the_bicep_resources_are_reported(
     project: BakedProject, azure_stand_in: StandIn
 ):
     main = project.path / INFRASTRUCTURE / "main.bicep"
     text = main.read_text(encoding="utf-8")
-    other = text.replace("name: names.container_registry", "name: 'crother'")
-    other = other.replace("vmSize: one.value.size", "vmSize: 'Standard_DS4_v2'")
-    assert other.count("crother") == other.count("DS4_v2") == 1
-    main.write_text(other, encoding="utf-8")
-    deployed(project, azure_stand_in)
+    changed = text.replace("name: names.container_registry", "name: 'crother'")
+    changed = changed.replace("vmSize: one.value.size", "vmSize: 'Standard_DS4_v2'")
+    assert changed.count("crother") == changed.count("DS4_v2") == 1
+    main.write_text(changed, encoding="utf-8")
+    deploy_to_stand_in(project, azure_stand_in)
 
-    found = planned(project)
+    plan = planned(project)
 
-    assert "differs: container_registry crother -> crcold" in found["workspace"]
-    assert re.search("size Standard_DS4_v2 -> Standard_DS3_v2", found["compute cluster"])
+    assert "differs: container_registry crother -> crcold" in plan["workspace"]
+    assert re.search("size Standard_DS4_v2 -> Standard_DS3_v2", plan["compute cluster"])

@@ -1,4 +1,4 @@
-"""Releases: each tag has its section, says what to do, and stays in the history."""
+"""Each release has a changelog section with update steps, and a tag in the history."""
 
 from pathlib import Path
 
@@ -58,11 +58,11 @@ def rewrite(folder: Path, old: str, new: str) -> None:
     (folder / "CHANGELOG.md").write_text(GOOD.replace(old, new), encoding="utf-8")
 
 
-def test_good_ones_are_taken(repository: Path) -> None:
+def test_valid_releases_are_accepted(repository: Path) -> None:
     assert list(release.faults(repository)) == []
 
 
-def test_those_of_this_template_are_good() -> None:
+def test_releases_of_this_repository_are_valid() -> None:
     assert list(release.faults(ROOT)) == []
 
 
@@ -80,13 +80,13 @@ def test_faults_are_found(repository: Path, old: str, new: str, fault: str) -> N
     assert any(fault in line for line in release.faults(repository))
 
 
-def test_a_tag_that_left_the_history_is_found(repository: Path) -> None:
+def test_a_tag_outside_the_history_is_found(repository: Path) -> None:
     git(repository, "commit", "--quiet", "--amend", "--allow-empty", "--message", "rewritten")
     (fault,) = release.faults(repository)
     assert fault.startswith("v1.10.0 is not in the history")
 
 
-def test_updates_are_tested_from_the_oldest_supported_and_the_last_one(repository: Path) -> None:
+def test_updates_start_from_the_oldest_supported_and_the_latest_release(repository: Path) -> None:
     assert release.starts(repository) == ["v1.1.0", "v1.10.0"]
     rewrite(repository, "Updates are supported from v1.1.0 on.\n", "")
     assert release.starts(repository) == ["v1.0.0", "v1.10.0"]

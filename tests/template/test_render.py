@@ -1,4 +1,4 @@
-"""Renders of every value of every option, before any tool has fixed them."""
+"""Projects rendered with every value of every option, before any tool reformats them."""
 
 import ast
 import json
@@ -9,7 +9,7 @@ from collections.abc import Callable
 import hygiene
 import pytest
 
-from tests.helpers import PROJECT, ROOT, BakedProject, listed, tool, yamllint_of
+from tests.helpers import PROJECT, ROOT, BakedProject, read_manifest, tool, yamllint_of
 
 PROVIDERS = {
     "azure_pipelines": ["azure_pipelines"],
@@ -40,7 +40,7 @@ OPTIONS = {
     "no_sample_package_after_kedro": {"sample": "none", "package_name": "zzz"},
 }
 
-# locks, data, the wheel, and the record of the template
+# locks, data, the wheel and Cruft's state file
 NOT_OWNED = re.compile(r"requirements/\w+\.txt|.*\.csv$|wheels/|\.cruft\.json")
 # pipelines, infrastructure, tools and checks
 PLATFORM = re.compile(
@@ -51,7 +51,7 @@ PLATFORM = re.compile(
 
 @pytest.fixture(params=OPTIONS.values(), ids=OPTIONS)
 def project(request: pytest.FixtureRequest, baked: Callable[..., BakedProject]) -> BakedProject:
-    """The project of one value of one option."""
+    """A project rendered with one value of one option."""
     return baked(**request.param)
 
 
@@ -62,7 +62,7 @@ class TestFiles:
         self, baked: Callable[..., BakedProject], provider: str, sample: str
     ) -> None:
         names = ["always", SAMPLES[sample], *PROVIDERS[provider]]
-        expected = set().union(*(listed(name, "other") for name in names))
+        expected = set().union(*(read_manifest(name, "other") for name in names))
         files = baked(ci_provider=provider, sample=sample, package_name="other").files
         assert sorted(files - expected) == []
         assert sorted(expected - files) == []
@@ -75,15 +75,15 @@ class TestFiles:
     ) -> None:
         answers = {"package_name": "temperature_anomalies"} | OPTIONS[option]
         names = ("always", SAMPLES[answers.get("sample", next(iter(SAMPLES)))], "azure_pipelines")
-        expected = set().union(*(listed(name, answers["package_name"]) for name in names))
+        expected = set().union(*(read_manifest(name, answers["package_name"]) for name in names))
         assert baked(**answers).files == expected
 
     @pytest.mark.parametrize("provider", PROVIDERS)
     @pytest.mark.parametrize("sample", SAMPLES)
-    def test_are_in_all_folders(
+    def test_leave_no_folder_empty(
         self, baked: Callable[..., BakedProject], provider: str, sample: str
     ) -> None:
-        """Cookiecutter makes the folders of other answers; none is left empty."""
+        """Cookiecutter also creates folders of unselected options; none may stay empty."""
         project = baked(ci_provider=provider, sample=sample)
         folders = {p for p in project.path.rglob("*") if p.is_dir() and ".git" not in p.parts}
         full = {parent for name in project.files for parent in (project.path / name).parents}
@@ -91,28 +91,29 @@ class TestFiles:
 
     @pytest.mark.parametrize("provider", ["azure_pipelines", "github_actions"])
     @pytest.mark.parametrize(
-        ("sample", "files", "most"), [("temperature anomalies", 90, 5_000), ("none", 80, 2_600)]
+        ("sample", "most_files", "most_lines"),
+        [("temperature anomalies", 90, 5_000), ("none", 80, 2_600)],
     )
     def test_are_few(
         self,
         baked: Callable[..., BakedProject],
         provider: str,
         sample: str,
-        files: int,
-        most: int,
+        most_files: int,
+        most_lines: int,
     ) -> None:
-        """Files and lines that a team owns besides locks, data and the wheel."""
+        """Count the files and lines a team maintains, without locks, data and the wheel."""
         project = baked(ci_provider=provider, sample=sample)
         own = {name for name in project.files if not NOT_OWNED.match(name)}
         lines = {name: len(project.read(name).splitlines()) for name in own}
-        assert len(own) <= files
-        assert sum(lines.values()) <= most
+        assert len(own) <= most_files
+        assert sum(lines.values()) <= most_lines
         platform = {n: k for n, k in lines.items() if PLATFORM.match(n)}
         assert len(platform) <= 35
         assert sum(platform.values()) <= 1_300
 
     @pytest.mark.parametrize("sample", SAMPLES)
-    def test_are_the_same_bytes_every_time(
+    def test_are_identical_in_every_render(
         self, bake: Callable[..., BakedProject], sample: str
     ) -> None:
         answers = {"ci_provider": "both", "sample": sample}
@@ -123,15 +124,13 @@ class TestFiles:
             assert (first.path / name).read_bytes() == (second.path / name).read_bytes(), name
             assert (first.path / name).stat().st_mode == (second.path / name).stat().st_mode, name
 
-    def test_of_the_template_can_be_checked_out_on_windows(self) -> None:
+    def test_of_the_template_have_names_valid_on_windows(self) -> None:
         paths = hygiene.files_below(ROOT)
         names = [path.relative_to(ROOT).as_posix() for path in paths]
         assert any(name.startswith(f"{PROJECT}/src/") for name in names)
         assert list(hygiene.faults_of_names(names)) == []
 
-    def test_reveal_nothing_of_where_and_when_they_were_rendered(
-        self, project: BakedProject
-    ) -> None:
+    def test_do_not_contain_the_path_of_the_render(self, project: BakedProject) -> None:
         for name in project.files:
             content = (project.path / name).read_bytes()
             assert str(project.path.parent).encode() not in content, name
@@ -142,17 +141,17 @@ def texts_of(project: BakedProject) -> set[str]:
 
 
 class TestText:
-    def test_holds_no_leftover_of_the_template(self, project: BakedProject) -> None:
+    def test_contains_no_leftover_jinja(self, project: BakedProject) -> None:
         for name in texts_of(project) - {"data/raw/temperatures.csv"}:
             text = project.read(name)
             # GitHub's own expressions begin with ${{.
             assert not re.search(r"(?<!\$)\{\{|\{%|\{#", text), name
             assert "cookiecutter." not in text, name
 
-    def test_obeys_the_house_rules(self, project: BakedProject) -> None:
+    def test_follows_the_house_rules(self, project: BakedProject) -> None:
         assert list(hygiene.faults_below(project.path)) == []
 
-    def test_holds_no_secrets(self, baked: Callable[..., BakedProject]) -> None:
+    def test_contains_no_secrets(self, baked: Callable[..., BakedProject]) -> None:
         assert list(hygiene.secrets_below(baked(ci_provider="both").path)) == []
 
     def test_is_clean_python(self, project: BakedProject) -> None:
@@ -180,7 +179,7 @@ class TestText:
                     shell = subprocess.run([shell, "-n", project.path / name], check=False)
                     assert shell.returncode == 0, name
 
-    def test_of_scripts_can_be_run(self, project: BakedProject) -> None:
+    def test_is_executable_only_in_scripts(self, project: BakedProject) -> None:
         for name in project.files:
             starts_as_script = (project.path / name).read_bytes().startswith(b"#!")
             is_executable = bool((project.path / name).stat().st_mode & 0o100)
@@ -203,7 +202,7 @@ class TestAnswers:
             ("Proprietary", "Copyright (c) Ada All rights reserved.", "LicenseRef-Proprietary"),
         ],
     )
-    def test_license_is_the_chosen_one(
+    def test_license_matches_the_answer(
         self,
         baked: Callable[..., BakedProject],
         license_: str,
@@ -216,7 +215,9 @@ class TestAnswers:
         assert "[yyyy] [name" not in text.partition("APPENDIX")[0]
         assert project.toml("pyproject.toml")["project"]["license"] == identifier
 
-    def test_linter_is_the_one_the_project_pins(self, baked: Callable[..., BakedProject]) -> None:
+    def test_repository_and_project_pin_the_same_linter(
+        self, baked: Callable[..., BakedProject]
+    ) -> None:
         ours = (ROOT / "requirements" / "dev.txt").read_text(encoding="utf-8")
         pins = {re.search(r"^ruff==\S+", text, re.M)[0] for text in (
             ours, baked().read("requirements/dev.txt"))}  # fmt: skip

@@ -1,4 +1,4 @@
-"""The difference that a change of the template makes in rendered projects."""
+"""The report on how a template change alters rendered projects."""
 
 import json
 import sys
@@ -40,9 +40,9 @@ def template(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def compare(
     template: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Callable[..., tuple[int, str, str]]:
-    """Commit what is there and compare it with the base."""
+    """Return a function that commits all changes and compares them with the base."""
 
-    def compared(base: str = "base", *, commit: bool = True) -> tuple[int, str, str]:
+    def run(base: str = "base", *, commit: bool = True) -> tuple[int, str, str]:
         if commit:
             git(template, "add", "--all")
             git(template, "commit", "--quiet", "--allow-empty", "--message", "head")
@@ -52,7 +52,7 @@ def compare(
         text = written.read_text(encoding="utf-8") if written.exists() else "nothing written"
         return code, text, capsys.readouterr().err
 
-    return compared
+    return run
 
 
 def write(template: Path, name: str, content: str | bytes) -> None:
@@ -61,7 +61,7 @@ def write(template: Path, name: str, content: str | bytes) -> None:
     (template / PROJECT / name).write_bytes(raw)
 
 
-def test_a_change_that_choices_share_is_written_once(
+def test_a_change_shared_by_all_choices_is_listed_once(
     template: Path, compare: Callable[..., tuple[int, str, str]]
 ) -> None:
     write(template, "all.txt", "two\n")
@@ -72,7 +72,7 @@ def test_a_change_that_choices_share_is_written_once(
     )
 
 
-def test_a_change_of_one_choice_is_written_below_its_name(
+def test_a_change_of_one_choice_is_listed_under_it(
     template: Path, compare: Callable[..., tuple[int, str, str]]
 ) -> None:
     old = (template / PROJECT / "colour.txt").read_text(encoding="utf-8")
@@ -83,7 +83,7 @@ def test_a_change_of_one_choice_is_written_below_its_name(
     )
 
 
-def test_files_that_come_and_go_are_told(
+def test_added_and_removed_files_are_listed(
     template: Path, compare: Callable[..., tuple[int, str, str]]
 ) -> None:
     (template / PROJECT / "same.txt").unlink()
@@ -97,11 +97,11 @@ def test_files_that_come_and_go_are_told(
     assert "--- absent\n+++ b/picture.png\nThe file is binary.\n" in text
 
 
-def test_no_change_is_an_empty_file(compare: Callable[..., tuple[int, str, str]]) -> None:
+def test_no_change_gives_an_empty_file(compare: Callable[..., tuple[int, str, str]]) -> None:
     assert compare() == (0, "", "")
 
 
-def test_a_choice_that_is_new_shows_all_its_files_that_no_other_has(
+def test_a_new_choice_lists_all_its_files(
     template: Path, compare: Callable[..., tuple[int, str, str]]
 ) -> None:
     questions = QUESTIONS | {"colour": ["red", "green", "blue"]}
@@ -111,7 +111,7 @@ def test_a_choice_that_is_new_shows_all_its_files_that_no_other_has(
     assert "green" not in text
 
 
-def test_what_is_not_committed_is_left_out(
+def test_uncommitted_changes_are_left_out(
     template: Path, compare: Callable[..., tuple[int, str, str]]
 ) -> None:
     write(template, "all.txt", "two\n")
@@ -120,16 +120,16 @@ def test_what_is_not_committed_is_left_out(
                                                               "build/"]  # fmt: skip
 
 
-class TestCouldNotTry:
+class TestErrors:
     def test_an_unknown_revision(self, compare: Callable[..., tuple[int, str, str]]) -> None:
-        code, text, said = compare("v9.9.9")
+        code, text, errors = compare("v9.9.9")
         assert (code, text) == (2, "nothing written")
-        assert said.startswith("rendered_diff: cannot read v9.9.9: ")
+        assert errors.startswith("rendered_diff: cannot read v9.9.9: ")
 
     def test_a_template_that_does_not_render(
         self, template: Path, compare: Callable[..., tuple[int, str, str]]
     ) -> None:
         write(template, "all.txt", "{{ cookiecutter.nothing }}\n")
-        code, text, said = compare()
+        code, text, errors = compare()
         assert (code, text) == (2, "nothing written")
-        assert "the default answers cannot be rendered" in said
+        assert "the default answers cannot be rendered" in errors

@@ -1,4 +1,4 @@
-"""The script ``retrain.py`` decides by what monitoring found and by the update policy."""
+"""The script ``retrain.py`` decides from the monitoring result and the update policy."""
 
 import shutil
 import sys
@@ -16,56 +16,56 @@ DECIDE = (sys.executable, "operation/execution/retrain.py", "--env", "dev", "--a
 def project(
     baked: Callable[..., BakedProject], tmp_path_factory: pytest.TempPathFactory
 ) -> BakedProject:
-    """A copy of a rendered project, in which commands may leave files; nothing was trained."""
+    """A copy of a rendered project that commands may write to; it has no trained model."""
     path = tmp_path_factory.mktemp("retrain") / "project"
     return BakedProject(Path(shutil.copytree(baked().path, path)))
 
 
-def decide(project: BakedProject, *found: str, **environment: str) -> tuple[int, str, str, str]:
-    """Return exit status, output, errors, and what later steps of a CI run are given."""
+def decide(project: BakedProject, *options: str, **environment: str) -> tuple[int, str, str, str]:
+    """Return exit status, output, errors and the outputs passed to later CI steps."""
     outputs = project.path / "outputs"
     outputs.unlink(missing_ok=True)
     package = {"PYTHONPATH": str(project.path / "src"), "GITHUB_OUTPUT": str(outputs)}
-    ran = project.run(*DECIDE, *found, **package, **environment)
-    said = outputs.read_text(encoding="utf-8") if outputs.exists() else ""
-    return ran.returncode, ran.stdout, ran.stderr, said
+    ran = project.run(*DECIDE, *options, **package, **environment)
+    reported = outputs.read_text(encoding="utf-8") if outputs.exists() else ""
+    return ran.returncode, ran.stdout, ran.stderr, reported
 
 
 @pytest.mark.parametrize(
     ("drifted", "reason", "data_of"),
     [("true", "prod has drifted", "prod"), ("false", "nothing has drifted in prod", "")],
 )
-def test_drift_of_prod_lets_its_data_train(
+def test_drift_in_prod_triggers_training_on_its_data(
     project: BakedProject, drifted: str, reason: str, data_of: str
 ) -> None:
-    status, said, errors, outputs = decide(project, "--drifted", drifted, "--quality", "false")
+    status, printed, errors, outputs = decide(project, "--drifted", drifted, "--quality", "false")
     assert status == 0, errors
-    assert said.endswith(f"{reason}\n")
+    assert printed.endswith(f"{reason}\n")
     assert outputs == f"data_of={data_of}\n"
 
 
-def test_data_that_cannot_be_trusted_are_an_error_and_train_nothing(project: BakedProject) -> None:
-    found = ("--drifted", "true", "--quality", "true")
-    status, said, errors, outputs = decide(project, *found, TF_BUILD="True")
-    why = "the data of prod cannot be trusted: nothing is trained"
+def test_untrusted_data_is_an_error_and_trains_nothing(project: BakedProject) -> None:
+    options = ("--drifted", "true", "--quality", "true")
+    status, printed, errors, outputs = decide(project, *options, TF_BUILD="True")
+    message = "the data of prod cannot be trusted: nothing is trained"
     assert (status, outputs) == (1, "")
-    assert f"##vso[task.logissue type=error]{why}" in said.splitlines()
-    assert errors.endswith(f"retrain: {why}\n")
+    assert f"##vso[task.logissue type=error]{message}" in printed.splitlines()
+    assert errors.endswith(f"retrain: {message}\n")
 
 
-def test_what_the_look_did_not_say_is_no_answer(project: BakedProject) -> None:
-    """Where monitoring failed its outputs are empty."""
+def test_an_empty_monitoring_output_is_rejected(project: BakedProject) -> None:
+    """Its outputs are empty if monitoring failed."""
     status, _, errors, outputs = decide(project, "--drifted", "")
     assert (status, outputs) == (2, "")
     assert "--drifted" in errors
 
 
-def test_the_policy_may_say_never(project: BakedProject) -> None:
+def test_the_policy_can_disable_retraining(project: BakedProject) -> None:
     file = project.path / "operation/configuration/dev/mlops.yml"
     before = file.read_text(encoding="utf-8")
     file.write_text(before.replace("when: drift", "when: never"), encoding="utf-8")
-    status, said, errors, outputs = decide(project, "--drifted", "true", "--quality", "false")
+    status, printed, errors, outputs = decide(project, "--drifted", "true", "--quality", "false")
     file.write_text(before, encoding="utf-8")
     assert status == 0, errors
-    assert "update_policy.when is never" in said
+    assert "update_policy.when is never" in printed
     assert outputs == "data_of=\n"

@@ -1,4 +1,4 @@
-"""Defects sown into rendered projects are found by the hooks that the projects have."""
+"""The hooks of a rendered project find the defects seeded into it."""
 
 import json
 import re
@@ -11,30 +11,30 @@ import pytest
 import yaml
 
 from tests.helpers import BakedProject, InstalledProject, tool
-from tests.template.secret_seeds import HARMLESS, NOT_FOUND, SECRETS, SECRETS_OF_LINES
+from tests.template.secret_seeds import HARMLESS, MULTILINE_SECRETS, NOT_FOUND, SECRETS
 
 PROVIDERS = ("azure_pipelines", "github_actions", "both")
 
 DOCKER = {
     "no_version": ("FROM python\nUSER 1000\n", "DL3006"),
-    "newest": ("FROM python:latest\nUSER 1000\n", "DL3007"),
+    "latest_tag": ("FROM python:latest\nUSER 1000\n", "DL3007"),
     "root": ("FROM python:3.12-slim\nUSER root\n", "DL3002"),
     "unpinned": ("FROM python:3.12-slim\nRUN pip install --no-cache-dir pandas\n", "DL3013"),
-    "added": ("FROM python:3.12-slim\nADD . /app\n", "DL3020"),
-    "more_rights": ("FROM python:3.12-slim\nRUN sudo apt-get update\n", "DL3004"),
-    "no_list": ("FROM python:3.12-slim\nCMD python -m app\n", "DL3025"),
+    "add_instead_of_copy": ("FROM python:3.12-slim\nADD . /app\n", "DL3020"),
+    "sudo": ("FROM python:3.12-slim\nRUN sudo apt-get update\n", "DL3004"),
+    "shell_form": ("FROM python:3.12-slim\nCMD python -m app\n", "DL3025"),
 }
 SHELL = {
     "unquoted": ("rm -rf $1/build\n", "SC2086"),
     "cd_may_fail": ('cd "$1"\nrm -rf build\n', "SC2164"),
-    "not_of_sh": ('names=(a b)\necho "${names[0]}"\n', "SC3030"),
-    "never_set": ('echo "$typpo"\n', "SC2154"),
-    "half": ("if true; then\n  echo yes\n", "SC1046"),
+    "not_posix": ('names=(a b)\necho "${names[0]}"\n', "SC3030"),
+    "unset_variable": ('echo "$typpo"\n', "SC2154"),
+    "unfinished": ("if true; then\n  echo yes\n", "SC1046"),
 }
 YAML = {
-    "key_twice": ("a: 1\nb: 2\na: 3\n", "duplication of key"),
-    "indented_anyhow": ("a:\n  b: 1\n c: 2\n", "syntax error"),
-    "truth": ("on: Yes\n", "truthy value"),
+    "duplicate_key": ("a: 1\nb: 2\na: 3\n", "duplication of key"),
+    "wrong_indent": ("a:\n  b: 1\n c: 2\n", "syntax error"),
+    "truthy": ("on: Yes\n", "truthy value"),
 }
 GOOD = {
     "good.Dockerfile": 'FROM python:3.12-slim\nUSER 1000\nCMD ["python", "-m", "app"]\n',
@@ -51,11 +51,11 @@ def project(install: Callable[..., InstalledProject]) -> InstalledProject:
 def hook(
     project: BakedProject, name: str, files: Iterable[str]
 ) -> subprocess.CompletedProcess[str]:
-    """Run one hook of the project, as it is configured there, on some files."""
+    """Run one of the project's hooks on some files."""
     return project.run(".venv/bin/pre-commit", "run", name, "--files", *files)
 
 
-def sow(project: BakedProject, folder: str, texts: dict[str, str]) -> list[str]:
+def seed(project: BakedProject, folder: str, texts: dict[str, str]) -> list[str]:
     """Write files into a folder of the project and return their names."""
     for name, text in texts.items():
         file = project.path / folder / name
@@ -64,17 +64,17 @@ def sow(project: BakedProject, folder: str, texts: dict[str, str]) -> list[str]:
     return [f"{folder}/{name}" for name in texts]
 
 
-# name of a file -> the line of its secret
+# file name -> line of its secret
 LINES = dict.fromkeys(SECRETS, 2)
-LINES |= {name: len(text.splitlines()) for name, text in SECRETS_OF_LINES.items()}
+LINES |= {name: len(text.splitlines()) for name, text in MULTILINE_SECRETS.items()}
 
 
 @pytest.fixture(scope="module")
-def said(project: InstalledProject) -> str:
-    """Return what the hooks print about all seeds at once."""
+def hook_output(project: InstalledProject) -> str:
+    """The output of the hooks for all seeded secrets."""
     seeds = {name: f"# seed\n{text}\n" for name, text in SECRETS.items()}
-    seeds |= {name: f"{text}\n" for name, text in SECRETS_OF_LINES.items()}
-    files = sow(project, "secret", seeds)
+    seeds |= {name: f"{text}\n" for name, text in MULTILINE_SECRETS.items()}
+    files = seed(project, "secret", seeds)
     runs = [hook(project, name, files) for name in ("detect-secrets", "azure-secrets")]
     assert [run.returncode for run in runs] == [1, 1], runs
     return "\n".join(run.stdout for run in runs)
@@ -82,28 +82,28 @@ def said(project: InstalledProject) -> str:
 
 class TestSecrets:
     @pytest.mark.parametrize("name", LINES)
-    def test_are_found_but_for_those_that_stock_tools_do_not_know(
-        self, said: str, name: str
+    def test_are_found_except_those_that_stock_tools_miss(
+        self, hook_output: str, name: str
     ) -> None:
-        found = re.search(rf"\bsecret/{re.escape(name)}:{LINES[name]}\b", said)
-        assert bool(found) is (name not in NOT_FOUND)
+        match = re.search(rf"\bsecret/{re.escape(name)}:{LINES[name]}\b", hook_output)
+        assert bool(match) is (name not in NOT_FOUND)
 
-    def test_are_not_seen_in_what_is_harmless(self, project: InstalledProject) -> None:
-        files = sow(project, "harmless", {name: f"{text}\n" for name, text in HARMLESS.items()})
+    def test_are_not_reported_in_harmless_text(self, project: InstalledProject) -> None:
+        files = seed(project, "harmless", {name: f"{text}\n" for name, text in HARMLESS.items()})
         for name in ("detect-secrets", "azure-secrets"):
             passed = hook(project, name, files)
             assert passed.returncode == 0, passed.stdout
 
     @pytest.mark.parametrize("name", ["client.pfx", "client.p12", "CLIENT.PFX"])
-    def test_are_found_in_stores_of_keys(self, project: InstalledProject, name: str) -> None:
+    def test_are_found_in_key_stores(self, project: InstalledProject, name: str) -> None:
         folder = project.path / "stores"
         folder.mkdir(exist_ok=True)
         (folder / name).write_bytes(b"0\x82\0\1")
         (folder / "picture.png").write_bytes(b"\x89PNG\r\n\0\0")
         assert hook(project, "key-stores", ["stores/picture.png"]).returncode == 0
-        found = hook(project, "key-stores", [f"stores/{name}"])
-        assert found.returncode == 1
-        assert f"stores/{name}" in found.stdout
+        refused = hook(project, "key-stores", [f"stores/{name}"])
+        assert refused.returncode == 1
+        assert f"stores/{name}" in refused.stdout
 
     def test_are_found_in_locks(self, project: InstalledProject) -> None:
         lock = project.path / "requirements" / "run.txt"
@@ -111,13 +111,13 @@ class TestSecrets:
         assert "--hash=sha256:" in text
         assert hook(project, "detect-secrets", ["requirements/run.txt"]).returncode == 0
         lock.write_text(f"{SECRETS['lock.txt']}\n{text}", encoding="utf-8")
-        found = hook(project, "detect-secrets", ["requirements/run.txt"])
+        refused = hook(project, "detect-secrets", ["requirements/run.txt"])
         lock.write_text(text, encoding="utf-8")
-        assert found.returncode == 1
-        assert "requirements/run.txt:1" in found.stdout
+        assert refused.returncode == 1
+        assert "requirements/run.txt:1" in refused.stdout
 
 
-SOWN = {
+SEEDED = {
     "hadolint": (DOCKER, "Dockerfile"),
     "shellcheck": (SHELL, "sh"),
     "yamllint": (YAML, "yml"),
@@ -125,21 +125,21 @@ SOWN = {
 
 
 class TestDefects:
-    @pytest.mark.parametrize("name", SOWN)
-    def test_are_found_each_in_its_file(self, project: InstalledProject, name: str) -> None:
-        defects, suffix = SOWN[name]
+    @pytest.mark.parametrize("name", SEEDED)
+    def test_are_found_in_their_files(self, project: InstalledProject, name: str) -> None:
+        defects, suffix = SEEDED[name]
         start = "#!/bin/sh\n" if suffix == "sh" else ""
         texts = {f"{key}.{suffix}": start + text for key, (text, _) in defects.items()}
-        refused = hook(project, name, sow(project, name, texts))
+        refused = hook(project, name, seed(project, name, texts))
         assert refused.returncode == 1
         about = refused.stdout.split(f"{name}/")
         for key, (_, fault) in defects.items():
-            said = [text for text in about if text.startswith(f"{key}.{suffix}")]
-            assert any(fault in text for text in said), f"{key}: {refused.stdout}"
+            reports = [text for text in about if text.startswith(f"{key}.{suffix}")]
+            assert any(fault in text for text in reports), f"{key}: {refused.stdout}"
 
-    @pytest.mark.parametrize("name", SOWN)
-    def test_are_not_seen_in_good_files(self, project: InstalledProject, name: str) -> None:
-        passed = hook(project, name, sow(project, "good", GOOD))
+    @pytest.mark.parametrize("name", SEEDED)
+    def test_are_not_reported_in_good_files(self, project: InstalledProject, name: str) -> None:
+        passed = hook(project, name, seed(project, "good", GOOD))
         assert passed.returncode == 0, passed.stdout
 
     @pytest.mark.parametrize(
@@ -149,7 +149,7 @@ class TestDefects:
             ("zizmor", "permissions: {}", "permissions: write-all"),
         ],
     )
-    def test_of_a_workflow_are_found(
+    def test_in_a_workflow_are_found(
         self, project: InstalledProject, name: str, old: str, new: str
     ) -> None:
         file = ".github/workflows/ci.yml"
@@ -164,21 +164,21 @@ class TestDefects:
 
 
 @pytest.mark.slow
-def test_check_refuses_all_at_once(install: Callable[..., InstalledProject]) -> None:
+def test_check_reports_all_defects_together(install: Callable[..., InstalledProject]) -> None:
     project = install(project_slug="all-at-once", ci_provider="github_actions")
-    kinds = {name: next(iter(defects.values()))[0] for name, (defects, _) in SOWN.items()}
-    texts = {f"{name}.{SOWN[name][1]}": text for name, text in kinds.items()}
+    first_defects = {name: next(iter(defects.values()))[0] for name, (defects, _) in SEEDED.items()}
+    texts = {f"{name}.{SEEDED[name][1]}": text for name, text in first_defects.items()}
     texts["shellcheck.sh"] = "#!/bin/sh\n" + texts["shellcheck.sh"]
     texts["secret.md"] = SECRETS["signed_address.md"] + "\n"
-    sow(project, "seeds", texts)
+    seed(project, "seeds", texts)
     refused = project.make("check")
     assert refused.returncode != 0
     failed = re.findall(r"^- hook id: (\S+)", refused.stdout, re.MULTILINE)
-    assert set(failed) == {*SOWN, "azure-secrets"}
+    assert set(failed) == {*SEEDED, "azure-secrets"}
 
 
 @pytest.mark.slow
-def test_check_passes_what_kedro_writes_for_a_new_pipeline(
+def test_check_accepts_a_pipeline_that_kedro_creates(
     install: Callable[..., InstalledProject],
 ) -> None:
     project = install(project_slug="one-more", ci_provider="github_actions")
@@ -195,7 +195,7 @@ def locks(project: BakedProject) -> set[str]:
 
 @pytest.mark.parametrize("provider", PROVIDERS)
 class TestUpdates:
-    """Whoever asks for newer versions can read what we pin, and nothing else is touched."""
+    """The update bot covers every pinned file and nothing else."""
 
     def test_come_from_one_bot(self, baked: Callable[..., BakedProject], provider: str) -> None:
         project = baked(ci_provider=provider)
@@ -203,7 +203,7 @@ class TestUpdates:
         assert project.has_file(".github/dependabot.yml") == is_github
         assert project.has_file("renovate.json") != is_github
 
-    def test_fit_the_schema(
+    def test_match_the_schema(
         self, baked: Callable[..., BakedProject], provider: str, tmp_path: Path
     ) -> None:
         project = baked(ci_provider=provider)
@@ -223,25 +223,25 @@ class TestUpdates:
         self, baked: Callable[..., BakedProject], provider: str
     ) -> None:
         project = baked(ci_provider=provider)
-        wanted = locks(project)
-        assert {"requirements/run.in", "requirements/serve.txt"} <= wanted
+        expected = locks(project)
+        assert {"requirements/run.in", "requirements/serve.txt"} <= expected
         if provider == "github_actions":
-            asked = yaml.safe_load(project.read(".github/dependabot.yml"))["updates"]
-            kinds = {one["package-ecosystem"]: one for one in asked}
+            updates = yaml.safe_load(project.read(".github/dependabot.yml"))["updates"]
+            kinds = {one["package-ecosystem"]: one for one in updates}
             assert set(kinds) == {"github-actions", "uv"}
             assert kinds["uv"]["directory"] == "/requirements"
             inside = {name for name in project.files if name.startswith("requirements/")}
-            assert {name for name in inside if name.endswith((".in", ".txt"))} == wanted
+            assert {name for name in inside if name.endswith((".in", ".txt"))} == expected
             assert kinds["github-actions"]["directories"] == ["/", "/.github/actions/*"]
-            for one in asked:
+            for one in updates:
                 assert one["cooldown"]["default-days"] >= 7
                 assert list(one["groups"].values()) == [{"patterns": ["*"]}]
             return
         renovate = json.loads(project.read("renovate.json"))
-        assert self._matched(project, renovate["pip_requirements"]) == wanted
+        assert self._matched(project, renovate["pip_requirements"]) == expected
         pipelines = {name for name in project.files if name.startswith("azure_pipelines/")}
-        found = self._matched(project, renovate["azure-pipelines"])
-        assert found == {name for name in pipelines if name.endswith(".yml")}
+        matched = self._matched(project, renovate["azure-pipelines"])
+        assert matched == {name for name in pipelines if name.endswith(".yml")}
         (images,) = renovate["customManagers"]
         texts = [project.read(name) for name in self._matched(project, images)]
         (pattern,) = images["matchStrings"]

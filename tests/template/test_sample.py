@@ -1,4 +1,4 @@
-"""The sample that is shipped: made by the script, small, and of the faults it names."""
+"""The shipped sample is reproducible, small and contains the faults it labels."""
 
 import csv
 import subprocess
@@ -29,7 +29,7 @@ def test_the_files_are_small_and_readings_are_in_order() -> None:
     assert keys == sorted(set(keys))
 
 
-def test_every_sensor_has_every_fault_where_it_is_held_out() -> None:
+def test_every_sensor_has_every_fault_in_the_held_out_part() -> None:
     times = sorted(row["timestamp"] for row in rows("temperatures.csv"))
     split = times[int(0.6 * len(times))]
     late = [row for row in rows("labels.csv") if row["start"] >= split]
@@ -56,7 +56,7 @@ def test_a_label_covers_exactly_its_fault(fault: str) -> None:
 
 
 @pytest.mark.slow
-def test_the_script_makes_the_same_bytes(tmp_path: Path, environment: Path) -> None:
+def test_the_script_reproduces_the_sample(tmp_path: Path, environment: Path) -> None:
     copy = tmp_path / "tools" / "make_sample.py"
     copy.parent.mkdir()
     copy.write_bytes((ROOT / "tools" / "make_sample.py").read_bytes())

@@ -1,4 +1,4 @@
-"""tools/uv.sh finds uv, or installs it by one of two ways, or says what to do."""
+"""tools/uv.sh finds uv, installs it in one of two ways, or explains what to do."""
 
 import os
 import shutil
@@ -10,7 +10,7 @@ import pytest
 
 from tests.helpers import ROOT, clean_environment
 
-# A Python that installs a uv which says how it was called, as far as ABLE_TO allows.
+# A stub of Python that installs a stub of uv by one of the methods in ABLE_TO.
 PYTHON = """#!/bin/sh
 write_uv() {
     mkdir -p "$1" && printf '#!/bin/sh\\necho "%s: $*"\\n' "$2" >"$1/uv" && chmod +x "$1/uv"
@@ -34,7 +34,7 @@ SHIM = "#!/bin/sh\necho 'no uv for this version' >&2\nexit 127\n"
 
 @pytest.fixture
 def call(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
-    """Call the script where PATH holds a stand-in for Python and a broken uv."""
+    """Return a function that runs the script with a stub of Python and a broken uv on PATH."""
     programs = tmp_path / "programs"
     programs.mkdir()
     for name, text in {"python3": PYTHON, "uv": SHIM}.items():
@@ -68,17 +68,17 @@ def test_uv_on_the_path_is_used(call: Call, tmp_path: Path) -> None:
     assert not (tmp_path / "a project" / ".uv").exists()
 
 
-@pytest.mark.parametrize("way", ["venv", "target"])
-def test_uv_is_installed_once_where_there_is_none(call: Call, tmp_path: Path, way: str) -> None:
-    first, second = call(way, "--version"), call("", "--version")
-    assert first.stdout == second.stdout == f"by {way}: --version\n"
+@pytest.mark.parametrize("method", ["venv", "target"])
+def test_a_missing_uv_is_installed_once(call: Call, tmp_path: Path, method: str) -> None:
+    first, second = call(method, "--version"), call("", "--version")
+    assert first.stdout == second.stdout == f"by {method}: --version\n"
     assert first.stderr.count("\n") == 1
     assert "installing uv" in first.stderr
     assert second.stderr == ""
     assert (tmp_path / "a project" / ".uv").is_dir()
 
 
-def test_what_to_do_is_said_when_no_way_works(call: Call) -> None:
+def test_a_failed_installation_explains_what_to_do(call: Call) -> None:
     called = call("nothing")
     assert called.returncode == 2
     assert "apt-get install python3-venv" in called.stderr

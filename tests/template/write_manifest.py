@@ -1,6 +1,6 @@
-"""Write the manifests from what is rendered now: python -m tests.template.write_manifest.
+"""Update the manifests from the current template: python -m tests.template.write_manifest.
 
-The difference in git is what a change adds to every project, and takes from it.
+The git diff shows which files a change adds to every project or removes from it.
 """
 
 import shutil
@@ -13,7 +13,7 @@ PACKAGE = "a_package"
 
 
 def main() -> None:
-    """Render for each provider and sample, and sort the names."""
+    """Render each provider and sample, and write the sorted file names."""
     with tempfile.TemporaryDirectory() as folder:
         template = Path(folder) / "template"
         template.mkdir()
@@ -21,7 +21,7 @@ def main() -> None:
         junk = shutil.ignore_patterns("__pycache__", ".*_cache", ".venv", "*.egg-info")
         for name in ("hooks", PROJECT):
             shutil.copytree(ROOT / name, template / name, ignore=junk)
-        given = {
+        variants = {
             "azure": {"ci_provider": "azure_pipelines"},
             "github": {"ci_provider": "github_actions"},
             "both": {"ci_provider": "both"},
@@ -29,7 +29,7 @@ def main() -> None:
         }
         azure, github, both, none = (
             render(template, Path(folder) / name, package_name=PACKAGE, **answers).files
-            for name, answers in given.items()
+            for name, answers in variants.items()
         )
     manifests = {
         "always": azure & github & both & none,

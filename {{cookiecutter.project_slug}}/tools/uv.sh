@@ -28,7 +28,7 @@ find_python() {
             return
         fi
     done
-    say "there is no Python here. Install Python 3.11 or newer and try again."
+    say "Python was not found. Install Python 3.11 or newer and try again."
     exit 2
 }
 

@@ -1,4 +1,4 @@
-"""Raw readings to what each retraining schedule would have given."""
+"""Raw readings to the results of each retraining schedule."""
 
 from kedro.pipeline import Node, Pipeline
 
@@ -9,9 +9,9 @@ from .report import write_backtest_report
 
 
 def create_pipeline(**_: object) -> Pipeline:
-    """Walk forward over the history once a schedule and compare what comes of it.
+    """Walk forward over the history once per schedule and compare the results.
 
-    It begins with the raw readings, so that it runs alone straight after a clone.
+    It starts from the raw readings, so that it runs on its own right after a clone.
     """
     features = data_engineering.create_pipeline().only_nodes("engineer_features")
     return (

@@ -1,4 +1,4 @@
-"""Walk forward over the history with each retraining schedule, and measure what it gives."""
+"""Walk forward over the history with each retraining schedule, and measure the results."""
 
 import logging
 
@@ -16,7 +16,7 @@ logger = logging.getLogger(__name__)
 
 
 class BacktestParameters(BaseModel):
-    """The schedules that a walk over the history compares, and what counts as a gain."""
+    """The retraining schedules to compare, and the gain that is worth more retraining."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -29,12 +29,12 @@ class BacktestParameters(BaseModel):
 def schedules(
     parameters: BacktestParameters, detector: DetectorParameters
 ) -> dict[str, str | None]:
-    """Name the cadences to compare, and the configured one, from the rarest to the most frequent.
+    """Return the cadences to compare and the configured one, from rarest to most frequent.
 
     Returns
     -------
-    The cadence of each schedule, such as ``{"never": None, "every_7_days": "7D"}``; two ways to
-    write one length of time are one schedule.
+    The cadence of each schedule, such as ``{"never": None, "every_7_days": "7D"}``; equal
+    lengths of time, however written, are one schedule.
     """
     cadences = [*parameters.refit_every, detector.refit_every]
     ordered = sorted(cadences, key=_length, reverse=True)
@@ -42,7 +42,7 @@ def schedules(
 
 
 def schedule_name(every: str | None) -> str:
-    """Name a schedule in words: ``every_7_days``."""
+    """Return the name of a schedule, such as ``every_7_days``."""
     if every is None:
         return "never"
     span = pd.Timedelta(every)
@@ -62,14 +62,14 @@ def score_by_schedule(
     feature_parameters: FeatureParameters,
     parameters: BacktestParameters,
 ) -> pd.DataFrame:
-    """Score what follows the start of the history, once for each schedule and baseline.
+    """Score the rows after the start of the history, once for each schedule and baseline.
 
-    Every score is made by a detector that had seen earlier rows only.
+    Every score comes from a detector that has seen earlier rows only.
 
     Returns
     -------
     ``detector, timestamp, sensor_id, temperature, score, is_anomaly``; the schedules first, from
-    the rarest refit to the most frequent one, then the baselines.
+    the rarest refits to the most frequent, then the baselines.
 
     Raises
     ------
@@ -109,13 +109,13 @@ def measure_schedules(
     evaluation: EvaluationParameters,
     parameters: BacktestParameters,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Measure every schedule and baseline, over all the time and period by period.
+    """Measure every schedule and baseline, overall and period by period.
 
     Returns
     -------
-    One row a detector, and one row a detector and period (``start``, ``end``): the metrics of
-    ``Events.metrics``. The first also counts the ``refits`` of each schedule; in the second a
-    period without a fault has false alarms too, if there are labels at all.
+    One row per detector, and one per detector and period (``start``, ``end``): the metrics of
+    ``Events.metrics``. The first also counts the ``refits`` of each schedule; in the second, if
+    there are any labels, a period without a fault has false alarms too.
     """
     cadences = schedules(parameters, detector_parameters)
     events, hold = Events(labels), pd.Timedelta(evaluation.alarm_hold)
@@ -145,7 +145,7 @@ def _count_refits(times: pd.Series, every: str | None) -> int:
     if every is None:
         return 0
     ordered, span = np.sort(times.to_numpy()), pd.Timedelta(every).to_timedelta64()
-    refits, row = -1, 0  # the first fit is none
+    refits, row = -1, 0  # the first fit is not a refit
     while row < len(ordered):
         refits += 1
         row = int(np.searchsorted(ordered, ordered[row] + span))
@@ -155,9 +155,9 @@ def _count_refits(times: pd.Series, every: str | None) -> int:
 def _periods(
     rows: pd.DataFrame, period: str
 ) -> list[tuple[tuple[pd.Timestamp, pd.Timestamp], pd.DataFrame]]:
-    """Cut rows into periods; what is left at the end and shorter than half of one joins the last.
+    """Split rows into periods; a remainder shorter than half a period joins the last one.
 
-    A period without a row is left out.
+    Periods without rows are left out.
     """
     start, end, span = rows["timestamp"].min(), rows["timestamp"].max(), pd.Timedelta(period)
     count = max(int(np.floor((end - start) / span + 0.5)), 1)
@@ -169,7 +169,7 @@ def _periods(
 
 
 def collect_backtest_metrics(backtest: pd.DataFrame) -> dict[str, float]:
-    """Name each number for tracking, such as ``backtest.every_7_days.average_precision``."""
+    """Return the numbers by name, such as ``backtest.every_7_days.average_precision``."""
     return {
         f"backtest.{detector}.{metric}": float(value)
         for detector, row in backtest.iterrows()

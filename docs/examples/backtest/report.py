@@ -1,4 +1,4 @@
-"""Report in words what retraining would have given, and which schedule the numbers speak for."""
+"""Report the backtest as text, with the schedule that the numbers support."""
 
 import pandas as pd
 
@@ -25,19 +25,19 @@ def write_backtest_report(
     labels: pd.DataFrame,
     parameters: BacktestParameters,
 ) -> str:
-    """Put the table and the advice into plain text."""
-    one = scores[scores["detector"] == backtest.index[0]]
-    faults = len(Events(labels).touching(one).windows)
+    """Return the table and the advice as plain text."""
+    rows = scores[scores["detector"] == backtest.index[0]]
+    faults = len(Events(labels).touching(rows).windows)
     return "\n".join(
         [
-            f"Backtest: {len(one):,} readings of {one['sensor_id'].nunique()} sensor(s), "
-            f"{one['timestamp'].min()} to {one['timestamp'].max()}, {faults} labelled faults.",
-            "Each was scored by what was known before it; rows flagged earlier were left out of "
+            f"Backtest: {len(rows):,} readings of {rows['sensor_id'].nunique()} sensor(s), "
+            f"{rows['timestamp'].min()} to {rows['timestamp'].max()}, {faults} labelled faults.",
+            "Each was scored from earlier readings only; rows flagged earlier were left out of "
             "the refits.",
             "",
             _table(backtest),
             "",
-            *_notes(backtest),
+            *_name_unused_schedules(backtest),
             advise(backtest, faults, parameters.worthwhile),
             "",
         ]
@@ -50,16 +50,16 @@ def advise(backtest: pd.DataFrame, faults: int, worthwhile: float) -> str:
     Parameters
     ----------
     backtest
-        One row a detector, the schedules from the rarest refit to the most frequent one.
+        One row per detector, the schedules from the rarest refits to the most frequent.
     faults
-        Number of labelled faults that the numbers rest on.
+        Number of labelled faults that the numbers are based on.
     worthwhile
         A difference of average precision below this is no reason to retrain more often.
     """
     if _METRIC not in backtest.columns:
         return (
-            "Advice: none. No labelled fault lies in these readings, so nothing says how well "
-            "a schedule finds them; the table says how many alarms each would have raised."
+            "Advice: none. No labelled fault is in these readings, so the schedules cannot be "
+            "ranked; the table shows how many alarms each would have raised."
         )
     schedules = backtest[~backtest.index.isin(BASELINES)]
     best = schedules[_METRIC].max()
@@ -67,43 +67,44 @@ def advise(backtest: pd.DataFrame, faults: int, worthwhile: float) -> str:
     rarest = schedules.index[0]
     if chosen == rarest:
         return (
-            f"Advice: no difference worth retraining for. {_of(schedules, rarest)}, at best "
+            f"Advice: no difference worth retraining for. {_precision(schedules, rarest)}, at best "
             f"{best:.3f} with another schedule ({worthwhile:g} more would be worth it; "
             f"{faults} faults)." + _beaten_by(backtest, chosen)
         )
     gain = schedules.loc[chosen, _METRIC] - schedules.loc[rarest, _METRIC]
     alarms = schedules["false_alarms_per_week"]
     return (
-        f"Advice: retrain {_words(chosen)}. {_of(schedules, chosen)}, {gain:+.3f} against "
-        f"{_words(rarest)}; false alarms {alarms[chosen]:.2f} against {alarms[rarest]:.2f} a "
-        f"sensor and week ({faults} faults)." + _beaten_by(backtest, chosen)
+        f"Advice: retrain {_readable(chosen)}. {_precision(schedules, chosen)}, {gain:+.3f} "
+        f"against {_readable(rarest)}; false alarms {alarms[chosen]:.2f} against "
+        f"{alarms[rarest]:.2f} per sensor and week ({faults} faults)."
+        + _beaten_by(backtest, chosen)
     )
 
 
-def _of(schedules: pd.DataFrame, name: str) -> str:
-    return f"Refitted {_words(name)}, average precision is {schedules.loc[name, _METRIC]:.3f}"
+def _precision(schedules: pd.DataFrame, name: str) -> str:
+    return f"Refitted {_readable(name)}, average precision is {schedules.loc[name, _METRIC]:.3f}"
 
 
 def _beaten_by(backtest: pd.DataFrame, chosen: str) -> str:
-    """Mention a baseline that does as well: then no schedule is worth its cost."""
+    """Return a sentence about a baseline that does as well, which makes no schedule worth it."""
     ours = backtest.loc[chosen, _METRIC]
     others = backtest.loc[backtest.index.isin(BASELINES), _METRIC]
     if others.empty or others.max() < ours:
         return ""
-    return f" But {_words(others.idxmax())}, a baseline, has {others.max():.3f}."
+    return f" But {_readable(others.idxmax())}, a baseline, has {others.max():.3f}."
 
 
-def _notes(backtest: pd.DataFrame) -> list[str]:
-    """Name the schedules for which the history is too short."""
+def _name_unused_schedules(backtest: pd.DataFrame) -> list[str]:
+    """Return a note for each schedule whose interval is longer than the history."""
     unused = [name for name in backtest.index if backtest.loc[name, "refits"] == 0]
     return [
-        f"Note: the time after the start is too short for a refit {_words(name)}."
+        f"Note: the time after the start is too short for a refit {_readable(name)}."
         for name in unused
         if name != "never"
     ]
 
 
-def _words(name: str) -> str:
+def _readable(name: str) -> str:
     return name.replace("_", " ")
 
 
@@ -115,4 +116,4 @@ def _table(backtest: pd.DataFrame) -> str:
 
 
 def _label(name: str) -> str:
-    return _words(name) if name in BASELINES else f"refit {_words(name)}"
+    return _readable(name) if name in BASELINES else f"refit {_readable(name)}"

@@ -26,7 +26,7 @@ from kedro_azure_mlops.errors import OperationError
 
 
 def series(rows: int) -> pd.DataFrame:
-    """Make half-hourly readings of a sensor: a daily swing and noise."""
+    """Generate half-hourly readings of a sensor: a daily swing and noise."""
     random = np.random.default_rng(0)
     swing = 20 + 3 * np.sin(2 * np.pi * np.arange(rows) / 48)
     return pd.DataFrame(
@@ -63,7 +63,7 @@ def labels(*windows: tuple[str, str]) -> pd.DataFrame:
 FAULTS = labels(("2024-01-20 00:00", "2024-01-20 04:00"), ("2024-02-08 00:00", "2024-02-08 04:00"))
 
 
-RISE = 5.0  # of a fault: it stays within what the sensor reaches later
+RISE = 5.0  # of a fault; it stays in the range that the sensor reaches later
 
 
 def readings(days: int = 42) -> pd.DataFrame:
@@ -85,7 +85,7 @@ def measured(scores: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
     return measure_schedules(scores, FAULTS, DETECTOR, EVALUATION, BACKTEST)
 
 
-def of(scores: pd.DataFrame, detector: str) -> pd.Series:
+def scores_of(scores: pd.DataFrame, detector: str) -> pd.Series:
     return scores.loc[scores["detector"] == detector, "score"].reset_index(drop=True)
 
 
@@ -100,7 +100,7 @@ def of(scores: pd.DataFrame, detector: str) -> pd.Series:
         ("1500ms", "every_1.5_seconds"),
     ],
 )
-def test_a_schedule_is_named_in_words(every: str | None, name: str) -> None:
+def test_the_name_of_a_schedule_states_its_interval(every: str | None, name: str) -> None:
     assert schedule_name(every) == name
 
 
@@ -108,7 +108,7 @@ def test_the_configured_schedule_is_always_among_those_compared() -> None:
     assert list(schedules(BACKTEST, DETECTOR)) == ["never", "every_14_days", "every_7_days"]
 
 
-def test_one_length_of_time_is_compared_once() -> None:
+def test_equal_intervals_are_compared_once() -> None:
     twice = BACKTEST.model_copy(update={"refit_every": ["168h", None, "7D"]})
     assert list(schedules(twice, DETECTOR)) == ["never", "every_7_days"]
 
@@ -122,7 +122,7 @@ def test_every_detector_scores_the_same_rows_from_the_start_on(scores: pd.DataFr
 
 
 def test_schedules_agree_until_the_first_refit_and_differ_after_it(scores: pd.DataFrame) -> None:
-    never, weekly = of(scores, "never"), of(scores, "every_7_days")
+    never, weekly = scores_of(scores, "never"), scores_of(scores, "every_7_days")
     pd.testing.assert_series_equal(never[: 48 * 7], weekly[: 48 * 7])
     assert (never[48 * 7 :] != weekly[48 * 7 :]).mean() > 0.9
 
@@ -135,12 +135,12 @@ def test_no_score_depends_on_a_later_row(scores: pd.DataFrame) -> None:
         build_features(readings().head(kept), FEATURES), DETECTOR, FEATURES, earlier
     )
     for name in ("never", "every_14_days", "every_7_days", "distance_from_median", "ewma_level"):
-        rows = of(cut, name)
-        pd.testing.assert_series_equal(rows, of(scores, name)[: len(rows)])
+        rows = scores_of(cut, name)
+        pd.testing.assert_series_equal(rows, scores_of(scores, name)[: len(rows)])
 
 
-def test_rows_flagged_earlier_do_not_teach_a_refit() -> None:
-    """A fault that returns is found again by a schedule that has met it in between."""
+def test_a_refit_does_not_learn_rows_flagged_earlier() -> None:
+    """A schedule that saw a fault before one of its refits finds its recurrence."""
     again = readings()
     recurring = again["timestamp"].between("2024-01-26", "2024-01-26 12:00")
     again.loc[recurring, "temperature"] += RISE
@@ -149,7 +149,7 @@ def test_rows_flagged_earlier_do_not_teach_a_refit() -> None:
     assert weekly["timestamp"].between("2024-02-08", "2024-02-08 04:00").any()
 
 
-def test_the_refits_counted_are_those_that_were_made(
+def test_counted_refits_equal_the_logged_ones(
     caplog: pytest.LogCaptureFixture, measured: tuple[pd.DataFrame, pd.DataFrame]
 ) -> None:
     table, _ = measured
@@ -163,7 +163,7 @@ def test_the_refits_counted_are_those_that_were_made(
     assert sum(pd.Timestamp(time) > start for time in refits) == table["refits"].sum()
 
 
-def test_a_sensor_that_drifts_is_worth_retraining_for(
+def test_retraining_is_advised_for_a_drifting_sensor(
     measured: tuple[pd.DataFrame, pd.DataFrame],
 ) -> None:
     table, _ = measured
@@ -177,7 +177,7 @@ def test_the_periods_cover_all_rows_once(
 ) -> None:
     _, periods = measured
     never = periods[periods["detector"] == "never"]
-    assert len(never) == 4, "31.5 days: the rest is a little less than half a period"
+    assert len(never) == 4, "31.5 days: the remainder is just under half a period"
     assert never["end"].tolist()[:-1] == never["start"].tolist()[1:]
     rows = scores[scores["detector"] == "never"]
     flagged = rows.groupby((rows["timestamp"] - rows["timestamp"].min()) // pd.Timedelta("7D"))
@@ -190,15 +190,15 @@ def test_a_period_without_a_fault_has_false_alarms_too(
     measured: tuple[pd.DataFrame, pd.DataFrame],
 ) -> None:
     table, periods = measured
-    of_never = periods[periods["detector"] == "never"]
-    quiet = of_never[of_never["event_recall"].isna()]
+    never = periods[periods["detector"] == "never"]
+    quiet = never[never["event_recall"].isna()]
     assert quiet["false_alarms_per_week"].equals(quiet["alarms_per_week"])
-    faulty = of_never[of_never["event_recall"].notna()]
+    faulty = never[never["event_recall"].notna()]
     assert (faulty["false_alarms_per_week"] < faulty["alarms_per_week"]).all()
     assert table.loc["never", "false_alarms_per_week"] > 0
 
 
-def test_a_short_rest_joins_the_last_period(scores: pd.DataFrame) -> None:
+def test_a_short_remainder_joins_the_last_period(scores: pd.DataFrame) -> None:
     short = scores[scores["timestamp"] < scores["timestamp"].min() + pd.Timedelta("17D")]
     _, periods = measure_schedules(short, FAULTS, DETECTOR, EVALUATION, BACKTEST)
     assert (periods["detector"] == "never").sum() == 2
@@ -228,7 +228,7 @@ def test_the_plot_has_a_line_for_each_detector(
     assert points[2] == [4] * 6
 
 
-def test_the_report_says_what_was_done(
+def test_the_report_states_the_data_and_the_schedules(
     scores: pd.DataFrame, measured: tuple[pd.DataFrame, pd.DataFrame]
 ) -> None:
     text = write_backtest_report(measured[0], scores, FAULTS, BACKTEST)
@@ -248,7 +248,7 @@ def test_a_schedule_that_never_came_due_is_named(scores: pd.DataFrame) -> None:
     assert "too short for a refit never" not in text
 
 
-def test_numbers_are_tracked_by_schedule(measured: tuple[pd.DataFrame, pd.DataFrame]) -> None:
+def test_metrics_are_tracked_by_schedule(measured: tuple[pd.DataFrame, pd.DataFrame]) -> None:
     metrics = collect_backtest_metrics(measured[0])
     assert metrics["backtest.every_7_days.refits"] == 4
     assert "backtest.random.refits" not in metrics
@@ -280,19 +280,19 @@ def test_the_advice_is_the_rarest_schedule_that_is_nearly_best(
 def test_the_gain_and_its_cost_are_in_the_advice() -> None:
     text = advise(results(never=0.5, every_7_days=0.7, random=0.1), 9, 0.02)
     assert "+0.200 against never" in text
-    assert "false alarms 1.00 against 0.00 a sensor and week (9 faults)" in text
+    assert "false alarms 1.00 against 0.00 per sensor and week (9 faults)" in text
 
 
-def test_a_method_of_one_line_that_is_better_is_named() -> None:
+def test_the_advice_names_a_better_baseline() -> None:
     text = advise(results(never=0.5, every_7_days=0.7, ewma_level=0.8), 9, 0.02)
     assert text.endswith("But ewma level, a baseline, has 0.800.")
 
 
 @pytest.mark.parametrize("fraction", [0.01, 0.02])
 def test_too_little_history_before_the_start_is_refused(fraction: float) -> None:
-    little = BACKTEST.model_copy(update={"start_fraction": fraction})
+    too_early = BACKTEST.model_copy(update={"start_fraction": fraction})
     with pytest.raises(OperationError, match=r"Give a larger backtest\.start_fraction"):
-        score_by_schedule(build_features(readings(), FEATURES), DETECTOR, FEATURES, little)
+        score_by_schedule(build_features(readings(), FEATURES), DETECTOR, FEATURES, too_early)
 
 
 def test_readings_of_a_single_time_are_refused() -> None:
@@ -306,6 +306,6 @@ def test_readings_of_a_single_time_are_refused() -> None:
     [{"start_fraction": 0}, {"refit_every": []}, {"refit_every": ["soon"]}, {"period": "-1D"}],
     ids=str,
 )
-def test_parameters_that_mean_nothing_are_refused(wrong: dict[str, object]) -> None:
+def test_invalid_parameters_are_refused(wrong: dict[str, object]) -> None:
     with pytest.raises(ValidationError):
         BacktestParameters(**(BACKTEST.model_dump() | wrong))

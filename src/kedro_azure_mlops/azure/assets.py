@@ -18,7 +18,7 @@ DIGEST = "digest"  # the tag with the whole digest
 LATEST = "latest"
 _REFERENCE = re.compile(r"(?:azureml:)?([\w.-]+)([:@])([\w.-]+)")
 _MEGABYTE = 1_000_000
-# With one of these, Azure's client silently leaves files out.
+# Azure's client silently skips files that match the patterns in these files.
 _IGNORE_FILES = (".amlignore", ".gitignore")
 
 
@@ -32,7 +32,7 @@ class Registered:
 
     @property
     def reference(self) -> str:
-        """The reference to it in jobs."""
+        """The reference that jobs use."""
         return f"azureml:{self.name}:{self.version}"
 
 
@@ -52,7 +52,7 @@ def split_reference(text: str) -> tuple[str, str]:
     Raises
     ------
     OperationError
-        If it is neither.
+        If the text has neither form.
     """
     match = _REFERENCE.fullmatch(text)
     if match is None or (match[2] == "@" and match[3] != LATEST):
@@ -72,18 +72,18 @@ def register_data(
     Raises
     ------
     OperationError
-        If there is nothing to upload, or Azure would leave some of it out or refuses.
+        If there is nothing to upload, or Azure would skip some of the files or refuses.
     """
     refuse_what_is_not_whole(path, type)
     digest = content_digest(path)
     version = version_of(digest)
-    there = find_data(client, name, version)
-    if there is None:
-        say(f"uploading {_shown(path)} ({_size(path)}) as {name}:{version}")
+    existing = find_data(client, name, version)
+    if existing is None:
+        say(f"uploading {_display_path(path)} ({_format_size(path)}) as {name}:{version}")
         _upload(client, name, path, type, digest)
-    elif (there.tags or {}).get(DIGEST) != digest:
+    elif (existing.tags or {}).get(DIGEST) != digest:
         raise OperationError(
-            f"The workspace has a data asset {name}:{version} that was made from other content: "
+            f"The workspace has a data asset {name}:{version} that was created from other content: "
             "archive it in the Studio, or give the dataset another name."
         )
     else:
@@ -92,7 +92,7 @@ def register_data(
 
 
 def find_data(client: "MLClient", name: str, version: str) -> "Data | None":
-    """Return a data asset, with ``latest`` as Azure's label; None if there is none.
+    """Return a data asset; None if it does not exist. ``latest`` selects Azure's label.
 
     Raises
     ------
@@ -118,13 +118,13 @@ def require_data(client: "MLClient", name: str, version: str) -> "Data":
     OperationError
         If it does not exist.
     """
-    found = find_data(client, name, version)
-    if found is None:
+    asset = find_data(client, name, version)
+    if asset is None:
         raise OperationError(
             f"The workspace {client.workspace_name} has no data asset {name}:{version}. To list "
             f"its versions, type: az ml data list --name {name}"
         )
-    return found
+    return asset
 
 
 def refuse_what_is_not_whole(path: Path, type: str) -> None:
@@ -133,25 +133,23 @@ def refuse_what_is_not_whole(path: Path, type: str) -> None:
     Raises
     ------
     OperationError
-        If the path holds no file, is of the other type, or is a folder with an ignore file.
+        If the path has no file or the wrong type, or is a folder with an ignore file.
     """
     if not path.exists():
-        raise OperationError(f"There is no {_shown(path)} to upload.")
+        raise OperationError(f"There is no {_display_path(path)} to upload.")
     if path.is_file() != (type == "uri_file"):
         kind = "a file" if path.is_file() else "a folder"
         raise OperationError(
-            f"{_shown(path)} is {kind} and cannot be a {type}: change the type under inputs in "
-            "azureml.yml, or name another path there."
+            f"{_display_path(path)} is {kind} and cannot be a {type}: change the type under "
+            "inputs in azureml.yml, or name another path there."
         )
     if not path.is_dir():
         return
     if not any(file.is_file() for file in path.rglob("*")):
-        raise OperationError(f"{_shown(path)} holds no file to upload.")
+        raise OperationError(f"{_display_path(path)} holds no file to upload.")
     for name in _IGNORE_FILES:
         if (path / name).is_file():
-            raise OperationError(
-                f"Because of {_shown(path / name)} Azure would leave out files: remove it."
-            )
+            raise OperationError(f"{_display_path(path / name)} makes Azure skip files: remove it.")
 
 
 def _upload(client: "MLClient", name: str, path: Path, type: str, digest: str) -> None:
@@ -160,17 +158,17 @@ def _upload(client: "MLClient", name: str, path: Path, type: str, digest: str) -
     data = Data(
         name=name, version=version_of(digest), path=str(path), type=type, tags={DIGEST: digest}
     )
-    with azure_errors(f"uploading {_shown(path)} as data asset {name}"):
+    with azure_errors(f"uploading {_display_path(path)} as data asset {name}"):
         client.data.create_or_update(data)
 
 
-def _size(path: Path) -> str:
+def _format_size(path: Path) -> str:
     files = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
     size = sum(file.stat().st_size for file in files)
     return f"{size / _MEGABYTE:.1f} MB" if size >= _MEGABYTE else f"{size} bytes"
 
 
-def _shown(path: Path) -> str:
+def _display_path(path: Path) -> str:
     return path.relative_to(Path.cwd()).as_posix() if path.is_relative_to(Path.cwd()) else str(path)
 
 
@@ -198,9 +196,9 @@ def find_or_register(
     Parameters
     ----------
     job_file
-        The file of the job: local paths are relative to its folder.
+        The job's file; local paths are relative to its folder.
     given
-        Data assets that replace those of the job, by names of inputs.
+        Data assets that replace those of the job, by input name.
 
     Raises
     ------
@@ -232,12 +230,12 @@ def _locate(
     if ":" in path:
         return JobData(path)
     local = (job_file.parent / path).resolve()
-    made = register_data(client, asset_name(name), local, type, say)
-    return JobData(made.reference, made.digest, local)
+    registered = register_data(client, asset_name(name), local, type, say)
+    return JobData(registered.reference, registered.digest, local)
 
 
 def _resolve_reference(client: "MLClient", name: str, reference: str, type: str) -> JobData:
-    """Look up an asset, so that the job records the version it was given."""
+    """Resolve a reference to a version, so that the job records which one it reads."""
     asset = require_data(client, *split_reference(reference))
     if asset.type != type:
         raise OperationError(

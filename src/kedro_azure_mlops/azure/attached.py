@@ -14,7 +14,7 @@ _KEY = "mlops.yml: deployment.kubernetes"
 
 
 def refuse_unattached(client: "MLClient", cluster: Kubernetes) -> None:
-    """Refuse a cluster that cannot serve: not attached, of another kind, without the instance type.
+    """Refuse a cluster that is not attached, is not Kubernetes or lacks the instance type.
 
     Raises
     ------
@@ -27,27 +27,27 @@ def refuse_unattached(client: "MLClient", cluster: Kubernetes) -> None:
     name, workspace = cluster.compute, client.workspace_name
     with azure_errors(f"looking for the compute {name}"):
         try:
-            found = client.compute.get(name)
+            compute = client.compute.get(name)
         except ResourceNotFoundError:
             raise OperationError(
-                f"{_KEY}.compute: there is no {name} in the workspace {workspace}; attached are: "
-                f"{_attached(client)}. {_how_to_attach(client, name)}"
+                f"{_KEY}.compute: there is no {name} in the workspace {workspace}; attached "
+                f"clusters: {_attached(client)}. {_how_to_attach(client, name)}"
             ) from None
-    if str(found.type).lower() != _KIND:
+    if str(compute.type).lower() != _KIND:
         raise OperationError(
-            f"{_KEY}.compute: {name} is a compute of the type {found.type}, not a Kubernetes "
-            f"cluster; attached are: {_attached(client)}. {_how_to_attach(client, 'NAME')}"
+            f"{_KEY}.compute: {name} has the type {compute.type} and is not a Kubernetes "
+            f"cluster; attached clusters: {_attached(client)}. {_how_to_attach(client, 'NAME')}"
         )
-    state = str(getattr(found.provisioning_state, "value", found.provisioning_state))
+    state = str(getattr(compute.provisioning_state, "value", compute.provisioning_state))
     if state != "Succeeded":
         raise OperationError(
             f"{_KEY}.compute: Azure reports {name} as {state}. See why in the "
             "Studio, under Compute; then detach it and attach it again, with the same name."
         )
-    known = dict(found.properties or {}).get("instanceTypes")  # may be missing
+    known = dict(compute.properties or {}).get("instanceTypes")  # may be missing
     if known and cluster.instance_type not in known:
         raise OperationError(
-            f"{_KEY}.instance_type: {name} has no {cluster.instance_type}; there are: "
+            f"{_KEY}.instance_type: {name} has no {cluster.instance_type}; it has: "
             f"{', '.join(sorted(known))}. To create one: kubectl apply -f a file of kind "
             "InstanceType."
         )

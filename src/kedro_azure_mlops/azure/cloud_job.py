@@ -1,4 +1,4 @@
-"""A submitted job: its state, its outputs, and the inputs to repeat one of its steps here."""
+"""A submitted job: its state, its outputs, and the inputs to repeat one of its steps locally."""
 
 import io
 import re
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 COMPLETED, FAILED = "Completed", "Failed"
 ENDED = (COMPLETED, FAILED, "Canceled", "NotResponding")
-_INPUTS = "job-inputs"  # beside the folders of steps, whose names have no hyphen
+_INPUTS = "job-inputs"  # next to the folders of steps, whose names have no hyphen
 _ASSET = re.compile(r"azureml:(?:/.*/data/)?([^:/@]+)(?::|/versions/)([^/:]+)")
 _OUTPUT = re.compile(r"parent\.jobs\.(\w+)\.outputs\.(\w+)")
 _INPUT = re.compile(r"parent\.inputs\.(\w+)")
@@ -39,7 +39,7 @@ class CloudStep:
 
 @dataclass(frozen=True)
 class CloudJob:
-    """A pipeline job of a workspace; after ``fetch`` also the paths of its step's inputs."""
+    """A pipeline job of a workspace; ``fetch`` also sets ``step`` and the paths of its inputs."""
 
     name: str
     status: str
@@ -62,20 +62,20 @@ class CloudJob:
 
     @property
     def parameters(self) -> dict[str, str]:
-        """The values of its parameters as text, by the names of its inputs."""
-        given = self.definition.get("inputs", {}).items()
-        return {name: str(value) for name, value in given if not isinstance(value, dict)}
+        """The values of its parameters as text, by input name."""
+        inputs = self.definition.get("inputs", {}).items()
+        return {name: str(value) for name, value in inputs if not isinstance(value, dict)}
 
     @property
     def data(self) -> dict[str, dict[str, str]]:
-        """Type and path of the data it was given, by the names of its inputs."""
-        given = self.definition.get("inputs", {}).items()
-        return {name: value for name, value in given if isinstance(value, dict)}
+        """The type and path of its data, by input name."""
+        inputs = self.definition.get("inputs", {}).items()
+        return {name: value for name, value in inputs if isinstance(value, dict)}
 
     def named_by(self, step: str, pattern: re.Pattern[str]) -> list[Any]:
         """Return the matches of a pattern in the inputs of a step."""
-        given = self.definition["jobs"][step].get("inputs", {})
-        return [match for value in given.values() for match in pattern.findall(str(value))]
+        inputs = self.definition["jobs"][step].get("inputs", {})
+        return [match for value in inputs.values() for match in pattern.findall(str(value))]
 
 
 def read_job(client: "MLClient", name: str) -> CloudJob:
@@ -110,7 +110,7 @@ def steps_of(client: "MLClient", name: str) -> dict[str, CloudStep]:
 
 
 def fetch(client: "MLClient", name: str, target: Path, step: str | None = None) -> CloudJob:
-    """Download the inputs of a step of a job, so that it can be repeated here.
+    """Download the inputs of a job's step, so that the step can be repeated locally.
 
     Parameters
     ----------
@@ -122,7 +122,7 @@ def fetch(client: "MLClient", name: str, target: Path, step: str | None = None) 
     Raises
     ------
     OperationError
-        If there is no such job or step, none has failed, or an earlier step has no such output.
+        If there is no such job or step, no step has failed, or an earlier step lacks an output.
     """
     job = read_job(client, name)
     step = step or _failed_step(job)
@@ -153,7 +153,7 @@ def _failed_step(job: CloudJob) -> str:
 
 
 def _fetch_output(client: "MLClient", job: CloudJob, step: str, port: str, target: Path) -> None:
-    if (target / port).exists():  # a step's outputs do not change any more
+    if (target / port).exists():  # the outputs of a completed step do not change
         return
     status = job.steps[step].status if step in job.steps else "not started"
     if status != COMPLETED:
@@ -175,29 +175,29 @@ def fetch_output(client: "MLClient", job: CloudJob, port: str, target: Path, why
     Parameters
     ----------
     why
-        The reason it is needed, to complete the advice to list it in ``azureml.yml``.
+        What needs the output, as a participle such as ``registered``, for the error message.
 
     Raises
     ------
     OperationError
-        If no step has it, or the step has not completed, or it was deleted.
+        If no step has the output, its step has not completed, or it was deleted.
     """
     steps = job.definition["jobs"].items()
-    maker = next((name for name, step in steps if port in step.get("outputs", {})), None)
-    if maker is None:
+    producer = next((name for name, step in steps if port in step.get("outputs", {})), None)
+    if producer is None:
         raise OperationError(
             f"The job {job.name} has no output {port}: list it under outputs in azureml.yml, so "
             f"that later jobs can be {why}."
         )
-    if maker not in job.steps or job.steps[maker].status != COMPLETED:
-        raise OperationError(f"The job {job.name} is {job.status}: step {maker} made no {port}.")
-    if not download_output(client, job.steps[maker].run, port, target):
+    if producer not in job.steps or job.steps[producer].status != COMPLETED:
+        raise OperationError(f"The job {job.name} is {job.status}: step {producer} has no {port}.")
+    if not download_output(client, job.steps[producer].run, port, target):
         raise OperationError(f"The {port} of job {job.name} is not in the workspace any more.")
     return target / port
 
 
 FOLDER = "build/cloud"
-_RUN = "local-run"  # beside the folders of steps, whose names have no hyphen
+_RUN = "local-run"  # next to the folders of steps, whose names have no hyphen
 
 
 @dataclass(frozen=True)
@@ -220,22 +220,22 @@ def repetition_of(
     Parameters
     ----------
     say
-        Called with a sentence for each difference between the code here and the job's.
+        Called with a sentence for each difference between the local code and the job's.
 
     Raises
     ------
     OperationError
-        If there is no such job, step or output, or the job is of another environment.
+        If there is no such job, step or output, or the job belongs to another environment.
     """
     target = root / FOLDER / name
     job = fetch(workspace(env, root), name, target, step)
     if job.tags.get("env", env) != env:
         raise OperationError(f"The job {name} was sent with --env {job.tags['env']}: use that.")
-    for warning in _other_code(job, root):
+    for warning in _code_differences(job, root):
         say(warning)
-    asked = split_parameters(job.tags.get("params", ""))
-    given = {key: job.parameters.get(port_of(key), value) for key, value in asked.items()}
-    file = compile_job(env, given, for_once=True, root=root).file
+    submitted = split_parameters(job.tags.get("params", ""))
+    values = {key: job.parameters.get(port_of(key), value) for key, value in submitted.items()}
+    file = compile_job(env, values, for_once=True, root=root).file
     known = yaml.safe_load(file.read_text(encoding="utf-8"))["inputs"]
     return Repetition(
         file=file,
@@ -247,17 +247,18 @@ def repetition_of(
     )
 
 
-def _other_code(job: CloudJob, root: Path) -> Iterator[str]:
-    here, commit = code_version(root), job.tags.get("git.commit")
+def _code_differences(job: CloudJob, root: Path) -> Iterator[str]:
+    local, commit = code_version(root), job.tags.get("git.commit")
     if commit is None:
-        yield "the job does not record its commit; the code here is used"
+        yield "the job does not record its commit; the local code is used"
         return
-    if here.get("git.commit") != commit:
+    if local.get("git.commit") != commit:
         yield (
-            f"the job was made from commit {commit}, here is {here.get('git.commit', 'none')}; the "
-            f"code here is used. To use the job's, type: git checkout {commit}"
+            f"the job was made from commit {commit}, the local one is "
+            f"{local.get('git.commit', 'none')}; the local code is used. To use the job's, type: "
+            f"git checkout {commit}"
         )
-    elif here["git.dirty"] == "true":
-        yield f"files here differ from commit {commit}, which the job was made from"
+    elif local["git.dirty"] == "true":
+        yield f"local files differ from commit {commit}, from which the job was made"
     if job.tags.get("git.dirty") == "true":
         yield f"the job was made from files that differed from commit {commit}"

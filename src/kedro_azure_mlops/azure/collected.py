@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 FOLDER = "build/collected"
 STORE, PLACE = "workspaceblobstore", "modelDataCollector"
-_OF_REQUESTS, _OF_ANSWERS = ("request", INPUTS), ("response", OUTPUTS)
+_REQUEST_COLLECTIONS, _ANSWER_COLLECTIONS = ("request", INPUTS), ("response", OUTPUTS)
 _NAME = re.compile(r"/([^/]+)/([^/]+)/(\d{4})/(\d\d)/(\d\d)/(\d\d)/[^/]+\.jsonl$")
 _HOUR = pd.Timedelta("1h")
 
@@ -45,37 +45,37 @@ class _Collected:
     files: int = 0
     rows: int = 0
 
-    def take(self, request: Mapping[str, Any], answer: Mapping[str, Any]) -> None:
-        """Keep a request and its answer, unless the answer is an error."""
+    def add(self, request: Mapping[str, Any], answer: Mapping[str, Any]) -> None:
+        """Add a request and its answer, unless the answer is an error."""
         try:
-            found = self._read(request, answer)
+            parsed = self._read(request, answer)
         except (BadRequestError, KeyError, TypeError, ValueError):
             self.unreadable += 1
             return
-        if found is not None:
-            digest, left_out, one = found
-            hour = pd.Timestamp(one.at).strftime("%Y-%m-%d/%H")
-            self.answers.setdefault((hour, digest, left_out), []).append(one)
-            self.rows += one.rows
+        if parsed is not None:
+            digest, left_out, answered = parsed
+            hour = pd.Timestamp(answered.at).strftime("%Y-%m-%d/%H")
+            self.answers.setdefault((hour, digest, left_out), []).append(answered)
+            self.rows += answered.rows
 
     def _read(
         self, request: Mapping[str, Any], answer: Mapping[str, Any]
     ) -> tuple[str, tuple[str, ...], Answered] | None:
-        sent, said = _data(request), _data(answer)
+        sent, returned = _data(request), _data(answer)
         left_out: tuple[str, ...] = ()
-        if isinstance(said, dict):  # whole bodies
-            if "error" in said:
+        if isinstance(returned, dict):  # whole bodies
+            if "error" in returned:
                 return None
-            digest, answers, seconds = said["model"]["digest"], said["data"], math.nan
+            digest, answers, seconds = returned["model"]["digest"], returned["data"], math.nan
             columns = Reader(self.schema).check(sent["data"]).columns
         else:
-            digest, answers = said[0]["model_digest"], said
-            seconds = said[0].get("latency_ms", math.nan) / 1e3
-            every = (*self.schema.inputs, *self.schema.outputs)
-            there = {*sent[0], *said[0]}
-            left_out = tuple(one.name for one in every if one.name not in there)
-            kept = [one for one in self.schema.inputs if one.name not in left_out]
-            columns = columns_of_rows(sent, kept)
+            digest, answers = returned[0]["model_digest"], returned
+            seconds = returned[0].get("latency_ms", math.nan) / 1e3
+            declared = (*self.schema.inputs, *self.schema.outputs)
+            present = {*sent[0], *returned[0]}
+            left_out = tuple(one.name for one in declared if one.name not in present)
+            inputs = [one for one in self.schema.inputs if one.name not in left_out]
+            columns = columns_of_rows(sent, inputs)
         outputs = [[row.get(one.name) for row in answers] for one in self.schema.outputs]
         if len(answers) != len(next(iter(columns.values()))):
             raise ValueError
@@ -85,11 +85,11 @@ class _Collected:
 
     def write(self, folder: Path) -> None:
         """Write a file for each hour, model and set of columns."""
-        for number, ((hour, digest, left_out), found) in enumerate(sorted(self.answers.items())):
+        for number, ((hour, digest, left_out), answers) in enumerate(sorted(self.answers.items())):
             file = folder / f"{hour}-azure-{number}{LINES}"
             file.parent.mkdir(parents=True, exist_ok=True)
             form = Form(self.schema, digest, left_out)
-            file.write_bytes(b"".join(form.line([one]) for one in found))
+            file.write_bytes(b"".join(form.line([one]) for one in answers))
 
 
 def collect_answers(
@@ -128,22 +128,24 @@ def collect_answers(
     endpoint = deployment_of(root, env).endpoint
     since = since.tz_localize("UTC") if since.tzinfo is None else since.tz_convert("UTC")
     oldest, collected = f"{since:%Y-%m-%d %H:%M} UTC", _Collected(schema)
-    waiting: dict[tuple[str, str], dict[bool, Any]] = {}
-    place = f"{PLACE}/{endpoint}/"
+    unpaired: dict[tuple[str, str], dict[bool, Any]] = {}
+    prefix = f"{PLACE}/{endpoint}/"
     with azure_errors(f"downloading the answers of {endpoint}"):
-        for deployment, collection, event in _events(workspace(env, root), place, since, collected):
-            if collection not in (*_OF_REQUESTS, *_OF_ANSWERS):
+        for deployment, collection, event in _events(
+            workspace(env, root), prefix, since, collected
+        ):
+            if collection not in (*_REQUEST_COLLECTIONS, *_ANSWER_COLLECTIONS):
                 continue
             if str(event.get("datainblob", "")).lower() == "true":
                 collected.too_large += 1
                 continue
-            # a request and its answer may be in the files of two hours
+            # a request and its answer may be in the files of different hours
             key = deployment, str(event.get("correlationid"))
-            pair = waiting.setdefault(key, {})
-            pair[collection in _OF_ANSWERS] = event
+            pair = unpaired.setdefault(key, {})
+            pair[collection in _ANSWER_COLLECTIONS] = event
             if len(pair) == 2:
-                collected.take(pair[False], pair[True])
-                del waiting[key]
+                collected.add(pair[False], pair[True])
+                del unpaired[key]
     if not collected.files:
         raise OperationError(
             f"Azure's data collector has stored no answers of {endpoint}. To have it store them, "
@@ -155,9 +157,9 @@ def collect_answers(
     collected.write(folder)
     say(f"{collected.rows:,} rows that {endpoint} answered since {oldest}")
     for count, why in (
-        (len(waiting), "requests or answers have no counterpart"),
+        (len(unpaired), "requests or answers have no counterpart"),
         (collected.too_large, "are too large for a line of the collector"),
-        (collected.unreadable, "are of a model with other columns, or cannot be read"),
+        (collected.unreadable, "belong to a model with other columns, or cannot be read"),
     ):
         if count:
             say(f"left out: {count:,} {why}")
@@ -165,16 +167,16 @@ def collect_answers(
 
 
 def _events(
-    client: "MLClient", place: str, since: pd.Timestamp, collected: _Collected
+    client: "MLClient", prefix: str, since: pd.Timestamp, collected: _Collected
 ) -> Iterator[tuple[str, str, dict[str, Any]]]:
     """Yield the deployment, collection and event of each line of an endpoint since an hour."""
-    # as `az ml` downloads from a datastore; there is no public way to list one
+    # `az ml` downloads this way; the client has no public method to list a datastore
     from azure.ai.ml._artifacts._artifact_utilities import get_datastore_info
     from azure.ai.ml._utils._storage_utils import get_storage_client
 
     store = get_storage_client(**get_datastore_info(client.datastores, STORE)).container_client
-    for name in sorted(blob.name for blob in store.list_blobs(name_starts_with=place)):
-        match = _NAME.search(f"/{name.removeprefix(place)}")
+    for name in sorted(blob.name for blob in store.list_blobs(name_starts_with=prefix)):
+        match = _NAME.search(f"/{name.removeprefix(prefix)}")
         if match is None:
             continue
         collected.files += 1
@@ -192,5 +194,5 @@ def _events(
 
 def _data(event: Mapping[str, Any]) -> Any:
     """Return the data of an event, which Azure stores as text if its type is unknown."""
-    found = event["data"]
-    return json.loads(found) if isinstance(found, str) else found
+    data = event["data"]
+    return json.loads(data) if isinstance(data, str) else data

@@ -35,11 +35,11 @@ class DataAsset(AbstractDataset[NoReturn, Any]):
         Name and version, or ``name@latest`` for the version that was registered last. (Kedro
         reserves the key ``version``.)
     env
-        The environment of the workspace, unless this runs in a job: then it is the job's.
+        The environment that names the workspace; inside a job, the job's workspace is used.
     dataset
         The dataset that reads the file or folder, without its path.
     folder
-        The folder of downloads; a version that is already there is not fetched again.
+        The folder for downloads; a downloaded version is not fetched again.
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class DataAsset(AbstractDataset[NoReturn, Any]):
         metadata: dict[str, Any] | None = None,
     ) -> None:
         if "type" not in dataset or "filepath" in dataset:
-            raise DataAssetError(f"{asset}: its dataset needs a type and has no filepath.")
+            raise DataAssetError(f"{asset}: its dataset needs a type and no filepath.")
         try:
             self._name, self._wanted = split_reference(asset)
         except OperationError as error:
@@ -67,7 +67,7 @@ class DataAsset(AbstractDataset[NoReturn, Any]):
         Raises
         ------
         DataAssetError
-            If it does not exist, cannot be fetched, or differs from what was registered.
+            If it does not exist, cannot be fetched, or differs from the registered content.
         """
         folder = self._folder / self._name
         try:
@@ -80,7 +80,7 @@ class DataAsset(AbstractDataset[NoReturn, Any]):
 
     @property
     def version(self) -> str | None:
-        """The version that was read last."""
+        """The version that was loaded last."""
         path = self.filepath
         return path.relative_to(self._folder / self._name).parts[0] if path else None
 

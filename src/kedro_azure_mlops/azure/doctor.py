@@ -40,7 +40,7 @@ PLUGIN = "kedro-azure-mlops"
 NO_CLIENT = "azure-ai-ml is not installed; it is needed for submit, deploy and provision"
 _ENTRY_POINTS = ("kedro.hooks", "kedro.project_commands")
 _REQUIREMENTS = "requirements"
-_SHOWN = 3  # packages that differ from the lock
+_MAX_SHOWN = 3  # packages that differ from the lock
 _SETUP = "uv pip install -r requirements/run.txt -r requirements/dev.txt (make setup)"
 _INSTALLS = {  # lock -> the command that installs it
     "run": _SETUP,
@@ -61,13 +61,13 @@ class Check:
 def check(env: str | None = None, *, root: Path | None = None) -> Iterator[tuple[str, Check]]:
     """Check this machine, the configuration and the access to Azure.
 
-    Without the packages for Azure, Azure is not checked and a note says so. If an environment is
-    named, that is a fault, since its jobs and endpoints need them.
+    If the packages for Azure are missing, Azure is not checked and a note reports it. If an
+    environment is named, it is a fault, because its jobs and endpoints need them.
 
     Parameters
     ----------
     env
-        An environment; by default all that are configured.
+        The environment to check; by default all that are configured.
     root
         Folder of the project; by default the current one.
 
@@ -87,13 +87,13 @@ def check(env: str | None = None, *, root: Path | None = None) -> Iterator[tuple
     refuse_no_project(root)
     names = [_existing_environment(root, env)] if env else configured_environments(root)
     lacks_azure = env is None and not has_client()
-    for found in check_machine(root, lacks_azure):
-        yield "this machine", found
+    for result in check_machine(root, lacks_azure):
+        yield "this machine", result
     sends_jobs = []
     for name in names:
         results = list(check_project(root, name))
-        yield from ((name, found) for found in results)
-        if _has(root, name, "azureml") and all(found.is_ok for found in results):
+        yield from ((name, result) for result in results)
+        if _has_configuration(root, name, "azureml") and all(result.is_ok for result in results):
             sends_jobs.append(name)
     if lacks_azure:
         yield "Azure", Check(True, f"not checked: {NO_CLIENT}: {INSTALL_AZURE}", is_note=True)
@@ -102,7 +102,7 @@ def check(env: str | None = None, *, root: Path | None = None) -> Iterator[tuple
     yield "Azure", signed_in
     if signed_in.is_ok:
         for name in sends_jobs:
-            yield from ((f"Azure, {name}", found) for found in check_cloud(root, name))
+            yield from ((f"Azure, {name}", result) for result in check_cloud(root, name))
 
 
 def configured_environments(root: Path) -> list[str]:
@@ -135,9 +135,9 @@ def check_machine(root: Path, lacks_azure: bool = False) -> Iterator[Check]:
 
 def check_project(root: Path, env: str) -> Iterator[Check]:
     """Check the configuration of an environment, its scorer, and that its job compiles."""
-    if _has(root, env, "mlops"):
+    if _has_configuration(root, env, "mlops"):
         yield from settings_of(root, env)
-    if _has(root, env, "azureml"):
+    if _has_configuration(root, env, "azureml"):
         yield compiles(root, env)
 
 
@@ -162,17 +162,19 @@ def plugin(known: Any) -> Iterator[Check]:
         The installed entry points, ``importlib.metadata.EntryPoints``.
     """
     for group in _ENTRY_POINTS:
-        found = [each for each in known.select(group=group) if each.value.startswith("kedro_azure")]
-        if not found:
+        entries = [
+            each for each in known.select(group=group) if each.value.startswith("kedro_azure")
+        ]
+        if not entries:
             yield Check(
                 False,
                 f"{PLUGIN} is not registered under {group}, so Kedro does not load it. Install it "
                 f"again: {_SETUP}",
             )
-        for entry in found:
+        for entry in entries:
             try:
                 entry.load()
-            except Exception as error:  # noqa: BLE001, whatever its import raises
+            except Exception as error:  # noqa: BLE001, an import may raise anything
                 yield Check(
                     False,
                     f"Kedro cannot load {entry.value} ({group}), and continues without it: "
@@ -198,7 +200,7 @@ def git(root: Path) -> list[Check]:
         todo = "git init && git add --all && git commit -m Start"
         return [Check(False, f"There is no commit, so runs record none. Type: {todo}")]
     changed = len((ask_git(root, "status", "--porcelain", "--", ".") or "").splitlines())
-    state = f"files not committed: {changed}" if changed else "all is committed"
+    state = f"files not committed: {changed}" if changed else "everything is committed"
     return [Check(True, f"git: commit {commit}, {state}")]
 
 
@@ -225,14 +227,14 @@ def lock(root: Path, name: str, installed: Mapping[str, str], *, may_lack: bool 
         if package in differing
     ]
     if not wrong:
-        return Check(True, f"requirements/{name}.txt: all {len(wanted)} packages are as locked")
+        return Check(True, f"requirements/{name}.txt: all {len(wanted)} packages match the lock")
     if may_lack and not differing & installed.keys():
         return Check(True, f"requirements/{name}.txt: {NO_CLIENT}: {_INSTALLS[name]}", is_note=True)
-    more = f" and {len(wrong) - _SHOWN} more" if len(wrong) > _SHOWN else ""
+    more = f" and {len(wrong) - _MAX_SHOWN} more" if len(wrong) > _MAX_SHOWN else ""
     return Check(
         False,
-        f"requirements/{name}.txt differs from what is installed: {'; '.join(wrong[:_SHOWN])}"
-        f"{more}. Type: {_INSTALLS[name]}",
+        f"requirements/{name}.txt differs from the installed packages: "
+        f"{'; '.join(wrong[:_MAX_SHOWN])}{more}. Type: {_INSTALLS[name]}",
     )
 
 
@@ -242,8 +244,8 @@ def wheels(root: Path) -> Iterator[Check]:
     A package without a wheel there comes from an index, except for the plugin if
     ``pyproject.toml`` has ``wheels`` in its ``find-links``.
     """
-    there = wheels_in(root)
-    expected = {name for name, _ in there}
+    available = wheels_in(root)
+    expected = {name for name, _ in available}
     if WHEELS in _pyproject(root).get("tool", {}).get("uv", {}).get("find-links", []):
         expected.add(PLUGIN)
     locks = [f"{_REQUIREMENTS}/{file.name}" for file in sorted(root.glob(f"{_REQUIREMENTS}/*.txt"))]
@@ -253,14 +255,14 @@ def wheels(root: Path) -> Iterator[Check]:
         for pin in read_lock(root / name):
             if pin.name in expected:
                 named.add(pin)
-                if (pin.name, pin.version) not in there:
+                if (pin.name, pin.version) not in available:
                     missing.setdefault((pin.name, pin.version), name)
     for (package, version), name in missing.items():
-        others = [each for of, each in there if of == package]
-        held = f"has only {', '.join(others)}" if others else "has no wheel of it"
+        others = [each for wheel, each in available if wheel == package]
+        content = f"has only {', '.join(others)}" if others else "has no wheel for it"
         yield Check(
             False,
-            f"{name} names {package}=={version}, but {WHEELS}/ {held}. Restore the wheel (git "
+            f"{name} names {package}=={version}, but {WHEELS}/ {content}. Restore the wheel (git "
             f"checkout -- {WHEELS}), lock again (make lock), or, if {package} is on your index, "
             f"remove its wheels and find-links in pyproject.toml.",
         )
@@ -270,11 +272,11 @@ def wheels(root: Path) -> Iterator[Check]:
         yield Check(False, str(error))
         return
     if named and not missing:
-        yield Check(True, f"{WHEELS}/ has the wheels that the locks name: {_listed(named)}")
+        yield Check(True, f"{WHEELS}/ has the wheels that the locks name: {_format_pins(named)}")
 
 
 def snapshot(root: Path) -> Check:
-    """Check the files to upload: no link may point out of the project."""
+    """Check the files to upload: no link may point outside the project."""
     try:
         files = files_to_upload(root)
         refuse_links_that_leave(root, files)
@@ -286,26 +288,28 @@ def snapshot(root: Path) -> Check:
 def settings_of(root: Path, env: str) -> Iterator[Check]:
     """Check ``mlops.yml`` of an environment, and that the scorer it names can be imported."""
     try:
-        found = read_mlops(root, env)
+        config = read_mlops(root, env)
     except (OperationError, YAMLError) as error:
         yield Check(False, str(error))
         return
     yield Check(True, "mlops.yml is valid")
-    if found.scorer:
-        yield scorer(found.scorer)
+    if config.scorer:
+        yield scorer(config.scorer)
 
 
 def scorer(name: str) -> Check:
     """Check that a scorer, ``package.module:function``, can be imported."""
     module, _, function = name.partition(":")
-    where = f"scorer: {name} in mlops.yml"
+    subject = f"scorer: {name} in mlops.yml"
     try:
         found = getattr(importlib.import_module(module), function, None)
-    except Exception as error:  # noqa: BLE001, whatever its import raises
-        said = f"{type(error).__name__}: {first_line(error)}"
-        return Check(False, f"{where} cannot be imported: {said}")
+    except Exception as error:  # noqa: BLE001, an import may raise anything
+        reason = f"{type(error).__name__}: {first_line(error)}"
+        return Check(False, f"{subject} cannot be imported: {reason}")
     if not callable(found):
-        return Check(False, f"{where}: {module} has no function {function or '(write pkg.mod:f)'}")
+        return Check(
+            False, f"{subject}: {module} has no function {function or '(write pkg.mod:f)'}"
+        )
     return Check(True, f"the scorer {name} can be imported")
 
 
@@ -326,14 +330,14 @@ def _existing_environment(root: Path, env: str) -> str:
     return env
 
 
-def _has(root: Path, env: str, name: str) -> bool:
+def _has_configuration(root: Path, env: str, name: str) -> bool:
     folder = root / configuration_folder(root)
-    return any(any(folder.glob(f"{place}/{name}.y*ml")) for place in ("base", env))
+    return any(any(folder.glob(f"{layer}/{name}.y*ml")) for layer in ("base", env))
 
 
 def _pyproject(root: Path) -> dict[str, Any]:
     return tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))
 
 
-def _listed(named: set[Pin]) -> str:
+def _format_pins(named: set[Pin]) -> str:
     return ", ".join(sorted({f"{pin.name} {pin.version}" for pin in named}))

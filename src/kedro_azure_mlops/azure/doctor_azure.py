@@ -1,4 +1,4 @@
-"""Check what must be right in Azure before a job can run; each fault states its fix."""
+"""Check the sign-in, workspace, clusters and quota in Azure; each fault states its fix."""
 
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
@@ -89,12 +89,12 @@ def _compute(client: "MLClient", env: str, name: str) -> Check:
 
     with azure_errors(f"looking for the compute {name}"):
         try:
-            found = client.compute.get(name)
+            compute = client.compute.get(name)
         except ResourceNotFoundError:
             return Check(False, f"there is no compute {name}. Create it: {_PROVISION} {env}")
-    if found.provisioning_state == "Failed":
-        return Check(False, f"the compute {name} has failed to start: look at it in the Studio")
-    return Check(True, f"the compute {name} is there")
+    if compute.provisioning_state == "Failed":
+        return Check(False, f"the compute {name} failed to start: see the reason in the Studio")
+    return Check(True, f"the compute {name} exists")
 
 
 def _attached(client: "MLClient", root: Path, env: str) -> Iterator[Check]:
@@ -113,7 +113,7 @@ def _attached(client: "MLClient", root: Path, env: str) -> Iterator[Check]:
 def _quotas(client: "MLClient", config: AzureML) -> Iterator[Check]:
     if not config.clusters:
         return
-    with azure_errors("asking for the quota"):
+    with azure_errors("looking up the quota"):
         sizes = {str(size.name).lower(): size for size in client.compute.list_sizes()}
         usages = list(client.compute.list_usage())
     for name, cluster in config.clusters.items():
@@ -125,8 +125,8 @@ def _quotas(client: "MLClient", config: AzureML) -> Iterator[Check]:
                 "list the sizes: az ml compute list-sizes",
             )
             continue
-        limits = _limits(cluster, str(_wire(size, "family")), usages)
-        yield quota(name, cluster, int(_wire(size, "vCPUs")), limits)
+        limits = _limits(cluster, str(_rest_field(size, "family")), usages)
+        yield quota(name, cluster, int(_rest_field(size, "vCPUs")), limits)
 
 
 def quota(name: str, cluster: Cluster, cores: int, limits: Mapping[str, tuple[int, int]]) -> Check:
@@ -140,12 +140,12 @@ def quota(name: str, cluster: Cluster, cores: int, limits: Mapping[str, tuple[in
         Name of a quota -> the cores that it allows, and those that are in use now.
     """
     needed = cluster.max_instances * cores
-    for of, (limit, used) in limits.items():
+    for quota_name, (limit, used) in limits.items():
         if limit < cores:
             return Check(
                 False,
                 f"the cluster {name} cannot start: {cluster.size} has {cores} cores, and the quota "
-                f"{of} allows {limit}. Name another size in azureml.yml, or ask for more: "
+                f"{quota_name} allows {limit}. Name another size in azureml.yml, or ask for more: "
                 "https://ml.azure.com/quota",
             )
         if limit - used < needed:
@@ -153,33 +153,33 @@ def quota(name: str, cluster: Cluster, cores: int, limits: Mapping[str, tuple[in
             return Check(
                 True,
                 f"the quota allows {name} {most} more instances now, of {cluster.max_instances} "
-                f"({of}: {used} of {limit} cores are in use)",
+                f"({quota_name}: {used} of {limit} cores are in use)",
             )
     return Check(True, f"the quota allows the {cluster.max_instances} instances of {name}")
 
 
 def _limits(cluster: Cluster, family: str, usages: list["Usage"]) -> dict[str, tuple[int, int]]:
     """Return the quotas that apply to a cluster: for its machine family, and in total."""
-    counting: tuple[str, ...]
+    prefixes: tuple[str, ...]
     if cluster.tier == "low_priority":
-        counting = ("total cluster lowpriority regional",)
+        prefixes = ("total cluster lowpriority regional",)
     else:
-        counting = (f"{family} cluster dedicated", "total cluster dedicated regional")
-    found = {(usage.name or {})["value"]: usage for usage in usages}
+        prefixes = (f"{family} cluster dedicated", "total cluster dedicated regional")
+    by_name = {(usage.name or {})["value"]: usage for usage in usages}
     return {
-        name: (int(_wire(usage, "limit")), int(_wire(usage, "currentValue")))
-        for name, usage in found.items()
-        if _normalized(name).startswith(tuple(map(_normalized, counting)))
+        name: (int(_rest_field(usage, "limit")), int(_rest_field(usage, "currentValue")))
+        for name, usage in by_name.items()
+        if _normalized(name).startswith(tuple(map(_normalized, prefixes)))
     }
 
 
 def _normalized(name: str) -> str:
-    """Return the same for ``standardDSv2Family`` and ``Standard DSv2 Family``."""
+    """Return a quota's name without case and spaces, which the API writes differently."""
     return "".join(name.lower().split())
 
 
-def _wire(entity: "Usage | VmSize", name: str) -> Any:
-    """Return a field that azure-ai-ml 1.35 keeps under the name of the REST API or its own.
+def _rest_field(entity: "Usage | VmSize", name: str) -> Any:
+    """Return a field, which azure-ai-ml 1.35 stores under its REST API name or its own name.
 
     Its own names are ``current_value`` for ``currentValue`` and ``v_cp_us`` for ``vCPUs``.
     """

@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from azure.ai.ml import MLClient
     from azure.ai.ml.entities import Data
 
-# Names that the client chooses.
+# Names chosen by Azure's client.
 _OUTPUTS, _LOGS = "named-outputs", "artifacts/user_logs/std_log*.txt"
-_USUAL_PLACE = "azureml://datastores/workspaceblobstore/paths/azureml/{run}/{port}/"
+_DEFAULT_OUTPUT_URI = "azureml://datastores/workspaceblobstore/paths/azureml/{run}/{port}/"
 
 
 def download_asset(env: str, name: str, version: str, target: Path) -> Path:
@@ -35,7 +35,7 @@ def download_asset(env: str, name: str, version: str, target: Path) -> Path:
     Raises
     ------
     OperationError
-        If there is no such asset, or its content differs from what was registered.
+        If there is no such asset, or its content differs from the registered content.
     """
     client = workspace(env)
     return download_found(client, require_data(client, name, version), target)
@@ -44,8 +44,10 @@ def download_asset(env: str, name: str, version: str, target: Path) -> Path:
 def download_found(client: "MLClient", asset: "Data", target: Path) -> Path:
     """Download an asset found in the workspace; see ``download_asset``."""
     folder = target / str(asset.version)
-    download_once(client, str(asset.path), folder, lambda made: _refuse_other_content(asset, made))
-    return _content(asset, folder)
+    download_once(
+        client, str(asset.path), folder, lambda made: _refuse_changed_content(asset, made)
+    )
+    return _content_path(asset, folder)
 
 
 def download_once(
@@ -56,7 +58,7 @@ def download_once(
     Parameters
     ----------
     check
-        Called with the folder before it is renamed, and may raise.
+        Called with the folder before it is renamed; an exception discards it.
     """
     if folder.is_dir():
         return
@@ -65,7 +67,7 @@ def download_once(
     with TemporaryDirectory(dir=folder.parent, prefix="part-") as partial:
         download_uri(client, uri, Path(partial) / "made")
         check(Path(partial) / "made")
-        _take_name(Path(partial) / "made", folder)
+        _rename_unless_exists(Path(partial) / "made", folder)
 
 
 def download_uri(client: "MLClient", uri: str, target: Path) -> None:
@@ -74,7 +76,7 @@ def download_uri(client: "MLClient", uri: str, target: Path) -> None:
     Raises
     ------
     OperationError
-        If it is not in a datastore, nothing is there, or Azure refuses.
+        If the path is not in a datastore or is empty, or Azure refuses.
     """
     # Azure's own documentation uses this function; there is no public one.
     from azure.ai.ml._artifacts._artifact_utilities import download_artifact_from_aml_uri
@@ -87,7 +89,7 @@ def download_uri(client: "MLClient", uri: str, target: Path) -> None:
     with azure_errors(f"downloading {uri}"):
         download_artifact_from_aml_uri(uri, str(target), client.datastores)
     if not target.is_dir():
-        raise OperationError(f"downloading {uri}: nothing is there.")
+        raise OperationError(f"downloading {uri}: the path is empty.")
 
 
 def download_output(client: "MLClient", run: str, port: str, target: Path) -> bool:
@@ -105,11 +107,11 @@ def download_output(client: "MLClient", run: str, port: str, target: Path) -> bo
     """
     target.mkdir(parents=True, exist_ok=True)
     with _downloaded(client, run, target, output_name=port) as folder:
-        found = folder / _OUTPUTS / port
-        if not found.is_dir():
+        downloaded = folder / _OUTPUTS / port
+        if not downloaded.is_dir():
             return False
         shutil.rmtree(target / port, ignore_errors=True)
-        found.rename(target / port)
+        downloaded.rename(target / port)
     return True
 
 
@@ -128,29 +130,29 @@ def read_log(client: "MLClient", run: str) -> str:
 
 @contextmanager
 def _downloaded(
-    client: "MLClient", run: str, beside: Path | None = None, **what: Any
+    client: "MLClient", run: str, parent: Path | None = None, **options: Any
 ) -> Iterator[Path]:
     """Download to a temporary folder: an interrupted download is never mistaken for an output."""
     logger = logging.getLogger("azure.ai.ml.operations._job_operations")
     logger.setLevel(logging.WARNING)  # it would log the storage of each output
-    with TemporaryDirectory(dir=beside, prefix="part-") as folder:
+    with TemporaryDirectory(dir=parent, prefix="part-") as folder:
         with azure_errors(f"downloading the output of {run}"):
             try:
-                client.jobs.download(run, download_path=folder, **what)
+                client.jobs.download(run, download_path=folder, **options)
             except (AttributeError, TypeError):  # azure-ai-ml 1.35 cannot locate models
-                if "output_name" not in what:
+                if "output_name" not in options:
                     raise
-                _download_model(client, run, what["output_name"], Path(folder))
+                _download_model(client, run, options["output_name"], Path(folder))
         yield Path(folder)
 
 
 def _download_model(client: "MLClient", run: str, port: str, folder: Path) -> None:
     run = client.jobs.get(run).properties.get("azureml.reusedrunid", run)
-    uri = _USUAL_PLACE.format(run=run, port=port)
+    uri = _DEFAULT_OUTPUT_URI.format(run=run, port=port)
     download_uri(client, uri, folder / _OUTPUTS / port)
 
 
-def _take_name(partial: Path, folder: Path) -> None:
+def _rename_unless_exists(partial: Path, folder: Path) -> None:
     try:
         partial.rename(folder)
     except OSError:  # another process was faster
@@ -158,15 +160,15 @@ def _take_name(partial: Path, folder: Path) -> None:
             raise
 
 
-def _refuse_other_content(asset: "Data", folder: Path) -> None:
+def _refuse_changed_content(asset: "Data", folder: Path) -> None:
     expected = (asset.tags or {}).get(DIGEST)
-    if expected and content_digest(_content(asset, folder)) != expected:
+    if expected and content_digest(_content_path(asset, folder)) != expected:
         raise OperationError(
-            f"The data asset {asset.name}:{asset.version} differs from what was registered: its "
+            f"The data asset {asset.name}:{asset.version} differs from the registered content: its "
             "storage was changed. Register the data again under another name."
         )
 
 
-def _content(asset: "Data", folder: Path) -> Path:
+def _content_path(asset: "Data", folder: Path) -> Path:
     is_file = asset.type == "uri_file"
     return folder / PurePosixPath(str(asset.path)).name if is_file else folder

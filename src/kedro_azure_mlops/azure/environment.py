@@ -54,9 +54,9 @@ def read_lock(file: Path) -> list[Pin]:
         text, *hashes = line.split(" --hash=")
         if text.startswith("-") or "==" not in text:
             continue
-        wanted = Requirement(text)
-        name, version = canonicalize_name(wanted.name), next(iter(wanted.specifier)).version
-        is_for_here = wanted.marker is None or wanted.marker.evaluate()
+        required = Requirement(text)
+        name, version = canonicalize_name(required.name), next(iter(required.specifier)).version
+        is_for_here = required.marker is None or required.marker.evaluate()
         found.append(Pin(name, version, frozenset(hashes), is_for_here))
     return found
 
@@ -80,8 +80,12 @@ def wheels_in(root: Path) -> dict[tuple[str, str], Path]:
 
 def local_wheels(root: Path, locks: Sequence[str]) -> dict[Pin, Path]:
     """Return the wheels in ``wheels/`` that locks name, by pin."""
-    there = wheels_in(root)
-    named = {pin: there.get((pin.name, pin.version)) for lock in locks for pin in _read(root, lock)}
+    available = wheels_in(root)
+    named = {
+        pin: available.get((pin.name, pin.version))
+        for lock in locks
+        for pin in _read_pins(root, lock)
+    }
     return {pin: file for pin, file in named.items() if file}
 
 
@@ -107,7 +111,7 @@ def reference(root: Path, config: AzureML) -> str:
     Raises
     ------
     OperationError
-        As ``version``.
+        See ``version``.
     """
     if isinstance(config.environment, Environment):
         return f"azureml:{config.environment.name}:{version(root, config.environment)}"
@@ -122,16 +126,16 @@ def version(root: Path, environment: Environment) -> str:
     OperationError
         If a lock is missing, or a conda environment would need a wheel of ``wheels/``.
     """
-    total = hashlib.sha256(environment.model_dump_json().encode())
+    hasher = hashlib.sha256(environment.model_dump_json().encode())
     for lock in environment.locks:
-        total.update(_lock(root, lock).read_bytes())
+        hasher.update(_lock(root, lock).read_bytes())
     wheels = local_wheels(root, environment.locks)
     if environment.kind == "conda":
         _refuse_wheels(environment, wheels)
     for file in wheels.values():
-        total.update(file.read_bytes())
-    total.update(_dockerfile(root, environment).read_bytes())
-    return total.hexdigest()[:12]
+        hasher.update(file.read_bytes())
+    hasher.update(_dockerfile(root, environment).read_bytes())
+    return hasher.hexdigest()[:12]
 
 
 def ensure_environment(
@@ -181,7 +185,7 @@ def entity(root: Path, environment: Environment) -> "entities.Environment":
     Raises
     ------
     OperationError
-        As ``version``, and if a wheel differs from the one that the locks name.
+        See ``version``; also if a wheel differs from the one that the locks name.
     """
     from azure.ai.ml import entities
 
@@ -224,7 +228,7 @@ def write_docker_context(root: Path, environment: Environment) -> Path:
         "LOCKS": '"' + " ".join(names) + '"',
     }
     text = _dockerfile(root, environment).read_text(encoding="utf-8")
-    for name, value in arguments.items():  # Azure ML passes none to the build
+    for name, value in arguments.items():  # Azure ML passes no arguments to the build
         text = re.sub(rf"^ARG {name}$", f"ARG {name}={value}", text, flags=re.MULTILINE)
     (folder / "Dockerfile").write_text(text, encoding="utf-8")
     return folder
@@ -271,7 +275,7 @@ def _lock(root: Path, lock: str) -> Path:
     return file
 
 
-def _read(root: Path, lock: str) -> list[Pin]:
+def _read_pins(root: Path, lock: str) -> list[Pin]:
     return read_lock(_lock(root, lock))
 
 

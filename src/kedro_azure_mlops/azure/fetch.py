@@ -24,8 +24,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parsed.path.parent.mkdir(parents=True, exist_ok=True)
     try:
         with TemporaryDirectory(dir=parsed.path.parent) as folder:
-            found = download_asset(parsed.env, name, version, Path(folder))
-            shutil.move(found, parsed.path)
+            downloaded = download_asset(parsed.env, name, version, Path(folder))
+            shutil.move(downloaded, parsed.path)
     except OperationError as error:
         parser.exit(2, f"fetch: {error}\n")
 

@@ -34,9 +34,9 @@ if TYPE_CHECKING:
     from azure.ai.ml import MLClient
 
 _LOG = re.compile(r"user_logs/std_log.*\.txt")
-_LINES_OF_LOG = 15
-_SECONDS_BETWEEN_LOOKS = 5.0
-_PATIENCE = (5, 60)  # seconds to connect, and to be answered
+_LOG_LINES = 15
+_POLLING_SECONDS = 5.0
+_TIMEOUT = (5, 60)  # seconds to connect, and to read
 
 
 @dataclass
@@ -73,7 +73,7 @@ def run_job(
         If the job fails or is cancelled; the message has the failed steps, their logs, and the
         command that repeats the first of them here.
     OperationError
-        If it cannot be sent or followed.
+        If the job cannot be sent or followed.
     """
     sent = submit_job(env, parameters, data, root=root, say=show)
     return wait_for_job(env, sent.name, download_to=download_to, root=root, show=show)
@@ -110,8 +110,8 @@ def wait_for_job(
         raise
     report_job(client, job.name, job.studio, location)
     if download_to:
-        for place in download(client, job, download_to):
-            show(f"  {place}")
+        for path in download(client, job, download_to):
+            show(f"  {path}")
     if job.status != COMPLETED:
         raise RefusedError(explain_failure(client, job, env))
     return job
@@ -125,13 +125,13 @@ def explain_failure(client: "MLClient", job: CloudJob, env: str) -> str:
     OperationError
         If Azure refuses.
     """
-    said = [f"the job {job.name} is {job.status}, see {job.studio}"]
+    lines = [f"the job {job.name} is {job.status}, see {job.studio}"]
     for name in job.failed:
-        said.append(f"\nStep {name} failed: {why_failed(client, job.steps[name])}\n")
+        lines.append(f"\nStep {name} failed: {why_failed(client, job.steps[name])}\n")
     if job.failed:
-        said.append(f"To repeat step {job.failed[0]} here, with the inputs it was given, type:")
-        said.append(f"  kedro mlops local --env {env} --job {job.name}")
-    return "\n".join(said)
+        lines.append(f"To repeat step {job.failed[0]} here, with the same inputs, type:")
+        lines.append(f"  kedro mlops local --env {env} --job {job.name}")
+    return "\n".join(lines)
 
 
 def follow(client: "MLClient", name: str, show: Callable[[str], None]) -> CloudJob:
@@ -152,10 +152,8 @@ def follow(client: "MLClient", name: str, show: Callable[[str], None]) -> CloudJ
                 _show(client, step, state, shown.setdefault(step, _Shown()), show)
         if ended:
             return read_job(client, name)
-        # the variable is Azure's own
-        time.sleep(
-            float(os.environ.get("AZUREML_RUN_POLLING_INTERVAL_MIN", _SECONDS_BETWEEN_LOOKS))
-        )
+        # Azure's client reads the same variable
+        time.sleep(float(os.environ.get("AZUREML_RUN_POLLING_INTERVAL_MIN", _POLLING_SECONDS)))
 
 
 def why_failed(client: "MLClient", step: CloudStep) -> str:
@@ -168,13 +166,11 @@ def why_failed(client: "MLClient", step: CloudStep) -> str:
     """
     with azure_errors(f"reading the error of {step.run}"):
         error = _details(client, step.run).error
-    said = without_ci_commands(error.error.message or "") if error and error.error else ""
+    message = without_ci_commands(error.error.message or "") if error and error.error else ""
     if log := read_log(client, step.run):
-        end = "\n".join(
-            f"| {line}" for line in without_ci_commands(log).splitlines()[-_LINES_OF_LOG:]
-        )
-        return f"{next(iter(said.splitlines()), '')}\nThe end of its log:\n{end}".lstrip()
-    return said or "Azure gives no reason and there is no log; see the Studio."
+        end = "\n".join(f"| {line}" for line in without_ci_commands(log).splitlines()[-_LOG_LINES:])
+        return f"{next(iter(message.splitlines()), '')}\nThe end of its log:\n{end}".lstrip()
+    return message or "Azure gives no reason and there is no log; see the Studio."
 
 
 def download(client: "MLClient", job: CloudJob, target: Path) -> list[Path]:
@@ -186,15 +182,15 @@ def download(client: "MLClient", job: CloudJob, target: Path) -> list[Path]:
         If Azure refuses.
     """
     target.mkdir(parents=True, exist_ok=True)
-    found = []
+    downloaded = []
     for name, step in job.steps.items():
         ports = job.definition["jobs"].get(name, {}).get("outputs", {})
         if step.status in {COMPLETED, FAILED}:
             (target / f"{name}.log").write_text(read_log(client, step.run), encoding="utf-8")
         for port in ports:
             if step.status == COMPLETED and download_output(client, step.run, port, target / name):
-                found.append(target / name / port)
-    return found
+                downloaded.append(target / name / port)
+    return downloaded
 
 
 def _show(
@@ -206,26 +202,26 @@ def _show(
         show(f"{name}: {step.status}")
     text = _log(client, step)
     # a partial line is shown once it is complete
-    whole = len(text) if step.status in ENDED else text.rfind("\n") + 1
-    for line in text[shown.characters : whole].splitlines():
+    end = len(text) if step.status in ENDED else text.rfind("\n") + 1
+    for line in text[shown.characters : end].splitlines():
         show(f"{name} | {without_ci_commands(line)}")
     if step.status in ENDED:
         show(f"{name}: {step.status}")
-    shown.status, shown.characters = step.status, max(whole, shown.characters)
+    shown.status, shown.characters = step.status, max(end, shown.characters)
 
 
 def _log(client: "MLClient", step: CloudStep) -> str:
-    """Return the log so far; empty if it cannot be read now: the next poll tries again."""
+    """Return the log so far; empty if it cannot be read, since the next poll tries again."""
     logs = _details(client, step.run).log_files or {}
     names = sorted(name for name in logs if _LOG.fullmatch(name))
     if not names:
         return ""
     try:
-        answer = requests.get(logs[names[0]], timeout=_PATIENCE)
-        answer.raise_for_status()
+        response = requests.get(logs[names[0]], timeout=_TIMEOUT)
+        response.raise_for_status()
     except requests.RequestException:
         return ""
-    return answer.content.decode("utf-8", errors="replace")
+    return response.content.decode("utf-8", errors="replace")
 
 
 def _details(client: "MLClient", run: str) -> Any:

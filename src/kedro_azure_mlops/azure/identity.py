@@ -1,9 +1,9 @@
 """Sign in to Azure: as the job, else a service principal, else a CI run, else the user.
 
 A CI run presents its own token instead of a secret. Azure Pipelines: a step of ``AzureCLI@2``
-with a service connection by workload identity federation. GitHub Actions: a job with
+with a service connection that uses workload identity federation. GitHub Actions: a job with
 ``permissions: id-token: write`` whose identity trusts its repository. Each Azure token is requested
-with a fresh token of the CI system, since a wait may take hours.
+with a fresh CI token, because waiting for a job may take hours.
 """
 
 import logging
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def variable(name: str) -> str:
-    """Read a variable; Azure Pipelines passes an undefined one as ``$(NAME)``."""
+    """Read an environment variable; Azure Pipelines passes an undefined one as ``$(NAME)``."""
     value = os.environ.get(name, "").strip()
     return "" if value.startswith("$(") else value
 
@@ -28,11 +28,11 @@ _CONNECTION = (
     "AZURESUBSCRIPTION_CLIENT_ID",
     "AZURESUBSCRIPTION_SERVICE_CONNECTION_ID",
 )
-_OF_AGENT = ("SYSTEM_ACCESSTOKEN", "SYSTEM_OIDCREQUESTURI")
-_OF_GITHUB = ("ACTIONS_ID_TOKEN_REQUEST_URL", "ACTIONS_ID_TOKEN_REQUEST_TOKEN")
+_AGENT_VARIABLES = ("SYSTEM_ACCESSTOKEN", "SYSTEM_OIDCREQUESTURI")
+_GITHUB_VARIABLES = ("ACTIONS_ID_TOKEN_REQUEST_URL", "ACTIONS_ID_TOKEN_REQUEST_TOKEN")
 _PRINCIPAL = ("AZURE_TENANT_ID", "AZURE_CLIENT_ID")
 _AUDIENCE = "api://AzureADTokenExchange"
-_PATIENCE = (5, 30)  # seconds to connect, and to be answered
+_TIMEOUT = (5, 30)  # seconds to connect, and to read
 _TRIES = 3
 _TRANSIENT = (429, 500, 502, 503, 504)
 
@@ -45,15 +45,15 @@ def federated() -> "TokenCredential | None":
     OperationError
         If only some of its variables are set; the message states what the step lacks.
     """
-    return _of_azure_pipelines() or _of_github()
+    return _azure_pipelines_credential() or _github_credential()
 
 
-def _of_azure_pipelines() -> "TokenCredential | None":
+def _azure_pipelines_credential() -> "TokenCredential | None":
     from azure.identity import AzurePipelinesCredential
 
     if not any(map(variable, _CONNECTION)):
         return None
-    if missing := [name for name in (*_CONNECTION, *_OF_AGENT) if not variable(name)]:
+    if missing := [name for name in (*_CONNECTION, *_AGENT_VARIABLES) if not variable(name)]:
         raise OperationError(
             f"The sign-in of Azure Pipelines is incomplete: there is no "
             f"{' and no '.join(missing)}. {_missing_in_azure_pipelines(missing)}"
@@ -70,7 +70,7 @@ def _of_azure_pipelines() -> "TokenCredential | None":
 def _missing_in_azure_pipelines(missing: list[str]) -> str:
     if missing == ["SYSTEM_ACCESSTOKEN"]:
         return "Map it: write SYSTEM_ACCESSTOKEN: $(System.AccessToken) under env of the step."
-    if set(missing) <= set(_OF_AGENT):
+    if set(missing) <= set(_AGENT_VARIABLES):
         return "The agent sets it: update the agent, or run the command in a step of AzureCLI@2."
     return (
         "AzureCLI@2 sets it for a service connection that uses workload identity federation: "
@@ -78,14 +78,14 @@ def _missing_in_azure_pipelines(missing: list[str]) -> str:
     )
 
 
-def _of_github() -> "TokenCredential | None":
+def _github_credential() -> "TokenCredential | None":
     from azure.identity import ClientAssertionCredential
 
     tenant, client = map(variable, _PRINCIPAL)
     if not (variable("GITHUB_ACTIONS") and (tenant or client)):
         return None
-    if not all(map(variable, _OF_GITHUB)):
-        if not client:  # people set a tenant alone to choose where they sign in
+    if not all(map(variable, _GITHUB_VARIABLES)):
+        if not client:  # users set only a tenant to choose where they sign in
             return None
         raise OperationError(
             "AZURE_CLIENT_ID is set, but GitHub offers this job no token to prove it. Give the job "
@@ -96,10 +96,10 @@ def _of_github() -> "TokenCredential | None":
             f"The sign-in of GitHub Actions is incomplete: there is no {missing[0]}. Define it as "
             "a variable of the GitHub environment and pass it under env; it is not a secret."
         )
-    return ClientAssertionCredential(tenant, client, _token_of_github)
+    return ClientAssertionCredential(tenant, client, _github_token)
 
 
-def _token_of_github() -> str:
+def _github_token() -> str:
     """Request a token from GitHub that names the repository and environment of this job.
 
     Raises
@@ -112,30 +112,32 @@ def _token_of_github() -> str:
     from requests.adapters import HTTPAdapter
     from urllib3 import Retry
 
-    address, token = map(variable, _OF_GITHUB)
-    again = Retry(_TRIES, backoff_factor=1, status_forcelist=_TRANSIENT, raise_on_status=False)
+    address, token = map(variable, _GITHUB_VARIABLES)
+    retries = Retry(_TRIES, backoff_factor=1, status_forcelist=_TRANSIENT, raise_on_status=False)
     try:
         with requests.Session() as session:
             for scheme in ("https://", "http://"):
-                session.mount(scheme, HTTPAdapter(max_retries=again))
-            answer = session.get(
+                session.mount(scheme, HTTPAdapter(max_retries=retries))
+            response = session.get(
                 address,
                 params={"audience": _AUDIENCE},
                 headers={"Authorization": f"Bearer {token}"},
-                timeout=_PATIENCE,
+                timeout=_TIMEOUT,
             )
-            answer.raise_for_status()
-            return str(answer.json()["value"])
+            response.raise_for_status()
+            return str(response.json()["value"])
     except (requests.RequestException, KeyError, TypeError) as error:
-        said = f"{type(error).__name__}: {error}"
-        raise ClientAuthenticationError(f"GitHub issues this job no OIDC token: {said}") from error
+        reason = f"{type(error).__name__}: {error}"
+        raise ClientAuthenticationError(
+            f"GitHub issues this job no OIDC token: {reason}"
+        ) from error
 
 
 INSTALL_AZURE_LOCK = "uv pip install -r requirements/azure.txt (make azure)"
 INSTALL_AZURE = f"{INSTALL_AZURE_LOCK}, or pip install 'kedro-azure-mlops[azure]'"
 OF_JOB = ("AZUREML_ARM_SUBSCRIPTION", "AZUREML_ARM_RESOURCEGROUP", "AZUREML_ARM_WORKSPACE_NAME")
 _PROOFS = ("AZURE_CLIENT_SECRET", "AZURE_CLIENT_CERTIFICATE_PATH", "AZURE_FEDERATED_TOKEN_FILE")
-# At every start these log experimental classes and the sign-in methods that do not apply.
+# At every start these loggers report experimental classes and unused sign-in methods.
 _CHATTY = ("azure.ai.ml._utils._experimental", "azure.identity")
 
 
@@ -157,12 +159,12 @@ def credential() -> "TokenCredential":
     for name in _CHATTY:
         logging.getLogger(name).setLevel(logging.CRITICAL)
     if in_job():
-        return _of_job()
-    if found := _service_principal() or federated():
+        return _job_credential()
+    if found := _service_principal_credential() or federated():
         return found
     if variable("AZURE_CLIENT_ID"):
-        _refuse_half_set()
-    return _user()
+        _refuse_incomplete_principal()
+    return _user_credential()
 
 
 def in_job() -> bool:
@@ -170,8 +172,8 @@ def in_job() -> bool:
     return any(variable(name) for name in OF_JOB)
 
 
-def _of_job() -> "TokenCredential":
-    """Sign in as the user if the job runs as one: Azure ML then offers their token."""
+def _job_credential() -> "TokenCredential":
+    """Sign in as the job, or as the user if it runs with a user's identity."""
     from azure.ai.ml.identity import AzureMLOnBehalfOfCredential
     from azure.identity import ManagedIdentityCredential
 
@@ -181,7 +183,7 @@ def _of_job() -> "TokenCredential":
     return ManagedIdentityCredential(client_id=os.environ.get("DEFAULT_IDENTITY_CLIENT_ID"))
 
 
-def _service_principal() -> "TokenCredential | None":
+def _service_principal_credential() -> "TokenCredential | None":
     from azure.identity import (
         CertificateCredential,
         ClientSecretCredential,
@@ -190,10 +192,10 @@ def _service_principal() -> "TokenCredential | None":
 
     tenant, client = map(variable, _PRINCIPAL)
     secret, certificate, token_file = map(variable, _PROOFS)
-    # Without a proof a CI run may have its own; a tenant alone only selects where to sign in.
+    # No service principal: a CI run has its own token, and a user may only choose a tenant.
     if not any((secret, certificate, token_file)):
         return None
-    _refuse_half_set()
+    _refuse_incomplete_principal()
     if secret:
         return ClientSecretCredential(tenant, client, secret)
     if certificate:
@@ -204,14 +206,14 @@ def _service_principal() -> "TokenCredential | None":
     )
 
 
-def _refuse_half_set() -> None:
+def _refuse_incomplete_principal() -> None:
     missing = [name for name in _PRINCIPAL if not variable(name)]
     if not any(map(variable, _PROOFS)):
         missing.append(f"one of {', '.join(_PROOFS)}")
     if missing:
-        given = [name for name in (*_PRINCIPAL, *_PROOFS) if variable(name)]
+        present = [name for name in (*_PRINCIPAL, *_PROOFS) if variable(name)]
         raise OperationError(
-            f"The service principal is incomplete: there is {' and '.join(given)}, but not "
+            f"The service principal is incomplete: there is {' and '.join(present)}, but not "
             f"{' and '.join(missing)}. Set all of them, or none and sign in with: az login"
         )
     for name in _PROOFS[1:]:
@@ -219,7 +221,7 @@ def _refuse_half_set() -> None:
             raise OperationError(f"{name} names a file that does not exist: {variable(name)}")
 
 
-def _user() -> "TokenCredential":
+def _user_credential() -> "TokenCredential":
     from azure.identity import (
         AzureCliCredential,
         AzureDeveloperCliCredential,

@@ -1,6 +1,6 @@
-"""Create the Azure resources of an environment, by a plan of what exists and what is missing.
+"""Plan and create the Azure resources of an environment.
 
-Nothing that exists is replaced: a resource that cannot be changed in place is reported and kept.
+Existing resources are never replaced: one that cannot be changed in place is reported and kept.
 """
 
 from collections.abc import Callable, Iterator
@@ -73,23 +73,25 @@ def plan(site: Site) -> list[Item]:
         If there is no such resource group, or Azure refuses or cannot be reached.
     """
     name = site.client.workspace_name
-    found = site.look(f"workspace {name}", lambda: site.client.workspaces.get(name))
-    there = found is not None
-    items = [_workspace(site, found)] if found else [*stores(site), _new_workspace(site)]
-    items += [_cluster(site, n, wanted, there) for n, wanted in site.config.clusters.items()]
-    items += _environment(site, there)
+    existing = site.look(f"workspace {name}", lambda: site.client.workspaces.get(name))
+    has_workspace = existing is not None
+    items = [_workspace(site, existing)] if existing else [*stores(site), _new_workspace(site)]
+    items += [
+        _cluster(site, n, wanted, has_workspace) for n, wanted in site.config.clusters.items()
+    ]
+    items += _environment(site, has_workspace)
     for n, wanted in site.config.datastores.items():
-        items += _datastore(site, n, wanted, there)
+        items += _datastore(site, n, wanted, has_workspace)
     return items
 
 
 def apply(site: Site, items: list[Item], say: Callable[[str], None] = print) -> None:
-    """Create what is missing and change what differs, in order.
+    """Create the missing resources and change those that differ, in order.
 
     Raises
     ------
     OperationError
-        If Azure refuses, fails or cannot be reached; what was done so far stays.
+        If Azure refuses, fails or cannot be reached; completed changes are kept.
     """
     for item in items:
         if item.make:
@@ -97,18 +99,18 @@ def apply(site: Site, items: list[Item], say: Callable[[str], None] = print) -> 
                 f"{'creating' if item.state == MISSING else 'changing'} the {item.kind} {item.name}"
             )
             say(doing)
-            with site.errors(doing), _lines_meanwhile(doing, say):
+            with site.errors(doing), _progress_reported(doing, say):
                 item.make()
 
 
 @contextmanager
-def _lines_meanwhile(doing: str, say: Callable[[str], None]) -> Iterator[None]:
+def _progress_reported(doing: str, say: Callable[[str], None]) -> Iterator[None]:
     """Report progress periodically: creating a workspace takes minutes."""
-    done = Event()
+    finished = Event()
 
     def report() -> None:
         seconds = 0
-        while not done.wait(_SECONDS_BETWEEN_LINES):
+        while not finished.wait(_SECONDS_BETWEEN_LINES):
             seconds += _SECONDS_BETWEEN_LINES
             with suppress(BrokenPipeError):  # the next print ends the command
                 say(f"still {doing}, {seconds} s")
@@ -118,7 +120,7 @@ def _lines_meanwhile(doing: str, say: Callable[[str], None]) -> Iterator[None]:
     try:
         yield
     finally:
-        done.set()
+        finished.set()
         reporter.join()
 
 
@@ -131,8 +133,10 @@ def _workspace(site: Site, found: "entities.Workspace") -> Item:
     state = differences(found, {key: value for key, value in wanted.items() if value})
     if not state:
         return Item("workspace", str(found.name), EXISTS)
-    kept = f"{state}; it cannot change: name the existing one in azureml.yml, or leave the key out"
-    return Item("workspace", str(found.name), kept)
+    conflict = (
+        f"{state}; it cannot be changed: name the existing one in azureml.yml, or leave the key out"
+    )
+    return Item("workspace", str(found.name), conflict)
 
 
 def _new_workspace(site: Site) -> Item:
@@ -147,14 +151,14 @@ def _new_workspace(site: Site) -> Item:
     return Item("workspace", name, MISSING, make)
 
 
-def _cluster(site: Site, name: str, wanted: Cluster, there: bool) -> Item:
+def _cluster(site: Site, name: str, wanted: Cluster, has_workspace: bool) -> Item:
     kind, compute = "compute cluster", site.client.compute
-    found = site.look(f"{kind} {name}", lambda: compute.get(name)) if there else None
+    found = site.look(f"{kind} {name}", lambda: compute.get(name)) if has_workspace else None
     if found is None:
         return Item(kind, name, MISSING, lambda: _make_cluster(site, name, wanted))
     state = differences(found, {"size": wanted.size, "tier": wanted.tier})
     if state:
-        return Item(kind, name, f"{state}; these cannot change, delete it or name another")
+        return Item(kind, name, f"{state}; these cannot be changed, delete it or name another")
     state = differences(found, _scale(wanted))
     if state:
         return Item(kind, name, state, lambda: _scale_cluster(site, found, wanted))
@@ -186,32 +190,32 @@ def _scale_cluster(site: Site, found: Any, wanted: Cluster) -> None:
     site.client.compute.begin_update(found).result()
 
 
-def _environment(site: Site, there: bool) -> list[Item]:
+def _environment(site: Site, has_workspace: bool) -> list[Item]:
     wanted = site.config.environment
     if not isinstance(wanted, Environment) or site.config.image:
         return []
     name = f"{wanted.name}:{version(site.root, wanted)}"
-    if there and is_registered(site.client, site.root, wanted):
+    if has_workspace and is_registered(site.client, site.root, wanted):
         return [Item("environment", name, EXISTS)]
     make = partial(ensure_environment, site.client, site.root, site.config, say=lambda _: None)
     return [Item("environment", name, MISSING, make)]
 
 
-def _datastore(site: Site, name: str, wanted: Datastore, there: bool) -> list[Item]:
+def _datastore(site: Site, name: str, wanted: Datastore, has_workspace: bool) -> list[Item]:
     own = wanted.account_name == site.config.workspace.storage_account
     items = [container(site, wanted.container_name)] if own else []
     datastores = site.client.datastores
-    found = site.look(f"datastore {name}", lambda: datastores.get(name)) if there else None
+    found = site.look(f"datastore {name}", lambda: datastores.get(name)) if has_workspace else None
     if found is None:
         return [*items, Item("datastore", name, MISSING, lambda: _attach(site, name, wanted))]
     state = differences(found, wanted.model_dump())
     # if it were changed in place, its data assets would silently refer to other data
-    state = f"{state}; it is left as it is, name another" if state else EXISTS
+    state = f"{state}; it is left unchanged, name another" if state else EXISTS
     return [*items, Item("datastore", name, state)]
 
 
 def _attach(site: Site, name: str, wanted: Datastore) -> None:
     from azure.ai.ml.entities import AzureBlobDatastore
 
-    # without credentials: it is opened with the identity of the reader
+    # without credentials: readers open it with their own identity
     site.client.datastores.create_or_update(AzureBlobDatastore(name=name, **wanted.model_dump()))

@@ -25,7 +25,7 @@ _VERSIONS = {
     "Microsoft.Insights/components": "2020-02-02",
     "Microsoft.MachineLearningServices/workspaces": "2024-10-01",
 }
-_OF_GROUPS = "2022-09-01"
+_GROUP_VERSION = "2022-09-01"
 _POLLING_SECONDS = 5
 
 
@@ -65,24 +65,24 @@ class ResourceManager:
         return response.json()
 
     def response(self, id: str) -> "HttpResponse":
-        """Request a resource and return the response, whatever its status."""
+        """Request a resource and return the response, even an error."""
         return self._client.send_request(_request("GET", id))
 
     def put(self, id: str, body: dict[str, Any]) -> None:
-        """Create or change a resource, and wait until that is done."""
+        """Create or change a resource, and wait for completion."""
         from azure.core.polling import LROPoller
         from azure.mgmt.core.polling.arm_polling import ARMPolling
 
-        answer = self._pipeline.run(_request("PUT", id, body), stream=False)
-        answer.http_response.raise_for_status()
+        response = self._pipeline.run(_request("PUT", id, body), stream=False)
+        response.http_response.raise_for_status()
         polling = ARMPolling(timeout=_POLLING_SECONDS)
-        LROPoller(self._client, answer, lambda done: done, polling).result()
+        LROPoller(self._client, response, lambda result: result, polling).result()
 
 
 def _request(method: str, id: str, body: dict[str, Any] | None = None) -> Any:
     from azure.core.rest import HttpRequest
 
-    version = next((v for kind, v in _VERSIONS.items() if kind in id), _OF_GROUPS)
+    version = next((v for kind, v in _VERSIONS.items() if kind in id), _GROUP_VERSION)
     return HttpRequest(method, f"{_HOST}{id}", params={"api-version": version}, json=body)
 
 
@@ -126,11 +126,13 @@ class Site:
     @property
     def group(self) -> str:
         """The ARM id of the resource group."""
-        of = self.client
-        return f"/subscriptions/{of.subscription_id}/resourceGroups/{of.resource_group_name}"
+        client = self.client
+        return (
+            f"/subscriptions/{client.subscription_id}/resourceGroups/{client.resource_group_name}"
+        )
 
     def id(self, key: str) -> str | None:
-        """Return the ARM id that ``workspace.<key>`` names; a bare name is in the group."""
+        """Return the ARM id that ``workspace.<key>`` names, in the group if it is a bare name."""
         name = getattr(self.config.workspace, key)
         if not name or name.startswith("/"):
             return name
@@ -162,8 +164,8 @@ class Site:
         advice = {
             404: "There is no such subscription, or no such resource group. Create one: az group "
             f"create --name {group} --location {location} --subscription {subscription}",
-            403: "You may not do that. Ask an owner of the resource group to type: az role "
-            f"assignment create --assignee YOU --role Contributor --scope {self.group}",
+            403: "You do not have permission. Ask an owner of the resource group to type: az "
+            f"role assignment create --assignee YOU --role Contributor --scope {self.group}",
         }
         return azure_errors(doing, advice)
 
@@ -171,15 +173,15 @@ class Site:
 def differences(found: Any, wanted: Mapping[str, Any]) -> str:
     """Return ``differs: size A -> B``, or an empty text."""
     changes = [
-        f"{key} {_short(there)} -> {_short(value)}"
+        f"{key} {_short(actual)} -> {_short(value)}"
         for key, value in wanted.items()
-        if _normalized(there := getattr(found, key, None)) != _normalized(value)
+        if _normalized(actual := getattr(found, key, None)) != _normalized(value)
     ]
     return f"differs: {', '.join(changes)}" if changes else ""
 
 
 def _normalized(value: Any) -> Any:
-    """Return a value without case, and without spaces as in ``West Europe``."""
+    """Return a value without case and without the spaces of ``West Europe``."""
     return value.lower().replace(" ", "") if isinstance(value, str) else value
 
 
@@ -205,12 +207,12 @@ Body = dict[str, Any]
 
 
 def stores(site: Site) -> list[Item]:
-    """Plan the resources of a new workspace that azure-ai-ml would name by itself.
+    """Plan the resources of a new workspace that azure-ai-ml would create under generated names.
 
     Raises
     ------
     OperationError
-        If Application Insights is to be created but its logs have no place, or if Azure refuses
+        If Application Insights would be created without a workspace for its logs, or Azure refuses
         or cannot be reached.
     """
     # Application Insights is built on the logs, so they come first.
@@ -229,8 +231,8 @@ def stores(site: Site) -> list[Item]:
     insights = items.get("application_insights")
     if insights and insights.make and "log_analytics" not in items:
         raise OperationError(
-            f"Application Insights {insights.name} is to be created, but has no place for its "
-            "logs: name workspace.log_analytics in azureml.yml, or leave out "
+            f"Application Insights {insights.name} cannot be created without a workspace for "
+            "its logs: name workspace.log_analytics in azureml.yml, or leave out "
             "workspace.application_insights."
         )
     return list(items.values())

@@ -1,4 +1,4 @@
-"""Schedules of a workspace: when Azure ML starts a job by itself."""
+"""Schedules of a workspace, by which Azure ML starts jobs."""
 
 import difflib
 import re
@@ -86,14 +86,14 @@ def read_cron(expression: str, time_zone: str = "UTC") -> Cron:
             "--every month --on 1,15."
         )
     names = {name: number for number, day in enumerate(_DAYS) for name in (day, day[:3])}
-    for field, what, highest, known in (
+    for field, unit, highest, day_names in (
         (fields[0], "minute", 59, {}),
         (fields[1], "hour", 23, {}),
         (fields[4], "weekday", 6, names),
     ):
-        if not all(_is_part(part, highest, known) for part in field.split(",")):
+        if not all(_is_part(part, highest, day_names) for part in field.split(",")):
             raise OperationError(
-                f'--cron "{expression}": {field} is not a valid {what}, which is 0 to '
+                f'--cron "{expression}": {field} is not a valid {unit}, which is 0 to '
                 f"{highest}, *, a list 1,2, a range 1-5 or a step */2."
             )
     return Cron(" ".join(fields), _known_zone(time_zone))
@@ -129,13 +129,13 @@ def read_recurrence(
 
 
 def describe(trigger: "CronTrigger | RecurrenceTrigger") -> str:
-    """Describe a trigger, even one that was made elsewhere."""
+    """Describe a trigger, including one that was created outside this plugin."""
     if hasattr(trigger, "expression"):
         return f"{trigger.expression} ({trigger.time_zone})"
     pattern = trigger.schedule
-    hours, minutes = _listed(pattern.hours), _listed(pattern.minutes)
+    hours, minutes = _as_list(pattern.hours), _as_list(pattern.minutes)
     times = [f"{hour:02}:{minute:02}" for hour in hours for minute in minutes]
-    days = [str(day).lower() for day in _listed(pattern.week_days or pattern.month_days)]
+    days = [str(day).lower() for day in _as_list(pattern.week_days or pattern.month_days)]
     often = trigger.interval > 1
     every = f"{trigger.interval} {trigger.frequency}s" if often else trigger.frequency
     at = f" at {', '.join(times)}" if times else ""
@@ -143,7 +143,7 @@ def describe(trigger: "CronTrigger | RecurrenceTrigger") -> str:
     return f"every {every}{at}{on} ({trigger.time_zone})"
 
 
-def _listed(value: Any) -> list[Any]:
+def _as_list(value: Any) -> list[Any]:
     """Return a list, even for None and for the single value that Azure ML accepts."""
     if value is None:
         return []
@@ -188,7 +188,7 @@ def _known_zone(name: str) -> str:
         return name
     near = difflib.get_close_matches(name, known, n=3, cutoff=0.4)
     raise OperationError(
-        f'--time-zone "{name}" is not known to Azure ML, which uses the names of Windows'
+        f'--time-zone "{name}" is not known to Azure ML, which uses Windows names'
         f"{', such as ' + ', '.join(near) if near else ''}. All of them are listed in "
         "https://learn.microsoft.com/windows-hardware/manufacture/desktop/default-time-zones"
     )
@@ -201,8 +201,8 @@ _NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_-]{0,253}")
 class Scheduled:
     """A schedule: its name, whether it starts jobs, and when.
 
-    ``fixed_data`` names the inputs that ``schedule_job`` has uploaded: each job reads them as they
-    were then.
+    ``fixed_data`` names the inputs that ``schedule_job`` has uploaded: each job reads that
+    upload.
     """
 
     name: str
@@ -232,7 +232,7 @@ def schedule_job(
     Raises
     ------
     OperationError
-        If the name is illegal, the job cannot be prepared, or Azure refuses.
+        If the name is invalid, the job cannot be prepared, or Azure refuses.
     """
     check_name(name)
     root = root or Path.cwd()
@@ -250,7 +250,7 @@ def schedule_monitor(
 ) -> Scheduled:
     """Schedule ``kedro mlops monitor`` on Azure ML; replaces and enables a schedule of that name.
 
-    Each of its jobs runs the code and configuration as they are now, and fails if the monitor
+    Each of its jobs runs the current code and configuration, and fails if the monitor
     raises an alarm or cannot judge.
 
     Parameters
@@ -261,7 +261,7 @@ def schedule_monitor(
     Raises
     ------
     OperationError
-        If the name is illegal, the job cannot be prepared, or Azure refuses.
+        If the name is invalid, the job cannot be prepared, or Azure refuses.
     """
     check_name(name)
     root = root or Path.cwd()
@@ -278,13 +278,13 @@ def _schedule(
     client = workspace(compiled.project.env, compiled.project.root)
     job = prepare_job(client, compiled, parameters, say=say)
     set_schedule(client, name, when, job)
-    start = "data.digest."
-    fixed = [tag.removeprefix(start) for tag in job.tags or () if tag.startswith(start)]
+    prefix = "data.digest."
+    fixed = [tag.removeprefix(prefix) for tag in job.tags or () if tag.startswith(prefix)]
     return Scheduled(name, True, describe(when.entity()), tuple(fixed))
 
 
 def check_name(name: str) -> None:
-    """Refuse an invalid name of a schedule.
+    """Refuse an invalid schedule name.
 
     Raises
     ------
@@ -293,7 +293,7 @@ def check_name(name: str) -> None:
     """
     if not _NAME.fullmatch(name):
         raise OperationError(
-            f"{name} is not a valid schedule name: it has letters, digits, hyphens and underscores."
+            f"{name} is not a valid schedule name: use letters, digits, hyphens and underscores."
         )
 
 
@@ -354,7 +354,9 @@ def _find(client: "MLClient", name: str) -> "Schedule":
             return client.schedules.get(name)
         except ResourceNotFoundError as error:
             known = ", ".join(each.name for each in list_schedules(client)) or "none"
-            raise OperationError(f"There is no schedule {name}; there are: {known}.") from error
+            raise OperationError(
+                f"There is no schedule {name}; existing schedules: {known}."
+            ) from error
 
 
 def _is_enabled(schedule: "Schedule") -> bool:

@@ -14,15 +14,15 @@ from pathspec.patterns.gitignore.spec import GitIgnoreSpecPattern
 from kedro_azure_mlops.errors import OperationError
 
 _FILES = (".amlignore", ".gitignore")
-# Azure ML adds this to every file of rules.
+# Azure ML adds this to every ignore file.
 _ALWAYS = "__pycache__"
 # Patterns that git and Azure ML read differently: [^a], an open [ (below), and a lone !/ or /**/
-_TWO_MEANINGS = re.compile(r"(?<!\\)\[\^|^!?/(\*\*/)+$|^!/$")
+_AMBIGUOUS = re.compile(r"(?<!\\)\[\^|^!?/(\*\*/)+$|^!/$")
 
 
 @dataclass(frozen=True)
 class Rule:
-    """One line: the paths it matches, and whether it leaves them out or brings them back."""
+    """A line of an ignore file: the paths it matches, and whether it excludes or includes them."""
 
     text: str
     pattern: GitIgnoreSpecPattern
@@ -33,7 +33,7 @@ class Rule:
         return self.pattern.include is False
 
     def is_about(self, path: str) -> bool:
-        """Return whether a path matches, by itself or because of a folder above it."""
+        """Return whether the pattern matches a path or one of its parent folders."""
         return self.pattern.match_file(path) is not None
 
     def may_be_about_something_in(self, folder: str) -> bool:
@@ -45,8 +45,8 @@ class Rule:
         depth = min(len(segments), len(parts))
         if "**" in segments[:depth]:
             return True
-        begin = GitIgnoreSpecPattern("/" + "/".join(segments[:depth]))
-        return begin.match_file("/".join(parts[:depth])) is not None
+        prefix = GitIgnoreSpecPattern("/" + "/".join(segments[:depth]))
+        return prefix.match_file("/".join(parts[:depth])) is not None
 
 
 class Rules:
@@ -89,10 +89,10 @@ def _rule(file: Path | None, number: int, line: str) -> Rule | None:
         pattern = GitIgnoreSpecPattern(text)
     except GitIgnorePatternError:
         pattern = None
-    if pattern is None or pattern.include is None or _TWO_MEANINGS.search(text):
+    if pattern is None or pattern.include is None or _AMBIGUOUS.search(text):
         raise OperationError(
-            f"{file.name if file else ''} line {number}: git and Azure ML do not both understand "
-            f"{text!r}: write it in another way."
+            f"{file.name if file else ''} line {number}: {text!r} is not a pattern that git and "
+            "Azure ML read in the same way: rewrite it."
         )
     return Rule(text, pattern)
 
@@ -100,9 +100,9 @@ def _rule(file: Path | None, number: int, line: str) -> Rule | None:
 def files_to_upload(root: Path) -> list[Path]:
     """List the files, relative to the folder and sorted; linked files are listed by link name.
 
-    As in Azure ML, empty folders vanish, rules apply to the real path of a linked folder, and only
-    the folder's own ``.amlignore`` counts, or its ``.gitignore`` if there is none. Folders that are
-    left out as a whole are not searched.
+    As in Azure ML, empty folders are omitted, rules apply to the real path of a linked folder, and
+    only the folder's own ``.amlignore`` counts, or its ``.gitignore`` if there is none. Folders
+    that are left out as a whole are not searched.
 
     Raises
     ------
@@ -123,15 +123,15 @@ def refuse_links_that_leave(root: Path, files: Iterable[Path]) -> None:
     """
     root = root.resolve()
     for file in files:
-        if _stays(root, file) and (root / file).exists():
+        if _is_inside(root, file) and (root / file).exists():
             continue
-        ways = [file, *file.parents][-2::-1]
-        links = [way for way in ways if (root / way).is_symlink()]
-        link = next((way for way in links if not _stays(root, way)), links[-1])
-        wrong = "out of the project" if (root / file).exists() else "to nothing"
+        prefixes = [file, *file.parents][-2::-1]
+        links = [path for path in prefixes if (root / path).is_symlink()]
+        link = next((path for path in links if not _is_inside(root, path)), links[-1])
+        destination = "out of the project" if (root / file).exists() else "to nothing"
         raise OperationError(
-            f"{link.as_posix()} is a link that points {wrong}: {(root / link).readlink()}. Azure "
-            "ML would upload its target. Copy that into the project, or remove the link."
+            f"{link.as_posix()} is a link that points {destination}: {(root / link).readlink()}. "
+            "Azure ML would upload the target. Copy it into the project, or remove the link."
         )
 
 
@@ -169,11 +169,11 @@ def content_digest(path: Path) -> str:
 
 def digest_of_files(root: Path, files: Iterable[Path]) -> str:
     """Return the SHA-256 of the names and bytes of files."""
-    total = hashlib.sha256()
+    hasher = hashlib.sha256()
     for file in files:
-        # names hold no zero byte, and digests have a fixed length: no two lists look alike
-        total.update(file.as_posix().encode() + b"\0" + _sha256(root / file).digest())
-    return total.hexdigest()
+        # names contain no zero byte and digests have a fixed length, so this encoding is unique
+        hasher.update(file.as_posix().encode() + b"\0" + _sha256(root / file).digest())
+    return hasher.hexdigest()
 
 
 def _sha256(path: Path) -> "hashlib._Hash":
@@ -182,7 +182,7 @@ def _sha256(path: Path) -> "hashlib._Hash":
 
 
 def _files(root: Path, folder: Path, rules: Rules) -> Iterator[Path]:
-    """Yield the files in a folder that is reached under this name, perhaps through links."""
+    """Yield the files in a folder by their visible paths, which may lead through links."""
     # Azure ML resolves a folder, but not a file, before it looks at the rules.
     real = folder.resolve()
     for path in folder.iterdir():
@@ -194,13 +194,13 @@ def _files(root: Path, folder: Path, rules: Rules) -> Iterator[Path]:
         if real.is_relative_to(inner):
             raise OperationError(
                 f"{path.relative_to(root).as_posix()} is a link to a folder that contains it, so "
-                "Azure ML would find files without end: remove the link."
+                "Azure ML would search it endlessly: remove the link."
             )
         if not rules.leave_out_all_of(_relative(inner, root)):
             yield from _files(root, path, rules)
 
 
-def _stays(root: Path, file: Path) -> bool:
+def _is_inside(root: Path, file: Path) -> bool:
     return Path(os.path.realpath(root / file)).is_relative_to(root)
 
 

@@ -57,8 +57,8 @@ def submit_job(
     data
         Data assets, ``azureml:name:version`` or ``azureml:name@latest``, instead of local data.
     data_of
-        The environment that ``update_policy`` of ``mlops.yml`` watches: the policy's parameters
-        are taken from it, so that the job trains on its data, by reference.
+        The environment that ``update_policy`` of ``mlops.yml`` watches: the parameters in
+        ``update_policy`` are taken from it, so that the job trains on its data.
     root
         Folder of the project; by default the current one.
     say
@@ -67,8 +67,8 @@ def submit_job(
     Raises
     ------
     OperationError
-        If the job cannot be prepared or sent, or ``data_of`` is not the environment that is
-        watched; no job is created then.
+        If the job cannot be prepared or sent, or ``data_of`` is not the watched
+        environment; no job is created then.
     """
     root = root or Path.cwd()
     if data_of and data_of != env:
@@ -78,8 +78,8 @@ def submit_job(
     compiled = compile_job(env, parameters, for_once=True, write=False, root=root)
     job = prepare_job(client, compiled, parameters, data, say)
     with azure_errors("sending the job"):
-        made = client.jobs.create_or_update(job)
-    sent = SentJob(str(made.name), str(made.studio_url))
+        created = client.jobs.create_or_update(job)
+    sent = SentJob(str(created.name), str(created.studio_url))
     report_job(client, sent.name, sent.studio, location)
     return sent
 
@@ -162,7 +162,7 @@ def prepare_job(
     Raises
     ------
     OperationError
-        If the project cannot be compiled or uploaded as it is, or Azure refuses.
+        If the project cannot be compiled or uploaded, or Azure refuses.
     """
     project, body = compiled.project, compiled.job
     for line in (*compiled.notes, *(f"warning: {line}" for line in compiled.warnings)):
@@ -198,7 +198,7 @@ def _steps_with_code(compiled: Mapping[str, Any]) -> list[str]:
 
 
 def _refuse_unknown_computes(client: "MLClient", env: str, compiled: Mapping[str, Any]) -> None:
-    """Refuse a missing compute before the upload: Azure ML would do so only afterwards."""
+    """Refuse a missing compute before the upload: Azure ML would report it only afterwards."""
     from azure.core.exceptions import ResourceNotFoundError
 
     default = compiled["settings"]["default_compute"]
@@ -217,9 +217,9 @@ def _refuse_unknown_computes(client: "MLClient", env: str, compiled: Mapping[str
 
 
 def _uses_own_environment(project: Project, compiled: Mapping[str, Any]) -> bool:
-    ours = reference(project.root, project.config)
+    own = reference(project.root, project.config)
     steps = (step.get("component", step) for step in compiled["jobs"].values())
-    return any(step.get("environment") == ours for step in steps)
+    return any(step.get("environment") == own for step in steps)
 
 
 def _load(file: Path, changes: Mapping[str, Any]) -> "PipelineJob":
@@ -233,19 +233,21 @@ def _load(file: Path, changes: Mapping[str, Any]) -> "PipelineJob":
 def _tags(
     project: Project, parameters: Mapping[str, str], data: Mapping[str, JobData]
 ) -> dict[str, str]:
-    """Return the sources of a job, which ``reproduce`` and the tracking hook of a step read."""
+    """Return tags on a job's sources, which ``reproduce`` and the tracking hook of a step read."""
     tags = code_version(project.root) | {"env": project.env}
     if parameters:
         tags["params"] = ",".join(f"{name}={value}" for name, value in parameters.items())
     for name, found in data.items():
-        # an address may be signed
+        # a URL may contain a signature
         tags[f"data.{name}"] = found.path.removeprefix("azureml:").split("?")[0]
         if found.digest:
             tags[f"data.digest.{name}"] = found.digest
         if found.local:
-            inside = found.local.is_relative_to(project.root.resolve())
-            place = found.local.relative_to(project.root.resolve()) if inside else found.local.name
-            tags[f"data.path.{name}"] = Path(place).as_posix()
+            is_inside = found.local.is_relative_to(project.root.resolve())
+            shown_path = (
+                found.local.relative_to(project.root.resolve()) if is_inside else found.local.name
+            )
+            tags[f"data.path.{name}"] = Path(shown_path).as_posix()
     return tags
 
 
@@ -269,10 +271,10 @@ def cancel(client: "MLClient", name: str) -> str:
                 client.jobs.begin_cancel(name, polling=False)
             except HttpResponseError:
                 status = _status(client, name)
-                if status not in ENDED:  # it may have ended in between
+                if status not in ENDED:  # it may have ended in the meantime
                     raise
     if status in ENDED:
-        return f"the job {name} has ended already: it is {status}"
+        return f"the job {name} has already ended: it is {status}"
     return f"the job {name} is being cancelled"
 
 

@@ -20,8 +20,8 @@ _UNAUTHORIZED, _FORBIDDEN, _NOT_FOUND, _CONFLICT, _TOO_MANY, _SERVER = 401, 403,
 _ADVICE = {
     _UNAUTHORIZED: "Azure does not accept the sign-in. Sign in again: az login (in CI check "
     "AZURE_TENANT_ID, AZURE_CLIENT_ID and their credential)",
-    _FORBIDDEN: "You may not do that. Ask an owner of the resource group for a role that allows "
-    "it, such as AzureML Data Scientist (to run) or Contributor (to provision)",
+    _FORBIDDEN: "You do not have permission. Ask an owner of the resource group for a role that "
+    "allows it, such as AzureML Data Scientist (to run) or Contributor (to provision)",
     _NOT_FOUND: "It does not exist. Compare the names in azureml.yml with what exists: "
     "kedro mlops provision --dry-run --env ENV",
     _CONFLICT: "It already exists in another form, or is being changed right now. Look at it in "
@@ -30,9 +30,9 @@ _ADVICE = {
     _SERVER: "The fault is Azure's and persists after several tries. Try again later; "
     "https://status.azure.com lists known incidents",
 }
-_LONGEST = 400
+_MAX_LENGTH = 400
 _SECRETS = (
-    # the query of an address may be a SAS
+    # the query of a URL may be a SAS token
     (re.compile(r"(https?://[^\s?'\"]+)\?[^\s'\")]*"), r"\1"),
     (re.compile(r"\beyJ[\w-]+\.[\w-]+\.?[\w-]*"), "<token>"),
     (re.compile(r"(?i)(sig|secret|password|accountkey)=[^\s&;'\"]+"), r"\1=***"),
@@ -49,7 +49,7 @@ def azure_errors(doing: str, advice: Mapping[int, str] | None = None) -> Iterato
     doing
         The current action, such as "registering the environment plant:3f2a".
     advice
-        Advice for a status that is more specific than the general advice.
+        Advice by status code, which replaces the general advice.
 
     Raises
     ------
@@ -61,18 +61,18 @@ def azure_errors(doing: str, advice: Mapping[int, str] | None = None) -> Iterato
     try:
         yield
     except AzureError as error:
-        said = _sentence(_cause(error), _ADVICE | dict(advice or {}))
-        raise OperationError(f"{doing}: {said}") from error
+        message = _explain(_cause(error), _ADVICE | dict(advice or {}))
+        raise OperationError(f"{doing}: {message}") from error
 
 
 def without_secrets(text: str) -> str:
-    """Remove tokens, keys and signatures, and the query of every address."""
+    """Remove tokens, keys and signatures, and the query of every URL."""
     for pattern, replacement in _SECRETS:
         text = pattern.sub(replacement, text)
     return redact(text)
 
 
-def _sentence(error: "AzureError", advice: Mapping[int, str]) -> str:
+def _explain(error: "AzureError", advice: Mapping[int, str]) -> str:
     from azure.core.exceptions import (
         ClientAuthenticationError,
         HttpResponseError,
@@ -80,19 +80,19 @@ def _sentence(error: "AzureError", advice: Mapping[int, str]) -> str:
         ServiceResponseError,
     )
 
-    said = _first_line(error)
+    message = _first_line(error)
     status = getattr(error, "status_code", None)
     if isinstance(error, HttpResponseError) and status:
-        what_to_do = advice.get(min(status, _SERVER), "Azure does not accept it")
-        return f"{what_to_do}. Azure said ({status}): {said}"
+        remedy = advice.get(min(status, _SERVER), "Azure does not accept it")
+        return f"{remedy}. Azure said ({status}): {message}"
     if isinstance(error, ClientAuthenticationError):
-        return _not_signed_in(said)
+        return _not_signed_in(message)
     if isinstance(error, ServiceRequestError | ServiceResponseError):
         return (
             "Azure could not be reached, or the connection broke. Check the network (and "
-            f"HTTPS_PROXY, if there is a proxy), then try again. The error: {said}"
+            f"HTTPS_PROXY, if there is a proxy), then try again. The error: {message}"
         )
-    return said
+    return message
 
 
 def _cause(error: "AzureError") -> "AzureError":
@@ -104,35 +104,35 @@ def _cause(error: "AzureError") -> "AzureError":
     return error
 
 
-def _not_signed_in(said: str) -> str:
+def _not_signed_in(message: str) -> str:
     if in_job():
         return (
             "The job has no identity to sign in with. Give its cluster a managed identity, or set "
-            f"identity: user in azureml.yml. Azure said: {said}"
+            f"identity: user in azureml.yml. Azure said: {message}"
         )
     if variable("AZURESUBSCRIPTION_CLIENT_ID"):
         return (
             "Azure does not accept the service connection of this step. Check that its federation "
-            f"names this organization, project and connection. Azure said: {said}"
+            f"names this organization, project and connection. Azure said: {message}"
         )
     if variable("AZURE_CLIENT_ID"):
         return (
             "Azure does not accept the service principal that AZURE_CLIENT_ID names. Check it, "
             "AZURE_TENANT_ID and their credential: a secret may have expired. Azure said: "
-            f"{said}"
+            f"{message}"
         )
     return (
         "You are not signed in to Azure. Type: az login (in CI set AZURE_TENANT_ID, "
-        f"AZURE_CLIENT_ID and their credential). The Azure CLI said: {said}"
+        f"AZURE_CLIENT_ID and their credential). The Azure CLI said: {message}"
     )
 
 
 def _first_line(error: "AzureError") -> str:
     text = str(getattr(error, "message", None) or error).strip()
-    # quote only the usual one of the methods that a user may sign in with
+    # if every way for a user to sign in has failed, quote only the Azure CLI's error
     usual = re.search(r"AzureCliCredential: (.+)", text)
     line = usual[1] if usual else text.partition("\n")[0]
-    return without_secrets(line or type(error).__name__)[:_LONGEST]
+    return without_secrets(line or type(error).__name__)[:_MAX_LENGTH]
 
 
 __all__ = ["azure_errors", "credential", "identifiers", "in_job", "workspace"]
@@ -155,8 +155,8 @@ def workspace(env: str, root: Path | None = None) -> "MLClient":
     signed_in = credential()
     from azure.ai.ml import MLClient
 
-    # It shows progress even without a terminal: with show_progress=False azure-ai-ml 1.35 ignores
-    # upload errors and waits forever for the missing parts.
+    # show_progress stays on even without a terminal: with False, azure-ai-ml 1.35 ignores upload
+    # errors and waits forever for the missing parts.
     return MLClient(signed_in, *ids.values(), enable_telemetry=False)
 
 
@@ -169,7 +169,7 @@ def identifiers(env: str, root: Path) -> dict[str, str]:
         If one is missing, or ``config.json`` is needed but is for another workspace.
     """
     if in_job():
-        return _of_job()
+        return _job_identifiers()
     ids = _configured(env, root)
     if ids["workspace_name"]:
         ids["subscription_id"] = ids["subscription_id"] or variable(_SUBSCRIPTION)
@@ -181,7 +181,7 @@ def identifiers(env: str, root: Path) -> dict[str, str]:
     return _merged(env, ids, file, root)
 
 
-def _of_job() -> dict[str, str]:
+def _job_identifiers() -> dict[str, str]:
     missing = [name for name in OF_JOB if not variable(name)]
     if missing:
         raise OperationError(
@@ -202,7 +202,7 @@ def _config_json(root: Path) -> Path | None:
     return next((file for file in files if file.is_file()), None)
 
 
-def _read(file: Path) -> Mapping[str, Any]:
+def _read_json(file: Path) -> Mapping[str, Any]:
     try:
         found = json.loads(file.read_text(encoding="utf-8"))
     except ValueError as error:
@@ -213,8 +213,8 @@ def _read(file: Path) -> Mapping[str, Any]:
 
 
 def _merged(env: str, ids: Mapping[str, str], file: Path, root: Path) -> dict[str, str]:
-    """Fill the gaps of ``azureml.yml`` from a file, unless that is for another workspace."""
-    name, found = file.relative_to(root).as_posix(), _read(file)
+    """Fill in what ``azureml.yml`` omits from a file, which must be for the same workspace."""
+    name, found = file.relative_to(root).as_posix(), _read_json(file)
     missing = [key for key in IDENTIFIERS if not found.get(key)]
     if missing:
         raise OperationError(
@@ -230,11 +230,11 @@ def _merged(env: str, ids: Mapping[str, str], file: Path, root: Path) -> dict[st
     return {key: value or str(found[key]) for key, value in ids.items()}
 
 
-def _how_to_name(env: str, ids: Mapping[str, str], where: str) -> str:
+def _how_to_name(env: str, ids: Mapping[str, str], file: str) -> str:
     missing = " and ".join(key for key, value in ids.items() if not value)
     return (
         f"The workspace of {env} is not known: there is no {missing}. Set it under workspace in "
-        f"{where}, or download config.json from the workspace's page in the Azure portal "
+        f"{file}, or download config.json from the workspace's page in the Azure portal "
         f"into the project's folder; the subscription may also be in {_SUBSCRIPTION}."
     )
 

@@ -87,18 +87,18 @@ def ends_with_its_reader() -> Iterator[None]:
 
 
 def _drop_unread() -> bool:
-    """Drop the output that is left for readers that are gone; return whether there are any."""
-    gone = [stream for stream in (sys.stdout, sys.stderr) if _has_lost_reader(stream)]
-    for stream in gone:
+    """Drop the output of streams that lost their reader; return whether there are any."""
+    lost = [stream for stream in (sys.stdout, sys.stderr) if _has_lost_reader(stream)]
+    for stream in lost:
         drop_output(stream)
-    return bool(gone)
+    return bool(lost)
 
 
 def drop_output(stream: Any = None) -> None:
     """Drop the output that a stream, by default stdout, has yet to print."""
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, (stream or sys.stdout).fileno())
-    os.close(nowhere)
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, (stream or sys.stdout).fileno())
+    os.close(null)
 
 
 def _has_lost_reader(stream: Any) -> bool:
@@ -128,8 +128,8 @@ def _shown_usage_errors(name: str) -> Iterator[None]:
         raise click.exceptions.Exit(error.exit_code) from error
 
 
-class _Quiet(click.Command):
-    """A command that exits when its reader does, whether it runs or shows its help."""
+class _BaseCommand(click.Command):
+    """The base of all commands: exits if its output has no reader, and shows usage errors."""
 
     def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
         with ends_with_its_reader(), _shown_usage_errors(self.name or ""):
@@ -140,7 +140,7 @@ class _Quiet(click.Command):
             return super().invoke(ctx)
 
 
-class Group(_Quiet, click.Group):
+class Group(_BaseCommand, click.Group):
     """A group whose actions behave like our commands."""
 
 
@@ -163,11 +163,11 @@ class _Commands(Group):
                 formatter.write_dl([(f"{name:9}", text) for name, text in group.items()])
 
 
-# They log every parameter and dataset that is read: useful in a run, noise in our commands.
+# They log every parameter and dataset that is read, which is noise outside of a run.
 _CHATTY_LOGGERS = ("kedro.validation.parameter_validator", "kedro.io.data_catalog")
 
 
-class Command(_Quiet):
+class Command(_BaseCommand):
     """A command whose function returns the exit status; known errors are shown as one block.
 
     Parameters
@@ -210,10 +210,11 @@ class Command(_Quiet):
         from kedro_azure_mlops.terminal import project_name, show_header, shows_header
 
         if shows_header():
-            env = ctx.params.get("env") or ctx.obj  # set by a group; Kedro's own is not a string
+            # a group sets ctx.obj to its env; Kedro sets an object that is not a string
+            env = ctx.params.get("env") or ctx.obj
             env = env if isinstance(env, str) else None
-            place = _place(self._talks_to, env) if self._talks_to and env else None
-            show_header(name, env, project_name(Path.cwd()), place)
+            target = _target_of(self._talks_to, env) if self._talks_to and env else None
+            show_header(name, env, project_name(Path.cwd()), target)
 
     def _status(self, name: str, ctx: click.Context) -> Any:
         try:
@@ -230,7 +231,7 @@ class Command(_Quiet):
             return status_of(shown)
 
 
-def _place(kind: str, env: str) -> str | None:
+def _target_of(kind: str, env: str) -> str | None:
     """Return the workspace or registry of an environment, if the configuration names one."""
     from pathlib import Path
 
@@ -246,13 +247,13 @@ def _place(kind: str, env: str) -> str | None:
             if config.registry.shared_registry:
                 return f"registry {config.registry.shared_registry}"
         workspace = read_azureml(root, env).workspace.name
-    except Exception:  # noqa: BLE001, the command itself reports what is wrong
+    except Exception:  # noqa: BLE001, the command itself reports the error
         return None
     return f"workspace {workspace}" if workspace else None
 
 
 def quiet_kedro() -> None:
-    """Keep Kedro's line about its own logging configuration out of the output."""
+    """Suppress Kedro's messages about its logging configuration and about retries."""
     logging.getLogger("kedro.framework.project").addFilter(_is_not_about_logging)
     for runner in ("sequential", "thread", "parallel"):
         logging.getLogger(f"kedro.runner.{runner}_runner").addFilter(_is_not_retry_hint)
@@ -275,7 +276,7 @@ def user_error(error: Exception, env: Any = None) -> Exception | None:
     """Return the error that the user can fix, a full disk if that is the cause; None for a bug."""
     from kedro_azure_mlops.writing import out_of_space
 
-    full = out_of_space(error, (), "what this command writes")
+    full = out_of_space(error, (), "the output of this command")
     if full or status_of(error) is not None:
         return full or error
     omegaconf = sys.modules.get("omegaconf.errors")
@@ -292,8 +293,12 @@ def status_of(error: BaseException) -> int | None:
         return error.exit_code
     # Look them up instead of importing them: `update` works without Kedro.
     names = {"kedro.config": "MissingConfigException", "yaml": "YAMLError"}
-    kinds = tuple(getattr(sys.modules[at], kind) for at, kind in names.items() if at in sys.modules)
-    return 2 if isinstance(error, kinds) else None
+    types = tuple(
+        getattr(sys.modules[module], name)
+        for module, name in names.items()
+        if module in sys.modules
+    )
+    return 2 if isinstance(error, types) else None
 
 
 @click.group(name="mlops", cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
@@ -310,16 +315,16 @@ commands.add_command(mlops)
 
 
 def env_option(default: str = "dev") -> Callable[..., Any]:
-    """Return the option ``--env``; without the default environment, it falls back to base."""
+    """Return the option ``--env``; without the default environment, base is used."""
 
-    def choose(ctx: click.Context, param: click.Parameter, given: str | None) -> str:
-        return given or _existing(default)
+    def choose(ctx: click.Context, param: click.Parameter, value: str | None) -> str:
+        return value or _existing_or_base(default)
 
     text = f"an environment of the configuration (default: {default})"
     return click.option("--env", metavar="ENV", help=text, callback=choose)
 
 
-def _existing(env: str) -> str:
+def _existing_or_base(env: str) -> str:
     from pathlib import Path
 
     quiet_kedro()  # options are parsed before the command is invoked

@@ -16,16 +16,16 @@ from kedro_azure_mlops.terminal import fit, narrator, width_of
 def command(timeout: int, sbom: Path | None) -> int:
     """Look up every package of every lock in requirements/.
 
-    Exit status: 0 all were looked up and no vulnerability counts; 1 some count and are listed; 2
-    not all could be looked up, so the result is unknown. The bill of materials (CycloneDX) lists
-    the packages in requirements/run.txt and needs no network.
+    Exit status: 0 no vulnerability was found, apart from ignored ones; 1 some were found and are
+    listed; 2 not all packages could be looked up, so the result is unknown. The bill of materials
+    (CycloneDX) lists the packages in requirements/run.txt and needs no network.
 
     To ignore a vulnerability that does not matter here, add it to requirements/audit-ignore.toml;
-    it counts again from the day after `until`:
+    it is reported again from the day after `until`:
 
     \b
         [[ignore]]
-        id = "PYSEC-0000-000"  # or another name of it, such as its CVE
+        id = "PYSEC-0000-000"  # or an alias of it, such as its CVE
         package = "name"
         reason = "the vulnerable function is never called: ..."
         until = 2030-01-31
@@ -37,7 +37,7 @@ def command(timeout: int, sbom: Path | None) -> int:
         say(f"wrote {write_sbom(root, sbom)} packages to {sbom}")
     findings = audit_locks(root, timeout, say)
     if not findings:
-        say("looked up all packages of all locks: no vulnerability counts")
+        say("looked up all packages of all locks: no vulnerability, apart from ignored ones")
         return 0
     click.echo(fit(format_findings(findings), width_of(sys.stderr)), err=True)
     raise RefusedError(

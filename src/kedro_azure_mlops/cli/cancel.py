@@ -10,7 +10,7 @@ from kedro_azure_mlops.terminal import narrator
 @env_option("dev")
 @click.option("--job", metavar="NAME", required=True, help="the name that submit printed")
 def command(env: str, job: str) -> int:
-    """Cancel a job on Azure ML. A job that has ended stays as it is (exit status 0)."""
+    """Cancel a job on Azure ML. A job that has ended is left unchanged (exit status 0)."""
     from kedro_azure_mlops.azure.submission import cancel_job
 
     narrator("cancel")(cancel_job(env, job))

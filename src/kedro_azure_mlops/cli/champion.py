@@ -14,14 +14,14 @@ from kedro_azure_mlops.terminal import shorten, show, show_note, width_of
 if TYPE_CHECKING:
     from kedro_azure_mlops.registry import Registry, Version
 
-_LARGE = 1e3  # from here on, four significant digits leave no decimals
+_LARGE = 1e3  # four significant digits of numbers from here on have no decimals
 _GROUPS = {
     "metrics": "metrics.",
     "gate": "gate",
     "data": "data.",
     "code": "git.",
     "approval": "approval.",
-    "came here": "promoted.",
+    "promotion": "promoted.",
     "champion since": "champion.since.",
     "parameters": "parameters",
 }
@@ -29,8 +29,8 @@ _GROUPS = {
 
 @click.command("champion", cls=Command, talks_to="registry")
 @env_option("local")
-@click.option("--history", is_flag=True, help="all versions, the newest first")
-@click.option("--json", "as_json", is_flag=True, help="the whole record, for programs")
+@click.option("--history", is_flag=True, help="all versions, newest first")
+@click.option("--json", "as_json", is_flag=True, help="the complete record as JSON")
 def command(env: str, history: bool, as_json: bool) -> int:
     """Show the model in service in an environment; exit status 1 if there is none.
 
@@ -52,9 +52,11 @@ def command(env: str, history: bool, as_json: bool) -> int:
             next=f"kedro run --env {env}",
         )
     if as_json:
-        found = {"name": champion.name, "version": champion.number, "digest": champion.digest}
-        where = {"environment": registry.env, "kept_in": registry.place}
-        click.echo(json.dumps(found | where | {"tags": dict(champion.tags)}, ensure_ascii=False))
+        identity = {"name": champion.name, "version": champion.number, "digest": champion.digest}
+        location = {"environment": registry.env, "kept_in": registry.place}
+        click.echo(
+            json.dumps(identity | location | {"tags": dict(champion.tags)}, ensure_ascii=False)
+        )
     elif not history:
         _show(registry, champion)
     return 0
@@ -63,30 +65,30 @@ def command(env: str, history: bool, as_json: bool) -> int:
 def _show(registry: "Registry", champion: "Version") -> None:
     from kedro_azure_mlops.registry.facts import GATE, JUDGED, METRICS, verdict_of
 
-    lines = [f"  digest          {champion.digest}", f"  kept in         {registry.place}"]
+    lines = [f"  digest          {champion.digest}", f"  stored in       {registry.place}"]
     if GATE in champion.tags and verdict_of(champion.tags) is None:
         judged = champion.tags[JUDGED][:12]
         lines.append(f"  {'not judged':<15} the verdict below is about another model, {judged}")
     for title, prefix in _GROUPS.items():
-        found = {name: text for name, text in champion.tags.items() if name.startswith(prefix)}
-        for row, (name, text) in enumerate(sorted(found.items()) or [(prefix, "none recorded")]):
-            rest = name.removeprefix(prefix).lstrip(".")
+        tags = {name: text for name, text in champion.tags.items() if name.startswith(prefix)}
+        for row, (name, text) in enumerate(sorted(tags.items()) or [(prefix, "none recorded")]):
+            label = name.removeprefix(prefix).lstrip(".")
             value = _rounded(text) if prefix == METRICS else text
-            lines.append(f"  {'' if row else title:<15} {f'{rest}: ' if rest else ''}{value}")
+            lines.append(f"  {'' if row else title:<15} {f'{label}: ' if label else ''}{value}")
     show(f"{champion.name} version {champion.number}, champion of {registry.env}")
     if width_of(sys.stdout) is None:
         for line in lines:
             show(line)
         return
-    short = [shorten(part) for line in lines for part in _clauses(line)]
-    show("\n".join(short))
-    if short != lines:
-        whole = f"kedro mlops champion --env {registry.env} --json"
-        show_note("champion", f"long values are truncated; in full: {whole}")
+    shortened = [shorten(part) for line in lines for part in _clauses(line)]
+    show("\n".join(shortened))
+    if shortened != lines:
+        full = f"kedro mlops champion --env {registry.env} --json"
+        show_note("champion", f"long values are truncated; in full: {full}")
 
 
 def _rounded(text: str) -> str:
-    """Round a number to four significant digits, but never above the decimal point."""
+    """Round a number to four significant digits, but keep all digits of its integer part."""
     try:
         number = float(text)
     except ValueError:
@@ -105,12 +107,12 @@ def _show_history(registry: "Registry", champion: "Version | None") -> None:
     from kedro_azure_mlops.registry.promotion import changes
 
     versions = registry.versions()
-    times = changes(versions)
+    history = changes(versions)
     for version in versions:
         is_champion = champion is not None and version.number == champion.number
         mark = "champion" if is_champion else ""
         gate = verdict_of(version.tags) or "not judged"
         show(f"{version.number:>5}  {version.digest[:12]:12}  {gate:10}  {mark}".rstrip())
-        for change in times:
+        for change in history:
             if change.number == version.number:
                 show(f"       champion since {change.time}: {change.how}")

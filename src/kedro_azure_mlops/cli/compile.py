@@ -40,7 +40,7 @@ def command(env: str, params: str, check: bool) -> int:
     if differences := compiled.differences():
         show("\n".join(differences))
         raise RefusedError(
-            f"{name} is out of date: the project compiles to something else",
+            f"{name} is out of date: the project compiles to a different job",
             next=f"kedro mlops compile --env {env}",
         )
     _say(f"{name} is up to date")

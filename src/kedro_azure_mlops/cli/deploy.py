@@ -61,12 +61,12 @@ def command(
     name to later steps, and whether this call moved traffic to it.
     """
     only_online = {"--no-traffic": no_traffic, "--back": back, "--clean": clean}
-    given = [option for option, is_given in only_online.items() if is_given]
-    if kind == "batch" and (given or target):
-        raise OperationError(f"{[*given, '--target'][0]} is only an option of: deploy online")
+    chosen = [option for option, is_given in only_online.items() if is_given]
+    if kind == "batch" and (chosen or target):
+        raise OperationError(f"{[*chosen, '--target'][0]} applies only to: deploy online")
     if if_deployment and not back:
         raise OperationError("--if-deployment requires --back.")
-    if len(given) > 1:
+    if len(chosen) > 1:
         raise OperationError("Give one of --no-traffic, --back and --clean.")
     if (back or clean) and (version or target or dry_run):
         option = "--version" if version else "--target" if target else "--dry-run"
@@ -88,8 +88,8 @@ def _online(
     from kedro_azure_mlops.deploy.rollout import deploy_online
 
     deploy_online(env, version=version, target=target, traffic=traffic, dry_run=dry_run, say=_say)
-    again = "deploy online" if dry_run else "invoke" if traffic else "ab --share 20"
-    show_next(f"kedro mlops {again} --env {env}")
+    following = "deploy online" if dry_run else "invoke" if traffic else "ab --share 20"
+    show_next(f"kedro mlops {following} --env {env}")
     return 0
 
 
@@ -97,8 +97,8 @@ def _batch(env: str, version: str | None, dry_run: bool) -> int:
     from kedro_azure_mlops.deploy.batch import deploy_batch
 
     deploy_batch(env, version=version, dry_run=dry_run, say=_say)
-    again = "deploy batch" if dry_run else "invoke --batch --input PATH"
-    show_next(f"kedro mlops {again} --env {env}")
+    following = "deploy batch" if dry_run else "invoke --batch --input PATH"
+    show_next(f"kedro mlops {following} --env {env}")
     return 0
 
 

@@ -16,11 +16,11 @@ _say = narrator("invoke")
 @click.command("invoke", cls=Command, talks_to="workspace")
 @env_option("dev")
 @click.option("--file", type=Path, metavar="BODY.json", help="send this request unchanged")
-@click.option("--deployment", metavar="NAME", help="send it here, whatever the traffic")
+@click.option("--deployment", metavar="NAME", help="send it to this one, regardless of traffic")
 @click.option("--batch", is_flag=True, help="use the batch endpoint")
 @click.option(
     "--input",
-    "given",
+    "source",
     metavar="PATH",
     help="rows to send, a .csv file or a request in .json; "
     "batch: a file or folder, or azureml:ASSET:VERSION",
@@ -31,7 +31,7 @@ def command(
     file: Path | None,
     deployment: str | None,
     batch: bool,
-    given: str | None,
+    source: str | None,
     download: Path | None,
 ) -> int:
     """Send a request to an endpoint and print the answer: the model's own example, or a file.
@@ -40,14 +40,14 @@ def command(
     Exit status 1: the endpoint rejected the request, or the job failed.
     """
     if batch:
-        if not given or file or deployment:
+        if not source or file or deployment:
             raise OperationError("--batch requires --input PATH, without --file or --deployment.")
-        return _batch(env, given, download)
+        return _batch(env, source, download)
     if download:
         raise OperationError("--download requires --batch.")
-    if file and given:
+    if file and source:
         raise OperationError("Give one of --file and --input.")
-    return _online(env, file or (Path(given) if given else None), deployment)
+    return _online(env, file or (Path(source) if source else None), deployment)
 
 
 def _online(env: str, request: Path | None, deployment: str | None) -> int:
@@ -60,19 +60,19 @@ def _online(env: str, request: Path | None, deployment: str | None) -> int:
         _say(f"{answer.endpoint}, deployment {answer.deployment}")
         return 0
     error: Any = answer.body.get("error", {}) if isinstance(answer.body, dict) else {}
-    said = " ".join(str(error[key]) for key in ("field", "message") if key in error)
-    why = said or answer.body
-    raise RefusedError(f"{answer.endpoint} answers {answer.status}: {why}")
+    message = " ".join(str(error[key]) for key in ("field", "message") if key in error)
+    why = message or answer.body
+    raise RefusedError(f"{answer.endpoint} returned {answer.status}: {why}")
 
 
-def _batch(env: str, given: str, folder: Path | None) -> int:
+def _batch(env: str, source: str, folder: Path | None) -> int:
     from kedro_azure_mlops.azure.cloud_job import COMPLETED
     from kedro_azure_mlops.azure.follow import download, follow, why_failed
     from kedro_azure_mlops.azure.workspace import workspace
     from kedro_azure_mlops.ci import INTERRUPTED
     from kedro_azure_mlops.deploy.invocation import invoke_batch
 
-    name = invoke_batch(env, given, say=_say)
+    name = invoke_batch(env, source, say=_say)
     _say("Ctrl-C leaves it running")
     client = workspace(env)
     try:

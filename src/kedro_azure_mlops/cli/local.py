@@ -20,16 +20,16 @@ from kedro_azure_mlops.terminal import show_log
     metavar="DIR",
     help="with --step: read them from DIR/<step>/<output>, as submit --download writes them",
 )
-@click.option("--force", is_flag=True, help="reuse nothing")
+@click.option("--force", is_flag=True, help="run every step again")
 @click.option(
-    "--params", default="", metavar="NAME=VALUE,...", help="other values of the job's inputs"
+    "--params", default="", metavar="NAME=VALUE,...", help="new values for the job's inputs"
 )
 @click.option(
     "--input",
     "inputs",
     multiple=True,
     metavar="NAME=PATH",
-    help="other data for an input of the job; repeatable",
+    help="new data for an input of the job; repeatable",
 )
 @click.option(
     "--file",
@@ -42,26 +42,26 @@ from kedro_azure_mlops.terminal import show_log
     metavar="NAME",
     help="repeat the failed step of this job on Azure ML, or --step, with the inputs it had",
 )
-def command(env: str, step: str | None, force: bool, **given: Any) -> int:
+def command(env: str, step: str | None, force: bool, **options: Any) -> int:
     """Run the compiled job here, each step in a copy of the uploaded files; 1 if a step fails."""
     from kedro_azure_mlops.ci import run_until_interrupted
     from kedro_azure_mlops.job.project import split_parameters
     from kedro_azure_mlops.local.run import run_local
 
-    parameters, inputs = split_parameters(given["params"]), dict(map(_pair, given["inputs"]))
+    parameters, inputs = split_parameters(options["params"]), dict(map(_pair, options["inputs"]))
 
     def work() -> int:
         verdict = run_local(
             env,
             step=step,
-            from_outputs=given["from_outputs"],
+            from_outputs=options["from_outputs"],
             force=force,
             parameters=parameters,
             inputs=inputs,
-            file=given["file"],
-            job=given["job"],
+            file=options["file"],
+            job=options["job"],
             say=show_log,
-            command=_command_line(env, **given),
+            command=_command_line(env, **options),
         )
         return 0 if verdict.succeeded else 1
 
@@ -77,13 +77,13 @@ def _pair(text: str) -> tuple[str, str]:
     return name, path
 
 
-def _command_line(env: str, **given: Any) -> str:
+def _command_line(env: str, **options: Any) -> str:
     """Return the command that was typed, without --step and --force."""
     words = ["kedro", "mlops", "local", "--env", env]
     for option in ("from_outputs", "params"):
-        words += [f"--{option.replace('_', '-')}", str(given[option])] if given[option] else []
-    for pair in given["inputs"]:
+        words += [f"--{option.replace('_', '-')}", str(options[option])] if options[option] else []
+    for pair in options["inputs"]:
         words += ["--input", pair]
     for option in ("file", "job"):
-        words += [f"--{option}", str(given[option])] if given[option] else []
+        words += [f"--{option}", str(options[option])] if options[option] else []
     return shlex.join(words)

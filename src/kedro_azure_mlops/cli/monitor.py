@@ -51,10 +51,10 @@ def command(
     """
     from kedro_azure_mlops.monitor.look import monitor_model
 
-    found = monitor_model(env, since=since, inputs=inputs, model=model, labels=labels)
-    page = found.write()
-    show(found.summary())
+    result = monitor_model(env, since=since, inputs=inputs, model=model, labels=labels)
+    page = result.write()
+    show(result.summary())
     narrator("monitor")(f"see {page}")
-    found.announce()
-    found.record()
-    return 1 if found.alarm and not answer else 0
+    result.announce()
+    result.record()
+    return 1 if result.alarm and not answer else 0

@@ -15,7 +15,9 @@ _say = narrator("promote")
 @click.option("--digest", metavar="D", help="the version with this digest, or a prefix of it")
 @click.option("--approved-by", metavar="NAME", help="who approves it; requires --reason")
 @click.option("--reason", metavar="TEXT", help="why; required with --approved-by")
-@click.option("--clear-lock", is_flag=True, help="only remove the lock that a dead promotion left")
+@click.option(
+    "--clear-lock", is_flag=True, help="only remove the lock that a dead promotion left behind"
+)
 def command(
     env: str,
     version: str | None,

@@ -13,7 +13,7 @@ _say = narrator("provision")
 @env_option("dev")
 @click.option("--dry-run", is_flag=True, help="print the plan and change nothing")
 def command(env: str, dry_run: bool) -> int:
-    """Create what an environment needs in Azure: workspace, clusters, environment, datastores.
+    """Create the Azure resources of an environment: workspace, clusters, environment, datastores.
 
     The plan is printed first: each resource exists, will be created, or differs. Existing resources
     are left alone, so a second run changes nothing. Exit status 1: a resource differs and cannot be

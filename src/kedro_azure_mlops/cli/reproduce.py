@@ -20,7 +20,7 @@ from kedro_azure_mlops.terminal import narrator, show_note
     metavar="PATH",
     help="a file that the run read, if it has moved since; repeatable",
 )
-@click.option("--anyway", is_flag=True, help="try it even if its changes were not committed")
+@click.option("--anyway", is_flag=True, help="try it even if the run had uncommitted changes")
 def command(
     env: str, run: str | None, job: str | None, go: bool, data: tuple[Path, ...], anyway: bool
 ) -> int:
@@ -39,9 +39,9 @@ def command(
         click.echo(f"# The scores of run {recorded.id} have the SHA-256 {recorded.scores}")
         return 0
     say = narrator("reproduce")
-    made = plan.run(click.echo)
-    if made == recorded.scores:
-        say(f"the same scores as run {recorded.id}: {made}")
+    scores = plan.run(click.echo)
+    if scores == recorded.scores:
+        say(f"the same scores as run {recorded.id}: {scores}")
         return 0
-    say(f"different scores from run {recorded.id}:\n  then {recorded.scores}\n  now  {made}")
+    say(f"different scores from run {recorded.id}:\n  then {recorded.scores}\n  now  {scores}")
     return 1

@@ -17,7 +17,7 @@ from kedro_azure_mlops.writing import name_full_disks_of_logs, out_of_space
 # Kedro's errors about data and parameters, by name because Kedro 1.0 does not have them.
 _VALIDATION = {"DataValidationError", "ParameterValidationError"}
 
-# Options that choose nodes, by the parameter of `kedro run`.
+# Options that select nodes, by the parameter of `kedro run`.
 _FILTERS = {
     "node_names": "--nodes",
     "from_nodes": "--from-nodes",
@@ -28,7 +28,7 @@ _FILTERS = {
     "tags": "--tags",
 }
 
-_OBJECTS = 50_000  # created between two garbage collections
+_COLLECTION_THRESHOLD = 50_000  # objects created between two garbage collections
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -50,10 +50,10 @@ def _run(**options: Any) -> dict[str, Any]:
 
 @contextmanager
 def _fewer_collections() -> Iterator[None]:
-    """Keep Python from searching imports for cyclic garbage, and from searching at exit.
+    """Keep Python from searching imports for cyclic garbage, also at exit.
 
-    A run imports thousands of modules, and their objects stay. With the default threshold of 700
-    objects Python would scan them again and again, then three more times at exit. From the first
+    A run imports thousands of modules, whose objects are never freed. With the default threshold
+    of 700 objects Python would scan them repeatedly, then three more times at exit. From the first
     node on it scans as often as usual, but only new objects: a cycle may hold tables. Open files
     are still closed at exit, because the handler registered first runs last.
     """
@@ -65,7 +65,7 @@ def _fewer_collections() -> Iterator[None]:
         gc.freeze()
         gc.set_threshold(*before)
 
-    gc.set_threshold(max(before[0], _OBJECTS), *before[1:])
+    gc.set_threshold(max(before[0], _COLLECTION_THRESHOLD), *before[1:])
     hooks.before_first_node = restore_threshold
     atexit.unregister(gc.freeze)  # registered by an earlier run in this process
     atexit.register(gc.freeze)
@@ -118,10 +118,10 @@ def _user_error(error: Exception, options: dict[str, Any]) -> click.ClickExcepti
             return _refusal(str(cause), status)
         if _VALIDATION.intersection(kind.__name__ for kind in type(cause).__mro__):
             return _refusal(str(cause), getattr(cause, "exit_code", 2))
-    inside, name = f"{PACKAGE_NAME}.pipelines.", None
-    if isinstance(error, ImportError) and error.__cause__ is None and inside in str(error):
+    prefix, name = f"{PACKAGE_NAME}.pipelines.", None
+    if isinstance(error, ImportError) and error.__cause__ is None and prefix in str(error):
         # Kedro raises this for a missing folder; for a failed import the error has a cause.
-        name = str(error).split(inside)[1].split("'")[0]
+        name = str(error).split(prefix)[1].split("'")[0]
     elif isinstance(error, ValueError) and "Failed to find the pipeline named" in str(error):
         name = str(error).split("'")[1]
     if name is not None:
@@ -138,7 +138,7 @@ def _user_error(error: Exception, options: dict[str, Any]) -> click.ClickExcepti
 
 
 def _fault_of_configuration(error: Exception, options: dict[str, Any]) -> str | None:
-    """Return why the configuration cannot be read; None for an error of another kind."""
+    """Return why the configuration cannot be read; None for any other error."""
     from omegaconf.errors import InterpolationResolutionError
 
     from kedro_azure_mlops.config import unresolved_in_words
@@ -146,21 +146,21 @@ def _fault_of_configuration(error: Exception, options: dict[str, Any]) -> str | 
     if isinstance(error, InterpolationResolutionError):
         source = options.get("conf_source")
         return unresolved_in_words(error, options.get("env"), Path(source) if source else None)
-    if not _is_of_configuration(error):
+    if not _is_raised_by_config_loader(error):
         return None
     why = " ".join(line.strip() for line in str(error).splitlines()[:2])
     return f"The configuration cannot be read: {why or type(error).__name__}"
 
 
 def _fault_of_filters(error: Exception, options: dict[str, Any]) -> str | None:
-    """Return why the options choose no nodes, and what lists them; None for another error."""
-    given = {name: ",".join(options[name]) for name in _FILTERS if options.get(name)}
-    if not given or not isinstance(error, ValueError) or not _is_of_filters(error):
+    """Return why the options select no nodes, and the command that lists them; else None."""
+    chosen = {name: ",".join(options[name]) for name in _FILTERS if options.get(name)}
+    if not chosen or not isinstance(error, ValueError) or not _is_raised_by_filters(error):
         return None
     why = str(error).rstrip(".")
     if "no nodes after applying" in why:
-        why = f"No node matches {' '.join(f'{_FILTERS[name]} {given[name]}' for name in given)}"
-        if list(given) == ["tags"]:  # no command lists them
+        why = f"No node matches {' '.join(f'{_FILTERS[name]} {chosen[name]}' for name in chosen)}"
+        if list(chosen) == ["tags"]:  # no command lists them
             return f"{why}."
     pipelines = ",".join(options.get("pipelines") or filter(None, [options.get("pipeline")]))
     if "datasets named" in why:
@@ -170,10 +170,10 @@ def _fault_of_filters(error: Exception, options: dict[str, Any]) -> str | None:
     return f"{why}; see: {known}"
 
 
-def _is_of_filters(error: BaseException) -> bool:
-    """Return whether the error was raised where Kedro's session itself chooses the nodes.
+def _is_raised_by_filters(error: BaseException) -> bool:
+    """Return whether Kedro's session itself raised the error while it selected the nodes.
 
-    A node, a hook or a pipeline's definition can filter a pipeline, too: those are bugs.
+    A node, a hook or a pipeline's definition can also filter a pipeline: those errors are bugs.
     """
     before = ""
     for frame, _ in walk_tb(error.__traceback__):
@@ -184,8 +184,8 @@ def _is_of_filters(error: BaseException) -> bool:
     return False
 
 
-def _is_of_configuration(error: BaseException) -> bool:
-    """Return whether the error, of whatever kind, was raised in Kedro's config loader."""
+def _is_raised_by_config_loader(error: BaseException) -> bool:
+    """Return whether an error of any type was raised in Kedro's config loader."""
     return any(
         str(frame.f_globals.get("__name__")).startswith("kedro.config.")
         for frame, _ in walk_tb(error.__traceback__)
@@ -207,12 +207,12 @@ class _Refusal(click.ClickException):
         show_error("Error", self.message)
 
 
-class _NotTried(_Refusal):
+class _OperationFailure(_Refusal):
     exit_code = 2
 
 
 def _refusal(message: str, exit_code: int) -> click.ClickException:
-    return _Refusal(message) if exit_code == 1 else _NotTried(message)
+    return _Refusal(message) if exit_code == 1 else _OperationFailure(message)
 
 
 def _run_command() -> click.Command:
@@ -226,5 +226,5 @@ def _run_command() -> click.Command:
     return command
 
 
-run = _run_command()  # a packaged project looks for it
+run = _run_command()  # packaged projects import this name
 cli.add_command(run)

@@ -104,17 +104,17 @@ def _list(env: str) -> int:
 
 for _name, _text in (
     ("disable", "Keep a schedule, but start no jobs."),
-    ("enable", "Let a disabled schedule start jobs again."),
+    ("enable", "Resume a disabled schedule."),
     ("delete", "Delete a schedule; jobs it has started keep running."),
 ):
 
     @_action(_name, help=_text)
     @click.argument("name")
     @click.pass_obj
-    def _change(env: str, /, name: str, *, does: str = _name) -> int:
+    def _change(env: str, /, name: str, *, action: str = _name) -> int:
         from kedro_azure_mlops.azure.schedules import change_schedule
         from kedro_azure_mlops.azure.workspace import workspace
 
-        change_schedule(workspace(env), does, name)
-        _say(f"{name} is {does}d")
+        change_schedule(workspace(env), action, name)
+        _say(f"{name} is {action}d")
         return 0

@@ -41,7 +41,7 @@ def command(
     from kedro_azure_mlops.ci import run_until_interrupted
 
     if job and (params or inputs):
-        raise OperationError("--params and --input cannot change a job that was sent already.")
+        raise OperationError("--params and --input cannot change a job that was already sent.")
     name = job
 
     def send() -> int:
@@ -62,17 +62,17 @@ def _send(env: str, params: str, inputs: tuple[str, ...]) -> str:
     from kedro_azure_mlops.job.project import split_parameters
 
     sent = submit_job(env, split_parameters(params), _assets(inputs), say=_say)
-    again = f"kedro mlops submit --env {env} --job {sent.name}"
+    follow = f"kedro mlops submit --env {env} --job {sent.name}"
     _say(f"sent the job {sent.name}")
     show(f"  see it     {sent.studio}")
-    show(f"  follow     {again}")
-    show(f"  download   {again} --download DIR")
+    show(f"  follow     {follow}")
+    show(f"  download   {follow} --download DIR")
     show(f"  reproduce  kedro mlops reproduce --env {env} --job {sent.name}")
     return sent.name
 
 
-def _assets(given: tuple[str, ...]) -> dict[str, str]:
-    pairs = [text.partition("=") for text in given]
+def _assets(inputs: tuple[str, ...]) -> dict[str, str]:
+    pairs = [text.partition("=") for text in inputs]
     for name, _, asset in pairs:
         if not name or not asset.startswith("azureml:"):
             raise OperationError(
@@ -85,26 +85,28 @@ def _wait(env: str, name: str, download: Path | None) -> int:
     from kedro_azure_mlops.azure.follow import wait_for_job
     from kedro_azure_mlops.ci import INTERRUPTED, in_ci
 
-    on_interrupt = "cancels the job too" if in_ci() else "stops following, then asks about the job"
+    on_interrupt = (
+        "cancels the job too" if in_ci() else "stops following, then asks whether to cancel the job"
+    )
     _say(f"following {name}; Ctrl-C {on_interrupt}")
     try:
         wait_for_job(env, name, download_to=download, show=show_log)
     except KeyboardInterrupt:
-        _on_interruption(env, name)
+        _offer_to_cancel(env, name)
         return INTERRUPTED
     _say(f"the job {name} is done")
     show_next(f"kedro mlops champion --env {env}")
     return 0
 
 
-def _on_interruption(env: str, name: str) -> None:
-    """Cancel the job if the answer is yes; in CI it is cancelled already."""
+def _offer_to_cancel(env: str, name: str) -> None:
+    """Cancel the job if the user confirms; in CI it is already cancelled."""
     from kedro_azure_mlops.azure.submission import cancel_job
     from kedro_azure_mlops.ci import in_ci, shielded_from_interrupts
 
     if in_ci():
         return
-    if _is_yes("\nCancel the cloud job too? [y/N] "):
+    if _confirm("\nCancel the cloud job too? [y/N] "):
         with shielded_from_interrupts():
             _say(cancel_job(env, name))
         return
@@ -112,8 +114,8 @@ def _on_interruption(env: str, name: str) -> None:
     show(f"  kedro mlops submit --env {env} --job {name}")
 
 
-def _is_yes(question: str) -> bool:
-    """Ask if stdin is a terminal; no answer means no."""
+def _confirm(question: str) -> bool:
+    """Ask the user if stdin is a terminal; no answer means no."""
     if not sys.stdin.isatty():
         return False
     try:

@@ -41,7 +41,7 @@ class _Update(Command):
 @click.option("--check", is_flag=True, help="only report whether there is a newer release")
 @click.option("--dry-run", is_flag=True, help="print what would be done, change nothing")
 @click.option("--abort", is_flag=True, help="undo an update that is not committed")
-@click.option("--link", metavar="URL", help="write the record that a project lacks")
+@click.option("--link", metavar="URL", help="write the template record of a project that has none")
 @click.option("--pull-request", is_flag=True, help="propose the update on its own branch, for CI")
 @click.option("--to", metavar="TAG", help="a tag, branch or commit (default: newest release)")
 @click.option(
@@ -65,9 +65,11 @@ def command(
 
     if sum(map(bool, (check, dry_run, abort, link, pull_request))) > 1:
         raise click.UsageError("give one of --check, --dry-run, --abort, --link and --pull-request")
-    given = _parse_answers(answers)
-    if pull_request and given:
-        raise click.UsageError("--pull-request cannot take --answer: change answers on a laptop")
+    changes = _parse_answers(answers)
+    if pull_request and changes:
+        raise click.UsageError(
+            "--pull-request cannot be combined with --answer: change answers on a laptop"
+        )
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     folder = Path.cwd()
     if abort:
@@ -75,24 +77,24 @@ def command(
     elif check:
         return int(update.check_for_release(folder, show))
     elif link:
-        update.link_project(folder, link, to, given, say=show)
+        update.link_project(folder, link, to, changes, say=show)
     elif pull_request:
         from kedro_azure_mlops.update.pull_request import propose_update
 
         return int(not propose_update(folder, to, narrator("update")))
     else:
-        done = update.update_project(folder, to, given, dry_run=dry_run, say=show)
-        return int(bool(done.conflicts))
+        result = update.update_project(folder, to, changes, dry_run=dry_run, say=show)
+        return int(bool(result.conflicts))
     return 0
 
 
 def _parse_answers(pairs: tuple[str, ...]) -> dict[str, str]:
-    if unfit := [pair for pair in pairs if "=" not in pair]:
-        raise OperationError(f"--answer takes KEY=VALUE, not {unfit[0]}")
-    if unread := [pair for pair in pairs if not _is_unicode(pair)]:
+    if malformed := [pair for pair in pairs if "=" not in pair]:
+        raise OperationError(f"--answer must be KEY=VALUE, not {malformed[0]}")
+    if undecodable := [pair for pair in pairs if not _is_unicode(pair)]:
         raise OperationError(
-            f"--answer {unread[0]!a} has characters that cannot be decoded: this locale, or the "
-            "terminal, is not UTF-8. Type first: export LC_ALL=C.UTF-8"
+            f"--answer {undecodable[0]!a} has characters that cannot be decoded: this locale, or "
+            "the terminal, is not UTF-8. Type first: export LC_ALL=C.UTF-8"
         )
     return dict(pair.split("=", maxsplit=1) for pair in pairs)
 

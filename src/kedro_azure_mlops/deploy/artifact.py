@@ -43,7 +43,7 @@ Say = Callable[[str], None]
 BUILD = "build/deployment"
 LOCK = "requirements/serve.txt"
 _DOCKERFILE = Path(__file__).with_name("serve.Dockerfile")
-# Keeps the asset apart from the registered model, if the workspace is the registry as well.
+# Distinguishes the asset from the registered model if the workspace is also the registry.
 _SERVED = "-served"
 _MILLISECONDS = 1000
 # Otherwise Azure's server would send answers to Application Insights, if that is on.
@@ -74,7 +74,7 @@ class Artifact:
 
     @property
     def reference(self) -> str:
-        """How deployments name the model."""
+        """The reference to the model in deployments."""
         return "azureml:{}:{}".format(*self.asset)
 
     @property
@@ -92,12 +92,12 @@ class Artifact:
         }
 
     def deployment_name(self, settings: Mapping[str, Any], code: Path) -> str:
-        """Return a name that is unique to this model, code and settings, and always the same."""
+        """Return a deterministic name that is unique to this model, code and settings."""
         parts = [self.version.digest, self.version.number, content_digest(code)]
         parts += [f"{key}={settings[key]}" for key in sorted(settings)]
-        made_of = hashlib.sha256("\n".join(parts).encode()).hexdigest()[:10]
+        digest = hashlib.sha256("\n".join(parts).encode()).hexdigest()[:10]
         number = re.sub("[^0-9A-Za-z]", "", self.version.number)[:12]
-        return f"v{number}-{made_of}"
+        return f"v{number}-{digest}"
 
 
 def fetch_artifact(env: str, root: Path, wanted: str | None) -> Artifact:
@@ -123,7 +123,7 @@ def fetch_artifact(env: str, root: Path, wanted: str | None) -> Artifact:
 def write_code(env: str, root: Path, artifact: Artifact, *, is_champion: bool = False) -> Path:
     """Write the code to upload: only the part that serves a model.
 
-    It is tested here: it loads the model and answers the model's own example.
+    The code is tested locally: it loads the model and answers the model's own example.
 
     Parameters
     ----------
@@ -184,16 +184,16 @@ def deployment_settings(root: Path, config: Deployment, recording: Recording) ->
     Raises
     ------
     OperationError
-        As ``collections_of`` and ``environment_reference``.
+        See ``collections_of`` and ``environment_reference``.
     """
-    stored = collections_of(root, recording)
-    more: dict[str, Any] = {}
-    if stored:
+    collections = collections_of(root, recording)
+    optional: dict[str, Any] = {}
+    if collections:
         left_out = ", ".join(recording.leave_out) or "nothing"
-        more["recording"] = f"{recording.share:g} of {' '.join(stored)} without {left_out}"
+        optional["recording"] = f"{recording.share:g} of {' '.join(collections)} without {left_out}"
     if config.cluster:  # not for managed deployments, whose names must not change
-        more["resources"] = config.cluster.model_dump_json(include={"requests", "limits"})
-    return more | {
+        optional["resources"] = config.cluster.model_dump_json(include={"requests", "limits"})
+    return optional | {
         "instance_type": (config.cluster or config).instance_type,
         "instance_count": config.instance_count,
         "request_timeout_seconds": config.request_timeout_seconds,
@@ -246,14 +246,16 @@ def describe_deployment(
     }
     if (cluster := config.cluster) is None:
         return ManagedOnlineDeployment(instance_type=config.instance_type, **common)
-    # always with requests: Azure's client cannot read a deployment without any
-    resources = ResourceRequirementsSettings(_settings(cluster.requests), _settings(cluster.limits))
+    # always set requests: Azure's client cannot read a deployment without them
+    resources = ResourceRequirementsSettings(
+        _resource_settings(cluster.requests), _resource_settings(cluster.limits)
+    )
     return KubernetesOnlineDeployment(
         instance_type=cluster.instance_type, resources=resources, **common
     )
 
 
-def _settings(resources: Resources | None) -> "ResourceSettings | None":
+def _resource_settings(resources: Resources | None) -> "ResourceSettings | None":
     from azure.ai.ml.entities import ResourceSettings
 
     return ResourceSettings(**resources.model_dump()) if resources else None
@@ -279,7 +281,7 @@ def _recording_variables(root: Path, recording: Recording) -> dict[str, str]:
 
 
 def ensure_model_asset(client: "MLClient", artifact: Artifact, say: Say) -> str:
-    """Register the model in the workspace unless it is there, and return its reference.
+    """Register the model in the workspace unless it exists, and return its reference.
 
     Raises
     ------
@@ -317,7 +319,7 @@ def download_contract(client: "MLClient", tags: Mapping[str, str]) -> Contract:
     Raises
     ------
     OperationError
-        If the model is gone or holds no contract, or Azure refuses.
+        If the model is missing or has no contract, or Azure refuses.
     """
     name, version = f"{tags.get('model')}{_SERVED}", version_of(tags.get(DIGEST, ""))
     doing = f"fetching the example request of the model {name}:{version}"
@@ -363,7 +365,7 @@ def environment_reference(root: Path, environment: ServingEnvironment) -> str:
 def ensure_environment(
     client: "MLClient", root: Path, environment: ServingEnvironment, say: Say
 ) -> str:
-    """Register the environment unless that version is there, and return its reference.
+    """Register the environment unless that version exists, and return its reference.
 
     Raises
     ------
@@ -428,9 +430,9 @@ def _is_asset(client: "MLClient", artifact: Artifact) -> bool:
 
 
 def _environment_version(root: Path, environment: ServingEnvironment) -> str:
-    total = hashlib.sha256(environment.model_dump_json().encode())
-    total.update(_read_lock(root).encode() + _DOCKERFILE.read_bytes())
-    return total.hexdigest()[:12]
+    hasher = hashlib.sha256(environment.model_dump_json().encode())
+    hasher.update(_read_lock(root).encode() + _DOCKERFILE.read_bytes())
+    return hasher.hexdigest()[:12]
 
 
 def _read_lock(root: Path) -> str:

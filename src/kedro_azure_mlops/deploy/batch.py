@@ -1,7 +1,7 @@
 """The batch endpoint: a pipeline of the project that scores files, in the environment of the jobs.
 
 A pipeline is deployed, not a model with a scoring script: such a script needs azureml-core, which
-cannot be installed beside azure-ai-ml. A step also reads all files at once, so that a series
+cannot be installed together with azure-ai-ml. A step also reads all files at once, so that a series
 continues from one file to the next, as in ``kedro run --pipelines score``.
 """
 
@@ -41,8 +41,8 @@ if TYPE_CHECKING:
 
 INPUT, OUTPUT = "data", "scores"  # input and output of the endpoint's jobs
 _ENTRY = "kedro_azure_mlops.deploy.batch_entry"
-_MODEL = "model"  # its folder beside the code
-_SHOWN = 1000
+_MODEL = "model"  # the model's folder, next to the code
+_MAX_SHOWN = 1000
 
 
 def deploy_batch(
@@ -57,7 +57,7 @@ def deploy_batch(
 
     The pipeline ``deployment.batch.pipeline`` is deployed with this model in place of each model
     that it reads. A new deployment becomes the default as soon as it exists, then the others are
-    deleted. Deploying the same again changes nothing.
+    deleted. Deploying the same model, code and settings again changes nothing.
 
     Parameters
     ----------
@@ -71,16 +71,16 @@ def deploy_batch(
     Raises
     ------
     RefusedError
-        If the files to upload do not score here.
+        If scoring with the files to upload fails locally.
     OperationError
         If it cannot be deployed; the previous default deployment still answers.
     """
     root = root or Path.cwd()
     client = workspace(env, root)
-    wanted = _wanted(env, root, version)
+    wanted = _prepare_deployment(env, root, version)
     endpoint = wanted.endpoint
     say(f"{env}: {wanted.artifact.version}")
-    default, names = _read(client, endpoint)
+    default, names = _read_endpoint(client, endpoint)
     if default == wanted.name:
         say(f"{wanted.name} is deployed at {endpoint}, nothing to change")
         return wanted.name
@@ -96,8 +96,8 @@ def deploy_batch(
 
 
 @dataclass(frozen=True)
-class _Wanted:
-    """The parts of a deployment; ``name`` is derived from them."""
+class _BatchDeployment:
+    """The deployment to create; ``name`` is derived from its other parts."""
 
     env: str
     name: str
@@ -106,8 +106,8 @@ class _Wanted:
     environment: str
     endpoint: str
     batch: Batch
-    ports: tuple[str, str]  # catalog entries: what the pipeline reads and writes
-    of_jobs: AzureML
+    ports: tuple[str, str]  # the catalog entries that the pipeline reads and writes
+    job_config: AzureML
 
     @cached_property
     def command(self) -> list[str]:
@@ -119,10 +119,10 @@ class _Wanted:
         ]
 
 
-def _wanted(env: str, root: Path, version: str | None) -> _Wanted:
-    config, of_jobs = deployment_of(root, env), read_azureml(root, env)
+def _prepare_deployment(env: str, root: Path, version: str | None) -> _BatchDeployment:
+    config, job_config = deployment_of(root, env), read_azureml(root, env)
     batch = _batch_of(config)
-    if of_jobs.environment is None:
+    if job_config.environment is None:
         raise OperationError(
             "azureml.yml names no environment, but the steps of a batch endpoint run in one: name "
             "one in addition to the image."
@@ -133,11 +133,13 @@ def _wanted(env: str, root: Path, version: str | None) -> _Wanted:
     shutil.rmtree(code, ignore_errors=True)
     copy_snapshot(root, code)
     shutil.copytree(artifact.folder, code / _MODEL)
-    environment = reference(root, of_jobs)
+    environment = reference(root, job_config)
     settings = {"batch": batch.model_dump(), "environment": environment}
     name = artifact.deployment_name(settings, code)
     endpoint = config.batch_endpoint
-    return _Wanted(env, name, artifact, code, environment, endpoint, batch, ports, of_jobs)
+    return _BatchDeployment(
+        env, name, artifact, code, environment, endpoint, batch, ports, job_config
+    )
 
 
 def _batch_of(config: Deployment) -> Batch:
@@ -157,8 +159,8 @@ def _ports(env: str, root: Path, batch: Batch) -> tuple[str, str]:
     bootstrap(root)
     if batch.pipeline not in pipelines:
         raise OperationError(
-            f"deployment.batch.pipeline in mlops.yml: there is no pipeline {batch.pipeline}; there "
-            f"are: {', '.join(sorted(pipelines))}."
+            f"deployment.batch.pipeline in mlops.yml: there is no pipeline {batch.pipeline}; "
+            f"existing pipelines: {', '.join(sorted(pipelines))}."
         )
     pipeline = pipelines[batch.pipeline]
     catalog = KedroSession.create(project_path=root, env=env).load_context().catalog
@@ -171,7 +173,7 @@ def _ports(env: str, root: Path, batch: Batch) -> tuple[str, str]:
 
 
 def model_entries(catalog: Any, pipeline: Any) -> list[str]:
-    """Return the model entries that a pipeline reads: a deployment replaces them by its own."""
+    """Return the model entries that a pipeline reads: a deployment replaces them with its own."""
     from kedro_azure_mlops.models import ModelDataset, RegisteredChampion
 
     kinds = (ModelDataset, RegisteredChampion)
@@ -179,17 +181,17 @@ def model_entries(catalog: Any, pipeline: Any) -> list[str]:
     return sorted(name for name in names if isinstance(catalog.get(name), kinds))
 
 
-def _choose_entry(key: str, asked: str | None, known: set[str], pipeline: str) -> str:
-    if asked in known or (asked is None and len(known) == 1):
-        return asked or next(iter(known))
+def _choose_entry(key: str, configured: str | None, known: set[str], pipeline: str) -> str:
+    if configured in known or (configured is None and len(known) == 1):
+        return configured or next(iter(known))
     raise OperationError(
         f"deployment.batch.{key} in mlops.yml: name one of the {key}s of the pipeline {pipeline}: "
         f"{', '.join(sorted(known)) or 'it has none'}."
     )
 
 
-def _read(client: "MLClient", endpoint: str) -> tuple[str | None, list[str]]:
-    """Return the default and all deployments; None and no names if there is no endpoint."""
+def _read_endpoint(client: "MLClient", endpoint: str) -> tuple[str | None, list[str]]:
+    """Return the default deployment and all names; None and no names without an endpoint."""
     from azure.core.exceptions import ResourceNotFoundError
 
     with azure_errors(f"looking up the batch endpoint {endpoint}"):
@@ -203,7 +205,7 @@ def _read(client: "MLClient", endpoint: str) -> tuple[str | None, list[str]]:
     return (defaults.get("deploymentName") if defaults else None) or "", names
 
 
-def _plan_lines(wanted: _Wanted, default: str | None, names: Sequence[str]) -> list[str]:
+def _plan_lines(wanted: _BatchDeployment, default: str | None, names: Sequence[str]) -> list[str]:
     lines = [f"create the batch endpoint {wanted.endpoint}"] if default is None else []
     if wanted.name not in names:
         lines.append(
@@ -217,7 +219,7 @@ def _plan_lines(wanted: _Wanted, default: str | None, names: Sequence[str]) -> l
 def _carry_out(
     client: "MLClient",
     root: Path,
-    wanted: _Wanted,
+    wanted: _BatchDeployment,
     default: str | None,
     names: Sequence[str],
     say: Say,
@@ -226,14 +228,14 @@ def _carry_out(
 
     endpoint = wanted.endpoint
     if wanted.name not in names:
-        say(f"trying {wanted.name} here, on a few rows")
-        _try_here(root, wanted)
+        say(f"trying {wanted.name} locally, on a few rows")
+        _try_locally(root, wanted)
     if default is None:
         say(f"creating the batch endpoint {endpoint}")
         with azure_errors(f"creating the batch endpoint {endpoint}"):
             client.batch_endpoints.begin_create_or_update(BatchEndpoint(name=endpoint)).result()
     if wanted.name not in names:
-        _make(client, root, wanted, say)
+        _create(client, root, wanted, say)
     # last, because only the default deployment receives requests
     say(f"making {wanted.name} the default deployment")
     with azure_errors(f"changing the default deployment of {endpoint}"):
@@ -247,10 +249,10 @@ def _carry_out(
                 client.batch_deployments.begin_delete(name, endpoint).result()
 
 
-def _make(client: "MLClient", root: Path, wanted: _Wanted, say: Say) -> None:
+def _create(client: "MLClient", root: Path, wanted: _BatchDeployment, say: Say) -> None:
     from azure.ai.ml.entities import PipelineComponentBatchDeployment
 
-    ensure_environment(client, root, wanted.of_jobs, say)
+    ensure_environment(client, root, wanted.job_config, say)
     say(f"uploading code and model of {wanted.name}")
     with azure_errors(f"registering the pipeline of {wanted.name}"):
         component = client.components.create_or_update(_component(wanted))
@@ -274,8 +276,8 @@ def _make(client: "MLClient", root: Path, wanted: _Wanted, say: Say) -> None:
         raise
 
 
-def _remove(client: "MLClient", wanted: _Wanted, say: Say) -> None:
-    """Delete an incomplete deployment; a failure here must not hide the first one."""
+def _remove(client: "MLClient", wanted: _BatchDeployment, say: Say) -> None:
+    """Delete an incomplete deployment; a failure here must not hide the original error."""
     name, endpoint = wanted.name, wanted.endpoint
     try:
         with azure_errors(f"deleting the deployment {name}"):
@@ -284,11 +286,11 @@ def _remove(client: "MLClient", wanted: _Wanted, say: Say) -> None:
         say(f"{name} could not be deleted either, see {endpoint} in the Studio: {error}")
 
 
-def _component(wanted: _Wanted) -> "Component":
+def _component(wanted: _BatchDeployment) -> "Component":
     """Write the pipeline into ``build/`` as a file for ``az ml component create``, and load it."""
     from azure.ai.ml import load_component
 
-    words = [
+    arguments = [
         *("python", *wanted.command),
         *(f"--{INPUT}", _reference(f"inputs.{INPUT}")),
         *(f"--{OUTPUT}", _reference(f"outputs.{OUTPUT}")),
@@ -296,7 +298,7 @@ def _component(wanted: _Wanted) -> "Component":
     folder = {"type": "uri_folder"}
     step = {
         "type": "command",
-        "command": " ".join(words),
+        "command": " ".join(arguments),
         "code": wanted.code.name,
         "environment": wanted.environment,
         "inputs": {INPUT: {**folder, "path": _reference(f"parent.inputs.{INPUT}")}},
@@ -306,9 +308,9 @@ def _component(wanted: _Wanted) -> "Component":
         "type": "pipeline",
         "name": re.sub("[^a-z0-9]", "_", f"{wanted.artifact.version.name}_batch".lower()),
         "version": wanted.name,
-        "description": f"Scores files by the pipeline {wanted.batch.pipeline}.",
+        "description": f"Scores files with the pipeline {wanted.batch.pipeline}.",
         "inputs": {INPUT: folder},
-        # uploaded at the end: scores are written and then renamed, which a mount may refuse
+        # uploaded at the end: scores are written and then renamed, which a mount may not support
         "outputs": {OUTPUT: {**folder, "mode": "upload"}},
         "jobs": {"score": step},
     }
@@ -317,30 +319,30 @@ def _component(wanted: _Wanted) -> "Component":
     return load_component(file)
 
 
-def _try_here(root: Path, wanted: _Wanted) -> None:
+def _try_locally(root: Path, wanted: _BatchDeployment) -> None:
     """Score an example with the files to upload."""
     with TemporaryDirectory() as folder:
         data, scores = Path(folder, INPUT), Path(folder, OUTPUT)
         data.mkdir()
         _write_example(root, wanted, data)
-        kept = {name: text for name, text in os.environ.items() if name != "PYTHONPATH"}
-        done = subprocess.run(
+        variables = {name: text for name, text in os.environ.items() if name != "PYTHONPATH"}
+        process = subprocess.run(
             [sys.executable, *wanted.command, f"--{INPUT}", data, f"--{OUTPUT}", scores],
             cwd=wanted.code,
-            env=kept | {"PYTHONDONTWRITEBYTECODE": "1"},  # leave the code to upload unchanged
+            env=variables | {"PYTHONDONTWRITEBYTECODE": "1"},  # keep bytecode out of the upload
             capture_output=True,
             text=True,
             check=False,
         )
-        made = [file for file in scores.rglob("*") if file.is_file() and file.stat().st_size]
-    if done.returncode or not made:
+        written = [file for file in scores.rglob("*") if file.is_file() and file.stat().st_size]
+    if process.returncode or not written:
         raise RefusedError(
-            f"{wanted.name} does not score here, in a copy of the files to upload: "
-            f"{done.stderr[-_SHOWN:].strip() or 'it wrote no file'}"
+            f"{wanted.name} cannot score locally, in a copy of the files to upload: "
+            f"{process.stderr[-_MAX_SHOWN:].strip() or 'it wrote no file'}"
         )
 
 
-def _write_example(root: Path, wanted: _Wanted, folder: Path) -> None:
+def _write_example(root: Path, wanted: _BatchDeployment, folder: Path) -> None:
     if example := wanted.batch.example:
         if not (root / example).is_file():
             raise OperationError(f"deployment.batch.example in mlops.yml: no file {example}.")
@@ -357,5 +359,5 @@ def _write_example(root: Path, wanted: _Wanted, folder: Path) -> None:
 
 
 def _reference(name: str) -> str:
-    """Return a reference to a port, as Azure ML fills it in."""
+    """Return a reference to a port, which Azure ML fills in."""
     return "$" + "{" * 2 + name + "}" * 2

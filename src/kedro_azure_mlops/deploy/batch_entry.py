@@ -1,4 +1,4 @@
-"""Entry of a batch endpoint's job: run a pipeline over a folder of files, with the model beside it.
+"""Entry point of a batch endpoint's job: run a pipeline on a folder of files with its model.
 
 ``python -m kedro_azure_mlops.deploy.batch_entry --env ENV --pipeline NAME --reads ENTRY --makes
 ENTRY --model DIR --digest D --version N --data FOLDER --scores FOLDER``
@@ -17,7 +17,7 @@ from typing import Any
 
 from kedro_azure_mlops.errors import OperationError
 
-_PART = ".part"  # until all files are scored
+_PART = ".part"  # the folder of scores until all files are scored
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -31,12 +31,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.add_argument(name, type=Path, required=True)
     parser.add_argument("--digest", required=True, help="the model's digest; others are refused")
     parser.add_argument("--version", required=True, help="the model version in the scores")
-    given = parser.parse_args(arguments)
-    part = given.scores / _PART
+    options = parser.parse_args(arguments)
+    part = options.scores / _PART
     try:
-        _score(given, part)
-        for made in list(part.iterdir()):
-            made.rename(given.scores / made.name)
+        _score(options, part)
+        for output in list(part.iterdir()):
+            output.rename(options.scores / output.name)
     except Exception as error:
         refusal = _user_error(error)
         if refusal is None:
@@ -49,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _score(given: argparse.Namespace, part: Path) -> None:
+def _score(options: argparse.Namespace, part: Path) -> None:
     from kedro.framework.project import pipelines
     from kedro.framework.session import KedroSession
     from kedro.runner import SequentialRunner
@@ -59,20 +59,20 @@ def _score(given: argparse.Namespace, part: Path) -> None:
     from kedro_azure_mlops.deploy.batch import model_entries
 
     try:
-        refuse_changed_files(given.model, given.digest)
+        refuse_changed_files(options.model, options.digest)
     except UnusableModelError as error:
-        raise OperationError(f"The model beside the code: {error}; deploy it again.") from error
+        raise OperationError(f"The uploaded model: {error}; deploy it again.") from error
     logging.getLogger("kedro.io.data_catalog").addFilter(_is_not_about_replacing)
     root = Path.cwd()
     bootstrap(root)
-    pipeline = pipelines[given.pipeline]
-    context = KedroSession.create(project_path=root, env=given.env).load_context()
+    pipeline = pipelines[options.pipeline]
+    context = KedroSession.create(project_path=root, env=options.env).load_context()
     catalog, entries = context.catalog, context.config_loader["catalog"]
     for name in model_entries(catalog, pipeline):
-        catalog[name] = _bind_model(catalog.get(name), given)
-    for data, scores in _places(given, entries, part):
-        catalog[given.reads] = _bind(entries, given.reads, data)
-        catalog[given.makes] = _bind(entries, given.makes, scores)
+        catalog[name] = _bind_model(catalog.get(name), options)
+    for data, scores in _input_output_paths(options, entries, part):
+        catalog[options.reads] = _bind(entries, options.reads, data)
+        catalog[options.makes] = _bind(entries, options.makes, scores)
         # without the hooks of a run: a batch is not an experiment
         SequentialRunner().run(pipeline, catalog)
 
@@ -81,42 +81,42 @@ def _is_not_about_replacing(record: logging.LogRecord) -> bool:
     return "Replacing dataset" not in str(record.msg)
 
 
-def _bind_model(dataset: Any, given: argparse.Namespace) -> Any:
-    """Return a dataset of the model beside the code, in the form of the one it replaces."""
+def _bind_model(dataset: Any, options: argparse.Namespace) -> Any:
+    """Return a dataset of the uploaded model, in the form of the one it replaces."""
     from kedro.io import MemoryDataset
 
     from kedro_azure_mlops.models import Champion, RegisteredChampion, load_model
 
-    model = load_model(given.model, dataset.trusted, given.digest)
+    model = load_model(options.model, dataset.trusted, options.digest)
     if isinstance(dataset, RegisteredChampion):
-        model = Champion(model, given.version, given.digest)
+        model = Champion(model, options.version, options.digest)
     return MemoryDataset(model, copy_mode="assign")
 
 
-def _places(
-    given: argparse.Namespace, entries: Mapping[str, Any], part: Path
+def _input_output_paths(
+    options: argparse.Namespace, entries: Mapping[str, Any], part: Path
 ) -> Iterator[tuple[Path, Path]]:
-    """Yield each path to read and the path for its scores: all at once, or file by file."""
+    """Yield each path to read and the path for its scores: the folder, or file by file."""
     part.mkdir(parents=True)
-    made = PurePosixPath(_place(entries, given.makes))
-    makes_folder = _takes_folders(entries, given.makes)
-    if _takes_folders(entries, given.reads):
-        yield given.data, part / (made.stem if makes_folder else made.name)
+    output = PurePosixPath(_path_of(entries, options.makes))
+    writes_folder = _accepts_folders(entries, options.makes)
+    if _accepts_folders(entries, options.reads):
+        yield options.data, part / (output.stem if writes_folder else output.name)
         return
-    files = [given.data] if given.data.is_file() else sorted(given.data.rglob("*"))
+    files = [options.data] if options.data.is_file() else sorted(options.data.rglob("*"))
     files = [file for file in files if file.is_file() and not file.name.startswith(".")]
     if not files:
-        raise OperationError(f"{given.data} holds no file to score.")
-    suffix = "" if makes_folder else made.suffix
+        raise OperationError(f"{options.data} holds no file to score.")
+    suffix = "" if writes_folder else output.suffix
     for file in files:
-        inside = file.relative_to(given.data).parent if given.data.is_dir() else Path()
-        target = part / inside / f"{file.stem}{suffix}"
+        subfolder = file.relative_to(options.data).parent if options.data.is_dir() else Path()
+        target = part / subfolder / f"{file.stem}{suffix}"
         if target.exists():
             raise OperationError(f"The scores of {file.name} and another file have the same name.")
         yield file, target
 
 
-def _takes_folders(entries: Mapping[str, Any], name: str) -> bool:
+def _accepts_folders(entries: Mapping[str, Any], name: str) -> bool:
     from kedro.io.core import parse_dataset_definition
 
     from kedro_azure_mlops.hooks.binding import entry_of
@@ -124,30 +124,30 @@ def _takes_folders(entries: Mapping[str, Any], name: str) -> bool:
 
     entry = entry_of(entries, name) or {}
     kind, _ = parse_dataset_definition(dict(entry))
-    is_file = PurePosixPath(_place(entries, name)).suffix and "path" not in entry
+    is_file = PurePosixPath(_path_of(entries, name)).suffix and "path" not in entry
     return issubclass(kind, CsvPieces | ScoredPieces) or not is_file
 
 
-def _place(entries: Mapping[str, Any], name: str) -> str:
+def _path_of(entries: Mapping[str, Any], name: str) -> str:
     from kedro_azure_mlops.hooks.binding import entry_of, place_of
 
     entry = entry_of(entries, name)
-    place = place_of(entry) if entry else None
-    if place is None:
+    path = place_of(entry) if entry else None
+    if path is None:
         raise OperationError(
             f"The entry {name} has no filepath or path: store it in a file, or name another one "
             "under deployment.batch in mlops.yml."
         )
-    return place
+    return path
 
 
-def _bind(entries: Mapping[str, Any], name: str, place: Path) -> Any:
+def _bind(entries: Mapping[str, Any], name: str, path: Path) -> Any:
     from kedro.io import AbstractDataset
 
     from kedro_azure_mlops.hooks.binding import entry_of, moved
 
-    entry = moved(name, entry_of(entries, name) or {}, place.as_posix())
-    entry.pop("credentials", None)  # for its former path
+    entry = moved(name, entry_of(entries, name) or {}, path.as_posix())
+    entry.pop("credentials", None)  # they belong to the replaced path
     return AbstractDataset.from_config(name, entry)
 
 

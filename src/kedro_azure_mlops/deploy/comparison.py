@@ -26,8 +26,8 @@ _ALL = 100
 _HOURS = 24
 _HOST = "https://management.azure.com"
 _VERSION = "2023-10-01"
-_PATIENCE = (5, 60)  # seconds to connect, and to be answered
-# The model's own status: Azure returns 424 to callers for anything but 200.
+_TIMEOUT = (5, 60)  # seconds to connect, and to read
+# The model's own status: Azure returns 424 to callers for any status other than 200.
 _REQUESTS, _STATUS = "RequestsPerMinute", "modelStatusCode"
 _LATENCIES = {"latency_p50": "RequestLatency_P50", "latency_p95": "RequestLatency_P95"}
 Measured = dict[str, dict[str, float]]
@@ -71,7 +71,7 @@ def share_traffic(
     client = workspace(env, root)
     endpoint = OnlineEndpoint(client, deployment_of(root, env), env)
     state = endpoint.read()
-    pair = _pair(state, challenger)
+    pair = _choose_pair(state, challenger)
     traffic = {pair.champion: _ALL - percent, pair.challenger: percent}
     if dict(state.traffic) == traffic and AB in state.tags:
         say(f"traffic is {format_shares(traffic)}, nothing to change")
@@ -107,7 +107,7 @@ def end_sharing(
     config = deployment_of(root, env)
     endpoint = OnlineEndpoint(workspace(env, root), config, env)
     state = endpoint.read()
-    pair = _running(state, endpoint.name)
+    pair = _running_pair(state, endpoint.name)
     name = pair.challenger if winner == "challenger" else pair.champion
     endpoint.route({name: _ALL}, tags_after(state, [name], config, datetime.now(UTC)))
     say(f"traffic is {name} {_ALL} %; the other is kept for {config.keep_old_hours:g} h")
@@ -133,15 +133,15 @@ def compare_deployments(env: str, root: Path | None = None, *, say: Say = print)
     config, client = deployment_of(root, env), workspace(env, root)
     endpoint = OnlineEndpoint(client, config, env)
     state = endpoint.read()
-    pair = _running(state, endpoint.name)
+    pair = _running_pair(state, endpoint.name)
     names = (pair.champion, pair.challenger)
     if state.compute:
         lines = [f"requests and latencies are measured by the cluster {state.compute}, not Azure"]
     else:
         lines = _table(client, endpoint.name, config.metrics, names)
     contract = download_contract(client, state.deployments[pair.champion].tags)
-    what, rows = _rows(root, env, contract, say)
-    return [*lines, *_differences(endpoint, names, contract, what, rows)]
+    label, rows = _rows(root, env, contract, say)
+    return [*lines, *_differences(endpoint, names, contract, label, rows)]
 
 
 def _table(
@@ -169,7 +169,7 @@ def _rows(
     return "newest rows", rows
 
 
-def _running(state: State, endpoint: str) -> Pair:
+def _running_pair(state: State, endpoint: str) -> Pair:
     names = state.tags.get(AB, "").split()
     if len(names) != 2 or not set(names) <= set(state.deployments):
         raise OperationError(
@@ -179,8 +179,8 @@ def _running(state: State, endpoint: str) -> Pair:
     return Pair(*names)
 
 
-def _pair(state: State, challenger: str | None) -> Pair:
-    """Return the champion, which has most traffic, and the newest other deployment ready."""
+def _choose_pair(state: State, challenger: str | None) -> Pair:
+    """Return the champion, which has the most traffic, and the newest other one that is ready."""
     if AB in state.tags:
         pair = Pair(*state.tags[AB].split())
         if challenger not in (None, pair.challenger):
@@ -199,10 +199,10 @@ def _pair(state: State, challenger: str | None) -> Pair:
     others = [each.name for each in sorted(found, key=lambda d: d.created) if each.name != champion]
     if challenger and challenger not in others:
         known = ", ".join(others) or "none"
-        raise OperationError(f"There is no {challenger} that is ready; there are: {known}.")
+        raise OperationError(f"There is no {challenger} that is ready; ready challengers: {known}.")
     if not others:
         raise OperationError(
-            "There is only one deployment. Deploy the other version beside it: "
+            "There is only one deployment. Deploy the other version too: "
             f"kedro mlops deploy online --env {state.env} --version N --no-traffic"
         )
     return Pair(champion, challenger or others[-1])
@@ -217,7 +217,7 @@ def _differences(
     endpoint: OnlineEndpoint,
     names: tuple[str, str],
     contract: Contract,
-    what: str,
+    label: str,
     rows: Sequence[Mapping[str, Any]],
 ) -> list[str]:
     import json
@@ -227,25 +227,25 @@ def _differences(
     for name in names:
         reply = endpoint.score(body, name)
         if reply.status != 200:
-            raise RefusedError(f"{name} returns {reply.status} for the {what}: {reply.body}")
+            raise RefusedError(f"{name} returns {reply.status} for the {label}: {reply.body}")
         answers.append(rows_of_answer(name, reply.body))
     if len(answers[0]) != len(answers[1]):
         raise RefusedError(f"{' and '.join(names)} return different numbers of rows")
     columns = contract.schema.outputs
-    said = [_difference(column, answers, contract.tolerance) for column in columns]
-    return [f"of {len(answers[0]):,} {what}:", *(f"  {line}" for line in said)]
+    lines = [_difference(column, answers, contract.tolerance) for column in columns]
+    return [f"of {len(answers[0]):,} {label}:", *(f"  {line}" for line in lines)]
 
 
 def _difference(column: Column, answers: Sequence[Sequence[Any]], tolerance: float) -> str:
     one, other = ([row.get(column.name) for row in rows] for rows in answers)
     differ = sum(not is_close(a, b, column, tolerance) for a, b in zip(one, other, strict=True))
-    said = f"{column.name} differs in {differ:,}"
+    summary = f"{column.name} differs in {differ:,}"
     if column.type == "boolean":
-        return f"{said}; true in {one.count(True):,} and {other.count(True):,}"
+        return f"{summary}; true in {one.count(True):,} and {other.count(True):,}"
     if column.type not in {"double", "long"}:
-        return said
+        return summary
     gaps = [abs(a - b) for a, b in zip(one, other, strict=True) if None not in (a, b)]
-    return f"{said}, at most by {max(gaps, default=0):.4g}; mean {_mean(one)} and {_mean(other)}"
+    return f"{summary}, at most by {max(gaps, default=0):.4g}; mean {_mean(one)} and {_mean(other)}"
 
 
 def _mean(values: Sequence[Any]) -> str:
@@ -267,9 +267,9 @@ def _measure(
     if {"requests", "errors"} & set(metrics):
         labels = f"deployment eq '*' and {_STATUS} eq '*'"
         found |= _counts(_query(id, _REQUESTS, span, "Total", labels))
-    for name, asked in _LATENCIES.items():
+    for name, azure_name in _LATENCIES.items():
         if name in metrics:
-            series = _query(id, asked, span, "Average", "deployment eq '*'")
+            series = _query(id, azure_name, span, "Average", "deployment eq '*'")
             found[name] = {labels["deployment"]: value for labels, value in series}
     return found
 
@@ -291,7 +291,7 @@ def _query(
     id: str, metric: str, span: str, aggregation: str, labels: str
 ) -> list[tuple[dict[str, str], float]]:
     """Return each series: its labels in lower case, and its sum or mean over the time span."""
-    with azure_errors("asking Azure Monitor"):
+    with azure_errors("querying Azure Monitor"):
         token = credential().get_token(f"{_HOST}/.default").token
     query = {
         "api-version": _VERSION,
@@ -302,13 +302,13 @@ def _query(
         "$filter": labels,
     }
     try:
-        answer = requests.get(
+        response = requests.get(
             f"{_HOST}{id}/providers/Microsoft.Insights/metrics",
             params=query,
             headers={"Authorization": f"Bearer {token}"},
-            timeout=_PATIENCE,
+            timeout=_TIMEOUT,
         )
-        answer.raise_for_status()
+        response.raise_for_status()
     except requests.RequestException as error:
         raise OperationError(
             f"Azure Monitor does not return {metric} ({error.__class__.__name__}). You need the "
@@ -316,7 +316,7 @@ def _query(
         ) from error
     return [
         (_labels(series), _total(series["data"], aggregation.lower()))
-        for each in answer.json()["value"]
+        for each in response.json()["value"]
         for series in each["timeseries"]
     ]
 

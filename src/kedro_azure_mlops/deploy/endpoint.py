@@ -17,11 +17,11 @@ if TYPE_CHECKING:
     from azure.ai.ml import MLClient, entities
 
 SUCCEEDED = "Succeeded"
-CREATED = "created"  # tag of a deployment: when it was made
+CREATED = "created"  # tag of a deployment: its creation time
 _DEPLOYMENT = "azureml-model-deployment"
-# Azure returns 424 for any status of a model but 200, and puts the model's own into a header.
+# For any model status other than 200, Azure returns 424 and puts the model's into a header.
 _MODEL_STATUS = "ms-azureml-model-error-statuscode"
-_CHATTY = "azure.ai.ml.operations._online_deployment_operations"  # logs what it checks
+_CHATTY = "azure.ai.ml.operations._online_deployment_operations"  # logs its checks
 _CONNECT_SECONDS = 10
 _TRIES = 3
 
@@ -40,7 +40,7 @@ class Found:
 class State:
     """The state of an endpoint of ``env``; ``traffic`` names only deployments that have some.
 
-    ``compute`` is the attached Kubernetes cluster that it is on; empty for a managed endpoint.
+    ``compute`` is the attached Kubernetes cluster that serves it; empty for a managed endpoint.
     """
 
     exists: bool = False
@@ -54,7 +54,7 @@ class State:
 
 @dataclass(frozen=True)
 class Reply:
-    """An answer from the address of an endpoint; ``status`` is the model's own."""
+    """An endpoint's response; ``status`` is the model's own."""
 
     status: int
     body: Any
@@ -73,23 +73,23 @@ class OnlineEndpoint:
         self._address = ""
 
     def read(self) -> State:
-        """Return its state."""
+        """Return the endpoint's state."""
         from azure.core.exceptions import ResourceNotFoundError
 
         with azure_errors(f"looking up the endpoint {self.name}"):
             try:
                 found = self._client.online_endpoints.get(self.name)
             except ResourceNotFoundError:
-                # a missing workspace raises the same: then this call fails
+                # a missing workspace raises the same error, but then this call fails
                 self._client.workspaces.get(self._client.workspace_name)
                 return State(env=self.env)
-            every = list(self._client.online_deployments.list(self.name))
+            deployments = list(self._client.online_deployments.list(self.name))
         return State(
             exists=True,
             traffic={name: share for name, share in found.traffic.items() if share},
             mirror={name: share for name, share in found.mirror_traffic.items() if share},
             tags=dict(found.tags or {}),
-            deployments={each.name: _found(each) for each in every},
+            deployments={each.name: _deployment_of(each) for each in deployments},
             env=self.env,
             compute=str(getattr(found, "compute", None) or "").rsplit("/", 1)[-1],
         )
@@ -106,7 +106,7 @@ class OnlineEndpoint:
         else:
             endpoint = ManagedOnlineEndpoint(name=self.name, auth_mode=self.config.auth_mode)
         advice = {
-            409: "Another endpoint of the region has this name: change deployment.endpoint in "
+            409: "Another endpoint in the region has this name: change deployment.endpoint in "
             "mlops.yml"
         }
         with azure_errors(f"creating the endpoint {self.name}", advice):
@@ -130,8 +130,8 @@ class OnlineEndpoint:
         doing = f"creating the deployment {deployment.name}"
         logging.getLogger(_CHATTY).setLevel(logging.WARNING)
         with azure_errors(doing):
-            made = self._client.online_deployments.begin_create_or_update(deployment).result()
-        if (state := _text_of(made.provisioning_state)) != SUCCEEDED:
+            created = self._client.online_deployments.begin_create_or_update(deployment).result()
+        if (state := _text_of(created.provisioning_state)) != SUCCEEDED:
             raise OperationError(f"{doing}: Azure reports {state}.")
 
     def delete(self, name: str) -> None:
@@ -148,44 +148,44 @@ class OnlineEndpoint:
             return ""
 
     def score(self, body: bytes, deployment: str | None = None) -> Reply:
-        """Send a body to the endpoint, or to one of its deployments whatever its traffic.
+        """Send a body to the endpoint, or to one of its deployments regardless of its traffic.
 
         Raises
         ------
         RefusedError
-            If the answer names a status that is not a number.
+            If the status in the response is not a number.
         OperationError
             If the endpoint cannot be reached.
         """
         # Not `invoke` of Azure's client: it hides the status and keeps a header for later calls.
         uri, headers = self.address(), self._headers()
         headers |= {_DEPLOYMENT: deployment} if deployment else {}
-        patience = (_CONNECT_SECONDS, self.config.request_timeout_seconds + _CONNECT_SECONDS)
-        for tried in range(1, _TRIES + 1):
+        timeout = (_CONNECT_SECONDS, self.config.request_timeout_seconds + _CONNECT_SECONDS)
+        for attempt in range(1, _TRIES + 1):
             try:
-                answer = requests.post(uri, data=body, headers=headers, timeout=patience)
+                response = requests.post(uri, data=body, headers=headers, timeout=timeout)
                 break
             except requests.RequestException as error:
-                if tried == _TRIES:
+                if attempt == _TRIES:
                     raise OperationError(
                         f"{self.name} could not be reached: {type(error).__name__}. Check the "
                         "network, and HTTPS_PROXY if there is a proxy."
                     ) from error
         return Reply(
-            status=_status(answer),
-            body=_json(answer),
-            deployment=answer.headers.get(_DEPLOYMENT, deployment or ""),
+            status=_status(response),
+            body=_json(response),
+            deployment=response.headers.get(_DEPLOYMENT, deployment or ""),
         )
 
     def address(self) -> str:
-        """Return the URI for requests: ``https``, or whatever a cluster is configured for."""
+        """Return the URI for requests: ``https``, or the scheme that a cluster uses."""
         if not self._address:
-            with azure_errors(f"asking for the address of {self.name}"):
+            with azure_errors(f"looking up the address of {self.name}"):
                 self._address = str(self._client.online_endpoints.get(self.name).scoring_uri)
         return self._address
 
     def _headers(self) -> dict[str, str]:
-        with azure_errors(f"asking for a token of {self.name}"):
+        with azure_errors(f"requesting a token for {self.name}"):
             # fetched each time: a token may expire between two steps
             keys: Any = self._client.online_endpoints.get_keys(self.name)
         token = getattr(keys, "primary_key", None) or keys.access_token
@@ -206,7 +206,7 @@ def wait(seconds: float, why: str, say: Callable[[str], None]) -> None:
         left -= 30
 
 
-def _found(entity: Any) -> Found:
+def _deployment_of(entity: Any) -> Found:
     # Azure's client drops the creation time of deployments on Kubernetes
     made, tags = getattr(entity.creation_context, "created_at", None), dict(entity.tags or {})
     return Found(
@@ -222,17 +222,17 @@ def _text_of(state: Any) -> str:
     return str(getattr(state, "value", state))
 
 
-def _status(answer: requests.Response) -> int:
-    text = answer.headers.get(_MODEL_STATUS, str(answer.status_code))
+def _status(response: requests.Response) -> int:
+    text = response.headers.get(_MODEL_STATUS, str(response.status_code))
     try:
         return int(text)
     except ValueError:
-        said = f"The header {_MODEL_STATUS} of an answer is not a status: {text}"
-        raise RefusedError(said) from None
+        message = f"The header {_MODEL_STATUS} of a response is not a status: {text}"
+        raise RefusedError(message) from None
 
 
-def _json(answer: requests.Response) -> Any:
+def _json(response: requests.Response) -> Any:
     try:
-        return json.loads(answer.content)
+        return json.loads(response.content)
     except (ValueError, RecursionError):
-        return answer.text
+        return response.text

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from azure.ai.ml import MLClient
 
 _MOST_ROWS = 20_000
-_SHOWN = 5
+_MAX_SHOWN = 5
 _BOOLEANS = {"true": True, "false": False, "1": True, "0": False}
 
 
@@ -59,7 +59,7 @@ def invoke(
         A ``.csv`` file, read by the model's schema, or any other file, sent unchanged. By default
         the model's own example is sent.
     deployment
-        Call this one, whatever its traffic; by default traffic decides.
+        Call this deployment regardless of its traffic; by default traffic decides.
 
     Raises
     ------
@@ -88,7 +88,7 @@ def invoke_batch(env: str, given: str, root: Path | None = None, *, say: Say = p
     Parameters
     ----------
     given
-        A local file or folder, a data asset ``azureml:name:version`` or another address of a
+        A local file or folder, a data asset ``azureml:name:version`` or another URI of a
         folder.
 
     Raises
@@ -112,8 +112,9 @@ def invoke_batch(env: str, given: str, root: Path | None = None, *, say: Say = p
 def read_rows(file: Path, schema: Schema, say: Say) -> list[dict[str, Any]]:
     """Read a CSV file as the rows of a request, without columns that the model does not use.
 
-    If it has more rows than a request may have, the last ones are read and that is reported. An
-    empty cell is null. A cell that is not of its column's type stays text: the endpoint reports it.
+    If it has more rows than a request may have, only the last ones are read, and
+    this is reported. An empty cell is null. A cell that is not of its column's type stays text: the
+    endpoint reports it.
 
     Raises
     ------
@@ -160,20 +161,20 @@ def newest_rows(root: Path, env: str, schema: Schema, say: Say) -> list[dict[str
     _refuse_missing(entry, list(table.columns), schema)
     needed = [column.name for column in schema.inputs if not column.nullable]
     table = table[[column.name for column in schema.inputs]].dropna(subset=needed)
-    what = f"{entry} holds {len(table):,} rows"
+    subject = f"{entry} holds {len(table):,} rows"
     if schema.history:
         table = _newest_with_history(table, schema.history)
         days = f"the last {schema.history.days:g} days, which answers depend on,"
-        what = f"{days} hold {len(table):,} rows"
+        subject = f"{days} hold {len(table):,} rows"
     for column in schema.inputs:
         if column.type == "string":
             table[column.name] = table[column.name].astype(str)
     text = table.tail(_MOST_ROWS).to_json(orient="records", date_format="iso", double_precision=15)
-    return list(_newest(json.loads(text), what, say, len(table)))
+    return list(_newest(json.loads(text), subject, say, len(table)))
 
 
 def format_answer(body: Any, contract: Contract | None = None) -> list[str]:
-    """Return the last rows of an answer as a table, and which model gave them.
+    """Format the last rows of an answer as a table, with the model that returned them.
 
     Parameters
     ----------
@@ -187,7 +188,7 @@ def format_answer(body: Any, contract: Contract | None = None) -> list[str]:
     series: dict[Any, list[Any]] = {}
     for row in rows:
         series.setdefault(row.get(by) if by else None, []).append(row)
-    shown = [row for part in series.values() for row in part[-_SHOWN:]]
+    shown = [row for part in series.values() for row in part[-_MAX_SHOWN:]]
     header = list(rows[0])
     cells = [[str(row.get(column)) for column in header] for row in shown]
     widths = [max(map(len, column)) for column in zip(header, *cells, strict=True)]
@@ -199,7 +200,7 @@ def format_answer(body: Any, contract: Contract | None = None) -> list[str]:
     if schema and schema.flag:
         total += f", {schema.flag} in {sum(row.get(schema.flag) is True for row in rows):,}"
     if len(shown) < len(rows):
-        total += f", the last {_SHOWN} {f'of each {by} ' if by else ''}are shown"
+        total += f", the last {_MAX_SHOWN} {f'of each {by} ' if by else ''}are shown"
     model = body.get("model") or {}
     return [
         *lines,
@@ -217,8 +218,10 @@ def _contract_of(client: "MLClient", endpoint: OnlineEndpoint, name: str | None)
         )
     name = name or max(state.traffic, key=lambda each: state.traffic[each])
     if name not in state.deployments:
-        there = ", ".join(state.deployments) or "none"
-        raise OperationError(f"{endpoint.name} has no deployment {name}; there are: {there}.")
+        known = ", ".join(state.deployments) or "none"
+        raise OperationError(
+            f"{endpoint.name} has no deployment {name}; existing deployments: {known}."
+        )
     return download_contract(client, state.deployments[name].tags)
 
 
@@ -238,15 +241,15 @@ def _value(text: str | None, column: Column) -> Any:
 
 
 def _newest(
-    rows: Sequence[dict[str, Any]], what: str, say: Say, total: int | None = None
+    rows: Sequence[dict[str, Any]], subject: str, say: Say, total: int | None = None
 ) -> Sequence[dict[str, Any]]:
     if (total or len(rows)) > _MOST_ROWS:
-        say(f"{what}: only the newest {_MOST_ROWS:,} are sent")
+        say(f"{subject}: only the newest {_MOST_ROWS:,} are sent")
     return rows[-_MOST_ROWS:]
 
 
 def _newest_with_history(table: "pd.DataFrame", history: History) -> "pd.DataFrame":
-    """Return, in time order, the days that the newest rows look back on.
+    """Return the days that the newest rows depend on, in time order.
 
     Each series keeps at least its newest row and the minimum number of rows before it.
     """
@@ -263,10 +266,10 @@ def _newest_with_history(table: "pd.DataFrame", history: History) -> "pd.DataFra
 
 
 def _refuse_missing(source: str, header: Sequence[str], schema: Schema) -> None:
-    asked = [column.name for column in schema.inputs]
-    if missing := [name for name in asked if name not in header]:
+    needed = [column.name for column in schema.inputs]
+    if missing := [name for name in needed if name not in header]:
         raise OperationError(
-            f"{source} has no column {', '.join(missing)}: the model needs {', '.join(asked)}."
+            f"{source} has no column {', '.join(missing)}: the model needs {', '.join(needed)}."
         )
 
 

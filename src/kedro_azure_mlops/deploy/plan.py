@@ -9,7 +9,7 @@ from kedro_azure_mlops.deploy.endpoint import SUCCEEDED, State, format_shares
 from kedro_azure_mlops.errors import OperationError
 
 # Tags of an endpoint: Azure stores them, so that any machine can continue.
-KEEP = "keep."  # plus the name of a deployment without traffic: until when it is kept
+KEEP = "keep."  # plus the name of a deployment without traffic; its value is the end of the hold
 NEW, BEFORE = "rollout.new", "rollout.before"  # while traffic is being moved
 AB = "ab"  # champion and challenger
 _ALL = 100
@@ -45,7 +45,7 @@ def make_plan(
     Parameters
     ----------
     traffic
-        Whether it gets any; otherwise it is only created and tested.
+        Whether it receives traffic; otherwise it is only created and tested.
 
     Raises
     ------
@@ -62,7 +62,7 @@ def make_plan(
     steps = wanted if traffic and share < _ALL else []
     return Plan(
         new=new,
-        before=_before(state),
+        before=_traffic_before(state),
         tags={key: value for key, value in state.tags.items() if key not in {NEW, BEFORE}},
         creates_endpoint=not state.exists,
         creates=found is None or found.state != SUCCEEDED,
@@ -77,25 +77,25 @@ def make_plan(
 
 def plan_lines(plan: Plan, config: Deployment, recorded: Sequence[str] = ()) -> list[str]:
     """Return a plan as lines of text; ``recorded`` names the collections that Azure stores."""
-    found = [f"create the endpoint {config.endpoint}"] if plan.creates_endpoint else []
+    lines = [f"create the endpoint {config.endpoint}"] if plan.creates_endpoint else []
     if plan.replaces_failed:
-        found.append(f"delete the deployment {plan.new}, which has failed")
+        lines.append(f"delete the deployment {plan.new}, which has failed")
     if plan.creates:
-        found += [f"create the deployment {plan.new} at 0 % on {config.machines}"]
-        found += [f"its {' and '.join(recorded)} are stored in the workspace"] if recorded else []
+        lines += [f"create the deployment {plan.new} at 0 % on {config.machines}"]
+        lines += [f"its {' and '.join(recorded)} are stored in the workspace"] if recorded else []
     if plan.creates or plan.steps:
-        found.append(f"smoke test of {plan.new}, here and after each step")
+        lines.append(f"smoke test of {plan.new}, here and after each step")
     if plan.mirrors and config.mirror:
-        found.append(f"mirror {config.mirror.percent} % for {config.mirror.seconds} s")
-    found += [
+        lines.append(f"mirror {config.mirror.percent} % for {config.mirror.seconds} s")
+    lines += [
         f"traffic {format_shares(divided(plan.before, plan.new, step))}" for step in plan.steps
     ]
-    if plan.steps and (olds := [name for name in plan.before if name != plan.new]):
-        found.append(f"keep {', '.join(olds)} at 0 % for {config.keep_old_hours:g} h")
+    if plan.steps and (old := [name for name in plan.before if name != plan.new]):
+        lines.append(f"keep {', '.join(old)} at 0 % for {config.keep_old_hours:g} h")
     if plan.holds:
-        found.append(f"keep {plan.new} at 0 % for {config.keep_old_hours:g} h")
-    found += [f"delete the deployment {name}, whose hold has expired" for name in plan.retired]
-    return found
+        lines.append(f"keep {plan.new} at 0 % for {config.keep_old_hours:g} h")
+    lines += [f"delete the deployment {name}, whose hold has expired" for name in plan.retired]
+    return lines
 
 
 def divided(before: Mapping[str, int], new: str, share: int) -> dict[str, int]:
@@ -105,24 +105,24 @@ def divided(before: Mapping[str, int], new: str, share: int) -> dict[str, int]:
     parts = {name: left * part // total for name, part in others.items()} if total else {}
     if parts:
         parts[next(iter(parts))] += left - sum(parts.values())
-    given = {new: share if parts else _ALL}
-    return {name: part for name, part in (parts | given).items() if part}
+    own = {new: share if parts else _ALL}
+    return {name: part for name, part in (parts | own).items() if part}
 
 
 def expired(state: State, now: datetime) -> list[str]:
     """Return the deployments without traffic whose hold has expired."""
-    kept = {name: _until(state, name) for name in state.deployments if not _in_use(state, name)}
+    kept = {n: _hold_end(state, n) for n in state.deployments if not _in_use(state, n)}
     return [name for name, until in kept.items() if until and until <= now]
 
 
 def forgotten(state: State) -> list[str]:
     """Return the deployments that have neither traffic nor a hold."""
-    return [n for n in state.deployments if not _in_use(state, n) and not _until(state, n)]
+    return [n for n in state.deployments if not _in_use(state, n) and not _hold_end(state, n)]
 
 
 def kept(state: State) -> list[str]:
     """Return the kept deployments, the most recent one first."""
-    holds = {name: _until(state, name) for name in state.deployments if not _in_use(state, name)}
+    holds = {n: _hold_end(state, n) for n in state.deployments if not _in_use(state, n)}
     found = [(until, name) for name, until in holds.items() if until]
     return [name for _, name in sorted(found, reverse=True)]
 
@@ -130,7 +130,7 @@ def kept(state: State) -> list[str]:
 def tags_after(
     state: State, serving: Sequence[str], config: Deployment, now: datetime
 ) -> dict[str, str]:
-    """Return an endpoint's tags once ``serving`` has the traffic: what is kept, and until when.
+    """Return an endpoint's tags once ``serving`` has the traffic: the other deployments' holds.
 
     They mark no rollout or A/B test as under way.
     """
@@ -179,16 +179,16 @@ def _refuse_other_target(state: State, config: Deployment) -> None:
     wanted = config.cluster.compute if config.cluster else ""
     if not state.exists or state.compute.lower() == wanted.lower():
         return
-    there = f"on the Kubernetes cluster {state.compute}" if state.compute else "managed by Azure"
-    asked = f"target kubernetes on {wanted}" if wanted else "target managed"
+    current = f"on the Kubernetes cluster {state.compute}" if state.compute else "managed by Azure"
+    requested = f"target kubernetes on {wanted}" if wanted else "target managed"
     raise OperationError(
-        f"The endpoint {config.endpoint} is {there}, but the deployment asks for {asked}: an "
+        f"The endpoint {config.endpoint} is {current}, but the deployment asks for {requested}: an "
         f"endpoint cannot change its target. Name another deployment.endpoint in {state.env}/"
-        "mlops.yml, to serve beside it until callers have moved, or set the target that it has."
+        "mlops.yml, to serve in parallel until callers have moved, or set its current target."
     )
 
 
-def _before(state: State) -> dict[str, int]:
+def _traffic_before(state: State) -> dict[str, int]:
     """Return the previous traffic, as recorded by an interrupted rollout of this deployment."""
     return traffic_of_tag(state.tags[BEFORE]) if BEFORE in state.tags else dict(state.traffic)
 
@@ -197,7 +197,7 @@ def _in_use(state: State, name: str) -> bool:
     return name in state.traffic or name in state.mirror
 
 
-def _until(state: State, name: str) -> datetime | None:
+def _hold_end(state: State, name: str) -> datetime | None:
     text = state.tags.get(KEEP + name)
     try:
         return datetime.fromisoformat(text).astimezone(UTC) if text else None

@@ -1,4 +1,4 @@
-"""Online deployments: traffic moves to a new one step by step, or everything stays as it was."""
+"""Online deployments: traffic moves to a new one step by step, or everything stays unchanged."""
 
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from azure.ai.ml import MLClient
     from azure.ai.ml.entities import OnlineDeployment
 
-_LINES_OF_LOG = 20
+_LOG_LINES = 20
 
 
 def deploy_online(
@@ -135,8 +135,8 @@ def go_back(
     Parameters
     ----------
     only_from
-        The deployment to roll back, for callers that cannot know whether another rollout has come
-        in between.
+        The deployment to roll back, for callers that cannot know whether another rollout has
+        happened in the meantime.
 
     Raises
     ------
@@ -203,7 +203,7 @@ class Rollout:
     def run(self, plan: Plan) -> None:
         """Carry out a plan.
 
-        Whatever fails, traffic, tags and deployments are restored, with two exceptions: a new
+        If anything fails, traffic, tags and deployments are restored, with two exceptions: a new
         endpoint stays, and a deployment of this name that had failed before stays deleted.
 
         Raises
@@ -251,7 +251,7 @@ class Rollout:
             traffic = divided(plan.before, plan.new, step)
             is_last = step == plan.steps[-1]
             self.say(f"traffic: {format_shares(traffic)}")
-            # reported first: a CI run that is cut off here must know that there is a way back
+            # reported first: a CI run that is interrupted here must know that it can go back
             self.report(moved=True)
             self.endpoint.route(traffic, _tags_under_way(plan))
             self._smoke(plan)
@@ -296,7 +296,7 @@ class Rollout:
 
     def _show_log(self, plan: Plan, error: BaseException) -> None:
         if plan.creates and not isinstance(error, KeyboardInterrupt):
-            for line in self.endpoint.logs(plan.new, _LINES_OF_LOG).splitlines()[-_LINES_OF_LOG:]:
+            for line in self.endpoint.logs(plan.new, _LOG_LINES).splitlines()[-_LOG_LINES:]:
                 self.say(f"{plan.new} | {line}")
 
 
@@ -309,24 +309,24 @@ def undo(endpoint: OnlineEndpoint, plan: Plan, say: Say) -> None:
         If Azure refuses or cannot be reached.
     """
 
-    def try_to_say(text: str) -> None:
-        with suppress(OSError):  # a cancelled CI run has closed the stream, undoing continues
+    def try_to_report(text: str) -> None:
+        with suppress(OSError):  # a cancelled CI run has closed the stream, but undoing continues
             say(text)
 
     state = endpoint.read()
     if (state.traffic, state.mirror, state.tags) != (plan.before, {}, plan.tags):
-        try_to_say(f"restoring the traffic: {format_shares(plan.before)}")
+        try_to_report(f"restoring the traffic: {format_shares(plan.before)}")
         endpoint.route(plan.before, plan.tags)
     made_here = plan.creates or KEEP + plan.new not in plan.tags
     if plan.new in state.deployments and made_here and not plan.before.get(plan.new):
-        try_to_say(f"deleting the deployment {plan.new}")
+        try_to_report(f"deleting the deployment {plan.new}")
         endpoint.delete(plan.new)
 
 
 def delete_unused(
     endpoint: OnlineEndpoint, say: Say, *, also_forgotten: bool, keep: Collection[str] = ()
 ) -> list[str]:
-    """Delete deployments with an expired hold, or also those without any, except ``keep``.
+    """Delete deployments whose hold expired, optionally also those without one, except ``keep``.
 
     Raises
     ------
@@ -350,7 +350,7 @@ def _tags_under_way(plan: Plan) -> dict[str, str]:
 
 
 def _plan_of_interrupted(state: State) -> Plan:
-    """Return the part of an interrupted rollout's plan that undoing it needs."""
+    """Return the parts of an interrupted rollout's plan that are needed to undo it."""
     return Plan(
         new=state.tags[NEW],
         before=traffic_of_tag(state.tags[BEFORE]),
@@ -365,10 +365,10 @@ def _plan_of_interrupted(state: State) -> Plan:
 
 
 def _expected_of(client: "MLClient", deployment: Found, say: Say) -> Expected | None:
-    """Return a deployment's expected answer; None if its model is gone: it may serve anyway."""
+    """Return a deployment's expected answer; None if its model is missing: it may serve anyway."""
     try:
         contract = download_contract(client, deployment.tags)
-    except Exception as error:  # noqa: BLE001, no error may block the way back
+    except Exception as error:  # noqa: BLE001, no error may prevent the rollback
         say(f"{deployment.name} gets the traffic without a smoke test: {error}")
         return None
     return Expected(deployment.tags.get("digest", ""), contract)
@@ -386,20 +386,20 @@ def _refuse_other(endpoint: OnlineEndpoint, state: State, name: str) -> None:
 def _failed_undo(
     endpoint: OnlineEndpoint, plan: Plan, error: BaseException, second: BaseException
 ) -> str:
-    """Return a message with traffic and deployments after undoing has failed too."""
+    """Return a message for a failed undo, with the current traffic and deployments."""
     first = str(error) or "it was interrupted"
     failed = f"{plan.new} was not deployed: {first}\nUndoing it failed too: {second}\n"
-    way = "--back"
+    option = "--back"
     try:
         state = endpoint.read()
         # if no traffic was moved, there is only a deployment to delete
-        way = "--back" if NEW in state.tags else "--clean"
-        there = ", ".join(state.deployments) or "none"
-        now = f"Traffic is {format_shares(state.traffic)}; the deployments are: {there}."
+        option = "--back" if NEW in state.tags else "--clean"
+        names = ", ".join(state.deployments) or "none"
+        current = f"Traffic is {format_shares(state.traffic)}; the deployments are: {names}."
     except BaseException:  # noqa: BLE001, report at least what is known
         before = format_shares(plan.before)
-        now = f"The state of {endpoint.name} cannot be read; traffic was {before} before."
+        current = f"The state of {endpoint.name} cannot be read; traffic was {before} before."
     return (
-        f"{failed}{now} When Azure answers again, type: "
-        f"kedro mlops deploy online --env {endpoint.env} {way}"
+        f"{failed}{current} When Azure answers again, type: "
+        f"kedro mlops deploy online --env {endpoint.env} {option}"
     )

@@ -11,7 +11,7 @@ from kedro_azure_mlops.contract import Column, Contract, UnusableModelError, rea
 from kedro_azure_mlops.deploy.endpoint import OnlineEndpoint, Reply
 from kedro_azure_mlops.errors import OperationError, RefusedError
 
-_SHOWN = 300
+_MAX_SHOWN = 300
 
 
 @dataclass(frozen=True)
@@ -37,8 +37,8 @@ class Expected:
         """The expected rows: the echoed columns, then those of the model."""
         echo = self.contract.schema.echo
         return [
-            {name: asked[name] for name in echo} | answer
-            for asked, answer in zip(self.contract.example, self.contract.answer, strict=True)
+            {name: request[name] for name in echo} | answer
+            for request, answer in zip(self.contract.example, self.contract.answer, strict=True)
         ]
 
 
@@ -57,7 +57,7 @@ def expected_of(folder: Path, digest: str) -> Expected:
 
 
 def smoke(endpoint: OnlineEndpoint, expected: Expected, deployment: str) -> None:
-    """Send the model's example and a malformed request to a deployment, whatever its traffic.
+    """Send the model's example and a malformed request to a deployment, regardless of its traffic.
 
     Raises
     ------
@@ -96,11 +96,11 @@ def rows_of_answer(who: str, body: Any) -> list[Mapping[str, Any]]:
     Raises
     ------
     RefusedError
-        If it has none.
+        If the answer has no rows.
     """
     data = body.get("data") if isinstance(body, dict) else None
     if not isinstance(data, list) or not all(isinstance(row, dict) for row in data):
-        raise RefusedError(f"{who} does not return a list of rows: {json.dumps(data)[:_SHOWN]}")
+        raise RefusedError(f"{who} does not return a list of rows: {json.dumps(data)[:_MAX_SHOWN]}")
     return data
 
 
@@ -110,9 +110,9 @@ def is_close(one: Any, other: Any, column: Column, tolerance: float) -> bool:
     Parameters
     ----------
     other
-        The value that is expected.
+        The expected value.
     tolerance
-        The largest difference of numbers, relative to the expected one if that is above 1.
+        The largest difference of numbers, relative to an expected value above 1.
     """
     if _is_number(one) and _is_number(other):
         rounding = 0.0 if column.decimals is None else 2 * 10.0**-column.decimals
@@ -156,4 +156,4 @@ def _compare(who: str, body: Any, expected: Expected) -> None:
 
 def _short(reply: Reply) -> str:
     text = reply.body if isinstance(reply.body, str) else json.dumps(reply.body)
-    return text[:_SHOWN]
+    return text[:_MAX_SHOWN]

@@ -1,8 +1,8 @@
-"""Run functions of nodes on a pandas or a Spark table, whichever the node is given.
+"""Run functions of nodes on pandas or Spark tables.
 
 Tables have columns of the contract's types: ``string``, ``double``, ``long``, ``boolean`` and
-``datetime``. Functions get and return pandas rows, with the same types and order on both engines,
-so results are equal to the bit. Spark is imported only for a Spark table.
+``datetime``. Functions receive and return pandas rows, with the same types and order on both
+engines, so results are bit-identical. Spark is imported only for a Spark table.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -37,7 +37,7 @@ Table = Any
 """A ``pandas.DataFrame`` or a ``pyspark.sql.DataFrame``; the result is of the same engine."""
 
 LINE = "line"
-"""The index of a pandas table with the rows of a file; on Spark a column."""
+"""The name of the line numbers of a file: an index of pandas tables, a column of Spark tables."""
 
 spark_errors = on_spark.spark_errors
 
@@ -57,21 +57,21 @@ def map_groups(
     Parameters
     ----------
     frame
-        A pandas or Spark table. Times with a zone become UTC without one; whole numbers may not be
+        A pandas or Spark table. Times with a zone become UTC without one; whole numbers must not be
         missing.
     by
         Columns that separate groups, of any type but ``double``; a missing value is a group too.
     function
-        Takes the rows of one group, at least one, and returns rows. Groups run in parallel.
+        Accepts the rows of one group, at least one, and returns rows. Groups run in parallel.
     schema
         The columns that it returns, and their types: ``{"unit": "string", "mean": "double"}``.
     order_by
         Columns that order a group's rows; ties are ordered by all other columns. Without it, the
         order is the table's on pandas and undefined on Spark.
     history
-        The earlier rows of its group that a row needs, ordered by ``history.order``, which may not
+        The earlier rows of its group that a row needs, ordered by ``history.order``, which must not
         be missing then (``history.by`` is not used). The function returns one row per row, in their
-        order, and a row may depend only on this history. Spark then splits large groups by time,
+        order, and a result may depend only on this history. Spark then splits large groups by time,
         adds the history of its first row to each part and drops the results for that history.
     most_rows
         About how many rows, in addition to their history, Spark passes to the function at once.
@@ -83,13 +83,13 @@ def map_groups(
     Raises
     ------
     OperationError
-        On a column or a type that cannot be used; if the function fails or returns other columns,
-        types or, with ``history``, another number of rows than promised. ``RefusedError`` if the
-        function's own error has exit status 1. Spark raises the errors of a function when the
-        result is used: see ``spark_errors``.
+        If a column or a type cannot be used; if the function fails, or returns columns or types
+        that ``schema`` does not declare or, with ``history``, another number of rows.
+        ``RefusedError`` if the function's own error has exit status 1. Spark raises the errors of a
+        function when the result is used: see ``spark_errors``.
     """
     refuse_unknown_types(schema)
-    engine, types = _opened(frame)
+    engine, types = _engine_of(frame)
     keys, order = _keys(types, by), _names(order_by)
     if history is not None:
         if order and order[0] != history.order:
@@ -100,8 +100,8 @@ def map_groups(
         raise OperationError(
             f"history is ordered by {history.order}, which is not a datetime column"
         )
-    of_group = OneGroup(function, schema, keys, order, history)
-    return engine.map_groups(frame, types, of_group, most_rows)
+    apply_to_group = OneGroup(function, schema, keys, order, history)
+    return engine.map_groups(frame, types, apply_to_group, most_rows)
 
 
 def map_series(
@@ -112,9 +112,9 @@ def map_series(
     *,
     most_rows: int = 1_000_000,
 ) -> Table:
-    """Apply a function that takes any number of whole series at once.
+    """Apply a function that accepts any number of whole series in one call.
 
-    On pandas it gets the table as it is, in one call; on Spark each series by itself, in parallel.
+    On pandas it gets the unchanged table in one call; on Spark, each series in a call of its own.
 
     Parameters
     ----------
@@ -122,11 +122,11 @@ def map_series(
         A pandas table indexed by ``LINE``, ordered by series and time, or a Spark table with that
         column.
     function
-        Returns a row for each of its rows, indexed as they are.
+        Returns a row for each of its rows, with the same index.
     schema
         The columns that it returns, without the index, and their types.
     history
-        The columns of the name and of the time, and the earlier rows that a row needs.
+        The columns of the series' name and of the time, and the earlier rows that a row needs.
     most_rows
         As for ``map_groups``.
 
@@ -142,7 +142,7 @@ def map_series(
     if isinstance(frame, pd.DataFrame):
         return function(frame)
 
-    def of_one(rows: pd.DataFrame) -> pd.DataFrame:
+    def run_series(rows: pd.DataFrame) -> pd.DataFrame:
         return function(rows.set_index(LINE)).reset_index()
 
     if history.by is None:
@@ -150,7 +150,7 @@ def map_series(
     types: dict[str, ColumnType] = {LINE: "long", **schema}
     order = [history.order, LINE]
     return map_groups(
-        frame, history.by, of_one, types, order_by=order, history=history, most_rows=most_rows
+        frame, history.by, run_series, types, order_by=order, history=history, most_rows=most_rows
     )
 
 
@@ -164,8 +164,8 @@ def map_rows(
     frame
         A pandas or Spark table, as for ``map_groups``.
     function
-        Takes any block of at least one row and returns rows; a row may not depend on others of its
-        block. Do costly work, such as loading a model, once a process: ``functools.cache``.
+        Accepts any block of at least one row and returns rows, which must not depend on other rows
+        of the block. Do costly work, such as loading a model, once a process: ``functools.cache``.
     schema
         The columns that it returns, and their types.
 
@@ -179,7 +179,7 @@ def map_rows(
         As for ``map_groups``.
     """
     refuse_unknown_types(schema)
-    engine, types = _opened(frame)
+    engine, types = _engine_of(frame)
     return engine.map_rows(frame, types, function, schema)
 
 
@@ -189,7 +189,7 @@ def sample(frame: Table, rows: int, key: str | Sequence[str], seed: int = 0) -> 
     Parameters
     ----------
     rows
-        How many to choose; a smaller table is returned whole. They must fit into memory.
+        The number of rows to choose; a smaller table is returned whole. They must fit into memory.
     key
         Columns that identify a row; rows of equal keys have equal hashes.
     seed
@@ -197,10 +197,10 @@ def sample(frame: Table, rows: int, key: str | Sequence[str], seed: int = 0) -> 
 
     Returns
     -------
-    A pandas table on both engines, ordered by the key, then by all other columns. Where keys are
+    A pandas table on both engines, ordered by the key, then by all other columns. If keys are
     distinct, each set of that many rows is equally likely.
     """
-    engine, types = _opened(frame)
+    engine, types = _engine_of(frame)
     keys = _names(key)
     _refuse_missing_columns(types, keys)
     if not keys or rows < 1:
@@ -214,8 +214,8 @@ def aggregate(
     """Aggregate columns by group, exactly: the order and number of blocks do not change a bit.
 
     Sums are exact, rounded once (Shewchuk 1997, as in ``math.fsum``), and a mean is the rounded sum
-    divided by the count. Missing values are left out: a group without others has the count and the
-    sum 0, and no mean, minimum or maximum.
+    divided by the count. Missing values are left out: a group without other values has the count
+    and the sum 0, and no mean, minimum or maximum.
 
     Parameters
     ----------
@@ -232,9 +232,10 @@ def aggregate(
     Raises
     ------
     OperationError
-        If a column has no such function, or a sum of whole numbers does not fit into 64 bits.
+        If a column's type does not support a function, or a sum of whole numbers does not fit into
+        64 bits.
     """
-    engine, types = _opened(frame)
+    engine, types = _engine_of(frame)
     keys = _keys(types, by)
     wanted = {column: _names(names) for column, names in functions.items()}
     _refuse_missing_columns(types, [*wanted])
@@ -243,7 +244,7 @@ def aggregate(
 
 
 def newest_rows(frame: Table, column: str, span: str) -> Table:
-    """Keep the rows that are less than a span, such as ``90D``, older than the newest, or all.
+    """Keep the newest rows: those within a span, such as ``90D``, before the last time, or all.
 
     Parameters
     ----------
@@ -256,13 +257,13 @@ def newest_rows(frame: Table, column: str, span: str) -> Table:
         return frame
     if isinstance(frame, pd.DataFrame):
         return frame[frame[column] > frame[column].max() - pd.Timedelta(span)]
-    _opened(frame)
+    _engine_of(frame)
     return on_spark.newest_rows(frame, column, pd.Timedelta(span))
 
 
 def to_pandas(frame: Table) -> pd.DataFrame:
     """Return a whole table as pandas; it must fit into memory."""
-    engine, types = _opened(frame)
+    engine, types = _engine_of(frame)
     return engine.to_pandas(frame, types)
 
 
@@ -272,7 +273,7 @@ def in_memory(frame: Table, *order: str) -> pd.DataFrame:
     Parameters
     ----------
     order
-        Columns to sort the rows of a Spark table by, which have no order, before the line.
+        Columns to sort the rows of a Spark table by, before ``LINE``; they have no order there.
 
     Raises
     ------
@@ -281,7 +282,7 @@ def in_memory(frame: Table, *order: str) -> pd.DataFrame:
     """
     if isinstance(frame, pd.DataFrame):
         return frame
-    _, types = _opened(frame)
+    _, types = _engine_of(frame)
     on_spark.refuse_too_large(frame, types)
     rows = on_spark.to_pandas(frame, types)
     return rows.sort_values([*order, LINE], ignore_index=True).set_index(LINE)
@@ -292,7 +293,7 @@ def is_on_spark(frame: Any) -> bool:
     return any(kind.__module__.startswith("pyspark.sql.") for kind in type(frame).__mro__)
 
 
-def _opened(frame: Table) -> tuple[ModuleType, Types]:
+def _engine_of(frame: Table) -> tuple[ModuleType, Types]:
     """Return the engine of a table, and the types of its columns."""
     engine: ModuleType
     if isinstance(frame, pd.DataFrame):
@@ -307,18 +308,18 @@ def _opened(frame: Table) -> tuple[ModuleType, Types]:
     return engine, types
 
 
-def _names(given: str | Sequence[str]) -> list[str]:
-    return [given] if isinstance(given, str) else [*given]
+def _names(names: str | Sequence[str]) -> list[str]:
+    return [names] if isinstance(names, str) else [*names]
 
 
 def _keys(types: Types, by: str | Sequence[str]) -> list[str]:
     keys = _names(by)
     _refuse_missing_columns(types, keys)
     if not keys or any(types[key] == "double" for key in keys):
-        raise OperationError(f"by names {keys}: at least one column, and none of type double")
+        raise OperationError(f"by is {keys}, but needs at least one column and none of type double")
     return keys
 
 
 def _refuse_missing_columns(types: Types, names: Sequence[str]) -> None:
     if missing := [name for name in names if name not in types]:
-        raise OperationError(f"there is no column {missing[0]}; there are {', '.join(types)}")
+        raise OperationError(f"there is no column {missing[0]}; the columns are {', '.join(types)}")

@@ -1,7 +1,7 @@
 """Aggregates independent of the order of rows: partial results of blocks, and their totals.
 
 The sum of floats is exact, rounded once. A block passes on a few floats per group that add up to
-its exact sum (an expansion, Shewchuk 1997), so it does not matter how rows are cut into blocks.
+its exact sum (an expansion, Shewchuk 1997), so the division of rows into blocks does not matter.
 """
 
 import json
@@ -34,34 +34,38 @@ def refuse_unusable(types: Types, wanted: Wanted) -> None:
     for column, name in _pairs(wanted):
         if types[column] not in _TYPES_OF.get(name, ()):
             known = "; ".join(f"{one} of {', '.join(of)}" for one, of in _TYPES_OF.items())
-            raise OperationError(f"no {name} of {column}, which is {types[column]}: {known}")
+            raise OperationError(
+                f"{name} is not supported for {column}, which is {types[column]}: use {known}"
+            )
 
 
 def result_types(types: Types, by: Sequence[str], wanted: Wanted) -> dict[str, ColumnType]:
     """Return the columns of a result, and their types."""
     fixed: dict[str, ColumnType] = {"count": "long", "mean": "double"}
-    found = {f"{column}_{name}": fixed.get(name, types[column]) for column, name in _pairs(wanted)}
-    return {key: types[key] for key in by} | found
+    results = {
+        f"{column}_{name}": fixed.get(name, types[column]) for column, name in _pairs(wanted)
+    }
+    return {key: types[key] for key in by} | results
 
 
 def partial_types(types: Types, by: Sequence[str], wanted: Wanted) -> dict[str, ColumnType]:
     """Return the columns of partial results, and their types: a sum is the text of its terms."""
-    found = result_types(types, by, _parts(wanted))
+    results = result_types(types, by, _parts(wanted))
     texts: dict[str, ColumnType] = {f"{column}_sum": "string" for column in wanted}
-    return found | {name: kind for name, kind in texts.items() if name in found}
+    return results | {name: kind for name, kind in texts.items() if name in results}
 
 
 def partials(rows: pd.DataFrame, by: Sequence[str], wanted: Wanted) -> pd.DataFrame:
     """Return the partial results of a block of rows: a row per group."""
     rows, starts = grouped(rows, by)
-    found = rows[[*by]].take(starts).reset_index(drop=True)
+    result = rows[[*by]].take(starts).reset_index(drop=True)
     for column, name in _pairs(_parts(wanted)):
         if name == "sum":
             sums = [json.dumps(_terms(values)) for values in _lists(rows[column], starts)]
-            found[f"{column}_sum"] = pd.Series(sums, dtype=object)
+            result[f"{column}_sum"] = pd.Series(sums, dtype=object)
         else:
-            found[f"{column}_{name}"] = _reduced(name, rows[column], starts)
-    return found
+            result[f"{column}_{name}"] = _reduced(name, rows[column], starts)
+    return result
 
 
 def totals(rows: pd.DataFrame, by: Sequence[str], types: Types, wanted: Wanted) -> pd.DataFrame:
@@ -73,31 +77,33 @@ def totals(rows: pd.DataFrame, by: Sequence[str], types: Types, wanted: Wanted) 
         If a sum of whole numbers does not fit into 64 bits.
     """
     rows, starts = grouped(rows, by)
-    found = rows[[*by]].take(starts).reset_index(drop=True)
+    result = rows[[*by]].take(starts).reset_index(drop=True)
     for column, name in _pairs(wanted):
         counts = _reduced("sum", rows[f"{column}_count"], starts)
         if name in ("sum", "mean"):
             sums = [_total(texts) for texts in _lists(rows[f"{column}_sum"], starts)]
         if name == "mean":
             pairs = zip(sums, counts.tolist(), strict=True)
-            found[f"{column}_mean"] = [total / n if n else math.nan for total, n in pairs]
+            result[f"{column}_mean"] = [total / n if n else math.nan for total, n in pairs]
         elif name == "sum" and types[column] == "long":
             if any(not -(2**63) <= total < 2**63 for total in sums):
                 raise OperationError(f"a sum of {column} does not fit into 64 bits: make it double")
-            found[f"{column}_sum"] = np.array(sums, np.int64)
+            result[f"{column}_sum"] = np.array(sums, np.int64)
         elif name == "sum":
-            found[f"{column}_sum"] = np.array(sums, np.float64)
+            result[f"{column}_sum"] = np.array(sums, np.float64)
         else:
-            of = rows[f"{column}_{name}"]
-            found[f"{column}_{name}"] = counts if name == "count" else _reduced(name, of, starts)
-    return found
+            parts = rows[f"{column}_{name}"]
+            result[f"{column}_{name}"] = (
+                counts if name == "count" else _reduced(name, parts, starts)
+            )
+    return result
 
 
 def _parts(wanted: Wanted) -> Wanted:
     """Return the functions that blocks compute: always the count, and the sum for a mean."""
-    own = {"mean": "sum"}
+    computed = {"mean": "sum"}
     return {
-        column: [*dict.fromkeys(["count", *(own.get(name, name) for name in names)])]
+        column: [*dict.fromkeys(["count", *(computed.get(name, name) for name in names)])]
         for column, names in wanted.items()
     }
 
@@ -116,9 +122,11 @@ def _lists(column: pd.Series, starts: np.ndarray) -> Iterator[list[Any]]:
 def _reduced(name: str, column: pd.Series, starts: np.ndarray) -> np.ndarray:
     if name == "count":
         return np.add.reduceat(column.notna().to_numpy(np.int64), starts)
-    reduce = {"sum": np.add, "min": np.fmin, "max": np.fmax}[name]  # fmin leaves missing ones out
+    reduce = {"sum": np.add, "min": np.fmin, "max": np.fmax}[name]  # fmin ignores missing values
     found = reduce.reduceat(column.to_numpy(), starts)
-    return found + 0.0 if found.dtype == np.float64 else found  # 0.0 for -0.0, in any order
+    return (
+        found + 0.0 if found.dtype == np.float64 else found
+    )  # -0.0 becomes 0.0, so order does not matter
 
 
 def _terms(values: list[Any]) -> list[Any]:

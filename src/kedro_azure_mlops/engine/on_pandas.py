@@ -23,7 +23,7 @@ from kedro_azure_mlops.engine.rows import (
 from kedro_azure_mlops.errors import OperationError
 
 _BLOCK = 100_000  # rows that a function gets at once
-_SHARES = 64  # of the groups: with single groups, threads would cost more than the work
+_BATCHES = 64  # of groups: with a task per group, threads would cost more than the work
 
 
 def types_of(frame: pd.DataFrame) -> dict[str, str]:
@@ -35,11 +35,11 @@ def types_of(frame: pd.DataFrame) -> dict[str, str]:
 
 
 def map_groups(
-    frame: pd.DataFrame, types: Types, of_group: OneGroup, most_rows: int
+    frame: pd.DataFrame, types: Types, apply_to_group: OneGroup, most_rows: int
 ) -> pd.DataFrame:
-    """Apply a function to groups, whatever their size."""
-    rows, starts = grouped(settle(frame, types), of_group.by)
-    return _in_threads(of_group, rows, starts, of_group.schema)
+    """Apply a function to groups of any size."""
+    rows, starts = grouped(settle(frame, types), apply_to_group.by)
+    return _in_threads(apply_to_group, rows, starts, apply_to_group.schema)
 
 
 def map_rows(frame: pd.DataFrame, types: Types, function: Function, schema: Types) -> pd.DataFrame:
@@ -56,8 +56,10 @@ def sample(
     table = settle(frame, types)
     if rows < len(table):
         found = hashes(table[[*key]], seed)
-        nearly = found <= np.partition(found, rows - 1)[rows - 1]  # too many if hashes are tied
-        table = in_order(table[nearly].assign(**{HASH: found[nearly]}), [HASH]).drop(columns=HASH)
+        candidates = found <= np.partition(found, rows - 1)[rows - 1]  # too many if hashes are tied
+        table = in_order(table[candidates].assign(**{HASH: found[candidates]}), [HASH]).drop(
+            columns=HASH
+        )
     return in_order(table.head(rows), key)
 
 
@@ -65,14 +67,14 @@ def aggregate(
     frame: pd.DataFrame, types: Types, by: Sequence[str], wanted: exact.Wanted
 ) -> pd.DataFrame:
     """Aggregate a table as one block."""
-    of_rows = partial(exact.partials, by=by, wanted=wanted)
-    of_groups = partial(exact.totals, by=by, types=types, wanted=wanted)
-    block = call(of_rows, settle(frame, types), exact.partial_types(types, by, wanted))
-    return call(of_groups, block, exact.result_types(types, by, wanted))
+    compute_partials = partial(exact.partials, by=by, wanted=wanted)
+    compute_totals = partial(exact.totals, by=by, types=types, wanted=wanted)
+    block = call(compute_partials, settle(frame, types), exact.partial_types(types, by, wanted))
+    return call(compute_totals, block, exact.result_types(types, by, wanted))
 
 
 def to_pandas(frame: pd.DataFrame, types: Types) -> pd.DataFrame:
-    """Return a table with the arrays that functions get."""
+    """Return a table with the arrays that functions receive."""
     return settle(frame, types)
 
 
@@ -81,11 +83,11 @@ def _in_threads(
 ) -> pd.DataFrame:
     """Apply a function to slices of rows, which begin at ``starts``."""
 
-    def of_share(share: np.ndarray) -> list[pd.DataFrame]:
-        return [function(rows.iloc[start:end].reset_index(drop=True)) for start, end in share]
+    def run_batch(batch: np.ndarray) -> list[pd.DataFrame]:
+        return [function(rows.iloc[start:end].reset_index(drop=True)) for start, end in batch]
 
     slices = np.column_stack([starts, np.append(starts, len(rows))[1:]])
     with ThreadPoolExecutor() as pool:
-        shares = pool.map(of_share, np.array_split(slices, min(_SHARES, max(len(slices), 1))))
-        found = [piece for share in shares for piece in share if len(piece)]
+        batches = pool.map(run_batch, np.array_split(slices, min(_BATCHES, max(len(slices), 1))))
+        found = [piece for batch in batches for piece in batch if len(piece)]
     return settle(pd.concat(found) if found else pd.DataFrame(columns=[*schema]), schema)

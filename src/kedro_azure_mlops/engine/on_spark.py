@@ -44,10 +44,10 @@ _TYPES: dict[str, ColumnType] = {
 }
 _BYTES = {"string": 60, "boolean": 1}  # of a value in pandas; 8 for other types
 _PART = "__part"
-_OURS = re.compile(  # the last error of a worker; further lines of a message are indented
+_OUR_ERROR = re.compile(  # the last error of a worker; further lines of a message are indented
     r".*^kedro_azure_mlops\.errors\.(\w+): ([^\n]*(?:\n  [^\n]*)*)", re.DOTALL | re.MULTILINE
 )
-_NOT_THERE = re.compile(r"ModuleNotFoundError: No module named '([\w.]+)'")
+_MISSING_MODULE = re.compile(r"ModuleNotFoundError: No module named '([\w.]+)'")
 
 
 def types_of(frame: Any) -> dict[str, str]:
@@ -56,7 +56,7 @@ def types_of(frame: Any) -> dict[str, str]:
     Raises
     ------
     OperationError
-        If there are instants, whose times functions get in UTC, and the session has another zone.
+        If a column has instants, which functions receive in UTC, but the session's zone is not.
     """
     found = {field.name: field.dataType.simpleString() for field in frame.schema.fields}
     zone = frame.sparkSession.conf.get("spark.sql.session.timeZone")
@@ -68,61 +68,61 @@ def types_of(frame: Any) -> dict[str, str]:
     return {name: _TYPES.get(kind, kind) for name, kind in found.items()}
 
 
-def map_groups(frame: Any, types: Types, of_group: OneGroup, most_rows: int) -> Any:
-    """Apply a function to groups, or to the parts of those that are too large."""
-    table = _plain(frame, types)
-    keys = [_column(key) for key in of_group.by]
-    if of_group.history is not None:
-        table = _in_parts(table, of_group.by, of_group.history, most_rows)
+def map_groups(frame: Any, types: Types, apply_to_group: OneGroup, most_rows: int) -> Any:
+    """Apply a function to groups, or to parts of groups that are too large."""
+    table = _with_contract_types(frame, types)
+    keys = [_column(key) for key in apply_to_group.by]
+    if apply_to_group.history is not None:
+        table = _split_into_parts(table, apply_to_group.by, apply_to_group.history, most_rows)
         types = {**types, IS_WANTED: "boolean"}
         keys.append(_column(_PART))
 
-    def one(rows: pd.DataFrame) -> pd.DataFrame:
-        return of_group(settle(rows, types))
+    def run_group(rows: pd.DataFrame) -> pd.DataFrame:
+        return apply_to_group(settle(rows, types))
 
-    return table.groupBy(*keys).applyInPandas(one, schema_of(of_group.schema))
+    return table.groupBy(*keys).applyInPandas(run_group, schema_of(apply_to_group.schema))
 
 
 def map_rows(frame: Any, types: Types, function: Function, schema: Types) -> Any:
     """Apply a function to Arrow's blocks of rows."""
 
-    def some(blocks: Iterator[pd.DataFrame]) -> Iterator[pd.DataFrame]:
+    def run_blocks(blocks: Iterator[pd.DataFrame]) -> Iterator[pd.DataFrame]:
         return (call(function, settle(rows, types), schema) for rows in blocks if len(rows))
 
-    return _plain(frame, types).mapInPandas(some, schema_of(schema))
+    return _with_contract_types(frame, types).mapInPandas(run_blocks, schema_of(schema))
 
 
 def sample(frame: Any, types: Types, rows: int, key: Sequence[str], seed: int) -> pd.DataFrame:
-    """Choose the rows with the smallest hashes: each executor its own, the driver among those."""
+    """Choose the rows with the smallest hashes, first on each executor, then on the driver."""
     from pyspark.sql import functions as f
 
-    of_key = {name: types[name] for name in key}
+    key_types = {name: types[name] for name in key}
 
     @f.pandas_udf("bigint")
-    def hashed(found: pd.DataFrame) -> pd.Series:
-        return pd.Series(hashes(settle(found, of_key), seed))
+    def hash_keys(found: pd.DataFrame) -> pd.Series:
+        return pd.Series(hashes(settle(found, key_types), seed))
 
-    table = _plain(frame, types)
+    table = _with_contract_types(frame, types)
     order = [_column(name).asc_nulls_last() for name in types]
-    table = table.withColumn(HASH, hashed(f.struct(*map(_column, key))))
+    table = table.withColumn(HASH, hash_keys(f.struct(*map(_column, key))))
     return in_order(to_pandas(table.orderBy(HASH, *order).limit(rows).drop(HASH), types), key)
 
 
 def aggregate(frame: Any, types: Types, by: Sequence[str], wanted: exact.Wanted) -> Any:
-    """Aggregate blocks where they are, then their partial results by a hash of the keys."""
+    """Aggregate blocks on their executors, then the partial results by a hash of the keys."""
     from pyspark.sql import functions as f
 
     parts = exact.partial_types(types, by, wanted)
     blocks = map_rows(frame, types, partial(exact.partials, by=by, wanted=wanted), parts)
     schema = exact.result_types(types, by, wanted)
-    of_groups = partial(exact.totals, by=by, types=types, wanted=wanted)
+    compute_totals = partial(exact.totals, by=by, types=types, wanted=wanted)
 
     def total(rows: pd.DataFrame) -> pd.DataFrame:
-        return call(of_groups, settle(rows, parts), schema)
+        return call(compute_totals, settle(rows, parts), schema)
 
-    shares = int(frame.sparkSession.conf.get("spark.sql.shuffle.partitions"))
-    share = f.pmod(f.hash(*map(_column, by)), f.lit(shares))
-    return blocks.groupBy(share).applyInPandas(total, schema_of(schema))
+    partitions = int(frame.sparkSession.conf.get("spark.sql.shuffle.partitions"))
+    partition = f.pmod(f.hash(*map(_column, by)), f.lit(partitions))
+    return blocks.groupBy(partition).applyInPandas(total, schema_of(schema))
 
 
 def newest_rows(frame: Any, column: str, span: pd.Timedelta) -> Any:
@@ -137,12 +137,12 @@ def newest_rows(frame: Any, column: str, span: pd.Timedelta) -> Any:
 
 
 def refuse_too_large(frame: Any, types: Types) -> None:
-    """Refuse a table that does not fit into the memory of this machine, with what to do.
+    """Refuse a table that does not fit into the memory of this machine, naming remedies.
 
     Raises
     ------
     OperationError
-        If it certainly does not; if the machine does not report its memory, nothing is refused.
+        If it certainly does not; a table is never refused if the free memory is not known.
     """
     free = _free_memory()
     if free is None:
@@ -153,15 +153,15 @@ def refuse_too_large(frame: Any, types: Types) -> None:
     if needed > free:
         raise OperationError(
             f"{rows:,} rows need {needed / 1e9:,.1f} GB here and {free / 1e9:,.1f} GB are free: "
-            "train on fewer, such as the newest weeks, or use a machine with more memory"
+            "train on fewer rows, such as the newest weeks, or use a machine with more memory"
         )
 
 
 def to_pandas(frame: Any, types: Types) -> pd.DataFrame:
     """Collect a table on the driver."""
     with spark_errors(), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "toPandas attempted Arrow")  # repeats what is raised
-        return settle(_plain(frame, types).toPandas(), types)
+        warnings.filterwarnings("ignore", "toPandas attempted Arrow")  # repeats the raised error
+        return settle(_with_contract_types(frame, types).toPandas(), types)
 
 
 def schema_of(schema: Types) -> str:
@@ -173,7 +173,7 @@ def schema_of(schema: Types) -> str:
 def spark_errors() -> Iterator[None]:
     """Raise the error of a function on an executor as it would be raised on pandas.
 
-    Needed where other code uses a Spark table: ``with spark_errors(): frame.count()``.
+    Needed when other code uses a Spark table: ``with spark_errors(): frame.count()``.
 
     Raises
     ------
@@ -191,9 +191,9 @@ def spark_errors() -> Iterator[None]:
 def error_of_function(error: BaseException) -> OperationError | RefusedError | None:
     """Return the error that a function raised on an executor; None for any other Spark error."""
     text = "\n\n".join(_messages(error))
-    if found := _OURS.match(text):
+    if found := _OUR_ERROR.match(text):
         return (RefusedError if found[1] == "RefusedError" else OperationError)(found[2])
-    if "PythonException" in text and (found := _NOT_THERE.search(text)):
+    if "PythonException" in text and (found := _MISSING_MODULE.search(text)):
         return OperationError(
             f"the executors have no {found[1]}: install it there, or send pure Python with "
             f'send_packages(spark, "{found[1].split(".")[0]}")'
@@ -215,15 +215,15 @@ def _messages(error: BaseException | None) -> Iterator[str]:
         error = error.__cause__ or error.__context__
 
 
-def _in_parts(table: Any, by: Sequence[str], history: History, most_rows: int) -> Any:
-    """Add to each row the part of its group that it is in, and whether only as history.
+def _split_into_parts(table: Any, by: Sequence[str], history: History, most_rows: int) -> Any:
+    """Assign each row to the parts of its group that need it, as a row of theirs or as history.
 
     Parts begin between two times, after each multiple of ``most_rows``. A part looks back from its
     first time over ``history.rows`` earlier times, which are at least as many rows, and from there
-    over ``history.days``, as ``serve.stream`` does. Groups that are not large stay whole.
+    over ``history.days``, as ``serve.stream`` does. Small groups stay whole.
 
     To avoid comparing a row with all parts of its group, the time of a group is divided into slots,
-    four for each part, and a row is joined only with the parts that reach into its slot.
+    four for each part, and a row is joined only with the parts that overlap its slot.
     """
     from pyspark.sql import Window
     from pyspark.sql import functions as f
@@ -283,7 +283,7 @@ def _seconds(interval: Any) -> Any:
     return reduce(add, found).cast("double")
 
 
-def _plain(frame: Any, types: Types) -> Any:
+def _with_contract_types(frame: Any, types: Types) -> Any:
     """Return the columns cast to Spark's types for those of the contract."""
     return frame.select(
         *(_column(name).cast(_SPARK_TYPES[kind]).alias(name) for name, kind in types.items())

@@ -1,4 +1,4 @@
-"""Rows as functions get and return them on every engine: types, order, groups and hashes."""
+"""Rows as functions receive and return them on every engine: types, order, groups and hashes."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ Types = Mapping[str, ColumnType]
 """The columns of a table, in their order, and their types."""
 Function = Callable[[pd.DataFrame], pd.DataFrame]
 
-HASH, IS_WANTED = "__hash", "__is_wanted"  # columns of our own
+HASH, IS_WANTED = "__hash", "__is_wanted"  # internal columns
 _BY_DTYPE: dict[str, Callable[[Any], bool]] = {
     "boolean": dtypes.is_bool_dtype,
     "long": dtypes.is_signed_integer_dtype,
@@ -30,7 +30,7 @@ def refuse_unknown_types(schema: Types) -> None:
     """Refuse a schema without columns, or with a type outside the contract."""
     if not schema or not {*schema.values()} <= {*get_args(ColumnType)}:
         known = ", ".join(get_args(ColumnType))
-        raise OperationError(f"a schema gives each column one of {known}, not {dict(schema)}")
+        raise OperationError(f"a schema must give each column one of {known}, not {dict(schema)}")
 
 
 def type_of(column: pd.Series) -> str:
@@ -42,7 +42,7 @@ def type_of(column: pd.Series) -> str:
 
 
 def settle(frame: pd.DataFrame, types: Types) -> pd.DataFrame:
-    """Return columns as the arrays that functions get, with a new index.
+    """Return columns as the arrays that functions receive, with a new index.
 
     Text and booleans with missing values are objects with None; other booleans are ``bool``, whole
     numbers ``int64``, fractional ones ``float64``, times ``datetime64[ns]`` of UTC.
@@ -92,7 +92,7 @@ def _in_utc(column: pd.Series) -> np.ndarray:
 class OneGroup:
     """Applies a function to the rows of one group, or of a part of it.
 
-    Results for rows that a column ``IS_WANTED`` does not mark are dropped.
+    If the rows have a column ``IS_WANTED``, only results for the rows that it marks are kept.
     """
 
     function: Function
@@ -102,13 +102,13 @@ class OneGroup:
     history: History | None
 
     def __call__(self, rows: pd.DataFrame) -> pd.DataFrame:
-        """Return the function's result for the rows, which are put in order first."""
+        """Return the function's result for the rows, which are sorted first."""
         rows = in_order(rows, self.order) if self.order else rows
         is_wanted = rows.pop(IS_WANTED).to_numpy() if IS_WANTED in rows else slice(None)
         if self.history and rows[self.history.order].isna().any():
             raise OperationError(
-                f"{self.history.order}, which orders the history of {_shown(rows, self.by)}, is "
-                "missing in some of its rows: drop them first"
+                f"{self.history.order}, which orders the history of {_format_group(rows, self.by)},"
+                " is missing in some of its rows: drop them first"
             )
         is_row_for_row = self.history is not None
         return call(self.function, rows, self.schema, self.by, is_row_for_row)[is_wanted]
@@ -129,25 +129,25 @@ def call(
         Naming the function and the group: RefusedError if the function's error has exit status 1.
     """
     name = getattr(getattr(function, "func", function), "__qualname__", type(function).__name__)
-    where, given = f"{name}, given {len(rows):,} rows of {_shown(rows, by)},", len(rows)
+    subject, count = f"{name}, given {len(rows):,} rows of {_format_group(rows, by)},", len(rows)
     try:
         result = function(rows)
     except Exception as error:
         kind = RefusedError if getattr(error, "exit_code", None) == 1 else OperationError
         message = f"{type(error).__name__}: {error}".replace("\n", "\n  ")
-        raise kind(f"{where} failed: {message}") from error
+        raise kind(f"{subject} failed: {message}") from error
     fault = _fault(result, schema)
-    if not fault and is_row_for_row and len(result) != given:
+    if not fault and is_row_for_row and len(result) != count:
         fault = f"{len(result):,} rows, not one for each"
     if fault:
-        raise OperationError(f"{where} returned {fault}")
+        raise OperationError(f"{subject} returned {fault}")
     try:
         return settle(result, schema)
     except OperationError as error:
-        raise OperationError(f"{where} returned unusable rows: {error}") from error
+        raise OperationError(f"{subject} returned unusable rows: {error}") from error
 
 
-def _shown(rows: pd.DataFrame, by: Sequence[str]) -> str:
+def _format_group(rows: pd.DataFrame, by: Sequence[str]) -> str:
     return ", ".join(f"{key}={rows[key].iloc[0]}" for key in by) or "a block"
 
 
@@ -167,7 +167,7 @@ def _fault(result: Any, schema: Types) -> str | None:
 
 
 def in_order(rows: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
-    """Return rows in an order, missing last, with ties ordered by all other columns.
+    """Sort rows, missing values last, with ties ordered by all other columns.
 
     Rows that are still tied are identical, so their original order does not matter.
     """

@@ -18,7 +18,7 @@ from kedro_azure_mlops.errors import OperationError
 _JAVAS = (17, 21)
 _INSTALL = "install one, on Debian or Ubuntu with apt-get install openjdk-17-jre-headless"
 # Set in a process whose Spark a platform has started.
-_OF_PLATFORMS = ("PYSPARK_GATEWAY_PORT", "DATABRICKS_RUNTIME_VERSION")
+_PLATFORM_VARIABLES = ("PYSPARK_GATEWAY_PORT", "DATABRICKS_RUNTIME_VERSION")
 _SECONDS = 5
 MASTER = "SPARK_MASTER"
 """The variable that names the master of a new session, such as ``spark://host:7077``."""
@@ -40,8 +40,9 @@ _LOCAL = {
 def spark_session(master: str | None = None, settings: Mapping[str, str] | None = None) -> Any:
     """Return the Spark session: an existing one, as platforms have, or a new one.
 
-    Times are in UTC and tables are passed by Arrow, in an existing session too. A local session
-    listens on the loopback address only, and its executors are this Python with its ``sys.path``.
+    Times are in UTC and tables are passed through Arrow, also in an existing session. A local
+    session listens only on the loopback address, and its executors are this Python with its
+    ``sys.path``.
 
     Parameters
     ----------
@@ -49,12 +50,12 @@ def spark_session(master: str | None = None, settings: Mapping[str, str] | None 
         For a new session: ``local[2]``, ``spark://host:7077``, ``yarn`` and so on; default: that of
         the variable ``SPARK_MASTER``, else ``local[*]``.
     settings
-        Further settings of a new session, such as ``{"spark.driver.memory": "4g"}``.
+        Additional settings of a new session, such as ``{"spark.driver.memory": "4g"}``.
 
     Raises
     ------
     OperationError
-        If pyspark or a Java 17 or 21 is missing, or the master does not answer.
+        If pyspark or Java 17 or 21 is missing, or the master does not answer.
     """
     sessions = _sessions()
     if (spark := sessions.getActiveSession()) is not None:
@@ -65,9 +66,9 @@ def spark_session(master: str | None = None, settings: Mapping[str, str] | None 
     builder, own = sessions.builder, {}
     if not _is_on_platform():
         master = master or os.environ.get(MASTER) or "local[*]"
-        _refuse_unfit_java()
-        _refuse_silent_masters(master)
-        builder, own = builder.master(master).appName("kedro"), _own(master)
+        _refuse_unsuitable_java()
+        _refuse_unreachable_master(master)
+        builder, own = builder.master(master).appName("kedro"), _local_settings(master)
     for name, value in (_RUNTIME | own | dict(settings or {})).items():
         builder = builder.config(name, value)
     return builder.getOrCreate()
@@ -79,22 +80,22 @@ def refuse_missing_spark() -> None:
     Raises
     ------
     OperationError
-        If pyspark or a Java 17 or 21 is missing, and no platform has started Spark.
+        If pyspark or Java 17 or 21 is missing, and no platform has started Spark.
     """
     _sessions()
     if not _is_on_platform():
-        _refuse_unfit_java()
+        _refuse_unsuitable_java()
 
 
 def send_packages(spark: Any, *names: str) -> None:
     """Send importable packages of pure Python to the executors of a cluster.
 
-    Not needed for a local session, nor where the project's wheel is installed on the cluster.
+    Not needed for a local session, nor if the project's wheel is installed on the cluster.
 
     Parameters
     ----------
     names
-        Such as ``"kedro_azure_mlops"``, which executors need as well, and the project's own.
+        Packages such as ``"kedro_azure_mlops"``, which executors need too, and the project's own.
 
     Raises
     ------
@@ -109,7 +110,9 @@ def send_packages(spark: Any, *names: str) -> None:
         archive = shutil.make_archive(
             str(Path(tempfile.mkdtemp()) / name), "zip", folder.parent, folder.name
         )
-        if type(spark).__module__.startswith("pyspark.sql.connect."):  # it has no context
+        if type(spark).__module__.startswith(
+            "pyspark.sql.connect."
+        ):  # Spark Connect has no context
             spark.addArtifacts(archive, pyfile=True)
         else:
             spark.sparkContext.addPyFile(archive)
@@ -127,38 +130,40 @@ def _sessions() -> Any:
 
 
 def _is_on_platform() -> bool:
-    return any(name in os.environ for name in _OF_PLATFORMS)
+    return any(name in os.environ for name in _PLATFORM_VARIABLES)
 
 
-def _own(master: str) -> dict[str, str]:
-    """Return settings of a session on this machine; a cluster has its own."""
+def _local_settings(master: str) -> dict[str, str]:
+    """Return the settings of a local session; none for a cluster, which has its own."""
     if not master.startswith("local"):
         return {}
     os.environ["PYSPARK_PYTHON"] = sys.executable
     os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
     found = {"spark.executorEnv.PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-    with suppress(ValueError, OSError, AttributeError):  # not known on every system
+    with suppress(ValueError, OSError, AttributeError):  # not every system reports these
         memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
         # the executors' Python processes and collected tables need the larger part
         found["spark.driver.memory"] = f"{max(memory // 4, 2**30) // 2**20}m"
     return _LOCAL | found
 
 
-def _refuse_unfit_java() -> None:
+def _refuse_unsuitable_java() -> None:
     home = os.environ.get("JAVA_HOME")
     java = shutil.which("java", path=f"{home}/bin") if home else shutil.which("java")
     wanted = f"Spark needs Java {' or '.join(map(str, _JAVAS))}"
     if java is None:
         where = f"JAVA_HOME names {home}, which has none" if home else "there is none on PATH"
         raise OperationError(f"{wanted}, but {where}: {_INSTALL}")
-    done = subprocess.run([java, "-version"], capture_output=True, text=True, check=False)
-    found = re.search(r'version "(?:1\.)?(\d+)', done.stderr)
+    process = subprocess.run([java, "-version"], capture_output=True, text=True, check=False)
+    found = re.search(r'version "(?:1\.)?(\d+)', process.stderr)
     if found is None or int(found[1]) not in _JAVAS:
-        shown = f"Java {found[1]}" if found else "not a Java that reports its version"
-        raise OperationError(f"{wanted}, but {java} is {shown}: {_INSTALL}, or set JAVA_HOME to it")
+        actual = f"Java {found[1]}" if found else "not a Java that reports its version"
+        raise OperationError(
+            f"{wanted}, but {java} is {actual}: {_INSTALL}, or set JAVA_HOME to it"
+        )
 
 
-def _refuse_silent_masters(master: str) -> None:
+def _refuse_unreachable_master(master: str) -> None:
     """Check that a Spark master answers; Spark itself would try for a minute."""
     if not master.startswith("spark://"):
         return

@@ -31,7 +31,7 @@ class PluginHooks:
 
     def __init__(self) -> None:
         self.configuration: Mlops | None = None
-        self.waits: bool | None = None  # for other runs; None: the default
+        self.waits: bool | None = None  # whether to wait for other runs; None: the default
         self.before_first_node: Callable[[], None] | None = None
         self._tracking: MlflowTracking | None = None
         self._work: Work | None = None
@@ -43,9 +43,9 @@ class PluginHooks:
     @hook_impl
     def after_context_created(self, context: Any) -> None:
         """Check parameters and ``mlops.yml``, and move bound entries, before anything runs."""
-        if self._tracking is not None:  # an earlier run here, as in a notebook, was interrupted
+        if self._tracking is not None:  # an earlier run, as in a notebook, was interrupted
             self._tracking.abandon()
-        self._leave()
+        self._end_work()
         self.configuration = self._tracking = None
         is_bound = binds_ports()
         source = context.config_loader.conf_source
@@ -82,7 +82,7 @@ class PluginHooks:
 
     @hook_impl
     def before_pipeline_run(self, run_params: dict[str, Any], pipeline: Any, catalog: Any) -> None:
-        """Lock out other runs, open an MLflow run; only the first process of a step writes."""
+        """Lock the run's files and open an MLflow run; only the first process of a step writes."""
         try:
             with _shown_by_kedro():
                 if self._tracking is not None and self._work is not None:
@@ -98,7 +98,7 @@ class PluginHooks:
 
                     store_nothing_unless_first(pipeline, catalog)
         except BaseException:
-            self._leave()
+            self._end_work()
             raise
         if self.before_first_node is not None:
             self.before_first_node()
@@ -116,7 +116,7 @@ class PluginHooks:
 
     @hook_impl
     def after_dataset_loaded(self, dataset_name: str, data: Any) -> None:
-        """Keep the champion that the run compares with."""
+        """Remember the champion that the run compares with."""
         if self._tracking is not None:
             self._tracking.loaded(dataset_name, data)
 
@@ -130,7 +130,7 @@ class PluginHooks:
 
     @hook_impl(tryfirst=True)
     def after_dataset_saved(self, dataset_name: str) -> None:
-        """Move the finished file into place; note that the model of this run is stored."""
+        """Move the finished file into place; record that the model of this run is stored."""
         if self._work is not None:
             self._work.saved(dataset_name)
         if self._tracking is not None:
@@ -144,7 +144,7 @@ class PluginHooks:
                 with _shown_by_kedro(), self._work.naming_a_full_disk():
                     self._tracking.finish(pipeline, catalog)
         finally:
-            self._leave()
+            self._end_work()
 
     @hook_impl(trylast=True)
     def on_pipeline_error(self, error: Exception) -> None:
@@ -161,10 +161,10 @@ class PluginHooks:
                     self._work.failed(error)
                 _raise_error_of_executor(error)
         finally:
-            self._leave()
+            self._end_work()
 
-    def _leave(self) -> None:
-        """Let other runs start."""
+    def _end_work(self) -> None:
+        """Release the files of this run, so that other runs can start."""
         if self._work is not None:
             self._work.end()
             self._work = None
@@ -194,8 +194,8 @@ def _shown_by_kedro() -> Iterator[None]:
 def _import_scipy_early() -> None:
     """Import scipy's functions before pandas, matplotlib and MLflow, so that skops loads faster.
 
-    When skops is imported, it searches all modules, in the order of their import, for the home of
-    each of these 250 functions. With thousands of modules ahead of them, that search would take
+    When skops is imported, it searches all modules, in the order of their import, for each of
+    these 250 functions. With thousands of modules ahead of them, that search would take
     longer than anything else at the start of a run.
     """
     with suppress(ImportError):
@@ -209,12 +209,12 @@ def binds_ports() -> bool:
 
 def has_configuration(source: str | Path, name: str) -> bool:
     """Return whether a configuration folder or archive has a file such as ``base/mlops.yml``."""
-    place = Path(str(source))
-    if not place.is_file():  # `kedro package` archives the folder
-        return any(place.glob(f"*/{name}*.y*ml"))
+    path = Path(str(source))
+    if not path.is_file():  # `kedro package` archives the folder
+        return any(path.glob(f"*/{name}*.y*ml"))
     import tarfile
 
-    with tarfile.open(place) as archive:
+    with tarfile.open(path) as archive:
         return any(PurePath(one).match(f"*/{name}*.y*ml") for one in archive.getnames())
 
 

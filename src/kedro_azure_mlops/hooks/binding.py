@@ -1,10 +1,10 @@
-"""Bind catalog entries to places that the environment names, so that steps of a job can share them.
+"""Bind catalog entries to paths from variables, so that the steps of a job can share them.
 
 ``BIND__features=/outputs/features/features.parquet kedro run`` reads and writes the entry
 ``features`` there instead of at its path in the catalog. Without such a variable nothing changes.
 An entry only needs a ``filepath`` or ``path``: ordinary, factory, versioned, partitioned and
-transcoded entries are bound alike. A dataset without an entry is stored according to its type,
-see ``job.carried``.
+transcoded entries are bound in the same way. A dataset without an entry is stored according to its
+type, see ``job.carried``.
 """
 
 import os
@@ -33,8 +33,8 @@ __all__ = [
 
 CARRIED = "kedro_azure_mlops.job.carried.CarriedDataset"
 _IN_MEMORY = ("MemoryDataset", "SharedMemoryDataset")
-_PLACES = ("filepath", "path")
-# Options of a remote store, which make no sense in a folder.
+_PATH_KEYS = ("filepath", "path")
+# Options of a remote store, which do not apply to a folder.
 _REMOTE = ("credentials", "fs_args")
 
 
@@ -44,7 +44,7 @@ def bind_context(context: Any) -> None:
     Raises
     ------
     OperationError
-        As ``bind``.
+        See ``bind``.
     """
     places = {k.removeprefix(PREFIX): v for k, v in os.environ.items() if k.startswith(PREFIX)}
     loader = context.config_loader
@@ -86,7 +86,7 @@ def is_in_memory(entry: Mapping[str, Any]) -> bool:
 
 
 def port_of(name: str) -> str:
-    """Return a dataset's name in letters, digits and ``_``; ``x@pandas`` as ``x@spark``."""
+    """Return a dataset's name in letters, digits and ``_``, without its transcoding."""
     return re.sub(r"\W", "__", base_of(name))
 
 
@@ -112,7 +112,7 @@ def entry_of(catalog: Mapping[str, Any], name: str) -> dict[str, Any] | None:
 
 def place_of(entry: Mapping[str, Any]) -> str | None:
     """Return the path of an entry, or of the dataset it wraps; None if it has none."""
-    for key in _PLACES:
+    for key in _PATH_KEYS:
         if key in entry:
             return None if entry[key] is None else str(entry[key])
     inner = entry.get("dataset")
@@ -120,14 +120,14 @@ def place_of(entry: Mapping[str, Any]) -> str | None:
 
 
 def moved(name: str, entry: Mapping[str, Any], place: str) -> dict[str, Any]:
-    """Return an entry with another path.
+    """Return an entry with its path replaced.
 
     Raises
     ------
     OperationError
         If it has no path.
     """
-    for key in _PLACES:
+    for key in _PATH_KEYS:
         if key in entry:
             kept = _without_remote(entry) if "://" in str(entry[key]) else dict(entry)
             return kept | {key: place}
@@ -137,7 +137,7 @@ def moved(name: str, entry: Mapping[str, Any], place: str) -> dict[str, Any]:
 
 
 def _without_remote(entry: Mapping[str, Any]) -> dict[str, Any]:
-    """Drop the options of a remote store, those of a wrapped dataset too."""
+    """Drop the options of a remote store, including those of a wrapped dataset."""
     kept = {key: value for key, value in entry.items() if key not in _REMOTE}
     if isinstance(kept.get("dataset"), Mapping):
         kept["dataset"] = _without_remote(kept["dataset"])

@@ -6,7 +6,7 @@ from pathlib import Path
 
 def code_version(root: Path) -> dict[str, str]:
     """Return the git commit of a folder and whether its files differ; empty without git."""
-    # A job runs from a copy inside the project, which is not what is committed there.
+    # A local job runs in an ignored copy inside the project, to which the commit does not apply.
     if ask_git(root, "check-ignore", ".") is not None:
         return {}
     commit = ask_git(root, "rev-parse", "HEAD")
@@ -19,9 +19,9 @@ def code_version(root: Path) -> dict[str, str]:
 def ask_git(root: Path, *arguments: str) -> str | None:
     """Return git's answer about a folder; None if it fails or is not installed."""
     try:
-        answer = subprocess.run(
+        process = subprocess.run(
             ["git", *arguments], cwd=root, capture_output=True, text=True, check=True
         )
     except (OSError, subprocess.CalledProcessError):
         return None
-    return answer.stdout.strip()
+    return process.stdout.strip()

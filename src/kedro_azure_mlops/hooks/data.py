@@ -15,7 +15,7 @@ from kedro_azure_mlops.config import Mlops
 from kedro_azure_mlops.contract import digest
 from kedro_azure_mlops.hooks.binding import base_of, is_parameter, port_of
 
-EARLIER = "data.from_earlier_runs"  # tag: inputs of a run that other runs have made
+EARLIER = "data.from_earlier_runs"  # tag: inputs of a run that earlier runs produced
 
 
 def stored_at(catalog: CatalogProtocol, name: str) -> str:
@@ -36,7 +36,7 @@ def digest_of(catalog: CatalogProtocol, name: str) -> str | None:
         return None
     if Path(path).is_dir():
         return digest(Path(path))
-    opener = Path(path).open if Path(path).is_file() else _remote(dataset, path)
+    opener = Path(path).open if Path(path).is_file() else _remote_opener(dataset, path)
     if opener is None:
         return None
     with opener("rb") as file:
@@ -46,14 +46,14 @@ def digest_of(catalog: CatalogProtocol, name: str) -> str | None:
 def measured(
     catalog: CatalogProtocol, names: Iterable[str], config: Mlops
 ) -> dict[str, dict[str, float]]:
-    """Load the metrics among stored entries: numbers by name, NaN too, for each entry.
+    """Load the metrics among stored entries: numbers by name, including NaN, for each entry.
 
-    Without a list in ``tracking.metrics`` these are all JSON entries that map names to numbers. If
+    Unless ``tracking.metrics`` lists them, these are all JSON entries that map names to numbers. If
     two entries use the same name, the second is prefixed with its entry: ``cost.seconds``.
     """
     wanted = config.tracking.metrics
     found: dict[str, dict[str, float]] = {}
-    taken: set[str] = set()
+    used: set[str] = set()
     for name in sorted(names) if wanted is None else [one for one in wanted if one in set(names)]:
         if name == config.gate.decision or (wanted is None and not _is_json(catalog, name)):
             continue
@@ -62,9 +62,9 @@ def measured(
         numbers = _numbers(catalog.load(name))
         if wanted is None and numbers is None:
             continue
-        given = numbers or {}
-        found[name] = {f"{name}.{k}" if k in taken else k: v for k, v in given.items()}
-        taken |= given.keys()
+        values = numbers or {}
+        found[name] = {f"{name}.{k}" if k in used else k: v for k, v in values.items()}
+        used |= values.keys()
     return found
 
 
@@ -84,20 +84,20 @@ def _numbers(content: Any) -> dict[str, float] | None:
 
 def data_tags(pipeline: Pipeline, catalog: CatalogProtocol, root: Path) -> dict[str, str]:
     """Return tags on a run's inputs: digest and path of raw files, and results of other runs."""
-    made = _made_by_nodes()
-    given = {name for name in pipeline.inputs() if not is_parameter(name)}
+    made = _node_outputs()
+    inputs = {name for name in pipeline.inputs() if not is_parameter(name)}
     tags = {}
-    for name in sorted(given):
+    for name in sorted(inputs):
         if base_of(name) not in made and (found := digest_of(catalog, name)):
             tags[f"data.file.{port_of(name)}"] = found
-            tags[f"data.path.{port_of(name)}"] = _place(catalog, name, root)
-    if earlier := sorted({base_of(name) for name in given} & made):
+            tags[f"data.path.{port_of(name)}"] = _catalog_path(catalog, name, root)
+    if earlier := sorted({base_of(name) for name in inputs} & made):
         tags[EARLIER] = ",".join(earlier)
     return tags
 
 
 def dataset_input(catalog: CatalogProtocol, name: str, fingerprint: str) -> Any:
-    """Describe the training data as MLflow shows it beside a run."""
+    """Describe the training data as MLflow shows it with a run."""
     from mlflow.data.dataset_source_registry import resolve_dataset_source
     from mlflow.data.meta_dataset import MetaDataset
     from mlflow.entities import Dataset, DatasetInput, InputTag
@@ -113,12 +113,12 @@ def dataset_input(catalog: CatalogProtocol, name: str, fingerprint: str) -> Any:
 
 def _path(dataset: Any) -> str | None:
     if isinstance(dataset, AbstractVersionedDataset):
-        return str(dataset._get_load_path())  # Kedro has no public way to ask for the file
+        return str(dataset._get_load_path())  # Kedro has no public method for this path
     path = getattr(dataset, "filepath", None)
     return None if path is None else str(path)
 
 
-def _made_by_nodes() -> set[str]:
+def _node_outputs() -> set[str]:
     if hasattr(pipelines, "set_requested"):  # newer Kedro loads only the pipelines that run
         pipelines.set_requested(None)
     try:
@@ -127,20 +127,20 @@ def _made_by_nodes() -> set[str]:
         return set()
 
 
-def _remote(dataset: Any, path: str) -> Callable[..., Any] | None:
+def _remote_opener(dataset: Any, path: str) -> Callable[..., Any] | None:
     files = getattr(dataset, "_fs", None)  # the dataset's own file system
     return partial(files.open, path) if files and files.exists(path) else None
 
 
-def _place(catalog: CatalogProtocol, name: str, root: Path) -> str:
-    """Write a path as a catalog does: below the project, or whole with its protocol."""
+def _catalog_path(catalog: CatalogProtocol, name: str, root: Path) -> str:
+    """Return an entry's path: relative to the project, or absolute, or remote with its protocol."""
     protocol = getattr(catalog[name], "_protocol", "file")
     path = stored_at(catalog, name)
     if protocol != "file":
         return f"{protocol}://{_unsigned(path)}"
-    whole = (root / path).resolve()
-    inside = whole.is_relative_to(root.resolve())
-    return (whole.relative_to(root.resolve()) if inside else whole).as_posix()
+    absolute = (root / path).resolve()
+    inside = absolute.is_relative_to(root.resolve())
+    return (absolute.relative_to(root.resolve()) if inside else absolute).as_posix()
 
 
 def _unsigned(address: str) -> str:

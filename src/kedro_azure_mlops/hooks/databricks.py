@@ -63,8 +63,8 @@ _DENIED = {
     ),
     "edit permissions": f"Ask the owner of that folder for the permission, {_CHOOSE}",
 }
-_PLACE = re.compile(r"\b(catalog|schema) '[^']*' does not exist|metastore", re.IGNORECASE)
-# what databricks-sdk and MLflow add to each message
+_MISSING_SCHEMA = re.compile(r"\b(catalog|schema) '[^']*' does not exist|metastore", re.IGNORECASE)
+# text that databricks-sdk and MLflow add to each message
 _NOISE = re.compile(r"\. (Config: host=|Please ensure that the 'databricks-sdk').*", re.DOTALL)
 _UNREACHABLE = (
     "The workspace does not answer: check DATABRICKS_HOST, or the host of the profile, and that "
@@ -80,12 +80,12 @@ _UNREACHABLE_TEXTS = (
 
 
 def is_databricks(address: str) -> bool:
-    """Return whether an address is one of Databricks, for runs or for a registry."""
+    """Return whether an address refers to Databricks, for runs or for a registry."""
     return address.partition("://")[0] in (_RUNS, _CATALOG)
 
 
 def is_unity_catalog(address: str | None) -> bool:
-    """Return whether an address is one of Unity Catalog."""
+    """Return whether an address refers to Unity Catalog."""
     return (address or "").partition("://")[0] == _CATALOG
 
 
@@ -130,8 +130,8 @@ def refuse_silence(address: str) -> None:
 
     host = host_of(address)
     if host and host not in _answering:
-        about = f"{host}/.well-known/databricks-config"
-        requests.get(about, timeout=_SECONDS, allow_redirects=False)  # any answer will do
+        url = f"{host}/.well-known/databricks-config"
+        requests.get(url, timeout=_SECONDS, allow_redirects=False)  # any answer will do
         _answering.add(host)
 
 
@@ -145,7 +145,7 @@ def host_of(address: str) -> str:
     host = "" if profile_of(address) else os.environ.get("DATABRICKS_HOST", "")
     if not host:
         file = os.environ.get("DATABRICKS_CONFIG_FILE") or "~/.databrickscfg"
-        # DEFAULT is a section like any other here
+        # treat DEFAULT like any other section
         known = configparser.ConfigParser(interpolation=None, default_section="")
         try:
             known.read(Path(file).expanduser(), encoding="utf-8")
@@ -162,13 +162,13 @@ def experiment_path(name: str, folder: str | None) -> str:
     Parameters
     ----------
     name
-        A path is used as it is, without ``/Workspace``: Databricks shows that before each path,
-        but does not find an experiment by it.
+        A path is used without the prefix ``/Workspace``, which Databricks shows but does not
+        accept.
     folder
         The folder of a name that is not a path; None: ``/Shared/`` and the project's package.
     """
-    below = folder or f"/Shared/{project.PACKAGE_NAME or name}"
-    path = name if name.startswith("/") else f"{below.rstrip('/')}/{name}"
+    parent = folder or f"/Shared/{project.PACKAGE_NAME or name}"
+    path = name if name.startswith("/") else f"{parent.rstrip('/')}/{name}"
     return f"/{path.removeprefix('/Workspace/').lstrip('/')}"
 
 
@@ -207,7 +207,7 @@ def refuse_model_name(name: str, registry: str) -> None:
         if len(levels) != 3 or not all(levels) or set(name) & set(" /"):
             raise OperationError(
                 f"mlops.yml: registry.name: {name} is not a name of Unity Catalog ({registry}), "
-                "where names have three levels: set CATALOG.SCHEMA.MODEL. To keep models in the "
+                "whose names have three levels: set CATALOG.SCHEMA.MODEL. To keep models in the "
                 "workspace registry instead, set registry.uri: databricks."
             )
     elif is_databricks(registry) and set(name) & set(_FORBIDDEN):
@@ -224,17 +224,17 @@ def is_missing_model(error: Any) -> bool:
     A missing catalog, schema or metastore is a fault.
     """
     missing = error.error_code in ("RESOURCE_DOES_NOT_EXIST", "NOT_FOUND")
-    return missing and not _PLACE.search(str(error))
+    return missing and not _MISSING_SCHEMA.search(str(error))
 
 
 def log_long_values(
     client: Any, run: str, tags: dict[str, str], parameters: dict[str, str]
 ) -> None:
-    """Send one by one the tags and parameters of a run that are too long for a batch.
+    """Send the tags and parameters of a run that are too long for a batch, one by one.
 
     They are removed from ``tags`` and ``parameters``. Databricks documents 250 characters for a
     value in a batch, 64 KB for a tag and 500 bytes for a parameter sent alone; a longer parameter
-    is cut, but complete in ``parameters.yml`` of the run.
+    is truncated, but complete in ``parameters.yml`` of the run.
     """
     for name in [name for name, text in tags.items() if len(text) > _LONGEST_IN_BATCH]:
         client.set_tag(run, name, tags.pop(name))
@@ -243,7 +243,7 @@ def log_long_values(
 
 
 def shortened(text: str) -> str:
-    """Return a parameter's text, cut to the 500 bytes that Databricks keeps."""
+    """Return a parameter's text, truncated to the 500 bytes that Databricks stores."""
     if len(text.encode()) <= _LONGEST_PARAMETER:
         return text
     return text.encode()[: _LONGEST_PARAMETER - 3].decode(errors="ignore") + "..."
@@ -270,13 +270,13 @@ def advice(text: str, code: str, address: str) -> str | None:
     code
         MLflow's error code.
     """
-    small = text.lower()
-    if "databricks credential configuration" in small and (host := host_of(address)):
+    lowered = text.lower()
+    if "databricks credential configuration" in lowered and (host := host_of(address)):
         return f"There is no token for {host}: set DATABRICKS_TOKEN, or sign in with {_SIGN_IN}"
     texts = _BY_TEXT if code != "PERMISSION_DENIED" else _DENIED | _BY_TEXT
-    if known := next((words for part, words in texts.items() if part in small), None):
+    if known := next((words for part, words in texts.items() if part in lowered), None):
         return known
-    if any(part in small for part in _UNREACHABLE_TEXTS):
+    if any(part in lowered for part in _UNREACHABLE_TEXTS):
         return _UNREACHABLE
     if code == "PERMISSION_DENIED":
         return "Ask an administrator of the workspace for the permission"

@@ -15,7 +15,7 @@ _BY_CODE = {
         "MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN, to credentials that it accepts"
     ),
     "PERMISSION_DENIED": (
-        "These credentials may not do that: ask for the permission, or set "
+        "These credentials lack permission: ask for it, or set "
         "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN, to "
         "others"
     ),
@@ -48,10 +48,16 @@ def faults() -> tuple[type[Exception], ...]:
     from requests import RequestException
     from sqlalchemy.exc import SQLAlchemyError
 
-    of_database = (SQLAlchemyError, sqlite3.Error, CommandError)
+    database_errors = (SQLAlchemyError, sqlite3.Error, CommandError)
     # MLflow imports a cloud storage client only when it opens the storage
-    of_storage = (OSError, ImportError)
-    return (MlflowException, RequestException, *of_database, DeletedExperimentError, *of_storage)
+    storage_errors = (OSError, ImportError)
+    return (
+        MlflowException,
+        RequestException,
+        *database_errors,
+        DeletedExperimentError,
+        *storage_errors,
+    )
 
 
 def fault_in_words(error: BaseException, address: str) -> str:
@@ -61,8 +67,8 @@ def fault_in_words(error: BaseException, address: str) -> str:
     why = first_line(error)
     if databricks.is_databricks(address):
         why = databricks.essence(why)
-    what = f"MLflow at {shown_address(address)} failed: {why}"
-    return f"{what}\n{advice_on(error, address)}."
+    fault = f"MLflow at {shown_address(address)} failed: {why}"
+    return f"{fault}\n{advice_on(error, address)}."
 
 
 def advice_on(error: BaseException, address: str = "") -> str:

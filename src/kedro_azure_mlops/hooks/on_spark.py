@@ -26,17 +26,17 @@ def open_session_if_needed(
     Raises
     ------
     OperationError
-        If there is no pyspark, no suitable Java or no master.
+        If pyspark or a suitable Java is missing, or the Spark master does not answer.
     """
     if not any(is_spark_entry(catalog, name) for name in pipeline.datasets()):
         return
     from kedro_azure_mlops.config import SparkSettings
     from kedro_azure_mlops.engine.session import MASTER, send_packages, spark_session
 
-    given = configuration.spark if configuration else SparkSettings()
-    master = given.master or os.environ.get(MASTER)
+    settings = configuration.spark if configuration else SparkSettings()
+    master = settings.master or os.environ.get(MASTER)
     logger.info("Some tables of this run are on Spark: opening its session.")
-    spark = spark_session(master, {name: str(value) for name, value in given.settings.items()})
+    spark = spark_session(master, {name: str(value) for name, value in settings.settings.items()})
     if master and not master.startswith("local"):
         send_packages(spark, *filter(None, ["kedro_azure_mlops", project.PACKAGE_NAME]))
 

@@ -2,7 +2,7 @@
 
 The type of a parameter comes from where it is used: the hint of a node's argument or, if the
 catalog interpolates it, of the dataset's or the validator's constructor. A wrong one is refused
-before anything is loaded, whichever pipelines are run.
+before anything is loaded, even if no pipeline of this run uses it.
 """
 
 import inspect
@@ -52,11 +52,11 @@ def refuse_wrong_parameters(context: Any) -> None:
     """
     logging.getLogger("kedro.validation.type_extractor").addFilter(_is_not_about_unions)
     loader = context.config_loader
-    given = dict(getattr(loader, "runtime_params", None) or {})
+    runtime = dict(getattr(loader, "runtime_params", None) or {})
     uses = uses_of_parameters(loader)
     try:
-        if given:
-            _refuse_unknown(given, _written(loader), uses)
+        if runtime:
+            _refuse_unknown(runtime, _parameters_of_files(loader), uses)
         with readable("parameters.yml"):
             parameters = loader["parameters"]
     except MissingConfigException:  # Kedro warns about it
@@ -64,22 +64,22 @@ def refuse_wrong_parameters(context: Any) -> None:
     if found := wrong_parameters(parameters, uses):
         lines = []
         for name, why in found.items():
-            origin = _origin(name, given, context)
+            origin = _origin(name, runtime, context)
             is_quoted = origin == "--params" and why.startswith("must be text (it is")
             hint = f"; put quotes around it: {name}='...'" if is_quoted else ""
             lines.append(f"{origin}: {name}: {why}{hint}")
         raise OperationError("\n".join(lines))
 
 
-def _written(loader: Any) -> Mapping[str, Any]:
+def _parameters_of_files(loader: Any) -> Mapping[str, Any]:
     """Return the parameters from the files alone."""
-    given, loader.runtime_params = loader.runtime_params, {}
+    runtime, loader.runtime_params = loader.runtime_params, {}
     try:
         with readable("parameters.yml"):
             found: Mapping[str, Any] = loader["parameters"]
         return found
     finally:
-        loader.runtime_params = given
+        loader.runtime_params = runtime
 
 
 def wrong_parameters(parameters: Mapping[str, Any], uses: Iterable[Use]) -> dict[str, str]:
@@ -100,9 +100,11 @@ def wrong_parameters(parameters: Mapping[str, Any], uses: Iterable[Use]) -> dict
     return found
 
 
-def _refuse_unknown(given: Mapping[str, Any], written: Mapping[str, Any], uses: list[Use]) -> None:
+def _refuse_unknown(
+    runtime: Mapping[str, Any], written: Mapping[str, Any], uses: list[Use]
+) -> None:
     known = dict(_with_dotted_names(written))
-    for name, _ in flat(given):
+    for name, _ in flat(runtime):
         if name in known or any(_accepts_any_name(hint, used, name) for used, hint in uses):
             continue
         keys = name.split(".")
@@ -115,7 +117,9 @@ def _refuse_unknown(given: Mapping[str, Any], written: Mapping[str, Any], uses: 
             )
         values = sorted(one for one, value in known.items() if not isinstance(value, Mapping))
         close = get_close_matches(name, values, n=1)
-        hint = f" Did you mean {close[0]}?" if close else f" There are: {', '.join(values)}."
+        hint = (
+            f" Did you mean {close[0]}?" if close else f" The parameters are: {', '.join(values)}."
+        )
         raise OperationError(f"--params: there is no parameter {name}.{hint}")
 
 
@@ -128,7 +132,7 @@ def _with_dotted_names(nested: Mapping[str, Any], prefix: str = "") -> Iterator[
 
 
 def _accepts_any_name(hint: Any, used: str, name: str) -> bool:
-    """Return whether a typed parameter accepts any name there (a ``dict``)."""
+    """Return whether a parameter's type has a ``dict`` there, which accepts any key."""
     if not name.startswith(f"{used}."):
         return False
     keys = name.removeprefix(f"{used}.").split(".")
@@ -160,10 +164,10 @@ def uses_of_parameters(loader: Any) -> list[Use]:
 
 def _uses_of_nodes() -> Iterator[Use]:
     for node in {node for pipeline in _registered().values() for node in pipeline.nodes}:
-        asked = node._inputs  # Kedro's `inputs` does not map them to arguments
-        args, named = ([asked], {}) if isinstance(asked, str) else (asked or [], {})
-        if isinstance(asked, dict):
-            args, named = [], asked
+        inputs = node._inputs  # Kedro's `inputs` does not map them to arguments
+        args, named = ([inputs], {}) if isinstance(inputs, str) else (inputs or [], {})
+        if isinstance(inputs, dict):
+            args, named = [], inputs
         try:
             signature = inspect.signature(node.func, follow_wrapped=False)
             arguments = signature.bind(*args, **named).arguments
@@ -177,14 +181,14 @@ def _uses_of_nodes() -> Iterator[Use]:
 
 def _registered() -> Mapping[str, Pipeline]:
     """Return all pipelines or, if one of them cannot be imported, the requested ones."""
-    asked = getattr(pipelines, "_requested_pipelines", None)
-    found = _pipelines_of(None)
-    return (_pipelines_of(asked) or {}) if found is None else found
+    requested = getattr(pipelines, "_requested_pipelines", None)
+    every = _pipelines_of(None)
+    return (_pipelines_of(requested) or {}) if every is None else every
 
 
 def _pipelines_of(names: list[str] | None) -> Mapping[str, Pipeline] | None:
     selects = hasattr(pipelines, "set_requested")  # since Kedro 1.2
-    asked = getattr(pipelines, "_requested_pipelines", None)
+    requested = getattr(pipelines, "_requested_pipelines", None)
     try:
         with warnings.catch_warnings(action="ignore"):  # Kedro's, about pipelines that are not run
             if selects:
@@ -194,7 +198,7 @@ def _pipelines_of(names: list[str] | None) -> Mapping[str, Pipeline] | None:
         return None
     finally:
         if selects:
-            pipelines.set_requested(asked)
+            pipelines.set_requested(requested)
 
 
 def _uses_of_catalog(loader: Any) -> Iterator[Use]:
@@ -246,15 +250,15 @@ def _dataset_class(path: Any) -> Any:
     return parse_dataset_definition({"type": path})[0]
 
 
-def _constructor_hints(made: Any) -> dict[str, Any]:
-    """Return a class's hints, with those of its bases where it passes on ``**options``."""
+def _constructor_hints(constructor: Any) -> dict[str, Any]:
+    """Return a class's hints, including those of its bases if it passes ``**options`` on."""
     found: dict[str, Any] = {}
-    for one in made.__mro__ if isinstance(made, type) else ():
-        made_by = vars(one).get("__init__")
-        if made_by is None:
+    for one in constructor.__mro__ if isinstance(constructor, type) else ():
+        init = vars(one).get("__init__")
+        if init is None:
             continue
-        signature = inspect.signature(made_by)
-        hints = _hints(inspect.unwrap(made_by))
+        signature = inspect.signature(init)
+        hints = _hints(inspect.unwrap(init))
         found = {name: hints[name] for name in signature.parameters if name in hints} | found
         kinds = [parameter.kind for parameter in signature.parameters.values()]
         if inspect.Parameter.VAR_KEYWORD not in kinds:
@@ -272,7 +276,7 @@ def _hints(function: Any) -> dict[str, Any]:
 
 
 def _faults(hint: Any, value: Any) -> list[tuple[list[str], str]]:
-    """Return the faults of a value, each as the keys inside it and a sentence."""
+    """Return the faults of a value, each as a path of keys and a sentence."""
     hint = _without_mapping(hint)
     is_model, has_fields = _is_model(hint), is_dataclass(hint) or is_typeddict(hint)
     try:
@@ -295,8 +299,10 @@ def _without_mapping(hint: Any) -> Any:
     """Return the model of ``Model | Mapping``, which defines the keys."""
     if not any(_is_model(kind) for kind in _kinds(hint)):
         return hint
-    ways = get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,)
-    kept = tuple(way for way in ways if (get_origin(way) or way) not in (dict, Mapping))
+    members = get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,)
+    kept = tuple(
+        member for member in members if (get_origin(member) or member) not in (dict, Mapping)
+    )
     return Union[kept]  # noqa: UP007, of a single type this is the type itself
 
 
@@ -305,7 +311,7 @@ def _is_model(hint: Any) -> bool:
 
 
 def _value_of(parameters: Mapping[str, Any], name: str) -> Any:
-    if name in parameters:  # such as one of a namespace
+    if name in parameters:  # such as a parameter of a namespace
         return parameters[name]
     value: Any = parameters
     for key in name.split("."):
@@ -315,9 +321,9 @@ def _value_of(parameters: Mapping[str, Any], name: str) -> Any:
     return value
 
 
-def _origin(name: str, given: Mapping[str, Any], context: Any) -> str:
+def _origin(name: str, runtime: Mapping[str, Any], context: Any) -> str:
     """Return the source of a value: the command line, or a file."""
-    for one, _ in flat(given):
+    for one, _ in flat(runtime):
         if f"{name}.".startswith(f"{one}.") or one.startswith(f"{name}."):
             return "--params"
     loader, root = context.config_loader, Path(context.project_path)

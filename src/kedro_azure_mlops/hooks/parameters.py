@@ -21,8 +21,8 @@ _FILTERS = {
 
 def flat(nested: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     """Yield each value with its dotted name, such as ``detector.seed``."""
-    for name, given in nested.items():
-        value = given.model_dump() if isinstance(given, BaseModel) else given
+    for name, item in nested.items():
+        value = item.model_dump() if isinstance(item, BaseModel) else item
         if isinstance(value, Mapping):
             yield from flat(value, f"{prefix}{name}.")
         else:
@@ -51,17 +51,19 @@ def command_tags(run_params: Mapping[str, Any]) -> dict[str, str]:
         for name, option in _FILTERS.items()
         if (asked := run_params.get(name))
     ]
-    given = [f"{name}={_typed(value)}" for name, value in flat(run_params["runtime_params"] or {})]
+    parameters = [
+        f"{name}={_as_typed(value)}" for name, value in flat(run_params["runtime_params"] or {})
+    ]
     return {
         "kedro.run_id": run_params.get("run_id") or run_params["session_id"],  # before Kedro 1.1
         "kedro.pipelines": ",".join(pipelines_of(run_params)),
         **({"kedro.filters": shlex.join(filters)} if filters else {}),
-        **({"kedro.params": ",".join(given)} if given else {}),
+        **({"kedro.params": ",".join(parameters)} if parameters else {}),
     }
 
 
-def _typed(value: Any) -> str:
-    """Write a value as it is typed after ``--params``."""
+def _as_typed(value: Any) -> str:
+    """Write a value as a user types it after ``--params``."""
     if isinstance(value, str):
         return value
     return yaml.safe_dump(value, default_flow_style=True).splitlines()[0]

@@ -1,4 +1,4 @@
-"""Add a reference profile to a model without one, from the table that its node was given."""
+"""Add a reference profile to a model without one, from the table that its node received."""
 
 import logging
 from collections.abc import Mapping

@@ -29,7 +29,7 @@ def rank() -> int:
                 raise OperationError(f"{name} is {text!r}, but must be the number of this process.")
             return int(text)
     text = os.environ.get("TF_CONFIG")
-    return _of_tensorflow(text) if text else 0
+    return _tensorflow_rank(text) if text else 0
 
 
 def store_nothing_unless_first(pipeline: Any, catalog: Any) -> None:
@@ -45,8 +45,8 @@ def store_nothing_unless_first(pipeline: Any, catalog: Any) -> None:
             catalog[name] = MemoryDataset(copy_mode="assign")
 
 
-def _of_tensorflow(text: str) -> int:
-    """Return the rank in TensorFlow's order, where the chief comes first, else the workers."""
+def _tensorflow_rank(text: str) -> int:
+    """Return the rank in TensorFlow's order, where the chief comes first, then the workers."""
     try:
         config = json.loads(text)
         cluster, task = config.get("cluster", {}), config.get("task", {})

@@ -28,7 +28,7 @@ logger = logging.getLogger(__name__)
 PARAMETERS = "parameters.yml"
 ATTEMPT = "kedro.attempt"
 JOB = "KEDRO_MLOPS_JOB"  # the variable that all steps of one orchestrator run share
-_JOB = "kedro.job"  # the same, as the tag of the job's run
+_JOB = "kedro.job"  # tag of the job's run: the value of that variable
 _PARENT = "mlflow.parentRunId"
 _INHERITED = ("git.", "data.")
 
@@ -48,7 +48,7 @@ class TrackedRun:
         self._job = run.data.tags.get(_PARENT)
         self.client = open_client()
         self._has_limits = is_databricks(self.client.tracking_uri)
-        self._there = run.data
+        self._data = run.data
         self._uri = run.info.artifact_uri
         self._attempt = int(run.data.tags.get(ATTEMPT, 0)) + 1 if adopted else 1
 
@@ -94,14 +94,14 @@ class TrackedRun:
         text = {name: redact(str(redacted(one, name))) for name, one in parameters.items()}
         if self._has_limits:
             text = {name: shortened(one) for name, one in text.items()}
-        there = self._there.params
-        if other := [name for name in text if there.get(name, text[name]) != text[name]]:
+        logged = self._data.params
+        if other := [name for name in text if logged.get(name, text[name]) != text[name]]:
             logger.warning(
                 "Run %s keeps other values of %s, logged by an earlier attempt of this step. The "
                 "values of this attempt are in the run's file %s.",
-                *(self.id, ", ".join(other), self._place(PARAMETERS)),
+                *(self.id, ", ".join(other), self._attempt_path(PARAMETERS)),
             )
-        new = {name: one for name, one in text.items() if name not in there}
+        new = {name: one for name, one in text.items() if name not in logged}
         if self._has_limits:
             log_long_values(self.client, self.id, {}, new)
         self.client.log_batch(self.id, params=[Param(*one) for one in new.items()])
@@ -119,18 +119,18 @@ class TrackedRun:
     def log_text(self, text: str, name: str) -> None:
         """Store text as a file of the run."""
         with self._storing(name):
-            self.client.log_text(self.id, redact(text), self._place(name))
+            self.client.log_text(self.id, redact(text), self._attempt_path(name))
 
     def log_file(self, path: str) -> None:
         """Store a file with the run."""
         with self._storing(Path(path).name):
-            self.client.log_artifact(self.id, path, self._place("") or None)
+            self.client.log_artifact(self.id, path, self._attempt_path("") or None)
 
     def log_folder(self, path: Path, name: str) -> str:
         """Store a folder with the run and return its address."""
         with self._storing(name):
-            self.client.log_artifacts(self.id, str(path), self._place(name))
-        return f"{self._uri}/{self._place(name)}"
+            self.client.log_artifacts(self.id, str(path), self._attempt_path(name))
+        return f"{self._uri}/{self._attempt_path(name)}"
 
     def inherited_tags(self) -> dict[str, str]:
         """Return the tags on code and data that the submitter set on the job or its parent."""
@@ -138,7 +138,7 @@ class TrackedRun:
 
         if not self.adopted:
             return {}
-        tags = self._there.tags
+        tags = self._data.tags
         if parent := tags.get(_PARENT):
             try:
                 tags = tags | self.client.get_run(parent).data.tags
@@ -154,7 +154,7 @@ class TrackedRun:
             return
         mlflow.end_run(status)
         if self._job is not None:
-            _settle_job(self.client, self._job)
+            _update_job_status(self.client, self._job)
 
     @contextmanager
     def _storing(self, name: str) -> Iterator[None]:
@@ -172,10 +172,10 @@ class TrackedRun:
             with suppress(Exception):
                 files = get_artifact_repository(self._uri)
                 if isinstance(files, LocalArtifactRepository):
-                    files.delete_artifacts(self._place(name))
+                    files.delete_artifacts(self._attempt_path(name))
             raise MlflowException(str(error)) from error
 
-    def _place(self, name: str) -> str:
+    def _attempt_path(self, name: str) -> str:
         """Return a path of this attempt: Azure ML refuses to overwrite a file."""
         return name if self._attempt == 1 else f"attempt_{self._attempt}/{name}".rstrip("/")
 
@@ -188,7 +188,7 @@ def open_run(experiment: str, name: str, folder: str | None = None) -> TrackedRu
     folder
         As for ``placed_experiment``.
     """
-    import mlflow  # takes over a second: only for commands that run a pipeline
+    import mlflow  # slow to import: only commands that run a pipeline should
 
     # it would print a traceback for each database fault, which we report ourselves
     logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
@@ -209,7 +209,7 @@ def open_run(experiment: str, name: str, folder: str | None = None) -> TrackedRu
 def _without_ipython() -> Iterator[None]:
     """Keep MLflow from importing IPython in a process that is not a notebook.
 
-    MLflow asks IPython whether it runs in one; the import takes half a second.
+    MLflow would import it to find out, which takes half a second.
     """
     if is_hidden := "IPython" not in sys.modules:
         sys.modules["IPython"] = None  # type: ignore[assignment]
@@ -221,9 +221,9 @@ def _without_ipython() -> Iterator[None]:
 
 
 def end_runs_of_dead_processes(client: Any, experiment: str) -> None:
-    """Mark runs as KILLED whose process on this machine died before it could end them.
+    """Mark runs as KILLED if their process on this machine died before it could end them.
 
-    Runs of other machines and containers, and those without tags on their process, stay.
+    Runs of other machines and containers, and those without tags on their process, are left alone.
     """
     experiments = [experiment]
     if database_of(client.tracking_uri):  # a job has an experiment of its own
@@ -242,14 +242,14 @@ def _run_of_job(client: Any, experiment: str, job: str) -> str:
     """Set the run of an orchestrator's job to RUNNING and return it; the first step creates it."""
     name = quote(job, safe=" :+/")  # a search may not contain quotation marks
 
-    def found() -> list[Any]:
-        made = client.search_runs([experiment], f"tags.`{_JOB}` = '{name}'")
-        return sorted(made, key=lambda run: (run.info.start_time, run.info.run_id))
+    def matching_runs() -> list[Any]:
+        matches = client.search_runs([experiment], f"tags.`{_JOB}` = '{name}'")
+        return sorted(matches, key=lambda run: (run.info.start_time, run.info.run_id))
 
-    runs = found()
+    runs = matching_runs()
     if not runs:
         own = client.create_run(experiment, run_name=job, tags={_JOB: name}).info.run_id
-        runs = found()
+        runs = matching_runs()
         if runs[0].info.run_id != own:  # another step started at the same moment
             client.delete_run(own)
     run = str(runs[0].info.run_id)
@@ -257,7 +257,7 @@ def _run_of_job(client: Any, experiment: str, job: str) -> str:
     return run
 
 
-def _settle_job(client: Any, job: str) -> None:
+def _update_job_status(client: Any, job: str) -> None:
     """Set the status of a job's run from its steps, unless one of them is still running.
 
     The last attempt of a repeated step counts. No step can tell when the job is over: between

@@ -1,4 +1,4 @@
-"""Choose the MLflow server that a project tracks on, and the experiment there."""
+"""Choose the MLflow server that a project tracks on, and its experiment."""
 
 import os
 import shlex
@@ -25,15 +25,15 @@ _DEFAULTS = {
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
     "MLFLOW_DATABRICKS_ENDPOINT_HTTP_RETRY_TIMEOUT": "10",
-    # would look for a Databricks notebook at every run, and import IPython for that
+    # otherwise MLflow imports IPython at every run, to look for a Databricks notebook
     "MLFLOW_ENABLE_SGC_RUN_RESUMPTION_FOR_DATABRICKS_JOBS": "false",
 }
-ARTIFACTS = "mlartifacts"  # the folder beside a database for the files of its runs
+ARTIFACTS = "mlartifacts"  # the folder for the files of runs, next to their database
 _LONGEST = 100  # characters of a folder's name
 _SQLITE = "sqlite:///"
 _IN_MEMORY = ("", ":memory:")
 _chosen: set[str] = set()  # addresses that this process has set itself
-_chosen_registry: list[str] = []  # the last one that this process has set
+_chosen_registry: list[str] = []  # the last registry that this process has set
 _REGISTRY = "MLFLOW_REGISTRY_URI"
 _FILE = "file:"  # prefix of a path in which SQLite decodes quoted characters
 
@@ -140,12 +140,12 @@ def asked_registry() -> str:
 def _choose_registry(address: str) -> None:
     import mlflow
 
-    given = os.environ.get(_REGISTRY, "")
+    current = os.environ.get(_REGISTRY, "")
     if address:
-        if address != given:
+        if address != current:
             _chosen_registry[:] = [address]
         mlflow.set_registry_uri(address)
-    elif given and given in _chosen_registry:  # set for another project, and kept by MLflow
+    elif current and current in _chosen_registry:  # set for another project, and kept by MLflow
         mlflow.set_registry_uri(None)
         os.environ.pop(_REGISTRY)
 
@@ -166,15 +166,15 @@ def server_of(configured: str, root: Path, *, given: bool = False) -> str:
     if named in _chosen:  # set for another project, and kept there by MLflow
         named = ""
     address = named or configured
-    path, mark, options = address.removeprefix(_SQLITE).partition("?")
+    path, separator, options = address.removeprefix(_SQLITE).partition("?")
     if not address.startswith(_SQLITE) or Path(path).is_absolute() or path in _IN_MEMORY:
         return address
     address = sqlite_address(root / path)
-    return f"{address}{'&' if '?' in address else mark}{options}" if mark else address
+    return f"{address}{'&' if '?' in address else separator}{options}" if separator else address
 
 
 def sqlite_address(path: Path) -> str:
-    """Return the address of a SQLite file, whatever characters its folders have."""
+    """Return the address of a SQLite file, whose folders may have special characters."""
     from sqlalchemy import URL, make_url
 
     plain = _SQLITE + path.as_posix()
@@ -218,7 +218,7 @@ def placed_experiment(name: str, address: str, folder: str | None = None) -> str
 
 
 def experiment_id(client: Any, name: str, folder: str | None = None) -> str:
-    """Find or create an experiment; files of a local database go into a folder beside it.
+    """Find or create an experiment; files of a local database go into a folder next to it.
 
     On Databricks a name that is not a path is placed in a folder, which is created.
 

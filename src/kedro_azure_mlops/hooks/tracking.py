@@ -2,7 +2,7 @@
 
 It works with a server that has no logged-models API (Azure ML): the model is saved to a folder by
 the catalog, logged as files and registered from there, never by ``log_model``. Everything is sent
-after the run from what the catalog has stored, so no fault of tracking can lose it.
+after the run, from the files of the catalog, so nothing is lost if tracking fails.
 """
 
 import atexit
@@ -107,28 +107,28 @@ class MlflowTracking:
         if config.tracking.enabled and rank() == 0:
             with self._reported_as(config.tracking.when_unreachable, "No run was started."):
                 self._open(run_params)
-        if self._run is None:  # no server to ask; the gate refuses what it cannot compare
+        if self._run is None:  # no server to query; the gate refuses a model that it cannot compare
             if config.champion:
                 catalog[config.champion] = MemoryDataset(Champion(problem="tracking is off"))
             self._origin = code_version(self._root)
         self._catalog = catalog
         self._makes_model = config.tracking.model in outputs
-        # a run that only refits an earlier model does not know what that was trained on
+        # a run that only refits an earlier model does not know its training data
         self._trains = (config.gate.judged or config.tracking.model) in outputs
 
     def loaded(self, name: str, data: Any) -> None:
-        """Keep the champion that this run compares with."""
+        """Remember the champion that this run compares with."""
         if name == self._config.champion and isinstance(data, Champion):
             self._champion = data
 
     def saved(self, name: str) -> None:
-        """Note that the model of this run is stored."""
+        """Record that the model of this run is stored."""
         self._is_stored |= name == self._config.tracking.model
 
     def before_saved(self, name: str, data: Any) -> None:
-        """Add to the gate's decision the model that it is about, with its code and data.
+        """Add the judged model to the gate's decision, with its code and data.
 
-        A later registration reads them there, not from the project as it is by that time.
+        A later registration reads them there, because the project may have changed by then.
         """
         if name != self._config.gate.decision:
             return
@@ -148,11 +148,11 @@ class MlflowTracking:
         run = self._run
         if run is None:
             return
-        kept = (
-            "Nothing is lost: all results of the run are where the catalog keeps them. To send "
-            "them again, run the pipeline that makes the gate's decision."
+        consequence = (
+            "Nothing is lost: the catalog has stored all results of the run. To send them "
+            "again, run the pipeline that makes the gate's decision."
         )
-        with self._reported_as(self._config.tracking.when_unreachable, kept):
+        with self._reported_as(self._config.tracking.when_unreachable, consequence):
             try:
                 self._fill(run, pipeline, catalog)
             except (OperationError, RefusedError):  # about the model; data already sent stays
@@ -169,8 +169,8 @@ class MlflowTracking:
     def _open(self, run_params: dict[str, Any]) -> None:
         choose_server(self._config, self._root)
         refuse_unfit_registry(self._config, self._root)
-        asked = run_params.get("node_names") or pipelines_of(run_params)
-        name = "+".join(asked)[:_LONGEST_NAME]
+        names = run_params.get("node_names") or pipelines_of(run_params)
+        name = "+".join(names)[:_LONGEST_NAME]
         self._run = run = open_run(
             self._config.experiment, name, self._config.tracking.experiment_folder
         )
@@ -180,8 +180,8 @@ class MlflowTracking:
         self._origin = run.inherited_tags()
         if "git.commit" not in self._origin:
             self._origin |= code_version(self._root)
-        given = {"runtime_params": redacted(run_params["runtime_params"])}
-        tags = {"kedro.env": self._context.env or "local"} | command_tags(run_params | given)
+        runtime = {"runtime_params": redacted(run_params["runtime_params"])}
+        tags = {"kedro.env": self._context.env or "local"} | command_tags(run_params | runtime)
         run.set_tags(tags | self._origin)
         parameters = self._context.params
         run.log_parameters(dict(flat(parameters)))
@@ -190,7 +190,7 @@ class MlflowTracking:
     def _fill(self, run: TrackedRun, pipeline: Pipeline, catalog: CatalogProtocol) -> None:
         config, outputs = self._config.tracking, pipeline.all_outputs()
         self._origin |= data_tags(pipeline, catalog, self._root)
-        # an old report does not describe a run that reads other data than training does
+        # an existing report does not describe a run that reads data other than the training data
         if config.data and (config.data in pipeline.inputs() or EARLIER in self._origin):
             fingerprint = self._fingerprint()
             if fingerprint:
@@ -210,13 +210,13 @@ class MlflowTracking:
             facts = verdict_facts(verdict, numbers) if verdict else {}
             if verdict:
                 refuse_other_model(Path(stored_at(catalog, config.model)), verdict)
-            version = self._register(run, config.model, self._made_of(verdict), facts)
+            version = self._register(run, config.model, self._model_origin(verdict), facts)
             if verdict:
                 self._judge(run, version, verdict)
         elif config.model and run.is_step and numbers:
             self._add_metrics(run, config.model, numbers)
 
-    def _made_of(self, verdict: dict[str, Any] | None) -> dict[str, str]:
+    def _model_origin(self, verdict: dict[str, Any] | None) -> dict[str, str]:
         """Return the tags about the code and data of the model."""
         if verdict is None or self._trains:
             return self._origin
@@ -232,7 +232,7 @@ class MlflowTracking:
         catalog: CatalogProtocol,
         numbers: dict[str, float],
     ) -> dict[str, Any] | None:
-        """Return the gate's decision; None where this run has measured nothing to decide on."""
+        """Return the gate's decision; None if this run has measured nothing to decide on."""
         gate = self._config.gate
         if gate.decision:
             if gate.decision not in outputs:
@@ -273,8 +273,8 @@ class MlflowTracking:
             return {"digest": None}
         if self._makes_model and not self._is_stored:
             raise OperationError(
-                f"The gate decides before the model is stored: let the node that makes "
-                f"{self._config.gate.decision}, or one before it, take {model} as an input."
+                f"The gate decides before the model is stored: add {model} to the inputs "
+                f"of the node that makes {self._config.gate.decision}, or of one before it."
             )
         folder = Path(stored_at(self._catalog, model))
         if not folder.is_dir():
@@ -317,7 +317,7 @@ class MlflowTracking:
             fingerprint = self._fingerprint()
             about_data = {FINGERPRINT: fingerprint} if fingerprint else {}
             return about_model(self._origin | about_data)
-        with suppress(DatasetError):  # a file that cannot be read is replaced in a moment
+        with suppress(DatasetError):  # an unreadable file is about to be replaced
             before = catalog.load(decision) if decision and catalog.exists(decision) else {}
             if judged and before.get("digest") == judged:
                 return dict(before.get("origin", {}))
@@ -361,8 +361,8 @@ class MlflowTracking:
         """Move the alias if the gate passed after a comparison with the current champion."""
         client, name = run.client, self._config.model_name
         champion = find_champion(client, name)
-        there = str(champion.version) if champion else None
-        if there == version:
+        current = str(champion.version) if champion else None
+        if current == version:
             logger.info(
                 "This model is already in service, as %s version %s: nothing is registered",
                 *(name, version),
@@ -379,11 +379,11 @@ class MlflowTracking:
                 *(name, version, self._context.env),
             )
             return
-        if there != gate["champion_version"]:
+        if current != gate["champion_version"]:
             logger.warning(
                 "The gate passed %s version %s, but compared it with champion %s, and that is now "
                 "%s: the champion stays. Run again so that the gate decides again.",
-                *(name, version, gate["champion_version"], there),
+                *(name, version, gate["champion_version"], current),
             )
             return
         make_champion(client, name, version)

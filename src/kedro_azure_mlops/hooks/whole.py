@@ -1,7 +1,7 @@
 """Write results completely or not at all; Kedro's own datasets write in place.
 
-Each save goes to a hidden file beside the target, and the finished file is moved into place.
-Concurrent readers, and a run after one that was killed, find the old content or the new one.
+Each save goes to a hidden file next to the target, and the finished file is moved into place.
+Concurrent readers, and a run after a killed one, see either the old or the new content.
 """
 
 import logging
@@ -22,9 +22,9 @@ logger = logging.getLogger(__name__)
 
 _REDIRECTED = "_get_save_path"  # returns the path that a Kedro dataset writes to
 _KEDROS_OWN = "kedro_datasets."
-_TABLES = "kedro_datasets.spark."  # each is a folder of files
+_TABLES = "kedro_datasets.spark."  # a Spark table is a folder of files
 _OPTIONS = ("_fs_open_args_save", "_save_args", "_writer_args")
-_NEW_CONTENT = {"w", "wb", "wt", "overwrite"}  # modes; others append
+_NEW_CONTENT = {"w", "wb", "wt", "overwrite"}  # modes that replace a file; others append
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class _Save:
     place: Path
     new: Path | None
     existed: bool
-    cleans_up: bool  # whether the dataset does so itself after a failed save
+    cleans_up: bool  # whether the dataset removes its partial files itself
 
 
 class WholeFiles:
@@ -48,20 +48,20 @@ class WholeFiles:
     def begin(self, name: str) -> None:
         """Redirect a save that is about to begin, if one of Kedro's own datasets writes a file."""
         dataset = self._catalog.get(name)
-        where = place_of(dataset)
-        if where is None or "://" in where:
+        path = place_of(dataset)
+        if path is None or "://" in path:
             return
-        place = Path(where)
+        place = Path(path)
         new = hidden_beside(place) if is_written_whole(dataset, place) else None
         self._begun[name] = _Save(place, new, place.exists(), hasattr(dataset, "clean_up"))
         if new is not None:
             remove(new)
-            to = PurePosixPath(new.as_posix())
-            setattr(dataset, _REDIRECTED, lambda: to)
+            redirected = PurePosixPath(new.as_posix())
+            setattr(dataset, _REDIRECTED, lambda: redirected)
 
     def end(self, name: str) -> None:
         """Move a finished save into place."""
-        save = self._ended(name)
+        save = self._pop_save(name)
         if save is None:
             return
         self._saved.add(save.place)
@@ -75,7 +75,7 @@ class WholeFiles:
             return
         try:
             save.new.replace(save.place)
-        except OSError:  # a file mounted on its own can be overwritten, not replaced
+        except OSError:  # a file mounted on its own can be overwritten, but not replaced
             shutil.copyfile(save.new, save.place)
             remove(save.new)
 
@@ -85,17 +85,17 @@ class WholeFiles:
         A file that existed before and was changed in place is not ours to remove: a warning
         names it.
         """
-        saves = {name: save for name in [*self._begun] if (save := self._ended(name))}
+        saves = {name: save for name in [*self._begun] if (save := self._pop_save(name))}
         for name, save in saves.items():
             if save.new is not None:
                 remove(save.new)
             elif not save.existed and not any(save.place in one.parents for one in self._saved):
                 remove(save.place)
             elif not save.cleans_up:
-                logger.warning("The entry %s may be half written: %s", name, save.place)
+                logger.warning("The entry %s may be incomplete: %s", name, save.place)
         return {name: save.place for name, save in saves.items()}
 
-    def _ended(self, name: str) -> _Save | None:
+    def _pop_save(self, name: str) -> _Save | None:
         save = self._begun.pop(name, None)
         if save is not None and save.new is not None:
             with suppress(AttributeError):
@@ -109,15 +109,15 @@ def clean_up_after_killed_runs(catalog: CatalogProtocol, names: Iterable[str]) -
         dataset = catalog.get(name)
         if hasattr(dataset, "clean_up"):
             dataset.clean_up()
-        elif (where := place_of(dataset)) and "://" not in where:
+        elif (path := place_of(dataset)) and "://" not in path:
             with suppress(OSError):
-                remove(hidden_beside(Path(where)))
+                remove(hidden_beside(Path(path)))
                 if _is_table(dataset):
-                    clean_up(Path(where))
+                    clean_up(Path(path))
 
 
 def is_written_whole(dataset: Any, place: Path) -> bool:
-    """Return whether a dataset writes a whole local file or table where Kedro tells it to."""
+    """Return whether a dataset writes one local file or table, at the path that Kedro sets."""
     if not isinstance(dataset, AbstractVersionedDataset) or dataset._version is not None:
         return False
     if getattr(dataset, "_protocol", None) != "file":

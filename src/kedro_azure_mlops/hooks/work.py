@@ -56,7 +56,7 @@ class Work:
             self._whole = WholeFiles(catalog)
 
     def before_saved(self, name: str) -> None:
-        """Redirect an entry to a temporary file beside its own."""
+        """Redirect an entry to a temporary file next to its own."""
         if self._whole is not None:
             self._whole.begin(name)
 
@@ -83,7 +83,7 @@ class Work:
         return naming_a_full_disk(self._root, what="the record of the run")
 
     def end(self) -> None:
-        """Let other runs start."""
+        """Release the files, so that other runs can start."""
         self._claim.release()
 
 

@@ -1,11 +1,11 @@
-"""Data passed between the steps of a job without a catalog entry, in a format chosen by its type.
+"""Data passed between steps of a job without a catalog entry, in a format chosen by its type.
 
 A pandas DataFrame or Series is stored as Parquet, a numpy array as npy, plain JSON values as JSON,
 a scikit-learn estimator as skops. Anything else, and data that its format would alter (an index
 with a frequency, a column of mixed objects), is pickled by value with cloudpickle.
 
 Loading a pickle, or a skops file with all its types trusted, runs code. That is acceptable within
-one job: its own steps wrote the folder a moment before, with the same code. Do not point this
+one job: its own steps have just written the folder, with the same code. Do not point this
 dataset at a folder of unknown origin, and add a catalog entry for data that outlives the job.
 """
 
@@ -44,12 +44,12 @@ class CarriedDataset(AbstractDataset[Any, Any]):
         Raises
         ------
         DatasetError
-            If it cannot even be pickled: a generator, an open file, a connection.
+            If the data cannot even be pickled: a generator, an open file, a connection.
         """
         self._clear()
         kind = next(kind for kind in _FORMATS if self._try_to_write(kind, data))
-        about = {"format": kind, "type": f"{type(data).__module__}.{type(data).__qualname__}"}
-        (self.path / TYPE_FILE).write_text(json.dumps(about) + "\n", encoding="utf-8")
+        description = {"format": kind, "type": f"{type(data).__module__}.{type(data).__qualname__}"}
+        (self.path / TYPE_FILE).write_text(json.dumps(description) + "\n", encoding="utf-8")
 
     def load(self) -> Any:
         """Read the data.
@@ -67,7 +67,7 @@ class CarriedDataset(AbstractDataset[Any, Any]):
         return read(self.path / kind)
 
     def _clear(self) -> None:
-        """Empty the folder, type first; it may be a mount, which cannot be replaced."""
+        """Empty the folder, deleting the type first; a mount cannot be deleted and recreated."""
         self.path.mkdir(parents=True, exist_ok=True)
         (self.path / TYPE_FILE).unlink(missing_ok=True)
         for old in self.path.iterdir():
@@ -90,7 +90,7 @@ class CarriedDataset(AbstractDataset[Any, Any]):
         try:
             if write(data, file):
                 return True
-        except Exception as error:  # noqa: BLE001 # whatever the reason, try another format
+        except Exception as error:  # noqa: BLE001 # for any reason: try the next format
             file.unlink(missing_ok=True)
             self._refuse_full_disk(error)
         file.unlink(missing_ok=True)
@@ -112,8 +112,8 @@ def _write_frame(data: Any, file: Path) -> bool:
 
     if type(data) is not pd.DataFrame:
         return False
-    mixed = (c for c in range(data.shape[1]) if data.iloc[:, c].dtype == object)
-    if any(pd.api.types.infer_dtype(data.iloc[:, c], skipna=False) != "string" for c in mixed):
+    objects = (c for c in range(data.shape[1]) if data.iloc[:, c].dtype == object)
+    if any(pd.api.types.infer_dtype(data.iloc[:, c], skipna=False) != "string" for c in objects):
         return False
     data.to_parquet(file)
     pd.testing.assert_frame_equal(_read_frame(file), data, check_exact=True)
@@ -131,8 +131,8 @@ def _write_series(data: Any, file: Path) -> bool:
 
     if type(data) is not pd.Series:
         return False
-    named = data.name is None or isinstance(data.name, str)
-    return named and _write_frame(data.to_frame(), file)
+    keeps_name = data.name is None or isinstance(data.name, str)
+    return keeps_name and _write_frame(data.to_frame(), file)
 
 
 def _read_series(file: Path) -> Any:

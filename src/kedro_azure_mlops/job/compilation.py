@@ -1,6 +1,6 @@
 """Compile the pipeline to an Azure ML pipeline job (CLI v2), without contacting Azure.
 
-Each step runs the ``kedro run`` that a person would type, prefixed with the paths of its ports.
+Each step runs an ordinary ``kedro run`` command, prefixed with the paths of its ports.
 ``az ml job create -f`` accepts the same file as ``submit`` and ``local``.
 """
 
@@ -33,9 +33,9 @@ _SPARK_SIZES = ("driver_cores", "driver_memory", "executor_cores", "executor_mem
 
 @dataclass(frozen=True)
 class Compiled:
-    """A compiled job and the file it is, or would be, written to.
+    """A compiled job and the path of its file, which may not exist yet.
 
-    ``notes`` inform the user, ``warnings`` point out what will not work as it seems to;
+    ``notes`` inform the user, ``warnings`` point out settings that will not work as expected;
     ``champion_readers`` are the steps whose only dependency outside the job is the champion:
     locally they are reused until the champion changes.
     """
@@ -58,17 +58,17 @@ class Compiled:
         self.file.write_text(self.text, encoding="utf-8")
 
     def differences(self) -> list[str]:
-        """Return the lines of a unified diff against the existing file; none if it is current.
+        """Return a unified diff against the existing file, by line; empty if it is up to date.
 
         Raises
         ------
         FileNotFoundError
-            If there is no file.
+            If the file does not exist.
         """
-        there = self.file.read_text(encoding="utf-8").splitlines()
+        existing = self.file.read_text(encoding="utf-8").splitlines()
         name = self.file.relative_to(self.project.root).as_posix()
-        now = self.text.splitlines()
-        return list(difflib.unified_diff(there, now, name, "compiled now", n=1, lineterm=""))
+        current = self.text.splitlines()
+        return list(difflib.unified_diff(existing, current, name, "compiled now", n=1, lineterm=""))
 
 
 def compile_job(
@@ -98,7 +98,7 @@ def compile_job(
     Raises
     ------
     OperationError
-        If it cannot be compiled; the message states what is wrong and where.
+        If the job cannot be compiled; the message names the fault and its location.
 
     References
     ----------
@@ -149,7 +149,7 @@ def compile_monitor(env: str, *, root: Path | None = None) -> Compiled:
     project = read_project(env, None, root)
     _refuse_local(project)
     config = project.config
-    experiment = history_of(read_mlops(project.root, env), env)  # it holds the monitor's results
+    experiment = history_of(read_mlops(project.root, env), env)  # with the monitoring results
     command = f"kedro mlops monitor --env {env}"
     if config.code is None:
         command = f"cd {config.working_directory} && {command}"
@@ -168,17 +168,17 @@ def compile_monitor(env: str, *, root: Path | None = None) -> Compiled:
 
 
 def as_yaml(job: Mapping[str, Any]) -> str:
-    """Write a job as YAML, the same bytes for the same job."""
+    """Return a job as YAML; the same job always gives the same bytes."""
     head = "# Made by `kedro mlops compile`; do not edit. `az ml job create -f` takes it too.\n"
     return head + yaml.safe_dump(dict(job), sort_keys=False, width=10_000, allow_unicode=True)
 
 
-def job_file(root: Path, env: str, given: Mapping[str, str] | None = None) -> Path:
+def job_file(root: Path, env: str, parameters: Mapping[str, str] | None = None) -> Path:
     """Return the path of an environment's compiled job.
 
-    A job with one-off parameters (``given``) has its own file: the other may be committed.
+    A job with one-off parameters has a separate file, because ``<env>.yml`` may be committed.
     """
-    return root / FOLDER / f"{env}{'-params' if given else ''}.yml"
+    return root / FOLDER / f"{env}{'-params' if parameters else ''}.yml"
 
 
 def _refuse_local(project: Project) -> None:
@@ -208,27 +208,27 @@ def _job(
     project: Project, cuts: list[Cut], ports: Ports, parameters: Mapping[str, str] | None
 ) -> dict[str, Any]:
     config = project.config
-    asked = parameters or {}
+    requested = parameters or {}
     values = {
-        name: _value(project, name, is_given=name in asked)
-        for name in dict.fromkeys([*config.params, *asked])
+        name: _value(project, name, is_requested=name in requested)
+        for name in dict.fromkeys([*config.params, *requested])
     }
-    given = {port.dataset: port for part in cuts for port in ports.given(part)}
-    kept = [port for part in cuts for port in ports.made(part) if port.dataset in config.outputs]
+    inputs = {port.dataset: port for part in cuts for port in ports.given(part)}
+    outputs = [port for part in cuts for port in ports.made(part) if port.dataset in config.outputs]
     _refuse_clashes(ports.datasets(), values)
-    _refuse_places_of_inputs(project, ports, given, asked)
+    _refuse_overridden_paths(project, ports, inputs, requested)
     job = _head(project, project.experiment) | {
-        "inputs": {port.name: _job_input(project, ports, port) for port in given.values()}
+        "inputs": {port.name: _job_input(project, ports, port) for port in inputs.values()}
         | {port_of(name): value for name, value in values.items() if value is not None},
-        "outputs": {port.name: _job_output(project, port) for port in kept},
+        "outputs": {port.name: _job_output(project, port) for port in outputs},
         "jobs": {part.name: _step(project, ports, part, values) for part in cuts},
     }
-    found: dict[str, Any] = _without_none(job)
-    return found
+    complete: dict[str, Any] = _without_none(job)
+    return complete
 
 
 def _notes(ports: Ports) -> list[str]:
-    """Report carried datasets, since a catalog entry would store them differently."""
+    """Return a note on carried datasets, since a catalog entry would store them differently."""
     carried = [
         f"{name} ({maker} -> {reader})" if reader else f"{name} (an output of {maker})"
         for name, (maker, reader) in ports.carried().items()
@@ -242,7 +242,7 @@ def _notes(ports: Ports) -> list[str]:
 
 
 def _warnings(project: Project, ports: Ports) -> list[str]:
-    """Warn about a gate that can promote no champion: it judges the metrics of another run."""
+    """Warn about a gate that can never promote a model: it judges the metrics of another run."""
     gate = project.mlops.gate if project.mlops else None
     if gate is None or gate.table is None or gate.decision is None:
         return []
@@ -261,15 +261,15 @@ def _reads_only_champion(project: Project, ports: Ports, part: Cut) -> bool:
     return part.step.reuse is None and ports.read_outside(part) == [champion]
 
 
-def _value(project: Project, name: str, *, is_given: bool) -> Any:
+def _value(project: Project, name: str, *, is_requested: bool) -> Any:
     value = project.parameter(name)
-    if value is None and is_given:
+    if value is None and is_requested:
         return None  # a job input cannot be null: the command sets it
     if not _arrives_unchanged(value):
         raise OperationError(
             f"The parameter {name} is {value!r}: a job input must be a number, a boolean or plain "
-            "text that does not read as either, without quotes, commas and the like. Set it in "
-            "parameters.yml of the environment instead."
+            "text that does not read as either, without quotes, commas, brackets, $ or backslash. "
+            "Set it in parameters.yml of the environment instead."
         )
     return value
 
@@ -295,23 +295,23 @@ def _refuse_clashes(datasets: Iterable[str], parameters: Iterable[str]) -> None:
         taken[port] = f"the parameter {name}"
 
 
-def _refuse_places_of_inputs(
-    project: Project, ports: Ports, given: Iterable[str], asked: Iterable[str]
+def _refuse_overridden_paths(
+    project: Project, ports: Ports, inputs: Iterable[str], requested: Iterable[str]
 ) -> None:
     """Refuse a path parameter that is overridden by the input of the same data."""
-    overruled = {ports.overruled(name): name for name in given}
-    for name in asked:
+    overruled = {ports.overruled(name): name for name in inputs}
+    for name in requested:
         if (value := project.parameter(name)) is not None and value in overruled:
             raise OperationError(
-                f"The parameter {name}={value} would have no effect: azureml.yml gives the job "
-                f"inputs.{overruled[value]}.path instead. Leave one of them out."
+                f"The parameter {name}={value} would have no effect: azureml.yml overrides it "
+                f"with inputs.{overruled[value]}.path. Leave one of them out."
             )
-    places = {ports.path(name): name for name in given}
+    read_from = {ports.path(name): name for name in inputs}
     for name in project.config.params:
-        if (value := project.parameter(name)) in places:
+        if (value := project.parameter(name)) in read_from:
             raise OperationError(
                 f"params: {name} in azureml.yml has no effect: the job reads the input "
-                f"{places[value]}. Remove the parameter and change that input instead."
+                f"{read_from[value]}. Remove the parameter and change that input instead."
             )
 
 
@@ -364,23 +364,29 @@ def _step(project: Project, ports: Ports, part: Cut, values: Mapping[str, Any]) 
 def _relevant_parameters(project: Project, part: Cut, values: Mapping[str, Any]) -> dict[str, Any]:
     """Return the parameters that can affect a step, so that others do not cause a rerun."""
     groups = {name.removeprefix("params:") for node in part.nodes.nodes for name in node.inputs}
-    everywhere = project.used_outside_nodes
-    of_nodes = {
+    in_configuration = project.used_outside_nodes
+    used_by_nodes = {
         name.removeprefix("params:")
         for pipe in project.pipelines.values()
         for name in pipe.inputs()
     }
 
-    def matters(name: str) -> bool:
+    def is_relevant(name: str) -> bool:
         family = {".".join(name.split(".")[: n + 1]) for n in range(name.count(".") + 1)}
-        # a node may take one key of a group, params:model.alpha, when the whole group is given
+        # a node may use one key of a group, params:model.alpha, while the job sets the whole group
         below = {each for each in groups if each.startswith(f"{name}.")}
-        unknown = not family & of_nodes and not any(n.startswith(f"{name}.") for n in of_nodes)
+        unknown = not family & used_by_nodes and not any(
+            each.startswith(f"{name}.") for each in used_by_nodes
+        )
         return bool(
-            "parameters" in groups or family & groups or below or family & everywhere or unknown
+            "parameters" in groups
+            or family & groups
+            or below
+            or family & in_configuration
+            or unknown
         )
 
-    return {name: value for name, value in values.items() if matters(name)}
+    return {name: value for name, value in values.items() if is_relevant(name)}
 
 
 def _command(project: Project, ports: Ports, part: Cut, taken: Mapping[str, Any]) -> dict[str, Any]:
@@ -451,11 +457,11 @@ def _spark(project: Project, ports: Ports, part: Cut, taken: Mapping[str, Any]) 
 
 def _bindings(ports: Ports, part: Cut) -> list[str]:
     sides = (("inputs", ports.given(part) + ports.linked(part)), ("outputs", ports.made(part)))
-    return [f"{PREFIX}{port.name}={port.place(side)}" for side, of in sides for port in of]
+    return [f"{PREFIX}{port.name}={port.place(side)}" for side, ones in sides for port in ones]
 
 
 def _kedro_run(project: Project, step: Step, taken: Mapping[str, Any]) -> list[str]:
-    """Return the ``kedro`` arguments that a person would type."""
+    """Return the arguments of the step's ``kedro`` command."""
     pipeline = project.config.pipeline
     pipelines = step.pipelines or ([pipeline] if pipeline != "__default__" else [])
     filters = {
@@ -484,8 +490,8 @@ def _pipelines_option(names: list[str]) -> str:
         return "--pipelines"
     if len(names) > 1:
         raise OperationError(
-            f"a step of the pipelines {', '.join(names)} needs `kedro run --pipelines`, which this "
-            "Kedro lacks: update Kedro, or name one pipeline, tags or nodes."
+            f"a step of the pipelines {', '.join(names)} needs `kedro run --pipelines`, which the "
+            "installed Kedro lacks: update it, or name one pipeline, tags or nodes."
         )
     return "--pipeline"
 
@@ -514,5 +520,5 @@ def _without_none(value: Any) -> Any:
     """Drop unset values: None, and mappings that hold nothing else."""
     if not isinstance(value, Mapping):
         return value
-    kept = {key: _without_none(item) for key, item in value.items()}
-    return {key: item for key, item in kept.items() if item is not None and item != {}}
+    cleaned = {key: _without_none(item) for key, item in value.items()}
+    return {key: item for key, item in cleaned.items() if item is not None and item != {}}

@@ -1,4 +1,4 @@
-"""Cut a pipeline into the steps that ``azureml.yml`` names, or explain why that is impossible."""
+"""Cut a pipeline into the steps of ``azureml.yml``, or report why that is impossible."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -23,12 +23,12 @@ class Cut:
 
     @property
     def inputs(self) -> set[str]:
-        """The datasets it reads but does not produce, without parameters."""
+        """The datasets that the step reads but does not produce, without parameters."""
         return {name for name in self.nodes.inputs() if not is_parameter(name)}
 
     @property
     def outputs(self) -> set[str]:
-        """The datasets it produces."""
+        """The datasets that the step produces."""
         return set(self.nodes.all_outputs())
 
 
@@ -38,7 +38,7 @@ def cut(pipelines: Mapping[str, Pipeline], config: AzureML) -> list[Cut]:
     Raises
     ------
     OperationError
-        If a filter finds nothing, a node is in no step or in two, or steps wait for each other.
+        If a filter matches no node, a node is in no step or in several, or steps form a cycle.
     """
     if config.pipeline not in pipelines:
         raise OperationError(_unknown("pipeline", config.pipeline, pipelines))
@@ -57,14 +57,14 @@ def _nodes(name: str, step: Step, pipelines: Mapping[str, Pipeline], whole: Pipe
         if pipeline not in pipelines:
             raise OperationError(f"steps.{name}: {_unknown('pipeline', pipeline, pipelines)}")
     chosen = sum((pipelines[p] for p in step.pipelines), Pipeline([])) if step.pipelines else whole
-    for kind, asked, known in (
+    for kind, names, known in (
         ("tag", step.tags, {tag for node in chosen.nodes for tag in node.tags}),
         ("node", step.nodes, {node.name for node in chosen.nodes}),
         ("namespace", step.namespaces, _namespaces(chosen)),
     ):
-        for item in asked:
-            if item not in known:
-                raise OperationError(f"steps.{name}: {_unknown(kind, item, known)}")
+        for requested in names:
+            if requested not in known:
+                raise OperationError(f"steps.{name}: {_unknown(kind, requested, known)}")
     try:
         return chosen.filter(
             tags=step.tags or None,
@@ -86,13 +86,13 @@ def _unknown(kind: str, name: str, known: Iterable[str]) -> str:
 
 
 def _refuse_uncovered(cuts: list[Cut], whole: Pipeline) -> None:
-    holders: dict[str, list[str]] = {node.name: [] for node in whole.nodes}
+    steps_of_node: dict[str, list[str]] = {node.name: [] for node in whole.nodes}
     for part in cuts:
         for node in part.nodes.nodes:
-            holders.setdefault(node.name, []).append(part.name)
+            steps_of_node.setdefault(node.name, []).append(part.name)
     faults = [
         f"node {node} is in {'no step' if not names else 'the steps ' + ' and '.join(names)}"
-        for node, names in holders.items()
+        for node, names in steps_of_node.items()
         if len(names) != 1
     ]
     if faults:
@@ -116,6 +116,6 @@ def _ordered(cuts: list[Cut]) -> list[Cut]:
         return [by_name[name] for name in TopologicalSorter(graph).static_order()]
     except CycleError as error:
         raise OperationError(
-            f"steps in azureml.yml wait for each other: {' -> '.join(reversed(error.args[1]))}. "
+            f"steps in azureml.yml depend on each other: {' -> '.join(reversed(error.args[1]))}. "
             "Move nodes until data flows one way."
         ) from error

@@ -1,4 +1,4 @@
-"""Ports of steps: which datasets enter and leave a step as folders or files, and which must not."""
+"""Ports of steps: the datasets that enter or leave a step as folders or files."""
 
 import re
 from collections.abc import Mapping
@@ -15,8 +15,8 @@ from kedro_azure_mlops.job.project import Project
 
 # Characters that a shell would interpret.
 _UNSAFE = re.compile(r"""[\s$"'`\\;&|<>()*?\[\]{}!#~]""")
-# A port of these types is the dataset itself; others are folders that hold it.
-_ITSELF = ("uri_file", "mlflow_model", "custom_model", "mltable")
+# A port of these types is the dataset itself; a port of another type is a folder with the dataset.
+_DATASET_TYPES = ("uri_file", "mlflow_model", "custom_model", "mltable")
 
 
 @dataclass(frozen=True)
@@ -69,22 +69,22 @@ class Ports:
         return self._makers.get(dataset)
 
     def given(self, part: Cut) -> list[Port]:
-        """Return the ports of a step that are fed by the job's inputs."""
+        """Return the ports of a step that are bound to inputs of the job."""
         free = sorted({base_of(name) for name in part.inputs} - set(self._makers))
         ports = (self._input_port(part, name) for name in free)
         return [port for port in ports if port is not None]
 
     def linked(self, part: Cut) -> list[Port]:
-        """Return the ports of a step that are fed by other steps."""
+        """Return the ports of a step that are bound to outputs of other steps."""
         names = {base_of(name) for name in part.inputs} & set(self._readers)
         return [self._output_port(name) for name in sorted(names)]
 
     def made(self, part: Cut) -> list[Port]:
         """Return the output ports of a step: for later steps, or as outputs of the job."""
         names = {base_of(name) for name in part.outputs}
-        asked = self._project.config.outputs
-        wanted = {n for n in names if n in self._readers or (n in asked and self._is_kept(n))}
-        return [self._output_port(name) for name in sorted(wanted)]
+        job_outputs = self._project.config.outputs
+        ported = {n for n in names if n in self._readers or (n in job_outputs and self._is_kept(n))}
+        return [self._output_port(name) for name in sorted(ported)]
 
     def path(self, dataset: str) -> str:
         """Return the path of a job input: the configured one, else the catalog's."""
@@ -108,40 +108,41 @@ class Ports:
         }
 
     def read_outside(self, part: Cut) -> list[str]:
-        """Return the external data a step reads without a port: its result may vary by itself."""
+        """Return the external data that a step reads without a port, which may change anytime."""
         ported = {port.dataset for port in (*self.given(part), *self.linked(part))}
         free = {base_of(name) for name in part.inputs} - ported
-        return sorted(name for name in free if self._is_outside(name))
+        return sorted(name for name in free if self._is_external(name))
 
     def _input_port(self, part: Cut, name: str) -> Port | None:
-        entry, asked = self._entries.get(name), self._project.config.inputs
+        entry, job_inputs = self._entries.get(name), self._project.config.inputs
         if entry is None:
             raise OperationError(
-                f"step {part.name} reads {name}, which no step makes and no catalog entry defines."
+                f"step {part.name} reads {name}, which no step produces and no catalog entry "
+                "defines."
             )
-        place = place_of(entry)
-        if name in asked and (self._input(name).path or _is_local(place)):
-            self._refuse_other_kind(name, entry)
+        path = place_of(entry)
+        if name in job_inputs and (self._input(name).path or _is_local(path)):
+            self._refuse_wrong_type(name, entry)
             kind = self._input(name).type
-            in_folder = kind == "uri_folder" and not _is_folder(entry, str(place))
-            return Port(name, kind, _file(str(place)) if in_folder else "")
-        if _is_local(place) and not self._is_shipped(str(place)):
+            in_folder = kind == "uri_folder" and not _is_folder(entry, str(path))
+            return Port(name, kind, _file_name(str(path)) if in_folder else "")
+        if _is_local(path) and not self._is_uploaded(str(path)):
             raise OperationError(
-                f"step {part.name} reads {name} from {place}, which is not uploaded with the code: "
+                f"step {part.name} reads {name} from {path}, which is not uploaded with the code: "
                 f"add {name} to inputs in azureml.yml."
             )
         return None
 
-    def _refuse_other_kind(self, name: str, entry: Mapping[str, Any]) -> None:
-        """Refuse an input of the wrong type, or with several paths, before anything is sent."""
-        asked, path = self._input(name), self.path(name)
-        places = {place_of(stored) for stored in self._stored(name).values()}
-        if len(places) > 1:
+    def _refuse_wrong_type(self, name: str, entry: Mapping[str, Any]) -> None:
+        """Refuse an input of the wrong type, or with several paths, before the job is submitted."""
+        configured, path = self._input(name), self.path(name)
+        paths = {place_of(stored) for stored in self._stored(name).values()}
+        if len(paths) > 1:
             raise OperationError(
-                f"The input {name} is read from several places, {', '.join(map(str, places))}, "
+                f"The input {name} is read from several paths, {', '.join(map(str, paths))}, "
                 "but a job input has one path. Use datasets with different names."
             )
-        if entry.get("versioned") and not (asked.type == "uri_folder" and asked.path):
+        if entry.get("versioned") and not (configured.type == "uri_folder" and configured.path):
             raise OperationError(
                 f"The input {name} is versioned, so it is a folder of versions. In azureml.yml, "
                 f"under inputs, set its path to the folder that holds it, "
@@ -151,9 +152,9 @@ class Ports:
             return
         local = self._project.root / path
         wrong = {"uri_file": local.is_dir(), "uri_folder": local.is_file()}
-        if wrong.get(asked.type):
+        if wrong.get(configured.type):
             raise OperationError(
-                f"The input {name} is {asked.type} in azureml.yml, but {path} is a "
+                f"The input {name} is {configured.type} in azureml.yml, but {path} is a "
                 f"{'folder' if local.is_dir() else 'file'}: change its type."
             )
         _refuse_unsafe(name, path)
@@ -172,28 +173,28 @@ class Ports:
                 f"{crosses}, but has no catalog entry that stores it in a file: add one, or set "
                 "carry: true in azureml.yml."
             )
-        places = {place_of(entry) for entry in entries.values()}
-        if None in places:
+        paths = {place_of(entry) for entry in entries.values()}
+        if None in paths:
             raise OperationError(
-                f"{crosses}, but its catalog entry has no filepath or path: it cannot be handed on "
+                f"{crosses}, but its catalog entry has no filepath or path: it cannot be passed on "
                 "as a file. Store it in one, or keep its nodes in one step."
             )
-        if not all(map(_is_local, places)) and name not in self._project.config.outputs:
+        if not all(map(_is_local, paths)) and name not in self._project.config.outputs:
             raise OperationError(
-                f"{crosses}, but is stored outside of the job at {', '.join(map(str, places))}: "
+                f"{crosses}, but is stored outside of the job at {', '.join(map(str, paths))}: "
                 "give it a local path, or list it in outputs in azureml.yml."
             )
-        files = {_file(str(place)) for place in places}
+        files = {_file_name(str(path)) for path in paths}
         if len(files) > 1:
             raise OperationError(
                 f"{crosses}, but {' and '.join(sorted(entries))} are stored under different names: "
                 f"{', '.join(sorted(files))}."
             )
         _refuse_unsafe(name, *files)
-        return Port(name, output.type, "" if output.type in _ITSELF else files.pop())
+        return Port(name, output.type, "" if output.type in _DATASET_TYPES else files.pop())
 
     def _carried_port(self, name: str, output: Output, crosses: str) -> Port:
-        """Return the port of a dataset that is stored by its type, see ``job.carried``."""
+        """Return the port of a dataset without a catalog entry, see ``job.carried``."""
         if output.type != "uri_folder":
             raise OperationError(
                 f"{crosses}, of type {output.type} in azureml.yml, but has no catalog entry that "
@@ -209,16 +210,16 @@ class Ports:
     def _is_carried(self, name: str) -> bool:
         """Return whether a dataset has no catalog entries, or only in-memory ones."""
         stored = self._stored(name)
-        whole = not stored or len(stored) == len(self._names(name))
-        return self._project.config.carry and whole and all(map(is_in_memory, stored.values()))
+        is_uniform = not stored or len(stored) == len(self._names(name))
+        return self._project.config.carry and is_uniform and all(map(is_in_memory, stored.values()))
 
     def _datasets_of(self, part: Cut) -> set[str]:
         return {base_of(name) for name in part.inputs | part.outputs}
 
     def _is_kept(self, name: str) -> bool:
-        """Return whether the job must store it: nodes write some data to the cloud directly."""
-        places = {place_of(entry) for entry in self._stored(name).values()}
-        return not places or not all(place and not _is_local(place) for place in places)
+        """Return whether the job must store a dataset, as its node does not write to the cloud."""
+        paths = {place_of(entry) for entry in self._stored(name).values()}
+        return not paths or not all(path and not _is_local(path) for path in paths)
 
     def _stored(self, name: str) -> dict[str, dict[str, Any]]:
         """Return the catalog entries of a dataset, by transcoded name."""
@@ -239,28 +240,28 @@ class Ports:
     def _input(self, name: str) -> Input:
         return self._project.config.inputs.get(name) or Input()
 
-    def _is_outside(self, name: str) -> bool:
-        """Return whether it may change by itself, unlike a file uploaded with the code."""
+    def _is_external(self, name: str) -> bool:
+        """Return whether data may change between runs, unlike a file uploaded with the code."""
         entry = self._entries[name]
-        place = place_of(entry)
-        return not _names_a_place(entry) or (place is not None and not _is_local(place))
+        path = place_of(entry)
+        return not _has_path_key(entry) or (path is not None and not _is_local(path))
 
-    def _is_shipped(self, place: str) -> bool:
+    def _is_uploaded(self, path: str) -> bool:
         from kedro_azure_mlops.azure.snapshot import files_to_upload
 
-        folder = self._project.root / place
+        source = self._project.root / path
         files = files_to_upload(self._project.root)
-        shipped = [file if file.is_absolute() else self._project.root / file for file in files]
-        return any(file == folder or folder in file.parents for file in shipped)
+        uploaded = [file if file.is_absolute() else self._project.root / file for file in files]
+        return any(file == source or source in file.parents for file in uploaded)
 
     def _refuse_unknown_names(self) -> None:
         config = self._project.config
         free = {base_of(name) for part in self._cuts for name in part.inputs} - set(self._makers)
-        for kind, asked, known in (
+        for kind, configured, known in (
             ("inputs", config.inputs, free),
             ("outputs", config.outputs, set(self._makers)),
         ):
-            for name in asked:
+            for name in configured:
                 if name not in known:
                     raise OperationError(
                         f"{kind}.{name} in azureml.yml: the pipeline has no such "
@@ -278,35 +279,35 @@ class Ports:
 
 
 def reference_to(scope: str, name: str) -> str:
-    """Return a reference for Azure ML: scope and name in double braces after a dollar sign."""
+    """Return an Azure ML reference: scope and name in double braces after a dollar sign."""
     return f"${'{' * 2}{scope}.{name}{'}' * 2}"
 
 
 def _refuse_unsafe(name: str, *paths: str) -> None:
-    """Refuse file names that the shell of a step would not read as one word."""
+    """Refuse file names that the shell of a step would split or interpret."""
     for path in paths:
         if found := _UNSAFE.search(PurePosixPath(path).name):
             raise OperationError(
-                f"{name} is stored as {path}: a step cannot be given a file with {found[0]!r} in "
+                f"{name} is stored as {path}: a step cannot use a file with {found[0]!r} in "
                 "its name. Rename it."
             )
 
 
-def _file(place: str) -> str:
-    return PurePosixPath(place).name
+def _file_name(path: str) -> str:
+    return PurePosixPath(path).name
 
 
-def _is_local(place: str | None) -> bool:
-    return place is not None and "://" not in place
+def _is_local(path: str | None) -> bool:
+    return path is not None and "://" not in path
 
 
-def _names_a_place(entry: Mapping[str, Any]) -> bool:
-    """Return whether an entry, or one that it wraps, has a path key, even an empty one."""
+def _has_path_key(entry: Mapping[str, Any]) -> bool:
+    """Return whether an entry, or one that it wraps, has a path key, even with no value."""
     inner = entry.get("dataset")
     has_path = "filepath" in entry or "path" in entry
-    return has_path or (isinstance(inner, Mapping) and _names_a_place(inner))
+    return has_path or (isinstance(inner, Mapping) and _has_path_key(inner))
 
 
-def _is_folder(entry: Mapping[str, Any], place: str) -> bool:
+def _is_folder(entry: Mapping[str, Any], path: str) -> bool:
     """Return whether an entry is a folder of files, as a partitioned dataset is."""
-    return "path" in entry or not Path(place).suffix
+    return "path" in entry or not Path(path).suffix

@@ -1,4 +1,4 @@
-"""The parts of a project that make a job: pipelines, catalog, parameters, configuration."""
+"""The parts of a project that define a job: pipelines, catalog, parameters, configuration."""
 
 import re
 from collections.abc import Mapping
@@ -28,7 +28,7 @@ from kedro_azure_mlops.hooks import has_configuration
 
 @dataclass(frozen=True)
 class Project:
-    """A project as one environment sees it."""
+    """A project, loaded for one environment."""
 
     root: Path
     name: str
@@ -42,7 +42,7 @@ class Project:
 
     @property
     def experiment(self) -> str:
-        """Return the experiment of the job: the configured one, else project and environment."""
+        """The experiment of the job; by default, named after the project and environment."""
         slug = re.sub(r"[^a-z0-9]+", "-", self.name.lower()).strip("-")
         return self.config.experiment or f"{slug or 'kedro'}-{self.env}"
 
@@ -52,7 +52,7 @@ class Project:
         Raises
         ------
         OperationError
-            If it does not exist, or is a group of parameters.
+            If the parameter does not exist, or is a group of parameters.
         """
         value: Any = self.parameters
         for key in name.split("."):
@@ -68,12 +68,12 @@ class Project:
 
     @cached_property
     def used_outside_nodes(self) -> set[str]:
-        """The names that configuration files interpolate: such parameters affect every step."""
+        """The names that configuration files interpolate; these parameters affect every step."""
         folders = [self.root / self.configuration / env for env in ("base", self.env)]
         files = [file for folder in folders for file in folder.rglob("*") if file.is_file()]
         texts = [f.read_text("utf-8") for f in files if f.suffix in (".yml", ".yaml", ".json")]
-        inside = [part for text in texts for part in re.findall(r"\$\{([^{}$]*)", text)]
-        return {name for part in inside for name in re.findall(r"[\w.]+", part)}
+        interpolations = [part for text in texts for part in re.findall(r"\$\{([^{}$]*)", text)]
+        return {name for part in interpolations for name in re.findall(r"[\w.]+", part)}
 
 
 def read_project(
@@ -91,16 +91,16 @@ def read_project(
     Raises
     ------
     OperationError
-        If this is not a project, ``azureml.yml`` is invalid, or a parameter is not defined.
+        If ``root`` is not a project, ``azureml.yml`` is invalid, or a parameter is not defined.
     """
     root = root or Path.cwd()
-    given = typed(parameters or {})
-    config = read_azureml(root, env, given)
+    runtime_params = typed(parameters or {})
+    config = read_azureml(root, env, runtime_params)
     configuration = configuration_folder(root)
     tracked = has_configuration(root / configuration, "mlops")
-    mlops = read_mlops(root, env, given) if tracked else None
+    mlops = read_mlops(root, env, runtime_params) if tracked else None
     metadata = bootstrap(root)
-    session: Any = KedroSession.create(project_path=root, env=env, runtime_params=given)
+    session: Any = KedroSession.create(project_path=root, env=env, runtime_params=runtime_params)
     with session:
         context = session.load_context()
         return Project(
@@ -119,11 +119,11 @@ def read_project(
 def typed(parameters: Mapping[str, str]) -> dict[str, Any]:
     """Read ``{"a.b": "1"}`` as ``kedro run --params`` does: ``{"a": {"b": 1}}``."""
     try:
-        dots = OmegaConf.from_dotlist([f"{name}={value}" for name, value in parameters.items()])
-        return OmegaConf.to_container(dots)  # type: ignore[return-value]
+        nested = OmegaConf.from_dotlist([f"{name}={value}" for name, value in parameters.items()])
+        return OmegaConf.to_container(nested)  # type: ignore[return-value]
     except (yaml.YAMLError, OmegaConfBaseException) as error:
-        given = ",".join(f"{name}={value}" for name, value in parameters.items())
-        raise OperationError(f"--params {given}: a value cannot be read: {error}") from error
+        pairs = ",".join(f"{name}={value}" for name, value in parameters.items())
+        raise OperationError(f"--params {pairs}: a value cannot be read: {error}") from error
 
 
 def split_parameters(text: str) -> dict[str, str]:

@@ -19,9 +19,9 @@ class Inputs:
     Parameters
     ----------
     work
-        Where steps run: a step's outputs are in ``<work>/<step>/outputs/<port>``.
+        The folder that steps run in: outputs of a step are in ``<work>/<step>/outputs/<port>``.
     outputs
-        The folder of downloaded outputs, ``<outputs>/<step>/<port>``, to read instead.
+        A folder of downloaded outputs, ``<outputs>/<step>/<port>``, to read instead.
     parameters, paths
         Values, and files or folders, that replace inputs of the job.
 
@@ -54,12 +54,12 @@ class Inputs:
         Raises
         ------
         OperationError
-            If one is missing; the message names it and the command to type.
+            If an input is missing; the message names it and the command to run.
         """
-        found = {name: self._resolve(name, source) for name, source in step.inputs.items()}
+        resolved = {name: self._resolve(name, source) for name, source in step.inputs.items()}
         return Given(
-            {name: value for name, value in found.items() if isinstance(value, str)},
-            {name: value for name, value in found.items() if isinstance(value, Path)},
+            {name: value for name, value in resolved.items() if isinstance(value, str)},
+            {name: value for name, value in resolved.items() if isinstance(value, Path)},
         )
 
     def check(self, step: Step, running: set[str]) -> None:
@@ -83,8 +83,8 @@ class Inputs:
         """Return the job's data inputs that these steps read."""
         sources = [source for step in steps for source in step.inputs.values()]
         names = {source.name for source in sources if isinstance(source, FromJob)}
-        found = {name: self._job_input(name) for name in sorted(names)}
-        return {name: value for name, value in found.items() if isinstance(value, Path)}
+        resolved = {name: self._job_input(name) for name in sorted(names)}
+        return {name: value for name, value in resolved.items() if isinstance(value, Path)}
 
     @property
     def changed(self) -> Mapping[str, str]:
@@ -97,8 +97,8 @@ class Inputs:
                 return text
             case Data(path):
                 return self._file(name, path, self._job.file.parent)
-            case FromJob(given):
-                return self._job_input(given)
+            case FromJob(job_input):
+                return self._job_input(job_input)
             case FromStep(step, port):
                 return self._step_output(step, port)
         raise TypeError(source)
@@ -113,16 +113,16 @@ class Inputs:
     def _file(self, name: str, path: str, folder: Path) -> Path:
         if _ADDRESS.match(path):
             raise OperationError(
-                f"The input {name} is {path}, which cannot be read on this machine: name a copy of "
-                f"it with --input {name}=PATH"
+                f"The input {name} is {path}, which cannot be read on this machine: use a local "
+                f"copy with --input {name}=PATH"
             )
-        found = (folder / path).resolve()
-        if not found.exists():
+        resolved = (folder / path).resolve()
+        if not resolved.exists():
             raise OperationError(
-                f"The input {name} is read from {found}, which does not exist: put it there, or "
-                f"name another path with --input {name}=PATH"
+                f"The input {name} is read from {resolved}, which does not exist: create it, or "
+                f"use another path with --input {name}=PATH"
             )
-        return found
+        return resolved
 
     def _step_output(self, step: str, port: str) -> Path:
         if self._outputs:

@@ -1,7 +1,7 @@
 """A pipeline job file (CLI v2), parsed as far as it can run on this machine.
 
-A step merges its component with its own settings. References, such as those to inputs and outputs
-in a command, are resolved.
+The settings of a step are merged with those of its component. References, such as those to inputs
+and outputs in a command, are resolved.
 """
 
 import re
@@ -114,22 +114,22 @@ def read_job(file: Path) -> Job:
     Raises
     ------
     OperationError
-        If it is not a pipeline job, or a step cannot run here; the message states which and why.
+        If the file is not a pipeline job, or a step cannot run here; the message names the reason.
     """
-    found = _yaml(file)
-    if not isinstance(found, Mapping) or not isinstance(found.get("jobs"), Mapping):
+    content = _yaml(file)
+    if not isinstance(content, Mapping) or not isinstance(content.get("jobs"), Mapping):
         raise OperationError(f"{file.name} is not a pipeline job: it has no jobs.")
-    settings, outputs = found.get("settings") or {}, found.get("outputs") or {}
+    settings, outputs = content.get("settings") or {}, content.get("outputs") or {}
     steps = {
-        name: _read_step(name, raw, file.parent, outputs) for name, raw in found["jobs"].items()
+        name: _read_step(name, raw, file.parent, outputs) for name, raw in content["jobs"].items()
     }
     job = Job(
         file=file,
-        name=str(found.get("display_name") or file.stem),
-        experiment=str(found.get("experiment_name") or file.stem),
+        name=str(content.get("display_name") or file.stem),
+        experiment=str(content.get("experiment_name") or file.stem),
         inputs={
             name: _source_of(f"inputs.{name}", raw)
-            for name, raw in (found.get("inputs") or {}).items()
+            for name, raw in (content.get("inputs") or {}).items()
         },
         steps=_ordered(steps),
         goes_on_after_failure=bool(settings.get("continue_on_step_failure")),
@@ -154,15 +154,17 @@ def _ordered(steps: Mapping[str, Step]) -> dict[str, Step]:
     try:
         return {name: steps[name] for name in TopologicalSorter(graph).static_order()}
     except CycleError as error:
-        raise OperationError(f"Steps wait for each other: {' -> '.join(error.args[1])}.") from error
+        raise OperationError(
+            f"Steps depend on each other: {' -> '.join(error.args[1])}."
+        ) from error
 
 
 def _faults(job: Job) -> Iterator[str]:
     for step in job.steps.values():
         for name, source in step.inputs.items():
             match source:
-                case FromJob(given) if given not in job.inputs:
-                    yield f"input {name} of step {step.name} is {given}, not an input of the job."
+                case FromJob(key) if key not in job.inputs:
+                    yield f"input {name} of step {step.name} is {key}, not an input of the job."
                 case FromStep(maker, port) if port not in _outputs(job, maker):
                     yield f"input {name} of step {step.name} is {port}, no output of step {maker}."
         known = {f"inputs.{n}" for n in step.inputs} | {f"outputs.{n}" for n in step.outputs}
@@ -183,14 +185,14 @@ def _read_step(
     Parameters
     ----------
     folder
-        The folder that the path of its code is relative to.
+        The folder that relative code paths start from.
     job_outputs
-        The outputs of the job, with the types of those that the step feeds.
+        The outputs of the job, by name, with their types.
 
     Raises
     ------
     OperationError
-        If it cannot run here.
+        If the step cannot run here.
     """
     component = raw.get("component") or {}
     if not isinstance(component, Mapping):
@@ -198,54 +200,54 @@ def _read_step(
             f"Step {name} uses the component {component}, which is not in this file: only steps "
             "defined in the file can run here."
         )
-    both = {**component, **raw}
-    if both.get("type", "command") not in ("command", "spark"):
+    merged = {**component, **raw}
+    if merged.get("type", "command") not in ("command", "spark"):
         raise OperationError(
-            f"Step {name} is of type {both['type']}; only command and spark can run here."
+            f"Step {name} is of type {merged['type']}; only command and spark can run here."
         )
-    resources, limits = both.get("resources") or {}, both.get("limits") or {}
-    declared, given = component.get("outputs") or {}, raw.get("outputs") or {}
-    kept = {port: found for port, output in given.items() if (found := _job_output_of(output))}
+    resources, limits = merged.get("resources") or {}, merged.get("limits") or {}
+    declared, bound = component.get("outputs") or {}, raw.get("outputs") or {}
+    kept = {port: found for port, output in bound.items() if (found := _job_output_of(output))}
     return Step(
         name=name,
-        command=_command(name, both),
-        code=(folder / both["code"]).resolve() if both.get("code") else None,
-        environment=str(both.get("environment") or ""),
-        variables={key: str(value) for key, value in _variables(both)},
+        command=_command(name, merged),
+        code=(folder / merged["code"]).resolve() if merged.get("code") else None,
+        environment=str(merged.get("environment") or ""),
+        variables={key: str(value) for key, value in _variables(merged)},
         inputs=dict(_inputs(name, component.get("inputs") or {}, raw.get("inputs") or {})),
         outputs={
-            port: _type(given.get(port), job_outputs.get(kept.get(port, "")), declared.get(port))
-            for port in {**declared, **given}
+            port: _type(bound.get(port), job_outputs.get(kept.get(port, "")), declared.get(port))
+            for port in {**declared, **bound}
         },
         kept=kept,
-        distribution=both.get("distribution") or {},
+        distribution=merged.get("distribution") or {},
         instances=int(resources.get("instance_count") or 1),
         timeout=float(limits["timeout"]) if limits.get("timeout") else None,
-        is_deterministic=both.get("is_deterministic", True),
-        is_spark=both.get("type") == "spark",
+        is_deterministic=merged.get("is_deterministic", True),
+        is_spark=merged.get("type") == "spark",
     )
 
 
-def _command(name: str, both: Mapping[str, Any]) -> str:
-    if both.get("type") == "spark":
-        entry = both.get("entry")
+def _command(name: str, merged: Mapping[str, Any]) -> str:
+    if merged.get("type") == "spark":
+        entry = merged.get("entry")
         if not isinstance(entry, Mapping) or "file" not in entry:
-            raise OperationError(f"Step {name} has no entry.file to start here.")
-        return f"{shlex.quote(sys.executable)} {entry['file']} {both.get('args') or ''}".strip()
-    command = str(both.get("command") or "")
+            raise OperationError(f"Step {name} has no entry.file, so it cannot run here.")
+        return f"{shlex.quote(sys.executable)} {entry['file']} {merged.get('args') or ''}".strip()
+    command = str(merged.get("command") or "")
     if not command or "$[[" in command:
         raise OperationError(
             f"Step {name} has {'optional parts in its' if command else 'no'} command: that cannot "
             "run here."
         )
     # Drop the `cd` to the project's folder in the image: the command runs in this project.
-    return command if both.get("code") else re.sub(r"^\s*cd\s+\S+\s*&&\s*", "", command)
+    return command if merged.get("code") else re.sub(r"^\s*cd\s+\S+\s*&&\s*", "", command)
 
 
-def _variables(both: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    yield from (both.get("environment_variables") or {}).items()
+def _variables(merged: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    yield from (merged.get("environment_variables") or {}).items()
     words = []
-    for key, value in (both.get("conf") or {}).items():
+    for key, value in (merged.get("conf") or {}).items():
         if key.startswith(_DRIVER_VARIABLE):
             yield key.removeprefix(_DRIVER_VARIABLE), value
         elif not _SIZES.fullmatch(key):
@@ -255,12 +257,12 @@ def _variables(both: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
 
 
 def _inputs(
-    step: str, declared: Mapping[str, Any], given: Mapping[str, Any]
+    step: str, declared: Mapping[str, Any], bound: Mapping[str, Any]
 ) -> Iterator[tuple[str, Source]]:
-    for name, raw in given.items():
+    for name, raw in bound.items():
         yield name, _source_of(f"input {name} of step {step}", raw)
     for name, raw in declared.items():
-        if name not in given and isinstance(raw, Mapping) and "default" in raw:
+        if name not in bound and isinstance(raw, Mapping) and "default" in raw:
             yield name, Value(str(raw["default"]))
 
 
@@ -276,7 +278,7 @@ def _source_of(where: str, raw: Any) -> Source:
     Raises
     ------
     OperationError
-        If it has none, or refers to something that cannot be an input.
+        If there is none, or it refers to something that cannot be an input.
     """
     text = raw.get("path") if isinstance(raw, Mapping) else raw
     if text is None:
@@ -301,12 +303,12 @@ def _job_output_of(output: Any) -> str | None:
 
 
 def references_in(text: str) -> list[str]:
-    """Return the names that a text refers to."""
+    """Return the names in the references of a text."""
     return _REFERENCE.findall(text)
 
 
 def fill_in(command: str, values: Mapping[str, str | Path]) -> str:
-    """Replace references by values: text unchanged, as Azure ML does; paths quoted."""
+    """Replace references with values: text unchanged, as Azure ML does; paths quoted."""
 
     def value(match: re.Match[str]) -> str:
         found = values[match[1]]

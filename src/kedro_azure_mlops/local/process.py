@@ -1,6 +1,6 @@
-"""The processes of one step: a clean environment, a log each, stopped together.
+"""The processes of one step, each with a clean environment and a log; they are stopped together.
 
-A distributed step starts as many as on Azure ML, with the variables that its launchers set.
+A distributed step starts as many processes as on Azure ML, with the variables that Azure ML sets.
 """
 
 import json
@@ -23,25 +23,25 @@ from kedro_azure_mlops.safety import Redactor, redact
 from kedro_azure_mlops.writing import out_of_space
 
 _HERE = "127.0.0.1"
-_GRACE = 10.0  # seconds that a process has to exit by itself
-# Other variables of this machine are not set in the cloud; Spark's location is kept as well.
+_GRACE = 10.0  # seconds that a process has to exit after SIGTERM
+# Variables that the cloud would set too, and the location of Spark on this machine.
 _INHERITED = re.compile(
     r"HOME|USER|LANG|LC_\w+|TMPDIR|TEMP|TMP|SYSTEMROOT|(HTTPS?|NO|ALL|FTP)_PROXY|SSL_CERT_FILE"
     r"|REQUESTS_CA_BUNDLE|MLFLOW_TRACKING_\w+|MLFLOW_DISABLE_TELEMETRY|AZURE_\w+|DATABRICKS_\w+"
     r"|JAVA_HOME|SPARK_(HOME|MASTER|LOCAL_\w+)",
-    re.IGNORECASE,  # proxies are written in either case
+    re.IGNORECASE,  # proxy variables may be upper or lower case
 )
 
 
 def clean_environment() -> dict[str, str]:
     """Return the environment variables that a step inherits, with this Python first in PATH."""
-    kept = {name: text for name, text in os.environ.items() if _INHERITED.fullmatch(name)}
+    inherited = {name: text for name, text in os.environ.items() if _INHERITED.fullmatch(name)}
     tools = str(Path(sys.executable).parent)
-    return kept | {"PATH": os.pathsep.join((tools, os.environ.get("PATH", os.defpath)))}
+    return inherited | {"PATH": os.pathsep.join((tools, os.environ.get("PATH", os.defpath)))}
 
 
 def variables_of_ranks(distribution: Mapping[str, Any], instances: int) -> list[dict[str, str]]:
-    """Return the variables of each process; a step that is not distributed has one without any.
+    """Return the variables of each process; a non-distributed step has one, without variables.
 
     References
     ----------
@@ -138,15 +138,15 @@ class StepProcess:
     def _follow(
         self, rank: int, process: subprocess.Popen[str], statuses: queue.Queue[tuple[int, int]]
     ) -> None:
-        """Copy a process's output to its log until it and the children it left behind have ended.
+        """Copy the output of a process to its log until it and its orphaned children have ended.
 
-        A container would kill the children at once; here Spark's Java can still remove its files.
+        A container would kill them immediately; here Spark's JVM has time to remove its files.
         """
         reader = threading.Thread(target=self._read, args=(rank, process))
         reader.start()
         status = process.wait()
         _kill(process, signal.SIGTERM)
-        reader.join(_GRACE)  # until no process is left that could write to the log
+        reader.join(_GRACE)  # until no process can write to the log any more
         with self._lock:
             _kill(process, signal.SIGKILL)
             self._processes.remove(process)
@@ -164,11 +164,11 @@ class StepProcess:
             log.write(redact(f"$ {self._command}\n"))
             redactor = Redactor()
             for line in process.stdout or ():
-                if hidden := redactor.redact(line):
-                    log.write(hidden)
+                if redacted := redactor.redact(line):
+                    log.write(redacted)
                     if rank == 0:
-                        with suppress(BrokenPipeError):  # the reader is gone; the log remains
-                            self._write(hidden.rstrip("\n"))
+                        with suppress(BrokenPipeError):  # the console is gone; keep the log
+                            self._write(redacted.rstrip("\n"))
 
     def _wait(
         self, statuses: queue.Queue[tuple[int, int]], count: int, timeout: float | None
@@ -189,15 +189,15 @@ class StepProcess:
 
 
 class _Log:
-    """The log of a process. A failure to write is reported once, and the process goes on."""
+    """The log of a process. A write error is reported once, and the process continues."""
 
     def __init__(self, path: Path, say: Callable[[str], None]) -> None:
         self._path, self._say = path, say
         self._file: TextIO | None = None
-        self._is_whole = True
+        self._is_writable = True
 
     def write(self, text: str) -> None:
-        if not self._is_whole:
+        if not self._is_writable:
             return
         try:
             if self._file is None:
@@ -205,7 +205,7 @@ class _Log:
             self._file.write(text)
             self._file.flush()
         except OSError as error:
-            self._is_whole = False
+            self._is_writable = False
             self._say(str(out_of_space(error, [self._path], "the log of this step") or error))
 
     def __enter__(self) -> "_Log":
@@ -241,7 +241,7 @@ def _kill(process: subprocess.Popen[str], number: signal.Signals) -> None:
 def _describe_status(status: int) -> str:
     if status > 0:
         return f"ended with exit status {status}"
-    return f"was ended by signal {signal.Signals(-status).name}"
+    return f"was killed by signal {signal.Signals(-status).name}"
 
 
 def _pytorch(rank: int, each: int, instances: int, port: int) -> dict[str, str]:
@@ -285,7 +285,7 @@ def _tensorflow(workers: int, servers: int) -> list[dict[str, str]]:
 
 
 def _free_ports(count: int) -> list[int]:
-    """Return free ports; each is held until all are found."""
+    """Return free ports; each stays bound until all are found, so that they differ."""
     probes = [socket.socket() for _ in range(count)]
     try:
         for probe in probes:

@@ -27,7 +27,7 @@ class Verdict:
 
     @property
     def succeeded(self) -> bool:
-        """Return whether all steps are done."""
+        """Return whether all steps have finished or were reused."""
         return all(step.status in ("finished", "reused") for step in self.steps.values())
 
 
@@ -55,7 +55,7 @@ class Report:
             self._print(line)
 
     def started(self, step: str, why: str) -> None:
-        """Report that a step begins."""
+        """Report that a step has started, and why it was not reused."""
         self.say(f"{step}: started, {why}")
 
     def reused(self, step: str) -> None:
@@ -67,7 +67,7 @@ class Report:
         self._end(step, f"finished in {seconds:.1f} s")
 
     def failed(self, step: str, problem: str, log: Path, seconds: float) -> None:
-        """Report that a step has failed: why, the end of its log, and how to repeat it."""
+        """Report that a step has failed: the reason, the end of its log, and how to repeat it."""
         with self._lock:
             self._end(step, f"failed after {seconds:.1f} s: {problem}")
             for line in _tail(log):
@@ -92,9 +92,9 @@ class Report:
 
 
 def shown(path: Path) -> str:
-    """Return the shortest form of a path that can be typed here."""
-    here = Path.cwd()
-    return str(path.relative_to(here) if path.is_relative_to(here) else path)
+    """Return a path relative to the current folder if it is inside, otherwise unchanged."""
+    current = Path.cwd()
+    return str(path.relative_to(current) if path.is_relative_to(current) else path)
 
 
 def _tail(log: Path) -> list[str]:

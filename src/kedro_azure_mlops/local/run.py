@@ -1,4 +1,4 @@
-"""Run a compiled job on this machine, step by step, from a copy of exactly the uploaded files."""
+"""Run a compiled job on this machine, step by step, from a copy of the files to upload."""
 
 import os
 import threading
@@ -66,7 +66,7 @@ def run_local(
     Raises
     ------
     OperationError
-        If the job cannot be started; nothing has run then.
+        If the job cannot be started; in that case, no step has run.
     """
     if from_outputs and not step:
         raise OperationError("--from-outputs DIR requires --step NAME.")
@@ -117,7 +117,7 @@ def run_local(
 
 @dataclass(frozen=True)
 class ReadChampion:
-    """A registered model whose champion is all that some steps read from outside the job."""
+    """A registered model, and the steps that read only its champion from outside the job."""
 
     name: str
     readers: Collection[str]
@@ -145,7 +145,7 @@ def run_job(
     work
         The folder the steps run in; kept, so that the next run can reuse unchanged steps.
     only
-        Run only this step, with the existing outputs of the others.
+        Run only this step, with the existing outputs of the other steps.
     from_outputs
         Read those outputs from ``<from_outputs>/<step>/<port>`` instead.
     force
@@ -162,19 +162,19 @@ def run_job(
     Raises
     ------
     OperationError
-        If the job cannot be started; nothing has run then.
+        If the job cannot be started; in that case, no step has run.
     """
     job, work, root = read_job(job_file), work.absolute(), root or Path.cwd()
     steps = [job.step(only)] if only else list(job.steps.values())
-    found = Inputs(job, work, from_outputs, parameters or {}, inputs or {})
+    resolver = Inputs(job, work, from_outputs, parameters or {}, inputs or {})
     for step in steps:
-        found.check(step, running={other.name for other in steps} - {step.name})
+        resolver.check(step, running={other.name for other in steps} - {step.name})
     if any(step.is_spark for step in steps):
         from kedro_azure_mlops.engine.session import refuse_missing_spark
 
         refuse_missing_spark()
     work.mkdir(parents=True, exist_ok=True)
-    # not in the project, since all of that might be uploaded
+    # recorded in the work folder, since all files of the project might be uploaded
     busy = claim(root, writes=[str(work)], records=work / ".runs", say=say)
     with busy, TemporaryDirectory(dir=work, prefix="code-") as copies:
         codes = dict.fromkeys(step.code or root for step in steps)
@@ -182,7 +182,7 @@ def run_job(
         snapshots = {step.name: taken[step.code or root] for step in steps}
         report = Report(say, len(steps), command)
         report.say(f"{job.name}: {len(steps)} of {len(job.steps)} steps in {shown(work)}")
-        run = _Run(job, work, found, snapshots, tracking or NoTracking(), report, champion)
+        run = _Run(job, work, resolver, snapshots, tracking or NoTracking(), report, champion)
         return run.run(steps, force=force or job.reuses_nothing or only is not None)
 
 
@@ -297,7 +297,7 @@ class _Run:
         return self._run_process(name, local)
 
     def _champion_for(self, step: str) -> str | None:
-        """Return the champion when its reader starts, no sooner: an earlier step may move it."""
+        """Look up the champion when its reader starts: an earlier step may have replaced it."""
         if self._champion is None or step not in self._champion.readers:
             return None
         return self._tracking.champion(self._champion.name)

@@ -1,7 +1,7 @@
 """One step of a local job, run in a fresh copy of the code with its ports bound to folders.
 
-A step with unchanged inputs is reused, as on Azure ML: a record beside its outputs lists
-everything they depend on.
+A step with unchanged inputs is reused, as on Azure ML: a record next to its outputs lists
+everything that they depend on.
 """
 
 import hashlib
@@ -50,10 +50,10 @@ def take_snapshot(code: Path, target: Path) -> Snapshot:
     Raises
     ------
     OperationError
-        If there are none, or a link points out of the folder.
+        If the folder has no such files, or a link points out of it.
     """
     if not code.is_dir():
-        raise OperationError(f"The job takes its code from {code}, which is not a folder.")
+        raise OperationError(f"The code of the job should be in {code}, which is not a folder.")
     copy_snapshot(code, target)
     return Snapshot(target, content_digest(target))
 
@@ -74,19 +74,19 @@ class LocalStep:
     Parameters
     ----------
     champion
-        A text that identifies the champion the step reads. None if it reads none, or if the
-        champion could not be looked up.
+        A text that identifies the champion that the step reads. None if the step reads no champion,
+        or if the lookup failed.
     """
 
     def __init__(
-        self, step: Step, folder: Path, given: Given, code: Snapshot, champion: str | None = None
+        self, step: Step, folder: Path, inputs: Given, code: Snapshot, champion: str | None = None
     ) -> None:
         self.step = step
         self._folder = folder
-        self._given = given
+        self._inputs = inputs
         self._code = code
         self._is_reusable = step.is_deterministic or champion is not None
-        self._cause = _cause_of(step, code.digest, given, champion)
+        self._cause = _cause_of(step, code.digest, inputs, champion)
         self._outputs = {port: output_path(folder, port) for port in step.outputs}
         self._lock = threading.Lock()
         self._process: StepProcess | None = None
@@ -94,23 +94,23 @@ class LocalStep:
 
     @property
     def log(self) -> Path:
-        """The log of the first process."""
+        """The path of the log of the first process."""
         return self._folder / "log.txt"
 
     def why_run(self) -> str | None:
-        """Return the reason it has to run; None if its outputs can be reused."""
+        """Return why the step has to run; None if its outputs can be reused."""
         if not self._is_reusable:
             return "it is never reused"
         record = _read_record(self._folder)
         if record is None:
             return "it has no result yet"
-        then = record["cause"]
-        names = [*self._cause, *(name for name in then if name not in self._cause)]
-        changed = [name for name in names if then.get(name) != self._cause.get(name)]
+        recorded = record["cause"]
+        names = [*self._cause, *(name for name in recorded if name not in self._cause)]
+        changed = [name for name in names if recorded.get(name) != self._cause.get(name)]
         if changed:
             return f"its {' and '.join(changed)} changed"
         if _contents(self._outputs) != record["made"]:
-            return "its outputs were changed since"
+            return "its outputs have been changed since then"
         return None
 
     def run(self, variables: Mapping[str, str], write: Callable[[str], None]) -> Ended:
@@ -135,14 +135,14 @@ class LocalStep:
         return ended
 
     def end(self) -> None:
-        """Stop it; its outputs so far are not trusted."""
+        """Stop the step; its partial outputs are not reused."""
         with self._lock:
             self.interrupted = True
         if self._process:
             self._process.end()
 
     def _prepare(self) -> None:
-        """Empty the folders, the record first, so that nothing trusts the rest."""
+        """Empty the folders, the record first, so that partial outputs are never reused."""
         (self._folder / _RECORD).unlink(missing_ok=True)
         if self._folder.is_dir():
             shutil.rmtree(self._folder)
@@ -158,9 +158,9 @@ class LocalStep:
         partial.replace(self._folder / _RECORD)
 
     def _build(self, variables: Mapping[str, str], write: Callable[[str], None]) -> StepProcess:
-        own = {**clean_environment(), **variables}
+        common = {**clean_environment(), **variables}
         ranks = variables_of_ranks(self.step.distribution, self.step.instances)
-        environments = [{**own, **rank, **self.step.variables} for rank in ranks]
+        environments = [{**common, **rank, **self.step.variables} for rank in ranks]
         process = StepProcess(
             self._command(), self._folder / "code", environments, self._folder, write
         )
@@ -171,22 +171,22 @@ class LocalStep:
         return process
 
     def _command(self) -> str:
-        places: dict[str, str | Path] = {}
-        for given in (self._given.values, self._given.data):
-            places |= {f"inputs.{name}": value for name, value in given.items()}
-        places |= {f"outputs.{name}": path for name, path in self._outputs.items()}
-        return fill_in(self.step.command, places)
+        references: dict[str, str | Path] = {}
+        for group in (self._inputs.values, self._inputs.data):
+            references |= {f"inputs.{name}": value for name, value in group.items()}
+        references |= {f"outputs.{name}": path for name, path in self._outputs.items()}
+        return fill_in(self.step.command, references)
 
 
-def _cause_of(step: Step, code: str, given: Given, champion: str | None) -> dict[str, str]:
+def _cause_of(step: Step, code: str, inputs: Given, champion: str | None) -> dict[str, str]:
     """Return digests of everything that the result of a step depends on."""
     causes: dict[str, Any] = {
         "code": code,
         "command": step.command,
         "environment": step.environment,
         "environment variables": dict(step.variables),
-        "parameters": dict(given.values),
-        "data": {port: content_digest(path) for port, path in given.data.items()},
+        "parameters": dict(inputs.values),
+        "data": {port: content_digest(path) for port, path in inputs.data.items()},
         "outputs": dict(step.outputs),
         "distribution": [dict(step.distribution), step.instances],
     }
@@ -205,7 +205,7 @@ def _contents(outputs: Mapping[str, Path]) -> dict[str, str]:
 
 def _read_record(folder: Path) -> dict[str, Any] | None:
     try:
-        found: dict[str, Any] = json.loads((folder / _RECORD).read_text(encoding="utf-8"))
+        record: dict[str, Any] = json.loads((folder / _RECORD).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-    return found
+    return record

@@ -28,10 +28,10 @@ class Tracking(Protocol):
     """Records a job and its steps."""
 
     def begin(self, job: Job, tags: Mapping[str, str]) -> None:
-        """Remember a job; it gets a run with its first step that is not reused."""
+        """Set the job; its run is created with the first step that is not reused."""
 
     def start(self, step: str) -> dict[str, str]:
-        """Open the run of a step and return the variables that name it to the step."""
+        """Open the run of a step and return the environment variables that pass it on."""
 
     def end(self, step: str, status: str) -> None:
         """End the run of a step: FINISHED, FAILED or KILLED."""
@@ -85,12 +85,12 @@ class MlflowJob:
         self._given_up = False
 
     def begin(self, job: Job, tags: Mapping[str, str]) -> None:
-        """Remember a job; it gets a run with its first step that is not reused."""
+        """Set the job; its run is created with the first step that is not reused."""
         self._job = job
         self._tags |= tags
 
     def start(self, step: str) -> dict[str, str]:
-        """Open the run of a step and return the variables that name it to the step."""
+        """Open the run of a step and return the environment variables that pass it on."""
         with self._lock:
             if not self._given_up:
                 with self._reported(self._config.tracking.when_unreachable):
@@ -123,12 +123,12 @@ class MlflowJob:
         try:
             with self._lock:
                 self._connect()
-                found = find_champion(self._client, model)
+                champion = find_champion(self._client, model)
         except faults():
             return None
-        if found is None:
+        if champion is None:
             return "none yet"
-        return str(found.tags.get("digest") or f"version {found.version}")
+        return str(champion.tags.get("digest") or f"version {champion.version}")
 
     def _open(self, step: str) -> None:
         self._connect()
@@ -137,21 +137,21 @@ class MlflowJob:
             self._experiment = experiment_id(self._client, self._job.experiment, folder)
             end_runs_of_dead_processes(self._client, self._experiment)
             self._parent = self._create(self._job.name, self._tags)
-        below = {"mlflow.parentRunId": self._parent.info.run_id}
-        self._runs[step] = self._create(step, below)
+        parent_tag = {"mlflow.parentRunId": self._parent.info.run_id}
+        self._runs[step] = self._create(step, parent_tag)
 
     def _connect(self) -> None:
         if self._client is not None:
             return
-        from kedro_azure_mlops.registry.versions import open_client  # takes over a second
+        from kedro_azure_mlops.registry.versions import open_client  # slow to import: over a second
 
         self._uri = server_of(self._config.tracking.uri, self._root)
         choose_server(self._config, self._root)
         self._client = open_client(self._uri)
 
     def _create(self, name: str, tags: Mapping[str, str]) -> Any:
-        own = Process.me().tags() | dict(tags)  # if it dies, its steps' runs are closed too
-        return self._client.create_run(self._experiment, run_name=name, tags=own)
+        all_tags = Process.me().tags() | dict(tags)  # to end runs of dead processes
+        return self._client.create_run(self._experiment, run_name=name, tags=all_tags)
 
     def _end(self, run: Any, status: str) -> None:
         if run is not None:
@@ -160,12 +160,12 @@ class MlflowJob:
 
     @contextmanager
     def _reported(self, severity: str) -> Iterator[None]:
-        """Turn any fault of the tracking server into a clear error or a warning."""
+        """Turn a failure of the tracking server into a clear error or a warning."""
         try:
             yield
         except faults() as error:
             message = (
-                f"{fault_in_words(error, self._uri)}\nTo run without a record, set enabled: false "
+                f"{fault_in_words(error, self._uri)}\nTo run without tracking, set enabled: false "
                 "or when_unreachable: warn under tracking in "
                 f"{configuration_folder(self._root)}/<env>/mlops.yml."
             )

@@ -33,10 +33,10 @@ from kedro_azure_mlops.monitor.usual import Reference, measure
 
 __all__ = ["FEWEST_SHARE", "ColumnLooks", "Look", "in_short"]
 
-FEWEST_SHARE = 0.1  # of a usual window's rows, needed to judge a distribution or learn a new key
-_TOLERATED = pd.Timedelta("1h")  # by which a clock may be ahead
-_LARGEST_KS = 0.98  # beyond it, hardly any value is in common
-_ENOUGH_FOR_QUARTER = 4 * ENOUGH_FOR_SPREAD  # rows in a window, so that a quarter is enough
+FEWEST_SHARE = 0.1  # of a window's usual rows: fewer say little about a distribution or a key
+_TOLERATED = pd.Timedelta("1h")  # how far a clock may be ahead
+_LARGEST_KS = 0.98  # above it, the distributions hardly overlap
+_ENOUGH_FOR_QUARTER = 4 * ENOUGH_FOR_SPREAD  # so that a quarter of a window is enough
 
 
 @dataclass(frozen=True)
@@ -62,15 +62,15 @@ def _drift_sentence(
     check: str,
     found: np.ndarray,
     limit: np.ndarray,
-    of: Reference,
+    reference: Reference,
     raw: Moments,
     key: int,
 ) -> str:
-    before, after = of.medians[key], raw.shift[-1, key]
+    before, after = reference.medians[key], raw.shift[-1, key]
     details = f"{_SHORT[check]} {in_short(found[-1, key])}, limit {in_short(limit[-1, key])}"
     if (
         check in ("spread", "slow_spread", "ks", "psi")
-        and abs(after - before) < of.spreads[key] / 4
+        and abs(after - before) < reference.spreads[key] / 4
     ):
         return f"{column} is distributed differently ({details})"
     return f"{column} moved, median {in_short(before)} -> {in_short(after)} ({details})"
@@ -87,7 +87,7 @@ _SHORT = {
 
 
 class ColumnLooks:
-    """Checks of new rows, cut into windows, against the profile of their keys and columns."""
+    """Checks of new rows, by window, against the profile of their keys and columns."""
 
     def __init__(
         self,
@@ -105,11 +105,11 @@ class ColumnLooks:
         times = times_of(rows, [profile.time, "served_at"])
         self.has_times = times is not None
         times = np.zeros(len(rows), "datetime64[ns]") if times is None else times
-        self.given = len(rows)
+        self.row_count = len(rows)
         known = ~np.isnat(times)
         self.without_time = int(len(rows) - known.sum())
-        early = known & ~self._is_late(times)
-        kept = early if early.any() else known
+        past = known & ~self._is_in_future(times)
+        kept = past if past.any() else known
         self.rows, self.ns = rows[kept], times[kept].astype(np.int64)
         self.series: list[dict[str, Any]] = self.content["series"]
         self.codes, self.names = self._keys()
@@ -118,57 +118,57 @@ class ColumnLooks:
         self.n = self.cut.total()[:, :-1]  # the last one holds unknown keys
         self.usual = np.array([one["rows_per_window"] or 0.0 for one in self.series])
 
-    def _is_late(self, times: np.ndarray) -> np.ndarray:
+    def _is_in_future(self, times: np.ndarray) -> np.ndarray:
         if self.now is None or not self.has_times:
             return np.zeros(len(times), bool)
-        is_late = times > (self.now + _TOLERATED).to_datetime64()
-        if is_late.any():
+        in_future = times > (self.now + _TOLERATED).to_datetime64()
+        if in_future.any():
             hours = float(
-                (times[is_late].max() - self.now.to_datetime64()) / np.timedelta64(1, "h")
+                (times[in_future].max() - self.now.to_datetime64()) / np.timedelta64(1, "h")
             )
-            since = pd.Timestamp(times[is_late].min())
+            since = pd.Timestamp(times[in_future].min())
             words = (
-                f"{int(is_late.sum()):,} rows are in the future, by up to {in_short(hours)} "
+                f"{int(in_future.sum()):,} rows are in the future, by up to {in_short(hours)} "
                 "hours: clocks differ, or times are in another zone"
             )
             self.find("clock", None, None, hours, 1.0, since, words)
-        return np.asarray(is_late)
+        return np.asarray(in_future)
 
     def _keys(self) -> tuple[np.ndarray, np.ndarray]:
-        """Return the number of each row's key in the profile (one past the last if unknown)."""
+        """Return each row's key as a number of the profile (one past the last if unknown)."""
         last = len(self.series)
         if self.profile.by is None:
             self.unknown, self.keyless = np.zeros(0, np.int64), 0
             return np.zeros(len(self.rows), np.int64), np.array([None], object)
         codes, names = texts_of(self.rows, self.profile.by)
-        places = {one["key"]: number for number, one in enumerate(self.series)}
-        others = places.get(None, last)
+        numbers = {one["key"]: number for number, one in enumerate(self.series)}
+        others = numbers.get(None, last)
         is_known = self.profile.knows if self.content["knows_keys"] else lambda name: True
         self.unknown = np.array([n for n, name in enumerate(names) if not is_known(name)], np.int64)
         if not self.content["knows_keys"]:
             self.notes.append("The profile has too many keys to recognise a new one.")
-        place = np.array([places.get(name, others) for name in names] + [last], np.int64)
-        place[self.unknown] = last
+        key_number = np.array([numbers.get(name, others) for name in names] + [last], np.int64)
+        key_number[self.unknown] = last
         self.keyless = int((codes < 0).sum())
         self.key_of_row = codes
-        return place[codes], names
+        return key_number[codes], names
 
     def look_at_numbers(self, column: Column) -> None:
         """Check a numeric column for drift and faults."""
         values = numbers_of(self.rows, column)[self.cut.rows]
-        of = Reference(self.series, column.name)
+        reference = Reference(self.series, column.name)
         missing = np.isnan(values)
-        self._share("missing", column, missing, of, "are missing or of another type")
+        self._share("missing", column, missing, reference, "are missing or of another type")
         if column.minimum is not None or column.maximum is not None:
             low, high = column.minimum, column.maximum
             words = f"are outside {_bounds(low, high)}, the bounds of the schema"
-            self._share("out_of_range", column, is_out_of_range(values, column), of, words)
+            self._share("out_of_range", column, is_out_of_range(values, column), reference, words)
         cut = self.cut.only(~missing).first_keys(len(self.series))
         values = values[~missing & (self.cut.key < len(self.series))]
         if not len(values):
             return
-        self._runs(column, cut, values, of)
-        measured = measure(cut, values, of, self._end_of_seen_windows())
+        self._runs(column, cut, values, reference)
+        measured = measure(cut, values, reference, self._end_of_seen_windows())
         n = measured["n"]
         with np.errstate(invalid="ignore"):
             few = n < np.maximum(FEWEST_SHARE * self.usual, 1)
@@ -176,23 +176,23 @@ class ColumnLooks:
         raw = Moments.of(cut.only(newest), values[newest], np.zeros(int(newest.sum())))
         for check in ("level", "slow", "spread", "slow_spread", "ks", "psi"):
             found = np.where(few, np.nan, np.abs(measured[check]))
-            limit = self._limits(check, of, n)
-            moved = partial(_drift_sentence, column.name, check, found, limit, of, raw)
+            limit = self._limits(check, reference, n)
+            moved = partial(_drift_sentence, column.name, check, found, limit, reference, raw)
             self.looks.append(Look(check, column.name, self.keys, found, limit, moved))
         self._common(column, measured["level"], few)
-        self._units(column, cut, values, of)
+        self._units(column, cut, values, reference)
 
     def _end_of_seen_windows(self) -> int:
         """Return the time (nanoseconds) up to which windows may contain training rows.
 
-        A level that the model has learned may have changed only at the end of training.
+        The level that the model learned may have changed only at the end of training.
         """
         if not self.has_times or self.content["end"] is None:
             return 0
         return int(self.profile.end.value) + self.width - 1
 
     def _common(self, column: Column, level: np.ndarray, few: np.ndarray) -> None:
-        """Check all keys together: a small common shift is lost in the noise of single keys."""
+        """Check all keys together: a small common shift is lost in the noise of each key."""
         if len(self.series) < 2:
             return
         overall = Reference([self.content["overall"]], column.name)
@@ -206,9 +206,9 @@ class ColumnLooks:
 
         self.looks.append(Look("common", column.name, [None], found, limit, words))
 
-    def _limits(self, check: str, of: Reference, n: np.ndarray) -> np.ndarray:
+    def _limits(self, check: str, reference: Reference, n: np.ndarray) -> np.ndarray:
         """Return the limits, widened for windows with fewer rows than usual."""
-        limit = of.limits(check)
+        limit = reference.limits(check)
         with np.errstate(invalid="ignore", divide="ignore"):
             wider = np.sqrt(np.maximum(self.usual / n, 1))
         if check.startswith("slow"):
@@ -217,7 +217,7 @@ class ColumnLooks:
         return np.minimum(limit, _LARGEST_KS) if check == "ks" else np.asarray(limit)
 
     def _share(
-        self, check: str, column: Column, mask: np.ndarray, of: Reference, words: str
+        self, check: str, column: Column, mask: np.ndarray, reference: Reference, words: str
     ) -> None:
         counted = self.cut.total(mask.astype(float))[:, :-1]
         with np.errstate(invalid="ignore", divide="ignore"):
@@ -226,21 +226,21 @@ class ColumnLooks:
         def sentence(key: int) -> str:
             return f"{share[-1, key]:.1%} of the values of {column.name} {words}"
 
-        limit = self._limits(check, of, self.n)
+        limit = self._limits(check, reference, self.n)
         self.looks.append(Look(check, column.name, self.keys, share, limit, sentence))
 
-    def _runs(self, column: Column, cut: Cut, values: np.ndarray, of: Reference) -> None:
+    def _runs(self, column: Column, cut: Cut, values: np.ndarray, reference: Reference) -> None:
         runs = cut.largest(runs_so_far(cut, values)).astype(float)
         runs[cut.total() == 0] = np.nan
-        limit = np.broadcast_to(of.limits("stuck"), runs.shape)
+        limit = np.broadcast_to(reference.limits("stuck"), runs.shape)
 
         def words(key: int) -> str:
             return f"{column.name} is stuck: one value in {runs[-1, key]:.0f} consecutive rows"
 
         self.looks.append(Look("stuck", column.name, self.keys, runs, limit, words))
 
-    def _units(self, column: Column, cut: Cut, values: np.ndarray, of: Reference) -> None:
-        """Find keys whose newest rows fit only after a known conversion."""
+    def _units(self, column: Column, cut: Cut, values: np.ndarray, reference: Reference) -> None:
+        """Find keys whose newest rows fit the profile only after a known conversion of units."""
         looks = [one for one in self.looks if one.column == column.name]
         level, spread = (
             next(one for one in looks if one.check == name) for name in ("level", "spread")
@@ -254,7 +254,7 @@ class ColumnLooks:
             for rows in (in_window, *quarter):
                 part, n = cut.only(rows).one_key(), np.full((1, len(self.series)), len(rows))
                 limits = {
-                    check: float(self._limits(check, of, n)[-1, key])
+                    check: float(self._limits(check, reference, n)[-1, key])
                     for check in ("level", "spread", "ks")
                 }
 
@@ -272,14 +272,18 @@ class ColumnLooks:
     def look_at_score(self, column: Column) -> None:
         """Check the distribution of an output."""
         values = numbers_of(self.rows, column)[self.cut.rows]
-        of = Reference(self.series, column.name)
+        reference = Reference(self.series, column.name)
         wanted = ~np.isnan(values) & (self.cut.key < len(self.series))
         cut = self.cut.only(wanted).first_keys(len(self.series))
-        counts = counts_of(cut, bins_of(cut, values[wanted], of.edges), of.shares.shape[1])
+        counts = counts_of(
+            cut, bins_of(cut, values[wanted], reference.edges), reference.shares.shape[1]
+        )
         n = counts.sum(axis=-1)
-        found = np.where(n >= ENOUGH_FOR_SHAPE, population_stability(counts, of.shares), np.nan)
-        found[:, of.rows == 0] = np.nan
-        limit = self._limits("score_psi", of, n)
+        found = np.where(
+            n >= ENOUGH_FOR_SHAPE, population_stability(counts, reference.shares), np.nan
+        )
+        found[:, reference.rows == 0] = np.nan
+        limit = self._limits("score_psi", reference, n)
 
         def words(key: int) -> str:
             details = f"{in_short(found[-1, key])}, limit {in_short(limit[-1, key])}"
@@ -296,18 +300,20 @@ class ColumnLooks:
         overall = Reference([self.content["overall"]], column.name)
         parts = [(self.keys, n, marked, Reference(self.series, column.name))]
         if len(self.series) > 1:
-            every = n.sum(axis=1, keepdims=True), marked.sum(axis=1, keepdims=True)
-            parts.append(([None], *every, overall))
-        for keys, rows, part, of in parts:
+            totals = n.sum(axis=1, keepdims=True), marked.sum(axis=1, keepdims=True)
+            parts.append(([None], *totals, overall))
+        for keys, rows, part, reference in parts:
             with np.errstate(invalid="ignore", divide="ignore"):
                 share = part / rows
-            limit = of.limits("flagged")
-            limit = np.where(np.isnan(limit), of.of("share") + fixed_limit("flagged", rows), limit)
+            limit = reference.limits("flagged")
+            limit = np.where(
+                np.isnan(limit), reference.of("share") + fixed_limit("flagged", rows), limit
+            )
 
-            def words(key: int, share: Any = share, of: Any = of) -> str:
+            def words(key: int, share: Any = share, reference: Any = reference) -> str:
                 return (
                     f"{column.name} flags {share[-1, key]:.1%} of the rows, "
-                    f"{of.of('share')[key]:.1%} in training"
+                    f"{reference.of('share')[key]:.1%} in training"
                 )
 
             self.looks.append(Look("flagged", column.name, keys, share, limit, words))
@@ -332,15 +338,15 @@ class ColumnLooks:
         known = about.get("categories")
         if known is None or not (codes >= 0).any():
             return
-        place = {name: number for number, name in enumerate(known)}
-        numbers = np.array([place.get(str(name), len(place)) for name in names], np.int64)
-        there = cut.only(codes >= 0)
-        counts = counts_of(there, numbers[codes[codes >= 0]], len(place) + 1)
+        number_of = {name: number for number, name in enumerate(known)}
+        numbers = np.array([number_of.get(str(name), len(number_of)) for name in names], np.int64)
+        known_cut = cut.only(codes >= 0)
+        counts = counts_of(known_cut, numbers[codes[codes >= 0]], len(number_of) + 1)
         shares = np.array([*known.values(), max(1 - sum(known.values()), 0.0)])
         rows = counts.sum(axis=-1)
         found = population_stability(counts, shares)
         add("psi", found, rows, lambda key: f"{column.name} has different shares of its categories")
-        new = [str(name) for name in names if str(name) not in place]
+        new = [str(name) for name in names if str(name) not in number_of]
         with np.errstate(invalid="ignore", divide="ignore"):
             other = counts[..., -1] / rows
 
@@ -351,7 +357,7 @@ class ColumnLooks:
         add("new_category", other, rows, words)
 
     def since(self, alarm: np.ndarray, value: np.ndarray) -> pd.Timestamp:
-        """Return the start of the unbroken run of alarms; windows without a value do not end it."""
+        """Return when the unbroken run of alarms began; windows without a value do not end it."""
         if not self.has_times:
             return NEVER
         broken = np.flatnonzero(~alarm & np.isfinite(value))

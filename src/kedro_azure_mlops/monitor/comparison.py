@@ -71,7 +71,7 @@ def compare_rows(
     ----------
     rows
         The columns of ``schema.inputs``, and those of ``schema.outputs`` where known, in any order.
-        Pass as many windows as there are: earlier ones show since when, and gradual changes.
+        Pass all available windows: earlier ones show gradual changes and when a change began.
     now
         In UTC, or with an offset; needed to judge the age of the newest row, and to find rows in
         the future.
@@ -96,16 +96,16 @@ def _refuse_other_columns(rows: pd.DataFrame, profile: Profile, schema: Schema) 
     about = profile.content["columns"]
     wanted = [name for name, one in about.items() if one["role"] == "input"]
     wanted += [name for name in (profile.by, profile.time) if name is not None]
-    of_schema = [one.name for one in schema.inputs]
-    for what, there in (
+    schema_columns = [one.name for one in schema.inputs]
+    for owner, columns in (
         ("The rows have", list(map(str, rows.columns))),
-        ("The schema has", of_schema),
+        ("The schema has", schema_columns),
     ):
-        if missing := [name for name in wanted if name not in there]:
+        if missing := [name for name in wanted if name not in columns]:
             raise OperationError(
-                f"{what} no column {', '.join(missing)}, so a comparison with the training data is "
-                f"impossible.\n  the profile has: {', '.join(sorted(wanted))}\n"
-                f"  found: {', '.join(sorted(there))}"
+                f"{owner} no column {', '.join(missing)}, so a comparison with the training data "
+                f"is impossible.\n  the profile has: {', '.join(sorted(wanted))}\n"
+                f"  found: {', '.join(sorted(columns))}"
             )
 
 
@@ -192,8 +192,8 @@ class _Comparer(ColumnLooks):
         gaps = np.array([one["gap_hours"] for one in self.series])
         present = np.array([one["windows_with_rows"] for one in self.series])
         width = self.width / HOUR
-        often = np.clip(2 * gaps, width / 4, width)
-        limit = np.where(present >= WHOLE, often, np.maximum(2 * gaps, 2 * width))
+        for_frequent_keys = np.clip(2 * gaps, width / 4, width)
+        limit = np.where(present >= WHOLE, for_frequent_keys, np.maximum(2 * gaps, 2 * width))
         limit = np.broadcast_to(limit, silent.shape)
 
         def words(key: int) -> str:
@@ -203,15 +203,15 @@ class _Comparer(ColumnLooks):
         self.looks.append(Look("silent_key", None, self.keys, silent, limit, words))
 
     def _check_whole_table(self) -> None:
-        """Find what no single window shows: missing keys and times, and the age of the rows."""
+        """Check the table as a whole: missing keys and times, and the age of the newest row."""
         end = pd.Timestamp(self.ns.max()) if len(self.ns) else NEVER
         for name, count in (
             (self.profile.by, self.keyless),
             (self.profile.time, self.without_time),
         ):
-            share = count / self.given
+            share = count / self.row_count
             if name is not None and share > float(
-                fixed_limit("out_of_range", np.array(self.given))
+                fixed_limit("out_of_range", np.array(self.row_count))
             ):
                 words = f"{share:.1%} of the rows have no {name}: they cannot be judged"
                 self.find("missing", name, None, share, 0.02, end, words)

@@ -1,4 +1,4 @@
-"""Find the conversion of units after which a window of values fits again."""
+"""Find a conversion of units that makes a window of values fit the profile again."""
 
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -22,8 +22,9 @@ _CONVERSIONS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 }
 _CONVERSIONS |= {f"by a factor of {by:g}": partial(_divided, by=by) for by in _FACTORS}
 """Inverse conversions, by the name of the conversion that they undo."""
-_CLOSEST, _CLOSER = 1.5, 1 / 3  # largest level of a fit, in spreads and relative to that before
-_LARGEST_FIT = 0.7  # largest absolute spread (logarithm) of a fit
+# largest level of a fit: in spreads, and relative to the level before
+_MAX_LEVEL, _MAX_LEVEL_RATIO = 1.5, 1 / 3
+_MAX_SPREAD = 0.7  # largest absolute spread (logarithm) of a fit
 
 
 def find_conversion(
@@ -31,7 +32,7 @@ def find_conversion(
     measure: Callable[[np.ndarray], Mapping[str, float]],
     limits: Mapping[str, float],
 ) -> tuple[str, float] | None:
-    """Find a conversion that, once undone, makes the values fit.
+    """Find the conversion that makes the values fit once it is undone.
 
     Parameters
     ----------
@@ -44,21 +45,21 @@ def find_conversion(
 
     Returns
     -------
-    The name of the conversion, and the level before it is undone; None if the values fit as they
-    are, or no conversion helps.
+    The name of the conversion, and the level before it is undone; None if the values fit
+    unconverted, or no conversion helps.
     """
     before = measure(values)
-    if abs(before["level"]) <= limits["level"] and abs(before["spread"]) <= _LARGEST_FIT:
+    if abs(before["level"]) <= limits["level"] and abs(before["spread"]) <= _MAX_SPREAD:
         return None
-    closest = min(limits["level"], _CLOSEST)
-    if abs(before["spread"]) <= _LARGEST_FIT:  # only the level did not fit
-        closest = min(closest, _CLOSER * abs(before["level"]))
-    # a plain shift that looks like a conversion does not change the spread
-    narrowest = min(limits["spread"], _LARGEST_FIT, abs(before["spread"]) + 1e-6)
+    max_level = min(limits["level"], _MAX_LEVEL)
+    if abs(before["spread"]) <= _MAX_SPREAD:  # only the level did not fit
+        max_level = min(max_level, _MAX_LEVEL_RATIO * abs(before["level"]))
+    # a mere shift that looks like a conversion does not change the spread
+    max_spread = min(limits["spread"], _MAX_SPREAD, abs(before["spread"]) + 1e-6)
     for name, convert in _CONVERSIONS.items():
         level, spread, ks = (
             abs(measure(convert(values))[one]) for one in ("level", "spread", "ks")
         )
-        if level <= closest and ks <= limits["ks"] and spread <= narrowest:
+        if level <= max_level and ks <= limits["ks"] and spread <= max_spread:
             return name, max(abs(before["level"]), limits["level"] * 1.01)
     return None

@@ -1,4 +1,4 @@
-"""A monitoring result as a table, as JSON, and for the Prometheus node exporter (textfile)."""
+"""A monitoring result as a table, as JSON, and as a textfile for the Prometheus node exporter."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -28,17 +28,17 @@ def table(found: MonitorReport) -> Iterator[str]:
     rows = [[*_WIDTHS, "value", "limit", "since"]]
     for one in shown:
         names = [_cell(one[name], width) for name, width in _WIDTHS.items()]
-        began = since.get((one["check"], *(_na_to_none(one[name]) for name in ("column", "key"))))
+        start = since.get((one["check"], *(_na_to_none(one[name]) for name in ("column", "key"))))
         numbers = [f"{one['value']:.3g}", f"{one['limit']:.3g}"]
         state = "alarm" if one["alarm"] else ""
-        rows.append([*names, *numbers, state if began is None else minute(began)])
+        rows.append([*names, *numbers, state if start is None else minute(start)])
     if shown:
         yield ""
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         for row in rows:
             cells = [
-                f"{cell:>{width}}" if place in {3, 4} else f"{cell:{width}}"
-                for place, (cell, width) in enumerate(zip(row, widths, strict=True))
+                f"{cell:>{width}}" if number in {3, 4} else f"{cell:{width}}"
+                for number, (cell, width) in enumerate(zip(row, widths, strict=True))
             ]
             yield "  ".join(cells).rstrip()
         if len(checks) > len(shown):
@@ -149,8 +149,8 @@ def textfile(found: MonitorReport) -> str:
     return "".join(_family(*family) for family in families)
 
 
-def _family(name: str, words: str, samples: Sequence[tuple[dict[str, str], float]]) -> str:
-    lines = [f"# HELP mlops_monitor_{name} {words}", f"# TYPE mlops_monitor_{name} gauge"]
+def _family(name: str, help_text: str, samples: Sequence[tuple[dict[str, str], float]]) -> str:
+    lines = [f"# HELP mlops_monitor_{name} {help_text}", f"# TYPE mlops_monitor_{name} gauge"]
     seen = set()
     for labels, value in samples:
         text = ",".join(f'{key}="{_escaped(value)}"' for key, value in labels.items())

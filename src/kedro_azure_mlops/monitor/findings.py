@@ -40,9 +40,9 @@ class Finding:
     """One alarm of the newest window.
 
     ``kind`` is ``drift`` if the world has changed, ``quality`` if the data are wrong and must not
-    be learned, and ``traffic`` if rows are missing or late. ``column`` and ``key`` are None if it
-    concerns all of them. ``since`` is the start of the unbroken run of windows in alarm. ``words``
-    describes it in one line.
+    be learned, and ``traffic`` if rows are missing or late. ``column`` and ``key`` are None if the
+    finding concerns all of them. ``since`` is the start of the unbroken run of windows in alarm,
+    ``words`` a one-line description.
     """
 
     kind: Kind
@@ -62,8 +62,8 @@ class Comparison:
     ``findings`` are the alarms of the newest window, worst first (by value / limit), with only the
     worst drift check of each key and column. ``windows`` has one row per window, key, column and
     check: ``start``, ``end``, ``key``, ``column``, ``check``, ``value``, ``limit``, ``alarm``.
-    ``rows``, ``start`` and ``end`` describe the judged rows (NaT if there are none); ``notes`` say
-    what could not be judged and why.
+    ``rows``, ``start`` and ``end`` describe the judged rows (NaT if there are none); ``notes``
+    list what could not be judged, and why.
     """
 
     findings: list[Finding]
@@ -75,28 +75,28 @@ class Comparison:
 
     @property
     def drifted(self) -> bool:
-        """Whether the world has changed."""
+        """Return whether the world has changed."""
         return any(one.kind == "drift" for one in self.findings)
 
     @property
     def quality(self) -> bool:
-        """Whether the data are wrong, so that a model must not learn from them."""
+        """Return whether the data are wrong, so that a model must not learn from them."""
         return any(one.kind == "quality" for one in self.findings)
 
     @property
     def retrain(self) -> bool:
-        """Whether training on the newest data would help."""
+        """Return whether training on the newest data would help."""
         return self.drifted and not self.quality
 
 
 def of_no_rows(words: str, since: pd.Timestamp) -> Comparison:
-    """Return the result for no rows at all, which is itself an alarm."""
+    """Return the result for a table without rows, which is itself an alarm."""
     finding = Finding("traffic", "no_rows", None, None, 0.0, 1.0, since, words)
     return Comparison([finding], pd.DataFrame(columns=WINDOW_COLUMNS), 0, NEVER, NEVER)
 
 
 def without_consequences(found: list[Finding]) -> list[Finding]:
-    """Drop drift that is due to wrong data, and all but the worst drift of a key and column.
+    """Drop drift caused by wrong data, and all but the worst drift of each key and column.
 
     An alarm for all keys together is dropped if single keys are in alarm.
     """
@@ -111,12 +111,12 @@ def without_consequences(found: list[Finding]) -> list[Finding]:
         is_output = one.check in ("score_psi", "flagged")
         if one.check == "common" and one.column in by_key:
             continue
-        due = (one.key, one.column) in wrong or (None, one.column) in wrong
-        if due or (is_output and (one.key in keys or (wrong and one.key is None))):
+        is_caused = (one.key, one.column) in wrong or (None, one.column) in wrong
+        if is_caused or (is_output and (one.key in keys or (wrong and one.key is None))):
             continue
-        place = (one.key, one.column)
-        if place not in kept or badness(one) < badness(kept[place]):
-            kept[place] = one
+        group = (one.key, one.column)
+        if group not in kept or badness(one) < badness(kept[group]):
+            kept[group] = one
     return [*kept.values()]
 
 

@@ -1,4 +1,4 @@
-"""Measure a model with labels that have arrived since: metrics overall and by series.
+"""Measure a model with labels that arrived later: metrics overall and by series.
 
 A label applies to a row (the columns of the schema's series and times) or to an event (``start``
 and ``end``, both inclusive, and the column of the series if there is one).
@@ -27,7 +27,7 @@ def load_metrics(name: str | None) -> Metrics:
     Raises
     ------
     OperationError
-        If none is named, or it cannot be imported.
+        If no function is configured, or it cannot be imported.
     """
     if name is None:
         raise OperationError(
@@ -156,8 +156,8 @@ def _labels_of_rows(
         after = int(np.searchsorted(own.to_numpy(), starts[row]))
         served[row] = after < len(own) and own.iloc[after] <= ends[row]
     notes = []
-    if never := int((in_time & ~served).sum()):
-        notes.append(f"Labels of rows that were never served, left out: {never:,}.")
+    if unserved := int((in_time & ~served).sum()):
+        notes.append(f"Labels of rows that were never served, left out: {unserved:,}.")
     if outside := int((~in_time).sum()):
-        notes.append(f"Labels outside the time of the rows, left out: {outside:,}.")
+        notes.append(f"Labels outside the time range of the rows, left out: {outside:,}.")
     return labels[served], notes

@@ -1,13 +1,13 @@
 """Limits beyond which a window is not ordinary, calibrated from the training windows.
 
 The statistic of a training window is computed against the other folds, as for a new window. It is
-standardised by the median and spread of its key and pooled over keys. Where there are too few
+standardised by the median and spread of its key and pooled over keys. If there are too few
 windows to show the tail, it is extrapolated by a Weibull distribution through two quantiles.
 Blocks of windows are resampled (the moving-block bootstrap, Kuensch 1989), which preserves the
-correlation of neighbouring windows: nine of ten draws stay below the limit.
+correlation of neighbouring windows. The limit covers nine of ten draws.
 
 A window far beyond the limit counts as a fault in the training rows if its series has few of them.
-An unbroken run of such windows at the end is not a fault: the model has learned it.
+An unbroken run of such windows at the end is not a fault: the model has learned from it.
 
 Each check has its share of the false alarms that a model may raise in a quarter of ordinary
 windows (``BUDGET``), divided by the number of comparisons in a quarter, one for each window, key
@@ -52,19 +52,19 @@ FLOORS = {
     "new_category": 0.02,
     "volume": 0.7,
 }
-"""How far a statistic must exceed its usual value: smaller changes do not matter."""
+"""Minimum distance of a limit from the usual value: smaller changes do not matter."""
 FEWEST_WINDOWS = 14
 """With fewer whole windows, limits are fixed."""
 
 _FEWEST_FOR_SLOW = 35  # windows: slow changes take weeks to show
 _QUARTER = pd.Timedelta("91D")
-_DRAWS, _BELOW = 200, 0.9
-_FOR_FEW = 4  # windows: widens limits from few windows, which hide how far later ones go
+_DRAWS, _LIMIT_QUANTILE = 200, 0.9  # the limit covers this share of the draws
+_FEW_WINDOWS = 4  # widens limits from few windows, which rarely have extremes
 _MOST_DRAWN = 4_000_000  # statistics in memory at a time
-_MIDDLE, _HIGHEST = 0.5, 0.95  # quantiles through which the tail is fitted; beyond the second,
-_BEYOND = 10  # there should be this many values
-_PRIOR_WINDOWS = 5.0  # weight of the spread of all keys in that of one
-_GROSS, _MOST_GROSS = 1.5, 0.1  # a fault exceeds this many limits, in at most this share of windows
+_MIDDLE, _HIGHEST = 0.5, 0.95  # quantiles through which the tail is fitted
+_FEWEST_BEYOND = 10  # values wanted above the second quantile, which is lowered if there are fewer
+_PRIOR_WINDOWS = 5.0  # weight of the median spread of all keys, in windows
+_FAULT_RATIO, _MOST_FAULTS = 1.5, 0.1  # of a fault: times the limit, in this share of windows
 _MARGIN = 1.05
 _SMALLEST_SHAPE = 1.0  # of the tail: heavier tails come from faults
 _TINY = 1e-9
@@ -108,17 +108,17 @@ def upper_limits(
     known = np.isfinite(found).any(axis=0)
     if not known.any() or (check.startswith("slow") and len(found) < _FEWEST_FOR_SLOW):
         return np.full(found.shape[1], np.nan)
-    there = found[:, known]
-    usual = np.zeros(there.shape[1]) if centred else np.nanmedian(there, axis=0)
-    away = np.abs(there) if centred else there - usual
-    scale, floor = np.maximum(_scales(there), _TINY), FLOORS[check]
-    standard = away / scale
+    measured = found[:, known]
+    usual = np.zeros(measured.shape[1]) if centred else np.nanmedian(measured, axis=0)
+    distance = np.abs(measured) if centred else measured - usual
+    scale, floor = np.maximum(_scales(measured), _TINY), FLOORS[check]
+    standard = distance / scale
     limit = 0.0
-    if np.nanmax(away) > floor / 4:  # otherwise nothing came near the floor
+    if np.nanmax(distance) > floor / 4:  # otherwise all values are far below the floor
         limit = _bootstrapped(standard, BUDGET[check] / how.looks(len(known)), how)
         limit = _above_ordinary(standard, limit)
     reached = np.maximum(limit * scale, floor)
-    newest = _newest_run(away, reached)
+    newest = _newest_run(distance, reached)
     reached = np.where(newest > reached, _MARGIN * newest, reached)
     limits = np.full(len(known), np.nan)
     limits[known] = usual + reached
@@ -126,13 +126,13 @@ def upper_limits(
 
 
 def _scales(found: np.ndarray) -> np.ndarray:
-    """Return the robust spread of each series over its windows, shrunk towards that of all."""
+    """Return the robust spread of each series over its windows, shrunk towards the overall one."""
     middle = np.nanmedian(found, axis=0)
     own = 1.4826 * np.nanmedian(np.abs(found - middle), axis=0)
-    of_all = float(np.median(own[own > 0])) if (own > 0).any() else 0.0
+    overall = float(np.median(own[own > 0])) if (own > 0).any() else 0.0
     windows = np.isfinite(found).sum(axis=0)
-    both = windows * own**2 + _PRIOR_WINDOWS * of_all**2
-    return np.asarray(np.sqrt(both / (windows + _PRIOR_WINDOWS)))
+    weighted = windows * own**2 + _PRIOR_WINDOWS * overall**2
+    return np.asarray(np.sqrt(weighted / (windows + _PRIOR_WINDOWS)))
 
 
 def _bootstrapped(standard: np.ndarray, p: float, how: Calibration) -> float:
@@ -146,34 +146,34 @@ def _bootstrapped(standard: np.ndarray, p: float, how: Calibration) -> float:
     drawn = (starts[:, :, None] + np.arange(block)) % windows  # the last block wraps around
     drawn = drawn.reshape(_DRAWS, -1)[:, :windows]
     limits = _tails(standard[drawn].reshape(_DRAWS, -1), p)
-    return float(np.quantile(limits, _BELOW)) * (1 + _FOR_FEW / windows)
+    return float(np.quantile(limits, _LIMIT_QUANTILE)) * (1 + _FEW_WINDOWS / windows)
 
 
 def _tails(drawn: np.ndarray, p: float) -> list[float]:
-    """Extrapolate the quantile that is exceeded with probability ``p`` for each draw (row)."""
-    # the lower half of a statistic says nothing about its upper tail
+    """Extrapolate, for each draw (row), the quantile that is exceeded with probability ``p``."""
+    # the lower half of a statistic is not informative about its upper tail
     ordered = np.sort(np.where(drawn > 0, drawn, np.inf), axis=1)
     known, n = np.isfinite(drawn).sum(axis=1), np.isfinite(ordered).sum(axis=1)
-    upper = np.clip(1 - _BEYOND / np.maximum(n, 1), 0.75, _HIGHEST)
+    upper = np.clip(1 - _FEWEST_BEYOND / np.maximum(n, 1), 0.75, _HIGHEST)
     ends = zip(_quantiles(ordered, n, _MIDDLE), _quantiles(ordered, n, upper), strict=True)
     found = zip(ends, upper, p * known / np.maximum(n, 1), n, strict=True)
-    return [_tail(*of, float(at), min(share, 1 - at)) if n else 0.0 for of, at, share, n in found]
+    return [_tail(*two, float(at), min(share, 1 - at)) if n else 0.0 for two, at, share, n in found]
 
 
 def _tail(low: float, high: float, upper: float, p: float) -> float:
     low, high = max(low, _TINY), max(high, _TINY)
-    of_low, of_high = -np.log(1 - _MIDDLE), -np.log(1 - upper)
-    shape = np.log(of_high / of_low) / max(np.log(high / low), _TINY)
-    return float(high * (-np.log(p) / of_high) ** (1 / max(shape, _SMALLEST_SHAPE)))
+    log_low, log_high = -np.log(1 - _MIDDLE), -np.log(1 - upper)
+    shape = np.log(log_high / log_low) / max(np.log(high / low), _TINY)
+    return float(high * (-np.log(p) / log_high) ** (1 / max(shape, _SMALLEST_SHAPE)))
 
 
 def _quantiles(ordered: np.ndarray, n: np.ndarray, shares: np.ndarray | float) -> list[float]:
     """Return a quantile of the first ``n`` values per row, bit for bit like ``numpy.quantile``."""
-    place = shares * np.maximum(n - 1, 0)
-    below, row = place.astype(int), np.arange(len(n))
+    position = shares * np.maximum(n - 1, 0)
+    below, row = position.astype(int), np.arange(len(n))
     low, high = ordered[row, below], ordered[row, np.minimum(below + 1, np.maximum(n - 1, 0))]
     with np.errstate(invalid="ignore"):  # missing values are infinite
-        step, part = high - low, place - below
+        step, part = high - low, position - below
         found = np.where(part >= 0.5, high - step * (1 - part), low + step * part)
     return [float(one) for one in found]
 
@@ -181,23 +181,23 @@ def _quantiles(ordered: np.ndarray, n: np.ndarray, shares: np.ndarray | float) -
 def _above_ordinary(standard: np.ndarray, limit: float) -> float:
     """Raise a limit above the training windows that exceed it, except for faults."""
     with np.errstate(invalid="ignore"):
-        is_gross = standard > _GROSS * limit
-    few = is_gross.sum(axis=0) <= _MOST_GROSS * np.isfinite(standard).sum(axis=0)
-    ordinary = np.where(is_gross & few, np.nan, standard)
+        is_extreme = standard > _FAULT_RATIO * limit
+    few = is_extreme.sum(axis=0) <= _MOST_FAULTS * np.isfinite(standard).sum(axis=0)
+    ordinary = np.where(is_extreme & few, np.nan, standard)
     largest = float(np.nanmax(ordinary)) if np.isfinite(ordinary).any() else 0.0
     return max(limit, _MARGIN * largest if largest > limit else 0.0)
 
 
-def _newest_run(away: np.ndarray, reached: np.ndarray) -> np.ndarray:
+def _newest_run(distance: np.ndarray, reached: np.ndarray) -> np.ndarray:
     """Return each series' largest value in its newest unbroken run of windows beyond limits."""
     with np.errstate(invalid="ignore"):
-        is_within = away <= reached  # a window without a value does not end a run
+        is_within = distance <= reached  # a window without a value does not end a run
     is_newest = ~np.logical_or.accumulate(is_within[::-1], axis=0)[::-1]
-    return np.where(is_newest & np.isfinite(away), away, 0.0).max(axis=0)
+    return np.where(is_newest & np.isfinite(distance), distance, 0.0).max(axis=0)
 
 
 def fixed_limit(check: str, n: np.ndarray) -> np.ndarray:
-    """Return the limit of a check without calibration: wider for few rows.
+    """Return the limit of a check without calibration, which is wider for few rows.
 
     The allowance for chance assumes independent rows: Kolmogorov's distribution at 1 %, four
     standard errors of the mean and of the logarithm of a standard deviation, and twice the expected

@@ -42,8 +42,8 @@ from kedro_azure_mlops.storage import shown
 
 _WINDOWS = 14  # compared by default: enough to show when a change began
 _EXAMPLES = 20  # flagged rows in the report
-_SAME = 1e-4  # largest difference between a recomputed and the recorded score
-_NOT_EXPLAINED = "not explained: part of its history is missing here"
+_SAME = 1e-4  # largest difference between a recomputed and a recorded score
+_NOT_EXPLAINED = "not explained: part of its history is missing"
 
 
 def monitor_model(
@@ -64,7 +64,7 @@ def monitor_model(
         The environment: its champion, its data, its ``monitoring`` in ``mlops.yml``.
     since
         How far back to look, such as ``24h`` or ``7D``. The newest window of the profile is judged;
-        earlier ones show since when. None: ``monitoring.since``, else 14 windows.
+        earlier windows show when a change began. None: ``monitoring.since``, else 14 windows.
     inputs
         Files (CSV or Parquet) instead of the recorded answers or ``monitoring.data``. Rows
         without answers are scored by the model.
@@ -81,15 +81,15 @@ def monitor_model(
     ------
     OperationError
         If nothing can be judged: there is no champion or no profile, files cannot be read or have
-        other columns, or ``since`` is shorter than a window. The message says what to do.
+        the wrong columns, or ``since`` is shorter than a window. The message names the remedy.
     """
     root = (root or Path.cwd()).resolve()
     config = read_mlops(root, env)
     bootstrap(root)
     at = now or pd.Timestamp.now("UTC").tz_localize(None)
-    with TemporaryDirectory(prefix="monitor-") as place:
-        given = Path(model) if model else None
-        served = fetch_model(env, given, root, Path(place) / "model")
+    with TemporaryDirectory(prefix="monitor-") as work:
+        model_folder = Path(model) if model else None
+        served = fetch_model(env, model_folder, root, Path(work) / "model")
         schema, profile = read_contract(served.folder).schema, read_profile(served.folder)
         span = _span(since or config.monitoring.since, profile)
 
@@ -103,8 +103,8 @@ def monitor_model(
 
         data = ProjectData(root, env)
         if inputs or not _are_recorded(config, root):
-            loaded = _loaded(config, data, [Path(one) for one in inputs])
-            found = scored_rows(loaded, schema, scorer, span)
+            tables = _load_tables(config, data, [Path(one) for one in inputs])
+            found = scored_rows(tables, schema, scorer, span)
         else:
             folder, collected = root / config.recording.folder, list[str]()
             if config.monitoring.source == "collected":
@@ -120,15 +120,15 @@ def monitor_model(
             )
         judged = newest_part(found.table, found.order, span, found.now)
         rows = found.table[judged].reset_index(drop=True)
-        comparison = _compared(rows, profile, schema, found, at, span)
+        comparison = _compare(rows, profile, schema, found, at, span)
         flagged = _examples(found, judged, schema, profile.window, scorer)
     notes, slices = found.notes, slices_of(rows, schema)
     metrics: dict[str, float] = {}
     missed: list[Finding] = []
-    marked = _labels(config, data, labels)
-    if marked is not None and len(rows):
+    label_table = _load_labels(config, data, labels)
+    if label_table is not None and len(rows):
         function = load_metrics(config.monitoring.metrics)
-        metrics, table, about = measure(function, rows, marked, schema)
+        metrics, table, about = measure(function, rows, label_table, schema)
         slices, notes = slices.join(table), notes + about
         missed = missed_levels(config.gate.rules, metrics, table, comparison.start)
     return MonitorReport(
@@ -159,25 +159,27 @@ def _span(since: str | None, profile: Profile) -> pd.Timedelta:
     try:
         span = pd.Timedelta(since)
     except ValueError as error:
-        message = f"--since {since} is not a time span: write 24h or 7D."
+        message = f"--since {since} is not a time span such as 24h or 7D."
         raise OperationError(message) from error
     if pd.isna(span) or span < profile.window:
         raise OperationError(
             f"Nothing was judged: --since {since} is shorter than the windows that the model's "
-            f"profile compares, {in_words(profile.window)}. Give at least that, or leave it out."
+            f"profile compares, {in_words(profile.window)}. Give at least that, or omit --since."
         )
     return span
 
 
 def _are_recorded(config: Mlops, root: Path) -> bool:
-    """Return whether the recorded answers are judged: see ``Monitoring.source``."""
+    """Return whether to judge the recorded answers, see ``Monitoring.source``."""
     monitoring, recording = config.monitoring, config.recording
     if monitoring.source:
         return monitoring.source != "data"
     return recording.enabled or (root / recording.folder).is_dir()
 
 
-def _loaded(config: Mlops, data: ProjectData, inputs: Sequence[Path]) -> Iterator[tuple[str, Any]]:
+def _load_tables(
+    config: Mlops, data: ProjectData, inputs: Sequence[Path]
+) -> Iterator[tuple[str, Any]]:
     """Yield the files, or the catalog entry, with their names."""
     entry = config.monitoring.data
     if inputs:
@@ -189,11 +191,11 @@ def _loaded(config: Mlops, data: ProjectData, inputs: Sequence[Path]) -> Iterato
     else:
         raise OperationError(
             "There is nothing to judge. Record the answers (recording.enabled: true in mlops.yml), "
-            "name a catalog entry in monitoring.data, or a file: --input FILE."
+            "set monitoring.data to a catalog entry, or give a file: --input FILE."
         )
 
 
-def _compared(
+def _compare(
     rows: pd.DataFrame,
     profile: Profile,
     schema: Schema,
@@ -250,17 +252,17 @@ def _examples(
 def _explained(
     table: pd.DataFrame, flagged: pd.DataFrame, schema: Schema, scorer: Scorer
 ) -> list[str]:
-    """Explain rows from their history, unless this gives another score than the recorded one."""
+    """Explain rows from their history, unless the recomputed score differs from the recorded."""
     by = schema.history.by if schema.history else None
     before = table[table[by].isin(flagged[by])] if by else table
     before = before[readable_columns(before, schema.inputs)[1]]
-    places = before.index.get_indexer(flagged.index)
-    known = places[places >= 0]
+    positions = before.index.get_indexer(flagged.index)
+    known = positions[positions >= 0]
     columns, _ = readable_columns(before, schema.inputs)
     found = iter(explain_rows(scorer, columns, known) or [])
     score, words = score_of(schema), []
-    for place, (_, row) in zip(places, flagged.iterrows(), strict=True):
-        one = next(found, None) if place >= 0 else None
+    for position, (_, row) in zip(positions, flagged.iterrows(), strict=True):
+        one = next(found, None) if position >= 0 else None
         if one is None or (
             one.score is not None and score and not np.isclose(one.score, row[score], atol=_SAME)
         ):
@@ -270,8 +272,8 @@ def _explained(
     return words
 
 
-def _labels(config: Mlops, data: ProjectData, file: Path | str | None) -> pd.DataFrame | None:
-    """Load the table of labels; None if none is named."""
+def _load_labels(config: Mlops, data: ProjectData, file: Path | str | None) -> pd.DataFrame | None:
+    """Return the table of labels; None if none is configured."""
     entry = config.monitoring.labels
     if file is not None:
         found = data.load_file(Path(file), (entry,))

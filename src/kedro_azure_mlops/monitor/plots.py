@@ -13,7 +13,7 @@ import pandas as pd
 _WIDTH, _HEIGHT = 360, 176
 _LEFT, _RIGHT, _TOP, _BOTTOM = 46, 8, 10, 24
 _BINS = 36
-_COLUMNS = 600  # resolution of a line: more than the picture has pixels
+_COLUMNS = 600  # resolution of a line, higher than that of the plot
 _MOST_MARKS = 150
 _TICKS = 4
 _SHORT, _LONG = pd.Timedelta("2D"), pd.Timedelta("300D")
@@ -23,14 +23,14 @@ Usual = tuple[np.ndarray, np.ndarray]
 
 
 def visible_rows(values: np.ndarray, columns: int = 2_000) -> np.ndarray:
-    """Select the visible points of a long line: the lowest and the highest of each column.
+    """Select the visible points of a long line: the lowest and the highest in each column.
 
     Parameters
     ----------
     values
         Shape ``(n,)``, in drawing order.
     columns
-        Number of columns to cut the line into, more than the picture has pixels.
+        Number of columns to divide the line into; more than the pixels of the plot.
 
     Returns
     -------
@@ -46,12 +46,12 @@ def visible_rows(values: np.ndarray, columns: int = 2_000) -> np.ndarray:
 
 
 def distribution_svg(usual: Usual | None, now: np.ndarray, alt: str) -> str:
-    """Plot the current distribution of values over that of the training.
+    """Plot the current distribution of values over the training distribution.
 
     Parameters
     ----------
     usual
-        None if it is unknown.
+        The training distribution; None if it is unknown.
     now
         Shape ``(n,)``; NaN and infinite values are left out.
     """
@@ -98,7 +98,7 @@ def course_svg(
     usual
         A low quantile, the median and a high quantile of the training rows.
     marked
-        Booleans, shape ``(n,)``: rows to mark with a dot, such as flagged ones.
+        Mask of the rows to mark with a dot, such as flagged ones, shape ``(n,)``.
     alarm
         The period to shade.
     end_of_training
@@ -180,11 +180,11 @@ def shares_svg(names: Sequence[str], then: np.ndarray, now: np.ndarray, alt: str
         parts.append(
             f'<text class="label" x="0" y="{top + 15}">{escape(_shorter(name, 16))}</text>'
         )
-        for place, share, kind in ((top, one, "then fill"), (top + 11, other, "now fill")):
+        for y, share, kind in ((top, one, "then fill"), (top + 11, other, "now fill")):
             width = 180 * share / most
             parts.append(
-                f'<rect class="{kind}" x="112" y="{place}" width="{width:.1f}" height="9"/>'
-                f'<text class="label" x="{116 + width:.1f}" y="{place + 9}">{share:.1%}</text>'
+                f'<rect class="{kind}" x="112" y="{y}" width="{width:.1f}" height="9"/>'
+                f'<text class="label" x="{116 + width:.1f}" y="{y + 9}">{share:.1%}</text>'
             )
     return _svg(height, alt, "".join(parts))
 
@@ -220,8 +220,8 @@ class _Picture:
         form = "%H:%M" if span < _SHORT else "%Y-%m" if span > _LONG else "%m-%d"
         if span < _SHORT and span > _SHORT / 8:
             form = "%m-%d %H:%M"
-        places = ((first, "start"), ((first + last) // 2, "middle"), (last, "end"))
-        for at, anchor in places:
+        labels = ((first, "start"), ((first + last) // 2, "middle"), (last, "end"))
+        for at, anchor in labels:
             self._below(at, pd.Timestamp(at).strftime(form), anchor)
 
     def steps(self, edges: np.ndarray, heights: np.ndarray, kind: str) -> None:
@@ -254,8 +254,8 @@ class _Picture:
     def dots(self, x: np.ndarray, y: np.ndarray, kind: str) -> None:
         """Draw points."""
         for a, b in zip(x.tolist(), y.tolist(), strict=True):
-            place = f'cx="{self._at_x(a):.1f}" cy="{self._at_y(b):.1f}"'
-            self._parts.append(f'<circle class="{kind} fill" {place} r="2.4"/>')
+            center = f'cx="{self._at_x(a):.1f}" cy="{self._at_y(b):.1f}"'
+            self._parts.append(f'<circle class="{kind} fill" {center} r="2.4"/>')
 
     def _below(self, at: float, text: str, anchor: str) -> None:
         self._parts.append(

@@ -1,9 +1,9 @@
 """The profile of a model's training data, in its folder: the reference for all monitoring.
 
-``profile.json`` has at most 200 KB whatever the number of keys: with more keys, it holds a coarser
-weekly course and fewer bins; with still more, only the largest keys separately and all others
-together, and it records that. Numbers are rounded and there is no timestamp, so the same rows give
-the same bytes.
+``profile.json`` has at most 200 KB, regardless of the number of keys. With more keys, it holds a
+coarser weekly course and fewer bins; with even more, it describes only the largest keys separately
+and all others together, and records that. Numbers are rounded and there is no timestamp, so the
+same rows give the same bytes.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["MOST_BYTES", "PROFILE", "Profile", "read_profile", "reference_profile"]
 
 PROFILE = "profile.json"
-"""Name of the file in a model folder."""
+"""The name of the profile in a model folder."""
 MOST_BYTES = 200_000
 VERSION = 1
 DIGEST = 6  # characters in the digest of a key's name
@@ -59,7 +59,7 @@ class Profile:
         Raises
         ------
         OperationError
-            If the content is something else, or of another version.
+            If the content is not a profile, or has another version.
         """
         import pandas as pd
 
@@ -103,7 +103,7 @@ def read_profile(folder: Path) -> Profile:
     Raises
     ------
     OperationError
-        If there is none, or it cannot be read.
+        If the folder has no profile, or it cannot be read.
     """
     content = read_content(folder)
     if content is None:
@@ -120,7 +120,7 @@ def reference_profile(
     """Describe training rows, and calibrate limits for ordinary windows from them.
 
     Numeric columns are compared after subtracting each key's usual course of day and week: nights
-    are then no drift, and a shift shows within hours. See ``limits.py`` for the calibration of
+    do not count as drift, and a shift shows within hours. See ``limits.py`` for the calibration of
     limits. Times are the ``order`` of the schema's history, else its only datetime input, else the
     index of the rows; without times, or with fewer than 14 whole windows, limits are fixed.
 
@@ -135,7 +135,7 @@ def reference_profile(
 
     Returns
     -------
-    The content of ``profile.json``, plain values only.
+    The content of ``profile.json``, as JSON values.
 
     Raises
     ------

@@ -49,12 +49,12 @@ FREE_TEXT = 1_000  # distinct values above which a column has no categories
 ENOUGH_FOR_SPREAD, ENOUGH_FOR_SHAPE = 8, 5  # rows in a window
 WHOLE = 0.8  # fraction of a window that rows must cover for it to count as whole
 _MOST_WINDOWS, _MOST_FOLDS = 400, 10
-_MOVED = 6.0  # spreads between window levels that count as a permanent change
+_MOVED = 6.0  # shift of the level, in spreads of the windows, that counts as a permanent change
 _FEW_VALUES = 30  # distinct values: up to this number, a column has no usual course
 _HOURS = {"week": WEEK_HOURS, "day": 24, "none": 1}
 _FEWEST_RUN = 6  # consecutive rows with one value
 _RUN_FACTOR = 2.0
-_OF_NAMES = 60_000  # bytes for the names of keys without a profile of their own
+_MOST_NAME_BYTES = 60_000  # for the names of keys that are not profiled separately
 _DETAILS = (("week", 20, 2_100), ("day", 20, 950), ("day", 10, 780))  # course, bins, bytes
 
 
@@ -63,7 +63,7 @@ def describe(rows: pd.DataFrame, schema: Schema, window: str, seed: int) -> dict
     if missing := [one.name for one in schema.inputs if one.name not in rows]:
         raise OperationError(
             f"The training rows have no column {', '.join(missing)}, which the model's schema "
-            f"names; they have {', '.join(map(str, rows.columns))}. They cannot be profiled."
+            f"requires; they have {', '.join(map(str, rows.columns))}. They cannot be profiled."
         )
     if not len(rows):
         raise OperationError("There are no training rows to profile.")
@@ -77,7 +77,7 @@ def describe(rows: pd.DataFrame, schema: Schema, window: str, seed: int) -> dict
 
 
 class _Training:
-    """Training rows, read once, and the profiles of different detail built from them."""
+    """Training rows, read once, from which profiles of different detail are built."""
 
     def __init__(self, rows: pd.DataFrame, schema: Schema, window: pd.Timedelta, seed: int) -> None:
         self.schema, self.window, self.width = schema, window, window.value
@@ -87,7 +87,7 @@ class _Training:
         if times is not None:
             rows, times = rows[~np.isnat(times)], times[~np.isnat(times)]
         if not len(rows):
-            raise OperationError(f"No training row has a time: {self.time} holds none.")
+            raise OperationError(f"No training row has a time in {self.time}.")
         self.has_times = times is not None
         self.ns = np.zeros(len(rows), np.int64) if times is None else times.astype(np.int64)
         self.rows, self.seed = rows, seed
@@ -98,10 +98,10 @@ class _Training:
             if self.by is None
             else texts_of(rows, self.by)
         )
-        known = {one.name for one in schema.outputs} & set(rows.columns)
+        present = {one.name for one in schema.outputs} & set(rows.columns)
         skipped = {self.by, self.time, schema.reason}
         inputs = [one for one in schema.inputs if one.name not in skipped]
-        outputs = [one for one in schema.outputs if one.name in known - skipped]
+        outputs = [one for one in schema.outputs if one.name in present - skipped]
         self.inputs = [one for one in inputs if one.type in NUMBERS]
         self.categories = [one for one in inputs if one.type in CATEGORIES]
         self.scores = [one for one in outputs if one.type in NUMBERS]
@@ -122,24 +122,24 @@ class _Training:
         counts = np.bincount(self.codes[self.codes >= 0], minlength=len(self.names))
         order = np.lexsort((np.arange(len(counts)), -counts))
         is_cut = len(self.names) > most
-        names_bytes = min(_OF_NAMES, 30 * max(len(self.names) - most, 0)) if is_cut else 0
-        if is_cut:  # the names of the other keys need room, too
+        names_bytes = min(_MOST_NAME_BYTES, 30 * max(len(self.names) - most, 0)) if is_cut else 0
+        if is_cut:  # leave room for the names of the other keys
             most = max(int(most * (1 - names_bytes / MOST_BYTES)), 1)
         kept = np.sort(order[:most])
         series = np.full(len(self.names) + 1, len(kept) if is_cut else -1)
         series[kept] = np.arange(len(kept))
         series[-1] = -1  # no key
         shown: list[Any] = [self.names[one] for one in kept]
-        room = MOST_BYTES - 2_000 - names_bytes
-        fits = [one for one in _DETAILS if self._bytes(one) * len(kept) <= room]
-        course, bins, _ = fits[0] if fits else _DETAILS[-1]
+        budget = MOST_BYTES - 2_000 - names_bytes
+        fitting = [one for one in _DETAILS if self._bytes(one) * len(kept) <= budget]
+        course, bins, _ = fitting[0] if fitting else _DETAILS[-1]
         others = [str(one) for one in np.delete(self.names, kept)] if is_cut else []
         cut = Cut.of(series[self.codes], self.ns, len(kept) + is_cut, self.width)
         builder = _ProfileBuilder(self, cut, course, bins)
         content = builder.content([*shown, *([None] * is_cut)], counts)
-        names_fit = len(json.dumps(others, ensure_ascii=False)) <= _OF_NAMES
+        names_fit = len(json.dumps(others, ensure_ascii=False)) <= _MOST_NAME_BYTES
         digests = sorted({key_digest(one) for one in others})
-        digests_fit = not names_fit and (DIGEST + 4) * len(digests) <= _OF_NAMES
+        digests_fit = not names_fit and (DIGEST + 4) * len(digests) <= _MOST_NAME_BYTES
         return content | {
             "keys": len(self.names) if self.by else 0,
             "keys_together": len(others),
@@ -241,7 +241,7 @@ class _ProfileBuilder:
             }
 
     def _usual_gap(self, longest: np.ndarray) -> float:
-        """Return the gap in hours that one window in ten exceeds."""
+        """Return the gap, in hours, that is exceeded in one of ten windows."""
         longest = longest[longest > 0]
         return _hours(np.quantile(longest, 0.9)) if len(longest) else 0.0
 
@@ -281,11 +281,11 @@ class _ProfileBuilder:
         moments = Moments.of(cut, values, expected)
         edges = self._edges(cut, rest, self.bins)
         counts = counts_of(cut, bins_of(cut, rest, edges), self.bins)
-        of_all = counts.sum(axis=0)
-        self._describe(cut, values, course, edges, of_all, entries)
+        totals = counts.sum(axis=0)
+        self._describe(cut, values, course, edges, totals, entries)
         spreads = np.array([one["spread"] for one in entries])
-        for entry, one in zip(entries, inner, strict=True):
-            entry["inner_variance"] = _short(one)
+        for entry, variance in zip(entries, inner, strict=True):
+            entry["inner_variance"] = _short(variance)
         level = moments.shift / spreads
         self._limit("level", level, entries)
         self._limit("slow", ewma(level), entries)
@@ -303,7 +303,8 @@ class _ProfileBuilder:
     def _shifts(self, cut: Cut, rest: np.ndarray) -> list[tuple[int, int, float]]:
         """Find permanent changes of level: the key, its first row at the new level, the change.
 
-        All windows of an unbroken run at the newest or oldest end are far from the others' level.
+        Such a change is an unbroken run of windows, the newest or the oldest ones, that are all far
+        from the level of the others.
         """
         found = []
         levels = medians(cut, rest)
@@ -314,17 +315,21 @@ class _ProfileBuilder:
             level = levels[known, key]
             if len(level) < FEWEST_WINDOWS:
                 continue
-            away = level - np.median(level)
-            scale = 1.4826 * np.median(np.abs(away))
-            far = np.abs(away) > max(_MOVED * scale, rest[rows].std() / 4)
-            same = np.sign(away) == np.sign(away[-1])
+            distance = level - np.median(level)
+            scale = 1.4826 * np.median(np.abs(distance))
+            far = np.abs(distance) > max(_MOVED * scale, rest[rows].std() / 4)
+            same = np.sign(distance) == np.sign(distance[-1])
             newest = int(np.argmin((far & same)[::-1])) if not far.all() else 0
-            oldest = int(np.argmin(far & (np.sign(away) == np.sign(away[0])))) if not newest else 0
+            oldest = (
+                int(np.argmin(far & (np.sign(distance) == np.sign(distance[0]))))
+                if not newest
+                else 0
+            )
             first = len(level) - newest if newest else oldest
             if not 0 < first < len(level):
                 continue
             by = float(np.median(level[first:]) - np.median(level[:first]))
-            # within the windows on both sides, the row where the old level stops fitting
+            # in the windows on both sides of the change, find the row where the new level begins
             near = np.flatnonzero(np.isin(cut.window[rows], known[first - 1 : first + 1]))
             middle = np.median(level[:first]) + by / 2
             fits = np.cumsum(((rest[rows][near] - middle) * np.sign(by))[::-1])
@@ -333,7 +338,7 @@ class _ProfileBuilder:
 
     def _aligned(self, cut: Cut, values: np.ndarray, entries: list[dict[str, Any]]) -> np.ndarray:
         """Shift the values before a permanent change of level to the new level."""
-        by_day = "none" if self.course == "none" else "day"  # all rows of a weekday may be new
+        by_day = "none" if self.course == "none" else "day"  # a weekday may have only new rows
         course, _ = expected_course(cut, values, cut.key * 0, 1, by_day)
         values = values.copy()
         for key, row, by in self._shifts(cut, values - course[cut.key, hours_of_week(cut.time)]):
@@ -360,7 +365,7 @@ class _ProfileBuilder:
         return np.array([[_short(one) for one in row] for row in found]).reshape(found.shape)
 
     def _other_shares(self, counts: np.ndarray) -> np.ndarray:
-        """Return for each window the shares by bin of all windows outside its fold."""
+        """Return, for each window, the shares by bin over all windows outside its fold."""
         by_fold = np.zeros((self.folds, *counts.shape[1:]))
         np.add.at(by_fold, self.fold_of_window[: len(counts)], counts)
         others = (counts.sum(axis=0) - by_fold)[self.fold_of_window[: len(counts)]]
@@ -417,13 +422,13 @@ class _ProfileBuilder:
         cut, values = self.cut.only(~np.isnan(values)), values[~np.isnan(values)]
         edges = self._edges(cut, values, 10)
         counts = counts_of(cut, bins_of(cut, values, edges), 10)
-        of_all = counts.sum(axis=0)
+        totals = counts.sum(axis=0)
         for key, entry in enumerate(entries):
-            total = int(of_all[key].sum())
+            total = int(totals[key].sum())
             entry |= {
                 "rows": total,
                 "edges": edges[key].tolist(),
-                "shares": [round(one, 5) for one in of_all[key] / max(total, 1)],
+                "shares": [round(one, 5) for one in totals[key] / max(total, 1)],
             }
         found = population_stability(counts, self._other_shares(counts))
         self._limit("score_psi", np.where(cut.total() >= ENOUGH_FOR_SHAPE, found, np.nan), entries)
@@ -432,14 +437,14 @@ class _ProfileBuilder:
         values = self.t.values[column.name][self.cut.rows]
         cut, values = self.cut.only(~np.isnan(values)), values[~np.isnan(values)]
         n, flagged = cut.total(), cut.total(values)
-        of_all = overall["columns"].setdefault(column.name, {})
-        of_all["share"] = _short(flagged.sum() / max(n.sum(), 1))
+        overall_entry = overall["columns"].setdefault(column.name, {})
+        overall_entry["share"] = _short(flagged.sum() / max(n.sum(), 1))
         entries = [one["columns"].setdefault(column.name, {}) for one in series]
         for entry, part, total in zip(entries, flagged.sum(axis=0), n.sum(axis=0), strict=True):
             entry["share"] = _short(part / max(total, 1))
         with np.errstate(invalid="ignore", divide="ignore"):
             self._limit("flagged", flagged / n, entries)
-            self._limit("flagged", (flagged.sum(axis=1) / n.sum(axis=1))[:, None], [of_all])
+            self._limit("flagged", (flagged.sum(axis=1) / n.sum(axis=1))[:, None], [overall_entry])
 
     def _overall(self, n: np.ndarray) -> dict[str, Any]:
         one_key = self.cut.together()
@@ -471,9 +476,9 @@ class _ProfileBuilder:
         total = max(int(counts.sum()), 1)
         about["categories"] = {str(names[one]): _short(counts[one] / total) for one in kept}
         about["known_categories"] = len(names)
-        place = np.full(len(names) + 1, len(kept))
-        place[kept] = np.arange(len(kept))
-        found = counts_of(cut.only(codes >= 0).one_key(), place[codes[codes >= 0]], len(kept) + 1)
+        number = np.full(len(names) + 1, len(kept))
+        number[kept] = np.arange(len(kept))
+        found = counts_of(cut.only(codes >= 0).one_key(), number[codes[codes >= 0]], len(kept) + 1)
         self._limit("psi", population_stability(found, self._other_shares(found)), [about])
         with np.errstate(invalid="ignore", divide="ignore"):
             other = found[..., -1] / found.sum(axis=-1)
@@ -489,7 +494,7 @@ class _ProfileBuilder:
         self._limit(check, shares, entries)
 
     def _limit(self, check: str, found: np.ndarray, entries: list[dict[str, Any]]) -> None:
-        """Remember a statistic that needs a limit, which depends on the number of series."""
+        """Store a statistic until its limit can be set, which depends on the number of series."""
         self._waiting.setdefault(check, []).append((found, entries))
 
     def _set_limits(self) -> None:
@@ -499,7 +504,7 @@ class _ProfileBuilder:
             found = np.concatenate([one[self.whole] for one, _ in parts], axis=1)
             centred = check in CENTRED
             limits = upper_limits(found, check, self.calibration, centred=centred)
-            entries = [entry for _, some in parts for entry in some]
+            entries = [entry for _, group in parts for entry in group]
             for entry, limit in zip(entries, limits, strict=True):
                 entry.setdefault("limits", {})[check] = _short(limit)
 

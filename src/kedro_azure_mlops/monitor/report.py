@@ -33,7 +33,7 @@ _ALL, _NONE = "all", "-"
 _USUAL_RANGE = (0.1, 0.5, 0.9)
 _DECILES = np.linspace(0, 1, 11)
 _TIME = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d")
-_ABOUT_ROWS = {"volume", "silent_key", "new_key", "freshness", "no_rows"}
+_ROW_CHECKS = {"volume", "silent_key", "new_key", "freshness", "no_rows"}
 _MEANINGS = {
     "level": "distance of the newest window from its usual course, in training spreads",
     "slow": "the same, averaged over the last windows: gradual changes",
@@ -58,7 +58,7 @@ _MEANINGS = {
 
 
 def html_report(found: MonitorReport) -> str:
-    """Return the report as a self-contained page: no scripts, no network, plots included."""
+    """Return the report as a self-contained page, without scripts or network requests."""
     parts = [
         *_header(found),
         *_findings(found),
@@ -104,7 +104,7 @@ def _verdict(found: MonitorReport) -> str:
     if not found.comparison.rows:
         return "No traffic: there are no rows to judge"
     kinds = {one.kind for one in found.findings}
-    what = [
+    faults = [
         words
         for kind, words in (
             ("quality", "the data look wrong"),
@@ -116,13 +116,13 @@ def _verdict(found: MonitorReport) -> str:
     names = list(dict.fromkeys(one.key for one in found.findings if one.key))
     more = f" and {len(names) - 3} more" if len(names) > 3 else ""
     since = min(one.since for one in found.findings)
-    text = f"{' and '.join(what)} since {minute(since)}"
+    text = f"{' and '.join(faults)} since {minute(since)}"
     return f"{text[0].upper()}{text[1:]}{': ' if names else ''}{', '.join(names[:3])}{more}"
 
 
 def _advice(found: MonitorReport) -> str:
     if not found.alarm:
-        return "Nothing needs to be done."
+        return "No action is needed."
     if found.quality:
         return (
             "Do not train on these rows: a model would learn the fault. Check the source of the "
@@ -169,11 +169,11 @@ def _finding(found: MonitorReport, finding: Finding) -> Iterator[str]:
 
 def _pictures(found: MonitorReport, finding: Finding) -> Iterator[str]:
     by, column, key = found.profile.by, finding.column, finding.key
-    whose = f"{column or finding.check} of {key or _ALL}"
+    label = f"{column or finding.check} of {key or _ALL}"
     rows = found.rows
     if key is not None and by in rows.columns:
         rows = rows[(rows[by].astype(str) == key).to_numpy()]
-    if finding.check in _ABOUT_ROWS:
+    if finding.check in _ROW_CHECKS:
         yield _rows_by_window(found, rows, [finding])
         first = next((one.name for one in found.schema.inputs if one in _numbers(found)), None)
         if first is not None and finding.check == "new_key" and len(rows):
@@ -182,32 +182,32 @@ def _pictures(found: MonitorReport, finding: Finding) -> Iterator[str]:
     is_number = column in {one.name for one in _numbers(found)}
     is_one_series = key is not None or by is None
     if column is not None and len(rows) and is_number and is_one_series:
-        yield from _values(found, finding, rows, column, whose)
+        yield from _values(found, finding, rows, column, label)
     elif column is not None and column in rows.columns:
         about = found.profile.content["columns"].get(column, {})
         if about.get("categories"):
             yield _categories(found, column, _newest(found, rows), about["categories"])
-    yield _windows(found, finding, whose)
+    yield _windows(found, finding, label)
 
 
 def _values(
-    found: MonitorReport, finding: Finding, rows: pd.DataFrame, column: str, whose: str
+    found: MonitorReport, finding: Finding, rows: pd.DataFrame, column: str, label: str
 ) -> Iterator[str]:
-    """Yield plots of the distribution of numbers then and now, and of their course."""
+    """Yield plots of the distribution of numbers, in training and now, and of their course."""
     about, order = _column_profile(found, column, finding.key), found.order
     usual = (_DECILES, np.array(about["quantiles"], float)) if about.get("quantiles") else None
     now = _newest(found, rows)[column].to_numpy(float)
     if usual is None and about.get("edges"):
-        yield _by_decile(np.array(about["edges"]), np.array(about["shares"]), now, whose)
+        yield _by_decile(np.array(about["edges"]), np.array(about["shares"]), now, label)
     else:
         then = f", in training {_number(np.interp(0.5, *usual))}" if usual else ""
-        alt = f"Distribution of {whose}: median {_number(_median(now))} now{then}"
+        alt = f"Distribution of {label}: median {_number(_median(now))} now{then}"
         yield _figure(distribution_svg(usual, now, alt), alt)
     if order is None:
         return
     flag = found.schema.flag
     low, middle, high = (np.interp(p, *usual) for p in _USUAL_RANGE) if usual else (0, 0, 0)
-    alt = f"{whose} over time"
+    alt = f"{label} over time"
     picture = course_svg(
         rows[order],
         rows[column].to_numpy(float),
@@ -245,13 +245,13 @@ def _categories(
     return _figure(shares_svg(names, both["then"].to_numpy(), both["now"].to_numpy(), alt), alt)
 
 
-def _by_decile(edges: np.ndarray, shares: np.ndarray, now: np.ndarray, whose: str) -> str:
-    """Plot the shares of a score between the deciles of training; its extremes are unknown."""
+def _by_decile(edges: np.ndarray, shares: np.ndarray, now: np.ndarray, label: str) -> str:
+    """Plot the shares of a score between training deciles; the training extremes are unknown."""
     now = now[np.isfinite(now)]
     counts = np.bincount(np.searchsorted(edges, now), minlength=len(edges) + 1)
     ends = [_number(one) for one in edges]
     names = [f"up to {ends[0]}", *map("to {}".format, ends[1:]), f"above {ends[-1]}"]
-    alt = f"Shares of {whose} between the training deciles"
+    alt = f"Shares of {label} between the training deciles"
     return _figure(shares_svg(names, shares, counts / max(len(now), 1), alt), alt)
 
 
@@ -262,7 +262,7 @@ def _column_profile(found: MonitorReport, column: str, key: str | None) -> dict[
     return own["columns"].get(column, {}) if own else {}
 
 
-def _windows(found: MonitorReport, finding: Finding, whose: str) -> str:
+def _windows(found: MonitorReport, finding: Finding, label: str) -> str:
     windows = found.comparison.windows
     if windows.empty:
         return ""
@@ -271,7 +271,7 @@ def _windows(found: MonitorReport, finding: Finding, whose: str) -> str:
     own = windows[of_key & of_column & (windows["check"] == finding.check)].sort_values("end")
     if len(own) < 3:
         return ""
-    alt = f"{finding.check} of {whose} in each window, and its limit"
+    alt = f"{finding.check} of {label} in each window, and its limit"
     values, alarms = own["value"].to_numpy(float), own["alarm"].to_numpy(bool)
     return _figure(windows_svg(own["end"], values, alarms, alt, limit=finding.limit), alt)
 
@@ -351,7 +351,7 @@ def _volume(found: MonitorReport) -> Iterator[str]:
 
 
 def _rows_by_window(found: MonitorReport, rows: pd.DataFrame, findings: list[Finding]) -> str:
-    """Plot the number of rows per window; windows since a finding are in alarm."""
+    """Plot the number of rows per window, with the windows of the findings marked as alarms."""
     order, window, end = found.order, found.profile.window, found.comparison.end
     if order is None or found.rows.empty:
         return ""
@@ -383,7 +383,7 @@ def _flagged(found: MonitorReport) -> Iterator[str]:
     inputs = [one.name for one in found.schema.inputs if one.name in rows]
     heads = [*inputs, *([score] if score else []), *([EXPLANATION] if EXPLANATION in rows else [])]
     numbers = [
-        place for place, name in enumerate(heads) if pd.api.types.is_numeric_dtype(rows[name])
+        number for number, name in enumerate(heads) if pd.api.types.is_numeric_dtype(rows[name])
     ]
     lines = [[_cell(row[name]) for name in heads] for _, row in rows.iterrows()]
     shown = ["why" if name == EXPLANATION else name for name in heads]
@@ -439,12 +439,12 @@ def _judged(found: MonitorReport) -> Iterator[str]:
     yield f'<div class="card"><dl class="facts">{_pairs(facts)}</dl></div></section>'
     yield (
         '<footer class="small soft">Written by <code>kedro mlops monitor</code>. The same numbers '
-        "are in report.json beside this page.</footer>"
+        "are in report.json, in the same folder.</footer>"
     )
 
 
 def _table(
-    words: str,
+    label: str,
     heads: Sequence[str],
     rows: Iterable[Sequence[str]],
     *,
@@ -453,28 +453,28 @@ def _table(
 ) -> str:
     """Return a table that becomes a list on narrow screens; cells are HTML."""
     right = set(numbers)
-    kinds = [' class="n"' if place in right else "" for place in range(len(heads))]
+    classes = [' class="n"' if number in right else "" for number in range(len(heads))]
     top = "".join(
-        f'<th scope="col"{kind}>{_e(name).replace("_", "_<wbr>")}</th>'
-        for name, kind in zip(heads, kinds, strict=True)
+        f'<th scope="col"{html_class}>{_e(name).replace("_", "_<wbr>")}</th>'
+        for name, html_class in zip(heads, classes, strict=True)
     )
     lines = []
     for row in rows:
         cells = [
             f'<th scope="row">{cell}</th>'
-            if head and place == 0
-            else f'<td{kind or _kind_of(cell)} data-of="{_e(name)}">{cell}</td>'
-            for place, (name, kind, cell) in enumerate(zip(heads, kinds, row, strict=True))
+            if head and number == 0
+            else f'<td{html_class or _class_of(cell)} data-of="{_e(name)}">{cell}</td>'
+            for number, (name, html_class, cell) in enumerate(zip(heads, classes, row, strict=True))
         ]
         lines.append(f"<tr>{''.join(cells)}</tr>")
     body = "\n".join(lines)
     return (
-        f'<div class="scroll" role="region" aria-label="{_e(words)}" tabindex="0">'
+        f'<div class="scroll" role="region" aria-label="{_e(label)}" tabindex="0">'
         f'<table class="stack"><thead><tr>{top}</tr></thead><tbody>\n{body}</tbody></table></div>'
     )
 
 
-def _kind_of(cell: str) -> str:
+def _class_of(cell: str) -> str:
     return ' class="t"' if _TIME.fullmatch(cell) else ""
 
 

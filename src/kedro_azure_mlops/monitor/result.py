@@ -27,9 +27,9 @@ logger = logging.getLogger(__name__)
 
 REPORT, VALUES, TEXTFILE = "report.html", "report.json", "monitor.prom"
 _BUILD = Path("build/monitor")
-_MOST_METRICS = 500  # per run; MLflow accepts a thousand at once
+_MOST_METRICS = 500  # per run; MLflow accepts a thousand per request
 _LONGEST_TAG = 4_000  # characters
-_NO_TEXT = re.compile(r"[\x00-\x1f\x7f\x85\u2028\u2029]+")  # names may contain anything
+_CONTROLS = re.compile(r"[\x00-\x1f\x7f\x85\u2028\u2029]+")  # names may contain any character
 _DAY, _HOUR, _MINUTE = pd.Timedelta("1D"), pd.Timedelta("1h"), pd.Timedelta("1min")
 
 
@@ -93,27 +93,27 @@ class MonitorReport:
 
     @property
     def reasons(self) -> list[str]:
-        """One line per alarm, worst first; empty if all is well."""
-        return [_NO_TEXT.sub(" ", one.words).strip() for one in self.findings]
+        """One line per alarm, worst first; empty if there are none."""
+        return [_CONTROLS.sub(" ", one.words).strip() for one in self.findings]
 
     @property
     def alarm(self) -> bool:
-        """Whether anything needs attention."""
+        """Return whether there is an alarm."""
         return bool(self.findings)
 
     @property
     def drifted(self) -> bool:
-        """Whether the world has changed, or the model no longer reaches a level of the gate."""
+        """Return whether the world has changed, or the model misses a level of the gate."""
         return self.comparison.drifted or bool(self.missed)
 
     @property
     def quality(self) -> bool:
-        """Whether the data are wrong, so that a model must not learn from them."""
+        """Return whether the data are wrong, so that a model must not learn from them."""
         return self.comparison.quality
 
     @property
     def retrain(self) -> bool:
-        """Whether training on the newest data would help."""
+        """Return whether training on the newest data would help."""
         return self.drifted and not self.quality
 
     @property
@@ -134,8 +134,8 @@ class MonitorReport:
     def write(self, folder: Path | None = None) -> Path:
         """Write ``report.html``, ``report.json`` and ``monitor.prom``; return the first one's path.
 
-        They go into ``build/monitor/ENV`` or the given folder. Each is replaced atomically, so a
-        node exporter never reads an incomplete file.
+        They are written to ``build/monitor/ENV`` or the given folder. Each is replaced atomically,
+        so that a node exporter never reads an incomplete file.
         """
         from kedro_azure_mlops.monitor.exports import json_report, textfile
         from kedro_azure_mlops.monitor.report import html_report
@@ -177,7 +177,7 @@ class MonitorReport:
         Raises
         ------
         OperationError
-            If the server fails, unless ``tracking.when_unreachable`` says to warn.
+            If the server fails, unless ``tracking.when_unreachable`` is ``warn``.
         """
         tracking = self.config.tracking
         if not tracking.enabled:
@@ -193,7 +193,9 @@ class MonitorReport:
                 "The check itself is complete, but MLflow has no record of it."
             )
             if tracking.when_unreachable == "error":
-                advice = "To check without one, set tracking.when_unreachable: warn in mlops.yml."
+                advice = (
+                    "To check without MLflow, set tracking.when_unreachable: warn in mlops.yml."
+                )
                 raise OperationError(f"{message} {advice}") from error
             logger.warning(message)
 
@@ -214,16 +216,16 @@ class MonitorReport:
                 }
             )
             run.log_metrics(self._numbers())
-            with TemporaryDirectory(prefix="monitor-") as place:
-                self.write(Path(place))
+            with TemporaryDirectory(prefix="monitor-") as work:
+                self.write(Path(work))
                 for name in (REPORT, VALUES):
-                    run.log_file(str(Path(place) / name))
+                    run.log_file(str(Path(work) / name))
             status = "FINISHED"
         finally:
             run.end(status)
 
     def _numbers(self) -> dict[str, float]:
-        """Return the numbers under names that MLflow allows."""
+        """Return the numbers as metrics, with names that MLflow allows."""
         kinds = [one.kind for one in self.findings]
         found = {f"alarms.{kind}": float(kinds.count(kind)) for kind in ("drift", "quality")}
         found |= {"alarms": float(len(kinds)), "rows": float(self.comparison.rows)}
@@ -254,10 +256,10 @@ def in_words(span: pd.Timedelta) -> str:
 
 
 def score_of(schema: Schema) -> str | None:
-    """Return the first numeric output: larger is more unusual."""
+    """Return the name of the first numeric output; larger scores are more unusual."""
     return next((one.name for one in schema.outputs if one.type == "double"), None)
 
 
 def _severity(finding: Finding) -> float:
-    """Return the ratio by which a finding misses its limit, which may be a minimum."""
+    """Return the ratio by which a finding misses its limit, a maximum or a minimum."""
     return max(-badness(finding), finding.limit / max(finding.value, 1e-9))

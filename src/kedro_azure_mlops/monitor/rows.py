@@ -39,7 +39,7 @@ class Rows:
     ----------
     table
         The inputs of the schema, with numbers and times converted, and its outputs: numbers and
-        flags as ``float64`` (1 is true), without an answer missing. It begins before the judged
+        flags as ``float64`` (1 is true), NaN in rows without an answer. It begins before the judged
         period, by the length of a row's history.
     source
         Description of where the rows were read from.
@@ -88,19 +88,19 @@ class ProjectData:
         if not self._catalog.exists(name):
             raise OperationError(f"{key} of mlops.yml: {name} has no data yet.")
         # a Spark table is read in this process, piece by piece: only its newest rows are kept
-        here = getattr(self._catalog.get(name), "load_here", None)
-        return _loaded(here or partial(self._catalog.load, name), name)
+        load_here = getattr(self._catalog.get(name), "load_here", None)
+        return _load(load_here or partial(self._catalog.load, name), name)
 
     def load_file(self, file: Path, names: Iterable[str | None]) -> Any:
-        """Load a file with the first entry that reads such files, otherwise as a plain table.
+        """Load a file with the first entry for its file type, otherwise as a plain table.
 
         Raises
         ------
         OperationError
             If there is no such file, or it cannot be read.
         """
-        place = (self._root / file).absolute()
-        if not place.exists():
+        path = (self._root / file).absolute()
+        if not path.exists():
             raise OperationError(f"There is no file {file}.")
         for name in names:
             if name is None or name not in self._catalog:
@@ -108,10 +108,10 @@ class ProjectData:
             config = self._catalog.config_resolver.resolve_pattern(name)
             entry = self._catalog.get(name)
             known = Path(str(config.get("filepath"))).suffix
-            if isinstance(entry, CsvPieces) or (config.get("filepath") and known == place.suffix):
-                other = DataCatalog.from_config({name: config | {"filepath": place.as_posix()}})
-                return _loaded(partial(other.load, name), str(file))
-        return _loaded(CsvPieces(filepath=place.as_posix()).load, str(file))
+            if isinstance(entry, CsvPieces) or (config.get("filepath") and known == path.suffix):
+                other = DataCatalog.from_config({name: config | {"filepath": path.as_posix()}})
+                return _load(partial(other.load, name), str(file))
+        return _load(CsvPieces(filepath=path.as_posix()).load, str(file))
 
     @cached_property
     def _catalog(self) -> Any:
@@ -121,10 +121,10 @@ class ProjectData:
 
 
 class unreadable_as_error:  # noqa: N801, used like a function
-    """Turn errors of reading into ``OperationError`` (exit status 2): nothing could be judged."""
+    """Turn read errors into ``OperationError`` (exit status 2): nothing could be judged."""
 
-    def __init__(self, what: str) -> None:
-        self._what = what
+    def __init__(self, source: str) -> None:
+        self._source = source
 
     def __enter__(self) -> None:
         return None
@@ -137,13 +137,13 @@ class unreadable_as_error:  # noqa: N801, used like a function
         if isinstance(error, DatasetError | OSError | ValueError):
             cause = error.__cause__ or error
             raise OperationError(
-                f"Nothing was judged: {self._what} cannot be read: {first_line(cause)}"
+                f"Nothing was judged: {self._source} cannot be read: {first_line(cause)}"
             ) from error
 
 
-def _loaded(load: Callable[[], Any], what: str) -> Any:
+def _load(load: Callable[[], Any], source: str) -> Any:
     """Load data; return no pieces for a file without rows, which is not an error here."""
-    with unreadable_as_error(what):
+    with unreadable_as_error(source):
         try:
             return load()
         except _NO_ROWS:
@@ -160,7 +160,7 @@ def recorded_rows(
     """Read the answers that were recorded before ``at``, a time in UTC.
 
     Answers of models with another digest are set to missing in the table: their inputs are judged,
-    their answers are not.
+    but not their answers.
 
     Raises
     ------
@@ -216,12 +216,12 @@ def scored_rows(
     loaded
         Pairs of a name and a DataFrame or an iterator of DataFrames.
     scorer
-        Loads the scorer; only called if a piece has no answers.
+        Loads the scorer; called only if a piece has no answers.
 
     Raises
     ------
     OperationError
-        If one is not a table, lacks columns of the schema, or its rows are not ordered by time.
+        If an item is not a table, lacks columns of the schema, or is not sorted by time.
     """
     history = schema.history
     order = time_column(schema)
@@ -279,10 +279,10 @@ class _Answering:
             answers = self._stream.score({name: part[fits] for name, part in columns.items()})
         except LateRowsError as error:
             raise OperationError(
-                f"Nothing was judged. {source}: {error}: their history is no longer remembered. "
-                "Sort the rows by time; files are read in the order in which they are given."
+                f"Nothing was judged. {source}: {error}: their history is no longer in memory. "
+                "Sort the rows by time; files are read in the given order."
             ) from error
-        except ValueError as error:  # from the model, about the rows as a whole
+        except ValueError as error:  # the model refuses the rows as a whole
             raise OperationError(f"Nothing was judged. {source}: {error}") from error
         found = {}
         for name, part in answers.items():
@@ -315,7 +315,7 @@ def _pieces(source: str, loaded: Any, schema: Schema, order: str | None) -> Iter
 
 
 def _comparable(values: pd.Series, column: Column) -> pd.Series:
-    """Return numeric outputs and flags as floats, missing as NaN; others unchanged."""
+    """Return numeric outputs and flags as floats, NaN where missing; others unchanged."""
     if column.type in {"double", "long", "boolean"}:
         return pd.to_numeric(values.map(_number), errors="coerce").astype(float)
     return values

@@ -1,7 +1,7 @@
 """Read the served rows that ``kedro_azure_mlops.serve.record`` wrote.
 
-The files may come from one server or many, written a second ago or copied from a device: all
-files anywhere below the folder are read.
+The files may come from one server or many, be seconds old or copied from a device: all files below
+the folder are read, at any depth.
 """
 
 import logging
@@ -21,8 +21,8 @@ from kedro_azure_mlops.storage import shown
 logger = logging.getLogger(__name__)
 
 _SUFFIXES = (PARQUET, ZIPPED, LINES)  # finished files first
-_TOLERATED = np.timedelta64(1, "s")  # by which a clock may be set back without a warning
-_ENDS = pd.Timedelta("1h")  # after the hour that names a file
+_TOLERATED = np.timedelta64(1, "s")  # how far a clock may be set back without a note
+_HOUR = pd.Timedelta("1h")  # covered by a file, which is named after its start
 
 
 @dataclass(frozen=True)
@@ -34,8 +34,8 @@ class ServedRows:
     rows
         ``served_at`` (UTC), ``request_id``, ``model_digest`` and ``latency_ms`` (missing for files
         and batches), then the columns of the schema's inputs and outputs, sorted by time. If the
-        schema has a history, a row that was sent several times appears once: with the newest of
-        the answers with the most history.
+        schema has a history, a row that was sent several times appears once: with the answer that
+        used the most history, the newest of these.
     notes
         Sentences about unreadable or inconsistent files.
     left_out
@@ -60,23 +60,23 @@ def read_served(
     folder
         The folder of recorded answers, or a single file in it.
     since
-        A time by the server's clock, in UTC if it has no zone; older rows are left out.
+        A time on the server's clock, in UTC if it has no time zone; older rows are left out.
 
     Raises
     ------
     OperationError
         If there is no such folder.
     """
-    place = Path(folder)
-    if not place.exists():
+    path = Path(folder)
+    if not path.exists():
         raise OperationError(
-            f"There is no folder {shown(str(place))}: nothing was recorded there. To record "
+            f"There is no folder {shown(str(path))}: nothing was recorded there. To record "
             "answers, set recording.enabled in mlops.yml, or run: kedro mlops serve --record"
         )
     if since is not None:
         since = since.tz_localize("UTC") if since.tzinfo is None else since.tz_convert("UTC")
     reader = _Reader(schema, since)
-    tables = [table for file in _files(place, since) for table in reader.read(place, file)]
+    tables = [table for file in _files(path, since) for table in reader.read(path, file)]
     rows = pd.concat(tables, ignore_index=True) if tables else _typed({}, 0, schema)
     left_out = [name for name, count in reader.missing.items() if count == len(tables) > 0]
     if left_out:
@@ -97,7 +97,7 @@ class _Reader:
 
     def read(self, folder: Path, file: Path) -> Iterator[pd.DataFrame]:
         name = file.relative_to(folder).as_posix() if file != folder else file.name
-        rows, latest, is_of_other = 0, np.datetime64(0, "ns"), False
+        rows, latest, has_other_columns = 0, np.datetime64(0, "ns"), False
         for columns in self._tables(file, name):
             at = columns["served_at"]
             newest = np.maximum.accumulate(np.maximum(at, latest))
@@ -116,12 +116,12 @@ class _Reader:
                     raise KeyError
                 table = _typed(columns, len(at), self._schema)
             except (KeyError, TypeError, ValueError):
-                is_of_other = True
+                has_other_columns = True
                 continue
             for column in self._columns:
                 self.missing[column.name] += column.name not in columns
             yield table if self._since is None else table[table["served_at"] >= self._since]
-        if is_of_other:
+        if has_other_columns:
             self.notes.append(f"{name}: its rows are from a model with other columns.")
 
     def _tables(self, file: Path, name: str) -> Iterator[dict[str, Any]]:
@@ -165,13 +165,13 @@ class _Reader:
             self.notes.append(f"{name} is cut off after row {rows:,}.")
 
 
-def _files(place: Path, since: pd.Timestamp | None) -> list[Path]:
-    """Find each file once, without copies and the lines that it was compacted from."""
-    if place.is_file():
-        return [place]
+def _files(path: Path, since: pd.Timestamp | None) -> list[Path]:
+    """Find each file once, without copies or the files of lines that it was compacted from."""
+    if path.is_file():
+        return [path]
     found: dict[tuple[str, str], Path] = {}
     for suffix in _SUFFIXES:
-        for file in sorted(place.rglob(f"*{suffix}")):
+        for file in sorted(path.rglob(f"*{suffix}")):
             day, stem = file.parent.name, file.name.removesuffix(suffix)
             if since is None or _end_of_hour(day, stem) >= since:
                 found.setdefault((day, stem), file)
@@ -179,16 +179,16 @@ def _files(place: Path, since: pd.Timestamp | None) -> list[Path]:
 
 
 def _end_of_hour(day: str, stem: str) -> pd.Timestamp:
-    """Return the end of the hour in a file's name; files with other names never end."""
+    """Return the end of the hour in the name of a file; the latest time for other names."""
     try:
         hour = pd.Timestamp(f"{day}T{stem.partition('-')[0]}:00", tz="UTC")
     except ValueError:
         return pd.Timestamp.max.tz_localize("UTC")
-    return hour + _ENDS
+    return hour + _HOUR
 
 
 def _array(column: Any) -> np.ndarray:
-    """Return an Arrow column as the same array that a file of lines gives."""
+    """Convert an Arrow column to the same array as a file of lines."""
     if column.null_count and str(column.type) == "int64":  # whole numbers are not floats
         found = np.empty(len(column), object)
         found[:] = column.to_pylist()
@@ -199,13 +199,13 @@ def _array(column: Any) -> np.ndarray:
 
 def _typed(columns: dict[str, np.ndarray], rows: int, schema: Schema) -> pd.DataFrame:
     """Build a table of the common format; absent columns are filled with missing values."""
-    nothing = np.full(rows, None, object)
-    at = pd.Series(columns.get("served_at", nothing), dtype="datetime64[ns]")
+    empty = np.full(rows, None, object)
+    at = pd.Series(columns.get("served_at", empty), dtype="datetime64[ns]")
     found: dict[str, Any] = {"served_at": at.dt.tz_localize("UTC")}
-    given = (Column("request_id", "string"), Column("model_digest", "string"))
-    for column in (*given, Column(GIVEN[3], "double"), *schema.inputs, *schema.outputs):
+    identifiers = (Column("request_id", "string"), Column("model_digest", "string"))
+    for column in (*identifiers, Column(GIVEN[3], "double"), *schema.inputs, *schema.outputs):
         kind: Any = _TYPES[column.type]
-        found[column.name] = pd.Series(columns.get(column.name, nothing), dtype=kind)
+        found[column.name] = pd.Series(columns.get(column.name, empty), dtype=kind)
     return pd.DataFrame(found)
 
 
@@ -221,14 +221,14 @@ _TYPES = {
 def _without_repeats(
     rows: pd.DataFrame, schema: Schema, left_out: list[str], notes: list[str]
 ) -> pd.DataFrame:
-    """Keep only the answer with the most history for rows that were sent several times."""
+    """Keep only the answer that used the most history for rows that were sent several times."""
     history = schema.history
     if history is None or rows.empty:
         return rows
     keys = [name for name in (history.by, history.order) if name]
     if absent := [name for name in keys if name in left_out]:
         notes.append(
-            f"Without {', '.join(absent)}, rows that were sent repeatedly are counted repeatedly."
+            f"Without {', '.join(absent)}, rows that were sent repeatedly are counted each time."
         )
         return rows
     request = ["served_at", "request_id", *([history.by] if history.by else [])]

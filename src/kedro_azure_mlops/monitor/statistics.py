@@ -1,7 +1,7 @@
 """Statistics of windows of rows, by key, for training rows and new rows alike.
 
 Rows are sorted by key and time once; everything else is counting, so the cost is linear in the
-number of rows whatever the number of keys, windows or folds.
+number of rows, regardless of the number of keys, windows or folds.
 """
 
 from dataclasses import dataclass
@@ -32,7 +32,7 @@ HOUR = 3_600 * 10**9  # nanoseconds
 WEEK_HOURS = 168
 _FEWEST = 0.5  # rows assumed in an empty bin, whose logarithm would be infinite
 _FIRST_DAY = 3 * 24  # 1970-01-01 was a Thursday; weeks start on Monday
-_FORGETS = 0.25  # weight of a new window in `ewma`
+_NEW_WEIGHT = 0.25  # weight of a new window in `ewma`
 _DECILES = 10
 
 
@@ -127,7 +127,7 @@ class Moments:
 
     @classmethod
     def of(cls, cut: Cut, values: np.ndarray, expected: np.ndarray) -> "Moments":
-        """Compute them from values and their expected course, both ``(n,)`` in the cut's order."""
+        """Compute the moments of values and their expected course, ``(n,)`` in the cut's order."""
         n = cut.total()
         with np.errstate(invalid="ignore", divide="ignore"):
             shift = medians(cut, values - expected)
@@ -143,9 +143,9 @@ def medians(cut: Cut, values: np.ndarray) -> np.ndarray:
         pairs.real, pairs.imag = cut.cell, values
         ordered = np.sort(pairs).imag
         n = np.bincount(cut.cell, minlength=len(found))
-        starts, there = np.cumsum(n) - n, n > 0
-        low, high = (starts + (n - 1) // 2)[there], (starts + n // 2)[there]
-        found[there] = (ordered[low] + ordered[high]) / 2
+        starts, filled = np.cumsum(n) - n, n > 0
+        low, high = (starts + (n - 1) // 2)[filled], (starts + n // 2)[filled]
+        found[filled] = (ordered[low] + ordered[high]) / 2
     return found.reshape(cut.windows, cut.keys)
 
 
@@ -156,7 +156,7 @@ def variances(cut: Cut, n: np.ndarray, values: np.ndarray) -> np.ndarray:
 
 
 def hours_of_week(time: np.ndarray) -> np.ndarray:
-    """Return the hour of the week in UTC, 0 to 167 from Monday, of nanoseconds."""
+    """Return the hour of the week (UTC, 0 to 167 from Monday) of times in nanoseconds."""
     return np.asarray((time // HOUR + _FIRST_DAY) % WEEK_HOURS)
 
 
@@ -165,8 +165,8 @@ def expected_course(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Estimate the usual weekly course of each key, and the expected value of each row.
 
-    Expected values are estimated from the other folds, as for a new row. An hour with few visits is
-    shrunk towards the mean of its time of day, and that towards the mean of the key.
+    Expected values are estimated from the other folds, as for a new row. The mean of an hour with
+    few visits is shrunk towards that of its time of day, which is shrunk towards that of the key.
 
     Parameters
     ----------
@@ -184,12 +184,12 @@ def expected_course(
     shape = (folds, cut.keys, WEEK_HOURS)
     sums = np.bincount(flat, values, np.prod(shape)).reshape(shape)
     counts = np.bincount(flat, minlength=np.prod(shape)).reshape(shape).astype(float)
-    there = np.maximum((counts > 0).sum(axis=(0, 2)), 1)
-    density = np.maximum(counts.sum(axis=(0, 2)) / there, 1)  # approximate rows per visit
+    visits = np.maximum((counts > 0).sum(axis=(0, 2)), 1)
+    density = np.maximum(counts.sum(axis=(0, 2)) / visits, 1)  # approximate rows per visit
     all_sums, all_counts = sums.sum(axis=0), counts.sum(axis=0)
-    course_of_all = _course(all_sums, all_counts, density, course)
+    overall = _course(all_sums, all_counts, density, course)
     others = _course(all_sums - sums, all_counts - counts, density, course)
-    return course_of_all, others[fold, cut.key, hour]
+    return overall, others[fold, cut.key, hour]
 
 
 def _course(sums: np.ndarray, counts: np.ndarray, density: np.ndarray, course: str) -> np.ndarray:
@@ -203,10 +203,12 @@ def _course(sums: np.ndarray, counts: np.ndarray, density: np.ndarray, course: s
     return found if course == "day" else _blend(sums, counts, density, found)
 
 
-def _blend(sums: np.ndarray, counts: np.ndarray, density: np.ndarray, to: np.ndarray) -> np.ndarray:
-    own = np.where(counts > 0, sums / np.maximum(counts, 1), to)
+def _blend(
+    sums: np.ndarray, counts: np.ndarray, density: np.ndarray, prior: np.ndarray
+) -> np.ndarray:
+    own = np.where(counts > 0, sums / np.maximum(counts, 1), prior)
     visits = counts / density[:, None]
-    return np.asarray(to + (own - to) * visits / (visits + 1))
+    return np.asarray(prior + (own - prior) * visits / (visits + 1))
 
 
 def bins_of(cut: Cut, values: np.ndarray, edges: np.ndarray) -> np.ndarray:
@@ -256,12 +258,12 @@ def kolmogorov_smirnov(counts: np.ndarray, shares: np.ndarray) -> np.ndarray:
     """Compute the largest difference of two distribution functions at the bin edges."""
     n = counts.sum(axis=-1, keepdims=True)
     with np.errstate(invalid="ignore", divide="ignore"):
-        apart = np.cumsum(counts / n, axis=-1) - np.cumsum(shares, axis=-1)
-    return np.asarray(np.abs(apart).max(axis=-1))
+        difference = np.cumsum(counts / n, axis=-1) - np.cumsum(shares, axis=-1)
+    return np.asarray(np.abs(difference).max(axis=-1))
 
 
 def runs_so_far(cut: Cut, values: np.ndarray) -> np.ndarray:
-    """Return for each row the length so far of the run of equal values in its key."""
+    """Return, for each row, the length up to it of the run of equal values of its key."""
     is_new = np.ones(len(values), bool)
     is_new[1:] = (np.diff(cut.key) != 0) | (values[1:] != values[:-1])
     starts = np.flatnonzero(is_new)
@@ -277,7 +279,7 @@ def ewma(values: np.ndarray) -> np.ndarray:
         Shape ``(windows, keys)``. A window without a value does not change the average.
     """
     found, last = np.empty_like(values), np.zeros(values.shape[1:])
-    for window, there in enumerate(values):
-        last = np.where(np.isnan(there), last, last + _FORGETS * (there - last))
-        found[window] = np.where(np.isnan(there), np.nan, last)
+    for window, new in enumerate(values):
+        last = np.where(np.isnan(new), last, last + _NEW_WEIGHT * (new - last))
+        found[window] = np.where(np.isnan(new), np.nan, last)
     return found

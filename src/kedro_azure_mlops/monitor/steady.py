@@ -1,7 +1,7 @@
-"""Find the series that have not drifted since training, and compare what models flag in them.
+"""Find the series that have not drifted since training, and compare the flags of models on them.
 
-A model that was fitted before the world changed flags whatever is new. It should not be blamed for
-that, so it is judged on the series that have not drifted.
+A model that was fitted before the world changed flags everything new. It should not be blamed for
+that, so it is judged only on the series that have not drifted.
 """
 
 import logging
@@ -16,7 +16,7 @@ from kedro_azure_mlops.monitor.profile import Profile
 __all__ = ["share_agreeing", "share_flagged", "steady_series"]
 
 logger = logging.getLogger(__name__)
-_NONE_STEADY = "Every series has drifted: none is left on which %s could be judged"
+_NONE_STEADY = "Every series has drifted: none is left to judge %s on"
 
 
 def steady_series(model: Any, rows: pd.DataFrame) -> list[str]:
@@ -27,16 +27,16 @@ def steady_series(model: Any, rows: pd.DataFrame) -> list[str]:
     Parameters
     ----------
     model
-        Has ``schema`` with a history by series, and ``profile``; without a profile, all are listed.
+        A model with a ``schema`` whose history is by series. Without ``profile``, all are listed.
     rows
-        The columns of ``schema.inputs``; others are left out.
+        The columns of ``schema.inputs``; others are ignored.
     """
     schema = model.schema
     series = set(rows[schema.history.by].unique())
     if profile := getattr(model, "profile", None):
-        asked = rows[[column.name for column in schema.inputs]]
-        found = compare_rows(asked, Profile.from_dict(profile), schema).windows
-        newest = found[found["end"] == found["end"].max()]
+        inputs = rows[[column.name for column in schema.inputs]]
+        windows = compare_rows(inputs, Profile.from_dict(profile), schema).windows
+        newest = windows[windows["end"] == windows["end"].max()]
         series -= set(newest.loc[newest["alarm"].astype(bool), "key"])
     return sorted(series)
 
@@ -59,7 +59,7 @@ def share_agreeing(
     ours, theirs
         The same rows, scored by two models.
     among
-        Booleans, shape ``(n,)``: the rows that count.
+        Mask of the rows to count, shape ``(n,)``.
     """
     counted = np.asarray(among, bool)
     if not counted.any():

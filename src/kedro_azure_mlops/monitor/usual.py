@@ -1,4 +1,4 @@
-"""The reference statistics of one column, and how far windows of new values are from them."""
+"""The reference statistics of one column, and the distance of new windows from them."""
 
 from typing import Any
 
@@ -27,7 +27,7 @@ class Reference:
         self._entries = [one["columns"].get(column, {}) for one in series]
 
     def of(self, name: str) -> np.ndarray:
-        """Return a named number for each series, NaN where missing."""
+        """Return the number of this name for each series, NaN where missing."""
         return np.array([_or_nan(one.get(name)) for one in self._entries])
 
     def limits(self, check: str) -> np.ndarray:
@@ -63,7 +63,7 @@ class Reference:
 
     @property
     def is_flat(self) -> bool:
-        """Whether values have no daily course, so that the bins are of the values themselves."""
+        """Return whether there is no daily course: the bins are then of the values themselves."""
         return len(self._entries[0]["course"]) == 1
 
     @property
@@ -73,19 +73,21 @@ class Reference:
         return np.tile(hours, WEEK_HOURS // hours.shape[1])
 
 
-def measure(cut: Cut, values: np.ndarray, of: Reference, after: int = 0) -> dict[str, np.ndarray]:
+def measure(
+    cut: Cut, values: np.ndarray, reference: Reference, after: int = 0
+) -> dict[str, np.ndarray]:
     """Compute the statistics of numbers in windows, each of shape ``(windows, keys)``.
 
     Windows that end at or before ``after`` (nanoseconds) are left out of the slow averages.
     """
-    expected = of.course[cut.key, hours_of_week(cut.time)]
+    expected = reference.course[cut.key, hours_of_week(cut.time)]
     moments = Moments.of(cut, values, expected)
-    rest = values if of.is_flat else values - expected
-    counts = counts_of(cut, bins_of(cut, rest, of.edges), of.shares.shape[1])
-    is_known = of.rows > 0  # the column had values in training
+    rest = values if reference.is_flat else values - expected
+    counts = counts_of(cut, bins_of(cut, rest, reference.edges), reference.shares.shape[1])
+    is_known = reference.rows > 0  # the column had values in training
     is_enough = is_known & (moments.n >= ENOUGH_FOR_SHAPE)
-    level = np.where(is_known, moments.shift / of.spreads, np.nan)
-    wider = spread_ratio(moments, of.of("inner_variance"), of.spreads)
+    level = np.where(is_known, moments.shift / reference.spreads, np.nan)
+    wider = spread_ratio(moments, reference.of("inner_variance"), reference.spreads)
     wider = np.where(is_known, wider, np.nan)
     is_new = (cut.ends > after)[:, None]
     return {
@@ -94,8 +96,8 @@ def measure(cut: Cut, values: np.ndarray, of: Reference, after: int = 0) -> dict
         "slow": ewma(np.where(is_new, level, np.nan)),
         "spread": wider,
         "slow_spread": ewma(np.where(is_new, wider, np.nan)),
-        "ks": np.where(is_enough, kolmogorov_smirnov(counts, of.shares), np.nan),
-        "psi": np.where(is_enough, population_stability(counts, of.shares), np.nan),
+        "ks": np.where(is_enough, kolmogorov_smirnov(counts, reference.shares), np.nan),
+        "psi": np.where(is_enough, population_stability(counts, reference.shares), np.nan),
     }
 
 

@@ -1,4 +1,4 @@
-"""The registered models of each environment, wherever they are kept.
+"""The registered models of each environment, on MLflow or Azure ML.
 
 ``open_registry(env)`` opens the registry that ``mlops.yml`` of the environment names. The other
 functions do the same as the commands ``register``, ``gate``, ``champion``, ``promote`` and
@@ -39,8 +39,8 @@ def open_registry(env: str, root: Path | None = None) -> Registry:
     Raises
     ------
     OperationError
-        If there is no such environment, a key or value of ``mlops.yml`` is wrong, the workspace is
-        unknown, or this is a CI run and the registry is a file of its checkout.
+        If there is no such environment, a key or value of ``mlops.yml`` is invalid, the workspace
+        is unknown, or this is a CI run and the registry is a file in its checkout.
     """
     root = root or Path.cwd()
     config = read_mlops(root, env)
@@ -62,7 +62,7 @@ def register(
     root: Path | None = None,
     say: Say = print,
 ) -> Version:
-    """Register the model of the last run; it becomes champion if it passes and runs may do that.
+    """Register the model of the last run, and make it champion if the gate and settings allow.
 
     Parameters
     ----------
@@ -75,7 +75,7 @@ def register(
     root
         The project; the current folder by default.
     say
-        Gets each line about progress.
+        Called with each line of progress.
 
     Raises
     ------
@@ -140,14 +140,14 @@ def promote(
     root: Path | None = None,
     say: Say = print,
 ) -> Version:
-    """Make the champion of the preceding environment the champion here: the same files.
+    """Make the champion of the preceding environment the champion here, with the same files.
 
     Parameters
     ----------
     env
         The environment to promote to; its ``registry.promoted_from`` names the preceding one.
     version
-        The number of a version there, or the beginning of its digest, instead of the champion.
+        The number or the beginning of the digest of a version to promote instead of the champion.
     approved_by, reason
         Who approved it and why, if ``registry.approval`` requires that.
     root, say
@@ -191,7 +191,7 @@ def rollback(
     Parameters
     ----------
     reason
-        The reason, which is kept with the version.
+        The reason, which is stored with the version.
     to
         The number of an earlier champion, instead of the previous one.
     if_champion
@@ -218,7 +218,7 @@ def rollback(
 
 
 def _proof(env: str, config: Mlops, root: Path) -> "Prove":
-    """Return a check that loads a version as its environment serves it and replays its example."""
+    """Return a check that loads a version as its environment would, and replays its example."""
     from kedro_azure_mlops.contract import UnusableModelError, load_proven_scorer
     from kedro_azure_mlops.serve.code import trusted_types
 
@@ -256,16 +256,16 @@ def _champion_of(source: Registry, root: Path) -> Version:
 
 
 def _refuse_registry_in_checkout(server: str, env: str, root: Path) -> None:
-    """Refuse a registry in the checkout of a CI run, which is lost after the run."""
+    """Refuse a registry in the checkout of a CI run, since it is lost after the run."""
     from mlflow.utils.file_utils import get_local_path_or_none
 
     local = get_local_path_or_none(server) if server.startswith("file:") else None
-    place = Path(local) if local else database_of(server)
-    if place is None or env == "local" or not in_ci():
+    path = Path(local) if local else database_of(server)
+    if path is None or env == "local" or not in_ci():
         return
-    if (root / place).resolve().is_relative_to(root.resolve()):
+    if (root / path).resolve().is_relative_to(root.resolve()):
         raise OperationError(
-            f"The registry of {env} is the file {place.name} of this checkout, which is lost "
+            f"The registry of {env} is the file {path.name} of this checkout, which is lost "
             "after the CI run. Set registry.kind: azureml or registry.uri in mlops.yml of "
             f"{env}, or MLFLOW_TRACKING_URI."
         )

@@ -1,4 +1,4 @@
-"""The tags of a registered version, which are copied with it from registry to registry."""
+"""The tags of a registered version, which are copied with it between registries."""
 
 import json
 import re
@@ -15,14 +15,14 @@ DIGEST, GATE, PARAMETERS = "digest", "gate", "parameters"
 REASONS, JUDGED, FINGERPRINT = "gate.reasons", "gate.digest", "data.fingerprint"
 REFIT = "refit.of"  # tag of a refit on all data: digest of the model that was measured
 METRICS = "metrics."  # prefix of each metric's name
-LONGEST = 5_000  # bytes that every server keeps of a tag
+LONGEST = 5_000  # bytes of a tag that every server can store
 PASSED, REFUSED = "passed", "refused"
 
 
 def model_facts(
     digest: str, origin: Mapping[str, str], parameters: Mapping[str, Any]
 ) -> dict[str, str]:
-    """Return the tags of a model: its digest, and the data, code and parameters it was made of.
+    """Return the tags of a model: its digest, and the data, code and parameters of its training.
 
     Parameters
     ----------
@@ -44,8 +44,8 @@ def verdict_facts(gate: Mapping[str, Any], metrics: Mapping[str, float]) -> dict
     Parameters
     ----------
     gate
-        The decision; ``digest`` is that of the model it is about, ``judged`` that of the model
-        that was measured, if the former is its refit.
+        The decision; ``digest`` is that of the judged model, ``judged`` that of the model that was
+        measured, if the judged model is its refit.
     metrics
         As for ``metric_facts``.
     """
@@ -76,12 +76,12 @@ def verdict_of(tags: Mapping[str, str]) -> str | None:
 
 
 def format_rule(rule: Mapping[str, Any]) -> str:
-    """Write the result of a rule on one line, the verdict first."""
+    """Format the result of a rule as one line that begins with the verdict."""
     return f"{'ok' if rule['passed'] else 'NO'}  {rule['reason']}"
 
 
 def claimed_numbers(tags: Mapping[str, str]) -> dict[str, float]:
-    """Read the metrics from the tags of a version; anything but a finite number becomes NaN."""
+    """Read the metrics from the tags of a version; values that are not finite become NaN."""
     return {
         name.removeprefix(METRICS): _number(text)
         for name, text in tags.items()
@@ -98,10 +98,10 @@ def failed_reasons(tags: Mapping[str, str]) -> str:
 
 
 def untyped(parameters: Any) -> Any:
-    """Return parameters as JSON values, the same whether or not a run has converted them.
+    """Return parameters as JSON values, regardless of whether a run has converted them.
 
-    Kedro converts those that a run's nodes use to their types: 6 becomes 6.0 in one step of a job,
-    and stays 6 in the next.
+    Kedro converts the parameters that the nodes of a run use: 6 may become 6.0 in one step of a
+    job, and remain 6 in the next.
     """
     if isinstance(parameters, BaseModel):
         return untyped(parameters.model_dump(mode="json"))
@@ -126,8 +126,10 @@ def _number(text: str) -> float:
 
 
 def _compact(parameters: Mapping[str, Any]) -> str:
-    given = redacted(untyped(parameters))
-    return json.dumps(given, separators=(",", ":"), sort_keys=True, ensure_ascii=False, default=str)
+    values = redacted(untyped(parameters))
+    return json.dumps(
+        values, separators=(",", ":"), sort_keys=True, ensure_ascii=False, default=str
+    )
 
 
 def _as_tag(name: str, text: str) -> dict[str, str]:

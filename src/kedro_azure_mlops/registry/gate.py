@@ -1,4 +1,4 @@
-"""The rules of the gate on plain numbers, which runs and promotions apply."""
+"""The rules of the gate, applied to plain numbers by runs and promotions."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
@@ -44,7 +44,7 @@ def decide(
     Parameters
     ----------
     table
-        A row for ``challenger``, for ``champion`` where one was compared, and for each baseline; a
+        A row for ``challenger``, for ``champion`` if it was compared, and for each baseline; a
         column for each metric. A DataFrame, or a mapping of mappings.
     compared
         ``version`` of the champion, None if there is none; ``problem``, a fault that prevented the
@@ -54,13 +54,13 @@ def decide(
     measured
         Further numbers of the challenger, such as its size or latency.
     slices
-        A row for each slice of the data, a column for each metric of the challenger there: for the
-        rules with ``slice: worst``.
+        A row for each slice of the data, a column for each metric of the challenger, for the rules
+        with ``slice: worst``.
 
     Returns
     -------
     ``passed``, ``champion_version`` and ``rules``, each with ``rule``, ``passed`` and ``reason``;
-    where rules are about slices also ``worst``, the worst value by ``metric.worst``.
+    if rules are about slices, also ``worst``, the worst value by ``metric.worst``.
 
     Raises
     ------
@@ -106,16 +106,16 @@ def decide_alone(
     problem: str | None = None,
     slices: Any = None,
 ) -> dict[str, Any]:
-    """Decide on the metrics of a run, for a project that has no node for that.
+    """Decide on the metrics of a run, for a project without a decision node.
 
     Parameters
     ----------
     table
-        As for ``decide``; None if the project makes none.
+        As for ``decide``; None if the project has none.
     numbers
         The challenger's metrics, used where the table lacks them.
     champion
-        Number and tags of the version in service; the tags supply metrics that the table lacks.
+        Number and tags of the version in service; metrics that the table lacks come from the tags.
     problem
         Why the champion could not be compared.
     slices
@@ -157,7 +157,7 @@ def refuse_by(
     Raises
     ------
     RefusedError
-        With the reasons of those that do not.
+        If a rule does not hold; the message lists the reasons.
     """
     for one in rules:
         say(f"  {format_rule(one)}")
@@ -165,17 +165,17 @@ def refuse_by(
     if reasons:
         raise RefusedError(
             f"{version} does not become champion of {registry.env}: {'; '.join(reasons)}. The "
-            f"rules are gate in mlops.yml of {registry.env}."
+            f"rules are under gate in mlops.yml of {registry.env}."
         )
 
 
 def level_rules(ours: Numbers, gate: Gate, slices: Mapping[str, str] | None = None) -> list[Rule]:
-    """Compare each metric with its minimum and maximum; NaN, infinite and missing ones fail.
+    """Compare each metric with its minimum and maximum; NaN, infinite or missing metrics fail.
 
     Parameters
     ----------
     slices
-        The name of the slice behind a number of ``ours``, by the key of its rule.
+        The name of the slice that a number of ``ours`` was measured on, by the key of its rule.
     """
     rules = list(_label_rules(ours, gate))
     for one in _applicable(gate, ours):
@@ -187,9 +187,9 @@ def level_rules(ours: Numbers, gate: Gate, slices: Mapping[str, str] | None = No
                 rules.append(_unmeasured(name, one, ours, gate))
                 continue
             passed = value >= limit if name == "minimum" else value <= limit
-            of = f" ({slices[one.key]})" if slices and one.key in slices else ""
+            slice_name = f" ({slices[one.key]})" if slices and one.key in slices else ""
             shown, shown_limit = _distinct(value, limit)
-            reason = f"{_label(one)} {shown}{of}, {name} {shown_limit}"
+            reason = f"{_label(one)} {shown}{slice_name}, {name} {shown_limit}"
             if one.quiet and passed:
                 reason = f"{_label(one)} is at {'least' if name == 'minimum' else 'most'} {limit:g}"
             rules.append(_rule(name, passed, reason))
@@ -225,13 +225,13 @@ def champion_rules(ours: Numbers, theirs: Numbers, version: str, gate: Gate) -> 
 
 
 def format_comparison(rule: Criterion, ours: float, theirs: float, whose: str) -> str:
-    """Write two numbers of one metric side by side."""
+    """Format the comparison of two values of one metric."""
     one, other = _distinct(ours, theirs)
     return f"{_label(rule)} {one} against {other} for {whose}"
 
 
 def _distinct(ours: float, theirs: float) -> tuple[str, str]:
-    """Write two numbers with enough digits to show their difference."""
+    """Format two numbers with enough digits to show their difference."""
     one, other = _number(ours), _number(theirs)
     if one == other and ours != theirs:
         return f"{ours:.9g}", f"{theirs:.9g}"
@@ -241,7 +241,7 @@ def _distinct(ours: float, theirs: float) -> tuple[str, str]:
 def _rules_on_champion(
     ours: Numbers, theirs: Numbers | None, compared: Mapping[str, Any], gate: Gate
 ) -> list[Rule]:
-    """Compare with the champion; one that cannot be compared is not beaten."""
+    """Compare with the champion; by default, a champion that cannot be compared is kept."""
     version = compared.get("version")
     if compared.get("problem"):
         return [_rule(CHAMPION, False, f"champion not compared: {compared['problem']}")]
@@ -255,8 +255,8 @@ def _rules_on_champion(
         hint = "replaced as configured" if replace else "gate.on_incomparable: replace allows it"
         return [_rule(CHAMPION, replace, f"champion not compared: {incomparable} ({hint})")]
     rules = champion_rules(ours, theirs or {}, str(version), gate)
-    nothing = f"champion (version {version}) is not compared: no rule asks for it"
-    return rules or [_rule(CHAMPION, True, nothing)]
+    reason = f"champion (version {version}) is not compared: no rule requires it"
+    return rules or [_rule(CHAMPION, True, reason)]
 
 
 def _ranking_rules(ours: Numbers, rows: Mapping[str, Numbers], gate: Gate) -> list[Rule]:
@@ -279,34 +279,34 @@ def _ranking_rules(ours: Numbers, rows: Mapping[str, Numbers], gate: Gate) -> li
 def _label_rules(ours: Numbers, gate: Gate) -> Iterator[Rule]:
     if not gate.require_labels or _has_labels(gate, ours):
         return
-    instead = [one for one in gate.rules if one.without_labels] if gate.second_path else []
-    if any(one.key in ours for one in instead):
-        names = ", ".join(_label(one) for one in instead)
-        yield _rule("labels", True, f"nothing newly labelled: judged by {names} instead")
+    substitutes = [one for one in gate.rules if one.without_labels] if gate.second_path else []
+    if any(one.key in ours for one in substitutes):
+        names = ", ".join(_label(one) for one in substitutes)
+        yield _rule("labels", True, f"no new labels: judged by {names} instead")
         return
     reason = "no metric that needs labels was measured: nothing to rank by (gate.require_labels)"
     yield _rule("labels", False, reason)
 
 
 def _applicable(gate: Gate, ours: Numbers) -> Iterator[Criterion]:
-    """Yield the rules that apply: without labels, those that need none or stand in for them.
+    """Yield the rules that apply: without labels, those that need none and their substitutes.
 
-    The latter use a champion or earlier labels. If there is neither, they have no metric, and
+    Substitutes use a champion or earlier labels. Without either, they have no metric, and
     ``gate.require_labels`` decides.
     """
     labelled = _has_labels(gate, ours)
-    instead = gate.second_path and not labelled
-    instead &= any(one.without_labels and one.key in ours for one in gate.rules)
+    use_substitutes = gate.second_path and not labelled
+    use_substitutes &= any(one.without_labels and one.key in ours for one in gate.rules)
     for one in gate.rules:
         if one.without_labels:
-            if instead:
+            if use_substitutes:
                 yield one
         elif labelled or not one.needs_labels:
             yield one
 
 
 def _worst_slices(gate: Gate, slices: Mapping[str, Numbers]) -> dict[str, tuple[str, float]]:
-    """Find the worst slice for each rule about one: its name and its value, by the rule's key.
+    """Find the worst slice for each rule about slices: its name and value, by the rule's key.
 
     A slice in which the metric could not be measured is left out.
     """
@@ -339,7 +339,7 @@ def _rule(name: str, passed: bool, reason: str) -> Rule:
 
 
 def _unmeasured(name: str, one: Criterion, ours: Numbers, gate: Gate) -> Rule:
-    """Refuse for a missing metric, unless it stands in for labels that are not required."""
+    """Fail for a missing metric, unless it replaces labels that are not required."""
     if one.without_labels and not gate.require_labels and one.key not in ours:
         return _rule(name, True, f"{_label(one)}: not measured, as nothing is labelled")
     return _missing_metric(name, one.key, ours)
@@ -352,9 +352,9 @@ def _missing_metric(name: str, metric: str, ours: Numbers) -> Rule:
 
 
 def _closest(metric: str, ours: Numbers) -> str | None:
-    """Find the measured metric with nearly the same name, of a slice only for one of a slice."""
-    of_slice = metric.endswith(_WORST)
-    known = {one.lower(): one for one in ours if one.endswith(_WORST) is of_slice}
+    """Find the measured metric with the closest name; slice metrics match only each other."""
+    is_slice_metric = metric.endswith(_WORST)
+    known = {one.lower(): one for one in ours if one.endswith(_WORST) is is_slice_metric}
     found = get_close_matches(metric.lower(), known, n=1, cutoff=_CLOSE)
     return known[found[0]] if found else None
 
@@ -369,7 +369,7 @@ def _number(value: float) -> str:
 
 
 def _rows(table: Any) -> dict[str, dict[str, float]]:
-    """Read a DataFrame or a mapping of mappings; what is not a number becomes NaN."""
+    """Read a DataFrame or a mapping of mappings; non-numeric values become NaN."""
     if table is None:
         return {}
     rows = table.iterrows() if hasattr(table, "iterrows") else table.items()

@@ -1,4 +1,4 @@
-"""The interface that commands use, whichever service keeps the registry."""
+"""The interface of registries, independent of the service that stores the models."""
 
 import getpass
 import logging
@@ -22,9 +22,9 @@ from kedro_azure_mlops.registry.facts import DIGEST
 
 logger = logging.getLogger(__name__)
 
-LOCK = "-promotion"  # suffix to the model's name, for the entity that is the lock
+LOCK = "-promotion"  # suffix of the model's name, for the entity that serves as the lock
 _LOCK_TAG = "lock."
-_SHORTEST = 6  # characters of a digest, to name a version by it
+_SHORTEST = 6  # characters of a digest that can identify a version
 _ACTORS = ("GITHUB_ACTOR", "BUILD_REQUESTEDFOR")  # the user who started a CI run
 
 
@@ -50,7 +50,7 @@ class Registry(ABC):
     @property
     @abstractmethod
     def place(self) -> str:
-        """The place of the models, for messages."""
+        """The location of the models, for messages."""
 
     @abstractmethod
     def versions(self) -> list[Version]:
@@ -61,7 +61,7 @@ class Registry(ABC):
         """Return the version in service; None if there is none."""
 
     def register(self, folder: Path, tags: Mapping[str, str]) -> Version:
-        """Store a model folder as a version that carries these tags, ``digest`` among them.
+        """Store a model folder as a version with these tags, which include ``digest``.
 
         Raises
         ------
@@ -85,7 +85,7 @@ class Registry(ABC):
 
     @abstractmethod
     def locked(self, doing: str) -> AbstractContextManager["Lock"]:
-        """Keep all other commands from changing this registry in the meantime.
+        """Prevent other commands from changing this registry while the context is open.
 
         Raises
         ------
@@ -95,11 +95,11 @@ class Registry(ABC):
 
     @abstractmethod
     def clear_lock(self) -> str | None:
-        """Remove a lock that was left behind; return its holder, None if there is none."""
+        """Remove a leftover lock; return its holder, None if there is no lock."""
 
     @abstractmethod
     def _store(self, folder: Path, tags: Mapping[str, str]) -> Version:
-        """Store a model folder that was checked."""
+        """Store a model folder that has been checked."""
 
     @abstractmethod
     def _download(self, version: Version, target: Path) -> None:
@@ -115,7 +115,7 @@ class Registry(ABC):
         Raises
         ------
         OperationError
-            If there is none, or several models have such a digest.
+            If there is no such version, or several digests begin with ``name``.
         """
         every = self.versions()
         by_number = [one for one in every if one.number == name]
@@ -124,7 +124,7 @@ class Registry(ABC):
         if len({one.digest for one in found}) == 1:
             return found[0]
         if found:
-            raise OperationError(f"{self.name}: several digests begin with {name}: type more of it")
+            raise OperationError(f"{self.name}: several digests begin with {name}: give more of it")
         raise OperationError(
             f"{self.place} has no version {name} of {self.name}. To list the versions, type: "
             f"kedro mlops champion --env {self.env} --history"
@@ -164,17 +164,17 @@ class Lock(ABC):
         Raises
         ------
         LockedError
-            If it is no longer held by this process.
+            If this process no longer holds the lock.
         """
 
 
 class LockedError(OperationError):
-    """Another process is changing the registry: the message names it and the remedy."""
+    """Another process is changing the registry; the message names it and what to do."""
 
 
 @dataclass(frozen=True)
 class Holder:
-    """The holder of a lock: who it is, since when and for what."""
+    """The holder of a lock: the user and process, the start and the operation."""
 
     token: str
     who: str
@@ -208,7 +208,7 @@ class Holder:
 
 
 def locked_by(holder: Holder, name: str, env: str) -> LockedError:
-    """Return the error that names the lock's holder, and what to do about a dead one."""
+    """Return the error that names the lock's holder and how to clear the lock if it has died."""
     return LockedError(
         f"{name} is being changed by {holder}. Nothing was changed. Try again when that is done; "
         f"if that process has died, type: kedro mlops promote --env {env} --clear-lock"
@@ -217,10 +217,10 @@ def locked_by(holder: Holder, name: str, env: str) -> LockedError:
 
 @contextmanager
 def taking_over(holder: Holder, lock: str) -> Iterator[None]:
-    """Take over the lock of a dead process of this machine, and report that.
+    """Take over the lock of a dead process on this machine, and log a warning.
 
-    Only processes of the same machine can tell that it is dead. One at a time checks and removes
-    the lock, so that none removes the new lock of a faster one.
+    Only processes on the same machine can detect that it is dead. They check and remove the lock
+    one at a time, so that none removes a lock that another has just taken.
     """
     name = sha256(lock.encode()).hexdigest()[:16]
     with alone(Path(gettempdir()) / f"kedro-mlops-{name}.lock"):
@@ -229,10 +229,10 @@ def taking_over(holder: Holder, lock: str) -> Iterator[None]:
 
 
 def lost(name: str) -> LockedError:
-    """Return the error that our own lock was cleared."""
+    """Return the error to raise if the lock of this process was cleared."""
     return LockedError(
-        f"{name}: the lock of this process was cleared: it stops here, and the champion stays. "
-        "Find out who is changing it, then try again."
+        f"{name}: the lock of this process was cleared, so it stops; the champion is unchanged. "
+        "Check who is changing it, then try again."
     )
 
 

@@ -1,7 +1,7 @@
-"""Tie a verdict to its model: the gate's decision names the digest, and counts for no other.
+"""Bind a verdict to one model: the gate's decision names its digest and applies to no other.
 
-A file beside the model folder, which each run writes when it ends, names the model that the metrics
-were measured on. A project without a decision node is judged by these.
+When a run ends, it records next to the model folder which model its metrics were measured on. In a
+project without a decision node, the gate judges these metrics.
 """
 
 import json
@@ -16,14 +16,14 @@ _RECORD = ".measured.json"  # after the name of the model folder
 
 
 def refuse_other_model(folder: Path, verdict: Mapping[str, Any]) -> None:
-    """Refuse a model folder that is not the one that a verdict is about.
+    """Refuse a model folder other than the one that a verdict is about.
 
     Raises
     ------
     OperationError
         If there is no model, or the verdict does not name its model.
     RefusedError
-        If it is another one, naming the files that were changed or the two digests.
+        If it is another model, naming the changed files or the two digests.
     """
     if not (folder / "MLmodel").is_file():
         raise OperationError(
@@ -37,24 +37,24 @@ def refuse_other_model(folder: Path, verdict: Mapping[str, Any]) -> None:
             "The plugin's hooks add that at the end of a run. Run the nodes that measure and judge "
             "the model again: kedro run"
         )
-    there = digest(folder)
-    if there == judged:
+    current = digest(folder)
+    if current == judged:
         return
     try:
         refuse_changed_files(folder)
-        why = f"its digest is {there[:12]}, and {judged[:12]} was judged"
+        why = f"its digest is {current[:12]}, and {judged[:12]} was judged"
     except UnusableModelError as error:
         why = str(error)
     raise RefusedError(
-        f"The model in {folder.name} is not the one that the gate has judged: {why}. No verdict on "
-        "it is known and nothing was registered. Let the gate judge it: kedro run"
+        f"The model in {folder.name} is not the one that the gate has judged: {why}. It has no "
+        "verdict, and nothing was registered. Let the gate judge it: kedro run"
     )
 
 
 def identity(folder: Path, measured: Path | None) -> dict[str, str]:
-    """Return the ``digest`` of a model that a verdict is about.
+    """Return the ``digest`` of the model that a verdict is about.
 
-    Where it is a refit of the model that was measured, ``judged`` is the digest of that one.
+    If it is a refit of the model that was measured, ``judged`` is the digest of the latter.
     """
     found = {"digest": digest(folder)}
     if (
@@ -76,25 +76,29 @@ def record_measured(folder: Path, outputs: Iterable[str]) -> None:
 
 
 def read_measured(folder: Path) -> dict[str, str]:
-    """Return the digest of the model that each entry was made with, where it is known."""
+    """Return the digest of the model that each entry was made with, if it is known."""
     try:
         found = json.loads(folder.with_name(f"{folder.name}{_RECORD}").read_text(encoding="utf-8"))
-    except (OSError, ValueError):  # then the model of no entry is known
+    except (OSError, ValueError):  # without a record, no model is known
         return {}
     return found if isinstance(found, dict) else {}
 
 
-def measured_digest(there: str, recorded: Mapping[str, str], entries: Iterable[str]) -> str | None:
+def measured_digest(
+    expected: str, recorded: Mapping[str, str], entries: Iterable[str]
+) -> str | None:
     """Return the digest of the model that entries were made with; None if it is not known.
 
     Parameters
     ----------
-    there
-        The digest that is expected; if an entry has another one, that is returned.
+    expected
+        The expected digest; if an entry has another one, that one is returned.
     recorded
-        As from ``read_measured``.
+        The result of ``read_measured``.
     """
-    return next((recorded.get(name) for name in entries if recorded.get(name) != there), there)
+    return next(
+        (recorded.get(name) for name in entries if recorded.get(name) != expected), expected
+    )
 
 
 def refuse_stale_metrics(
@@ -105,7 +109,7 @@ def refuse_stale_metrics(
     Raises
     ------
     RefusedError
-        Naming the entries.
+        If there are any; the message names the entries.
     """
     judged = verdict.get("digest")
     if stale := sorted(name for name in entries if recorded.get(name, judged) != judged):

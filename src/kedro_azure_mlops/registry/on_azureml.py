@@ -30,23 +30,23 @@ if TYPE_CHECKING:
 
 _TRUE = "true"
 _STATE, _HELD, _FREE = "lock.state", "held", "free"
-_NOWHERE = "azureml://datastores/workspaceblobstore/paths/promotion/"  # nothing is stored there
+_UNUSED_PATH = "azureml://datastores/workspaceblobstore/paths/promotion/"  # nothing is stored there
 
 
 class AzureRegistry(Registry):
-    """The versions of a model asset; the champion is the one that has the tag."""
+    """The versions of a model asset; a tag marks the champion."""
 
     def __init__(self, env: str, config: Mlops, root: Path) -> None:
         super().__init__(env, config.model_name)
         self._shared = config.registry.shared_registry
         self._workspace = workspace(env, root)
         self._client = _shared(self._shared) if self._shared else self._workspace
-        # A shared registry is locked in the workspace that all promotions to this one use.
+        # A shared registry is locked in the workspace, since all promotions to it use that one.
         self._lock = AzureLock(self._workspace, self.name, self.env)
 
     @property
     def place(self) -> str:
-        """The place of the models, for messages."""
+        """The location of the models, for messages."""
         workspace_name = f"the workspace {self._workspace.workspace_name}"
         return f"the registry {self._shared}" if self._shared else workspace_name
 
@@ -71,7 +71,7 @@ class AzureRegistry(Registry):
         from azure.ai.ml.entities import Model
 
         refuse_what_is_not_whole(folder, "uri_folder")
-        # Numbered here, not by the service: the second of two concurrent ones is refused.
+        # Numbered here, so that the service refuses the second of two concurrent registrations.
         numbers = [_as_number(one.number) for one in self.versions()]
         model = Model(
             name=self.name,
@@ -91,7 +91,7 @@ class AzureRegistry(Registry):
         """Make a version the only champion, and record since when and how."""
         before = self.champion()
         key, text = champion_event(how, before.number if before else None)
-        # the new one first: an interruption leaves two, of which the newest counts
+        # tag the new one first: after an interruption both are tagged, and the newest counts
         self._retag(version.number, set_={CHAMPION: _TRUE, key: text})
         for other in self.versions():
             if other.number != version.number and other.tags.get(CHAMPION) == _TRUE:
@@ -99,16 +99,16 @@ class AzureRegistry(Registry):
 
     @contextmanager
     def locked(self, doing: str) -> Iterator[Lock]:
-        """Keep all other commands from changing this registry in the meantime."""
+        """Prevent other commands from changing this registry while the context is open."""
         with self._lock.held(doing) as held:
             yield held
 
     def clear_lock(self) -> str | None:
-        """Remove a lock that was left behind; return its holder, None if there is none."""
+        """Remove a leftover lock; return its holder, None if there is no lock."""
         return self._lock.clear()
 
     def _retag(self, number: str, set_: Mapping[str, str] | None = None, drop: str = "") -> None:
-        with azure_errors(f"marking {self.name}:{number} in {self.place}"):
+        with azure_errors(f"tagging {self.name}:{number} in {self.place}"):
             model = self._client.models.get(self.name, version=number)
             tags = dict(model.tags or {}) | dict(set_ or {})
             tags.pop(drop, None)
@@ -124,7 +124,7 @@ class AzureRegistry(Registry):
                     self._client.models.download(self.name, version.number, str(folder))
                 else:
                     download_uri(self._workspace, str(model.path), folder)
-            # a shared registry adds folders of its own
+            # a shared registry nests the model in extra folders
             found = next(iter(sorted(folder.rglob("MLmodel"))), None)
             if found is None:
                 raise OperationError(f"{version} of {self.place} holds no MLflow model.")
@@ -132,11 +132,11 @@ class AzureRegistry(Registry):
 
 
 class AzureLock(Lock):
-    """The lock of one model: a version of a data asset, whose path can be set once.
+    """The lock of one model: a version of a data asset, whose path can be set only once.
 
-    Azure ML deletes no versions, so each holder creates the next one, with a path of its own. The
-    service refuses an existing version with another path, and so the second of two concurrent
-    holders.
+    Versions cannot be deleted, so each holder creates the next version, with a unique path. The
+    service refuses to change the path of an existing version, and so refuses the second of two
+    concurrent holders.
     """
 
     def __init__(self, client: "MLClient", model: str, env: str) -> None:
@@ -146,12 +146,12 @@ class AzureLock(Lock):
 
     @contextmanager
     def held(self, doing: str) -> Iterator["AzureLock"]:
-        """Acquire the lock, and release it at the end.
+        """Hold the lock while the context is open.
 
         Raises
         ------
         LockedError
-            If another process has it.
+            If another process holds the lock.
         """
         me = Holder.me(doing)
         self._take(me)
@@ -169,7 +169,7 @@ class AzureLock(Lock):
             raise lost(self._model)
 
     def clear(self) -> str | None:
-        """Remove a lock that was left behind; return its holder, None if there is none."""
+        """Remove a leftover lock; return its holder, None if there is no lock."""
         holder = self._holder()
         if holder:
             self._free()
@@ -188,13 +188,13 @@ class AzureLock(Lock):
         latest = self._latest()
         version = str(int(latest.version) + 1 if latest else 1)
         tags = me.tags() | {_STATE: _HELD}
-        path = f"{_NOWHERE}{me.token}"
+        path = f"{_UNUSED_PATH}{me.token}"
         data = Data(name=self._name, version=version, path=path, type="uri_folder", tags=tags)
         with azure_errors(f"locking {self._model}"):
             try:
                 self._client.data.create_or_update(data)
             except AzureError as error:
-                if holder := self._holder():  # another was faster
+                if holder := self._holder():  # another process was faster
                     raise locked_by(holder, self._model, self._env) from error
                 raise
         if (holder := self._holder()) != me:

@@ -43,9 +43,9 @@ from kedro_azure_mlops.registry.interface import (
     taking_over,
 )
 
-_THERE = ("RESOURCE_ALREADY_EXISTS", "ALREADY_EXISTS")
-_NOT_THERE = ("RESOURCE_DOES_NOT_EXIST", "NOT_FOUND", "ENDPOINT_NOT_FOUND")
-_OF_MLFLOW = "registered_model_meta"  # a file that MLflow adds to downloads
+_EXISTS = ("RESOURCE_ALREADY_EXISTS", "ALREADY_EXISTS")
+_MISSING = ("RESOURCE_DOES_NOT_EXIST", "NOT_FOUND", "ENDPOINT_NOT_FOUND")
+_METADATA = "registered_model_meta"  # a file that MLflow adds to downloads
 
 
 class MlflowRegistry(Registry):
@@ -53,18 +53,18 @@ class MlflowRegistry(Registry):
 
     def __init__(self, env: str, config: Mlops, root: Path) -> None:
         super().__init__(env, config.model_name)
-        # MLflow reads it whenever it copies files; the commands report their own progress
+        # MLflow reads this whenever it copies files; the commands report their own progress
         os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
         self._config, self._root = config, root
         on_databricks = registry_of(config, root)
         self._named = on_databricks or named_server(config, root)
-        # Databricks has two registries beside its one tracking server.
+        # Databricks has two registries but only one tracking server.
         self._server = runs_beside(self._named)
-        elsewhere = "" if on_databricks else asked_registry()
-        self._registry = elsewhere or self._named
+        separate = "" if on_databricks else asked_registry()
+        self._registry = separate or self._named
         refuse_model_name(self.name, self._registry)
         use_profile(self._server)
-        with self._asking("looking for the registry"):
+        with self._mlflow_errors("looking for the registry"):
             for address in {self._server, self._registry}:
                 if is_databricks(address):
                     refuse_silence(address)
@@ -73,24 +73,24 @@ class MlflowRegistry(Registry):
 
     @property
     def place(self) -> str:
-        """The place of the models, for messages."""
+        """The location of the models, for messages."""
         return f"MLflow at {_without_login(self._named, self._root)}"
 
     def versions(self) -> list[Version]:
         """List all versions, the newest first."""
-        with self._asking(f"listing the versions of {self.name}"):
+        with self._mlflow_errors(f"listing the versions of {self.name}"):
             return [_version(found) for found in tracked.newest_first(self._client, self.name)]
 
     def champion(self) -> Version | None:
         """Return the version that holds the alias; on a server without aliases, the tagged one."""
-        with self._asking(f"looking for the champion of {self.name}"):
+        with self._mlflow_errors(f"looking for the champion of {self.name}"):
             found = tracked.find_champion(self._client, self.name)
         return _version(found) if found else None
 
     def _store(self, folder: Path, tags: Mapping[str, str]) -> Version:
-        """Store a model folder with a run of its own, and register it from there."""
+        """Store a model folder in a new run, and register it from there."""
         client = self._client
-        with self._asking(f"registering {self.name}"):
+        with self._mlflow_errors(f"registering {self.name}"):
             experiment = experiment_id(
                 client, self._config.experiment, self._config.tracking.experiment_folder
             )
@@ -111,31 +111,31 @@ class MlflowRegistry(Registry):
 
     def tag(self, version: Version, tags: Mapping[str, str]) -> None:
         """Set tags of a version, replacing those of the same name."""
-        with self._asking(f"marking {version}"):
+        with self._mlflow_errors(f"tagging {version}"):
             for name, text in tags.items():
                 self._client.set_model_version_tag(self.name, version.number, name, text)
 
     def make_champion(self, version: Version, how: str) -> None:
         """Make a version the only champion, and record since when and how."""
-        with self._asking(f"making {version} the champion"):
+        with self._mlflow_errors(f"making {version} the champion"):
             tracked.make_champion(self._client, self.name, version.number, how)
 
     @contextmanager
     def locked(self, doing: str) -> Iterator[Lock]:
-        """Create a registered model whose name marks this one as locked: only one process can."""
+        """Lock the registry by creating a registered model, which only one process can do."""
         me = Holder.me(doing)
-        with self._asking(f"locking {self.name}"):
+        with self._mlflow_errors(f"locking {self.name}"):
             self._take(me)
         try:
             yield _Held(self, me)
         finally:
-            with self._asking(f"unlocking {self.name}"):
+            with self._mlflow_errors(f"unlocking {self.name}"):
                 if self.holder() == me:
                     self._client.delete_registered_model(self._lock)
 
     def clear_lock(self) -> str | None:
-        """Remove a lock that was left behind; return its holder, None if there is none."""
-        with self._asking(f"unlocking {self.name}"):
+        """Remove a leftover lock; return its holder, None if there is no lock."""
+        with self._mlflow_errors(f"unlocking {self.name}"):
             holder = self.holder()
             if holder:
                 self._client.delete_registered_model(self._lock)
@@ -148,7 +148,7 @@ class MlflowRegistry(Registry):
         try:
             return Holder.read(self._client.get_registered_model(self._lock).tags)
         except MlflowException as error:
-            if error.error_code not in _NOT_THERE:
+            if error.error_code not in _MISSING:
                 raise
             return None
 
@@ -162,7 +162,7 @@ class MlflowRegistry(Registry):
         try:
             self._client.create_registered_model(self._lock, tags=me.tags())
         except MlflowException as error:
-            if error.error_code not in _THERE:
+            if error.error_code not in _EXISTS:
                 raise
             holder = self.holder() or Holder.read({})
             if not holder.process.is_gone():
@@ -175,9 +175,9 @@ class MlflowRegistry(Registry):
     def _download(self, version: Version, target: Path) -> None:
         import mlflow
 
-        with self._asking(f"fetching {version}"):
-            # MLflow looks up a models:/ address on the server of this process, not on ours; only
-            # Databricks needs one, to open the storage of its models
+        with self._mlflow_errors(f"fetching {version}"):
+            # MLflow resolves a models:/ address on the server of this process, not on that of the
+            # registry; only Databricks needs it, to open the storage of its models
             uri = f"models:/{self.name}/{version.number}"
             if not is_databricks(self._server):
                 uri = self._client.get_model_version_download_uri(self.name, version.number)
@@ -186,10 +186,10 @@ class MlflowRegistry(Registry):
                     uri, dst_path=part, tracking_uri=self._server, registry_uri=self._registry
                 )
                 shutil.copytree(found, target)
-        (target / _OF_MLFLOW).unlink(missing_ok=True)
+        (target / _METADATA).unlink(missing_ok=True)
 
     @contextmanager
-    def _asking(self, doing: str) -> Iterator[None]:
+    def _mlflow_errors(self, doing: str) -> Iterator[None]:
         try:
             yield
         except DeletedExperimentError:
@@ -224,7 +224,7 @@ def _version(found: Any) -> Version:
 
 
 def _without_login(uri: str, root: Path) -> str:
-    """Return an address without a login, and a path relative to the project."""
+    """Return an address without credentials; a path is relative to the project."""
     if is_databricks(uri):
         return shown_address(uri)
     if database := database_of(uri):

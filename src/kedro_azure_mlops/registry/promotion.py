@@ -18,8 +18,8 @@ Report = Callable[..., None]  # as ci.report_outputs
 Prove = Callable[[Path, Version], None]
 """Loads the files of a version and replays its own example; refuses one that fails."""
 
-# tags of a version in one registry, not of the model
-_STAYS_BEHIND = (CHAMPION, "approval.", "promoted.", "rollback.", "mlflow.")
+# tags that apply to a version in one registry, not to the model
+_NOT_COPIED = (CHAMPION, "approval.", "promoted.", "rollback.", "mlflow.")
 _PATH = "promoted.path"
 ROLLBACK = "rollback"
 
@@ -59,14 +59,14 @@ def promote_version(
     say: Say,
     report: Report = lambda **_: None,
 ) -> Version:
-    """Make a version of one environment the champion of another: exactly the same files.
+    """Make a version of one environment the champion of another, with exactly the same files.
 
     Parameters
     ----------
     report
-        Gets ``moved`` as soon as it is known, and ``version``, ``digest`` and ``before``: the
-        number of the previous champion. ``champion`` is the version to roll back from, if there
-        was a champion before: it is reported first, in case the process is killed.
+        Called with ``moved`` as soon as it is known, and with ``version``, ``digest`` and
+        ``before``: the number of the previous champion. ``champion`` is the version to roll back
+        from, if there was a champion before: it is reported first, in case the process is killed.
 
     Raises
     ------
@@ -84,7 +84,7 @@ def promote_version(
     if target.needs_approval and approval is None:
         raise RefusedError(
             f"{registry.env} needs an approval: add --approved-by NAME --reason TEXT, which are "
-            "kept with the version."
+            "stored with the version."
         )
     with registry.locked(f"the promotion of {version}") as lock:
         champion = registry.champion()
@@ -100,7 +100,7 @@ def promote_version(
         before = champion.number if champion else ""
         back = found.number if before else ""
         report(version=found.number, digest=found.digest, before=before, champion=back)
-        with _moved_reported(registry, found, report):
+        with _report_move(registry, found, report):
             lock.check()
             registry.make_champion(found, f"promotion from {source.env} version {version.number}")
     say(f"{found} is now champion of {registry.env}")
@@ -108,7 +108,7 @@ def promote_version(
 
 
 @contextmanager
-def _moved_reported(registry: Registry, found: Version, report: Report) -> Iterator[None]:
+def _report_move(registry: Registry, found: Version, report: Report) -> Iterator[None]:
     """Report that the champion has moved, even if a later step in the registry fails."""
     try:
         yield
@@ -145,7 +145,7 @@ def roll_back(
     Raises
     ------
     RefusedError
-        If no earlier champion is recorded, or another version is champion now.
+        If no earlier champion is recorded, or another version has become champion.
     OperationError
         If its files are not those that were registered, it fails its own example, or another
         process is changing the registry.
@@ -190,29 +190,29 @@ def _same_champion(registry: Registry, version: Version) -> Version | None:
 
 
 def _registered(registry: Registry, files: Path, tags: dict[str, str], say: Say) -> Version:
-    """Register the files, or find them: a version that was champion before is not stored twice."""
-    there = registry.find(tags["digest"])
-    if there is None:
+    """Register the files, or reuse a registered version of them, such as an earlier champion."""
+    existing = registry.find(tags["digest"])
+    if existing is None:
         say(f"registering it as {registry.name} in {registry.place}")
         return registry.register(files, tags)
-    registry.fetch(there, files.with_name("there"))
-    registry.tag(there, tags)
-    return there
+    registry.fetch(existing, files.with_name("there"))
+    registry.tag(existing, tags)
+    return existing
 
 
 def _tags(
     source: Registry, version: Version, target: Registry, approval: Approval | None
 ) -> dict[str, str]:
-    """Return the tags of a version, with how it came here and who approved it."""
+    """Return the tags of a version, with the path of its promotion and its approval."""
     if not version.digest:
         raise OperationError(f"{version} has no digest: register it again with a run.")
-    carried = {k: v for k, v in version.tags.items() if not k.startswith(_STAYS_BEHIND)}
-    here = f"{source.env} {source.name}:{version.number}"
-    path = [text for text in (version.tags.get(_PATH), here, target.env) if text]
-    if version.tags.get(_PATH):  # which ends with the source
+    copied = {k: v for k, v in version.tags.items() if not k.startswith(_NOT_COPIED)}
+    origin = f"{source.env} {source.name}:{version.number}"
+    path = [text for text in (version.tags.get(_PATH), origin, target.env) if text]
+    if version.tags.get(_PATH):  # the earlier path ends with the source
         path[0] = path[0].rpartition(" > ")[0]
-    came = {"promoted.from": here, _PATH: " > ".join(path), "promoted.time": _now()}
-    return carried | came | (approval.tags(version.digest) if approval else {})
+    promoted = {"promoted.from": origin, _PATH: " > ".join(path), "promoted.time": _now()}
+    return copied | promoted | (approval.tags(version.digest) if approval else {})
 
 
 def _now() -> str:
@@ -229,7 +229,7 @@ class Change:
 
 
 def changes(versions: Sequence[Version]) -> list[Change]:
-    """List how the champion changed, the oldest change first."""
+    """List the changes of the champion, oldest first."""
     return sorted(
         Change(name.removeprefix(SINCE), version.number, text)
         for version in versions

@@ -1,4 +1,4 @@
-"""Register the model of the last run, or of a cloud job, with its metrics and its verdict."""
+"""Register the model of the last run, or of a job on Azure ML, with its metrics and verdict."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -58,11 +58,11 @@ def read_last_run(
     Parameters
     ----------
     registry
-        Its champion is compared with if the project has no decision node.
+        Supplies the champion to compare with if the project has no decision node.
     folder
-        The model's folder, if it is elsewhere.
+        The model's folder, if it is not that of the catalog.
     bring
-        Downloads the results, if they are those of a job and not of the last run here.
+        Downloads the results of a job, which are read instead of those of the last local run.
 
     Raises
     ------
@@ -77,35 +77,37 @@ def read_last_run(
     bootstrap(root)
     with KedroSession.create(project_path=root, env=env) as session:
         context = session.load_context()
-        needed = _needed(config)
+        required = _required_entries(config)
         if bring:
             loader = context.config_loader
-            also = _metric_outputs(config, read_azureml(root, env).outputs, loader["catalog"])
-            # otherwise the verdict would be on a table left by a run here
+            metric_outputs = _metric_outputs(
+                config, read_azureml(root, env).outputs, loader["catalog"]
+            )
+            # otherwise the gate would judge a table that a local run left behind
             measured_by = [config.gate.table, config.gate.slices]
             table = [] if config.gate.decision else [name for name in measured_by if name]
-            ports = [*needed, *also, *table, config.tracking.model]
-            places = bring([port_of(name) for name in ports])
-            loader["catalog"] = bind(loader["catalog"], {k: str(v) for k, v in places.items()})
+            ports = [*required, *metric_outputs, *table, config.tracking.model]
+            paths = bring([port_of(name) for name in ports])
+            loader["catalog"] = bind(loader["catalog"], {k: str(v) for k, v in paths.items()})
         catalog = context.catalog
-        if missing := [name for name in needed if not catalog.exists(name)]:
+        if missing := [name for name in required if not catalog.exists(name)]:
             raise OperationError(
-                f"The last run has not made {', '.join(missing)}. Type: kedro run --env {env}"
+                f"The last run has not written {', '.join(missing)}. Type: kedro run --env {env}"
             )
         model = model_entry(catalog, config.tracking.model)
         metrics = measured(catalog, _outputs_of_run(), config)
-        place = root / model.filepath
-        made_with = _Made(
-            folder or place, read_measured(place), _measured_model(catalog, config, root)
+        path = root / model.filepath
+        judged_model = _JudgedModel(
+            folder or path, read_measured(path), _measured_model(catalog, config, root)
         )
         if bring:  # all results of a job belong to its one model
-            made_with = _Made(place, None)
-        gate = _decision(catalog, config, metrics, made_with, registry.champion, env)
+            judged_model = _JudgedModel(path, None)
+        gate = _decision(catalog, config, metrics, judged_model, registry.champion, env)
         parameters = gate.get("parameters", context.params)
-    folder = made_with.folder
+    folder = judged_model.folder
     refuse_other_model(folder, gate)
-    if made_with.recorded is not None:
-        refuse_stale_metrics(gate, made_with.recorded, _of_model(config, metrics))
+    if judged_model.recorded is not None:
+        refuse_stale_metrics(gate, judged_model.recorded, _entries_of_model(config, metrics))
     prove(folder, config, model)
     facts = model_facts(digest(folder), gate.get("origin", {}), parameters)
     rules = [format_rule(rule) for rule in gate["rules"]]
@@ -124,7 +126,7 @@ def read_decision(root: Path, env: str, champion: Callable[[], Version | None]) 
     Raises
     ------
     OperationError
-        If no run has reached the gate, or the last one made another environment's model.
+        If no run has reached the gate, or the last run was for another environment's model.
     RefusedError
         If the gate judged a model other than the current one.
     """
@@ -136,14 +138,16 @@ def read_decision(root: Path, env: str, champion: Callable[[], Version | None]) 
         if decision and not catalog.exists(decision):
             raise OperationError(f"no run has reached the gate yet. Type: kedro run --env {env}")
         model = config.tracking.model
-        made_with = None
+        judged_model = None
         if model:
             folder = root / model_entry(catalog, model).filepath
-            made_with = _Made(folder, read_measured(folder), _measured_model(catalog, config, root))
+            judged_model = _JudgedModel(
+                folder, read_measured(folder), _measured_model(catalog, config, root)
+            )
         metrics = measured(catalog, _outputs_of_run(), config)
-        verdict = _decision(catalog, config, metrics, made_with, champion, env)
-    if made_with:
-        refuse_other_model(made_with.folder, verdict)
+        verdict = _decision(catalog, config, metrics, judged_model, champion, env)
+    if judged_model:
+        refuse_other_model(judged_model.folder, verdict)
     return verdict
 
 
@@ -187,23 +191,23 @@ def read_job_run(
 def register_last_run(
     registry: Registry, config: Mlops, last: LastRun, say: Say, report: Report
 ) -> Version:
-    """Register a model once, and make it champion if runs may do that.
+    """Register a model once, and make it champion if runs may set the champion.
 
     Parameters
     ----------
     report
-        Gets ``version``, ``digest`` and ``is_champion`` as soon as they are known.
+        Called with ``version``, ``digest`` and ``is_champion`` as soon as they are known.
 
     Raises
     ------
     RefusedError
-        If it is registered but does not become champion, because the gate refuses it.
+        If the model is registered but does not become champion, because the gate refuses it.
     """
     with registry.locked("a registration") as lock:
-        there = registry.find(last.facts["digest"])
-        if there and _is_whole(registry, there, say):
-            say(f"{there} is already registered")
-            version = _completed(registry, there, last)
+        existing = registry.find(last.facts["digest"])
+        if existing and _is_intact(registry, existing, say):
+            say(f"{existing} is already registered")
+            version = _update_tags(registry, existing, last)
         else:
             say(f"registering {registry.name} in {registry.place}")
             version = registry.register(last.folder, last.facts | last.verdict)
@@ -231,7 +235,7 @@ def refuse_unknown_entry(catalog: Any, name: str, key: str) -> None:
     Raises
     ------
     OperationError
-        Naming the key and, if there is one, the entry with the closest name.
+        If there is no such entry; the message names the key and the most similar entry, if any.
     """
     if name in catalog:
         return
@@ -259,19 +263,19 @@ def model_entry(catalog: Any, name: str, key: str = "tracking.model") -> ModelDa
     if not isinstance(dataset, ModelDataset):
         raise OperationError(
             f"The catalog entry {name}, which mlops.yml names as {key}, is a "
-            f"{type(dataset).__name__}. A registered model is a folder that checks itself: "
-            "give the entry the type kedro_azure_mlops.ModelDataset."
+            f"{type(dataset).__name__}. A registered model is a folder with checksums: "
+            "set the type of the entry to kedro_azure_mlops.ModelDataset."
         )
     return dataset
 
 
 def prove(folder: Path, config: Mlops, entry: ModelDataset) -> None:
-    """Load a model's scorer and replay the model's example, before it is registered.
+    """Load a model's scorer and replay the model's example before registration.
 
     Raises
     ------
     OperationError
-        If there is no such model, its scorer cannot be imported, or it answers differently.
+        If there is no such model, its scorer cannot be imported, or its answers differ.
     """
     try:
         load_proven_scorer(folder, config.scorer, trusted=entry.trusted)
@@ -279,9 +283,9 @@ def prove(folder: Path, config: Mlops, entry: ModelDataset) -> None:
         raise OperationError(f"The model cannot be registered: {error}") from error
 
 
-def _needed(config: Mlops) -> list[str]:
-    made = _outputs_of_run()
-    metrics = [name for name in config.tracking.metrics or [] if name in made]
+def _required_entries(config: Mlops) -> list[str]:
+    outputs = _outputs_of_run()
+    metrics = [name for name in config.tracking.metrics or [] if name in outputs]
     return [*([config.gate.decision] if config.gate.decision else []), *metrics]
 
 
@@ -295,7 +299,7 @@ def _metric_outputs(config: Mlops, outputs: Iterable[str], catalog: Mapping[str,
 
 
 def _outputs_of_run() -> set[str]:
-    """Return the outputs of a whole run."""
+    """Return the outputs of a run of the whole pipeline."""
     return set(_whole_pipeline().all_outputs())
 
 
@@ -304,12 +308,12 @@ def _whole_pipeline() -> Any:
     return whole if whole is not None else sum(pipelines.values())
 
 
-def _of_model(config: Mlops, names: Iterable[str]) -> list[str]:
-    """Select the entries that depend on the model, or come from the node that makes it."""
+def _entries_of_model(config: Mlops, names: Iterable[str]) -> list[str]:
+    """Select the entries that depend on the model, or are outputs of the node that trains it."""
     whole, model = _whole_pipeline(), str(config.gate.judged or config.tracking.model)
-    makers = {name for node in whole.nodes if model in node.outputs for name in node.outputs}
-    takers = whole.from_inputs(model).all_outputs() if model in whole.datasets() else set()
-    return [name for name in names if name in makers | takers]
+    siblings = {name for node in whole.nodes if model in node.outputs for name in node.outputs}
+    dependents = whole.from_inputs(model).all_outputs() if model in whole.datasets() else set()
+    return [name for name in names if name in siblings | dependents]
 
 
 def _all_numbers(metrics: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
@@ -317,10 +321,11 @@ def _all_numbers(metrics: Mapping[str, Mapping[str, float]]) -> dict[str, float]
 
 
 @dataclass(frozen=True)
-class _Made:
-    """A model folder, and the digest of the model behind each entry; None: of this one for all.
+class _JudgedModel:
+    """A model folder, and the digest of the model that each entry was made with.
 
-    ``measured`` is the folder of the model that was measured, if ``folder`` holds its refit.
+    ``recorded`` is None if all entries were made with this model. ``measured`` is the folder of the
+    model that was measured, if ``folder`` holds its refit.
     """
 
     folder: Path
@@ -337,7 +342,7 @@ def _decision(
     catalog: Any,
     config: Mlops,
     metrics: Mapping[str, Mapping[str, float]],
-    made_with: _Made | None,
+    judged_model: _JudgedModel | None,
     champion: Callable[[], Version | None],
     env: str,
 ) -> dict[str, Any]:
@@ -349,29 +354,29 @@ def _decision(
             for name in (table, config.gate.slices)
         )
         best = champion()
-        there = (best.number, best.tags) if best else None
+        compared = (best.number, best.tags) if best else None
         numbers = _all_numbers(metrics)
-        decision = decide_alone(config.gate, rows, numbers, there, slices=slices)
+        decision = decide_alone(config.gate, rows, numbers, compared, slices=slices)
         decision |= {"model": config.model_name}
-        if made_with is None:
+        if judged_model is None:
             return decision
-        about = identity(made_with.folder, made_with.measured)
-        if made_with.recorded is None:
+        about = identity(judged_model.folder, judged_model.measured)
+        if judged_model.recorded is None:
             return decision | about
-        entries = _of_model(config, [*metrics, *([] if rows is None else [str(table)])])
-        judged = measured_digest(about["digest"], made_with.recorded, entries)
+        entries = _entries_of_model(config, [*metrics, *([] if rows is None else [str(table)])])
+        judged = measured_digest(about["digest"], judged_model.recorded, entries)
         return decision | about | {"digest": judged}
     decision = dict(catalog.load(config.gate.decision))
     if decision.get("model") != config.model_name:
         raise OperationError(
-            f"The last run made {decision.get('model')}, not {config.model_name}.",
+            f"The last run was for {decision.get('model')}, not {config.model_name}.",
             next=f"give its --env, or type: kedro run --env {env}",
         )
     return decision
 
 
-def _is_whole(registry: Registry, version: Version, say: Say) -> bool:
-    """Return whether the stored files of a version are those registered; report it if not."""
+def _is_intact(registry: Registry, version: Version, say: Say) -> bool:
+    """Return whether the stored files of a version are unchanged; report it if not."""
     with TemporaryDirectory(prefix="registered-") as folder:
         try:
             registry.fetch(version, Path(folder) / "model")
@@ -381,16 +386,16 @@ def _is_whole(registry: Registry, version: Version, say: Say) -> bool:
     return True
 
 
-def _completed(registry: Registry, there: Version, last: LastRun) -> Version:
-    """Add a version's missing tags and update its verdict; the tags on its origin stay.
+def _update_tags(registry: Registry, existing: Version, last: LastRun) -> Version:
+    """Add a version's missing tags and update its verdict; the tags on its origin are kept.
 
-    The returned version has the metrics of this verdict only: an older one may have had more.
+    The returned version has only the metrics of this verdict; an older verdict may have had more.
     """
-    wanted = last.facts | dict(there.tags) | last.verdict
-    if changed := {k: v for k, v in wanted.items() if there.tags.get(k) != v}:
-        registry.tag(there, changed)
+    wanted = last.facts | dict(existing.tags) | last.verdict
+    if changed := {k: v for k, v in wanted.items() if existing.tags.get(k) != v}:
+        registry.tag(existing, changed)
     tags = {k: v for k, v in wanted.items() if k in last.verdict or not k.startswith(METRICS)}
-    return Version(there.name, there.number, there.digest, tags)
+    return Version(existing.name, existing.number, existing.digest, tags)
 
 
 def _refuse_job_without_model(job: "CloudJob", env: str) -> None:
@@ -408,6 +413,6 @@ def _refuse_job_without_model(job: "CloudJob", env: str) -> None:
 
 
 def _content(folder: Path) -> Path:
-    """Return the file of an output that is one file; a model is a folder of several."""
+    """Return the file if an output holds only one; a model is a folder of several files."""
     found = list(folder.iterdir())
     return found[0] if len(found) == 1 and found[0].is_file() else folder

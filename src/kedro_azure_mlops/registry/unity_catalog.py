@@ -1,7 +1,7 @@
 """Models in Unity Catalog: an MLflow client that respects the documented limits of its tags.
 
-A tag's name has none of ``. , - = / :``, its value has at most 1,000 characters, and an object at
-most 50 tags. So tags with a dot, ``metrics.r2``, are grouped by the part before the dot: the tag
+A tag name may not contain ``. , - = / :``; its value has at most 1,000 characters, and an object
+at most 50 tags. So tags such as ``metrics.r2`` are grouped by the part before the dot: the tag
 ``metrics_json`` holds ``{"metrics.r2": "0.7"}``, and a text that is too long continues in
 ``metrics_json_2``. Versions are listed without their tags, which are fetched one by one.
 """
@@ -18,11 +18,11 @@ _LONGEST = 1000
 _PLAIN = re.compile(r"\w+")
 _STORED = re.compile(r"(\w+?_json)(?:_(\d+))?")
 _PIECE = re.compile(r"(\d+)/(\d+) ([0-9a-f]{8}) (.*)", re.DOTALL)
-_HEAD = 24  # characters that number a piece, at most
+_HEAD = 24  # most characters of the header that numbers a piece
 
 
 def pack_tags(tags: Mapping[str, str]) -> dict[str, str]:
-    """Return tags as Unity Catalog can keep them."""
+    """Return tags in the form that Unity Catalog can store."""
     groups: dict[str, dict[str, str]] = {}
     packed = {}
     for name, text in tags.items():
@@ -38,12 +38,12 @@ def pack_tags(tags: Mapping[str, str]) -> dict[str, str]:
 
 
 def unpack_tags(stored: Mapping[str, str]) -> dict[str, str]:
-    """Return the packed tags by their own names, and tags set by others as they are.
+    """Return the packed tags by their original names, and tags set by others unchanged.
 
     Raises
     ------
     MlflowException
-        If a text of several pieces is incomplete: a process ended while it wrote them.
+        If a text of several pieces is incomplete: a process ended while writing them.
     """
     tags = {name: text for name, text in stored.items() if not _STORED.fullmatch(name)}
     for group in {match[1] for name in stored if (match := _STORED.fullmatch(name))}:
@@ -78,7 +78,7 @@ def _members(group: str, stored: Mapping[str, str]) -> dict[str, str] | None:
             from mlflow import MlflowException
 
             raise MlflowException(
-                f"The tag {group} is half written: its pieces belong to different texts. Register "
+                f"The tag {group} is incomplete: its pieces belong to different texts. Register "
                 "the model again."
             )
     try:
@@ -106,9 +106,9 @@ class UnityCatalogClient:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._client, name)
 
-    def search_model_versions(self, *given: Any, **named: Any) -> Any:
-        """List versions that have their files, each with its tags."""
-        listed = self._client.search_model_versions(*given, **named)
+    def search_model_versions(self, *args: Any, **kwargs: Any) -> Any:
+        """List the versions whose files are complete, each with its tags."""
+        listed = self._client.search_model_versions(*args, **kwargs)
         # a version that is not READY was interrupted while its files were stored
         found = (self._known(v.name, v.version) for v in listed if v.status == "READY")
         return type(listed)([one for one in found if one is not None], listed.token)
@@ -132,15 +132,15 @@ class UnityCatalogClient:
         self._retag(name, version, lambda tags: tags | {key: value})
 
     def delete_model_version_tag(self, name: str, version: str, key: str) -> None:
-        """Remove a tag, if it is there."""
+        """Remove a tag, if it exists."""
         self._retag(name, version, lambda tags: {k: v for k, v in tags.items() if k != key})
 
     def create_registered_model(self, name: str, tags: Mapping[str, str] | None = None) -> Any:
-        """Create a model without versions."""
+        """Create a registered model without versions."""
         return self._client.create_registered_model(name, tags=pack_tags(tags or {}))
 
     def get_registered_model(self, name: str) -> Any:
-        """Return a model."""
+        """Return a registered model."""
         return _unpacked(self._client.get_registered_model(name))
 
     def _known(self, name: str, version: str) -> Any | None:

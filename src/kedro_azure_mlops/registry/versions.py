@@ -1,8 +1,8 @@
-"""Versions of the registered model, and which of them is the champion.
+"""Versions of the registered model, and its champion.
 
-The champion holds an alias. Azure ML's documentation of its registry mentions no aliases, and the
-registry of a Databricks workspace has none: there a tag marks the champion. Each time a version
-becomes champion, its tag ``champion.since.<time>`` records how, and which version it replaced.
+The champion holds an alias. Azure ML does not document aliases, and the registry of a Databricks
+workspace has none; there, a tag marks the champion. Each time a version becomes champion, its tag
+``champion.since.<time>`` records how, and which version it replaced.
 """
 
 import logging
@@ -21,14 +21,14 @@ logger = logging.getLogger(__name__)
 CHAMPION = "champion"  # the alias, or the tag: read before the gate and moved after it
 SINCE = "champion.since."
 BY_GATE = "gate"
-_THERE = ("RESOURCE_ALREADY_EXISTS", "ALREADY_EXISTS")
-_NOT_THERE = "RESOURCE_DOES_NOT_EXIST"
-# raised by MLflow itself, without asking the server
+_EXISTS = ("RESOURCE_ALREADY_EXISTS", "ALREADY_EXISTS")
+_MISSING = "RESOURCE_DOES_NOT_EXIST"
+# raised by MLflow itself, without a request
 _IN_WORKSPACE = "is unsupported for models in the Workspace Model Registry"
 
 
 def open_client(tracking_uri: str | None = None, registry_uri: str | None = None) -> Any:
-    """Return an MLflow client; None stands for the address that MLflow is set to."""
+    """Return an MLflow client; by default, for the addresses that MLflow is set to."""
     import mlflow
 
     client = mlflow.MlflowClient(tracking_uri, registry_uri)
@@ -38,7 +38,7 @@ def open_client(tracking_uri: str | None = None, registry_uri: str | None = None
 
 
 def is_unsupported(error: Exception) -> bool:
-    """Return whether a server may lack the requested feature: it answered 404 or 501."""
+    """Return whether an error may mean that the server lacks a feature: status 404 or 501."""
     from mlflow import MlflowException
 
     if isinstance(error, MlflowException) and _IN_WORKSPACE in str(error):
@@ -63,7 +63,7 @@ def register(
     try:
         client.create_registered_model(name)
     except MlflowException as error:
-        if error.error_code not in _THERE:
+        if error.error_code not in _EXISTS:
             raise
     # not `mlflow.register_model`: with Azure ML's plugin it misreads the list of the run's files,
     # and then asks for a logged model that does not exist
@@ -80,7 +80,7 @@ def version_of_digest(client: Any, name: str, wanted: str) -> str | None:
 
 
 def stored_fault(name: str, version: str, digest: str) -> str | None:
-    """Return the fault of a version's stored files; None if they have this digest."""
+    """Return what is wrong with the stored files of a version; None if they have this digest."""
     import mlflow
 
     try:
@@ -100,11 +100,11 @@ def find_champion(client: Any, name: str) -> Any | None:
     try:
         return client.get_model_version_by_alias(name, CHAMPION)
     except MlflowException as error:
-        if getattr(client, "has_aliases", False):  # Unity Catalog, whose answer is clear
+        if getattr(client, "has_aliases", False):  # Unity Catalog, whose errors are unambiguous
             if is_missing_model(error):
                 return None
             raise
-        if is_unsupported(error):  # or there is no such model, and so no version of it
+        if is_unsupported(error):  # or the model is missing: no version is tagged
             return next(iter(_tagged(client, name)), None)
         if error.error_code == "INVALID_PARAMETER_VALUE":  # no version holds the alias
             return None
@@ -121,7 +121,7 @@ def make_champion(client: Any, name: str, version: str, how: str = BY_GATE) -> N
     except MlflowException as error:
         if not is_unsupported(error):
             raise
-        # the new one first: an interruption leaves two, of which the newest counts
+        # tag the new one first: after an interruption both are tagged, and the newest counts
         client.set_model_version_tag(name, version, CHAMPION, "true")
         for other in _tagged(client, name):
             if str(other.version) != version:
@@ -142,7 +142,7 @@ def _tagged(client: Any, name: str) -> list[Any]:
 
 
 def newest_first(client: Any, name: str) -> list[Any]:
-    """List all versions of a model."""
+    """List all versions of a model, the newest first."""
     from mlflow import MlflowException
 
     versions, token = [], None
@@ -152,6 +152,6 @@ def newest_first(client: Any, name: str) -> list[Any]:
             versions.extend(page)
             token = getattr(page, "token", None) or ""
     except MlflowException as error:
-        if error.error_code != _NOT_THERE or versions:
-            raise  # else there is no such model
+        if error.error_code != _MISSING or versions:
+            raise  # otherwise the model does not exist
     return sorted(versions, key=lambda version: int(version.version), reverse=True)

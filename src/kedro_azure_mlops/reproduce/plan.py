@@ -1,6 +1,6 @@
 """The commands that reproduce the model of a run from its commit, data and parameters.
 
-They are printed as one would type them, and run exactly like that.
+They are printed as shell commands, and run exactly as printed.
 """
 
 import os
@@ -40,8 +40,8 @@ DEFAULT_ENV = "local"
 STORE = "sqlite:///mlruns.db"
 _LOCK = "requirements/run.txt"
 _SHOWN = 5
-# They belong to this process, not to the command: a job, bindings, code on the path.
-_NOT_HANDED_ON = (
+# Variables of this process that its commands must not inherit.
+_NOT_INHERITED = (
     *("MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_ID", "MLFLOW_EXPERIMENT_NAME", "PYTHONPATH"),
     *("RANK", "OMPI_COMM_WORLD_RANK", "TF_CONFIG"),
 )
@@ -57,16 +57,16 @@ class Command:
 
     def __str__(self) -> str:
         pairs = [f"{name}={value}" for name, value in self.variables.items()]
-        typed = shlex.join((*(["env", *pairs] if pairs else []), *self.words))
-        return typed if self.folder == "." else f"(cd {shlex.quote(self.folder)} && {typed})"
+        line = shlex.join((*(["env", *pairs] if pairs else []), *self.words))
+        return line if self.folder == "." else f"(cd {shlex.quote(self.folder)} && {line})"
 
     def run(self, root: Path) -> None:
-        """Run it with the tools of this environment.
+        """Run the command with the tools of this Python environment.
 
         Raises
         ------
         OperationError
-            If it fails, or there is no such program.
+            If the command fails or is not installed.
         """
         try:
             subprocess.run(
@@ -81,9 +81,9 @@ class Command:
 
 @dataclass(frozen=True)
 class Reproduction:
-    """The commands that reproduce the model of a run, in order, and the place of its results.
+    """The commands that reproduce the model of a run, in order, and the paths of the results.
 
-    ``recorded`` is the run, ``project`` the folder of its code below this one, ``made`` the scores.
+    ``recorded`` is the run, ``project`` the folder of its code, ``made`` the path of the scores.
     """
 
     recorded: RecordedRun
@@ -99,13 +99,13 @@ class Reproduction:
         Raises
         ------
         OperationError
-            If a command fails, or no scores are made.
+            If a command fails, or no scores are written.
         """
         for command in self.commands:
             say(f"$ {command}")
             command.run(self.root)
         if not self.made.exists():
-            raise OperationError(f"The repeated run in {self.project} has written no scores.")
+            raise OperationError(f"The repeated run in {self.project} wrote no scores.")
         return content_digest(self.made)
 
 
@@ -129,9 +129,9 @@ def plan_reproduction(
     job
         A job on Azure ML instead.
     data
-        Files that the run has read, if they have moved since.
+        Files that the run read, if they have since been moved.
     anyway
-        Try it even if changes of its code were not committed.
+        Try it even if the code of the run had uncommitted changes.
     root
         The folder of the project; the current one by default.
 
@@ -145,12 +145,12 @@ def plan_reproduction(
         If there is no such run or job, or its code or data is not available.
     """
     root = root or Path.cwd()
-    config, catalog = read_mlops(root, env), _places(root, env)
+    config, catalog = read_mlops(root, env), _catalog_paths(root, env)
     scores = config.tracking.scores
     if scores is None or port_of(scores) not in catalog:
         raise OperationError(
             f"tracking.scores in {configuration_folder(root)}/base/mlops.yml names no catalog "
-            "entry that is a file: a repetition is compared by its digest."
+            "entry with a file. Set it to the scores: runs are compared by their digest."
         )
     server = None if os.environ.get("MLFLOW_TRACKING_URI") else config.tracking.uri
     recorded = _recorded(root, env, config, run, job)
@@ -158,13 +158,13 @@ def plan_reproduction(
     found = find_data(recorded.data, data, catalog, root)
     tree = f"{FOLDER}/{recorded.id}"
     project = (PurePosixPath(tree) / _git(root, "rev-parse", "--show-prefix").strip()).as_posix()
-    places, bring = _ways_to_data(recorded.data, found, recorded.env, f"{tree}.data", root)
+    paths, data_commands = _data_commands(recorded.data, found, recorded.env, f"{tree}.data", root)
     made = root / f"{tree}.data" / "made" / PurePosixPath(catalog[port_of(scores)]).name
     commands = [
         *_checkout(root, tree, str(recorded.commit)),
         *_parameters(root, recorded, project, server),
-        *bring,
-        _kedro_run(recorded, project, {port_of(scores): str(made)} | places, scores),
+        *data_commands,
+        _kedro_run(recorded, project, {port_of(scores): str(made)} | paths, scores),
     ]
     warnings = (
         *_other_packages(root, str(recorded.commit), project),
@@ -197,16 +197,16 @@ def _recorded(root: Path, env: str, config: Mlops, run: str | None, job: str | N
     return find_run(mlflow.MlflowClient(), str(run))
 
 
-def _places(root: Path, env: str) -> dict[str, str]:
-    """Return where the catalog of an environment reads each port from."""
+def _catalog_paths(root: Path, env: str) -> dict[str, str]:
+    """Return the path of each port in the catalog of an environment."""
     from kedro.framework.session import KedroSession
 
     bootstrap(root)
     session: Any = KedroSession.create(project_path=root, env=env)
     with session:
         catalog = session.load_context().config_loader["catalog"]
-    places = {port_of(name): place_of(entry) for name, entry in catalog.items()}
-    return {port: place for port, place in places.items() if place}
+    paths = {port_of(name): place_of(entry) for name, entry in catalog.items()}
+    return {port: path for port, path in paths.items() if path}
 
 
 def _refuse_unknown_code(run: RecordedRun, root: Path, anyway: bool) -> None:
@@ -215,7 +215,8 @@ def _refuse_unknown_code(run: RecordedRun, root: Path, anyway: bool) -> None:
     Raises
     ------
     OperationError
-        If its commit is unknown or not here, or its files were changed (unless ``anyway``).
+        If its commit is unknown or missing, or its code had uncommitted changes (unless
+        ``anyway``).
     """
     if run.commit is None:
         raise OperationError(
@@ -224,7 +225,7 @@ def _refuse_unknown_code(run: RecordedRun, root: Path, anyway: bool) -> None:
     if run.dirty and not anyway:
         raise OperationError(
             f"The run {run.id} was made with changes that are not in commit {run.commit}. "
-            "--anyway tries without them."
+            "To try without them, add --anyway."
         )
     if _git(root, "cat-file", "-t", run.commit).strip() != "commit":
         raise OperationError(
@@ -234,20 +235,20 @@ def _refuse_unknown_code(run: RecordedRun, root: Path, anyway: bool) -> None:
 
 
 def _checkout(root: Path, tree: str, commit: str) -> list[Command]:
-    again = Path(root / tree).exists()
-    remove = [Command(("git", "worktree", "remove", "--force", tree))] if again else []
-    # --force: works even if the folder was deleted by hand, which git does not notice
+    exists = Path(root / tree).exists()
+    remove = [Command(("git", "worktree", "remove", "--force", tree))] if exists else []
+    # --force: git may still list a worktree whose folder was deleted manually
     return [*remove, Command(("git", "worktree", "add", "--force", "--detach", tree, commit))]
 
 
-def _ways_to_data(
+def _data_commands(
     data: Sequence[RecordedData], found: Mapping[str, Path], env: str, folder: str, root: Path
 ) -> tuple[dict[str, str], list[Command]]:
-    """Return the path that each port is read from, and the commands that put its data there.
+    """Return the path that each port is read from, and the commands that copy its data there.
 
-    A file keeps its name, as code may use it.
+    A file keeps its name, because code may depend on it.
     """
-    places, commands = {}, []
+    paths, commands = {}, []
     for item in data:
         name = PurePosixPath(item.path or item.port).name
         target = f"{folder}/{item.port}/{name}"
@@ -255,19 +256,19 @@ def _ways_to_data(
         if path is None and is_address(item) and not item.asset:
             continue  # read from the address in the catalog of that commit
         if path and (path.name == name or not item.path):
-            places[item.port] = str(path)
+            paths[item.port] = str(path)
             continue
         command = ("cp", "-r", str(path), target) if path else _fetch(item, env, target)
         commands += [Command(("mkdir", "-p", f"{folder}/{item.port}")), Command(command)]
-        places[item.port] = str(root / target)
+        paths[item.port] = str(root / target)
     clean = [Command(("rm", "-rf", folder))] if (root / folder).exists() else []
-    return places, [*clean, *commands]
+    return paths, [*clean, *commands]
 
 
 def _parameters(root: Path, run: RecordedRun, project: str, server: str | None) -> list[Command]:
-    """Replace the parameters of its environment with those of the run.
+    """Replace the parameters of the run's environment with those of the run.
 
-    A job has no file of them: they are those of its commit and those that it was sent with.
+    A job has no parameters file: it used those of its commit and its runtime parameters.
     """
     if run.parameters_file is None:
         return []
@@ -289,29 +290,29 @@ def _parameters(root: Path, run: RecordedRun, project: str, server: str | None) 
 
 
 def _other_parameters(root: Path, run: RecordedRun) -> list[str]:
-    """List other files of the environment, whose parameters would be there twice."""
+    """List other parameter files of the environment, which would duplicate the parameters."""
     folder = f"{configuration_folder(root)}/{run.env}"
     files = _git(root, "ls-tree", "-r", "--name-only", str(run.commit), f"{folder}/").splitlines()
-    old = [name for name in files if PurePosixPath(name).name.startswith("parameters")]
-    return [name for name in old if name != f"{folder}/parameters.yml"]
+    matching = [name for name in files if PurePosixPath(name).name.startswith("parameters")]
+    return [name for name in matching if name != f"{folder}/parameters.yml"]
 
 
-def _kedro_run(run: RecordedRun, project: str, places: dict[str, str], scores: str) -> Command:
+def _kedro_run(run: RecordedRun, project: str, paths: dict[str, str], scores: str) -> Command:
     words = ["kedro", "run", "--env", run.env]
     if run.in_steps:
         words += ["--to-outputs", scores]
-        given = ",".join(f"{name}={value}" for name, value in run.parameters.items())
-        words += ["--params", given] if given else []
+        pairs = ",".join(f"{name}={value}" for name, value in run.parameters.items())
+        words += ["--params", pairs] if pairs else []
     else:
         words += shlex.split(run.filters)
         if run.pipelines != ("__default__",):
             words += ["--pipelines", ",".join(run.pipelines)]
-    bound = {f"{PREFIX}{port}": place for port, place in places.items()}
+    bound = {f"{PREFIX}{port}": path for port, path in paths.items()}
     return Command(tuple(words), project, {"MLFLOW_TRACKING_URI": STORE} | bound)
 
 
 def _other_packages(root: Path, commit: str, project: str) -> list[str]:
-    """Compare the lock of that commit with the packages installed here."""
+    """Return a warning if the lock of the commit differs from the packages installed here."""
     differences = [
         f"{name} {pinned} (here {installed})"
         for name, pinned in _pins(_git(root, "show", f"{commit}:./{_LOCK}")).items()
@@ -322,9 +323,9 @@ def _other_packages(root: Path, commit: str, project: str) -> list[str]:
     more = f" and {len(differences) - _SHOWN} more" if len(differences) > _SHOWN else ""
     return [
         f"the scores may differ, because the packages installed here differ from {_LOCK} of that "
-        f"commit: {', '.join(differences[:_SHOWN])}{more}. For its environment, type after the "
+        f"commit: {', '.join(differences[:_SHOWN])}{more}. To use its environment, type after the "
         f"first command: uv venv {project}/.venv; uv pip sync --python {project}/.venv "
-        f"{project}/{_LOCK}; then put {project}/.venv/bin first on PATH and type the others."
+        f"{project}/{_LOCK}; then put {project}/.venv/bin first on PATH and continue."
     ]
 
 
@@ -347,12 +348,12 @@ def _installed(name: str) -> str:
 def _git(root: Path, *arguments: str) -> str:
     """Return git's output, empty if it fails."""
     try:
-        answer = subprocess.run(
+        completed = subprocess.run(
             ["git", *arguments], cwd=root, capture_output=True, text=True, check=False
         )
     except OSError as error:
         raise OperationError("reproduce needs git, which is not installed.") from error
-    return str(answer.stdout)
+    return str(completed.stdout)
 
 
 def _fetch(item: RecordedData, env: str, target: str) -> tuple[str, ...]:
@@ -360,10 +361,10 @@ def _fetch(item: RecordedData, env: str, target: str) -> tuple[str, ...]:
 
 
 def _environment() -> dict[str, str]:
-    kept = {
+    inherited = {
         name: value
         for name, value in os.environ.items()
-        if name not in _NOT_HANDED_ON and not name.startswith("BIND__")
+        if name not in _NOT_INHERITED and not name.startswith("BIND__")
     }
     tools = str(Path(sys.executable).parent)
-    return kept | {"PATH": os.pathsep.join((tools, kept.get("PATH", os.defpath)))}
+    return inherited | {"PATH": os.pathsep.join((tools, inherited.get("PATH", os.defpath)))}

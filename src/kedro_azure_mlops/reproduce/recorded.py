@@ -1,6 +1,6 @@
-"""Read the record of a run: code, parameters, scores, and exactly the data that it read.
+"""Read the record of a run: its code, parameters, scores and data.
 
-The tracking server has it for runs and local jobs, the workspace for jobs on Azure ML.
+Runs and local jobs are recorded on the tracking server, jobs on Azure ML in the workspace.
 """
 
 import re
@@ -29,7 +29,7 @@ _NOT_DATA = ("fingerprint", "from_earlier_runs")
 
 @dataclass(frozen=True)
 class RecordedData:
-    """A raw input of a run: digest of its bytes, its path at that time, and its data asset."""
+    """A raw input of a run: the digest of its bytes, its path at that time and its data asset."""
 
     port: str
     digest: str | None = None
@@ -58,46 +58,46 @@ class RecordedRun:
 
 
 def find_run(client: Any, run_id: str) -> RecordedRun:
-    """Read a run; for a job or one of its other steps, read the step that made the scores.
+    """Read a run; for a job or one of its other steps, read the step that wrote the scores.
 
     Raises
     ------
     OperationError
-        If there is no such run, it stored no scores, or it began with results of an earlier run.
+        If the run does not exist, stored no scores, or started from results of an earlier run.
     """
     from mlflow import MlflowException
 
     try:
-        given = client.get_run(run_id)
-        run = given if SCORES in given.data.tags else _scoring(client, given)
+        requested = client.get_run(run_id)
+        run = requested if SCORES in requested.data.tags else _scoring(client, requested)
         parent = run.data.tags.get(_PARENT)
         job = client.get_run(parent).data.tags if parent else {}
         steps = _children(client, run, parent) if parent else [run]
     except MlflowException as error:
         raise OperationError(
             f"The run {run_id} cannot be read from {client.tracking_uri}: {first_line(error)} "
-            "Is it on another server? Name that in MLFLOW_TRACKING_URI."
+            "To read it from another server, set MLFLOW_TRACKING_URI."
         ) from error
     if "data.from_earlier_runs" in run.data.tags and not parent:
         raise OperationError(
-            f"The run {run_id} began with {run.data.tags['data.from_earlier_runs']}, which earlier "
-            "runs had made: give the id of a run that began with the raw data."
+            f"The run {run_id} started from {run.data.tags['data.from_earlier_runs']}, the results "
+            "of earlier runs. Give the id of a run that started from the raw data."
         )
     return _recorded(run, job, [step.data.tags for step in steps])
 
 
 def find_job(client: "MLClient", name: str, env: str, scores: str) -> RecordedRun:
-    """Read a job: its tags, its inputs, and the digest of the scores that it made.
+    """Read a job: its tags, its inputs, and the digest of its scores.
 
     Parameters
     ----------
     scores
-        The output that is compared.
+        The output with the scores.
 
     Raises
     ------
     OperationError
-        If there is no such job, or it has not made scores.
+        If there is no such job, or it has no scores.
     """
     from kedro_azure_mlops.azure.cloud_job import read_job
 
@@ -110,9 +110,9 @@ def find_job(client: "MLClient", name: str, env: str, scores: str) -> RecordedRu
         dirty=job.tags.get("git.dirty") == "true",
         pipelines=("__default__",),
         filters="",
-        parameters=_parameters_in(_texts(job.tags, job.parameters)),
+        parameters=_parse_parameters(_parameter_texts(job.tags, job.parameters)),
         parameters_file=None,
-        data=_data_in(job.tags),
+        data=_parse_data(job.tags),
         in_steps=True,
     )
 
@@ -123,56 +123,58 @@ def find_data(
     catalog: Mapping[str, str],
     root: Path,
 ) -> dict[str, Path]:
-    """Return the file with the recorded content by port, without ports that must be fetched.
+    """Return the file with the recorded content for each port, except those to be downloaded.
 
     Parameters
     ----------
     given
-        Files to try before all others; each must be one that the run has read.
+        Files to try first; each must be one that the run read.
     catalog
-        The path that this checkout's catalog reads each port from.
+        The path of each port in the catalog of this checkout.
 
     Raises
     ------
     OperationError
         If a file is missing or has other content, and no data asset is known.
     """
-    offered = {content_digest(path): path.resolve() for path in given if _is_there(path)}
-    wanted = {item.digest for item in data}
+    offered = {content_digest(path): path.resolve() for path in given if _must_exist(path)}
+    recorded = {item.digest for item in data}
     for digest, path in offered.items():
-        if digest not in wanted:
+        if digest not in recorded:
             raise OperationError(
-                f"{path} (SHA-256 {digest}) is not among the data of that run:\n{_listed(data)}"
+                f"{path} (SHA-256 {digest}) is not among the data of the run:\n{_format_data(data)}"
             )
     found: dict[str, Path] = {}
     for item in data:
-        places = [root / place for place in (item.path, catalog.get(item.port)) if place]
-        there = offered.get(item.digest or "") or _with_content(item, places)
-        if there:
-            found[item.port] = there
+        paths = [root / path for path in (item.path, catalog.get(item.port)) if path]
+        match = offered.get(item.digest or "") or _find_content(item, paths)
+        if match:
+            found[item.port] = match
         elif not item.asset and not is_address(item):
-            raise OperationError(_missing(item, places))
+            raise OperationError(_format_missing(item, paths))
     return found
 
 
 def unchecked(data: Sequence[RecordedData], found: Mapping[str, Path]) -> list[str]:
-    """Return warnings about data that is read from an address again and may have changed."""
+    """Return warnings about data that is read again from a remote address and may have changed."""
     if not data:
-        return ["the data that the run read is not recorded: the commit's catalog names it."]
+        return [
+            "the run did not record its data: it is read from the paths in the commit's catalog."
+        ]
     return [
-        f"{item.port} is read from {item.path} again: whether it is still the same is not checked."
+        f"{item.port} is read again from {item.path}, without checking that it is unchanged."
         for item in data
         if item.port not in found and is_address(item) and not item.asset
     ]
 
 
 def is_address(item: RecordedData) -> bool:
-    """Return whether data was read from an address and not from a file."""
+    """Return whether data was read from a remote address and not from a file."""
     return "://" in (item.path or "")
 
 
 def _scoring(client: Any, run: Any) -> Any:
-    """Find the step that made the scores, in a job or in the job that a step belongs to."""
+    """Find the step that wrote the scores, in a job or in the job that a step belongs to."""
     job = run.data.tags.get(_PARENT, run.info.run_id)
     scoring = [step for step in _children(client, run, job) if SCORES in step.data.tags]
     if not scoring:
@@ -204,34 +206,34 @@ def _recorded(run: Any, job: Mapping[str, str], steps: list[Mapping[str, str]]) 
         dirty=known.get("git.dirty") == "true",
         pipelines=tuple(own["kedro.pipelines"].split(",")),
         filters=own.get("kedro.filters", ""),
-        parameters=_given(job, steps) if in_steps else {},
+        parameters=_runtime_parameters(job, steps) if in_steps else {},
         parameters_file=PARAMETERS if attempt == 1 else f"attempt_{attempt}/{PARAMETERS}",
-        data=_data_in(known),
+        data=_parse_data(known),
         in_steps=in_steps,
     )
 
 
-def _given(job: Mapping[str, str], steps: list[Mapping[str, str]]) -> dict[str, str]:
-    """Collect the runtime parameters of a job: each step gets only those that it uses."""
-    return _parameters_in([job.get("params", ""), *(s.get("kedro.params", "") for s in steps)])
+def _runtime_parameters(job: Mapping[str, str], steps: list[Mapping[str, str]]) -> dict[str, str]:
+    """Collect the runtime parameters of a job; each step records only those that it uses."""
+    return _parse_parameters([job.get("params", ""), *(s.get("kedro.params", "") for s in steps)])
 
 
-def _parameters_in(texts: Sequence[str]) -> dict[str, str]:
+def _parse_parameters(texts: Sequence[str]) -> dict[str, str]:
     """Read parameters in the form of ``--params``; the last text takes precedence."""
     pairs = [pair.partition("=") for text in texts for pair in text.split(",") if pair]
-    # as an input of the job, a.b is called a__b
+    # the job input of the parameter a.b is named a__b
     return {name.replace("__", "."): value for name, _, value in pairs}
 
 
-def _data_in(known: Mapping[str, str]) -> tuple[RecordedData, ...]:
-    """Read the raw data that tags describe."""
+def _parse_data(known: Mapping[str, str]) -> tuple[RecordedData, ...]:
+    """Parse the raw data described by tags."""
     found: dict[str, dict[str, str]] = {}
     for tag, text in known.items():
         kind, _, name = tag.removeprefix("data.").partition(".")
         if not tag.startswith("data.") or kind in _NOT_DATA:
             continue
         facts = found.setdefault(port_of(name) or kind, {})
-        if kind == "file":  # data that was read, not only passed on
+        if kind == "file":  # the content that was read
             facts["digest"] = text
         elif kind == "digest" or _SHA256.fullmatch(text):
             facts.setdefault("digest", text)
@@ -242,8 +244,8 @@ def _data_in(known: Mapping[str, str]) -> tuple[RecordedData, ...]:
     return tuple(RecordedData(port, **facts) for port, facts in sorted(found.items()))
 
 
-def _texts(tags: Mapping[str, str], parameters: Mapping[str, str]) -> list[str]:
-    """Return parameters; those actually sent take precedence, as a schedule may change them."""
+def _parameter_texts(tags: Mapping[str, str], parameters: Mapping[str, str]) -> list[str]:
+    """Return the parameters of a job; its inputs come last, as a schedule may override the tag."""
     return [tags.get("params", ""), *(f"{name}={value}" for name, value in parameters.items())]
 
 
@@ -252,30 +254,30 @@ def _digest(client: "MLClient", job: "CloudJob", scores: str) -> str:
     from kedro_azure_mlops.azure.cloud_job import fetch_output
 
     with TemporaryDirectory() as folder:
-        (made,) = fetch_output(client, job, scores, Path(folder), "compared").iterdir()
-        return content_digest(made)
+        (file,) = fetch_output(client, job, scores, Path(folder), "compared").iterdir()
+        return content_digest(file)
 
 
-def _is_there(path: Path) -> bool:
+def _must_exist(path: Path) -> bool:
     if not path.exists():
         raise OperationError(f"--data names {path}, which does not exist.")
     return True
 
 
-def _with_content(item: RecordedData, places: Sequence[Path]) -> Path | None:
-    for place in places:
-        if item.digest and place.exists() and content_digest(place) == item.digest:
-            return place.resolve()
+def _find_content(item: RecordedData, paths: Sequence[Path]) -> Path | None:
+    for path in paths:
+        if item.digest and path.exists() and content_digest(path) == item.digest:
+            return path.resolve()
     return None
 
 
-def _missing(item: RecordedData, places: Sequence[Path]) -> str:
-    there = dict.fromkeys(str(place) for place in places if place.exists())
-    now = f"{' and '.join(there)} has other content now" if there else "it is missing now"
-    return f"{_listed([item])}\nand {now}. Name the file of that time: --data PATH"
+def _format_missing(item: RecordedData, paths: Sequence[Path]) -> str:
+    existing = dict.fromkeys(str(path) for path in paths if path.exists())
+    now = f"{' and '.join(existing)} has changed" if existing else "it is missing now"
+    return f"{_format_data([item])}\nand {now}. Give the original file: --data PATH"
 
 
-def _listed(data: Sequence[RecordedData]) -> str:
+def _format_data(data: Sequence[RecordedData]) -> str:
     return "\n".join(
         f"{item.port} was {item.path or 'a file'} with SHA-256 {item.digest or 'not recorded'}"
         + (f", data asset {item.asset}" if item.asset else "")

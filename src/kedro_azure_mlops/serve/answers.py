@@ -1,4 +1,4 @@
-"""Answers to requests, shared by both servers, which only translate them.
+"""Answers to requests, shared by both servers, which only convert requests and answers.
 
 Answers are counted, and recorded if ``RECORD_FOLDER`` names a folder (see ``record.py``) or
 Azure's data collector collects columns (see ``collector.py``).
@@ -21,12 +21,12 @@ _recorder: Recorder | AzureCollector | None = None
 
 
 def begin() -> None:
-    """Load the model and, if the environment variables ask for it, start to record its answers.
+    """Load the model and, if environment variables enable it, start recording its answers.
 
     Raises
     ------
     UnusableModelError
-        If there is no usable model, or not the one that is required.
+        If there is no usable model, or it is not the required one.
     ValueError
         If a variable is invalid, or the folder cannot be written.
     """
@@ -45,7 +45,7 @@ def begin() -> None:
 
 
 def end() -> None:
-    """Write what is still to be recorded."""
+    """Write the answers that are still queued for recording, and stop recording."""
     global _recorder  # noqa: PLW0603
     if _recorder is not None:
         _recorder.close()
@@ -56,13 +56,13 @@ def answer(method: str, read: Callable[[], bytes], request_id: str | None = None
     """Answer a request to ``/score``; ``read`` returns its body or raises BadRequestError."""
     started = time.perf_counter()
     kept: list[tuple[Rows, Sequence[Sequence[Any]]]] = []
-    found = _answer(method, read, None if _recorder is None else lambda *one: kept.append(one))
+    result = _answer(method, read, None if _recorder is None else lambda *one: kept.append(one))
     seconds = time.perf_counter() - started
-    metrics.count(found, seconds)
+    metrics.count(result, seconds)
     if _recorder is not None and kept:
         rows, outputs = kept[0]
         _recorder.put(request_id or identified(None), seconds, rows.columns, outputs)
-    return found
+    return result
 
 
 def health() -> score.Answer:

@@ -147,15 +147,15 @@ class CsvPieces(AbstractDataset[None, Iterator[pd.DataFrame]]):
         import pyarrow
         import pyarrow.parquet
 
-        done = 0
+        rows_read = 0
         with self.open(address) as file:
             try:
                 table = pyarrow.parquet.ParquetFile(file)
                 for batch in table.iter_batches(self.rows):
                     piece = batch.to_pandas()
-                    piece.index = pd.RangeIndex(done + 1, done + 1 + len(piece))
-                    done += len(piece)
-                    piece.attrs[SHARE] = done / table.metadata.num_rows
+                    piece.index = pd.RangeIndex(rows_read + 1, rows_read + 1 + len(piece))
+                    rows_read += len(piece)
+                    piece.attrs[SHARE] = rows_read / table.metadata.num_rows
                     yield piece
             except pyarrow.ArrowInvalid as error:
                 raise RefusedError(
@@ -172,7 +172,7 @@ class CsvPieces(AbstractDataset[None, Iterator[pd.DataFrame]]):
         return files.open(path, "rb")  # type: ignore[no-any-return]
 
     def save(self, data: None) -> None:
-        """Refuse: the input files are read-only."""
+        """Raise an error: the input files are read-only."""
         raise DatasetError("Rows to score are read-only: they cannot be saved.")
 
     def _file_system(self, address: str) -> tuple[Any, str]:
@@ -192,30 +192,30 @@ class CsvPieces(AbstractDataset[None, Iterator[pd.DataFrame]]):
             name for name in names if name.endswith(_SUFFIXES) and not name.startswith(("_", "."))
         ]
         stems = [PurePosixPath(name).stem for name in parts]
-        if twice := sorted({stem for stem in stems if stems.count(stem) > 1}):
+        if duplicates := sorted({stem for stem in stems if stems.count(stem) > 1}):
             raise OperationError(
-                f"{shown(address)} holds two files named {twice[0]}, in different formats: their "
-                "scores would get the same name. Rename one."
+                f"{shown(address)} holds two files named {duplicates[0]}, in different formats: "
+                "their scores would get the same name. Rename one."
             )
         if not parts:
             raise OperationError(
-                f"The folder {shown(address)} holds no file to score, {' or '.join(_SUFFIXES)}."
+                f"The folder {shown(address)} holds no file to score ({' or '.join(_SUFFIXES)})."
             )
         root = address.rstrip("/")
         return {stem: f"{root}/{name}" for stem, name in zip(stems, parts, strict=True)}
 
     def _pieces(self, parts: dict[str | None, str]) -> Iterator[pd.DataFrame]:
         sizes = {address: self._size(address) for address in parts.values()}
-        total, done = sum(sizes.values()), 0
+        total, bytes_read = sum(sizes.values()), 0
         for part, address in parts.items():
             read = self.read_parquet if address.endswith(".parquet") else self.read_csv
             for piece in self.accept(self._named(read(address), address)):
                 piece.attrs.update({SOURCE: shown(address), PART: part})
                 share = piece.attrs.pop(SHARE, None)
                 if share is not None and all(sizes.values()):
-                    piece.attrs[SHARE] = (done + share * sizes[address]) / total
+                    piece.attrs[SHARE] = (bytes_read + share * sizes[address]) / total
                 yield piece
-            done += sizes[address]
+            bytes_read += sizes[address]
 
     def _size(self, address: str) -> int:
         """Return the size of a local file in bytes; 0 for a remote one, to spare a request."""
@@ -234,8 +234,8 @@ class CsvPieces(AbstractDataset[None, Iterator[pd.DataFrame]]):
     def _exists(self) -> bool:
         if self.filepath is None:
             return False
-        files, place = self._file_system(self.filepath)
-        return bool(files.exists(place))
+        files, path = self._file_system(self.filepath)
+        return bool(files.exists(path))
 
     def _describe(self) -> dict[str, Any]:
         return {"filepath": self.filepath, "rows": self.rows}
@@ -244,8 +244,8 @@ class CsvPieces(AbstractDataset[None, Iterator[pd.DataFrame]]):
 class ScoredPieces(AbstractDataset[Iterable[pd.DataFrame], Iterator[pd.DataFrame]]):
     """Scored rows: one file, or a folder with a file per part if the rows came from a folder.
 
-    The scores are written beside their final place and moved there at the end, so they are either
-    complete or absent. They replace those of an earlier run.
+    The scores are written to a temporary folder and moved at the end, so they are either complete
+    or absent. They replace those of an earlier run.
 
     Parameters
     ----------
@@ -268,22 +268,22 @@ class ScoredPieces(AbstractDataset[Iterable[pd.DataFrame], Iterator[pd.DataFrame
     ) -> None:
         if "://" in filepath:
             raise OperationError(f"{filepath} is not a folder on this machine.")
-        place = Path(filepath)
-        kind = place.suffix.removeprefix(".")
-        if kind not in {"csv", "parquet"}:
-            kind = ""
-        self.format = format or kind or "csv"
+        path = Path(filepath)
+        suffix = path.suffix.removeprefix(".")
+        if suffix not in {"csv", "parquet"}:
+            suffix = ""
+        self.format = format or suffix or "csv"
         if self.format not in {"csv", "parquet"}:
             raise OperationError(f"scores are written as csv or parquet, not as {self.format}.")
-        self._folder = place.with_suffix("") if kind else place
+        self._folder = path.with_suffix("") if suffix else path
         self._file = self._folder.with_name(f"{self._folder.name}.{self.format}")
         self.load_args = load_args or {}
         self.metadata = metadata
 
     def load(self) -> Iterator[pd.DataFrame]:
         """Read the newest scores, one table per file."""
-        places = [place for place in (self._folder, self._file) if place.exists()]
-        newest = max(places, key=lambda place: place.stat().st_mtime_ns, default=self._file)
+        paths = [path for path in (self._folder, self._file) if path.exists()]
+        newest = max(paths, key=lambda path: path.stat().st_mtime_ns, default=self._file)
         files = sorted(newest.glob(f"*.{self.format}")) if newest.is_dir() else [newest]
         if self.format == "parquet":
             return (pd.read_parquet(file) for file in files)
@@ -301,7 +301,7 @@ class ScoredPieces(AbstractDataset[Iterable[pd.DataFrame], Iterator[pd.DataFrame
                 self.clean_up()
 
     def clean_up(self) -> None:
-        """Remove the leftovers of a run that was killed while saving; earlier scores stay."""
+        """Remove the leftovers of a run that was killed while saving, but keep earlier scores."""
         clean_up(self._folder)
 
     def _write(self, pieces: Iterable[pd.DataFrame], folder: Path) -> list[str | None]:
@@ -343,7 +343,7 @@ class ScoredPieces(AbstractDataset[Iterable[pd.DataFrame], Iterator[pd.DataFrame
 
 
 class _CsvWriter:
-    """Writes with pyarrow: pandas would need a third of the time of a whole run."""
+    """Writes with pyarrow, because pandas would take a third of the time of a whole run."""
 
     def __init__(self, file: Path) -> None:
         self._file = file.open("wb")
@@ -402,9 +402,9 @@ def score_pieces(
 ) -> Iterator[pd.DataFrame] | Table:
     """Score rows piece by piece, with the earlier rows of their series as history.
 
-    The answers do not depend on how the rows are cut into pieces, and memory stays flat: of each
-    series only the history that ``scorer.schema.history`` declares is remembered. Use it as a
-    node's function or call it in one; Kedro saves the result through ``ScoredPieces``. If
+    The answers do not depend on how the rows are cut into pieces, and memory stays flat: only the
+    history that ``scorer.schema.history`` declares is remembered for each series. Use it as a
+    node's function or call it from one; Kedro saves the result through ``ScoredPieces``. If
     ``recording`` in ``mlops.yml`` is enabled, the answers of a successful run are recorded like
     those of a server, except in a job, whose disk is temporary: monitor its scores instead.
 
@@ -438,8 +438,8 @@ def score_pieces(
     OperationError
         If answers should be explained or recorded, but cannot be.
     RefusedError
-        While iterating: if columns are missing, values do not fit the schema or rows are too late,
-        with a table of the first such rows.
+        While iterating: if columns are missing, values do not fit the schema or rows are too late;
+        the message has a table of the first such rows.
     """
     if explain:
         try:
@@ -467,8 +467,8 @@ def columns_of_table(table: pd.DataFrame, schema: Schema) -> Columns:
     Raises
     ------
     RefusedError
-        If columns are missing, or values have the wrong type or are out of bounds: with the number
-        of such rows and a table of the first ones by index.
+        If columns are missing, or values have the wrong type or are out of bounds; the message has
+        the number of such rows and a table of the first ones by index.
     """
     return _columns_and_times(table, schema)[0]
 
@@ -481,15 +481,15 @@ def readable_columns(table: pd.DataFrame, columns: Sequence[Column]) -> tuple[Co
     The columns, with unreadable values as missing, and booleans of shape ``(n,)``: whether all
     values of a row fit their columns.
     """
-    found: dict[str, np.ndarray] = {}
+    converted: dict[str, np.ndarray] = {}
     fits = np.ones(len(table), bool)
     for column in columns:
-        given = table[column.name]
-        read = read_times(given) if column.type == "datetime" else None
-        found[column.name], wrong = _converted(given, column, not column.nullable, read)
+        values = table[column.name]
+        read = read_times(values) if column.type == "datetime" else None
+        converted[column.name], wrong = _converted(values, column, not column.nullable, read)
         for rows in wrong.values():
             fits &= ~rows
-    return found, fits
+    return converted, fits
 
 
 def _columns_and_times(table: pd.DataFrame, schema: Schema) -> tuple[Columns, Times | None]:
@@ -503,19 +503,19 @@ def _columns_and_times(table: pd.DataFrame, schema: Schema) -> tuple[Columns, Ti
         )
     needed = {schema.history.by, schema.history.order} if schema.history else set()
     times: Times | None = None
-    found: dict[str, np.ndarray] = {}
+    converted: dict[str, np.ndarray] = {}
     faults: dict[str, np.ndarray] = {}
     for column in schema.inputs:
-        given, is_needed = table[column.name], column.name in needed
-        read = read_times(given) if column.type == "datetime" else None
+        raw, is_needed = table[column.name], column.name in needed
+        read = read_times(raw) if column.type == "datetime" else None
         if schema.history and column.name == schema.history.order:
             times = read
-        values, wrong = _converted(given, column, is_needed, read)
-        found[column.name] = values
+        values, wrong = _converted(raw, column, is_needed, read)
+        converted[column.name] = values
         faults |= {why: rows for why, rows in wrong.items() if rows.any()}
     if faults:
         raise RefusedError(_offending_rows(table, schema, faults))
-    return found, times
+    return converted, times
 
 
 def _recorder(schema: Schema, digest: str | None) -> Recorder | None:
@@ -527,7 +527,7 @@ def _recorder(schema: Schema, digest: str | None) -> Recorder | None:
     try:
         return Recorder(configuration.recording.settings(Path.cwd()), schema, digest or "")
     except ValueError as error:
-        raise OperationError(f"recording of mlops.yml: {error}.") from error
+        raise OperationError(f"recording in mlops.yml: {error}.") from error
 
 
 class Scoring:
@@ -560,7 +560,7 @@ class Scoring:
             for piece in pieces:
                 yield self.score(piece)
                 progress.advance(len(piece), piece.attrs.get(SHARE))
-        except BaseException:  # the scores are not kept either
+        except BaseException:  # the scores are not saved either
             if self._recorder is not None:
                 self._recorder.abandon()
             raise
@@ -571,12 +571,12 @@ class Scoring:
             "Scored %s rows with model %s: %s%s late",
             *(f"{self._rows:,}", self._version, flagged, f"{self._stream.late:,}"),
         )
-        for reason, found in self._unanswered.items():
-            names = sorted(found)
+        for reason, counts in self._unanswered.items():
+            names = sorted(counts)
             more = f" and {len(names) - _NAMES_SHOWN:,} more" if len(names) > _NAMES_SHOWN else ""
             logger.warning(
                 "%s rows not scored, %s: %s%s",
-                *(f"{found.total():,}", reason, ", ".join(names[:_NAMES_SHOWN]), more),
+                *(f"{counts.total():,}", reason, ", ".join(names[:_NAMES_SHOWN]), more),
             )
 
     def score(self, piece: pd.DataFrame) -> pd.DataFrame:
@@ -587,7 +587,7 @@ class Scoring:
             answers = self._stream.score(columns)
         except LateRowsError as error:
             raise RefusedError(_too_late(piece, self._schema, error)) from error
-        except ValueError as error:  # from the model, about the rows as a whole
+        except ValueError as error:  # the model refuses the rows as a whole
             lines = f"{piece.index[0]} to {piece.index[-1]}"
             raise RefusedError(f"{_source(piece)}, lines {lines}: {error}") from error
         self._count(columns, answers)
@@ -595,20 +595,20 @@ class Scoring:
             name = f"{_source(piece)}:{piece.index[0]}" if len(piece) else _source(piece)
             written = [write(answers[output]) for output, write in self._writers]
             self._recorder.write(name, columns, written)
-        given = {
+        inputs = {
             one.name: piece[one.name] if one.type == "datetime" else columns[one.name]
             for one in self._schema.inputs
         }
         outputs = {one.name: _shown_values(answers[one.name], one) for one in self._schema.outputs}
         if self._explains:
             outputs[EXPLANATION] = [why and why.words for why in answers[EXPLANATION]]
-        scored = pd.DataFrame({**given, **outputs}, index=piece.index)
+        scored = pd.DataFrame({**inputs, **outputs}, index=piece.index)
         scored["model_version"] = self._version
         scored.attrs = dict(piece.attrs)
         return scored
 
     def _check_file(self, piece: pd.DataFrame, times: Times | None) -> None:
-        """Warn about unused columns; refuse a file that mixes times with and without offset."""
+        """Warn about unused columns; refuse a file that mixes times with and without an offset."""
         file = (_source(piece), piece.attrs.get(PART))
         if file != self._file:
             self._file, self._offsets = file, [None, None]
@@ -682,15 +682,15 @@ def _converted(
 
 def _texts(values: pd.Series, is_stripped: bool) -> tuple[np.ndarray, np.ndarray]:
     """Return values as text, None where missing, and a mask of the missing ones."""
-    places, found = pd.factorize(values)
-    if values.dtype != object or not all(type(one) is str for one in found):
+    codes, distinct = pd.factorize(values)
+    if values.dtype != object or not all(type(one) is str for one in distinct):
         texts = values.astype(str).to_numpy(object)
         missing = values.isna().to_numpy()
         if is_stripped:
             texts = np.array([text.strip() for text in texts], object)
     else:
-        names = [name.strip() if is_stripped else name for name in found]
-        texts, missing = np.array([*names, None], object)[places], places < 0
+        names = [name.strip() if is_stripped else name for name in distinct]
+        texts, missing = np.array([*names, None], object)[codes], codes < 0
     texts[missing] = None
     return texts, missing
 
@@ -704,7 +704,7 @@ def parse_times(values: pd.Series) -> np.ndarray:
 
 
 def _shown_values(values: np.ndarray, column: Column) -> Any:
-    """Return an output as it is saved, with the same type in every piece."""
+    """Return an output in the form for saving, with the same type in every piece."""
     if column.type == "boolean":
         return pd.array(values, dtype="boolean").astype("Int64")
     if column.type == "double":

@@ -76,7 +76,7 @@ def write_bundle(
     model
         A model folder to pack instead, relative to ``root``.
     wheels
-        The machine to download wheels for; None leaves them out.
+        The platform to download wheels for; None: the bundle has no wheels.
     root
         The project; None: the current folder.
     say
@@ -85,8 +85,8 @@ def write_bundle(
     Raises
     ------
     OperationError
-        If there is no such model, the bundle cannot score its own example, or the wheels cannot be
-        downloaded. Nothing is written then.
+        If the model does not exist, the bundle cannot score its own example, or the wheels cannot
+        be downloaded. Nothing is written in these cases.
     """
     root = root or Path.cwd()
     mlops = read_mlops(root, env)
@@ -179,24 +179,24 @@ def refuse_unable(folder: Path, root: Path, packages: set[str]) -> None:
     Raises
     ------
     OperationError
-        With the error, such as a missing module.
+        If it cannot; the message has the cause, such as a missing module.
     """
-    given = json.dumps([str(folder), str(source_folder(root).resolve()), sorted(packages)])
-    done = subprocess.run(
-        [sys.executable, "-B", "-c", _SELF_TEST, given],
+    arguments = json.dumps([str(folder), str(source_folder(root).resolve()), sorted(packages)])
+    process = subprocess.run(
+        [sys.executable, "-B", "-c", _SELF_TEST, arguments],
         cwd=folder,
         env=_without_python_variables(),
         capture_output=True,
         text=True,
         check=False,
     )
-    if done.returncode:
-        lines = done.stderr.strip().splitlines() or ["no error message"]
+    if process.returncode:
+        lines = process.stderr.strip().splitlines() or ["no error message"]
         raise OperationError(
             f"This bundle could not score on a device, so it was not written: {lines[-1]}.\n"
             f"Everything it needs must be locked in {LOCK.as_posix()}, or be a module that the "
             "scorer of mlops.yml imports."
-        ) from full_disk_in(done.stderr)
+        ) from full_disk_in(process.stderr)
 
 
 def _without_python_variables() -> dict[str, str]:
@@ -207,9 +207,9 @@ def _readme(schema: Schema) -> str:
     history = schema.history
     needs = ""
     if history:
-        of = f"of each {history.by} " if history.by else ""
+        per_series = f"of each {history.by} " if history.by else ""
         needs = (
-            f"\nStart a file with the last {math.ceil(history.days)} days {of}(at least "
+            f"\nStart a file with the last {math.ceil(history.days)} days {per_series}(at least "
             f"{history.rows} rows), sorted\nby {history.order}: they are the history of its first "
             "new row."
         )
@@ -236,8 +236,8 @@ def _sums(folder: Path) -> list[str]:
 
 
 def _files(folder: Path) -> list[Path]:
-    found = [path for path in folder.rglob("*") if path.is_file()]
-    return sorted(found, key=lambda path: path.relative_to(folder).as_posix())
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    return sorted(files, key=lambda path: path.relative_to(folder).as_posix())
 
 
 def _zip(folder: Path, target: Path) -> None:

@@ -1,4 +1,4 @@
-"""The code for a server: only the modules that scoring imports, found by scoring."""
+"""The code for a server: only the modules that scoring the model's example imports."""
 
 import json
 import re
@@ -65,7 +65,7 @@ sys.__stdout__.write("\\n" + json.dumps(answer) + "\\n")
 class ServedCode:
     """A folder of serving code, the scorer that loads the model, and the modules it imports.
 
-    ``engine`` describes what computes the answers (None if no model was given to find out),
+    ``engine`` describes what computes the answers (None if no model was given),
     ``modules`` are the top-level names of all other imported modules.
     """
 
@@ -93,8 +93,8 @@ def copy_served_code(
 ) -> ServedCode:
     """Write the code for serving into a folder, replacing its content.
 
-    The project's scorer (without one, the loader of the stored model) is imported in a separate
-    process, and the project's modules that this imports are copied.
+    The project's scorer, or the loader of the stored model if it has none, is imported in a
+    separate process, and the modules of the project that this loads are copied.
 
     Parameters
     ----------
@@ -103,10 +103,10 @@ def copy_served_code(
     mlops
         Its configuration, for ``scorer``.
     target
-        The folder to write. A server has it on its path; ``ENTRY`` is the entry script for Azure
+        The folder to write. Servers have it on their path; ``ENTRY`` is the entry script for Azure
         ML's server.
     model
-        A model folder that is loaded and scores its own example, to find late imports as well.
+        A model folder; scoring its example finds late imports as well.
     trusted
         Types of the stored model that may be loaded, see ``trusted_types``.
     with_servers
@@ -114,23 +114,23 @@ def copy_served_code(
     label
         Names the model in messages.
     champion_of
-        The environment whose champion it is, if it is one.
+        The environment whose champion the model is, if any.
 
     Raises
     ------
     OperationError
         If the scorer cannot be imported, or cannot serve the model.
     """
-    modules = sorted({name.rpartition(".")[0] for name in trusted if _is_ours(root, name)})
+    modules = sorted({name.rpartition(".")[0] for name in trusted if _is_in_project(root, name)})
     try:
-        found = _find_imports(root, mlops.scorer, model, trusted, modules)
+        imports = _find_imports(root, mlops.scorer, model, trusted, modules)
     except _UnservedModelError as error:
-        raise _unserved(label, str(error), champion_of) from error
+        raise _unserved_error(label, str(error), champion_of) from error
     shutil.rmtree(target, ignore_errors=True)
     own = [*_SCORING, *(() if mlops.scorer else _STORED), *(_SERVERS if with_servers else ())]
     files = {f"{PLUGIN}/{name}": _PACKAGE / name for name in own}
-    for place, name in found["files"]:
-        files.setdefault(name, Path(place) / name)
+    for folder, name in imports["files"]:
+        files.setdefault(name, Path(folder) / name)
     for name, file in sorted(files.items()):
         copy = target / name
         copy.parent.mkdir(parents=True, exist_ok=True)
@@ -138,7 +138,7 @@ def copy_served_code(
     served = {"scorer": mlops.scorer, "trusted": list(trusted)}
     text = json.dumps(served, indent=1) + "\n"
     (target / SERVED).write_text(text, encoding="utf-8", newline="\n")
-    return ServedCode(target, mlops.scorer, found["engine"], tuple(found["modules"]))
+    return ServedCode(target, mlops.scorer, imports["engine"], tuple(imports["modules"]))
 
 
 def trusted_types(root: Path, env: str, mlops: Mlops) -> tuple[str, ...]:
@@ -166,15 +166,15 @@ def source_folder(root: Path) -> Path:
     return Path(bootstrap(root).source_dir)
 
 
-def _is_ours(root: Path, name: str) -> bool:
+def _is_in_project(root: Path, name: str) -> bool:
     return (source_folder(root) / name.partition(".")[0]).is_dir()
 
 
 class _UnservedModelError(ValueError):
-    """The code can be loaded, but the model cannot be served by it; the message says why."""
+    """The code can be loaded but cannot serve the model; the message gives the reason."""
 
 
-def _unserved(label: str, why: str, champion_of: str | None) -> OperationError:
+def _unserved_error(label: str, why: str, champion_of: str | None) -> OperationError:
     remedy = "train again with this code"
     if champion_of:
         remedy += (
@@ -191,7 +191,7 @@ def _find_imports(
     trusted: tuple[str, ...],
     modules: list[str],
 ) -> dict[str, Any]:
-    given = {
+    arguments = {
         "path": [str(source_folder(root).resolve())],
         "plugin": str(_PACKAGE.parent),
         "modules": modules,
@@ -199,17 +199,17 @@ def _find_imports(
         "model": str(model.resolve()) if model else None,
         "trusted": trusted,
     }
-    done = subprocess.run(
-        [sys.executable, "-c", _FINDER, json.dumps(given)],
+    process = subprocess.run(
+        [sys.executable, "-c", _FINDER, json.dumps(arguments)],
         cwd=root,
         capture_output=True,
         text=True,
         check=False,
     )
-    if done.returncode:
-        last = (done.stderr.strip().splitlines() or ["no error message"])[-1]
+    if process.returncode:
+        last = (process.stderr.strip().splitlines() or ["no error message"])[-1]
         why = re.sub(r"^[\w.]+(Error|Exception): ", "", last)
-        if model and why.startswith(prefix := f"{given['model']} "):
+        if model and why.startswith(prefix := f"{arguments['model']} "):
             raise _UnservedModelError(why.removeprefix(prefix))
         raise OperationError(f"The code for serving cannot be loaded: {why}")
-    return json.loads(done.stdout.splitlines()[-1])  # type: ignore[no-any-return]
+    return json.loads(process.stdout.splitlines()[-1])  # type: ignore[no-any-return]

@@ -1,8 +1,8 @@
 """Send columns to Azure ML's data collector, which stores them in the workspace.
 
-The collector is a process beside the server of an online deployment. It sees whole bodies itself;
-columns reach it through the bounded queue of the package ``azureml-ai-monitoring``, if that is
-installed. ``deploy online`` chooses, see ``deploy.artifact.collections_of``.
+The collector is a process that runs next to the server of an online deployment. It reads whole
+bodies itself; columns reach it through the bounded queue of ``azureml-ai-monitoring``, if that
+package is installed. ``deploy online`` selects the data, see ``deploy.artifact.collections_of``.
 """
 
 import json
@@ -35,14 +35,14 @@ class AzureCollector:
     Parameters
     ----------
     share
-        Fraction of the requests; the request's id decides, so a request is kept as a whole.
+        Fraction of requests to collect; they are chosen by their ids, so they are complete.
     leave_out
         Columns that are never passed on.
 
     Raises
     ------
     ValueError
-        If the model has no such column.
+        If the model lacks such a column.
     """
 
     def __init__(
@@ -60,12 +60,12 @@ class AzureCollector:
         self.recorded = self.dropped = 0
         self._context, self._share = BasicCorrelationContext, share
         kept = [one for one in schema.inputs if one.name not in leave_out]
-        # Times as text: the unit of numbers would depend on the release of pandas.
+        # Times as text: the unit of numbers depends on the version of pandas.
         self._inputs = {
             one.name: values_writer(one) if one.type == "datetime" else _unchanged for one in kept
         }
         names = [(n, one.name) for n, one in enumerate(schema.outputs)]
-        self._outputs = [(place, name) for place, name in names if name not in leave_out]
+        self._outputs = [(number, name) for number, name in names if name not in leave_out]
         self._digest, self._logged = digest, -_SECONDS_BETWEEN_LOGS
         self._thread_state = threading.local()  # the package calls back in the collecting thread
         self._input_collector = Collector(name=INPUTS, on_error=self._fail)
@@ -106,11 +106,15 @@ class AzureCollector:
         import pandas as pd
 
         context = self._context(id=request_id)
-        given: dict[str, list[Any]] = {"model_digest": [self._digest] * rows}
+        answer_columns: dict[str, list[Any]] = {"model_digest": [self._digest] * rows}
         if not math.isnan(seconds):
-            given["latency_ms"] = [1e3 * seconds] * rows
-        inputs = pd.DataFrame({name: of(columns[name]) for name, of in self._inputs.items()})
-        answers = pd.DataFrame(given | {name: outputs[place] for place, name in self._outputs})
+            answer_columns["latency_ms"] = [1e3 * seconds] * rows
+        inputs = pd.DataFrame(
+            {name: convert(columns[name]) for name, convert in self._inputs.items()}
+        )
+        answers = pd.DataFrame(
+            answer_columns | {name: outputs[place] for place, name in self._outputs}
+        )
         self._input_collector.collect(inputs, context)
         self._output_collector.collect(answers, context)
 
@@ -128,7 +132,7 @@ def _unchanged(values: np.ndarray) -> np.ndarray:
 def open_collector(schema: Schema, digest: str) -> AzureCollector | None:
     """Return the collector of columns; None if Azure collects none.
 
-    ``RECORD_SHARE`` and ``RECORD_LEAVE_OUT`` mean the same as for a ``Recorder``.
+    ``RECORD_SHARE`` and ``RECORD_LEAVE_OUT`` have the same meaning as for a ``Recorder``.
 
     Raises
     ------

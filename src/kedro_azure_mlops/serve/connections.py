@@ -3,7 +3,7 @@
 ``Worker`` is gunicorn's ASGI worker with such connections; ``UvicornConnection`` is the same for
 uvicorn. Headers must arrive within ``SECONDS``, and a body within ``SECONDS`` after them. Late
 requests are answered with 408, incomplete ones with 400. The environment variable
-``SERVE_DEADLINE`` sets another number of seconds.
+``SERVE_DEADLINE`` changes the number of seconds.
 """
 
 import asyncio
@@ -36,7 +36,7 @@ class Guarded(asyncio.Protocol):
     app: Application
 
     def connection_made(self, transport: Any) -> None:
-        """Start to wait for headers."""
+        """Start waiting for headers."""
         self._wire: asyncio.Transport = transport
         self._loop = asyncio.get_running_loop()
         self._inner_app, self.app = self.app, self._answer
@@ -46,7 +46,7 @@ class Guarded(asyncio.Protocol):
         super().connection_made(transport)
 
     def data_received(self, data: bytes) -> None:
-        """Pass data on, and answer what the server's parser cannot read."""
+        """Pass data on; refuse a request that the server's parser cannot read."""
         if not self._has_headers:
             self._begun = (self._begun + data)[-len(data) - 3 :]
             self._has_headers = _END_OF_HEADERS in self._begun
@@ -108,7 +108,7 @@ class Guarded(asyncio.Protocol):
     def _expire(self) -> None:
         if self._has_ended:
             self._refuse(HTTPStatus.BAD_REQUEST, "ends before it is complete")
-        elif self._has_headers:  # a request that waits for its turn
+        elif self._has_headers:  # the request waits in a queue
             self._timer = self._loop.call_later(SECONDS, self._expire)
         elif self._begun:
             self._refuse(HTTPStatus.REQUEST_TIMEOUT, f"has no headers after {SECONDS:g} s")
@@ -147,6 +147,6 @@ else:
         """``gunicorn --worker-class kedro_azure_mlops.serve.connections.Worker``."""
 
         def run(self) -> None:
-            """Serve, with the protocol patched: gunicorn has no setting for it."""
+            """Serve with a patched protocol, because gunicorn has no setting for it."""
             gasgi.ASGIProtocol = GunicornConnection
             super().run()

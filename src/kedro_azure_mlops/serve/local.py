@@ -2,7 +2,7 @@
 
 Azure's routes (``/``, ``/score``, ``/swagger.json``) are answered by its Flask application, which
 receives only complete requests, so slow clients do not block others. ``/health`` and ``/metrics``
-are those of the plain application.
+are answered by the plain application.
 """
 
 import io

@@ -1,6 +1,6 @@
 """Metrics for Prometheus: requests and their durations, rows, scores, and the model's version.
 
-Without prometheus_client nothing is counted, and ``text`` says so.
+Without prometheus_client, nothing is counted and ``text`` returns a comment instead.
 """
 
 from bisect import bisect_left
@@ -27,7 +27,7 @@ _MISSING = b"# prometheus_client is not installed here: nothing is counted\n"
 
 class _Figures:
     def __init__(self, library: Any) -> None:
-        library.disable_created_metrics()  # one more series per metric, of no use here
+        library.disable_created_metrics()  # one more series per metric, not needed here
         self.registry = registry = library.CollectorRegistry()
         library.ProcessCollector(registry=registry)
         library.PlatformCollector(registry=registry)

@@ -14,7 +14,7 @@ from kedro_azure_mlops.contract import (
 )
 from kedro_azure_mlops.errors import OperationError
 
-_PLACE = "served/1"  # below AZUREML_MODEL_DIR, as Azure's <name>/<version>
+_SUBFOLDER = "served/1"  # below AZUREML_MODEL_DIR, as Azure's <name>/<version>
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class ServedModel:
     @property
     def folder(self) -> Path:
         """The model folder."""
-        return self.root / _PLACE
+        return self.root / _SUBFOLDER
 
     @property
     def variables(self) -> dict[str, str]:
@@ -43,23 +43,23 @@ class ServedModel:
 
 
 def fetch_model(env: str, given: Path | None, root: Path, target: Path) -> ServedModel:
-    """Copy the champion of an environment, or the given folder, below ``target``.
+    """Copy the champion of an environment, or the given model folder, into ``target``.
 
     Raises
     ------
     OperationError
-        If there is no such model, its files have changed since it was registered or saved, or it
-        does not describe its requests and answers.
+        If the model does not exist, its files have changed since it was registered or saved, or
+        it does not describe its requests and answers.
     """
     if given is None or not (root / given).resolve().is_relative_to(target.resolve()):
         shutil.rmtree(target, ignore_errors=True)  # leftovers of a killed process
-    found = _folder(root / given, given, target) if given else _champion(env, root, target)
-    refuse_without_contract(found.folder, found.label)
+    served = _folder(root / given, given, target) if given else _champion(env, root, target)
+    refuse_without_contract(served.folder, served.label)
     try:
-        refuse_changed_files(found.folder, None if given else found.digest)
+        refuse_changed_files(served.folder, None if given else served.digest)
     except UnusableModelError as error:
-        raise OperationError(f"{found.label} cannot be served: {error}.") from error
-    return found
+        raise OperationError(f"{served.label} cannot be served: {error}.") from error
+    return served
 
 
 def refuse_without_contract(folder: Path, label: str) -> None:
@@ -103,7 +103,7 @@ def _champion(env: str, root: Path, target: Path) -> ServedModel:
             f"{env} has no champion to serve yet. To train one, run: kedro run. To serve the model "
             "of the last run, name its folder: --model DIR."
         )
-    registry.fetch(champion, target / _PLACE)
+    registry.fetch(champion, target / _SUBFOLDER)
     label = f"the champion of {env}, {champion}"
     return ServedModel(target, champion.number, champion.digest, label, env)
 
@@ -111,9 +111,9 @@ def _champion(env: str, root: Path, target: Path) -> ServedModel:
 def _folder(source: Path, name: Path, target: Path) -> ServedModel:
     if not (source / "MLmodel").is_file():
         raise OperationError(f"{name} is not a model folder: it has no MLmodel. Try: kedro run")
-    folder = target / _PLACE
+    folder = target / _SUBFOLDER
     if source.resolve() != folder.resolve():
         shutil.rmtree(folder, ignore_errors=True)
         shutil.copytree(source, folder)
-    found = digest(folder)
-    return ServedModel(target, found[:12], found, f"the model in {name}, digest {found[:12]}")
+    sha256 = digest(folder)
+    return ServedModel(target, sha256[:12], sha256, f"the model in {name}, digest {sha256[:12]}")

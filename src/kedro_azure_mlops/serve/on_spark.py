@@ -78,5 +78,5 @@ def score_on_spark(
 
 
 def _spark_type(column: Column) -> ColumnType:
-    """Return the type in which a column is kept: Spark has no missing whole numbers."""
+    """Return the type of a column in Spark: nullable whole numbers become ``double``."""
     return "double" if column.type == "long" and column.nullable else column.type

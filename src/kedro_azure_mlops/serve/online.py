@@ -1,7 +1,7 @@
 """The entry script of Azure ML's inference server, on an endpoint and on a laptop.
 
-It takes the raw request, to check the length of a body before reading it, and answers every error
-itself: the server's own error pages name no field.
+It receives the raw request, to check the length of a body before reading it, and returns every
+error itself, because the server's own error pages do not name the invalid field.
 """
 
 import logging
@@ -12,7 +12,7 @@ from azureml_inference_server_http.api.aml_request import AMLRequest, rawhttp
 from azureml_inference_server_http.api.aml_response import AMLResponse
 from flask import g
 
-# The server loads this file by its path; its imports are in the folders around it, see code.py.
+# The server loads this file by its path; its imports are in the parent folders, see code.py.
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from kedro_azure_mlops.serve import answers, score
@@ -38,7 +38,7 @@ def run(request: AMLRequest) -> AMLResponse:
 
 
 def _body(request: AMLRequest) -> bytes:
-    """Read the body, unless it announces too great a length; a chunked one up to the limit.
+    """Read the body, unless its Content-Length is too large; stop a chunked one at the limit.
 
     On an endpoint, gunicorn reads it from the connection: without a timeout, a client that stops
     sending would block its process forever.
@@ -50,7 +50,7 @@ def _body(request: AMLRequest) -> bytes:
             connection.settimeout(SECONDS)
         body: bytes = request.stream.read(score.MAX_BYTES + 1)
     except TimeoutError:
-        late = f"stalled for {SECONDS:g} s: send it at once"
+        late = f"stalled for {SECONDS:g} s: send it without pauses"
         raise BadRequestError("body", late, 408) from None
     except Exception as error:  # from gunicorn's parser, or Flask's
         raise BadRequestError("body", "is malformed, or ends before it is complete") from error

@@ -20,7 +20,7 @@ STORED = ("numpy", "pandas", "scikit-learn", "skops")
 
 
 def lock_of(root: Path, imported: Iterable[str], more: Iterable[str] = ()) -> str:
-    """Return the part of a project's serving lock that scoring imports, with its dependencies.
+    """Return the part of a project's serving lock that scoring needs, with its dependencies.
 
     Imported packages that are not locked are left out: not everything imported is needed.
 
@@ -74,11 +74,11 @@ def _pins(lock: str) -> dict[str, str]:
 def _needed(name: str) -> list[NormalizedName]:
     """Return the dependencies of a distribution; none if it is not installed here."""
     try:
-        found = [Requirement(text) for text in requires(name) or ()]
+        requirements = [Requirement(text) for text in requires(name) or ()]
     except PackageNotFoundError:
         return []
     return [
         canonicalize_name(one.name)
-        for one in found
+        for one in requirements
         if one.marker is None or one.marker.evaluate({"extra": ""})
     ]

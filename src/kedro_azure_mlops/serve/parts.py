@@ -3,9 +3,9 @@
 ``DAY/HOUR-WRITER.jsonl`` grows while its writer, which holds a lock on it, is alive. Each line is a
 JSON object: the model, the times, and the columns of some requests. Numbers are base64 of
 little-endian bytes (ten times as fast as digits); texts are joined, or stored as codes of the
-distinct ones. So whatever kills the writer, all lines but the last are complete. ``compact`` turns
-finished files into ``.parquet`` where pyarrow is installed, else into ``.jsonl.gz``. Everything
-else needs only the standard library and numpy, and so works on devices, too.
+distinct ones. If the writer is killed, all lines but the last are complete. ``compact`` converts
+finished files to ``.parquet`` if pyarrow is installed, otherwise to ``.jsonl.gz``. Everything else
+needs only the standard library and numpy, so it also works on devices.
 """
 
 import base64
@@ -42,11 +42,11 @@ GIVEN = ("served_at", "request_id", "model_digest", "latency_ms")
 """The columns that precede the model's in every row."""
 CUT_OFF = b"cut_off"  # metadata key of a Parquet file whose source was cut off
 _NONE = -(2**63)  # a missing time, as numpy stores it, or a missing whole number
-_ROWS_AT_ONCE = 100_000  # in a Parquet row group
+_ROWS_PER_GROUP = 100_000  # of a Parquet file
 _SEPARATOR = "|"  # between texts; JSON does not escape it
-_CHARACTERS_OF_A_TEXT = 32  # longer ones are written once and referred to by codes
+_MAX_MEAN_CHARACTERS = 32  # longer texts are written once and referred to by codes
 _FLAGS = {False: 0, True: 1, None: 2}
-_SURELY_ENDED = 7200  # seconds without a new line, where locks are unavailable
+_SECONDS_UNTIL_ENDED = 7200  # seconds without a new line, if locks are unavailable
 _encode = json.JSONEncoder(separators=(",", ":")).encode
 
 
@@ -57,7 +57,7 @@ Joined = str | list[str | None]
 class Answered(NamedTuple):
     """An answered request: its time (ns since 1970, UTC), id, duration and columns.
 
-    ``columns`` are arrays as a scorer takes them, or for texts the result of ``joined``;
+    ``columns`` are arrays as a scorer accepts them, or for texts the result of ``joined``;
     ``outputs`` are lists of the JSON values in the answer.
     """
 
@@ -70,12 +70,12 @@ class Answered(NamedTuple):
 
 
 def joined(texts: list[str | None]) -> Joined:
-    """Join texts: storing and writing one long text takes a fraction of the time."""
+    """Join texts, because one long text is stored and written much faster."""
     try:
         text = _SEPARATOR.join(texts)  # type: ignore[arg-type]
-    except TypeError:  # one is missing
+    except TypeError:  # a text is missing
         return texts
-    is_short = len(text) < _CHARACTERS_OF_A_TEXT * len(texts)
+    is_short = len(text) < _MAX_MEAN_CHARACTERS * len(texts)
     return text if is_short and text.count(_SEPARATOR) == len(texts) - 1 else texts
 
 
@@ -90,7 +90,7 @@ class Form:
     Raises
     ------
     ValueError
-        If the model has no such column, or one of its columns has the name of a recorded one.
+        If the model lacks such a column, or one of its columns is named like another recorded one.
     """
 
     def __init__(self, schema: Schema, digest: str, leave_out: Sequence[str] = ()) -> None:
@@ -101,10 +101,10 @@ class Form:
                 f"{', '.join(known)}"
             )
         kept = [name for name in known if name not in leave_out]
-        if twice := sorted({name for name in kept if name in GIVEN or kept.count(name) > 1}):
+        if duplicates := sorted({name for name in kept if name in GIVEN or kept.count(name) > 1}):
             raise ValueError(
-                f"the model's column {', '.join(twice)} has the name of another recorded column: "
-                "name it in leave_out"
+                f"the model's column {', '.join(duplicates)} has the name of another recorded "
+                "column: add it to leave_out"
             )
         inputs = [one for one in schema.inputs if one.name in kept]
         outputs = [(n, one) for n, one in enumerate(schema.outputs) if one.name in kept]
@@ -114,7 +114,7 @@ class Form:
         self._head = b'{"model":%s,"types":%s' % (_json(digest), _json(types))
 
     def line(self, answered: Sequence[Answered]) -> bytes:
-        """Return requests as a line."""
+        """Return answered requests as one line."""
         columns = [
             b"%s:%s" % (key, _encoded(kind, [each.columns[name] for each in answered]))
             for key, kind, name in self._inputs
@@ -134,7 +134,7 @@ class Form:
 
 
 class Lines:
-    """Lines of a file as tables: dictionaries of arrays, as a scorer takes them.
+    """Lines of a file as tables: dictionaries of arrays, as a scorer accepts them.
 
     After iteration, ``rows`` is the number of rows, ``cut_off`` whether the last line is cut off,
     and ``damaged`` the number of other unreadable lines.
@@ -170,7 +170,7 @@ def opened(file: Path) -> IO[bytes]:
 
 
 def lock(file: IO[bytes] | int) -> bool | None:
-    """Lock a file of lines; return None where locks are unavailable."""
+    """Lock a file of lines; return whether that worked, or None if locks are unavailable."""
     if fcntl is None:
         return None
     try:
@@ -183,26 +183,26 @@ def lock(file: IO[bytes] | int) -> bool | None:
 
 
 def compact(folder: Path) -> list[Path]:
-    """Convert the files of writers that have ended to Parquet, or gzip without pyarrow.
+    """Convert the files of ended writers to Parquet, or to gzip if pyarrow is not installed.
 
-    The new file appears complete, then the lines are removed: a reader that finds both uses the
-    new one.
+    The new file is complete before the lines are removed. A reader that finds both uses the new
+    one.
 
     Returns
     -------
     The new files.
     """
-    found = []
+    compacted = []
     for lines in sorted(folder.glob(f"*/*{LINES}")):
         try:
             with lines.open("rb") as file:
                 locked = lock(file)
-                is_old = time.time() - os.fstat(file.fileno()).st_mtime > _SURELY_ENDED
+                is_old = time.time() - os.fstat(file.fileno()).st_mtime > _SECONDS_UNTIL_ENDED
                 if locked or (locked is None and is_old):
-                    found += _compacted(lines, file)
+                    compacted += _compacted(lines, file)
         except (OSError, ValueError, KeyError) as error:
             logger.warning("%s was not compacted: %s", lines, error)
-    return found
+    return compacted
 
 
 def _compacted(lines: Path, file: IO[bytes]) -> list[Path]:
@@ -233,7 +233,7 @@ def _write_zipped(file: IO[bytes], part: Path) -> bool:
 
 
 def _write_parquet(file: IO[bytes], part: Path) -> bool:
-    """Write row groups while reading; all lines are of one model, so the first gives the types.
+    """Write row groups while reading; all lines are of one model, so the first one has the types.
 
     The metadata record whether the lines were cut off.
     """
@@ -255,7 +255,7 @@ def _write_parquet(file: IO[bytes], part: Path) -> bool:
         for table in lines:
             waiting.append(table)
             rows += len(table["served_at"])
-            if rows >= _ROWS_AT_ONCE:
+            if rows >= _ROWS_PER_GROUP:
                 write()
                 waiting, rows = [], 0
         if waiting:
@@ -299,17 +299,17 @@ Texts = Callable[[list[Any], np.ndarray], Any]
 """Takes the distinct texts and, for each row, the index of its text; returns the column."""
 
 
-def _objects(of: list[Any], codes: np.ndarray) -> np.ndarray:
-    known = np.empty(len(of), object)
-    known[:] = of
-    return known[codes]
+def _objects(distinct: list[Any], codes: np.ndarray) -> np.ndarray:
+    array = np.empty(len(distinct), object)
+    array[:] = distinct
+    return array[codes]
 
 
-def _arrow_texts(of: list[Any], codes: np.ndarray) -> Any:
+def _arrow_texts(distinct: list[Any], codes: np.ndarray) -> Any:
     """Return an Arrow column, ten times as fast as through Python strings."""
     import pyarrow
 
-    return pyarrow.array(of, pyarrow.string()).take(pyarrow.array(codes))
+    return pyarrow.array(distinct, pyarrow.string()).take(pyarrow.array(codes))
 
 
 def _json(value: Any) -> bytes:
@@ -378,8 +378,8 @@ def _codes(lists: Sequence[Sequence[Any]]) -> bytes:
     return _coded("u1", data, list(known))
 
 
-def _coded(kind: str, data: bytes | memoryview, of: list[Any]) -> bytes:
-    return _base64_json(kind, data)[:-1] + b',"of":%s}' % _json(of)
+def _coded(kind: str, data: bytes | memoryview, distinct: list[Any]) -> bytes:
+    return _base64_json(kind, data)[:-1] + b',"of":%s}' % _json(distinct)
 
 
 def _packed(kind: str, values: Sequence[Any]) -> bytes:
@@ -398,17 +398,17 @@ def _base64_json(kind: str, data: bytes | memoryview) -> bytes:
 
 def _decoded(line: bytes, texts: Texts) -> tuple[dict[str, str], dict[str, Any]]:
     """Return the column types, by name, and the columns of a line."""
-    found = json.loads(line)
-    rows = np.array(found["rows"], np.int64)
-    served_at = _read(found["served_at"]).view("datetime64[ns]")
+    fields = json.loads(line)
+    rows = np.array(fields["rows"], np.int64)
+    served_at = _read(fields["served_at"]).view("datetime64[ns]")
     table: dict[str, Any] = {
         "served_at": np.repeat(served_at, rows),
-        "request_id": texts(found["request_id"], np.repeat(np.arange(len(rows)), rows)),
-        "model_digest": texts([found["model"]], np.zeros(rows.sum(), np.int64)),
-        "latency_ms": np.repeat(_read(found["latency_ms"]), rows),
+        "request_id": texts(fields["request_id"], np.repeat(np.arange(len(rows)), rows)),
+        "model_digest": texts([fields["model"]], np.zeros(rows.sum(), np.int64)),
+        "latency_ms": np.repeat(_read(fields["latency_ms"]), rows),
     }
-    for name, kind in found["types"].items():
-        column = found["columns"][name]
+    for name, kind in fields["types"].items():
+        column = fields["columns"][name]
         if "texts" in column:
             single = column["texts"].split(_SEPARATOR)
             values = texts(single, np.arange(len(single)))
@@ -423,17 +423,17 @@ def _decoded(line: bytes, texts: Texts) -> tuple[dict[str, str], dict[str, Any]]
         if len(values) != len(table["served_at"]):
             raise ValueError(f"{name} has a different number of rows")
         table[name] = values
-    return found["types"], table
+    return fields["types"], table
 
 
 def _whole_numbers(values: np.ndarray) -> np.ndarray:
     """Return integers, as objects if one is missing."""
-    is_there = ~np.isnan(values) if values.dtype.kind == "f" else values != _NONE
-    if is_there.all():
+    is_present = ~np.isnan(values) if values.dtype.kind == "f" else values != _NONE
+    if is_present.all():
         return values.astype(np.int64)
-    found = np.full(len(values), None, object)
-    found[is_there] = values[is_there].astype(np.int64)
-    return found
+    numbers = np.full(len(values), None, object)
+    numbers[is_present] = values[is_present].astype(np.int64)
+    return numbers
 
 
 def _read(column: Mapping[str, Any]) -> np.ndarray:

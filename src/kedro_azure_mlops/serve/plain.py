@@ -62,9 +62,9 @@ async def _respond(scope: Message, receive: Receive, send: Send) -> None:
         except BadRequestError as error:
             await refuse(scope, send, error)
             return
-        found = _request_id(scope)
-        answer = answers.answer(method, lambda: body, found)
-        await _send_answer(send, answer, ("x-request-id", found))
+        request_id = _request_id(scope)
+        answer = answers.answer(method, lambda: body, request_id)
+        await _send_answer(send, answer, ("x-request-id", request_id))
     else:
         answer = _answer(path, method)
         allowed = [("allow", _METHODS[path])] if answer.status == 405 else []
@@ -73,8 +73,8 @@ async def _respond(scope: Message, receive: Receive, send: Send) -> None:
 
 def _request_id(scope: Message) -> str:
     """Return the request id sent by the client or a proxy, or a new one."""
-    given = next((value for name, value in scope["headers"] if name in _IDS), b"")
-    return identified(given.decode("latin-1"))
+    sent = next((value for name, value in scope["headers"] if name in _IDS), b"")
+    return identified(sent.decode("latin-1"))
 
 
 def _answer(path: str, method: str) -> score.Answer:
@@ -88,14 +88,14 @@ def _answer(path: str, method: str) -> score.Answer:
 
 
 async def read_body(scope: Message, receive: Receive) -> bytes:
-    """Read the body, unless it announces too great a length; a chunked one up to the limit.
+    """Read the body, unless its Content-Length is too large; stop a chunked one at the limit.
 
     Raises
     ------
     BadRequestError
         If it is too long, late or incomplete.
     DisconnectedError
-        If the client is gone.
+        If the client has disconnected.
     """
     announced = dict(scope["headers"]).get(b"content-length", b"").lstrip(b"0")
     refuse_too_long(int(announced[:20] or 0))  # more digits are too long as well
@@ -104,7 +104,7 @@ async def read_body(scope: Message, receive: Receive) -> bytes:
         try:
             message = await receive()
         except TimeoutError:
-            late = f"did not arrive within {SECONDS:g} s: send it at once"
+            late = f"did not arrive within {SECONDS:g} s: send it without pauses"
             raise BadRequestError("body", late, 408) from None
         except EOFError:
             raise BadRequestError("body", "ends before it is complete") from None
@@ -118,13 +118,13 @@ async def read_body(scope: Message, receive: Receive) -> bytes:
 
 
 async def refuse(scope: Message, send: Send, error: BadRequestError) -> None:
-    """Answer a request whose body was not read to its end, and close the connection."""
+    """Answer a request whose body was not read completely, and close the connection."""
 
     def fail() -> bytes:
         raise error
 
-    found = answers.answer("POST", fail) if scope["path"] == "/score" else score.refusal(error)
-    await _send_answer(send, found, ("connection", "close"))
+    answer = answers.answer("POST", fail) if scope["path"] == "/score" else score.refusal(error)
+    await _send_answer(send, answer, ("connection", "close"))
 
 
 async def _send_answer(send: Send, answer: score.Answer, *more: tuple[str, str]) -> None:

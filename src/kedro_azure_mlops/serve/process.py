@@ -85,7 +85,7 @@ def prepare(
     Raises
     ------
     OperationError
-        If there is no such model, or it cannot be served or its answers cannot be recorded.
+        If the model does not exist or cannot be served, or its answers cannot be recorded.
     """
     root = root or Path.cwd()
     mlops = read_mlops(root, env)
@@ -113,7 +113,7 @@ def _recording(mlops: Mlops, root: Path, model: ServedModel, record: bool) -> Se
     try:
         Form(read_contract(model.folder).schema, model.digest, found.leave_out)
     except ValueError as error:
-        raise OperationError(f"recording of mlops.yml: {error}.") from error
+        raise OperationError(f"recording in mlops.yml: {error}.") from error
     return found
 
 
@@ -126,7 +126,7 @@ def write_image_context(prepared: Prepared, root: Path) -> None:
         If ``requirements/serve.txt`` lacks a package that serving needs.
     """
     needed = STORED if prepared.is_plain_only else SCORER
-    # pyarrow converts recorded answers to Parquet, if the project has locked it
+    # pyarrow, if the project's lock has it, converts recorded answers to Parquet
     also = () if prepared.recording is None else ("pyarrow",)
     lock = lock_of(root, (*prepared.code.packages(), *also), (*needed, *PLAIN))
     (prepared.folder / "requirements.txt").write_text(lock, encoding="utf-8", newline="\n")
@@ -166,7 +166,7 @@ def serve_model(
 
     Returns
     -------
-    0 if the server was stopped from outside, 2 if it ended by itself.
+    0 if the server was stopped by a signal, 2 if it ended unexpectedly.
 
     Raises
     ------
@@ -182,9 +182,9 @@ def serve_model(
     try:
         with termination_as_interrupt():
             engine = prepared.code.engine
-            say(f"serve: starting with {prepared.model.label}, answered by {engine}")
+            say(f"serve: starting with {prepared.model.label}, scored by {engine}")
             with serving(prepared, python, port, plain=plain) as process:
-                say(f"serve: ready at {address}, Ctrl-C ends it; /metrics is for Prometheus")
+                say(f"serve: ready at {address}, Ctrl-C stops it; /metrics is for Prometheus")
                 if prepared.recording is not None:
                     say(f"serve: recording answers in {shown(str(prepared.recording.folder))}")
                 say("serve: to send the model's example request:\n")
@@ -195,7 +195,7 @@ def serve_model(
                 )
                 process.wait()
     except KeyboardInterrupt:
-        say("serve: ended")
+        say("serve: stopped")
         return 0
     say(f"serve: the server ended with exit status {process.returncode}")
     return 2
@@ -205,7 +205,7 @@ def serve_model(
 def serving(
     prepared: Prepared, python: Path, port: int = PORT, *, plain: bool = False
 ) -> Iterator["subprocess.Popen[bytes]"]:
-    """Run the prepared server: it is ready when the block starts, and stops when it ends.
+    """Run the prepared server during a ``with`` block, which begins when the server is ready.
 
     Parameters
     ----------
@@ -219,8 +219,7 @@ def serving(
     Raises
     ------
     OperationError
-        If the port is in use, the environment has no usable ``SERVE_DEADLINE``, or the server ends
-        before it answers.
+        If the port is in use, ``SERVE_DEADLINE`` is invalid, or the server ends before it answers.
     """
     _refuse_deadline()
     refuse_used(port)
@@ -259,7 +258,7 @@ def python_of(root: Path, given: Path | None, *, has_scorer: bool) -> Path:
     name = given or PYTHON
     if not (root / name).is_file():
         raise OperationError(
-            f"There is no {name}: it belongs to an environment with requirements/serve.txt. "
+            f"{name} does not exist: it belongs to an environment with requirements/serve.txt. "
             "`make serve` creates it (options: make serve ARGS=--record); without make: "
             "uv venv .venv-serve, then uv pip sync --python .venv-serve requirements/serve.txt"
         )
@@ -272,7 +271,7 @@ def refuse_used(port: int) -> None:
     Raises
     ------
     OperationError
-        If the port cannot be bound; it suggests another one.
+        If the port cannot be bound; the message suggests another one.
     """
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -294,8 +293,8 @@ def _refuse_deadline() -> None:
         is_usable = False
     if not is_usable:
         raise OperationError(
-            f"SERVE_DEADLINE is {text}: it must be the seconds that a request may take to arrive, "
-            "a number above 0. Leave it out for 20."
+            f"SERVE_DEADLINE is {text}: it must be a number above 0, the seconds within which a "
+            "request must arrive. The default is 20."
         )
 
 
@@ -309,13 +308,13 @@ def _server(python: Path, port: int, *, plain: bool) -> list[str]:
     """
     application = f"{_SERVE}.{'plain' if plain else 'local'}:application"
     # early releases of gunicorn have no ASGI worker
-    there = _installed(python, ["gunicorn", "gunicorn.asgi", "uvicorn"])
-    if "gunicorn.asgi" in there:
+    installed = _installed(python, ["gunicorn", "gunicorn.asgi", "uvicorn"])
+    if "gunicorn.asgi" in installed:
         return [
             *("gunicorn", "--bind", f"{HOST}:{port}", "--workers", "1", "--log-level", "warning"),
             *("--worker-class", f"{_SERVE}.connections.Worker", "--no-control-socket", application),
         ]
-    if "uvicorn" in there:
+    if "uvicorn" in installed:
         return [
             *("uvicorn", "--host", HOST, "--port", str(port), "--lifespan", "on"),
             *("--http", f"{_SERVE}.connections:UvicornConnection", "--log-level", "warning"),
@@ -330,16 +329,18 @@ def _server(python: Path, port: int, *, plain: bool) -> list[str]:
 def _installed(python: Path, names: list[str]) -> list[str]:
     script = (
         "import importlib.util as u, json\n"
-        "def there(n):\n"
+        "def is_installed(n):\n"
         "    try: return u.find_spec(n) is not None\n"
         "    except ImportError: return False\n"
-        f"print(json.dumps([n for n in {names!r} if there(n)]))"
+        f"print(json.dumps([n for n in {names!r} if is_installed(n)]))"
     )
-    done = subprocess.run([str(python), "-c", script], capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise OperationError(f"{python} does not run: {done.stderr.strip()}")
-    found: list[str] = json.loads(done.stdout)
-    return found
+    process = subprocess.run(
+        [str(python), "-c", script], capture_output=True, text=True, check=False
+    )
+    if process.returncode:
+        raise OperationError(f"{python} does not run: {process.stderr.strip()}")
+    installed: list[str] = json.loads(process.stdout)
+    return installed
 
 
 def _environment(code: Path, model: ServedModel) -> dict[str, str]:
@@ -351,7 +352,7 @@ def _environment(code: Path, model: ServedModel) -> dict[str, str]:
         "AZUREML_ENTRY_SCRIPT": ENTRY,
         "PYTHONPATH": str(code),
         "PYTHONDONTWRITEBYTECODE": "1",  # keeps the code identical to what would be uploaded
-        "PYTHONUNBUFFERED": "1",  # shows its startup messages at once
+        "PYTHONUNBUFFERED": "1",  # shows startup messages immediately
     }
 
 

@@ -1,10 +1,10 @@
 """Record answers without delaying them: time, request, latency, columns.
 
 A server puts the columns of a request into a bounded queue; a thread writes them once a second in
-the format of ``kedro_azure_mlops.serve.parts``. Whatever does not fit into the queue or onto the
-disk is dropped and counted. ``kedro mlops monitor`` reads the files.
+the format of ``kedro_azure_mlops.serve.parts``. Rows that do not fit into the queue or onto the
+disk are dropped and counted. ``kedro mlops monitor`` reads the files.
 
-A server reads environment variables, which ``kedro mlops serve`` sets from ``recording`` in
+Environment variables configure a server; ``kedro mlops serve`` sets them from ``recording`` in
 ``mlops.yml``: ``RECORD_FOLDER`` switches recording on; ``RECORD_SHARE``,
 ``RECORD_MAX_MEGABYTES``, ``RECORD_KEEP_DAYS``, ``RECORD_LEAVE_OUT`` (names, as a JSON list) and
 ``RECORD_PYTHON`` (a Python with pyarrow) are optional.
@@ -49,12 +49,12 @@ logger = logging.getLogger(__name__)
 
 SECONDS = 0.8  # between writes: with the write itself, a killed process loses less than a second
 MOST_ROWS = 250_000  # waiting to be written, some 30 MB; a single request may have more
-MOST_CHARACTERS = 50_000_000  # in their texts
-_ROWS_TO_WAKE = 10_000  # trigger a write at once, which frees their memory
-_ROWS_OF_A_LINE = 2_000  # roughly: requests are answered between lines
+MOST_CHARACTERS = 50_000_000  # in the texts of waiting rows
+_ROWS_TO_WAKE = 10_000  # trigger an immediate write, which frees their memory
+_ROWS_PER_LINE = 2_000  # about: requests are answered between two lines
 _SECONDS_BETWEEN_SWEEPS = 60
-_SECONDS_TO_COMPACT = 10  # when a server stops; the next one does the rest
-_PARTS = 10  # of the allowed size: a sweep frees one of them
+_SECONDS_TO_COMPACT = 10  # when a server stops; the next one compacts the rest
+_PARTS = 10  # limits a file, and what a sweep frees, to a tenth of the allowed size
 _DAY = re.compile(r"\d{4}-\d\d-\d\d")
 _ID = re.compile(r"[\w.:/+=@-]{1,128}", re.ASCII)
 
@@ -66,8 +66,8 @@ class Settings:
     Parameters
     ----------
     share
-        Fraction of the requests, above 0 and at most 1. The request's id decides, so a request is
-        recorded as a whole, and by all servers or none.
+        Fraction of requests to record, above 0 and at most 1. They are chosen by their ids, so a
+        request is recorded completely, and by all servers or none.
     max_megabytes, keep_days
         Limits of the folder; the oldest files are removed first.
     leave_out
@@ -95,12 +95,12 @@ class Settings:
 
     @classmethod
     def from_variables(cls, given: Mapping[str, str] = os.environ) -> "Settings | None":
-        """Read the settings from environment variables; None if no folder is named.
+        """Return the settings from environment variables; None if they name no folder.
 
         Raises
         ------
         ValueError
-            Naming the invalid variable and its valid values.
+            If a variable is invalid; the message names it and its valid values.
         """
         folder = given.get("RECORD_FOLDER")
         if not folder:
@@ -126,8 +126,8 @@ class Settings:
 class Recorder:
     """Writes the answers passed to ``put``, from ``start`` until ``close``.
 
-    ``recorded`` and ``dropped`` count rows. Failures to write are never raised: they are logged
-    once, until writing works again.
+    ``recorded`` and ``dropped`` count rows. Write errors are never raised: they are logged once,
+    until writing works again.
 
     Parameters
     ----------
@@ -192,7 +192,7 @@ class Recorder:
         columns: Mapping[str, np.ndarray],
         outputs: Sequence[Sequence[Any]],
     ) -> None:
-        """Queue an answered request for writing; return immediately, whatever happens.
+        """Queue an answered request for writing, and return immediately.
 
         Parameters
         ----------
@@ -226,19 +226,19 @@ class Recorder:
     def write(
         self, name: str, columns: Mapping[str, np.ndarray], outputs: Sequence[Sequence[Any]]
     ) -> None:
-        """Write rows of a file immediately; if ``share`` is below 1, each row is drawn separately.
+        """Write rows of a file immediately; if ``share`` is below 1, rows are sampled separately.
 
         Parameters
         ----------
         name
-            Name of the piece of the file, in place of a request's id.
+            Name of the piece of the file, recorded as the request's id.
         columns, outputs
             As for ``put``.
         """
         rows = len(next(iter(columns.values())))
         if self.settings.share < 1:
-            draw = np.random.default_rng(zlib.crc32(name.encode()))
-            kept = draw.random(rows) < self.settings.share
+            generator = np.random.default_rng(zlib.crc32(name.encode()))
+            kept = generator.random(rows) < self.settings.share
             columns = {column: values[kept] for column, values in columns.items()}
             outputs = [list(compress(values, kept)) for values in outputs]
             rows = int(kept.sum())
@@ -247,7 +247,7 @@ class Recorder:
             self.flush()
 
     def abandon(self) -> None:
-        """Stop, and remove what ``write`` has written; do nothing after ``close``."""
+        """Stop, and remove the rows that ``write`` has written; do nothing after ``close``."""
         if self._ended.is_set():
             return
         self._ended.set()
@@ -270,7 +270,7 @@ class Recorder:
                     failed = True
                     self.dropped += sum(one.rows for one in answered)
                     self._fail(error)
-                time.sleep(0)  # so that a request waits for one line at most
+                time.sleep(0)  # lets requests run between lines
             if waiting and self._is_failing and not failed:
                 self._is_failing = False
                 logger.warning("Answers are being recorded again.")
@@ -290,7 +290,7 @@ class Recorder:
             self._thread.join()
         self.flush()
         self._end_part()
-        self._wait_for_child(seconds)  # it may have started before the last file was finished
+        self._wait_for_child(seconds)  # it may have missed the last file
         self._compact()
         self._wait_for_child(seconds)
 
@@ -322,7 +322,7 @@ class Recorder:
     def _rotate_and_sweep(self) -> None:
         now, most = self._clock(), self.settings.max_megabytes * 1e6
         if self._child is not None:
-            self._child.poll()  # leaves no zombie
+            self._child.poll()  # reaps an ended process
         if self._file is not None and (self._hour != _hour(now) or self._size > most / _PARTS):
             self._end_part()
         if self._has_ended_parts and self._thread is not None:
@@ -333,7 +333,7 @@ class Recorder:
             self._sweep(now)
 
     def _append(self, answered: list[Answered]) -> None:
-        """Write a whole line, or truncate the file back to the previous one."""
+        """Write a complete line, or truncate the file to the previous one."""
         line = self._form.line(answered)
         file = self._opened(_hour(answered[0].at))
         written = 0
@@ -349,9 +349,9 @@ class Recorder:
         self.recorded += sum(one.rows for one in answered)
 
     def _opened(self, hour: str) -> int:
-        """Return this writer's file for an hour; create it if it is new or was removed."""
-        is_there = self._file is not None and os.fstat(self._file).st_nlink > 0
-        if self._file is not None and is_there and self._hour == hour:
+        """Return this writer's file for an hour; create it if it does not exist or was removed."""
+        exists = self._file is not None and os.fstat(self._file).st_nlink > 0
+        if self._file is not None and exists and self._hour == hour:
             return self._file
         self._end_part()
         day, _, hour_of_day = hour.partition(" ")
@@ -366,7 +366,7 @@ class Recorder:
                 continue
             if lock(file) is not False and os.fstat(file).st_nlink:
                 break
-            os.close(file)  # compacted as a dead process's file before it was locked
+            os.close(file)  # another process has compacted it before it was locked
         self._paths = [path] if self._thread else [*self._paths, path]
         self._file, self._hour, self._size = file, hour, 0
         return file
@@ -377,7 +377,7 @@ class Recorder:
             self._file, self._size, self._has_ended_parts = None, 0, True
 
     def _compact(self) -> None:
-        """Start a process that compacts finished files, so that this one keeps answering."""
+        """Compact finished files in a separate process, so that this one keeps answering."""
         if self._child is not None and self._child.poll() is None:
             return  # still running: the next hour's process compacts the rest
         command = [self.settings.python or sys.executable, "-m", "kedro_azure_mlops.serve.parts"]
@@ -392,15 +392,15 @@ class Recorder:
                 stdout=subprocess.DEVNULL,
             )
         except OSError as error:
-            logger.warning("Answers are not compacted, %s does not run: %s", command[0], error)
+            logger.warning("Answers are not compacted: %s does not run: %s", command[0], error)
 
     def _sweep(self, now: int) -> None:
         """Remove expired files, then the oldest ones until the rest fits."""
         self._swept, self._since_sweep = now, 0
-        with os.scandir(self.settings.folder) as found:
-            days = sorted(one.path for one in found if _DAY.fullmatch(one.name))
+        with os.scandir(self.settings.folder) as entries:
+            days = sorted(one.path for one in entries if _DAY.fullmatch(one.name))
         oldest = _hour(now - int(self.settings.keep_days * 86_400e9)).partition(" ")[0]
-        while days and os.path.basename(days[0]) < oldest:  # noqa: PTH119, of many
+        while days and os.path.basename(days[0]) < oldest:  # noqa: PTH119, faster
             shutil.rmtree(days.pop(0), ignore_errors=True)
         sizes = {path: size for day in days for path, size in _files(day)}
         left = sum(sizes.values())
@@ -411,7 +411,7 @@ class Recorder:
                 Path(path).unlink(missing_ok=True)
                 left -= size
         for day in days[:-1]:
-            with contextlib.suppress(OSError):  # it is not empty
+            with contextlib.suppress(OSError):  # the folder is not empty
                 Path(day).rmdir()
 
     def _fail(self, error: Exception) -> None:
@@ -434,8 +434,8 @@ def is_sampled(request_id: str, share: float) -> bool:
     return zlib.crc32(request_id.encode()) < share * 2**32
 
 
-def _number(given: Mapping[str, str], name: str, default: float, most: float = 1e9) -> float:
-    text = given.get(name)
+def _number(variables: Mapping[str, str], name: str, default: float, most: float = 1e9) -> float:
+    text = variables.get(name)
     try:
         value = float(text) if text else default
     except ValueError:
@@ -454,11 +454,11 @@ def _hour(at: int) -> str:
 
 
 def _in_lines(waiting: list[Answered]) -> list[list[Answered]]:
-    """Group requests into lines, none of which spans two hours."""
+    """Group requests into lines; no line spans two hours."""
     lines: list[list[Answered]] = []
     rows, hour = 0, -1
     for one in waiting:
-        if not lines or rows >= _ROWS_OF_A_LINE or one.at // (3600 * 10**9) != hour:
+        if not lines or rows >= _ROWS_PER_LINE or one.at // (3600 * 10**9) != hour:
             lines.append([])
             rows, hour = 0, one.at // (3600 * 10**9)
         lines[-1].append(one)
@@ -467,12 +467,12 @@ def _in_lines(waiting: list[Answered]) -> list[list[Answered]]:
 
 
 def _files(day: str) -> list[tuple[str, int]]:
-    found = []
+    sizes = []
     with contextlib.suppress(FileNotFoundError), os.scandir(day) as files:
         for one in files:
             with contextlib.suppress(FileNotFoundError):  # other processes remove files, too
-                found.append((one.path, one.stat().st_size))
-    return sorted(found)
+                sizes.append((one.path, one.stat().st_size))
+    return sorted(sizes)
 
 
 _all: "weakref.WeakSet[Recorder]" = weakref.WeakSet()

@@ -1,7 +1,7 @@
 """Read and check the bodies of scoring requests; refusals name the field.
 
 ``Reader`` is built once from a model's schema. Its work per request is plain Python: many requests
-hold a single row, and one call of numpy or pandas takes as long as everything else.
+hold a single row, and one call of numpy or pandas takes as long as the rest of the work.
 """
 
 import json
@@ -64,7 +64,7 @@ class Reader:
         Raises
         ------
         BadRequestError
-            Naming the first invalid field.
+            If a field is invalid; the error names the first one.
         """
         refuse_too_long(len(body))
         sent, explain = _document(body)
@@ -72,7 +72,7 @@ class Reader:
         if len(rows.newest) > MAX_SERIES:
             raise BadRequestError(
                 "data",
-                f"holds more than {MAX_SERIES:,} values of {self._by}: send fewer at once",
+                f"holds more than {MAX_SERIES:,} values of {self._by}: send fewer per request",
             )
         return rows._replace(explain=True) if explain else rows
 
@@ -82,7 +82,7 @@ class Reader:
         Raises
         ------
         BadRequestError
-            Naming the first invalid field.
+            If a field is invalid; the error names the first one.
         """
         try:
             if any(row.keys() != self._needed for row in rows):
@@ -140,8 +140,8 @@ class Reader:
         for name in self._names:
             if name not in row:
                 raise BadRequestError(f"data[{number}].{name}", "is missing")
-        if other := sorted(set(row) - self._needed):
-            raise BadRequestError(f"data[{number}].{other[0][:50]}", "is not known")
+        if unknown := sorted(set(row) - self._needed):
+            raise BadRequestError(f"data[{number}].{unknown[0][:50]}", "is not known")
 
 
 def refuse_too_long(length: int) -> None:
@@ -164,8 +164,8 @@ def _document(body: bytes | str) -> tuple[list[Any], bool]:
         raise BadRequestError("body", f"is not JSON: {error}") from error
     if not isinstance(document, dict) or "data" not in document:
         raise BadRequestError("data", 'is missing: send {"data": [{...}, ...]}')
-    if other := sorted(set(document) - {"data", "explain"}):
-        raise BadRequestError(other[0][:50], 'is not known: send {"data": [{...}, ...]}')
+    if unknown := sorted(set(document) - {"data", "explain"}):
+        raise BadRequestError(unknown[0][:50], 'is not known: send {"data": [{...}, ...]}')
     rows = document["data"]
     if not isinstance(rows, list) or not rows:
         raise BadRequestError("data", "must be a list of at least one row")
@@ -260,18 +260,18 @@ def _array(column: Column) -> Callable[[list[Any]], np.ndarray]:
 
 def _times(values: list[datetime | None]) -> np.ndarray:
     """Return times as a numpy array, four times as fast as numpy's own conversion."""
-    found = []
+    nanoseconds = []
     for time in values:
         if time is None:
-            found.append(_NAT)
+            nanoseconds.append(_NAT)
         else:
             age = time - _EPOCH
             seconds = age.days * 86_400 + age.seconds
-            found.append((seconds * 1_000_000 + age.microseconds) * 1_000)
-    return np.array(found, np.int64).view("datetime64[ns]")
+            nanoseconds.append((seconds * 1_000_000 + age.microseconds) * 1_000)
+    return np.array(nanoseconds, np.int64).view("datetime64[ns]")
 
 
 def _objects(values: list[Any]) -> np.ndarray:
-    found = np.empty(len(values), object)
-    found[:] = values
-    return found
+    array = np.empty(len(values), object)
+    array[:] = values
+    return array

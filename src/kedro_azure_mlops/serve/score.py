@@ -1,7 +1,7 @@
 """The one score function: endpoints, the local server, containers and devices all call it.
 
 ``init`` loads a model once, ``run`` answers one request. Requests are checked against the model's
-schema; whatever a client sends, ``run`` returns an answer and does not raise.
+schema; ``run`` returns an answer to any input and does not raise.
 """
 
 import json
@@ -48,7 +48,7 @@ __all__ = [
 
 logger = logging.getLogger(__name__)
 
-SERVED = "served.json"  # beside the packages of a code folder: names the scorer
+SERVED = "served.json"  # next to the packages in a code folder; names the scorer
 
 
 _to_json = json.JSONEncoder(separators=(",", ":")).encode
@@ -71,7 +71,7 @@ class Model:
     Parameters
     ----------
     version
-        The version that answers carry; None: the beginning of the digest.
+        The version in answers; None: the beginning of the digest.
     """
 
     def __init__(self, scorer: Scorer, digest: str, version: str | None = None) -> None:
@@ -138,12 +138,12 @@ def init(folder: Path | None = None) -> None:
     """Load the model: from ``folder``, else from the folder at or below ``AZUREML_MODEL_DIR``.
 
     If the environment variable ``MODEL_DIGEST`` is set, any other model is refused;
-    ``MODEL_VERSION`` is the version in answers. ``served.json`` beside the code names the scorer.
+    ``MODEL_VERSION`` is the version in answers. ``served.json`` next to the code names the scorer.
 
     Raises
     ------
     UnusableModelError
-        If there is no model, there are several, or the model is unusable or not the required one.
+        If there is no model or more than one, or the model is unusable or not the required one.
     """
     global _loaded  # noqa: PLW0603, a server has one model
     file = Path(__file__).parents[2] / SERVED
@@ -182,8 +182,8 @@ def load_served(
     UnusableModelError
         As for ``contract.load_proven_scorer``.
     """
-    found, _ = load_proven_scorer(folder, scorer, wanted, trusted)
-    return Model(found, wanted or digest(folder), version)
+    loaded, _ = load_proven_scorer(folder, scorer, wanted, trusted)
+    return Model(loaded, wanted or digest(folder), version)
 
 
 def model() -> Model:
@@ -229,7 +229,7 @@ def answer(current: Model, body: bytes | str, keep: Keep | None = None) -> Answe
         return refusal(error)
     except CannotExplainError as error:
         return refusal(BadRequestError("explain", f"is not possible: {error}"))
-    except ValueError as error:  # from the model, about the rows as a whole
+    except ValueError as error:  # the model refuses the rows as a whole
         return refusal(BadRequestError("data", str(error)))
     outputs = current.outputs(found, len(rows.sent))
     answered = Answer(200, current.body(rows, found, outputs))
@@ -270,8 +270,8 @@ def _model_folder() -> Path:
     root = os.environ.get("AZUREML_MODEL_DIR")
     if not root:
         raise UnusableModelError("no model is given: set AZUREML_MODEL_DIR to its folder")
-    found = sorted(path.parent for path in Path(root).rglob(CONTRACT))
-    if len(found) != 1:
-        names = ", ".join(str(path.relative_to(root)) for path in found) or "none"
+    folders = sorted(path.parent for path in Path(root).rglob(CONTRACT))
+    if len(folders) != 1:
+        names = ", ".join(str(path.relative_to(root)) for path in folders) or "none"
         raise UnusableModelError(f"{root} should hold one model, but holds: {names}")
-    return found[0]
+    return folders[0]

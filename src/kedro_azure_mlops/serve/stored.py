@@ -99,19 +99,19 @@ class StoredScorer:
         inputs, output = self.schema.inputs, self.schema.outputs[0].name
         names = [one.name for one in inputs]
         values = np.column_stack([np.asarray(columns[name], float) for name in names])
-        usual = np.array([self._medians[name] for name in names])
-        usual = np.where([one.type == "long" for one in inputs], np.rint(usual), usual)
+        typical = np.array([self._medians[name] for name in names])
+        typical = np.where([one.type == "long" for one in inputs], np.rint(typical), typical)
 
         def score(mixed: np.ndarray, rows: np.ndarray) -> np.ndarray:
             is_whole = [one.type == "long" and not one.nullable for one in inputs]
-            given = {
+            mixed_columns = {
                 name: part.astype(np.int64) if whole else part
                 for name, part, whole in zip(names, mixed.T, is_whole, strict=True)
             }
-            return np.asarray(self.score(given)[output], float)
+            return np.asarray(self.score(mixed_columns)[output], float)
 
-        asked = values if wanted is None else values[wanted]
-        return Explainable(output, names, asked, np.broadcast_to(usual, asked.shape), score)
+        selected = values if wanted is None else values[wanted]
+        return Explainable(output, names, selected, np.broadcast_to(typical, selected.shape), score)
 
     def _refuse_to_explain(self) -> None:
         schema = self.schema
@@ -168,7 +168,7 @@ def _medians(folder: Path) -> dict[str, float]:
     try:
         (series,) = json.loads(file.read_text(encoding="utf-8"))["series"]
         quantiles = {name: one.get("quantiles") for name, one in series["columns"].items()}
-        # deciles: the middle one
+        # of the deciles, the middle one
         return {name: float(part[len(part) // 2]) for name, part in quantiles.items() if part}
     except (OSError, ValueError, KeyError, TypeError):
         return {}  # several series, or another version: there is no single median
@@ -247,6 +247,6 @@ def _array(values: Any, column: Column) -> np.ndarray:
             raise ValueError(f"{column.name} holds a value that is not a date and time")
         return times
     convert = bool if column.type == "boolean" else str
-    found = np.empty(len(values), object)
-    found[:] = [None if pd.isna(value) else convert(value) for value in values.tolist()]
-    return found
+    converted = np.empty(len(values), object)
+    converted[:] = [None if pd.isna(value) else convert(value) for value in values.tolist()]
+    return converted

@@ -1,4 +1,4 @@
-"""Score rows that arrive piece by piece as if they had arrived together. Runs on servers too."""
+"""Score rows that arrive piece by piece as if they had arrived together; used on servers, too."""
 
 from collections import defaultdict
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ from kedro_azure_mlops.windows import by_series, ranges
 
 MOST_LATE = timedelta(hours=12)
 _LONG_AGO = np.datetime64(1 - 2**63, "ns")  # before any row
-_OF = "answered "  # prefix of remembered columns that hold answers
+_ANSWER_PREFIX = "answered "  # prefix of remembered columns that hold answers
 
 
 class LateRowsError(ValueError):
@@ -36,7 +36,7 @@ class _Past:
     """The newest rows of all series, distinct and ascending in time within a series.
 
     They are stored one after the other in arrays with spare room. Whenever a series has new rows,
-    all its rows are written again at the end; the old copies are dropped when the room runs out.
+    all its rows are written again at the end; old copies are dropped when the arrays are full.
     """
 
     def __init__(self) -> None:
@@ -91,7 +91,7 @@ class _Past:
 
 
 class Stream:
-    """Scores rows, and remembers of each series the rows that later ones need.
+    """Scores rows, and remembers the rows of each series that later ones need.
 
     It remembers the history that the scorer's ``schema.history`` declares, plus the time by which
     rows may be late; a model without history needs nothing. A row that repeats the series, time and
@@ -179,14 +179,14 @@ class Stream:
     def _score(
         self, columns: Columns, numbers: np.ndarray, remember: bool
     ) -> dict[str, np.ndarray]:
-        present, asked = np.unique(numbers, return_inverse=True)
+        present, fresh = np.unique(numbers, return_inverse=True)
         past, lengths = self._past.rows(present)
         remembered = int(lengths.sum())
         table = {
             name: np.concatenate([past[name], values]) if remembered else values
             for name, values in columns.items()
         }
-        series = np.concatenate([np.repeat(np.arange(len(present)), lengths), asked])
+        series = np.concatenate([np.repeat(np.arange(len(present)), lengths), fresh])
         order = np.lexsort((table[self._order], series))
         twin = _twins(table, series, order, self._order)
         is_distinct = twin == np.arange(len(order))
@@ -195,42 +195,42 @@ class Stream:
         series, old = series[distinct], distinct < remembered
         answers: dict[str, np.ndarray] = {}
         for rows, wanted in self._calls(table[self._order], series, distinct, ~old):
-            given = {name: values[rows] for name, values in table.items()}
+            part = {name: values[rows] for name, values in table.items()}
             at = np.arange(len(distinct))[rows][wanted]
-            for name, found in self._scorer.score(given, None if wanted.all() else wanted).items():
+            for name, found in self._scorer.score(part, None if wanted.all() else wanted).items():
                 if name not in answers:
                     answers[name] = np.empty(len(distinct), found.dtype)
                     if remembered:
-                        answers[name][old] = past[_OF + name][distinct[old]]
+                        answers[name][old] = past[_ANSWER_PREFIX + name][distinct[old]]
                 answers[name][at] = found
         if remember:
             self._remember(table, answers, series, present)
-        place = np.empty(len(order), np.int64)
-        place[order] = (np.cumsum(is_distinct) - 1)[twin]
-        return {name: values[place[remembered:]] for name, values in answers.items()}
+        positions = np.empty(len(order), np.int64)
+        positions[order] = (np.cumsum(is_distinct) - 1)[twin]
+        return {name: values[positions[remembered:]] for name, values in answers.items()}
 
     def _calls(
-        self, times: np.ndarray, series: np.ndarray, came: np.ndarray, is_fresh: np.ndarray
+        self, times: np.ndarray, series: np.ndarray, arrival: np.ndarray, is_fresh: np.ndarray
     ) -> Iterator[tuple[np.ndarray | slice, np.ndarray]]:
         """Yield the rows for each call of the scorer, and which of them need an answer.
 
         No row may be affected by an older one that arrived after it. Rows that could be are scored
         in separate calls, each with its own history, at the cost of scoring that history again.
         """
-        if ((came[1:] > came[:-1]) | (series[1:] > series[:-1])).all():  # the usual case
+        if ((arrival[1:] > arrival[:-1]) | (series[1:] > series[:-1])).all():  # the usual case
             yield slice(None), is_fresh
             return
-        call, firsts = _overtaken(times, series, came, is_fresh, self._history.rows, self._span)
+        call, firsts = _overtaken(times, series, arrival, is_fresh, self._history.rows, self._span)
         together = is_fresh & (call == 0)
         if together.any() or not call.any():
             yield slice(None), together
         for number in range(1, int(call.max()) + 1):
-            is_given = np.zeros(len(came), bool)
+            is_in_call = np.zeros(len(arrival), bool)
             for row in np.flatnonzero(call == number).tolist():
                 back = slice(firsts[row], row + 1)
-                is_given[back] |= came[back] <= came[row]
-            given = np.flatnonzero(is_given)
-            yield given, call[given] == number
+                is_in_call[back] |= arrival[back] <= arrival[row]
+            call_rows = np.flatnonzero(is_in_call)
+            yield call_rows, call[call_rows] == number
 
     def _remember(
         self,
@@ -239,7 +239,7 @@ class Stream:
         series: np.ndarray,
         present: np.ndarray,
     ) -> None:
-        """Keep every row that a later one may need, even if that one is late."""
+        """Remember every row that a later one may need, even if that one arrives late."""
         times = table[self._order]
         ends = np.searchsorted(series, np.arange(len(present)), "right")
         starts = np.append(0, ends[:-1])
@@ -248,7 +248,7 @@ class Stream:
         oldest = times[np.clip(starts + rows_before - self._history.rows, starts, ends - 1)]
         keep = times >= (np.minimum(oldest, latest) - self._span)[series]
         kept = {name: values[keep] for name, values in table.items()}
-        kept |= {_OF + name: values[keep] for name, values in answers.items()}
+        kept |= {_ANSWER_PREFIX + name: values[keep] for name, values in answers.items()}
         self._past.put(present, np.add.reduceat(keep, starts, dtype=np.int64), kept)
         self._past.newest[present] = times[ends - 1]
 
@@ -256,7 +256,7 @@ class Stream:
 def _overtaken(
     times: np.ndarray,
     series: np.ndarray,
-    came: np.ndarray,
+    arrival: np.ndarray,
     is_fresh: np.ndarray,
     rows_back: int,
     span: np.timedelta64,
@@ -265,23 +265,24 @@ def _overtaken(
 
     Parameters
     ----------
-    times, series, came
-        Of distinct rows, ordered by series, then time; ``came`` is the order of arrival.
+    times, series, arrival
+        Columns of distinct rows, ordered by series, then time; a lower ``arrival`` is earlier.
 
     Returns
     -------
     The number of the scorer call for each row, 0 for other rows: rows of one call can be scored
     together, each with its history. And the first row of each history.
     """
-    call, firsts, after = np.zeros((3, len(came)), np.int64)  # after: last call without the row
-    of_series = series * (came.max(initial=0) + 1)
-    newest = np.maximum.accumulate(of_series + came) - of_series
-    may_be = np.flatnonzero(is_fresh & (newest > came))
-    may_be = may_be[np.argsort(came[may_be])]
-    begins = np.searchsorted(series, series[may_be])
-    for row, begin in zip(may_be.tolist(), begins.tolist(), strict=True):
-        first = _first_needed(times, came, begin, row, rows_back, span)
-        known = came[first : row + 1] <= came[row]
+    # after: for each row, the last call that must not include it
+    call, firsts, after = np.zeros((3, len(arrival)), np.int64)
+    of_series = series * (arrival.max(initial=0) + 1)
+    newest = np.maximum.accumulate(of_series + arrival) - of_series
+    candidates = np.flatnonzero(is_fresh & (newest > arrival))
+    candidates = candidates[np.argsort(arrival[candidates])]
+    begins = np.searchsorted(series, series[candidates])
+    for row, begin in zip(candidates.tolist(), begins.tolist(), strict=True):
+        first = _first_needed(times, arrival, begin, row, rows_back, span)
+        known = arrival[first : row + 1] <= arrival[row]
         if known.all():
             continue
         before = after[first : row + 1]
@@ -291,13 +292,18 @@ def _overtaken(
 
 
 def _first_needed(
-    times: np.ndarray, came: np.ndarray, begin: int, row: int, rows_back: int, span: np.timedelta64
+    times: np.ndarray,
+    arrival: np.ndarray,
+    begin: int,
+    row: int,
+    rows_back: int,
+    span: np.timedelta64,
 ) -> int:
     """Return the first row of a row's history; ``begin`` is the first of its series."""
     oldest, back = row, rows_back
     while back:
         start = max(row - back, begin)
-        known = np.flatnonzero(came[start:row] < came[row])
+        known = np.flatnonzero(arrival[start:row] < arrival[row])
         if len(known) >= rows_back or start == begin:
             oldest = start + int(known[-rows_back]) if len(known) >= rows_back else begin
             break

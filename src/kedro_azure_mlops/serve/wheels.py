@@ -18,7 +18,7 @@ _GLIBC = ("manylinux_2_28", "manylinux_2_27", "manylinux_2_17", "manylinux2014")
 
 @dataclass(frozen=True)
 class Wheels:
-    """The platform that wheels are for, and its Python version, such as ``3.11``."""
+    """The target platform of wheels, and its Python version, such as ``3.11``."""
 
     platform: str
     python: str
@@ -32,14 +32,14 @@ class Wheels:
             If a wheel cannot be downloaded.
         """
         architecture = self.platform.removeprefix("linux_")
-        kinds = [word for tag in _GLIBC for word in ("--platform", f"{tag}_{architecture}")]
+        platforms = [word for tag in _GLIBC for word in ("--platform", f"{tag}_{architecture}")]
         command = [
             *(*_pip(root), "download", "--quiet"),
             *("--require-hashes", "--only-binary", ":all:", "--no-deps", "--dest", str(target)),
-            *("--implementation", "cp", "--python-version", self.python, *kinds),
+            *("--implementation", "cp", "--python-version", self.python, *platforms),
             *("--disable-pip-version-check", "--requirement", str(requirements)),
         ]
-        done = subprocess.run(
+        process = subprocess.run(
             command,
             cwd=root,
             stdout=subprocess.PIPE,
@@ -47,15 +47,15 @@ class Wheels:
             text=True,
             check=False,
         )
-        if done.returncode:
+        if process.returncode:
             raise OperationError(
                 f"The wheels for {self.platform} and Python {self.python} cannot be downloaded "
-                f"(--no-wheels leaves them out):\n{done.stdout.strip()}"
-            ) from full_disk_in(done.stdout)
+                f"(--no-wheels leaves them out):\n{process.stdout.strip()}"
+            ) from full_disk_in(process.stdout)
 
 
 def this_machine() -> str | None:
-    """Return the platform of this machine; None if no wheels are downloaded for it."""
+    """Return the platform of this machine; None if wheels for it cannot be downloaded."""
     architecture = {"amd64": "x86_64", "arm64": "aarch64"}.get(
         platform.machine().lower(), platform.machine()
     )
@@ -64,16 +64,16 @@ def this_machine() -> str | None:
 
 
 def _pip(root: Path) -> list[str]:
-    """Return the command for pip: through uv (also one beside the project's Python), or a module.
+    """Return the command for pip: through uv, which may be in the project, or as a module.
 
     Raises
     ------
     OperationError
         If neither is available.
     """
-    beside = (root / ".uv" / "bin", root / ".uv" / "Scripts", Path(sys.executable).parent)
-    places = os.pathsep.join([os.environ.get("PATH", ""), *map(str, beside)])
-    if uv := shutil.which("uv", path=places):
+    folders = (root / ".uv" / "bin", root / ".uv" / "Scripts", Path(sys.executable).parent)
+    search_path = os.pathsep.join([os.environ.get("PATH", ""), *map(str, folders)])
+    if uv := shutil.which("uv", path=search_path):
         return [uv, "tool", "run", "--quiet", "pip"]
     if importlib.util.find_spec("pip"):
         return [sys.executable, "-m", "pip"]

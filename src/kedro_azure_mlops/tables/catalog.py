@@ -1,4 +1,4 @@
-"""Catalog entries for long tables of series: history, labels, and new rows a piece at a time.
+"""Catalog entries for long tables of series: history, labels, and new rows in pieces.
 
 The catalog names the columns, ``reader:`` describes the format of the files::
 
@@ -46,7 +46,7 @@ class SeriesColumns(Parameters):
     ----------
     time, series
         The columns of the time and of the series' name; a file without the latter is one series,
-        named like the file.
+        named after the file.
     numbers
         One or more columns of numbers.
     aliases
@@ -65,16 +65,16 @@ class SeriesColumns(Parameters):
         Raises
         ------
         OperationError
-            Naming the key that is wrong.
+            If a key is wrong; the message names it.
         """
         try:
-            found = cls.model_validate(dict(given))
+            columns = cls.model_validate(dict(given))
         except ValidationError as error:
             faults = [f"{'.'.join(['columns', *k])}: {why}" for k, why in explain(error, given)]
             raise OperationError("\n".join(faults)) from error
-        number, *others = found.numbers
-        names = Names(found.time, found.series, number, found.aliases, others)
-        if wrong := sorted(set(found.aliases.values()) - set(names.all)):
+        number, *others = columns.numbers
+        names = Names(columns.time, columns.series, number, columns.aliases, others)
+        if wrong := sorted(set(columns.aliases.values()) - set(names.all)):
             raise OperationError(
                 f"columns.aliases: {wrong[0]} is not one of the columns {', '.join(names.all)}."
             )
@@ -82,7 +82,7 @@ class SeriesColumns(Parameters):
 
 
 class _TextFile(AbstractVersionedDataset[NoReturn, pd.DataFrame]):
-    """A text file, here or at an address, that is opened by identity and never written."""
+    """A read-only text file, local or at an address that is opened by identity."""
 
     def __init__(
         self,
@@ -104,25 +104,25 @@ class _TextFile(AbstractVersionedDataset[NoReturn, pd.DataFrame]):
 
     def open(self) -> IO[bytes]:
         """Open the file in binary mode."""
-        return self._fs.open(self._place(), "rb")
+        return self._fs.open(self._load_path(), "rb")
 
     def save(self, data: NoReturn) -> NoReturn:
-        """Raise an error: these files belong to someone else."""
-        raise DatasetError(f"{shown(self._address)} is only read, never written.")
+        """Raise an error: the files are read-only."""
+        raise DatasetError(f"{shown(self._address)} is read-only.")
 
     def _source(self, also: str) -> str:
-        """Return the file's name; refuse a missing file, with the parameter that sets it."""
-        hint = "Its entry in catalog.yml names it, as filepath."
+        """Return the file's name; if the file is missing, raise an error with a hint."""
+        hint = "Set filepath in its entry in catalog.yml."
         if self._parameter:
             hint = f"Set {self._parameter} in {_settings()}{also}"
         return source_of(self, self._address, hint)
 
-    def _place(self) -> str:
+    def _load_path(self) -> str:
         return str(get_filepath_str(self._get_load_path(), self._protocol))
 
     def _exists(self) -> bool:
         try:
-            return bool(self._fs.exists(self._place()))
+            return bool(self._fs.exists(self._load_path()))
         except DatasetError:  # there is no version
             return False
 
@@ -137,7 +137,7 @@ class _TextFile(AbstractVersionedDataset[NoReturn, pd.DataFrame]):
 class SeriesCSV(_TextFile):
     """Rows of one or several series, with or without a header: time, series, numbers.
 
-    Loads time and series as text, and the numbers where they can be read as such, indexed by the
+    Loads time and series as text, and the numbers where they can be parsed, indexed by the
     line of the file; ``attrs["source"]`` is the file, ``attrs["notes"]`` lists unused content. The
     ``validator:`` of the entry checks the values.
 
@@ -172,9 +172,9 @@ class SeriesCSV(_TextFile):
         Raises
         ------
         MissingFileError
-            If there is no such file.
+            If the file does not exist.
         UnreadableAddressError
-            If the store that it is in cannot be read.
+            If the store of the file cannot be read.
         BadDataError
             If the file is empty, not a table, or not in the format that ``reader`` sets.
         """
@@ -182,7 +182,7 @@ class SeriesCSV(_TextFile):
         return whole
 
     def pieces(self, rows: int | None) -> Iterator[pd.DataFrame]:
-        """Read the file as tables of at most ``rows`` rows; raises as ``load``."""
+        """Read the file as tables of at most ``rows`` rows; raises like ``load``."""
         yield from self.series(self.source()).read_csv(self.open, rows)
 
     def source(self) -> str:
@@ -196,16 +196,16 @@ class SeriesCSV(_TextFile):
 
 
 class LabelsCSV(_TextFile):
-    """Labelled intervals of series, ends included: rows of the series, ``start`` and ``end``.
+    """Labelled intervals of series, one per row: the series, ``start`` and ``end``, inclusive.
 
     Parameters
     ----------
     filepath
-        As for ``SeriesCSV``; None: nothing is labelled.
+        As for ``SeriesCSV``; None if nothing is labelled.
     series
         The column with the name of the series.
     reader
-        The one of the labelled rows: times without an offset are in its time zone.
+        The options of the labelled rows; times without an offset are in their time zone.
     parameter
         The parameter that names the file, for messages.
     """
@@ -224,14 +224,14 @@ class LabelsCSV(_TextFile):
         super().__init__(filepath or "none", parameter, **options)
 
     def load(self) -> pd.DataFrame:
-        """Read the labels, times as timestamps; no row if no file is named.
+        """Read the labels, with times as timestamps; no rows if no file is named.
 
         Raises
         ------
         MissingFileError
-            If a file is named and does not exist.
+            If the named file does not exist.
         UnreadableAddressError
-            If the store that it is in cannot be read.
+            If the store of the file cannot be read.
         BadDataError
             If a column is missing, a time cannot be read or an interval ends before it starts.
         """
@@ -266,9 +266,9 @@ class SeriesPieces(CsvPieces):
     columns, reader
         As for ``SeriesCSV``.
     checks
-        Checks of each piece, in the form of Kedro's ``validator:`` (which would be given the
+        Checks of each piece, in the form of Kedro's ``validator:`` (which would receive the
         iterator of pieces). The rows at the last time of a series are checked again with the next
-        piece, so that a clock that has stopped is noticed across pieces.
+        piece, so that a stopped clock is detected across pieces.
     parameter, pipeline
         The parameter that names the files and the pipeline that scores them, for messages.
     """
@@ -293,7 +293,7 @@ class SeriesPieces(CsvPieces):
             self._validator = resolve_validator(ValidatorSpec.from_dataset_config("checks", given))
 
     def files(self) -> dict[str | None, str]:
-        """Find the files, as ``CsvPieces.files``."""
+        """Find the files, like ``CsvPieces.files``."""
         if self.filepath is None and self._parameter:
             only = f"--pipelines {self._pipeline} " if self._pipeline else ""
             raise MissingFileError(
@@ -303,7 +303,7 @@ class SeriesPieces(CsvPieces):
         return super().files()
 
     def read_csv(self, address: str) -> Iterator[pd.DataFrame]:
-        """Read a CSV file as pieces; raises as ``SeriesCSV``."""
+        """Read a CSV file as pieces; raises like ``SeriesCSV``."""
         return self._file(address).pieces(self.rows)
 
     def read_parquet(self, address: str) -> Iterator[pd.DataFrame]:
@@ -311,7 +311,7 @@ class SeriesPieces(CsvPieces):
         return self._file(address).series(shown(address)).select(super().read_parquet(address))
 
     def accept(self, pieces: Iterator[pd.DataFrame]) -> Iterator[pd.DataFrame]:
-        """Check each piece, together with the last rows of its series before it."""
+        """Check each piece together with the preceding last rows of its series."""
         before = pd.DataFrame()
         for piece in pieces:
             if self._validator is not None:
@@ -323,7 +323,7 @@ class SeriesPieces(CsvPieces):
 
     def _file_system(self, address: str) -> tuple[Any, str]:
         opened = self._file(address)
-        return opened._fs, opened._place()
+        return opened._fs, opened._load_path()
 
     def _file(self, address: str) -> SeriesCSV:
         return SeriesCSV(

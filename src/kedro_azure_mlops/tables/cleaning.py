@@ -32,15 +32,15 @@ _TOO_MUCH = {
     "repeated": "of the {rows} repeat a time of their {series}",
     "unordered": "of the {rows} are older than the one before",
     "jittered": "of the steps differ from the usual one by more than half of it",
-    "error_codes": "of the {rows} are error codes: one value far outside that comes and goes",
-    "in_gaps": "of the time lies in gaps",
+    "error_codes": "of the {rows} are error codes: one recurring value far outside the others",
+    "in_gaps": "of the time is in gaps",
 }
 
 
 class CleaningParameters(Parameters):
     """Shares of rows above which a file is refused instead of repaired.
 
-    A hole of more than ``gap_steps`` usual steps is a gap.
+    A step longer than ``gap_steps`` usual steps is a gap.
     """
 
     max_repeated: Share
@@ -65,7 +65,7 @@ def clean_series(
     * No row is dropped: the index is the line of the input file.
     * Rows that repeat a time stay in the order of the file; only one that repeats all columns of
       another is marked ``repeated``.
-    * Times with an offset become UTC; times without are taken as they are.
+    * Times with an offset become UTC; times without one are left unchanged.
     * Error codes that look like measurements are counted and listed, see ``find_error_codes``.
 
     Parameters
@@ -83,14 +83,14 @@ def clean_series(
 
     Returns
     -------
-    ``columns`` and ``repeated``, and the report: counts, ``share_in_gaps``, the ``fingerprint`` of
-    the rows in the order of the file. With a Spark table the line is a column, rows have no order,
-    and the fingerprint differs.
+    ``columns`` and ``repeated``, and the report: counts, ``share_in_gaps``, and the ``fingerprint``
+    of the rows in the order of the file. For a Spark table, the line is a column, rows have no
+    order, and the fingerprint differs.
 
     Raises
     ------
     BadDataError
-        If a share is above its maximum, with the first rows concerned.
+        If a share is above its maximum; the message shows the first rows concerned.
     """
     if is_on_spark(raw):
         from kedro_azure_mlops.tables.on_spark import clean_on_spark
@@ -133,7 +133,7 @@ def refuse_too_much(
     Raises
     ------
     BadDataError
-        With the first rows concerned.
+        If there are more; the message shows the first rows concerned.
     """
     for name, fault in _TOO_MUCH.items():
         share = _share_in_gaps(count) if name == "in_gaps" else count[name] / count["rows"]
@@ -180,7 +180,7 @@ def report_of(
 
 def list_findings(report: Mapping[str, Any]) -> list[str]:
     """Return lines of text with the counts of ``clean_series`` and the notes of the reader."""
-    counts = [f"{report[name]:,} {words}" for name, words in COUNTED.items()]
+    counts = [f"{report[name]:,} {label}" for name, label in COUNTED.items()]
     gaps = f"{report['gaps']} gaps (longest {report['longest_gap_hours']} h)"
     return [
         f"found: {', '.join([*counts, gaps])}",

@@ -1,4 +1,4 @@
-"""Read delimited text as tables indexed by the line of the file, or refuse it and name the line.
+"""Parse delimited text into tables indexed by line number; errors name the faulty line.
 
 Lines that are rows of plain fields are read by pyarrow, all others (quotes, blank lines, rows of
 other widths, numbers in other forms) by pandas, with the same result. Lines are counted one by one
@@ -24,29 +24,29 @@ from kedro_azure_mlops.validation import BadDataError, NoRowsError
 
 Open = Callable[[], IO[bytes]]
 
-SHARE = "share"  # attribute of a table that is part of a file: how much of it was read so far
+SHARE = "share"  # table attribute: the share of the file that has been read so far
 
-_ROWS_AT_ONCE = 500_000  # of a file that is read whole, to limit the text in memory
-_HEAD = 4096  # bytes that show the encoding
+_ROWS_AT_ONCE = 500_000  # parsed together if a file is read whole, to limit the text in memory
+_HEAD = 4096  # bytes from which the encoding is detected
 _BLANK = " \t\r\n"
-_LEADING_ZERO = r"[ \t]*[+-]?0\d"  # of a name such as 007, which pandas would read as 7
+_LEADING_ZERO = r"[ \t]*[+-]?0\d"  # matches text such as 007, which pandas would read as 7
 
 
 class FormError(BadDataError):
-    """The file does not have the configured form; it may have another one."""
+    """The file does not have the configured format, but may have another one."""
 
 
 class Form(NamedTuple):
-    """How the text of a file is cut: encoding, separator, lines to skip before the table."""
+    """The format of a text file: encoding, separator, lines to skip before the table."""
 
     separator: str = ","
     encoding: str = "utf-8"
     skip_rows: int = 0
-    is_pair: bool = False  # of two columns: commas after the first are decimal signs
+    is_pair: bool = False  # two columns; commas after the first one are decimal signs
 
 
 class Header(NamedTuple):
-    """The names of the columns, and their line; without a header they are ``column 1``, ..."""
+    """The column names and the line of the header; without one, the names are ``column 1``, ..."""
 
     names: list[str]
     line: int | None
@@ -55,8 +55,8 @@ class Header(NamedTuple):
 class Kinds(NamedTuple):
     """The columns whose values are needed; other columns keep only their names.
 
-    ``texts`` are read as text, where empty ones are missing, ``numbers`` as numbers, where the
-    texts in ``missing`` are; ``is_text`` keeps these as text too.
+    ``texts`` are read as text, and missing if empty; ``numbers`` are read as numbers, and missing
+    if their text is in ``missing``. ``is_text`` keeps numbers as text, too.
     """
 
     texts: Sequence[str]
@@ -75,7 +75,7 @@ class Kinds(NamedTuple):
 
 
 class Record(NamedTuple):
-    """A row cut into cells: the line it begins with, its text, and how many lines that has."""
+    """A parsed row: its first line, its cells, its text and its number of lines."""
 
     line: int
     cells: list[str]
@@ -84,7 +84,7 @@ class Record(NamedTuple):
 
 
 class Lines:
-    """The lines of a file from its table on, and its header.
+    """The lines of the table in a file, and its header.
 
     Parameters
     ----------
@@ -93,14 +93,14 @@ class Lines:
     source
         The name of the file in messages.
     known
-        Names of columns that identify a header even beside cells that look like values.
+        Names of columns that identify a header even next to cells that look like values.
     header
-        Whether there is one; None detects it.
+        Whether the table has a header; None detects it.
 
     Raises
     ------
     BadDataError
-        If the file is empty, or its bytes are not text of the encoding.
+        If the file is empty, or its bytes are not valid in the encoding.
     """
 
     def __init__(
@@ -114,7 +114,7 @@ class Lines:
         self.source, self.form = source, form
         self.taken = 0  # lines of the file that were read
         self._infers = False  # whether pandas infers the types of columns
-        self._names_of_digits: set[str] = set()  # the columns that hold text such as 007
+        self._zero_padded: set[str] = set()  # the columns that hold text such as 007
         self._open = open_file
         self._file: Any = open_file()
         try:
@@ -136,12 +136,12 @@ class Lines:
         self._file.close()
 
     def refuse_repeated_names(self) -> None:
-        """Refuse two columns of one name, because it is unclear which one is meant.
+        """Refuse two columns with the same name, because it is unclear which one is meant.
 
         Raises
         ------
         BadDataError
-            With the numbers of both.
+            If two columns share a name; the message gives their numbers.
         """
         names = self.header.names
         for name in names:
@@ -174,12 +174,12 @@ class Lines:
         if kinds:
             options = kinds.options()
         while lines := self._take(rows):
-            table = self._of_plain_lines(lines, kinds) if kinds else None
+            table = self._parse_plain_lines(lines, kinds) if kinds else None
             if table is None:
-                table = self._of_single_lines(lines, options)
+                table = self._parse_single_lines(lines, options)
             if table is None:
                 self._text.put_back(lines)
-                table = self._of_records(rows, options)
+                table = self._parse_records(rows, options)
             else:
                 self.taken += count_lines(lines)
             if len(table):
@@ -188,10 +188,10 @@ class Lines:
                 yield table
 
     def head(self, rows: int) -> list[Record]:
-        """Return the first rows without taking them."""
-        found = list(islice(self._records(), rows))
-        self._text.put_back("".join(record.text for record in found).encode())
-        return [record for record in found if record.cells]
+        """Return the first rows without consuming them."""
+        records = list(islice(self._records(), rows))
+        self._text.put_back("".join(record.text for record in records).encode())
+        return [record for record in records if record.cells]
 
     def _take(self, count: int) -> bytes:
         try:
@@ -232,23 +232,23 @@ class Lines:
             except csv.Error as error:
                 raise BadDataError(
                     f"{self.source}: not a CSV table: line {first}: {error}. A quote that opens "
-                    "there may not be closed."
+                    "there may be unclosed."
                 ) from error
             text, count = "".join(taken), len(taken)
             taken.clear()
             yield Record(first, cells if text.strip(blank) else [], text, count)
             first += count
 
-    def _of_plain_lines(self, lines: bytes, kinds: Kinds) -> pd.DataFrame | None:
+    def _parse_plain_lines(self, lines: bytes, kinds: Kinds) -> pd.DataFrame | None:
         """Read lines that are all rows of plain fields; None if they are not."""
-        plain = _plain(lines, self.form.separator)
+        plain = _as_plain_lines(lines, self.form.separator)
         table = _read_plain(plain, self.form.separator, self.header.names, kinds) if plain else None
         if table is None or len(table) != count_lines(lines):
             return None
         table.index = pd.RangeIndex(self.taken + 1, self.taken + 1 + len(table))
         return table
 
-    def _of_single_lines(self, lines: bytes, options: dict[str, Any]) -> pd.DataFrame | None:
+    def _parse_single_lines(self, lines: bytes, options: dict[str, Any]) -> pd.DataFrame | None:
         """Read lines that are all either rows or blank; None if they are not."""
         table = self._parse(lines, options)
         if table is None:
@@ -266,7 +266,7 @@ class Lines:
         table.index = pd.Index(numbers, dtype="int64")
         return table
 
-    def _of_records(self, rows: int, options: dict[str, Any]) -> pd.DataFrame:
+    def _parse_records(self, rows: int, options: dict[str, Any]) -> pd.DataFrame:
         """Read rows that may have line breaks in their quoted fields."""
         numbers, texts, first = [], [], self.taken + 1
         for record in self._records():
@@ -280,8 +280,8 @@ class Lines:
         table = self._parse("".join(texts).encode(), options)
         if table is None or len(table) != len(numbers):
             raise BadDataError(
-                f"{self.source}: not a CSV table: from line {first} to {self.taken} the lines "
-                "cannot be cut into rows: a quote may not be closed."
+                f"{self.source}: not a CSV table: lines {first} to {self.taken} cannot be cut into "
+                "rows: a quote may be unclosed."
             )
         table.index = pd.Index(numbers, dtype="int64")
         return table
@@ -298,7 +298,7 @@ class Lines:
     def _parse(self, text: bytes, options: dict[str, Any]) -> pd.DataFrame | None:
         if not text.strip(_BLANK.encode()):
             return pd.DataFrame(columns=self.header.names)
-        given = {
+        arguments = {
             "skipinitialspace": True,
             "float_precision": "round_trip",  # as JSON parsers do
             "low_memory": False,
@@ -313,46 +313,46 @@ class Lines:
             # pandas would cut off cells beyond the header and only warn
             warnings.simplefilter("error", pd.errors.ParserWarning)
             try:
-                table = pd.read_csv(io.BytesIO(text), **given)
+                table = pd.read_csv(io.BytesIO(text), **arguments)
             except (pd.errors.ParserError, pd.errors.ParserWarning):
                 return None
-            return self._with_names_of_digits(table, text, given) if self._infers else table
+            return self._keep_leading_zeros(table, text, arguments) if self._infers else table
 
-    def _with_names_of_digits(
-        self, table: pd.DataFrame, text: bytes, given: dict[str, Any]
+    def _keep_leading_zeros(
+        self, table: pd.DataFrame, text: bytes, arguments: dict[str, Any]
     ) -> pd.DataFrame:
-        """Read columns again as text if pandas made whole numbers of text with leading zeros."""
-        types = given.get("dtype") or {}
+        """Read columns again as text if pandas converted text with leading zeros to numbers."""
+        types = arguments.get("dtype") or {}
         if not isinstance(types, Mapping):  # one type for all columns
             return table
-        given_kinds = {*types, *(given.get("converters") or {})}
+        typed = {*types, *(arguments.get("converters") or {})}
 
         def read_as_text(names: Iterable[str]) -> pd.DataFrame:
-            kept: dict[str, Any] = given | {"dtype": {**types, **dict.fromkeys(names, str)}}
+            kept: dict[str, Any] = arguments | {"dtype": {**types, **dict.fromkeys(names, str)}}
             return pd.read_csv(io.BytesIO(text), **kept)
 
         whole = [
             str(name)
             for name, values in table.select_dtypes("number").items()
-            if name not in given_kinds and (values.isna() | (values % 1 == 0)).all()
+            if name not in typed and (values.isna() | (values % 1 == 0)).all()
         ]
         mark = re.escape(self.form.separator) if len(self.form.separator) == 1 else ""
         begins = f'(?:^|[\n"{mark}])' if mark else ""
         if whole and re.search(f"{begins}{_LEADING_ZERO}".encode(), text):
             texts = read_as_text(whole)
-            self._names_of_digits |= {
+            self._zero_padded |= {
                 name for name in whole if texts[name].str.match(_LEADING_ZERO).any()
             }
-        again = self._names_of_digits.intersection(whole)
-        return read_as_text(again) if again else table
+        padded = self._zero_padded.intersection(whole)
+        return read_as_text(padded) if padded else table
 
-    def _read_header(self, known: Sequence[str], given: bool | None) -> Header:
+    def _read_header(self, known: Sequence[str], has_header: bool | None) -> Header:
         """Read the names of the columns; put back a first line that is not a header."""
         for record in self._records():
             if not record.cells:
                 self.taken += record.lines
                 continue
-            if is_header(record.cells, known) if given is None else given:
+            if is_header(record.cells, known) if has_header is None else has_header:
                 self.taken += record.lines
                 return Header([cell.strip() for cell in record.cells], record.line)
             self._text.put_back(record.text.encode())
@@ -378,19 +378,21 @@ class Lines:
             )
 
     def _refuse_other_encoding(self) -> None:
-        """Refuse UTF-16 and UTF-32 unless configured: they would read as text full of NULs."""
+        """Refuse UTF-16 and UTF-32 unless configured: they would be read as text full of NULs."""
         head = self._file.read(_HEAD)
         self._file.seek(0)
-        found = _wide_encoding(head)
-        if found and _is_utf_8(self.form.encoding):
-            raise BadDataError(f"{self.source}: not a CSV table: {_looks_like(found, self.source)}")
+        encoding = _wide_encoding(head)
+        if encoding and _is_utf_8(self.form.encoding):
+            raise BadDataError(
+                f"{self.source}: not a CSV table: {_looks_like(encoding, self.source)}"
+            )
 
-    def _bad_text(self, found: UnicodeError) -> BadDataError:
+    def _bad_text(self, fault: UnicodeError) -> BadDataError:
         """Return an error with the byte that cannot be decoded, its line and a likely encoding."""
         with self._open() as file:
             content = file.read()
-        other = "Set reader.encoding to the encoding of the file."
-        why = f"{found}. {other}"
+        hint = "Set reader.encoding to the encoding of the file."
+        why = f"{fault}. {hint}"
         try:
             content.decode(self.form.encoding)
         except UnicodeDecodeError as error:
@@ -403,12 +405,12 @@ class Lines:
                 as_text = shown.decode("cp1252", "replace")
                 why += f"Read as cp1252 it is {as_text!r}: {_looks_like('cp1252', self.source)}"
             elif not is_binary:
-                why += other
+                why += hint
         return BadDataError(f"{self.source}: not a CSV table: {why}")
 
 
 def read_text(open_file: Open, source: str) -> pd.DataFrame:
-    """Read a whole file with a header, separated by commas, as text; nothing counts as missing.
+    """Read a whole comma-separated file with a header as text; no value counts as missing.
 
     Raises
     ------
@@ -421,8 +423,8 @@ def read_text(open_file: Open, source: str) -> pd.DataFrame:
         return next(lines.tables(None, dtype=str, keep_default_na=False), empty)
 
 
-def _plain(lines: bytes, separator: str) -> bytes | None:
-    """Return lines without blanks after separators; None for other blanks, quotes or no text."""
+def _as_plain_lines(lines: bytes, separator: str) -> bytes | None:
+    """Remove blanks after separators; None if there are other blanks, quotes or empty lines."""
     mark = separator.encode()
     if len(mark) > 1 or mark in b' "' or b'"' in lines or b"\n\n" in lines or lines[:1] == b"\n":
         return None
@@ -443,7 +445,7 @@ def _read_plain(
 ) -> pd.DataFrame | None:
     """Read plain fields with pyarrow as pandas would; None if the results could differ.
 
-    Otherwise pyarrow reads the same numbers and the same missing values as pandas.
+    The numbers and missing values of a returned table are those that pandas would read.
     """
     import pyarrow as pa
     import pyarrow.compute
@@ -487,7 +489,7 @@ def _read_plain(
                     if not column.null_count:
                         with suppress(pa.ArrowInvalid):  # 20.0 is not written as a whole number
                             found[name] = read([name], pa.int64())[name].to_numpy()
-                    # pandas reads +5 as a whole number, and -0 beside a missing one as 0
+                    # pandas reads +5 as a whole number, and -0 next to a missing value as 0
                     is_other = (abs(known) >= 2**63) | ((known == 0) & np.signbit(known))
                     if found[name] is values and (b"+" in lines or is_other.any()):
                         return None

@@ -34,7 +34,7 @@ _COMPACT = {8: "%Y%m%d", 10: "%Y%m%d%H", 12: "%Y%m%d%H%M", 14: "%Y%m%d%H%M%S"}
 
 
 class Layout(NamedTuple):
-    """How the first lines of a file look.
+    """The layout of the first lines of a file.
 
     ``kinds`` is the content of each column: times, dates, clocks (times of day), numbers, counts
     (1, 2, 3 ...) or texts; ``formats`` are all formats that fit the times.
@@ -49,8 +49,8 @@ class Layout(NamedTuple):
     formats: list[str]
 
     def columns(self, kind: str) -> list[int]:
-        """Return the places of the columns of a kind."""
-        return [place for place, found in enumerate(self.kinds) if found == kind]
+        """Return the positions of the columns of a kind."""
+        return [place for place, other in enumerate(self.kinds) if other == kind]
 
     def name(self, place: int) -> str | int:
         """Return a column's header, else its number, as accepted by ``reader.columns``."""
@@ -74,7 +74,7 @@ class Layout(NamedTuple):
 def is_header(cells: Sequence[str], known: Sequence[str] = ()) -> bool:
     """Return whether cells are names of columns: none looks like a time or a number.
 
-    Numbers are allowed beside known names.
+    Numbers are allowed next to known names.
     """
     if any(is_time_like(cell) for cell in cells):
         return False
@@ -89,16 +89,16 @@ def is_time_like(text: str) -> bool:
 
 def is_number_like(text: str) -> bool:
     """Return whether a text is a number, with a decimal point or comma."""
-    return any(_can(read_number, text.strip(), sign) for sign in ".,")
+    return any(_fits(read_number, text.strip(), sign) for sign in ".,")
 
 
 def layout_of(lines: Sequence[str]) -> Layout | None:
     """Return the layout of a file's first lines; None if they are not a table of values."""
-    found = [layout for separator in SEPARATORS if (layout := _cut_by(separator, lines))]
-    if not found:
+    layouts = [layout for separator in SEPARATORS if (layout := _cut_by(separator, lines))]
+    if not layouts:
         return None
-    # a separator splits all lines; but so do decimal commas, so the comma comes last
-    return max(found, key=lambda layout: len(layout.rows))
+    # decimal commas split all lines too, so the comma comes last
+    return max(layouts, key=lambda layout: len(layout.rows))
 
 
 def _cut_by(separator: str, lines: Sequence[str]) -> Layout | None:
@@ -136,17 +136,17 @@ def _is_value(cell: str) -> bool:
 
 
 def _kind(cells: list[str]) -> str:
-    there = [cell for cell in cells if cell]
-    if there and all(map(is_time_like, there)):
-        has_clock, has_date = (any(map(form.search, there)) for form in (_COLON, _DATE))
+    filled = [cell for cell in cells if cell]
+    if filled and all(map(is_time_like, filled)):
+        has_clock, has_date = (any(map(form.search, filled)) for form in (_COLON, _DATE))
         return "time" if has_clock and has_date else "date" if has_date else "clock"
-    numbers = [cell for cell in there if is_number_like(cell)]
-    if not there or 2 * len(numbers) < len(there):
+    numbers = [cell for cell in filled if is_number_like(cell)]
+    if not filled or 2 * len(numbers) < len(filled):
         return "text"
-    if len(numbers) == len(there) and all(map(str.isdigit, there)):
-        if _compact_format(there):
+    if len(numbers) == len(filled) and all(map(str.isdigit, filled)):
+        if _compact_format(filled):
             return "time"
-        steps = {int(later) - int(cell) for cell, later in pairwise(there)}
+        steps = {int(later) - int(cell) for cell, later in pairwise(filled)}
         if steps == {1}:
             return "count"
     return "number"
@@ -155,7 +155,7 @@ def _kind(cells: list[str]) -> str:
 def _compact_format(cells: list[str]) -> str | None:
     wanted = _COMPACT.get(len(cells[0]))
     if wanted and len({*map(len, cells)}) == 1 and all(c[:2] in {"19", "20"} for c in cells):
-        return wanted if all(_can(datetime.strptime, cell, wanted) for cell in cells) else None
+        return wanted if all(_fits(datetime.strptime, cell, wanted) for cell in cells) else None
     return None
 
 
@@ -166,16 +166,18 @@ def _formats(rows: list[list[str]], kinds: list[str]) -> list[str]:
         places = [kinds.index("time")]
     texts = [" ".join(row[place] for place in places) for row in rows] if places else []
     texts = [text for text in texts if text.strip()]
-    if not texts or all(_can(read_time, text) for text in texts):
+    if not texts or all(_fits(read_time, text) for text in texts):
         return []
     if compact := _compact_format(texts):
         return [compact]
-    return [wanted for wanted in _FORMATS if all(_can(datetime.strptime, t, wanted) for t in texts)]
+    return [
+        wanted for wanted in _FORMATS if all(_fits(datetime.strptime, t, wanted) for t in texts)
+    ]
 
 
-def _can(read: Any, *given: Any) -> bool:
+def _fits(read: Any, *arguments: Any) -> bool:
     try:
-        read(*given)
+        read(*arguments)
     except ValueError:
         return False
     return True

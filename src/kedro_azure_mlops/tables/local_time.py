@@ -1,8 +1,8 @@
-"""Local times: convert them to UTC by a time zone, or report hours that are repeated.
+"""Convert local times to UTC by a time zone, or report hours that are repeated.
 
-When clocks go back, an hour occurs twice. Which of the two a row means follows from the earlier
-rows of its series: the one that continues their usual step. So it does not matter how a file is
-cut into pieces.
+When clocks go back, an hour occurs twice. A row is assigned to the occurrence that continues the
+usual step of the earlier rows of its series, so the result does not depend on how a file is cut
+into pieces.
 """
 
 import re
@@ -19,7 +19,7 @@ from kedro_azure_mlops.windows import by_series
 _HOUR, _SECOND = np.timedelta64(1, "h"), np.timedelta64(1, "s")
 _REMEMBERED = 6  # last times of a series, whose median step is the usual one
 _OFFSET = re.compile(r"(?:UTC|GMT)?([+-])(\d\d?)(?::?(\d\d))?", re.ASCII)
-_SUNDAY, _MONTHS = 3, (3, 4, 10, 11)  # days since a Thursday, the epoch; north and south
+_SUNDAY, _MONTHS = 3, (3, 4, 10, 11)  # days since the epoch, a Thursday; both hemispheres
 
 
 def zone_of(name: str) -> Any:
@@ -28,7 +28,7 @@ def zone_of(name: str) -> Any:
     Raises
     ------
     ValueError
-        If there is none of that name.
+        If there is no zone of that name.
     """
     if match := _OFFSET.fullmatch(name.strip()):
         sign, hours, minutes = match.groups()
@@ -48,18 +48,18 @@ class Clock:
     Parameters
     ----------
     zone
-        The zone of the times; None leaves them as they are and only looks for repeated hours.
+        The zone of the times; None leaves them unchanged and only detects repeated hours.
     """
 
     def __init__(self, zone: Any) -> None:
         self._zone = zone
-        self._numbers: dict[Hashable, int] = {}  # of the series
-        self._past = np.empty((0, _REMEMBERED), "datetime64[ns]")  # by number, as in _LinedUp
+        self._numbers: dict[Hashable, int] = {}  # series -> its row in _past
+        self._past = np.empty((0, _REMEMBERED), "datetime64[ns]")  # the last times of each series
         self.repeated: dict[Hashable, np.datetime64] = {}  # by series, its first repeated time
-        self.unclear = 0  # rows of a repeated hour with nothing before them to compare with
+        self.unclear = 0  # rows of a repeated hour that have no earlier rows to compare with
 
     def to_utc(self, local: np.ndarray, series: pd.Series) -> tuple[np.ndarray, np.ndarray]:
-        """Turn local times into UTC.
+        """Convert local times to UTC.
 
         Parameters
         ----------
@@ -72,7 +72,7 @@ class Clock:
         -------
         ``datetime64[ns]`` in UTC, and which local times do not exist because clocks went forward.
         """
-        first, second = self._both(local)
+        first, second = self._utc_candidates(local)
         is_missing = np.isnat(first) & ~np.isnat(local)
         is_twice = (first != second) & ~np.isnat(first)
         utc = first.astype("datetime64[ns]")
@@ -86,11 +86,11 @@ class Clock:
         self._remember(line)
         return utc, is_missing
 
-    def _both(self, local: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return the UTC times that local times can mean: the first and, if there is one, a second.
+    def _utc_candidates(self, local: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return the first and the second UTC time of each local time, which are usually equal.
 
-        Localizing takes microseconds per time. On most days the offset is the same at both ends:
-        their times are shifted by it.
+        Localizing takes microseconds per time, so the times of a day with the same offset at both
+        ends are shifted by that offset instead.
         """
         first = local.astype("datetime64[ns]")
         second = first.copy()
@@ -98,9 +98,9 @@ class Clock:
         if not len(known):
             return first, second
         days = local[known].astype("datetime64[D]").astype(np.int64)
-        is_there = np.bincount(days - days.min()) > 0
-        places = (np.cumsum(is_there) - 1)[days - days.min()]
-        ends = (np.flatnonzero(is_there) + days.min() + [[0], [1]]).astype("datetime64[D]")
+        has_times = np.bincount(days - days.min()) > 0
+        places = (np.cumsum(has_times) - 1)[days - days.min()]
+        ends = (np.flatnonzero(has_times) + days.min() + [[0], [1]]).astype("datetime64[D]")
         ends = ends.astype("datetime64[ns]")
         offsets = np.stack(
             [(ends - utc.reshape(ends.shape)) for utc in self._localized(ends.ravel())]
@@ -124,7 +124,7 @@ class Clock:
         return first.astype("datetime64[ns]"), second.astype("datetime64[ns]")
 
     def look(self, times: np.ndarray, series: pd.Series) -> None:
-        """Look for an hour that is repeated in a night when clocks go back."""
+        """Detect an hour that is repeated in a night when clocks go back."""
         line = self._line_up(times, series)
         places = line.places[_is_night(line.times[line.places])]
         before = line.times[places[:, None] + np.arange(-_REMEMBERED, 0)]
@@ -135,9 +135,9 @@ class Clock:
         self._remember(line)
 
     def _line_up(self, times: np.ndarray, series: pd.Series) -> "_LinedUp":
-        codes, found = pd.factorize(series)
-        names = [*found, np.nan]  # the last one is for rows without a name
-        codes[codes < 0] = len(found)
+        codes, distinct = pd.factorize(series)
+        names = [*distinct, np.nan]  # the last one is for rows without a name
+        codes[codes < 0] = len(distinct)
         order, _ = by_series(codes)
         rows = np.arange(len(codes))[order]
         rows = rows[~np.isnat(times[rows])]
@@ -163,8 +163,8 @@ class Clock:
 class _LinedUp(NamedTuple):
     """The times of a piece by series, each preceded by its last six times; NaT if there are fewer.
 
-    ``rows`` are the rows of the piece in that order, ``places`` where their times are, ``starts``
-    where each series begins.
+    ``rows`` are the rows of the piece in that order, ``places`` the indices of their times, and
+    ``starts`` the index at which each series begins.
     """
 
     times: np.ndarray
@@ -190,16 +190,16 @@ def _is_night(times: np.ndarray) -> np.ndarray:
 
 
 def _may_go_back(before: np.ndarray, times: np.ndarray) -> np.ndarray:
-    """Return which times need ``_goes_back``: others do not go back, whatever the usual step is.
+    """Return which times need the exact check ``_goes_back``; it would be false for the others.
 
     Parameters
     ----------
     before
-        The times before each, shape ``(n, 6)``; NaT on the left where there are fewer.
+        The six times before each one, shape ``(n, 6)``; NaT on the left if there are fewer.
     """
     steps, earlier = times - before[:, -1], np.diff(before)
     is_other = (steps != earlier[:, -1]) & (abs(steps) < _HOUR) & ~np.isnat(earlier[:, -1])
-    # the usual step is at least 4/5 of this one plus an hour, so an earlier step is as long
+    # _goes_back needs a usual step above 4/5 of (this step + 1 h), so some earlier step is as long
     seconds = np.where(np.isnat(earlier), 0.0, earlier / _SECOND)
     back, forth = (_HOUR + steps) / _SECOND, (_HOUR - steps) / _SECOND
     is_long = (seconds.max(axis=1) > 0.7 * back) | (-seconds.min(axis=1) > 0.7 * forth)
@@ -224,7 +224,7 @@ def _usual_step(times: np.ndarray) -> np.timedelta64:
 def _is_nearer(
     before: np.ndarray, first: np.datetime64, second: np.datetime64
 ) -> tuple[bool, bool]:
-    """Return whether the second of two times fits better, and whether that can be known."""
+    """Return whether the second of two times fits better, and whether that can be decided."""
     step = _usual_step(before)
     if step == np.timedelta64(0):
         return False, False

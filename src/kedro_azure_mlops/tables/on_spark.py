@@ -1,8 +1,8 @@
-"""Long tables of series on Spark: files that executors read, rows that they clean and count.
+"""Long tables of series on Spark: executors read the files, and clean and count the rows.
 
-Files are read, checked and cleaned by the same functions as on pandas, so all values and marks are
-the same. A table on Spark has no index: the line of the file is its column ``line``. In a folder,
-the lines of the second file begin at 10,000,000,000, those of the third at twice that::
+Files are read, checked and cleaned by the same functions as with pandas, so all values and marks
+are the same. A table on Spark has no index: the line of the file is its column ``line``. The lines
+of a folder's second file begin at 10,000,000,000, those of the third at twice that::
 
     raw_hours:
       type: kedro_azure_mlops.tables.on_spark.SeriesOnSpark
@@ -47,17 +47,17 @@ _MARKS = ("repeated", "sent_twice", "jittered", "in_gaps", "error_codes", "is_ol
 
 
 class SeriesOnSpark(SeriesPieces):
-    """Rows of series as a Spark table: a file, or a folder of files that are read side by side.
+    """Rows of series as a Spark table: a file, or a folder of files that are read in parallel.
 
-    Loads ``line``, the time (UTC where it has an offset), the name of the series, the numbers, and
+    Loads ``line``, the time (UTC if it has an offset), the name of the series, the numbers, and
     ``notes`` on unused content of a file, in its last row. Nothing is read until the table is used;
-    a file that cannot be used then ends the run as it does on pandas.
+    an unusable file then ends the run, as with pandas.
 
     Parameters
     ----------
     options
-        Those of ``SeriesPieces``. Each file is read by one executor, so prefer many files to large
-        ones. ``checks`` see the rows of one file at a time.
+        The options of ``SeriesPieces``. Each file is read by one executor, so prefer many
+        files to large ones. ``checks`` see the rows of one file at a time.
     """
 
     def load(self) -> Any:
@@ -66,7 +66,7 @@ class SeriesOnSpark(SeriesPieces):
         Raises
         ------
         MissingFileError
-            If there is no such file.
+            If the file does not exist.
         OperationError
             If a folder holds no file, or Spark is not installed.
         """
@@ -92,7 +92,7 @@ class SeriesOnSpark(SeriesPieces):
         return table
 
     def load_here(self) -> Iterator[pd.DataFrame]:
-        """Read the files in this process, a piece at a time, as ``SeriesPieces.load``."""
+        """Read the files in this process, a piece at a time, like ``SeriesPieces.load``."""
         return super().load()
 
     def _rows(
@@ -107,7 +107,7 @@ class SeriesOnSpark(SeriesPieces):
                     rows.loc[rows.index[-1], NOTES] = json.dumps(notes)
                 yield rows
         except BadDataError as error:
-            # with the driver's name; indented, as Spark cuts a message at a line that is not
+            # with the driver's file name; indented, as Spark cuts messages at unindented lines
             text = str(error).replace(address, name).replace("\n", "\n  ")
             raise RefusedError(text) from error
 
@@ -121,7 +121,7 @@ def clean_on_spark(
     rows: str,
     series: str,
 ) -> tuple[Any, dict[str, Any]]:
-    """Clean a Spark table as ``clean_series`` cleans one of pandas, each series by itself."""
+    """Clean a Spark table like ``clean_series`` with pandas, each series separately."""
     from pyspark.sql import functions as f
 
     source = str(getattr(raw, "attrs", {}).get("source", "the data"))
@@ -129,8 +129,8 @@ def clean_on_spark(
     marks: dict[str, ColumnType] = dict.fromkeys(_MARKS, "boolean")
     types: dict[str, ColumnType] = {**_types(columns), **marks, "step": "double"}
 
-    def find(found: pd.DataFrame) -> pd.DataFrame:
-        return _marked(found, columns, parameters.gap_steps)
+    def find(rows: pd.DataFrame) -> pd.DataFrame:
+        return _marked(rows, columns, parameters.gap_steps)
 
     # cached, as everything below uses it
     marked = map_groups(raw, by, find, types, order_by=LINE).persist()
@@ -148,7 +148,7 @@ def clean_on_spark(
             f.max(is_gap).alias("longest_gap"),
         )
         count = found.fillna(0.0).first().asDict()
-        # a file may begin with the newest: then the newer rows are those out of order
+        # in a file that begins with the newest row, the newer rows are out of order
         older = "is_newer" if count["is_older"] > count["is_newer"] else "is_older"
         count["unordered"] = count[older]
 
@@ -172,15 +172,15 @@ def clean_on_spark(
 
 def _marked(rows: pd.DataFrame, columns: Sequence[str], gap_steps: float) -> pd.DataFrame:
     """Mark the rows of one series, which are in the order of their lines."""
-    times, of_one = rows[columns[0]].to_numpy(), np.zeros(len(rows), np.int64)
-    found = mark(rows[[*columns]], columns, of_one, find_steps(of_one, times), gap_steps)
+    times, series = rows[columns[0]].to_numpy(), np.zeros(len(rows), np.int64)
+    found = mark(rows[[*columns]], columns, series, find_steps(series, times), gap_steps)
     back = np.diff(times, prepend=times[:1]).astype(np.int64)
     found = found.drop(columns="unordered").assign(is_older=back < 0, is_newer=back > 0)
     return rows[[LINE, *columns, NOTES]].join(found)
 
 
 def _fingerprint(table: Any, columns: Sequence[str]) -> str:
-    """Compute a SHA-256 of rows without an order, from the sum of their hashes."""
+    """Compute an order-independent SHA-256 of rows from the sum of their hashes."""
 
     def total(rows: pd.DataFrame) -> pd.DataFrame:
         hashed = pd.util.hash_pandas_object(rows[[LINE, *columns]], index=False).to_numpy()
@@ -191,17 +191,17 @@ def _fingerprint(table: Any, columns: Sequence[str]) -> str:
 
 
 def _notes(rows: Sequence[Any]) -> list[str]:
-    """Collect the sentences about files, each once."""
+    """Return the distinct notes on all files."""
     return sorted({note for (text,) in rows for note in json.loads(text)})
 
 
 def _types(columns: Sequence[str]) -> dict[str, ColumnType]:
     """Return the columns of a table of ``SeriesOnSpark``, and their types."""
     time, by, *numbers = columns
-    found: dict[str, ColumnType] = {LINE: "long", time: "datetime", by: "string"}
-    return {**found, **dict.fromkeys(numbers, "double"), NOTES: "string"}
+    types: dict[str, ColumnType] = {LINE: "long", time: "datetime", by: "string"}
+    return {**types, **dict.fromkeys(numbers, "double"), NOTES: "string"}
 
 
 def _absolute(address: str) -> str:
-    """Return a path that is valid on executors, which have another working folder."""
+    """Return a path that is valid on executors, which have a different working folder."""
     return address if "://" in address else str(Path(address).absolute())

@@ -1,7 +1,8 @@
 """Read long tables of series: rows of a time, a name and one or more numbers, in many formats.
 
 A project sets ``ReaderOptions`` (``reader:`` in its ``parameters.yml``); ``SeriesReader`` reads a
-file by them. All content of a file is used, named in a note, or refused; never dropped silently.
+file accordingly. All content of a file is used, named in a note, or refused: none is dropped
+silently.
 """
 
 import codecs
@@ -34,15 +35,15 @@ from kedro_azure_mlops.values import Times, read_numbers, read_times
 
 logger = logging.getLogger(__name__)
 
-NOTES = "notes"  # attribute of a table: sentences about content that was not used
+NOTES = "notes"  # attribute of a table: notes on content that was not used
 _MISSING = ["", "NA", "N/A", "NaN", "nan", "NULL", "null", "None"]
 _SIGNS = {"comma": ",", "point": ".", "dot": "."}
 _SEPARATORS = {"comma": ",", "semicolon": ";", "tab": "\t", "\\t": "\t", "bar": "|", "pipe": "|"}
-_HEAD, _HEAD_LINES = 20_000, 60  # bytes and lines of a file that show its layout
+_HEAD, _HEAD_LINES = 20_000, 60  # bytes and lines of a file from which its layout is guessed
 _SHOWN = 5  # values of a column that a message names
-_MOST_VALUES = 10_000  # of a column that are counted
+_MOST_VALUES = 10_000  # distinct values of a column that are counted
 
-# Columns that describe a row: if they have several values, the rows are not of one kind.
+# Columns that describe rows: several values in one mean that the rows do not belong together.
 _QUANTITY = re.compile(
     r"(\w*[ _-])?(parameter|variable|quantity|measure(ment|and)?|metric|property|field|observable|"
     r"characteristic|attribute|element|kind|type|messgr(ö|oe)(ß|ss)e)s?([ _-]?(name|id|code))?",
@@ -58,9 +59,9 @@ _QUALITY = re.compile(
     r"(\w*[ _-])?(quality|flags?|status|state|valid(ity)?|qc|qn_?\d*|ok|error|alarm)([ _-]?\w*)?",
     re.IGNORECASE,
 )
-_TELLING = (_UNIT, _QUANTITY, _QUALITY, _SERIES)
-# Text between time and number in a file without a header that is not a name of a series.
-_NO_NAME = re.compile(
+_DESCRIBING = (_UNIT, _QUANTITY, _QUALITY, _SERIES)
+# In a file without a header: text between time and number that does not name a series.
+_NOT_A_NAME = re.compile(
     r"(°|deg ?)?[cfk]|celsius|fahrenheit|kelvin|%( ?rh)?|rh|[hk]?pa|m?bar|v|volt|mv|ma|lux|ppm|"
     r"ok|good|bad|valid|invalid|true|false|yes|no|on|off|err(or)?|fail(ed)?|fault|missing|"
     r"un(known|available)|am|pm|utc|gmt|z|ce?s?t|me[sz]z?|[ecmp][sd]t|mon|tue|wed|thu|fri|sat|sun|"
@@ -116,11 +117,11 @@ def _conditions(value: list[str]) -> list[str]:
     return value
 
 
-_Place = Annotated[int, Field(ge=1)] | str
+_ColumnKey = Annotated[int, Field(ge=1)] | str
 
 
 class ReaderOptions(Parameters):
-    """How files are read; omitted options are found in the file or have their defaults.
+    """Options for the format of files; omitted ones are detected or have their defaults.
 
     Parameters
     ----------
@@ -134,15 +135,15 @@ class ReaderOptions(Parameters):
         Lines before the header, or before the first row if there is none.
     columns
         The file's column for each of ours, by name or by number from 1; several are joined by a
-        blank, ``[Date, Time]`` or ``Date+Time``. None: the column of the same name.
+        space, ``[Date, Time]`` or ``Date+Time``. None: the column of the same name.
     time_format
         The format of times, such as ``%d.%m.%Y %H:%M``; None is ISO 8601.
     time_zone
         The zone of times without an offset, such as ``Europe/Berlin``; None treats them as UTC.
     where
-        ``column=value``: only such rows are read; if there are several, all must hold.
+        ``column=value``: only matching rows are read; several conditions must all hold.
     missing
-        Texts that stand for no value, such as ``-999``: rows with one are left out and counted.
+        Texts that mark a missing value, such as ``-999``; rows with one are skipped and counted.
     ignore
         Columns that may go unused even if they hold several quantities, units or series.
     """
@@ -151,7 +152,7 @@ class ReaderOptions(Parameters):
     decimal: Annotated[Literal[".", ","], BeforeValidator(_sign)] = "."
     encoding: Annotated[str, AfterValidator(_known_encoding)] = "utf-8"
     skip_rows: int = Field(default=0, ge=0)
-    columns: dict[str, _Place | list[_Place] | None] = Field(default={})
+    columns: dict[str, _ColumnKey | list[_ColumnKey] | None] = Field(default={})
     time_format: Annotated[str, AfterValidator(_time_format)] | None = None
     time_zone: Annotated[str, AfterValidator(_known_zone)] | None = None
     where: Annotated[list[str], BeforeValidator(_listed), AfterValidator(_conditions)] = Field(
@@ -167,7 +168,7 @@ class ReaderOptions(Parameters):
         Raises
         ------
         OperationError
-            Naming the option that is wrong.
+            If an option is wrong; the message names it.
         """
         merged: dict[str, Any] = {}
         for layer in layers:
@@ -216,7 +217,7 @@ class SeriesReader:
     series
         The name of the series if the file has no column for it.
     settings
-        Where the options are set, for messages.
+        The file in which the options are set, for messages.
     """
 
     def __init__(
@@ -249,13 +250,14 @@ class SeriesReader:
 
         Returns
         -------
-        Tables with time and series as text, and the numbers as far as they could be read. The last
+        Tables with time and series as text, and the numbers where they could be parsed. The last
         one has the notes about the whole file in ``attrs["notes"]``.
 
         Raises
         ------
         BadDataError
-            Naming the line and, if the file seems to have another form, the options for that.
+            If the file cannot be read; the message names the line and, if the file seems to have
+            another format, the options for it.
         """
         options = self._options
         is_pair = options.separator == options.decimal == "," and not self._names.others
@@ -271,7 +273,7 @@ class SeriesReader:
         """Select our columns from each table, as ``read_csv`` does for text."""
         held = empty = None
         for table in tables:
-            chosen = self._chosen(table)
+            chosen = self._select_columns(table)
             if not len(chosen):
                 empty = chosen
                 continue
@@ -280,7 +282,7 @@ class SeriesReader:
             held = chosen
         notes = self._notes()
         if held is None and any(self._left_out.values()):
-            raise BadDataError(f"{self._source}: no row is left: {'; '.join(notes)}.")
+            raise BadDataError(f"{self._source}: no rows are left: {'; '.join(notes)}.")
         for note in notes:
             logger.warning("%s: %s", self._source, note)
         last = empty if held is None else held
@@ -309,52 +311,54 @@ class SeriesReader:
 
     # Columns
 
-    def _places(self, name: str, there: Sequence[str]) -> list[str]:
+    def _places(self, name: str, header: Sequence[str]) -> list[str]:
         """Return the columns of the file for one of ours."""
-        given = self._options.columns.get(name)
-        if given is None and not self._has_header and not any(self._options.columns.values()):
+        option = self._options.columns.get(name)
+        if option is None and not self._has_header and not any(self._options.columns.values()):
             order = {2: [self._names.time, self._names.number], 3: self._names.all}
             order = {} if self._names.others else order
-            ours = order.get(len(there), [])
-            return [there[ours.index(name)]] if name in ours else []
-        if given is None:
+            ours = order.get(len(header), [])
+            return [header[ours.index(name)]] if name in ours else []
+        if option is None:
             aliases = [alias for alias, ours in self._names.aliases.items() if ours == name]
-            return [found for found in (name, *aliases) if found in there][:1]
-        if isinstance(given, str) and given not in there and "+" in given:
-            parts = [part.strip() for part in given.split("+")]
-            given = [int(part) if part.isdigit() else part for part in parts]
+            return [found for found in (name, *aliases) if found in header][:1]
+        if isinstance(option, str) and option not in header and "+" in option:
+            parts = [part.strip() for part in option.split("+")]
+            option = [int(part) if part.isdigit() else part for part in parts]
         found = []
-        for place in given if isinstance(given, list) else [given]:
-            if isinstance(place, int) and place <= len(there):
-                found.append(there[place - 1])
-            elif isinstance(place, str) and place.strip() in there:
+        for place in option if isinstance(option, list) else [option]:
+            if isinstance(place, int) and place <= len(header):
+                found.append(header[place - 1])
+            elif isinstance(place, str) and place.strip() in header:
                 found.append(place.strip())
             else:
                 raise FormError(
-                    f"{self._source}: there is no column {place!r}, which reader.columns.{name} "
-                    f"names.\nThe file has: {', '.join(there)}"
+                    f"{self._source}: reader.columns.{name} names {place!r}, which is not a "
+                    f"column.\nThe file has: {', '.join(header)}"
                 )
         return found
 
-    def _text_columns(self, there: Sequence[str]) -> list[str]:
+    def _text_columns(self, header: Sequence[str]) -> list[str]:
         """List the columns to read as text: time, series, and those that describe a row."""
-        ours = [*self._places(self._names.time, there), *self._places(self._names.series, there)]
+        ours = [*self._places(self._names.time, header), *self._places(self._names.series, header)]
         where = [text.partition("=")[0].strip() for text in self._options.where]
-        numbers = {place for name in self._names.numbers for place in self._places(name, there)}
-        says = [
+        numbers = {place for name in self._names.numbers for place in self._places(name, header)}
+        descriptive = [
             name
-            for name in there
-            if any(kind.fullmatch(name) for kind in _TELLING) and name not in numbers
+            for name in header
+            if any(kind.fullmatch(name) for kind in _DESCRIBING) and name not in numbers
         ]
-        return list(dict.fromkeys([*ours, *(n for n in where if n in there), *says]))
+        return list(dict.fromkeys([*ours, *(n for n in where if n in header), *descriptive]))
 
     def _refuse_repeated(self, header: Sequence[str]) -> None:
-        """Refuse two columns with one of our names, unless a number selects one of them."""
+        """Refuse columns that share one of our names, unless an option selects one by number."""
         for name in self._names.all:
-            given = self._options.columns.get(name)
-            asked = given if isinstance(given, list) else [given] if given is not None else []
+            option = self._options.columns.get(name)
+            options = option if isinstance(option, list) else [option] if option is not None else []
             aliases = [alias for alias, ours in self._names.aliases.items() if ours == name]
-            wanted = [one for one in asked if isinstance(one, str)] if asked else [name, *aliases]
+            wanted = (
+                [one for one in options if isinstance(one, str)] if options else [name, *aliases]
+            )
             for one in wanted:
                 if header.count(one) > 1:
                     places = [str(n) for n, other in enumerate(header, 1) if other == one]
@@ -364,16 +368,16 @@ class SeriesReader:
                         f"  columns: {{{name}: {places[0]}}}"
                     )
 
-    def _chosen(self, table: pd.DataFrame) -> pd.DataFrame:
+    def _select_columns(self, table: pd.DataFrame) -> pd.DataFrame:
         """Select our columns from a table; note or refuse its other columns."""
         table = table.rename(columns=lambda name: str(name).strip())
-        there = list(table.columns)
-        self._refuse_repeated(there)
-        self._refuse_missing(there)
-        places = {name: self._places(name, there) for name in self._names.all}
-        table = self._filtered(table, places)
+        header = list(table.columns)
+        self._refuse_repeated(header)
+        self._refuse_missing(header)
+        places = {name: self._places(name, header) for name in self._names.all}
+        table = self._filter_rows(table, places)
         used = {column for columns in places.values() for column in columns}
-        self._look_at_others(table, [name for name in there if name not in used], places)
+        self._check_unused_columns(table, [name for name in header if name not in used], places)
         if not self._has_header:
             self._refuse_unclear_names(table, places)
         found = pd.DataFrame(index=table.index)
@@ -392,27 +396,27 @@ class SeriesReader:
             found.attrs[SHARE] = table.attrs[SHARE]
         return found
 
-    def _refuse_missing(self, there: Sequence[str]) -> None:
+    def _refuse_missing(self, header: Sequence[str]) -> None:
         needed = (self._names.time, *self._names.numbers)
-        if missing := [name for name in needed if not self._places(name, there)]:
-            bare = f" (or no header and two columns: {', '.join(needed)})"
+        if missing := [name for name in needed if not self._places(name, header)]:
+            hint = f" (or no header and two columns: {', '.join(needed)})"
             raise FormError(
                 f"{self._source}: wrong columns, {', '.join(missing)} missing.\n"
-                f"The file has: {', '.join(there)}\n"
-                f"It needs: {', '.join(self._names.all)}{bare * (len(needed) == 2)}."
+                f"The file has: {', '.join(header)}\n"
+                f"It needs: {', '.join(self._names.all)}{hint * (len(needed) == 2)}."
             )
 
-    def _filtered(self, table: pd.DataFrame, places: Mapping[str, list[str]]) -> pd.DataFrame:
+    def _filter_rows(self, table: pd.DataFrame, places: Mapping[str, list[str]]) -> pd.DataFrame:
         """Drop the rows that the options exclude, and count them."""
         for condition in self._options.where:
             column, _, value = (part.strip() for part in condition.partition("="))
             if column not in table:
                 raise FormError(
-                    f"{self._source}: there is no column {column}, which reader.where names.\n"
+                    f"{self._source}: reader.where names {column}, which is not a column.\n"
                     f"The file has: {', '.join(table.columns)}"
                 )
             keep = table[column].astype(str).str.strip() == value
-            table = self._kept(table, keep, f"where {column} is not {value}")
+            table = self._keep_rows(table, keep, f"where {column} is not {value}")
         for name in self._names.numbers if self._options.missing else []:
             numbers = table[places[name][0]]
             texts = numbers.astype(object).where(numbers.notna(), "").astype(str).str.strip()
@@ -423,23 +427,23 @@ class SeriesReader:
             is_code |= pd.Series(read_numbers(numbers), table.index).isin(
                 [code for code in codes if not np.isnan(code)]
             )
-            said = " or ".join(map(repr, self._options.missing))
+            codes_text = " or ".join(map(repr, self._options.missing))
             which = name if self._names.others else "a number"
-            table = self._kept(table, ~is_code, f"with {said} for {which}")
+            table = self._keep_rows(table, ~is_code, f"with {codes_text} for {which}")
         return table
 
-    def _kept(self, table: pd.DataFrame, keep: pd.Series, why: str) -> pd.DataFrame:
+    def _keep_rows(self, table: pd.DataFrame, keep: pd.Series, why: str) -> pd.DataFrame:
         self._left_out[why] = self._left_out.get(why, 0) + int((~keep).sum())
         return table[keep]
 
-    def _look_at_others(
+    def _check_unused_columns(
         self, table: pd.DataFrame, names: list[str], places: Mapping[str, list[str]]
     ) -> None:
-        """Count the values of other columns; refuse several quantities, units or series in one."""
+        """Count the values of unused columns; refuse several quantities, units or series."""
         filtered = {text.partition("=")[0].strip() for text in self._options.where}
         self._unused = [name for name in names if name not in filtered]
         for name in self._unused:
-            kind = next((kind for kind in _TELLING if kind.fullmatch(name)), None)
+            kind = next((kind for kind in _DESCRIBING if kind.fullmatch(name)), None)
             if kind is None or (kind is _SERIES and places[self._names.series]):
                 continue
             counts = self._values.setdefault(name, {})
@@ -448,7 +452,7 @@ class SeriesReader:
             values = table[name].dropna().astype(str).str.strip()
             for value, count in values.value_counts(sort=False).items():
                 counts[str(value)] = counts.get(str(value), 0) + int(count)
-            # a column without repeated values numbers the rows
+            # a column in which no value is repeated numbers the rows; it does not name series
             is_number_of_row = kind is _SERIES and max(counts.values(), default=0) < 2
             is_wrong = kind is not _QUALITY and not is_number_of_row
             if len(counts) > 1 and is_wrong and name not in self._options.ignore:
@@ -460,14 +464,14 @@ class SeriesReader:
         shown = ", ".join(found[:_SHOWN]) + (" ..." if len(found) > _SHOWN else "")
         other = values[values != found[0]]
         line = f" (line {other.index[0]}: {other.iloc[0]})" if len(other) else ""
-        what = {_UNIT: "units", _QUANTITY: "quantities"}.get(kind, "series")
-        say = [f'where: "{name}={found[0]}"    # reads only these rows']
+        kinds = {_UNIT: "units", _QUANTITY: "quantities"}.get(kind, "series")
+        choices = [f'where: "{name}={found[0]}"    # reads only these rows']
         if kind is _SERIES:
-            say.append(f"columns: {{{self._names.series}: {name}}}    # it names the series")
-        say.append(f"ignore: {name}    # the rows are of one kind anyway")
-        options = "\n  or ".join(say)
+            choices.append(f"columns: {{{self._names.series}: {name}}}    # it names the series")
+        choices.append(f"ignore: {name}    # the rows belong together anyway")
+        options = "\n  or ".join(choices)
         raise BadDataError(
-            f"{self._source}: the column {name} holds several {what}, which would be read as one: "
+            f"{self._source}: the column {name} holds several {kinds}, which would be read as one: "
             f"{shown}{line}.\nChoose one of these under reader: in {self._settings}:\n     "
             f"{options}"
         )
@@ -475,7 +479,7 @@ class SeriesReader:
     # Values
 
     def _numbers(self, name: str, found: pd.DataFrame) -> pd.Series:
-        """Read numbers with another decimal sign; what cannot be read stays as it was."""
+        """Read numbers with the decimal sign; refuse unreadable ones if it is a comma."""
         column = found[name]
         if self._options.decimal == ".":
             self._refuse_decimal_commas(column)
@@ -507,7 +511,7 @@ class SeriesReader:
         """Return times as ISO 8601, with offsets if ``time_zone`` is set."""
         texts, options = found[self._names.time], self._options
         if options.time_format:
-            local, has_offset = self._of_format(found)
+            local, has_offset = self._parse_formatted_times(found)
         else:
             times = read_times(texts)
             local, has_offset = times
@@ -532,7 +536,7 @@ class SeriesReader:
         as_text = _iso(local) + _offsets(local - utc)
         return texts.where(np.isnat(local) | has_offset, as_text)
 
-    def _of_format(self, found: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
+    def _parse_formatted_times(self, found: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
         texts, wanted = found[self._names.time], str(self._options.time_format)
         stripped = texts.astype(object).where(texts.notna(), None)
         stripped = stripped.map(lambda text: text.strip(), na_action="ignore")
@@ -552,29 +556,29 @@ class SeriesReader:
         return times.to_numpy("datetime64[ns]"), np.full(len(texts), has_offset)
 
     def _refuse_other_form(self, times: np.ndarray, texts: pd.Series) -> None:
-        """Refuse a table in which no time can be read: they have another form."""
-        if np.isnat(times).all() and len(there := texts.dropna()) > 1:
+        """Refuse a table in which no time can be read, because the times have another form."""
+        if np.isnat(times).all() and len(present := texts.dropna()) > 1:
             raise FormError(
                 f"{self._source}: {self._names.time} is not a date and time such as "
-                f"2024-01-31 13:00: {there.iloc[0]} in line {there.index[0]}."
+                f"2024-01-31 13:00: {present.iloc[0]} in line {present.index[0]}."
             )
 
     # Files without a header
 
     def _refuse_unclear(self, first: Record) -> None:
-        """Refuse columns without names that are ambiguous."""
+        """Refuse ambiguous columns of a file without a header."""
         if any(self._options.columns.values()):
             return
         if self._names.others:
             raise FormError(
-                f"{self._source}: the file has no header, and line {first.line} does not say "
+                f"{self._source}: the file has no header, and line {first.line} does not show "
                 f"which columns are {', '.join(self._names.all)}: {','.join(first.cells)}\n"
                 f"Give their numbers under reader: columns: in {self._settings}."
             )
         is_time = not np.isnat(read_times(np.array(first.cells[:1], object)).values[0])
         if len(first.cells) not in {2, 3} or not (is_time or self._options.time_format):
             raise FormError(self._unclear(first.line, first.cells))
-        if len(first.cells) == 3 and self._is_no_name(first.cells[1]):
+        if len(first.cells) == 3 and self._is_not_a_name(first.cells[1]):
             raise BadDataError(self._unclear(first.line, first.cells))
 
     def _refuse_unclear_names(self, table: pd.DataFrame, places: Mapping[str, list[str]]) -> None:
@@ -582,48 +586,48 @@ class SeriesReader:
             return
         column = table[places[self._names.series][0]]
         for name in column.dropna().unique():
-            if self._is_no_name(str(name)):
+            if self._is_not_a_name(str(name)):
                 row = int(np.argmax(column == name))
                 cells = [str(cell) for cell in table.iloc[row].tolist()]
                 raise BadDataError(self._unclear(int(table.index[row]), cells))
 
-    def _is_no_name(self, text: str) -> bool:
+    def _is_not_a_name(self, text: str) -> bool:
         name = text.strip()
         return bool(
             is_number_like(name)
             or is_time_like(name)
-            or _NO_NAME.fullmatch(name)
+            or _NOT_A_NAME.fullmatch(name)
             or name.lower() in self._names.all
         )
 
     def _unclear(self, line: int, cells: Sequence[str]) -> str:
         """List the possible meanings of a headerless file's columns, with the option for each."""
         time, series, number = self._names.all
-        could = []
+        cases = []
         if len(cells) == 3 and not np.isnat(read_times(np.array(cells[:1], object)).values[0]):
             middle, last = cells[1].strip(), cells[2].strip()
             if is_time_like(middle):
-                could.append(("date and time of day", f"{{{time}: [1, 2], {number}: 3}}"))
+                cases.append(("date and time of day", f"{{{time}: [1, 2], {number}: 3}}"))
             else:
-                could.append((f"a {series} {middle!r}", f"{{{time}: 1, {series}: 2, {number}: 3}}"))
+                cases.append((f"a {series} {middle!r}", f"{{{time}: 1, {series}: 2, {number}: 3}}"))
             if is_number_like(middle):
-                could.append(("two quantities, the first is meant", f"{{{time}: 1, {number}: 2}}"))
-                could.append(("two quantities, the second is meant", f"{{{time}: 1, {number}: 3}}"))
+                cases.append(("two quantities, the first is meant", f"{{{time}: 1, {number}: 2}}"))
+                cases.append(("two quantities, the second is meant", f"{{{time}: 1, {number}: 3}}"))
             elif not is_time_like(middle):
-                what = f"{middle!r} is not about the {series}"
-                could.append((what, f"{{{time}: 1, {number}: 3}}"))
+                case = f"{middle!r} is not about the {series}"
+                cases.append((case, f"{{{time}: 1, {number}: 3}}"))
             if middle.lstrip("+-").isdigit() and last.isdigit():
-                could.append((f"{middle},{last} with a decimal comma", ""))
+                cases.append((f"{middle},{last} with a decimal comma", ""))
         listed = "".join(
-            f"\n  {what}:  " + (f"columns: {columns}" if columns else 'decimal: ","')
-            for what, columns in could
+            f"\n  {case}:  " + (f"columns: {columns}" if columns else 'decimal: ","')
+            for case, columns in cases
         )
-        say = f"\nChoose one under reader: in {self._settings}:{listed}" if could else ""
+        choices = f"\nChoose one under reader: in {self._settings}:{listed}" if cases else ""
         return (
-            f"{self._source}: the file has no header, and line {line} does not say what its "
+            f"{self._source}: the file has no header, and line {line} does not show what its "
             f"columns are: {','.join(cells)}\nWithout a header they are {time} (ISO 8601) and "
             f"{number}, or {time}, {series} and {number}, where {series} must clearly be a "
-            f"name.{say}"
+            f"name.{choices}"
         )
 
     # Messages
@@ -637,7 +641,7 @@ class SeriesReader:
         )
 
     def _with_layout(self, error: FormError, open_file: Open) -> BadDataError:
-        """Add to a refusal the layout of the file, and the options to read it."""
+        """Add the layout of the file, and the options that read it, to an error."""
         encoding = self._options.encoding
         with open_file() as file:
             text = file.read(_HEAD).decode(encoding, "replace")
@@ -660,8 +664,8 @@ class SeriesReader:
     def _notes(self) -> list[str]:
         notes = []
         if self._unused:
-            says = [name + _most_frequent(self._values.get(name, {})) for name in self._unused]
-            notes.append(f"columns that are not used: {', '.join(says)}")
+            unused = [name + _most_frequent(self._values.get(name, {})) for name in self._unused]
+            notes.append(f"columns that are not used: {', '.join(unused)}")
         for why, count in self._left_out.items():
             notes.append(f"{count:,} rows left out {why}")
         for series, time in list(self._clock.repeated.items())[:1]:
@@ -681,7 +685,7 @@ class SeriesReader:
 
 
 def suggestion(layout: Layout, names: Names) -> dict[str, Any] | None:
-    """Return the options that read a file of this layout; None if it holds no time and number."""
+    """Return the options that read a file of this layout; None if it lacks a time or a number."""
     places = layout.columns("time") or [*layout.columns("date"), *layout.columns("clock")]
     numbers = layout.columns("number") or layout.columns("count")
     if set(names.others) - set(map(layout.name, numbers)):
@@ -689,36 +693,36 @@ def suggestion(layout: Layout, names: Names) -> dict[str, Any] | None:
     numbers = [place for place in numbers if layout.name(place) not in names.others]
     if not places or not numbers:
         return None
-    found: dict[str, Any] = {}
+    options: dict[str, Any] = {}
     if layout.separator != ",":
-        found["separator"] = "tab" if layout.separator == "\t" else layout.separator
+        options["separator"] = "tab" if layout.separator == "\t" else layout.separator
     if layout.decimal != ".":
-        found["decimal"] = layout.decimal
+        options["decimal"] = layout.decimal
     if layout.skip_rows:
-        found["skip_rows"] = layout.skip_rows
+        options["skip_rows"] = layout.skip_rows
     times = [layout.name(place) for place in (places if len(places) < 3 else places[:1])]
     if layout.columns("time"):
         times = times[:1]
-    # values with decimals are measurements; row numbers and codes come before these
+    # decimals suggest measurements; if there are none, row numbers and codes usually come first
     fine = [n for n in numbers if any({".", ","} & set(row[n]) for row in layout.rows)]
     named = [n for n in numbers if layout.name(n) == names.number]
     number = (named or fine or numbers[-1:])[0]
     columns: dict[str, Any] = {names.time: times[0] if len(times) == 1 else times}
     columns[names.number] = layout.name(number)
     if {name: columns[name] for name in columns} != {name: name for name in columns}:
-        found["columns"] = columns
+        options["columns"] = columns
     if layout.formats:
-        found["time_format"] = layout.formats[0]
-    return found
+        options["time_format"] = layout.formats[0]
+    return options
 
 
 def _distinct(header: Sequence[str]) -> list[str]:
     """Make the names of columns unique."""
-    found: list[str] = []
+    names: list[str] = []
     for number, name in enumerate(header, 1):
         free = name or f"column {number}"
-        found.append(free if free not in found else f"{free} ({number})")
-    return found
+        names.append(free if free not in names else f"{free} ({number})")
+    return names
 
 
 def _joined(table: pd.DataFrame, columns: Sequence[str]) -> pd.Series:
@@ -739,7 +743,7 @@ def _most_frequent(counts: Mapping[str, int]) -> str:
 
 
 def _as_texts(column: pd.Series, times: Times) -> pd.Series:
-    """Write datetimes, as Parquet files have them, as text, as CSV files have it."""
+    """Convert datetimes, as in Parquet files, to text, as in CSV files."""
     if not pd.api.types.is_datetime64_any_dtype(column):
         return column
     texts = pd.Series(_iso(times.values), column.index, object)

@@ -11,10 +11,10 @@ from kedro_azure_mlops.windows import by_series, by_series_and_time
 class Steps(NamedTuple):
     """The result of ``find_steps``; all fields but ``order`` are in the order of the file.
 
-    ``order`` sorts the rows by series and time, and by their order in the file at one time.
+    ``order`` sorts the rows by series and time; rows of the same time stay in the file's order.
     ``seconds`` are those since the previous row in that order, NaN for the first of a series, and
-    ``usual`` is the median of the steps of a series that are not zero. ``is_twin`` marks rows that
-    share the time of another one. ``is_older`` marks rows older than the previous one of their
+    ``usual`` is the median of the non-zero steps of a series. ``is_twin`` marks rows that share the
+    time of another one. ``is_older`` marks rows older than the previous one of their
     series in the file, or newer if these are fewer: a file may begin with the newest.
     """
 
@@ -26,7 +26,7 @@ class Steps(NamedTuple):
 
 
 def find_steps(series: np.ndarray, times: np.ndarray) -> Steps:
-    """Measure the steps of each series, whatever order the rows are in.
+    """Measure the steps of each series; the rows may be in any order.
 
     Parameters
     ----------

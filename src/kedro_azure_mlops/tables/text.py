@@ -1,4 +1,4 @@
-"""The text of a file in blocks of whole lines, whatever its encoding and its line ends."""
+"""The text of a file in blocks of whole lines, for any encoding and line ending."""
 
 import codecs
 import io
@@ -13,12 +13,12 @@ _FIRST_COMMA = re.compile(r"^([^,\n]*),", re.MULTILINE)
 
 
 class Text:
-    r"""Lines taken one by one or many at once; each ends with ``\n``, except perhaps the last.
+    r"""Lines, taken one by one or in blocks; each ends with ``\n``, except perhaps the last.
 
     Parameters
     ----------
     encoding
-        Of the file; blocks are UTF-8.
+        The encoding of the file; blocks are UTF-8.
     is_pair
         Whether the first comma of a line separates two columns: it becomes a semicolon.
     """
@@ -29,41 +29,41 @@ class Text:
         self._decoder = io.IncrementalNewlineDecoder(
             codecs.getincrementaldecoder(encoding)(), translate=True
         )
-        self._blocks: list[bytes] = []  # put back, the next one last
-        self._lines: deque[str] = deque()  # of a block that is read line by line
-        self._rest = ""  # the beginning of a line whose end is not read yet
-        self._is_begun = self._is_read = False
-        self.bytes = 0  # of the file that were read
+        self._blocks: list[bytes] = []  # blocks that were put back; the next one is last
+        self._lines: deque[str] = deque()  # the rest of a block that is read line by line
+        self._rest = ""  # the beginning of a line that is incomplete so far
+        self._has_started = self._is_exhausted = False
+        self.bytes = 0  # read from the file so far
 
     def take(self, lines: int) -> bytes:
-        """Take that many lines, fewer at the end of the file.
+        """Take some lines, or fewer at the end of the file.
 
         Raises
         ------
         UnicodeError
-            If the bytes are not text of the encoding.
+            If the bytes are not valid in the encoding.
         """
         parts = []
         while lines > 0 and (block := self._next()):
-            if (there := count_lines(block)) > lines:
+            if (count := count_lines(block)) > lines:
                 end = int(np.flatnonzero(np.frombuffer(block, np.uint8) == ord("\n"))[lines - 1])
                 self._blocks.append(block[end + 1 :])
                 block = block[: end + 1]
             parts.append(block)
-            lines -= there
+            lines -= count
         return b"".join(parts)
 
     def line(self) -> str:
-        """Take a line, empty at the end of the file; raises as ``take``."""
+        """Take a line, empty at the end of the file; raises like ``take``."""
         if not self._lines:
             self._lines.extend(io.StringIO(self._next().decode(), newline="\n"))
         return self._lines.popleft() if self._lines else ""
 
     def put_back(self, block: bytes) -> None:
         """Put lines back in front of the remaining ones."""
-        self._blocks += [self._left_of_lines(), block]
+        self._blocks += [self._take_rest(), block]
 
-    def _left_of_lines(self) -> bytes:
+    def _take_rest(self) -> bytes:
         text = "".join(self._lines)
         self._lines.clear()
         return text.encode()
@@ -71,19 +71,19 @@ class Text:
     def _next(self) -> bytes:
         """Take the next block of lines, empty at the end of the file."""
         if self._lines:
-            return self._left_of_lines()
+            return self._take_rest()
         while self._blocks:
             if block := self._blocks.pop():
                 return block
-        while not self._is_read:
+        while not self._is_exhausted:
             data = self._file.read(_BLOCK)
-            self._is_read = not data
+            self._is_exhausted = not data
             self.bytes += len(data)
-            text = self._rest + self._decoder.decode(data, final=self._is_read)
-            if text and not self._is_begun:
+            text = self._rest + self._decoder.decode(data, final=self._is_exhausted)
+            if text and not self._has_started:
                 text = text.removeprefix("\ufeff")
-                self._is_begun = True
-            end = len(text) if self._is_read else text.rfind("\n") + 1
+                self._has_started = True
+            end = len(text) if self._is_exhausted else text.rfind("\n") + 1
             text, self._rest = text[:end], text[end:]
             if text:
                 return (_FIRST_COMMA.sub(r"\1;", text) if self._is_pair else text).encode()
@@ -91,5 +91,5 @@ class Text:
 
 
 def count_lines(block: bytes) -> int:
-    """Count lines; the last one may lack its line end."""
+    """Count lines; the last one may lack a line ending."""
     return block.count(b"\n") + (not block.endswith(b"\n"))

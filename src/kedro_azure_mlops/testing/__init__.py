@@ -1,6 +1,6 @@
 """A stand-in for Azure on loopback, for tests: ``StandIn``, and the fixture ``azure_stand_in``.
 
-Every pytest run imports this wherever the plugin is installed, so it imports nothing itself.
+Every pytest run with the plugin installed imports this module, so it imports nothing itself.
 """
 
 from typing import Any

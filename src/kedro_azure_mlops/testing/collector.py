@@ -13,7 +13,7 @@ from kedro_azure_mlops.testing.messages import NotKnownError, ServiceError
 from kedro_azure_mlops.testing.resources import Body
 from kedro_azure_mlops.testing.storage import Places
 
-MOST_COLLECTIONS = 5  # in addition to those of whole bodies
+MOST_COLLECTIONS = 5  # in addition to those for whole bodies
 PAYLOADS = ("request", "response")
 _COLLECTOR_KEYS = {"collections", "rollingRate", "requestLogging"}
 _COLLECTION_KEYS = {"dataCollectionMode", "samplingRate", "dataId", "clientId"}
@@ -39,7 +39,7 @@ def check(collector: Body) -> None:
     if not collections:
         raise ServiceError(400, "The data collector has no collections.")
     if len(set(collections) - set(PAYLOADS)) > MOST_COLLECTIONS:
-        raise ServiceError(400, f"There may be {MOST_COLLECTIONS} collections for custom logging.")
+        raise ServiceError(400, f"At most {MOST_COLLECTIONS} collections are for custom logging.")
     for name, one in collections.items():
         if str(one.get("dataCollectionMode")).lower() not in {"enabled", "disabled"}:
             raise ServiceError(400, f"The collection {name} is neither enabled nor disabled.")
@@ -64,13 +64,13 @@ class Collected:
         self._instance, self._seen = uuid.uuid4(), 0
 
     def keep(self, bodies: dict[str, bytes], request_id: str) -> None:
-        """Store a request and its answer, given by the names of their collections."""
+        """Store the bodies of a request and its answer, by the names of their collections."""
         self._seen += 1
         for name, body in bodies.items():
             one = self._collections.get(name, {"dataCollectionMode": "disabled"})
             rate = one.get("samplingRate", 1.0)
-            is_taken = int(self._seen * rate) > int((self._seen - 1) * rate)
-            if str(one["dataCollectionMode"]).lower() == "enabled" and is_taken:
+            is_sampled = int(self._seen * rate) > int((self._seen - 1) * rate)
+            if str(one["dataCollectionMode"]).lower() == "enabled" and is_sampled:
                 self._append(name, body, request_id)
 
     def _append(self, collection: str, body: bytes, request_id: str) -> None:

@@ -20,7 +20,7 @@ def find_unknown_entries(root: Path, env: str) -> list[str]:
     Raises
     ------
     OperationError
-        If ``mlops.yml`` itself is wrong.
+        If ``mlops.yml`` itself is invalid.
     """
     from kedro.framework.project import pipelines
     from kedro.framework.session import KedroSession
@@ -28,17 +28,17 @@ def find_unknown_entries(root: Path, env: str) -> list[str]:
     bootstrap(root)
     with KedroSession.create(project_path=root, env=env) as session:
         catalog = session.load_context().catalog
-    named = [(f"{key} in mlops.yml names", entry) for key, entry in _named(read_mlops(root, env))]
+    named = [(f"{key} in mlops.yml names", entry) for key, entry in _entries(read_mlops(root, env))]
     for name, pipeline in pipelines.items():
         named += [(f"the pipeline {name} reads", entry) for entry in sorted(pipeline.inputs())]
     return [
-        f"{who} {entry}, which is not an entry of the catalog of {env}"
-        for who, entry in named
+        f"{reference} {entry}, which is not an entry of the catalog of {env}"
+        for reference, entry in named
         if entry not in catalog
     ]
 
 
-def _named(config: Mlops) -> Iterator[tuple[str, str]]:
+def _entries(config: Mlops) -> Iterator[tuple[str, str]]:
     """Yield each key that names entries, with each entry that it names."""
     tracking, gate, watched = config.tracking, config.gate, config.monitoring
     batch = config.deployment.batch

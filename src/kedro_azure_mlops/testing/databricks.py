@@ -67,7 +67,7 @@ class Databricks:
         self._routes = self._named_routes()
 
     def lead(self, environment: Any) -> None:
-        """Direct the clients of this process here, with a ``pytest.MonkeyPatch``."""
+        """Direct the clients of this process to this workspace, with a ``pytest.MonkeyPatch``."""
         environment.setenv("DATABRICKS_HOST", self.uri)
         environment.setenv("DATABRICKS_TOKEN", TOKEN)
         environment.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
@@ -133,8 +133,8 @@ class Databricks:
         named = {(name.split()[0], _MLFLOW + name.split()[1]): to for name, to in routes.items()}
         elsewhere: dict[tuple[str, str], Route] = {
             ("POST", "/api/2.0/workspace/mkdirs"): self._make_folder,
-            ("POST", "/api/2.0/fs/create-upload-url"): self._address,
-            ("POST", "/api/2.0/fs/create-download-url"): self._address,
+            ("POST", "/api/2.0/fs/create-upload-url"): self._create_signed_url,
+            ("POST", "/api/2.0/fs/create-download-url"): self._create_signed_url,
         }
         return named | elsewhere
 
@@ -197,7 +197,7 @@ class Databricks:
 
     def _experiment_by_name(self, body: Body) -> Body:
         name = str(body.get("experiment_name", ""))
-        # An experiment created below /Workspace is not found by that name (mlflow issue 11077).
+        # An experiment created in /Workspace is not found by that name (mlflow issue 11077).
         return {"experiment": found(self._by_name(name), f"Node {name} does not exist.")}
 
     def _experiment(self, body: Body) -> Body:
@@ -240,7 +240,7 @@ class Databricks:
     def _shown(run: Body) -> Body:
         kept = run["data"]
         named = ("tags", "params")
-        data = {of: [{"key": k, "value": v} for k, v in kept[of].items()] for of in named}
+        data = {kind: [{"key": k, "value": v} for k, v in kept[kind].items()] for kind in named}
         return {
             "info": run["info"],
             "data": data | {"metrics": list(kept["metrics"].values())},
@@ -267,16 +267,16 @@ class Databricks:
         return {"runs": runs[::-1]}
 
     def _log_batch(self, body: Body) -> Body:
-        sizes = {of: len(body.get(of, [])) for of in _PER_BATCH}
+        sizes = {kind: len(body.get(kind, [])) for kind in _PER_BATCH}
         if sum(sizes.values()) > _BATCH_TOTAL or any(sizes[k] > n for k, n in _PER_BATCH.items()):
             raise bad(f"A batch may have 1000 items, 1000 metrics, 100 params, 100 tags: {sizes}")
         data = self._stored_run(body)["data"]
         for one in [*body.get("params", []), *body.get("tags", [])]:
             if len(one.get("value", "")) > _LONGEST_IN_BATCH:
-                raise bad(f"The value of {one['key']} in a batch may have 250 characters.")
-        for one in (one for of in _PER_BATCH for one in body.get(of, [])):
+                raise bad(f"The value of {one['key']} in a batch may have at most 250 characters.")
+        for one in (one for kind in _PER_BATCH for one in body.get(kind, [])):
             if len(one["key"]) > _LONGEST_IN_BATCH:
-                raise bad(f"A key in a batch may have 250 characters: {one['key'][:40]}...")
+                raise bad(f"A key in a batch may have at most 250 characters: {one['key'][:40]}...")
         for param in body.get("params", []):
             self._keep_parameter(data, param)
         data["tags"] |= as_tags(body)
@@ -296,7 +296,7 @@ class Databricks:
 
     def _log_parameter(self, body: Body) -> Body:
         if len(body.get("value", "").encode()) > _LONGEST_PARAMETER:
-            raise bad(f"The value of the parameter {body['key']} may have 500 bytes.")
+            raise bad(f"The value of the parameter {body['key']} may have at most 500 bytes.")
         self._keep_parameter(self._stored_run(body)["data"], body)
         return {}
 
@@ -326,7 +326,7 @@ class Databricks:
         ]
         return {"credential_infos": infos}
 
-    def _address(self, body: Body) -> Body:
+    def _create_signed_url(self, body: Body) -> Body:
         self.unity_catalog.refuse_unknown_path(str(body["path"]))
         return {"url": self._signed(str(body["path"])), "headers": []}
 
@@ -348,7 +348,7 @@ class Databricks:
             self.files[place] = request.body
         return Answer(201)
 
-    def _inside(self, path: str) -> str:
+    def _stored_path(self, path: str) -> str:
         match = _RUN_FILES.fullmatch(path)
         if not self.files_api:
             raise DatabricksError(403, "PERMISSION_DENIED", "The Files API is not enabled.")
@@ -357,7 +357,7 @@ class Databricks:
         return f"/databricks/mlflow-tracking/{match[1]}/{match[2]}{match[3] or ''}"
 
     def _file(self, request: Request, path: str) -> Answer:
-        place = self._inside(path)
+        place = self._stored_path(path)
         if request.method == "PUT":
             self.files[place] = request.body
             return Answer(204)
@@ -365,7 +365,7 @@ class Databricks:
         return Answer(200, content, {"Last-Modified": "Sat, 21 Nov 2026 00:00:00 GMT"})
 
     def _folder(self, request: Request, path: str) -> Answer:
-        root = path if path.startswith("/Models/") else self._inside(path)
+        root = path if path.startswith("/Models/") else self._stored_path(path)
         files = list_files(self.files, root, None)
         if not files:
             raise DatabricksError(404, "NOT_FOUND", f"{path} does not exist.")
@@ -436,7 +436,7 @@ def serving(databricks: Databricks) -> Iterator[Databricks]:
     """Serve a workspace on a free port of loopback."""
     server = _Server(("127.0.0.1", 0), _Handler)
     server.databricks, databricks.uri = databricks, f"http://127.0.0.1:{server.server_port}"
-    # Poll often: with the default of half a second, every test would end that much later.
+    # Poll often: with the default of half a second, every test would take that much longer.
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
     try:

@@ -175,10 +175,10 @@ class WorkspaceRegistry(_Models):
 
     def _store(self, version: Body) -> None:
         source, place = self._place_of(version["source"]), _place("mlflow-registry", version)
-        of_model = [name for name in self._files if name.startswith(f"{source}/")]
-        if not version["source"].startswith("dbfs:/") or not of_model:
+        source_files = [name for name in self._files if name.startswith(f"{source}/")]
+        if not version["source"].startswith("dbfs:/") or not source_files:
             raise bad(f"The source {version['source']} has no files that this workspace can read.")
-        for name in of_model:
+        for name in source_files:
             self._files[place + name.removeprefix(source)] = self._files[name]
 
     def routes(self) -> dict[str, Route]:

@@ -27,7 +27,7 @@ def missing(message: str) -> DatabricksError:
     return DatabricksError(404, "RESOURCE_DOES_NOT_EXIST", message)
 
 
-def found(there: Found | None, message: str) -> Found:
+def found(resource: Found | None, message: str) -> Found:
     """Return the resource that was looked up.
 
     Raises
@@ -35,9 +35,9 @@ def found(there: Found | None, message: str) -> Found:
     DatabricksError
         If it is None.
     """
-    if there is None:
+    if resource is None:
         raise missing(message)
-    return there
+    return resource
 
 
 def as_tags(body: dict[str, Any]) -> dict[str, str]:

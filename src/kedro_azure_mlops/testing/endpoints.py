@@ -3,7 +3,7 @@
 As in the service, traffic must sum to 0 or 100 and go to existing deployments, and a deployment
 with traffic cannot be deleted. If a model answers with a status other than 200, the endpoint
 answers 424 and reports that status in a header; an endpoint on a Kubernetes cluster has an address
-of the cluster, which passes the status on. ``kubernetes`` has the other differences.
+of the cluster, which passes the status on. ``kubernetes`` implements the other differences.
 """
 
 import re
@@ -27,7 +27,7 @@ _PATH = re.compile(
     re.IGNORECASE,
 )
 _METRICS = r"/onlineEndpoints/[^/]+/providers/Microsoft\.Insights/metrics$"
-_LATENCY = 7.0  # milliseconds, whatever a request takes
+_LATENCY = 7.0  # milliseconds, reported for every request
 _MODEL_STATUS = "ms-azureml-model-error-statuscode"
 _TYPES = {"UriFile": "uri_file", "UriFolder": "uri_folder"}
 _DEPLOYMENT = "azureml-model-deployment"
@@ -73,7 +73,7 @@ class Endpoints:
         self.spoil: Spoil | None = None
         self.without_tls = False
         self._resources, self._places, self._folder = resources, places, folder
-        self._asked = 0
+        self._request_count = 0
         resources.routes[:0] = [("GET", _METRICS, self._metrics)]
         resources.routes[:0] = [
             (method, _PATH.pattern, self._manage)
@@ -125,7 +125,7 @@ class Endpoints:
         if name not in self.served or not self._deployment(endpoint, name):
             raise ServiceError(404, f"The endpoint has no running deployment {name}.")
         self._mirror(request, endpoint)
-        answer = self._ask(name, request)
+        answer = self._call_deployment(name, request)
         self.counted.append((name, answer.status))
         if answer.status != 200 and not endpoint["properties"].get("compute"):
             answer.headers[_MODEL_STATUS] = str(answer.status)
@@ -161,8 +161,8 @@ class Endpoints:
 
     def _choose_deployment(self, endpoint: Body) -> str:
         """Choose a deployment by traffic, always the same one for the n-th request."""
-        self._asked += 1
-        point, total = self._asked * 37 % 100, 0
+        self._request_count += 1
+        point, total = self._request_count * 37 % 100, 0
         for name, share in endpoint["properties"]["traffic"].items():
             total += share
             if point < total:
@@ -171,12 +171,12 @@ class Endpoints:
 
     def _mirror(self, request: Request, endpoint: Body) -> None:
         for name, share in endpoint["properties"]["mirrorTraffic"].items():
-            if self._asked * 61 % 100 < share and _DEPLOYMENT not in request.headers:
+            if self._request_count * 61 % 100 < share and _DEPLOYMENT not in request.headers:
                 self.mirrored.append(name)
-                self._ask(name, request)
+                self._call_deployment(name, request)
 
-    def _ask(self, name: str, request: Request) -> Answer:
-        """Ask a deployment, and store the request and the answer if it has a data collector."""
+    def _call_deployment(self, name: str, request: Request) -> Answer:
+        """Call a deployment; its data collector, if any, stores the request and the answer."""
         answer = self.served[name].score(request.body)
         answer = self.spoil(name, answer) if self.spoil else answer
         if name in self.collected:
@@ -186,7 +186,7 @@ class Endpoints:
 
     def _start_job(self, request: Request, endpoint: Body) -> Answer:
         """Start the deployed pipeline with the inputs that the request names."""
-        given = request.json()["properties"]
+        job = request.json()["properties"]
         default = (endpoint["properties"].get("defaults") or {}).get("deploymentName")
         name = request.headers.get(_DEPLOYMENT) or default
         deployment = name and self._deployment(endpoint, name)
@@ -195,7 +195,7 @@ class Endpoints:
         workspace = endpoint["id"].split("/batchEndpoints/")[0]
         config = deployment["properties"]["deploymentConfiguration"]
         spec = self._resources.get(config["componentId"]["assetId"])["properties"]["componentSpec"]
-        missing = set(spec.get("inputs") or {}) - set(given.get("inputData") or {})
+        missing = set(spec.get("inputs") or {}) - set(job.get("inputData") or {})
         if missing:
             raise ServiceError(400, f"The inputs {', '.join(sorted(missing))} are missing.")
         compute = str(config["settings"]["default_compute"]).removeprefix("azureml:")
@@ -206,7 +206,7 @@ class Endpoints:
             # A job spells its types differently from the request that starts it.
             "inputs": {
                 port: value | {"jobInputType": _TYPES[value["jobInputType"]]}
-                for port, value in given["inputData"].items()
+                for port, value in job["inputData"].items()
             },
             "outputs": {
                 port: {"jobOutputType": output["type"]}
@@ -226,7 +226,7 @@ class Endpoints:
         match = _PATH.search(request.path)
         part = match.groupdict() if match else {}
         if request.method == "POST" and part["action"]:
-            return self._act(request, part["action"])
+            return self._answer_action(request, part["action"])
         if request.method == "GET":
             is_one = part["deployment"] or (part["endpoint"] and not part["inside"])
             found = self._resources.get if is_one else self._listed
@@ -245,7 +245,7 @@ class Endpoints:
     def _listed(self, id: str) -> Body:
         return {"value": self._resources.below(id)}
 
-    def _act(self, request: Request, action: str) -> Answer:
+    def _answer_action(self, request: Request, action: str) -> Answer:
         id = request.path.rsplit("/", 1)[0]
         self._resources.get(id)
         if action.lower() == "/listkeys":
@@ -276,8 +276,8 @@ class Endpoints:
 
     def _check_traffic(self, id: str, properties: Body) -> None:
         traffic, mirror = properties["traffic"], properties["mirrorTraffic"]
-        there = {body["name"] for body in self._resources.below(f"{id}/deployments")}
-        unknown = (set(traffic) | set(mirror)) - there
+        existing = {body["name"] for body in self._resources.below(f"{id}/deployments")}
+        unknown = (set(traffic) | set(mirror)) - existing
         if unknown:
             raise ServiceError(400, f"There is no deployment {', '.join(sorted(unknown))}.")
         if sum(traffic.values()) not in {0, 100}:
@@ -334,13 +334,13 @@ class Endpoints:
         endpoint, _, name = request.path.partition("/deployments/")
         parent: dict[str, Any] = self._resources.get(endpoint)["properties"]
         if (parent.get("traffic") or {}).get(name) or (parent.get("mirrorTraffic") or {}).get(name):
-            raise ServiceError(400, f"The deployment {name} has traffic: move it away first.")
+            raise ServiceError(400, f"The deployment {name} has traffic: set that to 0 first.")
         if (parent.get("defaults") or {}).get("deploymentName") == name:
             raise ServiceError(400, f"The deployment {name} is the default one.")
         if name in self.served:
             self.served.pop(name).stop()
-        there = self._resources.all.pop(request.path, None)
-        return Answer(200 if there else 204)
+        deleted = self._resources.all.pop(request.path, None)
+        return Answer(200 if deleted else 204)
 
     def _delete_endpoint(self, request: Request) -> Answer:
         for id in [id for id in self._resources.all if id.startswith(f"{request.path}/")]:
@@ -348,5 +348,5 @@ class Endpoints:
             if name in self.served:
                 self.served.pop(name).stop()
             del self._resources.all[id]
-        there = self._resources.all.pop(request.path, None)
-        return Answer(200 if there else 204)
+        deleted = self._resources.all.pop(request.path, None)
+        return Answer(200 if deleted else 204)

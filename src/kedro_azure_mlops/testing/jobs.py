@@ -1,4 +1,4 @@
-"""Submitted pipeline jobs: their graph, and their run from the upload, step by step."""
+"""Submitted pipeline jobs: their graph, and their step-by-step run from the uploaded files."""
 
 import re
 import threading
@@ -58,33 +58,39 @@ class Graph:
 
     def needs(self, name: str) -> set[str]:
         """Return the steps whose outputs a step reads."""
-        given = (self.nodes[name][0].get("inputs") or {}).values()
-        matches = (_BINDING.fullmatch(str(value.get("value"))) for value in given)
+        inputs = (self.nodes[name][0].get("inputs") or {}).values()
+        matches = (_BINDING.fullmatch(str(value.get("value"))) for value in inputs)
         return {match[1] for match in matches if match and match[1]}
 
     def source(self, step: str, name: str) -> Source | None:
         """Follow the binding of an input; None if an optional input has none."""
-        given = (self.nodes[step][0].get("inputs") or {}).get(name)
-        match = _BINDING.fullmatch(str(given and given.get("value")))
+        binding = (self.nodes[step][0].get("inputs") or {}).get(name)
+        match = _BINDING.fullmatch(str(binding and binding.get("value")))
         if match and match[1]:
             return Source(step=match[1], output=match[2])
         if match:
-            given = self._properties["inputs"].get(match[2])
-        if given is None:
+            binding = self._properties["inputs"].get(match[2])
+        if binding is None:
             return None
-        return Source(uri=given["uri"]) if "uri" in given else Source(literal=str(given["value"]))
+        return (
+            Source(uri=binding["uri"])
+            if "uri" in binding
+            else Source(literal=str(binding["value"]))
+        )
 
     def target(self, step: str, name: str) -> Target:
         """Follow the binding of an output."""
         node, component = self.nodes[step]
-        given = (node.get("outputs") or {}).get(name) or {}
-        match = _BINDING.fullmatch(str(given.get("value")))
+        binding = (node.get("outputs") or {}).get(name) or {}
+        match = _BINDING.fullmatch(str(binding.get("value")))
         if match:
-            given = (self._properties.get("outputs") or {})[match[2]]
-        named = given.get("assetName") or given.get("name")
-        asset = (named, given.get("assetVersion") or given.get("version") or "1") if named else None
+            binding = (self._properties.get("outputs") or {})[match[2]]
+        named = binding.get("assetName") or binding.get("name")
+        asset = (
+            (named, binding.get("assetVersion") or binding.get("version") or "1") if named else None
+        )
         type = component["outputs"][name]["type"]
-        return Target(type, given.get("uri"), match[2] if match else None, asset)
+        return Target(type, binding.get("uri"), match[2] if match else None, asset)
 
     def _node(self, node: Body) -> tuple[Body, Body]:
         component = self._existing(node["componentId"])["properties"]["componentSpec"]
@@ -129,9 +135,9 @@ class Job:
 
     def can_start(self, step: str) -> bool:
         """Return whether a step may start, given earlier failures or a cancellation."""
-        lost = set(self.failed + self.skipped)
-        goes_on = self.graph.continues_on_failure and not lost & self.graph.needs(step)
-        return not self.canceled and (not self.failed or goes_on)
+        not_completed = set(self.failed + self.skipped)
+        continues = self.graph.continues_on_failure and not not_completed & self.graph.needs(step)
+        return not self.canceled and (not self.failed or continues)
 
 
 class Jobs:
@@ -160,7 +166,7 @@ class Jobs:
         ]
 
     def submit(self, id: str, properties: Body) -> None:
-        """Start a new job; a job that was submitted before keeps running.
+        """Start a new job; a job that is already running continues.
 
         Raises
         ------
@@ -251,13 +257,13 @@ class Jobs:
         self._note(job, f"Submitting 1 runs, first five are: {run.id}")
         tracked = job.tracked.nested(name) if job.tracked else None
         step.variables = self._variables | (tracked.variables if tracked else {})
-        step.status = self._verdict(job, step, run)
+        step.status = self._run_to_status(job, step, run)
         if tracked:
             tracked.end(step.status)
         self._note(job, f"Completing processing run id {run.id}: {step.status}.")
         self._runs.set_status(run, step.status)
 
-    def _verdict(self, job: Job, step: Step, run: Run) -> str:
+    def _run_to_status(self, job: Job, step: Step, run: Run) -> str:
         try:
             job.wiring.prepare(step)
             step.run(lambda line: job.wiring.write(run, _STEP_LOG, line))

@@ -1,8 +1,8 @@
 """The special rules of online endpoints on an attached Kubernetes cluster.
 
 The compute must be an attached Kubernetes cluster; the endpoint accepts keys or tokens of Azure ML,
-not of Entra ID, and mirrors nothing; a deployment names an instance type of the cluster, requests
-no more than that offers, and has no egress settings.
+not of Entra ID, and cannot mirror traffic; a deployment names an instance type of the cluster,
+requests no more resources than this type has, and has no egress settings.
 
 References
 ----------
@@ -76,7 +76,7 @@ def check_endpoint(resources: Resources, properties: Body, old: Body | None) -> 
     if properties["authMode"].lower() == "aadtoken":
         raise ServiceError(400, "AADToken is for managed online endpoints. Use Key or AMLToken.")
     if properties["mirrorTraffic"]:
-        raise ServiceError(400, "Kubernetes online endpoints mirror no traffic.")
+        raise ServiceError(400, "Kubernetes online endpoints cannot mirror traffic.")
 
 
 def check_deployment(resources: Resources, endpoint: str, properties: Body) -> set[str]:
@@ -99,10 +99,12 @@ def check_deployment(resources: Resources, endpoint: str, properties: Body) -> s
         raise ServiceError(400, f"The cluster has no instance type {name}.")
     most = types[name]["resources"]["limits"]
     for part in _PARTS:
-        asked = properties.get(_REQUIREMENTS, {}).get(part) or {}
-        for what in ("cpu", "memory"):
-            if _number(asked.get(what) or "0") > _number(most[what]):
-                raise ServiceError(400, f"{name} offers {most[what]} {what}, not {asked[what]}.")
+        request = properties.get(_REQUIREMENTS, {}).get(part) or {}
+        for resource in ("cpu", "memory"):
+            if _number(request.get(resource) or "0") > _number(most[resource]):
+                raise ServiceError(
+                    400, f"{name} offers {most[resource]} {resource}, not {request[resource]}."
+                )
     return {_REQUIREMENTS}
 
 

@@ -1,4 +1,4 @@
-"""Entra ID: tokens for the one service principal, and variables that direct clients here."""
+"""Entra ID: tokens for the one service principal, and variables that direct clients to it."""
 
 import base64
 import json
@@ -32,7 +32,7 @@ def answer(request: Request) -> Answer:
         For anything else.
     """
     if not request.host and request.path == IDENTITY:
-        return _managed(request)
+        return _identity_token(request)
     base = f"https://{request.host}/{request.path.split('/')[1]}"
     if request.path.endswith("/discovery/instance"):
         tenant = f"https://{request.host}/{TENANT}/v2.0/.well-known/openid-configuration"
@@ -80,7 +80,7 @@ def _token(request: Request) -> Answer:
     return Answer(body={"access_token": token, "token_type": "Bearer", "expires_in": LIFETIME})
 
 
-def _managed(request: Request) -> Answer:
+def _identity_token(request: Request) -> Answer:
     if request.headers.get("secret") != PROOF:
         raise ServiceError(401, "The secret of the managed identity is missing.")
     resource = request.query["resource"]
@@ -108,7 +108,7 @@ def _audience(token: str) -> str:
     return str(claims_of(token).get("aud", ""))
 
 
-# The client's polling of a running job; the stand-in delays its answers until there is news.
+# The client's polling of a running job; the stand-in delays its answers until something changes.
 POLLING = {"AZUREML_RUN_POLLING_INTERVAL_MIN": "0", "AZUREML_RUN_POLLING_INTERVAL_MAX": "1"}
 
 

@@ -85,7 +85,7 @@ class Answer:
 def error(request: Request, status: int, message: str = "") -> Answer:
     """Return an error in the format of the service behind the request's host."""
     arm, blob = _CODES.get(status, ("UserError", "UserError"))
-    text = message or f"{request.method} {request.path} was answered with {status} by the stand-in"
+    text = message or f"the stand-in answered {request.method} {request.path} with {status}"
     headers = {"Retry-After": "0"} if status in {429, 503} else {}
     if ".blob." in request.host:
         headers |= {"x-ms-error-code": blob, "Content-Type": "application/xml"}

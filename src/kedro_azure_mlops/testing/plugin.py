@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 def azure_stand_in(
     tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator["StandIn"]:
-    """Return a stand-in for Azure that the Azure clients of this process talk to.
+    """Return a stand-in for Azure that the Azure clients of this process connect to.
 
     It has one workspace, ``stand-in`` in the resource group ``stand-in``; ``add_workspace`` creates
     the one that a project's ``azureml.yml`` names. A test that sends unsupported requests fails.

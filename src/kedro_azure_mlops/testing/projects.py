@@ -1,4 +1,4 @@
-"""Copies of a project for its tests, which run in this process, each with its tracking database.
+"""Copies of a project for its tests, run in this process, each with its own tracking database.
 
 A project's ``conftest.py`` imports the fixtures it needs, and ``own_tracking`` for all of its
 tests. They expect the project in pytest's root folder.
@@ -34,7 +34,7 @@ class ProjectCopy:
     path: Path
 
     def run(self, *pipelines: str, env: str | None = None, **parameters: Any) -> dict[str, Any]:
-        """Run pipelines, overriding some parameters; nested ones given as ``{group: {...}}``."""
+        """Run pipelines, overriding some parameters; nested ones as ``{group: {...}}``."""
         from kedro.framework.session import KedroSession
 
         bootstrap(self.path)
@@ -56,8 +56,8 @@ class ProjectCopy:
 
         for folder in (self.path / configuration_folder(self.path)).iterdir():
             target = folder / file
-            found = yaml.safe_load(target.read_text("utf-8")) if target.is_file() else None
-            text = yaml.safe_dump((found or {}) | values, sort_keys=False, allow_unicode=True)
+            existing = yaml.safe_load(target.read_text("utf-8")) if target.is_file() else None
+            text = yaml.safe_dump((existing or {}) | values, sort_keys=False, allow_unicode=True)
             target.write_text(text, encoding="utf-8")
 
     def processed(self, name: str) -> Path:
@@ -92,7 +92,7 @@ def new_project(
 
     # MLflow takes seconds to create an empty database; copying one is instant.
     database = tmp_path_factory.mktemp("database") / "mlruns.db"
-    with contextlib.chdir(database.parent):  # where the files of the default experiment go
+    with contextlib.chdir(database.parent):  # the folder for files of the default experiment
         mlflow.MlflowClient(f"sqlite:///{database.as_posix()}").search_experiments()
     root = request.config.rootpath
     configuration = configuration_folder(root)

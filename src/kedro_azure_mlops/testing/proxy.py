@@ -116,7 +116,7 @@ class Fault:
     times: int
 
     def strikes(self, request: Request) -> bool:
-        """Return whether the fault hits this request, and count it if so."""
+        """Return whether the fault applies to this request, and count it if so."""
         fits = request.method == self.method and re.search(self.pattern, request.url)
         if not fits or self.times < 1:
             return False
@@ -125,7 +125,7 @@ class Fault:
 
 
 class Proxy(ThreadingHTTPServer):
-    """A server on a free port of 127.0.0.1, between ``start`` and ``stop``."""
+    """A server on a free port of 127.0.0.1 that runs from ``start`` until ``stop``."""
 
     daemon_threads = False
     block_on_close = True
@@ -161,7 +161,7 @@ class Proxy(ThreadingHTTPServer):
         return any(fnmatch(host, pattern) for pattern in self.hosts)
 
     def struck_by(self, request: Request) -> Fault | None:
-        """Return the fault that hits a request, if any."""
+        """Return the fault that applies to a request, if any."""
         with self._counting:  # files are uploaded by several threads
             return next((fault for fault in self.faults if fault.strikes(request)), None)
 

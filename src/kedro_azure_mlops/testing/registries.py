@@ -1,6 +1,6 @@
 """Registries shared by workspaces, in api.azureml.ms: models with their files.
 
-Any name is a registry; there is no need to create it.
+Every name is a valid registry; none has to be created.
 """
 
 import re

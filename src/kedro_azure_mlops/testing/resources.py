@@ -22,7 +22,7 @@ STAMP = {
 
 
 def place(body: Body) -> str | None:
-    """Return the URI of the content of an asset."""
+    """Return the URI of an asset's content."""
     properties = body["properties"]
     uris = (properties.get(name) for name in ("codeUri", "dataUri", "modelUri"))
     return next((uri for uri in uris if uri), None)
@@ -49,7 +49,7 @@ def content_hash(body: Body) -> str | None:
 
 
 def filled(body: Body) -> Body:
-    """Add the fields that the service adds and the client takes for granted."""
+    """Add the fields that the service adds and the client expects."""
     kind, properties = body["type"], body.setdefault("properties", {})
     if kind in {"computes", "schedules", "workspaces"}:
         properties["provisioningState"] = "Succeeded"
@@ -150,7 +150,7 @@ class Resources:
         if last in PLAIN:
             return Answer(body={"value": self.below(id)})
         if last in VERSIONED:
-            return Answer(body={"value": [self._container(name) for name in self._named(id)]})
+            return Answer(body={"value": [self._container(name) for name in self._asset_ids(id)]})
         if self.below(f"{id}/versions"):
             return Answer(body=self._container(id))
         return Answer(body=self.get(id))
@@ -182,7 +182,7 @@ class Resources:
             versions.reverse()
         return versions[: int(query.get("$top", len(versions)))]
 
-    def _named(self, id: str) -> list[str]:
+    def _asset_ids(self, id: str) -> list[str]:
         """List the containers of versions in a collection, oldest first."""
         keys = [key.split("/versions/")[0] for key in list(self.all) if key.startswith(f"{id}/")]
         return list(dict.fromkeys(keys))

@@ -87,34 +87,34 @@ class Runs:
             For a route that is not supported yet.
         """
         if request.path == "/discovery":
-            here = f"https://{request.host}"
-            return Answer(body={"api": here, "history": here, "modelmanagement": here})
+            base = f"https://{request.host}"
+            return Answer(body={"api": base, "history": base, "modelmanagement": base})
         login.check(request)
         if request.path.endswith("/batchGetResolvedUris"):
             return Answer(body={"values": self._resolved(request)})
         if request.path.endswith("/rundata"):
-            return self._about(request, request.json()["runId"], "rundata")
+            return self._answer_about(request, request.json()["runId"], "rundata")
         match = re.search(r"/runs/([^/]+)(?:/(details|children))?$", request.path)
         if match and request.method in {"GET", "PATCH"}:
-            return self._about(request, match[1], match[2] or request.method)
+            return self._answer_about(request, match[1], match[2] or request.method)
         raise NotKnownError(request.url)
 
-    def _about(self, request: Request, id: str, what: str) -> Answer:
+    def _answer_about(self, request: Request, id: str, part: str) -> Answer:
         run = self.all.get(id)
         if run is None:
             raise ServiceError(404, f"Run {id} was not found.")
-        if what == "PATCH":
+        if part == "PATCH":
             change = request.json()
             run.tags |= change.get("tags") or {}
             run.properties |= change.get("properties") or {}
             run.display_name = change.get("displayName") or run.display_name
-        if what == "children":
+        if part == "children":
             children = [child.body() for child in list(self.all.values()) if child.parent is run]
             return Answer(body={"value": children})
-        if what == "details":
+        if part == "details":
             return Answer(body=self._details(run))
         body = run.body() | {"outputs": self._outputs(run)}
-        return Answer(body={"runMetadata": body} if what == "rundata" else body)
+        return Answer(body={"runMetadata": body} if part == "rundata" else body)
 
     def _outputs(self, run: Run) -> dict[str, dict[str, str]]:
         return {
@@ -135,9 +135,9 @@ class Runs:
         return body | ({"error": {"error": run.error}} if run.error else {})
 
     def _resolved(self, request: Request) -> dict[str, Any]:
-        place = "path" if "/modelregistry/" in request.path else "uri"
+        key = "path" if "/modelregistry/" in request.path else "uri"
         known = {
-            run.asset(name): {place: output.uri, "type": output.type}
+            run.asset(name): {key: output.uri, "type": output.type}
             for run in list(self.all.values())
             for name, output in run.outputs.items()
         }

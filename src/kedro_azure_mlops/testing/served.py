@@ -12,7 +12,7 @@ from kedro_azure_mlops.testing.messages import Answer
 
 # Settings of the test process: its access to the stand-in, identity and Kedro.
 _NOT_INHERITED = re.compile(r"(AZURE|KEDRO|MLFLOW|MODEL_|MSI|PYTHON)|.*_PROXY$|.*_BUNDLE$", re.I)
-# The core that the entry script calls; the entry script itself needs Azure's server.
+# Calls the functions behind the entry script, because that script needs Azure's server.
 _RUNNER = """
 import json, sys
 from kedro_azure_mlops.serve import score
@@ -26,17 +26,17 @@ while line := sys.stdin.buffer.readline():
 
 
 class Served:
-    """Runs ``score.init`` and ``score.run`` in ``<folder>/code``; ``is_ready`` if init worked."""
+    """Runs ``score.init`` and ``score.run`` in ``<folder>/code``; ``is_ready`` if it started."""
 
     def __init__(self, folder: Path, variables: dict[str, str]) -> None:
         inherited = {k: v for k, v in os.environ.items() if not _NOT_INHERITED.match(k)}
-        place = {"AZUREML_MODEL_DIR": str(folder / "models/served/1")}
+        model_folder = {"AZUREML_MODEL_DIR": str(folder / "models/served/1")}
         self._log = folder / "log.txt"
         with self._log.open("wb") as log:
             self._process: subprocess.Popen[bytes] = subprocess.Popen(
                 [sys.executable, "-c", _RUNNER],
                 cwd=folder / "code",
-                env=inherited | place | variables,
+                env=inherited | model_folder | variables,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,
@@ -52,8 +52,8 @@ class Served:
         line = self._line()
         if not line:
             return Answer(500, {"error": {"message": "the container has ended"}})
-        said: list[Any] = json.loads(line)
-        return Answer(said[0], said[1])
+        result: list[Any] = json.loads(line)
+        return Answer(result[0], result[1])
 
     def log(self) -> str:
         """Return the log of the process."""

@@ -1,4 +1,4 @@
-"""A stand-in for Azure on loopback, for tests: the unchanged azure-ai-ml client talks to it.
+"""A stand-in for Azure on loopback, for tests: the unchanged azure-ai-ml client connects to it.
 
 It is a test double. It answers the requests of the plugin's commands, keeps all data in
 dictionaries, and runs submitted pipeline jobs on this machine. It answers unsupported requests with
@@ -10,7 +10,7 @@ and outputs are folders, even in Spark's mode ``direct``), multiple nodes (a dis
 once; ``steps`` has the resources it requested), reuse of earlier steps, jobs that are not
 pipelines, and the runs that a schedule would start.
 
-Easily overlooked, but as in the service: for a pipeline, ``jobs.stream`` prints the steps and their
+As in the service, and easily overlooked: for a pipeline, ``jobs.stream`` prints the steps and their
 results, not their output, and its error names the failed steps, not why they failed. Find both in
 the steps: ``jobs.list(parent_job_name=...)`` and ``jobs.download(step)``, which writes
 ``artifacts/user_logs/std_log.txt``.
@@ -70,8 +70,8 @@ class StandIn:
     Attributes
     ----------
     environment
-        Variables that direct the Azure clients here. They include the polling interval, which is
-        read only when azure.ai.ml is imported.
+        Variables that direct the Azure clients to the stand-in. They include the polling interval,
+        which is read only when azure.ai.ml is imported.
     subscription, resource_group, workspace
         The ids of the one workspace.
     resources
@@ -108,8 +108,8 @@ class StandIn:
         authority, certificate = write_certificates(folder, _HOSTS)
         self._changed = threading.Condition(threading.RLock())
         self._proxy = Proxy(certificate, _HOSTS, self._answer)
-        way = login.way(self._proxy.server_port, authority)
-        self.environment = way | login.principal() | login.POLLING
+        proxy_variables = login.way(self._proxy.server_port, authority)
+        self.environment = proxy_variables | login.principal() | login.POLLING
         self._storage, self._runs = Storage(), Runs(self._changed)
         self._resources = Resources(self._on_put)
         self._registries = Registries(self._resources)
@@ -123,7 +123,7 @@ class StandIn:
             self._changed,
             folder / "jobs",
             tracking_uri,
-            way | login.managed_identity(self._proxy.server_port) if identity else {},
+            proxy_variables | login.managed_identity(self._proxy.server_port) if identity else {},
         )
         self.resources, self.steps, self.quota = (
             self._resources.all,
@@ -169,7 +169,7 @@ class StandIn:
         self._resources.put(id, kubernetes.attached(cluster, types=types))
 
     def lead(self, patch: "pytest.MonkeyPatch") -> None:
-        """Direct the Azure clients of this process here until the patch is undone.
+        """Direct the Azure clients of this process to the stand-in until the patch is undone.
 
         Removes the variables of the developer's own sign-in, and the pauses between retries.
         """
@@ -188,7 +188,7 @@ class StandIn:
         self._proxy.faults.append(Fault(method, pattern, status, times))
 
     def drop(self, method: str, pattern: str, times: int = 1) -> None:
-        """Cut the connection in the middle of the next requests whose host and path match."""
+        """Cut the connection during the next requests whose host and path match the expression."""
         self._proxy.faults.append(Fault(method, pattern, None, times))
 
     def forget(self) -> None:
@@ -207,7 +207,7 @@ class StandIn:
 
     @property
     def reports_models(self) -> bool:
-        """Whether run history lists models among outputs, as the service may; see the tests."""
+        """Return whether run history lists models among outputs, as the service may."""
         return self._runs.reports_models
 
     @reports_models.setter
@@ -234,7 +234,7 @@ class StandIn:
 
 
 def without_pauses(patch: "pytest.MonkeyPatch") -> list[float]:
-    """Make the clients retry at once; return a list of the seconds they would have waited."""
+    """Make the clients retry immediately; return a list of the pauses that are skipped."""
     from azure.core.pipeline.transport import HttpTransport
 
     pauses: list[float] = []

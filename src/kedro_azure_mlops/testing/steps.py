@@ -58,17 +58,17 @@ class Step:
     @classmethod
     def of(cls, name: str, run_id: str, node: Body, component: Body) -> "Step":
         """Merge a pipeline's node with its component; the node takes precedence."""
-        both = component | {key: value for key, value in node.items() if value is not None}
-        asked = ("resources", "distribution", "limits", "identity", "conf", "environment_variables")
-        more: dict[str, Any] = {key: both.get(key) or {} for key in asked}
+        merged = component | {key: value for key, value in node.items() if value is not None}
+        keys = ("resources", "distribution", "limits", "identity", "conf", "environment_variables")
+        more: dict[str, Any] = {key: merged.get(key) or {} for key in keys}
         return cls(
             name=name,
             run_id=run_id,
-            type=both["type"],
-            command=_command(both),
-            code=both.get("code"),
-            environment=both.get("environment"),
-            compute=both.get("computeId"),
+            type=merged["type"],
+            command=_command(merged),
+            code=merged.get("code"),
+            environment=merged.get("environment"),
+            compute=merged.get("computeId"),
             is_deterministic=component.get("is_deterministic", True),
             **more,
         )
@@ -115,7 +115,7 @@ class Step:
                 write(line)
             limit.cancel()
             limit.join()
-        self._judge(self._process.returncode, expired.is_set())
+        self._raise_on_failure(self._process.returncode, expired.is_set())
 
     def kill(self) -> None:
         """Kill the command and all processes that it started."""
@@ -128,7 +128,7 @@ class Step:
         expired.set()
         self.kill()
 
-    def _judge(self, status: int, expired: bool) -> None:
+    def _raise_on_failure(self, status: int, expired: bool) -> None:
         if expired:
             raise StepError(f"The step exceeded its limit of {self.limits['timeout']}.")
         if status:
@@ -144,10 +144,10 @@ class Step:
         return inherited | own | self.variables | self.environment_variables
 
 
-def _command(both: Body) -> str:
-    if both["type"] == "spark":
-        return f"python {both['entry']['file']} {both.get('args') or ''}".rstrip()
-    return str(both["command"])
+def _command(merged: Body) -> str:
+    if merged["type"] == "spark":
+        return f"python {merged['entry']['file']} {merged.get('args') or ''}".rstrip()
+    return str(merged["command"])
 
 
 def _seconds(timeout: str | None) -> float:
@@ -156,7 +156,7 @@ def _seconds(timeout: str | None) -> float:
     return parse_duration(timeout).total_seconds() if timeout else threading.TIMEOUT_MAX
 
 
-_VERDICT = {"Completed": "FINISHED", "Failed": "FAILED", "Canceled": "KILLED"}
+_MLFLOW_STATUS = {"Completed": "FINISHED", "Failed": "FAILED", "Canceled": "KILLED"}
 
 
 @dataclass
@@ -186,7 +186,7 @@ class Tracked:
 
     def end(self, status: str) -> None:
         """End the run."""
-        self.client.set_terminated(self.run.info.run_id, _VERDICT[status])
+        self.client.set_terminated(self.run.info.run_id, _MLFLOW_STATUS[status])
 
 
 def open_run(
@@ -197,7 +197,7 @@ def open_run(
 
     client = MlflowClient(uri)
     found = client.get_experiment_by_name(experiment)
-    # A server stores artifacts itself; with a database they would land in the current folder.
+    # A server stores artifacts itself; a database would put them into the current folder.
     place = None if uri.startswith("http") else (artifacts / experiment).as_uri()
     id = found.experiment_id if found else client.create_experiment(experiment, place)
     return Tracked(client, client.create_run(id, tags=tags, run_name=name), uri, experiment)
@@ -258,8 +258,8 @@ class Wiring:
             if target.parent:
                 self._run.outputs[target.parent] = run.outputs[name]
                 # The client looks here for outputs that run history does not list: models.
-                usual = _filled(_OUTPUT, self._run.id, target.parent)
-                self._store(path, usual)
+                default_uri = _filled(_OUTPUT, self._run.id, target.parent)
+                self._store(path, default_uri)
             if target.asset:
                 self._register(target.asset, run.outputs[name])
 

@@ -110,12 +110,12 @@ class Storage:
         if key not in self.blobs:
             raise ServiceError(404, "The specified blob does not exist.")
         content, size = self.blobs[key], len(self.blobs[key])
-        asked = request.headers.get("x-ms-range") or request.headers.get("range")
-        if asked is None:
+        byte_range = request.headers.get("x-ms-range") or request.headers.get("range")
+        if byte_range is None:
             return Answer(200, content, self._headers(key))
-        match = re.fullmatch(r"bytes=(\d+)-(\d*)", asked)
+        match = re.fullmatch(r"bytes=(\d+)-(\d*)", byte_range)
         if match is None:
-            raise NotKnownError(f"{request.url} with range {asked}")
+            raise NotKnownError(f"{request.url} with range {byte_range}")
         first, last = int(match[1]), min(int(match[2] or size), size - 1)
         if first > last:
             raise ServiceError(416, "The range specified is invalid for the blob's size.")
@@ -144,10 +144,10 @@ class Storage:
             for name in sorted(folders)
         ]
         account, name = container.split("/")
-        where = f'ServiceEndpoint="https://{account}.blob.core.windows.net/" ContainerName="{name}"'
-        asked = f"<Prefix>{escape(prefix)}</Prefix><Delimiter>{delimiter}</Delimiter>"
-        body = f"{asked}<Blobs>{''.join(entries)}</Blobs><NextMarker/>"
-        xml = f"<?xml version='1.0'?><EnumerationResults {where}>{body}</EnumerationResults>"
+        names = f'ServiceEndpoint="https://{account}.blob.core.windows.net/" ContainerName="{name}"'
+        echo = f"<Prefix>{escape(prefix)}</Prefix><Delimiter>{delimiter}</Delimiter>"
+        body = f"{echo}<Blobs>{''.join(entries)}</Blobs><NextMarker/>"
+        xml = f"<?xml version='1.0'?><EnumerationResults {names}>{body}</EnumerationResults>"
         return Answer(200, xml.encode(), _COMMON | {"Content-Type": "application/xml"})
 
     def _entry(self, container: str, name: str) -> str:

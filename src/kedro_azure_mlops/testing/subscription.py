@@ -52,9 +52,9 @@ class Subscription:
         }
         resources.routes += [
             ("PUT", _DEPLOYMENT, self._make_workspace),
-            ("GET", _DEPLOYMENT, self._found),
+            ("GET", _DEPLOYMENT, self._get_any_case),
             ("GET", r"/deployments/[^/]+/operations$", lambda request: Answer(body={"value": []})),
-            ("GET", r"^/subscriptions/[^/]+/resource[gG]roups/[^/]+$", self._found),
+            ("GET", r"^/subscriptions/[^/]+/resource[gG]roups/[^/]+$", self._get_any_case),
             ("GET", r"/locations/[^/]+/usages$", self._usages),
             ("GET", r"/locations/[^/]+/vmSizes$", self._sizes),
             ("GET", rf"{ML}/workspaces$", self._workspaces),
@@ -89,15 +89,17 @@ class Subscription:
         self._resources.get(group)
         given = request.json()["properties"]["parameters"]
         name, location = given["workspaceName"]["value"], given["location"]["value"]
-        known = {
+        options = {
             "tags": given["tagValues"]["value"],
             "account": given["storageAccountName"]["value"],
         }
-        self.create_workspace(group, name, location, **known)
-        done = {"provisioningState": "Succeeded"}
-        return Answer(201, self._resources.put(self._canonical(request.path), {"properties": done}))
+        self.create_workspace(group, name, location, **options)
+        state = {"provisioningState": "Succeeded"}
+        return Answer(
+            201, self._resources.put(self._canonical(request.path), {"properties": state})
+        )
 
-    def _found(self, request: Request) -> Answer:
+    def _get_any_case(self, request: Request) -> Answer:
         return Answer(body=self._resources.get(self._canonical(request.path)))
 
     def _subscription(self, request: Request) -> Answer:
@@ -142,8 +144,8 @@ class Subscription:
         group = request.path.split("/providers/")[0]
         if group in self._resources.all:
             return None
-        said = f"Resource group '{group.rsplit('/', 1)[1]}' could not be found."
-        return Answer(404, {"error": {"code": "ResourceGroupNotFound", "message": said}})
+        message = f"Resource group '{group.rsplit('/', 1)[1]}' could not be found."
+        return Answer(404, {"error": {"code": "ResourceGroupNotFound", "message": message}})
 
     def _canonical(self, path: str) -> str:
         """Return a path, which is case-insensitive, in the case that ids use."""

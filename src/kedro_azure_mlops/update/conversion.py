@@ -1,8 +1,8 @@
-"""Files become blobs, and blobs files, as the project's own git does it.
+"""Convert files to blobs, and blobs to files, as the project's own git does.
 
 The project's attributes (``.gitattributes``, ``info/attributes``) name filters such as git-lfs,
-line ends and encodings. All of them are git's own work here: it is given the project's git
-directory and a folder that stands for the work tree, in which the project's ``.gitattributes`` lie.
+line endings and encodings. Git applies all of them itself: it runs with the project's git directory
+and a folder that stands in for the work tree and contains the project's ``.gitattributes``.
 """
 
 import codecs
@@ -20,21 +20,21 @@ from kedro_azure_mlops.update.git import Entries, Repository, index_lines, words
 ATTRIBUTES = ".gitattributes"
 NO_VALUE = ("unspecified", "unset", "set")
 SUBMODULE, LINK = "160000", "120000"
-# The name of a .gitattributes file that is content here, not a rule.
+# The temporary name of a .gitattributes file that is content, not a rule.
 SHELVED = ".gitattributes~content"
 LFS = re.compile(rb"filter=lfs\b")
 ENCODING = "working-tree-encoding"
 
 
 class Conversion:
-    """Convert between files and blobs by the attributes that the project's commit holds.
+    """Converts between files and blobs by the attributes in the project's commit.
 
     Parameters
     ----------
     repository
         The project, without uncommitted changes.
     scratch
-        A folder for stand-ins of the work tree.
+        A folder for stand-ins for the work tree.
     yours
         The files of the commit.
     """
@@ -47,16 +47,16 @@ class Conversion:
         self.inner = dict(_rules_within(repository, yours))
 
     def stand_in(self) -> Path:
-        """Return the project's folder in a new, empty stand-in of the work tree."""
+        """Return the project's folder in a new, empty stand-in for the work tree."""
         self.stand_ins += 1
         top = self.scratch / f"work-tree-{self.stand_ins}"
         folder = top / self.repository.prefix
         folder.mkdir(parents=True)
-        _lay(top, self.outer)
+        _write_rules(top, self.outer)
         return folder
 
     def move_in(self, folder: Path) -> Path:
-        """Move a folder to where the project is in a stand-in of the work tree."""
+        """Move a folder to the project's path in a new stand-in for the work tree."""
         place = self.stand_in()
         place.rmdir()
         folder.rename(place)
@@ -65,7 +65,7 @@ class Conversion:
     def store(self, place: Path) -> Entries:
         """Store the files of a stand-in and return their names.
 
-        Its own ``.gitattributes`` are content like the rest: the project's are applied.
+        Its own ``.gitattributes`` are stored as content; the project's are applied.
         """
         shelved = {
             str(PurePosixPath(path).with_name(SHELVED)): path for path in _rules_in(files_of(place))
@@ -73,24 +73,24 @@ class Conversion:
         for name, path in shelved.items():
             (place / path).rename(place / name)
         files = files_of(place)
-        _lay(place, self.inner)
+        _write_rules(place, self.inner)
         entries = self.store_files(place, files)
         return {shelved.get(path, path): entry for path, entry in entries.items()}
 
     def store_files(self, place: Path, modes: dict[str, str]) -> Entries:
-        """Store files of a stand-in, by the attributes that lie there."""
+        """Store files of a stand-in by the attributes in it."""
         plain = [path for path, mode in modes.items() if mode != LINK]
         self._encode(place, plain)
         names = self._hash(place, plain)
         for path in modes.keys() - names.keys():
-            target = os.fsencode(os.readlink(place / path))  # noqa: PTH115 - the text as it is
+            target = os.fsencode(os.readlink(place / path))  # noqa: PTH115 - the unchanged text
             names[path] = self._git(place, "hash-object", "-w", "--stdin", stdin=target).decode()
         return {path: (mode, names[path].strip()) for path, mode in modes.items()}
 
     def store_text(self, path: str, text: str) -> str:
-        """Store the text of a file of the project and return its name."""
+        """Store a text as a file of the project and return its object name."""
         place = self.stand_in()
-        _lay(place, self.inner | {path: text.encode("utf-8")})
+        _write_rules(place, self.inner | {path: text.encode("utf-8")})
         return self.store_files(place, {path: "100644"})[path][1]
 
     def export(self, entries: Entries, place: Path) -> None:
@@ -103,9 +103,9 @@ class Conversion:
         self._git(place, "checkout-index", "--all", "--force", settings=index)
 
     def follow(self, yours: Entries, merged: Entries) -> bool:
-        """Convert what an update writes by the attributes that it writes; return if these differ.
+        """Convert the updated files again if the update changes attributes; return whether it does.
 
-        The merge was made by the attributes of before.
+        The merge used the old attributes.
         """
         if not any(yours.get(p) != merged.get(p) for p in _rules_in([*yours, *merged])):
             return False
@@ -115,19 +115,19 @@ class Conversion:
             for path, entry in merged.items()
             if yours.get(path) != entry and path not in rules and entry[0] not in (SUBMODULE, LINK)
         }
-        place = self.stand_in()
-        _lay(place, self.inner)
-        self.export(written, place)
+        folder = self.stand_in()
+        _write_rules(folder, self.inner)
+        self.export(written, folder)
         for path in self.inner:
-            (place / path).unlink(missing_ok=True)
-        self.export(rules, place)
-        merged |= self.store_files(place, {path: entry[0] for path, entry in written.items()})
+            (folder / path).unlink(missing_ok=True)
+        self.export(rules, folder)
+        merged |= self.store_files(folder, {path: entry[0] for path, entry in written.items()})
         return True
 
     def take_unconverted(self, place: Path, before: Entries, after: Entries, mine: Entries) -> None:
-        """Take files for unedited whose blobs are the rendered bytes, from before a filter was set.
+        """Treat files as unedited if their blobs are the rendered bytes, unfiltered.
 
-        Their attributes were changed and the files not stored again (``git add --renormalize``).
+        Such files were not stored again (``git add --renormalize``) after a change of attributes.
         """
         for path, entry in before.items():
             if entry[0] == LINK or _rules_in([path]) or path not in mine:
@@ -139,16 +139,16 @@ class Conversion:
                 before[path] = (entry[0], committed)
 
     def require_lfs(self, paths: Iterable[str]) -> None:
-        """Check that git knows git-lfs if one of these files is kept by it.
+        """Check that git-lfs is configured if it stores one of these files.
 
-        Git takes a filter that is not configured for none, and would commit the content itself.
+        Git ignores a filter that is not configured, and would commit the content itself.
 
         Raises
         ------
         OperationError
-            If it does not.
+            If it is not.
         """
-        texts = [*self.outer.values(), *self.inner.values(), _info(self.repository)]
+        texts = [*self.outer.values(), *self.inner.values(), _local_attributes(self.repository)]
         if not any(map(LFS.search, texts)):
             return
         root = self.repository.root
@@ -157,8 +157,8 @@ class Conversion:
         filters = self.attribute("filter", paths)
         if kept := sorted(path for path, name in filters.items() if name == "lfs"):
             raise OperationError(
-                f"git-lfs keeps {kept[0]}, which the template changes, and git does not know "
-                "git-lfs here. Type: git lfs install\nThen call the update again"
+                f"git-lfs stores {kept[0]}, which the template changes, but git is not configured "
+                "for git-lfs here. Run: git lfs install\nThen run the update again"
             )
 
     def attribute(
@@ -168,41 +168,41 @@ class Conversion:
         stdin = b"".join(os.fsencode(path) + b"\0" for path in paths)
         arguments = ("check-attr", "-z", "--stdin", name)
         variables = standing_in(self.repository, place) if place else None
-        where = place or self.repository.root
-        found = words(git.must(*arguments, cwd=where, stdin=stdin, settings=variables))
+        folder = place or self.repository.root
+        found = words(git.must(*arguments, cwd=folder, stdin=stdin, settings=variables))
         pairs = zip(found[::3], found[2::3], strict=True)
         return {path: value for path, value in pairs if value not in NO_VALUE}
 
     def _encode(self, place: Path, paths: list[str]) -> None:
-        """Encode files of a stand-in as its attributes say, where they are rendered as UTF-8.
+        """Encode files of a stand-in by its attributes if they are rendered as UTF-8.
 
-        The template knows no encodings that only this project has chosen.
+        The template cannot know encodings that only this project uses.
         """
-        laid = [place / folder / ATTRIBUTES for folder in {str(Path(p).parent) for p in paths}]
-        texts = [file.read_bytes() for file in laid if file.is_file()]
-        texts += [*self.outer.values(), _info(self.repository)]
+        files = [place / folder / ATTRIBUTES for folder in {str(Path(p).parent) for p in paths}]
+        texts = [file.read_bytes() for file in files if file.is_file()]
+        texts += [*self.outer.values(), _local_attributes(self.repository)]
         if not any(ENCODING.encode() in text for text in texts):
             return
         for path, encoding in self.attribute(ENCODING, paths, place).items():
             content = (place / path).read_bytes()
             try:
-                if b"\0" not in content:  # other encodings have it in every line
+                if b"\0" not in content:  # UTF-16 and UTF-32 contain it
                     (place / path).write_bytes(_encoded(content.decode("utf-8"), encoding))
             except (LookupError, ValueError):
-                continue  # git tries, and says what is wrong
+                continue  # git tries, and reports what is wrong
 
     def _hash(self, place: Path, paths: list[str]) -> dict[str, str]:
         """Store files and return their names."""
         if not paths:
             return {}
-        # Git reads these names from the top of the work tree.
+        # Git resolves these paths from the top of the work tree.
         stdin = b"".join(_quoted(self.repository.prefix + path) + b"\n" for path in paths)
         found = self._git(place, "hash-object", "-w", "--stdin-paths", stdin=stdin)
         return dict(zip(paths, found.decode().split(), strict=True))
 
     def _raw_name(self, file: Path) -> str:
-        """Return the name of a blob that holds the bytes of a file as they are."""
-        import hashlib  # takes long, and is needed here alone
+        """Return the name of a blob with the unconverted bytes of a file."""
+        import hashlib  # slow to import, and needed only here
 
         content = file.read_bytes()
         return hashlib.new(
@@ -222,12 +222,12 @@ class Conversion:
 
 
 def standing_in(repository: Repository, place: Path) -> dict[str, str]:
-    """Return the variables by which the project's git takes another folder for its work tree.
+    """Return the variables that make the project's git use another folder as its work tree.
 
     Parameters
     ----------
     place
-        The project's folder in it, as deep below its top as the project is.
+        The project's folder in it, at the same depth as in the real work tree.
     """
     depth = repository.prefix.count("/")
     top = place.parents[depth - 1] if depth else place
@@ -255,14 +255,14 @@ def _rules_in(paths: Iterable[str]) -> list[str]:
     return [path for path in paths if path.rpartition("/")[2] == ATTRIBUTES]
 
 
-def _info(repository: Repository) -> bytes:
-    """Return the attributes that the repository has on this machine only."""
+def _local_attributes(repository: Repository) -> bytes:
+    """Return the attributes that the repository has only on this machine."""
     file = repository.objects.parent / "info" / "attributes"
     return file.read_bytes() if file.is_file() else b""
 
 
-def _lay(top: Path, rules: dict[str, bytes]) -> None:
-    """Write attributes files to their places, but for folders that are files here."""
+def _write_rules(top: Path, rules: dict[str, bytes]) -> None:
+    """Write attributes files to their paths, except below paths that are files here."""
     for path, content in rules.items():
         with contextlib.suppress(FileExistsError, NotADirectoryError):
             (top / path).parent.mkdir(parents=True, exist_ok=True)
@@ -270,7 +270,7 @@ def _lay(top: Path, rules: dict[str, bytes]) -> None:
 
 
 def files_of(folder: Path) -> dict[str, str]:
-    """Return path and mode of all files and links of a folder, but for a repository's own."""
+    """Return the modes of all files and links of a folder by path, without those in .git."""
     found = {}
     for parent, folders, names in os.walk(folder):
         folders[:] = [name for name in folders if name != ".git"]
@@ -284,11 +284,11 @@ def files_of(folder: Path) -> dict[str, str]:
 
 
 def _encoded(text: str, encoding: str) -> bytes:
-    """Return a text in an encoding by the name that git gives it; UTF-16LE-BOM is git's own."""
+    """Encode a text; encodings have git's names, of which UTF-16LE-BOM is git's own."""
     name, mark = encoding.removesuffix("-BOM"), encoding.endswith("-BOM")
     return ("\ufeff" * mark + text).encode(codecs.lookup(name).name)
 
 
 def _quoted(path: str) -> bytes:
-    """Return a path as git reads it on a line, whatever it holds."""
+    """Quote a path with any characters for git, which reads it from a line."""
     return b'"' + b"".join(b"\\%03o" % byte for byte in os.fsencode(path)) + b'"'

@@ -1,7 +1,7 @@
-"""An environment with cookiecutter, which renders the template: this one, or one of its own.
+"""An environment with cookiecutter, which renders the template: this one, or a separate one.
 
-A project's environment does not hold cookiecutter, and may be exactly what an update has to
-repair. So the update makes one for itself, once per Python and lock, in the user's cache.
+A project's environment does not contain cookiecutter, and may be what an update has to repair. So
+the update creates a separate one in the user's cache, once per Python and lock.
 """
 
 import os
@@ -21,16 +21,16 @@ _COMPLETE = "complete"
 
 
 def python_with_cookiecutter(progress: Callable[[str], None] = print) -> Path:
-    """Return an interpreter that has cookiecutter; install it first where that is needed.
+    """Return an interpreter that has cookiecutter; install it first if necessary.
 
     Raises
     ------
     OperationError
-        If it cannot be installed; the message says how to update without this step.
+        If it cannot be installed; the message explains how to update without this step.
     """
     if find_spec("cookiecutter"):
         return Path(sys.executable)
-    import hashlib  # takes long, and is needed here alone
+    import hashlib  # slow to import, and needed only here
 
     lock = (files(__package__) / LOCK).read_bytes()
     digest = hashlib.sha256(lock).hexdigest()[:12]
@@ -52,7 +52,7 @@ def cache_folder() -> Path:
 
 
 def _install(folder: Path, lock: bytes) -> None:
-    """Make the environment beside its place and move it there when it is complete."""
+    """Create the environment in a temporary folder and move it when it is complete."""
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder.parent, prefix="making-") as draft_folder:
@@ -65,8 +65,8 @@ def _install(folder: Path, lock: bytes) -> None:
             shutil.rmtree(folder, ignore_errors=True)
             draft.rename(folder)
     except OSError as error:
-        if not (folder / _COMPLETE).exists():  # else another update was faster
-            raise OperationError(_in_words(str(error))) from error
+        if not (folder / _COMPLETE).exists():  # otherwise another update was faster
+            raise OperationError(_install_error(str(error))) from error
 
 
 def _commands(folder: Path, lock: Path) -> list[list[str]]:
@@ -91,7 +91,7 @@ def _commands(folder: Path, lock: Path) -> list[list[str]]:
 
 
 def _uv_of_project() -> str | None:
-    """Return the uv that ``tools/uv.sh`` has installed into the project, if it has."""
+    """Return the uv that ``tools/uv.sh`` has installed into the project, if any."""
     places = (Path(".uv", "bin", "uv"), Path(".uv", "Scripts", "uv.exe"))
     return next((str(place.resolve()) for place in places if place.exists()), None)
 
@@ -101,7 +101,7 @@ def _python_of(folder: Path) -> Path:
 
 
 def _run(command: list[str]) -> None:
-    # The wheels of the project, which may be gone, are no part of the lock.
+    # The lock does not need the project's wheels, which may be gone.
     folders = {"UV_FIND_LINKS", "PIP_FIND_LINKS"}
     variables = {name: value for name, value in os.environ.items() if name not in folders}
     process = subprocess.run(
@@ -109,12 +109,12 @@ def _run(command: list[str]) -> None:
     )
     if process.returncode:
         complaint = (process.stderr or process.stdout).decode(errors="replace").strip()
-        raise OperationError(_in_words("\n".join(complaint.splitlines()[-6:])))
+        raise OperationError(_install_error("\n".join(complaint.splitlines()[-6:])))
 
 
-def _in_words(fault: str) -> str:
+def _install_error(fault: str) -> str:
     return (
-        f"an environment with cookiecutter could not be made:\n{fault}\n"
-        "Is a package index reachable? Or type, with a Python that has cookiecutter:\n"
+        f"an environment with cookiecutter could not be created:\n{fault}\n"
+        "Is a package index reachable? Or run, with a Python that has cookiecutter:\n"
         "PYTHONPATH=$(ls wheels/*.whl) PYTHON -m kedro_azure_mlops update"
     )

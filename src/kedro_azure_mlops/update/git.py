@@ -1,6 +1,6 @@
-"""Git as the update calls it: no hooks, no watchers, nothing of a surrounding git command.
+"""Run git without hooks, watchers, or variables of a surrounding git command.
 
-What git prints is read only from plumbing commands, whose form no setting changes.
+Only the output of plumbing commands is parsed, because its format does not depend on settings.
 """
 
 import errno
@@ -16,7 +16,7 @@ from kedro_azure_mlops.errors import OperationError
 
 OLDEST = (2, 38)  # the first with `merge-tree --write-tree`
 
-# What a git command that started us would pass on, and what would send objects elsewhere.
+# Variables that a surrounding git command sets, or that make git store objects elsewhere.
 FOREIGN = {
     "GIT_ALTERNATE_OBJECT_DIRECTORIES",
     "GIT_ATTR_SOURCE",
@@ -53,8 +53,8 @@ NEUTRAL = (
     "push.gpgSign=false",
     "submodule.recurse=false",
 )
-# Commands that convert files, and what they print if they could not: where a filter is not
-# `required`, git continues.
+# Commands that convert files, and their output if a conversion fails: git continues unless the
+# filter is `required`.
 CONVERTING = {"checkout", "checkout-index", "hash-object", "status"}
 NOT_CONVERTED = re.compile(
     r"external filter '|(clean|smudge) filter '?[^\n]+'? failed|the remote end hung up"
@@ -75,12 +75,12 @@ def run(
     stdin: bytes | None = None,
     settings: Mapping[str, str] | None = None,
 ) -> subprocess.CompletedProcess[bytes]:
-    """Run git and return the finished process, whatever its exit status.
+    """Run git and return the finished process, with any exit status.
 
     Raises
     ------
     OperationError
-        If there is no git on PATH.
+        If git is not on PATH.
     """
     environment = {name: value for name, value in os.environ.items() if name not in FOREIGN}
     options = [word for setting in NEUTRAL for word in ("-c", setting)]
@@ -94,7 +94,7 @@ def run(
             check=False,
         )
     except FileNotFoundError as error:
-        raise OperationError("there is no git on PATH: install git 2.38 or newer") from error
+        raise OperationError("git is not on PATH: install git 2.38 or newer") from error
 
 
 def must(
@@ -103,24 +103,24 @@ def must(
     stdin: bytes | None = None,
     settings: Mapping[str, str] | None = None,
 ) -> bytes:
-    """Run git and return what it printed.
+    """Run git and return its output.
 
     Raises
     ------
     OperationError
-        If git fails, or could not convert a file; the message holds its own.
+        If git fails, or could not convert a file; the message includes git's own.
     """
     process = run(*arguments, cwd=cwd, stdin=stdin, settings=settings)
     complaint = process.stderr.decode(errors="replace").strip()
     if CONVERTING.intersection(arguments) and NOT_CONVERTED.search(complaint):
         raise OperationError(
-            "git could not convert a file as .gitattributes says: a filter or an encoding failed. "
-            "Is the filter's program on PATH (git-lfs: git lfs install), and can it get what it "
-            f"needs? Git's own words:\n{complaint}"
+            "git could not convert a file as .gitattributes requires: a filter or an encoding "
+            "failed. Is the filter's program on PATH (git-lfs: git lfs install), and can it read "
+            f"what it needs? Git reports:\n{complaint}"
         )
     if process.returncode:
         command = " ".join(str(argument) for argument in arguments)
-        # of files that it checks out, git does not say why it could not write them
+        # git does not report why it could not write a file during a checkout
         if "unable to write file" in complaint and shutil.disk_usage(cwd).free < 2**16:
             complaint += f"\n{os.strerror(errno.ENOSPC)}"
         raise OperationError(f"git {command} failed: {complaint}")
@@ -128,7 +128,7 @@ def must(
 
 
 def words(output: bytes) -> list[str]:
-    """Return the parts of an output that are ended by NUL."""
+    """Split output that is separated by NUL."""
     return [os.fsdecode(part) for part in output.split(b"\0") if part]
 
 
@@ -144,7 +144,7 @@ def parse_entries(listing: bytes) -> Entries:
 
 
 def index_lines(entries: Entries, prefix: str = "") -> bytes:
-    """Return what `update-index -z --index-info` takes."""
+    """Return the input for `update-index -z --index-info`."""
     lines = (f"{mode} {name}\t{prefix}{path}" for path, (mode, name) in entries.items())
     return b"".join(os.fsencode(line) + b"\0" for line in lines)
 
@@ -180,24 +180,24 @@ class Repository:
             If there is none, or it has no commit.
         """
         check_version(folder)
-        asked = run(
+        process = run(
             "rev-parse",
             *("--show-prefix", "--absolute-git-dir", "--show-object-format"),
             *("--path-format=absolute", "--git-path", "objects", "--git-path", "index"),
             *("HEAD", "--"),
             cwd=folder,
         )
-        lines = os.fsdecode(asked.stdout).splitlines()
+        lines = os.fsdecode(process.stdout).splitlines()
         if len(lines) < 5:
-            complaint = asked.stderr.decode(errors="replace").strip()
+            complaint = process.stderr.decode(errors="replace").strip()
             if "not a git repository" not in complaint:
-                raise OperationError(f"git does not read this repository. Its words:\n{complaint}")
+                raise OperationError(f"git cannot read this repository. It reports:\n{complaint}")
             raise OperationError(
-                f"this folder is in no git repository ({complaint}).\n"
-                "Type: git init && git add --all && git commit --message 'before the update'"
+                f"this folder is not in a git repository ({complaint}).\n"
+                "Run: git init && git add --all && git commit --message 'before the update'"
             )
-        if asked.returncode:
-            raise OperationError("there is no commit yet. Type: git add --all && git commit")
+        if process.returncode:
+            raise OperationError("there is no commit yet. Run: git add --all && git commit")
         prefix, git_dir, hashes, objects, index, commit = lines[:6]
         return cls(folder, prefix, Path(git_dir), Path(objects), Path(index), hashes, commit)
 
@@ -213,7 +213,7 @@ class Repository:
         return self.root.parents[depth - 1] if depth else self.root
 
     def committed(self) -> Entries:
-        """Return the project's files as the commit holds them that was checked out at first."""
+        """Return the project's files in the commit that was checked out at the start."""
         tree = f"{self.started_at}:{self.prefix}" if self.prefix else self.started_at
         return parse_entries(must("ls-tree", "-r", "-z", "--full-tree", tree, cwd=self.root))
 
@@ -225,8 +225,8 @@ class Repository:
 class Workbench:
     """A scratch git directory in which renders become trees and trees are compared.
 
-    It has no index, work tree or settings of the project's. What it makes is stored among the
-    project's objects, where nothing refers to it.
+    It does not use the project's index, work tree or settings. It stores its objects among the
+    project's, where nothing refers to them.
     """
 
     plain = ("-c", f"core.attributesFile={os.devnull}", "-c", "core.autocrlf=false")
@@ -257,7 +257,7 @@ class Workbench:
     def run(
         self, *arguments: str | Path, settings: Mapping[str, str] | None = None
     ) -> subprocess.CompletedProcess[bytes]:
-        """Run git here, with additional variables, whatever its exit status."""
+        """Run git here, with additional variables; any exit status is returned."""
         variables = self.settings | dict(settings or {})
         return run(*self.plain, *arguments, cwd=self.folder, settings=variables)
 
@@ -272,16 +272,16 @@ class Workbench:
         return must(*self.plain, *arguments, cwd=self.folder, stdin=stdin, settings=variables)
 
     def new_index(self) -> dict[str, str]:
-        """Return the variable that names an index nothing else uses."""
+        """Return the variable that names a new index."""
         self.indexes += 1
         return {"GIT_INDEX_FILE": str(self.folder / f"index-{self.indexes}")}
 
     def store_blob(self, content: bytes) -> str:
-        """Store some bytes as they are and return their name."""
+        """Store bytes unchanged and return their object name."""
         return self.must("hash-object", "-w", "--stdin", stdin=content).decode().strip()
 
     def store_tree(self, entries: Entries) -> str:
-        """Store a tree of these files and return its name."""
+        """Store a tree of these files and return its object name."""
         lines = listing(entries)
         if lines not in self.trees:
             index = self.new_index()
@@ -295,7 +295,7 @@ class Workbench:
         return self.must("commit-tree", tree, *options, "-m", "update").decode().strip()
 
     def renames(self, before: str, after: str) -> dict[str, str]:
-        """Return the files of one tree that have another name in the other, as git sees it."""
+        """Return the new name, by old name, of each file that git sees as renamed."""
         if (before, after) not in self.renamed:
             options = ("-r", "-z", "--find-renames", "-l0", "--diff-filter=R", "--name-status")
             parts = words(self.must("diff-tree", *options, before, after))
@@ -304,5 +304,5 @@ class Workbench:
 
 
 def listing(entries: Entries) -> bytes:
-    """Return the entries as text, in an order of their own: equal for equal trees."""
+    """Return the entries as sorted text, which is equal for equal trees."""
     return index_lines(dict(sorted(entries.items())))

@@ -1,4 +1,4 @@
-"""Where pull requests are opened: GitHub by `gh`, Azure Repos by `az`, whichever origin is at."""
+"""Open pull requests on the service of origin: GitHub with `gh`, Azure Repos with `az`."""
 
 import base64
 import json
@@ -28,7 +28,7 @@ class Proposal:
 
 @dataclass(frozen=True)
 class Known:
-    """A pull request of a branch of this very repository: open, or closed and not merged."""
+    """A pull request from a branch of this repository: open, or closed and not merged."""
 
     number: str
     is_open: bool
@@ -36,49 +36,49 @@ class Known:
 
 
 class Host(ABC):
-    """Opens pull requests through the program of a service, which knows how to sign in."""
+    """Opens pull requests through the program of a service, which handles the sign-in."""
 
     program: str
     token_names: tuple[str, ...]
     longest: int
-    """Characters that the text of a pull request may have."""
+    """The maximum number of characters in the text of a pull request."""
 
     def __init__(self, root: Path, address: str) -> None:
         self.root, self.address = root, address
-        found = shutil.which(self.program)
-        if found is None:
+        path = shutil.which(self.program)
+        if path is None:
             raise OperationError(
-                f"there is no {self.program} on PATH, which opens pull requests: install it"
+                f"{self.program}, which opens pull requests, is not on PATH: install it"
             )
-        self.path = found
+        self.path = path
 
     @abstractmethod
     def known(self, branch: str) -> list[Known]:
-        """Return the pull requests of a branch, those of forks and merged ones left out."""
+        """Return the pull requests of a branch, without merged ones and those from forks."""
 
     @abstractmethod
     def open(self, proposal: Proposal) -> str:
-        """Open a pull request and return where it is."""
+        """Open a pull request and return its address or number."""
 
     @abstractmethod
     def change(self, number: str, proposal: Proposal) -> str:
-        """Change title and text of a pull request and return where it is."""
+        """Change the title and text of a pull request; return its address or number."""
 
     @abstractmethod
     def header(self, token: str) -> str:
-        """Return the header of HTTP that lets git push."""
+        """Return the value of the HTTP header that lets git push."""
 
     def settings(self) -> dict[str, str]:
-        """Return the variables with which git pushes as the CI run; a person's git has its own.
+        """Return the variables that let git push with a token; none if no token is set.
 
-        They are variables because every process can see the arguments of another.
+        Variables are used because other processes can see the arguments of a process.
         """
         token = next((found for name in self.token_names if (found := os.environ.get(name))), None)
-        place = re.match(r"(https?://)(?:[^@/]*@)?([^/]+)/", self.address)
-        if not (token and place):
+        server = re.match(r"(https?://)(?:[^@/]*@)?([^/]+)/", self.address)
+        if not (token and server):
             return {}
-        key = f"http.{place[1]}{place[2]}/.extraheader"
-        # the empty one removes what the checkout of a CI system may have set
+        key = f"http.{server[1]}{server[2]}/.extraheader"
+        # the empty one removes a header that the checkout of a CI system may have set
         values = ("", f"AUTHORIZATION: {self.header(token)}")
         pairs = {f"GIT_CONFIG_KEY_{n}": key for n in range(len(values))}
         pairs |= {f"GIT_CONFIG_VALUE_{n}": value for n, value in enumerate(values)}
@@ -90,7 +90,7 @@ class Host(ABC):
         Raises
         ------
         OperationError
-            If it fails; the message holds its own.
+            If it fails; the message includes the program's own.
         """
         process = subprocess.run(
             [self.path, *arguments],
@@ -131,7 +131,7 @@ class GitHub(Host):
     longest = 60_000
 
     def known(self, branch: str) -> list[Known]:
-        """Return the pull requests of a branch, those of forks and merged ones left out."""
+        """Return the pull requests of a branch, without merged ones and those from forks."""
         keys = "number,state,isCrossRepository,body"
         which = ("--head", branch, "--state", "all", "--limit", "100")
         return [
@@ -141,20 +141,20 @@ class GitHub(Host):
         ]
 
     def open(self, proposal: Proposal) -> str:
-        """Open a pull request and return where it is."""
+        """Open a pull request and return its address or number."""
         where = ("--base", proposal.base, "--head", proposal.branch)
-        return self._written("pr", "create", *where, proposal=proposal)
+        return self._send("pr", "create", *where, proposal=proposal)
 
     def change(self, number: str, proposal: Proposal) -> str:
-        """Change title and text of a pull request and return where it is."""
-        return self._written("pr", "edit", number, proposal=proposal)
+        """Change the title and text of a pull request; return its address or number."""
+        return self._send("pr", "edit", number, proposal=proposal)
 
     def header(self, token: str) -> str:
-        """Return the header of HTTP that lets git push."""
+        """Return the value of the HTTP header that lets git push."""
         pair = base64.b64encode(f"x-access-token:{token}".encode()).decode()
         return f"basic {pair}"
 
-    def _written(self, *command: str, proposal: Proposal) -> str:
+    def _send(self, *command: str, proposal: Proposal) -> str:
         with tempfile.TemporaryDirectory(prefix="template-update-") as folder:
             body = Path(folder) / "body.md"
             body.write_text(proposal.text, encoding="utf-8")
@@ -162,39 +162,39 @@ class GitHub(Host):
 
 
 class AzureRepos(Host):
-    """Pull requests of Azure Repos; the Azure CLI finds organization and project by origin."""
+    """Pull requests of Azure Repos; the Azure CLI finds organization and project from origin."""
 
     program = "az"
     token_names = ("SYSTEM_ACCESSTOKEN",)
     longest = 4_000
 
     def known(self, branch: str) -> list[Known]:
-        """Return the pull requests of a branch, those of forks and merged ones left out."""
+        """Return the pull requests of a branch, without merged ones and those from forks."""
         options = ("--source-branch", branch, "--status", "all", "--top", "100")
         return [
             Known(
                 str(found["pullRequestId"]),
                 found["status"] == "active",
-                found.get("description") or "",  # a list has the first 400 characters
+                found.get("description") or "",  # lists contain only the first 400 characters
             )
-            for found in self._ask("list", *self._place(), *options)
+            for found in self._ask("list", *self._location(), *options)
             if found["status"] != "completed" and not found.get("forkSource")
         ]
 
     def open(self, proposal: Proposal) -> str:
-        """Open a pull request and return where it is."""
+        """Open a pull request and return its address or number."""
         where = ("--source-branch", proposal.branch, "--target-branch", proposal.base)
-        made = self._ask("create", *self._place(), *where, *self._words(proposal))
+        made = self._ask("create", *self._location(), *where, *self._text_options(proposal))
         return f"pull request {made['pullRequestId']}"
 
     def change(self, number: str, proposal: Proposal) -> str:
-        """Change title and text of a pull request and return where it is."""
-        organization = self._place()[:2]
-        self._ask("update", "--id", number, *organization, *self._words(proposal))
+        """Change the title and text of a pull request; return its address or number."""
+        organization = self._location()[:2]
+        self._ask("update", "--id", number, *organization, *self._text_options(proposal))
         return f"pull request {number}"
 
     def header(self, token: str) -> str:
-        """Return the header of HTTP that lets git push."""
+        """Return the value of the HTTP header that lets git push."""
         return f"bearer {token}"
 
     def _ask(self, *arguments: str) -> Any:
@@ -203,8 +203,8 @@ class AzureRepos(Host):
         variables["AZURE_EXTENSION_USE_DYNAMIC_INSTALL"] = "yes_without_prompt"
         return self.ask("repos", "pr", *arguments, "--output", "json", **variables)
 
-    def _place(self) -> list[str]:
-        """Return options that name the repository; outside of CI the Azure CLI looks at origin."""
+    def _location(self) -> list[str]:
+        """Return options that name the repository; outside of CI the Azure CLI reads origin."""
         names = {
             "--organization": "SYSTEM_COLLECTIONURI",
             "--project": "SYSTEM_TEAMPROJECT",
@@ -215,21 +215,21 @@ class AzureRepos(Host):
             return []
         return [word for pair in values.items() for word in pair]
 
-    def _words(self, proposal: Proposal) -> list[str]:
-        """Return title and text as options: each line of the text is a word of its own."""
-        # the Azure CLI takes a word with - for an option, one with @ for a file
+    def _text_options(self, proposal: Proposal) -> list[str]:
+        """Return title and text as options; each line of the text is a separate argument."""
+        # to the Azure CLI, an argument that starts with - is an option, and with @ a file
         lines = proposal.text.splitlines()
         safe = [f" {line}" if line[:1] in {"-", "@"} else line for line in lines]
         return ["--title", proposal.title, "--description", *safe]
 
 
 def host_of(root: Path) -> Host:
-    """Return the service that holds origin, by its address, else by the CI system this runs in.
+    """Return the service that hosts origin, by its address, else by the current CI system.
 
     Raises
     ------
     OperationError
-        If there is no origin, or it is at neither service.
+        If there is no origin, or it is on neither service.
     """
     address = run("config", "--get", "remote.origin.url", cwd=root).stdout.decode().strip()
     if not address:
@@ -246,5 +246,5 @@ def host_of(root: Path) -> Host:
         return AzureRepos(root, address)
     shown = re.sub(r"//[^@/]*@", "//", address)
     raise OperationError(
-        f"origin ({shown}) is neither at GitHub nor at Azure Repos: update by hand"
+        f"origin ({shown}) is neither on GitHub nor on Azure Repos: update manually"
     )

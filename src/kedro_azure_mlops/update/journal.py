@@ -1,8 +1,8 @@
-"""Change the work tree in one step, and undo that step: after a kill, or because it is asked for.
+"""Change the work tree in one step, and undo that step after a kill or on request.
 
-Before a file of the project is touched, copies of those that will be are in the git directory, the
-new ones lie beside them as git writes them, and a journal says which they are. To undo the step,
-the copies are moved back: no filter runs for that, and no space is needed.
+Before any file of the project is changed, the git directory contains copies of the files to change,
+the new files as git writes them, and a journal that lists both. To undo the step, the copies are
+moved back, which runs no filter and needs no space.
 """
 
 import json
@@ -28,7 +28,7 @@ from kedro_azure_mlops.update.worktree import (
 DRAFT, WRITING, DONE = "journal.draft", "writing.json", "journal.json"
 OLD, NEW, RESERVED = "old", "new", "reserve"
 RESERVE = 2**16
-"""Bytes for the lock and the like of an undoing, beside twice the size of the index."""
+"""Bytes to reserve for undoing, in addition to twice the size of the index."""
 
 
 @dataclass
@@ -39,16 +39,16 @@ class Journal:
     old: dict[str, Entry | None]
     new: dict[str, Entry | None]
     digests: dict[str, list[str]] = field(default_factory=dict)
-    """Of each file as it was, and as the update writes it."""
+    """The digests of each file as it was, and as the update writes it."""
 
     @classmethod
     def read(cls, repository: Repository, name: str) -> "Journal | None":
-        """Return a journal of this project, None if there is none."""
+        """Return a journal of this project; None if it does not exist."""
         path = _folder(repository) / name
         return cls(**json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else None
 
     def write(self, repository: Repository) -> None:
-        """Write the journal of an update that begins, whole or not at all."""
+        """Write the journal of an update in progress, completely or not at all."""
         path, draft = (_folder(repository) / name for name in (WRITING, DRAFT))
         with draft.open("w", encoding="utf-8") as file:
             json.dump(asdict(self), file)
@@ -68,9 +68,9 @@ def write(
     conflicts: dict[str, Stages],
     check: Callable[[], None],
 ) -> None:
-    """Write the outcome of a merge into the work tree and the index, whole or not at all.
+    """Write the outcome of a merge into the work tree and the index, completely or not at all.
 
-    `yours` is what the commit holds. `check` is called under the lock and may refuse.
+    `yours` are the files of the commit. `check` is called under the lock and may raise an error.
     """
     changed = {p for p in yours.keys() | merged.keys() if yours.get(p) != merged.get(p)}
     paths = sorted(changed | conflicts.keys())
@@ -80,18 +80,18 @@ def write(
     with without_signals() as interrupted, Index(repository) as index:
         check()
         try:
-            _keep(repository, journal)
+            _copy_old_files(repository, journal)
             journal.write(repository)
             index.load(new)
             index.export(journal.files(new), _folder(repository) / NEW)
             _note_digests(repository, journal, NEW, new)
             journal.write(repository)
             index.mark(conflicts)
-            _place(repository, journal)
+            _place_new_files(repository, journal)
             index.publish()
         except BaseException:
             _restore(repository, journal)
-            _forget(repository)
+            _remove_journal(repository)
             raise
         if interrupted():
             index.renew()
@@ -101,17 +101,17 @@ def write(
 
 
 def recover(repository: Repository) -> str | None:
-    """Undo what a killed update left half written; return what was done, None if nothing."""
+    """Undo an update that was killed while writing; return a message, or None if there is none."""
     drop_dead_lock(repository)
     journal = Journal.read(repository, WRITING)
     if not journal:
         return None
     saved = undo(repository, journal)
-    return f"an update was killed while it wrote: the work tree is as it was before.{saved}"
+    return f"an update was killed while writing: the work tree was restored.{saved}"
 
 
 def abort(repository: Repository) -> str:
-    """Undo the update that is staged, and return what was done.
+    """Undo the staged update, and return a message.
 
     Raises
     ------
@@ -125,7 +125,7 @@ def abort(repository: Repository) -> str:
         raise OperationError(
             "a commit was made since the update. Undo that commit: git revert, or git reset"
         )
-    return f"The work tree is as it was before the update.{undo(repository, journal)}"
+    return f"The work tree is back to its state before the update.{undo(repository, journal)}"
 
 
 def drop_dead_lock(repository: Repository) -> None:
@@ -134,7 +134,7 @@ def drop_dead_lock(repository: Repository) -> None:
     Raises
     ------
     OperationError
-        If it is running.
+        If it is still running.
     """
     lock = lock_of(repository)
     try:
@@ -145,7 +145,7 @@ def drop_dead_lock(repository: Repository) -> None:
         return
     try:
         is_gone = Process.read(json.loads(text)).is_gone()
-    except (AttributeError, ValueError):  # it was killed while it wrote this
+    except (AttributeError, ValueError):  # it was killed while writing this
         is_gone = True
     if not is_gone:
         raise OperationError(
@@ -155,7 +155,7 @@ def drop_dead_lock(repository: Repository) -> None:
 
 
 def undo(repository: Repository, journal: Journal) -> str:
-    """Restore files as they were; return a remark on edits made since, which are kept.
+    """Restore files; return a remark on edits made since, which are kept.
 
     Raises
     ------
@@ -166,23 +166,23 @@ def undo(repository: Repository, journal: Journal) -> str:
     lost = [p for p in journal.files(journal.old) if not os.path.lexists(folder / OLD / p)]
     if gone := [p for p in lost if not _is_as_it_was(root, journal, p)]:
         raise OperationError(
-            f"the copies to restore from are not in {folder / OLD} any more ({gone[0]}). "
-            "Type: git restore --source=HEAD --staged --worktree -- ."
+            f"the copies to restore from are no longer in {folder / OLD} ({gone[0]}). "
+            "Run: git restore --source=HEAD --staged --worktree -- ."
         )
     (folder / RESERVED).unlink(missing_ok=True)
     with without_signals(), Index(repository) as index:
         aside = _undo(repository, journal, index)
-    return f"\nWhat you edited since is in {aside}" if aside else ""
+    return f"\nYour edits since then are in {aside}" if aside else ""
 
 
 def _undo(repository: Repository, journal: Journal, index: Index) -> Path | None:
-    """Restore files and index; return where the edits are that were made since."""
+    """Restore files and index; return the folder with the edits made since, if any."""
     aside = put_aside(repository, journal)
     _restore(repository, journal)
     index.load(journal.old)
     index.refresh()
     index.publish()
-    _forget(repository)
+    _remove_journal(repository)
     return aside
 
 
@@ -202,14 +202,14 @@ def put_aside(repository: Repository, journal: Journal) -> Path | None:
 
 
 def _folder(repository: Repository) -> Path:
-    """Return where journal and copies of this project are."""
+    """Return the folder with the journal and copies of this project."""
     project = repository.prefix.rstrip("/").replace("%", "%25").replace("/", "%2F")
     return repository.git_dir / f"template-update{project and '-'}{project}"
 
 
-def _keep(repository: Repository, journal: Journal) -> None:
-    """Copy the files that will be changed, and reserve the space that an undoing needs."""
-    _forget(repository)
+def _copy_old_files(repository: Repository, journal: Journal) -> None:
+    """Copy the files that will be changed, and reserve the space that undoing needs."""
+    _remove_journal(repository)
     folder = _folder(repository)
     folder.mkdir(exist_ok=True)
     size = repository.index.stat().st_size
@@ -224,15 +224,15 @@ def _keep(repository: Repository, journal: Journal) -> None:
 def _note_digests(
     repository: Repository, journal: Journal, name: str, side: dict[str, Entry | None]
 ) -> None:
-    """Note the digests of the files that lie in one of the folders."""
+    """Record the digests of the files in one of the folders."""
     place = _folder(repository) / name / (repository.prefix if name == NEW else "")
     for path in journal.files(side):
         journal.digests.setdefault(path, []).append(_digest(place / path))
 
 
 def _digest(file: Path) -> str:
-    """Return the digest of a file, or of where a link leads; of nothing else."""
-    import hashlib  # takes long, and is needed here alone
+    """Return the digest of a file, or the target of a link; empty for anything else."""
+    import hashlib  # slow to import, and needed only here
 
     if file.is_symlink():
         return "link " + str(file.readlink())
@@ -242,8 +242,8 @@ def _digest(file: Path) -> str:
         return hashlib.file_digest(opened, "sha256").hexdigest()
 
 
-def _place(repository: Repository, journal: Journal) -> None:
-    """Move the new files to their places, and remove those that go."""
+def _place_new_files(repository: Repository, journal: Journal) -> None:
+    """Move the new files into the work tree, and remove those that the update removes."""
     for path, entry in journal.new.items():
         if not entry:
             remove(repository.root, path)
@@ -253,9 +253,9 @@ def _place(repository: Repository, journal: Journal) -> None:
 
 
 def _restore(repository: Repository, journal: Journal) -> None:
-    """Remove what the update has added, and move the copies back where something else is."""
+    """Remove files that the update added, and move the copies of changed files back."""
     root = repository.root
-    # Digests are known only of what is copied, or may have been written.
+    # Digests exist only for files that were copied, or may have been written.
     for path, (*_, made) in journal.digests.items():
         if not journal.old[path] and _digest(root / path) == made:
             remove(root, path)
@@ -265,11 +265,11 @@ def _restore(repository: Repository, journal: Journal) -> None:
 
 
 def _is_as_it_was(root: Path, journal: Journal, path: str) -> bool:
-    """Return whether a file of the project has not been changed, or is restored already."""
+    """Return whether a file of the project was not changed, or is restored already."""
     return _digest(root / path) == journal.digests[path][0]
 
 
-def _forget(repository: Repository) -> None:
+def _remove_journal(repository: Repository) -> None:
     """Remove journal and copies, but not the edits that were put aside."""
     folder = _folder(repository)
     for name in (DRAFT, WRITING, DONE, RESERVED):

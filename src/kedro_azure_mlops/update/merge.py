@@ -1,8 +1,8 @@
-"""Merge what the template changed into what the user has, by git and in memory.
+"""Merge the template's changes into the user's files, with git and in memory.
 
-Some of it is left out first: files of the user's (``.template-owned`` lists them in the patterns of
-``.gitignore``) once they are edited, files in folders that the user removed, and locks (``X.txt``
-beside ``X.in``), which are taken whole or made again and never merged line by line.
+Some changes are left out first: those to the user's own files (``.template-owned`` lists their
+``.gitignore`` patterns) once they are edited, files in folders that the user removed, and locks
+(``X.txt`` next to ``X.in``), which are replaced or generated again, never merged line by line.
 """
 
 import os
@@ -26,12 +26,12 @@ from kedro_azure_mlops.update.git import (
 LIST = ".template-owned"
 HOW_TO_SEE = "see: git diff template/old template/new -- :/{path}"
 LOCKS = "requirements/"
-LOCK_BY_HAND = "type: make lock"
+LOCK_BY_HAND = "run: make lock"
 # a requirement of a lock with the hashes and the comments that belong to it
 PLUGIN_PIN = re.compile(rb"^kedro-azure-mlops(?:\[[^\]]*\])?==.*(?:\n .*)*", re.MULTILINE)
 SETTINGS = (
     "merge.conflictStyle=diff3",
-    # A file of the user's follows a renamed folder only if a person moves it.
+    # The user's own files do not follow a renamed folder.
     "merge.directoryRenames=false",
     "merge.renames=true",
     "merge.renameLimit=100000",
@@ -40,7 +40,7 @@ SETTINGS = (
 
 @dataclass
 class Change:
-    """The template's changes to its files, and those that an update leaves out and why."""
+    """The template's changes to its files, and notes on those that an update leaves out."""
 
     before: Entries
     after: Entries
@@ -50,12 +50,12 @@ class Change:
 
     @property
     def changed(self) -> list[str]:
-        """The paths that are not the same before and after."""
+        """The paths whose entries differ before and after."""
         paths = sorted(self.before.keys() | self.after.keys())
         return [path for path in paths if self.before.get(path) != self.after.get(path)]
 
     def leave_out(self, path: str, kind: str, remark: str) -> None:
-        """Make a file what it was, so that the merge sees no change of the template's."""
+        """Undo the template's change to a file, so that the merge sees none."""
         if path in self.before:
             self.after[path] = self.before[path]
         else:
@@ -64,7 +64,7 @@ class Change:
 
 
 def matching(bench: Workbench, paths: set[str], patterns: str) -> set[str]:
-    """Return the paths that match patterns in the form of a .gitignore."""
+    """Return the paths that match the patterns of a .gitignore."""
     if not patterns.strip() or not paths:
         return set()
     place = bench.new_index() | {"GIT_WORK_TREE": str(bench.folder)}
@@ -78,7 +78,7 @@ def matching(bench: Workbench, paths: set[str], patterns: str) -> set[str]:
 
 
 def is_untouched(path: str, change: Change, yours: Entries) -> bool:
-    """Return whether a file is as the template made it, in its place or moved unchanged."""
+    """Return whether a file is as the template rendered it, in place or moved unchanged."""
     if yours.get(path) == change.before.get(path):
         return True
     made = change.before.get(path)
@@ -88,7 +88,7 @@ def is_untouched(path: str, change: Change, yours: Entries) -> bool:
 
 
 def keep_owned(change: Change, yours: Entries, owned: set[str]) -> None:
-    """Leave the user's edited files as they are; only their name may change."""
+    """Leave the user's edited files unchanged, except for their names."""
     targets = {new: old for old, new in change.renames.items()}
     for path in change.changed:
         old = targets.get(path)
@@ -105,7 +105,7 @@ def keep_owned(change: Change, yours: Entries, owned: set[str]) -> None:
 
 
 def leave_out_of_removed_folders(change: Change, yours: Entries) -> None:
-    """Leave out what the template adds to a folder that the user removed as a whole."""
+    """Leave out files that the template adds to a folder that the user removed."""
 
     def folders(paths: Entries) -> set[str]:
         return {str(parent) for path in paths for parent in PurePosixPath(path).parents}
@@ -120,14 +120,14 @@ def leave_out_of_removed_folders(change: Change, yours: Entries) -> None:
 
 
 def keep_locks(change: Change, yours: Entries) -> bool:
-    """Leave the user's locks out of the merge if both sides changed what is locked.
+    """Leave the user's locks out of the merge if both sides changed requirements or locks.
 
-    Locks are solved together, so this holds for all of them or none.
+    All locks are solved together, so this applies to all of them or none.
 
     Returns
     -------
     bool
-        Whether they have to be made again from the merged ``.in`` files.
+        Whether they have to be generated again from the merged ``.in`` files.
     """
     paths = change.before.keys() | change.after.keys() | yours.keys()
     sources = {path for path in paths if path.startswith(LOCKS) and path.endswith(".in")}
@@ -140,7 +140,7 @@ def keep_locks(change: Change, yours: Entries) -> bool:
     stale = bool(set(change.changed) & sources)
     for path in locks:
         if path in yours and path in change.changed and yours[path] != change.after.get(path):
-            remark = "made again below" if stale else HOW_TO_SEE.format(path=path)
+            remark = "generated again below" if stale else HOW_TO_SEE.format(path=path)
             change.leave_out(path, "yours kept", remark)
     return stale
 
@@ -150,10 +150,10 @@ def make_locks(
 ) -> tuple[Entries, str]:
     """Run the merged project's `make lock` in a copy; return the new locks, or why there are none.
 
-    What the project pins stays pinned where it still fits.
+    Versions that the project pins are kept if they still fit.
     """
     if "Makefile" not in merged:
-        return {}, "there is no Makefile"
+        return {}, "the project has no Makefile"
     folder = conversion.stand_in()
     try:
         conversion.export(merged, folder)
@@ -167,7 +167,7 @@ def make_locks(
             ["make", "lock"], cwd=folder, env=environment, capture_output=True, check=False
         )
     except FileNotFoundError:
-        return {}, "there is no make on PATH"
+        return {}, "make is not on PATH"
     if made.returncode:
         complaint = made.stderr.decode(errors="replace").strip().splitlines()
         return {}, " ".join(complaint[-3:])
@@ -180,9 +180,9 @@ def make_locks(
 def pin_plugin(
     bench: Workbench, repository: Repository, merged: Entries, rendered: Entries
 ) -> Entries:
-    """Return the user's locks with the template's pin of the plugin, if there are no new locks.
+    """Return the user's locks with the template's pin of the plugin, for when locking fails.
 
-    The wheel of the release before is gone, so with its pin nothing could be installed.
+    The wheel of the previous release is gone, so its pin could not be installed.
     """
     changed: Entries = {}
     for path in merged.keys() & rendered.keys():
@@ -200,14 +200,14 @@ class Merged:
     """The outcome of a merge."""
 
     entries: Entries
-    """The files that the work tree is to hold, conflict markers included."""
+    """The files that the work tree will contain, including conflict markers."""
     conflicts: dict[str, Stages] = field(default_factory=dict)
     mentioned: dict[str, list[str]] = field(default_factory=dict)
-    """The versions that git lists of each conflicting path."""
+    """Git's messages about each conflicting path."""
     deleted: list[str] = field(default_factory=list)
-    """Paths that the user had deleted and the template changed or moved: they stay deleted."""
+    """Paths that the user deleted and the template changed or moved; they stay deleted."""
     filtered: set[str] = field(default_factory=set)
-    """Conflicting binaries whose blobs are something else, such as the pointers of git-lfs."""
+    """Conflicting binaries whose blobs hold something else, such as git-lfs pointers."""
 
 
 def parse_conflicts(listing: bytes) -> dict[str, Stages]:
@@ -255,7 +255,7 @@ def merge(bench: Workbench, change: Change, yours: str) -> Merged:
     merged = Merged(parse_entries(bench.must("ls-tree", "-r", "-z", tree.decode())))
     if process.returncode == 0:
         return merged
-    # An empty part stands between the conflicting files and git's messages.
+    # An empty part separates the conflicting files from git's messages.
     conflicts, _, messages = (b"\0" + rest).partition(b"\0\0")
     merged.conflicts = parse_conflicts(conflicts)
     for paths, text in parse_messages(messages):
@@ -266,7 +266,7 @@ def merge(bench: Workbench, change: Change, yours: str) -> Merged:
 
 
 def keep_deleted(merged: Merged) -> None:
-    """Leave out what the user deleted, whatever the template did to it."""
+    """Leave out files that the user deleted, even if the template changed them."""
     for path, stages in list(merged.conflicts.items()):
         if set(stages) == {1, 3}:
             del merged.conflicts[path]
@@ -275,11 +275,11 @@ def keep_deleted(merged: Merged) -> None:
 
 
 def keep_filtered(conversion: Conversion, yours: Entries, merged: Merged) -> None:
-    """Keep yours of conflicting binaries that git takes for text, for it sees what a filter made.
+    """Keep the user's version of conflicting binaries that a filter stores as text.
 
-    Markers in the pointer of a picture would be neither text nor a picture.
+    Git would write markers into that text, such as the git-lfs pointer of a picture.
     """
-    places = {entry: path for path, entry in yours.items()}  # where the template moved them from
+    places = {entry: path for path, entry in yours.items()}  # the path before the template moved it
     binaries = [
         path
         for path, stages in merged.conflicts.items()
@@ -293,7 +293,7 @@ def keep_filtered(conversion: Conversion, yours: Entries, merged: Merged) -> Non
 
 
 def is_binary(file: Path) -> bool:
-    """Return whether git would take a file for binary."""
+    """Return whether git would treat a file as binary."""
     if not file.is_file():
         return False
     with file.open("rb") as opened:

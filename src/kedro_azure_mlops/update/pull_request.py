@@ -1,7 +1,7 @@
 """Update a project to the newest release of its template, as a pull request: for CI.
 
-The update is committed to a branch template-update/TAG of origin. The work tree and the branch that
-is checked out stay as they are, and no local branch is made.
+The update is committed to a branch template-update/TAG of origin. The work tree and the current
+branch are left unchanged, and no local branch is created.
 """
 
 import contextlib
@@ -19,7 +19,7 @@ from kedro_azure_mlops.update.update import open_repository, update_project
 Say = Callable[[str], None]
 
 MARK = "Template-Update-Tree"
-"""Trailer of our commits: another tree under it means that a person has amended one."""
+"""Trailer of our commits; if it names another tree, a person has amended the commit."""
 UNKNOWN_AUTHOR = {"NAME": "template-update", "EMAIL": "template-update@localhost"}
 HEADS = "refs/heads/"
 
@@ -32,11 +32,11 @@ class StagedUpdate:
     report: str
     conflicts: bool
     tree: str
-    """The name that git gives to what is staged; empty if there are conflicts."""
+    """The object name of the staged tree; empty if there are conflicts."""
 
     @property
     def branch(self) -> str:
-        """Where it is pushed to."""
+        """The branch that it is pushed to."""
         return f"template-update/{self.release}"
 
     @property
@@ -46,29 +46,29 @@ class StagedUpdate:
 
     @property
     def mark(self) -> str:
-        """The line by which its commit and its pull request are recognized."""
+        """The line that identifies its commit and its pull request."""
         return f"{MARK}: {self.tree}"
 
 
 def propose_update(folder: Path, to: str | None = None, say: Say = print) -> bool:
-    """Open a pull request with an update, or bring the open one up to date.
+    """Open a pull request with an update, or update the open one.
 
     Parameters
     ----------
     folder
-        The project; its origin is at GitHub (``gh`` opens the request) or Azure Repos (``az``).
+        The project; its origin is on GitHub (``gh`` opens the request) or Azure Repos (``az``).
     to
         A tag, branch or commit of the template; by default its newest release.
 
     Returns
     -------
     bool
-        False if the update has conflicts: nothing was pushed, they take a person.
+        False if the update has conflicts, which a person has to resolve: nothing was pushed.
 
     Raises
     ------
     OperationError
-        If it could not be tried, pushed or opened.
+        If the project cannot be updated, or the update cannot be pushed or proposed.
     """
     repository = open_repository(folder, say)
     host, base = host_of(repository.root), _base_branch(repository.root)
@@ -77,7 +77,7 @@ def propose_update(folder: Path, to: str | None = None, say: Say = print) -> boo
             return True
         if found.conflicts:
             say(f"the update to {found.release} has conflicts (above); nothing was pushed.")
-            say("Settle them on a laptop: kedro mlops update")
+            say("Resolve them on a laptop: kedro mlops update")
             return False
         known = host.known(found.branch)
         opened = next((one for one in known if one.is_open), None)
@@ -88,9 +88,9 @@ def propose_update(folder: Path, to: str | None = None, say: Say = print) -> boo
             return True
         if not _push(repository.root, host, found, say):
             return True
-    proposal = Proposal(found.branch, base, found.title, _quoted(found, host.longest))
+    proposal = Proposal(found.branch, base, found.title, _description(found, host.longest))
     if opened:
-        say(f"brought up to date: {host.change(opened.number, proposal)}")
+        say(f"updated: {host.change(opened.number, proposal)}")
     else:
         say(f"opened: {host.open(proposal)}")
     return True
@@ -98,47 +98,47 @@ def propose_update(folder: Path, to: str | None = None, say: Say = print) -> boo
 
 @contextlib.contextmanager
 def _staged(repository: Repository, to: str | None, say: Say) -> Iterator[StagedUpdate | None]:
-    """Stage the update for as long as this lasts; None if there is nothing to update."""
+    """Stage the update until the context ends; yield None if there is nothing to update."""
     if _is_staged(repository):
         raise OperationError("something is staged and not committed: git commit, or git stash")
     messages: list[str] = []
-    done = update_project(repository.root, to, say=messages.append)
+    update = update_project(repository.root, to, say=messages.append)
     try:
         if not _is_staged(repository):
             say("\n".join(messages))
             yield None
             return
-        print(done.report)
+        print(update.report)
         # conflicts have no tree
-        tree = "" if done.conflicts else must("write-tree", cwd=repository.root).decode().strip()
-        yield StagedUpdate(done.release, done.report, bool(done.conflicts), tree)
+        tree = "" if update.conflicts else must("write-tree", cwd=repository.root).decode().strip()
+        yield StagedUpdate(update.release, update.report, bool(update.conflicts), tree)
     finally:
         if _is_staged(repository):
             journal.abort(repository)
 
 
 def _is_staged(repository: Repository) -> bool:
-    """Return whether the index differs from HEAD, in the project or beside it."""
+    """Return whether the index differs from HEAD, in the project or outside it."""
     compare = ("diff-index", "--cached", "--quiet", "HEAD")
     return run(*compare, cwd=repository.root).returncode != 0
 
 
 def _push(root: Path, host: Host, found: StagedUpdate, say: Say) -> bool:
-    """Push what is staged to the branch of the update; False if someone else has worked there."""
+    """Push the staged update to its branch; False if someone else has committed to it."""
     tree, settings = found.tree, host.settings()
     reference = f"{HEADS}{found.branch}"
     listed = must("ls-remote", "origin", reference, cwd=root, settings=settings).decode().split()
-    there = listed[0] if listed else ""
-    if there:
+    remote_commit = listed[0] if listed else ""
+    if remote_commit:
         must("fetch", "--quiet", "--no-tags", "origin", reference, cwd=root, settings=settings)
         show = ("rev-list", "--max-count=1", "--no-commit-header", "--format=%T%n%B")
-        message = must(*show, there, cwd=root).decode()
-        tree_there, _, body = message.partition("\n")
-        if f"{MARK}: {tree_there}" not in body.splitlines():
+        message = must(*show, remote_commit, cwd=root).decode()
+        remote_tree, _, body = message.partition("\n")
+        if f"{MARK}: {remote_tree}" not in body.splitlines():
             say(f"someone else has worked on {found.branch} of origin: it is left unchanged")
             return False
-        if tree_there == tree:
-            say(f"{found.branch} of origin holds this update already")
+        if remote_tree == tree:
+            say(f"{found.branch} of origin has this update already")
             return True
     message = f"{found.title}\n\n{found.report}\n\n{found.mark}\n"
     commit = must(
@@ -147,8 +147,8 @@ def _push(root: Path, host: Host, found: StagedUpdate, say: Say) -> bool:
         stdin=message.encode(),
         settings=_identity(root),
     )
-    # only the commit that was looked at is replaced
-    lease = f"--force-with-lease={reference}:{there}"
+    # replaces only the commit that was inspected
+    lease = f"--force-with-lease={reference}:{remote_commit}"
     target = f"{commit.decode().strip()}:{reference}"
     pushed = run("push", "--quiet", lease, "origin", target, cwd=root, settings=settings)
     if pushed.returncode:
@@ -162,14 +162,14 @@ def _not_pushed(found: StagedUpdate, complaint: str) -> str:
     message = f"{found.branch} could not be pushed to origin: {complaint}"
     if "workflow" in complaint:
         message += (
-            "\nThe update changes files in .github/workflows, which GITHUB_TOKEN may never: give "
-            "the step, as GH_TOKEN, the token of an app or a person that may write workflows."
+            "\nThe update changes files in .github/workflows, which GITHUB_TOKEN must not change: "
+            "set GH_TOKEN of this step to a token of an app or a person that may write workflows."
         )
     return message
 
 
 def _identity(root: Path) -> dict[str, str]:
-    """Return the variables that name an author, where git knows none."""
+    """Return the variables that name an author if git has none configured."""
     settings: dict[str, str] = {}
     for role in ("AUTHOR", "COMMITTER"):
         known = run("-c", "user.useConfigOnly=true", "var", f"GIT_{role}_IDENT", cwd=root)
@@ -178,9 +178,9 @@ def _identity(root: Path) -> dict[str, str]:
     return settings
 
 
-def _quoted(found: StagedUpdate, longest: int) -> str:
-    """Return the report as the text of a pull request, cut to what the service takes."""
-    # first, because Azure Repos shows in its lists only how a text begins
+def _description(found: StagedUpdate, longest: int) -> str:
+    """Return the report as the text of a pull request, cut to the length that is allowed."""
+    # first, because Azure Repos shows only the beginning of a text in its lists
     begin = (
         f"<!-- {found.mark} -->\n"
         f"The template's release {found.release}, merged into this project:\n\n```\n"
@@ -189,26 +189,26 @@ def _quoted(found: StagedUpdate, longest: int) -> str:
         "\n```\n\nMade by `kedro mlops update --pull-request`. To look at it on a laptop: "
         f"`git fetch origin && git switch {found.branch}`"
     )
-    rest = "\n  (the rest is in the message of the commit)"
+    rest = "\n  (the rest is in the commit message)"
     room, report = longest - len(begin) - len(end), found.report
     shown = report if len(report) <= room else report[: room - len(rest)] + rest
     return f"{begin}{shown}{end}"
 
 
 def _base_branch(root: Path) -> str:
-    """Return the branch that is checked out, also where CI has checked out its commit.
+    """Return the current branch, even if CI has checked out only its commit.
 
     Raises
     ------
     OperationError
         If it is not known.
     """
-    here = run("symbolic-ref", "--short", "--quiet", "HEAD", cwd=root).stdout.decode().strip()
+    branch = run("symbolic-ref", "--short", "--quiet", "HEAD", cwd=root).stdout.decode().strip()
     in_ci = [os.environ.get(name, "") for name in ("BUILD_SOURCEBRANCH", "GITHUB_REF")]
     heads = [name.removeprefix(HEADS) for name in in_ci if name.startswith(HEADS)]
-    found = [name for name in (here, *heads) if name]
-    if not found:
+    branches = [name for name in (branch, *heads) if name]
+    if not branches:
         raise OperationError(
             "no branch is checked out, so there is none to propose a change to: git switch"
         )
-    return found[0]
+    return branches[0]

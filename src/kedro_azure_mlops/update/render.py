@@ -1,4 +1,4 @@
-"""Render commits of the template: a program of its own, run by ``renderer.py``.
+"""Render commits of the template, as a separate program that ``renderer.py`` runs.
 
 Reads requests as lines of JSON on standard input and answers each with a line on standard output.
 A request names the folder of a template, the answers to its questions and an output folder.
@@ -29,20 +29,20 @@ TRUTHS = {"1": True, "true": True, "t": True, "yes": True, "y": True, "on": True
 FALSEHOODS = {"0": False, "false": False, "f": False, "no": False, "n": False, "off": False}
 
 
-# A file with other tags, or with the whole context in it, may depend on more than its source.
+# A file that has other tags, or uses the whole context, may depend on more than its source.
 TAG = re.compile(rb"[{]%[-+]?\s*(\w+)")
 PLAIN_TAGS = {b"if", b"elif", b"else", b"endif", b"for", b"endfor", b"set", b"raw", b"endraw"}
-# What has none of these is copied: Jinja and Windows line ends would be all that changes a file.
+# A file without these is copied: rendering changes only Jinja and Windows line endings.
 MARK = re.compile(rb"[{]([{]|%|#)|\r")
-# A template that sets these means something else by them.
+# Settings of a template that change how files are rendered.
 UNUSUAL = {"_extensions", "_jinja2_env_vars", "_new_lines"}
 UNSTEADY = re.compile(rb"\bcookiecutter\b(?!\.[a-z_])|_commit|random_ascii_string|uuid4")
 
 
 class Memory:
-    """Files rendered before: the same source with the same variables gives the same file.
+    """A cache of rendered files: the same source with the same variables gives the same file.
 
-    Most files of two releases are the same, and a template takes a while to compile.
+    Most files of two releases are the same, and compiling a template takes a while.
     """
 
     def __init__(self) -> None:
@@ -53,7 +53,7 @@ class Memory:
     def __call__(
         self, project: str, source: str, context: dict[str, Any], env: Any, skip: bool = False
     ) -> None:
-        """Take the place of cookiecutter's own function for one file."""
+        """Render one file, in place of cookiecutter's own function."""
         content = Path(source).read_bytes()
         values = {k: v for k, v in context["cookiecutter"].items() if k != "_commit"}
         if not self.may_remember(content, values):
@@ -64,23 +64,23 @@ class Memory:
         target = Path(project, *parts)
         key = (source, content, variables)
         if not MARK.search(content):
-            self.files[key] = None if target.is_dir() else content  # a name can come to nothing
+            self.files[key] = None if target.is_dir() else content  # a name can render to nothing
         elif key not in self.files:
             self.generate_file(project, source, context, env, skip)
             self.files[key] = target.read_bytes() if target.is_file() else None
             return
-        if (made := self.files[key]) is not None:
-            target.write_bytes(made)
+        if (rendered := self.files[key]) is not None:
+            target.write_bytes(rendered)
             shutil.copymode(source, target)
 
     @staticmethod
     def may_remember(content: bytes, values: dict[str, Any]) -> bool:
-        """Return whether a file depends on its source and the variables alone."""
+        """Return whether a file depends only on its source and the variables."""
         steady = set(TAG.findall(content)) <= PLAIN_TAGS and not UNSTEADY.search(content)
         return steady and not any(values.get(name) for name in UNUSUAL)
 
     def name(self, part: str, variables: str, context: dict[str, Any], env: Any) -> str:
-        """Return a part of a path as it is rendered."""
+        """Return a part of a path, rendered."""
         key = (part, variables)
         if key not in self.names:
             self.names[key] = env.from_string(part).render(**context)
@@ -100,7 +100,7 @@ def fitting(question: str, default: Any, answer: Any, choices: list[str]) -> Any
         pairs = [f"{question}={choice}" for choice in choices]
         offered = [f'--answer "{pair}"' if " " in pair else f"--answer {pair}" for pair in pairs]
         raise UnfitAnswerError(
-            f"{question} {answer!r} is not offered any more. Choose one: {' or '.join(offered)}"
+            f"{question} {answer!r} is no longer offered. Choose one: {' or '.join(offered)}"
         )
     if isinstance(default, bool) and isinstance(answer, str):
         try:
@@ -113,9 +113,9 @@ def fitting(question: str, default: Any, answer: Any, choices: list[str]) -> Any
 
 
 def variables(questions: dict[str, Any], answers: dict[str, Any], strict: bool) -> dict[str, Any]:
-    """Return all variables: answers word for word, everything else computed from them.
+    """Return all variables: answers verbatim, all others computed from them.
 
-    Cookiecutter would run the text of answers as Jinja once more.
+    Cookiecutter would render the text of answers as Jinja again.
     """
     environment = create_env_with_context({"cookiecutter": questions})
     found: dict[str, Any] = OrderedDict()
@@ -123,7 +123,7 @@ def variables(questions: dict[str, Any], answers: dict[str, Any], strict: bool) 
     def computed(raw: Any) -> Any:
         return render_variable(environment, raw, found)
 
-    # Dictionaries last, as cookiecutter does: they may speak of everything else.
+    # Dictionaries last, as in cookiecutter: they may refer to all other variables.
     for key, raw in sorted(questions.items(), key=lambda item: isinstance(item[1], dict)):
         if key == "__prompts__":
             continue
@@ -140,13 +140,13 @@ def variables(questions: dict[str, Any], answers: dict[str, Any], strict: bool) 
 
 
 def render(request: dict[str, Any]) -> dict[str, Any]:
-    """Render one commit and return where to, and the answers with those that were missing."""
+    """Render one commit; return the folder, and the answers including defaults."""
     template = Path(request["template"])
     questions = json.loads((template / "cookiecutter.json").read_text(encoding="utf-8"))
     sys.path.append(str(template))
     try:
         found = variables(questions, request["answers"], request["strict"])
-        # A hook that sees `_template` and no `_output_dir` knows that this is not the first render.
+        # A hook that sees `_template` and no `_output_dir` can detect that this is an update.
         found |= {"_template": request["url"], "_commit": request["commit"]}
         context = {"cookiecutter": found}
 
@@ -158,7 +158,7 @@ def render(request: dict[str, Any]) -> dict[str, Any]:
         try:
             project = output(hooks=True)
         except FailedHookException:
-            # A fault in the hook of an old release can no longer be fixed: leave it out.
+            # A faulty hook of an old release can no longer be fixed: skip it.
             if request["strict"]:
                 raise
             project = output(hooks=False)
@@ -169,8 +169,8 @@ def render(request: dict[str, Any]) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Answer requests until there are none."""
-    # What hooks print belongs to the messages, not to the answers.
+    """Answer requests until the input ends."""
+    # Output of hooks goes to the messages, not to the answers.
     generate.generate_file = Memory()
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)

@@ -1,4 +1,4 @@
-"""Talk to the process that renders, started early because it takes a while to be ready."""
+"""Control the rendering process, which is started early because it takes a while to be ready."""
 
 import json
 import os
@@ -17,14 +17,14 @@ NO_COOKIECUTTER = "No module named 'cookiecutter'"
 
 @dataclass(frozen=True)
 class Rendered:
-    """A commit of the template with some answers, as files."""
+    """A commit of the template, rendered with some answers."""
 
     folder: Path
     answers: dict[str, Any]
 
 
 class Renderer:
-    """A process that renders and sees nothing of the user: no home, no settings, no variables.
+    """A rendering process without access to the user's home, settings and variables.
 
     Parameters
     ----------
@@ -99,7 +99,7 @@ class Renderer:
             raise OperationError(self.complaint()) from None
 
     def answer(self, what: str) -> Rendered:
-        """Wait for the next render that was asked for.
+        """Wait for the next requested render.
 
         Raises
         ------

@@ -15,27 +15,27 @@ FILTERED = "the template's version: git cat-file --filters :3:./{path}"
 
 @dataclass
 class Report:
-    """Lines about files, and which files they speak of."""
+    """Lines about files, and the files that they mention."""
 
     lines: list[tuple[str, str, str]] = field(default_factory=list)
     mentioned: set[str] = field(default_factory=set)
 
     def add(self, kind: str, path: str, remark: str = "", *others: str) -> None:
-        """Add a line about a file; the remark speaks of the others."""
+        """Add a line about a file; the remark mentions the others."""
         line = (kind, path, remark and f"  ({remark})")
         if line not in self.lines:
             self.lines.append(line)
         self.mentioned |= {path, *others}
 
     def text(self) -> str:
-        """Return all lines, those that need a person first."""
+        """Return all lines, in the order of ``ORDER``."""
         lines = sorted(self.lines, key=lambda line: (ORDER.index(line[0]), line[1]))
         return "\n".join(f"  {kind:<13}{path}{remark}" for kind, path, remark in lines)
 
 
 @dataclass(frozen=True)
 class Sides:
-    """All that is known of an update when it is reported."""
+    """The data that an update's report is made from."""
 
     change: Change
     yours: Entries
@@ -45,7 +45,7 @@ class Sides:
 
     @classmethod
     def of(cls, bench: Workbench, change: Change, yours: Entries, merged: Merged) -> "Sides":
-        """Collect it, with the files that either side moved."""
+        """Collect the data, including the files that either side moved."""
         before, after, mine = (bench.store_tree(e) for e in (change.before, change.after, yours))
         moves = bench.renames(before, after), bench.renames(before, mine)
         return cls(change, yours, merged, *moves)
@@ -68,30 +68,30 @@ def make_report(sides: Sides) -> Report:
 
 
 def report_conflicts(sides: Sides, report: Report) -> None:
-    """Report what a person has to settle."""
+    """Report the conflicts, which the user has to resolve."""
     merged = sides.merged
     for path, stages in merged.conflicts.items():
-        about = [other for other, said in merged.mentioned.items()
-                 if set(said) & set(merged.mentioned.get(path, []))]  # fmt: skip
+        others = [other for other, texts in merged.mentioned.items()
+                 if set(texts) & set(merged.mentioned.get(path, []))]  # fmt: skip
         if set(stages) == {1, 2}:
-            remark = "you changed what the template removed: git add or git rm it"
+            remark = "you changed it, the template removed it: git add or git rm it"
         elif 3 in stages and 2 in stages and path in merged.entries:
-            binary = "holds both" if has_markers(sides, path) else "is yours"
+            content = "contains both" if has_markers(sides, path) else "is yours"
             how = FILTERED if path in merged.filtered else TEMPLATES
-            remark = f"both changed it; the file {binary}; {how.format(path=path)}"
+            remark = f"both sides changed it; the file {content}; {how.format(path=path)}"
         else:
             remark = "; ".join(merged.mentioned.get(path, ["see git status"]))
-        report.add("conflict", path, remark, *about)
+        report.add("conflict", path, remark, *others)
 
 
 def has_markers(sides: Sides, path: str) -> bool:
-    """Return whether git put markers into a conflicting file, as it does not for binaries."""
+    """Return whether a conflicting file has git's markers; binary files have none."""
     mine = sides.merged.conflicts[path].get(2)
     return sides.merged.entries[path] != mine
 
 
 def report_move(sides: Sides, old: str, new: str, report: Report) -> None:
-    """Report what became of a file that the template moved."""
+    """Report the outcome for a file that the template moved."""
     merged = sides.merged
     if new in merged.entries and old not in merged.entries:
         edited = merged.entries[new] != sides.change.after[new]
@@ -101,7 +101,7 @@ def report_move(sides: Sides, old: str, new: str, report: Report) -> None:
 
 
 def report_file(sides: Sides, path: str, report: Report) -> None:
-    """Report what became of a file that the template changed, added or removed."""
+    """Report the outcome for a file that the template changed, added or removed."""
     before, after = sides.change.before.get(path), sides.change.after.get(path)
     mine, now = sides.yours.get(path), sides.merged.entries.get(path)
     moved_to = sides.you_moved.get(path)
@@ -126,7 +126,7 @@ def report_file(sides: Sides, path: str, report: Report) -> None:
 
 
 def report_rest(sides: Sides, report: Report) -> None:
-    """Report every other file that the update changes: each has a line."""
+    """Report every other file that the update changes."""
     paths = sides.yours.keys() | sides.merged.entries.keys()
     for path in sorted(paths - report.mentioned):
         mine, now = sides.yours.get(path), sides.merged.entries.get(path)

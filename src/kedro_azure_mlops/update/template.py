@@ -1,11 +1,11 @@
-"""Where a project comes from: its record, the template's releases, and the answers for one of them.
+"""The origin of a project: its record, the template's releases, and the answers for a release.
 
 The record is ``.cruft.json``, which cruft reads and writes too. The template's ``migrations.json``
-says what became of questions and choices:
+lists renamed and removed questions and choices:
 
     [{"question": "ci", "renamed": "ci_provider"},
      {"question": "license", "choices": {"GPL": "Proprietary"}},
-     {"question": "use_docker", "removed": "Docker is always there"}]
+     {"question": "use_docker", "removed": "Docker is always used"}]
 """
 
 import json
@@ -39,7 +39,7 @@ class Record:
 
     @property
     def skipped(self) -> list[str]:
-        """Patterns of files that no update may touch, as cruft knows them."""
+        """Patterns of files that no update may touch, as in cruft."""
         return [str(pattern) for pattern in self.rest.get("skip") or []]
 
     @classmethod
@@ -64,7 +64,7 @@ class Record:
             )
         except FileNotFoundError:
             raise OperationError(
-                f"there is no {RECORD}: nothing says what this project was made from.\n{_HELP}"
+                f"there is no {RECORD}, which records what a project was made from.\n{_HELP}"
             ) from None
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise OperationError(
@@ -76,7 +76,7 @@ class Record:
         return replace(self, commit=commit, tag=tag, answers=answers)
 
     def text(self) -> str:
-        """Return the record as it is written."""
+        """Return the record in the format of its file."""
         answers = dict(sorted(self.answers.items()))
         variables = answers | {"_template": self.url, "_commit": self.commit}
         state = {
@@ -107,10 +107,10 @@ def newest_of(url: str, cwd: Path) -> tuple[str, str] | None:
     OperationError
         If the repository does not answer.
     """
-    asked = git.run("ls-remote", "--tags", url, cwd=cwd)
-    if asked.returncode:
-        raise OperationError(unreachable(url, asked.stderr))
-    lines = (line.split("\t") for line in asked.stdout.decode().splitlines())
+    process = git.run("ls-remote", "--tags", url, cwd=cwd)
+    if process.returncode:
+        raise OperationError(unreachable(url, process.stderr))
+    lines = (line.split("\t") for line in process.stdout.decode().splitlines())
     commits = {name.removeprefix("refs/tags/"): commit for commit, name in lines}
     tag = newest(list(commits))
     return (tag, commits.get(tag + "^{}", commits[tag])) if tag else None
@@ -148,7 +148,7 @@ class Template:
         return cls(url, folder)
 
     def run(self, *arguments: str | Path) -> str | None:
-        """Run git in the copy; return what it printed, None if it failed."""
+        """Run git in the copy; return its output, or None if it failed."""
         process = git.run(f"--git-dir={self.folder / 'git'}", *arguments, cwd=self.folder)
         return None if process.returncode else os.fsdecode(process.stdout).strip()
 
@@ -164,7 +164,7 @@ class Template:
         Raises
         ------
         OperationError
-            If there is no such thing.
+            If nothing has this name.
         """
         for reference in (f"refs/tags/{name}", f"refs/heads/{name}", name):
             commit = self.run("rev-parse", "--verify", "--quiet", reference + PEELED)
@@ -174,7 +174,7 @@ class Template:
         raise OperationError(f"the template has no tag, branch or commit {name} (tags: {known})")
 
     def require(self, commit: str) -> None:
-        """Fetch the commit a project was rendered from, if it is not there.
+        """Fetch the commit that a project was rendered from, if it is missing.
 
         Raises
         ------
@@ -193,7 +193,7 @@ class Template:
             )
 
     def contains(self, commit: str, older: str) -> bool:
-        """Return whether one commit was made on top of another."""
+        """Return whether a commit is, or is based on, an older one."""
         return self.run("merge-base", "--is-ancestor", older, commit) is not None
 
     def checkout(self, commit: str, name: str, directory: str | None) -> Path:
@@ -234,7 +234,7 @@ def read_questions(template: Path) -> dict[str, Any]:
 
 
 def read_table(template: Path) -> list[dict[str, Any]]:
-    """Return the rows of a release's table of migrations, which it may not have."""
+    """Return the rows of a release's table of migrations; none if it has no table."""
     path = template / MIGRATIONS
     return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []
 
@@ -253,10 +253,10 @@ def migrate(row: dict[str, Any], answers: Answers, questions: dict[str, Any]) ->
         return  # asked again since, so the row no longer applies
     elif "renamed" in row:
         answers.values.setdefault(row["renamed"], answers.values.pop(question))
-        answers.notes.append(f"{question} is called {row['renamed']}")
+        answers.notes.append(f"{question} is now called {row['renamed']}")
     else:
         del answers.values[question]
-        answers.notes.append(f"{question} ({answer}) is not asked any more: {row['removed']}")
+        answers.notes.append(f"{question} ({answer}) is no longer asked: {row['removed']}")
 
 
 def carry_over(recorded: dict[str, Any], given: dict[str, str], template: Path) -> Answers:
@@ -272,7 +272,7 @@ def carry_over(recorded: dict[str, Any], given: dict[str, str], template: Path) 
     for row in read_table(template):
         migrate(row, answers, questions)
     for question in [key for key in answers.values if key not in questions]:
-        answers.notes.append(f"{question} ({answers.values.pop(question)}) is not asked any more")
+        answers.notes.append(f"{question} ({answers.values.pop(question)}) is no longer asked")
     if unknown := sorted(set(given) - set(questions)):
         asked = ", ".join(questions)
         raise OperationError(f"the template does not ask {', '.join(unknown)}; it asks {asked}")

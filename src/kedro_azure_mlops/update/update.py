@@ -26,8 +26,8 @@ from kedro_azure_mlops.update.template import (
 Say = Callable[[str], None]
 
 RULES_CHANGED = (
-    "The attributes of files (.gitattributes) change. What this update writes is stored by the new "
-    "ones; your other files are when you type: git add --renormalize ."
+    "The attributes of files (.gitattributes) change. Files that this update writes are stored by "
+    "the new ones. To store your other files by them, run: git add --renormalize ."
 )
 
 
@@ -36,13 +36,13 @@ class Update:
     """The outcome of an update, or of a dry run."""
 
     release: str
-    """The tag, or the commit where it has none."""
+    """The tag, or the commit if it has none."""
     report: str
     """A line for each file that the template or the update changed."""
     conflicts: list[str]
-    """Paths that a person has to settle."""
+    """Paths with conflicts that the user has to resolve."""
     is_staged: bool
-    """True if files were changed: not after a dry run, nor if there was nothing to do."""
+    """True if files were changed; False after a dry run, or if there was nothing to do."""
 
 
 def check_for_release(folder: Path, say: Say = print) -> bool:
@@ -66,7 +66,7 @@ def check_for_release(folder: Path, say: Say = print) -> bool:
     say(f"this project is at {known.tag or known.commit[:12]}; the newest release is {tag}")
     if _is_ahead(known, tag, commit):
         return False
-    say("Type: kedro mlops update")
+    say("Run: kedro mlops update")
     return True
 
 
@@ -83,20 +83,20 @@ def update_project(
     Parameters
     ----------
     folder
-        The project, all of it committed.
+        The project, without uncommitted changes.
     to
         A tag, branch or commit of the template; by default its newest release.
     answers
-        New answers to the template's questions; the recorded ones stay.
+        New answers to the template's questions; other recorded ones are kept.
     dry_run
         Change nothing.
     say
-        Takes the report and what comes next.
+        Called with the report and the next steps.
 
     Raises
     ------
     OperationError
-        If it could not be tried; nothing was changed then.
+        If the project cannot be updated; nothing was changed in this case.
     """
     repository = open_repository(folder, say)
     known, answers = Record.read(repository.root), dict(answers or {})
@@ -130,7 +130,7 @@ def update_project(
 
 
 def abort_update(folder: Path, say: Say = print) -> None:
-    """Undo an update that is staged; edits made since are kept in a folder that is named.
+    """Undo a staged update; edits made since are moved to a folder that the message names.
 
     Raises
     ------
@@ -151,18 +151,18 @@ def link_project(
 ) -> None:
     """Write the record of a project that has none, and report how well it fits the files here.
 
-    Its template was a folder or an archive, its hooks were refused, or it was made without a
-    template.
+    A record is missing if the template was a folder or an archive, if its hooks were refused, or if
+    the project was created without a template.
 
     Raises
     ------
     OperationError
-        If there is a record, or the template does not ask what is answered.
+        If there is a record, or an answer is to a question that the template does not ask.
     """
     repository = open_repository(folder, say)
     path, answers = repository.root / RECORD, dict(answers or {})
     if path.exists():
-        raise OperationError(f"there is a {RECORD}: remove it first if it is wrong")
+        raise OperationError(f"{RECORD} exists already: remove it first if it is wrong")
     python = python_with_cookiecutter(progress)
     with (
         worktree.naming_a_full_disk(repository),
@@ -182,13 +182,13 @@ def link_project(
             rendered = renderer.answer(target.name)
             conversion = Conversion(repository, scratch, repository.committed())
             made = conversion.store(conversion.move_in(rendered.folder))
-    found = Record(url, target.commit, target.tag, rendered.answers, None, {})
-    path.write_text(found.text(), encoding="utf-8", newline="\n")
-    say("\n".join(_fit(repository, found, target, made)))
+    record = Record(url, target.commit, target.tag, rendered.answers, None, {})
+    path.write_text(record.text(), encoding="utf-8", newline="\n")
+    say("\n".join(_report_fit(repository, record, target, made)))
 
 
 def open_repository(folder: Path, say: Say) -> Repository:
-    """Return a project's repository; what a killed update left half written is undone first."""
+    """Return a project's repository, after undoing an update that was killed while writing."""
     repository = Repository.around(folder)
     with worktree.naming_a_full_disk(repository):
         if message := journal.recover(repository):
@@ -197,20 +197,20 @@ def open_repository(folder: Path, say: Say) -> Repository:
 
 
 def progress(text: str) -> None:
-    """Print what is being done, apart from the report."""
+    """Print the current step to standard error, separate from the report."""
     print(f"update: {text}", file=sys.stderr)
 
 
 @dataclass(frozen=True)
 class Target:
-    """Where an update leads."""
+    """The commit that an update leads to."""
 
     commit: str
     tag: str | None
 
     @property
     def name(self) -> str:
-        """The tag, or the commit where it has none."""
+        """The tag, or the commit if it has none."""
         return self.tag or self.commit[:12]
 
 
@@ -231,7 +231,7 @@ def choose(template: Template, to: str | None, known: Record) -> Target:
         )
     commit = template.find(tag)
     if template.contains(known.commit, commit):
-        return Target(known.commit, known.tag)  # made from something later than the release
+        return Target(known.commit, known.tag)  # made from a commit after the release
     return Target(commit, tag)
 
 
@@ -255,14 +255,14 @@ def prepare(
     renderer: Renderer,
     scratch: Path,
 ) -> Prepared:
-    """Render, merge and report; nothing outside of the scratch folder is changed."""
+    """Render, merge and report; nothing outside the scratch folder is changed."""
     old_template = template.checkout(known.commit, "old", known.directory)
     renderer.ask(old_template, known.answers, url=known.url, commit=known.commit, strict=False)
     new_template = template.checkout(target.commit, "new", known.directory)
     answers = carry_over(known.answers, given, new_template)
     renderer.ask(new_template, answers.values, url=known.url, commit=target.commit, strict=True)
     bench = Workbench(scratch / "bench", repository)
-    # What can be done before the renders are there is done while they are made.
+    # This work does not need the renders, so it is done while they are made.
     yours = repository.committed()
     conversion = Conversion(repository, scratch, yours)
     mine = {path: entry for path, entry in yours.items() if path != RECORD}
@@ -277,26 +277,26 @@ def prepare(
     trees = bench.store_tree(change.before), bench.store_tree(change.after)
     change.renames = bench.renames(*trees)
     remarks = [*answers.notes, *_new_questions(answers.values, new)]
-    following = known.moved(target.commit, target.tag, new.answers)
-    locks_are_stale = _apply_rules(repository, bench, change, mine, following.skipped)
+    new_record = known.moved(target.commit, target.tag, new.answers)
+    locks_are_stale = _apply_rules(repository, bench, change, mine, new_record.skipped)
     merged = merge.merge(bench, change, my_tree)
     merge.keep_filtered(conversion, mine, merged)
-    found = report.make_report(report.Sides.of(bench, change, mine, merged))
+    outcome = report.make_report(report.Sides.of(bench, change, mine, merged))
     if locks_are_stale:
-        remarks.append(_lock_again(conversion, bench, merged, rendered, found))
-    merged.entries[RECORD] = ("100644", conversion.store_text(RECORD, following.text()))
+        remarks.append(_lock_again(conversion, bench, merged, rendered, outcome))
+    merged.entries[RECORD] = ("100644", conversion.store_text(RECORD, new_record.text()))
     if conversion.follow(yours, merged.entries):
         remarks.append(RULES_CHANGED)
-    return Prepared(yours, merged, found, remarks, trees)
+    return Prepared(yours, merged, outcome, remarks, trees)
 
 
 def write(repository: Repository, prepared: Prepared) -> None:
-    """Change the work tree, if it still is what the update was made for."""
+    """Change the work tree, if it has not changed since the update was prepared."""
 
     def check() -> None:
         worktree.require_clean(repository)
         if repository.head != repository.started_at:
-            raise OperationError("a commit was made while the update was prepared: call it again")
+            raise OperationError("a commit was made while the update was prepared: run it again")
 
     merged = prepared.merged
     old, new = prepared.trees
@@ -306,14 +306,14 @@ def write(repository: Repository, prepared: Prepared) -> None:
 
 
 def _store(conversion: Conversion, rendered: Rendered) -> tuple[Path, Entries]:
-    """Store a render without its record, which is written afresh and not merged."""
+    """Store a render without its record, which is rewritten, not merged."""
     (rendered.folder / RECORD).unlink(missing_ok=True)
     place = conversion.move_in(rendered.folder)
     return place, conversion.store(place)
 
 
 def _is_ahead(known: Record, tag: str, commit: str) -> bool:
-    """Return whether a project was made from something later than a release."""
+    """Return whether a project was made from a commit after a release."""
     if known.tag and newest([known.tag]):
         return newest([tag, known.tag]) == known.tag
     with tempfile.TemporaryDirectory(prefix="template-update-") as folder:
@@ -323,7 +323,7 @@ def _is_ahead(known: Record, tag: str, commit: str) -> bool:
 def _new_questions(answers: dict[str, Any], rendered: Rendered) -> list[str]:
     """Return a remark on each question that was answered by its default."""
     return [
-        f"{question} is a new question: {answer} was taken (--answer {question}=... changes it)"
+        f"{question} is a new question: {answer} was used (--answer {question}=... changes it)"
         for question, answer in rendered.answers.items()
         if question not in answers
     ]
@@ -336,7 +336,7 @@ def _apply_rules(
     yours: Entries,
     skipped: list[str],
 ) -> bool:
-    """Leave out of a change what the user has made their own; return whether locks are stale."""
+    """Leave the user's own files out of a change; return whether locks are stale."""
     paths = change.before.keys() | change.after.keys() | yours.keys()
     for path in sorted(merge.matching(bench, paths, "\n".join(skipped))):
         if path in change.changed:
@@ -354,40 +354,40 @@ def _lock_again(
     bench: Workbench,
     merged: merge.Merged,
     rendered: Entries,
-    found: report.Report,
+    outcome: report.Report,
 ) -> str:
-    """Make the locks of the merged project; return a remark on it."""
+    """Generate the locks of the merged project; return a remark on the outcome."""
     repository = conversion.repository
     made: Entries = {}
-    how = "made again from the merged .in files"
+    how = "generated again from the merged .in files"
     if any(path.endswith(".in") or path == "Makefile" for path in merged.conflicts):
-        remark = f"The locks are not made again: settle the conflicts, then {merge.LOCK_BY_HAND}"
+        remark = f"The locks are outdated: resolve the conflicts, then {merge.LOCK_BY_HAND}"
         fault = remark
     else:
-        progress("both sides changed what is locked: make lock")
+        progress("running make lock, because both sides changed what is locked")
         made, fault = merge.make_locks(conversion, repository, merged.entries)
         remark = (
-            f"The locks could not be made again ({fault}): {merge.LOCK_BY_HAND}"
+            f"The locks could not be generated again ({fault}): {merge.LOCK_BY_HAND}"
             if fault
-            else "The locks were made again from the merged .in files."
+            else "The locks were generated again from the merged .in files."
         )
     if fault:
         made = merge.pin_plugin(bench, repository, merged.entries, rendered)
         how = "yours, with the template's pin of kedro-azure-mlops"
-        remark += ". Until then they are as you had them" + (", but for the plugin" if made else "")
+        remark += ". Until then they are unchanged" + (", except for the plugin" if made else "")
     merged.entries |= made
     for path in made:
-        found.add("locked", path, how)
+        outcome.add("locked", path, how)
     return remark
 
 
 def _next_steps(release: str, conflicts: list[str]) -> str:
-    """Return what a person does now."""
+    """Return the user's next steps."""
     if conflicts:
         steps = [
-            f"The update to {release} is staged, but for these conflicts:",
+            f"The update to {release} is staged, except for these conflicts:",
             *(f"  {path}" for path in conflicts),
-            "Settle each (edit, then git add or git rm it), then: git commit",
+            "Resolve each (edit, then git add or git rm it), then: git commit",
         ]
     else:
         steps = [
@@ -397,16 +397,16 @@ def _next_steps(release: str, conflicts: list[str]) -> str:
     return "\n".join([*steps, "To undo it: kedro mlops update --abort"])
 
 
-def _fit(repository: Repository, found: Record, target: Target, made: Entries) -> list[str]:
+def _report_fit(repository: Repository, record: Record, target: Target, made: Entries) -> list[str]:
     """Return how well a record fits the files of a project."""
     yours = repository.committed()
     same = sum(yours.get(name) == entry for name, entry in made.items())
     lost = sum(name not in yours for name in made)
     return [
-        f"{RECORD} says: {found.url} at {target.name}, with the answers",
-        *(f"  {question}: {answer}" for question, answer in found.answers.items()),
-        f"Of the {len(made)} files of such a project {same} are here as they are rendered, ",
-        f"{len(made) - same - lost} are different and {lost} are not here.",
+        f"{RECORD} records {record.url} at {target.name}, with the answers",
+        *(f"  {question}: {answer}" for question, answer in record.answers.items()),
+        f"Of the {len(made)} files of such a project, {same} are identical here, ",
+        f"{len(made) - same - lost} are different and {lost} are missing.",
         "If that is far from what you expect, remove it and give other answers or another --to.",
         f"Then: git add {RECORD} && git commit",
     ]

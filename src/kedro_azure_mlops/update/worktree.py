@@ -1,4 +1,4 @@
-"""The project's work tree and index: what must hold before they are written, and the writing."""
+"""Check and write the project's work tree and index."""
 
 import contextlib
 import errno
@@ -16,7 +16,7 @@ from kedro_azure_mlops.update import git
 from kedro_azure_mlops.update.conversion import standing_in
 from kedro_azure_mlops.update.git import Entries, Entry, Repository, Stages, index_lines, words
 
-HOLDER = "template-update"  # of git's lock: an update names itself and its process in it
+HOLDER = "template-update"  # the first word of git's lock while an update holds it
 UNFINISHED = {
     "MERGE_HEAD": "merge",
     "CHERRY_PICK_HEAD": "cherry-pick",
@@ -27,7 +27,7 @@ UNFINISHED = {
 
 
 def first_of(paths: Iterable[str]) -> str:
-    """Return the first ten of some paths, a line each."""
+    """Return the first ten paths, one per line."""
     found = sorted(paths)
     more = [f"  and {len(found) - 10} more"] if len(found) > 10 else []
     return "\n".join([*(f"  {path}" for path in found[:10]), *more])
@@ -39,53 +39,53 @@ def require_clean(repository: Repository) -> None:
     Raises
     ------
     OperationError
-        If it has, or a merge or rebase is going on in the repository.
+        If it has, or a merge or rebase is in progress in the repository.
     """
-    for name, what in UNFINISHED.items():
+    for name, operation in UNFINISHED.items():
         if (repository.git_dir / name).exists():
             raise OperationError(
-                f"a {what} is in progress in this repository: finish it first (git status)"
+                f"a {operation} is in progress in this repository: finish it first (git status)"
             )
-    # This form is made for scripts: no setting changes it (git help status).
+    # This format is meant for scripts and independent of settings (git help status).
     options = ("--porcelain=v1", "-z", "--untracked-files=no", "--no-renames")
     settings = {"GIT_OPTIONAL_LOCKS": "0"}
     changes = git.must("status", *options, "--", ".", cwd=repository.root, settings=settings)
     if changes:
         paths = (line[3:].removeprefix(repository.prefix) for line in words(changes))
         raise OperationError(
-            "these files have changes that no commit holds (git commit or git stash them first; "
-            f"an update that is not committed yet ends by --abort):\n{first_of(paths)}"
+            "these files have uncommitted changes (git commit or git stash them first; --abort "
+            f"undoes an update that is not committed yet):\n{first_of(paths)}"
         )
 
 
 def require_room(repository: Repository, yours: Entries, merged: Entries) -> None:
-    """Check that no file that git does not hold, ignored or not, would be overwritten.
+    """Check that no untracked or ignored file would be overwritten.
 
     Raises
     ------
     OperationError
-        If one would be, or git is set to ignore changes of a file that the update changes.
+        If one would be, or git is set to ignore changes to a file that the update changes.
     """
-    in_the_way: set[str] = set()
+    blocking: set[str] = set()
     for path in merged.keys() - yours.keys():
-        in_the_way.update(obstacles(repository.root, path, yours))
-    if in_the_way:
+        blocking.update(obstacles(repository.root, path, yours))
+    if blocking:
         raise OperationError(
-            "the template adds files where you have files that git does not hold (untracked or "
-            f"ignored). Move them away, or commit them:\n{first_of(in_the_way)}"
+            "the template adds files where you have untracked or ignored files. Move these away, "
+            f"or commit them:\n{first_of(blocking)}"
         )
     flags = words(git.must("ls-files", "-v", "-z", cwd=repository.root))
     hidden = {line[2:] for line in flags if line[0] == "S" or line[0].islower()}
     if hidden := {path for path in hidden if yours.get(path) != merged.get(path)}:
         raise OperationError(
-            "git is set to ignore changes of files that the update changes (git update-index "
+            "git is set to ignore changes to files that the update changes (git update-index "
             "--no-assume-unchanged --no-skip-worktree, or git sparse-checkout):\n"
             f"{first_of(hidden)}"
         )
 
 
 def obstacles(root: Path, path: str, yours: Entries) -> Iterator[str]:
-    """Yield what would be lost if a file were written, or folders made for it."""
+    """Yield the paths that would be lost if a file and its folders were written."""
     for parent in [*reversed(PurePosixPath(path).parents), PurePosixPath(path)]:
         name, place = str(parent), root / parent
         is_folder = place.is_dir() and not place.is_symlink()
@@ -144,17 +144,17 @@ class Index:
         git.must(*arguments, cwd=self.repository.root, stdin=stdin, settings=settings)
 
     def renew(self) -> None:
-        """Make the draft a copy of the index."""
+        """Reset the draft to a copy of the index."""
         shutil.copyfile(self.repository.index, self.draft)
 
     def load(self, entries: dict[str, Entry | None]) -> None:
-        """Put files into the draft; None takes one out."""
+        """Add files to the draft; None removes one."""
         kept = {path: entry for path, entry in entries.items() if entry}
         lines = self.removal(entries) + index_lines(kept, self.repository.prefix)
         self.run("update-index", "-z", "--index-info", stdin=lines)
 
     def export(self, paths: Iterable[str], folder: Path) -> None:
-        """Write files of the draft into a folder, through the filters that the draft names."""
+        """Write files of the draft into a folder, through the filters that the draft specifies."""
         place = folder / self.repository.prefix
         place.mkdir(parents=True)
         settings = standing_in(self.repository, place) | {"GIT_INDEX_FILE": str(self.draft)}
@@ -163,7 +163,7 @@ class Index:
         git.must(*arguments, cwd=place, stdin=names, settings=settings)
 
     def refresh(self) -> None:
-        """Note in the draft which files are as it says, as far as their filters work."""
+        """Record in the draft which files match it, unless their filters fail."""
         settings = {"GIT_INDEX_FILE": str(self.draft)}
         git.run("update-index", "-q", "--refresh", cwd=self.repository.root, settings=settings)
 
@@ -181,22 +181,22 @@ class Index:
         self.run("update-index", "-z", "--index-info", stdin=stdin)
 
     def removal(self, paths: Iterable[str]) -> bytes:
-        """Return the lines that take files out of the draft, all versions of them."""
+        """Return the lines that remove all versions of files from the draft."""
         nothing = ("0", "0" * (64 if self.repository.hashes == "sha256" else 40))
         return index_lines(dict.fromkeys(paths, nothing), self.repository.prefix)
 
     def publish(self) -> None:
-        """Make the draft the index."""
+        """Replace the index with the draft."""
         self.draft.replace(self.repository.index)
 
 
 def lock_of(repository: Repository) -> Path:
-    """Return the file by which git locks the index."""
+    """Return the file with which git locks the index."""
     return repository.index.with_name(repository.index.name + ".lock")
 
 
 def remove(root: Path, path: str) -> None:
-    """Remove a file, and the folders that are empty without it."""
+    """Remove a file, and the folders that become empty."""
     place = root / path
     if place.is_symlink() or not place.is_dir():
         with contextlib.suppress(FileNotFoundError, NotADirectoryError):
@@ -211,35 +211,35 @@ def remove(root: Path, path: str) -> None:
 
 
 def put(source: Path, target: Path) -> None:
-    """Move a file to its place; what is there is there until the new one is."""
+    """Move a file to its path; an existing one stays until it is replaced."""
     target.parent.mkdir(parents=True, exist_ok=True)
-    if target.is_dir() and not target.is_symlink():  # of folders without a file: see obstacles()
+    if target.is_dir() and not target.is_symlink():  # with empty folders only: see obstacles()
         try:
             for parent, _, _ in os.walk(target, topdown=False):
                 Path(parent).rmdir()
         except OSError as error:
             raise OperationError(
-                f"{target} is to be a file, and is a folder with files that git does not hold: "
-                "move them away, then type the command again"
+                f"{target} must be a file, but is a folder with untracked files: "
+                "move them away, then run the command again"
             ) from error
     try:
         source.replace(target)
     except OSError as error:
         if error.errno != errno.EXDEV:
             raise
-        beside = target.with_name(f".{target.name}.template-update")
+        temporary = target.with_name(f".{target.name}.template-update")
         try:
-            shutil.copy2(source, beside, follow_symlinks=False)
-            beside.replace(target)
+            shutil.copy2(source, temporary, follow_symlinks=False)
+            temporary.replace(target)
         finally:
-            beside.unlink(missing_ok=True)
+            temporary.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
 def naming_a_full_disk(repository: Repository) -> Iterator[None]:
-    """Name the folder and the space that is needed where a disk turns out to be full.
+    """Name the folder and the space that is needed if a disk turns out to be full.
 
-    Git's drafts of objects are removed then: it leaves them for `git gc`.
+    Git's temporary objects are removed in that case; git leaves them for `git gc`.
     """
     began = time.time()
     try:
@@ -248,7 +248,7 @@ def naming_a_full_disk(repository: Repository) -> Iterator[None]:
         from kedro_azure_mlops.writing import full_disk_in, out_of_space, shown_size
 
         places = [repository.git_dir, repository.root]
-        cause = full_disk_in(str(error)) or _said_otherwise(str(error), places) or error
+        cause = full_disk_in(str(error)) or _full_disk_in_words(str(error), places) or error
         files = (repository.root / path for path in repository.committed())
         size = sum(file.lstat().st_size for file in files if os.path.lexists(file))
         what = f"an update of this project, which takes about {shown_size(4 * size)},"
@@ -261,8 +261,8 @@ def naming_a_full_disk(repository: Repository) -> Iterator[None]:
         raise type(full)(f"{full}\n{error}") from error
 
 
-def _said_otherwise(complaint: str, places: list[Path]) -> OSError | None:
-    """Return the full disk that git, or Python in search of a temporary folder, speaks of."""
+def _full_disk_in_words(complaint: str, places: list[Path]) -> OSError | None:
+    """Return an error if git, or Python without a temporary folder, reports a full disk."""
     is_short = min(shutil.disk_usage(place).free for place in places) < 2**20
     if "Out of diskspace" in complaint or ("No usable temporary" in complaint and is_short):
         return OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -271,7 +271,7 @@ def _said_otherwise(complaint: str, places: list[Path]) -> OSError | None:
 
 @contextlib.contextmanager
 def without_signals() -> Iterator[Callable[[], bool]]:
-    """Hold back Ctrl-C and termination, for git too; yield whether one waits, as a function."""
+    """Block Ctrl-C and termination signals, for git too; yield a check for pending ones."""
     if not hasattr(signal, "pthread_sigmask"):
         yield lambda: False
         return

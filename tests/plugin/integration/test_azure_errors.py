@@ -1,44 +1,48 @@
-"""Failures in Azure or on the way become one sentence, or are tried again."""
+"""Failures of Azure or the network are retried, or become one clear message."""
 
 import pytest
 
 from kedro_azure_mlops.azure.workspace import without_secrets
 from kedro_azure_mlops.testing import StandIn
-from tests.plugin.cloud import Command, changes, found, group, versions
+from tests.plugin.cloud import Command, changes, group, properties, versions
 from tests.plugin.helpers import Project
 
-# put together here, so that it is not taken for a real one
+# assembled here, so that scanners do not take it for a real one
 JWT = ".".join(("eyJhbGciOiJub25lIn0", "eyJvaWQiOiIxIn0", "Ab-c_d"))
-TRIES = 4  # that the clients make before they give up
+TRIES = 4  # attempts of the clients before they give up
 
 
 def is_one_block(shown: str) -> bool:
-    """Return whether an error is what happened and, indented, what else a person should know."""
-    what, *details = shown.splitlines()
-    return what.startswith("provision: ") and all(line[:2] == "  " != line[:3] for line in details)
+    """Return whether an error is one summary line, followed by indented details."""
+    summary, *details = shown.splitlines()
+    return summary.startswith("provision: ") and all(
+        line[:2] == "  " != line[:3] for line in details
+    )
 
 
 @pytest.mark.parametrize(
-    ("status", "said"),
+    ("status", "message"),
     [
         (400, "Azure does not accept it"),
         (401, "Azure does not accept the sign-in"),
-        (403, "You may not do that"),
+        (403, "You do not have permission"),
         (409, "It already exists in another form"),
         (429, "Azure still throttles requests"),
         (500, "The fault is Azure's"),
         (503, "The fault is Azure's"),
     ],
 )
-def test_a_refusal_becomes_one_block(
-    cloud_project: Project, azure: StandIn, mlops: Command, status: int, said: str
+def test_an_error_status_becomes_one_block(
+    cloud_project: Project, azure: StandIn, mlops: Command, status: int, message: str
 ):
     azure.fail("GET", f"/workspaces/{azure.workspace}$", status, times=TRIES)
 
     answer = mlops("provision")
 
     assert answer.status == 2
-    assert answer.err.startswith(f"provision: looking for the workspace {azure.workspace}: {said}")
+    assert answer.err.startswith(
+        f"provision: looking for the workspace {azure.workspace}: {message}"
+    )
     assert f"({status})" in answer.err
     assert is_one_block(answer.err)
 
@@ -46,11 +50,11 @@ def test_a_refusal_becomes_one_block(
 def test_no_connection_becomes_one_block(cloud_project: Project, azure: StandIn, mlops: Command):
     azure.drop("GET", f"/workspaces/{azure.workspace}$", times=TRIES)
 
-    said = mlops("provision")
+    result = mlops("provision")
 
-    assert said.status == 2
-    assert "Azure could not be reached, or the connection broke" in said.err
-    assert is_one_block(said.err)
+    assert result.status == 2
+    assert "Azure could not be reached, or the connection broke" in result.err
+    assert is_one_block(result.err)
 
 
 def test_a_wrong_secret_becomes_one_block(
@@ -58,17 +62,17 @@ def test_a_wrong_secret_becomes_one_block(
 ):
     monkeypatch.setenv("AZURE_CLIENT_SECRET", "mistyped")
 
-    said = mlops("provision")
+    result = mlops("provision")
 
-    assert said.status == 2
-    assert "Azure does not accept the service principal that AZURE_CLIENT_ID names" in said.err
-    assert "AADSTS7000215" in said.err
-    assert "mistyped" not in said.err
-    assert is_one_block(said.err)
+    assert result.status == 2
+    assert "Azure does not accept the service principal that AZURE_CLIENT_ID names" in result.err
+    assert "AADSTS7000215" in result.err
+    assert "mistyped" not in result.err
+    assert is_one_block(result.err)
 
 
 @pytest.mark.parametrize("status", [429, 500, 503, None])
-def test_what_passes_is_tried_again(
+def test_passing_faults_are_retried(
     cloud_project: Project, azure: StandIn, mlops: Command, status: int | None
 ):
     for method, pattern in (("GET", "/workspaces/"), ("PUT", "/computes/")):
@@ -78,37 +82,37 @@ def test_what_passes_is_tried_again(
             azure.drop(method, pattern, times=2)
 
     assert mlops("provision").status == 0
-    assert found(azure, "computes/cpu-cluster")["properties"]["vmSize"] == "Standard_DS3_v2"
+    assert properties(azure, "computes/cpu-cluster")["properties"]["vmSize"] == "Standard_DS3_v2"
 
 
 @pytest.mark.parametrize("options", [(), ("--dry-run",)])
-def test_a_missing_resource_group_is_named_with_the_command(
+def test_a_missing_resource_group_is_reported_with_the_command_that_creates_it(
     cloud_project: Project, azure: StandIn, mlops: Command, options: tuple[str, ...]
 ):
     azure.resources.clear()
 
-    said = mlops("provision", *options)
+    result = mlops("provision", *options)
 
-    assert said.status == 2
-    assert f"az group create --name {azure.resource_group} --location westeurope" in said.err
+    assert result.status == 2
+    assert f"az group create --name {azure.resource_group} --location westeurope" in result.err
     assert changes(azure) == []
 
 
-def test_missing_rights_are_named_with_the_command(
+def test_missing_rights_are_reported_with_the_command_that_grants_them(
     cloud_project: Project, azure: StandIn, mlops: Command
 ):
     azure.fail("PUT", "/computes/", 403)
 
-    said = mlops("provision")
+    result = mlops("provision")
 
-    assert said.status == 2
-    assert "creating the compute cluster cpu-cluster: You may not do that." in said.err
-    assert f"--role Contributor --scope {group(azure)}" in said.err
-    assert found(azure, "computes/cpu-cluster") is None
+    assert result.status == 2
+    assert "creating the compute cluster cpu-cluster: You do not have permission." in result.err
+    assert f"--role Contributor --scope {group(azure)}" in result.err
+    assert properties(azure, "computes/cpu-cluster") is None
 
 
 @pytest.mark.parametrize("status", [403, None])
-def test_an_upload_that_fails_leaves_no_environment(
+def test_a_failed_upload_leaves_no_environment(
     cloud_project: Project, azure: StandIn, mlops: Command, status: int | None
 ):
     if status:
@@ -124,7 +128,7 @@ def test_an_upload_that_fails_leaves_no_environment(
 
 
 @pytest.mark.parametrize(
-    ("said", "shown"),
+    ("message", "expected"),
     [
         ("PUT https://a.blob.core.windows.net/c/x?sv=1&sig=Ab%3D failed", "PUT https://a.blob."),
         (f"token {JWT} expired", "token <token> expired"),
@@ -133,18 +137,18 @@ def test_an_upload_that_fails_leaves_no_environment(
         ("client_secret=Ab~c&grant_type=x", "client_secret=***&grant_type=x"),
     ],
 )
-def test_secrets_are_not_repeated(said: str, shown: str):
-    assert without_secrets(said).startswith(shown)
-    assert "Ab" not in without_secrets(said)
+def test_secrets_are_not_repeated(message: str, expected: str):
+    assert without_secrets(message).startswith(expected)
+    assert "Ab" not in without_secrets(message)
 
 
 @pytest.mark.parametrize(
-    "said",
+    "message",
     [
         "(AuthorizationFailed) The client 'x' may not do this.",
         "AADSTS7000215: Invalid client secret provided.",
         "see https://aka.ms/x.",
     ],
 )
-def test_what_holds_no_secret_is_repeated(said: str):
-    assert without_secrets(said) == said
+def test_messages_without_secrets_are_unchanged(message: str):
+    assert without_secrets(message) == message

@@ -43,20 +43,20 @@ def bundle(archive: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def own(archive: Path, tmp_path: Path) -> Path:
+def bundle_copy(archive: Path, tmp_path: Path) -> Path:
     """An unpacked bundle that a test may change."""
     return unpack(archive, tmp_path / "unpacked")
 
 
 @pytest.fixture
 def _loaded(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    small_scorer()  # its package can be imported from now on
+    small_scorer()  # makes its package importable
     monkeypatch.setattr(score, "_loaded", score.load_served(model, SCORER))
 
 
 @pytest.fixture
 def runner(bundle: Path, _loaded: None) -> Any:
-    """The runner as a module of this process, which is quicker."""
+    """The runner as a module of this process, which is faster than a subprocess."""
     spec = importlib.util.spec_from_file_location("runner_of_a_bundle", bundle / "score_file.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
@@ -72,30 +72,30 @@ def write(folder: Path, table: pd.DataFrame) -> Path:
 @pytest.mark.usefixtures("_loaded")
 def test_a_request_gets_the_answer_of_the_score_function(bundle: Path) -> None:
     body = body_of(measured(100))
-    said = run(bundle, stdin=body)
-    assert (said.status, said.err) == (0, "")
-    assert json.loads(said.out) == score.run(body).body
+    result = run(bundle, stdin=body)
+    assert (result.status, result.err) == (0, "")
+    assert json.loads(result.out) == score.run(body).body
 
 
 @pytest.mark.usefixtures("_loaded")
 def test_a_file_gets_the_answers_of_the_score_function(bundle: Path, tmp_path: Path) -> None:
     table = pd.concat([measured(100), series(8, unit="south")])
-    said = run(bundle, str(write(tmp_path, table)), str(tmp_path / "scores.csv"))
-    assert (said.status, said.err) == (0, "")
+    result = run(bundle, str(write(tmp_path, table)), str(tmp_path / "scores.csv"))
+    assert (result.status, result.err) == (0, "")
     expected = pd.DataFrame(score.run(body_of(table)).body["data"])
-    found = pd.read_csv(tmp_path / "scores.csv", dtype={"unit": str, "is_far": "Int64"})
-    assert list(found) == ["time", "unit", "load", "deviation", "is_far", "model_version"]
-    assert found["deviation"].tolist()[:-8] == expected["deviation"].tolist()[:-8]
-    assert found["deviation"].isna().sum() == expected["deviation"].isna().sum() == 8
+    scores = pd.read_csv(tmp_path / "scores.csv", dtype={"unit": str, "is_far": "Int64"})
+    assert list(scores) == ["time", "unit", "load", "deviation", "is_far", "model_version"]
+    assert scores["deviation"].tolist()[:-8] == expected["deviation"].tolist()[:-8]
+    assert scores["deviation"].isna().sum() == expected["deviation"].isna().sum() == 8
     flags = expected["is_far"].astype("boolean").astype("Int64")
-    pd.testing.assert_series_equal(found["is_far"], flags)
-    assert found["is_far"].sum() >= 2
-    assert f"208 rows scored, {found['is_far'].sum()} flagged" in said.out
-    assert found["unit"].tolist() == table["unit"].tolist()
-    assert set(found["model_version"]) == {score.model().version}
+    pd.testing.assert_series_equal(scores["is_far"], flags)
+    assert scores["is_far"].sum() >= 2
+    assert f"208 rows scored, {scores['is_far'].sum()} flagged" in result.out
+    assert scores["unit"].tolist() == table["unit"].tolist()
+    assert set(scores["model_version"]) == {score.model().version}
 
 
-def test_a_file_longer_than_a_piece_is_scored_as_in_one(
+def test_scoring_a_file_in_pieces_gives_the_same_scores(
     runner: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source = write(tmp_path, measured(100))
@@ -150,13 +150,13 @@ def test_a_file_that_an_endpoint_would_refuse_is_refused(
     assert [path.name for path in tmp_path.iterdir()] == ["bad.csv"]
 
 
-def test_a_file_that_is_no_text_is_refused(runner: Any, tmp_path: Path) -> None:
+def test_a_file_that_is_not_utf_8_is_refused(runner: Any, tmp_path: Path) -> None:
     (tmp_path / "bad.csv").write_bytes(HEAD.encode() + b"\xff\xfe\n")
     with pytest.raises(runner.RefusedError, match="is not a CSV file in UTF-8"):
         runner.score_file(score, tmp_path / "bad.csv", tmp_path / "scores.csv")
 
 
-def test_time_that_goes_back_between_two_pieces_is_refused(
+def test_a_time_that_goes_back_between_two_pieces_is_refused(
     runner: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(runner, "ROWS_PER_PIECE", 7)
@@ -167,29 +167,29 @@ def test_time_that_goes_back_between_two_pieces_is_refused(
     assert not (tmp_path / "scores.csv").exists()
 
 
-def test_a_file_that_is_refused_ends_the_runner_with_1(bundle: Path, tmp_path: Path) -> None:
+def test_the_runner_exits_with_1_if_a_file_is_refused(bundle: Path, tmp_path: Path) -> None:
     source = write(tmp_path, series(4).assign(load=9000))
-    said = run(bundle, str(source), str(tmp_path / "scores.csv"))
-    assert said.status == 1
-    assert said.err == "score_file: line 2 load is outside 0 to 200\n"
+    result = run(bundle, str(source), str(tmp_path / "scores.csv"))
+    assert result.status == 1
+    assert result.err == "score_file: line 2 load is outside 0 to 200\n"
 
 
 def test_a_request_that_an_endpoint_would_refuse_is_refused(bundle: Path) -> None:
-    said = run(bundle, stdin=b'{"data": [{"time": "2024-01-01", "unit": "north"}]}')
-    assert said.status == 1
-    assert json.loads(said.out)["error"]["field"] == "data[0].load"
-    assert said.err == "score_file: data[0].load is missing\n"
+    result = run(bundle, stdin=b'{"data": [{"time": "2024-01-01", "unit": "north"}]}')
+    assert result.status == 1
+    assert json.loads(result.out)["error"]["field"] == "data[0].load"
+    assert result.err == "score_file: data[0].load is missing\n"
 
 
-def test_the_rows_are_not_overwritten_by_their_scores(bundle: Path, tmp_path: Path) -> None:
+def test_scores_do_not_overwrite_their_input_file(bundle: Path, tmp_path: Path) -> None:
     file = write(tmp_path, measured().tail(4))
     before = file.read_bytes()
-    said = run(bundle, str(file), str(file))
-    assert (said.status, file.read_bytes()) == (2, before)
-    assert "name another for the scores" in said.err
+    result = run(bundle, str(file), str(file))
+    assert (result.status, file.read_bytes()) == (2, before)
+    assert "name another file for the scores" in result.err
 
 
-def test_blank_lines_at_the_end_are_no_rows(runner: Any, tmp_path: Path) -> None:
+def test_blank_lines_at_the_end_are_ignored(runner: Any, tmp_path: Path) -> None:
     file = write(tmp_path, measured().tail(4))
     file.write_text(file.read_text(encoding="utf-8") + "\n\n", encoding="utf-8")
     runner.score_file(score, file, tmp_path / "scores.csv")
@@ -200,75 +200,75 @@ def test_blank_lines_at_the_end_are_no_rows(runner: Any, tmp_path: Path) -> None
         runner.score_file(score, file, tmp_path / "scores.csv")
 
 
-def test_a_file_that_is_not_there_could_not_be_tried(bundle: Path, tmp_path: Path) -> None:
-    said = run(bundle, str(tmp_path / "none.csv"), str(tmp_path / "scores.csv"))
-    assert (said.status, "none.csv" in said.err) == (2, True)
+def test_the_runner_exits_with_2_if_a_file_is_missing(bundle: Path, tmp_path: Path) -> None:
+    result = run(bundle, str(tmp_path / "none.csv"), str(tmp_path / "scores.csv"))
+    assert (result.status, "none.csv" in result.err) == (2, True)
     assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("name", ["model/rolling.json", "code/plant/rolling.py", "README.md"])
-def test_a_changed_byte_is_refused_by_runner_and_installer(own: Path, name: str) -> None:
-    assert run(own, "--check").status == 0
-    content = bytearray((own / name).read_bytes())
+def test_a_changed_byte_is_refused_by_runner_and_installer(bundle_copy: Path, name: str) -> None:
+    assert run(bundle_copy, "--check").status == 0
+    content = bytearray((bundle_copy / name).read_bytes())
     content[len(content) // 2] ^= 1
-    (own / name).write_bytes(content)
-    for said in (run(own, "--check"), call(["sh", "install.sh"], own)):
-        assert said.status == 2
-        assert name in said.err
-        assert "was altered: unpack the bundle again" in said.err
+    (bundle_copy / name).write_bytes(content)
+    for result in (run(bundle_copy, "--check"), call(["sh", "install.sh"], bundle_copy)):
+        assert result.status == 2
+        assert name in result.err
+        assert "was altered: unpack the bundle again" in result.err
 
 
-def test_another_model_with_its_own_checksums_is_refused(own: Path) -> None:
-    weights = own / "model/rolling.json"
+def test_another_model_with_its_own_checksums_is_refused(bundle_copy: Path) -> None:
+    weights = bundle_copy / "model/rolling.json"
     text = weights.read_text(encoding="utf-8")
     before, after = (hashlib.sha256(one.encode()).hexdigest() for one in (text, text + " "))
     weights.write_text(text + " ", encoding="utf-8")
-    sums = own / "SHA256SUMS"
+    sums = bundle_copy / "SHA256SUMS"
     sums.write_text(sums.read_text(encoding="utf-8").replace(before, after), encoding="utf-8")
-    said = run(own, "--check")
-    assert (said.status, "those that were registered" in said.err) == (2, True)
+    result = run(bundle_copy, "--check")
+    assert (result.status, "those that were registered" in result.err) == (2, True)
 
 
-def test_a_file_that_is_missing_is_refused(own: Path) -> None:
-    (own / "code").rename(own / "elsewhere")
-    said = run(own, "--check")
-    assert (said.status, "was altered" in said.err) == (2, True)
+def test_a_bundle_without_its_code_is_refused(bundle_copy: Path) -> None:
+    (bundle_copy / "code").rename(bundle_copy / "elsewhere")
+    result = run(bundle_copy, "--check")
+    assert (result.status, "was altered" in result.err) == (2, True)
 
 
 def test_a_bundle_without_wheels_cannot_be_installed(bundle: Path) -> None:
-    said = call(["sh", "install.sh"], bundle, PYTHON=sys.executable)
-    assert said.status == 2
-    assert "has no wheels: build it again" in said.err
+    result = call(["sh", "install.sh"], bundle, PYTHON=sys.executable)
+    assert result.status == 2
+    assert "has no wheels: build it again" in result.err
     assert not (bundle / ".venv").exists()
 
 
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A project whose scorer serves, as the current folder."""
-    found = project_with_scorer(tmp_path / "project")
-    monkeypatch.chdir(found)
-    return found
+    folder = project_with_scorer(tmp_path / "project")
+    monkeypatch.chdir(folder)
+    return folder
 
 
 def test_the_command_bundles_a_folder(model: Path, project: Path, mlops: Command) -> None:
-    said = mlops("bundle", "--model", str(model), "--no-wheels")
-    assert said.status == 0, said.err
+    result = mlops("bundle", "--model", str(model), "--no-wheels")
+    assert result.status == 0, result.err
     (archive,) = (project / "dist").iterdir()
-    assert f"wrote dist/{archive.name}" in said.out
-    assert f"packing the model in {model}, digest {digest(model)[:12]}" in said.out
-    assert hashlib.sha256(archive.read_bytes()).hexdigest() in said.out
+    assert f"wrote dist/{archive.name}" in result.out
+    assert f"packing the model in {model}, digest {digest(model)[:12]}" in result.out
+    assert hashlib.sha256(archive.read_bytes()).hexdigest() in result.out
 
 
-def test_the_command_refuses_a_python_that_is_none(
+def test_the_command_refuses_an_invalid_python_version(
     model: Path, project: Path, mlops: Command
 ) -> None:
     wheels = ("--wheels-for", "linux_x86_64", "--python", "newest")
-    said = mlops("bundle", "--model", str(model), *wheels)
-    assert (said.status, "is not a version such as 3.11" in said.err) == (2, True)
+    result = mlops("bundle", "--model", str(model), *wheels)
+    assert (result.status, "is not a version such as 3.11" in result.err) == (2, True)
     assert not (project / "dist").exists()
 
 
 @pytest.mark.usefixtures("project")
-def test_without_a_champion_the_command_says_what_to_do(mlops: Command) -> None:
-    said = mlops("bundle", "--no-wheels")
-    assert (said.status, "local has no champion to serve yet" in said.err) == (2, True)
+def test_without_a_champion_the_command_gives_advice(mlops: Command) -> None:
+    result = mlops("bundle", "--no-wheels")
+    assert (result.status, "local has no champion to serve yet" in result.err) == (2, True)

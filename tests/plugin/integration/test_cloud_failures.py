@@ -1,4 +1,4 @@
-"""Messages and remains when Azure refuses, the connection breaks, or a step fails."""
+"""Messages and leftovers when Azure refuses, the connection breaks, or a step fails."""
 
 import re
 from collections.abc import Iterator
@@ -28,7 +28,7 @@ BUG = """
 
 @pytest.fixture
 def cloud(tmp_path: Path, database: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Sender]:
-    """Jobs that are sent are not run, and retries do not wait."""
+    """A stand-in that accepts jobs but does not run them; retries do not wait."""
     with sender_in(tmp_path, database) as cloud, cloud.azure.hold():
         without_pauses(monkeypatch)
         yield cloud
@@ -36,7 +36,7 @@ def cloud(tmp_path: Path, database: Path, monkeypatch: pytest.MonkeyPatch) -> It
 
 @pytest.fixture(scope="module")
 def failed(tmp_path_factory: pytest.TempPathFactory, database: Path) -> Iterator[Sender]:
-    """A project with a bug in its second step that only its data brings to light."""
+    """A project with a bug in its second step that only occurs with its data."""
     with sender_in(tmp_path_factory.mktemp("failed"), database) as cloud:
         cloud.configure(steps=TWO)
         nodes = cloud.project.path / "src/plant/nodes.py"
@@ -52,17 +52,17 @@ def failed(tmp_path_factory: pytest.TempPathFactory, database: Path) -> Iterator
     ("method", "pattern", "status", "message"),
     [
         ("GET", r"/data/raw_hours/versions/", 401, "Azure does not accept the sign-in"),
-        ("PUT", DATA, 403, "You may not do that"),
+        ("PUT", DATA, 403, "You do not have permission"),
         ("PUT", DATA, 500, "The fault is Azure's"),
-        ("PUT", r"/environments/", 403, "You may not do that"),
+        ("PUT", r"/environments/", 403, "You do not have permission"),
         ("POST", CODE, 429, "Azure still throttles requests"),
-        ("PUT", FILE, 403, "You may not do that"),
+        ("PUT", FILE, 403, "You do not have permission"),
         ("PUT", FILE, None, "the connection broke"),
         ("PUT", JOB, 401, "Azure does not accept the sign-in"),
         ("PUT", JOB, 500, "The fault is Azure's"),
     ],
 )
-def test_a_lasting_fault_is_said_and_leaves_no_job(
+def test_a_lasting_fault_is_reported_and_leaves_no_job(
     cloud: Sender, method: str, pattern: str, status: int | None, message: str
 ) -> None:
     if status:
@@ -74,7 +74,7 @@ def test_a_lasting_fault_is_said_and_leaves_no_job(
     assert message in err
     assert "sig=" not in err
     assert len(err.splitlines()[-1]) < 700
-    assert cloud.found("jobs") == {}
+    assert cloud.resources("jobs") == {}
 
 
 @pytest.mark.parametrize(
@@ -86,7 +86,7 @@ def test_a_lasting_fault_is_said_and_leaves_no_job(
         ("PUT", JOB, 429),
     ],
 )
-def test_a_passing_fault_is_not_even_noticed(
+def test_a_passing_fault_goes_unnoticed(
     cloud: Sender, method: str, pattern: str, status: int | None
 ) -> None:
     if status:
@@ -95,41 +95,40 @@ def test_a_passing_fault_is_not_even_noticed(
         cloud.azure.drop(method, pattern, times=2)
     verdict, _, err = cloud.mlops(*SUBMIT)
     assert verdict == 0, err
-    assert len(cloud.found("jobs")) == 1
-    whole = cloud.project.path / "data/raw/hours.csv"
+    assert len(cloud.resources("jobs")) == 1
+    source = cloud.project.path / "data/raw/hours.csv"
     (key,) = [key for key in cloud.azure.blobs if key.endswith("/hours.csv")]
-    assert cloud.azure.blobs[key] == whole.read_bytes()
+    assert cloud.azure.blobs[key] == source.read_bytes()
 
 
 @pytest.mark.parametrize(
-    ("pattern", "there_already"),
+    ("pattern", "uploaded_before"),
     [(DATA, set()), (FILE, {"hours.csv", "Dockerfile"})],
 )
-def test_after_a_broken_upload_the_rest_is_sent(
-    cloud: Sender, pattern: str, there_already: set[str]
-) -> None:
+def test_a_broken_upload_is_resumed(cloud: Sender, pattern: str, uploaded_before: set[str]) -> None:
     tries = 4
     cloud.azure.drop("PUT", pattern, times=tries)
     assert cloud.mlops(*SUBMIT)[0] == 2
-    assert cloud.found("jobs") == {}
+    assert cloud.resources("jobs") == {}
     cloud.azure.forget()
     assert cloud.mlops(*SUBMIT)[0] == 0
     sent = {Path(key).name for key in cloud.azure.uploads}
-    assert not sent & there_already
+    assert not sent & uploaded_before
     assert "pipeline_registry.py" in sent
-    assert len(cloud.found("jobs")) == 1
+    assert len(cloud.resources("jobs")) == 1
 
 
-def test_following_ends_when_azure_cannot_be_asked_and_the_job_goes_on(cloud: Sender) -> None:
+def test_following_ends_when_azure_refuses_and_the_job_keeps_running(cloud: Sender) -> None:
     cloud.mlops(*SUBMIT)
     cloud.azure.fail("GET", r"/details$", 403, times=1)
     status, _, err = cloud.mlops(*SUBMIT, "--job", cloud.job())
     assert status == 2
-    assert f"following the job {cloud.job()}, which keeps running: You may not do that" in err
-    assert cloud.found("jobs")[cloud.job()]["status"] == "Running"
+    expected = f"following the job {cloud.job()}, which keeps running: You do not have permission"
+    assert expected in err
+    assert cloud.resources("jobs")[cloud.job()]["status"] == "Running"
 
 
-def test_a_job_that_is_not_there_is_said(cloud: Sender) -> None:
+def test_an_unknown_job_is_reported(cloud: Sender) -> None:
     status, _, err = cloud.mlops(*SUBMIT, "--job", "gone")
     assert status == 2
     assert "gone" in err
@@ -138,7 +137,7 @@ def test_a_job_that_is_not_there_is_said(cloud: Sender) -> None:
     assert "looking for the job gone" in err
 
 
-def test_a_failed_step_is_told_and_repeated_here_by_the_command_that_is_told(
+def test_a_failed_step_is_reported_with_the_command_that_repeats_it_locally(
     failed: Sender,
 ) -> None:
     status, out, err = failed.mlops(
@@ -148,27 +147,27 @@ def test_a_failed_step_is_told_and_repeated_here_by_the_command_that_is_told(
     assert status == 1
     assert "train: Failed" in out
     assert "Step train failed: Execution failed." in err
-    (said,) = set(re.findall(message, err))
+    (reported,) = set(re.findall(message, err))
     command = err.splitlines()[-1].split()
     assert command[:2] == ["kedro", "mlops"]
     assert (failed.project.path / "build/made/prepare/train/train.parquet").is_file()
     assert not (failed.project.path / "build/made/train").exists()
     status, out, _ = failed.mlops(*command[2:])
     assert status == 1
-    assert set(re.findall(message, out)) == {said}
+    assert set(re.findall(message, out)) == {reported}
     assert "commit" not in out
     cloud_folder = failed.project.path / "build/cloud" / failed.job()
     assert (cloud_folder / "prepare/train/train.parquet").is_file()
 
 
-def test_a_step_that_did_not_fail_is_repeated_too(failed: Sender) -> None:
+def test_a_step_that_succeeded_can_be_repeated_too(failed: Sender) -> None:
     repeat = ("local", "--env", "dev", "--job", failed.job())
-    # What it was given is fetched, and is not what lies here.
+    # The step's inputs are downloaded, not taken from this folder.
     (failed.project.path / "data/raw/hours.csv").unlink()
     failed.azure.forget()
     status, out, err = failed.mlops(*repeat, "--step", "prepare")
     assert status == 0, err
-    assert "files here differ from commit" in out
+    assert "local files differ from commit" in out
     assert failed.azure.uploads == []
     fetched = failed.project.path / "build/cloud" / failed.job() / "job-inputs"
     assert list(fetched.glob("raw_hours/*/hours.csv"))
@@ -176,15 +175,15 @@ def test_a_step_that_did_not_fail_is_repeated_too(failed: Sender) -> None:
     assert failed.mlops("local", "--env", "stage", "--job", failed.job())[0] == 2
 
 
-def test_it_is_told_when_the_code_here_is_not_the_jobs(failed: Sender) -> None:
-    said: list[str] = []
+def test_local_code_that_differs_from_the_jobs_is_reported(failed: Sender) -> None:
+    messages: list[str] = []
     root, job = failed.project.path, failed.job()
-    made_of = failed.found("jobs")[job]["tags"]["git.commit"]
+    job_commit = failed.resources("jobs")[job]["tags"]["git.commit"]
     (root / "src" / "other.py").touch()
-    here = failed.commit()
-    repetition = repetition_of("dev", job, None, root, said.append)
+    head = failed.commit()
+    repetition = repetition_of("dev", job, None, root, messages.append)
     assert repetition.step == "train"
     assert repetition.parameters["model__arguments__alpha"] == "7.5"
-    (line,) = said
-    assert line.startswith(f"the job was made from commit {made_of}, here is {here}")
-    assert line.endswith(f"git checkout {made_of}")
+    (line,) = messages
+    assert line.startswith(f"the job was made from commit {job_commit}, the local one is {head}")
+    assert line.endswith(f"git checkout {job_commit}")

@@ -1,4 +1,4 @@
-"""``kedro run`` and the commands as a person types them: what they print, their exit status."""
+"""``kedro run`` and the commands as users type them: their output and exit status."""
 
 import gc
 import subprocess
@@ -68,13 +68,13 @@ NO_DATASETS = "Pipeline does not contain datasets named ['nope']; see: kedro cat
         ),
     ],
 )
-def test_what_a_person_can_fix_is_said_without_a_traceback(
+def test_user_errors_are_reported_without_a_traceback(
     project: Project, monkeypatch: pytest.MonkeyPatch, arguments: list[str], message: str
 ) -> None:
     result = kedro_run(project, monkeypatch, *arguments)
     assert result.exit_code == 2
     assert message in result.output
-    assert isinstance(result.exception, SystemExit), "no bug, which would keep its traceback"
+    assert isinstance(result.exception, SystemExit), "a user error; a bug would keep its traceback"
     assert not project.processed("model").exists()
 
 
@@ -85,7 +85,7 @@ def test_what_a_person_can_fix_is_said_without_a_traceback(
         ("ibis.TableDataset", "kedro-datasets[ibis]"),
     ],
 )
-def test_a_package_that_an_entry_lacks_is_named(
+def test_the_missing_package_of_an_entry_is_named(
     project: Project, monkeypatch: pytest.MonkeyPatch, kind: str, package: str
 ) -> None:
     monkeypatch.setitem(sys.modules, "pyspark", None)
@@ -131,8 +131,8 @@ def test_a_mistyped_type_is_named_with_its_entry_and_file(
     (folder / "catalog_of_others.yml").write_text(text, encoding="utf-8")
     result = kedro_run(project, monkeypatch, "--env", "other")
     assert result.exit_code == 2
-    said = f"conf/other/catalog_of_others.yml: the entry {name} has the type {kind}, which {why}"
-    assert said in result.output
+    message = f"conf/other/catalog_of_others.yml: the entry {name} has the type {kind}, which {why}"
+    assert message in result.output
     assert isinstance(result.exception, SystemExit)
     assert "kedro-datasets" not in result.output
 
@@ -144,7 +144,7 @@ def remove_entry(project: Project, name: str) -> None:
     file.write_text(yaml.safe_dump(entries), encoding="utf-8")
 
 
-def test_without_kedro_datasets_it_is_named_as_what_may_be_missing(
+def test_missing_kedro_datasets_are_suggested(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("kedro_azure_mlops.dataset_types._DATASETS", "kedro_datasets_gone")
@@ -157,7 +157,7 @@ def test_without_kedro_datasets_it_is_named_as_what_may_be_missing(
     assert 'uv pip install "kedro-datasets[pandas]"' in result.output
 
 
-def test_a_bug_in_the_module_of_a_type_keeps_its_traceback(
+def test_a_bug_in_a_dataset_module_keeps_its_traceback(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (project.path / "broken_types.py").write_text("1 / 0\n", encoding="utf-8")
@@ -171,7 +171,7 @@ def test_a_bug_in_the_module_of_a_type_keeps_its_traceback(
 
 
 @pytest.mark.parametrize("arguments", [["--to-nodes", "fit"], ["--to-outputs", "model"]])
-def test_options_that_choose_nodes_run_them(
+def test_options_select_the_nodes_to_run(
     project: Project, monkeypatch: pytest.MonkeyPatch, arguments: list[str]
 ) -> None:
     assert kedro_run(project, monkeypatch, *arguments).exit_code == 0
@@ -179,14 +179,14 @@ def test_options_that_choose_nodes_run_them(
     assert not project.processed("gate.json").exists()
 
 
-def filters_itself(**_: object) -> None:
+def filter_nodes(**_: object) -> None:
     Pipeline([]).filter(node_names=["fit"])
 
 
 @pytest.mark.parametrize(
-    "run", [filters_itself, lambda **_: int("Pipeline does not contain nodes named ['fit']")]
+    "run", [filter_nodes, lambda **_: int("Pipeline does not contain nodes named ['fit']")]
 )
-def test_an_error_of_other_code_about_nodes_keeps_its_traceback(
+def test_errors_about_nodes_from_other_code_keep_their_traceback(
     project: Project, monkeypatch: pytest.MonkeyPatch, run: Any
 ) -> None:
     monkeypatch.setattr("kedro.framework.cli.project.run.callback", run)
@@ -202,7 +202,7 @@ def failing(error: Exception) -> Any:
 
 
 def in_a_node(cause: Exception) -> Exception:
-    """Wrap an error as Kedro does, which loads and saves what nodes need."""
+    """Wrap an error as Kedro does when it loads an input of a node."""
     error = DatasetError("Failed while loading data")
     error.__cause__ = cause
     return error
@@ -218,7 +218,7 @@ def in_a_node(cause: Exception) -> Exception:
     ],
     ids=["refused", "refused_in_a_node", "schema", "file"],
 )
-def test_an_answer_that_is_no_has_another_status_than_what_could_not_be_tried(
+def test_refusals_and_failures_have_different_exit_statuses(
     project: Project,
     monkeypatch: pytest.MonkeyPatch,
     error: Exception,
@@ -246,7 +246,7 @@ def test_threads_give_the_same_metrics(
     assert project.metrics() == pytest.approx(ran.metrics())
 
 
-def test_the_gate_command_answers_with_its_exit_status(
+def test_the_exit_status_of_the_gate_command_is_its_verdict(
     project: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(project.path)
@@ -256,7 +256,7 @@ def test_the_gate_command_answers_with_its_exit_status(
     assert main(["gate"]) == 0
     assert "Gate: PASSED" in capsys.readouterr().out
     assert main(["gate", "--env", "prod"]) == 2
-    assert "The last run made plant, not plant-prod" in capsys.readouterr().err
+    assert "The last run was for plant, not plant-prod" in capsys.readouterr().err
     assert main(["gate", "--env", "nowhere"]) == 2
     assert "nowhere" in capsys.readouterr().err
     project.run(gate={"rules": [{"metric": "r2", "minimum": 0.9999}]})
@@ -277,7 +277,7 @@ def test_an_unknown_command_is_refused(capsys: pytest.CaptureFixture[str]) -> No
         ("promote", "--approved-by NAME who approves it; requires --reason"),
     ],
 )
-def test_help_says_when_a_reason_is_required(
+def test_help_states_when_a_reason_is_required(
     command: str, text: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main([command, "--help"]) == 0
@@ -286,9 +286,9 @@ def test_help_says_when_a_reason_is_required(
 
 def test_help_keeps_the_lines_of_an_example(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["audit", "--help"]) == 0
-    said = capsys.readouterr().out
-    assert "\\b" not in said
-    lines = [line.strip() for line in said.splitlines()]
+    out = capsys.readouterr().out
+    assert "\\b" not in out
+    lines = [line.strip() for line in out.splitlines()]
     at = lines.index("[[ignore]]")
     assert [line.split(" ")[0] for line in lines[at + 1 : at + 5]] == [
         "id",
@@ -317,12 +317,12 @@ def test_no_command_runs_outside_of_a_project(
     assert f"{command}: {tmp_path.name} is not a project folder" in capsys.readouterr().err
     (tmp_path / "pyproject.toml").write_text("[project]\n", encoding="utf-8")
     assert main([command, *arguments]) == 2
-    said = capsys.readouterr().err
-    assert f"{command}: {tmp_path.name} is not a project folder: There's no" in said
+    err = capsys.readouterr().err
+    assert f"{command}: {tmp_path.name} is not a project folder: There's no" in err
 
 
 @pytest.mark.parametrize("fails", [False, True])
-def test_a_run_looks_for_garbage_seldom_until_its_first_node_and_then_as_before(
+def test_garbage_is_collected_less_often_until_the_first_node(
     monkeypatch: pytest.MonkeyPatch, fails: bool
 ) -> None:
     before, during = gc.get_threshold(), []
@@ -355,8 +355,8 @@ module.run.callback()
 """
 
 
-def test_what_a_run_leaves_to_the_exit_is_done_before_garbage_is_ignored() -> None:
-    made = subprocess.run(
+def test_exit_handlers_of_a_run_are_called_before_garbage_is_frozen() -> None:
+    process = subprocess.run(
         [sys.executable, "-c", _AT_EXIT], capture_output=True, text=True, env=new_shell()
     )
-    assert made.stdout.endswith("of the run False\nof the process True\n"), made.stderr
+    assert process.stdout.endswith("of the run False\nof the process True\n"), process.stderr

@@ -1,4 +1,4 @@
-"""Data is reached as an input of the job, through the workspace, and straight from Blob storage."""
+"""Data is read as an input of the job, through the workspace, or directly from Blob storage."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -62,17 +62,17 @@ def test_the_same_content_is_uploaded_once(client: "MLClient", cloud: Sender) ->
     assert len(cloud.azure.uploads) == 1
     assert register(client, "hours", "a.csv", "2\n") != first
     assert len(cloud.azure.uploads) == 2
-    tags = cloud.found("data")[f"hours/versions/{first}"]["tags"]
+    tags = cloud.resources("data")[f"hours/versions/{first}"]["tags"]
     assert tags == {"digest": sha256(Path("b.csv"))}
 
 
-def test_a_folder_is_registered_whole_and_comes_back_whole(client: "MLClient") -> None:
+def test_a_registered_folder_is_downloaded_completely(client: "MLClient") -> None:
     for name in ("2023/a.csv", "2024/a.csv", "2024/b.csv"):
         register(client, "parts", f"hours/{name}", name)
     version = assets.register_data(client, "all", Path("hours"), "uri_folder").version
-    found = download_asset("dev", "all", version, Path("here"))
-    assert found == Path("here") / version
-    assert content_digest(found) == content_digest(Path("hours"))
+    downloaded = download_asset("dev", "all", version, Path("here"))
+    assert downloaded == Path("here") / version
+    assert content_digest(downloaded) == content_digest(Path("hours"))
 
 
 def test_an_asset_is_downloaded_once_and_checked(client: "MLClient", cloud: Sender) -> None:
@@ -84,33 +84,33 @@ def test_an_asset_is_downloaded_once_and_checked(client: "MLClient", cloud: Send
     assert not [request for request in cloud.azure.requests if ".blob." in request.host]
     (key,) = [key for key in cloud.azure.blobs if key.endswith("/a.csv")]
     cloud.azure.blobs[key] = b"3\n"
-    with pytest.raises(OperationError, match="differs from what was registered"):
+    with pytest.raises(OperationError, match="differs from the registered content"):
         download_asset("dev", "hours", version, Path("there"))
     assert list(Path("there").iterdir()) == []
 
 
-def test_an_asset_that_breaks_off_is_not_taken_for_whole(client: "MLClient", cloud: Sender) -> None:
+def test_an_incomplete_download_is_not_reused(client: "MLClient", cloud: Sender) -> None:
     version = register(client, "hours", "a.csv", "1\n")
     cloud.azure.fail("GET", r"\.blob\..*/a\.csv$", 403)
-    with pytest.raises(OperationError, match="You may not do that"):
+    with pytest.raises(OperationError, match="You do not have permission"):
         download_asset("dev", "hours", version, Path("here"))
     assert download_asset("dev", "hours", version, Path("here")).read_text() == "1\n"
 
 
-def test_an_asset_of_other_content_is_refused(client: "MLClient") -> None:
+def test_a_version_with_other_content_is_refused(client: "MLClient") -> None:
     from azure.ai.ml.entities import Data
 
     Path("a.csv").write_text("1\n")
     version = assets.version_of(content_digest(Path("a.csv")))
     other = Data(name="hours", version=version, type="uri_file", path="a.csv")
     client.data.create_or_update(other)
-    with pytest.raises(OperationError, match="was made from other content"):
+    with pytest.raises(OperationError, match="was created from other content"):
         assets.register_data(client, "hours", Path("a.csv"), "uri_file")
-    made = assets.register_data(client, "others", Path("a.csv"), "uri_file")
-    assert made.reference == f"azureml:others:{version}"
+    registered = assets.register_data(client, "others", Path("a.csv"), "uri_file")
+    assert registered.reference == f"azureml:others:{version}"
 
 
-def test_the_latest_version_is_the_last_one_and_not_the_greatest(client: "MLClient") -> None:
+def test_the_latest_version_is_the_newest_and_not_the_greatest(client: "MLClient") -> None:
     versions = {register(client, "hours", "a.csv", f"{n}\n"): f"{n}\n" for n in range(6)}
     assert list(versions) != sorted(versions)
     for n, (version, text) in enumerate(versions.items()):
@@ -132,11 +132,11 @@ def test_an_asset_can_only_be_read(client: "MLClient") -> None:
         read("hours:none").load()
     with pytest.raises(DatasetError, match="write NAME:VERSION of a data asset, or NAME@latest"):
         read("hours")
-    with pytest.raises(DatasetError, match="needs a type and has no filepath"):
+    with pytest.raises(DatasetError, match="needs a type and no filepath"):
         read("hours:none", filepath="a.csv")
 
 
-def through_the_workspace(cloud: Sender, client: "MLClient") -> None:
+def read_through_the_workspace(cloud: Sender, client: "MLClient") -> None:
     """Make dev read its raw data through the workspace."""
     assets.register_data(client, "hours", RAW, "uri_file")
     entry = {
@@ -148,8 +148,8 @@ def through_the_workspace(cloud: Sender, client: "MLClient") -> None:
     cloud.project.configure("dev", "catalog.yml", yaml.safe_dump({"raw_hours": entry}))
 
 
-def from_blob_storage(cloud: Sender) -> None:
-    """Make dev read its raw data straight from Blob storage, by an identity."""
+def read_from_blob_storage(cloud: Sender) -> None:
+    """Make dev read its raw data directly from Blob storage, with an identity."""
     cloud.azure.blobs[f"{ACCOUNT}/raw/hours.csv"] = RAW.read_bytes()
     entry = {
         "type": "pandas.CSVDataset",
@@ -159,8 +159,8 @@ def from_blob_storage(cloud: Sender) -> None:
     cloud.project.configure("dev", "catalog.yml", yaml.safe_dump({"raw_hours": entry}))
 
 
-def test_a_run_here_reads_the_workspace(cloud: Sender, client: "MLClient") -> None:
-    through_the_workspace(cloud, client)
+def test_a_local_run_reads_through_the_workspace(cloud: Sender, client: "MLClient") -> None:
+    read_through_the_workspace(cloud, client)
     (cloud.project.path / "data/raw/hours.csv").unlink()
     run = ("run", "--env", "dev", "--pipelines", "prepare")
     ran = cloud.project.kedro(*run, COLUMNS="200")
@@ -170,26 +170,24 @@ def test_a_run_here_reads_the_workspace(cloud: Sender, client: "MLClient") -> No
     assert len(clean) == len(pd.read_csv(RAW).dropna())
 
 
-def test_a_job_reads_the_workspace_as_its_own_identity(
+def test_a_job_reads_through_the_workspace_with_its_identity(
     cloud: Sender, client: "MLClient", monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("COLUMNS", "200")  # of lines in logs
-    through_the_workspace(cloud, client)
+    monkeypatch.setenv("COLUMNS", "200")  # width of log lines
+    read_through_the_workspace(cloud, client)
     cloud.configure()
     cloud.azure.forget()
     status, out, err = cloud.mlops("submit", "--env", "dev", "--wait")
     assert status == 0, out + err
     assert "Loading the data asset hours:" in out
-    job = cloud.found("jobs")[cloud.job()]
-    assert not [name for name, given in job["inputs"].items() if "uri" in given]
+    job = cloud.resources("jobs")[cloud.job()]
+    assert not [name for name, body in job["inputs"].items() if "uri" in body]
     assert not [key for key in cloud.azure.uploads if key.endswith(".csv")]
     (step,) = [step for step in cloud.azure.steps.values() if step.status == "Completed"]
     assert not step.is_deterministic
 
 
-def test_a_step_that_reads_an_asset_by_itself_is_not_reused(
-    cloud: Sender, client: "MLClient"
-) -> None:
+def test_a_step_that_opens_a_data_asset_is_not_reused(cloud: Sender, client: "MLClient") -> None:
     cloud.configure(
         steps={"clean": {"pipelines": ["prepare"]}, "rest": {"pipelines": ["train", "evaluate"]}}
     )
@@ -198,16 +196,16 @@ def test_a_step_that_reads_an_asset_by_itself_is_not_reused(
         return compile_job("dev", write=False).job["jobs"]["clean"]["component"]
 
     assert clean()["is_deterministic"]
-    through_the_workspace(cloud, client)
+    read_through_the_workspace(cloud, client)
     assert not clean()["is_deterministic"]
     assert "raw_hours" not in clean()["inputs"]
 
 
-def test_blob_storage_is_read_by_identity(cloud: Sender) -> None:
-    from_blob_storage(cloud)
+def test_blob_storage_is_read_with_an_identity(cloud: Sender) -> None:
+    read_from_blob_storage(cloud)
     ran = cloud.project.kedro("run", "--env", "dev", "--pipelines", "prepare")
     assert ran.returncode == 0, ran.stderr
     assert "Unclosed" not in ran.stderr
-    asked = [r for r in cloud.azure.requests if r.host.startswith(ACCOUNT)]
-    assert asked
-    assert all(request.headers["authorization"].startswith("Bearer ") for request in asked)
+    requests = [r for r in cloud.azure.requests if r.host.startswith(ACCOUNT)]
+    assert requests
+    assert all(request.headers["authorization"].startswith("Bearer ") for request in requests)

@@ -1,4 +1,4 @@
-"""Databricks as the MLflow server: the whole small project, against a workspace on loopback."""
+"""Databricks as the MLflow server: the small project with a stand-in on loopback."""
 
 import json
 import sys
@@ -26,34 +26,34 @@ from kedro_azure_mlops.testing.databricks import TOKEN, USER, Databricks, servin
 from tests.plugin import registered
 from tests.plugin.helpers import Project
 from tests.plugin.mlflow_server import free_port
-from tests.plugin.registered import SCORER, Place, save_fixed_model, set_keys
-from tests.plugin.trained import serve_by
+from tests.plugin.registered import SCORER, Store, save_fixed_model, set_keys
+from tests.plugin.trained import set_scorer
 
 GOOD = {"arguments": {"alpha": 1.0}}
 AS_GOOD = {"arguments": {"alpha": 0.5}}
 WORSE = {"arguments": {"alpha": 1e9}}
 WORKSPACE, CATALOG = "databricks", "databricks-uc"
-both = pytest.mark.parametrize("uri", [WORKSPACE, CATALOG])
+both_registries = pytest.mark.parametrize("uri", [WORKSPACE, CATALOG])
 
 
 @pytest.fixture(scope="module")
-def served() -> Iterator[Databricks]:
+def stand_in() -> Iterator[Databricks]:
     with serving(Databricks()) as workspace:
         yield workspace
 
 
 @pytest.fixture
-def workspace(served: Databricks, monkeypatch: pytest.MonkeyPatch) -> Iterator[Databricks]:
-    """The workspace that the environment names; each test has a model of its own there."""
-    yield from _led(served, monkeypatch)
-    assert served.refused == [], "the stand-in for Databricks does not support this"
+def workspace(stand_in: Databricks, monkeypatch: pytest.MonkeyPatch) -> Iterator[Databricks]:
+    """The workspace that the environment names; each test uses its own model."""
+    yield from _connected(stand_in, monkeypatch)
+    assert stand_in.refused == [], "the stand-in for Databricks does not support this"
 
 
-def _led(workspace: Databricks, monkeypatch: pytest.MonkeyPatch) -> Iterator[Databricks]:
+def _connected(workspace: Databricks, monkeypatch: pytest.MonkeyPatch) -> Iterator[Databricks]:
     workspace.lead(monkeypatch)
     monkeypatch.setenv("DATABRICKS_CONFIG_FILE", "/nowhere/databrickscfg")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "databricks")
-    monkeypatch.setenv("MLFLOW_REGISTRY_URI", "")  # which MLflow sets itself, and keeps
+    monkeypatch.setenv("MLFLOW_REGISTRY_URI", "")  # MLflow itself would set it, and keep it
     monkeypatch.setenv("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     yield workspace
     mlflow.set_registry_uri(None)
@@ -64,7 +64,7 @@ def name_in(uri: str, model: str) -> str:
 
 
 def use(project: Project, uri: str, model: str, env: str = "local") -> str:
-    """Configure where a project keeps its models, and return the name there."""
+    """Configure the registry of a project, and return the name of its model."""
     name = name_in(uri, model)
     set_keys(project, env, tracking={"experiment": model}, registry={"uri": uri, "name": name})
     entry = f"champion: {{type: kedro_azure_mlops.models.RegisteredChampion, name: {name}}}\n"
@@ -74,7 +74,7 @@ def use(project: Project, uri: str, model: str, env: str = "local") -> str:
 
 @pytest.fixture(autouse=True)
 def _signed_models(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Give the models that are not trained a signature, which Unity Catalog asks for."""
+    """Add a signature to models that are not trained, as Unity Catalog requires one."""
 
     def save(folder: Path, content: str, answer: float = 5.0) -> Path:
         save_fixed_model(folder, content, answer)
@@ -89,28 +89,28 @@ def _signed_models(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(registered, "save_fixed_model", save)
 
 
-def place_of(project: Project, work: Path) -> Place:
-    """Return where models are registered that were not trained."""
-    return Place(project, lambda _: None, work)
+def store_of(project: Project, work: Path) -> Store:
+    """Return a place that registers models without training them."""
+    return Store(project, lambda _: None, work)
 
 
-def alias_or_tag(workspace: Databricks, uri: str, name: str) -> list[str]:
-    """Return which versions are marked as champion, as the server keeps it."""
+def marked_champions(workspace: Databricks, uri: str, name: str) -> list[str]:
+    """Return the versions that the server marks as champion, by alias or by tag."""
     if uri == CATALOG:
         return [str(workspace.unity_catalog.models[name]["aliases"].get("champion"))]
     versions = workspace.workspace_registry.models[name]["versions"].values()
     return [one["version"] for one in versions if one["tags"].get("champion") == "true"]
 
 
-@both
-def test_a_run_is_tracked_and_its_model_compared_with_the_champion_and_replaces_it(
+@both_registries
+def test_a_run_is_tracked_and_a_better_model_replaces_the_champion(
     project: Project, workspace: Databricks, uri: str
 ) -> None:
     name = use(project, uri, "life")
     for model, champion in ((GOOD, "1"), (WORSE, "1"), (AS_GOOD, "3")):
         project.run(model=model)
-        assert alias_or_tag(workspace, uri, name) == [champion]
-    assert project.gate()["champion_version"] == "1", "what the third was compared with"
+        assert marked_champions(workspace, uri, name) == [champion]
+    assert project.gate()["champion_version"] == "1", "the third was compared with it"
     client = open_client("databricks", uri)
     newest, refused, _ = newest_first(client, name)
     assert refused.tags["gate"] == "refused"
@@ -121,16 +121,16 @@ def test_a_run_is_tracked_and_its_model_compared_with_the_champion_and_replaces_
     experiment = client.get_experiment(run.info.experiment_id)
     assert experiment.name == "/Shared/plant/life"
     with KedroSession.create(project_path=project.path) as session:
-        assert open_tracking(session.load_context()) == experiment.name, "as a notebook asks"
+        assert open_tracking(session.load_context()) == experiment.name, "as in a notebook"
     assert newest.tags["digest"] == digest(project.processed("model"))
     assert newest.tags["metrics.r2"] == repr(project.metrics()["r2"])
-    assert "0.01" in newest.tags["parameters"], "the gate's rules among them"
+    assert "0.01" in newest.tags["parameters"], "including the gate's rules"
     other = workspace.workspace_registry if uri == CATALOG else workspace.unity_catalog
-    assert name not in other.models, "nothing was registered where nobody asked for it"
+    assert name not in other.models, "nothing was registered in the other registry"
 
 
-@both
-def test_commands_register_serve_and_promote_by_digest_and_back(
+@both_registries
+def test_commands_register_promote_serve_and_roll_back(
     project: Project,
     workspace: Databricks,
     tmp_path: Path,
@@ -138,32 +138,32 @@ def test_commands_register_serve_and_promote_by_digest_and_back(
     uri: str,
 ) -> None:
     monkeypatch.chdir(project.path)
-    serve_by(project.path, SCORER)
+    set_scorer(project.path, SCORER)
     set_keys(project, "base", gate={"rules": [{"metric": "r2", "minimum": 0.3}]})
     use(project, uri, "moved", "dev")
-    there = "stage.models.moved" if uri == CATALOG else "moved-stage"
-    set_keys(project, "stage", registry={"uri": uri, "name": there})
-    place = place_of(project, tmp_path / "work")
+    target = "stage.models.moved" if uri == CATALOG else "moved-stage"
+    set_keys(project, "stage", registry={"uri": uri, "name": target})
+    store = store_of(project, tmp_path / "work")
     for number, content in (("1", "some weights"), ("2", "other weights")):
-        one = place.champion("dev", content=content)
+        one = store.champion("dev", content=content)
         moved = public.promote("stage", root=project.path)
         assert (moved.number, moved.digest) == (number, one.digest)
     assert moved.tags["promoted.from"] == f"dev {name_in(uri, 'moved')}:2"
     assert moved.tags["metrics.r2"] == "0.7"
-    served = fetch_model("stage", None, project.path, tmp_path / "served")
-    assert load_proven_scorer(served.folder, SCORER, moved.digest)
+    stand_in = fetch_model("stage", None, project.path, tmp_path / "served")
+    assert load_proven_scorer(stand_in.folder, SCORER, moved.digest)
     back = public.rollback("stage", reason="a test", root=project.path)
     champion = public.champion("stage", root=project.path)
     assert champion is not None
     assert champion.number == back.number == "1"
     assert open_registry("stage", project.path).version("2").tags["rollback.reason"] == "a test"
-    place.register("dev", content="bad weights", **{"metrics.r2": "0.1"})
+    store.register("dev", content="bad weights", **{"metrics.r2": "0.1"})
     with pytest.raises(Exception, match="r2"):
         public.promote("stage", version="3", root=project.path)
 
 
-@both
-def test_a_model_is_registered_once_by_command_and_its_lock_is_kept(
+@both_registries
+def test_the_command_registers_a_model_once_and_respects_the_lock(
     project: Project, workspace: Databricks, uri: str
 ) -> None:
     name = use(project, uri, "later")
@@ -180,16 +180,16 @@ def test_a_model_is_registered_once_by_command_and_its_lock_is_kept(
     for _ in range(2):
         version = public.register("local", root=project.path)
         assert version.number == "1"
-    assert alias_or_tag(workspace, uri, name) == ["1"]
+    assert marked_champions(workspace, uri, name) == ["1"]
     (stored,) = newest_first(open_client("databricks", uri), name)
     run = workspace.runs[stored.run_id]["info"]
     assert workspace.experiments[run["experiment_id"]]["name"] == "/Shared/plant/later"
 
 
-def test_without_another_wish_the_workspace_registry_is_the_one_of_that_address(
+def test_the_workspace_registry_is_the_default(
     project: Project, workspace: Databricks, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """MLflow itself would take Unity Catalog for any address of Databricks."""
+    """MLflow itself defaults to Unity Catalog for all addresses of Databricks."""
     set_keys(project, "local", tracking={"model": "model"}, registry={"name": "plain"})
     assert open_registry("local", project.path).place == f"MLflow at databricks ({workspace.uri})"
     project.run("prepare", "train")
@@ -202,7 +202,7 @@ def test_without_another_wish_the_workspace_registry_is_the_one_of_that_address(
     assert "main.models.plain" in workspace.unity_catalog.models
 
 
-def test_a_project_on_sqlite_is_not_led_to_the_registry_of_the_one_before(
+def test_a_project_on_sqlite_does_not_use_the_registry_of_the_previous_one(
     project: Project, workspace: Databricks, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     use(project, CATALOG, "before")
@@ -215,7 +215,7 @@ def test_a_project_on_sqlite_is_not_led_to_the_registry_of_the_one_before(
     assert version.tags["digest"] == digest(project.processed("model"))
 
 
-def test_a_profile_leads_runs_files_and_models_to_its_workspace(
+def test_a_profile_selects_the_workspace_of_runs_files_and_models(
     project: Project, workspace: Databricks, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     file = tmp_path / "databrickscfg"
@@ -223,16 +223,16 @@ def test_a_profile_leads_runs_files_and_models_to_its_workspace(
     file.write_text(f"{other}[mine]\nhost = {workspace.uri}\ntoken = {TOKEN}\n", "utf-8")
     monkeypatch.setenv("DATABRICKS_CONFIG_FILE", str(file))
     signed = "MLFLOW_DISABLE_DATABRICKS_SDK_FOR_RUN_ARTIFACTS"
-    monkeypatch.setenv(signed, "")  # so that it is as before, after the test
+    monkeypatch.setenv(signed, "")  # so that it is restored after the test
     for variable in ("DATABRICKS_HOST", "DATABRICKS_TOKEN", "MLFLOW_TRACKING_URI", signed):
         monkeypatch.delenv(variable)
     name = use(project, CATALOG, "profiled")
     set_keys(project, "local", tracking={"uri": "databricks://mine"})
     project.run(model=GOOD)
-    assert alias_or_tag(workspace, CATALOG, name) == ["1"]
+    assert marked_champions(workspace, CATALOG, name) == ["1"]
     version = workspace.unity_catalog.models[name]["versions"]["1"]
     files = [one for one in workspace.files if version["run_id"] in one]
-    assert any(one.endswith("model/MLmodel") for one in files), "by signed addresses"
+    assert any(one.endswith("model/MLmodel") for one in files), "uploaded to signed URLs"
     assert f"({workspace.uri})" in open_registry("local", project.path).place
 
 
@@ -246,13 +246,13 @@ def test_a_profile_leads_runs_files_and_models_to_its_workspace(
         ("one-monitor", None, "/Shared/plant/one-monitor"),
     ],
 )
-def test_a_name_is_placed_in_a_folder_and_a_path_is_kept(
+def test_an_experiment_name_gets_a_folder_and_a_path_is_unchanged(
     ran: Project, workspace: Databricks, name: str, folder: str | None, path: str
 ) -> None:
     client = mlflow.MlflowClient("databricks")
-    made = [experiment_id(client, name, folder) for _ in range(2)]
-    assert made[0] == made[1], "the second time it is found"
-    assert client.get_experiment(made[0]).name == path
+    ids = [experiment_id(client, name, folder) for _ in range(2)]
+    assert ids[0] == ids[1], "the second call finds it"
+    assert client.get_experiment(ids[0]).name == path
 
 
 CAUSES: dict[str, tuple[dict[str, str | None], dict[str, Any], str]] = {
@@ -285,7 +285,7 @@ CAUSES: dict[str, tuple[dict[str, str | None], dict[str, Any], str]] = {
 
 
 @pytest.mark.parametrize("cause", CAUSES)
-def test_a_fault_is_reported_by_its_cause_before_anything_runs(
+def test_the_cause_of_a_fault_is_reported_before_anything_runs(
     project: Project, workspace: Databricks, monkeypatch: pytest.MonkeyPatch, cause: str
 ) -> None:
     environment, keys, advice = CAUSES[cause]
@@ -306,18 +306,18 @@ def test_a_fault_is_reported_by_its_cause_before_anything_runs(
     assert project.processed("clean_hours.parquet").exists()
 
 
-def test_a_schema_without_permission_says_whom_to_ask(
+def test_the_error_for_a_schema_without_permission_names_whom_to_ask(
     project: Project, workspace: Databricks, tmp_path: Path
 ) -> None:
     use(project, CATALOG, "closed", "dev")
     set_keys(project, "dev", registry={"name": "main.closed.plant"})
     with pytest.raises(OperationError, match="Ask the owner of the schema for USE SCHEMA and"):
-        place_of(project, tmp_path / "closed").register("dev")
+        store_of(project, tmp_path / "closed").register("dev")
     set_keys(project, "dev", registry={"name": "main.models.open"})
-    assert place_of(project, tmp_path / "open").register("dev").number == "1"
+    assert store_of(project, tmp_path / "open").register("dev").number == "1"
 
 
-def test_storage_that_needs_a_package_names_it(
+def test_a_missing_storage_package_is_named(
     project: Project, workspace: Databricks, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     use(project, CATALOG, "lake", "dev")
@@ -325,15 +325,15 @@ def test_storage_that_needs_a_package_names_it(
         changed.setattr(workspace.unity_catalog, "in_data_lake", True)
         changed.setitem(sys.modules, "azure.storage.filedatalake", None)
         with pytest.raises(OperationError, match="azure-storage-file-datalake: install it"):
-            place_of(project, tmp_path / "missing").register("dev")
-    assert place_of(project, tmp_path / "there").register("dev").number == "2"
+            store_of(project, tmp_path / "missing").register("dev")
+    assert store_of(project, tmp_path / "there").register("dev").number == "2"
     assert [one.number for one in open_registry("dev", project.path).versions()] == ["2"]
 
 
 @pytest.mark.parametrize(
     ("uri", "name"), [(CATALOG, "two.levels"), (CATALOG, "a.b c.d"), (WORKSPACE, "main.models.x")]
 )
-def test_a_name_that_the_registry_cannot_have_is_refused_before_anything_runs(
+def test_an_invalid_model_name_is_refused_before_anything_runs(
     project: Project, workspace: Databricks, uri: str, name: str
 ) -> None:
     set_keys(project, "local", registry={"uri": uri, "name": name})
@@ -345,11 +345,11 @@ def test_a_name_that_the_registry_cannot_have_is_refused_before_anything_runs(
     assert ("registry.uri: databricks-uc" in str(refusal.value)) == (uri == WORKSPACE)
 
 
-def test_without_unity_catalog_the_workspace_registry_is_named(
+def test_without_unity_catalog_the_workspace_registry_is_suggested(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with serving(Databricks(unity_catalog=False)) as plain:
-        for _ in _led(plain, monkeypatch):
+        for _ in _connected(plain, monkeypatch):
             use(project, CATALOG, "nowhere")
             with pytest.raises(
                 TrackingError, match=r"Unity Catalog is not enabled .*uri: databricks "
@@ -359,7 +359,7 @@ def test_without_unity_catalog_the_workspace_registry_is_named(
             project.run("prepare")
 
 
-def test_without_a_workspace_registry_unity_catalog_is_named(
+def test_without_a_workspace_registry_unity_catalog_is_suggested(
     project: Project, workspace: Databricks, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(workspace.workspace_registry, "enabled", False)
@@ -370,24 +370,24 @@ def test_without_a_workspace_registry_unity_catalog_is_named(
     project.run("prepare")
 
 
-def test_files_go_by_signed_addresses_where_the_files_api_does_not_take_them(
+def test_without_the_files_api_files_are_transferred_by_signed_urls(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / "a.txt").write_text("some text")
     (tmp_path / "model" / "empty.txt").write_text("")
     with serving(Databricks(files_api=False)) as workspace:
-        for _ in _led(workspace, monkeypatch):
+        for _ in _connected(workspace, monkeypatch):
             client = mlflow.MlflowClient("databricks")
             run = client.create_run(experiment_id(client, "signed"))
             client.log_artifacts(run.info.run_id, str(tmp_path / "model"), "model")
-            found = client.download_artifacts(run.info.run_id, "model", str(tmp_path))
-            assert (Path(found) / "a.txt").read_text() == "some text"
-            assert (Path(found) / "empty.txt").read_text() == ""
+            downloaded = client.download_artifacts(run.info.run_id, "model", str(tmp_path))
+            assert (Path(downloaded) / "a.txt").read_text() == "some text"
+            assert (Path(downloaded) / "empty.txt").read_text() == ""
             assert any("credentials-for-write" in one for one in workspace.requests)
 
 
-def test_what_is_too_long_for_a_batch_is_sent_alone(
+def test_values_that_are_too_long_for_a_batch_are_sent_separately(
     ran: Project, workspace: Databricks, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     mlflow.set_tracking_uri("databricks")
@@ -406,23 +406,25 @@ def test_what_is_too_long_for_a_batch_is_sent_alone(
         )
 
 
-def test_a_version_of_unity_catalog_keeps_any_facts_within_its_limits(
+def test_long_and_many_tags_are_stored_within_the_limits_of_unity_catalog(
     project: Project, workspace: Databricks, tmp_path: Path
 ) -> None:
     use(project, CATALOG, "facts", "dev")
     many = {f"metrics.of-{n}": str(n) for n in range(100)}
     facts = many | {"parameters": "é" * 5_000, "gate.reasons": "a, b: c; " * 500}
-    version = place_of(project, tmp_path / "work").register("dev", **facts)
+    version = store_of(project, tmp_path / "work").register("dev", **facts)
     registry = open_registry("dev", project.path)
-    (found,) = registry.versions()
-    assert {name: found.tags[name] for name in facts} == facts
-    assert found.digest == version.digest
+    (listed,) = registry.versions()
+    assert {name: listed.tags[name] for name in facts} == facts
+    assert listed.digest == version.digest
     registry.tag(version, {"parameters": "short", "metrics.of-1": "2"})
-    (found,) = registry.versions()
-    assert found.tags["parameters"] == "short"
-    assert found.tags["metrics.of-1"] == "2"
+    (listed,) = registry.versions()
+    assert listed.tags["parameters"] == "short"
+    assert listed.tags["metrics.of-1"] == "2"
     stored = workspace.unity_catalog.models[version.name]["versions"]["1"]["tags"]
-    assert not [name for name in stored if name.startswith("parameters_")], "no piece stays behind"
+    assert not [name for name in stored if name.startswith("parameters_")], (
+        "no piece of the longer tag is left"
+    )
     with pytest.raises(mlflow.MlflowException, match="reserved characters"):
         mlflow.MlflowClient("databricks", CATALOG).set_model_version_tag(
             version.name, "1", "metrics.r2", "1"
@@ -433,32 +435,32 @@ def test_all_pages_are_read_and_versions_without_files_are_left_out(
     project: Project, workspace: Databricks, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     name = use(project, CATALOG, "pages", "dev")
-    place = place_of(project, tmp_path / "work")
+    store = store_of(project, tmp_path / "work")
     for number in range(3):
-        place.register("dev", content=f"weights {number}")
+        store.register("dev", content=f"weights {number}")
     monkeypatch.setattr(workspace.unity_catalog, "page", 2)
     registry = open_registry("dev", project.path)
     assert [one.number for one in registry.versions()] == ["3", "2", "1"]
-    kept = workspace.unity_catalog.models[name]["versions"]["3"]
-    kept["status"] = "PENDING_REGISTRATION"  # its upload was broken off
+    newest = workspace.unity_catalog.models[name]["versions"]["3"]
+    newest["status"] = "PENDING_REGISTRATION"  # its upload was interrupted
     assert [one.number for one in registry.versions()] == ["2", "1"]
 
 
 @pytest.mark.parametrize(("token", "status"), [(None, 401), ("other", 403), (TOKEN, 404)])
-def test_the_stand_in_refuses_strangers_and_names_what_it_does_not_know(
+def test_the_stand_in_refuses_wrong_tokens_and_names_unknown_requests(
     token: str | None, status: int
 ) -> None:
     headers = {"Authorization": f"Bearer {token}"} if token else {}
     with serving(Databricks()) as workspace:
         address = f"{workspace.uri}/api/2.0/mlflow/registered-models/alias"
-        found = requests.get(address, headers=headers, timeout=10)
-    assert found.status_code == status
-    known = "GET /api/2.0/mlflow/registered-models/alias"
-    assert (known in found.json()["message"]) == (status == 404)
-    assert workspace.refused == ([known] if status == 404 else [])
+        response = requests.get(address, headers=headers, timeout=10)
+    assert response.status_code == status
+    request = "GET /api/2.0/mlflow/registered-models/alias"
+    assert (request in response.json()["message"]) == (status == 404)
+    assert workspace.refused == ([request] if status == 404 else [])
 
 
-def test_a_workspace_is_asked_once_whether_it_answers(workspace: Databricks) -> None:
+def test_a_workspace_that_answers_is_checked_once(workspace: Databricks) -> None:
     rules.refuse_silence("databricks")
     before = len(workspace.requests)
     rules.refuse_silence("databricks")

@@ -1,7 +1,7 @@
-"""Data of every kind are handed from step to step as they are in ``kedro run``.
+"""Data of all types pass from step to step unchanged, as in ``kedro run``.
 
-The project is not the plugin's usual one: another package and configuration folder, a namespace,
-nested parameters, no ``mlops.yml``. Some of its data have catalog entries, others have none.
+The project differs from the plugin's usual one: another package and configuration folder, a
+namespace, nested parameters, no ``mlops.yml``. Only some of its data have catalog entries.
 """
 
 import json
@@ -16,7 +16,7 @@ from kedro.framework.startup import bootstrap_project
 
 from kedro_azure_mlops.cli import main
 
-# Kedro warns of dots in names, which are those of namespaces here
+# Kedro warns about dots in names; here they separate namespaces
 pytestmark = pytest.mark.filterwarnings("ignore:One or more dataset names contain:UserWarning")
 
 REGISTRY = """
@@ -125,10 +125,10 @@ CONFIG_LOADER_ARGS = {"base_env": "base", "default_run_env": "dev"}
 
 @dataclass
 class Kinds:
-    """The project, what one run of it gives, and what its job printed."""
+    """The project, the results of one run, and the output of its job."""
 
     path: Path
-    wanted: dict[str, Any] = field(default_factory=dict)
+    expected: dict[str, Any] = field(default_factory=dict)
     printed: str = ""
 
     def write(self, name: str, text: str) -> None:
@@ -136,31 +136,31 @@ class Kinds:
         (self.path / name).write_text(text, encoding="utf-8")
 
     def configure(self, name: str, content: Any) -> None:
-        self.write(f"where/it/is/base/{name}.yml", json.dumps(content))  # JSON is YAML
+        self.write(f"where/it/is/base/{name}.yml", json.dumps(content))  # JSON is valid YAML
 
 
 @pytest.fixture(scope="module")
 def kinds(tmp_path_factory: pytest.TempPathFactory) -> Kinds:
-    """The project, which ran once in one process and once as a job of three steps."""
-    found = Kinds(tmp_path_factory.mktemp("kinds") / "project")
-    found.write("pyproject.toml", '[tool.kedro]\npackage_name = "kinds"\nproject_name = "Kinds"\n'
+    """The project and the results of ``kedro run``, whose intermediate files are deleted."""
+    project = Kinds(tmp_path_factory.mktemp("kinds") / "project")
+    project.write("pyproject.toml", '[tool.kedro]\npackage_name = "kinds"\nproject_name = "Kinds"\n'
                 'kedro_init_version = "1.0.0"\nsource_dir = "src"\n')  # fmt: skip
-    found.write("src/kinds/__init__.py", "")
-    found.write("src/kinds/settings.py", SETTINGS)
-    found.write("src/kinds/pipeline_registry.py", REGISTRY)
-    found.write("where/it/is/dev/catalog.yml", "{}\n")
-    found.write("data/raw.csv", "x\n1\n2\n4\n")
+    project.write("src/kinds/__init__.py", "")
+    project.write("src/kinds/settings.py", SETTINGS)
+    project.write("src/kinds/pipeline_registry.py", REGISTRY)
+    project.write("where/it/is/dev/catalog.yml", "{}\n")
+    project.write("data/raw.csv", "x\n1\n2\n4\n")
     for name, content in (("catalog", CATALOG), ("azureml", JOB), ("parameters", PARAMETERS)):
-        found.configure(name, content)
-    bootstrap_project(found.path)
-    with KedroSession.create(project_path=found.path, env="dev") as session:
+        project.configure(name, content)
+    bootstrap_project(project.path)
+    with KedroSession.create(project_path=project.path, env="dev") as session:
         session.run()
-    found.wanted = {
-        name: json.loads((found.path / f"data/{name}.json").read_text(encoding="utf-8"))
+    project.expected = {
+        name: json.loads((project.path / f"data/{name}.json").read_text(encoding="utf-8"))
         for name in ("result", "verdict")
     }
-    shutil.rmtree(found.path / "data/interim")
-    return found
+    shutil.rmtree(project.path / "data/interim")
+    return project
 
 
 @pytest.fixture(scope="module")
@@ -175,26 +175,26 @@ def ran(kinds: Kinds) -> Kinds:
     return kinds
 
 
-def made(kinds: Kinds, name: str) -> Any:
+def output_of(kinds: Kinds, name: str) -> Any:
     file = kinds.path / f"build/local/dev/third/outputs/{name}/{name}.json"
     return json.loads(file.read_text(encoding="utf-8"))
 
 
-def test_three_steps_give_what_one_run_gives_by_their_entries(ran: Kinds) -> None:
-    assert ran.wanted["result"]["parts"] == {"part_0": [0] * 3, "part_1": [1] * 3}
-    assert made(ran, "result") == ran.wanted["result"]
+def test_three_steps_match_one_run_for_data_with_entries(ran: Kinds) -> None:
+    assert ran.expected["result"]["parts"] == {"part_0": [0] * 3, "part_1": [1] * 3}
+    assert output_of(ran, "result") == ran.expected["result"]
     assert not (ran.path / "data/interim").exists()
 
 
-def test_three_steps_give_what_one_run_gives_without_entries(ran: Kinds) -> None:
-    assert ran.wanted["verdict"]["about"] == {"rows": 3}
-    found, wanted = made(ran, "verdict"), dict(ran.wanted["verdict"])
-    # sums of BLAS differ in their last bit with where an array lies in memory
-    assert found.pop("predicted") == pytest.approx(wanted.pop("predicted"), rel=1e-12)
-    assert found == wanted
+def test_three_steps_match_one_run_for_data_without_entries(ran: Kinds) -> None:
+    assert ran.expected["verdict"]["about"] == {"rows": 3}
+    verdict, expected = output_of(ran, "verdict"), dict(ran.expected["verdict"])
+    # the last bit of BLAS sums depends on the memory address of an array
+    assert verdict.pop("predicted") == pytest.approx(expected.pop("predicted"), rel=1e-12)
+    assert verdict == expected
 
 
-def test_it_is_said_what_is_carried_and_stored_by_what_it_is(ran: Kinds) -> None:
+def test_carried_data_are_reported_and_stored_by_type(ran: Kinds) -> None:
     names = "about (first -> third), array (first -> third), frame (first -> third)"
     assert "carried between steps as Parquet, npy, JSON or skops" in ran.printed
     assert names in ran.printed
@@ -214,7 +214,7 @@ def test_it_is_said_what_is_carried_and_stored_by_what_it_is(ran: Kinds) -> None
     }
 
 
-def test_a_switch_refuses_what_no_entry_stores(
+def test_carry_false_refuses_data_without_an_entry(
     kinds: Kinds, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(kinds.path)

@@ -1,4 +1,4 @@
-"""A full disk at each write of a run: named, nothing half written, green when there is space."""
+"""A full disk at each write of a run is reported, and leaves no partial files."""
 
 import json
 import logging
@@ -54,7 +54,7 @@ def _used(_disk: Disk, database: Path) -> Project:
 
 @pytest.fixture
 def used(_used: Project) -> Project:
-    """A project on the small disk whose results of an earlier run are there."""
+    """A project on the small disk, with the results of an earlier run."""
     return _used
 
 
@@ -71,63 +71,61 @@ def fill_before(
     left: int,
     entry: str = "",
 ) -> None:
-    """Fill the disk when a method of the run's machinery is called, perhaps for one entry only."""
-    before = getattr(owner, method)
+    """Fill the disk when an internal method of the run is called, optionally for one entry only."""
+    original = getattr(owner, method)
 
-    def filled(self: Any, *given: Any, **named: Any) -> Any:
-        if not entry or given == (entry,):
+    def filled(self: Any, *args: Any, **kwargs: Any) -> Any:
+        if not entry or args == (entry,):
             disk.fill(left)
-        return before(self, *given, **named)
+        return original(self, *args, **kwargs)
 
     monkeypatch.setattr(owner, method, filled)
 
 
-def refused(project: Project, *pipelines: str, **parameters: Any) -> str:
-    """Run, and return what a person reads: any project's Kedro prints it and ends with 2."""
+def run_out_of_space(project: Project, *pipelines: str, **parameters: Any) -> str:
+    """Run, and return the error message; Kedro prints it in any project, and exits with 2."""
     with pytest.raises(OutOfSpaceError) as refusal:
         project.run(*pipelines, **parameters)
     assert isinstance(refusal.value, ClickException)
     assert refusal.value.exit_code == 2
     message = refusal.value.message
     assert "pickle" not in message
-    assert "Free some space and type the same command again." in message
+    assert "Free some space and run the same command again." in message
     return message
 
 
 @pytest.mark.parametrize("entry", ENTRIES)
-def test_an_entry_that_does_not_fit_leaves_the_earlier_one(
+def test_an_entry_that_does_not_fit_keeps_the_earlier_one(
     used: Project, disk: Disk, monkeypatch: pytest.MonkeyPatch, entry: str
 ) -> None:
     before = results(used)
     fill_before(monkeypatch, disk, Work, "before_saved", 0, entry)
-    # other values than those of the earlier run, which must not be found afterwards
-    message = refused(used, train_fraction=0.6, model={"arguments": {"alpha": 2.0}})
+    # the values differ from the earlier run's, so that new results would show
+    message = run_out_of_space(used, train_fraction=0.6, model={"arguments": {"alpha": 2.0}})
     assert message.startswith(f"No space left in {used.path / 'data'}")
     assert ("the model" if entry == "model" else f"the entry {entry}") in message
     after = results(used)
-    assert after.keys() == before.keys(), "nothing half written, nothing lost"
-    stays = [name for name in before if name.split("/")[1].split(".")[0] == entry]
-    assert {name: after[name] for name in stays} == {name: before[name] for name in stays}
+    assert after.keys() == before.keys(), "no file is half written or lost"
+    unchanged = [name for name in before if name.split("/")[1].split(".")[0] == entry]
+    assert {name: after[name] for name in unchanged} == {name: before[name] for name in unchanged}
 
 
-def test_when_there_is_space_again_the_same_run_is_green(used: Project) -> None:
+def test_the_same_run_succeeds_when_there_is_space_again(used: Project) -> None:
     used.run()
     assert used.gate()["digest"] == digest(used.processed("model"))
     assert not list(used.path.rglob("*.new*"))
     assert not (used.path / "build").exists()
 
 
-def test_a_run_that_cannot_even_say_that_it_is_there_is_not_begun(
-    used: Project, disk: Disk
-) -> None:
+def test_a_run_that_cannot_write_its_claim_is_not_started(used: Project, disk: Disk) -> None:
     before, files = results(used), disk.files()
     disk.fill()
-    message = refused(used)
+    message = run_out_of_space(used)
     assert message.startswith(f"No space left in {used.path}: a run needs more than the ")
     assert (results(used), disk.files()) == (before, files)
 
 
-def test_the_store_of_mlflow_before_a_run(
+def test_a_full_mlflow_store_before_a_run_is_reported(
     used: Project, disk: Disk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = results(used)
@@ -141,29 +139,27 @@ def test_the_store_of_mlflow_before_a_run(
 
 
 @pytest.mark.parametrize(("method", "left"), [("set_tags", 0), ("log_folder", 3 * PAGE)])
-def test_the_store_of_mlflow_after_a_run(
+def test_a_full_mlflow_store_after_a_run_is_reported(
     used: Project, disk: Disk, monkeypatch: pytest.MonkeyPatch, method: str, left: int
 ) -> None:
-    def finish(self: Any, *given: Any) -> None:
+    def finish(self: Any, *args: Any) -> None:
         fill_before(monkeypatch, disk, TrackedRun, method, left)
-        real_finish(self, *given)
+        real_finish(self, *args)
 
     real_finish = MlflowTracking.finish
     monkeypatch.setattr(MlflowTracking, "finish", finish)
     before = disk.files()
     with pytest.raises(Exception, match="No space left in") as refusal:
-        used.run(train_fraction=0.69)  # another model: that in service would not be stored again
+        used.run(train_fraction=0.69)  # another model: the one in service would not be stored again
     assert refusal.value.exit_code == 2
     assert f"No space left in {used.path}: MLflow's record of the run" in str(refusal.value)
     assert "Nothing is lost" in str(refusal.value)
     kept = [name for name in disk.files() - before if name.endswith("/MLmodel")]
-    assert kept == [], "half a model is none"
+    assert kept == [], "no partial model is stored"
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_wherever_the_disk_is_full_a_run_says_so_or_is_green(
-    used: Project, disk: Disk, seed: int
-) -> None:
+def test_a_run_on_a_full_disk_reports_it_or_succeeds(used: Project, disk: Disk, seed: int) -> None:
     before = results(used)
     disk.fill(random.Random(seed).randrange(2, 50) * PAGE)  # noqa: S311
     try:
@@ -181,7 +177,7 @@ def test_wherever_the_disk_is_full_a_run_says_so_or_is_green(
     used.run()
 
 
-def test_any_projects_kedro_prints_the_sentence_alone(used: Project, disk: Disk) -> None:
+def test_kedro_prints_only_the_message_in_any_project(used: Project, disk: Disk) -> None:
     disk.fill()
     run = used.kedro("run")
     assert run.returncode == 2
@@ -190,7 +186,7 @@ def test_any_projects_kedro_prints_the_sentence_alone(used: Project, disk: Disk)
 
 
 @pytest.mark.parametrize("left", [0, 2 * PAGE, 6 * PAGE])
-def test_a_model_leaves_nothing_half(disk: Disk, left: int) -> None:
+def test_a_failed_save_leaves_no_partial_model(disk: Disk, left: int) -> None:
     from sklearn.linear_model import LinearRegression
 
     rows = pd.DataFrame({"x": range(900)})
@@ -206,7 +202,7 @@ def test_a_model_leaves_nothing_half(disk: Disk, left: int) -> None:
 
 
 @pytest.mark.parametrize("kind", ["csv", "parquet"])
-def test_scores_leave_nothing_half(disk: Disk, kind: str) -> None:
+def test_a_failed_save_leaves_no_partial_scores(disk: Disk, kind: str) -> None:
     pieces = [pd.DataFrame({"x": [0.1 + n] * 5000}) for n in range(3)]
     dataset = ScoredPieces(filepath=str(disk.path / f"scores.{kind}"))
     dataset.save(pieces[:1])
@@ -222,12 +218,12 @@ def test_scores_leave_nothing_half(disk: Disk, kind: str) -> None:
 
 
 @pytest.mark.parametrize("data", [pd.DataFrame({"x": range(9000)}), {"a": "b" * 9000}, {1, 2}])
-def test_what_goes_to_the_next_step_is_not_called_unpicklable(disk: Disk, data: Any) -> None:
-    place = disk.path / type(data).__name__
-    dataset = CarriedDataset(path=str(place))
-    place.mkdir(exist_ok=True)
+def test_carried_data_are_not_reported_as_unpicklable(disk: Disk, data: Any) -> None:
+    folder = disk.path / type(data).__name__
+    dataset = CarriedDataset(path=str(folder))
+    folder.mkdir(exist_ok=True)
     disk.fill()
-    with pytest.raises(Exception, match=f"No space left in {place}: ") as refusal:
+    with pytest.raises(Exception, match=f"No space left in {folder}: ") as refusal:
         dataset.save(data)
     assert "cannot be carried" not in str(refusal.value)
     assert not dataset.exists()
@@ -237,7 +233,7 @@ def test_what_goes_to_the_next_step_is_not_called_unpicklable(disk: Disk, data: 
 
 
 @pytest.mark.parametrize("left", [0, 2 * PAGE, 20 * PAGE])
-def test_a_bundle_leaves_nothing_half(disk: Disk, tmp_path: Path, left: int) -> None:
+def test_a_failed_bundle_leaves_no_partial_files(disk: Disk, tmp_path: Path, left: int) -> None:
     project = project_with_scorer(disk.path / f"bundled-{left}")
     save_small_model(project / "data" / "model")
     before = disk.files()
@@ -250,7 +246,7 @@ def test_a_bundle_leaves_nothing_half(disk: Disk, tmp_path: Path, left: int) -> 
     assert write_bundle("dev", Path("data/model"), root=project).is_file()
 
 
-def test_the_command_that_bundles_ends_with_2(
+def test_the_bundle_command_exits_with_2(
     disk: Disk, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     project = project_with_scorer(disk.path / "bundled-by-command")
@@ -262,7 +258,7 @@ def test_the_command_that_bundles_ends_with_2(
     disk.free()
 
 
-def test_a_log_that_does_not_fit_says_so_once_and_the_run_goes_on(
+def test_a_full_log_is_reported_once_and_logging_continues(
     disk: Disk, capsys: pytest.CaptureFixture[str]
 ) -> None:
     logger = logging.getLogger("a.log.on.the.small.disk")
@@ -274,9 +270,9 @@ def test_a_log_that_does_not_fit_says_so_once_and_the_run_goes_on(
         disk.fill()
         for _ in range(3):
             logger.warning("x" * 3 * PAGE)
-        said = capsys.readouterr().err
-        assert said.count(f"No space left in {disk.path}: the log needs more than the") == 1
-        assert "Traceback" not in said
+        err = capsys.readouterr().err
+        assert err.count(f"No space left in {disk.path}: the log needs more than the") == 1
+        assert "Traceback" not in err
         disk.free()
         logger.warning("there is space again")
         assert "there is space again" in (disk.path / "run.log").read_text(encoding="utf-8")
@@ -285,15 +281,13 @@ def test_a_log_that_does_not_fit_says_so_once_and_the_run_goes_on(
         handler.close()
 
 
-def test_the_log_of_a_step_that_does_not_fit_does_not_stop_the_step(
-    disk: Disk, tmp_path: Path
-) -> None:
-    said: list[str] = []
+def test_a_full_log_does_not_stop_its_step(disk: Disk, tmp_path: Path) -> None:
+    messages: list[str] = []
     disk.fill()
     logs = disk.path
     command = f"yes | head -c 99999; touch {tmp_path / 'done'}"
-    ended = StepProcess(command, tmp_path, [{"PATH": "/usr/bin:/bin"}], logs, said.append).run()
+    ended = StepProcess(command, tmp_path, [{"PATH": "/usr/bin:/bin"}], logs, messages.append).run()
     disk.free()
     assert ended.problem is None
     assert (tmp_path / "done").exists()
-    assert len([line for line in said if line.startswith(f"No space left in {logs}")]) == 1
+    assert len([line for line in messages if line.startswith(f"No space left in {logs}")]) == 1

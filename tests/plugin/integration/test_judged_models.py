@@ -1,4 +1,4 @@
-"""Only intact models are judged and registered, and a verdict counts for its own model only."""
+"""Only intact models are judged and registered, and a verdict counts only for its own model."""
 
 import json
 import shutil
@@ -28,44 +28,44 @@ OTHER = {"arguments": {"alpha": 5.0}}
 
 
 @pytest.fixture(scope="module")
-def once(tmp_path_factory: pytest.TempPathFactory, database: Path) -> Project:
-    """A project of which dev was run once."""
-    project = Project.copy_to(tmp_path_factory.mktemp("once") / "project", database)
+def with_decision(tmp_path_factory: pytest.TempPathFactory, database: Path) -> Project:
+    """A project after one run in dev."""
+    project = Project.copy_to(tmp_path_factory.mktemp("with_decision") / "project", database)
     project.run(env="dev")
     return project
 
 
 @pytest.fixture(scope="module")
-def alone(tmp_path_factory: pytest.TempPathFactory, database: Path) -> Project:
-    """The same without a node that decides: the plugin decides on what a run has measured."""
-    project = Project.copy_to(tmp_path_factory.mktemp("alone") / "project", database)
+def without_decision(tmp_path_factory: pytest.TempPathFactory, database: Path) -> Project:
+    """The same without a deciding node: the plugin decides on the metrics of a run."""
+    project = Project.copy_to(tmp_path_factory.mktemp("without_decision") / "project", database)
     set_keys(project, "dev", gate={"decision": None})
     project.run(env="dev")
     return project
 
 
-@pytest.fixture(params=["once", "alone"])
+@pytest.fixture(params=["with_decision", "without_decision"])
 def trained(
     request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Project:
-    """A copy of each: all that a run has left but its registry, which stays where it was."""
-    made: Project = request.getfixturevalue(request.param)
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)  # which that run has set
-    shutil.copytree(made.path, tmp_path / "project", symlinks=True)
+    """A copy of each project after its run; its registry stays in the original."""
+    original: Project = request.getfixturevalue(request.param)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)  # set by that run
+    shutil.copytree(original.path, tmp_path / "project", symlinks=True)
     monkeypatch.chdir(tmp_path / "project")
     return Project(tmp_path / "project")
 
 
 @pytest.fixture
-def elsewhere(trained: Project, database: Path, tmp_path: Path) -> Registry:
-    """An empty registry that is not where the run was tracked."""
+def other_registry(trained: Project, database: Path, tmp_path: Path) -> Registry:
+    """An empty registry, separate from the one of the run."""
     shutil.copy(database, tmp_path / "other.db")
     set_keys(trained, "dev", registry={"uri": f"sqlite:///{(tmp_path / 'other.db').as_posix()}"})
     return open_registry("dev", trained.path)
 
 
 def registered(project: Project) -> Any:
-    """Return all that the registry of the runs holds."""
+    """Return the models, aliases and versions in the registry of the runs."""
     client = project.client()
     return [
         (model.name, dict(model.aliases), [(v.version, dict(v.tags)) for v in versions])
@@ -97,10 +97,14 @@ CHANGES = [
 ]
 
 
-@pytest.mark.parametrize("trained", ["once"], indirect=True)
+@pytest.mark.parametrize("trained", ["with_decision"], indirect=True)
 @pytest.mark.parametrize(("change", "name"), CHANGES)
-def test_a_model_whose_files_were_changed_is_neither_judged_nor_registered(
-    trained: Project, elsewhere: Registry, mlops: Command, change: Callable[[Path], None], name: str
+def test_a_changed_model_is_neither_judged_nor_registered(
+    trained: Project,
+    other_registry: Registry,
+    mlops: Command,
+    change: Callable[[Path], None],
+    name: str,
 ) -> None:
     model = trained.processed("model")
     assert {path.name for path in model.iterdir()} == set(FILES)
@@ -111,23 +115,23 @@ def test_a_model_whose_files_were_changed_is_neither_judged_nor_registered(
     assert isinstance(refusal.value.__cause__, OperationError), "a message and status 2"
     assert registered(trained) == before
     assert [run.info.status for run in runs(trained)] == ["FAILED", "FINISHED"]
-    said = mlops("register", "--env", "dev")
-    assert said.status == 1
-    assert name in said.err
-    assert elsewhere.versions() == []
+    result = mlops("register", "--env", "dev")
+    assert result.status == 1
+    assert name in result.err
+    assert other_registry.versions() == []
 
 
-def test_a_folder_whose_files_were_changed_has_no_verdict_and_is_not_registered(
-    trained: Project, elsewhere: Registry, mlops: Command
+def test_a_changed_model_folder_has_no_verdict_and_is_not_registered(
+    trained: Project, other_registry: Registry, mlops: Command
 ) -> None:
     shutil.copytree(trained.processed("model"), trained.path / "copy")
     for folder in ("copy", "data/model"):
         add(trained.path / folder / "notes.txt")
     for command in (("register", "--folder", "copy"), ("gate",)):
-        said = mlops(*command, "--env", "dev")
-        assert said.status == 1
-        assert "notes.txt was added.\n  next: Delete what was added" in said.err
-    assert elsewhere.versions() == []
+        result = mlops(*command, "--env", "dev")
+        assert result.status == 1
+        assert "notes.txt was added.\n  next: Delete what was added" in result.err
+    assert other_registry.versions() == []
 
 
 def runs(project: Project) -> Any:
@@ -135,8 +139,8 @@ def runs(project: Project) -> Any:
     return client.search_runs([one.experiment_id for one in client.search_experiments()])
 
 
-def test_the_same_model_is_judged_and_registered(
-    trained: Project, elsewhere: Registry, mlops: Command
+def test_an_unchanged_model_is_judged_and_registered(
+    trained: Project, other_registry: Registry, mlops: Command
 ) -> None:
     before = registered(trained)
     trained.run("evaluate", env="dev")
@@ -148,13 +152,13 @@ def test_the_same_model_is_judged_and_registered(
     shutil.copytree(trained.processed("model"), trained.path / "copy")
     assert mlops("register", "--env", "dev", "--folder", "copy").status == 0
     assert mlops("register", "--env", "dev").status == 0
-    champion = elsewhere.champion()
+    champion = other_registry.champion()
     assert champion
     assert champion.tags["gate.digest"] == champion.digest
-    assert len(elsewhere.versions()) == 1
+    assert len(other_registry.versions()) == 1
 
 
-def test_a_model_that_is_changed_after_it_was_judged_is_not_registered(
+def test_a_model_that_is_changed_after_its_verdict_is_not_registered(
     trained: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = registered(trained)
@@ -173,42 +177,42 @@ def test_a_model_that_is_changed_after_it_was_judged_is_not_registered(
     assert [run.info.status for run in runs(trained)] == ["FAILED", "FINISHED"]
 
 
-@pytest.mark.parametrize("trained", ["once"], indirect=True)
+@pytest.mark.parametrize("trained", ["with_decision"], indirect=True)
 @pytest.mark.parametrize("command", ["serve --prepare", "bundle --no-wheels"])
-def test_a_folder_that_is_served_holds_what_it_was_saved_with(
+def test_a_changed_model_folder_is_not_served(
     trained: Project, mlops: Command, command: str
 ) -> None:
     name, *options = command.split()
     arguments = (name, "--env", "dev", "--model", "data/model", *options)
     (trained.path / "requirements/serve.txt").write_text("", encoding="utf-8")
     flip(trained.processed("model") / "requirements.txt")
-    said = mlops(*arguments)
-    assert said.status == 2
-    assert "the model in data/model" in said.err
-    assert "cannot be served: its files are not those that it was saved with" in said.err
-    assert "requirements.txt was changed" in said.err
+    result = mlops(*arguments)
+    assert result.status == 2
+    assert "the model in data/model" in result.err
+    assert "cannot be served: its files are not those that it was saved with" in result.err
+    assert "requirements.txt was changed" in result.err
     flip(trained.processed("model") / "requirements.txt")
     assert "saved with" not in mlops(*arguments).err
 
 
-def test_a_version_whose_stored_files_were_damaged_is_registered_again(
-    trained: Project, elsewhere: Registry, mlops: Command
+def test_a_version_with_damaged_files_is_registered_again(
+    trained: Project, other_registry: Registry, mlops: Command
 ) -> None:
     assert mlops("register", "--env", "dev").status == 0
     client = MlflowClient(f"sqlite:///{(trained.path.parent / 'other.db').as_posix()}")
     stored = Path(client.get_model_version("plant-dev", "1").source.removeprefix("file://"))
     assert mlops("register", "--env", "dev").status == 0
-    assert len(elsewhere.versions()) == 1
+    assert len(other_registry.versions()) == 1
     flip(stored / "model.skops")
-    said = mlops("register", "--env", "dev")
-    assert said.status == 0
-    assert "model.skops was changed" in said.out
-    assert [version.number for version in elsewhere.versions()] == ["2", "1"]
-    elsewhere.fetch(elsewhere.version("2"), trained.path / "fetched")
+    result = mlops("register", "--env", "dev")
+    assert result.status == 0
+    assert "model.skops was changed" in result.out
+    assert [version.number for version in other_registry.versions()] == ["2", "1"]
+    other_registry.fetch(other_registry.version("2"), trained.path / "fetched")
 
 
-def test_a_run_registers_again_what_was_damaged_where_it_is_stored(trained: Project) -> None:
-    """A version that the gate has refused, and passes by other rules."""
+def test_a_run_registers_a_damaged_version_again(trained: Project) -> None:
+    """The gate refused the damaged version, and passes it under other rules."""
     trained.run(env="dev", model=OTHER, gate={"rules": [{"metric": "r2", "minimum": 2.0}]})
     client = trained.client()
     assert client.get_registered_model("plant-dev").aliases == {"champion": 1}
@@ -220,31 +224,31 @@ def test_a_run_registers_again_what_was_damaged_where_it_is_stored(trained: Proj
     assert digest(Path(source.removeprefix("file://"))) == digest(trained.processed("model"))
 
 
-def test_a_verdict_is_none_for_a_model_that_was_trained_since(
-    trained: Project, elsewhere: Registry, mlops: Command
+def test_a_verdict_does_not_count_for_a_model_trained_later(
+    trained: Project, other_registry: Registry, mlops: Command
 ) -> None:
-    """As a run leaves it that is killed between the model and the gate."""
+    """The files are those of a run that was killed between the model and the gate."""
     judged = digest(trained.processed("model"))
     trained.run("train", env="dev", model=OTHER)
-    there = digest(trained.processed("model"))
-    assert there != judged
+    retrained = digest(trained.processed("model"))
+    assert retrained != judged
     for command in ("gate", "register"):
-        said = mlops(command, "--env", "dev")
-        assert said.status == 1
-        assert "is not the one that the gate has judged" in said.err
-        assert f"its digest is {there[:12]}, and {judged[:12]} was judged" in said.err
-        assert "PASSED" not in said.out
-    assert elsewhere.versions() == []
-    with pytest.raises(RefusedError, match="No verdict on it is known"):
+        result = mlops(command, "--env", "dev")
+        assert result.status == 1
+        assert "is not the one that the gate has judged" in result.err
+        assert f"its digest is {retrained[:12]}, and {judged[:12]} was judged" in result.err
+        assert "PASSED" not in result.out
+    assert other_registry.versions() == []
+    with pytest.raises(RefusedError, match="It has no verdict"):
         public.gate_verdict("dev", root=trained.path)
     trained.run("evaluate", env="dev", model=OTHER)
     assert mlops("gate", "--env", "dev").out.startswith("Gate: PASSED")
     assert mlops("register", "--env", "dev").status == 0
-    assert [version.digest for version in elsewhere.versions()] == [there]
+    assert [version.digest for version in other_registry.versions()] == [retrained]
 
 
-def test_a_model_that_is_trained_again_with_the_same_digest_keeps_its_verdict(
-    trained: Project, elsewhere: Registry, mlops: Command
+def test_a_retrained_model_with_the_same_digest_keeps_its_verdict(
+    trained: Project, other_registry: Registry, mlops: Command
 ) -> None:
     judged = digest(trained.processed("model"))
     trained.run("train", env="dev")
@@ -253,30 +257,30 @@ def test_a_model_that_is_trained_again_with_the_same_digest_keeps_its_verdict(
     assert mlops("register", "--env", "dev").status == 0
 
 
-def test_a_verdict_that_names_no_model_is_none(
-    request: pytest.FixtureRequest, trained: Project, elsewhere: Registry, mlops: Command
+def test_a_verdict_that_names_no_model_does_not_count(
+    request: pytest.FixtureRequest, trained: Project, other_registry: Registry, mlops: Command
 ) -> None:
-    """As the first version has left it."""
+    """The first version of the plugin wrote verdicts without a digest."""
     (trained.path / "data/model.measured.json").unlink()
-    if "alone" not in request.node.callspec.params["trained"]:
-        gate = {name: found for name, found in trained.gate().items() if name != "digest"}
+    if "without_decision" not in request.node.callspec.params["trained"]:
+        gate = {name: value for name, value in trained.gate().items() if name != "digest"}
         trained.processed("gate.json").write_text(json.dumps(gate), encoding="utf-8")
     for command in ("gate", "register"):
-        said = mlops(command, "--env", "dev")
-        assert said.status == 2
-        assert "has judged an unknown model" in said.err
-        assert "kedro run" in said.err
-    assert elsewhere.versions() == []
+        result = mlops(command, "--env", "dev")
+        assert result.status == 2
+        assert "has judged an unknown model" in result.err
+        assert "kedro run" in result.err
+    assert other_registry.versions() == []
     trained.run("evaluate", env="dev")
     assert mlops("gate", "--env", "dev").status == 0
     assert mlops("register", "--env", "dev").status == 0
 
 
-@pytest.mark.parametrize("trained", ["alone"], indirect=True)
-def test_metrics_of_several_models_are_no_verdict(
-    trained: Project, elsewhere: Registry, mlops: Command
+@pytest.mark.parametrize("trained", ["without_decision"], indirect=True)
+def test_metrics_of_different_models_give_no_verdict(
+    trained: Project, other_registry: Registry, mlops: Command
 ) -> None:
-    """The table is of the new model, the metrics are still those of the old one."""
+    """The table is of the new model, the metrics are still of the old one."""
     trained.run("train", env="dev", model=OTHER)
     record = json.loads((trained.path / "data/model.measured.json").read_text(encoding="utf-8"))
     record["comparison"] = digest(trained.processed("model"))
@@ -288,9 +292,9 @@ def test_metrics_of_several_models_are_no_verdict(
 
 
 def test_metrics_of_an_older_model_are_not_registered_with_a_new_one(
-    trained: Project, elsewhere: Registry, mlops: Command
+    trained: Project, other_registry: Registry, mlops: Command
 ) -> None:
-    """As a run leaves them that is killed after the gate and before the metrics are stored."""
+    """The files are those of a run that was killed between the gate and the metrics."""
     metrics = trained.processed("metrics.json").read_bytes()
     record = (trained.path / "data/model.measured.json").read_bytes()
     trained.run(env="dev", model=OTHER)
@@ -298,30 +302,30 @@ def test_metrics_of_an_older_model_are_not_registered_with_a_new_one(
     trained.processed("metrics.json").write_bytes(metrics)
     (trained.path / "data/model.measured.json").write_bytes(record)
     assert trained.metrics() != fresh
-    said = mlops("register", "--env", "dev")
-    assert said.status == 1
-    assert elsewhere.versions() == []
+    result = mlops("register", "--env", "dev")
+    assert result.status == 1
+    assert other_registry.versions() == []
     trained.run("evaluate", env="dev", model=OTHER)
     assert mlops("register", "--env", "dev").status == 0
-    (version,) = elsewhere.versions()
+    (version,) = other_registry.versions()
     assert float(version.tags["metrics.r2"]) == fresh["r2"]
 
 
-def test_what_does_not_depend_on_the_model_need_not_be_made_again(
-    trained: Project, elsewhere: Registry, mlops: Command
+def test_metrics_that_do_not_depend_on_the_model_need_not_be_made_again(
+    trained: Project, other_registry: Registry, mlops: Command
 ) -> None:
     set_keys(trained, "dev", tracking={"metrics": ["metrics", "cleaning_report"]})
     report = trained.path / "data/cleaning_report.json"
     report.write_text(json.dumps({"rows": 3}), encoding="utf-8")
     trained.run("train", "evaluate", env="dev", model=OTHER)
     assert mlops("register", "--env", "dev").status == 0
-    (version,) = elsewhere.versions()
+    (version,) = other_registry.versions()
     assert version.tags["metrics.rows"] == "3.0"
 
 
-@pytest.mark.parametrize("trained", ["once"], indirect=True)
-def test_a_gate_whose_model_is_gone_has_no_verdict(trained: Project, mlops: Command) -> None:
+@pytest.mark.parametrize("trained", ["with_decision"], indirect=True)
+def test_a_missing_model_has_no_verdict(trained: Project, mlops: Command) -> None:
     shutil.rmtree(trained.processed("model"))
-    said = mlops("gate", "--env", "dev")
-    assert said.status == 2
-    assert "holds no model" in said.err
+    result = mlops("gate", "--env", "dev")
+    assert result.status == 2
+    assert "holds no model" in result.err

@@ -1,4 +1,4 @@
-"""First uses of a tracking database at once, what killed processes leave, and faults by cause."""
+"""Concurrent first uses of a tracking database, killed processes, and causes of faults."""
 
 import contextlib
 import os
@@ -28,66 +28,68 @@ from tests.plugin.helpers import Project, new_shell
 OPEN = "import sys; from kedro_azure_mlops.hooks.database import open_database as o; o(sys.argv[1])"
 
 
-def test_four_first_uses_wait_for_one_another(tmp_path: Path) -> None:
+def test_concurrent_first_uses_wait_for_one_another(tmp_path: Path) -> None:
     address = sqlite_address(tmp_path / "mlruns.db")
-    words = [sys.executable, "-c", OPEN, address]
-    first = [
-        subprocess.Popen(words, stderr=subprocess.PIPE, text=True, env=new_shell())
+    command = [sys.executable, "-c", OPEN, address]
+    processes = [
+        subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=new_shell())
         for _ in range(4)
     ]
-    said = [process.communicate()[1] for process in first]
-    assert [process.returncode for process in first] == [0] * 4, said
+    errors = [process.communicate()[1] for process in processes]
+    assert [process.returncode for process in processes] == [0] * 4, errors
     client = mlflow.MlflowClient(address)
     (default,) = client.search_experiments()
     assert default.artifact_location == (tmp_path / "mlartifacts/0").as_uri()
     assert [path.name for path in tmp_path.iterdir()] == ["mlruns.db"], "no lock is left"
 
 
-def test_what_was_killed_while_it_made_the_database_does_not_stay(
+def test_an_unfinished_database_of_a_killed_process_is_replaced(
     tmp_path: Path, database: Path
 ) -> None:
-    half = tmp_path / "mlruns.db"
-    with contextlib.closing(sqlite3.connect(half)) as made, made:
-        made.execute("CREATE TABLE latest_metrics (key TEXT)")
+    unfinished = tmp_path / "mlruns.db"
+    with contextlib.closing(sqlite3.connect(unfinished)) as connection, connection:
+        connection.execute("CREATE TABLE latest_metrics (key TEXT)")
     (tmp_path / "mlruns.db.unfinished").touch()
     (tmp_path / "mlruns.db.lock").touch()
-    open_database(sqlite_address(half))
-    assert mlflow.MlflowClient(sqlite_address(half)).get_experiment("0").name == "Default"
+    open_database(sqlite_address(unfinished))
+    assert mlflow.MlflowClient(sqlite_address(unfinished)).get_experiment("0").name == "Default"
     assert [path.name for path in tmp_path.iterdir()] == ["mlruns.db"]
-    whole = tmp_path / "whole.db"
-    shutil.copy(database, whole)
-    before = mlflow.MlflowClient(sqlite_address(whole)).create_experiment("kept")
-    open_database(sqlite_address(whole))
-    assert mlflow.MlflowClient(sqlite_address(whole)).get_experiment(before).name == "kept"
+    complete = tmp_path / "whole.db"
+    shutil.copy(database, complete)
+    before = mlflow.MlflowClient(sqlite_address(complete)).create_experiment("kept")
+    open_database(sqlite_address(complete))
+    assert mlflow.MlflowClient(sqlite_address(complete)).get_experiment(before).name == "kept"
 
 
-def test_a_deleted_experiment_is_named_with_how_to_restore_it(project: Project) -> None:
+def test_a_deleted_experiment_is_reported_with_the_restore_command(project: Project) -> None:
     project.run("prepare")
     client = project.client()
-    found = client.get_experiment_by_name("plant")
-    assert found is not None
-    client.delete_experiment(found.experiment_id)
+    experiment = client.get_experiment_by_name("plant")
+    assert experiment is not None
+    client.delete_experiment(experiment.experiment_id)
     with pytest.raises(TrackingError, match="The experiment plant was deleted on MLflow") as fault:
         project.run("prepare")
     assert "Start the server" not in str(fault.value)
-    assert f"mlflow experiments restore --experiment-id {found.experiment_id}" in str(fault.value)
+    assert f"mlflow experiments restore --experiment-id {experiment.experiment_id}" in str(
+        fault.value
+    )
     with pytest.raises(OperationError, match="experiments restore"):
         open_registry("local", project.path)._store(project.path, {"digest": "d"})
-    client.restore_experiment(found.experiment_id)
+    client.restore_experiment(experiment.experiment_id)
     project.run("prepare")
-    assert len(client.search_runs([found.experiment_id])) == 2
+    assert len(client.search_runs([experiment.experiment_id])) == 2
 
 
 @pytest.fixture
 def answering(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, object]]:
-    """A server that answers all requests as the dict says."""
-    says: dict[str, object] = {"status": 200, "body": "{}"}
+    """A server that answers all requests with the status and body in the dict."""
+    reply: dict[str, object] = {"status": 200, "body": "{}"}
 
     class Handler(BaseHTTPRequestHandler):
         def answer(self) -> None:
             self.rfile.read(int(self.headers.get("Content-Length") or 0))
-            body = str(says["body"]).encode()
-            self.send_response(int(str(says["status"])))
+            body = str(reply["body"]).encode()
+            self.send_response(int(str(reply["status"])))
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
             self.wfile.write(body)
@@ -102,7 +104,7 @@ def answering(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, object]]:
     thread.start()
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{server.server_port}")
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
-    yield says
+    yield reply
     server.shutdown()
     thread.join()
     server.server_close()
@@ -112,14 +114,14 @@ def answering(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, object]]:
     ("status", "body", "advice"),
     [
         (401, "who are you", "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"),
-        (403, '{"error_code": "PERMISSION_DENIED"}', "These credentials may not do that"),
+        (403, '{"error_code": "PERMISSION_DENIED"}', "These credentials lack permission"),
         (404, "<html>a web page</html>", "That server is not MLflow: check the address"),
         (200, "<html>a web page</html>", "That server is not MLflow: check the address"),
         (500, '{"error_code": "INTERNAL_ERROR"}', "reported an internal error: see its log"),
         (429, "slowly", "The server has too many requests: try again later"),
     ],
 )
-def test_a_fault_of_the_server_is_reported_by_its_cause(
+def test_the_cause_of_a_server_fault_is_reported(
     project: Project, answering: dict[str, object], status: int, body: str, advice: str
 ) -> None:
     answering |= {"status": status, "body": body}
@@ -135,38 +137,40 @@ def test_a_fault_of_the_server_is_reported_by_its_cause(
 
 @pytest.fixture
 def dead() -> Process:
-    """A process of this machine that has ended."""
+    """A process on this machine that has ended."""
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
-        here = Process.here(process.pid)
-        assert not here.is_gone()
+        recorded = Process.here(process.pid)
+        assert not recorded.is_gone()
         process.kill()
         process.wait()
-    return here
+    return recorded
 
 
-def test_whether_a_process_is_gone(dead: Process) -> None:
-    me = Process.me()
+def test_only_ended_processes_of_this_machine_are_gone(dead: Process) -> None:
+    own = Process.me()
     changed = {"host": "another", "machine": "another", "pid": "unknown", "started": "unknown"}
     assert dead.is_gone()
-    assert not me.is_gone()
-    assert Process(me.host, me.machine, me.pid, dead.started).is_gone(), "its number came again"
+    assert not own.is_gone()
+    assert Process(own.host, own.machine, own.pid, dead.started).is_gone(), "its PID was reused"
     for name, text in changed.items():
-        assert not Process(**vars(me) | {name: text}).is_gone()
+        assert not Process(**vars(own) | {name: text}).is_gone()
     for name in ("host", "machine", "pid"):
         assert not Process(**vars(dead) | {name: changed[name]}).is_gone()
-    assert Process.read(me.tags("lock."), "lock.") == me
+    assert Process.read(own.tags("lock."), "lock.") == own
     assert not Process.read({}).is_gone()
 
 
-def test_a_process_that_its_parent_has_not_asked_about_is_gone() -> None:
+def test_a_zombie_process_is_gone() -> None:
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
-        here = Process.here(process.pid)
+        recorded = Process.here(process.pid)
         process.kill()
-        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)  # and it stays a zombie
-        assert here.is_gone()
+        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)  # leaves it a zombie
+        assert recorded.is_gone()
 
 
-def test_the_next_run_marks_those_of_dead_processes(project: Project, dead: Process) -> None:
+def test_the_next_run_marks_runs_of_dead_processes_as_killed(
+    project: Project, dead: Process
+) -> None:
     project.run("prepare")
     client = project.client()
     plant = client.get_experiment_by_name("plant")
@@ -174,25 +178,25 @@ def test_the_next_run_marks_those_of_dead_processes(project: Project, dead: Proc
     (finished,) = client.search_runs([plant.experiment_id])
     assert Process.read(finished.data.tags) == Process.me()
     other = client.create_experiment("a job")
-    of = {
+    runs = {
         "dead": client.create_run(plant.experiment_id, tags=dead.tags()),
         "dead job": client.create_run(other, tags=dead.tags()),
         "alive": client.create_run(plant.experiment_id, tags=Process.me().tags()),
         "container": client.create_run(
             plant.experiment_id, tags=dead.tags() | {"process.host": "c0ffee"}
         ),
-        "by hand": client.create_run(plant.experiment_id),
+        "manual": client.create_run(plant.experiment_id),
     }
     project.run("prepare")
-    status = {name: client.get_run(run.info.run_id).info.status for name, run in of.items()}
+    status = {name: client.get_run(run.info.run_id).info.status for name, run in runs.items()}
     assert status == {
         "dead": "KILLED",
         "dead job": "KILLED",
         "alive": "RUNNING",
         "container": "RUNNING",
-        "by hand": "RUNNING",
+        "manual": "RUNNING",
     }
-    assert client.get_run(of["dead"].info.run_id).info.end_time
+    assert client.get_run(runs["dead"].info.run_id).info.end_time
     assert client.get_run(finished.info.run_id).info.status == "FINISHED"
 
 
@@ -214,7 +218,7 @@ main()
 """
 
 
-def test_a_run_that_was_killed_is_killed_in_mlflow_after_the_next_one(project: Project) -> None:
+def test_mlflow_shows_a_killed_run_as_killed_after_the_next_run(project: Project) -> None:
     killed = project.python("-c", STOP_AFTER_BEGIN)
     assert killed.returncode == -9, killed.stderr
     client = project.client()

@@ -26,7 +26,7 @@ STEPS = {
 
 @dataclass
 class Local:
-    """A project in git whose job of two steps runs here in this process, steps in their own."""
+    """A git project whose job of two steps runs in this process, each step in its own."""
 
     project: Project
     printed: list[str] = field(default_factory=list)
@@ -41,7 +41,7 @@ class Local:
         with pytest.MonkeyPatch.context() as patch:
             patch.chdir(self.path)
             patch.setattr("kedro_azure_mlops.cli.local.show_log", self.printed.append)
-            mlflow.set_tracking_uri(None)  # as it is in a process of its own
+            mlflow.set_tracking_uri(None)  # as in a new process
             return main(["local", "--env", "dev", *arguments])
 
     def outputs(self) -> Path:
@@ -53,16 +53,16 @@ class Local:
 
 @pytest.fixture(scope="module")
 def local(tmp_path_factory: pytest.TempPathFactory, database: Path) -> Iterator[Local]:
-    """The job has run once."""
+    """The project after one run of its job."""
     project = Project.copy_to(tmp_path_factory.mktemp("local") / "project", database)
     (project.path / ".gitignore").write_text("build/\nmlruns.db\n", encoding="utf-8")
-    project.configure("dev", "azureml.yml", json.dumps({"steps": STEPS}))  # JSON is YAML
+    project.configure("dev", "azureml.yml", json.dumps({"steps": STEPS}))  # JSON is valid YAML
     for words in (["init", "--quiet"], ["commit", "--quiet", "--allow-empty", "-m", "first"]):
         who = ("-c", "user.name=Test", "-c", "user.email=test@example.org")
         subprocess.run(["git", *who, *words], cwd=project.path, check=True)
-    found = Local(project)
-    assert found.local() == 0, "\n".join(found.printed)
-    yield found
+    git_project = Local(project)
+    assert git_project.local() == 0, "\n".join(git_project.printed)
+    yield git_project
     mlflow.set_tracking_uri(None)
 
 
@@ -72,7 +72,7 @@ def runs(project: Project) -> list[Any]:
     return client.search_runs([experiment.experiment_id], order_by=["attributes.start_time"])
 
 
-def test_the_job_makes_what_kedro_run_makes(local: Local, project: Project) -> None:
+def test_the_job_makes_the_same_results_as_kedro_run(local: Local, project: Project) -> None:
     project.run(env="dev")
     for name in ("predictions.csv", "comparison.csv", "metrics.json"):
         made = local.outputs() / Path(name).stem / name
@@ -80,19 +80,21 @@ def test_the_job_makes_what_kedro_run_makes(local: Local, project: Project) -> N
     gate = json.loads((local.outputs() / "gate/gate.json").read_text(encoding="utf-8"))
     origin, expected = gate.pop("origin"), project.gate()
     assert origin["data.fingerprint"] == expected.pop("origin")["data.fingerprint"]
-    # the last bit of its coefficients differs with where an array lies in memory
+    # the last bit of the coefficients depends on the memory address of an array
     assert gate.pop("digest") == digest(local.outputs() / "model")
     assert expected.pop("digest") == digest(project.processed("model"))
     assert gate == expected
-    made, wanted = (load_model(f) for f in (local.outputs() / "model", project.processed("model")))
-    assert made.coef_ == pytest.approx(wanted.coef_, rel=1e-12)
+    made, expected_model = (
+        load_model(f) for f in (local.outputs() / "model", project.processed("model"))
+    )
+    assert made.coef_ == pytest.approx(expected_model.coef_, rel=1e-12)
 
 
-def test_nothing_is_written_where_kedro_run_would_write(local: Local) -> None:
+def test_the_job_writes_nothing_into_the_data_folder(local: Local) -> None:
     assert [path.name for path in (local.path / "data").iterdir()] == ["raw"]
 
 
-def test_each_step_has_a_run_below_that_of_the_job(local: Local) -> None:
+def test_each_step_has_a_run_nested_in_the_run_of_the_job(local: Local) -> None:
     job, *steps = local.runs()[:3]
     assert [step.info.run_name for step in steps] == list(STEPS)
     assert {step.data.tags["mlflow.parentRunId"] for step in steps} == {job.info.run_id}
@@ -105,10 +107,10 @@ def test_each_step_has_a_run_below_that_of_the_job(local: Local) -> None:
     assert version.run_id in {step.info.run_id for step in steps}
 
 
-def test_what_cannot_have_changed_is_reused_the_champion_included(local: Local) -> None:
+def test_steps_are_reused_unless_their_inputs_or_the_champion_changed(local: Local) -> None:
     before = len(local.runs())
     assert local.local() == 0
-    # it asked for a champion before there was one
+    # it read the champion before there was one
     assert "train: started, its champion changed" in local.printed
     assert [run.info.run_name for run in local.runs()[before:]][1:] == ["train"]
     before = len(local.runs())
@@ -120,7 +122,7 @@ def test_what_cannot_have_changed_is_reused_the_champion_included(local: Local) 
     assert len(local.runs()) == before
 
 
-def test_a_failed_step_is_repeated_by_the_command_that_is_shown_with_its_parameters(
+def test_the_printed_command_repeats_a_failed_step_with_its_parameters(
     local: Local, tmp_path: Path
 ) -> None:
     compiled = local.path / "build/azureml/dev.yml"
@@ -128,16 +130,16 @@ def test_a_failed_step_is_repeated_by_the_command_that_is_shown_with_its_paramet
     bad = tmp_path / "bad.csv"
     bad.write_text("load\n1\n1,2,3\n", encoding="utf-8")
     parameters = "model.estimator=sklearn.linear_model.Lasso,raw_file=data/raw/hours.csv"
-    given = ("--params", parameters, "--input", f"raw_hours={bad}")
-    assert local.local(*given) == 1
-    shown = f"kedro mlops local --env dev {' '.join(given)} --step prepare"
-    assert f"prepare: to repeat only this step, type: {shown}" in local.printed
-    assert local.local(*given, "--step", "prepare") == 1
+    options = ("--params", parameters, "--input", f"raw_hours={bad}")
+    assert local.local(*options) == 1
+    command = f"kedro mlops local --env dev {' '.join(options)} --step prepare"
+    assert f"prepare: to repeat only this step, type: {command}" in local.printed
+    assert local.local(*options, "--step", "prepare") == 1
     assert any(line.startswith("prepare ! ") for line in local.printed)
     assert [run.info.status for run in local.runs()[-2:]] == ["FAILED", "FAILED"]
     log = (local.path / "build/local/dev/prepare/log.txt").read_text(encoding="utf-8")
     assert "raw_file=data/raw/hours.csv" in log.splitlines()[0]
-    assert "model.estimator" not in log.splitlines()[0], "which matters to another step"
+    assert "model.estimator" not in log.splitlines()[0], "only another step reads it"
     assert compiled.read_bytes() == before
 
 
@@ -152,20 +154,20 @@ def test_a_failed_step_is_repeated_by_the_command_that_is_shown_with_its_paramet
         (["--job", "j", "--file", "gone.yml"], "--job cannot be combined with"),
     ],
 )
-def test_what_cannot_be_tried_is_said(
+def test_invalid_options_are_reported(
     local: Local, capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
 ) -> None:
     assert local.local(*arguments) == 2
     assert message in capsys.readouterr().err
 
 
-def _receives(number: signal.Signals) -> Callable[[], None]:
-    """Make a signal end a process as usual, also where this one ignores it (``nohup ... &``)."""
+def _end_by(number: signal.Signals) -> Callable[[], None]:
+    """Make a signal end a process, even if this one ignores it (``nohup ... &``)."""
     return lambda: signal.signal(number, signal.SIG_DFL)  # type: ignore[func-returns-value]
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_who_ends_the_command_ends_the_job(project: Project, number: signal.Signals) -> None:
+def test_interrupting_the_command_ends_the_job(project: Project, number: signal.Signals) -> None:
     with subprocess.Popen(
         [sys.executable, "-m", "kedro_azure_mlops", "local", "--env", "dev"],
         cwd=project.path,
@@ -173,7 +175,7 @@ def test_who_ends_the_command_ends_the_job(project: Project, number: signal.Sign
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        preexec_fn=_receives(number),  # noqa: PLW1509 - no thread of this process holds a lock
+        preexec_fn=_end_by(number),  # noqa: PLW1509 - no thread of this process holds a lock
     ) as process:
         for line in process.stdout or ():
             if line.startswith("pipeline | "):

@@ -1,4 +1,4 @@
-"""``kedro mlops monitor`` in a project with a champion: what it judges, says, writes, records."""
+"""``kedro mlops monitor`` in a project with a champion: verdicts, messages, files and records."""
 
 import functools
 import json
@@ -20,7 +20,7 @@ from kedro_azure_mlops.monitor.look import monitor_model
 from kedro_azure_mlops.monitor.profile import PROFILE
 from kedro_azure_mlops.monitor.result import MonitorReport
 from kedro_azure_mlops.serve.record import Recorder, Settings
-from tests.plugin.helpers import Project, reported_by
+from tests.plugin.helpers import Project, outputs_reader
 from tests.plugin.mlflow_server import free_port
 from tests.plugin.registered import set_keys
 from tests.plugin.trained import arrays_of, save_small_model, small_scorer
@@ -28,11 +28,11 @@ from tests.plugin.watched import (
     CHANGED,
     HOSTILE,
     changed,
-    far_off,
     loads,
     save_watched_model,
     watched_project,
     with_answers,
+    with_outliers,
     write_rows,
 )
 
@@ -61,41 +61,41 @@ def watched(_watched: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
 @pytest.fixture
 def look(watched: Project) -> Look:
-    """Look at rows, given as a file, by the function that the command calls."""
+    """Return a function that monitors rows in a file, as the command does."""
 
-    def of(rows: pd.DataFrame, **options: object) -> MonitorReport:
+    def monitor_rows(rows: pd.DataFrame, **options: object) -> MonitorReport:
         file = write_rows(watched, rows, "new.csv")
         return monitor_model("prod", inputs=[file], root=watched.path, **options)
 
-    return of
+    return monitor_rows
 
 
 def stored(project: Project, name: str) -> str:
     return (project.path / "build/monitor/prod" / name).read_text(encoding="utf-8")
 
 
-# What is an alarm
+# Alarms
 
 
-def test_ordinary_rows_are_no_alarm(
+def test_ordinary_rows_raise_no_alarm(
     watched: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    outputs = reported_by(monkeypatch, watched.path / "reported")
+    outputs = outputs_reader(monkeypatch, watched.path / "reported")
     assert main(["monitor", "--env", "prod"]) == 0
     printed = capsys.readouterr().out
     assert "\nNo alarm\n" in printed
     assert printed.endswith("monitor: see build/monitor/prod/report.html\n")
     assert outputs() == {"drifted": "false", "quality": "false", "retrain": "false"}
-    found = json.loads(stored(watched, "report.json"))
-    assert not found["alarm"] and found["findings"] == []
+    report = json.loads(stored(watched, "report.json"))
+    assert not report["alarm"] and report["findings"] == []
     assert "No alarm: the rows look like the training data" in stored(watched, "report.html")
     assert "mlops_monitor_alarm{" not in stored(watched, "monitor.prom")
 
 
-def test_all_rows_20_higher_are_an_alarm(
+def test_a_shift_of_all_rows_raises_an_alarm(
     watched: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    outputs = reported_by(monkeypatch, watched.path / "reported")
+    outputs = outputs_reader(monkeypatch, watched.path / "reported")
     write_rows(watched, loads(21).assign(load=lambda rows: rows["load"] + 20))
     assert main(["monitor", "--env", "prod"]) == 1
     printed = capsys.readouterr().out
@@ -111,32 +111,32 @@ def test_all_rows_20_higher_are_an_alarm(
     }
 
 
-def test_one_key_that_is_12_higher_is_named_with_the_time_of_the_change(look: Look) -> None:
-    found = look(changed(by=12, unit="north"))
-    worst = found.findings[0]
+def test_a_shifted_key_is_reported_with_the_time_of_the_change(look: Look) -> None:
+    report = look(changed(by=12, unit="north"))
+    worst = report.findings[0]
     assert (worst.kind, worst.column, worst.key) == ("drift", "load", "north")
     assert abs(worst.since - CHANGED) < pd.Timedelta("1D")
-    assert found.reasons[0].startswith("north: load moved")
-    assert not any(one.key == "7" for one in found.findings)
+    assert report.reasons[0].startswith("north: load moved")
+    assert not any(one.key == "7" for one in report.findings)
 
 
-def test_a_stuck_value_is_a_fault_of_the_data_and_not_to_be_trained_on(
+def test_a_stuck_value_is_a_quality_alarm_that_prevents_retraining(
     look: Look, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    outputs = reported_by(monkeypatch, tmp_path / "reported")
-    found = look(changed(unit="7", value=60.0))
-    assert (found.quality, found.retrain) == (True, False)
-    assert found.reasons[0].startswith("7: load is stuck")
-    found.announce()
+    outputs = outputs_reader(monkeypatch, tmp_path / "reported")
+    report = look(changed(unit="7", value=60.0))
+    assert (report.quality, report.retrain) == (True, False)
+    assert report.reasons[0].startswith("7: load is stuck")
+    report.announce()
     assert outputs() == {
-        "drifted": str(found.drifted).lower(),
+        "drifted": str(report.drifted).lower(),
         "quality": "true",
         "retrain": "false",
     }
 
 
 @pytest.mark.parametrize("source", ["file", "entry", "recorded"])
-def test_no_rows_are_the_alarm_no_traffic(
+def test_missing_rows_raise_the_no_traffic_alarm(
     watched: Project, source: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write_rows(watched, changed().head(0))
@@ -151,22 +151,22 @@ def test_no_rows_are_the_alarm_no_traffic(
     assert "No traffic" in stored(watched, "report.html")
 
 
-# What is judged
+# Judged rows
 
 
-def test_rows_without_answers_are_scored_by_the_champion_and_others_are_taken_as_they_are(
+def test_only_rows_without_answers_are_scored_by_the_champion(
     look: Look,
 ) -> None:
-    rows = far_off(changed())
+    rows = with_outliers(changed())
     scored = look(rows)
     assert int((scored.rows["is_far"] == 1).sum()) > 5
-    given = look(with_answers(rows))
-    pd.testing.assert_frame_equal(given.rows, scored.rows)
-    none = with_answers(rows).assign(is_far=False)
-    assert int((look(none).rows["is_far"] == 1).sum()) == 0
+    answered = look(with_answers(rows))
+    pd.testing.assert_frame_equal(answered.rows, scored.rows)
+    not_flagged = with_answers(rows).assign(is_far=False)
+    assert int((look(not_flagged).rows["is_far"] == 1).sum()) == 0
 
 
-def test_several_files_are_one_table_and_parquet_is_read_too(watched: Project) -> None:
+def test_csv_and_parquet_files_are_combined(watched: Project) -> None:
     rows = changed()
     first = write_rows(watched, rows[rows["time"] < CHANGED], "first.csv")
     second = watched.path / "data/raw/second.parquet"
@@ -177,49 +177,49 @@ def test_several_files_are_one_table_and_parquet_is_read_too(watched: Project) -
     assert "first.csv" in both.source and "second.parquet" in both.source
 
 
-def test_only_the_newest_part_is_judged(look: Look) -> None:
+def test_since_limits_the_judged_rows(look: Look) -> None:
     whole, week = look(changed()), look(changed(), since="7D")
     assert whole.comparison.rows == 14 * 48 * 2
     assert week.comparison.rows == 7 * 48 * 2
     assert week.rows["time"].min() > whole.rows["time"].min()
 
 
-def test_a_row_that_does_not_fit_is_judged_without_a_score(look: Look) -> None:
+def test_a_row_outside_the_schema_is_judged_without_a_score(look: Look) -> None:
     rows = changed()
     rows.loc[rows.index[-1], "load"] = 5_000.0  # above what the schema allows
-    found = look(rows)
-    assert found.rows["load"].max() == 5_000
-    assert np.isnan(found.rows["deviation"].iloc[-1])
-    assert "Rows that do not fit the model's schema, judged without a score: 1." in found.notes
+    report = look(rows)
+    assert report.rows["load"].max() == 5_000
+    assert np.isnan(report.rows["deviation"].iloc[-1])
+    assert "Rows that do not fit the model's schema, judged without a score: 1." in report.notes
 
 
 def test_rows_without_a_time_or_a_key_are_counted_and_left_out(look: Look) -> None:
     rows = changed().astype({"time": str})
     rows.loc[rows.index[-11], "time"] = "soon"
     rows.loc[rows.index[-14], "unit"] = None
-    found = look(rows)
-    assert "Rows without a readable time or unit, not judged: 2." in found.notes
-    assert found.comparison.rows == 14 * 48 * 2 - 2
+    report = look(rows)
+    assert "Rows without a readable time or unit, not judged: 2." in report.notes
+    assert report.comparison.rows == 14 * 48 * 2 - 2
 
 
 def test_a_model_without_times_is_judged_in_one_window(
     ran: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The model has no profile of its own: the hook made one of the table it was trained on."""
+    """The model has no profile of its own: the hook made one from its training table."""
     monkeypatch.chdir(ran.path)
     hours = pd.read_csv(ran.path / "data/raw/hours.csv")
     file = tmp_path / "hours.csv"
     for shift, is_alarm in ((0, False), (60, True)):
         hours.assign(load=hours["load"] + shift).to_csv(file, index=False)
-        found = monitor_model("local", inputs=[file], root=ran.path)
-        assert found.order is None and found.comparison.rows == len(hours)
-        assert found.alarm == is_alarm, found.reasons
-        assert found.rows["prediction"].notna().all()
+        report = monitor_model("local", inputs=[file], root=ran.path)
+        assert report.order is None and report.comparison.rows == len(hours)
+        assert report.alarm == is_alarm, report.reasons
+        assert report.rows["prediction"].notna().all()
     with pytest.raises(OperationError, match="--since 7D needs times"):
         monitor_model("local", since="7D", inputs=[file], root=ran.path)
 
 
-def test_a_model_folder_takes_the_place_of_the_champion(
+def test_a_model_folder_replaces_the_champion(
     watched: Project, model: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["monitor", "--env", "dev"]) == 2
@@ -228,7 +228,7 @@ def test_a_model_folder_takes_the_place_of_the_champion(
     assert f"digest {digest(model)[:12]}, in dev" in capsys.readouterr().out
 
 
-def recorded(
+def record_answers(
     project: Project, rows: pd.DataFrame, digest: str, at: pd.Timestamp, *leave_out: str
 ) -> None:
     """Record answers to rows as a server does, all of them at one time."""
@@ -245,50 +245,50 @@ def recorded(
 
 
 @pytest.mark.parametrize("always", [True, False], ids=["always", "by serve --record"])
-def test_recorded_answers_are_judged_where_there_are_any(
+def test_recorded_answers_are_judged_if_there_are_any(
     watched: Project, model: Path, always: bool
 ) -> None:
     set_keys(watched, "prod", recording={"enabled": always})
     at = pd.Timestamp("2024-03-18 06:00")
     rows = changed(by=12, unit="north")
-    recorded(watched, rows[rows["time"] > "2024-03-10"], digest(model), at)
-    found = monitor_model("prod", root=watched.path, now=at)
-    assert found.source == "answers recorded in data/served"
-    assert found.findings[0].key == "north"
-    assert found.rows["deviation"].notna().any()
+    record_answers(watched, rows[rows["time"] > "2024-03-10"], digest(model), at)
+    report = monitor_model("prod", root=watched.path, now=at)
+    assert report.source == "answers recorded in data/served"
+    assert report.findings[0].key == "north"
+    assert report.rows["deviation"].notna().any()
     later = monitor_model("prod", root=watched.path, now=at + pd.Timedelta("60D"))
     assert [one.check for one in later.findings] == ["no_rows"]
 
 
-def test_answers_of_another_model_are_not_judged_and_that_is_said(
+def test_answers_of_another_model_are_not_judged_but_reported(
     watched: Project, model: Path
 ) -> None:
     set_keys(watched, "prod", recording={"enabled": True})
     at = pd.Timestamp("2024-03-18 06:00")
-    recorded(watched, changed().query("time > '2024-03-10'"), "0" * 64, at)
-    found = monitor_model("prod", root=watched.path, now=at)
-    assert found.rows["load"].notna().all() and found.rows["deviation"].isna().all()
-    assert any("answered by other models (000000000000): " in note for note in found.notes)
-    assert not found.alarm
+    record_answers(watched, changed().query("time > '2024-03-10'"), "0" * 64, at)
+    report = monitor_model("prod", root=watched.path, now=at)
+    assert report.rows["load"].notna().all() and report.rows["deviation"].isna().all()
+    assert any("answered by other models (000000000000): " in note for note in report.notes)
+    assert not report.alarm
 
 
 def test_a_column_that_is_not_recorded_is_not_missing(watched: Project, model: Path) -> None:
     set_keys(watched, "prod", recording={"enabled": True})
     at = pd.Timestamp("2024-03-18 06:00")
-    recorded(watched, changed().query("time > '2024-03-10'"), digest(model), at, "load")
-    found = monitor_model("prod", root=watched.path, now=at)
-    assert not found.alarm
-    assert any("load: not recorded" in note for note in found.notes)
-    assert "not recorded" in found.write().read_text(encoding="utf-8")
+    record_answers(watched, changed().query("time > '2024-03-10'"), digest(model), at, "load")
+    report = monitor_model("prod", root=watched.path, now=at)
+    assert not report.alarm
+    assert any("load: not recorded" in note for note in report.notes)
+    assert "not recorded" in report.write().read_text(encoding="utf-8")
 
 
-def test_a_server_whose_clock_is_ahead_is_named(watched: Project, model: Path) -> None:
+def test_a_server_whose_clock_is_ahead_is_reported(watched: Project, model: Path) -> None:
     set_keys(watched, "prod", recording={"enabled": True})
     at = pd.Timestamp("2024-03-18 06:00")
-    recorded(watched, changed().query("time > '2024-03-10'"), digest(model), at)
-    found = monitor_model("prod", root=watched.path, now=at - pd.Timedelta("2h"))
-    assert any("was recorded 02:00:00 in the future" in note for note in found.notes)
-    assert found.comparison.rows
+    record_answers(watched, changed().query("time > '2024-03-10'"), digest(model), at)
+    report = monitor_model("prod", root=watched.path, now=at - pd.Timedelta("2h"))
+    assert any("was recorded 02:00:00 in the future" in note for note in report.notes)
+    assert report.comparison.rows
 
 
 # Labels
@@ -315,8 +315,8 @@ def measure(rows, labels):
 
 
 @pytest.fixture
-def measured(watched: Project, monkeypatch: pytest.MonkeyPatch) -> Project:
-    """The project with labels, and a function of its own that measures by them."""
+def labelled(watched: Project, monkeypatch: pytest.MonkeyPatch) -> Project:
+    """The project with labels, and with a metrics function that uses them."""
     (watched.path / "src/worth.py").write_text(MEASURE, encoding="utf-8")
     monkeypatch.syspath_prepend(str(watched.path / "src"))
     monkeypatch.delitem(__import__("sys").modules, "worth", raising=False)
@@ -325,37 +325,39 @@ def measured(watched: Project, monkeypatch: pytest.MonkeyPatch) -> Project:
     return watched
 
 
-def test_labels_are_measured_in_all_and_by_key_and_held_against_the_gate(
-    measured: Project, look: Look
+def test_metrics_of_labels_are_computed_by_key_and_checked_against_the_gate(
+    labelled: Project, look: Look
 ) -> None:
     rows = changed()
     hit = (rows["unit"] == "north") & (rows["time"] == "2024-03-12 03:00")
     rows.loc[hit, "load"] += 40
-    set_keys(measured, "base", gate={"rules": [{"metric": "recall", "minimum": 0.6}]})
-    labels = measured.path / "data/raw/labels.csv"
-    found = look(rows, labels=labels)
-    assert found.metrics == {"labels": 2.0, "recall": 0.5}
-    assert found.slices["labels"].to_dict() == {"7": 0.0, "north": 2.0}
-    assert found.slices.loc["north", "recall"] == 0.5 and np.isnan(found.slices.loc["7", "recall"])
-    assert "recall 0.5, minimum 0.6" in found.reasons
-    assert found.drifted and found.retrain
-    set_keys(measured, "base", gate={"rules": [{"metric": "recall", "minimum": 0.5}]})
+    set_keys(labelled, "base", gate={"rules": [{"metric": "recall", "minimum": 0.6}]})
+    labels = labelled.path / "data/raw/labels.csv"
+    report = look(rows, labels=labels)
+    assert report.metrics == {"labels": 2.0, "recall": 0.5}
+    assert report.slices["labels"].to_dict() == {"7": 0.0, "north": 2.0}
+    assert report.slices.loc["north", "recall"] == 0.5 and np.isnan(
+        report.slices.loc["7", "recall"]
+    )
+    assert "recall 0.5, minimum 0.6" in report.reasons
+    assert report.drifted and report.retrain
+    set_keys(labelled, "base", gate={"rules": [{"metric": "recall", "minimum": 0.5}]})
     assert look(rows, labels=labels).reasons == []
 
 
-def test_labels_of_rows_that_were_never_served_are_counted(measured: Project, look: Look) -> None:
-    found = look(changed(), labels=measured.path / "data/raw/labels.csv")
-    assert [note for note in found.notes if "Labels" in note] == [
+def test_labels_of_rows_that_were_never_served_are_counted(labelled: Project, look: Look) -> None:
+    report = look(changed(), labels=labelled.path / "data/raw/labels.csv")
+    assert [note for note in report.notes if "Labels" in note] == [
         "Labels of rows that were never served, left out: 1.",
-        "Labels outside the time of the rows, left out: 1.",
+        "Labels outside the time range of the rows, left out: 1.",
     ]
 
 
-def test_a_level_of_the_worst_slice_is_about_each_key(measured: Project, look: Look) -> None:
+def test_a_rule_for_the_worst_slice_applies_to_each_key(labelled: Project, look: Look) -> None:
     rule = {"metric": "recall", "slice": "worst", "minimum": 0.6}
-    set_keys(measured, "base", gate={"rules": [rule]})
-    found = look(changed(), labels=measured.path / "data/raw/labels.csv")
-    assert found.reasons == ["north: recall 0, minimum 0.6"]
+    set_keys(labelled, "base", gate={"rules": [rule]})
+    report = look(changed(), labels=labelled.path / "data/raw/labels.csv")
+    assert report.reasons == ["north: recall 0, minimum 0.6"]
 
 
 @pytest.mark.parametrize(
@@ -367,22 +369,22 @@ def test_a_level_of_the_worst_slice_is_about_each_key(measured: Project, look: L
         ("builtins:len", "len failed on"),
     ],
 )
-def test_labels_that_cannot_be_measured_by_are_refused(
-    measured: Project, look: Look, function: str | None, message: str
+def test_labels_without_a_working_metrics_function_are_refused(
+    labelled: Project, look: Look, function: str | None, message: str
 ) -> None:
-    set_keys(measured, "base", monitoring={"metrics": function})
+    set_keys(labelled, "base", monitoring={"metrics": function})
     with pytest.raises(OperationError, match=re.escape(message)):
-        look(changed(), labels=measured.path / "data/raw/labels.csv")
+        look(changed(), labels=labelled.path / "data/raw/labels.csv")
 
 
-# What cannot be judged
+# Invalid options and sources
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["--since", "12h"], "shorter than the windows that the model's profile compares, 24 h"),
-        (["--since", "soon"], "--since soon is not a time span: write 24h or 7D"),
+        (["--since", "soon"], "--since soon is not a time span such as 24h or 7D"),
         (["--input", "nowhere.csv"], "There is no file nowhere.csv"),
         (["--input", "data/raw/other.csv"], "wrong columns, time, unit, load missing"),
         (["--input", "data/raw/noise.parquet"], "not a Parquet table"),
@@ -391,7 +393,7 @@ def test_labels_that_cannot_be_measured_by_are_refused(
         (["--labels", "nowhere.csv"], "There is no file nowhere.csv"),
     ],
 )
-def test_what_cannot_be_judged_is_exit_status_2(
+def test_invalid_options_and_files_exit_with_2(
     watched: Project, arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (watched.path / "data/raw/other.csv").write_text("a,b\n1,2\n", encoding="utf-8")
@@ -420,7 +422,7 @@ def test_what_cannot_be_judged_is_exit_status_2(
         ({"labels": "none", "metrics": "builtins:len"}, "monitoring.labels of mlops.yml"),
     ],
 )
-def test_a_source_that_is_not_there_is_named(
+def test_a_missing_source_is_reported(
     watched: Project,
     monitoring: dict[str, str | None],
     message: str,
@@ -453,10 +455,10 @@ def test_a_profile_of_other_columns_is_refused(
     assert "pressure" in capsys.readouterr().err
 
 
-# Where the result goes
+# Records and files
 
 
-def test_looks_at_an_environment_are_runs_of_one_experiment(watched: Project) -> None:
+def test_reports_on_an_environment_are_runs_of_one_experiment(watched: Project) -> None:
     assert main(["monitor", "--env", "prod"]) == 0
     write_rows(watched, changed(by=20))
     assert main(["monitor", "--env", "prod"]) == 1
@@ -473,20 +475,20 @@ def test_looks_at_an_environment_are_runs_of_one_experiment(watched: Project) ->
     assert newer.info.status == "FINISHED"
 
 
-def test_a_server_that_is_away_is_a_warning_where_that_is_configured(
+def test_an_unreachable_server_can_be_a_warning(
     watched: Project,
     monkeypatch: pytest.MonkeyPatch,
     model: Path,
     capsys: pytest.CaptureFixture[str],
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    away = f"http://127.0.0.1:{free_port()}"
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", away)
+    address = f"http://127.0.0.1:{free_port()}"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     command = ["monitor", "--env", "prod", "--model", str(model)]
     assert main(command) == 2
     assert "MLflow has no record of it" in capsys.readouterr().err
-    assert "No alarm" in stored(watched, "report.html"), "the look itself was done"
+    assert "No alarm" in stored(watched, "report.html"), "the report itself was written"
     set_keys(watched, "base", tracking={"when_unreachable": "warn"})
     assert main(command) == 0
     assert "MLflow has no record of it" in caplog.text
@@ -499,24 +501,22 @@ def test_a_server_that_is_away_is_a_warning_where_that_is_configured(
 def test_each_reason_is_an_annotation_in_ci(
     look: Look, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    found = look(changed(by=12, unit="north"))
+    report = look(changed(by=12, unit="north"))
     capsys.readouterr()
-    found.announce()
+    report.announce()
     assert capsys.readouterr().out == ""
     monkeypatch.setenv("GITHUB_ACTIONS", "true")
-    found.announce()
+    report.announce()
     assert capsys.readouterr().out.startswith("::warning::prod: north: load moved")
     monkeypatch.setenv("GITHUB_ACTIONS", "")
     monkeypatch.setenv("TF_BUILD", "True")
-    found.announce()
+    report.announce()
     first, *_, last = capsys.readouterr().out.splitlines()
     assert first.startswith("##vso[task.logissue type=warning]prod: north: load moved")
     assert last == "##vso[task.setvariable variable=retrain;isOutput=true]true"
 
 
-def test_a_second_look_replaces_the_files_of_the_first_and_leaves_nothing_else(
-    watched: Project, look: Look
-) -> None:
+def test_a_second_report_replaces_the_files_of_the_first(watched: Project, look: Look) -> None:
     look(changed(by=20)).write()
     assert "mlops_monitor_alarm{" in stored(watched, "monitor.prom")
     look(changed()).write()
@@ -526,28 +526,28 @@ def test_a_second_look_replaces_the_files_of_the_first_and_leaves_nothing_else(
 
 
 def hostile_rows() -> pd.DataFrame:
-    """Rows of a key whose name is made to be obeyed by whoever shows it, one of them flagged."""
-    rows = far_off(changed(by=12, unit="north"))
+    """Return rows of which some have a malicious key, and some are flagged."""
+    rows = with_outliers(changed(by=12, unit="north"))
     own = rows[(rows["unit"] == "7") & (rows["time"] >= CHANGED)]
     return pd.concat([rows, own.assign(unit=HOSTILE)]).sort_values("time", kind="stable")
 
 
-def test_no_name_is_obeyed_by_a_browser_a_terminal_or_ci(
+def test_malicious_names_are_harmless_in_browsers_terminals_and_ci(
     watched: Project,
     look: Look,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    found = look(hostile_rows())
-    assert any(one.key == HOSTILE for one in found.findings)
-    assert all("\n" not in reason for reason in found.reasons)
-    assert "##vso" not in found.summary()
-    assert not re.search(r"^\s*::", found.summary(), re.MULTILINE)
+    report = look(hostile_rows())
+    assert any(one.key == HOSTILE for one in report.findings)
+    assert all("\n" not in reason for reason in report.reasons)
+    assert "##vso" not in report.summary()
+    assert not re.search(r"^\s*::", report.summary(), re.MULTILINE)
     monkeypatch.setenv("TF_BUILD", "True")
-    found.announce()
+    report.announce()
     commands = [line for line in capsys.readouterr().out.splitlines() if "##vso" in line]
     assert all(re.match(r"##vso\[task\.(logissue|setvariable)", line) for line in commands)
-    found.write()
+    report.write()
     page = stored(watched, "report.html")
     tags = Tags(page)
     assert "script" not in tags.names and "iframe" not in tags.names
@@ -555,7 +555,7 @@ def test_no_name_is_obeyed_by_a_browser_a_terminal_or_ci(
     assert json.loads(stored(watched, "report.json"))["findings"]
 
 
-def test_the_textfile_is_what_prometheus_reads(watched: Project, look: Look) -> None:
+def test_prometheus_can_parse_the_text_file(watched: Project, look: Look) -> None:
     parser = pytest.importorskip("prometheus_client.parser")
     look(hostile_rows()).write()
     text = stored(watched, "monitor.prom")
@@ -566,13 +566,13 @@ def test_the_textfile_is_what_prometheus_reads(watched: Project, look: Look) -> 
     names = [
         (one.name, *sorted(one.labels.items())) for f in families.values() for one in f.samples
     ]
-    assert len(names) == len({*names}), "a series that is there twice spoils the file"
+    assert len(names) == len({*names}), "a duplicate series makes the file invalid"
     assert families["mlops_monitor_rows"].samples[0].value > 1_000
     by_kind = {one.labels["kind"]: one.value for one in families["mlops_monitor_alarms"].samples}
     assert by_kind["traffic"] == 0 and by_kind["drift"] >= 1
 
 
-# The page
+# The report page
 
 
 class Tags(HTMLParser):
@@ -595,25 +595,25 @@ class Tags(HTMLParser):
 
 @pytest.fixture(scope="module")
 def page(_watched: Project, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The report about rows that have moved, are flagged, and have a hostile key."""
+    """The report on rows with drift, flags and a malicious key."""
     folder = tmp_path_factory.mktemp("page")
     file = write_rows(_watched, hostile_rows(), "hostile.csv")
-    found = monitor_model("prod", inputs=[file], root=_watched.path)
-    found.write(folder)
+    report = monitor_model("prod", inputs=[file], root=_watched.path)
+    report.write(folder)
     return folder / "report.html"
 
 
-def test_the_page_needs_no_network_and_holds_its_pictures(page: Path) -> None:
+def test_the_page_needs_no_network_and_contains_its_charts(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
     tags = Tags(text)
-    assert tags.loads == ["data:,"], "the icon, so that a browser asks for none"
+    assert tags.loads == ["data:,"], "the icon, so that browsers request none"
     assert "url(" not in text and "@import" not in text and "http" not in text
     assert tags.names.count("svg") == text.count('role="img" aria-label="') > 3
     assert tags.headings[0] == "h1" and tags.headings.count("h1") == 1
     assert len(page.read_bytes()) < 1_000_000
 
 
-def test_the_page_says_what_moved_and_shows_flagged_rows(page: Path) -> None:
+def test_the_page_reports_drift_and_shows_flagged_rows(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
     assert re.search(r"<h1>The data have changed since 2024-03-1\d \d\d:\d\d: ", text)
     for part in (
@@ -630,11 +630,11 @@ def test_the_page_says_what_moved_and_shows_flagged_rows(page: Path) -> None:
     assert 10 < text.count('data-of="deviation"') <= 20
 
 
-@pytest.mark.skipif(not CHROMIUM, reason="no chromium here: apt-get install chromium")
-def test_a_browser_shows_the_page_without_errors_requests_or_scrolling_sideways(
+@pytest.mark.skipif(not CHROMIUM, reason="chromium is not installed: apt-get install chromium")
+def test_a_browser_shows_the_page_without_errors_requests_or_wide_content(
     page: Path, tmp_path: Path
 ) -> None:
-    """The report in an iframe of 400 pixels, which is asked how wide it is and what it loaded."""
+    """The report is in an iframe of 400 pixels, which returns its width and its requests."""
     frame = tmp_path / "frame.html"
     shutil.copy(page, tmp_path / "report.html")
     content = json.dumps(page.read_text(encoding="utf-8")).replace("</", "<\\/")
@@ -658,9 +658,9 @@ def test_a_browser_shows_the_page_without_errors_requests_or_scrolling_sideways(
     )
     chromium = functools.partial(run_chromium, tmp_path)
     dom, log = chromium("--window-size=1200,6000", "--dump-dom", frame)
-    found = json.loads(re.search(r'<pre id="result">(.*?)</pre>', dom)[1])
-    assert found["width"] == 400 and found["shown"] > 3 and found["blank"] == 0
-    assert found["loaded"] == []
+    measures = json.loads(re.search(r'<pre id="result">(.*?)</pre>', dom)[1])
+    assert measures["width"] == 400 and measures["shown"] > 3 and measures["blank"] == 0
+    assert measures["loaded"] == []
     assert "CONSOLE" not in log, log
     report = tmp_path / "report.html"
     chromium("--window-size=1200,3600", f"--screenshot={tmp_path}/wide.png", report)
@@ -676,8 +676,8 @@ def run_chromium(profile: Path, *arguments: object) -> tuple[str, str]:
         *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
         *("--hide-scrollbars", "--enable-logging=stderr", f"--user-data-dir={profile}/chromium"),
     ]
-    done = subprocess.run(
+    process = subprocess.run(
         [str(CHROMIUM), *options, *map(str, arguments)], capture_output=True, text=True, timeout=120
     )
-    assert done.returncode == 0, done.stderr
-    return done.stdout, done.stderr
+    assert process.returncode == 0, process.stderr
+    return process.stdout, process.stderr

@@ -1,4 +1,4 @@
-"""``kedro mlops monitor`` judges what Azure ML has stored of an endpoint's answers."""
+"""``kedro mlops monitor`` judges the answers of an endpoint that Azure ML stored."""
 
 import json
 from pathlib import Path
@@ -15,7 +15,7 @@ from tests.plugin.helpers import Project
 from tests.plugin.registered import set_keys
 from tests.plugin.watched import changed, save_watched_model, watched_project, with_answers
 
-AT = pd.Timestamp("2024-03-18 06:00")  # the time of the look
+AT = pd.Timestamp("2024-03-18 06:00")  # the time of monitoring
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +28,7 @@ def watched(
     model: Path, azure: StandIn, mlops: Command, tmp_path: Path, database: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> Project:  # fmt: skip
-    """A project whose prod has a champion and an endpoint of the stand-in's workspace."""
+    """A project whose prod has a champion and an endpoint in the stand-in's workspace."""
     project = watched_project(tmp_path / "watched", model, database)
     names = {
         "subscription_id": azure.subscription,
@@ -44,22 +44,22 @@ def watched(
 
 
 def collect(azure: StandIn, collection: str, rows: list[dict[str, Any]]) -> None:
-    """Store rows as Azure does, a request each, all answered at the time of the look."""
+    """Store rows as Azure does, one request each, answered half an hour before monitoring."""
     (store,) = [
         body["properties"]
         for id, body in azure.resources.items()
         if id.endswith("/datastores/workspaceblobstore")
     ]
-    place = f"modelDataCollector/heat-prod/v1/{collection}/2024/03/18/05/i.jsonl"
+    path = f"modelDataCollector/heat-prod/v1/{collection}/2024/03/18/05/i.jsonl"
     lines = [
         json.dumps({"correlationid": str(n), "time": "2024-03-18T05:30:00Z", "data": [row]})
         for n, row in enumerate(rows)
     ]
-    key = f"{store['accountName']}/{store['containerName']}/{place}"
+    key = f"{store['accountName']}/{store['containerName']}/{path}"
     azure.blobs[key] = "\n".join([*lines, '{"cut off']).encode()
 
 
-def test_an_alarm_is_found_in_what_was_collected(
+def test_collected_answers_can_raise_an_alarm(
     watched: Project, azure: StandIn, model: Path
 ) -> None:
     rows = changed(by=12, unit="north")
@@ -72,28 +72,26 @@ def test_an_alarm_is_found_in_what_was_collected(
     collect(azure, "model_inputs", json.loads(texts[inputs].to_json(orient="records")))
     collect(azure, "model_outputs", json.loads(outputs.to_json(orient="records")))
 
-    found = monitor_model("prod", since="7D", root=watched.path, now=AT)
+    report = monitor_model("prod", since="7D", root=watched.path, now=AT)
 
-    assert found.findings[0].key == "north"
-    assert found.drifted
-    assert not (watched.path / "data/served").exists()  # nothing was served here
-    assert any("rows that heat-prod answered since" in note for note in found.notes)
+    assert report.findings[0].key == "north"
+    assert report.drifted
+    assert not (watched.path / "data/served").exists()  # nothing was served locally
+    assert any("rows that heat-prod answered since" in note for note in report.notes)
 
 
-def test_no_answers_in_the_time_that_is_judged_are_the_alarm_no_traffic(
+def test_no_answers_in_the_judged_time_raise_the_no_traffic_alarm(
     watched: Project, azure: StandIn
 ) -> None:
     collect(azure, "request", [])
 
-    found = monitor_model("prod", since="7D", root=watched.path, now=AT + pd.Timedelta("60D"))
+    report = monitor_model("prod", since="7D", root=watched.path, now=AT + pd.Timedelta("60D"))
 
-    assert found.findings[0].kind == "traffic"
+    assert report.findings[0].kind == "traffic"
 
 
-def test_where_nothing_was_ever_collected_nothing_is_judged(
-    watched: Project, mlops: Command
-) -> None:
-    said = mlops("monitor", "--env", "prod")
+def test_without_collected_answers_nothing_is_judged(watched: Project, mlops: Command) -> None:
+    result = mlops("monitor", "--env", "prod")
 
-    assert said.status == 2
-    assert "has stored no answers of heat-prod" in said.err
+    assert result.status == 2
+    assert "has stored no answers of heat-prod" in result.err

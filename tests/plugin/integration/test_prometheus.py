@@ -1,4 +1,4 @@
-"""The alerts and the dashboard of a project, read by Prometheus itself, asking a real server."""
+"""The alerts and the dashboard of a project, checked by Prometheus itself on a real server."""
 
 import json
 import re
@@ -19,7 +19,7 @@ import yaml
 from kedro_azure_mlops.serve import metrics, score
 from tests.plugin.helpers import REPOSITORY
 from tests.plugin.mlflow_server import free_port
-from tests.plugin.servers import PYTHON, LocalServer, served
+from tests.plugin.servers import PYTHON, LocalServer, serve
 from tests.plugin.trained import SCORER, body_of, measured, project_with_scorer, save_small_model
 
 FILES = REPOSITORY / "{{cookiecutter.project_slug}}/operation/monitoring"
@@ -41,8 +41,8 @@ def rules() -> list[dict[str, Any]]:
 
 
 def check(*arguments: str | Path) -> None:
-    done = subprocess.run([str(TOOL), *arguments], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
+    process = subprocess.run([str(TOOL), *arguments], capture_output=True, text=True, check=False)
+    assert process.returncode == 0, process.stdout + process.stderr
 
 
 @needs_prometheus
@@ -50,7 +50,7 @@ def test_promtool_accepts_the_alerts() -> None:
     check("check", "rules", ALERTS)
 
 
-def test_each_alert_says_what_happened_and_what_to_do() -> None:
+def test_each_alert_has_a_summary_and_a_description() -> None:
     for rule in rules():
         assert set(rule["annotations"]) == {"summary", "description"}, rule["alert"]
         assert rule["labels"]["severity"] in {"critical", "warning"}
@@ -58,7 +58,7 @@ def test_each_alert_says_what_happened_and_what_to_do() -> None:
 
 REQUESTS = 'score_requests_total{job="m",status="%s"}'
 ROWS = 'score_rows_%stotal{job="m"}'
-# an alert, the series that fire it, and the same in order: (name, values) at every minute
+# by alert: the series that fire it and those that do not, with their values at every minute
 CASES: dict[str, tuple[dict[str, str], dict[str, str]]] = {
     "ModelServerDown": (
         {'up{job="m",instance="a"}': "1x5 0x300", 'score_model_info{job="m"}': "1x5 _x300"},
@@ -111,7 +111,7 @@ def test_each_alert_fires_when_it_should_and_only_then(tmp_path: Path) -> None:
     cases = []
     for name, (fires, is_quiet) in CASES.items():
         for number, series in enumerate((fires, is_quiet)):
-            given = [{"series": key, "values": values} for key, values in series.items()]
+            inputs = [{"series": key, "values": values} for key, values in series.items()]
             labels = {"job": "m"}
             if name == "ModelServerDown":
                 labels |= {"instance": "a"}
@@ -131,7 +131,7 @@ def test_each_alert_fires_when_it_should_and_only_then(tmp_path: Path) -> None:
                 "exp_annotations": rule["annotations"],
             }
             expected = {"eval_time": "295m", "alertname": name, "exp_alerts": [alert][number:]}
-            cases.append({"interval": "1m", "input_series": given, "alert_rule_test": [expected]})
+            cases.append({"interval": "1m", "input_series": inputs, "alert_rule_test": [expected]})
     test = {"rule_files": ["alerts.yml"], "evaluation_interval": "1m", "tests": cases}
     file = tmp_path / "test.yml"
     file.write_text(yaml.safe_dump(test), encoding="utf-8")
@@ -139,13 +139,13 @@ def test_each_alert_fires_when_it_should_and_only_then(tmp_path: Path) -> None:
 
 
 def exported(model: Path, monkeypatch: pytest.MonkeyPatch) -> set[str]:
-    """Return the names of all series of a server that has answered."""
+    """Return the names of all series that a server exports after a request."""
     monkeypatch.setattr(score, "_loaded", score.load_served(model, SCORER))
     metrics.count(score.run(body_of(measured().tail(2))), 0.1)
     return set(re.findall(r"^(\w+)", metrics.text().decode(), re.MULTILINE))
 
 
-def test_alerts_and_dashboard_name_what_there_is(
+def test_alerts_and_dashboard_use_existing_metrics(
     model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     known = exported(model, monkeypatch) | {"mlops_monitor_alarm"}
@@ -162,17 +162,17 @@ def test_alerts_and_dashboard_name_what_there_is(
 
 
 @needs_prometheus
-def test_prometheus_can_read_what_the_dashboard_asks(tmp_path: Path) -> None:
+def test_prometheus_accepts_the_queries_of_the_dashboard(tmp_path: Path) -> None:
     board = json.loads(DASHBOARD.read_text(encoding="utf-8"))
-    asked = [target["expr"] for panel in board["panels"] for target in panel["targets"]]
-    asked = [text.replace("$__rate_interval", "5m").replace("$job", ".*") for text in asked]
-    recorded = [{"record": f"panel:{n}", "expr": text} for n, text in enumerate(asked)]
+    queries = [target["expr"] for panel in board["panels"] for target in panel["targets"]]
+    queries = [text.replace("$__rate_interval", "5m").replace("$job", ".*") for text in queries]
+    recorded = [{"record": f"panel:{n}", "expr": text} for n, text in enumerate(queries)]
     file = tmp_path / "rules.yml"
     file.write_text(yaml.safe_dump({"groups": [{"name": "board", "rules": recorded}]}), "utf-8")
     check("check", "rules", file)
 
 
-def test_panels_lie_side_by_side() -> None:
+def test_panels_do_not_overlap() -> None:
     panels = json.loads(DASHBOARD.read_text(encoding="utf-8"))["panels"]
     assert len({panel["id"] for panel in panels}) == len(panels)
     cells = [
@@ -193,7 +193,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def server(model: Path, tmp_path: Path) -> Iterator[LocalServer]:
     project = project_with_scorer(tmp_path / "project")
-    with served(project, "--model", str(model), "--plain", "--record") as server:
+    with serve(project, "--model", str(model), "--plain", "--record") as server:
         yield server
 
 
@@ -211,15 +211,15 @@ class Prometheus:
             return json.load(answer)["data"]
 
     def value(self, query: str) -> float | None:
-        found = self.ask("query", query=query)["result"]
-        return float(found[0]["value"][1]) if found else None
+        results = self.ask("query", query=query)["result"]
+        return float(results[0]["value"][1]) if results else None
 
     def alerts(self) -> dict[str, str]:
         """Return the states of alerts by their names."""
         return {one["labels"]["alertname"]: one["state"] for one in self.ask("alerts")["alerts"]}
 
     def wait(self, until: Callable[[], bool], meanwhile: Callable[[], Any]) -> None:
-        """Go on until something is so."""
+        """Call ``meanwhile`` until ``until`` returns true."""
         end = time.monotonic() + SECONDS
         while time.monotonic() < end:
             assert self.process.poll() is None, self.log.read_text("utf-8")
@@ -227,14 +227,14 @@ class Prometheus:
             try:
                 if until():
                     return
-            except OSError:  # it is starting
+            except OSError:  # Prometheus is starting
                 time.sleep(0.1)
         raise AssertionError(f"not in {SECONDS} s; alerts: {self.alerts()}")
 
 
 @pytest.fixture
 def prometheus(server: LocalServer, tmp_path: Path) -> Iterator[Prometheus]:
-    """Asks the server every second, and looks at the last seconds where the alerts say hours."""
+    """Scrapes the server every second; the hours in the alerts are shortened to seconds."""
     text = ALERTS.read_text(encoding="utf-8")
     text = re.sub(r"\[(1h|15m|5m)\]", "[8s]", text)
     text = re.sub(r"for: \d+[mh]", "for: 1s", text)
@@ -248,7 +248,7 @@ def prometheus(server: LocalServer, tmp_path: Path) -> Iterator[Prometheus]:
     }
     (tmp_path / "prometheus.yml").write_text(yaml.safe_dump(config), encoding="utf-8")
     port, log = free_port(), tmp_path / "prometheus.log"
-    with log.open("wb") as said:
+    with log.open("wb") as output:
         process = subprocess.Popen(
             [
                 str(PROMETHEUS),
@@ -256,8 +256,8 @@ def prometheus(server: LocalServer, tmp_path: Path) -> Iterator[Prometheus]:
                 f"--storage.tsdb.path={tmp_path / 'series'}",
                 f"--web.listen-address=127.0.0.1:{port}",
             ],
-            stdout=said,
-            stderr=said,
+            stdout=output,
+            stderr=output,
         )
     try:
         yield Prometheus(port, log, process)
@@ -268,12 +268,12 @@ def prometheus(server: LocalServer, tmp_path: Path) -> Iterator[Prometheus]:
 
 @needs_prometheus
 @needs_servers
-def test_a_drift_fires_the_alert_and_recovery_resolves_it(
+def test_drift_fires_the_alert_and_recovery_resolves_it(
     prometheus: Prometheus, server: LocalServer
 ) -> None:
     table = measured(60).query("unit == 'north'")
-    usual = table.tail(20).assign(load=60.0)
-    alternating = pd.Series([60.0, 190.0] * 10, usual.index)
+    normal = table.tail(20).assign(load=60.0)
+    alternating = pd.Series([60.0, 190.0] * 10, normal.index)
 
     def send(rows: pd.DataFrame) -> Callable[[], Any]:
         def ask() -> None:
@@ -285,17 +285,17 @@ def test_a_drift_fires_the_alert_and_recovery_resolves_it(
         return lambda: prometheus.alerts().get("ModelFlagsMore") == state
 
     rows = 'increase(score_rows_total{job="model"}[8s])'
-    prometheus.wait(lambda: (prometheus.value(rows) or 0) > 0, send(usual))
+    prometheus.wait(lambda: (prometheus.value(rows) or 0) > 0, send(normal))
     assert has(None)()
-    prometheus.wait(has("firing"), send(usual.assign(load=alternating)))
+    prometheus.wait(has("firing"), send(normal.assign(load=alternating)))
     share = "increase(score_rows_flagged_total[8s]) / increase(score_rows_total[8s])"
     assert 0.1 < (prometheus.value(share) or 0) <= 1
-    prometheus.wait(has(None), send(usual))
+    prometheus.wait(has(None), send(normal))
     assert "ModelErrors" not in prometheus.alerts()
     bucket = 'score_value_bucket{le="+Inf"}'
     assert prometheus.value(bucket) == prometheus.value("score_rows_total")
     assert prometheus.value("score_rows_not_recorded_total") == 0
-    prometheus.wait(lambda: (prometheus.value("score_rows_recorded_total") or 0) > 0, send(usual))
+    prometheus.wait(lambda: (prometheus.value("score_rows_recorded_total") or 0) > 0, send(normal))
     server.end()
     prometheus.wait(
         lambda: prometheus.alerts().get("ModelServerDown") == "firing", lambda: time.sleep(0.1)

@@ -20,37 +20,37 @@ from kedro_azure_mlops.registry.on_azureml import AzureLock
 from kedro_azure_mlops.registry.on_mlflow import MlflowRegistry
 from tests.plugin import registered
 from tests.plugin.cloud import Command
-from tests.plugin.helpers import Project, reported_by
+from tests.plugin.helpers import Project, outputs_reader
 from tests.plugin.mlflow_server import Server
 from tests.plugin.registered import (
     ENVIRONMENTS,
     FACTS,
     RULES,
     SCORER,
-    Place,
+    Store,
     save_fixed_model,
     set_keys,
 )
-from tests.plugin.trained import serve_by
+from tests.plugin.trained import set_scorer
 
 _PROGRESS = "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR"
 APPROVAL = ("--approved-by", "Ada", "--reason", "release 1")
 
 
 @pytest.fixture(params=["mlflow", "workspace", "shared"])
-def place(
+def store(
     request: pytest.FixtureRequest,
     project: Project,
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
-) -> Place:
-    """A registry of each kind; the project is the current folder."""
+) -> Store:
+    """A registry of each type, with the project as the current folder."""
     monkeypatch.chdir(project.path)
     set_keys(project, "base", gate={"rules": RULES})
-    serve_by(project.path, SCORER)
+    set_scorer(project.path, SCORER)
     if request.param == "mlflow":
-        place = Place(project, lambda version: change(place.file_of(version)), tmp_path / "work")
-        return place
+        store = Store(project, lambda version: change(store.file_of(version)), tmp_path / "work")
+        return store
     azure = request.getfixturevalue("azure")
     names = f"  resource_group: {azure.resource_group}\n  name: {azure.workspace}\n"
     shared = {"shared_registry": "everybody"} if request.param == "shared" else {}
@@ -62,42 +62,42 @@ def place(
         every = [key for key in azure.blobs if key.endswith("weights.txt")]
         azure.blobs[every[int(version.number) - 1]] += b" that is another"
 
-    return Place(project, tamper, tmp_path / "work")
+    return Store(project, tamper, tmp_path / "work")
 
 
 @pytest.fixture
-def on_mlflow(project: Project, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Place:
-    """A registry in the project's database, where a test needs one kind only."""
+def on_mlflow(project: Project, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Store:
+    """A registry in the project's database, for tests that need only one type."""
     monkeypatch.chdir(project.path)
     set_keys(project, "base", gate={"rules": RULES})
-    serve_by(project.path, SCORER)
-    place = Place(project, lambda version: change(place.file_of(version)), tmp_path / "work")
-    return place
+    set_scorer(project.path, SCORER)
+    store = Store(project, lambda version: change(store.file_of(version)), tmp_path / "work")
+    return store
 
 
 def change(file: Path) -> None:
     file.write_text(file.read_text() + " that is another", encoding="utf-8")
 
 
-def test_the_same_digest_goes_from_dev_to_prod_with_all_it_carries(
-    place: Place, mlops: Command, tmp_path: Path
+def test_a_promotion_keeps_the_digest_and_the_tags_from_dev_to_prod(
+    store: Store, mlops: Command, tmp_path: Path
 ) -> None:
-    start = place.champion("dev")
+    start = store.champion("dev")
     assert mlops("promote", "--env", "stage").status == 0
-    said = mlops("promote", "--env", "prod", *APPROVAL)
-    assert said.status == 0, said.err
-    assert f"the digest is {start.digest}" in said.out
-    champion = place.registry("prod").champion()
+    result = mlops("promote", "--env", "prod", *APPROVAL)
+    assert result.status == 0, result.err
+    assert f"the digest is {start.digest}" in result.out
+    champion = store.registry("prod").champion()
     assert champion
     assert champion.digest == start.digest
     assert {name: champion.tags[name] for name in FACTS} == FACTS
     assert champion.tags["promoted.path"] == (
-        f"dev {start.name}:1 > stage {place.registry('stage').name}:1 > prod"
+        f"dev {start.name}:1 > stage {store.registry('stage').name}:1 > prod"
     )
     assert champion.tags["approval.by"] == "Ada"
     assert champion.tags["approval.reason"] == "release 1"
     assert champion.tags["approval.digest"] == start.digest
-    fetched = place.registry("prod").fetch(champion, tmp_path / "fetched")
+    fetched = store.registry("prod").fetch(champion, tmp_path / "fetched")
     assert digest(fetched) == start.digest
     shown = mlops("champion", "--env", "prod")
     assert shown.status == 0
@@ -105,82 +105,82 @@ def test_the_same_digest_goes_from_dev_to_prod_with_all_it_carries(
         assert text in shown.out
 
 
-def test_the_first_line_says_what_goes_where(on_mlflow: Place, mlops: Command) -> None:
-    """Without --env it is stage."""
+def test_the_first_line_names_the_version_and_both_environments(
+    on_mlflow: Store, mlops: Command
+) -> None:
+    """Without ``--env``, the target is stage."""
     version = on_mlflow.champion("dev")
     first = f"promote: promoting {version} from dev to stage"
-    said = mlops("promote")
-    assert said.status == 0
-    assert said.out.splitlines()[0] == first
+    result = mlops("promote")
+    assert result.status == 0
+    assert result.out.splitlines()[0] == first
     refused = mlops("promote", "--env", "prod")
     assert refused.status == 1
     assert refused.out.splitlines()[0].endswith("from stage to prod")
 
 
-def test_what_is_champion_already_is_left_alone(on_mlflow: Place, mlops: Command) -> None:
-    place = on_mlflow
-    place.champion("dev")
+def test_promoting_the_champion_again_changes_nothing(on_mlflow: Store, mlops: Command) -> None:
+    store = on_mlflow
+    store.champion("dev")
     mlops("promote", "--env", "stage")
-    before = place.everything()
-    said = mlops("promote", "--env", "stage")
-    assert said.status == 0
-    assert "is already champion of stage" in said.out
-    assert place.everything() == before
+    before = store.snapshot()
+    result = mlops("promote", "--env", "stage")
+    assert result.status == 0
+    assert "is already champion of stage" in result.out
+    assert store.snapshot() == before
 
 
-def test_without_an_approval_nothing_gets_into_prod(on_mlflow: Place, mlops: Command) -> None:
-    place = on_mlflow
-    place.champion("stage")
-    before = place.everything()
+def test_nothing_is_promoted_to_prod_without_an_approval(on_mlflow: Store, mlops: Command) -> None:
+    store = on_mlflow
+    store.champion("stage")
+    before = store.snapshot()
     for half in ((), ("--approved-by", "Ada"), ("--approved-by", " ", "--reason", "x")):
-        said = mlops("promote", "--env", "prod", *half)
-        assert said.status == 1
-        assert "--approved-by" in said.err
-    assert place.everything() == before
+        result = mlops("promote", "--env", "prod", *half)
+        assert result.status == 1
+        assert "--approved-by" in result.err
+    assert store.snapshot() == before
 
 
-def test_files_that_were_changed_are_not_promoted(place: Place, mlops: Command) -> None:
-    version = place.champion("dev")
-    place.tamper(version)
-    before = place.everything()
-    said = mlops("promote", "--env", "stage")
-    assert said.status == 2
-    assert "is not what was registered" in said.err
-    assert "data/weights.txt was changed" in said.err
-    assert place.everything() == before
+def test_a_model_with_changed_files_is_not_promoted(store: Store, mlops: Command) -> None:
+    version = store.champion("dev")
+    store.tamper(version)
+    before = store.snapshot()
+    result = mlops("promote", "--env", "stage")
+    assert result.status == 2
+    assert "is not what was registered" in result.err
+    assert "data/weights.txt was changed" in result.err
+    assert store.snapshot() == before
 
 
-def test_a_model_that_does_not_answer_its_own_example_is_not_promoted(
-    place: Place, mlops: Command
-) -> None:
-    place.champion("dev", answer=5.5)
-    before = place.everything()
-    said = mlops("promote", "--env", "stage")
-    assert said.status == 2
-    assert "cannot be champion of stage" in said.err
-    assert "the example's row 0 has energy 5.0, but training recorded 5.5" in said.err
-    assert place.everything() == before
-    place.champion("dev", content="a sound one")
+def test_a_model_that_fails_its_own_example_is_not_promoted(store: Store, mlops: Command) -> None:
+    store.champion("dev", answer=5.5)
+    before = store.snapshot()
+    result = mlops("promote", "--env", "stage")
+    assert result.status == 2
+    assert "cannot be champion of stage" in result.err
+    assert "the example's row 0 has energy 5.0, but training recorded 5.5" in result.err
+    assert store.snapshot() == before
+    store.champion("dev", content="a sound one")
     assert mlops("promote", "--env", "stage").status == 0
 
 
-def test_a_folder_that_is_not_as_it_was_saved_gets_into_no_registry(place: Place) -> None:
-    sound = save_fixed_model(place.work / "sound", "weights")
-    registry, before = place.registry("dev"), place.everything()
+def test_a_changed_model_folder_is_not_registered(store: Store) -> None:
+    sound = save_fixed_model(store.work / "sound", "weights")
+    registry, before = store.registry("dev"), store.snapshot()
     with pytest.raises(OperationError, match="was requested"):
         registry.register(sound, {"digest": "a" * 64})
     (sound / ".DS_Store").touch()
     with pytest.raises(OperationError, match=r"\.DS_Store was added"):
         registry.register(sound, {"digest": digest(sound)})
-    assert place.everything() == before
+    assert store.snapshot() == before
     (sound / ".DS_Store").unlink()
     assert registry.register(sound, {"digest": digest(sound)}).number == "1"
 
 
-def test_a_model_of_before_there_was_a_list_of_files_is_promoted_by_its_digest(
-    on_mlflow: Place, mlops: Command, monkeypatch: pytest.MonkeyPatch
+def test_a_model_without_a_manifest_is_promoted_by_its_digest(
+    on_mlflow: Store, mlops: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with monkeypatch.context() as patch:  # as the first version registered one
+    with monkeypatch.context() as patch:  # as the plugin's first version did
         patch.setattr(registered, "write_manifest", lambda _: None)
         on_mlflow.champion("dev")
     assert mlops("promote", "--env", "stage").status == 0
@@ -189,127 +189,129 @@ def test_a_model_of_before_there_was_a_list_of_files_is_promoted_by_its_digest(
     assert not (weights.parents[1] / "SHA256SUMS").exists()
 
 
-def test_a_rollback_goes_back_step_by_step_and_says_why(place: Place, mlops: Command) -> None:
-    first, second, third = (place.champion("dev", content=text) for text in ("one", "two", "three"))
+def test_rollbacks_go_back_step_by_step_and_record_the_reason(store: Store, mlops: Command) -> None:
+    first, second, third = (store.champion("dev", content=text) for text in ("one", "two", "three"))
     assert mlops("rollback", "--env", "dev", "--reason", "too many errors").status == 0
-    assert champion_of(place, "dev") == second.number
-    assert place.registry("dev").version("3").tags["rollback.reason"] == "too many errors"
+    assert champion_of(store, "dev") == second.number
+    assert store.registry("dev").version("3").tags["rollback.reason"] == "too many errors"
     assert mlops("rollback", "--env", "dev", "--reason", "also bad").status == 0
-    assert champion_of(place, "dev") == first.number
-    before = place.everything()
-    said = mlops("rollback", "--env", "dev", "--reason", "still bad")
-    assert said.status == 1
-    assert "No champion of dev is recorded before" in said.err
-    assert place.everything() == before
+    assert champion_of(store, "dev") == first.number
+    before = store.snapshot()
+    result = mlops("rollback", "--env", "dev", "--reason", "still bad")
+    assert result.status == 1
+    assert "No champion of dev is recorded before" in result.err
+    assert store.snapshot() == before
     assert mlops("rollback", "--env", "dev", "--to", "3", "--reason", "it was right").status == 0
-    assert champion_of(place, "dev") == third.number
+    assert champion_of(store, "dev") == third.number
     shown = mlops("champion", "--env", "dev", "--history").out
     assert "rollback (too many errors), after 3" in shown
     assert shown.count("champion since") == 6
 
 
-@pytest.mark.parametrize("place", ["mlflow", "workspace"], indirect=True)
-def test_two_promotions_at_once_do_not_mix(
-    place: Place, mlops: Command, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("store", ["mlflow", "workspace"], indirect=True)
+def test_concurrent_promotions_do_not_mix(
+    store: Store, mlops: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The first is stopped in the middle, by a fetch that waits, until the second has failed."""
-    place.champion("dev")
-    before = place.everything()
-    in_the_middle, go_on, ended = threading.Event(), threading.Event(), []
+    """The first one waits in its fetch until the second one has failed."""
+    store.champion("dev")
+    before = store.snapshot()
+    is_fetching, may_continue, statuses = threading.Event(), threading.Event(), []
     fetch = Registry.fetch
 
     def waits(self: Registry, version: Version, target: Path) -> Path:
         if threading.current_thread() is not threading.main_thread():
-            in_the_middle.set()
-            assert go_on.wait(60)
+            is_fetching.set()
+            assert may_continue.wait(60)
         return fetch(self, version, target)
 
     monkeypatch.setattr(Registry, "fetch", waits)
-    first = threading.Thread(target=lambda: ended.append(mlops("promote", "--env", "stage").status))
+    first = threading.Thread(
+        target=lambda: statuses.append(mlops("promote", "--env", "stage").status)
+    )
     first.start()
     try:
-        assert in_the_middle.wait(60)
+        assert is_fetching.wait(60)
         second = mlops("promote", "--env", "stage")
         assert second.status == 2
         assert "is being changed by" in second.err
         assert "--clear-lock" in second.err
-        assert versions_and_champions(place) == versions_in(before)
+        assert versions_and_champions(store) == versions_in(before)
     finally:
-        go_on.set()
+        may_continue.set()
         first.join()
-    assert ended == [0]
-    assert champion_of(place, "stage") == "1"
-    assert len(place.registry("stage").versions()) == 1
-    assert place.registry("stage").clear_lock() is None
+    assert statuses == [0]
+    assert champion_of(store, "stage") == "1"
+    assert len(store.registry("stage").versions()) == 1
+    assert store.registry("stage").clear_lock() is None
 
 
-@pytest.mark.parametrize("place", ["mlflow", "workspace"], indirect=True)
-def test_of_two_that_both_see_no_lock_one_gets_it(
-    place: Place, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("store", ["mlflow", "workspace"], indirect=True)
+def test_only_one_of_two_processes_that_see_no_lock_gets_it(
+    store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Both have looked before either has taken it: the service itself refuses the second."""
-    looks: list[None] = []
+    """Both look before either takes the lock, so the service itself refuses the second."""
+    calls: list[None] = []
     latest = AzureLock._latest
 
     def none_yet(self: AzureLock) -> Any:
-        looks.append(None)
-        return None if len(looks) < 3 else latest(self)
+        calls.append(None)
+        return None if len(calls) < 3 else latest(self)
 
-    with place.registry("stage").locked("the first"):
+    with store.registry("stage").locked("the first"):
         monkeypatch.setattr(AzureLock, "_latest", none_yet)
-        second = place.registry("stage").locked("the second")
+        second = store.registry("stage").locked("the second")
         with pytest.raises(LockedError, match="for the first"):
             second.__enter__()
 
 
-@pytest.mark.parametrize("place", ["mlflow", "workspace"], indirect=True)
+@pytest.mark.parametrize("store", ["mlflow", "workspace"], indirect=True)
 def test_the_lock_of_a_killed_process_is_taken_over(
-    place: Place, mlops: Command, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    store: Store, mlops: Command, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    place.champion("dev")
+    store.champion("dev")
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
         dead = Process.here(process.pid)
         process.kill()
     with monkeypatch.context() as patch:
         patch.setattr(Process, "me", classmethod(lambda _: dead))
-        left = place.registry("stage").locked("a promotion that dies")
+        left = store.registry("stage").locked("a promotion that dies")
         left.__enter__()
     assert mlops("promote", "--env", "stage").status == 0
     assert "for a promotion that dies is taken over: its process has ended" in caplog.text
-    assert champion_of(place, "stage") == "1"
-    assert place.registry("stage").clear_lock() is None
+    assert champion_of(store, "stage") == "1"
+    assert store.registry("stage").clear_lock() is None
     left.__exit__(None, None, None)
 
 
-@pytest.mark.parametrize("place", ["mlflow", "workspace"], indirect=True)
-def test_a_lock_that_was_left_behind_can_be_cleared(place: Place, mlops: Command) -> None:
-    place.champion("dev")
-    with place.registry("stage").locked("a promotion that dies") as lock:
+@pytest.mark.parametrize("store", ["mlflow", "workspace"], indirect=True)
+def test_a_lock_that_was_left_behind_can_be_cleared(store: Store, mlops: Command) -> None:
+    store.champion("dev")
+    with store.registry("stage").locked("a promotion that dies") as lock:
         assert mlops("promote", "--env", "stage").status == 2
-        said = mlops("promote", "--env", "stage", "--clear-lock")
-        assert said.status == 0
-        assert "for a promotion that dies" in said.out
+        result = mlops("promote", "--env", "stage", "--clear-lock")
+        assert result.status == 0
+        assert "for a promotion that dies" in result.out
         assert mlops("promote", "--env", "stage").status == 0
         with pytest.raises(Exception, match="lock of this process was cleared"):
             lock.check()
     assert "is not locked" in mlops("promote", "--env", "stage", "--clear-lock").out
 
 
-@pytest.mark.parametrize(("given", "counts"), [(None, "false"), ("true", "true")])
-def test_whoever_wants_the_progress_bar_of_mlflow_keeps_it(
-    on_mlflow: Place, monkeypatch: pytest.MonkeyPatch, given: str | None, counts: str
+@pytest.mark.parametrize(("configured", "expected"), [(None, "false"), ("true", "true")])
+def test_a_configured_progress_bar_of_mlflow_is_kept(
+    on_mlflow: Store, monkeypatch: pytest.MonkeyPatch, configured: str | None, expected: str
 ) -> None:
-    monkeypatch.setenv(_PROGRESS, given or "")
-    if given is None:
+    monkeypatch.setenv(_PROGRESS, configured or "")
+    if configured is None:
         monkeypatch.delenv(_PROGRESS)
     on_mlflow.registry("dev")
-    assert os.environ[_PROGRESS] == counts
+    assert os.environ[_PROGRESS] == expected
 
 
-def test_a_model_goes_from_a_file_to_a_server_and_on_from_there(
-    on_mlflow: Place, server: Server, mlops: Command, tmp_path: Path
+def test_a_model_is_promoted_from_a_database_file_to_a_server_and_back(
+    on_mlflow: Store, server: Server, mlops: Command, tmp_path: Path
 ) -> None:
-    """Environments have servers of their own; the one that the process has set is neither."""
+    """Each environment has its own server; the process itself names none."""
     project = on_mlflow.project
     set_keys(project, "dev", registry={"uri": "sqlite:///mlruns.db"})
     set_keys(project, "stage", registry={"uri": server.uri})
@@ -320,11 +322,11 @@ def test_a_model_goes_from_a_file_to_a_server_and_on_from_there(
     stage = on_mlflow.registry("stage")
     (version,) = mlflow.MlflowClient(server.uri).search_model_versions(f"name='{stage.name}'")
     assert version.tags["digest"] == digest(stage.fetch(stage.version("1"), tmp_path / "stage"))
-    said = mlops("promote", "--env", "prod", *APPROVAL)
-    assert said.status == 0
-    assert said.err == "", "no progress bar of MLflow's"
-    here = [model.name for model in project.client().search_registered_models()]
-    assert here == [on_mlflow.registry(env).name for env in ("dev", "prod")]
+    result = mlops("promote", "--env", "prod", *APPROVAL)
+    assert result.status == 0
+    assert result.err == "", "no progress bar of MLflow"
+    local_names = [model.name for model in project.client().search_registered_models()]
+    assert local_names == [on_mlflow.registry(env).name for env in ("dev", "prod")]
     server.stop()
     down = mlops("champion", "--env", "stage")
     assert down.status == 2
@@ -349,20 +351,20 @@ def test_a_model_goes_from_a_file_to_a_server_and_on_from_there(
         ({"metrics.size_mb": "900.0"}, "size in MB 900.000, maximum 5.000"),
         ({"metrics.share": "0.5"}, "share 0.500, maximum 0.100"),
     ],
-    ids=lambda given: str(given)[:40],
+    ids=lambda value: str(value)[:40],
 )
 def test_the_target_has_its_own_gate(
-    on_mlflow: Place, mlops: Command, facts: dict[str, Any], reason: str
+    on_mlflow: Store, mlops: Command, facts: dict[str, Any], reason: str
 ) -> None:
-    place = on_mlflow
-    place.champion("dev", **facts)
-    before = place.everything()
-    said = mlops("promote", "--env", "stage")
-    assert said.status == 1
-    assert reason in said.err
-    assert "is well" not in said.err, "a rule that holds is no reason"
-    assert f"NO  {reason}" in said.out
-    assert place.everything() == before
+    store = on_mlflow
+    store.champion("dev", **facts)
+    before = store.snapshot()
+    result = mlops("promote", "--env", "stage")
+    assert result.status == 1
+    assert reason in result.err
+    assert "is well" not in result.err, "rules that hold are not reasons"
+    assert f"NO  {reason}" in result.out
+    assert store.snapshot() == before
 
 
 @pytest.mark.parametrize(
@@ -374,58 +376,58 @@ def test_the_target_has_its_own_gate(
         ({"metrics.misses": "1.2"}, False),
         ({"metrics.recall": None}, False),
     ],
-    ids=lambda given: str(given)[:45],
+    ids=lambda value: str(value)[:45],
 )
-def test_a_model_is_held_against_the_champion_of_the_target(
-    on_mlflow: Place, mlops: Command, facts: dict[str, Any], passes: bool
+def test_a_model_is_compared_with_the_champion_of_the_target(
+    on_mlflow: Store, mlops: Command, facts: dict[str, Any], passes: bool
 ) -> None:
-    place = on_mlflow
-    old = place.champion("stage", content="the old one")
-    place.champion("dev", content="the young one", **facts)
-    before = place.everything()
-    said = mlops("promote", "--env", "stage")
-    assert (said.status == 0) is passes, said.err
-    assert (champion_of(place, "stage") != old.number) is passes
-    assert passes or place.everything() == before
+    store = on_mlflow
+    old = store.champion("stage", content="the old one")
+    store.champion("dev", content="the young one", **facts)
+    before = store.snapshot()
+    result = mlops("promote", "--env", "stage")
+    assert (result.status == 0) is passes, result.err
+    assert (champion_of(store, "stage") != old.number) is passes
+    assert passes or store.snapshot() == before
 
 
 @pytest.mark.parametrize(("number", "status"), [("0.7", 0), ("nan", 1), ("n/a", 1), ("-inf", 1)])
-def test_a_champion_whose_number_is_none_is_not_replaced(
-    on_mlflow: Place, mlops: Command, number: str, status: int
+def test_a_champion_with_an_invalid_metric_is_not_replaced(
+    on_mlflow: Store, mlops: Command, number: str, status: int
 ) -> None:
     on_mlflow.champion("stage", content="old", **{"metrics.r2": number})
     on_mlflow.champion("dev", content="young")
-    before = on_mlflow.everything()
-    said = mlops("promote", "--env", "stage")
-    assert said.status == status
+    before = on_mlflow.snapshot()
+    result = mlops("promote", "--env", "stage")
+    assert result.status == status
     if status:
-        assert "R² 0.700 against nan for the champion (version 1)" in said.err
-        assert on_mlflow.everything() == before
+        assert "R² 0.700 against nan for the champion (version 1)" in result.err
+        assert on_mlflow.snapshot() == before
 
 
-def test_what_the_champion_was_not_measured_by_is_not_compared(
-    on_mlflow: Place, mlops: Command
-) -> None:
+def test_metrics_that_the_champion_lacks_are_not_compared(on_mlflow: Store, mlops: Command) -> None:
     on_mlflow.champion("stage", content="old", **{"metrics.recall": None})
     on_mlflow.champion("dev", content="young")
-    said = mlops("promote", "--env", "stage")
-    assert said.status == 0
-    assert "was not measured by recall" in said.out
+    result = mlops("promote", "--env", "stage")
+    assert result.status == 0
+    assert "was not measured by recall" in result.out
 
 
-def test_a_version_is_chosen_by_number_or_digest(on_mlflow: Place, mlops: Command) -> None:
+def test_a_version_is_chosen_by_number_or_digest(on_mlflow: Store, mlops: Command) -> None:
     chosen = on_mlflow.register("dev", content="this one")
     on_mlflow.champion("dev", content="that one")
     assert mlops("promote", "--env", "stage", "--digest", "f" * 12).status == 2
     assert mlops("promote", "--env", "stage", "--version", "9").status == 2
     assert on_mlflow.registry("stage").versions() == []
     assert mlops("promote", "--env", "stage", "--digest", chosen.digest[:10]).status == 0
-    found = on_mlflow.registry("stage").champion()
-    assert found
-    assert found.digest == chosen.digest
+    champion = on_mlflow.registry("stage").champion()
+    assert champion
+    assert champion.digest == chosen.digest
 
 
-def test_a_model_that_comes_back_is_not_stored_twice(on_mlflow: Place, mlops: Command) -> None:
+def test_a_model_that_is_promoted_again_is_not_stored_twice(
+    on_mlflow: Store, mlops: Command
+) -> None:
     one = on_mlflow.champion("dev", content="one")
     mlops("promote", "--env", "stage")
     on_mlflow.champion("dev", content="two")
@@ -438,17 +440,17 @@ def test_a_model_that_comes_back_is_not_stored_twice(on_mlflow: Place, mlops: Co
 
 
 @pytest.mark.parametrize("env", ["nowhere", "dev"])
-def test_an_environment_that_nothing_is_promoted_to_is_an_error(
-    on_mlflow: Place, mlops: Command, env: str
+def test_promoting_to_an_environment_without_a_source_is_an_error(
+    on_mlflow: Store, mlops: Command, env: str
 ) -> None:
     on_mlflow.champion("dev")
-    before = on_mlflow.everything()
+    before = on_mlflow.snapshot()
     assert mlops("promote", "--env", env).status == 2
-    assert on_mlflow.everything() == before
+    assert on_mlflow.snapshot() == before
 
 
-def test_with_no_champion_there_is_nothing_to_promote_or_show(
-    on_mlflow: Place, mlops: Command
+def test_without_a_champion_there_is_nothing_to_promote_or_show(
+    on_mlflow: Store, mlops: Command
 ) -> None:
     assert mlops("promote", "--env", "stage").status == 2
     shown = mlops("champion", "--env", "stage")
@@ -466,59 +468,59 @@ def test_with_no_champion_there_is_nothing_to_promote_or_show(
     ],
     ids=["no reason", "never champion", "the champion"],
 )
-def test_a_rollback_that_leads_nowhere_is_refused(
-    on_mlflow: Place, mlops: Command, options: tuple[str, ...], reason: str
+def test_an_invalid_rollback_is_refused(
+    on_mlflow: Store, mlops: Command, options: tuple[str, ...], reason: str
 ) -> None:
     for text in ("one", "two"):
         on_mlflow.champion("dev", content=text)
     on_mlflow.register("dev", content="three")
-    before = on_mlflow.everything()
-    said = mlops("rollback", "--env", "dev", *options)
-    assert said.status == 1
-    assert reason in said.err
-    assert on_mlflow.everything() == before
+    before = on_mlflow.snapshot()
+    result = mlops("rollback", "--env", "dev", *options)
+    assert result.status == 1
+    assert reason in result.err
+    assert on_mlflow.snapshot() == before
 
 
-def test_a_rollback_to_files_that_were_changed_is_refused(on_mlflow: Place, mlops: Command) -> None:
+def test_a_rollback_to_changed_files_is_refused(on_mlflow: Store, mlops: Command) -> None:
     first = on_mlflow.champion("dev", content="one")
     on_mlflow.champion("dev", content="two")
     on_mlflow.tamper(first)
-    before = on_mlflow.everything()
-    said = mlops("rollback", "--env", "dev", "--reason", "bad")
-    assert said.status == 2
-    assert "is not what was registered" in said.err
-    assert on_mlflow.everything() == before
+    before = on_mlflow.snapshot()
+    result = mlops("rollback", "--env", "dev", "--reason", "bad")
+    assert result.status == 2
+    assert "is not what was registered" in result.err
+    assert on_mlflow.snapshot() == before
 
 
 def test_a_rollback_to_a_model_that_cannot_be_served_is_refused(
-    place: Place, mlops: Command
+    store: Store, mlops: Command
 ) -> None:
-    place.champion("dev", content="zero")
-    place.champion("dev", content="one", answer=5.5)
-    place.champion("dev", content="two")
-    before = place.everything()
-    said = mlops("rollback", "--env", "dev", "--reason", "bad")
-    assert said.status == 2
-    assert "version 2" in said.err
-    assert "cannot be champion of dev" in said.err
-    assert "training recorded 5.5" in said.err
-    assert "cannot be champion of dev: it cannot be served: " in said.err
-    assert place.everything() == before
+    store.champion("dev", content="zero")
+    store.champion("dev", content="one", answer=5.5)
+    store.champion("dev", content="two")
+    before = store.snapshot()
+    result = mlops("rollback", "--env", "dev", "--reason", "bad")
+    assert result.status == 2
+    assert "version 2" in result.err
+    assert "cannot be champion of dev" in result.err
+    assert "training recorded 5.5" in result.err
+    assert "cannot be champion of dev: it cannot be served: " in result.err
+    assert store.snapshot() == before
     assert mlops("rollback", "--env", "dev", "--to", "1", "--reason", "bad").status == 0
 
 
 def test_a_champion_that_this_code_cannot_serve_is_named_by_its_version(
-    on_mlflow: Place, mlops: Command
+    on_mlflow: Store, mlops: Command
 ) -> None:
     version = on_mlflow.champion("dev", answer=5.5)
-    said = mlops("bundle", "--env", "dev", "--no-wheels")
-    assert said.status == 2
-    assert f"the champion of dev, {version} cannot be served: the example's row 0" in said.err
-    assert "kedro mlops rollback --env dev --reason TEXT" in said.err
-    assert "served/1" not in said.err
+    result = mlops("bundle", "--env", "dev", "--no-wheels")
+    assert result.status == 2
+    assert f"the champion of dev, {version} cannot be served: the example's row 0" in result.err
+    assert "kedro mlops rollback --env dev --reason TEXT" in result.err
+    assert "served/1" not in result.err
 
 
-def test_a_verdict_about_another_model_is_shown_as_none(on_mlflow: Place, mlops: Command) -> None:
+def test_a_verdict_about_another_model_is_marked_as_such(on_mlflow: Store, mlops: Command) -> None:
     on_mlflow.champion("dev", **{"gate.digest": "f" * 64})
     assert "the verdict below is about another model, ffffffffffff" in (
         mlops("champion", "--env", "dev").out
@@ -531,31 +533,31 @@ def test_a_verdict_about_another_model_is_shown_as_none(on_mlflow: Place, mlops:
 
 
 def test_a_registry_that_cannot_store_the_files_keeps_its_champion(
-    on_mlflow: Place, mlops: Command, monkeypatch: pytest.MonkeyPatch
+    on_mlflow: Store, mlops: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     on_mlflow.champion("dev")
-    before = on_mlflow.everything()
+    before = on_mlflow.snapshot()
 
     def full(*_: object, **__: object) -> None:
         raise OSError("no space left on device")
 
     with monkeypatch.context() as patch:
         patch.setattr("mlflow.MlflowClient.log_artifacts", full)
-        said = mlops("promote", "--env", "stage")
-    assert said.status == 2
-    assert "no space left" in said.err
-    assert on_mlflow.everything() == before
+        result = mlops("promote", "--env", "stage")
+    assert result.status == 2
+    assert "no space left" in result.err
+    assert on_mlflow.snapshot() == before
     assert mlops("promote", "--env", "stage").status == 0
 
 
-def champion_of(place: Place, env: str) -> str | None:
-    found = open_registry(env, place.project.path).champion()
-    return found.number if found else None
+def champion_of(store: Store, env: str) -> str | None:
+    champion = open_registry(env, store.project.path).champion()
+    return champion.number if champion else None
 
 
-def versions_and_champions(place: Place) -> Any:
+def versions_and_champions(store: Store) -> Any:
     return {
-        env: ([(v.number, dict(v.tags)) for v in place.registry(env).versions()])
+        env: ([(v.number, dict(v.tags)) for v in store.registry(env).versions()])
         for env in ENVIRONMENTS
     }
 
@@ -564,17 +566,17 @@ def versions_in(everything: Any) -> Any:
     return {env: versions for env, (versions, _, _) in everything.items()}
 
 
-def test_later_steps_are_told_what_moved(
-    place: Place, mlops: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_later_steps_learn_what_moved(
+    store: Store, mlops: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    reported = reported_by(monkeypatch, tmp_path / "outputs")
-    first = place.champion("dev", content="one")
+    reported = outputs_reader(monkeypatch, tmp_path / "outputs")
+    first = store.champion("dev", content="one")
     assert mlops("promote", "--env", "stage").status == 0
     facts = {"version": "1", "digest": first.digest}
     assert reported() == facts | {"moved": "true", "before": "", "champion": ""}
     assert mlops("promote", "--env", "stage").status == 0
     assert reported() == facts | {"moved": "false", "before": "1"}, "not by this call"
-    second = place.champion("dev", content="two")
+    second = store.champion("dev", content="two")
     assert mlops("promote", "--env", "stage").status == 0
     facts = {"version": "2", "digest": second.digest}
     assert reported() == facts | {"moved": "true", "before": "1", "champion": "2"}
@@ -582,12 +584,12 @@ def test_later_steps_are_told_what_moved(
     assert reported() == {"moved": "false"}
 
 
-def test_what_fails_before_the_champion_moves_has_not_moved_it_and_after_it_has(
-    place: Place, mlops: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_failed_promotion_reports_whether_the_champion_moved(
+    store: Store, mlops: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    reported = reported_by(monkeypatch, tmp_path / "outputs")
-    place.champion("dev")
-    kind = type(place.registry("stage"))
+    reported = outputs_reader(monkeypatch, tmp_path / "outputs")
+    store.champion("dev")
+    kind = type(store.registry("stage"))
     make_champion = kind.make_champion
 
     def fails_before(*_: Any) -> None:
@@ -600,65 +602,63 @@ def test_what_fails_before_the_champion_moves_has_not_moved_it_and_after_it_has(
     monkeypatch.setattr(kind, "make_champion", fails_before)
     assert mlops("promote", "--env", "stage").status == 2
     assert reported()["moved"] == "false"
-    assert champion_of(place, "stage") is None
+    assert champion_of(store, "stage") is None
     monkeypatch.setattr(kind, "make_champion", fails_after)
     assert mlops("promote", "--env", "stage").status == 2
     assert reported()["moved"] == "true"
-    assert champion_of(place, "stage") == "1"
+    assert champion_of(store, "stage") == "1"
     monkeypatch.setattr(kind, "make_champion", make_champion)
-    place.champion("dev", content="another")
+    store.champion("dev", content="another")
     monkeypatch.setattr(kind, "make_champion", fails_before)
     assert mlops("promote", "--env", "stage").status == 2
-    assert reported()["champion"] == "", "nothing to take back"
+    assert reported()["champion"] == "", "nothing to roll back"
     monkeypatch.setattr(kind, "make_champion", fails_after)
     assert mlops("promote", "--env", "stage").status == 2
-    assert reported()["champion"] == champion_of(place, "stage") == "2"
+    assert reported()["champion"] == champion_of(store, "stage") == "2"
 
 
-def test_a_process_that_is_killed_has_reported_what_it_was_about_to_move(
-    on_mlflow: Place, mlops: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_the_new_champion_is_reported_before_it_moves(
+    on_mlflow: Store, mlops: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    reported = reported_by(monkeypatch, tmp_path / "outputs")
+    reported = outputs_reader(monkeypatch, tmp_path / "outputs")
     on_mlflow.champion("stage", content="old")
     on_mlflow.champion("dev", content="new")
     seen: list[dict[str, str]] = []
     make_champion = MlflowRegistry.make_champion
 
-    def look(*arguments: Any) -> None:
+    def record_and_make_champion(*arguments: Any) -> None:
         seen.append(reported())
         make_champion(*arguments)
 
-    monkeypatch.setattr(MlflowRegistry, "make_champion", look)
+    monkeypatch.setattr(MlflowRegistry, "make_champion", record_and_make_champion)
     assert mlops("promote", "--env", "stage").status == 0
     assert [one["champion"] for one in seen] == ["2"]
 
 
-def test_a_rollback_of_another_champion_than_the_expected_is_refused(
-    place: Place, mlops: Command
-) -> None:
+def test_a_rollback_of_an_unexpected_champion_is_refused(store: Store, mlops: Command) -> None:
     for text in ("one", "two", "three"):
-        place.champion("dev", content=text)
-    before = place.everything()
+        store.champion("dev", content=text)
+    before = store.snapshot()
     rollback = ("rollback", "--env", "dev", "--reason", "the deployment failed")
-    said = mlops(*rollback, "--if-champion", "2")
-    assert said.status == 1
-    assert "Version 3 is now champion of dev, not 2: nothing was changed" in said.err
-    assert place.everything() == before
+    result = mlops(*rollback, "--if-champion", "2")
+    assert result.status == 1
+    assert "Version 3 is now champion of dev, not 2: nothing was changed" in result.err
+    assert store.snapshot() == before
     assert mlops(*rollback, "--if-champion", "3").status == 0
-    assert champion_of(place, "dev") == "2"
+    assert champion_of(store, "dev") == "2"
 
 
-def test_a_projects_own_script_promotes_and_rolls_back(
-    on_mlflow: Place, capsys: pytest.CaptureFixture[str]
+def test_a_projects_own_script_can_promote_and_roll_back(
+    on_mlflow: Store, capsys: pytest.CaptureFixture[str]
 ) -> None:
     root = on_mlflow.project.path
     for content in ("one", "two"):
         on_mlflow.champion("dev", content=content)
         lines: list[str] = []
         moved = public.promote("stage", root=root, say=lines.append)
-        found = public.champion("stage", root=root)
-        assert found
-        assert found.number == moved.number
+        champion = public.champion("stage", root=root)
+        assert champion
+        assert champion.number == moved.number
         assert lines[-1] == f"{moved} is now champion of stage"
     with pytest.raises(RefusedError, match="needs an approval"):
         public.promote("prod", root=root)

@@ -5,7 +5,7 @@ import hashlib
 import pytest
 
 from kedro_azure_mlops.testing import StandIn
-from tests.plugin.cloud import Command, changes, configure, found, group, versions
+from tests.plugin.cloud import Command, changes, configure, group, properties, versions
 from tests.plugin.helpers import Project
 
 WHEEL = "plug_in-1.0-py3-none-any.whl"
@@ -25,18 +25,20 @@ datastores:
 
 @pytest.fixture
 def empty(cloud_project: Project, azure: StandIn) -> Project:
-    """A project whose resource group holds nothing yet, with all that can be asked for."""
+    """A project with an empty resource group, whose configuration names all resources."""
     configure(cloud_project, MORE)
     for id in [id for id in azure.resources if id.startswith(f"{group(azure)}/")]:
         del azure.resources[id]
     return cloud_project
 
 
-def test_all_is_made_from_nothing(empty: Project, azure: StandIn, mlops: Command):
-    said = mlops("provision")
+def test_all_resources_are_created_in_an_empty_group(
+    empty: Project, azure: StandIn, mlops: Command
+):
+    result = mlops("provision")
 
-    assert said.status == 0
-    assert said.out.count("will be created") == 10
+    assert result.status == 0
+    assert result.out.count("will be created") == 10
     providers = f"{group(azure)}/providers"
     account = f"{providers}/Microsoft.Storage/storageAccounts/stcold"
     assert azure.resources[account]["properties"]["allowBlobPublicAccess"] is False
@@ -49,63 +51,65 @@ def test_all_is_made_from_nothing(empty: Project, azure: StandIn, mlops: Command
     insights = f"{providers}/Microsoft.Insights/components/appi-cold"
     assert logs in azure.resources
     assert azure.resources[insights]["properties"]["WorkspaceResourceId"] == logs
-    assert found(azure)["containerRegistry"] == registry
-    assert found(azure)["applicationInsights"] == insights
-    assert found(azure)["storageAccount"] == account
-    assert found(azure)["keyVault"] == vault
-    scale = found(azure, "computes/cpu-cluster")["properties"]["scaleSettings"]
+    assert properties(azure)["containerRegistry"] == registry
+    assert properties(azure)["applicationInsights"] == insights
+    assert properties(azure)["storageAccount"] == account
+    assert properties(azure)["keyVault"] == vault
+    scale = properties(azure, "computes/cpu-cluster")["properties"]["scaleSettings"]
     assert scale["maxNodeCount"] == 2
-    assert found(azure, "datastores/raw")["credentials"] == {"credentialsType": "None"}
+    assert properties(azure, "datastores/raw")["credentials"] == {"credentialsType": "None"}
 
 
-def test_what_is_being_made_is_waited_for(empty: Project, azure: StandIn, mlops: Command):
+def test_the_command_waits_for_resources_in_creation(
+    empty: Project, azure: StandIn, mlops: Command
+):
     mlops("provision")
 
-    asked = [f"{r.method} {r.path.rsplit('/', 1)[1]}" for r in azure.requests]
-    made = asked.index("PUT stcold")  # answered with "Creating"
-    assert "GET stcold" in asked[made : asked.index("PUT kv-cold")]
+    requests = [f"{r.method} {r.path.rsplit('/', 1)[1]}" for r in azure.requests]
+    created = requests.index("PUT stcold")  # answered with "Creating"
+    assert "GET stcold" in requests[created : requests.index("PUT kv-cold")]
 
 
-def test_a_second_time_nothing_is_changed(empty: Project, azure: StandIn, mlops: Command):
+def test_a_second_call_changes_nothing(empty: Project, azure: StandIn, mlops: Command):
     mlops("provision")
     azure.forget()
 
-    said = mlops("provision")
+    result = mlops("provision")
 
-    assert said.status == 0
+    assert result.status == 0
     assert changes(azure) == azure.uploads == []
-    assert "provision: everything is as configured" in said.out
+    assert "provision: everything is as configured" in result.out
 
 
 def test_a_dry_run_prints_the_plan_and_changes_nothing(
     empty: Project, azure: StandIn, mlops: Command
 ):
-    said = mlops("provision", "--dry-run")
+    result = mlops("provision", "--dry-run")
 
-    assert said.status == 0
-    lines = [" ".join(line.split()) for line in said.out.splitlines()]
+    assert result.status == 0
+    lines = [" ".join(line.split()) for line in result.out.splitlines()]
     assert "storage account stcold will be created" in lines
     assert "datastore raw will be created" in lines
-    assert said.out.endswith("provision: 10 to create or change; nothing was changed\n")
+    assert result.out.endswith("provision: 10 to create or change; nothing was changed\n")
     assert changes(azure) == []
 
 
-def test_application_insights_without_a_place_for_its_logs_is_refused(
+def test_new_application_insights_without_a_log_workspace_is_refused(
     cloud_project: Project, azure: StandIn, mlops: Command
 ):
     configure(cloud_project, "  application_insights: appi-cold\n")
     workspace = next(id for id, body in azure.resources.items() if body["type"] == "workspaces")
     del azure.resources[workspace]
 
-    said = mlops("provision")
+    result = mlops("provision")
 
-    assert said.status == 2
-    assert "appi-cold" in said.err
-    assert "name workspace.log_analytics in azureml.yml" in said.err
+    assert result.status == 2
+    assert "appi-cold" in result.err
+    assert "name workspace.log_analytics in azureml.yml" in result.err
     assert changes(azure) == []
 
 
-def test_application_insights_that_are_there_need_no_place_for_logs(
+def test_existing_application_insights_needs_no_log_workspace(
     cloud_project: Project, azure: StandIn, mlops: Command
 ):
     configure(cloud_project, "  application_insights: appi-cold\n")
@@ -115,7 +119,7 @@ def test_application_insights_that_are_there_need_no_place_for_logs(
     azure.resources[insights] = {"id": insights, "type": "components", "properties": {}}
 
     assert mlops("provision").status == 0
-    assert found(azure)["applicationInsights"] == insights
+    assert properties(azure)["applicationInsights"] == insights
 
 
 def test_the_environment_is_uploaded_with_both_locks(
@@ -125,23 +129,23 @@ def test_the_environment_is_uploaded_with_both_locks(
 
     (environment,) = versions(azure, "environments")
     host, _, folder = environment["build"]["contextUri"].removeprefix("https://").partition("/")
-    place = f"{host.split('.')[0]}/{folder}"
-    files = {key.removeprefix(place): azure.blobs[key] for key in azure.uploads}
+    prefix = f"{host.split('.')[0]}/{folder}"
+    files = {key.removeprefix(prefix): azure.blobs[key] for key in azure.uploads}
     assert set(files) == {"Dockerfile", "run.txt", "job.txt"}
     for name in ("run.txt", "job.txt"):
         assert files[name] == (cloud_project.path / "requirements" / name).read_bytes()
 
 
-def test_a_changed_lock_makes_another_environment(
+def test_a_changed_lock_creates_another_environment(
     cloud_project: Project, azure: StandIn, mlops: Command
 ):
     mlops("provision")
     with (cloud_project.path / "requirements/run.txt").open("a", encoding="utf-8") as file:
         file.write("# changed\n")
 
-    said = mlops("provision")
+    result = mlops("provision")
 
-    assert "creating the environment" in said.out
+    assert "creating the environment" in result.out
     assert len(versions(azure, "environments")) == 2
 
 
@@ -162,10 +166,10 @@ def test_a_changed_wheel_is_refused_before_anything_is_sent(
     lock_a_wheel(cloud_project)
     (cloud_project.path / "wheels" / WHEEL).write_text("other", encoding="utf-8")
 
-    said = mlops("provision")
+    result = mlops("provision")
 
-    assert said.status == 2
-    assert f"wheels/{WHEEL} is not the wheel that the locks name" in said.err
+    assert result.status == 2
+    assert f"wheels/{WHEEL} is not the wheel that the locks name" in result.err
     assert azure.uploads == []
     assert versions(azure, "environments") == []
 
@@ -177,16 +181,16 @@ def test_a_conda_environment_that_would_need_a_wheel_is_refused(
     lock_a_wheel(cloud_project)
     configure(cloud_project, "environment: {kind: conda}\n")
 
-    said = mlops(*command)
+    result = mlops(*command)
 
-    assert said.status == 2
-    assert "cannot use plug-in==1.0 from wheels/" in said.err
-    assert "environment.kind: docker" in said.err
+    assert result.status == 2
+    assert "cannot use plug-in==1.0 from wheels/" in result.err
+    assert "environment.kind: docker" in result.err
     assert azure.uploads == []
 
 
 def lock_a_wheel(project: Project) -> None:
-    """Name a package in a lock that is found in ``wheels/`` alone."""
+    """Add a package to a lock whose wheel is only in ``wheels/``."""
     (project.path / "wheels").mkdir()
     (project.path / "wheels" / WHEEL).write_text("wheel", encoding="utf-8")
     digest = hashlib.sha256(b"wheel").hexdigest()
@@ -206,7 +210,7 @@ def test_a_conda_environment_needs_no_upload(
     assert azure.uploads == []
 
 
-def test_without_an_environment_of_its_own_none_is_made(
+def test_no_environment_is_created_if_an_image_is_configured(
     cloud_project: Project, azure: StandIn, mlops: Command
 ):
     configure(cloud_project, "image: example.azurecr.io/cold:1\n")
@@ -217,16 +221,16 @@ def test_without_an_environment_of_its_own_none_is_made(
 
 def test_a_cluster_is_scaled_in_place(cloud_project: Project, azure: StandIn, mlops: Command):
     mlops("provision")
-    made = found(azure, "computes/cpu-cluster")
-    made["properties"]["enableNodePublicIp"] = False  # what others have set
+    created = properties(azure, "computes/cpu-cluster")
+    created["properties"]["enableNodePublicIp"] = False  # set by someone else
     size = "{size: STANDARD_DS3_V2, max_instances: 8}"
     configure(cloud_project, f"clusters:\n  cpu-cluster: {size}\n")
 
-    said = mlops("provision")
+    result = mlops("provision")
 
-    assert said.status == 0
-    assert "differs: max_instances 4 -> 8\n" in said.out
-    scaled = found(azure, "computes/cpu-cluster")["properties"]
+    assert result.status == 0
+    assert "differs: max_instances 4 -> 8\n" in result.out
+    scaled = properties(azure, "computes/cpu-cluster")["properties"]
     assert scaled["scaleSettings"]["maxNodeCount"] == 8
     assert scaled["enableNodePublicIp"] is False
     azure.forget()
@@ -235,7 +239,7 @@ def test_a_cluster_is_scaled_in_place(cloud_project: Project, azure: StandIn, ml
 
 
 @pytest.mark.parametrize(
-    ("differing", "said"),
+    ("lines", "message"),
     [
         (
             "clusters: {cpu-cluster: {size: Standard_DS4_v2}}\n",
@@ -248,20 +252,20 @@ def test_a_cluster_is_scaled_in_place(cloud_project: Project, azure: StandIn, ml
         ),
         ("  location: northeurope\n", "location westeurope -> northeurope"),
         ("  storage_account: other\n", "storage_account standin -> other"),
-        ("  container_registry: other\n", "container_registry None -> other; it cannot change"),
+        ("  container_registry: other\n", "container_registry None -> other; it cannot be changed"),
     ],
     ids=["size", "tier", "datastore", "location", "storage", "registry"],
 )
-def test_what_cannot_be_changed_is_left_alone(
-    cloud_project: Project, azure: StandIn, mlops: Command, differing: str, said: str
+def test_properties_that_cannot_change_are_left_alone(
+    cloud_project: Project, azure: StandIn, mlops: Command, lines: str, message: str
 ):
     mlops("provision")
     azure.forget()
-    configure(cloud_project, differing)
+    configure(cloud_project, lines)
 
     answer = mlops("provision")
 
     assert answer.status == 1
-    assert said in answer.out
+    assert message in answer.out
     assert "provision: cannot be changed: " in answer.err
     assert changes(azure) == []

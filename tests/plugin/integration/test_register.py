@@ -29,7 +29,7 @@ MODEL = {"arguments": {"alpha": 2.0}}
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory, database: Path) -> Project:
-    """A project of which dev was run once; tests leave its files as they find them."""
+    """A project after one run in dev; tests restore the files that they change."""
     project = Project.copy_to(tmp_path_factory.mktemp("trained") / "project", database)
     git(project.path, "init", "--quiet")
     commit(project)
@@ -38,16 +38,16 @@ def trained(tmp_path_factory: pytest.TempPathFactory, database: Path) -> Project
 
 
 def commit(project: Project) -> str:
-    """Make a commit that changes nothing, and name it."""
+    """Create an empty commit, and return its SHA."""
     git(project.path, "commit", "--quiet", "--allow-empty", "-m", "another")
     return git(project.path, "rev-parse", "HEAD")
 
 
 @pytest.fixture
-def elsewhere(
+def other_registry(
     trained: Project, database: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Registry:
-    """An empty registry that is not where the run was tracked."""
+    """An empty registry, separate from the one of the run."""
     shutil.copy(database, tmp_path / "other.db")
     uri = f"sqlite:///{(tmp_path / 'other.db').as_posix()}"
     set_keys(trained, "dev", registry={"uri": uri})
@@ -57,7 +57,7 @@ def elsewhere(
 
 @contextmanager
 def changed(file: Path, content: bytes | None) -> Iterator[None]:
-    """Change a file, or take it away, for as long as this lasts."""
+    """Change or remove a file within the context."""
     before = file.read_bytes()
     if content is None:
         file.unlink()
@@ -69,7 +69,7 @@ def changed(file: Path, content: bytes | None) -> Iterator[None]:
         file.write_bytes(before)
 
 
-def test_a_version_of_a_run_carries_all_that_a_promotion_asks_for(trained: Project) -> None:
+def test_a_version_of_a_run_has_all_tags_that_a_promotion_needs(trained: Project) -> None:
     client = trained.client()
     version = client.get_model_version_by_alias(NAME, "champion")
     tags = version.tags
@@ -91,38 +91,38 @@ def test_a_version_of_a_run_carries_all_that_a_promotion_asks_for(trained: Proje
     assert client.get_run(version.run_id).data.metrics["rmse"] == numbers["rmse"]
 
 
-def test_the_model_of_a_run_is_registered_elsewhere_once(
-    trained: Project, elsewhere: Registry, mlops: Command
+def test_the_model_of_a_run_is_registered_once_in_another_registry(
+    trained: Project, other_registry: Registry, mlops: Command
 ) -> None:
     assert mlops("register", "--env", "dev").status == 0
-    champion = elsewhere.champion()
+    champion = other_registry.champion()
     assert champion
     assert champion.digest == digest(trained.processed("model"))
-    of_the_run = trained.client().get_model_version_by_alias(NAME, "champion").tags
-    same = {k for k in of_the_run if k.startswith(("metrics.", "gate", "parameters", "digest"))}
-    assert {k: champion.tags[k] for k in same} == {k: of_the_run[k] for k in same}
-    assert champion.tags["data.fingerprint"] == of_the_run["data.fingerprint"]
+    run_tags = trained.client().get_model_version_by_alias(NAME, "champion").tags
+    same = {k for k in run_tags if k.startswith(("metrics.", "gate", "parameters", "digest"))}
+    assert {k: champion.tags[k] for k in same} == {k: run_tags[k] for k in same}
+    assert champion.tags["data.fingerprint"] == run_tags["data.fingerprint"]
     again = mlops("register", "--env", "dev")
     assert again.status == 0
     assert "is already registered" in again.out
-    assert [version.number for version in elsewhere.versions()] == ["1"]
+    assert [version.number for version in other_registry.versions()] == ["1"]
 
 
-def test_a_later_commit_and_later_data_are_not_taken_for_the_models(
-    trained: Project, elsewhere: Registry, mlops: Command
+def test_a_later_commit_and_later_data_are_not_recorded_as_the_models_origin(
+    trained: Project, other_registry: Registry, mlops: Command
 ) -> None:
-    made_of = {k: v for k, v in trained.gate()["origin"].items() if k != "git.dirty"}
-    of_the_run = trained.client().get_model_version_by_alias(NAME, "champion").tags
-    assert made_of == {k: of_the_run[k] for k in ("git.commit", "data.fingerprint")}
-    assert commit(trained) != made_of["git.commit"]
+    origin = {k: v for k, v in trained.gate()["origin"].items() if k != "git.dirty"}
+    run_tags = trained.client().get_model_version_by_alias(NAME, "champion").tags
+    assert origin == {k: run_tags[k] for k in ("git.commit", "data.fingerprint")}
+    assert commit(trained) != origin["git.commit"]
     report = trained.processed("cleaning_report.json")
     with changed(report, json.dumps({"fingerprint": "of other data"}).encode()):
         assert mlops("register", "--env", "dev").status == 0
-    (version,) = elsewhere.versions()
-    assert made_of == {k: version.tags[k] for k in made_of}
+    (version,) = other_registry.versions()
+    assert origin == {k: version.tags[k] for k in origin}
 
 
-def test_a_version_that_the_run_has_registered_stays_as_it_is(
+def test_a_version_that_the_run_registered_is_unchanged(
     trained: Project, mlops: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     set_keys(trained, "dev", registry={"uri": "sqlite:///mlruns.db"})
@@ -134,11 +134,13 @@ def test_a_version_that_the_run_has_registered_stays_as_it_is(
     assert client.get_model_version(NAME, before.version).tags == before.tags
     client.delete_model_version_tag(NAME, before.version, "data.fingerprint")
     assert mlops("register", "--env", "dev").status == 0
-    assert client.get_model_version(NAME, before.version).tags == before.tags, "it lacked one"
+    assert client.get_model_version(NAME, before.version).tags == before.tags, (
+        "the missing tag is restored"
+    )
     assert len(client.search_model_versions(f"name='{NAME}'")) == 1
 
 
-def test_the_gate_says_what_the_model_is_made_of_and_not_its_own_run(
+def test_the_gate_records_the_origin_of_the_model_and_not_of_its_own_run(
     trained: Project, tmp_path: Path
 ) -> None:
     project = Project(tmp_path / "copy")
@@ -151,30 +153,30 @@ def test_the_gate_says_what_the_model_is_made_of_and_not_its_own_run(
     unknown = json.dumps(project.gate() | {"digest": "of another model"})
     project.processed("gate.json").write_text(unknown, encoding="utf-8")
     project.run("evaluate", env="dev", model=MODEL)
-    assert project.gate()["origin"] == {}, "who trained it is not known"
+    assert project.gate()["origin"] == {}, "its training run is unknown"
     project.run("train", "evaluate", env="dev", model=MODEL)
     assert project.gate()["origin"] == first | {"git.commit": second}
 
 
-def test_a_folder_that_was_downloaded_is_registered(
-    trained: Project, elsewhere: Registry, mlops: Command, tmp_path: Path
+def test_a_downloaded_folder_is_registered(
+    trained: Project, other_registry: Registry, mlops: Command, tmp_path: Path
 ) -> None:
     folder = shutil.copytree(trained.processed("model"), tmp_path / "downloaded")
     assert mlops("register", "--env", "dev", "--folder", str(folder)).status == 0
-    assert len(elsewhere.versions()) == 1
+    assert len(other_registry.versions()) == 1
 
 
-def test_another_model_than_the_judged_one_is_refused(
-    trained: Project, elsewhere: Registry, mlops: Command, tmp_path: Path
+def test_a_model_other_than_the_judged_one_is_refused(
+    trained: Project, other_registry: Registry, mlops: Command, tmp_path: Path
 ) -> None:
     save_model(other_model(), tmp_path / "other")
-    said = mlops("register", "--env", "dev", "--folder", str(tmp_path / "other"))
-    assert said.status == 1
-    assert "is not the one that the gate has judged" in said.err
+    result = mlops("register", "--env", "dev", "--folder", str(tmp_path / "other"))
+    assert result.status == 1
+    assert "is not the one that the gate has judged" in result.err
     for name in ("MLmodel", "contract.json", "model.skops"):
         with changed(trained.processed("model") / name, (tmp_path / "other" / name).read_bytes()):
             assert mlops("register", "--env", "dev").status == 1
-    assert elsewhere.versions() == []
+    assert other_registry.versions() == []
 
 
 def other_model() -> LinearRegression:
@@ -182,30 +184,30 @@ def other_model() -> LinearRegression:
     return LinearRegression().fit(rows, [0.0, 1.0, 2.0])
 
 
-def test_a_folder_without_a_model_is_no_model(
-    trained: Project, elsewhere: Registry, mlops: Command, tmp_path: Path
+def test_a_folder_without_a_model_and_a_verdict_without_a_digest_are_refused(
+    trained: Project, other_registry: Registry, mlops: Command, tmp_path: Path
 ) -> None:
-    said = mlops("register", "--env", "dev", "--folder", str(tmp_path))
-    assert said.status == 2
-    assert "holds no model" in said.err
+    result = mlops("register", "--env", "dev", "--folder", str(tmp_path))
+    assert result.status == 2
+    assert "holds no model" in result.err
     without = json.dumps({k: v for k, v in trained.gate().items() if k != "digest"}).encode()
     with changed(trained.processed("gate.json"), without):
-        said = mlops("register", "--env", "dev")
-    assert said.status == 2
-    assert "does not name the model's digest" in said.err
-    assert elsewhere.versions() == []
+        result = mlops("register", "--env", "dev")
+    assert result.status == 2
+    assert "does not name the model's digest" in result.err
+    assert other_registry.versions() == []
 
 
 def test_a_model_that_cannot_be_served_is_not_registered(
-    trained: Project, elsewhere: Registry, mlops: Command
+    trained: Project, other_registry: Registry, mlops: Command
 ) -> None:
     set_keys(trained, "base", tracking={})
     base = trained.path / "conf/base/mlops.yml"
     with changed(base, base.read_bytes() + b"\nscorer: nowhere.score:load\n"):
-        said = mlops("register", "--env", "dev")
-    assert said.status == 2
-    assert "nowhere.score:load cannot be imported" in said.err
-    assert elsewhere.versions() == []
+        result = mlops("register", "--env", "dev")
+    assert result.status == 2
+    assert "nowhere.score:load cannot be imported" in result.err
+    assert other_registry.versions() == []
     contract = trained.processed("model") / "contract.json"
     recorded = json.loads(contract.read_text(encoding="utf-8"))
     recorded["answer"][0]["prediction"] += 1
@@ -218,14 +220,14 @@ def test_a_model_that_cannot_be_served_is_not_registered(
             changed(trained.processed("gate.json"), json.dumps(gate).encode()),
             changed(measured, b"{}"),
         ):
-            said = mlops("register", "--env", "dev")
-    assert said.status == 2
-    assert "the example's row 0 has prediction" in said.err
-    assert elsewhere.versions() == []
+            result = mlops("register", "--env", "dev")
+    assert result.status == 2
+    assert "the example's row 0 has prediction" in result.err
+    assert other_registry.versions() == []
 
 
-def test_a_projects_own_script_registers_and_reads_the_verdict(
-    trained: Project, elsewhere: Registry, tmp_path: Path
+def test_a_projects_own_script_can_register_and_read_the_verdict(
+    trained: Project, other_registry: Registry, tmp_path: Path
 ) -> None:
     lines: list[str] = []
     version = public.register("dev", root=trained.path, say=lines.append)
@@ -234,14 +236,16 @@ def test_a_projects_own_script_registers_and_reads_the_verdict(
     verdict = public.gate_verdict("dev", root=trained.path)
     assert verdict["passed"]
     assert verdict["digest"] == version.digest
-    with pytest.raises(OperationError, match="The last run made plant-dev"):
+    with pytest.raises(OperationError, match="The last run was for plant-dev"):
         public.gate_verdict("prod", root=trained.path)
     refused = verdict | {"passed": False}
     with (
         changed(trained.processed("gate.json"), json.dumps(refused).encode()),
         pytest.raises(RefusedError, match="the gate has refused it"),
     ):
-        elsewhere.make_champion(elsewhere.register(*_placeholder(tmp_path / "placeholder")), "test")
+        other_registry.make_champion(
+            other_registry.register(*_placeholder(tmp_path / "placeholder")), "test"
+        )
         public.register("dev", root=trained.path, say=lines.append)
 
 
@@ -253,114 +257,114 @@ def _placeholder(folder: Path, r2: float = 0.0) -> tuple[Path, dict[str, str]]:
 
 
 def test_the_gate_is_shown_with_every_reason(
-    trained: Project, elsewhere: Registry, mlops: Command
+    trained: Project, other_registry: Registry, mlops: Command
 ) -> None:
-    said = mlops("gate", "--env", "dev")
-    assert said.status == 0
-    assert said.out.splitlines()[0] == "Gate: PASSED"
+    result = mlops("gate", "--env", "dev")
+    assert result.status == 0
+    assert result.out.splitlines()[0] == "Gate: PASSED"
     for rule in trained.gate()["rules"]:
-        assert f"  ok  {rule['reason']}" in said.out
+        assert f"  ok  {rule['reason']}" in result.out
     gate = trained.gate() | {"passed": False}
     with changed(trained.processed("gate.json"), json.dumps(gate).encode()):
         assert mlops("gate", "--env", "dev").status == 1
     with changed(trained.processed("gate.json"), None):
-        said = mlops("gate", "--env", "dev")
-    assert said.status == 2
-    assert "no run has reached the gate yet.\n  next: kedro run --env dev" in said.err
+        result = mlops("gate", "--env", "dev")
+    assert result.status == 2
+    assert "no run has reached the gate yet.\n  next: kedro run --env dev" in result.err
 
 
 @pytest.mark.parametrize("command", ["gate", "register"])
-def test_a_model_that_the_catalog_lacks_is_named_with_the_closest_entry(
-    trained: Project, elsewhere: Registry, mlops: Command, command: str
+def test_a_model_that_the_catalog_lacks_is_reported_with_the_closest_entry(
+    trained: Project, other_registry: Registry, mlops: Command, command: str
 ) -> None:
     base = trained.path / "conf/base/mlops.yml"
     wrong = base.read_bytes().replace(b"  model: model\n", b"  model: modle\n")
     with changed(base, wrong):
-        said = mlops(command, "--env", "dev")
-    assert said.status == 2
+        result = mlops(command, "--env", "dev")
+    assert result.status == 2
     message = "mlops.yml: tracking.model: there is no catalog entry modle. Did you mean model?"
-    assert message in said.err
-    assert elsewhere.versions() == []
+    assert message in result.err
+    assert other_registry.versions() == []
     assert mlops(command, "--env", "dev").status == 0
 
 
-def test_a_judged_model_that_the_catalog_lacks_is_named_with_its_key(
-    trained: Project, elsewhere: Registry, mlops: Command
+def test_a_judged_model_that_the_catalog_lacks_is_reported_with_its_key(
+    trained: Project, other_registry: Registry, mlops: Command
 ) -> None:
     base = trained.path / "conf/base/mlops.yml"
     wrong = base.read_bytes().replace(b"gate:\n", b"gate:\n  judged: modle\n", 1)
     with changed(base, wrong):
-        said = mlops("gate", "--env", "dev")
-    assert said.status == 2
-    assert "gate.judged: there is no catalog entry modle. Did you mean model?" in said.err
+        result = mlops("gate", "--env", "dev")
+    assert result.status == 2
+    assert "gate.judged: there is no catalog entry modle. Did you mean model?" in result.err
 
 
 def test_a_refused_model_is_registered_and_the_champion_stays(
-    trained: Project, elsewhere: Registry, mlops: Command
+    trained: Project, other_registry: Registry, mlops: Command
 ) -> None:
     gate = trained.gate()
     gate["passed"], gate["rules"][0] = False, {"rule": "x", "passed": False, "reason": "too odd"}
     with changed(trained.processed("gate.json"), json.dumps(gate).encode()):
-        said = mlops("register", "--env", "dev")
-        (version,) = elsewhere.versions()
+        result = mlops("register", "--env", "dev")
+        (version,) = other_registry.versions()
         commit(trained)
         again = mlops("register", "--env", "dev")
-    assert said.status == again.status == 1
-    assert "the gate has refused it: too odd.\n  The rules" in said.err
+    assert result.status == again.status == 1
+    assert "the gate has refused it: too odd.\n  The rules" in result.err
     assert version.tags["gate"] == "refused"
-    assert elsewhere.champion() is None
-    assert elsewhere.versions() == [version], "a refusal that is repeated changes nothing"
+    assert other_registry.champion() is None
+    assert other_registry.versions() == [version], "a repeated refusal changes nothing"
 
 
 @pytest.mark.parametrize(
     ("better", "status"), [(0.0, 0), (0.2, 1)], ids=["no better champion", "a better champion"]
 )
-def test_a_model_is_held_against_the_champion_that_is_there(
+def test_a_model_is_compared_with_the_current_champion(
     trained: Project,
-    elsewhere: Registry,
+    other_registry: Registry,
     mlops: Command,
     tmp_path: Path,
     better: float,
     status: int,
 ) -> None:
     number = trained.metrics()["r2"] + better
-    champion_before = elsewhere.register(*_placeholder(tmp_path / "placeholder", number))
-    elsewhere.make_champion(champion_before, "test")
+    champion_before = other_registry.register(*_placeholder(tmp_path / "placeholder", number))
+    other_registry.make_champion(champion_before, "test")
     assert mlops("register", "--env", "dev").status == status
-    champion = elsewhere.champion()
+    champion = other_registry.champion()
     assert champion
     assert champion.number == ("1" if status else "2")
 
 
 @pytest.mark.parametrize("name", ["gate", "metrics"])
-def test_a_run_that_has_not_measured_or_decided_is_not_registered(
-    trained: Project, elsewhere: Registry, mlops: Command, name: str
+def test_a_run_without_metrics_or_a_verdict_is_not_registered(
+    trained: Project, other_registry: Registry, mlops: Command, name: str
 ) -> None:
     with changed(trained.processed(f"{name}.json"), None):
-        said = mlops("register", "--env", "dev")
-    assert said.status == 2
-    assert f"has not made {name}.\n  next: kedro run --env dev" in said.err
-    assert elsewhere.versions() == []
+        result = mlops("register", "--env", "dev")
+    assert result.status == 2
+    assert f"has not written {name}.\n  next: kedro run --env dev" in result.err
+    assert other_registry.versions() == []
 
 
-def test_a_metric_that_is_missing_keeps_the_champion(
-    trained: Project, elsewhere: Registry, mlops: Command
+def test_a_missing_metric_keeps_the_champion(
+    trained: Project, other_registry: Registry, mlops: Command
 ) -> None:
     numbers = {k: v for k, v in trained.metrics().items() if k != "r2"}
     with changed(trained.processed("metrics.json"), json.dumps(numbers).encode()):
-        said = mlops("register", "--env", "dev")
-    assert said.status == 1
-    assert "missing metric: r2" in said.err
-    assert elsewhere.champion() is None
+        result = mlops("register", "--env", "dev")
+    assert result.status == 1
+    assert "missing metric: r2" in result.err
+    assert other_registry.champion() is None
 
 
 def test_the_run_of_another_environment_is_not_registered(
-    elsewhere: Registry, mlops: Command
+    other_registry: Registry, mlops: Command
 ) -> None:
-    said = mlops("register", "--env", "prod")
-    assert said.status == 2
-    assert f"The last run made {NAME}" in said.err
-    assert elsewhere.versions() == []
+    result = mlops("register", "--env", "prod")
+    assert result.status == 2
+    assert f"The last run was for {NAME}" in result.err
+    assert other_registry.versions() == []
 
 
 def test_a_run_in_prod_makes_no_champion_without_an_approval(project: Project) -> None:
@@ -371,12 +375,12 @@ def test_a_run_in_prod_makes_no_champion_without_an_approval(project: Project) -
     assert project.client().get_registered_model(name).aliases == {}
 
 
-def test_a_champion_that_has_changed_during_the_run_stays(
+def test_a_champion_that_changed_during_the_run_stays(
     project: Project, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    somebody_elses: Any = SimpleNamespace(version="7")
+    other_champion: Any = SimpleNamespace(version="7")
     with monkeypatch.context() as patch:
-        patch.setattr(tracking, "find_champion", lambda *_: somebody_elses)
+        patch.setattr(tracking, "find_champion", lambda *_: other_champion)
         project.run(env="dev", model=MODEL)
     assert "and that is now 7: the champion stays" in caplog.text
     assert project.client().get_registered_model(NAME).aliases == {}

@@ -12,39 +12,39 @@ from kedro_azure_mlops.cli import main
 from kedro_azure_mlops.errors import OperationError
 from kedro_azure_mlops.reproduce.plan import Command
 from tests.plugin.helpers import Project
-from tests.plugin.history import SHA, Ask, History
+from tests.plugin.history import SHA, History, Reproduce
 
 NAME = "plant"
 
 
-def test_the_commands_typed_by_hand_make_the_same_scores(history: History, ask: Ask) -> None:
+def test_the_printed_commands_make_the_same_scores(history: History, reproduce: Reproduce) -> None:
     before = history.state()
-    status, commands, complaints = ask(history.run)
-    assert (status, complaints) == (0, "")
+    status, commands, errors = reproduce(history.run)
+    assert (status, errors) == (0, "")
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     terminal = {k: v for k, v in os.environ.items() if not k.startswith("MLFLOW")} | {"PATH": path}
     subprocess.run(["bash", "-euc", commands], check=True, env=terminal, cwd=history.project.path)
-    made = history.project.path / "build/reproduce" / history.run
-    client = mlflow.MlflowClient(f"sqlite:///{(made / 'mlruns.db').as_posix()}")
-    (again,) = client.search_runs([client.get_experiment_by_name(NAME).experiment_id])
-    assert again.data.tags["scores.digest"] == history.tags(history.run)["scores.digest"]
+    folder = history.project.path / "build/reproduce" / history.run
+    client = mlflow.MlflowClient(f"sqlite:///{(folder / 'mlruns.db').as_posix()}")
+    (reproduced,) = client.search_runs([client.get_experiment_by_name(NAME).experiment_id])
+    assert reproduced.data.tags["scores.digest"] == history.tags(history.run)["scores.digest"]
     assert history.state() == before
     assert history.tags(history.run)["scores.digest"] in commands
 
 
-def test_a_job_in_steps_is_made_again_by_go_and_compared(
-    history: History, ask: Ask, monkeypatch: pytest.MonkeyPatch
+def test_go_reproduces_a_job_in_steps_and_compares_its_scores(
+    history: History, reproduce: Reproduce, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    status, text, _ = ask(history.job, "--go")
+    status, text, _ = reproduce(history.job, "--go")
     assert status == 0, text
     assert f"the same scores as run {history.step}" in text
     assert "train_fraction=0.5" in text
     assert "git worktree remove" not in text
-    # The commands have just been run: with the same results a changed tag is another answer.
+    # The commands have just been run, so only the changed tag makes the scores differ.
     monkeypatch.setattr(Command, "run", lambda *_: None)
     recorded = history.tags(history.step)["scores.digest"]
     history.client.set_tag(history.step, "scores.digest", SHA)
-    status, text, _ = ask(history.step, "--go")
+    status, text, _ = reproduce(history.step, "--go")
     history.client.set_tag(history.step, "scores.digest", recorded)
     assert status == 1
     assert f"then {SHA}" in text
@@ -52,16 +52,16 @@ def test_a_job_in_steps_is_made_again_by_go_and_compared(
     assert f"git worktree remove --force build/reproduce/{history.step}" in text
 
 
-@pytest.mark.parametrize("word", ["false", "no-such-program"])
-def test_a_command_that_fails_is_named(tmp_path: Path, word: str) -> None:
+@pytest.mark.parametrize("program", ["false", "no-such-program"])
+def test_a_failing_command_is_reported(tmp_path: Path, program: str) -> None:
     (tmp_path / "a b").mkdir()
-    command = Command((word, "x y"), "a b", {"A": "1"})
+    command = Command((program, "x y"), "a b", {"A": "1"})
     with pytest.raises(OperationError, match="This command failed") as error:
         command.run(tmp_path)
-    assert str(error.value).endswith(f"\n(cd 'a b' && env A=1 {word} 'x y')")
+    assert str(error.value).endswith(f"\n(cd 'a b' && env A=1 {program} 'x y')")
 
 
-def test_a_command_sees_nothing_of_a_job_that_it_is_started_from(
+def test_a_command_does_not_inherit_the_variables_of_a_job(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("MLFLOW_RUN_ID", "BIND__x", "RANK", "PYTHONPATH", "KEPT"):
@@ -74,14 +74,14 @@ def test_a_command_sees_nothing_of_a_job_that_it_is_started_from(
     ]
 
 
-def test_a_run_that_is_not_there_is_refused(history: History, ask: Ask) -> None:
-    status, _, complaint = ask(SHA[:32])
+def test_an_unknown_run_is_refused(history: History, reproduce: Reproduce) -> None:
+    status, _, error = reproduce(SHA[:32])
     assert status == 2
-    assert f"{SHA[:32]} cannot be read" in complaint
-    assert "MLFLOW_TRACKING_URI" in complaint
+    assert f"{SHA[:32]} cannot be read" in error
+    assert "MLFLOW_TRACKING_URI" in error
 
 
-def test_without_a_store_there_is_no_run_and_no_store_is_made(
+def test_a_missing_store_is_reported_and_not_created(
     project: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (project.path / "mlruns.db").unlink()
@@ -96,23 +96,23 @@ def test_without_a_store_there_is_no_run_and_no_store_is_made(
     [
         ({"git__commit": None}, "has no commit"),
         ({"git__commit": SHA[:40]}, "is not in this clone: fetch it with git fetch"),
-        ({"git__dirty": "true"}, "--anyway tries without them"),
+        ({"git__dirty": "true"}, "To try without them, add --anyway"),
         ({"scores__digest": None}, "has no scores.digest"),
-        ({"data__from_earlier_runs": "clean_hours"}, "began with clean_hours"),
+        ({"data__from_earlier_runs": "clean_hours"}, "started from clean_hours"),
         ({"data__file__raw_hours": SHA}, "raw_hours was data/raw/hours.csv with SHA-256 0123"),
     ],
     ids=["no commit", "other clone", "dirty", "no scores", "part of a run", "other data"],
 )
-def test_what_cannot_be_made_again_is_refused(
-    history: History, ask: Ask, changes: dict[str, str | None], message: str
+def test_a_run_that_cannot_be_reproduced_is_refused(
+    history: History, reproduce: Reproduce, changes: dict[str, str | None], message: str
 ) -> None:
-    status, printed, complaint = ask(history.like(history.run, **changes))
+    status, printed, error = reproduce(history.clone(history.run, **changes))
     assert (status, printed) == (2, "")
-    assert message in complaint
-    assert ask(history.like(history.run))[0] == 0
+    assert message in error
+    assert reproduce(history.clone(history.run))[0] == 0
 
 
-def test_one_of_a_run_and_a_job_is_asked_for(
+def test_either_a_run_or_a_job_is_required(
     history: History, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(history.project.path)
@@ -121,7 +121,7 @@ def test_one_of_a_run_and_a_job_is_asked_for(
         assert "give either --run ID or --job NAME" in capsys.readouterr().err
 
 
-def test_a_project_that_names_no_scores_cannot_be_compared(
+def test_a_project_without_configured_scores_cannot_be_compared(
     project: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     project.configure("local", "mlops.yml", "tracking: {scores: null}\n")
@@ -132,7 +132,7 @@ def test_a_project_that_names_no_scores_cannot_be_compared(
     )
 
 
-def test_changes_that_were_not_committed_can_be_done_without(history: History, ask: Ask) -> None:
-    status, commands, _ = ask(history.like(history.run, git__dirty="true"), "--anyway")
+def test_anyway_ignores_uncommitted_changes(history: History, reproduce: Reproduce) -> None:
+    status, commands, _ = reproduce(history.clone(history.run, git__dirty="true"), "--anyway")
     assert status == 0
     assert "git worktree add" in commands

@@ -1,4 +1,4 @@
-"""A job that ran on Azure ML is made again here, from its commit, its data and its parameters."""
+"""A job that ran on Azure ML is reproduced locally from its commit, data and parameters."""
 
 from collections.abc import Iterator
 
@@ -28,7 +28,7 @@ def sent(tmp_path_factory: pytest.TempPathFactory, database: object) -> Iterator
         yield cloud
 
 
-def test_the_same_scores_are_made_and_the_checkout_is_left_alone(sent: Sender) -> None:
+def test_the_same_scores_are_made_and_the_checkout_is_unchanged(sent: Sender) -> None:
     state = git(sent.project.path, "status", "--porcelain")
     status, out, err = sent.mlops("reproduce", "--env", "dev", "--job", sent.job(), "--go")
     assert status == 0, out + err
@@ -36,30 +36,30 @@ def test_the_same_scores_are_made_and_the_checkout_is_left_alone(sent: Sender) -
     assert git(sent.project.path, "status", "--porcelain") == state
 
 
-def test_data_that_is_not_here_any_more_comes_from_the_workspace(sent: Sender) -> None:
+def test_data_that_changed_locally_comes_from_the_workspace(sent: Sender) -> None:
     raw = sent.project.path / "data/raw/hours.csv"
-    kept = raw.read_bytes()
-    raw.write_bytes(kept[: len(kept) // 2])
+    original = raw.read_bytes()
+    raw.write_bytes(original[: len(original) // 2])
     try:
         status, out, _ = sent.mlops("reproduce", "--env", "dev", "--job", sent.job())
     finally:
-        raw.write_bytes(kept)
+        raw.write_bytes(original)
     assert status == 0
     assert "-m kedro_azure_mlops.azure.fetch --env dev" in out
     assert "hours.csv" in out
 
 
-def test_other_scores_are_a_failure(sent: Sender, monkeypatch: pytest.MonkeyPatch) -> None:
-    # The commands have just been run: another file in the workspace is another answer.
+def test_different_scores_are_a_failure(sent: Sender, monkeypatch: pytest.MonkeyPatch) -> None:
+    # The commands have just been run, so only the changed file makes the scores differ.
     monkeypatch.setattr(Command, "run", lambda *_: None)
-    made = f"{sent.job()}_pipeline/predictions/predictions.csv"
-    (key,) = [k for k in sent.azure.blobs if k.endswith(made)]
-    kept = sent.azure.blobs[key]
-    sent.azure.blobs[key] = kept + b"\n"
+    path = f"{sent.job()}_pipeline/predictions/predictions.csv"
+    (key,) = [k for k in sent.azure.blobs if k.endswith(path)]
+    original = sent.azure.blobs[key]
+    sent.azure.blobs[key] = original + b"\n"
     try:
         status, out, _ = sent.mlops("reproduce", "--env", "dev", "--job", sent.job(), "--go")
     finally:
-        sent.azure.blobs[key] = kept
+        sent.azure.blobs[key] = original
     assert status == 1
     assert "reproduce: different scores from run" in out
 

@@ -1,4 +1,4 @@
-"""The commands that ``reproduce`` prints for runs of all kinds."""
+"""The commands that ``reproduce`` prints for different types of runs."""
 
 from pathlib import Path
 
@@ -7,10 +7,10 @@ import pytest
 
 from kedro_azure_mlops.cli import main
 from tests.plugin.helpers import Project
-from tests.plugin.history import SHA, Ask, History, git
+from tests.plugin.history import SHA, History, Reproduce, git
 
 
-def test_other_packages_are_a_warning(history: History, ask: Ask) -> None:
+def test_other_versions_of_packages_are_a_warning(history: History, reproduce: Reproduce) -> None:
     lock = history.project.path / "requirements/run.txt"
     text = lock.read_text(encoding="utf-8")
     head = git(history.project.path, "rev-parse", "HEAD")
@@ -19,28 +19,28 @@ def test_other_packages_are_a_warning(history: History, ask: Ask) -> None:
     older = git(history.project.path, "rev-parse", "HEAD")
     git(history.project.path, "reset", "-q", "--hard", head)
     assert lock.read_text(encoding="utf-8") == text
-    status, commands, warning = ask(history.like(history.run, git__commit=older))
+    status, commands, warning = reproduce(history.clone(history.run, git__commit=older))
     assert status == 0
     assert f"mlflow 1.0 (here {mlflow.__version__}), not-here 2.0 (here none)" in warning
     assert "uv venv build/reproduce/" in warning
     assert older in commands
 
 
-def test_the_filters_of_a_run_are_given_again(history: History, ask: Ask) -> None:
-    run = history.like(history.run, kedro__filters="--to-nodes=predict", kedro__pipelines="a,b")
-    _, commands, _ = ask(run)
+def test_the_filters_of_a_run_are_repeated(history: History, reproduce: Reproduce) -> None:
+    run = history.clone(history.run, kedro__filters="--to-nodes=predict", kedro__pipelines="a,b")
+    _, commands, _ = reproduce(run)
     assert "kedro run --env local --to-nodes=predict --pipelines a,b)" in commands
 
 
-def test_a_second_attempt_has_parameters_of_its_own(history: History, ask: Ask) -> None:
-    run = history.like(history.run, kedro__attempt="2")
-    _, commands, _ = ask(run)
+def test_a_second_attempt_has_its_own_parameters(history: History, reproduce: Reproduce) -> None:
+    run = history.clone(history.run, kedro__attempt="2")
+    _, commands, _ = reproduce(run)
     folder = f"build/reproduce/{run}/conf/local"
     assert f"--artifact-path attempt_2/parameters.yml --dst-path {folder}\n" in commands
     assert f"mv {folder}/attempt_2/parameters.yml {folder}/parameters.yml\n" in commands
 
 
-def test_a_project_may_be_a_folder_of_a_repository(
+def test_a_project_may_be_in_a_subfolder_of_a_repository(
     tmp_path: Path, database: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
     project = Project.copy_to(tmp_path / "some" / "where", database)
@@ -61,7 +61,7 @@ def test_a_project_may_be_a_folder_of_a_repository(
     assert any(command.startswith(f"(cd {inside} && env MLFLOW") for command in commands)
 
 
-def test_parameters_that_would_be_there_twice_are_taken_away(history: History, ask: Ask) -> None:
+def test_other_parameter_files_are_removed(history: History, reproduce: Reproduce) -> None:
     more = history.project.path / "conf/local/parameters_more.yml"
     head = git(history.project.path, "rev-parse", "HEAD")
     more.write_text("train_fraction: 0.4\n", encoding="utf-8")
@@ -69,15 +69,15 @@ def test_parameters_that_would_be_there_twice_are_taken_away(history: History, a
     git(history.project.path, "commit", "-q", "-m", "more parameters")
     newest = git(history.project.path, "rev-parse", "HEAD")
     git(history.project.path, "reset", "-q", "--hard", head)
-    run = history.like(history.run, git__commit=newest)
-    _, commands, _ = ask(run)
+    run = history.clone(history.run, git__commit=newest)
+    _, commands, _ = reproduce(run)
     folder = f"build/reproduce/{run}/conf/local"
     assert f"rm {folder}/parameters_more.yml" in commands.splitlines()
-    assert "parameters_more.yml" not in ask(history.run)[1]
+    assert "parameters_more.yml" not in reproduce(history.run)[1]
 
 
-def test_a_job_of_the_cloud_names_its_data_and_parameters_itself(
-    history: History, ask: Ask
+def test_the_tags_of_a_cloud_job_name_its_data_and_parameters(
+    history: History, reproduce: Reproduce
 ) -> None:
     """The step that had prepared the data was reused, so it has no run in this job."""
     recorded = history.tags(history.run)
@@ -90,13 +90,13 @@ def test_a_job_of_the_cloud_names_its_data_and_parameters_itself(
         "data.digest.raw_hours": digest,
     }
     job = history.client.create_run("0", tags=submitted).info.run_id
-    step = history.like(history.step, mlflow__parentRunId=job, kedro__params="model_name=another")
-    status, commands, _ = ask(job)
+    step = history.clone(history.step, mlflow__parentRunId=job, kedro__params="model_name=another")
+    status, commands, _ = reproduce(job)
     assert status == 0
     hours = history.project.path / "data/raw/hours.csv"
     assert f"build/reproduce/{step}" in commands
     assert f"BIND__raw_hours={hours} kedro run" in commands
     other = history.client.create_run("0", tags={"mlflow.parentRunId": job}).info.run_id
-    assert ask(other)[1] == commands
+    assert reproduce(other)[1] == commands
     parameters = "train_fraction=0.4,model.arguments.alpha=7,model_name=another"
     assert f"--to-outputs predictions --params {parameters})" in commands

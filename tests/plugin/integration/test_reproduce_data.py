@@ -1,4 +1,4 @@
-"""``reproduce`` finds the very data that a run has read, or says which it was."""
+"""``reproduce`` finds the data that a run has read, or reports which data it was."""
 
 import shutil
 from collections.abc import Iterator
@@ -8,12 +8,12 @@ import pytest
 
 from kedro_azure_mlops.azure import fetch
 from kedro_azure_mlops.errors import OperationError
-from tests.plugin.history import SHA, Ask, History
+from tests.plugin.history import SHA, History, Reproduce
 
 
 @pytest.fixture
-def moved(history: History, tmp_path: Path) -> Iterator[Path]:
-    """Put other rows in the place of those that the run has read."""
+def original_data(history: History, tmp_path: Path) -> Iterator[Path]:
+    """A copy of the rows that the run has read, after the project's file was replaced."""
     raw = history.project.path / "data/raw/hours.csv"
     shutil.copy(raw, tmp_path / "kept.csv")
     raw.write_text("load,pressure,energy\n", encoding="utf-8")
@@ -21,39 +21,39 @@ def moved(history: History, tmp_path: Path) -> Iterator[Path]:
     shutil.copy(tmp_path / "kept.csv", raw)
 
 
-def test_other_data_is_refused_until_the_file_is_named(
-    history: History, ask: Ask, moved: Path
+def test_changed_data_is_refused_until_the_original_file_is_named(
+    history: History, reproduce: Reproduce, original_data: Path
 ) -> None:
-    status, _, complaint = ask(history.run)
+    status, _, error = reproduce(history.run)
     assert status == 2
-    assert "raw_hours was data/raw/hours.csv with SHA-256" in complaint
-    assert "Name the file of that time: --data PATH" in complaint
-    status, commands, _ = ask(history.run, "--data", str(moved))
+    assert "raw_hours was data/raw/hours.csv with SHA-256" in error
+    assert "Give the original file: --data PATH" in error
+    status, commands, _ = reproduce(history.run, "--data", str(original_data))
     assert status == 0
-    place = f"build/reproduce/{history.run}.data/raw_hours/hours.csv"
-    assert f"cp -r {moved} {place}\n" in commands
-    assert f"BIND__raw_hours={history.project.path / place} " in commands
+    target = f"build/reproduce/{history.run}.data/raw_hours/hours.csv"
+    assert f"cp -r {original_data} {target}\n" in commands
+    assert f"BIND__raw_hours={history.project.path / target} " in commands
 
 
 def test_a_file_that_the_run_has_not_read_is_refused(
-    history: History, ask: Ask, tmp_path: Path
+    history: History, reproduce: Reproduce, tmp_path: Path
 ) -> None:
     other = tmp_path / "other.csv"
     other.write_text("load\n", encoding="utf-8")
-    status, _, complaint = ask(history.run, "--data", str(other))
+    status, _, error = reproduce(history.run, "--data", str(other))
     assert status == 2
-    assert "is not among the data of that run" in complaint
-    status, _, complaint = ask(history.run, "--data", str(tmp_path / "none.csv"))
+    assert "is not among the data of the run" in error
+    status, _, error = reproduce(history.run, "--data", str(tmp_path / "none.csv"))
     assert status == 2
-    assert f"--data names {tmp_path / 'none.csv'}, which does not exist" in complaint
+    assert f"--data names {tmp_path / 'none.csv'}, which does not exist" in error
 
 
-@pytest.mark.usefixtures("moved")
+@pytest.mark.usefixtures("original_data")
 def test_a_data_asset_is_fetched(
-    history: History, ask: Ask, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    history: History, reproduce: Reproduce, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    run = history.like(history.run, data__raw_hours="hours:4f2a")
-    status, commands, _ = ask(run)
+    run = history.clone(history.run, data__raw_hours="hours:4f2a")
+    status, commands, _ = reproduce(run)
     target = f"build/reproduce/{run}.data/raw_hours/hours.csv"
     command = f"python -m kedro_azure_mlops.azure.fetch --env local hours:4f2a {target}"
     assert status == 0
@@ -71,7 +71,7 @@ def test_a_data_asset_is_fetched(
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["hours.csv"]
 
 
-def test_an_asset_that_cannot_be_had_is_said(
+def test_an_asset_that_cannot_be_downloaded_is_reported(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     def refuse(*_: object) -> None:
@@ -84,25 +84,23 @@ def test_an_asset_that_cannot_be_had_is_said(
     assert "fetch: no such asset" in capsys.readouterr().err
 
 
-def test_data_behind_an_address_is_read_there_again_with_a_warning(
-    history: History, ask: Ask
-) -> None:
-    run = history.like(
+def test_remote_data_is_read_again_with_a_warning(history: History, reproduce: Reproduce) -> None:
+    run = history.clone(
         history.run,
         data__path__raw_hours="abfs://raw@store/hours.csv",
         data__file__raw_hours=SHA,
     )
-    status, commands, warning = ask(run)
+    status, commands, warning = reproduce(run)
     assert status == 0
     assert "BIND__raw_hours" not in commands
-    assert "read from abfs://raw@store/hours.csv again" in warning
+    assert "read again from abfs://raw@store/hours.csv" in warning
 
 
-def test_nothing_known_about_the_data_is_a_warning(history: History, ask: Ask) -> None:
+def test_unrecorded_data_is_a_warning(history: History, reproduce: Reproduce) -> None:
     without = {name: None for name in history.tags(history.run) if name.startswith("data.")}
-    status, commands, warning = ask(
-        history.like(history.run, **{name.replace(".", "__"): None for name in without})
+    status, commands, warning = reproduce(
+        history.clone(history.run, **{name.replace(".", "__"): None for name in without})
     )
     assert status == 0
     assert "BIND__raw" not in commands
-    assert "the data that the run read is not recorded" in warning
+    assert "the run did not record its data" in warning

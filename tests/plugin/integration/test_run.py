@@ -42,11 +42,11 @@ def test_the_registered_version_is_the_model_on_disk_and_champion(ran: Project) 
     mlflow.set_tracking_uri(ran.client().tracking_uri)
     fetched = Path(mlflow.artifacts.download_artifacts(f"models:/{NAME}@champion"))
     rows = pd.read_parquet(ran.processed("test.parquet"))[["load", "pressure"]]
-    kept = load_model(ran.processed("model"))
-    np.testing.assert_array_equal(load_model(fetched).predict(rows), kept.predict(rows))
+    on_disk = load_model(ran.processed("model"))
+    np.testing.assert_array_equal(load_model(fetched).predict(rows), on_disk.predict(rows))
 
 
-def test_a_model_that_brings_no_profile_gets_one_of_the_table_it_was_trained_on(
+def test_a_model_without_a_profile_gets_one_from_its_training_table(
     ran: Project,
 ) -> None:
     profile, schema = (
@@ -62,12 +62,12 @@ def test_a_model_that_brings_no_profile_gets_one_of_the_table_it_was_trained_on(
     assert [(one.kind, one.column) for one in heavier.findings] == [("drift", "load")]
 
 
-def test_the_training_data_is_shown_beside_the_run(ran: Project) -> None:
+def test_the_training_data_is_an_input_of_the_run(ran: Project) -> None:
     client = ran.client()
     (run,) = client.search_runs([client.get_experiment_by_name(NAME).experiment_id])
-    (given,) = run.inputs.dataset_inputs
-    assert given.dataset.name == "raw_hours"
-    assert given.dataset.digest == run.data.tags["data.fingerprint"][:36]
+    (data_input,) = run.inputs.dataset_inputs
+    assert data_input.dataset.name == "raw_hours"
+    assert data_input.dataset.digest == run.data.tags["data.fingerprint"][:36]
 
 
 def test_a_worse_model_is_registered_but_does_not_become_champion(project: Project) -> None:
@@ -82,7 +82,7 @@ def test_a_worse_model_is_registered_but_does_not_become_champion(project: Proje
     assert project.gate()["champion_version"] == "1"
 
 
-def test_the_same_run_makes_the_same_model_again(project: Project) -> None:
+def test_a_repeated_run_makes_the_same_model(project: Project) -> None:
     project.run()
     first = project.gate()["digest"]
     project.run()
@@ -93,7 +93,7 @@ def test_the_same_run_makes_the_same_model_again(project: Project) -> None:
     assert other.tags["digest"] != first
 
 
-def test_a_champion_whose_files_were_changed_is_not_loaded(project: Project) -> None:
+def test_a_champion_with_changed_files_is_not_loaded(project: Project) -> None:
     project.run()
     (model,) = (project.path / "mlartifacts").rglob("MLmodel")
     model.write_text(model.read_text() + "# changed\n", encoding="utf-8")
@@ -102,7 +102,7 @@ def test_a_champion_whose_files_were_changed_is_not_loaded(project: Project) -> 
     assert "version 1 are not those that were registered" in reason_about_champion(project)
 
 
-def test_a_champion_whose_files_are_gone_is_named(project: Project) -> None:
+def test_a_champion_with_missing_files_is_reported(project: Project) -> None:
     project.run()
     (model,) = (project.path / "mlartifacts").rglob("MLmodel")
     model.parent.rename(project.path / "elsewhere")
@@ -111,13 +111,13 @@ def test_a_champion_whose_files_are_gone_is_named(project: Project) -> None:
     assert "the files of version 1 cannot be fetched" in reason_about_champion(project)
 
 
-def test_a_champion_that_cannot_be_loaded_is_a_problem_and_no_error(project: Project) -> None:
+def test_a_champion_that_cannot_be_loaded_is_a_problem_but_not_an_error(project: Project) -> None:
     project.run()
     dataset = RegisteredChampion(name=NAME)
     mlflow.set_tracking_uri(project.client().tracking_uri)
-    found = dataset.load()
-    assert found.version == "1"
-    assert found.digest == project.gate()["digest"]
+    loaded = dataset.load()
+    assert loaded.version == "1"
+    assert loaded.digest == project.gate()["digest"]
     (file,) = (project.path / "mlartifacts").rglob("model.skops")
     file.write_bytes(b"no skops file")
     write_manifest(file.parent)
@@ -126,7 +126,7 @@ def test_a_champion_that_cannot_be_loaded_is_a_problem_and_no_error(project: Pro
     broken = dataset.load()
     assert broken.model is None
     assert broken.problem
-    assert "holds no model that can be loaded" in broken.problem
+    assert "contains no loadable model" in broken.problem
     assert RegisteredChampion(name="nothing").load() == Champion()
     with pytest.raises(DatasetError, match="it cannot be saved"):
         dataset.save(broken)  # type: ignore[arg-type]
@@ -142,7 +142,7 @@ def test_the_gate_judges_the_model_that_is_stored(project: Project) -> None:
     assert project.client().get_model_version(NAME, "2").tags["gate"] == "refused"
 
 
-def test_a_decision_on_a_comparison_of_another_run_marks_nothing(
+def test_a_decision_on_the_comparison_of_another_run_marks_no_version(
     project: Project, caplog: pytest.LogCaptureFixture
 ) -> None:
     project.run("prepare", "train")
@@ -153,7 +153,7 @@ def test_a_decision_on_a_comparison_of_another_run_marks_nothing(
     assert champion(project) == "1"
 
 
-def test_a_model_trained_without_tracking_is_registered_when_it_is_measured(
+def test_a_model_trained_without_tracking_is_registered_when_it_is_evaluated(
     project: Project,
 ) -> None:
     set_keys(project, "local", tracking={"enabled": False})
@@ -165,7 +165,7 @@ def test_a_model_trained_without_tracking_is_registered_when_it_is_measured(
     assert champion(project) == "1"
 
 
-def test_pipelines_run_alone_one_after_the_other(project: Project) -> None:
+def test_pipelines_can_run_one_after_another(project: Project) -> None:
     for name in ("prepare", "train"):
         project.run(name)
         assert not project.processed("gate.json").exists()
@@ -175,7 +175,7 @@ def test_pipelines_run_alone_one_after_the_other(project: Project) -> None:
     assert len(client.search_runs([client.get_experiment_by_name(NAME).experiment_id])) == 3
 
 
-def test_dev_has_a_champion_of_its_own(project: Project) -> None:
+def test_dev_has_its_own_champion(project: Project) -> None:
     project.run(env="dev")
     names = [model.name for model in project.client().search_registered_models()]
     assert names == [f"{NAME}-dev"]
@@ -184,7 +184,7 @@ def test_dev_has_a_champion_of_its_own(project: Project) -> None:
 
 @pytest.mark.parametrize("env", ["stage", "prod"])
 def test_a_run_in_stage_or_prod_makes_no_champion(project: Project, env: str) -> None:
-    """Theirs come by promotion; the version says what the gate has decided all the same."""
+    """Their champions come by promotion; the version still records the gate's verdict."""
     project.run(env=env)
     version = project.client().get_model_version(f"{NAME}-{env}", "1")
     assert version.tags["gate"] == "passed"
@@ -192,31 +192,31 @@ def test_a_run_in_stage_or_prod_makes_no_champion(project: Project, env: str) ->
 
 
 @pytest.mark.parametrize(
-    ("given", "hint"),
+    ("parameters", "hint"),
     [
         ({"train_fractio": 5}, "Did you mean train_fraction?"),
         ({"model": {"estimater": 5}}, "Did you mean model.estimator?"),
-        ({"zzz": 5}, "There are: "),
+        ({"zzz": 5}, "The parameters are: "),
     ],
     ids=str,
 )
-def test_a_parameter_that_nothing_reads_is_refused(
-    project: Project, given: dict[str, object], hint: str
+def test_an_unknown_parameter_is_refused(
+    project: Project, parameters: dict[str, object], hint: str
 ) -> None:
     with pytest.raises(OperationError, match="there is no parameter") as refusal:
-        project.run(**given)
+        project.run(**parameters)
     assert hint in str(refusal.value)
     assert not project.processed("model").exists()
 
 
-def test_processes_that_know_nothing_of_the_run_may_prepare_but_not_decide(
+def test_parallel_processes_are_refused_and_threads_are_accepted(
     project: Project,
 ) -> None:
     parallel = ("run", "--runner", "ParallelRunner")
     refused = project.kedro(*parallel)
     assert refused.returncode != 0
-    said = " ".join((refused.stdout + refused.stderr).split())
-    assert "ParallelRunner runs nodes in processes without access to this run" in said
+    output = " ".join((refused.stdout + refused.stderr).split())
+    assert "ParallelRunner runs nodes in processes without access to this run" in output
     threads = project.kedro("run", "--runner", "ThreadRunner")
     assert threads.returncode == 0, threads.stderr
     assert champion(project) == "1"
@@ -231,11 +231,11 @@ print([name for name in heavy if name in sys.modules])
 """
 
 
-def test_every_kedro_command_imports_the_hooks_and_nothing_heavy() -> None:
-    made = subprocess.run(
+def test_the_hooks_import_nothing_heavy() -> None:
+    process = subprocess.run(
         [sys.executable, "-c", _IMPORTED], capture_output=True, text=True, env=new_shell()
     )
-    assert made.stdout.strip() == "[]", made.stderr
+    assert process.stdout.strip() == "[]", process.stderr
 
 
 _ORDER = """
@@ -252,12 +252,10 @@ print([name for name in sys.modules if name in wanted])
 
 
 @pytest.mark.parametrize("pipeline", ["prepare", "__default__"])
-def test_skops_is_imported_when_few_modules_are_and_only_if_there_is_a_model_to_store(
-    project: Project, pipeline: str
-) -> None:
-    """Its import looks through all modules there are by then, and MLflow brings a thousand."""
-    made = project.python("-c", _ORDER, pipeline)
+def test_skops_is_imported_early_and_only_to_store_a_model(project: Project, pipeline: str) -> None:
+    """Its import scans all loaded modules, and MLflow loads a thousand."""
+    process = project.python("-c", _ORDER, pipeline)
     expected = ["kedro_azure_mlops.hooks", "scipy.special", "pandas", "skops.io", "mlflow"]
     if pipeline == "prepare":
         expected.remove("skops.io")
-    assert made.stdout.splitlines()[-1] == str(expected), made.stderr
+    assert process.stdout.splitlines()[-1] == str(expected), process.stderr

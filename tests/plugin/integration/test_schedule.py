@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from kedro_azure_mlops.testing import StandIn
-from tests.plugin.cloud import Command, configure, found, provisioned
+from tests.plugin.cloud import Command, configure, properties, provision
 from tests.plugin.helpers import Project
 
 CRON = ("schedule", "set", "nightly", "--cron", "0 2 * * mon-fri")
@@ -13,8 +13,8 @@ CRON = ("schedule", "set", "nightly", "--cron", "0 2 * * mon-fri")
 
 @pytest.fixture
 def ready(cloud_project: Project, azure: StandIn, mlops: Command) -> Project:
-    """A project whose workspace has what its job needs."""
-    provisioned(azure, mlops)
+    """A project with a provisioned workspace."""
+    provision(azure, mlops)
     return cloud_project
 
 
@@ -22,23 +22,23 @@ def ready(cloud_project: Project, azure: StandIn, mlops: Command) -> Project:
 def light(cloud_project: Project, azure: StandIn, mlops: Command) -> Project:
     """The same with the code in an image, so that little is uploaded."""
     image = "code: null\nimage: example.azurecr.io/cold:1\nworking_directory: /app\n"
-    provisioned(azure, mlops)
+    provision(azure, mlops)
     configure(cloud_project, image)
     return cloud_project
 
 
 def stored(azure: StandIn, name: str = "nightly") -> Any:
-    return found(azure, f"schedules/{name}")
+    return properties(azure, f"schedules/{name}")
 
 
 def test_a_cron_schedule_is_stored_with_the_compiled_job(
     ready: Project, azure: StandIn, mlops: Command
 ):
-    said = mlops(
+    result = mlops(
         *CRON, "--time-zone", "W. Europe Standard Time", "--params", "model.arguments.alpha=2.5"
     )
 
-    assert said.status == 0
+    assert result.status == 0
     assert stored(azure)["isEnabled"] is True
     trigger = stored(azure)["trigger"]
     assert trigger["expression"] == "0 2 * * mon-fri"
@@ -48,16 +48,14 @@ def test_a_cron_schedule_is_stored_with_the_compiled_job(
     assert job["inputs"]["model__arguments__alpha"]["value"] == "2.5"
     (data,) = [id for id in azure.resources if "/data/raw_hours/versions/" in id]
     assert job["inputs"]["raw_hours"]["uri"].endswith(data)
-    assert "every job reads" in said.out
+    assert "every job reads" in result.out
 
 
-def test_the_monitor_is_scheduled_as_a_job_of_its_own(
-    ready: Project, azure: StandIn, mlops: Command
-):
-    said = mlops("schedule", "set", "watch", "--monitor", "--every", "hour")
+def test_the_monitor_is_scheduled_as_a_separate_job(ready: Project, azure: StandIn, mlops: Command):
+    result = mlops("schedule", "set", "watch", "--monitor", "--every", "hour")
 
-    assert said.status == 0, said.err
-    assert "watch starts the monitor of dev: every hour (UTC)" in said.out
+    assert result.status == 0, result.err
+    assert "watch starts the monitor of dev: every hour (UTC)" in result.out
     assert stored(azure, "watch")["trigger"]["frequency"].lower() == "hour"
     job = stored(azure, "watch")["action"]["jobDefinition"]
     assert job["experimentName"] == "plant-dev-monitor"
@@ -68,7 +66,7 @@ def test_the_monitor_is_scheduled_as_a_job_of_its_own(
     assert component["is_deterministic"] is False  # else Azure would reuse the last verdict
     assert component["environment"].removeprefix("azureml:") in azure.resources
     assert component["code"].removeprefix("azureml:") in azure.resources
-    assert not [id for id in azure.resources if "/data/" in id]  # it reads what is there then
+    assert not [id for id in azure.resources if "/data/" in id]  # it reads the data when it runs
     assert job["tags"]["env"] == "dev"
 
 
@@ -96,7 +94,9 @@ def test_a_recurrence_is_stored(light: Project, azure: StandIn, mlops: Command):
     assert trigger["schedule"] == pattern
 
 
-def test_setting_again_replaces_and_uploads_nothing(ready: Project, azure: StandIn, mlops: Command):
+def test_setting_a_schedule_again_replaces_it_and_uploads_nothing(
+    ready: Project, azure: StandIn, mlops: Command
+):
     mlops(*CRON)
     mlops("schedule", "disable", "nightly")
     azure.forget()
@@ -121,7 +121,7 @@ def test_disabling_and_enabling_keep_the_rest(light: Project, azure: StandIn, ml
 
 
 @pytest.mark.parametrize("first", ["enable", "disable"])
-def test_a_schedule_is_deleted_enabled_or_not(
+def test_enabled_and_disabled_schedules_are_deleted(
     light: Project, azure: StandIn, mlops: Command, first: str
 ):
     mlops(*CRON)
@@ -148,15 +148,15 @@ def test_all_schedules_are_listed_with_their_state(light: Project, azure: StandI
 
 
 @pytest.mark.parametrize("action", ["disable", "enable", "delete"])
-def test_an_unknown_name_is_refused_and_the_known_are_named(
+def test_an_unknown_schedule_is_refused_and_the_known_ones_are_named(
     light: Project, azure: StandIn, mlops: Command, action: str
 ):
     mlops(*CRON)
 
-    said = mlops("schedule", action, "weekly")
+    result = mlops("schedule", action, "weekly")
 
-    assert said.status == 2
-    assert said.err == "schedule: There is no schedule weekly; there are: nightly.\n"
+    assert result.status == 2
+    assert result.err == "schedule: There is no schedule weekly; existing schedules: nightly.\n"
     assert stored(azure)["isEnabled"] is True
 
 
@@ -177,22 +177,24 @@ def test_an_unknown_name_is_refused_and_the_known_are_named(
         (("a/b", "--monitor", "--every", "day"), "a/b is not a valid schedule name"),
     ],
 )
-def test_what_cannot_be_is_refused_before_anything_is_sent(
+def test_an_invalid_schedule_is_refused_before_anything_is_sent(
     cloud_project: Project, azure: StandIn, mlops: Command, arguments: tuple[str, ...], message: str
 ):
-    said = mlops("schedule", "set", *arguments)
+    result = mlops("schedule", "set", *arguments)
 
-    assert said.status == 2
-    assert message in said.err
+    assert result.status == 2
+    assert message in result.err
     assert azure.requests == []
 
 
-def test_a_schedule_that_azure_refuses_is_not_there(light: Project, azure: StandIn, mlops: Command):
+def test_a_schedule_that_azure_refuses_is_not_stored(
+    light: Project, azure: StandIn, mlops: Command
+):
     azure.fail("PUT", "/schedules/", 403)
 
-    said = mlops(*CRON)
+    result = mlops(*CRON)
 
-    assert said.status == 2
-    assert "storing the schedule nightly: You may not do that" in said.err
+    assert result.status == 2
+    assert "storing the schedule nightly: You do not have permission" in result.err
     assert stored(azure) is None
     assert mlops(*CRON).status == 0

@@ -1,4 +1,4 @@
-"""How a CI run signs in: it shows a token of the CI system and gets one of Azure for it."""
+"""A CI run signs in to Azure: it exchanges a token of the CI system for one of Azure."""
 
 import json
 import threading
@@ -20,7 +20,7 @@ class TokenServer(ThreadingHTTPServer):
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
-        self.given: list[str] = []
+        self.issued: list[str] = []
         self.faults: list[int] = []
 
     @property
@@ -33,22 +33,24 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         query = self._query()
-        asked = query == {"api-version": "2.0", "audience": "api://AzureADTokenExchange"}
-        self._give(asked and self.headers["Authorization"] == "Bearer of github", "value")
+        is_valid = query == {"api-version": "2.0", "audience": "api://AzureADTokenExchange"}
+        self._send_token(is_valid and self.headers["Authorization"] == "Bearer of github", "value")
 
     def do_POST(self) -> None:
         self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        asked = self._query() == {"api-version": "7.1", "serviceConnectionId": "connection"}
-        self._give(asked and self.headers["Authorization"] == "Bearer of the agent", "oidcToken")
+        is_valid = self._query() == {"api-version": "7.1", "serviceConnectionId": "connection"}
+        self._send_token(
+            is_valid and self.headers["Authorization"] == "Bearer of the agent", "oidcToken"
+        )
 
     def _query(self) -> dict[str, str]:
         return {name: values[0] for name, values in parse_qs(urlsplit(self.path).query).items()}
 
-    def _give(self, is_right: bool, name: str) -> None:
-        status = self.server.faults.pop(0) if self.server.faults else 200 if is_right else 403
-        token = f"{name}-{len(self.server.given)}"
+    def _send_token(self, is_valid: bool, name: str) -> None:
+        status = self.server.faults.pop(0) if self.server.faults else 200 if is_valid else 403
+        token = f"{name}-{len(self.server.issued)}"
         if status == 200:
-            self.server.given.append(token)
+            self.server.issued.append(token)
         body = json.dumps({name: token} if status == 200 else {}).encode()
         self.send_response(status)
         self.send_header("Content-Length", str(len(body)))
@@ -62,7 +64,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def tokens() -> Iterator[TokenServer]:
-    """A server of tokens on a free port."""
+    """A token server on a free port."""
     with TokenServer() as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.02,))
         thread.start()
@@ -72,7 +74,7 @@ def tokens() -> Iterator[TokenServer]:
 
 
 def in_github(patch: pytest.MonkeyPatch, tokens: TokenServer) -> None:
-    """Make this process look like a job of GitHub; tenant and client are set already."""
+    """Make this process look like a job of GitHub; tenant and client are already set."""
     patch.delenv("AZURE_CLIENT_SECRET")
     patch.setenv("GITHUB_ACTIONS", "true")
     patch.setenv("ACTIONS_ID_TOKEN_REQUEST_URL", f"{tokens.address}/job?api-version=2.0")
@@ -97,21 +99,21 @@ WAYS = pytest.mark.parametrize(
 )
 
 
-def shown(azure: StandIn) -> list[str]:
-    """Name the assertions that were shown to the login, in this order."""
-    asked = [r for r in azure.requests if r.path.endswith("/oauth2/v2.0/token")]
-    return [parse_qs(r.body.decode())["client_assertion"][0] for r in asked]
+def assertions_sent(azure: StandIn) -> list[str]:
+    """Return the assertions sent to the login, in order."""
+    requests = [r for r in azure.requests if r.path.endswith("/oauth2/v2.0/token")]
+    return [parse_qs(r.body.decode())["client_assertion"][0] for r in requests]
 
 
 def proofs(azure: StandIn) -> list[str]:
-    """Name the assertions behind the tokens that Resource Manager was shown."""
-    asked = [r for r in azure.requests if r.host == "management.azure.com"]
-    tokens = [r.headers["authorization"].removeprefix("Bearer ") for r in asked]
+    """Return the assertions behind the tokens sent to Resource Manager, in order."""
+    requests = [r for r in azure.requests if r.host == "management.azure.com"]
+    tokens = [r.headers["authorization"].removeprefix("Bearer ") for r in requests]
     return [str(login.claims_of(token)["proof"]) for token in tokens]
 
 
 @WAYS
-def test_a_token_of_the_ci_system_opens_azure(
+def test_a_token_of_the_ci_system_signs_in_to_azure(
     cloud_project: Project,
     azure: StandIn,
     tokens: TokenServer,
@@ -123,12 +125,12 @@ def test_a_token_of_the_ci_system_opens_azure(
     client = workspace("dev")
     for _ in range(2):
         assert client.workspaces.get(azure.workspace).location == "westeurope"
-    assert shown(azure) == [f"{name}-0"]
+    assert assertions_sent(azure) == [f"{name}-0"]
     assert proofs(azure) == [f"{name}-0"] * 2
 
 
 @WAYS
-def test_when_azures_token_has_expired_the_ci_system_is_asked_again(
+def test_a_new_ci_token_is_requested_when_the_azure_token_has_expired(
     cloud_project: Project,
     azure: StandIn,
     tokens: TokenServer,
@@ -141,13 +143,13 @@ def test_when_azures_token_has_expired_the_ci_system_is_asked_again(
     client = workspace("dev")
     for _ in range(2):
         client.workspaces.get(azure.workspace)
-    assert len(tokens.given) >= 2
-    assert shown(azure) == tokens.given
+    assert len(tokens.issued) >= 2
+    assert assertions_sent(azure) == tokens.issued
     assert len(set(proofs(azure))) == 2
 
 
 @WAYS
-def test_a_ci_system_that_gives_no_token_is_no_sign_in(
+def test_without_a_token_of_the_ci_system_the_sign_in_fails(
     cloud_project: Project,
     azure: StandIn,
     tokens: TokenServer,
@@ -161,10 +163,10 @@ def test_a_ci_system_that_gives_no_token_is_no_sign_in(
         workspace("dev").workspaces.get(azure.workspace)
     assert "of the agent" not in str(refused.value)
     assert "of github" not in str(refused.value)
-    assert shown(azure) == proofs(azure) == []
+    assert assertions_sent(azure) == proofs(azure) == []
 
 
-def test_github_is_asked_again_when_it_fails_for_a_moment(
+def test_passing_faults_of_github_are_retried(
     cloud_project: Project, azure: StandIn, tokens: TokenServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("urllib3.util.retry.time.sleep", lambda _: None)

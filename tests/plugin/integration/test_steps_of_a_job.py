@@ -1,4 +1,4 @@
-"""Steps of another orchestrator, such as Airflow: runs below one run, which ends as they ended."""
+"""Steps of another orchestrator, such as Airflow, are nested runs of one run for the job."""
 
 from collections.abc import Callable
 
@@ -11,14 +11,14 @@ from kedro_azure_mlops.hooks.run import JOB
 from tests.plugin.helpers import Project
 
 NAME = "plant"
-GIVEN = "manual '29 Nov'"  # a quotation mark must not end the search for it
+JOB_NAME = "manual '29 Nov'"  # the quotation mark must not break the search
 Step = Callable[..., None]
 
 
 @pytest.fixture
 def step(project: Project, monkeypatch: pytest.MonkeyPatch) -> Step:
     """Run some nodes as a step of a job."""
-    monkeypatch.setenv(JOB, GIVEN)
+    monkeypatch.setenv(JOB, JOB_NAME)
     bootstrap(project.path)
 
     def run(*nodes: str, **parameters: object) -> None:
@@ -31,12 +31,12 @@ def step(project: Project, monkeypatch: pytest.MonkeyPatch) -> Step:
 def runs_of(project: Project) -> tuple[list[Run], list[Run]]:
     """Return the runs of jobs and those of steps, the oldest first."""
     client = project.client()
-    found = client.search_runs([client.get_experiment_by_name(NAME).experiment_id])[::-1]
-    steps = [run for run in found if "mlflow.parentRunId" in run.data.tags]
-    return [run for run in found if run not in steps], steps
+    runs = client.search_runs([client.get_experiment_by_name(NAME).experiment_id])[::-1]
+    steps = [run for run in runs if "mlflow.parentRunId" in run.data.tags]
+    return [run for run in runs if run not in steps], steps
 
 
-def test_a_model_that_several_steps_make_is_recorded_as_if_one_had(
+def test_a_model_made_in_several_steps_is_recorded_like_that_of_one_run(
     project: Project, step: Step
 ) -> None:
     step("clean", "split")
@@ -54,7 +54,7 @@ def test_a_model_that_several_steps_make_is_recorded_as_if_one_had(
     assert float(version.tags["metrics.r2"]) == pytest.approx(project.metrics()["r2"])
 
 
-def test_runs_that_are_no_steps_do_not_vouch_for_one_another(
+def test_separate_runs_do_not_share_their_origin_and_metrics(
     project: Project, step: Step, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv(JOB)
@@ -68,19 +68,17 @@ def test_runs_that_are_no_steps_do_not_vouch_for_one_another(
     assert "metrics.r2" not in version.tags
 
 
-def test_what_another_job_measures_is_not_added(
+def test_metrics_of_another_job_are_not_added(
     project: Project, step: Step, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     step("clean", "split", "fit", "predict", "compare", "decide")
     monkeypatch.setenv(JOB, "the next one")
     step("summarise", "report")
-    assert [job.info.run_name for job in runs_of(project)[0]] == [GIVEN, "the next one"]
+    assert [job.info.run_name for job in runs_of(project)[0]] == [JOB_NAME, "the next one"]
     assert "metrics.r2" not in project.client().get_model_version(NAME, "1").tags
 
 
-def test_a_job_has_failed_until_the_step_that_failed_is_run_again(
-    project: Project, step: Step
-) -> None:
+def test_a_job_has_failed_until_its_failed_step_is_run_again(project: Project, step: Step) -> None:
     with pytest.raises(Exception, match=r"gone\.csv"):
         step("clean", raw_file="data/raw/gone.csv")
     assert [run.info.status for run in runs_of(project)[0]] == ["FAILED"]
@@ -90,7 +88,7 @@ def test_a_job_has_failed_until_the_step_that_failed_is_run_again(
     assert job.info.status == "FINISHED"
 
 
-def test_a_job_runs_while_one_of_its_steps_does(project: Project, step: Step) -> None:
+def test_a_job_is_running_while_one_of_its_steps_is(project: Project, step: Step) -> None:
     client = project.client()
     step("clean")
     (job,), _ = runs_of(project)

@@ -1,4 +1,4 @@
-"""Tracking against a real MLflow server on loopback, and against one that is down or breaks off."""
+"""Tracking with a real MLflow server on loopback, and with one that is down or disconnects."""
 
 import hashlib
 import json
@@ -39,7 +39,7 @@ def test_a_server_named_in_the_environment_gets_everything(
     assert client.get_model_version_by_alias(NAME, "champion").version == "2"
 
 
-def test_a_notebook_finds_the_runs_of_its_project_wherever_it_is(
+def test_a_notebook_in_any_folder_finds_the_runs_of_its_project(
     project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     project.run()
@@ -60,11 +60,11 @@ def test_a_run_that_yields_the_model_in_service_registers_nothing(
     assert "already in service" not in caplog.text
     project.run()
     (after,) = client.search_model_versions(f"name='{NAME}'")
-    assert after.tags == before.tags, "what it was judged by when it entered service"
+    assert after.tags == before.tags, "unchanged since it entered service"
     assert f"already in service, as {NAME} version 1: nothing is registered" in caplog.text
 
 
-def test_a_server_that_breaks_off_does_not_lose_the_model(
+def test_a_server_that_disconnects_does_not_lose_the_model(
     project: Project, server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _before_filling(monkeypatch, server.stop)
@@ -74,7 +74,7 @@ def test_a_server_that_breaks_off_does_not_lose_the_model(
     assert project.processed("metrics.json").exists()
 
 
-def test_a_server_that_breaks_off_can_be_a_warning(
+def test_a_server_that_disconnects_can_be_a_warning(
     project: Project, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     _warn(project)
@@ -87,8 +87,8 @@ def test_a_server_that_breaks_off_can_be_a_warning(
 
 
 @pytest.fixture
-def nobody(monkeypatch: pytest.MonkeyPatch) -> str:
-    """The address of a server that is not there."""
+def absent_server(monkeypatch: pytest.MonkeyPatch) -> str:
+    """The address of a server that does not exist."""
     uri = f"http://127.0.0.1:{free_port()}"
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
@@ -96,9 +96,9 @@ def nobody(monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 def test_a_server_that_is_down_stops_the_run_before_it_starts(
-    project: Project, nobody: str
+    project: Project, absent_server: str
 ) -> None:
-    with pytest.raises(TrackingError, match=f"MLflow at {nobody} failed.*") as refusal:
+    with pytest.raises(TrackingError, match=f"MLflow at {absent_server} failed.*") as refusal:
         project.run()
     assert "No run was started" in str(refusal.value)
     assert "when_unreachable: warn" in str(refusal.value)
@@ -106,13 +106,13 @@ def test_a_server_that_is_down_stops_the_run_before_it_starts(
 
 
 def test_a_server_that_is_down_can_be_a_warning(
-    project: Project, nobody: str, caplog: pytest.LogCaptureFixture
+    project: Project, absent_server: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     _warn(project)
     project.run()
-    assert f"MLflow at {nobody} failed" in caplog.text
+    assert f"MLflow at {absent_server} failed" in caplog.text
     assert project.processed("model/MLmodel").exists()
-    assert not project.gate()["passed"], "a champion that cannot be seen is not beaten"
+    assert not project.gate()["passed"], "an unknown champion is not beaten"
 
 
 def test_an_empty_address_in_the_environment_means_the_configured_one(
@@ -130,7 +130,7 @@ def test_a_database_that_cannot_be_read_is_a_clear_error(project: Project) -> No
     assert not project.processed("model").exists()
 
 
-def test_a_run_that_is_broken_off_by_hand_is_not_finished(
+def test_an_interrupted_run_is_killed_in_mlflow(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def ctrl_c(*_: object, **__: object) -> None:
@@ -141,25 +141,25 @@ def test_a_run_that_is_broken_off_by_hand_is_not_finished(
     monkeypatch.setattr("kedro.runner.SequentialRunner._run", ctrl_c)
     with pytest.raises(KeyboardInterrupt):
         project.run()
-    for leave in reversed(registered):
-        leave()
+    for callback in reversed(registered):
+        callback()
     client = project.client()
     (run,) = client.search_runs([client.get_experiment_by_name(NAME).experiment_id])
     assert run.info.status == "KILLED"
 
 
-def test_ipython_is_asked_about_a_notebook_only_where_somebody_has_imported_it(
+def test_ipython_is_only_called_if_it_is_already_imported(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked = []
+    calls = []
     monkeypatch.delitem(sys.modules, "IPython", raising=False)
     project.run()
     assert "IPython" not in sys.modules
     notebook = ModuleType("IPython")
-    notebook.get_ipython = lambda: asked.append(1)  # type: ignore[attr-defined]
+    notebook.get_ipython = lambda: calls.append(1)  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "IPython", notebook)
     project.run()
-    assert asked
+    assert calls
 
 
 def test_tracking_can_be_switched_off(project: Project) -> None:
@@ -170,7 +170,7 @@ def test_tracking_can_be_switched_off(project: Project) -> None:
     assert not project.gate()["passed"], "without a server there is no champion to compare with"
 
 
-def test_a_run_says_what_it_was_made_of_and_what_it_made(ran: Project) -> None:
+def test_a_run_records_its_origin_and_its_results(ran: Project) -> None:
     client = ran.client()
     (run,) = client.search_runs([client.get_experiment_by_name(NAME).experiment_id])
     tags = run.data.tags
@@ -189,7 +189,7 @@ def test_a_run_says_what_it_was_made_of_and_what_it_made(ran: Project) -> None:
     assert run.data.metrics == pytest.approx(ran.metrics())
 
 
-def test_the_parameters_of_a_run_are_a_file_that_gives_them_again(project: Project) -> None:
+def test_the_parameters_file_of_a_run_reproduces_its_parameters(project: Project) -> None:
     project.run("prepare", train_fraction=0.5, gate={"on_incomparable": "replace"})
     client = project.client()
     (run,) = client.search_runs([client.get_experiment_by_name(NAME).experiment_id])
@@ -204,7 +204,7 @@ def test_the_parameters_of_a_run_are_a_file_that_gives_them_again(project: Proje
     assert run.data.tags["kedro.params"] == "train_fraction=0.5,gate.on_incomparable=replace"
 
 
-def test_a_wrong_line_in_mlops_yml_stops_the_run_before_it_starts(project: Project) -> None:
+def test_an_invalid_value_in_mlops_yml_stops_the_run_before_it_starts(project: Project) -> None:
     _configure(project, "tracking: {when_unreachable: maybe}")
     with pytest.raises(OperationError, match=r"mlops\.yml: tracking\.when_unreachable"):
         project.run()
@@ -233,9 +233,9 @@ def test_an_entry_that_does_not_exist_is_named_before_anything_runs(
 def test_the_configuration_of_the_last_run_is_known(project: Project) -> None:
     _configure(project, "report: [metrics]")
     project.run("prepare")
-    found = last_configuration()
-    assert found
-    assert found.report == ["metrics"]
+    configuration = last_configuration()
+    assert configuration
+    assert configuration.report == ["metrics"]
 
 
 BARE = """
@@ -245,7 +245,7 @@ gate: {rules: [{metric: r2, minimum: 0.3, champion_tolerance: 0.01}]}
 
 
 def bare(project: Project, mlops: str | None) -> None:
-    """Leave only one ``mlops.yml``, or none, as in a project that was not made for this."""
+    """Leave only one ``mlops.yml``, or none, as in a project not made for the plugin."""
     for file in project.path.glob("conf/*/mlops.yml"):
         file.unlink()
     if mlops is not None:
@@ -255,7 +255,7 @@ def bare(project: Project, mlops: str | None) -> None:
 def test_a_project_without_mlops_yml_is_left_alone(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.chdir(project.path)  # where MLflow's own default puts its database
+    monkeypatch.chdir(project.path)  # the default folder of MLflow's database
     bare(project, None)
     project.run()
     assert last_configuration() is None
@@ -277,7 +277,7 @@ def test_without_a_model_parameters_code_and_every_metric_are_recorded(project: 
     assert client.search_registered_models() == []
 
 
-def test_a_project_without_a_node_that_decides_has_a_gate_all_the_same(
+def test_a_project_without_a_deciding_node_has_a_gate_too(
     project: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     bare(project, BARE)
@@ -345,7 +345,7 @@ def test_a_model_that_its_scorer_cannot_serve_is_not_registered(
     client = project.client()
     (run,) = client.search_runs([client.get_experiment_by_name(NAME).experiment_id])
     assert run.info.status == "FAILED"
-    assert run.data.metrics["r2"] > 0.3, "what else the run has made is kept"
+    assert run.data.metrics["r2"] > 0.3, "the other results of the run are kept"
     assert client.search_registered_models() == []
     _configure(project, "scorer: scorers:right")
     project.run()
@@ -394,9 +394,9 @@ def test_a_gate_that_decides_before_the_model_is_stored_is_refused(project: Proj
     project.configure("local", "catalog.yml", verdict)
     _configure(project, "gate: {decision: verdict}")
     result = project.kedro("run", "--pipelines", "prepare,train")
-    said = " ".join((result.stdout + result.stderr).split())
-    assert "The gate decides before the model is stored" in said
-    assert "take model as an input" in said
+    output = " ".join((result.stdout + result.stderr).split())
+    assert "The gate decides before the model is stored" in output
+    assert "add model to the inputs" in output
 
 
 def sha256(path: Path) -> str:

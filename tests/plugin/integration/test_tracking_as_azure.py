@@ -1,4 +1,4 @@
-"""Tracking against a real MLflow server without what Azure ML's server lacks."""
+"""Tracking with a real MLflow server, without the routes that Azure ML's server lacks."""
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -18,8 +18,8 @@ from tests.plugin.mlflow_server import (
     LOGGED_MODELS,
     Proxy,
     Server,
+    hide_routes,
     serving,
-    without,
 )
 
 NAME = "plant"
@@ -30,7 +30,7 @@ OTHER = {"arguments": {"alpha": 0.5}}
 
 @pytest.fixture(scope="module")
 def real_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A server for several tests; each has a model and an experiment of its own."""
+    """A server for several tests; each uses its own model and experiment."""
     with serving(tmp_path_factory.mktemp("server")) as server:
         yield server
 
@@ -39,11 +39,11 @@ def real_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 def hidden(
     real_server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Callable[..., tuple[Proxy, mlflow.MlflowClient]]]:
-    """Put the server without some routes in the place of the whole one."""
+    """Return a function that replaces the server by one without some routes."""
     with ExitStack() as stack:
 
         def hide(*routes: str) -> tuple[Proxy, mlflow.MlflowClient]:
-            proxy = stack.enter_context(without(real_server.uri, *routes))
+            proxy = stack.enter_context(hide_routes(real_server.uri, *routes))
             monkeypatch.setenv("MLFLOW_TRACKING_URI", proxy.uri)
             monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
             return proxy, mlflow.MlflowClient(proxy.uri)
@@ -52,7 +52,7 @@ def hidden(
 
 
 @pytest.mark.parametrize("name", ["in-a-job", "on-a-laptop"])
-def test_a_server_without_logged_models_gets_a_whole_run(
+def test_a_server_without_logged_models_stores_a_complete_run(
     project: Project,
     hidden: Callable[..., tuple[Proxy, mlflow.MlflowClient]],
     monkeypatch: pytest.MonkeyPatch,
@@ -65,19 +65,19 @@ def test_a_server_without_logged_models_gets_a_whole_run(
     run = client.get_run(version.run_id)
     assert run.data.metrics == pytest.approx(project.metrics())
     assert (run.info.run_id == job.id) if job else (run.info.status == "FINISHED")
-    assert job is None or job.is_left_alone()
+    assert job is None or job.is_untouched()
     fetched = Path(mlflow.artifacts.download_artifacts(f"models:/{name}@champion"))
     assert digest(fetched) == version.tags["digest"] == digest(project.processed("model"))
-    project.run(model=WORSE, model_name=name)  # compared with the champion, fetched for it
+    project.run(model=WORSE, model_name=name)  # compared with the fetched champion
     assert project.gate()["champion_version"] == "1"
     assert client.get_model_version(name, "2").tags["gate"] == "refused"
-    assert set(proxy.refused) == {"POST /api/2.0/mlflow/runs/log-inputs"}
+    assert set(proxy.blocked) == {"POST /api/2.0/mlflow/runs/log-inputs"}
 
 
-def test_log_model_fails_on_that_server(
+def test_log_model_fails_without_logged_models(
     hidden: Callable[..., tuple[Proxy, mlflow.MlflowClient]],
 ) -> None:
-    """Show that the proxy hides what it says: the way that we do not go is closed."""
+    """Show that the proxy hides its routes: ``log_model``, which the plugin avoids, fails."""
     options = {"serialization_format": "skops", "pip_requirements": ["scikit-learn"]}
     model = Ridge().fit([[0.0], [1.0]], [0.0, 1.0])
     proxy, _ = hidden(*LOGGED_MODELS)
@@ -86,13 +86,13 @@ def test_log_model_fails_on_that_server(
         pytest.raises(mlflow.MlflowException, match="logged-models failed with error code 404"),
     ):
         mlflow.sklearn.log_model(model, name="model", **options)
-    assert proxy.refused == ["POST /api/2.0/mlflow/logged-models"]
+    assert proxy.blocked == ["POST /api/2.0/mlflow/logged-models"]
     hidden()
     with mlflow.start_run(experiment_id="0"):
         assert mlflow.sklearn.log_model(model, name="model", **options).model_id
 
 
-def test_a_server_without_aliases_knows_its_champion_by_a_tag(
+def test_a_server_without_aliases_marks_its_champion_by_a_tag(
     project: Project, hidden: Callable[..., tuple[Proxy, mlflow.MlflowClient]]
 ) -> None:
     proxy, client = hidden(*LOGGED_MODELS, *ALIASES)
@@ -102,11 +102,11 @@ def test_a_server_without_aliases_knows_its_champion_by_a_tag(
         versions = client.search_model_versions(f"name='{name}'")
         tagged = [str(v.version) for v in versions if v.tags.get("champion") == "true"]
         assert tagged == [champion]
-    assert project.gate()["champion_version"] == "1", "what the third was compared with"
-    assert any("alias" in path for path in proxy.refused)
+    assert project.gate()["champion_version"] == "1", "the third was compared with it"
+    assert any("alias" in path for path in proxy.blocked)
 
 
-def test_a_model_is_registered_where_files_are_listed_as_azure_lists_them(
+def test_a_model_is_registered_with_the_file_listing_of_azure(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """azureml-mlflow lists the files of a folder from the root of the run."""

@@ -1,4 +1,4 @@
-"""Tracking in a step of a cloud job, whose run is there before us and is ended after us."""
+"""Tracking in a step of a cloud job, whose run the platform starts and ends."""
 
 import json
 import subprocess
@@ -26,7 +26,7 @@ def job(project: Project, monkeypatch: pytest.MonkeyPatch) -> Job:
 
 def test_the_run_of_the_job_is_filled_and_otherwise_left_alone(project: Project, job: Job) -> None:
     project.run(model={"arguments": {"alpha": 2.5}})
-    assert job.is_left_alone()
+    assert job.is_untouched()
     data = job.step().data
     assert data.metrics == pytest.approx(project.metrics())
     assert data.params["model.arguments.alpha"] == "2.5"
@@ -47,30 +47,30 @@ def test_commit_and_data_come_from_the_job(project: Project, job: Job) -> None:
     assert step["data.fingerprint"] == version["data.fingerprint"]
 
 
-def test_a_run_of_our_own_asks_git_and_not_a_parent(project: Project) -> None:
+def test_a_run_outside_a_job_reads_git_and_not_a_parent(project: Project) -> None:
     project.run("prepare")
     client = project.client()
     (run,) = client.search_runs([client.get_experiment_by_name(NAME).experiment_id])
-    assert "git.commit" not in run.data.tags, "the copy is in no repository"
+    assert "git.commit" not in run.data.tags, "the copy is not in a repository"
     assert run.info.status == "FINISHED"
 
 
-def test_a_step_that_fails_is_ended_by_the_platform(project: Project, job: Job) -> None:
+def test_a_failed_step_is_ended_by_the_platform(project: Project, job: Job) -> None:
     with pytest.raises(Exception, match="only a half"):
         project.run("prepare", train_fraction="only a half")
     with pytest.raises(Exception, match=r"gone\.csv"):
         project.run("prepare", raw_file="data/raw/gone.csv")
-    assert job.is_left_alone()
+    assert job.is_untouched()
 
 
 def test_the_end_of_the_process_does_not_end_the_run(project: Project, job: Job) -> None:
     command = [str(Path(sys.executable).with_name("kedro")), "run", "--pipelines", "prepare"]
     subprocess.run(command, cwd=project.path, check=True, capture_output=True)
-    assert job.is_left_alone()
+    assert job.is_untouched()
     assert job.step().data.tags["kedro.pipelines"] == "prepare"
 
 
-def test_a_step_that_is_tried_again_keeps_what_both_attempts_have_logged(
+def test_a_step_that_is_retried_keeps_the_records_of_both_attempts(
     project: Project, job: Job, caplog: pytest.LogCaptureFixture
 ) -> None:
     project.run("prepare")
@@ -109,7 +109,7 @@ def test_a_run_that_does_not_exist_stops_the_step(
     monkeypatch.setenv("MLFLOW_RUN_ID", "0" * 32)
     with pytest.raises(TrackingError, match="No run was started"):
         project.run()
-    assert job.is_alone()
+    assert job.has_no_other_runs()
 
 
 @pytest.mark.parametrize(
@@ -124,7 +124,7 @@ def test_a_run_that_does_not_exist_stops_the_step(
         ),
     ],
 )
-def test_of_many_processes_one_tracks(
+def test_only_the_first_of_many_processes_tracks(
     project: Project,
     job: Job,
     monkeypatch: pytest.MonkeyPatch,
@@ -142,9 +142,7 @@ def test_of_many_processes_one_tracks(
     assert job.step().data.params
 
 
-def test_a_number_that_is_none_stops_the_run(
-    project: Project, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_invalid_rank_stops_the_run(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.setenv("RANK", "first")
     with pytest.raises(OperationError, match="RANK is 'first'"):

@@ -1,4 +1,4 @@
-"""Runs of one project at once, and killed ones: the model that is left is the judged one."""
+"""Concurrent and killed runs of one project: the stored model is always the judged one."""
 
 import os
 import signal
@@ -32,13 +32,13 @@ with KedroSession.create(project_path=Path.cwd()) as session:
 
 
 def kill_in(project: Project, module: str, name: str, owner: str = "module") -> None:
-    """Run in a process that is killed where a function is called."""
+    """Run in a process that is killed when a function is called."""
     program = _KILLED.format(module=module, name=name, owner=owner)
     killed = project.python("-c", program)
     assert killed.returncode == -signal.SIGKILL, killed.stderr
 
 
-def test_a_run_is_refused_while_another_one_writes_the_same(project: Project) -> None:
+def test_a_run_is_refused_while_another_one_writes_the_same_files(project: Project) -> None:
     model = str(project.processed("model"))
     with claim(project.path, writes=[model]):
         with pytest.raises(BusyError, match="It writes data/model that this run writes") as refusal:
@@ -47,7 +47,7 @@ def test_a_run_is_refused_while_another_one_writes_the_same(project: Project) ->
         assert refusal.value.exit_code == 2
         assert not project.processed("clean_hours.parquet").exists()
         assert project.nothing_tracked()
-        project.run("prepare")  # which writes other places
+        project.run("prepare")  # which writes other files
     project.run()
     assert project.gate()["digest"] == digest(project.processed("model"))
 
@@ -63,7 +63,7 @@ def test_a_run_that_reads_is_refused_while_its_data_is_written(project: Project)
         project.run("train")
 
 
-def test_a_run_lets_go_when_it_has_failed(project: Project) -> None:
+def test_a_failed_run_releases_its_claim(project: Project) -> None:
     with pytest.raises(Exception, match="no_such_file"):
         project.run(raw_file="data/raw/no_such_file.csv")
     assert not (project.path / FOLDER).exists()
@@ -72,7 +72,7 @@ def test_a_run_lets_go_when_it_has_failed(project: Project) -> None:
     claim(project.path, writes=[str(project.path)]).release()
 
 
-def test_a_run_that_was_interrupted_lets_go_when_the_next_one_begins(
+def test_the_claim_of_an_interrupted_run_is_released_by_the_next_one(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def interrupt(*_: object) -> None:
@@ -95,7 +95,7 @@ def test_a_project_without_mlops_yml_is_left_alone(project: Project) -> None:
         project.run("prepare")
 
 
-def test_the_command_names_the_other_run_and_ends_with_2(project: Project) -> None:
+def test_the_command_names_the_other_run_and_exits_with_2(project: Project) -> None:
     with claim(project.path, writes=[str(project.processed("model"))]):
         run = project.kedro("run")
     assert run.returncode == 2
@@ -103,12 +103,12 @@ def test_the_command_names_the_other_run_and_ends_with_2(project: Project) -> No
     assert "Traceback" not in run.stdout + run.stderr
 
 
-def test_first_runs_at_once_wait_for_one_another_and_are_all_green(project: Project) -> None:
+def test_concurrent_first_runs_wait_for_one_another_and_succeed(project: Project) -> None:
     (project.path / "mlruns.db").unlink()
     with ThreadPoolExecutor() as pool:
         alphas = [f"model.arguments.alpha={alpha}" for alpha in (1, 2, 3)]
-        begun = [pool.submit(project.kedro, "run", "--params", alpha) for alpha in alphas]
-    for run in (one.result() for one in begun):
+        futures = [pool.submit(project.kedro, "run", "--params", alpha) for alpha in alphas]
+    for run in (one.result() for one in futures):
         assert run.returncode == 0, run.stdout + run.stderr
     assert project.gate()["digest"] == digest(project.processed("model"))
     versions = project.client().search_model_versions("name='plant'")
@@ -117,7 +117,7 @@ def test_first_runs_at_once_wait_for_one_another_and_are_all_green(project: Proj
     assert not (project.path / "build").exists()
 
 
-def test_what_waits_is_as_the_command_says(project: Project) -> None:
+def test_waiting_is_an_option_of_the_command(project: Project) -> None:
     assert hooks.waits is None
     from kedro_azure_mlops.cli.run import run
 
@@ -125,26 +125,26 @@ def test_what_waits_is_as_the_command_says(project: Project) -> None:
     assert (option.opts, option.secondary_opts) == (["--wait"], ["--no-wait"])
 
 
-def test_a_model_half_written_by_a_killed_run_is_cleaned_up(project: Project) -> None:
+def test_a_partial_model_of_a_killed_run_is_removed(project: Project) -> None:
     project.run()
     before = digest(project.processed("model"))
     kill_in(project, "kedro_azure_mlops.models", "normalise_folder")
-    half = project.processed("model.new")
-    assert (half / "MLmodel").exists()
+    partial = project.processed("model.new")
+    assert (partial / "MLmodel").exists()
     assert digest(project.processed("model")) == before
     project.run("evaluate")  # it reads the model, and does not write it
     assert project.gate()["digest"] == before
     project.run()
-    assert not half.exists()
+    assert not partial.exists()
     assert not (project.path / FOLDER).exists()
 
 
-def test_a_table_that_a_killed_run_was_writing_is_the_earlier_one(project: Project) -> None:
+def test_a_run_that_is_killed_while_writing_keeps_the_earlier_table(project: Project) -> None:
     project.run()
     before = project.processed("clean_hours.parquet").read_bytes()
     kill_in(project, "kedro_azure_mlops.hooks.whole", "end", owner="module.WholeFiles")
     assert project.processed("clean_hours.parquet").read_bytes() == before
-    hidden: Path = project.processed(".clean_hours.new.parquet")
-    assert hidden.exists()
+    partial: Path = project.processed(".clean_hours.new.parquet")
+    assert partial.exists()
     project.run("prepare")
-    assert not hidden.exists()
+    assert not partial.exists()

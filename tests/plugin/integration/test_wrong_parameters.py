@@ -1,4 +1,4 @@
-"""A parameter of a wrong type is refused before anything is loaded, whoever uses it."""
+"""A parameter of the wrong type is refused before anything is loaded, in any pipeline."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,18 +24,18 @@ from tests.plugin.helpers import Project
 
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory: pytest.TempPathFactory, database: Path) -> Project:
-    """A project that is never run: every test sees a refusal."""
+    """A project that is never run, as its tests only see refusals."""
     return Project.copy_to(tmp_path_factory.mktemp("refused") / "project", database)
 
 
-def kedro_run(project: Project, monkeypatch: pytest.MonkeyPatch, given: str, *more: str) -> Result:
+def kedro_run(project: Project, monkeypatch: pytest.MonkeyPatch, params: str, *more: str) -> Result:
     monkeypatch.chdir(project.path)
     bootstrap_project(project.path)
-    return CliRunner().invoke(cli, ["run", "--params", given, *more])
+    return CliRunner().invoke(cli, ["run", "--params", params, *more])
 
 
 @pytest.mark.parametrize(
-    ("given", "message"),
+    ("params", "message"),
     [
         ("train_fraction=abc", "--params: train_fraction: must be a number (it is 'abc')"),
         ("train_fraction=null", "--params: train_fraction: must be a number (it is null)"),
@@ -56,11 +56,11 @@ def test_a_wrong_type_is_refused_before_anything_is_loaded(
     shared: Project,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
-    given: str,
+    params: str,
     message: str,
     pipelines: tuple[str, ...],
 ) -> None:
-    result = kedro_run(shared, monkeypatch, given, *pipelines)
+    result = kedro_run(shared, monkeypatch, params, *pipelines)
     assert result.exit_code == 2, result.output
     assert message in result.output
     assert "Traceback" not in result.output
@@ -69,16 +69,16 @@ def test_a_wrong_type_is_refused_before_anything_is_loaded(
     assert shared.nothing_tracked()
 
 
-def test_right_values_are_used(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A whole number is a number, and what is open takes any."""
-    given = "train_fraction=0.5,model.arguments.alpha=2,gate.on_incomparable=replace,new_file='7'"
-    assert kedro_run(project, monkeypatch, given).exit_code == 0
+def test_valid_values_are_used(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An integer is a valid number, and untyped parameters accept any value."""
+    params = "train_fraction=0.5,model.arguments.alpha=2,gate.on_incomparable=replace,new_file='7'"
+    assert kedro_run(project, monkeypatch, params).exit_code == 0
     (run,) = project.client().search_runs(["1"])
     assert run.data.params["train_fraction"] == "0.5"
     assert run.data.params["model.arguments.alpha"] == "2"
 
 
-def test_a_wrong_value_in_a_file_is_named_with_the_file(
+def test_a_wrong_value_in_a_file_is_reported_with_the_file(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     project.configure("local", "parameters.yml", "raw_file: 7\n")
@@ -93,10 +93,10 @@ def test_a_wrong_value_in_a_file_is_named_with_the_file(
     assert "conf/local/parameters.yml: raw_file: must be text (it is 7)" in result.output
 
 
-def test_kedros_own_command_says_the_same_without_a_traceback(
+def test_kedros_own_command_prints_the_same_message_without_a_traceback(
     shared: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As of a project that does not have our ``cli.py``."""
+    """Kedro's command is that of a project without the plugin's ``cli.py``."""
     monkeypatch.chdir(shared.path)
     bootstrap_project(shared.path)
     result = CliRunner().invoke(kedros_run, ["--params", "raw_file=7"])
@@ -114,19 +114,19 @@ def test_a_job_is_not_compiled_with_a_wrong_value(
     assert not (shared.path / "build").exists()
 
 
-def test_configuration_sees_what_the_nodes_are_given(shared: Project) -> None:
-    """``${globals:gate}`` has the values of --params, where parameters are globals."""
+def test_the_configuration_uses_the_same_parameters_as_the_nodes(shared: Project) -> None:
+    """``${globals:gate}`` has the values of ``--params`` if parameters are globals."""
     shared.configure(
         "local", "mlops.yml", "gate:\n  on_incomparable: ${globals:gate.on_incomparable}\n"
     )
     try:
-        found = [
-            read_mlops(shared.path, "local", given).gate.on_incomparable
-            for given in (None, {"gate": {"on_incomparable": "replace"}})
+        values = [
+            read_mlops(shared.path, "local", params).gate.on_incomparable
+            for params in (None, {"gate": {"on_incomparable": "replace"}})
         ]
     finally:
         (shared.path / "conf/local/mlops.yml").unlink()
-    assert found == ["refuse", "replace"]
+    assert values == ["refuse", "replace"]
 
 
 # A reference to a value that is gone, as in an edited `mlops.yml` after the sample was removed.
@@ -145,7 +145,7 @@ IN_FILES = [
 
 @pytest.mark.parametrize(("file", "text", "key"), IN_FILES)
 @pytest.mark.parametrize("command", ["run", "compile"])
-def test_a_reference_to_nothing_is_named_with_file_and_key(
+def test_a_reference_without_a_value_is_reported_with_file_and_key(
     project: Project,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
@@ -154,12 +154,12 @@ def test_a_reference_to_nothing_is_named_with_file_and_key(
     key: str,
     command: str,
 ) -> None:
-    """The same, with a value, is the accepted twin."""
+    """The same configuration with a value is accepted."""
     project.configure("base", file, text)
     monkeypatch.chdir(project.path)
-    said = " ".join(refusal(project, command, capsys).split())
-    assert NAMED.format(file=file, key=key) in said
-    assert TODO.split(", or ")[1] in said
+    message = " ".join(refusal(project, command, capsys).split())
+    assert NAMED.format(file=file, key=key) in message
+    assert TODO.split(", or ")[1] in message
     value = "{rules: []}" if key == "gate" else "0.1" if "gate" in key else "data/raw/more.csv"
     project.configure("base", file, text.replace(ABSENT, value))
     assert main(["compile"]) == 0
@@ -176,7 +176,7 @@ def refusal(project: Project, command: str, capsys: pytest.CaptureFixture[str]) 
     return result.output
 
 
-def test_a_runtime_parameter_that_is_not_given_is_named_in_its_own_file(
+def test_a_missing_runtime_parameter_is_reported_with_its_file(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     project.configure("stage", "mlops.yml", "scorer: ${runtime_params:served}\n")
@@ -188,22 +188,24 @@ def test_a_runtime_parameter_that_is_not_given_is_named_in_its_own_file(
 
 
 @pytest.mark.parametrize("is_tracked", [True, False])
-def test_the_catalog_sees_what_the_nodes_are_given(project: Project, is_tracked: bool) -> None:
+def test_the_catalog_uses_the_same_parameters_as_the_nodes(
+    project: Project, is_tracked: bool
+) -> None:
     catalog = project.path / "conf/base/catalog.yml"
     text = catalog.read_text(encoding="utf-8")
-    named = text.replace("${runtime_params:raw_file,${globals:raw_file}}", "${globals:raw_file}")
-    catalog.write_text(named, encoding="utf-8")
+    changed = text.replace("${runtime_params:raw_file,${globals:raw_file}}", "${globals:raw_file}")
+    catalog.write_text(changed, encoding="utf-8")
     if not is_tracked:
         for file in project.path.glob("conf/*/mlops.yml"):
             file.unlink()
     bootstrap_project(project.path)
-    found = []
-    for given in ({"raw_file": "data/raw/other.csv"}, None):
-        with KedroSession.create(project_path=project.path, runtime_params=given) as session:
+    values = []
+    for params in ({"raw_file": "data/raw/other.csv"}, None):
+        with KedroSession.create(project_path=project.path, runtime_params=params) as session:
             context = session.load_context()
             entry = context.config_loader["catalog"]["raw_hours"]["filepath"]
-            found.append((entry, context.params["raw_file"]))
-    assert found == [("data/raw/other.csv",) * 2, ("data/raw/hours.csv",) * 2]
+            values.append((entry, context.params["raw_file"]))
+    assert values == [("data/raw/other.csv",) * 2, ("data/raw/hours.csv",) * 2]
 
 
 class Limits(Parameters):
@@ -241,27 +243,27 @@ RIGHT: dict[str, Any] = {
 
 @pytest.fixture
 def uses(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Use]]:
-    """The uses of a node that is given its parameters by name, in another order."""
+    """The uses of two nodes with the same parameters: by name in another order, and by position."""
     by_name = Node(limited, {name: f"params:{name}" for name in reversed(NAMES)}, None, name="a")
-    by_place = Node(limited, [f"params:{name}" for name in NAMES], None, name="b")
-    pipelines = {"one": Pipeline([by_name]), "other": Pipeline([by_place])}
+    by_position = Node(limited, [f"params:{name}" for name in NAMES], None, name="b")
+    pipelines = {"one": Pipeline([by_name]), "other": Pipeline([by_position])}
     monkeypatch.setattr(parameter_types, "pipelines", pipelines)
 
     class Loader:
         conf_source, env = "nowhere", None
 
-    found = uses_of_parameters(Loader())
-    assert sorted(name for name, _ in found) == sorted(set(NAMES) - {"untyped"})
-    yield found
+    parameter_uses = uses_of_parameters(Loader())
+    assert sorted(name for name, _ in parameter_uses) == sorted(set(NAMES) - {"untyped"})
+    yield parameter_uses
 
 
-def test_what_pydantic_would_make_of_a_value_is_accepted(uses: list[Use]) -> None:
+def test_values_that_pydantic_converts_are_accepted(uses: list[Use]) -> None:
     assert wrong_parameters(RIGHT, uses) == {}
-    assert wrong_parameters({}, uses) == {}, "Kedro says what is missing"
+    assert wrong_parameters({}, uses) == {}, "Kedro reports missing parameters"
 
 
 @pytest.mark.parametrize(
-    ("given", "expected"),
+    ("changes", "expected"),
     [
         ({"limits": {"low": "1"}}, {"limits.low": "must be a number (it is '1')"}),
         ({"limits": {"low": 1, "hihg": 2}}, {"limits": "did you mean high?"}),
@@ -274,18 +276,18 @@ def test_what_pydantic_would_make_of_a_value_is_accepted(uses: list[Use]) -> Non
     ],
     ids=str,
 )
-def test_the_hint_of_a_node_says_what_is_right(
-    uses: list[Use], given: dict[str, Any], expected: dict[str, str]
+def test_values_are_checked_against_the_type_hints_of_nodes(
+    uses: list[Use], changes: dict[str, Any], expected: dict[str, str]
 ) -> None:
-    found = wrong_parameters(RIGHT | given, uses)
-    assert found.keys() == expected.keys()
-    assert all(why in found[name] for name, why in expected.items()), found
+    problems = wrong_parameters(RIGHT | changes, uses)
+    assert problems.keys() == expected.keys()
+    assert all(message in problems[name] for name, message in expected.items()), problems
 
 
 @pytest.mark.parametrize(
     "text", ["-007\n", "- a\n- list\n", "raw_file: [\n", "raw_file: ${nothing}\n", "1: 2\n"]
 )
-def test_a_file_that_is_no_configuration_is_refused_in_words(
+def test_an_invalid_parameters_file_is_refused_without_a_traceback(
     project: Project, monkeypatch: pytest.MonkeyPatch, text: str
 ) -> None:
     project.configure("local", "parameters.yml", text)
@@ -295,8 +297,8 @@ def test_a_file_that_is_no_configuration_is_refused_in_words(
     assert isinstance(result.exception, SystemExit)
 
 
-def test_what_cannot_be_looked_at_is_left_to_kedro(project: Project) -> None:
-    """A class that is not there, a catalog that is not valid YAML, a hint that names nothing."""
+def test_entries_that_cannot_be_read_are_left_to_kedro(project: Project) -> None:
+    """A class does not exist, and a catalog is not valid YAML."""
     catalog = project.path / "conf/base/catalog.yml"
     text = catalog.read_text(encoding="utf-8")
     gone = "gone:\n  type: nowhere.Gone\n  filepath: ${globals:raw_file}\n"
@@ -304,11 +306,15 @@ def test_what_cannot_be_looked_at_is_left_to_kedro(project: Project) -> None:
     project.configure("local", "catalog.yml", "a: [\n")
     bootstrap_project(project.path)
     with KedroSession.create(project_path=project.path) as session:
-        found = uses_of_parameters(session.load_context().config_loader)
-    assert {"raw_file", "new_file", "model_name", "train_fraction"} <= {name for name, _ in found}
+        parameter_uses = uses_of_parameters(session.load_context().config_loader)
+    assert {"raw_file", "new_file", "model_name", "train_fraction"} <= {
+        name for name, _ in parameter_uses
+    }
 
 
-def test_a_pipeline_that_cannot_be_imported_hides_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_pipeline_that_cannot_be_imported_does_not_hide_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     class Pipelines(dict[str, Pipeline]):
         _requested_pipelines: Any = ("sound",)
 
@@ -328,4 +334,4 @@ def test_a_pipeline_that_cannot_be_imported_hides_no_other(monkeypatch: pytest.M
         conf_source, env = "nowhere", None
 
     assert {name for name, _ in uses_of_parameters(Loader())} == set(NAMES) - {"untyped"}
-    assert several._requested_pipelines == ("sound",), "as it was"
+    assert several._requested_pipelines == ("sound",), "restored"

@@ -1,6 +1,6 @@
-"""What a cluster of two executors does that one process cannot; prints what it found as JSON.
+"""Check on two executors what one process cannot check, and print the results as JSON.
 
-Run in a process of its own: ``local-cluster[2,1,1024]`` has executors with Java of their own.
+Run as a separate process: each executor of ``local-cluster[2,1,1024]`` has its own JVM.
 """
 
 import json
@@ -27,10 +27,10 @@ def parent_of(pid: int) -> int:
     return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
 
 
-def kill_executor_once(mark: Path) -> None:
-    """End the Java process that has started this worker, once for all of them."""
+def kill_executor_once(marker: Path) -> None:
+    """Kill the JVM that started this worker, on the first call of all workers only."""
     try:
-        mark.touch(exist_ok=False)
+        marker.touch(exist_ok=False)
     except FileExistsError:
         return
     pid = os.getppid()
@@ -39,40 +39,42 @@ def kill_executor_once(mark: Path) -> None:
     os.kill(pid, signal.SIGKILL)
 
 
-def is_equal(found: object, wanted: pd.DataFrame) -> bool:
-    """Compare to the bit, in an order that only values determine."""
-    tables = [to_pandas(table) for table in (found, wanted)]
+def is_equal(result: object, expected: pd.DataFrame) -> bool:
+    """Compare bit by bit, after sorting by all columns."""
+    tables = [to_pandas(table) for table in (result, expected)]
     ours, theirs = (table.sort_values([*table.columns], ignore_index=True) for table in tables)
     return ours.equals(theirs)
 
 
 def main(folder: Path) -> None:
-    of_executors = {"spark.executor.memory": "512m", "spark.executor.extraJavaOptions": JAVA}
-    failures = {"spark.task.maxFailures": "2"}  # one is the executor's
-    spark = spark_session("local-cluster[2,1,1024]", SETTINGS | of_executors | failures)
+    executor_settings = {"spark.executor.memory": "512m", "spark.executor.extraJavaOptions": JAVA}
+    failure_settings = {"spark.task.maxFailures": "2"}  # the lost executor causes one
+    spark = spark_session(
+        "local-cluster[2,1,1024]", SETTINGS | executor_settings | failure_settings
+    )
     table = spark.createDataFrame(rows()).repartition(2)
-    mark = folder / "killed"
+    marker = folder / "killed"
 
-    def dying(group: pd.DataFrame) -> pd.DataFrame:
+    def killing_executor(group: pd.DataFrame) -> pd.DataFrame:
         if (group["unit"] == "b").any():
-            kill_executor_once(mark)
+            kill_executor_once(marker)
         return functions.hour_before_third(group)
 
     arguments: dict[str, Any] = {"by": "unit", "schema": WITH_TOTAL, "history": HISTORY}
-    found = {
+    results = {
         "is_equal": is_equal(
-            map_groups(table, function=dying, most_rows=200, **arguments),
+            map_groups(table, function=killing_executor, most_rows=200, **arguments),
             map_groups(rows(), function=functions.hour_before_third, **arguments),
         ),
-        "was_killed": mark.exists(),
+        "was_killed": marker.exists(),
         "is_same_sample": sample(table, 100, KEY).equals(sample(rows(), 100, KEY)),
         "error": "",
     }
     try:
         to_pandas(map_groups(table, "unit", functions.failing, functions.ROWS))
     except OperationError as error:
-        found["error"] = str(error)
-    print(json.dumps(found))
+        results["error"] = str(error)
+    print(json.dumps(results))
     spark.stop()
 
 

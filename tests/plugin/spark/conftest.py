@@ -1,4 +1,4 @@
-"""Fixtures: one Spark session for all tests, and tables that are given on both engines."""
+"""Fixtures: one Spark session for all tests, and tables on both engines."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -12,21 +12,21 @@ from kedro_azure_mlops.engine import spark_session
 from kedro_azure_mlops.engine.on_pandas import types_of
 from kedro_azure_mlops.errors import OperationError
 
-KINDS = {
+SPARK_TYPES = {
     **{"string": "string", "double": "double", "long": "bigint"},
     **{"boolean": "boolean", "datetime": "timestamp_ntz"},
 }
-# A short run is over before the second compiler of Java and further partitions pay.
+# Short runs end before Java's second compiler or more partitions pay off.
 JAVA = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
 SETTINGS = {"spark.sql.shuffle.partitions": "2", "spark.driver.extraJavaOptions": JAVA}
-Give = Callable[[pd.DataFrame], Any]
+ToEngine = Callable[[pd.DataFrame], Any]
 
 
 @pytest.fixture(scope="session")
 def spark() -> Iterator[Any]:
-    """A session in ``local[2]``; tests are skipped where there is no pyspark or no fit Java.
+    """A session on ``local[2]``; tests are skipped without pyspark or a supported Java.
 
-    With the variable ``REQUIRE_SPARK`` they fail where pyspark is and the Java is not.
+    If ``REQUIRE_SPARK`` is set and pyspark is installed, they fail without a supported Java.
     """
     try:
         session = spark_session("local[2]", SETTINGS)
@@ -39,16 +39,16 @@ def spark() -> Iterator[Any]:
 
 
 @pytest.fixture(params=["pandas", pytest.param("spark", marks=pytest.mark.spark)])
-def give(request: pytest.FixtureRequest) -> Give:
-    """Make a table of each engine of the same rows."""
+def to_engine(request: pytest.FixtureRequest) -> ToEngine:
+    """Return a function that turns rows into a table of each engine."""
     if request.param == "pandas":
         return lambda frame: frame
     session = request.getfixturevalue("spark")
 
     def on_spark(frame: pd.DataFrame) -> Any:
-        kinds = {name: KINDS[kind] for name, kind in types_of(frame).items()}
+        types = {name: SPARK_TYPES[kind] for name, kind in types_of(frame).items()}
         return session.createDataFrame(
-            frame, ", ".join(f"`{n}` {kind}" for n, kind in kinds.items())
+            frame, ", ".join(f"`{n}` {kind}" for n, kind in types.items())
         )
 
     return on_spark
@@ -56,7 +56,7 @@ def give(request: pytest.FixtureRequest) -> Give:
 
 @pytest.fixture
 def shell(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
-    """The environment of a process that has no session yet."""
+    """The environment of a process without a Spark session."""
     for name in ("SPARK_MASTER", "JAVA_HOME", "PYSPARK_GATEWAY_PORT", "DATABRICKS_RUNTIME_VERSION"):
         monkeypatch.delenv(name, raising=False)
     return monkeypatch

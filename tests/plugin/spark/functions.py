@@ -1,4 +1,4 @@
-"""Functions that know no Spark, and the rows that they are given."""
+"""Functions without Spark, and the rows that tests pass to them."""
 
 import functools
 
@@ -20,13 +20,13 @@ WITH_TOTAL: dict[str, ColumnType] = ROWS | {"total": "double"}
 
 @functools.cache
 def rows(n: int = 3_000) -> pd.DataFrame:
-    """Uneven groups, one without a name; ties in time, missing values, huge numbers."""
+    """Return uneven groups, one unnamed, with ties in time, missing values and huge numbers."""
     random = np.random.default_rng(0)
     minutes = pd.to_timedelta(random.integers(0, n, n), "min")
     table = pd.DataFrame(
         {
             "unit": random.choice(["a", "b", "ü", None], n, p=[0.8, 0.1, 0.05, 0.05]),
-            "time": pd.Timestamp("2024-03-30 23:30") + minutes,  # over a change of clocks in Europe
+            "time": pd.Timestamp("2024-03-30 23:30") + minutes,  # clocks change in Europe
             "value": random.normal(size=n) * 10.0 ** random.integers(-8, 16, n),
             "number": random.integers(-(2**62), 2**62, n),
             "is_good": random.choice([True, False, None], n),
@@ -37,7 +37,7 @@ def rows(n: int = 3_000) -> pd.DataFrame:
 
 
 def running_total(table: pd.DataFrame) -> pd.DataFrame:
-    """Depends on the order of rows, to the last bit."""
+    """Return a total whose last bit depends on the order of rows."""
     return table.assign(total=table["value"].fillna(0.0).cumsum())
 
 
@@ -67,6 +67,6 @@ def refusing(table: pd.DataFrame) -> pd.DataFrame:
     raise RefusedError("3 rows are refused")
 
 
-def count_given(table: pd.DataFrame) -> pd.DataFrame:
-    """Return how many rows the function was given, on each row."""
+def count_rows(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the number of rows in the call, on each row."""
     return table[["unit"]].assign(given=len(table))

@@ -1,7 +1,7 @@
-"""Run the template's sample on Spark and on pandas; prints what the runs found as JSON.
+"""Run the template's sample on Spark and on pandas, and print the results as JSON.
 
-Run in a process of its own, in a rendered project: Spark is a cluster of two executors here, each
-with a Java of its own, which the settings of Kedro and the project's package have to reach.
+Run as a separate process, in a rendered project: Spark is a cluster of two executors here, each
+with its own JVM, which the settings of Kedro and the project's package have to reach.
 """
 
 import csv
@@ -22,7 +22,7 @@ from tests.plugin.spark.conftest import JAVA, SETTINGS
 
 DAYS = 14
 # A half-life of a day makes the history of a row shorter than the file.
-QUIET = {
+SHORT_HISTORY = {
     "detector.refit_every": "3D",
     "training.window": "12D",
     "features.seasonal_halflife_days": 1,
@@ -40,12 +40,12 @@ FILES = ("scores.csv", "metrics.json", "comparison.csv", "slices.csv", "model/SH
 
 
 def real_rows(file: Path) -> list[list[str]]:
-    """Take the first days, with what loggers do: twins, a late row, an error code, offsets."""
-    header, *found = csv.reader(file.open(encoding="utf-8"))
-    rows = [header, *found[: DAYS * 96 * 4]]
+    """Return the first days, with typical faults: a duplicate, a late row and error codes."""
+    header, *lines = csv.reader(file.open(encoding="utf-8"))
+    rows = [header, *lines[: DAYS * 96 * 4]]
     rows.insert(2000, rows[1999])
     rows[3000], rows[3020] = rows[3020], rows[3000]
-    for number in (1201, 1401, 1601, 1801):  # of one series
+    for number in (1201, 1401, 1601, 1801):  # in one series
         rows[number][2] = "199.9"
     return rows
 
@@ -58,67 +58,67 @@ def write(file: Path, rows: list[list[str]]) -> str:
 
 
 def run(env: str | None, *pipelines: str, **options: Any) -> dict[str, Any]:
-    """Run pipelines as ``kedro run`` does; return what an error says."""
-    params = QUIET | options.pop("params", {})
+    """Run pipelines as ``kedro run`` does; return the status and message of an error."""
+    params = SHORT_HISTORY | options.pop("params", {})
     with KedroSession.create(Path.cwd(), env=env, runtime_params=_nested(params)) as session:
         try:
             session.run(pipeline_names=[*pipelines] or None, **options)
-        except Exception as error:  # noqa: BLE001, what it says is what is tested
-            return {"status": getattr(error, "exit_code", None), "says": str(error)}
+        except Exception as error:  # noqa: BLE001, its message is tested
+            return {"status": getattr(error, "exit_code", None), "message": str(error)}
     return {}
 
 
 def _nested(params: dict[str, Any]) -> dict[str, Any]:
-    found: dict[str, Any] = {}
+    nested: dict[str, Any] = {}
     for name, value in params.items():
         group, _, key = name.partition(".")
-        found.setdefault(group, {})[key] = value
+        nested.setdefault(group, {})[key] = value
         if not key:
-            found[group] = value
-    return found
+            nested[group] = value
+    return nested
 
 
 def stored() -> dict[str, Any]:
-    """Read what a run has stored."""
-    there = {name: place for name, place in OUTPUTS.items() if Path(place).exists()}
-    tables = {name: pd.read_parquet(place) for name, place in there.items()}
+    """Read the tables and files that a run stored."""
+    existing = {name: path for name, path in OUTPUTS.items() if Path(path).exists()}
+    tables = {name: pd.read_parquet(path) for name, path in existing.items()}
     files = {name: Path("data/processed", name).read_text(encoding="utf-8") for name in FILES}
-    return {"tables": tables, "files": files, "report": cleaned()}
+    return {"tables": tables, "files": files, "report": cleaning_report()}
 
 
-def cleaned() -> dict[str, Any]:
+def cleaning_report() -> dict[str, Any]:
     return json.loads(Path("data/interim/cleaning_report.json").read_text(encoding="utf-8"))
 
 
-def table_of_spark(name: str) -> pd.DataFrame:
+def spark_table(name: str) -> pd.DataFrame:
     return pd.read_parquet(f"data/interim/spark/{name}").set_index("line").sort_index()
 
 
 def difference(ours: dict[str, Any], theirs: dict[str, Any]) -> list[str]:
-    """Name the tables and files that differ in a bit."""
-    found = [name for name in ours["files"] if ours["files"][name] != theirs["files"][name]]
+    """Return the names of the tables and files that are not bit-identical."""
+    names = [name for name in ours["files"] if ours["files"][name] != theirs["files"][name]]
     for name, table in theirs["tables"].items():
         if not ours["tables"][name].sort_index().equals(table.sort_index()):
-            found.append(name)
-    return found
+            names.append(name)
+    return names
 
 
 def features_of_parts() -> pd.DataFrame:
-    """Describe series that are split by time into parts of some 300 rows, each with its history."""
+    """Build features of series split by time into parts of about 300 rows and their history."""
     from temperature_anomalies import features
     from temperature_anomalies.parameters import FeatureParameters
 
-    given = FeatureParameters(gap_steps=6, std_floor=0.02, seasonal_halflife_days=1)
-    rows, days = features.look_back(given.seasonal_halflife_days)
+    parameters = FeatureParameters(gap_steps=6, std_floor=0.02, seasonal_halflife_days=1)
+    rows, days = features.look_back(parameters.seasonal_halflife_days)
     clean = spark_session().read.parquet("data/interim/spark/clean_temperatures")
-    found = map_series(
+    built = map_series(
         clean[~clean["repeated"]],
-        partial(features.build_features, parameters=given),
+        partial(features.build_features, parameters=parameters),
         features.DESCRIPTION,
         History("timestamp", "sensor_id", days, rows),
         most_rows=300,
     )
-    return in_memory(newest_rows(found, "timestamp", QUIET["training.window"])).sort_index()
+    return in_memory(newest_rows(built, "timestamp", SHORT_HISTORY["training.window"])).sort_index()
 
 
 def scores(folder: str) -> pd.DataFrame:
@@ -141,48 +141,48 @@ def main() -> None:
     raw = Path("data/raw/temperatures.csv")
     rows = real_rows(raw)
     write(raw, rows)
-    found: dict[str, Any] = {"errors": [run("spark")]}
+    results: dict[str, Any] = {"errors": [run("spark")]}
     spark = stored()
-    found["errors"].append(run(None))
+    results["errors"].append(run(None))
     pandas = stored()
     for name, entry in ON_SPARK.items():
-        table = table_of_spark(entry)
+        table = spark_table(entry)
         spark["tables"][name] = table[[*pandas["tables"][name].columns]].astype(
             {"timestamp": pandas["tables"][name]["timestamp"].dtype}
         )
-    found["rows"] = len(pandas["tables"]["features"])
-    found["differ"] = difference(spark, pandas)
-    found["reports"] = [spark["report"], pandas["report"]]
-    found["split_is_equal"] = features_of_parts().equals(
+    results["rows"] = len(pandas["tables"]["features"])
+    results["differ"] = difference(spark, pandas)
+    results["reports"] = [spark["report"], pandas["report"]]
+    results["split_is_equal"] = features_of_parts().equals(
         pandas["tables"]["features"].sort_index().astype({"timestamp": "datetime64[ns]"})
     )
-    found["errors"].append(run("spark", to_nodes=["clean"]))  # what was there is replaced
-    found["left"] = sorted(path.name for path in Path("data/interim/spark").iterdir())
+    results["errors"].append(run("spark", to_nodes=["clean"]))  # replaces the stored table
+    results["left"] = sorted(path.name for path in Path("data/interim/spark").iterdir())
 
     half = len(rows) // 2
     for number, part in enumerate((rows[1:half], rows[half:])):
         write(HALVES / f"{number}.csv", [rows[0], *part])
     for env, folder in (("spark", "on_spark"), (None, "on_pandas")):
         names = {"score.input": str(HALVES), "score.output": folder, "score.model": "trained"}
-        found["errors"].append(run(env, "score", params=names))
+        results["errors"].append(run(env, "score", params=names))
     ours, theirs = scores("on_spark"), scores("on_pandas")
-    found["scored"] = len(ours)
-    found["lines"] = [int(ours["line"].iloc[0]), int(ours["line"].iloc[-1])]
-    found["scores_differ"] = [n for n in theirs if not ours[n].equals(theirs[n])]
+    results["scored"] = len(ours)
+    results["lines"] = [int(ours["line"].iloc[0]), int(ours["line"].iloc[-1])]
+    results["scores_differ"] = [n for n in theirs if not ours[n].equals(theirs[n])]
 
     only = {"to_nodes": ["clean"]}
-    before = cleaned()
+    before = cleaning_report()
     rows[8][2] = "warm"
     bad = {"raw_file": write(Path("bad.csv"), rows)}
-    found["bad"] = [run(env, params=bad, **only) for env in ("spark", None)]
+    results["bad"] = [run(env, params=bad, **only) for env in ("spark", None)]
     strict = {"cleaning.max_error_codes": 1e-6}
-    found["strict"] = [run(env, params=strict, **only) for env in ("spark", None)]
+    results["strict"] = [run(env, params=strict, **only) for env in ("spark", None)]
     missing = {"raw_file": "nowhere.csv"}
-    found["missing"] = [run(env, params=missing, **only) for env in ("spark", None)]
-    found["kept"] = cleaned() == before and len(table_of_spark("clean_temperatures")) == len(
+    results["missing"] = [run(env, params=missing, **only) for env in ("spark", None)]
+    results["kept"] = cleaning_report() == before and len(spark_table("clean_temperatures")) == len(
         pandas["tables"]["clean"]
     )
-    print(json.dumps(found))
+    print(json.dumps(results))
 
 
 if __name__ == "__main__":

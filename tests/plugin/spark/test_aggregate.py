@@ -1,4 +1,4 @@
-"""Aggregates are exact, so they are equal to the bit on every engine."""
+"""Aggregates are exact, so every engine returns bit-identical results."""
 
 from fractions import Fraction
 from itertools import permutations
@@ -12,7 +12,7 @@ from pandas.testing import assert_frame_equal
 from kedro_azure_mlops.engine import aggregate, exact, to_pandas
 from kedro_azure_mlops.engine.rows import Types
 from kedro_azure_mlops.errors import OperationError
-from tests.plugin.spark.conftest import Give
+from tests.plugin.spark.conftest import ToEngine
 from tests.plugin.spark.functions import rows
 
 ALL = {
@@ -28,12 +28,12 @@ def collected(frame: Any) -> pd.DataFrame:
     return to_pandas(frame).sort_values("unit", ignore_index=True)
 
 
-def test_results_are_those_of_exact_arithmetic(give: Give) -> None:
-    found = collected(aggregate(give(rows()), "unit", ALL))
+def test_results_equal_exact_arithmetic(to_engine: ToEngine) -> None:
+    result = collected(aggregate(to_engine(rows()), "unit", ALL))
     groups = [group for _, group in rows().groupby("unit", dropna=False)]
     values = [[Fraction(v) for v in group["value"].dropna()] for group in groups]
     numbers = [[*map(int, group["number"])] for group in groups]
-    wanted = pd.DataFrame(
+    expected = pd.DataFrame(
         {
             "unit": ["a", "b", "ü", None],
             "value_count": [len(v) for v in values],
@@ -49,21 +49,21 @@ def test_results_are_those_of_exact_arithmetic(give: Give) -> None:
             "is_good_count": [group["is_good"].notna().sum() for group in groups],
         }
     )
-    assert_frame_equal(found, wanted, check_exact=True)
+    assert_frame_equal(result, expected, check_exact=True)
 
 
 @pytest.mark.spark
-def test_no_number_of_blocks_changes_a_bit(spark: Any) -> None:
+def test_results_do_not_depend_on_the_number_of_blocks(spark: Any) -> None:
     spark.conf.set("spark.sql.execution.arrow.maxRecordsPerBatch", "64")
     try:
-        found = collected(aggregate(spark.createDataFrame(rows()).repartition(5), "unit", ALL))
+        result = collected(aggregate(spark.createDataFrame(rows()).repartition(5), "unit", ALL))
     finally:
         spark.conf.unset("spark.sql.execution.arrow.maxRecordsPerBatch")
-    assert_frame_equal(found, collected(aggregate(rows(), "unit", ALL)), check_exact=True)
+    assert_frame_equal(result, collected(aggregate(rows(), "unit", ALL)), check_exact=True)
 
 
-def test_missing_and_infinite_values(give: Give) -> None:
-    """Infinite ones are in a block of their own, too, where Spark cuts so."""
+def test_missing_and_infinite_values(to_engine: ToEngine) -> None:
+    """Spark may put the infinite values into a separate block."""
     table = pd.DataFrame(
         {
             "unit": [
@@ -81,14 +81,14 @@ def test_missing_and_infinite_values(give: Give) -> None:
             "value": [np.nan, np.nan, np.inf, 1.0, np.inf, 1.0, -np.inf, 1e16, 1.0, -1e16],
         }
     )
-    wanted = {"value": ["count", "sum", "mean", "min"]}
-    found = collected(aggregate(give(table), ["unit"], wanted)).set_index("unit")
-    assert found.loc["none"].tolist()[:2] == [0, 0.0]
-    assert found.loc["none"].isna().tolist() == [False, False, True, True]
-    assert found.loc["up"].tolist() == [2, np.inf, np.inf, 1.0]
-    assert found.loc["both", "value_count"] == 3
-    assert found.loc["both"].isna().tolist() == [False, True, True, False]
-    assert found.loc["cancels"].tolist() == [3, 1.0, 1 / 3, -1e16]
+    aggregates = {"value": ["count", "sum", "mean", "min"]}
+    result = collected(aggregate(to_engine(table), ["unit"], aggregates)).set_index("unit")
+    assert result.loc["none"].tolist()[:2] == [0, 0.0]
+    assert result.loc["none"].isna().tolist() == [False, False, True, True]
+    assert result.loc["up"].tolist() == [2, np.inf, np.inf, 1.0]
+    assert result.loc["both", "value_count"] == 3
+    assert result.loc["both"].isna().tolist() == [False, True, True, False]
+    assert result.loc["cancels"].tolist() == [3, 1.0, 1 / 3, -1e16]
 
 
 @pytest.mark.parametrize(
@@ -96,44 +96,46 @@ def test_missing_and_infinite_values(give: Give) -> None:
     [[1e16, 1.0, -1e16], [np.inf, 1.0, 2.0], [np.inf, 1.0, -np.inf], [0.0, -0.0, np.nan]],
     ids=["cancels", "infinite", "not a number", "zeros"],
 )
-def test_blocks_of_one_row_change_nothing(values: list[float]) -> None:
-    wanted = {"value": ["count", "sum", "mean", "min", "max"]}
+def test_blocks_of_one_row_give_the_same_result(values: list[float]) -> None:
+    aggregates = {"value": ["count", "sum", "mean", "min", "max"]}
     table = pd.DataFrame({"unit": "a", "value": values})
     types: Types = {"unit": "string", "value": "double"}
     for order in permutations(range(3)):
-        blocks = [exact.partials(table.iloc[[place]], ["unit"], wanted) for place in order]
-        found = exact.totals(pd.concat(blocks, ignore_index=True), ["unit"], types, wanted)
-        assert_frame_equal(found, aggregate(table, "unit", wanted), check_exact=True)
-        assert np.signbit(found["value_min"][0]) == (min(values[1:]) < 0)
+        blocks = [exact.partials(table.iloc[[row]], ["unit"], aggregates) for row in order]
+        result = exact.totals(pd.concat(blocks, ignore_index=True), ["unit"], types, aggregates)
+        assert_frame_equal(result, aggregate(table, "unit", aggregates), check_exact=True)
+        assert np.signbit(result["value_min"][0]) == (min(values[1:]) < 0)
 
 
-def test_a_sum_of_whole_numbers_fits_or_is_refused(give: Give) -> None:
+def test_an_integer_sum_that_overflows_is_refused(to_engine: ToEngine) -> None:
     table = pd.DataFrame({"unit": "a", "number": [LARGE, LARGE, -LARGE, LARGE - 1]})
-    found = to_pandas(aggregate(give(table), "unit", {"number": ["sum", "mean"]}))
-    assert [*found["number_sum"]] == [2**63 - 1]
-    assert [*found["number_mean"]] == [(2**63 - 1) / 4]
-    too_large = give(table.assign(number=LARGE))
+    result = to_pandas(aggregate(to_engine(table), "unit", {"number": ["sum", "mean"]}))
+    assert [*result["number_sum"]] == [2**63 - 1]
+    assert [*result["number_mean"]] == [(2**63 - 1) / 4]
+    too_large = to_engine(table.assign(number=LARGE))
     with pytest.raises(OperationError, match="sum of number does not fit into 64 bits"):
         to_pandas(aggregate(too_large, "unit", {"number": "sum"}))
     assert [*to_pandas(aggregate(too_large, "unit", {"number": "mean"}))["number_mean"]] == [LARGE]
 
 
-def test_a_table_without_rows_has_no_groups(give: Give) -> None:
-    table = give(rows().head(0).astype({"is_good": bool}))
-    found = to_pandas(aggregate(table, "unit", ALL))
-    assert len(found) == 0
-    assert found.dtypes[["value_sum", "value_count"]].tolist() == [np.float64, np.int64]
+def test_an_empty_table_has_no_groups(to_engine: ToEngine) -> None:
+    table = to_engine(rows().head(0).astype({"is_good": bool}))
+    result = to_pandas(aggregate(table, "unit", ALL))
+    assert len(result) == 0
+    assert result.dtypes[["value_sum", "value_count"]].tolist() == [np.float64, np.int64]
 
 
 @pytest.mark.parametrize(
     ("functions", "message"),
     [
-        ({"value": "median"}, "no median of value, which is double: count of "),
-        ({"unit": "mean"}, "no mean of unit, which is string"),
+        ({"value": "median"}, "median is not supported for value, which is double: use count of "),
+        ({"unit": "mean"}, "mean is not supported for unit, which is string"),
         ({"who": "count"}, "there is no column who"),
     ],
 )
-def test_functions_that_there_are_not_are_refused(functions: dict[str, str], message: str) -> None:
+def test_unknown_aggregates_and_columns_are_refused(
+    functions: dict[str, str], message: str
+) -> None:
     with pytest.raises(OperationError, match=message):
         aggregate(rows(), "unit", functions)
     assert len(aggregate(rows(), "unit", {"unit": "count"})) == 4

@@ -1,4 +1,4 @@
-"""On a cluster, an executor may die and groups be spread: results stay equal to those of pandas."""
+"""On a cluster, results equal those of pandas, even if an executor dies."""
 
 import json
 import subprocess
@@ -11,10 +11,10 @@ from tests.plugin.helpers import REPOSITORY, new_shell
 
 
 @pytest.mark.spark
-def test_a_cluster_gives_what_pandas_gives_and_survives_an_executor(
+def test_a_cluster_matches_pandas_and_survives_a_lost_executor(
     tmp_path: Path, spark: object
 ) -> None:
-    """Split groups and a sample are equal to the bit, and an error is as clear."""
+    """Split groups and a sample are bit-identical, and an error names its function and group."""
     process = subprocess.run(
         [sys.executable, "-m", "tests.plugin.spark.cluster", str(tmp_path)],
         cwd=REPOSITORY,
@@ -24,8 +24,8 @@ def test_a_cluster_gives_what_pandas_gives_and_survives_an_executor(
         check=False,
     )
     assert process.returncode == 0, process.stderr
-    found = json.loads(process.stdout.splitlines()[-1])
-    error = found.pop("error")
-    assert found == dict.fromkeys(["is_equal", "was_killed", "is_same_sample"], True)
+    results = json.loads(process.stdout.splitlines()[-1])
+    error = results.pop("error")
+    assert results == dict.fromkeys(["is_equal", "was_killed", "is_same_sample"], True)
     assert error.startswith("failing, given ")
     assert "of unit=b, failed: ValueError: there is no such unit" in error

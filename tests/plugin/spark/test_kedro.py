@@ -1,4 +1,4 @@
-"""One pipeline, one catalog of files: on pandas or on Spark, as the catalog's types say."""
+"""One pipeline runs on pandas or on Spark, depending on the types in the catalog."""
 
 from pathlib import Path
 from typing import Any
@@ -67,7 +67,7 @@ def run(engine: str, folder: Path) -> list[pd.DataFrame]:
 
 
 @pytest.mark.spark
-def test_a_pipeline_gives_the_same_files_on_both_engines(spark: Any, tmp_path: Path) -> None:
+def test_a_pipeline_writes_the_same_tables_on_both_engines(spark: Any, tmp_path: Path) -> None:
     for ours, theirs in zip(
         run("spark", tmp_path / "spark"), run("pandas", tmp_path / "pandas"), strict=True
     ):
@@ -75,9 +75,7 @@ def test_a_pipeline_gives_the_same_files_on_both_engines(spark: Any, tmp_path: P
 
 
 @pytest.mark.spark
-def test_a_failure_is_clear_where_kedro_saves_what_a_node_returned(
-    spark: Any, tmp_path: Path
-) -> None:
+def test_a_failure_while_kedro_saves_an_output_is_clear(spark: Any, tmp_path: Path) -> None:
     """Spark runs a node's function when its output is saved, so Kedro reports a failed dataset."""
 
     def fail(table: Any) -> Any:
@@ -95,15 +93,13 @@ def test_a_failure_is_clear_where_kedro_saves_what_a_node_returned(
 
 
 @pytest.mark.spark
-def test_an_error_that_no_function_has_raised_is_left_to_kedro(spark: Any) -> None:
+def test_errors_that_no_function_raised_are_left_to_kedro(spark: Any) -> None:
     PluginHooks().on_pipeline_error(DatasetError("the disk is away"))
 
 
 @pytest.mark.spark
-def test_a_table_is_there_as_it_was_until_the_new_one_is_complete(
-    spark: Any, tmp_path: Path
-) -> None:
-    """Spark itself would remove it first, and leave nothing where a function then fails."""
+def test_the_old_table_stays_until_the_new_one_is_complete(spark: Any, tmp_path: Path) -> None:
+    """Spark alone would delete it first, and leave nothing if a function then fails."""
     catalog = DataCatalog.from_config(
         {"totals": ENGINES["spark"] | {"filepath": str(tmp_path / "totals")}}
     )
@@ -122,6 +118,6 @@ def test_a_table_is_there_as_it_was_until_the_new_one_is_complete(
     assert catalog.load("totals").count() == 7
     with pytest.raises(DatasetError):
         save(map_groups(table, "unit", functions.failing, ROWS))
-    clean_up_after_killed_runs(catalog, ["totals"])  # as of one that was killed here
+    clean_up_after_killed_runs(catalog, ["totals"])  # as after a run that was killed here
     assert catalog.load("totals").count() == 7
     assert [path.name for path in tmp_path.iterdir()] == ["totals"]

@@ -1,4 +1,4 @@
-"""A compiled job with a Spark step runs here: a real session, in a process of its own."""
+"""A compiled job with a Spark step runs locally, with a real session in its own process."""
 
 import sys
 from collections.abc import Callable
@@ -65,7 +65,7 @@ def describe(rows, retired: str):
 def summarise(totals):
     return to_pandas(totals).sort_values([*TOTALS], ignore_index=True)
 """,
-    # a module of the project, which executors need as well
+    # a module of the project that executors need too
     "src/fleet/totals.py": """
 def running_total(rows, retired):
     if (rows["unit"] == retired).any():
@@ -95,7 +95,7 @@ totals@engine: {type: spark.SparkDatasetV2, filepath: data/totals.parquet}
                 "describe": {
                     "nodes": ["describe"],
                     "spark": {
-                        "executor_instances": 50,  # of the cluster: this machine has none
+                        "executor_instances": 50,  # for a cluster; this machine has none
                         "conf": {
                             "spark.driver.extraJavaOptions": JAVA,
                             "spark.sql.files.maxRecordsPerFile": 1_000,
@@ -113,14 +113,14 @@ Local = Callable[..., int]
 
 @pytest.fixture(scope="module")
 def fleet(tmp_path_factory: pytest.TempPathFactory, spark: Any) -> Project:
-    """A small project whose job has a Spark step, in a folder with a blank in its name."""
+    """A small project whose job has a Spark step, in a folder with a space in its name."""
     root = tmp_path_factory.mktemp("a fleet")
     for name, text in FILES.items():
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_text(text.lstrip(), encoding="utf-8")
     (root / "data").mkdir()
     rows().astype({"time": "datetime64[us]"}).to_parquet(root / "data/rows.parquet")
-    # `kedro` of this Python: .venv-spark has no program of that name
+    # `kedro` of this Python, because .venv-spark lacks that command
     program = root / "bin/kedro"
     program.parent.mkdir()
     program.write_text(f'#!/bin/sh\nexec {sys.executable} -m kedro "$@"\n', encoding="utf-8")
@@ -140,50 +140,50 @@ def outputs(project: Project, step: str) -> Path:
     return project.path / "build/local/dev" / step / "outputs"
 
 
-def test_a_spark_step_and_the_next_one_give_what_kedro_run_gives(
+def test_a_job_with_a_spark_step_makes_the_same_files_as_kedro_run(
     fleet: Project, local: Local, shell: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """The run is on pandas, the job's first step on Spark, its second one on pandas."""
+    """The run uses pandas; the job's first step uses Spark, its second one pandas."""
     shell.setenv("SPARK_LOCAL_DIRS", str(tmp_path))
     fleet.run()
     assert main(["compile", "--env", "dev"]) == 0
     steps = yaml.safe_load((fleet.path / "build/azureml/dev.yml").read_text("utf-8"))["jobs"]
     assert [step["type"] for step in steps.values()] == ["spark", "command"]
     assert local() == 0
-    made = outputs(fleet, "summarise") / "report/report.parquet"
-    assert made.read_bytes() == (fleet.path / "data/report.parquet").read_bytes()
+    report = outputs(fleet, "summarise") / "report/report.parquet"
+    assert report.read_bytes() == (fleet.path / "data/report.parquet").read_bytes()
     parts = outputs(fleet, "describe") / "totals/totals.parquet"
-    assert (parts / "_SUCCESS").is_file(), "Spark has written it"
-    assert len([*parts.glob("*.parquet")]) > 2, "more rows than a file has by the step's conf"
-    assert not [*tmp_path.iterdir()], "Spark has ended by itself and removed its files"
+    assert (parts / "_SUCCESS").is_file(), "Spark wrote it"
+    assert len([*parts.glob("*.parquet")]) > 2, "the step's conf limits the rows of a file"
+    assert not [*tmp_path.iterdir()], "Spark ended and removed its files"
     shell.setenv("JAVA_HOME", str(fleet.path))
-    assert local("--step", "summarise") == 0, "no step but the first one needs Java"
+    assert local("--step", "summarise") == 0, "only the first step needs Java"
 
 
-def test_a_function_that_fails_on_an_executor_ends_its_step_in_its_own_words(
+def test_a_step_ends_with_the_error_of_a_function_that_fails_on_an_executor(
     fleet: Project,
     shell: pytest.MonkeyPatch,
     spark: Any,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """In this process, whose session is open: a job shows what the step prints, and fails."""
+    """The step runs in this process, whose session is open; a job prints the error and fails."""
     shell.chdir(fleet.path)
     shell.syspath_prepend(fleet.path / "src")
     shell.setattr(sys, "argv", sys.argv)
-    places = {"rows": fleet.path / "data/rows.parquet", "totals": tmp_path / "totals.parquet"}
-    for port in places:
-        shell.setenv(f"BIND__{port}", "")  # which the step sets, and this test's end unsets
-    send_packages(spark, "fleet")  # a session of the step's own finds it on its path
-    ports = [f"BIND__{port}={place}" for port, place in places.items()]
+    paths = {"rows": fleet.path / "data/rows.parquet", "totals": tmp_path / "totals.parquet"}
+    for port in paths:
+        shell.setenv(f"BIND__{port}", "")  # set by the step, unset after this test
+    send_packages(spark, "fleet")  # a session of the step has it on its path
+    ports = [f"BIND__{port}={file}" for port, file in paths.items()]
     step = ["run", "--env", "dev", "--nodes", "describe", "--params", "retired=b"]
-    with pytest.raises(SystemExit) as ended:
+    with pytest.raises(SystemExit) as raised:
         run_step(str(fleet.path / "spark_entry.py"), [*ports, *step])
-    assert ended.value.code == 2
-    of_b = f"given {(rows()['unit'] == 'b').sum()} rows of unit=b"
-    why = f"running_total, {of_b}, failed: ValueError: unit b is not in service"
-    assert capsys.readouterr().err.splitlines()[-1] == f"Error: {why}"
-    assert not (places["totals"] / "_SUCCESS").exists()
+    assert raised.value.code == 2
+    group = f"given {(rows()['unit'] == 'b').sum()} rows of unit=b"
+    message = f"running_total, {group}, failed: ValueError: unit b is not in service"
+    assert capsys.readouterr().err.splitlines()[-1] == f"Error: {message}"
+    assert not (paths["totals"] / "_SUCCESS").exists()
 
 
 @pytest.mark.parametrize(
@@ -193,7 +193,7 @@ def test_a_function_that_fails_on_an_executor_ends_its_step_in_its_own_words(
         ("java", "apt-get install openjdk-17-jre-headless"),
     ],
 )
-def test_without_pyspark_or_java_nothing_is_started(
+def test_nothing_is_started_without_pyspark_or_java(
     fleet: Project,
     local: Local,
     shell: pytest.MonkeyPatch,
@@ -207,7 +207,7 @@ def test_without_pyspark_or_java_nothing_is_started(
     else:
         shell.setenv("JAVA_HOME", str(fleet.path))
     assert local("--force") == 2
-    said = capsys.readouterr()
-    assert message in said.err
-    assert "started" not in said.out
+    captured = capsys.readouterr()
+    assert message in captured.err
+    assert "started" not in captured.out
     assert [*(fleet.path / "build/local").rglob("*")] == before

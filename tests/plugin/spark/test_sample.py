@@ -1,4 +1,4 @@
-"""A sample has the same rows on every engine and however they are spread."""
+"""A sample has the same rows on every engine and for any partitioning."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from pandas.testing import assert_frame_equal
 
 from kedro_azure_mlops.engine import sample, to_pandas
 from kedro_azure_mlops.errors import OperationError
-from tests.plugin.spark.conftest import Give
+from tests.plugin.spark.conftest import ToEngine
 from tests.plugin.spark.functions import rows
 
 KEY = ["unit", "time", "value", "number", "is_good"]
@@ -16,10 +16,10 @@ KEY = ["unit", "time", "value", "number", "is_good"]
 
 @pytest.mark.spark
 @pytest.mark.parametrize("key", [KEY, ["unit"]], ids=["distinct", "tied"])
-def test_spark_chooses_the_rows_that_pandas_chooses(spark: Any, key: list[str]) -> None:
-    spread = spark.createDataFrame(rows()).repartition(7)
-    wanted = sample(rows(), 100, key, seed=3)
-    assert_frame_equal(sample(spread, 100, key, seed=3), wanted, check_exact=True)
+def test_spark_and_pandas_choose_the_same_rows(spark: Any, key: list[str]) -> None:
+    partitioned = spark.createDataFrame(rows()).repartition(7)
+    expected = sample(rows(), 100, key, seed=3)
+    assert_frame_equal(sample(partitioned, 100, key, seed=3), expected, check_exact=True)
 
 
 def test_a_sample_does_not_depend_on_the_order_of_rows() -> None:
@@ -27,28 +27,28 @@ def test_a_sample_does_not_depend_on_the_order_of_rows() -> None:
     assert_frame_equal(sample(shuffled, 100, KEY), sample(rows(), 100, KEY), check_exact=True)
 
 
-def test_another_seed_chooses_others_and_a_larger_sample_holds_the_smaller() -> None:
+def test_a_seed_changes_the_rows_and_a_larger_sample_contains_the_smaller() -> None:
     few, more, others = (
         {*sample(rows(), n, KEY, seed)["number"]} for n, seed in ((100, 0), (200, 0), (100, 1))
     )
     assert len(few) == len(others) == 100
     assert few < more
-    assert len(few & others) < 20  # 3.3 would be usual
+    assert len(few & others) < 20  # 3.3 are expected
 
 
-def test_groups_are_in_a_sample_by_their_share() -> None:
+def test_a_sample_keeps_the_shares_of_groups() -> None:
     share = (sample(rows(), 1_000, KEY)["unit"] == "a").mean()
     assert 0.75 < share < 0.85
 
 
-def test_a_small_table_is_returned_whole(give: Give) -> None:
-    whole = sample(give(rows().head(20)), 20, KEY)
-    assert_frame_equal(sample(give(rows().head(20)), 21, KEY), whole)
+def test_a_small_table_is_returned_whole(to_engine: ToEngine) -> None:
+    whole = sample(to_engine(rows().head(20)), 20, KEY)
+    assert_frame_equal(sample(to_engine(rows().head(20)), 21, KEY), whole)
     assert {*whole["number"]} == {*rows().head(20)["number"]}
-    assert len(sample(give(rows().head(0).astype({"is_good": bool})), 5, KEY)) == 0
+    assert len(sample(to_engine(rows().head(0).astype({"is_good": bool})), 5, KEY)) == 0
 
 
-def test_what_is_equal_has_one_hash() -> None:
+def test_equal_values_have_equal_hashes() -> None:
     """0.0 and -0.0, and the same times in other units and zones."""
     table = to_pandas(rows())
     other = table.assign(
@@ -66,7 +66,7 @@ def test_what_is_equal_has_one_hash() -> None:
     ("n", "key", "message"),
     [(0, KEY, "at least one row"), (5, [], "needs a key"), (5, "who", "there is no column who")],
 )
-def test_a_sample_of_nothing_is_refused(n: int, key: Any, message: str) -> None:
+def test_invalid_sizes_and_keys_are_refused(n: int, key: Any, message: str) -> None:
     with pytest.raises(OperationError, match=message):
         sample(rows(), n, key)
     assert isinstance(sample(rows(), 1, "unit"), pd.DataFrame)

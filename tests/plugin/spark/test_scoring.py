@@ -1,4 +1,4 @@
-"""Models score tables of Spark as they score files, whatever the types of their columns."""
+"""Models score Spark tables as they score files, for all types of columns."""
 
 from datetime import timedelta
 from typing import Any
@@ -32,7 +32,7 @@ ROWS = pd.DataFrame(
 
 
 class Ranking:
-    """Answers nothing for values below 0."""
+    """Scorer without answers for values below 0."""
 
     def __init__(self, history: History | None) -> None:
         self.schema = Schema(INPUTS, OUTPUTS, history)
@@ -41,31 +41,31 @@ class Ranking:
         value = np.asarray(columns["value"], float)
         large = np.where(value < 0, None, value > 3)
         rank = np.where(value < 0, np.nan, np.round(value))
-        kept = slice(None) if wanted is None else wanted
-        return {"is_large": large[kept], "rank": rank[kept]}
+        rows = slice(None) if wanted is None else wanted
+        return {"is_large": large[rows], "rank": rank[rows]}
 
 
 @pytest.mark.spark
 @pytest.mark.parametrize("history", [None, History("time", days=1, rows=1)])
-def test_flags_and_whole_numbers_may_be_missing(spark: Any, history: History | None) -> None:
+def test_flags_and_integers_may_be_missing(spark: Any, history: History | None) -> None:
     table = spark.createDataFrame(ROWS.reset_index())
     ours = in_memory(score_pieces(table, Ranking(history), "3"))
     (theirs,) = score_pieces([ROWS], Ranking(history), "3")
     assert ours["is_large"].tolist() == [False, True, None, True]
-    assert plain(theirs["is_large"]) == [0, 1, None, 1]
+    assert as_list(theirs["is_large"]) == [0, 1, None, 1]
     for name in ("time", "value", "number", "rank", "model_version"):
-        assert plain(ours[name]) == plain(theirs[name])
+        assert as_list(ours[name]) == as_list(theirs[name])
 
 
-def plain(column: pd.Series) -> list[Any]:
+def as_list(column: pd.Series) -> list[Any]:
     return [None if pd.isna(value) else value for value in column]
 
 
 @pytest.mark.spark
-def test_rows_that_are_too_late_are_refused_as_asked(spark: Any) -> None:
+def test_most_late_refuses_later_rows(spark: Any) -> None:
     table = spark.createDataFrame(ROWS.reset_index())
     scorer, most_late = Ranking(History("time", days=1, rows=1)), timedelta(minutes=10)
-    found = score_pieces(table, scorer, "3", most_late=most_late)
+    result = score_pieces(table, scorer, "3", most_late=most_late)
     with pytest.raises(RefusedError, match="1 of 4 rows are more than"), on_spark.spark_errors():
-        found.count()
+        result.count()
     assert score_pieces(table, scorer, "3").count() == 4

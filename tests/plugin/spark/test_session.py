@@ -1,4 +1,4 @@
-"""A session is refused in words where there is no pyspark, no fit Java or no master."""
+"""A session without pyspark, a supported Java or a master is refused with advice."""
 
 import os
 import socket
@@ -16,8 +16,8 @@ needs_pyspark = pytest.mark.spark
 
 
 @pytest.fixture
-def away(shell: pytest.MonkeyPatch) -> str:
-    """The address of a master that does not answer, seen from a process without a session."""
+def absent_master(shell: pytest.MonkeyPatch) -> str:
+    """The address of a master that does not answer, in a process without a session."""
     pytest.importorskip("pyspark", reason="pip install 'kedro-azure-mlops[spark]'")
     shell.setattr("pyspark.sql.SparkSession.getActiveSession", lambda: None)
     with socket.socket() as free:
@@ -26,7 +26,7 @@ def away(shell: pytest.MonkeyPatch) -> str:
 
 
 def write_java(folder: Path, line: str) -> Path:
-    """Write a program that prints this about its version, where Java does."""
+    """Write a fake ``java`` that prints this line about its version, to stderr like Java."""
     program = folder / "bin" / "java"
     program.parent.mkdir()
     program.write_text(f"#!/bin/sh\necho '{line}' >&2\n")
@@ -34,7 +34,7 @@ def write_java(folder: Path, line: str) -> Path:
     return folder
 
 
-def test_without_pyspark_the_extra_is_named(shell: pytest.MonkeyPatch) -> None:
+def test_without_pyspark_the_error_names_the_extra(shell: pytest.MonkeyPatch) -> None:
     shell.setitem(sys.modules, "pyspark.sql", None)
     with pytest.raises(OperationError, match=r"pip install 'kedro-azure-mlops\[spark\]'"):
         spark_session()
@@ -50,36 +50,40 @@ def test_without_pyspark_the_extra_is_named(shell: pytest.MonkeyPatch) -> None:
         ("no Java runtime present", "java is not a Java that reports its version"),
     ],
 )
-def test_an_unfit_java_is_refused(
-    away: str, shell: pytest.MonkeyPatch, tmp_path: Path, line: str, message: str
+def test_an_unsupported_java_is_refused(
+    absent_master: str, shell: pytest.MonkeyPatch, tmp_path: Path, line: str, message: str
 ) -> None:
     shell.setenv("JAVA_HOME", str(write_java(tmp_path, line)))
     with pytest.raises(OperationError, match=f"Java 17 or 21, .*{message}: .*{ADVICE}"):
-        spark_session(away)
+        spark_session(absent_master)
 
 
 @pytest.mark.spark
 @pytest.mark.parametrize("line", ['openjdk version "17.0.15" 2025-04-15', 'java version "21" LTS'])
-def test_a_fit_java_is_taken_and_a_master_that_is_away_is_refused_at_once(
-    away: str, shell: pytest.MonkeyPatch, tmp_path: Path, line: str
+def test_a_supported_java_is_accepted_and_an_absent_master_is_refused(
+    absent_master: str, shell: pytest.MonkeyPatch, tmp_path: Path, line: str
 ) -> None:
     shell.setenv("JAVA_HOME", str(write_java(tmp_path, line)))
-    with pytest.raises(OperationError, match=f"no Spark master answers at {away} .*SPARK_MASTER"):
-        spark_session(away)
+    with pytest.raises(
+        OperationError, match=f"no Spark master answers at {absent_master} .*SPARK_MASTER"
+    ):
+        spark_session(absent_master)
 
 
 @pytest.mark.spark
-def test_a_missing_java_is_refused(away: str, shell: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_missing_java_is_refused(
+    absent_master: str, shell: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     shell.setenv("PATH", str(tmp_path))
     with pytest.raises(OperationError, match=f"there is none on PATH: .*{ADVICE}"):
-        spark_session(away)
+        spark_session(absent_master)
     shell.setenv("JAVA_HOME", str(tmp_path))
     with pytest.raises(OperationError, match=f"JAVA_HOME names {tmp_path}, which has none"):
-        spark_session(away)
+        spark_session(absent_master)
 
 
 @pytest.mark.spark
-def test_a_session_that_is_open_is_taken(spark: Any) -> None:
+def test_an_open_session_is_reused(spark: Any) -> None:
     spark.conf.set("spark.sql.session.timeZone", "Asia/Tokyo")
     assert spark_session("spark://127.0.0.1:1") is spark
     assert spark.conf.get("spark.sql.session.timeZone") == "UTC"
@@ -90,12 +94,12 @@ def test_a_local_session_listens_on_loopback_only_and_runs_this_python(spark: An
     assert spark.conf.get("spark.driver.host") == "127.0.0.1"
     assert spark.sparkContext.uiWebUrl is None
     assert os.environ["PYSPARK_PYTHON"] == sys.executable
-    found = map_rows(
+    result = map_rows(
         spark.range(1),
         lambda rows: rows.assign(python=sys.executable),
         {"id": "long", "python": "string"},
     )
-    assert to_pandas(found)["python"].tolist() == [sys.executable]
+    assert to_pandas(result)["python"].tolist() == [sys.executable]
 
 
 @pytest.mark.spark
@@ -106,7 +110,7 @@ def test_a_package_is_sent_to_executors_that_lack_it(
     package.mkdir()
     (package / "__init__.py").write_text("")
     (package / "nodes.py").write_text("def same(rows):\n    return rows\n")
-    monkeypatch.syspath_prepend(tmp_path)  # of the driver only
+    monkeypatch.syspath_prepend(tmp_path)  # on the driver only
     from of_the_project.nodes import same
 
     table = spark.range(3)

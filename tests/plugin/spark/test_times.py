@@ -1,4 +1,4 @@
-"""Times are those of UTC, without a zone, wherever a session or a machine is."""
+"""Times are in UTC, without a zone, whatever zone the session or the machine has."""
 
 from typing import Any
 
@@ -12,15 +12,15 @@ TIMES = pd.to_datetime(["2024-03-31 00:30", "2024-03-31 02:30", "2024-10-27 00:3
 SCHEMA = {"time": "datetime"}
 
 
-def test_times_with_a_zone_become_those_of_utc() -> None:
+def test_times_with_a_zone_are_converted_to_utc() -> None:
     table = pd.DataFrame({"time": TIMES.tz_localize("UTC").tz_convert("Europe/Berlin")})
     assert to_pandas(table)["time"].equals(pd.Series(TIMES))
 
 
 @pytest.mark.spark
 @pytest.mark.parametrize("kind", ["timestamp", "timestamp_ntz"])
-def test_times_come_and_go_unchanged(spark: Any, kind: str) -> None:
-    """2:30 on the day when clocks go forward, which there is not in Berlin, and 0:30 twice."""
+def test_times_survive_a_round_trip(spark: Any, kind: str) -> None:
+    """Among them are times that Berlin skips or repeats when its clocks change."""
     table = spark.createDataFrame(pd.DataFrame({"time": TIMES}), f"time {kind}")
     result = map_rows(table, lambda rows: rows, SCHEMA)
     assert result.schema["time"].dataType.simpleString() == "timestamp_ntz"
@@ -28,7 +28,7 @@ def test_times_come_and_go_unchanged(spark: Any, kind: str) -> None:
 
 
 @pytest.mark.spark
-def test_instants_are_refused_where_a_session_shows_those_of_another_zone(spark: Any) -> None:
+def test_instants_are_refused_if_the_session_has_another_zone(spark: Any) -> None:
     frames = {
         kind: spark.createDataFrame(pd.DataFrame({"time": TIMES}), f"time {kind}")
         for kind in ("timestamp", "timestamp_ntz")

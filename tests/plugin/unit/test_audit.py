@@ -1,4 +1,4 @@
-"""`kedro mlops audit`: what it says is so, and what it cannot know it does not say."""
+"""`kedro mlops audit` reports known vulnerabilities, and fails if a look-up is incomplete."""
 
 import json
 import re
@@ -18,9 +18,9 @@ from kedro_azure_mlops.cli import main
 from tests.plugin.unit.weakness_service import PROBED, Service, running
 
 TEMPLATE = Path(__file__).parents[3] / "{{cookiecutter.project_slug}}"
-FOUND = {"id": "PYSEC-7", "aliases": ["CVE-7"], "fixed_in": ["99.1"], "summary": "seeded"}
+VULNERABILITY = {"id": "PYSEC-7", "aliases": ["CVE-7"], "fixed_in": ["99.1"], "summary": "seeded"}
 HASH = "--hash=sha256:" + "0" * 64
-# two small locks; `colorama` is for Windows, `twice` has a release for each of two Pythons
+# two small locks: `colorama` is only for Windows, `twice` has one release per Python version
 LOCKS = {
     "run": (
         f"# made by: make lock\nalpha==1.0 \\\n    {HASH}\n    # via -r run.in\n"
@@ -60,7 +60,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
 
 
 @pytest.fixture
-def small(tmp_path: Path) -> Path:
+def small_project(tmp_path: Path) -> Path:
     """A project with two small locks."""
     (tmp_path / "requirements").mkdir()
     for name, text in LOCKS.items():
@@ -72,44 +72,44 @@ def small(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def call(
+def audit_in(
     service: Service, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> Callable[..., Outcome]:
-    """Call the command in a folder."""
+    """Run the command in a folder."""
 
-    def called(folder: Path, *options: str, **environment: str) -> Outcome:
+    def run(folder: Path, *options: str, **environment: str) -> Outcome:
         monkeypatch.chdir(folder)
         for name, value in (service.environment | environment).items():
             monkeypatch.setenv(name, value)
         status = main(["audit", *options])
         return Outcome(status, *capfd.readouterr())
 
-    return called
+    return run
 
 
 @pytest.fixture
-def audit(small: Path, call: Callable[..., Outcome]) -> Audit:
-    """Call the command in the small project."""
+def audit(small_project: Path, audit_in: Callable[..., Outcome]) -> Audit:
+    """Run the command in the small project."""
 
-    def called(*options: str, ignore: str = "", **environment: str) -> Outcome:
-        (small / "requirements" / "audit-ignore.toml").write_text(ignore, encoding="utf-8")
-        return call(small, *options, **environment)
+    def run(*options: str, ignore: str = "", **environment: str) -> Outcome:
+        (small_project / "requirements" / "audit-ignore.toml").write_text(ignore, encoding="utf-8")
+        return audit_in(small_project, *options, **environment)
 
-    return called
+    return run
 
 
 @pytest.fixture
 def without_processes(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Make pip-audit answer at once, for tests that are not about how it is called."""
+    """Replace the pip-audit process by a function, for tests that do not need the process."""
 
     def answer(file: Path, target: Path, *_: Any) -> str:
-        found = []
+        dependencies = []
         for name, version in re.findall(r"^(\S+)==(\S+)", file.read_text("utf-8"), re.MULTILINE):
-            service.asked.append(f"{name}=={version}")
-            known = service.known.get(f"{name}=={version}", service.known.get(name, []))
-            listed = [{**one, "fix_versions": one["fixed_in"]} for one in known]
-            found.append({"name": name, "version": version, "vulns": listed})
-        target.write_text(json.dumps({"dependencies": found}), encoding="utf-8")
+            service.requested.append(f"{name}=={version}")
+            records = service.answers.get(f"{name}=={version}", service.answers.get(name, []))
+            vulnerabilities = [{**record, "fix_versions": record["fixed_in"]} for record in records]
+            dependencies.append({"name": name, "version": version, "vulns": vulnerabilities})
+        target.write_text(json.dumps({"dependencies": dependencies}), encoding="utf-8")
         return ""
 
     monkeypatch.setattr(subject, "_pip_audit", answer)
@@ -117,133 +117,133 @@ def without_processes(service: Service, monkeypatch: pytest.MonkeyPatch) -> None
 
 def entry(days: int, **changes: str) -> str:
     day = datetime.now(UTC).date() + timedelta(days=days)
-    given = {"id": "PYSEC-7", "package": "beta_x", "reason": "never called"} | changes
-    lines = [f'{key} = "{value}"' for key, value in given.items()]
+    values = {"id": "PYSEC-7", "package": "beta_x", "reason": "never called"} | changes
+    lines = [f'{key} = "{value}"' for key, value in values.items()]
     return "\n".join(["[[ignore]]", *lines, f"until = {day}", ""])
 
 
 class TestAudit:
-    def test_all_is_well_only_after_every_package_of_every_lock_was_asked_for(
-        self, call: Callable[..., Outcome], service: Service, tmp_path: Path
+    def test_every_package_of_every_lock_is_looked_up_before_success(
+        self, audit_in: Callable[..., Outcome], service: Service, tmp_path: Path
     ) -> None:
-        """With the locks that a rendered project has."""
+        """Audit the locks of a rendered project."""
         shutil.copytree(TEMPLATE / "requirements", tmp_path / "requirements")
         wheels = list((TEMPLATE / "wheels").glob("*.whl"))
         (tmp_path / "wheels").mkdir()
         for wheel in wheels:
             (tmp_path / "wheels" / wheel.name).touch()
-        service.knows()
-        checked = call(tmp_path)
-        assert checked.returncode == 0, checked.stderr
-        assert "no vulnerability counts" in checked.stdout
+        service.set_answers()
+        result = audit_in(tmp_path)
+        assert result.returncode == 0, result.stderr
+        assert "no vulnerability, apart from ignored ones" in result.stdout
         pinned = {
             re.sub(r"\[.*\]", "", line.split()[0]).lower()
             for lock in (tmp_path / "requirements").glob("*.txt")
             for line in lock.read_text(encoding="utf-8").splitlines()
             if "==" in line.partition(";")[0] and not line.startswith(("#", " "))
         }
-        ours = {pin for pin in pinned if pin.startswith("kedro-azure-mlops==")}
+        plugin_pins = {pin for pin in pinned if pin.startswith("kedro-azure-mlops==")}
         assert len(pinned) > 200
-        assert ours
-        assert {pin.replace("_", "-") for pin in pinned - ours} <= set(service.asked)
-        assert len(service.asked) == len(set(service.asked)), "once each, though in several locks"
+        assert plugin_pins
+        assert {pin.replace("_", "-") for pin in pinned - plugin_pins} <= set(service.requested)
+        assert len(service.requested) == len(set(service.requested)), "one look-up per package"
 
-    def test_what_lies_in_wheels_is_on_no_index_and_is_named(
-        self, audit: Audit, service: Service, small: Path
+    def test_packages_in_wheels_are_named_instead_of_looked_up(
+        self, audit: Audit, service: Service, small_project: Path
     ) -> None:
-        service.knows(alpha=404)
+        service.set_answers(alpha=404)
         assert audit().returncode == 2
-        (small / "wheels").mkdir()
-        (small / "wheels" / "alpha-1.0-py3-none-any.whl").touch()
+        (small_project / "wheels").mkdir()
+        (small_project / "wheels" / "alpha-1.0-py3-none-any.whl").touch()
         passed = audit()
         assert passed.returncode == 0, passed.stderr
         assert passed.stdout.count("alpha 1.0 is in wheels") == 1
-        (small / "wheels" / "alpha-1.0-py3-none-any.whl").rename(
-            small / "wheels" / "alpha-2.0-py3-none-any.whl"
+        (small_project / "wheels" / "alpha-1.0-py3-none-any.whl").rename(
+            small_project / "wheels" / "alpha-2.0-py3-none-any.whl"
         )
         assert audit().returncode == 2, "another release is looked up"
 
-    def test_packages_for_other_machines_and_both_of_two_releases_are_asked_for(
+    def test_packages_for_every_platform_and_python_are_looked_up(
         self, audit: Audit, service: Service
     ) -> None:
-        service.knows()
+        service.set_answers()
         assert audit().returncode == 0
-        ours = {"alpha==1.0", "colorama==0.4", "twice==1.0", "twice==2.0", "beta-x==3.0"}
-        assert set(service.asked) == ours | {PROBED}
+        pins = {"alpha==1.0", "colorama==0.4", "twice==1.0", "twice==2.0", "beta-x==3.0"}
+        assert set(service.requested) == pins | {PROBED}
 
-    def test_a_vulnerability_is_named_with_its_fix(self, audit: Audit, service: Service) -> None:
-        service.knows(alpha=[FOUND], colorama=[{**FOUND, "id": "PYSEC-8", "fixed_in": []}])
-        found = audit()
-        assert found.returncode == 1
-        lines = [line.split() for line in found.stderr.splitlines()]
+    def test_a_vulnerability_is_reported_with_its_fix(self, audit: Audit, service: Service) -> None:
+        service.set_answers(
+            alpha=[VULNERABILITY], colorama=[{**VULNERABILITY, "id": "PYSEC-8", "fixed_in": []}]
+        )
+        result = audit()
+        assert result.returncode == 1
+        lines = [line.split() for line in result.stderr.splitlines()]
         assert ["alpha", "1.0", "PYSEC-7", "99.1", "run,", "serve"] in lines
         assert ["colorama", "0.4", "PYSEC-8", "no", "release", "run"] in lines
-        assert "make lock" in found.stderr
+        assert "make lock" in result.stderr
 
-    @pytest.mark.parametrize("reported", [404, 503, 403, "half", "page", "never"])
-    def test_what_was_not_looked_up_is_not_well(
-        self, audit: Audit, service: Service, reported: int | str
+    @pytest.mark.parametrize("response", [404, 503, 403, "half", "page", "never"])
+    def test_a_failed_look_up_fails_the_audit(
+        self, audit: Audit, service: Service, response: int | str
     ) -> None:
-        service.knows(beta_x=reported, alpha=[])
+        service.set_answers(beta_x=response, alpha=[])
         failed = audit("--timeout", "2")
         assert failed.returncode == 2
         assert "requirements/serve.txt" in failed.stderr
         assert "could not look up" in failed.stderr
-        assert reported != 404 or "beta-x 3.0" in failed.stderr
+        assert response != 404 or "beta-x 3.0" in failed.stderr
         assert "locked packages are unknown" in failed.stderr
-        assert "no vulnerability counts" not in failed.stdout
+        assert "no vulnerability, apart from ignored ones" not in failed.stdout
 
-    def test_no_network_is_said(self, audit: Audit, service: Service) -> None:
-        service.knows()
-        nobody = "http://127.0.0.1:9"
-        failed = audit(HTTPS_PROXY=nobody, https_proxy=nobody)
+    def test_a_missing_network_is_reported(self, audit: Audit, service: Service) -> None:
+        service.set_answers()
+        unreachable = "http://127.0.0.1:9"
+        failed = audit(HTTPS_PROXY=unreachable, https_proxy=unreachable)
         assert failed.returncode == 2
         assert "locked packages are unknown" in failed.stderr
-        assert service.asked == []
+        assert service.requested == []
 
-    def test_an_index_that_knows_of_no_vulnerability_anywhere_is_not_believed(
+    def test_an_index_without_any_vulnerability_is_not_trusted(
         self, audit: Audit, service: Service
     ) -> None:
-        service.knows(**{PROBED: []})
+        service.set_answers(**{PROBED: []})
         failed = audit()
         assert failed.returncode == 2
-        assert "other answers mean nothing" in failed.stderr
+        assert "other answers cannot be trusted" in failed.stderr
 
-    @pytest.mark.parametrize(("kept", "code"), [("id", 2), ("id fix_versions", 1)])
-    def test_an_answer_of_another_form_is_not_read_as_well(
-        self, audit: Audit, monkeypatch: pytest.MonkeyPatch, kept: str, code: int
+    @pytest.mark.parametrize(("keys", "code"), [("id", 2), ("id fix_versions", 1)])
+    def test_an_unknown_output_format_of_pip_audit_fails_the_audit(
+        self, audit: Audit, monkeypatch: pytest.MonkeyPatch, keys: str, code: int
     ) -> None:
-        """Of a release of pip-audit that leaves something out of what it says."""
+        """A release of pip-audit may omit a key from its output."""
         known = {"id": "PYSEC-7", "fix_versions": ["99.1"]}
-        known = {name: value for name, value in known.items() if name in kept.split()}
+        known = {name: value for name, value in known.items() if name in keys.split()}
 
         def answer(file: Path, target: Path, *_: Any) -> str:
-            asked = re.findall(r"^(\S+)==(\S+)", file.read_text("utf-8"), re.MULTILINE)
-            found = [{"name": n, "version": v, "vulns": [known]} for n, v in asked]
-            target.write_text(json.dumps({"dependencies": found}), encoding="utf-8")
+            pins = re.findall(r"^(\S+)==(\S+)", file.read_text("utf-8"), re.MULTILINE)
+            audited = [{"name": n, "version": v, "vulns": [known]} for n, v in pins]
+            target.write_text(json.dumps({"dependencies": audited}), encoding="utf-8")
             return ""
 
         monkeypatch.setattr(subject, "_pip_audit", answer)
-        asked = audit()
-        assert asked.returncode == code, asked.stderr
-        assert ("unknown format" in asked.stderr) == (code == 2)
-        assert ("locked packages are unknown" in asked.stderr) == (code == 2)
+        result = audit()
+        assert result.returncode == code, result.stderr
+        assert ("unknown format" in result.stderr) == (code == 2)
+        assert ("locked packages are unknown" in result.stderr) == (code == 2)
 
-    def test_a_tool_that_is_missing_is_named(
-        self, audit: Audit, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    def test_a_missing_tool_is_named(self, audit: Audit, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(subject, "find_spec", lambda name: None)
         for options, name in (((), "pip-audit"), (("--sbom", "x.json"), "cyclonedx-bom")):
             failed = audit(*options)
             assert failed.returncode == 2
-            assert f"{name} is not installed here: uv pip install" in failed.stderr
+            assert f"{name} is not installed: uv pip install" in failed.stderr
 
     @pytest.mark.usefixtures("without_processes")
-    def test_a_lock_without_pins_is_not_well(
-        self, audit: Audit, service: Service, small: Path
+    def test_a_lock_without_pins_fails_the_audit(
+        self, audit: Audit, service: Service, small_project: Path
     ) -> None:
-        service.knows()
-        lock = small / "requirements/empty.txt"
+        service.set_answers()
+        lock = small_project / "requirements/empty.txt"
         for text in ("", "alpha>=1.0 \\\n    " + HASH + "\n", "alpha==1.0\n"):
             lock.write_text(text, encoding="utf-8")
             failed = audit()
@@ -255,24 +255,26 @@ class TestAudit:
 @pytest.mark.usefixtures("without_processes")
 class TestIgnoring:
     @pytest.mark.parametrize("name", ["PYSEC-7", "CVE-7"])
-    def test_counts_for_nothing_until_its_day(
+    def test_an_entry_suppresses_a_vulnerability_until_its_date(
         self, audit: Audit, service: Service, name: str
     ) -> None:
-        service.knows(beta_x=[FOUND])
+        service.set_answers(beta_x=[VULNERABILITY])
         for days in (0, 30):
             passed = audit(ignore=entry(days, id=name))
             assert passed.returncode == 0, passed.stderr
             assert f"{name} of beta-x is ignored until" in passed.stdout
-        over = audit(ignore=entry(-1, id=name))
-        assert over.returncode == 1
-        assert "which has passed" in over.stderr
+        expired = audit(ignore=entry(-1, id=name))
+        assert expired.returncode == 1
+        assert "which has passed" in expired.stderr
 
-    def test_is_of_one_weakness_of_one_package(self, audit: Audit, service: Service) -> None:
-        service.knows(beta_x=[FOUND])
+    def test_an_entry_matches_one_vulnerability_of_one_package(
+        self, audit: Audit, service: Service
+    ) -> None:
+        service.set_answers(beta_x=[VULNERABILITY])
         for other in ({"id": "PYSEC-70"}, {"package": "alpha"}):
-            found = audit(ignore=entry(30, **other))
-            assert found.returncode == 1
-            assert "in no lock: remove it" in found.stdout
+            result = audit(ignore=entry(30, **other))
+            assert result.returncode == 1
+            assert "not in any lock: remove it" in result.stdout
 
     @pytest.mark.parametrize(
         ("text", "message"),
@@ -281,30 +283,38 @@ class TestIgnoring:
             (entry(30).replace("reason", "why"), "its keys must be id, package, reason, until"),
             (entry(30, reason=""), "reason must be a str"),
             (entry(30).replace("until = ", "until = 'soon' # "), "until must be a date"),
-            ("ignored = []\n", "may hold only [[ignore]], not ignored"),
+            ("ignored = []\n", "may contain only [[ignore]], not ignored"),
             ("ignore = [1]\n", "entry 1: it must be a table with id, package, reason, until"),
-            ("ignore = 1\n", "may hold only [[ignore]], not ignore = 1"),
+            ("ignore = 1\n", "may contain only [[ignore]], not ignore = 1"),
             ("[[ignore\n", "is not valid TOML"),
         ],
     )
-    def test_a_list_that_cannot_be_read_is_refused(
+    def test_an_invalid_list_is_rejected(
         self, audit: Audit, service: Service, text: str, message: str
     ) -> None:
-        service.knows()
+        service.set_answers()
         refused = audit(ignore=text)
         assert refused.returncode == 2
         assert message in refused.stderr
-        assert service.asked == []
+        assert service.requested == []
 
 
 class TestBillOfMaterials:
-    def test_lists_what_the_run_set_pins(self, small: Path, call: Callable[..., Outcome]) -> None:
+    def test_it_lists_the_packages_that_the_run_lock_pins(
+        self, small_project: Path, audit_in: Callable[..., Outcome]
+    ) -> None:
         text = (TEMPLATE / "requirements" / "run.txt").read_text(encoding="utf-8")
-        (small / "requirements" / "run.txt").write_text(text, encoding="utf-8")
-        nowhere = "http://127.0.0.1:9"
-        made = call(small, "--sbom", "build/sbom.json", HTTPS_PROXY=nowhere, https_proxy=nowhere)
-        assert made.returncode == 2, "the look-up has no network, the bill needs none"
-        first = (small / "build" / "sbom.json").read_text(encoding="utf-8")
+        (small_project / "requirements" / "run.txt").write_text(text, encoding="utf-8")
+        unreachable = "http://127.0.0.1:9"
+        result = audit_in(
+            small_project,
+            "--sbom",
+            "build/sbom.json",
+            HTTPS_PROXY=unreachable,
+            https_proxy=unreachable,
+        )
+        assert result.returncode == 2, "only the look-up needs the network"
+        first = (small_project / "build" / "sbom.json").read_text(encoding="utf-8")
         bill = json.loads(first)
         described = bill["metadata"]["component"]
         assert (described["name"], described["version"]) == ("audited", "0.1.0")
@@ -314,11 +324,11 @@ class TestBillOfMaterials:
             if line and not line.startswith(("#", " "))
         ]
         assert len(bill["components"]) == len(lines) > 50
-        assert f"wrote {len(lines)} packages to build" in made.stdout
-        found = {one["name"].lower(): one for one in bill["components"]}
+        assert f"wrote {len(lines)} packages to build" in result.stdout
+        components = {listed["name"].lower(): listed for listed in bill["components"]}
         for line in lines:
             name, version = line.split()[0].split("==")
-            component = found[name.partition("[")[0].lower()]
+            component = components[name.partition("[")[0].lower()]
             assert component["version"] == version
             assert component["purl"].lower() == f"pkg:pypi/{component['name'].lower()}@{version}"
             hashes = [h["content"] for r in component["externalReferences"] for h in r["hashes"]]
@@ -327,20 +337,22 @@ class TestBillOfMaterials:
             )
         assert "timestamp" not in first
         assert JsonStrictValidator(SchemaVersion.V1_6).validate_str(first) is None
-        subject.write_sbom(small, small / "again.json")
-        assert (small / "again.json").read_text(encoding="utf-8") == first
+        subject.write_sbom(small_project, small_project / "again.json")
+        assert (small_project / "again.json").read_text(encoding="utf-8") == first
 
     @pytest.mark.usefixtures("without_processes")
-    def test_is_written_beside_a_look_up(self, audit: Audit, service: Service, small: Path) -> None:
-        service.knows(beta_x=[FOUND])
-        assert audit("--sbom", "sbom.json").returncode == 1
-        assert (small / "sbom.json").exists()
-
-    def test_is_not_made_of_a_lock_that_is_not_there(
-        self, audit: Audit, service: Service, small: Path
+    def test_it_is_written_even_if_the_audit_finds_a_vulnerability(
+        self, audit: Audit, service: Service, small_project: Path
     ) -> None:
-        (small / "requirements" / "run.txt").unlink()
+        service.set_answers(beta_x=[VULNERABILITY])
+        assert audit("--sbom", "sbom.json").returncode == 1
+        assert (small_project / "sbom.json").exists()
+
+    def test_it_is_not_written_if_the_run_lock_is_missing(
+        self, audit: Audit, service: Service, small_project: Path
+    ) -> None:
+        (small_project / "requirements" / "run.txt").unlink()
         failed = audit("--sbom", "sbom.json")
         assert failed.returncode == 2
         assert "run.txt cannot be read" in failed.stderr
-        assert not (small / "sbom.json").exists()
+        assert not (small_project / "sbom.json").exists()

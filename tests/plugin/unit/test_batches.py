@@ -25,17 +25,17 @@ COLUMNS = [*INPUTS, "deviation", "is_far", "model_version"]
 
 @pytest.fixture(scope="module")
 def rows() -> pd.DataFrame:
-    """Six days of two units in turn, some of them far off, times as text as a file has them."""
+    """Return six days of alternating rows of two units: some outliers, times as text."""
     table = measured().tail(600).reset_index(drop=True)
     return table.assign(time=table["time"].dt.strftime("%Y-%m-%d %H:%M"))
 
 
-def cut(table: pd.DataFrame, size: int) -> Iterator[pd.DataFrame]:
+def split_rows(table: pd.DataFrame, size: int) -> Iterator[pd.DataFrame]:
     return (table.iloc[start : start + size] for start in range(0, len(table), size))
 
 
 def scored(table: pd.DataFrame, size: int = 10_000) -> pd.DataFrame:
-    return pd.concat(score_pieces(cut(table, size), small_scorer(), "3"))
+    return pd.concat(score_pieces(split_rows(table, size), small_scorer(), "3"))
 
 
 def pieces_of(path: Path, size: int = 1000) -> CsvPieces:
@@ -58,7 +58,7 @@ def run(source: Path, target: Path, size: int = 1000, **options: Any) -> None:
 
 
 def untidy(rows: pd.DataFrame) -> pd.DataFrame:
-    """Some late, some sent twice, some with the time of the one before."""
+    """Return the rows with some late, some sent twice and one at the time of an earlier row."""
     order = np.arange(len(rows), dtype=float)
     order[[100, 101, 110, 300, 405]] += [9, 3, 16, 20, 5]
     table = rows.iloc[np.argsort(order, kind="stable")]
@@ -81,7 +81,7 @@ def test_pieces_of_any_size_give_the_same_scores(
     pd.testing.assert_frame_equal(scored(table, size), whole, check_exact=True)
 
 
-def test_scores_are_those_of_an_endpoint_that_is_sent_all_rows(rows: pd.DataFrame) -> None:
+def test_scores_equal_those_of_an_endpoint_that_receives_all_rows(rows: pd.DataFrame) -> None:
     model = score.Model(small_scorer(), "d" * 64)
     answer = score.answer(model, json.dumps({"data": rows.to_dict("records")}))
     ours = scored(rows, 7)
@@ -90,7 +90,7 @@ def test_scores_are_those_of_an_endpoint_that_is_sent_all_rows(rows: pd.DataFram
     assert [row["time"] for row in answer.body["data"]] == ours["time"].tolist()
 
 
-def test_every_line_has_its_score_in_its_order(rows: pd.DataFrame) -> None:
+def test_every_row_is_scored_in_order(rows: pd.DataFrame) -> None:
     result = scored(rows, 100)
     assert list(result.columns) == COLUMNS
     pd.testing.assert_frame_equal(result[INPUTS], rows)
@@ -99,14 +99,14 @@ def test_every_line_has_its_score_in_its_order(rows: pd.DataFrame) -> None:
     assert 0 < result["is_far"].mean() < 0.1
 
 
-def test_what_the_model_does_not_know_has_no_score(
+def test_rows_of_an_unknown_unit_have_no_score(
     rows: pd.DataFrame, caplog: pytest.LogCaptureFixture
 ) -> None:
     south = rows.replace({"unit": {"7": "south"}})
     result = scored(south)
-    of_south = result["unit"] == "south"
-    assert result.loc[of_south, ["deviation", "is_far"]].isna().all(axis=None)
-    assert result.loc[~of_south, ["deviation", "is_far"]].notna().all(axis=None)
+    is_south = result["unit"] == "south"
+    assert result.loc[is_south, ["deviation", "is_far"]].isna().all(axis=None)
+    assert result.loc[~is_south, ["deviation", "is_far"]].notna().all(axis=None)
     assert "300 rows not scored, not known to the model: south" in caplog.text
 
 
@@ -126,14 +126,14 @@ def test_progress_is_logged_every_few_seconds(
 ) -> None:
     seconds = iter(range(0, 100, 2))
     with caplog.at_level(logging.INFO):
-        list(score_pieces(cut(rows, 100), small_scorer(), "3", clock=lambda: next(seconds)))
+        list(score_pieces(split_rows(rows, 100), small_scorer(), "3", clock=lambda: next(seconds)))
     lines = [record.message for record in caplog.records]
     assert lines[:2] == ["Scored 300 rows", "Scored 600 rows"]
     assert lines[2].startswith("Scored 600 rows with model 3")
 
 
 @pytest.mark.parametrize("kind", ["csv", "parquet"])
-def test_progress_in_files_tells_how_much_is_left(
+def test_progress_in_files_includes_the_remaining_time(
     tmp_path: Path, rows: pd.DataFrame, caplog: pytest.LogCaptureFixture, kind: str
 ) -> None:
     (tmp_path / "new").mkdir()
@@ -152,7 +152,7 @@ def test_progress_in_files_tells_how_much_is_left(
 
 @pytest.mark.parametrize("size", [1, 1000])
 @pytest.mark.parametrize(("hours", "is_refused"), [(12, False), (12.5, True)])
-def test_rows_that_are_too_late_are_refused(
+def test_rows_that_are_too_late_are_rejected(
     rows: pd.DataFrame, size: int, hours: float, is_refused: bool
 ) -> None:
     north = rows[rows["unit"] == "north"].head(150).reset_index(drop=True)
@@ -166,12 +166,12 @@ def test_rows_that_are_too_late_are_refused(
         scored(late, size)
 
 
-def test_no_more_than_one_piece_is_alive_at_a_time(rows: pd.DataFrame) -> None:
+def test_scored_pieces_are_released(rows: pd.DataFrame) -> None:
     alive: list[weakref.ref[pd.DataFrame]] = []
-    most = 0
+    most_alive = 0
 
     def pieces() -> Iterator[pd.DataFrame]:
-        for piece in cut(rows, 60):
+        for piece in split_rows(rows, 60):
             copy = piece.copy()
             alive.append(weakref.ref(copy))
             yield copy
@@ -179,28 +179,28 @@ def test_no_more_than_one_piece_is_alive_at_a_time(rows: pd.DataFrame) -> None:
 
     for _ in score_pieces(pieces(), small_scorer(), "3"):
         gc.collect()
-        most = max(most, sum(piece() is not None for piece in alive))
+        most_alive = max(most_alive, sum(piece() is not None for piece in alive))
     assert len(alive) == 10
-    assert most <= 2
+    assert most_alive <= 2
 
 
-def test_nothing_is_read_before_it_is_asked_for(rows: pd.DataFrame) -> None:
-    """Kedro saves what a node has returned, and only then asks for the first piece."""
-    asked = []
+def test_pieces_are_read_lazily(rows: pd.DataFrame) -> None:
+    """Kedro saves the generator that a node returns, and only then requests the first piece."""
+    reads = []
 
     def pieces() -> Iterator[pd.DataFrame]:
-        asked.append(1)
+        reads.append(1)
         yield rows
 
-    found = score_pieces(pieces(), small_scorer(), "3")
-    assert not asked
-    assert len(next(found)) == len(rows)
+    scores = score_pieces(pieces(), small_scorer(), "3")
+    assert not reads
+    assert len(next(scores)) == len(rows)
 
 
 # The values of a table
 
 
-class OfAnyType:
+class AnyTypeScorer:
     schema = Schema(
         inputs=(
             Column("size", "double", minimum=0),
@@ -238,8 +238,8 @@ TABLE = pd.DataFrame(
 )
 
 
-def test_columns_become_what_a_scorer_takes() -> None:
-    columns = columns_of_table(TABLE, OfAnyType.schema)
+def test_columns_are_converted_to_the_types_of_the_schema() -> None:
+    columns = columns_of_table(TABLE, AnyTypeScorer.schema)
     assert columns["size"].tolist() == [1.0, 2.5, 0.0]
     assert columns["count"].dtype == np.int64
     assert columns["is_new"].tolist() == [True, False, None]
@@ -247,12 +247,12 @@ def test_columns_become_what_a_scorer_takes() -> None:
     assert np.isnat(columns["since"]).tolist() == [False, True, False]
     assert columns["since"][0] == np.datetime64("2024-01-01")
     times = TABLE.assign(since=pd.to_datetime(TABLE["since"], utc=True, format="ISO8601"))
-    again = columns_of_table(times, OfAnyType.schema)
+    again = columns_of_table(times, AnyTypeScorer.schema)
     np.testing.assert_array_equal(again["since"], columns["since"])
 
 
-def test_outputs_of_any_type_are_written_alike() -> None:
-    (piece,) = score_pieces([TABLE], OfAnyType(), None)
+def test_outputs_of_every_type_become_columns() -> None:
+    (piece,) = score_pieces([TABLE], AnyTypeScorer(), None)
     assert list(piece) == [*list(TABLE)[:5], "class", "steps", "share", "model_version"]
     assert piece["share"].tolist() == [0.3, 0.8, 0.0]
     assert piece["steps"].isna().all()
@@ -261,7 +261,7 @@ def test_outputs_of_any_type_are_written_alike() -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "why"),
+    ("changes", "reason"),
     [
         ({"size": ["x", 2, 3]}, "size is not a number"),
         ({"size": [None, 2, 3]}, "size is missing"),
@@ -275,22 +275,22 @@ def test_outputs_of_any_type_are_written_alike() -> None:
     ],
     ids=str,
 )
-def test_values_that_do_not_fit_are_refused_by_their_line(
-    changes: dict[str, list[Any]], why: str
+def test_invalid_values_are_rejected_naming_their_lines(
+    changes: dict[str, list[Any]], reason: str
 ) -> None:
     table = TABLE.assign(**changes)
-    with pytest.raises(RefusedError, match=why) as refusal:
-        columns_of_table(table, OfAnyType.schema)
+    with pytest.raises(RefusedError, match=reason) as refusal:
+        columns_of_table(table, AnyTypeScorer.schema)
     assert "of 3 rows cannot be used" in str(refusal.value)
     assert "\n   2 " in str(refusal.value)
 
 
 def test_missing_columns_are_named() -> None:
     with pytest.raises(RefusedError, match=r"wrong columns, size, kind missing"):
-        columns_of_table(TABLE.drop(columns=["size", "kind"]), OfAnyType.schema)
+        columns_of_table(TABLE.drop(columns=["size", "kind"]), AnyTypeScorer.schema)
 
 
-def test_what_the_scorer_itself_refuses_names_the_lines(rows: pd.DataFrame) -> None:
+def test_a_refusal_by_the_scorer_names_the_lines(rows: pd.DataFrame) -> None:
     table = rows.assign(load=195.0)
     with pytest.raises(RefusedError, match="lines 0 to 599: the loads are too large"):
         scored(table)
@@ -299,7 +299,7 @@ def test_what_the_scorer_itself_refuses_names_the_lines(rows: pd.DataFrame) -> N
 # The files
 
 
-def test_a_file_is_scored_into_a_file_whatever_the_size_of_its_pieces(
+def test_the_scores_of_a_file_do_not_depend_on_the_piece_size(
     rows: pd.DataFrame, tmp_path: Path
 ) -> None:
     source = write(tmp_path / "new.csv", untidy(rows))
@@ -314,8 +314,10 @@ def test_a_file_is_scored_into_a_file_whatever_the_size_of_its_pieces(
     assert {path.name for path in tmp_path.iterdir()} == {"new.csv", "scores.csv"}
 
 
-def test_a_day_of_whole_numbers_is_written_alike(rows: pd.DataFrame, tmp_path: Path) -> None:
-    """No piece decides by itself how its times and numbers look."""
+def test_the_written_format_does_not_depend_on_the_piece_size(
+    rows: pd.DataFrame, tmp_path: Path
+) -> None:
+    """Times and numbers have one format, even in pieces that hold only days or integers."""
     table = rows.head(60).copy()
     table.loc[:30, "load"] = 20.0
     table["time"] = [f"2024-01-{1 + row // 2:02}" for row in range(60)]
@@ -327,7 +329,7 @@ def test_a_day_of_whole_numbers_is_written_alike(rows: pd.DataFrame, tmp_path: P
     assert len(contents) == 1
 
 
-def test_numbers_are_read_as_a_request_has_them_read(tmp_path: Path) -> None:
+def test_numbers_are_parsed_as_in_a_request(tmp_path: Path) -> None:
     (tmp_path / "new.csv").write_text("time,unit,load\n2024-01-01,north,21.074012061756214\n")
     (piece,) = pieces_of(tmp_path / "new.csv").load()
     assert piece["load"].tolist() == [json.loads("21.074012061756214")]
@@ -335,7 +337,7 @@ def test_numbers_are_read_as_a_request_has_them_read(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("at", [1, 100, 401])
-def test_a_folder_gives_the_scores_of_one_file_wherever_it_is_cut(
+def test_a_folder_is_scored_like_one_file_wherever_it_is_split(
     rows: pd.DataFrame, tmp_path: Path, at: int
 ) -> None:
     write(tmp_path / "new" / "part-0.csv", rows[:at])
@@ -353,7 +355,7 @@ def test_a_folder_gives_the_scores_of_one_file_wherever_it_is_cut(
 
 
 class Headerless(CsvPieces):
-    """Files of one unit each, named by it, without a header; load may not repeat."""
+    """Files without a header, named after their unit; no piece may begin with the previous load."""
 
     def read_csv(self, address: str) -> Iterator[pd.DataFrame]:
         self.load_args = {"header": None, "names": ["time", "load"]}
@@ -369,16 +371,16 @@ class Headerless(CsvPieces):
             yield piece
 
 
-def test_a_project_reads_and_checks_files_by_rules_of_its_own(
+def test_a_project_can_customize_how_files_are_read_and_checked(
     rows: pd.DataFrame, tmp_path: Path
 ) -> None:
     (tmp_path / "new").mkdir()
-    for unit, of_unit in rows.groupby("unit"):
+    for unit, unit_rows in rows.groupby("unit"):
         path = tmp_path / "new" / f"{unit}.csv"
-        of_unit[["time", "load"]].to_csv(path, index=False, header=False)
+        unit_rows[["time", "load"]].to_csv(path, index=False, header=False)
     pieces = Headerless(filepath=str(tmp_path / "new"), rows=100).load()
-    found = pd.concat(score_pieces(pieces, small_scorer(), "3"))
-    north = found[found["unit"] == "north"]
+    scores = pd.concat(score_pieces(pieces, small_scorer(), "3"))
+    north = scores[scores["unit"] == "north"]
     expected = scored(rows).query("unit == 'north'")
     assert north["deviation"].tolist() == expected["deviation"].tolist()
     (tmp_path / "still.csv").write_text("2024-01-01,1\n2024-01-02,1\n")
@@ -387,7 +389,7 @@ def test_a_project_reads_and_checks_files_by_rules_of_its_own(
 
 
 @pytest.mark.parametrize("is_text", [True, False], ids=["text", "timestamps"])
-def test_parquet_parts_are_scored_as_csv_is(
+def test_parquet_parts_are_scored_like_csv_parts(
     rows: pd.DataFrame, tmp_path: Path, is_text: bool
 ) -> None:
     table = rows if is_text else rows.astype({"time": "datetime64[us]"})
@@ -402,7 +404,7 @@ def test_parquet_parts_are_scored_as_csv_is(
 
 
 @pytest.mark.parametrize("options", [{"format": "parquet"}, {}], ids=["format", "suffix"])
-def test_scores_are_written_as_parquet_too(
+def test_scores_can_be_written_as_parquet(
     rows: pd.DataFrame, tmp_path: Path, options: dict[str, str]
 ) -> None:
     target = tmp_path / ("scores" if options else "scores.parquet")
@@ -422,7 +424,7 @@ def test_names_that_need_quotes_are_quoted(rows: pd.DataFrame, tmp_path: Path) -
     assert result["unit"].tolist() == table["unit"].tolist()
 
 
-def test_a_bad_row_stops_it_with_its_line_and_leaves_what_was_there(
+def test_a_bad_row_is_named_and_leaves_earlier_scores_in_place(
     rows: pd.DataFrame, tmp_path: Path
 ) -> None:
     bad = rows.astype({"load": object})
@@ -449,7 +451,9 @@ def test_a_bad_row_stops_it_with_its_line_and_leaves_what_was_there(
     ],
     ids=["empty", "header only", "long line", "long line in a later piece"],
 )
-def test_a_file_that_is_no_table_is_refused(tmp_path: Path, text: str, message: str) -> None:
+def test_a_file_that_is_not_a_csv_table_is_rejected(
+    tmp_path: Path, text: str, message: str
+) -> None:
     path = tmp_path / "new.csv"
     path.write_text(text)
     with pytest.raises(RefusedError, match=f"new.csv: {message}"):
@@ -463,13 +467,13 @@ def test_an_empty_part_of_a_folder_is_named(rows: pd.DataFrame, tmp_path: Path) 
         list(pieces_of(tmp_path / "new").load())
 
 
-def test_a_parquet_file_that_is_none_is_refused(tmp_path: Path) -> None:
+def test_an_invalid_parquet_file_is_rejected(tmp_path: Path) -> None:
     (tmp_path / "a.parquet").write_text("no parquet")
     with pytest.raises(RefusedError, match=r"a\.parquet: not a Parquet table"):
         list(pieces_of(tmp_path / "a.parquet").load())
 
 
-def test_files_that_are_not_there_are_named(tmp_path: Path) -> None:
+def test_missing_files_are_named(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match="There is no file") as refusal:
         pieces_of(tmp_path / "none.csv").load()
     assert isinstance(refusal.value.__cause__, OperationError)  # what `kedro run` shows
@@ -482,7 +486,7 @@ def test_files_that_are_not_there_are_named(tmp_path: Path) -> None:
         pieces_of(tmp_path / "empty").save(pd.DataFrame())
 
 
-def test_two_files_whose_scores_would_have_one_name_are_refused(
+def test_two_files_with_the_same_output_name_are_rejected(
     rows: pd.DataFrame, tmp_path: Path
 ) -> None:
     write(tmp_path / "new" / "a.csv", rows)
@@ -491,20 +495,20 @@ def test_two_files_whose_scores_would_have_one_name_are_refused(
         pieces_of(tmp_path / "new").load()
 
 
-def test_scores_of_a_file_and_of_a_folder_do_not_replace_each_other(
+def test_scores_of_a_file_and_of_a_folder_do_not_overwrite_each_other(
     rows: pd.DataFrame, tmp_path: Path
 ) -> None:
     file = write(tmp_path / "new.csv", rows)
     write(tmp_path / "new" / "a.csv", rows)
-    left, scores = [], scores_at(tmp_path / "scores")
+    listings, scores = [], scores_at(tmp_path / "scores")
     for number, source in enumerate((file, tmp_path / "new", tmp_path / "new", file)):
         run(source, tmp_path / "scores")
-        left.append(sorted(p.name for p in tmp_path.iterdir() if p.name.startswith("scores")))
-        for place in tmp_path.glob("scores*"):  # clocks of file systems are coarse
-            os.utime(place, (0, number) if (source == file) == place.is_file() else (0, 0))
+        listings.append(sorted(p.name for p in tmp_path.iterdir() if p.name.startswith("scores")))
+        for target in tmp_path.glob("scores*"):  # file system clocks are coarse
+            os.utime(target, (0, number) if (source == file) == target.is_file() else (0, 0))
         assert len(list(scores.load())) == 1
     both = ["scores", "scores.csv"]
-    assert left == [["scores.csv"], both, both, both]
+    assert listings == [["scores.csv"], both, both, both]
     (tmp_path / "scores" / "b.csv").write_bytes((tmp_path / "scores" / "a.csv").read_bytes())
     os.utime(tmp_path / "scores", (0, 100))
     assert len(list(scores.load())) == 2
@@ -517,7 +521,7 @@ def test_scores_are_not_written_to_a_remote_address() -> None:
         )
 
 
-def test_rows_are_read_from_any_address(rows: pd.DataFrame) -> None:
+def test_rows_are_read_from_any_fsspec_address(rows: pd.DataFrame) -> None:
     import fsspec
 
     with fsspec.filesystem("memory").open("/new/rows.csv", "w") as file:

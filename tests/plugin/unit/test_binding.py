@@ -1,4 +1,4 @@
-"""Entries of the catalog are moved to the places that ``BIND__`` variables name, and no others."""
+"""``BIND__`` variables redirect catalog entries to other paths, and leave all others unchanged."""
 
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,7 @@ CATALOG: dict[str, Any] = {
 
 
 @pytest.mark.parametrize(
-    ("port", "wanted"),
+    ("port", "expected"),
     [
         ("scores", {**CATALOG["scores"], "filepath": "/p/x"}),
         ("test", {**CATALOG["test"], "path": "/p/x"}),
@@ -44,29 +44,29 @@ CATALOG: dict[str, Any] = {
     ],
     ids=["versioned", "partitioned", "wrapped", "factory", "remote"],
 )
-def test_an_entry_is_moved_whatever_its_kind(
-    port: str, wanted: dict[str, Any], ran: Project
+def test_entries_of_every_type_are_redirected(
+    port: str, expected: dict[str, Any], ran: Project
 ) -> None:
     bound = bind(CATALOG, {port: "/p/x"})
-    assert bound[port] == wanted
+    assert bound[port] == expected
     assert {name: bound[name] for name in CATALOG if name != port} == {
         name: entry for name, entry in CATALOG.items() if name != port
     }
 
 
-def test_transcoded_entries_are_moved_together() -> None:
+def test_transcoded_entries_are_redirected_together() -> None:
     entries = {f"x@{kind}": {"type": kind, "filepath": "data/x.parquet"} for kind in ("a", "b")}
     bound = bind(entries, {"x": "/p/x.parquet"})
     assert {entry["filepath"] for entry in bound.values()} == {"/p/x.parquet"}
 
 
 @pytest.mark.parametrize("port", ["nothing", "champion"])
-def test_what_cannot_be_moved_is_refused(port: str, ran: Project) -> None:
+def test_a_missing_entry_or_one_without_a_path_is_rejected(port: str, ran: Project) -> None:
     with pytest.raises(OperationError, match=port):
         bind(CATALOG, {port: "/p/x"})
 
 
-def test_names_become_ports() -> None:
+def test_dataset_names_become_port_names() -> None:
     assert port_of("space.name@pandas") == "space__name"
     assert port_of("scores") == "scores"
 
@@ -81,15 +81,15 @@ def test_entries_come_from_the_catalog_or_a_factory() -> None:
     assert place_of(CATALOG["champion"]) is None
 
 
-def test_a_run_reads_and_writes_where_the_variables_say(
+def test_a_run_reads_and_writes_the_paths_of_the_variables(
     project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    given, made = tmp_path / "given.csv", tmp_path / "made" / "clean.parquet"
-    rows = len(pd.read_csv((project.path / "data/raw/hours.csv").rename(given)))
-    monkeypatch.setenv("BIND__raw_hours", str(given))
-    monkeypatch.setenv("BIND__clean_hours", str(made))
+    source, target = tmp_path / "given.csv", tmp_path / "made" / "clean.parquet"
+    rows = len(pd.read_csv((project.path / "data/raw/hours.csv").rename(source)))
+    monkeypatch.setenv("BIND__raw_hours", str(source))
+    monkeypatch.setenv("BIND__clean_hours", str(target))
     project.run("prepare")
-    assert 0 < len(pd.read_parquet(made)) <= rows
+    assert 0 < len(pd.read_parquet(target)) <= rows
     assert not project.processed("clean_hours.parquet").exists()
     assert project.processed("cleaning_report.json").exists()
 

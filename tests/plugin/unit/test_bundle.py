@@ -36,7 +36,7 @@ def project(tmp_path: Path) -> Path:
     return project_with_scorer(tmp_path / "project")
 
 
-def test_it_holds_model_code_runner_and_checksums(folder: Path, model: Path) -> None:
+def test_the_bundle_contains_model_code_runner_and_checksums(folder: Path, model: Path) -> None:
     names = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
     assert {name for name in names if "/" not in name} == {
         *("README.md", "SHA256SUMS", "install.sh", "model.json", "request.json"),
@@ -48,11 +48,11 @@ def test_it_holds_model_code_runner_and_checksums(folder: Path, model: Path) -> 
     assert {"code/served.json", "code/plant/rolling.py", "code/plant/weights.py"} <= names
     assert not [name for name in names if name.startswith("wheels") or "/plain" in name]
     assert digest(folder / "model") == digest(model)
-    named = json.loads((folder / "model.json").read_text(encoding="utf-8"))
-    assert named == {"MODEL_DIGEST": digest(model), "MODEL_VERSION": digest(model)[:12]}
+    description = json.loads((folder / "model.json").read_text(encoding="utf-8"))
+    assert description == {"MODEL_DIGEST": digest(model), "MODEL_VERSION": digest(model)[:12]}
 
 
-def test_its_readme_speaks_of_this_model(folder: Path) -> None:
+def test_the_readme_describes_this_model(folder: Path) -> None:
     text = (folder / "README.md").read_text(encoding="utf-8")
     assert "score_file.py rows.csv scores.csv    # time,unit,load" in text
     assert "`deviation`, `is_far`" in text
@@ -60,31 +60,31 @@ def test_its_readme_speaks_of_this_model(folder: Path) -> None:
     assert not {"{", "}"} & set(text)
 
 
-def test_its_name_says_which_model_it_is(archive: Path, model: Path) -> None:
+def test_the_archive_is_named_after_the_model_digest(archive: Path, model: Path) -> None:
     assert archive.stem == f"bundle-plant-{digest(model)[:12]}"
     assert archive.parent.name == "dist"
 
 
-def test_every_file_is_in_the_checksums(folder: Path) -> None:
+def test_the_checksums_cover_every_file(folder: Path) -> None:
     lines = (folder / "SHA256SUMS").read_text(encoding="utf-8").splitlines()
     sums = dict(reversed(line.split("  ", 1)) for line in lines)
-    its_own = folder / "SHA256SUMS"
-    files = [path for path in folder.rglob("*") if path.is_file() and path != its_own]
+    checksums = folder / "SHA256SUMS"
+    files = [path for path in folder.rglob("*") if path.is_file() and path != checksums]
     assert sums == {
         path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in files
     }
 
 
-def test_it_is_the_same_archive_whenever_and_wherever_it_is_made(
-    archive: Path, model: Path, tmp_path: Path
-) -> None:
+def test_the_archive_is_reproducible(archive: Path, model: Path, tmp_path: Path) -> None:
     for path in model.rglob("*"):
         os.utime(path, (0, 0))
     assert make_bundle(model, tmp_path / "elsewhere").read_bytes() == archive.read_bytes()
 
 
-def test_the_archive_is_sorted_without_times_and_its_installer_can_be_run(archive: Path) -> None:
+def test_archive_entries_are_sorted_and_undated_and_the_installer_is_executable(
+    archive: Path,
+) -> None:
     with zipfile.ZipFile(archive) as opened:
         entries = opened.infolist()
     assert [entry.filename for entry in entries] == sorted(entry.filename for entry in entries)
@@ -94,14 +94,14 @@ def test_the_archive_is_sorted_without_times_and_its_installer_can_be_run(archiv
     assert modes["score_file.py"] == "644"
 
 
-def test_a_lock_that_is_not_there_leaves_no_archive(model: Path, project: Path) -> None:
+def test_a_missing_lock_leaves_no_archive(model: Path, project: Path) -> None:
     (project / "requirements/serve.txt").unlink()
     with pytest.raises(OperationError, match=r"requirements/serve\.txt"):
         write_bundle("local", model, None, project)
     assert not (project / "dist").exists()
 
 
-def test_wheels_that_cannot_be_had_leave_no_archive(
+def test_unavailable_wheels_leave_no_archive(
     model: Path, project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     uv = project / "bin" / "uv"
@@ -114,8 +114,8 @@ def test_wheels_that_cannot_be_had_leave_no_archive(
     assert not (project / "dist").exists()
 
 
-def test_a_package_that_the_device_would_lack_leaves_no_archive(model: Path, project: Path) -> None:
-    """The first version wrote 43 MB that could not score, which showed on the device."""
+def test_a_package_missing_from_the_lock_leaves_no_archive(model: Path, project: Path) -> None:
+    """The first version wrote such a bundle of 43 MB, which failed only on the device."""
     module = project / "src/plant/weights.py"
     text = module.read_text(encoding="utf-8")
     module.write_text(f"import pandas\n{text}", encoding="utf-8")
@@ -129,41 +129,39 @@ def test_a_package_that_the_device_would_lack_leaves_no_archive(model: Path, pro
     assert write_bundle("local", model, None, project).is_file()
 
 
-def test_a_module_that_is_imported_only_for_some_rows_leaves_no_archive(
-    model: Path, project: Path
-) -> None:
-    """A module that the example does not reach is not missed; one that it reaches must be there."""
+def test_a_conditionally_imported_module_leaves_no_archive(model: Path, project: Path) -> None:
+    """A missing module is detected if scoring the example imports it."""
     module = project / "src/plant/weights.py"
     text = module.read_text(encoding="utf-8")
-    late = "import sys\nif 'score_file' in sys.modules:\n    from . import seldom\n"
-    module.write_text(late + text, encoding="utf-8")
+    conditional_import = "import sys\nif 'score_file' in sys.modules:\n    from . import seldom\n"
+    module.write_text(conditional_import + text, encoding="utf-8")
     (project / "src/plant/seldom.py").write_text("", encoding="utf-8")
     with pytest.raises(OperationError, match="cannot import name 'seldom'"):
         write_bundle("local", model, None, project)
     assert not (project / "dist").exists()
 
 
-def test_an_example_that_would_be_refused_leaves_no_archive(model: Path, tmp_path: Path) -> None:
+def test_a_rejected_example_leaves_no_archive(model: Path, tmp_path: Path) -> None:
     import shutil
 
-    place = tmp_path / "project"
+    project_path = tmp_path / "project"
     folder = Path(shutil.copytree(model, tmp_path / "model"))
     file = folder / "contract.json"
-    found = json.loads(file.read_text(encoding="utf-8"))
-    found["example"][3]["humidity"] = 3
-    file.write_text(json.dumps(found), encoding="utf-8")
+    contract = json.loads(file.read_text(encoding="utf-8"))
+    contract["example"][3]["humidity"] = 3
+    file.write_text(json.dumps(contract), encoding="utf-8")
     write_manifest(folder)
     with pytest.raises(OperationError, match=r"its own example: data\[3\]\.humidity is not"):
-        make_bundle(folder, place)
+        make_bundle(folder, project_path)
 
 
-def test_a_folder_that_is_no_model_is_refused(tmp_path: Path) -> None:
+def test_a_folder_without_a_model_is_rejected(tmp_path: Path) -> None:
     (tmp_path / "model").mkdir()
     with pytest.raises(OperationError, match="is not a model folder"):
         make_bundle(tmp_path / "model", tmp_path / "project")
 
 
-def test_a_model_that_does_not_say_what_it_is_asked_is_refused(model: Path, tmp_path: Path) -> None:
+def test_a_model_without_a_contract_is_rejected(model: Path, tmp_path: Path) -> None:
     import shutil
 
     folder = Path(shutil.copytree(model, tmp_path / "model"))

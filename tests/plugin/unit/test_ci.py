@@ -1,4 +1,4 @@
-"""Outputs for later CI steps, as Azure's agent and GitHub's runner read them; signals."""
+"""Outputs for later CI steps, as Azure's agent and GitHub's runner read them, and signals."""
 
 import os
 import re
@@ -18,7 +18,7 @@ from kedro_azure_mlops.ci import (
 )
 from kedro_azure_mlops.errors import OperationError
 
-HARD = {
+HARD_VALUES = {
     "percent": "100 %3B %0A %AZP25",
     "ends": "one\ntwo\r\nthree\rfour",
     "closes": "a]b;c=d;isSecret=true",
@@ -31,52 +31,52 @@ _UNESCAPES = (("%3B", ";"), ("%0D", "\r"), ("%0A", "\n"), ("%5D", "]"), ("%AZP25
 
 def read_by_azure(log: str) -> dict[str, str]:
     """Read output variables from a log, a line at a time, as the agent does."""
-    found = {}
+    outputs = {}
     for line in log.split("\n"):
         if match := re.search(r"##vso\[task\.setvariable ([^\]]*)\](.*)", line):
             assert "isOutput=true" in match[1].split(";")
             (name,) = re.findall(r"variable=([^;]*)", match[1])
-            text = match[2]
+            value = match[2]
             for escape, character in _UNESCAPES:
-                text = text.replace(escape, character)
-            found[name] = text
-    return found
+                value = value.replace(escape, character)
+            outputs[name] = value
+    return outputs
 
 
 def read_by_github(file: Path) -> dict[str, str]:
-    """Read outputs from the file, as the runner does: a delimiter ends what began with it."""
+    """Read outputs from the file, as the runner does: a delimiter begins and ends a value."""
     lines = iter(file.read_bytes().decode().split("\n")[:-1])
-    found = {}
+    outputs = {}
     for line in lines:
         if match := re.fullmatch(r"(\w+)<<(.+)", line):
-            text = []
+            value_lines = []
             while (part := next(lines)) != match[2]:
-                text.append(part)
-            found[match[1]] = "\n".join(text)
+                value_lines.append(part)
+            outputs[match[1]] = "\n".join(value_lines)
         else:
-            name, _, found_text = line.partition("=")
-            found[name] = found_text
-    return found
+            name, _, value = line.partition("=")
+            outputs[name] = value
+    return outputs
 
 
-def test_azure_pipelines_reads_every_value_as_it_was(
+def test_azure_pipelines_reads_every_value_unchanged(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("TF_BUILD", "True")
-    report_outputs(**HARD)
+    report_outputs(**HARD_VALUES)
     log = capsys.readouterr().out
-    assert log.count("\n") == len(HARD), "a command is one line"
-    assert read_by_azure(log) == HARD
+    assert log.count("\n") == len(HARD_VALUES), "a command is one line"
+    assert read_by_azure(log) == HARD_VALUES
 
 
-def test_github_reads_every_value_as_it_was(
+def test_github_reads_every_value_unchanged(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     file = tmp_path / "output"
     file.write_text("before=1\n", encoding="utf-8")
     monkeypatch.setenv("GITHUB_OUTPUT", str(file))
-    report_outputs(**HARD)
-    assert read_by_github(file) == {"before": "1"} | HARD
+    report_outputs(**HARD_VALUES)
+    assert read_by_github(file) == {"before": "1"} | HARD_VALUES
     assert capsys.readouterr().out == ""
 
 
@@ -92,7 +92,7 @@ def test_the_last_value_counts_and_booleans_are_lower_case(
     assert read_by_github(tmp_path / "output") == reported
 
 
-def test_nothing_is_reported_on_a_laptop(capsys: pytest.CaptureFixture[str]) -> None:
+def test_nothing_is_reported_outside_ci(capsys: pytest.CaptureFixture[str]) -> None:
     report_outputs(moved=True)
     assert capsys.readouterr().out == ""
     assert not in_ci()
@@ -122,17 +122,17 @@ def test_a_ci_run_is_recognized(
     assert in_ci() == is_ci
 
 
-def test_what_others_print_hands_on_nothing() -> None:
-    stolen = "train | ##vso[task.setvariable variable=moved;isOutput=true]true"
-    assert read_by_azure(stolen) == {"moved": "true"}
-    assert read_by_azure(without_ci_commands(stolen)) == {}
+def test_ci_commands_in_printed_output_are_disabled() -> None:
+    injected = "train | ##vso[task.setvariable variable=moved;isOutput=true]true"
+    assert read_by_azure(injected) == {"moved": "true"}
+    assert read_by_azure(without_ci_commands(injected)) == {}
     assert without_ci_commands("x ##[set-env name=PATH]y") == "x ##-[set-env name=PATH]y"
     assert without_ci_commands("## a heading, vso[") == "## a heading, vso["
 
 
 @pytest.fixture
 def handlers() -> Iterator[None]:
-    """Give back the handlers of signals after a test."""
+    """Restore the signal handlers after a test."""
     numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     before = {number: signal.getsignal(number) for number in numbers}
     yield
@@ -141,7 +141,7 @@ def handlers() -> Iterator[None]:
 
 
 def send(name: str) -> int:
-    """Send a signal to this very process, which is handled before the next line."""
+    """Send a signal to this process, which handles it before the next line."""
     os.kill(os.getpid(), getattr(signal, name))
     return 0
 
@@ -149,17 +149,17 @@ def send(name: str) -> int:
 @pytest.mark.usefixtures("handlers")
 class TestSignals:
     @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
-    def test_an_ended_command_says_so_and_returns_130(
+    def test_an_interrupted_command_reports_it_and_returns_130(
         self, name: str, capsys: pytest.CaptureFixture[str]
     ) -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
-        signal.signal(signal.SIGHUP, signal.SIG_DFL)  # ignored where the tests run under nohup
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)  # ignored if the tests run under nohup
         before = signal.getsignal(signal.SIGTERM)
         assert run_until_interrupted(lambda: send(name), "submit: stopped") == 130
         assert capsys.readouterr().err == "submit: stopped\n"
         assert signal.getsignal(signal.SIGTERM) == before
 
-    def test_a_command_that_ends_by_itself_keeps_its_status(self) -> None:
+    def test_an_uninterrupted_command_keeps_its_status(self) -> None:
         assert run_until_interrupted(lambda: 1, "never said") == 1
 
     def test_a_hangup_that_nohup_ignores_stays_ignored(self) -> None:
@@ -179,7 +179,7 @@ class TestSignals:
 
 
 @pytest.mark.parametrize("kind", ["warning", "error"])
-def test_annotations_are_lines_that_each_service_shows(
+def test_annotations_use_the_syntax_of_each_ci_service(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], kind: str
 ) -> None:
     text = "hall: 100 % of 5;\n::stop::x"

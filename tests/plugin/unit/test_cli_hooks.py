@@ -1,4 +1,4 @@
-"""Kedro's own commands say in words what is wrong."""
+"""Kedro's own commands report readable errors."""
 
 import shutil
 import sys
@@ -13,13 +13,13 @@ PROJECT = Path(__file__).parents[1] / "project"
 
 
 @pytest.fixture
-def copied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def project_copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     shutil.copytree(PROJECT, tmp_path / "project")
     monkeypatch.chdir(tmp_path / "project")
     return tmp_path / "project"
 
 
-def status(project: Path, *arguments: str) -> object:
+def exit_status(project: Path, *arguments: str) -> object:
     with pytest.raises(SystemExit) as ended:
         KedroCLI(project).main(args=list(arguments))
     return ended.value.code
@@ -30,7 +30,7 @@ VIZ = ("requirements/dev.txt", "make viz", "kedro viz run")
 
 
 @pytest.mark.parametrize(
-    ("command", "package", "module", "made"),
+    ("command", "package", "module", "installation"),
     [
         ("jupyter lab", "jupyterlab", "jupyterlab", JUPYTER),
         ("jupyter notebook", "notebook", "notebook", JUPYTER),
@@ -39,81 +39,81 @@ VIZ = ("requirements/dev.txt", "make viz", "kedro viz run")
         ("viz", "kedro-viz", "kedro_viz", VIZ),
     ],
 )
-def test_a_command_without_its_package_says_how_to_get_it(
+def test_a_command_without_its_package_explains_how_to_install_it(
     command: str,
     package: str,
     module: str,
-    made: tuple[str, str, str],
-    copied: Path,
+    installation: tuple[str, str, str],
+    project_copy: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """As of viz after `make run` alone, which installs no tools."""
-    asked: list[str] = []
-    lock, target, without = made
-    monkeypatch.setattr(cli_hooks, "find_spec", asked.append)
-    assert status(copied, *command.split()) == 2
-    assert asked == [module]
-    said = capsys.readouterr().err
-    named = command.removesuffix(" run")
-    assert f"kedro {named} needs the package {package}, which is not installed" in said
-    assert f"pip install {package}" in said
-    (copied / lock).touch()
-    assert status(copied, *command.split()) == 2
-    said = capsys.readouterr().err
-    assert f"`{target}` installs" in said
-    assert f"uv pip install --require-hashes -r {lock} && {without}" in said
+    """`make run` alone installs no tools."""
+    searched: list[str] = []
+    lock, make_target, plain_command = installation
+    monkeypatch.setattr(cli_hooks, "find_spec", searched.append)
+    assert exit_status(project_copy, *command.split()) == 2
+    assert searched == [module]
+    error = capsys.readouterr().err
+    label = command.removesuffix(" run")
+    assert f"kedro {label} needs the package {package}, which is not installed" in error
+    assert f"pip install {package}" in error
+    (project_copy / lock).touch()
+    assert exit_status(project_copy, *command.split()) == 2
+    error = capsys.readouterr().err
+    assert f"`{make_target}` installs" in error
+    assert f"uv pip install --require-hashes -r {lock} && {plain_command}" in error
 
 
-def test_jupyter_with_its_package_goes_on_to_kedro(
-    copied: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_jupyter_with_its_package_is_run_by_kedro(
+    project_copy: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(cli_hooks, "find_spec", str)
-    monkeypatch.setitem(sys.modules, "jupyterlab", None)  # then it is not found
-    assert status(copied, "jupyter", "lab") == 1
+    monkeypatch.setitem(sys.modules, "jupyterlab", None)  # its import then fails
+    assert exit_status(project_copy, "jupyter", "lab") == 1
     assert "needs the package" not in capsys.readouterr().err
 
 
-def test_viz_without_its_package_says_how_to_get_it(
-    copied: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_viz_without_its_package_explains_how_to_install_it(
+    project_copy: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """As after `make run` alone, which installs no tools."""
-    asked: list[str] = []
-    monkeypatch.setattr(cli_hooks, "find_spec", asked.append)
-    assert status(copied, "viz", "run") == 2
-    assert asked == ["kedro_viz"]
-    said = capsys.readouterr().err
-    assert "kedro viz needs the package kedro-viz, which is not installed" in said
-    assert "pip install kedro-viz" in said
-    (copied / "requirements" / "dev.txt").touch()
-    assert status(copied, "viz") == 2
-    said = capsys.readouterr().err
-    assert "`make viz` installs" in said
-    assert "uv pip install --require-hashes -r requirements/dev.txt && kedro viz run" in said
+    """`make run` alone installs no tools."""
+    searched: list[str] = []
+    monkeypatch.setattr(cli_hooks, "find_spec", searched.append)
+    assert exit_status(project_copy, "viz", "run") == 2
+    assert searched == ["kedro_viz"]
+    error = capsys.readouterr().err
+    assert "kedro viz needs the package kedro-viz, which is not installed" in error
+    assert "pip install kedro-viz" in error
+    (project_copy / "requirements" / "dev.txt").touch()
+    assert exit_status(project_copy, "viz") == 2
+    error = capsys.readouterr().err
+    assert "`make viz` installs" in error
+    assert "uv pip install --require-hashes -r requirements/dev.txt && kedro viz run" in error
 
 
-def test_viz_with_its_package_goes_on_to_kedro(
-    copied: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_viz_with_its_package_is_run_by_kedro(
+    project_copy: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(cli_hooks, "find_spec", str)
-    status(copied, "viz", "--help")
+    exit_status(project_copy, "viz", "--help")
     assert "needs the package" not in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("arguments", [("jupyter", "--help"), ("--help",), ("registry", "list")])
-def test_other_commands_are_left_alone(
-    arguments: tuple[str, ...], copied: Path, monkeypatch: pytest.MonkeyPatch
+def test_other_commands_are_unaffected(
+    arguments: tuple[str, ...], project_copy: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(cli_hooks, "find_spec", lambda _: None)
-    assert status(copied, *arguments) == 0
+    assert exit_status(project_copy, *arguments) == 0
 
 
-def test_errors_of_kedro_say_what_happened(
-    copied: Path, capsys: pytest.CaptureFixture[str]
+def test_kedro_errors_keep_their_message(
+    project_copy: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Without the hook click 8.5 makes it "NoneType: None"."""
+    """Without the hook, click 8.5 prints "NoneType: None"."""
     for _ in range(2):
-        assert status(copied, "pipeline", "create", "no-name") == 1
-        said = capsys.readouterr().out
-        assert "NoneType" not in said
-        assert said.count("'no-name' is not a valid Python package name") == 1
+        assert exit_status(project_copy, "pipeline", "create", "no-name") == 1
+        output = capsys.readouterr().out
+        assert "NoneType" not in output
+        assert output.count("'no-name' is not a valid Python package name") == 1

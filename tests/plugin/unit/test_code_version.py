@@ -14,11 +14,11 @@ def repository(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_a_folder_outside_of_git_has_no_code_version(tmp_path: Path) -> None:
+def test_a_folder_outside_git_has_no_code_version(tmp_path: Path) -> None:
     assert code_version(tmp_path) == {}
 
 
-def test_the_code_version_says_commit_and_whether_files_differ(repository: Path) -> None:
+def test_the_code_version_has_the_commit_and_a_dirty_flag(repository: Path) -> None:
     clean = code_version(repository)
     assert len(clean["git.commit"]) == 40
     assert clean["git.dirty"] == "false"
@@ -35,8 +35,6 @@ def test_a_copy_that_git_ignores_has_no_code_version(repository: Path) -> None:
     assert code_version(repository)["git.dirty"] == "true"
 
 
-def test_git_that_is_not_installed_is_no_error(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_missing_git_is_not_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "")
     assert code_version(tmp_path) == {}

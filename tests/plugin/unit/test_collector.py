@@ -1,4 +1,4 @@
-"""Columns of answers reach Azure's data collector by its package, and no answer waits or fails."""
+"""Input and output columns reach Azure's data collector without delaying or failing an answer."""
 
 import json
 import sys
@@ -25,8 +25,8 @@ INPUTS = {
 ANSWERS = [[2.5, None], [True, None]]
 
 
-class Package(types.ModuleType):
-    """The part of ``azureml-ai-monitoring`` that is called, as it behaves in 1.0.0."""
+class FakePackage(types.ModuleType):
+    """The used part of ``azureml-ai-monitoring``, which behaves as in 1.0.0."""
 
     def __init__(self) -> None:
         super().__init__("azureml.ai.monitoring")
@@ -57,18 +57,18 @@ class Package(types.ModuleType):
 
 
 @pytest.fixture
-def package(monkeypatch: pytest.MonkeyPatch) -> Package:
-    found = Package()
+def package(monkeypatch: pytest.MonkeyPatch) -> FakePackage:
+    fake = FakePackage()
     for name in ("azureml", "azureml.ai"):
         monkeypatch.setitem(sys.modules, name, types.ModuleType(name))
-    monkeypatch.setitem(sys.modules, found.__name__, found)
-    monkeypatch.setitem(sys.modules, found.context.__name__, found.context)
-    return found
+    monkeypatch.setitem(sys.modules, fake.__name__, fake)
+    monkeypatch.setitem(sys.modules, fake.context.__name__, fake.context)
+    return fake
 
 
 @pytest.fixture
-def of_azure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Write the file of Azure that names the collections, and the variable that names it."""
+def configure_azure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Write Azure's file of collections and set the variable that points to it."""
 
     def write(*names: str, **variables: str) -> None:
         file = tmp_path / "mdc.json"
@@ -81,14 +81,14 @@ def of_azure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     return write
 
 
-def test_inputs_and_answers_of_a_request_are_handed_over_together(
-    package: Package, of_azure: Any
+def test_inputs_and_outputs_of_a_request_are_collected_together(
+    package: FakePackage, configure_azure: Any
 ) -> None:
-    of_azure("model_inputs", "model_outputs")
-    made = collector.open_collector(SCHEMA, "d1")
-    assert made is not None
+    configure_azure("model_inputs", "model_outputs")
+    recorder = collector.open_collector(SCHEMA, "d1")
+    assert recorder is not None
 
-    made.put("r1", 0.25, INPUTS, ANSWERS)
+    recorder.put("r1", 0.25, INPUTS, ANSWERS)
 
     (inputs, outputs) = package.collected
     assert [inputs[0], inputs[2]] == ["model_inputs", "r1"]
@@ -102,15 +102,15 @@ def test_inputs_and_answers_of_a_request_are_handed_over_together(
         {"model_digest": "d1", "latency_ms": 250.0, "energy": 2.5, "is_high": True},
         {"model_digest": "d1", "latency_ms": 250.0, "energy": None, "is_high": None},
     ]
-    assert (made.recorded, made.dropped) == (2, 0)
+    assert (recorder.recorded, recorder.dropped) == (2, 0)
 
 
-def test_left_out_columns_are_never_handed_over(package: Package, of_azure: Any) -> None:
-    of_azure("model_inputs", "model_outputs", RECORD_LEAVE_OUT='["place", "energy"]')
-    made = collector.open_collector(SCHEMA, "d1")
-    assert made is not None
+def test_left_out_columns_are_never_collected(package: FakePackage, configure_azure: Any) -> None:
+    configure_azure("model_inputs", "model_outputs", RECORD_LEAVE_OUT='["place", "energy"]')
+    recorder = collector.open_collector(SCHEMA, "d1")
+    assert recorder is not None
 
-    made.put("r1", 0.25, INPUTS, ANSWERS)
+    recorder.put("r1", 0.25, INPUTS, ANSWERS)
 
     assert [list(one[1].columns) for one in package.collected] == [
         ["load", "at"],
@@ -118,19 +118,23 @@ def test_left_out_columns_are_never_handed_over(package: Package, of_azure: Any)
     ]
 
 
-def test_a_column_that_the_model_lacks_cannot_be_left_out(package: Package, of_azure: Any) -> None:
-    of_azure("model_inputs", "model_outputs", RECORD_LEAVE_OUT='["palce"]')
+def test_leaving_out_an_unknown_column_is_rejected(
+    package: FakePackage, configure_azure: Any
+) -> None:
+    configure_azure("model_inputs", "model_outputs", RECORD_LEAVE_OUT='["palce"]')
     with pytest.raises(ValueError, match="leave_out names palce, which is not a column"):
         collector.open_collector(SCHEMA, "d1")
 
 
-def test_a_share_of_the_requests_is_handed_over_whole(package: Package, of_azure: Any) -> None:
-    of_azure("model_inputs", "model_outputs", RECORD_SHARE="0.5")
-    made = collector.open_collector(SCHEMA, "d1")
-    assert made is not None
+def test_a_sampled_request_is_collected_completely(
+    package: FakePackage, configure_azure: Any
+) -> None:
+    configure_azure("model_inputs", "model_outputs", RECORD_SHARE="0.5")
+    recorder = collector.open_collector(SCHEMA, "d1")
+    assert recorder is not None
 
     for number in range(200):
-        made.put(f"r{number}", 0.1, INPUTS, ANSWERS)
+        recorder.put(f"r{number}", 0.1, INPUTS, ANSWERS)
 
     ids = [[one[2] for one in package.collected if one[0] == name] for name in
            ("model_inputs", "model_outputs")]  # fmt: skip
@@ -138,47 +142,47 @@ def test_a_share_of_the_requests_is_handed_over_whole(package: Package, of_azure
     assert 70 < len(ids[0]) < 130
 
 
-def test_a_full_queue_drops_and_counts(
-    package: Package, of_azure: Any, caplog: pytest.LogCaptureFixture
+def test_rows_are_dropped_and_counted_when_the_queue_is_full(
+    package: FakePackage, configure_azure: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
-    of_azure("model_inputs", "model_outputs")
-    made = collector.open_collector(SCHEMA, "d1")
-    assert made is not None
+    configure_azure("model_inputs", "model_outputs")
+    recorder = collector.open_collector(SCHEMA, "d1")
+    assert recorder is not None
     package.fault = "message queue is full"
 
-    made.put("r1", 0.1, INPUTS, ANSWERS)
-    made.put("r2", 0.1, INPUTS, ANSWERS)
+    recorder.put("r1", 0.1, INPUTS, ANSWERS)
+    recorder.put("r2", 0.1, INPUTS, ANSWERS)
 
-    assert (made.recorded, made.dropped) == (0, 4)
+    assert (recorder.recorded, recorder.dropped) == (0, 4)
     assert caplog.text.count("message queue is full") == 1
     package.fault = ""
-    made.put("r3", 0.1, INPUTS, ANSWERS)
-    assert (made.recorded, made.dropped) == (2, 4)
+    recorder.put("r3", 0.1, INPUTS, ANSWERS)
+    assert (recorder.recorded, recorder.dropped) == (2, 4)
 
 
 @pytest.mark.parametrize("names", [(), ("request", "response")])
-def test_whole_bodies_are_left_to_azure(of_azure: Any, names: tuple[str, ...]) -> None:
-    """Then the package need not be there: it is not imported."""
-    of_azure(*names)
+def test_whole_bodies_are_left_to_azure(configure_azure: Any, names: tuple[str, ...]) -> None:
+    """The package is not imported, so it may be missing."""
+    configure_azure(*names)
     assert collector.open_collector(SCHEMA, "d1") is None
 
 
-def test_elsewhere_nothing_is_collected(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_is_collected_outside_azure(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(collector.CONFIG, raising=False)
     assert collector.open_collector(SCHEMA, "d1") is None
 
 
-def test_an_unreadable_file_of_azure_is_named(of_azure: Any, tmp_path: Path) -> None:
-    of_azure("model_inputs")
+def test_an_unreadable_azure_file_is_named(configure_azure: Any, tmp_path: Path) -> None:
+    configure_azure("model_inputs")
     (tmp_path / "mdc.json").write_text("{", encoding="utf-8")
     with pytest.raises(ValueError, match=r"AZUREML_MDC_CONFIG_PATH names .*cannot be read"):
         collector.open_collector(SCHEMA, "d1")
 
 
-def test_a_server_begins_to_collect_where_azure_asks_for_columns(
-    package: Package, of_azure: Any, monkeypatch: pytest.MonkeyPatch
+def test_a_server_collects_columns_if_azure_is_configured_to(
+    package: FakePackage, configure_azure: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    of_azure("model_inputs", "model_outputs")
+    configure_azure("model_inputs", "model_outputs")
     model = types.SimpleNamespace(schema=SCHEMA, digest="d1")
     monkeypatch.setattr(score, "init", lambda: None)
     monkeypatch.setattr(score, "model", lambda: model)

@@ -1,4 +1,4 @@
-"""New rows beside a profile: what is found, of which kind, since when, and what is not."""
+"""Comparison of new rows with a profile: kind and start of each finding, and no false alarms."""
 
 from collections.abc import Callable
 
@@ -36,12 +36,12 @@ def profile(rows: pd.DataFrame) -> Profile:
 
 @pytest.fixture(scope="module")
 def new(rows: pd.DataFrame) -> pd.DataFrame:
-    """Two ordinary weeks after the training."""
+    """Return two ordinary weeks after the training."""
     return rows[(rows["time"] >= END) & (rows["time"] < END + 14 * DAY)].reset_index(drop=True)
 
 
-def of(new: pd.DataFrame, key: str | None = None, days: float = 1) -> pd.Series:
-    """Return which rows are of a key, or of all, and of the last days."""
+def last_days(new: pd.DataFrame, key: str | None = None, days: float = 1) -> pd.Series:
+    """Return a mask of the rows of the last days, of one key or of all keys."""
     is_last = new["time"] >= END + (14 - days) * DAY
     return is_last if key is None else is_last & (new["key"] == key)
 
@@ -50,25 +50,25 @@ def with_value(new: pd.DataFrame, rows: pd.Series, values: object) -> pd.DataFra
     return new.assign(value=new["value"].where(~rows, values))
 
 
-def kinds(found: Comparison) -> set[tuple[str, str | None]]:
-    return {(one.kind, one.key) for one in found.findings}
+def kinds(comparison: Comparison) -> set[tuple[str, str | None]]:
+    return {(one.kind, one.key) for one in comparison.findings}
 
 
 def test_ordinary_rows_have_no_findings(new: pd.DataFrame, profile: Profile) -> None:
-    found = compare_rows(new, profile, SCHEMA, now=END + 14 * DAY)
-    assert found.findings == []
-    assert not (found.drifted or found.quality or found.retrain)
-    assert (found.rows, found.start, found.end) == (
+    comparison = compare_rows(new, profile, SCHEMA, now=END + 14 * DAY)
+    assert comparison.findings == []
+    assert not (comparison.drifted or comparison.quality or comparison.retrain)
+    assert (comparison.rows, comparison.start, comparison.end) == (
         len(new),
         END,
         END + 14 * DAY - pd.Timedelta("30min"),
     )
-    assert list(found.windows.columns) == [
+    assert list(comparison.windows.columns) == [
         *("start", "end", "key", "column", "check", "value", "limit", "alarm")
     ]
-    assert not found.windows["alarm"].any()
-    assert found.windows["start"].nunique() == 14
-    assert {"level", "ks", "psi", "missing", "stuck"} <= set(found.windows["check"])
+    assert not comparison.windows["alarm"].any()
+    assert comparison.windows["start"].nunique() == 14
+    assert {"level", "ks", "psi", "missing", "stuck"} <= set(comparison.windows["check"])
 
 
 def test_ten_ordinary_weeks_raise_at_most_one_alarm(rows: pd.DataFrame, profile: Profile) -> None:
@@ -82,72 +82,72 @@ def test_a_shift_by_a_spread_is_found_within_a_day(
     new: pd.DataFrame, profile: Profile, by: float
 ) -> None:
     spread = profile.content["series"][2]["columns"]["value"]["spread"]
-    moved = with_value(new, of(new, "hall"), new["value"] + by * spread)
-    found = compare_rows(moved, profile, SCHEMA)
-    assert kinds(found) == {("drift", "hall")}
-    assert found.retrain
-    (one,) = found.findings
+    moved = with_value(new, last_days(new, "hall"), new["value"] + by * spread)
+    comparison = compare_rows(moved, profile, SCHEMA)
+    assert kinds(comparison) == {("drift", "hall")}
+    assert comparison.retrain
+    (one,) = comparison.findings
     assert one.since == END + 13 * DAY - pd.Timedelta("30min")
     assert one.value > one.limit
     assert one.words.startswith("hall: value moved, median 60")
 
 
-def test_one_series_twelve_higher_for_good(new: pd.DataFrame, profile: Profile) -> None:
-    moved = with_value(new, of(new, "yard", days=3), new["value"] + 12)
-    found = compare_rows(moved, profile, SCHEMA)
-    assert kinds(found) == {("drift", "yard")}
-    assert found.findings[0].since.floor("D") == END + 10 * DAY
-    assert found.windows.query("check == 'level' and alarm")["start"].nunique() == 3
+def test_a_lasting_shift_of_one_series_is_drift(new: pd.DataFrame, profile: Profile) -> None:
+    moved = with_value(new, last_days(new, "yard", days=3), new["value"] + 12)
+    comparison = compare_rows(moved, profile, SCHEMA)
+    assert kinds(comparison) == {("drift", "yard")}
+    assert comparison.findings[0].since.floor("D") == END + 10 * DAY
+    assert comparison.windows.query("check == 'level' and alarm")["start"].nunique() == 3
 
 
-def test_all_series_twenty_higher_is_drift_even_in_six_hours(
+def test_a_shift_of_all_series_is_drift_even_within_six_hours(
     new: pd.DataFrame, profile: Profile
 ) -> None:
     higher = new.assign(value=new["value"] + 20)
-    for part in (higher, higher[of(new)], higher[of(new, days=0.25)]):
-        found = compare_rows(part, profile, SCHEMA)
-        assert {("drift", key) for key in KEYS} <= kinds(found)
-        assert found.retrain
-    assert compare_rows(new[of(new, days=0.25)], profile, SCHEMA).findings == []
+    for part in (higher, higher[last_days(new)], higher[last_days(new, days=0.25)]):
+        comparison = compare_rows(part, profile, SCHEMA)
+        assert {("drift", key) for key in KEYS} <= kinds(comparison)
+        assert comparison.retrain
+    assert compare_rows(new[last_days(new, days=0.25)], profile, SCHEMA).findings == []
 
 
 def test_a_shift_that_looks_like_a_conversion_is_drift(new: pd.DataFrame, profile: Profile) -> None:
-    moved = with_value(new, of(new, "hall"), new["value"] + (60 * 1.8 + 32 - 60))
+    moved = with_value(new, last_days(new, "hall"), new["value"] + (60 * 1.8 + 32 - 60))
     assert kinds(compare_rows(moved, profile, SCHEMA)) == {("drift", "hall")}
 
 
-def test_what_moves_all_series_a_little_is_found(new: pd.DataFrame, profile: Profile) -> None:
-    slightly = with_value(new, of(new, days=5), new["value"] + 0.8)
+def test_a_small_shift_of_all_series_is_drift(new: pd.DataFrame, profile: Profile) -> None:
+    slightly = with_value(new, last_days(new, days=5), new["value"] + 0.8)
     assert compare_rows(slightly, profile, SCHEMA).drifted
 
 
-def test_three_more_in_the_last_two_days_of_a_long_file(
+def test_a_shift_in_the_last_two_days_of_a_long_file_is_drift(
     rows: pd.DataFrame, profile: Profile
 ) -> None:
     is_last = rows["time"] >= rows["time"].max() - 2 * DAY
-    found = compare_rows(rows.assign(value=rows["value"] + 3 * is_last), profile, SCHEMA)
-    assert {("drift", key) for key in KEYS} <= kinds(found)
+    comparison = compare_rows(rows.assign(value=rows["value"] + 3 * is_last), profile, SCHEMA)
+    assert {("drift", key) for key in KEYS} <= kinds(comparison)
 
 
 def test_a_wider_spread_is_drift(new: pd.DataFrame, profile: Profile) -> None:
-    wider = with_value(new, of(new, "hall", days=7), 60 + 2.5 * (new["value"] - 60))
-    found = compare_rows(wider, profile, SCHEMA)
-    assert kinds(found) == {("drift", "hall")}
+    wider = with_value(new, last_days(new, "hall", days=7), 60 + 2.5 * (new["value"] - 60))
+    comparison = compare_rows(wider, profile, SCHEMA)
+    assert kinds(comparison) == {("drift", "hall")}
 
 
-def test_the_alarm_clears_once_the_new_level_is_trained(
+def test_the_alarm_clears_after_training_on_the_new_level(
     new: pd.DataFrame, rows: pd.DataFrame
 ) -> None:
     later = rows["value"] + 12 * ((rows["key"] == "hall") & (rows["time"] >= END + 6 * DAY))
     rows = rows.assign(value=later)
-    look = END + 7 * DAY
+    retrained_at = END + 7 * DAY
     before = Profile.from_dict(reference_profile(rows[rows["time"] < END], SCHEMA))
-    assert compare_rows(rows[rows["time"] < look], before, SCHEMA).retrain
-    again = Profile.from_dict(reference_profile(rows[rows["time"] < look], SCHEMA))
+    assert compare_rows(rows[rows["time"] < retrained_at], before, SCHEMA).retrain
+    again = Profile.from_dict(reference_profile(rows[rows["time"] < retrained_at], SCHEMA))
     for days in (0, 1, 3, 7):
-        part = rows[(rows["time"] < look + days * DAY) & (rows["time"] >= END)]
+        part = rows[(rows["time"] < retrained_at + days * DAY) & (rows["time"] >= END)]
         assert not compare_rows(part, again, SCHEMA).drifted
-    back = rows[(rows["time"] >= look) & (rows["time"] < look + DAY)]
+    back = rows[(rows["time"] >= retrained_at) & (rows["time"] < retrained_at + DAY)]
     back = back.assign(value=back["value"] - 12 * (back["key"] == "hall"))
     assert kinds(compare_rows(back, again, SCHEMA)) == {("drift", "hall")}
 
@@ -167,82 +167,84 @@ FAULTS: dict[str, tuple[str, Callable[[pd.Series], pd.Series]]] = {
 
 @pytest.mark.parametrize("hours", [10, 24, 60])
 @pytest.mark.parametrize("fault", FAULTS)
-def test_wrong_data_are_no_drift_to_be_learned(
+def test_wrong_data_is_a_quality_finding_and_never_retrained_on(
     new: pd.DataFrame, profile: Profile, fault: str, hours: int
 ) -> None:
     check, wrong = FAULTS[fault]
-    found = compare_rows(
-        with_value(new, of(new, "hall", hours / 24), wrong(new["value"])), profile, SCHEMA
+    comparison = compare_rows(
+        with_value(new, last_days(new, "hall", hours / 24), wrong(new["value"])), profile, SCHEMA
     )
-    assert [(one.kind, one.check, one.key) for one in found.findings] == [
+    assert [(one.kind, one.check, one.key) for one in comparison.findings] == [
         ("quality", check, "hall")
     ]
-    assert found.quality and not found.retrain
-    assert "hall" in found.findings[0].words
+    assert comparison.quality and not comparison.retrain
+    assert "hall" in comparison.findings[0].words
 
 
-def test_a_key_without_values_in_training_has_nothing_to_be_compared_with(
+def test_a_key_without_training_values_is_not_compared(
     rows: pd.DataFrame, new: pd.DataFrame
 ) -> None:
     known = rows["value"].where(rows["key"] != "yard")
     trained = rows.assign(value=known)[rows["time"] < START + 30 * DAY]
-    found = compare_rows(new, Profile.from_dict(reference_profile(trained, SCHEMA)), SCHEMA)
-    assert not found.windows.query("key == 'yard' and check in ['level', 'ks', 'psi']").size
-    assert not any(one.key == "yard" for one in found.findings)
+    comparison = compare_rows(new, Profile.from_dict(reference_profile(trained, SCHEMA)), SCHEMA)
+    assert not comparison.windows.query("key == 'yard' and check in ['level', 'ks', 'psi']").size
+    assert not any(one.key == "yard" for one in comparison.findings)
 
 
-def test_a_fault_of_one_key_hides_no_drift_of_another(new: pd.DataFrame, profile: Profile) -> None:
-    both = with_value(new, of(new, "hall"), 63.5)
-    both = with_value(both, of(new, "yard"), both["value"] + 12)
-    found = compare_rows(both, profile, SCHEMA)
-    assert kinds(found) == {("quality", "hall"), ("drift", "yard")}
-    assert found.drifted and found.quality and not found.retrain
+def test_a_fault_of_one_key_does_not_hide_drift_of_another(
+    new: pd.DataFrame, profile: Profile
+) -> None:
+    both = with_value(new, last_days(new, "hall"), 63.5)
+    both = with_value(both, last_days(new, "yard"), both["value"] + 12)
+    comparison = compare_rows(both, profile, SCHEMA)
+    assert kinds(comparison) == {("quality", "hall"), ("drift", "yard")}
+    assert comparison.drifted and comparison.quality and not comparison.retrain
 
 
 def test_an_unknown_key_is_named(new: pd.DataFrame, profile: Profile) -> None:
     other = pd.concat([new, new[new["key"] == "hall"].assign(key="loft")])
-    found = compare_rows(other, profile, SCHEMA)
-    assert [(one.kind, one.check, one.key) for one in found.findings] == [
+    comparison = compare_rows(other, profile, SCHEMA)
+    assert [(one.kind, one.check, one.key) for one in comparison.findings] == [
         ("drift", "new_key", "loft")
     ]
-    assert "key not seen in training, 48 rows" in found.findings[0].words
+    assert "key not seen in training, 48 rows" in comparison.findings[0].words
     one_row = pd.concat([new, new.tail(1).assign(key="typo")])
-    found = compare_rows(one_row, profile, SCHEMA)
-    assert kinds(found) == {("traffic", "typo")}
-    assert not found.retrain
+    comparison = compare_rows(one_row, profile, SCHEMA)
+    assert kinds(comparison) == {("traffic", "typo")}
+    assert not comparison.retrain
 
 
-def test_a_key_that_stops_is_traffic(new: pd.DataFrame, profile: Profile) -> None:
-    found = compare_rows(new[~of(new, "hall", days=0.5)], profile, SCHEMA)
-    assert [(one.kind, one.check, one.key) for one in found.findings] == [
+def test_a_silent_key_is_a_traffic_finding(new: pd.DataFrame, profile: Profile) -> None:
+    comparison = compare_rows(new[~last_days(new, "hall", days=0.5)], profile, SCHEMA)
+    assert [(one.kind, one.check, one.key) for one in comparison.findings] == [
         ("traffic", "silent_key", "hall")
     ]
     gone = compare_rows(new[new["key"] != "hall"], profile, SCHEMA)
     assert ("traffic", "hall") in kinds(gone)
 
 
-def test_fewer_rows_than_usual_are_traffic(new: pd.DataFrame, profile: Profile) -> None:
-    thin = new[~of(new) | (new["time"].dt.hour % 4 == 3)]
-    found = compare_rows(thin, profile, SCHEMA)
-    assert ("traffic", None) in kinds(found)
-    assert not found.drifted
-    assert any("usually 192" in one.words for one in found.findings)
+def test_fewer_rows_than_usual_are_a_traffic_finding(new: pd.DataFrame, profile: Profile) -> None:
+    thin = new[~last_days(new) | (new["time"].dt.hour % 4 == 3)]
+    comparison = compare_rows(thin, profile, SCHEMA)
+    assert ("traffic", None) in kinds(comparison)
+    assert not comparison.drifted
+    assert any("usually 192" in one.words for one in comparison.findings)
 
 
-def test_no_rows_are_an_alarm_of_their_own(new: pd.DataFrame, profile: Profile) -> None:
-    found = compare_rows(new.head(0), profile, SCHEMA, now=END)
-    assert [(one.kind, one.check, one.since) for one in found.findings] == [
+def test_no_rows_are_a_traffic_finding(new: pd.DataFrame, profile: Profile) -> None:
+    comparison = compare_rows(new.head(0), profile, SCHEMA, now=END)
+    assert [(one.kind, one.check, one.since) for one in comparison.findings] == [
         ("traffic", "no_rows", END)
     ]
-    assert (found.rows, len(found.windows)) == (0, 0)
-    assert pd.isna(found.start)
+    assert (comparison.rows, len(comparison.windows)) == (0, 0)
+    assert pd.isna(comparison.start)
     nothing = new.assign(time="never")
     assert ("traffic", "no_rows") in {
         (one.kind, one.check) for one in compare_rows(nothing, profile, SCHEMA).findings
     }
 
 
-def test_age_is_judged_against_now(new: pd.DataFrame, profile: Profile) -> None:
+def test_freshness_is_measured_against_now(new: pd.DataFrame, profile: Profile) -> None:
     end = new["time"].max()
     assert not compare_rows(new, profile, SCHEMA, now=end + pd.Timedelta("20h")).findings
     late = compare_rows(new, profile, SCHEMA, now=(end + 3 * DAY).tz_localize("UTC"))
@@ -250,18 +252,18 @@ def test_age_is_judged_against_now(new: pd.DataFrame, profile: Profile) -> None:
     assert "72 hours old" in late.findings[0].words
 
 
-def test_rows_of_the_future_are_a_fault_of_a_clock(new: pd.DataFrame, profile: Profile) -> None:
-    early = new["time"].where(new["key"] != "hall", new["time"] + 365 * DAY)
-    found = compare_rows(new.assign(time=early), profile, SCHEMA, now=END + 14 * DAY)
-    assert ("quality", "clock") in {(one.kind, one.check) for one in found.findings}
-    assert found.end == new["time"].max()
-    assert not found.retrain
-    some = compare_rows(new, profile, SCHEMA, now=END + 14 * DAY - pd.Timedelta("2h"))
-    assert {one.check for one in some.findings} == {"clock"}
+def test_rows_from_the_future_are_a_clock_finding(new: pd.DataFrame, profile: Profile) -> None:
+    shifted = new["time"].where(new["key"] != "hall", new["time"] + 365 * DAY)
+    comparison = compare_rows(new.assign(time=shifted), profile, SCHEMA, now=END + 14 * DAY)
+    assert ("quality", "clock") in {(one.kind, one.check) for one in comparison.findings}
+    assert comparison.end == new["time"].max()
+    assert not comparison.retrain
+    slightly_early = compare_rows(new, profile, SCHEMA, now=END + 14 * DAY - pd.Timedelta("2h"))
+    assert {one.check for one in slightly_early.findings} == {"clock"}
 
 
 def test_rows_without_key_or_time_are_reported(new: pd.DataFrame, profile: Profile) -> None:
-    found = compare_rows(
+    comparison = compare_rows(
         new.assign(
             key=new["key"].where(new.index % 20 > 0, None),
             time=new["time"].where(new.index % 20 != 1, pd.NaT),
@@ -269,13 +271,13 @@ def test_rows_without_key_or_time_are_reported(new: pd.DataFrame, profile: Profi
         profile,
         SCHEMA,
     )
-    assert {(one.check, one.column) for one in found.findings} == {
+    assert {(one.check, one.column) for one in comparison.findings} == {
         ("missing", "key"),
         ("missing", "time"),
     }
 
 
-def test_other_columns_are_refused_naming_both(new: pd.DataFrame, profile: Profile) -> None:
+def test_columns_that_the_profile_lacks_are_rejected(new: pd.DataFrame, profile: Profile) -> None:
     with pytest.raises(
         OperationError, match=r"no column value(.|\n)*profile has: key, time, value"
     ):
@@ -286,30 +288,32 @@ def test_other_columns_are_refused_naming_both(new: pd.DataFrame, profile: Profi
     assert not compare_rows(new[INPUTS].assign(more=1), profile, SCHEMA).findings
 
 
-def test_scores_and_flags_are_judged_where_they_are_known(
+def test_scores_and_flags_are_compared_if_the_rows_have_them(
     new: pd.DataFrame, profile: Profile
 ) -> None:
-    odd = of(new, "hall")
+    odd = last_days(new, "hall")
     scored = new.assign(
         score=new["score"].where(~odd, new["score"] + 1), is_odd=new["is_odd"] | odd
     )
-    found = compare_rows(scored, profile, SCHEMA)
-    checks = {(one.check, one.key) for one in found.findings}
+    comparison = compare_rows(scored, profile, SCHEMA)
+    checks = {(one.check, one.key) for one in comparison.findings}
     assert ("flagged", None) in checks
     assert {("flagged", "hall"), ("score_psi", "hall")} <= {
-        (row.check, row.key) for row in found.windows[found.windows["alarm"]].itertuples()
+        (row.check, row.key) for row in comparison.windows[comparison.windows["alarm"]].itertuples()
     }
-    assert any("is_odd flags 100.0% of the rows" in one.words for one in found.findings)
+    assert any("is_odd flags 100.0% of the rows" in one.words for one in comparison.findings)
     assert not compare_rows(scored[INPUTS], profile, SCHEMA).findings
 
 
-def test_times_may_be_texts_in_any_order_and_zone(new: pd.DataFrame, profile: Profile) -> None:
-    mixed = with_value(new, of(new, "hall"), new["value"] + 12).sample(frac=1, random_state=0)
+def test_times_may_be_text_in_any_order_and_time_zone(new: pd.DataFrame, profile: Profile) -> None:
+    mixed = with_value(new, last_days(new, "hall"), new["value"] + 12).sample(
+        frac=1, random_state=0
+    )
     local = mixed["time"].dt.tz_localize("UTC").dt.tz_convert("Europe/Berlin")
     texts = local.map(lambda time: time.isoformat())
-    found = compare_rows(mixed.assign(time=texts), profile, SCHEMA)
-    assert kinds(found) == {("drift", "hall")}
-    assert found.end == new["time"].max()
+    comparison = compare_rows(mixed.assign(time=texts), profile, SCHEMA)
+    assert kinds(comparison) == {("drift", "hall")}
+    assert comparison.end == new["time"].max()
 
 
 CATEGORIES = Schema(
@@ -339,39 +343,39 @@ def test_rows_without_times_are_one_window(rows: int) -> None:
     larger = compare_rows(new.assign(size=new["size"] + 6), profile, CATEGORIES)
     assert ("drift", "size") in {(one.kind, one.column) for one in larger.findings}
     pink = new.assign(colour=new["colour"].where(new.index % 3 > 0, "pink"))
-    found = compare_rows(pink, profile, CATEGORIES)
-    assert [(one.kind, one.column) for one in found.findings] == [("drift", "colour")]
-    assert found.windows.query("alarm")["check"].isin(["new_category", "psi"]).all()
-    assert any("in new categories: pink" in one.words for one in found.findings)
+    comparison = compare_rows(pink, profile, CATEGORIES)
+    assert [(one.kind, one.column) for one in comparison.findings] == [("drift", "colour")]
+    assert comparison.windows.query("alarm")["check"].isin(["new_category", "psi"]).all()
+    assert any("in new categories: pink" in one.words for one in comparison.findings)
     gone = compare_rows(new.assign(colour=None), profile, CATEGORIES)
     assert [(one.kind, one.check) for one in gone.findings] == [("quality", "missing")]
     dearer = compare_rows(new.assign(price=new["price"] + 20), profile, CATEGORIES)
     assert [one.check for one in dearer.findings] == ["score_psi"]
 
 
-def test_recorded_rows_without_a_time_of_their_own_have_that_of_the_answer() -> None:
+def test_recorded_rows_without_a_time_use_the_time_of_the_answer() -> None:
     profile = Profile.from_dict(reference_profile(wares(4_000, 0), CATEGORIES))
     served = wares(400, 1)
     served["served_at"] = pd.date_range(START, periods=len(served), freq="1h")
     served.loc[300:, "size"] += 6
-    found = compare_rows(served, profile, CATEGORIES, now=START + 400 * pd.Timedelta("1h"))
-    assert [(one.kind, one.column) for one in found.findings] == [("drift", "size")]
-    assert found.findings[0].since < START + 305 * pd.Timedelta("1h")
+    comparison = compare_rows(served, profile, CATEGORIES, now=START + 400 * pd.Timedelta("1h"))
+    assert [(one.kind, one.column) for one in comparison.findings] == [("drift", "size")]
+    assert comparison.findings[0].since < START + 305 * pd.Timedelta("1h")
 
 
-def test_findings_are_in_order_of_how_far_they_are_beyond_their_limits(
+def test_findings_are_sorted_by_their_excess_over_the_limit(
     new: pd.DataFrame, profile: Profile
 ) -> None:
-    moved = with_value(new, of(new, "hall"), new["value"] + 3)
-    moved = with_value(moved, of(new, "yard"), moved["value"] + 12)
-    found = compare_rows(moved, profile, SCHEMA)
-    assert [one.key for one in found.findings][:2] == ["yard", "hall"]
-    ratios = [one.value / one.limit for one in found.findings]
+    moved = with_value(new, last_days(new, "hall"), new["value"] + 3)
+    moved = with_value(moved, last_days(new, "yard"), moved["value"] + 12)
+    comparison = compare_rows(moved, profile, SCHEMA)
+    assert [one.key for one in comparison.findings][:2] == ["yard", "hall"]
+    ratios = [one.value / one.limit for one in comparison.findings]
     assert ratios == sorted(ratios, reverse=True)
-    assert all(isinstance(one, Finding) and "\n" not in one.words for one in found.findings)
+    assert all(isinstance(one, Finding) and "\n" not in one.words for one in comparison.findings)
 
 
-def test_the_index_of_samples_is_the_one_computed_by_hand() -> None:
+def test_drift_statistics_match_values_computed_manually() -> None:
     counts, shares = np.array([[5.0, 0, 0, 5]]), np.full(4, 0.25)
     expected = 2 * (0.5 - 0.25) * np.log(0.5 / 0.25) + 2 * (0.05 - 0.25) * np.log(0.05 / 0.25)
     assert population_stability(counts, shares) == pytest.approx(expected)

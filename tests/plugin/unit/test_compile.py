@@ -1,4 +1,4 @@
-"""The pipeline becomes a job by a pure function, which refuses what would fail in the cloud."""
+"""A pure function compiles the pipeline to a job and rejects a job that would fail in the cloud."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +14,7 @@ from kedro_azure_mlops.errors import OperationError
 from kedro_azure_mlops.job.compilation import as_yaml, compile_project
 from kedro_azure_mlops.job.project import Project, split_parameters, typed
 
-# Kedro warns of dots in names, which are those of namespaces here
+# Kedro warns about dots in dataset names, which separate namespaces here
 pytestmark = pytest.mark.filterwarnings("ignore:One or more dataset names contain:UserWarning")
 
 PATHS = {
@@ -34,8 +34,8 @@ CONFIG: dict[str, Any] = {
 TWO_STEPS = {"prepare": {"tags": ["prepare"]}, "fit": {"nodes": ["train", "judge"]}}
 
 
-def same(*given: Any) -> Any:
-    return given
+def same(*values: Any) -> Any:
+    return values
 
 
 def pipeline() -> Pipeline:
@@ -77,7 +77,7 @@ def command(job: dict[str, Any], step: str) -> str:
     return job["jobs"][step]["component"]["command"]
 
 
-def test_the_default_is_one_step_that_runs_what_a_person_would_type() -> None:
+def test_the_default_is_one_step_with_the_usual_kedro_run() -> None:
     job = job_of(project())
     (step,) = job["jobs"].values()
     assert command(job, "pipeline") == (
@@ -90,7 +90,7 @@ def test_the_default_is_one_step_that_runs_what_a_person_would_type() -> None:
     assert job["outputs"]["report"] == {"type": "uri_folder", "mode": "upload"}
 
 
-def test_what_later_steps_need_is_handed_on_and_nothing_else() -> None:
+def test_only_datasets_that_later_steps_need_are_passed_on() -> None:
     job = job_of(project(steps=TWO_STEPS))
     assert list(job["jobs"]) == ["prepare", "fit"]
     assert set(job["jobs"]["prepare"]["outputs"]) == {"clean", "part__a"}
@@ -109,10 +109,14 @@ def test_what_later_steps_need_is_handed_on_and_nothing_else() -> None:
     assert command(job, "prepare").endswith("kedro run --env dev --tags prepare")
 
 
-def test_an_early_release_of_kedro_runs_one_pipeline(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_older_kedro_release_runs_only_one_pipeline_per_step(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     def steps(*names: str) -> Project:
-        found = project(steps={"a": {"pipelines": list(names)}})
-        return replace(found, pipelines={**found.pipelines, "b": Pipeline([]), "c": pipeline()})
+        one_step = project(steps={"a": {"pipelines": list(names)}})
+        return replace(
+            one_step, pipelines={**one_step.pipelines, "b": Pipeline([]), "c": pipeline()}
+        )
 
     assert command(job_of(steps("b", "c")), "a").endswith(" --pipelines b,c")
     options = [one for one in run.params if "--pipelines" not in one.opts]
@@ -122,7 +126,7 @@ def test_an_early_release_of_kedro_runs_one_pipeline(monkeypatch: pytest.MonkeyP
         job_of(steps("b", "c"))
 
 
-def test_a_step_says_where_and_how_it_runs() -> None:
+def test_a_step_configures_its_compute_and_resources() -> None:
     fit = {
         "nodes": ["train", "judge"],
         "compute": "gpu",
@@ -142,7 +146,7 @@ def test_a_step_says_where_and_how_it_runs() -> None:
     assert step["environment_variables"] == {"LEVEL": "3"}
 
 
-def test_a_spark_step_runs_the_same_through_an_entry_file() -> None:
+def test_a_spark_step_runs_kedro_through_an_entry_file() -> None:
     prepare = {"tags": ["prepare"], "spark": {"entry": Path(__file__).name}}
     job = job_of(project(steps=TWO_STEPS | {"prepare": prepare}))
     step = job["jobs"]["prepare"]
@@ -161,7 +165,7 @@ def test_a_spark_step_needs_its_entry_file() -> None:
         job_of(project(steps=steps))
 
 
-def test_parameters_are_typed_inputs_of_the_steps_they_matter_to() -> None:
+def test_parameters_are_typed_inputs_of_the_steps_that_use_them() -> None:
     job = job_of(project(steps=TWO_STEPS, params=["share", "model.depth"]))
     assert job["inputs"]["share"] == 0.5
     assert job["inputs"]["model__depth"] == 3
@@ -172,7 +176,7 @@ def test_parameters_are_typed_inputs_of_the_steps_they_matter_to() -> None:
     assert '--params "model.depth=${{inputs.model__depth}}"' in command(job, "fit")
 
 
-def test_a_key_of_a_group_matters_to_the_node_that_takes_it() -> None:
+def test_a_nested_parameter_is_an_input_of_the_step_that_uses_it() -> None:
     whole = Pipeline(
         [
             Node(same, ["raw", "params:model.depth"], "clean", name="one"),
@@ -185,13 +189,13 @@ def test_a_key_of_a_group_matters_to_the_node_that_takes_it() -> None:
     assert "model__depth" not in job["jobs"]["b"]["inputs"]
 
 
-def test_a_parameter_of_no_node_goes_to_every_step() -> None:
+def test_a_parameter_that_no_node_uses_is_an_input_of_every_step() -> None:
     job = job_of(project(steps=TWO_STEPS), {"file": "x"})
     assert all("file" in step["inputs"] for step in job["jobs"].values())
     assert job["jobs"]["fit"]["component"]["inputs"]["file"] == {"type": "string"}
 
 
-def test_a_parameter_that_is_given_as_null_stands_in_the_command() -> None:
+def test_a_null_parameter_is_written_into_the_command() -> None:
     job = job_of(project(steps=TWO_STEPS), {"lag": "null", "file": "x"})
     assert "lag" not in job["inputs"]
     for step in job["jobs"].values():
@@ -201,7 +205,7 @@ def test_a_parameter_that_is_given_as_null_stands_in_the_command() -> None:
 
 
 @pytest.mark.parametrize("text", ["007", "yes", "1e3", "", "a,b", 'say "x"', "$HOME"])
-def test_a_text_that_would_arrive_as_something_else_is_refused(text: str) -> None:
+def test_text_that_would_be_parsed_as_another_value_is_rejected(text: str) -> None:
     changed = project()
     changed.parameters["file"] = text
     with pytest.raises(OperationError, match="The parameter file is "):
@@ -219,7 +223,7 @@ def test_the_docker_flow_uploads_no_code() -> None:
     assert component["command"].startswith("cd /app && env BIND__raw=")
 
 
-def test_a_model_is_the_output_itself() -> None:
+def test_a_model_is_written_to_the_output_folder_itself() -> None:
     job = job_of(project(outputs={"model": {"type": "mlflow_model", "name": "cold"}}))
     assert "BIND__model=${{outputs.model}} " in command(job, "pipeline")
     assert job["outputs"]["model"]["name"] == "cold"
@@ -234,7 +238,7 @@ def test_a_model_is_the_output_itself() -> None:
     ],
     ids=["remote", "no_file", "no_data"],
 )
-def test_a_step_that_reads_outside_is_never_reused(
+def test_a_step_that_reads_external_data_is_never_reused(
     entry: dict[str, Any], deterministic: bool
 ) -> None:
     job = job_of(project(catalog={"raw": entry}))
@@ -242,7 +246,7 @@ def test_a_step_that_reads_outside_is_never_reused(
     assert "raw" not in job["jobs"]["pipeline"].get("inputs", {})
 
 
-def test_a_step_that_reads_nothing_outside_but_the_champion_is_known() -> None:
+def test_steps_whose_only_external_data_is_the_champion_are_listed() -> None:
     whole = Pipeline(
         [
             Node(same, ["raw", "champion"], "clean", name="one"),
@@ -251,15 +255,15 @@ def test_a_step_that_reads_nothing_outside_but_the_champion_is_known() -> None:
     )
     catalog = {"champion": {"type": "x.Registry", "name": "m"}, "far": {"filepath": "abfs://a/b"}}
     steps: dict[str, Any] = {name: {"nodes": [name]} for name in ("one", "two")}
-    found = replace(project(whole=whole, catalog=catalog, steps=steps), mlops=gate())
-    assert compile_project(found).champion_readers == ["one"]
+    gated = replace(project(whole=whole, catalog=catalog, steps=steps), mlops=gate())
+    assert compile_project(gated).champion_readers == ["one"]
     steps["one"]["reuse"] = False
-    found = replace(project(whole=whole, catalog=catalog, steps=steps), mlops=gate())
-    assert compile_project(found).champion_readers == []
-    assert compile_project(replace(found, mlops=None)).champion_readers == []
+    gated = replace(project(whole=whole, catalog=catalog, steps=steps), mlops=gate())
+    assert compile_project(gated).champion_readers == []
+    assert compile_project(replace(gated, mlops=None)).champion_readers == []
 
 
-def test_reuse_can_be_decided_by_hand() -> None:
+def test_reuse_can_be_configured() -> None:
     steps = {"all": {"reuse": False}}
     step = job_of(project(steps=steps))["jobs"]["all"]
     assert step["component"]["is_deterministic"] is False
@@ -281,7 +285,7 @@ def test_compiling_twice_gives_the_same_bytes() -> None:
         ),
         (
             {"a": {"nodes": ["wash", "train", "judge"]}, "b": {"namespaces": ["part"]}},
-            "wait for each other: ",
+            "depend on each other: ",
         ),
         ({"a": {"nodes": ["wahs"]}}, "steps.a: there is no node wahs; there are: judge"),
         ({"a": {"tags": ["x"]}}, "there is no tag x; there are: prepare"),
@@ -291,7 +295,7 @@ def test_compiling_twice_gives_the_same_bytes() -> None:
     ],
     ids=["uncovered", "twice", "cycle", "node", "tag", "namespace", "pipeline", "nothing"],
 )
-def test_a_cut_that_cannot_run_is_refused(steps: dict[str, Any], message: str) -> None:
+def test_steps_that_cannot_run_are_rejected(steps: dict[str, Any], message: str) -> None:
     with pytest.raises(OperationError, match=message.replace(".", r"\.")):
         job_of(project(steps=steps))
 
@@ -304,20 +308,20 @@ def test_a_cut_that_cannot_run_is_refused(steps: dict[str, Any], message: str) -
     ],
     ids=["table", "remote"],
 )
-def test_a_dataset_that_cannot_cross_is_refused(entry: dict[str, Any], message: str) -> None:
+def test_a_dataset_that_cannot_cross_steps_is_rejected(entry: dict[str, Any], message: str) -> None:
     with pytest.raises(OperationError, match=message):
         job_of(project(steps=TWO_STEPS, catalog={"clean": entry}))
-    assert job_of(project(catalog={"clean": entry})), "within one step it may be anything"
+    assert job_of(project(catalog={"clean": entry})), "any dataset is allowed within one step"
 
 
-def test_a_remote_dataset_crosses_when_it_is_listed() -> None:
+def test_a_remote_dataset_crosses_steps_if_it_is_an_output() -> None:
     remote = {"clean": {"type": "x", "filepath": "abfs://box/c.parquet"}}
     job = job_of(project(steps=TWO_STEPS, catalog=remote, outputs={"clean": {}}))
     assert "BIND__clean=${{inputs.clean}}/c.parquet" in command(job, "fit")
 
 
 def crossing(name: str) -> Pipeline:
-    """Two nodes in a namespace that hand something on; in one step nothing of it shows."""
+    """Return two nodes of a namespace, the first of which passes a dataset to the second."""
     return Pipeline(
         [
             Node(same, ["raw", "params:share"], name, name="one", namespace="part"),
@@ -326,7 +330,7 @@ def crossing(name: str) -> Pipeline:
     )
 
 
-APART = {"a": {"nodes": ["part.one"]}, "b": {"nodes": ["part.two"]}}
+SEPARATE_STEPS = {"a": {"nodes": ["part.one"]}, "b": {"nodes": ["part.two"]}}
 
 
 @pytest.mark.parametrize(
@@ -340,27 +344,27 @@ APART = {"a": {"nodes": ["part.one"]}, "b": {"nodes": ["part.two"]}}
     ],
     ids=["no_entry", "namespace", "memory", "memory_of_kedro", "factory"],
 )
-def test_a_dataset_that_nothing_stores_is_carried_unless_that_is_refused(
+def test_a_dataset_without_a_file_is_carried_unless_carry_is_false(
     name: str, catalog: dict[str, Any], refusal: str
 ) -> None:
-    settings = {"whole": crossing(name), "catalog": catalog, "steps": APART}
-    found = project(**settings)
-    job, port = job_of(found), name.replace(".", "__")
+    settings = {"whole": crossing(name), "catalog": catalog, "steps": SEPARATE_STEPS}
+    carrying = project(**settings)
+    job, port = job_of(carrying), name.replace(".", "__")
     assert f"BIND__{port}=${{{{outputs.{port}}}}} " in command(job, "a")
     assert f"BIND__{port}=${{{{inputs.{port}}}}} " in command(job, "b")
-    (note,), warnings = notes_of(found)
+    (note,), warnings = notes_of(carrying)
     assert note.startswith("carried between steps as Parquet, npy, JSON or skops")
     assert note.endswith(f": {name} (a -> b)")
     assert warnings == []
     message = f"{name} crosses from step a to b, but .*{refusal}"
     with pytest.raises(OperationError, match=message):
         job_of(project(**settings, carry=False))
-    alone = project(**settings | {"steps": {}}, carry=False)
-    assert job_of(alone), "within one step it may be anything"
-    assert notes_of(alone) == ([], [])
+    single_step = project(**settings | {"steps": {}}, carry=False)
+    assert job_of(single_step), "any dataset is allowed within one step"
+    assert notes_of(single_step) == ([], [])
 
 
-def test_an_output_of_the_job_may_be_carried_as_a_folder_only() -> None:
+def test_a_carried_job_output_must_be_a_folder() -> None:
     settings = {"whole": crossing("memo"), "outputs": {"memo": {}}}
     job = job_of(project(**settings))
     assert job["outputs"]["memo"]["type"] == "uri_folder"
@@ -373,14 +377,14 @@ def test_an_output_of_the_job_may_be_carried_as_a_folder_only() -> None:
 
 def test_nothing_is_carried_to_a_spark_step() -> None:
     spark = {"nodes": ["part.two"], "spark": {"entry": Path(__file__).name}}
-    settings = {"whole": crossing("memo"), "steps": APART | {"b": spark}}
+    settings = {"whole": crossing("memo"), "steps": SEPARATE_STEPS | {"b": spark}}
     with pytest.raises(OperationError, match=r"memo crosses from step a to b, .* Spark step"):
         job_of(project(**settings))
     stored = {"memo": {"type": "x", "filepath": "data/memo.parquet"}}
     assert job_of(project(**settings, catalog=stored))
 
 
-def test_half_an_entry_is_refused() -> None:
+def test_a_transcoded_dataset_with_only_one_entry_is_rejected() -> None:
     whole = Pipeline(
         [Node(same, "raw", "x@a", name="one"), Node(same, "x@b", "report", name="two")]
     )
@@ -394,23 +398,23 @@ def gate(**keys: Any) -> Mlops:
     return Mlops.model_validate({"gate": keys, "champion": "champion"})
 
 
-def test_a_gate_on_numbers_of_another_step_is_a_warning() -> None:
-    found = replace(project(steps=TWO_STEPS), mlops=gate(table="clean", decision="report"))
-    (warning,) = notes_of(found)[1]
+def test_a_gate_on_metrics_of_another_step_is_a_warning() -> None:
+    gated = replace(project(steps=TWO_STEPS), mlops=gate(table="clean", decision="report"))
+    (warning,) = notes_of(gated)[1]
     assert "step fit judges the model (report)" in warning
     assert "step prepare measured (clean)" in warning
     assert "no model of this job becomes champion" in warning
     for silent in (
-        replace(found, mlops=gate(table="model", decision="report")),
-        replace(found, mlops=gate(table="clean")),
-        replace(found, mlops=gate(table="clean", decision="gone")),
-        replace(found, mlops=None),
+        replace(gated, mlops=gate(table="model", decision="report")),
+        replace(gated, mlops=gate(table="clean")),
+        replace(gated, mlops=gate(table="clean", decision="gone")),
+        replace(gated, mlops=None),
         replace(project(), mlops=gate(table="clean", decision="report")),
     ):
         assert notes_of(silent)[1] == []
 
 
-def test_factories_and_transcodings_cross() -> None:
+def test_factory_and_transcoded_datasets_cross_steps() -> None:
     whole = Pipeline(
         [
             Node(same, "raw", "x@spark", name="one"),
@@ -446,12 +450,12 @@ def test_factories_and_transcodings_cross() -> None:
     ],
     ids=["undeclared", "input", "output", "parameter", "group", "null", "pipeline"],
 )
-def test_a_name_that_leads_nowhere_is_refused(config: dict[str, Any], message: str) -> None:
+def test_unknown_and_undeclared_names_are_rejected(config: dict[str, Any], message: str) -> None:
     with pytest.raises(OperationError, match=message):
         job_of(project(**config))
 
 
-def test_two_datasets_of_one_port_are_refused() -> None:
+def test_two_datasets_with_the_same_port_are_rejected() -> None:
     whole = Pipeline(
         [
             Node(same, "raw", "part.a", name="one", namespace="part"),
@@ -462,85 +466,87 @@ def test_two_datasets_of_one_port_are_refused() -> None:
         job_of(project(whole=whole, outputs={}))
 
 
-def test_a_parameter_behind_another_one_goes_to_every_step(tmp_path: Path) -> None:
+def test_a_parameter_that_another_one_refers_to_is_an_input_of_every_step(tmp_path: Path) -> None:
     folder = tmp_path / "conf/base"
     folder.mkdir(parents=True)
     (folder / "parameters.yaml").write_text("lag: ${share}\n", encoding="utf-8")
-    found = replace(project(steps=TWO_STEPS), root=tmp_path)
-    steps = job_of(found, {"share": "0.5"})["jobs"].values()
+    configured = replace(project(steps=TWO_STEPS), root=tmp_path)
+    steps = job_of(configured, {"share": "0.5"})["jobs"].values()
     assert all("share" in step["inputs"] for step in steps)
 
 
 @pytest.mark.parametrize("name", ["clean", "Clean", "a__b"])
-def test_a_parameter_with_the_name_of_another_input_is_refused(name: str) -> None:
-    found = project(steps=TWO_STEPS)
-    found.parameters.update({name: 1, "a": {"b": 2}})
+def test_a_parameter_with_the_name_of_another_input_is_rejected(name: str) -> None:
+    configured = project(steps=TWO_STEPS)
+    configured.parameters.update({name: 1, "a": {"b": 2}})
     message = f"The parameter {name} and the .* would share the job input"
     with pytest.raises(OperationError, match=message):
-        job_of(found, {"a.b": "2", name: "1"})
-    assert job_of(found, {"a.b": "2"})
+        job_of(configured, {"a.b": "2", name: "1"})
+    assert job_of(configured, {"a.b": "2"})
 
 
-def test_a_path_that_an_input_overrules_is_no_parameter() -> None:
-    found = project(params=["file"])
-    found.parameters["file"] = PATHS["raw"]
+def test_a_path_that_an_input_overrides_cannot_be_a_parameter() -> None:
+    configured = project(params=["file"])
+    configured.parameters["file"] = PATHS["raw"]
     with pytest.raises(OperationError, match=r"file in azureml\.yml has no effect: .* input raw"):
-        job_of(found)
+        job_of(configured)
 
 
-def test_a_place_that_is_given_and_overruled_by_an_input_is_refused() -> None:
-    """Else a job would read other data than it was asked to, without a word."""
+def test_a_requested_path_that_an_input_overrides_is_rejected() -> None:
+    """Otherwise a job would silently read data other than requested."""
     elsewhere = {"raw": {"path": "azureml:raw:1"}}
     with pytest.raises(OperationError, match=r"file=data/raw.csv would have no effect.*raw\.path"):
-        found = project(inputs=elsewhere)
-        found.parameters["file"] = PATHS["raw"]
-        job_of(found, {"file": PATHS["raw"]})
-    found = project()
-    found.parameters["file"] = PATHS["raw"]
-    assert job_of(found, {"file": PATHS["raw"]})["inputs"]["file"] == PATHS["raw"]
+        configured = project(inputs=elsewhere)
+        configured.parameters["file"] = PATHS["raw"]
+        job_of(configured, {"file": PATHS["raw"]})
+    configured = project()
+    configured.parameters["file"] = PATHS["raw"]
+    assert job_of(configured, {"file": PATHS["raw"]})["inputs"]["file"] == PATHS["raw"]
 
 
 @pytest.mark.parametrize(
-    ("entry", "asked", "message"),
+    ("entry", "declared", "message"),
     [
         ({"versioned": True}, {}, "raw is versioned, so it is a folder of versions"),
         ({"filepath": "folder"}, {}, "raw is uri_file .* folder is a folder: change its type"),
         ({"filepath": "file.csv"}, {"type": "uri_folder"}, "but file.csv is a file"),
-        ({"filepath": "data/my raw.csv"}, {}, "cannot be given a file with ' '"),
+        ({"filepath": "data/my raw.csv"}, {}, "cannot use a file with ' '"),
     ],
     ids=["versioned", "folder", "file", "blank"],
 )
-def test_an_input_of_another_kind_is_refused(
-    tmp_path: Path, entry: dict[str, Any], asked: dict[str, Any], message: str
+def test_an_input_of_the_wrong_type_is_rejected(
+    tmp_path: Path, entry: dict[str, Any], declared: dict[str, Any], message: str
 ) -> None:
     (tmp_path / "folder").mkdir()
     (tmp_path / "file.csv").touch()
     raw = {"raw": {"type": "x", "filepath": PATHS["raw"]} | entry}
-    found = replace(project(catalog=raw, inputs={"raw": asked}), root=tmp_path)
+    configured = replace(project(catalog=raw, inputs={"raw": declared}), root=tmp_path)
     with pytest.raises(OperationError, match=message):
-        job_of(found)
-    good = {"type": "uri_folder", "path": "folder"} if "versioned" in entry else {}
-    usual = {"raw": raw["raw"] | {"filepath": PATHS["raw"]}}
-    assert job_of(replace(project(catalog=usual, inputs={"raw": good}), root=tmp_path))
+        job_of(configured)
+    fitting_input = {"type": "uri_folder", "path": "folder"} if "versioned" in entry else {}
+    fitting_entry = {"raw": raw["raw"] | {"filepath": PATHS["raw"]}}
+    assert job_of(
+        replace(project(catalog=fitting_entry, inputs={"raw": fitting_input}), root=tmp_path)
+    )
 
 
-def test_an_input_that_is_transcoded_from_two_places_is_refused() -> None:
+def test_a_transcoded_input_with_two_paths_is_rejected() -> None:
     whole = Pipeline([Node(same, ["raw@a", "raw@b"], "report", name="one")])
     catalog = {f"raw@{kind}": {"type": kind, "filepath": f"data/{kind}.csv"} for kind in "ab"}
-    with pytest.raises(OperationError, match="raw is read from several places"):
+    with pytest.raises(OperationError, match="raw is read from several paths"):
         job_of(project(whole=whole, catalog=catalog))
     catalog["raw@b"]["filepath"] = "data/a.csv"
     assert job_of(project(whole=whole, catalog=catalog))
 
 
-def test_an_output_that_is_stored_in_the_cloud_stays_there() -> None:
+def test_an_output_stored_in_the_cloud_is_not_redirected() -> None:
     remote = {"report": {"type": "x", "filepath": "abfs://box@account/report.json"}}
     job = job_of(project(catalog=remote))
     assert "outputs" not in job
     assert "BIND__report" not in command(job, "pipeline")
 
 
-def test_parameters_of_the_command_line() -> None:
+def test_command_line_parameters_are_split_and_typed() -> None:
     assert split_parameters("a=1, b.c=x=y,") == {"a": "1", "b.c": "x=y"}
     assert typed({"a": "1", "b.c": "true"}) == {"a": 1, "b": {"c": True}}
     with pytest.raises(OperationError, match="write name=value"):

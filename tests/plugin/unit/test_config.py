@@ -1,4 +1,4 @@
-"""``azureml.yml`` is read strictly: a message names the file, the key and what is allowed."""
+"""``azureml.yml`` is read strictly: a message names the file, the key and the allowed values."""
 
 from pathlib import Path
 
@@ -11,13 +11,13 @@ from tests.plugin.helpers import Project
 
 
 @pytest.fixture(scope="module")
-def copied(tmp_path_factory: pytest.TempPathFactory, database: Path) -> Project:
+def project_copy(tmp_path_factory: pytest.TempPathFactory, database: Path) -> Project:
     return Project.copy_to(tmp_path_factory.mktemp("config") / "project", database)
 
 
 @pytest.fixture(autouse=True)
-def _nothing_of_ones_own(copied: Project) -> None:
-    copied.configure("local", "azureml.yml", "{}\n")
+def _empty_local_config(project_copy: Project) -> None:
+    project_copy.configure("local", "azureml.yml", "{}\n")
 
 
 def refusal(project: Project, text: str) -> str:
@@ -27,30 +27,36 @@ def refusal(project: Project, text: str) -> str:
     return str(error.value)
 
 
-def test_each_environment_has_a_workspace_of_its_own(copied: Project) -> None:
-    names = {read_azureml(copied.path, env).workspace.name for env in ("dev", "stage", "prod")}
+def test_each_environment_has_its_own_workspace(project_copy: Project) -> None:
+    names = {
+        read_azureml(project_copy.path, env).workspace.name for env in ("dev", "stage", "prod")
+    }
     assert len(names) == 3
 
 
-def test_an_environment_keeps_what_it_does_not_name(copied: Project) -> None:
-    copied.configure("local", "azureml.yml", "clusters: {cpu-cluster: {max_instances: 9}}\n")
-    cluster = read_azureml(copied.path, "local").clusters["cpu-cluster"]
+def test_an_environment_inherits_the_keys_that_it_does_not_set(project_copy: Project) -> None:
+    project_copy.configure("local", "azureml.yml", "clusters: {cpu-cluster: {max_instances: 9}}\n")
+    cluster = read_azureml(project_copy.path, "local").clusters["cpu-cluster"]
     assert cluster.max_instances == 9
-    assert cluster.size == read_azureml(copied.path, "dev").clusters["cpu-cluster"].size
+    assert cluster.size == read_azureml(project_copy.path, "dev").clusters["cpu-cluster"].size
 
 
-def test_the_experiment_is_named_or_that_of_project_and_environment(copied: Project) -> None:
-    found = [read_project(env, root=copied.path).experiment for env in ("dev", "prod")]
-    assert found == ["plant-dev", "plant-prod"]
-    copied.configure("local", "azureml.yml", "experiment: ${runtime_params:model_name}\n")
-    assert read_azureml(copied.path, "local", {"model_name": "x"}).experiment == "x"
+def test_the_experiment_defaults_to_project_and_environment(project_copy: Project) -> None:
+    experiments = [read_project(env, root=project_copy.path).experiment for env in ("dev", "prod")]
+    assert experiments == ["plant-dev", "plant-prod"]
+    project_copy.configure("local", "azureml.yml", "experiment: ${runtime_params:model_name}\n")
+    assert read_azureml(project_copy.path, "local", {"model_name": "x"}).experiment == "x"
 
 
 @pytest.mark.parametrize(
     ("text", "key", "allowed"),
     [
-        ("computee: x", "azureml.yml", "unknown key 'computee'; allowed are workspace, experiment"),
-        ("steps: {a: {node: [x]}}", "steps.a", "unknown key 'node'; allowed are pipelines, tags"),
+        (
+            "computee: x",
+            "azureml.yml",
+            "unknown key 'computee'; allowed keys: workspace, experiment",
+        ),
+        ("steps: {a: {node: [x]}}", "steps.a", "unknown key 'node'; allowed keys: pipelines, tags"),
         ("steps: {a: {instance_count: 0}}", "steps.a.instance_count", "greater than or equal to 1"),
         ("steps: {a: {tags: x}}", "steps.a.tags", "must be a list (it is 'x')"),
         ("steps: {Fit-it: {}}", "steps.Fit-it", "lower-case letters, digits and _"),
@@ -67,52 +73,52 @@ def test_the_experiment_is_named_or_that_of_project_and_environment(copied: Proj
         (
             "steps: {a: {distribution: {type: mpi, worker_count: 1}}}",
             "steps.a.distribution",
-            "unknown key 'worker_count'; allowed are type, process_count_per_instance",
+            "unknown key 'worker_count'; allowed keys: type, process_count_per_instance",
         ),
     ],
     ids=lambda value: value.split(":")[-1].strip("{} ") if ":" in value else None,
 )
-def test_what_is_wrong_is_named(copied: Project, text: str, key: str, allowed: str) -> None:
-    message = refusal(copied, text + "\n")
+def test_invalid_keys_and_values_are_named(
+    project_copy: Project, text: str, key: str, allowed: str
+) -> None:
+    message = refusal(project_copy, text + "\n")
     assert message.startswith(f"conf/local/azureml.yml: {key}: ")
     assert allowed in message
 
 
-def test_a_fault_in_base_is_looked_for_there(copied: Project) -> None:
-    base = copied.path / "conf/base/azureml.yml"
+def test_an_error_in_the_base_configuration_names_the_base_file(project_copy: Project) -> None:
+    base = project_copy.path / "conf/base/azureml.yml"
     text = base.read_text(encoding="utf-8")
     base.write_text(text.replace("kind: docker", "kind: podman"), encoding="utf-8")
     try:
         with pytest.raises(OperationError, match=r"base/azureml\.yml: environment\.kind: .*docker"):
-            read_azureml(copied.path, "dev")
+            read_azureml(project_copy.path, "dev")
     finally:
         base.write_text(text, encoding="utf-8")
 
 
-def test_all_faults_are_named_at_once(copied: Project) -> None:
-    message = refusal(copied, "compute: 3\nsteps: {a: {timeout_seconds: -1}}\n")
+def test_all_errors_are_reported_together(project_copy: Project) -> None:
+    message = refusal(project_copy, "compute: 3\nsteps: {a: {timeout_seconds: -1}}\n")
     assert len(message.splitlines()) == 2
 
 
 @pytest.mark.parametrize(
-    ("text", "wanted"),
+    ("text", "message"),
     [
         ("code: null\n", "name it in image"),
         ("code: null\nimage: acr.example/x:1\n", "working_directory"),
-        ("environment: null\n", "give an environment or an image"),
+        ("environment: null\n", "set environment or image"),
         ("steps: {a: {spark: {}, compute: x}}\n", "a Spark step cannot have compute"),
         ("steps: {a: {spark: {}, environment_variables: {A: 1}}}\n", "spark.yarn.appMasterEnv"),
     ],
     ids=["no_image", "no_folder", "no_environment", "compute_of_spark", "variables_of_spark"],
 )
-def test_keys_that_do_not_fit_each_other_are_refused(
-    copied: Project, text: str, wanted: str
-) -> None:
-    assert wanted in refusal(copied, text)
+def test_incompatible_keys_are_rejected(project_copy: Project, text: str, message: str) -> None:
+    assert message in refusal(project_copy, text)
 
 
-def test_the_docker_flow_is_accepted(copied: Project) -> None:
-    copied.configure(
+def test_the_docker_flow_is_accepted(project_copy: Project) -> None:
+    project_copy.configure(
         "local", "azureml.yml", "code: null\nimage: acr.example/x:1\nworking_directory: /app\n"
     )
-    assert read_azureml(copied.path, "local").code is None
+    assert read_azureml(project_copy.path, "local").code is None

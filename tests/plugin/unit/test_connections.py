@@ -1,4 +1,4 @@
-"""Half a request, and what is none: what each server answers, and that others are answered."""
+"""Incomplete and malformed requests: the answers of each server, and its availability to others."""
 
 import asyncio
 import json
@@ -22,13 +22,13 @@ LONG = 600.0
 
 @pytest.fixture(scope="module")
 def body(tmp_path_factory: pytest.TempPathFactory) -> bytes:
-    small_scorer()  # its package can be imported from now on
+    small_scorer()  # makes its package importable
     model = save_small_model(tmp_path_factory.mktemp("trained") / "model")
     score._loaded = score.load_served(model, SCORER)
     return body_of(measured().tail(10))
 
 
-def of_gunicorn() -> asyncio.Protocol:
+def gunicorn_connection() -> asyncio.Protocol:
     from gunicorn.config import Config
     from gunicorn.glogging import Logger
 
@@ -47,7 +47,7 @@ def of_gunicorn() -> asyncio.Protocol:
     return connections.GunicornConnection(worker)
 
 
-def of_uvicorn() -> asyncio.Protocol:
+def uvicorn_connection() -> asyncio.Protocol:
     from uvicorn import Config
     from uvicorn.protocols.http.auto import AutoHTTPProtocol
     from uvicorn.server import ServerState
@@ -59,41 +59,41 @@ def of_uvicorn() -> asyncio.Protocol:
     return Connection(config=config, server_state=ServerState(), app_state={})
 
 
-@pytest.fixture(params=[of_gunicorn, of_uvicorn], ids=["gunicorn", "uvicorn"])
+@pytest.fixture(params=[gunicorn_connection, uvicorn_connection], ids=["gunicorn", "uvicorn"])
 def run(
     request: pytest.FixtureRequest,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> Callable[..., None]:
-    """Run a test beside a server with a deadline; whatever happens, no traceback is left."""
+    """Run a test against a server with a deadline, and check that no traceback is logged."""
 
     def call(test: Callable[["Client"], Awaitable[None]], seconds: float = LONG) -> None:
         monkeypatch.setattr(connections, "SECONDS", seconds)
 
-        async def both() -> None:
-            failed: list[dict[str, Any]] = []
+        async def serve_and_test() -> None:
+            errors: list[dict[str, Any]] = []
             before = asyncio.all_tasks()
             loop = asyncio.get_running_loop()
-            loop.set_exception_handler(lambda _, context: failed.append(context))
+            loop.set_exception_handler(lambda _, context: errors.append(context))
             server = await loop.create_server(request.param, HOST, 0)
             client = Client(server.sockets[0].getsockname()[1])
             await test(client)
             assert (await client.ask(b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n"))[0] == 200
             await client.close()
             server.close()
-            if others := asyncio.all_tasks() - before:
-                await asyncio.wait(others, timeout=30)
-            assert failed == []
+            if pending := asyncio.all_tasks() - before:
+                await asyncio.wait(pending, timeout=30)
+            assert errors == []
 
         with caplog.at_level(logging.WARNING):
-            asyncio.run(asyncio.wait_for(both(), 20))
+            asyncio.run(asyncio.wait_for(serve_and_test(), 20))
         assert [record for record in caplog.records if record.exc_info] == []
 
     return call
 
 
 class Client:
-    """Opens connections to one server."""
+    """A client that opens connections to one server."""
 
     def __init__(self, port: int) -> None:
         self.port = port
@@ -108,7 +108,7 @@ class Client:
         return reader, writer
 
     async def ask(self, data: bytes, *, ends: bool = False) -> tuple[int, dict[str, Any]]:
-        """Send a request, perhaps with the end of the sending side, and read one answer."""
+        """Send a request, optionally close the sending side, and read one answer."""
         reader, writer = await self.send(data)
         if ends:
             writer.write_eof()
@@ -121,7 +121,7 @@ class Client:
 
 
 async def answer(reader: asyncio.StreamReader) -> tuple[int, dict[str, Any]]:
-    """Read one answer: its status and, of JSON, its content; 0 if the connection ended."""
+    """Read the status and JSON content of one answer; the status is 0 if the connection ended."""
     try:
         while (head := await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 100"):
             pass
@@ -144,23 +144,23 @@ def chunked(body: bytes) -> bytes:
     return post(b"", "Transfer-Encoding: chunked", length=False) + body
 
 
-def test_others_are_answered_while_fifty_clients_keep_theirs(
+def test_other_clients_are_answered_during_fifty_incomplete_requests(
     run: Callable[..., None], body: bytes
 ) -> None:
     whole = post(body)
 
     async def test(client: Client) -> None:
-        # each in another place: no byte, within the headers, after them, within the body
+        # cut at different points: before the first byte, in the headers, after them, in the body
         cuts = [len(whole) * n // 50 for n in range(50)]
-        held = [(await client.send(whole[:cut]), cut) for cut in cuts]
-        held += [(await client.send(chunked(b"5\r\nab")), 0)]
+        incomplete = [(await client.send(whole[:cut]), cut) for cut in cuts]
+        incomplete += [(await client.send(chunked(b"5\r\nab")), 0)]
         assert (await client.ask(b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n"))[0] == 200
         assert (await client.ask(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n"))[0] == 200
-        status, said = await client.ask(whole)
-        assert (status, said) == score.run(body)
-        for (reader, writer), cut in held[:50]:  # a slow client in time is answered as any other
+        status, content = await client.ask(whole)
+        assert (status, content) == score.run(body)
+        for (reader, writer), cut in incomplete[:50]:  # a slow client that meets the deadline
             writer.write(whole[cut:])
-            assert await answer(reader) == (status, said)
+            assert await answer(reader) == (status, content)
 
     run(test)
 
@@ -181,34 +181,36 @@ def test_others_are_answered_while_fifty_clients_keep_theirs(
         *("no_chunk", "half_chunk", "no_last_chunk"),
     ],
 )
-def test_what_is_late_is_answered_and_ended(
+def test_a_late_request_times_out_and_its_connection_is_closed(
     run: Callable[..., None], sent: bytes, field: str
 ) -> None:
     async def test(client: Client) -> None:
         reader, _ = await client.send(sent)
-        status, said = await answer(reader)
-        assert (status, said["error"]["field"]) == (408, field)
+        status, content = await answer(reader)
+        assert (status, content["error"]["field"]) == (408, field)
         assert await reader.read() == b""  # and the connection is closed
 
     run(test, 0.2)
 
 
 @pytest.mark.usefixtures("body")
-def test_a_byte_now_and_then_gains_no_time(run: Callable[..., None]) -> None:
+def test_sending_single_bytes_does_not_extend_the_deadline(run: Callable[..., None]) -> None:
     async def test(client: Client) -> None:
-        for begin in (b"GET /health HTTP/1.1\r\nX: ", post(b" " * 10**6)[:100] + b"\r\n\r\n"):
-            reader, writer = await client.send(begin)
-            ended = asyncio.ensure_future(answer(reader))
-            while not ended.done():
+        for beginning in (b"GET /health HTTP/1.1\r\nX: ", post(b" " * 10**6)[:100] + b"\r\n\r\n"):
+            reader, writer = await client.send(beginning)
+            answered = asyncio.ensure_future(answer(reader))
+            while not answered.done():
                 writer.write(b" ")
                 await asyncio.sleep(0.01)
-            assert ended.result()[0] in {408, 0}  # 0: it was reset, as it went on sending
+            assert answered.result()[0] in {408, 0}  # 0: reset while the client was sending
 
     run(test, 0.2)
 
 
 @pytest.mark.usefixtures("body")
-def test_a_connection_without_a_request_is_closed_without_a_word(run: Callable[..., None]) -> None:
+def test_a_connection_without_a_request_is_closed_without_an_answer(
+    run: Callable[..., None],
+) -> None:
     async def test(client: Client) -> None:
         reader, _ = await client.send(b"")
         assert await reader.read() == b""
@@ -256,12 +258,12 @@ MALFORMED = {
 
 @pytest.mark.usefixtures("body")
 @pytest.mark.parametrize("name", MALFORMED)
-def test_what_is_no_request_is_refused(
+def test_malformed_requests_are_rejected(
     run: Callable[..., None], name: str, request: pytest.FixtureRequest
 ) -> None:
     sent, statuses = MALFORMED[name]
-    if "uvicorn" in request.node.callspec.id and name in OF_UVICORN:
-        statuses = statuses | OF_UVICORN[name]
+    if "uvicorn" in request.node.callspec.id and name in UVICORN_STATUSES:
+        statuses = statuses | UVICORN_STATUSES[name]
 
     async def test(client: Client) -> None:
         assert (await client.ask(sent))[0] in statuses
@@ -269,8 +271,8 @@ def test_what_is_no_request_is_refused(
     run(test, 1.0)
 
 
-# It limits headers less, and reads what it can: the answer is then that of the application.
-OF_UVICORN = {
+# uvicorn accepts more headers and versions; the application then answers.
+UVICORN_STATUSES = {
     "long_header": {0, 400},
     "many_headers": {400},
     "version": {200},
@@ -291,18 +293,18 @@ OF_UVICORN = {
         (chunked(b"2\r\n{}\r\n0\r\n"), "body"),
     ],
 )
-def test_what_its_client_ends_is_a_bad_request(
+def test_a_request_that_its_client_cuts_short_is_a_bad_request(
     run: Callable[..., None], sent: bytes, field: str
 ) -> None:
     async def test(client: Client) -> None:
-        status, said = await client.ask(sent, ends=True)
-        assert (status, said["error"]["field"]) == (400, field)
-        assert "ends" in said["error"]["message"]
+        status, content = await client.ask(sent, ends=True)
+        assert (status, content["error"]["field"]) == (400, field)
+        assert "ends" in content["error"]["message"]
 
     run(test)
 
 
-def test_a_whole_request_of_a_client_that_sends_no_more_is_answered(
+def test_a_complete_request_is_answered_after_its_client_stops_sending(
     run: Callable[..., None], body: bytes
 ) -> None:
     middle = len(body) // 2
@@ -321,7 +323,7 @@ def test_a_whole_request_of_a_client_that_sends_no_more_is_answered(
 
 
 @pytest.mark.usefixtures("body")
-def test_clients_that_go_away_leave_nothing(run: Callable[..., None]) -> None:
+def test_disconnected_clients_leave_no_tasks(run: Callable[..., None]) -> None:
     async def test(client: Client) -> None:
         for sent in (b"", b"G", post(b"{}")[:-1], post(b"{}"), chunked(b"2\r\n{")):
             _, writer = await client.send(sent)
@@ -331,11 +333,11 @@ def test_clients_that_go_away_leave_nothing(run: Callable[..., None]) -> None:
 
 
 @pytest.mark.usefixtures("body")
-def test_a_body_that_is_too_long_ends_its_connection(run: Callable[..., None]) -> None:
+def test_a_body_that_is_too_long_closes_the_connection(run: Callable[..., None]) -> None:
     async def test(client: Client) -> None:
         reader, _ = await client.send(post(b"", f"Content-Length: {10**12}", length=False))
-        status, said = await answer(reader)
-        assert (status, said["error"]["field"]) == (413, "body")
+        status, content = await answer(reader)
+        assert (status, content["error"]["field"]) == (413, "body")
         assert await reader.read() == b""
 
     run(test)

@@ -1,4 +1,4 @@
-"""The seam: schemas, rows and columns, and models that prove themselves."""
+"""Schemas, conversion of rows and columns, and models checked against their contract."""
 
 import dataclasses
 import json
@@ -71,7 +71,7 @@ def remove(file: Path) -> None:
     file.unlink()
 
 
-class Fixed:
+class FixedScorer:
     """A scorer with a fixed answer."""
 
     def __init__(self, **answer: Any) -> None:
@@ -82,7 +82,7 @@ class Fixed:
         return {name: values for name, values in self._answer.items() if values is not None}
 
 
-def test_a_contract_is_the_same_when_it_is_read_again(tmp_path: Path) -> None:
+def test_a_contract_is_read_back_unchanged(tmp_path: Path) -> None:
     write_contract(tmp_path, CONTRACT)
     assert read_contract(tmp_path) == CONTRACT
     plain = Schema(inputs=(Column("x", "long"),), outputs=(Column("y", "double"),))
@@ -95,7 +95,7 @@ def test_a_contract_is_the_same_when_it_is_read_again(tmp_path: Path) -> None:
     [None, "", "{}", "[]", '{"schema": {"inputs": [{"name": "x", "kind": "y"}], "outputs": []}}'],
     ids=["missing", "empty", "without keys", "a list", "an unknown key"],
 )
-def test_a_contract_that_cannot_be_read_is_refused(tmp_path: Path, text: str | None) -> None:
+def test_an_unreadable_contract_is_rejected(tmp_path: Path, text: str | None) -> None:
     if text is not None:
         (tmp_path / "contract.json").write_text(text, encoding="utf-8")
     with pytest.raises(UnusableModelError, match=r"contract\.json cannot be read"):
@@ -115,10 +115,10 @@ ROWS = [
 ]
 
 
-def test_rows_become_columns_and_rows_again() -> None:
+def test_rows_are_converted_to_columns_and_back() -> None:
     columns = columns_of_rows(ROWS, COLUMNS)
-    kinds = {name: values.dtype for name, values in columns.items()}
-    assert kinds == {
+    dtypes = {name: values.dtype for name, values in columns.items()}
+    assert dtypes == {
         "text": np.dtype(object),
         "number": np.dtype(float),
         "count": np.dtype("int64"),
@@ -131,7 +131,7 @@ def test_rows_become_columns_and_rows_again() -> None:
     assert rows_of_columns(columns_of_rows([], COLUMNS), COLUMNS) == []
 
 
-def test_a_time_in_utc_is_written_without_the_zone_and_without_a_fraction_that_is_zero() -> None:
+def test_utc_times_are_written_without_zone_and_zero_fraction() -> None:
     time = (Column("time", "datetime"),)
     columns = columns_of_rows([{"time": "2026-01-01T10:00:00Z"}], time)
     assert rows_of_columns(columns, time) == [{"time": "2026-01-01T10:00:00"}]
@@ -139,16 +139,16 @@ def test_a_time_in_utc_is_written_without_the_zone_and_without_a_fraction_that_i
 
 def test_decimals_are_rounded_on_request() -> None:
     columns = {"x": np.array([0.123456, np.nan])}
-    wanted = (Column("x", "double"),)
-    assert rows_of_columns(columns, wanted, 3) == [{"x": 0.123}, {"x": None}]
-    assert rows_of_columns(columns, wanted) == [{"x": 0.123456}, {"x": None}]
+    outputs = (Column("x", "double"),)
+    assert rows_of_columns(columns, outputs, 3) == [{"x": 0.123}, {"x": None}]
+    assert rows_of_columns(columns, outputs) == [{"x": 0.123456}, {"x": None}]
 
 
-def test_a_model_that_repeats_its_answer_is_proven() -> None:
-    prove(Fixed(), CONTRACT)
-    prove(Fixed(score=np.array([6.0 + 1e-9, np.nan])), CONTRACT)
+def test_a_model_that_reproduces_its_recorded_answer_is_accepted() -> None:
+    prove(FixedScorer(), CONTRACT)
+    prove(FixedScorer(score=np.array([6.0 + 1e-9, np.nan])), CONTRACT)
     tolerant = dataclasses.replace(CONTRACT, tolerance=0.1)
-    prove(Fixed(score=np.array([6.05, np.nan])), tolerant)
+    prove(FixedScorer(score=np.array([6.05, np.nan])), tolerant)
 
 
 @pytest.mark.parametrize(
@@ -163,9 +163,9 @@ def test_a_model_that_repeats_its_answer_is_proven() -> None:
         ({"is_high": np.array([False, False], object)}, "row 0 has is_high False"),
     ],
 )
-def test_a_model_that_answers_differently_is_refused(answer: dict[str, Any], message: str) -> None:
+def test_a_model_that_answers_differently_is_rejected(answer: dict[str, Any], message: str) -> None:
     with pytest.raises(UnusableModelError, match=message):
-        prove(Fixed(**answer), CONTRACT)
+        prove(FixedScorer(**answer), CONTRACT)
 
 
 @pytest.fixture
@@ -177,8 +177,8 @@ def folder(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def project(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[Path], Any]], str]:
-    """Put a function into a module that a project might have, and name it."""
+def install_loader(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[Path], Any]], str]:
+    """Install a function as the loader of a project and return its import path."""
 
     def install(load: Callable[[Path], Any]) -> str:
         module = ModuleType("some_project")
@@ -189,10 +189,12 @@ def project(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[Path], Any]]
     return install
 
 
-def test_a_scorer_of_the_project_is_loaded_and_proven(
-    folder: Path, project: Callable[[Callable[[Path], Any]], str]
+def test_a_scorer_of_the_project_is_loaded_and_checked(
+    folder: Path, install_loader: Callable[[Callable[[Path], Any]], str]
 ) -> None:
-    scorer, contract = load_proven_scorer(folder, project(lambda _: Fixed()), digest(folder))
+    scorer, contract = load_proven_scorer(
+        folder, install_loader(lambda _: FixedScorer()), digest(folder)
+    )
     assert isinstance(scorer, Scorer)
     assert contract == CONTRACT
 
@@ -205,29 +207,29 @@ def test_a_scorer_of_the_project_is_loaded_and_proven(
         ("some_project", "write package.module:function"),
     ],
 )
-def test_a_scorer_that_cannot_be_imported_is_refused(
-    folder: Path, project: Callable[[Callable[[Path], Any]], str], load: str, message: str
+def test_a_scorer_that_cannot_be_imported_is_rejected(
+    folder: Path, install_loader: Callable[[Callable[[Path], Any]], str], load: str, message: str
 ) -> None:
-    project(lambda _: Fixed())
+    install_loader(lambda _: FixedScorer())
     with pytest.raises(UnusableModelError, match=message):
         load_proven_scorer(folder, load)
 
 
-def test_a_scorer_that_fails_or_answers_differently_is_refused(
-    folder: Path, project: Callable[[Callable[[Path], Any]], str]
+def test_a_scorer_that_fails_or_answers_differently_is_rejected(
+    folder: Path, install_loader: Callable[[Callable[[Path], Any]], str]
 ) -> None:
     def fails(_: Path) -> Any:
         raise KeyError("weights")
 
     with pytest.raises(UnusableModelError, match=r"cannot be served by .*KeyError\('weights'\)"):
-        load_proven_scorer(folder, project(fails))
-    other = project(lambda _: Fixed(score=np.array([1.0, 2.0])))
+        load_proven_scorer(folder, install_loader(fails))
+    other = install_loader(lambda _: FixedScorer(score=np.array([1.0, 2.0])))
     with pytest.raises(UnusableModelError, match=r"cannot be served: the example's row 0"):
         load_proven_scorer(folder, other)
 
 
 def model_folder(folder: Path) -> Path:
-    """Write a folder whose files have all kinds of names."""
+    """Write a model folder with unusual file names."""
     for name in ("MLmodel", "data/model.skops", "with space.txt", "ä.json", ".hidden"):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(b"content of " + name.encode())
@@ -239,7 +241,7 @@ def model_folder(folder: Path) -> Path:
     "name", ["MLmodel", "data/model.skops", "with space.txt", "ä.json", ".hidden", "SHA256SUMS"]
 )
 @pytest.mark.parametrize("change", [flip, empty, remove])
-def test_a_file_that_was_changed_or_removed_is_named(
+def test_a_changed_or_removed_file_is_named(
     tmp_path: Path, name: str, change: Callable[[Path], None]
 ) -> None:
     folder = model_folder(tmp_path / "model")
@@ -253,9 +255,7 @@ def test_a_file_that_was_changed_or_removed_is_named(
 @pytest.mark.parametrize(
     "name", [".DS_Store", "Thumbs.db", "__pycache__/x.pyc", "data/more", "a\udcff"]
 )
-def test_a_file_that_was_added_is_named_and_deleting_it_is_enough(
-    tmp_path: Path, name: str
-) -> None:
+def test_an_added_file_is_named_and_can_be_deleted(tmp_path: Path, name: str) -> None:
     folder = model_folder(tmp_path / "model")
     added, shown = folder / name, name.replace("\udcff", r"\?")
     added.parent.mkdir(exist_ok=True)
@@ -263,18 +263,18 @@ def test_a_file_that_was_added_is_named_and_deleting_it_is_enough(
     with pytest.raises(UnusableModelError, match=f": {shown} was added. Delete what was added"):
         refuse_changed_files(folder)
     added.unlink()
-    (folder / "registered_model_meta").touch()  # which MLflow adds to what it downloads
+    (folder / "registered_model_meta").touch()  # MLflow adds it to a download
     refuse_changed_files(folder)
 
 
-def test_every_byte_of_the_manifest_counts(tmp_path: Path) -> None:
+def test_every_byte_of_the_manifest_is_checked(tmp_path: Path) -> None:
     folder = model_folder(tmp_path / "model")
     manifest = folder / "SHA256SUMS"
     written = manifest.read_bytes()
-    for place in range(len(written)):
-        for bits in (1, 255):
+    for position in range(len(written)):
+        for mask in (1, 255):
             changed = bytearray(written)
-            changed[place] ^= bits
+            changed[position] ^= mask
             manifest.write_bytes(bytes(changed))
             with pytest.raises(UnusableModelError, match="SHA256SUMS was changed"):
                 refuse_changed_files(folder)
@@ -286,7 +286,7 @@ def test_every_byte_of_the_manifest_counts(tmp_path: Path) -> None:
     refuse_changed_files(folder)
 
 
-def test_a_model_of_an_earlier_version_is_known_by_its_registered_digest_alone(
+def test_a_model_without_a_manifest_is_checked_by_its_registered_digest(
     tmp_path: Path,
 ) -> None:
     folder = model_folder(tmp_path / "model")
@@ -296,26 +296,29 @@ def test_a_model_of_an_earlier_version_is_known_by_its_registered_digest_alone(
         refuse_changed_files(folder)
     with pytest.raises(UnusableModelError, match="none was requested"):
         refuse_changed_files(folder, "")
-    with pytest.raises(UnusableModelError, match="no such folder"):
+    with pytest.raises(UnusableModelError, match="the folder does not exist"):
         refuse_changed_files(tmp_path / "nowhere")
 
 
-def test_the_manifest_is_read_by_a_stock_tool(tmp_path: Path) -> None:
+def test_sha256sum_can_check_the_manifest(tmp_path: Path) -> None:
     folder = model_folder(tmp_path / "model")
     check = ["sha256sum", "--check", "--strict", "SHA256SUMS"]
-    said = subprocess.run(check, cwd=folder, capture_output=True, text=True, check=True)
-    assert len(said.stdout.splitlines()) == 5
+    result = subprocess.run(check, cwd=folder, capture_output=True, text=True, check=True)
+    assert len(result.stdout.splitlines()) == 5
     flip(folder / "MLmodel")
     assert subprocess.run(check, cwd=folder, capture_output=True, check=False).returncode == 1
 
 
-def test_files_that_were_changed_are_refused_before_they_are_used(
-    folder: Path, project: Callable[[Callable[[Path], Any]], str]
+def test_changed_files_are_rejected_before_they_are_loaded(
+    folder: Path, install_loader: Callable[[Callable[[Path], Any]], str]
 ) -> None:
-    used: list[Path] = []
-    load, wanted = project(lambda place: used.append(place) or Fixed()), digest(folder)
-    load_proven_scorer(folder, load, wanted)
+    loaded: list[Path] = []
+    load, registered = (
+        install_loader(lambda path: loaded.append(path) or FixedScorer()),
+        digest(folder),
+    )
+    load_proven_scorer(folder, load, registered)
     (folder / "more").touch()
     with pytest.raises(UnusableModelError, match="not those that were registered"):
-        load_proven_scorer(folder, load, wanted)
-    assert used == [folder]
+        load_proven_scorer(folder, load, registered)
+    assert loaded == [folder]

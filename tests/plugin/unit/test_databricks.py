@@ -16,12 +16,12 @@ from kedro_azure_mlops.testing.databricks_rules import DatabricksError
 ROOT = Path("project")
 
 
-def configured(tracking: str, registry: str | None = None) -> Mlops:
+def mlops_config(tracking: str, registry: str | None = None) -> Mlops:
     return Mlops(tracking=Tracking(uri=tracking), registry=Registry(uri=registry, name="plant"))
 
 
 @pytest.mark.parametrize(
-    ("tracking", "registry", "asked", "expected"),
+    ("tracking", "registry", "requested", "expected"),
     [
         ("databricks", None, "", "databricks"),
         ("databricks", "databricks", "databricks-uc", "databricks"),
@@ -35,28 +35,28 @@ def configured(tracking: str, registry: str | None = None) -> Mlops:
         ("http://server", None, "http://registry", ""),
     ],
 )
-def test_the_registry_that_is_asked_for_is_the_one_that_is_used(
+def test_the_requested_registry_is_used(
     monkeypatch: pytest.MonkeyPatch,
     tracking: str,
     registry: str | None,
-    asked: str,
+    requested: str,
     expected: str,
 ) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "")
-    monkeypatch.setenv("MLFLOW_REGISTRY_URI", asked)
+    monkeypatch.setenv("MLFLOW_REGISTRY_URI", requested)
     monkeypatch.setattr(server, "_chosen_registry", [])
-    assert server.registry_of(configured(tracking, registry), ROOT) == expected
+    assert server.registry_of(mlops_config(tracking, registry), ROOT) == expected
 
 
 @pytest.mark.parametrize("address", ["databricks", "databricks-uc", "databricks-uc://mine"])
-def test_addresses_of_databricks_are_known(address: str) -> None:
+def test_databricks_addresses_are_recognized(address: str) -> None:
     assert databricks.is_databricks(address)
     assert databricks.is_unity_catalog(address) == ("-uc" in address)
     assert not databricks.is_unity_catalog(databricks.runs_beside(address))
 
 
 @pytest.mark.parametrize("address", ["https://databricks.example", "sqlite:///databricks.db", ""])
-def test_other_addresses_are_left_alone(address: str) -> None:
+def test_other_addresses_are_not_treated_as_databricks(address: str) -> None:
     assert not databricks.is_databricks(address)
     assert databricks.profile_of(address) == ""
     assert server.placed_experiment("plant", address, "/Shared/x") == "plant"
@@ -82,12 +82,12 @@ def test_a_name_that_fits_its_registry_is_accepted(name: str, uri: str) -> None:
         ("a:b", "databricks://mine"),
     ],
 )
-def test_a_name_that_does_not_fit_is_refused(name: str, uri: str) -> None:
+def test_a_name_that_does_not_fit_its_registry_is_rejected(name: str, uri: str) -> None:
     with pytest.raises(OperationError, match=rf"registry\.name: {name} is not a name of"):
         databricks.refuse_model_name(name, uri)
 
 
-def test_a_folder_of_experiments_is_an_absolute_path() -> None:
+def test_the_experiment_folder_must_be_an_absolute_path() -> None:
     assert Tracking(experiment_folder="/Users/me@example.com").experiment_folder
     with pytest.raises(ValueError, match="must be a workspace path, such as /Shared/mine"):
         Tracking(experiment_folder="mine")
@@ -129,14 +129,16 @@ def test_the_host_of_a_profile_is_read(
         ("something else", "See this message"),
     ],
 )
-def test_advice_names_the_cause_and_never_a_server_to_start(text: str, advice: str) -> None:
-    found = advice_on(mlflow.MlflowException(text), "databricks")
-    assert advice in found
-    assert found != START
+def test_advice_names_the_cause_and_never_suggests_starting_a_server(
+    text: str, advice: str
+) -> None:
+    given_advice = advice_on(mlflow.MlflowException(text), "databricks")
+    assert advice in given_advice
+    assert given_advice != START
     assert advice_on(ConnectionError("Connection refused"), "databricks") != START
 
 
-def test_a_parameter_is_cut_to_what_is_kept() -> None:
+def test_a_parameter_is_shortened_to_the_limit() -> None:
     assert databricks.shortened("x" * 500) == "x" * 500
     cut = databricks.shortened("ü" * 400)
     assert cut.startswith("ü" * 240)
@@ -156,28 +158,28 @@ FACTS = {
 }
 
 
-@pytest.mark.parametrize("more", [0, 120])
-def test_tags_are_packed_within_the_limits_and_come_back(more: int) -> None:
-    tags = FACTS | {f"metrics.of_{n}": repr(n / 7) for n in range(more)}
+@pytest.mark.parametrize("extra", [0, 120])
+def test_tags_are_packed_within_the_limits_and_unpacked_unchanged(extra: int) -> None:
+    tags = FACTS | {f"metrics.of_{n}": repr(n / 7) for n in range(extra)}
     packed = pack_tags(tags)
     UnityCatalog({}, enabled=True)._refuse_tags(packed)
     assert unpack_tags(packed) == tags
-    assert packed["digest"] == FACTS["digest"], "readable where it can be"
+    assert packed["digest"] == FACTS["digest"], "readable if possible"
     with pytest.raises(DatabricksError, match=r"reserved characters|at most 50 tags"):
         UnityCatalog({}, enabled=True)._refuse_tags(tags)
 
 
-def test_tags_that_others_have_set_stay_as_they_are() -> None:
+def test_tags_of_other_tools_are_unchanged() -> None:
     others = {"team": "forecast", "cost centre": "7", "notes_json": "not JSON", "list_json": "[1]"}
     assert unpack_tags(others | pack_tags(FACTS)) == others | FACTS
 
 
-def test_a_half_written_text_is_reported_and_a_whole_one_is_read() -> None:
+def test_a_complete_text_is_read_and_a_half_written_one_is_reported() -> None:
     packed = pack_tags({"parameters": "a" * 3_000})
     other = pack_tags({"parameters": "b" * 3_000})
     assert unpack_tags(packed) == {"parameters": "a" * 3_000}
     for mixed in (packed | {"parameters_json_2": other["parameters_json_2"]}, {**packed}):
         if mixed == packed:
             del mixed["parameters_json_3"]
-        with pytest.raises(mlflow.MlflowException, match="half written"):
+        with pytest.raises(mlflow.MlflowException, match="is incomplete"):
             unpack_tags(mixed)

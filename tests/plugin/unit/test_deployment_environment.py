@@ -15,16 +15,20 @@ from kedro_azure_mlops.errors import OperationError
 
 ENVIRONMENT = ServingEnvironment(name="plant-serving", image="python:3.12-slim")
 WHEEL = "kedro_azure_mlops-0.2.0-py3-none-any.whl"
-BYTES = b"a wheel"
+WHEEL_BYTES = b"a wheel"
 
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    """A project whose serving lock names the plugin, which lies in ``wheels``."""
+    """Return a project whose serving lock names the plugin, with its wheel in ``wheels``."""
     (tmp_path / "requirements").mkdir()
     (tmp_path / "wheels").mkdir()
-    (tmp_path / "wheels" / WHEEL).write_bytes(BYTES)
-    lock(tmp_path, "numpy==2.0.0", f"kedro-azure-mlops==0.2.0:{hashlib.sha256(BYTES).hexdigest()}")
+    (tmp_path / "wheels" / WHEEL).write_bytes(WHEEL_BYTES)
+    lock(
+        tmp_path,
+        "numpy==2.0.0",
+        f"kedro-azure-mlops==0.2.0:{hashlib.sha256(WHEEL_BYTES).hexdigest()}",
+    )
     return tmp_path
 
 
@@ -36,44 +40,44 @@ def lock(root: Path, *pins: str) -> None:
     (root / "requirements/serve.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
-def names(folder: Path) -> list[str]:
+def file_names(folder: Path) -> list[str]:
     return sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file())
 
 
-def test_the_build_context_holds_the_lock_and_the_wheels_that_it_names(root: Path) -> None:
+def test_the_build_context_contains_the_lock_and_the_wheels_that_it_names(root: Path) -> None:
     (root / "wheels/other-1.0-py3-none-any.whl").write_bytes(b"")
 
     folder = write_build_context(root, ENVIRONMENT)
 
-    assert names(folder) == ["Dockerfile", "serve.txt", f"wheels/{WHEEL}"]
+    assert file_names(folder) == ["Dockerfile", "serve.txt", f"wheels/{WHEEL}"]
     lines = (folder / "Dockerfile").read_text(encoding="utf-8").splitlines()
     assert "ARG IMAGE=python:3.12-slim" in lines
     text = (root / "requirements/serve.txt").read_text(encoding="utf-8")
     assert (folder / "serve.txt").read_text(encoding="utf-8") == text
 
 
-def test_without_the_plugin_in_the_lock_no_wheel_is_sent(root: Path) -> None:
+def test_no_wheel_is_included_if_the_lock_lacks_the_plugin(root: Path) -> None:
     lock(root, "numpy==2.0.0")
-    assert names(write_build_context(root, ENVIRONMENT)) == ["Dockerfile", "serve.txt"]
+    assert file_names(write_build_context(root, ENVIRONMENT)) == ["Dockerfile", "serve.txt"]
 
 
-def test_a_changed_wheel_is_refused(root: Path) -> None:
+def test_a_changed_wheel_is_rejected(root: Path) -> None:
     (root / "wheels" / WHEEL).write_bytes(b"another")
     with pytest.raises(OperationError, match=f"wheels/{WHEEL} is not the wheel that the locks"):
         write_build_context(root, ENVIRONMENT)
 
 
-def test_the_version_is_that_of_lock_and_image(root: Path) -> None:
-    one = environment_reference(root, ENVIRONMENT)
-    assert one.startswith("azureml:plant-serving:")
-    assert environment_reference(root, ENVIRONMENT) == one
-    other = ENVIRONMENT.model_copy(update={"image": "python:3.13-slim"})
-    assert environment_reference(root, other) != one
+def test_the_version_depends_on_the_lock_and_the_image(root: Path) -> None:
+    reference = environment_reference(root, ENVIRONMENT)
+    assert reference.startswith("azureml:plant-serving:")
+    assert environment_reference(root, ENVIRONMENT) == reference
+    other_image = ENVIRONMENT.model_copy(update={"image": "python:3.13-slim"})
+    assert environment_reference(root, other_image) != reference
     lock(root, "numpy==2.1.0")
-    assert environment_reference(root, ENVIRONMENT) != one
+    assert environment_reference(root, ENVIRONMENT) != reference
 
 
-def test_a_project_without_a_serving_lock_is_refused(root: Path) -> None:
+def test_a_project_without_a_serving_lock_is_rejected(root: Path) -> None:
     (root / "requirements/serve.txt").unlink()
     with pytest.raises(OperationError, match=r"There is no requirements/serve\.txt"):
         environment_reference(root, ENVIRONMENT)

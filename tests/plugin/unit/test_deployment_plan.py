@@ -39,25 +39,25 @@ CONFIG = Deployment(
 
 def state(traffic: dict[str, int], *others: str, failed: str = "", **tags: str) -> State:
     names = [*traffic, *others]
-    found = {n: Found(n, "Failed" if n == failed else "Succeeded", {}, "") for n in names}
-    return State(True, {n: s for n, s in traffic.items() if s}, {}, tags, found)
+    deployments = {n: Found(n, "Failed" if n == failed else "Succeeded", {}, "") for n in names}
+    return State(True, {n: s for n, s in traffic.items() if s}, {}, tags, deployments)
 
 
-def plan(found: State, new: str = "new", **more: Any) -> Any:
-    return make_plan(found, new, CONFIG, NOW, **more)
+def plan(current: State, new: str = "new", **more: Any) -> Any:
+    return make_plan(current, new, CONFIG, NOW, **more)
 
 
-def test_the_first_deployment_gets_all_traffic_at_once() -> None:
-    made = plan(State())
-    assert (made.creates_endpoint, made.creates, made.steps) == (True, True, [100])
-    assert not made.mirrors
-    assert plan_lines(made, CONFIG)[0] == "create the endpoint heat"
+def test_the_first_deployment_gets_all_traffic_in_one_step() -> None:
+    planned = plan(State())
+    assert (planned.creates_endpoint, planned.creates, planned.steps) == (True, True, [100])
+    assert not planned.mirrors
+    assert plan_lines(planned, CONFIG)[0] == "create the endpoint heat"
 
 
-def test_a_second_one_goes_by_steps() -> None:
-    made = plan(state({"old": 100}))
-    assert (made.creates, made.steps, made.mirrors) == (True, [10, 50, 100], True)
-    assert plan_lines(made, CONFIG) == [
+def test_a_second_deployment_gets_traffic_in_steps() -> None:
+    planned = plan(state({"old": 100}))
+    assert (planned.creates, planned.steps, planned.mirrors) == (True, [10, 50, 100], True)
+    assert plan_lines(planned, CONFIG) == [
         "create the deployment new at 0 % on 1 x small",
         "smoke test of new, here and after each step",
         "mirror 10 % for 60 s",
@@ -68,36 +68,36 @@ def test_a_second_one_goes_by_steps() -> None:
     ]
 
 
-def test_what_has_all_traffic_needs_nothing() -> None:
+def test_a_deployment_with_all_traffic_needs_no_change() -> None:
     assert plan(state({"new": 100})).is_nothing
 
 
-def test_what_is_there_without_traffic_is_not_made_again() -> None:
-    made = plan(state({"old": 100}, "new"))
-    assert (made.creates, made.steps) == (False, [10, 50, 100])
+def test_an_existing_deployment_without_traffic_is_not_recreated() -> None:
+    planned = plan(state({"old": 100}, "new"))
+    assert (planned.creates, planned.steps) == (False, [10, 50, 100])
 
 
-def test_what_has_failed_is_made_again() -> None:
-    made = plan(state({"old": 100}, "new", failed="new"))
-    assert (made.replaces_failed, made.creates) == (True, True)
+def test_a_failed_deployment_is_recreated() -> None:
+    planned = plan(state({"old": 100}, "new", failed="new"))
+    assert (planned.replaces_failed, planned.creates) == (True, True)
 
 
-def test_what_was_interrupted_goes_on() -> None:
-    found = state({"old": 90, "new": 10}, **{NEW: "new", BEFORE: "old=100"})
-    made = plan(found)
-    assert (made.steps, made.before, made.mirrors) == ([50, 100], {"old": 100}, False)
-    assert made.tags == {}
+def test_an_interrupted_rollout_continues() -> None:
+    interrupted = state({"old": 90, "new": 10}, **{NEW: "new", BEFORE: "old=100"})
+    planned = plan(interrupted)
+    assert (planned.steps, planned.before, planned.mirrors) == ([50, 100], {"old": 100}, False)
+    assert planned.tags == {}
 
 
 @pytest.mark.parametrize("tags", [{AB: "a b"}, {NEW: "other", BEFORE: "old=100"}])
-def test_nothing_goes_over_what_is_under_way(tags: dict[str, str]) -> None:
+def test_a_rollout_is_rejected_while_another_one_is_in_progress(tags: dict[str, str]) -> None:
     with pytest.raises(OperationError, match=r"under way|not finished"):
         plan(state({"old": 100}, **tags))
 
 
-def test_without_traffic_nothing_is_moved() -> None:
-    made = plan(state({"old": 100}), traffic=False)
-    assert (made.creates, made.steps, made.mirrors) == (True, [], False)
+def test_no_traffic_is_moved_if_none_is_requested() -> None:
+    planned = plan(state({"old": 100}), traffic=False)
+    assert (planned.creates, planned.steps, planned.mirrors) == (True, [], False)
 
 
 @pytest.mark.parametrize(
@@ -118,32 +118,34 @@ def test_traffic_always_sums_to_a_hundred(
     assert sum(after.values()) == 100
 
 
-def test_holds() -> None:
+def test_held_deployments_expire_and_unheld_ones_are_forgotten() -> None:
     past, future = (NOW + timedelta(hours=h) for h in (-1, 1))
     tags = {KEEP + "a": past.isoformat(), KEEP + "b": future.isoformat(), KEEP + "on": "soon"}
-    found = state({"on": 100}, "a", "b", "c", **tags)
-    assert expired(found, NOW) == ["a"]
-    assert forgotten(found) == ["c"]
-    assert kept(found) == ["b", "a"]
+    current = state({"on": 100}, "a", "b", "c", **tags)
+    assert expired(current, NOW) == ["a"]
+    assert forgotten(current) == ["c"]
+    assert kept(current) == ["b", "a"]
 
 
-def test_what_had_traffic_is_kept_and_what_is_over_is_forgotten() -> None:
-    found = state({"old": 60, "new": 40}, "older", **{KEEP + "older": "x", AB: "a b", "team": "ml"})
-    assert tags_after(found, ["new"], CONFIG, NOW) == {
+def test_tags_hold_the_previous_deployment_and_drop_a_finished_ab_test() -> None:
+    current = state(
+        {"old": 60, "new": 40}, "older", **{KEEP + "older": "x", AB: "a b", "team": "ml"}
+    )
+    assert tags_after(current, ["new"], CONFIG, NOW) == {
         "team": "ml",
         KEEP + "older": "x",
         KEEP + "old": "2026-01-01T14:00:00+00:00",
     }
 
 
-def test_traffic_is_written_into_a_tag_and_read_again() -> None:
+def test_traffic_is_written_to_a_tag_and_read_back() -> None:
     traffic = {"v1-a": 90, "v2-b": 10}
     assert traffic_of_tag(traffic_as_tag(traffic)) == traffic
     assert traffic_of_tag(traffic_as_tag({})) == {}
 
 
-def test_one_without_traffic_is_kept_again_each_time() -> None:
-    made = plan(state({"old": 100}, "new"), traffic=False)
-    assert (made.holds, made.is_nothing) == (True, False)
-    assert plan_lines(made, CONFIG) == ["keep new at 0 % for 2 h"]
+def test_a_deployment_without_traffic_is_held_again_by_each_run() -> None:
+    planned = plan(state({"old": 100}, "new"), traffic=False)
+    assert (planned.holds, planned.is_nothing) == (True, False)
+    assert plan_lines(planned, CONFIG) == ["keep new at 0 % for 2 h"]
     assert plan(state({"new": 100}), traffic=False).is_nothing

@@ -1,4 +1,4 @@
-"""Which answers the smoke test takes, and which it refuses."""
+"""Answers that the smoke test accepts and rejects."""
 
 import json
 from collections.abc import Callable
@@ -15,8 +15,8 @@ from kedro_azure_mlops.serve import score
 from tests.plugin.deployed import linear, save_linear_model
 
 
-class Served:
-    """Answers as an endpoint with this model; ``change`` may change a good answer."""
+class FakeEndpoint:
+    """An endpoint with this model; ``change`` alters a valid answer."""
 
     name = "heat"
 
@@ -24,12 +24,12 @@ class Served:
         self.model = model
         self.change: Callable[[Any], Any] = lambda body: body
         self.status = 200
-        self.takes_anything = False
+        self.accepts_anything = False
 
     def score(self, body: bytes, deployment: str | None = None) -> Reply:
         answer = score.answer(self.model, body)
         if answer.status != 200:
-            return Reply(200 if self.takes_anything else answer.status, answer.body, "v1")
+            return Reply(200 if self.accepts_anything else answer.status, answer.body, "v1")
         return Reply(self.status, self.change(json.loads(answer.text())), "v1")
 
 
@@ -44,9 +44,9 @@ def expected(folder: Path) -> Expected:
 
 
 @pytest.fixture
-def served(folder: Path, expected: Expected) -> Any:
+def endpoint(folder: Path, expected: Expected) -> Any:
     numbers = json.loads((folder / "linear.json").read_text(encoding="utf-8"))
-    return Served(score.Model(linear(numbers), expected.digest, "1"))
+    return FakeEndpoint(score.Model(linear(numbers), expected.digest, "1"))
 
 
 def first(**changes: Any) -> Callable[[Any], Any]:
@@ -58,30 +58,30 @@ def first(**changes: Any) -> Callable[[Any], Any]:
 
 def without(name: str) -> Callable[[Any], Any]:
     def change(body: Any) -> Any:
-        kept = [{k: v for k, v in row.items() if k != name} for row in body["data"]]
-        return body | {"data": kept}
+        rows = [{k: v for k, v in row.items() if k != name} for row in body["data"]]
+        return body | {"data": rows}
 
     return change
 
 
-def test_the_example_is_sent_and_what_was_recorded_is_expected(expected: Expected) -> None:
+def test_the_example_is_sent_and_its_recorded_answer_is_expected(expected: Expected) -> None:
     assert json.loads(expected.body)["data"] == expected.contract.example
     assert list(expected.rows[0]) == ["time", "unit", "energy", "is_high"]
     assert {row["is_high"] for row in expected.rows} == {True, False}
 
 
-def test_the_model_itself_passes(served: Any, expected: Expected) -> None:
-    smoke(served, expected, "v1")
-    refuse_no_answer(served, expected.body)
+def test_the_model_itself_passes(endpoint: Any, expected: Expected) -> None:
+    smoke(endpoint, expected, "v1")
+    refuse_no_answer(endpoint, expected.body)
 
 
-def test_the_last_decimal_may_differ(served: Any, expected: Expected) -> None:
-    served.change = first(energy=expected.rows[0]["energy"] + 1e-6)
-    smoke(served, expected, "v1")
+def test_the_last_decimal_may_differ(endpoint: Any, expected: Expected) -> None:
+    endpoint.change = first(energy=expected.rows[0]["energy"] + 1e-6)
+    smoke(endpoint, expected, "v1")
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         (first(energy=0.5), r"returns data\[0\].energy 0.5, but training recorded 4"),
         (first(energy=None), r"returns data\[0\].energy None"),
@@ -98,43 +98,45 @@ def test_the_last_decimal_may_differ(served: Any, expected: Expected) -> None:
         (lambda body: "<html>", "answers with the model unknown"),
     ],
 )
-def test_any_other_answer_is_refused(
-    served: Any, expected: Expected, change: Callable[[Any], Any], said: str
+def test_a_different_answer_is_rejected(
+    endpoint: Any, expected: Expected, change: Callable[[Any], Any], message: str
 ) -> None:
-    served.change = change
-    with pytest.raises(RefusedError, match=said):
-        smoke(served, expected, "v1")
+    endpoint.change = change
+    with pytest.raises(RefusedError, match=message):
+        smoke(endpoint, expected, "v1")
 
 
-def test_a_missing_value_that_was_recorded_is_expected(served: Any, expected: Expected) -> None:
+def test_a_recorded_missing_value_is_expected(endpoint: Any, expected: Expected) -> None:
     answer = [expected.contract.answer[0] | {"is_high": None}, *expected.contract.answer[1:]]
     contract = expected.contract.__class__(
         expected.contract.schema, expected.contract.example, answer
     )
-    served.change = first(is_high=None)
-    smoke(served, Expected(expected.digest, contract), "v1")
-    served.change = lambda body: body
+    endpoint.change = first(is_high=None)
+    smoke(endpoint, Expected(expected.digest, contract), "v1")
+    endpoint.change = lambda body: body
     with pytest.raises(RefusedError, match=r"data\[0\].is_high .*, but training recorded None"):
-        smoke(served, Expected(expected.digest, contract), "v1")
+        smoke(endpoint, Expected(expected.digest, contract), "v1")
 
 
-def test_a_server_that_fails_is_refused(served: Any, expected: Expected) -> None:
-    served.status = 503
+def test_a_server_that_fails_is_rejected(endpoint: Any, expected: Expected) -> None:
+    endpoint.status = 503
     with pytest.raises(RefusedError, match="v1 returns 503 for a valid request"):
-        smoke(served, expected, "v1")
+        smoke(endpoint, expected, "v1")
     with pytest.raises(RefusedError, match="v1 returns 503"):
-        refuse_no_answer(served, expected.body)
+        refuse_no_answer(endpoint, expected.body)
 
 
-def test_a_server_that_takes_anything_is_refused(served: Any, expected: Expected) -> None:
-    served.takes_anything = True
+def test_a_server_that_accepts_malformed_requests_is_rejected(
+    endpoint: Any, expected: Expected
+) -> None:
+    endpoint.accepts_anything = True
     with pytest.raises(RefusedError, match="returns 200 for a malformed request"):
-        smoke(served, expected, "v1")
+        smoke(endpoint, expected, "v1")
 
 
-def test_another_model_is_refused_by_its_digest(served: Any, expected: Expected) -> None:
+def test_another_model_is_rejected_by_its_digest(endpoint: Any, expected: Expected) -> None:
     with pytest.raises(RefusedError, match="answers with the model"):
-        smoke(served, Expected("f" * 64, expected.contract), "v1")
+        smoke(endpoint, Expected("f" * 64, expected.contract), "v1")
 
 
 def test_a_folder_without_a_model_cannot_be_deployed(tmp_path: Path) -> None:

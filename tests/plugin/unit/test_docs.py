@@ -38,26 +38,26 @@ def options_of(command: click.Command) -> set[str]:
 
 
 def targets_of(makefile: Path) -> set[str]:
-    """Return the targets of a Makefile, those of lists of commands included."""
+    """Return the targets of a Makefile, including those of its lists of commands."""
     text = makefile.read_text("utf-8")
     lists = re.findall(r"^(?:HERE|CLOUD) = (.+)", text, re.MULTILINE)
     return {*re.findall(r"^([a-z]+):", text, re.MULTILINE), *" ".join(lists).split()}
 
 
 def is_page(path: Path) -> bool:
-    """Return whether there is such a file, or one of the template that some answers render."""
+    """Return whether the file exists, possibly under a template name with a condition."""
     names = {re.sub(r"\{%.*?%\}", "", one.name) for one in path.parent.glob("*") if one.is_file()}
     return path.name in names
 
 
 def unknown_options(rest: str, known: set[str]) -> Iterator[str]:
-    """List the options on the rest of a command's line that it does not have."""
+    """List the options in the rest of a command line that the command does not have."""
     return (name for name in OPTION.findall(rest) if name not in known)
 
 
 @pages
 def test_commands_on_the_page_exist_and_have_these_options(page: Path) -> None:
-    """Each `kedro mlops COMMAND --option` could be typed as it is written."""
+    """Each `kedro mlops COMMAND --option` can be run as written."""
     faults = []
     with click.Context(mlops) as context:
         for name, rest in COMMAND.findall(page.read_text("utf-8")):
@@ -74,7 +74,7 @@ def test_commands_on_the_page_exist_and_have_these_options(page: Path) -> None:
 
 @pages
 def test_scripts_on_the_page_have_these_options(page: Path) -> None:
-    """Each `operation/execution/SCRIPT.py --option` could be typed as it is written."""
+    """Each `operation/execution/SCRIPT.py --option` can be run as written."""
     faults = []
     for name, rest in SCRIPT.findall(page.read_text("utf-8")):
         text = (SCRIPTS / f"{name}.py").read_text("utf-8")
@@ -99,7 +99,7 @@ def test_links_on_the_page_resolve(page: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "found"),
+    ("text", "commands"),
     [
         (
             "`kedro mlops champion --env dev --history` or -x",
@@ -115,7 +115,7 @@ def test_links_on_the_page_resolve(page: Path) -> None:
     ids=["inline", "comment", "several", "no command"],
 )
 def test_a_command_is_read_with_its_own_options(
-    text: str, found: list[tuple[str, list[str]]]
+    text: str, commands: list[tuple[str, list[str]]]
 ) -> None:
     """Text before and after a command does not count as part of it."""
-    assert [(name, OPTION.findall(rest)) for name, rest in COMMAND.findall(text)] == found
+    assert [(name, OPTION.findall(rest)) for name, rest in COMMAND.findall(text)] == commands

@@ -1,4 +1,4 @@
-"""Each check of the doctor says what is wrong and what to do, and finds the same thing right."""
+"""Each doctor check accepts a sound setup, and names the fault of a broken one and its fix."""
 
 import hashlib
 import importlib.metadata
@@ -37,12 +37,12 @@ def fault(check: Check) -> str:
 
 
 @pytest.mark.parametrize("version", ["3.11.0", "3.13.9"])
-def test_a_python_that_fits(project: Project, version):
+def test_a_supported_python_is_accepted(project: Project, version):
     assert python_version(project.path, version) == Check(True, f"Python {version}")
 
 
 @pytest.mark.parametrize("version", ["3.10.14", "3.14.0"])
-def test_a_python_that_does_not(project: Project, version):
+def test_an_unsupported_python_is_a_fault(project: Project, version):
     text = fault(python_version(project.path, version))
 
     assert f"Python {version}, but the project requires >=3.11" in text
@@ -51,51 +51,51 @@ def test_a_python_that_does_not(project: Project, version):
 
 @pytest.fixture
 def repository(tmp_path: Path) -> Path:
-    who = ("-c", "user.name=n", "-c", "user.email=e@example.com", "-c", "commit.gpgsign=false")
-    for command in (("init",), (*who, "commit", "--allow-empty", "-m", "Start")):
+    identity = ("-c", "user.name=n", "-c", "user.email=e@example.com", "-c", "commit.gpgsign=false")
+    for command in (("init",), (*identity, "commit", "--allow-empty", "-m", "Start")):
         subprocess.run(["git", *command], cwd=tmp_path, check=True, capture_output=True)
     return tmp_path
 
 
-def test_a_commit_is_named_and_what_is_not_in_it(repository: Path):
+def test_the_commit_and_uncommitted_files_are_reported(repository: Path):
     (clean,) = git(repository)
     (repository / "new.txt").touch()
     (dirty,) = git(repository)
 
     assert clean.is_ok
     assert dirty.is_ok
-    assert clean.text.endswith("all is committed")
+    assert clean.text.endswith("everything is committed")
     assert dirty.text.endswith("files not committed: 1")
 
 
-def test_a_repository_without_a_commit(tmp_path: Path):
+def test_a_repository_without_a_commit_is_a_fault(tmp_path: Path):
     subprocess.run(["git", "init"], cwd=tmp_path, check=True, capture_output=True)
 
     assert "git commit" in fault(git(tmp_path)[0])
 
 
-def test_a_machine_without_git(tmp_path: Path, monkeypatch):
+def test_a_missing_git_is_a_fault(tmp_path: Path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
 
     assert "git is not installed" in fault(git(tmp_path)[0])
 
 
 @pytest.fixture
-def locked(tmp_path: Path) -> Path:
+def locked_project(tmp_path: Path) -> Path:
     (tmp_path / "requirements").mkdir()
     lines = [f"{name}==1.0 \\\n    --hash=sha256:aa" for name in ("a", "b", "c", "d", "e")]
     (tmp_path / "requirements/run.txt").write_text("\n".join(lines), encoding="utf-8")
     return tmp_path
 
 
-def test_packages_as_locked(locked: Path):
+def test_packages_that_match_the_lock_are_accepted(locked_project: Path):
     installed = dict.fromkeys("abcdef", "1.0")
 
-    assert lock(locked, "run", installed).is_ok
+    assert lock(locked_project, "run", installed).is_ok
 
 
-def test_packages_that_are_not_as_locked(locked: Path):
-    text = fault(lock(locked, "run", {"a": "1.0", "b": "2.0"}))
+def test_packages_that_differ_from_the_lock_are_named(locked_project: Path):
+    text = fault(lock(locked_project, "run", {"a": "1.0", "b": "2.0"}))
 
     assert "b 2.0, not 1.0; c is missing, not 1.0; d is missing, not 1.0 and 1 more" in text
     assert text.endswith("(make setup)")
@@ -108,12 +108,12 @@ def azure_lock(path: Path) -> Path:
     return path
 
 
-def test_the_packages_for_azure_may_be_missing(tmp_path: Path):
-    found = lock(azure_lock(tmp_path), "azure", {"shared": "1.0"}, may_lack=True)
+def test_the_azure_packages_may_be_missing(tmp_path: Path):
+    check = lock(azure_lock(tmp_path), "azure", {"shared": "1.0"}, may_lack=True)
 
-    assert (found.is_ok, found.is_note) == (True, True)
-    assert "azure-ai-ml is not installed; it is needed for submit, deploy" in found.text
-    assert found.text.endswith("(make azure)")
+    assert (check.is_ok, check.is_note) == (True, True)
+    assert "azure-ai-ml is not installed; it is needed for submit, deploy" in check.text
+    assert check.text.endswith("(make azure)")
 
 
 @pytest.mark.parametrize(
@@ -124,17 +124,17 @@ def test_the_packages_for_azure_may_be_missing(tmp_path: Path):
         ({"client": "1.0", "shared": "1.0"}, False),
         ({"shared": "1.0"}, False),
     ],
-    ids=["another version", "another client", "half of them", "asked for"],
+    ids=["different version", "different client", "half installed", "required"],
 )
-def test_packages_for_azure_that_are_not_as_locked(
+def test_azure_packages_that_differ_from_the_lock_are_a_fault(
     installed: dict[str, str], may_lack: bool, tmp_path: Path
 ):
     text = fault(lock(azure_lock(tmp_path), "azure", installed, may_lack=may_lack))
 
-    assert "requirements/azure.txt differs from what is installed" in text
+    assert "requirements/azure.txt differs from the installed packages" in text
 
 
-def test_links_that_stay_and_links_that_leave(project: Project, tmp_path: Path):
+def test_links_must_not_point_out_of_the_project(project: Project, tmp_path: Path):
     (project.path / "src" / "stays").symlink_to(project.path / "pyproject.toml")
     assert snapshot(project.path).is_ok
 
@@ -143,13 +143,13 @@ def test_links_that_stay_and_links_that_leave(project: Project, tmp_path: Path):
     assert "src/leaves is a link that points out of the project" in fault(snapshot(project.path))
 
 
-def test_a_configuration_that_compiles(project: Project):
+def test_a_valid_configuration_compiles(project: Project):
     assert compiles(project.path, "stage") == Check(
         True, "the configuration compiles, steps: pipeline"
     )
 
 
-def test_a_configuration_that_does_not(project: Project):
+def test_a_configuration_that_does_not_compile_is_a_fault(project: Project):
     project.configure("stage", "azureml.yml", "steps: {fit: {nodes: [nothing]}}\n")
 
     assert "there is no node nothing" in fault(compiles(project.path, "stage"))
@@ -157,27 +157,27 @@ def test_a_configuration_that_does_not(project: Project):
 
 
 @pytest.mark.parametrize("minutes", [-5, 0, 5])
-def test_a_clock_that_is_right(minutes):
+def test_a_clock_within_the_tolerance_is_accepted(minutes):
     assert clock(format_datetime(NOW), NOW + timedelta(minutes=minutes)).is_ok
 
 
 @pytest.mark.parametrize(
-    ("minutes", "said"), [(-7, "7 minutes behind Azure's"), (90, "90 minutes ahead of Azure's")]
+    ("minutes", "message"), [(-7, "7 minutes behind Azure's"), (90, "90 minutes ahead of Azure's")]
 )
-def test_a_clock_that_is_wrong(minutes, said):
-    assert said in fault(clock(format_datetime(NOW), NOW + timedelta(minutes=minutes)))
+def test_a_wrong_clock_is_a_fault(minutes, message):
+    assert message in fault(clock(format_datetime(NOW), NOW + timedelta(minutes=minutes)))
 
 
 CLUSTER = Cluster(size="Standard_DS3_v2", max_instances=4)
 
 
-def test_a_quota_for_all_instances():
+def test_a_quota_for_all_instances_is_accepted():
     assert quota("cpu", CLUSTER, 4, {"DSv2": (16, 0), "all": (100, 20)}) == Check(
         True, "the quota allows the 4 instances of cpu"
     )
 
 
-def test_a_quota_for_some_instances():
+def test_a_quota_for_some_instances_is_reported():
     check = quota("cpu", CLUSTER, 4, {"DSv2": (16, 7)})
 
     assert check.is_ok
@@ -185,14 +185,14 @@ def test_a_quota_for_some_instances():
 
 
 @pytest.mark.parametrize("limits", [{"DSv2": (3, 0), "all": (100, 0)}, {"all": (0, 0)}])
-def test_a_quota_for_no_instance(limits):
+def test_a_quota_for_no_instance_is_a_fault(limits):
     text = fault(quota("cpu", CLUSTER, 4, limits))
 
     assert "cannot start: Standard_DS3_v2 has 4 cores" in text
     assert "ask for more" in text
 
 
-def test_a_project_that_asks_for_no_python_takes_any(tmp_path: Path):
+def test_a_project_without_requires_python_accepts_any(tmp_path: Path):
     (tmp_path / "pyproject.toml").write_text("[tool.kedro]\n", encoding="utf-8")
 
     assert python_version(tmp_path, "3.99.0").is_ok
@@ -208,31 +208,31 @@ def entry_points(*, hooks: str = "kedro_azure_mlops.hooks:hooks") -> EntryPoints
     )
 
 
-def test_a_plugin_that_kedro_loads():
+def test_a_plugin_that_kedro_loads_is_accepted():
     (check,) = plugin(entry_points())
 
     assert check.is_ok
     assert check.text.startswith(f"{PLUGIN} ")
-    assert plugin_faults(importlib.metadata.entry_points()) == []  # what is installed here
+    assert plugin_faults(importlib.metadata.entry_points()) == []  # the installed plugin
 
 
 def plugin_faults(known: EntryPoints) -> list[str]:
     return [check.text for check in plugin(known) if not check.is_ok]
 
 
-def test_a_plugin_that_is_not_registered():
+def test_a_plugin_that_is_not_registered_is_a_fault():
     (text,) = plugin_faults(EntryPoints(entry_points().select(group="kedro.hooks")))
 
     assert "is not registered under kedro.project_commands" in text
 
 
-def test_a_plugin_that_cannot_be_imported():
+def test_a_plugin_that_cannot_be_imported_is_a_fault():
     (text,) = plugin_faults(entry_points(hooks="kedro_azure_mlops.none:hooks"))
 
     assert "Kedro cannot load kedro_azure_mlops.none:hooks (kedro.hooks)" in text
 
 
-def test_hooks_that_the_project_disables(monkeypatch):
+def test_hooks_that_the_project_disables_are_a_fault(monkeypatch):
     monkeypatch.setattr(checks, "settings", SimpleNamespace(DISABLE_HOOKS_FOR_PLUGINS=(PLUGIN,)))
 
     (text,) = plugin_faults(entry_points())
@@ -241,7 +241,7 @@ def test_hooks_that_the_project_disables(monkeypatch):
 
 
 @pytest.fixture
-def with_wheel(tmp_path: Path) -> Path:
+def project_with_wheel(tmp_path: Path) -> Path:
     """A project whose lock names a wheel of ``wheels/``."""
     (tmp_path / "requirements").mkdir()
     (tmp_path / "wheels").mkdir()
@@ -254,48 +254,49 @@ def with_wheel(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_a_wheel_that_is_the_one_of_the_lock(with_wheel: Path):
-    assert list(wheels(with_wheel)) == [
+def test_a_wheel_that_matches_the_lock_is_accepted(project_with_wheel: Path):
+    assert list(wheels(project_with_wheel)) == [
         Check(True, f"wheels/ has the wheels that the locks name: {PLUGIN} 1.0")
     ]
 
 
-def test_a_wheel_that_has_changed(with_wheel: Path):
-    (with_wheel / "wheels/kedro_azure_mlops-1.0-py3-none-any.whl").write_bytes(b"other")
+def test_a_changed_wheel_is_a_fault(project_with_wheel: Path):
+    (project_with_wheel / "wheels/kedro_azure_mlops-1.0-py3-none-any.whl").write_bytes(b"other")
 
-    (check,) = wheels(with_wheel)
+    (check,) = wheels(project_with_wheel)
 
     assert "kedro_azure_mlops-1.0-py3-none-any.whl is not the wheel that the locks" in fault(check)
 
 
-def test_a_wheel_of_another_version(with_wheel: Path):
-    (with_wheel / "wheels/kedro_azure_mlops-1.0-py3-none-any.whl").rename(
-        with_wheel / "wheels/kedro_azure_mlops-0.9-py3-none-any.whl"
+def test_a_wheel_of_a_different_version_is_a_fault(project_with_wheel: Path):
+    (project_with_wheel / "wheels/kedro_azure_mlops-1.0-py3-none-any.whl").rename(
+        project_with_wheel / "wheels/kedro_azure_mlops-0.9-py3-none-any.whl"
     )
 
-    (check,) = wheels(with_wheel)
+    (check,) = wheels(project_with_wheel)
 
     assert f"requirements/run.txt names {PLUGIN}==1.0, but wheels/ has only 0.9" in fault(check)
 
 
-def test_a_wheel_that_is_missing(with_wheel: Path):
-    (with_wheel / "wheels/kedro_azure_mlops-1.0-py3-none-any.whl").unlink()
+def test_a_missing_wheel_is_a_fault(project_with_wheel: Path):
+    (project_with_wheel / "wheels/kedro_azure_mlops-1.0-py3-none-any.whl").unlink()
 
-    (check,) = wheels(with_wheel)
-    assert "but wheels/ has no wheel of it. Restore the wheel (git checkout" in fault(check)
+    (check,) = wheels(project_with_wheel)
+    assert "but wheels/ has no wheel for it. Restore the wheel (git checkout" in fault(check)
 
-    (with_wheel / "pyproject.toml").write_text("", encoding="utf-8")  # it comes from an index
-    assert list(wheels(with_wheel)) == []
+    # without find-links the wheel comes from an index
+    (project_with_wheel / "pyproject.toml").write_text("", encoding="utf-8")
+    assert list(wheels(project_with_wheel)) == []
 
 
 @pytest.mark.parametrize(
-    ("name", "said"),
+    ("name", "message"),
     [
         ("none.at.all:load", "cannot be imported: ModuleNotFoundError"),
         ("json:none", "json has no function none"),
         ("json", "json has no function (write pkg.mod:f)"),
     ],
 )
-def test_a_scorer_that_is_none(name, said):
-    assert said in fault(scorer(name))
+def test_a_scorer_that_cannot_be_imported_is_a_fault(name, message):
+    assert message in fault(scorer(name))
     assert scorer("json:loads").is_ok

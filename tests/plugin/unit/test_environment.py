@@ -1,4 +1,4 @@
-"""The environment of cloud jobs holds exactly what the locks name, by Docker and by conda."""
+"""The Docker or conda environment of cloud jobs has exactly the packages that the locks pin."""
 
 import hashlib
 import shutil
@@ -37,8 +37,8 @@ JOB_LOCK = LOCK + "adlfs==2026.8.0 \\\n    --hash=sha256:dd\n"
 
 
 def environment(**changes: Any) -> Environment:
-    given = {"name": "plant", "kind": "docker", "image": IMAGE, "python": "3.12"}
-    return Environment(**(given | changes))
+    defaults = {"name": "plant", "kind": "docker", "image": IMAGE, "python": "3.12"}
+    return Environment(**(defaults | changes))
 
 
 @pytest.fixture
@@ -50,7 +50,7 @@ def root(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def add_a_line(name: str) -> Callable[[Path], None]:
+def append_line(name: str) -> Callable[[Path], None]:
     def change(root: Path) -> None:
         with (root / name).open("a", encoding="utf-8") as file:
             file.write("# changed\n")
@@ -59,34 +59,34 @@ def add_a_line(name: str) -> Callable[[Path], None]:
 
 
 @pytest.mark.parametrize("name", [*LOCKS, "job.Dockerfile"])
-def test_what_it_is_made_of_makes_the_version(root, name):
-    made_of = environment(dockerfile="job.Dockerfile")
-    before = version(root, made_of)
-    assert version(root, made_of) == before
+def test_the_version_depends_on_the_locks_and_the_dockerfile(root, name):
+    configured = environment(dockerfile="job.Dockerfile")
+    before = version(root, configured)
+    assert version(root, configured) == before
 
-    add_a_line(name)(root)
+    append_line(name)(root)
 
-    assert version(root, made_of) != before
+    assert version(root, configured) != before
 
 
 @pytest.mark.parametrize("change", [{"image": "other:1"}, {"python": "3.13"}, {"kind": "conda"}])
-def test_what_it_is_built_upon_makes_the_version(root, change):
+def test_the_version_depends_on_the_image_python_and_kind(root, change):
     assert version(root, environment(**change)) != version(root, environment())
 
 
-def test_a_job_refers_to_its_version(root):
+def test_a_job_refers_to_the_version_of_its_environment(root):
     config = AzureML(experiment="e", compute="c", environment=environment())
 
     assert reference(root, config) == f"azureml:plant:{version(root, environment())}"
 
 
-def test_an_environment_that_others_made_stays_as_it_is_called(root):
+def test_a_reference_to_an_existing_environment_is_unchanged(root):
     config = AzureML(experiment="e", compute="c", environment="azureml:shared@latest")
 
     assert reference(root, config) == "azureml:shared@latest"
 
 
-def test_the_docker_context_is_the_dockerfile_and_both_locks(root):
+def test_the_docker_context_contains_the_dockerfile_and_both_locks(root):
     folder = write_docker_context(root, environment())
 
     assert folder == root / "build" / "environment"
@@ -107,7 +107,7 @@ def test_the_dockerfile_names_the_configured_image_and_python(root):
     assert "--find-links wheels ${LOCKS}" in text
 
 
-def test_a_second_context_keeps_nothing_of_the_first(root):
+def test_a_second_docker_context_replaces_the_first(root):
     (write_docker_context(root, environment()) / "left.over").touch()
 
     assert not (write_docker_context(root, environment()) / "left.over").exists()
@@ -125,8 +125,8 @@ def test_the_conda_file_has_each_pin_with_its_hashes_once(root):
     ]
 
 
-def wheel_in(root: Path, text: str = "wheel", name: str = "plug_in-1.0-py3-none-any.whl") -> str:
-    """Put a wheel into ``wheels/`` and its line into a lock; return its hash."""
+def add_wheel(root: Path, text: str = "wheel", name: str = "plug_in-1.0-py3-none-any.whl") -> str:
+    """Write a wheel to ``wheels/`` and its pin to a lock; return its hash."""
     (root / "wheels").mkdir(exist_ok=True)
     (root / "wheels" / name).write_text(text, encoding="utf-8")
     digest = hashlib.sha256(text.encode()).hexdigest()
@@ -135,8 +135,8 @@ def wheel_in(root: Path, text: str = "wheel", name: str = "plug_in-1.0-py3-none-
     return digest
 
 
-def test_a_wheel_that_a_lock_names_goes_along_and_others_stay(root):
-    wheel_in(root)
+def test_the_docker_context_contains_only_wheels_that_a_lock_names(root):
+    add_wheel(root)
     (root / "wheels" / "other-1.0-py3-none-any.whl").touch()
     (root / "wheels" / "no wheel.whl").touch()
 
@@ -145,9 +145,9 @@ def test_a_wheel_that_a_lock_names_goes_along_and_others_stay(root):
     assert [file.name for file in (folder / "wheels").iterdir()] == ["plug_in-1.0-py3-none-any.whl"]
 
 
-def test_the_bytes_of_a_wheel_make_the_version(root):
+def test_the_version_depends_on_the_bytes_of_a_wheel(root):
     without = version(root, environment())
-    wheel_in(root)
+    add_wheel(root)
     before = version(root, environment())
     assert before != without
 
@@ -156,8 +156,8 @@ def test_the_bytes_of_a_wheel_make_the_version(root):
     assert version(root, environment()) != before
 
 
-def test_a_wheel_that_is_not_the_one_of_the_lock_is_refused(root):
-    wheel_in(root)
+def test_a_wheel_that_differs_from_the_lock_is_rejected(root):
+    add_wheel(root)
     write_docker_context(root, environment())
     (root / "wheels" / "plug_in-1.0-py3-none-any.whl").write_text("other", encoding="utf-8")
 
@@ -165,24 +165,24 @@ def test_a_wheel_that_is_not_the_one_of_the_lock_is_refused(root):
         write_docker_context(root, environment())
 
 
-def test_a_conda_environment_that_would_need_a_wheel_is_refused(root):
+def test_a_conda_environment_that_needs_a_local_wheel_is_rejected(root):
     conda = environment(kind="conda")
     config = AzureML(compute="c", environment=conda)
     assert reference(root, config)
-    wheel_in(root)
+    add_wheel(root)
 
     with pytest.raises(OperationError, match=r"plug-in==1\.0 from wheels/.*kind: docker, or put"):
         reference(root, config)
 
-    (root / "wheels" / "plug_in-1.0-py3-none-any.whl").unlink()  # it is on an index
+    (root / "wheels" / "plug_in-1.0-py3-none-any.whl").unlink()  # now it comes from an index
     assert "plug-in==1.0" in write_conda_file(root, conda).read_text(encoding="utf-8")
 
 
-def test_the_configuration_names_other_locks(root):
+def test_the_configuration_can_name_other_locks(root):
     (root / "requirements.txt").write_text(LOCK, encoding="utf-8")
-    one = environment(locks=["requirements.txt"])
+    configured = environment(locks=["requirements.txt"])
 
-    folder = write_docker_context(root, one)
+    folder = write_docker_context(root, configured)
 
     assert {file.name for file in folder.iterdir()} == {"Dockerfile", "requirements.txt"}
     assert 'ARG LOCKS="--require-hashes -r requirements.txt"' in (folder / "Dockerfile").read_text(
@@ -190,7 +190,7 @@ def test_the_configuration_names_other_locks(root):
     )
 
 
-def test_a_lock_without_hashes_is_installed_as_it_is(root):
+def test_a_lock_without_hashes_is_installed_without_require_hashes(root):
     (root / "requirements.txt").write_text("kedro==1.7.0\n", encoding="utf-8")
 
     folder = write_docker_context(root, environment(locks=["requirements.txt"]))
@@ -199,18 +199,18 @@ def test_a_lock_without_hashes_is_installed_as_it_is(root):
 
 
 @pytest.mark.parametrize(
-    ("named", "said"),
+    ("changes", "message"),
     [
         ({"locks": ["requirements/none.txt"]}, "There is no requirements/none.txt.*make lock"),
         ({"dockerfile": "none.Dockerfile"}, "There is no none.Dockerfile, named under"),
     ],
 )
-def test_what_is_not_there_is_named(root, named, said):
-    with pytest.raises(OperationError, match=said):
-        version(root, environment(**named))
+def test_missing_files_are_named(root, changes, message):
+    with pytest.raises(OperationError, match=message):
+        version(root, environment(**changes))
 
 
-def test_options_and_addresses_in_a_lock_are_no_pins(root):
+def test_options_and_addresses_in_a_lock_are_not_pins(root):
     lock = root / "lock.txt"
     lines = ["--index-url https://example.org/simple", "a @ https://example.org/a.whl", "b==1"]
     lock.write_text("\n".join(lines), encoding="utf-8")
@@ -218,7 +218,7 @@ def test_options_and_addresses_in_a_lock_are_no_pins(root):
     assert pins(lock) == {"b": "1"}
 
 
-def test_azures_client_takes_both_kinds(root):
+def test_the_azure_client_accepts_both_kinds(root):
     image = entity(root, environment())._to_rest_object().properties
     conda = entity(root, environment(kind="conda"))._to_rest_object().properties
 
@@ -227,7 +227,7 @@ def test_azures_client_takes_both_kinds(root):
     assert len(yaml.safe_load(conda["condaFile"])["dependencies"][-1]["pip"]) == 3
 
 
-def test_pins_are_those_of_this_machine(root):
+def test_pins_are_those_for_this_platform(root):
     lock = root / "requirements" / "job.txt"
 
     assert len(requirements(lock)) == 3

@@ -1,4 +1,4 @@
-"""Error codes are found by what they do; what is held, and the end of a scale, are none."""
+"""Error codes are found by their pattern; held values and the end of a scale are not codes."""
 
 import numpy as np
 import pandas as pd
@@ -12,18 +12,18 @@ CODES = (85.0, -99.9, -127.0, 999.9, 6553.5, 0.0)
 
 
 def swing(seed: int = 0, decimals: int = 2) -> np.ndarray:
-    """Values of a daily swing between 16 and 24, every quarter of an hour."""
+    """Return quarter-hourly values of a daily swing between 16 and 24."""
     noise = np.random.default_rng(seed).normal(0, 0.3, ROWS)
     return (20 + 3 * np.sin(2 * np.pi * np.arange(ROWS) / 96) + noise).round(decimals)
 
 
-def at_random(values: np.ndarray, code: float, count: int, seed: int = 1) -> np.ndarray:
+def insert_at_random(values: np.ndarray, code: float, count: int, seed: int = 1) -> np.ndarray:
     changed = values.copy()
     changed[np.random.default_rng(seed).choice(ROWS, count, replace=False)] = code
     return changed
 
 
-def with_shape(values: np.ndarray, shape: list[float], times: int = 9) -> np.ndarray:
+def insert_shape(values: np.ndarray, shape: list[float], times: int = 9) -> np.ndarray:
     changed = values.copy()
     for start in range(100, 100 + 200 * times, 200):
         changed[start : start + len(shape)] = shape
@@ -33,49 +33,49 @@ def with_shape(values: np.ndarray, shape: list[float], times: int = 9) -> np.nda
 @pytest.mark.parametrize("code", CODES)
 @pytest.mark.parametrize("count", [3, 12, 400, 1200])
 @pytest.mark.parametrize("decimals", [1, 2])
-def test_a_code_is_found_however_often_it_comes(code: float, count: int, decimals: int) -> None:
-    values = at_random(swing(decimals=decimals), code, count)
+def test_a_code_is_found_whatever_its_frequency(code: float, count: int, decimals: int) -> None:
+    values = insert_at_random(swing(decimals=decimals), code, count)
     np.testing.assert_array_equal(find_error_codes(values), values == code)
 
 
 def test_two_codes_do_not_hide_each_other() -> None:
-    values = at_random(at_random(swing(), 85.0, 12), -99.9, 200, seed=2)
+    values = insert_at_random(insert_at_random(swing(), 85.0, 12), -99.9, 200, seed=2)
     np.testing.assert_array_equal(find_error_codes(values), np.isin(values, [85.0, -99.9]))
 
 
-def test_a_code_that_lasts_some_rows_is_found() -> None:
-    values = with_shape(swing(), [-127.0] * 6)
+def test_a_code_that_lasts_several_rows_is_found() -> None:
+    values = insert_shape(swing(), [-127.0] * 6)
     assert find_error_codes(values).sum() == 54
 
 
 NO_CODES = {
     "clean": swing(),
-    "twice only": at_random(swing(), 85.0, 2),
+    "twice only": insert_at_random(swing(), 85.0, 2),
     "different each time": np.where(
-        at_random(swing(), 1e3, 12) == 1e3, 85 + np.arange(ROWS) / 100, swing()
+        insert_at_random(swing(), 1e3, 12) == 1e3, 85 + np.arange(ROWS) / 100, swing()
     ),
-    "one long stretch": with_shape(swing(), [85.0] * 12, times=1),
-    "near the others": at_random(swing(), 26.5, 12),
+    "one long stretch": insert_shape(swing(), [85.0] * 12, times=1),
+    "near the other values": insert_at_random(swing(), 26.5, 12),
     "a thermostat": np.where(np.arange(ROWS) % 96 < 30, 16.0, 21.0),
     "a thermostat that hardly moves": np.where(np.arange(ROWS) % 7 < 6, 21.0, 20.5),
-    "held for days": with_shape(swing(), [8.0] * 96),
-    "the end of a scale": with_shape(swing(), [30, 45, 60, 75, 85, 85, 85, 85, 70, 55, 40, 30]),
-    "a steep rise to it": with_shape(swing(), [85, 85, 85, 60, 35]),
-    "a steep fall from it": with_shape(swing(), [40, 65, 85, 85, 85]),
+    "held for days": insert_shape(swing(), [8.0] * 96),
+    "the end of a scale": insert_shape(swing(), [30, 45, 60, 75, 85, 85, 85, 85, 70, 55, 40, 30]),
+    "a sudden rise to the end of a scale": insert_shape(swing(), [85, 85, 85, 60, 35]),
+    "a sudden fall from the end of a scale": insert_shape(swing(), [40, 65, 85, 85, 85]),
     "on and off": np.arange(ROWS) % 2 * 100.0,
     "constant": np.full(ROWS, 20.0),
-    "nothing": np.zeros(0),
+    "no values": np.zeros(0),
 }
 
 
 @pytest.mark.parametrize("values", NO_CODES.values(), ids=NO_CODES)
-def test_what_is_no_code_is_left_alone(values: np.ndarray) -> None:
+def test_other_values_are_not_taken_for_codes(values: np.ndarray) -> None:
     assert not find_error_codes(values).any()
 
 
 def test_each_series_is_judged_by_its_own_values() -> None:
-    """85 is usual for a boiler whose rows lie between those of the other series."""
-    cold = at_random(swing(), 85.0, 12)
+    """85 is usual for a boiler whose rows alternate with those of the other series."""
+    cold = insert_at_random(swing(), 85.0, 12)
     hot = (85 + swing(seed=3) - 20).round(1)
     values, series = np.stack([cold, hot], axis=1).ravel(), np.array(["cold", "hot"] * ROWS, object)
     np.testing.assert_array_equal(
@@ -84,21 +84,21 @@ def test_each_series_is_judged_by_its_own_values() -> None:
 
 
 @pytest.mark.parametrize("seed", range(10))
-def test_many_short_series_are_judged_as_each_of_them_is(seed: int) -> None:
-    """Most of them are passed over together: none of those has a code."""
-    chance = np.random.default_rng(seed)
-    found, expected = [], []
+def test_many_short_series_give_the_same_codes_as_each_one_alone(seed: int) -> None:
+    """Most series are skipped together, as none of them has a code."""
+    random = np.random.default_rng(seed)
+    tables, expected = [], []
     for number in range(60):
-        values = swing(seed=100 * seed + number, decimals=number % 3)[: chance.integers(1, 60)]
+        values = swing(seed=100 * seed + number, decimals=number % 3)[: random.integers(1, 60)]
         if number % 2:
-            places = chance.integers(0, len(values), chance.integers(1, 8))
-            values[places] = chance.choice([85.0, -127.0, 30.0])
-        found.append(pd.DataFrame({"values": values, "series": f"s{number}"}))
+            positions = random.integers(0, len(values), random.integers(1, 8))
+            values[positions] = random.choice([85.0, -127.0, 30.0])
+        tables.append(pd.DataFrame({"values": values, "series": f"s{number}"}))
         expected.append(np.isin(values, error_codes._codes(values)))
     table = (
-        pd.concat(found).assign(expected=np.concatenate(expected)).sample(frac=1, random_state=1)
+        pd.concat(tables).assign(expected=np.concatenate(expected)).sample(frac=1, random_state=1)
     )
-    table = table.sort_index(kind="stable")  # the rows of a series in their order, but not together
+    table = table.sort_index(kind="stable")  # each series in order, but interleaved
     assert 0 < table["expected"].sum() < len(table)
     np.testing.assert_array_equal(
         find_error_codes(table["values"], table["series"]), table["expected"]

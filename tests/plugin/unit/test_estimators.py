@@ -8,7 +8,7 @@ RIDGE = "sklearn.linear_model.Ridge"
 
 
 class Unsaveable:
-    """Fits and scores, and is a type that is not listed as trusted."""
+    """An estimator that fits and scores, but whose type is not trusted."""
 
     def fit(self, rows: np.ndarray) -> "Unsaveable":
         self.rows_ = rows
@@ -23,16 +23,16 @@ class Failing(Unsaveable):
         raise RuntimeError("not today")
 
 
-OURS = f"{Unsaveable.__module__}.Unsaveable"
+UNSAVEABLE = f"{Unsaveable.__module__}.Unsaveable"
 
 
-def test_the_seed_goes_to_an_estimator_that_takes_one() -> None:
+def test_the_seed_is_passed_to_an_estimator_that_accepts_one() -> None:
     assert new_estimator(RIDGE, {"alpha": 2.0}, seed=3).get_params()["random_state"] == 3
     assert new_estimator(RIDGE, {"random_state": 1}, seed=3).random_state == 1
     assert new_estimator("sklearn.neighbors.KernelDensity", {}, seed=3).bandwidth == 1.0
 
 
-def test_null_removes_an_argument_of_another_estimator_and_no_other() -> None:
+def test_null_removes_an_argument_that_the_estimator_lacks() -> None:
     svm = "sklearn.svm.OneClassSVM"
     assert new_estimator(svm, {"novelty": None, "nu": 0.2}).nu == 0.2
     with pytest.raises(ValueError, match=r"novelty=True; .*NAME=null removes"):
@@ -40,13 +40,13 @@ def test_null_removes_an_argument_of_another_estimator_and_no_other() -> None:
     assert new_estimator(RIDGE, {"random_state": None}, seed=3).random_state is None
 
 
-def test_what_fits_scores_and_is_stored_safely_is_accepted() -> None:
+def test_usable_estimators_are_accepted() -> None:
     refuse_unusable("sklearn.svm.OneClassSVM", {}, ["score_samples"], columns=3)
-    refuse_unusable(OURS, {}, ["predict", "score_samples"], columns=3, trusted=[OURS])
+    refuse_unusable(UNSAVEABLE, {}, ["predict", "score_samples"], columns=3, trusted=[UNSAVEABLE])
 
 
 @pytest.mark.parametrize(
-    ("name", "arguments", "why"),
+    ("name", "arguments", "reason"),
     [
         ("no.such.Thing", {}, "cannot be imported"),
         ("Thing", {}, "cannot be imported"),
@@ -57,16 +57,16 @@ def test_what_fits_scores_and_is_stored_safely_is_accepted() -> None:
         (RIDGE, {"trees": 5}, "cannot be created: .*'trees'"),
         ("sklearn.svm.OneClassSVM", {"nu": 7}, "cannot be fitted: .*'nu'"),
         (f"{Failing.__module__}.Failing", {}, "cannot be fitted: not today"),
-        (OURS, {}, "cannot be stored safely: .*not trusted"),
+        (UNSAVEABLE, {}, "cannot be stored safely: .*not trusted"),
     ],
 )
-def test_what_cannot_be_used_is_refused_by_name(name: str, arguments: dict, why: str) -> None:
-    with pytest.raises(ValueError, match=why) as refusal:
+def test_unusable_estimators_are_rejected_by_name(name: str, arguments: dict, reason: str) -> None:
+    with pytest.raises(ValueError, match=reason) as refusal:
         refuse_unusable(name, arguments, ["score_samples", "decision_function"], columns=3)
     assert name in str(refusal.value)
 
 
-def test_what_cannot_be_fitted_on_the_data_names_its_parameter() -> None:
+def test_a_failed_fit_names_the_parameter_of_the_estimator() -> None:
     rows = np.zeros((3, 2))
     message = r"^model\.estimator=X cannot be fitted on 3 rows: .*nu"
     with pytest.raises(OperationError, match=message):

@@ -1,4 +1,4 @@
-"""Exact Shapley values of a score, and the answers that carry them."""
+"""Exact Shapley values of scores, and the answers that include them."""
 
 import itertools
 import json
@@ -39,11 +39,11 @@ from kedro_azure_mlops.models import save_model
 from kedro_azure_mlops.monitor.profile import PROFILE, reference_profile
 from kedro_azure_mlops.serve import score
 from kedro_azure_mlops.serve.batches import ScoredPieces, score_pieces
-from tests.plugin.shap_reference import FILE, GAMES, rows_of, values_of_shap
+from tests.plugin.shap_reference import FILE, GAMES, rows_of, shap_values
 from tests.plugin.trained import arrays_of, body_of, measured, small_scorer
 from tests.plugin.trained import rows_of as json_rows
 
-small_scorer()  # its package can be imported from now on
+small_scorer()  # makes its package importable
 
 from plant.rolling import RollingLoad  # noqa: E402
 
@@ -51,16 +51,16 @@ USUAL = 60.0
 
 
 class ExplainedLoad(RollingLoad):
-    """The deviation of a load from the mean of the last ones, which is made of three numbers."""
+    """A scorer that explains the deviation of a load from its rolling mean by three features."""
 
     def explained(self, columns: Columns, wanted: np.ndarray | None = None) -> Explainable:
         load = columns["load"]
-        asked = np.arange(len(load)) if wanted is None else np.flatnonzero(wanted)
+        requested = np.arange(len(load)) if wanted is None else np.flatnonzero(wanted)
         means = load - self.score(columns)["deviation"] if len(load) else load
-        values = np.column_stack([load, means, np.full(len(load), 7.0)])[asked]
-        usual = np.full(values.shape, USUAL)
+        values = np.column_stack([load, means, np.full(len(load), 7.0)])[requested]
+        baseline = np.full(values.shape, USUAL)
         return Explainable(
-            *("deviation", ["load", "mean", "idle"], values, usual),
+            *("deviation", ["load", "mean", "idle"], values, baseline),
             lambda mixed, rows: mixed[:, 0] - mixed[:, 1],
         )
 
@@ -78,8 +78,8 @@ class Weighted:
         )
 
     def score(self, columns: Columns, wanted: np.ndarray | None = None) -> dict[str, np.ndarray]:
-        found = np.column_stack([*columns.values()]) @ self.weights
-        return {"sum": found if wanted is None else found[wanted]}
+        sums = np.column_stack([*columns.values()]) @ self.weights
+        return {"sum": sums if wanted is None else sums[wanted]}
 
     def explained(self, columns: Columns, wanted: np.ndarray | None = None) -> Explainable:
         values = np.column_stack([*columns.values()])
@@ -103,36 +103,36 @@ def explained_body(table: pd.DataFrame, explain: object = True) -> str:
     return json.dumps({"data": json_rows(table), "explain": explain})
 
 
-# The values
+# Shapley values
 
 
 @pytest.mark.parametrize("name", GAMES)
-def test_the_values_are_those_of_shap(name: str) -> None:
-    """Of shap's exact explainer with the baseline as its only background row, stored in a file."""
+def test_shapley_values_equal_the_stored_values_of_shap(name: str) -> None:
+    """The stored values are from shap's exact explainer, with the baseline as background row."""
     stored = json.loads(FILE.read_text(encoding="utf-8"))
     values, baseline = (np.array(stored[name][part]) for part in ("values", "baseline"))
     np.testing.assert_array_equal((values, baseline), rows_of(name))
     function = GAMES[name][0]
-    found, _, _ = shapley_values(lambda mixed, _: function(mixed), values, baseline)
-    np.testing.assert_allclose(found, stored[name]["shapley_values"], rtol=1e-9, atol=1e-12)
+    contributions, _, _ = shapley_values(lambda mixed, _: function(mixed), values, baseline)
+    np.testing.assert_allclose(contributions, stored[name]["shapley_values"], rtol=1e-9, atol=1e-12)
 
 
 @pytest.mark.skipif(
     find_spec("shap") is None,
-    reason="shap is not installed, it needs 600 MB: its stored values are compared instead",
+    reason="shap (600 MB) is not installed: its stored values are compared instead",
 )
 @pytest.mark.parametrize("name", GAMES)
-def test_the_values_are_those_that_shap_computes_here(name: str) -> None:
+def test_shapley_values_equal_those_of_the_installed_shap(name: str) -> None:
     function = GAMES[name][0]
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of shap's own imports
-        expected = values_of_shap(function, *rows_of(name))
-    found, _, _ = shapley_values(lambda mixed, _: function(mixed), *rows_of(name))
-    np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-12)
+        warnings.simplefilter("ignore")  # shap's own imports warn
+        expected = shap_values(function, *rows_of(name))
+    contributions, _, _ = shapley_values(lambda mixed, _: function(mixed), *rows_of(name))
+    np.testing.assert_allclose(contributions, expected, rtol=1e-9, atol=1e-12)
 
 
-def test_the_values_are_the_mean_over_all_orders_of_the_features() -> None:
-    """The definition: what a feature adds when it comes after those before it, in each order."""
+def test_shapley_values_are_means_over_all_orders_of_the_features() -> None:
+    """By definition: the mean change of the score when a feature is added, over all orders."""
     values, baseline = (part[:, :5] for part in rows_of("steps"))
     function = GAMES["steps"][0]
     expected = np.zeros(values.shape)
@@ -143,54 +143,58 @@ def test_the_values_are_the_mean_over_all_orders_of_the_features() -> None:
             before = function(mixed)
             mixed[:, feature] = values[:, feature]
             expected[:, feature] += (function(mixed) - before) / len(orders)
-    found, _, _ = shapley_values(lambda mixed, _: function(mixed), values, baseline)
-    np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-12)
+    contributions, _, _ = shapley_values(lambda mixed, _: function(mixed), values, baseline)
+    np.testing.assert_allclose(contributions, expected, rtol=1e-9, atol=1e-12)
 
 
 @pytest.mark.parametrize("scale", [1e-9, 1.0, 1e9])
 @pytest.mark.parametrize("name", GAMES)
-def test_the_values_add_up_to_the_difference_of_the_scores(name: str, scale: float) -> None:
+def test_shapley_values_add_up_to_the_difference_of_the_scores(name: str, scale: float) -> None:
     function = GAMES[name][0]
     values, baseline = rows_of(name)
-    found, scores, usual = shapley_values(lambda m, _: scale * function(m), values, baseline)
+    contributions, scores, baseline_scores = shapley_values(
+        lambda m, _: scale * function(m), values, baseline
+    )
     np.testing.assert_array_equal(scores, scale * function(values))
-    np.testing.assert_array_equal(usual, scale * function(baseline))
-    np.testing.assert_allclose(found.sum(1), scores - usual, rtol=1e-9, atol=1e-15 * scale)
+    np.testing.assert_array_equal(baseline_scores, scale * function(baseline))
+    np.testing.assert_allclose(
+        contributions.sum(1), scores - baseline_scores, rtol=1e-9, atol=1e-15 * scale
+    )
 
 
-def test_a_feature_without_effect_has_none_and_twins_have_the_same() -> None:
+def test_unused_features_have_no_contribution_and_equal_ones_the_same() -> None:
     values, baseline = rows_of("interactions")
     values[:, 1], baseline[:, 1] = values[:, 0], baseline[:, 0]
 
     def product(mixed: np.ndarray, _: np.ndarray) -> np.ndarray:
         return mixed[:, 0] * mixed[:, 1] + 0.1 * mixed[:, 2]
 
-    found, _, _ = shapley_values(product, values, baseline)
-    assert (found[:, 3:] == 0).all()
-    np.testing.assert_allclose(found[:, 0], found[:, 1], rtol=1e-12)
-    np.testing.assert_allclose(found[:, 2], 0.1 * (values - baseline)[:, 2], rtol=1e-9)
+    contributions, _, _ = shapley_values(product, values, baseline)
+    assert (contributions[:, 3:] == 0).all()
+    np.testing.assert_allclose(contributions[:, 0], contributions[:, 1], rtol=1e-12)
+    np.testing.assert_allclose(contributions[:, 2], 0.1 * (values - baseline)[:, 2], rtol=1e-9)
 
 
-def test_all_mixes_of_a_row_are_scored_in_one_call_and_many_rows_in_blocks() -> None:
-    asked: list[int] = []
+def test_a_row_is_scored_in_one_call_and_many_rows_in_blocks() -> None:
+    call_sizes: list[int] = []
 
     def steps(mixed: np.ndarray, rows: np.ndarray) -> np.ndarray:
-        asked.append(len(mixed))
+        call_sizes.append(len(mixed))
         return GAMES["steps"][0](mixed) + rows
 
     values, baseline = np.random.default_rng(0).normal(size=(2, 3000, 5))
     all_together, scores, _ = shapley_values(steps, values, baseline)
-    assert len(asked) > 1
-    assert sum(asked) == 3000 * 32
-    assert max(asked) <= 2**16
-    asked.clear()
-    alone, score_alone, _ = shapley_values(steps, values[2500:2501], baseline[2500:2501])
-    assert asked == [32]
-    np.testing.assert_allclose(all_together[2500], alone[0], atol=1e-9)
-    assert scores[2500] == score_alone[0] + 2500
+    assert len(call_sizes) > 1
+    assert sum(call_sizes) == 3000 * 32
+    assert max(call_sizes) <= 2**16
+    call_sizes.clear()
+    single, single_score, _ = shapley_values(steps, values[2500:2501], baseline[2500:2501])
+    assert call_sizes == [32]
+    np.testing.assert_allclose(all_together[2500], single[0], atol=1e-9)
+    assert scores[2500] == single_score[0] + 2500
 
 
-def test_more_features_than_can_be_explained_are_refused() -> None:
+def test_too_many_features_are_rejected() -> None:
     scorer = Weighted(*[1.0] * MOST_FEATURES)
     assert reason_not_explained(scorer) is None
     row = {f"x{number}": 1.0 for number in range(MOST_FEATURES)}
@@ -205,31 +209,31 @@ def test_more_features_than_can_be_explained_are_refused() -> None:
         shapley_values(lambda mixed, _: mixed.sum(1), np.ones((1, 13)), np.zeros((1, 13)))
 
 
-# In words
+# Explanations as text
 
 
 def words_of(*values: float, weights: tuple[float, ...] | None = None) -> str:
     columns = {f"x{number}": np.array([value]) for number, value in enumerate(values)}
-    found = explain_rows(Weighted(*(weights or [1.0] * len(values))), columns)
-    assert found is not None
-    return found[0].words
+    explanations = explain_rows(Weighted(*(weights or [1.0] * len(values))), columns)
+    assert explanations is not None
+    return explanations[0].words
 
 
-def test_words_name_the_largest_contributions_first_and_three_at_most() -> None:
+def test_the_text_names_at_most_three_contributions_largest_first() -> None:
     assert words_of(1.0, 4.0, 3.0, 2.0) == "x1 4 (usual 0), x2 3 (usual 0), x3 2 (usual 0)"
-    assert words_of(10.0, 1.5, 0.0) == "x0 10 (usual 0)"  # the others are small beside it
+    assert words_of(10.0, 1.5, 0.0) == "x0 10 (usual 0)"  # the others are relatively small
 
 
-def test_words_leave_out_what_moves_the_score_the_other_way() -> None:
+def test_the_text_omits_contributions_of_the_opposite_sign() -> None:
     assert words_of(5.0, -2.0, 4.0) == "x0 5 (usual 0), x2 4 (usual 0)"
     assert words_of(-5.0, 2.0, -4.0) == "x0 -5 (usual 0), x2 -4 (usual 0)"
 
 
-def test_a_row_like_the_baseline_is_said_to_be_usual() -> None:
-    assert words_of(0.0, 0.0) == "nothing differs from what is usual"
+def test_a_row_that_equals_the_baseline_is_described_as_usual() -> None:
+    assert words_of(0.0, 0.0) == "no feature differs from its usual value"
 
 
-# In a request
+# Explanations in a request
 
 
 def test_flagged_rows_and_the_newest_of_each_series_are_explained(scorer: ExplainedLoad) -> None:
@@ -239,32 +243,32 @@ def test_flagged_rows_and_the_newest_of_each_series_are_explained(scorer: Explai
     rows = explained.body["data"]
     answers = [{k: v for k, v in row.items() if k != "explanation"} for row in rows]
     assert answers == plain.body["data"]
-    given = {number for number, row in enumerate(rows) if row["explanation"]}
+    explained_rows = {number for number, row in enumerate(rows) if row["explanation"]}
     flagged = {number for number, row in enumerate(rows) if row["is_far"]}
     assert 0 < len(flagged) < 50
-    assert given == flagged | {len(rows) - 2, len(rows) - 1}
-    for number in given:
-        found = rows[number]["explanation"]
+    assert explained_rows == flagged | {len(rows) - 2, len(rows) - 1}
+    for number in explained_rows:
+        explanation = rows[number]["explanation"]
         load = table["load"][number]
-        assert [*found] == ["words", "contributions", "baseline_score"]
-        assert found["baseline_score"] == 0.0
-        assert found["contributions"]["load"] == pytest.approx(load - USUAL)
-        assert found["contributions"]["idle"] == 0.0
-        assert sum(found["contributions"].values()) == pytest.approx(
+        assert [*explanation] == ["words", "contributions", "baseline_score"]
+        assert explanation["baseline_score"] == 0.0
+        assert explanation["contributions"]["load"] == pytest.approx(load - USUAL)
+        assert explanation["contributions"]["idle"] == 0.0
+        assert sum(explanation["contributions"].values()) == pytest.approx(
             rows[number]["deviation"], 1e-5
         )
-        assert found["words"].startswith(f"{rows[number]['unit']}: ")
+        assert explanation["words"].startswith(f"{rows[number]['unit']}: ")
     assert json.loads(explained.text()) == explained.body
 
 
-def test_without_explain_or_with_false_nothing_is_explained(scorer: ExplainedLoad) -> None:
+def test_nothing_is_explained_unless_requested(scorer: ExplainedLoad) -> None:
     table = measured().tail(4)
     plain = ask(scorer, body_of(table))
     assert ask(scorer, explained_body(table, False)) == plain
     assert "explanation" not in plain.body["data"][0]
 
 
-def test_rows_that_are_sent_twice_get_one_explanation(scorer: ExplainedLoad) -> None:
+def test_repeated_rows_get_the_same_explanation(scorer: ExplainedLoad) -> None:
     rows = json_rows(measured().tail(60))
     bodies = (rows, [row for row in rows for _ in range(2)])
     once, both = (
@@ -277,7 +281,7 @@ def test_rows_that_are_sent_twice_get_one_explanation(scorer: ExplainedLoad) -> 
 def test_a_row_without_an_answer_is_explained_by_its_reason(scorer: ExplainedLoad) -> None:
     table = measured().tail(2).assign(unit=["south", "north"])
     south, north = ask(scorer, explained_body(table)).body["data"]
-    words = "south: the model has no answer to this row"
+    words = "south: the model has no answer for this row"
     assert south["explanation"] == {"words": words, "contributions": {}, "baseline_score": None}
     assert north["explanation"]["contributions"]
 
@@ -296,12 +300,12 @@ def test_a_row_without_an_answer_is_explained_by_its_reason(scorer: ExplainedLoa
         reason="why",
     )
     answer = ask(reasoned, '{"data": [{"x0": 9}, {"x0": 2}], "explain": true}')
-    found = [row["explanation"]["words"] for row in answer.body["data"]]
-    assert found == ["too high", "x0 2 (usual 0)"]
+    texts = [row["explanation"]["words"] for row in answer.body["data"]]
+    assert texts == ["too high", "x0 2 (usual 0)"]
 
 
 @pytest.mark.parametrize("explain", ["true", 1, 0, None, [], {}], ids=repr)
-def test_explain_is_true_or_false(scorer: ExplainedLoad, explain: object) -> None:
+def test_explain_must_be_true_or_false(scorer: ExplainedLoad, explain: object) -> None:
     refused = ask(scorer, explained_body(measured().tail(2), explain))
     assert (refused.status, refused.body["error"]) == (
         400,
@@ -310,15 +314,15 @@ def test_explain_is_true_or_false(scorer: ExplainedLoad, explain: object) -> Non
     assert ask(scorer, explained_body(measured().tail(2))).status == 200
 
 
-def test_a_model_that_cannot_explain_says_so_and_answers_without() -> None:
+def test_a_model_that_cannot_explain_rejects_only_explain_requests() -> None:
     plain = small_scorer()
     refused = ask(plain, explained_body(measured().tail(2)))
     assert (refused.status, refused.body["error"]["field"]) == (400, "explain")
-    assert "does not declare what its score is computed from" in refused.body["error"]["message"]
+    assert "does not declare the features of its score" in refused.body["error"]["message"]
     assert ask(plain, body_of(measured().tail(2))).status == 200
 
 
-def test_a_model_with_an_explanation_of_its_own_keeps_it() -> None:
+def test_a_model_with_an_explanation_column_keeps_it() -> None:
     scorer = Weighted(1.0)
     scorer.schema = Schema((Column("explanation", "double"),), scorer.schema.outputs)
     row = '{"data": [{"explanation": 1}]'
@@ -331,80 +335,87 @@ def test_the_number_of_rows_that_a_request_may_explain_is_limited() -> None:
     rows = [{"x0": 1.0}] * (MOST_ROWS + 1)
     refused = ask(Weighted(1.0), json.dumps({"data": rows, "explain": True}))
     assert refused.body["error"]["field"] == "explain"
-    assert "1,001 rows are to be explained, at most 1,000" in refused.body["error"]["message"]
+    assert (
+        "1,001 rows need explanations, more than the limit of 1,000"
+        in refused.body["error"]["message"]
+    )
     for body in ({"data": rows}, {"data": rows[1:], "explain": True}):
         assert ask(Weighted(1.0), json.dumps(body)).status == 200
 
 
-def test_an_explanation_of_another_score_is_never_given() -> None:
+def test_an_explanation_of_a_different_score_is_rejected() -> None:
     scorer = Weighted(1.0, 2.0)
     body = '{"data": [{"x0": 1, "x1": 1}], "explain": true}'
     assert ask(scorer, body).status == 200
     explained = scorer.explained
 
-    def another(columns: Columns, wanted: Any = None) -> Explainable:
-        found = explained(columns, wanted)
-        return Explainable("sum", found.names, found.values, found.baseline, lambda m, _: m[:, 0])
+    def other_score(columns: Columns, wanted: Any = None) -> Explainable:
+        original = explained(columns, wanted)
+        return Explainable(
+            "sum", original.names, original.values, original.baseline, lambda m, _: m[:, 0]
+        )
 
-    scorer.explained = another
+    scorer.explained = other_score
     refused = ask(scorer, body)
     assert refused.body["error"]["field"] == "explain"
     assert "explains the sum 1 but answers 3" in refused.body["error"]["message"]
 
 
-def test_a_score_that_is_no_number_for_some_mixes_has_no_contributions() -> None:
+def test_a_score_that_is_nan_for_some_mixes_has_no_contributions() -> None:
     scorer = Weighted(1.0, 1.0)
     explained = scorer.explained
 
     def with_holes(columns: Columns, wanted: Any = None) -> Explainable:
-        found = explained(columns, wanted)
+        original = explained(columns, wanted)
         return Explainable(
-            *("sum", found.names, found.values, found.baseline),
+            *("sum", original.names, original.values, original.baseline),
             lambda m, _: np.where(m[:, 0] == 0, np.nan, m.sum(1)),
         )
 
     scorer.explained = with_holes
     answer = ask(scorer, '{"data": [{"x0": 1, "x1": 1}], "explain": true}')
-    found = answer.body["data"][0]["explanation"]
-    assert found["words"].startswith("not explained: ")
-    assert (found["contributions"], found["baseline_score"]) == ({}, None)
+    explanation = answer.body["data"][0]["explanation"]
+    assert explanation["words"].startswith("not explained: ")
+    assert (explanation["contributions"], explanation["baseline_score"]) == ({}, None)
 
 
-# In files
+# Explanations in files
 
 
-def cut(table: pd.DataFrame, size: int) -> Iterator[pd.DataFrame]:
+def split_rows(table: pd.DataFrame, size: int) -> Iterator[pd.DataFrame]:
     return (table.iloc[start : start + size] for start in range(0, len(table), size))
 
 
 @pytest.mark.parametrize("size", [1, 7, 400])
-def test_a_file_has_a_line_for_each_flagged_row(scorer: ExplainedLoad, size: int) -> None:
+def test_each_flagged_row_of_a_file_has_an_explanation(scorer: ExplainedLoad, size: int) -> None:
     table = measured().tail(150)
-    plain = pd.concat(score_pieces(cut(table, size), scorer, "3"))
-    found = pd.concat(score_pieces(cut(table, size), scorer, "3", explain=True))
-    assert [*found.columns[-2:]] == ["explanation", "model_version"]
-    pd.testing.assert_frame_equal(found.drop(columns="explanation"), plain)
-    is_far = found["is_far"] == 1
+    plain = pd.concat(score_pieces(split_rows(table, size), scorer, "3"))
+    scores = pd.concat(score_pieces(split_rows(table, size), scorer, "3", explain=True))
+    assert [*scores.columns[-2:]] == ["explanation", "model_version"]
+    pd.testing.assert_frame_equal(scores.drop(columns="explanation"), plain)
+    is_far = scores["is_far"] == 1
     assert is_far.any()
-    assert found["explanation"].notna().tolist() == is_far.tolist()
-    assert found.loc[is_far, "explanation"].str.startswith(("north: ", "7: ")).all()
+    assert scores["explanation"].notna().tolist() == is_far.tolist()
+    assert scores.loc[is_far, "explanation"].str.startswith(("north: ", "7: ")).all()
     in_request = ask(scorer, explained_body(table)).body["data"]
     words = [row["explanation"]["words"] for row in in_request if row["is_far"]]
-    assert found.loc[is_far, "explanation"].tolist() == words
+    assert scores.loc[is_far, "explanation"].tolist() == words
 
 
 @pytest.mark.parametrize("kind", ["csv", "parquet"])
-def test_explanations_are_written(scorer: ExplainedLoad, tmp_path: Path, kind: str) -> None:
+def test_explanations_are_written_to_files(
+    scorer: ExplainedLoad, tmp_path: Path, kind: str
+) -> None:
     target = ScoredPieces(filepath=str(tmp_path / f"scores.{kind}"))
     table = measured().tail(150)
-    target.save(score_pieces(cut(table, 20), scorer, "3", explain=True))
-    found = pd.concat(target.load())
-    assert found["explanation"].notna().sum() == (found["is_far"] == 1).sum() > 0
+    target.save(score_pieces(split_rows(table, 20), scorer, "3", explain=True))
+    scores = pd.concat(target.load())
+    assert scores["explanation"].notna().sum() == (scores["is_far"] == 1).sum() > 0
 
 
-def test_a_model_that_cannot_explain_is_refused_before_a_row_is_read() -> None:
+def test_a_model_that_cannot_explain_is_rejected_before_a_row_is_read() -> None:
     def pieces() -> Iterator[pd.DataFrame]:
-        raise AssertionError("it was read")
+        raise AssertionError("a row was read")
         yield
 
     with pytest.raises(OperationError, match="The scores cannot be explained: the scorer"):
@@ -412,32 +423,34 @@ def test_a_model_that_cannot_explain_is_refused_before_a_row_is_read() -> None:
     score_pieces(pieces(), small_scorer(), "3")
 
 
-# For a report
+# Explanations for a report
 
 
-def test_rows_of_a_table_are_explained_in_the_order_in_which_they_are_asked(
+def test_rows_of_a_table_are_explained_in_the_requested_order(
     scorer: ExplainedLoad,
 ) -> None:
     table = measured().tail(200)
     in_request = [row["explanation"] for row in ask(scorer, explained_body(table)).body["data"]]
     mixed = table.reset_index(drop=True).sample(frac=1, random_state=0)
     twice = pd.concat([mixed, mixed.head(50)])
-    columns, places = arrays_of(twice), twice.index.to_numpy()
+    columns, positions = arrays_of(twice), twice.index.to_numpy()
     for rows in (np.array([3, 190, 7]), np.array([5])):
-        found = explain_rows(scorer, columns, rows)
-        expected = explain_rows(scorer, arrays_of(table), places[rows])
-        assert found == expected
-        assert all(one.contributions for one in found or ())
-    is_explained = np.array([in_request[place] is not None for place in places])
-    found = explain_rows(scorer, columns, is_explained)
-    assert found is not None
-    assert [one.to_json() for one in found] == [in_request[place] for place in places[is_explained]]
-    assert found[0].score == pytest.approx(sum(found[0].contributions.values()))
+        explanations = explain_rows(scorer, columns, rows)
+        expected = explain_rows(scorer, arrays_of(table), positions[rows])
+        assert explanations == expected
+        assert all(one.contributions for one in explanations or ())
+    is_explained = np.array([in_request[position] is not None for position in positions])
+    explanations = explain_rows(scorer, columns, is_explained)
+    assert explanations is not None
+    assert [one.to_json() for one in explanations] == [
+        in_request[position] for position in positions[is_explained]
+    ]
+    assert explanations[0].score == pytest.approx(sum(explanations[0].contributions.values()))
     assert len(explain_rows(scorer, arrays_of(table)) or ()) == 200
     assert explain_rows(scorer, columns, np.array([], int)) == []
 
 
-def test_a_report_on_a_model_that_cannot_explain_is_told_why(
+def test_the_reason_is_logged_if_a_model_cannot_explain(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     with caplog.at_level(logging.WARNING):
@@ -446,36 +459,36 @@ def test_a_report_on_a_model_that_cannot_explain_is_told_why(
     assert reason_not_explained(small_scorer()) in caplog.text
 
 
-def test_an_explanation_without_contributions_can_be_sent() -> None:
+def test_an_explanation_without_contributions_can_be_serialized() -> None:
     assert Explanation("why").to_json() == {
         **{"words": "why", "contributions": {}},
         "baseline_score": None,
     }
 
 
-# The stored model itself
+# Stored models without a scorer
 
 
 @pytest.fixture(scope="module")
 def stored(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A regression on two numbers, one of them whole, with what was usual in training."""
+    """Return a stored regression on a float and an integer, with its training profile."""
     draw = np.random.default_rng(0)
     table = pd.DataFrame({"a": draw.normal(3, 1, 101), "b": draw.integers(0, 9, 101)})
     model = LinearRegression().fit(table, 2 * table["a"] - table["b"])
     folder = tmp_path_factory.mktemp("stored") / "model"
     save_model(model, folder)
-    write_usual(folder, table)
+    write_profile(folder, table)
     return folder
 
 
-def write_usual(folder: Path, table: pd.DataFrame) -> None:
+def write_profile(folder: Path, table: pd.DataFrame) -> None:
     profile = reference_profile(table, read_contract(folder).schema)
     (folder / PROFILE).write_text(json.dumps(profile), encoding="utf-8")
     write_manifest(folder)
 
 
 def refusal_of(folder: Path, row: dict[str, Any]) -> str:
-    """Ask for an explanation, which is refused, and without, which is answered."""
+    """Return the message that rejects an explanation of a row that can be scored."""
     model = score.load_served(folder, None)
     assert score.answer(model, json.dumps({"data": [row]})).status == 200
     refused = score.answer(model, json.dumps({"data": [row], "explain": True}))
@@ -483,7 +496,7 @@ def refusal_of(folder: Path, row: dict[str, Any]) -> str:
     return str(refused.body["error"]["message"])
 
 
-def test_a_stored_model_of_numbers_is_explained_beside_the_medians_of_training(
+def test_a_stored_model_is_explained_relative_to_the_training_medians(
     stored: Path,
 ) -> None:
     model = score.load_served(stored, None)
@@ -492,17 +505,17 @@ def test_a_stored_model_of_numbers_is_explained_beside_the_medians_of_training(
     b = float(np.median(draw.integers(0, 9, 101)))
     answer = score.answer(model, '{"data": [{"a": 9.0, "b": 4}], "explain": true}')
     (row,) = answer.body["data"]
-    found = row["explanation"]
-    assert found["contributions"]["a"] == pytest.approx(2 * (9 - a), rel=1e-9)
-    assert found["contributions"]["b"] == pytest.approx(b - 4, abs=1e-9)
-    assert found["baseline_score"] == pytest.approx(2 * a - b, rel=1e-9)
-    assert found["words"] == f"a 9 (usual {a:.4g})"
-    added = found["baseline_score"] + sum(found["contributions"].values())
-    assert added == pytest.approx(row["prediction"], rel=1e-9)
+    explanation = row["explanation"]
+    assert explanation["contributions"]["a"] == pytest.approx(2 * (9 - a), rel=1e-9)
+    assert explanation["contributions"]["b"] == pytest.approx(b - 4, abs=1e-9)
+    assert explanation["baseline_score"] == pytest.approx(2 * a - b, rel=1e-9)
+    assert explanation["words"] == f"a 9 (usual {a:.4g})"
+    total = explanation["baseline_score"] + sum(explanation["contributions"].values())
+    assert total == pytest.approx(row["prediction"], rel=1e-9)
 
 
 @pytest.mark.parametrize("content", [None, "{}", "[", '{"series": [{"columns": {}}]}'])
-def test_a_stored_model_is_not_explained_where_nothing_says_what_is_usual(
+def test_a_stored_model_without_a_profile_is_not_explained(
     stored: Path, tmp_path: Path, content: str | None
 ) -> None:
     folder = Path(shutil.copytree(stored, tmp_path / "model"))
@@ -514,14 +527,16 @@ def test_a_stored_model_is_not_explained_where_nothing_says_what_is_usual(
     assert "no profile.json in the model folder has the median of a, b" in message
 
 
-def test_a_stored_model_of_texts_or_several_answers_is_not_explained(tmp_path: Path) -> None:
+def test_a_stored_model_with_text_inputs_or_several_outputs_is_not_explained(
+    tmp_path: Path,
+) -> None:
     table = pd.DataFrame({"a": [1.0, 2.0, 3.0, 4.0]})
     save_model(LinearRegression().fit(table, np.ones((4, 2))), tmp_path / "two")
-    write_usual(tmp_path / "two", table)
+    write_profile(tmp_path / "two", table)
     assert "does not return a single number" in refusal_of(tmp_path / "two", {"a": 1})
     names = pd.DataFrame({"kind": ["x", "y", "x", "y"]})
     encoded = make_pipeline(OneHotEncoder(), LinearRegression()).fit(names, table["a"])
     encoded.input_example = names
     save_model(encoded, tmp_path / "texts")
-    write_usual(tmp_path / "texts", names)
+    write_profile(tmp_path / "texts", names)
     assert "has inputs that are not numbers: kind" in refusal_of(tmp_path / "texts", {"kind": "x"})

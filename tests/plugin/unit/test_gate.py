@@ -1,4 +1,4 @@
-"""The rules of the gate, on a table as a project's node makes it and on plain numbers."""
+"""The rules of the gate, applied to the table of a project's node and to plain metrics."""
 
 import json
 from typing import Any
@@ -80,7 +80,7 @@ def reasons(decision: dict[str, Any], passed: bool | None = None) -> list[str]:
         "champion cannot be compared",
     ],
 )
-def test_the_gate_on_a_ranking(
+def test_the_gate_checks_minimum_champion_and_baselines(
     scores: dict[str, float], champion: dict[str, str | None], refused: list[str]
 ) -> None:
     decision = decide(comparison(**scores), champion, RULES, COST)
@@ -88,7 +88,7 @@ def test_the_gate_on_a_ranking(
     assert decision["passed"] is not bool(refused)
 
 
-def test_the_gate_gives_its_reasons_with_the_numbers() -> None:
+def test_the_reasons_include_the_numbers() -> None:
     decision = decide(comparison(challenger=0.5), CHAMPION, RULES, COST)
     assert "R² 0.500 against 0.600 for the champion (version 7), 0.01 worse allowed" in reasons(
         decision
@@ -98,12 +98,12 @@ def test_the_gate_gives_its_reasons_with_the_numbers() -> None:
     assert decision["champion_version"] == "7"
 
 
-def test_numbers_that_differ_are_written_so_that_they_do() -> None:
+def test_numbers_that_differ_are_formatted_differently() -> None:
     (reason,) = reasons(decide(comparison(challenger=0.29999), NONE_YET, RULES, COST), False)
     assert reason == "R² 0.29999, minimum 0.3"
 
 
-def test_a_table_may_be_a_mapping_and_a_gate_its_model() -> None:
+def test_the_table_may_be_a_mapping_and_the_gate_a_model() -> None:
     table = comparison().to_dict(orient="index")
     assert decide(table, CHAMPION, Gate(**RULES), COST) == decide(
         comparison(), CHAMPION, RULES, COST
@@ -111,26 +111,28 @@ def test_a_table_may_be_a_mapping_and_a_gate_its_model() -> None:
 
 
 @pytest.mark.parametrize(("share", "passed"), [(0.1, True), (0.11, False)])
-def test_the_gate_on_a_maximum(share: float, passed: bool) -> None:
+def test_a_value_above_the_maximum_is_refused(share: float, passed: bool) -> None:
     decision = decide(comparison().assign(share=share), CHAMPION, RULES, COST)
     assert refused_rules(decision) == ([] if passed else ["maximum"])
 
 
 @pytest.mark.parametrize(("required", "passed"), [(True, False), (False, True)])
-def test_the_gate_without_labels(required: bool, passed: bool) -> None:
+def test_missing_labels_are_refused_only_if_labels_are_required(
+    required: bool, passed: bool
+) -> None:
     unlabelled = comparison().drop(columns="r2")
     decision = decide(unlabelled, CHAMPION, RULES | {"require_labels": required}, COST)
     assert decision["passed"] is passed
     assert refused_rules(decision) == ([] if passed else ["labels"])
 
 
-def test_labels_without_a_number_do_not_wave_a_model_through() -> None:
+def test_a_nan_metric_does_not_count_as_missing_labels() -> None:
     decision = decide(comparison(challenger=NAN), CHAMPION, RULES, COST)
     assert refused_rules(decision) == ["minimum", "champion", "mean"]
     assert set(reasons(decision, False)) == {"missing metric: r2"}
 
 
-def test_a_metric_in_other_letters_is_named() -> None:
+def test_a_metric_in_the_wrong_case_is_reported_with_the_measured_one() -> None:
     rules = RULES | {"rules": [{"metric": "R2", "minimum": 0.1}]}
     assert "missing metric: R2. Did you mean r2?" in reasons(
         decide(comparison(), CHAMPION, rules, COST), False
@@ -161,7 +163,7 @@ def test_a_metric_of_all_data_is_not_suggested_for_one_of_a_slice() -> None:
     assert reasons(decision, False) == ["missing metric: average_precision.worst"]
 
 
-def test_a_champion_that_cannot_be_compared_goes_only_when_configured() -> None:
+def test_a_champion_that_cannot_be_compared_is_replaced_only_if_configured() -> None:
     champion = CHAMPION | {"incomparable": "version 7 was trained on other columns"}
     refused = decide(comparison(), champion, RULES, COST)
     assert refused_rules(refused) == ["champion"]
@@ -170,7 +172,7 @@ def test_a_champion_that_cannot_be_compared_goes_only_when_configured() -> None:
     assert any("trained on other columns" in reason for reason in reasons(decision))
 
 
-def test_a_champion_that_the_table_lacks_is_not_beaten() -> None:
+def test_a_champion_missing_from_the_table_is_not_beaten() -> None:
     table = comparison().drop(index="champion")
     decision = decide(table, CHAMPION, RULES, COST)
     assert refused_rules(decision) == ["champion"]
@@ -200,7 +202,7 @@ def test_a_champion_with_a_fault_is_never_replaced(options: dict[str, Any]) -> N
         ("higher", None, 0.3, True),
     ],
 )
-def test_each_metric_may_be_so_much_worse(
+def test_each_metric_has_its_own_champion_tolerance(
     better: str, allowed: float | None, value: float, passed: bool
 ) -> None:
     table = comparison().assign(other=2.0)
@@ -210,20 +212,20 @@ def test_each_metric_may_be_so_much_worse(
     assert refused_rules(decision) == ([] if passed else ["champion"])
 
 
-def test_without_a_tolerance_the_champion_is_not_compared_and_that_is_said() -> None:
+def test_without_a_tolerance_the_champion_is_reported_as_not_compared() -> None:
     decision = decide(comparison(), CHAMPION, gate(SHARE), COST)
-    assert "champion (version 7) is not compared: no rule asks for it" in reasons(decision)
+    assert "champion (version 7) is not compared: no rule requires it" in reasons(decision)
 
 
 @pytest.mark.parametrize(("better", "passed"), [("higher", False), ("lower", True)])
-def test_a_baseline_is_beaten_on_the_better_side(better: str, passed: bool) -> None:
+def test_a_baseline_is_beaten_in_the_better_direction(better: str, passed: bool) -> None:
     rule = {"metric": "r2", "better": better, "beats": ["mean"]}
     decision = decide(comparison(mean=0.7), NONE_YET, gate(rule), COST)
     assert refused_rules(decision) == ([] if passed else ["mean"])
 
 
 @pytest.mark.parametrize("limit", [{"minimum": 0.1}, {"champion_tolerance": 0.1}], ids=str)
-def test_a_metric_of_a_rule_that_is_missing_is_a_refusal(limit: dict[str, float]) -> None:
+def test_a_missing_metric_of_a_rule_is_refused(limit: dict[str, float]) -> None:
     table = comparison().assign(recall=NAN)
     rules = {**RULES, "rules": [*RULES["rules"], {"metric": "recall", **limit}]}
     decision = decide(table, CHAMPION, rules, COST)
@@ -234,33 +236,31 @@ def test_a_metric_of_a_rule_that_is_missing_is_a_refusal(limit: dict[str, float]
 
 
 @pytest.mark.parametrize("better", ["higher", "lower"])
-@pytest.mark.parametrize("theirs", [NAN, float("inf"), float("-inf"), None, "n/a"], ids=str)
-def test_a_metric_of_the_champion_that_is_no_number_blocks_the_challenger(
-    better: str, theirs: Any
-) -> None:
+@pytest.mark.parametrize("champion_value", [NAN, float("inf"), float("-inf"), None, "n/a"], ids=str)
+def test_an_invalid_champion_metric_blocks_the_challenger(better: str, champion_value: Any) -> None:
     table = comparison().assign(other=0.5).astype({"other": object})
     rules = gate({"metric": "other", "better": better, "champion_tolerance": 0.1})
     assert decide(table, CHAMPION, rules, COST)["passed"]
-    table.loc["champion", "other"] = theirs
+    table.loc["champion", "other"] = champion_value
     assert refused_rules(decide(table, CHAMPION, rules, COST)) == ["champion"]
 
 
-@pytest.mark.parametrize("ours", [NAN, float("inf"), float("-inf")], ids=str)
+@pytest.mark.parametrize("challenger_value", [NAN, float("inf"), float("-inf")], ids=str)
 @pytest.mark.parametrize("better", ["higher", "lower"])
-def test_of_a_metric_that_is_no_number_each_rule_says_that_it_is_missing(
-    better: str, ours: float
+def test_every_rule_reports_a_nan_or_infinite_metric_as_missing(
+    better: str, challenger_value: float
 ) -> None:
     limit = {"minimum" if better == "higher" else "maximum": 0.3}
     rules = gate({"metric": "m", "better": better, "champion_tolerance": 0.1, **limit})
-    sound, broken = {"m": 0.3}, {"m": ours}
-    for found in (champion_rules(broken, sound, "7", rules), level_rules(broken, rules)):
-        assert [one["reason"] for one in found if not one["passed"]] == ["missing metric: m"]
-    for found in (champion_rules(sound, sound, "7", rules), level_rules(sound, rules)):
-        assert all(one["passed"] for one in found)
+    sound, broken = {"m": 0.3}, {"m": challenger_value}
+    for results in (champion_rules(broken, sound, "7", rules), level_rules(broken, rules)):
+        assert [one["reason"] for one in results if not one["passed"]] == ["missing metric: m"]
+    for results in (champion_rules(sound, sound, "7", rules), level_rules(sound, rules)):
+        assert all(one["passed"] for one in results)
 
 
 @pytest.mark.parametrize("row", ["challenger", "mean"])
-def test_a_baseline_that_cannot_be_compared_is_a_refusal(row: str) -> None:
+def test_a_baseline_that_cannot_be_compared_is_refused(row: str) -> None:
     rules = gate({"metric": "r2", "beats": ["mean"]})
     assert decide(comparison(), NONE_YET, rules, COST)["passed"]
     decision = decide(comparison(**{row: NAN}), NONE_YET, rules, COST)
@@ -280,13 +280,13 @@ def test_a_baseline_that_cannot_be_compared_is_a_refusal(row: str) -> None:
 def test_a_quiet_rule_names_its_number_only_when_it_refuses(
     latency: float | None, refused: list[str], reason: str
 ) -> None:
-    measured = {} if latency is None else {"latency_ms": latency}
-    decision = decide(comparison(), CHAMPION, RULES, measured)
+    costs = {} if latency is None else {"latency_ms": latency}
+    decision = decide(comparison(), CHAMPION, RULES, costs)
     assert refused_rules(decision) == refused
     assert reason in reasons(decision)
 
 
-def test_a_quiet_rule_is_quiet_about_champion_and_baselines_too() -> None:
+def test_a_quiet_rule_omits_the_numbers_of_champion_and_baselines() -> None:
     rule = {"metric": "r2", "champion_tolerance": 0.1, "beats": ["mean"], "quiet": True}
     assert reasons(decide(comparison(), CHAMPION, gate(rule))) == [
         "r2 is at most 0.1 worse than champion (version 7)",
@@ -301,10 +301,10 @@ def test_two_runs_of_one_model_get_the_same_decision() -> None:
     assert json.dumps(first) == json.dumps(second)
 
 
-def test_parameters_are_written_the_same_typed_or_not() -> None:
-    typed = {"features": {"gap": 6.0}, "gate": gate(SHARE)}
-    assert json.dumps(untyped(typed)["features"]) == '{"gap": 6}'
-    assert untyped(typed)["gate"]["rules"][0]["maximum"] == 0.1
+def test_typed_parameters_are_written_as_plain_values() -> None:
+    parameters = {"features": {"gap": 6.0}, "gate": gate(SHARE)}
+    assert json.dumps(untyped(parameters)["features"]) == '{"gap": 6}'
+    assert untyped(parameters)["gate"]["rules"][0]["maximum"] == 0.1
 
 
 def test_without_rules_every_model_passes_and_the_reason_says_so() -> None:
@@ -318,17 +318,17 @@ def test_without_rules_every_model_passes_and_the_reason_says_so() -> None:
     [
         ([{"metric": "a", "champion_tolerance": -1}], "greater than or equal to 0"),
         ([{"metric": "a", "better": "more"}], "'higher' or 'lower'"),
-        ([{"metric": "a", "minimun": 1}], "unknown key 'minimun'; allowed are metric, better"),
+        ([{"metric": "a", "minimun": 1}], "unknown key 'minimun'; allowed keys: metric, better"),
         ([{"metric": "a"}, {"metric": "a"}], "rules name the metric a twice"),
     ],
 )
-def test_a_rule_that_makes_no_sense_is_refused(rules: list[Any], message: str) -> None:
+def test_an_invalid_rule_is_rejected(rules: list[Any], message: str) -> None:
     with pytest.raises(ValidationError, match=message):
         Gate(rules=rules)
 
 
 @pytest.mark.parametrize(("r2", "passed"), [(0.59, True), (0.58, False)])
-def test_a_project_without_a_node_is_decided_on_metrics_and_tags(r2: float, passed: bool) -> None:
+def test_without_a_node_the_gate_decides_on_metrics_and_tags(r2: float, passed: bool) -> None:
     rules = gate({"metric": "r2", "champion_tolerance": 0.01})
     champion = ("7", {"metrics.r2": "0.6", "gate": "passed"})
     decision = decide_alone(rules, None, {"r2": r2}, champion)
@@ -339,14 +339,14 @@ def test_a_project_without_a_node_is_decided_on_metrics_and_tags(r2: float, pass
     assert reasons(decide_alone(rules, None, {}, champion), False) == ["missing metric: r2"]
 
 
-def test_without_a_node_too_a_metric_that_is_no_number_never_passes() -> None:
+def test_without_a_node_a_nan_metric_never_passes() -> None:
     rules = gate({"metric": "r2", "minimum": 0.1, "needs_labels": True})
     assert decide_alone(rules, None, {"r2": 0.2}, None)["passed"]
     assert not decide_alone(rules, None, {"r2": NAN}, None)["passed"]
     assert decide_alone(rules, None, {"rmse": 1.0}, None)["passed"], "there are no labels"
 
 
-def test_a_table_counts_before_metrics_and_tags() -> None:
+def test_a_table_takes_precedence_over_metrics_and_tags() -> None:
     champion = ("7", {"metrics.r2": "0.9"})
     assert decide_alone(Gate(**RULES), comparison(), {"r2": 0.1} | COST, champion)["passed"]
 
@@ -362,13 +362,13 @@ def test_a_table_counts_before_metrics_and_tags() -> None:
         ({"gate": "passed"}, ["minimum", "champion"]),
     ],
 )
-def test_a_version_that_enters_an_environment_meets_its_rules(
+def test_a_version_that_enters_an_environment_must_meet_its_rules(
     tags: dict[str, str], refused: list[str]
 ) -> None:
     champion = Version("model", "3", "c" * 64, {"metrics.r2": "0.7"})
     rules = gate(R2 | {"needs_labels": False})
-    found = entry_rules(Version("model", "1", "d" * 64, tags), champion, rules)
-    assert [one["rule"] for one in found if not one["passed"]] == refused
+    results = entry_rules(Version("model", "1", "d" * 64, tags), champion, rules)
+    assert [one["rule"] for one in results if not one["passed"]] == refused
 
 
 AGREES: dict[str, Any] = {"metric": "agreement", "minimum": 0.95, "without_labels": True}
@@ -378,16 +378,16 @@ EARLIER: dict[str, Any] = {
     "champion_tolerance": 0.02,
     "without_labels": True,
 }
-SECOND = {"rules": [*RULES["rules"], AGREES, EARLIER], "require_labels": True}
+SECOND_PATH = {"rules": [*RULES["rules"], AGREES, EARLIER], "require_labels": True}
 
 
-def unlabelled(**ours: float) -> dict[str, dict[str, float]]:
+def unlabelled(**challenger: float) -> dict[str, dict[str, float]]:
     champion = {"share": 0.01, "earlier_r2": 0.5}
-    return {"challenger": {"share": 0.01, **ours}, "champion": champion}
+    return {"challenger": {"share": 0.01, **challenger}, "champion": champion}
 
 
 @pytest.mark.parametrize(
-    ("ours", "refused"),
+    ("challenger", "refused"),
     [
         ({"agreement": 0.97, "earlier_r2": 0.49}, []),
         ({"agreement": 0.94, "earlier_r2": 0.49}, ["minimum"]),
@@ -397,55 +397,62 @@ def unlabelled(**ours: float) -> dict[str, dict[str, float]]:
     ],
     ids=["as good", "disagrees", "worse on what was labelled", "flags too much", "not measured"],
 )
-def test_without_new_labels_a_second_path_is_judged(
-    ours: dict[str, float], refused: list[str]
+def test_without_new_labels_the_second_path_applies(
+    challenger: dict[str, float], refused: list[str]
 ) -> None:
-    decision = decide(unlabelled(**ours), CHAMPION, SECOND, COST)
+    decision = decide(unlabelled(**challenger), CHAMPION, SECOND_PATH, COST)
     assert refused_rules(decision) == refused
     assert decision["passed"] == (not refused)
-    assert any("nothing newly labelled" in reason for reason in reasons(decision, passed=True))
+    assert any("no new labels" in reason for reason in reasons(decision, passed=True))
 
 
-def test_the_second_path_can_be_switched_off() -> None:
+def test_the_second_path_can_be_disabled() -> None:
     table = unlabelled(agreement=0.97, earlier_r2=0.49)
-    decision = decide(table, CHAMPION, SECOND | {"second_path": False}, COST)
+    decision = decide(table, CHAMPION, SECOND_PATH | {"second_path": False}, COST)
     assert refused_rules(decision) == ["labels"]
 
 
-def test_the_second_path_does_not_count_where_something_is_labelled() -> None:
+def test_the_second_path_does_not_apply_to_labelled_data() -> None:
     table = comparison().assign(agreement=0.1, earlier_r2=0.1)
-    assert refused_rules(decide(table, CHAMPION, SECOND, COST)) == []
+    assert refused_rules(decide(table, CHAMPION, SECOND_PATH, COST)) == []
     worse = comparison(challenger=0.2).assign(agreement=1.0, earlier_r2=0.9)
-    assert "minimum" in refused_rules(decide(worse, CHAMPION, SECOND, COST))
+    assert "minimum" in refused_rules(decide(worse, CHAMPION, SECOND_PATH, COST))
 
 
-def test_nothing_is_judged_where_neither_path_was_measured() -> None:
-    assert "labels" in refused_rules(decide(unlabelled(), CHAMPION, SECOND, COST))
+def test_missing_labels_are_refused_if_neither_path_was_measured() -> None:
+    assert "labels" in refused_rules(decide(unlabelled(), CHAMPION, SECOND_PATH, COST))
 
 
 def test_a_first_model_without_labels_passes_only_if_none_are_required() -> None:
     first = {"challenger": {"share": 0.01}}
-    none = {"version": None, "problem": None}
-    assert "labels" in refused_rules(decide(first, none, SECOND, COST))
-    assert refused_rules(decide(first, none, SECOND | {"require_labels": False}, COST)) == []
+    no_champion = {"version": None, "problem": None}
+    assert "labels" in refused_rules(decide(first, no_champion, SECOND_PATH, COST))
+    assert (
+        refused_rules(decide(first, no_champion, SECOND_PATH | {"require_labels": False}, COST))
+        == []
+    )
 
 
 @pytest.mark.parametrize(
-    ("ours", "refused"),
+    ("challenger", "refused"),
     [
         ({"agreement": 0.97}, []),
         ({"agreement": 0.9}, ["minimum"]),
         ({"agreement": NAN}, ["minimum"]),
     ],
 )
-def test_a_later_model_without_any_labels_has_to_agree_if_none_are_required(
-    ours: dict[str, float], refused: list[str]
+def test_a_later_model_must_agree_with_the_champion_if_no_labels_are_required(
+    challenger: dict[str, float], refused: list[str]
 ) -> None:
-    decision = decide(unlabelled(**ours), CHAMPION, SECOND | {"require_labels": False}, COST)
+    decision = decide(
+        unlabelled(**challenger), CHAMPION, SECOND_PATH | {"require_labels": False}, COST
+    )
     assert refused_rules(decision) == refused
-    words = "R² of the last labelled period: not measured, as nothing is labelled"
-    assert words in reasons(decision, passed=True)
-    assert "champion" in refused_rules(decide(unlabelled(**ours), CHAMPION, SECOND, COST))
+    reason = "R² of the last labelled period: not measured, as nothing is labelled"
+    assert reason in reasons(decision, passed=True)
+    assert "champion" in refused_rules(
+        decide(unlabelled(**challenger), CHAMPION, SECOND_PATH, COST)
+    )
 
 
 WORST: dict[str, Any] = {"metric": "share", "better": "lower", "maximum": 0.5, "slice": "worst"}
@@ -460,7 +467,7 @@ def test_a_rule_judges_the_worst_slice(worst: float, refused: list[str]) -> None
     assert decision["worst"] == {"share.worst": worst}
 
 
-def test_the_worst_is_the_lowest_where_higher_is_better() -> None:
+def test_the_worst_slice_is_the_lowest_if_higher_is_better() -> None:
     rule = {"metric": "r2", "minimum": 0.2, "slice": "worst"}
     slices = {"north": {"r2": 0.9}, "south": {"r2": 0.1}}
     decision = decide(comparison(), NONE_YET, gate(rule), slices=slices)
@@ -468,12 +475,12 @@ def test_the_worst_is_the_lowest_where_higher_is_better() -> None:
     assert "south" in reasons(decision, passed=False)[0]
 
 
-def test_a_rule_about_slices_is_refused_where_none_were_measured() -> None:
+def test_a_slice_rule_is_refused_if_no_slices_were_measured() -> None:
     decision = decide(comparison(), CHAMPION, gate(WORST), COST)
     assert reasons(decision, passed=False) == ["missing metric: share.worst"]
 
 
-def test_the_worst_slice_goes_with_a_version_to_other_environments() -> None:
+def test_the_worst_slice_of_a_version_is_checked_by_other_environments() -> None:
     slices = {"south": {"share": 0.4}}
     decision = decide(comparison(), NONE_YET, gate(WORST), slices=slices)
     tags = verdict_facts(decision, {})
@@ -491,7 +498,7 @@ def test_the_worst_slice_goes_with_a_version_to_other_environments() -> None:
         (WORST | {"beats": ["mean"]}, "can only have minimum and maximum"),
     ],
 )
-def test_rules_that_cannot_be_applied_are_refused(rule: dict[str, Any], message: str) -> None:
+def test_rules_that_cannot_be_applied_are_rejected(rule: dict[str, Any], message: str) -> None:
     with pytest.raises(ValidationError, match=message):
         gate(rule)
     assert gate(AGREES, WORST).rules

@@ -1,4 +1,4 @@
-"""As whom Azure is asked: a job, else a service principal, else a CI run, else the user."""
+"""The identity for Azure: a job, else a service principal, else a CI run, else the user."""
 
 import os
 import sys
@@ -27,9 +27,9 @@ GITHUB = IN_GITHUB | {
 
 
 @pytest.fixture(autouse=True)
-def _nobody(monkeypatch: pytest.MonkeyPatch) -> None:
-    own = ("AZURE", "OBO_", "MSI_", "SYSTEM_", "GITHUB_", "ACTIONS_")
-    for name in [name for name in os.environ if name.startswith(own)]:
+def _without_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
+    prefixes = ("AZURE", "OBO_", "MSI_", "SYSTEM_", "GITHUB_", "ACTIONS_")
+    for name in [name for name in os.environ if name.startswith(prefixes)]:
         monkeypatch.delenv(name)
 
 
@@ -45,7 +45,7 @@ def token_file(tmp_path: Path) -> str:
     return str(file)
 
 
-def kind() -> str:
+def credential_type() -> str:
     return type(credential()).__name__
 
 
@@ -76,19 +76,19 @@ def kind() -> str:
         *("github", "secret-before-github", "github-without-azure", "github-tenant"),
     ],
 )
-def test_who_asks(monkeypatch, variables, expected):
+def test_the_variables_select_the_credential(monkeypatch, variables, expected):
     set_all(monkeypatch, variables)
 
-    assert kind() == expected
+    assert credential_type() == expected
 
 
-def test_a_federated_token_signs_in(monkeypatch, token_file):
+def test_a_federated_token_file_is_used(monkeypatch, token_file):
     set_all(monkeypatch, PRINCIPAL | {"AZURE_FEDERATED_TOKEN_FILE": token_file})
 
-    assert kind() == "WorkloadIdentityCredential"
+    assert credential_type() == "WorkloadIdentityCredential"
 
 
-def test_a_federated_token_must_be_there(monkeypatch, tmp_path):
+def test_a_federated_token_file_must_exist(monkeypatch, tmp_path):
     set_all(monkeypatch, PRINCIPAL | {"AZURE_FEDERATED_TOKEN_FILE": str(tmp_path / "none")})
 
     with pytest.raises(OperationError, match="AZURE_FEDERATED_TOKEN_FILE names a file that"):
@@ -104,28 +104,28 @@ def test_a_federated_token_must_be_there(monkeypatch, tmp_path):
         (PRINCIPAL | {"AZURE_CLIENT_SECRET": "$(secret)"}, "but not one of AZURE_CLIENT_SECRET"),
     ],
 )
-def test_a_half_set_service_principal_is_refused(monkeypatch, variables, missing):
+def test_an_incomplete_service_principal_is_rejected(monkeypatch, variables, missing):
     set_all(monkeypatch, variables)
 
-    with pytest.raises(OperationError, match="incomplete") as refused:
+    with pytest.raises(OperationError, match="incomplete") as refusal:
         credential()
 
-    assert missing in str(refused.value)
+    assert missing in str(refusal.value)
 
 
 @pytest.mark.parametrize("missing", AZURE_PIPELINES)
-def test_a_half_set_service_connection_says_what_the_step_lacks(monkeypatch, missing):
+def test_an_incomplete_service_connection_names_the_missing_setting(monkeypatch, missing):
     set_all(monkeypatch, {k: v for k, v in AZURE_PIPELINES.items() if k != missing})
-    todo = {"SYSTEM_ACCESSTOKEN": "write SYSTEM_ACCESSTOKEN: $(System.AccessToken) under env"}
-    todo["SYSTEM_OIDCREQUESTURI"] = "in a step of AzureCLI@2"
+    advice = {"SYSTEM_ACCESSTOKEN": "write SYSTEM_ACCESSTOKEN: $(System.AccessToken) under env"}
+    advice["SYSTEM_OIDCREQUESTURI"] = "in a step of AzureCLI@2"
 
-    with pytest.raises(OperationError, match=f"incomplete: there is no {missing}") as refused:
+    with pytest.raises(OperationError, match=f"incomplete: there is no {missing}") as refusal:
         credential()
 
-    assert todo.get(missing, "workload identity federation") in str(refused.value)
+    assert advice.get(missing, "workload identity federation") in str(refusal.value)
 
 
-def test_an_access_token_that_is_not_mapped_is_not_taken_for_one(monkeypatch):
+def test_an_unmapped_access_token_counts_as_missing(monkeypatch):
     set_all(monkeypatch, AZURE_PIPELINES | {"SYSTEM_ACCESSTOKEN": "$(System.AccessToken)"})
 
     with pytest.raises(OperationError, match="there is no SYSTEM_ACCESSTOKEN"):
@@ -133,7 +133,7 @@ def test_an_access_token_that_is_not_mapped_is_not_taken_for_one(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("variables", "todo"),
+    ("variables", "advice"),
     [
         (IN_GITHUB | PRINCIPAL, "Give the job permissions: id-token: write"),
         (GITHUB | {"AZURE_TENANT_ID": "t"}, "there is no AZURE_CLIENT_ID. Define it as a variable"),
@@ -141,16 +141,16 @@ def test_an_access_token_that_is_not_mapped_is_not_taken_for_one(monkeypatch):
     ],
     ids=["no-permission", "no-client", "no-tenant"],
 )
-def test_a_half_set_job_of_github_says_what_it_lacks(monkeypatch, variables, todo):
+def test_an_incomplete_github_job_names_the_missing_setting(monkeypatch, variables, advice):
     set_all(monkeypatch, variables)
 
-    with pytest.raises(OperationError) as refused:
+    with pytest.raises(OperationError) as refusal:
         credential()
 
-    assert todo in str(refused.value)
+    assert advice in str(refusal.value)
 
 
-def test_without_the_azure_set_it_says_how_to_install_it(monkeypatch):
+def test_a_missing_azure_extra_is_reported_with_its_name(monkeypatch):
     monkeypatch.setitem(sys.modules, "azure.ai.ml", None)
 
     with pytest.raises(OperationError, match=r"is not installed here\. Install the extra azure"):

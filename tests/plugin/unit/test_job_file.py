@@ -1,4 +1,4 @@
-"""Job files: what is read of them, and what cannot be run here."""
+"""Reading of job files, and rejection of jobs that cannot run on this machine."""
 
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ def step(command: str = "true", **more: Any) -> dict[str, Any]:
     return {"type": "command", "code": "..", "environment": "e", "command": command} | more
 
 
-def test_a_component_and_its_step_are_put_together(tmp_path: Path) -> None:
+def test_a_component_and_its_step_are_merged(tmp_path: Path) -> None:
     file = job_of(
         tmp_path,
         {
@@ -56,13 +56,13 @@ def test_a_component_and_its_step_are_put_together(tmp_path: Path) -> None:
     assert train.code == tmp_path.parent.resolve()
 
 
-def test_the_type_of_an_output_may_be_the_jobs(tmp_path: Path) -> None:
+def test_an_output_of_a_step_can_have_its_type_from_the_job(tmp_path: Path) -> None:
     steps = {"a": step(outputs={"m": "${{parent.outputs.kept}}", "x": None})}
-    found = read_job(job_of(tmp_path, steps, outputs={"kept": {"type": "mlflow_model"}}))
-    assert found.step("a").outputs == {"m": "mlflow_model", "x": "uri_folder"}
+    job = read_job(job_of(tmp_path, steps, outputs={"kept": {"type": "mlflow_model"}}))
+    assert job.step("a").outputs == {"m": "mlflow_model", "x": "uri_folder"}
 
 
-def test_steps_come_in_the_order_in_which_they_run(tmp_path: Path) -> None:
+def test_steps_are_sorted_in_execution_order(tmp_path: Path) -> None:
     after = {"x": {"type": "uri_folder", "path": "${{ parent.jobs.a.outputs.x }}"}}
     job = read_job(job_of(tmp_path, {"b": step(inputs=after), "a": step(outputs={"x": None})}))
     assert list(job.steps) == ["a", "b"]
@@ -84,7 +84,7 @@ def test_steps_come_in_the_order_in_which_they_run(tmp_path: Path) -> None:
                 "a": step(inputs={"x": "${{parent.jobs.b.outputs.x}}"}, outputs={"x": None}),
                 "b": step(inputs={"x": "${{parent.jobs.a.outputs.x}}"}, outputs={"x": None}),
             },
-            "Steps wait for each other: a -> b -> a|b -> a -> b",
+            "Steps depend on each other: a -> b -> a|b -> a -> b",
         ),
         ({"a": {"type": "command", "component": "azureml:c:1"}}, "component azureml:c:1, which is"),
         ({"a": step(type="sweep")}, "of type sweep; only command and spark"),
@@ -93,19 +93,21 @@ def test_steps_come_in_the_order_in_which_they_run(tmp_path: Path) -> None:
         ({"a": {"type": "spark", "code": ".."}}, "has no entry.file"),
     ],
 )
-def test_what_cannot_run_is_refused(tmp_path: Path, steps: dict[str, Any], message: str) -> None:
+def test_jobs_that_cannot_run_are_rejected(
+    tmp_path: Path, steps: dict[str, Any], message: str
+) -> None:
     with pytest.raises(OperationError, match=message):
         read_job(job_of(tmp_path, steps))
 
 
 @pytest.mark.parametrize("text", ["type: command\ncommand: x\n", "- a\n", ""])
-def test_only_pipeline_jobs_run(tmp_path: Path, text: str) -> None:
+def test_only_pipeline_jobs_are_accepted(tmp_path: Path, text: str) -> None:
     (tmp_path / "dev.yml").write_text(text, encoding="utf-8")
     with pytest.raises(OperationError, match=r"dev\.yml is not a pipeline job"):
         read_job(tmp_path / "dev.yml")
 
 
-def test_a_file_that_is_not_there_or_no_yaml_is_refused(tmp_path: Path) -> None:
+def test_a_missing_or_invalid_file_is_rejected(tmp_path: Path) -> None:
     with pytest.raises(OperationError, match="no job file"):
         read_job(tmp_path / "dev.yml")
     (tmp_path / "dev.yml").write_text("a: [", encoding="utf-8")

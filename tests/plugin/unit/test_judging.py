@@ -1,4 +1,4 @@
-"""Rows are scored by several threads as by one."""
+"""Several threads score rows like a single one."""
 
 import threading
 
@@ -10,7 +10,7 @@ from kedro_azure_mlops.judging import on_all_cores
 
 
 @pytest.mark.parametrize("rows", [0, 1, 10, 11, 35])
-def test_blocks_are_put_together_in_their_order(rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_scored_blocks_are_joined_in_order(rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(judging, "_BLOCK", 10)
     threads, sizes = set(), []
 

@@ -1,4 +1,4 @@
-"""Jobs run here as Azure ML would run them: order, ports, copies of the code, failures."""
+"""Local runs of a job behave as in Azure ML: order, ports, copies of the code, failures."""
 
 import os
 import shlex
@@ -9,7 +9,7 @@ import pytest
 
 from kedro_azure_mlops.errors import OperationError
 from kedro_azure_mlops.running import claim
-from tests.plugin.tiny_job import FOLDER, TinyJob, in_a_row
+from tests.plugin.tiny_job import FOLDER, TinyJob, two_step_job
 
 
 @pytest.fixture
@@ -17,8 +17,8 @@ def job(tmp_path: Path) -> TinyJob:
     return TinyJob(tmp_path)
 
 
-def test_steps_hand_on_what_they_make(tmp_path: Path) -> None:
-    job = in_a_row(tmp_path)
+def test_steps_pass_on_their_outputs(tmp_path: Path) -> None:
+    job = two_step_job(tmp_path)
     verdict = job.run()
     assert verdict.succeeded
     assert job.statuses(verdict) == {"first": "finished", "second": "finished"}
@@ -26,25 +26,23 @@ def test_steps_hand_on_what_they_make(tmp_path: Path) -> None:
 
 
 def test_steps_may_be_written_in_any_order(tmp_path: Path) -> None:
-    job = in_a_row(tmp_path)
+    job = two_step_job(tmp_path)
     job.steps = dict(reversed(job.steps.items()))
     assert job.run().succeeded
-    assert job.made("second", "word", "word.txt") == "abc"
+    assert job.output("second", "word", "word.txt") == "abc"
 
 
-def test_steps_that_do_not_wait_for_each_other_run_side_by_side(
-    job: TinyJob, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_independent_steps_run_in_parallel(job: TinyJob, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "cpu_count", lambda: 2)
     pipe = job.folder / "pipe"
-    os.mkfifo(pipe)  # who opens it waits until the other one does, too
+    os.mkfifo(pipe)  # opening it blocks until the other step opens it
     job.step("left", f"echo met > {pipe}", limits={"timeout": 60})
     job.step("right", f"cat {pipe}", limits={"timeout": 60})
     assert job.run().succeeded
-    assert "right | met" in job.said
+    assert "right | met" in job.lines
 
 
-def test_no_more_steps_run_at_a_time_than_there_are_processors(
+def test_parallel_steps_are_limited_to_the_number_of_processors(
     job: TinyJob, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(os, "cpu_count", lambda: 1)
@@ -56,18 +54,18 @@ def test_no_more_steps_run_at_a_time_than_there_are_processors(
 
 
 def test_each_step_has_a_log_that_begins_with_its_command(tmp_path: Path) -> None:
-    job = in_a_row(tmp_path)
+    job = two_step_job(tmp_path)
     job.steps["first"]["command"] += "; echo to stdout; echo to stderr >&2"
     job.run()
     first, *lines = job.log("first").splitlines()
     assert first.startswith('$ echo "$(cat ')
     assert "${{" not in first
     assert sorted(lines) == ["to stderr", "to stdout"]
-    assert {"first | to stdout", "first | to stderr"} <= set(job.said)
+    assert {"first | to stdout", "first | to stderr"} <= set(job.lines)
 
 
-def test_progress_is_told(tmp_path: Path) -> None:
-    job = in_a_row(tmp_path)
+def test_progress_is_reported(tmp_path: Path) -> None:
+    job = two_step_job(tmp_path)
     job.run()
     printed = job.printed()
     assert "first: started, it has no result yet" in printed
@@ -75,10 +73,10 @@ def test_progress_is_told(tmp_path: Path) -> None:
     assert "(1 of 2)" in printed
     assert "(2 of 2)" in printed
     assert f"output word: {job.work / 'second/outputs/word'}" in printed
-    assert "finished first, second" in job.said[-1]
+    assert "finished first, second" in job.lines[-1]
 
 
-def test_a_step_runs_in_a_fresh_copy_of_what_is_uploaded(job: TinyJob) -> None:
+def test_a_step_runs_in_a_fresh_copy_of_the_uploaded_code(job: TinyJob) -> None:
     (job.project / ".amlignore").write_text(".amlignore\n*.secret\n", encoding="utf-8")
     (job.project / "my.secret").write_text("secret", encoding="utf-8")
     (job.project / "empty").mkdir()
@@ -91,7 +89,7 @@ def test_a_step_runs_in_a_fresh_copy_of_what_is_uploaded(job: TinyJob) -> None:
     assert (job.project / "code.txt").read_text() == "code"
 
 
-def test_a_link_that_leaves_the_project_is_refused_before_anything_runs(job: TinyJob) -> None:
+def test_a_link_out_of_the_project_is_rejected_before_any_step_runs(job: TinyJob) -> None:
     job.step("a", "cat linked.txt")
     (job.folder / "outside.txt").write_text("outside", encoding="utf-8")
     link = job.project / "linked.txt"
@@ -119,7 +117,7 @@ def test_an_output_may_be_a_file(job: TinyJob) -> None:
     assert job.log("b").endswith("\nx\n")
 
 
-def test_a_file_that_is_not_made_fails_the_step(job: TinyJob) -> None:
+def test_a_missing_output_file_fails_the_step(job: TinyJob) -> None:
     job.step("a", "true", {"it": {"type": "uri_file"}})
     assert not job.run().succeeded
     assert "it did not produce its output it" in job.printed()
@@ -127,7 +125,7 @@ def test_a_file_that_is_not_made_fails_the_step(job: TinyJob) -> None:
 
 @pytest.mark.parametrize("name", ["with blank", "it's", 'quo"te', "dollar$HOME", "back\\slash"])
 @pytest.mark.parametrize("quotes", ["", "'", '"'])
-def test_paths_may_hold_what_a_shell_would_read(tmp_path: Path, name: str, quotes: str) -> None:
+def test_paths_may_contain_shell_metacharacters(tmp_path: Path, name: str, quotes: str) -> None:
     job = TinyJob(tmp_path / name)
     job.inputs = {"raw": {"path": job.data("the raw.txt", "a")}}
     command = (
@@ -141,7 +139,7 @@ def test_paths_may_hold_what_a_shell_would_read(tmp_path: Path, name: str, quote
         inputs={"raw": "${{parent.inputs.raw}}"},
     )
     assert job.run().succeeded, job.printed()
-    assert job.made("a", "it", "x.txt") == "a"
+    assert job.output("a", "it", "x.txt") == "a"
 
 
 def test_a_failed_step_shows_the_end_of_its_log_and_how_to_repeat_it(job: TinyJob) -> None:
@@ -159,22 +157,22 @@ def test_a_failed_step_shows_the_end_of_its_log_and_how_to_repeat_it(job: TinyJo
     assert "bad ! 10" not in printed
     assert str(job.work / "bad/log.txt") in printed
     assert "kedro mlops local --env dev --step bad" in printed
-    assert "failed bad; not started after" in job.said[-1]
+    assert "failed bad; not started after" in job.lines[-1]
 
 
-def test_after_a_failure_what_runs_may_end_and_nothing_is_started(
+def test_after_a_failure_running_steps_finish_and_no_step_starts(
     job: TinyJob, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(os, "cpu_count", lambda: 2)
     begun, go = job.folder / "begun", job.folder / "go"
-    os.mkfifo(begun)  # who opens it waits until the other one does, too
+    os.mkfifo(begun)  # opening it blocks until the other step opens it
     os.mkfifo(go)
     job.step("bad", f"cat {begun}; exit 1")
     job.step("slow", f"echo > {begun}; cat {go}", {"x": FOLDER})
     job.step("after_slow", "true", inputs={"x": "${{parent.jobs.slow.outputs.x}}"})
 
     def say(line: str) -> None:
-        job.said.append(line)
+        job.lines.append(line)
         if line.startswith("bad: failed"):
             go.write_text("the other step has failed", encoding="utf-8")
 
@@ -182,10 +180,10 @@ def test_after_a_failure_what_runs_may_end_and_nothing_is_started(
     assert job.statuses(verdict) == {
         "bad": "failed", "slow": "finished", "after_slow": "not started",
     }  # fmt: skip
-    assert "slow | the other step has failed" in job.said
+    assert "slow | the other step has failed" in job.lines
 
 
-def test_a_job_may_go_on_after_a_failure_where_it_can(job: TinyJob) -> None:
+def test_a_job_may_continue_with_other_steps_after_a_failure(job: TinyJob) -> None:
     job.settings = {"continue_on_step_failure": True}
     job.step("bad", "exit 1", {"x": FOLDER})
     job.step("after_bad", "true", inputs={"x": "${{parent.jobs.bad.outputs.x}}"})
@@ -198,26 +196,28 @@ def test_a_job_may_go_on_after_a_failure_where_it_can(job: TinyJob) -> None:
     }  # fmt: skip
 
 
-def test_one_step_runs_with_what_others_have_made(tmp_path: Path) -> None:
-    job = in_a_row(tmp_path)
+def test_one_step_runs_with_the_existing_outputs_of_others(tmp_path: Path) -> None:
+    job = two_step_job(tmp_path)
     job.run()
     job.steps["second"]["command"] = "cat ${{inputs.half}}/half.txt; touch ${{outputs.word}}/x"
     verdict = job.run(only="second")
     assert job.statuses(verdict) == {"second": "finished"}
     assert job.log("second").endswith("\nab\n")
-    assert job.statuses(job.run(only="second")) == {"second": "finished"}, "it is asked for"
+    assert job.statuses(job.run(only="second")) == {"second": "finished"}, (
+        "a requested step is not reused"
+    )
 
 
-def test_one_step_needs_what_others_make(tmp_path: Path) -> None:
-    job = in_a_row(tmp_path)
+def test_one_step_needs_the_outputs_of_others(tmp_path: Path) -> None:
+    job = two_step_job(tmp_path)
     with pytest.raises(OperationError, match=r"output half of step first is needed.*--step first"):
         job.run(only="second")
     assert job.run(only="first").succeeded
     assert job.run(only="second").succeeded
 
 
-def test_what_a_failed_step_has_left_is_not_read(tmp_path: Path) -> None:
-    job = in_a_row(tmp_path)
+def test_the_outputs_of_a_failed_step_are_not_read(tmp_path: Path) -> None:
+    job = two_step_job(tmp_path)
     good = job.steps["first"]["command"]
     job.steps["first"]["command"] = f"{good}; exit 1"
     assert not job.run().succeeded
@@ -225,26 +225,26 @@ def test_what_a_failed_step_has_left_is_not_read(tmp_path: Path) -> None:
         job.run(only="second")
     job.steps["first"]["command"] = "ls -A ${{outputs.half}}; " + good
     assert job.run().succeeded
-    assert job.log("first").splitlines()[1:] == [], "the next try begins with an empty folder"
+    assert job.log("first").splitlines()[1:] == [], "the next run starts with an empty folder"
 
 
-def test_a_step_that_is_not_there_is_refused_by_name(tmp_path: Path) -> None:
+def test_an_unknown_step_is_rejected_by_name(tmp_path: Path) -> None:
     with pytest.raises(OperationError, match="no step third; the steps are: first, second"):
-        in_a_row(tmp_path).run(only="third")
+        two_step_job(tmp_path).run(only="third")
 
 
-def test_one_step_runs_with_outputs_that_were_fetched(tmp_path: Path) -> None:
-    job = in_a_row(tmp_path)
+def test_one_step_runs_with_fetched_outputs(tmp_path: Path) -> None:
+    job = two_step_job(tmp_path)
     fetched = tmp_path / "fetched"
     with pytest.raises(OperationError, match=r"half of step first is needed, .* Fetch outputs"):
         job.run(only="second", from_outputs=fetched)
     (fetched / "first/half").mkdir(parents=True)
     (fetched / "first/half/half.txt").write_text("cloud", encoding="utf-8")
     assert job.run(only="second", from_outputs=fetched).succeeded
-    assert job.made("second", "word", "word.txt") == "cloudc"
+    assert job.output("second", "word", "word.txt") == "cloudc"
 
 
-def test_a_fetched_file_lies_in_a_folder(job: TinyJob) -> None:
+def test_a_fetched_file_is_read_from_its_folder(job: TinyJob) -> None:
     job.step("a", "true", {"it": {"type": "uri_file"}})
     job.step("b", "cat ${{inputs.it}}", inputs={"it": "${{parent.jobs.a.outputs.it}}"})
     folder = job.folder / "fetched/a/it"
@@ -257,18 +257,18 @@ def test_a_fetched_file_lies_in_a_folder(job: TinyJob) -> None:
 def test_parameters_and_data_of_the_job_can_be_replaced(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    job = in_a_row(tmp_path)
+    job = two_step_job(tmp_path)
     job.data("other.txt", "z")
     monkeypatch.chdir(tmp_path / "data")
     assert job.run(parameters={"letter": "y"}, inputs={"raw": "other.txt"}).succeeded
-    assert job.made("second", "word", "word.txt") == "zyc"
+    assert job.output("second", "word", "word.txt") == "zyc"
 
 
-def test_a_dotted_parameter_is_known_by_its_port(job: TinyJob) -> None:
+def test_a_dotted_parameter_sets_the_input_of_its_port(job: TinyJob) -> None:
     job.inputs = {"model__seed": 0}
     job.step("a", "echo ${{inputs.s}}", inputs={"s": "${{parent.inputs.model__seed}}"})
     job.run(parameters={"model.seed": "7"})
-    assert "a | 7" in job.said
+    assert "a | 7" in job.lines
 
 
 @pytest.mark.parametrize(
@@ -281,10 +281,10 @@ def test_a_dotted_parameter_is_known_by_its_port(job: TinyJob) -> None:
         ({"inputs": {"raw": "gone.txt"}}, "raw is read from .*gone.txt, which does not exist"),
     ],
 )
-def test_inputs_that_the_job_does_not_have_are_refused(
+def test_unknown_inputs_and_parameters_are_rejected(
     tmp_path: Path, options: dict[str, Any], message: str
 ) -> None:
-    job = in_a_row(tmp_path)
+    job = two_step_job(tmp_path)
     with pytest.raises(OperationError, match=message):
         job.run(**options)
     assert not job.work.exists()
@@ -293,8 +293,8 @@ def test_inputs_that_the_job_does_not_have_are_refused(
 @pytest.mark.parametrize(
     "path", ["azureml:data:1", "azureml://datastores/x/paths/y", "https://host/file.csv"]
 )
-def test_data_that_is_elsewhere_needs_a_copy(tmp_path: Path, path: str) -> None:
-    job = in_a_row(tmp_path)
+def test_remote_data_needs_a_local_copy(tmp_path: Path, path: str) -> None:
+    job = two_step_job(tmp_path)
     job.inputs["raw"] = {"type": "uri_file", "path": path}
     with pytest.raises(OperationError, match=r"cannot be read on this machine.*--input raw=PATH"):
         job.run()
@@ -303,7 +303,7 @@ def test_data_that_is_elsewhere_needs_a_copy(tmp_path: Path, path: str) -> None:
 
 
 def test_a_spark_step_runs_its_entry_file(job: TinyJob, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where there is Spark, which tests/plugin/spark/test_local_step.py has."""
+    """The check for Spark is disabled; tests/plugin/spark/test_local_step.py runs with Spark."""
     monkeypatch.setattr("kedro_azure_mlops.engine.session.refuse_missing_spark", lambda: None)
     entry = job.project / "entry.py"
     entry.write_text("import os, sys; print(sys.argv[1:], os.environ['X'])", encoding="utf-8")
@@ -319,14 +319,14 @@ def test_a_spark_step_runs_its_entry_file(job: TinyJob, monkeypatch: pytest.Monk
     }
     assert job.run().succeeded
     bound = f"BIND__x={job.work / 'a/outputs/x/x'}"
-    assert f"a | {[bound, 'run', '--params', 'n=3']} told" in job.said
+    assert f"a | {[bound, 'run', '--params', 'n=3']} told" in job.lines
 
 
-def test_a_step_of_an_image_runs_in_the_project(job: TinyJob) -> None:
+def test_a_step_with_its_own_image_runs_in_the_project(job: TinyJob) -> None:
     job.step("a", "cd /app && cat code.txt", environment={"image": "registry/app:1"})
     del job.steps["a"]["code"]
     assert job.run().succeeded
-    assert "a | code" in job.said
+    assert "a | code" in job.lines
     assert "a: the image itself is not started" in job.printed()
 
 
@@ -336,24 +336,24 @@ def test_a_step_that_takes_too_long_fails(job: TinyJob) -> None:
     assert "ran longer than its limit of 0.2 s" in job.printed()
 
 
-def test_two_runs_do_not_share_a_folder(job: TinyJob) -> None:
+def test_two_runs_cannot_share_a_folder(job: TinyJob) -> None:
     job.step("a", "true")
     with (
         claim(job.project, writes=[str(job.work)], records=job.work / ".runs"),
-        pytest.raises(OperationError, match=r"Another run is at work here: .* It writes"),
+        pytest.raises(OperationError, match=r"Another run is using the same paths: .* It writes"),
     ):
         job.run()
     assert job.run().succeeded
 
 
-def test_nothing_is_left_of_the_copies_that_steps_are_made_from(job: TinyJob) -> None:
+def test_the_snapshot_of_the_code_is_removed_after_the_run(job: TinyJob) -> None:
     job.step("a", "true")
     job.run()
     assert sorted(path.name for path in job.work.iterdir()) == ["a"]
 
 
-def test_a_command_is_shown_that_can_be_typed_again(tmp_path: Path) -> None:
-    job = in_a_row(tmp_path / "a folder")
+def test_the_logged_command_can_be_pasted_into_a_shell(tmp_path: Path) -> None:
+    job = two_step_job(tmp_path / "a folder")
     job.run()
     command = job.log("first").splitlines()[0].removeprefix("$ ")
     assert str(job.work / "first/outputs/half/half.txt") in shlex.split(command)

@@ -1,4 +1,4 @@
-"""Processes of steps: their environment, ranks, logs, tracking, and how all of them end."""
+"""Processes of steps: environment, ranks, logs, tracking and termination."""
 
 import json
 import os
@@ -13,7 +13,7 @@ import pytest
 from kedro_azure_mlops.errors import OperationError
 from kedro_azure_mlops.local.job_file import Job
 from kedro_azure_mlops.local.process import variables_of_ranks
-from tests.plugin.tiny_job import FOLDER, TinyJob, in_a_row
+from tests.plugin.tiny_job import FOLDER, TinyJob, two_step_job
 
 LEAKS = {
     "PYTHONPATH": "leaks",
@@ -53,7 +53,7 @@ def variables(text: str) -> dict[str, str]:
     return {name: value for name, equals, value in lines if equals}
 
 
-def test_a_step_sees_what_it_would_see_in_the_cloud(
+def test_a_step_gets_only_the_variables_that_it_would_get_in_the_cloud(
     job: TinyJob, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name, value in (LEAKS | PASSES).items():
@@ -91,7 +91,7 @@ def test_mpi_gets_the_variables_of_mpirun() -> None:
     ] == [("0", "0", "2", "4"), ("1", "1", "2", "4"), ("2", "0", "2", "4"), ("3", "1", "2", "4")]
 
 
-def test_tensorflow_knows_its_cluster_and_its_task() -> None:
+def test_tensorflow_gets_its_cluster_and_task() -> None:
     ranks = variables_of_ranks(
         {"type": "tensorflow", "worker_count": 2, "parameter_server_count": 1}, 3
     )
@@ -117,7 +117,7 @@ def test_tensorflow_knows_its_cluster_and_its_task() -> None:
         ({"type": "TensorFlow", "worker_count": 2}, 1, 2),
     ],
 )
-def test_there_are_as_many_processes_as_azure_starts(
+def test_the_number_of_processes_is_that_of_azure(
     distribution: dict, instances: int, count: int
 ) -> None:
     assert len(variables_of_ranks(distribution, instances)) == count
@@ -135,11 +135,11 @@ def test_every_rank_runs_and_has_a_log(job: TinyJob) -> None:
     assert [job.log("a", name).splitlines()[1] for name in names] == [
         f"rank {rank} of 4" for rank in range(4)
     ]
-    assert "a | rank 0 of 4" in job.said
+    assert "a | rank 0 of 4" in job.lines
     assert "rank 1 of 4" not in job.printed()
 
 
-def test_a_rank_that_fails_ends_the_others_and_the_step(job: TinyJob) -> None:
+def test_a_failed_rank_stops_the_others_and_fails_the_step(job: TinyJob) -> None:
     job.step(
         "a",
         'if [ "$RANK" = 1 ]; then echo no luck; exit 4; fi; sleep 600',
@@ -147,19 +147,19 @@ def test_a_rank_that_fails_ends_the_others_and_the_step(job: TinyJob) -> None:
     )
     assert not job.run().succeeded
     assert "its command of rank 1 ended with exit status 4" in job.printed()
-    assert "a ! no luck" in job.said
+    assert "a ! no luck" in job.lines
     assert "log.rank1.txt" in job.printed()
 
 
-def test_what_a_step_leaves_running_ends_with_it(job: TinyJob) -> None:
-    pipe, reader = _pipe(job.folder)
+def test_background_processes_end_with_their_step(job: TinyJob) -> None:
+    pipe, reader = _make_pipe(job.folder)
     job.step("a", f"sleep 600 > {pipe} & echo done")
     assert job.run().succeeded
-    assert _nobody_writes(reader)
+    assert _has_no_writer(reader)
 
 
-def test_what_a_step_leaves_running_may_remove_its_files(job: TinyJob) -> None:
-    """Spark's Java does so when its driver has ended."""
+def test_background_processes_may_remove_files_of_the_step(job: TinyJob) -> None:
+    """Spark's Java process does so after its driver has ended."""
     job.step(
         "a",
         "mkfifo is_there; touch file; "
@@ -169,30 +169,31 @@ def test_what_a_step_leaves_running_may_remove_its_files(job: TinyJob) -> None:
     assert not (job.work / "a/code/file").exists()
 
 
-def test_what_a_step_leaves_running_is_ended_if_it_does_not_end(
+def test_background_processes_that_ignore_sigterm_are_killed(
     job: TinyJob, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("kedro_azure_mlops.local.process._GRACE", 0.1)
-    pipe, reader = _pipe(job.folder)
+    pipe, reader = _make_pipe(job.folder)
     job.step("a", f"(trap '' TERM; sleep 600 3> {pipe}) & true")
     assert job.run().succeeded
-    assert _nobody_writes(reader)
+    assert _has_no_writer(reader)
 
 
-def test_an_interrupted_job_ends_its_processes_and_trusts_none_of_them(
+def test_an_interrupted_job_stops_its_processes_and_discards_their_outputs(
     job: TinyJob, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(os, "cpu_count", lambda: 2)
-    pipe, reader = _pipe(job.folder)
+    pipe, reader = _make_pipe(job.folder)
     half = "echo half > ${{outputs.x}}/x; (sleep 600 > {pipe}) & echo ready; wait"
     job.step("a", half.replace("{pipe}", str(pipe)), {"x": FOLDER})
     job.step("deaf", f"trap '' TERM; exec > {pipe}; sleep 600 & wait; sleep 600")
     job.step("b", "cat ${{inputs.x}}/x", inputs={"x": "${{parent.jobs.a.outputs.x}}"})
     monkeypatch.setattr("kedro_azure_mlops.local.process._GRACE", 0.2)
-    ignored = signal.signal(signal.SIGINT, signal.default_int_handler)  # by nohup, for example
+    # nohup, for example, ignores SIGINT
+    previous = signal.signal(signal.SIGINT, signal.default_int_handler)
 
     def say(line: str) -> None:
-        job.said.append(line)
+        job.lines.append(line)
         if line == "a | ready":
             signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
 
@@ -200,9 +201,9 @@ def test_an_interrupted_job_ends_its_processes_and_trusts_none_of_them(
         with pytest.raises(KeyboardInterrupt):
             job.run(say=say)
     finally:
-        signal.signal(signal.SIGINT, ignored)
-    assert _nobody_writes(reader)
-    assert not any("failed" in line for line in job.said)
+        signal.signal(signal.SIGINT, previous)
+    assert _has_no_writer(reader)
+    assert not any("failed" in line for line in job.lines)
     with pytest.raises(OperationError, match="a has not run here"):
         job.run(only="b")
     job.steps = {"a": job.steps["a"] | {"command": "ls -A ${{outputs.x}}"}, "b": job.steps["b"]}
@@ -210,14 +211,14 @@ def test_an_interrupted_job_ends_its_processes_and_trusts_none_of_them(
     assert job.log("a").splitlines()[1:] == []
 
 
-def _pipe(folder: Path) -> tuple[Path, int]:
+def _make_pipe(folder: Path) -> tuple[Path, int]:
     pipe = folder / "pipe"
     os.mkfifo(pipe)
     return pipe, os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
 
 
-def _nobody_writes(reader: int) -> bool:
-    """A pipe that is open somewhere for writing has no end, only nothing yet."""
+def _has_no_writer(reader: int) -> bool:
+    """Return whether no process has the pipe open for writing: it is then at its end."""
     try:
         return os.read(reader, 1) == b""
     except BlockingIOError:
@@ -227,10 +228,10 @@ def _nobody_writes(reader: int) -> bool:
 
 
 class Spy:
-    """A tracking store that remembers its calls, and knows a champion."""
+    """A tracking store that records its calls and has a champion."""
 
     def __init__(self, champion: str | None = None) -> None:
-        self.now = champion
+        self.current = champion
         self.calls: list[tuple[str, ...]] = []
         self.tags: dict[str, str] = {}
 
@@ -250,11 +251,11 @@ class Spy:
 
     def champion(self, model: str) -> str | None:
         assert model == "the model"
-        return self.now
+        return self.current
 
 
-def test_each_step_gets_a_run_of_its_own(tmp_path: Path) -> None:
-    job, spy = in_a_row(tmp_path), Spy()
+def test_each_step_has_its_own_run(tmp_path: Path) -> None:
+    job, spy = two_step_job(tmp_path), Spy()
     job.steps["first"]["command"] += "; echo $MLFLOW_RUN_ID"
     job.run(tracking=spy, parameters={"letter": "y"})
     assert spy.calls == [
@@ -265,20 +266,20 @@ def test_each_step_gets_a_run_of_its_own(tmp_path: Path) -> None:
         ("end", "second", "FINISHED"),
         ("close", "FINISHED"),
     ]
-    assert "first | run of first" in job.said
+    assert "first | run of first" in job.lines
     assert spy.tags["params"] == "letter=y"
     assert len(spy.tags["data.raw"]) == 64
 
 
 def test_a_reused_step_gets_no_run(tmp_path: Path) -> None:
-    job, spy = in_a_row(tmp_path), Spy()
+    job, spy = two_step_job(tmp_path), Spy()
     job.run()
     job.run(tracking=spy)
     assert spy.calls == [("begin", "tiny", "tiny-dev"), ("close", "FINISHED")]
 
 
-def test_the_run_of_a_failed_step_has_failed(tmp_path: Path) -> None:
-    job, spy = in_a_row(tmp_path), Spy()
+def test_the_run_of_a_failed_step_is_marked_as_failed(tmp_path: Path) -> None:
+    job, spy = two_step_job(tmp_path), Spy()
     job.steps["first"]["command"] = "exit 1"
     job.run(tracking=spy)
     assert spy.calls[2:] == [("end", "first", "FAILED"), ("close", "FAILED")]
@@ -287,9 +288,9 @@ def test_the_run_of_a_failed_step_has_failed(tmp_path: Path) -> None:
 def test_a_store_that_cannot_be_reached_stops_the_job(tmp_path: Path) -> None:
     class Unreachable(Spy):
         def start(self, step: str) -> dict[str, str]:
-            raise OperationError("nobody answers")
+            raise OperationError("the store is unreachable")
 
-    job = in_a_row(tmp_path)
-    with pytest.raises(OperationError, match="nobody answers"):
+    job = two_step_job(tmp_path)
+    with pytest.raises(OperationError, match="the store is unreachable"):
         job.run(tracking=Unreachable())
     assert not (job.work / "first/log.txt").exists()

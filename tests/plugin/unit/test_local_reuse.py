@@ -8,7 +8,7 @@ import pytest
 
 from kedro_azure_mlops.local.run import ReadChampion
 from kedro_azure_mlops.local.tracking import NoTracking
-from tests.plugin.tiny_job import FOLDER, TinyJob, in_a_row
+from tests.plugin.tiny_job import FOLDER, TinyJob, two_step_job
 
 Change = Callable[[TinyJob], object]
 
@@ -26,7 +26,7 @@ CAUSES: dict[str, Change] = {
     "environment variables": lambda job: first(job).update(environment_variables={"X": "1"}),
     "parameters": lambda job: job.inputs.update(letter="y"),
     "data": lambda job: job.data("raw.txt", "z"),
-    "data elsewhere": lambda job: job.inputs.update(raw={"path": job.data("other.txt", "z")}),
+    "data: another file": lambda job: job.inputs.update(raw={"path": job.data("other.txt", "z")}),
     "outputs: type": lambda job: first(job)["outputs"].update(half={"type": "custom_model"}),
     "distribution": lambda job: first(job).update(distribution={"type": "mpi"}),
     "instances": lambda job: first(job).update(resources={"instance_count": 2}),
@@ -38,7 +38,7 @@ CAUSES: dict[str, Change] = {
 }
 NO_CAUSES: dict[str, Change] = {
     "nothing": lambda job: None,
-    "a time": lambda job: os.utime(job.project / "code.txt", (0, 0)),
+    "a modification time": lambda job: os.utime(job.project / "code.txt", (0, 0)),
     "an ignored file": lambda job: (job.project / "x.ignored").touch(),
     "an empty folder": lambda job: (job.project / "empty").mkdir(),
     "another input": lambda job: job.inputs.update(unused=2),
@@ -51,7 +51,7 @@ NO_CAUSES: dict[str, Change] = {
     "memory": lambda job: first(job).update(resources={"shm_size": "2g"}),
     "identity": lambda job: first(job).update(identity={"type": "managed"}),
     "a log": lambda job: (job.work / "first/log.txt").unlink(),
-    "another variable here": lambda job: os.environ.update(SOMETHING="1"),
+    "an unrelated variable": lambda job: os.environ.update(SOMETHING="1"),
 }
 
 
@@ -59,38 +59,38 @@ NO_CAUSES: dict[str, Change] = {
 def job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> TinyJob:
     """A job that has run once."""
     monkeypatch.setenv("SOMETHING", "0")
-    job = in_a_row(tmp_path)
+    job = two_step_job(tmp_path)
     (job.project / ".amlignore").write_text("*.ignored\n.amlignore\n", encoding="utf-8")
     assert job.run().succeeded
     return job
 
 
 @pytest.mark.parametrize("change", CAUSES.values(), ids=CAUSES)
-def test_what_a_step_depends_on_makes_it_run_again(job: TinyJob, change: Change) -> None:
+def test_a_changed_dependency_runs_a_step_again(job: TinyJob, change: Change) -> None:
     change(job)
     assert job.statuses(job.run())["first"] == "finished"
 
 
 @pytest.mark.parametrize("change", NO_CAUSES.values(), ids=NO_CAUSES)
-def test_nothing_else_makes_it_run_again(job: TinyJob, change: Change) -> None:
+def test_other_changes_do_not_run_a_step_again(job: TinyJob, change: Change) -> None:
     change(job)
     assert job.statuses(job.run()) == {"first": "reused", "second": "reused"}
-    assert "first: reused, nothing it depends on has changed (1 of 2)" in job.said
+    assert "first: reused, nothing it depends on has changed (1 of 2)" in job.lines
 
 
-def test_a_step_that_is_given_the_same_is_reused_though_the_one_before_is_not(
+def test_a_step_is_reused_if_a_repeated_earlier_step_returns_the_same(
     job: TinyJob,
 ) -> None:
     first(job)["environment_variables"] = {"X": "1"}
     assert job.statuses(job.run()) == {"first": "finished", "second": "reused"}
 
 
-def test_it_is_said_why_a_step_runs_again(job: TinyJob) -> None:
+def test_the_reason_for_running_a_step_again_is_reported(job: TinyJob) -> None:
     job.inputs["letter"] = "y"
     first(job)["command"] += " "
     job.run()
-    assert "first: started, its command and parameters changed" in job.said
-    assert "second: started, its data changed" in job.said
+    assert "first: started, its command and parameters changed" in job.lines
+    assert "second: started, its data changed" in job.lines
 
 
 def test_force_reuses_nothing(job: TinyJob) -> None:
@@ -110,19 +110,19 @@ def test_a_failed_step_is_tried_again(job: TinyJob) -> None:
     assert job.statuses(job.run()) == {"first": "finished", "second": "reused"}
 
 
-def test_one_step_alone_leaves_a_result_that_is_reused(job: TinyJob) -> None:
+def test_the_result_of_a_single_step_is_reused(job: TinyJob) -> None:
     job.inputs["letter"] = "y"
     assert job.run(only="first").succeeded
     assert job.statuses(job.run()) == {"first": "reused", "second": "finished"}
 
 
-def test_no_value_of_a_variable_is_written_beside_the_outputs(job: TinyJob) -> None:
+def test_values_of_environment_variables_are_not_recorded(job: TinyJob) -> None:
     first(job)["environment_variables"] = {"X": "do not write me"}
     job.run()
     assert "do not write me" not in (job.work / "first/succeeded.json").read_text()
 
 
-def test_a_component_says_that_it_is_not_deterministic(tmp_path: Path) -> None:
+def test_a_component_can_declare_that_it_is_not_deterministic(tmp_path: Path) -> None:
     job = TinyJob(tmp_path)
     for name, reuse in (("always", False), ("once", True)):
         job.step(name, "true", {"x": FOLDER})
@@ -131,41 +131,43 @@ def test_a_component_says_that_it_is_not_deterministic(tmp_path: Path) -> None:
         step["component"] = component | {"type": "command", "is_deterministic": reuse}
     job.run()
     assert job.statuses(job.run()) == {"always": "finished", "once": "reused"}
-    assert "always: started, it is never reused" in job.said
+    assert "always: started, it is never reused" in job.lines
 
 
-class Knowing(NoTracking):
-    """A server that knows a champion, or does not answer (None)."""
+class FakeServer(NoTracking):
+    """A server that returns a champion, or None if it is unreachable."""
 
     def __init__(self, champion: str | None) -> None:
-        self.now = champion
+        self.current = champion
 
     def champion(self, model: str) -> str | None:
-        return self.now if model == "the model" else None
+        return self.current if model == "the model" else None
 
 
-def compared(job: TinyJob, champion: str | None) -> str:
-    """Run a step that compares with the champion, and say how it ended."""
+def status_with_champion(job: TinyJob, champion: str | None) -> str:
+    """Run a step that compares with the champion and return its status."""
     first(job)["is_deterministic"] = False
-    of = ReadChampion("the model", ["first"])
-    return job.statuses(job.run(tracking=Knowing(champion), champion=of))["first"]
+    reader = ReadChampion("the model", ["first"])
+    return job.statuses(job.run(tracking=FakeServer(champion), champion=reader))["first"]
 
 
-def test_a_step_that_reads_the_champion_is_reused_while_that_is_the_same(tmp_path: Path) -> None:
-    job = in_a_row(tmp_path)
-    given = ["none yet", "none yet", "a", "a", "b", None, "b", "b"]
+def test_a_step_that_reads_the_champion_is_reused_until_the_champion_changes(
+    tmp_path: Path,
+) -> None:
+    job = two_step_job(tmp_path)
+    champions = ["none yet", "none yet", "a", "a", "b", None, "b", "b"]
     run, reused = "finished", "reused"
-    assert [compared(job, champion) for champion in given] == [
+    assert [status_with_champion(job, champion) for champion in champions] == [
         run, reused, run, reused, run, run, run, reused,
     ]  # fmt: skip
-    assert compared(job, "c") == run
-    assert "first: started, its champion changed" in job.said
+    assert status_with_champion(job, "c") == run
+    assert "first: started, its champion changed" in job.lines
 
 
-def test_what_is_not_known_to_read_the_champion_alone_is_never_reused(tmp_path: Path) -> None:
-    job = in_a_row(tmp_path)
-    assert [compared(job, "a") for _ in range(2)] == ["finished", "reused"]
-    of_another = ReadChampion("the model", ["second"])
-    verdict = job.run(tracking=Knowing("a"), champion=of_another)
+def test_a_step_not_listed_as_champion_reader_is_never_reused(tmp_path: Path) -> None:
+    job = two_step_job(tmp_path)
+    assert [status_with_champion(job, "a") for _ in range(2)] == ["finished", "reused"]
+    other_reader = ReadChampion("the model", ["second"])
+    verdict = job.run(tracking=FakeServer("a"), champion=other_reader)
     assert job.statuses(verdict)["first"] == "finished"
-    assert "first: started, it is never reused" in job.said
+    assert "first: started, it is never reused" in job.lines

@@ -1,4 +1,4 @@
-"""Runs of a job that runs here: opened, nested and ended, or done without."""
+"""Tracking of a local job: its runs are opened, nested and ended, unless tracking is disabled."""
 
 import logging
 import socket
@@ -21,8 +21,8 @@ def tracking_section(project: Project, **changes: str) -> None:
 
 
 @pytest.fixture
-def nobody(monkeypatch: pytest.MonkeyPatch) -> str:
-    """The address of a server that is not there."""
+def unreachable_uri(monkeypatch: pytest.MonkeyPatch) -> str:
+    """Return the address of a server that is down."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         uri = f"http://127.0.0.1:{probe.getsockname()[1]}"
@@ -31,7 +31,7 @@ def nobody(monkeypatch: pytest.MonkeyPatch) -> str:
     return uri
 
 
-def test_runs_are_nested_in_the_projects_own_store(project: Project) -> None:
+def test_runs_are_nested_in_the_store_of_the_project(project: Project) -> None:
     tracking = tracking_of(project.path, "dev")
     tracking.begin(JOB, {"data.raw": "a digest"})
     variables = tracking.start("first")
@@ -57,14 +57,14 @@ def test_a_job_that_runs_nothing_has_no_run(project: Project) -> None:
     assert project.nothing_tracked()
 
 
-def test_nothing_is_tracked_if_it_is_switched_off(project: Project) -> None:
+def test_nothing_is_tracked_if_tracking_is_disabled(project: Project) -> None:
     tracking_section(project, enabled="false")
     tracking = tracking_of(project.path, "dev")
     assert isinstance(tracking, NoTracking)
     assert tracking.start("first") == {}
 
 
-def test_a_wrong_key_is_named(project: Project) -> None:
+def test_an_unknown_key_is_named(project: Project) -> None:
     tracking_section(project, enabeld="false")
     with pytest.raises(
         OperationError, match=r"conf/dev/mlops\.yml: tracking: unknown key 'enabeld'"
@@ -72,7 +72,7 @@ def test_a_wrong_key_is_named(project: Project) -> None:
         tracking_of(project.path, "dev")
 
 
-def test_a_relative_store_is_the_same_one_for_every_step(
+def test_a_relative_store_is_resolved_for_every_step(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:///mlruns.db")
@@ -82,25 +82,25 @@ def test_a_relative_store_is_the_same_one_for_every_step(
     assert variables["MLFLOW_TRACKING_URI"] == f"sqlite:///{project.path.as_posix()}/mlruns.db"
 
 
-def test_a_server_that_is_down_stops_the_job(project: Project, nobody: str) -> None:
+def test_a_server_that_is_down_stops_the_job(project: Project, unreachable_uri: str) -> None:
     tracking = tracking_of(project.path, "dev")
     tracking.begin(JOB, {})
-    with pytest.raises(OperationError, match=f"MLflow at {nobody} failed"):
+    with pytest.raises(OperationError, match=f"MLflow at {unreachable_uri} failed"):
         tracking.start("first")
 
 
-def test_a_server_that_is_down_can_be_a_warning(
-    project: Project, nobody: str, caplog: pytest.LogCaptureFixture
+def test_a_server_that_is_down_can_cause_only_a_warning(
+    project: Project, unreachable_uri: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     tracking_section(project, when_unreachable="warn")
     tracking = tracking_of(project.path, "dev")
     tracking.begin(JOB, {})
     with caplog.at_level(logging.WARNING):
-        assert tracking.start("first") == {"MLFLOW_TRACKING_URI": nobody}
-        assert tracking.start("second") == {"MLFLOW_TRACKING_URI": nobody}
+        assert tracking.start("first") == {"MLFLOW_TRACKING_URI": unreachable_uri}
+        assert tracking.start("second") == {"MLFLOW_TRACKING_URI": unreachable_uri}
     tracking.end("first", "FINISHED")
     tracking.close("FINISHED")
-    assert caplog.text.count(f"MLflow at {nobody} failed") == 1
+    assert caplog.text.count(f"MLflow at {unreachable_uri} failed") == 1
 
 
 def test_a_project_without_mlops_yml_is_not_tracked(project: Project) -> None:
@@ -109,7 +109,7 @@ def test_a_project_without_mlops_yml_is_not_tracked(project: Project) -> None:
     assert isinstance(tracking_of(project.path, "dev"), NoTracking)
 
 
-def test_the_champion_is_known_by_its_files(project: Project) -> None:
+def test_the_champion_is_identified_by_its_digest(project: Project) -> None:
     def champion() -> str | None:
         return tracking_of(project.path, "dev").champion("model")
 
@@ -124,5 +124,7 @@ def test_the_champion_is_known_by_its_files(project: Project) -> None:
     assert NoTracking().champion("model") == NoTracking().champion("model") is not None
 
 
-def test_a_champion_that_cannot_be_looked_up_is_not_known(project: Project, nobody: str) -> None:
+def test_a_champion_that_cannot_be_looked_up_is_unknown(
+    project: Project, unreachable_uri: str
+) -> None:
     assert tracking_of(project.path, "dev").champion("model") is None

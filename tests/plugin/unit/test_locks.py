@@ -1,4 +1,4 @@
-"""Locks on files: one process at a time, and what a holder leaves behind."""
+"""File locks: one holder at a time, shared locks, and locks of killed processes."""
 
 import os
 import signal
@@ -12,7 +12,7 @@ import pytest
 from kedro_azure_mlops.locks import alone, lock, open_alone, unlock
 from tests.plugin.helpers import new_shell
 
-_HOLDS = """
+_KILLED_HOLDER = """
 import os, signal, sys
 from pathlib import Path
 from kedro_azure_mlops.locks import open_alone
@@ -21,10 +21,10 @@ os.kill(os.getpid(), signal.SIGKILL)
 """
 
 
-def test_one_at_a_time_goes_on_and_none_is_left_out(tmp_path: Path) -> None:
+def test_one_thread_at_a_time_holds_the_lock_and_each_gets_it(tmp_path: Path) -> None:
     inside, most, total = 0, 0, 0
 
-    def go() -> None:
+    def acquire_repeatedly() -> None:
         nonlocal inside, most, total
         for _ in range(5):
             with alone(tmp_path / "lock"):
@@ -33,7 +33,7 @@ def test_one_at_a_time_goes_on_and_none_is_left_out(tmp_path: Path) -> None:
                 total += 1
                 inside -= 1
 
-    threads = [threading.Thread(target=go) for _ in range(4)]
+    threads = [threading.Thread(target=acquire_repeatedly) for _ in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -50,7 +50,7 @@ def test_one_at_a_time_goes_on_and_none_is_left_out(tmp_path: Path) -> None:
         assert not is_alone
 
 
-def test_a_lock_is_shared_by_those_that_ask_for_that(tmp_path: Path) -> None:
+def test_a_shared_lock_excludes_only_exclusive_ones(tmp_path: Path) -> None:
     path = tmp_path / "record"
     path.touch()
     with path.open("rb") as first, path.open("rb") as second, path.open("rb") as third:
@@ -66,9 +66,9 @@ def test_a_lock_is_shared_by_those_that_ask_for_that(tmp_path: Path) -> None:
 def test_the_lock_of_a_killed_process_is_free(tmp_path: Path) -> None:
     path = tmp_path / "lock"
     killed = subprocess.run(
-        [sys.executable, "-c", _HOLDS, str(path)], env=new_shell(), check=False
+        [sys.executable, "-c", _KILLED_HOLDER, str(path)], env=new_shell(), check=False
     ).returncode
     assert killed == -signal.SIGKILL
-    assert path.exists(), "nobody removed it"
+    assert path.exists(), "the killed process cannot remove it"
     with open_alone(path) as file:
         assert os.path.samestat(os.fstat(file.fileno()), path.stat())

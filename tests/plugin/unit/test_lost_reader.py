@@ -1,4 +1,4 @@
-"""``... | head -3``: what loses its reader ends quietly, with the status of SIGPIPE."""
+"""``... | head -3``: a command that loses its reader ends quietly, with the status of SIGPIPE."""
 
 import os
 import subprocess
@@ -16,25 +16,25 @@ from kedro_azure_mlops.errors import RefusedError
 from kedro_azure_mlops.safety import protect_output
 from tests.plugin.helpers import new_shell
 
-pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="pipes of Windows end otherwise")
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows pipes behave differently")
 
 SIGPIPE = 141
 
 
 @contextmanager
 def unread() -> Iterator[TextIO]:
-    """Give the block a standard output whose reader has gone."""
+    """Replace the standard output by a pipe without a reader."""
     read, write = os.pipe()
     os.close(read)
     with os.fdopen(write, "w", encoding="utf-8") as stream, pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "stdout", stream)
-        for name in ("stderr", "excepthook"):  # back as they were
+        for name in ("stderr", "excepthook"):  # restored afterwards
             patch.setattr(sys, name, getattr(sys, name))
         yield stream
 
 
 def script(work: Callable[[], int | None]) -> click.Command:
-    """Return a command as the ops scripts of a project are."""
+    """Return a command like the operation scripts of a project."""
     return Command("script", callback=work)
 
 
@@ -45,19 +45,19 @@ def status_of_script(work: Callable[[], int | None], *arguments: str) -> int:
     return ended.value.code
 
 
-def say(text: str = "word\n") -> None:
+def print_text(text: str = "word\n") -> None:
     click.echo(text)
 
 
-def test_a_script_ends_as_its_reader_does(capfd: pytest.CaptureFixture) -> None:
+def test_a_script_that_loses_its_reader_ends_with_sigpipe(capfd: pytest.CaptureFixture) -> None:
     with unread() as stream:
-        assert status_of_script(say) == SIGPIPE
+        assert status_of_script(print_text) == SIGPIPE
         stream.write("more")
-        stream.flush()  # what the interpreter does at its end goes nowhere
+        stream.flush()  # as at interpreter exit: the text is discarded
     assert capfd.readouterr().err == ""
 
 
-def test_what_was_printed_and_not_flushed_counts_too() -> None:
+def test_unflushed_output_that_loses_its_reader_ends_with_sigpipe() -> None:
     def work() -> None:
         sys.stdout.write("a line of a table\n")
 
@@ -69,7 +69,7 @@ def test_what_was_printed_and_not_flushed_counts_too() -> None:
 
 
 @pytest.mark.parametrize("arguments", [["--help"], [], ["champion", "--help"]])
-def test_help_that_nobody_reads_ends_quietly(
+def test_help_that_loses_its_reader_ends_quietly(
     arguments: list[str], capfd: pytest.CaptureFixture
 ) -> None:
     with unread():
@@ -78,7 +78,9 @@ def test_help_that_nobody_reads_ends_quietly(
     assert "Traceback" not in capfd.readouterr().err
 
 
-def test_an_error_that_is_read_keeps_its_message_and_status(capfd: pytest.CaptureFixture) -> None:
+def test_an_error_keeps_its_message_and_status_without_an_output_reader(
+    capfd: pytest.CaptureFixture,
+) -> None:
     def work() -> None:
         sys.stdout.write("a table\n")
         raise RefusedError("the answer is no")
@@ -88,7 +90,7 @@ def test_an_error_that_is_read_keeps_its_message_and_status(capfd: pytest.Captur
     assert capfd.readouterr().err == "script: the answer is no\n"
 
 
-def test_a_log_of_rich_counts_too() -> None:
+def test_a_rich_console_that_loses_its_reader_ends_with_sigpipe() -> None:
     from rich.console import Console
 
     with unread():
@@ -96,15 +98,15 @@ def test_a_log_of_rich_counts_too() -> None:
         assert status_of_script(lambda: console.print("word")) == SIGPIPE
 
 
-def test_a_run_ends_as_its_reader_does(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("kedro_azure_mlops.cli.run._run_and_report", lambda _: say())
+def test_a_run_that_loses_its_reader_ends_with_sigpipe(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("kedro_azure_mlops.cli.run._run_and_report", lambda _: print_text())
     with unread(), pytest.raises(SystemExit) as ended:
         kedro_run.main([])
     assert ended.value.code == SIGPIPE
 
 
-def test_a_connection_that_breaks_is_an_error() -> None:
-    """The output has its reader: what broke is something else, and must be seen."""
+def test_a_broken_connection_is_an_error() -> None:
+    """Only a broken pipe of the output is ignored."""
 
     def work() -> None:
         raise BrokenPipeError("the connection to Azure")
@@ -113,18 +115,18 @@ def test_a_connection_that_breaks_is_an_error() -> None:
         work()
 
 
-def test_with_a_reader_all_is_as_ever(capfd: pytest.CaptureFixture) -> None:
-    assert status_of_script(say) == 0
+def test_output_with_a_reader_is_unchanged(capfd: pytest.CaptureFixture) -> None:
+    assert status_of_script(print_text) == 0
     assert main(["--help"]) == 0
     assert capfd.readouterr().out.startswith("word\n\nUsage: ")
 
 
 @pytest.mark.parametrize("errors", [True, False], ids=["both_streams", "output"])
 def test_a_process_ends_quietly(errors: bool) -> None:
-    """Also at the end of the interpreter, which flushes what is left."""
+    """The interpreter flushes the remaining output at exit, which must be quiet too."""
     read, write = os.pipe()
     os.close(read)
-    done = subprocess.run(
+    result = subprocess.run(
         [sys.executable, "-m", "kedro_azure_mlops", "champion", "--help"],
         env=new_shell(),
         stdout=write,
@@ -132,4 +134,4 @@ def test_a_process_ends_quietly(errors: bool) -> None:
         check=False,
     )
     os.close(write)
-    assert (done.returncode, done.stderr) == (SIGPIPE, None if errors else b"")
+    assert (result.returncode, result.stderr) == (SIGPIPE, None if errors else b"")

@@ -1,4 +1,4 @@
-"""``mlops.yml`` is read strictly: a message names the file, the key and what is allowed."""
+"""Strict reading of ``mlops.yml``: errors name the file, the key and the allowed values."""
 
 from pathlib import Path
 
@@ -21,37 +21,37 @@ def copied(tmp_path_factory: pytest.TempPathFactory, database: Path) -> Project:
 
 
 @pytest.fixture(autouse=True)
-def _nothing_of_ones_own(copied: Project) -> None:
+def _empty_local_configuration(copied: Project) -> None:
     copied.configure("local", "mlops.yml", "{}\n")
 
 
-def refusal(project: Project, text: str) -> str:
+def error_message(project: Project, text: str) -> str:
     project.configure("local", "mlops.yml", text)
     with pytest.raises(OperationError) as error:
         read_mlops(project.path, "local")
     return str(error.value)
 
 
-def test_an_empty_file_means_the_defaults(project: Project) -> None:
+def test_an_empty_file_gives_the_defaults(project: Project) -> None:
     project.configure("base", "mlops.yml", "{}\n")
-    found = read_mlops(project.path, "local")
-    assert found.experiment == found.model_name == "plant", "the name of the package"
-    assert found.tracking.enabled
-    assert found.tracking.metrics is None
-    assert found.gate.rules == []
-    assert found.registry.kind == "mlflow"
-    assert found.scorer is None
+    config = read_mlops(project.path, "local")
+    assert config.experiment == config.model_name == "plant", "the name of the package"
+    assert config.tracking.enabled
+    assert config.tracking.metrics is None
+    assert config.gate.rules == []
+    assert config.registry.kind == "mlflow"
+    assert config.scorer is None
 
 
 def test_the_registered_model_is_named_after_the_experiment(project: Project) -> None:
     project.configure("base", "mlops.yml", "tracking: {experiment: heat}\n")
     assert read_mlops(project.path, "local").model_name == "heat"
     project.configure("local", "mlops.yml", "registry: {name: pump}\n")
-    found = read_mlops(project.path, "local")
-    assert (found.experiment, found.model_name) == ("heat", "pump")
+    config = read_mlops(project.path, "local")
+    assert (config.experiment, config.model_name) == ("heat", "pump")
 
 
-def test_an_environment_keeps_what_it_does_not_name(copied: Project) -> None:
+def test_an_environment_inherits_the_keys_it_does_not_set(copied: Project) -> None:
     prod, dev = (read_mlops(copied.path, env) for env in ("prod", "dev"))
     assert prod.registry.approval
     assert not dev.registry.approval
@@ -59,8 +59,8 @@ def test_an_environment_keeps_what_it_does_not_name(copied: Project) -> None:
     assert prod.model_name == "plant-prod"
 
 
-def test_what_is_read_again_is_what_is_there_now(copied: Project) -> None:
-    """Of the file and of one that it refers to; no caller's changes to it."""
+def test_each_read_returns_the_current_files(copied: Project) -> None:
+    """This includes files that ``mlops.yml`` refers to, but no changes made by a caller."""
     copied.configure("local", "mlops.yml", "tracking: {metrics: [a], experiment: one}\n")
     first = read_mlops(copied.path, "local").tracking
     assert first.metrics is not None
@@ -76,10 +76,10 @@ def test_what_is_read_again_is_what_is_there_now(copied: Project) -> None:
     (copied.path / "conf/local/parameters.yml").unlink()
 
 
-def test_parameters_of_a_run_reach_the_file(copied: Project) -> None:
-    found = read_mlops(copied.path, "dev", {"gate": {"on_incomparable": "replace"}})
-    assert found.gate.on_incomparable == "replace"
-    assert [rule.metric for rule in found.gate.rules] == ["r2", "rmse"]
+def test_runtime_parameters_override_the_file(copied: Project) -> None:
+    config = read_mlops(copied.path, "dev", {"gate": {"on_incomparable": "replace"}})
+    assert config.gate.on_incomparable == "replace"
+    assert [rule.metric for rule in config.gate.rules] == ["r2", "rmse"]
 
 
 @pytest.mark.parametrize(
@@ -88,12 +88,12 @@ def test_parameters_of_a_run_reach_the_file(copied: Project) -> None:
         (
             "trackin: {}",
             "conf/local/mlops.yml: mlops.yml: ",
-            "unknown key 'trackin'; allowed are tracking, registry, gate",
+            "unknown key 'trackin'; allowed keys: tracking, registry, gate",
         ),
         (
             "tracking: {enable: true}",
             "conf/local/mlops.yml: tracking: ",
-            "unknown key 'enable'; allowed are enabled, uri",
+            "unknown key 'enable'; allowed keys: enabled, uri",
         ),
         (
             "tracking: {enabled: perhaps}",
@@ -128,7 +128,8 @@ def test_parameters_of_a_run_reach_the_file(copied: Project) -> None:
         (
             "deployment: {endpoint: 1a}",
             "conf/local/mlops.yml: deployment.endpoint: ",
-            "3 to 32 letters, digits and hyphens, a letter first and no hyphen last",
+            "3 to 32 letters, digits and hyphens; the first must be a letter, "
+            "the last must not be a hyphen",
         ),
         (
             "monitoring: {source: files}",
@@ -137,10 +138,10 @@ def test_parameters_of_a_run_reach_the_file(copied: Project) -> None:
         ),
     ],
 )
-def test_a_wrong_line_is_named_with_what_is_allowed(
+def test_an_error_names_the_wrong_line_and_the_allowed_values(
     copied: Project, text: str, where: str, allowed: str
 ) -> None:
-    message = refusal(copied, text)
+    message = error_message(copied, text)
     assert where in message
     assert allowed in message
 
@@ -154,18 +155,18 @@ def test_a_wrong_line_is_named_with_what_is_allowed(
         "monitoring: {source: data, data: raw_hours, since: 7D, metrics: 'a.b:c'}",
     ],
 )
-def test_a_line_that_is_right_is_taken(copied: Project, text: str) -> None:
+def test_a_valid_line_is_accepted(copied: Project, text: str) -> None:
     copied.configure("local", "mlops.yml", text)
     assert read_mlops(copied.path, "local")
 
 
-def test_all_faults_are_named_at_once(copied: Project) -> None:
-    message = refusal(copied, "tracking: {enabled: perhaps}\nmonitoring: {source: files}")
+def test_one_error_lists_all_faults(copied: Project) -> None:
+    message = error_message(copied, "tracking: {enabled: perhaps}\nmonitoring: {source: files}")
     assert len(message.splitlines()) == 2
 
 
 @pytest.mark.parametrize("fault", ["enabled: perhaps", "enable: true"])
-def test_a_fault_in_base_is_found_there(project: Project, fault: str) -> None:
+def test_a_fault_in_base_is_reported_for_base(project: Project, fault: str) -> None:
     project.configure("base", "mlops.yml", f"tracking: {{{fault}}}")
     project.configure("dev", "mlops.yml", "tracking: {experiment: heat}")
     with pytest.raises(OperationError, match=r"conf/base/mlops\.yml: tracking"):
@@ -173,7 +174,9 @@ def test_a_fault_in_base_is_found_there(project: Project, fault: str) -> None:
 
 
 @pytest.mark.parametrize("read", [read_mlops, read_azureml])
-def test_what_is_missing_is_named(project: Project, tmp_path: Path, read: object) -> None:
+def test_an_error_names_the_missing_environment_or_file(
+    project: Project, tmp_path: Path, read: object
+) -> None:
     assert callable(read)
     assert read(project.path, "dev")
     with pytest.raises(OperationError, match="no environment nowhere in conf, only dev"):
@@ -187,14 +190,14 @@ def test_what_is_missing_is_named(project: Project, tmp_path: Path, read: object
         read(tmp_path, "dev")
 
 
-def test_the_folder_of_most_projects_is_conf(copied: Project) -> None:
+def test_the_default_configuration_folder_is_conf(copied: Project) -> None:
     assert configuration_folder(copied.path) == "conf"
     assert environments(copied.path) == ["dev", "local", "prod", "stage"]
 
 
-def test_an_environment_without_an_endpoint_cannot_be_deployed_to(copied: Project) -> None:
+def test_deployment_to_an_environment_requires_an_endpoint(copied: Project) -> None:
     assert deployment_of(copied.path, "dev").endpoint == "plant-dev"
-    with pytest.raises(OperationError, match=r"local/mlops\.yml names no deployment\.endpoint"):
+    with pytest.raises(OperationError, match=r"local/mlops\.yml does not set deployment\.endpoint"):
         deployment_of(copied.path, "local")
 
 
@@ -207,7 +210,7 @@ read_mlops(here, "nowhere")
 """
 
 
-def test_the_folder_of_the_configuration_is_the_projects_own(project: Project) -> None:
+def test_the_configuration_folder_follows_the_projects_settings(project: Project) -> None:
     settings = project.path / "src/plant/settings.py"
     text = settings.read_text(encoding="utf-8")
     settings.write_text(f'{text}\nCONF_SOURCE = "operation/configuration"\n', encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Model folders: any estimator in, the same answers out, and nothing that runs code on loading."""
+"""Model folders store any estimator, keep its answers and run no code when loaded."""
 
 import json
 import platform
@@ -60,9 +60,9 @@ def rows() -> pd.DataFrame:
 
 @pytest.fixture(scope="module")
 def model(rows: pd.DataFrame) -> LinearRegression:
-    found = LinearRegression().fit(rows, rows["load"] * 2 + rows["pressure"])
-    found.input_example = rows.head(3)
-    return found
+    fitted = LinearRegression().fit(rows, rows["load"] * 2 + rows["pressure"])
+    fitted.input_example = rows.head(3)
+    return fitted
 
 
 @pytest.fixture
@@ -72,7 +72,7 @@ def folder(tmp_path: Path, model: LinearRegression) -> Path:
 
 
 class Doubling(mlflow.pyfunc.PythonModel):
-    """A model of no library."""
+    """A model without a library."""
 
     def __init__(self) -> None:
         self.factor = 2.0
@@ -83,7 +83,7 @@ class Doubling(mlflow.pyfunc.PythonModel):
 
 
 class Flagging(BaseEstimator):
-    """A project's own estimator: text and times in, a table out, a schema of its own."""
+    """A project's estimator with text and datetime inputs, a table as output, and a schema."""
 
     def fit(self, rows: pd.DataFrame) -> "Flagging":
         self.limit_ = float(rows["load"].max())
@@ -114,7 +114,7 @@ class Flagging(BaseEstimator):
         (folder / "limit.json").write_text(json.dumps(self.limit_), encoding="utf-8")
 
 
-OWN = [f"{__name__}.Flagging"]
+TRUSTED = [f"{__name__}.Flagging"]
 
 
 ESTIMATORS: dict[str, Callable[[], Any]] = {
@@ -133,10 +133,10 @@ ESTIMATORS: dict[str, Callable[[], Any]] = {
 }
 
 
-# LocalOutlierFactor itself drops the names of the columns on its way
+# LocalOutlierFactor itself drops the column names internally
 @pytest.mark.filterwarnings("ignore:X does not have valid feature names")
 @pytest.mark.parametrize("name", ESTIMATORS)
-def test_any_estimator_answers_the_same_when_it_is_loaded(
+def test_any_estimator_gives_the_same_answers_after_loading(
     rows: pd.DataFrame, tmp_path: Path, name: str
 ) -> None:
     model = ESTIMATORS[name]().fit(rows, (rows["load"] > 4).astype(int))
@@ -151,7 +151,7 @@ def test_any_estimator_answers_the_same_when_it_is_loaded(
     np.testing.assert_array_equal(answer["prediction"], model.predict(rows))
 
 
-def test_a_model_of_texts_is_stored_once_some_rows_say_what_it_is_asked(tmp_path: Path) -> None:
+def test_a_model_with_text_inputs_needs_an_input_example(tmp_path: Path) -> None:
     table = pd.DataFrame({"metal": ["iron", "zinc", "iron", "zinc"], "load": [1.0, 2.0, np.nan, 4]})
     columns = make_column_transformer((OneHotEncoder(), ["metal"]), (SimpleImputer(), ["load"]))
     model = make_pipeline(columns, LogisticRegression()).fit(table, [0, 1, 0, 1])
@@ -167,65 +167,65 @@ def test_a_model_of_texts_is_stored_once_some_rows_say_what_it_is_asked(tmp_path
 
 
 def test_a_python_model_is_stored_without_a_pickle(tmp_path: Path) -> None:
-    own = [f"{__name__}.Doubling"]
+    trusted = [f"{__name__}.Doubling"]
     with pytest.raises(DatasetError, match=r"not trusted: .*Doubling.*list them under trusted"):
         save_model(Doubling(), tmp_path / "refused")
-    save_model(Doubling(), tmp_path / "model", own)
+    save_model(Doubling(), tmp_path / "model", trusted)
     assert not list((tmp_path / "model").rglob("*.pkl"))
-    assert load_model(tmp_path / "model", own).predict(None, pd.DataFrame({"x": [3.0]}))[0] == 6
-    scorer, _ = load_proven_scorer(tmp_path / "model", None, trusted=own)
+    assert load_model(tmp_path / "model", trusted).predict(None, pd.DataFrame({"x": [3.0]}))[0] == 6
+    scorer, _ = load_proven_scorer(tmp_path / "model", None, trusted=trusted)
     assert scorer.score({"x": np.array([4.0])})["prediction"].tolist() == [8.0]
 
 
-def test_a_type_of_the_project_is_stored_where_the_entry_trusts_it(
+def test_a_type_of_the_project_is_stored_if_the_catalog_entry_trusts_it(
     rows: pd.DataFrame, tmp_path: Path
 ) -> None:
     model, path = Flagging().fit(rows), str(tmp_path / "model")
     with pytest.raises(DatasetError, match=r"not trusted: .*Flagging.*list them under trusted"):
         ModelDataset(filepath=path).save(model)
     assert not ModelDataset(filepath=path).exists()
-    ModelDataset(filepath=path, trusted=OWN).save(model)
+    ModelDataset(filepath=path, trusted=TRUSTED).save(model)
     with pytest.raises(DatasetError, match="Untrusted types"):
         ModelDataset(filepath=path).load()
-    loaded = ModelDataset(filepath=path, trusted=OWN).load()
+    loaded = ModelDataset(filepath=path, trusted=TRUSTED).load()
     assert loaded.limit_ == model.limit_
     assert loaded.schema == model.schema
     pd.testing.assert_frame_equal(loaded.input_example, model.input_example, check_dtype=False)
 
 
-def test_what_a_model_says_of_itself_is_in_its_contract(rows: pd.DataFrame, tmp_path: Path) -> None:
+def test_the_contract_contains_the_models_schema_and_example(
+    rows: pd.DataFrame, tmp_path: Path
+) -> None:
     model = Flagging().fit(rows)
-    save_model(model, tmp_path / "model", OWN)
+    save_model(model, tmp_path / "model", TRUSTED)
     contract = read_contract(tmp_path / "model")
     assert contract.schema == model.schema
     assert contract.example[1] == {"time": "2026-01-02T00:00:00", "unit": "b", "load": None}
     assert contract.answer[0] == {"score": 1.0 / model.limit_, "is_high": True}
     assert contract.answer[1] == {"score": None, "is_high": False}
     assert json.loads((tmp_path / "model" / "limit.json").read_text()) == model.limit_
-    scorer, _ = load_proven_scorer(tmp_path / "model", None, trusted=OWN)
-    asked = columns_of_rows(contract.example, contract.schema.inputs)
-    assert scorer.score(asked, np.array([False, True]))["is_high"].tolist() == [False]
+    scorer, _ = load_proven_scorer(tmp_path / "model", None, trusted=TRUSTED)
+    columns = columns_of_rows(contract.example, contract.schema.inputs)
+    assert scorer.score(columns, np.array([False, True]))["is_high"].tolist() == [False]
     with pytest.raises(UnusableModelError, match="Untrusted types"):
         load_proven_scorer(tmp_path / "model", None)
 
 
-def test_a_model_that_was_loaded_can_be_saved_again(folder: Path, rows: pd.DataFrame) -> None:
+def test_a_loaded_model_can_be_saved_again(folder: Path, rows: pd.DataFrame) -> None:
     loaded = load_model(folder)
     assert loaded.input_example["load"].tolist() == rows["load"].head(3).tolist()
     save_model(loaded, folder.with_name("again"))
     assert digest(folder.with_name("again")) == digest(folder)
 
 
-def test_a_model_without_an_example_needs_the_names_of_its_columns(
-    rows: pd.DataFrame, tmp_path: Path
-) -> None:
+def test_a_model_without_an_example_needs_column_names(rows: pd.DataFrame, tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match="train it on a DataFrame, or set its attribute"):
         save_model(LinearRegression().fit(rows.to_numpy(), rows["load"]), tmp_path / "refused")
     save_model(LinearRegression().fit(rows, rows["load"]), tmp_path / "model")
     assert read_contract(tmp_path / "model").example == [{"load": 0.0, "pressure": 0.0}]
 
 
-def test_a_model_that_was_trained_on_an_array_may_have_an_array_as_its_example(
+def test_a_model_trained_on_an_array_may_have_an_array_as_its_example(
     rows: pd.DataFrame, tmp_path: Path
 ) -> None:
     model = LinearRegression().fit(rows.to_numpy(), rows["load"])
@@ -237,7 +237,7 @@ def test_a_model_that_was_trained_on_an_array_may_have_an_array_as_its_example(
     assert answer == pytest.approx([3.0])
 
 
-def test_an_answer_that_json_cannot_hold_is_refused(tmp_path: Path) -> None:
+def test_an_example_that_json_cannot_store_is_rejected(tmp_path: Path) -> None:
     model = Doubling()
     model.input_example = pd.DataFrame({"x": [1.0, np.inf]})
     with pytest.raises(DatasetError, match="holds infinite numbers: set its attribute"):
@@ -245,7 +245,7 @@ def test_an_answer_that_json_cannot_hold_is_refused(tmp_path: Path) -> None:
 
 
 class Plain(mlflow.pyfunc.PythonModel):
-    """A model that leaves out the context, as MLflow allows."""
+    """A model whose ``predict`` omits the context, as MLflow allows."""
 
     input_example = pd.DataFrame({"x": [1.0]})
 
@@ -253,34 +253,34 @@ class Plain(mlflow.pyfunc.PythonModel):
         return model_input["x"] + 1
 
 
-# MLflow recommends type hints of its own
+# MLflow recommends its type hints
 @pytest.mark.filterwarnings("ignore:.*type hint.*")
-def test_a_python_model_may_leave_out_the_context(tmp_path: Path) -> None:
-    own = [f"{__name__}.Plain"]
-    save_model(Plain(), tmp_path / "model", own)
-    scorer, _ = load_proven_scorer(tmp_path / "model", None, trusted=own)
+def test_a_python_model_may_omit_the_context(tmp_path: Path) -> None:
+    trusted = [f"{__name__}.Plain"]
+    save_model(Plain(), tmp_path / "model", trusted)
+    scorer, _ = load_proven_scorer(tmp_path / "model", None, trusted=trusted)
     assert scorer.score({"x": np.array([4.0])})["prediction"].tolist() == [5.0]
 
 
-@pytest.mark.parametrize("thing", [{"a": 1}, "text", None], ids=repr)
-def test_what_has_no_predict_is_no_model(tmp_path: Path, thing: Any) -> None:
+@pytest.mark.parametrize("value", [{"a": 1}, "text", None], ids=repr)
+def test_an_object_without_predict_is_rejected_as_a_model(tmp_path: Path, value: Any) -> None:
     with pytest.raises(DatasetError, match="is not a model: it has no predict"):
-        save_model(thing, tmp_path / "model")
+        save_model(value, tmp_path / "model")
 
 
-def test_a_model_that_needs_a_pickle_is_refused(tmp_path: Path) -> None:
-    odd = LinearRegression().fit([[0.0], [1.0]], [0.0, 1.0])  # on an array, without names
-    odd.input_example, odd.opened = pd.DataFrame({"x": [1.0]}), (n for n in range(3))
+def test_a_model_that_needs_a_pickle_is_rejected(tmp_path: Path) -> None:
+    model = LinearRegression().fit([[0.0], [1.0]], [0.0, 1.0])  # on an array, without names
+    model.input_example, model.opened = pd.DataFrame({"x": [1.0]}), (n for n in range(3))
     with pytest.raises(DatasetError, match="a LinearRegression"):
-        save_model(odd, tmp_path / "model")
+        save_model(model, tmp_path / "model")
     assert not any((tmp_path / "model").glob("*"))
-    del odd.opened
-    save_model(odd, tmp_path / "model")
+    del model.opened
+    save_model(model, tmp_path / "model")
 
 
-def test_a_single_file_is_no_model(tmp_path: Path) -> None:
+def test_a_single_file_is_not_loaded_as_a_model(tmp_path: Path) -> None:
     (tmp_path / "model.pkl").write_bytes(b"\x80\x04N.")
-    with pytest.raises(DatasetError, match="holds no model that can be loaded"):
+    with pytest.raises(DatasetError, match="contains no loadable model"):
         ModelDataset(filepath=str(tmp_path / "model.pkl")).load()
     assert not ModelDataset(filepath=str(tmp_path / "model.pkl")).exists()
 
@@ -296,7 +296,7 @@ def test_the_folder_is_an_mlflow_model_without_a_pickle(folder: Path, rows: pd.D
     assert answer == pytest.approx(load_model(folder).predict(rows.head(2)))
 
 
-def test_mlflow_is_told_to_install_what_is_installed_here(folder: Path) -> None:
+def test_the_requirements_pin_the_installed_versions(folder: Path) -> None:
     pins = [f"{one}=={version(one)}" for one in ("mlflow", "numpy", "scikit-learn", "skops")]
     assert (folder / "requirements.txt").read_text(encoding="utf-8").splitlines() == pins
     conda = yaml.safe_load((folder / "conda.yaml").read_text(encoding="utf-8"))
@@ -304,10 +304,10 @@ def test_mlflow_is_told_to_install_what_is_installed_here(folder: Path) -> None:
     assert Path(mlflow.pyfunc.get_model_dependencies(str(folder))).read_text().split() == pins
 
 
-def test_the_files_are_those_that_mlflow_itself_writes(
+def test_the_files_equal_those_that_mlflow_writes(
     tmp_path: Path, model: LinearRegression, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With pins that it compares with what is installed."""
+    """MLflow then checks the pins against the installed packages."""
     save_model(model, tmp_path / "ours")
     monkeypatch.setattr(models, "_UNCHECKED", "")
     monkeypatch.setattr(models, "_write_requirements", lambda _: None)
@@ -315,7 +315,7 @@ def test_the_files_are_those_that_mlflow_itself_writes(
     assert digest(tmp_path / "ours") == digest(tmp_path / "theirs")
 
 
-def test_nodes_of_a_run_get_models_of_their_own(
+def test_each_node_of_a_run_gets_its_own_copy_of_the_model(
     folder: Path, rows: pd.DataFrame, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     read = []
@@ -331,28 +331,28 @@ def test_nodes_of_a_run_get_models_of_their_own(
     np.testing.assert_array_equal(dataset.load().predict(rows), before)
     assert len(read) == 2
     dataset.release()
-    monkeypatch.setattr(models, "_KEPT_BYTES", 100)  # too few for this model
+    monkeypatch.setattr(models, "_CACHED_BYTES", 100)  # too few for this model
     dataset.load()
     dataset.load()
     assert len(read) == 4
 
 
-def test_a_model_that_cannot_be_copied_is_read_each_time(
+def test_a_model_that_cannot_be_copied_is_read_for_each_load(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    own = [f"{__name__}.Doubling"]
-    save_model(Doubling(), tmp_path / "model", own)
+    trusted = [f"{__name__}.Doubling"]
+    save_model(Doubling(), tmp_path / "model", trusted)
 
-    def refuse(*_: Any) -> None:
+    def fail(*_: Any) -> None:
         raise TypeError("cannot be copied")
 
-    monkeypatch.setattr(Doubling, "__deepcopy__", refuse, raising=False)
-    dataset = ModelDataset(filepath=str(tmp_path / "model"), trusted=own)
+    monkeypatch.setattr(Doubling, "__deepcopy__", fail, raising=False)
+    dataset = ModelDataset(filepath=str(tmp_path / "model"), trusted=trusted)
     for _ in range(2):
         assert dataset.load().predict(None, pd.DataFrame({"x": [3.0]}))[0] == 6
 
 
-def test_a_model_whose_files_change_during_a_run_is_not_taken_for_the_one_before(
+def test_a_model_whose_files_change_during_a_run_is_read_again(
     folder: Path, rows: pd.DataFrame
 ) -> None:
     dataset = ModelDataset(filepath=str(folder))
@@ -360,11 +360,11 @@ def test_a_model_whose_files_change_during_a_run_is_not_taken_for_the_one_before
     ModelDataset(filepath=str(folder)).save(LinearRegression().fit(rows, rows["pressure"]))
     assert not np.allclose(dataset.load().predict(rows), before)
     (folder / "model.skops").write_bytes(b"broken")
-    with pytest.raises(DatasetError, match="holds no model that can be loaded"):
+    with pytest.raises(DatasetError, match="contains no loadable model"):
         dataset.load()
 
 
-_AGAIN = """
+_TRAINING = """
 import sys
 import numpy as np, pandas as pd
 from pathlib import Path
@@ -379,19 +379,19 @@ print(digest(Path(sys.argv[1])))
 
 
 def test_the_same_code_data_and_parameters_give_the_same_digest(tmp_path: Path) -> None:
-    """In processes of their own, where no object lies at the same address."""
-    found = []
-    for number, (seed, hashes) in enumerate([(0, "1"), (0, "2"), (1, "1")]):
-        command = [sys.executable, "-c", _AGAIN, str(tmp_path / str(number)), str(seed)]
-        made = subprocess.run(
-            command, capture_output=True, text=True, check=True, env={"PYTHONHASHSEED": hashes}
+    """Each model is trained in a new process with other object addresses."""
+    digests = []
+    for number, (seed, hash_seed) in enumerate([(0, "1"), (0, "2"), (1, "1")]):
+        command = [sys.executable, "-c", _TRAINING, str(tmp_path / str(number)), str(seed)]
+        result = subprocess.run(
+            command, capture_output=True, text=True, check=True, env={"PYTHONHASHSEED": hash_seed}
         )
-        found.append(made.stdout.split()[-1])
-    assert found[0] == found[1]
-    assert found[2] != found[0]
+        digests.append(result.stdout.split()[-1])
+    assert digests[0] == digests[1]
+    assert digests[2] != digests[0]
 
 
-@pytest.mark.parametrize("installed", [None, "1.2.3"], ids=["no build tools", "other ones"])
+@pytest.mark.parametrize("installed", [None, "1.2.3"], ids=["no build tools", "other versions"])
 def test_the_digest_does_not_depend_on_the_installed_build_tools(
     folder: Path,
     tmp_path: Path,
@@ -405,13 +405,13 @@ def test_the_digest_does_not_depend_on_the_installed_build_tools(
     monkeypatch.setattr(environment, "_get_package_version", lookup)
     save_model(model, tmp_path / "elsewhere")
     assert digest(tmp_path / "elsewhere") == digest(folder)
-    found = _PythonEnv.from_yaml(tmp_path / "elsewhere" / "python_env.yaml")
-    assert found.build_dependencies == ["pip", "setuptools", "wheel"]
-    assert found.python == platform.python_version()
-    assert found.dependencies == ["-r requirements.txt"]
+    env = _PythonEnv.from_yaml(tmp_path / "elsewhere" / "python_env.yaml")
+    assert env.build_dependencies == ["pip", "setuptools", "wheel"]
+    assert env.python == platform.python_version()
+    assert env.dependencies == ["-r requirements.txt"]
 
 
-def test_the_digest_depends_on_the_packages_of_the_model(
+def test_the_digest_depends_on_the_models_package_versions(
     folder: Path, tmp_path: Path, model: LinearRegression, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
@@ -421,7 +421,7 @@ def test_the_digest_depends_on_the_packages_of_the_model(
     assert digest(tmp_path / "elsewhere") != digest(folder)
 
 
-def test_a_save_that_fails_leaves_the_model_before_it(
+def test_a_failed_save_keeps_the_previous_model(
     folder: Path, model: LinearRegression, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = digest(folder)
@@ -437,7 +437,7 @@ def test_a_save_that_fails_leaves_the_model_before_it(
     assert digest(folder) == before
 
 
-def test_a_save_replaces_the_model_before_it(folder: Path, rows: pd.DataFrame) -> None:
+def test_a_save_replaces_the_previous_model(folder: Path, rows: pd.DataFrame) -> None:
     before = digest(folder)
     ModelDataset(filepath=str(folder)).save(LinearRegression().fit(rows, rows["load"]))
     assert digest(folder) != before
@@ -445,7 +445,7 @@ def test_a_save_replaces_the_model_before_it(folder: Path, rows: pd.DataFrame) -
 
 
 @pytest.mark.parametrize("change", ["a byte", "a name", "a new file", "a missing file"])
-def test_the_digest_sees_every_change(folder: Path, change: str) -> None:
+def test_any_change_of_a_file_changes_the_digest(folder: Path, change: str) -> None:
     before = digest(folder)
     file = folder / "model.skops"
     if change == "a byte":
@@ -459,25 +459,25 @@ def test_the_digest_sees_every_change(folder: Path, change: str) -> None:
     assert digest(folder) != before
 
 
-def test_the_digest_of_the_same_files_is_the_same(folder: Path) -> None:
+def test_copies_of_a_model_have_the_same_digest(folder: Path) -> None:
     before = digest(folder)
     copy = shutil.copytree(folder, folder.with_name("copy"))
-    (copy / "registered_model_meta").touch()  # as MLflow adds it to what it downloads
+    (copy / "registered_model_meta").touch()  # MLflow adds it to downloads
     assert before == digest(folder) == digest(copy)
 
 
 @pytest.mark.parametrize("missing", ["MLmodel", "contract.json", "model.skops"])
-def test_a_folder_that_is_incomplete_is_refused(folder: Path, missing: str) -> None:
+def test_an_incomplete_folder_is_rejected(folder: Path, missing: str) -> None:
     assert load_model(folder)
     (folder / missing).unlink()
-    with pytest.raises(DatasetError, match="holds no model that can be loaded"):
+    with pytest.raises(DatasetError, match="contains no loadable model"):
         load_model(folder)
 
 
-def test_a_save_after_a_save_that_died_keeps_the_only_copy(
+def test_a_failed_save_after_an_interrupted_one_keeps_the_only_copy(
     folder: Path, model: LinearRegression, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    old = folder.rename(folder.with_name("model.old"))  # died between its two renames
+    old = folder.rename(folder.with_name("model.old"))  # interrupted between its two renames
 
     def fail(*_: object) -> None:
         raise OSError("disk full")
@@ -489,19 +489,19 @@ def test_a_save_after_a_save_that_died_keeps_the_only_copy(
     assert load_model(folder).coef_.tolist() == model.coef_.tolist()
 
 
-def test_an_empty_folder_that_is_given_is_filled_and_not_replaced(
+def test_an_existing_empty_folder_is_filled_but_not_replaced(
     tmp_path: Path, model: LinearRegression
 ) -> None:
-    given = tmp_path / "output"
-    given.mkdir()
-    before = given.stat().st_ino
-    ModelDataset(filepath=str(given)).save(model)
-    assert given.stat().st_ino == before, "a mount point cannot be renamed"
+    output = tmp_path / "output"
+    output.mkdir()
+    before = output.stat().st_ino
+    ModelDataset(filepath=str(output)).save(model)
+    assert output.stat().st_ino == before, "a mount point cannot be renamed"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["output"]
-    assert ModelDataset(filepath=str(given)).load().coef_.tolist() == model.coef_.tolist()
+    assert ModelDataset(filepath=str(output)).load().coef_.tolist() == model.coef_.tolist()
 
 
-def test_a_save_into_a_given_folder_that_fails_leaves_it_empty(
+def test_a_failed_save_leaves_an_empty_folder_empty(
     tmp_path: Path, model: LinearRegression, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def half_write(_: Any, target: Path, __: Any) -> None:
@@ -517,7 +517,7 @@ def test_a_save_into_a_given_folder_that_fails_leaves_it_empty(
 
 
 class Exporting(LinearRegression):
-    """Is served by what it exports, if it can."""
+    """Served from the files that it exports, if there are any."""
 
     texts: tuple[str, ...] = ("1234", "56")
 
@@ -526,12 +526,12 @@ class Exporting(LinearRegression):
             (folder / f"{number}.txt").write_text(text, encoding="utf-8")
 
 
-def test_the_cost_of_serving_is_that_of_what_is_served(
+def test_the_cost_of_serving_is_measured_on_the_served_files(
     rows: pd.DataFrame, model: LinearRegression, folder: Path
 ) -> None:
-    asked: list[int] = []
-    cost = models.measure_cost(model, lambda: asked.append(len(model.predict(rows.head(1)))))
-    assert set(asked) == {1}
+    row_counts: list[int] = []
+    cost = models.measure_cost(model, lambda: row_counts.append(len(model.predict(rows.head(1)))))
+    assert set(row_counts) == {1}
     assert 0 <= cost["latency_ms"] < 1000
     stored = (folder / models.MODEL_FILE).stat().st_size
     assert cost["size_mb"] * 1e6 == pytest.approx(stored, rel=0.05)
@@ -541,12 +541,12 @@ def test_the_cost_of_serving_is_that_of_what_is_served(
     assert models.measure_cost(exporting, lambda: None)["size_mb"] > 1e-4
 
 
-def test_the_model_to_score_with_is_the_one_that_is_asked_for_or_none() -> None:
+def test_choose_model_returns_the_requested_model_or_fails() -> None:
     champion, trained = models.Champion("a", "1"), models.Champion("b", "2")
-    none, broken = models.Champion(), models.Champion(problem="it is torn")
+    missing, broken = models.Champion(), models.Champion(problem="it is torn")
     assert models.choose_model(champion, trained, "champion") is champion
     assert models.choose_model(champion, trained, "trained") is trained
     with pytest.raises(OperationError, match="the champion cannot be used: it is torn"):
         models.choose_model(broken, trained, "champion")
     with pytest.raises(OperationError, match="the model of the last run does not exist"):
-        models.choose_model(champion, none, "trained")
+        models.choose_model(champion, missing, "trained")

@@ -1,4 +1,4 @@
-"""The monitor's parts: pictures, numbers by labels, the table, text for Prometheus, the page."""
+"""The monitor's parts: plots, metrics from labels, the table, Prometheus text, the page."""
 
 import math
 import xml.etree.ElementTree as ET
@@ -31,27 +31,27 @@ START = pd.Timestamp("2024-01-01")
 
 
 def shapes(svg: str, kind: str) -> list[dict[str, str]]:
-    """Return the attributes of a picture's shapes of one class."""
+    """Return the attributes of a plot's shapes of one class."""
     root = ET.fromstring(svg)  # noqa: S314, our own text
     return [one.attrib for one in root.iter() if one.get("class") == kind]
 
 
-# Pictures
+# Plots
 
 
-def test_a_picture_is_well_formed_and_says_what_it_shows() -> None:
+def test_a_plot_is_well_formed_and_has_a_title() -> None:
     values = np.random.default_rng(0).normal(20, 2, 500)
-    usual = (np.linspace(0, 1, 11), np.quantile(values, np.linspace(0, 1, 11)))
-    svg = distribution_svg(usual, values + 5, 'a <b> & "c"')
+    reference = (np.linspace(0, 1, 11), np.quantile(values, np.linspace(0, 1, 11)))
+    svg = distribution_svg(reference, values + 5, 'a <b> & "c"')
     root = ET.fromstring(svg)  # noqa: S314
     assert root.get("aria-label") == root.findtext("title") == 'a <b> & "c"'
     assert root.get("role") == "img"
     assert len(shapes(svg, "then fill")) == len(shapes(svg, "now line")) == 1
 
 
-def test_a_distribution_then_lies_left_of_one_that_has_risen() -> None:
-    usual = (np.linspace(0, 1, 11), np.linspace(0, 10, 11))
-    svg = distribution_svg(usual, np.linspace(20, 30, 100), "risen")
+def test_a_higher_distribution_is_drawn_further_right() -> None:
+    reference = (np.linspace(0, 1, 11), np.linspace(0, 10, 11))
+    svg = distribution_svg(reference, np.linspace(20, 30, 100), "risen")
 
     def middle(kind: str) -> float:
         points = shapes(svg, kind)[0]["d"].removeprefix("M").split("L")
@@ -63,19 +63,19 @@ def test_a_distribution_then_lies_left_of_one_that_has_risen() -> None:
 
 
 @pytest.mark.parametrize("values", [[], [np.nan, np.inf]])
-def test_nothing_to_draw_is_no_picture(values: list[float]) -> None:
-    none = np.array(values, float)
-    times = pd.Series(pd.date_range(START, periods=len(none)))
-    assert distribution_svg(None, none, "none") == ""
-    assert course_svg(times, none, "none") == ""
-    assert windows_svg(times[:0], none[:0], none[:0].astype(bool), "none") == ""
+def test_without_finite_values_there_is_no_plot(values: list[float]) -> None:
+    array = np.array(values, float)
+    times = pd.Series(pd.date_range(START, periods=len(array)))
+    assert distribution_svg(None, array, "none") == ""
+    assert course_svg(times, array, "none") == ""
+    assert windows_svg(times[:0], array[:0], array[:0].astype(bool), "none") == ""
 
 
-def test_what_never_changes_is_drawn_too() -> None:
+def test_constant_values_are_drawn() -> None:
     constant, times = np.full(50, 3.0), pd.Series(pd.date_range(START, periods=50, freq="h"))
-    usual = (np.linspace(0, 1, 11), np.full(11, 3.0))
+    reference = (np.linspace(0, 1, 11), np.full(11, 3.0))
     for svg in (
-        distribution_svg(usual, constant, "constant"),
+        distribution_svg(reference, constant, "constant"),
         course_svg(times, constant, "constant"),
         windows_svg(times[:1], np.zeros(1), np.zeros(1, bool), "one window"),
     ):
@@ -83,7 +83,7 @@ def test_what_never_changes_is_drawn_too() -> None:
         assert ET.fromstring(svg) is not None  # noqa: S314
 
 
-def test_a_long_course_keeps_its_extremes_and_stays_small() -> None:
+def test_the_plot_of_a_long_series_keeps_extremes_and_stays_small() -> None:
     values = np.sin(np.arange(200_000) / 500)
     values[123_456] = 9.0
     times = pd.Series(pd.date_range(START, periods=len(values), freq="min"))
@@ -99,19 +99,19 @@ def test_a_long_course_keeps_its_extremes_and_stays_small() -> None:
     )
     assert len(svg) < 60_000
     heights = [float(one.split()[1]) for one in shapes(svg, "now line")[0]["d"][1:].split("L")]
-    assert min(heights) == pytest.approx(15, abs=10), "the one row that is far off is drawn"
+    assert min(heights) == pytest.approx(15, abs=10), "the only outlier is drawn"
     assert 0 < len(shapes(svg, "alarm fill")) <= 400
     assert len(shapes(svg, "shade")) == len(shapes(svg, "axis dashed")) == 1
 
 
-def test_visible_rows_are_all_of_few_and_the_extremes_of_many() -> None:
+def test_visible_rows_are_all_rows_or_the_extremes_of_many() -> None:
     assert len(visible_rows(np.arange(100.0))) == 100
     values = np.zeros(10_000)
     values[7_777] = 1
     assert 7_777 in visible_rows(values) and len(visible_rows(values)) < 5_000
 
 
-def test_windows_in_alarm_have_their_own_colour() -> None:
+def test_windows_with_an_alarm_have_another_colour() -> None:
     ends = pd.Series(pd.date_range(START, periods=4))
     values, alarms = np.array([1.0, np.nan, -2.0, 5.0]), np.array([False, False, False, True])
     svg = windows_svg(ends, values, alarms, "windows", limit=3.0)
@@ -119,13 +119,13 @@ def test_windows_in_alarm_have_their_own_colour() -> None:
     assert len(shapes(svg, "alarm line dashed")) == 1
 
 
-def test_large_numbers_are_written_short() -> None:
+def test_large_numbers_are_abbreviated() -> None:
     ends = pd.Series(pd.date_range(START, periods=3))
     svg = windows_svg(ends, np.array([9e6, 25e6, 1.0]), np.zeros(3, bool), "many")
     assert ">20M<" in svg and "20000000" not in svg
 
 
-def test_shares_of_categories_are_bars_with_their_names() -> None:
+def test_shares_of_categories_are_drawn_as_labelled_bars() -> None:
     svg = shares_svg(
         ["a", "<a very long name of a category>"],
         np.array([0.9, 0.1]),
@@ -159,13 +159,13 @@ def count(rows: pd.DataFrame, labels: pd.DataFrame) -> dict[str, float]:
 
 
 def test_slices_count_rows_and_flags_of_each_key() -> None:
-    found = slices_of(rows_of("a", "b"), HISTORY)
-    assert found["rows"].to_dict() == {"a": 4, "b": 4}
-    assert found["flagged"].to_dict() == {"a": 0.25, "b": 0.25}
+    slices = slices_of(rows_of("a", "b"), HISTORY)
+    assert slices["rows"].to_dict() == {"a": 4, "b": 4}
+    assert slices["flagged"].to_dict() == {"a": 0.25, "b": 0.25}
     assert slices_of(rows_of("a"), Schema(HISTORY.inputs, HISTORY.outputs)).empty
 
 
-def test_labels_of_rows_go_to_their_key_and_those_of_none_are_counted() -> None:
+def test_labels_are_counted_by_key_and_unmatched_ones_are_noted() -> None:
     labels = pd.DataFrame(
         {"unit": ["a", "a", "c", "a"], "time": [START, START, START, START - pd.Timedelta("9D")]}
     )
@@ -174,20 +174,20 @@ def test_labels_of_rows_go_to_their_key_and_those_of_none_are_counted() -> None:
     assert by_key["labels"].to_dict() == {"a": 2.0, "b": 0.0}
     assert notes == [
         "Labels of rows that were never served, left out: 1.",
-        "Labels outside the time of the rows, left out: 1.",
+        "Labels outside the time range of the rows, left out: 1.",
     ]
 
 
-def test_labels_without_times_or_keys_are_about_all_rows() -> None:
+def test_labels_without_times_or_keys_apply_to_all_rows() -> None:
     labels = pd.DataFrame({"truth": [1, 0]})
     numbers, by_key, notes = measure(count, rows_of("a"), labels, HISTORY)
     assert (numbers["labels"], by_key["labels"].to_dict(), notes) == (2.0, {"a": 2.0}, [])
-    of_keys = pd.DataFrame({"unit": ["a", "c"]})
-    numbers, _, notes = measure(count, rows_of("a"), of_keys, HISTORY)
+    labels = pd.DataFrame({"unit": ["a", "c"]})
+    numbers, _, notes = measure(count, rows_of("a"), labels, HISTORY)
     assert numbers["labels"] == 1.0 and len(notes) == 1
 
 
-def test_levels_of_the_gate_are_held_by_what_reaches_them() -> None:
+def test_only_missed_levels_of_the_gate_are_findings() -> None:
     rules = [
         Rule(metric="recall", minimum=0.5, label="share found"),
         Rule(metric="alarms", better="lower", maximum=3),
@@ -195,13 +195,13 @@ def test_levels_of_the_gate_are_held_by_what_reaches_them() -> None:
         Rule(metric="unknown", minimum=1),
     ]
     slices = pd.DataFrame({"alarms": [6.0, 2.0, math.nan]}, index=["a", "b", "c"])
-    found = missed_levels(rules, {"recall": 0.4, "alarms": 4.0}, slices, START)
-    assert [one.words for one in found] == [
+    findings = missed_levels(rules, {"recall": 0.4, "alarms": 4.0}, slices, START)
+    assert [one.words for one in findings] == [
         "share found 0.4, minimum 0.5",
         "alarms 4, maximum 3",
         "a: alarms 6, maximum 5",
     ]
-    assert [one.key for one in found] == [None, None, "a"]
+    assert [one.key for one in findings] == [None, None, "a"]
     assert missed_levels(rules, {"recall": 0.5, "alarms": 3.0}, slices.head(0), START) == []
 
 
@@ -211,11 +211,11 @@ def test_levels_of_the_gate_are_held_by_what_reaches_them() -> None:
 def report_of(
     schema: Schema, training: pd.DataFrame, rows: pd.DataFrame, **changes: Any
 ) -> MonitorReport:
-    """Compare rows with a training and put the result together, as a look does."""
+    """Compare rows with training rows and build the report, as the monitor does."""
     profile = Profile.from_dict(reference_profile(training, schema))
     order = schema.history.order if schema.history else None
     rows = rows.reset_index(drop=True)
-    given: dict[str, Any] = {
+    fields: dict[str, Any] = {
         "env": "prod",
         "model": "plant",
         "version": "3",
@@ -235,7 +235,7 @@ def report_of(
         "config": Mlops(monitoring=Monitoring()),
         "root": Path(),
     }
-    return MonitorReport(**given | changes)
+    return MonitorReport(**fields | changes)
 
 
 def hours(days: int, shift: float = 0.0, seed: int = 0, kinds: str = "aab") -> pd.DataFrame:
@@ -252,7 +252,7 @@ def hours(days: int, shift: float = 0.0, seed: int = 0, kinds: str = "aab") -> p
     )
 
 
-OF_ONE = Schema(
+WITHOUT_KEYS = Schema(
     inputs=(
         Column("time", "datetime"),
         Column("load", "double", nullable=True),
@@ -263,33 +263,33 @@ OF_ONE = Schema(
 )
 
 
-def test_the_page_of_a_model_without_keys_shows_numbers_categories_and_scores() -> None:
+def test_the_page_without_keys_shows_numbers_categories_and_scores() -> None:
     rows = hours(7, shift=4, seed=1, kinds="bbc")
     rows.loc[rows.index[-20:], "load"] = np.nan
-    of_score = Finding("drift", "score_psi", "score", None, 2.0, 1.0, START, "score moved")
-    found = report_of(OF_ONE, hours(42), rows, notes=["a <note>"], missed=[of_score])
-    assert {one.column for one in found.findings} >= {"load", "kind", "score"}
-    page = html_report(found)
+    missed = Finding("drift", "score_psi", "score", None, 2.0, 1.0, START, "score moved")
+    report = report_of(WITHOUT_KEYS, hours(42), rows, notes=["a <note>"], missed=[missed])
+    assert {one.column for one in report.findings} >= {"load", "kind", "score"}
+    page = html_report(report)
     assert "a &lt;note&gt;" in page and "By series" not in page
-    for words in (
+    for text in (
         "Distribution of load of all: median",
         "Shares of the values of kind, in training and now",
         "Shares of score of all between the training deciles",
         "Rows in each window of 24 h: 24 in the newest",
     ):
-        assert words in page
+        assert text in page
 
 
-def test_the_page_of_rows_without_times_has_no_course() -> None:
+def test_the_page_without_times_has_no_plots_over_time() -> None:
     schema = Schema((Column("load", "double"),), (Column("score", "double"),))
     training, rows = hours(42)[["load", "score"]], hours(7, shift=9)[["load", "score"]]
-    found = report_of(schema, training, rows)
-    assert found.drifted
-    page = html_report(found)
+    report = report_of(schema, training, rows)
+    assert report.drifted
+    page = html_report(report)
     assert "Distribution of load" in page and "over time" not in page and "Volume" not in page
 
 
-def test_many_findings_are_named_and_the_first_ones_drawn() -> None:
+def test_all_of_many_findings_are_listed_but_only_the_first_are_drawn() -> None:
     one = Finding("drift", "level", "load", None, 2.0, 1.0, START, "load moved <far>")
     many = [
         one,
@@ -298,15 +298,15 @@ def test_many_findings_are_named_and_the_first_ones_drawn() -> None:
             for n in range(20)
         ],
     ]
-    plain = report_of(OF_ONE, hours(42), hours(7))
+    plain = report_of(WITHOUT_KEYS, hours(42), hours(7))
     compared = plain.comparison
-    found = report_of(
-        OF_ONE,
+    report = report_of(
+        WITHOUT_KEYS,
         hours(42),
         hours(7),
         comparison=Comparison(many, compared.windows, compared.rows, compared.start, compared.end),
     )
-    page = html_report(found)
+    page = html_report(report)
     assert page.count("<article") == 12 and "And 9 more" in page
     assert "load moved &lt;far&gt;" in page and "k19: few rows" in page
     assert (
@@ -315,30 +315,30 @@ def test_many_findings_are_named_and_the_first_ones_drawn() -> None:
     )
 
 
-def test_the_table_has_80_columns_whatever_the_names() -> None:
+def test_the_table_is_at_most_80_characters_wide() -> None:
     schema = Schema(
         (Column("time", "datetime"), Column("unit", "string"), Column("load" * 9, "double")),
         (Column("score", "double"),),
         History("time", "unit"),
     )
 
-    def of(name: str, shift: float) -> pd.DataFrame:
+    def unit_rows(name: str, shift: float) -> pd.DataFrame:
         one = hours(30, shift).rename(columns={"load": "load" * 9})
         return one.assign(unit=name * 30).drop(columns="kind")
 
-    training = pd.concat([of("x", 0), of("y", 0)])
-    found = report_of(schema, training, pd.concat([of("x", 5), of("y", 0)]))
-    lines = list(table(found))
+    training = pd.concat([unit_rows("x", 0), unit_rows("y", 0)])
+    report = report_of(schema, training, pd.concat([unit_rows("x", 5), unit_rows("y", 0)]))
+    lines = list(table(report))
     rows = lines[2 : lines.index("", 4)]
-    assert found.alarm and all(len(line) <= 80 for line in rows)
+    assert report.alarm and all(len(line) <= 80 for line in rows)
     assert any("…" in line for line in rows)
-    assert lines[-len(found.reasons) - 1].endswith(f"alarm{'s' * (len(found.reasons) > 1)}:")
+    assert lines[-len(report.reasons) - 1].endswith(f"alarm{'s' * (len(report.reasons) > 1)}:")
 
 
-def test_json_and_prometheus_have_no_nan() -> None:
-    found = report_of(OF_ONE, hours(42), hours(2), metrics={"recall": 0.5})
-    content = json_report(found)
-    text = textfile(found)
+def test_the_json_and_prometheus_exports_contain_no_nan() -> None:
+    report = report_of(WITHOUT_KEYS, hours(42), hours(2), metrics={"recall": 0.5})
+    content = json_report(report)
+    text = textfile(report)
     assert "nan" not in text.lower() and 'metric="recall"} 0.5' in text
     assert all(math.isfinite(one["value"]) for one in content["newest_window"] if one["value"])
     assert content["judged"]["rows"] == 48 and content["findings"] == []
@@ -354,7 +354,7 @@ def test_json_and_prometheus_have_no_nan() -> None:
         ("45s", "45 s"),
     ],
 )
-def test_spans_are_written_as_people_do(span: str, words: str) -> None:
+def test_durations_are_formatted_for_people(span: str, words: str) -> None:
     assert in_words(pd.Timedelta(span)) == words
 
 
@@ -362,12 +362,12 @@ def test_spans_are_written_as_people_do(span: str, words: str) -> None:
     ("experiment", "history"),
     [("plant", "plant-monitor-prod"), ("plant-prod", "plant-prod-monitor")],
 )
-def test_the_history_of_an_environment_has_one_name(experiment: str, history: str) -> None:
+def test_the_history_of_an_environment_has_a_fixed_name(experiment: str, history: str) -> None:
     config = Mlops.model_validate({"tracking": {"experiment": experiment}})
     assert history_of(config, "prod") == history
 
 
-def test_annotations_hold_nothing_that_ci_would_obey(
+def test_annotations_contain_no_commands_that_ci_would_run(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     hostile = "100 % of\n::error::x ##vso[task.complete]"

@@ -11,7 +11,7 @@ COLUMNS = 4
 
 
 def table(rows: int, seed: int = 0) -> np.ndarray:
-    """Rows in single precision, as scikit-learn compares them."""
+    """Return rows in single precision, as scikit-learn compares them."""
     return np.random.default_rng(seed).normal(size=(rows, COLUMNS)).astype(np.float32).astype(float)
 
 
@@ -22,12 +22,12 @@ def as_tree(fitted: DecisionTreeRegressor) -> Tree:
 
 
 def fitted(rows: int = 300, **options: Any) -> list[DecisionTreeRegressor]:
-    given = table(rows)
-    return ExtraTreesRegressor(random_state=0, **options).fit(given, given.sum(1)).estimators_
+    inputs = table(rows)
+    return ExtraTreesRegressor(random_state=0, **options).fit(inputs, inputs.sum(1)).estimators_
 
 
-def walked(trees: list[Tree], rows: np.ndarray) -> np.ndarray:
-    """Follow each row through each tree, a node at a time."""
+def walk(trees: list[Tree], rows: np.ndarray) -> np.ndarray:
+    """Sum the leaves that each row reaches, following the trees node by node."""
     sums = np.zeros(len(rows))
     for tree in trees:
         for number, row in enumerate(rows):
@@ -41,17 +41,17 @@ def walked(trees: list[Tree], rows: np.ndarray) -> np.ndarray:
 
 @pytest.mark.parametrize("trees", [1, 20])
 @pytest.mark.parametrize("depth", [1, 3, None])
-def test_a_row_gets_the_sum_of_its_leaves(trees: int, depth: int | None) -> None:
+def test_each_row_gets_the_sum_of_its_leaves(trees: int, depth: int | None) -> None:
     flat = [as_tree(one) for one in fitted(n_estimators=trees, max_depth=depth)]
     rows = table(200, seed=1)
-    np.testing.assert_array_equal(TreeSum(tree_ensemble(flat, COLUMNS))(rows), walked(flat, rows))
+    np.testing.assert_array_equal(TreeSum(tree_ensemble(flat, COLUMNS))(rows), walk(flat, rows))
 
 
-def test_it_is_what_scikit_learn_predicts() -> None:
-    given = table(500)
-    tree = DecisionTreeRegressor(random_state=0).fit(given, given[:, 0] * given[:, 1])
-    found = TreeSum(tree_ensemble([as_tree(tree)], COLUMNS))(given)
-    np.testing.assert_array_equal(found, tree.predict(given))
+def test_the_sum_equals_the_prediction_of_scikit_learn() -> None:
+    rows = table(500)
+    tree = DecisionTreeRegressor(random_state=0).fit(rows, rows[:, 0] * rows[:, 1])
+    sums = TreeSum(tree_ensemble([as_tree(tree)], COLUMNS))(rows)
+    np.testing.assert_array_equal(sums, tree.predict(rows))
 
 
 def test_a_row_on_a_threshold_goes_left() -> None:
@@ -63,18 +63,18 @@ def test_a_row_on_a_threshold_goes_left() -> None:
     assert TreeSum(tree_ensemble([stump, stump], COLUMNS))(rows).tolist() == [3, 8, 3]
 
 
-def test_a_row_alone_is_summed_as_among_others() -> None:
-    summed = TreeSum(tree_ensemble([as_tree(one) for one in fitted(n_estimators=50)], COLUMNS))
+def test_a_single_row_gets_the_same_sum_as_in_a_batch() -> None:
+    tree_sum = TreeSum(tree_ensemble([as_tree(one) for one in fitted(n_estimators=50)], COLUMNS))
     rows = table(60, seed=2)
-    assert [summed(row[None])[0] for row in rows] == summed(rows).tolist()
+    assert [tree_sum(row[None])[0] for row in rows] == tree_sum(rows).tolist()
 
 
-def test_the_same_trees_are_the_same_bytes() -> None:
+def test_the_same_trees_give_the_same_bytes() -> None:
     first, second = (tree_ensemble([as_tree(t) for t in fitted(n_estimators=3)], 4) for _ in "ab")
     assert first == second
 
 
-def test_what_the_operator_cannot_hold_is_refused() -> None:
+def test_a_tree_without_a_split_is_rejected() -> None:
     leaf = as_tree(DecisionTreeRegressor().fit(table(5), np.zeros(5)))
     assert len(leaf.left) == 1
     for trees in ([leaf], [as_tree(fitted(n_estimators=1)[0]), leaf]):

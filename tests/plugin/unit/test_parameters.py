@@ -10,7 +10,7 @@ class Split(Parameters):
 
 
 @pytest.mark.parametrize("every", ["7D", "12h", "1 day 30 min", None])
-def test_shares_and_lengths_of_time_are_taken(every: str | None) -> None:
+def test_shares_and_durations_are_accepted(every: str | None) -> None:
     assert Split(share=1, every=every).every == every
 
 
@@ -18,37 +18,37 @@ def test_shares_and_lengths_of_time_are_taken(every: str | None) -> None:
     ("wrong", "why"),
     [
         ({"share": 1.5}, "less than or equal to 1"),
-        ({"every": "0D"}, "'0D' is not a length of time above zero"),
+        ({"every": "0D"}, "'0D' is not a positive duration"),
         ({"every": "soon"}, "every"),
         ({"shrae": 0.5}, "shrae"),
     ],
 )
-def test_what_is_wrong_is_named(wrong: dict[str, object], why: str) -> None:
+def test_an_error_names_the_wrong_parameter(wrong: dict[str, object], why: str) -> None:
     with pytest.raises(ValueError, match=why):
         Split(**{"share": 0.5, "every": "7D"} | wrong)
 
 
-def test_a_node_cannot_change_them() -> None:
+def test_a_node_cannot_change_parameters() -> None:
     with pytest.raises(ValueError, match="frozen"):
         Split(share=0.5, every="7D").share = 0.6
 
 
 @pytest.mark.parametrize("value", ["0.5", True, None, [0.5], {"a": 1}, float("nan"), float("inf")])
-def test_what_only_looks_like_a_number_is_none(value: object) -> None:
-    with pytest.raises(ValidationError) as refusal:
+def test_only_finite_numbers_are_accepted_as_numbers(value: object) -> None:
+    with pytest.raises(ValidationError) as error:
         Split(share=value, every=None)  # type: ignore[arg-type]
-    ((keys, sentence),) = explain(refusal.value, {"share": value, "every": None})
+    ((keys, sentence),) = explain(error.value, {"share": value, "every": None})
     assert keys == ["share"]
     assert sentence.startswith("must be a number")
 
 
 @pytest.mark.parametrize("every", ["7", "NaT", "1e999 days", ""])
-def test_a_length_of_time_has_a_unit(every: str) -> None:
-    with pytest.raises(ValueError, match="is not a length of time above zero"):
+def test_a_duration_needs_a_unit(every: str) -> None:
+    with pytest.raises(ValueError, match="is not a positive duration"):
         Split(share=0.5, every=every)
 
 
-_LACKS = {"split.every": "is missing"}
+_MISSING = {"split.every": "is missing"}
 
 
 class Nested(Parameters):
@@ -59,11 +59,11 @@ class Nested(Parameters):
 
 
 @pytest.mark.parametrize(
-    ("given", "expected"),
+    ("values", "expected"),
     [
         ({"many": "x"}, {"many": "must be a whole number or a list (it is 'x')"}),
         ({"many": [1, "x"]}, {"many.1": "must be a whole number (it is 'x')"}),
-        ({"split": {"share": "x"}}, {"split.share": "must be a number (it is 'x')", **_LACKS}),
+        ({"split": {"share": "x"}}, {"split.share": "must be a number (it is 'x')", **_MISSING}),
         ({"splits": [{"share": 1, "every": 7}]}, {"splits.0.every": "must be text (it is 7)"}),
         (
             {"kind": {"share": 2, "every": None}},
@@ -73,24 +73,24 @@ class Nested(Parameters):
         ({"splits": None}, {"splits": "must be a list (it is null)"}),
         (
             {"split": {"shrae": 1}},
-            {"split": "unknown key 'shrae'; allowed are share, every; did you mean share?"},
+            {"split": "unknown key 'shrae'; allowed keys: share, every; did you mean share?"},
         ),
     ],
     ids=str,
 )
-def test_each_fault_is_named_by_its_keys_and_what_is_allowed(
-    given: dict[str, object], expected: dict[str, str]
+def test_each_fault_is_explained_by_its_keys_and_the_allowed_values(
+    values: dict[str, object], expected: dict[str, str]
 ) -> None:
-    with pytest.raises(ValidationError) as refusal:
-        Nested.model_validate(given)
-    assert {".".join(keys): why for keys, why in explain(refusal.value, given)} == expected
+    with pytest.raises(ValidationError) as error:
+        Nested.model_validate(values)
+    assert {".".join(keys): why for keys, why in explain(error.value, values)} == expected
 
 
-def test_a_secret_is_not_shown() -> None:
+def test_an_error_does_not_show_a_secret() -> None:
     class Warehouse(Parameters):
         password: int
 
-    given = {"password": "-".join(["Tr0ub4dor", "3"])}
-    with pytest.raises(ValidationError) as refusal:
-        Warehouse.model_validate(given)
-    assert explain(refusal.value, given) == [(["password"], "must be a whole number (it is '***')")]
+    values = {"password": "-".join(["Tr0ub4dor", "3"])}
+    with pytest.raises(ValidationError) as error:
+        Warehouse.model_validate(values)
+    assert explain(error.value, values) == [(["password"], "must be a whole number (it is '***')")]

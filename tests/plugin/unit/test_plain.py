@@ -1,4 +1,4 @@
-"""The plain application in this process; integration/test_serve.py asks it over the network."""
+"""The plain ASGI application, called in this process (see also integration/test_serve.py)."""
 
 import asyncio
 import json
@@ -16,7 +16,7 @@ from tests.plugin.trained import SCORER, body_of, measured, save_small_model, sm
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    small_scorer()  # its package can be imported from now on
+    small_scorer()  # makes its package importable
     return save_small_model(tmp_path_factory.mktemp("trained") / "model")
 
 
@@ -27,15 +27,15 @@ def _loaded(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(score, "_loaded", score.load_served(model, SCORER))
 
 
-def ask(
-    method: str, path: str, *parts: bytes, announced: int | None = None, ends: bool = True
+def call_app(
+    method: str, path: str, *parts: bytes, declared: int | None = None, whole: bool = True
 ) -> tuple[int, dict[str, str], bytes] | None:
-    """Send a request whose body comes in parts; None if nothing was answered."""
+    """Send a request with a body in parts and return the response, or None if there is none."""
     parts = parts or (b"",)
     messages: Iterator[dict[str, Any]] = iter(
         [
             *(
-                {"type": "http.request", "body": part, "more_body": not ends or part != parts[-1]}
+                {"type": "http.request", "body": part, "more_body": not whole or part != parts[-1]}
                 for part in parts
             ),
             {"type": "http.disconnect"},
@@ -49,20 +49,20 @@ def ask(
     async def send(message: Any) -> None:
         sent.append(message)
 
-    length = sum(map(len, parts)) if announced is None else announced
+    length = sum(map(len, parts)) if declared is None else declared
     headers = [(b"content-length", str(length).encode())]
     scope = {"type": "http", "method": method, "path": path, "headers": headers}
     asyncio.run(plain.application(scope, receive, send))
     if not sent:
         return None
     start, body = sent
-    found = {name.decode(): value.decode() for name, value in start["headers"]}
-    return start["status"], found, body["body"]
+    received = {name.decode(): value.decode() for name, value in start["headers"]}
+    return start["status"], received, body["body"]
 
 
 def test_a_body_in_parts_is_scored() -> None:
     body = body_of(measured().tail(20))
-    status, headers, text = ask("POST", "/score", body[:50], body[50:])
+    status, headers, text = call_app("POST", "/score", body[:50], body[50:])
     assert (status, json.loads(text)) == score.run(body)
     assert re.fullmatch("[0-9a-f]{16}", headers.pop("x-request-id"))
     assert headers == {"content-type": "application/json", "content-length": str(len(text))}
@@ -76,28 +76,30 @@ def test_a_body_in_parts_is_scored() -> None:
         ("GET", "/admin", 404, "path"),
     ],
 )
-def test_what_is_not_known_is_refused(method: str, path: str, status: int, field: str) -> None:
-    found, headers, text = ask(method, path)
-    assert (found, json.loads(text)["error"]["field"]) == (status, field)
+def test_unknown_paths_and_methods_are_rejected(
+    method: str, path: str, status: int, field: str
+) -> None:
+    answered, headers, text = call_app(method, path)
+    assert (answered, json.loads(text)["error"]["field"]) == (status, field)
     assert headers.get("allow") == {"/score": "POST", "/health": "GET"}.get(path)
 
 
 def test_health_names_the_model(model: Path) -> None:
-    status, _, text = ask("GET", "/health")
+    status, _, text = call_app("GET", "/health")
     assert (status, json.loads(text)["model"]["digest"]) == (200, score.model().digest)
 
 
-@pytest.mark.parametrize("announced", [score.MAX_BYTES + 1, 0], ids=["announced", "sent"])
-def test_a_body_that_is_too_long_is_refused(announced: int) -> None:
-    status, _, text = ask("POST", "/score", b" " * score.MAX_BYTES, b"  ", announced=announced)
+@pytest.mark.parametrize("declared", [score.MAX_BYTES + 1, 0], ids=["declared", "sent"])
+def test_a_body_that_is_too_long_is_rejected(declared: int) -> None:
+    status, _, text = call_app("POST", "/score", b" " * score.MAX_BYTES, b"  ", declared=declared)
     assert (status, json.loads(text)["error"]["field"]) == (413, "body")
 
 
-def test_nobody_answers_a_client_that_has_gone() -> None:
-    assert ask("POST", "/score", b"{", ends=False) is None
+def test_a_disconnected_client_gets_no_response() -> None:
+    assert call_app("POST", "/score", b"{", whole=False) is None
 
 
-def test_what_fails_is_logged_without_what_was_sent(
+def test_a_failure_is_logged_without_the_content_of_the_request(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     words = "patient-17"
@@ -107,42 +109,42 @@ def test_what_fails_is_logged_without_what_was_sent(
 
     monkeypatch.setattr(score.model().scorer, "score", fail)
     with caplog.at_level(logging.ERROR):
-        status, _, text = ask("POST", "/score", body_of(measured().tail(2)))
+        status, _, text = call_app("POST", "/score", body_of(measured().tail(2)))
     assert (status, json.loads(text)["error"]["field"]) == (500, "server")
     assert "A request failed with RuntimeError" in caplog.text
     assert words not in caplog.text
 
 
-def test_figures_are_counted() -> None:
+def test_requests_rows_and_scores_are_counted() -> None:
     def figures() -> dict[str, float]:
-        status, headers, text = ask("GET", "/metrics")
+        status, headers, text = call_app("GET", "/metrics")
         assert (status, headers["content-type"]) == (200, metrics.CONTENT_TYPE)
         lines = [line for line in text.decode().splitlines() if not line.startswith("#")]
         return {name: float(value) for name, value in (line.rsplit(" ", 1) for line in lines)}
 
-    ask("POST", "/score", b"nothing")
+    call_app("POST", "/score", b"nothing")
     before = figures()
     table = measured().tail(120).assign(unit=["south", "north"] * 60)
-    body = json.loads(ask("POST", "/score", body_of(table))[2])["data"]
-    ask("POST", "/score", b"nothing")
+    body = json.loads(call_app("POST", "/score", body_of(table))[2])["data"]
+    call_app("POST", "/score", b"nothing")
     after = figures()
-    counted = {name: after[name] - before.get(name, 0) for name in after if "score_r" in name}
-    assert counted['score_requests_total{status="200"}'] == 1
-    assert counted['score_requests_total{status="400"}'] == 1
-    assert counted["score_rows_total"] == 120
-    assert counted["score_rows_unknown_total"] == 60
-    assert counted["score_rows_flagged_total"] == sum(row["is_far"] is True for row in body) > 0
-    assert counted["score_rows_recorded_total"] == 0
+    increases = {name: after[name] - before.get(name, 0) for name in after if "score_r" in name}
+    assert increases['score_requests_total{status="200"}'] == 1
+    assert increases['score_requests_total{status="400"}'] == 1
+    assert increases["score_rows_total"] == 120
+    assert increases["score_rows_unknown_total"] == 60
+    assert increases["score_rows_flagged_total"] == sum(row["is_far"] is True for row in body) > 0
+    assert increases["score_rows_recorded_total"] == 0
 
-    def seen(name: str) -> float:
+    def increase(name: str) -> float:
         return after[f"score_value_{name}"] - before.get(f"score_value_{name}", 0)
 
     scores = [row["deviation"] for row in body if row["deviation"] is not None]
-    assert seen('bucket{le="+Inf"}') == len(scores) == 60
-    assert seen('bucket{le="1.0"}') == sum(score <= 1 for score in scores)
+    assert increase('bucket{le="+Inf"}') == len(scores) == 60
+    assert increase('bucket{le="1.0"}') == sum(score <= 1 for score in scores)
 
 
-def test_without_a_flag_rows_without_any_answer_are_unknown(
+def test_without_a_flag_rows_with_no_answer_are_counted_as_unknown(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     from dataclasses import replace
@@ -155,20 +157,22 @@ def test_without_a_flag_rows_without_any_answer_are_unknown(
     assert counted == [1]
 
 
-def test_where_prometheus_is_missing_nothing_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_is_counted_if_prometheus_client_is_missing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(metrics, "_figures", None)
     assert answers.answer("POST", lambda: b"{").status == 400
-    assert ask("GET", "/metrics")[2].startswith(b"# prometheus_client is not installed")
+    assert call_app("GET", "/metrics")[2].startswith(b"# prometheus_client is not installed")
 
 
-@pytest.mark.parametrize("is_there", [True, False])
-def test_it_starts_with_a_model_only(
-    model: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, is_there: bool
+@pytest.mark.parametrize("has_model", [True, False])
+def test_the_application_starts_only_with_a_model(
+    model: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, has_model: bool
 ) -> None:
     served = tmp_path / "served.json"
     served.write_text(json.dumps({"scorer": SCORER}), encoding="utf-8")
     monkeypatch.setattr(score, "SERVED", str(served))
-    monkeypatch.setenv("AZUREML_MODEL_DIR", str(model if is_there else tmp_path))
+    monkeypatch.setenv("AZUREML_MODEL_DIR", str(model if has_model else tmp_path))
     sent: list[Any] = []
 
     async def receive() -> Any:
@@ -180,20 +184,22 @@ def test_it_starts_with_a_model_only(
     asyncio.run(plain.application({"type": "lifespan"}, receive, send))
     assert sent == (
         ["lifespan.startup.complete", "lifespan.shutdown.complete"]
-        if is_there
+        if has_model
         else ["lifespan.startup.failed"]
     )
 
 
 @pytest.mark.parametrize(
-    ("name", "sent", "answered"),
+    ("name", "sent", "expected"),
     [
         (b"x-request-id", b"mine-1", "mine-1"),
         (b"x-ms-request-id", b"azure-1", "azure-1"),
         (b"x-request-id", b"a\r\nset-cookie: b", None),
     ],
 )
-def test_the_id_of_a_request_is_answered(name: bytes, sent: bytes, answered: str | None) -> None:
+def test_the_response_has_the_id_of_the_request(
+    name: bytes, sent: bytes, expected: str | None
+) -> None:
     scope = {"headers": [(b"host", b"here"), (name, sent)]}
-    found = plain._request_id(scope)
-    assert found == answered if answered else re.fullmatch("[0-9a-f]{16}", found)
+    request_id = plain._request_id(scope)
+    assert request_id == expected if expected else re.fullmatch("[0-9a-f]{16}", request_id)

@@ -1,4 +1,4 @@
-"""How what is there is compared with what is wanted, and that long work does not look dead."""
+"""Comparison of existing resources with the configuration, and progress of long operations."""
 
 from contextlib import nullcontext
 from pathlib import Path
@@ -17,7 +17,7 @@ ACCOUNT = "/subscriptions/s/resourceGroups/rg/providers/Microsoft.Storage/storag
 
 
 @pytest.mark.parametrize(
-    ("there", "wanted"),
+    ("existing", "wanted"),
     [
         ({"size": "STANDARD_DS3_V2"}, {"size": "Standard_DS3_v2"}),
         ({"location": "westeurope"}, {"location": "West Europe"}),
@@ -26,23 +26,23 @@ ACCOUNT = "/subscriptions/s/resourceGroups/rg/providers/Microsoft.Storage/storag
         ({"size": "x", "more": 1}, {"size": "x"}),
     ],
 )
-def test_what_is_the_same(there: dict[str, Any], wanted: dict[str, Any]):
-    assert differences(SimpleNamespace(**there), wanted) == ""
+def test_equivalent_settings_do_not_differ(existing: dict[str, Any], wanted: dict[str, Any]):
+    assert differences(SimpleNamespace(**existing), wanted) == ""
 
 
-def test_what_differs_is_named_as_it_is_and_as_it_should_be():
-    there = SimpleNamespace(least=0, idle=120.0, account=f"{ACCOUNT}cold")
+def test_differences_list_the_existing_and_the_wanted_values():
+    existing = SimpleNamespace(least=0, idle=120.0, account=f"{ACCOUNT}cold")
 
-    said = differences(there, {"least": 1, "idle": 300, "account": f"{ACCOUNT}new", "none": "x"})
+    text = differences(existing, {"least": 1, "idle": 300, "account": f"{ACCOUNT}new", "none": "x"})
 
-    assert said == "differs: least 0 -> 1, idle 120 -> 300, account cold -> new, none None -> x"
+    assert text == "differs: least 0 -> 1, idle 120 -> 300, account cold -> new, none None -> x"
 
 
 @pytest.mark.parametrize(
     ("name", "id"),
     [("cold", f"{ACCOUNT}cold"), (f"{ACCOUNT}else", f"{ACCOUNT}else"), (None, None)],
 )
-def test_a_bare_name_is_of_the_resource_group(name: str | None, id: str | None):
+def test_a_name_without_an_id_refers_to_the_resource_group(name: str | None, id: str | None):
     client = SimpleNamespace(subscription_id="s", resource_group_name="rg")
     config = SimpleNamespace(workspace=Workspace(storage_account=name))
     manager = SimpleNamespace()
@@ -52,7 +52,7 @@ def test_a_bare_name_is_of_the_resource_group(name: str | None, id: str | None):
     assert site.id("storage_account") == id
 
 
-def test_a_workspace_is_told_of_its_insights_and_not_of_where_their_logs_are():
+def test_a_workspace_is_linked_to_its_insights_but_not_to_their_logs():
     client = SimpleNamespace(subscription_id="s", resource_group_name="rg")
     config = SimpleNamespace(workspace=Workspace(application_insights="a", log_analytics="l"))
 
@@ -64,39 +64,39 @@ def test_a_workspace_is_told_of_its_insights_and_not_of_where_their_logs_are():
     assert "log_analytics" not in site.ids()
 
 
-def test_only_what_can_be_made_is_made():
-    made: list[str] = []
+def test_only_items_with_an_action_are_created_or_changed():
+    applied: list[str] = []
     items = [
         Item("workspace", "cold", EXISTS),
-        Item("cluster", "cpu", MISSING, lambda: made.append("cpu")),
+        Item("cluster", "cpu", MISSING, lambda: applied.append("cpu")),
         Item("cluster", "gpu", "differs: size a -> b"),
-        Item("cluster", "big", "differs: most 1 -> 2", lambda: made.append("big")),
+        Item("cluster", "big", "differs: most 1 -> 2", lambda: applied.append("big")),
     ]
-    said: list[str] = []
+    printed: list[str] = []
 
-    apply(a_site(), items, said.append)
+    apply(fake_site(), items, printed.append)
 
-    assert made == ["cpu", "big"]
-    assert said == ["creating the cluster cpu", "changing the cluster big"]
+    assert applied == ["cpu", "big"]
+    assert printed == ["creating the cluster cpu", "changing the cluster big"]
     assert [item.is_stuck for item in items] == [False, False, True, False]
 
 
-def test_long_work_says_that_it_goes_on(monkeypatch: pytest.MonkeyPatch):
+def test_a_long_operation_reports_progress(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(provisioning, "_SECONDS_BETWEEN_LINES", 0.01)
-    said: list[str] = []
-    heard = Event()
+    printed: list[str] = []
+    reported = Event()
 
     def say(line: str) -> None:
-        said.append(line)
+        printed.append(line)
         if line.startswith("still creating the workspace cold"):
-            heard.set()
+            reported.set()
 
-    apply(a_site(), [Item("workspace", "cold", MISSING, lambda: heard.wait(60))], say)
+    apply(fake_site(), [Item("workspace", "cold", MISSING, lambda: reported.wait(60))], say)
 
-    assert said[0] == "creating the workspace cold"
-    assert heard.is_set()
+    assert printed[0] == "creating the workspace cold"
+    assert reported.is_set()
 
 
-def a_site() -> Site:
-    """A place where nothing goes wrong."""
+def fake_site() -> Site:
+    """Return a site whose operations raise no errors."""
     return cast("Site", SimpleNamespace(errors=lambda _: nullcontext()))

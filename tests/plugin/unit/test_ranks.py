@@ -13,17 +13,17 @@ def tf_config(cluster: dict[str, list[str]], kind: str, index: int) -> str:
     return json.dumps({"cluster": cluster, "task": {"type": kind, "index": index}})
 
 
-def test_a_process_alone_is_the_first() -> None:
+def test_a_single_process_has_rank_0() -> None:
     assert rank() == 0
 
 
 @pytest.mark.parametrize("name", ["RANK", "OMPI_COMM_WORLD_RANK"])
 @pytest.mark.parametrize(("text", "number"), [("0", 0), ("3", 3), ("", 0)])
-def test_launchers_number_their_processes(
+def test_the_rank_is_read_from_the_launchers_variables(
     monkeypatch: pytest.MonkeyPatch, name: str, text: str, number: int
 ) -> None:
     monkeypatch.setenv(name, text)
-    assert rank() == 0, "without a number of processes the name may mean something else"
+    assert rank() == 0, "without the number of processes, the variable may have another meaning"
     monkeypatch.setenv(name.replace("RANK", "SIZE") if "OMPI" in name else "WORLD_SIZE", "4")
     assert rank() == number
 
@@ -40,7 +40,7 @@ def test_launchers_number_their_processes(
         (WITH_CHIEF, "evaluator", 0, 3),
     ],
 )
-def test_of_a_tensorflow_cluster_the_chief_or_else_worker_0_is_the_first(
+def test_the_chief_or_worker_0_of_a_tensorflow_cluster_has_rank_0(
     monkeypatch: pytest.MonkeyPatch,
     cluster: dict[str, list[str]],
     kind: str,
@@ -51,7 +51,7 @@ def test_of_a_tensorflow_cluster_the_chief_or_else_worker_0_is_the_first(
     assert rank() == number
 
 
-def test_tensorflow_without_a_task_is_a_process_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_tensorflow_process_without_a_task_has_rank_0(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TF_CONFIG", "{}")
     assert rank() == 0
 
@@ -66,7 +66,7 @@ def test_tensorflow_without_a_task_is_a_process_alone(monkeypatch: pytest.Monkey
         ("TF_CONFIG", '{"task": {"type": "worker"}}'),
     ],
 )
-def test_what_cannot_be_read_is_refused(
+def test_an_invalid_variable_is_rejected(
     monkeypatch: pytest.MonkeyPatch, name: str, text: str
 ) -> None:
     monkeypatch.setenv("WORLD_SIZE", "2")

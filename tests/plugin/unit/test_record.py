@@ -30,7 +30,7 @@ SECOND, HOUR, DAY = 10**9, 3600 * 10**9, 86_400 * 10**9
 
 
 class Clock:
-    """Stands until it is moved."""
+    """A clock that tests set."""
 
     def __init__(self) -> None:
         self.now = NOON
@@ -51,7 +51,7 @@ def schema() -> Schema:
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> score.Model:
-    small_scorer()  # its package can be imported from now on
+    small_scorer()  # makes its package importable
     folder = save_small_model(tmp_path_factory.mktemp("trained") / "model")
     return score.load_served(folder, SCORER)
 
@@ -60,25 +60,25 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> score.Model:
 def served(
     model: score.Model, tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> Recorder:
-    """What records the answers of this process."""
+    """The recorder of this process."""
     monkeypatch.setattr(score, "_loaded", model)
     recorder = Recorder(Settings(tmp_path), model.schema, model.digest, clock=clock)
     monkeypatch.setattr(answers, "_recorder", recorder)
     return recorder
 
 
-def ask(table: pd.DataFrame, request_id: str = "a") -> list[dict[str, Any]]:
+def score_table(table: pd.DataFrame, request_id: str = "a") -> list[dict[str, Any]]:
     answer = answers.answer("POST", lambda: body_of(table), request_id)
     assert answer.status == 200
     return list(answer.body["data"])
 
 
 def put(recorder: Recorder, rows: int = 2, name: str = "a") -> None:
-    """Record a request of the small model that nobody has sent."""
+    """Record a made-up request to the small model."""
     start = np.datetime64(recorder._clock(), "ns")
     columns = {
         "time": start + np.arange(rows) * np.timedelta64(1, "h"),
-        "unit": np.array([name] * rows, object),  # so no row is sent twice
+        "unit": np.array([name] * rows, object),  # unique to the request
         "load": np.arange(rows, dtype=float),
     }
     recorder.put(name, 0.001, columns, [[0.5] * rows, [False] * rows])
@@ -92,24 +92,24 @@ def names_in(folder: Path) -> list[str]:
     return sorted(one.relative_to(folder).as_posix() for one in folder.rglob("*.*"))
 
 
-def answered(found: ServedRows) -> list[dict[str, Any]]:
-    rows = found.rows.astype(object).where(found.rows.notna(), None)
-    found_rows: list[Any] = rows[["unit", "deviation", "is_far"]].to_dict("records")
-    return found_rows
+def recorded_answers(served_rows: ServedRows) -> list[dict[str, Any]]:
+    rows = served_rows.rows.astype(object).where(served_rows.rows.notna(), None)
+    answers_of_rows: list[Any] = rows[["unit", "deviation", "is_far"]].to_dict("records")
+    return answers_of_rows
 
 
-def is_alike(found: ServedRows, expected: list[dict[str, Any]]) -> bool:
-    kept = [{key: row[key] for key in ("unit", "deviation", "is_far")} for row in expected]
-    return answered(found) == kept
+def equals(served_rows: ServedRows, expected: list[dict[str, Any]]) -> bool:
+    columns = [{key: row[key] for key in ("unit", "deviation", "is_far")} for row in expected]
+    return recorded_answers(served_rows) == columns
 
 
 @pytest.mark.parametrize("form", ["lines", "parquet", "zipped"])
-def test_what_is_recorded_equals_what_was_answered(
+def test_recorded_answers_equal_the_returned_answers(
     served: Recorder, tmp_path: Path, form: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     table = measured().tail(60).assign(unit=["south", "north", "7"] * 20).sort_values("unit")
     table["time"] = pd.date_range("2024-01-01", periods=60, freq="h")
-    expected = ask(table, "mine-1")
+    expected = score_table(table, "mine-1")
     served.flush()
     if form != "lines":
         served._end_part()
@@ -119,10 +119,10 @@ def test_what_is_recorded_equals_what_was_answered(
     suffix = {"lines": "jsonl", "parquet": "parquet", "zipped": "jsonl.gz"}[form]
     assert names_in(tmp_path) == [f"2024-05-01/12-{served._name}-0001.{suffix}"]
     monkeypatch.undo()
-    found = read_served(tmp_path, served_schema())
-    assert is_alike(found, expected)
-    assert found.notes == []
-    rows = found.rows
+    served_rows = read_served(tmp_path, served_schema())
+    assert equals(served_rows, expected)
+    assert served_rows.notes == []
+    rows = served_rows.rows
     assert rows["load"].tolist() == table["load"].tolist()
     assert rows["time"].tolist() == table["time"].tolist()
     assert set(rows["request_id"]) == {"mine-1"}
@@ -136,11 +136,11 @@ def served_schema() -> Schema:
     return small_scorer().schema
 
 
-def test_a_refused_request_is_not_recorded(served: Recorder, tmp_path: Path) -> None:
+def test_a_rejected_request_is_not_recorded(served: Recorder, tmp_path: Path) -> None:
     assert answers.answer("POST", lambda: b"{", "a").status == 400
     served.flush()
     assert lines_in(tmp_path) == []
-    ask(measured().tail(2))
+    score_table(measured().tail(2))
     served.flush()
     assert len(lines_in(tmp_path)) == 1
 
@@ -161,8 +161,10 @@ EVERY_TYPE = Schema(
 )
 
 
-@pytest.mark.parametrize("ends", [False, True], ids=["lines", "parquet"])
-def test_every_type_is_read_as_it_was(tmp_path: Path, clock: Clock, ends: bool) -> None:
+@pytest.mark.parametrize("is_compacted", [False, True], ids=["lines", "parquet"])
+def test_values_of_every_type_are_read_unchanged(
+    tmp_path: Path, clock: Clock, is_compacted: bool
+) -> None:
     recorder = Recorder(Settings(tmp_path), EVERY_TYPE, "d" * 64, clock=clock)
     columns = {
         "text": np.array(["ä\n", None], object),
@@ -173,7 +175,7 @@ def test_every_type_is_read_as_it_was(tmp_path: Path, clock: Clock, ends: bool) 
     }
     recorder.put("a", 0.5, columns, [["2024-01-02T00:00:00", None], [2**62 + 1, None], [0.1, None]])
     recorder.flush()
-    if ends:
+    if is_compacted:
         recorder._end_part()
         assert len(parts.compact(tmp_path)) == 1
     first, second = read_served(tmp_path, EVERY_TYPE).rows.to_dict("records")
@@ -194,15 +196,15 @@ WORDS = {
     "missing": [["hall", None], ["roof"], [None]],
     "with the separator": [["a|b", "|"], ["c"], ["||"]],
     "long": [["x" * 5000, "y" * 5000], ["z"]],
-    "of other languages": [["Küche", "\u2028", '"\\'], ["\0"]],
+    "other characters": [["Küche", "\u2028", '"\\'], ["\0"]],
     "many": [[f"unit {n}" for n in range(200)], [None, *(f"row {n}" for n in range(200))]],
-    "without a row": [[], ["hall"]],
+    "without rows": [[], ["hall"]],
 }
 
 
 @pytest.mark.parametrize("texts", WORDS.values(), ids=WORDS)
 @pytest.mark.parametrize("as_written", [False, True], ids=["for readers", "for Parquet"])
-def test_texts_and_flags_of_several_requests_are_read_as_they_were(
+def test_texts_and_flags_of_several_requests_are_read_unchanged(
     tmp_path: Path, texts: list[list[str | None]], as_written: bool
 ) -> None:
     outputs = (Column("score", "double"), Column("is_far", "boolean"), Column("why", "string"))
@@ -221,33 +223,34 @@ def test_texts_and_flags_of_several_requests_are_read_as_they_were(
         lines = parts.Lines(file, parts._arrow_texts if as_written else None)
         (table,) = lines
     names = ("unit", "score", "is_far", "why")
-    found = zip(*(pd.Series(table[name]).astype(object).tolist() for name in names), strict=True)
-    assert [tuple(None if pd.isna(one) else one for one in row) for row in found] == expected
+    recorded = zip(*(pd.Series(table[name]).astype(object).tolist() for name in names), strict=True)
+    assert [tuple(None if pd.isna(one) else one for one in row) for row in recorded] == expected
     assert (lines.damaged, recorder.recorded) == (0, len(expected))
 
 
-def test_a_full_queue_drops_and_counts_and_answers_still_come(
+def test_a_full_queue_drops_and_counts_rows_without_stopping_answers(
     served: Recorder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(record, "MOST_ROWS", 50)
     for number in range(4):
-        assert len(ask(measured().tail(20), str(number))) == 20
+        assert len(score_table(measured().tail(20), str(number))) == 20
     assert served.dropped == 40
-    assert len(ask(measured().tail(100))) == 100
+    assert len(score_table(measured().tail(100))) == 100
     served.flush()
     assert (served.recorded, served.dropped) == (40, 140)
-    assert len(ask(measured().tail(100))) == 100  # alone it may be of any size
+    # an empty queue accepts a request of any size
+    assert len(score_table(measured().tail(100))) == 100
     served.flush()
     assert (served.recorded, served.dropped) == (140, 140)
-    found = metrics.text().decode().splitlines()
-    assert "score_rows_not_recorded_total 0.0" in found  # of another recorder
+    lines = metrics.text().decode().splitlines()
+    assert "score_rows_not_recorded_total 0.0" in lines  # of another recorder
     metrics.watch(served)
     monkeypatch.setattr(metrics._figures, "recorder", served)
-    found = metrics.text().decode().splitlines()
-    assert {"score_rows_recorded_total 140.0", "score_rows_not_recorded_total 140.0"} <= set(found)
+    lines = metrics.text().decode().splitlines()
+    assert {"score_rows_recorded_total 140.0", "score_rows_not_recorded_total 140.0"} <= set(lines)
 
 
-def test_long_texts_fill_the_queue_too(
+def test_long_texts_also_fill_the_queue(
     schema: Schema, tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(record, "MOST_CHARACTERS", 1000)
@@ -261,10 +264,10 @@ def test_long_texts_fill_the_queue_too(
     assert (recorder.recorded, recorder.dropped) == (9, 4)
 
 
-def test_one_request_that_cannot_be_written_costs_no_other(
+def test_a_request_that_cannot_be_written_does_not_drop_others(
     schema: Schema, tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(record, "_ROWS_OF_A_LINE", 1)
+    monkeypatch.setattr(record, "_ROWS_PER_LINE", 1)
     recorder = Recorder(Settings(tmp_path), schema, "d", clock=clock)
     put(recorder, 2, "first")
     recorder._waiting[0].columns["unit"] = [object()]
@@ -274,14 +277,14 @@ def test_one_request_that_cannot_be_written_costs_no_other(
     assert set(read_served(tmp_path, schema).rows["request_id"]) == {"second"}
 
 
-def test_columns_that_are_left_out_are_in_no_byte(
+def test_left_out_columns_are_not_in_the_files(
     model: score.Model, tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings = Settings(tmp_path, leave_out=("unit", "deviation"))
     recorder = Recorder(settings, model.schema, model.digest, clock=clock)
     monkeypatch.setattr(score, "_loaded", model)
     monkeypatch.setattr(answers, "_recorder", recorder)
-    body = ask(measured().tail(20).assign(unit="north"))
+    body = score_table(measured().tail(20).assign(unit="north"))
     recorder.flush()
     text = lines_in(tmp_path)[0].read_bytes()
     deviations = np.array([row["deviation"] for row in body])
@@ -293,26 +296,24 @@ def test_columns_that_are_left_out_are_in_no_byte(
     import pyarrow.parquet
 
     assert pyarrow.parquet.read_schema(parquet).names == [*parts.GIVEN, "time", "load", "is_far"]
-    found = read_served(tmp_path, model.schema)
-    assert found.left_out == ["unit", "deviation"]
-    assert found.rows["unit"].isna().all()
-    assert found.rows["is_far"].tolist() == [row["is_far"] for row in body]
-    assert found.notes == [
+    served_rows = read_served(tmp_path, model.schema)
+    assert served_rows.left_out == ["unit", "deviation"]
+    assert served_rows.rows["unit"].isna().all()
+    assert served_rows.rows["is_far"].tolist() == [row["is_far"] for row in body]
+    assert served_rows.notes == [
         "unit, deviation: not recorded (recording.leave_out).",
-        "Without unit, rows that were sent repeatedly are counted repeatedly.",
+        "Without unit, rows that were sent repeatedly are counted each time.",
     ]
 
 
 @pytest.mark.parametrize("name", ["unti", "reason"])
-def test_a_column_that_is_not_there_cannot_be_left_out(
-    schema: Schema, tmp_path: Path, name: str
-) -> None:
+def test_an_unknown_column_cannot_be_left_out(schema: Schema, tmp_path: Path, name: str) -> None:
     with pytest.raises(ValueError, match=f"leave_out names {name}, which is not a column"):
         Recorder(Settings(tmp_path, leave_out=(name,)), schema, "d")
     Recorder(Settings(tmp_path, leave_out=("unit",)), schema, "d")
 
 
-def test_a_column_must_not_be_named_as_one_of_the_record(tmp_path: Path) -> None:
+def test_a_model_column_must_not_have_the_name_of_a_recorded_column(tmp_path: Path) -> None:
     schema = Schema((Column("request_id", "string"),), (Column("x", "double"),))
     with pytest.raises(
         ValueError, match="the model's column request_id has the name of another recorded"
@@ -321,7 +322,7 @@ def test_a_column_must_not_be_named_as_one_of_the_record(tmp_path: Path) -> None
     Recorder(Settings(tmp_path, leave_out=("request_id",)), schema, "d")
 
 
-RECORDS = """
+RECORDING = """
 import sys
 from pathlib import Path
 sys.path[:0] = [sys.argv[2], sys.argv[3]]
@@ -340,37 +341,37 @@ sys.stdin.read()
 
 @pytest.fixture
 def killed(tmp_path: Path) -> Path:
-    """A folder whose writer was killed while it wrote."""
+    """A folder whose writer was killed during a write."""
     paths = [str(Path(__file__).parents[3]), str(Path(__file__).parents[1] / "project/src")]
     with subprocess.Popen(
-        [sys.executable, "-c", RECORDS, str(tmp_path), *paths],
+        [sys.executable, "-c", RECORDING, str(tmp_path), *paths],
         env=new_shell(),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
     ) as process:
         assert process.stdout is not None
-        assert b"written\n" in process.stdout  # after what Kedro logs
+        assert b"written\n" in process.stdout  # after Kedro's log lines
         (lines,) = lines_in(tmp_path)
-        assert parts.compact(tmp_path) == []  # not before it has ended
+        assert parts.compact(tmp_path) == []  # only after the writer has ended
         process.send_signal(signal.SIGKILL)
-    with lines.open("ab") as file:  # as in the middle of a line
+    with lines.open("ab") as file:  # an incomplete line
         file.write(b'{"model":"ddd')
     return tmp_path
 
 
-def test_of_a_killed_process_all_that_was_written_can_be_read(killed: Path, schema: Schema) -> None:
-    found = read_served(killed, schema)
-    assert found.rows["request_id"].value_counts().to_dict() == {"first": 3, "second": 4}
-    assert len(found.notes) == 1
-    assert "is cut off after row 7." in found.notes[0]
+def test_all_rows_written_by_a_killed_process_can_be_read(killed: Path, schema: Schema) -> None:
+    before = read_served(killed, schema)
+    assert before.rows["request_id"].value_counts().to_dict() == {"first": 3, "second": 4}
+    assert len(before.notes) == 1
+    assert "is cut off after row 7." in before.notes[0]
     assert [one.suffix for one in parts.compact(killed)] == [".parquet"]
     assert lines_in(killed) == []
-    again = read_served(killed, schema)
-    pd.testing.assert_frame_equal(again.rows, found.rows)
-    assert "is cut off after row 7." in again.notes[0]
+    after = read_served(killed, schema)
+    pd.testing.assert_frame_equal(after.rows, before.rows)
+    assert "is cut off after row 7." in after.notes[0]
 
 
-def test_the_next_start_compacts_what_a_dead_process_has_left(killed: Path, schema: Schema) -> None:
+def test_the_next_start_compacts_the_files_of_a_dead_process(killed: Path, schema: Schema) -> None:
     recorder = Recorder(Settings(killed), schema, "d")
     recorder.start()
     recorder.close(None)
@@ -379,7 +380,7 @@ def test_the_next_start_compacts_what_a_dead_process_has_left(killed: Path, sche
 
 
 @pytest.mark.parametrize("suffix", [".jsonl", ".jsonl.gz", ".parquet"])
-def test_a_damaged_file_keeps_no_other_from_being_read(
+def test_a_damaged_file_does_not_prevent_reading_the_others(
     schema: Schema, tmp_path: Path, clock: Clock, suffix: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for hours in (0, 1):
@@ -397,17 +398,17 @@ def test_a_damaged_file_keeps_no_other_from_being_read(
     (first,) = tmp_path.glob(f"*/12-*{suffix}")
     content = first.read_bytes()
     first.write_bytes(content[: len(content) * 2 // 3])
-    found = read_served(tmp_path, schema)
-    (note,) = found.notes
+    served_rows = read_served(tmp_path, schema)
+    (note,) = served_rows.notes
     assert first.relative_to(tmp_path).as_posix() in note
     assert ("cannot be read" if suffix == ".parquet" else "is cut off after row") in note
-    ids = set(found.rows["request_id"])
+    ids = set(served_rows.rows["request_id"])
     assert {f"1-{number}" for number in range(40)} <= ids
     assert ("0-0" in ids) == (suffix != ".parquet")
     assert "0-39" not in ids
 
 
-def test_a_line_that_cannot_be_read_is_counted_and_the_next_is_read(
+def test_an_unreadable_line_is_counted_and_skipped(
     schema: Schema, tmp_path: Path, clock: Clock
 ) -> None:
     recorder = Recorder(Settings(tmp_path), schema, "d", clock=clock)
@@ -419,12 +420,12 @@ def test_a_line_that_cannot_be_read_is_counted_and_the_next_is_read(
     first, second, third = lines.read_bytes().splitlines(keepends=True)
     for wrong in (b"\0" * 20 + b"\n", second.replace(b'"rows":[1]', b'"rows":[7]')):
         lines.write_bytes(first + wrong + third)
-        found = read_served(tmp_path, schema)
-        assert found.rows["request_id"].tolist() == ["a", "c"]
-        assert found.notes == [f"2024-05-01/{lines.name}: 1 lines cannot be read."]
+        served_rows = read_served(tmp_path, schema)
+        assert served_rows.rows["request_id"].tolist() == ["a", "c"]
+        assert served_rows.notes == [f"2024-05-01/{lines.name}: 1 lines cannot be read."]
 
 
-def test_two_writers_have_a_file_each(schema: Schema, tmp_path: Path, clock: Clock) -> None:
+def test_two_writers_write_separate_files(schema: Schema, tmp_path: Path, clock: Clock) -> None:
     one, other = (Recorder(Settings(tmp_path), schema, "d", clock=clock) for _ in range(2))
     for number in range(3):
         put(one, 1, f"one-{number}")
@@ -434,14 +435,14 @@ def test_two_writers_have_a_file_each(schema: Schema, tmp_path: Path, clock: Clo
         clock.now += SECOND
     assert len(lines_in(tmp_path)) == 2
     one._end_part()
-    assert [path.suffix for path in parts.compact(tmp_path)] == [".parquet"]  # the other lives
-    found = read_served(tmp_path, schema)
-    assert sorted(found.rows["request_id"]) == [
+    assert [path.suffix for path in parts.compact(tmp_path)] == [".parquet"]  # the other runs
+    served_rows = read_served(tmp_path, schema)
+    assert sorted(served_rows.rows["request_id"]) == [
         *("one-0", "one-1", "one-2", "other-0", "other-1", "other-2")
     ]
 
 
-FORKS = """
+FORKING = """
 import os, sys
 from pathlib import Path
 sys.path[:0] = [sys.argv[2], sys.argv[3]]
@@ -460,17 +461,17 @@ os._exit(0)
 """
 
 
-def test_the_copy_of_a_process_has_files_of_its_own(tmp_path: Path, schema: Schema) -> None:
+def test_a_forked_process_writes_its_own_files(tmp_path: Path, schema: Schema) -> None:
     paths = [str(Path(__file__).parents[3]), str(Path(__file__).parents[1] / "project/src")]
-    command = [sys.executable, "-W", "ignore", "-c", FORKS, str(tmp_path), *paths]
+    command = [sys.executable, "-W", "ignore", "-c", FORKING, str(tmp_path), *paths]
     subprocess.run(command, env=new_shell(), check=True)
-    found = read_served(tmp_path, schema)
-    counts = found.rows["request_id"].value_counts().to_dict()
+    served_rows = read_served(tmp_path, schema)
+    counts = served_rows.rows["request_id"].value_counts().to_dict()
     assert counts == {"before": 3, "parent": 4, "child": 4}
     assert len(names_in(tmp_path)) == 2
 
 
-def test_an_hour_has_a_file(schema: Schema, tmp_path: Path, clock: Clock) -> None:
+def test_each_hour_has_its_own_file(schema: Schema, tmp_path: Path, clock: Clock) -> None:
     recorder = Recorder(Settings(tmp_path), schema, "d", clock=clock)
     clock.now = NOON + HOUR - SECOND
     put(recorder, 1, "late")
@@ -484,7 +485,7 @@ def test_an_hour_has_a_file(schema: Schema, tmp_path: Path, clock: Clock) -> Non
     assert read_served(tmp_path, schema).rows["request_id"].tolist() == ["late", "early"]
 
 
-def test_a_clock_that_is_put_back_is_named_and_nothing_is_lost(
+def test_a_clock_set_back_is_noted_and_no_row_is_lost(
     schema: Schema, tmp_path: Path, clock: Clock
 ) -> None:
     recorder = Recorder(Settings(tmp_path), schema, "d", clock=clock)
@@ -493,9 +494,9 @@ def test_a_clock_that_is_put_back_is_named_and_nothing_is_lost(
         put(recorder, 2, f"{number}")
         recorder.flush()
     assert [name[:13] for name in names_in(tmp_path)] == ["2024-05-01/10", "2024-05-01/12"]
-    found = read_served(tmp_path, schema)
-    assert found.rows["request_id"].tolist() == ["2", "2", "1", "1", "0", "0"]
-    (note,) = found.notes
+    served_rows = read_served(tmp_path, schema)
+    assert served_rows.rows["request_id"].tolist() == ["2", "2", "1", "1", "0", "0"]
+    (note,) = served_rows.notes
     assert note.endswith("-0001.jsonl: the clock was set back by 0 days 00:10:00 after row 2.")
 
 
@@ -513,28 +514,26 @@ def test_old_files_are_removed(schema: Schema, tmp_path: Path, clock: Clock) -> 
     assert (tmp_path / "notes/of-mine.txt").exists()
 
 
-def test_the_oldest_files_are_removed_where_there_is_too_much(
+def test_the_oldest_files_are_removed_above_the_size_limit(
     schema: Schema, tmp_path: Path, clock: Clock
 ) -> None:
-    most = 40_000
-    recorder = Recorder(Settings(tmp_path, max_megabytes=most / 1e6), schema, "d", clock=clock)
+    limit = 40_000
+    recorder = Recorder(Settings(tmp_path, max_megabytes=limit / 1e6), schema, "d", clock=clock)
     sizes = []
     for number in range(200):
         put(recorder, 30, str(number))
         recorder.flush()
         clock.now += 10 * SECOND
         sizes.append(sum(file.stat().st_size for file in tmp_path.rglob("*.*")))
-    assert 0.8 * most < max(sizes[100:])
-    assert max(sizes) <= 1.05 * most
-    kept = [int(one) for one in read_served(tmp_path, schema).rows["request_id"].unique()]
-    assert kept[-1] == 199
-    assert all(after - before == 1 for before, after in pairwise(sorted(kept)))
+    assert 0.8 * limit < max(sizes[100:])
+    assert max(sizes) <= 1.05 * limit
+    numbers = [int(one) for one in read_served(tmp_path, schema).rows["request_id"].unique()]
+    assert numbers[-1] == 199
+    assert all(after - before == 1 for before, after in pairwise(sorted(numbers)))
     assert recorder.dropped == 0
 
 
-def test_a_file_that_is_taken_away_is_begun_again(
-    schema: Schema, tmp_path: Path, clock: Clock
-) -> None:
+def test_a_deleted_file_is_created_again(schema: Schema, tmp_path: Path, clock: Clock) -> None:
     recorder = Recorder(Settings(tmp_path), schema, "d", clock=clock)
     put(recorder, 1, "first")
     recorder.flush()
@@ -544,7 +543,7 @@ def test_a_file_that_is_taken_away_is_begun_again(
     assert read_served(tmp_path, schema).rows["request_id"].tolist() == ["second"]
 
 
-def test_a_full_disk_is_logged_once_and_nothing_is_half_written(
+def test_a_full_disk_is_logged_once_and_leaves_no_partial_lines(
     schema: Schema,
     tmp_path: Path,
     clock: Clock,
@@ -572,12 +571,12 @@ def test_a_full_disk_is_logged_once_and_nothing_is_half_written(
     assert (recorder.recorded, recorder.dropped) == (5, 15)
     assert caplog.text.count("cannot be recorded in") == 1
     assert caplog.text.count("Answers are being recorded again") == 1
-    found = read_served(tmp_path, schema)
-    assert found.notes == []
-    assert set(found.rows["request_id"]) == {"before", "after"}
+    served_rows = read_served(tmp_path, schema)
+    assert served_rows.notes == []
+    assert set(served_rows.rows["request_id"]) == {"before", "after"}
 
 
-def test_a_folder_that_cannot_be_written_is_refused(schema: Schema, tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_written_is_rejected(schema: Schema, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(ValueError, match=r"file/there cannot be written \(Not a directory\)"):
         Recorder(Settings(tmp_path / "file/there"), schema, "d")
@@ -585,10 +584,10 @@ def test_a_folder_that_cannot_be_written_is_refused(schema: Schema, tmp_path: Pa
     assert (tmp_path / "new/there").is_dir()
 
 
-def test_a_share_is_drawn_by_the_id_of_a_request(
+def test_a_share_of_the_requests_is_selected_by_their_ids(
     schema: Schema, tmp_path: Path, clock: Clock
 ) -> None:
-    found = []
+    selected = []
     for name in ("one", "other"):
         settings = Settings(tmp_path / name, share=0.25)
         recorder = Recorder(settings, schema, "d", clock=clock)
@@ -598,13 +597,15 @@ def test_a_share_is_drawn_by_the_id_of_a_request(
         recorder.flush()
         counts = read_served(tmp_path / name, schema).rows["request_id"].value_counts()
         assert set(counts) == {3}
-        found.append(set(counts.index))
-    assert found[0] == found[1]
-    assert 60 < len(found[0]) < 140
+        selected.append(set(counts.index))
+    assert selected[0] == selected[1]
+    assert 60 < len(selected[0]) < 140
     assert recorder.dropped == 0
 
 
-def test_rows_of_a_file_are_drawn_one_by_one(schema: Schema, tmp_path: Path, clock: Clock) -> None:
+def test_a_share_of_a_files_rows_is_selected_row_by_row(
+    schema: Schema, tmp_path: Path, clock: Clock
+) -> None:
     counts = []
     for name in ("one", "again"):
         settings = Settings(tmp_path / name, share=0.25)
@@ -626,19 +627,19 @@ def test_rows_of_a_file_are_drawn_one_by_one(schema: Schema, tmp_path: Path, clo
     assert 60 < len(counts[0]) < 140
 
 
-def test_a_row_that_is_sent_again_as_history_is_there_once(
+def test_a_row_sent_again_as_history_is_read_once(
     served: Recorder, tmp_path: Path, clock: Clock
 ) -> None:
     table = measured().query("unit == 'north'").tail(30)
     expected = []
-    for end in range(10, 31):  # each request: a new row and what came before it
-        expected.append(ask(table.iloc[end - 10 : end], str(end))[-1])
+    for end in range(10, 31):  # each request contains a new row and its history
+        expected.append(score_table(table.iloc[end - 10 : end], str(end))[-1])
         clock.now += 60 * SECOND
-    ask(table.iloc[20:30], "a second try")
+    score_table(table.iloc[20:30], "a second try")
     served.flush()
-    found = read_served(tmp_path, served_schema())
-    assert len(found.rows) == 30
-    last = found.rows.sort_values("time").tail(21)
+    served_rows = read_served(tmp_path, served_schema())
+    assert len(served_rows.rows) == 30
+    last = served_rows.rows.sort_values("time").tail(21)
     assert last["deviation"].tolist() == [row["deviation"] for row in expected]
     assert last["request_id"].tolist() == [*map(str, range(10, 30)), "a second try"]
 
@@ -649,18 +650,18 @@ def test_rows_before_a_time_are_left_out(schema: Schema, tmp_path: Path, clock: 
         put(recorder, 1, str(number))
         recorder.flush()
         clock.now += HOUR // 2
-    lines_in(tmp_path)[0].write_bytes(b"no hour that is asked for: it is not even opened")
+    lines_in(tmp_path)[0].write_bytes(b"an hour before the requested time: not even opened")
     for since in ("2024-05-01 13:30", "2024-05-01 15:30+02:00"):
-        found = read_served(tmp_path, schema, since=pd.Timestamp(since))
-        assert found.rows["request_id"].tolist() == ["3", "4"]
-        assert found.notes == []
+        served_rows = read_served(tmp_path, schema, since=pd.Timestamp(since))
+        assert served_rows.rows["request_id"].tolist() == ["3", "4"]
+        assert served_rows.notes == []
     nothing = read_served(tmp_path, schema, since=pd.Timestamp("2024-06-01"))
     assert list(nothing.rows) == [*parts.GIVEN, "time", "unit", "load", "deviation", "is_far"]
     assert nothing.rows.empty
     assert nothing.left_out == []
 
 
-def test_a_copy_of_a_file_is_not_read_twice(schema: Schema, tmp_path: Path, clock: Clock) -> None:
+def test_a_file_and_its_copy_are_read_once(schema: Schema, tmp_path: Path, clock: Clock) -> None:
     folder = tmp_path / "devices/gateway"
     recorder = Recorder(Settings(folder), schema, "d", clock=clock)
     put(recorder, 3)
@@ -669,7 +670,7 @@ def test_a_copy_of_a_file_is_not_read_twice(schema: Schema, tmp_path: Path, cloc
     (lines,) = lines_in(folder)
     text = lines.read_bytes()
     parts.compact(folder)
-    lines.write_bytes(text)  # as if it was killed before it removed them
+    lines.write_bytes(text)  # as if the process was killed before it removed them
     copy = tmp_path / "copied" / lines.parent.name
     copy.mkdir(parents=True)
     (copy / f"{lines.name}.gz").write_bytes(gzip.compress(text))
@@ -677,26 +678,30 @@ def test_a_copy_of_a_file_is_not_read_twice(schema: Schema, tmp_path: Path, cloc
     assert len(read_served(lines, schema).rows) == 3
 
 
-def test_files_of_another_model_are_named(schema: Schema, tmp_path: Path, clock: Clock) -> None:
+def test_files_of_another_model_are_skipped_and_noted(
+    schema: Schema, tmp_path: Path, clock: Clock
+) -> None:
     recorder = Recorder(Settings(tmp_path), EVERY_TYPE, "e", clock=clock)
-    put_columns = {one.name: np.array([None], object) for one in EVERY_TYPE.inputs}
-    put_columns |= {"count": np.array([1.0]), "size": np.array([1])}
-    put_columns |= {"since": np.array(["NaT"], "datetime64[ns]")}
-    recorder.put("other", 1, put_columns, [[None], [None], [None]])
+    columns = {one.name: np.array([None], object) for one in EVERY_TYPE.inputs}
+    columns |= {"count": np.array([1.0]), "size": np.array([1])}
+    columns |= {"since": np.array(["NaT"], "datetime64[ns]")}
+    recorder.put("other", 1, columns, [[None], [None], [None]])
     recorder.flush()
     ours = Recorder(Settings(tmp_path), schema, "d", clock=clock)
     put(ours, 2, "ours")
     ours.flush()
-    found = read_served(tmp_path, schema)
-    assert found.rows["request_id"].tolist() == ["ours", "ours"]
-    (note,) = found.notes
+    served_rows = read_served(tmp_path, schema)
+    assert served_rows.rows["request_id"].tolist() == ["ours", "ours"]
+    (note,) = served_rows.notes
     assert note.endswith(
         f"{recorder._name}-0001.jsonl: its rows are from a model with other columns."
     )
-    assert found.left_out == []
+    assert served_rows.left_out == []
 
 
-def test_where_nothing_was_recorded_the_way_to_it_is_named(schema: Schema, tmp_path: Path) -> None:
+def test_a_missing_folder_is_an_error_that_names_the_setting(
+    schema: Schema, tmp_path: Path
+) -> None:
     with pytest.raises(OperationError, match=r"set recording\.enabled in mlops\.yml"):
         read_served(tmp_path / "none", schema)
     assert read_served(tmp_path, schema).rows.empty
@@ -712,7 +717,7 @@ VARIABLES = {
 }
 
 
-def test_settings_are_read_as_they_are_given() -> None:
+def test_settings_survive_a_round_trip_through_variables() -> None:
     settings = Settings(Path("/served"), 0.5, 100.0, 7.0, ("unit",), "/python")
     assert settings.variables() == VARIABLES
     assert Settings.from_variables(VARIABLES) == settings
@@ -729,15 +734,15 @@ def test_settings_are_read_as_they_are_given() -> None:
         *(("RECORD_LEAVE_OUT", value) for value in ("unit", '{"unit": 1}')),
     ],
 )
-def test_a_wrong_variable_is_named(name: str, value: str) -> None:
+def test_an_error_names_the_wrong_variable(name: str, value: str) -> None:
     with pytest.raises(ValueError, match=f"^{name} (is|must be)"):
         Settings.from_variables(VARIABLES | {name: value})
 
 
-@pytest.mark.parametrize("given", [None, "", "a b", "x" * 129, "a\r\nset-cookie: b", "ä"])
-def test_what_is_no_id_gets_one(given: str | None) -> None:
-    assert identified(given) != given
-    assert identified(given) != identified(given)
+@pytest.mark.parametrize("request_id", [None, "", "a b", "x" * 129, "a\r\nset-cookie: b", "ä"])
+def test_a_missing_or_invalid_id_is_replaced(request_id: str | None) -> None:
+    assert identified(request_id) != request_id
+    assert identified(request_id) != identified(request_id)
     assert identified("7f-abc.1:2/3=") == "7f-abc.1:2/3="
 
 
@@ -753,13 +758,13 @@ def _environment(
 
 
 @pytest.mark.usefixtures("_environment")
-def test_a_server_records_from_its_start_to_its_end(tmp_path: Path, schema: Schema) -> None:
+def test_a_server_records_until_it_ends(tmp_path: Path, schema: Schema) -> None:
     answers.begin()
-    expected = ask(measured().tail(40), "mine")
+    expected = score_table(measured().tail(40), "mine")
     answers.end()
-    assert is_alike(read_served(tmp_path / "served", schema), expected)
+    assert equals(read_served(tmp_path / "served", schema), expected)
     assert {Path(name).suffix for name in names_in(tmp_path / "served")} == {".parquet"}
-    ask(measured().tail(40), "after its end")
+    score_table(measured().tail(40), "after the end")
     assert len(read_served(tmp_path / "served", schema).rows) == 40
 
 
@@ -775,20 +780,20 @@ def test_a_server_that_cannot_record_does_not_start(
 
 
 @pytest.mark.usefixtures("_environment")
-def test_a_writer_that_fails_stops_no_answer(
+def test_a_failing_writer_does_not_stop_answers(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def fail(*_: object) -> None:
-        raise RuntimeError("a fault of ours")
+        raise RuntimeError("an internal fault")
 
     answers.begin()
     recorder = answers._recorder
     assert isinstance(recorder, Recorder)
     monkeypatch.setattr(recorder._form, "line", fail)
     with caplog.at_level(logging.ERROR):
-        ask(measured().tail(40))
+        score_table(measured().tail(40))
         recorder.flush()
-        ask(measured().tail(20))
+        score_table(measured().tail(20))
         recorder.flush()
     assert recorder.dropped == 60
-    assert caplog.text.count("a fault of ours") == 1
+    assert caplog.text.count("an internal fault") == 1

@@ -1,4 +1,4 @@
-"""When a model is trained again, and on whose data."""
+"""Conditions and data of retraining."""
 
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -14,7 +14,7 @@ NOW = datetime(2026, 3, 1, tzinfo=UTC)
 WEEK = timedelta(days=7)
 
 
-def decided(
+def decide(
     when: str = "drift",
     age: timedelta | None = WEEK,
     *,
@@ -26,33 +26,33 @@ def decided(
     return decide_refresh(policy, drifted=drifted, quality=quality, champion_since=since, now=NOW)
 
 
-def test_drift_is_learned() -> None:
-    assert decided(drifted=True) == Refresh(True, "prod has drifted")
-    assert decided(drifted=True, age=None).is_due, "there is no champion that is too young"
-    assert not decided().is_due
+def test_drift_triggers_retraining() -> None:
+    assert decide(drifted=True) == Refresh(True, "prod has drifted")
+    assert decide(drifted=True, age=None).is_due, "without a champion, no minimum age applies"
+    assert not decide().is_due
 
 
-def test_what_cannot_be_trusted_is_not_learned() -> None:
+def test_bad_data_quality_prevents_retraining() -> None:
     for when in ("drift", "schedule"):
-        found = decided(when, drifted=True, quality=True)
-        assert not found.is_due
-        assert "quality" in found.reason
+        refresh = decide(when, drifted=True, quality=True)
+        assert not refresh.is_due
+        assert "quality" in refresh.reason
 
 
-def test_a_champion_is_not_replaced_sooner_than_the_policy_says() -> None:
-    found = decided(drifted=True, age=timedelta(days=2))
-    assert not found.is_due
-    assert "2 days, less than 7 days" in found.reason
+def test_a_champion_younger_than_the_policys_interval_is_not_replaced() -> None:
+    refresh = decide(drifted=True, age=timedelta(days=2))
+    assert not refresh.is_due
+    assert "2 days, less than 7 days" in refresh.reason
 
 
-def test_a_schedule_asks_for_no_drift() -> None:
-    assert decided("schedule").is_due
-    assert decided("schedule", age=None).is_due
-    assert not decided("schedule", age=timedelta(days=6)).is_due
+def test_a_schedule_requires_no_drift() -> None:
+    assert decide("schedule").is_due
+    assert decide("schedule", age=None).is_due
+    assert not decide("schedule", age=timedelta(days=6)).is_due
 
 
-def test_never_is_never() -> None:
-    assert not decided("never", drifted=True).is_due
+def test_the_policy_never_prevents_retraining() -> None:
+    assert not decide("never", drifted=True).is_due
 
 
 def configure(project: Project, watch: str, *parameters: str) -> None:
@@ -61,7 +61,7 @@ def configure(project: Project, watch: str, *parameters: str) -> None:
     project.configure("dev", "mlops.yml", text)
 
 
-def test_data_of_the_watched_environment_are_named_to_the_training(project: Project) -> None:
+def test_the_policy_passes_on_parameters_of_the_watched_environment(project: Project) -> None:
     configure(project, "prod", "raw_file", "model.estimator")
     project.configure("prod", "parameters.yml", "raw_file: abfs://prod@store/hours.csv\n")
     policy = public.read_update_policy("dev", project.path)
@@ -75,12 +75,12 @@ def test_data_of_the_watched_environment_are_named_to_the_training(project: Proj
 @pytest.mark.parametrize(
     ("watch", "parameter", "message"),
     [
-        ("prod", "raw_fiel", "raw_fiel, which parameters.yml of prod does not have"),
+        ("prod", "raw_fiel", "raw_fiel, which is not in parameters.yml of prod"),
         ("prod", "model.estimator.name", "model.estimator.name"),
         ("production", "raw_file", "there is no environment production"),
     ],
 )
-def test_a_policy_that_names_what_is_not_there_is_refused(
+def test_a_policy_with_an_unknown_parameter_or_environment_is_rejected(
     project: Project, watch: str, parameter: str, message: str
 ) -> None:
     configure(project, watch, parameter)
@@ -88,7 +88,7 @@ def test_a_policy_that_names_what_is_not_there_is_refused(
         public.read_update_policy("dev", project.path)
 
 
-def test_a_schedule_needs_a_length(project: Project) -> None:
+def test_a_schedule_needs_an_interval(project: Project) -> None:
     project.configure("dev", "mlops.yml", "update_policy: {when: schedule}\n")
     with pytest.raises(OperationError, match="when: schedule needs every"):
         public.read_update_policy("dev", project.path)
@@ -96,7 +96,7 @@ def test_a_schedule_needs_a_length(project: Project) -> None:
     assert public.read_update_policy("dev", project.path).when == "schedule"
 
 
-def test_the_champion_says_since_when_it_is_in_service(
+def test_champion_since_returns_the_time_of_its_promotion(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(project.path)

@@ -47,8 +47,8 @@ def no_aliases(client: mlflow.MlflowClient, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def champion(client: mlflow.MlflowClient) -> str | None:
-    found = find_champion(client, NAME)
-    return str(found.version) if found else None
+    version = find_champion(client, NAME)
+    return str(version.version) if version else None
 
 
 def test_a_version_is_found_by_the_digest_of_its_files(client: mlflow.MlflowClient) -> None:
@@ -57,13 +57,13 @@ def test_a_version_is_found_by_the_digest_of_its_files(client: mlflow.MlflowClie
     assert version_of_digest(client, "none", "one") is None
 
 
-def test_of_the_same_files_the_newest_version_counts(client: mlflow.MlflowClient) -> None:
+def test_the_newest_version_with_the_same_files_is_found(client: mlflow.MlflowClient) -> None:
     source = client.get_model_version(NAME, "1")
     register(client, NAME, source.source, source.run_id, {"digest": "one"})
     assert version_of_digest(client, NAME, "one") == "3"
 
 
-def test_the_champion_holds_the_alias_and_no_tag(client: mlflow.MlflowClient) -> None:
+def test_the_champion_has_the_alias_but_no_tag(client: mlflow.MlflowClient) -> None:
     assert champion(client) is None
     make_champion(client, NAME, "1")
     assert champion(client) == "1"
@@ -73,15 +73,15 @@ def test_the_champion_holds_the_alias_and_no_tag(client: mlflow.MlflowClient) ->
 
 
 @pytest.mark.parametrize("aliases", [True, False], ids=["aliases", "tags"])
-def test_a_version_says_since_when_it_is_champion_and_how(
+def test_a_version_records_when_and_how_it_became_champion(
     client: mlflow.MlflowClient, request: pytest.FixtureRequest, aliases: bool
 ) -> None:
     if not aliases:
         request.getfixturevalue("no_aliases")
     make_champion(client, NAME, "1")
     make_champion(client, NAME, "2", "promotion from dev version 5")
-    said = {number: _since(client, number) for number in ("1", "2")}
-    assert said == {"1": ["gate, the first"], "2": ["promotion from dev version 5, after 1"]}
+    events = {number: _since(client, number) for number in ("1", "2")}
+    assert events == {"1": ["gate, the first"], "2": ["promotion from dev version 5, after 1"]}
 
 
 def _since(client: mlflow.MlflowClient, number: str) -> list[str]:
@@ -89,7 +89,7 @@ def _since(client: mlflow.MlflowClient, number: str) -> list[str]:
     return [text for name, text in tags if name.startswith("champion.since.")]
 
 
-def test_an_alias_that_was_taken_away_leaves_no_champion(client: mlflow.MlflowClient) -> None:
+def test_without_the_alias_a_tagged_version_is_not_champion(client: mlflow.MlflowClient) -> None:
     client.set_model_version_tag(NAME, "1", "champion", "true")
     assert champion(client) is None
 
@@ -99,7 +99,9 @@ def test_a_model_that_was_never_registered_has_no_champion(client: mlflow.Mlflow
 
 
 @pytest.mark.usefixtures("no_aliases")
-def test_without_aliases_a_tag_moves_from_version_to_version(client: mlflow.MlflowClient) -> None:
+def test_without_aliases_the_champion_tag_moves_between_versions(
+    client: mlflow.MlflowClient,
+) -> None:
     assert champion(client) is None
     make_champion(client, NAME, "2")
     assert champion(client) == "2"
@@ -113,7 +115,7 @@ def test_without_aliases_a_tag_moves_from_version_to_version(client: mlflow.Mlfl
     [MlflowException("down", INTERNAL_ERROR), RestException({"error_code": "PERMISSION_DENIED"})],
     ids=["fault", "permission"],
 )
-def test_a_server_that_fails_is_not_one_without_aliases(
+def test_a_failing_server_is_not_treated_as_one_without_aliases(
     client: mlflow.MlflowClient, monkeypatch: pytest.MonkeyPatch, error: MlflowException
 ) -> None:
     fail(client, monkeypatch, error)

@@ -1,4 +1,4 @@
-"""Which registry an environment has, and what is wrong with the lines that should say so."""
+"""The registry of each environment, and errors in its configuration."""
 
 from pathlib import Path
 
@@ -23,12 +23,12 @@ from tests.plugin.helpers import Project
 def test_models_go_from_dev_to_stage_to_prod(
     project: Project, env: str, before: str | None, approval: bool
 ) -> None:
-    found = read_mlops(project.path, env)
-    assert found.registry.promoted_from == before
-    assert found.registry.approval is approval
-    assert found.model_name == ("plant" if env == "local" else f"plant-{env}")
-    here = f"sqlite:///{(project.path / 'mlruns.db').as_posix()}"
-    assert named_server(found, project.path) == here
+    config = read_mlops(project.path, env)
+    assert config.registry.promoted_from == before
+    assert config.registry.approval is approval
+    assert config.model_name == ("plant" if env == "local" else f"plant-{env}")
+    database = f"sqlite:///{(project.path / 'mlruns.db').as_posix()}"
+    assert named_server(config, project.path) == database
 
 
 @pytest.mark.parametrize(
@@ -40,7 +40,7 @@ def test_models_go_from_dev_to_stage_to_prod(
     ],
     ids=["environment", "file", "databricks"],
 )
-def test_the_server_of_the_file_counts_before_that_of_the_environment(
+def test_the_server_in_the_file_precedes_the_environment_variable(
     project: Project, monkeypatch: pytest.MonkeyPatch, text: str, server: str
 ) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://of-the-environment")
@@ -49,7 +49,7 @@ def test_the_server_of_the_file_counts_before_that_of_the_environment(
 
 
 @pytest.mark.parametrize("ci", ["TF_BUILD", "GITHUB_ACTIONS", "CI"])
-def test_a_file_of_a_ci_runs_checkout_is_no_registry(
+def test_a_file_in_the_checkout_of_a_ci_run_is_rejected_as_registry(
     project: Project, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, ci: str
 ) -> None:
     monkeypatch.setenv(ci, "true")
@@ -67,25 +67,25 @@ def test_a_file_of_a_ci_runs_checkout_is_no_registry(
     ("text", "message"),
     [
         ("kind: git", "registry.kind: must be 'mlflow' or 'azureml'"),
-        ("aproval: true", "registry: unknown key 'aproval'; allowed are kind, name, uri"),
+        ("aproval: true", "registry: unknown key 'aproval'; allowed keys: kind, name, uri"),
         ("shared_registry: everybody", "shared_registry is for kind: azureml"),
         ("kind: azureml, uri: 'http://x'", "uri is for kind: mlflow"),
     ],
     ids=["value", "key", "key of the other kind", "uri of the other kind"],
 )
-def test_a_wrong_line_is_named(project: Project, text: str, message: str) -> None:
+def test_an_error_names_the_wrong_line(project: Project, text: str, message: str) -> None:
     project.configure("dev", "mlops.yml", f"registry: {{{text}}}")
-    with pytest.raises(OperationError, match=r"conf/dev/mlops\.yml: registry") as refusal:
+    with pytest.raises(OperationError, match=r"conf/dev/mlops\.yml: registry") as error:
         open_registry("dev", project.path)
-    assert message in str(refusal.value)
+    assert message in str(error.value)
 
 
-def test_an_environment_that_is_not_there_is_an_error(project: Project) -> None:
+def test_an_unknown_environment_is_an_error(project: Project) -> None:
     with pytest.raises(OperationError, match="there is no environment nowhere in conf"):
         open_registry("nowhere", project.path)
 
 
-def test_a_version_that_is_not_there_is_an_error(project: Project) -> None:
-    with pytest.raises(OperationError, match="has no version 1") as refusal:
+def test_a_missing_version_is_an_error(project: Project) -> None:
+    with pytest.raises(OperationError, match="has no version 1") as error:
         open_registry("dev", project.path).version("1")
-    assert "kedro mlops champion --env dev --history" in str(refusal.value)
+    assert "kedro mlops champion --env dev --history" in str(error.value)

@@ -7,12 +7,12 @@ from kedro_azure_mlops.registry.promotion import changes, previous_champion
 
 
 def versions(*events: tuple[str, str]) -> list[Version]:
-    """Make versions champion one after the other, each given by number and how."""
+    """Return versions that became champion one after another, given as number and event."""
     tags: dict[str, dict[str, str]] = {}
-    for place, (number, how) in enumerate(events):
-        time = f"champion.since.2026-11-21T00:00:{place:02}.000000Z"
+    for second, (number, how) in enumerate(events):
+        time = f"champion.since.2026-11-21T00:00:{second:02}.000000Z"
         tags.setdefault(number, {})[time] = f"{how}, after ..."
-    return [Version("model", number, number * 12, found) for number, found in tags.items()]
+    return [Version("model", number, number * 12, times) for number, times in tags.items()]
 
 
 @pytest.mark.parametrize(
@@ -34,10 +34,10 @@ def versions(*events: tuple[str, str]) -> list[Version]:
         "the one before",
         "back to the first",
         "back once, then the one before that",
-        "what was rolled back is left out",
-        "promoted again is a step of its own",
-        "the same again is not a step",
-        "an alias that someone has moved",
+        "a version that was rolled back is skipped",
+        "a second promotion is a step",
+        "the same champion again is not a step",
+        "a manually moved alias",
     ],
 )
 def test_the_previous_champion(
@@ -46,14 +46,14 @@ def test_the_previous_champion(
     assert previous_champion(versions(*events), champion) == previous
 
 
-def test_versions_of_the_same_files_are_one_step_of_a_rollback() -> None:
-    found = versions(("1", "gate"), ("2", "gate"), ("3", "gate"))
-    assert previous_champion(found, "3") == "2"
-    same = [replace(version, digest="d" if version.number != "1" else "e") for version in found]
+def test_versions_with_the_same_files_are_one_rollback_step() -> None:
+    champions = versions(("1", "gate"), ("2", "gate"), ("3", "gate"))
+    assert previous_champion(champions, "3") == "2"
+    same = [replace(version, digest="d" if version.number != "1" else "e") for version in champions]
     assert previous_champion(same, "3") == "1"
 
 
-def test_changes_are_listed_in_the_order_of_time() -> None:
-    found = changes(versions(("2", "gate"), ("1", "promotion"), ("2", "rollback (x)")))
-    assert [change.number for change in found] == ["2", "1", "2"]
-    assert found[1].how == "promotion, after ..."
+def test_changes_are_listed_in_order_of_time() -> None:
+    listed = changes(versions(("2", "gate"), ("1", "promotion"), ("2", "rollback (x)")))
+    assert [change.number for change in listed] == ["2", "1", "2"]
+    assert listed[1].how == "promotion, after ..."

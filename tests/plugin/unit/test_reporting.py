@@ -1,4 +1,4 @@
-"""Comparisons become numbers for tracking, and a table for people."""
+"""Comparisons as metrics for tracking and as a table for people."""
 
 import numpy as np
 import pandas as pd
@@ -15,7 +15,7 @@ def slices(*names: str) -> pd.DataFrame:
     return pd.DataFrame({"recall": 0.75}, index=[*names])
 
 
-def test_numbers_of_the_challenger_have_their_names_and_others_their_rows_before() -> None:
+def test_all_metrics_but_the_challengers_have_the_row_name_as_a_prefix() -> None:
     assert collect_metrics(COMPARISON, slices()) == {
         "recall": 0.5,
         "champion.recall": 0.25,
@@ -24,9 +24,9 @@ def test_numbers_of_the_challenger_have_their_names_and_others_their_rows_before
     }
 
 
-def test_few_slices_are_tracked_by_names_that_mlflow_takes() -> None:
-    found = collect_metrics(COMPARISON, slices("room 1", "a#b", "è"))
-    assert {name for name in found if name.startswith("slice.")} == {
+def test_a_few_slices_are_tracked_if_mlflow_accepts_their_names() -> None:
+    metrics = collect_metrics(COMPARISON, slices("room 1", "a#b", "è"))
+    assert {name for name in metrics if name.startswith("slice.")} == {
         "slice.room 1.recall",
         "slice.è.recall",
     }
@@ -35,7 +35,7 @@ def test_few_slices_are_tracked_by_names_that_mlflow_takes() -> None:
     assert "slice.s19.recall" in collect_metrics(COMPARISON, many[:20])
 
 
-def test_a_table_has_the_columns_there_are_by_their_names_for_people() -> None:
+def test_a_table_has_the_existing_columns_with_their_labels() -> None:
     text = format_table(COMPARISON, {"far_off": "far off", "missing": "x", "recall": "share found"})
     assert [line.split() for line in text.splitlines()] == [
         ["far", "off", "share", "found"],

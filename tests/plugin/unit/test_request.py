@@ -31,14 +31,14 @@ GOOD = {"time": "2024-01-31T13:00:00", "unit": "north", "load": 20.5}
 LATER = GOOD | {"time": "2024-01-31T13:30:00"}
 
 
-def ask(*rows: Any) -> Rows:
+def read_rows(*rows: Any) -> Rows:
     return READER.read(json.dumps({"data": rows}))
 
 
-def refused(body: bytes | str, reader: Reader = READER) -> BadRequestError:
-    with pytest.raises(BadRequestError) as refusal:
+def rejection(body: bytes | str, reader: Reader = READER) -> BadRequestError:
+    with pytest.raises(BadRequestError) as error:
         reader.read(body)
-    return refusal.value
+    return error.value
 
 
 @pytest.mark.parametrize(
@@ -65,25 +65,25 @@ def refused(body: bytes | str, reader: Reader = READER) -> BadRequestError:
     ],
     ids=lambda value: str(value)[:40],
 )
-def test_a_bad_value_is_refused_by_the_name_of_its_field(
+def test_an_error_names_the_row_and_field_of_a_bad_value(
     change: dict[str, Any], field: str, message: str
 ) -> None:
-    assert len(ask(GOOD, LATER).columns["load"]) == 2
-    error = refused(json.dumps({"data": [GOOD, LATER | change]}))
+    assert len(read_rows(GOOD, LATER).columns["load"]) == 2
+    error = rejection(json.dumps({"data": [GOOD, LATER | change]}))
     assert (error.status, error.field) == (400, f"data[1].{field}")
     assert message in error.message
 
 
 @pytest.mark.parametrize("name", ["time", "unit", "load"])
-def test_a_missing_column_is_named(name: str) -> None:
+def test_an_error_names_a_missing_column(name: str) -> None:
     row = {key: value for key, value in GOOD.items() if key != name}
-    error = refused(json.dumps({"data": [row]}))
+    error = rejection(json.dumps({"data": [row]}))
     assert (error.field, error.message) == (f"data[0].{name}", "is missing")
 
 
-def test_the_first_fault_is_named_whichever_its_column() -> None:
+def test_an_error_names_the_first_fault_in_any_column() -> None:
     rows = [GOOD, LATER | {"load": "much"}, LATER | {"time": "late"}, LATER | {"more": 1}]
-    assert refused(json.dumps({"data": rows})).field == "data[1].load"
+    assert rejection(json.dumps({"data": rows})).field == "data[1].load"
 
 
 @pytest.mark.parametrize(
@@ -106,14 +106,14 @@ def test_the_first_fault_is_named_whichever_its_column() -> None:
     ],
     ids=lambda value: str(value)[:30],
 )
-def test_a_body_of_another_form_is_refused(body: str | bytes, field: str) -> None:
-    error = refused(body)
+def test_a_malformed_body_is_rejected(body: str | bytes, field: str) -> None:
+    error = rejection(body)
     assert (error.status, error.field) == (400, field)
     assert error.message
 
 
-def test_a_body_over_the_limit_is_refused_before_it_is_read() -> None:
-    error = refused(b"x" * (MAX_BYTES + 1))
+def test_a_body_over_the_limit_is_rejected_before_parsing() -> None:
+    error = rejection(b"x" * (MAX_BYTES + 1))
     assert (error.status, error.field) == (413, "body")
     refuse_too_long(MAX_BYTES)
     with pytest.raises(BadRequestError, match="4,000,000 bytes"):
@@ -122,7 +122,7 @@ def test_a_body_over_the_limit_is_refused_before_it_is_read() -> None:
 
 def test_rows_keep_their_order_and_times_with_an_offset_become_utc() -> None:
     south = {"time": "2024-01-31T14:30:00+02:00", "unit": " south ", "load": -4}
-    rows = ask(GOOD, south, LATER, LATER)
+    rows = read_rows(GOOD, south, LATER, LATER)
     assert rows.columns["unit"].tolist() == ["north", "south", "north", "north"]
     assert rows.sent[1] == south
     assert rows.columns["time"][1] == np.datetime64("2024-01-31T12:30:00")
@@ -130,7 +130,7 @@ def test_rows_keep_their_order_and_times_with_an_offset_become_utc() -> None:
     assert rows.columns["load"].tolist() == [20.5, -4.0, 20.5, 20.5]
     assert rows.columns["load"].dtype == float
     assert rows.has_ties
-    assert not ask(GOOD, south, LATER).has_ties
+    assert not read_rows(GOOD, south, LATER).has_ties
 
 
 @pytest.mark.parametrize(
@@ -144,9 +144,9 @@ def test_rows_keep_their_order_and_times_with_an_offset_become_utc() -> None:
         "2024-01-31T13:00+02",
     ],
 )
-def test_times_are_read_as_files_are(text: str) -> None:
+def test_times_are_read_as_in_files(text: str) -> None:
     in_file = parse_times(pd.Series([text]))[0]
-    assert ask(GOOD | {"time": text}).columns["time"][0] == in_file
+    assert read_rows(GOOD | {"time": text}).columns["time"][0] == in_file
 
 
 @pytest.mark.parametrize(
@@ -157,16 +157,16 @@ def test_times_are_read_as_files_are(text: str) -> None:
         "٢٠٢٤-01-01",
     ],
 )
-def test_times_of_another_form_are_refused(text: str) -> None:
-    error = refused(json.dumps({"data": [GOOD | {"time": text}]}))
+def test_malformed_times_are_rejected(text: str) -> None:
+    error = rejection(json.dumps({"data": [GOOD | {"time": text}]}))
     assert error.field == "data[0].time"
 
 
-def test_a_request_about_too_many_series_is_refused() -> None:
-    """Each series costs a server some time, whatever is known of it."""
+def test_a_request_with_too_many_series_is_rejected() -> None:
+    """Each series costs a server time, even an unknown one."""
     rows = [GOOD | {"unit": str(number)} for number in range(MAX_SERIES + 1)]
-    assert len(ask(*rows[:-1]).newest) == MAX_SERIES
-    error = refused(json.dumps({"data": rows}))
+    assert len(read_rows(*rows[:-1]).newest) == MAX_SERIES
+    error = rejection(json.dumps({"data": rows}))
     assert (error.status, error.field) == (400, "data")
     assert len(READER.check(rows).newest) == MAX_SERIES + 1
 
@@ -190,7 +190,7 @@ ROW = {
 }
 
 
-def test_every_type_becomes_the_array_that_a_scorer_takes() -> None:
+def test_every_type_becomes_an_array_that_a_scorer_accepts() -> None:
     empty = dict.fromkeys(("size", "kind", "since", "spare")) | {"count": -1, "is_new": False}
     columns = PLAIN.read(json.dumps({"data": [ROW, empty]})).columns
     assert columns["size"][0] == 1.5
@@ -205,8 +205,8 @@ def test_every_type_becomes_the_array_that_a_scorer_takes() -> None:
 
 def test_without_history_rows_have_no_order() -> None:
     rows = [ROW, ROW | {"since": "2020-01-01"}, ROW]
-    read = PLAIN.read(json.dumps({"data": rows}))
-    assert (read.newest, read.has_ties) == ({}, False)
+    parsed = PLAIN.read(json.dumps({"data": rows}))
+    assert (parsed.newest, parsed.has_ties) == ({}, False)
 
 
 @pytest.mark.parametrize(
@@ -225,21 +225,21 @@ def test_without_history_rows_have_no_order() -> None:
     ],
     ids=str,
 )
-def test_a_value_of_another_type_is_refused(change: dict[str, Any], message: str) -> None:
-    error = refused(json.dumps({"data": [ROW, ROW | change]}), PLAIN)
+def test_a_value_of_another_type_is_rejected(change: dict[str, Any], message: str) -> None:
+    error = rejection(json.dumps({"data": [ROW, ROW | change]}), PLAIN)
     assert error.field == f"data[1].{next(iter(change))}"
     assert message in error.message
 
 
-def test_the_order_of_a_single_series_is_checked_too() -> None:
+def test_the_order_of_a_single_series_is_checked() -> None:
     inputs = (Column("time", "datetime"), Column("load", "double"))
     reader = Reader(Schema(inputs, OUTPUTS, history=History(order="time")))
     rows = [{"time": f"2024-01-0{day}", "load": 1} for day in (1, 3, 2)]
-    assert "is before data[1].time" in refused(json.dumps({"data": rows}), reader).message
+    assert "is before data[1].time" in rejection(json.dumps({"data": rows}), reader).message
     assert len(reader.check(rows[:2]).newest) == 1
 
 
-def test_times_are_those_that_numpy_makes() -> None:
+def test_times_equal_those_of_numpy() -> None:
     schema = Schema(inputs=(Column("since", "datetime", nullable=True),), outputs=())
     texts = [
         "1678-01-01",
@@ -248,7 +248,7 @@ def test_times_are_those_that_numpy_makes() -> None:
         "2261-12-31T23:59:59.5",
     ]
     rows = [{"since": text} for text in [*texts, None]]
-    found = Reader(schema).check(rows).columns["since"]
+    times = Reader(schema).check(rows).columns["since"]
     expected = np.array([*texts, "NaT"], "datetime64[ns]")
-    assert found.dtype == expected.dtype
-    np.testing.assert_array_equal(found, expected)
+    assert times.dtype == expected.dtype
+    np.testing.assert_array_equal(times, expected)

@@ -17,17 +17,19 @@ def entry(folder: Path, **options: object) -> ResultTable:
 
 
 @pytest.mark.parametrize(("rows", "name"), [(0, "csv"), (3, "csv"), (4, "parquet")])
-def test_a_short_table_is_csv_and_a_long_one_parquet(tmp_path: Path, rows: int, name: str) -> None:
+def test_a_short_table_is_csv_and_a_long_one_is_parquet(
+    tmp_path: Path, rows: int, name: str
+) -> None:
     scores = entry(tmp_path)
     assert not scores.exists()
     scores.save(table(rows))
     assert [path.name for path in (tmp_path / "out").iterdir()] == [f"scores.{name}"]
     assert scores.exists()
-    found = scores.load()
-    assert found.to_dict("list") == table(rows).to_dict("list")
+    loaded = scores.load()
+    assert loaded.to_dict("list") == table(rows).to_dict("list")
 
 
-def test_a_table_of_the_other_form_is_replaced(tmp_path: Path) -> None:
+def test_saving_removes_a_table_in_the_other_format(tmp_path: Path) -> None:
     scores = entry(tmp_path)
     for rows in (4, 2, 5):
         scores.save(table(rows))
@@ -35,7 +37,7 @@ def test_a_table_of_the_other_form_is_replaced(tmp_path: Path) -> None:
         assert len([*(tmp_path / "out").iterdir()]) == 1
 
 
-def test_a_table_that_cannot_be_written_leaves_the_earlier_one(tmp_path: Path) -> None:
+def test_a_table_that_cannot_be_written_leaves_the_previous_one(tmp_path: Path) -> None:
     scores = entry(tmp_path)
     scores.save(table(2))
     with pytest.raises(Exception, match=r"mixed|mixture|Could not convert|object"):
@@ -44,7 +46,7 @@ def test_a_table_that_cannot_be_written_leaves_the_earlier_one(tmp_path: Path) -
     assert len(scores.load()) == 2
 
 
-def test_what_a_killed_run_has_left_is_removed(tmp_path: Path) -> None:
+def test_files_left_by_a_killed_run_are_removed(tmp_path: Path) -> None:
     scores = entry(tmp_path)
     scores.save(table(2))
     (tmp_path / "out" / "scores.csv.new").write_text("half", encoding="utf-8")
@@ -53,6 +55,6 @@ def test_what_a_killed_run_has_left_is_removed(tmp_path: Path) -> None:
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["scores.csv"]
 
 
-def test_an_address_is_refused_with_the_types_that_take_one() -> None:
+def test_a_url_is_rejected_with_the_types_that_accept_one() -> None:
     with pytest.raises(OperationError, match=r"pandas\.CSVDataset"):
         ResultTable(filepath="abfs://container/scores.csv")

@@ -22,20 +22,20 @@ def nothing(*_: object) -> None:
 
 
 class _Registered(dict[str, Pipeline]):
-    """The registered pipelines, of which Kedro shows only those that run: none here."""
+    """Registered pipelines, of which Kedro returns only the requested ones (here none)."""
 
-    whole = False
+    all_requested = False
 
     def set_requested(self, names: None) -> None:
-        self.whole = names is None
+        self.all_requested = names is None
 
     def values(self) -> list[Pipeline]:
-        return list(super().values()) if self.whole else []
+        return list(super().values()) if self.all_requested else []
 
 
 class _Broken(_Registered):
     def values(self) -> list[Pipeline]:
-        raise ImportError("one of them has a fault")
+        raise ImportError("a pipeline has a fault")
 
 
 @pytest.fixture
@@ -63,7 +63,7 @@ def test_a_folder_has_the_digest_of_a_model(catalog: DataCatalog, tmp_path: Path
     assert digest_of(catalog, "model") == digest(tmp_path / "model")
 
 
-def test_folders_have_the_digest_of_a_data_asset(catalog: DataCatalog, tmp_path: Path) -> None:
+def test_a_folder_has_the_digest_of_a_data_asset(catalog: DataCatalog, tmp_path: Path) -> None:
     for name in ("MLmodel.b", "c/d", "c.e", "C"):
         (tmp_path / "model" / name).parent.mkdir(exist_ok=True)
         (tmp_path / "model" / name).write_text(name, encoding="utf-8")
@@ -77,11 +77,11 @@ def test_a_remote_file_has_the_digest_of_its_bytes(catalog: DataCatalog) -> None
 
 
 @pytest.mark.parametrize("name", ["gone", "memory"])
-def test_what_is_no_file_has_no_digest(catalog: DataCatalog, name: str) -> None:
+def test_an_entry_without_a_file_has_no_digest(catalog: DataCatalog, name: str) -> None:
     assert digest_of(catalog, name) is None
 
 
-def test_a_pipeline_that_is_broken_and_not_asked_for_does_no_harm(
+def test_a_broken_pipeline_that_is_not_run_causes_no_error(
     catalog: DataCatalog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     use = Pipeline([Node(nothing, ["clean"], "used")])
@@ -89,7 +89,7 @@ def test_a_pipeline_that_is_broken_and_not_asked_for_does_no_harm(
     assert data_tags(use, catalog, tmp_path)["data.path.clean"] == "raw.csv"
 
 
-def test_the_signature_of_an_address_is_not_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_signature_in_a_url_is_not_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
     signed = DataCatalog({"raw": CSVDataset(filepath="https://host/raw.csv?sig=secret")})
     monkeypatch.setattr(run_data, "digest_of", lambda *_: "digest")
     monkeypatch.setattr(run_data, "pipelines", _Registered())
@@ -97,7 +97,7 @@ def test_the_signature_of_an_address_is_not_recorded(monkeypatch: pytest.MonkeyP
     assert tags["data.path.raw"] == "https://host/raw.csv"
 
 
-def test_raw_files_are_named_and_what_other_runs_made_is_told_apart(
+def test_raw_files_and_outputs_of_earlier_runs_are_tagged_separately(
     catalog: DataCatalog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cleaning = Node(nothing, ["raw", "params:cleaning"], "clean")
@@ -116,7 +116,7 @@ def test_raw_files_are_named_and_what_other_runs_made_is_told_apart(
 
 @pytest.fixture
 def numbers(tmp_path: Path) -> DataCatalog:
-    """Entries of numbers, and others that hold none."""
+    """JSON entries with numbers, and other entries."""
     contents = {
         "metrics": {"r2": 0.9, "rows": 3, "odd": float("nan")},
         "cost": {"r2": 0.1, "seconds": 4.0},
@@ -134,17 +134,17 @@ def numbers(tmp_path: Path) -> DataCatalog:
     return DataCatalog(entries | {"table": table, "memory": MemoryDataset({"r2": 0.5})})
 
 
-def test_every_json_entry_of_numbers_is_recorded_by_default(numbers: DataCatalog) -> None:
-    found = measured(numbers, list(numbers.keys()), Mlops(gate=Gate(decision="gate")))
-    assert found.keys() == {"cost", "metrics"}
-    assert found["cost"] == {"r2": 0.1, "seconds": 4.0}
+def test_all_json_entries_with_numbers_are_recorded_by_default(numbers: DataCatalog) -> None:
+    metrics = measured(numbers, list(numbers.keys()), Mlops(gate=Gate(decision="gate")))
+    assert metrics.keys() == {"cost", "metrics"}
+    assert metrics["cost"] == {"r2": 0.1, "seconds": 4.0}
     numbers_of_metrics = {"metrics.r2": 0.9, "rows": 3.0, "odd": float("nan")}
-    assert found["metrics"] == pytest.approx(numbers_of_metrics, nan_ok=True)
+    assert metrics["metrics"] == pytest.approx(numbers_of_metrics, nan_ok=True)
 
 
-def test_entries_that_are_named_are_recorded_and_no_others(numbers: DataCatalog) -> None:
+def test_only_the_configured_entries_are_recorded(numbers: DataCatalog) -> None:
     config = Mlops(tracking=Tracking(metrics=["metrics", "gone", "elsewhere"]))
-    found = measured(numbers, list(numbers.keys()), config)
-    assert list(found) == ["metrics"]
-    assert found["metrics"]["r2"] == 0.9
+    metrics = measured(numbers, list(numbers.keys()), config)
+    assert list(metrics) == ["metrics"]
+    assert metrics["metrics"]["r2"] == 0.9
     assert measured(numbers, list(numbers.keys()), Mlops(tracking=Tracking(metrics=[]))) == {}

@@ -28,54 +28,56 @@ PARAMETERS = {
 }
 
 
-def test_parameters_written_down_are_the_same_when_read_again() -> None:
+def test_parameters_survive_a_round_trip_through_yaml() -> None:
     assert yaml.safe_load(as_yaml(PARAMETERS)) == PARAMETERS
 
 
-def test_typed_parameters_are_written_as_they_were_given() -> None:
+def test_typed_parameters_are_written_as_plain_values() -> None:
     typed = {"model": ModelParameters(**MODEL)}
     assert yaml.safe_load(as_yaml(typed)) == {"model": MODEL}
     assert dict(flat(typed)) == {f"model.{name}": value for name, value in MODEL.items()}
 
 
-def run_params(**asked: Any) -> dict[str, Any]:
-    return {"run_id": "now", "pipeline_names": [], "runtime_params": {}, **asked}
+def run_params(**changes: Any) -> dict[str, Any]:
+    return {"run_id": "now", "pipeline_names": [], "runtime_params": {}, **changes}
 
 
-def test_a_run_of_everything_is_the_default_pipeline_and_nothing_else() -> None:
+def test_a_run_without_options_is_tagged_with_the_default_pipeline_only() -> None:
     assert command_tags(run_params()) == {"kedro.run_id": "now", "kedro.pipelines": "__default__"}
 
 
-def asked_by(monkeypatch: pytest.MonkeyPatch, *options: str) -> dict[str, Any]:
-    """Return what Kedro's own command line makes of options."""
-    asked: dict[str, Any] = {}
-    monkeypatch.setattr(kedro_run, "callback", lambda **given: asked.update(given))
+def parse_options(monkeypatch: pytest.MonkeyPatch, *options: str) -> dict[str, Any]:
+    """Return the arguments that Kedro's command line parses from options."""
+    parsed: dict[str, Any] = {}
+    monkeypatch.setattr(kedro_run, "callback", lambda **arguments: parsed.update(arguments))
     result = CliRunner().invoke(kedro_run, options)
     assert result.exit_code == 0, result.output
-    return asked
+    return parsed
 
 
-def test_what_is_written_down_is_asked_again_by_kedro_itself(
+def test_kedro_parses_the_tags_back_to_the_same_options(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     options = [
         *("--tags=a,b", "--nodes=x", "--namespaces=n", "--from-nodes=f", "--to-nodes=t"),
         *("--from-inputs=i", "--to-outputs=o", "--params", "a.b=1,c=d e,f=null"),
     ]
-    given = asked_by(monkeypatch, *options)
+    parsed = parse_options(monkeypatch, *options)
     tags = command_tags(
         run_params(
-            tags=given["tags"],
-            node_names=given["node_names"],
-            namespaces=given["namespaces"],
-            from_nodes=given["from_nodes"],
-            to_nodes=given["to_nodes"],
-            from_inputs=given["from_inputs"],
-            to_outputs=given["to_outputs"],
-            runtime_params=given["params"],
+            tags=parsed["tags"],
+            node_names=parsed["node_names"],
+            namespaces=parsed["namespaces"],
+            from_nodes=parsed["from_nodes"],
+            to_nodes=parsed["to_nodes"],
+            from_inputs=parsed["from_inputs"],
+            to_outputs=parsed["to_outputs"],
+            runtime_params=parsed["params"],
             pipeline_names=["p", "q"],
         )
     )
-    again = asked_by(monkeypatch, *tags["kedro.filters"].split(), "--params", tags["kedro.params"])
-    assert again == given
+    again = parse_options(
+        monkeypatch, *tags["kedro.filters"].split(), "--params", tags["kedro.params"]
+    )
+    assert again == parsed
     assert tags["kedro.pipelines"] == "p,q"

@@ -1,4 +1,4 @@
-"""Pictures of a run: what is drawn, named and left out."""
+"""Plots of a run: their lines, labels and limits."""
 
 import numpy as np
 import pandas as pd
@@ -21,60 +21,60 @@ def rows(values: np.ndarray, unit: str = "a", flagged: int = 0) -> pd.DataFrame:
     return pd.DataFrame({"time": times, "unit": unit, "load": values, "flagged": flags})
 
 
-def drawn(table: pd.DataFrame, *windows: tuple[str, str, str], **options: int) -> Figure:
+def plot(table: pd.DataFrame, *windows: tuple[str, str, str], **options: int) -> Figure:
     split = pd.Timestamp("2024-01-01 01:00")
     return plot_series(table, events(*windows), "load", split=split, unit="kW", **options)
 
 
-def words(figure: Figure) -> list[str]:
+def legend_texts(figure: Figure) -> list[str]:
     return [text.get_text() for text in figure.legends[0].get_texts()]
 
 
 @pytest.mark.parametrize("at", [1, 100_999])
-def test_a_long_series_is_drawn_by_few_points_that_keep_every_extreme(at: int) -> None:
+def test_a_long_series_is_drawn_with_few_points_that_include_extremes(at: int) -> None:
     values = np.sin(np.arange(101_000) / 500)
     values[at] = 50.0
-    shown = np.asarray(drawn(rows(values)).axes[0].lines[0].get_ydata())
+    shown = np.asarray(plot(rows(values)).axes[0].lines[0].get_ydata())
     assert len(shown) < 6_100
     assert (shown.max(), shown.min()) == (50.0, values.min())
 
 
 def test_each_series_is_drawn_with_its_flags_events_and_the_split() -> None:
     table = pd.concat([rows(np.arange(9.0), flagged=2), rows(np.ones(5), "b")])
-    figure = drawn(table.sample(frac=1, random_state=0), ("b", "2024-01-01", "2024-01-02"))
+    figure = plot(table.sample(frac=1, random_state=0), ("b", "2024-01-01", "2024-01-02"))
     assert [axis.get_ylabel() for axis in figure.axes] == ["a [kW]", "b [kW]"]
     line, dots, split = figure.axes[0].lines
     assert line.get_ydata().tolist() == list(range(9))
     assert dots.get_ydata().tolist() == [0, 1]
     assert pd.Timestamp(split.get_xdata()[0]) == pd.Timestamp("2024-01-01 01:00")
     assert [len(axis.patches) for axis in figure.axes] == [0, 1]
-    assert words(figure) == ["load", "flagged", "held out from here"]
+    assert legend_texts(figure) == ["load", "flagged", "held out from here"]
 
 
-def test_of_many_series_those_with_most_flags_are_drawn() -> None:
+def test_only_the_series_with_the_most_flags_are_drawn() -> None:
     table = pd.concat([rows(np.ones(5), name, n) for n, name in enumerate("abcd")])
-    figure = drawn(table, most=2)
+    figure = plot(table, most=2)
     assert [axis.get_ylabel() for axis in figure.axes] == ["c [kW]", "d [kW]"]
     assert figure.axes[-1].get_xlabel().startswith("2 more, with fewer flagged rows")
-    assert drawn(table).axes[-1].get_xlabel() == ""
+    assert plot(table).axes[-1].get_xlabel() == ""
 
 
 SCORE = np.array([0.1, 0.2, np.nan, 0.9, 1.5, 3.0])
 TRUTH = np.array([False, False, False, True, False, True])
 
 
-def test_the_histogram_keeps_labelled_rows_apart_where_there_are_some() -> None:
+def test_the_histogram_separates_labelled_rows_if_there_are_any() -> None:
     figure = plot_score_histogram(SCORE, TRUTH, meaning="(0 usual)")
-    assert words(figure) == ["outside labelled events", "in labelled events", "threshold"]
+    assert legend_texts(figure) == ["outside labelled events", "in labelled events", "threshold"]
     assert figure.axes[0].get_xlabel() == "score (0 usual)"
     assert figure.axes[0].get_ylim()[0] < 1, "a bin of one row would be invisible"
     figure.canvas.draw()
     covered = figure.legends[0].get_window_extent().y0
-    assert covered >= figure.axes[0].get_window_extent().y1, "it covers the threshold"
-    assert words(plot_score_histogram(SCORE, ~TRUTH & False)) == ["rows", "threshold"]
+    assert covered >= figure.axes[0].get_window_extent().y1, "the legend covers the threshold"
+    assert legend_texts(plot_score_histogram(SCORE, ~TRUTH & False)) == ["rows", "threshold"]
 
 
-def test_precision_and_recall_are_shown_at_the_threshold_and_by_chance() -> None:
+def test_precision_and_recall_show_the_threshold_and_the_chance_level() -> None:
     curve, point, chance = plot_precision_recall(SCORE, TRUTH).axes[0].lines
     assert curve.get_xdata()[0] == 1
     assert (point.get_xdata()[0], point.get_ydata()[0]) == (0.5, 0.5)
@@ -83,7 +83,7 @@ def test_precision_and_recall_are_shown_at_the_threshold_and_by_chance() -> None
 
 
 @pytest.mark.parametrize("truth", [np.zeros(6, bool), np.ones(6, bool)], ids=["none", "all"])
-def test_without_events_to_rank_the_picture_says_so(truth: np.ndarray) -> None:
+def test_without_labelled_events_the_plot_contains_a_note(truth: np.ndarray) -> None:
     axis = plot_precision_recall(SCORE, truth).axes[0]
     assert [text.get_text() for text in axis.texts] == ["no labelled events in the held-out rows"]
     assert not axis.lines

@@ -1,4 +1,4 @@
-"""Runs that would meet on the same places, and runs that would not."""
+"""Runs that conflict because they use the same files, and runs that do not."""
 
 import os
 import subprocess
@@ -15,7 +15,7 @@ from kedro_azure_mlops.models import ModelDataset, TrainedModel
 from kedro_azure_mlops.running import FOLDER, WAIT, BusyError, claim, place_of
 from tests.plugin.helpers import new_shell
 
-_CHILD = """
+_KILLED = """
 import os, signal, sys
 from pathlib import Path
 from kedro_azure_mlops.running import claim
@@ -24,16 +24,16 @@ os.kill(os.getpid(), signal.SIGKILL)
 """
 
 
-def test_who_would_write_the_same_is_refused_and_who_is_at_work_is_named(tmp_path: Path) -> None:
-    places = [str(tmp_path / name) for name in ("a.csv", "b.csv")]
-    with claim(tmp_path, writes=places), pytest.raises(BusyError) as refusal:
-        claim(tmp_path, writes=places)
-    message = str(refusal.value)
+def test_a_conflicting_run_is_rejected_naming_the_running_one(tmp_path: Path) -> None:
+    paths = [str(tmp_path / name) for name in ("a.csv", "b.csv")]
+    with claim(tmp_path, writes=paths), pytest.raises(BusyError) as error:
+        claim(tmp_path, writes=paths)
+    message = str(error.value)
     assert f"process {os.getpid()} on {os.uname().nodename}, since 20" in message
     assert Path(sys.argv[0]).parent.name in message or Path(sys.argv[0]).name in message
     assert "It writes a.csv and 1 more that this run writes too." in message
     assert message.endswith("Nothing was run."), "this process would wait for itself"
-    claim(tmp_path, writes=places).release()
+    claim(tmp_path, writes=paths).release()
 
 
 @pytest.mark.parametrize(
@@ -49,7 +49,7 @@ def test_who_would_write_the_same_is_refused_and_who_is_at_work_is_named(tmp_pat
     ],
     ids=str,
 )
-def test_places_that_meet(
+def test_conflicting_paths(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, first: dict, second: dict, word: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -69,7 +69,7 @@ def test_places_that_meet(
     ],
     ids=str,
 )
-def test_places_that_do_not_meet(
+def test_paths_that_do_not_conflict(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, first: dict, second: dict
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -77,45 +77,47 @@ def test_places_that_do_not_meet(
         pass
 
 
-def test_the_first_one_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_second_run_waits_for_the_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv(WAIT, "1")
-    first, said = claim(tmp_path, writes=["a"]), []
-    begun = threading.Event()
+    first, lines = claim(tmp_path, writes=["a"]), []
+    waiting = threading.Event()
 
     def wait() -> None:
         def say(text: str) -> None:
-            said.append(text)
-            begun.set()
+            lines.append(text)
+            waiting.set()
 
         with claim(tmp_path, writes=["a"], say=say):
-            said.append("mine")
+            lines.append("running")
 
     second = threading.Thread(target=wait)
     second.start()
-    assert begun.wait(60)
-    assert said[0].startswith("Waiting for another run: `")
-    assert len(said) == 1
+    assert waiting.wait(60)
+    assert lines[0].startswith("Waiting for another run: `")
+    assert len(lines) == 1
     first.release()
     second.join(60)
-    assert said[1:] == ["mine"]
+    assert lines[1:] == ["running"]
 
 
 @pytest.mark.parametrize("text", ["0", "no", "False"])
-def test_a_variable_says_not_to_wait(
+def test_waiting_can_be_switched_off_by_a_variable(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str
 ) -> None:
     monkeypatch.setenv(WAIT, text)
     with (
         claim(tmp_path, writes=["a"]),
-        monkeypatch.context() as elsewhere,
-        pytest.raises(BusyError, match="Type the command again when it has ended"),
+        monkeypatch.context() as patch,
+        pytest.raises(BusyError, match="Run the command again when it has ended"),
     ):
-        elsewhere.delenv("KEDRO_MLOPS_WITHIN")
-        elsewhere.setattr("os.getpid", lambda: 1)  # as if from another process
+        patch.delenv("KEDRO_MLOPS_WITHIN")
+        patch.setattr("os.getpid", lambda: 1)  # as if from another process
         claim(tmp_path, writes=["a"])
 
 
-def test_a_run_does_not_wait_for_the_one_that_started_it(tmp_path: Path) -> None:
+def test_a_run_does_not_wait_for_the_run_that_started_it(tmp_path: Path) -> None:
     program = "from pathlib import Path; from kedro_azure_mlops.running import claim; "
     command = [sys.executable, "-c", f"{program}claim(Path(), writes=['a'])"]
     with claim(tmp_path, writes=[str(tmp_path / "a")]):
@@ -127,17 +129,17 @@ def test_a_run_does_not_wait_for_the_one_that_started_it(tmp_path: Path) -> None
     subprocess.run(command, cwd=tmp_path, env=new_shell(), check=True)
 
 
-def test_a_killed_process_holds_nothing(tmp_path: Path) -> None:
-    place = str(tmp_path / "a")
-    command = [sys.executable, "-c", _CHILD, str(tmp_path), place]
+def test_a_killed_process_holds_no_claim(tmp_path: Path) -> None:
+    path = str(tmp_path / "a")
+    command = [sys.executable, "-c", _KILLED, str(tmp_path), path]
     killed = subprocess.run(command, env=new_shell(), check=False)
     assert killed.returncode == -9
     (record,) = (tmp_path / FOLDER).glob("*.json")
-    with claim(tmp_path, writes=[place]):
+    with claim(tmp_path, writes=[path]):
         assert not record.exists()
 
 
-def test_nothing_is_left_and_git_sees_nothing_meanwhile(tmp_path: Path) -> None:
+def test_claims_leave_no_files_and_are_ignored_by_git(tmp_path: Path) -> None:
     subprocess.run(["git", "init", "--quiet", str(tmp_path)], check=True)
     status = ["git", "-C", str(tmp_path), "status", "--porcelain", "--untracked-files=all"]
     with claim(tmp_path, writes=["a"]), claim(tmp_path, writes=["b"]):
@@ -146,39 +148,39 @@ def test_nothing_is_left_and_git_sees_nothing_meanwhile(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == [".git"]
 
 
-def test_what_else_lies_in_the_build_folder_stays(tmp_path: Path) -> None:
+def test_other_files_in_the_build_folder_are_kept(tmp_path: Path) -> None:
     (tmp_path / "build").mkdir()
     (tmp_path / "build" / "mine").touch()
     claim(tmp_path, writes=["a"]).release()
     assert [path.name for path in (tmp_path / "build").iterdir()] == ["mine"]
 
 
-def test_a_record_that_cannot_be_read_is_in_nobodys_way(tmp_path: Path) -> None:
+def test_an_unreadable_record_does_not_block_a_run(tmp_path: Path) -> None:
     with claim(tmp_path, writes=["a"]):
         (record,) = (tmp_path / FOLDER).glob("*.json")
         record.write_text('{"of": "a newer release"}', encoding="utf-8")
         claim(tmp_path, writes=["a"]).release()
 
 
-def test_a_project_that_cannot_be_written_has_no_claims(tmp_path: Path) -> None:
+def test_without_write_access_there_are_no_claims(tmp_path: Path) -> None:
     (tmp_path / "build").write_text("a file", encoding="utf-8")
     with claim(tmp_path, writes=["a"]), claim(tmp_path, writes=["a"]):
         assert (tmp_path / "build").read_text(encoding="utf-8") == "a file"
 
 
-def test_the_command_is_shown_without_its_secrets(
+def test_the_command_is_printed_without_its_secrets(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hidden = "hunter2" * 3
-    typed = ["/x/kedro/__main__.py", "run", "--params", f"password={hidden}"]
-    monkeypatch.setattr(sys, "argv", typed)
-    with claim(tmp_path, writes=["a"]), pytest.raises(BusyError) as refusal:
+    command = ["/x/kedro/__main__.py", "run", "--params", f"password={hidden}"]
+    monkeypatch.setattr(sys, "argv", command)
+    with claim(tmp_path, writes=["a"]), pytest.raises(BusyError) as error:
         claim(tmp_path, writes=["a"])
-    assert "`python -m kedro run --params" in str(refusal.value)
-    assert hidden not in str(refusal.value)
+    assert "`python -m kedro run --params" in str(error.value)
+    assert hidden not in str(error.value)
 
 
-def test_the_places_of_datasets(tmp_path: Path) -> None:
+def test_the_paths_of_datasets(tmp_path: Path) -> None:
     inside = tmp_path.as_posix()
     assert place_of(CSVDataset(filepath=f"{inside}/a.csv")) == f"{inside}/a.csv"
     assert str(place_of(CSVDataset(filepath="memory://b/a.csv"))).startswith("memory://")

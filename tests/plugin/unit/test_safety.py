@@ -1,4 +1,4 @@
-"""Secrets are hidden wherever this process speaks; everything else is left as it is."""
+"""Secrets are redacted in all output of this process; other text is unchanged."""
 
 import io
 import logging
@@ -10,10 +10,10 @@ import pytest
 
 from kedro_azure_mlops.safety import RedactedStream, RedactingFormatter, Redactor, redact, redacted
 from tests.plugin.helpers import ROOT, new_shell
-from tests.plugin.seeds import KEY, PASSWORD, SEEDS, SIGNATURE, some
+from tests.plugin.seeds import KEY, PASSWORD, SEEDS, SIGNATURE, random_text
 
-# pairs: as keys and values of a dictionary they look like secrets
-HELD = (
+# pairs, since a dictionary would look like secrets to a scanner
+SECRET_VARIABLES = (
     ("AZURE_CLIENT_SECRET", "Tr0ub4dor&3"),
     ("MLFLOW_TRACKING_PASSWORD", "correct horse"),
     ("MLFLOW_TRACKING_TOKEN", "battery-staple"),
@@ -66,22 +66,24 @@ ORDINARY = (
 
 
 @pytest.mark.parametrize(("secret", "text"), SEEDS.values(), ids=SEEDS)
-def test_a_secret_is_hidden_and_the_rest_stays(secret: str, text: str) -> None:
-    said = redact(text)
-    assert secret not in said
-    assert "***" in said
-    assert redact(said) == said
+def test_a_secret_is_redacted_and_the_rest_is_kept(secret: str, text: str) -> None:
+    output = redact(text)
+    assert secret not in output
+    assert "***" in output
+    assert redact(output) == output
     first = text.split(maxsplit=1)[0].split("=", maxsplit=1)[0][:7]
-    assert secret in first or said.startswith(first)
+    assert secret in first or output.startswith(first)
 
 
 @pytest.mark.parametrize("text", ORDINARY)
-def test_ordinary_text_is_left_alone(text: str) -> None:
+def test_ordinary_text_is_unchanged(text: str) -> None:
     assert redact(text) == text
 
 
-@pytest.mark.parametrize(("name", "value"), HELD, ids=[name for name, _ in HELD])
-def test_what_the_environment_holds_is_hidden(
+@pytest.mark.parametrize(
+    ("name", "value"), SECRET_VARIABLES, ids=[name for name, _ in SECRET_VARIABLES]
+)
+def test_secrets_in_environment_variables_are_redacted(
     name: str, value: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert value in redact(f"it is [{value}]")
@@ -90,7 +92,7 @@ def test_what_the_environment_holds_is_hidden(
     assert redact("it is x" + value.replace(" ", "_")) == "it is x" + value.replace(" ", "_")
 
 
-def test_a_value_that_is_changed_or_gone_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_redaction_follows_changed_and_deleted_variables(monkeypatch: pytest.MonkeyPatch) -> None:
     for value in ("before-it", "after-it"):
         monkeypatch.setenv("AZURE_CLIENT_SECRET", value)
         assert redact("before-it after-it") == "before-it after-it".replace(value, "***")
@@ -101,29 +103,31 @@ def test_a_value_that_is_changed_or_gone_is_known(monkeypatch: pytest.MonkeyPatc
 @pytest.mark.parametrize(
     "name", ["AZURE_FEDERATED_TOKEN_FILE", "AZURE_CLIENT_ID", "MLFLOW_TRACKING_USERNAME", "PATH"]
 )
-def test_what_else_it_holds_is_not(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_other_environment_variables_are_not_redacted(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv(name, "/run/tokens/it")
     assert redact("see /run/tokens/it") == "see /run/tokens/it"
 
 
-def test_the_password_of_an_address_in_the_environment_is_hidden_alone_too(
+def test_a_password_in_a_url_variable_is_redacted_outside_the_url_too(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://mlflow:{PASSWORD[:8]}%2F@host:5000")
     assert redact(f"wrong password {PASSWORD[:8]}/ for mlflow") == "wrong password *** for mlflow"
 
 
-def test_a_value_that_is_a_common_word_is_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_password_that_is_a_common_word_is_not_redacted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "passes")
     assert redact("that passes") == "that passes"
 
 
-def test_nested_values_are_redacted_and_numbers_kept() -> None:
-    given = {"a": [f"AccountKey={KEY}", 1.5], "b": {"c": None, "d": "x"}}
-    assert redacted(given) == {"a": ["AccountKey=***", 1.5], "b": {"c": None, "d": "x"}}
+def test_nested_values_are_redacted_and_numbers_are_kept() -> None:
+    values = {"a": [f"AccountKey={KEY}", 1.5], "b": {"c": None, "d": "x"}}
+    assert redacted(values) == {"a": ["AccountKey=***", 1.5], "b": {"c": None, "d": "x"}}
 
 
-def test_what_a_name_says_is_secret_is_hidden_whatever_it_looks_like() -> None:
+def test_all_values_under_secret_names_are_redacted() -> None:
     names = ("password", "access_token", "storage-key", "pwd")
     secrets = dict(zip(names, ("plain", "word", "a", "b"), strict=True))
     assert redacted(secrets) == dict.fromkeys(secrets, "***")
@@ -134,8 +138,8 @@ def test_what_a_name_says_is_secret_is_hidden_whatever_it_looks_like() -> None:
     assert redacted("plain", "warehouse.password.value") == "***"
 
 
-def test_what_a_name_does_not_say_is_secret_is_kept() -> None:
-    given = {
+def test_empty_values_numbers_and_values_under_other_names_are_kept() -> None:
+    values = {
         "password": None,
         "secret": "",
         "token": 5,
@@ -143,11 +147,11 @@ def test_what_a_name_does_not_say_is_secret_is_kept() -> None:
         "primary_key": "sensor_id",
         "tokenizer": {"name": "bpe"},
     }
-    assert redacted(given) == given
+    assert redacted(values) == values
     assert redacted("plain", "warehouse.user") == "plain"
 
 
-# what each pattern reads much of before it knows that it does not match
+# near-matches: long runs of them make a pattern read far before it fails
 LONG = (
     *("ab-", "aB3-", "a.", "eyJ", "eyJ-", "eyJaaaaaaaa.", "eyJaaaaaaaa-", "://", "a://b:", "https://a@"),
     *("password=", "password=a(", "password: ", "password:a", '"password":"', 'password="', "key"),
@@ -158,33 +162,39 @@ LONG = (
 
 
 @pytest.mark.parametrize("start", ["key ", "eyJ", "password="])
-def test_a_long_text_is_read_to_its_end(start: str) -> None:
-    """It takes minutes if a pattern reads the rest of the text again at each of its places."""
+def test_redacting_a_long_text_takes_linear_time(start: str) -> None:
+    """Redaction takes minutes if a pattern rescans the rest of the text at each position."""
     for piece in LONG:
         redact(start + piece * (60_000 // len(piece)))
         Redactor().redact(start + piece * (60_000 // len(piece)))
 
 
-class TestKeyOfManyLines:
-    LINES = ("-----BEGIN RSA " + "PRIVATE KEY-----", some(64), some(64), some(7), "")
+class TestMultiLineKey:
+    LINES = (
+        "-----BEGIN RSA " + "PRIVATE KEY-----",
+        random_text(64),
+        random_text(64),
+        random_text(7),
+        "",
+    )
     END = "-----END RSA " + "PRIVATE KEY-----"
 
     @pytest.mark.parametrize("before", ["", "12:00 INFO  "])
-    def test_is_hidden_to_its_end_and_no_further(self, before: str) -> None:
+    def test_a_key_is_redacted_up_to_its_end_line(self, before: str) -> None:
         stream = RedactedStream(target := io.StringIO())
         lines = [before + line for line in self.LINES[: 3 if before else None]]
-        for line in ("first", *lines, self.END, "after it", some(64)[:9]):
+        for line in ("first", *lines, self.END, "after it", random_text(64)[:9]):
             stream.write(line + "\n")
-        said = target.getvalue()
-        assert not any(line in said for line in self.LINES[1:4])
-        assert said.startswith(f"first\n{before}{self.LINES[0]} *** {self.END}\nafter it\n")
+        output = target.getvalue()
+        assert not any(line in output for line in self.LINES[1:4])
+        assert output.startswith(f"first\n{before}{self.LINES[0]} *** {self.END}\nafter it\n")
 
-    def test_nothing_is_hidden_after_a_key_that_is_whole(self) -> None:
+    def test_text_after_a_complete_key_is_kept(self) -> None:
         redactor = Redactor()
-        assert some(64) not in redactor.redact("\n".join((*self.LINES, self.END, "")))
+        assert random_text(64) not in redactor.redact("\n".join((*self.LINES, self.END, "")))
         assert redactor.redact("one\n") == "one\n"
 
-    def test_who_only_speaks_of_one_is_heard_again(self) -> None:
+    def test_a_mentioned_key_header_does_not_redact_later_lines(self) -> None:
         redactor = Redactor()
         redactor.redact(f"expected {self.LINES[0]} in the file\n")
         assert redactor.redact("Traceback (most recent call last):\n").startswith("Traceback")
@@ -193,33 +203,33 @@ class TestKeyOfManyLines:
 
 class TestStream:
     @staticmethod
-    def over(**options: bool) -> tuple[RedactedStream, io.BytesIO]:
+    def wrap(**options: bool) -> tuple[RedactedStream, io.BytesIO]:
         target = io.BytesIO()
         return RedactedStream(io.TextIOWrapper(target, "utf-8", newline="", **options)), target
 
-    def test_a_progress_bar_is_seen_where_lines_are(self) -> None:
-        stream, target = self.over(line_buffering=True)
+    def test_a_line_buffered_stream_shows_a_progress_bar_immediately(self) -> None:
+        stream, target = self.wrap(line_buffering=True)
         stream.write(f" 10%\rAccountKey={KEY}\r 20%")
         assert target.getvalue() == b" 10%\rAccountKey=***\r"
-        stream, target = self.over()
+        stream, target = self.wrap()
         stream.write(" 10%\r")
         assert target.getvalue() == b""
 
-    def test_what_writes_through_gets_each_piece_at_once(self) -> None:
-        stream, target = self.over(write_through=True)
+    def test_a_write_through_stream_writes_each_piece_immediately(self) -> None:
+        stream, target = self.wrap(write_through=True)
         stream.write("begun ")
         assert target.getvalue() == b"begun "
         stream.write(f"AccountKey={KEY}")
         assert target.getvalue() == b"begun AccountKey=***"
 
-    def test_it_is_closed_with_all_that_was_begun(self, tmp_path: Path) -> None:
+    def test_closing_writes_the_incomplete_line(self, tmp_path: Path) -> None:
         file = tmp_path / "said.txt"
         with RedactedStream(file.open("w", encoding="utf-8")) as stream:
             stream.write(f"AccountKey={KEY}")
         assert stream.closed
         assert file.read_text(encoding="utf-8") == "AccountKey=***"
 
-    def test_a_secret_that_comes_in_pieces_is_hidden(self) -> None:
+    def test_a_secret_written_in_pieces_is_redacted(self) -> None:
         stream = RedactedStream(target := io.StringIO())
         for piece in ("Account", "Key=", KEY[:9], KEY[9:], ";x\nnext"):
             stream.write(piece)
@@ -227,7 +237,7 @@ class TestStream:
         stream.flush()
         assert target.getvalue() == "AccountKey=***;x\nnext"
 
-    def test_it_counts_what_it_is_given_and_keeps_every_character(self) -> None:
+    def test_write_returns_the_length_and_keeps_every_character(self) -> None:
         text = "Zoë\r\n100%|###|\r\x1b[0m\n\nend"
         stream = RedactedStream(target := io.StringIO(newline=""))
         assert stream.write(text) == len(text)
@@ -235,13 +245,13 @@ class TestStream:
         stream.flush()
         assert target.getvalue() == text + "a\nb"
 
-    def test_a_line_without_an_end_does_not_grow_for_ever(self) -> None:
+    def test_a_line_without_end_is_not_buffered_forever(self) -> None:
         stream = RedactedStream(target := io.StringIO())
         for _ in range(80):
             stream.write("." * 1000)
         assert len(target.getvalue()) > 60_000
 
-    def test_it_is_in_all_else_the_stream_that_it_wraps(self) -> None:
+    def test_other_attributes_are_those_of_the_wrapped_stream(self) -> None:
         stream = RedactedStream(sys.__stdout__)
         assert stream.encoding == sys.__stdout__.encoding
         assert stream.isatty() == sys.__stdout__.isatty()
@@ -249,16 +259,16 @@ class TestStream:
             stream.write(b"bytes")
 
 
-def test_a_log_line_is_redacted_with_its_traceback() -> None:
+def test_a_log_record_and_its_traceback_are_redacted() -> None:
     try:
         raise ValueError(f"no such file: x?sig={SIGNATURE}")
     except ValueError:
         record = logging.makeLogRecord(
             {"msg": "key %s", "args": (KEY,), "exc_info": sys.exc_info()}
         )
-    said = RedactingFormatter(logging.Formatter("%(message)s")).format(record)
-    assert said.startswith("key ***\nTraceback")
-    assert said.endswith("ValueError: no such file: x?sig=***")
+    output = RedactingFormatter(logging.Formatter("%(message)s")).format(record)
+    assert output.startswith("key ***\nTraceback")
+    assert output.endswith("ValueError: no such file: x?sig=***")
 
 
 PROGRAM = """
@@ -277,13 +287,13 @@ raise RuntimeError("raised " + key)
 """
 
 
-def test_everything_that_a_process_prints_is_protected() -> None:
+def test_all_output_of_a_process_is_redacted() -> None:
     program = PROGRAM.replace("PACKAGE", "kedro_azure_mlops")
-    held = some(12)
+    client_secret = random_text(12)
     process = subprocess.run(
         [sys.executable, "-c", program, KEY],
         cwd=ROOT,
-        env=new_shell() | {"PYTHONPATH": "src", "AZURE_CLIENT_SECRET": held},
+        env=new_shell() | {"PYTHONPATH": "src", "AZURE_CLIENT_SECRET": client_secret},
         capture_output=True,
         text=True,
         check=False,
@@ -291,6 +301,6 @@ def test_everything_that_a_process_prints_is_protected() -> None:
     assert process.returncode == 1
     assert process.stdout == "out ***\nheld ***\nchild\nno end of line ***"
     assert KEY not in process.stderr
-    assert held not in process.stderr
-    for said in ("warn ***", "ZeroDivisionError", "RuntimeError: raised ***\n"):
-        assert said in process.stderr
+    assert client_secret not in process.stderr
+    for message in ("warn ***", "ZeroDivisionError", "RuntimeError: raised ***\n"):
+        assert message in process.stderr

@@ -36,22 +36,22 @@ from tests.plugin.trained import (
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model folder that no test changes."""
-    small_scorer()  # its package can be imported from now on
+    small_scorer()  # makes its package importable
     return save_small_model(tmp_path_factory.mktemp("trained") / "model")
 
 
 @pytest.fixture
 def model(trained: Path, tmp_path: Path) -> Path:
-    """A copy of it that may be changed."""
+    """A copy of the model folder that a test may change."""
     return Path(shutil.copytree(trained, tmp_path / "given" / "model"))
 
 
 @pytest.fixture(autouse=True)
-def _nothing_loaded(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def _no_model_loaded(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for name in ("AZUREML_MODEL_DIR", "MODEL_DIGEST", "MODEL_VERSION"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(score, "_loaded", None)
-    # as in a code folder, where it lies beside the packages
+    # as in a code folder, which holds it next to the packages
     served = tmp_path / "served.json"
     served.write_text(json.dumps({"scorer": SCORER, "trusted": []}), encoding="utf-8")
     monkeypatch.setattr(score, "SERVED", str(served))
@@ -64,26 +64,26 @@ def change(folder: Path, name: str, old: str, new: str) -> None:
     file.write_text(text.replace(old, new, 1), encoding="utf-8")
 
 
-def test_requests_are_answered_as_streams_are(trained: Path) -> None:
+def test_requests_and_streams_get_the_same_scores(trained: Path) -> None:
     score.init(trained)
     table = measured()
     answer = score.run(body_of(table))
     exact = Stream(small_scorer()).score(arrays_of(table))
-    found = answer.body["data"]
-    assert [row["deviation"] for row in found] == exact["deviation"].round(6).tolist()
-    assert [row["is_far"] for row in found] == exact["is_far"].tolist()
-    assert 0 < sum(row["is_far"] for row in found) < 50
+    rows = answer.body["data"]
+    assert [row["deviation"] for row in rows] == exact["deviation"].round(6).tolist()
+    assert [row["is_far"] for row in rows] == exact["is_far"].tolist()
+    assert 0 < sum(row["is_far"] for row in rows) < 50
 
 
-def test_rows_that_are_sent_twice_get_one_answer(trained: Path) -> None:
+def test_duplicate_rows_get_the_same_answer(trained: Path) -> None:
     score.init(trained)
     rows = json.loads(body_of(measured().tail(60)))["data"]
     twice = [row for row in rows for _ in range(2)]
-    once, both = (score.run(json.dumps({"data": sent})).body["data"] for sent in (rows, twice))
-    assert both == [row for row in once for _ in range(2)]
+    once, doubled = (score.run(json.dumps({"data": sent})).body["data"] for sent in (rows, twice))
+    assert doubled == [row for row in once for _ in range(2)]
 
 
-def test_an_answer_has_a_row_for_each_row_and_names_the_model(trained: Path) -> None:
+def test_an_answer_has_one_row_per_input_row_and_names_the_model(trained: Path) -> None:
     score.init(trained)
     table = measured().tail(3)
     answer = score.run(body_of(table))
@@ -94,14 +94,14 @@ def test_an_answer_has_a_row_for_each_row_and_names_the_model(trained: Path) -> 
     assert json.loads(answer.text()) == answer.body
 
 
-def test_a_request_leaves_nothing_behind_for_the_next(trained: Path) -> None:
+def test_a_request_does_not_affect_the_next_one(trained: Path) -> None:
     score.init(trained)
     first = score.run(body_of(measured().tail(20)))
     score.run(body_of(measured()))
     assert score.run(body_of(measured().tail(20))) == first
 
 
-def test_what_the_model_has_no_answer_to_is_null(trained: Path) -> None:
+def test_rows_that_the_model_cannot_score_are_null(trained: Path) -> None:
     score.init(trained)
     table = measured().tail(2).assign(unit=["south", "north"])
     south, north = score.run(body_of(table)).body["data"]
@@ -119,23 +119,23 @@ def test_what_the_model_has_no_answer_to_is_null(trained: Path) -> None:
         (body_of(measured().tail(1).assign(load=999.0)), 400, "data[0].load"),
         (body_of(measured().tail(1).assign(load=195.0)), 400, "data"),
     ],
-    ids=["malformed", "empty", "too long", "unsorted", "an error code", "the scorer's own"],
+    ids=["malformed", "empty", "too long", "unsorted", "an error code", "rejected by the scorer"],
 )
-def test_what_is_refused_names_its_field_and_the_next_request_is_answered(
+def test_a_rejected_request_names_the_field_and_the_next_one_is_answered(
     trained: Path, body: bytes, status: int, field: str
 ) -> None:
     score.init(trained)
-    refused = score.run(body)
-    assert (refused.status, refused.body["error"]["field"]) == (status, field)
+    rejected = score.run(body)
+    assert (rejected.status, rejected.body["error"]["field"]) == (status, field)
     assert score.run(body_of(measured().tail(2))).status == 200
 
 
-def test_without_a_model_nothing_is_answered() -> None:
+def test_a_request_before_init_raises() -> None:
     with pytest.raises(UnusableModelError, match=r"call init\(\) first"):
         score.run(b"{}")
 
 
-def test_the_model_is_found_below_the_folder_that_azure_names(
+def test_the_model_is_found_in_azureml_model_dir(
     model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with pytest.raises(UnusableModelError, match="set AZUREML_MODEL_DIR"):
@@ -150,7 +150,7 @@ def test_the_model_is_found_below_the_folder_that_azure_names(
     assert score.model().version == "7"
 
 
-def test_only_the_model_that_is_asked_for_is_loaded(
+def test_a_model_with_another_digest_is_not_loaded(
     model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MODEL_DIGEST", digest(model))
@@ -163,13 +163,15 @@ def test_only_the_model_that_is_asked_for_is_loaded(
         score.init(model)
 
 
-def test_what_serves_is_logged(trained: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_the_loaded_model_and_engine_are_logged(
+    trained: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     caplog.set_level(logging.INFO)
     score.init(trained)
     assert f"digest {digest(trained)}, by the rolling mean" in caplog.text
 
 
-def test_a_model_that_answers_its_example_otherwise_is_refused(model: Path) -> None:
+def test_a_model_that_answers_its_example_differently_is_rejected(model: Path) -> None:
     change(model, "rolling.json", "10.0", "1.0")
     write_manifest(model)
     with pytest.raises(UnusableModelError, match="training recorded"):
@@ -177,8 +179,8 @@ def test_a_model_that_answers_its_example_otherwise_is_refused(model: Path) -> N
 
 
 @pytest.mark.parametrize("name", ["rolling.json", "contract.json"])
-@pytest.mark.parametrize("content", [None, b"", b"[]"], ids=["missing", "empty", "other"])
-def test_a_folder_that_is_not_whole_is_refused(
+@pytest.mark.parametrize("content", [None, b"", b"[]"], ids=["missing", "empty", "wrong content"])
+def test_an_incomplete_or_invalid_model_folder_is_rejected(
     model: Path, name: str, content: bytes | None
 ) -> None:
     (model / name).unlink()
@@ -189,8 +191,8 @@ def test_a_folder_that_is_not_whole_is_refused(
         score.init(model)
 
 
-class OfAnyType:
-    """Gives a fixed answer."""
+class FixedScorer:
+    """Returns fixed columns of every type."""
 
     schema = Schema(
         inputs=(Column("x", "double"),),
@@ -204,25 +206,25 @@ class OfAnyType:
     )
 
     def __init__(self, **changes: Any) -> None:
-        self.found: dict[str, Any] = {
+        self.columns: dict[str, Any] = {
             "text": np.array(["a", None], object),
             "number": np.array([1e-9, np.inf]),
             "short": np.array([0.123, 7]),
             "count": np.array([3, np.nan]),
             "time": np.array(["2024-01-01T00:00:00.5", "NaT"], "datetime64[ns]"),
         }
-        self.found |= changes
+        self.columns |= changes
 
     def score(self, columns: Columns, wanted: np.ndarray | None = None) -> Columns:
-        return {name: values for name, values in self.found.items() if values is not None}
+        return {name: values for name, values in self.columns.items() if values is not None}
 
 
-def answer_of(scorer: OfAnyType) -> score.Answer:
+def answer_of(scorer: FixedScorer) -> score.Answer:
     return score.answer(score.Model(scorer, "d" * 64), '{"data": [{"x": 1}, {"x": 2}]}')
 
 
-def test_every_type_is_answered_as_json_has_it() -> None:
-    answer = answer_of(OfAnyType())
+def test_every_type_is_converted_to_json() -> None:
+    answer = answer_of(FixedScorer())
     assert answer.body["data"] == [
         {
             **{"text": "a", "number": 1e-9, "short": 0.12, "count": 3},
@@ -239,21 +241,19 @@ def test_every_type_is_answered_as_json_has_it() -> None:
         ({"text": None}, "does not return 'text'"),
         ({"short": np.zeros(1)}, "returns 1 of 2 rows"),
     ],
-    ids=["a column less", "a row less"],
+    ids=["missing column", "missing row"],
 )
-def test_an_answer_that_breaks_the_promise_is_no_answer(
-    changes: dict[str, Any], message: str
-) -> None:
+def test_columns_that_violate_the_schema_raise(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(RuntimeError, match=message):
-        answer_of(OfAnyType(**changes))
+        answer_of(FixedScorer(**changes))
 
 
-# Without a scorer of the project
+# Projects without a scorer
 
 
 @pytest.fixture(scope="module")
 def stored(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A regression as a run saves it."""
+    """A linear regression in a folder, as a run saves it."""
     table = pd.DataFrame({"a": [1.0, 2.0, 3.0, 4.0], "b": [0.0, 1.0, 0.0, 2.0]})
     model = LinearRegression().fit(table, [1.0, 3.0, 5.0, 8.0])
     folder = tmp_path_factory.mktemp("stored") / "model"
@@ -261,14 +261,14 @@ def stored(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_the_stored_model_itself_is_served_where_no_scorer_is_named(stored: Path) -> None:
+def test_the_stored_model_is_served_if_no_scorer_is_configured(stored: Path) -> None:
     current = score.load_served(stored, None)
     assert current.engine == "the stored model"
     answer = score.answer(current, '{"data": [{"a": 1, "b": 0}, {"a": 4, "b": 2.0}]}')
     assert [list(row) for row in answer.body["data"]] == [["prediction"]] * 2
     assert answer.body["data"][1]["prediction"] == pytest.approx(8, abs=0.5)
-    refused = score.answer(current, '{"data": [{"a": 1, "c": 0}]}')
-    assert refused.body["error"] == {"field": "data[0].b", "message": "is missing"}
+    rejected = score.answer(current, '{"data": [{"a": 1, "c": 0}]}')
+    assert rejected.body["error"] == {"field": "data[0].b", "message": "is missing"}
 
 
 def test_a_scorer_that_cannot_be_imported_is_named(stored: Path) -> None:
@@ -277,9 +277,7 @@ def test_a_scorer_that_cannot_be_imported_is_named(stored: Path) -> None:
             score.load_served(stored, scorer)
 
 
-def test_a_stored_model_of_types_that_nobody_trusts_is_not_loaded(
-    stored: Path, tmp_path: Path
-) -> None:
+def test_a_stored_model_with_untrusted_types_is_not_loaded(stored: Path, tmp_path: Path) -> None:
     import skops.io
 
     folder = Path(shutil.copytree(stored, tmp_path / "model"))
@@ -289,7 +287,7 @@ def test_a_stored_model_of_types_that_nobody_trusts_is_not_loaded(
         score.load_served(folder, None)
 
 
-def test_what_a_stored_model_needs_and_is_not_installed_is_named(
+def test_a_missing_package_of_a_stored_model_is_named(
     stored: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import sys
@@ -300,22 +298,22 @@ def test_what_a_stored_model_needs_and_is_not_installed_is_named(
         score.load_served(stored, None)
 
 
-def test_a_folder_without_its_model_is_refused(tmp_path: Path) -> None:
+def test_a_folder_without_its_model_is_rejected(tmp_path: Path) -> None:
     (tmp_path / "MLmodel").write_text("flavors: {}\n", encoding="utf-8")
-    write_contract(tmp_path, Contract(OfAnyType.schema, [{"x": 1.0}], []))
+    write_contract(tmp_path, Contract(FixedScorer.schema, [{"x": 1.0}], []))
     write_manifest(tmp_path)
     with pytest.raises(UnusableModelError, match=r"model\.skops cannot be loaded"):
         score.load_served(tmp_path, None)
 
 
-class Kinds:
-    """An estimator-like model that answers every type, in the form of an array or a table."""
+class FixedModel:
+    """A model with the interface of an estimator that returns a fixed array or table."""
 
     def __init__(self, answer: Any) -> None:
         self.answer = answer
 
     def predict(self, table: pd.DataFrame) -> Any:
-        self.asked = table
+        self.received = table
         return self.answer
 
 
@@ -328,8 +326,8 @@ MIXED = (
 )
 
 
-def test_a_stored_model_may_answer_every_type() -> None:
-    found = pd.DataFrame(
+def test_a_stored_model_may_return_every_type() -> None:
+    table = pd.DataFrame(
         {
             "name": ["a", None],
             "count": [1, 2],
@@ -338,7 +336,7 @@ def test_a_stored_model_may_answer_every_type() -> None:
             "time": pd.to_datetime(["2024-01-01T02:00:00+02:00", None]),
         }
     )
-    columns = StoredScorer(Kinds(found), Schema((Column("x", "double"),), MIXED)).score(
+    columns = StoredScorer(FixedModel(table), Schema((Column("x", "double"),), MIXED)).score(
         {"x": np.zeros(2)}, np.array([True, True])
     )
     assert columns["name"].tolist() == ["a", None]
@@ -349,34 +347,34 @@ def test_a_stored_model_may_answer_every_type() -> None:
     assert np.isnat(columns["time"][1])
 
 
-def test_a_stored_model_may_answer_an_array_of_several_columns() -> None:
+def test_a_stored_model_may_return_an_array_of_several_columns() -> None:
     outputs = (Column("p0", "double"), Column("p1", "double"))
     scorer = StoredScorer(
-        Kinds([[0.1, 0.9], [0.2, 0.8]]), Schema((Column("x", "double"),), outputs)
+        FixedModel([[0.1, 0.9], [0.2, 0.8]]), Schema((Column("x", "double"),), outputs)
     )
     wanted = np.array([False, True])
-    found = scorer.score({"x": np.zeros(2)}, wanted)
-    assert {name: values.tolist() for name, values in found.items()} == {"p0": [0.2], "p1": [0.8]}
+    columns = scorer.score({"x": np.zeros(2)}, wanted)
+    assert {name: values.tolist() for name, values in columns.items()} == {"p0": [0.2], "p1": [0.8]}
 
 
-def test_a_stored_model_is_asked_with_the_types_of_its_training() -> None:
+def test_a_stored_model_receives_the_types_of_its_training() -> None:
     inputs = (Column("is_new", "boolean"), Column("count", "long"), Column("name", "string"))
-    model = Kinds([1.0])
+    model = FixedModel([1.0])
     scorer = StoredScorer(model, Schema(inputs, (Column("y", "double"),)))
     columns = {"is_new": np.array([True], object), "count": np.array([3])}
     scorer.score({**columns, "name": np.array(["a"], object)})
-    assert model.asked.dtypes.tolist() == [bool, np.int64, object]
+    assert model.received.dtypes.tolist() == [bool, np.int64, object]
 
 
-def test_a_column_that_a_stored_model_does_not_answer_is_named() -> None:
+def test_a_column_that_a_stored_model_does_not_return_is_named() -> None:
     schema = Schema((Column("x", "double"),), MIXED)
-    scorer = StoredScorer(Kinds(pd.DataFrame({"name": ["a"]})), schema)
+    scorer = StoredScorer(FixedModel(pd.DataFrame({"name": ["a"]})), schema)
     with pytest.raises(ValueError, match="there is no column count, maybe, is_new, time"):
         scorer.score({"x": np.zeros(1)})
 
 
-def test_an_mlflow_python_model_is_asked_as_mlflow_asks() -> None:
-    # by its name and module: MLflow's own prints a warning about every class of a test
+def test_an_mlflow_python_model_is_called_as_mlflow_calls_it() -> None:
+    # a stand-in with this name and module: MLflow's own class warns about every test class
     base = type("PythonModel", (), {"__module__": "mlflow.pyfunc.model"})
 
     class Doubles(base):

@@ -1,4 +1,4 @@
-"""Catalog entries of series: history, labels and new rows, as files come."""
+"""Catalog entries for series: history, labels and new rows, in files of many forms."""
 
 import sys
 from collections.abc import Callable
@@ -22,7 +22,7 @@ TIMES = ["2024-01-01 00:00", "2024-01-01 00:05"]
 
 
 class Checks:
-    """Refuses loads above a maximum, and clocks that stand still for more than two rows."""
+    """Rejects loads above a maximum, and times that repeat for more than two rows."""
 
     def __init__(self, maximum: float) -> None:
         self.maximum = maximum
@@ -39,7 +39,7 @@ CHECKS = {"class": f"{__name__}.Checks", "on": ["load"], "options": {"maximum": 
 
 @pytest.fixture
 def write(tmp_path: Path) -> Callable[..., str]:
-    """Return what writes a file and names it."""
+    """Return a function that writes a file and returns its path."""
 
     def write(text: str | bytes, name: str = "file.csv") -> str:
         content = text if isinstance(text, bytes) else text.encode()
@@ -54,8 +54,8 @@ def series(path: str, **changes: Any) -> SeriesCSV:
 
 
 def pieces(path: str | None, **changes: Any) -> SeriesPieces:
-    given = {"filepath": path, "columns": COLUMNS, "parameter": "score.input"}
-    return SeriesPieces(**given | changes)
+    options = {"filepath": path, "columns": COLUMNS, "parameter": "score.input"}
+    return SeriesPieces(**options | changes)
 
 
 @pytest.mark.parametrize(
@@ -80,10 +80,10 @@ def pieces(path: str | None, **changes: Any) -> SeriesPieces:
         "byte order mark, Windows line ends",
         "other order, more columns",
         "a series called NA",
-        "an alias beside the name itself",
+        "an alias and the column itself",
     ],
 )
-def test_files_as_they_come(
+def test_common_forms_of_files_are_read(
     write: Callable[..., str], text: str, unit: str, first_line: int
 ) -> None:
     rows = series(write(text.format(*TIMES))).load()
@@ -93,15 +93,15 @@ def test_files_as_they_come(
     assert rows.index.tolist() == [first_line, first_line + 1]
 
 
-def test_a_file_that_is_not_there_is_named_with_what_to_do(tmp_path: Path) -> None:
+def test_a_missing_file_is_named_with_advice(tmp_path: Path) -> None:
     path = str(tmp_path / "none.csv")
-    once = r'conf/<env>/parameters\.yml, or for one run: kedro run --params "raw_file=PATH"'
-    with pytest.raises(MissingFileError, match=rf"no file .*none\.csv\. Set raw_file in {once}"):
+    advice = r'conf/<env>/parameters\.yml, or for one run: kedro run --params "raw_file=PATH"'
+    with pytest.raises(MissingFileError, match=rf"no file .*none\.csv\. Set raw_file in {advice}"):
         series(path).load()
-    with pytest.raises(MissingFileError, match=r"Its entry in catalog\.yml names it"):
+    with pytest.raises(MissingFileError, match=r"Set filepath in its entry in catalog\.yml"):
         series(path, parameter=None).load()
-    none = r"Set labels_file in conf/<env>/parameters\.yml; labels_file: null means"
-    with pytest.raises(MissingFileError, match=none):
+    labels_advice = r"Set labels_file in conf/<env>/parameters\.yml; labels_file: null means"
+    with pytest.raises(MissingFileError, match=labels_advice):
         LabelsCSV(filepath=path, series="unit", parameter="labels_file").load()
     assert not series(path).exists()
 
@@ -109,26 +109,26 @@ def test_a_file_that_is_not_there_is_named_with_what_to_do(tmp_path: Path) -> No
 @pytest.mark.parametrize(
     "content",
     [b"", b"\n\n", b"\x89PNG\r\n\x1a\n\x00\xff", b"time,load\n2024-01-01,20.5,7\n"],
-    ids=["empty", "blank lines", "a picture", "more fields than the header"],
+    ids=["empty", "blank lines", "an image", "more fields than the header"],
 )
-def test_a_file_that_is_no_table_is_refused(write: Callable[..., str], content: bytes) -> None:
+def test_a_file_that_is_not_a_table_is_rejected(write: Callable[..., str], content: bytes) -> None:
     with pytest.raises(BadDataError, match=r"file\.csv: (the file is empty|not a CSV table)"):
         series(write(content)).load()
 
 
-def test_a_file_of_others_is_never_written(write: Callable[..., str]) -> None:
+def test_an_input_file_is_read_only(write: Callable[..., str]) -> None:
     path = write("time,load\n2024-01-01,1\n")
-    with pytest.raises(DatasetError, match="only read"):
+    with pytest.raises(DatasetError, match="read-only"):
         series(path).save(pd.DataFrame({"load": [2]}))  # type: ignore[arg-type]
     assert series(path).load()["load"].tolist() == [1]
 
 
-def test_a_file_at_an_address_is_read_and_named_by_it() -> None:
+def test_a_file_at_an_address_is_read_and_errors_name_the_address() -> None:
     address = "memory:///hours.csv"
-    found = series(address)
-    with found._fs.open("/hours.csv", "wb") as file:
+    entry = series(address)
+    with entry._fs.open("/hours.csv", "wb") as file:
         file.write(b"time,load\n2024-01-01,1\n")
-    assert found.load()["unit"].tolist() == ["hours"]
+    assert entry.load()["unit"].tolist() == ["hours"]
     other = series("memory:///other.csv")
     with pytest.raises(MissingFileError, match=r"no file memory:///other\.csv"):
         other.load()
@@ -144,33 +144,33 @@ def test_a_file_at_an_address_is_read_and_named_by_it() -> None:
         (COLUMNS | {"aliases": {"value": "lod"}}, "columns.aliases: lod is not one of the columns"),
     ],
 )
-def test_columns_that_cannot_be_meant_are_refused(columns: dict[str, Any], message: str) -> None:
+def test_invalid_columns_are_rejected(columns: dict[str, Any], message: str) -> None:
     with pytest.raises(OperationError, match=message):
         series("file.csv", columns=columns)
 
 
-# Several numbers in a row
+# Several number columns
 
 
-def test_every_number_of_a_row_is_read(write: Callable[..., str]) -> None:
+def test_every_number_column_is_read(write: Callable[..., str]) -> None:
     text = "speed,time,load,unit\n7,2024-01-01,20.5,a\n,2024-01-02,-999,a\n9,2024-01-03,2,a\n"
     rows = series(write(text), columns=TWO).load()
     assert rows.columns.tolist() == ["time", "unit", "load", "speed"]
     assert rows["load"].tolist() == [20.5, -999, 2]
     np.testing.assert_array_equal(rows["speed"], [7, np.nan, 9])
     reader = {"missing": ["-999"]}
-    left = series(write(text.replace(",,", ",0,")), columns=TWO, reader=reader).load()
-    assert left.index.tolist() == [2, 4]
-    assert left.attrs["notes"][0] == "1 rows left out with '-999' for load"
+    remaining = series(write(text.replace(",,", ",0,")), columns=TWO, reader=reader).load()
+    assert remaining.index.tolist() == [2, 4]
+    assert remaining.attrs["notes"][0] == "1 rows left out with '-999' for load"
 
 
-def test_numbers_are_found_by_the_options(write: Callable[..., str]) -> None:
+def test_reader_options_locate_the_number_columns(write: Callable[..., str]) -> None:
     text = "2024-01-01;1,5;7,25\n2024-01-02;2,5;8\n"
     path = write(text)
     with pytest.raises(BadDataError, match="which columns are time, unit, load, speed"):
         series(path, columns=TWO, reader={"separator": ";", "decimal": ","}).load()
-    places = {"time": 1, "load": 3, "speed": 2}
-    reader = {"separator": ";", "decimal": ",", "columns": places}
+    positions = {"time": 1, "load": 3, "speed": 2}
+    reader = {"separator": ";", "decimal": ",", "columns": positions}
     rows = series(path, columns=TWO, reader=reader).load()
     assert rows["load"].tolist() == [7.25, 8]
     assert rows["speed"].tolist() == [1.5, 2.5]
@@ -178,11 +178,11 @@ def test_numbers_are_found_by_the_options(write: Callable[..., str]) -> None:
         series(path, columns=TWO, reader={"columns": {"speed": [1, 2]}}).series("file.csv")
 
 
-def test_a_number_that_is_wrong_is_refused_by_its_name(write: Callable[..., str]) -> None:
+def test_an_invalid_number_is_rejected_with_its_column_name(write: Callable[..., str]) -> None:
     path = write("time;load;speed\n2024-01-01;1;2,5\n2024-01-02;1;fast\n")
-    with pytest.raises(BadDataError, match="wrong columns, speed missing") as refusal:
+    with pytest.raises(BadDataError, match="wrong columns, speed missing") as error:
         series(write("time,load\n2024-01-01,1\n", "other.csv"), columns=TWO).load()
-    assert "or no header" not in str(refusal.value)
+    assert "or no header" not in str(error.value)
     with pytest.raises(BadDataError, match="speed is not a number with the decimal sign ','"):
         series(path, columns=TWO, reader={"separator": ";", "decimal": ","}).load()
     with pytest.raises(BadDataError, match="speed has decimal commas, 2,5 in line 2"):
@@ -192,7 +192,7 @@ def test_a_number_that_is_wrong_is_refused_by_its_name(write: Callable[..., str]
 # Labels
 
 
-def test_labels_are_read_with_times(write: Callable[..., str]) -> None:
+def test_labels_are_read_with_parsed_times(write: Callable[..., str]) -> None:
     path = write("unit,start,end\n007 ,2024-01-01,2024-01-02 12:00\n")
     labels = LabelsCSV(filepath=path, series="unit").load()
     assert labels["unit"].tolist() == ["007"]
@@ -218,18 +218,16 @@ def test_no_file_means_no_labels() -> None:
     ],
     ids=["missing column", "ends before it starts", "unreadable", "missing end"],
 )
-def test_labels_that_cannot_be_used_are_refused(
-    write: Callable[..., str], text: str, message: str
-) -> None:
+def test_invalid_labels_are_rejected(write: Callable[..., str], text: str, message: str) -> None:
     with pytest.raises(BadDataError, match=message):
         LabelsCSV(filepath=write(text), series="unit").load()
 
 
-# New rows, a piece at a time
+# New rows, one piece at a time
 
 
 @pytest.mark.parametrize("rows", [1, 2, 100])
-def test_pieces_are_what_the_whole_file_is(write: Callable[..., str], rows: int) -> None:
+def test_pieces_add_up_to_the_whole_file(write: Callable[..., str], rows: int) -> None:
     path = write("time,value\n" + "".join(f"2024-01-0{day},{day}.5\n" for day in range(1, 8)))
     found = pd.concat(pieces(path, rows=rows, checks=CHECKS).load())
     pd.testing.assert_frame_equal(found, series(path).load(), check_dtype=False)
@@ -243,18 +241,16 @@ def test_each_piece_is_checked(write: Callable[..., str]) -> None:
 
 
 @pytest.mark.parametrize("rows", [1, 2, 3, 100])
-def test_a_clock_that_stands_still_is_seen_across_pieces(
-    write: Callable[..., str], rows: int
-) -> None:
-    still = ["2024-01-01,a,1", *["2024-01-02,b,1", "2024-01-02,a,1"] * 3]
-    path = write("\n".join(["time,unit,load", *still]))
+def test_a_stopped_clock_is_detected_across_pieces(write: Callable[..., str], rows: int) -> None:
+    stopped = ["2024-01-01,a,1", *["2024-01-02,b,1", "2024-01-02,a,1"] * 3]
+    path = write("\n".join(["time,unit,load", *stopped]))
     with pytest.raises(BadDataError, match="the clock stands still in lines"):
         list(pieces(path, rows=rows, checks=CHECKS).load())
-    path = write("\n".join(["time,unit,load", *still[:5]]))
+    path = write("\n".join(["time,unit,load", *stopped[:5]]))
     assert len(pd.concat(pieces(path, rows=rows, checks=CHECKS).load())) == 5
 
 
-def test_parquet_files_are_read_as_csv_files_are(tmp_path: Path) -> None:
+def test_parquet_files_are_read_like_csv_files(tmp_path: Path) -> None:
     times = pd.date_range("2024-01-01", periods=9, freq="h")
     table = pd.DataFrame({"unit": "a", "value": np.arange(9.0), "time": times})
     table.to_parquet(tmp_path / "rows.parquet")
@@ -263,15 +259,17 @@ def test_parquet_files_are_read_as_csv_files_are(tmp_path: Path) -> None:
     assert pd.to_datetime(found["time"]).tolist() == times.tolist()
 
 
-def test_an_entry_without_a_file_says_how_to_name_one() -> None:
-    wanted = r'nothing to score: name a file or folder, kedro run --pipelines score --params "score'
-    with pytest.raises(MissingFileError, match=wanted):
+def test_an_entry_without_a_file_explains_how_to_set_one() -> None:
+    message = (
+        r'nothing to score: name a file or folder, kedro run --pipelines score --params "score'
+    )
+    with pytest.raises(MissingFileError, match=message):
         pieces(None, pipeline="score").load()
     with pytest.raises(MissingFileError, match=r'kedro run --params "score\.input=PATH"'):
         pieces(None).load()
 
 
-def test_a_table_of_spark_is_read_here_too_as_monitoring_does(write: Callable[..., str]) -> None:
+def test_a_spark_entry_can_also_be_read_without_spark(write: Callable[..., str]) -> None:
     file = write("time,unit,load\n2024-01-01,a,1\n2024-01-02,a,2\n")
     entry = SeriesOnSpark(filepath=file, columns=COLUMNS, rows=1)
     assert entry.exists()
@@ -279,22 +277,22 @@ def test_a_table_of_spark_is_read_here_too_as_monitoring_does(write: Callable[..
     pd.testing.assert_frame_equal(found, series(file).load())
 
 
-def test_a_table_of_spark_needs_a_file_and_pyspark(
+def test_a_spark_entry_needs_a_file_and_pyspark(
     write: Callable[..., str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    there, nowhere = (
+    existing, missing = (
         SeriesOnSpark(filepath=path, columns=COLUMNS, parameter="raw_file")
         for path in (write("time,unit,load\n2024-01-01,a,1\n"), str(tmp_path / "none.csv"))
     )
-    assert not nowhere.exists()
+    assert not missing.exists()
     with pytest.raises(MissingFileError, match="Set raw_file in"):
-        nowhere.load()
+        missing.load()
     monkeypatch.setitem(sys.modules, "pyspark.sql", None)
     with pytest.raises(DatasetError, match=r"pip install 'kedro-azure-mlops\[spark\]'"):
-        there.load()
+        existing.load()
 
 
-def test_the_catalog_makes_them(write: Callable[..., str]) -> None:
+def test_the_catalog_creates_an_entry_from_configuration(write: Callable[..., str]) -> None:
     kind = "kedro_azure_mlops.tables.catalog.SeriesPieces"
     path = write("time,value\n2024-01-01,1\n")
     config = {"type": kind, "filepath": path, "columns": COLUMNS, "checks": CHECKS}

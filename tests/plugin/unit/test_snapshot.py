@@ -1,4 +1,4 @@
-"""Files uploaded with a job are exactly those that Azure ML's client takes, without secrets."""
+"""Jobs upload exactly the files that Azure ML's client would upload, without secrets."""
 
 import os
 import random
@@ -22,7 +22,7 @@ from kedro_azure_mlops.init import initialise
 from tests.plugin.helpers import REPOSITORY, ROOT
 
 TEMPLATE = REPOSITORY / "{{cookiecutter.project_slug}}"
-# Whatever of this is uploaded, others could read in the workspace.
+# Uploaded files can be read by every user of the workspace, so these must not be uploaded.
 TRAPS = (
     ".env",
     ".env.prod",
@@ -116,12 +116,12 @@ def write(root: Path, names: Iterable[str], text: str = "x") -> None:
         (root / name).write_text(f"{text} {name}", encoding="utf-8")
 
 
-def names(root: Path) -> list[str]:
+def uploaded_names(root: Path) -> list[str]:
     return [file.as_posix() for file in files_to_upload(root)]
 
 
-def taken_by_azure(root: Path) -> list[str]:
-    """List what the real client would upload as the code of a step."""
+def uploaded_by_azure(root: Path) -> list[str]:
+    """Return the files that the real client would upload as the code of a step."""
     with warnings.catch_warnings():  # about marshmallow, when it is imported first
         warnings.simplefilter("ignore")
         from azure.ai.ml._utils._asset_utils import get_upload_files_from_folder
@@ -131,32 +131,36 @@ def taken_by_azure(root: Path) -> list[str]:
     return sorted(name for _, name in get_upload_files_from_folder(str(root), ignore_file=rules))
 
 
-def allowed_by_docker(root: Path, rules: str) -> list[str]:
-    """List what `docker build` reads: the last line about a file, or a folder above it, decides."""
+def read_by_docker(root: Path, rules: str) -> list[str]:
+    """Return the files that `docker build` reads: the last rule matching a file or parent wins."""
     lines = [line.strip() for line in rules.splitlines()]
     patterns = [
-        (line.startswith("!"), _as_docker_reads(line.removeprefix("!").strip("/")))
+        (line.startswith("!"), _docker_pattern(line.removeprefix("!").strip("/")))
         for line in lines
         if line and not line.startswith("#")
     ]
     found = []
     for file in root.rglob("*"):
         name = file.relative_to(root).as_posix()
-        ways = [name, *(way.as_posix() for way in Path(name).parents)][:-1]
-        about = [back for back, pattern in patterns if any(map(pattern.fullmatch, ways))]
-        if file.is_file() and (not about or about[-1]):
+        candidates = [name, *(parent.as_posix() for parent in Path(name).parents)][:-1]
+        matches = [
+            is_exception
+            for is_exception, pattern in patterns
+            if any(map(pattern.fullmatch, candidates))
+        ]
+        if file.is_file() and (not matches or matches[-1]):
             found.append(name)
     return sorted(found)
 
 
-def _as_docker_reads(pattern: str) -> re.Pattern[str]:
+def _docker_pattern(pattern: str) -> re.Pattern[str]:
     parts = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}
     return re.compile(re.sub(r"\*\*/|\*\*|.", lambda m: parts.get(m[0], re.escape(m[0])), pattern))
 
 
 @pytest.fixture
 def trapped(tmp_path: Path) -> Path:
-    """A project with the rules we ship, and everything in it that must stay here."""
+    """A project with the template's ignore files and files that must not be uploaded."""
     root = tmp_path / "project"
     write(root, [*TRAPS, *WANTED])
     for name in (".amlignore", ".dockerignore"):
@@ -165,21 +169,21 @@ def trapped(tmp_path: Path) -> Path:
     return root
 
 
-def test_what_we_ship_uploads_what_a_run_needs_and_nothing_else(trapped: Path) -> None:
-    assert names(trapped) == sorted(WANTED)
+def test_the_template_rules_upload_only_what_a_run_needs(trapped: Path) -> None:
+    assert uploaded_names(trapped) == sorted(WANTED)
 
 
-def test_azure_takes_the_same_from_what_we_ship(trapped: Path) -> None:
-    assert names(trapped) == taken_by_azure(trapped)
+def test_azure_uploads_the_same_files_with_the_template_rules(trapped: Path) -> None:
+    assert uploaded_names(trapped) == uploaded_by_azure(trapped)
 
 
-def test_docker_is_given_the_same(trapped: Path) -> None:
+def test_docker_reads_the_same_files(trapped: Path) -> None:
     rules = (trapped / ".dockerignore").read_text(encoding="utf-8")
-    assert allowed_by_docker(trapped, rules) == names(trapped)
+    assert read_by_docker(trapped, rules) == uploaded_names(trapped)
 
 
 def test_a_project_uploads_its_code_and_configuration() -> None:
-    found = names(ROOT)
+    found = uploaded_names(ROOT)
     assert {"pyproject.toml", ".telemetry", "requirements/run.txt"} <= set(found)
     assert "conf/local/README.md" in found
     assert {name.split("/")[0] for name in found} == {
@@ -188,19 +192,19 @@ def test_a_project_uploads_its_code_and_configuration() -> None:
     assert not [name for name in found if "__pycache__" in name]
 
 
-def test_the_rules_that_init_writes_keep_the_same_here(tmp_path: Path) -> None:
+def test_the_rules_that_init_writes_exclude_the_same_files(tmp_path: Path) -> None:
     root = tmp_path / "project"
     shutil.copytree(ROOT, root, ignore=shutil.ignore_patterns("azureml.yml", "mlops.yml", ".*"))
     initialise(root)
     write(root, [name.replace("operation/configuration/", "conf/") for name in TRAPS])
-    found = names(root)
+    found = uploaded_names(root)
     assert {"src/plant/nodes.py", "conf/base/catalog.yml", "pyproject.toml"} <= set(found)
     traps = {name.replace("operation/configuration/", "conf/") for name in TRAPS}
     assert sorted(traps & set(found)) == []
 
 
-def hostile(root: Path) -> None:
-    """Files that rules may easily get wrong."""
+def write_hostile_files(root: Path) -> None:
+    """Write files that ignore rules may easily match wrongly."""
     write(
         root,
         [
@@ -245,51 +249,57 @@ def hostile(root: Path) -> None:
         (".amlignore", ""),
     ],
 )
-def test_a_hostile_folder_is_read_as_azure_reads_it(
+def test_a_hostile_folder_is_uploaded_as_by_azure(
     tmp_path: Path, file: str | None, rules: str
 ) -> None:
     root = tmp_path / "project"
-    hostile(root)
+    write_hostile_files(root)
     if file:
         (root / file).write_text(rules, encoding="utf-8")
-    assert names(root) == taken_by_azure(root)
+    assert uploaded_names(root) == uploaded_by_azure(root)
 
 
-def test_amlignore_replaces_gitignore_and_only_in_the_root(tmp_path: Path) -> None:
+def test_amlignore_replaces_gitignore_only_in_the_root(tmp_path: Path) -> None:
     write(tmp_path, ["a.py", "b.py", "sub/c.py"])
     (tmp_path / ".gitignore").write_text("a.py\n", encoding="utf-8")
     (tmp_path / ".amlignore").write_text("b.py\n", encoding="utf-8")
     (tmp_path / "sub/.amlignore").write_text("*\n", encoding="utf-8")
-    assert names(tmp_path) == [".amlignore", ".gitignore", "a.py", "sub/.amlignore", "sub/c.py"]
-    assert names(tmp_path) == taken_by_azure(tmp_path)
+    assert uploaded_names(tmp_path) == [
+        ".amlignore",
+        ".gitignore",
+        "a.py",
+        "sub/.amlignore",
+        "sub/c.py",
+    ]
+    assert uploaded_names(tmp_path) == uploaded_by_azure(tmp_path)
 
 
 @pytest.mark.parametrize("seed", range(12))
-def test_random_rules_are_read_as_azure_reads_them(tmp_path: Path, seed: int) -> None:
-    chance = random.Random(seed)  # noqa: S311
+def test_random_rules_are_interpreted_as_by_azure(tmp_path: Path, seed: int) -> None:
+    rng = random.Random(seed)  # noqa: S311
     words = ["a", "b", "ab", "a.b", ".a", "a b", "é"]
     pieces = [*words, "*", "**", "a*", "?", "[ab]", "[!a]", "*.b"]
     for _ in range(40):
-        write(tmp_path, [_free(tmp_path, [chance.choice(words) for _ in range(4)])])
+        write(tmp_path, [_unused_name(tmp_path, [rng.choice(words) for _ in range(4)])])
     for _ in range(10):
-        rules = "\n".join(_rule(chance, pieces) for _ in range(chance.randint(1, 6)))
+        rules = "\n".join(_random_rule(rng, pieces) for _ in range(rng.randint(1, 6)))
         (tmp_path / ".amlignore").write_text(rules, encoding="utf-8")
-        assert names(tmp_path) == taken_by_azure(tmp_path), rules
+        assert uploaded_names(tmp_path) == uploaded_by_azure(tmp_path), rules
 
 
-def _free(root: Path, parts: list[str]) -> str:
-    """A name none of whose folders is a file already."""
+def _unused_name(root: Path, parts: list[str]) -> str:
+    """Return a name whose parent folders are not existing files."""
     for depth in range(1, len(parts)):
         if (root / "/".join(parts[:depth])).is_file():
             parts[depth - 1] += "_"
-    whole = root / "/".join(parts)
-    return "/".join(parts) + ("_file" if whole.is_dir() else "")
+    path = root / "/".join(parts)
+    return "/".join(parts) + ("_file" if path.is_dir() else "")
 
 
-def _rule(chance: random.Random, pieces: list[str]) -> str:
-    parts = [chance.choice(pieces) for _ in range(chance.randint(1, 3))]
-    text = chance.choice(["", "/"]) + "/".join(parts) + chance.choice(["", "/"])
-    return chance.choice(["", "!"]) + (text if text.strip("/*") else f"{text}a")
+def _random_rule(rng: random.Random, pieces: list[str]) -> str:
+    parts = [rng.choice(pieces) for _ in range(rng.randint(1, 3))]
+    text = rng.choice(["", "/"]) + "/".join(parts) + rng.choice(["", "/"])
+    return rng.choice(["", "!"]) + (text if text.strip("/*") else f"{text}a")
 
 
 def test_ignored_folders_are_not_searched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -298,47 +308,49 @@ def test_ignored_folders_are_not_searched(tmp_path: Path, monkeypatch: pytest.Mo
     shutil.copy(TEMPLATE / ".amlignore", root)
     searched, iterdir = [], Path.iterdir
     monkeypatch.setattr(Path, "iterdir", lambda path: searched.append(path) or iterdir(path))
-    names(root)
+    uploaded_names(root)
     looked = {folder.relative_to(root).as_posix() for folder in searched}
     assert "src/package" in looked
     assert not looked & {".venv", "data", ".git", "build", "notebooks", "operation/tests"}
 
 
 @pytest.mark.parametrize("line", ["[^a]b", "a[b", "!/", "/**/", "!", "x\\"])
-def test_rules_that_git_and_azure_read_differently_are_refused(tmp_path: Path, line: str) -> None:
+def test_rules_that_git_and_azure_read_differently_are_rejected(tmp_path: Path, line: str) -> None:
     (tmp_path / ".amlignore").write_text(f"*\n{line}\n", encoding="utf-8")
     with pytest.raises(OperationError, match=r"\.amlignore line 2"):
-        names(tmp_path)
+        uploaded_names(tmp_path)
 
 
 @pytest.mark.parametrize("line", ["[!a]b", "a[b]", "!/a", "/**/a", "\\!", "/", "# [^a]"])
-def test_rules_that_both_read_alike_are_accepted(tmp_path: Path, line: str) -> None:
+def test_rules_that_git_and_azure_read_alike_are_accepted(tmp_path: Path, line: str) -> None:
     write(tmp_path, ["a", "ab", "!"])
     (tmp_path / ".amlignore").write_text(f"*\n{line}\n", encoding="utf-8")
-    assert names(tmp_path) == taken_by_azure(tmp_path)
+    assert uploaded_names(tmp_path) == uploaded_by_azure(tmp_path)
 
 
 @pytest.mark.parametrize(
-    ("link", "target", "named"),
+    ("link", "target", "message"),
     [
         ("code.py", "../outside/given.py", "code.py is a link that points out of the project"),
         ("shared", "../outside", "shared is a link that points out"),
         ("pkg/gone.py", "nowhere.py", "pkg/gone.py is a link that points to nothing"),
     ],
 )
-def test_links_that_leave_are_refused(tmp_path: Path, link: str, target: str, named: str) -> None:
+def test_links_out_of_the_project_are_rejected(
+    tmp_path: Path, link: str, target: str, message: str
+) -> None:
     root = tmp_path / "project"
     write(root, ["pkg/mod.py"])
     write(tmp_path / "outside", ["given.py"])
     (root / link).symlink_to(target)
-    with pytest.raises(OperationError, match=named):
+    with pytest.raises(OperationError, match=message):
         refuse_links_that_leave(root, files_to_upload(root))
-    with pytest.raises(OperationError, match=named):
+    with pytest.raises(OperationError, match=message):
         copy_snapshot(root, tmp_path / "copy")
     assert not (tmp_path / "copy").exists()
 
 
-def test_links_that_stay_are_copied_as_files(tmp_path: Path) -> None:
+def test_links_within_the_project_are_copied_as_files(tmp_path: Path) -> None:
     root, copy = tmp_path / "project", tmp_path / "copy"
     write(root, ["pkg/mod.py", "pkg/sub/x.py"])
     (root / "same.py").symlink_to("pkg/mod.py")
@@ -353,12 +365,12 @@ def test_links_that_stay_are_copied_as_files(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("link", "target"), [("pkg/up", ".."), ("pkg/here", "."), ("far", "../..")]
 )
-def test_folders_without_end_are_refused(tmp_path: Path, link: str, target: str) -> None:
+def test_circular_links_are_rejected(tmp_path: Path, link: str, target: str) -> None:
     root = tmp_path / "a" / "project"
     write(root, ["pkg/mod.py"])
     (root / link).symlink_to(target)
     with pytest.raises(OperationError, match=f"{link} is a link to a folder that contains it"):
-        names(root)
+        uploaded_names(root)
 
 
 def test_a_copy_has_empty_files_and_no_empty_folders(tmp_path: Path) -> None:
@@ -369,14 +381,14 @@ def test_a_copy_has_empty_files_and_no_empty_folders(tmp_path: Path) -> None:
     assert [path.name for path in copy.rglob("*")] == ["empty.txt"]
 
 
-def test_a_project_below_a_link_is_read_where_it_lies(tmp_path: Path) -> None:
+def test_a_project_folder_may_be_a_link(tmp_path: Path) -> None:
     write(tmp_path / "real", ["src/a.py", "b.py"])
     (tmp_path / "real/.amlignore").write_text("*\n!/src/**\n", encoding="utf-8")
     (tmp_path / "link").symlink_to("real")
-    assert names(tmp_path / "link") == ["src/a.py"]
+    assert uploaded_names(tmp_path / "link") == ["src/a.py"]
 
 
-def test_a_digest_changes_with_names_and_bytes_of_what_is_uploaded(tmp_path: Path) -> None:
+def test_the_digest_depends_on_names_and_bytes_of_uploaded_files(tmp_path: Path) -> None:
     write(tmp_path, ["a.py", "b.py", "ignored.txt"])
     (tmp_path / ".amlignore").write_text("*.txt\n", encoding="utf-8")
     before = snapshot_digest(tmp_path)
@@ -391,7 +403,7 @@ def test_a_digest_changes_with_names_and_bytes_of_what_is_uploaded(tmp_path: Pat
     assert snapshot_digest(tmp_path) != before
 
 
-def test_a_digest_of_data_is_of_its_bytes_wherever_it_lies(tmp_path: Path) -> None:
+def test_the_digest_of_data_does_not_depend_on_its_path(tmp_path: Path) -> None:
     write(tmp_path, ["one/a.csv", "one/b/c.csv"])
     (tmp_path / "one").rename(tmp_path / "two")
     write(tmp_path, ["one/a.csv", "one/b/c.csv"])

@@ -1,4 +1,4 @@
-"""The file that a Spark step starts runs ``kedro`` as another step's command does."""
+"""The entry file of a Spark step runs ``kedro`` like the command of any other step."""
 
 import os
 import sys
@@ -17,7 +17,7 @@ def test_ports_are_bound_and_kedro_runs_in_the_project(
     seen: dict[str, object] = {}
 
     def kedro() -> None:
-        seen.update(argv=list(sys.argv), folder=Path.cwd(), place=os.environ["BIND__X"])
+        seen.update(argv=list(sys.argv), folder=Path.cwd(), bound=os.environ["BIND__X"])
 
     monkeypatch.setattr("kedro.framework.cli.cli.main", kedro)
     monkeypatch.setattr(sys, "argv", ["entry.py", "BIND__X=/a=b", "run", "--params", '"n=3"'])
@@ -27,5 +27,5 @@ def test_ports_are_bound_and_kedro_runs_in_the_project(
     assert seen == {
         "argv": ["kedro", "run", "--params", "n=3"],
         "folder": tmp_path.resolve(),
-        "place": "/a=b",
+        "bound": "/a=b",
     }

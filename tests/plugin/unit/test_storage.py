@@ -26,37 +26,39 @@ class Dataset:
         return self._answer
 
 
-def test_the_account_of_an_address_is_opened_by_identity() -> None:
+def test_an_address_with_an_account_is_opened_by_identity() -> None:
     options = opened_by_identity(ADDRESS, {"load_args": {}, "fs_args": {"timeout": 5}})
     assert options["filepath"] == "abfs://raw/hours/2024.csv"
     assert options["fs_args"] == {"account_name": "stplant", "anon": False, "timeout": 5}
 
 
 @pytest.mark.parametrize("path", ["data/raw/hours.csv", "abfs://raw/hours.csv", "s3://b/hours.csv"])
-def test_other_paths_stay_as_they_are(path: str) -> None:
+def test_other_paths_are_unchanged(path: str) -> None:
     assert opened_by_identity(path, {}) == {"filepath": path}
 
 
 @pytest.mark.parametrize("answer", [True, False])
-def test_a_store_that_answers_is_believed(answer: bool) -> None:
+def test_the_answer_of_a_store_is_returned(answer: bool) -> None:
     assert exists(Dataset("abfs", answer), ADDRESS) is answer
 
 
-def test_a_store_that_cannot_be_read_is_explained() -> None:
+def test_an_unreadable_store_is_reported_with_advice() -> None:
     with pytest.raises(UnreadableAddressError, match=r"2024\.csv cannot be read: no.*az login"):
         exists(Dataset("abfs", RuntimeError("no\nsecond line")), f"{ADDRESS}?sig=secret")
     with pytest.raises(PermissionError):
         exists(Dataset("file", PermissionError("no")), "data/raw/hours.csv")
 
 
-def test_files_are_named_as_people_do(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_paths_are_shown_relative_and_addresses_without_query(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.chdir(tmp_path)
     assert shown(str(tmp_path / "data" / "hours.csv")) == "data/hours.csv"
     assert shown("/elsewhere/hours.csv") == "/elsewhere/hours.csv"
     assert shown(f"{ADDRESS}?sig=secret") == ADDRESS
 
 
-def test_a_file_that_is_missing_is_named_with_what_to_do(
+def test_a_missing_file_is_named_with_advice(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)

@@ -1,4 +1,4 @@
-"""Rules of the layout, checked on the source itself."""
+"""Rules for the source of the plugin: its imports, and no words of the template."""
 
 import ast
 import json
@@ -13,26 +13,26 @@ import kedro_azure_mlops
 from tests.plugin.helpers import ROOT, new_shell
 
 PACKAGE = Path(kedro_azure_mlops.__file__).parent
-# what takes seconds to import, or is not a dependency of the plugin itself
+# packages that take seconds to import or are not dependencies of the plugin
 HEAVY = ("azure", "azureml", "adlfs", "mlflow", "sklearn", "onnxruntime")
-# of the environments of a server or of updates: modules that need them cannot be imported here
+# packages of servers and of updates: modules that need them cannot be imported here
 ELSEWHERE = ("azureml_inference_server_http", "prometheus_client", "gunicorn", "cookiecutter")
-# words of the sample of the template; "reading" is also an ordinary word
-OF_THE_SAMPLE = re.compile(
+# words of the template's sample; "reading" alone is also an ordinary word
+SAMPLE_WORDS = re.compile(
     r"temperature|sensor|\breadings\b|\b(a|one|each|every|the|bad|invalid) reading\b|forest|anomal",
     re.IGNORECASE,
 )
 
 
 def modules() -> list[str]:
-    """Name all modules of the plugin."""
+    """Return the names of all modules of the plugin."""
     files = [file.relative_to(PACKAGE.parent) for file in sorted(PACKAGE.rglob("*.py"))]
     names = [".".join(file.with_suffix("").parts).removesuffix(".__init__") for file in files]
     return [name for name in names if not name.endswith("__main__")]
 
 
-def printed(program: str) -> str:
-    """Run a program in a process of its own and return what it prints."""
+def run_program(program: str) -> str:
+    """Run a program in a new process and return its output."""
     process = subprocess.run(
         [sys.executable, "-c", program],
         cwd=ROOT,
@@ -44,8 +44,8 @@ def printed(program: str) -> str:
     return process.stdout.strip()
 
 
-def test_no_module_imports_azure_or_mlflow_by_being_imported() -> None:
-    """Import all modules at once and name the first that brings something heavy along."""
+def test_importing_any_module_does_not_import_azure_or_mlflow() -> None:
+    """Import all modules in one process and name the first that imports a heavy package."""
     program = f"""
 import importlib, json, sys
 found = {{}}
@@ -60,10 +60,10 @@ for name in {modules()}:
             found.setdefault(heavy, name)
 print(json.dumps(found))
 """
-    assert json.loads(printed(program).splitlines()[-1]) == {}
+    assert json.loads(run_program(program).splitlines()[-1]) == {}
 
 
-def test_what_every_command_of_kedro_imports_is_next_to_nothing() -> None:
+def test_every_kedro_command_imports_only_a_few_light_modules() -> None:
     program = """
 import kedro.framework.cli, sys
 before = set(sys.modules)
@@ -72,12 +72,12 @@ ours = {name for name in set(sys.modules) - before if name.startswith("kedro_azu
 print(sorted(ours))
 print(sorted(name for name in ("pydantic", "pandas", "numpy") if name in set(sys.modules) - before))
 """
-    ours, others = printed(program).splitlines()[-2:]
+    ours, others = run_program(program).splitlines()[-2:]
     assert others == "[]"
     assert len(ast.literal_eval(ours)) <= 6
 
 
-def test_pytest_starts_with_the_plugin_without_importing_anything() -> None:
+def test_the_pytest_plugin_imports_no_other_modules() -> None:
     program = f"""
 import pytest, sys
 before = set(sys.modules)
@@ -86,7 +86,7 @@ loaded = set(sys.modules) - before
 print(sorted(name for name in loaded if name.split(".")[0] in {(*HEAVY, "kedro", "cryptography")}))
 print(sorted(name for name in loaded if name.startswith("kedro_azure_mlops")))
 """
-    heavy, ours = printed(program).splitlines()
+    heavy, ours = run_program(program).splitlines()
     assert heavy == "[]"
     names = ("", ".testing", ".testing.plugin")
     assert ast.literal_eval(ours) == [f"kedro_azure_mlops{name}" for name in names]
@@ -100,12 +100,12 @@ FILES = sorted(
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_no_file_knows_the_sample(name: str) -> None:
+def test_no_file_mentions_the_sample(name: str) -> None:
     lines = (PACKAGE / name).read_text(encoding="utf-8").splitlines()
-    known = [
-        f"{n}: {line.strip()}" for n, line in enumerate(lines, 1) if OF_THE_SAMPLE.search(line)
+    mentions = [
+        f"{n}: {line.strip()}" for n, line in enumerate(lines, 1) if SAMPLE_WORDS.search(line)
     ]
-    assert known == []
+    assert mentions == []
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -114,8 +114,8 @@ def test_no_file_is_a_template(name: str) -> None:
     assert not re.search(r"\{\{ ?cookiecutter\.package", text)
 
 
-def test_words_of_the_sample_would_be_found() -> None:
+def test_sample_words_are_recognized() -> None:
     for line in ("a bad reading", "readings", "the Sensor", "IsolationForest", "ANOMALIES"):
-        assert OF_THE_SAMPLE.search(line)
+        assert SAMPLE_WORDS.search(line)
     for line in ("reading the file", "import threading", "while reading a file"):
-        assert not OF_THE_SAMPLE.search(line)
+        assert not SAMPLE_WORDS.search(line)

@@ -1,4 +1,4 @@
-"""Text files of many forms: read rightly, or refused with the line and what to type."""
+"""Text files of many forms are read correctly, or rejected with the line and advice."""
 
 import io
 import random
@@ -38,10 +38,10 @@ def read(content: str | bytes, rows: int | None = None, **options: Any) -> pd.Da
     return whole
 
 
-def refusal(content: str | bytes, rows: int | None = None, **options: Any) -> str:
-    with pytest.raises(BadDataError) as refused:
+def error_message(content: str | bytes, rows: int | None = None, **options: Any) -> str:
+    with pytest.raises(BadDataError) as error:
         read(content, rows, **options)
-    return str(refused.value)
+    return str(error.value)
 
 
 def values(table: pd.DataFrame) -> list[tuple[Any, ...]]:
@@ -49,7 +49,7 @@ def values(table: pd.DataFrame) -> list[tuple[Any, ...]]:
 
 
 def suggested(message: str) -> dict[str, Any]:
-    """Return the options that a refusal proposes."""
+    """Return the options that an error message proposes."""
     return dict(yaml.safe_load(message[message.index("\nreader:\n") :])["reader"])
 
 
@@ -58,7 +58,7 @@ def suggested(message: str) -> dict[str, Any]:
 
 @pytest.mark.parametrize("rows", [None, 1, 2, 100])
 @pytest.mark.parametrize("end", ["\n", "\r\n"])
-def test_a_row_has_the_line_of_its_file(rows: int | None, end: str) -> None:
+def test_rows_are_indexed_by_their_line_in_the_file(rows: int | None, end: str) -> None:
     lines = [
         *("time,device,load,note", "2024-01-01,a,1,", "", "  ", '2024-01-02,a,2,"one'),
         *("", 'two, ""three"""', "2024-01-03,a,3,", "", '"2024-01-04",a,4,x', "", ""),
@@ -67,29 +67,29 @@ def test_a_row_has_the_line_of_its_file(rows: int | None, end: str) -> None:
     assert values(table[["load"]]) == [(2, 1), (5, 2), (8, 3), (10, 4)]
 
 
-def test_lines_are_counted_before_the_header_too() -> None:
+def test_line_numbers_include_lines_before_the_header() -> None:
     text = 'Plot "x",\n\n' + HEAD + "2024-01-01,a,1\n2024-01-02,a,2\n"
     assert list(read(text, skip_rows=2).index) == [4, 5]
 
 
 @pytest.mark.parametrize("number", range(12))
-def test_no_row_depends_on_how_a_file_is_cut(number: int) -> None:
+def test_rows_do_not_depend_on_the_piece_size(number: int) -> None:
     """Blank lines, quotes, line breaks and offsets, in pieces of any size."""
-    chance = random.Random(number)  # noqa: S311
-    stamp = "2024-10-2{}T{:02}:{:02}:00" + chance.choice(["", "Z", "+02:00"])
+    rng = random.Random(number)  # noqa: S311
+    stamp = "2024-10-2{}T{:02}:{:02}:00" + rng.choice(["", "Z", "+02:00"])
     lines = ["note,time,device,load"]
     for row in range(60):
-        note = chance.choice(["", "x", '"a, b"', '"a\nb"', '5"', '"say ""a"""', '"\n\n"'])
+        note = rng.choice(["", "x", '"a, b"', '"a\nb"', '5"', '"say ""a"""', '"\n\n"'])
         time = stamp.format(6 + row // 30, row // 4 % 24, row % 4 * 15)
-        lines.append(f"{note},{time},{chance.choice(['7', 'north', '07', 'NA'])},{row / 8}")
-        lines += [""] * (chance.random() < 0.1)
+        lines.append(f"{note},{time},{rng.choice(['7', 'north', '07', 'NA'])},{row / 8}")
+        lines += [""] * (rng.random() < 0.1)
     text = "\n".join(lines)
     whole = read(text)
     assert len(whole) == 60
-    where = "\n".join(f"{n}:{line}" for n, line in enumerate(text.split("\n"), 1))
-    assert all(re.search(rf"^{line}:", where, re.MULTILINE) for line in whole.index)
+    numbered_lines = "\n".join(f"{n}:{line}" for n, line in enumerate(text.split("\n"), 1))
+    assert all(re.search(rf"^{line}:", numbered_lines, re.MULTILINE) for line in whole.index)
     assert whole["load"].tolist() == [row / 8 for row in range(60)]
-    for rows in (1, 7, chance.randrange(2, 60)):
+    for rows in (1, 7, rng.randrange(2, 60)):
         pd.testing.assert_frame_equal(read(text, rows), whole)
 
 
@@ -112,49 +112,49 @@ NUMBERS = (
 
 
 @pytest.mark.parametrize("number", range(20))
-def test_the_quick_reader_and_pandas_read_the_same(
+def test_the_fast_parser_and_pandas_read_the_same(
     number: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Texts of all kinds, blanks, short and long rows: equal values, types, lines and refusals."""
-    chance = random.Random(number)  # noqa: S311
-    separator = chance.choice([",", ";", "\t"])
-    tidy = chance.random() < 0.6
+    """Values, types, line numbers and errors are equal, also for blanks and uneven rows."""
+    rng = random.Random(number)  # noqa: S311
+    separator = rng.choice([",", ";", "\t"])
+    tidy = rng.random() < 0.6
     text = separator.join(["note", "time", "device", "load"]) + "\n"
-    numbers = chance.choice(NUMBERS).split(",")
-    for row in range(chance.choice([1, 3, 40])):
-        cells = [chance.choice(["", "x y", "5"]), f"2024-01-01 {row // 4:02}:{row % 4 * 15:02}"]
+    numbers = rng.choice(NUMBERS).split(",")
+    for row in range(rng.choice([1, 3, 40])):
+        cells = [rng.choice(["", "x y", "5"]), f"2024-01-01 {row // 4:02}:{row % 4 * 15:02}"]
         names = ["a", "NA", "Kühl", "x0x1", ""] + ([" b", "b "] if not tidy else [])
-        cells += [chance.choice(names), chance.choice(numbers)]
+        cells += [rng.choice(names), rng.choice(numbers)]
         line = separator.join(cells)
         if not tidy:
             ends = [separator, separator + "9", "\n", '"', "\n \t", separator + '"a\nb"', ""]
-            line += chance.choice(ends) if chance.random() < 0.1 else ""
-            line = line.rsplit(separator, 1)[0] if chance.random() < 0.05 else line
+            line += rng.choice(ends) if rng.random() < 0.1 else ""
+            line = line.rsplit(separator, 1)[0] if rng.random() < 0.05 else line
         text += line + "\n"
 
-    def answers() -> list[Any]:
+    def read_in_pieces() -> list[Any]:
         found: list[Any] = []
         for rows in (None, 1, 7):
             try:
                 found.append(read(text, rows, separator=separator))
-            except BadDataError as refused:
-                found.append(str(refused))
+            except BadDataError as error:
+                found.append(str(error))
         return found
 
-    quick = answers()
-    monkeypatch.setattr(delimited, "_plain", lambda *_: None)
-    for one, other in zip(quick, answers(), strict=True):
+    fast = read_in_pieces()
+    monkeypatch.setattr(delimited, "_as_plain_lines", lambda *_: None)
+    for one, other in zip(fast, read_in_pieces(), strict=True):
         if isinstance(one, str):
             assert one == other
         else:
             pd.testing.assert_frame_equal(one, other, check_exact=True, check_index_type="exact")
 
 
-def test_a_table_of_plain_fields_is_read_by_the_quick_reader(
+def test_a_table_of_plain_fields_is_read_by_the_fast_parser(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def fail(*_: Any) -> None:
-        raise AssertionError("pandas was asked")
+        raise AssertionError("pandas was called")
 
     monkeypatch.setattr(delimited.Lines, "_parse", fail)
     rows = "2024-01-01 00:00, a,20\n2024-01-01 00:15, ,NA\n"
@@ -166,16 +166,16 @@ def test_a_table_of_plain_fields_is_read_by_the_quick_reader(
         read(HEAD + rows.replace("NA", "warm"))
 
 
-def test_a_quote_that_is_not_closed_is_refused() -> None:
+def test_an_unclosed_quote_is_rejected() -> None:
     text = 'time,load,note\n2024-01-01,1,\n2024-01-02,2,"x\n2024-01-03,3,\n'
-    assert "from line 2 to 4" in refusal(text) and "quote" in refusal(text)
+    assert "lines 2 to 4" in error_message(text) and "quote" in error_message(text)
     assert len(read(text.replace('"x', '"x"'))) == 3
 
 
-def test_a_row_with_more_fields_is_named_by_its_line() -> None:
+def test_a_row_with_too_many_fields_is_reported_with_its_line() -> None:
     text = "time,load\n2024-01-01,1\n\n2024-01-02,2,5\n"
     for rows in (None, 1):
-        assert "line 4 has 3 fields, the header in line 1 has 2" in refusal(text, rows)
+        assert "line 4 has 3 fields, the header in line 1 has 2" in error_message(text, rows)
     for ends in ("2,", "2"):  # a separator at the end is not a value
         assert read(text.replace("2,5", ends).replace("1\n", "1,\n"))["load"].tolist() == [1, 2]
 
@@ -183,39 +183,41 @@ def test_a_row_with_more_fields_is_named_by_its_line() -> None:
 # Bytes
 
 
-def test_a_nul_byte_is_refused_with_its_line() -> None:
+def test_a_nul_byte_is_rejected_with_its_line() -> None:
     text = HEAD + "2024-01-01,a,1\n\n2024-01-02,a,22.\x0069\n"
     for rows in (None, 1):
-        assert "line 4 holds a NUL byte" in refusal(text, rows)
+        assert "line 4 holds a NUL byte" in error_message(text, rows)
     assert read(text.replace("\0", "")).at[4, "load"] == 22.69
 
 
 @pytest.mark.parametrize("name", ["utf-16", "utf-16-le", "utf-16-be", "utf-32", "cp1252"])
-def test_another_encoding_is_named_and_read_when_it_is_set(name: str) -> None:
+def test_another_encoding_is_proposed_and_read_once_it_is_set(name: str) -> None:
     text = "time,device,load\n2024-01-01,Kühlraum °C,1\n2024-01-02,Kühlraum °C,2\n"
-    message = refusal(text.encode(name))
+    message = error_message(text.encode(name))
     assert f"reader.encoding: {name}" in message
     assert f"iconv -f {name} -t utf-8 new.csv" in message
     assert read(text.encode(name), encoding=name)["device"].tolist() == ["Kühlraum °C"] * 2
     assert read(text.encode())["device"].tolist() == ["Kühlraum °C"] * 2
 
 
-def test_a_byte_that_is_no_text_is_named_by_its_line() -> None:
+def test_an_undecodable_byte_is_reported_with_its_line() -> None:
     content = (HEAD + "2024-01-01,a,1\n" * 20_000).encode() + b"2024-01-02,\xb0,2\n"
-    assert "byte 0xb0 in line 20002 is not utf-8" in refusal(content)
-    assert "byte 0xb0 in line 20002" in refusal(content, 7000)
-    assert "not a CSV table" in refusal(b"\x89PNG\r\n\x1a\n\x00\xff")
-    assert "reader.encoding" in refusal((HEAD + "2024-01-01,a,1\n").encode(), encoding="utf-16")
+    assert "byte 0xb0 in line 20002 is not utf-8" in error_message(content)
+    assert "byte 0xb0 in line 20002" in error_message(content, 7000)
+    assert "not a CSV table" in error_message(b"\x89PNG\r\n\x1a\n\x00\xff")
+    assert "reader.encoding" in error_message(
+        (HEAD + "2024-01-01,a,1\n").encode(), encoding="utf-16"
+    )
 
 
 # Times with and without an offset
 
 
 @pytest.mark.parametrize("rows", [None, 1, 2])
-def test_a_file_that_mixes_times_with_and_without_offset_is_refused(rows: int | None) -> None:
+def test_a_file_that_mixes_times_with_and_without_offset_is_rejected(rows: int | None) -> None:
     lines = ["2024-10-28T00:00:00-05:00,a,20", "2024-10-28T00:30:00-05:00,a,20"]
     mixed = HEAD + "\n".join([*lines, "2024-10-28T01:00,a,20", "2024-10-28T02:00,b,20"])
-    message = refusal(mixed, rows)
+    message = error_message(mixed, rows)
     assert "without an offset, line 4: 2024-10-28T01:00" in message
     assert "with an offset, line 2: 2024-10-28T00:00:00-05:00" in message
     aware = mixed.replace("1:00,", "1:00Z,").replace("2:00,", "2:00+01:00,")
@@ -226,7 +228,7 @@ def test_a_file_that_mixes_times_with_and_without_offset_is_refused(rows: int | 
 
 
 @pytest.mark.parametrize("size", [1, 2, 100])
-def test_scoring_refuses_a_mixed_file_however_it_is_cut(size: int, tmp_path: Path) -> None:
+def test_scoring_rejects_mixed_offsets_for_every_piece_size(size: int, tmp_path: Path) -> None:
     path = tmp_path / "new.csv"
     lines = ["time,unit,load", "2024-10-28T00:00-05:00,7,20", "2024-10-28T06:00,7,20"]
     path.write_text("\n".join(lines), encoding="utf-8")
@@ -238,11 +240,11 @@ def test_scoring_refuses_a_mixed_file_however_it_is_cut(size: int, tmp_path: Pat
     assert sum(map(len, found)) == 2
 
 
-# Columns without a header
+# Files without a header
 
 
 @pytest.mark.parametrize(
-    ("rows", "could", "options", "expected"),
+    ("rows", "meaning", "options", "expected"),
     [
         ("{0},4,45\n{1},4,50\n", "with a decimal comma", {"decimal": "comma"}, [4.45, 4.5]),
         (
@@ -279,23 +281,23 @@ def test_scoring_refuses_a_mixed_file_however_it_is_cut(size: int, tmp_path: Pat
         ),
     ],
 )
-def test_columns_that_could_be_more_than_one_thing_are_refused(
-    rows: str, could: str, options: dict[str, Any], expected: list[float]
+def test_ambiguous_columns_are_rejected(
+    rows: str, meaning: str, options: dict[str, Any], expected: list[float]
 ) -> None:
     text = rows.format("2024-03-04 00:00", "2024-03-04 00:15")
-    message = refusal(text)
-    assert "line 1 does not say" in message
-    assert could in message
-    assert yaml.safe_load("{" + re.search(rf"{could}.*?:  (.*)", message)[1] + "}")
+    message = error_message(text)
+    assert "line 1 does not show" in message
+    assert meaning in message
+    assert yaml.safe_load("{" + re.search(rf"{meaning}.*?:  (.*)", message)[1] + "}")
     table = read(text, **options)
     assert table["load"].tolist() == expected
     assert parse_times(table["time"]).dt.minute.tolist() == [0, 15]
 
 
-def test_a_number_among_the_names_is_refused_wherever_it_is() -> None:
+def test_a_number_among_the_device_names_is_rejected_in_any_piece() -> None:
     text = "".join(f"2024-03-0{day},{'hall' if day < 4 else '20'},5\n" for day in range(1, 6))
     for rows in (None, 1, 2):
-        assert "line 4 does not say" in refusal(text, rows)
+        assert "line 4 does not show" in error_message(text, rows)
     assert read(text.replace(",20,", ",t20,"))["device"].tolist() == ["hall"] * 3 + ["t20"] * 2
 
 
@@ -315,22 +317,22 @@ def test_a_number_among_the_names_is_refused_wherever_it_is() -> None:
     ],
     ids=lambda text: text[:20].replace("\n", " "),
 )
-def test_another_form_is_refused_with_the_options_that_read_it(text: str) -> None:
-    message = refusal(text)
+def test_another_format_is_rejected_with_the_options_that_read_it(text: str) -> None:
+    message = error_message(text)
     table = read(text, **suggested(message))
     assert table["load"].tolist() == [20.1, 20.5]
     assert parse_times(table["time"]).dt.minute.tolist() == [10, 20]
     assert parse_times(table["time"]).iloc[0] == pd.Timestamp("2024-03-04 00:10")
 
 
-# What the columns say
+# Content of the columns
 
 
 @pytest.mark.parametrize("name", ["parameter", "Variable", "_field", "unit", "UoM", "quantity"])
 @pytest.mark.parametrize("rows", [None, 1])
-def test_several_quantities_or_units_are_refused(name: str, rows: int | None) -> None:
+def test_several_quantities_or_units_are_rejected(name: str, rows: int | None) -> None:
     text = f"time,device,{name},load\n2024-01-01,a,x,20\n2024-01-02,a,x,21\n2024-01-02,a,y,40\n"
-    message = refusal(text, rows)
+    message = error_message(text, rows)
     assert f"the column {name} holds several" in message
     assert "x, y (line 4: y)" in message
     table = read(text, rows, where=f"{name}=x")
@@ -341,15 +343,15 @@ def test_several_quantities_or_units_are_refused(name: str, rows: int | None) ->
     assert one.attrs["notes"] == [f"columns that are not used: {name} (x)"]
 
 
-def test_several_series_under_another_name_are_refused() -> None:
+def test_several_series_in_an_unknown_column_are_rejected() -> None:
     text = "time,station,load\n2024-01-01,a,1\n2024-01-01,b,2\n2024-01-02,b,3\n"
-    assert "holds several series" in refusal(text)
+    assert "holds several series" in error_message(text)
     assert read(text, columns={"device": "station"})["device"].tolist() == ["a", "b", "b"]
     numbered = read(text.replace("station", "id").replace("a,", "1,").replace("b,3", "c,3"))
     assert numbered.attrs["notes"] == ["columns that are not used: id (1 x 1, 1 x b, 1 x c)"]
 
 
-def test_what_else_is_there_is_named(caplog: pytest.LogCaptureFixture) -> None:
+def test_unused_columns_are_reported(caplog: pytest.LogCaptureFixture) -> None:
     text = "time,device,load,quality,note,\n2024-01-01,a,1,ok,x,\n2024-01-02,a,2,bad,,\n"
     for rows in (None, 1):
         (note,) = read(text, rows).attrs["notes"]
@@ -358,21 +360,21 @@ def test_what_else_is_there_is_named(caplog: pytest.LogCaptureFixture) -> None:
     assert read(HEAD + "2024-01-01,a,1\n").attrs["notes"] == []
 
 
-def test_two_columns_of_one_name_are_refused() -> None:
+def test_two_columns_with_the_same_name_are_rejected() -> None:
     text = "time,load,load\n2024-01-01,1,2\n"
-    assert "columns 2 and 3 are both called load" in refusal(text)
+    assert "columns 2 and 3 are both called load" in error_message(text)
     assert read(text, columns={"load": 3})["load"].tolist() == [2]
     assert read("time,load,x,x\n2024-01-01,1,2,3\n")["load"].tolist() == [1]
 
 
-def test_missing_values_of_ones_own_are_left_out_and_counted() -> None:
+def test_custom_missing_values_are_left_out_and_counted() -> None:
     text = HEAD + "2024-01-01,a,-999\n2024-01-02,a,2\n2024-01-03,a,-999.0\n2024-01-04,a,\n"
     assert read(text)["load"].isna().sum() == 1
     table = read(text, missing=[-999, ""])
     assert values(table[["load"]]) == [(3, 2)]
     assert table.attrs["notes"] == ["3 rows left out with '-999' or '' for a number"]
     assert read(text.replace("-999", "off"), missing=["off", "off.0", ""])["load"].tolist() == [2]
-    assert "no row is left" in refusal(HEAD + "2024-01-01,a,-999\n", missing=-999)
+    assert "no rows are left" in error_message(HEAD + "2024-01-01,a,-999\n", missing=-999)
 
 
 # Options
@@ -393,12 +395,12 @@ def test_missing_values_of_ones_own_are_left_out_and_counted() -> None:
         ({"where": "x"}, r"reader\.where: 'x' must have the form column=value"),
     ],
 )
-def test_an_option_that_is_wrong_is_named(options: dict[str, Any], message: str) -> None:
+def test_an_invalid_option_is_named(options: dict[str, Any], message: str) -> None:
     with pytest.raises(OperationError, match=message):
         ReaderOptions.of(options)
 
 
-def test_options_override_one_another_key_by_key() -> None:
+def test_later_options_override_earlier_ones_key_by_key() -> None:
     base = {"separator": ",", "columns": {"time": None, "load": "x"}, "time_zone": None}
     options = ReaderOptions.of(base, {"separator": "tab", "columns": {"time": 2}}, None)
     assert (options.separator, options.columns) == ("\t", {"time": 2, "load": "x"})
@@ -406,27 +408,27 @@ def test_options_override_one_another_key_by_key() -> None:
         SeriesReader(NAMES, ReaderOptions.of({"columns": {"speed": 1}}), "new.csv", "new")
 
 
-def test_a_column_that_the_options_name_must_be_there() -> None:
-    message = refusal(HEAD + "2024-01-01,a,1\n", columns={"load": "speed"})
-    assert "no column 'speed', which reader.columns.load names" in message
+def test_a_column_named_by_an_option_must_exist() -> None:
+    message = error_message(HEAD + "2024-01-01,a,1\n", columns={"load": "speed"})
+    assert "reader.columns.load names 'speed', which is not a column" in message
     assert "The file has: time, device, load" in message
-    assert "reader.where names" in refusal(HEAD + "2024-01-01,a,1\n", where="kind=x")
+    assert "reader.where names" in error_message(HEAD + "2024-01-01,a,1\n", where="kind=x")
 
 
-def test_numbers_with_the_other_decimal_sign_are_refused() -> None:
+def test_numbers_with_the_other_decimal_sign_are_rejected() -> None:
     text = "time;load\n2024-01-01;1,5\n2024-01-02;2.5\n"
-    assert "decimal sign ','" in refusal(text, separator=";", decimal=",")
-    assert "2.5" in refusal(text, separator=";", decimal=",")
+    assert "decimal sign ','" in error_message(text, separator=";", decimal=",")
+    assert "2.5" in error_message(text, separator=";", decimal=",")
     good = text.replace("2.5", "2,5")
     assert read(good, separator="semicolon", decimal="comma")["load"].tolist() == [1.5, 2.5]
 
 
-def test_times_of_another_form_than_the_option_are_refused() -> None:
+def test_times_that_do_not_match_time_format_are_rejected() -> None:
     text = "time,load\n2024123100,1\n2024123101,2\n"
     table = read(text, time_format="%Y%m%d%H")
     assert table["time"].tolist() == ["2024-12-31T00:00:00", "2024-12-31T01:00:00"]
-    for other in ("20241231", "202412310", "2024-12-31"):  # shorter ones could be other days
-        message = refusal(text.replace("2024123101", other), time_format="%Y%m%d%H")
+    for other in ("20241231", "202412310", "2024-12-31"):  # shorter texts could be other days
+        message = error_message(text.replace("2024123101", other), time_format="%Y%m%d%H")
         assert "not of the form %Y%m%d%H" in message
         assert (
             f"3 {other:>10}" in message.replace("  ", " ").replace("   ", " ") or other in message
@@ -439,7 +441,7 @@ def test_times_of_another_form_than_the_option_are_refused() -> None:
 
 
 def local_day(step: str, start: str = "2024-10-26 12:00", periods: int = 0) -> pd.Series:
-    """Times of a clock in Berlin over the end of daylight saving, and what they are in UTC."""
+    """Return local times in Berlin around the end of daylight saving, indexed by UTC times."""
     end = pd.Timestamp(start) + pd.Timedelta("36h")
     utc = pd.date_range(start, end, freq=step, tz="Europe/Berlin")
     return pd.Series(utc.tz_localize(None).astype(str), utc.tz_convert("UTC").tz_localize(None))
@@ -453,7 +455,7 @@ def local_day(step: str, start: str = "2024-10-26 12:00", periods: int = 0) -> p
     ],
 )
 @pytest.mark.parametrize("is_newest_first", [False, True])
-def test_local_times_become_those_of_their_zone(
+def test_local_times_are_converted_with_their_time_zone(
     step: str, rows: int | None, is_newest_first: bool
 ) -> None:
     local = local_day(step)[:: -1 if is_newest_first else 1]
@@ -463,7 +465,7 @@ def test_local_times_become_those_of_their_zone(
     assert table["time"].str.endswith(("+01:00", "+02:00")).all()
 
 
-def test_the_hours_of_several_series_follow_from_the_order_of_each() -> None:
+def test_repeated_hours_are_resolved_for_each_series_separately() -> None:
     one, two = local_day("15min"), local_day("1h")
     both = pd.concat([one.to_frame("t").assign(d="a"), two.to_frame("t").assign(d="b")])
     both = both.sort_index(kind="stable")
@@ -473,26 +475,26 @@ def test_the_hours_of_several_series_follow_from_the_order_of_each() -> None:
         assert parse_times(table["time"]).tolist() == both.index.tolist()
 
 
-def test_a_reading_that_is_late_or_missing_keeps_its_hour() -> None:
+def test_repeated_hours_are_resolved_despite_late_and_missing_rows() -> None:
     local = local_day("15min")
     order = np.arange(len(local), dtype=float)
-    order[49] += 1.5  # within the first of both hours
+    order[49] += 1.5  # within the first of the two equal hours
     found = local.iloc[np.argsort(order)].drop(local.index[55])
     text = "time,load\n" + "".join(f"{time},1\n" for time in found)
     table = read(text, time_zone="Europe/Berlin")
     assert parse_times(table["time"]).tolist() == found.index.tolist()
 
 
-def test_a_time_that_clocks_leave_out_is_refused() -> None:
+def test_a_nonexistent_local_time_is_rejected() -> None:
     text = "time,load\n2024-03-31 01:45,1\n2024-03-31 02:15,2\n2024-03-31 03:15,2\n"
-    message = refusal(text, time_zone="Europe/Berlin")
+    message = error_message(text, time_zone="Europe/Berlin")
     assert "does not exist in Europe/Berlin" in message
     assert "3 2024-03-31 02:15" in re.sub(" +", " ", message)
     hours = parse_times(read(text, time_zone="+01:00")["time"]).dt.hour.tolist()
     assert hours == [0, 1, 2]
 
 
-def test_a_repeated_hour_is_reported_where_no_zone_is_set() -> None:
+def test_a_repeated_hour_is_reported_if_no_time_zone_is_set() -> None:
     for step in ("5min", "15min", "1h"):
         for rows in (None, 30):
             text = "time,load\n" + "".join(f"{time},1\n" for time in local_day(step))
@@ -508,15 +510,15 @@ def test_a_repeated_hour_is_reported_where_no_zone_is_set() -> None:
     assert read("\n".join(late)).attrs["notes"] == []
 
 
-def test_times_with_an_offset_need_no_zone() -> None:
+def test_times_with_an_offset_ignore_the_time_zone() -> None:
     text = "time,load\n2024-10-27T02:30:00+02:00,1\n2024-10-27T02:30:00+01:00,2\n"
     assert read(text, time_zone="Europe/Berlin")["time"].tolist() == read(text)["time"].tolist()
 
 
-# Other readers of files
+# Other file readers
 
 
-def test_a_text_file_is_read_as_it_is(tmp_path: Path) -> None:
+def test_text_files_are_read_without_conversion(tmp_path: Path) -> None:
     found = read_text(lambda: io.BytesIO(b"a,b\n007,NA\n,x\n"), "x.csv")
     assert found.to_dict("list") == {"a": ["007", ""], "b": ["NA", "x"]}
     with pytest.raises(BadDataError, match="columns 1 and 3 are both called a"):
@@ -524,10 +526,10 @@ def test_a_text_file_is_read_as_it_is(tmp_path: Path) -> None:
     path = tmp_path / "x.csv"
     path.write_text("time,unit,load\n2024-01-01,a,1_0\n2024-01-01,a,10\n", encoding="utf-8")
     rows = read_rows(path, small_scorer().schema, print)
-    assert [row["load"] for row in rows] == ["1_0", 10.0], "Python's own parser takes 1_0 for 10"
+    assert [row["load"] for row in rows] == ["1_0", 10.0], "Python's own parser reads 1_0 as 10"
 
 
-def test_pieces_refuse_two_columns_of_one_name(tmp_path: Path) -> None:
+def test_pieces_reject_two_columns_with_the_same_name(tmp_path: Path) -> None:
     path = tmp_path / "new.csv"
     path.write_text("time,unit,load,load\n2024-01-01,a,1,2\n", encoding="utf-8")
     with pytest.raises(RefusedError, match="columns 3 and 4 are both called load"):
@@ -539,7 +541,7 @@ def test_pieces_refuse_two_columns_of_one_name(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("size", [1, 2, 100])
 @pytest.mark.parametrize("first", ["007", " 007", '"007"', "00", "+07"])
-def test_text_with_leading_zeros_stays_text_where_nothing_says_what_it_is(
+def test_text_with_leading_zeros_stays_text_if_no_type_is_set(
     first: str, size: int, tmp_path: Path
 ) -> None:
     path = tmp_path / "new.csv"
@@ -556,7 +558,7 @@ def test_text_with_leading_zeros_stays_text_where_nothing_says_what_it_is(
     [{"dtype": {"unit": int}}, {"dtype": float}, {"converters": {"unit": int}}],
     ids=["column", "all columns", "converter"],
 )
-def test_a_type_that_is_given_is_kept_for_numbers_with_leading_zeros(
+def test_a_configured_type_applies_to_numbers_with_leading_zeros(
     options: dict[str, Any], tmp_path: Path
 ) -> None:
     path = tmp_path / "new.csv"
@@ -565,7 +567,7 @@ def test_a_type_that_is_given_is_kept_for_numbers_with_leading_zeros(
     assert rows["unit"].tolist() == [7, 10]
 
 
-def test_names_with_leading_zeros_are_scored_as_they_are_written(tmp_path: Path) -> None:
+def test_names_with_leading_zeros_are_unchanged_by_scoring(tmp_path: Path) -> None:
     path = tmp_path / "new.csv"
     path.write_text("time,unit,load\n2024-01-01,007,01\n2024-01-01,7,1\n", encoding="utf-8")
     (scores,) = score_pieces(CsvPieces(filepath=str(path)).load(), small_scorer(), "3")
@@ -573,7 +575,9 @@ def test_names_with_leading_zeros_are_scored_as_they_are_written(tmp_path: Path)
     assert scores["load"].tolist() == [1, 1]
 
 
-def test_columns_that_the_model_is_not_asked_are_named(caplog: pytest.LogCaptureFixture) -> None:
+def test_columns_that_the_model_does_not_use_are_reported_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     rows = pd.DataFrame({"time": ["2024-01-01"], "unit": "7", "load": 1.0, "humidity": 3})
     rows.attrs["source"] = "new.csv"
     list(score_pieces([rows, rows], small_scorer(), "3"))

@@ -1,4 +1,4 @@
-"""The terminal: what fits its width, what a pipe gets, colours, the parts of an error, progress."""
+"""Terminal output: line widths, pipes, colours, the parts of an error, and progress."""
 
 import io
 import json
@@ -41,7 +41,7 @@ ESCAPE = "\x1b"
 
 
 class Screen(io.TextIOWrapper):
-    """A stream that is a terminal, or is none, and keeps what was written."""
+    """A stream that is a terminal or a pipe, and records its output."""
 
     def __init__(self, *, encoding: str = "utf-8", tty: bool = True) -> None:
         super().__init__(io.BytesIO(), encoding=encoding, newline="\n", write_through=True)
@@ -62,7 +62,7 @@ class Screen(io.TextIOWrapper):
 
 
 @pytest.fixture(autouse=True)
-def _nothing_set(monkeypatch: pytest.MonkeyPatch) -> None:
+def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("NO_COLOR", "FORCE_COLOR", "CI", "GITHUB_ACTIONS", "TF_BUILD"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("TERM", "xterm-256color")
@@ -71,7 +71,7 @@ def _nothing_set(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def screens(monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[Screen, Screen]]:
-    """Replace both streams by terminals, or pipes, and return them."""
+    """Replace stdout and stderr with terminals or pipes, and return both."""
 
     def replace(**kind: bool | str) -> tuple[Screen, Screen]:
         out, err = Screen(**kind), Screen(**kind)
@@ -88,9 +88,9 @@ def plain(text: str) -> str:
 
 
 def print_everything() -> None:
-    """Print each thing that a command can print."""
-    say = narrator("deploy")
-    say(SENTENCE)
+    """Print every form of output that a command can have."""
+    narrate = narrator("deploy")
+    narrate(SENTENCE)
     show(f"  ok     {SENTENCE}")
     show_table([("nightly", "enabled", SENTENCE), ("w", "disabled", "each day")])
     show_error("deploy", OperationError(SENTENCE, where="dev/mlops.yml", next=COMMAND))
@@ -100,14 +100,14 @@ def print_everything() -> None:
 
 
 @pytest.mark.parametrize("width", [48, 72, 80])
-def test_lines_fit_a_terminal_and_lose_no_word(
+def test_lines_fit_the_terminal_and_keep_every_word(
     width: int, screens: Callable[..., tuple[Screen, Screen]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("COLUMNS", str(width))
     out, err = screens()
     print_everything()
     for line in plain(out.text + err.text).splitlines():
-        # what is longer than the terminal itself stays in one piece
+        # a command that is longer than a line is not broken
         assert len(line) <= width or line.strip().removeprefix("next: ") == COMMAND
     assert plain(out.text).split().count("azureml.yml") == 0
     for word in SENTENCE.split():
@@ -115,7 +115,7 @@ def test_lines_fit_a_terminal_and_lose_no_word(
         assert word in plain(err.text)
 
 
-def test_a_pipe_gets_each_line_whole(screens: Callable[..., tuple[Screen, Screen]]) -> None:
+def test_a_pipe_gets_unbroken_lines(screens: Callable[..., tuple[Screen, Screen]]) -> None:
     out, err = screens(tty=False)
     print_everything()
     assert out.text.splitlines() == [
@@ -132,33 +132,33 @@ def test_a_pipe_gets_each_line_whole(screens: Callable[..., tuple[Screen, Screen
 
 
 @pytest.mark.parametrize(
-    "whole",
+    "text",
     [
         f"to repeat it, type: {COMMAND}",
         f"it can be undone: `{COMMAND}` does it",
         "see /a/path/with-hyphens/that-is/very/long/and/has/no/end/at/all/anywhere/here.yml",
     ],
 )
-def test_what_is_typed_or_opened_is_never_broken(whole: str) -> None:
-    fitted = fit(f"the endpoint has no deployment with traffic, {whole}", 50)
-    kept = COMMAND if COMMAND in whole else whole.removeprefix("see ")
+def test_commands_and_paths_are_never_broken(text: str) -> None:
+    fitted = fit(f"the endpoint has no deployment with traffic, {text}", 50)
+    kept = COMMAND if COMMAND in text else text.removeprefix("see ")
     assert kept in fitted
-    assert " ".join(fitted.split()) == f"the endpoint has no deployment with traffic, {whole}"
+    assert " ".join(fitted.split()) == f"the endpoint has no deployment with traffic, {text}"
 
 
-def test_a_command_of_several_lines_stays_as_it_is() -> None:
+def test_a_multi_line_command_is_unchanged() -> None:
     lines = f"  docker build --tag plant:1 \\\n    --build-arg DIGEST={DIGEST} \\\n    build/serve"
     assert fit(lines, 60) == lines
 
 
-def test_a_continued_line_stands_below_its_column() -> None:
+def test_continuation_lines_are_indented_to_their_column() -> None:
     first, *others = fit(f"  FAULT  {SENTENCE}", 80).splitlines()
     assert first.startswith("  FAULT  The")
     assert others
     assert all(line.startswith(" " * 9) and line[9] != " " for line in others)
 
 
-def test_a_terminal_gets_the_name_of_a_node_and_a_pipe_the_whole_line(
+def test_a_terminal_shows_the_name_of_a_node_and_a_pipe_the_full_line(
     screens: Callable[..., tuple[Screen, Screen]],
 ) -> None:
     node = "train | 21:17:06 Running node: clean: clean([raw;params:cleaning]) -> [clean;report]"
@@ -176,15 +176,15 @@ def test_a_table_wraps_its_last_column_and_keeps_the_others(
     out, _ = screens()
     show_table([("nightly", "enabled", SENTENCE), ("w", "disabled", "each day")])
     lines = plain(out.text).splitlines()
-    begin = lines[0].index("The workspace")
+    column = lines[0].index("The workspace")
     assert lines[0].startswith("  nightly  enabled ")
     assert lines[-1].split() == ["w", "disabled", "each", "day"]
-    assert lines[-1].index("each") == begin
+    assert lines[-1].index("each") == column
     assert max(map(len, lines)) <= 80
-    assert " ".join(line[begin:] for line in lines[:-1]).split() == SENTENCE.split()
+    assert " ".join(line[column:] for line in lines[:-1]).split() == SENTENCE.split()
 
 
-def test_a_table_cuts_wide_columns_in_a_terminal_and_keeps_its_paths(
+def test_a_table_shortens_wide_columns_in_a_terminal_and_keeps_paths(
     screens: Callable[..., tuple[Screen, Screen]],
 ) -> None:
     path = "operation/configuration/dev/azureml.yml"
@@ -200,7 +200,7 @@ def test_a_table_cuts_wide_columns_in_a_terminal_and_keeps_its_paths(
     assert out.text == f"  {'  '.join(row)}\n"
 
 
-def test_a_long_value_is_shortened_in_a_terminal_alone(
+def test_a_long_value_is_shortened_only_in_a_terminal(
     screens: Callable[..., tuple[Screen, Screen]],
 ) -> None:
     line = f"  digest          {DIGEST}"
@@ -212,8 +212,8 @@ def test_a_long_value_is_shortened_in_a_terminal_alone(
 
 
 @dataclass
-class Shelf:
-    """A registry of one champion."""
+class FakeRegistry:
+    """A registry with one champion."""
 
     env = "stage"
     name = "plant-stage"
@@ -225,17 +225,17 @@ class Shelf:
 
 
 @pytest.fixture
-def shelf(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Shelf:
+def registry(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> FakeRegistry:
     reasons = "ok  r2 0.71, minimum 0.30; NO  share 0.5, maximum 0.1"
     tags = {"metrics.r2": "0.71", "gate": "refused", "gate.reasons": reasons}
-    found = Shelf(tags | {"parameters": json.dumps({"model": {"alpha": [1] * 90}})})
-    monkeypatch.setattr("kedro_azure_mlops.registry.open_registry", lambda _: found)
+    registry = FakeRegistry(tags | {"parameters": json.dumps({"model": {"alpha": [1] * 90}})})
+    monkeypatch.setattr("kedro_azure_mlops.registry.open_registry", lambda _: registry)
     monkeypatch.chdir(tmp_path)
-    return found
+    return registry
 
 
-def test_a_champion_is_cut_for_people_and_whole_for_programs(
-    shelf: Shelf, screens: Callable[..., tuple[Screen, Screen]]
+def test_a_champion_is_shortened_in_a_terminal_and_complete_in_a_pipe(
+    registry: FakeRegistry, screens: Callable[..., tuple[Screen, Screen]]
 ) -> None:
     out, err = screens()
     assert main(["champion", "--env", "stage"]) == 0
@@ -246,8 +246,8 @@ def test_a_champion_is_cut_for_people_and_whole_for_programs(
     assert "in full: kedro mlops champion --env stage --json" in " ".join(plain(err.text).split())
     out, err = screens(tty=False)
     assert main(["champion", "--env", "stage"]) == 0
-    for whole in (DIGEST, shelf.tags["gate.reasons"], shelf.tags["parameters"]):
-        assert whole in out.text
+    for value in (DIGEST, registry.tags["gate.reasons"], registry.tags["parameters"]):
+        assert value in out.text
     assert err.text == ""
 
 
@@ -263,20 +263,20 @@ def test_a_champion_is_cut_for_people_and_whole_for_programs(
         ("left out: 6,000 characters", "left out: 6,000 characters"),
     ],
 )
-def test_metrics_of_a_champion_have_four_digits_and_all_of_them_as_json(
-    recorded: str, shown: str, shelf: Shelf, capsys: pytest.CaptureFixture[str]
+def test_champion_metrics_have_four_digits_in_text_and_all_in_json(
+    recorded: str, shown: str, registry: FakeRegistry, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    shelf.tags |= {"metrics.mae": recorded, "approval.by": recorded}
+    registry.tags |= {"metrics.mae": recorded, "approval.by": recorded}
     assert main(["champion", "--env", "stage"]) == 0
     lines = [line.strip() for line in capsys.readouterr().out.splitlines()]
     assert f"metrics         mae: {shown}" in lines
-    assert f"approval        by: {recorded}" in lines, "no other tag is a number"
+    assert f"approval        by: {recorded}" in lines, "only metrics are rounded"
     assert main(["champion", "--env", "stage", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["tags"]["metrics.mae"] == recorded
 
 
-def test_a_champion_as_json_is_all_that_is_recorded(
-    shelf: Shelf, capsys: pytest.CaptureFixture[str]
+def test_a_champion_as_json_has_everything_recorded(
+    registry: FakeRegistry, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["champion", "--env", "stage", "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == {
@@ -284,8 +284,8 @@ def test_a_champion_as_json_is_all_that_is_recorded(
         "version": "3",
         "digest": DIGEST,
         "environment": "stage",
-        "kept_in": shelf.place,
-        "tags": shelf.tags,
+        "kept_in": registry.place,
+        "tags": registry.tags,
     }
     assert main(["champion", "--env", "stage", "--json", "--history"]) == 2
     assert "cannot be combined" in capsys.readouterr().err
@@ -307,7 +307,7 @@ def test_a_champion_as_json_is_all_that_is_recorded(
     ],
     ids=["terminal", "pipe", "no_color", "forced", "no_color_wins", "dumb", "empty_is_unset"],
 )
-def test_colours_are_for_those_who_see_them(
+def test_colours_depend_on_the_terminal_and_the_environment(
     variables: dict[str, str],
     tty: bool,
     colored: bool,
@@ -321,7 +321,7 @@ def test_colours_are_for_those_who_see_them(
     assert (ESCAPE in out.text, ESCAPE in err.text, has_colors(out)) == (colored,) * 3
 
 
-def test_colours_change_no_text(
+def test_colours_do_not_change_the_text(
     screens: Callable[..., tuple[Screen, Screen]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out, err = screens(tty=False)
@@ -335,7 +335,7 @@ def test_colours_change_no_text(
 
 @pytest.mark.parametrize("encoding", ["ascii", "cp1252", "cp437"])
 @pytest.mark.parametrize("tty", [True, False])
-def test_a_console_without_utf_8_gets_all_it_can_show(
+def test_a_console_without_utf_8_gets_escaped_characters(
     encoding: str, tty: bool, screens: Callable[..., tuple[Screen, Screen]]
 ) -> None:
     out, err = screens(encoding=encoding, tty=tty)
@@ -351,7 +351,7 @@ def test_a_console_without_utf_8_gets_all_it_can_show(
 # Errors.
 
 
-def test_an_error_says_what_where_and_what_next() -> None:
+def test_an_error_has_a_message_a_location_and_a_next_step() -> None:
     error = RefusedError("it is refused.", where="dev/mlops.yml: gate", next="kedro run")
     assert parts_of(error) == ["it is refused.", "where: dev/mlops.yml: gate", "next: kedro run"]
     assert str(error) == "it is refused.\nwhere: dev/mlops.yml: gate\nnext: kedro run"
@@ -365,6 +365,10 @@ def test_an_error_says_what_where_and_what_next() -> None:
         (
             "no run has reached the gate yet. Type: kedro run --env dev",
             ["no run has reached the gate yet.", "next: kedro run --env dev"],
+        ),
+        (
+            "there is no commit yet. Run: git commit",
+            ["there is no commit yet.", "next: git commit"],
         ),
         (
             "Version 1.2 of conf/a.b.yml is gone. It was removed. Name another. Or wait.",
@@ -385,11 +389,9 @@ def test_an_error_says_what_where_and_what_next() -> None:
             ],
         ),
     ],
-    ids=["one_sentence", "advice", "sentences", "lines"],
+    ids=["one_sentence", "typed", "run", "sentences", "lines"],
 )
-def test_a_message_in_one_piece_is_split_and_keeps_its_words(
-    message: str, parts: list[str]
-) -> None:
+def test_a_message_is_split_into_sentences_and_a_next_step(message: str, parts: list[str]) -> None:
     assert parts_of(OperationError(message)) == parts_of(message) == parts
 
 
@@ -403,15 +405,15 @@ def failing(error: Exception) -> click.Command:
 @pytest.mark.parametrize(
     ("error", "status"), [(OperationError("no. See it."), 2), (RefusedError("no. See it."), 1)]
 )
-def test_a_command_ends_with_its_error_as_a_block(
+def test_a_failing_command_prints_its_error_as_a_block(
     error: Exception, status: int, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    with pytest.raises(SystemExit) as ended:
+    with pytest.raises(SystemExit) as exited:
         failing(error).main([])
-    assert (ended.value.code, capfd.readouterr().err) == (status, "script: no.\n  next: See it.\n")
+    assert (exited.value.code, capfd.readouterr().err) == (status, "script: no.\n  next: See it.\n")
 
 
-def test_a_secret_is_hidden_before_a_line_is_broken(
+def test_a_secret_is_redacted_before_lines_are_wrapped(
     screens: Callable[..., tuple[Screen, Screen]],
 ) -> None:
     out, err = screens()
@@ -426,7 +428,7 @@ def test_a_secret_is_hidden_before_a_line_is_broken(
 
 
 @pytest.mark.parametrize(
-    ("typed", "said"),
+    ("arguments", "expected"),
     [
         (
             ["schedule", "xyz"],
@@ -444,22 +446,22 @@ def test_a_secret_is_hidden_before_a_line_is_broken(
         ),
     ],
 )
-def test_what_was_typed_wrong_is_shown_like_any_other_error(
-    typed: list[str],
-    said: str,
+def test_usage_errors_are_shown_like_any_other_error(
+    arguments: list[str],
+    expected: str,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert main(typed) == 2
-    assert capsys.readouterr().err == said
+    assert main(arguments) == 2
+    assert capsys.readouterr().err == expected
 
 
 # The header and the help.
 
 
-def test_a_header_is_for_people_and_logs_of_ci(
+def test_a_header_is_shown_in_terminals_and_ci_logs(
     screens: Callable[..., tuple[Screen, Screen]],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -478,21 +480,21 @@ def test_a_header_is_for_people_and_logs_of_ci(
     assert err.text == "script · plant\n"
 
 
-def test_a_long_header_is_broken_between_its_facts(
+def test_a_long_header_is_wrapped_between_its_parts(
     screens: Callable[..., tuple[Screen, Screen]],
 ) -> None:
-    place = "workspace mlw-of-a-plant-in-the-north-dev"
+    workspace = "workspace mlw-of-a-plant-in-the-north-dev"
     _, err = screens()
-    terminal.show_header("provision", "dev", "a-project-of-a-long-name", place)
+    terminal.show_header("provision", "dev", "a-project-of-a-long-name", workspace)
     first, second = plain(err.text).splitlines()
     assert first == "provision · dev · a-project-of-a-long-name ·"
-    assert second == f"  {place}"
+    assert second == f"  {workspace}"
     _, err = screens()
     terminal.show_header("provision", None, "plant", "workspace x")
     assert plain(err.text) == "provision · plant · workspace x\n"
 
 
-def test_the_next_step_is_shown_to_people_alone(
+def test_the_next_step_is_shown_only_in_a_terminal(
     screens: Callable[..., tuple[Screen, Screen]],
 ) -> None:
     out, err = screens()
@@ -503,7 +505,7 @@ def test_the_next_step_is_shown_to_people_alone(
     assert err.text == ""
 
 
-def test_a_project_without_a_name_is_called_as_its_folder(tmp_path: Path) -> None:
+def test_a_project_without_a_name_is_named_after_its_folder(tmp_path: Path) -> None:
     assert project_name(tmp_path) == tmp_path.name
     (tmp_path / "pyproject.toml").write_text("name = ]", encoding="utf-8")
     assert project_name(tmp_path) == tmp_path.name
@@ -535,7 +537,7 @@ def test_the_help_of_a_command_fits_80_columns(
 
 
 class Clock:
-    """A clock that is set."""
+    """A clock that a test sets."""
 
     now = 0.0
 
@@ -549,17 +551,17 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def shown(clock: Clock) -> Iterator[tuple[progress.Activity, Screen]]:
+def spinner(clock: Clock) -> Iterator[tuple[progress.Activity, Screen]]:
     screen = Screen()
     activity = progress.Activity("deploy", screen, clock)
     yield activity, screen
     activity.pause()
 
 
-def test_what_takes_less_than_two_seconds_shows_nothing(
-    shown: tuple[progress.Activity, Screen], clock: Clock
+def test_a_spinner_appears_after_two_seconds(
+    spinner: tuple[progress.Activity, Screen], clock: Clock
 ) -> None:
-    activity, screen = shown
+    activity, screen = spinner
     for clock.now in (0.0, 1.0, 1.9):
         activity.tick()
     assert screen.text == ""
@@ -569,15 +571,15 @@ def test_what_takes_less_than_two_seconds_shows_nothing(
     assert "0:00:02" in screen.text
 
 
-def test_a_line_sends_the_spinner_away_for_two_seconds(
-    shown: tuple[progress.Activity, Screen], clock: Clock
+def test_a_printed_line_hides_the_spinner_for_two_seconds(
+    spinner: tuple[progress.Activity, Screen], clock: Clock
 ) -> None:
-    activity, screen = shown
+    activity, screen = spinner
     clock.now = 5.0
     activity.tick()
     activity.pause("a line\n")
     drawn = screen.text
-    assert drawn.endswith(f"{ESCAPE}[2K"), "its line is erased"
+    assert drawn.endswith(f"{ESCAPE}[2K"), "the line of the spinner is erased"
     clock.now = 6.9
     activity.tick()
     assert screen.text == drawn
@@ -586,10 +588,10 @@ def test_a_line_sends_the_spinner_away_for_two_seconds(
     assert "0:00:07" in screen.text.removeprefix(drawn)
 
 
-def test_beside_a_question_there_is_no_spinner(
-    shown: tuple[progress.Activity, Screen], clock: Clock
+def test_there_is_no_spinner_during_a_prompt(
+    spinner: tuple[progress.Activity, Screen], clock: Clock
 ) -> None:
-    activity, screen = shown
+    activity, screen = spinner
     activity.pause("Cancel the cloud job too? [y/N] ")
     clock.now = 60.0
     activity.tick()
@@ -600,16 +602,18 @@ def test_beside_a_question_there_is_no_spinner(
     assert "deploy" in screen.text
 
 
-def test_the_cursor_is_never_hidden(shown: tuple[progress.Activity, Screen], clock: Clock) -> None:
-    """A process that is killed could not show it again."""
-    activity, screen = shown
+def test_the_cursor_is_never_hidden(
+    spinner: tuple[progress.Activity, Screen], clock: Clock
+) -> None:
+    """A killed process could not restore it."""
+    activity, screen = spinner
     clock.now = 3.0
     activity.tick()
     activity.pause()
     assert f"{ESCAPE}[?25l" not in screen.text
 
 
-def test_a_console_of_ascii_has_a_spinner_of_ascii(clock: Clock) -> None:
+def test_an_ascii_console_has_an_ascii_spinner(clock: Clock) -> None:
     screen = Screen(encoding="ascii")
     activity = progress.Activity("deploy", screen, clock)
     clock.now = 3.0
@@ -618,21 +622,21 @@ def test_a_console_of_ascii_has_a_spinner_of_ascii(clock: Clock) -> None:
     assert "deploy" in screen.text
 
 
-def test_without_rich_there_is_no_spinner_and_no_error(
+def test_there_is_no_spinner_and_no_error_without_rich(
     clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As in an update by a Python that has click alone."""
+    """As in an update that runs in a Python with only click installed."""
     monkeypatch.setitem(sys.modules, "rich.progress", None)
     screen = Screen()
     activity = progress.Activity("update", screen, clock)
     clock.now = 9.0
     with pytest.raises(ImportError):
         activity.tick()
-    activity.draw()  # ends, without a word
+    activity.draw()  # returns without output
     assert screen.text == ""
 
 
-def test_output_of_the_work_comes_out_whole_and_streams_are_given_back(
+def test_output_is_complete_and_the_streams_are_restored(
     screens: Callable[..., tuple[Screen, Screen]], clock: Clock
 ) -> None:
     out, err = screens()
@@ -651,10 +655,10 @@ def test_output_of_the_work_comes_out_whole_and_streams_are_given_back(
     assert [one for one in threading.enumerate() if one.name.endswith("(draw)")] == []
 
 
-def test_a_log_makes_room_for_its_line(
+def test_a_log_record_replaces_the_line_of_the_spinner(
     screens: Callable[..., tuple[Screen, Screen]], clock: Clock
 ) -> None:
-    """A handler knows the stream itself, and is as before afterwards."""
+    """A handler writes to the original stream, and loses its temporary filter at the end."""
     _, err = screens()
     handler = logging.StreamHandler(err)
     logger = logging.getLogger("kedro_azure_mlops.test")
@@ -670,7 +674,7 @@ def test_a_log_makes_room_for_its_line(
     assert handler.filters == []
 
 
-def test_an_interrupt_leaves_no_spinner_behind(
+def test_an_interrupt_erases_the_spinner(
     screens: Callable[..., tuple[Screen, Screen]], clock: Clock
 ) -> None:
     out, err = screens()
@@ -683,7 +687,7 @@ def test_an_interrupt_leaves_no_spinner_behind(
     assert (sys.stdout, sys.stderr) == (out, err)
 
 
-def test_rows_are_counted_beside_the_spinner_and_not_in_the_log(
+def test_row_counts_are_shown_by_the_spinner_instead_of_the_log(
     screens: Callable[..., tuple[Screen, Screen]], clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
@@ -703,7 +707,7 @@ def test_rows_are_counted_beside_the_spinner_and_not_in_the_log(
 
 
 @pytest.mark.parametrize(
-    ("variables", "seconds", "said"),
+    ("variables", "seconds", "expected"),
     [
         ({"CI": "true"}, 200.0, "deploy: took 0:03:20\n"),
         ({"CI": "true"}, 1.9, ""),
@@ -711,10 +715,10 @@ def test_rows_are_counted_beside_the_spinner_and_not_in_the_log(
     ],
     ids=["ci", "short", "pipe"],
 )
-def test_a_log_gets_one_line_at_the_end(
+def test_a_ci_log_gets_one_line_at_the_end(
     variables: dict[str, str],
     seconds: float,
-    said: str,
+    expected: str,
     screens: Callable[..., tuple[Screen, Screen]],
     clock: Clock,
     monkeypatch: pytest.MonkeyPatch,
@@ -724,10 +728,10 @@ def test_a_log_gets_one_line_at_the_end(
     out, err = screens(tty=False)
     with progress.shown_activity("deploy", clock):
         clock.now = seconds
-    assert (out.text, err.text) == ("", said)
+    assert (out.text, err.text) == ("", expected)
 
 
-def test_a_spinner_needs_both_streams_in_a_terminal(
+def test_a_spinner_needs_a_terminal_for_both_streams(
     screens: Callable[..., tuple[Screen, Screen]], clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The reader of a pipe, such as ``less``, may write to the same terminal."""
@@ -744,7 +748,7 @@ def test_a_spinner_needs_both_streams_in_a_terminal(
     assert sys.stdout is before
 
 
-def test_a_closed_stream_is_no_terminal() -> None:
+def test_a_closed_stream_is_not_a_terminal() -> None:
     stream = io.StringIO()
     assert not is_terminal(stream)
     stream.close()

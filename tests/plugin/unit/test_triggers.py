@@ -1,4 +1,4 @@
-"""When a schedule starts its job: what is not a time is refused before anything is sent."""
+"""Triggers of schedules: invalid times are rejected before anything is sent."""
 
 import pytest
 
@@ -16,7 +16,7 @@ from kedro_azure_mlops.errors import OperationError
         "59 23 * * 0",
     ],
 )
-def test_a_cron_expression_is_taken_as_it_is(expression):
+def test_a_valid_cron_expression_is_passed_on_unchanged(expression):
     assert read_cron(expression).entity().expression == expression
 
 
@@ -38,13 +38,13 @@ def test_a_cron_expression_is_taken_as_it_is(expression):
         ("0 2 * 6 *", "Azure ML ignores the day of the month and the month"),
     ],
 )
-def test_what_is_no_cron_expression_is_refused(expression, message):
+def test_an_invalid_cron_expression_is_rejected(expression, message):
     with pytest.raises(OperationError, match=message):
         read_cron(expression)
 
 
 @pytest.mark.parametrize(
-    ("given", "expected"),
+    ("arguments", "expected"),
     [
         (("hour",), Recurrence("hour", 0, 0, "UTC")),
         (("day",), Recurrence("day", 0, 0, "UTC")),
@@ -56,12 +56,12 @@ def test_what_is_no_cron_expression_is_refused(expression, message):
         (("month", "7:00", "1,15"), Recurrence("month", 7, 0, "UTC", month_days=(1, 15))),
     ],
 )
-def test_a_recurrence_is_read(given, expected):
-    assert read_recurrence(*given) == expected
+def test_a_recurrence_is_read(arguments, expected):
+    assert read_recurrence(*arguments) == expected
 
 
 @pytest.mark.parametrize(
-    ("given", "message"),
+    ("arguments", "message"),
     [
         (("day", "24:00"), "--at 24:00 is not a time of day"),
         (("day", "noon"), "--at noon is not a time of day"),
@@ -74,23 +74,23 @@ def test_a_recurrence_is_read(given, expected):
         (("hour", "02:00"), "--every hour allows neither --at"),
     ],
 )
-def test_what_is_no_recurrence_is_refused(given, message):
+def test_an_invalid_recurrence_is_rejected(arguments, message):
     with pytest.raises(OperationError, match=message):
-        read_recurrence(*given)
+        read_recurrence(*arguments)
 
 
-def test_a_time_zone_is_one_of_those_that_azure_knows():
+def test_only_windows_time_zone_names_are_accepted():
     zone = "W. Europe Standard Time"
 
     assert read_cron("0 2 * * *", zone).entity().time_zone == zone
     with pytest.raises(OperationError, match=r"such as .*W\. Europe Standard Time"):
         read_cron("0 2 * * *", "West Europe Standard Time")
-    with pytest.raises(OperationError, match="uses the names of Windows"):
+    with pytest.raises(OperationError, match="uses Windows names"):
         read_recurrence("day", time_zone="Europe/Berlin")
 
 
 @pytest.mark.parametrize(
-    ("given", "expected"),
+    ("arguments", "expected"),
     [
         (("hour",), "every hour (UTC)"),
         (("day", "02:05"), "every day at 02:05 (UTC)"),
@@ -98,11 +98,11 @@ def test_a_time_zone_is_one_of_those_that_azure_knows():
         (("month", "02:05", "1,15"), "every month at 02:05 on 1, 15 (UTC)"),
     ],
 )
-def test_a_recurrence_is_described_as_it_was_asked_for(given, expected):
-    assert describe(read_recurrence(*given).entity()) == expected
+def test_a_recurrence_is_described_as_requested(arguments, expected):
+    assert describe(read_recurrence(*arguments).entity()) == expected
 
 
-def test_a_trigger_made_elsewhere_is_described():
+def test_a_trigger_created_with_other_tools_is_described():
     from azure.ai.ml.entities import RecurrencePattern, RecurrenceTrigger
 
     pattern = RecurrencePattern(hours=[2, 14], minutes=[30])
@@ -121,5 +121,5 @@ def test_a_trigger_with_a_single_hour_is_described():
     assert describe(trigger) == "every week at 02:30 on monday (UTC)"
 
 
-def test_a_cron_is_described_as_it_is():
+def test_a_cron_trigger_is_described_by_its_expression():
     assert describe(read_cron("0 2 * * mon").entity()) == "0 2 * * mon (UTC)"

@@ -1,4 +1,4 @@
-"""One parser of times and numbers: columns are read as values are, and as a plain parser does."""
+"""Times and numbers: columns and single values are parsed alike, as by a plain parser."""
 
 import calendar
 import json
@@ -15,7 +15,7 @@ from kedro_azure_mlops.contract import Column, Schema
 from kedro_azure_mlops.serve.request import BadRequestError, Reader
 from kedro_azure_mlops.values import has_offset, read_number, read_numbers, read_time, read_times
 
-SEEDS = int(os.environ.get("FUZZ", "10"))  # of 60 texts each: ten minutes are FUZZ=200000
+SEEDS = int(os.environ.get("FUZZ", "10"))  # of 60 texts each; FUZZ=200000 takes ten minutes
 TIMES = (
     *("2024-01-31", "2024-01-31 13:00", "2024-01-31T13:00:00Z", "2024-01-31T13:00:00.123456+02:00"),
     *("2024-01-31 13:00:00.5-0330", "2024-01-31T13:00+02", "2024-01-31T13:00:00z", "2024-02-29"),
@@ -44,19 +44,19 @@ NUMBERS = (
 CHARACTERS = "0123456789" * 2 + ":-+T Z.,z\0eE_xinf\u0663\u00a0"
 
 
-def mutated(text: str, chance: random.Random) -> str:
+def mutate(text: str, rng: random.Random) -> str:
     letters = list(text)
-    for _ in range(chance.choice((0, 0, 1, 1, 2))):
-        place = chance.randrange(len(letters) + 1)
-        letters[place : place + chance.randrange(2)] = chance.choice(CHARACTERS)
-    if chance.random() < 0.1:
+    for _ in range(rng.choice((0, 0, 1, 1, 2))):
+        position = rng.randrange(len(letters) + 1)
+        letters[position : position + rng.randrange(2)] = rng.choice(CHARACTERS)
+    if rng.random() < 0.1:
         letters = [" ", *letters, "\t"]
     return "".join(letters)
 
 
-def drawn(seeds: tuple[str, ...], number: int) -> list[str]:
-    chance = random.Random(number)  # noqa: S311
-    return [mutated(chance.choice(seeds), chance) for _ in range(60)]
+def draw_texts(seeds: tuple[str, ...], number: int) -> list[str]:
+    rng = random.Random(number)  # noqa: S311
+    return [mutate(rng.choice(seeds), rng) for _ in range(60)]
 
 
 def digits(part: str, length: int) -> int:
@@ -66,7 +66,7 @@ def digits(part: str, length: int) -> int:
 
 
 def plain_time(text: str) -> datetime | None:
-    """Read a time piece by piece, by nothing but the documented rule."""
+    """Parse a time piece by piece, using only the documented rule."""
     try:
         time = plain_day(text.strip()[:10]) + plain_clock(text.strip()[10:])
     except (ValueError, IndexError, OverflowError):
@@ -82,13 +82,13 @@ def plain_day(text: str) -> datetime:
 
 
 def plain_clock(text: str) -> timedelta:
-    """Read what comes after the day; an offset is taken off."""
+    """Parse the part after the day and subtract its offset."""
     if not text:
         return timedelta(0)
     if text[0] not in "T " or text[3] != ":":
         raise ValueError(text)
     hour, minute, rest = digits(text[1:3], 2), digits(text[4:6], 2), text[6:]
-    away = timedelta(0)
+    shift = timedelta(0)
     if rest.endswith("Z"):
         rest = rest[:-1]
     elif sign := next((mark for mark in "+-" if mark in rest), ""):
@@ -96,7 +96,7 @@ def plain_clock(text: str) -> timedelta:
         hours, minutes = digits(offset[:2], 2), offset[2:].removeprefix(":")
         if offset.endswith(":") or hours > 23 or (minutes and digits(minutes, 2) > 59):
             raise ValueError(text)
-        away = timedelta(hours=hours, minutes=int(minutes or 0)) * (1 if sign == "+" else -1)
+        shift = timedelta(hours=hours, minutes=int(minutes or 0)) * (1 if sign == "+" else -1)
     second = micro = 0
     if rest:
         second, fraction = digits(rest[1:3], 2), rest[3:]
@@ -105,11 +105,11 @@ def plain_clock(text: str) -> timedelta:
         micro = digits(fraction[1:].ljust(6, "0"), 6)
     if hour > 23 or minute > 59 or second > 59:
         raise ValueError(text)
-    return timedelta(hours=hour, minutes=minute, seconds=second, microseconds=micro) - away
+    return timedelta(hours=hour, minutes=minute, seconds=second, microseconds=micro) - shift
 
 
 def plain_number(text: str, decimal: str = ".") -> float:
-    """Read a number piece by piece; NaN if it is none."""
+    """Parse a number piece by piece; return NaN for any other text."""
     text = text.strip()
     if text.lower() in {sign + name for sign in ("", "+", "-") for name in ("inf", "infinity")}:
         return float(text)
@@ -129,8 +129,8 @@ def same(one: float, other: float) -> bool:
 
 
 @pytest.mark.parametrize("number", range(SEEDS))
-def test_a_time_is_what_a_plain_parser_reads_in_a_column_and_alone(number: int) -> None:
-    texts = drawn(TIMES, number)
+def test_times_match_a_plain_parser_in_columns_and_as_single_values(number: int) -> None:
+    texts = draw_texts(TIMES, number)
     column = read_times(pd.Series(texts))
     for text, value, offset in zip(texts, column.values, column.has_offset, strict=True):
         expected = plain_time(text)
@@ -144,8 +144,8 @@ def test_a_time_is_what_a_plain_parser_reads_in_a_column_and_alone(number: int) 
 
 
 @pytest.mark.parametrize("number", range(SEEDS))
-def test_a_number_is_what_a_plain_parser_reads_in_a_column_and_alone(number: int) -> None:
-    texts = drawn(NUMBERS, number)
+def test_numbers_match_a_plain_parser_in_columns_and_as_single_values(number: int) -> None:
+    texts = draw_texts(NUMBERS, number)
     for decimal in ".,":
         column = read_numbers(pd.Series(texts, dtype=object), decimal)
         for text, value in zip(texts, column.tolist(), strict=True):
@@ -159,15 +159,15 @@ def test_a_number_is_what_a_plain_parser_reads_in_a_column_and_alone(number: int
 
 
 @pytest.mark.parametrize("number", range(10))
-def test_no_value_depends_on_the_values_beside_it(number: int) -> None:
-    texts = drawn(TIMES, 1000 + number) * 2
+def test_no_value_depends_on_its_neighbours(number: int) -> None:
+    texts = draw_texts(TIMES, 1000 + number) * 2
     whole = read_times(pd.Series(texts)).values
     alone = np.concatenate([read_times(pd.Series([text])).values for text in texts])
     np.testing.assert_array_equal(whole, alone)
 
 
-def test_columns_of_equally_long_texts_are_read_as_each_of_them_is() -> None:
-    """Such a column is read without a look at its single texts: a line break must not shift it."""
+def test_columns_of_equally_long_texts_are_parsed_like_single_texts() -> None:
+    """These columns are parsed as one block, so a line break must not shift later texts."""
     times = ["2024-01-31T13:00:00", "2024-01-31T13:00+02", "2024-01-31 13:00:00.5", "soon"]
     for text in (*times, "2024-01-31T13:00:0\n", "2024-01-31\n13:00:00", "2024-01-31T13:00:0é"):
         column = [times[0]] * 3 + [text] + [times[0]] * 3
@@ -175,17 +175,17 @@ def test_columns_of_equally_long_texts_are_read_as_each_of_them_is() -> None:
         alone = [read_times(pd.Series([one])) for one in column]
         np.testing.assert_array_equal(whole.values, np.concatenate([one.values for one in alone]))
         assert whole.has_offset.tolist() == [bool(one.has_offset[0]) for one in alone]
-    broken = ["2024-01-31T13:00:002\n", "024-01-31T13:00:00"]  # together two times and a break
+    broken = ["2024-01-31T13:00:002\n", "024-01-31T13:00:00"]  # joined: two times and a break
     assert np.isnat(read_times(pd.Series(broken)).values).all()
     np.testing.assert_array_equal(read_numbers(pd.Series(["1\n2", "3", "\n4\n"])), [np.nan, 3, 4])
 
 
-def test_a_request_and_a_column_read_the_same_texts() -> None:
+def test_requests_and_columns_accept_the_same_times() -> None:
     schema = Schema(
         (Column("time", "datetime"), Column("load", "double")), (Column("x", "double"),)
     )
     reader = Reader(schema)
-    for text in drawn(TIMES, 7):
+    for text in draw_texts(TIMES, 7):
         value = read_times([text]).values[0]
         body = json.dumps({"data": [{"time": text, "load": 1}]})
         if np.isnat(value):
@@ -195,15 +195,15 @@ def test_a_request_and_a_column_read_the_same_texts() -> None:
             assert reader.read(body).columns["time"][0] == value
 
 
-def test_a_time_without_offset_keeps_its_own_after_one_with() -> None:
-    """The row of issue 13: pandas gives the second the offset of the first."""
+def test_a_time_without_offset_is_not_affected_by_an_earlier_offset() -> None:
+    """Issue 13: pandas applies the offset of the first time to the second."""
     times = read_times(pd.Series(["2024-10-28T00:00:00-05:00", "2024-10-28T01:00:00"]))
     hours = times.values.astype("datetime64[h]").astype(str).tolist()
     assert hours == ["2024-10-28T05", "2024-10-28T01"]
     assert times.has_offset.tolist() == [True, False]
 
 
-def test_datetimes_and_other_objects_are_read_as_what_they_are() -> None:
+def test_datetimes_and_other_objects_are_converted_by_type() -> None:
     here = datetime(2024, 1, 31, 13, tzinfo=UTC)
     texts = pd.Series(["2024-01-31", None, here, pd.Timestamp("2024-01-31 14:00"), 20240131, True])
     assert read_times(texts).values.astype("datetime64[h]").astype(str).tolist() == [

@@ -1,4 +1,4 @@
-"""Kedro's own datasets leave the earlier content, or the new one."""
+"""A save by Kedro's own datasets leaves either the old or the new content."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -20,7 +20,7 @@ TABLE = pd.DataFrame({"x": [1, 2]})
 
 
 def save(dataset: Any, data: Any, meanwhile: Callable[[], object] = lambda: None) -> WholeFiles:
-    """Save as a run does: ``meanwhile`` is called when all is written and nothing is moved."""
+    """Save as a run does, and call ``meanwhile`` after all is written and before it is moved."""
     catalog = DataCatalog({"entry": dataset})
     whole = WholeFiles(catalog)
     whole.begin("entry")
@@ -35,9 +35,7 @@ def save(dataset: Any, data: Any, meanwhile: Callable[[], object] = lambda: None
 
 
 @pytest.mark.parametrize("kind", [CSVDataset, ParquetDataset])
-def test_the_earlier_table_is_there_until_the_new_one_is_complete(
-    tmp_path: Path, kind: type
-) -> None:
+def test_the_old_table_remains_until_the_new_one_is_complete(tmp_path: Path, kind: type) -> None:
     dataset = kind(filepath=str(tmp_path / f"table.{kind.__name__[:3].lower()}"))
     save(dataset, TABLE)
     seen = []
@@ -47,7 +45,7 @@ def test_the_earlier_table_is_there_until_the_new_one_is_complete(
     assert len(list(tmp_path.iterdir())) == 1
 
 
-def test_a_save_that_fails_changes_nothing(tmp_path: Path) -> None:
+def test_a_failed_save_changes_nothing(tmp_path: Path) -> None:
     dataset = JSONDataset(filepath=str(tmp_path / "numbers.json"))
     with pytest.raises(DatasetError, match=r"numbers\.json"):
         save(dataset, {"a": 1, "b": object()})
@@ -61,7 +59,7 @@ def test_a_save_that_fails_changes_nothing(tmp_path: Path) -> None:
     assert dataset.load() == {"a": 3}
 
 
-def test_what_adds_to_a_file_adds_to_it(tmp_path: Path) -> None:
+def test_append_mode_appends_to_the_file(tmp_path: Path) -> None:
     file = tmp_path / "log.txt"
     by_file_system = {"open_args_save": {"mode": "a"}}
     for dataset in (
@@ -74,7 +72,7 @@ def test_what_adds_to_a_file_adds_to_it(tmp_path: Path) -> None:
         assert len(file.read_text(encoding="utf-8")) > len("before\n")
 
 
-def test_a_link_stays_a_link(tmp_path: Path) -> None:
+def test_a_link_remains_a_link(tmp_path: Path) -> None:
     (tmp_path / "far").mkdir()
     link = tmp_path / "table.csv"
     link.symlink_to(tmp_path / "far" / "table.csv")
@@ -83,7 +81,7 @@ def test_a_link_stays_a_link(tmp_path: Path) -> None:
     assert [path.name for path in (tmp_path / "far").iterdir()] == ["table.csv"]
 
 
-def test_rights_stay(tmp_path: Path) -> None:
+def test_file_permissions_are_preserved(tmp_path: Path) -> None:
     file = tmp_path / "table.csv"
     save(CSVDataset(filepath=str(file)), TABLE)
     file.chmod(0o640)
@@ -91,11 +89,11 @@ def test_rights_stay(tmp_path: Path) -> None:
     assert file.stat().st_mode & 0o777 == 0o640
 
 
-def test_a_file_that_cannot_be_replaced_is_filled(
+def test_a_file_that_cannot_be_replaced_is_overwritten(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def busy(*_: object) -> None:
-        raise OSError("a file that is mounted by itself")
+        raise OSError("the file is a mount point")
 
     monkeypatch.setattr(Path, "replace", busy)
     dataset = CSVDataset(filepath=str(tmp_path / "table.csv"))
@@ -105,49 +103,49 @@ def test_a_file_that_cannot_be_replaced_is_filled(
     assert len(list(tmp_path.iterdir())) == 1
 
 
-def test_versions_folders_and_code_of_the_project_are_left_to_themselves(tmp_path: Path) -> None:
+def test_versioned_and_custom_datasets_save_directly(tmp_path: Path) -> None:
     versioned = CSVDataset(filepath=str(tmp_path / "t.csv"), version=Version(None, "v1"))
     save(versioned, TABLE)
     assert (tmp_path / "t.csv" / "v1" / "t.csv").is_file()
 
-    class Twofold(CSVDataset):
+    class CsvWithMetadata(CSVDataset):
         def save(self, data: pd.DataFrame) -> None:
             super().save(data)
             Path(self._get_save_path()).with_suffix(".meta").touch()
 
-    save(Twofold(filepath=str(tmp_path / "own.csv")), TABLE)
+    save(CsvWithMetadata(filepath=str(tmp_path / "own.csv")), TABLE)
     assert (tmp_path / "own.meta").exists()
 
 
-def test_a_new_folder_of_pictures_is_moved_whole(tmp_path: Path) -> None:
+def test_a_new_folder_of_plots_is_moved_when_complete(tmp_path: Path) -> None:
     from matplotlib.figure import Figure
 
-    place = tmp_path / "plots"
-    dataset = MatplotlibDataset(filepath=str(place))
+    folder = tmp_path / "plots"
+    dataset = MatplotlibDataset(filepath=str(folder))
     seen: list[bool] = []
-    save(dataset, {"a.png": Figure()}, meanwhile=lambda: seen.append(place.exists()))
+    save(dataset, {"a.png": Figure()}, meanwhile=lambda: seen.append(folder.exists()))
     assert seen == [False]
-    assert [path.name for path in place.iterdir()] == ["a.png"]
+    assert [path.name for path in folder.iterdir()] == ["a.png"]
     save(dataset, {"b.png": Figure()})
-    assert sorted(path.name for path in place.iterdir()) == ["a.png", "b.png"]
+    assert sorted(path.name for path in folder.iterdir()) == ["a.png", "b.png"]
 
 
-def test_of_what_is_changed_in_place_the_half_is_removed_or_named(
+def test_a_failed_partitioned_save_is_removed_or_reported(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     dataset = PartitionedDataset(path=str(tmp_path / "parts"), dataset="json.JSONDataset")
-    half = {"a": [1], "b": object()}
+    failing = {"a": [1], "b": object()}
     with pytest.raises(DatasetError):
-        save(dataset, half)
+        save(dataset, failing)
     assert not (tmp_path / "parts").exists()
     save(dataset, {"a": [1]})
     with pytest.raises(DatasetError):
-        save(dataset, half)
+        save(dataset, failing)
     assert (tmp_path / "parts").exists()
-    assert f"may be half written: {tmp_path / 'parts'}" in caplog.text
+    assert f"may be incomplete: {tmp_path / 'parts'}" in caplog.text
 
 
-def test_what_a_killed_run_has_left_is_removed(tmp_path: Path) -> None:
+def test_leftovers_of_killed_runs_are_removed(tmp_path: Path) -> None:
     model = tmp_path / "model"
     (tmp_path / "model.new").mkdir()
     (tmp_path / "model.old").mkdir()
@@ -160,4 +158,4 @@ def test_what_a_killed_run_has_left_is_removed(tmp_path: Path) -> None:
     }
     clean_up_after_killed_runs(DataCatalog(entries), [*entries, "of_memory"])
     assert sorted(path.name for path in tmp_path.iterdir()) == ["mine.new", "model"]
-    assert (model / "MLmodel").is_file(), "the only copy is put back"
+    assert (model / "MLmodel").is_file(), "the only copy is restored"

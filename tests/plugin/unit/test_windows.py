@@ -1,4 +1,4 @@
-"""What came before a row: the same for its series alone, among others, and found one by one."""
+"""Windows are the same for a series alone, among other series, and row by row."""
 
 from itertools import pairwise
 
@@ -20,8 +20,8 @@ STEPS = (0.0, 0.3, 1.0, 1.0, 1.0, 1.0, 7.5, 100.0)  # in usual steps
 HOLES = (0, 3, 15, 365)  # days
 
 
-def a_series(random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Make up to 80 irregular rows: repeated times, gaps up to a year, a day or years of data."""
+def random_series(random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Draw up to 80 irregular rows: repeated times, gaps up to a year, a day or years of data."""
     rows = int(random.choice([1, 2, 3, 7, 27, 80]))
     usual = random.choice([60, 1800, 10_800, 86_400])
     steps = random.choice(STEPS, rows) * usual * 1e9
@@ -31,8 +31,10 @@ def a_series(random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     return times, random.normal(20, 3, rows)
 
 
-def found(times: np.ndarray, values: np.ndarray, starts: np.ndarray | None) -> list[np.ndarray]:
-    """Find everything that a timeline finds."""
+def timeline_results(
+    times: np.ndarray, values: np.ndarray, starts: np.ndarray | None
+) -> list[np.ndarray]:
+    """Return all results of a timeline: window starts, history, gaps and deviations."""
     parts = []
     for rows, line in timelines(times, starts, LOOK_BACK):
         is_after_gap = np.zeros(len(line.ns), bool)
@@ -55,24 +57,26 @@ def short_lines(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("cut", [False, True], ids=["one timeline", "several"])
-def test_many_series_at_once_are_each_alone(cut: bool, request: pytest.FixtureRequest) -> None:
+def test_many_series_together_get_the_results_of_each_series_alone(
+    cut: bool, request: pytest.FixtureRequest
+) -> None:
     if cut:
         request.getfixturevalue("short_lines")
     random = np.random.default_rng(0)
     for _ in range(30):
-        many = [a_series(random) for _ in range(random.integers(2, 20))]
+        many = [random_series(random) for _ in range(random.integers(2, 20))]
         starts = np.cumsum([0, *(len(times) for times, _ in many[:-1])])
         times, values = (np.concatenate(part) for part in zip(*many, strict=True))
-        alone = [found(*one, None) for one in many]
+        alone = [timeline_results(*one, None) for one in many]
         for one, start in zip(alone, starts, strict=True):
             one[0] += start
         expected = [np.concatenate(part) for part in zip(*alone, strict=True)]
-        for ours, theirs in zip(found(times, values, starts), expected, strict=True):
+        for ours, theirs in zip(timeline_results(times, values, starts), expected, strict=True):
             assert ours.tobytes() == theirs.tobytes()
 
 
 def one_by_one(ns: list[int], values: list[float], row: int) -> tuple[int, bool, bool, float]:
-    """Look back from one row of a series, as the docstrings say it."""
+    """Look back from one row of a series, as the docstrings describe it."""
     window = [n for n in range(row + 1) if ns[n] > ns[row] - 6 * HOUR]
     first = min(window[0], max(row - 5, 0))
     before = [ns[row] - ns[n] for n in range(row)]
@@ -92,13 +96,13 @@ def one_by_one(ns: list[int], values: list[float], row: int) -> tuple[int, bool,
     return first, enough, after_gap, values[row] - usual
 
 
-def test_it_is_what_looking_back_from_each_row_finds() -> None:
+def test_results_match_looking_back_from_each_row() -> None:
     random = np.random.default_rng(1)
     for _ in range(40):
-        times, values = a_series(random)
+        times, values = random_series(random)
         ns = times.astype(np.int64).tolist()
         expected = [one_by_one(ns, values.tolist(), row) for row in range(len(ns))]
-        first, enough, after_gap, deviations = found(times, values, None)
+        first, enough, after_gap, deviations = timeline_results(times, values, None)
         assert first.tolist() == [row[0] for row in expected]
         assert enough.tolist() == [row[1] for row in expected]
         assert after_gap.tolist() == [row[2] for row in expected]
@@ -106,18 +110,18 @@ def test_it_is_what_looking_back_from_each_row_finds() -> None:
 
 
 @pytest.mark.parametrize("share", [None, 0.5], ids=["all rows", "some rows"])
-def test_few_rows_one_by_one_are_those_of_numpy_bit_by_bit(share: float | None) -> None:
+def test_row_by_row_results_equal_those_of_numpy_bit_for_bit(share: float | None) -> None:
     random, seen = np.random.default_rng(2), 0
     history = 5, DAY, LOOK_BACK * DAY
     for _ in range(300):
-        many = [a_series(random) for _ in range(3)]
+        many = [random_series(random) for _ in range(3)]
         numbers = np.repeat([7, -1, 2], [len(times) for times, _ in many])
         times, values = (np.concatenate(part) for part in zip(*many, strict=True))
-        order = np.argsort(times, kind="stable")  # the series are mixed then
+        order = np.argsort(times, kind="stable")  # this mixes the series
         times, values, numbers = times[order], values[order], numbers[order]
         wanted = None if share is None else random.random(len(times)) < share
         rows, starts, asked = with_history(times, numbers, wanted, *history)
-        first, enough, after_gap, deviations = found(times[rows], values[rows], starts)
+        first, enough, after_gap, deviations = timeline_results(times[rows], values[rows], starts)
         expected = {}
         for at in np.flatnonzero(asked).tolist():
             assert enough[at]
@@ -134,7 +138,7 @@ def test_few_rows_one_by_one_are_those_of_numpy_bit_by_bit(share: float | None) 
     assert seen > 1000
 
 
-def test_series_without_a_row_to_answer_are_left_out() -> None:
+def test_series_without_requested_rows_are_left_out() -> None:
     times = np.datetime64("2024-01-01", "ns") + np.tile(np.arange(10), 2) * np.timedelta64(6, "h")
     numbers = np.repeat([0, 1], 10)
     wanted = np.arange(20) == 19
@@ -145,7 +149,7 @@ def test_series_without_a_row_to_answer_are_left_out() -> None:
     assert len(rows) == len(starts) == len(asked) == 0
 
 
-def test_no_rows_are_no_windows() -> None:
+def test_an_empty_timeline_has_no_windows() -> None:
     line = Timeline(np.zeros(0, np.int64), np.zeros(0, np.int64))
     assert line.windows(HOUR, 6).shape == line.has_history(5, DAY, 2 * DAY).shape == (0,)
     assert line.after_gaps(6.0, 25).shape == (0,)

@@ -1,4 +1,4 @@
-"""A full disk is recognised and described; other errors are left alone."""
+"""A full disk is recognised and described; other errors are unchanged."""
 
 import errno
 import logging
@@ -34,7 +34,7 @@ FULL = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 @pytest.fixture
 def full_database(tmp_path: Path) -> Iterator[Exception]:
-    """Raise as SQLAlchemy does where SQLite has no space: its page limit is the same error."""
+    """Return SQLAlchemy's error for a full disk: SQLite's page limit causes the same one."""
     engine = create_engine(f"sqlite:///{tmp_path / 'full.db'}")
     with engine.connect() as store, pytest.raises(OperationalError) as error:
         store.execute(text("PRAGMA max_page_count = 2"))
@@ -62,7 +62,7 @@ def wrapped(cause: BaseException, *kinds: type[Exception]) -> Exception:
         shutil.Error([("a", "b", f"[Errno 28] {os.strerror(errno.ENOSPC)}: 'a' -> 'b'")]),
         wrapped(OperationError("it cannot be fetched"), DatasetError).with_traceback(None),
     ],
-    ids=["plain", "wrapped", "of a tree", "no full disk"],
+    ids=["plain", "wrapped", "copied folder", "other cause"],
 )
 def test_a_full_disk_is_found_among_the_causes(tmp_path: Path, error: Exception) -> None:
     found = out_of_space(error, [tmp_path / "not" / "there"], "the table")
@@ -70,12 +70,12 @@ def test_a_full_disk_is_found_among_the_causes(tmp_path: Path, error: Exception)
         assert found is None
         return
     assert str(found).startswith(f"No space left in {tmp_path}: the table needs more than the ")
-    assert str(found).endswith("Free some space and type the same command again.")
+    assert str(found).endswith("Free some space and run the same command again.")
     assert found is not None
     assert found.exit_code == 2
 
 
-def test_a_full_database_is_a_full_disk_and_a_locked_one_is_not(
+def test_a_full_database_is_a_full_disk_and_other_errors_are_not(
     tmp_path: Path, full_database: Exception
 ) -> None:
     assert out_of_space(wrapped(full_database, MlflowException), [tmp_path])
@@ -84,9 +84,7 @@ def test_a_full_database_is_a_full_disk_and_a_locked_one_is_not(
     assert out_of_space(other.value, [tmp_path]) is None
 
 
-def test_the_fullest_of_the_places_is_named(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_fullest_disk_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     free = {tmp_path / "roomy": 10**12, tmp_path / "full": 1500}
     for folder in free:
         folder.mkdir()
@@ -99,13 +97,13 @@ def test_the_fullest_of_the_places_is_named(
     assert "more than the 1.5 kB that are free there" in str(found)
 
 
-def test_without_a_place_none_is_guessed_that_has_space(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_path_no_disk_with_free_space_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=10**12))
     found = out_of_space(FULL, (), "the report")
     assert str(found) == "No space left on the disk that the report goes to."
 
 
-def test_a_quota_and_used_up_inodes_are_named_as_that(
+def test_exceeded_quotas_and_exhausted_inodes_are_described(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     quota = out_of_space(OSError(errno.EDQUOT, ""), [tmp_path], "the table")
@@ -117,7 +115,7 @@ def test_a_quota_and_used_up_inodes_are_named_as_that(
     assert "needs more than" in str(out_of_space(FULL, [tmp_path]))
 
 
-def test_even_without_a_folder_for_temporary_files(
+def test_a_full_disk_is_described_without_a_temporary_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail() -> str:
@@ -127,7 +125,7 @@ def test_even_without_a_folder_for_temporary_files(
     assert f"No space left in {tmp_path}" in str(out_of_space(FULL, [tmp_path]))
 
 
-def test_what_was_put_in_words_already_stays(tmp_path: Path) -> None:
+def test_an_error_that_already_describes_a_full_disk_is_unchanged(tmp_path: Path) -> None:
     full = out_of_space(FULL, [tmp_path], "the model")
     assert full is not None
     assert out_of_space(wrapped(full, DatasetError), [tmp_path], "all") is full
@@ -141,13 +139,13 @@ def test_what_was_put_in_words_already_stays(tmp_path: Path) -> None:
         raise ValueError("no full disk")
 
 
-def test_another_programs_complaint_is_understood(
+def test_a_full_disk_is_recognised_in_the_output_of_pip(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert full_disk_in("no route to host") is None
-    said = f"ERROR: Could not install: [Errno 28] {os.strerror(errno.ENOSPC)}"
-    ended = SimpleNamespace(returncode=1, stdout=said, stderr=said)
-    monkeypatch.setattr("kedro_azure_mlops.serve.wheels.subprocess.run", lambda *_, **__: ended)
+    output = f"ERROR: Could not install: [Errno 28] {os.strerror(errno.ENOSPC)}"
+    completed = SimpleNamespace(returncode=1, stdout=output, stderr=output)
+    monkeypatch.setattr("kedro_azure_mlops.serve.wheels.subprocess.run", lambda *_, **__: completed)
     wheels, expected = Wheels("linux_x86_64", "3.12"), f"No space left in {tmp_path}: the bundle"
     with (
         pytest.raises(OutOfSpaceError, match=expected),
@@ -156,7 +154,7 @@ def test_another_programs_complaint_is_understood(
         wheels.download(tmp_path / "requirements.txt", tmp_path / "wheels", tmp_path)
 
 
-def test_a_champion_that_does_not_fit_is_no_faulty_champion(
+def test_a_full_disk_is_not_reported_as_a_faulty_champion(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def fail(_: str) -> str:
@@ -168,7 +166,9 @@ def test_a_champion_that_does_not_fit_is_no_faulty_champion(
         RegisteredChampion(name="plant")._fetch(SimpleNamespace(version=1, tags={}))
 
 
-def test_a_log_with_another_fault_complains_as_before(capsys: pytest.CaptureFixture[str]) -> None:
+def test_other_errors_of_log_handlers_are_reported_as_before(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     class Broken(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
             try:
@@ -188,5 +188,5 @@ def test_a_log_with_another_fault_complains_as_before(capsys: pytest.CaptureFixt
     ("count", "shown"),
     [(0, "0 bytes"), (999, "999 bytes"), (4096, "4.1 kB"), (2.5e6, "2.5 MB"), (7e13, "70000.0 GB")],
 )
-def test_sizes(count: float, shown: str) -> None:
+def test_sizes_are_shown_with_a_unit(count: float, shown: str) -> None:
     assert shown_size(count) == shown

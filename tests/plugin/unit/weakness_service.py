@@ -1,4 +1,4 @@
-"""Plays the list of known vulnerabilities, on loopback, behind a proxy that pip-audit is given."""
+"""Simulates the vulnerability service of PyPI on loopback, behind a proxy for pip-audit."""
 
 import inspect
 import re
@@ -14,30 +14,30 @@ from kedro_azure_mlops.testing.proxy import Proxy, write_certificates
 
 PROBED = "jinja2==2.4.1"
 PROBE = [{"id": "PYSEC-1", "aliases": ["CVE-1"], "fixed_in": ["2.5"], "summary": "known for years"}]
-# whom pip-audit asks stands in its own code
+# the host that pip-audit queries, read from its source
 (HOST,) = set(re.findall(r"https://([^/]+)/pypi/", inspect.getsource(pypi.PyPIService)))
 
 
 class Service:
-    """An index that answers as a test wants, and records the packages it was asked for."""
+    """An index with answers set by a test; records the releases that were requested."""
 
     def __init__(self) -> None:
-        self.known: dict[str, Any] = {}
-        self.asked: list[str] = []
+        self.answers: dict[str, Any] = {}
+        self.requested: list[str] = []
         self.environment: dict[str, str] = {}
 
-    def knows(self, **packages: Any) -> None:
-        """Set what is known: lists of vulnerabilities, a status, or a fault."""
+    def set_answers(self, **packages: Any) -> None:
+        """Set the answer for each package: a list of vulnerabilities, a status, or a fault."""
         named = {name.replace("_", "-"): found for name, found in packages.items()}
-        self.known, self.asked = {PROBED: PROBE} | named, []
+        self.answers, self.requested = {PROBED: PROBE} | named, []
 
     def answer(self, request: Request) -> Answer:
-        """Answer for one release: /pypi/NAME/VERSION/json."""
+        """Return the answer for one release: /pypi/NAME/VERSION/json."""
         name, version = request.path.strip("/").split("/")[1:3]
-        self.asked.append(f"{name}=={version}")
-        found = self.known.get(f"{name}=={version}", self.known.get(name, []))
+        self.requested.append(f"{name}=={version}")
+        found = self.answers.get(f"{name}=={version}", self.answers.get(name, []))
         if isinstance(found, int):
-            return Answer(status=found, body={"message": "as the test wants it"})
+            return Answer(status=found, body={"message": "set by the test"})
         if found == "half":
             return Answer(body=b'{"info": {}, "vulnerabilities": [{"id": "PY')
         if found == "page":
@@ -49,7 +49,7 @@ class Service:
 
 @contextmanager
 def running(folder: Path) -> Iterator[Service]:
-    """Start the service; its certificates lie in a folder."""
+    """Start the service, with its certificates in ``folder``."""
     authority, served = write_certificates(folder, [HOST])
     service = Service()
     proxy = Proxy(served, [HOST], service.answer)

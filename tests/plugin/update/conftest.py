@@ -1,4 +1,4 @@
-"""Fixtures: this very template, rendered once; the others are those of all tests."""
+"""A fixture that renders this template once; the others come from the top-level conftest."""
 
 from collections.abc import Callable
 from functools import cache

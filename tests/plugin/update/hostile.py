@@ -1,10 +1,10 @@
-"""The shell of someone whose git is set up to print and do everything in another way."""
+"""The shell of a user whose git settings change its output and behaviour."""
 
 from pathlib import Path
 
 from tests.plugin.update.updating import Template
 
-# What a global configuration can do to what git prints, and to how it goes about its work.
+# Global settings that change the output and the behaviour of git.
 SETTINGS = """
 [advice]
     statusHints = true
@@ -106,7 +106,7 @@ PROGRAM = "#!/bin/sh\ntouch {folder}/called\necho HOSTILE\necho HOSTILE >&2\nexi
 
 
 def hostile_shell(template: Template, folder: Path) -> dict[str, str]:
-    """Write a global configuration and what it calls; return the variables that lead there."""
+    """Write a global configuration and its programs; return the variables that activate it."""
     folder.mkdir()
     usual = Path(template.shell["GIT_CONFIG_GLOBAL"]).read_text(encoding="utf-8")
     text = usual + SETTINGS.format(folder=folder)

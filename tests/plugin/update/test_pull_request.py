@@ -1,4 +1,4 @@
-"""A newer release of the template, proposed as a pull request: what was pushed and asked for."""
+"""A newer release of the template, proposed as a pull request: the pushes and the requests."""
 
 import base64
 import json
@@ -21,7 +21,7 @@ GITHUB, AZURE = "https://github.com/acme/demo.git", "https://acme@dev.azure.com/
 BRANCH = "template-update/v2"
 HEAD = f"refs/heads/{BRANCH}"
 
-# Stands in for `gh` and `az`: notes what it was asked and answers from a file.
+# Replaces `gh` and `az`: records its calls and answers from a file.
 PROGRAM = """#!{python}
 import json, os, sys
 from pathlib import Path
@@ -43,14 +43,14 @@ print(answers[kind])
 
 @dataclass
 class Origin:
-    """A project, the bare repository it is pushed to, and the services around it."""
+    """A project, its bare remote repository, and the stand-ins for services."""
 
     project: Project
     bare: Path
     programs: Path
 
     def propose(self, *arguments: str, **variables: str) -> Outcome:
-        """Call the updater as CI does."""
+        """Run the updater like CI."""
         path = os.pathsep.join((str(self.programs), os.environ["PATH"]))
         where = {"PYTHONPATH": str(SOURCES), "PATH": path}
         process = subprocess.run(
@@ -63,26 +63,26 @@ class Origin:
         return Outcome(process.returncode, process.stdout, process.stderr)
 
     def answer(self, **answers: str | list[Any] | dict[str, Any]) -> None:
-        """Set what the programs print."""
+        """Set the output of the programs."""
         text = json.dumps(
             {k: v if isinstance(v, str) else json.dumps(v) for k, v in answers.items()}
         )
         (self.programs / "answers.json").write_text(text, encoding="utf-8")
 
     def calls(self) -> list[dict[str, Any]]:
-        """Return what the programs were asked since the last look."""
+        """Return the calls of the programs since this method was last called."""
         file = self.programs / "calls"
-        found = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
+        recorded = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
         file.unlink(missing_ok=True)
-        return [json.loads(line) for line in found]
+        return [json.loads(line) for line in recorded]
 
     def branches(self) -> dict[str, str]:
         """Return the branches of the bare repository."""
-        said = git(self.bare, "for-each-ref", "--format=%(refname) %(objectname)", "refs/heads")
-        return dict(line.split() for line in said.splitlines())
+        output = git(self.bare, "for-each-ref", "--format=%(refname) %(objectname)", "refs/heads")
+        return dict(line.split() for line in output.splitlines())
 
     def clone(self, folder: Path) -> Path:
-        """Check out the branch that was pushed."""
+        """Clone the pushed branch."""
         git(folder.parent, "clone", "--quiet", "--branch", BRANCH, str(self.bare), str(folder))
         return folder
 
@@ -99,8 +99,8 @@ def rendered(template: Template, tmp_path_factory: pytest.TempPathFactory) -> Pr
     return template.project("v1", tmp_path_factory.mktemp("rendered"))
 
 
-def pushed_to(address: str, rendered: Project, template: Template, folder: Path) -> Origin:
-    """Copy the project; git finds its origin on disk, whatever its address."""
+def push_project(address: str, rendered: Project, template: Template, folder: Path) -> Origin:
+    """Copy the project; git redirects the address of its origin to a local repository."""
     path = Path(shutil.copytree(rendered.path, folder / "demo", symlinks=True))
     bare, programs = folder / "bare.git", folder / "bin"
     git(folder, "clone", "--quiet", "--bare", str(path), str(bare))
@@ -118,99 +118,99 @@ def pushed_to(address: str, rendered: Project, template: Template, folder: Path)
     return origin
 
 
-def at_github(
+def github_pull_request(
     number: int = 7, state: str = "OPEN", body: str = "", fork: bool = False
 ) -> dict[str, Any]:
-    """A pull request as gh lists it."""
+    """A pull request in the output of gh."""
     return {"number": number, "state": state, "body": body, "isCrossRepository": fork}
 
 
-def at_azure(
+def azure_pull_request(
     number: int = 7, status: str = "active", text: str = "", fork: bool = False
 ) -> dict[str, Any]:
-    """A pull request as the Azure CLI lists it, which shows how its text begins."""
-    found = {"pullRequestId": number, "status": status, "description": text[:400] or None}
-    return found | ({"forkSource": {"name": "refs/heads/x"}} if fork else {})
+    """A pull request in the output of the Azure CLI, which truncates its text."""
+    entry = {"pullRequestId": number, "status": status, "description": text[:400] or None}
+    return entry | ({"forkSource": {"name": "refs/heads/x"}} if fork else {})
 
 
 @pytest.fixture
 def github(rendered: Project, template: Template, tmp_path: Path) -> Origin:
-    """A project at GitHub."""
-    return pushed_to(GITHUB, rendered, template, tmp_path)
+    """A project on GitHub."""
+    return push_project(GITHUB, rendered, template, tmp_path)
 
 
 @pytest.fixture
 def azure(rendered: Project, template: Template, tmp_path: Path) -> Origin:
-    """A project at Azure Repos."""
-    return pushed_to(AZURE, rendered, template, tmp_path)
+    """A project on Azure Repos."""
+    return push_project(AZURE, rendered, template, tmp_path)
 
 
-def test_an_update_is_pushed_and_proposed_and_nothing_changes_here(
+def test_an_update_is_pushed_and_proposed_without_local_changes(
     github: Origin, tmp_path: Path
 ) -> None:
     github.project.edit({"a.py": lines("a", l25="MINE")})
     git(github.project.path, "push", "--quiet", "origin", "main")
-    before, main = github.project.picture(), github.branches()
-    done = github.propose()
-    assert done.status == 0, done.said
-    assert github.project.picture() == before
+    before, main = github.project.snapshot(), github.branches()
+    outcome = github.propose()
+    assert outcome.status == 0, outcome.printed
+    assert github.project.snapshot() == before
     assert git(github.project.path, "branch", "--list").split() == ["*", "main"]
     assert github.branches() == main | {HEAD: github.branches()[HEAD]}
     clone = github.clone(tmp_path / "clone")
     assert git(clone, "rev-parse", "HEAD^").strip() == main["refs/heads/main"]
     assert (clone / "a.py").read_text() == lines("a", l10="TEMPLATE", l25="MINE")
     assert github.project.update().status == 0
-    assert read(clone) == read(github.project.path), "as kedro mlops update would"
-    looked, opened = github.calls()
-    assert looked["words"][:4] == ["pr", "list", "--head", BRANCH]
-    words = opened["words"]
+    assert read(clone) == read(github.project.path), "the same as kedro mlops update"
+    listing, creation = github.calls()
+    assert listing["words"][:4] == ["pr", "list", "--head", BRANCH]
+    words = creation["words"]
     assert words[:6] == ["pr", "create", "--base", "main", "--head", BRANCH]
     assert words[words.index("--title") + 1] == "Update the template to v2"
-    assert "  merged       a.py  (your changes and the template's)" in opened["body"]
-    assert "update: opened: https://github.com/acme/demo/pull/7" in done.out
+    assert "  merged       a.py  (your changes and the template's)" in creation["body"]
+    assert "update: opened: https://github.com/acme/demo/pull/7" in outcome.out
 
 
-def test_azure_repos_is_asked_with_the_names_and_the_token_of_the_agent(azure: Origin) -> None:
+def test_azure_repos_is_called_with_the_agents_names_and_token(azure: Origin) -> None:
     names = {
         "SYSTEM_COLLECTIONURI": "https://dev.azure.com/acme/",
         "SYSTEM_TEAMPROJECT": "ml",
         "BUILD_REPOSITORY_NAME": "demo",
         "SYSTEM_ACCESSTOKEN": "of the agent",
     }
-    done = azure.propose(**names)
-    assert done.status == 0, done.said
-    looked, opened = azure.calls()
-    place = ["--organization", "https://dev.azure.com/acme/"]
-    place += ["--project", "ml", "--repository", "demo"]
-    assert looked["words"][:9] == ["repos", "pr", "list", *place]
-    words = opened["words"]
-    assert words[:9] == ["repos", "pr", "create", *place]
+    outcome = azure.propose(**names)
+    assert outcome.status == 0, outcome.printed
+    listing, creation = azure.calls()
+    location = ["--organization", "https://dev.azure.com/acme/"]
+    location += ["--project", "ml", "--repository", "demo"]
+    assert listing["words"][:9] == ["repos", "pr", "list", *location]
+    words = creation["words"]
+    assert words[:9] == ["repos", "pr", "create", *location]
     assert words[9:13] == ["--source-branch", BRANCH, "--target-branch", "main"]
     description = words[words.index("--description") + 1 : words.index("--output")]
-    assert "  updated      a.py" in description, "a line is a word"
+    assert "  updated      a.py" in description, "each line is an argument"
     assert not [line for line in description if line.startswith(("-", "@"))]
-    assert opened["pat"] == "of the agent"
-    assert "of the agent" not in " ".join(words) + done.said
+    assert creation["pat"] == "of the agent"
+    assert "of the agent" not in " ".join(words) + outcome.printed
     assert HEAD in azure.branches()
 
 
-def test_the_clone_of_an_agent_has_no_branch_checked_out(azure: Origin) -> None:
+def test_a_detached_clone_of_an_agent_is_supported(azure: Origin) -> None:
     git(azure.project.path, "checkout", "--quiet", "--detach")
-    lost = azure.propose()
-    assert lost.status == 2
-    assert "no branch is checked out" in lost.err
+    refused_update = azure.propose()
+    assert refused_update.status == 2
+    assert "no branch is checked out" in refused_update.err
     assert azure.propose(BUILD_SOURCEBRANCH="refs/heads/main").status == 0
     words = azure.calls()[-1]["words"]
     assert words[words.index("--target-branch") + 1] == "main"
 
 
-def test_the_second_time_the_pull_request_is_brought_up_to_date(github: Origin) -> None:
+def test_the_second_call_updates_the_pull_request(github: Origin) -> None:
     github.propose()
     first = github.branches()
     github.calls()
-    github.answer(list=[at_github()], edit="https://github.com/acme/demo/pull/7")
+    github.answer(list=[github_pull_request()], edit="https://github.com/acme/demo/pull/7")
     again = github.propose()
-    assert again.status == 0, again.said
+    assert again.status == 0, again.printed
     assert github.branches() == first, "the same update is not pushed again"
     assert [call["words"][:3] for call in github.calls()] == [
         ["pr", "list", "--head"],
@@ -223,43 +223,43 @@ def test_the_second_time_the_pull_request_is_brought_up_to_date(github: Origin) 
     assert parent == git(github.project.path, "rev-parse", "HEAD").strip()
 
 
-def test_azure_repos_is_not_asked_twice_for_a_pull_request(azure: Origin) -> None:
+def test_an_open_pull_request_in_azure_repos_is_updated(azure: Origin) -> None:
     azure.propose()
     azure.calls()
-    azure.answer(list=[at_azure()], update={"pullRequestId": 7})
+    azure.answer(list=[azure_pull_request()], update={"pullRequestId": 7})
     assert azure.propose().status == 0
     changed = azure.calls()[-1]["words"]
     assert changed[:5] == ["repos", "pr", "update", "--id", "7"]
     assert "--repository" not in changed
 
 
-def made(calls: list[dict[str, Any]]) -> list[str]:
-    """Return what was asked for besides looking."""
+def write_requests(calls: list[dict[str, Any]]) -> list[str]:
+    """Return the kinds of the requests that write."""
     kinds = ("list", "create", "edit", "update")
-    asked = [next(word for word in kinds if word in call["words"]) for call in calls]
-    return [kind for kind in asked if kind != "list"]
+    requested = [next(word for word in kinds if word in call["words"]) for call in calls]
+    return [kind for kind in requested if kind != "list"]
 
 
-def test_a_pull_request_of_a_fork_is_not_taken_for_ours(github: Origin) -> None:
+def test_pull_requests_of_forks_are_ignored(github: Origin) -> None:
     create = "https://github.com/acme/demo/pull/8"
-    github.answer(list=[at_github(3, fork=True)], create=create)
-    done = github.propose()
-    assert done.status == 0, done.said
-    assert f"opened: {create}" in done.out
+    github.answer(list=[github_pull_request(3, fork=True)], create=create)
+    outcome = github.propose()
+    assert outcome.status == 0, outcome.printed
+    assert f"opened: {create}" in outcome.out
     github.calls()
-    github.answer(list=[at_github(3, fork=True), at_github(8)], edit=create)
+    github.answer(list=[github_pull_request(3, fork=True), github_pull_request(8)], edit=create)
     assert github.propose().status == 0
     assert github.calls()[-1]["words"][:3] == ["pr", "edit", "8"]
 
 
-def test_azure_repos_has_forks_too(azure: Origin) -> None:
-    azure.answer(list=[at_azure(3, fork=True)], create={"pullRequestId": 8})
+def test_pull_requests_of_forks_in_azure_repos_are_ignored(azure: Origin) -> None:
+    azure.answer(list=[azure_pull_request(3, fork=True)], create={"pullRequestId": 8})
     assert azure.propose().status == 0
-    assert made(azure.calls()) == ["create"]
+    assert write_requests(azure.calls()) == ["create"]
 
 
 @pytest.mark.parametrize("service", ["github", "azure"])
-def test_what_a_person_has_closed_is_not_proposed_again(
+def test_a_closed_update_is_not_proposed_again(
     request: pytest.FixtureRequest, service: str
 ) -> None:
     origin: Origin = request.getfixturevalue(service)
@@ -267,48 +267,49 @@ def test_what_a_person_has_closed_is_not_proposed_again(
     words = origin.calls()[-1]
     if service == "github":
         closed, merged = (
-            at_github(7, "CLOSED", words["body"]),
-            at_github(6, "MERGED", words["body"]),
+            github_pull_request(7, "CLOSED", words["body"]),
+            github_pull_request(6, "MERGED", words["body"]),
         )
-        of_fork = at_github(5, "CLOSED", words["body"], fork=True)
+        fork_request = github_pull_request(5, "CLOSED", words["body"], fork=True)
         again = {"create": "https://github.com/acme/demo/pull/8"}
     else:
         description = words["words"][words["words"].index("--description") + 1 :]
         text = "\n".join(description)
-        closed, merged = at_azure(7, "abandoned", text), at_azure(6, "completed", text)
-        of_fork = at_azure(5, "abandoned", text, fork=True)
+        closed, merged = (
+            azure_pull_request(7, "abandoned", text),
+            azure_pull_request(6, "completed", text),
+        )
+        fork_request = azure_pull_request(5, "abandoned", text, fork=True)
         again = {"create": {"pullRequestId": 8}}
     # the service may have deleted the branch with the pull request
     git(origin.bare, "update-ref", "-d", HEAD)
-    branches, before = origin.branches(), origin.project.picture()
+    branches, before = origin.branches(), origin.project.snapshot()
     origin.answer(list=[closed])
-    done = origin.propose()
-    assert done.status == 0, done.said
-    assert "pull request 7 proposed this same update and was closed" in done.out
-    assert made(origin.calls()) == []
-    assert (origin.branches(), origin.project.picture()) == (branches, before)
+    outcome = origin.propose()
+    assert outcome.status == 0, outcome.printed
+    assert "pull request 7 proposed this same update and was closed" in outcome.out
+    assert write_requests(origin.calls()) == []
+    assert (origin.branches(), origin.project.snapshot()) == (branches, before)
 
-    origin.answer(list=[merged, of_fork], **again)
+    origin.answer(list=[merged, fork_request], **again)
     assert origin.propose().status == 0
-    assert made(origin.calls()) == ["create"], "no one in this project closed it"
+    assert write_requests(origin.calls()) == ["create"], "no one in this project closed it"
 
     origin.project.edit({"mine.py": "MINE\n"})
     origin.answer(list=[closed], **again)
     assert origin.propose().status == 0
-    assert made(origin.calls()) == ["create"], "another update than the one that was closed"
+    assert write_requests(origin.calls()) == ["create"], "not the update that was closed"
 
 
-def test_one_that_is_open_beside_a_closed_one_is_brought_up_to_date(github: Origin) -> None:
+def test_an_open_pull_request_is_updated_despite_a_closed_one(github: Origin) -> None:
     github.propose()
-    closed = at_github(7, "CLOSED", github.calls()[-1]["body"])
-    github.answer(list=[at_github(8), closed], edit="https://github.com/acme/demo/pull/8")
+    closed = github_pull_request(7, "CLOSED", github.calls()[-1]["body"])
+    github.answer(list=[github_pull_request(8), closed], edit="https://github.com/acme/demo/pull/8")
     assert github.propose().status == 0
     assert github.calls()[-1]["words"][:3] == ["pr", "edit", "8"]
 
 
-def test_a_branch_that_somebody_has_worked_on_is_left_to_them(
-    github: Origin, tmp_path: Path
-) -> None:
+def test_a_branch_with_commits_of_others_is_not_changed(github: Origin, tmp_path: Path) -> None:
     github.propose()
     github.calls()
     clone = github.clone(tmp_path / "clone")
@@ -316,17 +317,17 @@ def test_a_branch_that_somebody_has_worked_on_is_left_to_them(
     git(clone, "commit", "--quiet", "--all", "--amend", "--no-edit")
     git(clone, "push", "--quiet", "--force")
     theirs = github.branches()
-    done = github.propose()
-    assert done.status == 0
-    assert "someone else has worked on" in done.out
+    outcome = github.propose()
+    assert outcome.status == 0
+    assert "someone else has worked on" in outcome.out
     assert github.branches() == theirs
-    assert made(github.calls()) == []
+    assert write_requests(github.calls()) == []
 
 
-def test_what_is_staged_beside_the_project_is_not_pushed_along(
+def test_files_staged_outside_the_project_are_not_pushed(
     rendered: Project, template: Template, tmp_path: Path
 ) -> None:
-    origin = pushed_to(GITHUB, rendered, template, tmp_path)
+    origin = push_project(GITHUB, rendered, template, tmp_path)
     whole, project = origin.project.path, origin.project.path / "demo"
     project.mkdir()
     for entry in [entry for entry in whole.iterdir() if entry.name not in (".git", "demo")]:
@@ -346,33 +347,33 @@ def test_what_is_staged_beside_the_project_is_not_pushed_along(
     assert all(name.startswith("demo/") for name in pushed)
 
 
-def test_nothing_new_is_said_and_nothing_is_asked(github: Origin) -> None:
+def test_an_up_to_date_project_calls_no_service(github: Origin) -> None:
     github.project.update()
     github.project.commit("updated")
-    before, branches = github.project.picture(), github.branches()
-    done = github.propose()
-    assert done.status == 0
-    assert "nothing to do: this project is at v2" in done.out
+    before, branches = github.project.snapshot(), github.branches()
+    outcome = github.propose()
+    assert outcome.status == 0
+    assert "nothing to do: this project is at v2" in outcome.out
     assert github.calls() == []
     assert github.branches() == branches
-    assert github.project.picture() == before
+    assert github.project.snapshot() == before
 
 
-def test_conflicts_are_told_and_leave_no_branch(github: Origin) -> None:
+def test_conflicts_are_reported_and_leave_no_branch(github: Origin) -> None:
     github.project.edit({"a.py": lines("a", l10="MINE")})
-    before, branches = github.project.picture(), github.branches()
-    done = github.propose()
-    assert done.status == 1
-    assert "  conflict     a.py" in done.out
-    assert "Settle them on a laptop: kedro mlops update" in done.out
+    before, branches = github.project.snapshot(), github.branches()
+    outcome = github.propose()
+    assert outcome.status == 1
+    assert "  conflict     a.py" in outcome.out
+    assert "Resolve them on a laptop: kedro mlops update" in outcome.out
     assert github.calls() == []
     assert github.branches() == branches
-    assert github.project.picture() == before
-    assert github.project.update().status == 1, "the command that is named shows the same"
+    assert github.project.snapshot() == before
+    assert github.project.update().status == 1, "the suggested command shows the same"
 
 
 @pytest.mark.parametrize("mine", [False, True])
-def test_the_author_is_whoever_git_knows(github: Origin, mine: bool) -> None:
+def test_the_author_is_the_configured_git_user(github: Origin, mine: bool) -> None:
     if mine:
         git(github.project.path, "config", "user.name", "Ada")
         git(github.project.path, "config", "user.email", "ada@example.com")
@@ -382,34 +383,34 @@ def test_the_author_is_whoever_git_knows(github: Origin, mine: bool) -> None:
     assert author == ("Ada ada@example.com Ada" if mine else nobody)
 
 
-def test_what_could_not_be_opened_is_opened_the_next_time(github: Origin) -> None:
-    before = github.project.picture()
+def test_the_next_call_retries_a_failed_pull_request(github: Origin) -> None:
+    before = github.project.snapshot()
     github.answer(list=[])
     failed = github.propose()
     assert failed.status == 2
     assert "create is forbidden" in failed.err
-    assert github.project.picture() == before
+    assert github.project.snapshot() == before
     github.answer(list=[], create="https://github.com/acme/demo/pull/8")
-    done = github.propose()
-    assert done.status == 0
-    assert "holds this update already" in done.out
-    assert "opened: https://github.com/acme/demo/pull/8" in done.out
+    outcome = github.propose()
+    assert outcome.status == 0
+    assert "has this update already" in outcome.out
+    assert "opened: https://github.com/acme/demo/pull/8" in outcome.out
 
 
-def test_a_push_that_is_refused_asks_for_no_pull_request(github: Origin) -> None:
+def test_a_rejected_push_opens_no_pull_request(github: Origin) -> None:
     hook = github.bare / "hooks" / "pre-receive"
     hook.parent.mkdir(exist_ok=True)
     hook.write_text(
         "#!/bin/sh\necho 'refusing to update workflow without permission' >&2\nexit 1\n"
     )
     hook.chmod(0o755)
-    before = github.project.picture()
-    done = github.propose()
-    assert done.status == 2
-    assert f"{BRANCH} could not be pushed to origin" in done.err
-    assert "GITHUB_TOKEN may never" in done.err
-    assert made(github.calls()) == []
-    assert github.project.picture() == before
+    before = github.project.snapshot()
+    outcome = github.propose()
+    assert outcome.status == 2
+    assert f"{BRANCH} could not be pushed to origin" in outcome.err
+    assert "GITHUB_TOKEN must not" in outcome.err
+    assert write_requests(github.calls()) == []
+    assert github.project.snapshot() == before
 
 
 @pytest.mark.parametrize(
@@ -423,7 +424,7 @@ def test_a_push_that_is_refused_asks_for_no_pull_request(github: Origin) -> None
         ("https://git.acme.example/demo", {"TF_BUILD": "True"}, "repos"),
     ],
 )
-def test_the_service_is_found_by_address_else_by_the_ci_system(
+def test_the_service_follows_from_the_address_or_the_ci_system(
     rendered: Project,
     template: Template,
     tmp_path: Path,
@@ -431,41 +432,41 @@ def test_the_service_is_found_by_address_else_by_the_ci_system(
     variables: dict[str, str],
     program: str,
 ) -> None:
-    origin = pushed_to(address, rendered, template, tmp_path)
-    made = {"create": {"pullRequestId": 7}} if program == "repos" else {"create": "done"}
-    origin.answer(list=[], **made)
-    done = origin.propose(**variables)
-    assert done.status == 0, done.said
+    origin = push_project(address, rendered, template, tmp_path)
+    response = {"create": {"pullRequestId": 7}} if program == "repos" else {"create": "done"}
+    origin.answer(list=[], **response)
+    outcome = origin.propose(**variables)
+    assert outcome.status == 0, outcome.printed
     assert (origin.calls()[0]["words"][0] == "repos") == (program == "repos")
 
 
-def test_a_service_that_nobody_knows_is_refused_before_anything_is_done(
+def test_an_unknown_service_is_refused_before_any_change(
     rendered: Project, template: Template, tmp_path: Path
 ) -> None:
-    origin = pushed_to("https://me:secret@git.acme.example/demo", rendered, template, tmp_path)
-    before, branches = origin.project.picture(), origin.branches()
-    done = origin.propose()
-    assert done.status == 2
-    assert "origin (https://git.acme.example/demo) is neither at GitHub nor at Azure" in done.err
-    assert "secret" not in done.said
-    assert (origin.project.picture(), origin.branches()) == (before, branches)
+    origin = push_project("https://me:secret@git.acme.example/demo", rendered, template, tmp_path)
+    before, branches = origin.project.snapshot(), origin.branches()
+    outcome = origin.propose()
+    assert outcome.status == 2
+    assert "origin (https://git.acme.example/demo) is neither on GitHub nor on Azure" in outcome.err
+    assert "secret" not in outcome.printed
+    assert (origin.project.snapshot(), origin.branches()) == (before, branches)
 
 
-def test_without_an_origin_or_the_program_it_is_refused(github: Origin) -> None:
+def test_a_missing_origin_or_program_is_refused(github: Origin) -> None:
     shutil.rmtree(github.programs)
     tools = [shutil.which("git"), sys.executable]
-    places = os.pathsep.join({str(Path(str(tool)).parent) for tool in tools})
-    if shutil.which("gh", path=places) is None:
-        done = github.propose(PATH=places)
-        assert done.status == 2
-        assert "there is no gh on PATH" in done.err
+    path = os.pathsep.join({str(Path(str(tool)).parent) for tool in tools})
+    if shutil.which("gh", path=path) is None:
+        outcome = github.propose(PATH=path)
+        assert outcome.status == 2
+        assert "gh, which opens pull requests, is not on PATH" in outcome.err
     git(github.project.path, "remote", "remove", "origin")
-    done = github.propose()
-    assert done.status == 2
-    assert "there is no remote called origin" in done.err
+    outcome = github.propose()
+    assert outcome.status == 2
+    assert "there is no remote called origin" in outcome.err
 
 
-def test_git_pushes_with_the_token_of_the_run_and_shows_it_to_nobody_else(
+def test_git_sends_the_token_of_the_run_only_to_its_service(
     github: Origin,
 ) -> None:
     with pytest.MonkeyPatch.context() as patch:
@@ -475,7 +476,7 @@ def test_git_pushes_with_the_token_of_the_run_and_shows_it_to_nobody_else(
         root = github.project.path
         encoded = base64.b64encode(b"x-access-token:of the run").decode()
         basic = f"AUTHORIZATION: basic {encoded}"
-        for host, place, header in (
+        for host, prefix, header in (
             (GitHub(root, GITHUB), "https://github.com/", basic),
             (
                 AzureRepos(root, AZURE),
@@ -484,31 +485,31 @@ def test_git_pushes_with_the_token_of_the_run_and_shows_it_to_nobody_else(
             ),
         ):
             shell = host.settings()
-            said = subprocess.run(
-                ["git", "config", "--get-urlmatch", "http.extraheader", f"{place}acme/demo"],
+            process = subprocess.run(
+                ["git", "config", "--get-urlmatch", "http.extraheader", f"{prefix}acme/demo"],
                 env=os.environ | shell,
                 capture_output=True,
                 text=True,
                 check=False,
             )
-            assert said.stdout.strip() == header
+            assert process.stdout.strip() == header
         assert GitHub(root, "git@github.com:acme/demo.git").settings() == {}
 
 
-def test_settings_that_change_what_git_prints_change_nothing(
+def test_git_settings_do_not_affect_the_proposal(
     github: Origin, template: Template, tmp_path: Path
 ) -> None:
     github.project.edit({"größe.txt": "MINE\n"})
     git(github.project.path, "push", "--quiet", "origin", "HEAD")
     shell = hostile_shell(template, tmp_path / "settings")
-    before = github.project.picture()
-    done = github.propose(**shell)
-    assert done.status == 0, done.said
-    assert "opened: https://github.com/acme/demo/pull/7" in done.out
-    assert github.project.picture() == before
+    before = github.project.snapshot()
+    outcome = github.propose(**shell)
+    assert outcome.status == 0, outcome.printed
+    assert "opened: https://github.com/acme/demo/pull/7" in outcome.out
+    assert github.project.snapshot() == before
     commit = git(github.bare, "cat-file", "commit", HEAD)
     assert "\nencoding " not in commit
     assert "\n  updated      a.py\n" in commit
-    github.answer(list=[at_github()], edit="")
-    assert "holds this update already" in github.propose(**shell).out
+    github.answer(list=[github_pull_request()], edit="")
+    assert "has this update already" in github.propose(**shell).out
     assert not (tmp_path / "settings" / "called").exists()

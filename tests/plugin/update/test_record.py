@@ -1,4 +1,4 @@
-"""A render leaves the record of the template and a first commit besides its files."""
+"""The record of the template and the first commit of a render."""
 
 import json
 import os
@@ -16,7 +16,7 @@ from tests.plugin.update.rendering import Rendered
 from tests.plugin.update.updating import URL, Template, git, read
 
 WORD = "not-for-others"
-NOBODY = {"GIT_CONFIG_NOSYSTEM": "1", "EMAIL": ""}
+NO_GIT_USER = {"GIT_CONFIG_NOSYSTEM": "1", "EMAIL": ""}
 Render = Callable[..., subprocess.CompletedProcess[str]]
 
 
@@ -34,7 +34,7 @@ def released(questions: Path, tmp_path_factory: pytest.TempPathFactory) -> Templ
 
 @pytest.fixture
 def render(released: Template, tmp_path: Path) -> Render:
-    """Call cookiecutter as a person who has not configured git."""
+    """Run cookiecutter as a user without a git configuration."""
 
     def call(
         template: str = URL, *options: str, folder: str = "output", **environment: str
@@ -46,7 +46,7 @@ def render(released: Template, tmp_path: Path) -> Render:
         return subprocess.run(
             command,
             cwd=tmp_path / folder,
-            env=released.shell | NOBODY | {"HOME": str(home)} | environment,
+            env=released.shell | NO_GIT_USER | {"HOME": str(home)} | environment,
             capture_output=True,
             text=True,
         )
@@ -55,25 +55,25 @@ def render(released: Template, tmp_path: Path) -> Render:
 
 
 def rendered(tmp_path: Path, folder: str = "output") -> Rendered:
-    """Return the project that was rendered."""
+    """Return the rendered project."""
     return Rendered(tmp_path / folder / "temperature-anomalies")
 
 
 class TestRecord:
-    def test_says_address_commit_tag_and_answers(
+    def test_has_address_commit_tag_and_answers(
         self, render: Render, released: Template, tmp_path: Path
     ) -> None:
         assert render().returncode == 0
-        found = rendered(tmp_path).record
-        assert found["template"] == URL
-        assert found["commit"] == released.commits["v1.0.0"]
-        assert found["checkout"] == "v1.0.0"
-        assert found["directory"] is None
-        answers = found["context"]["cookiecutter"]
+        record = rendered(tmp_path).record
+        assert record["template"] == URL
+        assert record["commit"] == released.commits["v1.0.0"]
+        assert record["checkout"] == "v1.0.0"
+        assert record["directory"] is None
+        answers = record["context"]["cookiecutter"]
         assert answers.pop("_template") == URL
         assert answers.pop("_commit") == released.commits["v1.0.0"]
-        asked = [key for key in released.questions if not key.startswith("_")]
-        assert sorted(answers) == sorted(asked)
+        keys = [key for key in released.questions if not key.startswith("_")]
+        assert sorted(answers) == sorted(keys)
         assert answers["license"] == "MIT"
 
     @pytest.mark.parametrize(
@@ -88,20 +88,20 @@ class TestRecord:
         options: tuple[str, ...],
         shell: bool,
     ) -> None:
-        """As `git clone URL && cookiecutter ./template`, whatever the output folder is."""
-        place = tmp_path / "output"
-        place.mkdir()
-        git(place, "clone", "--quiet", str(released.path), "template")
-        git(place / "template", "remote", "set-url", "origin", URL)
+        """Like `git clone URL && cookiecutter ./template`, for any output folder."""
+        folder = tmp_path / "output"
+        folder.mkdir()
+        git(folder, "clone", "--quiet", str(released.path), "template")
+        git(folder / "template", "remote", "set-url", "origin", URL)
         if options and ".." in options[1] and not shell:
-            pytest.skip("where it was started is nowhere to be seen")
-        said = render("./template", *options, PWD=str(place) if shell else "/")
-        assert said.returncode == 0, said.stderr
-        made = Path(os.path.normpath(place / (options[1] if options else ".")))
-        found = Rendered(made / "temperature-anomalies").record
-        assert found["template"] == URL
-        assert found["commit"] == released.commits["v1.0.0"]
-        assert found["checkout"] == "v1.0.0"
+            pytest.skip("the starting folder is unknown")
+        process = render("./template", *options, PWD=str(folder) if shell else "/")
+        assert process.returncode == 0, process.stderr
+        target = Path(os.path.normpath(folder / (options[1] if options else ".")))
+        record = Rendered(target / "temperature-anomalies").record
+        assert record["template"] == URL
+        assert record["commit"] == released.commits["v1.0.0"]
+        assert record["checkout"] == "v1.0.0"
 
     def test_holds_no_path_of_this_machine(self, render: Render, tmp_path: Path) -> None:
         render()
@@ -122,19 +122,19 @@ class TestRecord:
         clone = tmp_path / "clone"
         git(tmp_path, "clone", "--quiet", str(released.path), str(clone))
         git(clone, "remote", "set-url", "origin", address)
-        said = render(str(clone))
+        process = render(str(clone))
         text = rendered(tmp_path).read(".cruft.json")
         assert json.loads(text)["template"] == public
         assert WORD not in text
-        assert WORD not in said.stdout + said.stderr
+        assert WORD not in process.stdout + process.stderr
 
     def test_is_left_out_for_a_folder_without_address(
         self, render: Render, questions: Path, tmp_path: Path
     ) -> None:
-        said = render(str(questions))
-        assert said.returncode == 0
-        assert "not a clone of a git repository" in said.stdout
-        assert "--link URL" in said.stdout
+        process = render(str(questions))
+        assert process.returncode == 0
+        assert "not a clone of a git repository" in process.stdout
+        assert "--link URL" in process.stdout
         assert not rendered(tmp_path).has_file(".cruft.json")
 
     @pytest.mark.parametrize("scheme", ["", "file://"])
@@ -143,27 +143,27 @@ class TestRecord:
     ) -> None:
         clone = tmp_path / "clone"
         git(tmp_path, "clone", "--quiet", f"{scheme}{released.path}", str(clone))
-        said = render(str(clone))
-        assert said.returncode == 0
-        assert "a local folder" in said.stdout
+        process = render(str(clone))
+        assert process.returncode == 0
+        assert "a local folder" in process.stdout
         assert not rendered(tmp_path).has_file(".cruft.json")
 
     @pytest.mark.parametrize(
-        ("what", "reason"),
+        ("state", "reason"),
         [("changed", "has uncommitted changes"), ("ahead", "was not pushed")],
     )
-    def test_is_left_out_for_what_others_cannot_get(
-        self, render: Render, released: Template, tmp_path: Path, what: str, reason: str
+    def test_is_left_out_for_unpublished_changes(
+        self, render: Render, released: Template, tmp_path: Path, state: str, reason: str
     ) -> None:
         clone = tmp_path / "clone"
         git(tmp_path, "clone", "--quiet", str(released.path), str(clone))
         git(clone, "remote", "set-url", "origin", URL)
         (clone / "hooks" / "more.txt").write_text("more\n", encoding="utf-8")
-        if what == "ahead":
+        if state == "ahead":
             git(clone, "add", "--all")
             git(clone, "commit", "--quiet", "--message", "mine")
-        said = render(str(clone))
-        assert reason in said.stdout
+        process = render(str(clone))
+        assert reason in process.stdout
         assert not rendered(tmp_path).has_file(".cruft.json")
 
     def test_is_left_out_for_an_archive(
@@ -171,9 +171,9 @@ class TestRecord:
     ) -> None:
         archive = tmp_path / "template.zip"
         git(released.path, "archive", "--prefix=template/", f"--output={archive}", "v1.0.0")
-        said = render(str(archive))
-        assert said.returncode == 0, said.stderr
-        assert "not a clone of a git repository" in said.stdout
+        process = render(str(archive))
+        assert process.returncode == 0, process.stderr
+        assert "not a clone of a git repository" in process.stdout
         assert not rendered(tmp_path).has_file(".cruft.json")
         assert git(rendered(tmp_path).path, "log", "--oneline").count("\n") == 1
 
@@ -185,10 +185,10 @@ class TestRecord:
         git(many.path, "init", "--quiet", "--initial-branch=main")
         git(many.path, "add", "--all", "--force")
         git(many.path, "commit", "--quiet", "--message", "all")
-        said = render(many.url, "--directory", "ml/small", **many.shell)
-        assert said.returncode == 0, said.stderr
-        found = rendered(tmp_path).record
-        assert (found["directory"], found["checkout"]) == ("ml/small", None)
+        process = render(many.url, "--directory", "ml/small", **many.shell)
+        assert process.returncode == 0, process.stderr
+        record = rendered(tmp_path).record
+        assert (record["directory"], record["checkout"]) == ("ml/small", None)
 
 
 class TestFirstCommit:
@@ -200,19 +200,17 @@ class TestFirstCommit:
         assert set(git(project.path, "ls-files").splitlines()) == project.files
         assert "ignored.pyc" in project.files
 
-    def test_is_made_by_nobody_where_git_knows_no_name(
-        self, render: Render, tmp_path: Path
-    ) -> None:
+    def test_has_a_default_author_without_a_git_user(self, render: Render, tmp_path: Path) -> None:
         render()
         author = git(rendered(tmp_path).path, "log", "--format=%an <%ae>").strip()
         assert author == "template <template@localhost>"
 
-    def test_is_made_by_whom_git_knows(self, render: Render, tmp_path: Path) -> None:
+    def test_has_the_git_user_as_author(self, render: Render, tmp_path: Path) -> None:
         name = {"GIT_AUTHOR_NAME": "Ada", "GIT_AUTHOR_EMAIL": "ada@example.com"}
         assert render(**name).returncode == 0
         assert git(rendered(tmp_path).path, "log", "--format=%an").strip() == "Ada"
 
-    def test_is_made_with_signing_hooks_and_ignored_files_in_the_users_settings(
+    def test_ignores_signing_hooks_and_excluded_files_of_the_user(
         self, render: Render, released: Template, tmp_path: Path
     ) -> None:
         hooks = tmp_path / "git-hooks"
@@ -243,35 +241,35 @@ class TestFirstCommit:
             "?? temperature-anomalies/"
         ]
 
-    def test_is_not_made_without_git_and_that_is_said(
+    def test_is_skipped_with_a_message_without_git(
         self, render: Render, questions: Path, tmp_path: Path
     ) -> None:
         (tmp_path / "no-programs").mkdir()
-        said = render(str(questions), PATH=str(tmp_path / "no-programs"))
-        assert said.returncode == 0, said.stderr
-        assert "There is no first commit: there is no git on PATH" in said.stdout
+        process = render(str(questions), PATH=str(tmp_path / "no-programs"))
+        assert process.returncode == 0, process.stderr
+        assert "There is no first commit: there is no git on PATH" in process.stdout
         assert not (rendered(tmp_path).path / ".git").exists()
 
 
-def test_two_renders_are_the_same_files(render: Render, tmp_path: Path) -> None:
+def test_two_renders_have_identical_files(render: Render, tmp_path: Path) -> None:
     render(folder="one")
     render(folder="two")
     assert read(rendered(tmp_path, "one").path) == read(rendered(tmp_path, "two").path)
 
 
-def test_a_render_that_is_only_compared_leaves_nothing_behind(
+def test_a_render_for_comparison_has_no_record_and_no_repository(
     released: Template, derive: Callable[..., dict[str, str]], tmp_path: Path
 ) -> None:
-    """Cruft says where the template is, but not where it renders to."""
+    """Cruft passes the location of the template, but not the output folder."""
     from cookiecutter.generate import generate_files
 
     context = {"cookiecutter": derive() | {"_template": URL, "_commit": "0" * 40}}
     generate_files(released.checkout("v1.0.0"), context, tmp_path)
-    made = {path.name for path in (tmp_path / "temperature-anomalies").iterdir()}
-    assert not made & {".git", ".cruft.json"}
+    names = {path.name for path in (tmp_path / "temperature-anomalies").iterdir()}
+    assert not names & {".git", ".cruft.json"}
 
 
-def test_the_record_is_no_secret_to_the_projects_checks(baked: Callable[[], Rendered]) -> None:
+def test_secret_checks_of_the_project_skip_the_record(baked: Callable[[], Rendered]) -> None:
     repositories = yaml.safe_load(baked().read(".pre-commit-config.yaml"))["repos"]
     hooks = [hook for repository in repositories for hook in repository["hooks"]]
     (hook,) = (hook for hook in hooks if hook["id"] == "detect-secrets")

@@ -1,4 +1,4 @@
-"""The updater's command line: what it takes and refuses; a refusal changes nothing."""
+"""The updater's command line: accepted and refused options; a refusal changes nothing."""
 
 import json
 import os
@@ -16,7 +16,7 @@ from tests.plugin.update.updating import FIRST, SECOND, Project, Template, git, 
 
 @pytest.fixture(scope="module")
 def template(tmp_path_factory: pytest.TempPathFactory) -> Template:
-    """A template with two releases, and a candidate of a third."""
+    """A template with two releases, and a release candidate of a third."""
     template = Template(tmp_path_factory.mktemp("template") / "small")
     template.release("v1.9.0", FIRST)
     template.release("v1.10.0", SECOND)
@@ -40,7 +40,7 @@ def project(rendered: Project, template: Template, tmp_path: Path) -> Project:
 def nothing_left_behind(
     tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[None]:
-    """Give each update its own folder for temporary files, and look at it afterwards."""
+    """Check that an update leaves its own folder for temporary files empty."""
     folder = tmp_path_factory.mktemp("scratch")
     monkeypatch.setenv("TMPDIR", str(folder))
     yield
@@ -48,34 +48,32 @@ def nothing_left_behind(
 
 
 class TestReleases:
-    def test_the_newest_is_taken_by_number_and_no_candidate(self, project: Project) -> None:
+    def test_the_highest_version_except_candidates_is_the_default(self, project: Project) -> None:
         assert project.update().status == 0
         assert project.state["checkout"] == "v1.10.0"
 
-    def test_check_says_that_there_is_a_newer_one_and_changes_nothing(
-        self, project: Project
-    ) -> None:
-        before = project.picture()
+    def test_check_reports_a_newer_release_without_changes(self, project: Project) -> None:
+        before = project.snapshot()
         newer = project.update("--check")
         assert newer.status == 1
         assert "at v1.9.0; the newest release is v1.10.0" in newer.out
-        assert project.picture() == before
+        assert project.snapshot() == before
 
-    def test_check_is_content_with_the_newest(self, project: Project) -> None:
+    def test_check_passes_for_the_newest_release(self, project: Project) -> None:
         project.update()
         assert project.update("--check").status == 0
 
-    def test_another_can_be_named(self, project: Project) -> None:
+    def test_to_selects_another_release(self, project: Project) -> None:
         assert project.update("--to", "v2.0.0rc1").status == 0
         assert project.text("same.py") == "candidate\n"
         assert project.state["checkout"] == "v2.0.0rc1"
 
-    def test_a_branch_can_be_named_and_is_recorded_by_its_commit(self, project: Project) -> None:
+    def test_to_accepts_a_branch_and_records_its_commit(self, project: Project) -> None:
         assert project.update("--to", "main").status == 0
         assert project.state["checkout"] is None
         assert project.state["commit"] == project.template.commits["v2.0.0rc1"]
 
-    def test_a_project_ahead_of_the_newest_stays_where_it_is(self, project: Project) -> None:
+    def test_a_project_ahead_of_the_newest_release_is_not_changed(self, project: Project) -> None:
         project.update("--to", "main")
         project.commit()
         ahead = project.update()
@@ -83,14 +81,12 @@ class TestReleases:
         assert "nothing to do" in ahead.out
         assert project.update("--check").status == 0
 
-    def test_one_that_is_not_there_is_refused(self, project: Project) -> None:
+    def test_an_unknown_revision_is_refused(self, project: Project) -> None:
         refused = project.update("--to", "v9")
         assert refused.status == 2
         assert "no tag, branch or commit v9 (tags: v1.10.0, v1.9.0, v2.0.0rc1)" in refused.err
 
-    def test_a_template_without_one_is_refused_unless_a_branch_is_named(
-        self, tmp_path: Path
-    ) -> None:
+    def test_a_template_without_releases_requires_a_branch(self, tmp_path: Path) -> None:
         template = Template(tmp_path / "young", "https://templates.example/young.git")
         template.release("draft", {"a.py": lines("a")})
         project = template.project("draft", tmp_path / "project")
@@ -102,26 +98,26 @@ class TestReleases:
 
 
 class TestDryRun:
-    def test_says_what_an_update_would_and_changes_nothing(self, project: Project) -> None:
+    def test_reports_like_an_update_without_changes(self, project: Project) -> None:
         project.edit({"a.py": lines("a", l10="MINE")})
-        before = project.picture()
+        before = project.snapshot()
         dry = project.update("--dry-run")
-        assert project.picture() == before
-        wet = project.update()
-        assert (dry.status, dry.report) == (wet.status, wet.report)
+        assert project.snapshot() == before
+        real = project.update()
+        assert (dry.status, dry.report) == (real.status, real.report)
         assert dry.status == 1
 
 
 class TestAbort:
-    def test_gives_everything_back(self, project: Project) -> None:
+    def test_restores_everything(self, project: Project) -> None:
         project.edit({"a.py": lines("a", l10="MINE"), "dropped.py": lines("dropped", l3="MINE")})
-        before = project.picture()
+        before = project.snapshot()
         assert project.update().status == 1
-        assert project.picture() != before
+        assert project.snapshot() != before
         assert project.update("--abort").status == 0
-        assert project.picture() == before
+        assert project.snapshot() == before
 
-    def test_puts_aside_what_was_edited_since(self, project: Project) -> None:
+    def test_saves_edits_made_since_the_update(self, project: Project) -> None:
         project.update()
         project.write({"a.py": "settled by hand\n", "notes.txt": "MINE\n"})
         aborted = project.update("--abort")
@@ -138,34 +134,34 @@ class TestAbort:
     def test_is_refused_after_a_commit(self, project: Project) -> None:
         project.update()
         project.commit()
-        before = project.picture()
+        before = project.snapshot()
         assert project.update("--abort").status == 2
-        assert project.picture() == before
+        assert project.snapshot() == before
 
 
 class TestRefusals:
     """Each ends with status 2 and changes nothing."""
 
     def refused(self, project: Project, words: str, *arguments: str, **environment: str) -> None:
-        before = project.picture()
+        before = project.snapshot()
         refused = project.update(*arguments, **environment)
-        assert refused.status == 2, refused.said
+        assert refused.status == 2, refused.printed
         assert words in refused.err
         assert "Traceback" not in refused.err
-        assert project.picture() == before
+        assert project.snapshot() == before
 
     @pytest.mark.parametrize("staged", [False, True])
-    def test_changes_that_are_not_committed(self, project: Project, staged: bool) -> None:
+    def test_uncommitted_changes(self, project: Project, staged: bool) -> None:
         project.write({"same.py": "MINE\n"})
         if staged:
             git(project.path, "add", "same.py")
         self.refused(project, "  same.py")
 
-    def test_an_update_that_is_not_committed(self, project: Project) -> None:
+    def test_an_uncommitted_update(self, project: Project) -> None:
         project.update()
         self.refused(project, "--abort")
 
-    def test_a_merge_that_is_going_on(self, project: Project) -> None:
+    def test_a_merge_in_progress(self, project: Project) -> None:
         git(project.path, "branch", "other")
         project.edit({"a.py": "one\n"})
         git(project.path, "checkout", "--quiet", "other")
@@ -173,26 +169,26 @@ class TestRefusals:
         git(project.path, "merge", "main", check=False)
         self.refused(project, "a merge is in progress")
 
-    def test_a_record_that_is_not_there(self, project: Project) -> None:
+    def test_a_missing_record(self, project: Project) -> None:
         project.edit({".cruft.json": None})
         self.refused(project, "--link URL")
 
     @pytest.mark.parametrize("text", ["", "{}", "[1]", "<<<<<<< yours\n"])
-    def test_a_record_that_cannot_be_read(self, project: Project, text: str) -> None:
+    def test_an_unreadable_record(self, project: Project, text: str) -> None:
         project.edit({".cruft.json": text})
         self.refused(project, ".cruft.json is not a record of a template")
 
-    def test_a_commit_that_the_template_has_no_more(self, project: Project) -> None:
+    def test_a_commit_missing_from_the_template(self, project: Project) -> None:
         text = project.text(".cruft.json").replace(project.template.commits["v1.9.0"], "0" * 40)
         project.edit({".cruft.json": text})
         self.refused(project, "history rewritten")
 
-    def test_a_template_that_does_not_answer(self, project: Project) -> None:
+    def test_an_unreachable_template(self, project: Project) -> None:
         self.refused(project, "could not be read", GIT_CONFIG_GLOBAL=os.devnull,
                      GIT_CONFIG_COUNT="1", GIT_CONFIG_KEY_0="url./nowhere/.insteadOf",
                      GIT_CONFIG_VALUE_0="https://templates.example/")  # fmt: skip
 
-    def test_a_folder_that_is_in_no_repository(self, project: Project) -> None:
+    def test_a_folder_outside_a_repository(self, project: Project) -> None:
         shutil.rmtree(project.path / ".git")
         before = read(project.path)
         refused = project.update(GIT_CEILING_DIRECTORIES=str(project.path.parent))
@@ -202,16 +198,16 @@ class TestRefusals:
 
     def test_a_machine_without_git(self, project: Project, tmp_path: Path) -> None:
         (tmp_path / "no-programs").mkdir()
-        self.refused(project, "no git on PATH", PATH=str(tmp_path / "no-programs"))
+        self.refused(project, "git is not on PATH", PATH=str(tmp_path / "no-programs"))
 
-    def test_a_git_that_is_too_old(self, project: Project, tmp_path: Path) -> None:
+    def test_an_outdated_git(self, project: Project, tmp_path: Path) -> None:
         programs = tmp_path / "programs"
         programs.mkdir()
         (programs / "git").write_text("#!/bin/sh\necho git version 2.30.1\n", encoding="utf-8")
         (programs / "git").chmod(0o755)
         self.refused(project, "needs git 2.38", PATH=f"{programs}:{os.environ['PATH']}")
 
-    def test_another_git_command_at_work(self, project: Project) -> None:
+    def test_a_running_git_command(self, project: Project) -> None:
         (project.path / ".git" / "index.lock").touch()
         self.refused(project, "another git command")
         assert (project.path / ".git" / "index.lock").exists()
@@ -220,7 +216,7 @@ class TestRefusals:
         block = "import sys\nsys.modules['cookiecutter'] = None\n"
         program = tmp_path / "blocked.py"
         program.write_text(block, encoding="utf-8")
-        # The renderer is started without site-packages by an interpreter of its own.
+        # A separate interpreter starts the renderer without site-packages.
         bare = tmp_path / "bare" / "python"
         bare.parent.mkdir()
         bare.write_text(f'#!/bin/sh\nexec {sys.executable} -S "$@"\n', encoding="utf-8")
@@ -235,7 +231,7 @@ class TestRefusals:
 
 
 class TestIsolation:
-    def test_settings_of_the_user_change_nothing(self, project: Project, tmp_path: Path) -> None:
+    def test_user_settings_are_ignored(self, project: Project, tmp_path: Path) -> None:
         home = tmp_path / "hostile"
         home.mkdir()
         (home / ".cookiecutterrc").write_text(
@@ -266,8 +262,8 @@ class TestIsolation:
             "GIT_DIR": str(home / "elsewhere"),
             "GIT_INDEX_FILE": str(home / "elsewhere.index"),
         }
-        done = project.update(**hostile)
-        assert done.status == 0, done.said
+        outcome = project.update(**hostile)
+        assert outcome.status == 0, outcome.printed
         assert project.text("new.py") == lines("old", l3="TEMPLATE", l25="MINE")
         assert "HOSTILE" not in project.text(".cruft.json")
         assert not (home / "ran").exists()
@@ -275,12 +271,12 @@ class TestIsolation:
             ".cookiecutterrc", ".gitconfig", "attributes", "hooks",
         }  # fmt: skip
 
-    def test_needs_no_name_of_the_user(self, project: Project) -> None:
-        done = project.update(GIT_COMMITTER_NAME="", GIT_AUTHOR_NAME="", EMAIL="")
-        assert done.status == 0, done.said
+    def test_needs_no_git_user(self, project: Project) -> None:
+        outcome = project.update(GIT_COMMITTER_NAME="", GIT_AUTHOR_NAME="", EMAIL="")
+        assert outcome.status == 0, outcome.printed
 
-    def test_opens_no_connection_but_gits(self, project: Project, tmp_path: Path) -> None:
-        """The renderer, which ignores such a file, opens none either: its sockets are counted."""
+    def test_only_git_opens_connections(self, project: Project, tmp_path: Path) -> None:
+        """The renderer ignores sitecustomize.py, so a wrapper makes it load the file."""
         code = (
             "import socket, sys\n"
             "def refuse(*arguments, **options):\n"
@@ -300,10 +296,10 @@ class TestIsolation:
         with (tmp_path / "sitecustomize.py").open("a", encoding="utf-8") as file:
             file.write(f"sys.executable = {str(wrapper)!r}\n")
         path = os.pathsep.join([str(tmp_path), str(SOURCES)])
-        done = project.update(PYTHONPATH=path)
-        assert done.status == 0, done.said
+        outcome = project.update(PYTHONPATH=path)
+        assert outcome.status == 0, outcome.printed
 
-    def test_hooks_of_the_template_take_part(self, tmp_path: Path) -> None:
+    def test_template_hooks_are_executed(self, tmp_path: Path) -> None:
         template = Template(tmp_path / "hooked", "https://templates.example/hooked.git")
         hook = "from pathlib import Path\nPath('made.txt').write_text('{}\\n')\nprint('hello')\n"
         broken = {"hooks/post_gen_project.py": "raise SystemExit('broken')\n"}
@@ -314,7 +310,7 @@ class TestIsolation:
         assert project.text("made.txt") == "one\n"
         assert project.update().status == 0
         assert project.text("made.txt") == "two\n"
-        # A release whose hook is broken can be left, but not entered.
+        # Projects can be updated from a release with a broken hook, but not to it.
         project.commit()
         assert project.update("--to", "v0").status == 2
         text = project.text(".cruft.json").replace(template.commits["v2"], template.commits["v0"])
@@ -323,9 +319,9 @@ class TestIsolation:
 
 
 class TestRender:
-    """A file is not rendered twice if nothing it depends on has changed, and only then."""
+    """A file is rendered only once if, and only if, none of its dependencies has changed."""
 
-    def test_of_a_file_follows_what_it_includes(self, tmp_path: Path) -> None:
+    def test_depends_on_included_files(self, tmp_path: Path) -> None:
         template = Template(tmp_path / "parts", "https://templates.example/parts.git")
         files = {
             "whole.txt": "{% include 'part.txt' %}\n",
@@ -362,8 +358,8 @@ class TestMonorepo:
         inner.edit({"a.py": lines("a", l10="MINE"), "old.py": lines("old", l25="MINE")})
         (root / "other.txt").write_text("in the works\n", encoding="utf-8")
         before = {"mono": read(root), "index": git(root, "ls-files", "--stage")}
-        done = inner.update()
-        assert done.status == 1, done.said
+        outcome = inner.update()
+        assert outcome.status == 1, outcome.printed
         assert inner.text("new.py") == lines("old", l3="TEMPLATE", l25="MINE")
         assert "UU ml/demo/a.py" in git(root, "status", "--porcelain")
         assert (root / "other.txt").read_text(encoding="utf-8") == "in the works\n"
@@ -372,26 +368,26 @@ class TestMonorepo:
 
 
 class TestLink:
-    def test_makes_a_project_without_record_updatable(self, project: Project) -> None:
+    def test_makes_a_project_without_a_record_updatable(self, project: Project) -> None:
         record = json.loads(project.text(".cruft.json"))
         project.edit({".cruft.json": None, "a.py": lines("a", l25="MINE")})
         linked = project.update("--link", project.template.url, "--to", "v1.9.0")
-        assert linked.status == 0, linked.said
+        assert linked.status == 0, linked.printed
         total = len(FIRST)
-        assert f"Of the {total} files of such a project {total - 1} are here" in linked.out
+        assert f"Of the {total} files of such a project, {total - 1} are identical" in linked.out
         assert json.loads(project.text(".cruft.json")) == record
         project.commit()
         assert project.update().status == 0
         assert project.text("a.py") == lines("a", l10="TEMPLATE", l25="MINE")
 
-    def test_overwrites_no_record(self, project: Project) -> None:
-        before = project.picture()
+    def test_does_not_overwrite_a_record(self, project: Project) -> None:
+        before = project.snapshot()
         assert project.update("--link", "https://elsewhere.example/x.git").status == 2
-        assert project.picture() == before
+        assert project.snapshot() == before
 
 
-def test_a_project_made_without_the_template_adopts_it(template: Template, tmp_path: Path) -> None:
-    """By the commands of docs/how-to/updating.md."""
+def test_a_project_from_elsewhere_adopts_the_template(template: Template, tmp_path: Path) -> None:
+    """Uses the commands of docs/how-to/updating.md."""
     fresh = template.project("v1.9.0", tmp_path / "fresh")
     mine = Project(tmp_path / "mine", template)
     mine.path.mkdir()

@@ -1,4 +1,4 @@
-"""Cruft's own commands work on projects of this template, in turns with the updater."""
+"""Cruft and the updater can alternate on projects of this template."""
 
 import json
 import shutil
@@ -41,7 +41,7 @@ class TestSmallTemplate:
         template.release("v3", {"same.py": lines("same", l3="THIRD")})
         return template.project("v1", tmp_path / "project")
 
-    def test_is_updated_by_ours_and_then_by_cruft(self, project: Project) -> None:
+    def test_is_updated_by_the_plugin_and_then_by_cruft(self, project: Project) -> None:
         assert project.update("--to", "v2").status == 0
         project.commit()
         template = project.template
@@ -53,7 +53,7 @@ class TestSmallTemplate:
         assert project.text("same.py") == lines("same", l3="THIRD")
         assert project.state["commit"] == template.commits["v3"]
 
-    def test_is_updated_by_cruft_and_then_by_ours(self, project: Project) -> None:
+    def test_is_updated_by_cruft_and_then_by_the_plugin(self, project: Project) -> None:
         updated = cruft(project.template, project.path, "update", "-y", "--checkout", "v2")
         assert updated.returncode == 0, updated.stderr
         project.edit({"same.py": lines("same", l25="MINE")})
@@ -63,7 +63,7 @@ class TestSmallTemplate:
 
 
 class TestThisTemplate:
-    """Its questions and hooks, with hardly a file to render."""
+    """Its questions and hooks, with few files to render."""
 
     @pytest.fixture
     def released(self, questions: Path, tmp_path: Path) -> Template:
@@ -76,12 +76,12 @@ class TestThisTemplate:
         template.release("v2", {"same.py": lines("same", l3="TEMPLATE")})
         return template
 
-    def test_is_rendered_by_cruft_and_updated_by_either(
+    def test_is_rendered_by_cruft_and_updated_by_both(
         self, released: Template, tmp_path: Path
     ) -> None:
-        made = cruft(released, tmp_path, "create", URL, "--no-input", "--checkout", "v1")
-        assert made.returncode == 0, made.stderr
-        assert "git init && git add --all" in made.stdout
+        created = cruft(released, tmp_path, "create", URL, "--no-input", "--checkout", "v1")
+        assert created.returncode == 0, created.stderr
+        assert "git init && git add --all" in created.stdout
         project = Project(tmp_path / "temperature-anomalies", released)
         assert not project.has(".git")
         git(project.path, "init", "--quiet", "--initial-branch=main")

@@ -1,4 +1,4 @@
-"""An update needs no environment but one with cookiecutter, and makes that one itself."""
+"""An update needs only an environment with cookiecutter, which it creates."""
 
 import os
 import subprocess
@@ -14,13 +14,13 @@ from tests.plugin.update.rendering import ROOT, SOURCES, USERS_ENVIRONMENT
 from tests.plugin.update.updating import Outcome, Project, Template, lines, two_releases
 
 HERE = Path(sysconfig.get_path("purelib"))
-# what cookiecutter and the command line need, and nothing else of this environment
+# the requirements of cookiecutter and the command line
 RENDERING = (
     *("arrow", "binaryornot", "certifi", "chardet", "charset_normalizer", "click", "cookiecutter"),
     *("dateutil", "idna", "jinja2", "markdown_it", "markupsafe", "mdurl", "pygments", "requests"),
     *("rich", "slugify", "six", "text_unidecode", "tzdata", "urllib3", "yaml"),
 )
-# Stands in for `uv`: makes an environment and links into it what this one holds.
+# Replaces `uv`: creates an environment and links the packages of this one into it.
 UV = """#!{python}
 import os, subprocess, sys
 from pathlib import Path
@@ -53,7 +53,7 @@ def project(template: Template, tmp_path: Path) -> Project:
 
 @pytest.fixture(scope="module")
 def packages(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of packages: cookiecutter and what it needs, no Kedro."""
+    """A folder of packages: cookiecutter and its requirements, without Kedro."""
     folder = tmp_path_factory.mktemp("packages")
     for name in RENDERING:
         if (HERE / name).exists():
@@ -68,7 +68,7 @@ def packages(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def bare(tmp_path: Path) -> Path:
-    """The interpreter of an environment that holds click alone."""
+    """The interpreter of an environment with only click."""
     folder = tmp_path / "bare"
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder], check=True)
     (site,) = folder.glob("lib/*/site-packages")
@@ -78,7 +78,7 @@ def bare(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def uv(tmp_path: Path, packages: Path) -> Iterator[Path]:
-    """A folder with a stand-in for uv, which notes how it is called."""
+    """A folder with a stand-in for uv that records its calls."""
     folder = tmp_path / "programs"
     folder.mkdir()
     text = UV.format(python=sys.executable, calls=str(folder / "calls"), linked=f"{packages}\n")
@@ -88,7 +88,7 @@ def uv(tmp_path: Path, packages: Path) -> Iterator[Path]:
 
 
 def update(python: Path, project: Project, *arguments: str, **variables: str) -> Outcome:
-    """Update by another interpreter."""
+    """Update with another interpreter."""
     process = subprocess.run(
         [python, "-m", "kedro_azure_mlops", "update", *arguments],
         cwd=project.path,
@@ -103,67 +103,67 @@ def path_with(programs: Path) -> dict[str, str]:
     return {"PATH": f"{programs}{os.pathsep}{os.environ['PATH']}"}
 
 
-def test_an_environment_is_made_once_and_used_again(
+def test_an_environment_is_created_once_and_reused(
     bare: Path, uv: Path, project: Project, tmp_path: Path
 ) -> None:
     cache = tmp_path / "cache"
     variables = path_with(uv) | {"XDG_CACHE_HOME": str(cache)}
     dry = update(bare, project, "--dry-run", **variables)
-    assert dry.status == 0, dry.said
+    assert dry.status == 0, dry.printed
     assert "installing cookiecutter into" in dry.err
     calls = (uv / "calls").read_text(encoding="utf-8").splitlines()
     assert [call.split()[0] for call in calls] == ["venv", "pip"]
     assert "--require-hashes" in calls[1]
     assert "--compile-bytecode" in calls[1], "or each update would compile cookiecutter"
     again = update(bare, project, **variables)
-    assert again.status == 0, again.said
+    assert again.status == 0, again.printed
     assert "installing" not in again.err
     assert project.text("a.py") == lines("a", l10="TEMPLATE")
     assert (uv / "calls").read_text(encoding="utf-8").splitlines() == calls
     assert len(list((cache / "kedro-azure-mlops").iterdir())) == 1, "no draft is left"
 
 
-def test_an_environment_that_cannot_be_made_is_explained_and_leaves_nothing(
+def test_a_failed_installation_is_explained_and_leaves_no_files(
     bare: Path, uv: Path, project: Project, tmp_path: Path
 ) -> None:
-    before = project.picture()
+    before = project.snapshot()
     variables = path_with(uv) | {"XDG_CACHE_HOME": str(tmp_path / "cache")}
     failed = update(bare, project, **variables, NO_INDEX="1")
     assert failed.status == 2
     assert "could not connect" in failed.err
     assert "PYTHONPATH=$(ls wheels/*.whl)" in failed.err
     assert "Traceback" not in failed.err
-    assert project.picture() == before
+    assert project.snapshot() == before
     assert list((tmp_path / "cache" / "kedro-azure-mlops").iterdir()) == []
     assert update(bare, project, **variables).status == 0
 
 
-def test_what_renders_nothing_installs_nothing(bare: Path, uv: Path, project: Project) -> None:
+def test_check_installs_no_packages(bare: Path, uv: Path, project: Project) -> None:
     checked = update(bare, project, "--check", **path_with(uv))
-    assert checked.status == 1, checked.said
+    assert checked.status == 1, checked.printed
     assert not (uv / "calls").exists()
 
 
-def test_the_wheel_alone_updates_with_a_python_that_has_cookiecutter(
+def test_a_python_with_cookiecutter_can_update_from_the_wheel(
     bare: Path, packages: Path, project: Project, tmp_path: Path
 ) -> None:
-    """The command of the message, where the project's environment is broken."""
+    """Uses the command that the message suggests for a broken environment."""
     wheel = tmp_path / "kedro_azure_mlops-0-py3-none-any.whl"
     with zipfile.ZipFile(wheel, "w") as archive:
         for file in (SOURCES / "kedro_azure_mlops").rglob("*"):
             if file.is_file() and file.suffix != ".pyc":
                 archive.write(file, file.relative_to(SOURCES))
     path = os.pathsep.join((str(wheel), str(packages)))
-    # the renderer sees no PYTHONPATH: as in an environment, its packages are installed
+    # the renderer ignores PYTHONPATH, so its packages are installed, as in an environment
     (site,) = bare.parent.parent.glob("lib/*/site-packages")
     (site / "linked.pth").write_text(f"{packages}\n", encoding="utf-8")
-    done = update(bare, project, PYTHONPATH=path)
-    assert done.status == 0, done.said
+    outcome = update(bare, project, PYTHONPATH=path)
+    assert outcome.status == 0, outcome.printed
     assert project.text("a.py") == lines("a", l10="TEMPLATE")
     assert project.update("--abort").status == 0
 
 
-def test_the_lock_is_that_of_cookiecutter_with_hashes() -> None:
+def test_the_lock_pins_cookiecutter_with_hashes() -> None:
     text = (SOURCES / "kedro_azure_mlops" / "update" / "requirements.txt").read_text("utf-8")
     pins = [line for line in text.splitlines() if "==" in line and not line.startswith((" ", "#"))]
     assert any(pin.startswith("cookiecutter==2.") for pin in pins)
@@ -174,7 +174,7 @@ def test_the_lock_is_that_of_cookiecutter_with_hashes() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("uv", [True, False], ids=["by_uv", "by_pip"])
 def test_the_lock_can_be_installed(bare: Path, project: Project, tmp_path: Path, uv: bool) -> None:
-    """From the package index of whoever runs the tests."""
+    """Uses the package index of the user who runs the tests."""
     ours = ROOT / ".uv" / "bin" / "uv"
     if uv and not ours.exists():
         pytest.skip("uv is not installed in .uv: sh tools/uv.sh --version")
@@ -183,14 +183,14 @@ def test_the_lock_can_be_installed(bare: Path, project: Project, tmp_path: Path,
         (project.path / ".uv" / "bin" / "uv").symlink_to(ours)
     index = {k: v for k, v in USERS_ENVIRONMENT.items() if k.startswith(("UV_", "PIP_", "SSL_"))}
     index |= {"UV_FIND_LINKS": "gone", "PIP_FIND_LINKS": "gone"}
-    done = update(bare, project, XDG_CACHE_HOME=str(tmp_path / "cache"), **index)
-    if done.status == 2 and "could not be made" in done.err:
+    outcome = update(bare, project, XDG_CACHE_HOME=str(tmp_path / "cache"), **index)
+    if outcome.status == 2 and "could not be created" in outcome.err:
         pytest.skip("no package index is reachable")
-    assert done.status == 0, done.said
+    assert outcome.status == 0, outcome.printed
     assert project.text("a.py") == lines("a", l10="TEMPLATE")
 
 
-def test_a_reader_that_goes_away_ends_it_quietly(project: Project, tmp_path: Path) -> None:
+def test_a_closed_pipe_ends_an_update_quietly(project: Project, tmp_path: Path) -> None:
     with (tmp_path / "errors").open("w+", encoding="utf-8") as errors:
         process = subprocess.Popen(
             [sys.executable, "-m", "kedro_azure_mlops", "update", "--dry-run"],
@@ -203,33 +203,33 @@ def test_a_reader_that_goes_away_ends_it_quietly(project: Project, tmp_path: Pat
         process.stdout.close()
         assert process.wait(timeout=60) == 141
         errors.seek(0)
-        said = errors.read()
-    assert "Traceback" not in said
-    assert "Exception" not in said
+        output = errors.read()
+    assert "Traceback" not in output
+    assert "Exception" not in output
 
 
-def test_a_bug_is_not_taken_for_conflicts(project: Project, tmp_path: Path) -> None:
+def test_a_bug_is_not_reported_as_conflicts(project: Project, tmp_path: Path) -> None:
     site = tmp_path / "site"
     site.mkdir()
     broken = "import kedro_azure_mlops.update.report as r\nr.make_report = lambda sides: 1 / 0\n"
     (site / "sitecustomize.py").write_text(broken, encoding="utf-8")
-    before = project.picture()
+    before = project.snapshot()
     failed = project.update(PYTHONPATH=os.pathsep.join((str(site), str(SOURCES))))
     assert failed.status == 2
     assert "ZeroDivisionError" in failed.err
     assert "this is a bug in the update" in failed.err
-    assert project.picture() == before
+    assert project.snapshot() == before
 
 
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
         (("--check", "--abort"), "give one"),
-        (("--pull-request", "--answer", "a=b"), "cannot take --answer"),
+        (("--pull-request", "--answer", "a=b"), "cannot be combined with --answer"),
         (("--nothing",), "No such option"),
     ],
 )
-def test_options_that_do_not_fit_are_refused(
+def test_incompatible_options_are_refused(
     project: Project, arguments: tuple[str, ...], words: str
 ) -> None:
     refused = project.update(*arguments)

@@ -1,6 +1,6 @@
-"""Content passes the project's own filters both ways; one that fails leaves nothing half written.
+"""Git filters of the project apply in both directions; a failing one leaves no partial update.
 
-git-lfs need not be installed: the driver here does the same, a pointer for the content.
+git-lfs need not be installed: the driver in this file also replaces contents with pointers.
 """
 
 import os
@@ -34,7 +34,7 @@ cat "{store}/$name"
 
 @pytest.fixture(scope="module")
 def template(tmp_path_factory: pytest.TempPathFactory) -> Template:
-    """A template that changes all pictures, and adds one; then changes one of them again."""
+    """A template whose releases change all pictures and add one, then change one again."""
     template = Template(tmp_path_factory.mktemp("template") / "small")
     template.release("v1", {**PICTURES, "a.py": lines("a"), "b.txt": lines("b"), "gone.py": "x\n"})
     changed = {name: content[::-1] for name, content in PICTURES.items()}
@@ -45,7 +45,7 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Template:
 
 
 def use_filter(project: Project, store: Path, *, required: bool = True) -> None:
-    """Set the driver up, as git-lfs sets itself up."""
+    """Set up the driver like git-lfs."""
     store.mkdir(exist_ok=True)
     for name, text in {"clean": CLEAN, "smudge": SMUDGE}.items():
         (store / name).write_text(text.format(store=store), encoding="utf-8")
@@ -61,7 +61,7 @@ def use_filter(project: Project, store: Path, *, required: bool = True) -> None:
 
 @pytest.fixture(scope="module")
 def filtered(template: Template, tmp_path_factory: pytest.TempPathFactory) -> Project:
-    """A project whose pictures pass the filter, for copies."""
+    """A project whose pictures are filtered, for copies."""
     project = template.project("v1", tmp_path_factory.mktemp("filtered"))
     use_filter(project, tmp_path_factory.mktemp("store"))
     project.write({".gitattributes": TRACK})
@@ -90,69 +90,71 @@ def copy(tmp_path: Path) -> Callable[[Project], Project]:
 
 @pytest.fixture
 def project(filtered: Project, copy: Callable[[Project], Project]) -> Project:
-    """A project whose pictures pass the filter."""
+    """A project whose pictures are filtered."""
     return copy(filtered)
 
 
 def blob(project: Project, name: str, stage: int = 0) -> str:
-    """Return what git holds of a file."""
+    """Return the content of a file in the index."""
     return git(project.path, "cat-file", "blob", f":{stage}:{name}")
 
 
-def accepted(project: Project, to: str, **environment: str) -> Outcome:
-    """Update, commit, and check that git sees nothing that differs from it."""
-    done = project.update("--to", to, **environment)
-    assert done.status == 0, done.said
+def update_and_commit(project: Project, to: str, **environment: str) -> Outcome:
+    """Update, commit, and check that git reports no differences."""
+    outcome = project.update("--to", to, **environment)
+    assert outcome.status == 0, outcome.printed
     project.commit(to)
-    git(project.path, "add", "--renormalize", ".")  # what the filters make of the files now
+    git(project.path, "add", "--renormalize", ".")  # apply the current filters
     assert project.status() == []
-    return done
+    return outcome
 
 
 class TestFilter:
-    def test_pictures_of_the_template_pass_it_both_ways(self, project: Project) -> None:
-        done = accepted(project, "v2")
-        assert ("updated", "p3.png") in done.report
-        assert ("added", "p6.png") in done.report
+    def test_pictures_of_the_template_are_cleaned_and_smudged(self, project: Project) -> None:
+        outcome = update_and_commit(project, "v2")
+        assert ("updated", "p3.png") in outcome.report
+        assert ("added", "p6.png") in outcome.report
         for name in ("p3.png", "p6.png"):
             assert blob(project, name).startswith("pointer ")
         assert (project.path / "p3.png").read_bytes() == PICTURES["p3.png"][::-1]
         assert (project.path / "p6.png").read_bytes() == b"\0six"
-        accepted(project, "v3")
+        update_and_commit(project, "v3")
         assert (project.path / "p1.png").read_bytes() == b"\0one"
 
-    def test_yours_is_kept_of_a_picture_that_both_changed(self, project: Project) -> None:
+    def test_keeps_your_version_of_a_picture_that_both_changed(self, project: Project) -> None:
         project.edit({"p2.png": b"\0mine"})
-        done = project.update("--to", "v2")
-        assert done.status == 1
-        assert [path for kind, path in done.report if kind == "conflict"] == ["p2.png"]
+        outcome = project.update("--to", "v2")
+        assert outcome.status == 1
+        assert [path for kind, path in outcome.report if kind == "conflict"] == ["p2.png"]
         assert (project.path / "p2.png").read_bytes() == b"\0mine"
         assert blob(project, "p2.png", stage=3).startswith("pointer ")
-        shown = next(line for line in done.out.splitlines() if "p2.png" in line).split("version: ")
+        shown = next(line for line in outcome.out.splitlines() if "p2.png" in line).split(
+            "version: "
+        )
         command = shown[1].rstrip(")").split()[1:]
         theirs = subprocess.run(["git", *command], cwd=project.path, capture_output=True).stdout
         assert theirs == PICTURES["p2.png"][::-1]
 
-    def test_pictures_from_before_the_filter_are_no_edits(
+    def test_pictures_committed_before_the_filter_do_not_count_as_edits(
         self, rendered: Project, copy: Callable[[Project], Project], tmp_path: Path
     ) -> None:
-        """`git add` alone does not store a file again because of its attributes."""
+        """`git add` does not store a file again after a change of its attributes."""
         project = copy(rendered)
         use_filter(project, tmp_path / "store")
         for name in PICTURES:
-            os.utime(project.path / name, (1e9, 1e9))  # not as young as the index
+            os.utime(project.path / name, (1e9, 1e9))  # older than the index
         git(project.path, "update-index", "--refresh")
         project.write({".gitattributes": TRACK})
         git(project.path, "add", ".gitattributes")
         git(project.path, "commit", "--quiet", "--message", "from now on")
         assert not blob(project, "p1.png").startswith("pointer ")
-        done = project.update("--to", "v2")
-        assert done.status == 0, done.said
+        outcome = project.update("--to", "v2")
+        assert outcome.status == 0, outcome.printed
         assert blob(project, "p1.png").startswith("pointer ")
         assert (project.path / "p1.png").read_bytes() == PICTURES["p1.png"][::-1]
 
     @pytest.mark.parametrize("where", ["info", "above"])
-    def test_is_found_wherever_git_looks(
+    def test_is_read_from_all_attribute_files_of_git(
         self, rendered: Project, copy: Callable[[Project], Project], tmp_path: Path, where: str
     ) -> None:
         project = copy(rendered)
@@ -165,11 +167,11 @@ class TestFilter:
         git(project.path, "add", "--renormalize", ".")
         git(project.path, "add", "--all", ":/")
         project.commit("pictures in the store")
-        accepted(project, "v2")
+        update_and_commit(project, "v2")
         assert git(project.path, "cat-file", "blob", ":./p6.png").startswith("pointer ")
         assert (project.path / "p6.png").read_bytes() == b"\0six"
 
-    def test_that_the_template_brings_is_used_at_once(self, tmp_path: Path) -> None:
+    def test_added_by_the_template_applies_immediately(self, tmp_path: Path) -> None:
         template = Template(tmp_path / "bringing", "https://templates.example/bringing.git")
         template.release("v1", {"p1.png": PICTURES["p1.png"], "same.png": b"\0same"})
         attributes = TRACK + "*.txt text working-tree-encoding=UTF-16LE-BOM\n"
@@ -178,54 +180,54 @@ class TestFilter:
         template.release("v2", files)
         project = template.project("v1", tmp_path / "project")
         use_filter(project, tmp_path / "store")
-        done = project.update()
-        assert done.status == 0, done.said
-        assert "git add --renormalize ." in done.out
+        outcome = project.update()
+        assert outcome.status == 0, outcome.printed
+        assert "git add --renormalize ." in outcome.out
         assert blob(project, "p1.png").startswith("pointer ")
         assert (project.path / "p1.png").read_bytes() == b"\0new"
         assert blob(project, "u.txt") == "grüße\n"
         assert (project.path / "u.txt").read_bytes() == text
 
-    def test_of_git_lfs_must_be_set_up_where_pictures_change(
+    def test_git_lfs_must_be_configured_for_changed_pictures(
         self, rendered: Project, copy: Callable[[Project], Project]
     ) -> None:
         project = copy(rendered)
         project.edit({".gitattributes": "*.png filter=lfs -text\n*.md filter=unknown\n"})
-        before = project.picture()
+        before = project.snapshot()
         refused = project.update("--to", "v2")
         assert refused.status == 2
         assert "git lfs install" in refused.err
-        assert project.picture() == before
+        assert project.snapshot() == before
         project.edit({".gitattributes": "*.gif filter=lfs -text\n*.py filter=unknown\n"})
         assert project.update("--to", "v2").status == 0
 
 
 class TestLineEndsAndEncodings:
-    def test_line_ends_of_the_project_are_written(
+    def test_uses_line_ends_of_the_project(
         self, rendered: Project, copy: Callable[[Project], Project]
     ) -> None:
         project = copy(rendered)
         project.edit({".gitattributes": "*.txt text eol=crlf\n"})
-        accepted(project, "v2")
+        update_and_commit(project, "v2")
         text = lines("b", l10="TEMPLATE")
         assert blob(project, "b.txt") == text
         assert project.text("b.txt") == text.replace("\n", "\r\n")
-        accepted(project, "v3")
+        update_and_commit(project, "v3")
 
-    def test_line_ends_of_the_users_settings_are_written(
+    def test_uses_line_ends_of_the_users_settings(
         self, rendered: Project, copy: Callable[[Project], Project]
     ) -> None:
         project = copy(rendered)
         git(project.path, "config", "core.autocrlf", "true")
-        accepted(project, "v2")
+        update_and_commit(project, "v2")
         text = lines("b", l10="TEMPLATE")
         assert blob(project, "b.txt") == text
         assert project.text("b.txt") == text.replace("\n", "\r\n")
         assert (project.path / "p1.png").read_bytes() == PICTURES["p1.png"][::-1]
-        accepted(project, "v3")
+        update_and_commit(project, "v3")
 
     @pytest.mark.parametrize("encoding", ["UTF-16", "UTF-16LE-BOM", "ISO-8859-1"])
-    def test_the_encoding_of_the_project_is_written(
+    def test_uses_the_encoding_of_the_project(
         self, rendered: Project, copy: Callable[[Project], Project], encoding: str
     ) -> None:
         project = copy(rendered)
@@ -234,12 +236,12 @@ class TestLineEndsAndEncodings:
         mine = lines("b", l25="größer")
         project.edit({"b.txt": mine.encode(name)})
         assert blob(project, "b.txt") == mine
-        done = accepted(project, "v2")
-        assert ("merged", "b.txt") in done.report
+        outcome = update_and_commit(project, "v2")
+        assert ("merged", "b.txt") in outcome.report
         merged = lines("b", l10="TEMPLATE", l25="größer")
         assert blob(project, "b.txt") == merged
         assert (project.path / "b.txt").read_bytes().decode(name) == merged
-        accepted(project, "v3")
+        update_and_commit(project, "v3")
 
     def test_the_record_may_be_in_another_encoding(
         self, rendered: Project, copy: Callable[[Project], Project]
@@ -247,17 +249,17 @@ class TestLineEndsAndEncodings:
         project = copy(rendered)
         project.write({".gitattributes": "*.json text working-tree-encoding=UTF-16\n"})
         project.edit({".cruft.json": project.text(".cruft.json").encode("utf-16")})
-        accepted(project, "v2")
+        update_and_commit(project, "v2")
         assert '"checkout": "v2"' in (project.path / ".cruft.json").read_bytes().decode("utf-16")
 
 
 class TestFailure:
-    """Of a filter: the update is refused in our words and git's, and nothing has changed."""
+    """Failing filters: the update is refused with git's message, and changes nothing."""
 
     def refused(self, project: Project, words: str, **environment: str) -> None:
         before = read(project.path), git(project.path, "ls-files", "--stage")
         refused = project.update("--to", "v2", **environment)
-        assert refused.status == 2, refused.said
+        assert refused.status == 2, refused.printed
         assert "git could not convert a file" in refused.err
         assert words in refused.err
         assert "Traceback" not in refused.err
@@ -267,19 +269,19 @@ class TestFailure:
 
     @pytest.mark.parametrize("name", ["p1.png", "p3.png", "p6.png"])
     @pytest.mark.parametrize("required", [True, False])
-    def test_while_a_file_is_written(self, project: Project, name: str, required: bool) -> None:
+    def test_while_smudging_a_file(self, project: Project, name: str, required: bool) -> None:
         git(project.path, "config", "filter.big.required", str(required))
         self.refused(project, f"no {name} today", NO_SMUDGE=name)
         assert project.update("--to", "v2").status == 0
 
     @pytest.mark.parametrize("required", [True, False])
-    def test_while_a_render_is_stored(self, project: Project, required: bool) -> None:
+    def test_while_cleaning_a_render(self, project: Project, required: bool) -> None:
         git(project.path, "config", "filter.big.required", str(required))
         self.refused(project, "clean", NO_CLEAN="1")
         assert project.update("--to", "v2").status == 0
 
     @pytest.mark.parametrize("way", ["clean", "smudge", "process"])
-    def test_of_a_program_that_is_not_there(self, project: Project, way: str) -> None:
+    def test_of_a_missing_program(self, project: Project, way: str) -> None:
         config = project.path / ".git" / "config"
         working = config.read_text(encoding="utf-8")
         git(project.path, "config", f"filter.big.{way}", "no-such-program")
@@ -287,7 +289,7 @@ class TestFailure:
         config.write_text(working, encoding="utf-8")
         assert project.update("--to", "v2").status == 0
 
-    def test_of_an_object_that_is_missing(
+    def test_of_a_missing_object(
         self, rendered: Project, copy: Callable[[Project], Project], tmp_path: Path
     ) -> None:
         project = copy(rendered)
@@ -301,31 +303,29 @@ class TestFailure:
         self.refused(project, "No such file")
 
     @pytest.mark.parametrize("conflict", [False, True])
-    def test_does_not_keep_an_update_from_being_undone(
-        self, project: Project, conflict: bool
-    ) -> None:
+    def test_does_not_prevent_undoing_an_update(self, project: Project, conflict: bool) -> None:
         if conflict:
             project.edit({"a.py": lines("a", l10="MINE"), "p2.png": b"\0mine"})
-        before = project.picture()
+        before = project.snapshot()
         assert project.update("--to", "v2").status == int(conflict)
         settings = {way: git(project.path, "config", f"filter.big.{way}").strip()
                     for way in ("clean", "smudge")}  # fmt: skip
         for way in settings:
             git(project.path, "config", f"filter.big.{way}", "no-such-program")
         undone = project.update("--abort")
-        assert undone.status == 0, undone.said
+        assert undone.status == 0, undone.printed
         for way, command in settings.items():
             git(project.path, "config", f"filter.big.{way}", command)
-        assert project.picture() == before
+        assert project.snapshot() == before
         assert not (project.path / ".git" / "template-update" / "old").exists()
 
-    def test_keeps_edits_made_before_the_update_is_undone(self, project: Project) -> None:
-        before = project.picture()
+    def test_keeps_later_edits_when_an_update_is_undone(self, project: Project) -> None:
+        before = project.snapshot()
         assert project.update("--to", "v2").status == 0
         project.write({"p3.png": b"\0edited"})
         undone = project.update("--abort", NO_CLEAN="1", NO_SMUDGE="p3.png")
-        assert undone.status == 0, undone.said
+        assert undone.status == 0, undone.printed
         folder = Path(undone.out.strip().rpartition(" ")[2])
         assert (folder / "p3.png").read_bytes() == b"\0edited"
         assert [path.name for path in folder.iterdir()] == ["p3.png"]
-        assert project.picture() == before
+        assert project.snapshot() == before

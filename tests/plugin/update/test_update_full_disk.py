@@ -1,4 +1,4 @@
-"""On a full disk the folder and the space are named, nothing has changed, and undoing works."""
+"""Full disks: the message names the folder and the space, nothing changes, and undoing works."""
 
 import os
 import shutil
@@ -37,7 +37,7 @@ def disk() -> Iterator[Disk]:
 
 
 def state(project: Project) -> dict[str, Any]:
-    """Return what an update may not change, or leave behind."""
+    """Return the state that a failed update must not change."""
     folder = project.path / ".git"
     return {
         "files": read(project.path),
@@ -49,7 +49,7 @@ def state(project: Project) -> dict[str, Any]:
     }
 
 
-def test_of_the_project_is_named_and_nothing_has_changed(
+def test_a_full_project_disk_is_reported_without_changes(
     rendered: Project, template: Template, disk: Disk, tmp_path: Path
 ) -> None:
     project = Project(Path(shutil.copytree(rendered.path, disk.path / "demo")), template)
@@ -59,25 +59,25 @@ def test_of_the_project_is_named_and_nothing_has_changed(
     refusals = 0
     for pages in range(0, 300, 6):
         disk.fill(pages * PAGE)
-        done = project.update(TMPDIR=str(scratch))
-        if done.status != 2:
+        outcome = project.update(TMPDIR=str(scratch))
+        if outcome.status != 2:
             break
         refusals += 1
-        assert f"No space left in {project.path / '.git'}" in done.err
-        assert "which takes about" in done.err
+        assert f"No space left in {project.path / '.git'}" in outcome.err
+        assert "which takes about" in outcome.err
         assert state(project) == before
         assert list(scratch.iterdir()) == []
-    assert done.status == 1, done.said
+    assert outcome.status == 1, outcome.printed
     assert refusals > 3
-    # written on the last pages of the disk, it is undone there too
+    # an update in the last pages of the disk can also be undone there
     disk.fill(0)
     undone = project.update("--abort", TMPDIR=str(scratch))
-    assert undone.status == 0, undone.said
+    assert undone.status == 0, undone.printed
     assert state(project) == before
     assert project.status() == []
 
 
-def test_for_temporary_files_is_named(
+def test_a_full_temporary_disk_is_reported(
     rendered: Project, template: Template, disk: Disk, tmp_path: Path
 ) -> None:
     project = Project(Path(shutil.copytree(rendered.path, tmp_path / "demo")), template)
@@ -85,7 +85,7 @@ def test_for_temporary_files_is_named(
     for pages in (1, 4, 16, 30):
         disk.fill(pages * PAGE)
         refused = project.update(TMPDIR=str(disk.path))
-        assert refused.status == 2, refused.said
+        assert refused.status == 2, refused.printed
         assert f"No space left in {disk.path}" in refused.err
         assert state(project) == before
         assert disk.files() == set()
@@ -93,11 +93,11 @@ def test_for_temporary_files_is_named(
     assert project.update(TMPDIR=str(disk.path)).status == 1
 
 
-def test_is_named_where_no_small_disk_can_be_mounted(
+def test_a_simulated_full_disk_is_reported(
     rendered: Project, template: Template, tmp_path: Path
 ) -> None:
     project = Project(Path(shutil.copytree(rendered.path, tmp_path / "demo")), template)
-    before = project.picture()
+    before = project.snapshot()
     site = tmp_path / "site"
     site.mkdir()
     (site / "sitecustomize.py").write_text(
@@ -110,25 +110,25 @@ def test_is_named_where_no_small_disk_can_be_mounted(
     refused = project.update(PYTHONPATH=os.pathsep.join([str(site), str(SOURCES)]))
     assert refused.status == 2
     assert f"No space left in {project.path / '.git'}" in refused.err
-    assert project.picture() == before
+    assert project.snapshot() == before
     assert project.update().status == 1
 
 
-def test_a_git_directory_on_another_disk_is_no_hindrance(
+def test_a_git_directory_on_another_disk_works(
     rendered: Project, template: Template, disk: Disk, tmp_path: Path
 ) -> None:
     project = Project(Path(shutil.copytree(rendered.path, disk.path / "demo")), template)
     shutil.move(project.path / ".git", tmp_path / "git")
     project.write({".git": f"gitdir: {tmp_path / 'git'}\n"})
-    before = project.picture()
+    before = project.snapshot()
     assert project.update().status == 1
     assert project.text("new.py") == lines("old", l3="TEMPLATE")
     assert project.update("--abort").status == 0
-    assert project.picture() == before
+    assert project.snapshot() == before
     assert not [name for name in read(project.path) if "template-update" in name]
-    # the copy beside a file does not fit either
+    # the temporary copy of a file does not fit either
     disk.fill(0)
     refused = project.update()
     assert refused.status == 2
     assert f"No space left in {disk.path}" in refused.err
-    assert project.picture() == before
+    assert project.snapshot() == before

@@ -1,4 +1,4 @@
-"""An update that is interrupted, at any moment, leaves the work tree as it was."""
+"""An update that is interrupted at any moment leaves the work tree unchanged."""
 
 import os
 import shutil
@@ -10,8 +10,8 @@ import pytest
 from tests.plugin.update.rendering import SOURCES
 from tests.plugin.update.updating import Outcome, Project, Template, lines, two_releases
 
-# Before the given call of git something happens to the updater, which runs it by subprocess. A call
-# is known by words of its command line and by the name of its index.
+# Interrupts the updater before a given git subprocess, which is identified by words of its command
+# line and the name of its index.
 SITE = """
 import os, signal, subprocess, sys
 
@@ -36,7 +36,7 @@ def run(command, *arguments, **options):
 
 subprocess.run = run
 
-# Or before a file takes its place.
+# Or before a file is moved to its final path.
 rename = os.replace
 
 def replace(source, target, **options):
@@ -56,7 +56,7 @@ WRITING = [
     "1 checkout-index template-update.index",
     "2 update-index template-update.index",
 ]
-# The first and the last file, the index, and the word that all is done.
+# The first and the last file, the index, and the record of completion.
 PLACING = ["replace README.md", "replace settings.yml", "replace index", "replace journal.json"]
 
 
@@ -76,15 +76,15 @@ def rendered(template: Template, tmp_path_factory: pytest.TempPathFactory) -> Pr
 
 @pytest.fixture
 def project(rendered: Project, template: Template, tmp_path: Path) -> Project:
-    """A copy of that project, with a file that git does not hold."""
+    """A copy of that project, with an untracked file."""
     copy = shutil.copytree(rendered.path, tmp_path / "demo", symlinks=True)
     project = Project(Path(copy), template)
     project.write({"notes.txt": "MINE\n"})
     return project
 
 
-def die(project: Project, moment: str, how: str, *arguments: str) -> Outcome:
-    """Update, and be interrupted at a moment."""
+def interrupt_update(project: Project, moment: str, how: str, *arguments: str) -> Outcome:
+    """Update, and interrupt the update at a moment."""
     site = project.path.parent / "site"
     site.mkdir(exist_ok=True)
     (site / "sitecustomize.py").write_text(SITE, encoding="utf-8")
@@ -94,69 +94,67 @@ def die(project: Project, moment: str, how: str, *arguments: str) -> Outcome:
 
 @pytest.mark.parametrize("moment", [PREPARING[0], PREPARING[1], *WRITING, *PLACING[:3]])
 @pytest.mark.parametrize("how", ["SIGINT", "SIGTERM"])
-def test_an_interrupted_update_has_changed_nothing(project: Project, moment: str, how: str) -> None:
-    before = project.picture()
-    done = die(project, moment, how)
-    assert done.status in (130, 143, -signal.SIGTERM)
-    assert "Traceback" not in done.err
-    assert project.picture() == before
+def test_an_interrupted_update_changes_nothing(project: Project, moment: str, how: str) -> None:
+    before = project.snapshot()
+    outcome = interrupt_update(project, moment, how)
+    assert outcome.status in (130, 143, -signal.SIGTERM)
+    assert "Traceback" not in outcome.err
+    assert project.snapshot() == before
     assert project.update().status == 1
 
 
 @pytest.mark.parametrize("moment", PREPARING)
-def test_an_update_that_is_killed_while_it_prepares_has_changed_nothing(
-    project: Project, moment: str
-) -> None:
-    before = project.picture()
-    assert die(project, moment, "SIGKILL").status == -signal.SIGKILL
-    assert project.picture() == before
+def test_an_update_killed_while_preparing_changes_nothing(project: Project, moment: str) -> None:
+    before = project.snapshot()
+    assert interrupt_update(project, moment, "SIGKILL").status == -signal.SIGKILL
+    assert project.snapshot() == before
 
 
 @pytest.mark.parametrize("moment", WRITING)
 @pytest.mark.parametrize("how", ["SIGKILL", "TORN"])
-def test_an_update_that_is_killed_while_it_writes_is_undone_by_the_next_call(
+def test_the_next_call_undoes_an_update_killed_while_writing(
     project: Project, moment: str, how: str
 ) -> None:
-    before = project.picture()
-    assert die(project, moment, how).status == -signal.SIGKILL
+    before = project.snapshot()
+    assert interrupt_update(project, moment, how).status == -signal.SIGKILL
     repaired = project.update("--check")
-    assert "the work tree is as it was before" in repaired.out
-    assert project.picture() == before
+    assert "the work tree was restored" in repaired.out
+    assert project.snapshot() == before
     assert project.update().status == 1
 
 
 @pytest.mark.parametrize("moment", PLACING)
-def test_an_update_that_is_killed_while_files_take_their_places_is_undone_by_the_next_call(
+def test_the_next_call_undoes_an_update_killed_while_replacing_files(
     project: Project, moment: str
 ) -> None:
-    before = project.picture()
-    assert die(project, moment, "SIGKILL").status == -signal.SIGKILL
+    before = project.snapshot()
+    assert interrupt_update(project, moment, "SIGKILL").status == -signal.SIGKILL
     repaired = project.update("--check")
-    assert "the work tree is as it was before" in repaired.out
-    assert project.picture() == before
+    assert "the work tree was restored" in repaired.out
+    assert project.snapshot() == before
     assert project.update().status == 1
 
 
 @pytest.mark.parametrize("moment", ["replace README.md", "replace settings.yml", "replace index"])
-def test_an_undoing_that_is_killed_is_done_again(project: Project, moment: str) -> None:
-    before = project.picture()
+def test_a_killed_abort_can_be_repeated(project: Project, moment: str) -> None:
+    before = project.snapshot()
     assert project.update().status == 1
-    moment = moment.replace("settings.yml", "params.yml")  # which it was before
-    assert die(project, moment, "SIGKILL", "--abort").status == -signal.SIGKILL
+    moment = moment.replace("settings.yml", "params.yml")  # its previous name
+    assert interrupt_update(project, moment, "SIGKILL", "--abort").status == -signal.SIGKILL
     assert project.update("--abort").status == 0
-    assert project.picture() == before
+    assert project.snapshot() == before
 
 
 @pytest.mark.parametrize("moment", [WRITING[1], *PLACING[:3]])
-def test_an_update_that_cannot_write_is_undone_at_once(project: Project, moment: str) -> None:
-    before = project.picture()
-    assert die(project, moment, "FAIL").status not in (0, 1)
-    assert project.picture() == before
+def test_an_update_that_cannot_write_is_undone_immediately(project: Project, moment: str) -> None:
+    before = project.snapshot()
+    assert interrupt_update(project, moment, "FAIL").status not in (0, 1)
+    assert project.snapshot() == before
     assert "no update is waiting" in project.update("--abort").err
 
 
-def test_edits_made_after_a_kill_are_put_aside(project: Project) -> None:
-    die(project, WRITING[2], "SIGKILL")
+def test_edits_made_after_a_kill_are_saved(project: Project) -> None:
+    interrupt_update(project, WRITING[2], "SIGKILL")
     project.write({"folder/deep.py": "edited since\n"})
     repaired = project.update("--check")
     folder = Path(repaired.out.splitlines()[1].rpartition(" ")[2])

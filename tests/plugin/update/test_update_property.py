@@ -1,6 +1,6 @@
-"""Whatever a user does to a project: no update loses it, and each says all that it did.
+"""Random edits: no update loses them, and each update reports all of its changes.
 
-SEEDS=200 lives through more of them.
+SEEDS=200 tests more of them.
 """
 
 import os
@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.plugin.update.update_seeds import User, judge, release, settle, unmerged
+from tests.plugin.update.update_seeds import User, judge, release, resolve_conflicts, unmerged
 from tests.plugin.update.updating import Project, Template, git
 
 SEEDS = int(os.environ.get("SEEDS", "40"))
@@ -38,23 +38,23 @@ def test_nothing_is_lost(rendered: Project, tmp_path: Path, seed: int) -> None:
     project = Project(Path(copy), rendered.template)
     user = User(seed, project.path)
     for number in (2, 3):
-        user.live(number)
+        user.edit_randomly(number)
         project.commit()
-        done = project.update("--to", f"v{number}")
-        assert done.status in (0, 1), done.said
-        verdict = judge(user, number, done.status, done.out)
-        assert verdict.is_good, f"{verdict}\n{done.said}"
-        # Every file that is not as it was committed is named, and so is every conflict.
+        outcome = project.update("--to", f"v{number}")
+        assert outcome.status in (0, 1), outcome.printed
+        verdict = judge(user, number, outcome.status, outcome.out)
+        assert verdict.is_good, f"{verdict}\n{outcome.printed}"
+        # Every changed file is reported, and so is every conflict.
         options = ("--name-only", "--no-renames", "-z", "HEAD")
         touched = set(git(project.path, "diff", *options).split("\0")) - {"", ".cruft.json"}
-        assert [path for path in touched if path not in done.out] == []
-        named = {path for kind, path in done.report if kind == "conflict"}
-        assert unmerged(project.path).keys() <= {*named, *(p for p in touched if p in done.out)}
-        settle(project.path)
+        assert [path for path in touched if path not in outcome.out] == []
+        named = {path for kind, path in outcome.report if kind == "conflict"}
+        assert unmerged(project.path).keys() <= {*named, *(p for p in touched if p in outcome.out)}
+        resolve_conflicts(project.path)
 
 
-def test_the_judge_finds_what_is_lost(rendered: Project, tmp_path: Path) -> None:
-    """The twin: an update that takes the template's files as they are."""
+def test_the_judge_reports_losses(rendered: Project, tmp_path: Path) -> None:
+    """The counterexample: an update that overwrites the project with the template's files."""
     copy = shutil.copytree(rendered.path, tmp_path / "demo", symlinks=True)
     project = Project(Path(copy), rendered.template)
     user = User(1, project.path)

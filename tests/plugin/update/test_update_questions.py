@@ -1,4 +1,4 @@
-"""Answers at an update: carried over word for word, migrated by the template's table, changed."""
+"""Answers in an update: kept unchanged, migrated by the template's table, or changed."""
 
 import json
 import os
@@ -47,9 +47,9 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Template:
 
 
 def make(template: Template, folder: Path, **answers: str) -> Project:
-    """Make a project from the first release."""
-    given = {"author": "Ada", "ci": "github", "use_docs": "yes", "use_docker": "no"} | answers
-    return template.project("v1", folder, **given)
+    """Create a project from the first release."""
+    recorded = {"author": "Ada", "ci": "github", "use_docs": "yes", "use_docker": "no"} | answers
+    return template.project("v1", folder, **recorded)
 
 
 def answers(project: Project) -> dict[str, object]:
@@ -62,35 +62,35 @@ def test_renamed_and_removed_questions_and_choices_are_migrated(
     template: Template, tmp_path: Path
 ) -> None:
     project = make(template, tmp_path, ci="travis")
-    done = project.update("--to", "v2")
-    assert done.status == 0, done.said
+    outcome = project.update("--to", "v2")
+    assert outcome.status == 0, outcome.printed
     assert project.text("ci.txt") == "azure\n"
     assert answers(project) == {
         "project_name": "Demo", "project_slug": "demo", "author": "Ada", "use_docs": "yes",
         "ci_provider": "azure", "team": "nobody",
     }  # fmt: skip
-    assert "ci is called ci_provider" in done.out
-    assert "travis became azure" in done.out
-    assert "an image is always made" in done.out
-    assert "team is a new question: nobody was taken" in done.out
+    assert "ci is now called ci_provider" in outcome.out
+    assert "travis became azure" in outcome.out
+    assert "an image is always made" in outcome.out
+    assert "team is a new question: nobody was used" in outcome.out
 
 
-def test_a_choice_that_is_kept_is_not_migrated(template: Template, tmp_path: Path) -> None:
+def test_a_remaining_choice_is_not_migrated(template: Template, tmp_path: Path) -> None:
     project = make(template, tmp_path)
     assert project.update("--to", "v2").status == 0
     assert answers(project)["ci_provider"] == "github"
 
 
-def test_a_choice_that_is_gone_without_a_row_is_asked_for(
+def test_a_removed_choice_without_a_migration_needs_an_answer(
     template: Template, tmp_path: Path
 ) -> None:
     project = make(template, tmp_path, use_docs="no")
-    before = project.picture()
+    before = project.snapshot()
     refused = project.update()
     assert refused.status == 2
-    assert "use_docs 'no' is not offered any more" in refused.err
+    assert "use_docs 'no' is no longer offered" in refused.err
     assert "--answer use_docs=yes" in refused.err
-    assert project.picture() == before
+    assert project.snapshot() == before
     assert project.update("--answer", "use_docs=yes").status == 0
     assert project.has("guide.md")
 
@@ -99,15 +99,15 @@ def test_a_choice_that_is_gone_without_a_row_is_asked_for(
     ("pair", "words"),
     [("nothing=x", "does not ask nothing"), ("team", "KEY=VALUE"), ("ci_provider=x", "=azure")],
 )
-def test_unfit_answers_are_refused(
+def test_invalid_answers_are_refused(
     template: Template, tmp_path: Path, pair: str, words: str
 ) -> None:
     project = make(template, tmp_path)
-    before = project.picture()
+    before = project.snapshot()
     refused = project.update("--to", "v2", "--answer", pair)
     assert refused.status == 2
     assert words in refused.err
-    assert project.picture() == before
+    assert project.snapshot() == before
 
 
 def test_an_option_can_be_switched_off_and_on_again(template: Template, tmp_path: Path) -> None:
@@ -127,23 +127,23 @@ def test_an_option_can_be_switched_off_and_on_again(template: Template, tmp_path
 def test_an_option_switched_off_keeps_an_edited_file(template: Template, tmp_path: Path) -> None:
     project = make(template, tmp_path)
     project.edit({"guide.md": lines("guide", l25="MINE")})
-    done = project.update("--to", "v2", "--answer", "use_docs=no")
-    assert done.status == 1
+    outcome = project.update("--to", "v2", "--answer", "use_docs=no")
+    assert outcome.status == 1
     assert project.text("guide.md") == lines("guide", l25="MINE")
-    assert ("conflict", "guide.md") in done.report
+    assert ("conflict", "guide.md") in outcome.report
 
 
 @pytest.mark.parametrize(
     "answer",
     ["{{ 1 / 0 }}", "{{ cookiecutter.team }}", "{% raw %}", "a 'b' \"c\" \\ ö 🌡️", "$HOME `id`"],
 )
-def test_answers_are_text_and_never_run(template: Template, tmp_path: Path, answer: str) -> None:
+def test_answers_are_never_evaluated(template: Template, tmp_path: Path, answer: str) -> None:
     project = make(template, tmp_path)
     text = json.loads(project.text(".cruft.json"))
     text["context"]["cookiecutter"]["author"] = answer
     project.edit({".cruft.json": json.dumps(text), "answers.txt": f"{answer}\n"})
-    done = project.update("--to", "v2")
-    assert done.status == 0, done.said
+    outcome = project.update("--to", "v2")
+    assert outcome.status == 0, outcome.printed
     assert project.text("answers.txt") == f"{answer}\n"
     assert answers(project)["author"] == answer
 
@@ -157,7 +157,7 @@ LOCKED = {
 
 @pytest.fixture(scope="module")
 def locks(tmp_path_factory: pytest.TempPathFactory) -> Template:
-    """A template with locks: the second release changes what is locked, the third pins."""
+    """A template with locks: the second release changes requirements, the third only pins."""
     folder = tmp_path_factory.mktemp("locks")
     template = Template(folder / "locks", "https://templates.example/locks.git")
     first = LOCKED["requirements/run.in"]
@@ -171,20 +171,20 @@ def locks(tmp_path_factory: pytest.TempPathFactory) -> Template:
 
 
 def sort(text: str) -> str:
-    """Lock as the Makefile of the small template does."""
+    """Lock like the Makefile of the small template."""
     return "".join(sorted(text.splitlines(keepends=True)))
 
 
 class TestLocks:
-    def test_are_taken_whole_if_the_user_locked_nothing(
+    def test_are_replaced_if_the_user_did_not_change_them(
         self, locks: Template, tmp_path: Path
     ) -> None:
         project = locks.project("v1", tmp_path)
-        done = project.update("--to", "v2")
-        assert ("updated", "requirements/run.txt") in done.report
+        outcome = project.update("--to", "v2")
+        assert ("updated", "requirements/run.txt") in outcome.report
         assert "new\n" in project.text("requirements/run.txt")
 
-    def test_are_made_again_if_both_sides_changed_what_is_locked(
+    def test_are_regenerated_if_both_sides_changed_requirements(
         self, locks: Template, tmp_path: Path
     ) -> None:
         project = locks.project("v1", tmp_path)
@@ -192,15 +192,15 @@ class TestLocks:
             "requirements/run.in": "mine\n" + LOCKED["requirements/run.in"],
             "requirements/run.txt": "whatever the user's lock is\n",
         })  # fmt: skip
-        done = project.update("--to", "v2")
-        assert done.status == 0, done.said
+        outcome = project.update("--to", "v2")
+        assert outcome.status == 0, outcome.printed
         merged = ("mine\n" + LOCKED["requirements/run.in"] + "new\n").splitlines(keepends=True)
         assert project.text("requirements/run.in") == "".join(merged)
         assert project.text("requirements/run.txt") == "".join(sorted(merged))
-        assert ("locked", "requirements/run.txt") in done.report
+        assert ("locked", "requirements/run.txt") in outcome.report
         assert all(line[1] == " " for line in project.status())
 
-    def test_are_left_alone_with_a_word_if_they_cannot_be_made(
+    def test_are_kept_with_a_message_if_locking_fails(
         self, locks: Template, tmp_path: Path
     ) -> None:
         project = locks.project("v1", tmp_path)
@@ -209,39 +209,43 @@ class TestLocks:
             "requirements/run.in": "mine\n" + LOCKED["requirements/run.in"],
             "requirements/run.txt": "mine\n",
         })  # fmt: skip
-        done = project.update("--to", "v2")
-        assert done.status == 0, done.said
-        assert "no index" in done.out
-        assert "type: make lock" in done.out
+        outcome = project.update("--to", "v2")
+        assert outcome.status == 0, outcome.printed
+        assert "no index" in outcome.out
+        assert "run: make lock" in outcome.out
         assert project.text("requirements/run.txt") == "mine\n"
         assert "<<<<" not in project.text("requirements/run.in")
 
-    def test_wait_for_conflicts_to_be_settled(self, locks: Template, tmp_path: Path) -> None:
+    def test_are_not_regenerated_before_conflicts_are_resolved(
+        self, locks: Template, tmp_path: Path
+    ) -> None:
         project = locks.project("v1", tmp_path)
         project.edit({"requirements/run.in": LOCKED["requirements/run.in"] + "mine\n"})
-        done = project.update("--to", "v2")
-        assert done.status == 1
-        assert "settle the conflicts, then type: make lock" in done.out
+        outcome = project.update("--to", "v2")
+        assert outcome.status == 1
+        assert "resolve the conflicts, then run: make lock" in outcome.out
 
-    def test_of_the_user_stay_if_only_pins_changed(self, locks: Template, tmp_path: Path) -> None:
+    def test_are_kept_if_the_template_changed_only_pins(
+        self, locks: Template, tmp_path: Path
+    ) -> None:
         project = locks.project("v2", tmp_path)
         project.edit({"requirements/dev.txt": "b==1.5\n"})
-        done = project.update("--to", "v3")
-        assert done.status == 0
+        outcome = project.update("--to", "v3")
+        assert outcome.status == 0
         assert project.text("requirements/dev.txt") == "b==1.5\n"
-        assert ("yours kept", "requirements/dev.txt") in done.report
+        assert ("yours kept", "requirements/dev.txt") in outcome.report
 
 
-def beginnings() -> list[str]:
-    """Return from where updates to HEAD are tested; before a first release, from the beginning."""
+def first_revisions() -> list[str]:
+    """Return the revisions to update to HEAD; before the first release, the initial one."""
     options = ("--reverse", "--diff-filter=A", "--format=%H")
     listed = git(ROOT, "log", *options, "--", "cookiecutter.json", check=False).split()
     has_history = git(ROOT, "rev-list", "-2", "HEAD", check=False).count("\n") == 2
     return release.starts(ROOT) or (listed[:1] if has_history else [])
 
 
-@pytest.mark.parametrize("start", beginnings())
-def test_a_project_of_this_very_template_is_updated_to_its_head(tmp_path: Path, start: str) -> None:
+@pytest.mark.parametrize("start", first_revisions())
+def test_a_project_of_this_template_is_updated_to_head(tmp_path: Path, start: str) -> None:
     clone = tmp_path / "template"
     git(tmp_path, "clone", "--quiet", str(ROOT), str(clone))
     template = Template(clone, "https://templates.example/this.git")
@@ -253,33 +257,31 @@ def test_a_project_of_this_very_template_is_updated_to_its_head(tmp_path: Path, 
 
     questions = generate_context(str(template.checkout("v0.0.1") / "cookiecutter.json"))
     variables = prompt_for_config(questions, no_input=True)
-    given = {key: answer for key, answer in variables.items() if not key.startswith("_")}
+    defaults = {key: answer for key, answer in variables.items() if not key.startswith("_")}
     path = template.render("v0.0.1", tmp_path / "project")
     shutil.rmtree(path / ".git", ignore_errors=True)
     project = Project(path, template)
     git(path, "init", "--quiet", "--initial-branch=main")
-    project.record("v0.0.1", **given)
+    project.record("v0.0.1", **defaults)
     project.write({"README.md": "MINE\n", "operation/own.py": "MINE = 1\n"})
     project.commit()
-    done = project.update("--to", "v0.0.2")
-    assert done.status == 0, done.said
-    found = read(path)
+    outcome = project.update("--to", "v0.0.2")
+    assert outcome.status == 0, outcome.printed
+    files = read(path)
     expected = read(template.render("v0.0.2", tmp_path / "fresh"))
-    assert found.pop("operation/own.py") == b"MINE = 1\n"
-    assert found.pop("README.md") == b"MINE\n"
-    del found[".cruft.json"], expected["README.md"]
-    assert found == expected
+    assert files.pop("operation/own.py") == b"MINE = 1\n"
+    assert files.pop("README.md") == b"MINE\n"
+    del files[".cruft.json"], expected["README.md"]
+    assert files == expected
     assert os.access(path / "tools" / "uv.sh", os.X_OK)
 
 
-def test_an_answer_in_letters_that_cannot_be_read_is_refused(
-    template: Template, tmp_path: Path
-) -> None:
+def test_an_answer_that_is_not_utf8_is_refused(template: Template, tmp_path: Path) -> None:
     project = make(template, tmp_path)
-    before = project.picture()
+    before = project.snapshot()
     refused = project.update("--to", "v2", "--answer", os.fsdecode(b"author=M\xfcller"))
     assert refused.status == 2
     assert "is not UTF-8.\n  next: Type first: export LC_ALL=C.UTF-8" in refused.err
-    assert project.picture() == before
+    assert project.snapshot() == before
     assert project.update("--to", "v2", "--answer", "author=Müller").status == 0
     assert project.text("answers.txt") == "Müller\n"

@@ -1,4 +1,4 @@
-"""The updater's renders are cookiecutter's own, byte for byte, though it takes short cuts."""
+"""Despite its optimisations, the updater renders the same bytes as cookiecutter."""
 
 import importlib.util
 import json
@@ -30,10 +30,10 @@ FILES = {
 
 
 @pytest.fixture
-def _short_cuts(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Render with cookiecutter as the updater's program does."""
-    place = SOURCES / "kedro_azure_mlops" / "update" / "render.py"
-    spec = importlib.util.spec_from_file_location("updaters_render", place)
+def _optimised_rendering(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make cookiecutter render like the updater's program."""
+    script = SOURCES / "kedro_azure_mlops" / "update" / "render.py"
+    spec = importlib.util.spec_from_file_location("updaters_render", script)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     monkeypatch.setattr(generate, "generate_file", module.Memory())
@@ -41,7 +41,7 @@ def _short_cuts(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def template(tmp_path: Path) -> Callable[..., Path]:
-    """Write a template with files of all kinds."""
+    """Write a template with various files."""
 
     def write(**settings: object) -> Path:
         folder = tmp_path / "template" / "{{ cookiecutter.name }}"
@@ -56,13 +56,13 @@ def template(tmp_path: Path) -> Callable[..., Path]:
     return write
 
 
-def made(folder: str) -> dict[str, tuple[bytes, int]]:
+def read_files(folder: str) -> dict[str, tuple[bytes, int]]:
     """Return content and mode of all files."""
     files = (path for path in Path(folder).rglob("*") if path.is_file())
     return {str(p.relative_to(folder)): (p.read_bytes(), p.stat().st_mode) for p in files}
 
 
-@pytest.mark.usefixtures("_short_cuts")
+@pytest.mark.usefixtures("_optimised_rendering")
 @pytest.mark.parametrize("name", ["x", "other"])
 @pytest.mark.parametrize(
     "settings",
@@ -74,7 +74,7 @@ def made(folder: str) -> dict[str, tuple[bytes, int]]:
     ],
     ids=["usual", "line_ends", "line_statements", "other_marks"],
 )
-def test_a_render_is_that_of_cookiecutter(
+def test_a_render_equals_that_of_cookiecutter(
     template: Callable[..., Path],
     tmp_path: Path,
     name: str,
@@ -84,9 +84,9 @@ def test_a_render_is_that_of_cookiecutter(
     own = generate.generate_file.generate_file
     context = {"cookiecutter": {"name": name, **settings, "_template": "t", "_commit": "c"}}
 
-    def output(place: str) -> dict[str, tuple[bytes, int]] | str:
+    def output(folder_name: str) -> dict[str, tuple[bytes, int]] | str:
         try:
-            return made(generate.generate_files(folder, context, str(tmp_path / place)))
+            return read_files(generate.generate_files(folder, context, str(tmp_path / folder_name)))
         except Exception as error:  # noqa: BLE001 - whatever it is, both raise it
             return f"{type(error).__name__}: {error}"
 

@@ -47,14 +47,14 @@ def fresh(template: Template, tmp_path: Path, tag: str = "v2") -> dict[str, byte
 
 
 def without_record(files: dict[str, bytes]) -> dict[str, bytes]:
-    """Return files but for the record."""
+    """Return files except the record."""
     return {name: content for name, content in files.items() if name != ".cruft.json"}
 
 
 class TestWithoutEdits:
     def test_the_tree_is_a_fresh_render(self, project: Project, tmp_path: Path) -> None:
-        done = project.update()
-        assert done.status == 0, done.said
+        outcome = project.update()
+        assert outcome.status == 0, outcome.printed
         assert without_record(read(project.path)) == fresh(project.template, tmp_path)
         assert project.state["checkout"] == "v2"
         assert project.state["commit"] == project.template.commits["v2"]
@@ -63,20 +63,20 @@ class TestWithoutEdits:
     def test_a_second_update_does_nothing(self, project: Project) -> None:
         project.update()
         project.commit("updated")
-        before = project.picture()
+        before = project.snapshot()
         again = project.update()
         assert again.status == 0
         assert "nothing to do: this project is at v2" in again.out
-        assert project.picture() == before
+        assert project.snapshot() == before
 
-    def test_a_fresh_clone_is_updated_alike(self, project: Project, tmp_path: Path) -> None:
+    def test_a_fresh_clone_gets_the_same_update(self, project: Project, tmp_path: Path) -> None:
         git(tmp_path, "clone", "--quiet", str(project.path), str(tmp_path / "clone"))
         clone = Project(tmp_path / "clone", project.template)
         assert clone.update().status == 0
         assert project.update().status == 0
         assert read(clone.path) == read(project.path)
 
-    def test_a_repository_with_longer_hashes_is_updated_alike(
+    def test_a_repository_with_longer_hashes_gets_the_same_update(
         self, project: Project, template: Template, tmp_path: Path
     ) -> None:
         project.edit({"a.py": lines("a", l10="MINE")})  # conflicts
@@ -87,7 +87,7 @@ class TestWithoutEdits:
         assert longer.update().status == project.update().status == 1
         assert longer.status() == project.status()
         files, expected = read(longer.path), read(project.path)
-        assert b"MINE" in files.pop("a.py")  # a marker names the commit, as long as hashes are
+        assert b"MINE" in files.pop("a.py")  # a marker contains the hash of the commit
         expected.pop("a.py")
         assert files == expected
 
@@ -99,93 +99,95 @@ class TestWithoutEdits:
 class TestText:
     def test_edits_of_different_lines_are_merged(self, project: Project) -> None:
         project.edit({"a.py": lines("a", l25="MINE")})
-        done = project.update()
-        assert done.status == 0
+        outcome = project.update()
+        assert outcome.status == 0
         assert project.text("a.py") == lines("a", l10="TEMPLATE", l25="MINE")
-        assert ("merged", "a.py") in done.report
+        assert ("merged", "a.py") in outcome.report
 
     @pytest.mark.parametrize("line", ["l10", "l11", "l9"])
     def test_edits_of_the_same_or_the_adjacent_line_conflict(
         self, project: Project, line: str
     ) -> None:
         project.edit({"a.py": lines("a", **{line: "MINE"})})
-        done = project.update()
-        assert done.status == 1
-        assert ("conflict", "a.py") in done.report
+        outcome = project.update()
+        assert outcome.status == 1
+        assert ("conflict", "a.py") in outcome.report
         text = project.text("a.py")
         assert all(marker in text for marker in (*MARKERS, "MINE\n", "TEMPLATE\n"))
         assert "UU a.py" in project.status()
 
     def test_the_same_edit_on_both_sides_is_no_conflict(self, project: Project) -> None:
         project.edit({"a.py": lines("a", l10="TEMPLATE")})
-        done = project.update()
-        assert done.status == 0
-        assert ("already so", "a.py") in done.report
+        outcome = project.update()
+        assert outcome.status == 0
+        assert ("already so", "a.py") in outcome.report
 
     @pytest.mark.parametrize("how", ["indented", "crlf"])
     def test_a_reformatted_file_conflicts_and_keeps_both(self, project: Project, how: str) -> None:
         mine = lines("a").replace("\n", "\r\n" if how == "crlf" else "\n    ")
         project.edit({"a.py": mine})
-        done = project.update()
-        assert done.status == 1
+        outcome = project.update()
+        assert outcome.status == 1
         text = project.text("a.py")
         assert "TEMPLATE" in text
         assert all(line in text for line in mine.splitlines())
 
     def test_an_invalid_pyproject_is_merged_like_any_text(self, project: Project) -> None:
         project.edit({"pyproject.toml": "[project\n" + FIRST["pyproject.toml"] + "x = \n" * 9})
-        done = project.update()
-        assert done.status in (0, 1)
+        outcome = project.update()
+        assert outcome.status in (0, 1)
         assert project.text("pyproject.toml").startswith("[project\n")
         assert 'version = "2"' in project.text("pyproject.toml")
 
-    def test_a_file_the_template_leaves_alone_keeps_its_edits(self, project: Project) -> None:
+    def test_edits_of_files_that_the_template_does_not_change_are_kept(
+        self, project: Project
+    ) -> None:
         project.edit({"same.py": lines("mine")})
-        done = project.update()
-        assert done.status == 0
+        outcome = project.update()
+        assert outcome.status == 0
         assert project.text("same.py") == lines("mine")
-        assert "same.py" not in done.out
+        assert "same.py" not in outcome.out
 
 
 class TestDeletedAndMoved:
     def test_a_deleted_sample_stays_deleted(self, project: Project) -> None:
-        """The template changes one of its files and adds one."""
+        """The template changes one file of the sample and adds one."""
         project.edit({"sample/nodes.py": None, "sample/pipeline.py": None})
-        done = project.update()
-        assert done.status == 0
+        outcome = project.update()
+        assert outcome.status == 0
         assert not [name for name in read(project.path) if name.startswith("sample/")]
-        assert ("left deleted", "sample/nodes.py") in done.report
-        assert ("left out", "sample/extra.py") in done.report
+        assert ("left deleted", "sample/nodes.py") in outcome.report
+        assert ("left out", "sample/extra.py") in outcome.report
 
-    def test_a_file_is_added_to_a_folder_that_is_kept_in_part(self, project: Project) -> None:
+    def test_a_file_is_added_to_a_partly_deleted_folder(self, project: Project) -> None:
         project.edit({"sample/nodes.py": None})
-        done = project.update()
+        outcome = project.update()
         assert project.text("sample/extra.py") == lines("extra")
-        assert ("added", "sample/extra.py") in done.report
-        assert ("left deleted", "sample/nodes.py") in done.report
+        assert ("added", "sample/extra.py") in outcome.report
+        assert ("left deleted", "sample/nodes.py") in outcome.report
 
     def test_an_edited_file_follows_the_templates_rename(self, project: Project) -> None:
         project.edit({"old.py": lines("old", l25="MINE")})
-        done = project.update()
-        assert done.status == 0
+        outcome = project.update()
+        assert outcome.status == 0
         assert not project.has("old.py")
         assert project.text("new.py") == lines("old", l3="TEMPLATE", l25="MINE")
-        assert ("moved", "new.py") in done.report
+        assert ("moved", "new.py") in outcome.report
 
     def test_a_deleted_file_stays_deleted_when_the_template_renames_it(
         self, project: Project
     ) -> None:
         project.edit({"old.py": None})
-        done = project.update()
-        assert done.status == 0
+        outcome = project.update()
+        assert outcome.status == 0
         assert not project.has("new.py")
-        assert ("left deleted", "old.py") in done.report
+        assert ("left deleted", "old.py") in outcome.report
 
-    def test_a_rename_onto_a_file_of_the_users_conflicts(self, project: Project) -> None:
+    def test_a_rename_to_a_users_file_conflicts(self, project: Project) -> None:
         project.edit({"new.py": lines("quite different"), "old.py": lines("old", l25="MINE")})
-        done = project.update()
-        assert done.status == 1
-        assert ("conflict", "new.py") in done.report
+        outcome = project.update()
+        assert outcome.status == 1
+        assert ("conflict", "new.py") in outcome.report
         text = project.text("new.py")
         assert all(line in text for line in lines("quite different").splitlines())
         assert "MINE" in text
@@ -195,59 +197,57 @@ class TestDeletedAndMoved:
         self, project: Project
     ) -> None:
         project.edit({"dropped.py": lines("dropped", l25="MINE")})
-        done = project.update()
-        assert done.status == 1
+        outcome = project.update()
+        assert outcome.status == 1
         assert project.text("dropped.py") == lines("dropped", l25="MINE")
-        assert ("conflict", "dropped.py") in done.report
+        assert ("conflict", "dropped.py") in outcome.report
         assert "UD dropped.py" in project.status()
 
-    def test_a_file_that_the_template_deletes_is_removed_if_nobody_edited_it(
-        self, project: Project
-    ) -> None:
-        done = project.update()
+    def test_an_unedited_file_that_the_template_deletes_is_removed(self, project: Project) -> None:
+        outcome = project.update()
         assert not project.has("dropped.py")
-        assert ("removed", "dropped.py") in done.report
+        assert ("removed", "dropped.py") in outcome.report
 
     def test_a_moved_file_gets_the_templates_change(self, project: Project) -> None:
         project.move("folder/deep.py", "elsewhere/deep.py")
-        done = project.update()
-        assert done.status == 0
+        outcome = project.update()
+        assert outcome.status == 0
         assert project.text("elsewhere/deep.py") == lines("deep", l3="TEMPLATE")
         assert not project.has("folder/deep.py")
-        assert ("merged", "elsewhere/deep.py") in done.report
-        assert "folder/deep.py" in done.out
+        assert ("merged", "elsewhere/deep.py") in outcome.report
+        assert "folder/deep.py" in outcome.out
 
     def test_a_file_that_both_moved_conflicts(self, project: Project) -> None:
         project.move("old.py", "mine.py")
-        done = project.update()
-        assert done.status == 1
+        outcome = project.update()
+        assert outcome.status == 1
         assert project.text("mine.py") == project.text("new.py")
-        assert {"conflict"} == {kind for kind, path in done.report if path in ("mine.py", "new.py")}
+        assert {"conflict"} == {
+            kind for kind, path in outcome.report if path in ("mine.py", "new.py")
+        }
 
 
 class TestOwnFiles:
-    def test_a_file_the_template_adds_too_conflicts(self, project: Project) -> None:
+    def test_a_file_added_by_both_conflicts(self, project: Project) -> None:
         project.edit({"added.py": "MINE\n"})
-        done = project.update()
-        assert done.status == 1
+        outcome = project.update()
+        assert outcome.status == 1
         assert "MINE\n" in project.text("added.py")
         assert "added line 1\n" in project.text("added.py")
-        assert ("conflict", "added.py") in done.report
+        assert ("conflict", "added.py") in outcome.report
 
     @pytest.mark.parametrize("name", ["added.py", "debug.log"], ids=["untracked", "ignored"])
-    def test_one_that_git_does_not_hold_is_never_overwritten(
-        self, project: Project, name: str
-    ) -> None:
+    def test_an_untracked_file_is_never_overwritten(self, project: Project, name: str) -> None:
         project.write({name: "MINE\n"})
-        before = project.picture()
+        before = project.snapshot()
         refused = project.update()
         assert refused.status == 2
         assert f"  {name}" in refused.err
-        assert project.picture() == before
+        assert project.snapshot() == before
         (project.path / name).unlink()
         assert project.update().status == 0
 
-    def test_one_where_the_template_needs_a_folder_is_never_overwritten(
+    def test_a_file_in_place_of_a_template_folder_is_never_overwritten(
         self, project: Project
     ) -> None:
         project.edit({"folder/deep.py": None})
@@ -257,13 +257,13 @@ class TestOwnFiles:
         assert project.update().status == 0  # nothing is added to a folder that was moved
         assert project.text("sample") == "MINE\n"
 
-    def test_others_may_lie_about(self, project: Project) -> None:
+    def test_other_untracked_files_are_allowed(self, project: Project) -> None:
         project.write({"notes.txt": "MINE\n", "private/key": "MINE\n"})
         assert project.update().status == 0
         assert project.text("notes.txt") == project.text("private/key") == "MINE\n"
 
     @pytest.mark.parametrize("flag", ["--assume-unchanged", "--skip-worktree"])
-    def test_one_that_git_was_told_not_to_look_at_is_never_overwritten(
+    def test_a_file_that_git_is_set_to_ignore_is_never_overwritten(
         self, project: Project, flag: str
     ) -> None:
         git(project.path, "update-index", flag, "a.py")
@@ -275,22 +275,24 @@ class TestOwnFiles:
 
 
 class TestBinaries:
-    def test_the_templates_is_taken_if_the_user_left_it_alone(self, project: Project) -> None:
+    def test_an_unedited_one_is_updated(self, project: Project) -> None:
         assert project.update().status == 0
         assert (project.path / "picture.png").read_bytes() == PNG[::-1]
 
-    def test_the_users_is_kept_if_both_changed_it(self, project: Project) -> None:
+    def test_the_users_version_is_kept_if_both_changed_it(self, project: Project) -> None:
         project.edit({"picture.png": PNG + b"\0mine"})
-        done = project.update()
-        assert done.status == 1
+        outcome = project.update()
+        assert outcome.status == 1
         assert (project.path / "picture.png").read_bytes() == PNG + b"\0mine"
-        assert ("conflict", "picture.png") in done.report
+        assert ("conflict", "picture.png") in outcome.report
         theirs = git(project.path, "rev-parse", ":3:picture.png")
         assert theirs == git(
             project.template.path, "rev-parse", "v2:./{{cookiecutter.project_slug}}/picture.png"
         )
 
-    def test_the_users_is_kept_if_only_the_user_changed_it(self, project: Project) -> None:
+    def test_the_users_version_is_kept_if_the_template_did_not_change_it(
+        self, project: Project
+    ) -> None:
         project.edit({"mine.png": PNG, "notebooks/plot.png": PNG * 2})
         assert project.update().status == 0
         assert (project.path / "mine.png").read_bytes() == PNG
@@ -298,54 +300,54 @@ class TestBinaries:
 
 
 class TestOwnedByTheUser:
-    def test_is_updated_while_nobody_edited_it(self, project: Project) -> None:
-        done = project.update()
+    def test_is_updated_while_unedited(self, project: Project) -> None:
+        outcome = project.update()
         assert project.text("README.md") == lines("readme", l3="TEMPLATE")
-        assert ("updated", "README.md") in done.report
+        assert ("updated", "README.md") in outcome.report
 
-    def test_stays_as_it_is_once_edited(self, project: Project) -> None:
+    def test_is_not_changed_once_edited(self, project: Project) -> None:
         project.edit({"README.md": lines("readme", l25="MINE"), "notebooks/look.ipynb": "MINE\n"})
-        done = project.update()
-        assert done.status == 0
+        outcome = project.update()
+        assert outcome.status == 0
         assert project.text("README.md") == lines("readme", l25="MINE")
         assert project.text("notebooks/look.ipynb") == "MINE\n"
-        kept = {path for kind, path in done.report if kind == "yours kept"}
+        kept = {path for kind, path in outcome.report if kind == "yours kept"}
         assert kept == {"README.md", "notebooks/look.ipynb"}
         shown = git(project.path, "diff", "template/old", "template/new", "--", "README.md")
         assert "+TEMPLATE" in shown
 
-    def test_moves_with_the_template_and_keeps_its_edits(self, project: Project) -> None:
+    def test_follows_a_rename_and_keeps_its_edits(self, project: Project) -> None:
         project.edit({"params.yml": lines("params", l3="MINE")})
-        done = project.update()
-        assert done.status == 0
+        outcome = project.update()
+        assert outcome.status == 0
         assert project.text("settings.yml") == lines("params", l3="MINE")
         assert not project.has("params.yml")
-        assert ("yours kept", "settings.yml") in done.report
+        assert ("yours kept", "settings.yml") in outcome.report
 
     def test_stays_deleted(self, project: Project) -> None:
         project.edit({"README.md": None})
-        done = project.update()
-        assert done.status == 0
+        outcome = project.update()
+        assert outcome.status == 0
         assert not project.has("README.md")
-        assert ("left deleted", "README.md") in done.report
+        assert ("left deleted", "README.md") in outcome.report
 
-    def test_the_users_list_is_what_counts(self, project: Project) -> None:
+    def test_the_users_list_takes_precedence(self, project: Project) -> None:
         project.edit(
             {".template-owned": "/a.py\n", "a.py": lines("a", l25="MINE"),
              "README.md": lines("readme", l25="MINE")}
         )  # fmt: skip
-        done = project.update()
-        assert ("yours kept", "a.py") in done.report
-        assert ("merged", "README.md") in done.report
+        outcome = project.update()
+        assert ("yours kept", "a.py") in outcome.report
+        assert ("merged", "README.md") in outcome.report
 
-    def test_what_cruft_is_told_to_skip_is_skipped(self, project: Project) -> None:
+    def test_files_skipped_by_cruft_are_skipped(self, project: Project) -> None:
         state = project.state | {"skip": ["sample", "a.py"]}
         project.edit({".cruft.json": json.dumps(state, indent=2) + "\n"})
-        done = project.update()
-        assert done.status == 0
+        outcome = project.update()
+        assert outcome.status == 0
         assert project.text("a.py") == lines("a")
         assert project.text("sample/nodes.py") == lines("nodes")
         assert not project.has("sample/extra.py")
         assert project.state["skip"] == ["sample", "a.py"]
-        kept = {path for kind, path in done.report if kind == "yours kept"}
+        kept = {path for kind, path in outcome.report if kind == "yours kept"}
         assert kept == {"a.py", "sample/extra.py", "sample/nodes.py"}

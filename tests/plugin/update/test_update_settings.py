@@ -1,4 +1,4 @@
-"""Settings that change what git prints change nothing here; git's own advice is passed on."""
+"""Git settings do not affect updates; git's own advice is passed on."""
 
 import shutil
 from pathlib import Path
@@ -13,7 +13,7 @@ NAME = "größe und maß.txt"
 
 @pytest.fixture(scope="module")
 def template(tmp_path_factory: pytest.TempPathFactory) -> Template:
-    """A template with three releases, and many other tags for columns."""
+    """A template with three releases, and so many tags that git would list them in columns."""
     template = two_releases(tmp_path_factory.mktemp("template") / "small")
     template.release("v3", {"a.py": lines("a", l10="AGAIN"), NAME: lines("size")})
     for number in range(12):
@@ -43,48 +43,48 @@ def pair(rendered: Project, tmp_path: Path) -> tuple[Project, Project]:
 
 @pytest.fixture
 def hostile(template: Template, tmp_path: Path) -> dict[str, str]:
-    """The environment of someone who has set all of it."""
+    """The environment of a user with all hostile settings."""
     return hostile_shell(template, tmp_path / "settings")
 
 
-def same(hostile: Outcome, usual: Outcome) -> None:
-    """Check that two calls have ended alike and said the same."""
-    assert "Traceback" not in hostile.said
-    assert hostile.said.replace("/hostile/", "/usual/") == usual.said
+def assert_same_outcome(hostile: Outcome, usual: Outcome) -> None:
+    """Check that two calls have the same status and output."""
+    assert "Traceback" not in hostile.printed
+    assert hostile.printed.replace("/hostile/", "/usual/") == usual.printed
     assert hostile.status == usual.status
 
 
 def test_hostile_settings_change_nothing(
     pair: tuple[Project, Project], hostile: dict[str, str], tmp_path: Path
 ) -> None:
-    """Each step of a project's life, side by side."""
+    """Compares each step of a project's history."""
     other, usual = pair
     for project in pair:
         project.write({"nötig.txt": "in the works\n"})
-    same(other.update(**hostile), usual.update())  # names the file that is not committed
+    assert_same_outcome(other.update(**hostile), usual.update())  # names the uncommitted file
     for project in pair:
         git(project.path, "checkout", "--quiet", "--", ".")
-    same(other.update("--check", **hostile), usual.update("--check"))
-    same(other.update("--dry-run", **hostile), usual.update("--dry-run"))
-    same(other.update("--to", "v2", **hostile), usual.update("--to", "v2"))
-    assert other.picture()["files"] == usual.picture()["files"]
-    same(other.update("--abort", **hostile), usual.update("--abort"))
-    same(other.update("--to", "v2", **hostile), usual.update("--to", "v2"))
+    assert_same_outcome(other.update("--check", **hostile), usual.update("--check"))
+    assert_same_outcome(other.update("--dry-run", **hostile), usual.update("--dry-run"))
+    assert_same_outcome(other.update("--to", "v2", **hostile), usual.update("--to", "v2"))
+    assert other.snapshot()["files"] == usual.snapshot()["files"]
+    assert_same_outcome(other.update("--abort", **hostile), usual.update("--abort"))
+    assert_same_outcome(other.update("--to", "v2", **hostile), usual.update("--to", "v2"))
     for project in pair:
         project.commit("v2")
         project.edit({"a.py": lines("a", l11="MINE")})
     last = other.update(**hostile)
-    same(last, usual.update())
+    assert_same_outcome(last, usual.update())
     assert last.status == 1
     assert ("conflict", "a.py") in last.report
     assert ("added", NAME) in last.report
-    pictures = [{k: v for k, v in project.picture().items() if k != "head"} for project in pair]
-    assert pictures[0] == pictures[1]
+    snapshots = [{k: v for k, v in project.snapshot().items() if k != "head"} for project in pair]
+    assert snapshots[0] == snapshots[1]
     assert not (tmp_path / "settings" / "called").exists()
 
 
 @pytest.mark.parametrize("where", ["project", "template"])
-def test_the_advice_of_git_is_passed_on_where_others_own_the_folder(
+def test_git_advice_about_foreign_folders_is_passed_on(
     rendered: Project, tmp_path: Path, where: str
 ) -> None:
     project = Project(
@@ -95,8 +95,8 @@ def test_the_advice_of_git_is_passed_on_where_others_own_the_folder(
     config = tmp_path / "config"
     usual = Path(project.template.shell["GIT_CONFIG_GLOBAL"]).read_text(encoding="utf-8")
     config.write_text(f"{usual}[safe]\n\tdirectory = {trusted}\n", encoding="utf-8")
-    strange = {"GIT_TEST_ASSUME_DIFFERENT_OWNER": "1", "GIT_CONFIG_GLOBAL": str(config)}
-    refused = project.update("--check", **strange)
+    other_owner = {"GIT_TEST_ASSUME_DIFFERENT_OWNER": "1", "GIT_CONFIG_GLOBAL": str(config)}
+    refused = project.update("--check", **other_owner)
     assert refused.status == 2
     assert "git config --global --add safe.directory" in refused.err
     assert "git init" not in refused.err
@@ -116,7 +116,7 @@ def test_a_repository_without_a_commit_needs_one(rendered: Project, tmp_path: Pa
     assert project.update("--to", "v2").status == 0
 
 
-def test_a_configuration_that_git_cannot_read_is_named(rendered: Project, tmp_path: Path) -> None:
+def test_an_invalid_git_configuration_is_named(rendered: Project, tmp_path: Path) -> None:
     project = Project(
         Path(shutil.copytree(rendered.path, tmp_path / "demo", symlinks=True)), rendered.template
     )

@@ -1,4 +1,4 @@
-"""An update that is a version bump: another wheel, its pin in the locks, and nothing else."""
+"""An update that only changes the plugin's version: the wheel and its pin in the locks."""
 
 import hashlib
 from pathlib import Path
@@ -13,7 +13,7 @@ NO_LOCKING = "lock:\n\techo no index >&2; exit 1\n"
 
 
 def wheel(version: str) -> bytes:
-    """Bytes as a compressed archive has them; releases have most of their modules in common."""
+    """Incompressible bytes; releases share most of their modules."""
     names = [f"module {number}" for number in range(180)]
     names += [f"module {number} of {version}" for number in range(180, 200)]
     return b"PK\x03\x04" + b"".join(hashlib.sha512(name.encode()).digest() for name in names)
@@ -49,42 +49,42 @@ def project(template: Template, tmp_path: Path) -> Project:
     return template.project("v0.1.0", tmp_path)
 
 
-def test_the_wheel_and_its_pin_are_replaced_and_nothing_else(project: Project) -> None:
-    before = project.picture()["files"]
-    done = project.update()
-    assert done.status == 0, done.said
-    after = project.picture()["files"]
+def test_only_the_wheel_and_its_pin_are_replaced(project: Project) -> None:
+    before = project.snapshot()["files"]
+    outcome = project.update()
+    assert outcome.status == 0, outcome.printed
+    after = project.snapshot()["files"]
     changed = {name for name in before.keys() | after.keys() if before.get(name) != after.get(name)}
     assert changed == {OLD, NEW, "requirements/run.in", "requirements/run.txt", ".cruft.json"}
     assert not project.has(OLD)
     for name, content in files("0.2.0").items():
         assert after[name] == (content if isinstance(content, bytes) else content.encode())
     assert project.update("--abort").status == 0
-    assert project.picture()["files"] == before
+    assert project.snapshot()["files"] == before
 
 
-def test_locks_of_the_users_own_name_the_new_wheel_even_if_none_can_be_made(
+def test_a_users_lock_names_the_new_wheel_even_if_locking_fails(
     project: Project,
 ) -> None:
     mine = files("0.1.0")["requirements/run.txt"] + "own==3.0\n"
     need = files("0.1.0")["requirements/run.in"] + "own\n"
     project.edit({"requirements/run.txt": mine, "requirements/run.in": need})
-    done = project.update()
-    assert done.status == 0, done.said
-    assert "no index" in done.out
-    assert "make lock" in done.out
+    outcome = project.update()
+    assert outcome.status == 0, outcome.printed
+    assert "no index" in outcome.out
+    assert "make lock" in outcome.out
     assert project.has(NEW)
     assert not project.has(OLD)
     expected = files("0.2.0")["requirements/run.txt"] + "own==3.0\n"
     assert project.text("requirements/run.txt") == expected
     assert project.text("requirements/run.in") == files("0.2.0")["requirements/run.in"] + "own\n"
-    assert ("locked", "requirements/run.txt") in done.report
+    assert ("locked", "requirements/run.txt") in outcome.report
 
 
-def test_a_team_on_an_index_of_its_own_gets_no_wheel_back(project: Project) -> None:
+def test_a_deleted_wheel_is_not_restored(project: Project) -> None:
     project.edit({OLD: None})
-    done = project.update()
-    assert done.status == 0, done.said
+    outcome = project.update()
+    assert outcome.status == 0, outcome.printed
     assert not project.has(NEW)
-    assert NEW in done.out
+    assert NEW in outcome.out
     assert project.text("requirements/run.txt") == files("0.2.0")["requirements/run.txt"]

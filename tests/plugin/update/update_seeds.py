@@ -1,6 +1,6 @@
-"""Random projects' lives: seeded edits between releases, and what an update may not do to them.
+"""Random user edits between releases, and a check that an update preserves them.
 
-The property test and the benchmark use the same ones.
+The property test and the benchmark use the same seeds.
 """
 
 import hashlib
@@ -18,51 +18,51 @@ BINARY = bytes(range(256)) * 4
 OWN_TOKEN = re.compile(rb"OWN\d+X\d+Z")
 
 
-def body(name: str, count: int, release: int, at: dict[int, list[int]]) -> str:
-    """Return a file of a release: each release up to it marks some lines of its own."""
-    marks = {f"l{line}": f"TPL{made}-{name}-{line}"
-             for made, places in at.items() if made <= release for line in places}  # fmt: skip
+def file_text(name: str, count: int, release: int, at: dict[int, list[int]]) -> str:
+    """Return a file of a release, with the marked lines of each release up to it."""
+    marks = {f"l{line}": f"TPL{number}-{name}-{line}"
+             for number, places in at.items() if number <= release for line in places}  # fmt: skip
     return lines(name, count, **marks)
 
 
 def release(number: int) -> Files:
-    """Return all files of a release of the template; what is not there any more is None."""
+    """Return all files of a release of the template; removed ones are None."""
     marks = {2: [8, 30], 3: [20]}
     files: dict[str, str | bytes | None] = {
         ".gitignore": "*.log\n",
-        "README.md": body("readme", 40, number, marks),
-        "Makefile": body("makefile", 25, number, {3: [5]}),
-        "conf/base/parameters.yml": body("parameters", 30, number, {2: [4]}),
-        "docs/old.md": body("guide", 30, number, {}),
+        "README.md": file_text("readme", 40, number, marks),
+        "Makefile": file_text("makefile", 25, number, {3: [5]}),
+        "conf/base/parameters.yml": file_text("parameters", 30, number, {2: [4]}),
+        "docs/old.md": file_text("guide", 30, number, {}),
         "src/demo/__init__.py": "",
-        "src/demo/train.py": body("train", 60, number, marks),
-        "src/demo/sample/nodes.py": body("nodes", 30, number, {3: [3]}),
-        "src/demo/sample/pipeline.py": body("pipeline", 30, number, {2: [15]}),
+        "src/demo/train.py": file_text("train", 60, number, marks),
+        "src/demo/sample/nodes.py": file_text("nodes", 30, number, {3: [3]}),
+        "src/demo/sample/pipeline.py": file_text("pipeline", 30, number, {2: [15]}),
         "picture.png": BINARY + bytes([number]),
         "still.png": BINARY[::-1],
-        "gone.cfg": body("gone", 12, number, {}),
+        "gone.cfg": file_text("gone", 12, number, {}),
     }
     if number >= 2:
         files |= {
             "docs/old.md": None,
-            "docs/guide.md": body("guide", 30, number, {2: [3], 3: [25]}),
-            "src/demo/monitor.py": body("monitor", 20, number, {2: [1]}),
-            "operation/monitoring/README.md": body("monitoring", 6, number, {2: [1]}),
-            "src/demo/sample/report.py": body("report", 20, number, {2: [1]}),
+            "docs/guide.md": file_text("guide", 30, number, {2: [3], 3: [25]}),
+            "src/demo/monitor.py": file_text("monitor", 20, number, {2: [1]}),
+            "operation/monitoring/README.md": file_text("monitoring", 6, number, {2: [1]}),
+            "src/demo/sample/report.py": file_text("report", 20, number, {2: [1]}),
         }
     if number >= 3:
         files |= {"gone.cfg": None, "src/demo/sample/report.py": None}
-        files["src/demo/reporting.py"] = body("report", 20, number, {2: [1], 3: [18]})
+        files["src/demo/reporting.py"] = file_text("report", 20, number, {2: [1], 3: [18]})
     return files
 
 
-def home(mark: str, number: int) -> set[str]:
-    """Return the files of this release and the one before that a mark belongs to."""
+def files_with_mark(mark: str, number: int) -> set[str]:
+    """Return the files with a mark in a release and the previous one."""
     line = f"{mark.split('-')[1]} line "
     return {
         path
-        for made in (number - 1, number)
-        for path, text in release(made).items()
+        for made_in in (number - 1, number)
+        for path, text in release(made_in).items()
         if isinstance(text, str) and line in text
     }
 
@@ -75,7 +75,7 @@ def changes(number: int) -> list[str]:
 
 @dataclass
 class Ledger:
-    """A user's changes, as far as an update must respect them."""
+    """The user's changes that an update must preserve."""
 
     texts: dict[str, str] = field(default_factory=dict)
     """Marks the user wrote, and the file of each."""
@@ -92,32 +92,36 @@ class User:
         self.root = root
         self.ledger = Ledger()
 
-    def live(self, round_: int) -> None:
+    def edit_randomly(self, round_: int) -> None:
         """Edit some files."""
-        acts: list[Callable[[str], None]] = [
+        actions: list[Callable[[str], None]] = [
             *[self.replace_line] * 4, *[self.insert] * 3, self.delete_lines, self.reformat,
             self.crlf, self.delete, self.rename, self.move_folder, self.remove_folder,
-            self.redraw, self.add, self.add_what_may_come, self.chmod,
+            self.redraw, self.add, self.add_future_file, self.chmod,
         ]  # fmt: skip
         for _ in range(self.random.randrange(2, 10)):
             self.ledger.count += 1
-            self.random.choice(acts)(f"OWN{round_}X{self.ledger.count:03d}Z")
+            self.random.choice(actions)(f"OWN{round_}X{self.ledger.count:03d}Z")
         self.ledger.deleted = {path for path in self.ledger.deleted if not self.path(path).exists()}
 
     def path(self, name: str) -> Path:
         return self.root / name
 
     def files(self, *, text: bool = False, unmarked: bool = False) -> list[str]:
-        """Return names of files one may edit: marked ones hold something of the user's."""
+        """Return names of editable files; marked files contain edits of the user."""
         records = (".cruft.json", ".copier-answers.yml", ".gitignore")
-        found = {name: content for name, content in read(self.root).items() if name not in records}
+        contents = {
+            name: content for name, content in read(self.root).items() if name not in records
+        }
         if text:
-            found = {n: c for n, c in found.items() if b"\0" not in c and c.count(b"\n") > 4}
+            contents = {n: c for n, c in contents.items() if b"\0" not in c and c.count(b"\n") > 4}
         if unmarked:
             drawn = set(self.ledger.binaries.values())
-            found = {n: c for n, c in found.items() if not OWN_TOKEN.search(c)}
-            found = {n: c for n, c in found.items() if hashlib.sha256(c).hexdigest() not in drawn}
-        return sorted(found)
+            contents = {n: c for n, c in contents.items() if not OWN_TOKEN.search(c)}
+            contents = {
+                n: c for n, c in contents.items() if hashlib.sha256(c).hexdigest() not in drawn
+            }
+        return sorted(contents)
 
     def edit(self, mark: str, change: Callable[[list[str]], None]) -> None:
         """Change the lines of some text file."""
@@ -131,7 +135,7 @@ class User:
                 self.ledger.texts[mark] = name
 
     def place(self, text: list[str], length: int = 1) -> int | None:
-        """Return where some lines begin that hold no mark of anybody's."""
+        """Return the start of some unmarked lines."""
         start = self.random.randrange(max(1, len(text) - length))
         block = "\n".join(text[start : start + length])
         return None if re.search(r"OWN\d|TPL\d|[<>=|]{7}", block) else start
@@ -198,7 +202,7 @@ class User:
         if names := [name for name in self.files() if name.endswith(".png")]:
             content = BINARY + mark.encode() + b"\0"
             name = self.random.choice(names)
-            # What was drawn before in its place is gone by the user's own will.
+            # The user deliberately replaces an earlier picture.
             before = hashlib.sha256(self.path(name).read_bytes()).hexdigest()
             self.ledger.binaries = {m: h for m, h in self.ledger.binaries.items() if h != before}
             self.path(name).write_bytes(content)
@@ -207,7 +211,7 @@ class User:
     def add(self, mark: str) -> None:
         self.create(f"src/demo/own_{mark}.py", mark)
 
-    def add_what_may_come(self, mark: str) -> None:
+    def add_future_file(self, mark: str) -> None:
         coming = ("src/demo/monitor.py", "docs/guide.md", "operation/monitoring/README.md",
                   "src/demo/reporting.py")  # fmt: skip
         self.create(self.random.choice(coming), mark)
@@ -227,7 +231,7 @@ class User:
 
 @dataclass(frozen=True)
 class Verdict:
-    """Return the faults of an update."""
+    """The faults of an update."""
 
     lost: list[str]
     unmentioned: list[str]
@@ -241,22 +245,22 @@ class Verdict:
 
 def unmerged(root: Path) -> dict[str, list[str]]:
     """Return the conflicting paths and the object names of their versions."""
-    found: dict[str, list[str]] = {}
+    versions: dict[str, list[str]] = {}
     for line in git(root, "-c", "core.quotePath=false", "ls-files", "--unmerged").splitlines():
         details, _, path = line.partition("\t")
-        found.setdefault(path, []).append(details.split()[1])
-    return found
+        versions.setdefault(path, []).append(details.split()[1])
+    return versions
 
 
 def conflicts(root: Path) -> set[str]:
-    """Return the paths a person has to look at, however a tool leaves them."""
+    """Return the paths that a user must resolve, for any tool."""
     files = read(root)
     marked = {n for n, c in files.items() if re.search(rb"^<{7} ", c, re.M)}
     return set(unmerged(root)) | marked | {n for n in files if n.endswith(".rej")}
 
 
-def judge(user: User, number: int, status: int, said: str) -> Verdict:
-    """Look at a project after an update to a release."""
+def judge(user: User, number: int, status: int, output: str) -> Verdict:
+    """Return the faults of a project after an update to a release."""
     files, open_ = read(user.root), unmerged(user.root)
     everything = b"\n".join(files.values())
     staged = "".join(git(user.root, "cat-file", "blob", name)
@@ -267,13 +271,17 @@ def judge(user: User, number: int, status: int, said: str) -> Verdict:
     lost += [mark for mark, name in ledger.binaries.items() if name not in hashes]
     missing = [mark for mark in changes(number)
                if mark.encode() not in everything and mark not in staged]  # fmt: skip
-    unmentioned = [mark for mark in missing if not any(path in said for path in home(mark, number))]
+    unmentioned = [
+        mark
+        for mark in missing
+        if not any(path in output for path in files_with_mark(mark, number))
+    ]
     back = [path for path in ledger.deleted if path in files and path not in open_]
     return Verdict(lost, unmentioned, back, bool(status) != bool(conflicts(user.root)))
 
 
-def settle(root: Path) -> None:
-    """Settle conflicts by keeping everything, and commit."""
+def resolve_conflicts(root: Path) -> None:
+    """Resolve conflicts by keeping both sides, and commit."""
     for name, content in read(root).items():
         path = root / name
         if name.endswith((".rej", ".orig")):

@@ -25,14 +25,14 @@ IDENTITY = {
 
 
 def lines(name: str, count: int = 30, **changed: str) -> str:
-    """Return a text of numbered lines; `l7="x"` puts x in the place of line 7."""
+    """Return a text of numbered lines; `l7="x"` replaces line 7 with x."""
     return "".join(
         changed.get(f"l{number}", f"{name} line {number}") + "\n" for number in range(1, count + 1)
     )
 
 
 def git(folder: Path, *arguments: str, check: bool = True) -> str:
-    """Run git as a user with a name and return what it printed."""
+    """Run git with a user name and return its output."""
     process = subprocess.run(
         ["git", *arguments],
         cwd=folder,
@@ -59,20 +59,20 @@ def write(folder: Path, files: Files) -> None:
 
 
 def read(folder: Path) -> dict[str, bytes]:
-    """Return all files of a folder but git's; a link is what it points to."""
-    found = {}
+    """Return all files of a folder except git's; a link counts as its target path."""
+    files = {}
     for path in folder.rglob("*"):
         name = path.relative_to(folder).as_posix()
         if path.is_symlink():
-            found[name] = os.fsencode(path.readlink())
+            files[name] = os.fsencode(path.readlink())
         elif path.is_file() and name.partition("/")[0] != ".git":
-            found[name] = path.read_bytes()
-    return found
+            files[name] = path.read_bytes()
+    return files
 
 
 @dataclass
 class Template:
-    """A template in a folder that git finds under an address."""
+    """A template in a folder that git redirects an address to."""
 
     path: Path
     url: str = URL
@@ -132,15 +132,15 @@ class Template:
 
 @dataclass
 class Outcome:
-    """The output of an update and how it ended."""
+    """The exit status and the output of an update."""
 
     status: int
     out: str
     err: str
 
     @property
-    def said(self) -> str:
-        """All that was printed."""
+    def printed(self) -> str:
+        """The complete output."""
         return self.out + self.err
 
     @property
@@ -208,14 +208,14 @@ class Project:
         return (self.path / name).read_bytes().decode()
 
     def has(self, name: str) -> bool:
-        """Return whether there is such a file."""
+        """Return whether a file exists."""
         return os.path.lexists(self.path / name)
 
     def status(self) -> list[str]:
-        """Return what git says of the work tree, ignored files included."""
+        """Return the status of the work tree, including ignored files."""
         return git(self.path, "status", "--porcelain", "--ignored").splitlines()
 
-    def picture(self) -> dict[str, Any]:
+    def snapshot(self) -> dict[str, Any]:
         """Return everything that an update may change: files, index, HEAD."""
         return {
             "files": read(self.path),
@@ -226,7 +226,7 @@ class Project:
         }
 
     def update(self, *arguments: str, **environment: str) -> Outcome:
-        """Call `kedro mlops update` here, in a process of its own."""
+        """Run `kedro mlops update` in the project, in a separate process."""
         process = subprocess.run(
             [sys.executable, "-m", "kedro_azure_mlops", "update", *arguments],
             cwd=self.path,
@@ -241,7 +241,7 @@ class Project:
 PNG = bytes(range(256)) * 8
 MARKERS = ("<<<<<<< yours\n", "=======\n", ">>>>>>> template\n")
 
-# What the template of the scenarios changes from its first release to its second.
+# The first release of the template of the scenarios, and the changes of the second.
 FIRST: Files = {
     ".gitignore": "*.log\n/private/\n",
     ".template-owned": "README.md\n/notebooks/\n/params.yml\n",
@@ -278,7 +278,7 @@ SECOND: Files = {
 
 
 def two_releases(folder: Path) -> Template:
-    """Make the template of the scenarios, with both of its releases."""
+    """Create the template of the scenarios with both releases."""
     template = Template(folder)
     template.release("v1", FIRST)
     template.release("v2", SECOND)

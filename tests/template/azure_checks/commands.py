@@ -1,4 +1,4 @@
-"""Check the commands of the steps: script, command of the plugin, target and environment exist."""
+"""Check that scripts, plugin commands, make targets and environments of the steps exist."""
 
 import ast
 import re
@@ -10,14 +10,14 @@ from pathlib import Path
 
 import kedro_azure_mlops
 from kedro_azure_mlops.cli import COMMANDS
-from tests.template.azure_checks.document import Fault, Mapping, Place, Text
+from tests.template.azure_checks.document import Fault, Location, Mapping, Text
 from tests.template.azure_checks.graph import Job, Stage
 
 _SCRIPT = re.compile(r"operation/execution/(\w+)\.py")
-_OF_PLUGIN = re.compile(r"\bkedro mlops (\w+)")
+_PLUGIN_COMMAND = re.compile(r"\bkedro mlops (\w+)")
 _TARGET = re.compile(r"^\s*(?:exec )?make (\w+)", re.MULTILINE)
 _ENV = re.compile(r"--env ([\w-]+)")
-_TARGETS = re.compile(r"^([\w./ -]+?)[ \t]*:(?![:=])", re.MULTILINE)
+_MAKEFILE_RULE = re.compile(r"^([\w./ -]+?)[ \t]*:(?![:=])", re.MULTILINE)
 
 
 @dataclass
@@ -31,7 +31,7 @@ class Commands:
         execution = self.root / "operation" / "execution"
         return {
             "script in operation/execution": (_SCRIPT, {p.stem for p in execution.glob("*.py")}),
-            "command of kedro mlops": (_OF_PLUGIN, set(COMMANDS)),
+            "command of kedro mlops": (_PLUGIN_COMMAND, set(COMMANDS)),
             "target of the Makefile": (_TARGET, self._targets),
             "environment in operation/configuration": (_ENV, self._environments),
         }
@@ -40,44 +40,44 @@ class Commands:
     def _targets(self) -> set[str]:
         makefile = self.root / "Makefile"
         text = makefile.read_text(encoding="utf-8") if makefile.is_file() else ""
-        return {name for names in _TARGETS.findall(text) for name in names.split()}
+        return {name for names in _MAKEFILE_RULE.findall(text) for name in names.split()}
 
     @cached_property
     def _environments(self) -> set[str]:
-        place = self.root / "operation" / "configuration"
-        inside = place.iterdir() if place.is_dir() else ()
-        return {p.name for p in inside if p.is_dir()} - {"base"}
+        folder = self.root / "operation" / "configuration"
+        paths = folder.iterdir() if folder.is_dir() else ()
+        return {p.name for p in paths if p.is_dir()} - {"base"}
 
     def faults_of(self, stages: list[Stage]) -> Iterator[Fault]:
-        """Yield what the steps name and the project does not have."""
+        """Yield the names in steps that the project does not have."""
         for step in (step for stage in stages for job in stage.jobs for step in job.steps):
             for text in scripts_of(step):
                 for kind, (pattern, known) in self._known.items():
                     for name in pattern.findall(text) if known else ():
                         if name not in known:
-                            yield self._missing(_place(text, step), kind, name, known)
+                            yield self._missing(_location_of(text, step), kind, name, known)
 
     @staticmethod
-    def _missing(place: Place, kind: str, name: str, known: set[str]) -> Fault:
+    def _missing(location: Location, kind: str, name: str, known: set[str]) -> Fault:
         close = get_close_matches(name, known, 1)
         hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(sorted(known))}"
-        return Fault(place, f"there is no {kind} named {name}: {hint}")
+        return Fault(location, f"there is no {kind} named {name}: {hint}")
 
-    def told_in(self, job: Job) -> dict[str, frozenset[str]]:
-        """Return the outputs of the steps with a name, both in lower case, where they are known."""
-        found = {}
+    def reported_outputs(self, job: Job) -> dict[str, frozenset[str]]:
+        """Return the known outputs of each named step, all in lower case."""
+        outputs = {}
         for step in job.steps:
             scripts = [name for text in scripts_of(step) for name in _SCRIPT.findall(text)]
             for name in scripts if "name" in step else ():
                 file = self.root / "operation" / "execution" / f"{name}.py"
                 if file.is_file():
                     reported = reported_in(file) | reported_by_plugin()
-                    found[str(step["name"]).lower()] = frozenset(map(str.lower, reported))
-        return found
+                    outputs[str(step["name"]).lower()] = frozenset(map(str.lower, reported))
+        return outputs
 
 
 def scripts_of(step: Mapping) -> list[str]:
-    """Return the shell of a step."""
+    """Return the shell scripts of a step."""
     inputs = step.get("inputs")
     inline = inputs.get("inlineScript") if isinstance(inputs, Mapping) else None
     return [
@@ -85,8 +85,8 @@ def scripts_of(step: Mapping) -> list[str]:
     ]
 
 
-def _place(text: str, step: Mapping) -> Place:
-    return text.place if isinstance(text, Text) else step.place
+def _location_of(text: str, step: Mapping) -> Location:
+    return text.location if isinstance(text, Text) else step.location
 
 
 @cache
@@ -98,7 +98,7 @@ def reported_by_plugin() -> frozenset[str]:
 
 @cache
 def reported_in(source: Path) -> frozenset[str]:
-    """Return the keywords of the calls of ``report_outputs``, under whatever name it was given."""
+    """Return the keywords passed to ``report_outputs`` or one of its aliases."""
     calls = (n for n in ast.walk(ast.parse(source.read_text("utf-8"))) if isinstance(n, ast.Call))
     names = ("report_outputs", "report", "tell")
     return frozenset(

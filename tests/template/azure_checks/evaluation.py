@@ -1,4 +1,4 @@
-"""Compute what a template expression gives, as far as it is known before a run."""
+"""Evaluate template expressions, as far as possible before a run."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -7,7 +7,7 @@ from tests.template.azure_checks.expressions import Call, Literal, Name, Node, P
 
 
 class _Unknown:
-    """A value that only a run has."""
+    """A value that is known only during a run."""
 
     def __repr__(self) -> str:
         return "UNKNOWN"
@@ -23,18 +23,18 @@ def evaluate(node: Node, names: Mapping[str, Any]) -> Any:
     if isinstance(node, Name):
         return names.get(node.name.lower(), UNKNOWN)
     if isinstance(node, Part):
-        return _part(evaluate(node.of, names), evaluate(node.key, names))
+        return _part(evaluate(node.owner, names), evaluate(node.key, names))
     values = [evaluate(argument, names) for argument in node.arguments]
     return _call(node, values)
 
 
-def _part(of: Any, key: Any) -> Any:
-    if of is UNKNOWN or key is UNKNOWN or key == "*":
+def _part(owner: Any, key: Any) -> Any:
+    if owner is UNKNOWN or key is UNKNOWN or key == "*":
         return UNKNOWN
-    if isinstance(of, Mapping):
-        return next((v for k, v in of.items() if same(k, key)), "")
-    if isinstance(of, list) and isinstance(key, float) and int(key) < len(of):
-        return of[int(key)]
+    if isinstance(owner, Mapping):
+        return next((v for k, v in owner.items() if same(k, key)), "")
+    if isinstance(owner, list) and isinstance(key, float) and int(key) < len(owner):
+        return owner[int(key)]
     return ""
 
 
@@ -50,12 +50,12 @@ def _call(node: Call, values: list[Any]) -> Any:
 
 
 def truth(value: Any) -> bool:
-    """Return whether a condition of that value holds: an empty text, 0 and null do not."""
+    """Return the truth of a value: an empty string, 0 and null are false."""
     return bool(value)
 
 
 def as_text(value: Any) -> str:
-    """Return what stands in the file in the place of an expression."""
+    """Return the text that replaces an expression."""
     if value is None:
         return ""
     if isinstance(value, bool):
@@ -66,13 +66,13 @@ def as_text(value: Any) -> str:
 
 
 def same(one: Any, other: Any) -> bool:
-    """Compare as Azure does: without regard to case, the second turned into the first's kind."""
+    """Compare like Azure: ignoring case, the second value converted to the type of the first."""
     return as_text(one).lower() == as_text(other).lower()
 
 
-def _inside(where: Any, what: Any) -> bool:
-    values = where.values() if isinstance(where, Mapping) else where
-    return any(same(value, what) for value in values)
+def _contains_value(container: Any, wanted: Any) -> bool:
+    values = container.values() if isinstance(container, Mapping) else container
+    return any(same(value, wanted) for value in values)
 
 
 def _format(pattern: Any, *values: Any) -> str:
@@ -107,7 +107,7 @@ _FUNCTIONS: dict[str, Callable[..., Any]] = {
     "notin": lambda a, *v: not any(same(a, b) for b in v),
     "coalesce": lambda *v: next((a for a in v if a not in (None, "")), ""),
     "contains": lambda a, b: as_text(b).lower() in as_text(a).lower(),
-    "containsvalue": _inside,
+    "containsvalue": _contains_value,
     "startswith": lambda a, b: as_text(a).lower().startswith(as_text(b).lower()),
     "endswith": lambda a, b: as_text(a).lower().endswith(as_text(b).lower()),
     "format": _format,

@@ -13,7 +13,7 @@ class ExpressionError(ValueError):
 
 @dataclass(frozen=True)
 class Literal:
-    """A text, a number, true, false or null."""
+    """A string, a number, true, false or null."""
 
     value: Any
 
@@ -27,9 +27,9 @@ class Name:
 
 @dataclass(frozen=True)
 class Part:
-    """A member of something: ``a.b``, ``a['b']``; the key ``*`` means all."""
+    """A member: ``a.b`` or ``a['b']``; the key ``*`` means all."""
 
-    of: "Node"
+    owner: "Node"
     key: "Node"
 
 
@@ -66,12 +66,12 @@ _WORDS = {"true": True, "false": False, "null": None}
 
 @cache
 def parse(expression: str) -> Node:
-    """Parse an expression, without the brackets around it.
+    """Parse an expression without its surrounding brackets.
 
     Raises
     ------
     ExpressionError
-        If it is none.
+        If it is not a valid expression.
     """
     parser = _Parser(list(_tokens(expression)))
     node = parser.expression()
@@ -89,7 +89,7 @@ def _tokens(expression: str) -> Iterator[tuple[str, str]]:
             if wrong.startswith("'"):
                 raise ExpressionError(f"the quote is not closed: {wrong}")
             if wrong.startswith('"'):
-                raise ExpressionError(f"texts stand between single quotes, not double: {wrong}")
+                raise ExpressionError(f"strings need single quotes, not double: {wrong}")
             hint = " (eq(a, b), and(a, b), not(a))" if wrong[0] in "=!&|<>" else ""
             raise ExpressionError(f"there is no operator {wrong.split()[0]}: use a function{hint}")
         position = match.end()
@@ -97,43 +97,43 @@ def _tokens(expression: str) -> Iterator[tuple[str, str]]:
 
 
 class _Parser:
-    """Takes tokens from the front of ``rest``."""
+    """A recursive-descent parser that consumes tokens from the front of ``rest``."""
 
     def __init__(self, tokens: list[tuple[str, str]]) -> None:
         self.rest = tokens
 
-    def take(self) -> tuple[str, str]:
+    def next_token(self) -> tuple[str, str]:
         if not self.rest:
             raise ExpressionError("it ends too early: unbalanced brackets, or a missing value")
         return self.rest.pop(0)
 
-    def takes(self, sign: str) -> bool:
+    def accept(self, sign: str) -> bool:
         if self.rest and self.rest[0] == ("sign", sign):
             self.rest.pop(0)
             return True
         return False
 
     def expect(self, sign: str) -> None:
-        if not self.takes(sign):
-            found = self.rest[0][1] if self.rest else "the end"
-            raise ExpressionError(f"unbalanced brackets: {sign} is missing before {found}")
+        if not self.accept(sign):
+            following = self.rest[0][1] if self.rest else "the end"
+            raise ExpressionError(f"unbalanced brackets: {sign} is missing before {following}")
 
     def expression(self) -> Node:
         node = self.value()
         while True:
-            if self.takes("."):
-                kind, word = self.take()
+            if self.accept("."):
+                kind, word = self.next_token()
                 if kind != "name" and word != "*":
                     raise ExpressionError(f"a name is missing after the point, before {word}")
                 node = Part(node, Literal(word))
-            elif self.takes("["):
+            elif self.accept("["):
                 node = Part(node, self.expression())
                 self.expect("]")
             else:
                 return node
 
     def value(self) -> Node:
-        kind, word = self.take()
+        kind, word = self.next_token()
         if kind == "text":
             return Literal(word[1:-1].replace("''", "'"))
         if kind == "number":
@@ -142,25 +142,25 @@ class _Parser:
             raise ExpressionError(f"a value is missing before {word}")
         if word.lower() in _WORDS:
             return Literal(_WORDS[word.lower()])
-        if self.takes("("):
+        if self.accept("("):
             return Call(word.lower(), self.arguments())
         return Name(word)
 
     def arguments(self) -> tuple[Node, ...]:
-        found: list[Node] = []
-        if self.takes(")"):
+        arguments: list[Node] = []
+        if self.accept(")"):
             return ()
         while True:
-            found.append(self.expression())
-            if not self.takes(","):
+            arguments.append(self.expression())
+            if not self.accept(","):
                 self.expect(")")
-                return tuple(found)
+                return tuple(arguments)
 
 
 def nodes(node: Node) -> Iterator[Node]:
-    """Return a node and all that is in it."""
+    """Yield a node and all its descendants."""
     yield node
-    parts = (node.of, node.key) if isinstance(node, Part) else ()
+    parts = (node.owner, node.key) if isinstance(node, Part) else ()
     for part in node.arguments if isinstance(node, Call) else parts:
         yield from nodes(part)
 
@@ -170,18 +170,18 @@ def path(node: Node) -> list[str] | None:
     if isinstance(node, Name):
         return [node.name]
     if isinstance(node, Part) and isinstance(node.key, Literal):
-        before = path(node.of)
+        before = path(node.owner)
         return None if before is None else [*before, str(node.key.value)]
     return None
 
 
 def paths(node: Node) -> Iterator[list[str]]:
-    """Return the longest paths in an expression."""
+    """Yield the longest paths in an expression."""
     whole = path(node)
     if whole is not None:
         yield whole
     elif isinstance(node, Part):
-        yield from paths(node.of)
+        yield from paths(node.owner)
         yield from paths(node.key)
     elif isinstance(node, Call):
         for argument in node.arguments:

@@ -1,7 +1,7 @@
-"""Look for variables whose name is misspelt where a step is given them: ``$(champoin)``.
+"""Find misspelt variables in the inputs of steps, such as ``$(champoin)``.
 
-Variables of the portal and of groups are declared in no file, so a name that is not known is a
-fault only if one that is declared for the same job differs by a letter or two.
+Variables of the portal and of variable groups are declared in no file, so an unknown name is a
+fault only if a variable declared for the same job differs by a letter or two.
 """
 
 import re
@@ -14,22 +14,24 @@ from tests.template.azure_checks.graph import Job, Stage
 
 _MACRO = re.compile(r"\$\(([A-Za-z_]\w*)\)")
 _SET = re.compile(r"##vso\[task\.setvariable [^\]]*?variable=(\w+)", re.IGNORECASE)
-_SHELL = ("script", "bash", "pwsh", "powershell", "inlineScript")  # there $(name) is a command too
-_MOST_CHANGES, _SHORT = 2, 6
+_SHELL = ("script", "bash", "pwsh", "powershell", "inlineScript")  # $(name) may be a command
+_MAX_CHANGES, _LONG_NAME = 2, 6
 
 
 def faults_of(pipeline: Mapping, stages: list[Stage]) -> Iterator[Fault]:
-    """Report which variables of steps are probably others."""
+    """Yield variables of steps that are probably misspelt."""
     for stage in stages:
         for job in stage.jobs:
             known = {name.lower(): name for name in _declared(pipeline, stage, job)}
             for step in job.steps:
                 for text in _texts(step):
                     for name in _MACRO.findall(text):
-                        meant = _meant(name.lower(), known)
-                        if meant:
+                        intended = _intended_name(name.lower(), known)
+                        if intended:
                             wrong = f"no variable {name} is declared for job {job.name}"
-                            yield Fault(text.place, f"{wrong}: did you mean $({known[meant]})?")
+                            yield Fault(
+                                text.location, f"{wrong}: did you mean $({known[intended]})?"
+                            )
 
 
 def _declared(pipeline: Mapping, stage: Stage, job: Job) -> Iterator[str]:
@@ -57,18 +59,18 @@ def _texts(value: Any, *, scripts: bool = False) -> Iterator[Text]:
                 yield from _texts(inner, scripts=scripts)
 
 
-def _meant(name: str, known: dict[str, str]) -> str | None:
+def _intended_name(name: str, known: dict[str, str]) -> str | None:
     if name in known:
         return None
-    return next((n for n in get_close_matches(name, known) if _is_slip(name, n)), None)
+    return next((n for n in get_close_matches(name, known) if _is_typo(name, n)), None)
 
 
-def _is_slip(name: str, other: str) -> bool:
-    """Return whether one name is the other misspelt; names that differ in a number are two."""
+def _is_typo(name: str, other: str) -> bool:
+    """Return whether a name is a misspelling; names that differ in a number are distinct."""
     if re.sub(r"\d", "", name) == re.sub(r"\d", "", other):
         return False
     if sorted(name) == sorted(other):
         return True
     changes = SequenceMatcher(None, name, other, autojunk=False).get_opcodes()
     letters = sum(max(b - a, d - c) for kind, a, b, c, d in changes if kind != "equal")
-    return letters <= (_MOST_CHANGES if min(len(name), len(other)) >= _SHORT else 1)
+    return letters <= (_MAX_CHANGES if min(len(name), len(other)) >= _LONG_NAME else 1)

@@ -1,4 +1,4 @@
-"""Check an expanded pipeline against the schema that check-jsonschema brings along."""
+"""Check an expanded pipeline against the schema that check-jsonschema ships."""
 
 import json
 import re
@@ -10,7 +10,7 @@ from typing import Any
 
 from jsonschema import Draft7Validator, ValidationError
 
-from tests.template.azure_checks.document import Fault, Items, Mapping, Place, place_of
+from tests.template.azure_checks.document import Fault, Items, Location, Mapping, location_of
 from tests.template.azure_checks.marks import OPEN
 from tests.template.azure_checks.tasks import Task, task_of
 
@@ -20,16 +20,16 @@ def _schema() -> dict[str, Any]:
     package = find_spec("check_jsonschema")  # not imported: that takes a second
     folder = Path(str(package and package.origin)).parent
     vendored = folder / "builtin_schemas" / "vendor" / "azure-pipelines.json"
-    return _as_the_service_reads(json.loads(vendored.read_text(encoding="utf-8")))
+    return _adapted_to_service(json.loads(vendored.read_text(encoding="utf-8")))
 
 
-def _as_the_service_reads(schema: Any) -> Any:
-    """Return the schema with scalars as text and its own ``ignoreCase`` turned into patterns."""
+def _adapted_to_service(schema: Any) -> Any:
+    """Return the schema with scalars as text and its ``ignoreCase`` keyword as patterns."""
     if isinstance(schema, list):
-        return [_as_the_service_reads(part) for part in schema]
+        return [_adapted_to_service(part) for part in schema]
     if not isinstance(schema, dict):
         return schema
-    read = {key: _as_the_service_reads(part) for key, part in schema.items()}
+    read = {key: _adapted_to_service(part) for key, part in schema.items()}
     if read.get("type") in ("boolean", "integer", "number"):
         read["type"] = "string"
         read.pop("minimum", None)
@@ -39,18 +39,18 @@ def _as_the_service_reads(schema: Any) -> Any:
 
 
 @cache
-def _kinds(of: str) -> dict[str, Draft7Validator]:
-    """Return a validator for each kind of step or job, by the key it begins with."""
-    found = {}
+def _validators(category: str) -> dict[str, Draft7Validator]:
+    """Return a validator for each kind of step or job, by its first key."""
+    validators = {}
     definitions = _schema()["definitions"]
-    for kind in definitions[of]["anyOf"]:
+    for kind in definitions[category]["anyOf"]:
         definition = definitions["task"] if "task" in str(kind.get("$ref")) else kind
         first = (definition.get("firstProperty") or definition.get("required") or ["?"])[0]
         own = {key: value for key, value in definition.items() if key != "anyOf"}
-        if first == "task":  # its name and inputs are checked apart, against its own alternative
+        if first == "task":  # its name and inputs are checked separately, against the task's schema
             own["properties"] = {**own["properties"], "task": {}}
-        found[first] = Draft7Validator({**own, "definitions": definitions})
-    return found
+        validators[first] = Draft7Validator({**own, "definitions": definitions})
+    return validators
 
 
 @cache
@@ -64,15 +64,15 @@ def _validator() -> Draft7Validator:
 
 
 def faults_of(pipeline: Mapping) -> Iterator[Fault]:
-    """Report what the schema has against a pipeline; what only a run knows fits anywhere."""
+    """Yield violations of the schema; values known only in a run are accepted anywhere."""
     lists = list(_lists(pipeline))
     for steps in (inner for name, inner in lists if name == "steps"):
         for step in steps:
-            yield from _of_kind(step, "step", steps.place)
+            yield from _kind_faults(step, "step", steps.location)
     for jobs in (inner for name, inner in lists if name == "jobs"):
         for job in jobs:
-            yield from _of_kind(_without_lists(job), "job", jobs.place)
-    yield from _faults(_validator(), _without_lists(pipeline))
+            yield from _kind_faults(_without_lists(job), "job", jobs.location)
+    yield from _violations(_validator(), _without_lists(pipeline))
 
 
 def _lists(value: Any) -> Iterator[tuple[str, Items]]:
@@ -86,88 +86,92 @@ def _lists(value: Any) -> Iterator[tuple[str, Items]]:
 
 
 def _without_lists(value: Any) -> Any:
-    """Return a copy whose jobs and steps, which are checked one by one, are left out."""
+    """Return a copy without jobs and steps, which are checked one by one."""
     if isinstance(value, Items):
-        return Items([_without_lists(item) for item in value], value.place)
+        return Items([_without_lists(item) for item in value], value.location)
     if not isinstance(value, Mapping):
         return value
-    empty = {k: Items([], v.place) for k, v in value.items() if _is_list(k, v)}
-    return Mapping({k: empty.get(k, _without_lists(v)) for k, v in value.items()}, value.place)
+    empty = {k: Items([], v.location) for k, v in value.items() if _is_list(k, v)}
+    return Mapping({k: empty.get(k, _without_lists(v)) for k, v in value.items()}, value.location)
 
 
 def _is_list(key: str, value: Any) -> bool:
     return key in ("steps", "jobs") and isinstance(value, Items)
 
 
-def _of_kind(value: Any, of: str, otherwise: Place) -> Iterator[Fault]:
-    kinds, place = _kinds(of), place_of(value, otherwise)
+def _kind_faults(value: Any, category: str, otherwise: Location) -> Iterator[Fault]:
+    kinds, location = _validators(category), location_of(value, otherwise)
     if isinstance(value, str) and OPEN in value:
         return
     first = next((k for k in value if k in kinds), None) if isinstance(value, Mapping) else None
     if first is None:
-        found = f"has {', '.join(value)}" if isinstance(value, Mapping) else f"is {value}"
+        description = f"has {', '.join(value)}" if isinstance(value, Mapping) else f"is {value}"
         begins = ", ".join(k for k in kinds if k != "template")
-        yield Fault(place, f"a {of} begins with one of {begins}; this one {found}")
+        yield Fault(location, f"a {category} begins with one of {begins}; this one {description}")
         return
-    yield from _faults(kinds[first], value)
+    yield from _violations(kinds[first], value)
     if first == "task":
-        yield from _of_task(_task(str(value["task"])), value)
+        yield from _task_faults(_task(str(value["task"])), value)
 
 
-def _of_task(task: Task | None, step: Mapping) -> Iterator[Fault]:
+def _task_faults(task: Task | None, step: Mapping) -> Iterator[Fault]:
     name, inputs = step["task"], step.get("inputs")
     if OPEN in name:
         return
     if task is None:
-        text = f"there is no task {name}: if an extension brings it, add it to tasks.py"
-        yield Fault(step.place_of("task"), text)
+        text = f"there is no task {name}: if it is part of an extension, add it to tasks.py"
+        yield Fault(step.location_of("task"), text)
         return
-    given = inputs if isinstance(inputs, Mapping) else Mapping({}, step.place)
-    if any(OPEN in key for key in given):
+    passed = inputs if isinstance(inputs, Mapping) else Mapping({}, step.location)
+    if any(OPEN in key for key in passed):
         return
-    for wanted in task.required:
-        if wanted.lower() not in map(str.lower, given):
-            yield Fault(step.place_of("inputs"), f"{name} needs the input {wanted}")
-    for key, value in given.items():
+    for required in task.required:
+        if required.lower() not in map(str.lower, passed):
+            yield Fault(step.location_of("inputs"), f"{name} needs the input {required}")
+    for key, value in passed.items():
         schema = task.inputs.get(key.lower())
         if schema is None:
             have = ", ".join(task.inputs)
-            yield Fault(place_of(key, step.place), f"{name} has no input {key}: it has {have}")
+            yield Fault(
+                location_of(key, step.location), f"{name} has no input {key}: it has {have}"
+            )
         elif isinstance(value, str) and "$(" not in value:
-            yield from _faults(Draft7Validator(schema), value, key, place_of(key, step.place))
+            yield from _violations(
+                Draft7Validator(schema), value, key, location_of(key, step.location)
+            )
 
 
-def _faults(
-    validator: Draft7Validator, value: Any, name: str = "", place: Place | None = None
+def _violations(
+    validator: Draft7Validator, value: Any, name: str = "", location: Location | None = None
 ) -> Iterator[Fault]:
     for error in map(_deepest, validator.iter_errors(value)):
         if isinstance(error.instance, str) and OPEN in error.instance:
             continue
         where = ".".join(map(str, error.absolute_path)) or name
-        at = place or _place(value, error)
-        yield Fault(at, f"{where}: {_said(error)}" if where else _said(error))
+        at = location or _location(value, error)
+        yield Fault(at, f"{where}: {_message(error)}" if where else _message(error))
 
 
 def _deepest(error: ValidationError) -> ValidationError:
-    """Return what is wrong, instead of that none of many alternatives fits."""
+    """Return the most specific error instead of one about all alternatives."""
     while error.context:
         error = max(error.context, key=lambda e: (len(e.absolute_path), -len(e.schema_path)))
     return error
 
 
-def _place(value: Any, error: ValidationError) -> Place:
-    place = place_of(value, Place("?", 0))
+def _location(value: Any, error: ValidationError) -> Location:
+    location = location_of(value, Location("?", 0))
     for part in error.absolute_path:
-        place = value.place_of(part) if isinstance(value, Mapping) else place
+        location = value.location_of(part) if isinstance(value, Mapping) else location
         value = value[part]
-        place = place_of(value, place)
+        location = location_of(value, location)
     if error.validator == "additionalProperties" and isinstance(value, Mapping):
         known = error.schema.get("properties", {})
-        return next((place_of(key, place) for key in value if key not in known), place)
-    return place
+        return next((location_of(key, location) for key in value if key not in known), location)
+    return location
 
 
-def _said(error: ValidationError) -> str:
+def _message(error: ValidationError) -> str:
     if error.validator == "additionalProperties":
         known = error.schema.get("properties", {})
         wrong = ", ".join(key for key in error.instance if key not in known)

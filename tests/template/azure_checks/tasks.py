@@ -1,4 +1,4 @@
-"""The tasks that steps may call: those of the schema, and some whose inputs it does not know."""
+"""The tasks that steps may call: those of the schema and some that it lacks."""
 
 import re
 from collections.abc import Iterable
@@ -8,31 +8,31 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Task:
-    """The inputs of a task, their names in lower case, with a schema each."""
+    """The inputs of a task: names in lower case with their schemas."""
 
     inputs: dict[str, Any]
     required: tuple[str, ...] = ()
 
 
-def _own(required: Iterable[str], optional: Iterable[str] = ()) -> Task:
+def _task(required: Iterable[str], optional: Iterable[str] = ()) -> Task:
     inputs = {name.lower(): {"type": "string"} for name in (*required, *optional)}
     return Task(inputs, tuple(required))
 
 
-_BESIDE_THE_SCHEMA = {
-    "publishcodecoverageresults@2": _own(
+_NOT_IN_SCHEMA = {
+    "publishcodecoverageresults@2": _task(
         ["summaryFileLocation"], ["pathToSources", "failIfCoverageEmpty"]
     ),
-    # of the extension Azure Machine Learning
-    "azuremljobwaittask@1": _own(
+    # part of the Azure Machine Learning extension
+    "azuremljobwaittask@1": _task(
         ["serviceConnection", "resourceGroupName", "azureMLWorkspaceName", "azureMLJobName"]
     ),
 }
 
 
 def task_of(name: str, alternatives: list[dict[str, Any]]) -> Task | None:
-    """Return a task, from the alternatives of the schema or from the list here."""
-    own = _BESIDE_THE_SCHEMA.get(name.lower())
+    """Return a task from the alternatives of the schema or from the list above."""
+    own = _NOT_IN_SCHEMA.get(name.lower())
     if own is not None:
         return own
     for alternative in alternatives:

@@ -1,4 +1,4 @@
-"""Check the pipelines that another one of this project starts after: their names and stages.
+"""Check the names and stages of the pipelines that trigger another one of this project.
 
 A file ``azure_pipelines/train.yml`` is the pipeline ``<name of the project>-train``.
 """
@@ -13,7 +13,7 @@ from tests.template.azure_checks.marks import OPEN
 
 
 def prefix_of(root: Path) -> str:
-    """Return what the names of the project's pipelines begin with; empty if nothing says it."""
+    """Return the prefix of the project's pipeline names; empty if the project has no name."""
     try:
         settings = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -24,12 +24,12 @@ def prefix_of(root: Path) -> str:
 
 
 def names_of(stages: list[Stage]) -> set[str]:
-    """Return the names of stages as they are compared; with a star if one is not known."""
+    """Return the stage names in lower case, with a star for a name known only in a run."""
     return {"*" if OPEN in stage.name else stage.name.lower() for stage in stages if stage.name}
 
 
 def faults_of(document: Mapping, prefix: str, stages: dict[str, set[str]]) -> Iterator[Fault]:
-    """Report which pipelines or stages are not there; ``stages`` has those of each file."""
+    """Yield unknown pipelines and stages; ``stages`` has the stages of each file."""
     resources = document.get("resources")
     listed = resources.get("pipelines") if isinstance(resources, Mapping) else None
     for resource in listed if isinstance(listed, Items) else ():
@@ -41,15 +41,15 @@ def faults_of(document: Mapping, prefix: str, stages: dict[str, set[str]]) -> It
         known = {name.lower(): name for name in stages}
         file = known.get(source[len(prefix) :].lower())
         if file is None:
-            text = f"no file here is the pipeline {source}: there are {', '.join(sorted(stages))}"
-            yield Fault(source.place, f"{text}; for one of elsewhere, name its project too")
+            text = f"no file defines the pipeline {source}: there are {', '.join(sorted(stages))}"
+            yield Fault(source.location, f"{text}; for one of another project, add its project")
         else:
-            yield from _of_stages(resource.get("trigger"), file, stages[file])
+            yield from _stage_faults(resource.get("trigger"), file, stages[file])
 
 
-def _of_stages(trigger: object, file: str, known: set[str]) -> Iterator[Fault]:
+def _stage_faults(trigger: object, file: str, known: set[str]) -> Iterator[Fault]:
     named = trigger.get("stages") if isinstance(trigger, Mapping) else None
     for stage in named if isinstance(named, Items) else ():
         if isinstance(stage, Text) and OPEN not in stage and not known & {"*", stage.lower()}:
             have = ", ".join(sorted(known)) or "none"
-            yield Fault(stage.place, f"the pipeline {file} has no stage {stage}: it has {have}")
+            yield Fault(stage.location, f"the pipeline {file} has no stage {stage}: it has {have}")

@@ -1,4 +1,4 @@
-"""Fixtures: renders of the sample that are run in this process, with tracking of their own."""
+"""Fixtures that run copies of the rendered sample in this process, each with its own tracking."""
 
 from tests.projects import fixtures_of
 from tests.template.sample.helpers import Project, rendered

@@ -1,4 +1,4 @@
-"""A render of the sample to import, projects to run in this process, and series to feed them."""
+"""The rendered sample, copies of it to run in this process, and generated series."""
 
 import atexit
 import json
@@ -58,7 +58,7 @@ def _catalog() -> dict[str, Any]:
 
 
 def entry(name: str, **changes: Any) -> Any:
-    """Make a dataset as the sample's catalog has it, but for some of its options."""
+    """Create a dataset of the sample's catalog with some options changed."""
     config = {key: value for key, value in _catalog()[name].items() if key != "validator"}
     return AbstractDataset.from_config(name, config | changes)
 
@@ -86,7 +86,7 @@ class Project:
         return pd.read_csv(self.processed("scores.csv"), parse_dates=["timestamp"])
 
     def read(self, name: str) -> Any:
-        """Read one of the JSON files that a run leaves: gate, metrics, cost."""
+        """Read one of the JSON files that a run writes: gate, metrics, cost."""
         return json.loads(self.processed(f"{name}.json").read_text(encoding="utf-8"))
 
     def rule(self, name: str) -> dict[str, Any]:
@@ -119,7 +119,7 @@ class Project:
 def series(
     rows: int = 600, sensor: str = "hall", step: str = "30min", seed: int = 0
 ) -> pd.DataFrame:
-    """Make readings of one sensor: a daily swing and noise."""
+    """Generate readings of one sensor: a daily cycle with noise."""
     times = pd.date_range("2024-01-01", periods=rows, freq=step)
     hours = (times - times[0]) / pd.Timedelta("1h")
     noise = np.random.default_rng(seed).normal(0, 0.3, rows)

@@ -1,4 +1,4 @@
-"""A model whose files were damaged after the training is neither judged nor registered."""
+"""A model whose files were damaged after training is neither evaluated nor registered."""
 
 import shutil
 from pathlib import Path
@@ -21,7 +21,7 @@ def copied(ran: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pro
     return project
 
 
-def judge_again() -> Result:
+def evaluate_again() -> Result:
     bootstrap_project(Path.cwd())
     return CliRunner().invoke(cli, ["run", "--pipelines", "metrics"])
 
@@ -39,16 +39,16 @@ def flip(file: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["model.onnx", "model.skops", "detector.json"])
-def test_a_damaged_file_is_named_and_nothing_is_registered(copied: Project, name: str) -> None:
+def test_a_damaged_file_is_reported_and_nothing_is_registered(copied: Project, name: str) -> None:
     before, verdict = registered(copied), copied.processed("gate.json").read_bytes()
-    judged = copied.path / "data/interim/challenger"
-    flip(judged / name)
-    said = judge_again()
-    assert said.exit_code == 2
-    assert f"{name} was changed" in said.output
-    assert "Traceback" not in said.output
+    challenger = copied.path / "data/interim/challenger"
+    flip(challenger / name)
+    result = evaluate_again()
+    assert result.exit_code == 2
+    assert f"{name} was changed" in result.output
+    assert "Traceback" not in result.output
     assert registered(copied) == before
     assert copied.processed("gate.json").read_bytes() == verdict
-    flip(judged / name)
-    assert judge_again().exit_code == 0
+    flip(challenger / name)
+    assert evaluate_again().exit_code == 0
     assert registered(copied)[0] == "1"

@@ -42,7 +42,7 @@ def test_the_share_flagged_in_training_is_the_contamination() -> None:
     assert np.median(judged) == pytest.approx(0)
 
 
-def test_a_fault_scores_above_the_threshold_and_a_usual_day_does_not() -> None:
+def test_a_fault_scores_above_the_threshold_and_normal_readings_below() -> None:
     readings = series(1500)
     detector = fit(features(readings.head(1000)))
     faulty = readings.copy()
@@ -60,7 +60,7 @@ def test_sensors_at_different_levels_share_one_forest() -> None:
     assert scores.abs().max() < 0.15
 
 
-def test_a_sensor_that_training_did_not_see_has_no_score() -> None:
+def test_a_sensor_missing_from_training_has_no_score() -> None:
     detector = fit(features(series(500)))
     unknown = features(series(50, sensor="attic"))
     assert detector.unknown_sensors(unknown) == ["attic"]
@@ -69,27 +69,27 @@ def test_a_sensor_that_training_did_not_see_has_no_score() -> None:
 
 
 @pytest.mark.parametrize("rows", [0, 1, 49])
-def test_too_few_rows_to_learn_from_are_refused(rows: int) -> None:
+def test_too_few_training_rows_are_rejected(rows: int) -> None:
     with pytest.raises(OperationError, match="No sensor has the 50 training readings"):
         fit(features(series(60)).head(rows))
 
 
-def test_fifty_rows_are_enough_to_learn_from() -> None:
+def test_fifty_training_rows_are_enough() -> None:
     assert fit(features(series(50))).sensors == ["hall"]
 
 
-def test_a_sensor_with_little_history_is_not_judged_until_it_has_more() -> None:
+def test_a_new_sensor_is_scored_only_once_it_has_enough_history() -> None:
     hall, late = series(48 * 35), series(48 * 35, sensor="late", seed=1)
     late = late[late["timestamp"] >= SPLIT + pd.Timedelta("6D23h")]  # an hour before a refit
     scores = forward(features(pd.concat([hall, late], ignore_index=True)))
-    of_late = scores.tail(len(late)).to_numpy()
+    late_scores = scores.tail(len(late)).to_numpy()
     next_refit = 2 + 48 * 7
-    assert np.isnan(of_late[:next_refit]).all()
-    assert np.mean(of_late[next_refit:] > 1) < 0.1
-    assert np.std(of_late[next_refit:]) > 0
+    assert np.isnan(late_scores[:next_refit]).all()
+    assert np.mean(late_scores[next_refit:] > 1) < 0.1
+    assert np.std(late_scores[next_refit:]) > 0
 
 
-def test_a_lasting_change_is_learnt_after_it_was_flagged() -> None:
+def test_a_lasting_change_is_flagged_first_and_learned_later() -> None:
     readings = series(48 * 42)
     readings.loc[48 * 15 :, "temperature"] += 8
     scores = forward(features(readings))
@@ -97,7 +97,7 @@ def test_a_lasting_change_is_learnt_after_it_was_flagged() -> None:
     assert (scores[48 * 36 :] > 1).mean() < 0.1
 
 
-def test_a_sensor_that_never_changed_in_training_recovers() -> None:
+def test_a_sensor_constant_in_training_recovers() -> None:
     readings = series(48 * 42)
     readings.loc[: 48 * 15, "temperature"] = 20.0
     scores = forward(features(readings))
@@ -124,7 +124,7 @@ def test_no_score_depends_on_a_later_row(changed_from: int) -> None:
     assert (before[changed_from:] != after[changed_from:]).any()
 
 
-def test_training_rows_are_scored_by_what_was_known_then() -> None:
+def test_training_rows_are_scored_with_earlier_data_only() -> None:
     scores = forward(features(series(1300)))
     first_week = 48 * 7
     assert scores[:first_week].isna().all()
@@ -141,7 +141,7 @@ def test_without_refits_the_held_out_rows_are_scored_by_one_detector() -> None:
     assert (forward(rows)[held_out] != expected).any()
 
 
-def test_a_refit_does_not_take_a_fault_for_usual() -> None:
+def test_a_refit_does_not_learn_a_fault() -> None:
     readings = series(48 * 42)
     first, second = slice(48 * 15, 48 * 16), slice(48 * 36, 48 * 37)
     readings.loc[first.start : first.stop - 1, "temperature"] += 30  # before the first refit
@@ -151,7 +151,7 @@ def test_a_refit_does_not_take_a_fault_for_usual() -> None:
     assert (scores[first] > 1).mean() > 0.5
     assert (scores[second] > 1).mean() > 0.5
     learned = fit(rows.iloc[: second.start]).score_samples(rows.iloc[second])
-    assert (learned > 1).mean() < 0.5, "had it been learned, it would have been missed"
+    assert (learned > 1).mean() < 0.5, "a detector that learned the fault would miss it"
 
 
 def test_refits_do_not_lower_the_threshold_step_by_step() -> None:
@@ -165,19 +165,19 @@ def test_a_fault_in_training_does_not_widen_the_range(rows: int) -> None:
     readings = series(1500)
     low, high, spread = fit(features(readings)).ranges["hall"]
     readings.loc[700 : 700 + rows - 1, "temperature"] = 90 + np.arange(rows) / 10
-    found = fit(features(readings)).ranges["hall"]
-    assert found[0] == pytest.approx(low, abs=0.2 * spread)
-    assert high - 0.2 * spread < found[1] < high + 3 * spread
+    faulty_range = fit(features(readings)).ranges["hall"]
+    assert faulty_range[0] == pytest.approx(low, abs=0.2 * spread)
+    assert high - 0.2 * spread < faulty_range[1] < high + 3 * spread
 
 
-def test_what_a_sensor_often_does_is_in_its_range_however_far_it_is() -> None:
+def test_frequent_extremes_are_within_the_range() -> None:
     readings = series(1500)
-    is_hot = readings.index % 100 < 5  # passing values between, as a heater does
+    is_hot = readings.index % 100 < 5  # with values in between, as of a heater
     readings.loc[is_hot, "temperature"] += 20 * (readings.index[is_hot] % 100)
     assert fit(features(readings)).ranges["hall"][1] > 80
 
 
-def test_a_refit_looks_at_a_bounded_sample_and_each_row_is_scored_once(
+def test_a_refit_uses_a_bounded_sample_and_each_row_is_scored_once(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     fitted, thresholds, scored = [], [], []
@@ -191,7 +191,7 @@ def test_a_refit_looks_at_a_bounded_sample_and_each_row_is_scored_once(
         thresholds.append(len(standard))
         return raw_scores(estimator, standard)
 
-    def counted_judgement(past: object, rows: np.ndarray, *others: object) -> object:
+    def counted_score(past: object, rows: np.ndarray, *others: object) -> object:
         scored.append(rows)
         return judge(past, rows, *others)
 
@@ -200,7 +200,7 @@ def test_a_refit_looks_at_a_bounded_sample_and_each_row_is_scored_once(
     monkeypatch.setattr(training, "_MOST_ROWS", 500)
     monkeypatch.setattr(training, "fit", counted_fit)
     monkeypatch.setattr(training, "raw_scores", counted_scores)
-    monkeypatch.setattr(training._Past, "score", counted_judgement)
+    monkeypatch.setattr(training._Past, "score", counted_score)
     scores = score_forward(rows, SPLIT, detector, DETECTOR)
     assert len(fitted) == 8
     assert max(fitted) <= 500
@@ -211,7 +211,7 @@ def test_a_refit_looks_at_a_bounded_sample_and_each_row_is_scored_once(
     assert usual < 3 * DETECTOR.contamination
 
 
-def test_sensors_that_are_read_too_seldom_for_a_first_fit_are_scored_from_the_split_on() -> None:
+def test_sensors_with_sparse_readings_are_scored_from_the_split_on() -> None:
     readings = series(48 * 40).iloc[::16]  # three a day: no fifty in the first fortnight
     rows = features(readings)
     split = pd.Timestamp("2024-01-25")
@@ -221,7 +221,7 @@ def test_sensors_that_are_read_too_seldom_for_a_first_fit_are_scored_from_the_sp
     assert scores[held_out].notna().all()
 
 
-def test_a_sensor_of_which_no_row_can_be_judged_yet_has_a_range() -> None:
+def test_a_sensor_with_too_little_history_has_a_range() -> None:
     hall = series(1000)
     late = pd.DataFrame({"timestamp": hall["timestamp"].iloc[-1], "sensor_id": "late"}, range(60))
     late["timestamp"] += pd.to_timedelta(np.arange(60), "min")

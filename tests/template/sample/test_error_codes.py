@@ -31,7 +31,7 @@ FAULT = slice(1700, 1712)
 
 
 def readings(code: float | None = None, count: int = 12) -> pd.DataFrame:
-    """Readings with a fault of +9 degrees, and a dozen codes in the rows of training."""
+    """Generate readings with a fault of +9 degrees and error codes in the training rows."""
     table = series(2000)
     table.loc[FAULT.start : FAULT.stop - 1, "temperature"] += 9
     if code is not None:
@@ -49,15 +49,15 @@ def scores(table: pd.DataFrame) -> pd.Series:
 
 
 @pytest.mark.parametrize("code", CODES)
-def test_a_dozen_codes_in_training_hide_no_later_fault(code: float) -> None:
-    found = scores(readings(code))
-    assert (found[FAULT] > 1).all()
-    assert (found[TRAINED + 48 : FAULT.start] > 1).mean() < 0.1, "a day after the last code"
+def test_a_dozen_codes_in_training_do_not_hide_a_later_fault(code: float) -> None:
+    result = scores(readings(code))
+    assert (result[FAULT] > 1).all()
+    assert (result[TRAINED + 48 : FAULT.start] > 1).mean() < 0.1, "a day after the last code"
 
 
 @pytest.mark.parametrize("code", CODES)
-def test_codes_change_nothing_that_is_learned(code: float) -> None:
-    """They are left out of the rows and of what other rows are compared with."""
+def test_codes_do_not_affect_the_trained_detector(code: float) -> None:
+    """They are excluded from training and from the values that rows are compared with."""
     split = readings()["timestamp"][TRAINED]
     features = build_features(readings(code), FEATURES)
     with_codes = fit_detector(features[features["timestamp"] < split], DETECTOR, FEATURES)
@@ -72,16 +72,16 @@ def test_codes_change_nothing_that_is_learned(code: float) -> None:
 
 
 @pytest.mark.parametrize("code", CODES)
-def test_codes_of_a_new_file_are_flagged(code: float) -> None:
+def test_codes_in_a_new_file_are_flagged(code: float) -> None:
     features = build_features(readings(code).head(TRAINED), FEATURES)
     detector = fit_detector(features, DETECTOR, FEATURES)
     new = series(300, seed=3)
     new.loc[[0, 1, 30, 100, 250], "temperature"] = code
-    (found,) = score_pieces([new], detector, "1")
-    assert found.loc[new["temperature"] == code, "is_anomaly"].eq(1).all()
+    (scored,) = score_pieces([new], detector, "1")
+    assert scored.loc[new["temperature"] == code, "is_anomaly"].eq(1).all()
 
 
-def test_no_score_of_readings_with_codes_depends_on_a_later_one() -> None:
+def test_scores_with_codes_do_not_depend_on_later_rows() -> None:
     table = readings(85.0)
     changed = table.copy()
     changed.loc[1800::7, "temperature"] = -99.9
@@ -89,7 +89,7 @@ def test_no_score_of_readings_with_codes_depends_on_a_later_one() -> None:
     np.testing.assert_array_equal(before[:1800], after[:1800])
 
 
-def test_codes_are_counted_and_listed_with_their_lines() -> None:
+def test_codes_are_counted_and_listed_with_line_numbers() -> None:
     table = readings(85.0).astype({"timestamp": str})
     lines = (table.index[table["temperature"] == 85.0] + 2).tolist()
     table.index += 2
@@ -100,7 +100,7 @@ def test_codes_are_counted_and_listed_with_their_lines() -> None:
     assert report["found_codes"] == [f"hall: 85 12 times, lines {first} and 2 more"]
 
 
-def test_a_file_without_codes_says_so() -> None:
+def test_a_file_without_codes_reports_none() -> None:
     _, report = clean(readings().astype({"timestamp": str}), CLEANING)
     assert (report["error_codes"], report["found_codes"]) == (0, [])
 
@@ -114,17 +114,17 @@ def test_too_many_codes_stop_the_run() -> None:
     assert clean(table, lenient)[1]["error_codes"] == 150
 
 
-def test_a_run_reports_flags_and_stores_them(project: Project) -> None:
+def test_a_run_reports_flags_and_stores_codes(project: Project) -> None:
     table = readings(85.0)
     table.loc[[20, 50], "temperature"] = 85.0  # in the first week, which has no scores otherwise
     path = project.write("codes.csv", table.to_csv(index=False))
     split = {"holdout": f"{(len(table) - TRAINED) // 2}h"}
     project.run(raw_file=path, training=split, labels_file=None, detector={"arguments": {}})
-    found = project.scores()
-    is_code = found["temperature"] == 85.0
+    scored = project.scores()
+    is_code = scored["temperature"] == 85.0
     assert is_code.sum() == 14
-    assert found.loc[is_code, "is_anomaly"].eq(1).all()
-    assert found.loc[FAULT.start : FAULT.stop - 1, "is_anomaly"].eq(1).all()
+    assert scored.loc[is_code, "is_anomaly"].eq(1).all()
+    assert scored.loc[FAULT.start : FAULT.stop - 1, "is_anomaly"].eq(1).all()
     report = project.processed("report.txt").read_text(encoding="utf-8")
     assert "14 error codes" in report
     assert "hall: 85 14 times, lines 22, 52, " in report

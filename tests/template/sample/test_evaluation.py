@@ -19,7 +19,7 @@ def scored(flagged: list[int], rows: int = 48 * 7) -> pd.DataFrame:
     return as_scored(series(rows), score)
 
 
-def test_faults_are_of_the_samples_columns() -> None:
+def test_events_use_the_columns_of_the_sample() -> None:
     rows = scored([3])
     faults = labels(
         ("hall", "2024-01-01 01:00", "2024-01-01 02:00"),
@@ -31,19 +31,19 @@ def test_faults_are_of_the_samples_columns() -> None:
     assert measure(rows, faults.windows) == faults.metrics(rows, HOLD)
 
 
-def test_the_baselines_are_what_they_say() -> None:
+def test_the_baselines_match_their_names() -> None:
     train, test = series(48 * 14), series(48 * 28).tail(48 * 14)
     test.loc[1000, "temperature"] = 60.0
-    found = baseline_scores(train, test, contamination=0.01, seed=0)
-    assert found["distance_from_median"]["score"].idxmax() == 1000
-    assert found["distance_from_median"].loc[1000, "is_anomaly"] == 1
-    smooth = found["ewma_level"]["score"]
+    baselines = baseline_scores(train, test, contamination=0.01, seed=0)
+    assert baselines["distance_from_median"]["score"].idxmax() == 1000
+    assert baselines["distance_from_median"].loc[1000, "is_anomaly"] == 1
+    smooth = baselines["ewma_level"]["score"]
     assert smooth[1000] > smooth[999]
     assert smooth[1012] < smooth[1000]
-    assert abs(found["random"]["score"].corr(found["distance_from_median"]["score"])) < 0.15
+    assert abs(baselines["random"]["score"].corr(baselines["distance_from_median"]["score"])) < 0.15
 
 
-def test_the_random_score_ranks_like_chance() -> None:
+def test_the_random_baseline_ranks_by_chance() -> None:
     train, test = series(48 * 14), series(48 * 28).tail(48 * 14)
     faults = labels(("hall", "2024-01-20", "2024-01-22"))
     random = baseline_scores(train, test, contamination=0.01, seed=0)["random"]

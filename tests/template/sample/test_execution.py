@@ -1,4 +1,4 @@
-"""The ops scripts call the plugin's functions, which are replaced, in the right order."""
+"""The ops scripts call the plugin's functions (stubbed here) in the right order."""
 
 import importlib.util
 import sys
@@ -21,18 +21,18 @@ ANSWERS: dict[str, Any] = {
     "submit_job": SimpleNamespace(name="job"),
     "invoke": SimpleNamespace(status=200, endpoint="e", deployment="d"),
 }
-DONE: list[str] = []
+REPORT_CALLS: list[str] = []
 
 
-def found(alarm: bool) -> SimpleNamespace:
-    """Stand in for what the monitor found; it notes what is done with it."""
-    parts = {name: partial(DONE.append, name) for name in ("write", "announce", "record")}
+def monitoring_report(alarm: bool) -> SimpleNamespace:
+    """Return a stub of a monitoring report that records the calls of its methods."""
+    parts = {name: partial(REPORT_CALLS.append, name) for name in ("write", "announce", "record")}
     return SimpleNamespace(alarm=alarm, summary=lambda: "- hall moved", **parts)
 
 
 @pytest.fixture
 def call(monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[Result, list[str]]]:
-    """Return what runs a script and names the functions that it called, in their order."""
+    """Return a function that runs a script and lists the plugin functions it called, in order."""
     monkeypatch.syspath_prepend(FOLDER)
     monkeypatch.chdir(rendered())
 
@@ -64,7 +64,7 @@ def load(script: str) -> ModuleType:
 
 
 @pytest.mark.parametrize("script", SCRIPTS)
-def test_each_script_explains_itself(call: Callable, script: str) -> None:
+def test_each_script_has_a_help_text(call: Callable, script: str) -> None:
     result, called = call(script, "--help")
     assert result.exit_code == 0, result.output
     assert "--env" in result.output
@@ -72,28 +72,28 @@ def test_each_script_explains_itself(call: Callable, script: str) -> None:
     sys.modules.pop("train", None)
 
 
-def test_a_training_is_sent_awaited_and_registered(call: Callable) -> None:
+def test_a_training_job_is_submitted_awaited_and_registered(call: Callable) -> None:
     assert call("train")[1] == ["submit_job", "wait_for_job", "register"]
     assert call("train", "--no-wait")[1] == ["submit_job"]
     assert call("train", "--job", "sent")[1] == ["wait_for_job", "register"]
 
 
-def test_a_model_that_the_gate_refuses_is_status_1(call: Callable) -> None:
+def test_a_model_refused_by_the_gate_exits_with_1(call: Callable) -> None:
     assert call("train", register=mlops.RefusedError("worse"))[0].exit_code == 1
     assert call("train", submit_job=mlops.OperationError("no workspace"))[0].exit_code == 2
 
 
-def test_an_alarm_is_status_1_and_all_of_it_is_reported(call: Callable) -> None:
+def test_an_alarm_exits_with_1_after_a_full_report(call: Callable) -> None:
     for alarm, options, status in ((True, [], 1), (True, ["--answer"], 0), (False, [], 0)):
-        DONE.clear()
-        result, called = call("monitor", *options, monitor_model=found(alarm))
+        REPORT_CALLS.clear()
+        result, called = call("monitor", *options, monitor_model=monitoring_report(alarm))
         assert (result.exit_code, called) == (status, ["monitor_model"]), result.output
         assert "- hall moved\n" in result.output
-        assert DONE == ["write", "announce", "record"]
+        assert REPORT_CALLS == ["write", "announce", "record"]
     assert call("monitor", monitor_model=mlops.OperationError("no profile"))[0].exit_code == 2
 
 
-def test_a_rollout_promotes_deploys_and_asks(call: Callable) -> None:
+def test_a_rollout_promotes_deploys_and_invokes(call: Callable) -> None:
     result, called = call("deploy", "--env", "stage")
     assert result.exit_code == 0, result.output
     assert called == ["promote", "deploy_online", "invoke"]
@@ -103,7 +103,7 @@ def test_a_rollout_promotes_deploys_and_asks(call: Callable) -> None:
     assert (refused.exit_code, called) == (1, ["promote"])
 
 
-def test_the_way_back_takes_only_what_was_moved(call: Callable) -> None:
+def test_a_rollback_reverts_only_what_was_moved(call: Callable) -> None:
     moved = ("--if-deployment", "d", "--if-champion", "2")
     assert call("deploy", "--back", *moved)[1] == ["go_back", "rollback"]
     assert call("deploy", "--back", "--if-deployment", "", "--if-champion", "2")[1] == ["rollback"]

@@ -1,4 +1,4 @@
-"""Why a reading was flagged: by the exported forest, the trained one and the range."""
+"""Explanations of flagged readings by the exported forest, the trained one and the range."""
 
 import json
 import re
@@ -42,9 +42,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory, detector: Detector) -> Path
 
 
 def explained(detector: Detector, table: pd.DataFrame, *rows: int) -> list[Explanation]:
-    found = explain_rows(detector, columns(table), np.array(rows))
-    assert found is not None
-    return found
+    explanations = explain_rows(detector, columns(table), np.array(rows))
+    assert explanations is not None
+    return explanations
 
 
 @pytest.mark.parametrize("estimator", [FOREST, "sklearn.mixture.GaussianMixture"])
@@ -55,14 +55,14 @@ def test_contributions_add_up_to_the_difference_of_the_scores(estimator: str) ->
     judged = np.flatnonzero(~np.isnan(scores))[::9]
     assert (scores[judged] > 1).any()
     assert (scores[judged] < 1).any()
-    for row, found in zip(judged, explained(detector, table, *judged), strict=True):
-        assert [*found.contributions] == FEATURES
-        assert found.score == scores[row]
-        added = sum(found.contributions.values())
-        assert added == pytest.approx(scores[row] - found.baseline_score, rel=1e-9, abs=1e-12)
+    for row, explanation in zip(judged, explained(detector, table, *judged), strict=True):
+        assert [*explanation.contributions] == FEATURES
+        assert explanation.score == scores[row]
+        added = sum(explanation.contributions.values())
+        assert added == pytest.approx(scores[row] - explanation.baseline_score, rel=1e-9, abs=1e-12)
 
 
-def test_the_exported_forest_explains_as_the_trained_one_does(
+def test_exported_and_trained_forest_give_the_same_explanations(
     detector: Detector, folder: Path
 ) -> None:
     scorer, _ = load_proven_scorer(folder, SCORER)
@@ -72,25 +72,27 @@ def test_the_exported_forest_explains_as_the_trained_one_does(
     assert explained(scorer, table, *rows) == explained(detector, table, *rows)
 
 
-def test_values_of_features_are_compared_with_those_of_the_same_sensor(detector: Detector) -> None:
+def test_features_are_compared_with_those_of_the_same_sensor(detector: Detector) -> None:
     table = readings()
-    found = detector.explained(columns(table), table.index.isin([700, 701]))
+    explained_rows = detector.explained(columns(table), table.index.isin([700, 701]))
     for row, sensor in enumerate(table["sensor_id"][[700, 701]]):
-        np.testing.assert_array_equal(found.baseline[row], detector.profiles[sensor][0])
-    contributions, scores, usual = shapley_values(found.function, found.baseline, found.baseline)
+        np.testing.assert_array_equal(explained_rows.baseline[row], detector.profiles[sensor][0])
+    contributions, scores, usual = shapley_values(
+        explained_rows.function, explained_rows.baseline, explained_rows.baseline
+    )
     assert (contributions == 0).all()
     np.testing.assert_array_equal(scores, usual)
     assert set(IN_WORDS) == set(FEATURES)
 
 
-def test_a_level_that_moves_is_named_in_spreads(detector: Detector) -> None:
-    """A cold spell within the usual range: it is the means that are unusual."""
+def test_a_shifted_level_is_explained_in_spreads(detector: Detector) -> None:
+    """In a cold spell within the usual range only the means are unusual."""
     table = series()
     table.loc[560:, "temperature"] = 17.2
-    found = explained(detector, table, 599)[0]
-    assert IN_SPREADS.fullmatch(found.words)
-    assert "below usual" in found.words
-    assert found.score > found.baseline_score
+    explanation = explained(detector, table, 599)[0]
+    assert IN_SPREADS.fullmatch(explanation.words)
+    assert "below usual" in explanation.words
+    assert explanation.score > explanation.baseline_score
 
 
 @pytest.mark.parametrize(
@@ -100,17 +102,17 @@ def test_a_level_that_moves_is_named_in_spreads(detector: Detector) -> None:
 def test_a_far_reading_is_explained_by_the_range(
     detector: Detector, value: float, words: str
 ) -> None:
-    """With and without the history that it takes to judge it by the forest as well."""
+    """Both with and without enough history to be scored by the forest."""
     least, most, _ = detector.ranges["hall"]
     beyond = value - most if value > most else least - value
     table = series(rows=400)
     table.loc[[2, 399], "temperature"] = value
     alone, with_history = explained(detector, table, 2, 399)
-    for found in (alone, with_history):
-        assert found.words.startswith(f"hall: {value:g} is {beyond:.4g} {words}")
-        assert max(found.contributions, key=found.contributions.get) == "value"
-        added = sum(found.contributions.values())
-        assert added == pytest.approx(found.score - found.baseline_score, rel=1e-9)
+    for explanation in (alone, with_history):
+        assert explanation.words.startswith(f"hall: {value:g} is {beyond:.4g} {words}")
+        assert max(explanation.contributions, key=explanation.contributions.get) == "value"
+        added = sum(explanation.contributions.values())
+        assert added == pytest.approx(explanation.score - explanation.baseline_score, rel=1e-9)
     assert alone.baseline_score == 0.0
     assert [name for name, value in alone.contributions.items() if value] == ["value"]
 
@@ -139,9 +141,7 @@ def test_a_request_is_explained(folder: Path) -> None:
         assert (row["explanation"] is not None) == (row["is_anomaly"] is True)
 
 
-def test_a_file_of_scores_explains_its_flags_where_that_is_asked(
-    ran: Project, tmp_path: Path
-) -> None:
+def test_a_score_file_explains_its_flags_on_request(ran: Project, tmp_path: Path) -> None:
     copy = Project(Path(shutil.copytree(ran.path, tmp_path / "project")))
     table = series(rows=200)
     table.loc[150, "temperature"] = 300.0

@@ -1,6 +1,6 @@
-"""A reading far outside its sensor's range is flagged whatever came before it; else history counts.
+"""A reading far outside its sensor's range is flagged even without history; others need history.
 
-Each sensor of the sample, by the model of the sample: as a file, as a request and as bundled.
+The model of the sample scores its sensors from a file, from a request and as stored.
 """
 
 import json
@@ -48,8 +48,10 @@ def readings(_ran: Project) -> pd.DataFrame:
     return table[table["timestamp"] < "2024-01-22"]
 
 
-def asked(table: pd.DataFrame, sensor: str, earlier: int, value: float | None) -> pd.DataFrame:
-    """Take the newest readings of a sensor, the last of them with another value."""
+def newest_readings(
+    table: pd.DataFrame, sensor: str, earlier: int, value: float | None
+) -> pd.DataFrame:
+    """Return the newest readings of a sensor, with the last value replaced."""
     rows = table[table["sensor_id"] == sensor].tail(earlier + 1).reset_index(drop=True)
     if value is not None:
         rows.loc[earlier, "temperature"] = round(value, 2)
@@ -57,10 +59,10 @@ def asked(table: pd.DataFrame, sensor: str, earlier: int, value: float | None) -
 
 
 def online(served: Model, rows: pd.DataFrame) -> dict[str, object]:
-    """Send the rows as one request, and return the answer to the last one."""
-    found = answer(served, json.dumps({"data": rows.to_dict("records")}))
-    assert found.status == 200, found.body
-    return found.body["data"][-1]
+    """Send the rows as one request, and return the answer for the last row."""
+    response = answer(served, json.dumps({"data": rows.to_dict("records")}))
+    assert response.status == 200, response.body
+    return response.body["data"][-1]
 
 
 def beyond(ranges: np.ndarray, spreads: float) -> float:
@@ -70,50 +72,48 @@ def beyond(ranges: np.ndarray, spreads: float) -> float:
 
 @pytest.mark.parametrize("earlier", HISTORIES)
 @pytest.mark.parametrize("sensor", SENSORS)
-def test_what_lies_far_outside_is_flagged_and_scores_by_the_distance(
+def test_a_far_reading_is_flagged_and_scored_by_its_distance(
     served: Model, stored: Detector, readings: pd.DataFrame, sensor: str, earlier: int
 ) -> None:
     for sign in (-1, 1):
         scores = []
         for spreads in (1, 3, 10):
             value = beyond(stored.ranges[sensor], sign * spreads)
-            found = online(served, asked(readings, sensor, earlier, value))
-            assert found["is_anomaly"] is True
-            assert found["reason"] is None
-            scores.append(found["score"])
+            result = online(served, newest_readings(readings, sensor, earlier, value))
+            assert result["is_anomaly"] is True
+            assert result["reason"] is None
+            scores.append(result["score"])
         assert 1 < scores[0] < scores[1] < scores[2]
 
 
 @pytest.mark.parametrize("earlier", HISTORIES)
 @pytest.mark.parametrize("sensor", SENSORS)
-def test_a_usual_reading_is_usual_with_its_history_and_without_it_nothing_is_said(
+def test_a_normal_reading_is_scored_only_with_enough_history(
     served: Model, readings: pd.DataFrame, sensor: str, earlier: int
 ) -> None:
-    found = online(served, asked(readings, sensor, earlier, None))
+    result = online(served, newest_readings(readings, sensor, earlier, None))
     if earlier == 2000:
-        assert found["is_anomaly"] is False
-        assert found["score"] < 1
-        assert found["reason"] is None
+        assert result["is_anomaly"] is False
+        assert result["score"] < 1
+        assert result["reason"] is None
     else:
-        assert found["is_anomaly"] is found["score"] is None
-        assert "needs 5 earlier readings" in found["reason"]
+        assert result["is_anomaly"] is result["score"] is None
+        assert "needs 5 earlier readings" in result["reason"]
 
 
 @pytest.mark.parametrize(
     ("sensor", "value"),
     [("hall", 300.0), ("hall", 90.0), ("boiler", 0.0), ("outdoor", 60.0), ("cold_room", 85.0)],
 )
-def test_an_absurd_reading_alone_is_flagged(served: Model, sensor: str, value: float) -> None:
+def test_a_single_absurd_reading_is_flagged(served: Model, sensor: str, value: float) -> None:
     row = pd.DataFrame([{"timestamp": "2024-03-01", "sensor_id": sensor, "temperature": value}])
     assert online(served, row)["is_anomaly"] is True
 
 
-def test_a_day_and_six_hours_are_enough_and_a_quarter_of_an_hour_less_is_not(
-    served: Model, readings: pd.DataFrame
-) -> None:
-    assert online(served, asked(readings, "hall", 4 * 30, None))["score"] is not None
-    assert online(served, asked(readings, "hall", 4 * 30 - 1, None))["score"] is None
-    sparse = asked(readings, "hall", 2000, None).iloc[::200]  # every other day
+def test_thirty_hours_of_history_are_required(served: Model, readings: pd.DataFrame) -> None:
+    assert online(served, newest_readings(readings, "hall", 4 * 30, None))["score"] is not None
+    assert online(served, newest_readings(readings, "hall", 4 * 30 - 1, None))["score"] is None
+    sparse = newest_readings(readings, "hall", 2000, None).iloc[::200]  # every other day
     assert online(served, sparse.tail(6))["score"] is not None
     assert online(served, sparse.tail(5))["score"] is None
 
@@ -122,15 +122,15 @@ def test_file_request_and_stored_model_give_the_same_answers(
     served: Model, stored: Detector, exported: Scorer, readings: pd.DataFrame
 ) -> None:
     parts = [
-        asked(readings, sensor, 300, beyond(stored.ranges[sensor], spreads))
+        newest_readings(readings, sensor, 300, beyond(stored.ranges[sensor], spreads))
         for sensor, spreads in zip(SENSORS, (1, -3, 10, 0.5), strict=True)
     ]
     rows = pd.concat(parts, ignore_index=True).sort_values("timestamp", kind="stable")
     requested = answer(served, json.dumps({"data": rows.to_dict("records")})).body["data"]
     whole, *_ = score_pieces([rows], exported, "1")
     for name in ("score", "is_anomaly", "reason"):
-        ours = [None if pd.isna(value) else value for value in whole[name].tolist()]
-        assert ours == [row[name] for row in requested]
+        from_file = [None if pd.isna(value) else value for value in whole[name].tolist()]
+        assert from_file == [row[name] for row in requested]
     for scorer in (exported, stored):
         pieces = [rows[start : start + 7] for start in range(0, len(rows), 7)]
         cut = pd.concat(score_pieces(pieces, scorer, "1"))

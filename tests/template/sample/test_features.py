@@ -21,7 +21,7 @@ def test_a_row_does_not_depend_on_later_rows(step: str) -> None:
 
 
 @pytest.mark.parametrize("value", [21.37, -4.0000005, -0.0, 2.5e-6, 1234.5678915, 1e5 / 3])
-def test_a_first_reading_is_described_as_the_first_of_many(value: float) -> None:
+def test_a_single_reading_has_the_features_of_the_first_of_many(value: float) -> None:
     many = series(10)
     many.loc[0, "temperature"] = value
     alone = build_features(many.head(1), PARAMETERS)[FEATURES].to_numpy()
@@ -30,14 +30,14 @@ def test_a_first_reading_is_described_as_the_first_of_many(value: float) -> None
 
 
 @pytest.mark.parametrize("rows", [1, 2])
-def test_a_reading_that_no_exact_sum_can_hold_is_refused(rows: int) -> None:
+def test_a_reading_too_large_for_exact_sums_is_rejected(rows: int) -> None:
     huge = series(rows).assign(temperature=1e13)
     with pytest.raises(ValueError, match=r"a value of 1e\+13 is too large"):
         build_features(huge, PARAMETERS)
     assert len(build_features(huge.assign(temperature=1e5), PARAMETERS)) == rows
 
 
-def test_a_row_does_depend_on_earlier_rows() -> None:
+def test_a_row_depends_on_earlier_rows() -> None:
     whole = series(100)
     changed = whole.copy()
     changed.loc[50, "temperature"] += 50
@@ -53,7 +53,7 @@ def test_sensors_do_not_depend_on_each_other() -> None:
 
 
 def irregular(random: np.random.Generator, sensor: str) -> pd.DataFrame:
-    """Make readings with repeated times, holes up to a year, an hour or years of data."""
+    """Generate irregular readings with repeated times and gaps of up to a year."""
     rows = int(random.choice([1, 2, 6, 30, 120]))
     steps = random.choice([0, 0.4, 1, 1, 1, 1, 1, 8, 100], rows) * random.choice([60, 1800, 86_400])
     steps[random.integers(rows)] += 86_400 * random.choice([0, 3, 15, 365])
@@ -62,7 +62,7 @@ def irregular(random: np.random.Generator, sensor: str) -> pd.DataFrame:
     return pd.DataFrame({"timestamp": times, "sensor_id": sensor, "temperature": values})
 
 
-def test_many_sensors_at_once_are_described_as_each_alone() -> None:
+def test_many_sensors_have_the_same_features_as_each_alone() -> None:
     random = np.random.default_rng(0)
     for _ in range(20):
         alone = [irregular(random, f"s{n}") for n in range(random.integers(2, 12))]
@@ -74,18 +74,18 @@ def test_many_sensors_at_once_are_described_as_each_alone() -> None:
         pd.testing.assert_frame_equal(again, expected.loc[again.index], check_exact=True)
 
 
-def test_a_few_readings_are_described_as_among_many(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_few_readings_have_the_same_features_as_many(monkeypatch: pytest.MonkeyPatch) -> None:
     random, judged = np.random.default_rng(1), 0
     for _ in range(300):
         alone = [irregular(random, f"s{n}").tail(10) for n in range(3)]
         few = pd.concat(alone).sort_values("timestamp", kind="stable", ignore_index=True)
         numbers = few["sensor_id"].map({"s0": 0, "s1": -1, "s2": 1}).to_numpy()
-        given = few["timestamp"].to_numpy(), few["temperature"].to_numpy(), numbers
+        arguments = few["timestamp"].to_numpy(), few["temperature"].to_numpy(), numbers
         wanted = random.random(len(few)) < 0.8
         monkeypatch.setattr(features, "_FEW", 32)
-        rows, described = describe_judged(*given, wanted, **PARAMETERS.model_dump())
+        rows, described = describe_judged(*arguments, wanted, **PARAMETERS.model_dump())
         monkeypatch.setattr(features, "_FEW", 0)
-        expected_rows, expected = describe_judged(*given, wanted, **PARAMETERS.model_dump())
+        expected_rows, expected = describe_judged(*arguments, wanted, **PARAMETERS.model_dump())
         order, expected_order = np.argsort(rows), np.argsort(expected_rows)
         assert rows[order].tolist() == expected_rows[expected_order].tolist()
         assert described[order].tobytes() == expected[expected_order].tobytes()
@@ -103,25 +103,25 @@ def test_every_feature_of_every_row_is_a_finite_number() -> None:
 def test_a_stuck_sensor_has_the_lowest_log_std() -> None:
     stuck = series(200, step="5min")
     stuck.loc[150:, "temperature"] = stuck.loc[150, "temperature"]
-    found = build_features(stuck, PARAMETERS)
-    assert found["log_std_1h"].iloc[-1] == pytest.approx(np.log(PARAMETERS.std_floor))
-    assert found["log_std_1h"].idxmin() > 150
+    result = build_features(stuck, PARAMETERS)
+    assert result["log_std_1h"].iloc[-1] == pytest.approx(np.log(PARAMETERS.std_floor))
+    assert result["log_std_1h"].idxmin() > 150
 
 
 def test_a_slow_sensor_still_gets_windows_of_six_rows() -> None:
     slow = series(20, step="3h")
-    found = build_features(slow, PARAMETERS)
+    result = build_features(slow, PARAMETERS)
     last_six = slow["temperature"].tail(6)
-    assert found["mean_6h"].iloc[-1] == pytest.approx(last_six.mean())
-    assert found["log_std_1h"].iloc[-1] == pytest.approx(np.log(last_six.std() + 0.02))
+    assert result["mean_6h"].iloc[-1] == pytest.approx(last_six.mean())
+    assert result["log_std_1h"].iloc[-1] == pytest.approx(np.log(last_six.std() + 0.02))
 
 
 def test_the_change_over_a_gap_is_not_a_jump() -> None:
     readings = series(100, step="10min")
     readings.loc[50:, "timestamp"] += pd.Timedelta("3D")
     readings.loc[50:, "temperature"] += 20
-    found = build_features(readings, PARAMETERS)
-    assert found.loc[50, "diff"] == 0
+    result = build_features(readings, PARAMETERS)
+    assert result.loc[50, "diff"] == 0
     small_hole = series(100, step="10min")
     small_hole.loc[50:, "timestamp"] += pd.Timedelta("20min")
     small_hole.loc[50:, "temperature"] += 20

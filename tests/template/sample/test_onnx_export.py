@@ -31,13 +31,13 @@ def test_the_exported_forest_gives_the_scores_of_scikit_learn(
         n_estimators=100, max_samples=min(256, rows), max_features=max_features, random_state=0
     ).fit(table(rows))
     scores = exported(forest)
-    found = table(5000, seed=1)
-    difference = np.abs(scores(found.to_numpy()) - forest.score_samples(found)).max()
+    samples = table(5000, seed=1)
+    difference = np.abs(scores(samples.to_numpy()) - forest.score_samples(samples)).max()
     assert difference == 0
 
 
 def test_rows_on_a_split_fall_to_the_same_side() -> None:
-    """Whole numbers lie on splits often: one side too far is another leaf."""
+    """Whole numbers often equal a threshold, where the wrong side leads to another leaf."""
     train = table(500).mul(3).round()
     forest = IsolationForest(n_estimators=50, random_state=0).fit(train)
     splits = np.concatenate([tree.tree_.threshold for tree in forest.estimators_])
@@ -47,7 +47,7 @@ def test_rows_on_a_split_fall_to_the_same_side() -> None:
         np.testing.assert_array_equal(scores(rows.to_numpy()), forest.score_samples(rows))
 
 
-def test_one_row_scores_as_it_does_among_others() -> None:
+def test_one_row_scores_the_same_alone_and_among_others() -> None:
     forest = IsolationForest(n_estimators=100, random_state=0).fit(table(500))
     scores = exported(forest)
     rows = table(50, seed=2).to_numpy()
@@ -55,26 +55,26 @@ def test_one_row_scores_as_it_does_among_others() -> None:
     assert [scores(row[None])[0] for row in rows] == together.tolist()
 
 
-def test_the_same_forest_is_the_same_file() -> None:
+def test_the_same_forest_gives_the_same_file() -> None:
     first, second = (IsolationForest(n_estimators=5, random_state=0).fit(table(100)) for _ in "ab")
     assert to_onnx(first) == to_onnx(second)
 
 
 @pytest.mark.parametrize(
-    ("forest", "why"),
+    ("forest", "reason"),
     [
         (IsolationForest(), "not a fitted isolation forest"),
         (object(), "this object is not a fitted isolation forest"),
         (IsolationForest(n_estimators=3).fit(table(50) * 0), "has no split"),
     ],
-    ids=["not fitted", "no forest", "all readings the same"],
+    ids=["not fitted", "not a forest", "all readings the same"],
 )
-def test_what_cannot_be_exported_is_refused(forest: IsolationForest, why: str) -> None:
-    with pytest.raises(ExportError, match=why):
+def test_a_forest_that_cannot_be_exported_is_rejected(forest: IsolationForest, reason: str) -> None:
+    with pytest.raises(ExportError, match=reason):
         to_onnx(forest)
 
 
-def test_a_forest_of_another_kind_is_refused() -> None:
+def test_another_kind_of_forest_is_rejected() -> None:
     forest = RandomForestRegressor(n_estimators=3).fit(table(50), np.arange(50))
     with pytest.raises(ExportError, match="RandomForestRegressor is not a fitted isolation forest"):
         to_onnx(forest)

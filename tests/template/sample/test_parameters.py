@@ -1,4 +1,4 @@
-"""Every parameter of the sample, with every kind of value: refused, or used as it is."""
+"""Every parameter of the sample accepts values of its type and rejects all others."""
 
 import copy
 import itertools
@@ -19,7 +19,7 @@ from tests.template.sample.helpers import Project, rendered
 PARAMETERS: dict[str, Any] = yaml.safe_load(
     (rendered() / "operation/configuration/base/parameters.yml").read_text(encoding="utf-8")
 )
-# what a value of each kind may look like, whatever wrote it
+# example values of each type
 SAMPLES: dict[str, list[Any]] = {
     "text": ["abc", "", "3", "0.5", "true", "null", "nan", "1e3"],
     "whole": [3, -1, 10**30],
@@ -30,8 +30,8 @@ SAMPLES: dict[str, list[Any]] = {
     "list": [[], [1], ["abc"]],
     "group": [{"a": 1}],
 }
-# besides the kind of the value that is there; a whole number is a number everywhere
-MORE = {
+# types accepted besides that of the default; a whole number is accepted as a number, too
+EXTRA_TYPES = {
     "labels_file": {"nothing"},
     "training.holdout": {"text"},
     "detector.refit_every": {"nothing"},
@@ -43,7 +43,7 @@ MORE = {
     "gate.judged": {"nothing"},
 }
 _KINDS = {str: "text", int: "whole", float: "number", bool: "truth", list: "list", dict: "group"}
-# of integers; the others that are written as one are shares and spans
+# integers; other parameters with an integer default are shares or time spans
 WHOLE = {"validation.stuck_clock_rows", "detector.seed", "score.rows_per_piece"}
 
 
@@ -56,7 +56,7 @@ def leaves(nested: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, A
 
 def kinds_of(name: str, value: Any) -> set[str]:
     kind = "nothing" if value is None else _KINDS[type(value)]
-    allowed = {kind} | MORE.get(name, set())
+    allowed = {kind} | EXTRA_TYPES.get(name, set())
     return allowed | (
         {"whole", "number"}
         if allowed & {"whole", "number"} - WHOLE and name not in WHOLE
@@ -64,7 +64,7 @@ def kinds_of(name: str, value: Any) -> set[str]:
     )
 
 
-def changed(name: str, value: Any) -> dict[str, Any]:
+def parameters_with(name: str, value: Any) -> dict[str, Any]:
     parameters = copy.deepcopy(PARAMETERS)
     *groups, last = name.split(".")
     inner = parameters
@@ -74,7 +74,7 @@ def changed(name: str, value: Any) -> dict[str, Any]:
     return parameters
 
 
-# how files of readings are written has forms of its own, see test_datasets.py
+# the reader options have their own types, see test_datasets.py
 CHECKED = [(n, v) for n, v in leaves(PARAMETERS) if not n.startswith("reader")]
 
 
@@ -90,58 +90,58 @@ def test_every_parameter_has_a_type(uses: list[Use]) -> None:
     assert typed == PARAMETERS.keys()
 
 
-def test_the_parameters_of_the_sample_are_right(uses: list[Use]) -> None:
+def test_the_parameters_of_the_sample_are_valid(uses: list[Use]) -> None:
     assert wrong_parameters(PARAMETERS, uses) == {}
 
 
 @pytest.mark.parametrize(("name", "value"), CHECKED, ids=[name for name, _ in CHECKED])
-def test_a_value_of_another_kind_is_refused_by_its_name(
+def test_a_value_of_the_wrong_type_is_rejected_by_name(
     uses: list[Use], name: str, value: Any
 ) -> None:
     wrong = SAMPLES.keys() - kinds_of(name, value)
-    for given in itertools.chain.from_iterable(SAMPLES[kind] for kind in sorted(wrong)):
-        found = wrong_parameters(changed(name, given), uses)
-        assert list(found) == [name], given
-        assert "must be " in found[name]
-        assert "pydantic" not in found[name]
-        assert "[type=" not in found[name]
+    for candidate in itertools.chain.from_iterable(SAMPLES[kind] for kind in sorted(wrong)):
+        errors = wrong_parameters(parameters_with(name, candidate), uses)
+        assert list(errors) == [name], candidate
+        assert "must be " in errors[name]
+        assert "pydantic" not in errors[name]
+        assert "[type=" not in errors[name]
 
 
-def test_a_value_of_the_right_kind_is_not_called_one_of_another(uses: list[Use]) -> None:
-    """It may be out of its range, which is said as that."""
+def test_a_value_of_the_right_type_gives_no_type_error(uses: list[Use]) -> None:
+    """It may be out of range, which is reported as such."""
     kinds = ("must be a number", "must be a whole", "must be text", "must be true", "must be a gr")
     for name, value in CHECKED:
         right = sorted(kinds_of(name, value) & {"whole", "number", "truth", "nothing"})
-        for given in itertools.chain.from_iterable(SAMPLES[kind] for kind in right):
-            found = wrong_parameters(changed(name, given), uses)
-            assert not found.get(name, "").startswith(kinds), (name, given, found)
+        for candidate in itertools.chain.from_iterable(SAMPLES[kind] for kind in right):
+            errors = wrong_parameters(parameters_with(name, candidate), uses)
+            assert not errors.get(name, "").startswith(kinds), (name, candidate, errors)
 
 
-def test_several_wrong_ones_are_named_together(uses: list[Use]) -> None:
-    chance = random.Random(0)  # noqa: S311
+def test_several_wrong_parameters_are_reported_together(uses: list[Use]) -> None:
+    generator = random.Random(0)  # noqa: S311
     for _ in range(50):
-        names = chance.sample([name for name, value in CHECKED if isinstance(value, float)], 3)
+        names = generator.sample([name for name, value in CHECKED if isinstance(value, float)], 3)
         parameters = copy.deepcopy(PARAMETERS)
         for name in names:
             *groups, last = name.split(".")
             inner = parameters
             for group in groups:
                 inner = inner[group]
-            inner[last] = chance.choice(["abc", True, None, [], {}])
+            inner[last] = generator.choice(["abc", True, None, [], {}])
         assert sorted(wrong_parameters(parameters, uses)) == sorted(names)
 
 
 @pytest.mark.parametrize(
-    ("given", "message"),
+    ("params", "message"),
     [
         ("validation.maximum=abc", "validation.maximum: must be a number (it is 'abc')"),
         ("validation.maximum=null", "validation.maximum: must be a number (it is null)"),
         ("validation.maximum=nan", "validation.maximum: must be a number (it is 'nan')"),
         ("training.holdout=1.5", "training.holdout: must be less than 1 (it is 1.5)"),
         ("training.holdout=true", "training.holdout: must be a number (it is true)"),
-        ("training.holdout=soon", "training.holdout: 'soon' is not a length of time"),
+        ("training.holdout=soon", "training.holdout: 'soon' is not a positive duration"),
         ("training.window=90", "training.window: must be text (it is 90)"),
-        ("training.window=everything", "training.window: 'everything' is not a length of time"),
+        ("training.window=everything", "training.window: 'everything' is not a positive duration"),
         ("unit=3", "unit: must be text (it is 3)"),
         ("raw_file=7", "raw_file: must be text (it is 7)"),
         ("labels_file=false", "labels_file: must be text (it is false)"),
@@ -159,16 +159,16 @@ def test_several_wrong_ones_are_named_together(uses: list[Use]) -> None:
         ("detektor.seed=1", "there is no parameter detektor.seed. Did you mean detector.seed?"),
     ],
 )
-def test_what_is_typed_is_refused_by_any_pipeline_before_it_loads(
+def test_wrong_params_are_rejected_before_any_data_is_loaded(
     project: Project,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
-    given: str,
+    params: str,
     message: str,
 ) -> None:
     bootstrap_project(project.path)
     monkeypatch.chdir(project.path)
-    result = CliRunner().invoke(cli, ["run", "--pipelines", "pre_processing", "--params", given])
+    result = CliRunner().invoke(cli, ["run", "--pipelines", "pre_processing", "--params", params])
     assert result.exit_code == 2, result.output
     (line,) = [line for line in result.output.splitlines() if line.startswith("Error")]
     assert line.startswith("Error: --params: ")

@@ -13,22 +13,22 @@ def scores(values: np.ndarray) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def drawn(values: np.ndarray) -> np.ndarray:
+def plotted_values(values: np.ndarray) -> np.ndarray:
     rows = scores(values)
     figure = plot_timeline(rows, rows.tail(len(rows) // 2), NO_LABELS, "°C")
     return np.asarray(figure.axes[0].lines[0].get_ydata())
 
 
 @pytest.mark.parametrize("at", [1, 12_345, 100_000, 100_999])
-def test_a_long_series_is_drawn_by_few_points_that_keep_every_extreme(at: int) -> None:
+def test_a_long_series_is_thinned_but_keeps_every_extreme(at: int) -> None:
     values = np.sin(np.arange(101_000) / 500)
     values[at] = 50.0
-    shown = drawn(values)
-    assert len(shown) < 6_100
-    assert shown.max() == 50.0
-    assert shown.min() == values.min()
+    plotted = plotted_values(values)
+    assert len(plotted) < 6_100
+    assert plotted.max() == 50.0
+    assert plotted.min() == values.min()
 
 
-def test_a_short_series_is_drawn_as_it_is() -> None:
+def test_a_short_series_is_plotted_unchanged() -> None:
     values = np.sin(np.arange(5_000) / 500)
-    np.testing.assert_array_equal(drawn(values), values)
+    np.testing.assert_array_equal(plotted_values(values), values)

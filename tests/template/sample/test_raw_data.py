@@ -1,6 +1,6 @@
 """Some faults stop a run when the data is read; others are repaired and counted.
 
-Each kind of fault has a file in ``fixtures`` that a person can open, or is made of good readings.
+Each kind of fault has a readable file in ``fixtures`` or is generated from good readings.
 """
 
 from pathlib import Path
@@ -60,14 +60,16 @@ def test_every_fixture_is_used() -> None:
 
 
 @pytest.mark.parametrize(("name", "message"), REFUSED.items())
-def test_a_file_that_cannot_be_used_is_refused(name: str, message: str) -> None:
+def test_an_unusable_file_is_rejected(name: str, message: str) -> None:
     with pytest.raises(BadDataError, match=message) as refusal:
         load(name)
     assert f"{name}.csv" in str(refusal.value)
 
 
 @pytest.mark.parametrize(("name", "counts"), ACCEPTED.items())
-def test_what_real_loggers_do_is_handled_and_counted(name: str, counts: dict[str, int]) -> None:
+def test_irregularities_of_real_loggers_are_handled_and_counted(
+    name: str, counts: dict[str, int]
+) -> None:
     raw = load(name)
     readings, report = clean(raw, LENIENT)
     assert {key: report[key] for key in counts} == counts
@@ -75,7 +77,7 @@ def test_what_real_loggers_do_is_handled_and_counted(name: str, counts: dict[str
     assert readings.groupby("sensor_id")["timestamp"].is_monotonic_increasing.all()
 
 
-def test_the_refusal_shows_the_offending_rows_and_their_lines() -> None:
+def test_the_error_shows_the_offending_rows_and_their_lines() -> None:
     with pytest.raises(BadDataError) as refusal:
         load("wrong_types")
     table = str(refusal.value).split("The first offending rows:\n")[1].splitlines()
@@ -83,14 +85,14 @@ def test_the_refusal_shows_the_offending_rows_and_their_lines() -> None:
     assert table[1].split()[:5] == ["4", "2024-01-01", "00:30", "hall", "warm"]
 
 
-def test_the_refusal_of_many_rows_shows_ten() -> None:
+def test_the_error_shows_at_most_ten_rows() -> None:
     raw = load("good")
     raw["temperature"] = 999.0
     with pytest.raises(BadDataError, match=rf"\.\.\. and {len(raw) - 10} more"):
         VALIDATOR.validate(raw)
 
 
-def test_a_reading_with_two_faults_is_one_row_of_the_table() -> None:
+def test_a_reading_with_two_faults_is_listed_once() -> None:
     raw = load("good").head(3).astype({"timestamp": object, "temperature": object})
     raw.loc[2, ["timestamp", "temperature"]] = ["soon", "warm"]
     with pytest.raises(BadDataError, match=r"1 of 3 rows cannot be used") as refusal:
@@ -105,11 +107,11 @@ def test_a_reading_with_two_faults_is_one_row_of_the_table() -> None:
     [
         ("repeated", "max_repeated", r"% of the readings repeat a time of their sensor"),
         ("unordered", "max_unordered", r"% of the readings are older than the one before"),
-        ("gap_of_days", "max_in_gaps", r"% of the time lies in gaps"),
+        ("gap_of_days", "max_in_gaps", r"% of the time is in gaps"),
         ("jittered", "max_jittered", r"% of the steps differ from the usual one"),
     ],
 )
-def test_too_much_of_it_stops_the_run(name: str, maximum: str, message: str) -> None:
+def test_too_many_irregularities_stop_the_run(name: str, maximum: str, message: str) -> None:
     raw = load(name)
     with pytest.raises(BadDataError, match=message) as refusal:
         clean(raw, CLEANING.model_copy(update={maximum: 0.01}))
@@ -126,23 +128,21 @@ def test_times_with_an_offset_become_utc() -> None:
     ]
 
 
-def test_the_fingerprint_follows_the_content_alone(tmp_path: Path) -> None:
+def test_the_fingerprint_depends_only_on_the_content(tmp_path: Path) -> None:
     text = (FIXTURES / "good.csv").read_text(encoding="utf-8")
     same, other = tmp_path / "same.csv", tmp_path / "other.csv"
     same.write_text(text.replace("\n", "\r\n"), encoding="utf-8", newline="")
     other.write_text(text.replace("20.1", "20.2", 1), encoding="utf-8")
-    found = [
+    fingerprints = [
         clean(entry("raw_temperatures", filepath=str(path)).load(), CLEANING)[1]["fingerprint"]
         for path in (FIXTURES / "good.csv", same, other)
     ]
-    assert found[0] == found[1] != found[2]
-    assert len(found[0]) == 64
+    assert fingerprints[0] == fingerprints[1] != fingerprints[2]
+    assert len(fingerprints[0]) == 64
 
 
 @pytest.mark.parametrize("name", ["wrong_types", "stuck_clock", "header_only", "wrong_columns"])
-def test_a_refused_file_stops_the_whole_run_and_leaves_no_model(
-    project: Project, name: str
-) -> None:
+def test_a_rejected_file_stops_the_run_and_leaves_no_model(project: Project, name: str) -> None:
     path = project.write("bad.csv", (FIXTURES / f"{name}.csv").read_text(encoding="utf-8"))
     with pytest.raises(DatasetError, match=r"bad\.csv"):
         project.run(raw_file=path, validation={"stuck_clock_rows": 5})

@@ -1,4 +1,4 @@
-"""Exports of loggers and databases as they look, read by `reader:`; what it is without that."""
+"""Real exports of loggers and databases are read with `reader:` and rejected without it."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -49,7 +49,7 @@ STATIONS_ID;MESS_DATUM;QN_9;TT_TU;RF_TU;eor
          44;2024030400;    3;-999.0;  66.0;eor
          44;2024030412;    3;  20.5;-999.0;eor
 """
-NAMED = {
+EXPORTS = {
     "HOBOware": (
         HOBOWARE,
         {
@@ -100,7 +100,7 @@ LENIENT = CleaningParameters.model_validate(
 
 @pytest.fixture
 def write(tmp_path: Path) -> Callable[..., str]:
-    """Return what writes a file and names it."""
+    """Return a function that writes a file and returns its path."""
 
     def write(text: str, name: str = "file.csv", encoding: str = "utf-8") -> str:
         (tmp_path / name).write_text(text, encoding, newline="")
@@ -109,11 +109,11 @@ def write(tmp_path: Path) -> Callable[..., str]:
     return write
 
 
-@pytest.mark.parametrize("name", NAMED)
-def test_exports_are_read_by_the_options_and_refused_without(
+@pytest.mark.parametrize("name", EXPORTS)
+def test_exports_are_read_with_their_options_and_rejected_without(
     write: Callable[..., str], name: str
 ) -> None:
-    text, options = NAMED[name]
+    text, options = EXPORTS[name]
     path = write(text.replace("\n", "\r\n"), encoding=options.get("encoding", "utf-8"))
     with pytest.raises(BadDataError, match=r"wrong columns|not a CSV table") as refusal:
         entry("raw_temperatures", filepath=path).load()
@@ -126,20 +126,20 @@ def test_exports_are_read_by_the_options_and_refused_without(
     assert all("20.1" in lines[n - 1] or "20,1" in lines[n - 1] for n in whole.index[:1])
     for rows in (1, 2, 100):
         pieces = entry("new_readings", filepath=path, rows=rows, reader=options).load()
-        found = pd.concat(pieces)
-        pd.testing.assert_frame_equal(found, whole, check_dtype=False)
+        joined = pd.concat(pieces)
+        pd.testing.assert_frame_equal(joined, whole, check_dtype=False)
 
 
-def test_the_refusal_of_an_export_says_what_is_seen(write: Callable[..., str]) -> None:
+def test_the_error_for_an_export_suggests_working_options(write: Callable[..., str]) -> None:
     with pytest.raises(BadDataError, match="decimal commas; header in line 2") as refusal:
         entry("raw_temperatures", filepath=write(TESTO)).load()
     message = str(refusal.value)
     options = yaml.safe_load(message[message.index("\nreader:\n") :])["reader"]
-    found = entry("raw_temperatures", filepath=write(TESTO), reader=options).load()
-    assert found["temperature"].tolist() == [20.1, 20.5]
+    table = entry("raw_temperatures", filepath=write(TESTO), reader=options).load()
+    assert table["temperature"].tolist() == [20.1, 20.5]
 
 
-def test_humidity_is_not_taken_for_temperature(write: Callable[..., str]) -> None:
+def test_humidity_is_not_read_as_temperature(write: Callable[..., str]) -> None:
     rows = ["timestamp,sensor_id,parameter,value"]
     for hour in range(5):
         rows += [f"2024-03-04 0{hour}:00,hall,temperature,2{hour}"]
@@ -153,7 +153,7 @@ def test_humidity_is_not_taken_for_temperature(write: Callable[..., str]) -> Non
     assert report["notes"] == ["5 rows left out where parameter is not temperature"]
 
 
-def test_the_report_names_columns_that_are_not_used(write: Callable[..., str]) -> None:
+def test_the_report_names_unused_columns(write: Callable[..., str]) -> None:
     path = write("timestamp,sensor,temperature,flag\n2024-01-01,a,1,ok\n2024-01-02,a,2,ok\n")
     raw = RawTemperatures(-100, 400, 5).validate(entry("raw_temperatures", filepath=path).load())
     assert raw["sensor_id"].tolist() == ["a", "a"]
@@ -161,7 +161,7 @@ def test_the_report_names_columns_that_are_not_used(write: Callable[..., str]) -
 
 
 @pytest.mark.parametrize("zone", [None, "Europe/Berlin"])
-def test_parquet_files_are_read_as_csv_files_are(tmp_path: Path, zone: str | None) -> None:
+def test_parquet_and_csv_files_are_read_alike(tmp_path: Path, zone: str | None) -> None:
     rows = series(300).assign(unit="C")
     rows["timestamp"] += pd.Timestamp("2024-10-25") - rows["timestamp"].iloc[0]
     rows.astype({"timestamp": str}).to_csv(tmp_path / "a.csv", index=False)
@@ -175,11 +175,11 @@ def test_parquet_files_are_read_as_csv_files_are(tmp_path: Path, zone: str | Non
     assert csv["temperature"].tolist() == parquet["temperature"].tolist()
     aware = rows.assign(timestamp=rows["timestamp"].dt.tz_localize("UTC"))
     aware.to_parquet(tmp_path / "b.parquet")
-    found = pd.concat(entry("new_readings", filepath=str(tmp_path / "b.parquet")).load())
-    assert parse_times(found["timestamp"]).tolist() == rows["timestamp"].tolist()
+    aware_rows = pd.concat(entry("new_readings", filepath=str(tmp_path / "b.parquet")).load())
+    assert parse_times(aware_rows["timestamp"]).tolist() == rows["timestamp"].tolist()
 
 
-def test_labels_are_of_the_zone_of_the_readings(write: Callable[..., str]) -> None:
+def test_labels_use_the_time_zone_of_the_readings(write: Callable[..., str]) -> None:
     path = write("sensor_id,start,end\nNA,2024-07-01 12:00,2024-07-01T12:00:00Z\n")
     labels = entry("labels", filepath=path, reader={"time_zone": "Europe/Berlin"}).load()
     assert labels["sensor_id"].tolist() == ["NA"]
@@ -193,8 +193,8 @@ def test_labels_are_of_the_zone_of_the_readings(write: Callable[..., str]) -> No
     )
 
 
-def test_a_run_reads_an_export_by_its_parameters(project: Project) -> None:
-    """The reader of parameters.yml, of an environment and of --params, key by key."""
+def test_a_run_reads_an_export_with_its_parameters(project: Project) -> None:
+    """The reader merges parameters.yml, an environment and --params key by key."""
     table = pd.read_csv(rendered() / "data/raw/temperatures.csv", parse_dates=["timestamp"])
     table["timestamp"] = table["timestamp"].dt.strftime("%d.%m.%Y %H:%M")
     table.columns = ["Zeit", "Ort", "Temperatur"]
@@ -208,10 +208,10 @@ def test_a_run_reads_an_export_by_its_parameters(project: Project) -> None:
         raw_file="data/raw/export.csv",
         reader={"time_format": "%d.%m.%Y %H:%M"},
     )
-    found = pd.read_parquet(project.path / "data/interim/clean_temperatures.parquet")
+    cleaned = pd.read_parquet(project.path / "data/interim/clean_temperatures.parquet")
     project.run(
         "pre_processing",
         reader={"separator": ",", "decimal": ".", "columns": dict.fromkeys(columns)},
     )
     expected = pd.read_parquet(project.path / "data/interim/clean_temperatures.parquet")
-    pd.testing.assert_frame_equal(found, expected)
+    pd.testing.assert_frame_equal(cleaned, expected)

@@ -1,4 +1,4 @@
-"""A refresh learns the newest readings, and is judged with fresh labels and without them."""
+"""A refresh learns the newest readings and is evaluated with or without fresh labels."""
 
 import copy
 from dataclasses import dataclass, replace
@@ -63,7 +63,7 @@ def training(window: str = "all", holdout: float | str = 0.4, *, refit: bool = T
 
 
 def readings(days: float, shifted_from: float | None = None) -> pd.DataFrame:
-    """Make readings of four sensors with three faults; one sensor rises by 12 degrees for good."""
+    """Generate readings of four sensors with three faults and a lasting rise of one sensor."""
     parts = []
     for number, sensor in enumerate(SENSORS):
         rows = series(int(48 * days), sensor=sensor, seed=number)
@@ -96,12 +96,12 @@ class Trained:
     held_out: pd.DataFrame
 
     def refit(
-        self, faults: pd.DataFrame = NO_LABELS, verdict: Any = PASSED, given: Any = None
+        self, faults: pd.DataFrame = NO_LABELS, verdict: Any = PASSED, settings: Any = None
     ) -> Detector:
         data = (self.challenger, self.features, self.held_out, faults)
-        candidate = refit_challenger(*data, DETECTOR, given or training())
-        found, _ = choose_model(verdict, self.challenger, candidate)
-        return found
+        candidate = refit_challenger(*data, DETECTOR, settings or training())
+        model, _ = choose_model(verdict, self.challenger, candidate)
+        return model
 
     def compare(self, champion: Detector, faults: pd.DataFrame) -> tuple[pd.DataFrame, Any]:
         known = Champion(version="1", model=champion)
@@ -118,13 +118,13 @@ class Trained:
 
 def trained(
     clean: pd.DataFrame,
-    given: Any = None,
+    settings: Any = None,
     parameters: DetectorParameters = DETECTOR,
     faults: pd.DataFrame = NO_LABELS,
 ) -> Trained:
-    given = given or training()
-    features = engineer_features(clean, FEATURES, given)
-    train, test = split_by_time(clean, features, given)
+    settings = settings or training()
+    features = engineer_features(clean, FEATURES, settings)
+    train, test = split_by_time(clean, features, settings)
     challenger = train_detector(train, faults, parameters, FEATURES, VALIDATION)
     _, held_out = score_readings(clean, features, test, challenger, parameters)
     return Trained(clean, features, train, test, challenger, held_out)
@@ -144,12 +144,12 @@ def usual() -> Trained:
 
 @pytest.fixture(scope="module")
 def shifted() -> Trained:
-    """Five days after the change, all of which are held out."""
+    """Five days after a change, all of them held out."""
     return trained(readings(28, shifted_from=23), faults=labels())
 
 
 @pytest.mark.parametrize("days", [10, 11, 28])
-def test_the_default_splits_as_the_share_for_training_did(days: int) -> None:
+def test_the_default_holdout_leaves_60_percent_for_training(days: int) -> None:
     clean = readings(days)
     features = engineer_features(clean, FEATURES, training())
     train, test = split_by_time(clean, features, training())
@@ -170,7 +170,7 @@ def test_spans_are_counted_back_from_the_newest_reading() -> None:
     assert len(fifth) == pytest.approx(0.2 * len(features), abs=4)
 
 
-def test_readings_before_the_window_are_history() -> None:
+def test_readings_before_the_window_serve_as_history() -> None:
     clean = readings(28)
     whole = engineer_features(clean, FEATURES, training())
     pd.testing.assert_frame_equal(
@@ -179,10 +179,10 @@ def test_readings_before_the_window_are_history() -> None:
     )
 
 
-def test_every_line_is_answered_and_those_before_the_window_have_no_score() -> None:
-    clean, given = readings(28), training("14D", "4D")
-    features = engineer_features(clean, FEATURES, given)
-    train, test = split_by_time(clean, features, given)
+def test_every_row_is_kept_but_rows_before_the_window_have_no_score() -> None:
+    clean, settings = readings(28), training("14D", "4D")
+    features = engineer_features(clean, FEATURES, settings)
+    train, test = split_by_time(clean, features, settings)
     challenger = train_detector(train, NO_LABELS, DETECTOR, FEATURES, VALIDATION)
     scores, held_out = score_readings(clean, features, test, challenger, DETECTOR)
     pd.testing.assert_frame_equal(scores[READING], clean[READING])
@@ -201,20 +201,18 @@ def test_every_line_is_answered_and_those_before_the_window_have_no_score() -> N
     ],
     ids=["as long as the window", "as long as all", "nearly all", "a moment"],
 )
-def test_a_split_with_nothing_to_train_on_is_refused(
-    refused: Any, accepted: Any, named: str
-) -> None:
+def test_a_split_without_training_rows_is_rejected(refused: Any, accepted: Any, named: str) -> None:
     clean = readings(28)
 
-    def split(given: Any) -> tuple[pd.DataFrame, pd.DataFrame]:
-        return split_by_time(clean, engineer_features(clean, FEATURES, given), given)
+    def split(settings: Any) -> tuple[pd.DataFrame, pd.DataFrame]:
+        return split_by_time(clean, engineer_features(clean, FEATURES, settings), settings)
 
     with pytest.raises(OperationError, match=named):
         split(refused)
     assert all(len(part) for part in split(accepted))
 
 
-def test_a_change_for_good_in_the_held_out_rows_is_learned_once_the_gate_has_passed(
+def test_a_lasting_change_in_the_held_out_rows_is_learned_after_the_gate(
     shifted: Trained,
 ) -> None:
     later = readings(32, shifted_from=23)
@@ -227,21 +225,21 @@ def test_a_change_for_good_in_the_held_out_rows_is_learned_once_the_gate_has_pas
     assert share_flagged(renewed, readings(28).assign(temperature=60.0), "hall", 27) == 1
 
 
-def test_a_change_for_good_within_the_window_is_all_that_is_learned() -> None:
+def test_only_the_new_level_is_learned_if_the_old_one_is_before_the_window() -> None:
     clean = readings(36, shifted_from=20)
-    found = trained(clean, training("14D", "4D"))
-    renewed = found.refit(given=training("14D", "4D"))
-    assert share_flagged(found.challenger, clean, "hall", 24) < 0.05
+    result = trained(clean, training("14D", "4D"))
+    renewed = result.refit(settings=training("14D", "4D"))
+    assert share_flagged(result.challenger, clean, "hall", 24) < 0.05
     assert share_flagged(renewed, clean, "hall", 24) < 0.05
-    assert renewed.ranges["hall"][0] > 24, "the old level lies before the window"
+    assert renewed.ranges["hall"][0] > 24, "the old level is before the window"
 
 
-def test_what_was_flagged_for_a_day_is_not_learned() -> None:
-    found = trained(readings(28, shifted_from=27))
-    assert share_flagged(found.refit(), readings(29, shifted_from=27), "hall", 27.5) > 0.5
+def test_readings_flagged_for_only_a_day_are_not_learned() -> None:
+    result = trained(readings(28, shifted_from=27))
+    assert share_flagged(result.refit(), readings(29, shifted_from=27), "hall", 27.5) > 0.5
 
 
-def test_a_labelled_fault_is_not_learned_however_long_it_lasts(shifted: Trained) -> None:
+def test_even_a_long_labelled_fault_is_not_learned(shifted: Trained) -> None:
     fault = pd.DataFrame(
         {"sensor_id": ["hall"], "start": [START + 23 * DAY], "end": [START + 28 * DAY]}
     )
@@ -249,31 +247,31 @@ def test_a_labelled_fault_is_not_learned_however_long_it_lasts(shifted: Trained)
     assert share_flagged(shifted.refit(), shifted.clean, "hall", 24) < 0.02
 
 
-def test_without_refits_a_change_is_judged_by_the_week(shifted: Trained) -> None:
+def test_without_periodic_refits_a_lasting_change_is_still_learned(shifted: Trained) -> None:
     never = DETECTOR.model_copy(update={"refit_every": None})
-    found = trained(shifted.clean, parameters=never)
-    data = (found.challenger, found.features, found.held_out, NO_LABELS)
+    result = trained(shifted.clean, parameters=never)
+    data = (result.challenger, result.features, result.held_out, NO_LABELS)
     renewed = refit_challenger(*data, never, training())
     assert share_flagged(renewed, shifted.clean, "hall", 24) < 0.02
 
 
 @pytest.mark.parametrize(
-    ("verdict", "given"),
+    ("verdict", "settings"),
     [({"passed": False}, training()), (PASSED, training(refit=False))],
     ids=["refused", "switched off"],
 )
-def test_what_is_not_refitted_is_the_judged_model_to_the_byte(
-    usual: Trained, tmp_path: Any, verdict: Any, given: Any
+def test_without_a_refit_the_model_is_identical_to_the_challenger(
+    usual: Trained, tmp_path: Any, verdict: Any, settings: Any
 ) -> None:
     save_model(usual.challenger, tmp_path / "challenger", TRUSTED)
     stored = replace(usual, challenger=load_model(tmp_path / "challenger", TRUSTED))
-    save_model(stored.refit(verdict=verdict, given=given), tmp_path / "model", TRUSTED)
+    save_model(stored.refit(verdict=verdict, settings=settings), tmp_path / "model", TRUSTED)
     save_model(stored.refit(), tmp_path / "refit", TRUSTED)
     assert digest(tmp_path / "model") == digest(tmp_path / "challenger")
     assert digest(tmp_path / "refit") != digest(tmp_path / "challenger")
 
 
-def test_two_refits_of_the_same_rows_are_the_same_model(usual: Trained, tmp_path: Any) -> None:
+def test_two_refits_of_the_same_rows_give_the_same_model(usual: Trained, tmp_path: Any) -> None:
     for name in ("one", "two"):
         save_model(usual.refit(), tmp_path / name, TRUSTED)
     assert digest(tmp_path / "one") == digest(tmp_path / "two")
@@ -281,16 +279,16 @@ def test_two_refits_of_the_same_rows_are_the_same_model(usual: Trained, tmp_path
 
 def test_without_fresh_labels_the_last_labelled_period_is_measured(usual: Trained) -> None:
     table, _ = usual.compare(usual.challenger, labels())
-    ours = table.loc["challenger"]
-    assert ours["labelled_average_precision"] > 0.3
-    assert ours["labelled_event_recall"] == 1
-    assert ours["agreement"] == 1
-    theirs = table.loc["champion", [name for name in table if name.startswith("labelled")]]
-    pd.testing.assert_series_equal(ours[theirs.index], theirs, check_names=False)
+    challenger = table.loc["challenger"]
+    assert challenger["labelled_average_precision"] > 0.3
+    assert challenger["labelled_event_recall"] == 1
+    assert challenger["agreement"] == 1
+    champion = table.loc["champion", [name for name in table if name.startswith("labelled")]]
+    pd.testing.assert_series_equal(challenger[champion.index], champion, check_names=False)
     assert "average_precision" not in table
 
 
-def test_with_fresh_labels_nothing_else_is_measured(usual: Trained) -> None:
+def test_with_fresh_labels_only_those_are_measured(usual: Trained) -> None:
     fault = pd.DataFrame(
         {"sensor_id": ["hall"], "start": [START + 20 * DAY], "end": [START + 21 * DAY]}
     )
@@ -300,9 +298,7 @@ def test_with_fresh_labels_nothing_else_is_measured(usual: Trained) -> None:
 
 
 @pytest.mark.parametrize("known", [NO_LABELS, labels().assign(sensor_id="no such sensor")])
-def test_labels_of_readings_that_are_not_there_are_none(
-    usual: Trained, known: pd.DataFrame
-) -> None:
+def test_labels_without_matching_readings_are_ignored(usual: Trained, known: pd.DataFrame) -> None:
     table, _ = usual.compare(usual.challenger, known)
     assert not [name for name in table if name.startswith("labelled")]
     assert not usual.judge(usual.challenger, known)["passed"]
@@ -338,36 +334,36 @@ def test_a_challenger_that_flags_other_rows_is_refused(usual: Trained) -> None:
     assert [rule["reason"].split(" 0.")[0] for rule in failed] == ["agreement with the champion"]
 
 
-def test_a_refresh_after_a_change_is_compared_where_nothing_changed(shifted: Trained) -> None:
-    found = trained(readings(27, shifted_from=23), faults=labels())
+def test_a_refresh_is_compared_on_the_unchanged_sensors(shifted: Trained) -> None:
+    result = trained(readings(27, shifted_from=23), faults=labels())
     champion = trained(readings(23), faults=labels()).challenger
-    decision = found.judge(champion, labels())
+    decision = result.judge(champion, labels())
     assert decision["passed"], decision["rules"]
 
 
 def test_models_need_not_agree_on_a_sensor_that_has_changed() -> None:
-    given = training("16D", "4D")
-    found = trained(readings(32, shifted_from=20), given, faults=labels())
+    settings = training("16D", "4D")
+    result = trained(readings(32, shifted_from=20), settings, faults=labels())
     champion = trained(readings(20), faults=labels()).challenger
-    assert found.judge(champion, labels())["passed"]
+    assert result.judge(champion, labels())["passed"]
     everywhere = copy.deepcopy(champion)
-    del everywhere.profile, found.challenger.profile  # then all sensors count
-    failed = [rule for rule in found.judge(everywhere, labels())["rules"] if not rule["passed"]]
+    del everywhere.profile, result.challenger.profile  # then all sensors count
+    failed = [rule for rule in result.judge(everywhere, labels())["rules"] if not rule["passed"]]
     assert "agreement with the champion" in "".join(rule["reason"] for rule in failed)
 
 
-def test_where_every_sensor_has_changed_the_models_need_not_agree(
+def test_models_need_not_agree_if_every_sensor_has_changed(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     clean = readings(28)
     clean.loc[clean["timestamp"] >= START + 20 * DAY, "temperature"] += 12
-    found = trained(clean, training("all", "4D"), faults=labels())
-    table, _ = found.compare(trained(readings(20), faults=labels()).challenger, labels())
+    result = trained(clean, training("all", "4D"), faults=labels())
+    table, _ = result.compare(trained(readings(20), faults=labels()).challenger, labels())
     assert table.loc["challenger", "agreement"] == 1
     assert "Every series has drifted" in caplog.text
 
 
-def test_a_run_after_a_change_gives_a_champion_that_flags_the_new_level_no_more(
+def test_a_run_after_a_change_gives_a_champion_that_accepts_the_new_level(
     project: Project,
 ) -> None:
     def files(days: int) -> dict[str, str]:
@@ -416,19 +412,19 @@ def scored(flagged: dict[str, int]) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True)
 
 
-def test_a_slice_is_what_its_sensor_alone_would_measure() -> None:
+def test_a_slice_equals_the_metrics_of_its_sensor_alone() -> None:
     rows = scored({"cold": 3, "hall": 100, "yard": 0})
     start = START + DAY
     faults = pd.DataFrame({"sensor_id": ["hall"], "start": [start], "end": [start + DAY]})
     table = Events(faults).metrics_by_series(rows, DAY)
     assert table.index.tolist() == ["cold", "hall", "yard"]
     for sensor, own in rows.groupby("sensor_id"):
-        found = table.loc[sensor].dropna().to_dict()
-        assert found == pytest.approx(Events(faults).metrics(own, DAY))
+        sensor_metrics = table.loc[sensor].dropna().to_dict()
+        assert sensor_metrics == pytest.approx(Events(faults).metrics(own, DAY))
     assert table.loc["cold", ["event_recall", "average_precision"]].isna().all()
 
 
-def test_a_sensor_that_would_be_flagged_for_good_is_refused_by_the_worst_slice(
+def test_the_worst_slice_refuses_a_model_that_keeps_flagging_a_sensor(
     shifted: Trained,
 ) -> None:
     gate = {"rules": [rule for rule in GATE["rules"] if rule.get("slice")]}
@@ -446,13 +442,13 @@ def test_a_sensor_that_would_be_flagged_for_good_is_refused_by_the_worst_slice(
 
 def test_a_change_does_not_count_as_flagging_too_much(shifted: Trained, usual: Trained) -> None:
     table, _ = shifted.compare(usual.challenger, NO_LABELS)
-    found = table.loc["challenger"]
-    assert found["share_flagged"] > 0.08, "what it says of the sensor that has changed"
-    assert found["steady_share_flagged"] < 0.05
-    assert found["newest_share_flagged"] < 0.05
+    challenger_metrics = table.loc["challenger"]
+    assert challenger_metrics["share_flagged"] > 0.08, "includes the sensor that has changed"
+    assert challenger_metrics["steady_share_flagged"] < 0.05
+    assert challenger_metrics["newest_share_flagged"] < 0.05
 
 
-def test_the_report_lists_the_worst_sensors_first_and_no_more_than_eight() -> None:
+def test_the_report_lists_the_eight_worst_sensors_first() -> None:
     rows = scored({f"s{n}": n for n in range(10)})
     counts = dict.fromkeys(
         (
@@ -471,17 +467,17 @@ def test_the_report_lists_the_worst_sensors_first_and_no_more_than_eight() -> No
     cleaning = counts | {"source": "f", "first": "a", "last": "b", "found_codes": []}
     table = pd.DataFrame({"share_flagged": [0.5]}, index=["challenger"])
     slices = Events(NO_LABELS).metrics_by_series(rows, DAY)
-    said = write_report(cleaning, rows, table, slices, PASSED).splitlines()
-    at = said.index("By sensor, the 8 of 10 with the most flagged readings:")
-    assert [line.split()[0] for line in said[at + 2 : at + 10]] == [
+    report = write_report(cleaning, rows, table, slices, PASSED).splitlines()
+    at = report.index("By sensor, the 8 of 10 with the most flagged readings:")
+    assert [line.split()[0] for line in report[at + 2 : at + 10]] == [
         f"s{n}" for n in range(9, 1, -1)
     ]
-    assert not said[at + 10]
+    assert not report[at + 10]
     last = "  The model is then refitted on all readings."
-    for passed in (True, False):  # a challenger that is refused stays as it is
+    for passed in (True, False):  # a refused challenger is not refitted
         gate = {"passed": passed, "rules": [], "judged": "0123"}
-        said = write_report(cleaning, rows, table, slices, gate).splitlines()
-        assert (said[-1] == last) == passed
+        report = write_report(cleaning, rows, table, slices, gate).splitlines()
+        assert (report[-1] == last) == passed
 
 
 def test_recorded_answers_are_measured_like_held_out_rows() -> None:

@@ -1,4 +1,4 @@
-"""The whole pipeline on the sample: what it writes, tracks, registers and refuses."""
+"""The whole pipeline on the sample: outputs, tracking, registration and rejected input."""
 
 import json
 import shutil
@@ -26,7 +26,7 @@ WORSE = {"arguments": {"n_estimators": 1, "max_samples": 2}}
 TRUSTED = ["temperature_anomalies.detector.Detector"]
 
 
-def test_the_run_is_tracked_with_everything_it_needs_to_be_repeated(ran: Project) -> None:
+def test_a_run_is_tracked_with_everything_needed_to_repeat_it(ran: Project) -> None:
     client = ran.client()
     experiment = client.get_experiment_by_name(NAME)
     (run,) = client.search_runs([experiment.experiment_id])
@@ -56,14 +56,14 @@ def test_the_registered_version_is_the_model_on_disk_and_champion(ran: Project) 
     )
 
 
-def test_the_same_run_twice_makes_the_same_model(project: Project, ran: Project) -> None:
+def test_the_same_run_twice_gives_the_same_model(project: Project, ran: Project) -> None:
     project.run()
-    found, first = (one.processed("model") for one in (project, ran))
-    assert (found / PROFILE).read_bytes() == (first / PROFILE).read_bytes()
-    assert digest(found) == digest(first)
+    second, first = (one.processed("model") for one in (project, ran))
+    assert (second / PROFILE).read_bytes() == (first / PROFILE).read_bytes()
+    assert digest(second) == digest(first)
 
 
-def test_the_model_says_what_it_was_trained_on(ran: Project) -> None:
+def test_the_model_includes_a_profile_of_its_training_data(ran: Project) -> None:
     profile = read_profile(ran.processed("model"))
     assert profile.keys == ["boiler", "cold_room", "hall", "outdoor"]
     assert profile.columns == ["temperature", "score", "is_anomaly"]
@@ -77,7 +77,7 @@ def test_the_model_says_what_it_was_trained_on(ran: Project) -> None:
     assert {one.key for one in compare_rows(higher, profile, schema).findings} >= {*profile.keys}
 
 
-def test_the_sample_is_learnt_better_than_by_chance_and_by_one_line(ran: Project) -> None:
+def test_the_model_beats_chance_and_the_one_line_baseline(ran: Project) -> None:
     metrics = ran.read("metrics")
     assert metrics["roc_auc"] > 0.8
     assert metrics["average_precision"] > metrics["distance_from_median.average_precision"]
@@ -86,7 +86,7 @@ def test_the_sample_is_learnt_better_than_by_chance_and_by_one_line(ran: Project
     assert ran.read("gate")["passed"]
 
 
-def test_every_line_of_the_input_has_a_score_once_a_week_is_known(ran: Project) -> None:
+def test_every_input_row_has_a_score_after_the_first_week(ran: Project) -> None:
     raw = pd.read_csv(ran.path / "data/raw/temperatures.csv", parse_dates=["timestamp"])
     scores = ran.scores()
     pd.testing.assert_frame_equal(scores[list(raw.columns)], raw)
@@ -99,25 +99,25 @@ def test_every_line_of_the_input_has_a_score_once_a_week_is_known(ran: Project) 
     assert np.isfinite(scores["score"]).all()
 
 
-def test_the_plots_are_pictures(ran: Project) -> None:
+def test_the_plots_are_png_files(ran: Project) -> None:
     for name in ("timeline", "score_histogram", "precision_recall"):
         content = ran.processed(f"{name}.png").read_bytes()
         assert content.startswith(b"\x89PNG")
         assert len(content) > 5_000
 
 
-def test_the_report_says_what_the_gate_decided(ran: Project) -> None:
+def test_the_report_shows_the_gate_decision(ran: Project) -> None:
     report = ran.processed("report.txt").read_text(encoding="utf-8")
     assert "Gate: PASSED" in report
     assert "there is no champion yet" in report
     assert "random" in report
 
 
-def test_the_pipelines_are_the_four_all_of_them_and_one_on_demand() -> None:
+def test_the_default_pipeline_is_all_but_the_one_on_demand() -> None:
     names = {"pre_processing", "data_engineering", "data_science", "metrics"}
     assert set(pipelines) == names | {"__default__", "score"}
-    of_the_four = {node.name for name in names for node in pipelines[name].nodes}
-    assert {node.name for node in pipelines["__default__"].nodes} == of_the_four
+    default_nodes = {node.name for name in names for node in pipelines[name].nodes}
+    assert {node.name for node in pipelines["__default__"].nodes} == default_nodes
 
 
 def test_a_worse_model_is_registered_but_does_not_become_champion(project: Project) -> None:
@@ -174,7 +174,7 @@ def test_a_champion_of_other_features_stays(project: Project) -> None:
     assert "version 1 was trained on other features" in rule["reason"]
 
 
-def test_a_champion_whose_files_are_gone_is_named(project: Project) -> None:
+def test_missing_champion_files_are_reported(project: Project) -> None:
     project.run(detector=SMALL)
     (model,) = (project.path / "mlartifacts").rglob("MLmodel")
     model.parent.rename(project.path / "elsewhere")
@@ -186,14 +186,14 @@ def test_a_champion_whose_files_are_gone_is_named(project: Project) -> None:
 
 def test_the_gate_judges_the_model_that_is_stored(project: Project) -> None:
     project.run()
-    project.run("data_science", detector=WORSE)  # trained again, not measured yet
+    project.run("data_science", detector=WORSE)  # retrained, not evaluated yet
     assert project.champion() == "1"
     project.run("metrics", detector=WORSE)
     assert project.champion() == "1"
     assert project.client().get_model_version(NAME, "2").tags["gate"] == "refused"
 
 
-def test_a_model_trained_without_tracking_is_registered_when_it_is_measured(
+def test_a_model_trained_without_tracking_is_registered_when_evaluated(
     project: Project,
 ) -> None:
     config = project.path / "operation/configuration/base/mlops.yml"
@@ -206,7 +206,7 @@ def test_a_model_trained_without_tracking_is_registered_when_it_is_measured(
     assert project.champion() == "1"
 
 
-def test_pipelines_run_alone_one_after_the_other(project: Project) -> None:
+def test_pipelines_can_run_one_at_a_time(project: Project) -> None:
     for name in ("pre_processing", "data_engineering", "data_science"):
         project.run(name)
         assert not project.processed("gate.json").exists()
@@ -217,7 +217,7 @@ def test_pipelines_run_alone_one_after_the_other(project: Project) -> None:
     assert len(runs) == 4
 
 
-def test_dev_has_a_champion_of_its_own(project: Project) -> None:
+def test_dev_has_its_own_champion(project: Project) -> None:
     project.run(env="dev", detector=SMALL)
     names = [model.name for model in project.client().search_registered_models()]
     assert names == [f"{NAME}-dev"]
@@ -225,8 +225,8 @@ def test_dev_has_a_champion_of_its_own(project: Project) -> None:
 
 
 @pytest.mark.parametrize("env", ["stage", "prod"])
-def test_a_run_in_stage_or_prod_makes_no_champion(project: Project, env: str) -> None:
-    """Theirs come by promotion; the version says what the gate has decided all the same."""
+def test_a_run_in_stage_or_prod_creates_no_champion(project: Project, env: str) -> None:
+    """Champions come by promotion there; the version still records the gate's decision."""
     project.run(env=env, detector=SMALL)
     version = project.client().get_model_version(f"{NAME}-{env}", "1")
     assert version.tags["gate"] == "passed"
@@ -243,13 +243,13 @@ def test_an_environment_overrides_single_nested_values(project: Project) -> None
 
 
 @pytest.mark.parametrize("name", ["train_row", "detector.trees", "detecto"])
-def test_a_parameter_that_nothing_reads_is_refused(project: Project, name: str) -> None:
-    given: dict[str, object] = {name: 5}
+def test_an_unused_parameter_is_rejected(project: Project, name: str) -> None:
+    parameters: dict[str, object] = {name: 5}
     if "." in name:
         group, key = name.split(".")
-        given = {group: {key: 5}}
+        parameters = {group: {key: 5}}
     with pytest.raises(Exception, match=name.rsplit(".", maxsplit=1)[-1]):
-        project.run(**given)
+        project.run(**parameters)
     assert not project.processed("model").exists()
 
 
@@ -270,7 +270,7 @@ def test_a_parameter_that_nothing_reads_is_refused(project: Project, name: str) 
     ],
     ids=str,
 )
-def test_a_split_with_nothing_on_one_side_is_refused(
+def test_a_split_with_an_empty_side_is_rejected(
     project: Project, parameters: dict[str, object]
 ) -> None:
     with pytest.raises(OperationError, match=r"training\.(holdout|window)"):
@@ -278,13 +278,13 @@ def test_a_split_with_nothing_on_one_side_is_refused(
     assert not project.processed("model").exists()
 
 
-def test_one_reading_is_refused(project: Project) -> None:
+def test_a_single_reading_is_rejected(project: Project) -> None:
     path = project.write("one.csv", "timestamp,temperature\n2024-01-01,20\n")
     with pytest.raises(OperationError, match="holds a single reading"):
         project.run(raw_file=path)
 
 
-def test_a_holdout_counts_readings_in_order_of_time(project: Project) -> None:
+def test_a_holdout_splits_readings_by_time(project: Project) -> None:
     project.run("pre_processing", "data_engineering", training={"holdout": 0.75})
     train = pd.read_parquet(project.path / "data/interim/train.parquet")
     test = pd.read_parquet(project.path / "data/interim/test.parquet")
@@ -292,11 +292,11 @@ def test_a_holdout_counts_readings_in_order_of_time(project: Project) -> None:
     assert train["timestamp"].max() < test["timestamp"].min()
 
 
-def test_a_file_from_outside_is_scored_line_by_line(project: Project) -> None:
+def test_an_external_file_is_scored_row_by_row(project: Project) -> None:
     readings = series(48 * 30, step="30min")
     readings.loc[1200, "temperature"] += 20
     untidy = pd.concat([readings, readings.iloc[[700, 701]]]).sample(frac=0.02, random_state=1)
-    untidy = pd.concat([readings.drop(untidy.index), untidy])  # some late, some sent twice
+    untidy = pd.concat([readings.drop(untidy.index), untidy])  # some late, some repeated
     path = project.write("outside.csv", untidy.to_csv(index=False))
     project.run(raw_file=path, training={"holdout": "420h"})
     scores = project.scores()
@@ -306,10 +306,10 @@ def test_a_file_from_outside_is_scored_line_by_line(project: Project) -> None:
     best = scores.loc[scores["score"].idxmax()]
     assert best["temperature"] == readings.loc[1200, "temperature"]
     assert best["is_anomaly"] == 1
-    assert not project.read("gate")["passed"], "no label, nothing to rank by"
+    assert not project.read("gate")["passed"], "without labels there are no metrics to compare"
 
 
-def test_no_score_of_an_outside_file_depends_on_later_rows(project: Project) -> None:
+def test_scores_of_an_external_file_do_not_depend_on_later_rows(project: Project) -> None:
     readings = series(48 * 30, step="30min")
     path = project.write("whole.csv", readings.to_csv(index=False))
     steps = ("pre_processing", "data_engineering", "data_science")
@@ -320,7 +320,7 @@ def test_no_score_of_an_outside_file_depends_on_later_rows(project: Project) -> 
     pd.testing.assert_frame_equal(project.scores(), whole.head(1000))
 
 
-def test_the_sample_is_what_the_project_ships() -> None:
+def test_the_project_ships_the_sample() -> None:
     labels = pd.read_csv(rendered() / "data/raw/labels.csv")
     kinds = {"spike", "level_shift", "drift", "stuck", "dropout", "noise"}
     assert set(labels["fault"]) == kinds
@@ -328,17 +328,19 @@ def test_the_sample_is_what_the_project_ships() -> None:
 
 
 @pytest.mark.parametrize(
-    "given",
+    "assignments",
     [
         "detector.estimator=sklearn.svm.OneClassSVM",
         "detector.estimator=sklearn.neighbors.LocalOutlierFactor,detector.arguments.novelty=true",
     ],
 )
-def test_another_estimator_is_a_whole_run(
-    project: Project, monkeypatch: pytest.MonkeyPatch, given: str
+def test_a_run_works_with_another_estimator(
+    project: Project, monkeypatch: pytest.MonkeyPatch, assignments: str
 ) -> None:
     path = project.write("outside.csv", series(48 * 30).to_csv(index=False))
-    result = typed(project, monkeypatch, f"{given},raw_file={path},training.holdout=220h")
+    result = run_with_params(
+        project, monkeypatch, f"{assignments},raw_file={path},training.holdout=220h"
+    )
     assert result.exit_code == 0, result.output
     assert "Gate: " in result.stdout
     version = project.client().get_model_version(NAME, "1")
@@ -349,41 +351,43 @@ def test_another_estimator_is_a_whole_run(
 
 
 @pytest.mark.parametrize("estimator", ["sklearn.linear_model.Ridge", "no.such.Thing"])
-def test_an_estimator_that_cannot_be_used_stops_the_run_before_any_node(
+def test_an_unusable_estimator_stops_the_run_before_any_node(
     project: Project, monkeypatch: pytest.MonkeyPatch, estimator: str
 ) -> None:
-    result = typed(project, monkeypatch, f"detector.estimator={estimator}")
+    result = run_with_params(project, monkeypatch, f"detector.estimator={estimator}")
     assert result.exit_code == 2
     assert estimator in result.stderr
     assert not (project.path / "data/interim/clean_temperatures.parquet").exists()
 
 
-def test_refused_data_are_shown_without_a_hint_to_repeat_the_command(
+def test_rejected_data_is_reported_without_a_hint_to_resume(
     project: Project, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     path = project.write("bad.csv", "timestamp,temperature\n2024-01-01,hot\n")
-    result = typed(project, monkeypatch, f"raw_file={path}")
+    result = run_with_params(project, monkeypatch, f"raw_file={path}")
     assert result.exit_code == 1
     assert "1 x temperature is not a number" in result.stderr
     assert "No nodes ran" not in result.output + caplog.text
 
 
-def test_plots_carry_the_unit_and_speak_of_labels_only_where_there_are_some(ran: Project) -> None:
+def test_plots_show_the_unit_and_mention_labels_only_if_there_are_some(ran: Project) -> None:
     held_out = pd.read_parquet(ran.path / "data/interim/held_out_scores.parquet")
     none = entry("labels", filepath=None).load()
     figure = plot_timeline(ran.scores(), held_out, none, "K")
     assert all(axis.get_ylabel().endswith("[K]") for axis in figure.axes)
     some = entry("labels", filepath=str(ran.path / "data/raw/labels.csv")).load()
-    for labels, speaks in ((none, False), (some, True)):
+    for labels, mentions in ((none, False), (some, True)):
         histogram = plot_score_histogram(held_out, labels)
         words = " ".join(text.get_text() for text in histogram.legends[0].get_texts())
-        assert ("labelled" in words) is speaks
+        assert ("labelled" in words) is mentions
         histogram.canvas.draw()
         covered = histogram.legends[0].get_window_extent().y0
-        assert covered >= histogram.axes[0].get_window_extent().y1, "it covers the threshold"
+        assert covered >= histogram.axes[0].get_window_extent().y1, (
+            "the legend must not cover the plot"
+        )
 
 
-def typed(project: Project, monkeypatch: pytest.MonkeyPatch, given: str) -> Result:
+def run_with_params(project: Project, monkeypatch: pytest.MonkeyPatch, assignments: str) -> Result:
     bootstrap_project(project.path)
     monkeypatch.chdir(project.path)
-    return CliRunner().invoke(cli, ["run", "--params", given])
+    return CliRunner().invoke(cli, ["run", "--params", assignments])

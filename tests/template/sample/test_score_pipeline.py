@@ -1,4 +1,4 @@
-"""Batch scoring as people start it: which model scores, what is written, what is refused."""
+"""Batch scoring by `kedro run`: the model used, the files written and the input rejected."""
 
 from pathlib import Path
 
@@ -15,16 +15,16 @@ SMALL = {"arguments": {"n_estimators": 10}, "refit_every": None}
 LENIENT = {"rules": [], "require_labels": False}
 
 
-def score(project: Project, monkeypatch: pytest.MonkeyPatch, *given: str) -> Result:
+def score(project: Project, monkeypatch: pytest.MonkeyPatch, *assignments: str) -> Result:
     bootstrap_project(project.path)
     monkeypatch.chdir(project.path)
-    params = ["--params", ",".join(given)] if given else []
+    params = ["--params", ",".join(assignments)] if assignments else []
     return CliRunner().invoke(cli, ["run", "--pipelines", "score", *params])
 
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory, database: Path) -> Project:
-    """A project with a champion; tests leave it as it is."""
+    """A project with a champion, which tests must not change."""
     project = Project.copy_to(tmp_path_factory.mktemp("trained") / "project", database)
     as_judged = {"refit_on_all_after_gate": False}
     project.run(detector=SMALL, gate=LENIENT, training=as_judged)
@@ -48,24 +48,26 @@ def test_a_new_file_is_scored_by_the_champion(
     assert set(scores["model_version"]) == {1}
     judged = scores[scores["score"].notna()]
     assert judged["is_anomaly"].eq(judged["score"] > 1).all()
-    assert judged.index.tolist() == list(range(60, 200)), "readings with 30 hours before them"
+    assert judged.index.tolist() == list(range(60, 200)), "readings after 30 hours of history"
     assert scores.drop(judged.index)["is_anomaly"].isna().all()
     assert scores["reason"].notna().eq(scores["score"].isna()).all()
 
 
-def test_the_held_out_readings_score_what_they_scored_in_training(
+def test_held_out_readings_get_the_same_scores_as_in_training(
     trained: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     result = score(trained, monkeypatch, "score.input=data/raw/temperatures.csv")
     assert result.exit_code == 0, result.output
-    ours = pd.read_csv(trained.processed("new_scores.csv"), parse_dates=["timestamp"])
-    theirs = pd.read_parquet(trained.path / "data/interim/held_out_scores.parquet")
-    both = theirs.merge(ours, on=["timestamp", "sensor_id"], suffixes=("_then", "_now"))
-    assert len(both) == len(theirs) > 5000
+    now = pd.read_csv(trained.processed("new_scores.csv"), parse_dates=["timestamp"])
+    in_training = pd.read_parquet(trained.path / "data/interim/held_out_scores.parquet")
+    both = in_training.merge(now, on=["timestamp", "sensor_id"], suffixes=("_then", "_now"))
+    assert len(both) == len(in_training) > 5000
     assert (both["score_then"] - both["score_now"]).abs().max() <= 1e-6
 
 
-def test_a_folder_gives_a_folder(trained: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_is_scored_into_a_folder(
+    trained: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder = trained.path / "data" / "raw" / "new"
     folder.mkdir(exist_ok=True)
     rows = series(200)
@@ -80,11 +82,11 @@ def test_a_folder_gives_a_folder(trained: Project, monkeypatch: pytest.MonkeyPat
     pd.testing.assert_frame_equal(pd.read_csv(trained.processed("new_scores.csv")), in_parts)
 
 
-def test_the_model_of_the_last_run_scores_if_it_is_asked_for(
+def test_the_last_trained_model_scores_on_request(
     trained: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    given = f"score.input={new_file(trained)}", "score.model=trained"
-    result = score(trained, monkeypatch, *given)
+    assignments = f"score.input={new_file(trained)}", "score.model=trained"
+    result = score(trained, monkeypatch, *assignments)
     assert result.exit_code == 0, result.output
     scores = pd.read_csv(trained.processed("new_scores.csv"), dtype={"model_version": str})
     assert set(scores["model_version"]) == {digest(trained.processed("model"))[:12]}
@@ -104,17 +106,17 @@ def test_a_champion_whose_files_were_changed_scores_nothing(
     assert allowed.exit_code == 0, allowed.output
 
 
-def test_without_a_champion_it_says_how_to_get_one(
+def test_without_a_champion_the_error_explains_how_to_get_one(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     result = score(project, monkeypatch, f"score.input={new_file(project)}")
     assert result.exit_code == 2
     assert "`kedro run`" in result.stderr
-    assert isinstance(result.exception, SystemExit), "no bug, which would keep its traceback"
+    assert isinstance(result.exception, SystemExit), "an expected error, without a traceback"
 
 
 @pytest.mark.parametrize(
-    ("given", "status", "message"),
+    ("assignments", "status", "message"),
     [
         ([], 2, "score.input=PATH"),
         (["score.input=data/raw/none.csv"], 2, "There is no file data/raw/none.csv"),
@@ -122,17 +124,21 @@ def test_without_a_champion_it_says_how_to_get_one(
         (["score.input=data/raw/late.csv"], 1, "more than 12 hours older"),
         (["score.input=data/raw/bad.csv", "score.rows_per_piece=0"], 2, "rows_per_piece"),
     ],
-    ids=["nothing", "not there", "bad row", "newest first", "no rows"],
+    ids=["no input", "missing file", "bad row", "newest first", "no rows"],
 )
-def test_what_cannot_be_scored_is_refused_and_nothing_is_left(
-    trained: Project, monkeypatch: pytest.MonkeyPatch, given: list[str], status: int, message: str
+def test_unusable_input_is_rejected_and_writes_nothing(
+    trained: Project,
+    monkeypatch: pytest.MonkeyPatch,
+    assignments: list[str],
+    status: int,
+    message: str,
 ) -> None:
     before = sorted(path.name for path in trained.processed("").iterdir())
     bad = series(200).astype({"temperature": object})
     bad.loc[150, "temperature"] = "hot"
     trained.write("bad.csv", bad.to_csv(index=False))
     trained.write("late.csv", series(200)[::-1].to_csv(index=False))
-    result = score(trained, monkeypatch, *given)
+    result = score(trained, monkeypatch, *assignments)
     assert result.exit_code == status, result.output
     assert message in result.stderr
     if status == 1 and "number" in message:

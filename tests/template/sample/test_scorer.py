@@ -1,4 +1,4 @@
-"""The detector as it is served: rows one by one, in pieces and all at once score the same."""
+"""The served detector gives the same scores for single rows, pieces and whole files."""
 
 from pathlib import Path
 
@@ -34,7 +34,7 @@ OTHERS = {
 
 
 def readings(rows: int = 600) -> pd.DataFrame:
-    """Readings of the sensors ``hall`` and ``7``, taken in turn; two of them are faults."""
+    """Generate alternating readings of the sensors ``hall`` and ``7`` with two faults."""
     hall, seven = series(rows), series(rows, sensor="7", seed=1)
     hall.loc[rows - 40, "temperature"] += 15
     seven.loc[rows - 20, "temperature"] -= 15
@@ -89,22 +89,22 @@ def in_pieces(stream: Stream, table: pd.DataFrame, size: int) -> np.ndarray:
 
 
 def long_history() -> pd.DataFrame:
-    """More than a sensor's features look back on, with a gap, a jump and readings sent twice."""
+    """Generate more history than the features use, with a gap and repeated readings."""
     table = readings(1500)
     late_half = table["timestamp"] > table["timestamp"].median()
     table.loc[late_half, "timestamp"] += pd.Timedelta("3D 7min")
-    twice = table.iloc[[700, 701, 1400]]
-    return pd.concat([table, twice]).sort_values("timestamp", kind="stable", ignore_index=True)
+    repeated = table.iloc[[700, 701, 1400]]
+    return pd.concat([table, repeated]).sort_values("timestamp", kind="stable", ignore_index=True)
 
 
 @pytest.mark.parametrize("size", [1, 7, 400, 10_000])
-def test_pieces_score_as_the_whole_does_in_the_pipelines(detector: Detector, size: int) -> None:
+def test_pieces_score_like_the_whole_file_in_the_pipelines(detector: Detector, size: int) -> None:
     table = long_history() if size > 1 else long_history().head(300)
-    found = in_pieces(Stream(detector), table, size)
+    scores = in_pieces(Stream(detector), table, size)
     expected = batch(detector, table).reindex(table.index)
     is_twin = expected.isna().to_numpy()
-    np.testing.assert_array_equal(found[~is_twin], expected[~is_twin])
-    assert (found > 1).any()
+    np.testing.assert_array_equal(scores[~is_twin], expected[~is_twin])
+    assert (scores > 1).any()
 
 
 def test_the_exported_forest_gives_the_scores_of_the_trained_one(
@@ -112,9 +112,9 @@ def test_the_exported_forest_gives_the_scores_of_the_trained_one(
 ) -> None:
     scorer, contract = load_proven_scorer(folder, SCORER)
     table = long_history()
-    theirs, ours = scorer.score(columns(table)), detector.score(columns(table))
-    assert theirs["score"].tobytes() == ours["score"].tobytes()
-    assert theirs["is_anomaly"].tolist() == ours["is_anomaly"].tolist()
+    from_export, from_detector = scorer.score(columns(table)), detector.score(columns(table))
+    assert from_export["score"].tobytes() == from_detector["score"].tobytes()
+    assert from_export["is_anomaly"].tolist() == from_detector["is_anomaly"].tolist()
     assert "ONNX" in scorer.engine
     *unjudged, usual, far = contract.answer
     assert far["is_anomaly"] is True
@@ -128,10 +128,10 @@ def test_the_exported_forest_gives_the_scores_of_the_trained_one(
     ("estimator", "faster"),
     [(FOREST, "ExportedForest"), ("sklearn.svm.OneClassSVM", "OneClassSVM")],
 )
-def test_many_rows_get_the_scores_of_few(
+def test_many_rows_get_the_same_scores_as_few(
     estimator: str, faster: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """A forest scores them as it is exported, and is stored as if it had not."""
+    """A forest scores many rows with its ONNX export, and its stored files do not change."""
     known = small_detector(estimator, None if estimator == FOREST else OTHERS[estimator])
     save_model(known, tmp_path / "before", TRUSTED)
     rows = build_features(long_history().drop_duplicates(), FEATURE_PARAMETERS)
@@ -143,23 +143,23 @@ def test_many_rows_get_the_scores_of_few(
     assert digest(tmp_path / "after") == digest(tmp_path / "before")
 
 
-def test_predict_takes_readings_in_any_order(detector: Detector) -> None:
+def test_predict_accepts_readings_in_any_order(detector: Detector) -> None:
     table = readings(200)
     mixed = table.sample(frac=1, random_state=0).astype({"timestamp": str})
     expected = batch(detector, table)
-    found = detector.predict(mixed)
-    assert list(found.columns) == ["score", "is_anomaly", "reason"]
+    predictions = detector.predict(mixed)
+    assert list(predictions.columns) == ["score", "is_anomaly", "reason"]
     pd.testing.assert_series_equal(
-        found["score"].sort_index(), expected.sort_index(), check_names=False
+        predictions["score"].sort_index(), expected.sort_index(), check_names=False
     )
-    judged = found[found["score"].notna()]
-    assert 0 < len(judged) < len(found)
+    judged = predictions[predictions["score"].notna()]
+    assert 0 < len(judged) < len(predictions)
     assert judged["is_anomaly"].eq(judged["score"] > 1).all()
     assert judged["reason"].isna().all()
-    assert found.drop(judged.index)["reason"].str.contains("earlier readings").all()
+    assert predictions.drop(judged.index)["reason"].str.contains("earlier readings").all()
 
 
-def test_a_reading_that_is_sent_twice_gets_the_score_of_its_twin(detector: Detector) -> None:
+def test_a_repeated_reading_gets_the_same_score(detector: Detector) -> None:
     table = long_history()
     twins = table.duplicated(["sensor_id", "timestamp", "temperature"], keep=False)
     assert twins.sum() == 6
@@ -170,48 +170,48 @@ def test_a_reading_that_is_sent_twice_gets_the_score_of_its_twin(detector: Detec
 
 
 @pytest.mark.parametrize("rows", [[0], [3, 5, 1399], [1402]])
-def test_only_wanted_rows_are_answered_by_the_same_scores(
+def test_only_wanted_rows_are_returned_with_the_same_scores(
     detector: Detector, rows: list[int]
 ) -> None:
     table = long_history()
     wanted = np.zeros(len(table), bool)
     wanted[rows] = True
-    some = detector.score(columns(table), wanted)
-    np.testing.assert_array_equal(some["score"], detector.score(columns(table))["score"][wanted])
-    assert len(some["is_anomaly"]) == len(rows)
+    partial = detector.score(columns(table), wanted)
+    np.testing.assert_array_equal(partial["score"], detector.score(columns(table))["score"][wanted])
+    assert len(partial["is_anomaly"]) == len(rows)
 
 
-def test_the_declared_history_gives_the_score_of_the_whole(detector: Detector) -> None:
-    """An endpoint that is sent the last weeks answers what a file of years would give."""
+def test_the_declared_history_gives_the_score_of_the_full_history(detector: Detector) -> None:
+    """A request with the last weeks gets the same scores as a file of years."""
     table = long_history()
     history = detector.schema.history
     look_back = pd.Timedelta(days=history.days)
     recent = table[table["timestamp"] > table["timestamp"].max() - look_back]
     assert history.rows < len(recent) < len(table)
     whole = detector.score(columns(table))["score"]
-    found = pd.Series(detector.score(columns(recent))["score"], recent.index)
+    scores = pd.Series(detector.score(columns(recent))["score"], recent.index)
     last = recent.groupby("sensor_id").tail(1).index
-    assert found[last].tolist() == whole[last].tolist()
+    assert scores[last].tolist() == whole[last].tolist()
     early = recent.groupby("sensor_id").head(1).index
-    assert found[early].tolist() != whole[early].tolist()
+    assert scores[early].tolist() != whole[early].tolist()
 
 
-def test_a_sensor_that_training_did_not_know_has_no_score(detector: Detector) -> None:
+def test_a_sensor_missing_from_training_has_no_score(detector: Detector) -> None:
     table = readings(100)
     table.loc[table["sensor_id"] == "7", "sensor_id"] = "attic"
-    found = detector.score(columns(table))
+    answers = detector.score(columns(table))
     is_attic = (table["sensor_id"] == "attic").to_numpy()
-    assert np.isnan(found["score"][is_attic]).all()
-    assert set(found["is_anomaly"][is_attic]) == {None}
-    assert set(found["reason"][is_attic]) == {"the model does not know this sensor"}
-    assert np.isfinite(found["score"][~is_attic][60:]).all()
+    assert np.isnan(answers["score"][is_attic]).all()
+    assert set(answers["is_anomaly"][is_attic]) == {None}
+    assert set(answers["reason"][is_attic]) == {"the model does not know this sensor"}
+    assert np.isfinite(answers["score"][~is_attic][60:]).all()
 
 
-def test_nothing_is_scored_to_nothing(detector: Detector) -> None:
+def test_an_empty_table_gives_no_scores(detector: Detector) -> None:
     assert detector.score(columns(readings().head(0)))["score"].shape == (0,)
 
 
-def test_the_schema_says_what_a_request_holds(detector: Detector) -> None:
+def test_the_schema_describes_a_request(detector: Detector) -> None:
     schema = detector.schema
     temperature = schema.input("temperature")
     assert (temperature.minimum, temperature.maximum) == LIMITS
@@ -229,10 +229,10 @@ def test_another_estimator_is_stored_and_served(
     scorer, _ = load_proven_scorer(tmp_path / "model", SCORER)
     assert "scikit-learn" in scorer.engine
     table = readings()
-    found = scorer.score(columns(table))["score"]
-    np.testing.assert_allclose(found, detector.score(columns(table))["score"], rtol=1e-12)
+    scores = scorer.score(columns(table))["score"]
+    np.testing.assert_allclose(scores, detector.score(columns(table))["score"], rtol=1e-12)
     is_fault = table.index.isin(table["temperature"].sub(20).abs().nlargest(2).index)
-    assert found[is_fault].min() > np.nanquantile(found[~is_fault], 0.95)
+    assert scores[is_fault].min() > np.nanquantile(scores[~is_fault], 0.95)
 
 
 def test_a_stored_detector_scores_as_before(detector: Detector, folder: Path) -> None:
@@ -274,7 +274,7 @@ def test_damaged_files_are_not_served(tmp_path: Path, detector: Detector, name: 
         ("tests.template.sample.test_scorer.Unsaveable", {}, "cannot be stored safely"),
     ],
 )
-def test_an_estimator_that_cannot_be_used_is_refused(
+def test_an_unusable_estimator_is_rejected(
     estimator: str, arguments: dict[str, object], why: str
 ) -> None:
     with pytest.raises(ValueError, match=why) as refusal:
@@ -283,7 +283,7 @@ def test_an_estimator_that_cannot_be_used_is_refused(
 
 
 class Unsaveable:
-    """Fits and scores, and is a type that is not listed as trusted."""
+    """An estimator whose type is not listed as trusted."""
 
     def fit(self, rows: np.ndarray) -> "Unsaveable":
         self.rows_ = rows

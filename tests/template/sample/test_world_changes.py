@@ -1,4 +1,4 @@
-"""The world changes for good: an alarm, one refresh, quiet. Data at fault train nothing."""
+"""A lasting change causes an alarm and one refresh; bad data never trains a model."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -17,7 +17,7 @@ from kedro_azure_mlops.registry.facts import REFIT
 from tests.template.sample.helpers import NAME, Project, series
 
 SENSORS = ("cold", "hall", "roof")
-DAYS, CHANGE = 42, 12.0  # of the first training; degrees by which one sensor rises for good
+DAYS, CHANGE = 42, 12.0  # of the first training; degrees of the lasting rise of one sensor
 START, DAY = pd.Timestamp("2024-01-01"), pd.Timedelta("1D")
 FAULT = ("2024-02-05 03:00", "2024-02-05 09:00")  # held out by the first training only
 LABELS = f"sensor_id,start,end\ncold,{FAULT[0]},{FAULT[1]}\n"
@@ -25,7 +25,7 @@ POLICY = UpdatePolicy("local", "drift", "local")
 
 
 def readings(days: int, changed_on: int | None = DAYS) -> pd.DataFrame:
-    """Make half-hourly readings with one labelled fault; the hall rises on a day for good."""
+    """Generate half-hourly readings with one labelled fault and a lasting rise of the hall."""
     parts = []
     for number, sensor in enumerate(SENSORS):
         rows = series(48 * days, sensor=sensor, seed=number)
@@ -38,8 +38,8 @@ def readings(days: int, changed_on: int | None = DAYS) -> pd.DataFrame:
 
 
 @dataclass
-class Lived:
-    """A project, and what was seen at each turn of its life."""
+class Lifecycle:
+    """A project that is trained, monitored and scored over time."""
 
     project: Project
     client: mlflow.MlflowClient
@@ -49,7 +49,7 @@ class Lived:
         self.project.write("labels.csv", LABELS)
         self.project.run()
 
-    def look(self, rows: pd.DataFrame) -> MonitorReport:
+    def monitor(self, rows: pd.DataFrame) -> MonitorReport:
         file = self.project.path / self.project.write("new.csv", rows.to_csv(index=False))
         bootstrap(self.project.path)
         return monitor_model("local", inputs=[file], root=self.project.path)
@@ -63,35 +63,35 @@ class Lived:
     def share_flagged(self, days: int) -> float:
         """Return the share of the newest day's readings of the hall that the champion flags."""
         self.project.run("score", score={"input": "data/raw/new.csv"})
-        found = pd.read_csv(self.project.processed("new_scores.csv"), parse_dates=["timestamp"])
-        newest = found["timestamp"] >= START + (days - 1) * DAY
-        return float((found[newest & (found["sensor_id"] == "hall")]["is_anomaly"] == 1).mean())
+        scores = pd.read_csv(self.project.processed("new_scores.csv"), parse_dates=["timestamp"])
+        newest = scores["timestamp"] >= START + (days - 1) * DAY
+        return float((scores[newest & (scores["sensor_id"] == "hall")]["is_anomaly"] == 1).mean())
 
 
-def due(found: MonitorReport, policy: UpdatePolicy = POLICY) -> Refresh:
+def decide(report: MonitorReport, policy: UpdatePolicy = POLICY) -> Refresh:
     since = datetime.now(UTC) - timedelta(days=30)
     return decide_refresh(
-        policy, drifted=found.drifted, quality=found.quality, champion_since=since
+        policy, drifted=report.drifted, quality=report.quality, champion_since=since
     )
 
 
 @pytest.fixture(scope="module")
-def lived(tmp_path_factory: pytest.TempPathFactory, database) -> Lived:
-    project = Project.copy_to(tmp_path_factory.mktemp("lived") / "project", database)
+def lifecycle(tmp_path_factory: pytest.TempPathFactory, database) -> Lifecycle:
+    project = Project.copy_to(tmp_path_factory.mktemp("lifecycle") / "project", database)
     client = mlflow.MlflowClient(f"sqlite:///{(project.path / 'mlruns.db').as_posix()}")
-    found = Lived(project, client)
-    found.train(DAYS)
-    assert found.version() == "1"
-    return found
+    created = Lifecycle(project, client)
+    created.train(DAYS)
+    assert created.version() == "1"
+    return created
 
 
-def test_an_ordinary_day_raises_no_alarm(lived: Lived) -> None:
-    found = lived.look(readings(DAYS + 1, changed_on=None))
-    assert found.reasons == []
-    assert due(found) == Refresh(False, "nothing has drifted in local")
+def test_an_ordinary_day_raises_no_alarm(lifecycle: Lifecycle) -> None:
+    report = lifecycle.monitor(readings(DAYS + 1, changed_on=None))
+    assert report.reasons == []
+    assert decide(report) == Refresh(False, "nothing has drifted in local")
 
 
-def test_data_at_fault_are_an_alarm_that_trains_nothing(lived: Lived) -> None:
+def test_bad_data_raises_an_alarm_but_trains_nothing(lifecycle: Lifecycle) -> None:
     rows = readings(DAYS + 1, changed_on=None)
     newest = rows["timestamp"] >= START + DAYS * DAY
     stuck = rows.assign(
@@ -101,42 +101,46 @@ def test_data_at_fault_are_an_alarm_that_trains_nothing(lived: Lived) -> None:
         temperature=rows["temperature"].mask(newest, rows["temperature"] * 1.8 + 32)
     )
     for wrong, word in ((stuck, "roof"), (fahrenheit, "°F")):
-        found = lived.look(wrong)
-        assert found.quality
-        assert any(word in reason for reason in found.reasons)
-        assert due(found) == Refresh(False, "the quality of the data is in doubt: fix that first")
+        report = lifecycle.monitor(wrong)
+        assert report.quality
+        assert any(word in reason for reason in report.reasons)
+        assert decide(report) == Refresh(
+            False, "the quality of the data is in doubt: fix that first"
+        )
 
 
-def test_a_change_for_good_is_learned_once(lived: Lived) -> None:
-    first = lived.champion()
-    alarm = lived.look(readings(DAYS + 1))
+def test_a_lasting_change_is_learned_once(lifecycle: Lifecycle) -> None:
+    first = lifecycle.champion()
+    alarm = lifecycle.monitor(readings(DAYS + 1))
     assert alarm.drifted
     assert not alarm.quality
     assert "hall" in alarm.reasons[0]
-    assert due(alarm).is_due
+    assert decide(alarm).is_due
     days = DAYS + 21
-    lived.look(readings(days))
-    assert lived.share_flagged(days) > 0.9, "the model in service takes the new level for faults"
+    lifecycle.monitor(readings(days))
+    assert lifecycle.share_flagged(days) > 0.9, "the champion flags the new level"
 
-    lived.train(days)
-    second = lived.champion()
-    assert lived.version() == "2"
+    lifecycle.train(days)
+    second = lifecycle.champion()
+    assert lifecycle.version() == "2"
     assert second.tags["digest"] != first.tags["digest"]
-    assert second.tags[REFIT] == digest(lived.project.path / "data/interim/challenger")
-    assert second.tags["gate"] == "passed", "by the rules without labels: the new days have none"
-    assert "nothing newly labelled" in second.tags["gate.reasons"]
+    assert second.tags[REFIT] == digest(lifecycle.project.path / "data/interim/challenger")
+    assert second.tags["gate"] == "passed", "by the rules without labels, which the new days lack"
+    assert "no new labels" in second.tags["gate.reasons"]
 
-    quiet = lived.look(readings(days + 1))
+    quiet = lifecycle.monitor(readings(days + 1))
     assert quiet.reasons == []
-    assert not due(quiet).is_due
-    assert lived.share_flagged(days + 1) < 0.05
-    lived.train(days)
-    assert lived.version() == "2", "the same data yield the model in service"
-    assert len(lived.client.search_model_versions(f"name='{NAME}'")) == 2
+    assert not decide(quiet).is_due
+    assert lifecycle.share_flagged(days + 1) < 0.05
+    lifecycle.train(days)
+    assert lifecycle.version() == "2", "the same data gives the same model"
+    assert len(lifecycle.client.search_model_versions(f"name='{NAME}'")) == 2
 
 
-def test_all_that_moves_together_is_no_all_clear(lived: Lived) -> None:
+def test_a_common_shift_of_all_sensors_raises_an_alarm(lifecycle: Lifecycle) -> None:
     rows = readings(DAYS + 21)
     newest = rows["timestamp"] >= START + (DAYS + 20) * DAY
-    found = lived.look(rows.assign(temperature=np.where(newest, 20, 0) + rows["temperature"]))
-    assert found.alarm
+    report = lifecycle.monitor(
+        rows.assign(temperature=np.where(newest, 20, 0) + rows["temperature"])
+    )
+    assert report.alarm

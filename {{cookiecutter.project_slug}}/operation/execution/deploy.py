@@ -3,7 +3,7 @@
 python operation/execution/deploy.py --env stage
 python operation/execution/deploy.py --env prod --approved-by "Ada" --reason "stage is fine"
 
-In CI later steps get the outputs digest and deployment, moved (whether traffic moved to it) and
+In CI, later steps get the outputs digest and deployment, moved (whether traffic moved to it) and
 champion (the version that became champion here, if one did): --back undoes these.
 """
 
@@ -23,14 +23,14 @@ def roll_out(env: str, digest: str | None, approved_by: str | None, reason: str 
     return 0 if answer.status == 200 else 1
 
 
-def take_back(env: str, deployment: str | None, champion: str | None, reason: str) -> int:
+def undo(env: str, deployment: str | None, champion: str | None, reason: str) -> int:
     """Restore the traffic first, then the champion, each only if nothing has changed since."""
     status = 0
     if deployment:
         try:
             mlops.go_back(env, only_from=deployment, say=click.echo)
         except (mlops.OperationError, mlops.RefusedError) as error:
-            click.echo(f"the traffic stays as it is: {error}", err=True)
+            click.echo(f"the traffic is unchanged: {error}", err=True)
             status = 1
     if champion:
         mlops.rollback(env, reason=reason, if_champion=champion, say=click.echo)
@@ -40,7 +40,7 @@ def take_back(env: str, deployment: str | None, champion: str | None, reason: st
 @click.command("deploy", cls=Command)
 @env_option("stage")
 @click.option("--digest", metavar="D", help="promote the model with this digest")
-@click.option("--approved-by", metavar="NAME", help="who approves it, where approval is needed")
+@click.option("--approved-by", metavar="NAME", help="who approves it, if approval is needed")
 @click.option("--reason", metavar="TEXT", help="why; with --back, why it is undone")
 @click.option("--back", is_flag=True, help="undo a rollout instead")
 @click.option(
@@ -57,11 +57,11 @@ def main(
     if_champion: str | None,
 ) -> int:
     """Put the champion of the previous environment into service here; exit status 1 if refused."""
-    message = "deploy: interrupted; what the deployment began is taken back"
+    message = "deploy: interrupted; undoing the changes of the deployment"
     if back:
         why = reason or "the rollout failed"
         return mlops.run_until_interrupted(
-            lambda: take_back(env, if_deployment, if_champion, why), message
+            lambda: undo(env, if_deployment, if_champion, why), message
         )
     return mlops.run_until_interrupted(
         lambda: roll_out(env, digest or None, approved_by, reason), message

@@ -2,7 +2,7 @@
 
 python operation/execution/monitor.py --env prod
 
-In CI each reason of an alarm is an annotation, and later steps get the outputs drifted, quality
+In CI, each reason for an alarm is an annotation, and later steps get the outputs drifted, quality
 and retrain.
 """
 
@@ -11,23 +11,23 @@ import kedro_azure_mlops as mlops
 from kedro_azure_mlops.cli import Command, env_option
 
 
-def look(env: str, since: str | None = None) -> mlops.MonitorReport:
+def monitor(env: str, since: str | None = None) -> mlops.MonitorReport:
     """Judge the newest rows, print the reasons for an alarm, write a report and record it."""
-    found = mlops.monitor_model(env, since=since)
-    page = found.write()
-    click.echo(f"{found.summary()}\nsee {page}")
-    found.announce()
-    found.record()
-    return found
+    report = mlops.monitor_model(env, since=since)
+    page = report.write()
+    click.echo(f"{report.summary()}\nsee {page}")
+    report.announce()
+    report.record()
+    return report
 
 
 @click.command("monitor", cls=Command)
 @env_option("prod")
-@click.option("--since", metavar="SPAN", help="look at the newest 24h, 7D ...")
+@click.option("--since", metavar="SPAN", help="judge the newest 24h, 7D ...")
 @click.option("--answer", is_flag=True, help="exit status 0 even if there is an alarm, for CI")
 def main(env: str, since: str | None, answer: bool) -> int:
     """Monitor the model in service; exit status 1 if there is an alarm."""
-    return 1 if look(env, since).alarm and not answer else 0
+    return 1 if monitor(env, since).alarm and not answer else 0
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 python operation/execution/train.py --env dev
 
-In CI later steps get the outputs job, version, digest and is_champion.
+In CI, later steps get the outputs job, version, digest and is_champion.
 """
 
 import click

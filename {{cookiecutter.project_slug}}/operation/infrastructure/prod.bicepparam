@@ -1,6 +1,6 @@
 using 'main.bicep'
 
-// As `kedro mlops provision --env prod` reads it: the environment's file over base. Change names there.
+// The environment's file over base, as `kedro mlops provision --env prod` merges them. Change names there.
 var base = loadYamlContent('../configuration/base/azureml.yml')
 var own = loadYamlContent('../configuration/prod/azureml.yml')
 

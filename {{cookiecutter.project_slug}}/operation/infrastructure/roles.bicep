@@ -1,4 +1,4 @@
-// All that a principal needs to run jobs, a cluster or CI: no access to keys, clusters or roles.
+// Everything that a principal (a cluster or CI) needs to run jobs: no access to keys, clusters or roles.
 param principalId string
 param workspaceName string
 param storageAccountName string

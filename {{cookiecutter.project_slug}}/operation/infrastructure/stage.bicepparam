@@ -1,6 +1,6 @@
 using 'main.bicep'
 
-// As `kedro mlops provision --env stage` reads it: the environment's file over base. Change names there.
+// The environment's file over base, as `kedro mlops provision --env stage` merges them. Change names there.
 var base = loadYamlContent('../configuration/base/azureml.yml')
 var own = loadYamlContent('../configuration/stage/azureml.yml')
 

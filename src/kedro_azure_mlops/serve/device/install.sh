@@ -1,5 +1,5 @@
 #!/bin/sh
-# Install the packages of this bundle into .venv, from the wheels beside this file, without network.
+# Install the packages of this bundle into .venv from the wheels in this folder, without a network.
 # usage: sh install.sh; for another Python: PYTHON=python3.11 sh install.sh
 set -eu
 

@@ -6,7 +6,7 @@
 
 The rows are checked and scored by the same code as on an endpoint, piece by piece, so a file of any
 length needs little memory. Nothing is scored if a file in this folder was altered. --record FOLDER
-also records the answers, as servers do: take the folder home and run `kedro mlops monitor` on it.
+also records the answers, as servers do: copy that folder back and run `kedro mlops monitor` on it.
 
 Exit status: 0 if the rows were scored, 1 if they were refused, 2 if scoring could not start.
 """
@@ -30,7 +30,7 @@ _BOOLEANS = {"true": True, "false": False, "1": True, "0": False}
 
 
 class NotTriedError(Exception):
-    """Scoring could not start: the message says why."""
+    """Scoring could not start; the message has the reason."""
 
 
 class RefusedError(Exception):
@@ -44,14 +44,14 @@ def main() -> int:
     )
     parser.add_argument("rows", type=Path, nargs="?", help="CSV file; default: JSON on stdin")
     parser.add_argument("scores", type=Path, nargs="?", help="CSV file to write")
-    parser.add_argument("--record", type=Path, metavar="FOLDER", help="record the answers there")
+    parser.add_argument("--record", type=Path, metavar="FOLDER", help="record the answers in it")
     parser.add_argument("--check", action="store_true", help="check this folder and its model")
     options = parser.parse_args()
     try:
         refuse_changed_files()
         score = load()
         if options.check:
-            _say(f"model {score.model().version} is intact and scores as it did in training")
+            _print_line(f"model {score.model().version} is intact and scores as it did in training")
         elif options.rows is None:
             return score_request(score, options.record)
         elif options.scores is None:
@@ -59,19 +59,19 @@ def main() -> int:
         else:
             score_file(score, options.rows, options.scores, options.record)
     except RefusedError as refusal:
-        _complain(str(refusal))
+        _print_error(str(refusal))
         return 1
     except NotTriedError as problem:
-        _complain(str(problem))
+        _print_error(str(problem))
         return 2
     except OSError as problem:
-        _complain(f"{problem.filename}: {problem.strerror}")
+        _print_error(f"{problem.filename}: {problem.strerror}")
         return 2
     return 0
 
 
 def refuse_changed_files() -> None:
-    """Compare the files beside this one with their checksums; wheels may have been deleted.
+    """Check the files in this folder against their checksums; wheels may have been deleted.
 
     Raises
     ------
@@ -132,14 +132,14 @@ def score_request(score: Any, record: Path | None = None) -> int:
     recorder, kept = recorder_in(record, score), []
     body = sys.stdin.buffer.read(score.MAX_BYTES + 1)
     answer = score.run(body, lambda *found: kept.append(found))
-    _say(answer.text())
+    _print_line(answer.text())
     for rows, outputs in kept if recorder else ():
         recorder.write("request", rows.columns, outputs)
         _end(recorder)
     if answer.status == 200:
         return 0
     error = answer.body["error"]
-    _complain(f"{error['field']} {error['message']}")
+    _print_error(f"{error['field']} {error['message']}")
     return 1
 
 
@@ -149,10 +149,10 @@ def score_file(score: Any, source: Path, target: Path, record: Path | None = Non
     Raises
     ------
     RefusedError
-        Naming the first invalid line and field.
+        If the rows are invalid; the message names the first invalid line and field.
     """
     if target.exists() and source.samefile(target):
-        raise NotTriedError(f"{target} is the file with the rows: name another for the scores")
+        raise NotTriedError(f"{target} is the file with the rows: name another file for the scores")
     part = target.with_name(f"{target.name}.part")
     flag = score.model().schema.flag
     recorder = recorder_in(record, score)
@@ -178,21 +178,21 @@ def score_file(score: Any, source: Path, target: Path, record: Path | None = Non
         part.replace(target)
         if recorder:
             _end(recorder)
-        marked = f", {flagged:,} flagged" if flag else ""
-        _say(f"{scored:,} rows scored{marked}: {target}")
+        summary = f", {flagged:,} flagged" if flag else ""
+        _print_line(f"{scored:,} rows scored{summary}: {target}")
     except (UnicodeDecodeError, csv.Error) as error:
         raise RefusedError(f"{source} is not a CSV file in UTF-8: {error}") from error
     finally:
         part.unlink(missing_ok=True)
         if recorder:
-            recorder.abandon()  # does nothing after _end; otherwise there are no scores either
+            recorder.abandon()  # no effect after _end; otherwise there are no scores either
 
 
 def _end(recorder: Any) -> None:
     """Finish the recording; report rows that could not be recorded, but do not fail."""
     recorder.close(None)
     if recorder.dropped:
-        _complain(f"{recorder.dropped:,} rows were not recorded, see above")
+        _print_error(f"{recorder.dropped:,} rows were not recorded, see above")
 
 
 class _File:
@@ -210,14 +210,14 @@ class _File:
         self._history = schema.history
         self._latest: dict[Any, Any] = {}
         self._has_offset = has_offset
-        self._kinds: dict[bool, int] = {}  # first lines without and with an offset
+        self._offset_lines: dict[bool, int] = {}  # the first lines without and with an offset
         self.outputs = [one.name for one in schema.outputs]
         self.columns = next((row for _, row in lines), [])
         self._refuse_other_columns()
 
     def scored(self) -> Iterator[tuple[list[list[str]], Any, list[list[Any]]]]:
         """Yield for each piece its rows as text, its columns, and the columns of the answer."""
-        rows = _without_blank_end(self._lines)
+        rows = _without_trailing_blanks(self._lines)
         while numbered := list(itertools.islice(rows, ROWS_PER_PIECE)):
             numbers, piece = [line for line, _ in numbered], [row for _, row in numbered]
             checked = self._checked(piece, numbers)
@@ -225,18 +225,18 @@ class _File:
             self._refuse_disorder(checked.columns, numbers)
             try:
                 found = self._stream.score(checked.columns)
-            except ValueError as error:  # from the model, about the rows as a whole
+            except ValueError as error:  # the model refuses the rows as a whole
                 raise RefusedError(f"lines {numbers[0]} to {numbers[-1]}: {error}") from error
             yield piece, checked.columns, self._model.outputs(found, len(piece))
 
     def _refuse_other_columns(self) -> None:
         wanted = ",".join(self._converters)
         missing = [name for name in self._converters if name not in self.columns]
-        other = [name for name in self.columns if name not in self._converters]
-        for names, what in ((missing, "is missing"), (other, "is not known")):
+        unknown = [name for name in self.columns if name not in self._converters]
+        for names, fault in ((missing, "is missing"), (unknown, "is not known")):
             if names:
                 raise RefusedError(
-                    f"the first line must be {wanted}, in any order: {', '.join(names)} {what}"
+                    f"the first line must be {wanted}, in any order: {', '.join(names)} {fault}"
                 )
         if len(set(self.columns)) < len(self.columns):
             raise RefusedError(f"the first line must be {wanted}: a name appears twice")
@@ -266,17 +266,18 @@ class _File:
         """Refuse a file in which only some times have an offset."""
         if self._history is None:
             return
-        place = self.columns.index(self._history.order)
+        column = self.columns.index(self._history.order)
         for line, row in zip(numbers, piece, strict=True):
-            self._kinds.setdefault(self._has_offset(row[place]), line)
-            if len(self._kinds) > 1:
+            self._offset_lines.setdefault(self._has_offset(row[column]), line)
+            if len(self._offset_lines) > 1:
                 raise RefusedError(
-                    f"line {self._kinds[False]} {self._history.order} has no offset, line "
-                    f"{self._kinds[True]} has one: write all with an offset (or Z), or all without"
+                    f"line {self._offset_lines[False]} {self._history.order} has no offset, "
+                    f"line {self._offset_lines[True]} has one: write all with an offset (or Z), "
+                    "or all without"
                 )
 
     def _refuse_disorder(self, columns: Any, numbers: list[int]) -> None:
-        """Refuse times that go back from one piece to the next, unseen by the check of a piece."""
+        """Refuse times that go back between pieces, which the check of one piece cannot detect."""
         if self._history is None:
             return
         times = columns[self._history.order]
@@ -292,7 +293,7 @@ class _File:
 
 
 def _lines(text: Iterable[str]) -> Iterator[tuple[int, list[str]]]:
-    """Yield the rows of a CSV text, each with its first line; refuse NUL, which ends numbers."""
+    """Yield the rows of a CSV text with their first line; refuse NUL, which truncates numbers."""
     reader, line = csv.reader(text), 1
     for row in reader:
         if any("\0" in cell for cell in row):
@@ -301,10 +302,10 @@ def _lines(text: Iterable[str]) -> Iterator[tuple[int, list[str]]]:
         line = reader.line_num + 1
 
 
-def _without_blank_end(
+def _without_trailing_blanks(
     lines: Iterator[tuple[int, list[str]]],
 ) -> Iterator[tuple[int, list[str]]]:
-    """Drop blank lines at the end of the file; elsewhere they are passed on, and refused later."""
+    """Drop blank lines at the end of the file; others are passed on and refused later."""
     blank: list[int] = []
     for line, row in lines:
         if not row:
@@ -316,7 +317,7 @@ def _without_blank_end(
 
 
 def _converter(column: Any) -> Any:
-    """Return a function from a cell to a request's value; unreadable cells stay text."""
+    """Return a converter from a cell to a request's value; unreadable cells stay text."""
     read = {"double": _number, "long": _whole, "boolean": _boolean}.get(column.type, str)
     if column.nullable:
         return lambda text: read(text) if text.strip() else None
@@ -349,15 +350,15 @@ def _cell(value: Any) -> Any:
 
 
 def _with_lines(text: str, numbers: list[int]) -> str:
-    """Replace the row numbers of a request's refusal by lines of the file."""
+    """Replace the row numbers in a request's refusal with line numbers of the file."""
     return re.sub(r"data\[(\d+)\]\.?", lambda row: f"line {numbers[int(row[1])]} ", text)
 
 
-def _say(text: str) -> None:
+def _print_line(text: str) -> None:
     sys.stdout.write(text + "\n")
 
 
-def _complain(text: str) -> None:
+def _print_error(text: str) -> None:
     sys.stderr.write(f"score_file: {text}\n")
 
 

@@ -1,6 +1,6 @@
 """Fixtures: three models, and an endpoint to deploy them to.
 
-The registry is three folders: what real ones do is tested elsewhere.
+The registry consists of three folders; other tests use real registries.
 """
 
 import shutil
@@ -15,7 +15,7 @@ from kedro_azure_mlops.contract import digest
 from kedro_azure_mlops.errors import OperationError
 from kedro_azure_mlops.registry import Version
 from kedro_azure_mlops.testing import StandIn
-from tests.plugin.cloud import Command, Said, found, group
+from tests.plugin.cloud import Command, Result, group, properties
 from tests.plugin.deployed import SCORER, copy_linear_model, save_linear_model
 from tests.plugin.helpers import Project
 
@@ -25,13 +25,13 @@ ENDPOINT = "heat"
 
 @dataclass
 class Folders:
-    """A registry: a folder a version."""
+    """A registry with one folder per version."""
 
     folders: dict[str, Path]
-    champions_number: str | None = "1"
+    champion_number: str | None = "1"
 
     def champion(self) -> Version | None:
-        return self.version(self.champions_number) if self.champions_number else None
+        return self.version(self.champion_number) if self.champion_number else None
 
     def version(self, name: str) -> Version:
         return Version("plant-dev", name, digest(self.folders[name]))
@@ -51,7 +51,7 @@ class Site:
     call: Command
     registry: Folders
 
-    def deploy(self, *arguments: str) -> Said:
+    def deploy(self, *arguments: str) -> Result:
         return self.call("deploy", "online", "--env", "dev", *arguments)
 
     def configure(self, **more: Any) -> None:
@@ -70,7 +70,7 @@ class Site:
 
     @property
     def endpoint(self) -> Any:
-        return found(self.azure, f"onlineEndpoints/{ENDPOINT}")
+        return properties(self.azure, f"onlineEndpoints/{ENDPOINT}")
 
     @property
     def traffic(self) -> dict[str, int]:
@@ -92,16 +92,16 @@ class Site:
 
     @property
     def state(self) -> Any:
-        """All that matters to callers of the endpoint."""
+        """Everything that callers of the endpoint depend on."""
         return self.traffic, self.endpoint["mirrorTraffic"], self.tags, self.deployments
 
     def put(self, kind: str = "onlineEndpoints") -> list[Any]:
-        """Return what was put into endpoints, in this order."""
-        asked = [r for r in self.azure.requests if r.method == "PUT" and r.status in (200, 201)]
-        return [r.json() for r in asked if r.path.split("/")[-2] == kind]
+        """Return the bodies of successful PUT requests, in order."""
+        requests = [r for r in self.azure.requests if r.method == "PUT" and r.status in (200, 201)]
+        return [r.json() for r in requests if r.path.split("/")[-2] == kind]
 
     def routed(self) -> list[dict[str, int]]:
-        """Return the traffic that was set, in this order."""
+        """Return the traffic settings, in order."""
         return [body["properties"]["traffic"] for body in self.put()]
 
 
@@ -135,8 +135,8 @@ def site(
 
 @pytest.fixture
 def served(site: Site) -> Site:
-    """The same with version 1 deployed, and version 2 the champion to be deployed next."""
+    """The same with version 1 deployed, and with version 2 as the champion to deploy next."""
     assert site.deploy().status == 0
-    site.registry.champions_number = "2"
+    site.registry.champion_number = "2"
     site.azure.forget()
     return site

@@ -5,20 +5,20 @@ import pytest
 
 from kedro_azure_mlops.testing import StandIn
 from kedro_azure_mlops.testing.messages import Answer
-from tests.plugin.cloud import Said, changes
+from tests.plugin.cloud import Result, changes
 from tests.plugin.deployed import hours
 from tests.plugin.integration.deployment.conftest import Site
 
 
 @pytest.fixture
 def two(served: Site) -> Site:
-    """Version 1 with all traffic, version 2 beside it."""
+    """Version 1 with all traffic, and version 2 without traffic."""
     assert served.deploy("--no-traffic").status == 0
     served.azure.forget()
     return served
 
 
-def ab(site: Site, *arguments: str) -> Said:
+def ab(site: Site, *arguments: str) -> Result:
     return site.call("ab", "--env", "dev", *arguments)
 
 
@@ -61,7 +61,7 @@ def test_the_same_share_is_set_once(two: Site, azure: StandIn) -> None:
     assert changes(azure) == []
 
 
-def test_both_are_compared(two: Site) -> None:
+def test_both_deployments_are_compared(two: Site) -> None:
     champion, challenger = names(two)
     two.azure.endpoints.spoil = lambda name, answer: (
         Answer(500, {}) if len(two.azure.endpoints.counted) % 4 == 3 else answer
@@ -71,21 +71,21 @@ def test_both_are_compared(two: Site) -> None:
     two.azure.endpoints.spoil = None
     ab(two, "--share", "20")
 
-    said = ab(two, "--compare")
+    result = ab(two, "--compare")
 
-    assert said.status == 0, said.err
-    head, *lines = said.out.splitlines()
+    assert result.status == 0, result.err
+    head, *lines = result.out.splitlines()
     assert head.split() == [champion, challenger]
-    found = {line.split()[0]: line.split()[1:] for line in lines[:4]}
+    measures = {line.split()[0]: line.split()[1:] for line in lines[:4]}
     counted = two.azure.endpoints.counted
-    of_challenger = [status for name, status in counted[:-2] if name == challenger]
-    bad = sum(status >= 500 for status in of_challenger)
-    assert found["requests"][1] == str(len(of_challenger))
-    assert found["errors"][1] == f"{bad / len(of_challenger):.4g}"
-    assert found["latency_p95"] == ["7", "7"]
-    of_newest, energy, is_high = lines[-3:]
+    challenger_statuses = [status for name, status in counted[:-2] if name == challenger]
+    failed = sum(status >= 500 for status in challenger_statuses)
+    assert measures["requests"][1] == str(len(challenger_statuses))
+    assert measures["errors"][1] == f"{failed / len(challenger_statuses):.4g}"
+    assert measures["latency_p95"] == ["7", "7"]
+    row_count, energy, is_high = lines[-3:]
     times = pd.to_datetime(hours()["time"])
-    assert of_newest == f"of {sum(times > times.max() - pd.Timedelta(days=2))} newest rows:"
+    assert row_count == f"of {sum(times > times.max() - pd.Timedelta(days=2))} newest rows:"
     assert energy.startswith("  energy differs in 0, at most by 0; mean ")
     assert is_high.startswith("  is_high differs in ")
     one, other = map(int, is_high.split("; true in ")[1].split(" and "))
@@ -100,14 +100,14 @@ def test_a_challenger_that_does_not_answer_gets_no_traffic(two: Site) -> None:
         return Answer(500, {}) if name == challenger else answer
 
     two.azure.endpoints.spoil = dead
-    said = ab(two, "--share", "20")
+    result = ab(two, "--share", "20")
 
-    assert said.status == 1
+    assert result.status == 1
     assert two.state == before
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (("--share", "100"), "write 1 to 99"),
         ((), "give one of --share, --compare and --end"),
@@ -118,28 +118,30 @@ def test_a_challenger_that_does_not_answer_gets_no_traffic(two: Site) -> None:
         (("--share", "20", "--challenger", "v9-none"), "There is no v9-none that is ready"),
     ],
 )
-def test_what_makes_no_sense_changes_nothing(
-    two: Site, azure: StandIn, arguments: tuple[str, ...], said: str
+def test_invalid_options_change_nothing(
+    two: Site, azure: StandIn, arguments: tuple[str, ...], message: str
 ) -> None:
     answer = ab(two, *arguments)
 
     assert answer.status == 2
-    assert said in answer.err
+    assert message in answer.err
     assert changes(azure) == []
 
 
 def test_one_deployment_is_not_compared_with_itself(served: Site) -> None:
-    said = ab(served, "--share", "20")
+    result = ab(served, "--share", "20")
 
-    assert said.status == 2
-    assert "There is only one deployment" in said.err
+    assert result.status == 2
+    assert "There is only one deployment" in result.err
 
 
-def test_without_the_right_to_see_metrics_it_says_what_to_do(two: Site, azure: StandIn) -> None:
+def test_without_the_right_to_read_metrics_the_required_role_is_named(
+    two: Site, azure: StandIn
+) -> None:
     ab(two, "--share", "20")
     azure.fail("GET", "Microsoft.Insights", 403)
 
-    said = ab(two, "--compare")
+    result = ab(two, "--compare")
 
-    assert said.status == 2
-    assert "Monitoring Reader" in said.err
+    assert result.status == 2
+    assert "Monitoring Reader" in result.err

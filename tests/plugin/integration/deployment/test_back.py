@@ -1,4 +1,4 @@
-"""Going back to the deployment that is kept, and deleting those that are no longer needed."""
+"""Going back to the kept deployment, and deleting those that are no longer needed."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ from tests.plugin.integration.deployment.conftest import ENDPOINT, Site
 LONG_AGO = "2020-01-01T00:00:00+00:00"
 
 
-def test_traffic_goes_back_to_the_kept_one_and_forth(served: Site) -> None:
+def test_traffic_goes_back_to_the_kept_deployment_and_forth_again(served: Site) -> None:
     (old,) = served.deployments
     served.deploy()
     (new,) = served.traffic
@@ -27,15 +27,15 @@ def test_traffic_goes_back_to_the_kept_one_and_forth(served: Site) -> None:
     assert set(served.tags) == {f"keep.{old}"}
 
 
-def test_without_one_that_is_kept_there_is_no_way_back(served: Site, azure: StandIn) -> None:
-    said = served.deploy("--back")
+def test_without_a_kept_deployment_going_back_is_refused(served: Site, azure: StandIn) -> None:
+    result = served.deploy("--back")
 
-    assert said.status == 1
-    assert "keeps no deployment to go back to" in said.err
+    assert result.status == 1
+    assert "keeps no deployment to go back to" in result.err
     assert changes(azure) == []
 
 
-def test_during_a_test_of_two_there_is_no_way_back(served: Site, azure: StandIn) -> None:
+def test_during_an_ab_test_going_back_is_refused(served: Site, azure: StandIn) -> None:
     served.deploy()
     served.body(f"onlineEndpoints/{ENDPOINT}")["tags"]["ab"] = "one other"
     azure.forget()
@@ -44,7 +44,9 @@ def test_during_a_test_of_two_there_is_no_way_back(served: Site, azure: StandIn)
     assert changes(azure) == []
 
 
-def test_a_kept_one_that_does_not_answer_gets_no_traffic(served: Site, azure: StandIn) -> None:
+def test_a_kept_deployment_that_does_not_answer_gets_no_traffic(
+    served: Site, azure: StandIn
+) -> None:
     (old,) = served.deployments
     served.deploy()
     before = served.state
@@ -53,14 +55,14 @@ def test_a_kept_one_that_does_not_answer_gets_no_traffic(served: Site, azure: St
         return Answer(503, {}) if name == old else answer
 
     azure.endpoints.spoil = dead
-    said = served.deploy("--back")
+    result = served.deploy("--back")
 
-    assert said.status == 1
-    assert f"{old} returns 503" in said.err
+    assert result.status == 1
+    assert f"{old} returns 503" in result.err
     assert served.state == before
 
 
-def test_clean_deletes_what_is_not_kept(served: Site) -> None:
+def test_clean_deletes_deployments_that_are_not_kept(served: Site) -> None:
     (old,) = served.deployments
     served.deploy()
     served.deploy("--no-traffic", "--version", "3")
@@ -75,29 +77,29 @@ def test_clean_deletes_what_is_not_kept(served: Site) -> None:
     tags = served.body(f"onlineEndpoints/{ENDPOINT}")["tags"]
     tags[f"keep.{old}"] = LONG_AGO
     del tags[f"keep.{tried}"]
-    said = served.deploy("--clean")
+    result = served.deploy("--clean")
 
-    assert said.status == 0
+    assert result.status == 0
     assert served.deployments == [new]
     assert served.traffic == {new: 100}
     assert served.tags == {}
 
 
-def test_one_without_traffic_is_tried_and_kept(served: Site) -> None:
+def test_a_deployment_without_traffic_is_tested_and_kept(served: Site) -> None:
     before = served.traffic
 
-    said = served.deploy("--no-traffic")
+    result = served.deploy("--no-traffic")
 
-    assert said.status == 0
-    assert "smoke test of v2-" in said.out
+    assert result.status == 0
+    assert "smoke test of v2-" in result.out
     assert served.traffic == before
     assert len(served.deployments) == 2
 
 
-def test_a_kept_one_that_is_deployed_again_is_not_made_again(served: Site) -> None:
+def test_a_kept_deployment_is_reused_if_it_is_deployed_again(served: Site) -> None:
     (old,) = served.deployments
     served.deploy()
-    served.registry.champions_number = "1"
+    served.registry.champion_number = "1"
     served.azure.forget()
 
     assert served.deploy().status == 0
@@ -106,11 +108,11 @@ def test_a_kept_one_that_is_deployed_again_is_not_made_again(served: Site) -> No
     assert served.traffic == {old: 100}
 
 
-def test_a_kept_one_that_fails_again_is_not_deleted(served: Site, azure: StandIn) -> None:
+def test_a_kept_deployment_that_fails_is_not_deleted(served: Site, azure: StandIn) -> None:
     (old,) = served.deployments
     served.deploy()
     before = served.state
-    served.registry.champions_number = "1"
+    served.registry.champion_number = "1"
 
     def fails(name: str, answer: Answer) -> Answer:
         return Answer(500, {}) if name == old else answer
@@ -121,7 +123,7 @@ def test_a_kept_one_that_fails_again_is_not_deleted(served: Site, azure: StandIn
 
 
 @pytest.mark.parametrize("has_model", [True, False])
-def test_the_way_back_needs_no_registry(
+def test_going_back_needs_no_registry(
     served: Site, azure: StandIn, monkeypatch: pytest.MonkeyPatch, has_model: bool
 ) -> None:
     (old,) = served.deployments
@@ -134,39 +136,39 @@ def test_the_way_back_needs_no_registry(
     if not has_model:
         azure.fail("GET", "/models/", 404)
     azure.forget()
-    said = served.deploy("--back")
+    result = served.deploy("--back")
 
-    assert said.status == 0, said.err
-    assert ("without a smoke test" in said.out) != has_model
+    assert result.status == 0, result.err
+    assert ("without a smoke test" in result.out) != has_model
     assert any(r.path == "/score" for r in azure.requests) == has_model
     assert served.traffic == {old: 100}
 
 
-def test_what_was_begun_is_taken_back_without_a_champion(served: Site) -> None:
+def test_an_unfinished_rollout_is_undone_without_a_champion(served: Site) -> None:
     (old,) = served.deployments
     tags = served.body(f"onlineEndpoints/{ENDPOINT}")["tags"]
     tags |= {"rollout.new": "v2-x", "rollout.before": f"{old}=100"}
-    served.registry.champions_number = None
+    served.registry.champion_number = None
 
-    said = served.deploy("--back")
+    result = served.deploy("--back")
 
-    assert said.status == 0, said.err
-    assert "champion" not in said.out
+    assert result.status == 0, result.err
+    assert "champion" not in result.out
     assert served.tags == {}
 
 
-def test_one_asked_for_again_is_kept_again_and_not_deleted(served: Site) -> None:
+def test_a_deployment_that_is_requested_again_is_kept_and_not_deleted(served: Site) -> None:
     (old,) = served.deployments
     served.deploy("--no-traffic")
     served.deploy("--no-traffic", "--version", "3")
-    wanted = next(name for name in served.deployments if name.startswith("v2-"))
+    requested = next(name for name in served.deployments if name.startswith("v2-"))
     other = next(name for name in served.deployments if name.startswith("v3-"))
     tags = served.body(f"onlineEndpoints/{ENDPOINT}")["tags"]
-    tags |= {f"keep.{wanted}": LONG_AGO, f"keep.{other}": LONG_AGO}
+    tags |= {f"keep.{requested}": LONG_AGO, f"keep.{other}": LONG_AGO}
 
-    said = served.deploy("--no-traffic")
+    result = served.deploy("--no-traffic")
 
-    assert said.status == 0, said.err
-    assert set(served.deployments) == {old, wanted}
-    assert set(served.tags) == {f"keep.{wanted}"}
-    assert served.tags[f"keep.{wanted}"] > LONG_AGO
+    assert result.status == 0, result.err
+    assert set(served.deployments) == {old, requested}
+    assert set(served.tags) == {f"keep.{requested}"}
+    assert served.tags[f"keep.{requested}"] > LONG_AGO

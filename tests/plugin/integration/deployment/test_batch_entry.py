@@ -1,4 +1,4 @@
-"""The step of a batch endpoint on the files that it is given."""
+"""The step of a batch endpoint, which scores files."""
 
 import argparse
 import json
@@ -47,7 +47,7 @@ def run(data: Path, model: Path, **changes: str) -> int:
     )
 
 
-def made(data: Path) -> list[str]:
+def score_files(data: Path) -> list[str]:
     scores = data.with_name("scores")
     return sorted(p.relative_to(scores).as_posix() for p in scores.rglob("*") if p.is_file())
 
@@ -60,7 +60,7 @@ def test_each_file_is_scored_and_folders_are_kept(data: Path, models: dict[str, 
 
     assert run(data, models["1"]) == 0
 
-    assert made(data) == ["a.csv", "june/b.csv"]
+    assert score_files(data) == ["a.csv", "june/b.csv"]
     assert len(pd.read_csv(data.with_name("scores") / "june/b.csv")) == 4
 
 
@@ -80,10 +80,10 @@ def test_one_bad_file_leaves_no_scores(data: Path, models: dict[str, Path]) -> N
     with pytest.raises(ValueError, match="could not convert string to float"):
         run(data, models["1"])
 
-    assert made(data) == []
+    assert score_files(data) == []
 
 
-def test_rows_that_are_refused_are_named_without_a_traceback(
+def test_refused_rows_are_reported_without_a_traceback(
     project: Project, data: Path, models: dict[str, Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
     kind = "type: kedro_azure_mlops.serve.batches"
@@ -99,33 +99,33 @@ def test_rows_that_are_refused_are_named_without_a_traceback(
     err = capsys.readouterr().err
     assert "a.csv: the file is empty: it has no rows." in err
     assert "Nothing was scored." in err
-    assert made(data) == []
+    assert score_files(data) == []
 
     hours()[:3].to_csv(data / "a.csv", index=False)
     assert run(data, models["1"], pipeline="copy") == 0
-    assert made(data) == ["scores/a.csv"]
+    assert score_files(data) == ["scores/a.csv"]
 
 
 @pytest.mark.parametrize(
-    ("files", "said"),
+    ("files", "message"),
     [((), "holds no file to score"), (("a.csv", "a.txt"), "another file have the same name")],
 )
-def test_files_that_cannot_be_told_apart_or_are_not_there_are_refused(
+def test_missing_files_and_duplicate_names_are_refused(
     data: Path,
     models: dict[str, Path],
     files: tuple[str, ...],
-    said: str,
+    message: str,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     for name in files:
         hours()[:3].to_csv(data / name, index=False)
 
     assert run(data, models["1"]) == 2
-    assert said in capsys.readouterr().err
-    assert made(data) == []
+    assert message in capsys.readouterr().err
+    assert score_files(data) == []
 
 
-def test_another_model_beside_the_code_is_refused(
+def test_a_model_with_another_digest_is_refused(
     data: Path, models: dict[str, Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
     hours()[:3].to_csv(data / "a.csv", index=False)
@@ -134,7 +134,7 @@ def test_another_model_beside_the_code_is_refused(
     assert "deploy it again" in capsys.readouterr().err
 
 
-def test_an_entry_without_a_place_is_refused(
+def test_an_entry_without_a_path_is_refused(
     project: Project, data: Path, models: dict[str, Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
     project.configure("dev", "catalog.yml", json.dumps({"new_scores": {"type": "MemoryDataset"}}))
@@ -144,12 +144,12 @@ def test_an_entry_without_a_place_is_refused(
     assert "The entry new_scores has no filepath or path" in capsys.readouterr().err
 
 
-def test_the_model_is_given_in_the_form_that_the_pipeline_reads(models: dict[str, Path]) -> None:
+def test_the_model_is_passed_in_the_form_that_the_pipeline_reads(models: dict[str, Path]) -> None:
     registered = digest(models["1"])
-    given = argparse.Namespace(model=models["1"], version="7", digest=registered)
+    options = argparse.Namespace(model=models["1"], version="7", digest=registered)
 
-    champion = batch_entry._bind_model(RegisteredChampion(name="plant"), given).load()
-    model = batch_entry._bind_model(ModelDataset(filepath="data/model"), given).load()
+    champion = batch_entry._bind_model(RegisteredChampion(name="plant"), options).load()
+    model = batch_entry._bind_model(ModelDataset(filepath="data/model"), options).load()
 
     assert isinstance(champion, Champion)
     assert (champion.version, champion.digest) == ("7", registered)

@@ -1,4 +1,4 @@
-"""Whatever fails while deploying: the traffic returns and the new deployment is gone."""
+"""After any failure of a rollout, the traffic is restored and the new deployment deleted."""
 
 import signal
 from collections.abc import Callable
@@ -15,11 +15,11 @@ Spoil = Callable[[str, Answer], Answer]
 
 
 def only(version: str, change: Callable[[Answer], Answer]) -> Spoil:
-    """Change good answers of one version alone."""
+    """Change the successful answers of one version."""
 
     def spoil(name: str, answer: Answer) -> Answer:
-        is_meant = name.startswith(f"v{version}-") and answer.status == 200
-        return change(answer) if is_meant else answer
+        is_affected = name.startswith(f"v{version}-") and answer.status == 200
+        return change(answer) if is_affected else answer
 
     return spoil
 
@@ -28,18 +28,18 @@ def other_digest(answer: Answer) -> Answer:
     return Answer(200, answer.body | {"model": {"version": "2", "digest": "0" * 64}})
 
 
-def data(answer: Answer, rows: Any) -> Answer:
+def with_rows(answer: Answer, rows: Any) -> Answer:
     return Answer(200, answer.body | {"data": rows})
 
 
 def text_value(answer: Answer) -> Answer:
     first, *others = answer.body["data"]
-    return data(answer, [first | {"energy": "high"}, *others])
+    return with_rows(answer, [first | {"energy": "high"}, *others])
 
 
 def without_column(answer: Answer) -> Answer:
     rows = [{k: v for k, v in row.items() if k != "is_high"} for row in answer.body["data"]]
-    return data(answer, rows)
+    return with_rows(answer, rows)
 
 
 def crash(answer: Answer) -> Answer:
@@ -47,20 +47,20 @@ def crash(answer: Answer) -> Answer:
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         (crash, "returns 500 for a valid request"),
         (other_digest, "answers with the model 0000"),
-        (lambda answer: data(answer, [None]), "does not return a list of rows: [null]"),
-        (lambda answer: data(answer, ["oops"]), "does not return a list of rows"),
-        (lambda answer: data(answer, 5), "does not return a list of rows: 5"),
+        (lambda answer: with_rows(answer, [None]), "does not return a list of rows: [null]"),
+        (lambda answer: with_rows(answer, ["oops"]), "does not return a list of rows"),
+        (lambda answer: with_rows(answer, 5), "does not return a list of rows: 5"),
         (text_value, "returns data[0].energy high, but training recorded"),
         (without_column, "returns data[0] without the column is_high"),
-        (lambda answer: data(answer, answer.body["data"][1:]), "returns 5 rows instead of 6"),
+        (lambda answer: with_rows(answer, answer.body["data"][1:]), "returns 5 rows instead of 6"),
     ],
 )
-def test_a_deployment_that_answers_otherwise_is_refused(
-    served: Site, azure: StandIn, change: Callable[[Answer], Answer], said: str
+def test_a_deployment_with_wrong_answers_is_refused(
+    served: Site, azure: StandIn, change: Callable[[Answer], Answer], message: str
 ) -> None:
     before = served.state
     azure.endpoints.spoil = only("2", change)
@@ -68,12 +68,12 @@ def test_a_deployment_that_answers_otherwise_is_refused(
     answer = served.deploy()
 
     assert answer.status == 1
-    assert said in answer.err
+    assert message in answer.err
     assert served.state == before
     assert served.routed() == []  # it never had traffic
 
 
-def test_what_fails_under_traffic_is_taken_back(served: Site, azure: StandIn) -> None:
+def test_a_deployment_that_fails_under_traffic_is_rolled_back(served: Site, azure: StandIn) -> None:
     (old,) = served.deployments
     before = served.state
 
@@ -90,9 +90,7 @@ def test_what_fails_under_traffic_is_taken_back(served: Site, azure: StandIn) ->
     assert served.state == before
 
 
-def test_the_first_deployment_that_fails_leaves_the_endpoint_empty(
-    site: Site, azure: StandIn
-) -> None:
+def test_a_failed_first_deployment_leaves_the_endpoint_empty(site: Site, azure: StandIn) -> None:
     azure.endpoints.spoil = only("1", crash)
 
     assert site.deploy().status == 1
@@ -121,7 +119,7 @@ def test_a_deployment_that_does_not_start_is_deleted(served: Site, azure: StandI
     assert served.state == before
 
 
-def test_other_files_than_were_registered_do_not_start(
+def test_a_deployment_with_changed_files_does_not_start(
     served: Site, azure: StandIn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = served.state
@@ -149,7 +147,7 @@ def test_other_files_than_were_registered_do_not_start(
     ],
     ids=["model", "environment", "deployment", "traffic"],
 )
-def test_what_azure_refuses_changes_nothing(served: Site, azure: StandIn, pattern: str) -> None:
+def test_a_refusal_of_azure_changes_nothing(served: Site, azure: StandIn, pattern: str) -> None:
     served.configure(environment={"name": "other", "image": "python:3.12-slim"})
     before = served.state
     azure.fail("PUT", pattern, 403)
@@ -157,12 +155,12 @@ def test_what_azure_refuses_changes_nothing(served: Site, azure: StandIn, patter
     answer = served.deploy()
 
     assert answer.status == 2
-    assert "You may not do that" in answer.err
+    assert "You do not have permission" in answer.err
     assert served.state == before
     assert azure.endpoints.served.keys() == set(served.deployments)
 
 
-def test_a_refused_change_of_traffic_in_the_middle_is_taken_back(
+def test_a_refused_change_of_traffic_is_rolled_back(
     served: Site, azure: StandIn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = served.state
@@ -187,7 +185,7 @@ def fail_after_a_step(azure: StandIn, patch: pytest.MonkeyPatch, times: int = 1)
     patch.setattr(azure.endpoints, "_put_endpoint", first)
 
 
-def test_when_going_back_fails_too_it_says_what_is_where(
+def test_a_failed_rollback_reports_the_traffic_and_the_deployments(
     served: Site, azure: StandIn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (old,) = served.deployments
@@ -207,7 +205,7 @@ def test_when_going_back_fails_too_it_says_what_is_where(
     assert served.state == before
 
 
-def test_another_version_does_not_go_over_what_was_begun(
+def test_another_version_is_refused_during_an_unfinished_rollout(
     served: Site, azure: StandIn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fail_after_a_step(azure, monkeypatch, times=2)
@@ -221,7 +219,7 @@ def test_another_version_does_not_go_over_what_was_begun(
     assert changes(azure) == []
 
 
-def test_the_same_version_goes_on_where_it_was(
+def test_the_same_version_resumes_an_unfinished_rollout(
     served: Site, azure: StandIn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (old,) = served.deployments
@@ -235,7 +233,7 @@ def test_the_same_version_goes_on_where_it_was(
     assert set(served.tags) == {f"keep.{old}"}
 
 
-def test_a_deletion_that_fails_is_reported_and_made_up_for(served: Site, azure: StandIn) -> None:
+def test_a_failed_deletion_is_reported_and_done_by_clean(served: Site, azure: StandIn) -> None:
     before = served.state
     azure.endpoints.spoil = only("2", crash)
     azure.fail("DELETE", "/deployments/", 403)
@@ -252,14 +250,14 @@ def test_a_deletion_that_fails_is_reported_and_made_up_for(served: Site, azure: 
 
 
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
-def test_an_interruption_takes_back_what_was_begun(
+def test_an_interrupted_rollout_is_rolled_back(
     served: Site, monkeypatch: pytest.MonkeyPatch, how: signal.Signals
 ) -> None:
     served.configure(seconds_between_steps=600)
     before = served.state
     monkeypatch.setattr("time.sleep", lambda _: signal.raise_signal(how))
 
-    # also where the tests run in the background of a shell, which ignores Ctrl-C there
+    # a shell ignores Ctrl-C for tests that it runs in the background
     handler = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         answer = served.deploy()
@@ -267,11 +265,11 @@ def test_an_interruption_takes_back_what_was_begun(
         signal.signal(signal.SIGINT, handler)
 
     assert answer.status == 130
-    assert served.routed()[0] != before[0]  # it had begun
+    assert served.routed()[0] != before[0]  # the rollout had begun
     assert served.state == before
 
 
-def test_a_model_that_was_changed_is_not_deployed(
+def test_a_changed_model_is_not_deployed(
     served: Site, azure: StandIn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     registered = served.registry.version("2")
@@ -285,7 +283,7 @@ def test_a_model_that_was_changed_is_not_deployed(
     assert changes(azure) == []
 
 
-def test_a_failed_deployment_of_others_is_made_again(served: Site, azure: StandIn) -> None:
+def test_a_deployment_that_failed_earlier_is_created_again(served: Site, azure: StandIn) -> None:
     assert served.deploy("--no-traffic").status == 0
     (new,) = set(served.deployments) - set(served.traffic)
     path = f"onlineEndpoints/{ENDPOINT}/deployments/{new}"
@@ -298,7 +296,7 @@ def test_a_failed_deployment_of_others_is_made_again(served: Site, azure: StandI
     assert served.traffic == {new: 100}
 
 
-def test_an_unreadable_header_and_any_fault_under_traffic_are_taken_back(
+def test_unreadable_headers_and_errors_under_traffic_are_rolled_back(
     served: Site, azure: StandIn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (old,) = served.deployments

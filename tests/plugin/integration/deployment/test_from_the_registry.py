@@ -5,7 +5,7 @@ from pathlib import Path
 from kedro_azure_mlops.contract import digest
 from kedro_azure_mlops.registry import open_registry
 from kedro_azure_mlops.testing import StandIn
-from tests.plugin.cloud import Command, found
+from tests.plugin.cloud import Command, properties
 from tests.plugin.deployed import SCORER, save_linear_model
 from tests.plugin.helpers import Project
 
@@ -20,22 +20,22 @@ def test_the_champion_of_mlflow_is_deployed(
     text = (cloud_project.path / "conf/dev/mlops.yml").read_text(encoding="utf-8")
     cloud_project.configure("dev", "mlops.yml", f"scorer: {SCORER}\n{text}")
 
-    said = mlops("deploy", "online", "--env", "dev")
+    result = mlops("deploy", "online", "--env", "dev")
 
-    assert said.status == 0, said.err
-    (name,) = found(azure, "onlineEndpoints/plant-dev")["traffic"]
+    assert result.status == 0, result.err
+    (name,) = properties(azure, "onlineEndpoints/plant-dev")["traffic"]
     (answer,) = {mlops("invoke", "--env", "dev").out.splitlines()[-1]}
     assert answer == f"invoke: plant-dev, deployment {name}"
 
 
-def test_what_a_run_has_trained_is_deployed_without_a_scorer_of_the_projects(
+def test_the_model_of_a_run_is_deployed_without_a_scorer_of_the_project(
     cloud_project: Project, azure: StandIn, mlops: Command
 ) -> None:
     cloud_project.run(env="dev")
 
-    said = mlops("deploy", "online", "--env", "dev")
+    result = mlops("deploy", "online", "--env", "dev")
 
-    assert said.status == 0, said.err
+    assert result.status == 0, result.err
     head, *rows, total, _ = mlops("invoke", "--env", "dev").out.splitlines()
     assert head.split() == ["prediction"]
     assert len(rows) == 3

@@ -11,26 +11,26 @@ from tests.plugin.integration.deployment.conftest import ENDPOINT, Site
 
 
 def scored(azure: StandIn) -> list[str | None]:
-    """Name the deployments that requests asked for, None for those that left it to the traffic."""
-    asked = [r for r in azure.requests if r.path == "/score"]
-    return [r.headers.get("azureml-model-deployment") for r in asked]
+    """Return the deployments that requests named, None for those routed by the traffic."""
+    requests = [r for r in azure.requests if r.path == "/score"]
+    return [r.headers.get("azureml-model-deployment") for r in requests]
 
 
 def test_the_champion_is_deployed_with_all_it_needs(site: Site, azure: StandIn) -> None:
-    said = site.deploy()
+    result = site.deploy()
 
-    assert said.status == 0, said.err
+    assert result.status == 0, result.err
     (name,) = site.deployments
     assert site.traffic == {name: 100}
-    (made,) = site.put("deployments")
-    assert made["properties"]["environmentVariables"] == {
+    (deployment,) = site.put("deployments")
+    assert deployment["properties"]["environmentVariables"] == {
         "MODEL_DIGEST": site.registry.version("1").digest,
         "MODEL_VERSION": "1",
         "APP_INSIGHTS_LOG_RESPONSE_ENABLED": "false",
     }
-    script = made["properties"]["codeConfiguration"]["scoringScript"]
+    script = deployment["properties"]["codeConfiguration"]["scoringScript"]
     assert script == "kedro_azure_mlops/serve/online.py"
-    assert made["sku"] == {"name": "Default", "capacity": 1}
+    assert deployment["sku"] == {"name": "Default", "capacity": 1}
     (model,) = versions(azure, "models")
     assert model["tags"]["digest"] == site.registry.version("1").digest
     (environment,) = versions(azure, "environments")
@@ -41,14 +41,14 @@ def test_the_champion_is_deployed_with_all_it_needs(site: Site, azure: StandIn) 
 def test_traffic_comes_after_the_smoke_test(site: Site, azure: StandIn) -> None:
     site.deploy()
 
-    asked = [
+    requests = [
         f"{r.method} {r.path.rsplit('/', 1)[1]}"
         for r in azure.requests
         if r.path == "/score" or (r.method == "PUT" and "Endpoints/" in r.path)
     ]
     (name,) = site.deployments
-    first_traffic = [i for i, line in enumerate(asked) if line == f"PUT {ENDPOINT}"][1]
-    assert asked[: first_traffic + 1] == [
+    first_traffic = [i for i, line in enumerate(requests) if line == f"PUT {ENDPOINT}"][1]
+    assert requests[: first_traffic + 1] == [
         f"PUT {ENDPOINT}",
         f"PUT {name}",
         "POST score",  # the example of the model
@@ -57,23 +57,23 @@ def test_traffic_comes_after_the_smoke_test(site: Site, azure: StandIn) -> None:
     ]
 
 
-def test_a_second_time_nothing_is_changed(site: Site, azure: StandIn) -> None:
+def test_a_second_call_changes_nothing(site: Site, azure: StandIn) -> None:
     site.deploy()
     azure.forget()
 
-    said = site.deploy()
+    result = site.deploy()
 
-    assert said.status == 0
+    assert result.status == 0
     assert changes(azure) == azure.uploads == []
-    assert "nothing to change" in said.out
+    assert "nothing to change" in result.out
 
 
 def test_a_new_champion_gets_the_traffic_in_steps(served: Site, azure: StandIn) -> None:
     (old,) = served.deployments
 
-    said = served.deploy()
+    result = served.deploy()
 
-    assert said.status == 0, said.err
+    assert result.status == 0, result.err
     (new,) = set(served.deployments) - {old}
     routed = [{old: 90, new: 10}, {old: 50, new: 50}, {new: 100}, {new: 100}]
     assert served.routed() == routed
@@ -82,11 +82,11 @@ def test_a_new_champion_gets_the_traffic_in_steps(served: Site, azure: StandIn) 
     until = datetime.fromisoformat(served.tags[f"keep.{old}"])
     left = until - datetime.now(UTC)
     assert timedelta(minutes=55) < left <= timedelta(hours=1)
-    # two at 0 % and two after each step, and after each step one that the traffic leads somewhere
+    # two at 0 %; then, after each step, two more and one that is routed by the traffic
     assert scored(azure) == [new] * 2 + [new, new, None] * 3
 
 
-def test_the_old_one_is_deleted_when_its_hold_has_passed(served: Site) -> None:
+def test_the_old_deployment_is_deleted_when_its_hold_has_expired(served: Site) -> None:
     (old,) = served.deployments
     served.deploy()
     before = served.state
@@ -96,8 +96,8 @@ def test_the_old_one_is_deleted_when_its_hold_has_passed(served: Site) -> None:
 
     hold = served.body(f"onlineEndpoints/{ENDPOINT}")["tags"]
     hold[f"keep.{old}"] = "2020-01-01T00:00:00+00:00"
-    said = served.deploy()
-    assert f"deleting the deployment {old}" in said.out
+    result = served.deploy()
+    assert f"deleting the deployment {old}" in result.out
     assert old not in served.deployments
     assert served.tags == {}
 
@@ -105,54 +105,57 @@ def test_the_old_one_is_deleted_when_its_hold_has_passed(served: Site) -> None:
 def test_a_dry_run_prints_the_plan_and_sends_only_reads(served: Site, azure: StandIn) -> None:
     (old,) = served.deployments
 
-    said = served.deploy("--dry-run")
+    result = served.deploy("--dry-run")
 
-    assert said.status == 0
+    assert result.status == 0
     assert changes(azure) == azure.uploads == []
-    assert "create the deployment v2-" in said.out
-    assert f"traffic {old} 90 %, v2-" in said.out
-    assert f"keep {old} at 0 % for 1 h" in said.out
+    assert "create the deployment v2-" in result.out
+    assert f"traffic {old} 90 %, v2-" in result.out
+    assert f"keep {old} at 0 % for 1 h" in result.out
 
 
 def test_a_dry_run_of_the_first_deployment(site: Site, azure: StandIn) -> None:
-    said = site.deploy("--dry-run")
+    result = site.deploy("--dry-run")
 
-    assert said.status == 0
+    assert result.status == 0
     assert changes(azure) == []
-    assert f"create the endpoint {ENDPOINT}" in said.out
+    assert f"create the endpoint {ENDPOINT}" in result.out
 
 
 @pytest.mark.parametrize(
-    ("more", "key", "wanted"),
+    ("more", "key", "expected"),
     [
         ({"instance_count": 2}, "sku", 2),
         ({"request_timeout_seconds": 9}, "requestSettings", "PT9S"),
     ],
 )
-def test_other_settings_are_another_deployment(
-    served: Site, more: dict[str, Any], key: str, wanted: Any
+def test_changed_settings_create_another_deployment(
+    served: Site, more: dict[str, Any], key: str, expected: Any
 ) -> None:
-    served.registry.champions_number = "1"
+    served.registry.champion_number = "1"
     served.configure(**more)
 
     assert served.deploy().status == 0
 
-    (made,) = served.put("deployments")
-    assert wanted in (made[key] if key in made else made["properties"][key]).values()
+    (deployment,) = served.put("deployments")
+    assert (
+        expected
+        in (deployment[key] if key in deployment else deployment["properties"][key]).values()
+    )
     assert len(served.deployments) == 2
 
 
 def test_a_named_version_is_deployed_instead_of_the_champion(served: Site) -> None:
-    said = served.deploy("--version", "3")
+    result = served.deploy("--version", "3")
 
-    assert said.status == 0
+    assert result.status == 0
     (new,) = served.traffic
     assert served.azure.endpoints.served[new].is_ready
-    made = served.body(f"onlineEndpoints/{ENDPOINT}/deployments/{new}")
-    assert made["tags"]["digest"] == served.registry.version("3").digest
+    deployment = served.body(f"onlineEndpoints/{ENDPOINT}/deployments/{new}")
+    assert deployment["tags"]["digest"] == served.registry.version("3").digest
 
 
-def test_a_mirror_comes_before_the_traffic(served: Site) -> None:
+def test_traffic_is_mirrored_before_it_moves(served: Site) -> None:
     served.configure(mirror={"percent": 20, "seconds": 0})
 
     assert served.deploy().status == 0
@@ -162,7 +165,7 @@ def test_a_mirror_comes_before_the_traffic(served: Site) -> None:
     assert mirrored == [{new: 20}, {}, {}, {}, {}]
 
 
-def test_an_endpoint_with_keys_is_asked_with_a_key(site: Site) -> None:
+def test_an_endpoint_with_keys_is_called_with_a_key(site: Site) -> None:
     site.configure(auth_mode="key")
 
     assert site.deploy().status == 0
@@ -170,28 +173,28 @@ def test_an_endpoint_with_keys_is_asked_with_a_key(site: Site) -> None:
 
 
 def test_without_a_champion_there_is_nothing_to_deploy(site: Site, azure: StandIn) -> None:
-    site.registry.champions_number = None
+    site.registry.champion_number = None
 
-    said = site.deploy()
+    result = site.deploy()
 
-    assert said.status == 2
-    assert "dev has no champion to deploy" in said.err
+    assert result.status == 2
+    assert "dev has no champion to deploy" in result.err
     assert changes(azure) == []
 
 
-def test_what_is_under_test_is_not_deployed_over(served: Site, azure: StandIn) -> None:
+def test_during_an_ab_test_nothing_is_deployed(served: Site, azure: StandIn) -> None:
     (old,) = served.deployments
     served.body(f"onlineEndpoints/{ENDPOINT}")["tags"]["ab"] = f"{old} other"
 
-    said = served.deploy()
+    result = served.deploy()
 
-    assert said.status == 2
-    assert "An A/B test" in said.err
+    assert result.status == 2
+    assert "An A/B test" in result.err
     assert changes(azure) == []
 
 
 def test_the_environment_local_has_no_endpoint(site: Site) -> None:
-    said = site.call("deploy", "online", "--env", "local")
+    result = site.call("deploy", "online", "--env", "local")
 
-    assert said.status == 2
-    assert "local/mlops.yml names no deployment.endpoint" in said.err
+    assert result.status == 2
+    assert "local/mlops.yml does not set deployment.endpoint" in result.err

@@ -7,14 +7,14 @@ import pytest
 
 from kedro_azure_mlops.testing import StandIn
 from kedro_azure_mlops.testing.messages import Answer
-from tests.plugin.helpers import reported_by
+from tests.plugin.helpers import outputs_reader
 from tests.plugin.integration.deployment.conftest import ENDPOINT, Site
 
 
 @pytest.fixture
 def reported(served: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Read the values that were reported since the last look; of each the last counts."""
-    return reported_by(monkeypatch, tmp_path / "outputs")
+    """Return the values reported since the last call; the last value of a name counts."""
+    return outputs_reader(monkeypatch, tmp_path / "outputs")
 
 
 def test_traffic_that_moved_is_reported_once(served: Site, reported: Any) -> None:
@@ -31,7 +31,7 @@ def test_traffic_that_moved_is_reported_once(served: Site, reported: Any) -> Non
     assert reported() == {}
 
 
-def test_what_took_itself_back_has_moved_nothing(
+def test_a_rollout_that_was_undone_is_reported_as_not_moved(
     served: Site, azure: StandIn, reported: Any
 ) -> None:
     before = served.state
@@ -46,14 +46,14 @@ def test_what_took_itself_back_has_moved_nothing(
     assert reported()["moved"] == "false"
 
 
-def test_traffic_that_moved_is_reported_though_the_cleaning_fails(
+def test_traffic_that_moved_is_reported_even_if_the_cleaning_fails(
     served: Site, azure: StandIn, reported: Any
 ) -> None:
     (old,) = served.deployments
     assert served.deploy().status == 0
     hold = served.body(f"onlineEndpoints/{ENDPOINT}")["tags"]
     hold[f"keep.{old}"] = "2020-01-01T00:00:00+00:00"
-    served.registry.champions_number = "3"
+    served.registry.champion_number = "3"
     azure.fail("DELETE", "/deployments/", 403, times=9)
     reported()
     assert served.deploy().status == 2
@@ -62,7 +62,7 @@ def test_traffic_that_moved_is_reported_though_the_cleaning_fails(
     assert name.startswith("v3-")
 
 
-def test_what_could_not_take_itself_back_is_reported_as_moved_and_goes_back(
+def test_a_rollout_that_could_not_be_undone_is_reported_and_can_go_back(
     served: Site, azure: StandIn, reported: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (old,) = served.deployments
@@ -74,8 +74,8 @@ def test_what_could_not_take_itself_back_is_reported_as_moved_and_goes_back(
         return put(request)
 
     monkeypatch.setattr(azure.endpoints, "_put_endpoint", first)
-    said = served.deploy()
-    assert "Undoing it failed too" in said.err
+    result = served.deploy()
+    assert "Undoing it failed too" in result.err
     assert set(served.traffic) != {old}
     assert reported()["moved"] == "true"
     assert served.deploy("--back").status == 0
@@ -83,7 +83,7 @@ def test_what_could_not_take_itself_back_is_reported_as_moved_and_goes_back(
     assert served.deployments == [old]
 
 
-def test_a_deployment_without_traffic_that_stays_behind_has_moved_nothing(
+def test_a_leftover_deployment_without_traffic_is_reported_as_not_moved(
     served: Site, azure: StandIn, reported: Any
 ) -> None:
     before = served.traffic
@@ -94,16 +94,16 @@ def test_a_deployment_without_traffic_that_stays_behind_has_moved_nothing(
 
     azure.endpoints.spoil = broken
     azure.fail("DELETE", "/deployments/", 403)
-    said = served.deploy()
-    assert "Undoing it failed too" in said.err
+    result = served.deploy()
+    assert "Undoing it failed too" in result.err
     assert reported()["moved"] == "false"
     assert served.traffic == before
 
 
-def test_a_rollout_that_is_cut_off_has_reported_that_there_is_a_way_back(
+def test_a_killed_rollout_has_reported_that_traffic_moved(
     served: Site, azure: StandIn, reported: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As when the agent kills it: nothing of ours runs any more once traffic has begun to move."""
+    """The CI agent kills it after traffic has begun to move, so that nothing is undone."""
     (old,) = served.deployments
     azure.endpoints.spoil = lambda name, answer: (
         answer if served.traffic == {old: 100} else Answer(500, {})
@@ -111,19 +111,19 @@ def test_a_rollout_that_is_cut_off_has_reported_that_there_is_a_way_back(
     with monkeypatch.context() as patch:
         patch.setattr("kedro_azure_mlops.deploy.rollout.undo", _killed)
         served.deploy()
-    found = reported()
-    assert found["moved"] == "true"
-    assert set(served.traffic) == {old, found["deployment"]}
-    assert served.deploy("--back", "--if-deployment", found["deployment"]).status == 0
+    outputs = reported()
+    assert outputs["moved"] == "true"
+    assert set(served.traffic) == {old, outputs["deployment"]}
+    assert served.deploy("--back", "--if-deployment", outputs["deployment"]).status == 0
     assert served.traffic == {old: 100}
     assert served.deployments == [old]
 
 
 def _killed(*_: Any) -> None:
-    raise OSError("as if it were not there any more")
+    raise OSError("as if the process had been killed")
 
 
-def test_the_way_back_needs_no_one_who_listens(
+def test_a_rollback_works_with_a_closed_output(
     served: Site, azure: StandIn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = served.state
@@ -141,13 +141,13 @@ def test_the_way_back_needs_no_one_who_listens(
     assert served.state == before
 
 
-def test_going_back_from_another_rollout_than_the_own_is_refused(
+def test_going_back_from_the_rollout_of_another_call_is_refused(
     served: Site, reported: Any
 ) -> None:
     (first,) = served.deployments
     assert served.deploy().status == 0
     second = reported()["deployment"]
-    served.registry.champions_number = "3"
+    served.registry.champion_number = "3"
     assert served.deploy().status == 0
     third = reported()["deployment"]
     before = served.state

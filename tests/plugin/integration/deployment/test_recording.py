@@ -1,4 +1,4 @@
-"""Azure records what an endpoint answers, by its data collector and Application Insights."""
+"""Azure records the answers of an endpoint by its data collector and Application Insights."""
 
 import json
 from typing import Any
@@ -16,50 +16,50 @@ from tests.plugin.cloud import changes
 from tests.plugin.deployed import SCHEMA
 from tests.plugin.integration.deployment.conftest import ENDPOINT, Site
 
-PLACE = f"/modelDataCollector/{ENDPOINT}/"
+COLLECTED = f"/modelDataCollector/{ENDPOINT}/"
 
 
 def record(site: Site, **keys: Any) -> None:
     """Write the section ``recording`` of dev."""
     file = site.project.path / "conf/dev/mlops.yml"
-    found = yaml.safe_load(file.read_text(encoding="utf-8"))
-    site.project.configure("dev", "mlops.yml", yaml.safe_dump(found | {"recording": keys}))
+    configuration = yaml.safe_load(file.read_text(encoding="utf-8"))
+    site.project.configure("dev", "mlops.yml", yaml.safe_dump(configuration | {"recording": keys}))
 
 
 def with_collector(site: Site) -> None:
-    """Add the package that hands columns to the collector to the serving lock."""
+    """Add the package that passes columns to the collector to the serving lock."""
     lock = site.project.path / "requirements/serve.txt"
     pin = f"azureml-ai-monitoring==1.0.0 \\\n    --hash=sha256:{'0' * 64}\n"
     lock.write_text(lock.read_text(encoding="utf-8") + pin, encoding="utf-8")
 
 
-def made(site: Site) -> Any:
+def created(site: Site) -> Any:
     (body,) = site.put("deployments")
     return body["properties"]
 
 
 def stored(azure: StandIn, collection: str) -> list[Any]:
-    """Return what Azure has stored of a collection."""
-    names = [name for name in azure.blobs if PLACE in name and f"/{collection}/" in name]
+    """Return the lines that Azure has stored in a collection."""
+    names = [name for name in azure.blobs if COLLECTED in name and f"/{collection}/" in name]
     return [json.loads(line) for name in names for line in azure.blobs[name].splitlines()]
 
 
-def test_nothing_is_recorded_unless_it_is_switched_on(site: Site, azure: StandIn) -> None:
+def test_nothing_is_recorded_unless_recording_is_enabled(site: Site, azure: StandIn) -> None:
     assert site.deploy().status == 0
-    assert made(site)["appInsightsEnabled"] is False
-    assert made(site).get("dataCollector") is None
+    assert created(site)["appInsightsEnabled"] is False
+    assert created(site).get("dataCollector") is None
     assert stored(azure, "request") == []
 
 
 def test_whole_bodies_are_stored_without_a_package(site: Site, azure: StandIn) -> None:
     record(site, enabled=True, share=0.5)
 
-    said = site.deploy()
+    result = site.deploy()
 
-    assert said.status == 0, said.err
-    assert "its request and response are stored in the workspace" in said.out
-    assert made(site)["appInsightsEnabled"] is True
-    collector = made(site)["dataCollector"]
+    assert result.status == 0, result.err
+    assert "its request and response are stored in the workspace" in result.out
+    assert created(site)["appInsightsEnabled"] is True
+    collector = created(site)["dataCollector"]
     assert {name: one["samplingRate"] for name, one in collector["collections"].items()} == {
         "request": 0.5,
         "response": 0.5,
@@ -68,7 +68,9 @@ def test_whole_bodies_are_stored_without_a_package(site: Site, azure: StandIn) -
     assert (modes, collector["rollingRate"].lower()) == ({"enabled"}, "hour")
 
 
-def test_what_is_stored_is_what_was_asked_and_answered(site: Site, azure: StandIn) -> None:
+def test_stored_bodies_are_those_of_the_request_and_its_response(
+    site: Site, azure: StandIn
+) -> None:
     record(site, enabled=True)
     site.deploy()
     before = len(stored(azure, "request"))
@@ -81,16 +83,16 @@ def test_what_is_stored_is_what_was_asked_and_answered(site: Site, azure: StandI
     assert response["data"]["model"]["digest"] == site.registry.version("1").digest
 
 
-def test_columns_are_stored_where_the_lock_has_the_package(site: Site, azure: StandIn) -> None:
+def test_columns_are_stored_if_the_lock_has_the_package(site: Site, azure: StandIn) -> None:
     with_collector(site)
     record(site, enabled=True, share=0.5, leave_out=["unit"])
 
     assert site.deploy().status == 0
 
-    assert set(made(site)["dataCollector"]["collections"]) == {"model_inputs", "model_outputs"}
-    rates = [one["samplingRate"] for one in made(site)["dataCollector"]["collections"].values()]
-    assert rates == [1.0, 1.0]  # the entry script takes the share, of inputs and outputs together
-    variables = made(site)["environmentVariables"]
+    assert set(created(site)["dataCollector"]["collections"]) == {"model_inputs", "model_outputs"}
+    rates = [one["samplingRate"] for one in created(site)["dataCollector"]["collections"].values()]
+    assert rates == [1.0, 1.0]  # the entry script applies the share, to inputs and outputs together
+    variables = created(site)["environmentVariables"]
     assert variables["RECORD_LEAVE_OUT"] == '["unit"]'
     assert variables["RECORD_SHARE"] == "0.5"
     assert stored(azure, "request") == []
@@ -101,22 +103,24 @@ def test_bodies_with_columns_that_must_not_be_stored_are_refused(
 ) -> None:
     record(site, enabled=True, leave_out=["unit"])
 
-    said = site.deploy()
+    result = site.deploy()
 
-    assert said.status == 2
-    assert "recording.leave_out in mlops.yml names unit" in said.err
-    assert "azureml-ai-monitoring" in said.err
+    assert result.status == 2
+    assert "recording.leave_out in mlops.yml names unit" in result.err
+    assert "azureml-ai-monitoring" in result.err
     assert changes(azure) == azure.uploads == []
 
 
-def test_recording_makes_another_deployment_and_its_absence_the_old_one(served: Site) -> None:
-    served.registry.champions_number = "1"
+def test_enabling_recording_creates_a_deployment_and_disabling_it_restores_the_old(
+    served: Site,
+) -> None:
+    served.registry.champion_number = "1"
     (first,) = served.deployments
     record(served, enabled=True)
     assert served.deploy().status == 0
     assert len(served.deployments) == 2
 
-    record(served, enabled=False, share=0.5)  # what is not recorded has no share
+    record(served, enabled=False, share=0.5)  # the share only matters if recording is enabled
     assert served.deploy().status == 0
     assert served.traffic == {first: 100}
 
@@ -125,37 +129,39 @@ def test_recording_makes_another_deployment_and_its_absence_the_old_one(served: 
 def test_an_impossible_share_is_refused(site: Site, azure: StandIn, share: float) -> None:
     record(site, enabled=True, share=share)
 
-    said = site.deploy()
+    result = site.deploy()
 
-    assert said.status == 2
-    assert "recording.share" in said.err
+    assert result.status == 2
+    assert "recording.share" in result.err
     assert changes(azure) == []
 
 
 def served_rows(site: Site, **since: Any) -> tuple[pd.DataFrame, list[str]]:
-    """Bring home what Azure has collected, and read it as recorded answers are read."""
-    said: list[str] = []
+    """Download the answers that Azure has collected, and read them like recorded answers."""
+    messages: list[str] = []
     start = pd.Timestamp.now("UTC") - pd.Timedelta("2h")
     folder = collect_answers(
-        "dev", SCHEMA, **({"since": start} | since), root=site.project.path, say=said.append
+        "dev", SCHEMA, **({"since": start} | since), root=site.project.path, say=messages.append
     )
-    return read_served(folder, SCHEMA).rows, said
+    return read_served(folder, SCHEMA).rows, messages
 
 
-def test_whole_bodies_come_home_as_recorded_rows(site: Site) -> None:
+def test_collected_bodies_are_read_like_recorded_rows(site: Site) -> None:
     record(site, enabled=True)
     site.deploy()
     site.call("invoke", "--env", "dev")
 
-    rows, said = served_rows(site)
+    rows, messages = served_rows(site)
 
     example = read_contract(site.registry.folders["1"])
-    assert len(rows) == len(example.example)  # the smoke tests sent the same rows: kept once
+    assert len(rows) == len(example.example)  # the smoke tests sent the same rows, which count once
     assert set(rows["model_digest"]) == {site.registry.version("1").digest}
-    wanted = sorted(row["energy"] for row in example.answer)
-    assert sorted(rows["energy"]) == pytest.approx(wanted)
+    expected = sorted(row["energy"] for row in example.answer)
+    assert sorted(rows["energy"]) == pytest.approx(expected)
     assert sorted(rows["load"]) == sorted(row["load"] for row in example.example)
-    assert said[0].startswith("24 rows that heat answered since")  # three of the rollout, one call
+    assert messages[0].startswith(
+        "24 rows that heat answered since"
+    )  # three requests of the rollout, one call
 
 
 def put_lines(azure: StandIn, collection: str, *events: dict[str, Any], hour: str) -> None:
@@ -170,37 +176,39 @@ def event(id: str, data: Any, **more: Any) -> dict[str, Any]:
     return {"correlationid": id, "time": "2026-11-29T10:59:59Z", "data": data, **more}
 
 
-def test_columns_come_home_without_those_that_were_left_out(site: Site, azure: StandIn) -> None:
+def test_collected_columns_are_read_without_those_that_were_left_out(
+    site: Site, azure: StandIn
+) -> None:
     inputs = [{"time": "2026-11-29T10:00:00", "load": 1.0, "pressure": None}]
     outputs = [{"model_digest": "d1", "latency_ms": 2.5, "energy": 7.0, "is_high": True}]
     put_lines(azure, "model_inputs", event("a", inputs), event("b", inputs), hour="2026/11/29/10")
     late = event("c", None, datainblob="true")
     put_lines(azure, "model_outputs", event("a", outputs), late, hour="2026/11/29/11")
 
-    rows, said = served_rows(site, since=pd.Timestamp("2026-11-29 10:30"))
+    rows, messages = served_rows(site, since=pd.Timestamp("2026-11-29 10:30"))
 
     (row,) = rows.to_dict("records")
     assert (row["load"], row["energy"], row["latency_ms"]) == (1.0, 7.0, 2.5)
     assert row["unit"] is None
     assert row["request_id"] == "a"
-    assert said[1:] == [
+    assert messages[1:] == [
         "left out: 1 requests or answers have no counterpart",
         "left out: 1 are too large for a line of the collector",
     ]
 
 
-def test_older_hours_are_not_brought_home(site: Site, azure: StandIn) -> None:
+def test_older_hours_are_not_downloaded(site: Site, azure: StandIn) -> None:
     inputs = [{"time": "2026-11-29T10:00:00", "unit": "u", "load": 1.0, "pressure": 1.0}]
     outputs = [{"model_digest": "d1", "energy": 7.0, "is_high": True}]
     put_lines(azure, "model_inputs", event("a", inputs), hour="2026/11/29/10")
     put_lines(azure, "model_outputs", event("a", outputs), hour="2026/11/29/10")
 
     assert len(served_rows(site, since=pd.Timestamp("2026-11-29 10:59"))[0]) == 1
-    rows, said = served_rows(site, since=pd.Timestamp("2026-11-29 11:00"))
-    assert (len(rows), said) == (0, ["0 rows that heat answered since 2026-11-29 11:00 UTC"])
+    rows, messages = served_rows(site, since=pd.Timestamp("2026-11-29 11:00"))
+    assert (len(rows), messages) == (0, ["0 rows that heat answered since 2026-11-29 11:00 UTC"])
 
 
-def test_an_endpoint_of_which_nothing_was_collected_is_refused(site: Site) -> None:
+def test_an_endpoint_without_collected_answers_is_refused(site: Site) -> None:
     with pytest.raises(OperationError, match="has stored no answers of heat"):
         served_rows(site)
 
@@ -215,10 +223,10 @@ def test_answers_of_a_model_with_other_columns_are_counted(site: Site, azure: St
     answers = [event(id, answer) for id in "ab"] + [event("c", json.dumps(answer)), refused]
     put_lines(azure, "response", *answers, hour="2026/11/29/10")
 
-    rows, said = served_rows(site, since=pd.Timestamp("2026-11-29 10:00"))
+    rows, messages = served_rows(site, since=pd.Timestamp("2026-11-29 10:00"))
 
-    assert said == [
+    assert messages == [
         "2 rows that heat answered since 2026-11-29 10:00 UTC",
-        "left out: 1 are of a model with other columns, or cannot be read",
+        "left out: 1 belong to a model with other columns, or cannot be read",
     ]
-    assert len(rows) == 1  # of one unit and time: kept once
+    assert len(rows) == 1  # same unit and time, so one row

@@ -1,4 +1,4 @@
-"""Fixtures: a stand-in that the tests of a module share, and the real client led to it."""
+"""Fixtures: a stand-in that the tests of a module share, and the real client connected to it."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -31,7 +31,7 @@ def client(azure: StandIn) -> "Iterator[MLClient]":
 
 @pytest.fixture
 def ml(azure: StandIn, client: "MLClient") -> "Iterator[MLClient]":
-    """The same client, whose test asks nothing that the stand-in does not know."""
+    """The same client; its test must not send requests that the stand-in does not support."""
     azure.forget()
     yield client
     assert azure.refused == []

@@ -1,4 +1,4 @@
-"""The stand-in's endpoints as the real client sees them: what the service would refuse."""
+"""The stand-in's endpoints as the real client sees them, with the refusals of the service."""
 
 from typing import TYPE_CHECKING
 
@@ -14,7 +14,7 @@ ML = "Microsoft.MachineLearningServices/workspaces"
 
 @pytest.fixture
 def endpoint(ml: "MLClient", azure: StandIn) -> str:
-    """An endpoint with two deployments that were put there without running anything."""
+    """An endpoint with two deployments that are stored without being started."""
     from azure.ai.ml.entities import ManagedOnlineEndpoint
 
     ml.online_endpoints.begin_create_or_update(ManagedOnlineEndpoint(name="heat")).result()
@@ -29,19 +29,19 @@ def endpoint(ml: "MLClient", azure: StandIn) -> str:
 
 
 def route(ml: "MLClient", traffic: dict[str, int], mirror: dict[str, int] | None = None) -> None:
-    found = ml.online_endpoints.get("heat")
-    found.traffic, found.mirror_traffic = traffic, mirror or {}
-    ml.online_endpoints.begin_create_or_update(found).result()
+    endpoint = ml.online_endpoints.get("heat")
+    endpoint.traffic, endpoint.mirror_traffic = traffic, mirror or {}
+    ml.online_endpoints.begin_create_or_update(endpoint).result()
 
 
-def test_traffic_is_kept(ml: "MLClient", endpoint: str) -> None:
+def test_traffic_is_stored(ml: "MLClient", endpoint: str) -> None:
     route(ml, {"blue": 90, "green": 10})
     assert ml.online_endpoints.get(endpoint).traffic == {"blue": 90, "green": 10}
     assert [each.name for each in ml.online_deployments.list(endpoint)] == ["blue", "green"]
 
 
 @pytest.mark.parametrize(
-    ("traffic", "mirror", "said"),
+    ("traffic", "mirror", "message"),
     [
         ({"blue": 60}, {}, "sums to 60"),
         ({"blue": 90, "green": 20}, {}, "sums to 110"),
@@ -50,31 +50,31 @@ def test_traffic_is_kept(ml: "MLClient", endpoint: str) -> None:
         ({"blue": 90, "green": 10}, {"green": 10}, "cannot be mirrored to"),
     ],
 )
-def test_traffic_that_cannot_be_is_refused(
-    ml: "MLClient", endpoint: str, traffic: dict[str, int], mirror: dict[str, int], said: str
+def test_invalid_traffic_is_refused(
+    ml: "MLClient", endpoint: str, traffic: dict[str, int], mirror: dict[str, int], message: str
 ) -> None:
     from azure.core.exceptions import HttpResponseError
 
-    with pytest.raises(HttpResponseError, match=said):
+    with pytest.raises(HttpResponseError, match=message):
         route(ml, traffic, mirror)
 
 
-def test_what_has_traffic_cannot_be_deleted(ml: "MLClient", endpoint: str) -> None:
+def test_a_deployment_with_traffic_cannot_be_deleted(ml: "MLClient", endpoint: str) -> None:
     from azure.core.exceptions import HttpResponseError
 
     route(ml, {"blue": 100})
-    with pytest.raises(HttpResponseError, match="move it away first"):
+    with pytest.raises(HttpResponseError, match="set that to 0 first"):
         ml.online_deployments.begin_delete("blue", endpoint).result()
     ml.online_deployments.begin_delete("green", endpoint).result()
     assert [each.name for each in ml.online_deployments.list(endpoint)] == ["blue"]
 
 
-def test_keys_belong_to_endpoints_that_take_them(ml: "MLClient", endpoint: str) -> None:
+def test_an_endpoint_has_keys(ml: "MLClient", endpoint: str) -> None:
     assert ml.online_endpoints.get_keys(endpoint).primary_key
 
 
 def put(ml: "MLClient", **more: object) -> None:
-    """Put a deployment as the client would, until the service looks for what it serves."""
+    """Create a deployment of a model and an environment that do not exist."""
     from azure.ai.ml.entities import ManagedOnlineDeployment
 
     deployment = ManagedOnlineDeployment(
@@ -84,27 +84,27 @@ def put(ml: "MLClient", **more: object) -> None:
 
 
 @pytest.mark.parametrize(
-    ("names", "keywords", "said"),
+    ("names", "keywords", "message"),
     [
         ([], {}, "has no collections"),
         (["request"], {"sampling_rate": 1.5}, "is not between 0 and 1"),
         (["request"], {"rolling_rate": "year"}, "There is no rolling rate"),
-        ([f"c{n}" for n in range(6)], {}, "There may be 5 collections"),
+        ([f"c{n}" for n in range(6)], {}, "At most 5 collections"),
     ],
 )
-def test_a_collector_that_cannot_be_is_refused(
-    ml: "MLClient", endpoint: str, names: list[str], keywords: dict[str, object], said: str
+def test_an_invalid_collector_is_refused(
+    ml: "MLClient", endpoint: str, names: list[str], keywords: dict[str, object], message: str
 ) -> None:
     from azure.ai.ml.entities import DataCollector, DeploymentCollection
     from azure.core.exceptions import HttpResponseError
 
     collections = {name: DeploymentCollection(enabled="true") for name in names}
-    with pytest.raises(HttpResponseError, match=said):
+    with pytest.raises(HttpResponseError, match=message):
         put(ml, data_collector=DataCollector(collections, **keywords))
     assert [each.name for each in ml.online_deployments.list(endpoint)] == ["blue", "green"]
 
 
-def test_a_key_that_is_not_known_is_refused(ml: "MLClient", azure: StandIn, endpoint: str) -> None:
+def test_an_unknown_property_is_refused(ml: "MLClient", azure: StandIn, endpoint: str) -> None:
     from azure.core.exceptions import HttpResponseError
 
     with pytest.raises(HttpResponseError, match="egressPublicNetworkAccess"):
@@ -121,35 +121,35 @@ def put_on_cluster(ml: "MLClient", azure: StandIn, **keywords: object) -> None:
     ml.online_endpoints.begin_create_or_update(endpoint).result()
 
 
-def test_an_endpoint_of_a_cluster_has_an_address_and_tokens_of_it(
+def test_an_endpoint_on_a_cluster_has_the_address_and_tokens_of_the_cluster(
     ml: "MLClient", azure: StandIn
 ) -> None:
     put_on_cluster(ml, azure, auth_mode="aml_token")
 
-    found = ml.online_endpoints.get("cold")
+    endpoint = ml.online_endpoints.get("cold")
 
-    assert found.scoring_uri == "https://aks.cluster.example/api/v1/endpoint/cold/score"
+    assert endpoint.scoring_uri == "https://aks.cluster.example/api/v1/endpoint/cold/score"
     assert ml.online_endpoints.get_keys("cold").access_token
     assert ml.compute.get("aks").namespace == "default"
 
 
 @pytest.mark.parametrize(
-    ("keywords", "said"),
+    ("keywords", "message"),
     [
         ({"auth_mode": "aad_token"}, "Key or AMLToken"),
         ({"compute": "edge"}, "was not found"),
     ],
 )
-def test_an_endpoint_that_no_cluster_takes_is_refused(
-    ml: "MLClient", azure: StandIn, keywords: dict[str, object], said: str
+def test_an_endpoint_that_no_cluster_accepts_is_refused(
+    ml: "MLClient", azure: StandIn, keywords: dict[str, object], message: str
 ) -> None:
     from azure.core.exceptions import HttpResponseError
 
-    with pytest.raises(HttpResponseError, match=said):
+    with pytest.raises(HttpResponseError, match=message):
         put_on_cluster(ml, azure, name="icy", **keywords)
 
 
-def test_a_cluster_takes_no_managed_deployment_and_no_mirror(
+def test_a_cluster_accepts_no_managed_deployment_and_no_mirror(
     ml: "MLClient", azure: StandIn
 ) -> None:
     from azure.ai.ml.entities import ManagedOnlineDeployment
@@ -165,7 +165,7 @@ def test_a_cluster_takes_no_managed_deployment_and_no_mirror(
     properties = {"endpointComputeType": "Kubernetes", "provisioningState": "Succeeded"}
     properties |= {"scaleSettings": {"scaleType": "Default"}, "containerResourceRequirements": {}}
     azure._resources.put(f"{id}/deployments/red", {"properties": properties})
-    found = ml.online_endpoints.get("cold")
-    found.traffic, found.mirror_traffic = {}, {"red": 10}
-    with pytest.raises(HttpResponseError, match="mirror no traffic"):
-        ml.online_endpoints.begin_create_or_update(found).result()
+    endpoint = ml.online_endpoints.get("cold")
+    endpoint.traffic, endpoint.mirror_traffic = {}, {"red": 10}
+    with pytest.raises(HttpResponseError, match="cannot mirror traffic"):
+        ml.online_endpoints.begin_create_or_update(endpoint).result()

@@ -1,4 +1,4 @@
-"""The real client when the stand-in refuses, breaks off, or gets an unknown request."""
+"""The real client when the stand-in refuses, disconnects, or gets an unknown request."""
 
 import threading
 from collections.abc import Iterator
@@ -40,7 +40,7 @@ def upload(ml: "MLClient", folder: Path) -> None:
     ml.data.create_or_update(Data(name="t", version="1", type="uri_file", path=path))
 
 
-def asked(azure: StandIn, method: str, end: str) -> list[int | None]:
+def statuses(azure: StandIn, method: str, end: str) -> list[int | None]:
     return [r.status for r in azure.requests if r.method == method and r.path.endswith(end)]
 
 
@@ -48,7 +48,7 @@ def asked(azure: StandIn, method: str, end: str) -> list[int | None]:
 def test_passing_faults_are_retried(ml: "MLClient", azure: StandIn, status: int) -> None:
     azure.fail("GET", WORKSPACE, status, times=2)
     assert ml.workspaces.get(azure.workspace).name == azure.workspace
-    assert asked(azure, "GET", "/workspaces/stand-in") == [status, status, 200]
+    assert statuses(azure, "GET", "/workspaces/stand-in") == [status, status, 200]
 
 
 @pytest.mark.parametrize(
@@ -60,7 +60,7 @@ def test_a_refusal_is_not_retried(ml: "MLClient", azure: StandIn, status: int, c
     azure.fail("GET", WORKSPACE, status)
     with pytest.raises(HttpResponseError, match=code):
         ml.workspaces.get(azure.workspace)
-    assert asked(azure, "GET", "/workspaces/stand-in") == [status]
+    assert statuses(azure, "GET", "/workspaces/stand-in") == [status]
 
 
 def test_a_wrong_secret_is_refused(
@@ -88,16 +88,14 @@ def test_a_federated_token_is_accepted(tmp_path: Path, monkeypatch: pytest.Monke
         assert credential.get_token("https://management.azure.com/.default").token
 
 
-def test_an_upload_that_breaks_off_is_retried(
-    ml: "MLClient", azure: StandIn, tmp_path: Path
-) -> None:
+def test_an_interrupted_upload_is_retried(ml: "MLClient", azure: StandIn, tmp_path: Path) -> None:
     azure.drop("PUT", FILE)
     upload(ml, tmp_path)
-    assert asked(azure, "PUT", "/t.csv") == [None, 201, 200]
+    assert statuses(azure, "PUT", "/t.csv") == [None, 201, 200]
     assert [len(azure.blobs[key]) for key in azure.uploads] == [4000]
 
 
-def test_an_upload_that_always_breaks_off_registers_nothing(
+def test_an_upload_that_is_always_interrupted_registers_nothing(
     ml: "MLClient", azure: StandIn, tmp_path: Path
 ) -> None:
     from azure.core.exceptions import ServiceRequestError, ServiceResponseError
@@ -118,7 +116,7 @@ def test_a_refused_upload_registers_nothing(ml: "MLClient", azure: StandIn, tmp_
     assert list(ml.data.list("t")) == []
 
 
-def test_what_is_not_known_is_refused_and_noted(ml: "MLClient", azure: StandIn) -> None:
+def test_an_unknown_request_is_refused_and_recorded(ml: "MLClient", azure: StandIn) -> None:
     from azure.core.exceptions import HttpResponseError
 
     with pytest.raises(HttpResponseError, match="does not support GET"):
@@ -127,7 +125,7 @@ def test_what_is_not_known_is_refused_and_noted(ml: "MLClient", azure: StandIn) 
 
 
 @pytest.mark.usefixtures("ml")
-def test_an_unknown_host_is_refused_and_noted(azure: StandIn) -> None:
+def test_an_unknown_host_is_refused_and_recorded(azure: StandIn) -> None:
     import requests
 
     with pytest.raises(requests.exceptions.ProxyError):

@@ -22,7 +22,7 @@ def error(ml: "MLClient", name: str) -> str:
     return str(failure.value)
 
 
-def verdicts(ml: "MLClient", name: str) -> dict[str, str]:
+def statuses(ml: "MLClient", name: str) -> dict[str, str]:
     return {step.display_name: step.status for step in ml.jobs.list(parent_job_name=name)}
 
 
@@ -31,14 +31,14 @@ def log(ml: "MLClient", step: str, folder: Path) -> str:
     return (folder / "artifacts" / "user_logs" / "std_log.txt").read_text()
 
 
-def test_a_job_runs_from_what_was_uploaded(
+def test_a_job_runs_from_the_uploaded_files(
     ml: "MLClient", azure: StandIn, small: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     name = submit(ml, small, STEPS, outputs=OUTPUTS)
     ml.jobs.stream(name)
     assert f"Completing processing run id {name}_train: Completed" in capsys.readouterr().out
     assert ml.jobs.get(name).status == "Completed"
-    assert verdicts(ml, name) == {"prepare": "Completed", "train": "Completed"}
+    assert statuses(ml, name) == {"prepare": "Completed", "train": "Completed"}
     assert sorted(Path(key).name for key in azure.uploads) == ["double.py", "raw.csv"]
     assert log(ml, f"{name}_prepare", small / "log") == "doubling\n"
 
@@ -54,24 +54,22 @@ def test_a_failing_step_fails_the_job(ml: "MLClient", small: Path) -> None:
     failing = PREPARE | {"command": f"echo no luck >&2; cat {ref('inputs.raw')}; exit 3"}
     name = submit(ml, small, {"prepare": failing, "train": TRAIN}, outputs=OUTPUTS)
     assert "Failed nodes: /prepare" in error(ml, name)
-    assert verdicts(ml, name) == {"prepare": "Failed"}
+    assert statuses(ml, name) == {"prepare": "Failed"}
     assert log(ml, f"{name}_prepare", small / "log") == "no luck\n1,2\n"
 
 
-@pytest.mark.parametrize(("goes_on", "ran"), [(True, ["bad", "good"]), (False, ["bad"])])
-def test_after_a_failure_independent_steps_run_if_the_job_says_so(
-    ml: "MLClient", small: Path, goes_on: bool, ran: list[str]
+@pytest.mark.parametrize(("continues", "ran"), [(True, ["bad", "good"]), (False, ["bad"])])
+def test_independent_steps_run_after_a_failure_if_the_job_allows_it(
+    ml: "MLClient", small: Path, continues: bool, ran: list[str]
 ) -> None:
-    settings = {"default_compute": CLUSTER, "continue_on_step_failure": goes_on}
+    settings = {"default_compute": CLUSTER, "continue_on_step_failure": continues}
     steps = {"bad": {"command": "exit 1"}, "good": {"command": "exit 0"}}
     name = submit(ml, small, steps, settings=settings)
     error(ml, name)
-    assert sorted(verdicts(ml, name)) == ran
+    assert sorted(statuses(ml, name)) == ran
 
 
-def test_the_client_refuses_a_command_that_names_what_it_has_not(
-    ml: "MLClient", small: Path
-) -> None:
+def test_the_client_refuses_a_command_with_an_unknown_input(ml: "MLClient", small: Path) -> None:
     from azure.ai.ml.exceptions import MlException
 
     with pytest.raises(MlException, match="Invalid data binding expression"):
@@ -94,10 +92,10 @@ def test_a_held_job_is_canceled_before_a_step_starts(
         assert ml.jobs.get(name).status == "Running"
         ml.jobs.begin_cancel(name).result()
         assert ml.jobs.get(name).status == "Canceled"
-    assert verdicts(ml, name) == {}
+    assert statuses(ml, name) == {}
 
 
-def test_a_released_job_goes_on(ml: "MLClient", azure: StandIn, small: Path) -> None:
+def test_a_released_job_continues(ml: "MLClient", azure: StandIn, small: Path) -> None:
     with azure.hold():
         name = submit(ml, small, STEPS, outputs=OUTPUTS)
     ml.jobs.stream(name)

@@ -22,7 +22,7 @@ def test_named_outputs_are_downloaded(ml: "MLClient", small: Path, output: str) 
 
 
 @pytest.mark.xfail(raises=TypeError, strict=True, reason="a bug of azure-ai-ml 1.35.2")
-def test_a_model_that_run_history_tells_of_is_downloaded(
+def test_a_model_that_run_history_lists_is_downloaded(
     ml: "MLClient", azure: StandIn, small: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(azure, "reports_models", True)
@@ -72,9 +72,11 @@ def test_missing_data_fail_the_step(ml: "MLClient", small: Path) -> None:
         ml.jobs.stream(name)
 
 
-def test_an_output_goes_where_the_job_wants_it(ml: "MLClient", azure: StandIn, small: Path) -> None:
-    there = f"azureml://datastores/workspaceblobstore/paths/mine/{ref('name')}/"
-    step = PREPARE | {"outputs": {"features": {"type": "uri_folder", "path": there}}}
+def test_an_output_is_written_to_the_path_in_the_job(
+    ml: "MLClient", azure: StandIn, small: Path
+) -> None:
+    path = f"azureml://datastores/workspaceblobstore/paths/mine/{ref('name')}/"
+    step = PREPARE | {"outputs": {"features": {"type": "uri_folder", "path": path}}}
     name = submit(ml, small, {"prepare": step})
     ml.jobs.stream(name)
     assert azure.blobs[f"standin/azureml/mine/{name}_prepare/f.csv"] == b"1,2\n1,2\n"

@@ -10,7 +10,7 @@ TESTS = """
 import sys
 
 
-def test_what_asks_for_nothing_imports_nothing():
+def test_without_the_fixture_nothing_is_imported():
     assert not {"azure", "mlflow", "kedro", "cryptography"} & set(sys.modules)
 
 
@@ -25,7 +25,7 @@ def test_the_client_talks_to_the_stand_in(azure_stand_in):
     assert azure_stand_in.requests
 
 
-def test_what_is_not_known_fails_the_test(azure_stand_in):
+def test_an_unknown_request_fails_the_test(azure_stand_in):
     import requests
 
     try:
@@ -35,7 +35,7 @@ def test_what_is_not_known_fails_the_test(azure_stand_in):
 """
 
 
-def test_a_project_uses_the_fixture_and_others_pay_nothing(tmp_path: Path) -> None:
+def test_a_project_uses_the_fixture_and_other_tests_import_nothing(tmp_path: Path) -> None:
     (tmp_path / "test_mine.py").write_text(TESTS, encoding="utf-8")
     (tmp_path / "pytest.ini").write_text("[pytest]\nfilterwarnings = error\n", encoding="utf-8")
     ran = subprocess.run(

@@ -70,7 +70,7 @@ def test_quota(ml: "MLClient", azure: StandIn) -> None:
     assert "STANDARD_DS3_V2" in [size.name for size in ml.compute.list_sizes()]
 
 
-def test_environments_of_both_kinds(ml: "MLClient", azure: StandIn, tmp_path: Path) -> None:
+def test_docker_and_conda_environments(ml: "MLClient", azure: StandIn, tmp_path: Path) -> None:
     from azure.ai.ml.entities import BuildContext, Environment
 
     (tmp_path / "Dockerfile").write_text("FROM debian:12\n")
@@ -111,7 +111,7 @@ def test_data_assets_keep_their_content(ml: "MLClient", azure: StandIn, tmp_path
     assert absent(ml.data.get, "weather", "cd34")
 
 
-def test_models_count_their_versions(ml: "MLClient", tmp_path: Path) -> None:
+def test_versions_of_models_are_numbered(ml: "MLClient", tmp_path: Path) -> None:
     from azure.ai.ml.entities import Model
 
     (tmp_path / "m").mkdir()
@@ -149,7 +149,7 @@ def small_job(folder: Path, **step: Any) -> Any:
 
 
 @pytest.mark.parametrize("step", [{"environment": "azureml:none:1"}, {"compute": "azureml:none"}])
-def test_a_job_that_names_what_there_is_not_is_refused(
+def test_a_job_with_a_missing_environment_or_compute_is_refused(
     ml: "MLClient", tmp_path: Path, step: dict[str, str]
 ) -> None:
     from azure.ai.ml.exceptions import MlException
@@ -160,7 +160,7 @@ def test_a_job_that_names_what_there_is_not_is_refused(
     assert [job.name for job in ml.jobs.list()] == []
 
 
-def test_steps_in_a_circle_are_refused(ml: "MLClient", tmp_path: Path) -> None:
+def test_steps_in_a_cycle_are_refused(ml: "MLClient", tmp_path: Path) -> None:
     from azure.ai.ml import load_job
     from azure.core.exceptions import HttpResponseError
 
@@ -176,7 +176,7 @@ def test_steps_in_a_circle_are_refused(ml: "MLClient", tmp_path: Path) -> None:
         ml.jobs.create_or_update(load_job(tmp_path / "job.yml"))
 
 
-def test_a_job_that_is_no_pipeline_is_not_known(
+def test_a_job_that_is_not_a_pipeline_is_not_supported(
     ml: "MLClient", azure: StandIn, tmp_path: Path
 ) -> None:
     from azure.ai.ml import command

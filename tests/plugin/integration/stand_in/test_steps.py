@@ -26,10 +26,10 @@ def azure(tmp_path_factory: pytest.TempPathFactory, database: Path) -> Iterator[
 
 
 def test_literals_arrive_as_text(ml: "MLClient", azure: StandIn, small: Path) -> None:
-    given = {"share": 0.6, "flag": True, "text": "two words", "count": 3, "word": "true"}
-    command = "; ".join(f"echo '{ref(f'inputs.{name}')}'" for name in given)
-    inputs = {name: ref(f"parent.inputs.{name}") for name in given}
-    name = submit(ml, small, {"say": {"command": command, "inputs": inputs}}, inputs=given)
+    literals = {"share": 0.6, "flag": True, "text": "two words", "count": 3, "word": "true"}
+    command = "; ".join(f"echo '{ref(f'inputs.{name}')}'" for name in literals)
+    inputs = {name: ref(f"parent.inputs.{name}") for name in literals}
+    name = submit(ml, small, {"say": {"command": command, "inputs": inputs}}, inputs=literals)
     ml.jobs.stream(name)
     assert azure.steps["say"].log.splitlines() == ["0.6", "True", "two words", "3", "true"]
 
@@ -62,7 +62,7 @@ def test_spark_runs_its_entry(ml: "MLClient", azure: StandIn, small: Path) -> No
     assert azure.steps["spark"].resources["instance_type"] == "standard_e4s_v3"
 
 
-def test_what_a_distributed_step_asked_for_is_noted(
+def test_the_settings_of_a_distributed_step_are_recorded(
     ml: "MLClient", azure: StandIn, small: Path
 ) -> None:
     step = PREPARE | {

@@ -13,7 +13,7 @@ from kedro_azure_mlops.testing import StandIn
 def azure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[StandIn]:
     import fsspec
 
-    fsspec.get_filesystem_class("abfs").clear_instance_cache()  # they remember earlier answers
+    fsspec.get_filesystem_class("abfs").clear_instance_cache()  # instances cache earlier answers
     with StandIn(tmp_path / "azure") as azure:
         for name, value in azure.environment.items():
             monkeypatch.setenv(name, value)

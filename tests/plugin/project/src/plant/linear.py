@@ -1,4 +1,4 @@
-"""A light scorer for models whose coefficients are written beside them, in ``linear.json``."""
+"""A light scorer for models whose folder has their coefficients, in ``linear.json``."""
 
 import json
 from pathlib import Path
@@ -9,15 +9,19 @@ from kedro_azure_mlops.contract import Columns, Schema, read_contract
 
 
 class Linear:
-    """Energy of each row, and whether it is above the threshold."""
+    """Predicts the energy of each row, and flags rows above the threshold."""
 
     def __init__(self, schema: Schema, numbers: dict[str, float]) -> None:
         self.schema, self.numbers = schema, numbers
 
     def score(self, columns: Columns, wanted: np.ndarray | None = None) -> Columns:
-        of = self.numbers
-        energy = of["load"] * columns["load"] + of["pressure"] * columns["pressure"] + of["base"]
-        high = (energy > of["threshold"]).astype(object)
+        numbers = self.numbers
+        energy = (
+            numbers["load"] * columns["load"]
+            + numbers["pressure"] * columns["pressure"]
+            + numbers["base"]
+        )
+        high = (energy > numbers["threshold"]).astype(object)
         rows = slice(None) if wanted is None else wanted
         return {"energy": energy[rows], "is_high": high[rows]}
 

@@ -12,8 +12,8 @@ FEATURES = ["load", "pressure"]
 
 def clean(raw: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, Any]]:
     clean = raw.dropna().reset_index(drop=True)
-    content = hashlib.sha256(clean.to_csv(index=False).encode()).hexdigest()
-    return clean, {"rows": len(clean), "fingerprint": content}
+    digest = hashlib.sha256(clean.to_csv(index=False).encode()).hexdigest()
+    return clean, {"rows": len(clean), "fingerprint": digest}
 
 
 def split(hours: pd.DataFrame, train_fraction: float) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -30,7 +30,7 @@ def fit(train: pd.DataFrame, model: dict[str, Any]) -> Any:
 
 
 def predict(model: Any, test: pd.DataFrame) -> pd.DataFrame:
-    # rounded: the last bit of BLAS differs with where an array lies in memory
+    # rounded: the last bit of BLAS results depends on the memory address of an array
     return test.assign(prediction=np.round(model.predict(test[FEATURES]), 9))
 
 
@@ -41,7 +41,9 @@ def compare(
     if champion.model is not None:
         rows["champion"] = champion.model.predict(test[FEATURES])
     rows["mean"] = np.full(len(test), train["energy"].mean())
-    table = {name: _measure(test["energy"].to_numpy(), found) for name, found in rows.items()}
+    table = {
+        name: _measure(test["energy"].to_numpy(), predicted) for name, predicted in rows.items()
+    }
     compared = {"version": champion.version, "problem": champion.problem, "incomparable": None}
     return pd.DataFrame.from_dict(table, orient="index").rename_axis("model"), compared
 

@@ -1,4 +1,4 @@
-"""A scorer with history: compares the load of a unit with what it was the hours before."""
+"""A scorer with history: compares the load of a unit with its load in the hours before."""
 
 from pathlib import Path
 from typing import Any
@@ -8,14 +8,14 @@ import numpy as np
 from kedro_azure_mlops.contract import Column, Columns, History, Schema, UnusableModelError
 
 WEIGHTS = "rolling.json"
-ROWS = 3  # that a mean is made of, if they are of the last day
+ROWS = 3  # in a mean at most, if they are of the last day
 _DAY = np.timedelta64(1, "D")
 
 
 class RollingLoad:
-    """The mean load of the last three rows of a day, and whether this one is far from it.
+    """Computes the deviation from the mean load of the last three rows of a day, and flags it.
 
-    Units that are not known have no answer.
+    Unknown units have no answer.
     """
 
     engine = "the rolling mean"
@@ -50,13 +50,13 @@ class RollingLoad:
         if len(load) and load.max() > 190:
             raise ValueError("the loads are too large for a mean")
         flags = np.array([None if np.isnan(v) else abs(v) > self.limit for v in deviation], object)
-        found: dict[str, Any] = {"deviation": deviation, "is_far": flags}
-        return found if wanted is None else {name: part[wanted] for name, part in found.items()}
+        outputs: dict[str, Any] = {"deviation": deviation, "is_far": flags}
+        return outputs if wanted is None else {name: part[wanted] for name, part in outputs.items()}
 
 
 def load(folder: Path) -> RollingLoad:
     """Load the scorer of a model folder."""
-    from .weights import read_weights  # late, as heavy modules are imported
+    from .weights import read_weights  # imported late, like heavy modules
 
     try:
         return RollingLoad(**read_weights(folder / WEIGHTS))

@@ -1,4 +1,4 @@
-"""A Kedro project as others write it: configuration in conf/, nothing of the template."""
+"""An ordinary Kedro project: configuration in conf/, nothing from the template."""
 
 CONFIG_LOADER_ARGS = {
     "base_env": "base",
