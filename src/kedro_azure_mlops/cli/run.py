@@ -127,10 +127,10 @@ def _user_error(error: Exception, options: dict[str, Any]) -> click.ClickExcepti
     if name is not None:
         return _refusal(f"There is no pipeline {name}; see: kedro registry list", 2)
     if isinstance(error, DatasetError):
-        from kedro_azure_mlops.dataset_types import fault_of_type
+        from kedro_azure_mlops.catalog_entries import fault_of_entry
 
         source = options.get("conf_source")
-        fault = fault_of_type(error, options.get("env"), Path(source) if source else None)
+        fault = fault_of_entry(error, options.get("env"), Path(source) if source else None)
         if fault or any(isinstance(cause, OSError) for cause in causes):
             return _refusal(fault or str(error), 2)
     why = _fault_of_filters(error, options) or _fault_of_configuration(error, options)

@@ -352,11 +352,11 @@ def _missing_metric(name: str, metric: str, ours: Numbers) -> Rule:
 
 
 def _closest(metric: str, ours: Numbers) -> str | None:
-    """Find the measured metric with the closest name; slice metrics match only each other."""
-    is_slice_metric = metric.endswith(_WORST)
-    known = {one.lower(): one for one in ours if one.endswith(_WORST) is is_slice_metric}
-    found = get_close_matches(metric.lower(), known, n=1, cutoff=_CLOSE)
-    return known[found[0]] if found else None
+    """Find the metric of all data with the closest name; None if a slice lacks such a metric."""
+    known = {one.lower(): one for one in ours if not one.endswith(_WORST)}
+    name = metric.removesuffix(_WORST)
+    found = get_close_matches(name.lower(), known, n=1, cutoff=_CLOSE)
+    return known[found[0]] if found and known[found[0]] != name else None
 
 
 def _label(rule: Criterion) -> str:

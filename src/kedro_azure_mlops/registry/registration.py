@@ -90,6 +90,8 @@ def read_last_run(
             paths = bring([port_of(name) for name in ports])
             loader["catalog"] = bind(loader["catalog"], {k: str(v) for k, v in paths.items()})
         catalog = context.catalog
+        if config.gate.decision:
+            refuse_unknown_entry(catalog, config.gate.decision, "gate.decision")
         if missing := [name for name in required if not catalog.exists(name)]:
             raise OperationError(
                 f"The last run has not written {', '.join(missing)}. Type: kedro run --env {env}"
@@ -135,8 +137,11 @@ def read_decision(root: Path, env: str, champion: Callable[[], Version | None]) 
     with KedroSession.create(project_path=root, env=env) as session:
         catalog = session.load_context().catalog
         decision = config.gate.decision
-        if decision and not catalog.exists(decision):
-            raise OperationError(f"no run has reached the gate yet. Type: kedro run --env {env}")
+        if decision:
+            refuse_unknown_entry(catalog, decision, "gate.decision")
+            if not catalog.exists(decision):
+                todo = f"Type: kedro run --env {env}"
+                raise OperationError(f"no run has reached the gate yet. {todo}")
         model = config.tracking.model
         judged_model = None
         if model:

@@ -147,7 +147,7 @@ def remove_entry(project: Project, name: str) -> None:
 def test_missing_kedro_datasets_are_suggested(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("kedro_azure_mlops.dataset_types._DATASETS", "kedro_datasets_gone")
+    monkeypatch.setattr("kedro_azure_mlops.catalog_entries._DATASETS", "kedro_datasets_gone")
     file = project.path / "conf" / "base" / "catalog.yml"
     text = file.read_text(encoding="utf-8").replace("text.TextDataset", "pandas.NoneOfThem")
     file.write_text(text, encoding="utf-8")
@@ -168,6 +168,54 @@ def test_a_bug_in_a_dataset_module_keeps_its_traceback(
     result = kedro_run(project, monkeypatch, "--env", "other")
     assert isinstance(result.exception, DatasetError)
     assert isinstance(result.exception.__cause__, ZeroDivisionError)
+
+
+@pytest.mark.parametrize(
+    ("settings", "why"),
+    [
+        (
+            "type: pandas.CSVDataset, filepth: x",
+            "sets filepth, which a CSVDataset does not accept. Did you mean filepath?",
+        ),
+        (
+            "type: pandas.CSVDataset, filepath: x, colour: red",
+            "sets colour, which a CSVDataset does not accept. It accepts: filepath,",
+        ),
+        ("type: pandas.CSVDataset", "lacks filepath, which a CSVDataset requires"),
+        ("filepath: x", "has no type. Set it, such as type: pandas.CSVDataset"),
+    ],
+)
+def test_a_wrong_argument_of_a_dataset_is_named_with_its_entry_and_file(
+    project: Project, monkeypatch: pytest.MonkeyPatch, settings: str, why: str
+) -> None:
+    remove_entry(project, "summary")
+    folder = project.path / "conf" / "other"
+    folder.mkdir()
+    (folder / "catalog.yml").write_text(f"summary: {{{settings}}}", encoding="utf-8")
+    result = kedro_run(project, monkeypatch, "--env", "other")
+    assert result.exit_code == 2
+    message = f"conf/other/catalog.yml: the entry summary {why}"
+    assert message in " ".join(result.output.replace("next: ", "").split())
+
+
+def test_an_error_inside_a_dataset_keeps_its_traceback(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (project.path / "faulty_types.py").write_text(
+        "from kedro.io import MemoryDataset\n\n\n"
+        "class Faulty(MemoryDataset):\n"
+        "    def __init__(self):\n"
+        "        super().__init__(filepth=1)\n",
+        encoding="utf-8",
+    )
+    monkeypatch.syspath_prepend(project.path)
+    remove_entry(project, "summary")
+    folder = project.path / "conf" / "other"
+    folder.mkdir()
+    (folder / "catalog.yml").write_text("summary: {type: faulty_types.Faulty}", encoding="utf-8")
+    result = kedro_run(project, monkeypatch, "--env", "other")
+    assert isinstance(result.exception, DatasetError)
+    assert isinstance(result.exception.__cause__, TypeError)
 
 
 @pytest.mark.parametrize("arguments", [["--to-nodes", "fit"], ["--to-outputs", "model"]])

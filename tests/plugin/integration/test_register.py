@@ -1,6 +1,7 @@
 """Runs register their models, and the command registers the model of a run elsewhere."""
 
 import json
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -274,15 +275,27 @@ def test_the_gate_is_shown_with_every_reason(
 
 
 @pytest.mark.parametrize("command", ["gate", "register"])
-def test_a_model_that_the_catalog_lacks_is_reported_with_the_closest_entry(
-    trained: Project, other_registry: Registry, mlops: Command, command: str
+@pytest.mark.parametrize(
+    ("key", "right", "wrong"),
+    [("tracking.model", "model", "modle"), ("gate.decision", "gate", "gaet")],
+)
+def test_an_entry_that_the_catalog_lacks_is_reported_with_the_closest_one(
+    trained: Project,
+    other_registry: Registry,
+    mlops: Command,
+    key: str,
+    right: str,
+    wrong: str,
+    command: str,
 ) -> None:
     base = trained.path / "conf/base/mlops.yml"
-    wrong = base.read_bytes().replace(b"  model: model\n", b"  model: modle\n")
-    with changed(base, wrong):
+    name = key.rpartition(".")[2]
+    text = base.read_text(encoding="utf-8")
+    text = re.sub(rf"(?m)^  {name}: .+$", f"  {name}: {wrong}", text)
+    with changed(base, text.encode()):
         result = mlops(command, "--env", "dev")
     assert result.status == 2
-    message = "mlops.yml: tracking.model: there is no catalog entry modle. Did you mean model?"
+    message = f"mlops.yml: {key}: there is no catalog entry {wrong}. Did you mean {right}?"
     assert message in result.err
     assert other_registry.versions() == []
     assert mlops(command, "--env", "dev").status == 0

@@ -156,11 +156,20 @@ def test_a_misspelled_metric_is_reported_with_the_measured_one(metric: str, hint
     assert decide(table, NONE_YET, gate(rule | {"metric": "average_precision"}), COST)["passed"]
 
 
-def test_a_metric_of_all_data_is_not_suggested_for_one_of_a_slice() -> None:
+@pytest.mark.parametrize(
+    ("metric", "hint"),
+    [
+        ("average_precision", ""),  # measured on all data, but not by slice
+        ("average_precison", ". Did you mean average_precision?"),
+    ],
+)
+def test_a_misspelled_metric_of_slices_is_reported_with_the_measured_one(
+    metric: str, hint: str
+) -> None:
     table = comparison().assign(average_precision=0.5)
-    rule = {"metric": "average_precision", "minimum": 0.1, "slice": "worst"}
+    rule = {"metric": metric, "minimum": 0.1, "slice": "worst"}
     decision = decide(table, NONE_YET, gate(rule), COST)
-    assert reasons(decision, False) == ["missing metric: average_precision.worst"]
+    assert reasons(decision, False) == [f"missing metric: {metric}.worst{hint}"]
 
 
 def test_a_champion_that_cannot_be_compared_is_replaced_only_if_configured() -> None:

@@ -1,6 +1,7 @@
-"""Explain why the type of a catalog entry cannot be loaded."""
+"""Explain why Kedro cannot create the dataset of a catalog entry."""
 
 import importlib
+import inspect
 import os
 import re
 from collections.abc import Iterator
@@ -13,14 +14,18 @@ from traceback import walk_tb
 from kedro_azure_mlops.errors import first_line
 
 _PARSING = re.compile(r"An exception occurred when parsing config for dataset '(.+?)':\n")
+_BUILDING = re.compile(
+    r"Dataset '(.+?)' must only contain arguments valid for .+ of '(.+)\.(\w+)'\.$"
+)
+_ARGUMENTS = re.compile(r"(\w+)\.__init__\(\) (got an unexpected|missing \d+ required) .*?('.+)")
 _LACKING = re.compile(r"install the missing dependencies for ([\w.]+)")
 _DATASETS = "kedro_datasets"
 
 
-def fault_of_type(
+def fault_of_entry(
     error: BaseException, env: str | None = None, source: Path | None = None
 ) -> str | None:
-    """Return a message with the file and entry whose type cannot be loaded, and the fix.
+    """Return a message with the file, the entry, why it is not valid, and the fix.
 
     Parameters
     ----------
@@ -31,18 +36,48 @@ def fault_of_type(
 
     Returns
     -------
-        None for other errors, such as one raised by the module that defines the type.
+        None for other errors, such as one raised by the module that defines the type or by the
+        dataset itself.
     """
     lacking = _LACKING.search(str(error))
     if lacking and _is_not_installed(lacking[1]):
         return _install(lacking[1])
-    parsing, kind = _PARSING.match(str(error)), _type_of(error)
-    why = _reason(kind, error.__cause__) if parsing and kind else None
-    if why is None or parsing is None or kind is None:
+    fault = _fault_of_type(error) or _fault_of_arguments(error)
+    if fault is None:
         return None
-    file = _file_of(parsing[1], kind, env, source)
+    entry, text, why = fault
+    file = _file_of(entry, text, env, source)
     where = f"{Path(os.path.relpath(file)).as_posix()}: the" if file else "The catalog's"
-    return f"{where} entry {parsing[1]} has the type {kind}, which {why}"
+    return f"{where} entry {entry} {why}"
+
+
+def _fault_of_type(error: BaseException) -> tuple[str, str, str] | None:
+    """Return an entry whose type cannot be loaded, a text that its file contains, and why."""
+    parsing = _PARSING.match(str(error))
+    if parsing is None:
+        return None
+    entry = parsing[1]
+    if "'type' is missing" in str(error):
+        return entry, entry, "has no type. Set it, such as type: pandas.CSVDataset"
+    kind = _type_of(error)
+    why = _reason(kind, error.__cause__) if kind else None
+    return (entry, kind, f"has the type {kind}, which {why}") if kind and why else None
+
+
+def _fault_of_arguments(error: BaseException) -> tuple[str, str, str] | None:
+    """Return an entry with a wrong or missing argument, a text that its file contains, and why."""
+    building = _BUILDING.search(str(error))
+    found = _ARGUMENTS.match(str(error.__cause__))
+    if building is None or found is None or found[1] != building[3]:
+        return None  # such as a TypeError inside the constructor
+    entry, module, kind = building.groups()
+    names = re.findall(r"'(\w+)'", found[3])
+    if found[2].startswith("missing"):
+        return entry, kind, f"lacks {', '.join(names)}, which a {kind} requires"
+    accepted = list(inspect.signature(getattr(importlib.import_module(module), kind)).parameters)
+    close = get_close_matches(names[0], accepted, n=1)
+    hint = f"Did you mean {close[0]}?" if close else f"It accepts: {', '.join(accepted)}."
+    return entry, names[0], f"sets {names[0]}, which a {kind} does not accept. {hint}"
 
 
 def _install(kind: str) -> str:
@@ -132,8 +167,8 @@ def _types_in(module: str) -> list[str]:
     return []
 
 
-def _file_of(entry: str, kind: str, env: str | None, source: Path | None) -> Path | None:
-    """Find the file with an entry or its factory pattern; None if no file has the type."""
+def _file_of(entry: str, text: str, env: str | None, source: Path | None) -> Path | None:
+    """Find the file with an entry or its factory pattern; None if no file has its text."""
     from kedro.framework.project import settings
 
     source, known = source or Path.cwd() / settings.CONF_SOURCE, settings.CONFIG_LOADER_ARGS
@@ -144,6 +179,6 @@ def _file_of(entry: str, kind: str, env: str | None, source: Path | None) -> Pat
         for file in files
         if "catalog" in file.relative_to(source).as_posix()
     }
-    named = [file for file, text in texts.items() if kind in text]
+    named = [file for file, content in texts.items() if text in content]
     key = re.compile(rf"(?m)^[\"']?{re.escape(entry)}[\"']?\s*:")
     return next((file for file in named if key.search(texts[file])), next(iter(named), None))
