@@ -1,11 +1,11 @@
 """Write the plugin's three files into a Kedro project without overwriting any."""
 
 import platform
-import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from kedro_azure_mlops.azure.environment import names_plugin
 from kedro_azure_mlops.config import bootstrap, configuration_folder, refuse_no_project
 
 _MLOPS = """\
@@ -168,7 +168,7 @@ def initialise(root: Path) -> Written:
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(text, encoding="utf-8", newline="\n")
         written.new.append(path)
-    if azureml in written.new and not any(_names_plugin(root / lock) for lock in locks):
+    if azureml in written.new and not names_plugin(root, locks):
         written.lacking.extend(locks)
     return written
 
@@ -201,15 +201,6 @@ def _ports(root: Path) -> tuple[list[str], list[str], str | None]:
 def _locks(root: Path) -> list[str]:
     locks = sorted(file.relative_to(root).as_posix() for file in root.glob("requirements/*.txt"))
     return locks or ["requirements.txt"]
-
-
-def _names_plugin(file: Path) -> bool:
-    """Return whether a requirements file names the plugin, as a package or as a wheel of it."""
-    if not file.is_file():
-        return False
-    text = re.sub(r"(^|\s)#.*", "", file.read_text(encoding="utf-8", errors="replace"))
-    name = r"(?<![-\w])kedro[-_.]azure[-_.]mlops(?![-_]?[a-z])"
-    return re.search(name, text, re.IGNORECASE) is not None
 
 
 def _block(names: list[str]) -> str:

@@ -6,6 +6,7 @@ import platform
 import shutil
 import tomllib
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -19,6 +20,7 @@ from yaml import YAMLError
 from kedro_azure_mlops.azure.environment import (
     WHEELS,
     Pin,
+    names_plugin,
     pins,
     read_lock,
     refuse_changed_wheels,
@@ -27,8 +29,10 @@ from kedro_azure_mlops.azure.environment import (
 from kedro_azure_mlops.azure.identity import INSTALL_AZURE, INSTALL_AZURE_LOCK
 from kedro_azure_mlops.azure.snapshot import files_to_upload, refuse_links_that_leave
 from kedro_azure_mlops.config import (
+    Environment,
     configuration_folder,
     environments,
+    read_azureml,
     read_mlops,
     refuse_no_project,
 )
@@ -93,8 +97,10 @@ def check(env: str | None = None, *, root: Path | None = None) -> Iterator[tuple
     for name in names:
         results = list(check_project(root, name))
         yield from ((name, result) for result in results)
-        if _has_configuration(root, name, "azureml") and all(result.is_ok for result in results):
-            sends_jobs.append(name)
+        if _has_configuration(root, name, "azureml"):
+            yield from ((name, result) for result in job_packages(root, name))
+            if all(result.is_ok for result in results):
+                sends_jobs.append(name)
     if lacks_azure:
         yield "Azure", Check(True, f"not checked: {NO_CLIENT}: {INSTALL_AZURE}", is_note=True)
         return
@@ -320,6 +326,21 @@ def compiles(root: Path, env: str) -> Check:
     except (OperationError, YAMLError) as error:
         return Check(False, str(error))
     return Check(True, f"the configuration compiles, steps: {', '.join(steps)}")
+
+
+def job_packages(root: Path, env: str) -> Iterator[Check]:
+    """Check that jobs install the plugin, if the project's locks define their environment."""
+    environment = None
+    with suppress(OperationError, YAMLError):  # reported by compiles
+        environment = read_azureml(root, env).environment
+    if not isinstance(environment, Environment) or environment.dockerfile:
+        return
+    if not names_plugin(root, environment.locks):
+        yield Check(
+            False,
+            f"jobs would not install {PLUGIN}, so none could run. Add {PLUGIN}[azure] to "
+            f"{' or '.join(environment.locks)} (environment.locks in azureml.yml)",
+        )
 
 
 def _existing_environment(root: Path, env: str) -> str:

@@ -7,7 +7,7 @@ that wheel, and its bytes are part of the version. A conda file cannot include a
 import hashlib
 import re
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -45,6 +45,14 @@ def requirements(*files: Path) -> list[str]:
     joined = "\n".join(texts).replace("\\\n", " ")
     lines = (" ".join(line.split()) for line in joined.splitlines())
     return sorted({line for line in lines if line and not line.startswith("#")})
+
+
+def names_plugin(root: Path, locks: Iterable[str]) -> bool:
+    """Return whether any requirements file names the plugin, as a package or as a wheel of it."""
+    files = [root / lock for lock in locks if (root / lock).is_file()]
+    texts = [file.read_text(encoding="utf-8", errors="replace") for file in files]
+    name = r"(?<![-\w])kedro[-_.]azure[-_.]mlops(?![-_]?[a-z])"
+    return any(re.search(name, re.sub(r"(^|\s)#.*", "", text), re.IGNORECASE) for text in texts)
 
 
 def read_lock(file: Path) -> list[Pin]:

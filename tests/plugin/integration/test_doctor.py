@@ -13,12 +13,16 @@ from kedro_azure_mlops.testing import StandIn, login
 from tests.plugin.cloud import Command, Result, changes, configure, provision
 from tests.plugin.helpers import Project
 
+PLUGIN_PIN = f"kedro-azure-mlops==0.2.0 --hash=sha256:{'0' * 64}"
+
 
 @pytest.fixture
 def healthy(
     cloud_project: Project, azure: StandIn, mlops: Command, monkeypatch: pytest.MonkeyPatch
 ) -> Project:
     """A project without faults: committed, installed as locked, provisioned."""
+    lock = cloud_project.path / "requirements" / "run.txt"
+    lock.write_text(f"{PLUGIN_PIN}\n{lock.read_text(encoding='utf-8')}", encoding="utf-8")
     provision(azure, mlops)
     who = ("-c", "user.name=n", "-c", "user.email=e@example.com", "-c", "commit.gpgsign=false")
     for command in (("init",), ("add", "--all"), (*who, "commit", "-m", "Start")):
@@ -240,6 +244,21 @@ def test_a_size_that_the_region_lacks_is_a_fault(healthy: Project, azure: StandI
     (fault,) = faults(mlops("doctor", "--env", "dev"))
 
     assert "there is no Standard_M9 in this region" in fault
+
+
+def test_jobs_that_would_not_install_the_plugin_are_a_fault(healthy: Project, mlops: Command):
+    lock = healthy.path / "requirements" / "run.txt"
+    text = lock.read_text(encoding="utf-8")
+    lock.write_text(text.replace(PLUGIN_PIN, f"# {PLUGIN_PIN}"), encoding="utf-8")
+    assert faults(mlops("doctor", "--env", "dev")) == [
+        "jobs would not install kedro-azure-mlops, so none could run. Add "
+        "kedro-azure-mlops[azure] to requirements/run.txt or requirements/job.txt "
+        "(environment.locks in azureml.yml)"
+    ]
+
+    (healthy.path / "Dockerfile").write_text("FROM scratch\n", encoding="utf-8")
+    healthy.configure("dev", "azureml.yml", "environment: {dockerfile: Dockerfile}\n")
+    assert "would not install" not in mlops("doctor", "--env", "dev").out
 
 
 def test_an_unknown_key_and_a_scorer_that_cannot_be_imported_are_faults(
