@@ -9,8 +9,12 @@ and numpy tables arbitrary memory between their fields.
 import hashlib
 import io
 import json
+import threading
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -23,6 +27,7 @@ _SCHEMA = "schema.json"
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest time that a zip archive can hold
 _HEADER = 32  # bytes of an .npy file that contain the start of its type
 _RUN_KEYS = ("utc_time_created", "run_id")
+_SAVING = threading.RLock()
 
 
 def normalise_folder(folder: Path) -> None:
@@ -50,6 +55,26 @@ def _unpin_build_tools(file: Path) -> None:
         environment["build_dependencies"] = list(_BUILD_TOOLS)
         text = yaml.safe_dump(environment, sort_keys=False)
         file.write_text(text, encoding="utf-8", newline="\n")
+
+
+@contextmanager
+def compact_skops() -> Iterator[None]:
+    """Let skops save without indenting its schema: json has no C encoder for indented texts.
+
+    Indenting would take a third of the time to save many trees, only for ``normalise_skops`` to
+    write the schema again. One thread at a time can save.
+    """
+    from skops.io import _persist
+
+    compact = ModuleType("json")
+    vars(compact).update(vars(json), dumps=lambda value, **_: json.dumps(value))
+    with _SAVING:
+        original = getattr(_persist, "json", json)  # a later skops may not import it
+        setattr(_persist, "json", compact)  # noqa: B010, mypy knows the module's type
+        try:
+            yield
+        finally:
+            setattr(_persist, "json", original)  # noqa: B010
 
 
 def normalise_skops(file: Path) -> None:

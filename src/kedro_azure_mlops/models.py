@@ -38,7 +38,7 @@ from kedro_azure_mlops.contract import (
     write_manifest,
 )
 from kedro_azure_mlops.errors import OperationError, first_line
-from kedro_azure_mlops.model_files import normalise_folder, normalise_skops
+from kedro_azure_mlops.model_files import compact_skops, normalise_folder, normalise_skops
 from kedro_azure_mlops.monitor.profile import profile_of, read_content, write_profile
 from kedro_azure_mlops.serve.stored import (
     MODEL_FILE,
@@ -342,13 +342,14 @@ def save_model(model: Any, folder: Path, trusted: Sequence[str] = ()) -> None:
     else:
         is_empty = not folder.is_dir() or not any(folder.iterdir())
         try:
-            mlflow.sklearn.save_model(
-                stored,
-                folder,
-                serialization_format="skops",
-                skops_trusted_types=trusted_types,
-                **options,
-            )
+            with compact_skops():
+                mlflow.sklearn.save_model(
+                    stored,
+                    folder,
+                    serialization_format="skops",
+                    skops_trusted_types=trusted_types,
+                    **options,
+                )
         except mlflow.MlflowException:  # it does not name the types
             if is_empty:
                 _empty_folder(folder)
@@ -443,7 +444,8 @@ def refuse_untrusted(model: Any, trusted: Sequence[str]) -> None:
     import skops.io
 
     try:
-        types = skops.io.get_untrusted_types(data=skops.io.dumps(model))
+        with compact_skops():
+            types = skops.io.get_untrusted_types(data=skops.io.dumps(model))
     except Exception as error:
         raise DatasetError(
             f"a {type(model).__name__} cannot be saved without pickle: {first_line(error)}"
@@ -481,7 +483,8 @@ def _save_python_model(model: Any, folder: Path, options: dict[str, Any]) -> Non
 
     with tempfile.TemporaryDirectory() as scratch:
         file = Path(scratch) / MODEL_FILE
-        skops.io.dump(model, file)
+        with compact_skops():
+            skops.io.dump(model, file)
         normalise_skops(file)
         mlflow.pyfunc.save_model(
             folder,
@@ -500,7 +503,8 @@ def _bytes_served(model: Any) -> int:
         if files := [file for file in Path(scratch).rglob("*") if file.is_file()]:
             return sum(file.stat().st_size for file in files)
         stored = Path(scratch, MODEL_FILE)
-        skops.io.dump(_without_attributes(model, _attributes_outside_skops(model)), stored)
+        with compact_skops():
+            skops.io.dump(_without_attributes(model, _attributes_outside_skops(model)), stored)
         normalise_skops(stored)
         return stored.stat().st_size
 

@@ -1,12 +1,17 @@
 """The bytes of a stored model depend only on the model."""
 
+import io
+import zipfile
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
+import pytest
 import skops.io
 from sklearn.ensemble import IsolationForest
 
-from kedro_azure_mlops.model_files import normalise_skops
+from kedro_azure_mlops import models
+from kedro_azure_mlops.model_files import compact_skops, normalise_skops
 
 NODE = np.dtype({"names": ["left", "flag"], "formats": ["<i8", "u1"], "itemsize": 16})
 
@@ -42,3 +47,32 @@ def test_a_loaded_forest_is_stored_with_the_same_bytes(tmp_path: Path) -> None:
         normalise_skops(file)
         forest = skops.io.load(file, trusted=skops.io.get_untrusted_types(file=file))
     assert files[0].read_bytes() == files[1].read_bytes()
+
+
+def lines_of_schema(archive: bytes) -> int:
+    with zipfile.ZipFile(io.BytesIO(archive)) as files:
+        return files.read("schema.json").count(b"\n") + 1
+
+
+def test_schemas_are_compact_only_while_the_plugin_saves() -> None:
+    with compact_skops(), compact_skops():
+        compact = skops.io.dumps({"numbers": np.arange(3)})
+    indented = skops.io.dumps({"numbers": np.arange(3)})
+    assert lines_of_schema(compact) == 1
+    assert lines_of_schema(indented) > 10
+    assert skops.io.loads(compact)["numbers"].tolist() == [0, 1, 2]
+
+
+def test_saving_a_model_never_indents_a_schema(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = pd.DataFrame({"x": np.arange(20.0), "y": 1.0})
+    lines = []
+
+    def normalise(file: Path) -> None:
+        lines.append(lines_of_schema(file.read_bytes()))
+        normalise_skops(file)
+
+    monkeypatch.setattr(models, "normalise_skops", normalise)
+    models.save_model(IsolationForest(n_estimators=2).fit(rows), tmp_path / "model")
+    assert lines == [1]
