@@ -35,9 +35,6 @@ from tests.helpers import (
     render,
 )
 
-# Tests import tools from shared renders, which must not change.
-sys.dont_write_bytecode = True
-
 # In the background (nohup make test &), tests and their child processes ignore SIGINT, and tests of
 # interruptions would wait forever.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -77,6 +74,15 @@ def questions(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in ("LICENSE", "pyproject.toml"):
         shutil.copy(template / PROJECT / name, copy / PROJECT)
     return copy
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_bytecode() -> None:
+    """Keep shared renders, from which tests import tools, free of bytecode.
+
+    Test modules are imported earlier, because collecting them without bytecode takes longer.
+    """
+    sys.dont_write_bytecode = True
 
 
 @pytest.fixture(scope="session", autouse=True)
