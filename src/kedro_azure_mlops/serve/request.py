@@ -165,7 +165,8 @@ def _document(body: bytes | str) -> tuple[list[Any], bool]:
     if not isinstance(document, dict) or "data" not in document:
         raise BadRequestError("data", 'is missing: send {"data": [{...}, ...]}')
     if unknown := sorted(set(document) - {"data", "explain"}):
-        raise BadRequestError(unknown[0][:50], 'is not known: send {"data": [{...}, ...]}')
+        name = unknown[0][:50] or '""'
+        raise BadRequestError(name, 'is not known: send {"data": [{...}, ...]}')
     rows = document["data"]
     if not isinstance(rows, list) or not rows:
         raise BadRequestError("data", "must be a list of at least one row")
