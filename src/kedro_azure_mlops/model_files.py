@@ -77,6 +77,15 @@ def compact_skops() -> Iterator[None]:
             setattr(_persist, "json", original)  # noqa: B010
 
 
+def write_skops(model: Any, file: Path) -> None:
+    """Write a model as a skops file whose bytes depend only on the model."""
+    import skops.io
+
+    with compact_skops():
+        skops.io.dump(model, file)
+    normalise_skops(file)
+
+
 def normalise_skops(file: Path) -> None:
     """Rewrite a skops file with numbers instead of memory addresses, and without times."""
     with zipfile.ZipFile(file) as archive:

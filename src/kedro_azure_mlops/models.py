@@ -38,7 +38,12 @@ from kedro_azure_mlops.contract import (
     write_manifest,
 )
 from kedro_azure_mlops.errors import OperationError, first_line
-from kedro_azure_mlops.model_files import compact_skops, normalise_folder, normalise_skops
+from kedro_azure_mlops.model_files import (
+    compact_skops,
+    normalise_folder,
+    normalise_skops,
+    write_skops,
+)
 from kedro_azure_mlops.monitor.profile import profile_of, read_content, write_profile
 from kedro_azure_mlops.serve.stored import (
     MODEL_FILE,
@@ -479,13 +484,10 @@ class _WithoutContext:
 
 def _save_python_model(model: Any, folder: Path, options: dict[str, Any]) -> None:
     import mlflow.pyfunc
-    import skops.io
 
     with tempfile.TemporaryDirectory() as scratch:
         file = Path(scratch) / MODEL_FILE
-        with compact_skops():
-            skops.io.dump(model, file)
-        normalise_skops(file)
+        write_skops(model, file)
         mlflow.pyfunc.save_model(
             folder,
             loader_module=__name__,
@@ -495,17 +497,13 @@ def _save_python_model(model: Any, folder: Path, options: dict[str, Any]) -> Non
 
 
 def _bytes_served(model: Any) -> int:
-    import skops.io
-
     with tempfile.TemporaryDirectory() as scratch:
         if callable(getattr(model, "export", None)):
             model.export(Path(scratch))
         if files := [file for file in Path(scratch).rglob("*") if file.is_file()]:
             return sum(file.stat().st_size for file in files)
         stored = Path(scratch, MODEL_FILE)
-        with compact_skops():
-            skops.io.dump(_without_attributes(model, _attributes_outside_skops(model)), stored)
-        normalise_skops(stored)
+        write_skops(_without_attributes(model, _attributes_outside_skops(model)), stored)
         return stored.stat().st_size
 
 

@@ -426,8 +426,7 @@ class MlflowTracking:
         }
         every = [*named.items(), *((key, name) for key, names in lists.items() for name in names)]
         for key, name in every:
-            if name is not None:
-                refuse_unknown_entry(catalog, name, key)
+            refuse_unknown_entry(catalog, name, key)
         for name in config.tracking.artifacts:
             if not is_stored(catalog, name):
                 raise OperationError(

@@ -180,9 +180,12 @@ def _write_estimator(data: Any, file: Path) -> bool:
     from sklearn.base import BaseEstimator
     from skops.io import dump
 
+    from kedro_azure_mlops.model_files import compact_skops
+
     if not isinstance(data, BaseEstimator):
         return False
-    dump(data, file)
+    with compact_skops():
+        dump(data, file)
     return type(_read_estimator(file)) is type(data)
 
 

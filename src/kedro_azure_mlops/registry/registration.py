@@ -90,8 +90,7 @@ def read_last_run(
             paths = bring([port_of(name) for name in ports])
             loader["catalog"] = bind(loader["catalog"], {k: str(v) for k, v in paths.items()})
         catalog = context.catalog
-        if config.gate.decision:
-            refuse_unknown_entry(catalog, config.gate.decision, "gate.decision")
+        refuse_unknown_entry(catalog, config.gate.decision, "gate.decision")
         if missing := [name for name in required if not catalog.exists(name)]:
             raise OperationError(
                 f"The last run has not written {', '.join(missing)}. Type: kedro run --env {env}"
@@ -137,11 +136,9 @@ def read_decision(root: Path, env: str, champion: Callable[[], Version | None]) 
     with KedroSession.create(project_path=root, env=env) as session:
         catalog = session.load_context().catalog
         decision = config.gate.decision
-        if decision:
-            refuse_unknown_entry(catalog, decision, "gate.decision")
-            if not catalog.exists(decision):
-                todo = f"Type: kedro run --env {env}"
-                raise OperationError(f"no run has reached the gate yet. {todo}")
+        refuse_unknown_entry(catalog, decision, "gate.decision")
+        if decision and not catalog.exists(decision):
+            raise OperationError(f"no run has reached the gate yet. Type: kedro run --env {env}")
         model = config.tracking.model
         judged_model = None
         if model:
@@ -234,15 +231,15 @@ def register_last_run(
     return version
 
 
-def refuse_unknown_entry(catalog: Any, name: str, key: str) -> None:
-    """Refuse a name in ``mlops.yml`` that no catalog entry has.
+def refuse_unknown_entry(catalog: Any, name: str | None, key: str) -> None:
+    """Refuse a name in ``mlops.yml`` that no catalog entry has; None: the key is not set.
 
     Raises
     ------
     OperationError
         If there is no such entry; the message names the key and the most similar entry, if any.
     """
-    if name in catalog:
+    if name is None or name in catalog:
         return
     close = get_close_matches(name, list(catalog.keys()), n=1)
     hint = f" Did you mean {close[0]}?" if close else ""

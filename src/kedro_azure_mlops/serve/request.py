@@ -6,7 +6,7 @@ hold a single row, and one call of numpy or pandas takes as long as the rest of 
 
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -140,8 +140,8 @@ class Reader:
         for name in self._names:
             if name not in row:
                 raise BadRequestError(f"data[{number}].{name}", "is missing")
-        if unknown := sorted(set(row) - self._needed):
-            raise BadRequestError(f"data[{number}].{unknown[0][:50]}", "is not known")
+        if unknown := _unknown_key(row, self._needed):
+            raise BadRequestError(f"data[{number}].{unknown}", "is not known")
 
 
 def refuse_too_long(length: int) -> None:
@@ -156,6 +156,12 @@ def refuse_too_long(length: int) -> None:
         raise BadRequestError("body", f"has more than {MAX_BYTES:,} bytes: send fewer rows", 413)
 
 
+def _unknown_key(keys: Iterable[str], known: set[str]) -> str | None:
+    """Return the first key that is not known, as errors name it; None if all are."""
+    unknown = sorted(set(keys) - known)
+    return unknown[0][:50] or '""' if unknown else None
+
+
 def _document(body: bytes | str) -> tuple[list[Any], bool]:
     """Return the unchecked rows of a body, and whether to explain the answers."""
     try:
@@ -164,9 +170,8 @@ def _document(body: bytes | str) -> tuple[list[Any], bool]:
         raise BadRequestError("body", f"is not JSON: {error}") from error
     if not isinstance(document, dict) or "data" not in document:
         raise BadRequestError("data", 'is missing: send {"data": [{...}, ...]}')
-    if unknown := sorted(set(document) - {"data", "explain"}):
-        name = unknown[0][:50] or '""'
-        raise BadRequestError(name, 'is not known: send {"data": [{...}, ...]}')
+    if unknown := _unknown_key(document, {"data", "explain"}):
+        raise BadRequestError(unknown, 'is not known: send {"data": [{...}, ...]}')
     rows = document["data"]
     if not isinstance(rows, list) or not rows:
         raise BadRequestError("data", "must be a list of at least one row")

@@ -62,6 +62,7 @@ def rejection(body: bytes | str, reader: Reader = READER) -> BadRequestError:
         ({"unit": " "}, "unit", "must be a non-empty string"),
         ({"unit": "no\0rth"}, "unit", "must be a non-empty string"),
         ({"humidity": 3}, "humidity", "is not known"),
+        ({"": 3}, '""', "is not known"),
     ],
     ids=lambda value: str(value)[:40],
 )
