@@ -827,27 +827,34 @@ def unresolved_in_words(
         The beginning of the file's name; if empty, all files are searched.
     """
     source = source or Path.cwd() / settings.CONF_SOURCE
-    folder = Path(os.path.relpath(source)).as_posix()
     keys = [key for key in re.split(r"[.\[\]]+", error.full_key or "") if key]
     key, message = ".".join(keys), str(error).partition("\n")[0]
-    missing = re.search(r"(\S+ \S+) '(.+?)' not found", message)
-    if not missing:
-        return f"{folder}: {key}: {message}"
-    kind, value = missing.groups()
     # base first: Kedro resolves it alone, before it merges the environment
     layers = ("base", env or settings.CONFIG_LOADER_ARGS.get("default_run_env", "local"))
     files = [file for layer in layers for file in sorted(source.glob(f"{layer}/**/{name}*.y*ml"))]
-    named = next((file for file in files if _mentions(file, keys, value)), source)
+
+    def place(value: str) -> str:
+        named = next((file for file in files if _mentions(file, keys, value)), source)
+        return f"{Path(os.path.relpath(named)).as_posix()}: {key}"
+
+    missing = re.search(r"(\S+ \S+) '(.+?)' not found", message)
+    if not missing:
+        unknown = message.partition("Unsupported interpolation type ")[2]
+        if not unknown:
+            return f"{place('${')}: {message}"
+        own = settings.CONFIG_LOADER_ARGS.get("custom_resolvers", [])
+        return (
+            f"{place(unknown)}: there is no resolver {unknown}. There are: "
+            f"{', '.join(['globals', 'runtime_params', *own])} and, in credentials only, oc.env."
+        )
+    kind, value = missing.groups()
     patterns = settings.CONFIG_LOADER_ARGS.get("config_patterns", {}).get("globals", [])
     values = "parameters.yml" if any("parameters" in one for one in patterns) else "globals.yml"
     reference, todo = {
         "Globals key": (f"globals:{value}", f"define {value} in {values}"),
         "Runtime parameter": (f"runtime_params:{value}", f"give --params {value}=VALUE"),
     }.get(kind, (value, f"define {value} in the same file"))
-    return (
-        f"{Path(os.path.relpath(named)).as_posix()}: {key}: ${{{reference}}} has no value. Write "
-        f"the value there, or {todo}."
-    )
+    return f"{place(value)}: ${{{reference}}} has no value. Write the value there, or {todo}."
 
 
 def _mentions(file: Path, keys: list[str], value: str) -> bool:

@@ -187,6 +187,18 @@ def test_a_missing_runtime_parameter_is_reported_with_its_file(
     assert read_mlops(project.path, "stage", {"served": "plant.nodes:clean"}).scorer
 
 
+def test_an_unknown_resolver_is_reported_with_its_file(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Kedro names neither the file nor the resolvers that exist."""
+    project.configure("stage", "mlops.yml", "scorer: ${runtimeparams:served}\n")
+    monkeypatch.chdir(project.path)
+    with pytest.raises(OperationError, match=r"conf/stage/mlops\.yml: scorer: ") as refused:
+        read_mlops(project.path, "stage")
+    assert "there is no resolver runtimeparams" in str(refused.value)
+    assert "globals, runtime_params and, in credentials only, oc.env" in str(refused.value)
+
+
 @pytest.mark.parametrize("is_tracked", [True, False])
 def test_the_catalog_uses_the_same_parameters_as_the_nodes(
     project: Project, is_tracked: bool
