@@ -159,7 +159,7 @@ def _attribute(name: str, value: Any) -> bytes:
     if isinstance(value, int):
         return _message((1, name), (3, value), (20, _INT))
     if value.dtype.kind == "i":
-        return _message((1, name), *((8, int(number)) for number in value), (20, _INTS))
+        return _message((1, name)) + _repeated(8, value) + _message((20, _INTS))
     kind = _DOUBLE if value.dtype.kind == "f" else _BYTE
     tensor = _message((1, len(value)), (2, kind), (9, value.tobytes()))
     return _message((1, name), (5, tensor), (20, _TENSOR))
@@ -181,6 +181,16 @@ def _field(number: int, value: int | str | bytes) -> bytes:
         return _varint(number << 3) + _varint(value)
     content = value.encode() if isinstance(value, str) else value
     return _varint(number << 3 | 2) + _varint(len(content)) + content
+
+
+def _repeated(number: int, values: np.ndarray) -> bytes:
+    """Encode a field for each non-negative value of shape ``(n,)``, all of them at once."""
+    sevens = max(1, -(-int(values.max(initial=0)).bit_length() // 7))
+    shifted = values[:, None] >> 7 * np.arange(sevens)
+    key = np.full((len(values), 1), number << 3)
+    digits = shifted & 127 | (shifted > 127) << 7
+    used = np.hstack([key, np.ones_like(key), shifted[:, 1:]]) > 0
+    return np.hstack([key, digits])[used].astype(np.uint8).tobytes()
 
 
 def _varint(number: int) -> bytes:
