@@ -349,6 +349,11 @@ class Gate(_Strict):
     require_labels: bool = False  # refuse a model that no rule about labels could judge
     second_path: bool = True  # whether rules with without_labels count as rules about labels
 
+    @property
+    def metrics(self) -> set[str]:
+        """Names of the metrics that the rules limit."""
+        return {rule.metric for rule in self.rules}
+
     @model_validator(mode="after")
     def _one_rule_per_metric(self) -> "Gate":
         names = [rule.key + " without labels" * rule.without_labels for rule in self.rules]

@@ -207,7 +207,7 @@ class MlflowTracking:
         numbers = dict(ChainMap(*metrics.values()))
         verdict = self._verdict(run, outputs, catalog, numbers)
         if config.model and (verdict or self._makes_model):
-            facts = verdict_facts(verdict, numbers) if verdict else {}
+            facts = verdict_facts(verdict, numbers, self._config.gate.metrics) if verdict else {}
             if verdict:
                 refuse_other_model(Path(stored_at(catalog, config.model)), verdict)
             version = self._register(run, config.model, self._model_origin(verdict), facts)
@@ -353,7 +353,7 @@ class MlflowTracking:
         version = client.get_model_version(name, number) if number else None
         if version is None or not run.is_of_same_job(version.run_id):
             return
-        for key, text in metric_facts(numbers).items():
+        for key, text in metric_facts(numbers, self._config.gate.metrics).items():
             if key not in version.tags:
                 client.set_model_version_tag(name, number, key, text)
 

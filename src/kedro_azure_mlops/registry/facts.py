@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from math import isfinite, nan
 from typing import Any
@@ -38,7 +38,9 @@ def about_model(origin: Mapping[str, str]) -> dict[str, str]:
     return {k: v for k, v in origin.items() if k.startswith("git.") or k == FINGERPRINT}
 
 
-def verdict_facts(gate: Mapping[str, Any], metrics: Mapping[str, float]) -> dict[str, str]:
+def verdict_facts(
+    gate: Mapping[str, Any], metrics: Mapping[str, float], limited: Collection[str] = ()
+) -> dict[str, str]:
     """Return the tags of a verdict, with the challenger's metrics that it is based on.
 
     Parameters
@@ -46,10 +48,10 @@ def verdict_facts(gate: Mapping[str, Any], metrics: Mapping[str, float]) -> dict
     gate
         The decision; ``digest`` is that of the judged model, ``judged`` that of the model that was
         measured, if the judged model is its refit.
-    metrics
+    metrics, limited
         As for ``metric_facts``.
     """
-    numbers = metric_facts(metrics) | _as_numbers(gate.get("worst", {}))
+    numbers = metric_facts(metrics, limited) | _as_numbers(gate.get("worst", {}))
     reasons = "; ".join(format_rule(rule) for rule in gate["rules"])
     verdict = PASSED if gate["passed"] else REFUSED
     about = {JUDGED: gate["digest"]} if gate.get("digest") else {}
@@ -57,16 +59,19 @@ def verdict_facts(gate: Mapping[str, Any], metrics: Mapping[str, float]) -> dict
     return {GATE: verdict} | about | _as_tag(REASONS, reasons) | numbers
 
 
-def metric_facts(metrics: Mapping[str, float]) -> dict[str, str]:
+def metric_facts(metrics: Mapping[str, float], limited: Collection[str] = ()) -> dict[str, str]:
     """Return the metrics of a model as tags.
 
     Parameters
     ----------
     metrics
-        Those of other models, ``champion.r2``, have a dot in their names and are left out, as are
-        NaN and infinite ones.
+        Those of other models and of slices, ``champion.r2``, have a dot in their names and are left
+        out, as are NaN and infinite ones.
+    limited
+        The metrics that the gate limits, which are kept whatever their names.
     """
-    return _as_numbers({name: value for name, value in metrics.items() if "." not in name})
+    kept = {name: one for name, one in metrics.items() if "." not in name or name in limited}
+    return _as_numbers(kept)
 
 
 def verdict_of(tags: Mapping[str, str]) -> str | None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
-from math import inf, isfinite, nan
+from math import inf, isclose, isfinite, isnan, nan
 from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
@@ -65,12 +65,13 @@ def decide(
     Raises
     ------
     OperationError
-        If ``gate`` is a mapping but not a valid section.
+        If ``gate`` is a mapping but not a valid section, or ``table`` or ``slices`` is no table
+        with different rows.
     """
     gate = gate if isinstance(gate, Gate) else _checked(gate)
-    rows = _rows(table)
+    rows = _rows(table, "table")
     ours = rows.get(CHALLENGER, {}) | dict(measured or {})
-    worst = _worst_slices(gate, _rows(slices))
+    worst = _worst_slices(gate, _rows(slices, "slices"))
     ours |= {key: value for key, (_, value) in worst.items()}
     if gate.rules:
         rules = level_rules(ours, gate, {key: name for key, (name, _) in worst.items()})
@@ -121,7 +122,7 @@ def decide_alone(
     slices
         As for ``decide``.
     """
-    rows = _rows(table)
+    rows = _rows(table, "table")
     ours = dict(numbers) | rows.get(CHALLENGER, {})
     if champion:
         rows[CHAMPION] = claimed_numbers(champion[1]) | rows.get(CHAMPION, {})
@@ -183,11 +184,12 @@ def level_rules(ours: Numbers, gate: Gate, slices: Mapping[str, str] | None = No
             if limit is None:
                 continue
             value = ours.get(one.key, nan)
+            slice_name = f" ({slices[one.key]})" if slices and one.key in slices else ""
             if not isfinite(value):
-                rules.append(_unmeasured(name, one, ours, gate))
+                is_infinite = _rule(name, False, f"{_label(one)} is infinite{slice_name}")
+                rules.append(is_infinite if slice_name else _unmeasured(name, one, ours, gate))
                 continue
             passed = value >= limit if name == "minimum" else value <= limit
-            slice_name = f" ({slices[one.key]})" if slices and one.key in slices else ""
             shown, shown_limit = _distinct(value, limit)
             reason = f"{_label(one)} {shown}{slice_name}, {name} {shown_limit}"
             if one.quiet and passed:
@@ -213,7 +215,7 @@ def champion_rules(ours: Numbers, theirs: Numbers, version: str, gate: Gate) -> 
             rules.append(_rule(CHAMPION, True, reason))
         else:
             limit = theirs[name] + (allowed if one.better == "lower" else -allowed)
-            passed = isfinite(theirs[name]) and not _is_worse(one, ours[name], limit)
+            passed = isfinite(theirs[name]) and not _is_worse(one, ours[name], limit, allowed)
             whose = f"the champion (version {version}), {allowed:g} worse allowed"
             reason = format_comparison(one, ours[name], theirs[name], whose)
             if one.quiet and passed:
@@ -308,7 +310,7 @@ def _applicable(gate: Gate, ours: Numbers) -> Iterator[Criterion]:
 def _worst_slices(gate: Gate, slices: Mapping[str, Numbers]) -> dict[str, tuple[str, float]]:
     """Find the worst slice for each rule about slices: its name and value, by the rule's key.
 
-    A slice in which the metric could not be measured is left out.
+    A slice in which the metric could not be measured is left out; an infinite one counts.
     """
     found = {}
     for one in gate.rules:
@@ -317,7 +319,7 @@ def _worst_slices(gate: Gate, slices: Mapping[str, Numbers]) -> dict[str, tuple[
         known = [
             (row[one.metric], name)
             for name, row in slices.items()
-            if isfinite(row.get(one.metric, nan))
+            if not isnan(row.get(one.metric, nan))
         ]
         if known:
             value, name = max(known) if one.better == "lower" else min(known)
@@ -329,7 +331,10 @@ def _has_labels(gate: Gate, ours: Numbers) -> bool:
     return any(one.needs_labels and one.key in ours for one in gate.rules)
 
 
-def _is_worse(rule: Criterion, ours: float, limit: float) -> bool:
+def _is_worse(rule: Criterion, ours: float, limit: float, allowed: float) -> bool:
+    """Return whether a value is beyond a limit, by more than the rounding of the limit itself."""
+    if allowed and isclose(ours, limit, rel_tol=1e-12, abs_tol=1e-12 * allowed):
+        return False  # 0.8 - 0.1 is a little more than 0.7
     # negated, because every comparison with NaN is false
     return not (ours <= limit if rule.better == "lower" else ours >= limit)
 
@@ -368,15 +373,23 @@ def _number(value: float) -> str:
     return f"{value:.3f}" if is_plain or abs(value) == inf else f"{value:.4g}"
 
 
-def _rows(table: Any) -> dict[str, dict[str, float]]:
+def _rows(table: Any, key: str) -> dict[str, dict[str, float]]:
     """Read a DataFrame or a mapping of mappings; non-numeric values become NaN."""
     if table is None:
         return {}
-    rows = table.iterrows() if hasattr(table, "iterrows") else table.items()
-    return {
-        str(name): {str(metric): _as_float(value) for metric, value in row.items()}
-        for name, row in rows
-    }
+    found: dict[str, dict[str, float]] = {}
+    try:
+        for name, row in table.iterrows() if hasattr(table, "iterrows") else table.items():
+            if str(name) in found:
+                raise OperationError(f"gate.{key} has two rows {name}: give each row its own name.")
+            found[str(name)] = {str(metric): _as_float(value) for metric, value in row.items()}
+    except AttributeError:
+        raise OperationError(
+            f"gate.{key} must be a DataFrame or a mapping of mappings, with a row of metrics for "
+            f"each {'slice' if key == 'slices' else 'model'}; it is a {type(table).__name__} of "
+            "something else."
+        ) from None
+    return found
 
 
 def _as_float(value: Any) -> float:

@@ -113,7 +113,7 @@ def read_last_run(
     facts = model_facts(digest(folder), gate.get("origin", {}), parameters)
     rules = [format_rule(rule) for rule in gate["rules"]]
     numbers = _all_numbers(metrics)
-    return LastRun(folder, facts, verdict_facts(gate, numbers), rules)
+    return LastRun(folder, facts, verdict_facts(gate, numbers, config.gate.metrics), rules)
 
 
 def read_decision(root: Path, env: str, champion: Callable[[], Version | None]) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """The rules of the gate, applied to the table of a project's node and to plain metrics."""
 
 import json
+import math
 from typing import Any
 
 import pandas as pd
@@ -8,6 +9,7 @@ import pytest
 from pydantic import ValidationError
 
 from kedro_azure_mlops.config import Gate
+from kedro_azure_mlops.errors import OperationError
 from kedro_azure_mlops.registry import Version
 from kedro_azure_mlops.registry.facts import untyped, verdict_facts
 from kedro_azure_mlops.registry.gate import (
@@ -482,6 +484,38 @@ def test_the_worst_slice_is_the_lowest_if_higher_is_better() -> None:
     decision = decide(comparison(), NONE_YET, gate(rule), slices=slices)
     assert refused_rules(decision) == ["minimum"]
     assert "south" in reasons(decision, passed=False)[0]
+
+
+@pytest.mark.parametrize(("worst", "passes"), [(0.2, True), (math.inf, False)])
+def test_an_infinite_slice_is_the_worst(worst: float, passes: bool) -> None:
+    slices = {"north": {"share": 0.1}, "south": {"share": worst}, "new": {"share": NAN}}
+    decision = decide(comparison(), NONE_YET, gate(WORST), slices=slices)
+    assert decision["passed"] is passes
+    assert passes or "share is infinite (south)" in [one["reason"] for one in decision["rules"]]
+
+
+@pytest.mark.parametrize("key", ["table", "slices"])
+def test_rows_of_one_name_are_refused(key: str) -> None:
+    """One of them would judge the model, and the other would be ignored."""
+    tables = {"table": comparison(), "slices": pd.DataFrame({"share": [0.1]}, ["north"])}
+    assert decide(tables["table"], NONE_YET, gate(WORST), slices=tables["slices"])["passed"]
+    tables[key] = pd.concat([tables[key]] * 2)
+    with pytest.raises(OperationError, match=rf"gate\.{key} has two rows "):
+        decide(tables["table"], NONE_YET, gate(WORST), slices=tables["slices"])
+
+
+@pytest.mark.parametrize("table", [{"r2": 0.9}, [0.9]], ids=["metrics", "list"])
+def test_a_table_without_rows_of_metrics_is_refused(table: Any) -> None:
+    with pytest.raises(OperationError, match=r"gate\.table must be a DataFrame or a mapping"):
+        decide(table, NONE_YET, gate(R2))
+
+
+@pytest.mark.parametrize(("value", "passes"), [(0.7, True), (0.6999, False)])
+def test_a_value_exactly_at_the_tolerance_passes(value: float, passes: bool) -> None:
+    """In floating point, 0.8 - 0.1 is a little more than 0.7."""
+    rules = gate({"metric": "m", "champion_tolerance": 0.1})
+    (rule,) = champion_rules({"m": value}, {"m": 0.8}, "7", rules)
+    assert rule["passed"] is passes
 
 
 def test_a_slice_rule_is_refused_if_no_slices_were_measured() -> None:

@@ -47,6 +47,13 @@ def test_a_versions_tags_record_the_verdict_and_the_challengers_metrics(
     assert claimed_numbers(facts) == {"r2": 0.1 + 0.2, "latency_ms": 4.0}
 
 
+def test_a_limited_metric_with_a_dot_in_its_name_is_a_tag() -> None:
+    """Otherwise a later challenger would not be compared with it."""
+    numbers = {"precision_at_0.9": 0.8, "champion.r2": 0.5}
+    facts = verdict_facts(GATE | {"passed": True}, numbers, {"precision_at_0.9"})
+    assert claimed_numbers(facts) == {"precision_at_0.9": 0.8}
+
+
 def test_a_verdict_applies_only_to_the_model_that_it_names() -> None:
     facts = verdict_facts(GATE | {"passed": True, "digest": "d19e57"}, {})
     assert facts["gate.digest"] == "d19e57"
