@@ -24,6 +24,7 @@ VARIABLE = "SERVE_DEADLINE"
 SECONDS = float(os.environ.get(VARIABLE) or 20)
 _GRACE = 1.0  # seconds for a complete request from a client that sends nothing more
 _END_OF_HEADERS = b"\r\n\r\n"
+_CLOSE = (b"connection", b"close")
 
 
 class Guarded(asyncio.Protocol):
@@ -40,7 +41,7 @@ class Guarded(asyncio.Protocol):
         self._wire: asyncio.Transport = transport
         self._loop = asyncio.get_running_loop()
         self._inner_app, self.app = self.app, self._answer
-        self._begun, self._has_headers, self._has_ended, self._is_cut = b"", False, False, False
+        self._begun, self._has_headers, self._has_ended, self._must_close = b"", False, False, False
         self._body: asyncio.Timeout | None = None
         self._wait_for_headers(SECONDS)
         super().connection_made(transport)
@@ -76,10 +77,16 @@ class Guarded(asyncio.Protocol):
     async def _answer(self, scope: Message, receive: Receive, send: Send) -> None:
         self._timer.cancel()
         due = self._loop.time() + SECONDS
+
+        async def watch(message: Message) -> None:
+            # gunicorn would keep the connection open
+            self._must_close |= _CLOSE in message.get("headers", ())
+            await send(message)
+
         try:
-            await self._inner_app(scope, partial(self._receive, receive, due), send)
+            await self._inner_app(scope, partial(self._receive, receive, due), watch)
         finally:
-            if self._is_cut:
+            if self._must_close:
                 self._wire.close()
             elif not self._wire.is_closing():
                 self._wait_for_headers(_GRACE if self._has_ended else SECONDS)
@@ -94,7 +101,7 @@ class Guarded(asyncio.Protocol):
                 return message
             raise TimeoutError  # the server's own timeout
         except TimeoutError:
-            self._is_cut = True
+            self._must_close = True
             if self._has_ended:
                 raise EOFError from None
             raise

@@ -34,7 +34,7 @@ async def application(scope: Message, receive: Receive, send: Send) -> None:
         except plain.DisconnectedError:
             return
         except BadRequestError as error:
-            await plain.refuse(scope, send, error)
+            await plain.refuse(scope, receive, send, error)
             return
         status, headers, content = _azure_answer(scope, body)
         await send({"type": "http.response.start", "status": status, "headers": headers})

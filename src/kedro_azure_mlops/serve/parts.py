@@ -218,6 +218,9 @@ def _compacted(lines: Path, file: IO[bytes]) -> list[Path]:
         if not os.fstat(file.fileno()).st_nlink:  # another process was faster
             return []
         has_rows = write(file, part)
+        if has_rows is None:
+            file.seek(0)
+            target, has_rows = lines.with_name(stem + ZIPPED), _write_zipped(file, part)
         if has_rows:
             part.replace(target)
         lines.unlink()
@@ -232,10 +235,11 @@ def _write_zipped(file: IO[bytes], part: Path) -> bool:
     return file.tell() > 0
 
 
-def _write_parquet(file: IO[bytes], part: Path) -> bool:
+def _write_parquet(file: IO[bytes], part: Path) -> bool | None:
     """Write row groups while reading; all lines are of one model, so the first one has the types.
 
-    The metadata record whether the lines were cut off.
+    The metadata record whether the lines were cut off. Returns whether there are rows; None if a
+    line cannot be read, which would be lost.
     """
     import pyarrow
     import pyarrow.parquet
@@ -260,12 +264,12 @@ def _write_parquet(file: IO[bytes], part: Path) -> bool:
                 waiting, rows = [], 0
         if waiting:
             write()
-        if writer is not None and (lines.cut_off or lines.damaged):
+        if writer is not None and lines.cut_off:
             writer.add_key_value_metadata({CUT_OFF: b"true"})
     finally:
         if writer is not None:
             writer.close()
-    return writer is not None
+    return None if lines.damaged else writer is not None
 
 
 def _arrow_table(tables: Sequence[Mapping[str, Any]], types: Mapping[str, str]) -> Any:
@@ -306,10 +310,18 @@ def _objects(distinct: list[Any], codes: np.ndarray) -> np.ndarray:
 
 
 def _arrow_texts(distinct: list[Any], codes: np.ndarray) -> Any:
-    """Return an Arrow column, ten times as fast as through Python strings."""
+    """Return an Arrow column, ten times as fast as through Python strings.
+
+    Arrow holds only valid Unicode: what earlier versions recorded besides becomes question marks.
+    """
     import pyarrow
 
-    return pyarrow.array(distinct, pyarrow.string()).take(pyarrow.array(codes))
+    try:
+        texts = pyarrow.array(distinct, pyarrow.string())
+    except UnicodeEncodeError:
+        valid = [text and text.encode("utf-8", "replace").decode() for text in distinct]
+        texts = pyarrow.array(valid, pyarrow.string())
+    return texts.take(pyarrow.array(codes))
 
 
 def _json(value: Any) -> bytes:

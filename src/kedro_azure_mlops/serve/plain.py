@@ -7,7 +7,9 @@ loaded when the server starts. A slow client does not block others; requests are
 time.
 """
 
+import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 
 from kedro_azure_mlops.serve import answers, metrics, score
 from kedro_azure_mlops.serve.connections import SECONDS, Message, Receive, Send
@@ -16,6 +18,8 @@ from kedro_azure_mlops.serve.request import BadRequestError, refuse_too_long
 
 _JSON = "application/json"
 _IDS = (b"x-request-id", b"x-ms-request-id")
+_MOST_DISCARDED = 64_000_000  # bytes of a body after its refusal
+_PAUSE = 1.0  # seconds without another part that end it
 _METHODS = {"/score": "POST", "/health": "GET", "/metrics": "GET"}
 
 
@@ -60,7 +64,7 @@ async def _respond(scope: Message, receive: Receive, send: Send) -> None:
         except DisconnectedError:
             return
         except BadRequestError as error:
-            await refuse(scope, send, error)
+            await refuse(scope, receive, send, error)
             return
         request_id = _request_id(scope)
         answer = answers.answer(method, lambda: body, request_id)
@@ -117,14 +121,32 @@ async def read_body(scope: Message, receive: Receive) -> bytes:
     return b"".join(parts)
 
 
-async def refuse(scope: Message, send: Send, error: BadRequestError) -> None:
-    """Answer a request whose body was not read completely, and close the connection."""
+async def refuse(scope: Message, receive: Receive, send: Send, error: BadRequestError) -> None:
+    """Answer a request whose body was not read completely, and close the connection.
+
+    Many clients read the answer only when they have sent everything; if the connection closed
+    before, they would report a broken pipe instead. So the rest of the body is discarded first.
+    """
 
     def fail() -> bytes:
         raise error
 
     answer = answers.answer("POST", fail) if scope["path"] == "/score" else score.refusal(error)
-    await _send_answer(send, answer, ("connection", "close"))
+    body, close = answer.text().encode(), ("connection", "close")
+    await _send(send, answer.status, body, _JSON, close, is_last=False)
+    await _discard(receive)
+    await send({"type": "http.response.body", "body": b""})
+
+
+async def _discard(receive: Receive) -> None:
+    """Receive the rest of a body, unless it pauses or is too long."""
+    length, more = 0, True
+    with suppress(TimeoutError, EOFError):
+        while more and length < _MOST_DISCARDED:
+            async with asyncio.timeout(_PAUSE):
+                message = await receive()
+            length += len(message.get("body", b""))
+            more = message.get("more_body", False)
 
 
 async def _send_answer(send: Send, answer: score.Answer, *more: tuple[str, str]) -> None:
@@ -132,9 +154,14 @@ async def _send_answer(send: Send, answer: score.Answer, *more: tuple[str, str])
 
 
 async def _send(
-    send: Send, status: int, body: bytes, content_type: str, *more: tuple[str, str]
+    send: Send,
+    status: int,
+    body: bytes,
+    content_type: str,
+    *more: tuple[str, str],
+    is_last: bool = True,
 ) -> None:
     headers = [("content-type", content_type), ("content-length", str(len(body))), *more]
     encoded = [(name.encode(), value.encode()) for name, value in headers]
     await send({"type": "http.response.start", "status": status, "headers": encoded})
-    await send({"type": "http.response.body", "body": body})
+    await send({"type": "http.response.body", "body": body, "more_body": not is_last})

@@ -231,13 +231,23 @@ def _number(column: Column) -> Callable[[Any], Any]:
 def _text(value: Any) -> str:
     if type(value) is not str:
         raise ValueError("must be a string")
+    if not value.isascii():
+        _refuse_half_characters(value)
     return value
 
 
 def _name(value: Any) -> str:
     if type(value) is not str or not (name := value.strip()) or "\0" in name:
         raise ValueError("must be a non-empty string")
-    return name
+    return _text(name)
+
+
+def _refuse_half_characters(text: str) -> None:
+    """Refuse half of a surrogate pair, which JSON can escape but no file or database can store."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise ValueError("must be valid Unicode: it holds half of a surrogate pair") from None
 
 
 def _boolean(value: Any) -> bool:

@@ -333,9 +333,29 @@ def test_disconnected_clients_leave_no_tasks(run: Callable[..., None]) -> None:
 
 
 @pytest.mark.usefixtures("body")
-def test_a_body_that_is_too_long_closes_the_connection(run: Callable[..., None]) -> None:
+def test_a_body_that_is_too_long_closes_the_connection(
+    run: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(plain, "_PAUSE", 0.01)
+
     async def test(client: Client) -> None:
         reader, _ = await client.send(post(b"", f"Content-Length: {10**12}", length=False))
+        status, content = await answer(reader)
+        assert (status, content["error"]["field"]) == (413, "body")
+        assert await reader.read() == b""
+
+    run(test)
+
+
+@pytest.mark.usefixtures("body")
+def test_a_client_that_sends_its_whole_body_first_gets_the_refusal(
+    run: Callable[..., None],
+) -> None:
+    """If the connection closed earlier, the client would report a broken pipe."""
+
+    async def test(client: Client) -> None:
+        reader, writer = await client.send(post(b" " * (5 * score.MAX_BYTES)))
+        await writer.drain()
         status, content = await answer(reader)
         assert (status, content["error"]["field"]) == (413, "body")
         assert await reader.read() == b""

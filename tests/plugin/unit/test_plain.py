@@ -55,9 +55,9 @@ def call_app(
     asyncio.run(plain.application(scope, receive, send))
     if not sent:
         return None
-    start, body = sent
+    start, *parts_sent = sent
     received = {name.decode(): value.decode() for name, value in start["headers"]}
-    return start["status"], received, body["body"]
+    return start["status"], received, b"".join(part["body"] for part in parts_sent)
 
 
 def test_a_body_in_parts_is_scored() -> None:

@@ -416,6 +416,7 @@ def test_an_unreadable_line_is_counted_and_skipped(
         put(recorder, 1, name)
         recorder.flush()
         clock.now += HOUR // 10
+    recorder._end_part()
     (lines,) = lines_in(tmp_path)
     first, second, third = lines.read_bytes().splitlines(keepends=True)
     for wrong in (b"\0" * 20 + b"\n", second.replace(b'"rows":[1]', b'"rows":[7]')):
@@ -423,6 +424,23 @@ def test_an_unreadable_line_is_counted_and_skipped(
         served_rows = read_served(tmp_path, schema)
         assert served_rows.rows["request_id"].tolist() == ["a", "c"]
         assert served_rows.notes == [f"2024-05-01/{lines.name}: 1 lines cannot be read."]
+    (kept,) = parts.compact(tmp_path)
+    assert kept.name == f"{lines.name}.gz", "compaction to Parquet would lose the line"
+    assert gzip.decompress(kept.read_bytes()) == first + wrong + third
+    assert read_served(tmp_path, schema).rows["request_id"].tolist() == ["a", "c"]
+
+
+def test_an_invalid_text_does_not_lose_the_answers_recorded_with_it(
+    schema: Schema, tmp_path: Path, clock: Clock
+) -> None:
+    """Earlier versions accepted half of a surrogate pair, which Arrow cannot hold."""
+    recorder = Recorder(Settings(tmp_path), schema, "d", clock=clock)
+    for name in ("north", "\ud800"):
+        put(recorder, 2, name)
+    recorder.flush()
+    recorder._end_part()
+    assert [one.suffix for one in parts.compact(tmp_path)] == [".parquet"]
+    assert read_served(tmp_path, schema).rows["unit"].tolist() == ["north", "north", "?", "?"]
 
 
 def test_two_writers_write_separate_files(schema: Schema, tmp_path: Path, clock: Clock) -> None:

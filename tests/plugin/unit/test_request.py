@@ -61,6 +61,7 @@ def rejection(body: bytes | str, reader: Reader = READER) -> BadRequestError:
         ({"unit": 7}, "unit", "must be a non-empty string"),
         ({"unit": " "}, "unit", "must be a non-empty string"),
         ({"unit": "no\0rth"}, "unit", "must be a non-empty string"),
+        ({"unit": "\ud83d"}, "unit", "must be valid Unicode"),
         ({"humidity": 3}, "humidity", "is not known"),
         ({"": 3}, '""', "is not known"),
     ],
@@ -73,6 +74,12 @@ def test_an_error_names_the_row_and_field_of_a_bad_value(
     error = rejection(json.dumps({"data": [GOOD, LATER | change]}))
     assert (error.status, error.field) == (400, f"data[1].{field}")
     assert message in error.message
+
+
+def test_an_escaped_character_beyond_the_basic_plane_is_accepted() -> None:
+    body = json.dumps({"data": [GOOD | {"unit": "\N{FIRE}"}]})
+    assert "\\ud83d\\udd25" in body
+    assert READER.read(body).columns["unit"].tolist() == ["\N{FIRE}"]
 
 
 @pytest.mark.parametrize("name", ["time", "unit", "load"])
