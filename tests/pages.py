@@ -98,7 +98,9 @@ class Shell:
         self._timer = threading.Timer(seconds, self._give_up)
         self._timer.start()
         self._send("trap 'line=$LINENO' ERR")
-        self._send(f"trap 'printf \"\\n{self._token} %d %d\\n\" $? $line' EXIT")
+        # A background job inherits the trap, and runs it if it is killed before it has started.
+        ended = f'printf "\\n{self._token} %d %d\\n" $code $line'
+        self._send(f"trap 'code=$?; [ ${{BASHPID:-$$}} != $$ ] || {ended}' EXIT")
 
     def __enter__(self) -> Self:
         return self
