@@ -310,7 +310,7 @@ class Rule(_Strict):
     """A rule of the gate about one metric of the challenger."""
 
     metric: str
-    better: Literal["higher", "lower"] = "higher"
+    better: Literal["higher", "lower"] = "higher"  # with a maximum alone: lower
     minimum: float | None = None
     maximum: float | None = None
     champion_tolerance: Annotated[float, Field(ge=0)] | None = None  # allowed deterioration
@@ -325,6 +325,14 @@ class Rule(_Strict):
     def key(self) -> str:
         """The name of its measured value."""
         return f"{self.metric}.{self.slice}" if self.slice else self.metric
+
+    @model_validator(mode="before")
+    @classmethod
+    def _a_maximum_alone_means_lower(cls, data: Any) -> Any:
+        if isinstance(data, dict) and data.get("maximum") is not None:
+            better = "lower" if data.get("minimum") is None else "higher"
+            return {"better": better} | data
+        return data
 
     @model_validator(mode="after")
     def _can_be_applied(self) -> "Rule":

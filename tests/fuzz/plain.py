@@ -68,6 +68,8 @@ def _row(row: Any) -> tuple[datetime, str, float] | None:
     is_number = isinstance(load, int | float) and not isinstance(load, bool)
     if time is None or not unit or "\0" in unit or not is_number or not -100 <= load <= 400:
         return None
+    if any("\ud800" <= character <= "\udfff" for character in unit):  # half of a pair
+        return None
     return time, unit, float(load)
 
 

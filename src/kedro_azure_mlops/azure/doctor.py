@@ -95,7 +95,7 @@ def check(env: str | None = None, *, root: Path | None = None) -> Iterator[tuple
         yield "this machine", result
     sends_jobs = []
     for name in names:
-        results = list(check_project(root, name))
+        results = list(dict.fromkeys(check_project(root, name)))
         yield from ((name, result) for result in results)
         if _has_configuration(root, name, "azureml"):
             yield from ((name, result) for result in job_packages(root, name))
@@ -112,10 +112,11 @@ def check(env: str | None = None, *, root: Path | None = None) -> Iterator[tuple
 
 
 def configured_environments(root: Path) -> list[str]:
-    """Return the environments that have an ``azureml.yml`` or ``mlops.yml`` of their own."""
+    """Return the environments with a file of their own; if none has any, base."""
     folder = root / configuration_folder(root)
     files = (*folder.glob("*/azureml.y*ml"), *folder.glob("*/mlops.y*ml"))
-    return sorted({file.parent.name for file in files} - {"base", "local"})
+    names = {file.parent.name for file in files} - {"local"}
+    return sorted(names - {"base"} or names)
 
 
 def has_client() -> bool:
@@ -345,7 +346,7 @@ def job_packages(root: Path, env: str) -> Iterator[Check]:
 
 def _existing_environment(root: Path, env: str) -> str:
     known = environments(root)
-    if env not in known:
+    if env not in {"base", *known}:
         folder = configuration_folder(root)
         raise OperationError(f"there is no environment {env} in {folder}: {', '.join(known)}")
     return env

@@ -37,7 +37,7 @@ def command(env: str, history: bool, as_json: bool) -> int:
     Metrics are rounded to four significant digits, and in a terminal long values are truncated.
     --json prints everything as recorded.
     """
-    from kedro_azure_mlops.registry import open_registry
+    from kedro_azure_mlops.registry import open_registry, refuse_no_model
 
     if history and as_json:
         raise click.UsageError("--history and --json cannot be combined.")
@@ -46,6 +46,7 @@ def command(env: str, history: bool, as_json: bool) -> int:
     if history:
         _show_history(registry, champion)
     if champion is None:
+        refuse_no_model(env)
         raise RefusedError(
             f"{registry.name} has no champion in {registry.place} "
             "(each environment has its own model)",

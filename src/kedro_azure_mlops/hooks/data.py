@@ -1,6 +1,7 @@
 """Describe the data that a run reads and writes: paths, digests and metrics."""
 
 import hashlib
+import logging
 import warnings
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
@@ -14,6 +15,8 @@ from kedro.pipeline import Pipeline
 from kedro_azure_mlops.config import Mlops
 from kedro_azure_mlops.contract import digest
 from kedro_azure_mlops.hooks.binding import base_of, is_parameter, port_of
+
+logger = logging.getLogger(__name__)
 
 EARLIER = "data.from_earlier_runs"  # tag: inputs of a run that earlier runs produced
 
@@ -49,7 +52,8 @@ def measured(
     """Load the metrics among stored entries: numbers by name, including NaN, for each entry.
 
     Unless ``tracking.metrics`` lists them, these are all JSON entries that map names to numbers. If
-    two entries use the same name, the second is prefixed with its entry: ``cost.seconds``.
+    two entries use the same name, the second is prefixed with its entry: ``cost.seconds``. A
+    warning names what is left out, if the gate limits one of an entry's metrics.
     """
     wanted = config.tracking.metrics
     found: dict[str, dict[str, float]] = {}
@@ -59,10 +63,18 @@ def measured(
             continue
         if not catalog.exists(name):
             continue
-        numbers = _numbers(catalog.load(name))
-        if wanted is None and numbers is None:
+        content = catalog.load(name)
+        values, others = _numbers(content), _other_names(content)
+        if wanted is None and (others or not values):
+            if config.gate.metrics & {*values, *others}:
+                logger.warning(
+                    "%s is not tracked as metrics: it also holds %s, which is not a number. Remove "
+                    "that, or list %s in tracking.metrics to track its numbers.",
+                    *(name, others[0], name),
+                )
             continue
-        values = numbers or {}
+        if others:
+            logger.warning("%s: %s cannot be tracked: no number", name, ", ".join(others[:5]))
         found[name] = {f"{name}.{k}" if k in used else k: v for k, v in values.items()}
         used |= values.keys()
     return found
@@ -72,14 +84,24 @@ def _is_json(catalog: CatalogProtocol, name: str) -> bool:
     return name in catalog and "JSON" in type(catalog[name]).__name__
 
 
-def _numbers(content: Any) -> dict[str, float] | None:
-    """Return a mapping of names to numbers; None if the content is something else."""
-    if not isinstance(content, Mapping) or not content:
-        return None
-    values = list(content.values())
-    if any(isinstance(one, bool) or not isinstance(one, int | float) for one in values):
-        return None
-    return {str(name): float(value) for name, value in content.items()}
+def _numbers(content: Any) -> dict[str, float]:
+    """Return the numbers of a mapping by their names."""
+    if not isinstance(content, Mapping):
+        return {}
+    return {str(name): float(value) for name, value in content.items() if _is_number(value)}
+
+
+def _other_names(content: Any) -> list[str]:
+    """Return the names in a mapping, and in mappings inside it, whose values are not numbers."""
+    if not isinstance(content, Mapping):
+        return []
+    others = {str(name): value for name, value in content.items() if not _is_number(value)}
+    inside = [str(key) for one in others.values() if isinstance(one, Mapping) for key in one]
+    return [*others, *inside]
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def data_tags(pipeline: Pipeline, catalog: CatalogProtocol, root: Path) -> dict[str, str]:

@@ -369,7 +369,8 @@ class MlflowTracking:
             )
             return
         if not gate["passed"]:
-            logger.warning("The gate refused: %s version %s is not champion", name, version)
+            why = "; ".join(one["reason"] for one in gate["rules"] if not one["passed"])
+            logger.warning("The gate refused %s version %s: %s", name, version, why)
             return
         if not self._config.gate.rules:
             logger.info("The gate: %s", NO_RULES)

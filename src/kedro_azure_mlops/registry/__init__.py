@@ -26,6 +26,7 @@ __all__ = [
     "gate_verdict",
     "open_registry",
     "promote",
+    "refuse_no_model",
     "register",
     "rollback",
 ]
@@ -52,6 +53,21 @@ def open_registry(env: str, root: Path | None = None) -> Registry:
 
     _refuse_registry_in_checkout(named_server(config, root), env, root)
     return MlflowRegistry(env, config, root)
+
+
+def refuse_no_model(env: str, root: Path | None = None) -> None:
+    """Refuse if ``mlops.yml`` names no model: runs register none, so there will be no champion.
+
+    Raises
+    ------
+    OperationError
+        If ``tracking.model`` is not set.
+    """
+    if read_mlops(root or Path.cwd(), env).tracking.model is None:
+        raise OperationError(
+            "mlops.yml names no tracking.model, so no run registers a model. Set it to the catalog "
+            "entry of type kedro_azure_mlops.ModelDataset."
+        )
 
 
 def register(

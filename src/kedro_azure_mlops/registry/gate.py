@@ -267,8 +267,13 @@ def _ranking_rules(ours: Numbers, rows: Mapping[str, Numbers], gate: Gate) -> li
     for one in _applicable(gate, ours):
         for baseline in one.beats:
             mine, theirs = ours.get(one.metric, nan), rows.get(baseline, {}).get(one.metric, nan)
-            if not (isfinite(mine) and isfinite(theirs)):
+            if not isfinite(mine):
                 rules.append(_missing_metric(baseline, one.metric, ours))
+                continue
+            if not isfinite(theirs):
+                lacks = f"has no {one.metric}" if baseline in rows else "is missing"
+                reason = f"{_label(one)} is not compared: row {baseline} of gate.table {lacks}"
+                rules.append(_rule(baseline, False, reason))
                 continue
             passed = mine < theirs if one.better == "lower" else mine > theirs
             reason = format_comparison(one, mine, theirs, baseline.replace("_", " "))

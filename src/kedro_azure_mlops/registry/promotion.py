@@ -77,6 +77,11 @@ def promote_version(
         another process is changing the target.
     """
     registry = target.registry
+    if (source.place, source.name) == (registry.place, registry.name):
+        raise OperationError(
+            f"{source.env} and {registry.env} share the registered model {registry.name}: set "
+            f"registry.name in mlops.yml of {registry.env}, such as {registry.name}-{registry.env}."
+        )
     say(f"promoting {version} from {source.env} to {registry.env}")
     report(moved=False)
     if champion := _same_champion(registry, version):

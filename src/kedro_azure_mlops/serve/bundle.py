@@ -117,7 +117,7 @@ def pack(
 ) -> Path:
     """Write the archive of a fetched model; see ``write_bundle``."""
     # dev and prod count their versions separately: the digest makes the name unique
-    digest = "" if model.digest.startswith(model.version) else f"-{model.digest[:12]}"
+    digest = "" if model.digest[:12] == model.version else f"-{model.digest[:12]}"
     name = f"bundle-{_project(root)}-{model.version}{digest}"
     folder, archive = root / WORK / name, root / "dist" / f"{name}.zip"
     part = archive.with_name(f"{archive.name}.part")

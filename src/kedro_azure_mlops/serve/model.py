@@ -94,11 +94,12 @@ def example_request(folder: Path) -> str:
 
 
 def _champion(env: str, root: Path, target: Path) -> ServedModel:
-    from kedro_azure_mlops.registry import open_registry
+    from kedro_azure_mlops.registry import open_registry, refuse_no_model
 
     registry = open_registry(env, root)
     champion = registry.champion()
     if champion is None:
+        refuse_no_model(env, root)
         raise OperationError(
             f"{env} has no champion to serve yet. To train one, run: kedro run. To serve the model "
             "of the last run, name its folder: --model DIR."

@@ -1,5 +1,6 @@
 """The command reports faults, and none once they are fixed."""
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +12,7 @@ from kedro_azure_mlops.azure.environment import pins
 from kedro_azure_mlops.azure.identity import OF_JOB
 from kedro_azure_mlops.testing import StandIn, login
 from tests.plugin.cloud import Command, Result, changes, configure, provision
-from tests.plugin.helpers import Project
+from tests.plugin.helpers import CONFIGURATION, Project
 
 PLUGIN_PIN = f"kedro-azure-mlops==0.2.0 --hash=sha256:{'0' * 64}"
 
@@ -77,6 +78,18 @@ def test_all_environments_are_checked(healthy: Project, mlops: Command):
     for text, env in zip(messages, ("prod", "stage"), strict=True):
         assert text.startswith("looking for the workspace ")
         assert f"Create it: kedro mlops provision --env {env}" in text
+
+
+def test_without_environments_base_is_checked_once(healthy: Project, mlops: Command):
+    for folder in (healthy.path / CONFIGURATION).glob("[!b]*/"):
+        shutil.rmtree(folder)
+    assert not any("mlops.yml" in one for one in faults(mlops("doctor")))
+    assert not any("mlops.yml" in one for one in faults(mlops("doctor", "--env", "base")))
+    file = healthy.path / CONFIGURATION / "base/mlops.yml"
+    file.write_text(file.read_text(encoding="utf-8") + "tracing: {}\n", encoding="utf-8")
+    for command in (["doctor"], ["doctor", "--env", "base"]):
+        (message,) = [one for one in faults(mlops(*command)) if "mlops.yml" in one]
+        assert "unknown key 'tracing'" in message
 
 
 def test_each_environments_configuration_is_compiled(

@@ -105,6 +105,17 @@ def test_a_promotion_keeps_the_digest_and_the_tags_from_dev_to_prod(
         assert text in shown.out
 
 
+def test_environments_that_share_a_registered_model_are_refused(
+    on_mlflow: Store, mlops: Command
+) -> None:
+    """Its champion would be that of both, so nothing would be promoted."""
+    start = on_mlflow.champion("dev")
+    set_keys(on_mlflow.project, "stage", registry={"name": start.name, "promoted_from": "dev"})
+    result = mlops("promote", "--env", "stage")
+    assert result.status == 2
+    assert f"dev and stage share the registered model {start.name}: set registry.name" in result.err
+
+
 def test_the_first_line_names_the_version_and_both_environments(
     on_mlflow: Store, mlops: Command
 ) -> None:

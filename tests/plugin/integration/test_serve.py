@@ -21,6 +21,7 @@ from kedro_azure_mlops.serve.process import HOST, _environment, prepare, refuse_
 from tests.plugin.cloud import Command
 from tests.plugin.helpers import Project
 from tests.plugin.mlflow_server import free_port
+from tests.plugin.registered import set_keys
 from tests.plugin.servers import PYTHON, LocalServer, serve
 from tests.plugin.trained import (
     SCORER,
@@ -314,6 +315,19 @@ def test_without_a_champion_the_command_gives_advice(
     assert result.status == 2
     assert "local has no champion to serve yet" in result.err
     assert "run: kedro run" in result.err
+
+
+@pytest.mark.parametrize("command", [("serve", "--prepare"), ("champion",)], ids=" ".join)
+def test_without_a_configured_model_no_run_is_advised(
+    project: Project, monkeypatch: pytest.MonkeyPatch, mlops: Command, command: tuple[str, ...]
+) -> None:
+    """A run would not register a model either."""
+    monkeypatch.chdir(project.path)
+    set_keys(project, "base", tracking={"model": None})
+    result = mlops(*command)
+    assert result.status == 2
+    assert "mlops.yml names no tracking.model, so no run registers a model" in result.err
+    assert "kedro run" not in result.err
 
 
 def test_an_incomplete_model_is_refused_with_the_missing_file(

@@ -3,13 +3,16 @@ import json
 import os
 import stat
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from kedro_azure_mlops.config import read_mlops
 from kedro_azure_mlops.contract import digest, write_manifest
 from kedro_azure_mlops.errors import OperationError
-from kedro_azure_mlops.serve.bundle import write_bundle
+from kedro_azure_mlops.serve.bundle import pack, write_bundle
+from kedro_azure_mlops.serve.model import fetch_model
 from kedro_azure_mlops.serve.wheels import Wheels
 from tests.plugin.bundled import make_bundle, unpack
 from tests.plugin.trained import LOCK, project_with_scorer, save_small_model
@@ -50,6 +53,14 @@ def test_the_bundle_contains_model_code_runner_and_checksums(folder: Path, model
     assert digest(folder / "model") == digest(model)
     description = json.loads((folder / "model.json").read_text(encoding="utf-8"))
     assert description == {"MODEL_DIGEST": digest(model), "MODEL_VERSION": digest(model)[:12]}
+
+
+def test_the_name_of_a_registered_version_ends_with_its_digest(model: Path, project: Path) -> None:
+    """Also if the digest begins with the version: dev and prod use the same numbers."""
+    served = fetch_model("local", model, project, project / "build/served")
+    first = replace(served, version=served.digest[0])
+    archive = pack(first, None, project, read_mlops(project, "local"))
+    assert archive.stem.endswith(f"-{served.digest[0]}-{served.digest[:12]}")
 
 
 def test_the_readme_describes_this_model(folder: Path) -> None:

@@ -275,8 +275,26 @@ def test_a_baseline_that_cannot_be_compared_is_refused(row: str) -> None:
     rules = gate({"metric": "r2", "beats": ["mean"]})
     assert decide(comparison(), NONE_YET, rules, COST)["passed"]
     decision = decide(comparison(**{row: NAN}), NONE_YET, rules, COST)
-    assert reasons(decision, False) == ["missing metric: r2"]
-    assert refused_rules(decide(comparison().drop(index="mean"), NONE_YET, rules)) == ["mean"]
+    lacks = "r2 is not compared: row mean of gate.table has no r2"
+    assert reasons(decision, False) == [{"challenger": "missing metric: r2", "mean": lacks}[row]]
+    decision = decide(comparison().drop(index="mean"), NONE_YET, rules)
+    assert reasons(decision, False) == ["r2 is not compared: row mean of gate.table is missing"]
+
+
+@pytest.mark.parametrize(
+    ("limits", "better"),
+    [
+        ({"maximum": 3}, "lower"),
+        ({"minimum": 3}, "higher"),
+        ({"minimum": 1, "maximum": 3}, "higher"),
+        ({}, "higher"),
+        ({"maximum": 3, "better": "higher"}, "higher"),
+    ],
+    ids=str,
+)
+def test_with_a_maximum_alone_lower_is_better(limits: dict[str, Any], better: str) -> None:
+    """A larger error than the champion's would pass otherwise."""
+    assert gate({"metric": "mae", **limits}).rules[0].better == better
 
 
 @pytest.mark.parametrize(

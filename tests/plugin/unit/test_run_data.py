@@ -1,5 +1,7 @@
 import hashlib
+import logging
 from pathlib import Path
+from typing import Any
 
 import pytest
 from kedro.io import DataCatalog, MemoryDataset
@@ -8,7 +10,7 @@ from kedro_datasets.json import JSONDataset
 from kedro_datasets.pandas import CSVDataset
 
 from kedro_azure_mlops.azure.snapshot import content_digest
-from kedro_azure_mlops.config import Gate, Mlops, Tracking
+from kedro_azure_mlops.config import Gate, Mlops, Rule, Tracking
 from kedro_azure_mlops.contract import digest
 from kedro_azure_mlops.hooks import data as run_data
 from kedro_azure_mlops.hooks.data import data_tags, digest_of, measured
@@ -140,6 +142,36 @@ def test_all_json_entries_with_numbers_are_recorded_by_default(numbers: DataCata
     assert metrics["cost"] == {"r2": 0.1, "seconds": 4.0}
     numbers_of_metrics = {"metrics.r2": 0.9, "rows": 3.0, "odd": float("nan")}
     assert metrics["metrics"] == pytest.approx(numbers_of_metrics, nan_ok=True)
+
+
+def warnings_in(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [one.getMessage() for one in caplog.records if one.levelno == logging.WARNING]
+
+
+@pytest.mark.parametrize(
+    ("content", "named"),
+    [({"mae": 1.7, "model": "ridge"}, "model"), ({"test": {"mae": 1.7}}, "test")],
+    ids=["text", "nested"],
+)
+def test_an_entry_with_a_limited_metric_and_other_values_is_named(
+    numbers: DataCatalog, caplog: pytest.LogCaptureFixture, content: dict[str, Any], named: str
+) -> None:
+    numbers["metrics"].save(content)
+    names = ["metrics", "report"]
+    assert measured(numbers, names, Mlops()) == {}
+    assert warnings_in(caplog) == [], "may hold anything"
+    assert measured(numbers, names, Mlops(gate=Gate(rules=[Rule(metric="mae")]))) == {}
+    (message,) = warnings_in(caplog)
+    assert f"metrics is not tracked as metrics: it also holds {named}, which" in message
+    assert "list metrics in tracking.metrics" in message
+
+
+def test_other_values_of_a_configured_entry_are_left_out_and_named(
+    numbers: DataCatalog, caplog: pytest.LogCaptureFixture
+) -> None:
+    config = Mlops(tracking=Tracking(metrics=["report"]))
+    assert measured(numbers, ["report"], config) == {"report": {"rows": 3.0}}
+    assert warnings_in(caplog) == ["report: source cannot be tracked: no number"]
 
 
 def test_only_the_configured_entries_are_recorded(numbers: DataCatalog) -> None:
