@@ -229,7 +229,7 @@ def scored_rows(
     kept: list[pd.DataFrame] = []
     notes: list[str] = []
     sources: list[str] = []
-    newest = pd.NaT
+    newest, read = pd.NaT, 0
     progress = Progress("Read", None, logger)
     answering = _Answering(schema, scorer)
     for source, pieces in loaded:
@@ -237,6 +237,7 @@ def scored_rows(
         for piece in _pieces(source, pieces, schema, order):
             rows = answering.answer(piece, source)
             progress.advance(len(rows))
+            read += len(rows)
             kept.append(rows)
             if order:
                 times = [one for one in (newest, rows[order].max()) if not pd.isna(one)]
@@ -250,6 +251,11 @@ def scored_rows(
     if order:
         table = _without_time_or_series(table, schema, order, notes)
         table = table[table[order] > newest - back] if len(table) else table
+        if history is None and len(table) < read:
+            notes.append(
+                f"Judged by the times in {order}: the newest {len(table):,} of {read:,} rows. "
+                "--since looks further back."
+            )
     return Rows(table, ", ".join(sources), order, None, notes)
 
 
@@ -273,6 +279,8 @@ class _Answering:
         return pd.DataFrame({**columns, **found})
 
     def _scored(self, columns: Columns, fits: np.ndarray, source: str) -> Columns:
+        if not fits.any():  # a model may refuse a table without rows
+            return {one.name: np.full(len(fits), None, object) for one in self._schema.outputs}
         if self._stream is None:
             self._stream = Stream(self._scorer())
         try:

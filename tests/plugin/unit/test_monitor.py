@@ -25,6 +25,7 @@ from kedro_azure_mlops.monitor.plots import (
 from kedro_azure_mlops.monitor.profile import Profile, reference_profile
 from kedro_azure_mlops.monitor.report import html_report
 from kedro_azure_mlops.monitor.result import MonitorReport, history_of, in_words
+from kedro_azure_mlops.monitor.rows import Rows, scored_rows
 
 SVG = "{http://www.w3.org/2000/svg}"
 START = pd.Timestamp("2024-01-01")
@@ -379,3 +380,39 @@ def test_annotations_contain_no_commands_that_ci_would_run(
     out = capsys.readouterr().out
     assert out.startswith("##vso[task.logissue type=error]100 %AZP25 of%0A")
     assert out.count("\n") == 1
+
+
+class _Fees:
+    """A scorer of independent rows, with a date among them; like many models, it needs a row."""
+
+    schema = Schema(
+        (Column("joined", "datetime"), Column("fee", "double")), (Column("p", "double"),)
+    )
+
+    def score(self, columns: dict[str, np.ndarray], wanted: Any = None) -> dict[str, np.ndarray]:
+        if not len(columns["fee"]):
+            raise ValueError("Found array with 0 sample(s)")
+        return {"p": columns["fee"] / 100}
+
+
+def fees(rows: int) -> pd.DataFrame:
+    joined = pd.date_range("2024-01-01", periods=rows, freq="D")
+    return pd.DataFrame({"joined": joined, "fee": 10.0})
+
+
+def read_fees(table: pd.DataFrame, days: int) -> Rows:
+    return scored_rows([("new.csv", table)], _Fees.schema, _Fees, pd.Timedelta(days=days))
+
+
+def test_rows_left_out_by_a_date_among_the_inputs_are_noted() -> None:
+    assert read_fees(fees(30), 40).notes == []
+    read = read_fees(fees(30), 14)
+    assert len(read.table) == 14
+    (note,) = read.notes
+    assert note.startswith("Judged by the times in joined: the newest 14 of 30 rows.")
+
+
+def test_rows_of_which_none_fits_are_judged_without_scores() -> None:
+    read = read_fees(fees(3).assign(fee="none"), 40)
+    assert read.table["p"].isna().all()
+    assert read.notes == ["Rows that do not fit the model's schema, judged without a score: 3."]
