@@ -559,6 +559,28 @@ class Mlops(_Strict):
         """The name of the registered model."""
         return str(self.registry.name)
 
+    @property
+    def entries(self) -> list[tuple[str, str]]:
+        """The keys that name catalog entries, and the names."""
+        one = {
+            "tracking.model": self.tracking.model,
+            "tracking.data": self.tracking.data,
+            "tracking.data_report": self.tracking.data_report,
+            "tracking.scores": self.tracking.scores,
+            "gate.table": self.gate.table,
+            "gate.slices": self.gate.slices,
+            "gate.judged": self.gate.judged,
+            "gate.decision": self.gate.decision,
+            "champion": self.champion,
+        }
+        many = {
+            "tracking.metrics": self.tracking.metrics or [],
+            "tracking.artifacts": self.tracking.artifacts,
+            "report": self.report,
+        }
+        named = [(key, name) for key, name in one.items() if name is not None]
+        return named + [(key, name) for key, names in many.items() for name in names]
+
 
 Model = TypeVar("Model", bound=_Strict)
 # Raised by Kedro and OmegaConf if a file is not YAML, not a mapping, or has unresolved references.

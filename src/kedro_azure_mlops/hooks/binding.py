@@ -10,6 +10,7 @@ type, see ``job.carried``.
 import os
 import re
 from collections.abc import Iterator, Mapping
+from difflib import get_close_matches
 from typing import Any
 
 from kedro.framework.project import pipelines
@@ -29,6 +30,7 @@ __all__ = [
     "moved",
     "place_of",
     "port_of",
+    "refuse_unknown_entry",
 ]
 
 CARRIED = "kedro_azure_mlops.job.carried.CarriedDataset"
@@ -108,6 +110,21 @@ def entry_of(catalog: Mapping[str, Any], name: str) -> dict[str, Any] | None:
     resolver = CatalogConfigResolver(bare, default_runtime_patterns={})
     pattern = resolver.match_dataset_pattern(name) or resolver.match_user_catch_all_pattern(name)
     return resolver.resolve_pattern(name) if pattern else None
+
+
+def refuse_unknown_entry(catalog: Any, name: str | None, key: str) -> None:
+    """Refuse a name in ``mlops.yml`` that no catalog entry has; None: the key is not set.
+
+    Raises
+    ------
+    OperationError
+        If there is no such entry; the message names the key and the most similar entry, if any.
+    """
+    if name is None or name in catalog:
+        return
+    close = get_close_matches(name, list(catalog.keys()), n=1)
+    hint = f" Did you mean {close[0]}?" if close else ""
+    raise OperationError(f"mlops.yml: {key}: there is no catalog entry {name}.{hint}")
 
 
 def place_of(entry: Mapping[str, Any]) -> str | None:

@@ -22,6 +22,7 @@ from kedro_azure_mlops.config import Mlops
 from kedro_azure_mlops.contract import UnusableModelError, digest, refuse_changed_files
 from kedro_azure_mlops.errors import OperationError, RefusedError
 from kedro_azure_mlops.hooks import binds_ports
+from kedro_azure_mlops.hooks.binding import refuse_unknown_entry
 from kedro_azure_mlops.hooks.code_version import code_version
 from kedro_azure_mlops.hooks.data import (
     EARLIER,
@@ -58,7 +59,7 @@ from kedro_azure_mlops.registry.facts import (
 )
 from kedro_azure_mlops.registry.gate import NO_RULES, decide_alone
 from kedro_azure_mlops.registry.judged import identity, record_measured, refuse_other_model
-from kedro_azure_mlops.registry.registration import model_entry, prove, refuse_unknown_entry
+from kedro_azure_mlops.registry.registration import model_entry, prove
 from kedro_azure_mlops.registry.versions import (
     find_champion,
     make_champion,
@@ -408,27 +409,9 @@ class MlflowTracking:
 
     def _refuse_unknown_entries(self, catalog: CatalogProtocol) -> None:
         """Refuse names in ``mlops.yml`` that no catalog entry has: nothing would be recorded."""
-        config = self._config
-        named = {
-            "tracking.model": config.tracking.model,
-            "tracking.data": config.tracking.data,
-            "tracking.data_report": config.tracking.data_report,
-            "tracking.scores": config.tracking.scores,
-            "gate.table": config.gate.table,
-            "gate.slices": config.gate.slices,
-            "gate.judged": config.gate.judged,
-            "gate.decision": config.gate.decision,
-            "champion": config.champion,
-        }
-        lists = {
-            "tracking.metrics": config.tracking.metrics or [],
-            "tracking.artifacts": config.tracking.artifacts,
-            "report": config.report,
-        }
-        every = [*named.items(), *((key, name) for key, names in lists.items() for name in names)]
-        for key, name in every:
+        for key, name in self._config.entries:
             refuse_unknown_entry(catalog, name, key)
-        for name in config.tracking.artifacts:
+        for name in self._config.tracking.artifacts:
             if not is_stored(catalog, name):
                 raise OperationError(
                     f"mlops.yml: tracking.artifacts: the catalog entry {name} has no file that "

@@ -15,7 +15,7 @@ import yaml
 
 from kedro_azure_mlops.config import Output, Step, read_mlops
 from kedro_azure_mlops.errors import OperationError
-from kedro_azure_mlops.hooks.binding import PREFIX, port_of
+from kedro_azure_mlops.hooks.binding import PREFIX, entry_of, port_of, refuse_unknown_entry
 from kedro_azure_mlops.job.carried import FORMATS
 from kedro_azure_mlops.job.cut import Cut, cut
 from kedro_azure_mlops.job.ports import Port, Ports, reference_to
@@ -121,6 +121,7 @@ def compile_project(
         If the pipeline cannot be cut as configured, or a dataset cannot cross between steps.
     """
     _refuse_local(project)
+    _refuse_unknown_entries(project)
     cuts = cut(project.pipelines, project.config)
     ports = Ports(project, cuts)
     return Compiled(
@@ -187,6 +188,14 @@ def _refuse_local(project: Project) -> None:
             "The environment local is private: its folder is not uploaded, so a job would run "
             "without it. Use --env dev, stage or prod."
         )
+
+
+def _refuse_unknown_entries(project: Project) -> None:
+    """Refuse names in ``mlops.yml`` that no catalog entry has, as the steps of the job would."""
+    datasets = {name for one in project.pipelines.values() for name in one.datasets()}
+    for key, name in project.mlops.entries if project.mlops else []:
+        if name not in datasets and entry_of(project.catalog, name) is None:
+            refuse_unknown_entry(project.catalog, name, key)
 
 
 def _head(project: Project, experiment: str) -> dict[str, Any]:

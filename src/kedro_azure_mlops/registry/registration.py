@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -13,7 +12,7 @@ from kedro.framework.session import KedroSession
 from kedro_azure_mlops.config import Mlops, bootstrap, read_azureml, read_mlops
 from kedro_azure_mlops.contract import UnusableModelError, digest, load_proven_scorer
 from kedro_azure_mlops.errors import OperationError
-from kedro_azure_mlops.hooks.binding import bind, entry_of, port_of
+from kedro_azure_mlops.hooks.binding import bind, entry_of, port_of, refuse_unknown_entry
 from kedro_azure_mlops.hooks.data import measured
 from kedro_azure_mlops.models import ModelDataset
 from kedro_azure_mlops.registry.facts import METRICS, format_rule, model_facts, verdict_facts
@@ -229,21 +228,6 @@ def register_last_run(
         report(is_champion=True)
     say(f"the gate passed: {version} is now champion of {registry.env}")
     return version
-
-
-def refuse_unknown_entry(catalog: Any, name: str | None, key: str) -> None:
-    """Refuse a name in ``mlops.yml`` that no catalog entry has; None: the key is not set.
-
-    Raises
-    ------
-    OperationError
-        If there is no such entry; the message names the key and the most similar entry, if any.
-    """
-    if name is None or name in catalog:
-        return
-    close = get_close_matches(name, list(catalog.keys()), n=1)
-    hint = f" Did you mean {close[0]}?" if close else ""
-    raise OperationError(f"mlops.yml: {key}: there is no catalog entry {name}.{hint}")
 
 
 def model_entry(catalog: Any, name: str, key: str = "tracking.model") -> ModelDataset:

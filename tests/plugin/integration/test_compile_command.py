@@ -9,6 +9,7 @@ import yaml
 
 from kedro_azure_mlops.cli import main
 from tests.plugin.helpers import Project
+from tests.plugin.registered import set_keys
 
 STEPS = {
     "prepare": {"pipelines": ["prepare"], "compute": "cpu-large"},
@@ -46,6 +47,17 @@ def test_each_environment_compiles(current_project: Project, env: str) -> None:
     job = yaml.safe_load(compiled(current_project, env).read_text(encoding="utf-8"))
     assert f"kedro run --env {env}" in job["jobs"]["pipeline"]["component"]["command"]
     assert job["experiment_name"].endswith(f"-{env}")
+
+
+def test_an_entry_that_the_catalog_lacks_is_refused_before_the_job_starts(
+    current_project: Project, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The job's steps would refuse it, but only on the cluster."""
+    set_keys(current_project, "dev", tracking={"model": "modell"})
+    assert main(["compile", "--env", "dev"]) == 2
+    message = "tracking.model: there is no catalog entry modell. Did you mean model?"
+    assert message in capsys.readouterr().err
+    assert not compiled(current_project).exists()
 
 
 def test_check_accepts_the_file_until_the_project_changes(

@@ -255,10 +255,10 @@ def test_steps_whose_only_external_data_is_the_champion_are_listed() -> None:
     )
     catalog = {"champion": {"type": "x.Registry", "name": "m"}, "far": {"filepath": "abfs://a/b"}}
     steps: dict[str, Any] = {name: {"nodes": [name]} for name in ("one", "two")}
-    gated = replace(project(whole=whole, catalog=catalog, steps=steps), mlops=gate())
+    gated = replace(project(whole=whole, catalog=catalog, steps=steps), mlops=gate("champion"))
     assert compile_project(gated).champion_readers == ["one"]
     steps["one"]["reuse"] = False
-    gated = replace(project(whole=whole, catalog=catalog, steps=steps), mlops=gate())
+    gated = replace(project(whole=whole, catalog=catalog, steps=steps), mlops=gate("champion"))
     assert compile_project(gated).champion_readers == []
     assert compile_project(replace(gated, mlops=None)).champion_readers == []
 
@@ -394,8 +394,8 @@ def test_a_transcoded_dataset_with_only_one_entry_is_rejected() -> None:
         job_of(project(whole=whole, catalog=catalog, steps=steps))
 
 
-def gate(**keys: Any) -> Mlops:
-    return Mlops.model_validate({"gate": keys, "champion": "champion"})
+def gate(champion: str | None = None, **keys: Any) -> Mlops:
+    return Mlops.model_validate({"gate": keys, "champion": champion})
 
 
 def test_a_gate_on_metrics_of_another_step_is_a_warning() -> None:
@@ -407,7 +407,7 @@ def test_a_gate_on_metrics_of_another_step_is_a_warning() -> None:
     for silent in (
         replace(gated, mlops=gate(table="model", decision="report")),
         replace(gated, mlops=gate(table="clean")),
-        replace(gated, mlops=gate(table="clean", decision="gone")),
+        replace(gated, mlops=gate(table="clean", decision="raw")),
         replace(gated, mlops=None),
         replace(project(), mlops=gate(table="clean", decision="report")),
     ):
