@@ -314,11 +314,11 @@ def commands() -> None:
 commands.add_command(mlops)
 
 
-def env_option(default: str = "dev") -> Callable[..., Any]:
-    """Return the option ``--env``; without the default environment, base is used."""
+def env_option(default: str = "dev", *, or_base: bool = True) -> Callable[..., Any]:
+    """Return the option ``--env``; in a project without the default, base is used, if allowed."""
 
     def choose(ctx: click.Context, param: click.Parameter, value: str | None) -> str:
-        return value or _existing_or_base(default)
+        return value or (_existing_or_base(default) if or_base else default)
 
     text = f"an environment of the configuration (default: {default})"
     return click.option("--env", metavar="ENV", help=text, callback=choose)

@@ -10,7 +10,7 @@ _say = narrator("promote")
 
 
 @click.command("promote", cls=Command, talks_to="registry")
-@env_option("stage")
+@env_option("stage", or_base=False)
 @click.option("--version", metavar="N", help="this version instead of the champion")
 @click.option("--digest", metavar="D", help="the version with this digest, or a prefix of it")
 @click.option("--approved-by", metavar="NAME", help="who approves it; requires --reason")

@@ -137,10 +137,12 @@ class Reader:
         if not isinstance(row, dict):
             fields = ", ".join(self._names)
             raise BadRequestError(f"data[{number}]", f"must have the fields {fields}")
+        unknown = _unknown_key(row, self._needed)
         for name in self._names:
             if name not in row:
-                raise BadRequestError(f"data[{number}].{name}", "is missing")
-        if unknown := _unknown_key(row, self._needed):
+                instead = f", but {unknown} is not known" if unknown else ""
+                raise BadRequestError(f"data[{number}].{name}", f"is missing{instead}")
+        if unknown:
             raise BadRequestError(f"data[{number}].{unknown}", "is not known")
 
 

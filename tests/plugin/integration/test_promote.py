@@ -1,6 +1,7 @@
 """Promotion, approval and rollback, on MLflow, in a workspace and in a shared registry."""
 
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -20,7 +21,7 @@ from kedro_azure_mlops.registry.on_azureml import AzureLock
 from kedro_azure_mlops.registry.on_mlflow import MlflowRegistry
 from tests.plugin import registered
 from tests.plugin.cloud import Command
-from tests.plugin.helpers import Project, outputs_reader
+from tests.plugin.helpers import CONFIGURATION, Project, outputs_reader
 from tests.plugin.mlflow_server import Server
 from tests.plugin.registered import (
     ENVIRONMENTS,
@@ -103,6 +104,15 @@ def test_a_promotion_keeps_the_digest_and_the_tags_from_dev_to_prod(
     assert shown.status == 0
     for text in (start.digest, "r2: 0.7", "by: Ada", "c0ffee", "f1n9e2"):
         assert text in shown.out
+
+
+def test_without_a_stage_no_other_environment_is_promoted_to(
+    on_mlflow: Store, mlops: Command
+) -> None:
+    shutil.rmtree(on_mlflow.project.path / CONFIGURATION / "stage")
+    result = mlops("promote")
+    assert result.status == 2
+    assert "there is no environment stage" in result.err
 
 
 def test_environments_that_share_a_registered_model_are_refused(

@@ -87,6 +87,8 @@ def test_an_error_names_a_missing_column(name: str) -> None:
     row = {key: value for key, value in GOOD.items() if key != name}
     error = rejection(json.dumps({"data": [row]}))
     assert (error.field, error.message) == (f"data[0].{name}", "is missing")
+    error = rejection(json.dumps({"data": [row | {f"my_{name}": 1}]}))
+    assert error.message == f"is missing, but my_{name} is not known"
 
 
 def test_an_error_names_the_first_fault_in_any_column() -> None:

@@ -268,7 +268,10 @@ def test_the_stored_model_is_served_if_no_scorer_is_configured(stored: Path) -> 
     assert [list(row) for row in answer.body["data"]] == [["prediction"]] * 2
     assert answer.body["data"][1]["prediction"] == pytest.approx(8, abs=0.5)
     rejected = score.answer(current, '{"data": [{"a": 1, "c": 0}]}')
-    assert rejected.body["error"] == {"field": "data[0].b", "message": "is missing"}
+    assert rejected.body["error"] == {
+        "field": "data[0].b",
+        "message": "is missing, but c is not known",
+    }
 
 
 def test_a_scorer_that_cannot_be_imported_is_named(stored: Path) -> None:
