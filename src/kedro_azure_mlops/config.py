@@ -336,6 +336,8 @@ class Rule(_Strict):
 
     @model_validator(mode="after")
     def _can_be_applied(self) -> "Rule":
+        if wrong := re.search(r"[^\w\-. /:]", self.metric):
+            raise ValueError(f"MLflow does not store a metric with {wrong[0]!r} in its name")
         if self.needs_labels and self.without_labels:
             raise ValueError("needs_labels and without_labels exclude each other")
         if self.slice and (self.beats or self.champion_tolerance is not None):
@@ -607,6 +609,13 @@ def readable(what: str) -> Iterator[None]:
         yield
     except _UNREADABLE as error:
         why = " ".join(line.strip() for line in str(error).splitlines()[:2])
+        if "not supported for globals" in why:
+            patterns = settings.CONFIG_LOADER_ARGS.get("config_patterns", {}).get("globals", [])
+            files = ", ".join(patterns or ["globals.yml"])
+            why = (
+                f"${{runtime_params:...}} is not possible in the files of globals ({files}). Write "
+                "a value there: --params replaces it."
+            )
         raise OperationError(f"{what} cannot be read: {why or type(error).__name__}") from error
 
 

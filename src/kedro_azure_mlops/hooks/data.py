@@ -27,8 +27,9 @@ def stored_at(catalog: CatalogProtocol, name: str) -> str:
 
 
 def is_stored(catalog: CatalogProtocol, name: str) -> bool:
-    """Return whether a catalog entry has a file or folder."""
-    return _path(catalog[name]) is not None
+    """Return whether a catalog entry has a file or folder, which may not exist yet."""
+    dataset = catalog[name]
+    return isinstance(dataset, AbstractVersionedDataset) or _path(dataset) is not None
 
 
 def digest_of(catalog: CatalogProtocol, name: str) -> str | None:
@@ -136,7 +137,7 @@ def dataset_input(catalog: CatalogProtocol, name: str, fingerprint: str) -> Any:
 def _path(dataset: Any) -> str | None:
     if isinstance(dataset, AbstractVersionedDataset):
         return str(dataset._get_load_path())  # Kedro has no public method for this path
-    path = getattr(dataset, "filepath", None)
+    path = getattr(dataset, "filepath", None) or getattr(dataset, "_path", None)  # of partitions
     return None if path is None else str(path)
 
 

@@ -14,7 +14,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import is_dataclass
 from difflib import get_close_matches
-from functools import partial
+from functools import partial, reduce
+from operator import or_
 from pathlib import Path
 from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints, is_typeddict
 
@@ -25,11 +26,11 @@ from kedro.io.core import parse_dataset_definition
 from kedro.pipeline import Pipeline
 from kedro.utils import load_obj
 from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import InterpolationResolutionError, OmegaConfBaseException
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 from pydantic_core import to_json
 
-from kedro_azure_mlops.config import file_of, readable
+from kedro_azure_mlops.config import file_of, merged, readable
 from kedro_azure_mlops.errors import OperationError, first_line
 from kedro_azure_mlops.hooks.parameters import flat
 from kedro_azure_mlops.parameters import explain
@@ -72,12 +73,16 @@ def refuse_wrong_parameters(context: Any) -> None:
 
 
 def _parameters_of_files(loader: Any) -> Mapping[str, Any]:
-    """Return the parameters from the files alone."""
+    """Return the parameters from the files alone; as written, if a value needs the run's."""
     runtime, loader.runtime_params = loader.runtime_params, {}
     try:
         with readable("parameters.yml"):
             found: Mapping[str, Any] = loader["parameters"]
         return found
+    except OperationError as error:
+        if not isinstance(error.__cause__, InterpolationResolutionError):
+            raise
+        return reduce(merged, _as_written(loader, "parameters"), {})
     finally:
         loader.runtime_params = runtime
 
@@ -202,7 +207,8 @@ def _pipelines_of(names: list[str] | None) -> Mapping[str, Pipeline] | None:
 
 
 def _uses_of_catalog(loader: Any) -> Iterator[Use]:
-    for entry in _raw_catalog(loader).values():
+    written: dict[Any, Any] = reduce(or_, _as_written(loader, "catalog"), {})
+    for entry in written.values():
         if not isinstance(entry, Mapping):
             continue
         yield from _interpolated(entry, partial(_dataset_class, entry.get("type")))
@@ -211,11 +217,10 @@ def _uses_of_catalog(loader: Any) -> Iterator[Use]:
             yield from _interpolated(validator["options"], partial(load_obj, validator["class"]))
 
 
-def _raw_catalog(loader: Any) -> dict[Any, Any]:
-    """Read the catalog as written, with its ``${...}``."""
+def _as_written(loader: Any, kind: str) -> Iterator[dict[Any, Any]]:
+    """Yield the content of the files of a kind, base first, as written, with their ``${...}``."""
     source = Path(str(loader.conf_source))
-    patterns = (getattr(loader, "config_patterns", None) or {}).get("catalog", [])
-    found: dict[Any, Any] = {}
+    patterns = (getattr(loader, "config_patterns", None) or {}).get(kind, [])
     envs = [getattr(loader, "base_env", ""), loader.env or getattr(loader, "default_run_env", "")]
     for folder in [source / env for env in envs if env]:
         for file in sorted({file for pattern in patterns for file in folder.glob(pattern)}):
@@ -224,8 +229,7 @@ def _raw_catalog(loader: Any) -> dict[Any, Any]:
             with suppress(OmegaConfBaseException, yaml.YAMLError, OSError, ValueError):
                 content = OmegaConf.to_container(OmegaConf.load(file), resolve=False)
                 if isinstance(content, dict):  # Kedro reports anything else
-                    found.update(content)
-    return found
+                    yield content
 
 
 def _interpolated(options: Mapping[str, Any], load: Callable[[], Any]) -> Iterator[Use]:

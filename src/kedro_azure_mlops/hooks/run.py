@@ -20,6 +20,7 @@ from urllib.parse import quote
 from kedro_azure_mlops.hooks.databricks import is_databricks, log_long_values, shortened
 from kedro_azure_mlops.hooks.server import database_of, experiment_id
 from kedro_azure_mlops.processes import Process
+from kedro_azure_mlops.registry.facts import allowed_names
 from kedro_azure_mlops.registry.versions import is_unsupported, open_client
 from kedro_azure_mlops.safety import redact, redacted
 
@@ -80,7 +81,8 @@ class TrackedRun:
         from mlflow.entities import Metric
 
         now = int(time.time() * 1000)
-        found = [Metric(name, value, now, step=0) for name, value in metrics.items()]
+        allowed = allowed_names(metrics)
+        found = [Metric(name, value, now, step=0) for name, value in allowed.items()]
         self.client.log_batch(self.id, metrics=found)
 
     def log_parameters(self, parameters: Mapping[str, Any]) -> None:
@@ -92,6 +94,7 @@ class TrackedRun:
 
         # the text of a list is redacted too: a secret may be spread over two of its members
         text = {name: redact(str(redacted(one, name))) for name, one in parameters.items()}
+        text = allowed_names(text)
         if self._has_limits:
             text = {name: shortened(one) for name, one in text.items()}
         logged = self._data.params

@@ -5,17 +5,20 @@ import re
 from collections.abc import Collection, Mapping
 from contextlib import suppress
 from math import isfinite, nan
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import BaseModel
 
 from kedro_azure_mlops.safety import redacted
+
+T = TypeVar("T")
 
 DIGEST, GATE, PARAMETERS = "digest", "gate", "parameters"
 REASONS, JUDGED, FINGERPRINT = "gate.reasons", "gate.digest", "data.fingerprint"
 REFIT = "refit.of"  # tag of a refit on all data: digest of the model that was measured
 METRICS = "metrics."  # prefix of each metric's name
 LONGEST = 5_000  # bytes of a tag that every server can store
+_FORBIDDEN = re.compile(r"[^\w\-. /:]")
 PASSED, REFUSED = "passed", "refused"
 
 
@@ -119,8 +122,20 @@ def untyped(parameters: Any) -> Any:
     return parameters
 
 
+def allowed_names(values: Mapping[str, T]) -> dict[str, T]:
+    """Replace characters that MLflow forbids in names, and keep the names different."""
+    found: dict[str, T] = {}
+    for name, value in values.items():
+        allowed = _FORBIDDEN.sub("_", name)
+        while allowed != name and (allowed in found or allowed in values):
+            allowed += "_"
+        found[allowed] = value
+    return found
+
+
 def _as_numbers(metrics: Mapping[str, float]) -> dict[str, str]:
-    return {f"{METRICS}{k}": repr(float(v)) for k, v in metrics.items() if isfinite(v)}
+    finite = {name: value for name, value in metrics.items() if isfinite(value)}
+    return {f"{METRICS}{k}": repr(float(v)) for k, v in allowed_names(finite).items()}
 
 
 def _number(text: str) -> float:

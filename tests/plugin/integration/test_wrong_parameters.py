@@ -2,10 +2,12 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Annotated, Any
 
 import pytest
 from click.testing import CliRunner, Result
+from kedro.config import OmegaConfigLoader
 from kedro.framework.cli.project import run as kedros_run
 from kedro.framework.session import KedroSession
 from kedro.framework.startup import bootstrap_project
@@ -185,6 +187,36 @@ def test_a_missing_runtime_parameter_is_reported_with_its_file(
         read_mlops(project.path, "stage")
     assert "give --params served=VALUE" in str(refused.value)
     assert read_mlops(project.path, "stage", {"served": "plant.nodes:clean"}).scorer
+
+
+def test_a_runtime_parameter_in_a_file_of_globals_is_explained(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Kedro names neither the file nor a fix."""
+    project.configure("stage", "parameters_more.yml", "seed: ${runtime_params:seed}\n")
+    monkeypatch.chdir(project.path)
+    with pytest.raises(OperationError, match=r"not possible in the files of globals \(.*param"):
+        read_mlops(project.path, "stage")
+
+
+def test_parameters_that_a_run_has_to_give_are_accepted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The files alone cannot be resolved then, but still say which names exist."""
+    monkeypatch.setattr(parameter_types, "uses_of_parameters", lambda _: [])
+    (tmp_path / "base").mkdir()
+    file = tmp_path / "base" / "parameters.yml"
+    file.write_text("seed: ${runtime_params:seed}\nrate: {low: 1}\n", encoding="utf-8")
+
+    def refuse(**params: Any) -> None:
+        loader = OmegaConfigLoader(str(tmp_path), runtime_params=params, base_env="base")
+        parameter_types.refuse_wrong_parameters(SimpleNamespace(config_loader=loader, env=None))
+
+    refuse(seed=3, rate={"low": 2})
+    with pytest.raises(OperationError, match=r"no parameter rate\.lo\. Did you mean rate\.low\?"):
+        refuse(seed=3, rate={"lo": 2})
+    with pytest.raises(OperationError, match="Runtime parameter 'seed' not found"):
+        refuse(rate={"low": 2})
 
 
 def test_an_unknown_resolver_is_reported_with_its_file(

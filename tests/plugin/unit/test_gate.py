@@ -315,6 +315,12 @@ def test_a_quiet_rule_names_its_number_only_when_it_refuses(
     assert reason in reasons(decision)
 
 
+def test_a_metric_that_mlflow_would_not_store_is_refused() -> None:
+    assert gate({"metric": "precision_at_0.9/all - x"}).rules
+    with pytest.raises(ValidationError, match="does not store a metric with '@' in its name"):
+        gate({"metric": "f1@0.5"})
+
+
 def test_a_quiet_rule_omits_the_numbers_of_champion_and_baselines() -> None:
     rule = {"metric": "r2", "champion_tolerance": 0.1, "beats": ["mean"], "quiet": True}
     assert reasons(decide(comparison(), CHAMPION, gate(rule))) == [

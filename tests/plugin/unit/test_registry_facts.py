@@ -7,6 +7,7 @@ import pytest
 from kedro_azure_mlops.registry.facts import (
     LONGEST,
     about_model,
+    allowed_names,
     claimed_numbers,
     failed_reasons,
     model_facts,
@@ -52,6 +53,11 @@ def test_a_limited_metric_with_a_dot_in_its_name_is_a_tag() -> None:
     numbers = {"precision_at_0.9": 0.8, "champion.r2": 0.5}
     facts = verdict_facts(GATE | {"passed": True}, numbers, {"precision_at_0.9"})
     assert claimed_numbers(facts) == {"precision_at_0.9": 0.8}
+
+
+def test_names_that_mlflow_forbids_are_changed_and_stay_different() -> None:
+    values = {"f1@0.5": 1, "f1_0.5": 2, "f1#0.5": 3, "a/b: c-d": 4}
+    assert allowed_names(values) == {"f1_0.5_": 1, "f1_0.5": 2, "f1_0.5__": 3, "a/b: c-d": 4}
 
 
 def test_a_verdict_applies_only_to_the_model_that_it_names() -> None:

@@ -4,16 +4,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from kedro.io import DataCatalog, MemoryDataset
+from kedro.io import DataCatalog, MemoryDataset, Version
 from kedro.pipeline import Node, Pipeline
 from kedro_datasets.json import JSONDataset
 from kedro_datasets.pandas import CSVDataset
+from kedro_datasets.partitions import PartitionedDataset
 
 from kedro_azure_mlops.azure.snapshot import content_digest
 from kedro_azure_mlops.config import Gate, Mlops, Rule, Tracking
 from kedro_azure_mlops.contract import digest
 from kedro_azure_mlops.hooks import data as run_data
-from kedro_azure_mlops.hooks.data import data_tags, digest_of, measured
+from kedro_azure_mlops.hooks.data import data_tags, digest_of, is_stored, measured
 from kedro_azure_mlops.models import ModelDataset
 
 TEXT = b"a,b\n1,2\n"
@@ -55,6 +56,20 @@ def catalog(tmp_path: Path) -> DataCatalog:
             "memory": MemoryDataset(1),
         }
     )
+
+
+def test_a_versioned_entry_is_stored_before_its_first_version(tmp_path: Path) -> None:
+    entry = CSVDataset(filepath=f"{tmp_path}/new.csv", version=Version(None, None))
+    assert is_stored(DataCatalog({"new": entry, "memory": MemoryDataset(1)}), "new")
+    assert not is_stored(DataCatalog({"memory": MemoryDataset(1)}), "memory")
+
+
+def test_the_partitions_of_a_folder_have_one_digest(tmp_path: Path) -> None:
+    (tmp_path / "parts").mkdir()
+    (tmp_path / "parts/a.csv").write_bytes(TEXT)
+    dataset = "pandas.CSVDataset"
+    parts = PartitionedDataset(path=f"{tmp_path}/parts", dataset=dataset, filename_suffix=".csv")
+    assert digest_of(DataCatalog({"parts": parts}), "parts") == digest(tmp_path / "parts")
 
 
 def test_a_file_has_the_digest_of_its_bytes(catalog: DataCatalog) -> None:
