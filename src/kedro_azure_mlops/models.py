@@ -55,6 +55,7 @@ from kedro_azure_mlops.serve.stored import (
 )
 from kedro_azure_mlops.writing import (
     clean_up,
+    linked,
     naming_a_full_disk,
     new_beside,
     out_of_space,
@@ -118,7 +119,7 @@ class ModelDataset(AbstractDataset[Any, Any]):
 
     def clean_up(self) -> None:
         """Remove the leftovers of a run that was killed while saving; the model stays."""
-        clean_up(self.filepath)
+        clean_up(linked(self.filepath))
 
     def _fill(self, data: Any) -> None:
         """Write into an empty folder, such as a job output on a mount that cannot be renamed."""
@@ -130,10 +131,11 @@ class ModelDataset(AbstractDataset[Any, Any]):
 
     def _replace(self, data: Any) -> None:
         self.clean_up()
-        new = new_beside(self.filepath)
+        folder = linked(self.filepath)
+        new = new_beside(folder)
         try:
             save_model(data, new, self.trusted)
-            put_in_place(new, self.filepath)
+            put_in_place(new, folder)
         except BaseException:
             self.clean_up()
             raise
@@ -313,8 +315,8 @@ def save_model(model: Any, folder: Path, trusted: Sequence[str] = ()) -> None:
     Raises
     ------
     DatasetError
-        If it has no ``predict``, holds types that are not trusted, or its input is unknown: a text
-        model needs an ``input_example``.
+        If it has no ``predict``, holds types that are not trusted, has an input and an output of
+        the same name, or its input is unknown: a text model needs an ``input_example``.
     """
     import mlflow.pyfunc
     import mlflow.sklearn
@@ -334,6 +336,12 @@ def save_model(model: Any, folder: Path, trusted: Sequence[str] = ()) -> None:
             "unknown: set its attribute input_example to some rows, such as X.head()"
         ) from error
     schema = getattr(model, "schema", None) or inferred_schema(example, answer)
+    inputs = {one.name for one in schema.inputs}
+    if shared := [one.name for one in schema.outputs if one.name in inputs]:
+        raise DatasetError(
+            f"a {type(model).__name__} has an input and an output of the same name, "
+            f"{', '.join(shared)}: tables of scores could hold only one of them. Rename one"
+        )
     kept, profile = _in_contract(model), profile_of(model)
     stored = _without_attributes(model, _attributes_outside_skops(model))
     options: dict[str, Any] = {
@@ -530,10 +538,8 @@ def _example_of(model: Any) -> Any:
     import pandas as pd
 
     example = getattr(model, "input_example", None)
-    if isinstance(example, pd.DataFrame):
-        return example
     if example is not None:
-        rows = pd.DataFrame(np.asarray(example))
+        rows = example if isinstance(example, pd.DataFrame) else pd.DataFrame(np.asarray(example))
         return rows.rename(columns=str)
     names = getattr(model, "feature_names_in_", None)
     if names is None:
@@ -570,7 +576,8 @@ def _columns(table: Any) -> tuple[Column, ...]:
 def _type_of(values: Any) -> ColumnType:
     import pandas as pd
 
-    if pd.api.types.is_bool_dtype(values):
+    # true and false next to missing values are objects
+    if pd.api.types.is_bool_dtype(values) or pd.api.types.infer_dtype(values) == "boolean":
         return "boolean"
     if pd.api.types.is_integer_dtype(values):
         return "long"

@@ -127,6 +127,11 @@ def new_beside(folder: Path) -> Path:
     return folder.with_name(f"{folder.name}.new")
 
 
+def linked(path: Path) -> Path:
+    """Return the path that a symbolic link leads to, so that the link is not replaced."""
+    return path.resolve() if path.is_symlink() else path
+
+
 def put_in_place(new: Path, folder: Path) -> None:
     """Replace a folder with another; a killed process leaves one of them intact."""
     old = _backup_path(folder)

@@ -15,16 +15,24 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from datetime import timedelta
 from pathlib import Path, PurePosixPath
+from shutil import move
 from typing import IO, Any, Literal
 
 import numpy as np
 import pandas as pd
 from kedro.io import AbstractDataset, DatasetError
 
-from kedro_azure_mlops.contract import CannotExplainError, Column, Columns, Schema, Scorer
+from kedro_azure_mlops.contract import (
+    CannotExplainError,
+    Column,
+    Columns,
+    Schema,
+    Scorer,
+    columns_of_rows,
+)
 from kedro_azure_mlops.engine import Table, is_on_spark
 from kedro_azure_mlops.errors import OperationError, RefusedError, first_line
 from kedro_azure_mlops.explain import EXPLANATION, Explaining, flagged_rows
@@ -33,16 +41,28 @@ from kedro_azure_mlops.serve.record import Recorder
 from kedro_azure_mlops.serve.score import values_writer
 from kedro_azure_mlops.serve.stream import MOST_LATE, LateRowsError, Stream
 from kedro_azure_mlops.storage import shown
-from kedro_azure_mlops.tables.delimited import SHARE, Form, Lines
+from kedro_azure_mlops.tables.delimited import EXACT, SHARE, Form, Lines, refuse_repeated_names
 from kedro_azure_mlops.validation import BadDataError, refuse_mixed_offsets
 from kedro_azure_mlops.values import Times, read_numbers, read_times
-from kedro_azure_mlops.writing import clean_up, naming_a_full_disk, new_beside, put_in_place
+from kedro_azure_mlops.writing import (
+    clean_up,
+    linked,
+    naming_a_full_disk,
+    new_beside,
+    put_in_place,
+    remove,
+)
 
 logger = logging.getLogger(__name__)
 
 PART = "part"  # attribute of a piece: the name of its file, if it is in a folder
 SOURCE = "source"  # attribute of a piece: the name of its file in messages
 _SUFFIXES = (".csv", ".parquet")
+# arguments of pandas.read_csv that would change which lines are read, or the form of the result
+_UNSUPPORTED = ("chunksize", "comment", "dtype_backend", "iterator", "nrows", "skipfooter")
+_UNNAMED_INDEX = "__index_level_"  # begins the name of such a column in a Parquet file
+_LARGEST = 2**63  # bound of whole numbers
+_MOST_DECIMALS = 22  # up to here, a power of ten is a float
 _ROWS_SHOWN = 10
 _NAMES_SHOWN = 20
 _NO_REASON = "not known to the model"
@@ -52,6 +72,24 @@ class EmptyFileError(RefusedError):
     """A file has no rows (exit status 1)."""
 
 
+class Pieces(Iterator[pd.DataFrame]):
+    """The pieces of some files; each file is opened when its first piece is requested.
+
+    ``schema`` is the model's, set by ``score_pieces`` before the first request: text stays text,
+    and large whole numbers are not rounded. Without it, pandas infers the types of CSV columns.
+    """
+
+    def __init__(self, read: Callable[[Schema | None], Iterator[pd.DataFrame]]) -> None:
+        self.schema: Schema | None = None
+        self._read = read
+        self._pieces: Iterator[pd.DataFrame] | None = None
+
+    def __next__(self) -> pd.DataFrame:
+        if self._pieces is None:
+            self._pieces = self._read(self.schema)
+        return next(self._pieces)
+
+
 class CsvPieces(AbstractDataset[None, Iterator[pd.DataFrame]]):
     """New rows: a CSV or Parquet file, or a folder of them in the order of their names.
 
@@ -59,7 +97,7 @@ class CsvPieces(AbstractDataset[None, Iterator[pd.DataFrame]]):
     the row number) with the attributes ``source`` (the file, for messages), ``part`` (the name of
     the file without its suffix, None for a single file) and, if sizes are known, ``share`` (the
     fraction of all files read so far). Other files in a folder are ignored, and so are names that
-    start with ``_`` or a dot.
+    start with ``_`` or a dot. ``score_pieces`` reads the text columns of the model as text.
 
     Projects with their own rules override ``read_csv(address)`` or ``read_parquet(address)``,
     which read a file as pieces, or ``accept(pieces)``, which validates or changes a file's pieces.
@@ -71,8 +109,8 @@ class CsvPieces(AbstractDataset[None, Iterator[pd.DataFrame]]):
     rows
         The maximum number of rows per piece.
     load_args
-        Further arguments of ``pandas.read_csv``, such as ``dtype: {machine: str}``. Without it,
-        numbers with leading zeros, such as ``007``, are kept as text.
+        Further arguments of ``pandas.read_csv``, such as ``dtype: {machine: str}``, which override
+        the model's types. Numbers with leading zeros, such as ``007``, are kept as text.
     credentials, fs_args
         As for Kedro's own datasets.
     """
@@ -91,6 +129,7 @@ class CsvPieces(AbstractDataset[None, Iterator[pd.DataFrame]]):
         self.rows = rows
         self.load_args = load_args or {}
         self._storage = {**(fs_args or {}), **(credentials or {})}
+        self._schema: Schema | None = None  # of the model that the file being opened is for
         self.metadata = metadata
 
     def load(self) -> Iterator[pd.DataFrame]:
@@ -102,7 +141,8 @@ class CsvPieces(AbstractDataset[None, Iterator[pd.DataFrame]]):
             If no file is named, or none exists. The iterator raises ``RefusedError`` for a file
             that cannot be read as a table.
         """
-        return self._pieces(self.files())
+        files = self.files()
+        return Pieces(lambda schema: self._pieces(files, schema))
 
     def files(self) -> dict[str | None, str]:
         """Return the files' addresses by name (None for a single file); raises like ``load``."""
@@ -117,14 +157,30 @@ class CsvPieces(AbstractDataset[None, Iterator[pd.DataFrame]]):
         ------
         RefusedError
             If it is not a CSV table.
+        OperationError
+            If ``load_args`` has arguments that are not supported.
         """
         options = dict(self.load_args)
+        given = {name: options.get(name) for name in _UNSUPPORTED}
+        if unsupported := [n for n, one in given.items() if one and one != "numpy_nullable"]:
+            raise OperationError(
+                f"{', '.join(unsupported)} in load_args: not supported by CsvPieces, which reads "
+                "every line of a file piece by piece. Remove it from the catalog entry."
+            )
+        if not isinstance(options.get("skiprows", 0), int):
+            raise OperationError(
+                f"skiprows: {options['skiprows']} in load_args: give the number of lines before "
+                "the table instead."
+            )
         form = Form(
             options.pop("sep", options.pop("delimiter", ",")),
             options.pop("encoding", "utf-8"),
             options.pop("skiprows", 0),
         )
         names, header = options.pop("names", None), options.pop("header", "infer")
+        inputs = self._schema.inputs if self._schema else ()
+        texts = {one.name for one in inputs if one.type == "string"}
+        wholes = {one.name for one in inputs if one.type == "long"}
         try:
             with closing(
                 Lines(lambda: self.open(address), shown(address), form, header=header is not None)
@@ -132,7 +188,7 @@ class CsvPieces(AbstractDataset[None, Iterator[pd.DataFrame]]):
                 if names is not None:
                     lines.header.names[:] = names
                 lines.refuse_repeated_names()
-                yield from lines.tables(self.rows, **options)
+                yield from lines.tables(self.rows, texts=texts, wholes=wholes, **options)
         except BadDataError as error:
             raise RefusedError(str(error)) from error
 
@@ -151,15 +207,18 @@ class CsvPieces(AbstractDataset[None, Iterator[pd.DataFrame]]):
         with self.open(address) as file:
             try:
                 table = pyarrow.parquet.ParquetFile(file)
+                refuse_repeated_names(table.schema_arrow.names, shown(address))
                 for batch in table.iter_batches(self.rows):
-                    piece = batch.to_pandas()
+                    piece = _piece_of(batch)
                     piece.index = pd.RangeIndex(rows_read + 1, rows_read + 1 + len(piece))
                     rows_read += len(piece)
                     piece.attrs[SHARE] = rows_read / table.metadata.num_rows
                     yield piece
-            except pyarrow.ArrowInvalid as error:
+            except BadDataError as error:
+                raise RefusedError(str(error)) from error
+            except (pyarrow.ArrowException, OSError) as error:
                 raise RefusedError(
-                    f"{shown(address)}: not a Parquet table: {first_line(error)}"
+                    f"{shown(address)}: not a Parquet table, or damaged: {first_line(error)}"
                 ) from error
 
     def accept(self, pieces: Iterator[pd.DataFrame]) -> Iterator[pd.DataFrame]:
@@ -187,14 +246,23 @@ class CsvPieces(AbstractDataset[None, Iterator[pd.DataFrame]]):
             raise OperationError(f"There is no file {shown(address)} to score.")
         if not files.isdir(folder):
             return {None: address}
-        names = sorted(PurePosixPath(path).name for path in files.ls(folder, detail=False))
+        kinds = {
+            PurePosixPath(one["name"]).name: one["type"] for one in files.ls(folder, detail=True)
+        }
         parts = [
-            name for name in names if name.endswith(_SUFFIXES) and not name.startswith(("_", "."))
+            name
+            for name in sorted(kinds)
+            if _suffix(name) in _SUFFIXES and not name.startswith(("_", "."))
         ]
+        if folders := [name for name in parts if kinds[name] == "directory"]:
+            raise OperationError(
+                f"{shown(address)} holds the folder {folders[0]}, and only files are read: move "
+                "its files up, or score it on its own."
+            )
         stems = [PurePosixPath(name).stem for name in parts]
         if duplicates := sorted({stem for stem in stems if stems.count(stem) > 1}):
             raise OperationError(
-                f"{shown(address)} holds two files named {duplicates[0]}, in different formats: "
+                f"{shown(address)} holds two files named {duplicates[0]}, with different suffixes: "
                 "their scores would get the same name. Rename one."
             )
         if not parts:
@@ -204,11 +272,14 @@ class CsvPieces(AbstractDataset[None, Iterator[pd.DataFrame]]):
         root = address.rstrip("/")
         return {stem: f"{root}/{name}" for stem, name in zip(stems, parts, strict=True)}
 
-    def _pieces(self, parts: dict[str | None, str]) -> Iterator[pd.DataFrame]:
+    def _pieces(
+        self, parts: dict[str | None, str], schema: Schema | None = None
+    ) -> Iterator[pd.DataFrame]:
         sizes = {address: self._size(address) for address in parts.values()}
         total, bytes_read = sum(sizes.values()), 0
         for part, address in parts.items():
-            read = self.read_parquet if address.endswith(".parquet") else self.read_csv
+            self._schema = schema  # projects override `read_csv(address)`
+            read = self.read_parquet if _suffix(address) == ".parquet" else self.read_csv
             for piece in self.accept(self._named(read(address), address)):
                 piece.attrs.update({SOURCE: shown(address), PART: part})
                 share = piece.attrs.pop(SHARE, None)
@@ -245,7 +316,8 @@ class ScoredPieces(AbstractDataset[Iterable[pd.DataFrame], Iterator[pd.DataFrame
     """Scored rows: one file, or a folder with a file per part if the rows came from a folder.
 
     The scores are written to a temporary folder and moved at the end, so they are either complete
-    or absent. They replace those of an earlier run.
+    or absent. A file replaces that of an earlier run, and a folder replaces a folder; of a file and
+    a folder, the newer one is loaded. A symbolic link is followed.
 
     Parameters
     ----------
@@ -292,7 +364,7 @@ class ScoredPieces(AbstractDataset[Iterable[pd.DataFrame], Iterator[pd.DataFrame
     def save(self, data: Iterable[pd.DataFrame]) -> None:
         """Write the pieces as they arrive, to one file for each ``attrs["part"]``."""
         self.clean_up()
-        new = new_beside(self._folder)
+        new = new_beside(linked(self._folder))
         with naming_a_full_disk(self._folder, what="the table of scores"):
             try:
                 new.mkdir(parents=True)
@@ -302,7 +374,8 @@ class ScoredPieces(AbstractDataset[Iterable[pd.DataFrame], Iterator[pd.DataFrame
 
     def clean_up(self) -> None:
         """Remove the leftovers of a run that was killed while saving, but keep earlier scores."""
-        clean_up(self._folder)
+        clean_up(linked(self._folder))
+        remove(new_beside(linked(self._file)))
 
     def _write(self, pieces: Iterable[pd.DataFrame], folder: Path) -> list[str | None]:
         """Write the pieces of each part into one file; return the parts."""
@@ -326,10 +399,13 @@ class ScoredPieces(AbstractDataset[Iterable[pd.DataFrame], Iterator[pd.DataFrame
 
     def _put(self, new: Path, parts: list[str | None]) -> None:
         if parts == [None]:
-            (new / self._name(None)).replace(self._file)
+            file = linked(self._file)
+            whole = new_beside(file)
+            move(new / self._name(None), whole)  # a link may lead to another disk
+            whole.replace(file)
             logger.info("The scores are in %s", shown(str(self._file)))
             return
-        put_in_place(new, self._folder)
+        put_in_place(new, linked(self._folder))
         logger.info("The scores are in %s/", shown(str(self._folder)))
 
     def _name(self, part: str | None) -> str:
@@ -450,6 +526,8 @@ def score_pieces(
         from kedro_azure_mlops.serve.on_spark import score_on_spark
 
         return score_on_spark(pieces, scorer, version, most_late)
+    if isinstance(pieces, Pieces):
+        pieces.schema = scorer.schema
     # not a generator itself: Kedro would save each yielded piece separately
     recorder = _recorder(scorer.schema, digest)
     return Scoring(scorer, version, most_late, clock, recorder).run(pieces)
@@ -584,7 +662,8 @@ class Scoring:
         columns, times = _columns_and_times(piece, self._schema)
         self._check_file(piece, times)
         try:
-            answers = self._stream.score(columns)
+            # a project may have removed all rows, and most models refuse to answer none
+            answers = self._stream.score(columns) if len(piece) else self._no_answers()
         except LateRowsError as error:
             raise RefusedError(_too_late(piece, self._schema, error)) from error
         except ValueError as error:  # the model refuses the rows as a whole
@@ -596,16 +675,21 @@ class Scoring:
             written = [write(answers[output]) for output, write in self._writers]
             self._recorder.write(name, columns, written)
         inputs = {
-            one.name: piece[one.name] if one.type == "datetime" else columns[one.name]
+            one.name: _written(piece[one.name], columns[one.name], one)
             for one in self._schema.inputs
         }
         outputs = {one.name: _shown_values(answers[one.name], one) for one in self._schema.outputs}
         if self._explains:
-            outputs[EXPLANATION] = [why and why.words for why in answers[EXPLANATION]]
+            words = [why and why.words for why in answers[EXPLANATION]]
+            outputs[EXPLANATION] = np.array(words, object)  # also without rows
         scored = pd.DataFrame({**inputs, **outputs}, index=piece.index)
         scored["model_version"] = self._version
         scored.attrs = dict(piece.attrs)
         return scored
+
+    def _no_answers(self) -> Columns:
+        explanations = {EXPLANATION: np.empty(0, object)} if self._explains else {}
+        return {**columns_of_rows([], self._schema.outputs), **explanations}
 
     def _check_file(self, piece: pd.DataFrame, times: Times | None) -> None:
         """Warn about unused columns; refuse a file that mixes times with and without an offset."""
@@ -675,9 +759,45 @@ def _converted(
         wrong[f"{column.name} is not a whole number"] = ~np.isnan(numbers) & (
             numbers != np.floor(numbers)
         )
+        wrong[f"{column.name} is too large"] = _too_large(values, numbers) & ~is_outside
         if not missing.any() and not any(rows.any() for rows in wrong.values()):
-            numbers = values.astype("int64").to_numpy()
+            numbers = _whole_numbers(values, numbers)
     return numbers, wrong
+
+
+def _too_large(values: pd.Series, numbers: np.ndarray) -> np.ndarray:
+    is_large = np.isfinite(numbers) & (np.abs(numbers) >= _LARGEST)
+    for row in np.flatnonzero(is_large):  # 2**63 - 1 fits, but is 2**63 as a float
+        is_large[row] = not -_LARGEST <= _whole(values.iloc[row], numbers[row]) < _LARGEST
+    return is_large
+
+
+def _whole_numbers(values: pd.Series, numbers: np.ndarray) -> np.ndarray:
+    """Convert checked numbers to ``int64`` without rounding; 0 where missing."""
+    if values.dtype.kind in "iu":
+        return values.to_numpy("int64", na_value=0)
+    found = np.where(np.abs(numbers) < EXACT, numbers, 0).astype("int64")
+    for row in np.flatnonzero(np.abs(numbers) >= EXACT):
+        found[row] = _whole(values.iloc[row], numbers[row])
+    return found
+
+
+def _whole(value: Any, number: float) -> int:
+    with suppress(ValueError):  # text such as 1e3
+        return int(value)
+    return int(number)
+
+
+def _written(values: pd.Series, converted: np.ndarray, column: Column) -> Any:
+    """Return an input in the form for saving, with the same type in every piece."""
+    if column.type == "datetime":
+        is_unknown = values.dtype.kind != "M" and values.isna().all()
+        return values.astype(object) if is_unknown else values
+    if column.type == "boolean":
+        return pd.array(converted, dtype="boolean")
+    if column.type == "long" and column.nullable:
+        return pd.arrays.IntegerArray(_whole_numbers(values, converted), np.isnan(converted))
+    return converted
 
 
 def _texts(values: pd.Series, is_stripped: bool) -> tuple[np.ndarray, np.ndarray]:
@@ -708,11 +828,28 @@ def _shown_values(values: np.ndarray, column: Column) -> Any:
     if column.type == "boolean":
         return pd.array(values, dtype="boolean").astype("Int64")
     if column.type == "double":
-        numbers = np.asarray(values, float)
-        return numbers if column.decimals is None else numbers.round(column.decimals)
+        numbers = np.array(values, float)
+        numbers[np.isinf(numbers)] = np.nan  # as servers answer
+        return numbers if column.decimals is None else _rounded(numbers, column.decimals)
     if column.type == "long":
         return pd.array(values, dtype="Int64")
     return values
+
+
+def _rounded(numbers: np.ndarray, decimals: int) -> np.ndarray:
+    """Round as Python's ``round`` does on servers; numpy alone would round 2.675 to 2.68."""
+    found, is_unsure = numbers.copy(), ~np.isnan(numbers)
+    if 0 <= decimals <= _MOST_DECIMALS:
+        factor = 10.0**decimals
+        with np.errstate(over="ignore", invalid="ignore"):
+            scaled = numbers * factor
+            nearest = np.rint(scaled)
+            # the product has an error, which matters next to a half and for large numbers
+            from_half = np.abs(np.abs(scaled - nearest) - 0.5)
+            is_unsure &= ~(from_half > np.abs(scaled) * 2.0**-52)
+            found = nearest / factor
+    found[is_unsure] = [round(number, decimals) for number in numbers[is_unsure].tolist()]
+    return found
 
 
 def _offending_rows(table: pd.DataFrame, schema: Schema, faults: dict[str, np.ndarray]) -> str:
@@ -745,6 +882,26 @@ def _too_late(piece: pd.DataFrame, schema: Schema, error: LateRowsError) -> str:
 def _as_text(rows: pd.DataFrame) -> str:
     table = rows.rename_axis("line").reset_index().astype(object)
     return str(table.where(table.notna(), "").to_string(index=False))
+
+
+def _piece_of(batch: Any) -> pd.DataFrame:
+    """Convert rows of a Parquet file; whole numbers stay whole next to missing ones."""
+    import pyarrow
+
+    # the metadata would move columns into the index
+    piece = batch.to_pandas(ignore_metadata=True)
+    for name, values in zip(batch.schema.names, batch.columns, strict=True):
+        if name.startswith(_UNNAMED_INDEX):
+            del piece[name]
+        elif values.null_count and pyarrow.types.is_integer(values.type):
+            is_signed = pyarrow.types.is_signed_integer(values.type)
+            kind = pd.Int64Dtype() if is_signed else pd.UInt64Dtype()
+            piece[name] = values.to_pandas(types_mapper={values.type: kind}.get)
+    return piece
+
+
+def _suffix(name: str) -> str:
+    return PurePosixPath(name).suffix.lower()
 
 
 def _source(table: pd.DataFrame) -> str:

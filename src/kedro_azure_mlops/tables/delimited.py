@@ -10,7 +10,7 @@ import csv
 import io
 import re
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, suppress
 from itertools import islice
 from typing import IO, Any, NamedTuple
@@ -25,6 +25,7 @@ from kedro_azure_mlops.validation import BadDataError, NoRowsError
 Open = Callable[[], IO[bytes]]
 
 SHARE = "share"  # table attribute: the share of the file that has been read so far
+EXACT = 2**53  # from here on, floats cannot hold all whole numbers
 
 _ROWS_AT_ONCE = 500_000  # parsed together if a file is read whole, to limit the text in memory
 _HEAD = 4096  # bytes from which the encoding is detected
@@ -114,6 +115,7 @@ class Lines:
         self.source, self.form = source, form
         self.taken = 0  # lines of the file that were read
         self._infers = False  # whether pandas infers the types of columns
+        self._wholes: Collection[str] = ()
         self._zero_padded: set[str] = set()  # the columns that hold text such as 007
         self._open = open_file
         self._file: Any = open_file()
@@ -144,14 +146,16 @@ class Lines:
             If two columns share a name; the message gives their numbers.
         """
         names = self.header.names
-        for name in names:
-            if name and names.count(name) > 1:
-                places = " and ".join(str(n) for n, one in enumerate(names, 1) if one == name)
-                raise BadDataError(f"{self.source}: columns {places} are both called {name}.")
+        refuse_repeated_names(names, self.source)
         names[:] = [name or f"column {number}" for number, name in enumerate(names, 1)]
 
     def tables(
-        self, rows: int | None, kinds: Kinds | None = None, **options: Any
+        self,
+        rows: int | None,
+        kinds: Kinds | None = None,
+        texts: Collection[str] = (),
+        wholes: Collection[str] = (),
+        **options: Any,
     ) -> Iterator[pd.DataFrame]:
         """Read the rows as tables of at most ``rows`` each; None reads all into one.
 
@@ -160,19 +164,26 @@ class Lines:
         kinds
             The columns to read; None reads all columns as pandas does, but text such as ``007``
             stays text if no ``dtype`` is given.
+        texts
+            Columns to read as text if no ``dtype`` is given: pandas would read 1.10 as 1.1.
+        wholes
+            Columns of whole numbers: kept as text where floats would round them.
         options
             Further arguments of ``pandas.read_csv``.
         """
         if rows is None:
-            parts = list(self.tables(_ROWS_AT_ONCE, kinds, **options))
+            parts = list(self.tables(_ROWS_AT_ONCE, kinds, texts, wholes, **options))
             if parts:
                 whole = parts[0] if len(parts) == 1 else pd.concat(parts)
                 whole.attrs.pop(SHARE, None)
                 yield whole
             return
-        self._infers = kinds is None
+        self._infers, self._wholes = kinds is None, wholes
         if kinds:
             options = kinds.options()
+        elif (types := _types(options)) is not None:
+            untyped = {name: str for name in texts if name not in _typed(options)}
+            options = options | {"dtype": {**types, **untyped}}
         while lines := self._take(rows):
             table = self._parse_plain_lines(lines, kinds) if kinds else None
             if table is None:
@@ -316,16 +327,16 @@ class Lines:
                 table = pd.read_csv(io.BytesIO(text), **arguments)
             except (pd.errors.ParserError, pd.errors.ParserWarning):
                 return None
-            return self._keep_leading_zeros(table, text, arguments) if self._infers else table
+            return self._keep_exact(table, text, arguments) if self._infers else table
 
-    def _keep_leading_zeros(
+    def _keep_exact(
         self, table: pd.DataFrame, text: bytes, arguments: dict[str, Any]
     ) -> pd.DataFrame:
-        """Read columns again as text if pandas converted text with leading zeros to numbers."""
-        types = arguments.get("dtype") or {}
-        if not isinstance(types, Mapping):  # one type for all columns
+        """Read columns again as text if pandas dropped leading zeros or rounded whole numbers."""
+        types = _types(arguments)
+        if types is None:
             return table
-        typed = {*types, *(arguments.get("converters") or {})}
+        typed = _typed(arguments)
 
         def read_as_text(names: Iterable[str]) -> pd.DataFrame:
             kept: dict[str, Any] = arguments | {"dtype": {**types, **dict.fromkeys(names, str)}}
@@ -343,8 +354,13 @@ class Lines:
             self._zero_padded |= {
                 name for name in whole if texts[name].str.match(_LEADING_ZERO).any()
             }
-        padded = self._zero_padded.intersection(whole)
-        return read_as_text(padded) if padded else table
+        rounded = {
+            str(name)
+            for name, values in table.select_dtypes("float").items()
+            if name in self._wholes and name not in typed and (values.abs() >= EXACT).any()
+        }
+        inexact = rounded | self._zero_padded.intersection(whole)
+        return read_as_text(inexact) if inexact else table
 
     def _read_header(self, known: Sequence[str], has_header: bool | None) -> Header:
         """Read the names of the columns; put back a first line that is not a header."""
@@ -409,6 +425,20 @@ class Lines:
         return BadDataError(f"{self.source}: not a CSV table: {why}")
 
 
+def refuse_repeated_names(names: Sequence[str], source: str) -> None:
+    """Refuse two columns with the same name, because it is unclear which one is meant.
+
+    Raises
+    ------
+    BadDataError
+        If two columns share a name that is not empty; the message gives their numbers.
+    """
+    for name in names:
+        if name and names.count(name) > 1:
+            places = " and ".join(str(n) for n, one in enumerate(names, 1) if one == name)
+            raise BadDataError(f"{source}: columns {places} are both called {name}.")
+
+
 def read_text(open_file: Open, source: str) -> pd.DataFrame:
     """Read a whole comma-separated file with a header as text; no value counts as missing.
 
@@ -421,6 +451,17 @@ def read_text(open_file: Open, source: str) -> pd.DataFrame:
         lines.refuse_repeated_names()
         empty = pd.DataFrame(columns=lines.header.names, dtype=object)
         return next(lines.tables(None, dtype=str, keep_default_na=False), empty)
+
+
+def _types(options: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """Return the configured types by column; None if one type applies to all columns."""
+    types = options.get("dtype") or {}
+    return types if isinstance(types, Mapping) else None
+
+
+def _typed(options: Mapping[str, Any]) -> set[str]:
+    """Return the columns with a configured type or converter."""
+    return {*(options.get("dtype") or {}), *(options.get("converters") or {})}
 
 
 def _as_plain_lines(lines: bytes, separator: str) -> bytes | None:

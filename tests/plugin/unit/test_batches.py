@@ -10,12 +10,14 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow
+import pyarrow.parquet
 import pytest
 from kedro.io import DatasetError
 
 from kedro_azure_mlops.contract import Column, Columns, Schema
 from kedro_azure_mlops.errors import OperationError, RefusedError
-from kedro_azure_mlops.serve import score
+from kedro_azure_mlops.serve import batches, score
 from kedro_azure_mlops.serve.batches import CsvPieces, ScoredPieces, columns_of_table, score_pieces
 from tests.plugin.trained import measured, small_scorer
 
@@ -285,6 +287,49 @@ def test_invalid_values_are_rejected_naming_their_lines(
     assert "\n   2 " in str(refusal.value)
 
 
+class Fixed:
+    """Gives each row the same answer, and refuses to answer none, like most models."""
+
+    def __init__(self, *inputs: Column, answer: float = 0.0, decimals: int | None = None) -> None:
+        self.schema = Schema(inputs, (Column("score", "double", decimals=decimals),))
+        self._answer = answer
+
+    def score(self, columns: Columns, wanted: np.ndarray | None = None) -> Columns:
+        rows = len(columns[self.schema.inputs[0].name])
+        if not rows:
+            raise ValueError("there are no rows")
+        return {"score": np.full(rows, self._answer)}
+
+
+ID = Schema((Column("id", "long"),), ())
+
+
+@pytest.mark.parametrize(
+    ("ids", "read"),
+    [
+        (pd.Series([2**63, 1], dtype="uint64"), None),
+        (pd.Series([2**63 - 1, 1], dtype="uint64"), 2**63 - 1),
+        ([1e19, 1.0], None),
+        ([-(2.0**63), 1.0], -(2**63)),
+        (pd.Series([2**70, 1], dtype=object), None),
+        (pd.Series([2**53 + 1, 1], dtype=object), 2**53 + 1),
+        (["-9223372036854775809", "1"], None),
+        (["9223372036854775807", "1"], 2**63 - 1),
+        (["1e19", "1"], None),
+        (["1e3", "5.0"], 1000),
+        (["007", "5.0"], 7),
+    ],
+    ids=lambda value: str(list(value)) if isinstance(value, pd.Series | list) else "",
+)
+def test_whole_numbers_are_exact_or_rejected_as_too_large(ids: Any, read: int | None) -> None:
+    table = pd.DataFrame({"id": ids}).set_axis([2, 3])
+    if read is not None:
+        assert columns_of_table(table, ID)["id"][0] == read
+        return
+    with pytest.raises(RefusedError, match=r"1 x id is too large(.|\n)*   2 "):
+        columns_of_table(table, ID)
+
+
 def test_missing_columns_are_named() -> None:
     with pytest.raises(RefusedError, match=r"wrong columns, size, kind missing"):
         columns_of_table(TABLE.drop(columns=["size", "kind"]), AnyTypeScorer.schema)
@@ -294,6 +339,45 @@ def test_a_refusal_by_the_scorer_names_the_lines(rows: pd.DataFrame) -> None:
     table = rows.assign(load=195.0)
     with pytest.raises(RefusedError, match="lines 0 to 599: the loads are too large"):
         scored(table)
+
+
+@pytest.mark.parametrize(
+    ("answer", "decimals", "shown"),
+    [
+        (2.675, 2, 2.67),
+        (0.285, 2, 0.28),
+        (0.125, 2, 0.12),
+        (2.676, 2, 2.68),
+        (-1234.5678, 1, -1234.6),
+        (1e300, 10, 1e300),
+        (123456789012345.67, 3, 123456789012345.67),
+        (2.5, 30, 2.5),
+        (1250.0, -2, 1200.0),
+        (np.inf, 2, None),
+        (np.inf, None, None),
+        (np.nan, 2, None),
+    ],
+)
+def test_numbers_are_rounded_in_files_as_in_answers_of_servers(
+    answer: float, decimals: int | None, shown: float | None
+) -> None:
+    scorer = Fixed(Column("load", "double"), answer=answer, decimals=decimals)
+    (piece,) = score_pieces([pd.DataFrame({"load": [1.0]})], scorer, "3")
+    assert piece["score"].astype(object).where(piece["score"].notna(), None).tolist() == [shown]
+    served = score.answer(score.Model(scorer, "d" * 64), '{"data": [{"load": 1.0}]}')
+    assert [row["score"] for row in served.body["data"]] == [shown]
+
+
+@pytest.mark.parametrize("decimals", [0, 1, 4, 9])
+def test_any_number_is_rounded_as_python_does(decimals: int) -> None:
+    random = np.random.default_rng(0)
+    ties = random.integers(-(10**7), 10**7, 2000) / 10.0 ** (decimals + 1)
+    values = np.concatenate(
+        [ties, random.normal(size=2000) * 10.0 ** random.integers(-9, 20, 2000)]
+    )
+    column = Column("score", "double", decimals=decimals)
+    found = batches._shown_values(values, column)
+    assert found.tolist() == [round(value, decimals) for value in values.tolist()]
 
 
 # The files
@@ -352,6 +436,113 @@ def test_a_folder_is_scored_like_one_file_wherever_it_is_split(
     run(write(tmp_path / "whole.csv", rows), tmp_path / "other")
     header = ",".join(COLUMNS) + "\n"
     assert first + second.removeprefix(header) == (tmp_path / "other.csv").read_text()
+
+
+def file_scores(
+    folder: Path, content: str | pd.DataFrame, scorer: Any, size: int = 1000, **options: Any
+) -> pd.DataFrame:
+    """Return the scores of a file as they are written, without conversion."""
+    file = folder / ("new.csv" if isinstance(content, str) else "new.parquet")
+    if isinstance(content, str):
+        file.write_text(content)
+    else:
+        content.to_parquet(file)
+    pieces = CsvPieces(filepath=str(file), rows=size, load_args=options)
+    ScoredPieces(filepath=str(folder / "scores")).save(score_pieces(pieces.load(), scorer, "3"))
+    return pd.read_csv(folder / "scores.csv", dtype=str, keep_default_na=False)
+
+
+@pytest.mark.parametrize("size", [1, 2, 1000])
+@pytest.mark.parametrize(
+    "texts", ["1.1,1.10", "1,2,", "70,,007", "TRUE,false", "1e3,1000", "a,2,"], ids=str
+)
+def test_text_is_scored_as_it_is_written(texts: str, size: int, tmp_path: Path) -> None:
+    scorer = Fixed(Column("kind", "string", nullable=True), Column("load", "double"))
+    names = texts.split(",")
+    content = "kind,load\n" + "".join(f"{name},1\n" for name in names)
+    assert file_scores(tmp_path, content, scorer, size)["kind"].tolist() == names
+    (piece,) = CsvPieces(filepath=str(tmp_path / "new.csv"), rows=1000).load()
+    assert piece["load"].dtype == "int64"
+
+
+def test_a_configured_type_overrides_that_of_the_model(tmp_path: Path) -> None:
+    scorer = Fixed(Column("kind", "string"))
+    for options in ({"dtype": {"kind": int}}, {"dtype": int}, {"converters": {"kind": int}}):
+        found = file_scores(tmp_path, "kind\n07\n8\n", scorer, **options)
+        assert found["kind"].tolist() == ["7", "8"]
+
+
+@pytest.mark.parametrize("size", [1, 2, 1000])
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+def test_whole_numbers_next_to_missing_ones_are_written_exactly(
+    kind: str, size: int, tmp_path: Path
+) -> None:
+    scorer = Fixed(Column("id", "long", nullable=True), Column("kind", "string", nullable=True))
+    content: Any = "id,kind\n9007199254740993,1\n,\n-5,2\n"
+    if kind == "parquet":
+        whole = {"id": [2**53 + 1, None, -5], "kind": [1, None, 2]}
+        content = pd.DataFrame(whole, dtype="Int64")
+    found = file_scores(tmp_path, content, scorer, size)
+    assert found["id"].tolist() == ["9007199254740993", "", "-5"]
+    assert found["kind"].tolist() == ["1", "", "2"]
+
+
+@pytest.mark.parametrize("size", [1, 1000])
+def test_parquet_scores_have_the_types_of_the_model(size: int, tmp_path: Path) -> None:
+    (tmp_path / "new.csv").write_text(
+        "load,is_new,kind,since,id\n1,,,,\n2,true,b,2024-01-01,7\n", encoding="utf-8"
+    )
+    inputs = [Column("load", "double"), Column("is_new", "boolean", nullable=True)]
+    inputs += [Column("kind", "string", nullable=True), Column("since", "datetime", nullable=True)]
+    scorer = Fixed(*inputs, Column("id", "long", nullable=True))
+    pieces = CsvPieces(filepath=str(tmp_path / "new.csv"), rows=size).load()
+    target = ScoredPieces(filepath=str(tmp_path / "scores.parquet"))
+    target.save(score_pieces(pieces, scorer, "3"))
+    schema = pyarrow.parquet.read_schema(tmp_path / "scores.parquet")
+    types = ["double", "bool", "string", "string", "int64", "double", "string"]
+    assert [str(one) for one in schema.types] == types
+    (found,) = target.load()
+    assert found["is_new"].tolist() == [pd.NA, True]
+    assert found["since"].tolist() == [None, "2024-01-01"]
+
+
+class Filtered(CsvPieces):
+    """No row without a load is scored."""
+
+    def accept(self, pieces: Iterator[pd.DataFrame]) -> Iterator[pd.DataFrame]:
+        return (piece[piece["load"] > 0] for piece in pieces)
+
+
+def test_a_project_may_remove_all_rows_of_a_piece(tmp_path: Path) -> None:
+    (tmp_path / "new.csv").write_text("time,unit,load\n2024-01-01,7,0\n2024-01-01,7,5\n")
+    for scorer in (small_scorer(), Fixed(Column("load", "double"))):
+        pieces = Filtered(filepath=str(tmp_path / "new.csv"), rows=1).load()
+        empty, full = score_pieces(pieces, scorer, "3")
+        assert (len(empty), full["load"].tolist()) == (0, [5.0])
+        assert list(empty.columns) == list(full.columns)
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        ({"nrows": 1}, "nrows in load_args: not supported"),
+        ({"comment": "#", "chunksize": 5}, "chunksize, comment in load_args: not supported"),
+        ({"dtype_backend": "pyarrow"}, "dtype_backend in load_args: not supported"),
+        ({"skiprows": [0]}, r"skiprows: \[0\] in load_args: give the number of lines"),
+        ({"skiprows": 1, "dtype_backend": "numpy_nullable"}, None),
+    ],
+    ids=str,
+)
+def test_arguments_that_would_skip_lines_are_rejected_by_name(
+    tmp_path: Path, options: dict[str, Any], reason: str | None
+) -> None:
+    content, scorer = "by machine 7\nload\n1\n2\n", Fixed(Column("load", "double"))
+    if reason is None:
+        assert file_scores(tmp_path, content, scorer, **options)["load"].tolist() == ["1", "2"]
+        return
+    with pytest.raises(DatasetError, match=reason) as refusal:
+        file_scores(tmp_path, content, scorer, **options)
+    assert isinstance(refusal.value.__cause__, OperationError)
 
 
 class Headerless(CsvPieces):
@@ -471,6 +662,81 @@ def test_an_invalid_parquet_file_is_rejected(tmp_path: Path) -> None:
     (tmp_path / "a.parquet").write_text("no parquet")
     with pytest.raises(RefusedError, match=r"a\.parquet: not a Parquet table"):
         list(pieces_of(tmp_path / "a.parquet").load())
+
+
+def test_a_damaged_parquet_file_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "a.parquet"
+    pd.DataFrame({"load": np.random.default_rng(0).random(1000)}).to_parquet(path, compression=None)
+    content = bytearray(path.read_bytes())
+    content[4:40] = b"\xff" * 36
+    path.write_bytes(content)
+    with pytest.raises(RefusedError, match=r"a\.parquet: not a Parquet table, or damaged"):
+        list(pieces_of(path).load())
+
+
+@pytest.mark.parametrize("index", ["time", ["time", "unit"], None], ids=str)
+def test_the_index_of_a_parquet_file_is_read_as_columns(
+    rows: pd.DataFrame, tmp_path: Path, index: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    table = rows.set_index(index) if index else rows.iloc[::-1].iloc[::-1]
+    table.to_parquet(tmp_path / "new.parquet")
+    pieces = pieces_of(tmp_path / "new.parquet").load()
+    found = pd.concat(score_pieces(pieces, small_scorer(), "3"))
+    assert found["deviation"].tolist() == scored(rows)["deviation"].tolist()
+    assert "not used" not in caplog.text
+
+
+def test_a_parquet_file_with_two_columns_of_one_name_is_rejected(tmp_path: Path) -> None:
+    table = pyarrow.table([[1.0], [2.0], [3.0]], names=["load", "unit", "load"])
+    pyarrow.parquet.write_table(table, tmp_path / "a.parquet")
+    with pytest.raises(RefusedError, match=r"a\.parquet: columns 1 and 3 are both called load"):
+        list(pieces_of(tmp_path / "a.parquet").load())
+
+
+def test_a_folder_of_parquet_files_is_not_skipped_inside_another(
+    rows: pd.DataFrame, tmp_path: Path
+) -> None:
+    write(tmp_path / "new" / "a.csv", rows)
+    (tmp_path / "new" / "other").mkdir()
+    (tmp_path / "new" / "day.parquet").mkdir()
+    rows.to_parquet(tmp_path / "new" / "day.parquet" / "part-0.parquet")
+    assert list(pieces_of(tmp_path / "new" / "day.parquet").files()) == ["part-0"]
+    with pytest.raises(
+        DatasetError, match=r"new holds the folder day\.parquet, .*: move its files"
+    ):
+        pieces_of(tmp_path / "new").load()
+    (tmp_path / "new" / "day.parquet").rename(tmp_path / "day.parquet")
+    assert list(pieces_of(tmp_path / "new").files()) == ["a"]
+
+
+def test_suffixes_may_be_in_capital_letters(rows: pd.DataFrame, tmp_path: Path) -> None:
+    write(tmp_path / "new" / "A.CSV", rows[:300])
+    rows[300:].to_parquet(tmp_path / "new" / "b.PARQUET")
+    pieces = pieces_of(tmp_path / "new").load()
+    found = pd.concat(score_pieces(pieces, small_scorer(), "3"))
+    assert found["deviation"].tolist() == scored(rows)["deviation"].tolist()
+
+
+@pytest.mark.parametrize("exists", [True, False], ids=["a folder or file", "nothing yet"])
+def test_scores_are_written_through_a_symbolic_link(
+    rows: pd.DataFrame, tmp_path: Path, exists: bool
+) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    (tmp_path / "scores").symlink_to(disk / "many")
+    (tmp_path / "scores.csv").symlink_to(disk / "one.csv")
+    if exists:
+        (disk / "many").mkdir()
+        (disk / "many" / "old.csv").touch()
+        (disk / "one.csv").touch()
+    run(write(tmp_path / "new" / "a.csv", rows), tmp_path / "scores")
+    run(tmp_path / "new", tmp_path / "scores")
+    assert (tmp_path / "scores").is_symlink()
+    assert (tmp_path / "scores.csv").is_symlink()
+    content = (disk / "one.csv").read_bytes()
+    assert content.count(b"\n") == len(rows) + 1
+    assert (disk / "many" / "a.csv").read_bytes() == content
+    assert {path.name for path in disk.rglob("*")} == {"many", "a.csv", "one.csv"}
 
 
 def test_missing_files_are_named(tmp_path: Path) -> None:

@@ -237,6 +237,60 @@ def test_a_model_trained_on_an_array_may_have_an_array_as_its_example(
     assert answer == pytest.approx([3.0])
 
 
+def test_the_columns_of_an_example_may_have_numbers_as_names(
+    rows: pd.DataFrame, tmp_path: Path
+) -> None:
+    model = LinearRegression().fit(pd.DataFrame(rows.to_numpy()), rows["load"])
+    model.input_example = pd.DataFrame(rows.to_numpy()[:2])
+    save_model(model, tmp_path / "model")
+    scorer, contract = load_proven_scorer(tmp_path / "model", None)
+    assert [column.name for column in contract.schema.inputs] == ["0", "1"]
+    answer = scorer.score({"0": np.array([3.0]), "1": np.array([5.0])})["prediction"]
+    assert answer == pytest.approx([3.0])
+
+
+class Choosing(BaseEstimator):
+    """Answers -1, 0 or 1 for false, missing or true."""
+
+    def predict(self, rows: pd.DataFrame) -> np.ndarray:
+        return np.array([{True: 1, False: -1}.get(one, 0) for one in rows["is_new"]])
+
+
+@pytest.mark.parametrize(
+    ("values", "kind", "answers"),
+    [
+        ([True, None, False], "boolean", [1, 0, -1]),
+        ([True, True, False], "boolean", [1, 1, -1]),
+        (["true", None, "false"], "string", [0, 0, 0]),
+        ([None, None, None], "string", [0, 0, 0]),
+    ],
+    ids=str,
+)
+def test_true_and_false_next_to_missing_values_are_booleans(
+    tmp_path: Path, values: list[Any], kind: str, answers: list[int]
+) -> None:
+    model, trusted = Choosing(), [f"{__name__}.Choosing"]
+    model.input_example = pd.DataFrame({"is_new": pd.Series(values, dtype=object)})
+    save_model(model, tmp_path / "model", trusted)
+    scorer, contract = load_proven_scorer(tmp_path / "model", None, trusted=trusted)
+    (column,) = contract.schema.inputs
+    assert (column.type, column.nullable) == (kind, None in values)
+    assert [row["prediction"] for row in contract.answer] == answers
+    assert scorer.schema == contract.schema
+
+
+@pytest.mark.parametrize("output", ["x", "y"])
+def test_an_input_and_an_output_of_the_same_name_are_rejected(tmp_path: Path, output: str) -> None:
+    model, trusted = Doubling(), [f"{__name__}.Doubling"]
+    model.schema = Schema((Column("x", "double"),), (Column(output, "double"),))
+    if output == "y":
+        save_model(model, tmp_path / "model", trusted)
+        return
+    with pytest.raises(DatasetError, match=r"of the same name, x: .*Rename one"):
+        save_model(model, tmp_path / "model", trusted)
+    assert not (tmp_path / "model").exists()
+
+
 def test_an_example_that_json_cannot_store_is_rejected(tmp_path: Path) -> None:
     model = Doubling()
     model.input_example = pd.DataFrame({"x": [1.0, np.inf]})
@@ -442,6 +496,22 @@ def test_a_save_replaces_the_previous_model(folder: Path, rows: pd.DataFrame) ->
     ModelDataset(filepath=str(folder)).save(LinearRegression().fit(rows, rows["load"]))
     assert digest(folder) != before
     assert sorted(path.name for path in folder.parent.iterdir()) == ["model"]
+
+
+@pytest.mark.parametrize("exists", [True, False], ids=["an older model", "nothing yet"])
+def test_a_model_is_saved_through_a_symbolic_link(
+    tmp_path: Path, model: LinearRegression, exists: bool
+) -> None:
+    target, link = tmp_path / "disk" / "model", tmp_path / "model"
+    if exists:
+        ModelDataset(filepath=str(target)).save(model)
+        (target / "old").touch()
+    link.symlink_to(target)
+    dataset = ModelDataset(filepath=str(link))
+    dataset.save(model)
+    assert link.is_symlink()
+    assert load_model(target).coef_.tolist() == dataset.load().coef_.tolist()
+    assert [path.name for path in target.parent.iterdir()] == ["model"]
 
 
 @pytest.mark.parametrize("change", ["a byte", "a name", "a new file", "a missing file"])
