@@ -415,6 +415,6 @@ def _spread_evenly(counts: np.ndarray, most: int, random: np.random.Generator) -
     if width < most or not width:
         return np.broadcast_to(parts, (len(counts), width))
     shift = random.random((len(counts), width))
-    chosen = ((parts + shift) * (counts[:, None] / most)).astype(np.int64)
-    chosen = np.minimum(chosen, np.maximum(counts[:, None] - 1, 0))
+    edges = np.arange(width + 1) * counts[:, None] // most
+    chosen = edges[:, :-1] + (shift * np.diff(edges)).astype(np.int64)
     return np.where(counts[:, None] <= most, parts, chosen)

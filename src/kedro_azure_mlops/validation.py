@@ -131,12 +131,16 @@ def time_column(name: str) -> pa.Column:
 
 
 def number_column(name: str, minimum: float = -np.inf, maximum: float = np.inf) -> pa.Column:
-    """Return a column of a schema that holds numbers from ``minimum`` to ``maximum``."""
+    """Return a column of a schema that holds finite numbers from ``minimum`` to ``maximum``."""
     within = check(
         lambda values: is_within(values, minimum, maximum),
         f"{name} is outside {minimum:g} to {maximum:g}",
     )
-    return column(name, check(is_number, f"{name} is not a number"), within)
+    # only an infinite limit lets infinite numbers through
+    infinite = [limit for limit in (minimum, maximum) if np.isinf(limit)]
+    finite = check(lambda values: ~parse_numbers(values).isin(infinite), f"{name} is not finite")
+    checks = [within, finite] if infinite else [within]
+    return column(name, check(is_number, f"{name} is not a number"), *checks)
 
 
 def check(accepts: Callable[..., pd.Series], refusal: str) -> pa.Check:

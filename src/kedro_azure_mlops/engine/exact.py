@@ -6,7 +6,9 @@ its exact sum (an expansion, Shewchuk 1997), so the division of rows into blocks
 
 import json
 import math
+import sys
 from collections.abc import Iterator, Mapping, Sequence
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -19,6 +21,7 @@ from kedro_azure_mlops.errors import OperationError
 Wanted = Mapping[str, Sequence[str]]
 """Names of functions by column."""
 
+_LARGEST = sys.float_info.max
 _NUMBERS: tuple[ColumnType, ...] = ("double", "long")
 _TYPES_OF: dict[str, tuple[ColumnType, ...]] = {
     "count": (*_NUMBERS, "string", "boolean", "datetime"),
@@ -74,7 +77,7 @@ def totals(rows: pd.DataFrame, by: Sequence[str], types: Types, wanted: Wanted) 
     Raises
     ------
     OperationError
-        If a sum of whole numbers does not fit into 64 bits.
+        If a sum does not fit into 64 bits.
     """
     rows, starts = grouped(rows, by)
     result = rows[[*by]].take(starts).reset_index(drop=True)
@@ -84,13 +87,18 @@ def totals(rows: pd.DataFrame, by: Sequence[str], types: Types, wanted: Wanted) 
             sums = [_total(texts) for texts in _lists(rows[f"{column}_sum"], starts)]
         if name == "mean":
             pairs = zip(sums, counts.tolist(), strict=True)
-            result[f"{column}_mean"] = [total / n if n else math.nan for total, n in pairs]
+            result[f"{column}_mean"] = [float(total / n) if n else math.nan for total, n in pairs]
         elif name == "sum" and types[column] == "long":
             if any(not -(2**63) <= total < 2**63 for total in sums):
                 raise OperationError(f"a sum of {column} does not fit into 64 bits: make it double")
             result[f"{column}_sum"] = np.array(sums, np.int64)
         elif name == "sum":
-            result[f"{column}_sum"] = np.array(sums, np.float64)
+            try:
+                result[f"{column}_sum"] = np.array(sums, np.float64)
+            except OverflowError:
+                raise OperationError(
+                    f"a sum of {column} does not fit into 64 bits: scale it, or use the mean"
+                ) from None
         else:
             parts = rows[f"{column}_{name}"]
             result[f"{column}_{name}"] = (
@@ -136,8 +144,8 @@ def _terms(values: list[Any]) -> list[Any]:
     if infinite := {value for value in values if math.isinf(value)}:
         return [*infinite]
     terms: list[float] = []
-    while rest := math.fsum([*values, *(-term for term in terms)]):
-        terms.append(rest)
+    while rest := _sum([*values, *(-term for term in terms)]):
+        terms.append(float(max(-_LARGEST, min(rest, _LARGEST))))
     return terms
 
 
@@ -145,4 +153,16 @@ def _total(texts: list[str]) -> Any:
     terms = [term for text in texts for term in json.loads(text)]
     if infinite := [term for term in terms if term in (math.inf, -math.inf)]:
         return sum(infinite)
-    return sum(terms) if all(isinstance(term, int) for term in terms) else math.fsum(terms)
+    return sum(terms) if all(isinstance(term, int) for term in terms) else _sum(terms)
+
+
+def _sum(values: list[float]) -> float | Fraction:
+    """Return the exact sum, rounded once; as a fraction if it is larger than any double."""
+    try:
+        return math.fsum(values)
+    except OverflowError:  # already when a part of the sum is too large
+        exact = sum(map(Fraction, values), Fraction())
+    try:
+        return float(exact)
+    except OverflowError:
+        return exact

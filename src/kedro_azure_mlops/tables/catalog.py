@@ -244,7 +244,10 @@ class LabelsCSV(_TextFile):
         if missing := [name for name in needed if name not in labels.columns]:
             raise BadDataError(f"{source}: column {', '.join(missing)} is missing.")
         labels[self._series] = labels[self._series].str.strip()
-        times = labels[["start", "end"]].apply(parse_times, zone=self._time_zone)
+        # not with apply, which would leave the columns of a file without labels as text
+        times = pd.DataFrame(
+            {name: parse_times(labels[name], self._time_zone) for name in ("start", "end")}
+        )
         wrong = times.isna().any(axis=1) | (times["end"] < times["start"])
         if wrong.any():
             raise BadDataError(
@@ -308,7 +311,8 @@ class SeriesPieces(CsvPieces):
 
     def read_parquet(self, address: str) -> Iterator[pd.DataFrame]:
         """Read a Parquet file as pieces, by the same rules."""
-        return self._file(address).series(shown(address)).select(super().read_parquet(address))
+        pieces = map(_with_none, super().read_parquet(address))
+        return self._file(address).series(shown(address)).select(pieces)
 
     def accept(self, pieces: Iterator[pd.DataFrame]) -> Iterator[pd.DataFrame]:
         """Check each piece together with the preceding last rows of its series."""
@@ -333,6 +337,12 @@ class SeriesPieces(CsvPieces):
             parameter=self._parameter,
             fs_args=self._storage or None,
         )
+
+
+def _with_none(piece: pd.DataFrame) -> pd.DataFrame:
+    """Mark missing whole numbers like missing text: comparisons with ``pd.NA`` have no result."""
+    nullable = piece.select_dtypes(["Int64", "UInt64"]).astype(object)
+    return piece.assign(**nullable.where(nullable.notna(), None))
 
 
 def _settings() -> str:

@@ -101,6 +101,12 @@ def _known_zone(name: str) -> str:
 def _time_format(text: str) -> str:
     if "%" not in text:
         raise ValueError("must have directives such as %d.%m.%Y %H:%M")
+    if "%Z" in text.replace("%%", ""):
+        raise ValueError(
+            "%Z is not supported, as names such as CET leave the offset unclear: for offsets such "
+            "as +0100 use %z; for a name that all rows share, write the name itself, such as "
+            "%H:%M CET, and set time_zone to its offset, +01:00"
+        )
     pd.to_datetime(pd.Series(["x"]), format=text, errors="coerce")
     return text
 
@@ -137,7 +143,8 @@ class ReaderOptions(Parameters):
         The file's column for each of ours, by name or by number from 1; several are joined by a
         space, ``[Date, Time]`` or ``Date+Time``. None: the column of the same name.
     time_format
-        The format of times, such as ``%d.%m.%Y %H:%M``; None is ISO 8601.
+        The format of times, such as ``%d.%m.%Y %H:%M``; None is ISO 8601. Datetimes of Parquet
+        files need none.
     time_zone
         The zone of times without an offset, such as ``Europe/Berlin``; None treats them as UTC.
     where
@@ -420,13 +427,14 @@ class SeriesReader:
         for name in self._names.numbers if self._options.missing else []:
             numbers = table[places[name][0]]
             texts = numbers.astype(object).where(numbers.notna(), "").astype(str).str.strip()
-            codes = [read_numbers([code])[0] for code in self._options.missing]
+            # a code may have a decimal point in any file: YAML writes numbers with one
+            signs = {".", self._options.decimal}
+            codes = [read_numbers(self._options.missing, sign) for sign in signs]
             is_code = texts.isin(self._options.missing)
             if set(self._options.missing) & set(_MISSING):
                 is_code |= numbers.isna()
-            is_code |= pd.Series(read_numbers(numbers), table.index).isin(
-                [code for code in codes if not np.isnan(code)]
-            )
+            read = read_numbers(numbers, self._options.decimal)
+            is_code |= np.isin(read, codes)  # NaN equals no code
             codes_text = " or ".join(map(repr, self._options.missing))
             which = name if self._names.others else "a number"
             table = self._keep_rows(table, ~is_code, f"with {codes_text} for {which}")
@@ -510,8 +518,13 @@ class SeriesReader:
     def _times(self, found: pd.DataFrame) -> pd.Series:
         """Return times as ISO 8601, with offsets if ``time_zone`` is set."""
         texts, options = found[self._names.time], self._options
-        if options.time_format:
-            local, has_offset = self._parse_formatted_times(found)
+        wanted = options.time_format
+        if pd.api.types.is_datetime64_any_dtype(texts):
+            wanted = None
+        else:
+            texts = found[self._names.time] = _texts(texts)
+        if wanted:
+            local, has_offset = self._parse_formatted_times(found, wanted)
         else:
             times = read_times(texts)
             local, has_offset = times
@@ -519,10 +532,10 @@ class SeriesReader:
             refuse_mixed_offsets(self._offsets, times, texts, self._source)
             texts = _as_texts(texts, times)
         series = found[self._names.series]
-        if options.time_zone is None:
+        if options.time_zone is None or has_offset.all():
             if not has_offset.any():
                 self._clock.look(local, series)
-            if not options.time_format:
+            if not wanted:
                 return texts
             return texts.where(np.isnat(local), _iso(local) + ("Z" if has_offset.any() else ""))
         no_offset = np.where(has_offset, np.datetime64("NaT"), local)
@@ -536,8 +549,10 @@ class SeriesReader:
         as_text = _iso(local) + _offsets(local - utc)
         return texts.where(np.isnat(local) | has_offset, as_text)
 
-    def _parse_formatted_times(self, found: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
-        texts, wanted = found[self._names.time], str(self._options.time_format)
+    def _parse_formatted_times(
+        self, found: pd.DataFrame, wanted: str
+    ) -> tuple[np.ndarray, np.ndarray]:
+        texts = found[self._names.time]
         stripped = texts.astype(object).where(texts.notna(), None)
         stripped = stripped.map(lambda text: text.strip(), na_action="ignore")
         has_offset = "%z" in wanted
@@ -726,10 +741,19 @@ def _distinct(header: Sequence[str]) -> list[str]:
 
 
 def _joined(table: pd.DataFrame, columns: Sequence[str]) -> pd.Series:
-    joined = table[columns[0]]
-    for column in columns[1:]:
-        joined = joined.str.strip() + " " + table[column].str.strip()
+    if len(columns) == 1:
+        return table[columns[0]]
+    joined, *others = (_texts(table[column]).str.strip() for column in columns)
+    for other in others:
+        joined = joined + " " + other
     return joined
+
+
+def _texts(column: pd.Series) -> pd.Series:
+    """Convert values of other types, as in Parquet files, to text, as in CSV files."""
+    if pd.api.types.infer_dtype(column, skipna=True) in ("string", "empty"):
+        return column
+    return column.astype(object).map(str, na_action="ignore")
 
 
 def _most_frequent(counts: Mapping[str, int]) -> str:

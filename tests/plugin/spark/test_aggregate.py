@@ -93,8 +93,14 @@ def test_missing_and_infinite_values(to_engine: ToEngine) -> None:
 
 @pytest.mark.parametrize(
     "values",
-    [[1e16, 1.0, -1e16], [np.inf, 1.0, 2.0], [np.inf, 1.0, -np.inf], [0.0, -0.0, np.nan]],
-    ids=["cancels", "infinite", "not a number", "zeros"],
+    [
+        [1e16, 1.0, -1e16],
+        [1e308, 1e308, -1e308],
+        [np.inf, 1.0, 2.0],
+        [np.inf, 1.0, -np.inf],
+        [0.0, -0.0, np.nan],
+    ],
+    ids=["cancels", "large", "infinite", "not a number", "zeros"],
 )
 def test_blocks_of_one_row_give_the_same_result(values: list[float]) -> None:
     aggregates = {"value": ["count", "sum", "mean", "min", "max"]}
@@ -105,6 +111,16 @@ def test_blocks_of_one_row_give_the_same_result(values: list[float]) -> None:
         result = exact.totals(pd.concat(blocks, ignore_index=True), ["unit"], types, aggregates)
         assert_frame_equal(result, aggregate(table, "unit", aggregates), check_exact=True)
         assert np.signbit(result["value_min"][0]) == (min(values[1:]) < 0)
+
+
+def test_a_sum_may_overflow_on_the_way_but_not_at_the_end(to_engine: ToEngine) -> None:
+    table = pd.DataFrame({"unit": "a", "value": [1e308, 1e308, -1e308, 1e-300]})
+    result = to_pandas(aggregate(to_engine(table), "unit", {"value": ["sum", "mean"]}))
+    assert result.loc[0, ["value_sum", "value_mean"]].tolist() == [1e308, 2.5e307]
+    too_large = to_engine(table.assign(value=1e308))
+    assert [*to_pandas(aggregate(too_large, "unit", {"value": "mean"}))["value_mean"]] == [1e308]
+    with pytest.raises(OperationError, match="sum of value does not fit into 64 bits: scale"):
+        to_pandas(aggregate(too_large, "unit", {"value": "sum"}))
 
 
 def test_an_integer_sum_that_overflows_is_refused(to_engine: ToEngine) -> None:

@@ -86,6 +86,16 @@ def test_a_sample_of_many_rows_is_bounded_evenly_spread_and_seeded() -> None:
     assert len(set((chosen % 7).tolist())) == 7, "no day of the week is preferred"
 
 
+@pytest.mark.parametrize("count", [1_001, 1_100, 1_500, 2_500])
+def test_one_row_is_chosen_from_each_equal_part(count: int) -> None:
+    rows = SeriesRows(*rows_of({"a": count, "b": 30}))
+    at, is_row = rows.sample_each(rows.ends, 1_000, random())
+    edges = np.arange(1_001) * count // 1_000
+    for chosen in (at[0], rows.sample(rows.ends[:1], 1_000, random())):
+        assert ((chosen >= edges[:-1]) & (chosen < edges[1:])).all()
+    assert at[1][is_row[1]].tolist() == [*range(count, count + 30)]
+
+
 def test_a_sample_has_no_rows_at_or_after_the_bound() -> None:
     rows = SeriesRows(*rows_of({"a": 700, "b": 7_000}))
     stops = rows.bounds(np.array([START + 500 * DAY]))[:, 0]

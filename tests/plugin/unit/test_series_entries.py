@@ -2,11 +2,14 @@
 
 import sys
 from collections.abc import Callable
+from datetime import date, time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from kedro.io import AbstractDataset, DatasetError
 
@@ -14,7 +17,7 @@ from kedro_azure_mlops.errors import OperationError
 from kedro_azure_mlops.storage import MissingFileError
 from kedro_azure_mlops.tables.catalog import LabelsCSV, SeriesCSV, SeriesPieces
 from kedro_azure_mlops.tables.on_spark import SeriesOnSpark
-from kedro_azure_mlops.validation import BadDataError, is_held
+from kedro_azure_mlops.validation import BadDataError, is_held, parse_times
 
 COLUMNS = {"time": "time", "series": "unit", "numbers": ["load"], "aliases": {"value": "load"}}
 TWO = {"time": "time", "series": "unit", "numbers": ["load", "speed"]}
@@ -201,11 +204,15 @@ def test_labels_are_read_with_parsed_times(write: Callable[..., str]) -> None:
     assert berlin["end"].tolist() == [pd.Timestamp("2024-01-02 11:00")]
 
 
-def test_no_file_means_no_labels() -> None:
-    labels = LabelsCSV(filepath=None, series="unit").load()
-    assert labels.empty
-    assert labels.columns.tolist() == ["unit", "start", "end"]
-    assert labels["start"].dtype == "datetime64[ns]"
+@pytest.mark.parametrize("zone", [None, "Europe/Berlin"])
+def test_no_file_and_a_file_with_only_a_header_mean_no_labels(
+    write: Callable[..., str], zone: str | None
+) -> None:
+    for path in (None, write("unit,start,end\n")):
+        labels = LabelsCSV(filepath=path, series="unit", reader={"time_zone": zone}).load()
+        assert labels.empty
+        assert labels.columns.tolist() == ["unit", "start", "end"]
+        assert (labels[["start", "end"]].dtypes == "datetime64[ns]").all()
 
 
 @pytest.mark.parametrize(
@@ -257,6 +264,74 @@ def test_parquet_files_are_read_like_csv_files(tmp_path: Path) -> None:
     found = pd.concat(pieces(str(tmp_path / "rows.parquet"), rows=4).load())
     assert found.columns.tolist() == ["time", "unit", "load"]
     assert pd.to_datetime(found["time"]).tolist() == times.tolist()
+
+
+PARQUET = {"time": TIMES * 2, "unit": ["a"] * 4, "load": [1.0, 2.0, 3.0, 4.0]}
+
+
+def parquet(path: Path, table: dict[str, Any], rows: int, **reader: Any) -> pd.DataFrame:
+    """Write columns as pyarrow and Spark do, and read them in pieces."""
+    pq.write_table(pa.table(table), path / "rows.parquet")
+    found = [*pieces(str(path / "rows.parquet"), rows=rows, reader=reader).load()]
+    whole = pd.concat(found)
+    whole.attrs = found[-1].attrs
+    return whole
+
+
+@pytest.mark.parametrize("rows", [1, 2, 100])
+def test_whole_numbers_of_parquet_files_are_read_beside_missing_ones(
+    tmp_path: Path, rows: int
+) -> None:
+    ones = [1, 1, 1, None]
+    chosen = parquet(tmp_path, PARQUET | {"channel": ones}, rows, where="channel=1")
+    assert chosen["load"].tolist() == [1, 2, 3]
+    assert chosen.attrs["notes"] == ["1 rows left out where channel is not 1"]
+    names = [2**53 + 1, 1, 1, None]
+    assert parquet(tmp_path, PARQUET | {"unit": names}, rows)["unit"].tolist() == names
+    assert len(parquet(tmp_path, PARQUET | {"quantity": ones}, rows)) == 4
+    loads = parquet(tmp_path, PARQUET | {"load": ones}, rows)["load"]
+    np.testing.assert_array_equal(loads.astype(float), [1, 1, 1, np.nan])
+
+
+DAYS = [date(2024, 1, 1), date(2024, 1, 2)]
+CLOCK = ["13:00", "14:00"]
+DATE_AND_CLOCK = {"time": ["date", "clock"]}
+
+
+@pytest.mark.parametrize(
+    ("columns", "reader"),
+    [
+        (
+            {"time": pd.to_datetime(["2024-01-01 13:00", "2024-01-02 14:00"])},
+            {"time_format": "%d.%m.%Y"},
+        ),
+        ({"time": [202401011300, 202401021400]}, {"time_format": "%Y%m%d%H%M"}),
+        ({"time": ["202401011300", "202401021400"]}, {"time_format": "%Y%m%d%H%M"}),
+        ({"date": DAYS, "clock": CLOCK}, {"columns": DATE_AND_CLOCK}),
+        ({"date": DAYS, "clock": [time(13), time(14)]}, {"columns": DATE_AND_CLOCK}),
+        (
+            {"date": [20240101, 20240102], "clock": CLOCK},
+            {"columns": DATE_AND_CLOCK, "time_format": "%Y%m%d %H:%M"},
+        ),
+    ],
+    ids=["datetimes", "whole numbers", "text", "dates", "dates and times", "numbered dates"],
+)
+@pytest.mark.parametrize("time_zone", [None, "Europe/Berlin"])
+def test_times_of_any_type_in_parquet_files_are_read(
+    tmp_path: Path, columns: dict[str, Any], reader: dict[str, Any], time_zone: str | None
+) -> None:
+    numbers = {"unit": ["a", "a"], "load": [1.0, 2.0]}
+    rows = parquet(tmp_path, columns | numbers, 100, **reader, time_zone=time_zone)
+    shift = pd.Timedelta(hours=1 if time_zone else 0)
+    expected = pd.to_datetime(["2024-01-01 13:00", "2024-01-02 14:00"]) - shift
+    assert parse_times(rows["time"]).tolist() == expected.tolist()
+
+
+def test_numbers_that_are_not_times_are_rejected_in_parquet_files(tmp_path: Path) -> None:
+    with pytest.raises(BadDataError, match="time is not a date and time such as"):
+        parquet(tmp_path, PARQUET | {"time": [1, 2, 3, 4]}, 100)
+    with pytest.raises(BadDataError, match="time is not of the form %Y%m%d"):
+        parquet(tmp_path, PARQUET | {"time": [1, 2, 3, 4]}, 100, time_format="%Y%m%d")
 
 
 def test_an_entry_without_a_file_explains_how_to_set_one() -> None:

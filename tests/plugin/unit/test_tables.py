@@ -377,6 +377,14 @@ def test_custom_missing_values_are_left_out_and_counted() -> None:
     assert "no rows are left" in error_message(HEAD + "2024-01-01,a,-999\n", missing=-999)
 
 
+@pytest.mark.parametrize("code", ["-99,9", "-99.9", -99.9])
+@pytest.mark.parametrize("cell", ["-99,9", "-99,90", " -99,9"])
+def test_missing_values_are_recognized_with_a_decimal_comma(code: Any, cell: str) -> None:
+    text = f"time;load\n2024-01-01;{cell}\n2024-01-02;-99,8\n2024-01-03;-999\n"
+    table = read(text, separator=";", decimal=",", missing=code)
+    assert table["load"].tolist() == [-99.8, -999]
+
+
 # Options
 
 
@@ -391,6 +399,7 @@ def test_custom_missing_values_are_left_out_and_counted() -> None:
         ({"skip_rows": "x"}, r"reader\.skip_rows: "),
         ({"columns": {"time": 0}}, r"reader\.columns"),
         ({"time_format": "dd.mm"}, r"reader\.time_format: must have directives"),
+        ({"time_format": "%d.%m.%Y %Z"}, r"reader\.time_format: %Z is not supported.* use %z"),
         ({"time_zone": "Berlin"}, r"reader\.time_zone: 'Berlin' is not a time zone"),
         ({"where": "x"}, r"reader\.where: 'x' must have the form column=value"),
     ],
@@ -398,6 +407,10 @@ def test_custom_missing_values_are_left_out_and_counted() -> None:
 def test_an_invalid_option_is_named(options: dict[str, Any], message: str) -> None:
     with pytest.raises(OperationError, match=message):
         ReaderOptions.of(options)
+
+
+def test_a_percent_sign_before_a_z_is_not_a_zone() -> None:
+    assert read("time,load\n31.12.2024%Z,1\n", time_format="%d.%m.%Y%%Z")["time"].notna().all()
 
 
 def test_later_options_override_earlier_ones_key_by_key() -> None:
@@ -435,6 +448,20 @@ def test_times_that_do_not_match_time_format_are_rejected() -> None:
         )
     aware = read("time,load\n04.03.2024 01:00 +0100,1\n", time_format="%d.%m.%Y %H:%M %z")
     assert aware["time"].tolist() == ["2024-03-04T00:00:00Z"]
+
+
+@pytest.mark.parametrize("time_zone", [None, "America/New_York"])
+def test_offsets_in_a_time_format_apply_with_and_without_a_time_zone(time_zone: str | None) -> None:
+    text = "time,load\n04.03.2024 01:00 +0100,1\n"
+    aware = read(text, time_format="%d.%m.%Y %H:%M %z", time_zone=time_zone)
+    assert aware["time"].tolist() == ["2024-03-04T00:00:00Z"]
+
+
+def test_a_zone_name_that_all_rows_share_is_written_in_the_time_format() -> None:
+    text = "time,load\n01.02.2024 00:00 EST,1\n"
+    options = {"time_format": "%d.%m.%Y %H:%M EST", "time_zone": "America/New_York"}
+    assert read(text, **options)["time"].tolist() == ["2024-02-01T00:00:00-05:00"]
+    assert "not of the form" in error_message(text.replace("EST", "EDT"), **options)
 
 
 # Local time

@@ -1,6 +1,7 @@
 import gc
 import weakref
 
+import numpy as np
 import pandas as pd
 import pandera.pandas as pa
 import pytest
@@ -96,6 +97,18 @@ def test_a_validator_rejects_an_invalid_row_with_its_line(
     lines = str(error.value).splitlines()
     assert lines[1] == f"  {message}"
     assert lines[-1].split()[0] == "3"
+
+
+@pytest.mark.parametrize("value", ["inf", "-Infinity", np.inf])
+@pytest.mark.parametrize("limits", [{}, {"minimum": -np.inf, "maximum": np.inf}])
+def test_an_infinite_number_is_rejected_without_limits(
+    value: object, limits: dict[str, float]
+) -> None:
+    checks = RowValidator({"load": number_column("load", **limits)})
+    checks.validate(hours(("2024-01-01", "1e308"), ("2024-01-02", -5)))
+    with pytest.raises(BadDataError, match="1 x load is not finite\n") as error:
+        checks.validate(hours(("2024-01-01", 1), ("2024-01-02", value)))
+    assert str(error.value).splitlines()[-1].split()[0] == "3"
 
 
 def test_missing_columns_and_empty_files_are_rejected_first() -> None:
