@@ -330,7 +330,10 @@ def save_model(model: Any, folder: Path, trusted: Sequence[str] = ()) -> None:
         answer = predict(model, example)
     except Exception as error:  # an estimator may raise anything
         if getattr(model, "input_example", None) is not None:
-            raise
+            raise DatasetError(
+                f"a {type(model).__name__} cannot answer its input_example: {first_line(error)}. "
+                "Set it to rows as the model gets them, such as X.head(), without the target"
+            ) from error
         raise DatasetError(
             f"a {type(model).__name__} cannot answer a row of zeros ({error}), so its input is "
             "unknown: set its attribute input_example to some rows, such as X.head()"

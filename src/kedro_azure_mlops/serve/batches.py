@@ -178,6 +178,10 @@ class CsvPieces(AbstractDataset[None, Iterator[pd.DataFrame]]):
             options.pop("skiprows", 0),
         )
         names, header = options.pop("names", None), options.pop("header", "infer")
+        if header not in (None, 0, "infer"):
+            raise OperationError(
+                f"header: {header} in load_args: give skiprows, the number of lines before it."
+            )
         inputs = self._schema.inputs if self._schema else ()
         texts = {one.name for one in inputs if one.type == "string"}
         wholes = {one.name for one in inputs if one.type == "long"}

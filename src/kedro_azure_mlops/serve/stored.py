@@ -225,9 +225,10 @@ def arrays_of(table: Any, columns: Sequence[Column]) -> dict[str, np.ndarray]:
     import pandas as pd
 
     if isinstance(table, pd.DataFrame):
-        if missing := [column.name for column in columns if column.name not in table]:
+        names = {str(name): name for name in table.columns}  # numbers, of a model trained on arrays
+        if missing := [column.name for column in columns if column.name not in names]:
             raise ValueError(f"there is no column {', '.join(missing)}")
-        return {column.name: _array(table[column.name], column) for column in columns}
+        return {column.name: _array(table[names[column.name]], column) for column in columns}
     if len(columns) == 1:
         return {columns[0].name: _array(pd.Series(np.asarray(table).ravel()), columns[0])}
     array = np.asarray(table)

@@ -529,7 +529,9 @@ def test_a_project_may_remove_all_rows_of_a_piece(tmp_path: Path) -> None:
         ({"comment": "#", "chunksize": 5}, "chunksize, comment in load_args: not supported"),
         ({"dtype_backend": "pyarrow"}, "dtype_backend in load_args: not supported"),
         ({"skiprows": [0]}, r"skiprows: \[0\] in load_args: give the number of lines"),
+        ({"header": 1}, "header: 1 in load_args: give skiprows"),
         ({"skiprows": 1, "dtype_backend": "numpy_nullable"}, None),
+        ({"skiprows": 1, "header": 0}, None),
     ],
     ids=str,
 )

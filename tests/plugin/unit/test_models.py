@@ -237,6 +237,37 @@ def test_a_model_trained_on_an_array_may_have_an_array_as_its_example(
     assert answer == pytest.approx([3.0])
 
 
+def test_an_example_that_the_model_cannot_answer_is_rejected_by_its_name(
+    rows: pd.DataFrame, tmp_path: Path
+) -> None:
+    """The reason alone, such as `feature names should match`, does not say what to change."""
+    model = LinearRegression().fit(rows, rows["load"])
+    model.input_example = rows.head(2).assign(target=1.0)
+    with pytest.raises(DatasetError, match=r"cannot answer its input_example: .*feature names"):
+        save_model(model, tmp_path / "model")
+    model.input_example = rows.head(2)
+    save_model(model, tmp_path / "model")
+
+
+def test_the_columns_of_an_answer_may_have_numbers_as_names(tmp_path: Path) -> None:
+    model = Numbering().fit()
+    model.input_example = pd.DataFrame({"x": [1.0, 2.0]})
+    save_model(model, tmp_path / "model", [f"{__name__}.Numbering"])
+    scorer, contract = load_proven_scorer(tmp_path / "model", None, None, [f"{__name__}.Numbering"])
+    assert [column.name for column in contract.schema.outputs] == ["0", "1"]
+    assert scorer.score({"x": np.array([3.0])})["1"] == pytest.approx([6.0])
+
+
+class Numbering(BaseEstimator):
+    """Answers with columns that have numbers as names."""
+
+    def fit(self) -> "Numbering":
+        return self
+
+    def predict(self, rows: pd.DataFrame) -> pd.DataFrame:
+        return pd.DataFrame({0: rows["x"], 1: 2 * rows["x"]})
+
+
 def test_the_columns_of_an_example_may_have_numbers_as_names(
     rows: pd.DataFrame, tmp_path: Path
 ) -> None:
