@@ -466,7 +466,13 @@ def refuse_untrusted(model: Any, trusted: Sequence[str]) -> None:
         raise DatasetError(
             f"a {type(model).__name__} cannot be saved without pickle: {first_line(error)}"
         ) from error
-    if unknown := sorted(set(types) - set(trusted)):
+    unknown = sorted(set(types) - set(trusted))
+    if unnamed := [name for name in unknown if "<" in name or name.startswith("__main__.")]:
+        raise DatasetError(
+            f"a {type(model).__name__} holds {', '.join(unnamed)}, which no other process can "
+            "import: define it under a name in a module of the project"
+        )
+    if unknown:
         raise DatasetError(
             f"a {type(model).__name__} holds types that are not trusted: {', '.join(unknown)}. If "
             "you wrote or trust them, list them under trusted: in the model's catalog entry"

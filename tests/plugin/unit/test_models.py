@@ -33,7 +33,7 @@ from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.model_selection import GridSearchCV
 from sklearn.neighbors import LocalOutlierFactor
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import OneHotEncoder, StandardScaler
+from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
 from sklearn.svm import OneClassSVM
 
 from kedro_azure_mlops import models
@@ -235,6 +235,17 @@ def test_a_model_trained_on_an_array_may_have_an_array_as_its_example(
     assert [column.name for column in contract.schema.inputs] == ["0", "1"]
     answer = scorer.score({"0": np.array([3.0]), "1": np.array([5.0])})["prediction"]
     assert answer == pytest.approx([3.0])
+
+
+def test_a_function_without_a_name_is_rejected_with_what_to_do(
+    rows: pd.DataFrame, tmp_path: Path
+) -> None:
+    """Trusting it would not help: the model could not be loaded."""
+    steps = FunctionTransformer(lambda table: table * 2), LinearRegression()
+    with pytest.raises(DatasetError, match=r"<lambda>, which no other process can import"):
+        save_model(make_pipeline(*steps).fit(rows, rows["load"]), tmp_path / "model")
+    steps = FunctionTransformer(np.sqrt), LinearRegression()
+    save_model(make_pipeline(*steps).fit(rows.abs(), rows["load"]), tmp_path / "model")
 
 
 def test_an_example_that_the_model_cannot_answer_is_rejected_by_its_name(
