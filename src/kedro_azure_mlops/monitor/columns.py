@@ -344,7 +344,7 @@ class ColumnLooks:
         counts = counts_of(known_cut, numbers[codes[codes >= 0]], len(number_of) + 1)
         shares = np.array([*known.values(), max(1 - sum(known.values()), 0.0)])
         rows = counts.sum(axis=-1)
-        found = population_stability(counts, shares)
+        found = population_stability(counts, shares, ordered=False)
         add("psi", found, rows, lambda key: f"{column.name} has different shares of its categories")
         new = [str(name) for name in names if str(name) not in number_of]
         with np.errstate(invalid="ignore", divide="ignore"):

@@ -104,7 +104,7 @@ def monitor_model(
         data = ProjectData(root, env)
         if inputs or not _are_recorded(config, root):
             tables = _load_tables(config, data, [Path(one) for one in inputs])
-            found = scored_rows(tables, schema, scorer, span)
+            found = scored_rows(tables, schema, scorer, span, at)
         else:
             folder, collected = root / config.recording.folder, list[str]()
             if config.monitoring.source == "collected":
@@ -122,6 +122,8 @@ def monitor_model(
         rows = found.table[judged].reset_index(drop=True)
         comparison = _compare(rows, profile, schema, found, at, span)
         flagged = _examples(found, judged, schema, profile.window, scorer)
+    if found.order is not None:  # rows in the future have a finding, but would distort the plots
+        rows = rows[~(rows[found.order] > comparison.end)]
     notes, slices = found.notes, slices_of(rows, schema)
     metrics: dict[str, float] = {}
     missed: list[Finding] = []

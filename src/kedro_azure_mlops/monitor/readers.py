@@ -1,6 +1,7 @@
 """Read columns of rows for monitoring: times, numbers, and texts as codes."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -8,9 +9,12 @@ import pandas as pd
 from kedro_azure_mlops.contract import Column, Schema
 from kedro_azure_mlops.values import read_numbers, read_times
 
-__all__ = ["numbers_of", "texts_of", "time_column", "times_of"]
+__all__ = ["AHEAD", "in_future", "numbers_of", "texts_of", "time_column", "times_of"]
 
 _TRUTH = {True: 1.0, False: 0.0, "True": 1.0, "False": 0.0, "true": 1.0, "false": 0.0}
+AHEAD = pd.Timedelta("1D")
+"""A time further in the future is wrong; local times are up to 14 hours ahead of UTC."""
+_LARGEST = 1e150  # the square of a larger number, in a variance, is infinite
 
 
 def time_column(schema: Schema) -> str | None:
@@ -36,13 +40,23 @@ def times_of(rows: pd.DataFrame, names: Sequence[str | None]) -> np.ndarray | No
     return None
 
 
+def in_future(times: Any, at: Any) -> np.ndarray:
+    """Return a mask of the times further than ``AHEAD`` after ``at``.
+
+    If they are most of the times, the data are meant to be in the future, and the mask is empty.
+    """
+    limits = np.asarray(at, "datetime64[ns]") + AHEAD.to_timedelta64()
+    found = np.asarray(times, "datetime64[ns]") > limits
+    return np.asarray(found & (2 * found.sum() <= len(found)))
+
+
 def numbers_of(rows: pd.DataFrame, column: Column) -> np.ndarray:
-    """Read numbers, or booleans as 0 and 1; NaN where missing or not finite."""
+    """Read numbers, or booleans as 0 and 1; NaN where missing, infinite or nearly so."""
     if column.type == "boolean":
         found = pd.to_numeric(rows[column.name].map(_TRUTH), errors="coerce")
         return np.asarray(found.to_numpy(float, na_value=np.nan))
     values = read_numbers(rows[column.name])
-    return np.where(np.isfinite(values), values, np.nan)
+    return np.where(np.abs(values) < _LARGEST, values, np.nan)
 
 
 def texts_of(rows: pd.DataFrame, name: str) -> tuple[np.ndarray, np.ndarray]:

@@ -4,6 +4,7 @@ See ``profile.reference_profile``.
 """
 
 import json
+import logging
 import math
 from collections.abc import Iterator
 from typing import Any
@@ -15,7 +16,13 @@ from kedro_azure_mlops.contract import Column, Schema
 from kedro_azure_mlops.errors import OperationError
 from kedro_azure_mlops.monitor.limits import FEWEST_WINDOWS, Calibration, upper_limits
 from kedro_azure_mlops.monitor.profile import DIGEST, MOST_BYTES, VERSION, as_json, key_digest
-from kedro_azure_mlops.monitor.readers import numbers_of, texts_of, time_column, times_of
+from kedro_azure_mlops.monitor.readers import (
+    in_future,
+    numbers_of,
+    texts_of,
+    time_column,
+    times_of,
+)
 from kedro_azure_mlops.monitor.statistics import (
     WEEK_HOURS,
     Cut,
@@ -42,6 +49,8 @@ __all__ = [
     "time_column",
 ]
 
+logger = logging.getLogger(__name__)
+
 CATEGORIES = ("string", "boolean")
 NUMBERS = ("double", "long")
 MOST_CATEGORIES = 50  # distinguished per column
@@ -49,6 +58,7 @@ FREE_TEXT = 1_000  # distinct values above which a column has no categories
 ENOUGH_FOR_SPREAD, ENOUGH_FOR_SHAPE = 8, 5  # rows in a window
 WHOLE = 0.8  # fraction of a window that rows must cover for it to count as whole
 _MOST_WINDOWS, _MOST_FOLDS = 400, 10
+_FEW_ROWS = 0.05  # fraction of the rows that a gap can show to have a wrong time
 _MOVED = 6.0  # shift of the level, in spreads of the windows, that counts as a permanent change
 _FEW_VALUES = 30  # distinct values: up to this number, a column has no usual course
 _HOURS = {"week": WEEK_HOURS, "day": 24, "none": 1}
@@ -86,6 +96,15 @@ class _Training:
         times = times_of(rows, [self.time])
         if times is not None:
             rows, times = rows[~np.isnat(times)], times[~np.isnat(times)]
+            if (is_wrong := _are_wrong(times)).any():
+                logger.warning(
+                    "Training rows with a wrong time in %s, such as %s, left out of the profile of "
+                    "the model: %s. Correct their times.",
+                    self.time or "the index",
+                    _time(times[is_wrong][0].astype(np.int64)),
+                    f"{is_wrong.sum():,}",
+                )
+                rows, times = rows[~is_wrong], times[~is_wrong]
         if not len(rows):
             raise OperationError(f"No training row has a time in {self.time}.")
         self.has_times = times is not None
@@ -134,7 +153,8 @@ class _Training:
         fitting = [one for one in _DETAILS if self._bytes(one) * len(kept) <= budget]
         course, bins, _ = fitting[0] if fitting else _DETAILS[-1]
         others = [str(one) for one in np.delete(self.names, kept)] if is_cut else []
-        cut = Cut.of(series[self.codes], self.ns, len(kept) + is_cut, self.width)
+        keys = len(kept) + is_cut
+        cut = Cut.of(series[self.codes], self.ns, keys, self.width, _MOST_WINDOWS)
         builder = _ProfileBuilder(self, cut, course, bins)
         content = builder.content([*shown, *([None] * is_cut)], counts)
         names_fit = len(json.dumps(others, ensure_ascii=False)) <= _MOST_NAME_BYTES
@@ -147,6 +167,20 @@ class _Training:
             "other_keys": others if names_fit else [],
             "other_key_digests": digests if digests_fit else [],
         }
+
+
+def _are_wrong(times: np.ndarray) -> np.ndarray:
+    """Return a mask of times in the future, and of few times before a gap longer than all since.
+
+    They would leave most windows empty, so that limits could not be calibrated.
+    """
+    is_wrong = in_future(times, pd.Timestamp.now("UTC").tz_localize(None))
+    ns = np.sort(times[~is_wrong].astype(np.int64))
+    oldest = ns[: int(_FEW_ROWS * len(ns)) + 1].astype(float)  # differences may exceed 64 bits
+    gaps = np.flatnonzero(np.diff(oldest) > ns[-1:] - oldest[1:])
+    if len(gaps):
+        is_wrong |= times.astype(np.int64) < ns[gaps[-1] + 1]
+    return is_wrong
 
 
 class _ProfileBuilder:
@@ -479,7 +513,8 @@ class _ProfileBuilder:
         number = np.full(len(names) + 1, len(kept))
         number[kept] = np.arange(len(kept))
         found = counts_of(cut.only(codes >= 0).one_key(), number[codes[codes >= 0]], len(kept) + 1)
-        self._limit("psi", population_stability(found, self._other_shares(found)), [about])
+        moved = population_stability(found, self._other_shares(found), ordered=False)
+        self._limit("psi", moved, [about])
         with np.errstate(invalid="ignore", divide="ignore"):
             other = found[..., -1] / found.sum(axis=-1)
         self._limit("new_category", other, [about])

@@ -16,10 +16,10 @@ from kedro.io import DataCatalog, DatasetError
 from kedro_azure_mlops.config import bootstrap
 from kedro_azure_mlops.contract import Column, Columns, Schema, Scorer
 from kedro_azure_mlops.errors import OperationError, RefusedError, first_line
-from kedro_azure_mlops.monitor.reference import time_column
+from kedro_azure_mlops.monitor.readers import AHEAD, in_future, time_column
 from kedro_azure_mlops.monitor.served import read_served
 from kedro_azure_mlops.progress import Progress
-from kedro_azure_mlops.serve.batches import CsvPieces, EmptyFileError, readable_columns
+from kedro_azure_mlops.serve.batches import CsvPieces, EmptyFileError, Pieces, readable_columns
 from kedro_azure_mlops.serve.stream import LateRowsError, Stream
 from kedro_azure_mlops.storage import shown
 from kedro_azure_mlops.validation import BadDataError, NoRowsError
@@ -109,7 +109,7 @@ class ProjectData:
             entry = self._catalog.get(name)
             known = Path(str(config.get("filepath"))).suffix
             if isinstance(entry, CsvPieces) or (config.get("filepath") and known == path.suffix):
-                other = DataCatalog.from_config({name: config | {"filepath": path.as_posix()}})
+                other = DataCatalog.from_config({name: _for_file(config, path)})
                 return _load(partial(other.load, name), str(file))
         return _load(CsvPieces(filepath=path.as_posix()).load, str(file))
 
@@ -139,6 +139,15 @@ class unreadable_as_error:  # noqa: N801, used like a function
             raise OperationError(
                 f"Nothing was judged: {self._source} cannot be read: {first_line(cause)}"
             ) from error
+
+
+def _for_file(config: dict[str, Any], path: Path) -> dict[str, Any]:
+    """Return the configuration of an entry for a single local file."""
+    dropped = {"versioned", "credentials"}
+    if "://" in str(config.get("filepath")):
+        dropped.add("fs_args")
+    kept = {key: value for key, value in config.items() if key not in dropped}
+    return kept | {"filepath": path.as_posix()}
 
 
 def _load(load: Callable[[], Any], source: str) -> Any:
@@ -196,7 +205,8 @@ def recorded_rows(
     rows = _without_time_or_series(rows, schema, order, notes)
     now = None
     if not rows.empty:  # rows may have local times: subtract the lag of the newest one
-        lag = rows[SERVED_AT].max() - rows[order].max()
+        is_wrong = in_future(rows[order], rows[SERVED_AT])
+        lag = rows[SERVED_AT].max() - rows.loc[~is_wrong, order].max()
         now = max(at, rows[SERVED_AT].max()) - lag
     return Rows(rows, source, order, now, notes, found.left_out)
 
@@ -206,10 +216,12 @@ def scored_rows(
     schema: Schema,
     scorer: Callable[[], Scorer],
     span: pd.Timedelta,
+    at: pd.Timestamp,
 ) -> Rows:
     """Read tables piece by piece, score those without answers, and keep the newest rows.
 
-    Memory is flat: rows older than ``span`` plus the length of a history are dropped.
+    Memory is flat: rows older than ``span`` plus the length of a history are dropped. Rows more
+    than a day after ``at``, a time in UTC, are left out, unless they are most of the rows.
 
     Parameters
     ----------
@@ -226,23 +238,32 @@ def scored_rows(
     history = schema.history
     order = time_column(schema)
     back = span + pd.Timedelta(days=history.days if history else 0)
-    kept: list[pd.DataFrame] = []
+    # which of the two are the data is only known at the end
+    present, future = _Newest(order, back), _Newest(order, back)
     notes: list[str] = []
     sources: list[str] = []
-    newest, read = pd.NaT, 0
     progress = Progress("Read", None, logger)
     answering = _Answering(schema, scorer)
     for source, pieces in loaded:
         sources.append(source)
+        if isinstance(pieces, Pieces):
+            pieces.schema = schema
         for piece in _pieces(source, pieces, schema, order):
             rows = answering.answer(piece, source)
             progress.advance(len(rows))
-            read += len(rows)
-            kept.append(rows)
-            if order:
-                times = [one for one in (newest, rows[order].max()) if not pd.isna(one)]
-                newest = max(times, default=pd.NaT)
-                kept = [one for one in kept if not one[order].max() <= newest - back]
+            is_ahead = (rows[order] > at + AHEAD) if order else np.zeros(len(rows), bool)
+            if is_ahead.any():
+                future.add(rows[is_ahead])
+                rows = rows[~is_ahead]
+            present.add(rows)
+    kept, read, newest = present.parts, present.read, present.newest
+    if future.read > present.read:
+        kept, read, newest = kept + future.parts, read + future.read, future.newest
+    elif future.read:
+        notes.append(
+            f"Rows whose {order} is in the future, up to {future.newest:%Y-%m-%d %H:%M}, not "
+            f"judged: {future.read:,}. Correct their times."
+        )
     table = pd.concat(kept) if kept else pd.DataFrame(columns=[c.name for c in schema.inputs])
     if answering.unfit:
         notes.append(
@@ -257,6 +278,25 @@ def scored_rows(
                 "--since looks further back."
             )
     return Rows(table, ", ".join(sources), order, None, notes)
+
+
+class _Newest:
+    """The pieces of a table with its newest rows: those within a span before the newest time."""
+
+    def __init__(self, order: str | None, span: pd.Timedelta) -> None:
+        self._order, self._span = order, span
+        self.parts: list[pd.DataFrame] = []
+        self.newest, self.read = pd.NaT, 0
+
+    def add(self, rows: pd.DataFrame) -> None:
+        order = self._order
+        self.read += len(rows)
+        self.parts.append(rows)
+        if order:
+            times = [one for one in (self.newest, rows[order].max()) if not pd.isna(one)]
+            self.newest = max(times, default=pd.NaT)
+            oldest = self.newest - self._span
+            self.parts = [one for one in self.parts if not one[order].max() <= oldest]
 
 
 class _Answering:

@@ -53,7 +53,9 @@ class Cut:
     ends: np.ndarray
 
     @classmethod
-    def of(cls, key: np.ndarray, time: np.ndarray, keys: int, width: int) -> "Cut":
+    def of(
+        cls, key: np.ndarray, time: np.ndarray, keys: int, width: int, dense: int | None = None
+    ) -> "Cut":
         """Cut rows into windows; rows without a key (-1) are left out.
 
         Parameters
@@ -62,6 +64,8 @@ class Cut:
             Nanoseconds, shape ``(n,)``.
         width
             Length of a window in nanoseconds.
+        dense
+            The number of newest windows that are kept even without rows; None: all windows.
         """
         rows = np.flatnonzero(key >= 0)
         rows = rows[by_series_and_time(key[rows], time[rows])]
@@ -69,8 +73,12 @@ class Cut:
         end = int(time.max()) if len(time) else 0
         back = (end - time) // width
         windows = int(back.max()) + 1 if len(time) else 0
-        ends = end - width * np.arange(windows)[::-1]
-        return cls(rows, key, time, windows - 1 - back, keys, windows, ends)
+        if dense is None or windows <= dense:
+            kept = np.arange(windows)
+        else:  # tables of all windows would fill the memory if one row is decades older
+            kept = np.union1d(np.arange(dense), back)
+            windows, back = len(kept), np.searchsorted(kept, back)
+        return cls(rows, key, time, windows - 1 - back, keys, windows, end - width * kept[::-1])
 
     @cached_property
     def cell(self) -> np.ndarray:
@@ -228,7 +236,9 @@ def counts_of(cut: Cut, bins: np.ndarray, number: int) -> np.ndarray:
     return np.asarray(found.reshape(cut.windows, cut.keys, number))
 
 
-def population_stability(counts: np.ndarray, shares: np.ndarray) -> np.ndarray:
+def population_stability(
+    counts: np.ndarray, shares: np.ndarray, *, ordered: bool = True
+) -> np.ndarray:
     """Compute the population stability index (Siddiqi, Credit Risk Scorecards, 2006).
 
     Parameters
@@ -236,14 +246,17 @@ def population_stability(counts: np.ndarray, shares: np.ndarray) -> np.ndarray:
     counts
         Rows by bin on the last axis.
     shares
-        Expected shares, broadcast. If there are a multiple of ten bins, deciles are compared.
+        Expected shares, broadcast.
+    ordered
+        Whether neighbouring bins belong together, as those of numbers do, but not categories: a
+        multiple of ten bins is then compared as deciles.
 
     Returns
     -------
     0 where the shares are equal; NaN where there are no rows.
     """
     bins = counts.shape[-1]
-    if bins > _DECILES and bins % _DECILES == 0:
+    if ordered and bins > _DECILES and bins % _DECILES == 0:
         counts, shares = (
             part.reshape(*part.shape[:-1], _DECILES, -1).sum(axis=-1) for part in (counts, shares)
         )

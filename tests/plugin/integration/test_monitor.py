@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 
 from kedro_azure_mlops.cli import main
 from kedro_azure_mlops.contract import digest, write_manifest
@@ -20,7 +21,7 @@ from kedro_azure_mlops.monitor.look import monitor_model
 from kedro_azure_mlops.monitor.profile import PROFILE
 from kedro_azure_mlops.monitor.result import MonitorReport
 from kedro_azure_mlops.serve.record import Recorder, Settings
-from tests.plugin.helpers import Project, outputs_reader
+from tests.plugin.helpers import CONFIGURATION, Project, outputs_reader
 from tests.plugin.mlflow_server import free_port
 from tests.plugin.registered import set_keys
 from tests.plugin.trained import arrays_of, save_small_model, small_scorer
@@ -177,6 +178,25 @@ def test_csv_and_parquet_files_are_combined(watched: Project) -> None:
     assert "first.csv" in both.source and "second.parquet" in both.source
 
 
+@pytest.mark.parametrize("path", ["memory://bucket/hours.csv", "data/raw/hours.csv"])
+def test_a_file_is_read_like_a_versioned_entry_without_its_credentials(
+    watched: Project, path: str
+) -> None:
+    entry = {
+        "type": "pandas.CSVDataset",
+        "filepath": path,
+        "versioned": True,
+        "credentials": {"key": "a", "secret": "b"},
+        "load_args": {"sep": ";"},
+    }
+    catalog = watched.path / CONFIGURATION / "prod/catalog.yml"
+    catalog.write_text(yaml.safe_dump({"raw_hours": entry}), encoding="utf-8")
+    file = watched.path / "data/raw/new.csv"
+    changed().to_csv(file, index=False, sep=";")
+    report = monitor_model("prod", inputs=[file], root=watched.path)
+    assert report.comparison.rows == 14 * 48 * 2
+
+
 def test_since_limits_the_judged_rows(look: Look) -> None:
     whole, week = look(changed()), look(changed(), since="7D")
     assert whole.comparison.rows == 14 * 48 * 2
@@ -258,6 +278,24 @@ def test_recorded_answers_are_judged_if_there_are_any(
     assert report.rows["deviation"].notna().any()
     later = monitor_model("prod", root=watched.path, now=at + pd.Timedelta("60D"))
     assert [one.check for one in later.findings] == ["no_rows"]
+
+
+def test_an_answer_to_a_row_with_a_wrong_year_does_not_hide_the_others(
+    watched: Project, model: Path
+) -> None:
+    set_keys(watched, "prod", recording={"enabled": True})
+    at = pd.Timestamp("2024-03-18 06:00")
+    rows = changed(by=12, unit="north").query("time > '2024-03-10'")
+    wrong = rows.tail(1).assign(time=at + pd.DateOffset(years=12))
+    record_answers(watched, pd.concat([rows, wrong]), digest(model), at)
+    report = monitor_model("prod", root=watched.path, now=at)
+    assert {(one.check, one.key) for one in report.findings} >= {
+        ("clock", None),
+        ("level", "north"),
+    }
+    assert report.rows["time"].max() == report.comparison.end == rows["time"].max()
+    page = report.write().read_text(encoding="utf-8")
+    assert "1 rows are in the future, by up to 105,1" in page
 
 
 def test_answers_of_another_model_are_not_judged_but_reported(

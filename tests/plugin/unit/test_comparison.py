@@ -386,6 +386,24 @@ def test_drift_statistics_match_values_computed_manually() -> None:
     by_two = fine.reshape(10, 2).sum(axis=1)
     twenty, ten = np.full(20, 0.05), np.full(10, 0.1)
     assert population_stability(fine, twenty) == pytest.approx(population_stability(by_two, ten))
+    # but not twenty categories, whose neighbours have nothing in common
+    swapped, equal = np.tile([2.0, 0.0], 10), np.full(20, 0.05)
+    assert population_stability(swapped, equal) == pytest.approx(0)
+    assert population_stability(swapped, equal, ordered=False) > 0.5
+
+
+@pytest.mark.parametrize("number", [18, 19, 29])
+def test_a_category_that_becomes_its_neighbour_is_drift(number: int) -> None:
+    schema = Schema(inputs=(Column("kind", "string"),), outputs=())
+    names = np.array([f"kind{one:02}" for one in range(number)], object)
+    random = np.random.default_rng(0)
+    frequency = np.where(names == "kind00", 10, 1) / (number + 9)
+    kinds = random.choice(names, 8_000, p=frequency)
+    profile = Profile.from_dict(reference_profile(pd.DataFrame({"kind": kinds}), schema))
+    new = pd.DataFrame({"kind": random.choice(names, 2_000, p=frequency)})
+    assert not compare_rows(new, profile, schema).findings
+    renamed = compare_rows(new.replace("kind00", "kind01"), profile, schema)
+    assert [(one.check, one.column) for one in renamed.findings] == [("psi", "kind")]
 
 
 def test_windows_are_counted_back_from_the_newest_row() -> None:
@@ -396,3 +414,13 @@ def test_windows_are_counted_back_from_the_newest_row() -> None:
     assert runs_so_far(cut, np.array([5, 5, 5, 5])).tolist() == [1, 2, 3, 1]
     assert cut.largest(np.array([3, 1, 2, 4])).tolist() == [[3, 0], [1, 4], [2, 0]]
     assert ewma(np.array([[4.0], [np.nan], [8.0]])).ravel().tolist()[::2] == [1.0, 2.75]
+
+
+def test_old_windows_without_rows_are_left_out_of_dense_tables() -> None:
+    key, time = np.array([0, 0, 0, 0]), np.array([0, 10**15, 10**15 + 1, 10**15 + 20])
+    cut = Cut.of(key, time, 1, 10, dense=4)
+    assert cut.ends.tolist() == [0, *(10**15 + np.array([-10, 0, 10, 20]))]
+    assert cut.window.tolist() == [0, 2, 3, 4]
+    assert cut.total().ravel().tolist() == [1, 0, 1, 1, 1]
+    few = [Cut.of(key[1:], time[1:], 1, 10, dense) for dense in (3, 4, None)]
+    assert [one.ends.tolist() for one in few] == [few[0].ends.tolist()] * 3

@@ -2,6 +2,7 @@
 
 import math
 import xml.etree.ElementTree as ET
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,8 @@ from kedro_azure_mlops.monitor.plots import (
 from kedro_azure_mlops.monitor.profile import Profile, reference_profile
 from kedro_azure_mlops.monitor.report import html_report
 from kedro_azure_mlops.monitor.result import MonitorReport, history_of, in_words
-from kedro_azure_mlops.monitor.rows import Rows, scored_rows
+from kedro_azure_mlops.monitor.rows import Rows, _Newest, scored_rows
+from kedro_azure_mlops.serve.batches import CsvPieces
 
 SVG = "{http://www.w3.org/2000/svg}"
 START = pd.Timestamp("2024-01-01")
@@ -400,8 +402,15 @@ def fees(rows: int) -> pd.DataFrame:
     return pd.DataFrame({"joined": joined, "fee": 10.0})
 
 
-def read_fees(table: pd.DataFrame, days: int) -> Rows:
-    return scored_rows([("new.csv", table)], _Fees.schema, _Fees, pd.Timedelta(days=days))
+NOW = pd.Timestamp("2024-02-01")
+
+
+def in_pieces(table: pd.DataFrame) -> Iterator[pd.DataFrame]:
+    return (table[start : start + 5] for start in range(0, len(table), 5))
+
+
+def read_fees(table: Any, days: int) -> Rows:
+    return scored_rows([("new.csv", table)], _Fees.schema, _Fees, pd.Timedelta(days=days), NOW)
 
 
 def test_rows_left_out_by_a_date_among_the_inputs_are_noted() -> None:
@@ -416,3 +425,42 @@ def test_rows_of_which_none_fits_are_judged_without_scores() -> None:
     read = read_fees(fees(3).assign(fee="none"), 40)
     assert read.table["p"].isna().all()
     assert read.notes == ["Rows that do not fit the model's schema, judged without a score: 3."]
+
+
+def test_a_row_with_a_wrong_year_does_not_hide_the_others() -> None:
+    table = fees(30)
+    table.loc[3, "joined"] = pd.Timestamp("2036-01-04")
+    reads = (read_fees(table, 14), read_fees(in_pieces(table), 14))
+    expected = read_fees(fees(30), 14).table.reset_index(drop=True)
+    for read in reads:
+        pd.testing.assert_frame_equal(read.table.reset_index(drop=True), expected)
+        assert read.notes == [
+            "Rows whose joined is in the future, up to 2036-01-04 00:00, not judged: 1. Correct "
+            "their times.",
+            "Judged by the times in joined: the newest 14 of 29 rows. --since looks further back.",
+        ]
+
+
+@pytest.mark.parametrize("years", [1, 10])
+def test_rows_of_which_most_are_in_the_future_are_judged(years: int) -> None:
+    table = fees(30)
+    table.loc[10:, "joined"] += pd.DateOffset(years=years)
+    for loaded in (table, in_pieces(table)):
+        assert read_fees(loaded, 14).table["joined"].tolist() == table["joined"].tolist()[-14:]
+
+
+def test_rows_read_in_pieces_are_dropped_once_they_are_too_old() -> None:
+    newest = _Newest("joined", pd.Timedelta(days=14))
+    for piece in in_pieces(fees(300)):
+        newest.add(piece)
+    assert (newest.read, sum(map(len, newest.parts))) == (300, 15)
+
+
+def test_keys_of_a_file_are_read_as_they_are_written(tmp_path: Path) -> None:
+    """As in scoring: pandas would merge 1.1 and 1.10 into one series."""
+    file = tmp_path / "new.csv"
+    file.write_text("machine,fee\n1.1,10\n1.10,20\n", encoding="utf-8")
+    schema = Schema((Column("machine", "string"), *_Fees.schema.inputs[1:]), _Fees.schema.outputs)
+    pieces = CsvPieces(filepath=str(file)).load()
+    read = scored_rows([("new.csv", pieces)], schema, _Fees, pd.Timedelta("1D"), START)
+    assert read.table["machine"].tolist() == ["1.1", "1.10"]

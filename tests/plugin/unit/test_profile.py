@@ -134,6 +134,39 @@ def test_an_error_names_missing_columns(rows: pd.DataFrame) -> None:
         reference_profile(rows.head(0), SCHEMA)
 
 
+@pytest.mark.parametrize("wrong", ["1970-01-01", "2099-01-01"])
+def test_a_training_row_with_a_wrong_time_is_left_out_with_a_warning(
+    rows: pd.DataFrame, content: dict, wrong: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    more = pd.concat([rows.head(1).assign(time=pd.Timestamp(wrong)), rows])
+    assert as_json(reference_profile(more, SCHEMA)) == as_json(content)
+    (record,) = caplog.records
+    assert record.getMessage() == (
+        f"Training rows with a wrong time in time, such as {wrong}T00:00:00, left out of the "
+        "profile of the model: 1. Correct their times."
+    )
+
+
+@pytest.mark.parametrize(("share", "years"), [(1.0, 100), (0.6, 100), (0.1, -1)])
+def test_many_training_rows_at_an_unusual_time_are_kept(
+    rows: pd.DataFrame, share: float, years: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    is_other = np.arange(len(rows)) < share * len(rows)
+    other = rows["time"] + years * 365 * DAY
+    content = reference_profile(rows.assign(time=rows["time"].mask(is_other, other)), SCHEMA)
+    assert content["rows"] == len(rows) and content["limits"]["how"] == "calibrated"
+    assert not caplog.records
+
+
+@pytest.mark.parametrize(("value", "missing"), [(1e100, 0), (1.7e308, 1), (-1e200, 1)])
+def test_a_number_too_large_to_compute_with_counts_as_missing(
+    rows: pd.DataFrame, value: float, missing: int
+) -> None:
+    extreme = rows.assign(value=rows["value"].where(rows.index != 5, value))
+    found = reference_profile(extreme, SCHEMA)["columns"]["value"]["missing"]
+    assert found == pytest.approx(missing / len(rows), rel=1e-4)
+
+
 def test_a_lasting_change_becomes_the_new_reference(rows: pd.DataFrame) -> None:
     at = START + 40 * DAY
     is_new = (rows["time"] >= at) & (rows["key"] == "hall")
