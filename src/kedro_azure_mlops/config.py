@@ -878,7 +878,11 @@ def unresolved_in_words(
     files = [file for layer in layers for file in sorted(source.glob(f"{layer}/**/{name}*.y*ml"))]
 
     def place(value: str) -> str:
-        named = next((file for file in files if _mentions(file, keys, value)), source)
+        # a key with a dot cannot be told from two keys
+        for wanted in (keys, []):
+            named = next((file for file in files if _mentions(file, wanted, value)), source)
+            if named != source:
+                break
         return f"{Path(os.path.relpath(named)).as_posix()}: {key}"
 
     missing = re.search(r"(\S+ \S+) '(.+?)' not found", message)
