@@ -15,7 +15,14 @@ from kedro_azure_mlops.contract import Column, Contract
 from kedro_azure_mlops.deploy.artifact import Say, download_contract
 from kedro_azure_mlops.deploy.endpoint import SUCCEEDED, OnlineEndpoint, State, format_shares
 from kedro_azure_mlops.deploy.invocation import newest_rows
-from kedro_azure_mlops.deploy.plan import AB, KEEP, refuse_if_under_way, tags_after
+from kedro_azure_mlops.deploy.plan import (
+    AB,
+    KEEP,
+    refuse_if_under_way,
+    say_if_test_is_over,
+    tags_after,
+    tested,
+)
 from kedro_azure_mlops.deploy.smoke import Expected, is_close, rows_of_answer, smoke
 from kedro_azure_mlops.errors import OperationError, RefusedError
 
@@ -71,9 +78,10 @@ def share_traffic(
     client = workspace(env, root)
     endpoint = OnlineEndpoint(client, deployment_of(root, env), env)
     state = endpoint.read()
+    say_if_test_is_over(state, say)
     pair = _choose_pair(state, challenger)
     traffic = {pair.champion: _ALL - percent, pair.challenger: percent}
-    if dict(state.traffic) == traffic and AB in state.tags:
+    if dict(state.traffic) == traffic and tested(state):
         say(f"traffic is {format_shares(traffic)}, nothing to change")
         return pair
     tags = state.deployments[pair.challenger].tags
@@ -94,6 +102,8 @@ def end_sharing(
 ) -> str:
     """End an A/B test: give all traffic to one of the two and keep the other for a while.
 
+    If one of the two was deleted, the test is over, but the other can still get all traffic.
+
     Returns
     -------
     The name of the deployment that has the traffic now.
@@ -101,16 +111,25 @@ def end_sharing(
     Raises
     ------
     OperationError
-        If no test is under way, or Azure refuses or cannot be reached.
+        If no test is under way, the winner was deleted, or Azure refuses or cannot be reached.
     """
     root = root or Path.cwd()
     config = deployment_of(root, env)
     endpoint = OnlineEndpoint(workspace(env, root), config, env)
     state = endpoint.read()
-    pair = _running_pair(state, endpoint.name)
-    name = pair.challenger if winner == "challenger" else pair.champion
+    say_if_test_is_over(state, say)
+    pair = _pair_to_end(state, endpoint.name)
+    name, other = pair.champion, pair.challenger
+    if winner == "challenger":
+        name, other = other, name
+    if name not in state.deployments:
+        raise OperationError(
+            f"The {winner} {name} was deleted. To give all traffic to {other}: kedro mlops ab "
+            f"--env {env} --end {'champion' if winner == 'challenger' else 'challenger'}"
+        )
     endpoint.route({name: _ALL}, tags_after(state, [name], config, datetime.now(UTC)))
-    say(f"traffic is {name} {_ALL} %; the other is kept for {config.keep_old_hours:g} h")
+    kept = f"; the other is kept for {config.keep_old_hours:g} h"
+    say(f"traffic is {name} {_ALL} %{kept if other in state.deployments else ''}")
     return name
 
 
@@ -170,19 +189,25 @@ def _rows(
 
 
 def _running_pair(state: State, endpoint: str) -> Pair:
+    if names := tested(state):
+        return Pair(*names)
+    raise OperationError(
+        f"No A/B test is under way at {endpoint}. Start one: "
+        f"kedro mlops ab --env {state.env} --share 20"
+    )
+
+
+def _pair_to_end(state: State, endpoint: str) -> Pair:
+    """Return the pair of a test; one of the two may have been deleted."""
     names = state.tags.get(AB, "").split()
-    if len(names) != 2 or not set(names) <= set(state.deployments):
-        raise OperationError(
-            f"No A/B test is under way at {endpoint}. Start one: "
-            f"kedro mlops ab --env {state.env} --share 20"
-        )
-    return Pair(*names)
+    is_left = len(names) == 2 and set(names) & set(state.deployments)
+    return Pair(*names) if is_left else _running_pair(state, endpoint)
 
 
 def _choose_pair(state: State, challenger: str | None) -> Pair:
     """Return the champion, which has the most traffic, and the newest other one that is ready."""
-    if AB in state.tags:
-        pair = Pair(*state.tags[AB].split())
+    if names := tested(state):
+        pair = Pair(*names)
         if challenger not in (None, pair.challenger):
             raise OperationError(
                 f"A test of {pair.champion} and {pair.challenger} is under way: end it first, "

@@ -1,6 +1,6 @@
 """The plan of a deployment as plain data; nothing here queries or changes Azure."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
@@ -12,6 +12,7 @@ from kedro_azure_mlops.errors import OperationError
 KEEP = "keep."  # plus the name of a deployment without traffic; its value is the end of the hold
 NEW, BEFORE = "rollout.new", "rollout.before"  # while traffic is being moved
 AB = "ab"  # champion and challenger
+_OWN = (NEW, BEFORE, AB)
 _ALL = 100
 
 
@@ -59,11 +60,13 @@ def make_plan(
     others = {name: part for name, part in state.traffic.items() if name != new}
     # if no other deployment has traffic, there are no callers to protect
     wanted = [step for step in config.traffic if step > share] if others else [_ALL]
-    steps = wanted if traffic and share < _ALL else []
+    # a rollout that was killed after its last step has still to hold the others
+    is_unfinished = share < _ALL or NEW in state.tags
+    steps = wanted if traffic and is_unfinished else []
     return Plan(
         new=new,
         before=_traffic_before(state),
-        tags={key: value for key, value in state.tags.items() if key not in {NEW, BEFORE}},
+        tags={key: value for key, value in state.tags.items() if key not in _OWN},
         creates_endpoint=not state.exists,
         creates=found is None or found.state != SUCCEEDED,
         replaces_failed=found is not None and found.state != SUCCEEDED,
@@ -135,8 +138,7 @@ def tags_after(
     They mark no rollout or A/B test as under way.
     """
     until = (now + timedelta(hours=config.keep_old_hours)).isoformat(timespec="seconds")
-    own = (NEW, BEFORE, AB)
-    tags = {k: v for k, v in state.tags.items() if k not in own and not k.startswith(KEEP)}
+    tags = {k: v for k, v in state.tags.items() if k not in _OWN and not k.startswith(KEEP)}
     for name in state.deployments:
         old = state.tags.get(KEEP + name)
         if name not in serving and (old or name in state.traffic):
@@ -155,6 +157,20 @@ def traffic_of_tag(text: str) -> dict[str, int]:
     return {name: int(share) for name, _, share in pairs}
 
 
+def tested(state: State) -> list[str]:
+    """Return champion and challenger of the A/B test under way, if both still exist."""
+    names = state.tags.get(AB, "").split()
+    return names if len(names) == 2 and set(names) <= set(state.deployments) else []
+
+
+def say_if_test_is_over(state: State, say: Callable[[str], None]) -> None:
+    """Say that a deployment of the A/B test was deleted, which ends the test."""
+    if AB in state.tags and not tested(state):
+        names = state.tags[AB].split()
+        gone = [name for name in names if name not in state.deployments]
+        say(f"the A/B test of {' and '.join(names)} is over (deleted: {', '.join(gone)})")
+
+
 def refuse_if_under_way(state: State, new: str) -> None:
     """Refuse to change traffic while another change of it is under way.
 
@@ -163,9 +179,9 @@ def refuse_if_under_way(state: State, new: str) -> None:
     OperationError
         If an A/B test, or the rollout of another deployment, has begun and not ended.
     """
-    if AB in state.tags:
+    if names := tested(state):
         raise OperationError(
-            f"An A/B test of {state.tags[AB].replace(' ', ' and ')} is under way. End it first: "
+            f"An A/B test of {' and '.join(names)} is under way. End it first: "
             f"kedro mlops ab --env {state.env} --end champion"
         )
     if state.tags.get(NEW, new) != new:
@@ -194,7 +210,8 @@ def _traffic_before(state: State) -> dict[str, int]:
 
 
 def _in_use(state: State, name: str) -> bool:
-    return name in state.traffic or name in state.mirror
+    # an unfinished rollout can be undone only while the previous deployments exist
+    return name in state.traffic or name in state.mirror or name in _traffic_before(state)
 
 
 def _hold_end(state: State, name: str) -> datetime | None:

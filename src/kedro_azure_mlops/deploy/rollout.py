@@ -34,6 +34,7 @@ from kedro_azure_mlops.deploy.plan import (
     make_plan,
     plan_lines,
     refuse_if_under_way,
+    say_if_test_is_over,
     tags_after,
     traffic_as_tag,
     traffic_of_tag,
@@ -102,7 +103,9 @@ def deploy_online(
     name = artifact.deployment_name(settings, code)
     report_outputs(deployment=name, moved=False)
     endpoint = OnlineEndpoint(client, config, env)
-    plan = make_plan(endpoint.read(), name, config, datetime.now(UTC), traffic=traffic)
+    state = endpoint.read()
+    say_if_test_is_over(state, say)
+    plan = make_plan(state, name, config, datetime.now(UTC), traffic=traffic)
     for other in plan.forgotten:
         say(f"{other} has no traffic and no hold; to delete it: deploy online --clean")
     if plan.is_nothing:
@@ -151,6 +154,7 @@ def go_back(
     client = workspace(env, root)
     endpoint = OnlineEndpoint(client, config, env)
     state = endpoint.read()
+    say_if_test_is_over(state, say)
     if only_from:
         _refuse_other(endpoint, state, only_from)
     refuse_if_under_way(state, state.tags.get(NEW, ""))

@@ -18,6 +18,7 @@ from kedro_azure_mlops.deploy.plan import (
     kept,
     make_plan,
     plan_lines,
+    say_if_test_is_over,
     tags_after,
     traffic_as_tag,
     traffic_of_tag,
@@ -89,10 +90,29 @@ def test_an_interrupted_rollout_continues() -> None:
     assert planned.tags == {}
 
 
-@pytest.mark.parametrize("tags", [{AB: "a b"}, {NEW: "other", BEFORE: "old=100"}])
+def test_a_rollout_that_stopped_after_its_last_step_is_finished() -> None:
+    stopped = state({"new": 100}, "old", **{NEW: "new", BEFORE: "old=100"})
+    planned = plan(stopped)
+    assert (planned.creates, planned.steps, planned.before) == (False, [100], {"old": 100})
+    assert (planned.tags, planned.forgotten) == ({}, [])
+    assert "keep old at 0 % for 2 h" in plan_lines(planned, CONFIG)
+    assert plan(state({"new": 100}, "old")).forgotten == ["old"]
+
+
+@pytest.mark.parametrize("tags", [{AB: "old b"}, {NEW: "other", BEFORE: "old=100"}])
 def test_a_rollout_is_rejected_while_another_one_is_in_progress(tags: dict[str, str]) -> None:
     with pytest.raises(OperationError, match=r"under way|not finished"):
-        plan(state({"old": 100}, **tags))
+        plan(state({"old": 100}, "b", **tags))
+
+
+def test_an_ab_test_with_a_deleted_deployment_is_over() -> None:
+    current = state({"old": 100}, **{AB: "old b", "team": "ml"})
+    assert plan(current).tags == {"team": "ml"}
+    heard: list[str] = []
+    say_if_test_is_over(current, heard.append)
+    say_if_test_is_over(state({"old": 80, "b": 20}, **{AB: "old b"}), heard.append)
+    say_if_test_is_over(state({"old": 100}), heard.append)
+    assert heard == ["the A/B test of old and b is over (deleted: b)"]
 
 
 def test_no_traffic_is_moved_if_none_is_requested() -> None:

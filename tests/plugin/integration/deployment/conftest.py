@@ -80,10 +80,17 @@ class Site:
     def tags(self) -> dict[str, str]:
         return self.body(f"onlineEndpoints/{ENDPOINT}")["tags"]
 
-    def body(self, path: str) -> Any:
+    def id(self, path: str) -> str:
         kind = "Microsoft.MachineLearningServices/workspaces"
-        id = f"{group(self.azure)}/providers/{kind}/{self.azure.workspace}/{path}"
-        return self.azure.resources[id]
+        return f"{group(self.azure)}/providers/{kind}/{self.azure.workspace}/{path}"
+
+    def body(self, path: str) -> Any:
+        return self.azure.resources[self.id(path)]
+
+    def delete(self, name: str) -> None:
+        """Delete a deployment without traffic, as the portal does."""
+        self.azure.endpoints.served.pop(name).stop()
+        del self.azure.resources[self.id(f"onlineEndpoints/{ENDPOINT}/deployments/{name}")]
 
     @property
     def deployments(self) -> list[str]:

@@ -7,7 +7,7 @@ from kedro_azure_mlops.testing import StandIn
 from kedro_azure_mlops.testing.messages import Answer
 from tests.plugin.cloud import Result, changes
 from tests.plugin.deployed import hours
-from tests.plugin.integration.deployment.conftest import Site
+from tests.plugin.integration.deployment.conftest import ENDPOINT, Site
 
 
 @pytest.fixture
@@ -51,6 +51,62 @@ def test_the_champion_may_keep_its_traffic(two: Site) -> None:
 
     assert two.traffic == {champion: 100}
     assert set(two.tags) == {f"keep.{challenger}"}
+
+
+@pytest.fixture
+def broken(two: Site) -> Site:
+    """A test whose challenger was deleted in the portal, which leaves the tag of the test."""
+    champion, challenger = names(two)
+    assert ab(two, "--share", "20").status == 0
+    endpoint = two.body(f"onlineEndpoints/{ENDPOINT}")
+    endpoint["properties"]["traffic"] = {champion: 100}
+    two.delete(challenger)
+    assert set(two.tags) == {"ab"}
+    two.azure.forget()
+    return two
+
+
+def test_a_test_with_a_deleted_deployment_can_be_ended(broken: Site) -> None:
+    (champion,) = broken.deployments
+
+    refused = ab(broken, "--end", "challenger")
+    assert refused.status == 2
+    assert (
+        f"To give all traffic to {champion}: kedro mlops ab --env dev --end champion" in refused.err
+    )
+    assert changes(broken.azure) == []
+
+    result = ab(broken, "--end", "champion")
+
+    assert result.status == 0, result.err
+    assert "is over (deleted: v2-" in result.out
+    assert result.out.rstrip().endswith(f"traffic is {champion} 100 %")
+    assert (broken.traffic, broken.tags) == ({champion: 100}, {})
+
+
+def test_a_test_with_a_deleted_deployment_does_not_stop_a_rollout(broken: Site) -> None:
+    (champion,) = broken.deployments
+    going_back = broken.deploy("--back")
+    assert going_back.status == 1
+    assert "keeps no deployment to go back to" in going_back.err
+
+    result = broken.deploy()
+
+    assert result.status == 0, result.err
+    assert "is over (deleted: v2-" in result.out
+    assert set(broken.tags) == {f"keep.{champion}"}
+
+
+def test_another_test_can_follow_one_with_a_deleted_deployment(broken: Site) -> None:
+    assert "There is only one deployment" in ab(broken, "--share", "20").err
+    assert "No A/B test is under way" in ab(broken, "--compare").err
+    assert broken.deploy("--no-traffic").status == 0
+    champion, challenger = names(broken)
+
+    assert ab(broken, "--share", "30").status == 0
+
+    assert broken.traffic == {champion: 70, challenger: 30}
+    assert broken.tags == {"ab": f"{champion} {challenger}"}
 
 
 def test_the_same_share_is_set_once(two: Site, azure: StandIn) -> None:

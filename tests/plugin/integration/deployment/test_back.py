@@ -37,7 +37,7 @@ def test_without_a_kept_deployment_going_back_is_refused(served: Site, azure: St
 
 def test_during_an_ab_test_going_back_is_refused(served: Site, azure: StandIn) -> None:
     served.deploy()
-    served.body(f"onlineEndpoints/{ENDPOINT}")["tags"]["ab"] = "one other"
+    served.body(f"onlineEndpoints/{ENDPOINT}")["tags"]["ab"] = " ".join(served.deployments)
     azure.forget()
 
     assert served.deploy("--back").status == 2

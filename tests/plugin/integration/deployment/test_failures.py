@@ -233,6 +233,44 @@ def test_the_same_version_resumes_an_unfinished_rollout(
     assert set(served.tags) == {f"keep.{old}"}
 
 
+@pytest.fixture
+def stopped(served: Site) -> tuple[Site, str, str]:
+    """A rollout that was killed after its last step of traffic; the previous and new name."""
+    (old,) = served.deployments
+    served.deploy()
+    (new,) = served.traffic
+    tags = {"rollout.new": new, "rollout.before": f"{old}=100"}
+    served.body(f"onlineEndpoints/{ENDPOINT}")["tags"] = tags
+    served.azure.forget()
+    return served, old, new
+
+
+def test_a_rollout_killed_after_its_last_step_is_finished(stopped: tuple[Site, str, str]) -> None:
+    site, old, new = stopped
+    assert "nothing deleted" in site.deploy("--clean").out
+
+    result = site.deploy()
+
+    assert result.status == 0, result.err
+    assert "--clean" not in result.out
+    assert site.put("deployments") == []
+    assert site.traffic == {new: 100}
+    assert set(site.tags) == {f"keep.{old}"}
+    assert "nothing to change" in site.deploy().out
+    assert site.deploy("--back").status == 0
+    assert site.traffic == {old: 100}
+
+
+def test_a_rollout_killed_after_its_last_step_is_undone_if_it_fails(
+    stopped: tuple[Site, str, str],
+) -> None:
+    site, old, _ = stopped
+    site.azure.endpoints.spoil = only("2", crash)
+
+    assert site.deploy().status == 1
+    assert (site.traffic, site.tags, site.deployments) == ({old: 100}, {}, [old])
+
+
 def test_a_failed_deletion_is_reported_and_done_by_clean(served: Site, azure: StandIn) -> None:
     before = served.state
     azure.endpoints.spoil = only("2", crash)

@@ -183,8 +183,9 @@ def test_without_a_champion_there_is_nothing_to_deploy(site: Site, azure: StandI
 
 
 def test_during_an_ab_test_nothing_is_deployed(served: Site, azure: StandIn) -> None:
-    (old,) = served.deployments
-    served.body(f"onlineEndpoints/{ENDPOINT}")["tags"]["ab"] = f"{old} other"
+    served.deploy("--no-traffic")
+    served.body(f"onlineEndpoints/{ENDPOINT}")["tags"]["ab"] = " ".join(served.deployments)
+    azure.forget()
 
     result = served.deploy()
 
