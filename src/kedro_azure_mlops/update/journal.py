@@ -8,6 +8,7 @@ moved back, which runs no filter and needs no space.
 import json
 import os
 import shutil
+import stat
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -231,15 +232,17 @@ def _note_digests(
 
 
 def _digest(file: Path) -> str:
-    """Return the digest of a file, or the target of a link; empty for anything else."""
+    """Return the digest and mode of a file, or the target of a link; empty for anything else."""
     import hashlib  # slow to import, and needed only here
 
     if file.is_symlink():
         return "link " + str(file.readlink())
     if not file.is_file():
         return ""
+    is_executable = file.stat().st_mode & stat.S_IXUSR  # all that git records of a mode
     with file.open("rb") as opened:
-        return hashlib.file_digest(opened, "sha256").hexdigest()
+        digest = hashlib.file_digest(opened, "sha256").hexdigest()
+    return f"executable {digest}" if is_executable else digest
 
 
 def _place_new_files(repository: Repository, journal: Journal) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.plugin.update.rendering import SOURCES
+from tests.plugin.update.rendering import PROJECT, SOURCES
 from tests.plugin.update.updating import Outcome, Project, Template, lines, two_releases
 
 # Interrupts the updater before a given git subprocess, which is identified by words of its command
@@ -133,6 +133,28 @@ def test_the_next_call_undoes_an_update_killed_while_replacing_files(
     assert "the work tree was restored" in repaired.out
     assert project.snapshot() == before
     assert project.update().status == 1
+
+
+@pytest.mark.parametrize(("old", "new"), [(0o755, 0o644), (0o644, 0o755), (0o755, 0o755)])
+@pytest.mark.parametrize("how", ["aborted", "killed"])
+def test_undoing_an_update_restores_whether_a_script_is_executable(
+    tmp_path: Path, old: int, new: int, how: str
+) -> None:
+    template = Template(tmp_path / "template")
+    template.release("v0", {"run.sh": "#!/bin/sh\n"})
+    for tag, mode in (("v1", old), ("v2", new)):
+        (template.path / PROJECT / "run.sh").chmod(mode)
+        template.release(tag, {"README.md": f"{tag}\n"})
+    project = template.project("v1", tmp_path / "rendered")
+    before = project.snapshot()
+    if how == "killed":
+        assert interrupt_update(project, "replace index", "SIGKILL").status == -signal.SIGKILL
+        undone = project.update("--check")
+    else:
+        assert project.update().status == 0
+        undone = project.update("--abort")
+    assert project.snapshot() == before
+    assert "Your edits since then" not in undone.out
 
 
 @pytest.mark.parametrize("moment", ["replace README.md", "replace settings.yml", "replace index"])
