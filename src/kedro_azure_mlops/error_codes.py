@@ -19,6 +19,8 @@ _FEWEST_VISITS = 3  # "again and again"
 _LONGEST_VISIT = 20  # rows; the median visit of a held plateau is longer
 _FAR_OUT = 3.0  # interquartile ranges beyond the quartiles: Tukey's outer fences
 _STEPS = 20  # of the resolution: for coarse values, a few steps are not far
+_FEW = 4  # distinct values, of which the quartiles would include the far one
+_RARE = 0.05  # of the rows: a more frequent one of a few values is a state
 _SLOPE_FROM = 0.25  # of the distance to the code: a neighbour beyond it is on a rise or a fall
 _MANY_ROWS = 500  # of a series: shorter ones are screened together first
 LINES_SHOWN = 10  # of a code, in messages
@@ -33,6 +35,9 @@ def find_error_codes(
     three of their interquartile ranges and twenty steps of their resolution, and if at least three
     visits to it, and at least half of all, come from these and return to them in one step. Visits
     are runs of rows with the value; their median length is at most 20 rows.
+
+    With three other values, which may be states of a machine, the distance must exceed twenty of
+    their largest steps, and at most 5 % of the rows may have the code. With fewer there are none.
 
     Parameters
     ----------
@@ -95,7 +100,8 @@ def describe_code(series: str, code: float, count: int, lines: Sequence[int]) ->
         The lines of the first of these rows, at most ``LINES_SHOWN``.
     """
     more = f" and {count - len(lines):,} more" if count > len(lines) else ""
-    return f"{series}: {code:g} {count:,} times, lines {', '.join(map(str, lines))}{more}"
+    value = str(code).removesuffix(".0")  # all digits: 65535.25 is not 65535.2
+    return f"{series}: {value} {count:,} times, lines {', '.join(map(str, lines))}{more}"
 
 
 def _numbers(series: "np.ndarray | pd.Series | None", rows: int) -> np.ndarray:
@@ -140,19 +146,35 @@ def _may_have_codes(values: np.ndarray, lengths: np.ndarray) -> np.ndarray:
     low, high = quantile(0.25), quantile(0.75)
     fence = _FAR_OUT * (high - low) - 1e-9 * np.maximum(abs(low), abs(high))  # for rounding
     is_far = (distinct < (low - fence)[series]) | (distinct > (high + fence)[series])
-    return np.bincount(series[is_far & (counts >= _FEWEST_VISITS)], minlength=len(lengths)) > 0
+    found = np.bincount(series[is_far & (counts >= _FEWEST_VISITS)], minlength=len(lengths)) > 0
+    few = sizes == _FEW
+    found[few] = _is_far_from_few(distinct[first[few, None] + np.arange(_FEW)]).any(axis=1)
+    return found
+
+
+def _is_far_from_few(distinct: np.ndarray) -> np.ndarray:
+    """Return which of few sorted values is far from the others, along the last axis."""
+    gaps = np.diff(distinct)
+    is_far = np.zeros(distinct.shape, bool)
+    is_far[..., 0] = gaps[..., 0] > _STEPS * gaps[..., 1:].max(axis=-1)
+    is_far[..., -1] = gaps[..., -1] > _STEPS * gaps[..., :-1].max(axis=-1)
+    return is_far
 
 
 def _codes(values: np.ndarray) -> np.ndarray:
     """Return the values of one series that are error codes."""
     distinct, counts = np.unique(values, return_counts=True)
-    frequent = distinct[counts >= _FEWEST_VISITS]
-    if not len(frequent):
-        return frequent
-    # quantiles of distinct values: a code counts once, regardless of its frequency
-    low, high = np.quantile(distinct, [0.25, 0.75])
-    fence = _FAR_OUT * (high - low)
-    candidates = frequent[(frequent < low - fence) | (frequent > high + fence)]
+    is_frequent = counts >= _FEWEST_VISITS
+    if not is_frequent.any():
+        return distinct[:0]
+    if len(distinct) == _FEW:
+        is_far = _is_far_from_few(distinct) & (counts <= _RARE * len(values))
+    else:
+        # quantiles of distinct values: a code counts once, regardless of its frequency
+        low, high = np.quantile(distinct, [0.25, 0.75])
+        fence = _FAR_OUT * (high - low)
+        is_far = (distinct < low - fence) | (distinct > high + fence)
+    candidates = distinct[is_far & is_frequent]
     others = distinct[~np.isin(distinct, candidates)]
     if not len(candidates) or len(others) < 2:
         return candidates[:0]

@@ -119,9 +119,10 @@ def read_job(file: Path) -> Job:
     content = _yaml(file)
     if not isinstance(content, Mapping) or not isinstance(content.get("jobs"), Mapping):
         raise OperationError(f"{file.name} is not a pipeline job: it has no jobs.")
-    settings, outputs = content.get("settings") or {}, content.get("outputs") or {}
+    settings, outputs = (_mapping(content, key, file.name) for key in ("settings", "outputs"))
     steps = {
-        name: _read_step(name, raw, file.parent, outputs) for name, raw in content["jobs"].items()
+        name: _read_step(name, _mapping(content["jobs"], name, f"{file.name}: jobs"), file, outputs)
+        for name in content["jobs"]
     }
     job = Job(
         file=file,
@@ -129,7 +130,7 @@ def read_job(file: Path) -> Job:
         experiment=str(content.get("experiment_name") or file.stem),
         inputs={
             name: _source_of(f"inputs.{name}", raw)
-            for name, raw in (content.get("inputs") or {}).items()
+            for name, raw in _mapping(content, "inputs", file.name).items()
         },
         steps=_ordered(steps),
         goes_on_after_failure=bool(settings.get("continue_on_step_failure")),
@@ -145,8 +146,41 @@ def _yaml(file: Path) -> Any:
         raise OperationError(f"There is no job file {file}.")
     try:
         return yaml.safe_load(file.read_text(encoding="utf-8"))
+    except UnicodeDecodeError as error:
+        raise OperationError(
+            f"{file.name} is not UTF-8 text, from byte {error.start} on: save it as UTF-8."
+        ) from error
     except yaml.YAMLError as error:
         raise OperationError(f"{file.name} is not valid YAML: {error}") from error
+
+
+def _mapping(owner: Mapping[str, Any], key: str, where: str) -> Mapping[str, Any]:
+    """Return the mapping with a key, empty if it is not set.
+
+    Raises
+    ------
+    OperationError
+        If it is something else; ``where`` says in the message what the key belongs to.
+    """
+    found = owner.get(key)
+    if not isinstance(found, Mapping | None):
+        raise OperationError(f"{where}: {key} is {found!r}, but must be a mapping of keys.")
+    return found or {}
+
+
+def _number(owner: Mapping[str, Any], key: str, where: str) -> float | None:
+    """Return the number with a key; None if it is not set.
+
+    Raises
+    ------
+    OperationError
+        If it is something else; ``where`` says in the message what the key belongs to.
+    """
+    found = owner.get(key)
+    try:
+        return float(found) if found else None
+    except (TypeError, ValueError):
+        raise OperationError(f"{where}: {key} is {found!r}, but must be a number.") from None
 
 
 def _ordered(steps: Mapping[str, Step]) -> dict[str, Step]:
@@ -178,14 +212,14 @@ def _outputs(job: Job, step: str) -> Mapping[str, str]:
 
 
 def _read_step(
-    name: str, raw: Mapping[str, Any], folder: Path, job_outputs: Mapping[str, Any]
+    name: str, raw: Mapping[str, Any], file: Path, job_outputs: Mapping[str, Any]
 ) -> Step:
     """Read a step.
 
     Parameters
     ----------
-    folder
-        The folder that relative code paths start from.
+    file
+        The file of the job, from whose folder relative code paths start.
     job_outputs
         The outputs of the job, by name, with their types.
 
@@ -205,49 +239,51 @@ def _read_step(
         raise OperationError(
             f"Step {name} is of type {merged['type']}; only command and spark can run here."
         )
-    resources, limits = merged.get("resources") or {}, merged.get("limits") or {}
-    declared, bound = component.get("outputs") or {}, raw.get("outputs") or {}
+    where = f"{file.name}: step {name}"
+    resources, limits = (_mapping(merged, key, where) for key in ("resources", "limits"))
+    inputs, declared = (_mapping(component, key, where) for key in ("inputs", "outputs"))
+    bound = _mapping(raw, "outputs", where)
     kept = {port: found for port, output in bound.items() if (found := _job_output_of(output))}
     return Step(
         name=name,
-        command=_command(name, merged),
-        code=(folder / merged["code"]).resolve() if merged.get("code") else None,
+        command=_command(merged, where),
+        code=(file.parent / str(merged["code"])).resolve() if merged.get("code") else None,
         environment=str(merged.get("environment") or ""),
-        variables={key: str(value) for key, value in _variables(merged)},
-        inputs=dict(_inputs(name, component.get("inputs") or {}, raw.get("inputs") or {})),
+        variables={key: str(value) for key, value in _variables(merged, where)},
+        inputs=dict(_inputs(name, inputs, _mapping(raw, "inputs", where))),
         outputs={
             port: _type(bound.get(port), job_outputs.get(kept.get(port, "")), declared.get(port))
             for port in {**declared, **bound}
         },
         kept=kept,
-        distribution=merged.get("distribution") or {},
-        instances=int(resources.get("instance_count") or 1),
-        timeout=float(limits["timeout"]) if limits.get("timeout") else None,
+        distribution=_mapping(merged, "distribution", where),
+        instances=int(_number(resources, "instance_count", f"{where}: resources") or 1),
+        timeout=_number(limits, "timeout", f"{where}: limits"),
         is_deterministic=merged.get("is_deterministic", True),
         is_spark=merged.get("type") == "spark",
     )
 
 
-def _command(name: str, merged: Mapping[str, Any]) -> str:
+def _command(merged: Mapping[str, Any], where: str) -> str:
     if merged.get("type") == "spark":
         entry = merged.get("entry")
         if not isinstance(entry, Mapping) or "file" not in entry:
-            raise OperationError(f"Step {name} has no entry.file, so it cannot run here.")
+            raise OperationError(f"{where} has no entry.file, so it cannot run here.")
         return f"{shlex.quote(sys.executable)} {entry['file']} {merged.get('args') or ''}".strip()
     command = str(merged.get("command") or "")
     if not command or "$[[" in command:
         raise OperationError(
-            f"Step {name} has {'optional parts in its' if command else 'no'} command: that cannot "
-            "run here."
+            f"{where} has {'optional parts in its' if command else 'no'} command: that cannot run "
+            "here."
         )
     # Drop the `cd` to the project's folder in the image: the command runs in this project.
     return command if merged.get("code") else re.sub(r"^\s*cd\s+\S+\s*&&\s*", "", command)
 
 
-def _variables(merged: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    yield from (merged.get("environment_variables") or {}).items()
+def _variables(merged: Mapping[str, Any], where: str) -> Iterator[tuple[str, Any]]:
+    yield from _mapping(merged, "environment_variables", where).items()
     words = []
-    for key, value in (merged.get("conf") or {}).items():
+    for key, value in _mapping(merged, "conf", where).items():
         if key.startswith(_DRIVER_VARIABLE):
             yield key.removeprefix(_DRIVER_VARIABLE), value
         elif not _SIZES.fullmatch(key):

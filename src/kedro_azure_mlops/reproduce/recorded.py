@@ -4,7 +4,7 @@ Runs and local jobs are recorded on the tracking server, jobs on Azure ML in the
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -110,7 +110,7 @@ def find_job(client: "MLClient", name: str, env: str, scores: str) -> RecordedRu
         dirty=job.tags.get("git.dirty") == "true",
         pipelines=("__default__",),
         filters="",
-        parameters=_parse_parameters(_parameter_texts(job.tags, job.parameters)),
+        parameters=_job_parameters(job.tags, job.parameters),
         parameters_file=None,
         data=_parse_data(job.tags),
         in_steps=True,
@@ -215,14 +215,24 @@ def _recorded(run: Any, job: Mapping[str, str], steps: list[Mapping[str, str]]) 
 
 def _runtime_parameters(job: Mapping[str, str], steps: list[Mapping[str, str]]) -> dict[str, str]:
     """Collect the runtime parameters of a job; each step records only those that it uses."""
-    return _parse_parameters([job.get("params", ""), *(s.get("kedro.params", "") for s in steps)])
+    used = [pair for step in steps for pair in _pairs(step.get("kedro.params", ""))]
+    return _parse_parameters([*_pairs(job.get("params", "")), *used], dict(used))
 
 
-def _parse_parameters(texts: Sequence[str]) -> dict[str, str]:
-    """Read parameters in the form of ``--params``; the last text takes precedence."""
-    pairs = [pair.partition("=") for text in texts for pair in text.split(",") if pair]
-    # the job input of the parameter a.b is named a__b
-    return {name.replace("__", "."): value for name, _, value in pairs}
+def _pairs(text: str) -> list[tuple[str, str]]:
+    """Read the names and values in the form of ``--params``."""
+    pairs = (pair.partition("=") for pair in text.split(",") if pair)
+    return [(name, value) for name, _, value in pairs]
+
+
+def _parse_parameters(pairs: Iterable[tuple[str, str]], known: Iterable[str]) -> dict[str, str]:
+    """Return parameters by name; the last value takes precedence.
+
+    The job input of the parameter a.b is named a__b, like that of a parameter whose own name is
+    a__b: names that are known to be those of parameters decide which one it is.
+    """
+    names = {port_of(name): name for name in known}
+    return {names.get(port_of(name), name.replace("__", ".")): value for name, value in pairs}
 
 
 def _parse_data(known: Mapping[str, str]) -> tuple[RecordedData, ...]:
@@ -244,9 +254,10 @@ def _parse_data(known: Mapping[str, str]) -> tuple[RecordedData, ...]:
     return tuple(RecordedData(port, **facts) for port, facts in sorted(found.items()))
 
 
-def _parameter_texts(tags: Mapping[str, str], parameters: Mapping[str, str]) -> list[str]:
+def _job_parameters(tags: Mapping[str, str], inputs: Mapping[str, str]) -> dict[str, str]:
     """Return the parameters of a job; its inputs come last, as a schedule may override the tag."""
-    return [tags.get("params", ""), *(f"{name}={value}" for name, value in parameters.items())]
+    submitted = _pairs(tags.get("params", ""))
+    return _parse_parameters([*submitted, *inputs.items()], dict(submitted))
 
 
 def _digest(client: "MLClient", job: "CloudJob", scores: str) -> str:

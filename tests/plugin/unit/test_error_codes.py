@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from kedro_azure_mlops import error_codes
-from kedro_azure_mlops.error_codes import find_error_codes, list_error_codes
+from kedro_azure_mlops.error_codes import describe_code, find_error_codes, list_error_codes
 
 ROWS = 2000
 CODES = (85.0, -99.9, -127.0, 999.9, 6553.5, 0.0)
@@ -68,6 +68,33 @@ NO_CODES = {
 }
 
 
+def steps_between(*usual: float, rows: int = 300) -> np.ndarray:
+    """Return a value with a coarse resolution, which changes between a few steps."""
+    return np.random.default_rng(0).choice(usual, rows)
+
+
+FEW_VALUES = {
+    "three steps": (steps_between(20.0, 20.5, 21.0), 85.0, 4, True),
+    "three steps, below": (steps_between(20.0, 20.5, 21.0), -127.0, 15, True),
+    "three steps, in a long series": (steps_between(20.0, 20.5, 21.0, rows=2000), 85.0, 40, True),
+    "four steps": (steps_between(20.0, 20.5, 21.0, 21.5), 85.0, 4, True),
+    "a third state": (steps_between(0.0, 1.0), 100.0, 4, False),
+    "off, which is frequent": (steps_between(20.0, 20.5, 21.0), 0.0, 40, False),
+    "states far from each other": (steps_between(0.0, 5.0, 50.0), 255.0, 4, False),
+    "twice only": (steps_between(20.0, 20.5, 21.0), 85.0, 2, False),
+}
+
+
+@pytest.mark.parametrize(
+    ("values", "code", "count", "is_found"), FEW_VALUES.values(), ids=FEW_VALUES
+)
+def test_a_code_among_few_values_is_told_from_a_state(
+    values: np.ndarray, code: float, count: int, is_found: bool
+) -> None:
+    values[np.linspace(5, len(values) - 5, count).astype(int)] = code
+    assert find_error_codes(values).tolist() == ((values == code) & is_found).tolist()
+
+
 @pytest.mark.parametrize("values", NO_CODES.values(), ids=NO_CODES)
 def test_other_values_are_not_taken_for_codes(values: np.ndarray) -> None:
     assert not find_error_codes(values).any()
@@ -113,3 +140,16 @@ def test_codes_are_listed_with_their_count_and_lines() -> None:
         "a: 85 12 times, lines 2, 3, 4, 5, 6, 7, 8, 9, 10, 11 and 2 more",
     ]
     assert list_error_codes(rows[:0], "load", "unit") == []
+
+
+@pytest.mark.parametrize(
+    ("code", "text"),
+    [(85.0, "85"), (2147483647.0, "2147483647"), (65535.25, "65535.25"), (-0.1, "-0.1")],
+)
+@pytest.mark.parametrize("kind", [float, np.float64])
+def test_a_code_is_shown_exactly(code: float, text: str, kind: type) -> None:
+    assert describe_code("a", kind(code), 1, [2]) == f"a: {text} 1 times, lines 2"
+
+
+def test_a_code_in_single_precision_is_shown_with_its_own_digits() -> None:
+    assert describe_code("a", np.float32(999.9), 1, [2]) == "a: 999.9 1 times, lines 2"

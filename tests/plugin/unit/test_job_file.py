@@ -100,6 +100,59 @@ def test_jobs_that_cannot_run_are_rejected(
         read_job(job_of(tmp_path, steps))
 
 
+@pytest.mark.parametrize(
+    ("steps", "more", "message"),
+    [
+        ({"a": "x"}, {}, r"dev\.yml: jobs: a is 'x', but must be a mapping of keys"),
+        ({"a": None}, {}, r"dev\.yml: step a has no command"),
+        ({"a": step()}, {"inputs": ["x"]}, r"dev\.yml: inputs is \['x'\], but must be a mapping"),
+        ({"a": step()}, {"settings": "x"}, r"dev\.yml: settings is 'x', but must be a mapping"),
+        ({"a": step(inputs=["x"])}, {}, r"dev\.yml: step a: inputs is \['x'\], but must be a map"),
+        ({"a": step(outputs=["x"])}, {}, r"step a: outputs is \['x'\], but must be a mapping"),
+        ({"a": step(component={"inputs": 1})}, {}, "step a: inputs is 1, but must be a mapping"),
+        ({"a": step(environment_variables="X=1")}, {}, "environment_variables is 'X=1', but must"),
+        ({"a": step(limits=60)}, {}, r"dev\.yml: step a: limits is 60, but must be a mapping"),
+        (
+            {"a": step(limits={"timeout": "1h"})},
+            {},
+            r"dev\.yml: step a: limits: timeout is '1h', but must be a number",
+        ),
+        (
+            {"a": step(resources={"instance_count": "two"})},
+            {},
+            r"dev\.yml: step a: resources: instance_count is 'two', but must be a number",
+        ),
+    ],
+)
+def test_values_of_the_wrong_kind_are_rejected(
+    tmp_path: Path, steps: dict[str, Any], more: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(OperationError, match=message):
+        read_job(job_of(tmp_path, steps, **more))
+
+
+def test_numbers_may_be_quoted_and_empty_keys_count_as_missing(tmp_path: Path) -> None:
+    file = job_of(
+        tmp_path,
+        {"a": step(limits={"timeout": "60"}, resources={"instance_count": "2"}, inputs=None)},
+        settings=None,
+        inputs=None,
+    )
+    read = read_job(file).step("a")
+    assert (read.timeout, read.instances, read.inputs) == (60.0, 2, {})
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "latin-1"])
+def test_a_job_file_must_be_utf_8(tmp_path: Path, encoding: str) -> None:
+    file = tmp_path / "dev.yml"
+    file.write_text("display_name: Wärme\njobs: {}\n", encoding=encoding)
+    if encoding == "utf-8":
+        assert read_job(file).name == "Wärme"
+        return
+    with pytest.raises(OperationError, match=r"dev\.yml is not UTF-8 text, from byte 15 on"):
+        read_job(file)
+
+
 @pytest.mark.parametrize("text", ["type: command\ncommand: x\n", "- a\n", ""])
 def test_only_pipeline_jobs_are_accepted(tmp_path: Path, text: str) -> None:
     (tmp_path / "dev.yml").write_text(text, encoding="utf-8")
