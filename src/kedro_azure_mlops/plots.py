@@ -5,7 +5,7 @@ They need matplotlib, which is not a dependency of the plugin.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -47,7 +47,7 @@ def plot_series(
     most
         The number of series to draw: those with the most flagged rows.
     """
-    by_series = rows.groupby(events.by)
+    by_series, events = rows.groupby(events.by), events.touching(rows)
     flagged = (rows[events.flag] == 1).groupby(rows[events.by]).sum()
     flagged = flagged.sort_values(ascending=False)
     names = sorted(flagged.index[:most])
@@ -64,9 +64,12 @@ def plot_series(
             axis.axvspan(*window, color=_EVENT, alpha=0.4, linewidth=0, label=label)
         axis.axvline(split, color=_GREY, linestyle="--", label="held out from here")
         axis.margins(x=0.01)
-        axis.set_ylabel(f"{name} [{unit}]")
-    handles, words = axes[0].get_legend_handles_labels()
-    figure.legend(handles, words, loc="upper center", ncols=4, frameon=False)
+        axis.set_ylabel(f"{name} [{unit}]", parse_math=False)  # a name may contain $
+    legend: dict[str, Any] = {}
+    for axis in axes:
+        handles, words = axis.get_legend_handles_labels()
+        legend = dict(zip(words, handles, strict=True)) | legend
+    figure.legend(legend.values(), legend, loc="upper center", ncols=4, frameon=False)
     if left_out := len(flagged) - len(names):
         axes[-1].set_xlabel(f"{left_out} more, with fewer flagged rows, are not shown")
     return figure

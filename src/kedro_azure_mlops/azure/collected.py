@@ -80,8 +80,11 @@ class _Collected:
         if len(answers) != len(next(iter(columns.values()))):
             raise ValueError
         at = pd.Timestamp(str(request["time"])).tz_convert("UTC").value
-        id = str(request.get("correlationid") or request.get("xrequestid") or request["id"])
-        return digest, left_out, Answered(at, id, seconds, len(answers), columns, outputs)
+        return (
+            digest,
+            left_out,
+            Answered(at, _id_of(request), seconds, len(answers), columns, outputs),
+        )
 
     def write(self, folder: Path) -> None:
         """Write a file for each hour, model and set of columns."""
@@ -90,6 +93,11 @@ class _Collected:
             file.parent.mkdir(parents=True, exist_ok=True)
             form = Form(self.schema, digest, left_out)
             file.write_bytes(b"".join(form.line([one]) for one in answers))
+
+
+def _id_of(event: Mapping[str, Any]) -> str:
+    """Return the id that a request shares with its answer, if the event has one."""
+    return str(event.get("correlationid") or event.get("xrequestid") or event.get("id"))
 
 
 def collect_answers(
@@ -140,7 +148,7 @@ def collect_answers(
                 collected.too_large += 1
                 continue
             # a request and its answer may be in the files of different hours
-            key = deployment, str(event.get("correlationid"))
+            key = deployment, _id_of(event)
             pair = unpaired.setdefault(key, {})
             pair[collection in _ANSWER_COLLECTIONS] = event
             if len(pair) == 2:

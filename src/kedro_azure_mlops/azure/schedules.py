@@ -152,7 +152,7 @@ def _as_list(value: Any) -> list[Any]:
 
 def _is_part(part: str, highest: int, names: Mapping[str, int]) -> bool:
     match = _PART.fullmatch(part)
-    if not match or match["step"] == "0":
+    if not match or not 1 <= int(match["step"] or 1) <= highest:
         return False
     values = [names.get(text.lower(), text) for text in (match["first"], match["last"]) if text]
     if not all(isinstance(value, int) or value.isdecimal() for value in values):

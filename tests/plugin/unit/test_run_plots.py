@@ -48,7 +48,24 @@ def test_each_series_is_drawn_with_its_flags_events_and_the_split() -> None:
     assert dots.get_ydata().tolist() == [0, 1]
     assert pd.Timestamp(split.get_xdata()[0]) == pd.Timestamp("2024-01-01 01:00")
     assert [len(axis.patches) for axis in figure.axes] == [0, 1]
-    assert legend_texts(figure) == ["load", "flagged", "held out from here"]
+    assert legend_texts(figure) == ["load", "flagged", "labelled", "held out from here"]
+
+
+def test_events_outside_the_rows_do_not_stretch_the_plot() -> None:
+    inside, outside = ("b", "2024-01-01", "2024-01-02"), ("b", "2030-01-01", "2030-01-02")
+    table = pd.concat([rows(np.ones(5)), rows(np.ones(5), "b")])
+    figure = plot(table, inside, outside)
+    assert [axis.get_xlim() for axis in figure.axes] == [
+        axis.get_xlim() for axis in plot(table, inside).axes
+    ]
+    assert "labelled" in legend_texts(figure), "the first series has no event"
+
+
+def test_a_name_with_dollars_is_written_as_it_is() -> None:
+    """Matplotlib would read the text between them as a formula, and fail if it is none."""
+    figure = plot(rows(np.ones(5), r"$\frac$ and $_$"))
+    figure.canvas.draw()
+    assert figure.axes[0].yaxis.label.get_parse_math() is False
 
 
 def test_only_the_series_with_the_most_flags_are_drawn() -> None:

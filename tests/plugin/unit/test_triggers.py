@@ -11,6 +11,7 @@ from kedro_azure_mlops.errors import OperationError
     [
         "0 2 * * *",
         "*/15 * * * *",
+        "*/59 */23 * * *",
         "0,30 8-18 * * 1-5",
         "5 0-23/2 * * Mon,friday",
         "59 23 * * 0",
@@ -32,6 +33,7 @@ def test_a_valid_cron_expression_is_passed_on_unchanged(expression):
         ("0 2 * * someday", "someday is not a valid weekday"),
         ("0 5-2 * * *", "5-2 is not a valid hour"),
         ("*/0 2 * * *", r"\*/0 is not a valid minute"),
+        ("*/90 2 * * *", r"\*/90 is not a valid minute"),
         ("1, 2 * * *", "1, is not a valid minute"),
         ("-1 2 * * *", "-1 is not a valid minute"),
         ("0 2 1 * *", "Azure ML ignores the day of the month and the month"),

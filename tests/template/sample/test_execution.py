@@ -103,6 +103,16 @@ def test_a_rollout_promotes_deploys_and_invokes(call: Callable) -> None:
     assert (refused.exit_code, called) == (1, ["promote"])
 
 
+@pytest.mark.parametrize(
+    "options", [("--back",), ("--if-champion", "2"), ("--if-deployment", "d")], ids=" ".join
+)
+def test_half_a_rollback_is_refused(call: Callable, options: tuple[str, ...]) -> None:
+    """Without `--back`, the undoing of a rollout would start another one."""
+    result, called = call("deploy", *options)
+    assert (result.exit_code, called) == (2, [])
+    assert "require each other" in result.output
+
+
 def test_a_rollback_reverts_only_what_was_moved(call: Callable) -> None:
     moved = ("--if-deployment", "d", "--if-champion", "2")
     assert call("deploy", "--back", *moved)[1] == ["go_back", "rollback"]

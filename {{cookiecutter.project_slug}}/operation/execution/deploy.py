@@ -57,6 +57,8 @@ def main(
     if_champion: str | None,
 ) -> int:
     """Put the champion of the previous environment into service here; exit status 1 if refused."""
+    if back != any(one is not None for one in (if_deployment, if_champion)):  # CI may give ""
+        raise click.UsageError("--back and --if-deployment or --if-champion require each other.")
     message = "deploy: interrupted; undoing the changes of the deployment"
     if back:
         why = reason or "the rollout failed"

@@ -20,7 +20,8 @@ rm -f sums.log
 "$python" -c "import sys; sys.exit('%d.%d' % sys.version_info[:2] != '$(cat python-version)')" ||
     fail "the wheels are for Python $(cat python-version): PYTHON=/path/to/it sh install.sh"
 "$python" -m venv --clear .venv || fail "$python cannot create a venv (Debian: python3-venv)"
-.venv/bin/python -m pip install --quiet --disable-pip-version-check --no-index \
+# --no-deps: requirements.txt holds what scoring needs, not all that the packages declare
+.venv/bin/python -m pip install --quiet --disable-pip-version-check --no-index --no-deps \
     --find-links wheels --require-hashes --only-binary :all: --requirement requirements.txt ||
     fail "the wheels do not fit this machine: build the bundle with --wheels-for and --python"
 .venv/bin/python score_file.py --check

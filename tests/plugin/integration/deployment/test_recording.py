@@ -197,6 +197,24 @@ def test_collected_columns_are_read_without_those_that_were_left_out(
     ]
 
 
+def test_answers_are_paired_by_the_id_of_the_request_if_there_is_no_other(
+    site: Site, azure: StandIn
+) -> None:
+    """Events without any id in common would be paired in the order of their arrival."""
+
+    def request(id: str, load: float) -> dict[str, Any]:
+        row = {"time": "2026-11-29T10:00:00", "unit": id, "load": load, "pressure": 1.0}
+        return event("", [row], xrequestid=id)
+
+    def answer(id: str, energy: float) -> dict[str, Any]:
+        return event("", [{"model_digest": "d1", "energy": energy, "is_high": True}], xrequestid=id)
+
+    put_lines(azure, "model_inputs", request("a", 1.0), request("b", 2.0), hour="2026/11/29/10")
+    put_lines(azure, "model_outputs", answer("b", 20.0), answer("a", 10.0), hour="2026/11/29/10")
+    rows, _ = served_rows(site, since=pd.Timestamp("2026-11-29 10:00"))
+    assert rows.set_index("load")["energy"].to_dict() == {1.0: 10.0, 2.0: 20.0}
+
+
 def test_older_hours_are_not_downloaded(site: Site, azure: StandIn) -> None:
     inputs = [{"time": "2026-11-29T10:00:00", "unit": "u", "load": 1.0, "pressure": 1.0}]
     outputs = [{"model_digest": "d1", "energy": 7.0, "is_high": True}]
