@@ -11,12 +11,17 @@ from functools import cached_property
 
 import numpy as np
 
+from kedro_azure_mlops.errors import OperationError
 from kedro_azure_mlops.windows import Timeline
 
-__all__ = ["ShortSums", "WindowSums"]
+__all__ = ["ShortSums", "TooLargeError", "WindowSums"]
 
 _FINE, _COARSE = 1e-6, 1e-3  # of the unit of the values: for sums, and for sums of squares
 _MOST = float(2**62)  # of a sum, so that 64 bits hold it
+
+
+class TooLargeError(OperationError, ValueError):
+    """A value is too large for exact sums: a run ends with status 2, a server answers 400."""
 
 
 class WindowSums:
@@ -33,7 +38,7 @@ class WindowSums:
 
     Raises
     ------
-    ValueError
+    TooLargeError
         If values are too large for exact sums; 1e9 is small enough for a thousand rows.
     """
 
@@ -52,7 +57,7 @@ class WindowSums:
 
         Raises
         ------
-        ValueError
+        TooLargeError
             If values are too large for exact sums of their squares.
         """
         counts = _counts(firsts)
@@ -76,7 +81,10 @@ class WindowSums:
         """Refuse values whose sums, one per series, may be too large."""
         fits = sums < _MOST
         if not fits.all():
-            raise ValueError(f"a value of {self._largest[~fits][0]:g} is too large for exact sums")
+            raise TooLargeError(
+                f"a value of {self._largest[~fits][0]:g} is too large for exact sums: use a larger "
+                "unit, such as kPa instead of Pa."
+            )
 
 
 class ShortSums:

@@ -70,12 +70,27 @@ def test_a_sensor_missing_from_training_has_no_score() -> None:
 
 @pytest.mark.parametrize("rows", [0, 1, 49])
 def test_too_few_training_rows_are_rejected(rows: int) -> None:
-    with pytest.raises(OperationError, match="No sensor has the 50 training readings"):
+    with pytest.raises(OperationError, match="No sensor has 50 training readings"):
         fit(features(series(60)).head(rows))
 
 
 def test_fifty_training_rows_are_enough() -> None:
     assert fit(features(series(50))).sensors == ["hall"]
+
+
+def test_the_example_is_within_the_limits_of_tiny_readings() -> None:
+    readings, limits = series(500), (0.0051, 0.0095)
+    readings["temperature"] = readings["temperature"] / 8000 + 0.0045  # 0.006 to 0.008
+    detector = fit_detector(features(readings), DETECTOR, FEATURES, limits=limits)
+    assert detector.input_example["temperature"].between(*limits).all()
+
+
+def test_the_example_ends_with_a_reading_that_is_far_off() -> None:
+    detector = fit(features(series(500)))
+    centres, scales = detector.profile_values[0]
+    *usual, last = detector.input_example["temperature"]
+    assert set(usual) == {round(centres[0], 2)}
+    assert last == round(centres[0] + 10 * scales[0], 2)
 
 
 def test_a_new_sensor_is_scored_only_once_it_has_enough_history() -> None:

@@ -271,6 +271,24 @@ def test_without_a_refit_the_model_is_identical_to_the_challenger(
     assert digest(tmp_path / "refit") != digest(tmp_path / "challenger")
 
 
+@pytest.mark.parametrize("labelled", [SENSORS, SENSORS[1:]], ids=["all", "all but one sensor"])
+def test_a_refit_works_if_held_out_readings_are_labelled_as_faults(
+    usual: Trained, labelled: tuple[str, ...]
+) -> None:
+    start, end = usual.test["timestamp"].min(), usual.test["timestamp"].max()
+    faults = pd.DataFrame({"sensor_id": labelled, "start": start, "end": end})
+    assert usual.refit(faults).sensors == [*SENSORS]
+
+
+def test_readings_in_labelled_faults_do_not_count_as_training_readings(usual: Trained) -> None:
+    rows = usual.train.groupby("sensor_id").head(60)
+    fault = {"start": START, "end": START + 28 * DAY}
+    faults = pd.DataFrame({"sensor_id": SENSORS} | fault)
+    with pytest.raises(OperationError, match="has 50 training readings outside labelled faults"):
+        train_detector(rows, faults, DETECTOR, FEATURES, VALIDATION)
+    assert train_detector(rows, faults[1:], DETECTOR, FEATURES, VALIDATION).sensors == ["cold"]
+
+
 def test_two_refits_of_the_same_rows_give_the_same_model(usual: Trained, tmp_path: Any) -> None:
     for name in ("one", "two"):
         save_model(usual.refit(), tmp_path / name, TRUSTED)
@@ -286,6 +304,14 @@ def test_without_fresh_labels_the_last_labelled_period_is_measured(usual: Traine
     champion = table.loc["champion", [name for name in table if name.startswith("labelled")]]
     pd.testing.assert_series_equal(challenger[champion.index], champion, check_names=False)
     assert "average_precision" not in table
+
+
+@pytest.mark.parametrize("holdout", ["3h", "12h", "2D"])
+def test_the_last_labelled_period_holds_its_fault_however_little_is_held_out(holdout: str) -> None:
+    short = trained(readings(28), training("all", holdout), faults=labels())
+    challenger = short.compare(short.challenger, labels())[0].loc["challenger"]
+    assert challenger["labelled_event_recall"] == 1
+    assert challenger["labelled_average_precision"] > 0.3
 
 
 def test_with_fresh_labels_only_those_are_measured(usual: Trained) -> None:

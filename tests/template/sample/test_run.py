@@ -309,6 +309,23 @@ def test_an_external_file_is_scored_row_by_row(project: Project) -> None:
     assert not project.read("gate")["passed"], "without labels there are no metrics to compare"
 
 
+def test_sensors_may_have_names_that_look_like_missing_values(project: Project) -> None:
+    names = ["NA", "None", "hall", "nan", "null"]
+    rows = pd.concat([series(48 * 12, sensor=name, seed=n) for n, name in enumerate(names)])
+    path = project.write("names.csv", rows.to_csv(index=False))
+    project.run(raw_file=path, labels_file=None, detector=SMALL)
+    project.run("score", score={"input": path, "model": "trained"})
+    slices = pd.read_csv(project.processed("slices.csv"), keep_default_na=False)
+    assert slices["sensor_id"].tolist() == names
+    assert all(f"\n{name} " in project.processed("report.txt").read_text() for name in names)
+    for name, file in (("scores", "scores.csv"), ("new_scores", "new_scores")):
+        loaded = entry(name, filepath=str(project.processed(file))).load()
+        scores = loaded if name == "scores" else pd.concat(loaded)
+        assert sorted(scores["sensor_id"].unique()) == names
+        assert 0 < scores["score"].isna().sum() == scores["is_anomaly"].isna().sum()
+        assert scores["score"].dtype == float
+
+
 def test_scores_of_an_external_file_do_not_depend_on_later_rows(project: Project) -> None:
     readings = series(48 * 30, step="30min")
     path = project.write("whole.csv", readings.to_csv(index=False))

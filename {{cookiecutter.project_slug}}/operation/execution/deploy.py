@@ -43,9 +43,7 @@ def undo(env: str, deployment: str | None, champion: str | None, reason: str) ->
 @click.option("--approved-by", metavar="NAME", help="who approves it, if approval is needed")
 @click.option("--reason", metavar="TEXT", help="why; with --back, why it is undone")
 @click.option("--back", is_flag=True, help="undo a rollout instead")
-@click.option(
-    "--if-deployment", metavar="NAME", help="with --back: the deployment that has traffic"
-)
+@click.option("--if-deployment", metavar="NAME", help="with --back: the one that has traffic")
 @click.option("--if-champion", metavar="N", help="with --back: the version that became champion")
 def main(
     env: str,
@@ -60,14 +58,13 @@ def main(
     if back != any(one is not None for one in (if_deployment, if_champion)):  # CI may give ""
         raise click.UsageError("--back and --if-deployment or --if-champion require each other.")
     message = "deploy: interrupted; undoing the changes of the deployment"
-    if back:
-        why = reason or "the rollout failed"
-        return mlops.run_until_interrupted(
-            lambda: undo(env, if_deployment, if_champion, why), message
-        )
-    return mlops.run_until_interrupted(
-        lambda: roll_out(env, digest or None, approved_by, reason), message
-    )
+
+    def work() -> int:
+        if back:
+            return undo(env, if_deployment, if_champion, reason or "the rollout failed")
+        return roll_out(env, digest or None, approved_by, reason)
+
+    return mlops.run_until_interrupted(work, message)
 
 
 if __name__ == "__main__":
