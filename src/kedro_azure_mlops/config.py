@@ -306,6 +306,10 @@ class Registry(_Strict):
         return self
 
 
+FORBIDDEN = re.compile(r"[^\w\-. /:]")
+"""Characters that MLflow forbids in the names of metrics, parameters and tags."""
+
+
 class Rule(_Strict):
     """A rule of the gate about one metric of the challenger."""
 
@@ -336,7 +340,7 @@ class Rule(_Strict):
 
     @model_validator(mode="after")
     def _can_be_applied(self) -> "Rule":
-        if wrong := re.search(r"[^\w\-. /:]", self.metric):
+        if wrong := FORBIDDEN.search(self.metric):
             raise ValueError(f"MLflow does not store a metric with {wrong[0]!r} in its name")
         if self.needs_labels and self.without_labels:
             raise ValueError("needs_labels and without_labels exclude each other")
@@ -610,8 +614,7 @@ def readable(what: str) -> Iterator[None]:
     except _UNREADABLE as error:
         why = " ".join(line.strip() for line in str(error).splitlines()[:2])
         if "not supported for globals" in why:
-            patterns = settings.CONFIG_LOADER_ARGS.get("config_patterns", {}).get("globals", [])
-            files = ", ".join(patterns or ["globals.yml"])
+            files = ", ".join(_patterns_of_globals() or ["globals.yml"])
             why = (
                 f"${{runtime_params:...}} is not possible in the files of globals ({files}). Write "
                 "a value there: --params replaces it."
@@ -878,11 +881,10 @@ def unresolved_in_words(
     files = [file for layer in layers for file in sorted(source.glob(f"{layer}/**/{name}*.y*ml"))]
 
     def place(value: str) -> str:
-        # a key with a dot cannot be told from two keys
-        for wanted in (keys, []):
-            named = next((file for file in files if _mentions(file, wanted, value)), source)
-            if named != source:
-                break
+        texts = {file: text for file in files if value in (text := file.read_text("utf-8"))}
+        has_key = (file for file, text in texts.items() if _has_key(yaml.safe_load(text), keys))
+        # a key with a dot cannot be told from two keys, and is not found
+        named = next(has_key, next(iter(texts), source))
         return f"{Path(os.path.relpath(named)).as_posix()}: {key}"
 
     missing = re.search(r"(\S+ \S+) '(.+?)' not found", message)
@@ -896,8 +898,8 @@ def unresolved_in_words(
             f"{', '.join(['globals', 'runtime_params', *own])} and, in credentials only, oc.env."
         )
     kind, value = missing.groups()
-    patterns = settings.CONFIG_LOADER_ARGS.get("config_patterns", {}).get("globals", [])
-    values = "parameters.yml" if any("parameters" in one for one in patterns) else "globals.yml"
+    has_parameters = any("parameters" in one for one in _patterns_of_globals())
+    values = "parameters.yml" if has_parameters else "globals.yml"
     reference, todo = {
         "Globals key": (f"globals:{value}", f"define {value} in {values}"),
         "Runtime parameter": (f"runtime_params:{value}", f"give --params {value}=VALUE"),
@@ -905,10 +907,9 @@ def unresolved_in_words(
     return f"{place(value)}: ${{{reference}}} has no value. Write the value there, or {todo}."
 
 
-def _mentions(file: Path, keys: list[str], value: str) -> bool:
-    """Return whether a file has a key, and mentions a value."""
-    text = file.read_text("utf-8")
-    return value in text and _has_key(yaml.safe_load(text), keys)
+def _patterns_of_globals() -> list[str]:
+    """Return the names of the files whose values Kedro takes for globals."""
+    return list(settings.CONFIG_LOADER_ARGS.get("config_patterns", {}).get("globals", []))
 
 
 def _format_faults(

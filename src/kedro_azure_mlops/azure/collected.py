@@ -80,11 +80,8 @@ class _Collected:
         if len(answers) != len(next(iter(columns.values()))):
             raise ValueError
         at = pd.Timestamp(str(request["time"])).tz_convert("UTC").value
-        return (
-            digest,
-            left_out,
-            Answered(at, _id_of(request), seconds, len(answers), columns, outputs),
-        )
+        answered = Answered(at, _id_of(request), seconds, len(answers), columns, outputs)
+        return digest, left_out, answered
 
     def write(self, folder: Path) -> None:
         """Write a file for each hour, model and set of columns."""

@@ -112,7 +112,7 @@ def check(env: str | None = None, *, root: Path | None = None) -> Iterator[tuple
 
 
 def configured_environments(root: Path) -> list[str]:
-    """Return the environments with a file of their own; if none has any, base."""
+    """Return the environments that have a file of their own, or base if there are none."""
     folder = root / configuration_folder(root)
     files = (*folder.glob("*/azureml.y*ml"), *folder.glob("*/mlops.y*ml"))
     names = {file.parent.name for file in files} - {"local"}

@@ -24,7 +24,7 @@ def command() -> int:
         show(f"  add this line to {files}, or jobs lack the plugin:  kedro-azure-mlops[azure]")
     show(
         "  kedro run              a run is now tracked in MLflow: in mlruns.db and mlartifacts/,\n"
-        "                         which belong into .gitignore\n"
+        "                         which should be in .gitignore\n"
         "  kedro mlops compile    the pipeline as an Azure ML job, in build/azureml\n"
         "  kedro mlops local      run that job here, step by step\n"
         "  kedro mlops submit     send it, once azureml.yml names a workspace"

@@ -232,8 +232,7 @@ def aggregate(
     Raises
     ------
     OperationError
-        If a column's type does not support a function, or a sum does not fit into
-        64 bits.
+        If a column's type does not support a function, or a sum does not fit into 64 bits.
     """
     engine, types = _engine_of(frame)
     keys = _keys(types, by)

@@ -73,7 +73,7 @@ def refuse_wrong_parameters(context: Any) -> None:
 
 
 def _parameters_of_files(loader: Any) -> Mapping[str, Any]:
-    """Return the parameters from the files alone; as written, if a value needs the run's."""
+    """Return the parameters from the files alone, unresolved if one needs a value of the run."""
     runtime, loader.runtime_params = loader.runtime_params, {}
     try:
         with readable("parameters.yml"):

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel
 
+from kedro_azure_mlops.config import FORBIDDEN
 from kedro_azure_mlops.safety import redacted
 
 T = TypeVar("T")
@@ -18,7 +19,6 @@ REASONS, JUDGED, FINGERPRINT = "gate.reasons", "gate.digest", "data.fingerprint"
 REFIT = "refit.of"  # tag of a refit on all data: digest of the model that was measured
 METRICS = "metrics."  # prefix of each metric's name
 LONGEST = 5_000  # bytes of a tag that every server can store
-_FORBIDDEN = re.compile(r"[^\w\-. /:]")
 PASSED, REFUSED = "passed", "refused"
 
 
@@ -126,7 +126,7 @@ def allowed_names(values: Mapping[str, T]) -> dict[str, T]:
     """Replace characters that MLflow forbids in names, and keep the names different."""
     found: dict[str, T] = {}
     for name, value in values.items():
-        allowed = _FORBIDDEN.sub("_", name)
+        allowed = FORBIDDEN.sub("_", name)
         while allowed != name and (allowed in found or allowed in values):
             allowed += "_"
         found[allowed] = value

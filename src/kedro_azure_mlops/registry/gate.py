@@ -65,8 +65,8 @@ def decide(
     Raises
     ------
     OperationError
-        If ``gate`` is a mapping but not a valid section, or ``table`` or ``slices`` is no table
-        with different rows.
+        If ``gate`` is a mapping but not a valid section, or ``table`` or ``slices`` is not a table
+        whose rows have different names.
     """
     gate = gate if isinstance(gate, Gate) else _checked(gate)
     rows = _rows(table, "table")

@@ -161,27 +161,13 @@ class CsvPieces(AbstractDataset[None, Iterator[pd.DataFrame]]):
             If ``load_args`` has arguments that are not supported.
         """
         options = dict(self.load_args)
-        given = {name: options.get(name) for name in _UNSUPPORTED}
-        if unsupported := [n for n, one in given.items() if one and one != "numpy_nullable"]:
-            raise OperationError(
-                f"{', '.join(unsupported)} in load_args: not supported by CsvPieces, which reads "
-                "every line of a file piece by piece. Remove it from the catalog entry."
-            )
-        if not isinstance(options.get("skiprows", 0), int):
-            raise OperationError(
-                f"skiprows: {options['skiprows']} in load_args: give the number of lines before "
-                "the table instead."
-            )
+        _refuse_unsupported(options)
         form = Form(
             options.pop("sep", options.pop("delimiter", ",")),
             options.pop("encoding", "utf-8"),
             options.pop("skiprows", 0),
         )
         names, header = options.pop("names", None), options.pop("header", "infer")
-        if header not in (None, 0, "infer"):
-            raise OperationError(
-                f"header: {header} in load_args: give skiprows, the number of lines before it."
-            )
         inputs = self._schema.inputs if self._schema else ()
         texts = {one.name for one in inputs if one.type == "string"}
         wholes = {one.name for one in inputs if one.type == "long"}
@@ -902,6 +888,25 @@ def _piece_of(batch: Any) -> pd.DataFrame:
             kind = pd.Int64Dtype() if is_signed else pd.UInt64Dtype()
             piece[name] = values.to_pandas(types_mapper={values.type: kind}.get)
     return piece
+
+
+def _refuse_unsupported(options: dict[str, Any]) -> None:
+    """Refuse arguments of ``pandas.read_csv`` that do not work for pieces of a file."""
+    given = {name: options.get(name) for name in _UNSUPPORTED}
+    if unsupported := [name for name, one in given.items() if one and one != "numpy_nullable"]:
+        raise OperationError(
+            f"{', '.join(unsupported)} in load_args: not supported by CsvPieces, which reads "
+            "every line of a file piece by piece. Remove it from the catalog entry."
+        )
+    if not isinstance(options.get("skiprows", 0), int):
+        raise OperationError(
+            f"skiprows: {options['skiprows']} in load_args: give the number of lines before "
+            "the table instead."
+        )
+    if (header := options.get("header", "infer")) not in (None, 0, "infer"):
+        raise OperationError(
+            f"header: {header} in load_args: give skiprows, the number of lines before it."
+        )
 
 
 def _suffix(name: str) -> str:

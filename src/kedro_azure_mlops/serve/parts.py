@@ -312,7 +312,7 @@ def _objects(distinct: list[Any], codes: np.ndarray) -> np.ndarray:
 def _arrow_texts(distinct: list[Any], codes: np.ndarray) -> Any:
     """Return an Arrow column, ten times as fast as through Python strings.
 
-    Arrow holds only valid Unicode: what earlier versions recorded besides becomes question marks.
+    Arrow holds only valid Unicode, so invalid characters in older recordings become question marks.
     """
     import pyarrow
 

@@ -178,14 +178,31 @@ def refusal(project: Project, command: str, capsys: pytest.CaptureFixture[str]) 
     return result.output
 
 
-def test_a_missing_runtime_parameter_is_reported_with_its_file(
-    project: Project, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("reference", "advice"),
+    [
+        ("${runtime_params:served}", ["give --params served=VALUE"]),
+        (
+            "${runtimeparams:served}",
+            [
+                "there is no resolver runtimeparams",
+                "globals, runtime_params and, in credentials only, oc.env",
+            ],
+        ),
+    ],
+    ids=["no value", "no resolver"],
+)
+def test_a_reference_that_cannot_be_resolved_is_reported_with_its_file(
+    project: Project, monkeypatch: pytest.MonkeyPatch, reference: str, advice: list[str]
 ) -> None:
-    project.configure("stage", "mlops.yml", "scorer: ${runtime_params:served}\n")
+    """Kedro names neither the file nor the resolvers that exist."""
+    project.configure("stage", "mlops.yml", f"scorer: {reference}\n")
     monkeypatch.chdir(project.path)
     with pytest.raises(OperationError, match=r"conf/stage/mlops\.yml: scorer: ") as refused:
         read_mlops(project.path, "stage")
-    assert "give --params served=VALUE" in str(refused.value)
+    for words in advice:
+        assert words in str(refused.value)
+    project.configure("stage", "mlops.yml", "scorer: ${runtime_params:served}\n")
     assert read_mlops(project.path, "stage", {"served": "plant.nodes:clean"}).scorer
 
 
@@ -217,18 +234,6 @@ def test_parameters_that_a_run_has_to_give_are_accepted(
         refuse(seed=3, rate={"lo": 2})
     with pytest.raises(OperationError, match="Runtime parameter 'seed' not found"):
         refuse(rate={"low": 2})
-
-
-def test_an_unknown_resolver_is_reported_with_its_file(
-    project: Project, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Kedro names neither the file nor the resolvers that exist."""
-    project.configure("stage", "mlops.yml", "scorer: ${runtimeparams:served}\n")
-    monkeypatch.chdir(project.path)
-    with pytest.raises(OperationError, match=r"conf/stage/mlops\.yml: scorer: ") as refused:
-        read_mlops(project.path, "stage")
-    assert "there is no resolver runtimeparams" in str(refused.value)
-    assert "globals, runtime_params and, in credentials only, oc.env" in str(refused.value)
 
 
 @pytest.mark.parametrize("is_tracked", [True, False])
