@@ -49,7 +49,12 @@ def out_of_space(
     named = [getattr(full, name, None) for name in ("filename", "filename2")]  # a copy names both
     involved = [Path(os.fsdecode(one)) for one in (*places, *named) if isinstance(one, str | Path)]
     possible = [*(involved or [Path()]), _temporary_folder()]
-    folder = min(map(_nearest_folder, possible), key=lambda path: shutil.disk_usage(path).free)
+    free_on: dict[int, int] = {}  # read once a disk: others write to it meanwhile
+
+    def free_beside(path: Path) -> int:
+        return free_on.setdefault(path.stat().st_dev, shutil.disk_usage(path).free)
+
+    folder = min(map(_nearest_folder, possible), key=free_beside)
     if not involved and shutil.disk_usage(folder).free > _NEARLY_FULL:
         return OutOfSpaceError(f"No space left on the disk that {what} goes to.")
     if getattr(full, "errno", None) == errno.EDQUOT:
