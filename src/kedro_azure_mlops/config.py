@@ -601,7 +601,7 @@ _UNREADABLE = (
 
 
 @contextmanager
-def readable(what: str) -> Iterator[None]:
+def config_errors(what: str) -> Iterator[None]:
     """Turn the exceptions of Kedro's config loader, except for a missing file, into one error.
 
     Raises
@@ -795,11 +795,11 @@ def _read(
     if key in _CACHE:
         return _CACHE[key].model_copy(deep=True)  # type: ignore[return-value]
     try:
-        with readable(f"{folder}: {name}.yml of {env}"):
+        with config_errors(f"{folder}: {name}.yml of {env}"):
             loader = OmegaConfigLoader(
                 conf_source=str(source), env=env, runtime_params=parameters, **options
             )
-            share_given(loader)
+            override_globals(loader)
             try:
                 values = loader[name]
             except InterpolationResolutionError as error:
@@ -836,7 +836,7 @@ def _digest_of(layers: Iterable[Path]) -> str:
     return digest.hexdigest()
 
 
-def share_given(loader: Any) -> None:
+def override_globals(loader: Any) -> None:
     """Override ``${globals:...}`` with the parameters given to a run, if parameters are globals.
 
     So configuration and nodes get the same value, regardless of how a file refers to it.

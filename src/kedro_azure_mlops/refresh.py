@@ -12,7 +12,7 @@ from functools import reduce
 from pathlib import Path
 from typing import Any
 
-from kedro_azure_mlops.config import config_loader, configuration_folder, read_mlops, readable
+from kedro_azure_mlops.config import config_errors, config_loader, configuration_folder, read_mlops
 from kedro_azure_mlops.errors import OperationError
 
 _MISSING = object()
@@ -124,7 +124,7 @@ def _parameters(root: Path, env: str) -> Mapping[str, Any]:
     folder = configuration_folder(root)
     if not (root / folder / env).is_dir():
         raise OperationError(f"update_policy.watch: there is no environment {env} in {folder}.")
-    with readable(f"{folder}: the parameters of {env}"):
+    with config_errors(f"{folder}: the parameters of {env}"):
         return dict(config_loader(root, env)["parameters"])
 
 

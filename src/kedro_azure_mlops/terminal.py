@@ -104,7 +104,7 @@ def show_log(line: str) -> None:
     show(_NODE.sub(r"\1", line) if is_cut else line)
 
 
-def narrator(command: str) -> Callable[[str], None]:
+def prefixed_printer(command: str) -> Callable[[str], None]:
     """Return a function that prints a command's lines, with its name before unindented ones."""
     name = f"{command}:"
 
@@ -207,7 +207,7 @@ def or_ascii(good: str, instead: str, symbol: str, stream: Any) -> str:
     return good
 
 
-def show_all_letters(stream: Any) -> None:
+def escape_unencodable(stream: Any) -> None:
     """Make a stream escape the characters that its encoding lacks."""
     if reconfigure := getattr(stream, "reconfigure", None):
         reconfigure(errors="backslashreplace")

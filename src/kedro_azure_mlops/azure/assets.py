@@ -74,7 +74,7 @@ def register_data(
     OperationError
         If there is nothing to upload, or Azure would skip some of the files or refuses.
     """
-    refuse_what_is_not_whole(path, type)
+    refuse_incomplete_upload(path, type)
     digest = content_digest(path)
     version = version_of(digest)
     existing = find_data(client, name, version)
@@ -127,7 +127,7 @@ def require_data(client: "MLClient", name: str, version: str) -> "Data":
     return asset
 
 
-def refuse_what_is_not_whole(path: Path, type: str) -> None:
+def refuse_incomplete_upload(path: Path, type: str) -> None:
     """Refuse a path that Azure's client would not upload completely.
 
     Raises

@@ -62,7 +62,7 @@ _SIGPIPE = 141  # the status that shells report
 
 
 @contextlib.contextmanager
-def ends_with_its_reader() -> Iterator[None]:
+def exits_quietly_on_broken_pipe() -> Iterator[None]:
     """Exit silently when the reader of the output is gone, as in ``... | head -3``.
 
     The exit status is that of a program killed by SIGPIPE. SIGPIPE itself stays ignored: it would
@@ -132,11 +132,11 @@ class _BaseCommand(click.Command):
     """The base of all commands: exits if its output has no reader, and shows usage errors."""
 
     def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
-        with ends_with_its_reader(), _shown_usage_errors(self.name or ""):
+        with exits_quietly_on_broken_pipe(), _shown_usage_errors(self.name or ""):
             return super().make_context(*args, **kwargs)
 
     def invoke(self, ctx: click.Context) -> Any:
-        with ends_with_its_reader(), _shown_usage_errors(self.name or ""):
+        with exits_quietly_on_broken_pipe(), _shown_usage_errors(self.name or ""):
             return super().invoke(ctx)
 
 
@@ -191,13 +191,13 @@ class Command(_BaseCommand):
     def invoke(self, ctx: click.Context) -> Any:
         """Run the function and exit with the status that it returns."""
         from kedro_azure_mlops.progress import shown_activity
-        from kedro_azure_mlops.terminal import show_all_letters
+        from kedro_azure_mlops.terminal import escape_unencodable
 
         quiet_kedro()
         for name in _CHATTY_LOGGERS:
             logging.getLogger(name).addFilter(_is_important)
-        with ends_with_its_reader():
-            show_all_letters(sys.stdout)
+        with exits_quietly_on_broken_pipe():
+            escape_unencodable(sys.stdout)
             name = self.name or ""
             self._show_header(name, ctx)
             with shown_activity(name) if self._is_shown else contextlib.nullcontext():

@@ -4,9 +4,9 @@ import click
 
 from kedro_azure_mlops.cli import Command, env_option
 from kedro_azure_mlops.errors import OperationError
-from kedro_azure_mlops.terminal import narrator, show
+from kedro_azure_mlops.terminal import prefixed_printer, show
 
-_say = narrator("ab")
+_say = prefixed_printer("ab")
 
 
 @click.command("ab", cls=Command, talks_to="workspace")

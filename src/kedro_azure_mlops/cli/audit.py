@@ -7,7 +7,7 @@ import click
 
 from kedro_azure_mlops.cli import Command
 from kedro_azure_mlops.errors import RefusedError
-from kedro_azure_mlops.terminal import fit, narrator, width_of
+from kedro_azure_mlops.terminal import fit, prefixed_printer, width_of
 
 
 @click.command("audit", cls=Command)
@@ -32,7 +32,7 @@ def command(timeout: int, sbom: Path | None) -> int:
     """  # noqa: D301, click looks for the character, not for its escape
     from kedro_azure_mlops.audit import IGNORED, audit_locks, format_findings, write_sbom
 
-    say, root = narrator("audit"), Path.cwd()
+    say, root = prefixed_printer("audit"), Path.cwd()
     if sbom:
         say(f"wrote {write_sbom(root, sbom)} packages to {sbom}")
     findings = audit_locks(root, timeout, say)

@@ -10,9 +10,9 @@ import click
 from kedro_azure_mlops.cli import Command, env_option
 from kedro_azure_mlops.errors import OperationError
 from kedro_azure_mlops.serve.wheels import PLATFORMS, Wheels, this_machine
-from kedro_azure_mlops.terminal import narrator, show
+from kedro_azure_mlops.terminal import prefixed_printer, show
 
-_say = narrator("bundle")
+_say = prefixed_printer("bundle")
 _PYTHON = ".".join(platform.python_version_tuple()[:2])
 
 

@@ -3,7 +3,7 @@
 import click
 
 from kedro_azure_mlops.cli import Command, env_option
-from kedro_azure_mlops.terminal import narrator
+from kedro_azure_mlops.terminal import prefixed_printer
 
 
 @click.command("cancel", cls=Command, talks_to="workspace")
@@ -13,5 +13,5 @@ def command(env: str, job: str) -> int:
     """Cancel a job on Azure ML. A job that has ended is left unchanged (exit status 0)."""
     from kedro_azure_mlops.azure.submission import cancel_job
 
-    narrator("cancel")(cancel_job(env, job))
+    prefixed_printer("cancel")(cancel_job(env, job))
     return 0

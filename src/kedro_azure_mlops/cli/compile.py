@@ -4,9 +4,9 @@ import click
 
 from kedro_azure_mlops.cli import Command, env_option
 from kedro_azure_mlops.errors import RefusedError
-from kedro_azure_mlops.terminal import narrator, show, show_next, show_note
+from kedro_azure_mlops.terminal import prefixed_printer, show, show_next, show_note
 
-_say = narrator("compile")
+_say = prefixed_printer("compile")
 
 
 @click.command("compile", cls=Command)

@@ -9,13 +9,13 @@ import click
 from kedro_azure_mlops.ci import run_until_interrupted
 from kedro_azure_mlops.cli import Command, env_option
 from kedro_azure_mlops.errors import OperationError, RefusedError
-from kedro_azure_mlops.terminal import narrator, show_next
+from kedro_azure_mlops.terminal import prefixed_printer, show_next
 
 if TYPE_CHECKING:
     from kedro_azure_mlops.config import Target
 
 
-_say = narrator("deploy")
+_say = prefixed_printer("deploy")
 
 
 @click.command("deploy", cls=Command, talks_to="workspace")

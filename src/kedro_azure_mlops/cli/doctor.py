@@ -5,7 +5,7 @@ from itertools import groupby
 import click
 
 from kedro_azure_mlops.cli import Command
-from kedro_azure_mlops.terminal import narrator, show
+from kedro_azure_mlops.terminal import prefixed_printer, show
 
 
 @click.command("doctor", cls=Command)
@@ -24,5 +24,5 @@ def command(env: str | None) -> int:
             mark = "FAULT" if not found.is_ok else "note" if found.is_note else "ok"
             show(f"  {mark:5}  {found.text}")
             faults += not found.is_ok
-    narrator("doctor")(f"{faults or 'no'} fault{'' if faults == 1 else 's'}")
+    prefixed_printer("doctor")(f"{faults or 'no'} fault{'' if faults == 1 else 's'}")
     return 1 if faults else 0

@@ -8,9 +8,9 @@ import click
 
 from kedro_azure_mlops.cli import Command, env_option
 from kedro_azure_mlops.errors import OperationError, RefusedError
-from kedro_azure_mlops.terminal import narrator, show, show_log
+from kedro_azure_mlops.terminal import prefixed_printer, show, show_log
 
-_say = narrator("invoke")
+_say = prefixed_printer("invoke")
 
 
 @click.command("invoke", cls=Command, talks_to="workspace")

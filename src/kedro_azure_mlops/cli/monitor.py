@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from kedro_azure_mlops.cli import Command, env_option
-from kedro_azure_mlops.terminal import narrator, show
+from kedro_azure_mlops.terminal import prefixed_printer, show
 
 
 @click.command("monitor", cls=Command, talks_to="registry")
@@ -54,7 +54,7 @@ def command(
     result = monitor_model(env, since=since, inputs=inputs, model=model, labels=labels)
     page = result.write()
     show(result.summary())
-    narrator("monitor")(f"see {page}")
+    prefixed_printer("monitor")(f"see {page}")
     result.announce()
     result.record()
     return 1 if result.alarm and not answer else 0

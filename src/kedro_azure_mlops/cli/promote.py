@@ -4,9 +4,9 @@ import click
 
 from kedro_azure_mlops.ci import run_until_interrupted
 from kedro_azure_mlops.cli import Command, env_option
-from kedro_azure_mlops.terminal import narrator, show_next
+from kedro_azure_mlops.terminal import prefixed_printer, show_next
 
-_say = narrator("promote")
+_say = prefixed_printer("promote")
 
 
 @click.command("promote", cls=Command, talks_to="registry")

@@ -4,9 +4,9 @@ import click
 
 from kedro_azure_mlops.cli import Command, env_option
 from kedro_azure_mlops.errors import RefusedError
-from kedro_azure_mlops.terminal import narrator, show_next
+from kedro_azure_mlops.terminal import prefixed_printer, show_next
 
-_say = narrator("provision")
+_say = prefixed_printer("provision")
 
 
 @click.command("provision", cls=Command, talks_to="workspace")

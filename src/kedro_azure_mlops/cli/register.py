@@ -6,9 +6,9 @@ import click
 
 from kedro_azure_mlops.ci import run_until_interrupted
 from kedro_azure_mlops.cli import Command, env_option
-from kedro_azure_mlops.terminal import narrator
+from kedro_azure_mlops.terminal import prefixed_printer
 
-_say = narrator("register")
+_say = prefixed_printer("register")
 
 
 @click.command("register", cls=Command, talks_to="registry")

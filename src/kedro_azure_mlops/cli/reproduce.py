@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from kedro_azure_mlops.cli import Command, env_option
-from kedro_azure_mlops.terminal import narrator, show_note
+from kedro_azure_mlops.terminal import prefixed_printer, show_note
 
 
 @click.command("reproduce", cls=Command, is_shown=False)
@@ -38,7 +38,7 @@ def command(
         click.echo("\n".join(map(str, plan.commands)))
         click.echo(f"# The scores of run {recorded.id} have the SHA-256 {recorded.scores}")
         return 0
-    say = narrator("reproduce")
+    say = prefixed_printer("reproduce")
     scores = plan.run(click.echo)
     if scores == recorded.scores:
         say(f"the same scores as run {recorded.id}: {scores}")

@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from kedro_azure_mlops.cli import drop_output, ends_with_its_reader, quiet_kedro, status_of
+from kedro_azure_mlops.cli import drop_output, exits_quietly_on_broken_pipe, quiet_kedro, status_of
 from kedro_azure_mlops.writing import name_full_disks_of_logs, out_of_space
 
 # Kedro's errors about data and parameters, by name because Kedro 1.0 does not have them.
@@ -38,7 +38,7 @@ def cli() -> None:
 
 def _run(**options: Any) -> dict[str, Any]:
     try:
-        with ends_with_its_reader(), _fewer_collections():
+        with exits_quietly_on_broken_pipe(), _fewer_collections():
             return _run_and_report(options)
     except OSError as error:  # while printing the report: the results are stored already
         full = out_of_space(error, (), "the output of this command")

@@ -7,12 +7,12 @@ import click
 
 from kedro_azure_mlops.cli import Command, Group, env_option
 from kedro_azure_mlops.errors import OperationError
-from kedro_azure_mlops.terminal import narrator, show_next, show_table
+from kedro_azure_mlops.terminal import prefixed_printer, show_next, show_table
 
 if TYPE_CHECKING:
     from kedro_azure_mlops.azure.schedules import Cron, Recurrence
 
-_say = narrator("schedule")
+_say = prefixed_printer("schedule")
 
 
 @click.group("schedule", cls=Group)

@@ -7,9 +7,9 @@ import click
 
 from kedro_azure_mlops.cli import Command, env_option
 from kedro_azure_mlops.errors import OperationError
-from kedro_azure_mlops.terminal import narrator, show, show_log, show_next
+from kedro_azure_mlops.terminal import prefixed_printer, show, show_log, show_next
 
-_say = narrator("submit")
+_say = prefixed_printer("submit")
 
 
 @click.command("submit", cls=Command, talks_to="workspace")

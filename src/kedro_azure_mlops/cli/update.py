@@ -14,7 +14,7 @@ import click
 
 from kedro_azure_mlops.cli import Command
 from kedro_azure_mlops.errors import OperationError
-from kedro_azure_mlops.terminal import narrator, show, show_error, show_note
+from kedro_azure_mlops.terminal import prefixed_printer, show, show_error, show_note
 
 
 class _Update(Command):
@@ -81,7 +81,7 @@ def command(
     elif pull_request:
         from kedro_azure_mlops.update.pull_request import propose_update
 
-        return int(not propose_update(folder, to, narrator("update")))
+        return int(not propose_update(folder, to, prefixed_printer("update")))
     else:
         result = update.update_project(folder, to, changes, dry_run=dry_run, say=show)
         return int(bool(result.conflicts))

@@ -54,12 +54,12 @@ class PluginHooks:
         if has_mlops:
             _import_scipy_early()
         if has_mlops or self._may_be_distributed:
-            from kedro_azure_mlops.config import share_given
+            from kedro_azure_mlops.config import override_globals
             from kedro_azure_mlops.hooks.parameter_types import refuse_wrong_parameters
 
             with _shown_by_kedro():
                 refuse_wrong_parameters(context)
-            share_given(context.config_loader)
+            override_globals(context.config_loader)
         if has_mlops:
             from kedro_azure_mlops.config import mlops_of_context
             from kedro_azure_mlops.hooks.tracking import MlflowTracking

@@ -30,7 +30,7 @@ from omegaconf.errors import InterpolationResolutionError, OmegaConfBaseExceptio
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 from pydantic_core import to_json
 
-from kedro_azure_mlops.config import file_of, merged, readable
+from kedro_azure_mlops.config import config_errors, file_of, merged
 from kedro_azure_mlops.errors import OperationError, first_line
 from kedro_azure_mlops.hooks.parameters import flat
 from kedro_azure_mlops.parameters import explain
@@ -58,7 +58,7 @@ def refuse_wrong_parameters(context: Any) -> None:
     try:
         if runtime:
             _refuse_unknown(runtime, _parameters_of_files(loader), uses)
-        with readable("parameters.yml"):
+        with config_errors("parameters.yml"):
             parameters = loader["parameters"]
     except MissingConfigException:  # Kedro warns about it
         return
@@ -76,7 +76,7 @@ def _parameters_of_files(loader: Any) -> Mapping[str, Any]:
     """Return the parameters from the files alone, unresolved if one needs a value of the run."""
     runtime, loader.runtime_params = loader.runtime_params, {}
     try:
-        with readable("parameters.yml"):
+        with config_errors("parameters.yml"):
             found: Mapping[str, Any] = loader["parameters"]
         return found
     except OperationError as error:

@@ -6,7 +6,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
-from kedro_azure_mlops.azure.assets import refuse_what_is_not_whole
+from kedro_azure_mlops.azure.assets import refuse_incomplete_upload
 from kedro_azure_mlops.azure.downloads import download_uri
 from kedro_azure_mlops.azure.workspace import azure_errors, credential, workspace
 from kedro_azure_mlops.config import Mlops
@@ -70,7 +70,7 @@ class AzureRegistry(Registry):
         """Upload a model folder as the next version."""
         from azure.ai.ml.entities import Model
 
-        refuse_what_is_not_whole(folder, "uri_folder")
+        refuse_incomplete_upload(folder, "uri_folder")
         # Numbered here, so that the service refuses the second of two concurrent registrations.
         numbers = [_as_number(one.number) for one in self.versions()]
         model = Model(

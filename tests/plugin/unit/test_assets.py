@@ -8,7 +8,7 @@ import pytest
 
 from kedro_azure_mlops.azure.assets import (
     asset_name,
-    refuse_what_is_not_whole,
+    refuse_incomplete_upload,
     split_reference,
     version_of,
 )
@@ -79,18 +79,18 @@ def test_malformed_references_are_rejected(text: str) -> None:
 def test_empty_mistyped_and_incomplete_uploads_are_rejected(tmp_path: Path) -> None:
     folder = tmp_path / "hours"
     with pytest.raises(OperationError, match=r"There is no .*hours to upload"):
-        refuse_what_is_not_whole(folder, "uri_folder")
+        refuse_incomplete_upload(folder, "uri_folder")
     (folder / "2024").mkdir(parents=True)
     with pytest.raises(OperationError, match="hours holds no file to upload"):
-        refuse_what_is_not_whole(folder, "uri_folder")
+        refuse_incomplete_upload(folder, "uri_folder")
     (folder / "2024" / "a.csv").touch()
-    refuse_what_is_not_whole(folder, "uri_folder")
-    refuse_what_is_not_whole(folder / "2024" / "a.csv", "uri_file")
+    refuse_incomplete_upload(folder, "uri_folder")
+    refuse_incomplete_upload(folder / "2024" / "a.csv", "uri_file")
     with pytest.raises(OperationError, match=r"hours is a folder and cannot be a uri_file"):
-        refuse_what_is_not_whole(folder, "uri_file")
+        refuse_incomplete_upload(folder, "uri_file")
     with pytest.raises(OperationError, match=r"a\.csv is a file and cannot be a mltable"):
-        refuse_what_is_not_whole(folder / "2024" / "a.csv", "mltable")
+        refuse_incomplete_upload(folder / "2024" / "a.csv", "mltable")
     (folder / ".gitignore").write_text("*.csv")
     left_out = r"hours/\.gitignore makes Azure skip files"
     with pytest.raises(OperationError, match=left_out):
-        refuse_what_is_not_whole(folder, "uri_folder")
+        refuse_incomplete_upload(folder, "uri_folder")

@@ -15,7 +15,7 @@ from cyclonedx.validation.json import JsonStrictValidator
 
 from kedro_azure_mlops import audit as subject
 from kedro_azure_mlops.cli import main
-from tests.plugin.unit.weakness_service import PROBED, Service, running
+from tests.plugin.unit.vulnerability_service import PROBED, Service, running
 
 TEMPLATE = Path(__file__).parents[3] / "{{cookiecutter.project_slug}}"
 VULNERABILITY = {"id": "PYSEC-7", "aliases": ["CVE-7"], "fixed_in": ["99.1"], "summary": "seeded"}

@@ -21,8 +21,8 @@ from kedro_azure_mlops.terminal import (
     fit,
     has_colors,
     is_terminal,
-    narrator,
     parts_of,
+    prefixed_printer,
     project_name,
     shorten,
     show,
@@ -89,7 +89,7 @@ def plain(text: str) -> str:
 
 def print_everything() -> None:
     """Print every form of output that a command can have."""
-    narrate = narrator("deploy")
+    narrate = prefixed_printer("deploy")
     narrate(SENTENCE)
     show(f"  ok     {SENTENCE}")
     show_table([("nightly", "enabled", SENTENCE), ("w", "disabled", "each day")])
@@ -339,7 +339,7 @@ def test_a_console_without_utf_8_gets_escaped_characters(
     encoding: str, tty: bool, screens: Callable[..., tuple[Screen, Screen]]
 ) -> None:
     out, err = screens(encoding=encoding, tty=tty)
-    narrator("gate")("R² 0.9 → 1.0 ⠋")
+    prefixed_printer("gate")("R² 0.9 → 1.0 ⠋")
     show(shorten("x" * 200))
     show_error("gate", "R² is 漢")
     terminal.show_header("gate", "dev", "plant")

@@ -10,7 +10,7 @@ from typing import TextIO
 import click
 import pytest
 
-from kedro_azure_mlops.cli import Command, ends_with_its_reader, main
+from kedro_azure_mlops.cli import Command, exits_quietly_on_broken_pipe, main
 from kedro_azure_mlops.cli.run import run as kedro_run
 from kedro_azure_mlops.errors import RefusedError
 from kedro_azure_mlops.safety import protect_output
@@ -111,7 +111,7 @@ def test_a_broken_connection_is_an_error() -> None:
     def work() -> None:
         raise BrokenPipeError("the connection to Azure")
 
-    with pytest.raises(BrokenPipeError, match="Azure"), ends_with_its_reader():
+    with pytest.raises(BrokenPipeError, match="Azure"), exits_quietly_on_broken_pipe():
         work()
 
 
