@@ -1,4 +1,4 @@
-# Every target works in a fresh clone and prints the commands it runs.
+# Every target works in a fresh clone.
 
 UV = sh tools/uv.sh
 BIN = .venv/bin
@@ -107,7 +107,7 @@ lock: ## regenerate requirements/*.txt, keeping pins that still fit: make lock A
 	set -f; $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 		--no-annotate --custom-compile-command "make lock" $$TYPED_ARGS requirements/leave.in --output-file requirements/leave.txt
 
-relock: .venv/.synced ## regenerate and upgrade the locks of both layers
+relock: .venv/.synced ## regenerate and upgrade the locks of this repository and of the template
 	rm -rf build/relock
 	$(BIN)/cookiecutter . --no-input --default-config --output-dir build/relock
 	@test ! -d .uv || ln -s "$(CURDIR)/.uv" build/relock/temperature-anomalies/.uv

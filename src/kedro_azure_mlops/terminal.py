@@ -34,9 +34,9 @@ _SENTENCE_END = re.compile(r"(?<=[.!?]) (?!Did you )(?=[A-Z`'\"-])")
 _ADVICE = re.compile(
     r"(?:Add|Ask|Change|Check|Choose|Copy|Correct|Create|Define|Delete|Deploy|End|Fetch|Give|Install"
     r"|Leave|Let|Lock|Make|Move|Name|Record|Register|Remove|Rename|Repeat|Restore|Run|See|Set|Sort"
-    r"|Start|Store|Take|Train|Try|Type|Undo|Unset|Use|Wait|Write|For|To)\b"
+    r"|Start|Store|Take|Train|Try|Undo|Unset|Use|Wait|Write|For|To)\b"
 )
-_TYPE = re.compile(r"(?:Run|Type|Try): ")
+_RUN = re.compile(r"Run: ")
 _LABEL = re.compile(r"(?m)^  (?:where|next):")
 # text before the last column of a list, or before the line of a log
 _COLUMN = re.compile(r"(?<=\S) {2,}(?=\S)|^\S+ \| ")
@@ -44,7 +44,7 @@ _COLUMN = re.compile(r"(?<=\S) {2,}(?=\S)|^\S+ \| ")
 _NODE = re.compile(r"^(\S+ \| .*Running node: [^:]+): .*")
 _COLORS = {
     "green": ("ok", "PASSED", "passed", "champion", "enabled"),
-    "red": ("FAULT", "NO", "REFUSED", "refused", "ALARM", "warning"),
+    "red": ("PROBLEM", "NO", "REFUSED", "refused", "ALARM", "warning"),
     "yellow": ("disabled", "not judged"),
 }
 _STATES = {state: color for color, states in _COLORS.items() for state in states}
@@ -157,7 +157,7 @@ def show_note(command: str, text: str) -> None:
 
 
 def show_next(command: str) -> None:
-    """Print the next command to type, to a terminal."""
+    """Print the next command to run, to a terminal."""
     if _is_tty(sys.stderr):
         label = click.style("next:", bold=True) if has_colors(sys.stderr) else "next:"
         _write(sys.stderr, f"  {label} {command}")
@@ -192,7 +192,7 @@ def parts_of(error: BaseException | str) -> list[str]:
     for line in (*sentences, *filter(str.strip, lines)):
         if advice is None and _ADVICE.match(line):
             advice = ""
-            details.append(f"next: {_TYPE.sub('', line, count=1)}")
+            details.append(f"next: {_RUN.sub('', line, count=1)}")
         else:
             details.append(line)
     return [what, *details, *([f"next: {advice}"] if advice else [])]

@@ -80,10 +80,10 @@ class TestNewProject:
         assert (process.returncode, "Traceback" in output) == (status, False), output
         assert words in " ".join(output.split("\n"))
 
-    def test_doctor_finds_no_fault(self, empty: InstalledProject) -> None:
+    def test_doctor_finds_no_problem(self, empty: InstalledProject) -> None:
         process = empty.run(".venv/bin/kedro", "mlops", "doctor")
-        faults = [line for line in process.stdout.splitlines() if "FAULT" in line]
-        assert [line for line in faults if "signing in" not in line] == []
+        problems = [line for line in process.stdout.splitlines() if "PROBLEM" in line]
+        assert [line for line in problems if "signing in" not in line] == []
 
 
 @pytest.fixture(scope="module")

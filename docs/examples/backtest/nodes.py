@@ -29,7 +29,7 @@ class BacktestParameters(BaseModel):
 def schedules(
     parameters: BacktestParameters, detector: DetectorParameters
 ) -> dict[str, str | None]:
-    """Return the cadences to compare and the configured one, from rarest to most frequent.
+    """Return the cadences to compare and the configured one, from least to most frequent.
 
     Returns
     -------
@@ -69,7 +69,7 @@ def score_by_schedule(
     Returns
     -------
     ``detector, timestamp, sensor_id, temperature, score, is_anomaly``; the schedules first, from
-    the rarest refits to the most frequent, then the baselines.
+    the least frequent refits to the most frequent, then the baselines.
 
     Raises
     ------

@@ -45,12 +45,12 @@ def write_backtest_report(
 
 
 def advise(backtest: pd.DataFrame, faults: int, worthwhile: float) -> str:
-    """Name the rarest schedule that is nearly as good as the best, in one sentence of numbers.
+    """Name the least frequent schedule that is nearly as good as the best, in one sentence.
 
     Parameters
     ----------
     backtest
-        One row per detector, the schedules from the rarest refits to the most frequent.
+        One row per detector, the schedules from the least to the most frequent refits.
     faults
         Number of labelled faults that the numbers are based on.
     worthwhile

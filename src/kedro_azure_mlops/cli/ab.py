@@ -18,11 +18,11 @@ _say = prefixed_printer("ab")
     type=click.Choice(["champion", "challenger"]),
     help="the one that gets all traffic",
 )
-@click.option("--challenger", metavar="NAME", help="instead of the newest deployment")
+@click.option("--challenger", metavar="NAME", help="the deployment to test (default: the newest)")
 def command(
     env: str, share: int | None, compare: bool, end: str | None, challenger: str | None
 ) -> int:
-    """Share traffic between the two newest deployments, compare them, and end the test.
+    """Split traffic between the two newest deployments, compare them, and end the test.
 
     --share N gives the challenger N % of the traffic; deploy it first, with deploy online
     --no-traffic. --compare prints the metrics that Azure has for both; --end names the one that

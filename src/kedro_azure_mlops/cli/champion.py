@@ -37,7 +37,7 @@ def command(env: str, history: bool, as_json: bool) -> int:
     Metrics are rounded to four significant digits, and in a terminal long values are truncated.
     --json prints everything as recorded.
     """
-    from kedro_azure_mlops.registry import open_registry, refuse_no_model
+    from kedro_azure_mlops.registry import first_champion_command, open_registry, refuse_no_model
 
     if history and as_json:
         raise click.UsageError("--history and --json cannot be combined.")
@@ -50,7 +50,7 @@ def command(env: str, history: bool, as_json: bool) -> int:
         raise RefusedError(
             f"{registry.name} has no champion in {registry.place} "
             "(each environment has its own model)",
-            next=f"kedro run --env {env}",
+            next=first_champion_command(env),
         )
     if as_json:
         identity = {"name": champion.name, "version": champion.number, "digest": champion.digest}

@@ -16,10 +16,10 @@ _say = prefixed_printer("compile")
 )
 @click.option("--check", is_flag=True, help="compare with the existing file, if any; write nothing")
 def command(env: str, params: str, check: bool) -> int:
-    """Compile the pipeline to an Azure ML job in build/azureml, or --check that it compiles.
+    """Compile the pipeline to an Azure ML job in build/azureml.
 
-    --check writes nothing; an existing file must equal the output of the compiler (otherwise exit
-    status 1).
+    With --check, only check that it compiles, and write nothing; an existing file must equal the
+    output of the compiler (otherwise exit status 1).
     """
     from kedro_azure_mlops.job.compilation import compile_job
     from kedro_azure_mlops.job.project import split_parameters

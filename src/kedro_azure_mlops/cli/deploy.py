@@ -38,7 +38,7 @@ _say = prefixed_printer("deploy")
 @click.option(
     "--clean",
     is_flag=True,
-    help="online: delete deployments that have no traffic and are no longer on hold",
+    help="online: delete deployments that have no traffic and are no longer kept",
 )
 def command(
     kind: str,
@@ -56,7 +56,7 @@ def command(
     The new deployment is tested at 0 % of the traffic, then receives it in the steps of
     deployment.traffic in mlops.yml; if anything fails, the traffic returns and the new deployment
     is deleted. The same model, code and settings are deployed once. Exit status 1: the smoke test
-    refused the deployment, and everything is as before, except that a new endpoint remains and a
+    failed, and everything is as before, except that a new endpoint remains and a
     failed deployment of the same name stays deleted. In CI `deploy online` reports the deployment's
     name to later steps, and whether this call moved traffic to it.
     """

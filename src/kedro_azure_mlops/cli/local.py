@@ -43,7 +43,10 @@ from kedro_azure_mlops.terminal import show_log
     help="repeat the failed step of this job on Azure ML, or --step, with the inputs it had",
 )
 def command(env: str, step: str | None, force: bool, **options: Any) -> int:
-    """Run the compiled job here, each step in a copy of the uploaded files; 1 if a step fails."""
+    """Run the compiled job here, each step in a copy of the files that would be uploaded.
+
+    Exit status 1: a step failed.
+    """
     from kedro_azure_mlops.ci import run_until_interrupted
     from kedro_azure_mlops.job.project import split_parameters
     from kedro_azure_mlops.local.run import run_local

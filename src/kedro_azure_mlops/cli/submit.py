@@ -29,11 +29,11 @@ _say = prefixed_printer("submit")
     metavar="DIR",
     help="wait, then download the outputs of each step to DIR/<step>/<output>",
 )
-@click.option("--job", metavar="NAME", help="wait for a job that was sent earlier")
+@click.option("--job", metavar="NAME", help="wait for a job that was submitted earlier")
 def command(
     env: str, params: str, inputs: tuple[str, ...], wait: bool, download: Path | None, job: str
 ) -> int:
-    """Send the pipeline to Azure ML as a job.
+    """Submit the pipeline to Azure ML as a job.
 
     With --wait it follows the job and exits with its result. In CI it reports the job, its page
     and its workspace to later steps; cancelling a CI run that is waiting also cancels the job.
@@ -41,7 +41,7 @@ def command(
     from kedro_azure_mlops.ci import run_until_interrupted
 
     if job and (params or inputs):
-        raise OperationError("--params and --input cannot change a job that was already sent.")
+        raise OperationError("--params and --input cannot change a job that was already submitted.")
     name = job
 
     def send() -> int:
@@ -50,7 +50,7 @@ def command(
         return 0
 
     if not job:
-        message = "\nsubmit: interrupted; no job was sent unless it is named above"
+        message = "\nsubmit: interrupted; no job was submitted unless it is named above"
         status = run_until_interrupted(send, message)
         if status or not (wait or download):
             return status
@@ -63,7 +63,7 @@ def _send(env: str, params: str, inputs: tuple[str, ...]) -> str:
 
     sent = submit_job(env, split_parameters(params), _assets(inputs), say=_say)
     follow = f"kedro mlops submit --env {env} --job {sent.name}"
-    _say(f"sent the job {sent.name}")
+    _say(f"submitted the job {sent.name}")
     show(f"  see it     {sent.studio}")
     show(f"  follow     {follow}")
     show(f"  download   {follow} --download DIR")

@@ -90,7 +90,7 @@ def deploy_batch(
         say("nothing was changed")
         return wanted.name
     _carry_out(client, root, wanted, default, names, say)
-    say(f"{wanted.name} is deployed at {endpoint}; to score a folder of files, type:")
+    say(f"{wanted.name} is deployed at {endpoint}; to score a folder of files, run:")
     say(f"  kedro mlops invoke --env {env} --batch --input FOLDER")
     return wanted.name
 

@@ -217,7 +217,7 @@ def _choose_pair(state: State, challenger: str | None) -> Pair:
     refuse_if_under_way(state, "")
     if not state.traffic:
         raise OperationError(
-            f"No deployment has traffic. Type: kedro mlops deploy online --env {state.env}"
+            f"No deployment has traffic. Run: kedro mlops deploy online --env {state.env}"
         )
     champion = max(state.traffic, key=lambda name: state.traffic[name])
     found = [each for each in state.deployments.values() if each.state == SUCCEEDED]

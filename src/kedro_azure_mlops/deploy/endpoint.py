@@ -153,7 +153,7 @@ class OnlineEndpoint:
         Raises
         ------
         RefusedError
-            If the status in the response is not a number.
+            If the status in the answer is not a number.
         OperationError
             If the endpoint cannot be reached.
         """
@@ -227,7 +227,7 @@ def _status(response: requests.Response) -> int:
     try:
         return int(text)
     except ValueError:
-        message = f"The header {_MODEL_STATUS} of a response is not a status: {text}"
+        message = f"The header {_MODEL_STATUS} of the answer is not a status: {text}"
         raise RefusedError(message) from None
 
 

@@ -9,7 +9,7 @@ from kedro_azure_mlops.deploy.endpoint import SUCCEEDED, State, format_shares
 from kedro_azure_mlops.errors import OperationError
 
 # Tags of an endpoint: Azure stores them, so that any machine can continue.
-KEEP = "keep."  # plus the name of a deployment without traffic; its value is the end of the hold
+KEEP = "keep."  # plus the name of a deployment without traffic; its value is when it may be deleted
 NEW, BEFORE = "rollout.new", "rollout.before"  # while traffic is being moved
 AB = "ab"  # champion and challenger
 _OWN = (NEW, BEFORE, AB)
@@ -60,7 +60,7 @@ def make_plan(
     others = {name: part for name, part in state.traffic.items() if name != new}
     # if no other deployment has traffic, there are no callers to protect
     wanted = [step for step in config.traffic if step > share] if others else [_ALL]
-    # a rollout that was killed after its last step has still to hold the others
+    # a rollout that was killed after its last step has still to keep the others
     is_unfinished = share < _ALL or NEW in state.tags
     steps = wanted if traffic and is_unfinished else []
     return Plan(
@@ -97,7 +97,10 @@ def plan_lines(plan: Plan, config: Deployment, recorded: Sequence[str] = ()) -> 
         lines.append(f"keep {', '.join(old)} at 0 % for {config.keep_old_hours:g} h")
     if plan.holds:
         lines.append(f"keep {plan.new} at 0 % for {config.keep_old_hours:g} h")
-    lines += [f"delete the deployment {name}, whose hold has expired" for name in plan.retired]
+    lines += [
+        f"delete the deployment {name}, whose retention period (keep_old_hours) is over"
+        for name in plan.retired
+    ]
     return lines
 
 
@@ -113,13 +116,13 @@ def divided(before: Mapping[str, int], new: str, share: int) -> dict[str, int]:
 
 
 def expired(state: State, now: datetime) -> list[str]:
-    """Return the deployments without traffic whose hold has expired."""
+    """Return the deployments without traffic whose retention period is over."""
     kept = {n: _hold_end(state, n) for n in state.deployments if not _in_use(state, n)}
     return [name for name, until in kept.items() if until and until <= now]
 
 
 def forgotten(state: State) -> list[str]:
-    """Return the deployments that have neither traffic nor a hold."""
+    """Return the deployments that have neither traffic nor a retention period."""
     return [n for n in state.deployments if not _in_use(state, n) and not _hold_end(state, n)]
 
 
@@ -133,7 +136,7 @@ def kept(state: State) -> list[str]:
 def tags_after(
     state: State, serving: Sequence[str], config: Deployment, now: datetime
 ) -> dict[str, str]:
-    """Return an endpoint's tags once ``serving`` has the traffic: the other deployments' holds.
+    """Return an endpoint's tags once ``serving`` has the traffic: how long the others are kept.
 
     They mark no rollout or A/B test as under way.
     """

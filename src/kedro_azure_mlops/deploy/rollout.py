@@ -107,7 +107,10 @@ def deploy_online(
     say_if_test_is_over(state, say)
     plan = make_plan(state, name, config, datetime.now(UTC), traffic=traffic)
     for other in plan.forgotten:
-        say(f"{other} has no traffic and no hold; to delete it: deploy online --clean")
+        say(
+            f"{other} has no traffic and is no longer kept; to delete it, run: kedro mlops deploy "
+            f"online --env {env} --clean"
+        )
     if plan.is_nothing:
         say(f"{name} is deployed at {config.endpoint}, nothing to change")
         return name
@@ -173,7 +176,7 @@ def go_back(
 
 
 def clean_up(env: str, root: Path | None = None, *, say: Say = print) -> list[str]:
-    """Delete the deployments without traffic whose hold has expired or was never set.
+    """Delete the deployments without traffic whose retention period is over or was never set.
 
     Returns
     -------
@@ -296,7 +299,7 @@ class Rollout:
             if isinstance(error, OperationError | RefusedError) or not isinstance(error, Exception):
                 raise
             fault = f"{type(error).__name__}: {error}"
-            raise OperationError(f"{plan.new} was rolled back after an error, {fault}") from error
+            raise OperationError(f"{plan.new} was rolled back after an error: {fault}") from error
 
     def _show_log(self, plan: Plan, error: BaseException) -> None:
         if plan.creates and not isinstance(error, KeyboardInterrupt):
@@ -330,7 +333,7 @@ def undo(endpoint: OnlineEndpoint, plan: Plan, say: Say) -> None:
 def delete_unused(
     endpoint: OnlineEndpoint, say: Say, *, also_forgotten: bool, keep: Collection[str] = ()
 ) -> list[str]:
-    """Delete deployments whose hold expired, optionally also those without one, except ``keep``.
+    """Delete deployments no longer kept, optionally also those never kept, except ``keep``.
 
     Raises
     ------
@@ -404,6 +407,6 @@ def _failed_undo(
         before = format_shares(plan.before)
         current = f"The state of {endpoint.name} cannot be read; traffic was {before} before."
     return (
-        f"{failed}{current} When Azure answers again, type: "
+        f"{failed}{current} When Azure answers again, run: "
         f"kedro mlops deploy online --env {endpoint.env} {option}"
     )

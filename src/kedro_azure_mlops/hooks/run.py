@@ -100,8 +100,8 @@ class TrackedRun:
         logged = self._data.params
         if other := [name for name in text if logged.get(name, text[name]) != text[name]]:
             logger.warning(
-                "Run %s keeps other values of %s, logged by an earlier attempt of this step. The "
-                "values of this attempt are in the run's file %s.",
+                "Run %s keeps different values of %s, logged by an earlier attempt of this step. "
+                "The values of this attempt are in the run's file %s.",
                 *(self.id, ", ".join(other), self._attempt_path(PARAMETERS)),
             )
         new = {name: one for name, one in text.items() if name not in logged}

@@ -73,7 +73,7 @@ def _drift_sentence(
         and abs(after - before) < reference.spreads[key] / 4
     ):
         return f"{column} is distributed differently ({details})"
-    return f"{column} moved, median {in_short(before)} -> {in_short(after)} ({details})"
+    return f"{column} shifted, median {in_short(before)} -> {in_short(after)} ({details})"
 
 
 _SHORT = {
@@ -158,7 +158,7 @@ class ColumnLooks:
         values = numbers_of(self.rows, column)[self.cut.rows]
         reference = Reference(self.series, column.name)
         missing = np.isnan(values)
-        self._share("missing", column, missing, reference, "are missing or of another type")
+        self._share("missing", column, missing, reference, "are missing or of a different type")
         if column.minimum is not None or column.maximum is not None:
             low, high = column.minimum, column.maximum
             words = f"are outside {_bounds(low, high)}, the bounds of the schema"
@@ -177,8 +177,8 @@ class ColumnLooks:
         for check in ("level", "slow", "spread", "slow_spread", "ks", "psi"):
             found = np.where(few, np.nan, np.abs(measured[check]))
             limit = self._limits(check, reference, n)
-            moved = partial(_drift_sentence, column.name, check, found, limit, reference, raw)
-            self.looks.append(Look(check, column.name, self.keys, found, limit, moved))
+            shifted = partial(_drift_sentence, column.name, check, found, limit, reference, raw)
+            self.looks.append(Look(check, column.name, self.keys, found, limit, shifted))
         self._common(column, measured["level"], few)
         self._units(column, cut, values, reference)
 
@@ -202,7 +202,7 @@ class ColumnLooks:
 
         def words(key: int) -> str:
             details = f"{in_short(found[-1, 0])} spreads, limit {in_short(limit[-1, 0])}"
-            return f"{column.name} moved in all keys together (by {details})"
+            return f"{column.name} shifted in all keys together (by {details})"
 
         self.looks.append(Look("common", column.name, [None], found, limit, words))
 
@@ -264,9 +264,12 @@ class ColumnLooks:
                 found = find_conversion(values[rows], measured, limits)
                 if found is not None:
                     since = self.since(alarm[:, key], level.value[:, key])
-                    words = f"{column.name} fits again once converted: it changed {found[0]}"
-                    moved = (self.keys[key], found[1], limits["level"])
-                    self.find("unit", column.name, *moved, since, words)
+                    words = (
+                        f"{column.name} looks converted {found[0]}: converted back, it matches the "
+                        "training data"
+                    )
+                    shifted = (self.keys[key], found[1], limits["level"])
+                    self.find("unit", column.name, *shifted, since, words)
                     break
 
     def look_at_score(self, column: Column) -> None:
@@ -345,7 +348,7 @@ class ColumnLooks:
         shares = np.array([*known.values(), max(1 - sum(known.values()), 0.0)])
         rows = counts.sum(axis=-1)
         found = population_stability(counts, shares, ordered=False)
-        add("psi", found, rows, lambda key: f"{column.name} has different shares of its categories")
+        add("psi", found, rows, lambda key: f"the category shares of {column.name} changed")
         new = [str(name) for name in names if str(name) not in number_of]
         with np.errstate(invalid="ignore", divide="ignore"):
             other = counts[..., -1] / rows

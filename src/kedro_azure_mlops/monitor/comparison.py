@@ -81,7 +81,7 @@ def compare_rows(
     Raises
     ------
     OperationError
-        If the rows or the schema have other columns than the profile, naming both.
+        If the rows or the schema have different columns than the profile, naming both.
     """
     _refuse_other_columns(rows, profile, schema)
     if now is not None:

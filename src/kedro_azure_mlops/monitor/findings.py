@@ -39,7 +39,7 @@ WINDOW_COLUMNS = ["start", "end", "key", "column", "check", "value", "limit", "a
 class Finding:
     """One alarm of the newest window.
 
-    ``kind`` is ``drift`` if the world has changed, ``quality`` if the data are wrong and must not
+    ``kind`` is ``drift`` if the world has changed, ``quality`` if the data is wrong and must not
     be learned, and ``traffic`` if rows are missing or late. ``column`` and ``key`` are None if the
     finding concerns all of them. ``since`` is the start of the unbroken run of windows in alarm,
     ``words`` a one-line description.
@@ -80,7 +80,7 @@ class Comparison:
 
     @property
     def quality(self) -> bool:
-        """Return whether the data are wrong, so that a model must not learn from them."""
+        """Return whether the data is wrong, so that a model must not learn from it."""
         return any(one.kind == "quality" for one in self.findings)
 
     @property

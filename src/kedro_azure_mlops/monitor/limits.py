@@ -99,7 +99,7 @@ def upper_limits(
     check
         A key of ``BUDGET`` and ``FLOORS``.
     centred
-        Whether the statistic has a sign and is 0 if nothing has moved.
+        Whether the statistic has a sign and is 0 if nothing has shifted.
 
     Returns
     -------
@@ -201,7 +201,7 @@ def fixed_limit(check: str, n: np.ndarray) -> np.ndarray:
 
     The allowance for chance assumes independent rows: Kolmogorov's distribution at 1 %, four
     standard errors of the mean and of the logarithm of a standard deviation, and twice the expected
-    index of equal samples. Slow changes need more windows than such training data have.
+    index of equal samples. Slow changes need more windows than such training data has.
     """
     n = np.maximum(n, 1)
     by_check = {

@@ -43,7 +43,7 @@ def times_of(rows: pd.DataFrame, names: Sequence[str | None]) -> np.ndarray | No
 def in_future(times: Any, at: Any) -> np.ndarray:
     """Return a mask of the times further than ``AHEAD`` after ``at``.
 
-    If they are most of the times, the data are meant to be in the future, and the mask is empty.
+    If they are most of the times, the data is meant to be in the future, and the mask is empty.
     """
     limits = np.asarray(at, "datetime64[ns]") + AHEAD.to_timedelta64()
     found = np.asarray(times, "datetime64[ns]") > limits

@@ -37,7 +37,7 @@ _ROW_CHECKS = {"volume", "silent_key", "new_key", "freshness", "no_rows"}
 _MEANINGS = {
     "level": "distance of the newest window from its usual course, in training spreads",
     "slow": "the same, averaged over the last windows: gradual changes",
-    "common": "how far all series have moved together, in training spreads",
+    "common": "how far all series have shifted together, in training spreads",
     "spread": "how much wider than usual the values are spread (logarithm)",
     "ks": "largest difference of the distribution functions, without the usual course",
     "psi": "population stability index, without the usual course",
@@ -107,8 +107,8 @@ def _verdict(found: MonitorReport) -> str:
     faults = [
         words
         for kind, words in (
-            ("quality", "the data look wrong"),
-            ("drift", "the data have changed" if found.comparison.drifted else "metrics are low"),
+            ("quality", "the data looks wrong"),
+            ("drift", "the data has changed" if found.comparison.drifted else "metrics are low"),
             ("traffic", "the number of rows is unusual"),
         )
         if kind in kinds
@@ -126,11 +126,11 @@ def _advice(found: MonitorReport) -> str:
     if found.quality:
         return (
             "Do not train on these rows: a model would learn the fault. Check the source of the "
-            "data first; the alarm clears once they are sound."
+            "data first; the alarm clears once it is sound."
         )
     if found.drifted:
         return (
-            "The data are sound, so the world itself may have changed: see what moved, label any "
+            "The data is sound, so the world itself may have changed: see what shifted, label any "
             "faults, and train again. The gate decides whether the new model is better."
         )
     return "Check the source of the rows: nothing suggests that the model is at fault."
@@ -139,7 +139,7 @@ def _advice(found: MonitorReport) -> str:
 def _findings(found: MonitorReport) -> Iterator[str]:
     if not found.alarm:
         return
-    yield '<section aria-labelledby="moved"><h2 id="moved">What moved, worst first</h2>'
+    yield '<section aria-labelledby="shifted"><h2 id="shifted">What shifted, worst first</h2>'
     if found.comparison.rows:
         yield (
             '<p class="small soft key"><i class="then"></i>training'

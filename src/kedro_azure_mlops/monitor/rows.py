@@ -81,7 +81,7 @@ class ProjectData:
         Raises
         ------
         OperationError
-            If there is no such entry, or its data are missing or cannot be read.
+            If there is no such entry, or its data is missing or cannot be read.
         """
         if name not in self._catalog:
             raise OperationError(f"{key} of mlops.yml: the catalog has no entry {name}.")
@@ -238,7 +238,7 @@ def scored_rows(
     history = schema.history
     order = time_column(schema)
     back = span + pd.Timedelta(days=history.days if history else 0)
-    # which of the two are the data is only known at the end
+    # which of the two is the data is only known at the end
     present, future = _Newest(order, back), _Newest(order, back)
     notes: list[str] = []
     sources: list[str] = []

@@ -122,7 +122,7 @@ class _Reader:
                 self.missing[column.name] += column.name not in columns
             yield table if self._since is None else table[table["served_at"] >= self._since]
         if has_other_columns:
-            self.notes.append(f"{name}: its rows are from a model with other columns.")
+            self.notes.append(f"{name}: its rows are from a model with different columns.")
 
     def _tables(self, file: Path, name: str) -> Iterator[dict[str, Any]]:
         if file.name.endswith(PARQUET):

@@ -211,13 +211,14 @@ def champion_rules(ours: Numbers, theirs: Numbers, version: str, gate: Gate) -> 
         if not isfinite(ours.get(name, nan)):
             rules.append(_unmeasured(CHAMPION, one, ours, gate))
         elif name not in theirs:
-            reason = f"champion (version {version}) was not measured by {_label(one)}"
+            reason = f"{_label(one)} was not measured on the champion (version {version})"
             rules.append(_rule(CHAMPION, True, reason))
         else:
             limit = theirs[name] + (allowed if one.better == "lower" else -allowed)
             passed = isfinite(theirs[name]) and not _is_worse(one, ours[name], limit, allowed)
-            whose = f"the champion (version {version}), {allowed:g} worse allowed"
-            reason = format_comparison(one, ours[name], theirs[name], whose)
+            mine, other = _distinct(ours[name], theirs[name])
+            champion = f"champion (version {version}) {other}"
+            reason = f"{_label(one)} {mine}, {champion}, tolerance {allowed:g}"
             if one.quiet and passed:
                 reason = (
                     f"{_label(one)} is at most {allowed:g} worse than champion (version {version})"

@@ -126,7 +126,7 @@ class Registry(ABC):
         if found:
             raise OperationError(f"{self.name}: several digests begin with {name}: give more of it")
         raise OperationError(
-            f"{self.place} has no version {name} of {self.name}. To list the versions, type: "
+            f"{self.place} has no version {name} of {self.name}. To list the versions, run: "
             f"kedro mlops champion --env {self.env} --history"
         )
 
@@ -211,7 +211,7 @@ def locked_by(holder: Holder, name: str, env: str) -> LockedError:
     """Return the error that names the lock's holder and how to clear the lock if it has died."""
     return LockedError(
         f"{name} is being changed by {holder}. Nothing was changed. Try again when that is done; "
-        f"if that process has died, type: kedro mlops promote --env {env} --clear-lock"
+        f"if that process has died, run: kedro mlops promote --env {env} --clear-lock"
     )
 
 

@@ -27,7 +27,7 @@ def refuse_other_model(folder: Path, verdict: Mapping[str, Any]) -> None:
     """
     if not (folder / "MLmodel").is_file():
         raise OperationError(
-            f"{folder} holds no model: no run has made one here. Type: kedro run. One of its nodes "
+            f"{folder} holds no model: no run has made one here. Run: kedro run. One of its nodes "
             "must return the entry that mlops.yml names as tracking.model"
         )
     judged = verdict.get("digest")
@@ -116,5 +116,5 @@ def refuse_stale_metrics(
         raise RefusedError(
             f"The gate has judged the model {str(judged)[:12]}, but the last complete run that "
             f"made {', '.join(stale)} had another one: a later run was interrupted. Nothing was "
-            "registered. Type: kedro run"
+            "registered. Run: kedro run"
         )

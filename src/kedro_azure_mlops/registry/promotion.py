@@ -183,7 +183,7 @@ def _previous(registry: Registry, champion: Version, versions: list[Version]) ->
     number = previous_champion(versions, champion.number)
     if number is None:
         raise RefusedError(
-            f"No champion of {registry.env} is recorded before {champion}. To list them, type: "
+            f"No champion of {registry.env} is recorded before {champion}. To list them, run: "
             f"kedro mlops champion --env {registry.env} --history"
         )
     return registry.version(number)

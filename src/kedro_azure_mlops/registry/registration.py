@@ -92,7 +92,7 @@ def read_last_run(
         refuse_unknown_entry(catalog, config.gate.decision, "gate.decision")
         if missing := [name for name in required if not catalog.exists(name)]:
             raise OperationError(
-                f"The last run has not written {', '.join(missing)}. Type: kedro run --env {env}"
+                f"The last run has not written {', '.join(missing)}. Run: kedro run --env {env}"
             )
         model = model_entry(catalog, config.tracking.model)
         metrics = measured(catalog, _outputs_of_run(), config)
@@ -137,7 +137,7 @@ def read_decision(root: Path, env: str, champion: Callable[[], Version | None]) 
         decision = config.gate.decision
         refuse_unknown_entry(catalog, decision, "gate.decision")
         if decision and not catalog.exists(decision):
-            raise OperationError(f"no run has reached the gate yet. Type: kedro run --env {env}")
+            raise OperationError(f"no run has reached the gate yet. Run: kedro run --env {env}")
         model = config.tracking.model
         judged_model = None
         if model:
@@ -356,7 +356,7 @@ def _decision(
     if decision.get("model") != config.model_name:
         raise OperationError(
             f"The last run was for {decision.get('model')}, not {config.model_name}.",
-            next=f"give its --env, or type: kedro run --env {env}",
+            next=f"give its --env, or run: kedro run --env {env}",
         )
     return decision
 
@@ -389,7 +389,9 @@ def _refuse_job_without_model(job: "CloudJob", env: str) -> None:
 
     see = f"kedro mlops submit --env {env} --job {job.name}"
     if job.tags.get("env", env) != env:
-        raise OperationError(f"The job {job.name} was sent with --env {job.tags['env']}: use that.")
+        raise OperationError(
+            f"The job {job.name} was submitted with --env {job.tags['env']}: use that environment."
+        )
     if not job.ended:
         raise OperationError(f"The job {job.name} is {job.status}. Wait for it: {see}")
     if job.status != COMPLETED:

@@ -1,8 +1,8 @@
 """Record answers without delaying them: time, request, latency, columns.
 
-A server puts the columns of a request into a bounded queue; a thread writes them once a second in
-the format of ``kedro_azure_mlops.serve.parts``. Rows that do not fit into the queue or onto the
-disk are dropped and counted. ``kedro mlops monitor`` reads the files.
+A server puts the columns of a request into a bounded queue; a thread writes them every 0.8 seconds
+(see ``SECONDS``) in the format of ``kedro_azure_mlops.serve.parts``. Rows that do not fit into the
+queue or onto the disk are dropped and counted. ``kedro mlops monitor`` reads the files.
 
 Environment variables configure a server; ``kedro mlops serve`` sets them from ``recording`` in
 ``mlops.yml``: ``RECORD_FOLDER`` switches recording on; ``RECORD_SHARE``,
@@ -177,7 +177,7 @@ class Recorder:
             ) from error
 
     def start(self) -> None:
-        """Compact the leftovers of dead processes, and start to write once a second."""
+        """Compact the leftovers of dead processes, and start to write every ``SECONDS``."""
         self.flush()
         self._compact()
         self._thread = threading.Thread(target=self._run, name="recorder", daemon=True)

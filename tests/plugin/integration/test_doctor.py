@@ -1,4 +1,4 @@
-"""The command reports faults, and none once they are fixed."""
+"""The command reports problems, and none once they are fixed."""
 
 import shutil
 import subprocess
@@ -21,7 +21,7 @@ PLUGIN_PIN = f"kedro-azure-mlops==0.2.0 --hash=sha256:{'0' * 64}"
 def healthy(
     cloud_project: Project, azure: StandIn, mlops: Command, monkeypatch: pytest.MonkeyPatch
 ) -> Project:
-    """A project without faults: committed, installed as locked, provisioned."""
+    """A project without problems: committed, installed as locked, provisioned."""
     lock = cloud_project.path / "requirements" / "run.txt"
     lock.write_text(f"{PLUGIN_PIN}\n{lock.read_text(encoding='utf-8')}", encoding="utf-8")
     provision(azure, mlops)
@@ -34,19 +34,19 @@ def healthy(
     return cloud_project
 
 
-def faults(result: Result) -> list[str]:
+def problems(result: Result) -> list[str]:
     lines = result.out.splitlines()
-    messages = [line.removeprefix("  FAULT  ") for line in lines if line.startswith("  FAULT")]
+    messages = [line.removeprefix("  PROBLEM  ") for line in lines if line.startswith("  PROBLEM")]
     assert result.status == (1 if messages else 0)
-    count = f"{len(messages) or 'no'} fault{'' if len(messages) == 1 else 's'}"
+    count = f"{len(messages) or 'no'} problem{'' if len(messages) == 1 else 's'}"
     assert lines[-1] == f"doctor: {count}"
     return messages
 
 
-def test_a_healthy_project_has_no_faults(healthy: Project, mlops: Command):
+def test_a_healthy_project_has_no_problems(healthy: Project, mlops: Command):
     result = mlops("doctor", "--env", "dev")
 
-    assert faults(result) == []
+    assert problems(result) == []
     for text in (
         "Python 3.",
         "git: commit",
@@ -72,7 +72,7 @@ def test_the_doctor_changes_nothing(healthy: Project, azure: StandIn, mlops: Com
 
 
 def test_all_environments_are_checked(healthy: Project, mlops: Command):
-    messages = faults(mlops("doctor"))
+    messages = problems(mlops("doctor"))
 
     assert len(messages) == 2
     for text, env in zip(messages, ("prod", "stage"), strict=True):
@@ -83,12 +83,12 @@ def test_all_environments_are_checked(healthy: Project, mlops: Command):
 def test_without_environments_base_is_checked_once(healthy: Project, mlops: Command):
     for folder in (healthy.path / CONFIGURATION).glob("[!b]*/"):
         shutil.rmtree(folder)
-    assert not any("mlops.yml" in one for one in faults(mlops("doctor")))
-    assert not any("mlops.yml" in one for one in faults(mlops("doctor", "--env", "base")))
+    assert not any("mlops.yml" in one for one in problems(mlops("doctor")))
+    assert not any("mlops.yml" in one for one in problems(mlops("doctor", "--env", "base")))
     file = healthy.path / CONFIGURATION / "base/mlops.yml"
     file.write_text(file.read_text(encoding="utf-8") + "tracing: {}\n", encoding="utf-8")
     for command in (["doctor"], ["doctor", "--env", "base"]):
-        (message,) = [one for one in faults(mlops(*command)) if "mlops.yml" in one]
+        (message,) = [one for one in problems(mlops(*command)) if "mlops.yml" in one]
         assert "unknown key 'tracing'" in message
 
 
@@ -98,7 +98,7 @@ def test_each_environments_configuration_is_compiled(
     healthy.configure("prod", "azureml.yml", "computes: cpu\n")
     azure.forget()
 
-    messages = faults(mlops("doctor", "--env", "prod"))
+    messages = problems(mlops("doctor", "--env", "prod"))
 
     assert len(messages) == 1
     assert "conf/prod/azureml.yml" in messages[0]
@@ -111,7 +111,7 @@ def test_an_unknown_environment_is_refused(healthy: Project, mlops: Command):
     assert result.status == 2
 
 
-def test_a_missing_sign_in_is_a_fault(
+def test_a_missing_sign_in_is_a_problem(
     healthy: Project, azure: StandIn, mlops: Command, monkeypatch, tmp_path
 ):
     for name in azure.environment:
@@ -120,22 +120,22 @@ def test_a_missing_sign_in_is_a_fault(
     git.mkdir()
     monkeypatch.setenv("PATH", str(git))  # no az, azd or pwsh, and no git
 
-    messages = faults(mlops("doctor", "--env", "dev"))
+    messages = problems(mlops("doctor", "--env", "dev"))
 
     assert "git is not installed" in messages[0]
-    assert "You are not signed in to Azure. Type: az login" in messages[1]
+    assert "You are not signed in to Azure. Run: az login" in messages[1]
     assert "Azure CLI not found" in messages[1]
     assert len(messages) == 2
 
 
-def test_an_incomplete_service_principal_is_a_fault(
+def test_an_incomplete_service_principal_is_a_problem(
     healthy: Project, azure: StandIn, mlops: Command, monkeypatch
 ):
     monkeypatch.delenv("AZURE_CLIENT_SECRET")
 
-    (fault,) = faults(mlops("doctor", "--env", "dev"))
+    (problem,) = problems(mlops("doctor", "--env", "dev"))
 
-    assert fault.startswith("The service principal is incomplete")
+    assert problem.startswith("The service principal is incomplete")
 
 
 def test_a_federated_token_signs_in(
@@ -145,7 +145,7 @@ def test_a_federated_token_signs_in(
     monkeypatch.delenv("AZURE_CLIENT_SECRET")
     monkeypatch.setenv("AZURE_FEDERATED_TOKEN_FILE", str(tmp_path / "token"))
 
-    assert faults(mlops("doctor", "--env", "dev")) == []
+    assert problems(mlops("doctor", "--env", "dev")) == []
 
 
 def test_inside_a_job_the_identity_of_the_job_signs_in(
@@ -160,7 +160,7 @@ def test_inside_a_job_the_identity_of_the_job_signs_in(
     for name, value in {**job_variables, **login.managed_identity(port)}.items():
         monkeypatch.setenv(name, value)
 
-    assert faults(mlops("doctor", "--env", "dev")) == []
+    assert problems(mlops("doctor", "--env", "dev")) == []
 
 
 def test_without_the_azure_extra_the_rest_is_checked(healthy: Project, mlops: Command, monkeypatch):
@@ -169,11 +169,11 @@ def test_without_the_azure_extra_the_rest_is_checked(healthy: Project, mlops: Co
     result = mlops("doctor", "--env", "dev")
 
     assert "the configuration compiles" in result.out
-    (fault,) = faults(result)
-    assert fault.startswith("azure.ai.ml is not installed here. Install the extra azure: ")
+    (problem,) = problems(result)
+    assert problem.startswith("azure.ai.ml is not installed here. Install the extra azure: ")
 
 
-def test_a_missing_azure_extra_is_only_a_fault_if_an_environment_is_named(
+def test_a_missing_azure_extra_is_only_a_problem_if_an_environment_is_named(
     healthy: Project, azure: StandIn, mlops: Command, monkeypatch: pytest.MonkeyPatch
 ):
     lock = "azure-ai-ml==1.35.0 \\\n    --hash=sha256:" + "0" * 64
@@ -185,85 +185,86 @@ def test_a_missing_azure_extra_is_only_a_fault_if_an_environment_is_named(
 
     result = mlops("doctor")
 
-    assert faults(result) == []
+    assert problems(result) == []
     assert (
-        "  note   requirements/azure.txt: azure-ai-ml is not installed; it is needed" in result.out
+        "  note     requirements/azure.txt: azure-ai-ml is not installed; it is needed"
+        in result.out
     )
-    assert "Azure\n  note   not checked: azure-ai-ml is not installed" in result.out
+    assert "Azure\n  note     not checked: azure-ai-ml is not installed" in result.out
     assert "make azure" in result.out
     assert azure.requests == []
-    messages = faults(mlops("doctor", "--env", "dev"))
+    messages = problems(mlops("doctor", "--env", "dev"))
     assert len(messages) == 2
     assert "azure-ai-ml is missing" in messages[0]
     assert messages[1].startswith("azure.ai.ml is not installed here")
 
 
-def test_an_installed_but_broken_azure_client_is_a_fault(
+def test_an_installed_but_broken_azure_client_is_a_problem(
     healthy: Project, mlops: Command, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setitem(sys.modules, "azure.identity", None)
 
-    (fault,) = faults(mlops("doctor"))
+    (problem,) = problems(mlops("doctor"))
 
-    assert fault.startswith("azure.identity is not installed here")
+    assert problem.startswith("azure.identity is not installed here")
 
 
-def test_an_unknown_workspace_is_a_fault(healthy: Project, mlops: Command, monkeypatch):
+def test_an_unknown_workspace_is_a_problem(healthy: Project, mlops: Command, monkeypatch):
     monkeypatch.delenv("AZURE_SUBSCRIPTION_ID")
 
-    (fault,) = faults(mlops("doctor", "--env", "dev"))
+    (problem,) = problems(mlops("doctor", "--env", "dev"))
 
-    assert "The workspace of dev is not known: there is no subscription_id" in fault
+    assert "The workspace of dev is not known: there is no subscription_id" in problem
 
 
-def test_a_forbidden_workspace_is_a_fault(healthy: Project, azure: StandIn, mlops: Command):
+def test_a_forbidden_workspace_is_a_problem(healthy: Project, azure: StandIn, mlops: Command):
     azure.fail("GET", f"/workspaces/{azure.workspace}$", 403)
 
-    (fault,) = faults(mlops("doctor", "--env", "dev"))
+    (problem,) = problems(mlops("doctor", "--env", "dev"))
 
-    assert f"looking for the workspace {azure.workspace}: You do not have permission" in fault
+    assert f"looking for the workspace {azure.workspace}: You do not have permission" in problem
 
 
-def test_a_missing_network_is_a_fault(healthy: Project, azure: StandIn, mlops: Command):
+def test_a_missing_network_is_a_problem(healthy: Project, azure: StandIn, mlops: Command):
     azure.drop("GET", "^management", times=100)
 
-    (fault,) = faults(mlops("doctor", "--env", "dev"))
+    (problem,) = problems(mlops("doctor", "--env", "dev"))
 
-    assert "Azure could not be reached, or the connection broke" in fault
+    assert "Azure could not be reached, or the connection broke" in problem
 
 
-def test_a_missing_compute_is_a_fault(healthy: Project, azure: StandIn, mlops: Command):
+def test_a_missing_compute_is_a_problem(healthy: Project, azure: StandIn, mlops: Command):
     (id,) = [id for id in azure.resources if id.endswith("/computes/cpu-cluster")]
     del azure.resources[id]
 
-    (fault,) = faults(mlops("doctor", "--env", "dev"))
+    (problem,) = problems(mlops("doctor", "--env", "dev"))
 
-    assert fault.endswith("Create it: kedro mlops provision --env dev")
+    assert problem.endswith("Create it: kedro mlops provision --env dev")
     mlops("provision")
-    assert faults(mlops("doctor", "--env", "dev")) == []
+    assert problems(mlops("doctor", "--env", "dev")) == []
 
 
-def test_a_quota_that_is_too_small_is_a_fault(healthy: Project, azure: StandIn, mlops: Command):
+def test_a_quota_that_is_too_small_is_a_problem(healthy: Project, azure: StandIn, mlops: Command):
     azure.quota["Standard DSv2 Family Cluster Dedicated vCPUs"] = 3
 
-    (fault,) = faults(mlops("doctor", "--env", "dev"))
+    (problem,) = problems(mlops("doctor", "--env", "dev"))
 
-    assert "Standard_DS3_v2 has 4 cores, and the quota Standard DSv2 Family" in fault
+    assert "Standard_DS3_v2 has 4 cores, and the quota Standard DSv2 Family" in problem
 
 
-def test_a_size_that_the_region_lacks_is_a_fault(healthy: Project, azure: StandIn, mlops: Command):
+def test_a_size_that_the_region_lacks_is_a_problem(healthy: Project, mlops: Command):
     configure(healthy, "clusters: {huge: {size: Standard_M9}}\n")
 
-    (fault,) = faults(mlops("doctor", "--env", "dev"))
+    (problem,) = problems(mlops("doctor", "--env", "dev"))
 
-    assert "there is no Standard_M9 in this region" in fault
+    assert "there is no Standard_M9 in this region" in problem
 
 
-def test_jobs_that_would_not_install_the_plugin_are_a_fault(healthy: Project, mlops: Command):
+def test_jobs_that_would_not_install_the_plugin_are_a_problem(healthy: Project, mlops: Command):
     lock = healthy.path / "requirements" / "run.txt"
     text = lock.read_text(encoding="utf-8")
     lock.write_text(text.replace(PLUGIN_PIN, f"# {PLUGIN_PIN}"), encoding="utf-8")
-    assert faults(mlops("doctor", "--env", "dev")) == [
+    assert problems(mlops("doctor", "--env", "dev")) == [
         "jobs would not install kedro-azure-mlops, so none could run. Add "
         "kedro-azure-mlops[azure] to requirements/run.txt or requirements/job.txt "
         "(environment.locks in azureml.yml)"
@@ -274,23 +275,23 @@ def test_jobs_that_would_not_install_the_plugin_are_a_fault(healthy: Project, ml
     assert "would not install" not in mlops("doctor", "--env", "dev").out
 
 
-def test_an_unknown_key_and_a_scorer_that_cannot_be_imported_are_faults(
+def test_an_unknown_key_and_a_scorer_that_cannot_be_imported_are_problems(
     healthy: Project, mlops: Command
 ):
     healthy.configure("dev", "mlops.yml", "registri: {}\n")
-    (fault,) = [text for text in faults(mlops("doctor", "--env", "dev")) if "mlops" in text][:1]
-    assert "unknown key 'registri'" in fault
+    (problem,) = [text for text in problems(mlops("doctor", "--env", "dev")) if "mlops" in text][:1]
+    assert "unknown key 'registri'" in problem
 
     healthy.configure("dev", "mlops.yml", "scorer: plant.none:load\n")
-    (fault,) = faults(mlops("doctor", "--env", "dev"))
-    assert fault.startswith("scorer: plant.none:load in mlops.yml cannot be imported: ")
+    (problem,) = problems(mlops("doctor", "--env", "dev"))
+    assert problem.startswith("scorer: plant.none:load in mlops.yml cannot be imported: ")
 
     healthy.configure("dev", "mlops.yml", "scorer: plant.nodes:nothing\n")
-    (fault,) = faults(mlops("doctor", "--env", "dev"))
-    assert fault.endswith("plant.nodes has no function nothing")
+    (problem,) = problems(mlops("doctor", "--env", "dev"))
+    assert problem.endswith("plant.nodes has no function nothing")
 
     healthy.configure("dev", "mlops.yml", "scorer: plant.nodes:clean\n")
-    assert faults(mlops("doctor", "--env", "dev")) == []
+    assert problems(mlops("doctor", "--env", "dev")) == []
 
 
 def test_outside_a_project_the_doctor_refuses_to_run(
@@ -308,17 +309,17 @@ def test_the_attached_cluster_is_checked(healthy: Project, azure: StandIn, mlops
     chosen = "deployment: {endpoint: heat, target: kubernetes, kubernetes: {compute: aks}}\n"
     healthy.configure("dev", "mlops.yml", chosen)
 
-    (fault,) = faults(mlops("doctor", "--env", "dev"))
-    assert "deployment.kubernetes.compute: there is no aks in the workspace" in fault
-    assert "az ml compute attach --type Kubernetes --name aks" in fault
+    (problem,) = problems(mlops("doctor", "--env", "dev"))
+    assert "deployment.kubernetes.compute: there is no aks in the workspace" in problem
+    assert "az ml compute attach --type Kubernetes --name aks" in problem
 
     healthy.configure("dev", "mlops.yml", chosen.replace("target: kubernetes, ", ""))
     result = mlops("doctor", "--env", "dev")
-    assert faults(result) == []
+    assert problems(result) == []
     assert "there is no aks in the workspace" in result.out, "--target would need it"
 
     azure.attach_kubernetes("aks")
     healthy.configure("dev", "mlops.yml", chosen)
     result = mlops("doctor", "--env", "dev")
-    assert faults(result) == []
+    assert problems(result) == []
     assert "the Kubernetes cluster aks is attached" in result.out

@@ -1,7 +1,7 @@
 """Data of all types pass from step to step unchanged, as in ``kedro run``.
 
 The project differs from the plugin's usual one: another package and configuration folder, a
-namespace, nested parameters, no ``mlops.yml``. Only some of its data have catalog entries.
+namespace, nested parameters, no ``mlops.yml``. Only some of its data has catalog entries.
 """
 
 import json

@@ -133,7 +133,7 @@ def test_the_printed_command_repeats_a_failed_step_with_its_parameters(
     options = ("--params", parameters, "--input", f"raw_hours={bad}")
     assert local.local(*options) == 1
     command = f"kedro mlops local --env dev {' '.join(options)} --step prepare"
-    assert f"prepare: to repeat only this step, type: {command}" in local.printed
+    assert f"prepare: to repeat only this step, run: {command}" in local.printed
     assert local.local(*options, "--step", "prepare") == 1
     assert any(line.startswith("prepare ! ") for line in local.printed)
     assert [run.info.status for run in local.runs()[-2:]] == ["FAILED", "FAILED"]

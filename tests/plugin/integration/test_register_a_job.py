@@ -195,7 +195,7 @@ def test_a_job_of_another_environment_or_of_none_is_refused(
     finally:
         tags["env"] = "dev"
     assert status == 2
-    assert f"The job {job} was sent with --env stage: use that" in err
+    assert f"The job {job} was submitted with --env stage: use that environment" in err
     status, _, err = cloud.mlops(*REGISTER, "gone")
     assert status == 2
     assert "looking for the job gone" in err

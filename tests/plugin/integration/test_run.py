@@ -76,7 +76,7 @@ def test_a_worse_model_is_registered_but_does_not_become_champion(project: Proje
     assert champion(project) == "1"
     refused = project.client().get_model_version(NAME, "2")
     assert refused.tags["gate"] == "refused"
-    assert "against" in refused.tags["gate.reasons"]
+    assert "champion (version 1)" in refused.tags["gate.reasons"]
     project.run(model=OTHER)
     assert champion(project) == "3"
     assert project.gate()["champion_version"] == "1"

@@ -74,9 +74,9 @@ def test_a_step_that_is_retried_keeps_the_records_of_both_attempts(
     project: Project, job: Job, caplog: pytest.LogCaptureFixture
 ) -> None:
     project.run("prepare")
-    assert "keeps other values" not in caplog.text
+    assert "keeps different values" not in caplog.text
     project.run("prepare", train_fraction=0.5)
-    assert "keeps other values of train_fraction" in caplog.text
+    assert "keeps different values of train_fraction" in caplog.text
     assert "attempt_2/parameters.yml" in caplog.text
     assert job.step().data.params["train_fraction"] == "0.7"
     assert yaml.safe_load(job.text("parameters.yml"))["train_fraction"] == 0.7

@@ -1,4 +1,4 @@
-"""Each doctor check accepts a sound setup, and names the fault of a broken one and its fix."""
+"""Each doctor check accepts a sound setup, and names the problem of a broken one and its fix."""
 
 import hashlib
 import importlib.metadata
@@ -31,7 +31,7 @@ from tests.plugin.helpers import Project
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
 
 
-def fault(check: Check) -> str:
+def problem(check: Check) -> str:
     assert not check.is_ok
     return check.text
 
@@ -42,8 +42,8 @@ def test_a_supported_python_is_accepted(project: Project, version):
 
 
 @pytest.mark.parametrize("version", ["3.10.14", "3.14.0"])
-def test_an_unsupported_python_is_a_fault(project: Project, version):
-    text = fault(python_version(project.path, version))
+def test_an_unsupported_python_is_a_problem(project: Project, version):
+    text = problem(python_version(project.path, version))
 
     assert f"Python {version}, but the project requires >=3.11" in text
     assert text.endswith("(make setup)")
@@ -68,16 +68,16 @@ def test_the_commit_and_uncommitted_files_are_reported(repository: Path):
     assert dirty.text.endswith("files not committed: 1")
 
 
-def test_a_repository_without_a_commit_is_a_fault(tmp_path: Path):
+def test_a_repository_without_a_commit_is_a_problem(tmp_path: Path):
     subprocess.run(["git", "init"], cwd=tmp_path, check=True, capture_output=True)
 
-    assert "git commit" in fault(git(tmp_path)[0])
+    assert "git commit" in problem(git(tmp_path)[0])
 
 
-def test_a_missing_git_is_a_fault(tmp_path: Path, monkeypatch):
+def test_a_missing_git_is_a_problem(tmp_path: Path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
 
-    assert "git is not installed" in fault(git(tmp_path)[0])
+    assert "git is not installed" in problem(git(tmp_path)[0])
 
 
 @pytest.fixture
@@ -95,7 +95,7 @@ def test_packages_that_match_the_lock_are_accepted(locked_project: Path):
 
 
 def test_packages_that_differ_from_the_lock_are_named(locked_project: Path):
-    text = fault(lock(locked_project, "run", {"a": "1.0", "b": "2.0"}))
+    text = problem(lock(locked_project, "run", {"a": "1.0", "b": "2.0"}))
 
     assert "b 2.0, not 1.0; c is missing, not 1.0; d is missing, not 1.0 and 1 more" in text
     assert text.endswith("(make setup)")
@@ -126,10 +126,10 @@ def test_the_azure_packages_may_be_missing(tmp_path: Path):
     ],
     ids=["different version", "different client", "half installed", "required"],
 )
-def test_azure_packages_that_differ_from_the_lock_are_a_fault(
+def test_azure_packages_that_differ_from_the_lock_are_a_problem(
     installed: dict[str, str], may_lack: bool, tmp_path: Path
 ):
-    text = fault(lock(azure_lock(tmp_path), "azure", installed, may_lack=may_lack))
+    text = problem(lock(azure_lock(tmp_path), "azure", installed, may_lack=may_lack))
 
     assert "requirements/azure.txt differs from the installed packages" in text
 
@@ -140,7 +140,7 @@ def test_links_must_not_point_out_of_the_project(project: Project, tmp_path: Pat
 
     (tmp_path / "outside.txt").write_text("secret", encoding="utf-8")
     (project.path / "src" / "leaves").symlink_to(tmp_path / "outside.txt")
-    assert "src/leaves is a link that points out of the project" in fault(snapshot(project.path))
+    assert "src/leaves is a link that points out of the project" in problem(snapshot(project.path))
 
 
 def test_a_valid_configuration_compiles(project: Project):
@@ -149,10 +149,10 @@ def test_a_valid_configuration_compiles(project: Project):
     )
 
 
-def test_a_configuration_that_does_not_compile_is_a_fault(project: Project):
+def test_a_configuration_that_does_not_compile_is_a_problem(project: Project):
     project.configure("stage", "azureml.yml", "steps: {fit: {nodes: [nothing]}}\n")
 
-    assert "there is no node nothing" in fault(compiles(project.path, "stage"))
+    assert "there is no node nothing" in problem(compiles(project.path, "stage"))
     assert compiles(project.path, "dev").is_ok
 
 
@@ -164,8 +164,8 @@ def test_a_clock_within_the_tolerance_is_accepted(minutes):
 @pytest.mark.parametrize(
     ("minutes", "message"), [(-7, "7 minutes behind Azure's"), (90, "90 minutes ahead of Azure's")]
 )
-def test_a_wrong_clock_is_a_fault(minutes, message):
-    assert message in fault(clock(format_datetime(NOW), NOW + timedelta(minutes=minutes)))
+def test_a_wrong_clock_is_a_problem(minutes, message):
+    assert message in problem(clock(format_datetime(NOW), NOW + timedelta(minutes=minutes)))
 
 
 CLUSTER = Cluster(size="Standard_DS3_v2", max_instances=4)
@@ -185,8 +185,8 @@ def test_a_quota_for_some_instances_is_reported():
 
 
 @pytest.mark.parametrize("limits", [{"DSv2": (3, 0), "all": (100, 0)}, {"all": (0, 0)}])
-def test_a_quota_for_no_instance_is_a_fault(limits):
-    text = fault(quota("cpu", CLUSTER, 4, limits))
+def test_a_quota_for_no_instance_is_a_problem(limits):
+    text = problem(quota("cpu", CLUSTER, 4, limits))
 
     assert "cannot start: Standard_DS3_v2 has 4 cores" in text
     assert "ask for more" in text
@@ -213,29 +213,29 @@ def test_a_plugin_that_kedro_loads_is_accepted():
 
     assert check.is_ok
     assert check.text.startswith(f"{PLUGIN} ")
-    assert plugin_faults(importlib.metadata.entry_points()) == []  # the installed plugin
+    assert plugin_problems(importlib.metadata.entry_points()) == []  # the installed plugin
 
 
-def plugin_faults(known: EntryPoints) -> list[str]:
+def plugin_problems(known: EntryPoints) -> list[str]:
     return [check.text for check in plugin(known) if not check.is_ok]
 
 
-def test_a_plugin_that_is_not_registered_is_a_fault():
-    (text,) = plugin_faults(EntryPoints(entry_points().select(group="kedro.hooks")))
+def test_a_plugin_that_is_not_registered_is_a_problem():
+    (text,) = plugin_problems(EntryPoints(entry_points().select(group="kedro.hooks")))
 
     assert "is not registered under kedro.project_commands" in text
 
 
-def test_a_plugin_that_cannot_be_imported_is_a_fault():
-    (text,) = plugin_faults(entry_points(hooks="kedro_azure_mlops.none:hooks"))
+def test_a_plugin_that_cannot_be_imported_is_a_problem():
+    (text,) = plugin_problems(entry_points(hooks="kedro_azure_mlops.none:hooks"))
 
     assert "Kedro cannot load kedro_azure_mlops.none:hooks (kedro.hooks)" in text
 
 
-def test_hooks_that_the_project_disables_are_a_fault(monkeypatch):
+def test_hooks_that_the_project_disables_are_a_problem(monkeypatch):
     monkeypatch.setattr(checks, "settings", SimpleNamespace(DISABLE_HOOKS_FOR_PLUGINS=(PLUGIN,)))
 
-    (text,) = plugin_faults(entry_points())
+    (text,) = plugin_problems(entry_points())
 
     assert "DISABLE_HOOKS_FOR_PLUGINS" in text
 
@@ -260,29 +260,31 @@ def test_a_wheel_that_matches_the_lock_is_accepted(project_with_wheel: Path):
     ]
 
 
-def test_a_changed_wheel_is_a_fault(project_with_wheel: Path):
+def test_a_changed_wheel_is_a_problem(project_with_wheel: Path):
     (project_with_wheel / "wheels/kedro_azure_mlops-1.0-py3-none-any.whl").write_bytes(b"other")
 
     (check,) = wheels(project_with_wheel)
 
-    assert "kedro_azure_mlops-1.0-py3-none-any.whl is not the wheel that the locks" in fault(check)
+    assert "kedro_azure_mlops-1.0-py3-none-any.whl is not the wheel that the locks" in problem(
+        check
+    )
 
 
-def test_a_wheel_of_a_different_version_is_a_fault(project_with_wheel: Path):
+def test_a_wheel_of_a_different_version_is_a_problem(project_with_wheel: Path):
     (project_with_wheel / "wheels/kedro_azure_mlops-1.0-py3-none-any.whl").rename(
         project_with_wheel / "wheels/kedro_azure_mlops-0.9-py3-none-any.whl"
     )
 
     (check,) = wheels(project_with_wheel)
 
-    assert f"requirements/run.txt names {PLUGIN}==1.0, but wheels/ has only 0.9" in fault(check)
+    assert f"requirements/run.txt names {PLUGIN}==1.0, but wheels/ has only 0.9" in problem(check)
 
 
-def test_a_missing_wheel_is_a_fault(project_with_wheel: Path):
+def test_a_missing_wheel_is_a_problem(project_with_wheel: Path):
     (project_with_wheel / "wheels/kedro_azure_mlops-1.0-py3-none-any.whl").unlink()
 
     (check,) = wheels(project_with_wheel)
-    assert "but wheels/ has no wheel for it. Restore the wheel (git checkout" in fault(check)
+    assert "but wheels/ has no wheel for it. Restore the wheel (git checkout" in problem(check)
 
     # without find-links the wheel comes from an index
     (project_with_wheel / "pyproject.toml").write_text("", encoding="utf-8")
@@ -297,6 +299,6 @@ def test_a_missing_wheel_is_a_fault(project_with_wheel: Path):
         ("json", "json has no function (write pkg.mod:f)"),
     ],
 )
-def test_a_scorer_that_cannot_be_imported_is_a_fault(name, message):
-    assert message in fault(scorer(name))
+def test_a_scorer_that_cannot_be_imported_is_a_problem(name, message):
+    assert message in problem(scorer(name))
     assert scorer("json:loads").is_ok

@@ -712,7 +712,7 @@ def test_files_of_another_model_are_skipped_and_noted(
     assert served_rows.rows["request_id"].tolist() == ["ours", "ours"]
     (note,) = served_rows.notes
     assert note.endswith(
-        f"{recorder._name}-0001.jsonl: its rows are from a model with other columns."
+        f"{recorder._name}-0001.jsonl: its rows are from a model with different columns."
     )
     assert served_rows.left_out == []
 

@@ -89,8 +89,8 @@ def plain(text: str) -> str:
 
 def print_everything() -> None:
     """Print every form of output that a command can have."""
-    narrate = prefixed_printer("deploy")
-    narrate(SENTENCE)
+    say = prefixed_printer("deploy")
+    say(SENTENCE)
     show(f"  ok     {SENTENCE}")
     show_table([("nightly", "enabled", SENTENCE), ("w", "disabled", "each day")])
     show_error("deploy", OperationError(SENTENCE, where="dev/mlops.yml", next=COMMAND))
@@ -134,7 +134,7 @@ def test_a_pipe_gets_unbroken_lines(screens: Callable[..., tuple[Screen, Screen]
 @pytest.mark.parametrize(
     "text",
     [
-        f"to repeat it, type: {COMMAND}",
+        f"to repeat it, run: {COMMAND}",
         f"it can be undone: `{COMMAND}` does it",
         "see /a/path/with-hyphens/that-is/very/long/and/has/no/end/at/all/anywhere/here.yml",
     ],
@@ -152,10 +152,10 @@ def test_a_multi_line_command_is_unchanged() -> None:
 
 
 def test_continuation_lines_are_indented_to_their_column() -> None:
-    first, *others = fit(f"  FAULT  {SENTENCE}", 80).splitlines()
-    assert first.startswith("  FAULT  The")
+    first, *others = fit(f"  PROBLEM  {SENTENCE}", 80).splitlines()
+    assert first.startswith("  PROBLEM  The")
     assert others
-    assert all(line.startswith(" " * 9) and line[9] != " " for line in others)
+    assert all(line.startswith(" " * 11) and line[11] != " " for line in others)
 
 
 def test_a_terminal_shows_the_name_of_a_node_and_a_pipe_the_full_line(
@@ -363,7 +363,7 @@ def test_an_error_has_a_message_a_location_and_a_next_step() -> None:
     [
         ("one thing is wrong", ["one thing is wrong"]),
         (
-            "no run has reached the gate yet. Type: kedro run --env dev",
+            "no run has reached the gate yet. Run: kedro run --env dev",
             ["no run has reached the gate yet.", "next: kedro run --env dev"],
         ),
         (
@@ -520,7 +520,7 @@ def test_the_help_fits_80_columns_and_shows_the_groups_in_order_of_use(
     lines = capsys.readouterr().out.splitlines()
     assert max(map(len, lines)) <= 80
     titles = [line.rstrip(":") for line in lines if line.rstrip(":") in GROUPS]
-    assert titles == ["Start", "Run on Azure", "Models", "Serve", "Watch", "Update"]
+    assert titles == ["Start", "Run on Azure", "Models", "Serve", "Monitor", "Update"]
     shown = [line.split()[0] for line in lines if re.match(r"  [a-z]+ {2,}\S", line)]
     assert shown == list(COMMANDS)
 

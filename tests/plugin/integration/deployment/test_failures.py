@@ -360,5 +360,5 @@ def test_unreadable_headers_and_errors_under_traffic_are_rolled_back(
     monkeypatch.setattr("kedro_azure_mlops.deploy.rollout.refuse_no_answer", fault)
     answer = served.deploy()
     assert answer.status == 2
-    assert "was rolled back after an error, TypeError: of a client" in answer.err
+    assert "was rolled back after an error: TypeError: of a client" in answer.err
     assert served.state == before

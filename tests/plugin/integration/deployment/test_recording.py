@@ -245,6 +245,6 @@ def test_answers_of_a_model_with_other_columns_are_counted(site: Site, azure: St
 
     assert messages == [
         "2 rows that heat answered since 2026-11-29 10:00 UTC",
-        "left out: 1 belong to a model with other columns, or cannot be read",
+        "left out: 1 belong to a model with different columns, or cannot be read",
     ]
     assert len(rows) == 1  # same unit and time, so one row
