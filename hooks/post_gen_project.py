@@ -24,7 +24,7 @@ CONDITIONAL_FOLDERS = (
     "operation/configuration/spark",
     f"src/{CONTEXT['package_name']}/pipelines/score",
 )
-LATER = """Updates need the template's URL and commit. Once they are known, type:
+LATER = """Updates need the template's URL and commit. Once they are known, run:
 kedro mlops update --link URL --to TAG"""
 COMMIT = "git init && git add --all --force && git commit --message 'Render the template'"
 
@@ -161,7 +161,7 @@ def record_and_commit() -> list[str]:
     try:
         commit()
     except (GitError, OSError) as error:
-        missing.append(f"There is no first commit: {error}. Later, type:\n{COMMIT}")
+        missing.append(f"The initial commit was not created: {error}. Later, run:\n{COMMIT}")
     return missing
 
 
@@ -190,7 +190,7 @@ def main() -> None:
     elif is_temporary():
         missing = []
     else:
-        missing = [f"The first commit is up to you. In the project, type:\n{COMMIT}"]
+        missing = [f"Create the initial commit yourself. In the project, run:\n{COMMIT}"]
     print(
         f"""
 The project is ready. Next:

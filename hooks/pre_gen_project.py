@@ -82,6 +82,26 @@ DEPENDENCIES = set(
     xdist yaml yamllint yarl zipp zizmor""".split()
 )
 
+# Other commands of the virtual environment: the project's command, named by the slug, would replace
+# them.
+SCRIPTS = set(
+    """activate azmlinfsrv cffi-gen-src chardetect check-added-large-files check-ast
+    check-builtin-literals check-case-conflict check-docstring-first
+    check-executables-have-shebangs check-json check-merge-conflict
+    check-shebang-scripts-are-executable check-symlinks check-toml check-vcs-permalinks
+    check-xml check-yaml coverage3 deactivate debug-statement-hook debugpy debugpy-adapter
+    destroyed-symlinks detect-aws-credentials detect-private-key detect-secrets-hook doesitcache
+    double-quote-string-fixer end-of-file-fixer f2py file-contents-sorter fix-byte-order-marker
+    forbid-new-submodules gunicornc httpx identify-cli ipython3 jlpm jupyter-dejavu
+    jupyter-events jupyter-execute jupyter-kernel jupyter-kernelspec jupyter-lab
+    jupyter-labextension jupyter-labhub jupyter-migrate jupyter-nbconvert jupyter-run
+    jupyter-server jupyter-troubleshoot jupyter-trust mako-render mixed-line-ending
+    name-tests-test no-commit-to-branch normalizer numpy-config opentelemetry-bootstrap
+    opentelemetry-instrument pip3 pre-commit-hooks-removed pretty-format-json pybabel pyftmerge
+    pyftsubset pygmentize pygrun pyproject-build python python3 pythonw requirements-txt-fixer
+    shellcheck sort-simple-yaml sqlformat trailing-whitespace-fixer ttx wsdump""".split()
+)
+
 LAYOUT = set(
     """azure_pipelines build conf configuration data dist docs execution mlartifacts mlruns
     monitoring notebooks operation requirements src tests tools wheels""".split()
@@ -98,7 +118,7 @@ def fault_of_encoding(answer: str) -> str | None:
     elif encoding != "utf-8" and as_typed(answer) != answer:
         fault = f"looks like UTF-8 that was decoded as {encoding}"
     return fault and (
-        f"{fault}: this locale, or the terminal, is not UTF-8. Type first: export LC_ALL=C.UTF-8"
+        f"{fault}: this locale, or the terminal, is not UTF-8. Run first: export LC_ALL=C.UTF-8"
     )
 
 
@@ -149,6 +169,8 @@ def faults_of_slug(slug: str) -> Iterator[str]:
         yield "is a device name on Windows, which cannot have such a folder"
     if slug.casefold().replace("-", "_") in DEPENDENCIES:
         yield "is the name of a package that the project installs"
+    if slug.casefold() in SCRIPTS:
+        yield "is the name of a command in the project's virtual environment"
 
 
 def faults_of_package(package: str) -> Iterator[str]:
@@ -254,7 +276,12 @@ def fault_of_folder() -> str | None:
 
 
 def retry_command() -> str:
-    """Return a line that renders with the good answers kept and the bad ones corrected."""
+    """Return a line that renders, or updates, with the bad answers corrected."""
+    if update := os.environ.get("KEDRO_MLOPS_UPDATE"):
+        words, given = json.loads(update)["command"], json.loads(update)["answers"]
+        given |= {key: corrected(key) for key in ANSWERS if faults_of(key, ANSWERS[key])}
+        words += [word for pair in given.items() for word in ("--answer", "=".join(pair))]
+        return quoted(words)
     # Not every caller passes the output folder (cruft does not), but the hook runs inside it.
     command = ["cookiecutter", "--no-input", "--output-dir", os.path.dirname(os.getcwd())]
     if os.listdir():
@@ -263,6 +290,11 @@ def retry_command() -> str:
         command += ["--checkout", CONTEXT["_checkout"]]
     command.append(CONTEXT.get("_template") or "TEMPLATE")
     command += [f"{key}={corrected(key)}" for key in ANSWERS]
+    return quoted(command)
+
+
+def quoted(command: list[str]) -> str:
+    """Return a command quoted for the user's shell."""
     return subprocess.list2cmdline(command) if os.name == "nt" else shlex.join(command)
 
 

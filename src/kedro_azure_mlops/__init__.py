@@ -58,6 +58,7 @@ _PUBLIC = {
     "explain_rows": "explain",
     "write_bundle": "serve.bundle",
     "monitor_model": "monitor.look",
+    "nothing_to_monitor": "monitor.look",
     "MonitorReport": "monitor.result",
     "read_served": "monitor.served",
     "ServedRows": "monitor.served",

@@ -9,7 +9,9 @@ import os
 import re
 import subprocess
 import sys
+import sysconfig
 from collections.abc import Callable
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -218,6 +220,8 @@ FAULTS = {
     "short_slug": ("project_slug", "ab", "shorter than 3"),
     "long_slug": ("project_slug", "s" * 61, "61 characters, but at most 60 are allowed"),
     "slug_of_dependency": ("project_slug", "scikit-learn", "package that the project installs"),
+    "slug_of_python": ("project_slug", "python", "a command in the project's virtual"),
+    "slug_of_script": ("project_slug", "activate", "a command in the project's virtual"),
     "empty_name": ("project_name", "", "is empty"),
     "blank_author": ("author_name", "  ", "is empty"),
     "trailing_space": ("description", "ends so ", "space"),
@@ -304,6 +308,21 @@ class TestFaults:
             modules = {imported_as.get(name, name) for name in modules}
             assert modules <= read_hook_words("DEPENDENCIES"), requirements.name
 
+    def test_reserved_names_include_the_commands_of_locked_packages(self) -> None:
+        locks = (ROOT / PROJECT / "requirements").glob("*.txt")
+        text = "".join(lock.read_text(encoding="utf-8") for lock in locks)
+        locked = set(re.findall(r"^([\w.-]+)==", text, re.MULTILINE))
+        commands = {
+            point.name
+            for one in metadata.distributions(path=[sysconfig.get_path("purelib")])
+            if one.name.lower().replace("_", "-") in locked
+            for point in one.entry_points.select(group="console_scripts")
+        }
+        slugs = {name for name in commands if re.fullmatch(r"[a-z][a-z0-9]{2,}(-[a-z0-9]+)*", name)}
+        assert {"kedro", "normalizer"} <= slugs
+        scripts, packages = read_hook_words("SCRIPTS"), read_hook_words("DEPENDENCIES")
+        assert {name for name in slugs - scripts if name.replace("-", "_") not in packages} == set()
+
     def test_reserved_names_include_modules_of_other_python_versions(self) -> None:
         """The hook's own list must not depend on the Python that runs it."""
         removed_or_new = {
@@ -388,7 +407,7 @@ class TestLocale:
         (fault,) = (line for line in attempt.printed.splitlines() if line.startswith("  - "))
         assert fault.startswith("  - project_name ")
         assert words in fault
-        assert "is not UTF-8. Type first: export LC_ALL=C.UTF-8" in fault
+        assert "is not UTF-8. Run first: export LC_ALL=C.UTF-8" in fault
         assert "control character" not in fault
         assert not (attempt.output / "mine").exists()
         assert f"project_name={TYPED}" in attempt.retry

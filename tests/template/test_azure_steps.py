@@ -299,12 +299,23 @@ class TestRetraining:
         self, jobs_of: Callable[..., list[Any]]
     ) -> None:
         (look, *_) = jobs_of("train")
-        *_, monitor, decide = look.steps
+        *_, monitor, _, decide = look.steps
         assert command_of(monitor).endswith("monitor.py --env prod --answer")
         options = '--answer --drifted "$MONITOR_DRIFTED" --quality "$MONITOR_QUALITY"'
         assert command_of(decide).endswith(f"retrain.py --env dev {options}")
         assert [step["inputs"]["azureSubscription"].rpartition("-")[2]
                 for step in (monitor, decide)] == ["prod", "dev"]  # fmt: skip
+
+    def test_keeps_the_report_of_the_monitor_if_there_is_one(
+        self, jobs_of: Callable[..., list[Any]]
+    ) -> None:
+        (look, *_) = jobs_of("train")
+        *_, report, _ = look.steps
+        assert report["publish"] == "build/monitor/prod"
+        for folder in ("build/monitor/prod", ""):
+            values = {"monitor.report": folder}
+            kept = holds(report["condition"], canceled=False, variables=values)
+            assert kept == bool(folder)  # also if monitoring failed
 
     @pytest.mark.parametrize(
         ("decided", "requested", "data_of"),

@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import tarfile
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -67,7 +68,13 @@ def test_commands_do_not_modify_the_project(project: InstalledProject) -> None:
 
 @pytest.fixture(scope="module")
 def packaged(project: InstalledProject) -> Path:
-    """The folder with the built wheel and the configuration archive."""
+    """The folder with the built wheel and the configuration archive.
+
+    An earlier build left a module that has since been deleted.
+    """
+    deleted = project.path / "build" / "lib" / "temperature_anomalies" / "deleted.py"
+    deleted.parent.mkdir(parents=True)
+    deleted.touch()
     for name in SECRETS:
         secret = project.path / "operation" / "configuration" / name
         secret.write_text("{key: abc}\n", encoding="utf-8")
@@ -85,6 +92,16 @@ def test_the_archive_contains_the_environments_but_no_secrets(packaged: Path) ->
         assert f"configuration/{env}/parameters.yml" in names
     assert not names & {f"configuration/{name}" for name in SECRETS}
     assert "configuration/local" in names, "Kedro requires this folder"
+
+
+def test_the_wheel_has_the_modules_of_the_project(
+    packaged: Path, project: InstalledProject
+) -> None:
+    (wheel,) = packaged.glob("*.whl")
+    source = project.path / "src"
+    modules = {file.relative_to(source).as_posix() for file in source.rglob("*.py")}
+    with zipfile.ZipFile(wheel) as archive:
+        assert {name for name in archive.namelist() if name.endswith(".py")} == modules
 
 
 def test_the_wheel_runs_in_another_folder(

@@ -105,7 +105,7 @@ DEFECTS = {
                            "        env:\n          ACTIONS_ALLOW_UNSECURE_COMMANDS: true\n"
                            + RESULTS, "insecure-commands"),
     "no_concurrency": ("zizmor", UPDATE,
-                       "concurrency:\n  group: template-update\n  cancel-in-progress: false\n\n",
+                       "concurrency: {group: template-update, cancel-in-progress: false}\n\n",
                        "", "concurrency-limits"),
     "actor_as_authorization": ("zizmor", UPDATE, "if: vars.TEMPLATE_UPDATE == 'on'",
                          "if: github.actor == 'dependabot[bot]'", "bot-conditions"),
@@ -357,13 +357,27 @@ class TestTraining:
 
     def test_monitors_first_unless_forced(self, project: BakedProject) -> None:
         jobs = project.yaml(".github/workflows/retrain.yml")["jobs"]
-        assert jobs["monitor"]["steps"][-1]["run"].endswith("monitor.py --env prod --answer")
+        *_, monitor, report = jobs["monitor"]["steps"]
+        assert monitor["run"].endswith("monitor.py --env prod --answer")
+        assert report["if"] == "${{ !cancelled() }}"  # also if monitoring failed
+        assert report["with"]["path"] == "build/monitor/prod"
+        assert report["with"]["if-no-files-found"] == "ignore"
         assert jobs["monitor"]["environment"] == "prod-read"  # needs no reviewer
         assert jobs["monitor"]["if"] == "${{ !inputs.force }}"
         good = "needs.monitor.outputs.quality == 'false'"
         assert jobs["train"]["if"] == f"${{{{ !cancelled() && (inputs.force || {good}) }}}}"
         inputs = {"data_of": "prod", "drifted": "${{ needs.monitor.outputs.drifted }}"}
         assert jobs["train"]["with"] == inputs
+
+    def test_that_waits_for_approval_does_not_block_the_next_monitoring(
+        self, project: BakedProject
+    ) -> None:
+        workflow = project.yaml(".github/workflows/retrain.yml")
+        assert "concurrency" not in workflow
+        groups = {name: job.get("concurrency") for name, job in workflow["jobs"].items()}
+        assert groups["train"] is None
+        for name in ("monitor", "issue"):
+            assert groups[name] == {"group": name, "cancel-in-progress": "false"}
 
     def test_trains_if_the_update_policy_allows_it(self, project: BakedProject) -> None:
         job = project.yaml(".github/workflows/train.yml")["jobs"]["train"]

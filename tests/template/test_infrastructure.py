@@ -205,6 +205,8 @@ def test_public_network_access_by_environment(original: BakedProject, env: str, 
     assert workspace["imageBuildCompute"] == (None if access == "Enabled" else "cpu-cluster")
     vault = body_of(resources, "key_vault")["properties"]
     assert vault["enablePurgeProtection"] is (None if env == "dev" else True)
+    # what `kedro mlops provision` gets by default; Azure refuses any change
+    assert vault["softDeleteRetentionInDays"] == 90
 
 
 def test_public_network_access_is_disabled_by_default(copied: BakedProject):

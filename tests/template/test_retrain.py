@@ -60,6 +60,28 @@ def test_an_empty_monitoring_output_is_rejected(project: BakedProject) -> None:
     assert "--drifted" in errors
 
 
+def test_a_finding_about_quality_alone_is_rejected(project: BakedProject) -> None:
+    status, _, errors, outputs = decide(project, "--quality", "false")
+    assert (status, outputs) == (2, "")
+    assert "--quality requires --drifted." in errors
+    status, _, errors, _ = decide(project, "--quality", "false", "--drifted", "false")
+    assert status == 0, errors
+
+
+@pytest.mark.parametrize("option", [("--no-wait",), ("--data-of", "prod")])
+def test_an_earlier_job_is_not_combined_with_options_of_a_new_one(
+    project: BakedProject, option: tuple[str, ...]
+) -> None:
+    train = (sys.executable, "operation/execution/train.py", "--env", "dev", "--job", "none")
+    refused = project.run(*train, *option)
+    assert refused.returncode == 2
+    assert "--job cannot be combined with --no-wait or --data-of." in refused.stderr
+    tried = project.run(*train)  # gets as far as Azure
+    assert tried.returncode == 2
+    assert "train: The workspace of dev is not known" in tried.stderr
+    assert "Traceback" not in tried.stderr
+
+
 def test_the_policy_can_disable_retraining(project: BakedProject) -> None:
     file = project.path / "operation/configuration/dev/mlops.yml"
     before = file.read_text(encoding="utf-8")

@@ -182,6 +182,34 @@ def test_check_reports_all_defects_together(install: Callable[..., InstalledProj
 
 
 @pytest.mark.slow
+def test_check_finds_a_secret_that_was_added_although_it_is_ignored(
+    install: Callable[..., InstalledProject],
+) -> None:
+    project = install(project_slug="forced", ci_provider="github_actions")
+    folder = "operation/configuration/local"
+    (file,) = seed(project, folder, {"credentials.yml": SECRETS["signed_address.md"] + " \n"})
+    for name, status in ((file, 0), ("src/forced/credentials_check.py", 1)):
+        checked = project.run("git", "check-ignore", "--no-index", "--quiet", name)
+        assert checked.returncode == status, name
+    ignored = project.make("check")
+    assert ignored.returncode == 0, ignored.stdout
+    assert project.run("git", "add", "--force", file).returncode == 0
+    index = project.run("git", "ls-files", "--stage").stdout
+    refused = project.make("check")
+    assert refused.returncode != 0
+    assert f"{file}:1" in refused.stdout
+    assert project.run("git", "ls-files", "--stage").stdout == index
+    seed(project, "src/forced", {"blank.py": "first = 1 \n"})
+    assert project.make("fix").returncode == 0
+    assert project.read("src/forced/blank.py") == "first = 1\n"
+    assert project.read(file).endswith(" \n"), "fix does not change what git ignores"
+    (project.path / "src/forced/blank.py").unlink()
+    (project.path / file).unlink()  # its deletion is not staged
+    accepted = project.make("check")
+    assert accepted.returncode == 0, accepted.stdout
+
+
+@pytest.mark.slow
 def test_check_accepts_a_pipeline_that_kedro_creates(
     install: Callable[..., InstalledProject],
 ) -> None:

@@ -42,8 +42,9 @@ class Rule:
         if "/" not in text.rstrip("/") or "[" in text:
             return True
         segments, parts = text.strip("/").split("/"), folder.split("/")
-        depth = min(len(segments), len(parts))
-        if "**" in segments[:depth]:
+        fixed = segments.index("**") if "**" in segments else len(segments)
+        depth = min(fixed, len(parts))
+        if depth == 0:
             return True
         prefix = GitIgnoreSpecPattern("/" + "/".join(segments[:depth]))
         return prefix.match_file("/".join(parts[:depth])) is not None
@@ -59,7 +60,7 @@ class Rules:
     """
 
     def __init__(self, root: Path) -> None:
-        file = next((root / name for name in _FILES if (root / name).exists()), None)
+        file = rules_file(root)
         lines = file.read_text(encoding="utf-8-sig").splitlines() if file else []
         rules = [_rule(file, number, line) for number, line in enumerate([*lines, _ALWAYS], 1)]
         self._rules = [rule for rule in rules if rule is not None]
@@ -95,6 +96,11 @@ def _rule(file: Path | None, number: int, line: str) -> Rule | None:
             "Azure ML read in the same way: rewrite it."
         )
     return Rule(text, pattern)
+
+
+def rules_file(root: Path) -> Path | None:
+    """Return the file with the rules of a folder; None if there is none."""
+    return next((root / name for name in _FILES if (root / name).exists()), None)
 
 
 def files_to_upload(root: Path) -> list[Path]:

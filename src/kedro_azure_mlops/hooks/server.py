@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote
 
+from kedro_azure_mlops.ci import in_ci
 from kedro_azure_mlops.config import Mlops
 from kedro_azure_mlops.errors import OperationError
 from kedro_azure_mlops.hooks.databricks import (
@@ -199,6 +200,22 @@ def database_of(address: str) -> Path | None:
     return None if path in _IN_MEMORY else Path(path)
 
 
+def lost_after_ci(address: str, env: str, root: Path) -> Path | None:
+    """Return the file or folder of an address in the checkout of a CI run, which ends with the run.
+
+    None for all other addresses, outside CI, and for the environment ``local``.
+    """
+    if env == "local" or not in_ci():
+        return None
+    from mlflow.utils.file_utils import get_local_path_or_none
+
+    local = get_local_path_or_none(address) if address.startswith("file:") else None
+    path = Path(local) if local else database_of(address)
+    if path is None or not (root / path).resolve().is_relative_to(root.resolve()):
+        return None
+    return path
+
+
 def shown_address(address: str) -> str:
     """Return an address in a readable form."""
     if is_databricks(address):
@@ -247,7 +264,7 @@ def experiment_id(client: Any, name: str, folder: str | None = None) -> str:
     if found.lifecycle_stage == "deleted":
         raise DeletedExperimentError(
             f"The experiment {name} was deleted on MLflow at {shown_address(client.tracking_uri)}. "
-            f"To restore it, type:\nMLFLOW_TRACKING_URI={shlex.quote(client.tracking_uri)} mlflow "
+            f"To restore it, run:\nMLFLOW_TRACKING_URI={shlex.quote(client.tracking_uri)} mlflow "
             f"experiments restore --experiment-id {found.experiment_id}\nTo record in another one, "
             "set tracking.experiment in mlops.yml."
         )

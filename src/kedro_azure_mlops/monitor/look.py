@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from kedro_azure_mlops.azure.collected import collect_answers
+from kedro_azure_mlops.ci import report_outputs
 from kedro_azure_mlops.config import Mlops, bootstrap, read_mlops
 from kedro_azure_mlops.contract import (
     Schema,
@@ -35,6 +36,7 @@ from kedro_azure_mlops.monitor.rows import (
     scored_rows,
     unreadable_as_error,
 )
+from kedro_azure_mlops.registry import champion, refuse_no_model
 from kedro_azure_mlops.serve.batches import readable_columns
 from kedro_azure_mlops.serve.code import trusted_types
 from kedro_azure_mlops.serve.model import fetch_model
@@ -153,6 +155,26 @@ def monitor_model(
         config=config,
         root=root,
     )
+
+
+def nothing_to_monitor(
+    env: str, *, root: Path | None = None, say: Callable[[str], None] = print
+) -> bool:
+    """Return whether an environment has no champion yet, and report that to a CI run.
+
+    The outputs are those of ``MonitorReport.announce``: all of them are false.
+
+    Raises
+    ------
+    OperationError
+        As for ``champion``; also if ``mlops.yml`` names no model, so there never is a champion.
+    """
+    if champion(env, root=root) is not None:
+        return False
+    refuse_no_model(env, root)
+    say(f"{env} has no champion yet, so there is nothing to monitor")
+    report_outputs(drifted=False, quality=False, retrain=False)
+    return True
 
 
 def _span(since: str | None, profile: Profile) -> pd.Timedelta:

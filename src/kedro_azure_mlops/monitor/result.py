@@ -17,7 +17,7 @@ from kedro_azure_mlops.contract import Schema
 from kedro_azure_mlops.errors import OperationError
 from kedro_azure_mlops.hooks.faults import fault_in_words, faults
 from kedro_azure_mlops.hooks.run import open_run
-from kedro_azure_mlops.hooks.server import choose_server
+from kedro_azure_mlops.hooks.server import choose_server, lost_after_ci, server_of
 from kedro_azure_mlops.monitor.findings import Comparison, Finding, badness
 from kedro_azure_mlops.monitor.profile import Profile
 from kedro_azure_mlops.storage import shown
@@ -108,7 +108,7 @@ class MonitorReport:
 
     @property
     def quality(self) -> bool:
-        """Return whether the data are wrong, so that a model must not learn from them."""
+        """Return whether the data is wrong, so that a model must not learn from it."""
         return self.comparison.quality
 
     @property
@@ -134,13 +134,15 @@ class MonitorReport:
     def write(self, folder: Path | None = None) -> Path:
         """Write ``report.html``, ``report.json`` and ``monitor.prom``; return the first one's path.
 
-        They are written to ``build/monitor/ENV`` or the given folder. Each is replaced atomically,
-        so that a node exporter never reads an incomplete file.
+        They are written to the given folder, or to ``build/monitor/ENV``, the output ``report`` of
+        a CI run. Each is replaced atomically, so that a node exporter never reads an incomplete
+        file.
         """
         from kedro_azure_mlops.monitor.exports import json_report, textfile
         from kedro_azure_mlops.monitor.report import html_report
 
-        folder = folder or self.root / _BUILD / self.env
+        own = _BUILD / self.env
+        is_own, folder = folder is None, folder or self.root / own
         texts = {
             REPORT: html_report(self),
             VALUES: json.dumps(json_report(self), indent=1, allow_nan=False) + "\n",
@@ -155,6 +157,8 @@ class MonitorReport:
                     new.replace(folder / name)
                 finally:
                     new.unlink(missing_ok=True)
+        if is_own:
+            report_outputs(report=own.as_posix())
         return Path(shown(str(folder / REPORT)))
 
     def summary(self) -> str:
@@ -174,6 +178,8 @@ class MonitorReport:
     def record(self) -> None:
         """Record the result as an MLflow run in the environment's monitoring experiment.
 
+        In CI nothing is recorded in a database of the checkout, as it is lost after the run.
+
         Raises
         ------
         OperationError
@@ -181,6 +187,13 @@ class MonitorReport:
         """
         tracking = self.config.tracking
         if not tracking.enabled:
+            return
+        if lost := lost_after_ci(server_of(tracking.uri, self.root), self.env, self.root):
+            logger.warning(
+                "Not recorded in MLflow: %s would be lost after the CI run. "
+                "Set MLFLOW_TRACKING_URI, or tracking.uri in mlops.yml of %s.",
+                *(lost.name, self.env),
+            )
             return
         import mlflow
 

@@ -10,10 +10,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from kedro_azure_mlops.ci import in_ci, report_outputs
+from kedro_azure_mlops.ci import report_outputs
 from kedro_azure_mlops.config import Mlops, read_mlops
 from kedro_azure_mlops.errors import OperationError, RefusedError
-from kedro_azure_mlops.hooks.server import database_of
+from kedro_azure_mlops.hooks.server import lost_after_ci
 from kedro_azure_mlops.registry.interface import Registry, Version
 
 if TYPE_CHECKING:
@@ -68,6 +68,12 @@ def refuse_no_model(env: str, root: Path | None = None) -> None:
             "mlops.yml names no tracking.model, so no run registers a model. Set it to the catalog "
             "entry of type kedro_azure_mlops.ModelDataset."
         )
+
+
+def first_champion_command(env: str, root: Path | None = None) -> str:
+    """Return the command that makes the first champion of an environment: a promotion or a run."""
+    before = read_mlops(root or Path.cwd(), env).registry.promoted_from
+    return f"{'kedro mlops promote' if before else 'kedro run'} --env {env}"
 
 
 def register(
@@ -218,15 +224,15 @@ def rollback(
     Raises
     ------
     OperationError
-        If its files are not those that were registered, it cannot be loaded or fails its own
-        example, or another process is changing the registry.
+        If no reason is given, its files are not those that were registered, it cannot be loaded or
+        fails its own example, or another process is changing the registry.
     RefusedError
-        If no reason is given, no earlier champion is recorded, or another version is champion.
+        If no earlier champion is recorded, or another version is champion.
     """
     from kedro_azure_mlops.registry.promotion import roll_back
 
     if not reason.strip():
-        raise RefusedError("A rollback needs a reason: --reason TEXT. Nothing was changed.")
+        raise OperationError("A rollback needs a reason: --reason TEXT. Nothing was changed.")
     root = root or Path.cwd()
     prove = _proof(env, read_mlops(root, env), root)
     registry = open_registry(env, root)
@@ -262,24 +268,16 @@ def _source(config: Mlops, env: str, root: Path) -> Registry:
 def _champion_of(source: Registry, root: Path) -> Version:
     found = source.champion()
     if found is None:
-        before = read_mlops(root, source.env).registry.promoted_from
-        command = "kedro mlops promote" if before else "kedro run"
         raise OperationError(
             f"{source.env} has no champion of {source.name} to promote. Make one first: "
-            f"{command} --env {source.env}"
+            f"{first_champion_command(source.env, root)}"
         )
     return found
 
 
 def _refuse_registry_in_checkout(server: str, env: str, root: Path) -> None:
     """Refuse a registry in the checkout of a CI run, since it is lost after the run."""
-    from mlflow.utils.file_utils import get_local_path_or_none
-
-    local = get_local_path_or_none(server) if server.startswith("file:") else None
-    path = Path(local) if local else database_of(server)
-    if path is None or env == "local" or not in_ci():
-        return
-    if (root / path).resolve().is_relative_to(root.resolve()):
+    if path := lost_after_ci(server, env, root):
         raise OperationError(
             f"The registry of {env} is the file {path.name} of this checkout, which is lost "
             "after the CI run. Set registry.kind: azureml or registry.uri in mlops.yml of "

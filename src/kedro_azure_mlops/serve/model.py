@@ -14,6 +14,7 @@ from kedro_azure_mlops.contract import (
 )
 from kedro_azure_mlops.errors import OperationError
 
+OR_FOLDER = ", or name a model folder, such as the last run's: --model DIR"
 _SUBFOLDER = "served/1"  # below AZUREML_MODEL_DIR, as Azure's <name>/<version>
 
 
@@ -42,8 +43,15 @@ class ServedModel:
         }
 
 
-def fetch_model(env: str, given: Path | None, root: Path, target: Path) -> ServedModel:
+def fetch_model(
+    env: str, given: Path | None, root: Path, target: Path, *, hint: str = ""
+) -> ServedModel:
     """Copy the champion of an environment, or the given model folder, into ``target``.
+
+    Parameters
+    ----------
+    hint
+        What to do instead of making a champion, for the error; for example ``OR_FOLDER``.
 
     Raises
     ------
@@ -53,7 +61,7 @@ def fetch_model(env: str, given: Path | None, root: Path, target: Path) -> Serve
     """
     if given is None or not (root / given).resolve().is_relative_to(target.resolve()):
         shutil.rmtree(target, ignore_errors=True)  # leftovers of a killed process
-    served = _folder(root / given, given, target) if given else _champion(env, root, target)
+    served = _folder(root / given, given, target) if given else _champion(env, root, target, hint)
     refuse_without_contract(served.folder, served.label)
     try:
         refuse_changed_files(served.folder, None if given else served.digest)
@@ -93,16 +101,15 @@ def example_request(folder: Path) -> str:
     return json.dumps({"data": read_contract(folder).example})
 
 
-def _champion(env: str, root: Path, target: Path) -> ServedModel:
-    from kedro_azure_mlops.registry import open_registry, refuse_no_model
+def _champion(env: str, root: Path, target: Path, hint: str) -> ServedModel:
+    from kedro_azure_mlops.registry import first_champion_command, open_registry, refuse_no_model
 
     registry = open_registry(env, root)
     champion = registry.champion()
     if champion is None:
         refuse_no_model(env, root)
         raise OperationError(
-            f"{env} has no champion to serve yet. To train one, run: kedro run. To serve the model "
-            "of the last run, name its folder: --model DIR."
+            f"{env} has no champion yet", next=f"{first_champion_command(env, root)}{hint}"
         )
     registry.fetch(champion, target / _SUBFOLDER)
     label = f"the champion of {env}, {champion}"
@@ -111,7 +118,7 @@ def _champion(env: str, root: Path, target: Path) -> ServedModel:
 
 def _folder(source: Path, name: Path, target: Path) -> ServedModel:
     if not (source / "MLmodel").is_file():
-        raise OperationError(f"{name} is not a model folder: it has no MLmodel. Try: kedro run")
+        raise OperationError(f"{name} is not a model folder: it has no MLmodel. Run: kedro run")
     folder = target / _SUBFOLDER
     if source.resolve() != folder.resolve():
         shutil.rmtree(folder, ignore_errors=True)

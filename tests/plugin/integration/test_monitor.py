@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from mlflow import MlflowClient
 
 from kedro_azure_mlops.cli import main
 from kedro_azure_mlops.contract import digest, write_manifest
@@ -86,7 +87,8 @@ def test_ordinary_rows_raise_no_alarm(
     printed = capsys.readouterr().out
     assert "\nNo alarm\n" in printed
     assert printed.endswith("monitor: see build/monitor/prod/report.html\n")
-    assert outputs() == {"drifted": "false", "quality": "false", "retrain": "false"}
+    findings = {"drifted": "false", "quality": "false", "retrain": "false"}
+    assert outputs() == {"report": "build/monitor/prod"} | findings
     report = json.loads(stored(watched, "report.json"))
     assert not report["alarm"] and report["findings"] == []
     assert "No alarm: the rows look like the training data" in stored(watched, "report.html")
@@ -100,10 +102,11 @@ def test_a_shift_of_all_rows_raises_an_alarm(
     write_rows(watched, loads(21).assign(load=lambda rows: rows["load"] + 20))
     assert main(["monitor", "--env", "prod"]) == 1
     printed = capsys.readouterr().out
-    assert re.search(r"\n\d alarms:\n- ", printed) and "- north: load moved" in printed
+    assert re.search(r"\n\d alarms:\n- ", printed) and "- north: load shifted" in printed
     table = printed.partition("plant-prod, version 1 (")[2].partition("alarms:")[0].splitlines()
     assert len(table) > 10 and all(len(line) <= 80 for line in table)
-    assert outputs() == {"drifted": "true", "quality": "false", "retrain": "true"}
+    findings = {"drifted": "true", "quality": "false", "retrain": "true"}
+    assert outputs() == {"report": "build/monitor/prod"} | findings
     assert main(["monitor", "--env", "prod", "--answer"]) == 0
     assert outputs()["drifted"] == "true"
     assert {one["key"] for one in json.loads(stored(watched, "report.json"))["findings"]} >= {
@@ -117,7 +120,7 @@ def test_a_shifted_key_is_reported_with_the_time_of_the_change(look: Look) -> No
     worst = report.findings[0]
     assert (worst.kind, worst.column, worst.key) == ("drift", "load", "north")
     assert abs(worst.since - CHANGED) < pd.Timedelta("1D")
-    assert report.reasons[0].startswith("north: load moved")
+    assert report.reasons[0].startswith("north: load shifted")
     assert not any(one.key == "7" for one in report.findings)
 
 
@@ -473,6 +476,24 @@ def test_a_missing_source_is_reported(
     assert message in capsys.readouterr().err
 
 
+def test_without_a_champion_there_is_nothing_to_monitor_in_ci(
+    watched: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    outputs = outputs_reader(monkeypatch, watched.path / "reported")
+    assert main(["monitor", "--env", "dev"]) == 2
+    refused = "monitor: dev has no champion yet\n  next: kedro run --env dev\n"
+    assert capsys.readouterr().err == refused
+    assert outputs() == {}
+    assert main(["monitor", "--env", "dev", "--answer"]) == 0
+    (line,) = capsys.readouterr().out.splitlines()
+    assert line == "monitor: dev has no champion yet, so there is nothing to monitor"
+    assert outputs() == {"drifted": "false", "quality": "false", "retrain": "false"}
+    assert not (watched.path / "build/monitor").exists()
+    set_keys(watched, "base", tracking={"model": None})
+    assert main(["monitor", "--env", "dev", "--answer"]) == 2
+    assert "mlops.yml names no tracking.model" in capsys.readouterr().err
+
+
 def test_a_model_without_a_profile_is_refused_with_advice(
     watched: Project, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -504,13 +525,37 @@ def test_reports_on_an_environment_are_runs_of_one_experiment(watched: Project) 
     experiment = client.get_experiment_by_name("plant-prod-monitor")
     newer, older = client.search_runs([experiment.experiment_id])
     assert [run.data.tags["monitor.alarm"] for run in (older, newer)] == ["false", "true"]
-    assert "load moved" in newer.data.tags["monitor.reasons"]
+    assert "load shifted" in newer.data.tags["monitor.reasons"]
     metrics = newer.data.metrics
     assert metrics["alarms"] >= 2 and metrics["rows"] == 14 * 48 * 2
     assert metrics["north/load/level"] > 1 and metrics["north/flagged"] >= 0
     files = {file.path for file in client.list_artifacts(newer.info.run_id)}
     assert files == {"report.html", "report.json"}
     assert newer.info.status == "FINISHED"
+
+
+def test_a_database_that_ends_with_the_ci_run_gets_no_record(
+    watched: Project,
+    look: Look,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    report = look(changed())
+    caplog.clear()
+    monkeypatch.setenv("CI", "true")
+    report.record()
+    (line,) = caplog.messages
+    assert line.startswith("Not recorded in MLflow: mlruns.db would be lost after the CI run.")
+    assert watched.client().get_experiment_by_name("plant-prod-monitor") is None
+    caplog.clear()
+    kept = tmp_path / "kept.db"  # outside of the checkout
+    shutil.copy(watched.path / "mlruns.db", kept)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{kept}")
+    report.record()
+    assert not caplog.messages
+    client = MlflowClient(f"sqlite:///{kept}")
+    assert client.get_experiment_by_name("plant-prod-monitor") is not None
 
 
 def test_an_unreachable_server_can_be_a_warning(
@@ -545,12 +590,12 @@ def test_each_reason_is_an_annotation_in_ci(
     assert capsys.readouterr().out == ""
     monkeypatch.setenv("GITHUB_ACTIONS", "true")
     report.announce()
-    assert capsys.readouterr().out.startswith("::warning::prod: north: load moved")
+    assert capsys.readouterr().out.startswith("::warning::prod: north: load shifted")
     monkeypatch.setenv("GITHUB_ACTIONS", "")
     monkeypatch.setenv("TF_BUILD", "True")
     report.announce()
     first, *_, last = capsys.readouterr().out.splitlines()
-    assert first.startswith("##vso[task.logissue type=warning]prod: north: load moved")
+    assert first.startswith("##vso[task.logissue type=warning]prod: north: load shifted")
     assert last == "##vso[task.setvariable variable=retrain;isOutput=true]true"
 
 
@@ -653,9 +698,9 @@ def test_the_page_needs_no_network_and_contains_its_charts(page: Path) -> None:
 
 def test_the_page_reports_drift_and_shows_flagged_rows(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
-    assert re.search(r"<h1>The data have changed since 2024-03-1\d \d\d:\d\d: ", text)
+    assert re.search(r"<h1>The data has changed since 2024-03-1\d \d\d:\d\d: ", text)
     for part in (
-        "What moved",
+        "What shifted",
         "By unit",
         "Data quality",
         "Volume",

@@ -269,7 +269,7 @@ WITHOUT_KEYS = Schema(
 def test_the_page_without_keys_shows_numbers_categories_and_scores() -> None:
     rows = hours(7, shift=4, seed=1, kinds="bbc")
     rows.loc[rows.index[-20:], "load"] = np.nan
-    missed = Finding("drift", "score_psi", "score", None, 2.0, 1.0, START, "score moved")
+    missed = Finding("drift", "score_psi", "score", None, 2.0, 1.0, START, "score shifted")
     report = report_of(WITHOUT_KEYS, hours(42), rows, notes=["a <note>"], missed=[missed])
     assert {one.column for one in report.findings} >= {"load", "kind", "score"}
     page = html_report(report)
@@ -293,7 +293,7 @@ def test_the_page_without_times_has_no_plots_over_time() -> None:
 
 
 def test_all_of_many_findings_are_listed_but_only_the_first_are_drawn() -> None:
-    one = Finding("drift", "level", "load", None, 2.0, 1.0, START, "load moved <far>")
+    one = Finding("drift", "level", "load", None, 2.0, 1.0, START, "load shifted <far>")
     many = [
         one,
         *[
@@ -311,9 +311,9 @@ def test_all_of_many_findings_are_listed_but_only_the_first_are_drawn() -> None:
     )
     page = html_report(report)
     assert page.count("<article") == 12 and "And 9 more" in page
-    assert "load moved &lt;far&gt;" in page and "k19: few rows" in page
+    assert "load shifted &lt;far&gt;" in page and "k19: few rows" in page
     assert (
-        "The data have changed and the number of rows is unusual since 2024-01-01 00:00: "
+        "The data has changed and the number of rows is unusual since 2024-01-01 00:00: "
         "k0, k1, k2 and 17 more" in page
     )
 

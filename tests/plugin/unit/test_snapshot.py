@@ -56,6 +56,11 @@ TRAPS = (
     "src/package/.env.local",
     "src/package/.git/HEAD",
     "src/package/key.pem",
+    "src/package/id_work",
+    "src/package/id_dsa.pub",
+    "src/package/credentials.json",
+    "src/venv/lib/site.py",
+    "src/package/.ipynb_checkpoints/nodes.py",
     "src/package/__pycache__/nodes.cpython-312.pyc",
     "src/package/look.ipynb",
     "src/package.egg-info/PKG-INFO",
@@ -64,6 +69,7 @@ TRAPS = (
     "operation/.env",
     "operation/config.json",
     "operation/execution/private.key",
+    "operation/execution/id_deploy",
     "operation/azureml/.azureml/config.json",
     "operation/configuration/dev/credentials.yml",
     "operation/configuration/prod/credentials_blob.yml",
@@ -80,6 +86,9 @@ WANTED = (
     "src/package/__init__.py",
     "src/package/data/__init__.py",
     "src/package/environment.py",
+    "src/package/id_lookup.py",
+    "src/package/id_rsa_reader.py",
+    "src/package/credentials_check.py",
     "src/package/sql/query.sql",
     "operation/__init__.py",
     "operation/execution/train.py",
@@ -196,9 +205,12 @@ def test_the_rules_that_init_writes_exclude_the_same_files(tmp_path: Path) -> No
     root = tmp_path / "project"
     shutil.copytree(ROOT, root, ignore=shutil.ignore_patterns("azureml.yml", "mlops.yml", ".*"))
     initialise(root)
+    modules = {"src/plant/id_lookup.py", "src/plant/credentials_check.py"}
     write(root, [name.replace("operation/configuration/", "conf/") for name in TRAPS])
+    write(root, modules)
     found = uploaded_names(root)
-    assert {"src/plant/nodes.py", "conf/base/catalog.yml", "pyproject.toml"} <= set(found)
+    expected = {"src/plant/nodes.py", "conf/base/catalog.yml", "pyproject.toml"} | modules
+    assert expected <= set(found)
     traps = {name.replace("operation/configuration/", "conf/") for name in TRAPS}
     assert sorted(traps & set(found)) == []
 

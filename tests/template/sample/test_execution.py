@@ -27,7 +27,7 @@ REPORT_CALLS: list[str] = []
 def monitoring_report(alarm: bool) -> SimpleNamespace:
     """Return a stub of a monitoring report that records the calls of its methods."""
     parts = {name: partial(REPORT_CALLS.append, name) for name in ("write", "announce", "record")}
-    return SimpleNamespace(alarm=alarm, summary=lambda: "- hall moved", **parts)
+    return SimpleNamespace(alarm=alarm, summary=lambda: "- hall shifted", **parts)
 
 
 @pytest.fixture
@@ -39,7 +39,7 @@ def call(monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[Result, list[st
     def run(script: str, *arguments: str, **answers: Any) -> tuple[Result, list[str]]:
         called: list[str] = []
         names = (*ANSWERS, "deploy_online", "go_back", "register", "rollback", "wait_for_job")
-        names = (*names, "monitor_model")
+        names = (*names, "monitor_model", "nothing_to_monitor")
         for name in (*names, "report_outputs"):
             answer = answers.get(name, ANSWERS.get(name))
 
@@ -51,7 +51,8 @@ def call(monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[Result, list[st
 
             monkeypatch.setattr(mlops, name, replaced, raising=False)
         result = CliRunner().invoke(load(script).main, list(arguments))
-        return result, [name for name in called if name != "report_outputs"]
+        asked = ("report_outputs", "nothing_to_monitor")
+        return result, [name for name in called if name not in asked]
 
     return run
 
@@ -88,9 +89,11 @@ def test_an_alarm_exits_with_1_after_a_full_report(call: Callable) -> None:
         REPORT_CALLS.clear()
         result, called = call("monitor", *options, monitor_model=monitoring_report(alarm))
         assert (result.exit_code, called) == (status, ["monitor_model"]), result.output
-        assert "- hall moved\n" in result.output
+        assert "- hall shifted\n" in result.output
         assert REPORT_CALLS == ["write", "announce", "record"]
     assert call("monitor", monitor_model=mlops.OperationError("no profile"))[0].exit_code == 2
+    result, called = call("monitor", "--answer", nothing_to_monitor=True)
+    assert (result.exit_code, called) == (0, [])
 
 
 def test_a_rollout_promotes_deploys_and_invokes(call: Callable) -> None:

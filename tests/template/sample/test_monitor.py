@@ -65,7 +65,7 @@ def test_an_alarm_names_the_sensor_that_rose_by_12_degrees(
     risen = (readings["sensor_id"] == "boiler") & (readings["timestamp"] >= NEWEST)
     rows = readings.assign(temperature=readings["temperature"] + 12 * risen)
     report = monitor(rows)
-    assert report.reasons[0].startswith("boiler: temperature moved")
+    assert report.reasons[0].startswith("boiler: temperature shifted")
     assert {one.key for one in report.findings} <= {"boiler", None}
 
 

@@ -74,7 +74,7 @@ def parameters_with(name: str, value: Any) -> dict[str, Any]:
     return parameters
 
 
-# the reader options have their own types, see test_datasets.py
+# the reader options have their own types, see tests/plugin/unit/test_tables.py
 CHECKED = [(n, v) for n, v in leaves(PARAMETERS) if not n.startswith("reader")]
 
 

@@ -126,7 +126,7 @@ def test_a_worse_model_is_registered_but_does_not_become_champion(project: Proje
     assert project.champion() == "1"
     refused = project.client().get_model_version(NAME, "2")
     assert refused.tags["gate"] == "refused"
-    assert "against" in refused.tags["gate.reasons"]
+    assert "champion (version 1)" in refused.tags["gate.reasons"]
     assert "Gate: REFUSED" in project.processed("report.txt").read_text(encoding="utf-8")
     project.run()
     assert project.champion() == "3"
@@ -171,7 +171,7 @@ def test_a_champion_of_other_features_stays(project: Project) -> None:
     project.run(detector=SMALL)
     assert project.champion() == "1"
     rule = project.rule("champion")
-    assert "version 1 was trained on other features" in rule["reason"]
+    assert "version 1 was trained on different features" in rule["reason"]
 
 
 def test_missing_champion_files_are_reported(project: Project) -> None:

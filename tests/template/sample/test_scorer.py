@@ -246,7 +246,7 @@ def test_a_model_of_other_features_is_not_served(folder: Path, tmp_path: Path) -
     other = small_detector()
     other.features = [*FEATURES[:-1], "other"]
     save_model(other, tmp_path / "model", TRUSTED)
-    with pytest.raises(UnusableModelError, match="other features"):
+    with pytest.raises(UnusableModelError, match="different features"):
         load(tmp_path / "model")
     load(folder)
 

@@ -43,7 +43,7 @@ def undo(env: str, deployment: str | None, champion: str | None, reason: str) ->
 @click.option("--approved-by", metavar="NAME", help="who approves it, if approval is needed")
 @click.option("--reason", metavar="TEXT", help="why; with --back, why it is undone")
 @click.option("--back", is_flag=True, help="undo a rollout instead")
-@click.option("--if-deployment", metavar="NAME", help="with --back: the one that has traffic")
+@click.option("--if-deployment", metavar="NAME", help="with --back: only if it has the traffic")
 @click.option("--if-champion", metavar="N", help="with --back: the version that became champion")
 def main(
     env: str,

@@ -12,7 +12,7 @@ from kedro_azure_mlops.cli import Command, env_option
 @env_option("dev")
 @click.option("--dry-run", is_flag=True, help="print the plan and change nothing")
 def main(env: str, dry_run: bool) -> int:
-    """Print what exists and what is missing, then create it; 1 if something cannot be changed."""
+    """Print what is missing, then create it; exit status 1 if something cannot be changed."""
     items = mlops.provision(env, dry_run=dry_run, say=click.echo)
     return int(any(item.is_stuck for item in items))
 

@@ -35,6 +35,8 @@ def decide(env: str, drifted: bool, quality: bool) -> bool:
 @click.option("--answer", is_flag=True, help="only decide, for CI")
 def main(env: str, drifted: str | None, quality: str | None, answer: bool) -> int:
     """Monitor the model in service and train if that is due; exit status 1 for bad data."""
+    if quality is not None and drifted is None:
+        raise click.UsageError("--quality requires --drifted.")
     watched = mlops.read_update_policy(env).watch
     if drifted is None:
         report = monitor(watched)

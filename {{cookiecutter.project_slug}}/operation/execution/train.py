@@ -37,6 +37,8 @@ def train(
 @click.option("--no-wait", is_flag=True, help="submit the job without waiting for it")
 def main(env: str, data_of: str | None, job: str | None, no_wait: bool) -> int:
     """Train on Azure ML; exit status 1 if the job fails or the gate refuses its model."""
+    if job and (no_wait or data_of):
+        raise click.UsageError("--job cannot be combined with --no-wait or --data-of.")
 
     def work() -> int:
         train(env, data_of=data_of or None, job=job, wait=not no_wait)

@@ -81,7 +81,7 @@ resource vault 'Microsoft.KeyVault/vaults@2023-07-01' = {
     sku: { family: 'A', name: 'standard' }
     enableRbacAuthorization: true
     enableSoftDelete: true
-    softDeleteRetentionInDays: purgeProtection ? 90 : 7
+    softDeleteRetentionInDays: 90 // Azure's default; can never be changed
     // Azure refuses false: set true or leave it out
     enablePurgeProtection: purgeProtection ? true : null
     publicNetworkAccess: publicNetworkAccess
