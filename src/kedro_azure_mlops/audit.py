@@ -13,7 +13,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from packaging.requirements import Requirement
+from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel_filename
 
 from kedro_azure_mlops.errors import OperationError
@@ -26,9 +26,10 @@ _UNKNOWN = (
     "So the vulnerabilities of the locked packages are unknown. Run this again on a machine that "
     "can reach the public Python package index, which lists them."
 )
+_NO_LOCK = "change to the project's folder, or lock its packages: make lock"
 _TIMEOUT = 1800  # seconds per lock
 _IGNORED_KEYS = {"id": str, "package": str, "reason": str, "until": date}
-_VERSION = re.compile(r'^__version__ = "(.+)"$', re.MULTILINE)
+_VERSION = re.compile(r"""^__version__[^=]*= *["'](.+?)["']""", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -95,15 +96,19 @@ def audit_locks(root: Path, timeout: int = 30, say: Callable[[str], None] = prin
     Raises
     ------
     OperationError
-        If a lookup failed, because the result would be meaningless, or if the index lists no
-        vulnerability for a release that is known to have some.
+        If there is no lock, or one cannot be read or is empty; if a lookup failed, because the
+        result would be meaningless; or if the index lists no vulnerability for a release that is
+        known to have some.
     """
+    _require("pip_audit", "pip-audit")
+    ignored = read_ignored(root / IGNORED)
+    locks = {path: read_pins(path) for path in sorted((root / LOCKS).glob("*.txt"))}
+    if not locks:
+        raise OperationError(f"there is no lock {root / LOCKS / '*.txt'}", next=_NO_LOCK)
+    for path, locked in locks.items():
+        if not locked:
+            raise OperationError(f"{path} pins no package", next="make lock")
     try:
-        _require("pip_audit", "pip-audit")
-        ignored = read_ignored(root / IGNORED)
-        locks = {path: read_pins(path) for path in sorted((root / LOCKS).glob("*.txt"))}
-        if not locks or not all(locks.values()):
-            raise OperationError(f"{LOCKS} has no lock, or an empty one: run make lock")
         affected = _look_up(locks, _wheel_releases(root / WHEELS), timeout, say)
     except OperationError as error:
         raise OperationError(f"{error}\n{_UNKNOWN}") from error
@@ -131,11 +136,9 @@ def read_pins(lock: Path) -> list[Pin]:
     Raises
     ------
     OperationError
-        If a line pins no version or has no hash.
+        If it cannot be read, or a line pins no version or has no hash, as in a merge conflict.
     """
-    text = lock.read_text(encoding="utf-8").replace("\\\n", " ")
-    lines = (re.sub(r"(^|\s)#.*", "", line).strip() for line in text.splitlines())
-    return list(dict.fromkeys(_pin(lock, line) for line in lines if line and line[0] != "-"))
+    return list(dict.fromkeys(_pin(lock, line) for line in _lines(lock)))
 
 
 def read_ignored(file: Path) -> list[Ignored]:
@@ -144,14 +147,11 @@ def read_ignored(file: Path) -> list[Ignored]:
     Raises
     ------
     OperationError
-        If it is not valid TOML, or an entry has a missing, unknown or wrongly typed key.
+        If it is not valid TOML in UTF-8, or an entry has a missing, unknown or wrongly typed key.
     """
     if not file.is_file():
         return []
-    try:
-        content = tomllib.loads(file.read_text(encoding="utf-8"))
-    except tomllib.TOMLDecodeError as error:
-        raise OperationError(f"{file} is not valid TOML: {error}") from error
+    content = _read_toml(file)
     entries = content.pop("ignore", [])
     if content or not isinstance(entries, list):
         other = ", ".join(content) or f"ignore = {entries!r}"
@@ -168,7 +168,7 @@ def write_sbom(root: Path, file: Path) -> int:
     Raises
     ------
     OperationError
-        If the lock cannot be read.
+        If the lock or the project's version cannot be read, or the file cannot be written.
 
     References
     ----------
@@ -176,6 +176,11 @@ def write_sbom(root: Path, file: Path) -> int:
     """
     _require("cyclonedx_py", "cyclonedx-bom")
     lock = root / LOCKS / "run.txt"
+    if not lock.exists():
+        raise OperationError(f"{lock} cannot be read: there is no such file", next=_NO_LOCK)
+    for line in _lines(lock):
+        _parsed(lock, line)  # cyclonedx_py skips lines that it does not understand
+    version = _version(root)
     process = subprocess.run(
         [
             *(sys.executable, "-m", "cyclonedx_py", "requirements", str(lock)),
@@ -187,14 +192,38 @@ def write_sbom(root: Path, file: Path) -> int:
         check=False,
     )
     if process.returncode != 0:
-        raise OperationError(f"{lock} cannot be read: {process.stderr.strip()}")
-    bill = _with_addresses(json.loads(process.stdout), _version(root))
+        raise OperationError(f"no bill of materials of {lock}: {process.stderr.strip()}")
+    bill = _with_addresses(json.loads(process.stdout), version)
     text = json.dumps(bill, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
     if fault := _schema_violation(text):
         raise OperationError(f"the bill of materials is not valid CycloneDX: {fault}")
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(text, encoding="utf-8")
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise OperationError(
+            f"{file} cannot be written: {error.strerror}: {error.filename}",
+            next="name a file, such as --sbom build/sbom.json",
+        ) from error
     return len(bill["components"])
+
+
+def _read(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise OperationError(
+            f"{file} cannot be read: {getattr(error, 'strerror', error)}",
+            next="make it a readable text file in UTF-8",
+        ) from error
+
+
+def _read_toml(file: Path) -> dict[str, Any]:
+    text = _read(file)
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise OperationError(f"{file} is not valid TOML: {error}") from error
 
 
 def _require(module: str, package: str) -> None:
@@ -204,13 +233,35 @@ def _require(module: str, package: str) -> None:
         )
 
 
+def _lines(lock: Path) -> list[str]:
+    """Return the requirements of a lock, each on one line with its hashes."""
+    text = _read(lock).replace("\\\n", " ")
+    lines = (re.sub(r"(^|\s)#.*", "", line).strip() for line in text.splitlines())
+    return [line for line in lines if line and line[0] != "-"]
+
+
+def _parsed(lock: Path, line: str) -> tuple[Requirement, list[str]]:
+    """Return a requirement and its hashes."""
+    named, *hashes = (part.strip() for part in line.split(" --hash="))
+    try:
+        if any(" " in one for one in hashes):
+            raise InvalidRequirement(f"text after a hash: {line}")
+        return Requirement(named), hashes
+    except InvalidRequirement as error:
+        raise OperationError(
+            f"{lock}: a line is not a requirement: {line}",
+            next="resolve the merge conflicts in it, if any, then: make lock",
+        ) from error
+
+
 def _pin(lock: Path, line: str) -> Pin:
-    named, *hashes = line.split(" --hash=")
-    requirement = Requirement(named)
+    requirement, hashes = _parsed(lock, line)
     versions = [one.version for one in requirement.specifier if one.operator == "=="]
     if len(versions) != 1 or not hashes:
-        raise OperationError(f"{lock}: a line pins no version, or has no hashes: {named}")
-    return Pin(canonicalize_name(requirement.name), versions[0], hashes[0].split()[0])
+        raise OperationError(
+            f"{lock}: a line pins no version, or has no hashes: {line}", next="make lock"
+        )
+    return Pin(canonicalize_name(requirement.name), versions[0], hashes[0])
 
 
 def _wheel_releases(wheels: Path) -> set[tuple[str, str]]:
@@ -376,12 +427,19 @@ def _entry(file: Path, number: int, entry: Any) -> Ignored:
 
 def _version(root: Path) -> str:
     """Return the project's version, from pyproject.toml or the package that it names."""
-    project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))
-    if stated := project["project"].get("version"):
+    file = root / "pyproject.toml"
+    project = _read_toml(file)
+    if stated := project.get("project", {}).get("version"):
         return str(stated)
-    package = project["tool"]["kedro"]["package_name"]
-    source = root / project["tool"]["kedro"].get("source_dir", "src") / package / "__init__.py"
-    return str(_VERSION.findall(source.read_text(encoding="utf-8"))[0])
+    where, kedro = str(file), project.get("tool", {}).get("kedro", {})
+    if "package_name" in kedro:
+        source = root / kedro.get("source_dir", "src") / kedro["package_name"] / "__init__.py"
+        if found := _VERSION.search(_read(source)):
+            return found[1]
+        where = f"{file} and {source}"
+    raise OperationError(
+        "the project has no version", where=where, next='add one: __version__ = "0.1.0"'
+    )
 
 
 def _with_addresses(bill: dict[str, Any], version: str) -> dict[str, Any]:

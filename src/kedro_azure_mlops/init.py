@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from omegaconf import OmegaConf
+
 from kedro_azure_mlops.azure.environment import names_plugin
 from kedro_azure_mlops.config import bootstrap, configuration_folder, refuse_no_project
 
@@ -14,7 +16,7 @@ _MLOPS = """\
 
 tracking: # names of catalog entries
   uri: sqlite:///mlruns.db # in the project; MLFLOW_TRACKING_URI overrides it
-  model: {model} # the trained model, an entry of type kedro_azure_mlops.ModelDataset
+  {model} # the trained model, an entry of type kedro_azure_mlops.ModelDataset
   artifacts: [] # entries whose files are stored with a run
 
 registry:
@@ -45,11 +47,11 @@ workspace: {{}} # resource_group, name, location; subscription_id or AZURE_SUBSC
 #     train: {{nodes: [train_model], compute: cpu-large}}
 steps: {{}}
 
-inputs: {inputs}
-outputs: {outputs}
+{inputs}
+{outputs}
 
 environment:
-  name: {name}
+  {name}
   kind: docker
   image: mcr.microsoft.com/azureml/openmpi5.0-ubuntu24.04:20260901.v1
   python: "{python}"
@@ -69,10 +71,21 @@ _AMLIGNORE = """\
 !/spark_entry.py
 !/.telemetry
 
-/{configuration}/local/**
-!/{configuration}/local/.gitkeep
+# credentials and keys, except for modules named like them
 **/credentials*
 **/credentials*/**
+**/*.pem
+**/*.key
+**/*.pfx
+**/*.p12
+**/*.jks
+**/*.ppk
+**/*.publishsettings
+**/id_*
+!/src/**/*.py
+
+/{configuration}/local/**
+!/{configuration}/local/.gitkeep
 **/.netrc
 **/.pypirc
 **/.secrets*
@@ -83,16 +96,6 @@ _AMLIGNORE = """\
 **/.azure/**
 **/.git
 **/.git/**
-
-# keys
-**/*.pem
-**/*.key
-**/*.pfx
-**/*.p12
-**/*.jks
-**/*.ppk
-**/*.publishsettings
-**/id_*
 
 # environments, build outputs and tracking data
 **/.venv*/**
@@ -149,11 +152,11 @@ def initialise(root: Path) -> Written:
     name = _package_of(root).replace("_", "-")
     locks, azureml = _locks(root), f"{folder}/base/azureml.yml"
     files = {
-        f"{folder}/base/mlops.yml": _MLOPS.format(model=model or "null"),
+        f"{folder}/base/mlops.yml": _MLOPS.format(model=_as_yaml(model=model)),
         azureml: _AZUREML.format(
-            name=name,
-            inputs=_block(inputs),
-            outputs=_block(outputs),
+            name=_as_yaml(name=name),
+            inputs=_as_yaml(inputs={entry: {} for entry in inputs}),
+            outputs=_as_yaml(outputs={entry: {} for entry in outputs}),
             python=".".join(platform.python_version_tuple()[:2]),
             locks=", ".join(locks),
         ),
@@ -174,28 +177,30 @@ def initialise(root: Path) -> Written:
 
 
 def _ports(root: Path) -> tuple[list[str], list[str], str | None]:
-    """Return the stored inputs and the final stored outputs of the pipeline, and its model."""
+    """Return the stored inputs and final stored outputs of the default pipeline, and its model."""
     from kedro.framework.project import pipelines
     from kedro.framework.session import KedroSession
+    from kedro.pipeline import Pipeline
 
-    from kedro_azure_mlops.hooks.binding import entry_of, is_parameter, place_of
+    from kedro_azure_mlops.hooks.binding import base_of, entry_of, is_parameter, place_of
 
     with KedroSession.create(project_path=root) as session:
         catalog: Any = session.load_context().config_loader["catalog"]
-    pipeline = pipelines["__default__"]
+    pipeline = pipelines.get("__default__") or Pipeline([])
 
     def is_stored(name: str) -> bool:
         entry = entry_of(catalog, name)
         return bool(entry and place_of(entry))
 
-    inputs = sorted(n for n in pipeline.inputs() if not is_parameter(n) and is_stored(n))
-    outputs = sorted(n for n in pipeline.outputs() if is_stored(n))
+    inputs = {base_of(n) for n in pipeline.inputs() if not is_parameter(n) and is_stored(n)}
+    outputs = {n for n in pipeline.outputs() if is_stored(n)}
     models = [
         n
         for n in sorted(pipeline.all_outputs())
         if "ModelDataset" in str((entry_of(catalog, n) or {}).get("type"))
     ]
-    return inputs, sorted({*outputs, *models}), models[0] if models else None
+    outputs = {base_of(n) for n in (*outputs, *models)}
+    return sorted(inputs), sorted(outputs), models[0] if models else None
 
 
 def _locks(root: Path) -> list[str]:
@@ -203,11 +208,9 @@ def _locks(root: Path) -> list[str]:
     return locks or ["requirements.txt"]
 
 
-def _block(names: list[str]) -> str:
-    """Write catalog entries as keys of a YAML mapping."""
-    if not names:
-        return "{}"
-    return "".join(f"\n  {name}: {{}}" for name in names)
+def _as_yaml(**values: Any) -> str:
+    """Return YAML in which names such as ``yes`` or ``1`` are read back as text."""
+    return OmegaConf.to_yaml(values).rstrip()
 
 
 def _package_of(root: Path) -> str:

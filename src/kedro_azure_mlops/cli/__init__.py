@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Literal
 
 import click
+from click.core import ParameterSource
 
 from kedro_azure_mlops.errors import OperationError, RefusedError
 
@@ -28,9 +29,9 @@ GROUPS = {
     },
     "Run on Azure": {
         "provision": "create the Azure resources: workspace, storage, clusters",
-        "submit": "send the pipeline to Azure ML as a job",
+        "submit": "submit the pipeline to Azure ML as a job",
         "cancel": "stop a job on Azure ML",
-        "schedule": "run the pipeline on Azure ML at set times",
+        "schedule": "run the pipeline on Azure ML on a schedule",
     },
     "Models": {
         "gate": "show what the gate decided about the last run",
@@ -44,11 +45,11 @@ GROUPS = {
         "serve": "serve the champion on this machine",
         "deploy": "deploy the champion to an online or batch endpoint",
         "invoke": "send a request to an endpoint",
-        "ab": "share traffic between two deployments",
+        "ab": "split traffic between two deployments (A/B test)",
         "bundle": "pack the champion for an offline device",
     },
-    "Watch": {
-        "monitor": "compare the requests of the champion with its training data",
+    "Monitor": {
+        "monitor": "compare recent requests to the champion with its training data",
     },
     "Update": {
         "update": "merge a newer release of the template",
@@ -129,14 +130,24 @@ def _shown_usage_errors(name: str) -> Iterator[None]:
 
 
 class _BaseCommand(click.Command):
-    """The base of all commands: exits if its output has no reader, and shows usage errors."""
+    """The base of all commands: exits if its output has no reader, and shows usage errors.
+
+    Parameters
+    ----------
+    prefix
+        The name at the beginning of errors and of the header, by default the command's own.
+    """
+
+    def __init__(self, *args: Any, prefix: str | None = None, **more: Any) -> None:
+        super().__init__(*args, **more)
+        self._prefix = prefix or self.name or ""
 
     def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
-        with exits_quietly_on_broken_pipe(), _shown_usage_errors(self.name or ""):
+        with exits_quietly_on_broken_pipe(), _shown_usage_errors(self._prefix):
             return super().make_context(*args, **kwargs)
 
     def invoke(self, ctx: click.Context) -> Any:
-        with exits_quietly_on_broken_pipe(), _shown_usage_errors(self.name or ""):
+        with exits_quietly_on_broken_pipe(), _shown_usage_errors(self._prefix):
             return super().invoke(ctx)
 
 
@@ -198,7 +209,7 @@ class Command(_BaseCommand):
             logging.getLogger(name).addFilter(_is_important)
         with exits_quietly_on_broken_pipe():
             escape_unencodable(sys.stdout)
-            name = self.name or ""
+            name = self._prefix
             self._show_header(name, ctx)
             with shown_activity(name) if self._is_shown else contextlib.nullcontext():
                 status = self._status(name, ctx)
@@ -335,6 +346,31 @@ def _existing_or_base(env: str) -> str:
     except OperationError:  # no project here: the command itself reports it
         return env
     return env if env in known else "base"
+
+
+def refuse_ignored_options(option: str, *used: str) -> None:
+    """Refuse every option of the current command that another option would ignore.
+
+    Parameters
+    ----------
+    option
+        The option that was given, such as ``--prepare``.
+    used
+        The options that it uses.
+
+    Raises
+    ------
+    UsageError
+        If any other option was given.
+    """
+    context = click.get_current_context()
+    given = [
+        parameter.opts[0]
+        for parameter in context.command.params
+        if context.get_parameter_source(str(parameter.name)) is ParameterSource.COMMANDLINE
+    ]
+    if ignored := [name for name in given if name not in {option, *used}]:
+        raise click.UsageError(f"{option} cannot be combined with {' or '.join(ignored)}.")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -3,7 +3,7 @@
 import click
 
 from kedro_azure_mlops.ci import run_until_interrupted
-from kedro_azure_mlops.cli import Command, env_option
+from kedro_azure_mlops.cli import Command, env_option, refuse_ignored_options
 from kedro_azure_mlops.terminal import prefixed_printer, show_next
 
 _say = prefixed_printer("promote")
@@ -16,7 +16,7 @@ _say = prefixed_printer("promote")
 @click.option("--approved-by", metavar="NAME", help="who approves it; requires --reason")
 @click.option("--reason", metavar="TEXT", help="why; required with --approved-by")
 @click.option(
-    "--clear-lock", is_flag=True, help="only remove the lock that a dead promotion left behind"
+    "--clear-lock", is_flag=True, help="only remove the lock of a promotion whose process has died"
 )
 def command(
     env: str,
@@ -26,15 +26,18 @@ def command(
     reason: str | None,
     clear_lock: bool,
 ) -> int:
-    """Promote the champion of the previous environment, with the same digest; 1 if refused.
+    """Promote the champion of the previous environment, with the same digest.
 
     dev is promoted to stage, stage to prod (registry.promoted_from in mlops.yml). prod needs an
     approval. In CI it reports version, digest, whether the champion changed, and the previous one.
+    Exit status 1: the promotion was refused.
     """
     from kedro_azure_mlops.registry import open_registry, promote
 
     if version and digest:
         raise click.UsageError("--version and --digest cannot be combined.")
+    if clear_lock:
+        refuse_ignored_options("--clear-lock", "--env")
 
     def work() -> int:
         if clear_lock:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from kedro_azure_mlops.cli import Command, env_option
+from kedro_azure_mlops.cli import Command, env_option, refuse_ignored_options
 from kedro_azure_mlops.serve.process import (
     LAST_PORT,
     PORT,
@@ -21,7 +21,10 @@ from kedro_azure_mlops.terminal import show
 @click.command("serve", cls=Command, talks_to="registry", is_shown=False)
 @env_option("local")
 @click.option(
-    "--port", type=click.IntRange(1, LAST_PORT), default=PORT, help=f"on loopback (default: {PORT})"
+    "--port",
+    type=click.IntRange(1, LAST_PORT),
+    default=PORT,
+    help=f"port on loopback (default: {PORT})",
 )
 @click.option(
     "--model",
@@ -59,6 +62,7 @@ def command(
             python=python,
             say=show,
         )
+    refuse_ignored_options("--prepare", "--env", "--model", "--record")
     prepared = prepare(env, model, record=record)
     write_image_context(prepared, Path.cwd())
     _print_docker(prepared)
@@ -69,7 +73,7 @@ def _print_docker(prepared: Prepared) -> None:
     model, name = prepared.model, prepared.folder.parents[1].name.lower()
     show(
         f"serve: {WORK.as_posix()} holds {model.label} and the code; to build an image from "
-        "it, type:\n\n"
+        "it, run:\n\n"
         f"  docker build --tag {name}:{model.version} \\\n"
         f"    --build-arg MODEL_DIGEST={model.digest} \\\n"
         f"    --build-arg MODEL_VERSION={model.version} \\\n"

@@ -16,8 +16,8 @@ from kedro_azure_mlops.contract import digest
 from kedro_azure_mlops.errors import OperationError, RefusedError
 from kedro_azure_mlops.processes import Process
 from kedro_azure_mlops.registry import Registry, Version, open_registry
-from kedro_azure_mlops.registry.interface import LockedError
-from kedro_azure_mlops.registry.on_azureml import AzureLock
+from kedro_azure_mlops.registry.interface import LOCK, LockedError
+from kedro_azure_mlops.registry.on_azureml import AzureLock, AzureRegistry
 from kedro_azure_mlops.registry.on_mlflow import MlflowRegistry
 from tests.plugin import registered
 from tests.plugin.cloud import Command
@@ -285,6 +285,33 @@ def test_only_one_of_two_processes_that_see_no_lock_gets_it(
             second.__enter__()
 
 
+@pytest.mark.parametrize("store", ["workspace", "shared"], indirect=True)
+def test_an_archived_version_is_not_listed_and_its_number_not_used_again(store: Store) -> None:
+    for content in ("first", "second"):
+        store.register("dev", content=content)
+    registry = store.registry("dev")
+    assert isinstance(registry, AzureRegistry)
+    archived = registry._client.models.get(registry.name, version="2")
+    registry._client.models.archive(registry.name, version="2")
+    assert store.register("dev", content="third").number == "3"
+    assert [one.number for one in registry.versions()] == ["3", "1"]
+    assert registry._client.models.get(registry.name, version="2").path == archived.path
+
+
+@pytest.mark.parametrize("store", ["workspace"], indirect=True)
+def test_a_lock_whose_newest_version_was_archived_is_held_and_freed(store: Store) -> None:
+    registry = store.registry("dev")
+    assert isinstance(registry, AzureRegistry)
+    with registry.locked("the first"):
+        registry._workspace.data.archive(f"{registry.name}{LOCK}", version="1")
+        with pytest.raises(LockedError, match="for the first"), registry.locked("the second"):
+            pass
+    registry._workspace.data.archive(f"{registry.name}{LOCK}", version="1")
+    with registry.locked("the second"):
+        pass
+    assert registry.clear_lock() is None
+
+
 @pytest.mark.parametrize("store", ["mlflow", "workspace"], indirect=True)
 def test_the_lock_of_a_killed_process_is_taken_over(
     store: Store, mlops: Command, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
@@ -316,6 +343,19 @@ def test_a_lock_that_was_left_behind_can_be_cleared(store: Store, mlops: Command
         with pytest.raises(Exception, match="lock of this process was cleared"):
             lock.check()
     assert "is not locked" in mlops("promote", "--env", "stage", "--clear-lock").out
+
+
+@pytest.mark.parametrize(
+    "option", ["--version=1", "--digest=a1", "--approved-by=Ada", "--reason=x"]
+)
+def test_options_that_clearing_a_lock_would_ignore_are_refused(
+    on_mlflow: Store, mlops: Command, option: str
+) -> None:
+    with on_mlflow.registry("stage").locked("a promotion") as lock:
+        result = mlops("promote", "--env", "stage", "--clear-lock", option)
+        assert result.status == 2
+        assert f"--clear-lock cannot be combined with {option.partition('=')[0]}." in result.err
+        lock.check()
 
 
 @pytest.mark.parametrize(("configured", "expected"), [(None, "false"), ("true", "true")])
@@ -422,7 +462,7 @@ def test_a_champion_with_an_invalid_metric_is_not_replaced(
     result = mlops("promote", "--env", "stage")
     assert result.status == status
     if status:
-        assert "R² 0.700 against nan for the champion (version 1)" in result.err
+        assert "R² 0.700, champion (version 1) nan" in result.err
         assert on_mlflow.snapshot() == before
 
 
@@ -431,7 +471,7 @@ def test_metrics_that_the_champion_lacks_are_not_compared(on_mlflow: Store, mlop
     on_mlflow.champion("dev", content="young")
     result = mlops("promote", "--env", "stage")
     assert result.status == 0
-    assert "was not measured by recall" in result.out
+    assert "recall was not measured on the champion" in result.out
 
 
 def test_a_version_is_chosen_by_number_or_digest(on_mlflow: Store, mlops: Command) -> None:
@@ -481,23 +521,23 @@ def test_without_a_champion_there_is_nothing_to_promote_or_show(
 
 
 @pytest.mark.parametrize(
-    ("options", "reason"),
+    ("options", "status", "reason"),
     [
-        ((), "needs a reason"),
-        (("--reason", "x", "--to", "3"), "was never champion"),
-        (("--reason", "x", "--to", "2"), "is already the champion"),
+        ((), 2, "needs a reason"),
+        (("--reason", "x", "--to", "3"), 1, "was never champion"),
+        (("--reason", "x", "--to", "2"), 1, "is already the champion"),
     ],
     ids=["no reason", "never champion", "the champion"],
 )
 def test_an_invalid_rollback_is_refused(
-    on_mlflow: Store, mlops: Command, options: tuple[str, ...], reason: str
+    on_mlflow: Store, mlops: Command, options: tuple[str, ...], status: int, reason: str
 ) -> None:
     for text in ("one", "two"):
         on_mlflow.champion("dev", content=text)
     on_mlflow.register("dev", content="three")
     before = on_mlflow.snapshot()
     result = mlops("rollback", "--env", "dev", *options)
-    assert result.status == 1
+    assert result.status == status
     assert reason in result.err
     assert on_mlflow.snapshot() == before
 

@@ -17,7 +17,14 @@ from kedro_azure_mlops.contract import digest, write_manifest
 from kedro_azure_mlops.errors import OperationError
 from kedro_azure_mlops.serve import score
 from kedro_azure_mlops.serve.model import fetch_model
-from kedro_azure_mlops.serve.process import HOST, _environment, prepare, refuse_used
+from kedro_azure_mlops.serve.process import (
+    _DOCKERFILE,
+    HOST,
+    _environment,
+    _server,
+    prepare,
+    refuse_used,
+)
 from tests.plugin.cloud import Command
 from tests.plugin.helpers import Project
 from tests.plugin.mlflow_server import free_port
@@ -220,15 +227,53 @@ def test_requests_are_not_logged(server: LocalServer) -> None:
 
 
 @needs_servers
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "kill"])
+@pytest.mark.parametrize(
+    "number",
+    [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT],
+    ids=["Ctrl-C", "kill", "closed_terminal", "Ctrl-backslash"],
+)
 def test_a_signal_ends_the_server_cleanly(own_project: Path, model: Path, number: int) -> None:
-    with serve(own_project, "--model", str(model), "--plain") as server:
+    arguments = ("--model", str(model), "--plain")
+    with (
+        serve(own_project, *arguments, SERVE_DEADLINE="600") as server,
+        socket.create_connection((HOST, server.port), timeout=60) as idle,
+    ):
+        assert server.ask("GET", "/health").status == 200
         assert server.end(number) == 0
+        assert idle.recv(1) == b""
         with pytest.raises(ConnectionRefusedError):
             server.ask("GET", "/health")
     text = server.log.read_text(encoding="utf-8")
     assert "scored by the rolling mean" in text
     assert "Traceback" not in text
+    assert "Forcing close" not in text  # gunicorn's message when a connection is still open
+
+
+@needs_servers
+def test_incomplete_requests_may_exceed_the_soft_limit_of_open_files(
+    own_project: Path, model: Path, tmp_path: Path
+) -> None:
+    python = script(tmp_path / "python", f'ulimit -Sn 64; exec {PYTHON} "$@"')
+    arguments = ("--model", str(model), "--plain")
+    with (
+        serve(own_project, *arguments, python=python, SERVE_DEADLINE="600") as server,
+        contextlib.ExitStack() as opened,
+    ):
+        for _ in range(100):
+            connection = socket.create_connection((HOST, server.port), timeout=30)
+            opened.enter_context(connection).sendall(b"POST /score HTTP/1.1\r\n")
+        assert server.ask("GET", "/health").status == 200
+
+
+def test_a_request_may_take_as_long_as_on_an_endpoint() -> None:
+    from gunicorn.config import Config
+
+    image = _DOCKERFILE.read_text(encoding="utf-8").replace("\\\n", "")
+    container = json.loads(image.rpartition("\nCMD ")[2])
+    for command in (_server(Path(sys.executable), 5001, plain=True), container):
+        assert command[0] == "gunicorn"
+        options = Config().parser().parse_args(command[1:])
+        assert (options.timeout, options.graceful_timeout) == (300, 20)
 
 
 @needs_servers
@@ -313,8 +358,21 @@ def test_without_a_champion_the_command_gives_advice(
     monkeypatch.chdir(project.path)
     result = mlops("serve", "--prepare")
     assert result.status == 2
-    assert "local has no champion to serve yet" in result.err
-    assert "run: kedro run" in result.err
+    assert "local has no champion yet\n  next: kedro run --env local, or name" in result.err
+    assert result.err.endswith(": --model DIR\n")
+
+
+def test_without_a_champion_a_promotion_is_advised_where_champions_are_promoted(
+    project: Project, monkeypatch: pytest.MonkeyPatch, mlops: Command
+) -> None:
+    monkeypatch.chdir(project.path)
+    set_keys(project, "base", registry={"promoted_from": "dev"})
+    result = mlops("serve", "--prepare")
+    assert result.status == 2
+    assert "next: kedro mlops promote --env local, or" in result.err
+    refused = mlops("champion")
+    assert refused.status == 1
+    assert "next: kedro mlops promote --env local\n" in refused.err
 
 
 @pytest.mark.parametrize("command", [("serve", "--prepare"), ("champion",)], ids=" ".join)
@@ -379,9 +437,10 @@ def test_the_suggested_port_is_valid(
 
 
 def test_the_highest_port_is_valid(own_project: Path, mlops: Command) -> None:
-    result = mlops("serve", "--port", "65535", "--prepare", "--model", str(own_project / "none"))
+    assert own_project.is_dir()
+    result = mlops("serve", "--port", "65535", "--python", "none/bin/python")
+    assert result.status == 2
     assert "1<=x<=65535" not in result.err
-    assert "is not a model folder" in result.err
 
 
 def test_a_missing_environment_is_refused(own_project: Path, model: Path, mlops: Command) -> None:
@@ -400,6 +459,18 @@ def test_prepare_writes_the_files_of_the_image(
     assert digest(own_project / "build/serve/model/served/1") == digest(model)
     assert (own_project / "build/serve/code/kedro_azure_mlops/serve/plain.py").is_file()
     assert f"--build-arg MODEL_DIGEST={digest(model)}" in result.out
+
+
+@pytest.mark.parametrize("options", ["--plain", "--port 5001", "--python x", "--plain --port 5001"])
+def test_options_that_prepare_would_ignore_are_refused(
+    own_project: Path, model: Path, mlops: Command, options: str
+) -> None:
+    result = mlops("serve", "--prepare", "--model", str(model), "--env", "local", *options.split())
+    assert result.status == 2
+    assert "--prepare cannot be combined with --" in result.err
+    assert all(word in result.err for word in options.split() if word.startswith("--"))
+    assert "next: kedro mlops serve --help" in result.err
+    assert not (own_project / "build/serve").exists()
 
 
 @needs_servers

@@ -15,6 +15,7 @@ from cyclonedx.validation.json import JsonStrictValidator
 
 from kedro_azure_mlops import audit as subject
 from kedro_azure_mlops.cli import main
+from kedro_azure_mlops.errors import OperationError
 from tests.plugin.unit.vulnerability_service import PROBED, Service, running
 
 TEMPLATE = Path(__file__).parents[3] / "{{cookiecutter.project_slug}}"
@@ -39,6 +40,11 @@ dynamic = ["version"]
 package_name = "audited"
 source_dir = "src"
 """
+# In a lock, a merge conflict may be in lines of their own or between the hashes of one package.
+CONFLICTS = [
+    f"<<<<<<< HEAD\nalpha==1.0 \\\n    {HASH}\n=======\nalpha==2.0 \\\n    {HASH}\n>>>>>>> other\n",
+    f"alpha==1.0 \\\n    {HASH} \\\n<<<<<<< HEAD\n    {HASH} \\\n=======\n    {HASH}\n>>>>>>> x\n",
+]
 
 
 @dataclass
@@ -244,12 +250,52 @@ class TestAudit:
     ) -> None:
         service.set_answers()
         lock = small_project / "requirements/empty.txt"
-        for text in ("", "alpha>=1.0 \\\n    " + HASH + "\n", "alpha==1.0\n"):
+        for text in ("", "alpha>=1.0 \\\n    " + HASH + "\n", "alpha==1.0\n", *CONFLICTS):
             lock.write_text(text, encoding="utf-8")
             failed = audit()
             assert failed.returncode == 2, text
+            assert "requirements/empty.txt" in failed.stderr
+            assert "make lock" in failed.stderr
         lock.unlink()
         assert audit().returncode == 0
+
+    @pytest.mark.usefixtures("without_processes")
+    @pytest.mark.parametrize("name", ["run.txt", "audit-ignore.toml"])
+    @pytest.mark.parametrize("encoding", ["utf-16", "latin-1"])
+    def test_a_file_that_is_not_utf_8_is_named(
+        self,
+        audit_in: Callable[..., Outcome],
+        service: Service,
+        small_project: Path,
+        name: str,
+        encoding: str,
+    ) -> None:
+        service.set_answers()
+        file = small_project / "requirements" / name
+        text = (file.read_text("utf-8") if file.exists() else "") + "# gepr\xfcft\n"
+        file.write_text(text, encoding=encoding)
+        failed = audit_in(small_project)
+        assert failed.returncode == 2
+        assert f"{name} cannot be read: 'utf-8' codec can't decode" in failed.stderr
+        assert "next: make it a readable text file in UTF-8" in failed.stderr
+        assert service.requested == []
+        file.write_text(text, encoding="utf-8")
+        assert audit_in(small_project).returncode == 0
+
+    def test_a_folder_in_place_of_a_lock_is_named(self, audit: Audit, small_project: Path) -> None:
+        (small_project / "requirements" / "x.txt").mkdir()
+        failed = audit()
+        assert failed.returncode == 2
+        assert "x.txt cannot be read: Is a directory" in failed.stderr
+
+    @pytest.mark.parametrize("options", [(), ("--sbom", "x.json")], ids=["audit", "sbom"])
+    def test_a_folder_without_locks_gets_no_advice_about_the_network(
+        self, audit_in: Callable[..., Outcome], tmp_path: Path, options: tuple[str, ...]
+    ) -> None:
+        failed = audit_in(tmp_path, *options)
+        assert failed.returncode == 2
+        assert "next: change to the project's folder" in failed.stderr
+        assert "index" not in failed.stderr
 
 
 @pytest.mark.usefixtures("without_processes")
@@ -356,3 +402,68 @@ class TestBillOfMaterials:
         assert failed.returncode == 2
         assert "run.txt cannot be read" in failed.stderr
         assert not (small_project / "sbom.json").exists()
+
+    @pytest.mark.parametrize("text", CONFLICTS)
+    def test_it_never_lists_both_sides_of_a_merge_conflict(
+        self, audit: Audit, small_project: Path, text: str
+    ) -> None:
+        (small_project / "requirements" / "run.txt").write_text(text, encoding="utf-8")
+        failed = audit("--sbom", "sbom.json")
+        assert failed.returncode == 2
+        assert re.search(r"run\.txt: a line is not a requirement: .*<<<<<<< HEAD", failed.stderr)
+        assert "next: resolve the merge conflicts in it" in failed.stderr
+        assert not (small_project / "sbom.json").exists()
+
+    @pytest.mark.parametrize(
+        ("line", "version"),
+        [
+            ("alpha==1.0", "1.0"),
+            (f"alpha @ https://files.example/alpha-1.0-py3-none-any.whl {HASH}", None),
+        ],
+    )
+    def test_it_lists_packages_that_the_audit_cannot_look_up(
+        self, small_project: Path, line: str, version: str | None
+    ) -> None:
+        lock, bill = small_project / "requirements/run.txt", small_project / "sbom.json"
+        lock.write_text(f"{line}\n", encoding="utf-8")
+        with pytest.raises(OperationError, match="pins no version, or has no hashes"):
+            subject.read_pins(lock)
+        assert subject.write_sbom(small_project, bill) == 1
+        (listed,) = json.loads(bill.read_text(encoding="utf-8"))["components"]
+        assert (listed["name"], listed.get("version")) == ("alpha", version)
+
+    @pytest.mark.parametrize(
+        ("path", "why"), [("src", "Is a directory"), ("pyproject.toml/x.json", "File exists")]
+    )
+    def test_a_path_that_cannot_be_written_is_named(
+        self, audit: Audit, small_project: Path, path: str, why: str
+    ) -> None:
+        failed = audit("--sbom", path)
+        assert failed.returncode == 2
+        assert f"{path} cannot be written: {why}" in failed.stderr
+        assert "next: name a file, such as --sbom build/sbom.json" in failed.stderr
+        assert (small_project / "pyproject.toml").read_text("utf-8") == PYPROJECT
+
+    @pytest.mark.parametrize(
+        ("line", "version"),
+        [
+            ("__version__ = '0.1.0'", "0.1.0"),
+            ('__version__: str = "0.2.0"  # next: 0.3', "0.2.0"),
+            ("version = '0.1.0'", None),
+        ],
+    )
+    def test_it_has_the_version_of_the_package(
+        self, small_project: Path, line: str, version: str | None
+    ) -> None:
+        source = small_project / "src" / "audited" / "__init__.py"
+        source.write_text(f"{line}\n", encoding="utf-8")
+        bill = small_project / "sbom.json"
+        if version is None:
+            with pytest.raises(OperationError, match="the project has no version") as error:
+                subject.write_sbom(small_project, bill)
+            assert str(source) in str(error.value)
+            assert not bill.exists()
+            return
+        subject.write_sbom(small_project, bill)
+        described = json.loads(bill.read_text(encoding="utf-8"))["metadata"]["component"]
+        assert described["version"] == version

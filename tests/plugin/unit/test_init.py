@@ -3,13 +3,14 @@
 import shutil
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 from click.testing import CliRunner
 
 from kedro_azure_mlops.cli.init import command
-from tests.plugin.helpers import ROOT
+from tests.plugin.helpers import ROOT, Project
 
 HINT = "add this line to requirements.txt, or jobs lack the plugin:  kedro-azure-mlops[azure]"
 
@@ -32,9 +33,14 @@ def init() -> str:
     return result.output
 
 
+def written(root: Path, name: str) -> dict[str, Any]:
+    """Return the content of a written file."""
+    return yaml.safe_load((root / "conf/base" / name).read_text("utf-8"))
+
+
 def environment(root: Path) -> dict[str, object]:
     """Return the environment of jobs in the written azureml.yml."""
-    return yaml.safe_load((root / "conf/base/azureml.yml").read_text("utf-8"))["environment"]
+    return written(root, "azureml.yml")["environment"]
 
 
 @pytest.mark.parametrize(
@@ -86,3 +92,47 @@ def test_an_existing_azureml_yml_is_not_checked(root: Path) -> None:
 def test_jobs_run_the_python_version_of_init(root: Path) -> None:
     init()
     assert environment(root)["python"] == f"{sys.version_info.major}.{sys.version_info.minor}"
+
+
+REGISTRY = """
+from kedro.pipeline import Node, Pipeline
+
+def register_pipelines():
+    names = [("yes", "no"), ("on", "true"), ("table@pandas", "plain")]
+    nodes = [Node(abs, *pair, name=f"node_{n}") for n, pair in enumerate(names)]
+    return {"__default__": Pipeline(nodes)}
+"""
+CATALOG = """
+"yes": {type: pandas.CSVDataset, filepath: data/raw/hours.csv}
+"on": {type: pandas.CSVDataset, filepath: data/raw/hours.csv}
+table@pandas: {type: pandas.CSVDataset, filepath: data/raw/hours.csv}
+"no": {type: kedro_azure_mlops.ModelDataset, filepath: data/model}
+"true": {type: pandas.CSVDataset, filepath: data/day.csv}
+plain: {type: pandas.CSVDataset, filepath: data/plain.csv}
+"""
+
+
+def test_any_name_of_a_catalog_entry_is_written_so_that_the_job_compiles(root: Path) -> None:
+    (root / "src/plant/pipeline_registry.py").write_text(REGISTRY, encoding="utf-8")
+    (root / "conf/base/catalog.yml").write_text(CATALOG, encoding="utf-8")
+    project = Project(root)
+    assert project.mlops("init").returncode == 0
+    azureml = written(root, "azureml.yml")
+    assert list(azureml["inputs"]) == ["on", "table", "yes"]
+    assert list(azureml["outputs"]) == ["no", "plain", "true"]
+    assert written(root, "mlops.yml")["tracking"]["model"] == "no"
+    compiled = project.mlops("compile")
+    assert compiled.returncode == 0, compiled.stderr
+
+
+def test_a_project_without_a_default_pipeline_is_configured(root: Path) -> None:
+    registry = root / "src/plant/pipeline_registry.py"
+    registry.write_text(registry.read_text("utf-8").replace("__default__", "main"), "utf-8")
+    project = Project(root)
+    result = project.mlops("init")
+    assert result.returncode == 0, result.stderr
+    azureml = written(root, "azureml.yml")
+    assert (azureml["inputs"], azureml["outputs"]) == ({}, {})
+    refused = project.mlops("compile")
+    assert refused.returncode == 2
+    assert "there is no pipeline __default__; there are: " in refused.stderr
