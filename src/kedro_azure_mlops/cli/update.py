@@ -26,14 +26,14 @@ class _Update(Command):
         except (click.ClickException, click.exceptions.Exit, click.Abort):
             raise
         except KeyboardInterrupt:
-            show_note("update", "interrupted, nothing was changed")
+            show_note("update", f"interrupted; {_state()}")
             ctx.exit(130)
         except OSError as error:
             show_error("update", error)
             ctx.exit(2)
         except Exception:  # noqa: BLE001 - Python would exit with 1
             traceback.print_exc()
-            show_error("update", "this is a bug in the update; nothing was changed")
+            show_error("update", f"this is a bug in the update; {_state()}")
             ctx.exit(2)
 
 
@@ -59,12 +59,16 @@ def command(
     """Merge a newer release of the template into this project and stage the result.
 
     Exit status: 0 done, or nothing to do; 1 there are conflicts for you to resolve (with --check:
-    there is a newer release); 2 it could not be tried, and nothing was changed.
+    there is a newer release); 2 it could not run or did not finish; the message says what changed.
     """
     from kedro_azure_mlops.update import update
 
-    if sum(map(bool, (check, dry_run, abort, link, pull_request))) > 1:
+    if sum((check, dry_run, abort, link is not None, pull_request)) > 1:
         raise click.UsageError("give one of --check, --dry-run, --abort, --link and --pull-request")
+    if (check or abort) and (to is not None or answers):
+        raise click.UsageError("--check and --abort cannot be combined with --to or --answer")
+    if "" in (to, link):
+        raise click.UsageError("--to and --link must not be empty")
     changes = _parse_answers(answers)
     if pull_request and changes:
         raise click.UsageError(
@@ -76,7 +80,7 @@ def command(
         update.abort_update(folder, show)
     elif check:
         return int(update.check_for_release(folder, show))
-    elif link:
+    elif link is not None:
         update.link_project(folder, link, to, changes, say=show)
     elif pull_request:
         from kedro_azure_mlops.update.pull_request import propose_update
@@ -88,13 +92,19 @@ def command(
     return 0
 
 
+def _state() -> str:
+    from kedro_azure_mlops.update.update import state_of
+
+    return state_of(Path.cwd())
+
+
 def _parse_answers(pairs: tuple[str, ...]) -> dict[str, str]:
     if malformed := [pair for pair in pairs if "=" not in pair]:
         raise OperationError(f"--answer must be KEY=VALUE, not {malformed[0]}")
     if undecodable := [pair for pair in pairs if not _is_unicode(pair)]:
         raise OperationError(
             f"--answer {undecodable[0]!a} has characters that cannot be decoded: this locale, or "
-            "the terminal, is not UTF-8. Type first: export LC_ALL=C.UTF-8"
+            "the terminal, is not UTF-8. Run first: export LC_ALL=C.UTF-8"
         )
     return dict(pair.split("=", maxsplit=1) for pair in pairs)
 

@@ -165,13 +165,29 @@ class Conversion:
         self, name: str, paths: Iterable[str], place: Path | None = None
     ) -> dict[str, str]:
         """Return the value of an attribute for each file that has one, here or in a stand-in."""
+        values = self._attribute(name, paths, place).items()
+        return {path: value for path, value in values if value not in NO_VALUE}
+
+    def merge_rules(self, paths: Iterable[str]) -> bytes:
+        """Return the text of an attributes file with git's own ways to merge these files.
+
+        A driver that the project defines is a program, and does not apply to an update.
+        """
+        rules = {"unset": b"-merge", "binary": b"-merge", "union": b"merge=union"}
+        values = self._attribute("merge", paths).items()
+        lines = (_pattern(path) + b" " + rules[value] for path, value in values if value in rules)
+        return b"".join(line + b"\n" for line in lines)
+
+    def _attribute(
+        self, name: str, paths: Iterable[str], place: Path | None = None
+    ) -> dict[str, str]:
+        """Return git's description of an attribute for each file."""
         stdin = b"".join(os.fsencode(path) + b"\0" for path in paths)
         arguments = ("check-attr", "-z", "--stdin", name)
         variables = standing_in(self.repository, place) if place else None
         folder = place or self.repository.root
         found = words(git.must(*arguments, cwd=folder, stdin=stdin, settings=variables))
-        pairs = zip(found[::3], found[2::3], strict=True)
-        return {path: value for path, value in pairs if value not in NO_VALUE}
+        return dict(zip(found[::3], found[2::3], strict=True))
 
     def _encode(self, place: Path, paths: list[str]) -> None:
         """Encode files of a stand-in by its attributes if they are rendered as UTF-8.
@@ -287,6 +303,11 @@ def _encoded(text: str, encoding: str) -> bytes:
     """Encode a text; encodings have git's names, of which UTF-16LE-BOM is git's own."""
     name, mark = encoding.removesuffix("-BOM"), encoding.endswith("-BOM")
     return ("\ufeff" * mark + text).encode(codecs.lookup(name).name)
+
+
+def _pattern(path: str) -> bytes:
+    """Return the pattern of an attributes file that matches only this path."""
+    return _quoted("/" + re.sub(r"[][*?\\]", r"\\\g<0>", path))
 
 
 def _quoted(path: str) -> bytes:

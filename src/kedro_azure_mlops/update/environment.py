@@ -36,7 +36,7 @@ def python_with_cookiecutter(progress: Callable[[str], None] = print) -> Path:
     digest = hashlib.sha256(lock).hexdigest()[:12]
     python = f"{sys.version_info.major}.{sys.version_info.minor}"
     folder = cache_folder() / f"update-{python}-{digest}"
-    if not (folder / _COMPLETE).exists():
+    if not _is_usable(folder):
         progress(f"installing cookiecutter into {folder}")
         _install(folder, lock)
     return _python_of(folder)
@@ -49,6 +49,11 @@ def cache_folder() -> Path:
     else:
         base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(base) / "kedro-azure-mlops"
+
+
+def _is_usable(folder: Path) -> bool:
+    """Return whether an environment is complete, and the Python that made it still exists."""
+    return (folder / _COMPLETE).exists() and _python_of(folder).exists()
 
 
 def _install(folder: Path, lock: bytes) -> None:
@@ -65,7 +70,7 @@ def _install(folder: Path, lock: bytes) -> None:
             shutil.rmtree(folder, ignore_errors=True)
             draft.rename(folder)
     except OSError as error:
-        if not (folder / _COMPLETE).exists():  # otherwise another update was faster
+        if not _is_usable(folder):  # otherwise another update was faster
             raise OperationError(_install_error(str(error))) from error
 
 

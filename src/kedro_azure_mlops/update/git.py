@@ -217,6 +217,11 @@ class Repository:
         tree = f"{self.started_at}:{self.prefix}" if self.prefix else self.started_at
         return parse_entries(must("ls-tree", "-r", "-z", "--full-tree", tree, cwd=self.root))
 
+    def fetch(self, entries: Entries) -> None:
+        """Fetch the content of files that a partial clone lacks."""
+        names = "".join(f"{name}\n" for mode, name in entries.values() if mode != "160000")
+        must("cat-file", "--batch-check", cwd=self.root, stdin=names.encode())
+
     def read(self, entry: Entry) -> bytes:
         """Return the content of a file."""
         return must("cat-file", "blob", entry[1], cwd=self.root)
@@ -271,6 +276,12 @@ class Workbench:
         variables = self.settings | dict(settings or {})
         return must(*self.plain, *arguments, cwd=self.folder, stdin=stdin, settings=variables)
 
+    def set_attributes(self, text: bytes) -> None:
+        """Set the attributes that apply here, in place of the project's."""
+        folder = self.folder / "info"
+        folder.mkdir(exist_ok=True)
+        (folder / "attributes").write_bytes(text)
+
     def new_index(self) -> dict[str, str]:
         """Return the variable that names a new index."""
         self.indexes += 1
@@ -286,7 +297,9 @@ class Workbench:
         if lines not in self.trees:
             index = self.new_index()
             self.must("update-index", "-z", "--index-info", stdin=lines, settings=index)
-            self.trees[lines] = self.must("write-tree", settings=index).decode().strip()
+            # a partial clone lacks files outside its sparse checkout
+            name = self.must("write-tree", "--missing-ok", settings=index)
+            self.trees[lines] = name.decode().strip()
         return self.trees[lines]
 
     def commit(self, tree: str, *parents: str) -> str:

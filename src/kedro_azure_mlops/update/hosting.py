@@ -80,9 +80,12 @@ class Host(ABC):
         key = f"http.{server[1]}{server[2]}/.extraheader"
         # the empty one removes a header that the checkout of a CI system may have set
         values = ("", f"AUTHORIZATION: {self.header(token)}")
-        pairs = {f"GIT_CONFIG_KEY_{n}": key for n in range(len(values))}
-        pairs |= {f"GIT_CONFIG_VALUE_{n}": value for n, value in enumerate(values)}
-        return pairs | {"GIT_CONFIG_COUNT": str(len(values)), "GIT_TERMINAL_PROMPT": "0"}
+        others = int(os.environ.get("GIT_CONFIG_COUNT") or 0)  # the settings of the environment
+        pairs: dict[str, str] = {}
+        for number, value in enumerate(values, start=others):
+            pairs |= {f"GIT_CONFIG_KEY_{number}": key, f"GIT_CONFIG_VALUE_{number}": value}
+        count = str(others + len(values))
+        return pairs | {"GIT_CONFIG_COUNT": count, "GIT_TERMINAL_PROMPT": "0"}
 
     def call(self, *arguments: str, **variables: str) -> str:
         """Run the program in the project.

@@ -111,6 +111,12 @@ def recover(repository: Repository) -> str | None:
     return f"an update was killed while writing: the work tree was restored.{saved}"
 
 
+def is_staged(repository: Repository) -> bool:
+    """Return whether an update is staged that can be undone."""
+    journal = Journal.read(repository, DONE)
+    return journal is not None and journal.head == repository.head
+
+
 def abort(repository: Repository) -> str:
     """Undo the staged update, and return a message.
 
@@ -190,8 +196,8 @@ def _undo(repository: Repository, journal: Journal, index: Index) -> Path | None
 def put_aside(repository: Repository, journal: Journal) -> Path | None:
     """Move away the files that are neither as they were nor as the update wrote them."""
     root = repository.root
-    paths = [p for p in journal.old if (root / p).is_file() and not (root / p).is_symlink()]
-    edited = [p for p in paths if _digest(root / p) not in journal.digests.get(p, ())]
+    digests = {path: _digest(root / path) for path in journal.old}  # empty for a folder
+    edited = [p for p, digest in digests.items() if digest not in ("", *journal.digests.get(p, ()))]
     if not edited:
         return None
     numbers = range(1, 10**6)

@@ -10,6 +10,7 @@ import re
 import subprocess
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
+from shlex import quote
 
 from kedro_azure_mlops.errors import OperationError
 from kedro_azure_mlops.update.conversion import Conversion, files_of
@@ -24,7 +25,6 @@ from kedro_azure_mlops.update.git import (
 )
 
 LIST = ".template-owned"
-HOW_TO_SEE = "see: git diff template/old template/new -- :/{path}"
 LOCKS = "requirements/"
 LOCK_BY_HAND = "run: make lock"
 # a requirement of a lock with the hashes and the comments that belong to it
@@ -54,13 +54,22 @@ class Change:
         paths = sorted(self.before.keys() | self.after.keys())
         return [path for path in paths if self.before.get(path) != self.after.get(path)]
 
-    def leave_out(self, path: str, kind: str, remark: str) -> None:
+    def undo(self, path: str) -> None:
         """Undo the template's change to a file, so that the merge sees none."""
         if path in self.before:
             self.after[path] = self.before[path]
         else:
             self.after.pop(path, None)
+
+    def leave_out(self, path: str, kind: str, remark: str) -> None:
+        """Undo the template's change to a file and note it for the report."""
+        self.undo(path)
         self.notes.append((kind, path, remark))
+
+
+def how_to_see(path: str) -> str:
+    """Return the remark that names the command for a change that is left out."""
+    return f"see: git diff template/old template/new -- {quote(f':/{path}')}"
 
 
 def matching(bench: Workbench, paths: set[str], patterns: str) -> set[str]:
@@ -94,14 +103,14 @@ def keep_owned(change: Change, yours: Entries, owned: set[str]) -> None:
         old = targets.get(path)
         if old in owned and old in yours and not is_untouched(old, change, yours):
             change.after[path] = change.before[old]
-            remark = f"moved there from {old}; {HOW_TO_SEE.format(path=path)}"
+            remark = f"moved there from {old}; {how_to_see(path)}"
             change.notes.append(("yours kept", path, remark))
             continue
         differs = yours.get(path) != change.after.get(path)
         stays = path in owned and path not in change.renames and differs
         if stays and not is_untouched(path, change, yours):
             kind = "yours kept" if path in yours else "left deleted"
-            change.leave_out(path, kind, HOW_TO_SEE.format(path=path))
+            change.leave_out(path, kind, how_to_see(path))
 
 
 def leave_out_of_removed_folders(change: Change, yours: Entries) -> None:
@@ -117,6 +126,47 @@ def leave_out_of_removed_folders(change: Change, yours: Entries) -> None:
         parents = (str(parent) for parent in PurePosixPath(path).parents)
         if folder := next((parent for parent in parents if parent in removed), None):
             change.leave_out(path, "left out", f"you removed or renamed {folder}/")
+
+
+def leave_out_of_replaced_folders(bench: Workbench, change: Change, yours: Entries) -> None:
+    """Leave out changes in a folder that is a file, a link or a submodule of the user.
+
+    Git would move the user's to ``NAME~yours``.
+    """
+    own = {path for path, entry in yours.items() if entry != change.before.get(path)}
+    blocked = {
+        path: str(parent)
+        for path in change.changed
+        for parent in PurePosixPath(path).parents
+        if str(parent) in own and path in change.after
+    }
+    if not blocked:
+        return
+    moved = bench.renames(bench.store_tree(change.before), bench.store_tree(yours))
+    for path, place in blocked.items():
+        if path not in moved:
+            kind = "left deleted" if path in change.before else "left out"
+            change.leave_out(path, kind, f"your {place} is not a folder")
+
+
+def take_out_other_types(change: Change, yours: Entries) -> dict[str, Stages]:
+    """Leave out files that have another type (file, link, submodule) on each side.
+
+    Git would rename one of them.
+
+    Returns
+    -------
+    dict
+        The versions of each, for the user to choose from.
+    """
+    conflicts: dict[str, Stages] = {}
+    for path in change.changed:
+        before, mine, theirs = (side.get(path) for side in (change.before, yours, change.after))
+        if mine and theirs and mine != before and mine[0][:3] != theirs[0][:3]:
+            versions = enumerate((before, mine, theirs), start=1)
+            conflicts[path] = {stage: entry for stage, entry in versions if entry}
+            change.undo(path)
+    return conflicts
 
 
 def keep_locks(change: Change, yours: Entries) -> bool:
@@ -140,9 +190,16 @@ def keep_locks(change: Change, yours: Entries) -> bool:
     stale = bool(set(change.changed) & sources)
     for path in locks:
         if path in yours and path in change.changed and yours[path] != change.after.get(path):
-            remark = "generated again below" if stale else HOW_TO_SEE.format(path=path)
-            change.leave_out(path, "yours kept", remark)
+            if stale:
+                change.undo(path)
+            else:
+                change.leave_out(path, "yours kept", how_to_see(path))
     return stale
+
+
+def is_lock(path: str) -> bool:
+    """Return whether a file is a lock."""
+    return path.startswith(LOCKS) and path.endswith(".txt")
 
 
 def make_locks(
@@ -172,7 +229,7 @@ def make_locks(
         complaint = made.stderr.decode(errors="replace").strip().splitlines()
         return {}, " ".join(complaint[-3:])
     modes = files_of(folder)
-    locks = {p: modes[p] for p in modes if p.startswith(LOCKS) and p.endswith(".txt")}
+    locks = {path: modes[path] for path in filter(is_lock, modes)}
     found = conversion.store_files(folder, locks)
     return {path: entry for path, entry in found.items() if merged.get(path) != entry}, ""
 
@@ -185,9 +242,7 @@ def pin_plugin(
     The wheel of the previous release is gone, so its pin could not be installed.
     """
     changed: Entries = {}
-    for path in merged.keys() & rendered.keys():
-        if not (path.startswith(LOCKS) and path.endswith(".txt")):
-            continue
+    for path in filter(is_lock, merged.keys() & rendered.keys()):
         pin = PLUGIN_PIN.search(repository.read(rendered[path]))
         text = repository.read(merged[path])
         if pin and (new := PLUGIN_PIN.sub(pin[0].replace(b"\\", b"\\\\"), text)) != text:
@@ -233,17 +288,19 @@ def parse_messages(listing: bytes) -> list[tuple[list[str], str]]:
     return messages
 
 
-def merge(bench: Workbench, change: Change, yours: str) -> Merged:
-    """Merge a change of the template into a tree.
+def merge(bench: Workbench, conversion: Conversion, change: Change, yours: Entries) -> Merged:
+    """Merge a change of the template into the user's files.
 
     Raises
     ------
     OperationError
         If git cannot merge at all.
     """
+    of_other_types = take_out_other_types(change, yours)
+    bench.set_attributes(conversion.merge_rules({*change.changed, *yours}))
     base = bench.commit(bench.store_tree(change.before))
     # The names of these branches are the labels of conflict markers.
-    sides = {"yours": yours, "template": bench.store_tree(change.after)}
+    sides = {"yours": bench.store_tree(yours), "template": bench.store_tree(change.after)}
     branches = (f"create refs/heads/{n} {bench.commit(t, base)}\n" for n, t in sides.items())
     bench.must("update-ref", "--stdin", stdin="".join(branches).encode())
     options = [word for setting in SETTINGS for word in ("-c", setting)]
@@ -252,12 +309,13 @@ def merge(bench: Workbench, change: Change, yours: str) -> Merged:
         complaint = process.stderr.decode(errors="replace").strip()
         raise OperationError(f"git could not merge: {complaint}")
     tree, _, rest = process.stdout.partition(b"\0")
-    merged = Merged(parse_entries(bench.must("ls-tree", "-r", "-z", tree.decode())))
+    entries = parse_entries(bench.must("ls-tree", "-r", "-z", tree.decode()))
+    merged = Merged(entries, of_other_types)
     if process.returncode == 0:
         return merged
     # An empty part separates the conflicting files from git's messages.
     conflicts, _, messages = (b"\0" + rest).partition(b"\0\0")
-    merged.conflicts = parse_conflicts(conflicts)
+    merged.conflicts |= parse_conflicts(conflicts)
     for paths, text in parse_messages(messages):
         for path in paths:
             merged.mentioned.setdefault(path, []).append(text)

@@ -1,19 +1,21 @@
 """Update a project to the newest release of its template, as a pull request: for CI.
 
-The update is committed to a branch template-update/TAG of origin. The work tree and the current
-branch are left unchanged, and no local branch is created.
+The update is committed to a branch template-update/[FOLDER/]TAG of origin, where FOLDER is that of
+a project that is not at the top. The work tree and the current branch are left unchanged, and no
+local branch is created.
 """
 
 import contextlib
 import os
+import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from kedro_azure_mlops.errors import OperationError
 from kedro_azure_mlops.update import journal
 from kedro_azure_mlops.update.git import Repository, must, run
-from kedro_azure_mlops.update.hosting import Host, Proposal, host_of
+from kedro_azure_mlops.update.hosting import Host, Known, Proposal, host_of
 from kedro_azure_mlops.update.update import open_repository, update_project
 
 Say = Callable[[str], None]
@@ -29,6 +31,8 @@ class StagedUpdate:
     """An update that is staged."""
 
     release: str
+    folder: str
+    """The project's folder in the repository; empty for the top."""
     report: str
     conflicts: bool
     tree: str
@@ -37,12 +41,15 @@ class StagedUpdate:
     @property
     def branch(self) -> str:
         """The branch that it is pushed to."""
-        return f"template-update/{self.release}"
+        # a branch cannot have all characters of a path
+        folder = re.sub(r"[^\w/-]", lambda found: f"%{ord(found[0]):02X}", self.folder)
+        return "/".join(filter(None, ("template-update", folder, self.release)))
 
     @property
     def title(self) -> str:
         """The title of its commit and its pull request."""
-        return f"Update the template to {self.release}"
+        place = self.folder and f" of {self.folder}"
+        return f"Update the template{place} to {self.release}"
 
     @property
     def mark(self) -> str:
@@ -72,14 +79,14 @@ def propose_update(folder: Path, to: str | None = None, say: Say = print) -> boo
     """
     repository = open_repository(folder, say)
     host, base = host_of(repository.root), _base_branch(repository.root)
-    with _staged(repository, to, say) as found:
-        if found is None:
+    with _staged(repository, to, say) as staged:
+        if staged is None:
             return True
-        if found.conflicts:
-            say(f"the update to {found.release} has conflicts (above); nothing was pushed.")
+        if staged.conflicts:
+            say(f"the update to {staged.release} has conflicts (above); nothing was pushed.")
             say("Resolve them on a laptop: kedro mlops update")
             return False
-        known = host.known(found.branch)
+        found, known = _named(staged, host)
         opened = next((one for one in known if one.is_open), None)
         closed = next((one for one in known if found.mark in one.text), None)
         if closed and not opened:
@@ -96,14 +103,28 @@ def propose_update(folder: Path, to: str | None = None, say: Say = print) -> boo
     return True
 
 
+def _named(found: StagedUpdate, host: Host) -> tuple[StagedUpdate, list[Known]]:
+    """Return the pull requests of an update; if one of earlier versions is open, under its name.
+
+    Those did not name the folder, so projects of one repository shared a branch.
+    """
+    known, earlier = host.known(found.branch), replace(found, folder="")
+    if not found.folder or any(one.is_open for one in known):
+        return found, known
+    own = [one for one in host.known(earlier.branch) if found.mark in one.text]
+    if any(one.is_open for one in own):
+        return earlier, own
+    return found, known + own
+
+
 @contextlib.contextmanager
 def _staged(repository: Repository, to: str | None, say: Say) -> Iterator[StagedUpdate | None]:
     """Stage the update until the context ends; yield None if there is nothing to update."""
     if _is_staged(repository):
         raise OperationError("something is staged and not committed: git commit, or git stash")
     messages: list[str] = []
-    update = update_project(repository.root, to, say=messages.append)
     try:
+        update = update_project(repository.root, to, say=messages.append)
         if not _is_staged(repository):
             say("\n".join(messages))
             yield None
@@ -111,7 +132,8 @@ def _staged(repository: Repository, to: str | None, say: Say) -> Iterator[Staged
         print(update.report)
         # conflicts have no tree
         tree = "" if update.conflicts else must("write-tree", cwd=repository.root).decode().strip()
-        yield StagedUpdate(update.release, update.report, bool(update.conflicts), tree)
+        folder = repository.prefix.rstrip("/")
+        yield StagedUpdate(update.release, folder, update.report, bool(update.conflicts), tree)
     finally:
         if _is_staged(repository):
             journal.abort(repository)

@@ -9,6 +9,7 @@ A request names the folder of a template, the answers to its questions and an ou
 import contextlib
 import gc
 import json
+import logging
 import os
 import re
 import shutil
@@ -91,7 +92,7 @@ class UnfitAnswerError(Exception):
     """An answer is not one of the choices."""
 
 
-FAULTS = (CookiecutterException, TemplateError, OSError, ValueError)
+FAULTS = (UnfitAnswerError, CookiecutterException, TemplateError, OSError, ValueError)
 
 
 def fitting(question: str, default: Any, answer: Any, choices: list[str]) -> Any:
@@ -174,14 +175,18 @@ def main() -> None:
     generate.generate_file = Memory()
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
+    logging.disable()  # cookiecutter logs a traceback if a hook refuses
     for line in sys.stdin:
+        begin = os.lseek(2, 0, os.SEEK_END)
         try:
             with contextlib.redirect_stdout(sys.stderr):
                 answer = render(json.loads(line))
-        except UnfitAnswerError as error:
-            answer = {"fault": str(error), "says_all": True}
         except FAULTS as error:
-            answer = {"fault": str(error) or type(error).__name__}
+            answer = {
+                "fault": str(error) or type(error).__name__,
+                "is_hook": isinstance(error, FailedHookException),
+                "printed_from": begin,
+            }
         answers.write(json.dumps(answer) + "\n")
         answers.flush()
 

@@ -32,9 +32,15 @@ class Renderer:
         A folder that does not exist yet.
     python
         An interpreter that has cookiecutter.
+    command
+        The user's command, for hooks to suggest with other answers.
+    answers
+        The answers in that command.
     """
 
-    def __init__(self, scratch: Path, python: Path | str) -> None:
+    def __init__(
+        self, scratch: Path, python: Path | str, command: list[str], answers: dict[str, str]
+    ) -> None:
         self.scratch = scratch
         home = scratch / "home"
         home.mkdir(parents=True)
@@ -60,6 +66,7 @@ class Renderer:
                 "GIT_CONFIG_NOSYSTEM": "1",
                 "GIT_TERMINAL_PROMPT": "0",
                 "PYTHONDONTWRITEBYTECODE": "1",
+                "KEDRO_MLOPS_UPDATE": json.dumps({"command": command, "answers": answers}),
             },
         )
         self._requests = cast(IO[str], self.process.stdin)
@@ -111,16 +118,17 @@ class Renderer:
             raise OperationError(self.complaint())
         found = json.loads(line)
         if "fault" in found:
-            message = f"{what} could not be rendered: {found['fault']}"
-            if not found.get("says_all"):
-                message += f"\n{self.output()}"
-            raise OperationError(message.strip())
+            printed = self.output(found["printed_from"])
+            words = [printed or found["fault"]] if found["is_hook"] else [found["fault"], printed]
+            message = "\n".join(filter(None, words))
+            raise OperationError(f"{what} could not be rendered: {message}")
         return Rendered(Path(found["project"]), found["answers"])
 
-    def output(self) -> str:
-        """Return what the process and the template's hooks printed."""
+    def output(self, start: int = 0) -> str:
+        """Return what the process and the template's hooks printed, from a position on."""
         self.messages.flush()
-        return (self.scratch / "messages").read_text(encoding="utf-8", errors="replace").strip()
+        printed = (self.scratch / "messages").read_bytes()[start:]
+        return printed.decode("utf-8", "replace").strip()
 
     def complaint(self) -> str:
         """Return why the process ended."""

@@ -1,16 +1,17 @@
 """The report of an update: a line for each file that the template or the update changed."""
 
 from dataclasses import dataclass, field
+from shlex import quote
 
 from kedro_azure_mlops.update.git import Entries, Workbench
-from kedro_azure_mlops.update.merge import Change, Merged
+from kedro_azure_mlops.update.merge import Change, Merged, how_to_see
 
 ORDER = (
     "conflict", "merged", "updated", "added", "removed", "moved", "locked",
-    "yours kept", "left deleted", "left out", "already so",
+    "yours kept", "left deleted", "left out", "already applied",
 )  # fmt: skip
-TEMPLATES = "the template's version: git show :3:./{path}"
-FILTERED = "the template's version: git cat-file --filters :3:./{path}"
+TEMPLATES = "the template's version: git show {}"
+FILTERED = "the template's version: git cat-file --filters {}"
 
 
 @dataclass
@@ -30,7 +31,7 @@ class Report:
     def text(self) -> str:
         """Return all lines, in the order of ``ORDER``."""
         lines = sorted(self.lines, key=lambda line: (ORDER.index(line[0]), line[1]))
-        return "\n".join(f"  {kind:<13}{path}{remark}" for kind, path, remark in lines)
+        return "\n".join(f"  {kind:<17}{path}{remark}" for kind, path, remark in lines)
 
 
 @dataclass(frozen=True)
@@ -77,8 +78,8 @@ def report_conflicts(sides: Sides, report: Report) -> None:
             remark = "you changed it, the template removed it: git add or git rm it"
         elif 3 in stages and 2 in stages and path in merged.entries:
             content = "contains both" if has_markers(sides, path) else "is yours"
-            how = FILTERED if path in merged.filtered else TEMPLATES
-            remark = f"both sides changed it; the file {content}; {how.format(path=path)}"
+            how = (FILTERED if path in merged.filtered else TEMPLATES).format(quote(f":3:./{path}"))
+            remark = f"both sides changed it; the file {content}; {how}"
         else:
             remark = "; ".join(merged.mentioned.get(path, ["see git status"]))
         report.add("conflict", path, remark, *others)
@@ -113,11 +114,11 @@ def report_file(sides: Sides, path: str, report: Report) -> None:
             what = "removed" if gone else "changed"
             report.add("yours kept", moved_to, f"the template {what} {path}", path)
     elif mine == after == now:
-        report.add("already so", path)
+        report.add("already applied", path)
     elif now == mine and mine is None:
         report.add("left deleted", path, "you deleted it, the template changed it")
     elif now == mine:
-        report.add("yours kept", path, f"see: git diff template/old template/new -- :/{path}")
+        report.add("yours kept", path, how_to_see(path))
     elif now == after:
         kind = "updated" if before and after else "added" if after else "removed"
         report.add(kind, path)

@@ -19,6 +19,7 @@ from kedro_azure_mlops.errors import OperationError
 from kedro_azure_mlops.update import git
 
 RECORD = ".cruft.json"
+QUESTIONS = "cookiecutter.json"
 MIGRATIONS = "migrations.json"
 PEELED = "^{commit}"
 RELEASE = re.compile(r"v?(\d+(?:\.\d+)*)")
@@ -37,10 +38,20 @@ class Record:
     directory: str | None
     rest: dict[str, Any]
 
-    @property
-    def skipped(self) -> list[str]:
-        """Patterns of files that no update may touch, as in cruft."""
-        return [str(pattern) for pattern in self.rest.get("skip") or []]
+    def skipped(self, root: Path) -> list[str]:
+        """Return the patterns of files that no update may touch, as in cruft.
+
+        Raises
+        ------
+        OperationError
+            If they are not a list of texts, or pyproject.toml with ``[tool.cruft]`` is not valid.
+        """
+        lists = {RECORD: self.rest.get("skip"), "[tool.cruft] of pyproject.toml": _cruft_skip(root)}
+        for place, patterns in lists.items():
+            is_list = isinstance(patterns, list) and all(isinstance(p, str) for p in patterns)
+            if patterns and not is_list:
+                raise OperationError(f"skip in {place} must be a list of texts, not {patterns!r}")
+        return [pattern for patterns in lists.values() for pattern in patterns or []]
 
     @classmethod
     def read(cls, root: Path) -> "Record":
@@ -54,18 +65,24 @@ class Record:
         try:
             state = json.loads((root / RECORD).read_bytes())  # in any encoding of Unicode
             variables = state.pop("context")["cookiecutter"]
+            texts = {key: state.pop(key) for key in ("template", "commit")}
+            texts |= {key: state.pop(key, None) or "" for key in ("checkout", "directory")}
+            for key, text in texts.items():
+                if not isinstance(text, str):
+                    raise TypeError(f"{key} is {text!r}")
             return cls(
-                url=state.pop("template"),
-                commit=state.pop("commit"),
-                tag=state.pop("checkout", None),
+                url=texts["template"],
+                commit=texts["commit"],
+                tag=texts["checkout"] or None,
                 answers={k: v for k, v in variables.items() if not k.startswith("_")},
-                directory=state.pop("directory", None) or None,
+                directory=texts["directory"] or None,
                 rest=state,
             )
         except FileNotFoundError:
-            raise OperationError(
-                f"there is no {RECORD}, which records what a project was made from.\n{_HELP}"
-            ) from None
+            message = f"there is no {RECORD} here, which records what a project was made from.\n"
+            above = next((folder for folder in root.parents if (folder / RECORD).is_file()), None)
+            message += f"Run the command in {above}, which has one" if above else _HELP
+            raise OperationError(message) from None
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise OperationError(
                 f"{RECORD} is not a record of a template ({error!r}).\n{_HELP}"
@@ -87,6 +104,40 @@ class Record:
             "directory": self.directory,
         } | self.rest
         return json.dumps(state, indent=2, ensure_ascii=False) + "\n"
+
+
+def _cruft_skip(root: Path) -> Any:
+    """Return the patterns in pyproject.toml, which cruft adds to those of the record."""
+    file = root / "pyproject.toml"
+    text = file.read_text(encoding="utf-8-sig", errors="replace") if file.is_file() else ""
+    if "cruft" not in text:
+        return None
+    import tomllib  # slow to import, and rarely needed
+
+    try:
+        return tomllib.loads(text)["tool"]["cruft"]["skip"]
+    except KeyError:
+        return None
+    except (ValueError, TypeError) as error:
+        if "[tool.cruft]" not in text:
+            return None  # an update merges it as text
+        raise OperationError(
+            f"[tool.cruft] of pyproject.toml, a list of files to skip, cannot be read: {error}",
+            next="correct pyproject.toml and commit it",
+        ) from error
+
+
+def recorded_address(url: str, root: Path) -> str:
+    """Return the address of a template as a record holds it.
+
+    A path is relative to the project. Credentials are removed, as by the template's hooks.
+    """
+    path = root / url
+    if path.exists():
+        return str(path.resolve())
+    if re.match(r"https?://", url):
+        return re.sub(r"^(https?://)[^/]*@", r"\1", url)
+    return re.sub(r"^([a-z+]+://[^/:@]*):[^/@]*@", r"\1@", url)
 
 
 def newest(tags: list[str]) -> str | None:
@@ -133,8 +184,8 @@ class Template:
     folder: Path
 
     @classmethod
-    def clone(cls, url: str, folder: Path) -> "Template":
-        """Copy a repository.
+    def clone(cls, url: str, folder: Path, *, source: str | None = None) -> "Template":
+        """Copy a repository, from another address than the one to show if it has credentials.
 
         Raises
         ------
@@ -142,7 +193,8 @@ class Template:
             If it cannot be read.
         """
         folder.mkdir(parents=True)
-        cloned = git.run("clone", "--quiet", "--bare", "--", url, folder / "git", cwd=folder)
+        options = ("clone", "--quiet", "--bare", "--")
+        cloned = git.run(*options, source or url, folder / "git", cwd=folder)
         if cloned.returncode:
             raise OperationError(unreachable(url, cloned.stderr))
         return cls(url, folder)
@@ -197,7 +249,13 @@ class Template:
         return self.run("merge-base", "--is-ancestor", older, commit) is not None
 
     def checkout(self, commit: str, name: str, directory: str | None) -> Path:
-        """Write the files of a commit and return the folder that holds the template."""
+        """Write the files of a commit and return the folder that holds the template.
+
+        Raises
+        ------
+        OperationError
+            If it holds none.
+        """
         target = self.folder / name
         target.mkdir()
         index = {"GIT_INDEX_FILE": str(self.folder / f"{name}.index")}
@@ -205,7 +263,11 @@ class Template:
         places = (f"--git-dir={self.folder / 'git'}", f"--work-tree={target}")
         checkout = ("checkout", "--quiet", "--force", commit, "--", ".")
         git.must(*plain, *places, *checkout, cwd=self.folder, settings=index)
-        return target / directory if directory else target
+        folder = target / directory if directory else target
+        if not (folder / QUESTIONS).is_file():
+            place = f" in {directory}" if directory else ""
+            raise OperationError(f"commit {commit[:12]} of {self.url} has no {QUESTIONS}{place}")
+        return folder
 
 
 @dataclass
@@ -222,14 +284,12 @@ def read_questions(template: Path) -> dict[str, Any]:
     Raises
     ------
     OperationError
-        If the folder holds no template.
+        If they cannot be read.
     """
     try:
-        questions = json.loads((template / "cookiecutter.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise OperationError(
-            f"that commit of the template holds no cookiecutter.json ({error})"
-        ) from error
+        questions = json.loads((template / QUESTIONS).read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise OperationError(f"{QUESTIONS} of the template is not valid ({error})") from error
     return {key: default for key, default in questions.items() if not key.startswith("_")}
 
 
@@ -265,7 +325,7 @@ def carry_over(recorded: dict[str, Any], given: dict[str, str], template: Path) 
     Raises
     ------
     OperationError
-        If an answer is given to a question that the release does not ask.
+        If an answer is given to a question that the release does not have.
     """
     questions = read_questions(template)
     answers = Answers(dict(recorded))
@@ -275,6 +335,8 @@ def carry_over(recorded: dict[str, Any], given: dict[str, str], template: Path) 
         answers.notes.append(f"{question} ({answers.values.pop(question)}) is no longer asked")
     if unknown := sorted(set(given) - set(questions)):
         asked = ", ".join(questions)
-        raise OperationError(f"the template does not ask {', '.join(unknown)}; it asks {asked}")
+        raise OperationError(
+            f"the template has no question {', '.join(unknown)}; its questions are {asked}"
+        )
     answers.values |= given
     return answers

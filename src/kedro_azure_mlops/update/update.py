@@ -1,5 +1,6 @@
 """The update itself: render twice, merge, report, write."""
 
+import contextlib
 import sys
 import tempfile
 from collections.abc import Callable, Mapping
@@ -8,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from kedro_azure_mlops.errors import OperationError
+from kedro_azure_mlops.safety import redact
 from kedro_azure_mlops.update import journal, merge, report, worktree
 from kedro_azure_mlops.update.conversion import Conversion
 from kedro_azure_mlops.update.environment import python_with_cookiecutter
@@ -21,6 +23,7 @@ from kedro_azure_mlops.update.template import (
     newest,
     newest_of,
     read_questions,
+    recorded_address,
 )
 
 Say = Callable[[str], None]
@@ -63,7 +66,8 @@ def check_for_release(folder: Path, say: Say = print) -> bool:
     if commit == known.commit:
         say(f"this project is at {tag}, the newest release")
         return False
-    say(f"this project is at {known.tag or known.commit[:12]}; the newest release is {tag}")
+    moved = f" at another commit, {commit[:12]}" if tag == known.tag else ""
+    say(f"this project is at {known.tag or known.commit[:12]}; the newest release is {tag}{moved}")
     if _is_ahead(known, tag, commit):
         return False
     say("Run: kedro mlops update")
@@ -106,7 +110,7 @@ def update_project(
         tempfile.TemporaryDirectory(prefix="template-update-") as scratch_folder,
     ):
         scratch = Path(scratch_folder).resolve()
-        with Renderer(scratch / "render", python) as renderer:
+        with Renderer(scratch / "render", python, _command(to=to), answers) as renderer:
             worktree.require_clean(repository)
             progress(f"fetching {known.url}")
             template = Template.clone(known.url, scratch / "template")
@@ -117,6 +121,9 @@ def update_project(
                 return Update(target.name, "", [], is_staged=False)
             progress(f"rendering {known.tag or known.commit[:12]} and {target.name}")
             prepared = prepare(repository, known, target, answers, template, renderer, scratch)
+        if not prepared.changes_anything:
+            say(f"nothing to do: this project is at {target.name} and has these answers")
+            return Update(target.name, "", [], is_staged=False)
         text = "\n".join([*prepared.remarks, prepared.report.text() or "  no file changes"])
         say(text)
         worktree.require_room(repository, prepared.yours, prepared.merged.entries)
@@ -157,34 +164,50 @@ def link_project(
     Raises
     ------
     OperationError
-        If there is a record, or an answer is to a question that the template does not ask.
+        If the folder is not a project or has a record, or an answer is to a question that the
+        template does not have.
     """
     repository = open_repository(folder, say)
     path, answers = repository.root / RECORD, dict(answers or {})
     if path.exists():
         raise OperationError(f"{RECORD} exists already: remove it first if it is wrong")
+    if not (repository.root / "pyproject.toml").is_file():
+        raise OperationError(
+            "this folder has no pyproject.toml: run the command in the folder of the project"
+        )
+    address = recorded_address(url, repository.root)
+    source = address if Path(address).exists() else url  # with its credentials
     python = python_with_cookiecutter(progress)
     with (
         worktree.naming_a_full_disk(repository),
         tempfile.TemporaryDirectory(prefix="template-update-") as scratch_folder,
     ):
         scratch = Path(scratch_folder).resolve()
-        with Renderer(scratch / "render", python) as renderer:
-            template = Template.clone(url, scratch / "template")
-            target = choose(template, to, Record(url, "", None, {}, None, {}))
+        again = _command(link=address, to=to)
+        with Renderer(scratch / "render", python, again, answers) as renderer:
+            template = Template.clone(address, scratch / "template", source=source)
+            target = choose(template, to, Record(address, "", None, {}, None, {}))
             checkout = template.checkout(target.commit, "new", None)
             questions = read_questions(checkout)
             if unknown := sorted(set(answers) - set(questions)):
-                raise OperationError(f"the template does not ask {', '.join(unknown)}")
+                raise OperationError(f"the template has no question {', '.join(unknown)}")
             slug = {"project_slug": repository.root.name}
             given = {key: value for key, value in slug.items() if key in questions} | answers
-            renderer.ask(checkout, given, url=url, commit=target.commit, strict=True)
+            renderer.ask(checkout, given, url=address, commit=target.commit, strict=True)
             rendered = renderer.answer(target.name)
             conversion = Conversion(repository, scratch, repository.committed())
             made = conversion.store(conversion.move_in(rendered.folder))
-    record = Record(url, target.commit, target.tag, rendered.answers, None, {})
+    record = Record(address, target.commit, target.tag, rendered.answers, None, {})
     path.write_text(record.text(), encoding="utf-8", newline="\n")
     say("\n".join(_report_fit(repository, record, target, made)))
+
+
+def state_of(folder: Path) -> str:
+    """Return the state in which an interrupted command has left a project."""
+    with contextlib.suppress(OperationError):
+        if journal.is_staged(Repository.around(folder)):
+            return "an update is staged. To undo it: kedro mlops update --abort"
+    return "no update is staged"
 
 
 def open_repository(folder: Path, say: Say) -> Repository:
@@ -198,7 +221,13 @@ def open_repository(folder: Path, say: Say) -> Repository:
 
 def progress(text: str) -> None:
     """Print the current step to standard error, separate from the report."""
-    print(f"update: {text}", file=sys.stderr)
+    print(f"update: {redact(text)}", file=sys.stderr)
+
+
+def _command(**options: str | None) -> list[str]:
+    """Return the words of the command with these options."""
+    given = [(f"--{name}", value) for name, value in options.items() if value]
+    return ["kedro", "mlops", "update", *(word for pair in given for word in pair)]
 
 
 @dataclass(frozen=True)
@@ -245,6 +274,11 @@ class Prepared:
     remarks: list[str]
     trees: tuple[str, str]
 
+    @property
+    def changes_anything(self) -> bool:
+        """False if the project already has this release and these answers."""
+        return bool(self.merged.conflicts) or self.merged.entries != self.yours
+
 
 def prepare(
     repository: Repository,
@@ -256,6 +290,7 @@ def prepare(
     scratch: Path,
 ) -> Prepared:
     """Render, merge and report; nothing outside the scratch folder is changed."""
+    skipped = known.skipped(repository.root)
     old_template = template.checkout(known.commit, "old", known.directory)
     renderer.ask(old_template, known.answers, url=known.url, commit=known.commit, strict=False)
     new_template = template.checkout(target.commit, "new", known.directory)
@@ -266,11 +301,12 @@ def prepare(
     yours = repository.committed()
     conversion = Conversion(repository, scratch, yours)
     mine = {path: entry for path, entry in yours.items() if path != RECORD}
-    my_tree = bench.store_tree(mine)
+    bench.store_tree(mine)
     old = renderer.answer(f"the release this project was made from ({known.commit[:12]})")
     place, before = _store(conversion, old)
     new = renderer.answer(target.name)
     _, rendered = _store(conversion, new)
+    repository.fetch({path: entry for path, entry in mine.items() if before.get(path) != entry})
     conversion.take_unconverted(place, before, rendered, mine)
     change = merge.Change(before, dict(rendered))
     conversion.require_lfs(change.changed)
@@ -278,8 +314,8 @@ def prepare(
     change.renames = bench.renames(*trees)
     remarks = [*answers.notes, *_new_questions(answers.values, new)]
     new_record = known.moved(target.commit, target.tag, new.answers)
-    locks_are_stale = _apply_rules(repository, bench, change, mine, new_record.skipped)
-    merged = merge.merge(bench, change, my_tree)
+    locks_are_stale = _apply_rules(repository, bench, change, mine, skipped)
+    merged = merge.merge(bench, conversion, change, mine)
     merge.keep_filtered(conversion, mine, merged)
     outcome = report.make_report(report.Sides.of(bench, change, mine, merged))
     if locks_are_stale:
@@ -314,7 +350,7 @@ def _store(conversion: Conversion, rendered: Rendered) -> tuple[Path, Entries]:
 
 def _is_ahead(known: Record, tag: str, commit: str) -> bool:
     """Return whether a project was made from a commit after a release."""
-    if known.tag and newest([known.tag]):
+    if known.tag and known.tag != tag and newest([known.tag]):
         return newest([tag, known.tag]) == known.tag
     with tempfile.TemporaryDirectory(prefix="template-update-") as folder:
         return Template.clone(known.url, Path(folder) / "template").contains(known.commit, commit)
@@ -340,11 +376,12 @@ def _apply_rules(
     paths = change.before.keys() | change.after.keys() | yours.keys()
     for path in sorted(merge.matching(bench, paths, "\n".join(skipped))):
         if path in change.changed:
-            change.leave_out(path, "yours kept", f"{RECORD} says to skip it")
+            change.leave_out(path, "yours kept", f"skip in {RECORD} or pyproject.toml lists it")
     locks_are_stale = merge.keep_locks(change, yours)
     listed = yours.get(merge.LIST) or change.after.get(merge.LIST)
     patterns = repository.read(listed).decode("utf-8", "replace") if listed else ""
     merge.keep_owned(change, yours, merge.matching(bench, paths, patterns))
+    merge.leave_out_of_replaced_folders(bench, change, yours)
     merge.leave_out_of_removed_folders(change, yours)
     return locks_are_stale
 
@@ -378,6 +415,9 @@ def _lock_again(
     merged.entries |= made
     for path in made:
         outcome.add("locked", path, how)
+    for path in filter(merge.is_lock, merged.entries.keys() & rendered.keys() - made.keys()):
+        if fault and merged.entries[path] != rendered[path]:
+            outcome.add("yours kept", path, merge.LOCK_BY_HAND)
     return remark
 
 

@@ -67,8 +67,11 @@ def require_room(repository: Repository, yours: Entries, merged: Entries) -> Non
         If one would be, or git is set to ignore changes to a file that the update changes.
     """
     blocking: set[str] = set()
+    root, removed = repository.root, {p.casefold(): p for p in yours.keys() - merged.keys()}
     for path in merged.keys() - yours.keys():
-        blocking.update(obstacles(repository.root, path, yours))
+        old = removed.get(path.casefold())  # the same file if the disk ignores case
+        if not (old and (root / path).exists() and (root / path).samefile(root / old)):
+            blocking.update(obstacles(root, path, yours))
     if blocking:
         raise OperationError(
             "the template adds files where you have untracked or ignored files. Move these away, "

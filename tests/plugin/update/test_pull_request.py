@@ -37,7 +37,7 @@ answers = json.loads((here / "answers.json").read_text(encoding="utf-8"))
 kind = next(word for word in ("list", "create", "edit", "update") if word in words)
 if kind not in answers:
     sys.exit(f"{{kind}} is forbidden")
-print(answers[kind])
+print(next((answers[word] for word in words if word in answers and word != kind), answers[kind]))
 """
 
 
@@ -166,7 +166,7 @@ def test_an_update_is_pushed_and_proposed_without_local_changes(
     words = creation["words"]
     assert words[:6] == ["pr", "create", "--base", "main", "--head", BRANCH]
     assert words[words.index("--title") + 1] == "Update the template to v2"
-    assert "  merged       a.py  (your changes and the template's)" in creation["body"]
+    assert "  merged           a.py  (your changes and the template's)" in creation["body"]
     assert "update: opened: https://github.com/acme/demo/pull/7" in outcome.out
 
 
@@ -187,7 +187,7 @@ def test_azure_repos_is_called_with_the_agents_names_and_token(azure: Origin) ->
     assert words[:9] == ["repos", "pr", "create", *location]
     assert words[9:13] == ["--source-branch", BRANCH, "--target-branch", "main"]
     description = words[words.index("--description") + 1 : words.index("--output")]
-    assert "  updated      a.py" in description, "each line is an argument"
+    assert "  updated          a.py" in description, "each line is an argument"
     assert not [line for line in description if line.startswith(("-", "@"))]
     assert creation["pat"] == "of the agent"
     assert "of the agent" not in " ".join(words) + outcome.printed
@@ -339,12 +339,99 @@ def test_files_staged_outside_the_project_are_not_pushed(
     refused = inside.propose()
     assert refused.status == 2
     assert "something is staged and not committed" in refused.err
-    assert HEAD not in origin.branches()
+    assert origin.branches().keys() == {"refs/heads/main"}
     git(whole, "reset", "--quiet")
     assert inside.propose().status == 0
-    pushed = git(origin.bare, "ls-tree", "-r", "--name-only", HEAD).splitlines()
+    pushed = git(
+        origin.bare, "ls-tree", "-r", "--name-only", "template-update/demo/v2"
+    ).splitlines()
     assert {"demo/added.py", "demo/a.py"} <= set(pushed)
     assert all(name.startswith("demo/") for name in pushed)
+
+
+def test_projects_of_one_repository_have_their_own_pull_requests(
+    rendered: Project, template: Template, tmp_path: Path
+) -> None:
+    origin = push_project(GITHUB, rendered, template, tmp_path)
+    whole = origin.project.path
+    folders = ("ml/alpha", "ml/beta 2")
+    for folder in folders:
+        shutil.copytree(rendered.path, whole / folder, ignore=shutil.ignore_patterns(".git"))
+    origin.project.commit("three projects")
+    for folder, branch in zip(folders, ("ml/alpha/v2", "ml/beta%202/v2"), strict=True):
+        project = Project(whole / folder, template)
+        outcome = Origin(project, origin.bare, origin.programs).propose()
+        assert outcome.status == 0, outcome.printed
+        listing, earlier, creation = (call["words"] for call in origin.calls())
+        assert creation[creation.index("--title") + 1] == f"Update the template of {folder} to v2"
+        for words in (listing, creation):
+            assert words[words.index("--head") + 1] == f"template-update/{branch}"
+        assert earlier[earlier.index("--head") + 1] == BRANCH
+    assert origin.propose().status == 0
+    changed = {}
+    for branch in origin.branches().keys() - {"refs/heads/main"}:
+        names = git(origin.bare, "diff", "--name-only", f"{branch}^", branch).splitlines()
+        changed[branch] = {folder for folder in folders for name in names if f"{folder}/" in name}
+    assert changed == {
+        HEAD: set(),
+        "refs/heads/template-update/ml/alpha/v2": {"ml/alpha"},
+        "refs/heads/template-update/ml/beta%202/v2": {"ml/beta 2"},
+    }
+
+
+@pytest.mark.parametrize("service", ["github", "azure"])
+def test_a_pull_request_without_the_folder_in_its_branch_is_found(
+    request: pytest.FixtureRequest, rendered: Project, service: str
+) -> None:
+    origin: Origin = request.getfixturevalue(service)
+    folder = origin.project.path / "demo"
+    shutil.copytree(rendered.path, folder, ignore=shutil.ignore_patterns(".git"))
+    origin.project.commit("two projects")
+    inside = Origin(Project(folder, origin.project.template), origin.bare, origin.programs)
+    assert inside.propose().status == 0
+    call = inside.calls()[-1]
+    own = f"{HEAD.removesuffix('v2')}demo/v2"
+    git(origin.bare, "update-ref", HEAD, own)
+    git(origin.bare, "update-ref", "-d", own)
+    branches = origin.branches()
+    if service == "github":
+        text, pull_request, states = call["body"], github_pull_request, ("OPEN", "CLOSED")
+        change, answer = "edit", "https://github.com/acme/demo/pull/8"
+    else:
+        text = "\n".join(call["words"][call["words"].index("--description") + 1 :])
+        pull_request, states = azure_pull_request, ("active", "abandoned")
+        change, answer = "update", {"pullRequestId": 8}
+    answers: dict[str, Any] = {"list": [], "create": answer, change: answer}
+    for state, expected in zip(states, ([change], []), strict=True):
+        origin.answer(**answers | {BRANCH: [pull_request(7, state, text)]})
+        outcome = inside.propose()
+        assert outcome.status == 0, outcome.printed
+        assert write_requests(inside.calls()) == expected
+        assert origin.branches() == branches
+    origin.answer(**answers | {BRANCH: [pull_request(7, states[0], "of another one")]})
+    assert inside.propose().status == 0
+    assert write_requests(inside.calls()) == ["create"]
+    assert origin.branches().keys() == branches.keys() | {own}
+
+
+def test_an_interrupted_proposal_stages_nothing(github: Origin, tmp_path: Path) -> None:
+    site = tmp_path / "site"
+    site.mkdir()
+    code = """
+import kedro_azure_mlops.update.update as update
+
+def interrupt(*_):
+    raise KeyboardInterrupt
+
+update._next_steps = interrupt
+"""
+    (site / "sitecustomize.py").write_text(code, encoding="utf-8")
+    before = github.project.snapshot()
+    outcome = github.propose(PYTHONPATH=os.pathsep.join([str(site), str(SOURCES)]))
+    assert outcome.status == 130
+    assert "no update is staged" in outcome.err
+    assert github.project.snapshot() == before
+    assert github.propose().status == 0
 
 
 def test_an_up_to_date_project_calls_no_service(github: Origin) -> None:
@@ -364,7 +451,7 @@ def test_conflicts_are_reported_and_leave_no_branch(github: Origin) -> None:
     before, branches = github.project.snapshot(), github.branches()
     outcome = github.propose()
     assert outcome.status == 1
-    assert "  conflict     a.py" in outcome.out
+    assert "  conflict         a.py" in outcome.out
     assert "Resolve them on a laptop: kedro mlops update" in outcome.out
     assert github.calls() == []
     assert github.branches() == branches
@@ -496,6 +583,18 @@ def test_git_sends_the_token_of_the_run_only_to_its_service(
         assert GitHub(root, "git@github.com:acme/demo.git").settings() == {}
 
 
+@pytest.mark.parametrize("token", ["", "of the run"])
+def test_git_settings_of_the_environment_apply_with_and_without_a_token(
+    github: Origin, token: str
+) -> None:
+    key = f"url.{github.bare.as_uri()}.insteadOf"
+    git(github.project.path, "config", "--unset", key)
+    variables = {"GIT_CONFIG_KEY_0": key, "GIT_CONFIG_VALUE_0": GITHUB, "GIT_CONFIG_COUNT": "1"}
+    outcome = github.propose(**variables, GH_TOKEN=token)
+    assert outcome.status == 0, outcome.printed
+    assert HEAD in github.branches()
+
+
 def test_git_settings_do_not_affect_the_proposal(
     github: Origin, template: Template, tmp_path: Path
 ) -> None:
@@ -509,7 +608,7 @@ def test_git_settings_do_not_affect_the_proposal(
     assert github.project.snapshot() == before
     commit = git(github.bare, "cat-file", "commit", HEAD)
     assert "\nencoding " not in commit
-    assert "\n  updated      a.py\n" in commit
+    assert "\n  updated          a.py\n" in commit
     github.answer(list=[github_pull_request()], edit="")
     assert "has this update already" in github.propose(**shell).out
     assert not (tmp_path / "settings" / "called").exists()

@@ -1,4 +1,4 @@
-"""The record of the template and the first commit of a render."""
+"""The record of the template and the initial commit of a render."""
 
 import json
 import os
@@ -13,9 +13,8 @@ import pytest
 import yaml
 
 from tests.plugin.update.rendering import Rendered
-from tests.plugin.update.updating import URL, Template, git, read
+from tests.plugin.update.updating import ADDRESSES, URL, WORD, Template, git, read
 
-WORD = "not-for-others"
 NO_GIT_USER = {"GIT_CONFIG_NOSYSTEM": "1", "EMAIL": ""}
 Render = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -107,15 +106,7 @@ class TestRecord:
         render()
         assert str(tmp_path.parent) not in rendered(tmp_path).read(".cruft.json")
 
-    @pytest.mark.parametrize(
-        ("address", "public"),
-        [
-            (f"https://user:{WORD}@templates.example/small.git", URL),
-            (f"https://{WORD}@templates.example/small.git", URL),
-            ("git@templates.example:org/small.git", "git@templates.example:org/small.git"),
-            (f"ssh://git:{WORD}@templates.example/x", "ssh://git@templates.example/x"),
-        ],
-    )
+    @pytest.mark.parametrize(("address", "public"), ADDRESSES)
     def test_holds_no_credentials(
         self, render: Render, released: Template, tmp_path: Path, address: str, public: str
     ) -> None:
@@ -247,7 +238,7 @@ class TestFirstCommit:
         (tmp_path / "no-programs").mkdir()
         process = render(str(questions), PATH=str(tmp_path / "no-programs"))
         assert process.returncode == 0, process.stderr
-        assert "There is no first commit: there is no git on PATH" in process.stdout
+        assert "The initial commit was not created: there is no git on PATH" in process.stdout
         assert not (rendered(tmp_path).path / ".git").exists()
 
 

@@ -11,7 +11,17 @@ from pathlib import Path
 import pytest
 
 from tests.plugin.update.rendering import SOURCES
-from tests.plugin.update.updating import FIRST, SECOND, Project, Template, git, lines, read
+from tests.plugin.update.updating import (
+    ADDRESSES,
+    FIRST,
+    SECOND,
+    WORD,
+    Project,
+    Template,
+    git,
+    lines,
+    read,
+)
 
 
 @pytest.fixture(scope="module")
@@ -73,6 +83,19 @@ class TestReleases:
         assert project.state["checkout"] is None
         assert project.state["commit"] == project.template.commits["v2.0.0rc1"]
 
+    def test_check_reports_a_release_whose_tag_was_moved(self, tmp_path: Path) -> None:
+        template = Template(tmp_path / "moving", "https://templates.example/moving.git")
+        template.release("v1", {"a.py": lines("a")})
+        project = template.project("v1", tmp_path / "project")
+        assert project.update("--check").status == 0
+        commit = template.release("later", {"a.py": lines("a", l3="TEMPLATE")})
+        git(template.path, "tag", "--force", "v1")
+        checked = project.update("--check")
+        assert checked.status == 1
+        assert f"the newest release is v1 at another commit, {commit[:12]}" in checked.out
+        assert project.update().status == 0
+        assert project.text("a.py") == lines("a", l3="TEMPLATE")
+
     def test_a_project_ahead_of_the_newest_release_is_not_changed(self, project: Project) -> None:
         project.update("--to", "main")
         project.commit()
@@ -128,6 +151,16 @@ class TestAbort:
         assert (folder / "a.py").read_text(encoding="utf-8") == "settled by hand\n"
         assert len(read(folder)) == 1
 
+    def test_saves_a_link_made_since_the_update(self, project: Project) -> None:
+        project.update()
+        (project.path / "a.py").unlink()
+        (project.path / "a.py").symlink_to("same.py")
+        aborted = project.update("--abort")
+        assert (project.text("a.py"), project.status()) == (lines("a"), [])
+        folder = Path(aborted.out.strip().rpartition(" ")[2])
+        assert str((folder / "a.py").readlink()) == "same.py"
+        assert len(read(folder)) == 1
+
     def test_is_refused_without_an_update(self, project: Project) -> None:
         assert project.update("--abort").status == 2
 
@@ -157,6 +190,18 @@ class TestRefusals:
             git(project.path, "add", "same.py")
         self.refused(project, "  same.py")
 
+    @pytest.mark.parametrize("skip", ["a.py", ["a.py", 1]])
+    def test_a_skip_that_is_not_a_list_of_texts(self, project: Project, skip: object) -> None:
+        project.edit({"pyproject.toml": f"[tool.cruft]\nskip = {skip}\n".replace("= a", "= 'a'#")})
+        self.refused(project, "skip in [tool.cruft] of pyproject.toml must be a list of texts")
+        project.edit({".cruft.json": json.dumps(project.state | {"skip": skip})})
+        self.refused(project, "skip in .cruft.json must be a list of texts")
+
+    @pytest.mark.parametrize("fault", ["x = \n", "<<<<<<< HEAD\n", "skip = []\n"])
+    def test_a_pyproject_whose_skip_cannot_be_read(self, project: Project, fault: str) -> None:
+        project.edit({"pyproject.toml": f"[tool.cruft]\nskip = ['a.py']\n{fault}"})
+        self.refused(project, "[tool.cruft] of pyproject.toml, a list of files to skip, cannot be")
+
     def test_an_uncommitted_update(self, project: Project) -> None:
         project.update()
         self.refused(project, "--abort")
@@ -172,6 +217,21 @@ class TestRefusals:
     def test_a_missing_record(self, project: Project) -> None:
         project.edit({".cruft.json": None})
         self.refused(project, "--link URL")
+
+    @pytest.mark.parametrize("arguments", [(), ("--check",), ("--dry-run",)])
+    def test_a_subfolder(self, project: Project, arguments: tuple[str, ...]) -> None:
+        refused = Project(project.path / "sample", project.template).update(*arguments)
+        assert refused.status == 2
+        assert f"Run the command in {project.path}, which has one" in refused.err
+        assert "--link" not in refused.err
+        assert project.status() == []
+
+    @pytest.mark.parametrize("key", ["template", "commit", "checkout", "directory"])
+    def test_a_record_whose_texts_are_none(self, project: Project, key: str) -> None:
+        for value in (None, 1) if key in ("template", "commit") else (1,):
+            project.edit({".cruft.json": json.dumps(project.state | {key: value})})
+            self.refused(project, f"{key} is {value}")
+            git(project.path, "reset", "--quiet", "--hard", "HEAD~1")
 
     @pytest.mark.parametrize("text", ["", "{}", "[1]", "<<<<<<< yours\n"])
     def test_an_unreadable_record(self, project: Project, text: str) -> None:
@@ -367,6 +427,32 @@ class TestMonorepo:
         assert {"mono": read(root), "index": git(root, "ls-files", "--stage")} == before
 
 
+class TestPartialClone:
+    @pytest.fixture
+    def clone(self, project: Project, tmp_path: Path) -> Project:
+        """A clone without the content of files outside ``sample``, some of which are edited."""
+        project.edit({"folder/deep.py": None, "folder/mine.py": lines("deep", l25="MINE")})
+        for name in ("allowFilter", "allowAnySHA1InWant"):
+            git(project.path, "config", f"uploadpack.{name}", "true")
+        path = tmp_path / "clone"
+        options = ("--quiet", "--filter=blob:none", "--sparse")
+        git(tmp_path, "clone", *options, project.path.as_uri(), str(path))
+        git(path, "sparse-checkout", "set", "sample", "notebooks")
+        return Project(path, project.template)
+
+    def test_is_updated_if_all_changed_files_are_checked_out(self, clone: Project) -> None:
+        assert not clone.has("folder")
+        outcome = clone.update("--to", "v2.0.0rc1", "--dry-run")
+        assert outcome.status == 2
+        assert "git is set to ignore changes" in outcome.err
+        assert "  folder/mine.py" in outcome.err
+        git(clone.path, "sparse-checkout", "add", "folder")
+        outcome = clone.update()
+        assert outcome.status == 0, outcome.printed
+        assert clone.text("folder/mine.py") == lines("deep", l3="TEMPLATE", l25="MINE")
+        assert clone.text("sample/extra.py") == lines("extra")
+
+
 class TestLink:
     def test_makes_a_project_without_a_record_updatable(self, project: Project) -> None:
         record = json.loads(project.text(".cruft.json"))
@@ -379,6 +465,55 @@ class TestLink:
         project.commit()
         assert project.update().status == 0
         assert project.text("a.py") == lines("a", l10="TEMPLATE", l25="MINE")
+
+    @pytest.mark.parametrize(("address", "public"), ADDRESSES)
+    def test_records_no_credentials(self, project: Project, address: str, public: str) -> None:
+        """The same rule as in a render (``test_record.py``)."""
+        project.edit({".cruft.json": None})
+        config = project.path.parent / "config"
+        config.write_text(
+            f'[url "{project.template.path.as_uri()}"]\n\tinsteadOf = {address}\n', "utf-8"
+        )
+        variables = {"GIT_CONFIG_GLOBAL": str(config)}
+        linked = project.update("--link", address, "--to", "v1.9.0", **variables)
+        assert linked.status == 0, linked.printed
+        assert project.state["template"] == public
+        assert project.state["context"]["cookiecutter"]["_template"] == public
+        assert WORD not in project.text(".cruft.json") + linked.printed
+
+    def test_a_relative_path_starts_at_the_project(self, project: Project) -> None:
+        project.edit({".cruft.json": None})
+        path = os.path.relpath(project.template.path, project.path)
+        linked = project.update("--link", path, "--to", "v1.9.0")
+        assert linked.status == 0, linked.printed
+        assert project.state["template"] == str(project.template.path)
+        project.commit()
+        assert project.update().status == 0
+        assert project.state["checkout"] == "v1.10.0"
+
+    def test_a_folder_that_is_no_project_is_refused(self, project: Project) -> None:
+        project.edit({".cruft.json": None})
+        inside = Project(project.path / "sample", project.template)
+        refused = inside.update("--link", project.template.url, "--to", "v1.9.0")
+        assert refused.status == 2
+        assert "no pyproject.toml" in refused.err
+        assert project.status() == []
+
+    def test_a_repository_without_a_template_at_its_top_is_refused(
+        self, project: Project, tmp_path: Path
+    ) -> None:
+        project.edit({".cruft.json": None})
+        other = tmp_path / "other"
+        other.mkdir()
+        git(other, "init", "--quiet")
+        (other / "README.md").write_text("no template\n", encoding="utf-8")
+        git(other, "add", "README.md")
+        git(other, "commit", "--quiet", "--message", "no template")
+        refused = project.update("--link", str(other), "--to", "HEAD")
+        assert refused.status == 2
+        assert f"of {other} has no cookiecutter.json" in refused.err
+        assert "template-update-" not in refused.err
+        assert project.status() == []
 
     def test_does_not_overwrite_a_record(self, project: Project) -> None:
         before = project.snapshot()

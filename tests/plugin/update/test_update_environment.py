@@ -123,6 +123,22 @@ def test_an_environment_is_created_once_and_reused(
     assert len(list((cache / "kedro-azure-mlops").iterdir())) == 1, "no draft is left"
 
 
+def test_an_environment_whose_python_is_gone_is_created_again(
+    bare: Path, uv: Path, project: Project, tmp_path: Path
+) -> None:
+    cache = tmp_path / "cache"
+    variables = path_with(uv) | {"XDG_CACHE_HOME": str(cache)}
+    assert update(bare, project, "--dry-run", **variables).status == 0
+    (python,) = cache.glob("*/*/bin/python")
+    python.unlink()
+    python.symlink_to(tmp_path / "removed" / "python")
+    again = update(bare, project, **variables)
+    assert again.status == 0, again.printed
+    assert "installing cookiecutter into" in again.err
+    assert python.exists()
+    assert len(list((cache / "kedro-azure-mlops").iterdir())) == 1, "no draft is left"
+
+
 def test_a_failed_installation_is_explained_and_leaves_no_files(
     bare: Path, uv: Path, project: Project, tmp_path: Path
 ) -> None:
@@ -227,11 +243,20 @@ def test_a_bug_is_not_reported_as_conflicts(project: Project, tmp_path: Path) ->
         (("--check", "--abort"), "give one"),
         (("--pull-request", "--answer", "a=b"), "cannot be combined with --answer"),
         (("--nothing",), "No such option"),
+        (("--check", "--to", "v2"), "--check and --abort cannot be combined"),
+        (("--check", "--answer", "a=b"), "--check and --abort cannot be combined"),
+        (("--abort", "--to", "v2"), "--check and --abort cannot be combined"),
+        (("--abort", "--answer", "a=b"), "--check and --abort cannot be combined"),
+        (("--to", ""), "must not be empty"),
+        (("--link", ""), "must not be empty"),
+        (("--link", "", "--check"), "give one"),
     ],
 )
 def test_incompatible_options_are_refused(
     project: Project, arguments: tuple[str, ...], words: str
 ) -> None:
+    before = project.snapshot()
     refused = project.update(*arguments)
     assert refused.status == 2
     assert words in refused.err
+    assert project.snapshot() == before

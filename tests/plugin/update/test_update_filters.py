@@ -253,6 +253,57 @@ class TestLineEndsAndEncodings:
         assert '"checkout": "v2"' in (project.path / ".cruft.json").read_bytes().decode("utf-16")
 
 
+class TestMerge:
+    """Git's own ways to merge: yours is kept, or both sides are."""
+
+    @pytest.mark.parametrize("attribute", ["binary", "-merge", "merge=binary"])
+    def test_your_version_of_an_indivisible_file_is_kept(
+        self, rendered: Project, copy: Callable[[Project], Project], attribute: str
+    ) -> None:
+        project = copy(rendered)
+        mine = lines("b", l25="MINE")
+        project.edit({".gitattributes": f"*.txt {attribute}\n", "b.txt": mine})
+        outcome = project.update("--to", "v2")
+        assert outcome.status == 1
+        assert [path for kind, path in outcome.report if kind == "conflict"] == ["b.txt"]
+        assert "the file is yours" in outcome.out
+        assert project.text("b.txt") == mine
+        assert blob(project, "b.txt", stage=3) == lines("b", l10="TEMPLATE")
+
+    def test_a_file_merged_by_union_has_the_lines_of_both(
+        self, rendered: Project, copy: Callable[[Project], Project]
+    ) -> None:
+        project = copy(rendered)
+        project.edit({".gitattributes": "*.txt merge=union\n", "b.txt": lines("b", l10="MINE")})
+        outcome = project.update("--to", "v2")
+        assert outcome.status == 0, outcome.printed
+        assert project.text("b.txt") == lines("b", l10="MINE\nTEMPLATE")
+
+    def test_a_driver_of_the_project_does_not_apply(
+        self, rendered: Project, copy: Callable[[Project], Project], tmp_path: Path
+    ) -> None:
+        project = copy(rendered)
+        git(project.path, "config", "merge.mine.driver", f"touch {tmp_path}/called")
+        project.edit({".gitattributes": "*.txt merge=mine\n", "b.txt": lines("b", l25="MINE")})
+        assert project.update("--to", "v2").status == 0
+        assert project.text("b.txt") == lines("b", l10="TEMPLATE", l25="MINE")
+        assert not (tmp_path / "called").exists()
+
+    def test_the_rule_applies_only_to_paths_that_it_names(self, tmp_path: Path) -> None:
+        template = Template(tmp_path / "odd")
+        names = ("a[1].txt", "a1.txt", "sub dir/*.txt", "sub dir/x.txt", '"q" #.txt')
+        template.release("v1", {name: lines("a") for name in names})
+        template.release("v2", {name: lines("a", l10="TEMPLATE") for name in names})
+        project = template.project("v1", tmp_path / "project")
+        kept = {"a[1].txt", "sub dir/*.txt", '"q" #.txt'}
+        rules = "a\\[1\\].txt -merge\n*#.txt -merge\n"
+        project.write({".gitattributes": rules, "sub dir/.gitattributes": "[*].txt -merge\n"})
+        project.edit({name: lines("a", l25="MINE") for name in names})
+        outcome = project.update()
+        assert {path for kind, path in outcome.report if kind == "conflict"} == kept
+        assert {path for kind, path in outcome.report if kind == "merged"} == {*names} - kept
+
+
 class TestFailure:
     """Failing filters: the update is refused with git's message, and changes nothing."""
 

@@ -182,3 +182,52 @@ def test_edits_made_after_a_kill_are_saved(project: Project) -> None:
     folder = Path(repaired.out.splitlines()[1].rpartition(" ")[2])
     assert (folder / "folder" / "deep.py").read_text(encoding="utf-8") == "edited since\n"
     assert project.text("folder/deep.py") == lines("deep")
+
+
+def break_after(folder: Path, function: str, how: str) -> dict[str, str]:
+    """Return the environment in which the updater ends after one of its functions was called."""
+    site = folder / "site"
+    site.mkdir(exist_ok=True)
+    code = f"""
+import kedro_azure_mlops.update.update as update
+
+whole = update.{function}
+
+def broken(*arguments, **options):
+    whole(*arguments, **options)
+    {how}
+
+update.{function} = broken
+"""
+    (site / "sitecustomize.py").write_text(code, encoding="utf-8")
+    return {"PYTHONPATH": os.pathsep.join([str(site), str(SOURCES)])}
+
+
+@pytest.mark.parametrize(
+    ("how", "status"), [("raise KeyboardInterrupt", 130), ("1 / 0", 2)], ids=["interrupt", "bug"]
+)
+def test_an_update_that_ends_after_writing_is_reported_as_staged(
+    project: Project, how: str, status: int
+) -> None:
+    before = project.snapshot()
+    earlier = project.update(**break_after(project.path.parent, "prepare", how))
+    assert earlier.status == status
+    assert "; no update is staged" in earlier.err
+    assert project.snapshot() == before
+    outcome = project.update(**break_after(project.path.parent, "write", how))
+    assert outcome.status == status
+    assert "; an update is staged" in outcome.err
+    assert "To undo it: kedro mlops update --abort" in outcome.err
+    assert project.snapshot() != before
+    assert project.update("--abort").status == 0
+    assert project.snapshot() == before
+
+
+def test_an_abort_interrupted_at_its_end_is_reported_as_done(project: Project) -> None:
+    before = project.snapshot()
+    assert project.update().status == 1
+    how = "raise KeyboardInterrupt"
+    outcome = project.update("--abort", **break_after(project.path.parent, "journal.abort", how))
+    assert outcome.status == 130
+    assert "; no update is staged" in outcome.err
+    assert project.snapshot() == before

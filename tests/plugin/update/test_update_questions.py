@@ -97,7 +97,7 @@ def test_a_removed_choice_without_a_migration_needs_an_answer(
 
 @pytest.mark.parametrize(
     ("pair", "words"),
-    [("nothing=x", "does not ask nothing"), ("team", "KEY=VALUE"), ("ci_provider=x", "=azure")],
+    [("nothing=x", "has no question nothing"), ("team", "KEY=VALUE"), ("ci_provider=x", "=azure")],
 )
 def test_invalid_answers_are_refused(
     template: Template, tmp_path: Path, pair: str, words: str
@@ -122,6 +122,24 @@ def test_an_option_can_be_switched_off_and_on_again(template: Template, tmp_path
     project.commit()
     assert project.update("--to", "v2", "--answer", "use_docs=yes").status == 0
     assert read(project.path) == before
+
+
+@pytest.mark.parametrize("dry_run", [False, True])
+def test_answers_that_change_nothing_stage_nothing(
+    template: Template, tmp_path: Path, dry_run: bool
+) -> None:
+    project = make(template, tmp_path)
+    assert project.update("--to", "v2").status == 0
+    project.commit()
+    before = project.snapshot()
+    options = ("--dry-run",) if dry_run else ()
+    outcome = project.update("--to", "v2", "--answer", "author=Ada", *options)
+    assert outcome.status == 0
+    assert outcome.out == "nothing to do: this project is at v2 and has these answers\n"
+    assert project.snapshot() == before
+    assert project.update("--to", "v2", "--answer", "author=Bob", *options).report == [
+        ("updated", "answers.txt")
+    ]
 
 
 def test_an_option_switched_off_keeps_an_edited_file(template: Template, tmp_path: Path) -> None:
@@ -197,7 +215,8 @@ class TestLocks:
         merged = ("mine\n" + LOCKED["requirements/run.in"] + "new\n").splitlines(keepends=True)
         assert project.text("requirements/run.in") == "".join(merged)
         assert project.text("requirements/run.txt") == "".join(sorted(merged))
-        assert ("locked", "requirements/run.txt") in outcome.report
+        kinds = [kind for kind, path in outcome.report if path == "requirements/run.txt"]
+        assert kinds == ["locked"]
         assert all(line[1] == " " for line in project.status())
 
     def test_are_kept_with_a_message_if_locking_fails(
@@ -214,6 +233,8 @@ class TestLocks:
         assert "no index" in outcome.out
         assert "run: make lock" in outcome.out
         assert project.text("requirements/run.txt") == "mine\n"
+        kinds = [kind for kind, path in outcome.report if path == "requirements/run.txt"]
+        assert kinds == ["yours kept"]
         assert "<<<<" not in project.text("requirements/run.in")
 
     def test_are_not_regenerated_before_conflicts_are_resolved(
@@ -281,7 +302,7 @@ def test_an_answer_that_is_not_utf8_is_refused(template: Template, tmp_path: Pat
     before = project.snapshot()
     refused = project.update("--to", "v2", "--answer", os.fsdecode(b"author=M\xfcller"))
     assert refused.status == 2
-    assert "is not UTF-8.\n  next: Type first: export LC_ALL=C.UTF-8" in refused.err
+    assert "is not UTF-8.\n  next: Run first: export LC_ALL=C.UTF-8" in refused.err
     assert project.snapshot() == before
     assert project.update("--to", "v2", "--answer", "author=Müller").status == 0
     assert project.text("answers.txt") == "Müller\n"

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from tests.plugin.update.updating import (
     MARKERS,
     PNG,
     SECOND,
+    Outcome,
     Project,
     Template,
     git,
@@ -120,7 +122,7 @@ class TestText:
         project.edit({"a.py": lines("a", l10="TEMPLATE")})
         outcome = project.update()
         assert outcome.status == 0
-        assert ("already so", "a.py") in outcome.report
+        assert ("already applied", "a.py") in outcome.report
 
     @pytest.mark.parametrize("how", ["indented", "crlf"])
     def test_a_reformatted_file_conflicts_and_keeps_both(self, project: Project, how: str) -> None:
@@ -227,6 +229,89 @@ class TestDeletedAndMoved:
         }
 
 
+def replace_folder(project: Project, name: str, kind: str) -> None:
+    """Replace a folder of the project by a file, a link or a submodule, and commit that."""
+    git(project.path, "rm", "-r", "--quiet", name)
+    outside = project.path.parent / "outside"
+    outside.mkdir()
+    (outside / "data.csv").write_text("1,2\n", encoding="utf-8")
+    if kind == "file":
+        project.write({name: "see the wiki\n"})
+    elif kind == "link":
+        (project.path / name).symlink_to(outside)
+    else:
+        git(outside, "init", "--quiet")
+        git(outside, "add", "--all")
+        git(outside, "commit", "--quiet", "--message", "data")
+        add = ("submodule", "--quiet", "add", str(outside), name)
+        git(project.path, "-c", "protocol.file.allow=always", *add)
+    project.commit()
+
+
+class TestReplaced:
+    """Files and folders that became something else."""
+
+    @pytest.mark.parametrize("kind", ["file", "link", "submodule"])
+    def test_a_replaced_folder_stays(self, project: Project, kind: str) -> None:
+        """The template changes one file of the sample and adds one."""
+        replace_folder(project, "sample", kind)
+        before = project.snapshot()["index"].splitlines()
+        outcome = project.update()
+        assert outcome.status == 0, outcome.printed
+        assert ("left deleted", "sample/nodes.py") in outcome.report
+        assert ("left out", "sample/extra.py") in outcome.report
+        (mine,) = (line for line in before if line.endswith("\tsample"))
+        assert mine in project.snapshot()["index"].splitlines()
+        assert all(line[1] == " " for line in project.status())
+        assert not [name for name in project.path.iterdir() if "~" in name.name]
+        if kind != "file":
+            assert [p.name for p in (project.path / "sample").glob("[!.]*")] == ["data.csv"]
+        assert project.text("a.py") == lines("a", l10="TEMPLATE"), "the rest is updated"
+
+    def test_files_moved_out_of_a_replaced_folder_are_merged(self, project: Project) -> None:
+        project.move("folder/deep.py", "elsewhere/deep.py")
+        shutil.rmtree(project.path / "folder", ignore_errors=True)
+        project.edit({"folder": "MINE\n"})
+        outcome = project.update()
+        assert outcome.status == 0, outcome.printed
+        assert project.text("elsewhere/deep.py") == lines("deep", l3="TEMPLATE")
+        assert project.text("folder") == "MINE\n"
+
+    def test_a_file_in_place_of_a_folder_that_the_template_adds_stays(self, tmp_path: Path) -> None:
+        template = Template(tmp_path / "small")
+        template.release("v1", {"conf": lines("conf"), "a.py": lines("a")})
+        template.release("v2", {"conf": None})
+        template.release("v3", {"conf/base.yml": "base: 1\n"})
+        unedited = template.project("v1", tmp_path / "unedited")
+        assert unedited.update().status == 0
+        assert unedited.text("conf/base.yml") == "base: 1\n"
+        edited = template.project("v1", tmp_path / "edited")
+        edited.edit({"conf": lines("conf", l3="MINE")})
+        outcome = edited.update()
+        assert outcome.status == 1
+        assert ("conflict", "conf") in outcome.report
+        assert ("left out", "conf/base.yml") in outcome.report
+        assert edited.text("conf") == lines("conf", l3="MINE")
+
+    @pytest.mark.parametrize("name", ["a.py", "added.py"], ids=["changed", "added"])
+    def test_your_link_is_kept_in_place_of_a_file_of_the_template(
+        self, project: Project, name: str
+    ) -> None:
+        (project.path / name).unlink(missing_ok=True)
+        (project.path / name).symlink_to("same.py")
+        project.commit()
+        outcome = project.update()
+        assert outcome.status == 1
+        assert [path for kind, path in outcome.report if kind == "conflict"] == [name]
+        assert f"the file is yours; the template's version: git show :3:./{name}" in outcome.out
+        assert str((project.path / name).readlink()) == "same.py"
+        theirs = lines("a", l10="TEMPLATE") if name == "a.py" else lines("added")
+        assert git(project.path, "show", f":3:./{name}") == theirs
+        assert not [path for path in project.path.iterdir() if "~" in path.name]
+        assert project.update("--abort").status == 0
+        assert project.status() == []
+
+
 class TestOwnFiles:
     def test_a_file_added_by_both_conflicts(self, project: Project) -> None:
         project.edit({"added.py": "MINE\n"})
@@ -257,6 +342,22 @@ class TestOwnFiles:
         assert project.update().status == 0  # nothing is added to a folder that was moved
         assert project.text("sample") == "MINE\n"
 
+    def test_a_rename_that_changes_only_case_is_done(self, tmp_path: Path) -> None:
+        """A hard link stands for the second name that a disk without case has for a file."""
+        template = Template(tmp_path / "cases", "https://templates.example/cases.git")
+        template.release("v1", {"Readme.md": lines("readme")})
+        template.release("v2", {"Readme.md": None, "README.md": lines("readme", l3="TEMPLATE")})
+        project = template.project("v1", tmp_path / "project")
+        project.write({"README.md": "MINE\n"})
+        assert project.update().status == 2
+        assert project.text("README.md") == "MINE\n"
+        (project.path / "README.md").unlink()
+        (project.path / "README.md").hardlink_to(project.path / "Readme.md")
+        outcome = project.update()
+        assert outcome.status == 0, outcome.printed
+        assert project.text("README.md") == lines("readme", l3="TEMPLATE")
+        assert not project.has("Readme.md")
+
     def test_other_untracked_files_are_allowed(self, project: Project) -> None:
         project.write({"notes.txt": "MINE\n", "private/key": "MINE\n"})
         assert project.update().status == 0
@@ -272,6 +373,26 @@ class TestOwnFiles:
         assert refused.status == 2
         assert "  a.py" in refused.err
         assert project.text("a.py") == "MINE\n"
+
+
+@pytest.mark.parametrize("name", ["a.py", "my $file's.py"])
+def test_the_command_in_the_report_prints_the_templates_version(tmp_path: Path, name: str) -> None:
+    template = Template(tmp_path / "small")
+    template.release("v1", {name: lines("a"), "own.py": lines("a"), ".template-owned": f"{name}\n"})
+    template.release("v2", {name: lines("a", l3="TEMPLATE")})
+    project = template.project("v1", tmp_path / "project")
+
+    def shown(outcome: Outcome) -> str:
+        line = next(line for line in outcome.out.splitlines() if f"  {name}" in line)
+        command = line.rpartition(": git")[2].rstrip(")")
+        shell = ["sh", "-c", f"git{command}"]
+        return subprocess.run(shell, cwd=project.path, capture_output=True).stdout.decode()
+
+    project.edit({name: lines("a", l3="MINE")})
+    assert "+TEMPLATE" in shown(project.update())
+    project.update("--abort")
+    project.edit({".template-owned": "# none\n"})
+    assert shown(project.update()) == lines("a", l3="TEMPLATE")
 
 
 class TestBinaries:
@@ -349,5 +470,20 @@ class TestOwnedByTheUser:
         assert project.text("sample/nodes.py") == lines("nodes")
         assert not project.has("sample/extra.py")
         assert project.state["skip"] == ["sample", "a.py"]
+        kept = {path for kind, path in outcome.report if kind == "yours kept"}
+        assert kept == {"a.py", "sample/extra.py", "sample/nodes.py"}
+
+    @pytest.mark.parametrize("mark", ["", "\ufeff"])
+    def test_files_skipped_by_cruft_in_pyproject_are_skipped(
+        self, project: Project, mark: str
+    ) -> None:
+        project.edit({
+            ".cruft.json": json.dumps(project.state | {"skip": ["sample"]}),
+            "pyproject.toml": f"{mark}{FIRST['pyproject.toml']}[tool.cruft]\nskip = ['a.py']\n",
+        })  # fmt: skip
+        outcome = project.update()
+        assert project.text("a.py") == lines("a")
+        assert project.text("sample/nodes.py") == lines("nodes")
+        assert project.text("folder/deep.py") == lines("deep", l3="TEMPLATE")
         kept = {path for kind, path in outcome.report if kind == "yours kept"}
         assert kept == {"a.py", "sample/extra.py", "sample/nodes.py"}

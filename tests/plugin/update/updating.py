@@ -14,6 +14,14 @@ from cookiecutter.main import cookiecutter
 from tests.plugin.update.rendering import PROJECT, SOURCES, clean_environment
 
 URL = "https://templates.example/small.git"
+WORD = "not-for-others"
+# Addresses, and what a record holds of each.
+ADDRESSES = [
+    (f"https://user:{WORD}@templates.example/small.git", URL),
+    (f"https://{WORD}@templates.example/small.git", URL),
+    ("git@templates.example:org/small.git", "git@templates.example:org/small.git"),
+    (f"ssh://git:{WORD}@templates.example/x", "ssh://git@templates.example/x"),
+]
 Files = Mapping[str, str | bytes | None]
 
 IDENTITY = {
@@ -148,13 +156,13 @@ class Outcome:
         """Kind and path of each line of the report."""
         kinds = (
             "conflict", "merged", "updated", "added", "removed", "moved", "locked",
-            "yours kept", "left deleted", "left out", "already so",
+            "yours kept", "left deleted", "left out", "already applied",
         )  # fmt: skip
         return [
-            (kind, line[15:].partition("  (")[0])
+            (kind, line[19:].partition("  (")[0])
             for line in self.out.splitlines()
             for kind in kinds
-            if line.startswith(f"  {kind:<13}")
+            if line.startswith(f"  {kind:<17}")
         ]
 
 
