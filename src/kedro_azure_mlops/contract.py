@@ -22,6 +22,7 @@ import numpy as np
 __all__ = [
     "CONTRACT",
     "MANIFEST",
+    "AnswerError",
     "CannotExplainError",
     "Column",
     "Columns",
@@ -34,6 +35,7 @@ __all__ = [
     "Scorer",
     "UnusableModelError",
     "columns_of_rows",
+    "difference",
     "digest",
     "import_function",
     "load_proven_scorer",
@@ -41,6 +43,7 @@ __all__ = [
     "read_contract",
     "refuse_changed_files",
     "rows_of_columns",
+    "whole_numbers",
     "write_contract",
     "write_manifest",
 ]
@@ -48,6 +51,7 @@ __all__ = [
 CONTRACT = "contract.json"
 MANIFEST = "SHA256SUMS"
 """Names and SHA-256 of all other files of a model folder, as ``sha256sum --check`` reads them."""
+_RARE = ("missing_as_nan", "takes_series")  # only written if set, so other digests stay the same
 _ENCODING_ERRORS = "surrogateescape"  # also for file names that are not text
 # MLflow adds this file to folders fetched from its registry.
 _ADDED_BY_REGISTRY = {"registered_model_meta"}
@@ -67,6 +71,13 @@ _ARRAYS: dict[ColumnType, Any] = {
 
 class UnusableModelError(ValueError):
     """A model folder is incomplete, altered, or does not reproduce its recorded answer."""
+
+
+class AnswerError(RuntimeError):
+    """An answer does not fit the model's schema: a fault of the model, not of the request.
+
+    The message quotes no values.
+    """
 
 
 class CannotExplainError(ValueError):
@@ -233,7 +244,9 @@ class Contract:
     """The description in a model folder: its schema, an example, the recorded answer.
 
     ``tolerance`` is the largest allowed difference from a recorded number. ``attributes`` names
-    the parts that were attributes of the model; loading restores them.
+    the parts that were attributes of the model; loading restores them. ``missing_as_nan`` names the
+    text and boolean inputs whose missing values the stored model gets as NaN, as in files that
+    pandas reads, instead of None. ``takes_series``: it gets its only input as a Series.
     """
 
     schema: Schema
@@ -242,6 +255,8 @@ class Contract:
     tolerance: float = 1e-9
     made_by: Mapping[str, str] = field(default_factory=dict)
     attributes: tuple[str, ...] = ()
+    missing_as_nan: tuple[str, ...] = ()
+    takes_series: bool = False
 
 
 def digest(folder: Path) -> str:
@@ -342,7 +357,8 @@ def _changes(recorded: bytes, sums: Mapping[str, str]) -> str:
 
 def write_contract(folder: Path, contract: Contract) -> None:
     """Write a folder's ``contract.json``."""
-    text = json.dumps(asdict(contract), indent=1, allow_nan=False, ensure_ascii=False)
+    content = {key: part for key, part in asdict(contract).items() if part or key not in _RARE}
+    text = json.dumps(content, indent=1, allow_nan=False, ensure_ascii=False)
     (folder / CONTRACT).write_text(text + "\n", encoding="utf-8", newline="\n")
 
 
@@ -364,6 +380,8 @@ def read_contract(folder: Path) -> Contract:
             tolerance=content["tolerance"],
             made_by=content.get("made_by", {}),
             attributes=tuple(content.get("attributes", ())),
+            missing_as_nan=tuple(content.get("missing_as_nan", ())),
+            takes_series=content.get("takes_series", False),
         )
     except (OSError, ValueError, KeyError, TypeError, StopIteration) as error:
         raise UnusableModelError(
@@ -415,10 +433,27 @@ def _json_values(values: np.ndarray, column: Column, decimals: int | None) -> li
         kept = numbers if decimals is None else [round(number, decimals) for number in numbers]
         return [None if math.isnan(number) else number for number in kept]
     if column.type == "long":
-        return [None if value is None or math.isnan(value) else int(value) for value in values]
+        return whole_numbers(values, column.name)
     if column.type == "boolean":
         return [value if value is None else bool(value) for value in np.asarray(values, object)]
     return [None if value is None else str(value) for value in np.asarray(values, object)]
+
+
+def whole_numbers(values: Any, name: str) -> list[int | None]:
+    """Turn the values of a whole-number column into JSON values; NaN and None become null.
+
+    Raises
+    ------
+    AnswerError
+        If a value is not a whole number.
+    """
+    values = np.asarray(values)
+    if values.dtype.kind == "i":
+        return values.tolist()  # type: ignore[no-any-return]
+    numbers = [None if one is None or math.isnan(one) else one for one in values.tolist()]
+    if any(one is not None and one % 1 for one in numbers):  # infinity % 1 is NaN
+        raise AnswerError(f"{name} holds a number that is not whole")
+    return [one if one is None else int(one) for one in numbers]
 
 
 def _without_zero_fraction(time: str) -> str:
@@ -444,15 +479,25 @@ def prove(scorer: Scorer, contract: Contract) -> None:
             raise UnusableModelError(
                 f"{len(contract.example)} rows were sent and {len(answer[column.name])} answered"
             )
-    got = rows_of_columns(answer, expected)
+    if found := difference(answer, contract):
+        raise UnusableModelError(
+            f"{found}: the files or this machine's packages are not those of training"
+        )
+
+
+def difference(answer: Columns, contract: Contract) -> str | None:
+    """Describe the first value of an answer to the example that differs from the recorded one."""
+    outputs = contract.schema.outputs
+    got = rows_of_columns(answer, outputs)
     for number, (ours, recorded) in enumerate(zip(got, contract.answer, strict=True)):
-        for column in expected:
+        for column in outputs:
             one, other = ours[column.name], recorded[column.name]
             if not _within_tolerance(one, other, contract.tolerance):
-                raise UnusableModelError(
+                return (
                     f"the example's row {number} has {column.name} {one!r}, but training recorded "
-                    f"{other!r}: the files or this machine's packages are not those of training"
+                    f"{other!r}"
                 )
+    return None
 
 
 def _within_tolerance(one: Any, other: Any, tolerance: float) -> bool:

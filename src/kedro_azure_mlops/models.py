@@ -11,7 +11,7 @@ import platform
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -30,6 +30,8 @@ from kedro_azure_mlops.contract import (
     Schema,
     Scorer,
     UnusableModelError,
+    columns_of_rows,
+    difference,
     digest,
     read_contract,
     refuse_changed_files,
@@ -37,7 +39,7 @@ from kedro_azure_mlops.contract import (
     write_contract,
     write_manifest,
 )
-from kedro_azure_mlops.errors import OperationError, first_line
+from kedro_azure_mlops.errors import OperationError, RefusedError, first_line
 from kedro_azure_mlops.model_files import (
     compact_skops,
     normalise_folder,
@@ -48,11 +50,16 @@ from kedro_azure_mlops.monitor.profile import profile_of, read_content, write_pr
 from kedro_azure_mlops.serve.stored import (
     MODEL_FILE,
     TRUSTED_TYPES,
+    StoredScorer,
     arrays_of,
+    count_answers,
     load_stored,
     load_stored_scorer,
     predict,
+    table_of,
+    takes_series,
 )
+from kedro_azure_mlops.values import read_times
 from kedro_azure_mlops.writing import (
     clean_up,
     linked,
@@ -64,6 +71,17 @@ from kedro_azure_mlops.writing import (
 
 logger = logging.getLogger(__name__)
 
+# by the names that pandas gives to the values of a column
+_TYPES: dict[str, ColumnType] = {
+    "string": "string",
+    "empty": "string",
+    "boolean": "boolean",
+    "integer": "long",
+    "floating": "double",
+    "mixed-integer-float": "double",
+    "datetime": "datetime",
+    "datetime64": "datetime",
+}
 _REQUIREMENTS = ("mlflow", "numpy", "scikit-learn", "skops")
 # MLflow checks each applicable pin against the installed packages, after listing their files. These
 # pins are the installed versions, so a marker makes none applicable while MLflow writes.
@@ -95,6 +113,7 @@ class ModelDataset(AbstractDataset[Any, Any]):
         self.filepath = Path(filepath)
         self.trusted = tuple(trusted)
         self.metadata = metadata
+        self.is_served = True  # by itself; a hook clears it if the project names a scorer
         self._cached: tuple[str, Any] | None = None  # until no node needs it
 
     def load(self) -> Any:
@@ -112,10 +131,14 @@ class ModelDataset(AbstractDataset[Any, Any]):
     def save(self, data: Any) -> None:
         """Write a temporary folder next to it and rename that; fill an empty folder in place."""
         with naming_a_full_disk(self.filepath, what="the model"):
-            if self.filepath.is_dir() and not any(self.filepath.iterdir()):
-                self._fill(data)
-            else:
-                self._replace(data)
+            try:
+                if self.filepath.is_dir() and not any(self.filepath.iterdir()):
+                    self._fill(data)
+                else:
+                    self._replace(data)
+            except RefusedModelError as error:
+                error.where = str(self.filepath)
+                raise
 
     def clean_up(self) -> None:
         """Remove the leftovers of a run that was killed while saving; the model stays."""
@@ -124,7 +147,7 @@ class ModelDataset(AbstractDataset[Any, Any]):
     def _fill(self, data: Any) -> None:
         """Write into an empty folder, such as a job output on a mount that cannot be renamed."""
         try:
-            save_model(data, self.filepath, self.trusted)
+            save_model(data, self.filepath, self.trusted, is_served=self.is_served)
         except BaseException:
             _empty_folder(self.filepath)
             raise
@@ -134,7 +157,7 @@ class ModelDataset(AbstractDataset[Any, Any]):
         folder = linked(self.filepath)
         new = new_beside(folder)
         try:
-            save_model(data, new, self.trusted)
+            save_model(data, new, self.trusted, is_served=self.is_served)
             put_in_place(new, folder)
         except BaseException:
             self.clean_up()
@@ -153,6 +176,13 @@ class ModelDataset(AbstractDataset[Any, Any]):
 
     def _describe(self) -> dict[str, Any]:
         return {"filepath": self.filepath}
+
+
+def leave_answers_to_scorer(names: Iterable[str], catalog: Any) -> None:
+    """Save the models of a catalog without replaying them: a scorer of the project is served."""
+    for name in names:
+        if isinstance(entry := catalog.get(name), ModelDataset):
+            entry.is_served = False
 
 
 @dataclass(frozen=True)
@@ -300,7 +330,13 @@ def choose_model(
     )
 
 
-def save_model(model: Any, folder: Path, trusted: Sequence[str] = ()) -> None:
+class RefusedModelError(RefusedError, DatasetError):
+    """A model cannot be saved as it is (exit status 1)."""
+
+
+def save_model(
+    model: Any, folder: Path, trusted: Sequence[str] = (), *, is_served: bool = True
+) -> None:
     """Write a model as an MLflow model folder with signature, input example and recorded answer.
 
     Parameters
@@ -311,41 +347,33 @@ def save_model(model: Any, folder: Path, trusted: Sequence[str] = ()) -> None:
         written as ``profile.json``; a loaded model has it too.
     trusted
         Types that may be saved besides ``TRUSTED_TYPES``.
+    is_served
+        Whether the stored model itself is served, instead of a scorer of the project.
 
     Raises
     ------
-    DatasetError
+    RefusedModelError
         If it has no ``predict``, holds types that are not trusted, has an input and an output of
-        the same name, or its input is unknown: a text model needs an ``input_example``.
+        the same name, or its input is unknown: a text model needs an ``input_example``. If it does
+        not answer each row, or answers the example differently when served.
     """
     import mlflow.pyfunc
     import mlflow.sklearn
     from mlflow.models import infer_signature
 
     if not callable(getattr(model, "predict", None)):
-        raise DatasetError(f"a {type(model).__name__} is not a model: it has no predict()")
+        raise RefusedModelError(f"a {type(model).__name__} is not a model: it has no predict()")
     trusted_types = [*TRUSTED_TYPES, *trusted]
     example = _example_of(model)
-    try:
-        answer = predict(model, example)
-    except Exception as error:  # an estimator may raise anything
-        if getattr(model, "input_example", None) is not None:
-            raise DatasetError(
-                f"a {type(model).__name__} cannot answer its input_example: {first_line(error)}. "
-                "Set it to rows as the model gets them, such as X.head(), without the target"
-            ) from error
-        raise DatasetError(
-            f"a {type(model).__name__} cannot answer a row of zeros ({error}), so its input is "
-            "unknown: set its attribute input_example to some rows, such as X.head()"
-        ) from error
-    schema = getattr(model, "schema", None) or inferred_schema(example, answer)
-    inputs = {one.name for one in schema.inputs}
-    if shared := [one.name for one in schema.outputs if one.name in inputs]:
-        raise DatasetError(
-            f"a {type(model).__name__} has an input and an output of the same name, "
-            f"{', '.join(shared)}: tables of scores could hold only one of them. Rename one"
-        )
-    kept, profile = _in_contract(model), profile_of(model)
+    as_series = takes_series(model, example)
+    answer = _answer_to_example(model, example, as_series)
+    if is_served and getattr(model, "schema", None) is None:
+        _refuse_other_types(model, example)
+    contract = _contract_of(model, example, answer, as_series)
+    export = getattr(model, "export", None)
+    if is_served and not callable(export):  # else registering replays it with the scorer
+        _refuse_other_answers(model, contract, example)
+    profile = profile_of(model)
     stored = _without_attributes(model, _attributes_outside_skops(model))
     options: dict[str, Any] = {
         "signature": infer_signature(example, answer),
@@ -373,22 +401,7 @@ def save_model(model: Any, folder: Path, trusted: Sequence[str] = ()) -> None:
             raise
         normalise_skops(folder / MODEL_FILE)
     _write_requirements(folder)
-    contract = Contract(
-        schema=schema,
-        example=rows_of_columns(arrays_of(example, schema.inputs), schema.inputs),
-        answer=rows_of_columns(arrays_of(answer, schema.outputs), schema.outputs),
-        tolerance=getattr(model, "tolerance", 1e-9),
-        made_by={name: version(name) for name in _REQUIREMENTS},
-        attributes=kept,
-    )
-    try:
-        write_contract(folder, contract)
-    except ValueError as error:  # JSON has no infinite numbers
-        raise DatasetError(
-            f"the input example of a {type(model).__name__} or its answer holds infinite numbers: "
-            "set its attribute input_example to rows that a request could hold"
-        ) from error
-    export = getattr(model, "export", None)
+    write_contract(folder, contract)
     if callable(export):
         export(folder)
     if profile is not None:
@@ -454,7 +467,7 @@ def refuse_untrusted(model: Any, trusted: Sequence[str]) -> None:
 
     Raises
     ------
-    DatasetError
+    RefusedModelError
         If there are such types; the message names them.
     """
     import skops.io
@@ -463,17 +476,17 @@ def refuse_untrusted(model: Any, trusted: Sequence[str]) -> None:
         with compact_skops():
             types = skops.io.get_untrusted_types(data=skops.io.dumps(model))
     except Exception as error:
-        raise DatasetError(
+        raise RefusedModelError(
             f"a {type(model).__name__} cannot be saved without pickle: {first_line(error)}"
         ) from error
     unknown = sorted(set(types) - set(trusted))
     if unnamed := [name for name in unknown if "<" in name or name.startswith("__main__.")]:
-        raise DatasetError(
+        raise RefusedModelError(
             f"a {type(model).__name__} holds {', '.join(unnamed)}, which no other process can "
             "import: define it under a name in a module of the project"
         )
     if unknown:
-        raise DatasetError(
+        raise RefusedModelError(
             f"a {type(model).__name__} holds types that are not trusted: {', '.join(unknown)}. If "
             "you wrote or trust them, list them under trusted: in the model's catalog entry"
         )
@@ -552,7 +565,7 @@ def _example_of(model: Any) -> Any:
         return rows.rename(columns=str)
     names = getattr(model, "feature_names_in_", None)
     if names is None:
-        raise DatasetError(
+        raise RefusedModelError(
             f"the input of a {type(model).__name__} is unknown: train it on a DataFrame, or set "
             "its attribute input_example to some rows"
         )
@@ -577,24 +590,147 @@ def inferred_schema(example: Any, answer: Any) -> Schema:
 def _columns(table: Any) -> tuple[Column, ...]:
     columns = []
     for name in table.columns:
-        has_missing = bool(table[name].isna().any())
-        columns.append(Column(str(name), _type_of(table[name]), nullable=has_missing))
+        has_missing, kind = bool(table[name].isna().any()), _TYPES.get(_kind_of(table[name]))
+        columns.append(Column(str(name), kind or "string", nullable=has_missing))
     return tuple(columns)
 
 
-def _type_of(values: Any) -> ColumnType:
+def _kind_of(values: Any) -> str:
+    """Name the values of a column, also of a category or of objects, as pandas does."""
     import pandas as pd
 
-    # true and false next to missing values are objects
-    if pd.api.types.is_bool_dtype(values) or pd.api.types.infer_dtype(values) == "boolean":
-        return "boolean"
-    if pd.api.types.is_integer_dtype(values):
-        return "long"
-    if pd.api.types.is_numeric_dtype(values):
-        return "double"
-    if pd.api.types.is_datetime64_any_dtype(values):
-        return "datetime"
-    return "string"
+    if isinstance(values.dtype, pd.CategoricalDtype):
+        values = values.cat.categories
+    return pd.api.types.infer_dtype(values)
+
+
+def _answer_to_example(model: Any, example: Any, as_series: bool) -> Any:
+    """Return a model's answer to its example, after checking that it answers each row."""
+    try:
+        answer = predict(model, example, as_series)
+    except Exception as error:  # an estimator may raise anything
+        if getattr(model, "input_example", None) is not None:
+            raise RefusedModelError(
+                f"a {type(model).__name__} cannot answer its input_example: {first_line(error)}. "
+                "Set it to rows as the model gets them, such as X.head(), without the target"
+            ) from error
+        raise RefusedModelError(
+            f"a {type(model).__name__} cannot answer a row of zeros ({error}), so its input is "
+            "unknown: set its attribute input_example to some rows, such as X.head()"
+        ) from error
+    _refuse_other_count(model, example, answer, as_series)
+    return answer
+
+
+def _refuse_other_count(model: Any, example: Any, answer: Any, as_series: bool) -> None:
+    """Refuse a model that does not answer each row, also if its example has only one."""
+    import pandas as pd
+
+    name = type(model).__name__
+    if (count := count_answers(answer)) is None:
+        raise RefusedModelError(
+            f"predict() of a {name} returns a {type(answer).__name__}: it has to return an array, "
+            "a Series or a table with an answer for each row"
+        )
+    counts: list[tuple[int | None, int]] = [(count, len(example))]
+    if getattr(getattr(model, "schema", None), "history", None) is None:  # else times would repeat
+        twice = pd.concat([example, example], ignore_index=True)
+        with suppress(Exception):  # raised by a model's own code
+            counts.append((count_answers(predict(model, twice, as_series)), len(twice)))
+    for number, rows in counts:
+        if number != rows:
+            raise RefusedModelError(
+                f"predict() of a {name} returns {number} answers for {rows} rows: it has to return "
+                "one for each row"
+            )
+
+
+def _refuse_other_types(model: Any, example: Any) -> None:
+    """Refuse columns that a request cannot hold: the model would get other values in service."""
+    for name in example.columns:
+        values = example[name]
+        kind = _kind_of(values)
+        if (wanted := _TYPES.get(kind)) is None:
+            reason = f"{kind} values, but a request holds only texts, numbers, booleans and times"
+            advice = "Convert it before training, and set input_example to the converted rows"
+        elif wanted == "datetime" and read_times(values).has_offset.any():
+            reason = "times with a time zone, but servers pass times in UTC without one"
+            advice = 'Train on such times: .dt.tz_convert("UTC").dt.tz_localize(None)'
+        else:
+            continue
+        raise RefusedModelError(
+            f"a {type(model).__name__} cannot be served: its column {name} ({values.dtype}) holds "
+            f"{reason}. {advice}"
+        )
+
+
+def _contract_of(model: Any, example: Any, answer: Any, as_series: bool) -> Contract:
+    schema = getattr(model, "schema", None) or inferred_schema(example, answer)
+    inputs = {one.name for one in schema.inputs}
+    if shared := [one.name for one in schema.outputs if one.name in inputs]:
+        raise RefusedModelError(
+            f"a {type(model).__name__} has an input and an output of the same name, "
+            f"{', '.join(shared)}: tables of scores could hold only one of them. Rename one"
+        )
+    try:
+        sent, answered = arrays_of(example, schema.inputs), arrays_of(answer, schema.outputs)
+    except (ValueError, IndexError) as error:
+        raise RefusedModelError(
+            f"the input_example of a {type(model).__name__} or its answer does not fit its schema: "
+            f"{first_line(error)}"
+        ) from error
+    if any(
+        part.dtype.kind == "f" and np.isinf(part).any()
+        for part in (*sent.values(), *answered.values())
+    ):
+        raise RefusedModelError(
+            f"the input example of a {type(model).__name__} or its answer holds infinite numbers: "
+            "set its attribute input_example to rows that a request could hold"
+        )
+    return Contract(
+        schema=schema,
+        example=rows_of_columns(sent, schema.inputs),
+        answer=rows_of_columns(answered, schema.outputs),
+        tolerance=getattr(model, "tolerance", 1e-9),
+        made_by={name: version(name) for name in _REQUIREMENTS},
+        attributes=_in_contract(model),
+        missing_as_nan=tuple(
+            one.name
+            for one in schema.inputs
+            if one.nullable
+            and one.type in {"string", "boolean"}
+            and example[one.name].isna().any()
+            and not any(value is None for value in example[one.name])
+        ),
+        takes_series=as_series,
+    )
+
+
+def _refuse_other_answers(model: Any, contract: Contract, example: Any) -> None:
+    """Replay the example as a server does, which turns its JSON rows into a table again."""
+    columns = columns_of_rows(contract.example, contract.schema.inputs)
+    form = contract.missing_as_nan, contract.takes_series
+    try:
+        answer = StoredScorer(model, contract.schema, None, *form).score(columns)
+        fault, what = difference(answer, contract), "answers its input_example differently"
+        advice = "Its answer has to depend only on the values of the rows, not on chance"
+    except Exception as error:  # noqa: BLE001, an estimator may raise anything
+        fault, what = first_line(error), "cannot answer its input_example"
+        advice = "Train it on rows as requests hold them, or name a scorer in mlops.yml"
+    if fault is None:
+        return
+    served = table_of(columns, contract.schema.inputs, contract.missing_as_nan)
+    changed = [
+        f"{name} ({example[name].dtype} in input_example, {served[name].dtype} in service)"
+        for name in served.columns
+        if example[name].dtype != served[name].dtype
+    ]
+    if changed:
+        advice = (
+            f"The type of these columns differs: {', '.join(changed)}. Train it on, and set "
+            "input_example to, columns of the types in service"
+        )
+    raise RefusedModelError(f"a {type(model).__name__} {what} when it is served: {fault}. {advice}")
 
 
 def _empty_folder(folder: Path) -> None:

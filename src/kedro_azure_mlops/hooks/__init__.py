@@ -93,6 +93,10 @@ class PluginHooks:
                     open_session_if_needed(pipeline, catalog, self.configuration)
                     with self._work.naming_a_full_disk():
                         self._tracking.begin(run_params, pipeline, catalog)
+                    if self.configuration is not None and self.configuration.scorer:
+                        from kedro_azure_mlops.models import leave_answers_to_scorer
+
+                        leave_answers_to_scorer(pipeline.all_outputs(), catalog)
                 if self._may_be_distributed:
                     from kedro_azure_mlops.hooks.ranks import store_nothing_unless_first
 

@@ -49,8 +49,8 @@ def _columns_of_requests(model: Any) -> list[Any]:
 
 def _profile(model: Any, rows: Any) -> dict[str, Any]:
     from kedro_azure_mlops.models import inferred_schema
-    from kedro_azure_mlops.serve.stored import arrays_of, predict
+    from kedro_azure_mlops.serve.stored import arrays_of, predict, takes_series
 
-    answer = predict(model, rows)
+    answer = predict(model, rows, takes_series(model, rows))
     schema = getattr(model, "schema", None) or inferred_schema(rows, answer)
     return reference_profile(rows.assign(**arrays_of(answer, schema.outputs)), schema)

@@ -10,6 +10,7 @@ import traceback
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from kedro_azure_mlops.contract import AnswerError
 from kedro_azure_mlops.serve import metrics, score
 from kedro_azure_mlops.serve.collector import AzureCollector, open_collector
 from kedro_azure_mlops.serve.record import Recorder, Settings, identified
@@ -84,7 +85,8 @@ def _answer(method: str, read: Callable[[], bytes], keep: score.Keep | None) -> 
     except BadRequestError as error:
         return score.refusal(error)
     except Exception as error:  # noqa: BLE001, a server continues
-        # Without the error's message, which may quote the request.
+        # Without the messages of other errors, which may quote the request.
+        what = f": {error}" if isinstance(error, AnswerError) else ""
         where = "".join(traceback.format_tb(error.__traceback__))
-        logger.error("A request failed with %s:\n%s", type(error).__name__, where)
+        logger.error("A request failed with %s%s:\n%s", type(error).__name__, what, where)
         return score.Answer(500, {"error": {"field": "server", "message": "failed: see its log"}})

@@ -26,12 +26,14 @@ import pandas as pd
 from kedro.io import AbstractDataset, DatasetError
 
 from kedro_azure_mlops.contract import (
+    AnswerError,
     CannotExplainError,
     Column,
     Columns,
     Schema,
     Scorer,
     columns_of_rows,
+    whole_numbers,
 )
 from kedro_azure_mlops.engine import Table, is_on_spark
 from kedro_azure_mlops.errors import OperationError, RefusedError, first_line
@@ -652,13 +654,12 @@ class Scoring:
         columns, times = _columns_and_times(piece, self._schema)
         self._check_file(piece, times)
         try:
-            # a project may have removed all rows, and most models refuse to answer none
-            answers = self._stream.score(columns) if len(piece) else self._no_answers()
-        except LateRowsError as error:
-            raise RefusedError(_too_late(piece, self._schema, error)) from error
-        except ValueError as error:  # the model refuses the rows as a whole
-            lines = f"{piece.index[0]} to {piece.index[-1]}"
-            raise RefusedError(f"{_source(piece)}, lines {lines}: {error}") from error
+            answers = self._answers(piece, columns)
+            outputs = {
+                one.name: _shown_values(answers[one.name], one) for one in self._schema.outputs
+            }
+        except AnswerError as error:
+            raise OperationError(f"{_source(piece)} cannot be scored: {error}") from error
         self._count(columns, answers)
         if self._recorder is not None:
             name = f"{_source(piece)}:{piece.index[0]}" if len(piece) else _source(piece)
@@ -668,7 +669,6 @@ class Scoring:
             one.name: _written(piece[one.name], columns[one.name], one)
             for one in self._schema.inputs
         }
-        outputs = {one.name: _shown_values(answers[one.name], one) for one in self._schema.outputs}
         if self._explains:
             words = [why and why.words for why in answers[EXPLANATION]]
             outputs[EXPLANATION] = np.array(words, object)  # also without rows
@@ -676,6 +676,17 @@ class Scoring:
         scored["model_version"] = self._version
         scored.attrs = dict(piece.attrs)
         return scored
+
+    def _answers(self, piece: pd.DataFrame, columns: Columns) -> Columns:
+        if not len(piece):  # a project may have removed all rows; most models refuse to answer none
+            return self._no_answers()
+        try:
+            return self._stream.score(columns)
+        except LateRowsError as error:
+            raise RefusedError(_too_late(piece, self._schema, error)) from error
+        except ValueError as error:  # the model refuses the rows as a whole
+            lines = f"{piece.index[0]} to {piece.index[-1]}"
+            raise RefusedError(f"{_source(piece)}, lines {lines}: {error}") from error
 
     def _no_answers(self) -> Columns:
         explanations = {EXPLANATION: np.empty(0, object)} if self._explains else {}
@@ -822,7 +833,8 @@ def _shown_values(values: np.ndarray, column: Column) -> Any:
         numbers[np.isinf(numbers)] = np.nan  # as servers answer
         return numbers if column.decimals is None else _rounded(numbers, column.decimals)
     if column.type == "long":
-        return pd.array(values, dtype="Int64")
+        whole = values if values.dtype.kind == "i" else whole_numbers(values, column.name)
+        return pd.array(whole, dtype="Int64")
     return values
 
 

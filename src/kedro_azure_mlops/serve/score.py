@@ -16,6 +16,7 @@ import numpy as np
 
 from kedro_azure_mlops.contract import (
     CONTRACT,
+    AnswerError,
     CannotExplainError,
     Column,
     Columns,
@@ -24,6 +25,7 @@ from kedro_azure_mlops.contract import (
     UnusableModelError,
     digest,
     load_proven_scorer,
+    whole_numbers,
 )
 from kedro_azure_mlops.explain import (
     EXPLANATION,
@@ -103,16 +105,16 @@ class Model:
 
         Raises
         ------
-        RuntimeError
+        AnswerError
             If the scorer's answer does not match its schema.
         """
         try:
             columns = [write(found[name]) for name, write in self._outputs]
         except KeyError as error:
-            raise RuntimeError(f"the scorer does not return {error}") from error
+            raise AnswerError(f"the scorer does not return {error}") from error
         for values in columns:
             if len(values) != rows:
-                raise RuntimeError(f"the scorer returns {len(values)} of {rows} rows")
+                raise AnswerError(f"the scorer returns {len(values)} of {rows} rows")
         return columns
 
     def body(self, rows: Rows, found: Columns, outputs: Sequence[Sequence[Any]]) -> dict[str, Any]:
@@ -248,7 +250,7 @@ def values_writer(column: Column) -> Callable[[np.ndarray], list[Any]]:
     if column.type == "double":
         return _rounded(column.decimals)
     if column.type == "long":
-        return lambda values: [None if math.isnan(v) else int(v) for v in values.tolist()]
+        return lambda values: whole_numbers(values, column.name)
     if column.type == "boolean":
         return lambda values: [v if v is None else bool(v) for v in values.tolist()]
     if column.type == "datetime":

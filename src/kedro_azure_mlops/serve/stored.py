@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from kedro_azure_mlops.contract import (
+    AnswerError,
     CannotExplainError,
     Column,
     Columns,
@@ -28,6 +29,7 @@ from kedro_azure_mlops.values import read_times
 MODEL_FILE = "model.skops"
 _PROFILE = "profile.json"  # of monitor/profile.py, which servers do not have
 _NUMBERS = ("double", "long")
+_LARGEST = 2.0**63  # bound of whole numbers
 # Types in scikit-learn's estimators that skops does not trust by default; none of them runs code
 # from the file. A catalog entry may list more. The list that MLflow stores is never used.
 TRUSTED_TYPES = (
@@ -64,26 +66,40 @@ class StoredScorer:
     ----------
     medians
         The median of each input in training, by name; explanations compare rows with them.
+    missing_as_nan, takes_series
+        See ``Contract``.
     """
 
     engine = "the stored model"
 
     def __init__(
-        self, model: Any, schema: Schema, medians: Mapping[str, float] | None = None
+        self,
+        model: Any,
+        schema: Schema,
+        medians: Mapping[str, float] | None = None,
+        missing_as_nan: Sequence[str] = (),
+        takes_series: bool = False,
     ) -> None:
         self._model = model
         self.schema = schema
         self._medians = medians or {}
+        self._missing_as_nan = missing_as_nan
+        self._takes_series = takes_series
 
     def score(self, columns: Columns, wanted: np.ndarray | None = None) -> Columns:
-        """Score rows; see ``Scorer.score``."""
-        import pandas as pd
+        """Score rows; see ``Scorer.score``.
 
-        table = pd.DataFrame({one.name: columns[one.name] for one in self.schema.inputs})
-        for column in self.schema.inputs:
-            if column.type == "boolean" and not column.nullable:
-                table[column.name] = table[column.name].astype(bool)
-        answer = arrays_of(predict(self._model, table), self.schema.outputs)
+        Raises
+        ------
+        AnswerError
+            If the model's answer does not fit its schema.
+        """
+        table = table_of(columns, self.schema.inputs, self._missing_as_nan)
+        predicted = predict(self._model, table, self._takes_series)
+        try:
+            answer = arrays_of(predicted, self.schema.outputs)
+        except (ValueError, IndexError) as error:
+            raise AnswerError(f"the model's answer does not fit its schema: {error}") from error
         return answer if wanted is None else {name: part[wanted] for name, part in answer.items()}
 
     def explained(self, columns: Columns, wanted: np.ndarray | None = None) -> Explainable:
@@ -157,7 +173,9 @@ def load_stored_scorer(folder: Path, trusted: Sequence[str] = ()) -> StoredScore
         model = load_stored(folder, contract, trusted)
     except Exception as error:  # skops and the model's own code may raise anything
         raise UnusableModelError(f"{MODEL_FILE} cannot be loaded: {error}") from error
-    return StoredScorer(model, contract.schema, _medians(folder))
+    return StoredScorer(
+        model, contract.schema, _medians(folder), contract.missing_as_nan, contract.takes_series
+    )
 
 
 def _medians(folder: Path) -> dict[str, float]:
@@ -176,7 +194,6 @@ def _medians(folder: Path) -> dict[str, float]:
 
 def load_stored(folder: Path, contract: Contract, trusted: Sequence[str]) -> Any:
     """Load the model of a folder, and restore the attributes kept in its contract."""
-    import pandas as pd
     import skops.io
 
     # a PythonModel's file has the same name, in MLflow's folder for its data
@@ -186,13 +203,68 @@ def load_stored(folder: Path, contract: Contract, trusted: Sequence[str]) -> Any
     if "schema" in contract.attributes:
         model.schema = contract.schema
     if "input_example" in contract.attributes:
-        columns = columns_of_rows(contract.example, contract.schema.inputs)
-        model.input_example = pd.DataFrame(columns)
+        inputs = contract.schema.inputs
+        columns = columns_of_rows(contract.example, inputs)
+        model.input_example = table_of(columns, inputs, contract.missing_as_nan)
     return model
 
 
-def predict(model: Any, table: Any) -> Any:
-    """Call ``predict`` of an estimator or an ``mlflow.pyfunc.PythonModel``."""
+def table_of(columns: Columns, inputs: Sequence[Column], missing_as_nan: Sequence[str]) -> Any:
+    """Return the columns of a request as the table that a model gets; see ``Contract``."""
+    import pandas as pd
+
+    given = {one.name: columns[one.name] for one in inputs}
+    for name in missing_as_nan:
+        values = given[name].tolist()
+        if None in values:
+            given[name] = np.array([np.nan if one is None else one for one in values], object)
+    table = pd.DataFrame(given)
+    for column in inputs:
+        if column.type == "boolean" and not column.nullable:
+            table[column.name] = table[column.name].astype(bool)
+    return table
+
+
+def takes_series(model: Any, table: Any) -> bool:
+    """Return whether a model needs its only column, of texts, as a Series.
+
+    Text vectorizers do: of a table they would read the names of the columns, not the rows.
+    """
+    import pandas as pd
+
+    if table.shape[1] != 1 or hasattr(model, "n_features_in_") or is_python_model(model):
+        return False
+    texts = pd.concat([table.iloc[:, 0].dropna().head(1)] * 2, ignore_index=True)
+    if pd.api.types.infer_dtype(texts) != "string":
+        return False
+
+    def answers_each(rows: Any) -> bool:
+        try:
+            return count_answers(model.predict(rows)) == len(rows)
+        except Exception:  # noqa: BLE001, an estimator may raise anything
+            return False
+
+    return not answers_each(texts.to_frame()) and answers_each(texts)
+
+
+def count_answers(answer: Any) -> int | None:
+    """Return the number of rows of an answer; None if it is not an array or a table."""
+    try:
+        return None if isinstance(answer, dict | str) else len(answer)
+    except TypeError:
+        return None
+
+
+def predict(model: Any, table: Any, takes_series: bool = False) -> Any:
+    """Call ``predict`` of an estimator or an ``mlflow.pyfunc.PythonModel``.
+
+    Parameters
+    ----------
+    takes_series
+        Pass the only column of the table; see ``Contract``.
+    """
+    if takes_series:
+        return model.predict(table.iloc[:, 0])
     if is_python_model(model):
         # in MLflow, the context is optional
         takes_context = "context" in inspect.signature(model.predict).parameters
@@ -220,7 +292,8 @@ def arrays_of(table: Any, columns: Sequence[Column]) -> dict[str, np.ndarray]:
     Raises
     ------
     ValueError
-        If a column is missing or has values of the wrong type.
+        If a column is missing or has values of the wrong type, such as a fraction or a missing
+        value in a column of whole numbers.
     """
     import pandas as pd
 
@@ -238,10 +311,10 @@ def arrays_of(table: Any, columns: Sequence[Column]) -> dict[str, np.ndarray]:
 def _array(values: Any, column: Column) -> np.ndarray:
     import pandas as pd
 
-    if column.type == "double" or (column.type == "long" and column.nullable):
-        return np.asarray(pd.to_numeric(values).to_numpy(float, na_value=np.nan))
+    if column.type == "double":
+        return np.asarray(_numbers(values, column).to_numpy(float, na_value=np.nan))
     if column.type == "long":
-        return np.asarray(values.astype("int64"))
+        return _whole(values, column)
     if column.type == "datetime":
         times = read_times(values).values
         if (np.isnat(times) & values.notna().to_numpy()).any():
@@ -251,3 +324,29 @@ def _array(values: Any, column: Column) -> np.ndarray:
     converted = np.empty(len(values), object)
     converted[:] = [None if pd.isna(value) else convert(value) for value in values.tolist()]
     return converted
+
+
+def _numbers(values: Any, column: Column) -> Any:
+    import pandas as pd
+
+    try:
+        return pd.to_numeric(values)
+    except (ValueError, TypeError):  # its message quotes the value
+        raise ValueError(f"{column.name} holds a value that is not a number") from None
+
+
+def _whole(values: Any, column: Column) -> np.ndarray:
+    """Return whole numbers as ``int64``, or ``float64`` if some may be missing."""
+    if isinstance(values.dtype, np.dtype) and values.dtype.kind == "i" and not column.nullable:
+        return np.asarray(values, np.int64)
+    numbers = _numbers(values, column)
+    floats = np.asarray(numbers.to_numpy(float, na_value=np.nan))
+    present = floats[~np.isnan(floats)]
+    if len(present) < len(floats) and not column.nullable:
+        raise ValueError(f"{column.name} is missing in a row")
+    if (
+        numbers.dtype.kind != "i"
+        and ((present != np.rint(present)) | (np.abs(present) >= _LARGEST)).any()
+    ):
+        raise ValueError(f"{column.name} holds a number that is not whole, or is too large")
+    return floats if column.nullable else np.asarray(numbers.astype("int64"))

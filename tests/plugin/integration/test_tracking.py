@@ -12,8 +12,9 @@ import mlflow
 import pytest
 import yaml
 from kedro.framework.session import KedroSession
+from kedro.io import DatasetError
 
-from kedro_azure_mlops import open_tracking
+from kedro_azure_mlops import models, open_tracking
 from kedro_azure_mlops.cli import main
 from kedro_azure_mlops.errors import OperationError
 from kedro_azure_mlops.hooks import hooks, last_configuration
@@ -290,7 +291,7 @@ def test_a_project_without_a_deciding_node_has_a_gate_too(
     project.run(model={"arguments": {"alpha": 1e9}})
     refused = client.get_model_version(NAME, "2")
     assert refused.tags["gate"] == "refused"
-    assert "champion (version 1), 0.01 worse allowed" in refused.tags["gate.reasons"]
+    assert ", tolerance 0.01" in refused.tags["gate.reasons"]
     assert str(client.get_model_version_by_alias(NAME, "champion").version) == "1"
     monkeypatch.chdir(project.path)
     assert main(["gate"]) == 1
@@ -350,6 +351,24 @@ def test_a_model_that_its_scorer_cannot_serve_is_not_registered(
     _configure(project, "scorer: scorers:right")
     project.run()
     assert client.get_model_version_by_alias(NAME, "champion")
+
+
+def test_a_model_is_replayed_when_it_is_saved_unless_a_scorer_is_served(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Picky(models.StoredScorer):
+        def score(self, *_: object) -> dict[str, Any]:
+            raise ValueError("float32 is needed")
+
+    (project.path / "scorers.py").write_text(SCORERS, encoding="utf-8")
+    monkeypatch.syspath_prepend(str(project.path))
+    sys.modules.pop("scorers", None)
+    monkeypatch.setattr(models, "StoredScorer", Picky)
+    with pytest.raises(DatasetError, match="when it is served: float32 is needed"):
+        project.run()
+    _configure(project, "scorer: scorers:right")
+    project.run()
+    assert project.client().get_model_version_by_alias(NAME, "champion")
 
 
 SCORERS = """

@@ -301,6 +301,32 @@ class Fixed:
         return {"score": np.full(rows, self._answer)}
 
 
+class Counting:
+    """Answers with a given number in a column of whole numbers."""
+
+    schema = Schema((Column("load", "double"),), (Column("count", "long"),))
+
+    def __init__(self, count: float) -> None:
+        self._count = count
+
+    def score(self, columns: Columns, wanted: np.ndarray | None = None) -> Columns:
+        return {"count": np.array([self._count])}
+
+
+@pytest.mark.parametrize("count", [1.5, np.inf])
+def test_an_answer_that_does_not_fit_the_schema_is_not_a_fault_of_the_file(count: float) -> None:
+    with pytest.raises(OperationError, match="cannot be scored: count holds a number") as failure:
+        list(score_pieces([pd.DataFrame({"load": [1.0]})], Counting(count), "3"))
+    assert failure.value.exit_code == 2
+
+
+@pytest.mark.parametrize(("count", "written"), [(2.0, 2), (np.nan, pd.NA)])
+def test_whole_numbers_of_a_scorer_may_be_missing(count: float, written: Any) -> None:
+    (scored,) = score_pieces([pd.DataFrame({"load": [1.0]})], Counting(count), "3")
+    assert scored["count"].dtype == "Int64"
+    assert scored["count"][0] is written or scored["count"][0] == written
+
+
 ID = Schema((Column("id", "long"),), ())
 
 

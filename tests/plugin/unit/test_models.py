@@ -27,6 +27,7 @@ from sklearn.ensemble import (
     RandomForestClassifier,
     VotingClassifier,
 )
+from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.feature_selection import SelectKBest
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LinearRegression, LogisticRegression
@@ -37,6 +38,7 @@ from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardSc
 from sklearn.svm import OneClassSVM
 
 from kedro_azure_mlops import models
+from kedro_azure_mlops.cli import status_of
 from kedro_azure_mlops.contract import (
     Column,
     Schema,
@@ -47,7 +49,12 @@ from kedro_azure_mlops.contract import (
     read_contract,
 )
 from kedro_azure_mlops.errors import OperationError
-from kedro_azure_mlops.models import ModelDataset, load_model, save_model
+from kedro_azure_mlops.models import (
+    ModelDataset,
+    leave_answers_to_scorer,
+    load_model,
+    save_model,
+)
 
 ROWS = 60
 
@@ -321,6 +328,198 @@ def test_true_and_false_next_to_missing_values_are_booleans(
     assert scorer.schema == contract.schema
 
 
+# What a served model gets is what it was trained on
+
+
+METALS = pd.DataFrame({"metal": ["iron", "zinc", None, "iron", "zinc", None], "load": range(6)})
+
+
+@pytest.mark.parametrize("missing", [np.nan, None], ids=repr)
+def test_a_missing_text_reaches_a_served_model_as_in_its_example(
+    tmp_path: Path, missing: float | None
+) -> None:
+    """pandas reads a missing text as NaN, which encoders distinguish from None."""
+    table = METALS.assign(metal=METALS["metal"].map(lambda one: one or missing).astype(object))
+    columns = make_column_transformer((OneHotEncoder(), ["metal"]))
+    model = make_pipeline(columns, RandomForestClassifier(5, random_state=0))
+    model.fit(table, table["metal"].isna())
+    model.input_example = table.head(3)
+    save_model(model, tmp_path / "model")
+    scorer, contract = load_proven_scorer(tmp_path / "model", None)
+    assert contract.missing_as_nan == (() if missing is None else ("metal",))
+    sent = {"metal": np.array([None, "iron"], object), "load": np.array([0, 0])}
+    assert scorer.score(sent)["prediction"].tolist() == [True, False]
+    save_model(load_model(tmp_path / "model"), tmp_path / "again")
+    assert read_contract(tmp_path / "again").missing_as_nan == contract.missing_as_nan
+
+
+class Repeating(BaseEstimator):
+    """Answers with the Python form of its input."""
+
+    def __init__(self, column: str = "x") -> None:
+        self.column = column
+
+    def predict(self, rows: pd.DataFrame) -> list[str]:
+        return [repr(value) for value in rows[self.column].tolist()]
+
+
+REPEATING = [f"{__name__}.Repeating"]
+
+
+def test_a_model_saved_by_an_earlier_version_gets_none_for_a_missing_text(tmp_path: Path) -> None:
+    """Its contract has no key about missing values; neither has that of any such model."""
+    model = Repeating()
+    model.input_example = pd.DataFrame({"x": ["a", None]})
+    save_model(model, tmp_path / "model", REPEATING)
+    content = json.loads((tmp_path / "model" / "contract.json").read_text(encoding="utf-8"))
+    assert not {"missing_as_nan", "takes_series"} & content.keys(), "all digests would change"
+    scorer, _ = load_proven_scorer(tmp_path / "model", None, trusted=REPEATING)
+    assert scorer.score({"x": np.array([None], object)})["prediction"].tolist() == ["None"]
+
+
+@pytest.mark.parametrize("rows", [1, 3])
+@pytest.mark.parametrize("table", [True, False], ids=["a table", "a Series"])
+def test_a_text_model_gets_the_texts_of_all_rows(tmp_path: Path, rows: int, table: bool) -> None:
+    """Of a table, a vectorizer would read only the names of the columns."""
+    texts = pd.Series(["good fine", "bad poor", "bad awful", "good great"], name="text")
+    model = make_pipeline(TfidfVectorizer(), LogisticRegression()).fit(texts, [1, 0, 0, 1])
+    model.input_example = (texts.to_frame() if table else texts).head(rows)
+    save_model(model, tmp_path / "model")
+    scorer, contract = load_proven_scorer(tmp_path / "model", None)
+    assert [one["prediction"] for one in contract.answer] == [1, 0, 0][:rows]
+    (column,) = contract.schema.inputs
+    sent = {column.name: np.array(["awful", "great", "fine"], object)}
+    assert scorer.score(sent)["prediction"].tolist() == [0, 1, 1]
+    named = make_column_transformer((TfidfVectorizer(), "text"))  # selects from a table
+    model = make_pipeline(named, LogisticRegression()).fit(texts.to_frame(), [1, 0, 0, 1])
+    model.input_example = texts.to_frame().head(rows)
+    save_model(model, tmp_path / "named")
+    scorer, contract = load_proven_scorer(tmp_path / "named", None)
+    assert not contract.takes_series
+    assert scorer.score({"text": sent[column.name]})["prediction"].tolist() == [0, 1, 1]
+
+
+class Answering(BaseEstimator):
+    """Answers with a function of its input."""
+
+    def __init__(self, answer: Callable[[pd.Series], Any]) -> None:
+        self.answer = answer
+
+    def predict(self, rows: pd.DataFrame) -> Any:
+        return self.answer(rows["x"])
+
+
+@pytest.mark.parametrize("rows", [1, 2, 3])
+@pytest.mark.parametrize(
+    ("answer", "reason"),
+    [
+        (lambda x: [x.sum(), 0.0][:1], "returns 1 answers for"),
+        (lambda x: [x.sum(), 0.0], "returns 2 answers for"),
+        (lambda x: {"y": x.to_numpy()}, "returns a dict"),
+        (lambda x: float(x.sum()), "returns a float"),
+    ],
+    ids=["one", "two", "a dictionary", "a number"],
+)
+def test_a_model_that_does_not_answer_each_row_is_rejected(
+    tmp_path: Path, answer: Callable[[pd.Series], Any], reason: str, rows: int
+) -> None:
+    model = Answering(answer)
+    model.input_example = pd.DataFrame({"x": [1.0] * rows})
+    with pytest.raises(DatasetError, match=reason):
+        save_model(model, tmp_path / "model")
+    assert not (tmp_path / "model").exists()
+
+
+@pytest.mark.parametrize("kind", ["category", "object"])
+def test_categories_that_are_numbers_stay_numbers(tmp_path: Path, kind: str) -> None:
+    """As texts, the encoder would ignore them as unknown."""
+    shops = [1, 2, 3, 1, 2, 3]
+    table = pd.DataFrame({"shop": pd.Series(shops).astype(kind)})
+    encoder = OneHotEncoder(handle_unknown="ignore")
+    model = make_pipeline(encoder, LogisticRegression(C=100)).fit(table, shops)
+    model.input_example = table.head(2)
+    if kind == "object":  # scikit-learn's encoders compare objects in their own way
+        with pytest.raises(DatasetError, match=r"shop \(object in input_example, int64 in service"):
+            save_model(model, tmp_path / "model")
+        return
+    save_model(model, tmp_path / "model")
+    scorer, contract = load_proven_scorer(tmp_path / "model", None)
+    assert [one.type for one in contract.schema.inputs] == ["long"]
+    assert scorer.score({"shop": np.array([3, 1])})["prediction"].tolist() == [3, 1]
+
+
+@pytest.mark.parametrize(
+    ("values", "reason"),
+    [
+        (pd.date_range("2026-01-01", periods=2, tz="Europe/Berlin"), "with a time zone"),
+        (pd.Series([pd.Timestamp("2026-01-01T00:00Z")] * 2, dtype=object), "with a time zone"),
+        (pd.Series([pd.Timestamp("2026-01-01").date()] * 2), r"x \(object\) holds date values"),
+        (pd.to_timedelta([1, 2], unit="h"), "holds timedelta64 values"),
+        (pd.period_range("2026-01", periods=2, freq="M"), "holds period values"),
+        (pd.Series([[1, 2], [3]]), "holds mixed values"),
+        (pd.Series(pd.Categorical([1, "a"])), "holds mixed-integer values"),
+        (pd.array([1, None], "Int64"), r"x \(Int64 in input_example, float64 in service\)"),
+        (pd.array([True, None], "boolean"), r"x \(boolean in input_example, object in service\)"),
+        (pd.array(["a", None], "string"), r"x \(string in input_example, object in service\)"),
+        (pd.Series(["a", None]), None),
+        (pd.Series([True, np.nan], dtype=object), None),
+        (pd.date_range("2026-01-01", periods=2), None),
+        ([1.5, np.nan], None),
+    ],
+    ids=lambda value: str(getattr(value, "dtype", "")),
+)
+def test_an_example_that_a_request_would_change_is_rejected_with_its_column(
+    tmp_path: Path, values: Any, reason: str | None
+) -> None:
+    model, path = Repeating(), tmp_path / "model"
+    model.input_example = pd.DataFrame({"x": values})
+    dataset = ModelDataset(filepath=str(path), trusted=REPEATING)
+    if reason is None:
+        dataset.save(model)
+        load_proven_scorer(path, None, trusted=REPEATING)
+        return
+    with pytest.raises(DatasetError, match=rf"(?s){reason}.*where: {path}") as refusal:
+        dataset.save(model)
+    assert status_of(refusal.value) == 1
+    assert not list(tmp_path.iterdir())
+    if "in service" in reason:
+        leave_answers_to_scorer(["model"], {"model": dataset})  # which may convert the column
+        dataset.save(model)
+        assert read_contract(path).schema.inputs[0].name == "x"
+
+
+def test_a_missing_text_is_none_unless_the_example_shows_another_form(tmp_path: Path) -> None:
+    model = Repeating()
+    model.schema = Schema((Column("x", "string", nullable=True),), (Column("y", "string"),))
+    model.input_example = pd.DataFrame({"x": ["a"]})
+    save_model(model, tmp_path / "model", REPEATING)
+    scorer, _ = load_proven_scorer(tmp_path / "model", None, trusted=REPEATING)
+    assert scorer.score({"x": np.array([None], object)})["y"].tolist() == ["None"]
+
+
+class Guessing(BaseEstimator):
+    """Answers by chance."""
+
+    def predict(self, rows: pd.DataFrame) -> np.ndarray:
+        return np.random.default_rng().random(len(rows))
+
+
+def test_a_model_that_answers_by_chance_is_rejected(tmp_path: Path) -> None:
+    model = Guessing()
+    model.input_example = pd.DataFrame({"x": [1.0]})
+    with pytest.raises(DatasetError, match=r"the example's row 0 has prediction .*not on chance"):
+        save_model(model, tmp_path / "model", [f"{__name__}.Guessing"])
+
+
+def test_an_example_that_does_not_fit_the_schema_is_rejected(tmp_path: Path) -> None:
+    model, trusted = Doubling(), [f"{__name__}.Doubling"]
+    model.schema = Schema((Column("x", "long"),), (Column("y", "double"),))
+    save_model(model, tmp_path / "model", trusted)
+    model.input_example = pd.DataFrame({"x": [1.5]})
+    with pytest.raises(DatasetError, match="does not fit its schema: x holds a number that is not"):
+        save_model(model, tmp_path / "refused", trusted)
+
+
 @pytest.mark.parametrize("output", ["x", "y"])
 def test_an_input_and_an_output_of_the_same_name_are_rejected(tmp_path: Path, output: str) -> None:
     model, trusted = Doubling(), [f"{__name__}.Doubling"]
@@ -522,7 +721,7 @@ def test_a_failed_save_keeps_the_previous_model(
 ) -> None:
     before = digest(folder)
 
-    def half_write(_: Any, target: Path, __: Any) -> None:
+    def half_write(_: Any, target: Path, *__: Any, **___: Any) -> None:
         target.mkdir()
         (target / "model.skops").write_bytes(b"half")
         raise OSError("disk full")
@@ -591,7 +790,7 @@ def test_a_failed_save_after_an_interrupted_one_keeps_the_only_copy(
 ) -> None:
     old = folder.rename(folder.with_name("model.old"))  # interrupted between its two renames
 
-    def fail(*_: object) -> None:
+    def fail(*_: object, **__: object) -> None:
         raise OSError("disk full")
 
     monkeypatch.setattr(models, "save_model", fail)
@@ -616,7 +815,7 @@ def test_an_existing_empty_folder_is_filled_but_not_replaced(
 def test_a_failed_save_leaves_an_empty_folder_empty(
     tmp_path: Path, model: LinearRegression, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def half_write(_: Any, target: Path, __: Any) -> None:
+    def half_write(_: Any, target: Path, *__: Any, **___: Any) -> None:
         (target / "code").mkdir()
         (target / "MLmodel").write_bytes(b"half")
         raise OSError("disk full")

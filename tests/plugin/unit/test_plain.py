@@ -111,8 +111,18 @@ def test_a_failure_is_logged_without_the_content_of_the_request(
     with caplog.at_level(logging.ERROR):
         status, _, text = call_app("POST", "/score", body_of(measured().tail(2)))
     assert (status, json.loads(text)["error"]["field"]) == (500, "server")
-    assert "A request failed with RuntimeError" in caplog.text
+    assert "A request failed with RuntimeError:\n" in caplog.text
     assert words not in caplog.text
+
+
+def test_an_answer_that_does_not_fit_the_schema_is_an_error_of_the_server(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(score.model().scorer, "score", lambda *_: {})
+    with caplog.at_level(logging.ERROR):
+        status, _, text = call_app("POST", "/score", body_of(measured().tail(2)))
+    assert (status, json.loads(text)["error"]["field"]) == (500, "server")
+    assert "A request failed with AnswerError: the scorer does not return" in caplog.text
 
 
 def test_requests_rows_and_scores_are_counted() -> None:

@@ -6,7 +6,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from sklearn.linear_model import LinearRegression
+from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.linear_model import LinearRegression, LogisticRegression
+from sklearn.pipeline import make_pipeline
 
 from kedro_azure_mlops.contract import Column, Schema, digest, refuse_changed_files
 from kedro_azure_mlops.errors import OperationError
@@ -273,6 +275,14 @@ def test_a_model_without_a_profile_gets_one_from_its_training_table(
     add_profile(profiled, {"train": table})
     assert profiled.profile is content
     assert "no reference profile" not in caplog.text
+
+
+def test_the_profile_of_a_text_model_counts_its_answers() -> None:
+    table = pd.DataFrame({"text": ["good fine", "bad poor"] * 50})
+    model = make_pipeline(TfidfVectorizer(), LogisticRegression()).fit(table["text"], [1, 0] * 50)
+    model.input_example = table.head(2)
+    add_profile(model, {"train": table})
+    assert model.profile["rows"] == 100
 
 
 @pytest.mark.parametrize("inputs", [{}, {"rows": pd.DataFrame({"pressure": [1.0]})}, {"n": 3}])

@@ -10,10 +10,12 @@ import pytest
 from sklearn.linear_model import LinearRegression
 
 from kedro_azure_mlops.contract import (
+    AnswerError,
     Column,
     Columns,
     Contract,
     Schema,
+    Scorer,
     UnusableModelError,
     digest,
     write_contract,
@@ -219,7 +221,7 @@ class FixedScorer:
         return {name: values for name, values in self.columns.items() if values is not None}
 
 
-def answer_of(scorer: FixedScorer) -> score.Answer:
+def answer_of(scorer: Scorer) -> score.Answer:
     return score.answer(score.Model(scorer, "d" * 64), '{"data": [{"x": 1}, {"x": 2}]}')
 
 
@@ -240,8 +242,9 @@ def test_every_type_is_converted_to_json() -> None:
     [
         ({"text": None}, "does not return 'text'"),
         ({"short": np.zeros(1)}, "returns 1 of 2 rows"),
+        ({"count": np.array([3.5, 1.0])}, "count holds a number that is not whole"),
     ],
-    ids=["missing column", "missing row"],
+    ids=["missing column", "missing row", "not whole"],
 )
 def test_columns_that_violate_the_schema_raise(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(RuntimeError, match=message):
@@ -350,6 +353,37 @@ def test_a_stored_model_may_return_every_type() -> None:
     assert np.isnat(columns["time"][1])
 
 
+@pytest.mark.parametrize(
+    ("answer", "nullable", "shown"),
+    [
+        ([9.0, -2.0], False, [9, -2]),
+        (pd.array([9, 2**53 + 1], "Int64"), False, [9, 2**53 + 1]),
+        ([9.0, np.nan], True, [9, None]),
+        ([9.375, 1.0], False, "holds a number that is not whole"),
+        ([9.375, np.nan], True, "holds a number that is not whole"),
+        ([np.inf, 1.0], False, "holds a number that is not whole"),
+        ([2.0**63, 1.0], False, "or is too large"),
+        ([9.0, np.nan], False, "count is missing in a row"),
+        (pd.array([9, None], "Int64"), False, "count is missing in a row"),
+        (["patient", "17"], False, "count holds a value that is not a number$"),
+    ],
+    ids=str,
+)
+def test_an_answer_that_is_not_whole_is_a_fault_of_the_model(
+    answer: Any, nullable: bool, shown: list[int | None] | str
+) -> None:
+    """Neither truncated nor reported as a fault of the request."""
+    outputs = (Column("count", "long", nullable=nullable),)
+    scorer = StoredScorer(
+        FixedModel(pd.DataFrame({"count": answer})), Schema((Column("x", "double"),), outputs)
+    )
+    if isinstance(shown, str):
+        with pytest.raises(AnswerError, match=f"does not fit its schema: .*{shown}"):
+            answer_of(scorer)
+    else:
+        assert [row["count"] for row in answer_of(scorer).body["data"]] == shown
+
+
 def test_a_stored_model_may_return_an_array_of_several_columns() -> None:
     outputs = (Column("p0", "double"), Column("p1", "double"))
     scorer = StoredScorer(
@@ -372,7 +406,7 @@ def test_a_stored_model_receives_the_types_of_its_training() -> None:
 def test_a_column_that_a_stored_model_does_not_return_is_named() -> None:
     schema = Schema((Column("x", "double"),), MIXED)
     scorer = StoredScorer(FixedModel(pd.DataFrame({"name": ["a"]})), schema)
-    with pytest.raises(ValueError, match="there is no column count, maybe, is_new, time"):
+    with pytest.raises(AnswerError, match="there is no column count, maybe, is_new, time"):
         scorer.score({"x": np.zeros(1)})
 
 
