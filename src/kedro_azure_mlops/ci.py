@@ -20,7 +20,7 @@ INTERRUPTED = 130  # the exit status that shells use
 # As the Azure Pipelines agent decodes them. The percent sign comes first: the others contain it.
 _ESCAPES = {"%": "%AZP25", "\r": "%0D", "\n": "%0A", ";": "%3B", "]": "%5D"}
 _DELIMITER = "END_OF_VALUE"
-_TERMINATION = ("SIGTERM", "SIGHUP")
+_TERMINATION = ("SIGTERM", "SIGHUP", "SIGQUIT")
 
 
 def in_ci() -> bool:

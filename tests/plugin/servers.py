@@ -2,6 +2,7 @@
 
 import http.client
 import json
+import os
 import signal
 import socket
 import subprocess
@@ -61,8 +62,8 @@ class LocalServer:
             return int(connection.recv(12).split()[1])
 
     def end(self, number: int = signal.SIGINT) -> int:
-        """Send a signal and return the exit status."""
-        self.process.send_signal(number)
+        """Send a signal as a terminal does, and return the exit status."""
+        os.killpg(self.process.pid, number)
         return self.process.wait(timeout=120)
 
 
@@ -80,6 +81,9 @@ def serve(
             env=new_shell() | environment,
             stdout=subprocess.PIPE,
             stderr=errors,
+            start_new_session=True,
+            # a child process inherits ignored signals, as from nohup
+            preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),  # noqa: PLW1509
         )
     server = LocalServer(port, log, process)
     try:

@@ -4,10 +4,11 @@ import hashlib
 import platform
 import re
 from pathlib import Path
+from textwrap import indent
 
 import click
 
-from kedro_azure_mlops.cli import Command, env_option
+from kedro_azure_mlops.cli import Command, env_option, refuse_ignored_options
 from kedro_azure_mlops.errors import OperationError
 from kedro_azure_mlops.serve.wheels import PLATFORMS, Wheels, this_machine
 from kedro_azure_mlops.terminal import prefixed_printer, show
@@ -41,15 +42,21 @@ def command(
     env: str, model: Path | None, wheels_for: str | None, python: str, no_wheels: bool
 ) -> int:
     """Write the champion as one archive for a device: model, code, runner and wheels."""
-    from kedro_azure_mlops.serve.bundle import write_bundle
+    from kedro_azure_mlops.serve.bundle import WITH_WHEELS, WITHOUT_WHEELS, write_bundle
 
+    if no_wheels:
+        refuse_ignored_options("--no-wheels", "--env", "--model")
     wheels = None if no_wheels else _wheels(wheels_for, python)
     root = Path.cwd()
     archive = write_bundle(env, model, wheels, root, say=_say)
     content = archive.read_bytes()
     _say(f"wrote {archive.relative_to(root).as_posix()}, {len(content) / 1e6:.1f} MB")
     show(f"  sha256 {hashlib.sha256(content).hexdigest()}")
-    show("On the device, unpack it and run: sh install.sh")
+    if wheels:
+        show(f"On the device, unpack it and run: {WITH_WHEELS}")
+    else:
+        show("On the device, unpack it and install the packages that it lacks first:\n")
+        show(indent(WITHOUT_WHEELS, "  ") + "\n")
     return 0
 
 

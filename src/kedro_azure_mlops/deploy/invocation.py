@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 from kedro_azure_mlops.azure.assets import register_data
 from kedro_azure_mlops.azure.workspace import azure_errors, workspace
 from kedro_azure_mlops.config import bootstrap, deployment_of, read_mlops
-from kedro_azure_mlops.contract import Column, Contract, History, Schema
+from kedro_azure_mlops.contract import Column, Contract, History, Schema, rows_of_columns
 from kedro_azure_mlops.deploy.artifact import BUILD, Say, download_contract
 from kedro_azure_mlops.deploy.batch import INPUT
 from kedro_azure_mlops.deploy.endpoint import OnlineEndpoint
-from kedro_azure_mlops.errors import OperationError
+from kedro_azure_mlops.errors import OperationError, RefusedError
 from kedro_azure_mlops.values import read_number, read_times
 
 if TYPE_CHECKING:
@@ -131,9 +131,11 @@ def read_rows(file: Path, schema: Schema, say: Say) -> list[dict[str, Any]]:
     _refuse_missing(str(file), list(table.columns), schema)
     cells = table.astype(object).where(table.notna(), None).to_numpy().tolist()
     rows = [dict(zip(table.columns, row, strict=True)) for row in cells]
+    if len(rows) > _MOST_ROWS:
+        say(f"{file} holds {len(rows):,} rows: only the newest {_MOST_ROWS:,} are sent")
     return [
         {column.name: _value(row[column.name], column) for column in schema.inputs}
-        for row in _newest(rows, f"{file} holds {len(rows):,} rows", say)
+        for row in rows[-_MOST_ROWS:]
     ]
 
 
@@ -147,9 +149,12 @@ def newest_rows(root: Path, env: str, schema: Schema, say: Say) -> list[dict[str
     Raises
     ------
     OperationError
-        If there is no such entry, it is not a table, or it lacks a column of the schema.
+        If there is no such entry, it is not a table, it lacks a column of the schema, or a value
+        does not have the type of its column.
     """
     import pandas as pd
+
+    from kedro_azure_mlops.serve.batches import columns_of_table
 
     mlops = read_mlops(root, env)
     entry = mlops.monitoring.data or mlops.tracking.data
@@ -166,11 +171,13 @@ def newest_rows(root: Path, env: str, schema: Schema, say: Say) -> list[dict[str
         table = _newest_with_history(table, schema.history)
         days = f"the last {schema.history.days:g} days, which answers depend on,"
         subject = f"{days} hold {len(table):,} rows"
-    for column in schema.inputs:
-        if column.type == "string":
-            table[column.name] = table[column.name].astype(str)
-    text = table.tail(_MOST_ROWS).to_json(orient="records", date_format="iso", double_precision=15)
-    return list(_newest(json.loads(text), subject, say, len(table)))
+    if len(table) > _MOST_ROWS:
+        say(f"{subject}: only the newest {_MOST_ROWS:,} are sent")
+    try:
+        newest = columns_of_table(table.tail(_MOST_ROWS), schema)
+    except RefusedError as error:
+        raise OperationError(f"{entry} cannot be sent to the model: {error}") from error
+    return rows_of_columns(newest, schema.inputs)
 
 
 def format_answer(body: Any, contract: Contract | None = None) -> list[str]:
@@ -213,7 +220,7 @@ def _contract_of(client: "MLClient", endpoint: OnlineEndpoint, name: str | None)
     state = endpoint.read()
     if not state.traffic and not name:
         raise OperationError(
-            f"{endpoint.name} has no deployment with traffic. Type: kedro mlops deploy online "
+            f"{endpoint.name} has no deployment with traffic. Run: kedro mlops deploy online "
             f"--env {endpoint.env}"
         )
     name = name or max(state.traffic, key=lambda each: state.traffic[each])
@@ -238,14 +245,6 @@ def _value(text: str | None, column: Column) -> Any:
     except ValueError:
         return text
     return _BOOLEANS.get(text.strip().lower(), text) if column.type == "boolean" else text
-
-
-def _newest(
-    rows: Sequence[dict[str, Any]], subject: str, say: Say, total: int | None = None
-) -> Sequence[dict[str, Any]]:
-    if (total or len(rows)) > _MOST_ROWS:
-        say(f"{subject}: only the newest {_MOST_ROWS:,} are sent")
-    return rows[-_MOST_ROWS:]
 
 
 def _newest_with_history(table: "pd.DataFrame", history: History) -> "pd.DataFrame":

@@ -18,7 +18,7 @@ from kedro_azure_mlops.contract import Schema, read_contract
 from kedro_azure_mlops.errors import OperationError
 from kedro_azure_mlops.running import claim
 from kedro_azure_mlops.serve.code import copy_served_code, source_folder, trusted_types
-from kedro_azure_mlops.serve.model import ServedModel, example_request, fetch_model
+from kedro_azure_mlops.serve.model import OR_FOLDER, ServedModel, example_request, fetch_model
 from kedro_azure_mlops.serve.packages import LOCK, SCORER, STORED, lock_of, names_of
 from kedro_azure_mlops.serve.wheels import Wheels
 from kedro_azure_mlops.writing import full_disk_in, naming_a_full_disk, remove
@@ -26,6 +26,13 @@ from kedro_azure_mlops.writing import full_disk_in, naming_a_full_disk, remove
 logger = logging.getLogger(__name__)
 
 WORK = Path("build/bundle")
+WITH_WHEELS = "sh install.sh"
+"""Command that installs the packages of a bundle on the device."""
+WITHOUT_WHEELS = """\
+python3 -m venv .venv
+.venv/bin/python -m pip install --no-deps --require-hashes \\
+    --requirement requirements.txt"""
+"""Commands that do so if the bundle has no wheels."""
 _DEVICE = Path(__file__).with_name("device")
 _SUMS = "SHA256SUMS"
 _EARLIEST = (1980, 1, 1, 0, 0, 0)  # the earliest date that a zip can store
@@ -51,7 +58,7 @@ import score_file
 try:
     score = score_file.load()
 except score_file.NotTriedError as error:
-    sys.exit(str(error).partition(": run sh install.sh")[0])
+    sys.exit(str(error).partition(": install the packages")[0])
 answer = score.run((Path(bundle) / "request.json").read_bytes())
 if answer.status != 200:
     error = answer.body["error"]
@@ -97,7 +104,7 @@ def write_bundle(
         naming_a_full_disk(*places, what="the bundle"),
     ):
         try:
-            served = fetch_model(env, model, root, fetched)
+            served = fetch_model(env, model, root, fetched, hint=OR_FOLDER)
             say(f"packing {served.label}")
             if wheels:
                 say(f"with the wheels for {wheels.platform}, Python {wheels.python}")
@@ -160,7 +167,7 @@ def _fill(
     shutil.copytree(model.folder, folder / "model")
     for file in ("install.sh", "score_file.py"):
         shutil.copyfile(_DEVICE / file, folder / file)
-    _write(folder / "README.md", _readme(read_contract(model.folder).schema))
+    _write(folder / "README.md", _readme(read_contract(model.folder).schema, wheels))
     names = {"MODEL_DIGEST": model.digest, "MODEL_VERSION": model.version}
     _write(folder / "model.json", json.dumps(names, indent=1) + "\n")
     _write(folder / "request.json", example_request(model.folder) + "\n")
@@ -203,7 +210,8 @@ def _without_python_variables() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
 
 
-def _readme(schema: Schema) -> str:
+def _readme(schema: Schema, wheels: Wheels | None) -> str:
+    install = f"{WITH_WHEELS:54}# checks this folder, fills .venv from wheels/"
     history = schema.history
     needs = ""
     if history:
@@ -220,6 +228,8 @@ def _readme(schema: Schema) -> str:
             inputs=",".join(column.name for column in schema.inputs),
             outputs=", ".join(f"`{column.name}`" for column in schema.outputs),
             history=needs,
+            install=install if wheels else WITHOUT_WHEELS,
+            lacks="Python" if wheels else "Python and the packages of `requirements.txt`",
         )
     )
 

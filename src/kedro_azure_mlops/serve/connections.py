@@ -10,10 +10,11 @@ import asyncio
 import contextlib
 import json
 import os
+import weakref
 from collections.abc import Awaitable, Callable, MutableMapping
 from functools import partial
 from http import HTTPStatus
-from typing import Any
+from typing import Any, ClassVar
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -27,6 +28,16 @@ _END_OF_HEADERS = b"\r\n\r\n"
 _CLOSE = (b"connection", b"close")
 
 
+def raise_limit() -> None:
+    """Raise this process's limit of open files, of which each connection is one, to its maximum."""
+    # ImportError: on Windows; the others: macOS may refuse the maximum that it reports
+    with contextlib.suppress(ImportError, OSError, ValueError):
+        import resource
+
+        maximum = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+        resource.setrlimit(resource.RLIMIT_NOFILE, (maximum, maximum))
+
+
 class Guarded(asyncio.Protocol):
     """Mixin for the protocol of an ASGI server, which calls ``self.app`` for each request.
 
@@ -35,6 +46,14 @@ class Guarded(asyncio.Protocol):
     """
 
     app: Application
+    _all: ClassVar["weakref.WeakSet[Guarded]"] = weakref.WeakSet()
+
+    @staticmethod
+    def close_waiting() -> None:
+        """Close the connections of this process that wait for the headers of a request."""
+        for connection in list(Guarded._all):
+            if not connection._has_headers:
+                connection._wire.close()
 
     def connection_made(self, transport: Any) -> None:
         """Start waiting for headers."""
@@ -44,6 +63,7 @@ class Guarded(asyncio.Protocol):
         self._begun, self._has_headers, self._has_ended, self._must_close = b"", False, False, False
         self._body: asyncio.Timeout | None = None
         self._wait_for_headers(SECONDS)
+        self._all.add(self)
         super().connection_made(transport)
 
     def data_received(self, data: bytes) -> None:
@@ -157,3 +177,7 @@ else:
             """Serve with a patched protocol, because gunicorn has no setting for it."""
             gasgi.ASGIProtocol = GunicornConnection
             super().run()
+
+        async def _shutdown(self) -> None:
+            GunicornConnection.close_waiting()  # else gunicorn waits for them
+            await super()._shutdown()

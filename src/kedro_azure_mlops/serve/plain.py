@@ -12,7 +12,7 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from kedro_azure_mlops.serve import answers, metrics, score
-from kedro_azure_mlops.serve.connections import SECONDS, Message, Receive, Send
+from kedro_azure_mlops.serve.connections import SECONDS, Message, Receive, Send, raise_limit
 from kedro_azure_mlops.serve.record import identified
 from kedro_azure_mlops.serve.request import BadRequestError, refuse_too_long
 
@@ -43,6 +43,7 @@ async def application(scope: Message, receive: Receive, send: Send) -> None:
 async def live(receive: Receive, send: Send, start: Callable[[], None] = lambda: None) -> None:
     """Handle the startup and shutdown of a server."""
     await receive()
+    raise_limit()
     try:
         start()
     except (ValueError, ImportError) as error:

@@ -7,6 +7,7 @@ import math
 import os
 import platform
 import re
+import signal
 import socket
 import subprocess
 import sys
@@ -20,7 +21,7 @@ from kedro_azure_mlops.config import Mlops, read_mlops
 from kedro_azure_mlops.contract import read_contract
 from kedro_azure_mlops.errors import OperationError
 from kedro_azure_mlops.serve.code import ENTRY, ServedCode, copy_served_code, trusted_types
-from kedro_azure_mlops.serve.model import ServedModel, example_request, fetch_model
+from kedro_azure_mlops.serve.model import OR_FOLDER, ServedModel, example_request, fetch_model
 from kedro_azure_mlops.serve.packages import PLAIN, SCORER, STORED, lock_of
 from kedro_azure_mlops.serve.parts import Form
 from kedro_azure_mlops.serve.record import Settings
@@ -39,6 +40,8 @@ _NOT_INHERITED = re.compile(
     r"(AZUREML_|AML_|GUNICORN_|MODEL_|PYTHON|RECORD_|SCORING_|UVICORN_|WORKER_|WEB_CONCURRENCY)"
 )
 _TRIES, _PAUSE = 1200, 0.1  # two minutes: machines may be slow
+_SCORING = "300"  # seconds that a request may take, as on an endpoint
+_GRACE, _WAIT = "20", 30.0  # seconds for answers when a server ends, and until it is killed
 
 
 @dataclass(frozen=True)
@@ -90,7 +93,7 @@ def prepare(
     root = root or Path.cwd()
     mlops = read_mlops(root, env)
     folder = root / WORK
-    served = fetch_model(env, model, root, folder / "model")
+    served = fetch_model(env, model, root, folder / "model", hint=OR_FOLDER)
     code = copy_served_code(
         root,
         mlops,
@@ -228,7 +231,8 @@ def serving(
     variables = _environment(code, prepared.model)
     if prepared.recording is not None:
         variables |= prepared.recording.variables()
-    process = subprocess.Popen(command, cwd=code, env=variables)
+    # in its own session, it gets no signals of the terminal, such as SIGHUP: they end this process
+    process = subprocess.Popen(command, cwd=code, env=variables, start_new_session=True)
     try:
         _wait_until_ready(process, port)
         yield process
@@ -312,12 +316,14 @@ def _server(python: Path, port: int, *, plain: bool) -> list[str]:
     if "gunicorn.asgi" in installed:
         return [
             *("gunicorn", "--bind", f"{HOST}:{port}", "--workers", "1", "--log-level", "warning"),
+            *("--timeout", _SCORING, "--graceful-timeout", _GRACE),
             *("--worker-class", f"{_SERVE}.connections.Worker", "--no-control-socket", application),
         ]
     if "uvicorn" in installed:
         return [
             *("uvicorn", "--host", HOST, "--port", str(port), "--lifespan", "on"),
             *("--http", f"{_SERVE}.connections:UvicornConnection", "--log-level", "warning"),
+            *("--timeout-graceful-shutdown", _GRACE),
             *("--no-access-log", "--no-server-header", application),
         ]
     raise OperationError(
@@ -382,7 +388,8 @@ def _answers(port: int) -> bool:
 def _end(process: "subprocess.Popen[bytes]") -> None:
     process.terminate()
     try:
-        process.wait(timeout=30)  # it may still have answers to write
-    except subprocess.TimeoutExpired:
-        process.kill()
+        process.wait(timeout=_WAIT)  # it may still have answers to write
+    except (subprocess.TimeoutExpired, KeyboardInterrupt):
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)  # also its workers
         process.wait()

@@ -1,6 +1,7 @@
 import hashlib
 import importlib.util
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -139,6 +140,11 @@ def test_columns_may_have_any_order(runner: Any, tmp_path: Path) -> None:
         (HEAD + GOOD + "2024-01-01 01:00,north,2\x009\n", "line 3 holds a NUL byte"),
         (HEAD + GOOD + "2024-01-01T01:00Z,north,20\n", "line 2 time has no offset, line 3 has one"),
         (HEAD + GOOD + "2024-01-01 01:00,north,\u0662\u0660\n", "line 3 load must be a number"),
+        (
+            'time,load,unit\n2024-01-01,20,north\n2024-01-02,20,"north\n2024-01-03,20,north\n',
+            "line 3 cannot be cut into fields .*: a quote may be unclosed$",
+        ),
+        (HEAD + GOOD + '2024-01-01 01:00,"north"ern,20\n', "line 3 cannot be cut into fields"),
     ],
 )
 def test_a_file_that_an_endpoint_would_refuse_is_refused(
@@ -154,6 +160,56 @@ def test_a_file_that_is_not_utf_8_is_refused(runner: Any, tmp_path: Path) -> Non
     (tmp_path / "bad.csv").write_bytes(HEAD.encode() + b"\xff\xfe\n")
     with pytest.raises(runner.RefusedError, match="is not a CSV file in UTF-8"):
         runner.score_file(score, tmp_path / "bad.csv", tmp_path / "scores.csv")
+
+
+def test_quoted_fields_are_read(runner: Any, tmp_path: Path) -> None:
+    names = ["north", "", 'a "b"', "c, d", "e\nf", "g'", ' "h']
+    cells = ",".join(['"' + name.replace('"', '""') + '"' for name in names[:6]] + [names[6]])
+    file = tmp_path / "rows.csv"
+    file.write_bytes(f'"time",load,"unit"\r\n2024-01-01,20,{cells}'.encode())
+    with file.open(encoding="utf-8", newline="") as opened:
+        assert [row for _, row in runner._lines(opened)][1] == ["2024-01-01", "20", *names]
+    file.write_bytes(b'"time",load,"unit"\r\n2024-01-01,"20","a ""b"", c\nd"')
+    runner.score_file(score, file, tmp_path / "scores.csv")
+    assert pd.read_csv(tmp_path / "scores.csv")["unit"].tolist() == ['a "b", c\nd']
+
+
+def test_two_runs_that_write_the_same_file_do_not_mix_their_rows(
+    runner: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, other = (tmp_path / name for name in ("one.csv", "other.csv"))
+    series(50).to_csv(one, index=False)
+    series(8, unit="south").to_csv(other, index=False)
+    (tmp_path / "scores.csv.part").write_text("a file of the user", encoding="utf-8")
+    target, scorer = tmp_path / "scores.csv", score.model().scorer
+    original, units = scorer.score, []
+
+    def run_other_first(*arguments: Any) -> Any:
+        monkeypatch.setattr(scorer, "score", original)
+        runner.score_file(score, other, target)
+        units.append(pd.read_csv(target)["unit"].tolist())
+        return original(*arguments)
+
+    monkeypatch.setattr(scorer, "score", run_other_first)
+    runner.score_file(score, one, target)
+    assert units == [["south"] * 8]
+    assert pd.read_csv(target)["unit"].tolist() == ["north"] * 50
+    assert (tmp_path / "scores.csv.part").read_text(encoding="utf-8") == "a file of the user"
+    assert len(list(tmp_path.iterdir())) == 4
+
+
+def test_scores_are_written_through_a_link_but_only_replace_a_file(
+    runner: Any, tmp_path: Path
+) -> None:
+    source, link = write(tmp_path, measured(50)), tmp_path / "link.csv"
+    (tmp_path / "folder").mkdir()
+    link.symlink_to("folder/scores.csv")
+    runner.score_file(score, source, link)
+    assert link.is_symlink()
+    assert len(pd.read_csv(tmp_path / "folder/scores.csv")) == 100
+    for target in (tmp_path / "folder", Path(os.devnull)):
+        with pytest.raises(runner.NotTriedError, match=f"^{target} is not a file"):
+            runner.score_file(score, source, target)
 
 
 def test_a_time_that_goes_back_between_two_pieces_is_refused(
@@ -179,6 +235,45 @@ def test_a_request_that_an_endpoint_would_refuse_is_refused(bundle: Path) -> Non
     assert result.status == 1
     assert json.loads(result.out)["error"]["field"] == "data[0].load"
     assert result.err == "score_file: data[0].load is missing\n"
+
+
+def test_a_failing_model_ends_the_runner_with_one_line(bundle_copy: Path, tmp_path: Path) -> None:
+    code, sums = bundle_copy / "code/plant/rolling.py", bundle_copy / "SHA256SUMS"
+    text = code.read_text(encoding="utf-8")
+    failing = text.replace("raise ValueError(", "raise KeyError(")
+    code.write_text(failing, encoding="utf-8")
+    before, after = (hashlib.sha256(one.encode()).hexdigest() for one in (text, failing))
+    sums.write_text(sums.read_text(encoding="utf-8").replace(before, after), encoding="utf-8")
+    table = measured(50).assign(load=195.0)
+    source, target = write(tmp_path, table), tmp_path / "scores.csv"
+    for result in (
+        run(bundle_copy, str(source), str(target)),
+        run(bundle_copy, stdin=body_of(table)),
+    ):
+        assert (result.status, result.out) == (2, "")
+        assert result.err.startswith("score_file: the model failed: KeyError: ")
+        assert result.err.count("\n") == 1
+    assert not target.exists()
+    write(tmp_path, measured(50))
+    assert run(bundle_copy, str(source), str(target)).status == 0
+
+
+@pytest.mark.parametrize(
+    ("redirection", "why"),
+    [
+        ("<&-", "standard input is closed"),
+        (">&-", "standard output is closed"),
+        pytest.param(
+            ">/dev/full",
+            "standard output: No space left on device",
+            marks=pytest.mark.skipif(not Path("/dev/full").exists(), reason="Linux has /dev/full"),
+        ),
+    ],
+)
+def test_unusable_standard_streams_are_named(bundle: Path, redirection: str, why: str) -> None:
+    command = f'exec "{sys.executable}" score_file.py {redirection}'
+    result = call(["sh", "-c", command], bundle, body_of(measured(50)))
+    assert (result.status, result.err) == (2, f"score_file: {why}\n")
 
 
 def test_scores_do_not_overwrite_their_input_file(bundle: Path, tmp_path: Path) -> None:
@@ -238,7 +333,7 @@ def test_a_bundle_without_its_code_is_refused(bundle_copy: Path) -> None:
 def test_a_bundle_without_wheels_cannot_be_installed(bundle: Path) -> None:
     result = call(["sh", "install.sh"], bundle, PYTHON=sys.executable)
     assert result.status == 2
-    assert "has no wheels: build it again" in result.err
+    assert "has no wheels: install the packages of requirements.txt" in result.err
     assert not (bundle / ".venv").exists()
 
 
@@ -257,6 +352,9 @@ def test_the_command_bundles_a_folder(model: Path, project: Path, mlops: Command
     assert f"wrote dist/{archive.name}" in result.out
     assert f"packing the model in {model}, digest {digest(model)[:12]}" in result.out
     assert hashlib.sha256(archive.read_bytes()).hexdigest() in result.out
+    assert "install the packages that it lacks first:" in result.out
+    assert "-m pip install --no-deps --require-hashes \\\n" in result.out
+    assert "install.sh" not in result.out
 
 
 def test_the_command_refuses_an_invalid_python_version(
@@ -268,7 +366,17 @@ def test_the_command_refuses_an_invalid_python_version(
     assert not (project / "dist").exists()
 
 
+@pytest.mark.parametrize("option", ["--wheels-for=linux_x86_64", "--python=3.11"])
+def test_options_for_wheels_are_refused_without_wheels(
+    model: Path, project: Path, mlops: Command, option: str
+) -> None:
+    result = mlops("bundle", "--model", str(model), "--no-wheels", option)
+    assert result.status == 2
+    assert f"--no-wheels cannot be combined with {option.partition('=')[0]}." in result.err
+    assert not (project / "dist").exists()
+
+
 @pytest.mark.usefixtures("project")
 def test_without_a_champion_the_command_gives_advice(mlops: Command) -> None:
     result = mlops("bundle", "--no-wheels")
-    assert (result.status, "local has no champion to serve yet" in result.err) == (2, True)
+    assert (result.status, "local has no champion yet" in result.err) == (2, True)

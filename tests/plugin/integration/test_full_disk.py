@@ -22,9 +22,10 @@ from kedro_azure_mlops.models import ModelDataset, load_model
 from kedro_azure_mlops.serve.batches import ScoredPieces
 from kedro_azure_mlops.serve.bundle import write_bundle
 from kedro_azure_mlops.writing import OutOfSpaceError, name_full_disks_of_logs
+from tests.plugin.bundled import make_bundle, run, unpack
 from tests.plugin.helpers import Project
 from tests.plugin.small_disk import Disk, small_disk
-from tests.plugin.trained import project_with_scorer, save_small_model
+from tests.plugin.trained import measured, project_with_scorer, save_small_model
 
 PAGE = 4096
 ENTRIES = [
@@ -244,6 +245,23 @@ def test_a_failed_bundle_leaves_no_partial_files(disk: Disk, tmp_path: Path, lef
     assert not {name for name in left_over if not name.endswith(".pyc")}
     disk.free()
     assert write_bundle("dev", Path("data/model"), root=project).is_file()
+
+
+def test_the_runner_of_a_bundle_names_the_file_that_does_not_fit(
+    disk: Disk, tmp_path: Path
+) -> None:
+    archive = make_bundle(save_small_model(tmp_path / "model"), tmp_path / "project")
+    bundle = unpack(archive, tmp_path / "unpacked")
+    rows, target = tmp_path / "rows.csv", disk.path / "scores.csv"
+    measured().to_csv(rows, index=False)
+    before = disk.files()
+    disk.fill()
+    result = run(bundle, str(rows), str(target))
+    assert (result.status, result.err) == (2, f"score_file: {target}: No space left on device\n")
+    assert disk.files() == before
+    disk.free()
+    assert run(bundle, str(rows), str(target)).status == 0
+    assert target.is_file()
 
 
 def test_the_bundle_command_exits_with_2(

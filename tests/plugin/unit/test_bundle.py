@@ -71,6 +71,20 @@ def test_the_readme_describes_this_model(folder: Path) -> None:
     assert not {"{", "}"} & set(text)
 
 
+def test_the_readme_installs_the_packages_from_the_wheels_or_the_requirements(
+    archive: Path, model: Path, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    without = (unpack(archive, project / "without") / "README.md").read_text(encoding="utf-8")
+    assert "except Python and the packages of `requirements.txt`." in without
+    assert "pip install --no-deps --require-hashes \\\n" in without
+    assert "install.sh" not in without
+    monkeypatch.setattr(Wheels, "download", lambda *_: None)
+    other = write_bundle("local", model, Wheels("linux_aarch64", "3.12"), project)
+    text = (unpack(other, project / "with") / "README.md").read_text(encoding="utf-8")
+    assert "everything it needs except Python. On the device:\n\n```sh\nsh install.sh  " in text
+    assert "pip install" not in text
+
+
 def test_the_archive_is_named_after_the_model_digest(archive: Path, model: Path) -> None:
     assert archive.stem == f"bundle-plant-{digest(model)[:12]}"
     assert archive.parent.name == "dist"

@@ -133,7 +133,7 @@ def test_ci_commands_in_printed_output_are_disabled() -> None:
 @pytest.fixture
 def handlers() -> Iterator[None]:
     """Restore the signal handlers after a test."""
-    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
     before = {number: signal.getsignal(number) for number in numbers}
     yield
     for number, handler in before.items():
@@ -148,7 +148,7 @@ def send(name: str) -> int:
 
 @pytest.mark.usefixtures("handlers")
 class TestSignals:
-    @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
+    @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT"])
     def test_an_interrupted_command_reports_it_and_returns_130(
         self, name: str, capsys: pytest.CaptureFixture[str]
     ) -> None:
@@ -166,7 +166,7 @@ class TestSignals:
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
         assert run_until_interrupted(lambda: send("SIGHUP"), "never said") == 0
 
-    @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
+    @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT"])
     def test_a_clean_up_is_not_interrupted(self, name: str) -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 

@@ -89,7 +89,7 @@ def test_a_shift_by_a_spread_is_found_within_a_day(
     (one,) = comparison.findings
     assert one.since == END + 13 * DAY - pd.Timedelta("30min")
     assert one.value > one.limit
-    assert one.words.startswith("hall: value moved, median 60")
+    assert one.words.startswith("hall: value shifted, median 60")
 
 
 def test_a_lasting_shift_of_one_series_is_drift(new: pd.DataFrame, profile: Profile) -> None:

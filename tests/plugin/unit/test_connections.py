@@ -225,6 +225,26 @@ def test_a_connection_without_a_request_is_closed_without_an_answer(
     run(test, 0.2)
 
 
+def test_only_connections_that_wait_for_headers_are_closed_when_a_server_stops(
+    run: Callable[..., None], body: bytes
+) -> None:
+    whole, health = post(body), b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n"
+
+    async def test(client: Client) -> None:
+        reused, _ = await client.send(health)
+        half, writer = await client.send(whole[:-1])
+        waiting = [(await client.send(data))[0] for data in (b"", b"GET /he")]
+        assert (await answer(reused))[0] == 200
+        assert (await client.ask(health))[0] == 200  # all others have been read
+        connections.Guarded.close_waiting()
+        for reader in (reused, *waiting):
+            assert await reader.read() == b""
+        writer.write(whole[-1:])
+        assert await answer(half) == score.run(body)
+
+    run(test)
+
+
 DIGITS = "9" * 5_000
 MALFORMED = {
     "no_chunk_size": (chunked(b"zz\r\nab\r\n0\r\n\r\n"), {400}),

@@ -16,7 +16,7 @@ $sums SHA256SUMS >sums.log 2>&1 || {
 }
 rm -f sums.log
 
-[ -d wheels ] || fail "this bundle has no wheels: build it again on a machine with network access"
+[ -d wheels ] || fail "this bundle has no wheels: install the packages of requirements.txt as in README.md"
 "$python" -c "import sys; sys.exit('%d.%d' % sys.version_info[:2] != '$(cat python-version)')" ||
     fail "the wheels are for Python $(cat python-version): PYTHON=/path/to/it sh install.sh"
 "$python" -m venv --clear .venv || fail "$python cannot create a venv (Debian: python3-venv)"

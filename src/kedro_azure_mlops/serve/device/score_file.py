@@ -8,20 +8,23 @@ The rows are checked and scored by the same code as on an endpoint, piece by pie
 length needs little memory. Nothing is scored if a file in this folder was altered. --record FOLDER
 also records the answers, as servers do: copy that folder back and run `kedro mlops monitor` on it.
 
-Exit status: 0 if the rows were scored, 1 if they were refused, 2 if scoring could not start.
+Exit status: 0 if the rows were scored, 1 if they were refused, 2 if scoring could not start or
+did not finish.
 """
 
 import argparse
+import contextlib
 import csv
 import hashlib
 import itertools
 import json
 import os
 import re
+import secrets
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 HERE = Path(__file__).resolve().parent
 ROWS_PER_PIECE = 10_000
@@ -67,6 +70,10 @@ def main() -> int:
     except OSError as problem:
         _print_error(f"{problem.filename}: {problem.strerror}")
         return 2
+    except Exception as problem:  # noqa: BLE001, a model may raise anything
+        message = " ".join(f"{type(problem).__name__}: {problem}".split()).rstrip(":")
+        _print_error(f"the model failed: {message}")
+        return 2
     return 0
 
 
@@ -100,7 +107,9 @@ def load() -> Any:
     try:
         from kedro_azure_mlops.serve import score
     except ImportError as error:
-        raise NotTriedError(f"{error}: run sh install.sh, and use .venv/bin/python") from error
+        raise NotTriedError(
+            f"{error}: install the packages as in README.md, and use .venv/bin/python"
+        ) from error
     os.environ.update(json.loads((HERE / "model.json").read_text(encoding="utf-8")))
     try:
         score.init(HERE / "model")
@@ -130,7 +139,7 @@ def recorder_in(folder: Path | None, score: Any) -> Any:
 def score_request(score: Any, record: Path | None = None) -> int:
     """Answer the request on standard input, as an endpoint would."""
     recorder, kept = recorder_in(record, score), []
-    body = sys.stdin.buffer.read(score.MAX_BYTES + 1)
+    body = _opened(sys.stdin, "standard input").buffer.read(score.MAX_BYTES + 1)
     answer = score.run(body, lambda *found: kept.append(found))
     _print_line(answer.text())
     for rows, outputs in kept if recorder else ():
@@ -153,13 +162,12 @@ def score_file(score: Any, source: Path, target: Path, record: Path | None = Non
     """
     if target.exists() and source.samefile(target):
         raise NotTriedError(f"{target} is the file with the rows: name another file for the scores")
-    part = target.with_name(f"{target.name}.part")
     flag = score.model().schema.flag
     recorder = recorder_in(record, score)
     try:
         with (
             source.open(encoding="utf-8-sig", newline="") as read,
-            part.open("w", encoding="utf-8", newline="") as write,
+            _written_beside(target) as write,
         ):
             file = _File(score, _lines(read))
             writer = csv.writer(write, lineterminator="\n")
@@ -175,17 +183,43 @@ def score_file(score: Any, source: Path, target: Path, record: Path | None = Non
                     writer.writerow([*row, *answer, score.model().version])
                 scored += len(rows)
                 flagged += answers[file.outputs.index(flag)].count(True) if flag else 0
-        part.replace(target)
         if recorder:
             _end(recorder)
         summary = f", {flagged:,} flagged" if flag else ""
         _print_line(f"{scored:,} rows scored{summary}: {target}")
-    except (UnicodeDecodeError, csv.Error) as error:
+    except UnicodeDecodeError as error:
         raise RefusedError(f"{source} is not a CSV file in UTF-8: {error}") from error
     finally:
-        part.unlink(missing_ok=True)
         if recorder:
             recorder.abandon()  # no effect after _end; otherwise there are no scores either
+
+
+@contextlib.contextmanager
+def _written_beside(target: Path) -> Iterator[TextIO]:
+    """Open a new file that replaces the target, or what it links to, once it is complete."""
+    place = target.resolve()
+    if place.exists() and not place.is_file():
+        raise NotTriedError(f"{target} is not a file: name a file for the scores")
+    # unlike the files of tempfile, it has the usual permissions
+    part = place.with_name(f"{place.name}.{secrets.token_hex(8)}.part")
+    with _naming(str(target)):
+        write = part.open("x", encoding="utf-8", newline="")
+        try:
+            with write:
+                yield write
+            part.replace(place)
+        finally:
+            part.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _naming(place: str) -> Iterator[None]:
+    """Add a place to errors of the system that name none, such as that of a full disk."""
+    try:
+        yield
+    except OSError as error:
+        error.filename = error.filename or place
+        raise
 
 
 def _end(recorder: Any) -> None:
@@ -292,14 +326,22 @@ class _File:
             self._latest[name] = time
 
 
-def _lines(text: Iterable[str]) -> Iterator[tuple[int, list[str]]]:
-    """Yield the rows of a CSV text with their first line; refuse NUL, which truncates numbers."""
-    reader, line = csv.reader(text), 1
-    for row in reader:
-        if any("\0" in cell for cell in row):
-            raise RefusedError(f"line {line} holds a NUL byte: the file was damaged, copy it again")
-        yield line, row
-        line = reader.line_num + 1
+def _lines(file: TextIO) -> Iterator[tuple[int, list[str]]]:
+    """Yield the rows of a CSV file with their first line; refuse NUL, which truncates numbers."""
+    reader, line = csv.reader(file, strict=True), 1  # else a file may end within quotes
+    try:
+        with _naming(file.name):
+            for row in reader:
+                if any("\0" in cell for cell in row):
+                    raise RefusedError(
+                        f"line {line} holds a NUL byte: the file was damaged, copy it again"
+                    )
+                yield line, row
+                line = reader.line_num + 1
+    except csv.Error as error:
+        raise RefusedError(
+            f"line {line} cannot be cut into fields ({error}): a quote may be unclosed"
+        ) from error
 
 
 def _without_trailing_blanks(
@@ -354,12 +396,27 @@ def _with_lines(text: str, numbers: list[int]) -> str:
     return re.sub(r"data\[(\d+)\]\.?", lambda row: f"line {numbers[int(row[1])]} ", text)
 
 
+def _opened(stream: Any, name: str) -> Any:
+    if stream is None:
+        raise NotTriedError(f"{name} is closed")
+    return stream
+
+
 def _print_line(text: str) -> None:
-    sys.stdout.write(text + "\n")
+    output = _opened(sys.stdout, "standard output")
+    try:
+        with _naming("standard output"):
+            output.write(text + "\n")
+            output.flush()
+    except OSError:
+        sys.stdout = None  # else Python tries it again at its end, and reports that, too
+        raise
 
 
 def _print_error(text: str) -> None:
-    sys.stderr.write(f"score_file: {text}\n")
+    with contextlib.suppress(OSError, AttributeError):  # the exit status remains
+        sys.stderr.write(f"score_file: {text}\n")
+        sys.stderr.flush()
 
 
 if __name__ == "__main__":

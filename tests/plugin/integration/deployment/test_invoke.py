@@ -1,13 +1,15 @@
 """Requests and output of `invoke`, with online endpoints and batch endpoints."""
 
 import json
+import math
 from dataclasses import replace
 
 import pandas as pd
 import pytest
 
-from kedro_azure_mlops.contract import History
+from kedro_azure_mlops.contract import Column, History, Schema
 from kedro_azure_mlops.errors import OperationError
+from kedro_azure_mlops.serve.request import Reader
 from kedro_azure_mlops.testing import StandIn
 from kedro_azure_mlops.testing.messages import Answer
 from tests.plugin.cloud import Result
@@ -184,6 +186,52 @@ def test_the_newest_row_of_each_series_is_sent_with_its_history(site: Site) -> N
 
     assert [row["unit"] for row in rows].count("south") == 3
     assert [row["unit"] for row in rows].count("north") == 24
+
+
+def test_the_newest_rows_have_the_values_that_models_read(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from kedro_azure_mlops.deploy import invocation
+
+    columns = {"time": "datetime", "name": "string", "is_on": "boolean", "count": "long"}
+    inputs = [Column(name, kind, nullable=name != "time") for name, kind in columns.items()]
+    schema = Schema((*inputs, Column("load", "double")), (Column("energy", "double"),))
+    table = pd.DataFrame(
+        {
+            "time": ["2024-01-01T00:00:00.123456", "2024-01-02T00:00:00+01:00"],
+            "name": ["None", None],
+            "is_on": [True, None],
+            "count": [7.0, None],
+            "load": [1 / 3, 1e-20],
+        }
+    )
+    monkeypatch.setattr(invocation, "_load", lambda *_: table)
+    rows = invocation.newest_rows(site.project.path, "dev", schema, print)
+    assert rows == [
+        {
+            "time": "2024-01-01T00:00:00.123456",
+            "name": "None",
+            "is_on": True,
+            "count": 7,
+            "load": 1 / 3,
+        },
+        {
+            "time": "2024-01-01T23:00:00",
+            "name": None,
+            "is_on": None,
+            "count": None,
+            "load": 1e-20,
+        },
+    ]
+    assert isinstance(rows[0]["count"], int)
+    Reader(schema).read(json.dumps({"data": rows}))  # an endpoint accepts them
+
+    for column, value in {"time": "soon", "is_on": "no", "load": math.inf}.items():
+        wrong = table.astype({column: object})
+        wrong.loc[1, column] = value
+        monkeypatch.setattr(invocation, "_load", lambda *_, wrong=wrong: wrong)
+        with pytest.raises(OperationError, match=rf"cannot be sent to the model: [^$]*{column}"):
+            invocation.newest_rows(site.project.path, "dev", schema, print)
 
 
 def test_newest_rows_without_the_models_columns_are_refused(site: Site) -> None:
