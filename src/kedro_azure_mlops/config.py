@@ -41,7 +41,7 @@ LONGEST_NAME = 32  # of endpoints and deployments in Azure
 Count = Annotated[int, Field(ge=1)]
 Percent = Annotated[int, Field(ge=1, le=100)]
 Seconds = Annotated[int, Field(ge=0)]
-Mode = Literal["ro_mount", "rw_mount", "download", "upload", "direct", "eval_mount"]
+Mode = Literal["ro_mount", "download", "direct", "eval_mount", "eval_download"]
 _ENDPOINT = re.compile(r"[A-Za-z][A-Za-z0-9-]{1,30}[A-Za-z0-9]")
 _STEP = re.compile(r"[a-z_][a-z0-9_]*")
 _INSTANCE_TYPE = re.compile(r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?")
@@ -81,7 +81,24 @@ def _legal_quantity(value: Any) -> Any:
     return text
 
 
+def _bare(name: str) -> str:
+    if name.startswith("azureml:"):
+        raise ValueError(f"write the name alone: {name.removeprefix('azureml:')}")
+    return name
+
+
+def _reference(name: str) -> str:
+    if not name.startswith("azureml:"):
+        raise ValueError(
+            "must be azureml:NAME:VERSION, azureml:NAME@latest, or an address "
+            "azureml://registries/..."
+        )
+    return name
+
+
+ComputeName = Annotated[str, AfterValidator(_bare)]
 EndpointName = Annotated[str, AfterValidator(_legal)]
+EnvironmentReference = Annotated[str, AfterValidator(_reference)]
 InstanceType = Annotated[str, AfterValidator(_legal_instance_type)]
 Quantity = Annotated[str, BeforeValidator(_legal_quantity)]
 StepName = Annotated[str, AfterValidator(_legal_step)]
@@ -94,99 +111,108 @@ class _Strict(Parameters, BaseModel):  # BaseModel for ruff, which checks file b
 class Workspace(_Strict):
     """The workspace of one environment, and the names of its resources."""
 
-    subscription_id: str | None = None
+    subscription_id: str | None = None  #: the Azure subscription
+    #: its resource group; `provision` creates what is missing in it
     resource_group: str | None = None
-    name: str | None = None
-    location: str | None = None  # of the resource group
-    storage_account: str | None = None
-    key_vault: str | None = None
-    container_registry: str | None = None
-    application_insights: str | None = None
-    log_analytics: str | None = None  # where Application Insights stores its data
+    name: str | None = None  #: its name
+    location: str | None = None  #: the region of the resource group, such as `westeurope`
+    storage_account: str | None = None  #: for data and artifacts
+    key_vault: str | None = None  #: for secrets of the workspace
+    container_registry: str | None = None  #: for the images of environments
+    application_insights: str | None = None  #: for the logs of endpoints
+    log_analytics: str | None = None  #: where Application Insights stores its data
 
 
 class Cluster(_Strict):
     """A compute cluster that ``provision`` creates."""
 
-    size: str
-    min_instances: Annotated[int, Field(ge=0)] = 0
-    max_instances: Count = 4
-    idle_seconds: Annotated[int, Field(ge=60)] = 300
+    size: str  #: the size of its virtual machines, such as `Standard_DS3_v2`
+    min_instances: Annotated[int, Field(ge=0)] = 0  #: machines that run, and cost, without jobs
+    max_instances: Count = 4  #: the most machines at a time
+    idle_seconds: Annotated[int, Field(ge=60)] = 300  #: how long an idle machine is kept
+    #: `low_priority` costs less, and Azure may take the machines away
     tier: Literal["dedicated", "low_priority"] = "dedicated"
 
 
 class Datastore(_Strict):
     """A blob container that ``provision`` registers in the workspace, accessed by identity."""
 
-    account_name: str
-    container_name: str
+    account_name: str  #: the storage account
+    container_name: str  #: the container
 
 
 class Environment(_Strict):
     """The environment of the steps, built from the locks in ``requirements/``."""
 
-    name: str
-    kind: Literal["docker", "conda"]
-    image: str  # the base image
-    python: str
+    name: str  #: its name in the workspace
+    kind: Literal["docker", "conda"]  #: `conda` cannot install the wheels of `wheels/`
+    image: str  #: the base image
+    python: str  #: the version of Python in it
+    #: the locks that are installed, in this order
     locks: list[str] = ["requirements/run.txt", "requirements/job.txt"]
-    dockerfile: str | None = None  # of the project; None: the plugin's
+    dockerfile: str | None = None  #: a Dockerfile of the project; null: the plugin's
 
 
 class PyTorch(_Strict):
     """One process per GPU or core on each instance, as ``torchrun`` starts them."""
 
-    type: Literal["pytorch"]
-    process_count_per_instance: Count = 1
+    type: Literal["pytorch"]  #: the launcher
+    process_count_per_instance: Count = 1  #: usually the number of GPUs
 
 
 class Mpi(_Strict):
     """Processes started by MPI."""
 
-    type: Literal["mpi"]
-    process_count_per_instance: Count = 1
+    type: Literal["mpi"]  #: the launcher
+    process_count_per_instance: Count = 1  #: processes on each machine
 
 
 class TensorFlow(_Strict):
     """Workers and parameter servers that find each other through ``TF_CONFIG``."""
 
-    type: Literal["tensorflow"]
-    worker_count: Count = 1
-    parameter_server_count: Annotated[int, Field(ge=0)] = 0
+    type: Literal["tensorflow"]  #: the launcher
+    worker_count: Count = 1  #: the number of workers
+    parameter_server_count: Annotated[int, Field(ge=0)] = 0  #: the number of parameter servers
 
 
 class Spark(_Strict):
     """Sizes of a serverless Spark session."""
 
-    entry: str = "spark_entry.py"  # file of the project that calls job.spark_entry.main(__file__)
-    instance_type: str = "standard_e4s_v3"
-    runtime_version: str = "3.5"  # with Python 3.11; that of 3.4 is too old for the plugin
-    driver_cores: Count = 1
-    driver_memory: str = "2g"
-    executor_cores: Count = 2
-    executor_memory: str = "2g"
-    executor_instances: Count = 2
-    conf: dict[str, Any] = {}
+    #: a file of the project that calls `job.spark_entry.main(__file__)`
+    entry: str = "spark_entry.py"
+    instance_type: str = "standard_e4s_v3"  #: the size of the machines
+    #: the version of Spark; that of 3.4 has a Python too old for the plugin
+    runtime_version: str = "3.5"
+    driver_cores: Count = 1  #: cores of the driver
+    driver_memory: str = "2g"  #: memory of the driver: what `sample` and `to_pandas` return
+    executor_cores: Count = 2  #: cores of each executor
+    executor_memory: str = "2g"  #: memory of each executor
+    executor_instances: Count = 2  #: the number of executors
+    conf: dict[str, Any] = {}  #: further settings of Spark, by name
 
 
 class Step(_Strict):
     """A step: the filters of ``kedro run``, its compute and its settings."""
 
-    pipelines: list[str] = []
-    tags: list[str] = []
-    nodes: list[str] = []
-    namespaces: list[str] = []
-    compute: str | None = None
-    environment: str | None = None
-    instance_type: str | None = None
-    instance_count: Count | None = None
-    shm_size: str | None = None
+    pipelines: list[str] = []  #: the registered pipelines that it runs
+    tags: list[str] = []  #: only nodes with one of these tags
+    nodes: list[str] = []  #: only these nodes
+    namespaces: list[str] = []  #: only nodes of these namespaces
+    compute: ComputeName | None = None  #: a cluster, or `serverless`; null: `compute` of the job
+    #: a registered Azure ML environment, `azureml:name:version`
+    environment: EnvironmentReference | None = None
+    instance_type: str | None = None  #: the size of machine, if `serverless` or Kubernetes
+    instance_count: Count | None = None  #: the number of machines
+    shm_size: str | None = None  #: shared memory of the container, such as `8g`
+    #: how several processes are started: PyTorch, MPI or TensorFlow
     distribution: Annotated[PyTorch | Mpi | TensorFlow, Field(discriminator="type")] | None = None
-    timeout_seconds: Count | None = None
+    timeout_seconds: Count | None = None  #: after this time Azure ML ends the step
+    #: never secrets: they are visible in the Studio
     environment_variables: dict[str, str | int | float | bool] = {}
+    #: who reads the data; null: `identity` of the job
     identity: Literal["user", "managed"] | None = None
-    reuse: bool | None = None
-    spark: Spark | None = None
+    reuse: bool | None = None  #: false: run it again even if nothing has changed
+    spark: Spark | None = None  #: run it on serverless Spark, with these sizes
 
     @model_validator(mode="after")
     def _fits_spark(self) -> "Step":
@@ -211,43 +237,56 @@ class Step(_Strict):
 class Input(_Strict):
     """An input dataset of the job; without ``path``, the file that the catalog names."""
 
+    #: a file, an address or `azureml:name:version`; null: the catalog's file
     path: str | None = None
-    type: Literal["uri_file", "uri_folder", "mltable"] = "uri_file"
-    mode: Mode | None = None
+    type: Literal["uri_file", "uri_folder", "mltable"] = "uri_file"  #: what the path is
+    mode: Mode | None = None  #: how Azure ML makes it available; `eval_` for `mltable` only
+
+    @model_validator(mode="after")
+    def _mode_fits_type(self) -> "Input":
+        if self.mode and self.mode.startswith("eval_") and self.type != "mltable":
+            raise ValueError(f"mode: {self.mode} requires type: mltable, not {self.type}")
+        return self
 
 
 class Output(_Strict):
     """An output dataset of the job."""
 
+    #: what the path is
     type: Literal["uri_folder", "uri_file", "mltable", "mlflow_model", "custom_model"] = (
         "uri_folder"
     )
-    # upload after the step: models are moved into place, which a mount may not allow
+    #: `upload` after the step: a mount may not allow models to be moved into place
     mode: Literal["upload", "rw_mount", "direct"] = "upload"
-    path: str | None = None
-    name: str | None = None
-    version: str | None = None
+    path: str | None = None  #: an address of a datastore; null: one for each job
+    name: str | None = None  #: registers the output as a data asset of this name
+    version: str | None = None  #: the version of that asset; null: the next
 
 
 class AzureML(_Strict):
     """The Azure ML job that runs the pipeline of one environment."""
 
-    workspace: Workspace = Workspace()
-    experiment: str | None = None  # None: the project's name and the environment
-    pipeline: str = "__default__"
-    code: Literal["."] | None = "."
-    image: str | None = None
-    working_directory: str | None = None
-    environment: Environment | str | None = None
-    compute: str
-    clusters: dict[str, Cluster] = {}
-    datastores: dict[str, Datastore] = {}
+    workspace: Workspace = Workspace()  #: the workspace and the names of its resources
+    experiment: str | None = None  #: null: the project's name and the environment
+    pipeline: str = "__default__"  #: the registered pipeline that the job runs
+    code: Literal["."] | None = "."  #: null: the code is in `image`
+    image: str | None = None  #: the Docker image of all steps, instead of `environment`
+    working_directory: str | None = None  #: the project's folder in that image
+    #: built from the locks, or the name of a registered one
+    environment: Environment | EnvironmentReference | None = None
+    compute: ComputeName  #: the cluster of steps that name none, or `serverless`
+    clusters: dict[str, Cluster] = {}  #: clusters to create, by name
+    datastores: dict[str, Datastore] = {}  #: containers to register, by name
+    #: who reads the data: the person who submits, or the cluster
     identity: Literal["user", "managed"] | None = None
+    #: the steps, by name; none: one step runs the whole pipeline
     steps: dict[StepName, Step | None] = {}
+    #: free inputs of the pipeline, by entry; null: the catalog's file
     inputs: dict[str, Input | None] = {}
+    #: entries that the job stores, by name; null: a folder of the job
     outputs: dict[str, Output | None] = {}
-    params: list[str] = []
-    carry: bool = True  # whether datasets that the catalog does not store are passed between steps
+    params: list[str] = []  #: parameters that can be set for each job, such as `model.alpha`
+    carry: bool = True  #: whether datasets that the catalog does not store are passed between steps
 
     @model_validator(mode="after")
     def _has_code(self) -> "AzureML":
@@ -264,17 +303,18 @@ class AzureML(_Strict):
 class Tracking(_Strict):
     """The catalog entries of a run that are recorded in MLflow."""
 
-    enabled: bool = True
-    uri: str = "sqlite:///mlruns.db"  # relative to the project; MLFLOW_TRACKING_URI overrides it
-    experiment: str | None = None  # None: the name of the project's package
-    experiment_folder: str | None = None  # on Databricks; None: /Shared/ and the package's name
+    enabled: bool = True  #: whether runs are recorded
+    uri: str = "sqlite:///mlruns.db"  #: relative to the project; `MLFLOW_TRACKING_URI` overrides it
+    experiment: str | None = None  #: null: the name of the project's package
+    experiment_folder: str | None = None  #: on Databricks; null: `/Shared/` and the package's name
+    #: `warn`: run without a record if the server is away
     when_unreachable: Literal["error", "warn"] = "error"
-    model: str | None = None  # the trained model, an entry of type ModelDataset
-    data: str | None = None  # the data that it is trained on
-    data_report: str | None = None  # a JSON entry about the data, with the key "fingerprint"
-    scores: str | None = None  # the entry whose digest shows whether a run was reproduced
-    metrics: list[str] | None = None  # entries of numbers; None: every JSON entry of numbers
-    artifacts: list[str] = []  # entries whose files are stored with the run
+    model: str | None = None  #: the trained model, an entry of type ModelDataset
+    data: str | None = None  #: the entry with the data that it is trained on
+    data_report: str | None = None  #: a JSON entry about the data, with the key `fingerprint`
+    scores: str | None = None  #: the entry whose digest shows whether a run was reproduced
+    metrics: list[str] | None = None  #: entries of numbers; null: every JSON entry of numbers
+    artifacts: list[str] = []  #: entries whose files are stored with the run
 
     @field_validator("experiment_folder")
     @classmethod
@@ -287,15 +327,15 @@ class Tracking(_Strict):
 class Registry(_Strict):
     """The registry of an environment's models, and the conditions for adding to it."""
 
-    kind: Literal["mlflow", "azureml"] = "mlflow"
-    name: str | None = None  # of the registered model; None: the name of the experiment
-    # for mlflow; None: MLFLOW_TRACKING_URI or tracking.uri. On Databricks, `databricks` is the
-    # workspace's registry and `databricks-uc` is Unity Catalog
+    kind: Literal["mlflow", "azureml"] = "mlflow"  #: where models are registered
+    name: str | None = None  #: of the registered model; null: the name of the experiment
+    #: for `mlflow`; null: `MLFLOW_TRACKING_URI` or `tracking.uri`. On Databricks, `databricks` is
+    #: the workspace's registry and `databricks-uc` is Unity Catalog
     uri: str | None = None
-    shared_registry: str | None = None  # for azureml: a registry that several workspaces share
-    moves_champion: bool = True  # whether a run's model that passes the gate becomes champion
-    promoted_from: str | None = None  # the environment whose champion is promoted to this one
-    approval: bool = False  # whether a promotion must name who approved it, and why
+    shared_registry: str | None = None  #: for `azureml`: a registry that several workspaces share
+    moves_champion: bool = True  #: whether a run's model that passes the gate becomes champion
+    promoted_from: str | None = None  #: the environment whose champion is promoted to this one
+    approval: bool = False  #: whether a promotion must name who approved it, and why
 
     @model_validator(mode="after")
     def _keys_fit_kind(self) -> "Registry":
@@ -313,17 +353,18 @@ FORBIDDEN = re.compile(r"[^\w\-. /:]")
 class Rule(_Strict):
     """A rule of the gate about one metric of the challenger."""
 
-    metric: str
-    better: Literal["higher", "lower"] = "higher"  # with a maximum alone: lower
-    minimum: float | None = None
-    maximum: float | None = None
-    champion_tolerance: Annotated[float, Field(ge=0)] | None = None  # allowed deterioration
-    beats: list[str] = []  # rows of the table that the challenger must beat
-    needs_labels: bool = False  # whether it can only be measured with labels
-    without_labels: bool = False  # whether it replaces needs_labels rules if labels are missing
-    slice: Literal["worst"] | None = None  # judge the slice with the worst value, by gate.slices
-    label: str | None = None  # the name in messages; None: the metric's name
-    quiet: bool = False  # whether its number is shown only if it is the reason to refuse
+    metric: str  #: a metric of the challenger
+    better: Literal["higher", "lower"] = "higher"  #: with a `maximum` alone: `lower`
+    minimum: float | None = None  #: the smallest value allowed
+    maximum: float | None = None  #: the largest value allowed
+    #: how much worse than the champion it may be
+    champion_tolerance: Annotated[float, Field(ge=0)] | None = None
+    beats: list[str] = []  #: rows of `gate.table` that the challenger must beat
+    needs_labels: bool = False  #: whether it can only be measured with labels
+    without_labels: bool = False  #: whether it replaces `needs_labels` rules if labels are missing
+    slice: Literal["worst"] | None = None  #: judge the slice with the worst value, by `gate.slices`
+    label: str | None = None  #: the name in messages; null: the metric's name
+    quiet: bool = False  #: whether its number is shown only if it is the reason to refuse
 
     @property
     def key(self) -> str:
@@ -352,16 +393,17 @@ class Rule(_Strict):
 class Gate(_Strict):
     """The conditions for a challenger to become champion."""
 
-    rules: list[Rule] = []  # none: every model passes, and the log says so
-    table: str | None = None  # entry: a row for challenger, champion and each baseline
-    slices: str | None = None  # entry: a row for each slice of the data, a column for each metric
-    judged: str | None = None  # the model that was measured, if tracking.model is its refit
-    decision: str | None = (
-        None  # JSON entry: the gate's decision, if a node of the project makes it
-    )
+    rules: list[Rule] = []  #: none: every model passes, and the log says so
+    table: str | None = None  #: the entry with a row for challenger, champion and each baseline
+    #: the entry with a row for each slice of the data, a column for each metric
+    slices: str | None = None
+    judged: str | None = None  #: the model that was measured, if `tracking.model` is its refit
+    #: the JSON entry with the gate's decision, if a node of the project makes it
+    decision: str | None = None
+    #: what happens if the champion cannot be measured on this data
     on_incomparable: Literal["refuse", "replace"] = "refuse"
-    require_labels: bool = False  # refuse a model that no rule about labels could judge
-    second_path: bool = True  # whether rules with without_labels count as rules about labels
+    require_labels: bool = False  #: refuse a model that no rule about labels could judge
+    second_path: bool = True  #: whether rules with `without_labels` count as rules about labels
 
     @property
     def metrics(self) -> set[str]:
@@ -379,10 +421,10 @@ class Gate(_Strict):
 class UpdatePolicy(_Strict):
     """The conditions for retraining the model of an environment, and the data to use."""
 
-    when: Literal["drift", "schedule", "never"] = "drift"
-    every: Span | None = None  # the least age of the champion; with schedule, the interval
-    watch: str | None = None  # the environment whose answers are monitored; None: this one
-    parameters: list[str] = []  # taken from that environment, such as those that name its data
+    when: Literal["drift", "schedule", "never"] = "drift"  #: on drift, on a schedule, or never
+    every: Span | None = None  #: the least age of the champion; with `schedule`, the interval
+    watch: str | None = None  #: the environment whose answers are monitored; null: this one
+    parameters: list[str] = []  #: taken from that environment, such as those that name its data
 
     @model_validator(mode="after")
     def _has_a_schedule(self) -> "UpdatePolicy":
@@ -394,43 +436,45 @@ class UpdatePolicy(_Strict):
 class ServingEnvironment(_Strict):
     """The base image for the serving lock."""
 
-    name: str
-    image: str
+    name: str  #: its name in the workspace
+    image: str  #: the base image
 
 
 class Mirror(_Strict):
     """The share of traffic copied to a new deployment, whose answers are discarded."""
 
-    percent: Annotated[int, Field(ge=1, le=50)]  # Azure's limit
-    seconds: Seconds
+    percent: Annotated[int, Field(ge=1, le=50)]  #: of the traffic; at most Azure's limit
+    seconds: Seconds  #: how long, before it gets traffic
 
 
 class Batch(_Strict):
     """The batch endpoint, by default named after the online endpoint, with ``-batch`` appended."""
 
+    #: its name; null: that of the online endpoint and `-batch`
     endpoint: EndpointName | None = None
-    compute: str
-    pipeline: str = "score"  # the registered pipeline that scores a batch
-    input: str | None = None  # the entry it reads; None: the only one besides models
-    output: str | None = None  # the entry it writes; None: the only one
-    example: str | None = None  # a file to try it with; None: the model's own example, as CSV
+    compute: str  #: the cluster that it runs on
+    pipeline: str = "score"  #: the registered pipeline that scores a batch
+    input: str | None = None  #: the entry it reads; null: the only one besides models
+    output: str | None = None  #: the entry it writes; null: the only one
+    example: str | None = None  #: a file to try it with; null: the model's own example, as CSV
 
 
 class Resources(_Strict):
     """The resources of a container, in the units of Kubernetes."""
 
-    cpu: Quantity
-    memory: Quantity
+    cpu: Quantity  #: such as `500m` or `2`
+    memory: Quantity  #: such as `512Mi` or `2Gi`
 
 
 class Kubernetes(_Strict):
     """The attached cluster that serves models if the target is ``kubernetes``."""
 
-    compute: str  # its name in the workspace; the attachment also sets the namespace
-    instance_type: InstanceType = "defaultinstancetype"  # exists on every attached cluster
-    auth_mode: Literal["aml_token", "key"] = "aml_token"  # Entra tokens need a managed endpoint
-    requests: Resources = Resources(cpu="500m", memory="1Gi")
-    limits: Resources | None = None  # None: those of the instance type
+    compute: str  #: its name in the workspace; the attachment also sets the namespace
+    #: an InstanceType of the cluster; the default exists on every one
+    instance_type: InstanceType = "defaultinstancetype"
+    auth_mode: Literal["aml_token", "key"] = "aml_token"  #: Entra tokens need a managed endpoint
+    requests: Resources = Resources(cpu="500m", memory="1Gi")  #: what a container gets
+    limits: Resources | None = None  #: the most it may use; null: those of the instance type
 
 
 Target = Literal["managed", "kubernetes"]
@@ -439,20 +483,28 @@ Target = Literal["managed", "kubernetes"]
 class Deployment(_Strict):
     """The deployment of one environment's models."""
 
+    #: its name, unique in the region; null: no online endpoint
     endpoint: EndpointName | None = None
-    target: Target = "managed"
-    kubernetes: Kubernetes | None = None
+    target: Target = "managed"  #: who provides the machines: Azure, or an attached cluster
+    kubernetes: Kubernetes | None = None  #: the attached cluster
+    #: how clients sign in to a managed endpoint
     auth_mode: Literal["aad_token", "key"] = "aad_token"
-    instance_type: str = "Standard_DS3_v2"
-    instance_count: Count = 1
+    instance_type: str = "Standard_DS3_v2"  #: the size of the machines
+    instance_count: Count = 1  #: the number of machines of each deployment
+    #: after this time a request fails
     request_timeout_seconds: Annotated[int, Field(ge=1, le=180)] = 5
+    #: the base image; `requirements/serve.txt` is installed in it
     environment: ServingEnvironment | None = None
+    #: percent of the traffic that a new deployment gets, step by step
     traffic: list[Percent] = [10, 50, 100]
-    seconds_between_steps: Seconds = 60
+    seconds_between_steps: Seconds = 60  #: how long each step is watched
+    #: copy traffic to a new deployment before it gets any; null: do not
     mirror: Mirror | None = None
+    #: how long the former deployment is kept, to go back to
     keep_old_hours: Annotated[float, Field(ge=0)] = 24
+    #: endpoint metrics to print between the steps
     metrics: list[Literal["requests", "errors", "latency_p50", "latency_p95"]] = []
-    batch: Batch | None = None
+    batch: Batch | None = None  #: the batch endpoint; null: none
 
     @model_validator(mode="after")
     def _traffic_rises_to_100(self) -> "Deployment":
@@ -501,23 +553,25 @@ class Deployment(_Strict):
 class Monitoring(_Strict):
     """The data that is compared with the profile of the model in service."""
 
-    # None: recorded answers if there are any, else data; collected: those that Azure ML has stored
+    #: null: recorded answers if there are any, else `data`; `collected`: those that Azure ML has
+    #: stored
     source: Literal["served", "collected", "data"] | None = None
-    data: str | None = None  # entry with the newest rows
-    since: str | None = None  # the span of newest data to judge; None: a window of the profile
-    labels: str | None = None  # entry: a row per labelled row or event
-    metrics: str | None = None  # package.module:function, (rows, labels) -> numbers by name
+    data: str | None = None  #: the entry with the newest rows
+    since: str | None = None  #: the span of newest data to judge; null: a window of the profile
+    labels: str | None = None  #: the entry with a row per labelled row or event
+    metrics: str | None = None  #: `package.module:function`, (rows, labels) -> numbers by name
 
 
 class Recording(_Strict):
     """The recording of answers by servers, batch runs and devices."""
 
-    enabled: bool = False
-    folder: str = "data/served"  # relative to the project
-    share: Annotated[float, Field(gt=0, le=1)] = 1.0  # of the requests, each recorded whole
-    max_megabytes: Annotated[float, Field(gt=0)] = 1000  # beyond this, the oldest files are removed
-    keep_days: Annotated[float, Field(gt=0)] = 30
-    leave_out: list[str] = []  # columns of the model that are never written to the disk
+    enabled: bool = False  #: whether answers are recorded
+    folder: str = "data/served"  #: relative to the project
+    share: Annotated[float, Field(gt=0, le=1)] = 1.0  #: of the requests, each recorded whole
+    #: beyond this, the oldest files are removed
+    max_megabytes: Annotated[float, Field(gt=0)] = 1000
+    keep_days: Annotated[float, Field(gt=0)] = 30  #: older files are removed
+    leave_out: list[str] = []  #: columns of the model that are never written to the disk
 
     def settings(self, root: Path) -> "Settings":
         """Return the settings for a process on this machine that records for a project."""
@@ -536,24 +590,25 @@ class Recording(_Strict):
 class SparkSettings(_Strict):
     """The Spark session that a run opens if tables of its catalog are on Spark."""
 
-    master: str | None = None  # None: SPARK_MASTER, else all cores of this machine
-    settings: dict[str, str | int | float | bool] = {}
+    master: str | None = None  #: null: `SPARK_MASTER`, else all cores of this machine
+    settings: dict[str, str | int | float | bool] = {}  #: further settings of Spark, by name
 
 
 class Mlops(_Strict):
     """The settings of the plugin for one environment of a project."""
 
-    tracking: Tracking = Tracking()
-    registry: Registry = Registry()
-    gate: Gate = Gate()
-    scorer: str | None = None  # package.module:function, folder -> Scorer; None: the MLflow model
-    champion: str | None = None  # entry of type RegisteredChampion that the comparison reads
-    report: list[str] = []  # text entries that are shown at the end of a run
-    deployment: Deployment = Deployment()
-    monitoring: Monitoring = Monitoring()
-    recording: Recording = Recording()
-    update_policy: UpdatePolicy = UpdatePolicy()
-    spark: SparkSettings = SparkSettings()
+    tracking: Tracking = Tracking()  #: what is recorded in MLflow
+    registry: Registry = Registry()  #: where models are registered
+    gate: Gate = Gate()  #: when a model becomes champion
+    #: `package.module:function`, folder -> Scorer; null: the stored MLflow model
+    scorer: str | None = None
+    champion: str | None = None  #: the entry of type RegisteredChampion that the comparison reads
+    report: list[str] = []  #: text entries that are shown at the end of a run
+    deployment: Deployment = Deployment()  #: how models are deployed
+    monitoring: Monitoring = Monitoring()  #: what is compared with the training data
+    recording: Recording = Recording()  #: whether answers are recorded
+    update_policy: UpdatePolicy = UpdatePolicy()  #: when a new model is trained
+    spark: SparkSettings = SparkSettings()  #: the Spark session of runs with Spark tables
 
     @property
     def experiment(self) -> str:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 DIGEST = "digest"  # the tag with the whole digest
 LATEST = "latest"
-_REFERENCE = re.compile(r"(?:azureml:)?([\w.-]+)([:@])([\w.-]+)")
+_REFERENCE = re.compile(r"(?:azureml:)?(?!azureml:)([\w.-]+)([:@])([\w.-]+)")
 _MEGABYTE = 1_000_000
 # Azure's client silently skips files that match the patterns in these files.
 _IGNORE_FILES = (".amlignore", ".gitignore")
@@ -83,8 +83,8 @@ def register_data(
         _upload(client, name, path, type, digest)
     elif (existing.tags or {}).get(DIGEST) != digest:
         raise OperationError(
-            f"The workspace has a data asset {name}:{version} that was created from other content: "
-            "archive it in the Studio, or give the dataset another name."
+            f"The workspace has a data asset {name}:{version} that was created from different "
+            "content, and Azure ML never replaces a version: give the dataset another name."
         )
     else:
         say(f"data {name}:{version} exists, nothing to upload")
@@ -122,7 +122,7 @@ def require_data(client: "MLClient", name: str, version: str) -> "Data":
     if asset is None:
         raise OperationError(
             f"The workspace {client.workspace_name} has no data asset {name}:{version}. To list "
-            f"its versions, type: az ml data list --name {name}"
+            f"its versions, run: az ml data list --name {name}"
         )
     return asset
 

@@ -2,7 +2,7 @@
 
 import io
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,7 +11,7 @@ import yaml
 
 from kedro_azure_mlops.azure.assets import require_data
 from kedro_azure_mlops.azure.downloads import download_found, download_once, download_output
-from kedro_azure_mlops.azure.workspace import azure_errors, workspace
+from kedro_azure_mlops.azure.workspace import azure_errors, without_secrets, workspace
 from kedro_azure_mlops.errors import OperationError
 from kedro_azure_mlops.hooks.binding import port_of
 from kedro_azure_mlops.hooks.code_version import code_version
@@ -86,7 +86,7 @@ def read_job(client: "MLClient", name: str) -> CloudJob:
     OperationError
         If there is no such job, or it is not a pipeline job.
     """
-    with azure_errors(f"looking for the job {name}"):
+    with azure_errors(f"looking for the job {name}", no_such_job(client, name)):
         job = client.jobs.get(name)
         if job.type != "pipeline":
             raise OperationError(f"{name} is a {job.type} job; give the name of a pipeline job.")
@@ -103,13 +103,25 @@ def read_job(client: "MLClient", name: str) -> CloudJob:
     )
 
 
+def no_such_job(client: "MLClient", name: str) -> dict[int, str]:
+    """Return the advice for a job that Azure does not find."""
+    place = f"the workspace {client.workspace_name}"
+    return {404: f"There is no job {name} in {place}, or there is no such workspace"}
+
+
 def steps_of(client: "MLClient", name: str) -> dict[str, CloudStep]:
     """Return the steps of a job that have started."""
     children = client.jobs.list(parent_job_name=name)
     return {str(c.display_name or c.name): CloudStep(c.name, _text_of(c.status)) for c in children}
 
 
-def fetch(client: "MLClient", name: str, target: Path, step: str | None = None) -> CloudJob:
+def fetch(
+    client: "MLClient",
+    name: str,
+    target: Path,
+    step: str | None = None,
+    given: Collection[str] = (),
+) -> CloudJob:
     """Download the inputs of a job's step, so that the step can be repeated locally.
 
     Parameters
@@ -118,11 +130,14 @@ def fetch(client: "MLClient", name: str, target: Path, step: str | None = None) 
         The folder for outputs of earlier steps, ``<step>/<port>``, and the job's own inputs.
     step
         The step to repeat; by default the one that failed.
+    given
+        The inputs of the job that are not needed.
 
     Raises
     ------
     OperationError
-        If there is no such job or step, no step has failed, or an earlier step lacks an output.
+        If there is no such job or step, no step has failed, an earlier step lacks an output, or
+        an input cannot be downloaded.
     """
     job = read_job(client, name)
     step = step or _failed_step(job)
@@ -131,8 +146,8 @@ def fetch(client: "MLClient", name: str, target: Path, step: str | None = None) 
         raise OperationError(f"The job {name} has no step {step}; it has: {known}.")
     for earlier, port in job.named_by(step, _OUTPUT):
         _fetch_output(client, job, earlier, port, target / earlier)
-    wanted = {key: job.data[key] for key in job.named_by(step, _INPUT) if key in job.data}
-    inputs = {key: _fetch_input(client, d, target / _INPUTS / key) for key, d in wanted.items()}
+    wanted = [key for key in job.named_by(step, _INPUT) if key in job.data and key not in given]
+    inputs = {key: _fetch_input(client, job, key, target / _INPUTS / key) for key in wanted}
     return replace(job, step=step, inputs=inputs)
 
 
@@ -162,9 +177,16 @@ def _fetch_output(client: "MLClient", job: CloudJob, step: str, port: str, targe
         raise OperationError(f"The output {port} of step {step} is not in the workspace any more.")
 
 
-def _fetch_input(client: "MLClient", data: Mapping[str, str], target: Path) -> Path:
+def _fetch_input(client: "MLClient", job: CloudJob, name: str, target: Path) -> Path:
+    data = job.data[name]
     if match := _ASSET.fullmatch(data["path"]):
         return download_found(client, require_data(client, match[1], match[2]), target)
+    if not data["path"].startswith("azureml://"):
+        address = without_secrets(data["path"].removeprefix("azureml:"))
+        raise OperationError(
+            f"The input {name} of the job {job.name} is {address}, which is not in a datastore of "
+            f"the workspace: use a local copy with --input {name}=PATH"
+        )
     download_once(client, data["path"], target)
     return next(target.iterdir()) if data["type"] == "uri_file" else target
 
@@ -213,7 +235,12 @@ class Repetition:
 
 
 def repetition_of(
-    env: str, name: str, step: str | None, root: Path, say: Callable[[str], None]
+    env: str,
+    name: str,
+    step: str | None,
+    root: Path,
+    say: Callable[[str], None],
+    given: Collection[str] = (),
 ) -> Repetition:
     """Fetch the inputs of the failed step of a job, or of another step.
 
@@ -221,6 +248,8 @@ def repetition_of(
     ----------
     say
         Called with a sentence for each difference between the local code and the job's.
+    given
+        The inputs of the job that are not needed.
 
     Raises
     ------
@@ -228,9 +257,11 @@ def repetition_of(
         If there is no such job, step or output, or the job belongs to another environment.
     """
     target = root / FOLDER / name
-    job = fetch(workspace(env, root), name, target, step)
+    job = fetch(workspace(env, root), name, target, step, given)
     if job.tags.get("env", env) != env:
-        raise OperationError(f"The job {name} was sent with --env {job.tags['env']}: use that.")
+        raise OperationError(
+            f"The job {name} was submitted with --env {job.tags['env']}: use that environment."
+        )
     for warning in _code_differences(job, root):
         say(warning)
     submitted = split_parameters(job.tags.get("params", ""))
@@ -255,7 +286,7 @@ def _code_differences(job: CloudJob, root: Path) -> Iterator[str]:
     if local.get("git.commit") != commit:
         yield (
             f"the job was made from commit {commit}, the local one is "
-            f"{local.get('git.commit', 'none')}; the local code is used. To use the job's, type: "
+            f"{local.get('git.commit', 'none')}; the local code is used. To use the job's, run: "
             f"git checkout {commit}"
         )
     elif local["git.dirty"] == "true":

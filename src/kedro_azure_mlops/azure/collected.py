@@ -110,7 +110,7 @@ def collect_answers(
     Parameters
     ----------
     schema
-        The model's schema; rows with other columns are left out and counted.
+        The model's schema; rows with different columns are left out and counted.
     since
         The time of the oldest answers, in UTC unless it has a zone; whole hours are downloaded.
     say
@@ -164,7 +164,7 @@ def collect_answers(
     for count, why in (
         (len(unpaired), "requests or answers have no counterpart"),
         (collected.too_large, "are too large for a line of the collector"),
-        (collected.unreadable, "belong to a model with other columns, or cannot be read"),
+        (collected.unreadable, "belong to a model with different columns, or cannot be read"),
     ):
         if count:
             say(f"left out: {count:,} {why}")

@@ -1,4 +1,4 @@
-"""Check this machine, the project and its access to Azure; each fault states its fix."""
+"""Check this machine, the project and its access to Azure; each problem states its fix."""
 
 import importlib
 import importlib.metadata
@@ -55,7 +55,7 @@ _INSTALLS = {  # lock -> the command that installs it
 
 @dataclass(frozen=True)
 class Check:
-    """A check and its result; a fault also states the fix. A note is neither a fault nor "ok"."""
+    """A check and its result; a problem also states the fix. A note is not a problem."""
 
     is_ok: bool
     text: str
@@ -66,7 +66,7 @@ def check(env: str | None = None, *, root: Path | None = None) -> Iterator[tuple
     """Check this machine, the configuration and the access to Azure.
 
     If the packages for Azure are missing, Azure is not checked and a note reports it. If an
-    environment is named, it is a fault, because its jobs and endpoints need them.
+    environment is named, it is a problem, because its jobs and endpoints need them.
 
     Parameters
     ----------
@@ -155,7 +155,7 @@ def python_version(root: Path, version: str) -> Check:
         return Check(True, f"Python {version}")
     return Check(
         False,
-        f"Python {version}, but the project requires {wanted}. Install one, remove .venv and type: "
+        f"Python {version}, but the project requires {wanted}. Install one, remove .venv and run: "
         f"{_SETUP}",
     )
 
@@ -205,7 +205,7 @@ def git(root: Path) -> list[Check]:
     commit = ask_git(root, "rev-parse", "--short", "HEAD")
     if commit is None:
         todo = "git init && git add --all && git commit -m Start"
-        return [Check(False, f"There is no commit, so runs record none. Type: {todo}")]
+        return [Check(False, f"There is no commit, so runs record none. Run: {todo}")]
     changed = len((ask_git(root, "status", "--porcelain", "--", ".") or "").splitlines())
     state = f"files not committed: {changed}" if changed else "everything is committed"
     return [Check(True, f"git: commit {commit}, {state}")]
@@ -224,7 +224,7 @@ def lock(root: Path, name: str, installed: Mapping[str, str], *, may_lack: bool 
     ----------
     may_lack
         Whether missing packages only result in a note. A version other than the locked one is a
-        fault in any case.
+        problem in any case.
     """
     wanted = pins(root / _REQUIREMENTS / f"{name}.txt")
     differing = {package for package in wanted if installed.get(package) != wanted[package]}
@@ -241,7 +241,7 @@ def lock(root: Path, name: str, installed: Mapping[str, str], *, may_lack: bool 
     return Check(
         False,
         f"requirements/{name}.txt differs from the installed packages: "
-        f"{'; '.join(wrong[:_MAX_SHOWN])}{more}. Type: {_INSTALLS[name]}",
+        f"{'; '.join(wrong[:_MAX_SHOWN])}{more}. Run: {_INSTALLS[name]}",
     )
 
 

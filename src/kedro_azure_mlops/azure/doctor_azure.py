@@ -1,4 +1,4 @@
-"""Check the sign-in, workspace, clusters and quota in Azure; each fault states its fix."""
+"""Check the sign-in, workspace, clusters and quota in Azure; each problem states its fix."""
 
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 # Names chosen by Azure's client.
 _OUTPUTS, _LOGS = "named-outputs", "artifacts/user_logs/std_log*.txt"
+DATASTORE = "azureml://datastores/"  # the beginning of an address in the workspace
 _DEFAULT_OUTPUT_URI = "azureml://datastores/workspaceblobstore/paths/azureml/{run}/{port}/"
 
 
@@ -81,7 +82,7 @@ def download_uri(client: "MLClient", uri: str, target: Path) -> None:
     # Azure's own documentation uses this function; there is no public one.
     from azure.ai.ml._artifacts._artifact_utilities import download_artifact_from_aml_uri
 
-    if not uri.startswith("azureml:"):
+    if not uri.startswith("azureml://"):
         raise OperationError(
             f"{uri.split('?', maxsplit=1)[0]} is not in a datastore of the workspace: read it "
             "through the catalog, as filepath: abfs://..."
@@ -90,6 +91,20 @@ def download_uri(client: "MLClient", uri: str, target: Path) -> None:
         download_artifact_from_aml_uri(uri, str(target), client.datastores)
     if not target.is_dir():
         raise OperationError(f"downloading {uri}: the path is empty.")
+
+
+def download_address(env: str, uri: str, target: Path) -> Path:
+    """Download a datastore path into a folder and return its file or folder.
+
+    Raises
+    ------
+    OperationError
+        As ``download_uri``.
+    """
+    folder = target / "made"
+    download_uri(workspace(env), uri, folder)
+    file = folder / PurePosixPath(uri).name
+    return file if file.is_file() and not uri.endswith("/") else folder
 
 
 def download_output(client: "MLClient", run: str, port: str, target: Path) -> bool:

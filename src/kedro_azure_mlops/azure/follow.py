@@ -16,6 +16,7 @@ from kedro_azure_mlops.azure.cloud_job import (
     FAILED,
     CloudJob,
     CloudStep,
+    no_such_job,
     read_job,
     steps_of,
 )
@@ -28,7 +29,7 @@ from kedro_azure_mlops.ci import (
     termination_as_interrupt,
     without_ci_commands,
 )
-from kedro_azure_mlops.errors import RefusedError
+from kedro_azure_mlops.errors import OperationError, RefusedError
 
 if TYPE_CHECKING:
     from azure.ai.ml import MLClient
@@ -73,7 +74,7 @@ def run_job(
         If the job fails or is cancelled; the message has the failed steps, their logs, and the
         command that repeats the first of them here.
     OperationError
-        If the job cannot be sent or followed.
+        If the job cannot be submitted or followed.
     """
     sent = submit_job(env, parameters, data, root=root, say=show)
     return wait_for_job(env, sent.name, download_to=download_to, root=root, show=show)
@@ -129,7 +130,7 @@ def explain_failure(client: "MLClient", job: CloudJob, env: str) -> str:
     for name in job.failed:
         lines.append(f"\nStep {name} failed: {why_failed(client, job.steps[name])}\n")
     if job.failed:
-        lines.append(f"To repeat step {job.failed[0]} here, with the same inputs, type:")
+        lines.append(f"To repeat step {job.failed[0]} here, with the same inputs, run:")
         lines.append(f"  kedro mlops local --env {env} --job {job.name}")
     return "\n".join(lines)
 
@@ -147,7 +148,7 @@ def follow(client: "MLClient", name: str, show: Callable[[str], None]) -> CloudJ
     shown: dict[str, _Shown] = {}
     while True:
         with azure_errors(f"following the job {name}, which keeps running"):
-            ended = _details(client, name).status in ENDED
+            ended = _status(client, name) in ENDED
             for step, state in steps_of(client, name).items():
                 _show(client, step, state, shown.setdefault(step, _Shown()), show)
         if ended:
@@ -222,6 +223,17 @@ def _log(client: "MLClient", step: CloudStep) -> str:
     except requests.RequestException:
         return ""
     return response.content.decode("utf-8", errors="replace")
+
+
+def _status(client: "MLClient", name: str) -> str:
+    from azure.core.exceptions import ResourceNotFoundError
+
+    try:
+        return str(_details(client, name).status)
+    except ResourceNotFoundError as error:
+        raise OperationError(
+            f"looking for the job {name}: {no_such_job(client, name)[404]}."
+        ) from error
 
 
 def _details(client: "MLClient", run: str) -> Any:

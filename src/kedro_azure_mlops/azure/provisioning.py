@@ -209,7 +209,7 @@ def _datastore(site: Site, name: str, wanted: Datastore, has_workspace: bool) ->
     if found is None:
         return [*items, Item("datastore", name, MISSING, lambda: _attach(site, name, wanted))]
     state = differences(found, wanted.model_dump())
-    # if it were changed in place, its data assets would silently refer to other data
+    # if it were changed in place, its data assets would silently refer to different data
     state = f"{state}; it is left unchanged, name another" if state else EXISTS
     return [*items, Item("datastore", name, state)]
 

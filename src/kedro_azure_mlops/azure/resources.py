@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from kedro_azure_mlops.azure.identity import credential
@@ -146,26 +147,32 @@ class Site:
         """Return the location for new resources: the configured one, else the group's."""
         return self.config.workspace.location or self.manager.require(self.group)["location"]
 
-    def look(self, what: str, ask: Callable[[], Found]) -> Found | None:
+    def look(self, what: str, ask: Callable[[], Found], id: str | None = None) -> Found | None:
         """Return the result of a look-up, or None if it finds nothing.
+
+        Parameters
+        ----------
+        id
+            The ARM id, if it may be in another group than the workspace.
 
         Raises
         ------
         OperationError
             If the subscription or group is missing, or Azure refuses or cannot be reached.
         """
-        with self.errors(f"looking for the {what}"):
+        with self.errors(f"looking for the {what}", id):
             return _or_none(ask)
 
-    def errors(self, doing: str) -> AbstractContextManager[None]:
-        """Turn Azure's errors into sentences that end with the command to type."""
-        location = self.config.workspace.location or _LOCATION
-        group, subscription = self.client.resource_group_name, self.client.subscription_id
+    def errors(self, doing: str, id: str | None = None) -> AbstractContextManager[None]:
+        """Turn Azure's errors into sentences that end with the command to run."""
+        scope = "/".join((id or self.group).split("/")[:5])
+        location = quote(self.config.workspace.location or _LOCATION)
+        _, _, subscription, _, group = map(quote, scope.split("/"))
         advice = {
             404: "There is no such subscription, or no such resource group. Create one: az group "
             f"create --name {group} --location {location} --subscription {subscription}",
-            403: "You do not have permission. Ask an owner of the resource group to type: az "
-            f"role assignment create --assignee YOU --role Contributor --scope {self.group}",
+            403: "You do not have permission. Ask an owner of the resource group to run: az "
+            f"role assignment create --assignee YOU --role Contributor --scope {quote(scope)}",
         }
         return azure_errors(doing, advice)
 
@@ -252,7 +259,7 @@ def container(site: Site, name: str) -> Item:
 
 def _item(site: Site, kind: str, id: str, body: Callable[[Site], Body]) -> Item:
     name = id.rsplit("/", 1)[1]
-    if site.look(f"{kind} {name}", lambda: site.manager.get(id)):
+    if site.look(f"{kind} {name}", lambda: site.manager.get(id), id):
         return Item(kind, name, EXISTS)
     return Item(kind, name, MISSING, lambda: site.manager.put(id, body(site)))
 

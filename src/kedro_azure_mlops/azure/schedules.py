@@ -3,7 +3,7 @@
 import difflib
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -86,14 +86,14 @@ def read_cron(expression: str, time_zone: str = "UTC") -> Cron:
             "--every month --on 1,15."
         )
     names = {name: number for number, day in enumerate(_DAYS) for name in (day, day[:3])}
-    for field, unit, highest, day_names in (
+    for text, unit, highest, day_names in (
         (fields[0], "minute", 59, {}),
         (fields[1], "hour", 23, {}),
         (fields[4], "weekday", 6, names),
     ):
-        if not all(_is_part(part, highest, day_names) for part in field.split(",")):
+        if not all(_is_part(part, highest, day_names) for part in text.split(",")):
             raise OperationError(
-                f'--cron "{expression}": {field} is not a valid {unit}, which is 0 to '
+                f'--cron "{expression}": {text} is not a valid {unit}, which is 0 to '
                 f"{highest}, *, a list 1,2, a range 1-5 or a step */2."
             )
     return Cron(" ".join(fields), _known_zone(time_zone))
@@ -201,14 +201,14 @@ _NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_-]{0,253}")
 class Scheduled:
     """A schedule: its name, whether it starts jobs, and when.
 
-    ``fixed_data`` names the inputs that ``schedule_job`` has uploaded: each job reads that
-    upload.
+    ``fixed_data`` has the data asset, ``NAME:VERSION``, of each input for which ``schedule_job``
+    has uploaded or found one: each job reads that version.
     """
 
     name: str
     is_enabled: bool
     when: str
-    fixed_data: tuple[str, ...] = ()
+    fixed_data: Mapping[str, str] = field(default_factory=dict)
 
 
 def schedule_job(
@@ -278,9 +278,12 @@ def _schedule(
     client = workspace(compiled.project.env, compiled.project.root)
     job = prepare_job(client, compiled, parameters, say=say)
     set_schedule(client, name, when, job)
-    prefix = "data.digest."
-    fixed = [tag.removeprefix(prefix) for tag in job.tags or () if tag.startswith(prefix)]
-    return Scheduled(name, True, describe(when.entity()), tuple(fixed))
+    fixed = {
+        tag.removeprefix("data."): text
+        for tag, text in (job.tags or {}).items()
+        if re.fullmatch(r"data\.\w+", tag) and ":/" not in text  # an address is not fixed
+    }
+    return Scheduled(name, True, describe(when.entity()), fixed)
 
 
 def check_name(name: str) -> None:

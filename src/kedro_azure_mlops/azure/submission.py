@@ -1,5 +1,6 @@
 """Submit a compiled job with its data, environment and tags, and cancel a job."""
 
+import re
 import weakref
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
@@ -9,10 +10,15 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, cast
 
 from kedro_azure_mlops.azure.assets import JobData, find_or_register
-from kedro_azure_mlops.azure.cloud_job import ENDED
+from kedro_azure_mlops.azure.cloud_job import ENDED, no_such_job
 from kedro_azure_mlops.azure.environment import ensure_environment, reference
 from kedro_azure_mlops.azure.snapshot import copy_snapshot
-from kedro_azure_mlops.azure.workspace import azure_errors, workspace
+from kedro_azure_mlops.azure.workspace import (
+    azure_errors,
+    validation_faults,
+    without_secrets,
+    workspace,
+)
 from kedro_azure_mlops.ci import in_ci, report_outputs
 from kedro_azure_mlops.config import SERVERLESS
 from kedro_azure_mlops.errors import OperationError
@@ -67,17 +73,17 @@ def submit_job(
     Raises
     ------
     OperationError
-        If the job cannot be prepared or sent, or ``data_of`` is not the watched
+        If the job cannot be prepared or submitted, or ``data_of`` is not the watched
         environment; no job is created then.
     """
     root = root or Path.cwd()
     if data_of and data_of != env:
         parameters = _watched_parameters(env, data_of, root, say) | dict(parameters or {})
     client = workspace(env, root)
-    location = location_for_ci(client)  # before anything is sent
+    location = location_for_ci(client)  # before anything is submitted
     compiled = compile_job(env, parameters, for_once=True, write=False, root=root)
     job = prepare_job(client, compiled, parameters, data, say)
-    with azure_errors("sending the job"):
+    with azure_errors("submitting the job"):
         created = client.jobs.create_or_update(job)
     sent = SentJob(str(created.name), str(created.studio_url))
     report_job(client, sent.name, sent.studio, location)
@@ -148,7 +154,7 @@ def prepare_job(
     given: Mapping[str, str] | None = None,
     say: Callable[[str], None] = lambda _: None,
 ) -> "PipelineJob":
-    """Register the assets of a compiled job, and return it ready to be sent or scheduled.
+    """Register the assets of a compiled job, and return it ready to be submitted or scheduled.
 
     Parameters
     ----------
@@ -177,7 +183,7 @@ def prepare_job(
         changes = {f"inputs.{name}.path": found.path for name, found in data.items()}
         job = _load(compiled.file, changes | dict.fromkeys(_steps_with_code(body), code))
         job.tags = _tags(project, parameters or {}, data)
-        # the copy is needed until the job is sent
+        # the copy is needed until the job is submitted
         weakref.finalize(job, stack.pop_all().close)
     return job
 
@@ -224,10 +230,17 @@ def _uses_own_environment(project: Project, compiled: Mapping[str, Any]) -> bool
 
 def _load(file: Path, changes: Mapping[str, Any]) -> "PipelineJob":
     from azure.ai.ml import load_job
+    from marshmallow import ValidationError
 
-    with azure_errors(f"reading {file.name}"):
-        overrides = [{key: value} for key, value in changes.items()]
-        return cast("PipelineJob", load_job(file, params_override=overrides))
+    overrides = [{key: value} for key, value in changes.items()]
+    try:
+        with azure_errors(f"reading {file.name}"):
+            return cast("PipelineJob", load_job(file, params_override=overrides))
+    except ValidationError as error:
+        faults = validation_faults(str(error)).partition("\n")[0]
+        raise OperationError(
+            f"{file.name} is not a job that Azure ML accepts: {without_secrets(faults)}"
+        ) from error
 
 
 def _tags(
@@ -238,8 +251,8 @@ def _tags(
     if parameters:
         tags["params"] = ",".join(f"{name}={value}" for name, value in parameters.items())
     for name, found in data.items():
-        # a URL may contain a signature
-        tags[f"data.{name}"] = found.path.removeprefix("azureml:").split("?")[0]
+        # the address of a datastore keeps its azureml://; a URL may contain a signature
+        tags[f"data.{name}"] = re.sub("^azureml:(?!/)", "", found.path).split("?")[0]
         if found.digest:
             tags[f"data.digest.{name}"] = found.digest
         if found.local:
@@ -279,6 +292,6 @@ def cancel(client: "MLClient", name: str) -> str:
 
 
 def _status(client: "MLClient", name: str) -> str:
-    with azure_errors(f"looking for the job {name}"):
+    with azure_errors(f"looking for the job {name}", no_such_job(client, name)):
         status = client.jobs.get(name).status
     return str(getattr(status, "value", status))

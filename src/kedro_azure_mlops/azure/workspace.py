@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from textwrap import shorten
 from typing import TYPE_CHECKING, Any
 
 from kedro_azure_mlops.azure.identity import OF_JOB, credential, in_job, variable
@@ -31,6 +32,7 @@ _ADVICE = {
     "https://status.azure.com lists known incidents",
 }
 _MAX_LENGTH = 400
+_LONGEST_FAULT = 200
 _SECRETS = (
     # the query of a URL may be a SAS token
     (re.compile(r"(https?://[^\s?'\"]+)\?[^\s'\")]*"), r"\1"),
@@ -62,7 +64,7 @@ def azure_errors(doing: str, advice: Mapping[int, str] | None = None) -> Iterato
         yield
     except AzureError as error:
         message = _explain(_cause(error), _ADVICE | dict(advice or {}))
-        raise OperationError(f"{doing}: {message}") from error
+        raise OperationError(f"{without_secrets(doing)}: {message}") from error
 
 
 def without_secrets(text: str) -> str:
@@ -122,13 +124,24 @@ def _not_signed_in(message: str) -> str:
             f"{message}"
         )
     return (
-        "You are not signed in to Azure. Type: az login (in CI set AZURE_TENANT_ID, "
+        "You are not signed in to Azure. Run: az login (in CI set AZURE_TENANT_ID, "
         f"AZURE_CLIENT_ID and their credential). The Azure CLI said: {message}"
     )
 
 
+def validation_faults(text: str) -> str:
+    """Return the fields and messages in a report of azure-ai-ml's validation; else the text."""
+    report = re.search(r"^\s*(\{\n.*?\n\})", text, re.DOTALL | re.MULTILINE)
+    try:
+        errors = json.loads(report[1])["errors"] if report else []
+        faults = (f"{e['path']}: {shorten(e['message'], _LONGEST_FAULT)}" for e in errors)
+        return "; ".join(faults) or text
+    except (ValueError, KeyError, TypeError):
+        return text
+
+
 def _first_line(error: "AzureError") -> str:
-    text = str(getattr(error, "message", None) or error).strip()
+    text = validation_faults(str(getattr(error, "message", None) or error).strip())
     # if every way for a user to sign in has failed, quote only the Azure CLI's error
     usual = re.search(r"AzureCliCredential: (.+)", text)
     line = usual[1] if usual else text.partition("\n")[0]

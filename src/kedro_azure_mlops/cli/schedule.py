@@ -30,13 +30,7 @@ def command(ctx: click.Context, env: str) -> None:
 
 def _action(name: str, **about: str) -> Callable[[Callable[..., int]], click.Command]:
     """Return a decorator that adds an action whose errors begin with the name of the group."""
-
-    def add(function: Callable[..., int]) -> click.Command:
-        made = click.command("schedule", cls=Command, talks_to="workspace", **about)(function)
-        command.add_command(made, name)
-        return made
-
-    return add
+    return command.command(name, cls=Command, prefix="schedule", talks_to="workspace", **about)
 
 
 @_action("set")
@@ -64,9 +58,10 @@ def _set(env: str, /, name: str, params: str, monitor: bool, **when: str | None)
     made = schedule_job(env, name, _when(**when), split_parameters(params), say=_say)
     _say(f"{name} starts the pipeline of {env}: {made.when}")
     if made.fixed_data:
+        fixed = ", ".join(f"{name}: {version}" for name, version in made.fixed_data.items())
         _say(
-            f"every job reads {', '.join(made.fixed_data)} as uploaded now. To read new data, "
-            "set a path under inputs in azureml.yml: path: azureml://datastores/..."
+            f"every job reads the same version ({fixed}), even if there is a newer one. To read "
+            "new data, set a path under inputs in azureml.yml: path: azureml://datastores/..."
         )
     show_next(f"kedro mlops schedule --env {env} list")
     return 0

@@ -113,7 +113,7 @@ def fetch_artifact(env: str, root: Path, wanted: str | None) -> Artifact:
     if found is None:
         raise OperationError(
             f"{env} has no champion to deploy: train and register one, or name a version with "
-            f"--version N. To list the versions, type: kedro mlops champion --env {env} --history"
+            f"--version N. To list the versions, run: kedro mlops champion --env {env} --history"
         )
     folder = root / BUILD / "model"
     shutil.rmtree(folder, ignore_errors=True)
@@ -423,8 +423,8 @@ def _is_asset(client: "MLClient", artifact: Artifact) -> bool:
             return False
     if (found.tags or {}).get(DIGEST) != artifact.version.digest:
         raise OperationError(
-            f"The workspace has a model {name}:{version} that was not created from this version: "
-            "archive it in the Studio."
+            f"The workspace has a model {name}:{version} of different content, and "
+            "Azure ML never replaces one: set another registry.name in mlops.yml."
         )
     return True
 

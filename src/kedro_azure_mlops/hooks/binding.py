@@ -146,7 +146,8 @@ def moved(name: str, entry: Mapping[str, Any], place: str) -> dict[str, Any]:
     """
     for key in _PATH_KEYS:
         if key in entry:
-            kept = _without_remote(entry) if "://" in str(entry[key]) else dict(entry)
+            is_remote = "://" in str(entry[key]) and entry[key] != place
+            kept = _without_remote(entry) if is_remote else dict(entry)
             return kept | {key: place}
     if isinstance(entry.get("dataset"), Mapping):
         return {**entry, "dataset": moved(name, entry["dataset"], place)}

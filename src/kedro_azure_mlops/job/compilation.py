@@ -6,6 +6,8 @@ Each step runs an ordinary ``kedro run`` command, prefixed with the paths of its
 
 import difflib
 import os
+import shlex
+import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,12 +15,12 @@ from typing import Any
 
 import yaml
 
-from kedro_azure_mlops.config import Output, Step, read_mlops
+from kedro_azure_mlops.config import AzureML, Output, Step, read_mlops
 from kedro_azure_mlops.errors import OperationError
 from kedro_azure_mlops.hooks.binding import PREFIX, entry_of, port_of, refuse_unknown_entry
 from kedro_azure_mlops.job.carried import FORMATS
 from kedro_azure_mlops.job.cut import Cut, cut
-from kedro_azure_mlops.job.ports import Port, Ports, reference_to
+from kedro_azure_mlops.job.ports import Port, Ports, reference_to, refuse_illegal_port
 from kedro_azure_mlops.job.project import Project, read_project, typed
 
 FOLDER = "build/azureml"
@@ -129,7 +131,7 @@ def compile_project(
         file=job_file(project.root, project.env, parameters if for_once else None),
         job=_job(project, cuts, ports, parameters),
         notes=_notes(ports),
-        warnings=_warnings(project, ports),
+        warnings=[*_warnings(project, ports), *_left_out_modules(project)],
         champion_readers=[part.name for part in cuts if _reads_only_champion(project, ports, part)],
     )
 
@@ -151,9 +153,7 @@ def compile_monitor(env: str, *, root: Path | None = None) -> Compiled:
     _refuse_local(project)
     config = project.config
     experiment = history_of(read_mlops(project.root, env), env)  # with the monitoring results
-    command = f"kedro mlops monitor --env {env}"
-    if config.code is None:
-        command = f"cd {config.working_directory} && {command}"
+    command = _in_project(config, f"kedro mlops monitor --env {env}")
     component = {
         "type": "command",
         "name": MONITOR,
@@ -265,6 +265,24 @@ def _warnings(project: Project, ports: Ports) -> list[str]:
     ]
 
 
+def _left_out_modules(project: Project) -> list[str]:
+    """Warn about modules of the project that this process has imported, but no job uploads."""
+    from kedro_azure_mlops.azure.snapshot import files_to_upload, rules_file
+
+    root = project.root.resolve()
+    source, installed = f"{root / project.source}{os.sep}", f"{sys.prefix}{os.sep}"
+    names = [getattr(module, "__file__", None) or "" for module in list(sys.modules.values())]
+    files = [Path(n) for n in names if n.startswith(source) and not n.startswith(installed)]
+    used, rules = {file.relative_to(root) for file in files}, rules_file(root)
+    if not used or rules is None or project.config.code is None:  # the code is in the image
+        return []
+    return [
+        f"{file.as_posix()} is imported, but {rules.name} leaves it out of the job: let it through "
+        f"with the line !/{file.as_posix()}"
+        for file in sorted(used.difference(files_to_upload(root)))
+    ]
+
+
 def _reads_only_champion(project: Project, ports: Ports, part: Cut) -> bool:
     champion = project.mlops.champion if project.mlops else None
     return part.step.reuse is None and ports.read_outside(part) == [champion]
@@ -292,9 +310,10 @@ def _arrives_unchanged(value: Any) -> bool:
 
 
 def _refuse_clashes(datasets: Iterable[str], parameters: Iterable[str]) -> None:
-    """Refuse parameters whose job input would clash with another parameter or a dataset."""
+    """Refuse parameters whose job input would clash with another one, or cannot have its name."""
     taken = {port_of(name).lower(): f"the dataset {name}" for name in datasets}
     for name in parameters:
+        refuse_illegal_port(f"The parameter {name}", port_of(name))
         port = port_of(name).lower()
         if port in taken:
             raise OperationError(
@@ -402,12 +421,10 @@ def _command(project: Project, ports: Ports, part: Cut, taken: Mapping[str, Any]
     step, config = part.step, project.config
     bindings, run = _bindings(ports, part), _kedro_run(project, step, taken)
     command = " ".join(["env", *bindings, "kedro", *run] if bindings else ["kedro", *run])
-    if config.code is None:
-        command = f"cd {config.working_directory} && {command}"
     component = {
         "type": "command",
         "name": part.name,
-        "command": command,
+        "command": _in_project(config, command),
         "code": _relative(project, config.code) if config.code else None,
         "environment": _environment(project, step),
         "is_deterministic": not ports.read_outside(part) if step.reuse is None else step.reuse,
@@ -436,6 +453,13 @@ def _command(project: Project, ports: Ports, part: Cut, taken: Mapping[str, Any]
         "environment_variables": {k: str(v) for k, v in step.environment_variables.items()},
         "component": component,
     }
+
+
+def _in_project(config: AzureML, command: str) -> str:
+    """Return a command that runs in the project's folder, also if the code is in an image."""
+    if config.code is not None:
+        return command
+    return f"cd {shlex.quote(str(config.working_directory))} && {command}"
 
 
 def _spark(project: Project, ports: Ports, part: Cut, taken: Mapping[str, Any]) -> dict[str, Any]:

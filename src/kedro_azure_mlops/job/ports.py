@@ -15,6 +15,7 @@ from kedro_azure_mlops.job.project import Project
 
 # Characters that a shell would interpret.
 _UNSAFE = re.compile(r"""[\s$"'`\\;&|<>()*?\[\]{}!#~]""")
+_LEGAL = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 # A port of these types is the dataset itself; a port of another type is a folder with the dataset.
 _DATASET_TYPES = ("uri_file", "mlflow_model", "custom_model", "mltable")
 
@@ -27,9 +28,13 @@ class Port:
     type: str
     file: str  # its path below the port; empty if the port is the dataset itself
 
+    def __post_init__(self) -> None:
+        """Refuse a name that Azure ML does not accept."""
+        refuse_illegal_port(f"The dataset {self.dataset}", self.name)
+
     @property
     def name(self) -> str:
-        """The port's name: letters, digits and underscores."""
+        """The port's name: Latin letters, digits and underscores."""
         return port_of(self.dataset)
 
     def place(self, side: str) -> str:
@@ -124,8 +129,7 @@ class Ports:
         if name in job_inputs and (self._input(name).path or _is_local(path)):
             self._refuse_wrong_type(name, entry)
             kind = self._input(name).type
-            in_folder = kind == "uri_folder" and not _is_folder(entry, str(path))
-            return Port(name, kind, _file_name(str(path)) if in_folder else "")
+            return Port(name, kind, file_in_folder(entry) if kind == "uri_folder" else "")
         if _is_local(path) and not self._is_uploaded(str(path)):
             raise OperationError(
                 f"step {part.name} reads {name} from {path}, which is not uploaded with the code: "
@@ -281,6 +285,27 @@ class Ports:
 def reference_to(scope: str, name: str) -> str:
     """Return an Azure ML reference: scope and name in double braces after a dollar sign."""
     return f"${'{' * 2}{scope}.{name}{'}' * 2}"
+
+
+def refuse_illegal_port(what: str, port: str) -> None:
+    """Refuse the name of an input or output that Azure ML does not accept.
+
+    Raises
+    ------
+    OperationError
+        If it has other characters than Latin letters, digits and underscores, or a digit first.
+    """
+    if not _LEGAL.fullmatch(port):
+        raise OperationError(
+            f"{what} would be the input or output {port} of a step. Azure ML allows Latin letters, "
+            "digits and underscores, and no digit first: rename it."
+        )
+
+
+def file_in_folder(entry: Mapping[str, Any]) -> str:
+    """Return the file of a catalog entry in a folder; empty if the entry is the folder itself."""
+    path = str(place_of(entry))
+    return "" if _is_folder(entry, path) else _file_name(path)
 
 
 def _refuse_unsafe(name: str, *paths: str) -> None:

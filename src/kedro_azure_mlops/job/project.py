@@ -39,6 +39,7 @@ class Project:
     config: AzureML
     mlops: Mlops | None = None
     configuration: str = "conf"
+    source: str = "src"
 
     @property
     def experiment(self) -> str:
@@ -113,6 +114,7 @@ def read_project(
             config=config,
             mlops=mlops,
             configuration=configuration,
+            source=str(Path(metadata.source_dir).relative_to(root.resolve())),
         )
 
 

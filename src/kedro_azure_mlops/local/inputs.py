@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
+from kedro_azure_mlops.azure.workspace import without_secrets
 from kedro_azure_mlops.errors import OperationError
 from kedro_azure_mlops.hooks.binding import port_of
 from kedro_azure_mlops.local.job_file import Data, FromJob, FromStep, Job, Step, Value
@@ -113,8 +114,8 @@ class Inputs:
     def _file(self, name: str, path: str, folder: Path) -> Path:
         if _ADDRESS.match(path):
             raise OperationError(
-                f"The input {name} is {path}, which cannot be read on this machine: use a local "
-                f"copy with --input {name}=PATH"
+                f"The input {name} is {without_secrets(path)}, which cannot be read on this "
+                f"machine: use a local copy with --input {name}=PATH"
             )
         resolved = (folder / path).resolve()
         if not resolved.exists():

@@ -20,6 +20,7 @@ from kedro_azure_mlops.errors import OperationError
 _REFERENCE = re.compile(r"\$\{\{\s*([\w.-]+)\s*\}\}")
 # The quoted parts of a command, each with both of its quotes.
 _QUOTED = re.compile(r"\\.|'[^']*'|\"(?:\\.|[^\"\\])*\"", re.DOTALL)
+_CHANGE_FOLDER = re.compile(r"^\s*cd\s+(?:'[^']*'|\"[^\"]*\"|\\.|[^\s'\"\\&])+\s*&&\s*")
 # In a Spark job: variables of its driver, and cluster sizes, which do not apply to this machine.
 _DRIVER_VARIABLE = "spark.yarn.appMasterEnv."
 _SIZES = re.compile(r"spark\.((driver|executor)\.(cores|memory)|executor\.instances)")
@@ -277,7 +278,7 @@ def _command(merged: Mapping[str, Any], where: str) -> str:
             "here."
         )
     # Drop the `cd` to the project's folder in the image: the command runs in this project.
-    return command if merged.get("code") else re.sub(r"^\s*cd\s+\S+\s*&&\s*", "", command)
+    return command if merged.get("code") else _CHANGE_FOLDER.sub("", command)
 
 
 def _variables(merged: Mapping[str, Any], where: str) -> Iterator[tuple[str, Any]]:

@@ -73,7 +73,7 @@ class Report:
             for line in _tail(log):
                 self.say(f"{step} ! {line}")
             self.say(f"{step}: its full log is in {shown(log)}")
-            self.say(f"{step}: to repeat only this step, type: {self._command} --step {step}")
+            self.say(f"{step}: to repeat only this step, run: {self._command} --step {step}")
 
     def ended(self, verdict: Verdict, seconds: float) -> None:
         """Report the outcome of the job and the paths of its outputs."""

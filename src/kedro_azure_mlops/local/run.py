@@ -84,7 +84,7 @@ def run_local(
     if job:
         from kedro_azure_mlops.azure.cloud_job import repetition_of
 
-        repeated = repetition_of(env, job, step, root, say)
+        repeated = repetition_of(env, job, step, root, say, inputs or {})
         return run(
             repeated.file,
             repeated.work,

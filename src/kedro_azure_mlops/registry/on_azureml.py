@@ -51,7 +51,7 @@ class AzureRegistry(Registry):
         return f"the registry {self._shared}" if self._shared else workspace_name
 
     def versions(self) -> list[Version]:
-        """List all versions, the newest first."""
+        """List all versions that are not archived, the newest first."""
         from azure.core.exceptions import ResourceNotFoundError
 
         with azure_errors(f"listing the versions of {self.name}"):
@@ -72,16 +72,28 @@ class AzureRegistry(Registry):
 
         refuse_incomplete_upload(folder, "uri_folder")
         # Numbered here, so that the service refuses the second of two concurrent registrations.
-        numbers = [_as_number(one.number) for one in self.versions()]
         model = Model(
             name=self.name,
-            version=str(max(numbers, default=0) + 1),
+            version=self._free_number(),
             path=str(folder),
             type="mlflow_model",
             tags=dict(tags),
         )
         with azure_errors(f"registering {self.name}:{model.version} in {self.place}"):
             return _version(self._client.models.create_or_update(model))
+
+    def _free_number(self) -> str:
+        """Return the next number that no version has, not even an archived one."""
+        from azure.core.exceptions import ResourceNotFoundError
+
+        number = max((_as_number(one.number) for one in self.versions()), default=0) + 1
+        with azure_errors(f"numbering a version of {self.name}"):
+            try:
+                while True:  # azure-ai-ml cannot list archived models of a shared registry
+                    self._client.models.get(self.name, version=str(number))
+                    number += 1
+            except ResourceNotFoundError:
+                return str(number)
 
     def tag(self, version: Version, tags: Mapping[str, str]) -> None:
         """Set tags of a version, replacing those of the same name."""
@@ -206,11 +218,13 @@ class AzureLock(Lock):
         return Holder.read(tags) if tags.get(_STATE) == _HELD else None
 
     def _latest(self) -> "Data | None":
+        from azure.ai.ml.constants import ListViewType
         from azure.core.exceptions import ResourceNotFoundError
 
         with azure_errors(f"looking for the lock of {self._model}"):
             try:
-                versions = list(self._client.data.list(name=self._name))
+                found = self._client.data.list(name=self._name, list_view_type=ListViewType.ALL)
+                versions = list(found)
             except ResourceNotFoundError:
                 return None
         return max(versions, key=lambda one: int(one.version), default=None)

@@ -3,10 +3,13 @@
 A tag name may not contain ``. , - = / :``; its value has at most 1,000 characters, and an object
 at most 50 tags. So tags such as ``metrics.r2`` are grouped by the part before the dot: the tag
 ``metrics_json`` holds ``{"metrics.r2": "0.7"}``, and a text that is too long continues in
-``metrics_json_2``. Versions are listed without their tags, which are fetched one by one.
+``metrics_json_<checksum>_2``. Such tags are written before ``metrics_json``, which names the
+checksum: until then the old text is complete. Versions are listed without their tags, which are
+fetched one by one.
 """
 
 import json
+import logging
 import re
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -16,9 +19,13 @@ from kedro_azure_mlops.hooks.databricks import is_missing_model
 
 _LONGEST = 1000
 _PLAIN = re.compile(r"\w+")
-_STORED = re.compile(r"(\w+?_json)(?:_(\d+))?")
-_PIECE = re.compile(r"(\d+)/(\d+) ([0-9a-f]{8}) (.*)", re.DOTALL)
-_HEAD = 24  # most characters of the header that numbers a piece
+_STORED = re.compile(r"(\w+?_json)(?:_[0-9a-f]{8}_\d+)?")
+_FIRST = re.compile(r"(\d+) ([0-9a-f]{8}) (.*)", re.DOTALL)
+_EARLIER_NAME = re.compile(r"(\w+?_json)(?:_(\d+))?")
+_EARLIER_PIECE = re.compile(r"(\d+)/(\d+) ([0-9a-f]{8}) (.*)", re.DOTALL)
+_HEAD = 24  # most characters of the header of a first piece: their number and a checksum
+
+logger = logging.getLogger(__name__)
 
 
 def pack_tags(tags: Mapping[str, str]) -> dict[str, str]:
@@ -32,55 +39,61 @@ def pack_tags(tags: Mapping[str, str]) -> dict[str, str]:
             group = re.sub(r"\W", "_", name.split(".")[0])
             groups.setdefault(f"{group}_json", {})[name] = text
     for group, members in groups.items():
-        text = json.dumps(members, sort_keys=True, ensure_ascii=False)
-        packed |= {f"{group}_{n}" if n > 1 else group: one for n, one in _pieces(text)}
+        packed |= _pieces(group, json.dumps(members, sort_keys=True, ensure_ascii=False))
     return packed
 
 
 def unpack_tags(stored: Mapping[str, str]) -> dict[str, str]:
     """Return the packed tags by their original names, and tags set by others unchanged.
 
-    Raises
-    ------
-    MlflowException
-        If a text of several pieces is incomplete: a process ended while writing them.
+    A text without all of its pieces is left out.
     """
+    stored = dict(_renamed(name, text) for name, text in stored.items())
     tags = {name: text for name, text in stored.items() if not _STORED.fullmatch(name)}
-    for group in {match[1] for name in stored if (match := _STORED.fullmatch(name))}:
-        names = [name for name in stored if name == group or _is_piece(name, group)]
-        found = _members(group, {name: stored[name] for name in names})
-        tags |= {name: stored[name] for name in names} if found is None else found
+    groups = {match[1] for name in stored if (match := _STORED.fullmatch(name))}
+    for group in groups & stored.keys():  # others have no first piece yet
+        text = _joined(group, stored)
+        if text is None:
+            logger.warning("The tag %s is incomplete, so what it holds is not known.", group)
+        else:
+            members = _members(text)
+            tags |= {group: text} if members is None else members
     return tags
 
 
-def _is_piece(name: str, group: str) -> bool:
-    match = _STORED.fullmatch(name)
-    return match is not None and match[1] == group
-
-
-def _pieces(text: str) -> list[tuple[int, str]]:
+def _pieces(group: str, text: str) -> dict[str, str]:
+    """Return the tags for a text, the first piece last: the others do not count without it."""
     if len(text) <= _LONGEST:
-        return [(1, text)]
+        return {group: text}
     size, check = _LONGEST - _HEAD, f"{crc32(text.encode()):08x}"
-    parts = [text[start : start + size] for start in range(0, len(text), size)]
-    return [(n, f"{n}/{len(parts)} {check} {part}") for n, part in enumerate(parts, 1)]
+    first, *others = (text[start : start + size] for start in range(0, len(text), size))
+    named = {f"{group}_{check}_{n}": piece for n, piece in enumerate(others, 2)}
+    return named | {group: f"{len(named) + 1} {check} {first}"}
 
 
-def _members(group: str, stored: Mapping[str, str]) -> dict[str, str] | None:
-    """Return the tags of a group; None if the tag was set by something else."""
-    first = _PIECE.fullmatch(stored.get(group, ""))
-    text = stored.get(group, "")
-    if first:
-        names = [group, *(f"{group}_{n}" for n in range(2, int(first[2]) + 1))]
-        parts = [_PIECE.fullmatch(stored.get(name, "")) for name in names]
-        text = "".join(part[4] for part in parts if part)
-        if f"{crc32(text.encode()):08x}" != first[3]:
-            from mlflow import MlflowException
+def _renamed(name: str, text: str) -> tuple[str, str]:
+    """Return a piece ``metrics_json_2: 2/3 <checksum> ...`` of earlier versions as one of now."""
+    named, piece = _EARLIER_NAME.fullmatch(name), _EARLIER_PIECE.fullmatch(text)
+    if not (named and piece) or piece[1] != (named[2] or "1"):
+        return name, text
+    number, count, check, rest = piece.groups()
+    if number == "1":
+        return name, f"{count} {check} {rest}"
+    return f"{named[1]}_{check}_{number}", rest
 
-            raise MlflowException(
-                f"The tag {group} is incomplete: its pieces belong to different texts. Register "
-                "the model again."
-            )
+
+def _joined(group: str, stored: Mapping[str, str]) -> str | None:
+    """Return the text of a group; None if a piece is missing or was changed."""
+    first = _FIRST.fullmatch(stored[group])
+    if first is None:
+        return stored[group]
+    names = (f"{group}_{first[2]}_{n}" for n in range(2, int(first[1]) + 1))
+    text = "".join([first[3], *(stored.get(name, "") for name in names)])
+    return text if f"{crc32(text.encode()):08x}" == first[2] else None
+
+
+def _members(text: str) -> dict[str, str] | None:
+    """Return the tags in the text of a group; None if the tag was set by something else."""
     try:
         found = json.loads(text)
     except ValueError:

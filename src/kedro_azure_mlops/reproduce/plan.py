@@ -25,6 +25,7 @@ from kedro_azure_mlops.hooks.server import (
     server_of,
     shown_address,
 )
+from kedro_azure_mlops.job.ports import file_in_folder
 from kedro_azure_mlops.reproduce.recorded import (
     RecordedData,
     RecordedRun,
@@ -145,7 +146,8 @@ def plan_reproduction(
         If there is no such run or job, or its code or data is not available.
     """
     root = root or Path.cwd()
-    config, catalog = read_mlops(root, env), _catalog_paths(root, env)
+    config, entries = read_mlops(root, env), _catalog_entries(root, env)
+    catalog = {port: str(place_of(entry)) for port, entry in entries.items()}
     scores = config.tracking.scores
     if scores is None or port_of(scores) not in catalog:
         raise OperationError(
@@ -158,8 +160,14 @@ def plan_reproduction(
     found = find_data(recorded.data, data, catalog, root)
     tree = f"{FOLDER}/{recorded.id}"
     project = (PurePosixPath(tree) / _git(root, "rev-parse", "--show-prefix").strip()).as_posix()
-    paths, data_commands = _data_commands(recorded.data, found, recorded.env, f"{tree}.data", root)
-    made = root / f"{tree}.data" / "made" / PurePosixPath(catalog[port_of(scores)]).name
+    files = {
+        item.port: file_in_folder(entries[item.port])
+        for item in recorded.data
+        if item.is_folder and item.port in entries
+    }
+    folder = f"{tree}.data"
+    paths, data_commands = _data_commands(recorded, found, files, folder, root)
+    made = root / folder / "made" / PurePosixPath(catalog[port_of(scores)]).name
     commands = [
         *_checkout(root, tree, str(recorded.commit)),
         *_parameters(root, recorded, project, server),
@@ -197,16 +205,15 @@ def _recorded(root: Path, env: str, config: Mlops, run: str | None, job: str | N
     return find_run(mlflow.MlflowClient(), str(run))
 
 
-def _catalog_paths(root: Path, env: str) -> dict[str, str]:
-    """Return the path of each port in the catalog of an environment."""
+def _catalog_entries(root: Path, env: str) -> dict[str, Mapping[str, Any]]:
+    """Return the catalog entries of an environment that have a path, by port."""
     from kedro.framework.session import KedroSession
 
     bootstrap(root)
     session: Any = KedroSession.create(project_path=root, env=env)
     with session:
         catalog = session.load_context().config_loader["catalog"]
-    paths = {port_of(name): place_of(entry) for name, entry in catalog.items()}
-    return {port: path for port, path in paths.items() if path}
+    return {port_of(name): entry for name, entry in catalog.items() if place_of(entry)}
 
 
 def _refuse_unknown_code(run: RecordedRun, root: Path, anyway: bool) -> None:
@@ -242,23 +249,33 @@ def _checkout(root: Path, tree: str, commit: str) -> list[Command]:
 
 
 def _data_commands(
-    data: Sequence[RecordedData], found: Mapping[str, Path], env: str, folder: str, root: Path
+    run: RecordedRun,
+    found: Mapping[str, Path],
+    files: Mapping[str, str],
+    folder: str,
+    root: Path,
 ) -> tuple[dict[str, str], list[Command]]:
     """Return the path that each port is read from, and the commands that copy its data there.
 
-    A file keeps its name, because code may depend on it.
+    A file keeps its name, because code may depend on it. ``files`` are the files to read in inputs
+    that are folders.
     """
     paths, commands = {}, []
-    for item in data:
-        name = PurePosixPath(item.path or item.port).name
+    for item in run.data:
+        file = files.get(item.port, "")
+        name = file or item.name
         target = f"{folder}/{item.port}/{name}"
         path = found.get(item.port)
-        if path is None and is_address(item) and not item.asset:
-            continue  # read from the address in the catalog of that commit
+        if path and file:
+            path = path / file
+        if path is None and is_address(item) and not item.source:
+            if item.address:  # otherwise it is in the catalog of that commit
+                paths[item.port] = f"{item.address}/{file}" if file else item.address
+            continue
         if path and (path.name == name or not item.path):
             paths[item.port] = str(path)
             continue
-        command = ("cp", "-r", str(path), target) if path else _fetch(item, env, target)
+        command = ("cp", "-r", str(path), target) if path else _fetch(item, run.env, target)
         commands += [Command(("mkdir", "-p", f"{folder}/{item.port}")), Command(command)]
         paths[item.port] = str(root / target)
     clean = [Command(("rm", "-rf", folder))] if (root / folder).exists() else []
@@ -357,7 +374,7 @@ def _git(root: Path, *arguments: str) -> str:
 
 
 def _fetch(item: RecordedData, env: str, target: str) -> tuple[str, ...]:
-    return ("python", "-m", "kedro_azure_mlops.azure.fetch", "--env", env, str(item.asset), target)
+    return ("python", "-m", "kedro_azure_mlops.azure.fetch", "--env", env, str(item.source), target)
 
 
 def _environment() -> dict[str, str]:

@@ -5,11 +5,12 @@ Runs and local jobs are recorded on the tracking server, jobs on Azure ML in the
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
+from kedro_azure_mlops.azure.downloads import DATASTORE
 from kedro_azure_mlops.azure.snapshot import content_digest
 from kedro_azure_mlops.errors import OperationError, first_line
 from kedro_azure_mlops.hooks.binding import port_of
@@ -24,17 +25,35 @@ SCORES = "scores.digest"
 _PARENT = "mlflow.parentRunId"
 _ASSET = re.compile(r"[\w.-]+:[\w.-]+")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+_SHORT_DATASTORE = DATASTORE.removeprefix("azureml:")  # in tags of jobs of earlier versions
 _NOT_DATA = ("fingerprint", "from_earlier_runs")
 
 
 @dataclass(frozen=True)
 class RecordedData:
-    """A raw input of a run: the digest of its bytes, its path at that time and its data asset."""
+    """A raw input of a run: the digest of its bytes, its path at that time and its data asset.
+
+    ``address`` is what the input of a job was read from, if that was no data asset;
+    ``is_folder`` is true if that input was a folder.
+    """
 
     port: str
     digest: str | None = None
     path: str | None = None
     asset: str | None = None
+    address: str | None = None
+    is_folder: bool = False
+
+    @property
+    def name(self) -> str:
+        """The name of its file or folder."""
+        return PurePosixPath(self.path or self.address or self.port).name
+
+    @property
+    def source(self) -> str | None:
+        """The data asset or datastore path that can be downloaded; None if there is none."""
+        in_datastore = self.address and self.address.startswith(DATASTORE)
+        return self.asset or (self.address if in_datastore else None)
 
 
 @dataclass(frozen=True)
@@ -112,7 +131,7 @@ def find_job(client: "MLClient", name: str, env: str, scores: str) -> RecordedRu
         filters="",
         parameters=_job_parameters(job.tags, job.parameters),
         parameters_file=None,
-        data=_parse_data(job.tags),
+        data=tuple(_completed(client, item, job) for item in _parse_data(job.tags)),
         in_steps=True,
     )
 
@@ -128,49 +147,60 @@ def find_data(
     Parameters
     ----------
     given
-        Files to try first; each must be one that the run read.
+        Files to try first; each must be one that the run read. If the run recorded no digest,
+        the name decides.
     catalog
         The path of each port in the catalog of this checkout.
 
     Raises
     ------
     OperationError
-        If a file is missing or has other content, and no data asset is known.
+        If a file is missing or has different content, and no data asset is known.
     """
     offered = {content_digest(path): path.resolve() for path in given if _must_exist(path)}
     recorded = {item.digest for item in data}
+    by_name = {item.name for item in data if not item.digest}
     for digest, path in offered.items():
-        if digest not in recorded:
+        if digest not in recorded and path.name not in by_name:
             raise OperationError(
                 f"{path} (SHA-256 {digest}) is not among the data of the run:\n{_format_data(data)}"
             )
     found: dict[str, Path] = {}
     for item in data:
         paths = [root / path for path in (item.path, catalog.get(item.port)) if path]
-        match = offered.get(item.digest or "") or _find_content(item, paths)
+        if item.digest:
+            match = offered.get(item.digest) or _find_content(item, paths)
+        else:
+            match = next((path for path in offered.values() if path.name == item.name), None)
         if match:
             found[item.port] = match
-        elif not item.asset and not is_address(item):
+        elif not item.source and not is_address(item):
             raise OperationError(_format_missing(item, paths))
     return found
 
 
 def unchecked(data: Sequence[RecordedData], found: Mapping[str, Path]) -> list[str]:
-    """Return warnings about data that is read again from a remote address and may have changed."""
+    """Return warnings about data that may have changed and has no recorded digest to check."""
     if not data:
         return [
             "the run did not record its data: it is read from the paths in the commit's catalog."
         ]
+    again = [item for item in data if item.port not in found and is_address(item)]
     return [
-        f"{item.port} is read again from {item.path}, without checking that it is unchanged."
+        f"{item.port} is read again from {item.address or item.path}, without checking that it is "
+        f"unchanged. To use a copy: --data PATH, whose name is {item.name}."
+        for item in again
+        if not item.asset
+    ] + [
+        f"{item.port} is {found[item.port]}, without checking it: the run recorded no SHA-256."
         for item in data
-        if item.port not in found and is_address(item) and not item.asset
+        if item.port in found and not item.digest
     ]
 
 
 def is_address(item: RecordedData) -> bool:
     """Return whether data was read from a remote address and not from a file."""
-    return "://" in (item.path or "")
+    return "://" in (item.address or item.path or "")
 
 
 def _scoring(client: Any, run: Any) -> Any:
@@ -237,7 +267,7 @@ def _parse_parameters(pairs: Iterable[tuple[str, str]], known: Iterable[str]) ->
 
 def _parse_data(known: Mapping[str, str]) -> tuple[RecordedData, ...]:
     """Parse the raw data described by tags."""
-    found: dict[str, dict[str, str]] = {}
+    found: dict[str, dict[str, Any]] = {}
     for tag, text in known.items():
         kind, _, name = tag.removeprefix("data.").partition(".")
         if not tag.startswith("data.") or kind in _NOT_DATA:
@@ -249,9 +279,24 @@ def _parse_data(known: Mapping[str, str]) -> tuple[RecordedData, ...]:
             facts.setdefault("digest", text)
         elif _ASSET.fullmatch(text):
             facts["asset"] = text
-        else:
+        elif name:  # data.path.NAME
             facts.setdefault("path", text)
+        else:  # the address of a job's input
+            scheme = "azureml:" if text.startswith(_SHORT_DATASTORE) else ""
+            facts.setdefault("address", scheme + text)
     return tuple(RecordedData(port, **facts) for port, facts in sorted(found.items()))
+
+
+def _completed(client: "MLClient", item: RecordedData, job: "CloudJob") -> RecordedData:
+    """Add what a job knows about an input: its type, and the file name of its data asset."""
+    from kedro_azure_mlops.azure.assets import find_data, split_reference
+
+    is_folder = job.data.get(item.port, {}).get("type") == "uri_folder"
+    path = item.path
+    if item.asset and not path:
+        asset = find_data(client, *split_reference(item.asset))
+        path = PurePosixPath(str(asset.path)).name if asset else None
+    return replace(item, is_folder=is_folder, path=path)
 
 
 def _job_parameters(tags: Mapping[str, str], inputs: Mapping[str, str]) -> dict[str, str]:
@@ -290,7 +335,8 @@ def _format_missing(item: RecordedData, paths: Sequence[Path]) -> str:
 
 def _format_data(data: Sequence[RecordedData]) -> str:
     return "\n".join(
-        f"{item.port} was {item.path or 'a file'} with SHA-256 {item.digest or 'not recorded'}"
+        f"{item.port} was {item.path or item.address or 'a file'} with SHA-256 "
+        + (item.digest or "not recorded")
         + (f", data asset {item.asset}" if item.asset else "")
         for item in data
     )

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
+from kedro_azure_mlops.config import SERVERLESS
 from kedro_azure_mlops.testing.messages import Answer, NotKnownError, Request, ServiceError
 from kedro_azure_mlops.testing.resources import Body, Resources
 from kedro_azure_mlops.testing.runs import TERMINAL, Run, Runs
@@ -32,7 +33,7 @@ class Target:
     type: str
     uri: str | None
     parent: str | None
-    asset: tuple[str, str] | None
+    asset: tuple[str, str | None] | None  # its name, and its version if the job sets one
 
 
 class Graph:
@@ -86,9 +87,8 @@ class Graph:
         if match:
             binding = (self._properties.get("outputs") or {})[match[2]]
         named = binding.get("assetName") or binding.get("name")
-        asset = (
-            (named, binding.get("assetVersion") or binding.get("version") or "1") if named else None
-        )
+        version = binding.get("assetVersion") or binding.get("version")
+        asset = (named, version) if named else None
         type = component["outputs"][name]["type"]
         return Target(type, binding.get("uri"), match[2] if match else None, asset)
 
@@ -96,10 +96,13 @@ class Graph:
         component = self._existing(node["componentId"])["properties"]["componentSpec"]
         if component["type"] not in {"command", "spark"}:
             raise NotKnownError(f"steps of type {component['type']}")
-        if component.get("environment"):
-            self._existing(component["environment"].removeprefix("azureml:"))
-        if component["type"] == "command":  # Spark needs no cluster
-            self._existing(node.get("computeId") or self._default_compute)
+        environment = component.get("environment")
+        if environment and "//registries/" not in environment:  # every name is a valid registry
+            self._existing(environment.removeprefix("azureml:"))
+        compute = node.get("computeId") or self._default_compute
+        is_serverless = str(compute).rsplit("/", 1)[-1] == SERVERLESS
+        if component["type"] == "command" and not is_serverless:  # Spark needs no cluster either
+            self._existing(compute)
         return node, component
 
     def _existing(self, id: str | None) -> Body:

@@ -8,7 +8,7 @@ import uuid
 
 from kedro_azure_mlops.testing import login
 from kedro_azure_mlops.testing.messages import Answer, NotKnownError, Request, ServiceError
-from kedro_azure_mlops.testing.resources import ML, Body, Resources, place
+from kedro_azure_mlops.testing.resources import ML, Body, Resources, listed, place
 
 _DISCOVERY = re.compile(r"^/registrymanagement/v1.0/registries/([^/]+)/discovery$")
 _INSIDE = re.compile(rf"^/mferp/managementfrontend(/.*{ML}/registries/[^/]+)/(.*)$")
@@ -60,7 +60,8 @@ class Registries:
 
     def _model(self, request: Request, id: str) -> Answer:
         if request.method == "GET" and id.endswith("/versions"):
-            return Answer(body={"value": [_shown(one) for one in self._resources.below(id)]})
+            found = listed(self._resources.below(id), request.query)
+            return Answer(body={"value": [_shown(one) for one in found]})
         if request.method == "GET" and "/versions/" not in id:
             return Answer(body=self._container(id))
         if request.method == "GET":

@@ -42,6 +42,13 @@ def kind_of(id: str) -> str:
     return parts[-4] if parts[-2] == "versions" else parts[-2]
 
 
+def listed(versions: list[Body], query: dict[str, str]) -> list[Body]:
+    """Return the versions that a request lists: archived ones only if it asks for them."""
+    view = query.get("listViewType", "ActiveOnly")
+    archived = {"ActiveOnly": (False,), "ArchivedOnly": (True,), "All": (False, True)}[view]
+    return [body for body in versions if bool(body["properties"].get("isArchived")) in archived]
+
+
 def content_hash(body: Body) -> str | None:
     """Return the hash of the files of a code asset; None for other assets."""
     inner = body["properties"].get("properties") if body["type"] == "codes" else None
@@ -130,6 +137,11 @@ class Resources:
         """List the direct children of an id, oldest first."""
         return [body for key, body in list(self.all.items()) if key.rsplit("/", 1)[0] == id]
 
+    def next_version(self, id: str) -> str:
+        """Return the number of the next version of an asset."""
+        names = [body["name"] for body in self.below(f"{id}/versions")]
+        return str(max((int(name) for name in names if name.isdigit()), default=0) + 1)
+
     def _resource(self, request: Request) -> Answer:
         handlers: dict[str, Handler] = {
             "GET": self._get,
@@ -177,7 +189,7 @@ class Resources:
     def _versions(self, id: str, query: dict[str, str]) -> list[Body]:
         if "hash" in query:  # code: search all names in the workspace
             return [body for body in list(self.all.values()) if content_hash(body) == query["hash"]]
-        versions = self.below(id)
+        versions = listed(self.below(id), query)
         if "desc" in query.get("$orderBy", ""):
             versions.reverse()
         return versions[: int(query.get("$top", len(versions)))]
@@ -189,10 +201,9 @@ class Resources:
 
     def _container(self, id: str) -> Body:
         versions = self.below(f"{id}/versions")
-        numbers = [int(body["name"]) for body in versions if body["name"].isdigit()]
         properties = {
             "latestVersion": versions[-1]["name"],
-            "nextVersion": str(max(numbers, default=0) + 1),
+            "nextVersion": self.next_version(id),
             "dataType": versions[-1]["properties"].get("dataType"),
         }
         name = id.rsplit("/", 1)[1]

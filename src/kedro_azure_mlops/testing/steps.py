@@ -294,13 +294,14 @@ class Wiring:
         except FileNotFoundError as error:
             raise StepError(f"ScriptExecution.StreamAccess.NotFound: {error}") from error
 
-    def _register(self, asset: tuple[str, str], output: Output) -> None:
+    def _register(self, asset: tuple[str, str | None], output: Output) -> None:
         is_model = output.type.endswith("_model")
         kind, collection = ("model", "models") if is_model else ("data", "data")
         properties: Body = {f"{kind}Type": output.type, f"{kind}Uri": output.uri}
         properties |= {"jobName": self._run.id, "tags": {}, "properties": {}}
-        id = f"{self._workspace}/{collection}/{asset[0]}/versions/{asset[1]}"
-        self._resources.put(id, {"properties": properties})
+        id = f"{self._workspace}/{collection}/{asset[0]}"
+        version = asset[1] or self._resources.next_version(id)
+        self._resources.put(f"{id}/versions/{version}", {"properties": properties})
 
     def _variables(self, step: Step) -> dict[str, str]:
         _, _, subscription, _, group, *_, workspace = self._workspace.split("/")

@@ -72,7 +72,7 @@ def test_a_wrong_secret_becomes_one_block(
 
 
 @pytest.mark.parametrize("status", [429, 500, 503, None])
-def test_passing_faults_are_retried(
+def test_transient_errors_are_retried(
     cloud_project: Project, azure: StandIn, mlops: Command, status: int | None
 ):
     for method, pattern in (("GET", "/workspaces/"), ("PUT", "/computes/")):

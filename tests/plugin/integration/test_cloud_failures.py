@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 
 from kedro_azure_mlops.azure.cloud_job import repetition_of
+from kedro_azure_mlops.errors import OperationError
+from kedro_azure_mlops.local.run import run_local
 from kedro_azure_mlops.testing.stand_in import without_pauses
 from tests.plugin.sender import Sender, sender_in
 
@@ -86,7 +88,7 @@ def test_a_lasting_fault_is_reported_and_leaves_no_job(
         ("PUT", JOB, 429),
     ],
 )
-def test_a_passing_fault_goes_unnoticed(
+def test_a_transient_error_goes_unnoticed(
     cloud: Sender, method: str, pattern: str, status: int | None
 ) -> None:
     if status:
@@ -131,7 +133,8 @@ def test_following_ends_when_azure_refuses_and_the_job_keeps_running(cloud: Send
 def test_an_unknown_job_is_reported(cloud: Sender) -> None:
     status, _, err = cloud.mlops(*SUBMIT, "--job", "gone")
     assert status == 2
-    assert "gone" in err
+    assert "looking for the job gone: There is no job gone in the workspace" in err
+    assert "keeps running" not in err
     status, _, err = cloud.mlops("local", "--env", "dev", "--job", "gone")
     assert status == 2
     assert "looking for the job gone" in err
@@ -173,6 +176,24 @@ def test_a_step_that_succeeded_can_be_repeated_too(failed: Sender) -> None:
     assert list(fetched.glob("raw_hours/*/hours.csv"))
     assert failed.mlops(*repeat, "--step", "none")[0] == 2
     assert failed.mlops("local", "--env", "stage", "--job", failed.job())[0] == 2
+
+
+def test_an_input_that_cannot_be_downloaded_is_replaced_by_a_local_copy(
+    failed: Sender, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    repeat = ("local", "--env", "dev", "--job", failed.job(), "--step", "prepare")
+    (copy,) = failed.project.path.glob("build/cloud/*/job-inputs/raw_hours/*/hours.csv")
+    raw = failed.resources("jobs")[failed.job()]["inputs"]["raw_hours"]
+    monkeypatch.setitem(raw, "uri", "https://cold.blob.core.windows.net/c/hours.csv?sig=abc")
+    status, _, err = failed.mlops(*repeat)
+    assert status == 2
+    assert "is https://cold.blob.core.windows.net/c/hours.csv, which is not in a datastore" in err
+    assert "use a local copy with --input raw_hours=PATH" in err
+    with pytest.raises(OperationError) as refusal:
+        run_local("dev", job=failed.job(), step="prepare", root=failed.project.path)
+    assert "abc" not in str(refusal.value)
+    status, _, err = failed.mlops(*repeat, "--input", f"raw_hours={copy}")
+    assert status == 0, err
 
 
 def test_local_code_that_differs_from_the_jobs_is_reported(failed: Sender) -> None:

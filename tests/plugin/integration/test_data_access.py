@@ -104,7 +104,7 @@ def test_a_version_with_other_content_is_refused(client: "MLClient") -> None:
     version = assets.version_of(content_digest(Path("a.csv")))
     other = Data(name="hours", version=version, type="uri_file", path="a.csv")
     client.data.create_or_update(other)
-    with pytest.raises(OperationError, match="was created from other content"):
+    with pytest.raises(OperationError, match="was created from different content"):
         assets.register_data(client, "hours", Path("a.csv"), "uri_file")
     registered = assets.register_data(client, "others", Path("a.csv"), "uri_file")
     assert registered.reference == f"azureml:others:{version}"

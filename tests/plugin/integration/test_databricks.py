@@ -431,6 +431,36 @@ def test_long_and_many_tags_are_stored_within_the_limits_of_unity_catalog(
         )
 
 
+def test_a_change_of_tags_that_was_killed_can_be_repeated(
+    project: Project, workspace: Databricks, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use(project, CATALOG, "killed", "dev")
+    before = {"gate.reasons": "a" * 3_000, "metrics.r2": "0.7"}
+    version = store_of(project, tmp_path / "work").register("dev", **before)
+    registry = open_registry("dev", project.path)
+    set_tag = mlflow.MlflowClient.set_model_version_tag
+    written: list[str] = []
+
+    def killed(client: Any, name: str, version: str, key: str, value: str) -> None:
+        if written:
+            raise KeyboardInterrupt
+        written.append(key)
+        set_tag(client, name, version, key, value)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(mlflow.MlflowClient, "set_model_version_tag", killed)
+        with pytest.raises(KeyboardInterrupt):
+            registry.tag(version, {"gate.reasons": "b" * 3_000})
+    (listed,) = registry.versions()
+    assert {name: listed.tags[name] for name in before} == before
+    registry.tag(version, {"gate.reasons": "b" * 3_000})
+    (listed,) = registry.versions()
+    assert listed.tags["gate.reasons"] == "b" * 3_000
+    stored = workspace.unity_catalog.models[version.name]["versions"]["1"]["tags"]
+    registry.tag(version, {"gate.reasons": "short"})
+    assert not [name for name in stored if name.startswith("gate_json_")], "no piece is left"
+
+
 def test_all_pages_are_read_and_versions_without_files_are_left_out(
     project: Project, workspace: Databricks, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -48,7 +48,28 @@ def test_a_cron_schedule_is_stored_with_the_compiled_job(
     assert job["inputs"]["model__arguments__alpha"]["value"] == "2.5"
     (data,) = [id for id in azure.resources if "/data/raw_hours/versions/" in id]
     assert job["inputs"]["raw_hours"]["uri"].endswith(data)
-    assert "every job reads" in result.out
+    asset = data.partition("/data/")[2].replace("/versions/", ":")
+    assert f"every job reads the same version (raw_hours: {asset})" in result.out
+
+
+def test_each_input_that_is_fixed_to_a_version_is_named(light: Project, mlops: Command) -> None:
+    from azure.ai.ml.entities import Data
+
+    from kedro_azure_mlops.azure.workspace import workspace
+
+    file = light.path / "data/raw/hours.csv"
+    hours = Data(name="hours", version="1", path=str(file), type="uri_file")
+    workspace("dev").data.create_or_update(hours)
+    configure(light, "inputs: {raw_hours: {path: 'azureml:hours@latest'}}\n")
+    result = mlops(*CRON)
+    assert result.status == 0, result.err
+    assert "every job reads the same version (raw_hours: hours:1)" in result.out
+    address = "azureml://datastores/workspaceblobstore/paths/hours.csv"
+    text = (light.path / "conf/dev/azureml.yml").read_text(encoding="utf-8")
+    light.configure("dev", "azureml.yml", text.replace("azureml:hours@latest", address))
+    result = mlops(*CRON)
+    assert result.status == 0, result.err
+    assert "every job reads" not in result.out
 
 
 def test_the_monitor_is_scheduled_as_a_separate_job(ready: Project, azure: StandIn, mlops: Command):

@@ -166,7 +166,7 @@ def test_without_a_token_of_the_ci_system_the_sign_in_fails(
     assert assertions_sent(azure) == proofs(azure) == []
 
 
-def test_passing_faults_of_github_are_retried(
+def test_transient_errors_of_github_are_retried(
     cloud_project: Project, azure: StandIn, tokens: TokenServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("urllib3.util.retry.time.sleep", lambda _: None)

@@ -70,7 +70,9 @@ def test_a_reference_is_split_into_asset_and_version(text: str, parts: tuple[str
     assert split_reference(text) == parts
 
 
-@pytest.mark.parametrize("text", ["hours", "a@newest", "azureml://datastores/x", "a:b:c", ""])
+@pytest.mark.parametrize(
+    "text", ["hours", "azureml:hours", "a@newest", "azureml://datastores/x", "a:b:c", ""]
+)
 def test_malformed_references_are_rejected(text: str) -> None:
     with pytest.raises(OperationError, match="write NAME:VERSION of a data asset, or NAME@latest"):
         split_reference(text)

@@ -1,7 +1,9 @@
 """A pure function compiles the pipeline to a job and rejects a job that would fail in the cloud."""
 
+import sys
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -223,6 +225,11 @@ def test_the_docker_flow_uploads_no_code() -> None:
     assert component["command"].startswith("cd /app && env BIND__raw=")
 
 
+def test_a_folder_with_a_space_is_quoted_in_the_command() -> None:
+    docker = {"code": None, "image": "acr.example/x:1", "working_directory": "/my app"}
+    assert command(job_of(project(**docker)), "pipeline").startswith("cd '/my app' && env BIND__")
+
+
 def test_a_model_is_written_to_the_output_folder_itself() -> None:
     job = job_of(project(outputs={"model": {"type": "mlflow_model", "name": "cold"}}))
     assert "BIND__model=${{outputs.model}} " in command(job, "pipeline")
@@ -364,6 +371,30 @@ def test_a_dataset_without_a_file_is_carried_unless_carry_is_false(
     assert notes_of(single_step) == ([], [])
 
 
+@pytest.mark.parametrize("source", ["src", "lib/python", "."])
+@pytest.mark.parametrize("file", [".amlignore", ".gitignore"])
+def test_an_imported_module_that_is_not_uploaded_is_a_warning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, file: str, source: str
+) -> None:
+    monkeypatch.setattr(sys, "prefix", str(tmp_path / source / ".venv"))
+    (tmp_path / source / ".venv").mkdir(parents=True)
+    for name in ("id_map", "lookup", ".venv/id_installed"):
+        module = ModuleType(name)
+        module.__file__ = str(tmp_path / source / f"{name}.py")
+        Path(module.__file__).touch()
+        monkeypatch.setitem(sys.modules, name, module)
+    rules, left_out = tmp_path / file, Path(source, "id_map.py").as_posix()
+    rules.write_text("**/id_*\n", encoding="utf-8")
+    moved = replace(project(), root=tmp_path, source=source)
+    (warning,) = notes_of(moved)[1]
+    assert warning.startswith(f"{left_out} is imported, but {file} leaves it out of the job")
+    inside = {"code": None, "image": "host/image:1", "working_directory": "/app"}
+    image = AzureML(**{name: CONFIG[name] for name in ("compute", "inputs", "outputs")}, **inside)
+    assert notes_of(replace(moved, config=image))[1] == []
+    rules.write_text(f"**/id_*\n!/{left_out}\n", encoding="utf-8")
+    assert notes_of(moved)[1] == []
+
+
 def test_a_carried_job_output_must_be_a_folder() -> None:
     settings = {"whole": crossing("memo"), "outputs": {"memo": {}}}
     job = job_of(project(**settings))
@@ -464,6 +495,20 @@ def test_two_datasets_with_the_same_port_are_rejected() -> None:
     )
     with pytest.raises(OperationError, match=r"part\.a and part__a would share the port"):
         job_of(project(whole=whole, outputs={}))
+
+
+@pytest.mark.parametrize("name", ["2024_sales", "température"])
+def test_names_that_azure_ml_refuses_are_rejected(name: str) -> None:
+    whole = Pipeline([Node(same, "raw", name, name="one"), Node(same, name, "report", name="two")])
+    steps = {"first": {"nodes": ["one"]}, "second": {"nodes": ["two"]}}
+    stored = {name: {"type": "x", "filepath": "data/sales.csv"}}
+    with pytest.raises(OperationError, match=f"The dataset {name} would be the input or output"):
+        job_of(project(whole=whole, catalog=stored, steps=steps))
+    job_of(project(whole=whole, catalog=stored))  # it does not leave the step
+    changed = project(whole=whole, catalog=stored)
+    changed.parameters[name] = 1
+    with pytest.raises(OperationError, match=f"The parameter {name} would be the input or output"):
+        job_of(changed, {name: "1"})
 
 
 def test_a_parameter_that_another_one_refers_to_is_an_input_of_every_step(tmp_path: Path) -> None:

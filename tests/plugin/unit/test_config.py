@@ -48,6 +48,17 @@ def test_the_experiment_defaults_to_project_and_environment(project_copy: Projec
     assert read_azureml(project_copy.path, "local", {"model_name": "x"}).experiment == "x"
 
 
+def test_the_source_folder_is_read_from_pyproject(project_copy: Project) -> None:
+    root = project_copy.path
+    assert read_project("dev", root=root).source == "src"
+    (root / "lib").mkdir()
+    (root / "src").rename(root / "lib/python")
+    file = root / "pyproject.toml"
+    text = file.read_text(encoding="utf-8")
+    file.write_text(text.replace('source_dir = "src"', 'source_dir = "lib/python"'), "utf-8")
+    assert Path(read_project("dev", root=root).source) == Path("lib/python")
+
+
 @pytest.mark.parametrize(
     ("text", "key", "allowed"),
     [
@@ -110,11 +121,52 @@ def test_all_errors_are_reported_together(project_copy: Project) -> None:
         ("environment: null\n", "set environment or image"),
         ("steps: {a: {spark: {}, compute: x}}\n", "a Spark step cannot have compute"),
         ("steps: {a: {spark: {}, environment_variables: {A: 1}}}\n", "spark.yarn.appMasterEnv"),
+        ("inputs: {x: {mode: eval_mount}}\n", "mode: eval_mount requires type: mltable"),
     ],
-    ids=["no_image", "no_folder", "no_environment", "compute_of_spark", "variables_of_spark"],
+    ids=[
+        "no_image",
+        "no_folder",
+        "no_environment",
+        "compute_of_spark",
+        "variables_of_spark",
+        "mode",
+    ],
 )
 def test_incompatible_keys_are_rejected(project_copy: Project, text: str, message: str) -> None:
     assert message in refusal(project_copy, text)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("compute: azureml:gpu\n", "compute: write the name alone: gpu"),
+        ("steps: {a: {compute: 'azureml:gpu'}}\n", "steps.a.compute: write the name alone: gpu"),
+        ("steps: {a: {environment: 'small:1'}}\n", "steps.a.environment: must be azureml:NAME:V"),
+        ("environment: small:1\n", "or azureml:NAME:VERSION"),
+        ("inputs: {x: {mode: upload}}\n", "inputs.x.mode: must be 'ro_mount', 'download'"),
+        ("inputs: {x: {mode: rw_mount}}\n", "inputs.x.mode: must be 'ro_mount', 'download'"),
+        ("outputs: {x: {mode: ro_mount}}\n", "outputs.x.mode: must be 'upload', 'rw_mount'"),
+    ],
+)
+def test_values_that_azure_ml_refuses_are_rejected(
+    project_copy: Project, text: str, message: str
+) -> None:
+    assert message in refusal(project_copy, text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "compute: serverless\n",
+        "steps: {a: {environment: 'azureml:small@latest', compute: gpu}}\n",
+        "environment: azureml://registries/azureml/environments/sklearn-1.5/versions/9\n",
+        "inputs: {x: {mode: direct}, y: {mode: eval_download, type: mltable}}\n",
+        "outputs: {x: {mode: rw_mount}}\n",
+    ],
+)
+def test_values_that_azure_ml_takes_are_accepted(project_copy: Project, text: str) -> None:
+    project_copy.configure("local", "azureml.yml", text)
+    read_azureml(project_copy.path, "local")
 
 
 def test_the_docker_flow_is_accepted(project_copy: Project) -> None:

@@ -1,6 +1,8 @@
 """Rules of Databricks: addresses, names, folders, limits, tags of Unity Catalog."""
 
+import json
 from pathlib import Path
+from zlib import crc32
 
 import mlflow
 import pytest
@@ -9,7 +11,7 @@ from kedro_azure_mlops.config import Mlops, Registry, Tracking
 from kedro_azure_mlops.errors import OperationError
 from kedro_azure_mlops.hooks import databricks, server
 from kedro_azure_mlops.hooks.faults import START, advice_on
-from kedro_azure_mlops.registry.unity_catalog import pack_tags, unpack_tags
+from kedro_azure_mlops.registry.unity_catalog import UnityCatalogClient, pack_tags, unpack_tags
 from kedro_azure_mlops.testing.databricks_models import UnityCatalog
 from kedro_azure_mlops.testing.databricks_rules import DatabricksError
 
@@ -174,12 +176,54 @@ def test_tags_of_other_tools_are_unchanged() -> None:
     assert unpack_tags(others | pack_tags(FACTS)) == others | FACTS
 
 
-def test_a_complete_text_is_read_and_a_half_written_one_is_reported() -> None:
-    packed = pack_tags({"parameters": "a" * 3_000})
-    other = pack_tags({"parameters": "b" * 3_000})
-    assert unpack_tags(packed) == {"parameters": "a" * 3_000}
-    for mixed in (packed | {"parameters_json_2": other["parameters_json_2"]}, {**packed}):
-        if mixed == packed:
-            del mixed["parameters_json_3"]
-        with pytest.raises(mlflow.MlflowException, match="is incomplete"):
-            unpack_tags(mixed)
+class Tagged:
+    """MLflow's client, of one version with tags."""
+
+    def __init__(self, tags: dict[str, str]) -> None:
+        self.tags = dict(tags)
+
+    def get_model_version(self, name: str, version: str) -> "Tagged":
+        return self
+
+    def set_model_version_tag(self, name: str, version: str, key: str, value: str) -> None:
+        self.tags[key] = value
+
+    def delete_model_version_tag(self, name: str, version: str, key: str) -> None:
+        del self.tags[key]
+
+
+@pytest.mark.parametrize("written", range(1, 9))
+def test_a_text_is_replaced_as_a_whole_even_if_its_writing_is_interrupted(written: int) -> None:
+    old, new = {"gate.reasons": "a" * 3_000}, {"gate.reasons": "b" * 3_000}
+    packed = pack_tags(new)
+    stored = pack_tags(old) | dict(list(packed.items())[:written])
+    assert unpack_tags(stored) == (new if written >= len(packed) else old)
+    first = dict(list(packed.items())[:written])
+    assert unpack_tags(first) == (new if written >= len(packed) else {})
+
+
+def test_long_tags_of_earlier_versions_are_read_and_replaced() -> None:
+    text = json.dumps({"gate.reasons": "ä" * 3_000}, ensure_ascii=False)
+    check, parts = f"{crc32(text.encode()):08x}", [text[n : n + 976] for n in range(0, 3_100, 976)]
+    pieces = [f"{n}/{len(parts)} {check} {part}" for n, part in enumerate(parts, 1)]
+    names = ["gate_json", *(f"gate_json_{n}" for n in range(2, 5))]
+    stored = dict(zip(names, pieces, strict=True)) | {"team_json_2": "of another tool"}
+    tags = {"gate.reasons": "ä" * 3_000, "team_json_2": "of another tool"}
+    assert unpack_tags(stored) == tags
+    assert unpack_tags({name: stored[name] for name in ("gate_json", "gate_json_2")}) == {}
+    client = Tagged(stored)
+    UnityCatalogClient(client).set_model_version_tag("plant", "1", "gate", "refused")
+    assert unpack_tags(client.tags) == tags | {"gate": "refused"}
+    assert not {"gate_json_2", "gate_json_3", "gate_json_4"} & client.tags.keys()
+
+
+def test_other_tags_are_read_next_to_an_incomplete_text(caplog: pytest.LogCaptureFixture) -> None:
+    tags = {"parameters": "a" * 3_000, "metrics.r2": "0.7", "digest": "1a2b"}
+    packed = pack_tags(tags)
+    assert unpack_tags(packed) == tags
+    assert not caplog.records
+    lost = next(name for name in packed if name.endswith("_3"))
+    for damaged in (packed | {lost: "b"}, {k: v for k, v in packed.items() if k != lost}):
+        assert unpack_tags(damaged) == {"metrics.r2": "0.7", "digest": "1a2b"}
+        assert "The tag parameters_json is incomplete" in caplog.text
+        caplog.clear()

@@ -322,8 +322,9 @@ def test_a_spark_step_runs_its_entry_file(job: TinyJob, monkeypatch: pytest.Monk
     assert f"a | {[bound, 'run', '--params', 'n=3']} told" in job.lines
 
 
-def test_a_step_with_its_own_image_runs_in_the_project(job: TinyJob) -> None:
-    job.step("a", "cd /app && cat code.txt", environment={"image": "registry/app:1"})
+@pytest.mark.parametrize("folder", ["/app", "'/my app'", "'/it'\"'\"'s mine'", r"/my\ app"])
+def test_a_step_with_its_own_image_runs_in_the_project(job: TinyJob, folder: str) -> None:
+    job.step("a", f"cd {folder} && cat code.txt", environment={"image": "registry/app:1"})
     del job.steps["a"]["code"]
     assert job.run().succeeded
     assert "a | code" in job.lines

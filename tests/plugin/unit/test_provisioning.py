@@ -7,11 +7,13 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
+from azure.core.exceptions import HttpResponseError
 
 from kedro_azure_mlops.azure import provisioning
 from kedro_azure_mlops.azure.provisioning import apply
 from kedro_azure_mlops.azure.resources import EXISTS, MISSING, Item, Site, differences
 from kedro_azure_mlops.config import Workspace
+from kedro_azure_mlops.errors import OperationError
 
 ACCOUNT = "/subscriptions/s/resourceGroups/rg/providers/Microsoft.Storage/storageAccounts/"
 
@@ -62,6 +64,29 @@ def test_a_workspace_is_linked_to_its_insights_but_not_to_their_logs():
     assert site.ids()["application_insights"] == f"{group}/Microsoft.Insights/components/a"
     assert site.id("log_analytics") == f"{group}/Microsoft.OperationalInsights/workspaces/l"
     assert "log_analytics" not in site.ids()
+
+
+@pytest.mark.parametrize(
+    ("id", "names"),
+    [
+        (None, "--name rg --location 'West Europe' --subscription s"),
+        (
+            "/subscriptions/t/resourceGroups/all (shared)/providers/Microsoft.KeyVault/vaults/k",
+            "--name 'all (shared)' --location 'West Europe' --subscription t",
+        ),
+    ],
+)
+def test_the_missing_group_is_that_of_the_resource(id: str | None, names: str):
+    client = SimpleNamespace(subscription_id="s", resource_group_name="rg")
+    config = SimpleNamespace(workspace=Workspace(location="West Europe"))
+    site = Site(cast("Any", client), Path(), cast("Any", config), cast("Any", None))
+    error = HttpResponseError("ResourceGroupNotFound")
+    error.status_code = 404
+
+    with pytest.raises(OperationError) as refusal, site.errors("looking", id):
+        raise error
+
+    assert f"az group create {names}. Azure said (404)" in str(refusal.value)
 
 
 def test_only_items_with_an_action_are_created_or_changed():

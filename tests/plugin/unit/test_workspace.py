@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from kedro_azure_mlops.azure.workspace import identifiers, in_job, workspace
+from kedro_azure_mlops.azure.workspace import azure_errors, identifiers, in_job, workspace
 from kedro_azure_mlops.errors import OperationError
 from tests.plugin.helpers import Project
 
@@ -41,6 +41,34 @@ def configured(
 def set_variables(monkeypatch: pytest.MonkeyPatch, variables: dict[str, str]) -> None:
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
+
+
+def test_faults_that_the_client_finds_are_named_with_their_fields():
+    from azure.ai.ml.exceptions import ErrorTarget, ValidationException
+
+    errors = [
+        {"message": "cannot be\n  a string", "path": "jobs.a.environment", "value": "b:1"},
+        {"message": "is not in set ['direct']", "path": "inputs.x", "value": {"mode": "no"}},
+    ]
+    report = json.dumps({"result": "Failed", "errors": errors}, indent=2)
+    for text in (report, f"Validation for PipelineJobSchema failed:\n\n {report} \n\n If you"):
+        with pytest.raises(OperationError) as refusal, azure_errors("submitting the job"):
+            raise ValidationException(text, text, target=ErrorTarget.PIPELINE)
+
+        assert str(refusal.value) == (
+            "submitting the job: jobs.a.environment: cannot be a string; "
+            "inputs.x: is not in set ['direct']"
+        )
+
+
+@pytest.mark.parametrize("text", ["a { brace", "{\n}", '{\n "errors": 3\n}'])
+def test_other_messages_of_the_client_are_quoted(text):
+    from azure.ai.ml.exceptions import ErrorTarget, ValidationException
+
+    with pytest.raises(OperationError) as refusal, azure_errors("submitting https://a/b?sig=abc"):
+        raise ValidationException(text, text, target=ErrorTarget.PIPELINE)
+
+    assert str(refusal.value) == f"submitting https://a/b: {text.partition(chr(10))[0]}"
 
 
 def test_the_subscription_may_come_from_a_variable(project, monkeypatch):

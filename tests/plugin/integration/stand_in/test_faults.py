@@ -45,7 +45,7 @@ def statuses(azure: StandIn, method: str, end: str) -> list[int | None]:
 
 
 @pytest.mark.parametrize("status", [429, 500, 503])
-def test_passing_faults_are_retried(ml: "MLClient", azure: StandIn, status: int) -> None:
+def test_transient_errors_are_retried(ml: "MLClient", azure: StandIn, status: int) -> None:
     azure.fail("GET", WORKSPACE, status, times=2)
     assert ml.workspaces.get(azure.workspace).name == azure.workspace
     assert statuses(azure, "GET", "/workspaces/stand-in") == [status, status, 200]

@@ -43,6 +43,20 @@ def test_a_job_runs_from_the_uploaded_files(
     assert log(ml, f"{name}_prepare", small / "log") == "doubling\n"
 
 
+def test_a_job_needs_no_cluster_and_may_use_an_environment_of_a_registry(
+    ml: "MLClient", small: Path
+) -> None:
+    from azure.core.exceptions import HttpResponseError
+
+    shared = "azureml://registries/azureml/environments/sklearn-1.5/versions/9"
+    serverless = {"settings": {"default_compute": "serverless"}}
+    name = submit(ml, small, {"one": {"command": "true", "environment": shared}}, **serverless)
+    ml.jobs.stream(name)
+    assert ml.jobs.get(name).status == "Completed"
+    with pytest.raises(HttpResponseError, match="does not exist"):
+        submit(ml, small, {"one": {"command": "true", "environment": "azureml:none:1"}})
+
+
 def test_tags_can_be_added_later(ml: "MLClient", small: Path) -> None:
     name = submit(ml, small, {"one": {"command": "true"}}, tags={"a": "1"})
     ml.jobs.update(name, tags={"b": "2"})

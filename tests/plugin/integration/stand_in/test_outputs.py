@@ -92,3 +92,9 @@ def test_outputs_with_a_name_are_registered(ml: "MLClient", small: Path) -> None
     ml.models.download("plant", "7", download_path=small / "model")
     assert [f.read_text() for f in (small / "model").rglob("MLmodel")] == ["1,2\n1,2\n"]
     assert [data.version for data in ml.data.list("scored")] == ["1"]
+    outputs["scores"] = outputs["scores"] | {"name": "scored"}
+    again = submit(ml, small, STEPS, outputs=outputs | {"model": OUTPUTS["model"]})
+    ml.jobs.stream(again)
+    paths = {data.version: data.path for data in ml.data.list("scored")}
+    assert f"{name}_train" in paths["1"], "the first one is not replaced"
+    assert f"{again}_train" in paths["2"]
