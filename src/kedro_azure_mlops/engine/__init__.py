@@ -6,6 +6,8 @@ engines, so results are bit-identical. Spark is imported only for a Spark table.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from datetime import timedelta
 from types import ModuleType
 from typing import Any, get_args
 
@@ -89,6 +91,8 @@ def map_groups(
         function when the result is used: see ``spark_errors``.
     """
     refuse_unknown_types(schema)
+    if most_rows < 1:
+        raise OperationError(f"most_rows is {most_rows}, but needs to be at least 1")
     engine, types = _engine_of(frame)
     keys, order = _keys(types, by), _names(order_by)
     if history is not None:
@@ -203,6 +207,7 @@ def sample(frame: Table, rows: int, key: str | Sequence[str], seed: int = 0) -> 
     engine, types = _engine_of(frame)
     keys = _names(key)
     _refuse_missing_columns(types, keys)
+    _refuse_repeated_columns(keys)
     if not keys or rows < 1:
         raise OperationError(f"a sample needs a key and at least one row, not {keys} and {rows}")
     return engine.sample(frame, types, rows, keys, seed)
@@ -232,14 +237,16 @@ def aggregate(
     Raises
     ------
     OperationError
-        If a column's type does not support a function, or a sum does not fit into 64 bits.
+        If a column's type does not support a function, a result has the name of a column of ``by``,
+        or a sum does not fit into 64 bits.
     """
     engine, types = _engine_of(frame)
     keys = _keys(types, by)
     wanted = {column: _names(names) for column, names in functions.items()}
     _refuse_missing_columns(types, [*wanted])
-    exact.refuse_unusable(types, wanted)
-    return engine.aggregate(frame, types, keys, wanted)
+    exact.refuse_unusable(types, keys, wanted)
+    used = {name: types[name] for name in types if name in keys or name in wanted}
+    return engine.aggregate(frame, used, keys, wanted)
 
 
 def newest_rows(frame: Table, column: str, span: str) -> Table:
@@ -248,16 +255,24 @@ def newest_rows(frame: Table, column: str, span: str) -> Table:
     Parameters
     ----------
     column
-        The column of the times.
+        The column of the times; rows without a time are left out.
     span
         In pandas notation, or ``all``.
+
+    Raises
+    ------
+    OperationError
+        If there is no such column, its type is not ``datetime``, or ``span`` is not a span.
     """
     if span == "all":
         return frame
-    if isinstance(frame, pd.DataFrame):
-        return frame[frame[column] > frame[column].max() - pd.Timedelta(span)]
-    _engine_of(frame)
-    return on_spark.newest_rows(frame, column, pd.Timedelta(span))
+    engine, types = _engine_and_types(frame)
+    _refuse_missing_columns(types, [column])
+    if types[column] != "datetime":
+        raise OperationError(
+            f"the newest rows are found by time, but {column} is {types[column]}, not datetime"
+        )
+    return engine.newest_rows(frame, column, _timedelta(span))
 
 
 def to_pandas(frame: Table) -> pd.DataFrame:
@@ -277,11 +292,12 @@ def in_memory(frame: Table, *order: str) -> pd.DataFrame:
     Raises
     ------
     OperationError
-        If the table does not fit into the memory of this machine.
+        If the table does not fit into the memory of this machine, or lacks one of these columns.
     """
     if isinstance(frame, pd.DataFrame):
         return frame
     _, types = _engine_of(frame)
+    _refuse_missing_columns(types, [*order, LINE])
     on_spark.refuse_too_large(frame, types)
     rows = on_spark.to_pandas(frame, types)
     return rows.sort_values([*order, LINE], ignore_index=True).set_index(LINE)
@@ -293,7 +309,14 @@ def is_on_spark(frame: Any) -> bool:
 
 
 def _engine_of(frame: Table) -> tuple[ModuleType, Types]:
-    """Return the engine of a table, and the types of its columns."""
+    """Return the engine of a table, and the types of its columns, which have to be supported."""
+    engine, types = _engine_and_types(frame)
+    if wrong := {name: kind for name, kind in types.items() if kind not in get_args(ColumnType)}:
+        raise OperationError(f"convert or drop columns of types that are not supported: {wrong}")
+    return engine, types
+
+
+def _engine_and_types(frame: Table) -> tuple[ModuleType, Types]:
     engine: ModuleType
     if isinstance(frame, pd.DataFrame):
         engine = on_pandas
@@ -302,8 +325,6 @@ def _engine_of(frame: Table) -> tuple[ModuleType, Types]:
     else:
         raise OperationError(f"a table is a pandas or Spark DataFrame, not {type(frame).__name__}")
     types: dict[str, ColumnType] = engine.types_of(frame)
-    if wrong := {name: kind for name, kind in types.items() if kind not in get_args(ColumnType)}:
-        raise OperationError(f"convert or drop columns of types that are not supported: {wrong}")
     return engine, types
 
 
@@ -314,6 +335,7 @@ def _names(names: str | Sequence[str]) -> list[str]:
 def _keys(types: Types, by: str | Sequence[str]) -> list[str]:
     keys = _names(by)
     _refuse_missing_columns(types, keys)
+    _refuse_repeated_columns(keys)
     if not keys or any(types[key] == "double" for key in keys):
         raise OperationError(f"by is {keys}, but needs at least one column and none of type double")
     return keys
@@ -321,4 +343,17 @@ def _keys(types: Types, by: str | Sequence[str]) -> list[str]:
 
 def _refuse_missing_columns(types: Types, names: Sequence[str]) -> None:
     if missing := [name for name in names if name not in types]:
-        raise OperationError(f"there is no column {missing[0]}; the columns are {', '.join(types)}")
+        known = ", ".join(map(str, types))
+        raise OperationError(f"there is no column {missing[0]}; the columns are {known}")
+
+
+def _refuse_repeated_columns(names: Sequence[str]) -> None:
+    if repeated := [name for name in {*names} if names.count(name) > 1]:
+        raise OperationError(f"{', '.join(sorted(repeated))} is named twice: name a column once")
+
+
+def _timedelta(span: str) -> timedelta:
+    with suppress(ValueError):  # a number would be nanoseconds
+        if isinstance(span, str) and pd.Timedelta(span) >= timedelta(microseconds=1):
+            return pd.Timedelta(span).to_pytimedelta()
+    raise OperationError(f"{span!r} is not a span of time, such as 90D or 12h, and not all")

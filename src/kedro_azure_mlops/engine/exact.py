@@ -32,13 +32,18 @@ _TYPES_OF: dict[str, tuple[ColumnType, ...]] = {
 }
 
 
-def refuse_unusable(types: Types, wanted: Wanted) -> None:
-    """Refuse unknown functions, and those that a column's type does not support."""
+def refuse_unusable(types: Types, by: Sequence[str], wanted: Wanted) -> None:
+    """Refuse unknown functions, those that a column's type does not support, and used names."""
     for column, name in _pairs(wanted):
         if types[column] not in _TYPES_OF.get(name, ()):
             known = "; ".join(f"{one} of {', '.join(of)}" for one, of in _TYPES_OF.items())
             raise OperationError(
                 f"{name} is not supported for {column}, which is {types[column]}: use {known}"
+            )
+        if f"{column}_{name}" in by:
+            raise OperationError(
+                f"the {name} of {column} would be named {column}_{name} like a column of by: "
+                "rename that column first"
             )
 
 
@@ -53,9 +58,12 @@ def result_types(types: Types, by: Sequence[str], wanted: Wanted) -> dict[str, C
 
 def partial_types(types: Types, by: Sequence[str], wanted: Wanted) -> dict[str, ColumnType]:
     """Return the columns of partial results, and their types: a sum is the text of its terms."""
-    results = result_types(types, by, _parts(wanted))
-    texts: dict[str, ColumnType] = {f"{column}_sum": "string" for column in wanted}
-    return results | {name: kind for name, kind in texts.items() if name in results}
+    fixed: dict[str, ColumnType] = {"count": "long", "sum": "string"}
+    parts = {
+        _part(column, name): fixed.get(name, types[column])
+        for column, name in _pairs(_parts(wanted))
+    }
+    return {key: types[key] for key in by} | parts
 
 
 def partials(rows: pd.DataFrame, by: Sequence[str], wanted: Wanted) -> pd.DataFrame:
@@ -65,9 +73,9 @@ def partials(rows: pd.DataFrame, by: Sequence[str], wanted: Wanted) -> pd.DataFr
     for column, name in _pairs(_parts(wanted)):
         if name == "sum":
             sums = [json.dumps(_terms(values)) for values in _lists(rows[column], starts)]
-            result[f"{column}_sum"] = pd.Series(sums, dtype=object)
+            result[_part(column, name)] = pd.Series(sums, dtype=object)
         else:
-            result[f"{column}_{name}"] = _reduced(name, rows[column], starts)
+            result[_part(column, name)] = _reduced(name, rows[column], starts)
     return result
 
 
@@ -82,9 +90,9 @@ def totals(rows: pd.DataFrame, by: Sequence[str], types: Types, wanted: Wanted) 
     rows, starts = grouped(rows, by)
     result = rows[[*by]].take(starts).reset_index(drop=True)
     for column, name in _pairs(wanted):
-        counts = _reduced("sum", rows[f"{column}_count"], starts)
+        counts = _reduced("sum", rows[_part(column, "count")], starts)
         if name in ("sum", "mean"):
-            sums = [_total(texts) for texts in _lists(rows[f"{column}_sum"], starts)]
+            sums = [_total(texts) for texts in _lists(rows[_part(column, "sum")], starts)]
         if name == "mean":
             pairs = zip(sums, counts.tolist(), strict=True)
             result[f"{column}_mean"] = [float(total / n) if n else math.nan for total, n in pairs]
@@ -100,7 +108,7 @@ def totals(rows: pd.DataFrame, by: Sequence[str], types: Types, wanted: Wanted) 
                     f"a sum of {column} does not fit into 64 bits: scale it, or use the mean"
                 ) from None
         else:
-            parts = rows[f"{column}_{name}"]
+            parts = rows[_part(column, name)]
             result[f"{column}_{name}"] = (
                 counts if name == "count" else _reduced(name, parts, starts)
             )
@@ -114,6 +122,11 @@ def _parts(wanted: Wanted) -> Wanted:
         column: [*dict.fromkeys(["count", *(computed.get(name, name) for name in names)])]
         for column, names in wanted.items()
     }
+
+
+def _part(column: str, name: str) -> str:
+    """Return the name of a partial result, which no column of the table has."""
+    return f"__{column}_{name}"
 
 
 def _pairs(wanted: Wanted) -> Iterator[tuple[str, str]]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from functools import partial
 
 import numpy as np
@@ -60,7 +61,7 @@ def sample(
         table = in_order(table[candidates].assign(**{HASH: found[candidates]}), [HASH]).drop(
             columns=HASH
         )
-    return in_order(table.head(rows), key)
+    return settle(in_order(table.head(rows), key), types)
 
 
 def aggregate(
@@ -78,13 +79,26 @@ def to_pandas(frame: pd.DataFrame, types: Types) -> pd.DataFrame:
     return settle(frame, types)
 
 
+def newest_rows(frame: pd.DataFrame, column: str, span: timedelta) -> pd.DataFrame:
+    """Keep the rows that are less than a span older than the newest."""
+    times = settle(frame[[column]], {column: "datetime"})[column]
+    return frame[(times > times.max() - span).to_numpy()]
+
+
 def _in_threads(
     function: Function, rows: pd.DataFrame, starts: np.ndarray, schema: Types
 ) -> pd.DataFrame:
     """Apply a function to slices of rows, which begin at ``starts``."""
+    nullable = [n for n, dtype in rows.dtypes.items() if isinstance(dtype, pd.BooleanDtype)]
+
+    def run_slice(start: int, end: int) -> pd.DataFrame:
+        found = rows.iloc[start:end].reset_index(drop=True)
+        if plain := [name for name in nullable if not found[name].hasnans]:
+            found = found.astype(dict.fromkeys(plain, bool))  # as Spark settles it alone
+        return function(found)
 
     def run_batch(batch: np.ndarray) -> list[pd.DataFrame]:
-        return [function(rows.iloc[start:end].reset_index(drop=True)) for start, end in batch]
+        return [run_slice(start, end) for start, end in batch]
 
     slices = np.column_stack([starts, np.append(starts, len(rows))[1:]])
     with ThreadPoolExecutor() as pool:

@@ -7,11 +7,13 @@ import re
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from datetime import timedelta
 from functools import partial, reduce
 from operator import add, and_
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from kedro_azure_mlops.contract import ColumnType, History
@@ -47,6 +49,7 @@ _PART = "__part"
 _OUR_ERROR = re.compile(  # the last error of a worker; further lines of a message are indented
     r".*^kedro_azure_mlops\.errors\.(\w+): ([^\n]*(?:\n  [^\n]*)*)", re.DOTALL | re.MULTILINE
 )
+_FAR_TIME = re.compile(r"would result in out of bounds timestamp: (-?\d+)")  # by Arrow
 _MISSING_MODULE = re.compile(r"ModuleNotFoundError: No module named '([\w.]+)'")
 
 
@@ -56,9 +59,11 @@ def types_of(frame: Any) -> dict[str, str]:
     Raises
     ------
     OperationError
-        If a column has instants, which functions receive in UTC, but the session's zone is not.
+        If a column has instants, which functions receive in UTC, but the session's zone is not; if
+        Spark cannot tell two columns apart.
     """
     found = {field.name: field.dataType.simpleString() for field in frame.schema.fields}
+    _refuse_repeated_names(frame)
     zone = frame.sparkSession.conf.get("spark.sql.session.timeZone")
     if "timestamp" in found.values() and zone not in ("UTC", "Etc/UTC", "GMT", "Z"):
         raise OperationError(
@@ -71,25 +76,29 @@ def types_of(frame: Any) -> dict[str, str]:
 def map_groups(frame: Any, types: Types, apply_to_group: OneGroup, most_rows: int) -> Any:
     """Apply a function to groups, or to parts of groups that are too large."""
     table = _with_contract_types(frame, types)
-    keys = [_column(key) for key in apply_to_group.by]
+    keys = [*apply_to_group.by]
     if apply_to_group.history is not None:
         table = _split_into_parts(table, apply_to_group.by, apply_to_group.history, most_rows)
         types = {**types, IS_WANTED: "boolean"}
-        keys.append(_column(_PART))
+        keys.append(_PART)
+    table, numbers = _numbered(table)
 
     def run_group(rows: pd.DataFrame) -> pd.DataFrame:
-        return apply_to_group(settle(rows, types))
+        return apply_to_group(settle(rows.set_axis([*numbers], axis=1), types))
 
-    return table.groupBy(*keys).applyInPandas(run_group, schema_of(apply_to_group.schema))
+    groups = table.groupBy(*(numbers[key] for key in keys))
+    return groups.applyInPandas(run_group, schema_of(apply_to_group.schema))
 
 
 def map_rows(frame: Any, types: Types, function: Function, schema: Types) -> Any:
     """Apply a function to Arrow's blocks of rows."""
+    table, numbers = _numbered(_with_contract_types(frame, types))
 
     def run_blocks(blocks: Iterator[pd.DataFrame]) -> Iterator[pd.DataFrame]:
-        return (call(function, settle(rows, types), schema) for rows in blocks if len(rows))
+        named = (rows.set_axis([*numbers], axis=1) for rows in blocks if len(rows))
+        return (call(function, settle(rows, types), schema) for rows in named)
 
-    return _with_contract_types(frame, types).mapInPandas(run_blocks, schema_of(schema))
+    return table.mapInPandas(run_blocks, schema_of(schema))
 
 
 def sample(frame: Any, types: Types, rows: int, key: Sequence[str], seed: int) -> pd.DataFrame:
@@ -113,27 +122,29 @@ def aggregate(frame: Any, types: Types, by: Sequence[str], wanted: exact.Wanted)
     from pyspark.sql import functions as f
 
     parts = exact.partial_types(types, by, wanted)
-    blocks = map_rows(frame, types, partial(exact.partials, by=by, wanted=wanted), parts)
+    compute_partials = partial(exact.partials, by=by, wanted=wanted)
+    blocks, numbers = _numbered(map_rows(frame, types, compute_partials, parts))
     schema = exact.result_types(types, by, wanted)
     compute_totals = partial(exact.totals, by=by, types=types, wanted=wanted)
 
     def total(rows: pd.DataFrame) -> pd.DataFrame:
-        return call(compute_totals, settle(rows, parts), schema)
+        return call(compute_totals, settle(rows.set_axis([*numbers], axis=1), parts), schema)
 
     partitions = int(frame.sparkSession.conf.get("spark.sql.shuffle.partitions"))
-    partition = f.pmod(f.hash(*map(_column, by)), f.lit(partitions))
+    partition = f.pmod(f.hash(*(numbers[key] for key in by)), f.lit(partitions))
     return blocks.groupBy(partition).applyInPandas(total, schema_of(schema))
 
 
-def newest_rows(frame: Any, column: str, span: pd.Timedelta) -> Any:
+def newest_rows(frame: Any, column: str, span: timedelta) -> Any:
     """Keep the rows that are less than a span older than the newest."""
     from pyspark.sql import functions as f
 
+    times = _column(column).cast("timestamp_ntz")  # Python would shift instants to its own zone
     with spark_errors():
-        (newest,) = frame.agg(f.max(_column(column))).first()
-    if newest is None:  # there are no rows
-        return frame
-    return frame.where(_column(column) > f.lit(str(newest - span)).cast("timestamp_ntz"))
+        (newest,) = frame.agg(f.max(times)).first()
+    if newest is None:
+        return frame.limit(0)
+    return frame.where(times > f.lit(str(newest - span)).cast("timestamp_ntz"))
 
 
 def refuse_too_large(frame: Any, types: Types) -> None:
@@ -166,7 +177,7 @@ def to_pandas(frame: Any, types: Types) -> pd.DataFrame:
 
 def schema_of(schema: Types) -> str:
     """Write a schema in Spark's notation."""
-    return ", ".join(f"{_quoted(name)} {_SPARK_TYPES[kind]}" for name, kind in schema.items())
+    return ", ".join(f"{quoted(name)} {_SPARK_TYPES[kind]}" for name, kind in schema.items())
 
 
 @contextmanager
@@ -197,6 +208,12 @@ def error_of_function(error: BaseException) -> OperationError | RefusedError | N
         return OperationError(
             f"the executors have no {found[1]}: install it there, or send pure Python with "
             f'send_packages(spark, "{found[1].split(".")[0]}")'
+        )
+    if found := _FAR_TIME.search(text):
+        far = np.datetime64(int(found[1]), "us").item()
+        return OperationError(
+            f"a column has the time {far}, which pandas cannot store (1678 to 2261): "
+            "leave out the column, or make such times missing"
         )
     return None
 
@@ -279,8 +296,22 @@ def _seconds(interval: Any) -> Any:
     from pyspark.sql import functions as f
 
     parts = {"DAY": 86_400, "HOUR": 3600, "MINUTE": 60, "SECOND": 1}
-    found = [f.extract(f.lit(part), interval) * count for part, count in parts.items()]
-    return reduce(add, found).cast("double")
+    found = [  # as doubles, as 32 bits hold the seconds of 68 years only
+        f.extract(f.lit(part), interval).cast("double") * count for part, count in parts.items()
+    ]
+    return reduce(add, found)
+
+
+def _refuse_repeated_names(frame: Any) -> None:
+    is_exact = frame.sparkSession.conf.get("spark.sql.caseSensitive") == "true"
+    names: dict[str, list[str]] = {}
+    for name in frame.columns:
+        names.setdefault(name if is_exact else name.lower(), []).append(name)
+    if repeated := [name for same in names.values() if len(same) > 1 for name in same]:
+        ignoring = "" if is_exact else " for Spark, which ignores case"
+        raise OperationError(
+            f"columns have the same name{ignoring}: {', '.join(repeated)}: rename them"
+        )
 
 
 def _with_contract_types(frame: Any, types: Types) -> Any:
@@ -290,11 +321,18 @@ def _with_contract_types(frame: Any, types: Types) -> Any:
     )
 
 
+def _numbered(table: Any) -> tuple[Any, dict[str, str]]:
+    """Rename columns to ``c0`` and so on for a function: pyspark does not quote names."""
+    numbers = {name: f"c{number}" for number, name in enumerate(table.columns)}
+    return table.toDF(*numbers.values()), numbers
+
+
 def _column(name: str) -> Any:
     from pyspark.sql import functions as f
 
-    return f.col(_quoted(name))
+    return f.col(quoted(name))
 
 
-def _quoted(name: str) -> str:
-    return "`" + name.replace("`", "``") + "`"  # else a dot would select a field of a struct
+def quoted(name: str) -> str:
+    """Write the name of a column; unquoted, a dot would select a field of a struct."""
+    return "`" + name.replace("`", "``") + "`"

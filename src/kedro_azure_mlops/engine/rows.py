@@ -44,8 +44,9 @@ def type_of(column: pd.Series) -> str:
 def settle(frame: pd.DataFrame, types: Types) -> pd.DataFrame:
     """Return columns as the arrays that functions receive, with a new index.
 
-    Text and booleans with missing values are objects with None; other booleans are ``bool``, whole
-    numbers ``int64``, fractional ones ``float64``, times ``datetime64[ns]`` of UTC.
+    Text is objects, with None where missing; booleans are ``bool``, or ``boolean`` if one of them
+    is missing; whole numbers are ``int64``, fractional ones ``float64``, times ``datetime64[ns]``
+    of UTC.
 
     Raises
     ------
@@ -69,6 +70,9 @@ def _settled(column: pd.Series, kind: ColumnType) -> Any:
             "treat differently: make it double, or fill them"
         )
     values = column.to_numpy(object, copy=True)
+    if kind == "boolean":
+        values[is_missing] = False
+        return pd.arrays.BooleanArray(values.astype(bool), is_missing)
     values[is_missing] = None
     return values
 
@@ -127,6 +131,7 @@ def call(
     ------
     OperationError, RefusedError
         Naming the function and the group: RefusedError if the function's error has exit status 1.
+        If the function raises one of these two, its message is kept.
     """
     name = getattr(getattr(function, "func", function), "__qualname__", type(function).__name__)
     subject, count = f"{name}, given {len(rows):,} rows of {_format_group(rows, by)},", len(rows)
@@ -134,8 +139,9 @@ def call(
         result = function(rows)
     except Exception as error:
         kind = RefusedError if getattr(error, "exit_code", None) == 1 else OperationError
-        message = f"{type(error).__name__}: {error}".replace("\n", "\n  ")
-        raise kind(f"{subject} failed: {message}") from error
+        is_ours = isinstance(error, OperationError | RefusedError)
+        message = str(error) if is_ours else f"{subject} failed: {type(error).__name__}: {error}"
+        raise kind(message.replace("\n", "\n  ")) from error
     fault = _fault(result, schema)
     if not fault and is_row_for_row and len(result) != count:
         fault = f"{len(result):,} rows, not one for each"
@@ -155,8 +161,10 @@ def _fault(result: Any, schema: Types) -> str | None:
     """Return how a result differs from its schema; the order of columns does not matter."""
     if not isinstance(result, pd.DataFrame):
         return f"{type(result).__name__}, not a DataFrame"
-    if sorted(map(str, result.columns)) != sorted(schema):
-        return f"the columns {', '.join(map(str, result.columns))}, not {', '.join(schema)}"
+    if others := [repr(name) for name in result.columns if not isinstance(name, str)]:
+        return f"columns whose names are not text: {', '.join(others)}"
+    if sorted(result.columns) != sorted(schema):
+        return f"the columns {', '.join(result.columns)}, not {', '.join(schema)}"
     for name, promised in schema.items() if len(result) else ():
         found = type_of(result[name])
         if isinstance(result[name].dtype, pd.DatetimeTZDtype):
@@ -188,11 +196,19 @@ def hashes(rows: pd.DataFrame, seed: int) -> np.ndarray:
 
     The hash of pandas, mixed with the seed by the finalizer of splitmix64 (Steele et al. 2014).
     """
-    fractions = rows.select_dtypes("float64").columns
-    plain = rows.assign(**{name: rows[name] + 0.0 for name in fractions})  # -0.0 is 0.0
+    plain = pd.DataFrame({name: _in_one_form(rows[name]) for name in rows})
     found = pd.util.hash_pandas_object(plain, index=False).to_numpy()
     with np.errstate(over="ignore"):
         found = found + np.uint64(seed % 2**64) * np.uint64(0x9E3779B97F4A7C15)
         for shift, factor in _MIX:
             found = (found ^ (found >> np.uint64(shift))) * np.uint64(factor)
     return found.view(np.int64)
+
+
+def _in_one_form(column: pd.Series) -> pd.Series:
+    """Return equal values as equal bits: 0.0 and -0.0, all NaN, booleans of either dtype."""
+    if column.dtype == np.float64:
+        return column.where(column.notna(), np.nan) + 0.0
+    if dtypes.is_bool_dtype(column.dtype):
+        return column.astype("Int8").fillna(-1).astype("int8")
+    return column

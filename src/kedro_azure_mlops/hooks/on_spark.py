@@ -1,4 +1,4 @@
-"""The Spark session of a run, opened before Kedro's datasets would open one with other settings."""
+"""The Spark session of a run, opened before Kedro's datasets open one with different settings."""
 
 import logging
 import os

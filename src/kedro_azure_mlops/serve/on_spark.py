@@ -1,15 +1,18 @@
 """Score a Spark table with a model, as ``batches.score_pieces`` scores files."""
 
 import time
+from collections.abc import Iterator, Sequence
 from datetime import timedelta
 
 import pandas as pd
 
 from kedro_azure_mlops.contract import Column, ColumnType, Scorer
 from kedro_azure_mlops.engine import LINE, Table, map_groups, map_rows
+from kedro_azure_mlops.engine.on_spark import quoted
 from kedro_azure_mlops.errors import OperationError
 from kedro_azure_mlops.explain import EXPLANATION, Explaining
-from kedro_azure_mlops.serve.batches import Scoring
+from kedro_azure_mlops.serve.batches import SOURCE, Scoring
+from kedro_azure_mlops.tables.on_spark import FILES, LINES_OF_A_FILE
 
 _VERSION = "model_version"
 _DTYPES = {"boolean": "boolean", "double": "float64"}  # in files: 0 and 1, and Int64
@@ -56,17 +59,19 @@ def score_on_spark(
         **dict.fromkeys([*words, _VERSION], "string"),
     }
     casts = {name: _DTYPES[kind] for name, kind in types.items() if kind in _DTYPES}
+    files = vars(table).get("attrs", {}).get(FILES)
 
     def score(rows: pd.DataFrame) -> pd.DataFrame:
         scoring = Scoring(scorer, version, most_late, time.monotonic, None)
-        if line:  # in order of arrival: late rows do not change earlier answers
-            rows = rows.sort_values(LINE, ignore_index=True)
-        scored = scoring.score(rows[[*inputs]])
-        if line:
-            scored[LINE] = rows[LINE]
-        return scored.astype(casts)
+        if not line:
+            return scoring.score(rows[[*inputs]].set_axis(["?"] * len(rows))).astype(casts)
+        rows = rows.sort_values(LINE)  # of arrival: late rows do not change earlier answers
+        pieces = _by_file(rows[[*inputs]], rows[LINE], files)
+        scored = pd.concat(map(scoring.score, pieces)).astype(casts)
+        # in the order of the given rows, by which the engine recognizes those of the history
+        return scored.assign(**{LINE: rows[LINE].to_numpy()}).set_axis(rows.index).sort_index()
 
-    table = table.select(*line, *inputs)
+    table = table.select(*map(quoted, [*line, *inputs]))
     if history is None:
         return map_rows(table, score, types)
     if history.by is None:  # all rows are one series
@@ -75,6 +80,20 @@ def score_on_spark(
         table = table.withColumn(_ALL, f.lit("all"))
     by, order = history.by or _ALL, [history.order, *line]
     return map_groups(table, by, score, types, order_by=order, history=history)
+
+
+def _by_file(
+    rows: pd.DataFrame, lines: pd.Series, files: Sequence[str] | None
+) -> Iterator[pd.DataFrame]:
+    """Yield the rows of each file, indexed by its own lines, for messages."""
+    if files is None:
+        yield rows.set_axis(lines)
+        return
+    numbers = lines // LINES_OF_A_FILE
+    for number in numbers.unique():
+        piece = rows.set_axis(lines % LINES_OF_A_FILE)[(numbers == number).to_numpy()]
+        piece.attrs = {SOURCE: files[number]}
+        yield piece
 
 
 def _spark_type(column: Column) -> ColumnType:

@@ -23,7 +23,7 @@ from kedro.framework.project import settings
 
 from kedro_azure_mlops.contract import ColumnType
 from kedro_azure_mlops.engine import LINE, map_groups, map_rows, spark_errors, spark_session
-from kedro_azure_mlops.engine.on_spark import schema_of
+from kedro_azure_mlops.engine.on_spark import quoted, schema_of
 from kedro_azure_mlops.error_codes import LINES_SHOWN, describe_code
 from kedro_azure_mlops.errors import RefusedError
 from kedro_azure_mlops.storage import shown
@@ -39,10 +39,12 @@ from kedro_azure_mlops.tables.series import NOTES
 from kedro_azure_mlops.tables.steps import find_steps
 from kedro_azure_mlops.validation import ROWS_SHOWN, BadDataError
 
-__all__ = ["LINES_OF_A_FILE", "SeriesOnSpark", "clean_on_spark"]
+__all__ = ["FILES", "LINES_OF_A_FILE", "SeriesOnSpark", "clean_on_spark"]
 
 LINES_OF_A_FILE = 10_000_000_000
 """The offset between the line numbers of one file of a folder and those of the next."""
+FILES = "files"
+"""The attribute of a table with the names of its files, for messages."""
 _MARKS = ("repeated", "sent_twice", "jittered", "in_gaps", "error_codes", "is_older", "is_newer")
 
 
@@ -88,7 +90,8 @@ class SeriesOnSpark(SeriesPieces):
         named = spark.createDataFrame(files, "number bigint, address string, name string")
         spread = named.repartitionByRange(len(files), "number")
         table = spread.mapInPandas(read, schema_of(_types(columns)))
-        table.attrs = {"source": shown(str(self.filepath))}
+        names = [name for _, _, name in files]
+        table.attrs = {"source": shown(str(self.filepath)), FILES: names}
         return table
 
     def load_here(self) -> Iterator[pd.DataFrame]:
@@ -124,8 +127,9 @@ def clean_on_spark(
     """Clean a Spark table like ``clean_series`` with pandas, each series separately."""
     from pyspark.sql import functions as f
 
-    source = str(getattr(raw, "attrs", {}).get("source", "the data"))
-    time, by, number = columns[:3]
+    source = str(vars(raw).get("attrs", {}).get("source", "the data"))
+    names = [quoted(name) for name in columns]
+    time, by, number = names[:3]
     marks: dict[str, ColumnType] = dict.fromkeys(_MARKS, "boolean")
     types: dict[str, ColumnType] = {**_types(columns), **marks, "step": "double"}
 
@@ -133,7 +137,7 @@ def clean_on_spark(
         return _marked(rows, columns, parameters.gap_steps)
 
     # cached, as everything below uses it
-    marked = map_groups(raw, by, find, types, order_by=LINE).persist()
+    marked = map_groups(raw, columns[1], find, types, order_by=LINE).persist()
     counted = {name: f.sum(f.col(name).cast("bigint")) for name in _MARKS}
     is_gap = f.when(f.col("in_gaps"), f.col("step"))
     with spark_errors():
@@ -154,7 +158,7 @@ def clean_on_spark(
 
         def offending(name: str) -> pd.DataFrame:
             some = marked.where(older if name == "unordered" else name)
-            first = some.orderBy(LINE).limit(ROWS_SHOWN).select(LINE, *columns)
+            first = some.orderBy(LINE).limit(ROWS_SHOWN).select(LINE, *names)
             return first.toPandas().set_index(LINE)
 
         refuse_too_much(count, parameters, offending, source, group, rows, series)
@@ -166,7 +170,7 @@ def clean_on_spark(
         codes = [describe_code(*code) for code in codes.orderBy(by, number).collect()]
         notes = _notes(marked.where(f.col(NOTES).isNotNull()).select(NOTES).collect())
         report = report_of(count, source, notes, codes, _fingerprint(marked, columns))
-    clean = marked.select(LINE, *columns, f.col("sent_twice").alias("repeated"))
+    clean = marked.select(LINE, *names, f.col("sent_twice").alias("repeated"))
     return clean, report
 
 

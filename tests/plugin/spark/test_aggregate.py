@@ -141,6 +141,18 @@ def test_an_empty_table_has_no_groups(to_engine: ToEngine) -> None:
     assert result.dtypes[["value_sum", "value_count"]].tolist() == [np.float64, np.int64]
 
 
+def test_a_key_may_have_the_name_of_a_partial_result(to_engine: ToEngine) -> None:
+    """The maximum needs a count of values, which is not the column of that name."""
+    table = pd.DataFrame({"value": [1.0, 2.0, 3.0, 4.0], "value_count": [7, 7, 8, 8]})
+    result = to_pandas(aggregate(to_engine(table), "value_count", {"value": ["max", "mean"]}))
+    result = result.sort_values("value_count")
+    assert result.to_numpy().tolist() == [[7, 2.0, 1.5], [8, 4.0, 3.5]]
+    dotted = to_engine(table.rename(columns={"value": "value.c", "value_count": "unit.name"}))
+    assert len(to_pandas(aggregate(dotted, "unit.name", {"value.c": "max"}))) == 2
+    with pytest.raises(OperationError, match="the count of value would be named value_count like"):
+        aggregate(to_engine(table), "value_count", {"value": "count"})
+
+
 @pytest.mark.parametrize(
     ("functions", "message"),
     [

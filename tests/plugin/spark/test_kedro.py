@@ -10,7 +10,7 @@ from kedro.pipeline import Pipeline, node
 from kedro.runner import SequentialRunner
 from pandas.testing import assert_frame_equal
 
-from kedro_azure_mlops.engine import aggregate, map_groups, sample, spark_errors
+from kedro_azure_mlops.engine import aggregate, map_groups, sample, spark_errors, to_pandas
 from kedro_azure_mlops.errors import OperationError
 from kedro_azure_mlops.hooks import PluginHooks
 from kedro_azure_mlops.hooks.whole import WholeFiles, clean_up_after_killed_runs
@@ -61,7 +61,7 @@ def catalog_of(engine: str, folder: Path) -> DataCatalog:
 def run(engine: str, folder: Path) -> list[pd.DataFrame]:
     catalog = catalog_of(engine, folder)
     SequentialRunner().run(PIPELINE, catalog)
-    tables = [pd.read_parquet(folder / name) for name in NAMES]
+    tables = [to_pandas(pd.read_parquet(folder / name)) for name in NAMES]
     tables = [table.sort_values([*table.columns], ignore_index=True) for table in tables]
     return [*tables, catalog.load("chosen")]
 

@@ -106,6 +106,28 @@ def test_large_groups_with_unevenly_spaced_times_are_split(spark: Any) -> None:
 
 
 @pytest.mark.spark
+@pytest.mark.parametrize(("step", "days"), [("30D", 1.0), ("1h", 36_500.0)], ids=["long", "days"])
+def test_a_split_group_and_its_history_may_span_a_century(
+    spark: Any, step: str, days: float
+) -> None:
+    """The seconds of 68 years fill 32 bits."""
+    times = pd.date_range("1880-01-01", periods=1_500, freq=step)
+    table = rows(1_500).assign(unit="a", time=times, value=np.arange(1_500.0)[::-1])
+    schema = {"unit": "string", "time": "datetime", "total": "double"}
+
+    def largest(group: pd.DataFrame) -> pd.DataFrame:
+        found = group["value"].rolling(2).max() if step == "30D" else group["value"].cummax()
+        return group[["unit", "time"]].assign(total=found)
+
+    history = History(order="time", days=days, rows=1)
+    on_pandas, on_spark = (
+        map_groups(frame, "unit", largest, schema, history=history, most_rows=400)
+        for frame in (table, spark.createDataFrame(table))
+    )
+    assert_frame_equal(collected(on_pandas), collected(on_spark), check_exact=True)
+
+
+@pytest.mark.spark
 def test_parts_of_a_split_group_are_small(spark: Any) -> None:
     """A part has the requested rows, others of the same time, and the history."""
     schema = {"unit": "string", "given": "long"}
@@ -129,6 +151,27 @@ def test_missing_keys_form_a_group(to_engine: ToEngine) -> None:
     table = to_engine(pd.DataFrame(keys | {"time": [day, None, day], "value": [1.0, 2.0, 4.0]}))
     result = map_groups(table, [*keys, "time"], sum_values, {"value": "double"})
     assert [*collected(result)["value"]] == [2.0, 5.0]
+
+
+def test_booleans_have_one_form_on_both_engines(to_engine: ToEngine) -> None:
+    """The group without a missing one has plain booleans; ``~`` is right in both."""
+    table = pd.DataFrame({"unit": ["a", "a", "b", "b"], "is_good": [True, False, None, True]})
+    schema: dict[str, ColumnType] = {"unit": "string", "dtype": "string", "is_bad": "boolean"}
+
+    def invert(group: pd.DataFrame) -> pd.DataFrame:
+        dtype = str(group["is_good"].dtype)
+        return group[["unit"]].assign(dtype=dtype, is_bad=~group["is_good"])
+
+    for by in ("unit", "is_good"):
+        result = collected(map_groups(to_engine(table), by, invert, schema))
+        assert result["is_bad"].isna().tolist() == [False, False, False, True]
+        assert result["is_bad"].dropna().tolist() == [False, True, False]
+        kinds = {
+            "unit": ["bool", "bool", "boolean", "boolean"],
+            "is_good": [*["bool"] * 3, "boolean"],
+        }
+        assert result["dtype"].tolist() == kinds[by]
+    assert to_pandas(to_engine(table.head(2)))["is_good"].dtype == bool
 
 
 def test_an_empty_table_gives_an_empty_result(to_engine: ToEngine) -> None:
@@ -195,8 +238,9 @@ def test_conversions_that_spark_would_do_silently_are_refused(
         (lambda table: table["unit"], "Series, not a DataFrame"),
         (lambda table: table, "the columns unit, value, not unit"),
         (lambda table: table[[]], "the columns , not unit"),
+        (lambda table: table[["unit"]].set_axis([1], axis=1), "columns whose .* are not text: 1"),
     ],
-    ids=["series", "more", "none"],
+    ids=["series", "more", "none", "number"],
 )
 def test_columns_that_differ_from_the_schema_are_refused(
     function: Callable[[pd.DataFrame], pd.DataFrame], message: str
@@ -228,9 +272,21 @@ def test_a_failure_names_the_function_and_the_group(to_engine: ToEngine) -> None
 
 
 def test_a_refusal_keeps_its_exit_status(to_engine: ToEngine) -> None:
-    with pytest.raises(RefusedError, match=r"refusing, given .* 3 rows are refused") as caught:
+    """The plugin's own errors are not wrapped, as they name what they refuse."""
+    with pytest.raises(RefusedError, match=r"^3 rows are refused$") as caught:
         to_pandas(map_groups(to_engine(SMALL), "unit", functions.refusing, ROWS))
     assert caught.value.exit_code == 1
+
+
+def test_an_error_with_exit_status_1_is_a_refusal() -> None:
+    class TooManyError(Exception):
+        exit_code = 1
+
+    def refuse(_: pd.DataFrame) -> pd.DataFrame:
+        raise TooManyError("3 rows")
+
+    with pytest.raises(RefusedError, match=r"refuse, given 3 .*, failed: TooManyError: 3 rows"):
+        map_rows(SMALL, refuse, ROWS)
 
 
 @pytest.mark.spark
@@ -257,13 +313,18 @@ def test_other_spark_errors_are_unchanged(spark: Any) -> None:
         ),
         ({"by": []}, "by is .*, but needs at least one column"),
         ({"by": "value"}, "by is .*none of type double"),
+        ({"by": ["unit", "number", "unit"]}, "unit is named twice: name a column once"),
+        ({"most_rows": 0}, "most_rows is 0, but needs to be at least 1"),
         ({"order_by": "when"}, "there is no column when"),
         ({"schema": {}}, "a schema must give each column one of string, double, "),
         ({"schema": {"unit": "text"}}, "a schema must give each column one of string, double, "),
         ({"history": History(order="number", rows=1)}, "number, which is not a datetime column"),
         ({"history": History(order="time"), "order_by": "unit"}, "order_by begins with unit"),
     ],
-    ids=["by", "no key", "double", "order", "no column", "type", "history", "two orders"],
+    ids=[
+        *("by", "no key", "double", "twice", "no rows", "order"),
+        *("no column", "type", "history", "two orders"),
+    ],
 )
 def test_invalid_arguments_are_refused_before_anything_runs(
     arguments: dict[str, Any], message: str
@@ -299,6 +360,9 @@ def test_unsupported_spark_columns_are_refused(spark: Any) -> None:
     table = spark.sql("select 'a' as unit, cast(1 as decimal(9, 2)) as price, array(1) as list")
     with pytest.raises(OperationError, match=r"{'price': 'decimal\(9,2\)', 'list': 'array<int>'}"):
         map_rows(table, functions.doubled, WITH_TOTAL)
+    for repeated in ("select 1D as a, 2D as a", "select 1D as a, 2D as A"):
+        with pytest.raises(OperationError, match=r"the same name for Spark, .*: a, [aA]: rename"):
+            to_pandas(spark.sql(repeated))
     narrow = spark.sql("select cast(1 as float) as value, cast(1 as smallint) as `a b`")
     result = map_rows(narrow, lambda t: t, {"value": "double", "a b": "long"})
     assert to_pandas(result).to_dict("list") == {"value": [1.0], "a b": [1]}

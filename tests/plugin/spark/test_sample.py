@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 from pandas.testing import assert_frame_equal
@@ -62,9 +63,36 @@ def test_equal_values_have_equal_hashes() -> None:
     assert_frame_equal(sample(other, 50, ["time", "value"]), sample(table, 50, ["time", "value"]))
 
 
+def test_hashes_are_those_of_earlier_versions() -> None:
+    chosen = sample(rows(), 4, ["unit", "time", "value", "number"])
+    assert sorted(chosen["number"] % 10_000) == [923, 3661, 6403, 6679]
+    plain = rows().assign(is_good=rows()["number"] > 0)
+    assert sorted(sample(plain, 4, KEY)["number"] % 10_000) == [3731, 7772, 9193, 9943]
+
+
+@pytest.mark.spark
+def test_missing_booleans_and_computed_nans_have_one_hash(spark: Any) -> None:
+    """Spark hashes blocks, some of which have no missing boolean; a computed NaN has a sign."""
+    table = rows(300).assign(is_good=[None, *([True, False] * 150)[1:]])
+    table["value"] = table["value"].to_numpy() * np.where(table["value"].isna(), -1.0, 1.0)
+    spark.conf.set("spark.sql.execution.arrow.maxRecordsPerBatch", "64")
+    try:
+        partitioned = spark.createDataFrame(table)
+        for key in (["is_good", "number"], ["value", "number"]):
+            expected = sample(table, 40, key)
+            assert_frame_equal(sample(partitioned, 40, key), expected, check_exact=True)
+    finally:
+        spark.conf.unset("spark.sql.execution.arrow.maxRecordsPerBatch")
+
+
 @pytest.mark.parametrize(
     ("n", "key", "message"),
-    [(0, KEY, "at least one row"), (5, [], "needs a key"), (5, "who", "there is no column who")],
+    [
+        (0, KEY, "at least one row"),
+        (5, [], "needs a key"),
+        (5, "who", "there is no column who"),
+        (5, ["unit", "unit"], "unit is named twice"),
+    ],
 )
 def test_invalid_sizes_and_keys_are_refused(n: int, key: Any, message: str) -> None:
     with pytest.raises(OperationError, match=message):

@@ -30,7 +30,7 @@ def results(spark: object, tmp_path_factory: pytest.TempPathFactory) -> dict[str
 
 
 def test_features_scores_models_and_metrics_are_bit_identical(results: dict[str, Any]) -> None:
-    """The data have duplicates, a late row, error codes, and history before the window."""
+    """The data has duplicates, a late row, error codes, and history before the window."""
     assert results["errors"] == [{}] * len(results["errors"])
     assert results["differ"] == []
     assert results["rows"] == 12 * 96 * 4

@@ -5,7 +5,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from kedro_azure_mlops.engine import map_rows, to_pandas
+from kedro_azure_mlops.engine import aggregate, map_rows, to_pandas
 from kedro_azure_mlops.errors import OperationError
 
 TIMES = pd.to_datetime(["2024-03-31 00:30", "2024-03-31 02:30", "2024-10-27 00:30", None])
@@ -25,6 +25,16 @@ def test_times_survive_a_round_trip(spark: Any, kind: str) -> None:
     result = map_rows(table, lambda rows: rows, SCHEMA)
     assert result.schema["time"].dataType.simpleString() == "timestamp_ntz"
     assert to_pandas(result)["time"].sort_values(ignore_index=True).equals(pd.Series(TIMES))
+
+
+@pytest.mark.spark
+def test_times_that_pandas_cannot_store_are_reported(spark: Any) -> None:
+    table = spark.sql("select 'a' as unit, 1D as value, timestamp_ntz'9999-12-31' as until")
+    for result in (table, map_rows(table, lambda rows: rows[["until"]], {"until": "datetime"})):
+        with pytest.raises(OperationError, match=r"has .*times? .*pandas cannot store"):
+            to_pandas(result)
+    total = to_pandas(aggregate(table, "unit", {"value": "sum"}))  # does not need the column
+    assert total["value_sum"].tolist() == [1.0]
 
 
 @pytest.mark.spark
