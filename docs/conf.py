@@ -1,10 +1,14 @@
 """The site: Sphinx, MyST and furo. It needs no network and no browser."""
 
+import sys
+from pathlib import Path
 from typing import Any
 
 from sphinx.application import Sphinx
 
 import kedro_azure_mlops
+
+sys.path.insert(0, str(Path(__file__).parent))  # for config_keys
 
 project = "kedro-azure-mlops"
 author = "the authors of cookiecutter-azure-mlops"
@@ -15,6 +19,7 @@ extensions = [
     "sphinx.ext.napoleon",
     "sphinx.ext.viewcode",
     "sphinx_click",
+    "config_keys",
 ]
 exclude_patterns = ["pypi.md", "examples/*/README.md"]
 myst_enable_extensions = ["attrs_inline", "colon_fence", "deflist"]

@@ -13,6 +13,8 @@ from urllib.parse import unquote, urljoin
 import pytest
 from pictures import find_chromium, open_browser, served
 
+from kedro_azure_mlops import _PUBLIC, config
+from kedro_azure_mlops.parameters import Parameters
 from tests.helpers import ROOT, clean_environment
 
 if TYPE_CHECKING:
@@ -133,6 +135,26 @@ class Look:
     screens: float
     too_wide_by: int  # pixels, in a window of 400
     faults: list[str]  # of accessibility, serious or critical
+
+
+def test_every_public_name_has_an_entry(site: Path) -> None:
+    """Public functions and classes are documented on a page of the reference."""
+    pages = "".join(page.read_text("utf-8") for page in (site / "reference").glob("*.html"))
+    names = [f"kedro_azure_mlops.{module}.{name}" for name, module in _PUBLIC.items()]
+    assert [name for name in names if f'id="{name}"' not in pages] == []
+
+
+def test_every_key_of_the_configuration_has_a_meaning(site: Path) -> None:
+    html = (site / "reference" / "configuration.html").read_text("utf-8")
+    rows = [
+        re.findall(r"<td><p>(.*?)</p></td>", row) for row in re.findall("<tr.*?</tr>", html, re.S)
+    ]
+    meanings = [(re.sub("<.*?>", "", cells[0]), cells[3]) for cells in rows if cells]
+    models = [one for one in vars(config).values() if isinstance(one, type)]
+    keys = {key for one in models if issubclass(one, Parameters) for key in one.model_fields}
+    assert {key for key, _ in meanings} == keys
+    assert not [key for key, meaning in meanings if not meaning]
+    assert ("seconds_between_steps", "how long each step is watched") in meanings
 
 
 @pytest.fixture(scope="module")

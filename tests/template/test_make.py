@@ -100,7 +100,7 @@ def test_unquoted_args_are_not_expanded(project: RecordingProject, text: str) ->
     ("typed", "words"),
     [
         (["viz"], ["viz", "run", "--host", "127.0.0.1", "--port", "4141"]),
-        (["serve"], ["mlops", "serve", "--port", "5001"]),
+        (["serve"], ["mlops", "serve"]),
         (
             ["notebook"],
             ["lab", "--notebook-dir", "notebooks", "--ip", "127.0.0.1", "--port", "8888"],
@@ -156,6 +156,24 @@ def test_args_of_make_lock_are_not_expanded(project: RecordingProject, tmp_path:
     assert process.returncode == 0, process.stderr
     assert log.read_text(encoding="utf-8").count(f" {text} requirements/") == 2
     assert not (project.path / "hit").exists()
+
+
+@pytest.mark.parametrize("is_on_an_index", [True, False])
+def test_the_folder_of_the_wheel_is_searched_only_if_it_exists(
+    project: RecordingProject, tmp_path: Path, is_on_an_index: bool
+) -> None:
+    folder, log = tmp_path / "project", tmp_path / "said"
+    shutil.copytree(project.path, folder)
+    if is_on_an_index:
+        shutil.rmtree(folder / "wheels")
+    uv = tmp_path / "uv"
+    uv.write_text(f'#!/bin/sh\necho "$UV_FIND_LINKS,$PIP_FIND_LINKS $*" >>{log}\n', "utf-8")
+    uv.chmod(0o755)
+    process = BakedProject(folder).run("make", "lock", f"UV={uv}")
+    assert process.returncode == 0, process.stderr
+    said = log.read_text("utf-8")
+    assert said.startswith(", " if is_on_an_index else "wheels,wheels ")
+    assert ("--find-links wheels" in said) is not is_on_an_index
 
 
 @pytest.mark.parametrize("text", ["$(shell touch hit)", "3.12; touch hit", "`touch hit`"])

@@ -127,7 +127,7 @@ _ColumnKey = Annotated[int, Field(ge=1)] | str
 
 
 class ReaderOptions(Parameters):
-    """Options for the format of files; omitted ones are detected or have their defaults.
+    """Options for the format of files; an error about a file names those that it needs.
 
     Parameters
     ----------
