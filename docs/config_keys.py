@@ -60,13 +60,20 @@ def table(name: str, schema: dict[str, Any], models: dict[str, Any]) -> str:
     rows = []
     for key, field in schema["properties"].items():
         value = field.get("default")
-        if isinstance(value, dict) and not any("required" in models[r] for r in references(field)):
+        if key in schema.get("required", []):
+            default = "required"
+        elif value and isinstance(value, dict) and not has_required(field, models):
             default = ""  # the group's table has the defaults
         else:
-            default = "required" if key in schema.get("required", []) else as_yaml(value)
+            default = as_yaml(value)
         cells = f"`{key}`", values(field), default, " ".join(MEANINGS[name, key]).strip()
         rows.append(f"| {' | '.join(cell.replace('|', '/') for cell in cells)} |\n")
     return HEAD + "".join(rows)
+
+
+def has_required(field: dict[str, Any], models: dict[str, Any]) -> bool:
+    """Return whether a group that a key holds has required keys."""
+    return any("required" in models[name] for name in references(field))
 
 
 def groups(properties: dict[str, Any], before: str = "") -> list[tuple[str, str]]:

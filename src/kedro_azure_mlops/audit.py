@@ -446,9 +446,9 @@ def _with_addresses(bill: dict[str, Any], version: str) -> dict[str, Any]:
     """Set the project's version, and identify packages by address instead of line number."""
     described = bill["metadata"]["component"]
     described["version"] = version
-    addresses = {one["bom-ref"]: one["purl"] for one in bill["components"]}
+    bill.setdefault("components", [])
     for component in bill["components"]:
-        component["bom-ref"] = addresses[component["bom-ref"]]
+        component["bom-ref"] = component.get("purl", component["name"])  # local files have none
         component.pop("description", None)  # the lines of the lock, including the hashes
     once = {component["bom-ref"]: component for component in bill["components"]}
     bill["components"] = [once[address] for address in sorted(once)]

@@ -89,7 +89,7 @@ def _header(found: MonitorReport) -> Iterator[str]:
         ("Alarms", f"{len(found.findings)}"),
         ("Since", minute(since) if since is not None else _NONE),
         ("Rows judged", f"{compared.rows:,}"),
-        (f"Different {by}", keys),
+        (f"Distinct {by}", keys),
         ("First row", minute(compared.start)),
         ("Newest row", minute(compared.end)),
         ("Model", found.version_in_words),

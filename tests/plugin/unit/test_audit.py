@@ -419,6 +419,7 @@ class TestBillOfMaterials:
         [
             ("alpha==1.0", "1.0"),
             (f"alpha @ https://files.example/alpha-1.0-py3-none-any.whl {HASH}", None),
+            ("alpha @ file:///wheels/alpha-1.0-py3-none-any.whl", None),
         ],
     )
     def test_it_lists_packages_that_the_audit_cannot_look_up(
@@ -431,6 +432,8 @@ class TestBillOfMaterials:
         assert subject.write_sbom(small_project, bill) == 1
         (listed,) = json.loads(bill.read_text(encoding="utf-8"))["components"]
         assert (listed["name"], listed.get("version")) == ("alpha", version)
+        lock.write_text("", encoding="utf-8")
+        assert subject.write_sbom(small_project, bill) == 0
 
     @pytest.mark.parametrize(
         ("path", "why"), [("src", "Is a directory"), ("pyproject.toml/x.json", "File exists")]

@@ -22,11 +22,8 @@ Render = Callable[..., subprocess.CompletedProcess[str]]
 @pytest.fixture(scope="module")
 def released(questions: Path, tmp_path_factory: pytest.TempPathFactory) -> Template:
     """The template's questions and hooks as a repository with one release."""
-    template = Template(tmp_path_factory.mktemp("released") / "template")
-    shutil.copytree(questions, template.path)
-    text = (questions / "cookiecutter.json").read_text(encoding="utf-8")
-    template.questions = json.loads(text)
-    git(template.path, "init", "--quiet", "--initial-branch=main")
+    folder = tmp_path_factory.mktemp("released") / "template"
+    template = Template.with_questions(questions, folder)
     template.release("v1.0.0", {"requirements/run.txt": "hash\n", "ignored.pyc": "x\n"})
     return template
 

@@ -1,7 +1,5 @@
 """Cruft and the updater can alternate on projects of this template."""
 
-import json
-import shutil
 import subprocess
 from pathlib import Path
 
@@ -67,11 +65,7 @@ class TestThisTemplate:
 
     @pytest.fixture
     def released(self, questions: Path, tmp_path: Path) -> Template:
-        template = Template(tmp_path / "template")
-        shutil.copytree(questions, template.path)
-        text = (questions / "cookiecutter.json").read_text(encoding="utf-8")
-        template.questions = json.loads(text)
-        git(template.path, "init", "--quiet", "--initial-branch=main")
+        template = Template.with_questions(questions, tmp_path / "template")
         template.release("v1", {"same.py": lines("same")})
         template.release("v2", {"same.py": lines("same", l3="TEMPLATE")})
         return template

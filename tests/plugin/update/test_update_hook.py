@@ -1,6 +1,5 @@
 """Answers that the template's own hook refuses in an update, which the message corrects."""
 
-import json
 import shlex
 import shutil
 from pathlib import Path
@@ -13,11 +12,8 @@ from tests.plugin.update.updating import Outcome, Project, Template, git, lines
 @pytest.fixture(scope="module")
 def released(questions: Path, tmp_path_factory: pytest.TempPathFactory) -> Template:
     """This template's questions and hooks, with few files to render."""
-    template = Template(tmp_path_factory.mktemp("released") / "template")
-    shutil.copytree(questions, template.path)
-    text = (questions / "cookiecutter.json").read_text(encoding="utf-8")
-    template.questions = json.loads(text)
-    git(template.path, "init", "--quiet", "--initial-branch=main")
+    folder = tmp_path_factory.mktemp("released") / "template"
+    template = Template.with_questions(questions, folder)
     template.release("v1", {"same.py": lines("same")})
     template.release("v2", {"same.py": lines("same", l3="TEMPLATE")})
     return template

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -88,6 +89,14 @@ class Template:
         default_factory=lambda: {"project_name": "Demo", "project_slug": "demo"}
     )
     commits: dict[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def with_questions(cls, questions: Path, path: Path) -> "Template":
+        """Copy the questions and hooks of this template, without its files, into a repository."""
+        shutil.copytree(questions, path)
+        git(path, "init", "--quiet", "--initial-branch=main")
+        text = (questions / "cookiecutter.json").read_text(encoding="utf-8")
+        return cls(path, questions=json.loads(text))
 
     @property
     def shell(self) -> dict[str, str]:
