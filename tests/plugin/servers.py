@@ -82,8 +82,7 @@ def serve(
             stdout=subprocess.PIPE,
             stderr=errors,
             start_new_session=True,
-            # a child process inherits ignored signals, as from nohup
-            preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),  # noqa: PLW1509
+            preexec_fn=_heed_signals,  # noqa: PLW1509
         )
     server = LocalServer(port, log, process)
     try:
@@ -96,6 +95,12 @@ def serve(
             server.end()
         if process.stdout:
             process.stdout.close()
+
+
+def _heed_signals() -> None:
+    """Undo that a process inherits ignored signals, as from nohup or a job in the background."""
+    for number in (signal.SIGINT, signal.SIGHUP, signal.SIGQUIT):
+        signal.signal(number, signal.SIG_DFL)
 
 
 def _wait_until_ready(process: "subprocess.Popen[bytes]", log: Path) -> bytes:

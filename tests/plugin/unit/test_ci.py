@@ -153,7 +153,8 @@ class TestSignals:
         self, name: str, capsys: pytest.CaptureFixture[str]
     ) -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
-        signal.signal(signal.SIGHUP, signal.SIG_DFL)  # ignored if the tests run under nohup
+        for ignored in (signal.SIGHUP, signal.SIGQUIT):  # by nohup, and in the background
+            signal.signal(ignored, signal.SIG_DFL)
         before = signal.getsignal(signal.SIGTERM)
         assert run_until_interrupted(lambda: send(name), "submit: stopped") == 130
         assert capsys.readouterr().err == "submit: stopped\n"
