@@ -119,6 +119,19 @@ def files_to_upload(root: Path) -> list[Path]:
     return sorted(_files(root, root, Rules(root)), key=Path.as_posix)
 
 
+def files_left_out(root: Path, files: Iterable[Path]) -> list[Path]:
+    """Return those of some files, relative to the folder, that ``files_to_upload`` omits.
+
+    Raises
+    ------
+    OperationError
+        If a rule cannot be read.
+    """
+    rules, root = Rules(root), root.resolve()
+    folders = {file: (root / file.parent).resolve() for file in files}  # see ``_files``
+    return [file for file in folders if rules.leave_out(_relative(folders[file] / file.name, root))]
+
+
 def refuse_links_that_leave(root: Path, files: Iterable[Path]) -> None:
     """Refuse files that Azure ML would upload from outside the folder.
 

@@ -267,7 +267,7 @@ def _warnings(project: Project, ports: Ports) -> list[str]:
 
 def _left_out_modules(project: Project) -> list[str]:
     """Warn about modules of the project that this process has imported, but no job uploads."""
-    from kedro_azure_mlops.azure.snapshot import files_to_upload, rules_file
+    from kedro_azure_mlops.azure.snapshot import files_left_out, rules_file
 
     root = project.root.resolve()
     source, installed = f"{root / project.source}{os.sep}", f"{sys.prefix}{os.sep}"
@@ -279,7 +279,7 @@ def _left_out_modules(project: Project) -> list[str]:
     return [
         f"{file.as_posix()} is imported, but {rules.name} leaves it out of the job: let it through "
         f"with the line !/{file.as_posix()}"
-        for file in sorted(used.difference(files_to_upload(root)))
+        for file in files_left_out(root, sorted(used))
     ]
 
 
