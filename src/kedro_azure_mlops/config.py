@@ -127,8 +127,9 @@ class Cluster(_Strict):
     """A compute cluster that ``provision`` creates."""
 
     size: str  #: the size of its virtual machines, such as `Standard_DS3_v2`
-    min_instances: Annotated[int, Field(ge=0)] = 0  #: machines that run, and cost, without jobs
-    max_instances: Count = 4  #: the most machines at a time
+    #: machines that are kept, and paid for, even without jobs
+    min_instances: Annotated[int, Field(ge=0)] = 0
+    max_instances: Count = 4  #: the largest number of machines
     idle_seconds: Annotated[int, Field(ge=60)] = 300  #: how long an idle machine is kept
     #: `low_priority` costs less, and Azure may take the machines away
     tier: Literal["dedicated", "low_priority"] = "dedicated"

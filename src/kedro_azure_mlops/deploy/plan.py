@@ -60,7 +60,7 @@ def make_plan(
     others = {name: part for name, part in state.traffic.items() if name != new}
     # if no other deployment has traffic, there are no callers to protect
     wanted = [step for step in config.traffic if step > share] if others else [_ALL]
-    # a rollout that was killed after its last step has still to keep the others
+    # a rollout that was killed after its last step still has to keep the others
     is_unfinished = share < _ALL or NEW in state.tags
     steps = wanted if traffic and is_unfinished else []
     return Plan(

@@ -72,7 +72,7 @@ def _pieces(group: str, text: str) -> dict[str, str]:
 
 
 def _renamed(name: str, text: str) -> tuple[str, str]:
-    """Return a piece ``metrics_json_2: 2/3 <checksum> ...`` of earlier versions as one of now."""
+    """Convert a piece ``metrics_json_2: 2/3 <checksum> ...`` of earlier versions to this form."""
     named, piece = _EARLIER_NAME.fullmatch(name), _EARLIER_PIECE.fullmatch(text)
     if not (named and piece) or piece[1] != (named[2] or "1"):
         return name, text
